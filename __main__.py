@@ -1,0 +1,6 @@
+"""Run the BIDS App as ``python -m multiqsm``."""
+
+from multiqsm.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,30 @@
+"""Names, patterns and texts of the datasets read and written, kept as JSON beside this file."""
+
+import json
+from importlib.resources import files
+
+
+def load_template(name):
+    """Load one of the JSON templates.
+
+    Parameters
+    ----------
+    name : str
+        The file's stem, such as ``queries`` or ``derivatives``.
+
+    Returns
+    -------
+    dict or list
+        The parsed file, a fresh copy at each call.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such template.
+
+    Examples
+    --------
+    >>> load_template("queries")["megre"]["datatype"]
+    'anat'
+    """
+    return json.loads((files(__name__) / f"{name}.json").read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""One scan's numerics: pure functions, arrays in and arrays out."""

@@ -1,0 +1,195 @@
+"""From unwrapped phases to a field map, and from magnitudes to R2*: weighted linear least squares in TE."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class FieldFit:
+    """Result of `fit_field`; all maps are float32, shape (x, y, z), zero outside the mask.
+
+    Attributes
+    ----------
+    field : ndarray
+        Field relative to B0, ppm.
+    phase_offset : ndarray
+        Phase at TE = 0, φ0, rad.
+    standard_error : ndarray
+        Standard error of the field, ppm.
+    residual : ndarray
+        Magnitude-weighted root mean square of measured minus fitted phase, rad.
+    noise_sd : float
+        Standard deviation of the noise of the real (or imaginary) part, in units of the magnitude.
+    noise_source : str
+        What `noise_sd` was taken from.
+    """
+
+    field: np.ndarray
+    phase_offset: np.ndarray
+    standard_error: np.ndarray
+    residual: np.ndarray
+    noise_sd: float
+    noise_source: str
+
+
+def fit_field(phase, magnitude, echo_times, mask, *, center_frequency):
+    r"""Fit φ(TE) = φ0 + 2π f₀ f TE in every voxel by weighted least squares.
+
+    The weights are the inverse variances of the phase, proportional to the squared magnitude. The noise level
+    comes from the fit's own residuals where there are three echoes or more (their median over the mask, so
+    that flow and partial volume do not inflate it); with fewer echoes nothing is left over and it comes from
+    the finest differences of the first echo's complex signal. A single echo is fitted with φ0 = 0.
+
+    Parameters
+    ----------
+    phase : ndarray, shape (x, y, z, n_echoes)
+        Unwrapped phase, consistent across echoes, rad.
+    magnitude : ndarray, shape (x, y, z, n_echoes)
+        Magnitude, any unit.
+    echo_times : sequence of n_echoes floats
+        Echo times, s.
+    mask : ndarray of bool, shape (x, y, z)
+        Where to fit.
+    center_frequency : float
+        The scanner's centre frequency, MHz.
+
+    Returns
+    -------
+    FieldFit
+
+    Raises
+    ------
+    ValueError
+        If the shapes or the number of echo times do not fit together, or echo times are equal.
+
+    References
+    ----------
+    Lin et al., AJNR 36:1644 (2015); Kressler et al., IEEE Trans Med Imaging 29:273-281 (2010), eq. 4-5.
+    """
+    te = np.asarray(echo_times, np.float64)
+    _check_echoes(te, phase, magnitude, mask)
+    y, m = phase[mask], magnitude[mask]
+    w = m.astype(np.float32) ** 2
+    intercept, slope, slope_information = _weighted_line(y, w, te)
+    fitted = intercept[:, None] + slope[:, None] * te.astype(np.float32)
+    misfit = np.einsum("ij,ij->i", w, (y - fitted) ** 2)  # Σ w (φ - φ̂)²
+    noise_sd, noise_source = _noise_level(misfit, phase, magnitude, mask)
+
+    per_ppm = 2 * np.pi * center_frequency  # rad/s of one ppm
+    with np.errstate(divide="ignore", invalid="ignore"):
+        se = noise_sd / np.sqrt(slope_information) / per_ppm
+        rms = np.sqrt(misfit / w.sum(axis=1))
+    return FieldFit(
+        field=_into(mask, slope / per_ppm),
+        phase_offset=_into(mask, intercept),
+        standard_error=_into(mask, se),  # infinite where there is no signal at all
+        residual=_into(mask, np.nan_to_num(rms)),
+        noise_sd=noise_sd,
+        noise_source=noise_source,
+    )
+
+
+def fit_r2star(magnitude, echo_times, mask):
+    """Fit log magnitude = log S0 - R2* TE in every voxel by weighted least squares.
+
+    Weights are the inverse variances of the log, proportional to the squared magnitude. Echoes without signal
+    have no weight; a voxel with fewer than two echoes of signal gets 0. Values are not clipped: a negative R2*
+    is noise or inflow and says so.
+
+    Parameters
+    ----------
+    magnitude : ndarray, shape (x, y, z, n_echoes)
+        Magnitude, any unit.
+    echo_times : sequence of n_echoes floats
+        Echo times, s.
+    mask : ndarray of bool, shape (x, y, z)
+        Where to fit.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        R2*, 1/s, zero outside the mask.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two echoes, or shapes that do not fit together.
+    """
+    te = np.asarray(echo_times, np.float64)
+    _check_echoes(te, magnitude, magnitude, mask)
+    if te.size < 2:
+        raise ValueError(f"R2* needs at least two echoes, got {te.size}")
+    m = np.maximum(magnitude[mask], 0).astype(np.float32)
+    w = m**2
+    log_m = np.log(m, out=np.zeros_like(m), where=m > 0)
+    _, slope, information = _weighted_line(log_m, w, te)
+    return _into(mask, np.where(information > 0, -slope, 0))
+
+
+def combine_magnitude(magnitude):
+    """Root sum of squares over the echoes (last axis), float32."""
+    return np.linalg.norm(magnitude, axis=-1).astype(np.float32)
+
+
+def _weighted_line(y, w, te):
+    """Fit y = a + b·te to each row by weighted least squares; a single echo gives a = 0.
+
+    Returns intercept, slope and Σ w (te - t̄)², the information on the slope per unit noise variance.
+    """
+    t = te.astype(np.float32)
+    if te.size == 1:
+        return np.zeros(len(y), np.float32), y[:, 0] / t[0], w[:, 0] * t[0] ** 2
+    total = w.sum(axis=1)
+    scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
+    t_mean, y_mean = (w @ t) * scale, np.einsum("ij,ij->i", w, y) * scale
+    dt = t - t_mean[:, None]
+    information = np.einsum("ij,ij,ij->i", w, dt, dt)
+    covariance = np.einsum("ij,ij,ij->i", w, dt, y - y_mean[:, None])
+    slope = np.divide(covariance, information, out=np.zeros_like(total), where=information > 0)
+    return y_mean - slope * t_mean, slope, information
+
+
+def _noise_level(misfit, phase, magnitude, mask):
+    spare = phase.shape[-1] - 2  # echoes beyond the two parameters
+    if spare >= 1:
+        # Σ w (φ - φ̂)² / σ² follows χ² with `spare` degrees of freedom.
+        return float(np.sqrt(np.median(misfit) / stats.chi2.median(spare))), "residual of the field fit"
+    signal = magnitude[..., 0] * np.exp(1j * phase[..., 0])
+    return _noise_of_differences(signal, mask), "finest differences of the first echo"
+
+
+def _noise_of_differences(signal, mask):
+    """Noise of a complex image from its finest 3D Haar coefficients, by the median of their absolute values.
+
+    Anatomy and coil phase hardly reach the difference of differences of differences in a block of 2 x 2 x 2
+    voxels; blocks that are not wholly inside the mask are left out.
+
+    References
+    ----------
+    Donoho & Johnstone, Biometrika 81:425-455 (1994), section 4.2.
+    """
+    detail, whole = signal, mask
+    for axis in range(3):
+        detail = np.diff(detail, axis=axis)
+        near, far = np.moveaxis(whole, axis, 0)[:-1], np.moveaxis(whole, axis, 0)[1:]
+        whole = np.moveaxis(near & far, 0, axis)
+    parts = np.concatenate([detail[whole].real, detail[whole].imag]) / np.sqrt(8)
+    return float(np.median(np.abs(parts)) / stats.norm.ppf(0.75)) if parts.size else 0.0
+
+
+def _into(mask, values):
+    out = np.zeros(mask.shape, np.float32)
+    out[mask] = values
+    return out
+
+
+def _check_echoes(te, phase, magnitude, mask):
+    if phase.shape != magnitude.shape or phase.shape != (*mask.shape, te.size):
+        raise ValueError(
+            f"phase {phase.shape}, magnitude {magnitude.shape}, mask {mask.shape} and {te.size} echo times "
+            "do not fit together"
+        )
+    if np.unique(te).size < te.size:
+        raise ValueError(f"echo times must differ, got {te.tolist()} s")

@@ -1,0 +1,80 @@
+"""The working grid: the volume cropped to the mask's bounding box and padded.
+
+Dipole fields reach far, and a discrete Fourier transform wraps around: a brain that touches the ends of its
+slab would act on itself through the border. Every convolution with the dipole kernel is therefore done on a
+grid that holds the mask's bounding box, a margin in mm on each side, and no more than that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+
+
+@dataclass(frozen=True)
+class WorkingGrid:
+    """A padded box around a mask.
+
+    Attributes
+    ----------
+    volume_shape : tuple of int
+        Shape of the volume that the box was cut from.
+    box : tuple of slice
+        The mask's bounding box in the volume.
+    shape : tuple of int
+        Shape of the working grid, sizes that the FFT likes.
+    inner : tuple of slice
+        Where the box lies in the working grid.
+    """
+
+    volume_shape: tuple[int, ...]
+    box: tuple[slice, ...]
+    shape: tuple[int, ...]
+    inner: tuple[slice, ...]
+
+    @classmethod
+    def around(cls, mask, voxel_size, margin):
+        """Lay a grid around `mask` with at least `margin` mm on each side.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (x, y, z)
+            Region of interest.
+        voxel_size : sequence of 3 floats
+            Voxel size, mm.
+        margin : float
+            Padding on each side of the bounding box, mm.
+
+        Raises
+        ------
+        ValueError
+            If the mask is empty.
+
+        Examples
+        --------
+        >>> mask = np.zeros((64, 64, 33), bool)
+        >>> mask[20:40, 20:40, :] = True
+        >>> WorkingGrid.around(mask, (1, 1, 2), margin=10).shape
+        (40, 40, 45)
+        """
+        if not mask.any():
+            raise ValueError("the mask is empty: there is no voxel to work on")
+        (box,) = ndimage.find_objects(mask.astype(np.uint8))
+        size = [s.stop - s.start for s in box]
+        wanted = [n + 2 * int(np.ceil(margin / v)) for n, v in zip(size, voxel_size, strict=True)]
+        shape = tuple(fft.next_fast_len(n, real=True) for n in wanted)
+        start = [(n - m) // 2 for n, m in zip(shape, size, strict=True)]
+        inner = tuple(slice(a, a + m) for a, m in zip(start, size, strict=True))
+        return cls(mask.shape, box, shape, inner)
+
+    def embed(self, volume):
+        """Carry a volume onto the grid, zero in the padding, keeping its dtype."""
+        out = np.zeros(self.shape, volume.dtype)
+        out[self.inner] = volume[self.box]
+        return out
+
+    def extract(self, padded):
+        """Carry the grid's box back into a volume, zero outside the box."""
+        out = np.zeros(self.volume_shape, padded.dtype)
+        out[self.box] = padded[self.inner]
+        return out

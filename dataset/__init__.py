@@ -1,0 +1,1 @@
+"""What comes in from a BIDS dataset and what goes out to one: scans, their checks, derivatives."""

@@ -1,0 +1,1 @@
+"""Thin Nipype nodes: load, call the core, save."""

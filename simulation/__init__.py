@@ -1,0 +1,1 @@
+"""Ground truth: simulated heads, phantoms and their acquisition."""

@@ -1,0 +1,93 @@
+"""The field fit finds the field, and its standard error says how well."""
+
+import numpy as np
+import pytest
+from multiqsm.core.fieldfit import combine_magnitude, fit_field, fit_r2star
+
+SHAPE, F0 = (31, 30, 17), 123.2
+TE = np.array([4.0, 9.0, 12.0, 21.0]) * 1e-3
+
+
+@pytest.fixture(scope="module")
+def truth():
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
+    return {
+        "field": 0.3 * x * y + 0.1 * z,  # ppm
+        "offset": 0.5 * np.sin(3 * x),  # rad
+        "r2star": 20 + 15 * (x**2 + y**2),  # 1/s
+        "mask": x**2 + y**2 + z**2 < 0.9,
+    }
+
+
+def scan(truth, te, noise_sd, seed=0):
+    te = np.asarray(te)
+    true_phase = truth["offset"][..., None] + 2 * np.pi * F0 * truth["field"][..., None] * te
+    signal = 100 * np.exp(-truth["r2star"][..., None] * te + 1j * true_phase)
+    rng = np.random.default_rng(seed)
+    signal = signal + rng.normal(0, noise_sd, signal.shape) + 1j * rng.normal(0, noise_sd, signal.shape)
+    turns = np.rint((true_phase - np.angle(signal)) / (2 * np.pi))  # unwrapping is not what is tested here
+    return (np.angle(signal) + 2 * np.pi * turns).astype(np.float32), np.abs(signal).astype(np.float32)
+
+
+def test_field_offset_and_r2star_of_a_noiseless_scan(truth):
+    phase, magnitude = scan(truth, TE, 0)
+    mask = truth["mask"]
+    fit = fit_field(phase, magnitude, TE, mask, center_frequency=F0)
+    np.testing.assert_allclose(fit.field[mask], truth["field"][mask], atol=1e-5)
+    np.testing.assert_allclose(fit.phase_offset[mask], truth["offset"][mask], atol=1e-5)
+    np.testing.assert_allclose(fit_r2star(magnitude, TE, mask)[mask], truth["r2star"][mask], rtol=1e-3)
+    assert not fit.field[~mask].any()
+
+
+@pytest.mark.parametrize("te", [TE, TE[:3]])
+def test_standard_error_is_the_spread_over_noise(truth, te):
+    # 40 realisations know a standard deviation to 11 % in a voxel, its mean over thousands of voxels to 1 %.
+    mask = truth["mask"]
+    fits = [fit_field(*scan(truth, te, 2.0, seed), te, mask, center_frequency=F0) for seed in range(40)]
+    spread = np.std([f.field[mask] for f in fits], axis=0, ddof=1)
+    claimed = np.mean([f.standard_error[mask] for f in fits], axis=0)
+    assert np.mean(spread / claimed) == pytest.approx(1, abs=0.03)
+    assert fits[0].noise_sd == pytest.approx(2.0, rel=0.05)  # a median over a few thousand voxels: 1.6 % SD
+    assert "residual" in fits[0].noise_source
+
+
+@pytest.mark.parametrize("te", [TE[:1], TE[:2]])
+def test_noise_of_one_and_two_echoes_comes_from_the_image(truth, te):
+    whole = dict(truth, mask=np.ones(SHAPE, bool), offset=np.zeros(SHAPE))
+    fit = fit_field(*scan(whole, te, 2.0), te, whole["mask"], center_frequency=F0)
+    assert fit.noise_sd == pytest.approx(2.0, rel=0.25)
+    assert "differences" in fit.noise_source
+    # Each voxel's error has the standard error that was claimed for it.
+    assert np.std((fit.field - whole["field"]) / fit.standard_error) == pytest.approx(1, abs=0.25)
+
+
+def test_flow_in_some_voxels_does_not_raise_the_noise_level(truth):
+    phase, magnitude = scan(truth, TE, 2.0)
+    phase[:4, :, :, 1] += 0.5  # phase that no straight line explains
+    fit = fit_field(phase, magnitude, TE, truth["mask"], center_frequency=F0)
+    assert fit.noise_sd == pytest.approx(2.0, rel=0.1)
+    assert np.median(fit.residual[:4][truth["mask"][:4]]) > 5 * np.median(fit.residual[truth["mask"]])
+
+
+def test_voxel_without_signal_has_an_infinite_standard_error(truth):
+    phase, magnitude = scan(truth, TE, 1.0)
+    center = tuple(n // 2 for n in SHAPE)
+    magnitude[center] = 0
+    fit = fit_field(phase, magnitude, TE, truth["mask"], center_frequency=F0)
+    assert np.isinf(fit.standard_error[center])
+    assert np.isfinite(fit.field).all()
+    assert fit_r2star(magnitude, TE, truth["mask"])[center] == 0
+
+
+def test_bad_input_is_refused(truth):
+    phase, magnitude = scan(truth, TE, 0)
+    with pytest.raises(ValueError, match="do not fit together"):
+        fit_field(phase, magnitude[:, :, :-1], TE, truth["mask"], center_frequency=F0)
+    with pytest.raises(ValueError, match="must differ"):
+        fit_field(phase, magnitude, [1, 2, 2, 3], truth["mask"], center_frequency=F0)
+    with pytest.raises(ValueError, match="at least two"):
+        fit_r2star(magnitude[..., :1], TE[:1], truth["mask"])
+
+
+def test_combined_magnitude_is_the_root_sum_of_squares():
+    np.testing.assert_allclose(combine_magnitude(np.array([[[[3.0, 4.0]]]])), [[[5.0]]])
