@@ -34,7 +34,7 @@ class FieldFit:
     noise_source: str
 
 
-def fit_field(phase, magnitude, echo_times, mask, *, center_frequency):
+def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     r"""Fit φ(TE) = φ0 + 2π f₀ f TE in every voxel by weighted least squares.
 
     The weights are the inverse variances of the phase, proportional to the squared magnitude. The noise level
@@ -52,7 +52,7 @@ def fit_field(phase, magnitude, echo_times, mask, *, center_frequency):
         Echo times, s.
     mask : ndarray of bool, shape (x, y, z)
         Where to fit.
-    center_frequency : float
+    centre_frequency : float
         The scanner's centre frequency, MHz.
 
     Returns
@@ -77,7 +77,7 @@ def fit_field(phase, magnitude, echo_times, mask, *, center_frequency):
     misfit = np.einsum("ij,ij->i", w, (y - fitted) ** 2)  # Σ w (φ - φ̂)²
     noise_sd, noise_source = _noise_level(misfit, phase, magnitude, mask)
 
-    per_ppm = 2 * np.pi * center_frequency  # rad/s of one ppm
+    per_ppm = 2 * np.pi * centre_frequency  # rad/s of one ppm
     with np.errstate(divide="ignore", invalid="ignore"):
         se = noise_sd / np.sqrt(slope_information) / per_ppm
         rms = np.sqrt(misfit / w.sum(axis=1))

@@ -31,11 +31,11 @@ def gradient_power(shape, voxel_size):
     return sum((2 / v * np.sin(np.pi * v * ki)) ** 2 for ki, v in zip(k, voxel_size, strict=True)).astype(np.float32)
 
 
-def edge_mask(magnitude, mask, voxel_size, *, share):
+def edge_mask(magnitude, mask, *, share):
     """Find where the magnitude has an edge: the differences that regularisation must leave alone.
 
     Each axis on its own: the given share of the differences between neighbours that are both inside the mask,
-    the steepest per mm, count as edges; so do all differences across the mask's surface, since nothing is
+    the steepest, count as edges; so do all differences across the mask's surface, since nothing is
     known of what lies beyond.
 
     Parameters
@@ -44,8 +44,6 @@ def edge_mask(magnitude, mask, voxel_size, *, share):
         Magnitude image, any unit.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
-    voxel_size : sequence of 3 floats
-        Voxel size, mm.
     share : float
         Share of the differences inside the mask that are edges, 0 to 1.
 
@@ -68,7 +66,7 @@ def edge_mask(magnitude, mask, voxel_size, *, share):
     edges = np.zeros((3, *mask.shape), bool)
     for axis in range(3):
         near, far = _neighbours(axis)
-        slope = np.abs(np.diff(magnitude, axis=axis))  # the voxel size is the same along an axis
+        slope = np.abs(np.diff(magnitude, axis=axis))
         inside = mask[near] & mask[far]
         steepest = np.quantile(slope[inside], 1 - share) if inside.any() else np.inf
         edges[axis][near] = (inside & (slope > steepest)) | (mask[near] ^ mask[far])

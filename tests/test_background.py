@@ -24,7 +24,7 @@ def test_outside_source_goes_and_inside_source_stays(shape, voxel_size, b0_dir):
     mask, core = head(shape, voxel_size)
     outside, _ = sphere_field(shape, voxel_size, b0_dir, radius=7, chi=9, center=(0, 34, -10))
     inside, _ = sphere_field(shape, voxel_size, b0_dir, radius=5, chi=0.1, center=(3, -4, 2))
-    local = pdf(outside + inside, mask, voxel_size, b0_dir=b0_dir).local_field
+    local = pdf(outside + inside, mask, voxel_size, b0_dir=b0_dir, tolerance=1e-3).local_field
     # PDF also gives away about a tenth of the inside source's own field: outside sources can mimic that much.
     assert np.std((local - inside)[core]) < 0.2 * np.std(inside[core])
     assert np.std(outside[core]) > 5 * np.std(inside[core])

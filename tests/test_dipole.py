@@ -22,7 +22,7 @@ def test_kernel_gives_the_field_of_a_ball(shape, voxel_size, b0_dir):
     r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
     for region in (r < 12 - 2 * max(voxel_size), (r > 12 + 2 * max(voxel_size)) & (r < 40)):
         assert np.abs(error[region]).max() < worst
-        assert np.sqrt(np.mean(error[region] ** 2)) < 0.01
+        assert np.sqrt(np.mean(error[region] ** 2)) < 0.02
 
 
 @pytest.mark.parametrize("shape", [(8, 6, 10), (7, 6, 9), (8, 7, 10)])

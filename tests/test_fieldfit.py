@@ -32,7 +32,7 @@ def scan(truth, te, noise_sd, seed=0):
 def test_field_offset_and_r2star_of_a_noiseless_scan(truth):
     phase, magnitude = scan(truth, TE, 0)
     mask = truth["mask"]
-    fit = fit_field(phase, magnitude, TE, mask, center_frequency=F0)
+    fit = fit_field(phase, magnitude, TE, mask, centre_frequency=F0)
     np.testing.assert_allclose(fit.field[mask], truth["field"][mask], atol=1e-5)
     np.testing.assert_allclose(fit.phase_offset[mask], truth["offset"][mask], atol=1e-5)
     np.testing.assert_allclose(fit_r2star(magnitude, TE, mask)[mask], truth["r2star"][mask], rtol=1e-3)
@@ -43,7 +43,7 @@ def test_field_offset_and_r2star_of_a_noiseless_scan(truth):
 def test_standard_error_is_the_spread_over_noise(truth, te):
     # 40 realisations know a standard deviation to 11 % in a voxel, its mean over thousands of voxels to 1 %.
     mask = truth["mask"]
-    fits = [fit_field(*scan(truth, te, 2.0, seed), te, mask, center_frequency=F0) for seed in range(40)]
+    fits = [fit_field(*scan(truth, te, 2.0, seed), te, mask, centre_frequency=F0) for seed in range(40)]
     spread = np.std([f.field[mask] for f in fits], axis=0, ddof=1)
     claimed = np.mean([f.standard_error[mask] for f in fits], axis=0)
     assert np.mean(spread / claimed) == pytest.approx(1, abs=0.03)
@@ -54,7 +54,7 @@ def test_standard_error_is_the_spread_over_noise(truth, te):
 @pytest.mark.parametrize("te", [TE[:1], TE[:2]])
 def test_noise_of_one_and_two_echoes_comes_from_the_image(truth, te):
     whole = dict(truth, mask=np.ones(SHAPE, bool), offset=np.zeros(SHAPE))
-    fit = fit_field(*scan(whole, te, 2.0), te, whole["mask"], center_frequency=F0)
+    fit = fit_field(*scan(whole, te, 2.0), te, whole["mask"], centre_frequency=F0)
     assert fit.noise_sd == pytest.approx(2.0, rel=0.25)
     assert "differences" in fit.noise_source
     # Each voxel's error has the standard error that was claimed for it.
@@ -64,7 +64,7 @@ def test_noise_of_one_and_two_echoes_comes_from_the_image(truth, te):
 def test_flow_in_some_voxels_does_not_raise_the_noise_level(truth):
     phase, magnitude = scan(truth, TE, 2.0)
     phase[:4, :, :, 1] += 0.5  # phase that no straight line explains
-    fit = fit_field(phase, magnitude, TE, truth["mask"], center_frequency=F0)
+    fit = fit_field(phase, magnitude, TE, truth["mask"], centre_frequency=F0)
     assert fit.noise_sd == pytest.approx(2.0, rel=0.1)
     assert np.median(fit.residual[:4][truth["mask"][:4]]) > 5 * np.median(fit.residual[truth["mask"]])
 
@@ -73,7 +73,7 @@ def test_voxel_without_signal_has_an_infinite_standard_error(truth):
     phase, magnitude = scan(truth, TE, 1.0)
     center = tuple(n // 2 for n in SHAPE)
     magnitude[center] = 0
-    fit = fit_field(phase, magnitude, TE, truth["mask"], center_frequency=F0)
+    fit = fit_field(phase, magnitude, TE, truth["mask"], centre_frequency=F0)
     assert np.isinf(fit.standard_error[center])
     assert np.isfinite(fit.field).all()
     assert fit_r2star(magnitude, TE, truth["mask"])[center] == 0
@@ -82,9 +82,9 @@ def test_voxel_without_signal_has_an_infinite_standard_error(truth):
 def test_bad_input_is_refused(truth):
     phase, magnitude = scan(truth, TE, 0)
     with pytest.raises(ValueError, match="do not fit together"):
-        fit_field(phase, magnitude[:, :, :-1], TE, truth["mask"], center_frequency=F0)
+        fit_field(phase, magnitude[:, :, :-1], TE, truth["mask"], centre_frequency=F0)
     with pytest.raises(ValueError, match="must differ"):
-        fit_field(phase, magnitude, [1, 2, 2, 3], truth["mask"], center_frequency=F0)
+        fit_field(phase, magnitude, [1, 2, 2, 3], truth["mask"], centre_frequency=F0)
     with pytest.raises(ValueError, match="at least two"):
         fit_r2star(magnitude[..., :1], TE[:1], truth["mask"])
 

@@ -30,7 +30,7 @@ def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
     # Noiseless, so hardly any regularisation is needed. The deterministic map loses up to 3 πR²/L² = 3.5 % where
     # B0 is diagonal: the three axes of k-space then lie on the cone of zeros (R the ball's radius, L the grid).
     field, mask, magnitude, inside, outside = ball_in_head(voxel_size, b0_dir, odd=odd)
-    edges = edge_mask(magnitude, mask, voxel_size, share=0.1)
+    edges = edge_mask(magnitude, mask, share=0.1)
     closed = deterministic(field, mask, voxel_size, b0_dir=b0_dir, lam=0.01).chi
     iterated = iterative(field, mask, voxel_size, edges=edges, b0_dir=b0_dir, lam=0.02).chi
     for chi in (closed, iterated):
@@ -46,7 +46,7 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(shape):
     mask[3:-3, 3:-3, 2:-2] = True
     field = rng.normal(0, 0.01, shape) * mask
     magnitude = rng.normal(100, 10, shape) * mask
-    edges = edge_mask(magnitude, mask, voxel_size, share=0.3)
+    edges = edge_mask(magnitude, mask, share=0.3)
     grid = WorkingGrid.around(mask, voxel_size, MARGIN)
     kernel = dipole_kernel(grid.shape, voxel_size, b0_dir).astype(float)
     smooth = [~grid.embed(e) for e in edges]
@@ -90,7 +90,7 @@ def noisy_balls():
     hidden, other = sphere_field(shape, voxel_size, (0, 0, 1), radius=6, chi=-0.1, center=(14, 4, 0))
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 36**2
     noise = np.random.default_rng(0).normal(0, 0.004, shape).astype(np.float32)
-    edges = edge_mask((1 + 0.3 * share) * mask, mask, voxel_size, share=0.1)
+    edges = edge_mask((1 + 0.3 * share) * mask, mask, share=0.1)
     return (shown + hidden + noise) * mask, mask, voxel_size, edges, 0.1 * share - 0.1 * other
 
 

@@ -1,0 +1,319 @@
+"""Paths, sidecars and dataset-level files of the derivative dataset."""
+
+import json
+import math
+import os
+import re
+import uuid
+from pathlib import Path
+
+import numpy as np
+from bids.layout.writing import build_path
+
+from .. import __version__
+from ..bids_templates import load_template
+
+FIRST_IN_SIDECAR = ("Description", "Units", "Type", "SkullStripped", "SpatialReference", "Sources")
+NOT_IN_FMAP = {"task": "task", "ceagent": "ce", "reconstruction": "rec"}
+LABEL = re.compile(r"[a-zA-Z0-9+]+")
+
+
+def derivative_path(
+    output_dir,
+    entities,
+    *,
+    suffix,
+    desc=None,
+    space=None,
+    segmentation=None,
+    datatype="anat",
+    extension=None,
+):
+    """Name a file of the derivative dataset.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    entities : dict of str
+        Entities of the scan by their long names: ``subject``, and any of ``session``, ``task``,
+        ``acquisition``, ``ceagent``, ``reconstruction``, ``run`` and ``chunk``.
+    suffix : str
+        ``Chimap``, ``R2starmap``, ``T2starw``, ``mask``, ``dseg`` or ``chi`` in ``anat``; ``magnitude`` or
+        ``fieldmap`` in ``fmap``; any in ``figures``.
+    desc, space, segmentation : str, optional
+        Further entities of the derivative.
+    datatype : {'anat', 'fmap', 'figures'}
+        BIDS has no ``task``, ``ce`` and ``rec`` for field maps: in ``fmap`` they are appended to ``acq``.
+    extension : str, optional
+        ``.nii.gz`` unless given; ``.svg`` for figures.
+
+    Returns
+    -------
+    pathlib.Path
+        Path below `output_dir`. Nothing is created.
+
+    Raises
+    ------
+    ValueError
+        If a label is not alphanumeric (so no label leads out of `output_dir`) or if BIDS has no name for this
+        combination of entities, suffix, datatype and extension.
+
+    Examples
+    --------
+    >>> derivative_path("out", {"subject": "01", "run": "1"}, suffix="Chimap", desc="iterative").as_posix()
+    'out/sub-01/anat/sub-01_run-1_desc-iterative_Chimap.nii.gz'
+    """
+    labels = dict(entities)
+    if datatype == "fmap":
+        labels = _without_reconstruction(labels)
+    labels |= {"suffix": suffix, "desc": desc, "space": space, "segmentation": segmentation}
+    labels = {name: str(label) for name, label in labels.items() if label is not None}
+    for name, label in labels.items():
+        if not LABEL.fullmatch(label):
+            raise ValueError(f"{name} {label!r} is not a BIDS label: only letters, digits and + may be in it")
+    patterns = load_template("derivatives")
+    if datatype not in patterns:
+        raise ValueError(f"No derivative is kept in {datatype!r}: choose one of {', '.join(patterns)}")
+    relative = build_path({**labels, "extension": extension}, patterns[datatype], strict=True)
+    if relative is None:
+        raise ValueError(f"BIDS has no {datatype} file name for {labels} with extension {extension!r}")
+    return Path(output_dir) / relative
+
+
+def _without_reconstruction(entities):
+    """Append the labels that field maps may not have to the acquisition's."""
+    kept = {name: label for name, label in entities.items() if name not in NOT_IN_FMAP}
+    appended = [f"{short}{entities[name]}" for name, short in NOT_IN_FMAP.items() if entities.get(name)]
+    if appended:
+        kept["acquisition"] = "".join([entities.get("acquisition") or "", *appended])
+    return kept
+
+
+def sidecar_path(path):
+    """Name the JSON sidecar of an image or table.
+
+    Parameters
+    ----------
+    path : path-like
+        A data file, or a sidecar already.
+
+    Returns
+    -------
+    pathlib.Path
+        The same name with every extension replaced by ``.json``.
+
+    Examples
+    --------
+    >>> sidecar_path("sub-01_Chimap.nii.gz").name
+    'sub-01_Chimap.json'
+    """
+    path = Path(path)
+    return path.with_name(path.name.split(".", 1)[0] + ".json")
+
+
+def bids_uri(path, dataset_root, name="raw"):
+    """Name a file by its BIDS URI.
+
+    Parameters
+    ----------
+    path : path-like
+        A file inside the dataset. Links are not followed: they may lead into an annex.
+    dataset_root : path-like
+        Root of the dataset.
+    name : str
+        Key of the dataset in ``DatasetLinks``; empty for the dataset that the URI itself stands in.
+
+    Returns
+    -------
+    str
+        The URI.
+
+    Raises
+    ------
+    ValueError
+        If the file is not inside the dataset.
+
+    Examples
+    --------
+    >>> bids_uri("/data/sub-01/anat/sub-01_T2starw.nii.gz", "/data")
+    'bids:raw:sub-01/anat/sub-01_T2starw.nii.gz'
+    """
+    relative = Path(os.path.abspath(path)).relative_to(os.path.abspath(dataset_root))
+    return f"bids:{name}:{relative.as_posix()}"
+
+
+def write_sidecar(path, metadata):
+    """Write the JSON sidecar of a data file in one step, so that no reader meets half a file.
+
+    Parameters
+    ----------
+    path : path-like
+        The data file, or its sidecar.
+    metadata : dict
+        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite becomes null.
+
+    Returns
+    -------
+    pathlib.Path
+        The sidecar.
+
+    Raises
+    ------
+    TypeError
+        If a value has no form in JSON.
+    """
+    order = {key: place for place, key in enumerate(FIRST_IN_SIDECAR)}
+    keys = sorted(metadata, key=lambda key: (order.get(key, len(order)), key))
+    return _write_json(sidecar_path(path), {key: metadata[key] for key in keys})
+
+
+def write_dataset_description(output_dir, bids_dir):
+    """Write ``dataset_description.json`` and ``.bidsignore`` of the derivative dataset.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset, made if missing.
+    bids_dir : path-like
+        Root of the raw dataset, which BIDS URIs call ``raw``.
+
+    Returns
+    -------
+    pathlib.Path
+        The description.
+
+    Raises
+    ------
+    ValueError
+        If `output_dir` holds another dataset: writing there would replace its description.
+    """
+    path = Path(output_dir) / "dataset_description.json"
+    if path.exists() and not is_multiqsm_dataset(output_dir):
+        raise ValueError(
+            f"{path}: this folder holds a dataset that multiqsm did not make; choose another output folder"
+        )
+    raw = read_json(Path(bids_dir) / "dataset_description.json")
+    source = {"URL": _dataset_link(bids_dir, output_dir), "DOI": raw.get("DatasetDOI")}
+    description = load_template("dataset_description")
+    description["Name"] = f"{description['Name']} of {raw.get('Name', Path(bids_dir).name)}"
+    description["GeneratedBy"][0]["Version"] = __version__
+    description["SourceDatasets"] = [{key: value for key, value in source.items() if value}]
+    description["DatasetLinks"] = {"raw": source["URL"]}
+    if "License" in raw:
+        description["License"] = raw["License"]
+    _write_text(Path(output_dir) / ".bidsignore", "\n".join(load_template("bidsignore")) + "\n")
+    return _write_json(path, description)
+
+
+def is_multiqsm_dataset(dataset_dir):
+    """Tell whether a derivative dataset was made by this package.
+
+    Parameters
+    ----------
+    dataset_dir : path-like
+        Root of the dataset.
+
+    Returns
+    -------
+    bool
+        True if multiqsm is among the ``GeneratedBy`` of its description.
+    """
+    generators = read_json(Path(dataset_dir) / "dataset_description.json").get("GeneratedBy", [])
+    return any(isinstance(made, dict) and made.get("Name") == "multiqsm" for made in generators)
+
+
+def write_citation(output_dir, steps):
+    """Write ``logs/CITATION.md``: what was run, in words, with the papers to cite.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    steps : iterable of str
+        Steps that were run, in order, by their names in the template ``citation``. BIDS and Nipype are
+        always named.
+
+    Returns
+    -------
+    pathlib.Path
+        The text.
+
+    Raises
+    ------
+    ValueError
+        If a step has no text.
+    """
+    template = load_template("citation")
+    steps = list(dict.fromkeys(["bids", *steps, "nipype"]))
+    unknown = [step for step in steps if step not in template["steps"]]
+    if unknown:
+        raise ValueError(f"No citation for {', '.join(unknown)}: known are {', '.join(template['steps'])}")
+    cited = list(dict.fromkeys(key for step in steps for key in template["steps"][step]["references"]))
+    number = {key: place for place, key in enumerate(cited, start=1)}
+    sentences = []
+    for step in steps:
+        marks = ", ".join(str(number[key]) for key in template["steps"][step]["references"])
+        sentences.append(f"{template['steps'][step]['text']} [{marks}].")
+    references = [f"{number[key]}. {template['references'][key]}" for key in cited]
+    introduction = template["introduction"].format(version=__version__)
+    blocks = ["# Methods", introduction, " ".join(sentences), "# References", "\n".join(references)]
+    return _write_text(Path(output_dir) / "logs" / "CITATION.md", "\n\n".join(blocks) + "\n")
+
+
+def _dataset_link(bids_dir, output_dir):
+    """Link to the raw dataset: relative if it holds the derivatives, so that both can be moved together."""
+    raw, derivative = Path(os.path.abspath(bids_dir)), Path(os.path.abspath(output_dir))
+    if derivative.is_relative_to(raw):
+        return os.path.relpath(raw, derivative).replace(os.sep, "/")
+    return raw.as_uri()
+
+
+def read_json(path):
+    """Read a description or sidecar that may well not be there.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+        Its content; empty if the file is missing, unreadable or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_json(path, content):
+    return _write_text(path, json.dumps(_json_safe(content), indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_text(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _json_safe(value):
+    """Convert what numpy and pathlib bring into what JSON can say."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_safe(item) for item in value]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

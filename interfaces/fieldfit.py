@@ -1,0 +1,73 @@
+"""Field map and R2* of a scan."""
+
+import numpy as np
+from nipype.interfaces.base import File, traits
+
+from ..core.fieldfit import fit_field, fit_r2star
+from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
+from .images import read_mask, read_volume, write_volume
+
+
+class _EchoesInputSpec(ProvenanceInputSpec):
+    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis")
+    mask_file = File(exists=True, mandatory=True, desc="where to fit")
+    echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s")
+
+
+class _FitFieldInputSpec(_EchoesInputSpec):
+    unwrapped_file = File(exists=True, mandatory=True, desc="unwrapped phase, rad, echoes along the fourth axis")
+    centre_frequency = traits.Float(mandatory=True, desc="centre frequency of the scanner, MHz")
+
+
+class _FitFieldOutputSpec(ProvenanceOutputSpec):
+    field_file = File(desc="field, ppm")
+    standard_error_file = File(desc="standard error of the field, ppm")
+    phase_offset_file = File(desc="phase at TE = 0, rad")
+    residual_file = File(desc="weighted rms of measured minus fitted phase, rad")
+
+
+class FitField(CoreInterface):
+    """Fit the field to the unwrapped phase of all echoes."""
+
+    input_spec = _FitFieldInputSpec
+    output_spec = _FitFieldOutputSpec
+
+    def _run_interface(self, runtime):
+        phase, image = read_volume(self.inputs.unwrapped_file)
+        magnitude, _ = read_volume(self.inputs.magnitude_file)
+        mask = read_mask(self.inputs.mask_file)
+        fit = fit_field(
+            phase, magnitude, self.inputs.echo_times, mask, centre_frequency=self.inputs.centre_frequency
+        )
+        for name in ("field", "standard_error", "phase_offset", "residual"):
+            path = self.out_path(runtime, name)
+            self._results[f"{name}_file"] = write_volume(path, getattr(fit, name), image)
+        self.record(
+            FieldFit="weighted least squares of phase on echo time"
+            + (", with intercept" if len(self.inputs.echo_times) > 1 else ", through zero"),
+            EchoTimes=list(self.inputs.echo_times),
+            MagnitudeNoiseStandardDeviation=fit.noise_sd,
+            MagnitudeNoiseSource=fit.noise_source,
+            MedianFieldStandardError=float(np.median(fit.standard_error[mask])),
+        )
+        return runtime
+
+
+class _FitR2starOutputSpec(ProvenanceOutputSpec):
+    r2star_file = File(desc="R2*, 1/s")
+
+
+class FitR2star(CoreInterface):
+    """Fit R2* to the magnitude of all echoes."""
+
+    input_spec = _EchoesInputSpec
+    output_spec = _FitR2starOutputSpec
+
+    def _run_interface(self, runtime):
+        magnitude, image = read_volume(self.inputs.magnitude_file)
+        r2star = fit_r2star(magnitude, self.inputs.echo_times, read_mask(self.inputs.mask_file))
+        self._results["r2star_file"] = write_volume(self.out_path(runtime, "r2star"), r2star, image)
+        self.record(
+            R2starFit="weighted least squares of log magnitude on echo time", EchoTimes=list(self.inputs.echo_times)
+        )
+        return runtime

@@ -1,0 +1,97 @@
+"""From the scanner's files to magnitude and phase in radians, and to unwrapped phase."""
+
+import numpy as np
+from nipype.interfaces.base import File, InputMultiObject, isdefined, traits
+
+from ..core.phase import PhaseEncodingError, apply_sign, decode_phase, default_sign, from_real_imaginary
+from ..core.unwrap import unwrap_echoes
+from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
+from .images import read_mask, read_volume, write_volume
+
+
+class _DecodeEchoesInputSpec(ProvenanceInputSpec):
+    magnitude = InputMultiObject(File(exists=True), desc="magnitude, one file an echo")
+    phase = InputMultiObject(File(exists=True), desc="phase, one file an echo")
+    real = InputMultiObject(File(exists=True), desc="real part, one file an echo")
+    imaginary = InputMultiObject(File(exists=True), desc="imaginary part, one file an echo")
+    units = traits.Str(desc="Units of the phase, from its sidecar")
+    manufacturer = traits.Str(desc="Manufacturer, from the sidecar")
+    phase_sign = traits.Enum(0, 1, -1, usedefault=True, desc="sign of the phase; 0: the manufacturer's")
+
+
+class _DecodeEchoesOutputSpec(ProvenanceOutputSpec):
+    magnitude_file = File(desc="magnitude, echoes along the fourth axis")
+    phase_file = File(desc="wrapped phase, rad, echoes along the fourth axis")
+
+
+class DecodeEchoes(CoreInterface):
+    """Read a scan's echoes, whatever their encoding, as one magnitude and one phase image."""
+
+    input_spec = _DecodeEchoesInputSpec
+    output_spec = _DecodeEchoesOutputSpec
+
+    def _run_interface(self, runtime):
+        given = self.inputs
+        like = read_volume((given.phase or given.real)[0])[1]
+        try:
+            magnitude, phase, encoding, blanked = self._decoded()
+        except PhaseEncodingError as error:
+            raise PhaseEncodingError(f"{(given.phase or given.real)[0]}: {error}") from error
+        sign, reason = default_sign(given.manufacturer if isdefined(given.manufacturer) else None)
+        if given.phase_sign:
+            sign, reason = given.phase_sign, f"{given.phase_sign:+d}: given by the user"
+        self._results["magnitude_file"] = write_volume(self.out_path(runtime, "magnitude"), magnitude, like)
+        self._results["phase_file"] = write_volume(self.out_path(runtime, "phase"), apply_sign(phase, sign), like)
+        self.record(PhaseEncoding=encoding, PhaseSign=sign, PhaseSignSource=reason, NonFiniteVoxelsSetToZero=blanked)
+        return runtime
+
+    def _decoded(self):
+        """Magnitude, phase, the encoding's name, and how many voxels were not finite (all in the background)."""
+        given = self.inputs
+        if isdefined(given.real) and given.real:
+            (real, n_real), (imaginary, n_imaginary) = _stack(given.real), _stack(given.imaginary)
+            return *from_real_imaginary(real, imaginary), "real and imaginary parts", n_real + n_imaginary
+        (magnitude, n_magnitude), (stored, n_phase) = _stack(given.magnitude), _stack(given.phase)
+        phase, encoding = decode_phase(
+            stored,
+            units=given.units if isdefined(given.units) else None,
+            manufacturer=given.manufacturer if isdefined(given.manufacturer) else None,
+        )
+        return magnitude, phase, encoding.name, n_magnitude + n_phase
+
+
+def _stack(files):
+    """Read the echoes; what is not finite becomes zero and is counted.
+
+    Preflight has refused scans where that would touch a voxel with signal.
+    """
+    stack = np.stack([read_volume(f)[0] for f in files], axis=-1)
+    blank = ~np.isfinite(stack)
+    stack[blank] = 0
+    return stack, int(np.count_nonzero(blank))
+
+
+class _UnwrapInputSpec(ProvenanceInputSpec):
+    phase_file = File(exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis")
+    mask_file = File(exists=True, mandatory=True, desc="where to unwrap")
+    echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s")
+    mode = traits.Enum("spatial", "temporal", usedefault=True, desc="every echo in space, or carried by time")
+
+
+class _UnwrapOutputSpec(ProvenanceOutputSpec):
+    unwrapped_file = File(desc="unwrapped phase, rad, echoes along the fourth axis")
+
+
+class Unwrap(CoreInterface):
+    """Unwrap the phase of all echoes in space and in time."""
+
+    input_spec = _UnwrapInputSpec
+    output_spec = _UnwrapOutputSpec
+
+    def _run_interface(self, runtime):
+        phase, image = read_volume(self.inputs.phase_file)
+        mask = read_mask(self.inputs.mask_file)
+        unwrapped = unwrap_echoes(phase, mask, self.inputs.echo_times, mode=self.inputs.mode)
+        self._results["unwrapped_file"] = write_volume(self.out_path(runtime, "unwrapped"), unwrapped, image)
+        self.record(UnwrappingMode=self.inputs.mode)
+        return runtime

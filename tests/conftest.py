@@ -1,0 +1,83 @@
+"""Small datasets for tests, and the folder of larger data beside the checkout."""
+
+import json
+import os
+from itertools import product
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+AFFINE = np.array([[1.0, 0, 0, -3], [0, 1, 0, -2], [0, 0, 2, -4], [0, 0, 0, 1]])
+SCANNER = {"Manufacturer": "Siemens", "MagneticFieldStrength": 3, "ImagingFrequency": 123.2}
+
+
+@pytest.fixture
+def shared():
+    """Folder of data that are not part of the checkout; the test is skipped where it is missing."""
+    folder = Path(os.environ.get("MULTIQSM_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}: set MULTIQSM_SHARED to the folder of shared test data")
+    return folder
+
+
+@pytest.fixture
+def make_dataset(tmp_path):
+    """Write a small multi-echo BIDS dataset; call it with any options of `write_dataset` but the root."""
+
+    def make(name="raw", **options):
+        return write_dataset(tmp_path / name, **options)
+
+    return make
+
+
+def write_dataset(
+    root,
+    *,
+    subjects=("01",),
+    sessions=(None,),
+    acquisitions=(None,),
+    reconstructions=(None,),
+    runs=(None,),
+    parts=("mag", "phase"),
+    echo_times=(0.006, 0.012, 0.018),
+    suffix="MEGRE",
+    shape=(6, 5, 4),
+    affine=AFFINE,
+    metadata=None,
+):
+    """Write every combination of the entities as a scan of random magnitude and phase; return the root.
+
+    None among the labels stands for a missing entity; among `parts`, for a magnitude without part. `metadata` is
+    added to each sidecar over `SCANNER`; a value of None removes the field.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(root / "dataset_description.json", {"Name": "Test data", "BIDSVersion": "1.10.0"})
+    (root / "README").write_text("Random numbers, written by the tests.\n")
+    random = np.random.default_rng(0)
+    for subject, *labels in product(subjects, sessions, acquisitions, reconstructions, runs):
+        entities = [("sub", subject), *zip(("ses", "acq", "rec", "run"), labels, strict=True)]
+        folder = root / f"sub-{subject}" / (f"ses-{labels[0]}" if labels[0] else "") / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        for (echo, time), part in product(enumerate(echo_times, start=1), parts):
+            named = [*entities, ("echo", echo if suffix == "MEGRE" else None), ("part", part)]
+            stem = "_".join(f"{key}-{label}" for key, label in named if label is not None)
+            image = folder / f"{stem}_{suffix}.nii.gz"
+            nib.save(nib.Nifti1Image(values_of(part, shape, random), affine), image)
+            sidecar = {**SCANNER, "EchoTime": time, "Units": "rad" if part == "phase" else "arbitrary"}
+            sidecar |= metadata or {}
+            kept = {key: value for key, value in sidecar.items() if value is not None}
+            write_json(image.with_name(f"{stem}_{suffix}.json"), kept)
+    return root
+
+
+def values_of(part, shape, random):
+    """Random voxels as the part of an image has them."""
+    low, high = {"phase": (-np.pi, np.pi), "real": (-100, 100), "imag": (-100, 100)}.get(part, (50, 100))
+    return random.uniform(low, high, shape).astype(np.float32)
+
+
+def write_json(path, content):
+    """Write a sidecar or description."""
+    path.write_text(json.dumps(content))

@@ -1,0 +1,192 @@
+"""Stored phase becomes radians by a known scale, or is refused with the reason."""
+
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+from multiqsm.core.phase import (
+    POSITIVE_RADIANS,
+    RADIANS,
+    SIEMENS_SIGNED,
+    SIEMENS_UNSIGNED,
+    PhaseEncodingError,
+    apply_sign,
+    decode_phase,
+    default_sign,
+    from_real_imaginary,
+    hz_to_ppm,
+    ppm_to_hz,
+    wrap_phase,
+)
+
+SIEMENS = {"units": "arbitrary", "manufacturer": "Siemens Healthineers"}
+
+
+@pytest.fixture
+def true_phase():
+    return np.random.default_rng(0).uniform(-np.pi, np.pi, (11, 9, 7, 3))
+
+
+def test_radians_stay_as_they_are(true_phase):
+    # 0 and ±π are data like any other.
+    true_phase.flat[:3] = 0, np.pi, -np.pi
+    phase, encoding = decode_phase(true_phase.astype(np.float32), units="rad")
+    assert encoding == RADIANS
+    assert phase.dtype == np.float32
+    np.testing.assert_array_equal(phase, true_phase.astype(np.float32))
+
+
+@pytest.mark.parametrize("span", [2.5, 0.6])
+def test_a_range_that_is_not_full_is_not_stretched(true_phase, span):
+    narrow = (true_phase * span / np.pi).astype(np.float32)
+    np.testing.assert_array_equal(decode_phase(narrow, units="rad")[0], narrow)
+
+
+def test_radians_may_pass_pi_by_a_rounding_error(true_phase):
+    true_phase.flat[0] = np.pi + 1e-3
+    assert decode_phase(true_phase, units="rad")[1] == RADIANS
+
+
+def test_radians_from_0_to_2pi(true_phase):
+    phase, encoding = decode_phase(true_phase + np.pi, units="rad")
+    assert encoding == POSITIVE_RADIANS
+    # A constant turn apart from the stored values would be right too; they are kept.
+    np.testing.assert_allclose(phase, true_phase + np.pi, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "dtype"),
+    [(SIEMENS_UNSIGNED, np.uint16), (SIEMENS_SIGNED, np.int16), (SIEMENS_SIGNED, np.float32)],
+)
+@pytest.mark.parametrize("span", [np.pi, 2.5])
+def test_siemens_integers_round_trip(true_phase, encoding, dtype, span):
+    true = true_phase * span / np.pi
+    low, high = (0, 4095) if encoding is SIEMENS_UNSIGNED else (-4096, 4095)
+    stored = np.clip(np.rint((true - encoding.offset) / encoding.scale), low, high).astype(dtype)
+    phase, found = decode_phase(stored, **SIEMENS)
+    assert found == encoding
+    # Half a step of rounding, a whole one where the range ends.
+    np.testing.assert_allclose(phase, true, atol=encoding.scale * 1.01)
+
+
+def test_converted_siemens_integers_are_even_numbers(true_phase):
+    # dcm2niix writes 2 x - 4096 for x = 0..4095.
+    stored = 2 * np.rint((true_phase + np.pi) / (2 * np.pi) * 4096).clip(0, 4095).astype(np.int16) - 4096
+    phase, encoding = decode_phase(stored, **SIEMENS)
+    assert encoding == SIEMENS_SIGNED
+    np.testing.assert_allclose(phase, true_phase, atol=2 * np.pi / 4096 * 1.01)
+
+
+def test_one_scale_serves_all_echoes(true_phase):
+    # The first echo uses only a part of the range, as at a short echo time.
+    true_phase[..., 0] *= 0.3
+    stored = np.rint(true_phase / SIEMENS_SIGNED.scale).clip(-4096, 4095).astype(np.int16)
+    phase, _ = decode_phase(stored, **SIEMENS)
+    np.testing.assert_allclose(phase, true_phase, atol=SIEMENS_SIGNED.scale * 1.01)
+
+
+@pytest.mark.parametrize("encoding", [RADIANS, SIEMENS_UNSIGNED, SIEMENS_SIGNED])
+def test_a_full_range_identifies_itself_without_sidecar(true_phase, encoding):
+    stored = (true_phase - encoding.offset) / encoding.scale
+    if encoding is not RADIANS:
+        stored = np.rint(stored).clip(-4096, 4095)
+    assert decode_phase(stored)[1] == encoding
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "integer", "sidecar", "message"),
+    [
+        (-0.00367, 0.00367, False, {"units": "rad"}, "span of 0.0073.* rad, which no phase image has.*scl_slope"),
+        (-4.71, 4.71, False, {"units": "rad"}, "-4.7.* to 4.7.*do not reach so far"),
+        (0, 4095, True, {"units": "rad", "manufacturer": "Siemens"}, "no radians.*Siemens integers"),
+        (0, 4095, False, SIEMENS, "does not identify an encoding"),
+        (0, 2000, True, SIEMENS, "does not identify an encoding"),
+        (-2048, 2047, True, SIEMENS, "does not identify an encoding"),
+        (0, 65535, True, SIEMENS, "does not identify an encoding"),
+        (-3142, 3142, True, {"units": "arbitrary", "manufacturer": "GE MEDICAL SYSTEMS"}, "GE MEDICAL SYSTEMS"),
+        (-3259, 3259, True, {"units": "arbitrary"}, "does not identify an encoding"),
+        (-np.pi, np.pi, False, {"units": "arbitrary", "manufacturer": "Philips"}, "set Units to 'rad'"),
+        (-2.5, 2.5, False, {}, "Units None"),
+        (-200, 200, False, {"units": "Hz"}, "'Hz'.*mean nothing"),
+    ],
+)
+def test_unknown_encodings_are_refused_with_what_was_found(low, high, integer, sidecar, message):
+    stored = np.linspace(low, high, 1001)
+    with pytest.raises(PhaseEncodingError, match=message) as error:
+        decode_phase(np.rint(stored) if integer else stored, **sidecar)
+    assert re.search(r"from \S+ to \S+;", str(error.value)), "the range found is not stated"
+
+
+def test_constant_phase_is_refused():
+    with pytest.raises(PhaseEncodingError, match="no phase image has"):
+        decode_phase(np.zeros((4, 4, 4)), units="rad")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_counted(true_phase, bad):
+    true_phase.flat[:5] = bad
+    with pytest.raises(PhaseEncodingError, match=f"5 of {true_phase.size} values"):
+        decode_phase(true_phase, units="rad")
+    with pytest.raises(PhaseEncodingError, match="5 of"):
+        from_real_imaginary(true_phase, true_phase)
+
+
+def test_real_and_imaginary(true_phase):
+    magnitude, phase = from_real_imaginary(3 * np.cos(true_phase), 3 * np.sin(true_phase))
+    np.testing.assert_allclose(magnitude, 3, rtol=1e-6)
+    np.testing.assert_allclose(phase, true_phase, atol=1e-6)
+    assert magnitude.dtype == phase.dtype == np.float32
+    with pytest.raises(PhaseEncodingError, match="differ in shape"):
+        from_real_imaginary(true_phase, true_phase[1:])
+
+
+@pytest.mark.parametrize(
+    ("manufacturer", "sign"),
+    [("GE", -1), ("GE MEDICAL SYSTEMS", -1), ("General Electric", -1), ("Siemens", 1), ("Philips", 1), ("Genoa", 1)],
+)
+def test_default_sign_says_why(manufacturer, sign):
+    found, reason = default_sign(manufacturer)
+    assert found == sign
+    assert manufacturer in reason
+
+
+def test_sign_without_manufacturer_is_an_assumption():
+    sign, reason = default_sign()
+    assert sign == 1
+    assert "assumed" in reason
+
+
+def test_sign_is_applied(true_phase):
+    np.testing.assert_array_equal(apply_sign(true_phase, -1), -true_phase)
+    np.testing.assert_array_equal(apply_sign(true_phase, 1), true_phase)
+    with pytest.raises(ValueError, match="1 or -1"):
+        apply_sign(true_phase, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_wrapping_changes_by_whole_turns(dtype):
+    phase = np.linspace(-40, 40, 999).astype(dtype)
+    wrapped = wrap_phase(phase)
+    assert wrapped.dtype == dtype
+    assert np.abs(wrapped).max() <= np.pi + 1e-5
+    turns = (phase - wrapped) / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-5)
+
+
+def test_field_units():
+    # 1 ppm of 123.2 MHz is 123.2 Hz.
+    assert ppm_to_hz(1.0, 123.2) == pytest.approx(123.2)
+    assert hz_to_ppm(ppm_to_hz(0.37, 298.0), 298.0) == pytest.approx(0.37)
+
+
+def test_a_stray_scale_factor_of_a_real_file_is_named(shared):
+    stored = nib.load(shared / "data" / "quirks" / "romeo_phase.nii.gz").get_fdata()
+    with pytest.raises(PhaseEncodingError, match=r"span of 0\.00735 rad.*scl_slope"):
+        decode_phase(stored, units="rad")
+
+
+def test_nan_of_a_real_file_are_counted(shared):
+    stored = nib.load(shared / "data" / "quirks" / "romeo_phase_with_nan.nii.gz").get_fdata()
+    with pytest.raises(PhaseEncodingError, match="1280 of 163840"):
+        decode_phase(stored, units="rad")

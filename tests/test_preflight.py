@@ -1,0 +1,425 @@
+"""What is wrong with a scan is said with the file, the cause and the remedy, before any work."""
+
+import gzip
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from multiqsm.dataset.preflight import UnreadableImageError, check_scan, summarize_image
+from multiqsm.dataset.scans import collect_scans
+
+MAGNITUDE = "sub-01_echo-2_part-mag_MEGRE.nii.gz"
+PHASE = "sub-01_echo-2_part-phase_MEGRE.nii.gz"
+
+
+def check(root):
+    (scan,), _ = collect_scans(root)
+    return check_scan(scan)
+
+
+def errors(root):
+    return [str(problem) for problem in check(root) if problem.severity == "error"]
+
+
+def only_error(root):
+    (error,) = errors(root)
+    return error
+
+
+def image(root, name):
+    return root / "sub-01/anat" / name
+
+
+def edit_sidecars(root, pattern, **fields):
+    for path in (root / "sub-01/anat").glob(f"*{pattern}*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def edit_voxels(path, change):
+    """Write `path` again with the array that `change` makes of its voxels."""
+    loaded = nib.load(path)
+    nib.save(nib.Nifti1Image(change(loaded.get_fdata(dtype=np.float32)), loaded.affine), path)
+
+
+def edit_affine(path, affine):
+    nib.save(nib.Nifti1Image(nib.load(path).get_fdata(dtype=np.float32), affine), path)
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+def test_good_scan(make_dataset, parts):
+    assert check(make_dataset(parts=parts)) == []
+
+
+def test_single_echo(make_dataset):
+    assert check(make_dataset(suffix="T2starw", echo_times=(0.02,))) == []
+
+
+def test_notes_are_told(make_dataset):
+    problems = check(make_dataset(parts=(None, "phase")))
+    assert {problem.severity for problem in problems} == {"warning"}
+    assert "sub-01: sub-01_echo-1_MEGRE.nii.gz: no part in the name" in str(problems[0])
+
+
+def test_missing_phase_of_one_echo(make_dataset):
+    root = make_dataset()
+    image(root, PHASE).unlink()
+    assert only_error(root).startswith(f"sub-01: {MAGNITUDE}: no phase image of echo 2 stands beside it; add")
+
+
+def test_missing_magnitude_of_one_echo(make_dataset):
+    root = make_dataset()
+    image(root, MAGNITUDE).unlink()
+    assert only_error(root).startswith(f"sub-01: {PHASE}: no magnitude image of echo 2")
+
+
+def test_gap_in_the_echoes_is_a_warning(make_dataset):
+    root = make_dataset()
+    image(root, MAGNITUDE).unlink()
+    image(root, PHASE).unlink()
+    (problem,) = check(root)
+    assert problem.severity == "warning"
+    assert "there are echoes 1, 3, but no echo 2" in str(problem)
+
+
+@pytest.mark.parametrize("name", [MAGNITUDE, PHASE])
+def test_one_slice_short(make_dataset, name):
+    root = make_dataset()
+    edit_voxels(image(root, name), lambda data: data[..., :-1])
+    error = only_error(root)
+    assert error.startswith(f"sub-01: {name}: 6×5×3 voxels, against 6×5×4 in sub-01_echo-1_part-mag_MEGRE.nii.gz")
+
+
+def test_first_echo_differs_and_is_the_one_named(make_dataset):
+    root = make_dataset()
+    odd = "sub-01_echo-1_part-mag_MEGRE.nii.gz"
+    edit_voxels(image(root, odd), lambda data: data[:-1])
+    assert only_error(root).startswith(f"sub-01: {odd}: 5×5×4 voxels, against 6×5×4")
+
+
+def test_affine_differs(make_dataset):
+    root = make_dataset()
+    affine = nib.load(image(root, PHASE)).affine.copy()
+    affine[0, 3] += 0.5
+    edit_affine(image(root, PHASE), affine)
+    error = only_error(root)
+    assert error.startswith(f"sub-01: {PHASE}: the affine puts its voxels up to 0.5 mm away from")
+
+
+def test_rounding_of_an_affine_is_no_difference(make_dataset):
+    root = make_dataset()
+    edit_affine(image(root, PHASE), nib.load(image(root, PHASE)).affine + 1e-4)
+    assert errors(root) == []
+
+
+def test_four_dimensions(make_dataset):
+    root = make_dataset(suffix="T2starw", echo_times=(0.02,))
+    name = "sub-01_part-mag_T2starw.nii.gz"
+    edit_voxels(image(root, name), lambda data: np.stack([data, data], axis=3))
+    assert f"{name}: the image is 4-D (6×5×4×2), as if echoes were stacked; BIDS has one" in errors(root)[0]
+
+
+def test_singular_affine(make_dataset):
+    root = make_dataset()
+    affine = nib.load(image(root, MAGNITUDE)).affine.copy()
+    affine[:3, 2] = affine[:3, 1]
+    edit_affine(image(root, MAGNITUDE), affine)
+    assert only_error(root).startswith(f"sub-01: {MAGNITUDE}: the affine in the header is singular")
+
+
+def test_zero_voxel_size(make_dataset):
+    root = make_dataset()
+    path = image(root, MAGNITUDE)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[80:92] = np.array([1, 1, 0], "<f4").tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+    assert only_error(root).startswith(f"sub-01: {MAGNITUDE}: the header gives voxels of 1.0, 1.0, 0.0 mm")
+
+
+def test_no_orientation_is_a_warning(make_dataset):
+    root = make_dataset()
+    for path in (root / "sub-01/anat").glob("*.nii.gz"):
+        loaded = nib.load(path)
+        loaded.header["sform_code"] = loaded.header["qform_code"] = 0
+        data = loaded.get_fdata(dtype=np.float32)
+        nib.save(nib.Nifti1Image(data, None, loaded.header), path)
+    (problem,) = check(root)
+    assert problem.severity == "warning"
+    assert "no orientation" in problem.cause
+
+
+@pytest.mark.parametrize(
+    ("time", "cause"),
+    [
+        (12, "EchoTime is 12 s: it seems to be in milliseconds"),
+        ("12 ms", "EchoTime is '12 ms', which is not a number"),
+        (0, "EchoTime is 0 s, which cannot be"),
+        (float("nan"), "EchoTime is nan, which is not a number"),
+        (None, "EchoTime is missing from its sidecar"),
+    ],
+)
+def test_unusable_echo_time(make_dataset, time, cause):
+    root = make_dataset()
+    edit_sidecars(root, "echo-2", EchoTime=time)
+    assert [error.split(";")[0] for error in errors(root)] == [
+        f"sub-01: {name}: {cause}" for name in (MAGNITUDE, PHASE)
+    ]
+
+
+def test_echo_time_in_one_parts_sidecar_is_enough(make_dataset):
+    root = make_dataset()
+    edit_sidecars(root, "part-phase", EchoTime=None)
+    assert check(root) == []
+
+
+def test_parts_contradict_each_other_on_echo_time(make_dataset):
+    root = make_dataset()
+    edit_sidecars(root, "echo-2_part-phase", EchoTime=0.013)
+    assert only_error(root).startswith(f"sub-01: {PHASE}: EchoTime 0.013 s, where another part of echo 2 has 0.012 s")
+
+
+def test_two_echoes_at_one_time(make_dataset):
+    root = make_dataset(echo_times=(0.006, 0.006, 0.018))
+    assert f"{MAGNITUDE}: echo 2 (0.006 s) has the same EchoTime as echo 1" in only_error(root)
+
+
+def test_echo_times_exchanged(make_dataset):
+    root = make_dataset(echo_times=(0.012, 0.006, 0.018))
+    assert f"{MAGNITUDE}: echo 2 (0.006 s) has a shorter EchoTime than echo 1 (0.012 s)" in only_error(root)
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        (
+            {"MagneticFieldStrength": None, "ImagingFrequency": None},
+            "neither MagneticFieldStrength nor ImagingFrequency is in its sidecar; add ImagingFrequency (MHz)",
+        ),
+        (
+            {"ImagingFrequency": 123200000},
+            "ImagingFrequency is 1.232e+08, which no scanner has in MHz (is it in Hz?); write it in MHz",
+        ),
+        ({"ImagingFrequency": 0}, "ImagingFrequency is 0, which no scanner has in MHz"),
+        ({"ImagingFrequency": 63.9}, "ImagingFrequency is 63.9 MHz, but MagneticFieldStrength 3 T gives 127.7 MHz"),
+        (
+            {"MagneticFieldStrength": 30000, "ImagingFrequency": None},
+            "MagneticFieldStrength is 30000, which no scanner",
+        ),
+    ],
+)
+def test_unusable_frequency(make_dataset, fields, cause):
+    error = only_error(make_dataset(metadata=fields))
+    assert error.startswith(f"sub-01: sub-01_echo-1_part-mag_MEGRE.nii.gz: {cause}")
+
+
+@pytest.mark.parametrize("missing", ["MagneticFieldStrength", "ImagingFrequency"])
+def test_one_of_field_strength_and_frequency_is_enough(make_dataset, missing):
+    assert check(make_dataset(metadata={missing: None})) == []
+
+
+def test_nominal_field_of_a_siemens_magnet_is_no_contradiction(make_dataset):
+    assert check(make_dataset(metadata={"ImagingFrequency": 123.2, "MagneticFieldStrength": 3})) == []
+
+
+def test_field_strength_that_is_no_number(make_dataset):
+    root = make_dataset()
+    edit_sidecars(root, "echo-2_part-mag", MagneticFieldStrength="3T")
+    assert only_error(root).startswith(f"sub-01: {MAGNITUDE}: MagneticFieldStrength is '3T', which is not a number")
+
+
+def test_files_contradict_each_other_on_frequency(make_dataset):
+    root = make_dataset()
+    edit_sidecars(root, "echo-2_part-phase", ImagingFrequency=127.7)
+    assert only_error(root).startswith(f"sub-01: {PHASE}: ImagingFrequency is 127.7, where")
+
+
+def damage_missing(path):
+    path.unlink()
+    path.symlink_to(path.with_name("annexed"))
+
+
+def damage_empty(path):
+    path.write_bytes(b"")
+
+
+def damage_text(path):
+    path.write_text("not an image" * 100)
+
+
+def damage_text_compressed(path):
+    path.write_bytes(gzip.compress(b"not an image" * 100))
+
+
+def damage_truncated(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def damage_trailer(path):
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def damage_checksum(path):
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 255
+    path.write_bytes(bytes(content))
+
+
+def damage_stream(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (damage_missing, "the file is listed but its content is not here; fetch it (datalad get)"),
+        (damage_empty, "the file is empty; copy or convert it again"),
+        (damage_text, "the file is truncated or damaged (Not a gzipped file"),
+        (damage_text_compressed, "not a NIfTI file"),
+        (damage_truncated, "the file is truncated or damaged"),
+        (damage_trailer, "the file is truncated or damaged"),
+        (damage_checksum, "the file is truncated or damaged (CRC check failed"),
+        (damage_stream, "the file is truncated or damaged"),
+    ],
+)
+def test_unreadable_file(make_dataset, damage, cause):
+    root = make_dataset()
+    damage(image(root, PHASE))
+    assert only_error(root).startswith(f"sub-01: {PHASE}: {cause}")
+
+
+def test_image_of_another_format(make_dataset):
+    root = make_dataset()
+    path = image(root, PHASE)
+    other = nib.MGHImage(np.ones((6, 5, 4), np.float32), np.eye(4))
+    nib.save(other, path.with_name("x.mgz"))
+    shutil.move(path.with_name("x.mgz"), path)
+    assert only_error(root).startswith(f"sub-01: {PHASE}: not a NIfTI file")
+
+
+def test_uncompressed_image_cut_short(tmp_path):
+    path = tmp_path / "image.nii"
+    nib.save(nib.Nifti1Image(np.ones((6, 5, 4), np.float32), np.eye(4)), path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UnreadableImageError, match=r"image\.nii: the file is truncated or damaged"):
+        summarize_image(path)
+
+
+def set_first(value):
+    def change(data):
+        data.flat[:7] = value
+        return data
+
+    return change
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_inside(make_dataset, value):
+    root = make_dataset()
+    edit_voxels(image(root, PHASE), set_first(value))
+    error = only_error(root)
+    assert error.startswith(f"sub-01: {PHASE}: 7 voxels are NaN or infinite, 7 of them where {MAGNITUDE} has signal")
+    assert "NaNs inside the brain" in error
+
+
+def test_not_finite_in_the_background_is_a_warning(make_dataset):
+    root = make_dataset()
+    edit_voxels(image(root, PHASE), set_first(np.nan))
+    edit_voxels(image(root, MAGNITUDE), set_first(0))
+    (problem,) = check(root)
+    assert problem.severity == "warning"
+    assert str(problem).startswith(f"sub-01: {PHASE}: 7 voxels are NaN or infinite, all without signal")
+
+
+def test_nothing_finite(make_dataset):
+    root = make_dataset()
+    edit_voxels(image(root, PHASE), lambda data: data * np.nan)
+    assert only_error(root).startswith(f"sub-01: {PHASE}: not a single voxel is finite")
+
+
+@pytest.mark.parametrize("name", [MAGNITUDE, PHASE])
+@pytest.mark.parametrize("value", [0, 4])
+def test_constant_image(make_dataset, name, value):
+    root = make_dataset()
+    edit_voxels(image(root, name), lambda data: np.full_like(data, value))
+    assert f"sub-01: {name}: every voxel is {value}; convert the scan again" in errors(root)
+
+
+def test_magnitude_and_phase_exchanged(make_dataset):
+    root = make_dataset()
+    magnitude, phase, spare = image(root, MAGNITUDE), image(root, PHASE), root / "spare"
+    magnitude.rename(spare)
+    phase.rename(magnitude)
+    spare.rename(phase)
+    assert errors(root)[0].startswith(f"sub-01: {MAGNITUDE}: values from -3.1")
+    assert "exchanged" in errors(root)[0]
+
+
+def test_phase_in_an_unknown_encoding_names_the_echo(make_dataset):
+    root = make_dataset()
+    edit_voxels(image(root, PHASE), lambda data: data * 100)
+    error = only_error(root)
+    assert error.startswith(f"sub-01: {PHASE}: Phase holds values from -31")
+    assert "Units 'rad'" in error
+
+
+def test_units_differ_between_echoes(make_dataset):
+    root = make_dataset()
+    edit_sidecars(root, "echo-2_part-phase", Units="arbitrary")
+    assert f"Units differ between the echoes: sub-01_echo-1_part-phase_MEGRE.nii.gz 'rad', {PHASE} 'arb" in only_error(
+        root
+    )
+
+
+def test_siemens_integers(make_dataset):
+    root = make_dataset(metadata={"Units": "arbitrary"})
+    for path in (root / "sub-01/anat").glob("*part-phase*.nii.gz"):
+        edit_voxels(path, lambda data: np.rint((data + np.pi) / (2 * np.pi) * 4095).astype(np.int16))
+    assert check(root) == []
+
+
+def with_mask(root, mask, affine=None):
+    path = root / "derivatives/manual/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    affine = nib.load(image(root, PHASE)).affine if affine is None else affine
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), path)
+    return root
+
+
+def test_good_mask(make_dataset):
+    assert check(with_mask(make_dataset(), np.ones((6, 5, 4)))) == []
+
+
+@pytest.mark.parametrize(
+    ("mask", "affine", "cause"),
+    [
+        (np.zeros((6, 5, 4)), None, "the brain mask is empty"),
+        (np.ones((6, 5, 3)), None, "6×5×3 voxels, against 6×5×4 in"),
+        (np.ones((6, 5, 4)), np.eye(4), "the affine puts its voxels up to"),
+    ],
+)
+def test_bad_mask(make_dataset, mask, affine, cause):
+    root = with_mask(make_dataset(), mask, affine)
+    assert only_error(root).startswith(f"sub-01: sub-01_desc-brain_mask.nii.gz: {cause}")
+
+
+def test_damaged_mask(make_dataset):
+    root = with_mask(make_dataset(), np.ones((6, 5, 4)))
+    damage_checksum(root / "derivatives/manual/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    assert "sub-01_desc-brain_mask.nii.gz: the file is truncated or damaged" in only_error(root)
+
+
+def test_real_scans_are_good(shared):
+    scans, _ = collect_scans(shared / "data" / "real_bids")
+    assert [check_scan(scan) for scan in scans] == [[], []]
+
+
+def test_stray_slope_of_a_real_file(make_dataset, shared):
+    root = make_dataset(suffix="T2starw", echo_times=(0.004,), metadata={"Units": "rad"})
+    for part, name in (("mag", "romeo_mag"), ("phase", "romeo_phase")):
+        first = nib.load(shared / "data" / "quirks" / f"{name}.nii.gz").slicer[..., 0]
+        nib.save(first, root / f"sub-01/anat/sub-01_part-{part}_T2starw.nii.gz")
+    error = only_error(root)
+    assert error.startswith("sub-01: sub-01_part-phase_T2starw.nii.gz: Phase holds values from -0.0036")

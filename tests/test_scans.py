@@ -1,0 +1,364 @@
+"""Scans are put together by name, and whatever is left out has a reason."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from multiqsm.dataset.derivatives import write_dataset_description
+from multiqsm.dataset.scans import DatasetError, collect_scans
+
+
+def labels(scans):
+    return [scan.label for scan in scans]
+
+
+def edit(path, **fields):
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_scan_of_a_plain_dataset(make_dataset):
+    scans, left_out = collect_scans(make_dataset())
+    (scan,) = scans
+    assert left_out == []
+    assert scan.entities == {"subject": "01"}
+    assert (scan.label, scan.node_name, scan.suffix) == ("sub-01", "sub_01", "MEGRE")
+    assert scan.echo_times == (0.006, 0.012, 0.018)
+    assert [path.name for path in scan.phase] == [f"sub-01_echo-{e}_part-phase_MEGRE.nii.gz" for e in (1, 2, 3)]
+    assert (scan.field_strength, scan.imaging_frequency, scan.manufacturer) == (3.0, 123.2, "Siemens")
+    assert scan.units == "rad"
+    assert scan.metadata["Manufacturer"] == "Siemens"
+    assert scan.brain_mask is None
+
+
+def test_every_entity_tells_scans_apart(make_dataset):
+    root = make_dataset(
+        subjects=("01", "02"), sessions=("A", "B"), acquisitions=(None, "x"), reconstructions=("n",), runs=("1", "02")
+    )
+    scans, left_out = collect_scans(root)
+    assert left_out == []
+    assert len(scans) == 16
+    assert labels(scans)[:2] == ["sub-01_ses-A_acq-x_rec-n_run-02", "sub-01_ses-A_acq-x_rec-n_run-1"]
+    assert scans[0].node_name == "sub_01_ses_A_acq_x_rec_n_run_02"
+    for scan in scans:
+        assert len(scan.magnitude) == len(scan.phase) == 3
+        assert all(path.name.startswith(f"{scan.label}_echo-") for path in scan.files)
+
+
+def test_node_names_are_accepted_by_nipype(make_dataset):
+    from nipype.pipeline.engine import Workflow
+
+    (scan,), _ = collect_scans(make_dataset(subjects=("a+b",), acquisitions=("x",)))
+    assert Workflow(name=scan.node_name).name == "sub_aplusb_acq_x"
+
+
+def test_files_are_sorted_by_echo_time_not_by_name(make_dataset):
+    times = tuple(0.002 * echo for echo in range(1, 12))
+    (scan,), _ = collect_scans(make_dataset(echo_times=times))
+    assert scan.echo_times == pytest.approx(times)
+    assert scan.magnitude[-1].name == "sub-01_echo-11_part-mag_MEGRE.nii.gz"
+
+
+def test_sidecars_are_inherited(make_dataset):
+    root = make_dataset(
+        sessions=("A",), metadata={"MagneticFieldStrength": None, "ImagingFrequency": None, "Manufacturer": None}
+    )
+    (root / "MEGRE.json").write_text(json.dumps({"MagneticFieldStrength": 7, "Manufacturer": "Philips"}))
+    (root / "sub-01/sub-01_MEGRE.json").write_text(json.dumps({"Manufacturer": "GE"}))
+    (scan,), _ = collect_scans(root)
+    assert (scan.field_strength, scan.manufacturer) == (7.0, "GE")
+
+
+def test_an_images_own_sidecar_goes_before_one_beside_it(make_dataset):
+    (scan,), _ = collect_scans(make_dataset(parts=(None, "phase")))
+    for path in scan.phase:
+        assert scan.sidecars[path.name]["Units"] == "rad"
+
+
+def test_real_and_imaginary_images(make_dataset):
+    (scan,), left_out = collect_scans(make_dataset(parts=("real", "imag")))
+    assert left_out == []
+    assert list(scan.parts) == ["real", "imaginary"]
+    assert scan.magnitude == scan.phase == ()
+    assert scan.imaginary[2].name == "sub-01_echo-3_part-imag_MEGRE.nii.gz"
+
+
+def test_phase_is_preferred_and_it_is_said(make_dataset):
+    (scan,), _ = collect_scans(make_dataset(parts=("mag", "phase", "real", "imag")))
+    assert list(scan.parts) == ["magnitude", "phase"]
+    assert "real and imaginary images not used" in scan.notes[0]
+
+
+def test_single_echo(make_dataset):
+    (scan,), _ = collect_scans(make_dataset(suffix="T2starw", echo_times=(0.02,)))
+    assert (scan.suffix, scan.echo_times, len(scan.files)) == ("T2starw", (0.02,), 2)
+
+
+def test_magnitude_without_part_is_taken_and_it_is_said(make_dataset):
+    (scan,), left_out = collect_scans(make_dataset(parts=(None, "phase")))
+    assert left_out == []
+    assert scan.magnitude[0].name == "sub-01_echo-1_MEGRE.nii.gz"
+    assert scan.notes[0] == "sub-01_echo-1_MEGRE.nii.gz: no part in the name, taken as the magnitude"
+
+
+def test_image_without_part_beside_a_magnitude_is_left_out(make_dataset):
+    (scan,), left_out = collect_scans(make_dataset(parts=("mag", None, "phase")))
+    assert len(scan.magnitude) == 3
+    assert left_out[0][0] == "sub-01_echo-1_MEGRE.nii.gz"
+    assert "sub-01_echo-1_part-mag_MEGRE.nii.gz is there" in left_out[0][1]
+
+
+@pytest.mark.parametrize("part", ["mag", "phase", "real"])
+def test_one_part_alone_is_left_out_with_its_files(make_dataset, part):
+    root = make_dataset(subjects=("01", "02"))
+    shutil.rmtree(root / "sub-02")
+    make_dataset(subjects=("02",), parts=(part,))
+    scans, left_out = collect_scans(root)
+    assert labels(scans) == ["sub-01"]
+    assert left_out[0][0] == "sub-02"
+    assert f"sub-02_echo-3_part-{part}_MEGRE.nii.gz" in left_out[0][1]
+    assert "are needed" in left_out[0][1]
+
+
+def test_stack_of_echoes_is_left_out(make_dataset):
+    root = make_dataset(subjects=("01", "02"))
+    for part in ("mag", "phase"):
+        first = root / f"sub-02/anat/sub-02_echo-1_part-{part}_MEGRE.nii.gz"
+        stack = nib.Nifti1Image(np.stack([nib.load(first).get_fdata()] * 3, axis=3), np.eye(4))
+        for path in first.parent.glob(f"*part-{part}*"):
+            path.unlink()
+        nib.save(stack, first.with_name(f"sub-02_part-{part}_MEGRE.nii.gz"))
+    scans, left_out = collect_scans(root)
+    assert labels(scans) == ["sub-01"]
+    assert left_out[0][0] == "sub-02"
+    assert "sub-02_part-mag_MEGRE.nii.gz" in left_out[0][1]
+    assert "4-D" in left_out[0][1]
+
+
+def test_two_files_of_one_echo_are_left_out(make_dataset):
+    root = make_dataset(subjects=("01", "02"))
+    image = root / "sub-02/anat/sub-02_echo-2_part-mag_MEGRE.nii.gz"
+    nib.save(nib.load(image), image.with_suffix(""))
+    scans, left_out = collect_scans(root)
+    assert labels(scans) == ["sub-01"]
+    assert "sub-02_echo-2_part-mag_MEGRE.nii.gz" in left_out[0][1]
+    assert "both the magnitude of echo 2" in left_out[0][1]
+
+
+def test_single_echo_scan_of_the_same_name_is_left_out(make_dataset):
+    make_dataset(suffix="T2starw", echo_times=(0.02,))
+    (scan,), left_out = collect_scans(make_dataset())
+    assert scan.suffix == "MEGRE"
+    assert "sub-01_part-mag_T2starw.nii.gz" in [what for what, _ in left_out]
+
+
+def test_entity_that_the_derivatives_cannot_carry(make_dataset):
+    root = make_dataset(subjects=("01", "02"))
+    for path in (root / "sub-02/anat").iterdir():
+        path.rename(path.with_name(path.name.replace("_echo", "_inv-1_echo")))
+    scans, left_out = collect_scans(root)
+    assert labels(scans) == ["sub-01"]
+    assert "sub-02_inv-1_echo-1_part-mag_MEGRE.nii.gz" in left_out[0][1]
+    assert "no inv" in left_out[0][1]
+
+
+def test_labels_select_with_and_without_prefix(make_dataset):
+    root = make_dataset(subjects=("01", "02", "010"), sessions=("A", "B"))
+    scans, _ = collect_scans(root, participant_label=["sub-01"], session_label=["ses-B"])
+    assert labels(scans) == ["sub-01_ses-B"]
+    scans, _ = collect_scans(root, participant_label=["010", "02"], session_label=["A"])
+    assert labels(scans) == ["sub-010_ses-A", "sub-02_ses-A"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("x", ["sub-01_acq-x"]),
+        (["x", "y"], ["sub-01_acq-x", "sub-01_acq-y"]),
+        (None, ["sub-01"]),
+        ("*", ["sub-01_acq-x", "sub-01_acq-y"]),
+    ],
+)
+def test_filter_file_selects(make_dataset, wanted, expected):
+    root = make_dataset(acquisitions=(None, "x", "y"))
+    scans, _ = collect_scans(root, bids_filter={"megre": {"acquisition": wanted}})
+    assert labels(scans) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"participant_label": ["01", "03"]}, ["--participant-label 03", "its participants are: 01, 02"]),
+        ({"session_label": ["C"]}, ["--session-label C", "removed all 12 images", "A (6), B (6)"]),
+        (
+            {"session_label": ["A"], "bids_filter": {"megre": {"run": 2}}},
+            ["--bids-filter-file, run 2", "removed all 6 images", "(no run) (6)"],
+        ),
+        ({"bids_filter": {"megre": {"acq": "x"}}}, ["--bids-filter-file, acq", "not a recognized entity"]),
+        ({"bids_filter": {"t1w": {"run": 1}}}, ["no query t1w", "megre"]),
+        ({"bids_filter": {"megre": "x"}}, ["megre is 'x'", "write entities"]),
+        ({"bids_filter": {"megre": {"part": "mag"}}}, ["sub-02_ses-B", "only magnitude images"]),
+        ({"derivatives": ["no/such/folder"]}, ["no/such/folder", "no such folder"]),
+    ],
+)
+def test_empty_selection_names_what_emptied_it(make_dataset, options, said):
+    root = make_dataset(subjects=("01",), sessions=("A",), echo_times=(0.006, 0.012, 0.018))
+    make_dataset(subjects=("02",), sessions=("B",))
+    with pytest.raises(DatasetError) as error:
+        collect_scans(root, **options)
+    for words in said:
+        assert words in str(error.value)
+
+
+def test_dataset_without_gradient_echo_says_what_there_is(make_dataset):
+    root = make_dataset(suffix="T1w", echo_times=(0.003,), parts=(None,))
+    with pytest.raises(
+        DatasetError, match=r"no image with suffix MEGRE or T2starw in an anat folder of sub-01; .* are: T1w \(1\)"
+    ):
+        collect_scans(root)
+
+
+def test_participants_without_scans_are_left_out_with_the_reason(make_dataset):
+    root = make_dataset(subjects=("01",), sessions=("A",))
+    make_dataset(subjects=("02",), sessions=("B",))
+    make_dataset(subjects=("03",), suffix="T1w", echo_times=(0.003,), parts=(None,))
+    scans, left_out = collect_scans(root, session_label=["A"])
+    assert labels(scans) == ["sub-01_ses-A"]
+    assert left_out == [
+        ("sub-03", "no image with suffix MEGRE or T2starw in an anat folder"),
+        ("sub-02", "removed by --session-label A"),
+    ]
+
+
+def test_label_that_bids_does_not_allow(make_dataset):
+    root = make_dataset(sessions=("A", "2020-01-01"))
+    scans, left_out = collect_scans(root)
+    assert labels(scans) == ["sub-01_ses-A"]
+    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [what for what, _ in left_out]
+    assert "letters, digits and +" in left_out[0][1]
+
+
+def test_folder_that_is_no_dataset(tmp_path):
+    with pytest.raises(DatasetError, match=r"no dataset_description\.json"):
+        collect_scans(tmp_path)
+
+
+def test_dataset_without_participants(make_dataset):
+    root = make_dataset(subjects=())
+    with pytest.raises(DatasetError, match=r"no sub-\* folder"):
+        collect_scans(root)
+
+
+def test_broken_sidecar_is_named(make_dataset):
+    root = make_dataset()
+    (root / "sub-01/anat/sub-01_echo-2_part-mag_MEGRE.json").write_text('{"EchoTime": 0.012,}')
+    with pytest.raises(DatasetError, match=r"sub-01_echo-2_part-mag_MEGRE\.json.*correct the file's JSON"):
+        collect_scans(root)
+
+
+def test_other_folders_are_not_indexed(make_dataset):
+    root = make_dataset()
+    for folder in ("sub-01/func", "derivatives/x/sub-01/anat", "sourcedata/sub-01/anat"):
+        (root / folder).mkdir(parents=True)
+        shutil.copy(root / "sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz", root / folder / "sub-01_bad_MEGRE.nii.gz")
+    scans, left_out = collect_scans(root)
+    assert (len(scans), left_out) == (1, [])
+
+
+def write_mask(root, dataset, name, sidecar=None):
+    path = root / "derivatives" / dataset / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.ones((6, 5, 4), np.uint8), np.eye(4)), path)
+    if sidecar is not None:
+        Path(str(path).replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
+    return path
+
+
+def test_brain_mask_of_the_user_is_found_by_entities(make_dataset):
+    root = make_dataset(sessions=("A",), runs=("1", "2"))
+    mask = write_mask(root, "manual", "sub-01/ses-A/anat/sub-01_ses-A_run-2_desc-brain_mask.nii.gz")
+    scans, left_out = collect_scans(root)
+    assert [scan.brain_mask for scan in scans] == [None, mask]
+    assert left_out == []
+
+
+def test_own_mask_of_an_earlier_run_is_not_the_users(make_dataset):
+    root = make_dataset()
+    write_dataset_description(root / "derivatives/multiqsm", root)
+    mask = write_mask(root, "multiqsm", "sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    (scan,), _ = collect_scans(root)
+    assert scan.brain_mask is None
+    (scan,), _ = collect_scans(root, derivatives=[root / "derivatives/multiqsm"])
+    assert scan.brain_mask == mask
+
+
+def test_mask_made_from_a_t1w_is_left_out(make_dataset):
+    root = make_dataset()
+    name = "sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    write_mask(root, "fmriprep", name, {"RawSources": ["sub-01/anat/sub-01_T1w.nii.gz"]})
+    mask = write_mask(root, "manual", name, {"Sources": ["bids:raw:sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz"]})
+    (scan,), left_out = collect_scans(root)
+    assert scan.brain_mask == mask
+    assert "fmriprep" in left_out[0][0]
+    assert "another image" in left_out[0][1]
+
+
+def test_two_masks_are_refused(make_dataset):
+    root = make_dataset()
+    for dataset in ("one", "two"):
+        write_mask(root, dataset, "sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    with pytest.raises(DatasetError, match=r"sub-01: more than one brain mask .*one.*two.*--derivatives"):
+        collect_scans(root)
+
+
+def test_site_of_the_sessions_table(make_dataset):
+    root = make_dataset(sessions=("A", "B", "C"), metadata={"InstitutionName": "Clinic"})
+    (root / "sub-01/sub-01_sessions.tsv").write_text("session_id\tsite\nses-A\tNorth\nB\tSouth\nses-C\tn/a\n")
+    scans, _ = collect_scans(root)
+    assert [scan.site for scan in scans] == ["North", "South", "Clinic"]
+    assert scans[0].site_source == "column site of sub-01_sessions.tsv"
+
+
+def test_site_of_the_participants_table(make_dataset):
+    root = make_dataset()
+    (root / "participants.tsv").write_text("participant_id\tscanner\nsub-01\tPrisma2\n")
+    (scan,), _ = collect_scans(root)
+    assert (scan.site, scan.site_source) == ("Prisma2", "column scanner of participants.tsv")
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "sessions", "site", "source"),
+    [
+        ({"InstitutionName": "Clinic"}, ("A",), "Clinic", "InstitutionName of the sidecar"),
+        (
+            {"InstitutionName": "Clinic", "StationName": "MR1", "DeviceSerialNumber": "7"},
+            ("A",),
+            "Clinic MR1",
+            "InstitutionName and StationName of the sidecar",
+        ),
+        ({"DeviceSerialNumber": "41"}, ("A",), "41", "DeviceSerialNumber of the sidecar"),
+        ({}, ("A",), "A", "the session label"),
+        ({}, (None,), "unknown", "nothing in the dataset"),
+    ],
+)
+def test_site_without_a_table(make_dataset, sidecar, sessions, site, source):
+    (scan,), _ = collect_scans(make_dataset(sessions=sessions, metadata=sidecar))
+    assert (scan.site, scan.site_source) == (site, source)
+
+
+def test_echo_time_that_is_no_number_is_kept_apart(make_dataset):
+    root = make_dataset()
+    for part in ("mag", "phase"):
+        edit(root / f"sub-01/anat/sub-01_echo-2_part-{part}_MEGRE.json", EchoTime="12 ms")
+    (scan,), _ = collect_scans(root)
+    assert scan.echo_times == (0.006, None, 0.018)
+
+
+def test_real_scans(shared):
+    scans, left_out = collect_scans(shared / "data" / "real_bids")
+    assert labels(scans) == ["sub-crop7T", "sub-philips3T"]
+    assert scans[1].echo_times == (0.0023, 0.0046)
+    assert scans[1].imaging_frequency == pytest.approx(127.748512)
+    assert left_out == []

@@ -1,0 +1,193 @@
+"""Unwrapped phase is the true phase up to whole turns that are the same everywhere."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from multiqsm.core.phase import wrap_phase
+from multiqsm.core.unwrap import MODES, unwrap_echoes
+from skimage.restoration import unwrap_phase
+
+TURN = 2 * np.pi
+SHAPE = (41, 36, 27)
+
+
+def coordinates(shape=SHAPE):
+    return np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+
+
+@pytest.fixture
+def head():
+    """Ellipsoid, a field in Hz that wraps several times at the later echoes, a smooth phase at TE = 0."""
+    x, y, z = coordinates()
+    mask = x**2 + y**2 + z**2 < 0.9
+    field = 90 * np.exp(-((x - 0.8) ** 2 + y**2 + (z + 0.6) ** 2) / 0.2) + 40 * x * y + 15 * z
+    offset = 2.0 * np.sin(2 * x) + 1.5 * y
+    return mask, field, offset
+
+
+def acquire(field, offset, times, noise=0.0):
+    """Wrapped and true phase; the noise is part of both."""
+    true = TURN * field[..., None] * np.asarray(times) + offset[..., None]
+    true = (true + noise * np.random.default_rng(1).normal(size=true.shape)).astype(np.float32)
+    return wrap_phase(true), true
+
+
+def turns_off(unwrapped, true, mask):
+    """Whole turns between result and truth at each echo, less the echo's most frequent number."""
+    turns = np.rint((unwrapped - true)[mask] / TURN).astype(int)
+    return turns - np.round(np.median(turns, axis=0)).astype(int)
+
+
+def assert_only_whole_turns(unwrapped, wrapped, mask):
+    turns = (unwrapped - wrapped)[mask] / TURN
+    # float32 rounds phases near 100 rad by 4e-6.
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "times",
+    [(0.006, 0.012, 0.018, 0.024), (0.004, 0.009, 0.012, 0.026), (0.020, 0.004, 0.012), (0.0023, 0.0046)],
+    ids=["even", "uneven", "unordered", "two"],
+)
+def test_unwraps_to_the_truth(head, times, mode):
+    mask, field, offset = head
+    wrapped, true = acquire(field, offset, times, noise=0.05)
+    unwrapped = unwrap_echoes(wrapped, mask, times, mode=mode)
+    assert unwrapped.dtype == np.float32
+    assert not unwrapped[~mask].any()
+    assert_only_whole_turns(unwrapped, wrapped, mask)
+    assert not turns_off(unwrapped, true, mask).any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_echoes_lie_on_a_line_without_jumps_in_time(head, mode):
+    mask, field, offset = head
+    times = np.array([0.006, 0.012, 0.018, 0.024, 0.030, 0.036])
+    wrapped, _ = acquire(field, offset + 3.0, times)
+    values = unwrap_echoes(wrapped, mask, times, mode=mode)[mask]
+    slope, intercept = np.polyfit(times, values.T, 1)
+    # Phase is exactly linear in time here: no residual beyond rounding, the field right up to one constant.
+    np.testing.assert_allclose(values, np.outer(slope, times) + intercept[:, None], atol=1e-3)
+    aliases = (slope / TURN - field[mask]) * 0.006
+    np.testing.assert_allclose(aliases, np.rint(np.median(aliases)), atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_single_echo(head, mode):
+    mask, field, offset = head
+    wrapped, true = acquire(field, offset, [0.02], noise=0.05)
+    unwrapped = unwrap_echoes(wrapped, mask, [0.02], mode=mode)
+    assert_only_whole_turns(unwrapped, wrapped, mask)
+    assert not turns_off(unwrapped, true, mask).any()
+
+
+def test_agrees_with_reliability_sorting(head):
+    mask, field, offset = head
+    wrapped, _ = acquire(field, offset, [0.03], noise=0.1)
+    reference = unwrap_phase(np.ma.array(wrapped[..., 0], mask=~mask), rng=0)
+    ours = unwrap_echoes(wrapped, mask, [0.03])
+    assert not turns_off(ours, np.asarray(reference)[..., None], mask).any()
+
+
+def test_phase_that_is_smooth_keeps_its_values(head):
+    mask, field, _ = head
+    small = (field / np.abs(field).max())[..., None].astype(np.float32)
+    np.testing.assert_array_equal(unwrap_echoes(small, mask, [0.01])[mask], small[mask])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_components_are_each_placed_in_time(head, mode):
+    _, field, offset = head
+    mask = np.zeros(SHAPE, bool)
+    mask[3:18, 5:30, 4:22] = True
+    mask[22:38, 5:30, 4:22] = True
+    mask[20, 2, 2] = True
+    times = [0.005, 0.010, 0.015]
+    wrapped, true = acquire(field, offset, times)
+    unwrapped = unwrap_echoes(wrapped, mask, times, mode=mode)
+    # A component may be whole turns off at all echoes alike: that is part of its phase at TE = 0, not of the field.
+    turns = np.rint((unwrapped - true)[mask] / TURN)
+    np.testing.assert_array_equal(np.diff(turns, axis=1), 0)
+
+
+def test_bipolar_readouts_need_the_spatial_mode(head):
+    # Even echoes carry a ramp along the readout; it changes by less than π per voxel but by several turns in all.
+    mask, field, offset = head
+    times = np.array([0.005, 0.010, 0.015, 0.020])
+    ramp = 7.0 * coordinates()[0]
+    _, true = acquire(field, offset, times)
+    true[..., 1::2] += ramp[..., None].astype(np.float32)
+    unwrapped = unwrap_echoes(wrap_phase(true), mask, times)
+    assert not turns_off(unwrapped, true, mask).any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fringes_too_dense_to_resolve_are_carried_by_time(mode):
+    # 70 Hz a voxel: 0.28 turns between echoes, which space can resolve, but 1.7 turns at the last echo, which not.
+    shape = (24, 12, 10)
+    field = 70.0 * np.arange(24)[:, None, None] * np.ones(shape)
+    times = 0.004 * np.arange(1, 7)
+    wrapped, true = acquire(field, np.full(shape, 0.7), times, noise=0.02)
+    mask = np.ones(shape, bool)
+    assert not turns_off(unwrap_echoes(wrapped, mask, times, mode=mode), true, mask).any()
+
+
+def test_noise_stays_where_it_is(head):
+    # A block of pure noise inside must not shift anything around it.
+    mask, field, offset = head
+    times = [0.006, 0.012, 0.018]
+    wrapped, true = acquire(field, offset, times, noise=0.05)
+    noisy = np.zeros(SHAPE, bool)
+    noisy[16:24, 14:22, 10:17] = True
+    wrapped[noisy] = np.random.default_rng(2).uniform(-np.pi, np.pi, wrapped[noisy].shape)
+    unwrapped = unwrap_echoes(wrapped, mask, times)
+    assert_only_whole_turns(unwrapped, wrapped, mask)
+    assert not turns_off(unwrapped, true, mask & ~noisy).any()
+
+
+def test_memory_order_does_not_matter(head):
+    mask, field, offset = head
+    times = [0.006, 0.012, 0.018]
+    wrapped, _ = acquire(field, offset, times, noise=0.3)
+    expected = unwrap_echoes(wrapped, mask, times)
+    fortran = unwrap_echoes(np.asfortranarray(wrapped), np.asfortranarray(mask), times)
+    np.testing.assert_array_equal(fortran, expected)
+
+
+@pytest.mark.parametrize("shape", [(30, 17, 1), (1, 1, 40)])
+def test_thin_volumes(shape):
+    field = 400.0 * coordinates(shape)[np.argmax(shape)]
+    times = [0.005, 0.011]
+    wrapped, true = acquire(field, np.zeros(shape), times)
+    mask = np.ones(shape, bool)
+    assert not turns_off(unwrap_echoes(wrapped, mask, times), true, mask).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"echo_times": [0.006]}, "one echo time an echo"),
+        ({"echo_times": [0.006, 0.006]}, "must differ"),
+        ({"mask": np.zeros(SHAPE, bool)}, "mask is empty"),
+        ({"mask": np.ones((3, 3, 3), bool)}, r"mask \(3, 3, 3\)"),
+        ({"mode": "laplacian"}, "mode must be one of"),
+        ({"phase": np.full((*SHAPE, 2), np.nan)}, "not finite"),
+    ],
+)
+def test_wrong_input_is_refused(change, message):
+    arguments = {"phase": np.zeros((*SHAPE, 2)), "mask": np.ones(SHAPE, bool), "echo_times": [0.006, 0.012]}
+    with pytest.raises(ValueError, match=message):
+        unwrap_echoes(**(arguments | change))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_real_scan_is_linear_in_time(shared, mode):
+    # 7 T, 4, 8 and 12 ms, nothing masked. A wrong turn at one echo bends a voxel's line by 2π or 4π.
+    files = sorted((shared / "data" / "real_bids" / "sub-crop7T" / "anat").glob("*part-phase_MEGRE.nii.gz"))
+    wrapped = np.stack([nib.load(f).get_fdata(dtype=np.float32) for f in files], axis=-1)
+    mask = np.ones(wrapped.shape[:3], bool)
+    unwrapped = unwrap_echoes(wrapped, mask, [0.004, 0.008, 0.012], mode=mode)
+    assert_only_whole_turns(unwrapped, wrapped, mask)
+    bend = unwrapped[..., 0] - 2 * unwrapped[..., 1] + unwrapped[..., 2]
+    assert np.mean(np.abs(bend - np.median(bend)) > np.pi) < 1e-4

@@ -1,0 +1,84 @@
+"""Results of a scan under their BIDS names, and pictures of them."""
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from ..interfaces.derivatives import SaveDerivative
+from ..interfaces.figures import PlotSlices
+
+FIELD = {"datatype": "fmap", "suffix": "fieldmap"}
+
+
+def init_scan_derivatives_wf(
+    *, entities, output_dir, centre_frequency, metadata, inversions, with_r2star, gigabytes, name="derivatives"
+):
+    """Build the workflow that saves what a scan's processing gave.
+
+    Parameters
+    ----------
+    entities : dict of str
+        Entities of the scan, by their long names.
+    output_dir : path-like
+        Root of the derivative dataset.
+    centre_frequency : float
+        Centre frequency, MHz, for field maps in Hz.
+    metadata : dict
+        Sidecar fields that all of the scan's derivatives have.
+    inversions : sequence of str
+        Which susceptibility maps there are.
+    with_r2star : bool
+        Whether there is an R2* map.
+    gigabytes : callable
+        Memory in GB of a number of float32 volumes.
+
+    Inputs
+    ------
+    magnitude_file
+        All echoes; their root sum of squares is saved.
+    mask_file, field_file, standard_error_file, local_field_file, r2star_file, {inversion}_chi_file
+        Images to save; fields in ppm.
+    {image}_provenance
+        Their sidecar fields.
+    """
+    common = {"output_dir": str(output_dir), "entities": dict(entities)}
+    field = {**FIELD, "hz_per_ppm": centre_frequency, "metadata": {**metadata, "Units": "Hz"}}
+    # What is saved: the image's name on the input node, and what SaveDerivative is told of it.
+    saved = {
+        "mask": {"suffix": "mask", "desc": "brain", "is_mask": True, "metadata": {**metadata, "Type": "Brain"}},
+        "magnitude": {**FIELD, "suffix": "magnitude", "combine_echoes": True, "metadata": metadata},
+        "field": {**field, "desc": "total"},
+        "standard_error": {**field, "desc": "totalse"},
+        "local_field": {**field, "desc": "local"},
+    }
+    if with_r2star:
+        saved["r2star"] = {"suffix": "R2starmap", "metadata": {**metadata, "Units": "1/s"}}
+    for method in inversions:
+        saved[f"{method}_chi"] = {"suffix": "Chimap", "desc": method, "metadata": {**metadata, "Units": "ppm"}}
+    shown = {
+        "magnitude": {"suffix": "magnitude", "title": "Magnitude, first echo, and brain mask", "outline": True},
+        "local_field": {
+            "suffix": "fieldmap",
+            "desc": "local",
+            "title": "Local field",
+            "window": (-0.05, 0.05),
+            "unit": "ppm",
+        },
+    }
+    for method in inversions:
+        title = f"Susceptibility, {method}"
+        window = (-0.15, 0.15)
+        shown[f"{method}_chi"] = {
+            "suffix": "Chimap", "desc": method, "title": title, "window": window, "unit": "ppm"
+        }  # fmt: skip
+
+    fields = [f for image in saved for f in (f"{image}_file", f"{image}_provenance")]
+    inputnode = Node(IdentityInterface(fields), name="inputnode")
+    workflow = Workflow(name=name)
+    for image, options in saved.items():
+        node = Node(SaveDerivative(**common, **options), name=f"save_{image}", mem_gb=gigabytes(8))
+        wires = [(f"{image}_file", "in_file"), (f"{image}_provenance", "provenance")]
+        workflow.connect([(inputnode, node, wires)])
+    for image, options in shown.items():
+        node = Node(PlotSlices(**common, **options), name=f"plot_{image}", mem_gb=gigabytes(8))
+        workflow.connect([(inputnode, node, [(f"{image}_file", "in_file"), ("mask_file", "mask_file")])])
+    return workflow

@@ -1,0 +1,97 @@
+"""From echoes to the field: unwrapping, field fit, reliability, R2*."""
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from ..interfaces.fieldfit import FitField, FitR2star
+from ..interfaces.mask import TrimMask
+from ..interfaces.phase import Unwrap
+
+ECHOES_FOR_R2STAR = 3
+
+
+def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, name="field"):
+    """Build the workflow that fits the field of a scan.
+
+    Parameters
+    ----------
+    echo_times : sequence of float
+        Echo times, s. R2* is fitted to three or more.
+    centre_frequency : float
+        Centre frequency of the scanner, MHz.
+    unwrapping : {"spatial", "temporal"}
+        Every echo in space, or carried by time.
+    trim : bool
+        Take unreliable voxels off the mask's surface.
+    gigabytes : callable
+        Memory in GB of a number of float32 volumes.
+
+    Inputs
+    ------
+    magnitude_file, phase_file
+        All echoes; phase in rad.
+    mask_file
+        Brain mask.
+    provenance
+        Sidecar fields so far.
+
+    Outputs
+    -------
+    field_file, standard_error_file
+        Total field and its standard error, ppm.
+    mask_file
+        Brain mask, trimmed.
+    provenance, mask_provenance
+        Sidecar fields of the field and of the mask.
+    r2star_file, r2star_provenance
+        R2*, 1/s, where there are echoes enough.
+    """
+    n = len(echo_times)
+    with_r2star = n >= ECHOES_FOR_R2STAR
+    inputnode = Node(IdentityInterface(["magnitude_file", "phase_file", "mask_file", "provenance"]), name="inputnode")
+    outputs = ["field_file", "standard_error_file", "mask_file", "provenance", "mask_provenance"]
+    outputs += ["r2star_file", "r2star_provenance"] if with_r2star else []
+    outputnode = Node(IdentityInterface(outputs), name="outputnode")
+
+    unwrap = Node(Unwrap(echo_times=list(echo_times), mode=unwrapping), name="unwrap", mem_gb=gigabytes(4 * n + 8))
+    fit = Node(
+        FitField(echo_times=list(echo_times), centre_frequency=centre_frequency), name="fit", mem_gb=gigabytes(8 * n)
+    )
+    workflow = Workflow(name=name)
+    # fmt: off
+    workflow.connect([
+        (inputnode, unwrap, [("phase_file", "phase_file"), ("mask_file", "mask_file"), ("provenance", "provenance")]),
+        (inputnode, fit, [("magnitude_file", "magnitude_file"), ("mask_file", "mask_file")]),
+        (unwrap, fit, [("unwrapped_file", "unwrapped_file"), ("provenance", "provenance")]),
+        (fit, outputnode, [
+            ("field_file", "field_file"),
+            ("standard_error_file", "standard_error_file"),
+            ("provenance", "provenance"),
+        ]),
+    ])
+    # fmt: on
+    if trim:
+        trim_mask = Node(TrimMask(), name="trim", mem_gb=gigabytes(8))
+        # fmt: off
+        workflow.connect([
+            (inputnode, trim_mask, [("mask_file", "mask_file"), ("provenance", "provenance")]),
+            (fit, trim_mask, [("standard_error_file", "standard_error_file")]),
+            (trim_mask, outputnode, [("mask_file", "mask_file"), ("provenance", "mask_provenance")]),
+        ])
+        # fmt: on
+    else:
+        workflow.connect(inputnode, "mask_file", outputnode, "mask_file")
+        workflow.connect(inputnode, "provenance", outputnode, "mask_provenance")
+    if with_r2star:
+        r2star = Node(FitR2star(echo_times=list(echo_times)), name="r2star", mem_gb=gigabytes(6 * n))
+        # fmt: off
+        workflow.connect([
+            (inputnode, r2star, [
+                ("magnitude_file", "magnitude_file"),
+                ("mask_file", "mask_file"),
+                ("provenance", "provenance"),
+            ]),
+            (r2star, outputnode, [("r2star_file", "r2star_file"), ("provenance", "r2star_provenance")]),
+        ])
+        # fmt: on
+    return workflow

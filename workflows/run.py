@@ -1,0 +1,197 @@
+"""Run a graph: progress while it works, and what failed in words when it is done."""
+
+import logging
+import os
+import re
+import sys
+import time
+from collections import Counter
+from configparser import ConfigParser
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nipype import config
+from nipype.interfaces.utility import IdentityInterface
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A step that failed.
+
+    Attributes
+    ----------
+    scan : str
+        Name of the scan's workflow.
+    step : str
+        Name of the step within it.
+    cause : str
+        The error, in its own words.
+    crash_file : pathlib.Path
+        Where the whole story is.
+    """
+
+    scan: str
+    step: str
+    cause: str
+    crash_file: Path
+
+
+@dataclass
+class Progress:
+    """Counts finished steps and says how far the run is, on one line of a terminal or now and then in a log.
+
+    Attributes
+    ----------
+    total : int
+        Steps in the graph.
+    scans : dict of int
+        Steps left of each scan's workflow, by its name.
+    """
+
+    total: int
+    scans: dict[str, int]
+    stream: object = field(default_factory=lambda: sys.stderr)
+    done: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, workflow):
+        """Prepare for the nodes of a workflow that do work."""
+        scans = Counter(_scan_name(name.split(".")) for name in _working_nodes(workflow))
+        return cls(total=scans.total(), scans=dict(scans))
+
+    def __call__(self, node, status):
+        """Take Nipype's word that a node has started, ended or failed."""
+        if status != "end":
+            return
+        self.done += 1
+        scan = scan_of(node)
+        self.scans[scan] -= 1
+        finished = self.scans[scan] == 0
+        if self.stream.isatty():
+            print(f"\r{self._line()} {scan} {node.name:<24}", end="\n" if finished else "", file=self.stream, flush=True)
+        elif finished:
+            print(f"{self._line()} {scan} done", file=self.stream, flush=True)
+
+    def _line(self):
+        elapsed = time.monotonic() - self.started
+        left = elapsed / self.done * (self.total - self.done)
+        complete = sum(n == 0 for n in self.scans.values())
+        return (
+            f"[{complete}/{len(self.scans)} scans, {self.done}/{self.total} steps, "
+            f"{_clock(elapsed)} gone, about {_clock(left)} left]"
+        )
+
+
+def configure_nipype(work_dir):
+    """Set Nipype up for a run; to be called before any node is made.
+
+    Worker processes are started afresh (a forked one inherits locks that hang it), so they read their
+    configuration from a file. They are silent: what fails is in the crash files.
+
+    Parameters
+    ----------
+    work_dir : path-like
+        Takes the configuration, the log and the crash files.
+    """
+    work_dir = Path(work_dir)
+    (work_dir / "crash").mkdir(parents=True, exist_ok=True)
+    settings = ConfigParser()
+    settings["execution"] = {
+        "crashdump_dir": str(work_dir / "crash"),
+        "crashfile_format": "txt",
+        "stop_on_first_crash": "false",
+        "remove_unnecessary_outputs": "false",
+        "poll_sleep_duration": "0.1",
+        "check_version": "false",
+    }
+    settings["logging"] = {f"{kind}_level": "CRITICAL" for kind in ("workflow", "utils", "interface")}
+    with (work_dir / "nipype.cfg").open("w") as stream:
+        settings.write(stream)
+    os.environ["NIPYPE_CONFIG_DIR"] = str(work_dir)
+    config.update_config({"execution": dict(settings["execution"])})
+    _log_to_file(work_dir / "multiqsm.log")
+
+
+def run_workflow(workflow, *, plugin, plugin_args):
+    """Run a workflow to its end; what fails stops only what depends on it.
+
+    Parameters
+    ----------
+    workflow : nipype.pipeline.engine.Workflow
+        The graph, made after `configure_nipype`.
+    plugin : str
+        Nipype's name of the plugin that runs it.
+    plugin_args : dict
+        The plugin's arguments.
+
+    Returns
+    -------
+    list of Failure
+        Empty if all went well.
+    """
+    crash_dir = Path(config.get("execution", "crashdump_dir"))
+    before = set(crash_dir.iterdir())
+    progress = Progress.of(workflow)
+    arguments = {"mp_context": "spawn", **plugin_args, "status_callback": progress}
+    try:
+        workflow.run(plugin=plugin, plugin_args=arguments)
+    except Exception:
+        # Nipype raises once the graph has run, and the crash files hold the causes; without one it is our own.
+        if not set(crash_dir.iterdir()) - before:
+            raise
+    return [read_crash(path) for path in sorted(set(crash_dir.iterdir()) - before)]
+
+
+def read_crash(path):
+    """Read scan, step and cause out of one of Nipype's crash files.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A crash file in text form.
+
+    Returns
+    -------
+    Failure
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
+    names = node[1].split(".") if node else ["?"]
+    errors = re.findall(r"^\s*([\w.]+(?:Error|Exception|Interrupt)): (.*)$", text, re.MULTILINE)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    cause = next((f"{kind.split('.')[-1]}: {what}" for kind, what in errors if "NodeExecution" not in kind), lines[-1])
+    return Failure(scan=_scan_name(names), step=".".join(names[3:]) or names[-1], cause=cause, crash_file=path)
+
+
+def scan_of(node):
+    """Name of the scan's workflow that a node belongs to: multiqsm.<subject>.<scan>.<steps>."""
+    return _scan_name(node.fullname.split("."))
+
+
+def _working_nodes(workflow):
+    """Full names of the nodes that are run: identity nodes are cut out of the graph before."""
+    names = workflow.list_node_names()
+    working = [name for name in names if not isinstance(workflow.get_node(name).interface, IdentityInterface)]
+    return [f"{workflow.name}.{name}" for name in working]
+
+
+def _scan_name(names):
+    return names[2] if len(names) > 3 else names[-1]
+
+
+def _log_to_file(path):
+    """Nipype's log goes to a file; the terminal shows progress and failures."""
+    logger = logging.getLogger("nipype")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,161 @@
+"""One scan, from the scanner's files to susceptibility maps in BIDS."""
+
+from functools import partial
+from importlib.metadata import version
+from math import prod
+
+import nibabel as nib
+from nipype.pipeline.engine import Node, Workflow
+
+from ..core.phase import GYROMAGNETIC_RATIO
+from ..dataset.derivatives import bids_uri
+from ..interfaces.mask import BrainMask, UserMask
+from ..interfaces.phase import DecodeEchoes
+from .background import init_background_wf
+from .derivatives import init_scan_derivatives_wf
+from .field import ECHOES_FOR_R2STAR, init_field_wf
+from .inversion import init_inversion_wf
+
+RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
+INTERPRETER_GB = 0.3  # what a process with the imported libraries takes before it has read anything
+
+
+def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
+    """Build the workflow of one scan.
+
+    Parameters
+    ----------
+    scan : multiqsm.dataset.scans.Scan
+        The scan, checked.
+    bids_dir, output_dir : path-like
+        Roots of the raw and of the derivative dataset.
+    settings : Settings
+        Choices of the run.
+    threads : int
+        Threads of the Fourier transforms.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+        Named after the scan.
+    """
+    n_echoes = len(scan.echo_times)
+    gigabytes = partial(_gigabytes, prod(nib.load(scan.files[0]).shape))
+    frequency, frequency_source = centre_frequency(scan)
+    record = {**scan.metadata, "CentreFrequency": frequency, "CentreFrequencySource": frequency_source}
+    record |= {"Site": scan.site, "SiteSource": scan.site_source}
+
+    decode = Node(_decode_interface(scan, settings, record), name="decode", mem_gb=gigabytes(5 * n_echoes))
+    mask = Node(_mask_interface(scan), name="mask", mem_gb=gigabytes(3 * n_echoes + 12))
+    field = init_field_wf(
+        echo_times=scan.echo_times,
+        centre_frequency=frequency,
+        unwrapping=settings.unwrapping,
+        trim=scan.brain_mask is None,
+        gigabytes=gigabytes,
+    )
+    background = init_background_wf(method=settings.background, threads=threads, gigabytes=gigabytes)
+    derivatives = init_scan_derivatives_wf(
+        entities=scan.entities,
+        output_dir=output_dir,
+        centre_frequency=frequency,
+        metadata=_common_metadata(scan, bids_dir),
+        inversions=settings.inversions,
+        with_r2star=n_echoes >= ECHOES_FOR_R2STAR,
+        gigabytes=gigabytes,
+    )
+
+    workflow = Workflow(name=scan.node_name)
+    # fmt: off
+    workflow.connect([
+        (decode, mask, [("magnitude_file", "magnitude_file"), ("provenance", "provenance")]),
+        (decode, field, [("magnitude_file", "inputnode.magnitude_file"), ("phase_file", "inputnode.phase_file")]),
+        (mask, field, [("mask_file", "inputnode.mask_file"), ("provenance", "inputnode.provenance")]),
+        (field, background, [
+            ("outputnode.field_file", "inputnode.field_file"),
+            ("outputnode.standard_error_file", "inputnode.standard_error_file"),
+            ("outputnode.mask_file", "inputnode.mask_file"),
+            ("outputnode.provenance", "inputnode.provenance"),
+        ]),
+        (decode, derivatives, [
+            ("magnitude_file", "inputnode.magnitude_file"),
+            ("provenance", "inputnode.magnitude_provenance"),
+        ]),
+        (field, derivatives, [
+            ("outputnode.mask_file", "inputnode.mask_file"),
+            ("outputnode.mask_provenance", "inputnode.mask_provenance"),
+            ("outputnode.field_file", "inputnode.field_file"),
+            ("outputnode.provenance", "inputnode.field_provenance"),
+            ("outputnode.standard_error_file", "inputnode.standard_error_file"),
+            ("outputnode.provenance", "inputnode.standard_error_provenance"),
+        ]),
+        (background, derivatives, [
+            ("outputnode.local_field_file", "inputnode.local_field_file"),
+            ("outputnode.provenance", "inputnode.local_field_provenance"),
+        ]),
+    ])
+    if scan.brain_mask is None:
+        workflow.connect(decode, "phase_file", mask, "phase_file")
+    if n_echoes >= ECHOES_FOR_R2STAR:
+        workflow.connect([(field, derivatives, [
+            ("outputnode.r2star_file", "inputnode.r2star_file"),
+            ("outputnode.r2star_provenance", "inputnode.r2star_provenance"),
+        ])])
+    for method in settings.inversions:
+        inversion = init_inversion_wf(method=method, settings=settings, threads=threads, gigabytes=gigabytes)
+        workflow.connect([
+            (field, inversion, [
+                ("outputnode.standard_error_file", "inputnode.standard_error_file"),
+                ("outputnode.mask_file", "inputnode.mask_file"),
+            ]),
+            (background, inversion, [
+                ("outputnode.local_field_file", "inputnode.local_field_file"),
+                ("outputnode.provenance", "inputnode.provenance"),
+            ]),
+            (inversion, derivatives, [
+                ("outputnode.chi_file", f"inputnode.{method}_chi_file"),
+                ("outputnode.provenance", f"inputnode.{method}_chi_provenance"),
+            ]),
+        ])
+        if method == "iterative":
+            workflow.connect(decode, "magnitude_file", inversion, "inputnode.magnitude_file")
+    # fmt: on
+    return workflow
+
+
+def centre_frequency(scan):
+    """Centre frequency of a scan in MHz, and what it was taken from.
+
+    A nominal field strength is off by percents on some scanners, and ppm with it, so the sidecar's
+    ImagingFrequency comes first.
+    """
+    if scan.imaging_frequency is not None:
+        return scan.imaging_frequency, "ImagingFrequency"
+    return GYROMAGNETIC_RATIO * scan.field_strength, "MagneticFieldStrength, nominal"
+
+
+def _decode_interface(scan, settings, record):
+    files = {part: [str(path) for path in paths] for part, paths in scan.parts.items()}
+    interface = DecodeEchoes(phase_sign=settings.phase_sign, provenance=record, **files)
+    if scan.units is not None:
+        interface.inputs.units = scan.units
+    if scan.manufacturer is not None:
+        interface.inputs.manufacturer = scan.manufacturer
+    return interface
+
+
+def _mask_interface(scan):
+    if scan.brain_mask is None:
+        return BrainMask()
+    return UserMask(user_mask_file=str(scan.brain_mask), uri=scan.brain_mask.name)
+
+
+def _common_metadata(scan, bids_dir):
+    sources = [bids_uri(path, bids_dir) for path in scan.files]
+    versions = {package: version(package) for package in RECORDED_PACKAGES}
+    return {"SkullStripped": True, "Sources": sources, "ProcessingSoftware": versions}
+
+
+def _gigabytes(n_voxels, n_volumes):
+    """Memory of a node that holds a number of float32 volumes at its peak."""
+    return round(INTERPRETER_GB + 4e-9 * n_voxels * n_volumes, 3)
