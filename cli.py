@@ -106,7 +106,9 @@ def _parser():
     machine = parser.add_argument_group("machine")
     machine.add_argument("-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help="intermediate files")
     machine.add_argument("--n-procs", type=_count, default=_available_cores(), metavar="N", help="processor cores")
-    machine.add_argument("--mem-gb", type=_positive, metavar="GB", help="memory limit; 90 %% of the machine's if not set")
+    machine.add_argument(
+        "--mem-gb", type=_positive, metavar="GB", help="memory limit; 90 %% of the machine's if not set"
+    )
     machine.add_argument("--plugin", default="MultiProc", help="Nipype plugin that runs the graph")
     machine.add_argument("--plugin-args", type=Path, metavar="FILE", help="JSON file with the plugin's arguments")
     return parser

@@ -187,28 +187,30 @@ class _EdgeProblem(_Problem):
         super().__init__(field, mask, voxel_size, b0_dir)
         on_grid = np.stack([self.grid.embed(e) for e in edges])
         self.edge_gradient = edge_differences(on_grid, voxel_size)
-        self.edge_divergence = self.edge_gradient.T.tocsr()
+        self.edge_divergence = self.edge_gradient.T
         self.max_iterations = max_iterations
         self.last = {}
 
     def solve(self, lam, data, name, tolerance):
         """Conjugate gradients on z for one λ; returns the spectrum of χ and the iterations."""
-        inverse, weight = 1 / self.regularised(lam), np.float32(lam**2)
+        inverse = 1 / self.regularised(lam)
+        spread = np.float32(lam**2) * inverse
 
-        def gradient_of(spectrum):
-            return self.edge_gradient @ self.volume(inverse * spectrum).ravel()
+        def edges_of(spectrum):
+            return self.edge_gradient @ self.volume(spectrum).ravel()
 
-        def spread(z):
-            return weight * fft.rfftn((self.edge_divergence @ z).reshape(self.grid.shape))
+        def susceptibility_of(z):
+            return spread * fft.rfftn((self.edge_divergence @ z).reshape(self.grid.shape))
 
-        right_side = gradient_of(self.kernel * data)
+        start = inverse * self.kernel * data
+        right_side = edges_of(start)
         z = self.last.get(name, np.zeros_like(right_side))
-        residual = right_side - (z - gradient_of(spread(z))) if z.any() else right_side
+        residual = right_side - (z - edges_of(susceptibility_of(z))) if z.any() else right_side
         direction, power = residual.copy(), _dot(residual, residual)
         target = tolerance**2 * _dot(right_side, right_side)
         iterations = 0
         while power > target and iterations < self.max_iterations:
-            response = direction - gradient_of(spread(direction))
+            response = direction - edges_of(susceptibility_of(direction))
             step = np.float32(power / _dot(direction, response))
             z = z + step * direction
             residual = residual - step * response
@@ -216,7 +218,7 @@ class _EdgeProblem(_Problem):
             direction = residual + np.float32(power / previous) * direction
             iterations += 1
         self.last[name] = z
-        return inverse * (self.kernel * data + spread(z)), iterations
+        return start + susceptibility_of(z), iterations
 
     def choose_iterative(self, rule, noise_variance, seed):
         # A λ is judged by residuals that are known well enough long before χ has converged.

@@ -11,8 +11,8 @@ class _PDFInputSpec(ThreadedInputSpec):
     field_file = File(exists=True, mandatory=True, desc="total field, ppm")
     standard_error_file = File(exists=True, desc="standard error of the field, ppm")
     mask_file = File(exists=True, mandatory=True, desc="where the local field is wanted")
-    tolerance = traits.Float(3e-3, usedefault=True, desc="relative residual at which to stop")
-    margin = traits.Float(20.0, usedefault=True, desc="room for sources around the mask, mm")
+    tolerance = traits.Float(2e-3, usedefault=True, desc="relative residual at which to stop")
+    margin = traits.Float(10.0, usedefault=True, desc="room for sources around the mask, mm")
 
 
 class _PDFOutputSpec(ProvenanceOutputSpec):

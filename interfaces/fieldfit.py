@@ -36,9 +36,7 @@ class FitField(CoreInterface):
         phase, image = read_volume(self.inputs.unwrapped_file)
         magnitude, _ = read_volume(self.inputs.magnitude_file)
         mask = read_mask(self.inputs.mask_file)
-        fit = fit_field(
-            phase, magnitude, self.inputs.echo_times, mask, centre_frequency=self.inputs.centre_frequency
-        )
+        fit = fit_field(phase, magnitude, self.inputs.echo_times, mask, centre_frequency=self.inputs.centre_frequency)
         for name in ("field", "standard_error", "phase_offset", "residual"):
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(fit, name), image)

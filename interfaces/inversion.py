@@ -81,9 +81,7 @@ class Iterative(_Inversion):
     def _invert(self, field, mask, image):
         magnitude = combine_magnitude(read_volume(self.inputs.magnitude_file)[0])
         edges = edge_mask(magnitude, mask, share=self.inputs.edge_share)
-        return iterative(
-            field, mask, edges=edges, tolerance=self.inputs.tolerance, **self._options(image, mask)
-        )
+        return iterative(field, mask, edges=edges, tolerance=self.inputs.tolerance, **self._options(image, mask))
 
     def _described(self):
         return {

@@ -29,7 +29,5 @@ class SubtractReference(CoreInterface):
         mask, region = read_mask(self.inputs.mask_file), read_mask(self.inputs.region_file)
         referenced, offset, spread = subtract_reference(chi, mask, region)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), referenced, image)
-        self.record(
-            ReferenceRegion=self.inputs.region_name, ReferenceOffset=offset, ReferenceStandardDeviation=spread
-        )
+        self.record(ReferenceRegion=self.inputs.region_name, ReferenceOffset=offset, ReferenceStandardDeviation=spread)
         return runtime

@@ -1,37 +1,37 @@
 """The scanner: from an object's susceptibility to the multi-echo complex images of a gradient-echo scan.
 
-The field is computed in space, from the exact field of uniformly magnetised voxels, and not with the continuous
-k-space kernel D(k) = 1/3 - (k·b)²/k² that inversions divide by. Spins precess on a grid finer than the scan, whose
-complex signal is then cropped in k-space, as a scanner does: partial volume, dephasing within a voxel and Gibbs
-ringing are those of a measurement, and no reconstruction is tested with its own model.
+The field is computed in space, from the exact field of uniformly magnetised voxels, and not with the
+continuous k-space kernel D(k) = 1/3 - (k·b)²/k² that inversions divide by. Spins precess on a grid finer than
+the scan, whose complex signal is then cropped in k-space, as a scanner does: partial volume, dephasing within
+a voxel and Gibbs ringing are those of a measurement, and no reconstruction is tested with its own model.
 
-Conventions: field and susceptibility in ppm, lengths in mm, times in s. The Lorentz-corrected field is that of
-D(k): none inside a uniform sphere, χ/3 inside a long cylinder along B0 and -χ/6 inside one across it. Phase grows
-with the field, φ(TE) = φ0 + 2π · f0 · field · TE, f0 being the centre frequency. The scanner's z axis is B0.
+Conventions: field and susceptibility in ppm, lengths in mm, times in s. The Lorentz-corrected field is that
+of D(k): none inside a uniform sphere, χ/3 inside a long cylinder along B0 and -χ/6 inside one across it.
+Phase grows with the field, φ(TE) = φ0 + 2π · f0 · field · TE, f0 being the centre frequency. The scanner's z
+axis is B0.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import fft
-from scipy.interpolate import make_interp_spline
+from scipy import fft, ndimage, sparse
 from scipy.signal.windows import tukey
 from scipy.special import erf
 
-GAMMA_BAR = 42.577478  # MHz/T, proton gyromagnetic ratio over 2π (CODATA)
-NEAR_RADIUS = 5.0  # reach of the near field in widths of the Gaussian that splits it off: e^(-5²/2) = 4e-6
+from ..core.dipole import b0_direction
+from ..core.phase import GYROMAGNETIC_RATIO
+
+NEAR_RADIUS = 4.5  # reach of the near field in widths of the Gaussian that splits it off: e^(-4.5²/2) = 4e-5
 COARSE_VOXEL = 2.0  # mm, of the grid that carries the field of distant sources
 SURROUNDINGS = 110.0  # mm beyond the image within which the object still acts on its field
 WATER_SIGNAL = 1000.0  # of fully relaxed water at TE = 0 without receive bias, arbitrary units
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 # What an object shows the scanner, and what the scanner returns
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,49 @@ class Tissue:
     region: np.ndarray
     exterior: float
 
+    def paint(
+        self, box: tuple[slice, ...], alpha: np.ndarray, spins: Mapping[str, float], label: int
+    ) -> None:
+        """Let a tissue take part of the voxels in a box, in place; relaxation mixes by the number of spins.
+
+        Parameters
+        ----------
+        box : tuple of slice
+            Voxels.
+        alpha : ndarray of float32
+            Part that the new tissue takes of each voxel, 0...1.
+        spins : mapping
+            ``chi``, ``r2s``, ``pd`` and ``t1`` of the new tissue.
+        label : int
+            Of voxels that are mostly the new tissue.
+        """
+        added = alpha * np.float32(spins["pd"])
+        self.pd[box] *= 1 - alpha
+        self.pd[box] += added
+        share = added / np.maximum(self.pd[box], np.float32(1e-6))
+        self.chi[box] += alpha * (np.float32(spins["chi"]) - self.chi[box])
+        self.r2s[box] += share * (np.float32(spins["r2s"]) - self.r2s[box])
+        self.t1[box] += share * (np.float32(spins["t1"]) - self.t1[box])
+        self.labels[box][alpha > 0.5] = label
+
+
+def empty_space(shape: Sequence[int], chi: float) -> Tissue:
+    """A grid without spins and of one susceptibility (ppm relative to water), to paint an object on."""
+    shape = tuple(int(n) for n in shape)
+    r2s, pd, region = (np.zeros(shape, np.float32) for _ in range(3))
+    chi_map, t1 = np.full(shape, chi, np.float32), np.ones(shape, np.float32)
+    return Tissue(np.zeros(shape, np.uint8), chi_map, r2s, pd, t1, region, exterior=chi)
+
+
+def coverage(distance: np.ndarray, width: float) -> np.ndarray:
+    """Part of a voxel that lies inside a surface: 1/2 on it, 0 or 1 beyond half of `width` (mm) from it."""
+    return np.clip(np.float32(0.5) - distance / np.float32(width), 0, 1)
+
+
+def affine_row(row: Sequence[float], grid: Sequence[np.ndarray]) -> np.ndarray:
+    """One coordinate of a grid's voxels: a row of an affine applied to open index arrays, as float32."""
+    return sum(np.float32(r) * g for r, g in zip(row, grid, strict=False)) + np.float32(row[3])
+
 
 Model = Callable[[tuple[int, int, int], np.ndarray], Tissue]
 
@@ -83,7 +126,8 @@ class Protocol:
     imaging_frequency : float
         Centre frequency, MHz.
     snr : float
-        Mean first-echo magnitude in the region of interest over the standard deviation of the real part's noise.
+        Mean first-echo magnitude in the region of interest over the standard deviation of the real part's
+        noise.
     oversampling : tuple of int
         Fine voxels per voxel along each axis on which spins precess.
     apodization : float
@@ -95,7 +139,7 @@ class Protocol:
     echo_times: tuple[float, ...] = (0.006, 0.012, 0.018, 0.024, 0.030, 0.036)
     repetition_time: float = 0.045
     flip_angle: float = 5.0
-    imaging_frequency: float = 3.0 * GAMMA_BAR
+    imaging_frequency: float = 3.0 * GYROMAGNETIC_RATIO
     snr: float = 185.0
     oversampling: tuple[int, int, int] = (2, 2, 2)
     apodization: float = 0.0
@@ -110,7 +154,8 @@ class Specimen:
     tissue : Tissue
         On the fine voxels of the image that hold the object.
     total_field, local_field : ndarray of float32
-        On the same voxels, ppm: the whole object's field, and that of what lies within the region of interest.
+        On the same voxels, ppm: the whole object's field, and that of what lies within the region of
+        interest.
     corner : tuple of int
         First fine voxel of the image that these arrays hold.
     shape : tuple of int
@@ -136,8 +181,8 @@ class Scan:
 
     Parameters
     ----------
-    signal : ndarray of complex64, shape (echo, x, y, z)
-        The images.
+    signal : ndarray of complex64, shape (x, y, z, n_echoes)
+        The images, each contiguous.
     noise_sigma : float
         Standard deviation of the noise of the real and of the imaginary part.
     total_field, local_field : ndarray of float32, shape (x, y, z)
@@ -165,24 +210,19 @@ class Scan:
     affine: np.ndarray
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 # Grids
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 
 
-def axes_of(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Voxel size (mm) and the direction of B0, the scanner's z, in voxel axes.
-
-    Examples
-    --------
-    >>> axes_of(np.diag([1.0, 1.0, -2.0, 1.0]))[1]
-    array([ 0.,  0., -1.])
-    """
-    voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
-    return voxel_size, affine[2, :3] / voxel_size
+def voxel_size_of(affine: np.ndarray) -> np.ndarray:
+    """Voxel size of a grid, mm."""
+    return np.linalg.norm(affine[:3, :3], axis=0)
 
 
-def subgrid_affine(affine: np.ndarray, factor: Sequence[float], corner: Sequence[int] = (0, 0, 0)) -> np.ndarray:
+def subgrid_affine(
+    affine: np.ndarray, factor: Sequence[float], corner: Sequence[int] = (0, 0, 0)
+) -> np.ndarray:
     """Affine of the grid with `factor` voxels per voxel of `affine`, from its voxel `corner` on.
 
     Voxel edges coincide, so that the mean of `factor` fine voxels is a voxel of the original grid.
@@ -226,7 +266,7 @@ def scan_affine(
 def block_mean(values: np.ndarray, factor: Sequence[int]) -> np.ndarray:
     """Mean over blocks of `factor` voxels, which must divide the shape."""
     for axis, n in enumerate(factor):
-        split = values.shape[:axis] + (values.shape[axis] // n, n) + values.shape[axis + 1 :]
+        split = (*values.shape[:axis], values.shape[axis] // n, n, *values.shape[axis + 1 :])
         values = values.reshape(split).mean(axis=axis + 1)
     return values
 
@@ -242,12 +282,14 @@ def block_mode(labels: np.ndarray, factor: Sequence[int]) -> np.ndarray:
     return mode.astype(labels.dtype)
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 # Field
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 
 
-def prism_field(offsets: Sequence[np.ndarray], voxel_size: Sequence[float], b0_dir: Sequence[float]) -> np.ndarray:
+def prism_field(
+    offsets: Sequence[np.ndarray], voxel_size: Sequence[float], b0_dir: Sequence[float]
+) -> np.ndarray:
     """Exact Lorentz-corrected field of a voxel of unit susceptibility, at offsets from its centre.
 
     Parameters
@@ -264,10 +306,15 @@ def prism_field(offsets: Sequence[np.ndarray], voxel_size: Sequence[float], b0_d
     ndarray of float64
         1/3 (inside the voxel) - bᵀ N b, N being the demagnetising tensor of a rectangular prism.
 
+    Notes
+    -----
+    With corners at (X, Y, Z) from the point and R their distance, summed with the sign of the corner,
+    -4π Nxx = Σ ± arctan(YZ / XR) and 4π Nxy = Σ ± ln(Z + R).
+
     References
     ----------
-    Joseph & Schlömann, J Appl Phys 36:1579 (1965), eqs. 16 to 18; Newell, Williams & Dunlop, J Geophys Res
-    98:9551 (1993), eqs. 19 and 28 before averaging over the target.
+    Joseph & Schlömann, J Appl Phys 36:1579 (1965); Newell, Williams & Dunlop, J Geophys Res 98:9551 (1993),
+    whose tensor is this one averaged over a second prism.
     """
     b = np.asarray(b0_dir, float)
     shape = np.broadcast_shapes(*(np.shape(o) for o in offsets))
@@ -276,25 +323,29 @@ def prism_field(offsets: Sequence[np.ndarray], voxel_size: Sequence[float], b0_d
         sign = (-1) ** sum(corner)
         x, y, z = (o + (c - 0.5) * h for o, c, h in zip(offsets, corner, voxel_size, strict=True))
         r = np.sqrt(x**2 + y**2 + z**2)
-        diagonal = b[0] ** 2 * np.arctan(y * z / (x * r)) + b[1] ** 2 * np.arctan(x * z / (y * r)) + b[2] ** 2 * np.arctan(x * y / (z * r))
+        solid_angles = [np.arctan(q) for q in (y * z / (x * r), x * z / (y * r), x * y / (z * r))]
+        diagonal = sum(c**2 * angle for c, angle in zip(b, solid_angles, strict=True))
         mixed = b[0] * b[1] * np.log(z + r) + b[1] * b[2] * np.log(x + r) + b[0] * b[2] * np.log(y + r)
         demagnetising += sign * (diagonal - 2 * mixed)
-    inside = np.all([np.abs(np.broadcast_to(o, shape)) < h / 2 for o, h in zip(offsets, voxel_size, strict=True)], 0)
-    return inside / 3 + demagnetising / (4 * np.pi)
+    x, y, z = (np.abs(o) < h / 2 for o, h in zip(offsets, voxel_size, strict=True))
+    return (x & y & z) / 3 + demagnetising / (4 * np.pi)
 
 
 def smeared_dipole_field(offsets: Sequence[np.ndarray], width: float, b0_dir: Sequence[float]) -> np.ndarray:
-    """Lorentz-corrected field per volume (1/mm³) of a unit dipole smeared by a Gaussian; a point for `width` 0.
+    """Lorentz-corrected field per volume (1/mm³) of a unit dipole smeared by a Gaussian of some width (mm).
 
-    Notes
-    -----
-    With the potential of a Gaussian charge, φ = erf(r / √2w) / 4πr, the field bᵀ∇∇φ b + ρ/3 is
-    (-φ'/r - ρ/3) (3 cos² - 1), that is A(r) (3 cos² - 1) with A = [erf(s) - 2s e^(-s²)/√π] / 4πr³ - ρ/3, s = r / √2w.
+    A width of 0 makes a point. Offsets (mm) are three arrays that broadcast, `b0_dir` a unit vector in voxel
+    axes.
 
     Returns
     -------
     ndarray of float32
         0 at the origin.
+
+    Notes
+    -----
+    The potential of a Gaussian charge ρ of width w is φ = erf(s) / 4πr with s = r / √2 w. The field
+    bᵀ∇∇φ b + ρ/3 is then A(r) (3 cos² - 1) with A = -φ'/r - ρ/3 = [erf(s) - 2s e^(-s²)/√π] / 4πr³ - ρ/3.
     """
     x, y, z = (o.astype(np.float32) for o in offsets)
     r2 = x * x + y * y + z * z
@@ -312,30 +363,33 @@ def smeared_dipole_field(offsets: Sequence[np.ndarray], width: float, b0_dir: Se
     return radial * angular
 
 
-def _offsets(padded: Sequence[int], voxel_size: Sequence[float], rows: slice = slice(None)) -> list[np.ndarray]:
-    """Offsets (mm) of a cyclic kernel from its source, the first axis cut to `rows`, ready to broadcast."""
-    lengths = [np.fft.fftfreq(n, 1 / n) * h for n, h in zip(padded, voxel_size, strict=True)]
-    return list(np.ix_(lengths[0][rows], *lengths[1:]))
-
-
-def _cyclic_kernel(padded, voxel_size, b0_dir, width, scale) -> np.ndarray:
-    """Field of a smeared voxel on the cyclic grid `padded`, in slabs: temporary arrays stay in the cache."""
+def _cyclic_kernel(
+    padded: Sequence[int], voxel_size: Sequence[float], b0_dir: Sequence[float], width: float
+) -> np.ndarray:
+    """Field of a smeared voxel on a cyclic grid, in slabs: temporary arrays stay in the cache."""
     kernel = np.empty(padded, np.float32)
+    x, y, z = (np.fft.fftfreq(n, 1 / n) * h for n, h in zip(padded, voxel_size, strict=True))
     for start in range(0, padded[0], 8):
         rows = slice(start, start + 8)
-        kernel[rows] = smeared_dipole_field(_offsets(padded, voxel_size, rows), width, b0_dir)
-    kernel *= np.float32(scale)
+        kernel[rows] = smeared_dipole_field(np.ix_(x[rows], y, z), width, b0_dir)
+    kernel *= np.float32(np.prod(voxel_size))
     return kernel
 
 
-def _set_near(kernel: np.ndarray, reach: Sequence[int], values: np.ndarray) -> None:
-    """Add `values`, given on offsets from -reach to reach along each axis, to a cyclic kernel."""
-    kernel[np.ix_(*(np.arange(-n, n + 1) for n in reach))] += values
-
-
-def _near_offsets(reach: Sequence[int], voxel_size: Sequence[float]) -> list[np.ndarray]:
-    """Offsets (mm) from -reach to reach along each axis, ready to broadcast."""
-    return list(np.ix_(*(np.arange(-n, n + 1) * h for n, h in zip(reach, voxel_size, strict=True))))
+def _near_kernel(
+    padded: Sequence[int],
+    reach: Sequence[int],
+    voxel_size: Sequence[float],
+    width: float,
+    b0_dir: Sequence[float],
+) -> np.ndarray:
+    """Field of a voxel less that of the same voxel smeared, on a cyclic grid up to `reach` voxels from it."""
+    steps = [np.arange(-n, n + 1) for n in reach]
+    offsets = np.ix_(*(s * h for s, h in zip(steps, voxel_size, strict=True)))
+    smeared = np.prod(voxel_size) * smeared_dipole_field(offsets, width, b0_dir)
+    kernel = np.zeros(padded, np.float32)
+    kernel[np.ix_(*steps)] = prism_field(offsets, voxel_size, b0_dir) - smeared
+    return kernel
 
 
 def _spectrum(kernel: np.ndarray, workers: int) -> np.ndarray:
@@ -374,31 +428,29 @@ def forward_field(
 
     Notes
     -----
-    The sum over voxels of exact prism fields (point dipoles beyond eight voxels, where they agree to about 1e-3 of
-    a voxel's field), done as a convolution on a grid padded to twice the size: nothing wraps.
+    The sum over voxels of exact prism fields, point dipoles beyond eight voxels where the two agree, is a
+    convolution on a grid padded to twice the size: nothing wraps.
 
     Examples
     --------
-    >>> float(forward_field(np.ones((1, 1, 1)), (1, 1, 1))[0, 0, 0])  # a cube demagnetises itself like a sphere
-    0.0
+    A cube demagnetises its centre like a sphere:
+
+    >>> abs(float(forward_field(np.ones((1, 1, 1)), (1, 1, 1))[0, 0, 0])) < 1e-6
+    True
     """
     padded = [fft.next_fast_len(2 * n, real=True) for n in chi.shape]
     reach = [min(round(8 * max(voxel_size) / h), n - 1) for n, h in zip(chi.shape, voxel_size, strict=True)]
-    volume = float(np.prod(voxel_size))
-    kernel = _cyclic_kernel(padded, voxel_size, b0_dir, 0.0, volume)
-    near = _near_offsets(reach, voxel_size)
-    point = volume * smeared_dipole_field(near, 0.0, b0_dir)
-    _set_near(kernel, reach, prism_field(near, voxel_size, b0_dir) - point)
+    kernel = _cyclic_kernel(padded, voxel_size, b0_dir, 0.0)
+    kernel += _near_kernel(padded, reach, voxel_size, 0.0, b0_dir)
     return _convolve(chi.astype(np.float32), _spectrum(kernel, workers), padded, workers)
 
 
-@dataclass(frozen=True)
 class SplitField:
     """The field of an object that is known finely inside a box and coarsely around it.
 
-    A voxel's field is split (as in Ewald's sums) into that of its susceptibility smeared by a Gaussian, smooth enough
-    for the coarse grid, and the rest, which ends within `NEAR_RADIUS` widths and needs that little padding on the
-    fine grid. The sum agrees with `forward_field` at a fraction of its cost.
+    A voxel's field is split, as in Ewald's sums, into that of its susceptibility smeared by a Gaussian,
+    smooth enough for the coarse grid, and the rest, which ends within `NEAR_RADIUS` widths and needs that
+    little padding on the fine grid. The sum agrees with `forward_field` at a fraction of its cost.
 
     Parameters
     ----------
@@ -416,58 +468,84 @@ class SplitField:
         Unit vector of B0 in voxel axes.
     workers : int
         Threads of the Fourier transforms.
+
+    References
+    ----------
+    Essmann et al., J Chem Phys 103:8577 (1995): smooth particle mesh Ewald, for charges.
     """
 
-    shape: Sequence[int]
-    voxel_size: Sequence[float]
-    blocks: Sequence[int]
-    coarse_shape: Sequence[int]
-    corner: Sequence[int]
-    b0_dir: Sequence[float]
-    workers: int = 1
-    _near: tuple = field(init=False, repr=False)
-    _far: tuple = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        fine, coarse = np.asarray(self.voxel_size), np.asarray(self.voxel_size) * self.blocks
+    def __init__(
+        self,
+        shape: Sequence[int],
+        voxel_size: Sequence[float],
+        blocks: Sequence[int],
+        coarse_shape: Sequence[int],
+        corner: Sequence[int],
+        *,
+        b0_dir: Sequence[float] = (0, 0, 1),
+        workers: int = 1,
+    ) -> None:
+        fine, coarse = np.asarray(voxel_size), np.multiply(voxel_size, blocks)
         width = split_width(coarse)
+        self.blocks, self.workers = blocks, workers
+        self.box = tuple(slice(c, c + n // m) for c, n, m in zip(corner, shape, blocks, strict=True))
         reach = np.ceil(NEAR_RADIUS * width / fine).astype(int)
-        near = _near_offsets(reach, fine)
-        volume = float(np.prod(fine))
-        padded = [fft.next_fast_len(max(n + r, 2 * r + 1), real=True) for n, r in zip(self.shape, reach, strict=True)]
-        kernel = np.zeros(padded, np.float32)
-        smeared = volume * smeared_dipole_field(near, width, self.b0_dir)
-        _set_near(kernel, reach, prism_field(near, fine, self.b0_dir) - smeared)
-        object.__setattr__(self, "_near", (_spectrum(kernel, self.workers), padded))
-        # A block mean smears too, by the variance of a box less that of a fine voxel.
-        narrowed = float(np.sqrt(width**2 - np.mean(coarse**2 - fine**2) / 12))
-        padded = [fft.next_fast_len(2 * n, real=True) for n in self.coarse_shape]
-        kernel = _cyclic_kernel(padded, coarse, self.b0_dir, narrowed, np.prod(coarse))
-        object.__setattr__(self, "_far", (_spectrum(kernel, self.workers), padded))
+        self.near_padded = [
+            fft.next_fast_len(max(n + r, 2 * r + 1), real=True) for n, r in zip(shape, reach, strict=True)
+        ]
+        self.near = _spectrum(_near_kernel(self.near_padded, reach, fine, width, b0_dir), workers)
+        self.far_padded = [fft.next_fast_len(2 * (n + 4), real=True) for n in coarse_shape]
+        self.far = _spectrum(_cyclic_kernel(self.far_padded, coarse, b0_dir, width), workers)
+        for axis, n in enumerate(self.far_padded):
+            # The splines blur twice along each axis, on the way to the coarse grid and back.
+            blur = (2 + np.cos(2 * np.pi * np.fft.fftfreq(n))) / 3
+            self.far /= np.float32(_across(blur[: self.far.shape[axis]] ** 2, axis))
+        self.splines = [
+            _spline_weights(*axis) for axis in zip(shape, blocks, corner, coarse_shape, strict=True)
+        ]
 
     def __call__(self, chi: np.ndarray, surroundings: np.ndarray) -> np.ndarray:
-        """Field (ppm) on the fine grid of `chi` there and of `surroundings` on the coarse grid outside the box."""
-        box = tuple(slice(c, c + n // m) for c, n, m in zip(self.corner, self.shape, self.blocks, strict=True))
-        coarse = surroundings.astype(np.float32)
-        coarse[box] = block_mean(chi, self.blocks)
-        far = _convolve(coarse, *self._far, self.workers)
-        return self._refine(far) + _convolve(chi, *self._near, self.workers)
+        """Field (ppm) on the fine grid: of `chi` there and of `surroundings`, coarse, outside the box."""
+        outside = surroundings.astype(np.float32)
+        outside[self.box] = 0
+        outside, inside = np.pad(outside, 2), chi
+        for axis, (weights, blocks) in enumerate(zip(self.splines, self.blocks, strict=True)):
+            outside = ndimage.convolve1d(outside, np.array([1, 4, 1]) / 6, axis, mode="constant")
+            inside = _along(weights.T / np.float32(blocks), inside, axis)
+        total = _convolve(outside + inside, self.far, self.far_padded, self.workers)
+        for axis in (2, 1, 0):  # the longest arrays last, where they are contiguous
+            total = _along(self.splines[axis], total, axis)
+        total += _convolve(chi, self.near, self.near_padded, self.workers)
+        return total
 
-    def _refine(self, far: np.ndarray) -> np.ndarray:
-        """Cubic splines through the coarse field, axis by axis, at the centres of the fine voxels."""
-        for axis, (n, blocks, corner) in enumerate(zip(self.shape, self.blocks, self.corner, strict=True)):
-            if blocks == 1:
-                far = far.take(np.arange(corner, corner + n), axis)
-            else:
-                centres = corner + (np.arange(n) + 0.5) / blocks - 0.5
-                nodes = np.arange(far.shape[axis])
-                far = make_interp_spline(nodes, far, axis=axis)(centres, extrapolate=True).astype(np.float32)
-        return far
+
+def _spline_weights(n: int, blocks: int, corner: int, coarse: int) -> sparse.csr_array:
+    """Cubic B-splines of the coarse grid, two voxels wider on each side, at the centres of n fine voxels."""
+    position = corner + 2 + (np.arange(n) + 0.5) / blocks - 0.5
+    first = np.floor(position).astype(int) - 1
+    columns = first[:, None] + np.arange(4)
+    distance = np.abs(position[:, None] - columns)
+    weights = np.where(distance < 1, 2 / 3 - distance**2 * (1 - distance / 2), (2 - distance) ** 3 / 6)
+    kept = (columns >= 0) & (columns < coarse + 4)
+    rows = np.broadcast_to(np.arange(n)[:, None], columns.shape)
+    return sparse.csr_array((weights[kept].astype(np.float32), (rows[kept], columns[kept])), (n, coarse + 4))
+
+
+def _across(values: np.ndarray, axis: int) -> np.ndarray:
+    """A vector laid along one axis of three, to broadcast."""
+    return values.reshape([-1 if a == axis else 1 for a in range(3)])
+
+
+def _along(matrix: sparse.sparray, values: np.ndarray, axis: int) -> np.ndarray:
+    """Apply a matrix along one axis."""
+    moved = np.moveaxis(values, axis, 0)
+    product = matrix @ moved.reshape(len(moved), -1)
+    return np.moveaxis(product.reshape(-1, *moved.shape[1:]), 0, axis)
 
 
 def split_width(coarse_voxel_size: Sequence[float]) -> float:
     """Width (mm) of the Gaussian whose field a grid of these voxels carries."""
-    return 1.25 * float(np.max(coarse_voxel_size))
+    return 1.5 * float(np.max(coarse_voxel_size))
 
 
 def magnetize(
@@ -496,42 +574,59 @@ def magnetize(
     Returns
     -------
     Specimen
-        Its local field is that of the susceptibility (relative to water) within the voxels of the image of which at
-        least half is region of interest; all else is background.
+        Its local field is that of the region of interest's susceptibility (relative to water), within the
+        voxels of the image that it fills at least half; all else is background.
+
+    Raises
+    ------
+    ValueError
+        If the object lies outside the image and its surroundings.
     """
     shape, oversampling = np.asarray(shape), np.asarray(oversampling)
-    voxel_size, b0_dir = axes_of(affine)
-    fine_size = voxel_size / oversampling
+    fine_affine = subgrid_affine(affine, oversampling)
+    fine_size = voxel_size_of(fine_affine)
     blocks = np.maximum(np.rint(COARSE_VOXEL / fine_size).astype(int), 1)
+    # Coarse voxels from `low` to `high` hold the object. Those from `box_low` to `box_high` are known finely:
+    # the image with as much around it as the near field reaches.
     low, high = _support(model, affine, shape, blocks * fine_size)
     margin = np.ceil(NEAR_RADIUS * split_width(blocks * fine_size) / (blocks * fine_size)).astype(int)
-    inner_low = np.maximum(low, -margin)
-    inner_high = np.minimum(high, -(-shape * oversampling // blocks) + margin)
-    fine_affine = subgrid_affine(affine, oversampling)
-    tissue = model(tuple((inner_high - inner_low) * blocks), subgrid_affine(fine_affine, (1, 1, 1), inner_low * blocks))
-    around = model(tuple(high - low), subgrid_affine(fine_affine, 1 / blocks, low))
+    box_low = np.maximum(low, -margin)
+    box_high = np.minimum(high, -(-shape * oversampling // blocks) + margin)
+    corner = box_low * blocks
+    box_shape = (box_high - box_low) * blocks
+    tissue = model(tuple(box_shape), subgrid_affine(fine_affine, (1, 1, 1), corner))
+    around = model(tuple(high - low), subgrid_affine(fine_affine, 1 / blocks, low)).chi
     operator = SplitField(
-        tissue.chi.shape, fine_size, blocks, around.chi.shape, inner_low - low, b0_dir, workers
+        box_shape, fine_size, blocks, high - low, box_low - low, b0_dir=b0_direction(affine), workers=workers
     )
-    total = operator(tissue.chi - np.float32(tissue.exterior), around.chi - np.float32(tissue.exterior))
-    first = np.maximum(-(-inner_low * blocks // oversampling), 0) * oversampling
-    last = np.minimum(inner_high * blocks // oversampling, shape) * oversampling
-    held = tuple(slice(a, b) for a, b in zip(first - inner_low * blocks, last - inner_low * blocks, strict=True))
+    total = operator(tissue.chi - np.float32(tissue.exterior), around - np.float32(tissue.exterior))
+    # Whole voxels of the image within the box.
+    first = np.maximum(-(-corner // oversampling), 0) * oversampling
+    last = np.minimum(box_high * blocks // oversampling, shape) * oversampling
+    held = tuple(slice(a, b) for a, b in zip(first - corner, last - corner, strict=True))
     mask = block_mean(tissue.region[held], oversampling) >= 0.5
     inside = np.zeros_like(tissue.chi)
-    inside[held] = np.kron(mask, np.ones(oversampling, np.float32)) * tissue.chi[held]
-    local = operator(inside, np.zeros_like(around.chi))
+    inside[held] = tissue.chi[held] * tissue.region[held] * np.kron(mask, np.ones(oversampling, np.float32))
+    local = operator(inside, np.zeros_like(around))
     arrays = {name: getattr(tissue, name)[held] for name in ("labels", "chi", "r2s", "pd", "t1", "region")}
     return Specimen(
-        replace(tissue, **arrays), total[held], local[held], tuple(first), tuple(shape), tuple(oversampling), affine
+        tissue=replace(tissue, **arrays),
+        total_field=total[held],
+        local_field=local[held],
+        corner=tuple(int(n) for n in first),
+        shape=tuple(int(n) for n in shape),
+        oversampling=tuple(int(n) for n in oversampling),
+        affine=affine,
     )
 
 
-def _support(model, affine, shape, coarse_voxel) -> tuple[np.ndarray, np.ndarray]:
+def _support(
+    model: Model, affine: np.ndarray, shape: np.ndarray, coarse_voxel: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """First and past-the-last coarse voxel, counted from the image's corner, that the object occupies."""
-    voxel_size, _ = axes_of(affine)
+    voxel_size = voxel_size_of(affine)
     around = np.ceil(SURROUNDINGS / coarse_voxel).astype(int)
-    extent = np.ceil(np.asarray(shape) * voxel_size / coarse_voxel).astype(int)
+    extent = np.ceil(shape * voxel_size / coarse_voxel).astype(int)
     step = np.maximum(np.rint(8 / coarse_voxel).astype(int), 1)
     probe = subgrid_affine(subgrid_affine(affine, voxel_size / coarse_voxel, -around), 1 / step)
     tissue = model(tuple(-(-(extent + 2 * around) // step)), probe)
@@ -541,12 +636,14 @@ def _support(model, affine, shape, coarse_voxel) -> tuple[np.ndarray, np.ndarray
     return (occupied.min(axis=0) - 1) * step - around, (occupied.max(axis=0) + 2) * step - around
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 # Signal
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 
 
-def spoiled_steady_state(pd: np.ndarray, t1: np.ndarray, repetition_time: float, flip_angle: float) -> np.ndarray:
+def spoiled_steady_state(
+    pd: np.ndarray, t1: np.ndarray, repetition_time: float, flip_angle: float
+) -> np.ndarray:
     """Transverse magnetisation just after the pulse of a spoiled gradient-echo sequence.
 
     Parameters
@@ -568,7 +665,9 @@ def spoiled_steady_state(pd: np.ndarray, t1: np.ndarray, repetition_time: float,
 
 
 def solid_harmonics(points: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Solid harmonics up to second order, which shim coils make: 1, x, y, z, xy, yz, xz, z² - (x² + y²)/2, x² - y².
+    """Solid harmonics up to second order, the fields of shim coils.
+
+    In order 1, x, y, z, xy, yz, xz, z² - (x² + y²)/2, x² - y².
 
     Parameters
     ----------
@@ -581,8 +680,8 @@ def solid_harmonics(points: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _coordinates(affine: np.ndarray, shape: Sequence[int]) -> list[np.ndarray]:
     """Coordinates of a grid along the scanner's axes in units of 100 mm, as float32."""
-    i, j, k = np.ix_(*(np.arange(n, dtype=float) for n in shape))
-    return [((row[0] * i + row[3]) + row[1] * j + row[2] * k).astype(np.float32) / 100 for row in affine[:3]]
+    grid = np.ix_(*(np.arange(n, dtype=np.float32) for n in shape))
+    return [affine_row(row / 100, grid) for row in affine[:3]]
 
 
 def _polynomial(coefficients: np.ndarray, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -614,16 +713,34 @@ def shim_coefficients(
     ndarray, shape (9,)
         Coefficients of `solid_harmonics`, ppm.
     """
-    basis = np.stack([h[mask] for h in solid_harmonics(_coordinates(affine, mask.shape))], axis=1).astype(float)
-    fitted = np.linalg.lstsq(basis, total_field[mask].astype(float), rcond=None)[0]
+    harmonics = solid_harmonics(_coordinates(affine, mask.shape))
+    basis = np.stack([h[mask] for h in harmonics], axis=1, dtype=float)
+    # Normal equations without BLAS, whose threads would round differently.
+    gram, moments = np.einsum("im,in->mn", basis, basis), np.einsum("im,i->m", basis, total_field[mask])
+    fitted = np.linalg.solve(gram, moments)
     spread = np.where(basis.std(axis=0) > 0, basis.std(axis=0), 1.0)
     return error * rng.standard_normal(len(fitted)) / spread - fitted
 
 
-def _kspace_crop(signal: np.ndarray, shape: Sequence[int], oversampling: Sequence[int], axes: Sequence[int]):
-    """Transform `axes` of a fine-grid signal to k-space and keep what the scan samples, its voxels' centres restored.
+def kspace_crop(
+    signal: np.ndarray, shape: Sequence[int], oversampling: Sequence[int], axes: Sequence[int]
+) -> np.ndarray:
+    """Transform some axes of a fine-grid signal to k-space and keep what the scan samples.
 
-    A voxel's centre lies (n - 1)/2 fine voxels after its first one, hence the linear phase.
+    Parameters
+    ----------
+    signal : ndarray of complex64, shape (x, y, z)
+        On the fine grid along `axes`, with `oversampling` fine voxels per voxel.
+    shape, oversampling : sequence of int
+        Voxels of the image, and fine voxels per voxel.
+    axes : sequence of int
+        Those to transform.
+
+    Returns
+    -------
+    ndarray of complex64
+        k-space in the order of the FFT, whose inverse is the image at the voxels' centres: a centre lies
+        (n - 1)/2 fine voxels after the voxel's first one, hence the linear phase.
     """
     for axis in axes:
         n, factor = shape[axis], oversampling[axis]
@@ -631,7 +748,7 @@ def _kspace_crop(signal: np.ndarray, shape: Sequence[int], oversampling: Sequenc
         shift = np.exp(1j * np.pi * k * (factor - 1) / (n * factor)) / factor
         kept = np.rint(k).astype(int) % (n * factor)
         signal = fft.fft(signal, axis=axis).take(kept, axis)
-        signal = signal * shift.astype(np.complex64).reshape([-1 if a == axis else 1 for a in range(3)])
+        signal = signal * _across(shift.astype(np.complex64), axis)
     return signal
 
 
@@ -648,7 +765,7 @@ def precess(
     echo_times: Sequence[float],
     *,
     quadratic_phase: np.ndarray | None = None,
-):
+) -> Iterator[np.ndarray]:
     """Complex signal of every echo in turn: decay by R2* and precession at the local frequency.
 
     Parameters
@@ -686,7 +803,7 @@ def acquire(
     *,
     b0_drift: float = 0.0,
     shim_error: float = 0.02,
-    receive_phase: float = 1.0,
+    receive_phase: float = 0.7,
     receive_bias: float = 0.15,
     flow_phase: float = 0.0,
     flow_labels: Sequence[int] = (),
@@ -726,24 +843,16 @@ def acquire(
     ValueError
         If `specimen` was prepared for another image.
     """
-    voxel_size, _ = axes_of(specimen.affine)
-    if (
-        tuple(specimen.shape) != tuple(protocol.shape)
-        or tuple(specimen.oversampling) != tuple(protocol.oversampling)
-        or not np.allclose(voxel_size, protocol.voxel_size)
-    ):
+    prepared = (*specimen.shape, *specimen.oversampling, *voxel_size_of(specimen.affine))
+    if not np.allclose(prepared, (*protocol.shape, *protocol.oversampling, *protocol.voxel_size)):
         raise ValueError("the specimen's grid is not that of the protocol")
-    shim_rng, coil_rng, flow_rng, noise_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
-    truth = {
-        "total_field": _on_image(specimen, block_mean(specimen.total_field, protocol.oversampling)),
-        "local_field": _on_image(specimen, block_mean(specimen.local_field, protocol.oversampling)),
-        "chi": _on_image(specimen, block_mean(specimen.tissue.chi, protocol.oversampling), specimen.tissue.exterior),
-        "labels": _on_image(specimen, block_mode(specimen.tissue.labels, protocol.oversampling)),
-        "mask": _on_image(specimen, block_mean(specimen.tissue.region, protocol.oversampling) >= 0.5),
-    }
+    shim_rng, coil_rng, flow_rng, noise_rng = (
+        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)
+    )
+    truth = _truth(specimen)
     shim = shim_coefficients(truth["total_field"], truth["mask"], specimen.affine, shim_error, shim_rng)
     shim[0] += b0_drift
-    truth["total_field"] += _polynomial(shim, specimen.affine, specimen.shape) * (truth["total_field"] != 0)
+    truth["total_field"] += _polynomial(shim, specimen.affine, specimen.shape)
     phase = receive_phase * coil_rng.standard_normal(9)
     bias = receive_bias * coil_rng.standard_normal(9)
     flow = _flow(specimen, flow_phase / protocol.echo_times[-1] ** 2, flow_labels, flow_rng)
@@ -752,7 +861,20 @@ def acquire(
     for echo in signal:
         echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
         echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
+    signal = np.moveaxis(signal, 0, -1)
     return Scan(signal=signal, noise_sigma=sigma, shim=shim, affine=specimen.affine, **truth)
+
+
+def _truth(specimen: Specimen) -> dict[str, np.ndarray]:
+    """Fields, susceptibility, labels and mask on the image's grid: means of its voxels, before any shim."""
+    tissue, factor = specimen.tissue, specimen.oversampling
+    return {
+        "total_field": _on_image(specimen, block_mean(specimen.total_field, factor)),
+        "local_field": _on_image(specimen, block_mean(specimen.local_field, factor)),
+        "chi": _on_image(specimen, block_mean(tissue.chi, factor), outside=tissue.exterior),
+        "labels": _on_image(specimen, block_mode(tissue.labels, factor)),
+        "mask": _on_image(specimen, block_mean(tissue.region, factor) >= 0.5),
+    }
 
 
 def _on_image(specimen: Specimen, values: np.ndarray, outside: float = 0) -> np.ndarray:
@@ -763,7 +885,9 @@ def _on_image(specimen: Specimen, values: np.ndarray, outside: float = 0) -> np.
     return image
 
 
-def _flow(specimen: Specimen, rate: float, labels: Sequence[int], rng: np.random.Generator) -> np.ndarray | None:
+def _flow(
+    specimen: Specimen, rate: float, labels: Sequence[int], rng: np.random.Generator
+) -> np.ndarray | None:
     """Phase in rad/s² of moving tissue: a smooth random pattern of velocities, at most `rate`."""
     if not rate or not len(labels):
         return None
@@ -810,21 +934,21 @@ def _echoes(
         place = tuple(slice(c, c + n) for c, n in zip(corner[1:], shape[1:], strict=True))
         for echo, signal in zip(kspace, echoes, strict=True):
             whole[:, place[0], place[1]] = signal
-            echo[corner[0] : corner[0] + shape[0]] = _kspace_crop(whole, protocol.shape, factor, (2, 1))
+            echo[corner[0] : corner[0] + shape[0]] = kspace_crop(whole, protocol.shape, factor, (2, 1))
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(fill, range(0, held[0], 4)))
     images = np.empty((len(kspace), *protocol.shape), np.complex64)
     window = _window(protocol.shape, protocol.apodization)
     for image, echo in zip(images, kspace, strict=True):
-        cropped = _kspace_crop(echo, protocol.shape, factor, (0,))
+        cropped = kspace_crop(echo, protocol.shape, factor, (0,))
         image[:] = fft.ifftn(cropped * window, workers=workers)
     return images
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 # What vendors write
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 
 
 def siemens_encoding(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

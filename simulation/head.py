@@ -1,11 +1,9 @@
-"""A head that can be scanned at any position: MNI templates for the cortex, simple shapes of our own for the rest.
+"""A head that can be scanned at any position: MNI templates for the cortex, simple shapes for the rest.
 
-The anatomy lives in ``head.json``. It is evaluated at coordinates, so that any grid in any position shows the same
-head: grey and white matter by interpolation in the templates, everything else from the distance to ellipsoids, tubes
-and shells around the brain. Coordinates are mm, x to the right, y to the front, z up.
+The anatomy lives in ``head.json``. It is evaluated at coordinates, so that any grid in any position shows the
+same head: grey and white matter by interpolation in the templates, everything else from the distance to
+ellipsoids, tubes and shells around the brain. Coordinates are mm, x to the right, y to the front, z up.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from .acquisition import Tissue, axes_of
+from .acquisition import Tissue, affine_row, coverage, empty_space, voxel_size_of
 
 SLAB = 4  # sagittal planes evaluated at a time, few enough for the cache
 SHARPENING = 2  # exponent that undoes some of the blur of a template averaged over people
@@ -34,7 +32,9 @@ def label_names() -> dict[int, str]:
     """Names of the labels of `head_model`, by index, such as ``left_putamen``; 0 is air."""
     names = {index: name for name, index in anatomy()["labels"].items()}
     for name, nucleus in anatomy()["nuclei"].items():
-        names |= {index: f"{side}_{name}" for index, side in zip(nucleus["label"], ("left", "right"), strict=True)}
+        names |= {
+            index: f"{side}_{name}" for index, side in zip(nucleus["label"], ("left", "right"), strict=True)
+        }
     return dict(sorted(names.items()))
 
 
@@ -57,28 +57,45 @@ class Templates:
     distance: np.ndarray
     affine: np.ndarray
 
+    def brain_distance(self, points: np.ndarray) -> np.ndarray:
+        """Distance (mm) from the brain's surface at MNI coordinates, shape (3, ...)."""
+        return ndimage.map_coordinates(self.distance, self._index(points), order=1, mode="nearest")
+
+    def mixture(self, points: np.ndarray) -> np.ndarray:
+        """Fractions of grey matter, white matter and CSF at MNI coordinates, sharper than the template's."""
+        index = self._index(points)
+        grey, white = (ndimage.map_coordinates(t, index, order=1) for t in (self.grey, self.white))
+        fractions = np.stack([grey, white, np.maximum(1 - grey - white, 0)]) ** SHARPENING
+        return fractions / fractions.sum(axis=0)
+
+    def _index(self, points: np.ndarray) -> np.ndarray:
+        """Voxel coordinates, whose axes are those of MNI space at 1 mm."""
+        return points - np.float32(self.affine[:3, 3]).reshape([3] + [1] * (points.ndim - 1))
+
 
 @cache
 def load_templates() -> Templates:
-    """MNI152 grey and white matter that nilearn carries along, with a margin around the brain for the head."""
+    """MNI152 grey and white matter as nilearn carries it along, with a margin around the brain."""
     from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
     t1 = load_mni152_template(resolution=1)
-    grey, white = (load(resolution=1) for load in (load_mni152_gm_template, load_mni152_wm_template))
-    margin = 40  # voxels of 1 mm
-    brain, grey, white = (np.pad(np.float32(i.get_fdata()), margin) for i in (t1, grey, white))
-    inside = ndimage.binary_fill_holes(brain > 0)
-    kept = tuple(slice(s.start - margin // 2, s.stop + margin // 2) for s in ndimage.find_objects(inside.view(np.int8))[0])
-    grey, white, inside = grey[kept], white[kept], inside[kept]
+    inside = ndimage.binary_fill_holes(t1.get_fdata(dtype=np.float32) > 0)
+    kept = ndimage.find_objects(inside.view(np.int8))[0]
+    margin = 20  # voxels of 1 mm, wider than the shells around the brain
+    inside = np.pad(inside[kept], margin)
+    grey, white = (
+        np.pad(load(resolution=1).get_fdata(dtype=np.float32)[kept], margin)
+        for load in (load_mni152_gm_template, load_mni152_wm_template)
+    )
     distance = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
     affine = t1.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [s.start - margin for s in kept]
     return Templates(grey, white, np.float32(distance), affine)
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 # Subjects
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -114,7 +131,7 @@ def average_subject(age: float | None = None) -> Subject:
 
 
 def draw_subject(seed: int | Sequence[int], age: float) -> Subject:
-    """Draw a person: susceptibilities from the normal range at that age, anatomy by an affine and a mild warp.
+    """Draw a person: susceptibilities from the normal range at an age, anatomy by an affine and a mild warp.
 
     Parameters
     ----------
@@ -126,8 +143,8 @@ def draw_subject(seed: int | Sequence[int], age: float) -> Subject:
     Returns
     -------
     Subject
-        Head sizes and shears vary by 3 % and 1 % (standard deviations), tilts by 1.5 degrees; six waves of 70 to
-        150 mm move the anatomy by about 0.7 mm each, too gently to fold it.
+        Head sizes and shears vary by 3 % and 1 % (standard deviations), tilts by 1.5 degrees; six waves of 70
+        to 150 mm move the anatomy by about 0.7 mm each, too gently to fold it.
     """
     rng = np.random.default_rng(seed)
     chi = {
@@ -151,9 +168,9 @@ def _mean_chi(age: float) -> dict[str, float]:
     return {name: n["chi_mean"] + years * n["chi_per_year"] for name, n in anatomy()["nuclei"].items()}
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 # Shapes
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 
 
 def ellipsoid_distance(points: np.ndarray, ellipsoid: Sequence[float]) -> np.ndarray:
@@ -208,13 +225,8 @@ def shape_distance(points: np.ndarray, shape: Mapping) -> np.ndarray:
     return distance
 
 
-def coverage(distance: np.ndarray, width: float) -> np.ndarray:
-    """Part of a voxel that lies inside a surface: 1/2 on it, 0 or 1 beyond half of `width` (mm) from it."""
-    return np.clip(np.float32(0.5) - distance / np.float32(width), 0, 1)
-
-
 def _sides(shape: Mapping) -> list[Mapping]:
-    """A structure's shapes, the left one first where it is mirrored, each convex piece by itself for its bounds."""
+    """A structure's shapes on each side, the left one first; the structure itself if it is not mirrored."""
     if not shape.get("mirrored", True):
         return [shape]
     flip = np.array([-1, 1, 1])
@@ -228,12 +240,11 @@ def _sides(shape: Mapping) -> list[Mapping]:
 
 def _bounds(shape: Mapping) -> tuple[np.ndarray, np.ndarray]:
     """Corners (mm) of a box around a structure."""
-    low, high = [], []
-    for centre, axes in ((np.asarray(e[:3]), max(e[3:6])) for e in shape["ellipsoids"]):
-        low.append(centre - axes), high.append(centre + axes)
-    for tube in map(np.asarray, shape["tubes"]):
-        low.append((tube[:, :3] - tube[:, 3:]).min(axis=0)), high.append((tube[:, :3] + tube[:, 3:]).max(axis=0))
-    return np.min(low, axis=0), np.max(high, axis=0)
+    balls = [[*e[:3], max(e[3:6])] for e in shape["ellipsoids"]] + [
+        p for tube in shape["tubes"] for p in tube
+    ]
+    centres, radii = np.split(np.array(balls), [3], axis=1)
+    return (centres - radii).min(axis=0), (centres + radii).max(axis=0)
 
 
 def _pieces(shape: Mapping) -> list[Mapping]:
@@ -241,9 +252,9 @@ def _pieces(shape: Mapping) -> list[Mapping]:
     return [{"ellipsoids": [], "tubes": [t[i : i + 2]]} for t in shape["tubes"] for i in range(len(t) - 1)]
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 # The head on a grid
-# --------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------
 
 
 def head_model(
@@ -272,8 +283,8 @@ def head_model(
     Returns
     -------
     Tissue
-        Labels as in `label_names`; the region of interest is the brain with the CSF around and in it. Voxels on a
-        surface mix the tissues on its sides, spins by their proton density.
+        Labels as in `label_names`; the region of interest is the brain with the CSF around and in it. Voxels
+        on a surface mix the tissues on its sides, spins by their proton density.
     """
     to_head = affine if pose is None else np.linalg.inv(pose) @ affine
     canvas = _Canvas(subject, tuple(int(n) for n in shape), to_head)
@@ -301,28 +312,19 @@ class _Canvas:
     """A grid that tissues are painted on one after the other."""
 
     def __init__(self, subject: Subject, shape: tuple[int, int, int], to_head: np.ndarray) -> None:
-        self.subject, self.to_head = subject, to_head
-        self.width = float(np.prod(axes_of(to_head)[0]) ** (1 / 3))
-        air = anatomy()["tissues"]["air"]
-        self.tissue = Tissue(
-            labels=np.zeros(shape, np.uint8),
-            chi=np.full(shape, air["chi"], np.float32),
-            r2s=np.full(shape, air["r2s"], np.float32),
-            pd=np.zeros(shape, np.float32),
-            t1=np.full(shape, air["t1"], np.float32),
-            region=np.zeros(shape, np.float32),
-            exterior=air["chi"],
-        )
+        self.subject, self.to_head, self.templates = subject, to_head, load_templates()
+        self.width = float(np.prod(voxel_size_of(to_head)) ** (1 / 3))
+        self.tissue = empty_space(shape, anatomy()["tissues"]["air"]["chi"])
 
     def points(self, box: Sequence[slice]) -> np.ndarray:
         """MNI coordinates (mm) of the voxels in a box, shape (3, x, y, z)."""
         grid = np.ix_(*(np.arange(s.start, s.stop, dtype=np.float32) for s in box))
         linear = self.subject.affine @ self.to_head
-        points = np.stack([_affine_row(row, grid) for row in linear[:3]])
+        points = np.stack([affine_row(row, grid) for row in linear[:3]])
         waves = self.subject.wave_vectors @ self.to_head[:3]
         waves[:, 3] += self.subject.phases
         for wave, amplitude in zip(waves, np.float32(self.subject.amplitudes), strict=True):
-            displacement = np.sin(_affine_row(wave, grid))
+            displacement = np.sin(affine_row(wave, grid))
             for axis in range(3):
                 points[axis] += amplitude[axis] * displacement
         return points
@@ -339,79 +341,48 @@ class _Canvas:
         last = np.minimum(np.ceil(index.max(axis=1) + margin).astype(int) + 1, self.tissue.chi.shape)
         return tuple(slice(a, max(a, b)) for a, b in zip(first, last, strict=True))
 
-    def paint(self, box: Sequence[slice], alpha: np.ndarray, tissue: Mapping, label: int) -> None:
-        """Let a tissue take the part `alpha` of each voxel; spins mix by their number."""
-        box, t = tuple(box), self.tissue
-        pd = alpha * np.float32(tissue["pd"])
-        t.pd[box] *= 1 - alpha
-        t.pd[box] += pd
-        share = pd / np.maximum(t.pd[box], np.float32(1e-6))
-        t.chi[box] += alpha * (np.float32(tissue["chi"]) - t.chi[box])
-        t.r2s[box] += share * (np.float32(tissue["r2s"]) - t.r2s[box])
-        t.t1[box] += share * (np.float32(tissue["t1"]) - t.t1[box])
-        t.labels[box][alpha > 0.5] = label
-
-    def paint_shape(self, shape: Mapping, tissue: Mapping, label: int, *, outside_brain: bool = False) -> None:
+    def paint_shape(
+        self, shape: Mapping, tissue: Mapping, label: int, *, outside_brain: bool = False
+    ) -> None:
         """Paint a structure, if asked only where it keeps clear of the brain."""
         box = self.box(shape)
         points = self.points(box)
         alpha = coverage(shape_distance(points, shape), self.width)
         if outside_brain:
-            alpha *= coverage(np.float32(anatomy()["shells"]["csf"]) - _brain_distance(points), self.width)
-        self.paint(box, alpha, tissue, label)
+            alpha *= coverage(
+                np.float32(anatomy()["shells"]["csf"]) - self.templates.brain_distance(points), self.width
+            )
+        self.tissue.paint(box, alpha, tissue, label)
 
     def paint_ventricle(self, shape: Mapping) -> None:
         """Paint a ventricle: the template's CSF within a generous shape."""
         box = self.box(shape)
         points = self.points(box)
-        csf = _mixture(points)[2]
+        csf = self.templates.mixture(points)[2]
         alpha = coverage(shape_distance(points, shape), self.width) * csf
-        self.paint(box, alpha, anatomy()["tissues"]["csf"], anatomy()["labels"]["lateral_ventricle"])
+        self.tissue.paint(box, alpha, anatomy()["tissues"]["csf"], anatomy()["labels"]["lateral_ventricle"])
 
     def paint_slab(self, start: int) -> None:
         """Paint soft tissue, skull, CSF and the brain's grey and white matter on a few planes."""
         nx, ny, nz = self.tissue.chi.shape
         box = (slice(start, min(start + SLAB, nx)), slice(0, ny), slice(0, nz))
         points = self.points(box)
-        distance = _brain_distance(points)
+        distance = self.templates.brain_distance(points)
         shells, tissues, labels = (anatomy()[key] for key in ("shells", "tissues", "labels"))
         outer = distance - np.float32(shells["soft_tissue"])
         for part in anatomy()["soft_tissue"].values():
             outer = np.minimum(outer, shape_distance(points, part))
-        self.paint(box, coverage(outer, self.width), tissues["soft_tissue"], labels["soft_tissue"])
+        self.tissue.paint(box, coverage(outer, self.width), tissues["soft_tissue"], labels["soft_tissue"])
         for name in ("skull", "csf"):
             alpha = coverage(distance - np.float32(shells[name]), self.width)
-            self.paint(box, alpha, tissues[name], labels[name])
+            self.tissue.paint(box, alpha, tissues[name], labels[name])
         self.tissue.region[box] = coverage(distance, self.width)
         inside = np.nonzero(distance < self.width)
         mixture = np.zeros((2, *distance.shape), np.float32)
-        mixture[(slice(None), *inside)] = _mixture(points[(slice(None), *inside)])[:2]
+        mixture[(slice(None), *inside)] = self.templates.mixture(points[(slice(None), *inside)])[:2]
         mixture *= self.tissue.region[box]
         rest = np.maximum(1 - mixture[1], np.float32(1e-6))
-        self.paint(box, np.minimum(mixture[0] / rest, 1), tissues["grey_matter"], labels["grey_matter"])
-        self.paint(box, mixture[1], tissues["white_matter"], labels["white_matter"])
-
-
-def _affine_row(row: Sequence[float], grid: Sequence[np.ndarray]) -> np.ndarray:
-    """One row of an affine applied to a grid's open coordinates."""
-    return sum(np.float32(r) * g for r, g in zip(row, grid, strict=False)) + np.float32(row[3])
-
-
-def _template_index(points: np.ndarray) -> np.ndarray:
-    """Voxel coordinates in the templates, whose axes are those of MNI space."""
-    return points - np.float32(load_templates().affine[:3, 3]).reshape([3] + [1] * (points.ndim - 1))
-
-
-def _brain_distance(points: np.ndarray) -> np.ndarray:
-    """Distance (mm) from the brain's surface, negative inside."""
-    return ndimage.map_coordinates(load_templates().distance, _template_index(points), order=1, mode="nearest")
-
-
-def _mixture(points: np.ndarray) -> np.ndarray:
-    """Fractions of grey matter, white matter and CSF, sharper than the template's."""
-    index = _template_index(points)
-    grey, white = (
-        ndimage.map_coordinates(t, index, order=1) for t in (load_templates().grey, load_templates().white)
-    )
-    fractions = np.stack([grey, white, np.maximum(1 - grey - white, 0)]) ** SHARPENING
-    return fractions / fractions.sum(axis=0)
+        self.tissue.paint(
+            box, np.minimum(mixture[0] / rest, 1), tissues["grey_matter"], labels["grey_matter"]
+        )
+        self.tissue.paint(box, mixture[1], tissues["white_matter"], labels["white_matter"])

@@ -1,16 +1,12 @@
-"""Small datasets for tests, and the folder of larger data beside the checkout."""
+"""Fixtures that several tests share."""
 
-import json
 import os
-from itertools import product
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
-
-AFFINE = np.array([[1.0, 0, 0, -3], [0, 1, 0, -2], [0, 0, 2, -4], [0, 0, 0, 1]])
-SCANNER = {"Manufacturer": "Siemens", "MagneticFieldStrength": 3, "ImagingFrequency": 123.2}
+from analytic import sphere_field
+from datasets import SCANNER, write_dataset
 
 
 @pytest.fixture
@@ -32,52 +28,28 @@ def make_dataset(tmp_path):
     return make
 
 
-def write_dataset(
-    root,
-    *,
-    subjects=("01",),
-    sessions=(None,),
-    acquisitions=(None,),
-    reconstructions=(None,),
-    runs=(None,),
-    parts=("mag", "phase"),
-    echo_times=(0.006, 0.012, 0.018),
-    suffix="MEGRE",
-    shape=(6, 5, 4),
-    affine=AFFINE,
-    metadata=None,
-):
-    """Write every combination of the entities as a scan of random magnitude and phase; return the root.
+@pytest.fixture(scope="session")
+def ball_head():
+    """A head that the whole pipeline can process in a second: options for `write_dataset`.
 
-    None among the labels stands for a missing entity; among `parts`, for a magnitude without part. `metadata` is
-    added to each sidecar over `SCANNER`; a value of None removes the field.
+    A ball of brain, a ball of iron in it, air below it; tilted by 10 degrees, anisotropic, odd-sized.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    write_json(root / "dataset_description.json", {"Name": "Test data", "BIDSVersion": "1.10.0"})
-    (root / "README").write_text("Random numbers, written by the tests.\n")
-    random = np.random.default_rng(0)
-    for subject, *labels in product(subjects, sessions, acquisitions, reconstructions, runs):
-        entities = [("sub", subject), *zip(("ses", "acq", "rec", "run"), labels, strict=True)]
-        folder = root / f"sub-{subject}" / (f"ses-{labels[0]}" if labels[0] else "") / "anat"
-        folder.mkdir(parents=True, exist_ok=True)
-        for (echo, time), part in product(enumerate(echo_times, start=1), parts):
-            named = [*entities, ("echo", echo if suffix == "MEGRE" else None), ("part", part)]
-            stem = "_".join(f"{key}-{label}" for key, label in named if label is not None)
-            image = folder / f"{stem}_{suffix}.nii.gz"
-            nib.save(nib.Nifti1Image(values_of(part, shape, random), affine), image)
-            sidecar = {**SCANNER, "EchoTime": time, "Units": "rad" if part == "phase" else "arbitrary"}
-            sidecar |= metadata or {}
-            kept = {key: value for key, value in sidecar.items() if value is not None}
-            write_json(image.with_name(f"{stem}_{suffix}.json"), kept)
-    return root
+    shape, voxel_size, tilt = (33, 32, 27), (2.5, 2.5, 3), np.radians(10)
+    affine = np.eye(4)
+    affine[:3, :3] = [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]] @ np.diag(
+        voxel_size
+    )
+    b0_dir = (0, np.sin(tilt), np.cos(tilt))
+    iron, _ = sphere_field(shape, voxel_size, b0_dir, radius=8, chi=0.3, center=(5, 0, 3))
+    air, _ = sphere_field(shape, voxel_size, b0_dir, radius=8, chi=9, center=(0, 0, -50))
+    _, brain = sphere_field(shape, voxel_size, b0_dir, radius=33, chi=0)
+    noise = np.random.default_rng(0)
 
+    def voxels(part, echo_time):
+        phase = 0.5 + 2 * np.pi * SCANNER["ImagingFrequency"] * (iron + air) * echo_time
+        signal = 100 * brain * np.exp(-20 * echo_time + 1j * phase)
+        signal = signal + noise.normal(0, 1, shape) + 1j * noise.normal(0, 1, shape)
+        image = {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](signal)
+        return image.astype(np.float32)
 
-def values_of(part, shape, random):
-    """Random voxels as the part of an image has them."""
-    low, high = {"phase": (-np.pi, np.pi), "real": (-100, 100), "imag": (-100, 100)}.get(part, (50, 100))
-    return random.uniform(low, high, shape).astype(np.float32)
-
-
-def write_json(path, content):
-    """Write a sidecar or description."""
-    path.write_text(json.dumps(content))
+    return {"shape": shape, "affine": affine, "voxels": voxels}

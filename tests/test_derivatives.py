@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from datasets import validator_errors
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.derivatives import (
     bids_uri,
@@ -253,17 +251,6 @@ def output(make_dataset, tmp_path):
     (root / "group" / "roi_chi.tsv").write_text("subject\n01\n")
     (root / "group.html").write_text("<html/>")
     return root
-
-
-def validator_errors(root):
-    """Codes of the official validator's errors."""
-    beside = Path(sys.executable).with_name("bids-validator-deno")
-    command = str(beside) if beside.exists() else shutil.which("bids-validator-deno")
-    if command is None:
-        pytest.skip("bids-validator-deno is not installed")
-    run = subprocess.run([command, str(root), "--json"], capture_output=True, text=True, check=False)
-    issues = json.loads(run.stdout)["issues"]["issues"]
-    return {(issue["code"], issue.get("subCode")) for issue in issues if issue["severity"] == "error"}
 
 
 @pytest.mark.slow

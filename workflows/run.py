@@ -69,7 +69,9 @@ class Progress:
         self.scans[scan] -= 1
         finished = self.scans[scan] == 0
         if self.stream.isatty():
-            print(f"\r{self._line()} {scan} {node.name:<24}", end="\n" if finished else "", file=self.stream, flush=True)
+            print(
+                f"\r{self._line()} {scan} {node.name:<24}", end="\n" if finished else "", file=self.stream, flush=True
+            )
         elif finished:
             print(f"{self._line()} {scan} done", file=self.stream, flush=True)
 
@@ -185,6 +187,8 @@ def _log_to_file(path):
     logger = logging.getLogger("nipype")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
     logger.addHandler(handler)

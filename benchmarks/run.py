@@ -1,0 +1,226 @@
+"""Time every algorithm on a phantom with known truth, and measure its error.
+
+    python benchmarks/run.py [PHANTOM_DIR] [--threads 2] [--repeats 3]
+
+Without a folder a phantom of our own is simulated. A folder holds NIfTI files: mask, chi (ppm), local_true and
+total_true (fields, ppm), local and total (the same with noise), phase0… (rad) and mag0… of the echoes.
+
+Each row is measured in a process of its own. An FFT pair is one scipy float32 rfftn + irfftn of the phantom's
+volume with the same threads, timed right before and after. Errors are NRMSE after removing the mean, in voxels more
+than 5 mm inside the mask (core) and in the whole mask (all). λ is chosen by rules that see no truth.
+"""
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from multiqsm.core.background import pdf
+from multiqsm.core.dipole import b0_direction
+from multiqsm.core.fieldfit import combine_magnitude, fit_field
+from multiqsm.core.inversion import deterministic, iterative
+from multiqsm.core.mask import erode
+from multiqsm.core.regularization import edge_mask
+from multiqsm.core.unwrap import unwrap_echoes
+from scipy import fft
+
+CORE_DEPTH = 5.0  # mm
+NOISE_PPM = 0.003  # of local and total
+ECHO_TIMES = (0.004, 0.012, 0.020, 0.028)
+CENTRE_FREQUENCY = 42.576 * 3.0
+EDGE_SHARE, STUDY_EDGE_SHARE = 0.1, 0.3
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """The phantom's files, read when asked for, so that a row's memory is its own."""
+
+    folder: Path
+
+    def __getitem__(self, name):
+        return nib.load(self.folder / f"{name}.nii.gz").get_fdata(dtype=np.float32)
+
+    @property
+    def mask(self):
+        return self["mask"] > 0
+
+    @property
+    def geometry(self):
+        affine = nib.load(self.folder / "mask.nii.gz").affine
+        return {"voxel_size": tuple(np.linalg.norm(affine[:3, :3], axis=0)), "b0_dir": tuple(b0_direction(affine))}
+
+    def echoes(self, kind):
+        return np.stack([self[f"{kind}{echo}"] for echo in range(len(ECHO_TIMES))], axis=-1)
+
+
+def main():
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("phantom_dir", type=Path, nargs="?")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.phantom_dir or simulate_phantom(Path(scratch))
+        print("| step | s | FFT pairs | iterations | λ | core NRMSE % | all NRMSE % | peak MB |")
+        print("|---|---|---|---|---|---|---|---|")
+        for name in ROWS:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                print(pool.submit(measure, name, folder, options.threads, options.repeats).result(), flush=True)
+
+
+def measure(name, folder, threads, repeats):
+    """Run one row of the table in this process and format it."""
+    phantom = Phantom(folder)
+    prepare, judge = ROWS[name]
+    job = prepare(phantom)
+    seconds, pairs = [], []
+    with fft.set_workers(threads):
+        for _ in range(repeats):
+            before = time_fft_pair(phantom)
+            start = time.perf_counter()
+            result = job()
+            seconds.append(time.perf_counter() - start)
+            pairs.append(seconds[-1] / statistics.median([*before, *time_fft_pair(phantom)]))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    iterations = getattr(result, "iterations", "")
+    lam = f"{result.lam.value:.3f}" if hasattr(result, "lam") else ""
+    core, whole = judge(phantom, result)
+    return (
+        f"| {name} | {statistics.median(seconds):.2f} | {statistics.median(pairs):.0f} | {iterations} | {lam} "
+        f"| {core} | {whole} | {peak:.0f} |"
+    )
+
+
+def time_fft_pair(phantom, n=10):
+    """Seconds of each of `n` pairs of Fourier transforms of the phantom's volume."""
+    volume = np.zeros(nib.load(phantom.folder / "mask.nii.gz").shape, np.float32)
+    times = []
+    for _ in range(n):
+        start = time.perf_counter()
+        fft.irfftn(fft.rfftn(volume), volume.shape)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def nrmse(found, truth, region):
+    """Error relative to the truth's spread, both about their means over a region, in per cent."""
+    difference = (found - truth)[region]
+    return 100 * difference.std() / truth[region].std()
+
+
+def judge_map(truth_name, attribute):
+    """Judge one map of a result against the phantom's truth."""
+
+    def judge(phantom, result):
+        mask, voxel_size = phantom.mask, phantom.geometry["voxel_size"]
+        found, truth = getattr(result, attribute), phantom[truth_name]
+        core = erode(mask, voxel_size, CORE_DEPTH)
+        return f"{nrmse(found, truth, core):.1f}", f"{nrmse(found, truth, mask):.1f}"
+
+    return judge
+
+
+def judge_field(phantom, fit):
+    """Root mean square error of the fitted field relative to what its noise allows."""
+    mask = phantom.mask
+    core = erode(mask, phantom.geometry["voxel_size"], CORE_DEPTH)
+    error = fit.field - phantom["total_true"]
+    ratios = [np.sqrt(np.mean(error[r] ** 2) / np.mean(fit.standard_error[r] ** 2)) for r in (core, mask)]
+    return tuple(f"{ratio:.2f} × noise" for ratio in ratios)
+
+
+def judge_unwrapping(phantom, unwrapped):
+    """Voxels whose echoes are not where the true field puts them, apart from one constant."""
+    mask = phantom.mask
+    true_change = 2 * np.pi * CENTRE_FREQUENCY * phantom["total_true"] * (ECHO_TIMES[-1] - ECHO_TIMES[0])
+    wrong = np.abs(unwrapped[..., -1] - unwrapped[..., 0] - true_change)[mask] > np.pi
+    return "", f"{np.count_nonzero(wrong)} of {mask.sum()} voxels wrong"
+
+
+def unwrapping(mode):
+    def prepare(phantom):
+        phase, mask = phantom.echoes("phase"), phantom.mask
+        return lambda: unwrap_echoes(phase, mask, ECHO_TIMES, mode=mode)
+
+    return prepare
+
+
+def field(mode):
+    def prepare(phantom):
+        phase, magnitude, mask = phantom.echoes("phase"), phantom.echoes("mag"), phantom.mask
+        return lambda: fit_field(
+            unwrap_echoes(phase, mask, ECHO_TIMES, mode=mode),
+            magnitude,
+            ECHO_TIMES,
+            mask,
+            centre_frequency=CENTRE_FREQUENCY,
+        )
+
+    return prepare
+
+
+def background(phantom):
+    total, mask = phantom["total"], phantom.mask
+    return lambda: pdf(total, mask, **phantom.geometry)
+
+
+def closed_form(**options):
+    def prepare(phantom):
+        local, mask = phantom["local"], phantom.mask
+        return lambda: deterministic(local, mask, **phantom.geometry, **options)
+
+    return prepare
+
+
+def edge_preserving(share=EDGE_SHARE, **options):
+    def prepare(phantom):
+        local, mask, magnitude = phantom["local"], phantom.mask, phantom["mag0"]
+
+        def job():
+            edges = edge_mask(magnitude, mask, share=share)
+            return iterative(local, mask, edges=edges, **phantom.geometry, **options)
+
+        return job
+
+    return prepare
+
+
+def chain(phantom):
+    phase, magnitude, mask = phantom.echoes("phase"), phantom.echoes("mag"), phantom.mask
+
+    def job():
+        unwrapped = unwrap_echoes(phase, mask, ECHO_TIMES)
+        fit = fit_field(unwrapped, magnitude, ECHO_TIMES, mask, centre_frequency=CENTRE_FREQUENCY)
+        local = pdf(fit.field, mask, standard_error=fit.standard_error, **phantom.geometry).local_field
+        edges = edge_mask(combine_magnitude(magnitude), mask, share=EDGE_SHARE)
+        return iterative(local, mask, edges=edges, **phantom.geometry)
+
+    return job
+
+
+DISCREPANCY = {"rule": "discrepancy", "noise_variance": NOISE_PPM**2}
+CHI, LOCAL = judge_map("chi", "chi"), judge_map("local_true", "local_field")
+ROWS = {
+    "unwrapping, 4 echoes, spatial": (unwrapping("spatial"), judge_unwrapping),
+    "unwrapping, 4 echoes, temporal": (unwrapping("temporal"), judge_unwrapping),
+    "unwrapping (spatial) + field fit": (field("spatial"), judge_field),
+    "PDF": (background, LOCAL),
+    "deterministic, GCV": (closed_form(), CHI),
+    "deterministic, discrepancy": (closed_form(**DISCREPANCY), CHI),
+    "deterministic, λ fixed": (closed_form(lam=0.1), CHI),
+    "iterative, GCV": (edge_preserving(), CHI),
+    "iterative, discrepancy, study's edges": (edge_preserving(STUDY_EDGE_SHARE, **DISCREPANCY), CHI),
+    "iterative, λ fixed": (edge_preserving(lam=0.2), CHI),
+    "whole chain, true mask": (chain, CHI),
+}
+
+if __name__ == "__main__":
+    main()

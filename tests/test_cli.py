@@ -1,0 +1,243 @@
+"""The command, from a dataset to its derivatives, and what it says when it cannot."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+from analytic import centred_coordinates
+from datasets import validator_errors, write_dataset
+from multiqsm.cli import main
+
+
+def run(root, *options):
+    """Run the participant level; return its exit code."""
+    out, work = root.parent / "out", root.parent / "work"
+    return main([str(root), str(out), "participant", "-w", str(work), *options])
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory, ball_head):
+    """Two subjects' worth of derivatives, made with two processes."""
+    root = write_dataset(tmp_path_factory.mktemp("study") / "raw", subjects=("01", "02"), sessions=("A",), **ball_head)
+    assert run(root, "--n-procs", "2") == 0
+    return root
+
+
+@pytest.mark.slow
+def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
+    out = processed.parent / "out"
+    for subject in ("01", "02"):
+        folder, stem = out / f"sub-{subject}" / "ses-A", f"sub-{subject}_ses-A"
+        for name in (
+            f"anat/{stem}_desc-brain_mask",
+            f"anat/{stem}_desc-iterative_Chimap",
+            f"anat/{stem}_desc-deterministic_Chimap",
+            f"anat/{stem}_R2starmap",
+            f"fmap/{stem}_magnitude",
+            f"fmap/{stem}_desc-total_fieldmap",
+            f"fmap/{stem}_desc-totalse_fieldmap",
+            f"fmap/{stem}_desc-local_fieldmap",
+        ):
+            assert (folder / f"{name}.nii.gz").is_file()
+            assert json.loads((folder / f"{name}.json").read_text())["Sources"]
+        assert list((out / f"sub-{subject}" / "figures").glob("*Chimap.png"))
+    assert "dipole fields" in (out / "logs" / "CITATION.md").read_text()
+    assert validator_errors(out) == set()
+
+
+@pytest.mark.slow
+def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
+    folder = processed.parent / "out" / "sub-01" / "ses-A" / "anat"
+    image = nib.load(folder / "sub-01_ses-A_desc-iterative_Chimap.nii.gz")
+    chi = image.get_fdata()
+    # A ball of 0.3 ppm and 8 mm radius. PDF gives part of its field to the background and λ smooths, the more so in
+    # a head so small and coarse; a wrong sign, unit or B0 direction would be far outside these bounds.
+    x, y, z = centred_coordinates(chi.shape, (2.5, 2.5, 3))
+    inside = (x - 5) ** 2 + y**2 + (z - 3) ** 2 < 5**2
+    assert 0.2 < chi[inside].mean() < 0.33
+    sidecar = json.loads((folder / "sub-01_ses-A_desc-iterative_Chimap.json").read_text())
+    assert sidecar["Units"] == "ppm"
+    assert sidecar["LambdaRule"] == "gcv"
+    assert sidecar["PhaseSign"] == 1
+    assert sidecar["CentreFrequencySource"] == "ImagingFrequency"
+    np.testing.assert_allclose(sidecar["B0Direction"], [0, np.sin(np.radians(10)), np.cos(np.radians(10))], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_one_process_gives_the_same_files_as_two(processed):
+    root = processed
+    other = root.parent / "other"
+    assert main([str(root), str(other), "participant", "-w", str(root.parent / "work1"), "--n-procs", "1"]) == 0
+    files = sorted(path.relative_to(other) for path in other.rglob("*") if path.suffix in (".gz", ".json"))
+    assert len(files) > 30
+    for file in files:
+        first, second = (base / file for base in (root.parent / "out", other))
+        if file.name.endswith(".nii.gz"):
+            assert gzip.decompress(first.read_bytes()) == gzip.decompress(second.read_bytes()), file
+        else:
+            assert json.loads(first.read_text()) == json.loads(second.read_text()), file
+
+
+@pytest.mark.slow
+def test_a_failing_scan_is_named_and_the_others_are_finished(make_dataset, ball_head, capfd):
+    root = make_dataset(subjects=("01", "02"), **ball_head)
+    random = np.random.default_rng(0)
+    for path in (root / "sub-02" / "anat").glob("*part-phase*.nii.gz"):  # no brain in noise: the mask comes out empty
+        noise = random.uniform(-np.pi, np.pi, ball_head["shape"]).astype(np.float32)
+        nib.save(nib.Nifti1Image(noise, ball_head["affine"]), path)
+    assert run(root) == 1
+    printed = capfd.readouterr()
+    assert "failed: sub-02 (sub-02_echo-1_part-mag_MEGRE.nii.gz" in printed.err
+    assert "step mask: EmptyMaskError: No brain found" in printed.err
+    assert "1 scans processed, 1 failed, 0 left out" in printed.out
+    assert (root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-iterative_Chimap.nii.gz").is_file()
+
+
+@pytest.mark.slow
+def test_derivatives_that_were_deleted_come_back(processed):
+    map_file = processed.parent / "out" / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_desc-iterative_Chimap.nii.gz"
+    before = map_file.read_bytes()
+    map_file.unlink()
+    assert run(processed, "--participant-label", "01") == 0
+    assert gzip.decompress(map_file.read_bytes()) == gzip.decompress(before)
+
+
+@pytest.mark.slow
+def test_real_and_imaginary_pairs_and_the_study_preset(make_dataset, ball_head):
+    root = make_dataset(parts=("real", "imag"), **ball_head)
+    assert run(root, "--preset", "lin2015", "--inversion", "deterministic") == 0
+    folder = root.parent / "out" / "sub-01" / "anat"
+    assert not (folder / "sub-01_desc-iterative_Chimap.nii.gz").exists()
+    sidecar = json.loads((folder / "sub-01_desc-deterministic_Chimap.json").read_text())
+    assert sidecar["PhaseEncoding"] == "real and imaginary parts"
+    assert sidecar["LambdaRule"] == "discrepancy"
+
+
+def edit_json(path, **changes):
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def phase_in_degrees(anat):
+    for path in anat.glob("*part-phase*.nii.gz"):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.degrees(image.get_fdata()).astype(np.float32), image.affine), path)
+
+
+def one_slice_short(anat):
+    path = anat / "sub-01_echo-2_part-mag_MEGRE.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(image.get_fdata()[..., :-1], image.affine), path)
+
+
+def nan_in_the_brain(anat):
+    path = anat / "sub-01_echo-2_part-phase_MEGRE.nii.gz"
+    image = nib.load(path)
+    data = image.get_fdata()
+    data[3, 2, 2] = np.nan
+    nib.save(nib.Nifti1Image(data, image.affine), path)
+
+
+def corrupt_gzip(anat):
+    path = anat / "sub-01_echo-3_part-mag_MEGRE.nii.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def without_field_strength(anat):
+    for path in anat.glob("*.json"):
+        edit_json(path, MagneticFieldStrength=None, ImagingFrequency=None)
+
+
+def empty_mask(anat):
+    folder = anat.parents[1] / "derivatives" / "manual" / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    (folder.parents[1] / "dataset_description.json").write_text(
+        json.dumps({**description, "GeneratedBy": [{"Name": "manual"}]})
+    )
+    image = nib.load(anat / "sub-01_echo-1_part-mag_MEGRE.nii.gz")
+    empty = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+    nib.save(empty, folder / "sub-01_desc-brain_mask.nii.gz")
+
+
+def same_echo_time(anat):
+    for path in anat.glob("*echo-2*.json"):
+        edit_json(path, EchoTime=0.006)
+
+
+BAD_INPUT = {
+    "phase in an unknown range": (phase_in_degrees, "part-phase_MEGRE.nii.gz", "Known encodings"),
+    "an echo missing": (
+        lambda anat: (anat / "sub-01_echo-2_part-mag_MEGRE.nii.gz").unlink(),
+        "sub-01_echo-2_part-phase_MEGRE.nii.gz",
+        "no magnitude image of echo 2",
+    ),
+    "one slice short": (one_slice_short, "sub-01_echo-2_part-mag_MEGRE.nii.gz", "6×5×3 voxels, against 6×5×4"),
+    "two echoes with the same TE": (same_echo_time, "sub-01_echo-2_part-mag_MEGRE.nii.gz", "the same EchoTime as"),
+    "NaN in the brain": (nan_in_the_brain, "sub-01_echo-2_part-phase_MEGRE.nii.gz", "NaNs inside the brain"),
+    "corrupt gzip": (corrupt_gzip, "sub-01_echo-3_part-mag_MEGRE.nii.gz", "truncated or damaged"),
+    "no field strength": (
+        without_field_strength,
+        "sub-01_echo-1_part-mag_MEGRE.nii.gz",
+        "neither MagneticFieldStrength",
+    ),
+    "empty mask": (empty_mask, "sub-01_desc-brain_mask.nii.gz", "mask is empty"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_refused_before_any_work(case, make_dataset, capsys):
+    spoil, file, cause = BAD_INPUT[case]
+    root = make_dataset()
+    spoil(root / "sub-01" / "anat")
+    assert run(root) != 0
+    printed = capsys.readouterr().err
+    assert any(file in line and cause in line for line in printed.splitlines()), printed
+    assert not (root.parent / "work").exists()
+    assert not (root.parent / "out").exists()
+
+
+def test_dataset_without_megre(make_dataset, capsys):
+    root = make_dataset(suffix="T1w", parts=(None,))
+    assert run(root) == 2
+    assert "no image with suffix MEGRE or T2starw" in capsys.readouterr().err
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(make_dataset, capsys):
+    root = make_dataset(subjects=("01", "02"))
+    assert run(root, "--dry-run", "--participant-label", "02", "--lambda", "0.2") == 0
+    printed = capsys.readouterr().out
+    assert "sub-02: MEGRE, 3 echoes (6, 12, 18 ms)" in printed
+    assert "sub-01" not in printed
+    assert "lambda_value=0.2" in printed
+    assert not (root.parent / "out").exists()
+
+
+def test_folder_of_another_dataset_is_not_written_to(make_dataset, capsys):
+    root = make_dataset()
+    out = root.parent / "out"
+    out.mkdir()
+    (out / "dataset_description.json").write_text('{"Name": "Mine", "BIDSVersion": "1.10.0"}')
+    assert run(root) == 2
+    assert "multiqsm did not make" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--lambda", "-1"], ["--n-procs", "0"], ["--edge-share", "2"], ["--lambda", "1", "--lambda-rule", "gcv"]],
+)
+def test_senseless_options_are_refused(make_dataset, options, capsys):
+    with pytest.raises(SystemExit):
+        run(make_dataset(), *options)
+    assert "usage" in capsys.readouterr().err
+
+
+def test_package_runs_as_a_module():
+    found = subprocess.run([sys.executable, "-m", "multiqsm", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("multiqsm ")
