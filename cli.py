@@ -99,6 +99,8 @@ def _parser():
     rule.add_argument("--lambda-rule", choices=LAMBDA_RULES, help="how λ is chosen")
     rule.add_argument("--lambda", dest="lambda_value", type=_positive, metavar="MM", help="fixed λ, mm")
     method.add_argument("--edge-share", type=_share, metavar="SHARE", help="share of gradients that are edges")
+    outside_help = "how far to believe that the field outside the brain is zero; from noise and field if not given"
+    method.add_argument("--outside-weight", type=_share, metavar="WEIGHT", help=outside_help)
     method.add_argument("--reference", choices=REFERENCES, help="region whose mean susceptibility is zero")
     sign_help = "sign of the phase, if not the manufacturer's"
     method.add_argument("--phase-sign", type=int, choices=(1, -1), help=sign_help)

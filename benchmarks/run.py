@@ -25,7 +25,7 @@ import numpy as np
 from multiqsm.core.background import pdf
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.fieldfit import combine_magnitude, fit_field
-from multiqsm.core.inversion import deterministic, iterative
+from multiqsm.core.inversion import deterministic, iterative, zero_field_weight
 from multiqsm.core.mask import erode
 from multiqsm.core.regularization import edge_mask
 from multiqsm.core.unwrap import unwrap_echoes
@@ -35,7 +35,7 @@ CORE_DEPTH = 5.0  # mm
 NOISE_PPM = 0.003  # of local and total
 ECHO_TIMES = (0.004, 0.012, 0.020, 0.028)
 CENTRE_FREQUENCY = 42.576 * 3.0
-EDGE_SHARE, STUDY_EDGE_SHARE = 0.1, 0.3
+EDGE_SHARE, STUDY_EDGE_SHARE = 0.2, 0.3
 
 
 @dataclass(frozen=True)
@@ -180,13 +180,14 @@ def closed_form(**options):
     return prepare
 
 
-def edge_preserving(share=EDGE_SHARE, **options):
+def edge_preserving(share=EDGE_SHARE, outside_weight=None, **options):
     def prepare(phantom):
         local, mask, magnitude = phantom["local"], phantom.mask, phantom["mag0"]
 
         def job():
             edges = edge_mask(magnitude, mask, share=share)
-            return iterative(local, mask, edges=edges, **phantom.geometry, **options)
+            weight = zero_field_weight(local, mask, NOISE_PPM**2) if outside_weight is None else outside_weight
+            return iterative(local, mask, edges=edges, outside_weight=weight, **phantom.geometry, **options)
 
         return job
 
@@ -201,7 +202,8 @@ def chain(phantom):
         fit = fit_field(unwrapped, magnitude, ECHO_TIMES, mask, centre_frequency=CENTRE_FREQUENCY)
         local = pdf(fit.field, mask, standard_error=fit.standard_error, **phantom.geometry).local_field
         edges = edge_mask(combine_magnitude(magnitude), mask, share=EDGE_SHARE)
-        return iterative(local, mask, edges=edges, **phantom.geometry)
+        weight = zero_field_weight(local, mask, np.mean(fit.standard_error[mask] ** 2))
+        return iterative(local, mask, edges=edges, outside_weight=weight, **phantom.geometry)
 
     return job
 
@@ -217,8 +219,8 @@ ROWS = {
     "deterministic, discrepancy": (closed_form(**DISCREPANCY), CHI),
     "deterministic, λ fixed": (closed_form(lam=0.1), CHI),
     "iterative, GCV": (edge_preserving(), CHI),
-    "iterative, discrepancy, study's edges": (edge_preserving(STUDY_EDGE_SHARE, **DISCREPANCY), CHI),
-    "iterative, λ fixed": (edge_preserving(lam=0.2), CHI),
+    "iterative, lin2015": (edge_preserving(STUDY_EDGE_SHARE, 1.0, **DISCREPANCY), CHI),
+    "iterative, λ fixed": (edge_preserving(lam=0.25), CHI),
     "whole chain, true mask": (chain, CHI),
 }
 

@@ -4,7 +4,7 @@ import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 
 from ..core.fieldfit import combine_magnitude
-from ..core.inversion import deterministic, iterative
+from ..core.inversion import deterministic, iterative, zero_field_weight
 from ..core.regularization import edge_mask
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
@@ -69,8 +69,9 @@ class Deterministic(_Inversion):
 
 class _IterativeInputSpec(_InversionInputSpec):
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
-    edge_share = traits.Float(0.1, usedefault=True, desc="share of the mask's gradients that count as edges")
-    tolerance = traits.Float(3e-3, usedefault=True, desc="relative residual at which to stop")
+    edge_share = traits.Float(0.2, usedefault=True, desc="share of the mask's gradients that count as edges")
+    outside_weight = traits.Float(desc="weight of the zero field outside the mask; from noise and field if not given")
+    tolerance = traits.Float(5e-3, usedefault=True, desc="relative residual at which to stop")
 
 
 class Iterative(_Inversion):
@@ -81,11 +82,23 @@ class Iterative(_Inversion):
     def _invert(self, field, mask, image):
         magnitude = combine_magnitude(read_volume(self.inputs.magnitude_file)[0])
         edges = edge_mask(magnitude, mask, share=self.inputs.edge_share)
-        return iterative(field, mask, edges=edges, tolerance=self.inputs.tolerance, **self._options(image, mask))
+        options = self._options(image, mask)
+        self._outside_weight = self.inputs.outside_weight
+        if not isdefined(self.inputs.outside_weight):
+            self._outside_weight = zero_field_weight(field, mask, options["noise_variance"])
+        return iterative(
+            field,
+            mask,
+            edges=edges,
+            outside_weight=self._outside_weight,
+            tolerance=self.inputs.tolerance,
+            **options,
+        )
 
     def _described(self):
         return {
             "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude has no edge",
             "EdgeShare": self.inputs.edge_share,
+            "OutsideFieldWeight": self._outside_weight,
             "InversionTolerance": self.inputs.tolerance,
         }

@@ -5,7 +5,7 @@ import pytest
 from analytic import centred_coordinates, sphere_field
 from multiqsm.core.dipole import dipole_kernel
 from multiqsm.core.grid import WorkingGrid
-from multiqsm.core.inversion import MARGIN, deterministic, iterative
+from multiqsm.core.inversion import MARGIN, deterministic, iterative, zero_field_weight
 from multiqsm.core.regularization import edge_mask
 from scipy import fft
 from scipy.sparse.linalg import LinearOperator, cg
@@ -37,8 +37,9 @@ def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
         assert chi[inside].mean() - chi[outside].mean() == pytest.approx(0.1, rel=0.05)
 
 
+@pytest.mark.parametrize("outside_weight", [1.0, 0.3])
 @pytest.mark.parametrize("shape", [(24, 25, 18), (25, 24, 17)])
-def test_iterative_agrees_with_a_converged_double_precision_solution(shape):
+def test_iterative_agrees_with_a_converged_double_precision_solution(shape, outside_weight):
     # The reference shares nothing but the kernel: full-volume unknown, differences by np.roll, scipy's CG.
     voxel_size, b0_dir, lam = (1, 1, 1.5), (0.2, -0.3, 0.9), 0.15
     rng = np.random.default_rng(3)
@@ -50,13 +51,14 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(shape):
     grid = WorkingGrid.around(mask, voxel_size, MARGIN)
     kernel = dipole_kernel(grid.shape, voxel_size, b0_dir).astype(float)
     smooth = [~grid.embed(e) for e in edges]
+    believed = np.where(grid.embed(mask), 1, outside_weight**2)
 
     def dipole(x):
         return np.fft.irfftn(kernel * np.fft.rfftn(x), grid.shape, axes=(0, 1, 2))
 
     def normal_operator(flat):
         x = flat.reshape(grid.shape)
-        out = dipole(dipole(x)) + x.mean()  # pins the undetermined constant
+        out = dipole(believed * dipole(x)) + x.mean()  # pins the undetermined constant
         for axis, (w, v) in enumerate(zip(smooth, voxel_size, strict=True)):
             g = w * (np.roll(x, -1, axis) - x) / v**2
             out += lam**2 * (np.roll(g, 1, axis) - g)
@@ -67,7 +69,8 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(shape):
     flat, failed = cg(LinearOperator((size, size), normal_operator), right_side, rtol=1e-9, maxiter=2000)
     assert not failed
     expected = grid.extract(flat.reshape(grid.shape))[mask]
-    found = iterative(field, mask, voxel_size, edges=edges, b0_dir=b0_dir, lam=lam).chi[mask]
+    options = {"edges": edges, "b0_dir": b0_dir, "lam": lam, "outside_weight": outside_weight}
+    found = iterative(field, mask, voxel_size, **options).chi[mask]
     assert found.dtype == np.float32
     assert np.linalg.norm(found - expected) <= 0.01 * np.linalg.norm(expected)
 
@@ -96,6 +99,33 @@ def noisy_balls():
 
 def error(chi, mask, truth):
     return np.std((chi - truth)[mask])
+
+
+def test_ball_near_the_surface_needs_the_field_outside_to_be_unknown():
+    # Its field is cut off at the mask's surface; believing in zeros beyond costs an eighth of its susceptibility.
+    voxel_size, shape, noise = (1.5, 1.5, 2), (50, 51, 38), 0.0005
+    field, share = sphere_field(shape, voxel_size, (0, 0, 1), radius=6, chi=0.1, center=(0, 0, 24))
+    mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 33**2
+    field = (field + np.random.default_rng(0).normal(0, noise, shape).astype(np.float32)) * mask
+    edges = edge_mask((1 + 0.3 * share) * mask, mask, share=0.2)
+    weight = zero_field_weight(field, mask, noise**2)
+    assert 0.1 < weight < 0.3
+    ball, elsewhere = share == 1, mask & (share == 0)
+    loss, spread = {}, {}
+    for w in (1, weight):
+        chi = iterative(field, mask, voxel_size, edges=edges, lam=0.1, outside_weight=w).chi
+        loss[w] = 0.1 - (chi[ball].mean() - chi[elsewhere].mean())
+        spread[w] = error(chi, mask, 0.1 * share)
+    assert loss[weight] < 0.6 * loss[1]
+    assert spread[weight] < 0.8 * spread[1]
+
+
+def test_outside_weight_is_one_where_the_surface_holds_only_noise():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[4:-4, 4:-4, 4:-4] = True
+    field = np.random.default_rng(0).normal(0, 0.01, mask.shape) * mask
+    assert zero_field_weight(field, mask, 0.01**2) == pytest.approx(1, abs=0.02)
+    assert zero_field_weight(field, mask, 1e-12) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("method", ["deterministic", "iterative"])

@@ -45,6 +45,8 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
     if method == "iterative":
         fields.append("magnitude_file")
         interface = Iterative(edge_share=settings.edge_share)
+        if settings.outside_weight is not None:
+            interface.inputs.outside_weight = settings.outside_weight
     else:
         interface = Deterministic()
     interface.inputs.lambda_rule = settings.lambda_rule

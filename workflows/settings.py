@@ -27,6 +27,9 @@ class Settings:
         A fixed λ in mm, instead of a rule.
     edge_share : float
         Share of the brain's magnitude gradients that count as edges, along each axis.
+    outside_weight : float or None
+        How far the iterative inversion believes that the field outside the brain is zero, 0 to 1; None derives it
+        from the field's noise and its size at the brain's surface.
     reference : str
         Region whose mean susceptibility is zero.
     phase_sign : int
@@ -38,13 +41,15 @@ class Settings:
     unwrapping: str = "spatial"
     lambda_rule: str = "gcv"
     lambda_value: float | None = None
-    edge_share: float = 0.1
+    edge_share: float = 0.2
+    outside_weight: float | None = None
     reference: str = "brain"
     phase_sign: int = 0
 
 
-# The 2015 study: λ by the discrepancy principle; its edge mask as MEDI's, 30 % of the gradients.
+# The 2015 study: λ by the discrepancy principle, its equation without data weights, and an edge mask as MEDI's,
+# 30 % of the gradients.
 PRESETS = {
     "default": Settings(),
-    "lin2015": Settings(lambda_rule="discrepancy", edge_share=0.3),
+    "lin2015": Settings(lambda_rule="discrepancy", edge_share=0.3, outside_weight=1.0),
 }
