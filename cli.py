@@ -5,13 +5,14 @@ import json
 import os
 import sys
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 
 from . import __version__
-from .dataset.derivatives import write_citation, write_dataset_description
+from .dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
 from .dataset.preflight import check_scan
 from .dataset.scans import DatasetError, collect_scans
-from .workflows.settings import BACKGROUNDS, INVERSIONS, LAMBDA_RULES, PRESETS, REFERENCES, UNWRAPPINGS
+from .workflows.settings import BACKGROUNDS, DATA_WEIGHTS, INVERSIONS, LAMBDA_RULES, PRESETS, REFERENCES, UNWRAPPINGS
 
 EXIT_OK, EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO = 0, 1, 2
 
@@ -99,6 +100,7 @@ def _parser():
     rule.add_argument("--lambda-rule", choices=LAMBDA_RULES, help="how λ is chosen")
     rule.add_argument("--lambda", dest="lambda_value", type=_positive, metavar="MM", help="fixed λ, mm")
     method.add_argument("--edge-share", type=_share, metavar="SHARE", help="share of gradients that are edges")
+    method.add_argument("--data-weight", choices=DATA_WEIGHTS, help="how far to believe each voxel's field")
     outside_help = "how far to believe that the field outside the brain is zero; from noise and field if not given"
     method.add_argument("--outside-weight", type=_share, metavar="WEIGHT", help=outside_help)
     method.add_argument("--reference", choices=REFERENCES, help="region whose mean susceptibility is zero")
@@ -194,9 +196,23 @@ def _report(scans, failures, n_refused, options):
         print(f"failed: {label} ({file}, …): step {failure.step}: {failure.cause}", file=sys.stderr)
         print(f"        the whole story: {failure.crash_file}", file=sys.stderr)
     failed = {failure.scan for failure in failures}
+    _warn_of_signs([scan for scan in scans if scan.node_name not in failed], options)
     print(f"{len(scans) - len(failed)} scans processed, {len(failed)} failed, {n_refused} left out")
     print(f"results: {options.output_dir}")
     return _exit_code(len(scans) - len(failed), n_refused + len(failed))
+
+
+def _warn_of_signs(scans, options):
+    """Point out maps whose dark values reach further than their bright ones: the phase's sign may be wrong."""
+    for scan, method in product(scans, _settings(options).inversions):
+        path = derivative_path(options.output_dir, scan.entities, suffix="Chimap", desc=method)
+        sidecar = read_json(sidecar_path(path))
+        if sidecar.get("SignAsymmetry", 0) < 0:
+            print(
+                f"warning: {path.name}: dark values reach further than bright ones, as if the phase had the wrong sign "
+                f"({sidecar['PhaseSignSource']}); look at its picture, and give --phase-sign if deep nuclei are dark",
+                file=sys.stderr,
+            )
 
 
 def _exit_code(n_good, n_bad):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .dipole import convolve, dipole_kernel
+from .fieldfit import noise_weight
 from .grid import WorkingGrid
 
 
@@ -55,8 +56,7 @@ def pdf(
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
     standard_error : ndarray, shape (x, y, z), optional
-        Standard error of the field, ppm; the weights W are its inverse. Uniform weights without it. A voxel
-        with an infinite standard error has no weight.
+        Standard error of the field, ppm, for the weights W, see `noise_weight`. Uniform weights without it.
     margin : float
         Room for sources around the mask's bounding box, mm. A layer of sources around the head can mimic any source
         beyond it, so the result does not change from 10 to 40 mm; without room the field wraps around
@@ -73,14 +73,14 @@ def pdf(
     Raises
     ------
     ValueError
-        If the mask is empty or the field or its standard error is not finite where it is needed.
+        If the mask is empty, the field in it not finite, or a standard error in it not positive.
 
     References
     ----------
     Liu et al., NMR Biomed 24:1129-1136 (2011), eq. 4; de Rochefort et al., Magn Reson Med 63:194-206 (2010).
     """
     grid = WorkingGrid.around(mask, voxel_size, margin)
-    weight = grid.embed(noise_weight(mask, standard_error))
+    weight = grid.embed(mask.astype(np.float32) if standard_error is None else noise_weight(standard_error, mask))
     outside = ~grid.embed(mask)
     kernel = dipole_kernel(grid.shape, voxel_size, b0_dir)
     target = grid.embed(np.where(mask, field, 0).astype(np.float32))
@@ -105,34 +105,6 @@ def pdf(
 
     local = np.where(mask, grid.extract(target - convolve(kernel, source)), np.float32(0))
     return BackgroundRemoval(local, iterations, float(np.sqrt(power / start)) if start else 0.0)
-
-
-def noise_weight(mask, standard_error=None):
-    """Inverse standard error inside the mask, median 1, zero outside; uniform without a standard error.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (x, y, z)
-    standard_error : ndarray, shape (x, y, z), optional
-        Any unit; infinite where there is no information.
-
-    Returns
-    -------
-    ndarray of float32, shape (x, y, z)
-
-    Raises
-    ------
-    ValueError
-        If a standard error inside the mask is zero, negative or not a number.
-    """
-    if standard_error is None:
-        return mask.astype(np.float32)
-    inside = standard_error[mask]
-    if not (inside > 0).all():
-        raise ValueError("standard errors inside the mask must be positive")
-    weight = np.zeros(mask.shape, np.float32)
-    weight[mask] = np.median(inside) / inside
-    return weight
 
 
 def _power(x):

@@ -42,6 +42,9 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     that flow and partial volume do not inflate it); with fewer echoes nothing is left over and it comes from
     the finest differences of the first echo's complex signal. A single echo is fitted with φ0 = 0.
 
+    Where phase is not linear in time beyond what noise explains (flow, dephasing, a wrong turn of unwrapping), the
+    standard error grows with the misfit, so that whoever weights by it believes these voxels less.
+
     Parameters
     ----------
     phase : ndarray, shape (x, y, z, n_echoes)
@@ -79,7 +82,7 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
 
     per_ppm = 2 * np.pi * centre_frequency  # rad/s of one ppm
     with np.errstate(divide="ignore", invalid="ignore"):
-        se = noise_sd / np.sqrt(slope_information) / per_ppm
+        se = noise_sd / np.sqrt(slope_information) / per_ppm * _misfit_factor(misfit, noise_sd, te.size - 2)
         rms = np.sqrt(misfit / w.sum(axis=1))
     return FieldFit(
         field=_into(mask, slope / per_ppm),
@@ -133,6 +136,41 @@ def combine_magnitude(magnitude):
     return np.linalg.norm(magnitude, axis=-1).astype(np.float32)
 
 
+def noise_weight(standard_error, mask):
+    """How far to believe the field of each voxel, from 0 to 1.
+
+    Parameters
+    ----------
+    standard_error : ndarray, shape (x, y, z)
+        Standard error of the field, any unit; infinite where nothing is known.
+    mask : ndarray of bool, shape (x, y, z)
+        Region of interest.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        The median standard error over the voxel's own, at most 1: half of the voxels are believed fully. Zero
+        outside the mask.
+
+    Raises
+    ------
+    ValueError
+        If a standard error inside the mask is zero, negative or not a number.
+
+    Examples
+    --------
+    >>> se = np.array([[[1.0, 2.0, 4.0, np.inf, 1.0]]])
+    >>> noise_weight(se, np.array([[[True, True, True, True, False]]])).tolist()
+    [[[1.0, 1.0, 0.75, 0.0, 0.0]]]
+    """
+    inside = standard_error[mask]
+    if not (inside > 0).all():
+        raise ValueError("standard errors inside the mask must be positive")
+    weight = np.zeros(mask.shape, np.float32)
+    weight[mask] = np.median(inside) / np.maximum(inside, np.median(inside))
+    return weight
+
+
 def _weighted_line(y, w, te):
     """Fit y = a + b·te to each row by weighted least squares; a single echo gives a = 0.
 
@@ -158,6 +196,14 @@ def _noise_level(misfit, phase, magnitude, mask):
         return float(np.sqrt(np.median(misfit) / stats.chi2.median(spare))), "residual of the field fit"
     signal = magnitude[..., 0] * np.exp(1j * phase[..., 0])
     return _noise_of_differences(signal, mask), "finest differences of the first echo"
+
+
+def _misfit_factor(misfit, noise_sd, spare):
+    """How much larger than noise the misfit is, where it is so beyond chance (P < 0.001); 1 elsewhere."""
+    if spare < 1 or noise_sd == 0:
+        return 1
+    chi2 = misfit / np.float32(noise_sd**2)
+    return np.sqrt(np.where(chi2 > stats.chi2.isf(1e-3, spare), chi2 / spare, 1))
 
 
 def _noise_of_differences(signal, mask):

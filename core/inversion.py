@@ -90,6 +90,7 @@ def iterative(
     voxel_size,
     *,
     edges,
+    data_weight=None,
     outside_weight=1.0,
     b0_dir=(0, 0, 1),
     lam=None,
@@ -101,16 +102,17 @@ def iterative(
 ):
     r"""Invert the local field with edges left free, min ‖W (Fᴴ D F χ - b)‖² + λ²‖W_e G χ‖².
 
-    W is 1 inside the mask. Outside, where b is set to zero, it says how far to believe that.
+    W says how far to believe the field: inside the mask by its noise, outside, where b is set to zero, as far as
+    that can be true.
 
-    Write M = D² + λ²|E|² for the deterministic operator, H = (1 - W²)^½ Fᴴ D F for the field where it was not
-    measured, and G_e for the gradient across the edges, where W_e = 0. The normal equations are
+    Write M = D² + λ²|E|² for the deterministic operator, H = (1 - W²)^½ Fᴴ D F for the field where it is not
+    known, and G_e for the gradient across the edges, where W_e = 0. The normal equations are
 
-        (M - HᴴH - λ² G_eᴴG_e) χ = D b,    so with    y = H χ  and  z = λ G_e χ
+        (M - HᴴH - λ² G_eᴴG_e) χ = D W² b,    so with    y = H χ  and  z = λ G_e χ
 
-        χ = M⁻¹ (D b + Hᴴ y + λ G_eᴴ z),    (1 - B M⁻¹ Bᴴ) (y, z) = B M⁻¹ D b,    B = (H, λ G_e).
+        χ = M⁻¹ (D W² b + Hᴴ y + λ G_eᴴ z),    (1 - B M⁻¹ Bᴴ) (y, z) = B M⁻¹ D W² b,    B = (H, λ G_e).
 
-    In words: fill in the field that was not measured and the gradient across the edges, and the closed form
+    In words: fill in the field that is not known and the gradient across the edges, and the closed form
     gives the rest. The operator on (y, z) is symmetric positive definite with eigenvalues in (0, 1]; zero is the
     deterministic solution; conjugate gradients need a handful of iterations of two pairs of Fourier transforms,
     or of one pair where W = 1 everywhere.
@@ -121,6 +123,8 @@ def iterative(
         As for `deterministic`. A rule searches λ with W = 1, which hardly changes it and halves the cost.
     edges : ndarray of bool, shape (3, x, y, z)
         Differences that are not regularised, from `regularization.edge_mask`.
+    data_weight : ndarray, shape (x, y, z), optional
+        W inside the mask, 0 to 1; see `fieldfit.noise_weight`. 1 without it, as in the study.
     outside_weight : float
         W outside the mask, 0 to 1; see `zero_field_weight`. 1 is the study's equation: the field of the brain
         is then taken to end at the mask's surface.
@@ -138,7 +142,7 @@ def iterative(
     Raises
     ------
     ValueError
-        As `deterministic`, or if `outside_weight` is not between 0 and 1.
+        As `deterministic`, or if a weight is not between 0 and 1.
 
     References
     ----------
@@ -146,7 +150,7 @@ def iterative(
     """
     problem = _EdgeProblem(field, mask, voxel_size, b0_dir, edges, max_iterations)
     choice = _fixed(lam) if lam is not None else problem.choose_iterative(rule, noise_variance, seed)
-    problem.believe_outside(outside_weight)
+    problem.weigh(data_weight, outside_weight)
     spectrum, iterations = problem.solve(choice.value, problem.data, "field", tolerance)
     return problem.result(spectrum, choice, iterations)
 
@@ -225,7 +229,7 @@ class _Problem:
 
 
 class _EdgeProblem(_Problem):
-    """The same with free edges and a field outside that is believed only so far.
+    """The same with free edges and a field that is believed only so far.
 
     Remembers z of each right-hand side to start the next λ from.
     """
@@ -235,35 +239,39 @@ class _EdgeProblem(_Problem):
         on_grid = np.stack([self.grid.embed(e) for e in edges])
         self.edge_gradient = edge_differences(on_grid, voxel_size)
         self.edge_divergence = self.edge_gradient.T
-        self.unmeasured = None
+        self.unknown = None
         self.max_iterations = max_iterations
         self.last = {}
 
-    def believe_outside(self, weight):
-        """Set the weight of the zero field outside the mask; until then it is believed as if it were measured."""
-        if not 0 <= weight <= 1:
-            raise ValueError(f"the weight of the field outside must lie between 0 and 1, got {weight}")
-        if weight < 1:
-            self.unmeasured = np.float32(np.sqrt(1 - weight**2)) * ~self.grid.embed(self.mask)
+    def weigh(self, data_weight, outside_weight):
+        """Set W; until then the field is believed everywhere alike."""
+        weight = np.full(self.grid.shape, outside_weight, np.float32)
+        mask = self.grid.embed(self.mask)
+        weight[mask] = 1 if data_weight is None else self.grid.embed(data_weight)[mask]
+        if not ((weight >= 0) & (weight <= 1)).all():
+            raise ValueError("weights of the field must lie between 0 and 1")
+        if weight.min() < 1:
+            self.data = fft.rfftn(weight**2 * self.grid.embed(self.field))
+            self.unknown = np.sqrt(1 - weight**2)
             self.last.clear()
 
     def solve(self, lam, data, name, tolerance):
         """Solve for (y, z) at one λ; returns the spectrum of χ and the iterations."""
         inverse, lam = 1 / self.regularised(lam), np.float32(lam)
-        n_fields = 0 if self.unmeasured is None else self.unmeasured.size
+        n_fields = 0 if self.unknown is None else self.unknown.size
 
         def filled(spectrum):
             """(y, z) of a susceptibility: B χ."""
             z = lam * (self.edge_gradient @ self.volume(spectrum).ravel())
             if not n_fields:
                 return z
-            return np.concatenate([(self.unmeasured * self.volume(self.kernel * spectrum)).ravel(), z])
+            return np.concatenate([(self.unknown * self.volume(self.kernel * spectrum)).ravel(), z])
 
         def susceptibility(u):
             """M⁻¹ Bᴴ (y, z)."""
             out = lam * fft.rfftn((self.edge_divergence @ u[n_fields:]).reshape(self.grid.shape))
             if n_fields:
-                out += self.kernel * fft.rfftn(self.unmeasured * u[:n_fields].reshape(self.grid.shape))
+                out += self.kernel * fft.rfftn(self.unknown * u[:n_fields].reshape(self.grid.shape))
             out *= inverse
             return out
 

@@ -3,7 +3,7 @@
 import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 
-from ..core.fieldfit import combine_magnitude
+from ..core.fieldfit import combine_magnitude, noise_weight
 from ..core.inversion import deterministic, iterative, zero_field_weight
 from ..core.regularization import edge_mask
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
@@ -70,6 +70,7 @@ class Deterministic(_Inversion):
 class _IterativeInputSpec(_InversionInputSpec):
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
     edge_share = traits.Float(0.2, usedefault=True, desc="share of the mask's gradients that count as edges")
+    weigh_noise = traits.Bool(True, usedefault=True, desc="believe noisy voxels less")
     outside_weight = traits.Float(desc="weight of the zero field outside the mask; from noise and field if not given")
     tolerance = traits.Float(5e-3, usedefault=True, desc="relative residual at which to stop")
 
@@ -83,6 +84,7 @@ class Iterative(_Inversion):
         magnitude = combine_magnitude(read_volume(self.inputs.magnitude_file)[0])
         edges = edge_mask(magnitude, mask, share=self.inputs.edge_share)
         options = self._options(image, mask)
+        standard_error, _ = read_volume(self.inputs.standard_error_file)
         self._outside_weight = self.inputs.outside_weight
         if not isdefined(self.inputs.outside_weight):
             self._outside_weight = zero_field_weight(field, mask, options["noise_variance"])
@@ -90,6 +92,7 @@ class Iterative(_Inversion):
             field,
             mask,
             edges=edges,
+            data_weight=noise_weight(standard_error, mask) if self.inputs.weigh_noise else None,
             outside_weight=self._outside_weight,
             tolerance=self.inputs.tolerance,
             **options,
@@ -99,6 +102,7 @@ class Iterative(_Inversion):
         return {
             "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude has no edge",
             "EdgeShare": self.inputs.edge_share,
+            "DataWeight": "inverse standard error" if self.inputs.weigh_noise else "none",
             "OutsideFieldWeight": self._outside_weight,
             "InversionTolerance": self.inputs.tolerance,
         }

@@ -2,9 +2,10 @@
 
 from nipype.interfaces.base import File, traits
 
+from ..core.quality import sign_asymmetry
 from ..core.roi import subtract_reference
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
-from .images import read_mask, read_volume, write_volume
+from .images import geometry, read_mask, read_volume, write_volume
 
 
 class _SubtractReferenceInputSpec(ProvenanceInputSpec):
@@ -29,5 +30,10 @@ class SubtractReference(CoreInterface):
         mask, region = read_mask(self.inputs.mask_file), read_mask(self.inputs.region_file)
         referenced, offset, spread = subtract_reference(chi, mask, region)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), referenced, image)
-        self.record(ReferenceRegion=self.inputs.region_name, ReferenceOffset=offset, ReferenceStandardDeviation=spread)
+        self.record(
+            ReferenceRegion=self.inputs.region_name,
+            ReferenceOffset=offset,
+            ReferenceStandardDeviation=spread,
+            SignAsymmetry=sign_asymmetry(chi, mask, geometry(image)["voxel_size"]),
+        )
         return runtime

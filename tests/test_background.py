@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
-from multiqsm.core.background import noise_weight, pdf
+from multiqsm.core.background import pdf
 
 TILTED = (0, 0.34, 0.94)
 
@@ -54,22 +54,14 @@ def test_noisy_voxels_count_for_little():
     assert np.std((weighted - noise)[clean]) < 0.5 * np.std((plain - noise)[clean])
 
 
-def test_weights_are_uniform_without_a_standard_error_and_zero_where_it_is_infinite():
-    mask = np.ones((2, 2, 2), bool)
-    assert noise_weight(mask).tolist() == np.ones((2, 2, 2)).tolist()
-    se = np.ones((2, 2, 2))
-    se[0, 0, 0] = np.inf
-    assert noise_weight(mask, se)[0, 0, 0] == 0
-    with pytest.raises(ValueError, match="positive"):
-        noise_weight(mask, -se)
-
-
 def test_bad_input_is_refused():
     mask = np.ones((8, 8, 8), bool)
     with pytest.raises(ValueError, match="empty"):
         pdf(np.zeros((8, 8, 8)), ~mask, (1, 1, 1))
     with pytest.raises(ValueError, match="not finite"):
         pdf(np.full((8, 8, 8), np.nan), mask, (1, 1, 1))
+    with pytest.raises(ValueError, match="positive"):
+        pdf(np.zeros((8, 8, 8)), mask, (1, 1, 1), standard_error=np.zeros((8, 8, 8)))
 
 
 def test_nothing_to_remove():

@@ -117,6 +117,13 @@ def test_real_and_imaginary_pairs_and_the_study_preset(make_dataset, ball_head):
     assert sidecar["LambdaRule"] == "discrepancy"
 
 
+@pytest.mark.slow
+def test_a_wrong_phase_sign_is_pointed_out(make_dataset, ball_head, capfd):
+    root = make_dataset(**ball_head)
+    assert run(root, "--phase-sign", "-1", "--inversion", "deterministic") == 0
+    assert "sub-01_desc-deterministic_Chimap.nii.gz: dark values reach further" in capfd.readouterr().err
+
+
 def edit_json(path, **changes):
     content = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
 from multiqsm.core.dipole import dipole_kernel
+from multiqsm.core.fieldfit import noise_weight
 from multiqsm.core.grid import WorkingGrid
 from multiqsm.core.inversion import MARGIN, deterministic, iterative, zero_field_weight
 from multiqsm.core.regularization import edge_mask
@@ -37,9 +38,9 @@ def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
         assert chi[inside].mean() - chi[outside].mean() == pytest.approx(0.1, rel=0.05)
 
 
-@pytest.mark.parametrize("outside_weight", [1.0, 0.3])
+@pytest.mark.parametrize(("weighted", "outside_weight"), [(False, 1.0), (False, 0.3), (True, 0.3)])
 @pytest.mark.parametrize("shape", [(24, 25, 18), (25, 24, 17)])
-def test_iterative_agrees_with_a_converged_double_precision_solution(shape, outside_weight):
+def test_iterative_agrees_with_a_converged_double_precision_solution(shape, weighted, outside_weight):
     # The reference shares nothing but the kernel: full-volume unknown, differences by np.roll, scipy's CG.
     voxel_size, b0_dir, lam = (1, 1, 1.5), (0.2, -0.3, 0.9), 0.15
     rng = np.random.default_rng(3)
@@ -51,7 +52,8 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(shape, outs
     grid = WorkingGrid.around(mask, voxel_size, MARGIN)
     kernel = dipole_kernel(grid.shape, voxel_size, b0_dir).astype(float)
     smooth = [~grid.embed(e) for e in edges]
-    believed = np.where(grid.embed(mask), 1, outside_weight**2)
+    data_weight = rng.uniform(0.3, 1, shape) if weighted else np.ones(shape)
+    believed = np.where(grid.embed(mask), grid.embed(data_weight), outside_weight) ** 2
 
     def dipole(x):
         return np.fft.irfftn(kernel * np.fft.rfftn(x), grid.shape, axes=(0, 1, 2))
@@ -65,11 +67,17 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(shape, outs
         return out.ravel()
 
     size = int(np.prod(grid.shape))
-    right_side = dipole(grid.embed(field)).ravel()
+    right_side = dipole(believed * grid.embed(field)).ravel()
     flat, failed = cg(LinearOperator((size, size), normal_operator), right_side, rtol=1e-9, maxiter=2000)
     assert not failed
     expected = grid.extract(flat.reshape(grid.shape))[mask]
-    options = {"edges": edges, "b0_dir": b0_dir, "lam": lam, "outside_weight": outside_weight}
+    options = {
+        "edges": edges,
+        "b0_dir": b0_dir,
+        "lam": lam,
+        "data_weight": data_weight,
+        "outside_weight": outside_weight,
+    }
     found = iterative(field, mask, voxel_size, **options).chi[mask]
     assert found.dtype == np.float32
     assert np.linalg.norm(found - expected) <= 0.01 * np.linalg.norm(expected)
@@ -118,6 +126,22 @@ def test_ball_near_the_surface_needs_the_field_outside_to_be_unknown():
         spread[w] = error(chi, mask, 0.1 * share)
     assert loss[weight] < 0.6 * loss[1]
     assert spread[weight] < 0.8 * spread[1]
+
+
+def test_wrong_voxels_do_little_harm_when_weighted(noisy_balls):
+    # A patch of the field is off by fifty times the noise, and its standard error says so.
+    field, mask, voxel_size, edges, truth = noisy_balls
+    spoilt, standard_error = field.copy(), np.full(field.shape, 0.004, np.float32)
+    patch = np.zeros_like(mask)
+    patch[20:24, 36:40, 18:21] = True
+    spoilt[patch] += np.random.default_rng(1).normal(0, 0.2, np.count_nonzero(patch))
+    standard_error[patch] = 0.2
+    options = {"edges": edges, "lam": 0.2}
+    clean = iterative(field, mask, voxel_size, **options).chi
+    plain = iterative(spoilt, mask, voxel_size, **options).chi
+    weighted = iterative(spoilt, mask, voxel_size, data_weight=noise_weight(standard_error, mask), **options).chi
+    assert error(plain, mask, clean) > 5 * error(weighted, mask, clean)
+    assert error(weighted, mask, truth) < 1.1 * error(clean, mask, truth)
 
 
 def test_outside_weight_is_one_where_the_surface_holds_only_noise():

@@ -44,7 +44,7 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
     fields = ["local_field_file", "standard_error_file", "mask_file", "provenance"]
     if method == "iterative":
         fields.append("magnitude_file")
-        interface = Iterative(edge_share=settings.edge_share)
+        interface = Iterative(edge_share=settings.edge_share, weigh_noise=settings.data_weight == "noise")
         if settings.outside_weight is not None:
             interface.inputs.outside_weight = settings.outside_weight
     else:

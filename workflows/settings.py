@@ -6,6 +6,7 @@ INVERSIONS = ("iterative", "deterministic")
 BACKGROUNDS = ("pdf",)
 REFERENCES = ("brain",)
 UNWRAPPINGS = ("spatial", "temporal")
+DATA_WEIGHTS = ("noise", "none")
 LAMBDA_RULES = ("gcv", "discrepancy")
 
 
@@ -27,6 +28,8 @@ class Settings:
         A fixed λ in mm, instead of a rule.
     edge_share : float
         Share of the brain's magnitude gradients that count as edges, along each axis.
+    data_weight : str
+        ``noise``: the iterative inversion believes noisy voxels less; ``none``: all alike.
     outside_weight : float or None
         How far the iterative inversion believes that the field outside the brain is zero, 0 to 1; None derives it
         from the field's noise and its size at the brain's surface.
@@ -42,6 +45,7 @@ class Settings:
     lambda_rule: str = "gcv"
     lambda_value: float | None = None
     edge_share: float = 0.2
+    data_weight: str = "noise"
     outside_weight: float | None = None
     reference: str = "brain"
     phase_sign: int = 0
@@ -51,5 +55,5 @@ class Settings:
 # 30 % of the gradients.
 PRESETS = {
     "default": Settings(),
-    "lin2015": Settings(lambda_rule="discrepancy", edge_share=0.3, outside_weight=1.0),
+    "lin2015": Settings(lambda_rule="discrepancy", edge_share=0.3, data_weight="none", outside_weight=1.0),
 }

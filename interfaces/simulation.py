@@ -1,0 +1,31 @@
+"""Make simulated scans."""
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from ..dataset.simulated import write_scan, write_structural
+from ..simulation.study import ScanPlan, simulate, simulate_anatomy
+
+
+class _SimulateScanInputSpec(BaseInterfaceInputSpec):
+    plan = traits.Instance(ScanPlan, mandatory=True, desc="the scan to make")
+    output_dir = traits.Directory(mandatory=True, desc="root of the dataset")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="threads")
+
+
+class _SimulateScanOutputSpec(TraitedSpec):
+    out_files = traits.List(File(), desc="images of the scan and of its truth")
+
+
+class SimulateScan(SimpleInterface):
+    """Simulate a scan, and the anatomical images with it, and write them with their truth into the dataset."""
+
+    input_spec = _SimulateScanInputSpec
+    output_spec = _SimulateScanOutputSpec
+    _always_run = True  # the output directory is the user's, and may have been emptied since
+
+    def _run_interface(self, runtime):
+        root, plan, workers = self.inputs.output_dir, self.inputs.plan, self.inputs.num_threads
+        paths = [write_structural(root, plan, *made) for made in simulate_anatomy(plan, workers=workers)]
+        paths += write_scan(root, plan, simulate(plan, workers=workers))
+        self._results["out_files"] = [str(path.absolute()) for path in paths]
+        return runtime
