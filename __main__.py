@@ -1,6 +1,6 @@
 """Run the BIDS App as ``python -m multiqsm``."""
 
-from multiqsm.cli import main
+from multiqsm.cli.app import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -88,14 +88,19 @@ def edge_differences(edges, voxel_size):
     scipy.sparse.csr_array of float32, shape (n_edges, x * y * z)
     """
     shape = edges.shape[1:]
-    index = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
-    here = [index[e] for e in edges]
-    there = [np.roll(index, -1, axis=axis)[e] for axis, e in enumerate(edges)]
+    here = [np.flatnonzero(e).astype(np.int32) for e in edges]
+    there = []
+    for axis, h in enumerate(here):
+        place = list(np.unravel_index(h, shape))
+        place[axis] = (place[axis] + 1) % shape[axis]
+        there.append(np.ravel_multi_index(place, shape).astype(np.int32))
     n = sum(h.size for h in here)
     slopes = np.concatenate([np.full(h.size, 1 / v, np.float32) for h, v in zip(here, voxel_size, strict=True)])
     values = np.stack([-slopes, slopes], axis=1).ravel()
     columns = np.stack([np.concatenate(here), np.concatenate(there)], axis=1).ravel()
-    return sparse.csr_array((values, columns, np.arange(0, 2 * n + 1, 2, dtype=np.int32)), shape=(n, index.size))
+    return sparse.csr_array(
+        (values, columns, np.arange(0, 2 * n + 1, 2, dtype=np.int32)), shape=(n, int(np.prod(shape)))
+    )
 
 
 # Beyond these the closed form is an unregularised inverse or a constant.

@@ -165,7 +165,7 @@ def write_sidecar(path, metadata):
     """
     order = {key: place for place, key in enumerate(FIRST_IN_SIDECAR)}
     keys = sorted(metadata, key=lambda key: (order.get(key, len(order)), key))
-    return _write_json(sidecar_path(path), {key: metadata[key] for key in keys})
+    return write_json(sidecar_path(path), {key: metadata[key] for key in keys})
 
 
 def write_dataset_description(output_dir, bids_dir):
@@ -202,8 +202,8 @@ def write_dataset_description(output_dir, bids_dir):
     description["DatasetLinks"] = {"raw": source["URL"]}
     if "License" in raw:
         description["License"] = raw["License"]
-    _write_text(Path(output_dir) / ".bidsignore", "\n".join(load_template("bidsignore")) + "\n")
-    return _write_json(path, description)
+    write_text(Path(output_dir) / ".bidsignore", "\n".join(load_template("bidsignore")) + "\n")
+    return write_json(path, description)
 
 
 def is_multiqsm_dataset(dataset_dir):
@@ -258,7 +258,7 @@ def write_citation(output_dir, steps):
     references = [f"{number[key]}. {template['references'][key]}" for key in cited]
     introduction = template["introduction"].format(version=__version__)
     blocks = ["# Methods", introduction, " ".join(sentences), "# References", "\n".join(references)]
-    return _write_text(Path(output_dir) / "logs" / "CITATION.md", "\n\n".join(blocks) + "\n")
+    return write_text(Path(output_dir) / "logs" / "CITATION.md", "\n\n".join(blocks) + "\n")
 
 
 def _dataset_link(bids_dir, output_dir):
@@ -289,11 +289,44 @@ def read_json(path):
     return content if isinstance(content, dict) else {}
 
 
-def _write_json(path, content):
-    return _write_text(path, json.dumps(_json_safe(content), indent=2, ensure_ascii=False) + "\n")
+def write_json(path, content):
+    """Write a JSON file in one step, so that no reader meets half of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; its folder is made if missing.
+    content : dict or list
+        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite becomes null.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    TypeError
+        If a value has no form in JSON.
+    """
+    return write_text(path, json.dumps(_json_safe(content), indent=2, ensure_ascii=False) + "\n")
 
 
-def _write_text(path, text):
+def write_text(path, text):
+    """Write a text file in one step, so that no reader meets half of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; its folder is made if missing.
+    text : str
+        Its content.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

@@ -16,25 +16,24 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from .acquisition import Tissue, affine_row, coverage, empty_space, voxel_size_of
+from .grid import affine_row, voxel_size_of
+from .tissue import coverage, empty_space
 
 SLAB = 4  # sagittal planes evaluated at a time, few enough for the cache
 SHARPENING = 2  # exponent that undoes some of the blur of a template averaged over people
 
 
 @cache
-def anatomy() -> Mapping:
+def anatomy():
     """The parametric description of the head, ``head.json``."""
     return json.loads(files(__package__).joinpath("head.json").read_text(encoding="utf-8"))
 
 
-def label_names() -> dict[int, str]:
+def label_names():
     """Names of the labels of `head_model`, by index, such as ``left_putamen``; 0 is air."""
     names = {index: name for name, index in anatomy()["labels"].items()}
     for name, nucleus in anatomy()["nuclei"].items():
-        names |= {
-            index: f"{side}_{name}" for index, side in zip(nucleus["label"], ("left", "right"), strict=True)
-        }
+        names |= {index: f"{side}_{name}" for index, side in zip(nucleus["label"], ("left", "right"), strict=True)}
     return dict(sorted(names.items()))
 
 
@@ -57,24 +56,24 @@ class Templates:
     distance: np.ndarray
     affine: np.ndarray
 
-    def brain_distance(self, points: np.ndarray) -> np.ndarray:
+    def brain_distance(self, points):
         """Distance (mm) from the brain's surface at MNI coordinates, shape (3, ...)."""
         return ndimage.map_coordinates(self.distance, self._index(points), order=1, mode="nearest")
 
-    def mixture(self, points: np.ndarray) -> np.ndarray:
+    def mixture(self, points):
         """Fractions of grey matter, white matter and CSF at MNI coordinates, sharper than the template's."""
         index = self._index(points)
         grey, white = (ndimage.map_coordinates(t, index, order=1) for t in (self.grey, self.white))
         fractions = np.stack([grey, white, np.maximum(1 - grey - white, 0)]) ** SHARPENING
         return fractions / fractions.sum(axis=0)
 
-    def _index(self, points: np.ndarray) -> np.ndarray:
+    def _index(self, points):
         """Voxel coordinates, whose axes are those of MNI space at 1 mm."""
         return points - np.float32(self.affine[:3, 3]).reshape([3] + [1] * (points.ndim - 1))
 
 
 @cache
-def load_templates() -> Templates:
+def load_templates():
     """MNI152 grey and white matter as nilearn carries it along, with a margin around the brain."""
     from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
@@ -114,6 +113,8 @@ class Subject:
         Mild warp: plane waves (rad/mm in the head's coordinates) of displacement (mm) added to the affine.
     phases : ndarray, shape (waves,)
         rad.
+    lesions : sequence of nine floats each
+        Ellipsoids in MNI space, as of `ellipsoid_distance`.
     """
 
     age: float
@@ -122,15 +123,16 @@ class Subject:
     wave_vectors: np.ndarray
     amplitudes: np.ndarray
     phases: np.ndarray
+    lesions: Sequence[Sequence[float]] = ()
 
 
-def average_subject(age: float | None = None) -> Subject:
+def average_subject(age=None):
     """The template's own anatomy, with the mean susceptibilities at an age (years)."""
     age = anatomy()["reference_age"] if age is None else age
     return Subject(age, _mean_chi(age), np.eye(4), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
 
 
-def draw_subject(seed: int | Sequence[int], age: float) -> Subject:
+def draw_subject(seed, age):
     """Draw a person: susceptibilities from the normal range at an age, anatomy by an affine and a mild warp.
 
     Parameters
@@ -162,7 +164,7 @@ def draw_subject(seed: int | Sequence[int], age: float) -> Subject:
     return Subject(age, chi, affine, wave_vectors, amplitudes, rng.uniform(0, 2 * np.pi, 6))
 
 
-def _mean_chi(age: float) -> dict[str, float]:
+def _mean_chi(age):
     """Mean susceptibility of each nucleus at an age."""
     years = age - anatomy()["reference_age"]
     return {name: n["chi_mean"] + years * n["chi_per_year"] for name, n in anatomy()["nuclei"].items()}
@@ -173,7 +175,7 @@ def _mean_chi(age: float) -> dict[str, float]:
 # ----------------------------------------------------------------------------------------------------------
 
 
-def ellipsoid_distance(points: np.ndarray, ellipsoid: Sequence[float]) -> np.ndarray:
+def ellipsoid_distance(points, ellipsoid):
     """Distance (mm) from an ellipsoid's surface, negative inside, to first order near the surface.
 
     Parameters
@@ -194,7 +196,7 @@ def ellipsoid_distance(points: np.ndarray, ellipsoid: Sequence[float]) -> np.nda
     return level * (level - 1) / np.maximum(np.sqrt(slope2), np.float32(1e-6))
 
 
-def tube_distance(points: np.ndarray, tube: Sequence[Sequence[float]]) -> np.ndarray:
+def tube_distance(points, tube):
     """Distance (mm) from the surface of a chain of cones with round ends, negative inside.
 
     Parameters
@@ -215,7 +217,7 @@ def tube_distance(points: np.ndarray, tube: Sequence[Sequence[float]]) -> np.nda
     return distance
 
 
-def shape_distance(points: np.ndarray, shape: Mapping) -> np.ndarray:
+def shape_distance(points, shape):
     """Distance (mm) from the union of a structure's ellipsoids and tubes, negative inside."""
     distance = np.float32(np.inf)
     for ellipsoid in shape["ellipsoids"]:
@@ -225,7 +227,7 @@ def shape_distance(points: np.ndarray, shape: Mapping) -> np.ndarray:
     return distance
 
 
-def _sides(shape: Mapping) -> list[Mapping]:
+def _sides(shape):
     """A structure's shapes on each side, the left one first; the structure itself if it is not mirrored."""
     if not shape.get("mirrored", True):
         return [shape]
@@ -238,16 +240,14 @@ def _sides(shape: Mapping) -> list[Mapping]:
     return [left, shape]
 
 
-def _bounds(shape: Mapping) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(shape):
     """Corners (mm) of a box around a structure."""
-    balls = [[*e[:3], max(e[3:6])] for e in shape["ellipsoids"]] + [
-        p for tube in shape["tubes"] for p in tube
-    ]
+    balls = [[*e[:3], max(e[3:6])] for e in shape["ellipsoids"]] + [p for tube in shape["tubes"] for p in tube]
     centres, radii = np.split(np.array(balls), [3], axis=1)
     return (centres - radii).min(axis=0), (centres + radii).max(axis=0)
 
 
-def _pieces(shape: Mapping) -> list[Mapping]:
+def _pieces(shape):
     """One structure per segment of each tube, whose boxes are small."""
     return [{"ellipsoids": [], "tubes": [t[i : i + 2]]} for t in shape["tubes"] for i in range(len(t) - 1)]
 
@@ -257,14 +257,7 @@ def _pieces(shape: Mapping) -> list[Mapping]:
 # ----------------------------------------------------------------------------------------------------------
 
 
-def head_model(
-    subject: Subject,
-    shape: Sequence[int],
-    affine: np.ndarray,
-    *,
-    pose: np.ndarray | None = None,
-    workers: int = 1,
-) -> Tissue:
+def head_model(subject, shape, affine, *, pose=None, workers=1):
     """A subject's head on any grid in the scanner.
 
     Parameters
@@ -290,13 +283,15 @@ def head_model(
     canvas = _Canvas(subject, tuple(int(n) for n in shape), to_head)
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(canvas.paint_slab, range(0, shape[0], SLAB)))
+    labels, tissues = anatomy()["labels"], anatomy()["tissues"]
+    for lesion in subject.lesions:
+        canvas.paint_shape({"ellipsoids": [lesion], "tubes": []}, tissues["lesion"], labels["lesion"])
     for name, nucleus in anatomy()["nuclei"].items():
         tissue = {**nucleus, "chi": subject.chi[name]}
         for side, label in zip(_sides(nucleus), nucleus["label"], strict=True):
             canvas.paint_shape(side, tissue, label)
     for side in _sides(anatomy()["lateral_ventricle"]):
         canvas.paint_ventricle(side)
-    labels, tissues = anatomy()["labels"], anatomy()["tissues"]
     for vein in anatomy()["veins"].values():
         for piece in (p for side in _sides(vein) for p in _pieces(side)):
             canvas.paint_shape(piece, tissues["vein"], labels["vein"])
@@ -311,12 +306,12 @@ def head_model(
 class _Canvas:
     """A grid that tissues are painted on one after the other."""
 
-    def __init__(self, subject: Subject, shape: tuple[int, int, int], to_head: np.ndarray) -> None:
+    def __init__(self, subject, shape, to_head):
         self.subject, self.to_head, self.templates = subject, to_head, load_templates()
         self.width = float(np.prod(voxel_size_of(to_head)) ** (1 / 3))
         self.tissue = empty_space(shape, anatomy()["tissues"]["air"]["chi"])
 
-    def points(self, box: Sequence[slice]) -> np.ndarray:
+    def points(self, box):
         """MNI coordinates (mm) of the voxels in a box, shape (3, x, y, z)."""
         grid = np.ix_(*(np.arange(s.start, s.stop, dtype=np.float32) for s in box))
         linear = self.subject.affine @ self.to_head
@@ -329,7 +324,7 @@ class _Canvas:
                 points[axis] += amplitude[axis] * displacement
         return points
 
-    def box(self, shape: Mapping) -> tuple[slice, ...]:
+    def box(self, shape):
         """Voxels that may hold a structure; empty where it lies outside the grid."""
         low, high = _bounds(shape)
         corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
@@ -341,9 +336,7 @@ class _Canvas:
         last = np.minimum(np.ceil(index.max(axis=1) + margin).astype(int) + 1, self.tissue.chi.shape)
         return tuple(slice(a, max(a, b)) for a, b in zip(first, last, strict=True))
 
-    def paint_shape(
-        self, shape: Mapping, tissue: Mapping, label: int, *, outside_brain: bool = False
-    ) -> None:
+    def paint_shape(self, shape, tissue, label, *, outside_brain=False):
         """Paint a structure, if asked only where it keeps clear of the brain."""
         box = self.box(shape)
         points = self.points(box)
@@ -354,7 +347,7 @@ class _Canvas:
             )
         self.tissue.paint(box, alpha, tissue, label)
 
-    def paint_ventricle(self, shape: Mapping) -> None:
+    def paint_ventricle(self, shape):
         """Paint a ventricle: the template's CSF within a generous shape."""
         box = self.box(shape)
         points = self.points(box)
@@ -362,7 +355,7 @@ class _Canvas:
         alpha = coverage(shape_distance(points, shape), self.width) * csf
         self.tissue.paint(box, alpha, anatomy()["tissues"]["csf"], anatomy()["labels"]["lateral_ventricle"])
 
-    def paint_slab(self, start: int) -> None:
+    def paint_slab(self, start):
         """Paint soft tissue, skull, CSF and the brain's grey and white matter on a few planes."""
         nx, ny, nz = self.tissue.chi.shape
         box = (slice(start, min(start + SLAB, nx)), slice(0, ny), slice(0, nz))
@@ -382,7 +375,5 @@ class _Canvas:
         mixture[(slice(None), *inside)] = self.templates.mixture(points[(slice(None), *inside)])[:2]
         mixture *= self.tissue.region[box]
         rest = np.maximum(1 - mixture[1], np.float32(1e-6))
-        self.tissue.paint(
-            box, np.minimum(mixture[0] / rest, 1), tissues["grey_matter"], labels["grey_matter"]
-        )
+        self.tissue.paint(box, np.minimum(mixture[0] / rest, 1), tissues["grey_matter"], labels["grey_matter"])
         self.tissue.paint(box, mixture[1], tissues["white_matter"], labels["white_matter"])

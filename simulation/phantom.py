@@ -4,11 +4,10 @@ The phantom of Lin et al. (AJNR 2015): 20 cm wide, 16 cm high, with six tubes of
 its axis, of 0 to 1.25 % of a 0.5 mol/L stock solution.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from .acquisition import Tissue, affine_row, coverage, empty_space, voxel_size_of
+from .grid import affine_row, voxel_size_of
+from .tissue import coverage, empty_space
 
 AIR = 9.4  # ppm relative to water (Schenck, Med Phys 23:815, 1996)
 RADIUS, HEIGHT, WALL = 100.0, 160.0, 4.0  # mm, of the water and its vessel
@@ -16,21 +15,19 @@ TUBE_RADIUS, TUBE_LENGTH, TUBE_CIRCLE = 9.0, 200.0, 55.0  # mm; the tubes stand 
 TUBE_SUSCEPTIBILITY = (0.0, 0.41, 0.82, 1.22, 1.63, 2.04)  # ppm relative to water, tubes 1 to 6
 WATER_LABEL, WALL_LABEL = 7, 8
 
-SUSCEPTIBILITY_PER_MOLAR = (
-    326.0  # ppm L/mol of gadolinium (de Rochefort et al., Magn Reson Med 60:1003, 2008)
-)
+SUSCEPTIBILITY_PER_MOLAR = 326.0  # ppm L/mol of gadolinium (de Rochefort et al., Magn Reson Med 60:1003, 2008)
 # L/(mmol s), Gd-DTPA in water at 3 T (Rohrer et al., Invest Radiol 40:715, 2005)
 R1_RELAXIVITY, R2_RELAXIVITY = 3.1, 3.7
 WATER_T1, WATER_R2S = 2.8, 1.0  # s and 1/s
 
 
-def label_names() -> dict[int, str]:
+def label_names():
     """Names of the labels of `phantom_model`, by index; 0 is air."""
     tubes = {i: f"tube_{i}" for i in range(1, len(TUBE_SUSCEPTIBILITY) + 1)}
     return tubes | {WATER_LABEL: "water", WALL_LABEL: "wall"}
 
 
-def solution(chi: float) -> dict[str, float]:
+def solution(chi):
     """What a gadolinium solution of a susceptibility (ppm relative to water) is to `Tissue.paint`.
 
     Examples
@@ -43,13 +40,13 @@ def solution(chi: float) -> dict[str, float]:
     return {"chi": chi, "r2s": WATER_R2S + R2_RELAXIVITY * concentration, "pd": 1.0, "t1": 1 / r1}
 
 
-def tube_centres() -> np.ndarray:
+def tube_centres():
     """Where the tubes stand in the phantom, mm, shape (6, 2)."""
     angle = 2 * np.pi * np.arange(len(TUBE_SUSCEPTIBILITY)) / len(TUBE_SUSCEPTIBILITY)
     return TUBE_CIRCLE * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def phantom_model(shape: Sequence[int], affine: np.ndarray, *, pose: np.ndarray | None = None) -> Tissue:
+def phantom_model(shape, affine, *, pose=None):
     """The phantom on any grid in the scanner.
 
     Parameters
@@ -76,7 +73,7 @@ def phantom_model(shape: Sequence[int], affine: np.ndarray, *, pose: np.ndarray 
     return tissue
 
 
-def _paint_slab(tissue: Tissue, box: tuple[slice, ...], to_phantom: np.ndarray, width: float) -> None:
+def _paint_slab(tissue, box, to_phantom, width):
     """Paint the vessel, the water and the tubes on a few planes."""
     grid = np.ix_(*(np.arange(s.start, s.stop, dtype=np.float32) for s in box))
     x, y, z = (affine_row(row, grid) for row in to_phantom[:3])
@@ -90,9 +87,7 @@ def _paint_slab(tissue: Tissue, box: tuple[slice, ...], to_phantom: np.ndarray, 
         tissue.paint(box, tube, solution(chi), label)
 
 
-def _cylinder(
-    x: np.ndarray, y: np.ndarray, z: np.ndarray, radius: float, height: float, width: float
-) -> np.ndarray:
+def _cylinder(x, y, z, radius, height, width):
     """Part of each voxel within an upright cylinder around the origin."""
     side = coverage(np.sqrt(x * x + y * y) - np.float32(radius), width)
     return side * coverage(np.abs(z) - np.float32(height / 2), width)

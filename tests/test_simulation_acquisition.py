@@ -7,26 +7,18 @@ import pytest
 from multiqsm.core.phase import decode_phase
 from multiqsm.simulation.acquisition import (
     Protocol,
-    SplitField,
     acquire,
-    block_mean,
-    block_mode,
-    coverage,
-    empty_space,
-    forward_field,
-    ge_encoding,
     kspace_crop,
-    magnetize,
     precess,
-    prism_field,
-    scan_affine,
     shim_coefficients,
-    siemens_encoding,
     solid_harmonics,
     spoiled_steady_state,
-    subgrid_affine,
-    voxel_size_of,
 )
+from multiqsm.simulation.encoding import ge_encoding, siemens_encoding
+from multiqsm.simulation.field import SplitField, forward_field, prism_field
+from multiqsm.simulation.grid import block_mean, block_mode, scan_affine, subgrid_affine, voxel_size_of
+from multiqsm.simulation.specimen import magnetize
+from multiqsm.simulation.tissue import coverage, empty_space
 from scipy.spatial.transform import Rotation
 
 OBLIQUE = np.array([0.36, -0.48, 0.8])

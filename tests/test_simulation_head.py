@@ -4,15 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from multiqsm.simulation.acquisition import (
-    Protocol,
-    acquire,
-    block_mean,
-    forward_field,
-    magnetize,
-    scan_affine,
-    subgrid_affine,
-)
+from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.field import forward_field
+from multiqsm.simulation.grid import block_mean, scan_affine, subgrid_affine
 from multiqsm.simulation.head import (
     anatomy,
     average_subject,
@@ -22,6 +16,7 @@ from multiqsm.simulation.head import (
     label_names,
     tube_distance,
 )
+from multiqsm.simulation.specimen import magnetize
 from nibabel import load
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -51,9 +46,7 @@ def head(affine):
 @pytest.fixture(scope="module")
 def close_up():
     """Deep grey matter at 1 mm."""
-    return head_model(
-        average_subject(), (80, 80, 60), scan_affine((80, 80, 60), (1, 1, 1), centre=(0, -4, 5))
-    )
+    return head_model(average_subject(), (80, 80, 60), scan_affine((80, 80, 60), (1, 1, 1), centre=(0, -4, 5)))
 
 
 def test_nuclei_agree_with_an_atlas(shared):
@@ -158,8 +151,7 @@ def test_warp_does_not_fold():
     for seed in range(200):
         person = draw_subject(seed, 30.0)
         steepest = sum(
-            np.outer(np.abs(a), np.abs(k))
-            for a, k in zip(person.amplitudes, person.wave_vectors, strict=True)
+            np.outer(np.abs(a), np.abs(k)) for a, k in zip(person.amplitudes, person.wave_vectors, strict=True)
         )
         assert np.linalg.norm(steepest, 2) < 0.5
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from multiqsm.simulation.acquisition import Protocol, acquire, magnetize, scan_affine
+from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.phantom import (
     AIR,
     HEIGHT,
@@ -16,6 +17,7 @@ from multiqsm.simulation.phantom import (
     solution,
     tube_centres,
 )
+from multiqsm.simulation.specimen import magnetize
 from scipy.spatial.transform import Rotation
 
 SHAPE, VOXEL = (112, 111, 70), (2.0, 2.0, 3.0)
@@ -78,9 +80,7 @@ def test_pose_moves_the_phantom():
 
 @pytest.fixture(scope="module")
 def scan():
-    protocol = Protocol(
-        (75, 72, 74), (3.0, 3.0, 2.5), (0.0026, 0.0066, 0.0106), repetition_time=0.03, flip_angle=30
-    )
+    protocol = Protocol((75, 72, 74), (3.0, 3.0, 2.5), (0.0026, 0.0066, 0.0106), repetition_time=0.03, flip_angle=30)
     affine = scan_affine(protocol.shape, protocol.voxel_size)
     specimen = magnetize(phantom_model, affine, protocol.shape)
     return acquire(specimen, protocol, seed=1)

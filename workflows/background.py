@@ -39,7 +39,7 @@ def init_background_wf(*, method, threads, gigabytes, name="background"):
     fields = ["field_file", "standard_error_file", "mask_file", "provenance"]
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     outputnode = Node(IdentityInterface(["local_field_file", "provenance"]), name="outputnode")
-    remove = Node(METHODS[method](num_threads=threads), name=method, mem_gb=gigabytes(30))
+    remove = Node(METHODS[method](num_threads=threads), name=method, mem_gb=gigabytes(20))
 
     workflow = Workflow(name=name)
     workflow.connect(

@@ -53,9 +53,9 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
     outputs += ["r2star_file", "r2star_provenance"] if with_r2star else []
     outputnode = Node(IdentityInterface(outputs), name="outputnode")
 
-    unwrap = Node(Unwrap(echo_times=list(echo_times), mode=unwrapping), name="unwrap", mem_gb=gigabytes(4 * n + 8))
+    unwrap = Node(Unwrap(echo_times=list(echo_times), mode=unwrapping), name="unwrap", mem_gb=gigabytes(3 * n + 8))
     fit = Node(
-        FitField(echo_times=list(echo_times), centre_frequency=centre_frequency), name="fit", mem_gb=gigabytes(8 * n)
+        FitField(echo_times=list(echo_times), centre_frequency=centre_frequency), name="fit", mem_gb=gigabytes(6 * n)
     )
     workflow = Workflow(name=name)
     # fmt: off
@@ -83,7 +83,7 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
         workflow.connect(inputnode, "mask_file", outputnode, "mask_file")
         workflow.connect(inputnode, "provenance", outputnode, "mask_provenance")
     if with_r2star:
-        r2star = Node(FitR2star(echo_times=list(echo_times)), name="r2star", mem_gb=gigabytes(6 * n))
+        r2star = Node(FitR2star(echo_times=list(echo_times)), name="r2star", mem_gb=gigabytes(4 * n))
         # fmt: off
         workflow.connect([
             (inputnode, r2star, [

@@ -56,9 +56,9 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
 
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     outputnode = Node(IdentityInterface(["chi_file", "provenance"]), name="outputnode")
-    invert = Node(interface, name="invert", mem_gb=gigabytes(30))
+    invert = Node(interface, name="invert", mem_gb=gigabytes(25))
     reference = Node(
-        SubtractReference(region_name=REFERENCE_NAMES[settings.reference]), name="reference", mem_gb=gigabytes(6)
+        SubtractReference(region_name=REFERENCE_NAMES[settings.reference]), name="reference", mem_gb=gigabytes(12)
     )
 
     workflow = Workflow(name=method)

@@ -1,20 +1,18 @@
-"""Command line: the BIDS App ``multiqsm`` and its companion commands."""
+"""The BIDS App ``multiqsm``."""
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 
-from . import __version__
-from .dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
-from .dataset.preflight import check_scan
-from .dataset.scans import DatasetError, collect_scans
-from .workflows.settings import BACKGROUNDS, DATA_WEIGHTS, INVERSIONS, LAMBDA_RULES, PRESETS, REFERENCES, UNWRAPPINGS
-
-EXIT_OK, EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO = 0, 1, 2
+from .. import __version__
+from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
+from ..dataset.preflight import check_scan
+from ..dataset.scans import DatasetError, collect_scans
+from ..workflows.settings import BACKGROUNDS, DATA_WEIGHTS, INVERSIONS, LAMBDA_RULES, PRESETS, REFERENCES, UNWRAPPINGS
+from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count, positive, share
 
 
 def main(argv=None):
@@ -54,7 +52,7 @@ def run_participants(options):
     if options.dry_run or not usable:
         return _exit_code(len(usable), n_refused)
 
-    from .workflows.run import configure_nipype, run_workflow  # Nipype is slow to import: not before it is needed
+    from ..workflows.run import configure_nipype, run_workflow  # Nipype is slow to import: not before it is needed
 
     try:
         write_dataset_description(options.output_dir, options.bids_dir)
@@ -98,20 +96,20 @@ def _parser():
     method.add_argument("--unwrapping", choices=UNWRAPPINGS, help="each echo in space, or later echoes by time")
     rule = method.add_mutually_exclusive_group()
     rule.add_argument("--lambda-rule", choices=LAMBDA_RULES, help="how λ is chosen")
-    rule.add_argument("--lambda", dest="lambda_value", type=_positive, metavar="MM", help="fixed λ, mm")
-    method.add_argument("--edge-share", type=_share, metavar="SHARE", help="share of gradients that are edges")
+    rule.add_argument("--lambda", dest="lambda_value", type=positive, metavar="MM", help="fixed λ, mm")
+    method.add_argument("--edge-share", type=share, metavar="SHARE", help="share of gradients that are edges")
     method.add_argument("--data-weight", choices=DATA_WEIGHTS, help="how far to believe each voxel's field")
     outside_help = "how far to believe that the field outside the brain is zero; from noise and field if not given"
-    method.add_argument("--outside-weight", type=_share, metavar="WEIGHT", help=outside_help)
+    method.add_argument("--outside-weight", type=share, metavar="WEIGHT", help=outside_help)
     method.add_argument("--reference", choices=REFERENCES, help="region whose mean susceptibility is zero")
     sign_help = "sign of the phase, if not the manufacturer's"
     method.add_argument("--phase-sign", type=int, choices=(1, -1), help=sign_help)
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help="intermediate files")
-    machine.add_argument("--n-procs", type=_count, default=_available_cores(), metavar="N", help="processor cores")
+    machine.add_argument("--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores")
     machine.add_argument(
-        "--mem-gb", type=_positive, metavar="GB", help="memory limit; 90 %% of the machine's if not set"
+        "--mem-gb", type=positive, metavar="GB", help="memory limit; 90 %% of the machine's if not set"
     )
     machine.add_argument("--plugin", default="MultiProc", help="Nipype plugin that runs the graph")
     machine.add_argument("--plugin-args", type=Path, metavar="FILE", help="JSON file with the plugin's arguments")
@@ -166,7 +164,7 @@ def _citation_steps(settings):
 
 
 def _workflow(scans, settings, options):
-    from .workflows.base import init_participants_wf
+    from ..workflows.base import init_participants_wf
 
     return init_participants_wf(
         scans,
@@ -219,28 +217,3 @@ def _exit_code(n_good, n_bad):
     if n_bad == 0:
         return EXIT_OK
     return EXIT_FAILED_SCANS if n_good else EXIT_NOTHING_TO_DO
-
-
-def _available_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _positive(text):
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
-    return value
-
-
-def _count(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
-
-
-def _share(text):
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, got {text}")
-    return value

@@ -1,0 +1,1 @@
+"""The command line: the BIDS App and its companion commands."""

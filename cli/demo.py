@@ -1,0 +1,54 @@
+"""``multiqsm-demo``, a small simulated study and its susceptibility maps."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .. import __version__
+from ..dataset.derivatives import derivative_path
+from .app import main as process
+from .arguments import EXIT_OK, available_cores, count
+from .simulate import main as simulate
+
+
+def main(argv=None):
+    """Simulate a small study of three sites and process it.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; those of the process if not given.
+
+    Returns
+    -------
+    int
+        0 if all went well, else the exit code of the command that failed.
+    """
+    options = _parser().parse_args(argv)
+    raw, results, work = (options.output_dir / name for name in ("raw", "derivatives", "work"))
+    common = ["-w", str(work), "--n-procs", str(options.n_procs)]
+    print("simulating two people at three sites, two scans each", file=sys.stderr)
+    code = simulate([str(raw), "--design", "demo", *common])
+    if code != EXIT_OK:
+        return code
+    print("making susceptibility maps", file=sys.stderr)
+    code = process([str(raw), str(results), "participant", *common])
+    if code != EXIT_OK:
+        return code
+    first = {"subject": "01", "session": "A", "run": "1"}
+    print("one of its maps, in ppm, and a picture of it:")
+    print(f"  {derivative_path(results, first, suffix='Chimap', desc='iterative')}")
+    picture = derivative_path(results, first, suffix="Chimap", desc="iterative", datatype="figures", extension=".png")
+    print(f"  {picture}")
+    print(f"the truth that it was simulated from: {raw / 'derivatives' / 'truth'}")
+    return EXIT_OK
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="multiqsm-demo", description=main.__doc__.splitlines()[0])
+    parser.add_argument("output_dir", type=Path, help="folder for the simulated dataset and the results")
+    parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
+    parser.add_argument(
+        "--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores (default: %(default)s)"
+    )
+    return parser

@@ -1,0 +1,102 @@
+"""``multiqsm-simulate``, a study with known truth."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .. import __version__
+from ..dataset.cohort import write_cohort
+from ..dataset.simulated import TRUTH, write_dataset_files
+from ..simulation.cohort import PATIENTS, draw_patients
+from ..simulation.study import OUTLINES, make_design, make_patient_design
+from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count, positive
+
+COHORT = "thalamus"
+
+
+def main(argv=None):
+    """Simulate a study.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; those of the process if not given.
+
+    Returns
+    -------
+    int
+        0 if every scan is there; 1 if some failed; 2 if what was asked for makes no sense.
+    """
+    options = _parser().parse_args(argv)
+    make = _make_cohort if options.design == COHORT else _make_study
+    try:
+        return make(options)
+    except ValueError as error:
+        print(f"multiqsm-simulate: {error}", file=sys.stderr)
+        return EXIT_NOTHING_TO_DO
+
+
+def _make_cohort(options):
+    if unused := [name for name in ("runs", "sites") if getattr(options, name) is not None]:
+        raise ValueError(f"--design {COHORT} has one scan a patient at one site: leave out --{', --'.join(unused)}")
+    patients = draw_patients(options.subjects or PATIENTS, seed=options.seed)
+    design = make_patient_design(patients, voxel_size=options.voxel_size, seed=options.seed)
+    write_cohort(options.output_dir, patients, design)
+    print(f"tables of {len(patients)} patients: {options.output_dir}; their truth: {options.output_dir / TRUTH}")
+    return EXIT_OK if options.tables_only else _make_scans(design, options)
+
+
+def _make_study(options):
+    if options.tables_only:
+        raise ValueError(f"--tables-only goes with --design {COHORT}; {options.design} consists of images")
+    design = make_design(
+        options.design,
+        subjects=options.subjects,
+        runs=options.runs,
+        sites=options.sites,
+        voxel_size=options.voxel_size,
+        seed=options.seed,
+    )
+    write_dataset_files(options.output_dir, design)
+    return _make_scans(design, options)
+
+
+def _make_scans(design, options):
+    from ..workflows.simulation import simulate_scans  # Nipype is slow to import: not before it is needed
+
+    failures = simulate_scans(options.output_dir, design.plans, work_dir=options.work_dir, n_procs=options.n_procs)
+    for failure in failures:
+        print(f"failed: {failure.scan}: {failure.cause}", file=sys.stderr)
+        print(f"        the whole story: {failure.crash_file}", file=sys.stderr)
+    print(f"{len(design.plans) - len(failures)} of {len(design.plans)} scans are there")
+    print(f"dataset: {options.output_dir}; its truth: {options.output_dir / TRUTH}")
+    return EXIT_FAILED_SCANS if failures else EXIT_OK
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="multiqsm-simulate",
+        description="Simulate a multisite study of multi-echo gradient-echo scans, with its truth, as a BIDS dataset. "
+        "Scans that are there already are not made again.",
+    )
+    parser.add_argument("output_dir", type=Path, help="root of the dataset to write")
+    parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
+    parser.add_argument(
+        "--design", choices=[*OUTLINES, COHORT], default="demo", help="the study (default: %(default)s)"
+    )
+    own = "(default: the design's)"
+    parser.add_argument("--subjects", type=count, metavar="N", help=f"how many people {own}")
+    parser.add_argument("--runs", type=count, metavar="N", help=f"scans in a session {own}")
+    parser.add_argument("--sites", nargs="+", metavar="LABEL", help="only these sites, of A, B and C")
+    parser.add_argument(
+        "--voxel-size", nargs=3, type=positive, metavar=("X", "Y", "Z"), help=f"mm, in the same field of view {own}"
+    )
+    tables_help = f"no images, for --design {COHORT}: its statistics need none"
+    parser.add_argument("--tables-only", action="store_true", help=tables_help)
+    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: %(default)s)")
+    parser.add_argument(
+        "--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores (default: %(default)s)"
+    )
+    work_help = "log and crash files (default: %(default)s)"
+    parser.add_argument("-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help=work_help)
+    return parser

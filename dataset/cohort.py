@@ -1,0 +1,99 @@
+"""A simulated cohort of patients as tables: BIDS for what the clinic knows, FreeSurfer's statistics, the truth."""
+
+from pathlib import Path
+
+from ..bids_templates import load_template
+from ..simulation.cohort import population
+from .derivatives import write_json, write_text
+from .simulated import TRUTH, extend_table, write_descriptions
+
+FREESURFER = Path("derivatives", "freesurfer")
+
+# What FreeSurfer finds on either side beside what the design is about: made to differ, so that means of both sides
+# must be weighted as they should.
+LEFT_SHARE_OF_THALAMUS = 0.51
+SURFACE_AREA = {"lh": 84_000.0, "rh": 86_000.0}  # mm²
+THINNER_RIGHT = 0.02  # mm
+
+ASEG = """\
+# Title Segmentation Statistics
+# generating_program multiqsm-simulate
+# subjectname sub-{label}
+# Measure TotalGray, TotalGrayVol, Total gray matter volume, {grey_matter:.6f}, mm^3
+# NRows 2
+# NTableCols 5
+# ColHeaders  Index SegId NVoxels Volume_mm3 StructName
+  1  10  {left:8.0f}  {left:10.1f}  Left-Thalamus
+  2  49  {right:8.0f}  {right:10.1f}  Right-Thalamus
+"""
+APARC = """\
+# Table of FreeSurfer cortical parcellation anatomical statistics
+# generating_program multiqsm-simulate
+# subjectname sub-{label}
+# hemi {hemisphere}
+# Measure Cortex, WhiteSurfArea, White Surface Total Area, {area:.1f}, mm^2
+# Measure Cortex, MeanThickness, Mean Thickness, {thickness:.5f}, mm
+"""
+
+
+def write_cohort(output_dir, patients, design):
+    """Write the tables of a cohort.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the raw dataset, made if missing.
+    patients : list of multiqsm.simulation.cohort.Patient
+        The cohort.
+    design : multiqsm.simulation.study.Design
+        The scans of the cohort, be they made or not.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another dataset.
+    """
+    output_dir = Path(output_dir)
+    write_descriptions(output_dir, design.name, design.summary, "tables")
+    extend_table(output_dir / "participants.tsv", [_clinical_row(patient) for patient in patients])
+    truth, columns = output_dir / TRUTH, load_template("simulated")["tables"]["phenotype"]
+    extend_table(truth / "phenotype" / "thalamus.tsv", [_true_row(patient) for patient in patients])
+    write_json(truth / "phenotype" / "thalamus.json", columns)
+    write_json(truth / "coefficients.json", population())
+    write_text(truth / ".bidsignore", "coefficients.json\n")
+    for patient in patients:
+        # BIDS wants a folder for every participant, be there images or not.
+        (output_dir / f"sub-{patient.label}").mkdir(exist_ok=True)
+        _write_statistics(output_dir / FREESURFER / f"sub-{patient.label}" / "stats", patient)
+
+
+def _clinical_row(patient):
+    return {
+        "participant_id": f"sub-{patient.label}",
+        "species": "homo sapiens",
+        "age": patient.age,
+        "sex": patient.sex,
+        "disease_duration": patient.disease_duration,
+        "therapy": patient.therapy,
+        "enhancing_lesions": patient.enhancing_lesions,
+        "t2_lesion_volume": f"{patient.measures['t2_lesion_volume']:.3f}",
+    }
+
+
+def _true_row(patient):
+    susceptibility = f"{patient.measures['relative_susceptibility']:.3f}"
+    return {"participant_id": f"sub-{patient.label}", "relative_susceptibility": susceptibility}
+
+
+def _write_statistics(folder, patient):
+    """Write FreeSurfer's tables of a patient; volumes in mm³."""
+    thalamus, grey_matter = (1000 * patient.measures[f"{part}_volume"] for part in ("thalamic", "grey_matter"))
+    left = LEFT_SHARE_OF_THALAMUS * thalamus
+    aseg = ASEG.format(label=patient.label, grey_matter=grey_matter, left=left, right=thalamus - left)
+    write_text(folder / "aseg.stats", aseg)
+    # The mean over both sides, weighted by their areas, is the patient's.
+    total = sum(SURFACE_AREA.values())
+    for side, other, sign in (("lh", "rh", 1), ("rh", "lh", -1)):
+        thickness = patient.measures["cortical_thickness"] + sign * THINNER_RIGHT * SURFACE_AREA[other] / total
+        aparc = APARC.format(label=patient.label, hemisphere=side, area=SURFACE_AREA[side], thickness=thickness)
+        write_text(folder / f"{side}.aparc.stats", aparc)

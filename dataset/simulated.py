@@ -1,0 +1,373 @@
+"""Simulated scans as a raw BIDS dataset, and what is true of them as a derivative dataset within it.
+
+The truth is named apart from results: its masks and label images are ``desc-truth``, so that no pipeline takes the
+true brain mask for one that its user has drawn, and its dataset names another generator than the pipeline's.
+"""
+
+import csv
+import io
+import os
+import uuid
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from bids.layout.writing import build_path
+
+from .. import __version__
+from ..bids_templates import load_template
+from ..core.fieldfit import combine_magnitude
+from ..core.phase import ppm_to_hz
+from ..simulation import head, phantom
+from ..simulation.encoding import ge_encoding, siemens_encoding
+from .derivatives import bids_uri, derivative_path, read_json, sidecar_path, write_json, write_sidecar, write_text
+
+GENERATOR = "multiqsm-simulate"
+TRUTH = Path("derivatives", "truth")
+ENCODINGS = {"siemens": (siemens_encoding, ("mag", "phase")), "ge": (ge_encoding, ("real", "imag"))}
+LESIONS_SEEN_IN = "FLAIR"
+TRUE_IMAGES = {
+    "chi": {"suffix": "Chimap", "desc": "truth"},
+    "labels": {"suffix": "dseg", "desc": "truth"},
+    "mask": {"suffix": "mask", "desc": "truth"},
+    "total_field": {"suffix": "fieldmap", "desc": "total", "datatype": "fmap"},
+    "local_field": {"suffix": "fieldmap", "desc": "local", "datatype": "fmap"},
+    # BIDS wants a magnitude image with a field map.
+    "magnitude": {"suffix": "magnitude", "datatype": "fmap"},
+}
+
+
+# ----------------------------------------------------------------------------------------------------------
+# One scan
+# ----------------------------------------------------------------------------------------------------------
+
+
+def is_complete(output_dir, plan):
+    """Tell whether every file of a scan and of its truth is there; each is written in one step."""
+    images = [*_raw_paths(output_dir, plan).values(), *_true_paths(output_dir, plan).values()]
+    images += [_structural_path(output_dir, plan, sequence) for sequence in plan.structural]
+    images += [_lesions_path(output_dir, plan) for sequence in plan.structural if sequence.suffix == LESIONS_SEEN_IN]
+    files = [*images, *(sidecar_path(path) for path in images), _lookup_path(output_dir, plan)]
+    return all(path.is_file() for path in files)
+
+
+def write_scan(output_dir, plan, scan):
+    """Write a scan as its scanner's files are converted, and its truth.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the raw dataset.
+    plan : multiqsm.simulation.study.ScanPlan
+        What was simulated.
+    scan : multiqsm.simulation.acquisition.Scan
+        What came out.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The images, of the truth and of the scan.
+    """
+    return [*_write_truth(output_dir, plan, scan), *_write_raw(output_dir, plan, scan)]
+
+
+def write_structural(output_dir, plan, sequence, image, labels, affine):
+    """Write an anatomical image of a scan's participant, and the true lesions on the grid of the FLAIR image.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the raw dataset.
+    plan : multiqsm.simulation.study.ScanPlan
+        What was simulated.
+    sequence : multiqsm.simulation.structural.Structural
+        Which image.
+    image, labels, affine : ndarray
+        What came out.
+
+    Returns
+    -------
+    pathlib.Path
+        The image.
+    """
+    path = _structural_path(output_dir, plan, sequence)
+    if sequence.suffix == LESIONS_SEEN_IN:
+        lesions = _lesions_path(output_dir, plan)
+        mask = labels == head.anatomy()["labels"]["lesion"]
+        volume = float(mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
+        _write_image(lesions, mask.astype(np.uint8), affine)
+        source = bids_uri(path, output_dir)
+        write_sidecar(lesions, {"Type": "Lesion", "Volume": volume, "VolumeUnits": "mL", "Sources": [source]})
+    _write_image(path, np.rint(image * (4095 / image.max())).astype(np.int16), affine)
+    write_sidecar(path, _structural_metadata(plan, sequence))
+    return path
+
+
+def _structural_path(output_dir, plan, sequence):
+    pattern = load_template("raw")["structural"]
+    return Path(output_dir) / build_path({**plan.entities, "suffix": sequence.suffix}, pattern)
+
+
+def _lesions_path(output_dir, plan):
+    return derivative_path(Path(output_dir) / TRUTH, plan.entities, suffix="mask", desc="lesions")
+
+
+def _write_raw(output_dir, plan, scan):
+    encode, parts = ENCODINGS[plan.scanner.vendor]
+    encoded = dict(zip(parts, encode(scan.signal), strict=True))
+    paths = _raw_paths(output_dir, plan)
+    for (echo, part), path in paths.items():
+        _write_image(path, encoded[part][..., echo], scan.affine)
+        write_sidecar(path, _raw_metadata(plan, echo))
+    return list(paths.values())
+
+
+def _write_truth(output_dir, plan, scan):
+    frequency = plan.scanner.imaging_frequency
+    images = {
+        "chi": scan.chi,
+        "labels": scan.labels,
+        "mask": scan.mask.astype(np.uint8),
+        "total_field": ppm_to_hz(scan.total_field, np.float32(frequency)),
+        "local_field": ppm_to_hz(scan.local_field, np.float32(frequency)),
+        "magnitude": combine_magnitude(np.abs(scan.signal)),
+    }
+    paths, metadata = _true_paths(output_dir, plan), _true_metadata(plan, scan)
+    for name, path in paths.items():
+        _write_image(path, images[name], scan.affine)
+        write_sidecar(path, {"SkullStripped": False, **metadata[name]})
+    write_table(_lookup_path(output_dir, plan), _lookup_table(plan))
+    return list(paths.values())
+
+
+def _raw_paths(output_dir, plan):
+    """Images of a scan by echo (counted from 0) and part."""
+    _, parts = ENCODINGS[plan.scanner.vendor]
+    pattern = load_template("raw")["megre"]
+    return {
+        (echo, part): Path(output_dir) / build_path({**plan.entities, "echo": echo + 1, "part": part}, pattern)
+        for echo in range(len(plan.protocol.echo_times))
+        for part in parts
+    }
+
+
+def _true_paths(output_dir, plan):
+    """Images of a scan's truth by what they show."""
+    root = Path(output_dir) / TRUTH
+    return {what: derivative_path(root, plan.entities, **named) for what, named in TRUE_IMAGES.items()}
+
+
+def _lookup_path(output_dir, plan):
+    named = TRUE_IMAGES["labels"]
+    return derivative_path(Path(output_dir) / TRUTH, plan.entities, **named, extension=".tsv")
+
+
+def _raw_metadata(plan, echo):
+    """Sidecar of an echo's images, as a converter writes it."""
+    protocol = plan.protocol
+    return {
+        **_scanner_metadata(plan),
+        "PulseSequenceType": "3D spoiled multi-echo gradient echo",
+        "ScanningSequence": "GR",
+        "SequenceVariant": "SP",
+        "EchoNumber": echo + 1,
+        "EchoTime": protocol.echo_times[echo],
+        "RepetitionTimeExcitation": protocol.repetition_time,
+        "FlipAngle": protocol.flip_angle,
+        "Units": "arbitrary",
+    }
+
+
+def _structural_metadata(plan, sequence):
+    """Sidecar of an anatomical image."""
+    inversion = {} if sequence.inversion_time is None else {"InversionTime": sequence.inversion_time}
+    return {
+        **_scanner_metadata(plan),
+        **inversion,
+        "EchoTime": sequence.echo_time,
+        "RepetitionTimeExcitation": sequence.repetition_time,
+        "FlipAngle": sequence.flip_angle,
+    }
+
+
+def _scanner_metadata(plan):
+    scanner = plan.scanner
+    return {
+        "Modality": "MR",
+        "Manufacturer": scanner.manufacturer,
+        "ManufacturersModelName": scanner.model,
+        "InstitutionName": f"Simulated site {scanner.site}",
+        "DeviceSerialNumber": f"simulated-{scanner.site}",
+        "SoftwareVersions": f"{GENERATOR} {__version__}",
+        "ReceiveCoilName": f"{scanner.channels}-channel head coil",
+        "MagneticFieldStrength": scanner.field_strength,
+        "ImagingFrequency": scanner.imaging_frequency,
+        "BodyPart": "PHANTOM" if plan.participant.model == "phantom" else "HEAD",
+        "MRAcquisitionType": "3D",
+        "NonlinearGradientCorrection": False,
+    }
+
+
+def _true_metadata(plan, scan):
+    """Sidecars of a scan's truth by what its images show."""
+    is_phantom = plan.participant.model == "phantom"
+    field = {"Units": "Hz", "CentreFrequency": plan.scanner.imaging_frequency}
+    tissue = {} if is_phantom else {"NucleiSusceptibility": plan.subject.chi}
+    return {
+        "chi": {
+            "Description": "True susceptibility relative to water, mean of each voxel",
+            "Units": "ppm",
+            "ObjectToScanner": plan.position.matrix,
+            **tissue,
+        },
+        "labels": {"Description": "Tissue that takes the largest part of each voxel"},
+        "mask": {
+            "Description": "Water with its tubes" if is_phantom else "Brain with the CSF within and around it",
+            "Type": "ROI" if is_phantom else "Brain",
+        },
+        "total_field": {
+            **field,
+            "Description": "True field, shim and drift included, mean of each voxel",
+            "ShimTerms": ["1", "x", "y", "z", "xy", "yz", "xz", "z2-(x2+y2)/2", "x2-y2"],
+            "ShimUnits": "ppm, with scanner coordinates in units of 100 mm",
+            "Shim": scan.shim,
+        },
+        "local_field": {**field, "Description": "True field of the sources within the mask, mean of each voxel"},
+        "magnitude": {
+            "Description": "Root sum of squares of the echoes as scanned",
+            "Units": "arbitrary",
+            "NoiseStandardDeviation": scan.noise_sigma,
+        },
+    }
+
+
+def _lookup_table(plan):
+    """Rows of the table of labels; a phantom's tubes have a susceptibility to calibrate with."""
+    if plan.participant.model == "head":
+        return [{"index": index, "name": name} for index, name in head.label_names().items()]
+    chi = dict(enumerate(phantom.TUBE_SUSCEPTIBILITY, start=1))
+    names = phantom.label_names().items()
+    return [{"index": index, "name": name, "susceptibility_ppm": chi.get(index)} for index, name in names]
+
+
+def _write_image(path, data, affine):
+    """Write an image in scanner coordinates, in one step; the same voxels give the same bytes."""
+    image = nib.Nifti1Image(np.ascontiguousarray(data), affine)
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}.nii.gz")
+    try:
+        nib.save(image, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# The dataset around it
+# ----------------------------------------------------------------------------------------------------------
+
+
+def write_dataset_files(output_dir, design):
+    """Write what describes a study and its truth: descriptions, README, participants and their sessions.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the raw dataset, made if missing. It may hold a part of the same design: what is there stays.
+    design : multiqsm.simulation.study.Design
+        The study.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another dataset.
+    """
+    output_dir = Path(output_dir)
+    write_descriptions(output_dir, design.name, design.summary, "scans")
+    write_json(output_dir / "sessions.json", load_template("simulated")["sessions"])
+    extend_table(output_dir / "participants.tsv", [_participant_row(who) for who in design.participants])
+    for label, scanners in design.sessions.items():
+        rows = [{"session_id": f"ses-{scanner.site}", "site": scanner.site} for scanner in scanners]
+        extend_table(output_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv", rows)
+
+
+def write_descriptions(output_dir, name, summary, kind):
+    """Write description and README of a simulated dataset and of its truth, and what its columns mean.
+
+    Parameters
+    ----------
+    output_dir : pathlib.Path
+        Root of the raw dataset, made if missing.
+    name, summary : str
+        Of the design; the summary has all that the dataset's files depend on.
+    kind : {'scans', 'tables'}
+        What the design makes: names its texts in the template ``simulated``.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another dataset than that of this summary.
+    """
+    texts = load_template("simulated")[kind]
+    description = {**load_template("simulated")["dataset_description"], "Name": f"{texts['name']}: {name}"}
+    description["GeneratedBy"] = [{"Name": GENERATOR, "Version": __version__, "Description": summary}]
+    _refuse_another_dataset(output_dir, description)
+    write_json(output_dir / "dataset_description.json", {**description, "DatasetType": "raw"})
+    truth = {**description, "DatasetType": "derivative", "Name": f"{description['Name']}, the truth"}
+    write_json(output_dir / TRUTH / "dataset_description.json", {**truth, "DatasetLinks": {"raw": "../.."}})
+    write_text(output_dir / "README.md", "\n".join(texts["readme"]).format(name=name, summary=summary))
+    write_text(output_dir / TRUTH / "README.md", "\n".join(texts["truth_readme"]))
+    write_json(output_dir / "participants.json", texts["participants"])
+
+
+def _refuse_another_dataset(output_dir, description):
+    path = output_dir / "dataset_description.json"
+    if path.exists() and read_json(path).get("GeneratedBy") != description["GeneratedBy"]:
+        raise ValueError(
+            f"{path}: this folder holds another dataset than {description['GeneratedBy'][0]['Description']}; "
+            "choose another output folder, or the same design, seed and voxel size to go on with it"
+        )
+
+
+def _participant_row(participant):
+    row = {"participant_id": f"sub-{participant.label}", "species": participant.species}
+    return {**row, "age": participant.age, "sex": participant.sex}
+
+
+def extend_table(path, rows):
+    """Write rows of a TSV table, and keep the other rows that are there already.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The table.
+    rows : list of dict
+        Rows, all with the same columns, of which the first is the key.
+    """
+    key = next(iter(rows[0]))
+    kept = {}
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as lines:
+            kept = {row[key]: row for row in csv.DictReader(lines, delimiter="\t")}
+    kept |= {row[key]: row for row in rows}
+    write_table(path, [kept[name] for name in sorted(kept)])
+
+
+def write_table(path, rows):
+    """Write a TSV table in one step.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The table.
+    rows : list of dict
+        Rows, all with the same columns; None becomes ``n/a``.
+    """
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, fieldnames=list(rows[0]), delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: "n/a" if value is None else value for name, value in row.items()} for row in rows)
+    write_text(path, lines.getvalue())

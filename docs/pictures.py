@@ -1,0 +1,98 @@
+"""Draw the pictures of README and docs from what multiqsm-demo wrote.
+
+multiqsm-demo DEMO_DIR && python docs/pictures.py DEMO_DIR
+"""
+
+import argparse
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from matplotlib.figure import Figure
+
+DOCS = Path(__file__).parent
+SITES = ("A", "B", "C")
+SLICE_MM = 4.0  # height of the axial slice through the basal ganglia, scanner z
+CHI_WINDOW = (-0.1, 0.15)  # ppm
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("demo_dir", type=Path)
+    demo = parser.parse_args().demo_dir
+    draw_three_sites(demo).savefig(DOCS / "three_sites.png", facecolor="black", dpi=80)
+    draw_simulated_scans(demo).savefig(DOCS / "simulated_scans.png", facecolor="black", dpi=80)
+
+
+def draw_three_sites(demo):
+    """One person's maps at three sites, by both inversions, beside the truth."""
+    figure = Figure(figsize=(11, 9.6), layout="constrained")
+    rows = {
+        "iterative": ("derivatives", "desc-iterative_Chimap"),
+        "deterministic": ("derivatives", "desc-deterministic_Chimap"),
+        "truth": ("raw/derivatives/truth", "desc-truth_Chimap"),
+    }
+    for axes, (name, (folder, ending)) in zip(figure.subplots(3, 3), rows.items(), strict=True):
+        for axis, site in zip(axes, SITES, strict=True):
+            stem = f"sub-01_ses-{site}_run-1"
+            anat = demo / folder / "sub-01" / f"ses-{site}" / "anat"
+            chi, zooms = axial_slice(anat / f"{stem}_{ending}.nii.gz")
+            mask, _ = axial_slice(
+                demo / "derivatives" / "sub-01" / f"ses-{site}" / "anat" / f"{stem}_desc-brain_mask.nii.gz"
+            )
+            shown = np.where(mask > 0, chi - np.median(chi[mask > 0]), np.nan)
+            drawn = show(axis, shown, zooms, CHI_WINDOW, f"site {site}, {name}")
+    bar = figure.colorbar(drawn, ax=figure.axes, shrink=0.4, label="ppm")
+    bar.ax.yaxis.label.set_color("white")
+    bar.ax.tick_params(colors="white")
+    return figure
+
+
+def draw_simulated_scans(demo):
+    """What the simulated scanners give: magnitude and phase of the last echo, and the true field and map."""
+    figure = Figure(figsize=(13, 9.6), layout="constrained")
+    for axes, site in zip(figure.subplots(3, 4), SITES, strict=True):
+        raw = demo / "raw" / "sub-01" / f"ses-{site}" / "anat"
+        truth = demo / "raw" / "derivatives" / "truth" / "sub-01" / f"ses-{site}"
+        stem = f"sub-01_ses-{site}_run-1"
+        magnitude, phase, zooms = last_echo(raw, stem)
+        field, _ = axial_slice(next((truth / "fmap").glob(f"{stem}*desc-total_fieldmap.nii.gz")))
+        chi, _ = axial_slice(truth / "anat" / f"{stem}_desc-truth_Chimap.nii.gz")
+        show(axes[0], magnitude, zooms, (0, np.percentile(magnitude, 99.5)), f"site {site}: magnitude, last echo")
+        show(axes[1], phase, zooms, (-np.pi, np.pi), "phase, as the scanner has it")
+        show(axes[2], field, zooms, (-60, 60), "true field, ±60 Hz")
+        show(axes[3], chi, zooms, CHI_WINDOW, "true susceptibility")
+    return figure
+
+
+def last_echo(anat, stem):
+    """Magnitude and phase (rad, sign as stored) of the last echo in the axial slice, whatever its encoding."""
+    files = {part: sorted(anat.glob(f"{stem}_echo-*_part-{part}_MEGRE.nii.gz")) for part in ("mag", "phase", "real")}
+    if files["mag"]:
+        magnitude, zooms = axial_slice(files["mag"][-1])
+        stored, _ = axial_slice(files["phase"][-1])
+        return magnitude, (stored - 2048) * np.pi / 2048, zooms
+    real, zooms = axial_slice(files["real"][-1])
+    imaginary, _ = axial_slice(Path(str(files["real"][-1]).replace("part-real", "part-imag")))
+    return np.hypot(real, imaginary), np.arctan2(imaginary, real), zooms
+
+
+def axial_slice(path):
+    """One slice in RAS+ orientation at the height of the basal ganglia, and its pixel size in mm."""
+    image = nib.as_closest_canonical(nib.load(path))
+    index = round((np.linalg.inv(image.affine) @ [0, 0, SLICE_MM, 1])[2])
+    return image.get_fdata(dtype=np.float32)[:, :, index], image.header.get_zooms()[:2]
+
+
+def show(axis, plane, zooms, window, title):
+    """Draw a slice in radiological convention."""
+    drawn = axis.imshow(
+        plane.T[:, ::-1], cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=zooms[1] / zooms[0]
+    )
+    axis.set_title(title, color="white", fontsize=10)
+    axis.axis("off")
+    return drawn
+
+
+if __name__ == "__main__":
+    main()

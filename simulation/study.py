@@ -1,0 +1,442 @@
+"""The studies that are simulated, as data: who is scanned where, how, and how often.
+
+A design is a list of plans, one a scan. Each plan has all that its scan depends on, and its random numbers come
+from a key of its own (what is drawn; numbers of participant, site and run): any scan can be made alone, in any
+order and by any number of processes, and fewer participants, sites or runs leave the others' scans as they are.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from .acquisition import Protocol, acquire
+from .cohort import Patient, affected
+from .grid import scan_affine
+from .head import draw_subject, head_model
+from .phantom import phantom_model
+from .seeds import derived_seed, generator
+from .specimen import magnetize
+from .structural import FLAIR, T1W, Structural, simulate_structural
+
+HEAD_CENTRE = (0.0, -18.0, 5.0)  # mm in the head's coordinates, where the middle of the image is prescribed
+PHANTOM_LABEL = "phantom"
+
+# Standard deviations: about the axes x, y and z of the scanner in degrees, along them in mm.
+POSITION_SPREAD = {"head": ((5.0, 2.0, 2.0), (4.0, 4.0, 6.0)), "phantom": ((0.7, 0.7, 5.0), (3.0, 3.0, 5.0))}
+PRESCRIPTION_SPREAD = ((2.0, 1.0, 1.0), (2.0, 2.0, 2.0))
+MOTION_SPREAD = {"head": ((0.3, 0.2, 0.2), (0.3, 0.3, 0.5)), "phantom": ((0.0,) * 3, (0.0,) * 3)}
+DRIFT_SPREAD = 0.01  # ppm from one run to the next, of B0 in a session
+
+# Nine people of 23 to 37 years, 28 ± 5, seven men; more people repeat their ages and sexes.
+AGES = (25, 34, 23, 28, 37, 24, 30, 26, 25)
+SEXES = "MFMMMFMMM"
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """One site's scanner.
+
+    Parameters
+    ----------
+    site : str
+        Label of the site, and of a participant's session there.
+    vendor : {'siemens', 'ge'}
+        How its images are written.
+    manufacturer, model : str
+        As the vendor's files have it.
+    field_strength : float
+        Nominal, T.
+    imaging_frequency : float
+        Centre frequency, MHz.
+    channels : int
+        Of the head coil.
+    snr : float
+        Of the first echo.
+    """
+
+    site: str
+    vendor: str
+    manufacturer: str
+    model: str
+    field_strength: float
+    imaging_frequency: float
+    channels: int
+    snr: float
+
+
+SCANNERS = (
+    Scanner("A", "siemens", "Siemens", "Skyra", 3.0, 123.2516, 16, 185.0),
+    Scanner("B", "siemens", "Siemens", "Skyra", 3.0, 123.1938, 16, 165.0),
+    Scanner("C", "ge", "GE MEDICAL SYSTEMS", "DISCOVERY MR750", 3.0, 127.7243, 8, 260.0),
+)
+
+HEAD_PROTOCOL = Protocol()
+PHANTOM_PROTOCOL = Protocol(
+    shape=(224, 216, 92),
+    echo_times=(0.0026, 0.0066, 0.0106, 0.0146, 0.0186, 0.0226),
+    repetition_time=0.03,
+    flip_angle=30.0,
+)
+DEMO_PROTOCOL = Protocol(
+    shape=(96, 112, 52), voxel_size=(2.0, 2.0, 2.5), echo_times=(0.006, 0.014, 0.022, 0.030), repetition_time=0.045
+)
+# The echoes after the first are our choice, as many as the repetition time has room for in half of it.
+PATIENT_PROTOCOL = Protocol(
+    shape=(320, 416, 64),
+    voxel_size=(0.5, 0.5, 2.0),
+    echo_times=(0.0043, 0.0091, 0.0139, 0.0187, 0.0235, 0.0283),
+    repetition_time=0.057,
+    flip_angle=20.0,
+)
+PATIENT_SITE = "C"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A rigid transform from an object's or an image's axes to the scanner's.
+
+    Parameters
+    ----------
+    rotation : tuple of float
+        Rotation vector, degrees.
+    translation : tuple of float
+        mm, after the rotation.
+    """
+
+    rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def matrix(self):
+        """The transform as an array of shape (4, 4)."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_rotvec(self.rotation, degrees=True).as_matrix()
+        matrix[:3, 3] = self.translation
+        return matrix
+
+    def after(self, first):
+        """This transform after another."""
+        matrix = self.matrix @ first.matrix
+        turn = Rotation.from_matrix(matrix[:3, :3]).as_rotvec(degrees=True)
+        return Placement(tuple(turn.tolist()), tuple(matrix[:3, 3].tolist()))
+
+
+@dataclass(frozen=True)
+class Participant:
+    """Who is scanned.
+
+    Parameters
+    ----------
+    label : str
+        Of the participant, without ``sub-``.
+    number : int
+        Counted from 0, whoever else takes part.
+    model : {'head', 'phantom'}
+        What is scanned.
+    age : float or None
+        Years.
+    sex : str or None
+        ``M`` or ``F``.
+    """
+
+    label: str
+    number: int
+    model: str = "head"
+    age: float | None = None
+    sex: str | None = None
+
+    @property
+    def species(self):
+        """As in the column ``species`` of ``participants.tsv``."""
+        return "phantom" if self.model == "phantom" else "homo sapiens"
+
+
+@dataclass(frozen=True)
+class ScanPlan:
+    """All that one scan depends on.
+
+    Parameters
+    ----------
+    entities : dict of str
+        ``subject``, and in a study of travelling people ``session`` and ``run``.
+    participant : Participant
+        Who is scanned.
+    scanner : Scanner
+        Where.
+    protocol : Protocol
+        How: the design's sequence with the scanner's centre frequency and signal-to-noise ratio.
+    anatomy_seed, scan_seed : int
+        Of the participant's anatomy, and of shim error, coil and noise of this scan.
+    position : Placement
+        Of the object in the scanner during this scan.
+    prescription : Placement
+        Of the image in the scanner.
+    b0_drift : float
+        Offset of B0 since the session began, ppm.
+    patient : multiqsm.simulation.cohort.Patient, optional
+        Whose disease the head has.
+    structural : tuple of multiqsm.simulation.structural.Structural
+        Anatomical images that are made with the scan.
+    """
+
+    entities: dict[str, str]
+    participant: Participant
+    scanner: Scanner
+    protocol: Protocol
+    anatomy_seed: int
+    scan_seed: int
+    position: Placement
+    prescription: Placement
+    b0_drift: float
+    patient: Patient | None = None
+    structural: tuple[Structural, ...] = ()
+
+    @property
+    def affine(self):
+        """From the image's voxels to the scanner's axes (mm), shape (4, 4)."""
+        rotation, centre = self.prescription.matrix[:3, :3], self.prescription.translation
+        return scan_affine(self.protocol.shape, self.protocol.voxel_size, rotation=rotation, centre=centre)
+
+    @property
+    def subject(self):
+        """The person, a `head.Subject`; None for a phantom."""
+        if self.participant.model == "phantom":
+            return None
+        person = draw_subject(self.anatomy_seed, self.participant.age)
+        if self.patient is None:
+            return person
+        return affected(person, self.patient, generator(self.anatomy_seed, "lesions"))
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study to simulate.
+
+    Parameters
+    ----------
+    name : str
+        ``study``, ``phantom``, ``demo`` or ``thalamus``.
+    summary : str
+        In words, what every scan of the design depends on: its name, voxel size and seed.
+    plans : tuple of ScanPlan
+        One a scan.
+    """
+
+    name: str
+    summary: str
+    plans: tuple[ScanPlan, ...]
+
+    @property
+    def participants(self):
+        """Those who are scanned, in order, each once."""
+        return tuple({plan.participant.label: plan.participant for plan in self.plans}.values())
+
+    @property
+    def sessions(self):
+        """Scanners that each participant goes to, by the participant's label."""
+        visits = {participant.label: {} for participant in self.participants}
+        for plan in self.plans:
+            visits[plan.participant.label][plan.scanner.site] = plan.scanner
+        return {label: tuple(scanners.values()) for label, scanners in visits.items()}
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """What a design's name stands for: how many take part, how often, and the sequences."""
+
+    subjects: int
+    runs: int
+    head: Protocol = HEAD_PROTOCOL
+    phantom: Protocol | None = PHANTOM_PROTOCOL
+
+
+OUTLINES = {
+    "study": _Outline(subjects=9, runs=5),
+    "phantom": _Outline(subjects=0, runs=5),
+    "demo": _Outline(subjects=2, runs=2, head=DEMO_PROTOCOL, phantom=None),
+}
+
+
+def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, seed=0):
+    """Plan every scan of a study.
+
+    Parameters
+    ----------
+    name : {'study', 'phantom', 'demo'}
+        ``study``: travelling heads at three sites, and the phantom at each. ``phantom``: the phantom alone.
+        ``demo``: fewer and coarser heads.
+    subjects : int, optional
+        How many people; the design's own number by default. The phantom is no person.
+    runs : int, optional
+        Scans in a session; the design's own number by default.
+    sites : sequence of str, optional
+        Labels of the sites; all of them by default.
+    voxel_size : sequence of float, optional
+        mm; the design's own by default. The field of view stays.
+    seed : int
+        What all random numbers derive from.
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    ValueError
+        If there is no such design or site, if a number is below 1, or if people are to be scanned in a design
+        that has none.
+
+    Examples
+    --------
+    >>> design = make_design("study")
+    >>> len(design.plans), design.plans[0].entities
+    (150, {'subject': '01', 'session': 'A', 'run': '1'})
+    """
+    if name not in OUTLINES:
+        raise ValueError(f"no design {name!r}; there are {', '.join(OUTLINES)}")
+    outline = OUTLINES[name]
+    if subjects and not outline.subjects:
+        raise ValueError(f"the design {name} has no subjects to be {subjects} of")
+    subjects, runs = (own if n is None else n for n, own in ((subjects, outline.subjects), (runs, outline.runs)))
+    if subjects < min(1, outline.subjects) or runs < 1:
+        raise ValueError(f"{subjects} subjects with {runs} runs: there must be at least one of each")
+    protocols = {"head": outline.head, "phantom": outline.phantom}
+    if voxel_size is not None:
+        protocols = {model: _resized(protocol, voxel_size) for model, protocol in protocols.items() if protocol}
+    participants = [
+        Participant(f"{n + 1:02}", n, age=AGES[n % len(AGES)], sex=SEXES[n % len(AGES)]) for n in range(subjects)
+    ]
+    if outline.phantom is not None:
+        # Its number is no person's, however many take part.
+        participants.append(Participant(PHANTOM_LABEL, 2**31, model="phantom"))
+    visits = product(participants, _numbered_scanners(sites), range(runs))
+    plans = [_plan(who, scanner, visit, run, protocols[who.model], seed) for who, (visit, scanner), run in visits]
+    return Design(name, _summary(name, voxel_size, seed), tuple(plans))
+
+
+def make_patient_design(patients, *, voxel_size=None, seed=0):
+    """Plan the scans of a cohort at one site: gradient echo, FLAIR and T1-weighted.
+
+    Parameters
+    ----------
+    patients : sequence of multiqsm.simulation.cohort.Patient
+        The cohort, from the first patient on.
+    voxel_size : sequence of float, optional
+        mm, of all images; their own by default. The fields of view stay.
+    seed : int
+        What all random numbers derive from.
+
+    Returns
+    -------
+    Design
+        Named ``thalamus``, one plan a patient.
+    """
+    sequences = (PATIENT_PROTOCOL, FLAIR, T1W)
+    if voxel_size is not None:
+        sequences = (_resized(sequence, voxel_size) for sequence in sequences)
+    protocol, *structural = sequences
+    visit, scanner = _numbered_scanners([PATIENT_SITE])[0]
+    plans = []
+    for number, patient in enumerate(patients):
+        who = Participant(patient.label, number, age=patient.age, sex=patient.sex)
+        plan = _plan(who, scanner, visit, 0, protocol, seed)
+        entities = {"subject": patient.label}
+        plans.append(replace(plan, entities=entities, patient=patient, structural=tuple(structural)))
+    return Design("thalamus", _summary("thalamus", voxel_size, seed), tuple(plans))
+
+
+def _summary(name, voxel_size, seed):
+    sizes = "own voxels" if voxel_size is None else f"voxels of {'×'.join(f'{v:g}' for v in voxel_size)} mm"
+    return f"design {name}, {sizes}, seed {seed}"
+
+
+def simulate(plan, *, workers=1):
+    """Make one scan.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+        The scan.
+    workers : int
+        Threads. The result does not depend on it.
+
+    Returns
+    -------
+    multiqsm.simulation.acquisition.Scan
+    """
+    if plan.participant.model == "phantom":
+        model = partial(phantom_model, pose=plan.position.matrix)
+    else:
+        model = partial(head_model, plan.subject, pose=plan.position.matrix, workers=workers)
+    protocol = plan.protocol
+    specimen = magnetize(model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers)
+    return acquire(specimen, protocol, plan.scan_seed, b0_drift=plan.b0_drift, workers=workers)
+
+
+def simulate_anatomy(plan, *, workers=1):
+    """Make the anatomical images that go with a scan.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+        The scan.
+    workers : int
+        Threads. The result does not depend on it.
+
+    Yields
+    ------
+    sequence : multiqsm.simulation.structural.Structural
+        Which image.
+    image, labels, affine : ndarray
+        As of `multiqsm.simulation.structural.simulate_structural`.
+    """
+    for number, sequence in enumerate(plan.structural):
+        rng = generator(plan.scan_seed, "structural", number)
+        where = (plan.position.matrix, plan.prescription.matrix)
+        yield sequence, *simulate_structural(sequence, plan.subject, *where, rng, workers=workers)
+
+
+def _plan(participant, scanner, visit, run, protocol, seed):
+    """Plan one scan: who, where (and the site's number), which run (counted from 0) and how."""
+    model, key = participant.model, (participant.number, visit)
+    centre = Placement(translation=HEAD_CENTRE if model == "head" else (0.0, 0.0, 0.0))
+    settled = _draw_placement(generator(seed, "position", *key), POSITION_SPREAD[model])
+    # The first run finds the participant as positioned; motion is that since.
+    moved = _draw_placement(generator(seed, "motion", *key, run), MOTION_SPREAD[model]) if run else Placement()
+    slip = _draw_placement(generator(seed, "prescription", *key), PRESCRIPTION_SPREAD)
+    return ScanPlan(
+        entities={"subject": participant.label, "session": scanner.site, "run": str(run + 1)},
+        participant=participant,
+        scanner=scanner,
+        protocol=replace(protocol, imaging_frequency=scanner.imaging_frequency, snr=scanner.snr),
+        anatomy_seed=derived_seed(seed, "anatomy", participant.number),
+        scan_seed=derived_seed(seed, "scan", *key, run),
+        position=moved.after(settled),
+        prescription=settled.after(centre).after(slip),
+        b0_drift=run * DRIFT_SPREAD * float(generator(seed, "drift", *key).standard_normal()),
+    )
+
+
+def _numbered_scanners(sites):
+    """The scanners of some sites with their numbers among all."""
+    labels = [scanner.site for scanner in SCANNERS]
+    unknown = [site for site in sites or () if site not in labels]
+    if unknown:
+        raise ValueError(f"no site {', '.join(unknown)}; there are {', '.join(labels)}")
+    return [(n, scanner) for n, scanner in enumerate(SCANNERS) if sites is None or scanner.site in sites]
+
+
+def _resized(protocol, voxel_size):
+    """The same field of view in other voxels, an even number of them along each axis."""
+    extent = np.multiply(protocol.shape, protocol.voxel_size)
+    shape = np.maximum(2 * np.rint(extent / np.asarray(voxel_size) / 2).astype(int), 2)
+    return replace(protocol, shape=tuple(shape.tolist()), voxel_size=tuple(float(v) for v in voxel_size))
+
+
+def _draw_placement(rng, spread):
+    """Draw a rigid transform from its standard deviations."""
+    rotation, translation = (tuple((np.asarray(sd) * rng.standard_normal(3)).tolist()) for sd in spread)
+    return Placement(rotation, translation)

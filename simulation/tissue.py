@@ -1,0 +1,68 @@
+"""Objects on grids: what their spins are, voxel by voxel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """An object on a grid: what the spins are, and what they feel.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (x, y, z)
+        Anatomical label of the largest part of each voxel, 0 outside.
+    chi : ndarray of float32, shape (x, y, z)
+        Susceptibility relative to water, ppm.
+    r2s, pd, t1 : ndarray of float32, shape (x, y, z)
+        Transverse decay rate R2* (1/s), proton density relative to water, longitudinal relaxation time (s).
+    region : ndarray of float32, shape (x, y, z)
+        Fraction of each voxel that is of interest: the brain, or the phantom's water.
+    exterior : float
+        Susceptibility of what surrounds the object to infinity, ppm relative to water.
+    """
+
+    labels: np.ndarray
+    chi: np.ndarray
+    r2s: np.ndarray
+    pd: np.ndarray
+    t1: np.ndarray
+    region: np.ndarray
+    exterior: float
+
+    def paint(self, box, alpha, spins, label):
+        """Let a tissue take part of the voxels in a box, in place; relaxation mixes by the number of spins.
+
+        Parameters
+        ----------
+        box : tuple of slice
+            Voxels.
+        alpha : ndarray of float32
+            Part that the new tissue takes of each voxel, 0...1.
+        spins : mapping
+            ``chi``, ``r2s``, ``pd`` and ``t1`` of the new tissue.
+        label : int
+            Of voxels that are mostly the new tissue.
+        """
+        added = alpha * np.float32(spins["pd"])
+        self.pd[box] *= 1 - alpha
+        self.pd[box] += added
+        share = added / np.maximum(self.pd[box], np.float32(1e-6))
+        self.chi[box] += alpha * (np.float32(spins["chi"]) - self.chi[box])
+        self.r2s[box] += share * (np.float32(spins["r2s"]) - self.r2s[box])
+        self.t1[box] += share * (np.float32(spins["t1"]) - self.t1[box])
+        self.labels[box][alpha > 0.5] = label
+
+
+def empty_space(shape, chi):
+    """A grid without spins and of one susceptibility (ppm relative to water), to paint an object on."""
+    shape = tuple(int(n) for n in shape)
+    r2s, pd, region = (np.zeros(shape, np.float32) for _ in range(3))
+    chi_map, t1 = np.full(shape, chi, np.float32), np.ones(shape, np.float32)
+    return Tissue(np.zeros(shape, np.uint8), chi_map, r2s, pd, t1, region, exterior=chi)
+
+
+def coverage(distance, width):
+    """Part of a voxel that lies inside a surface: 1/2 on it, 0 or 1 beyond half of `width` (mm) from it."""
+    return np.clip(np.float32(0.5) - distance / np.float32(width), 0, 1)
