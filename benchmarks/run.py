@@ -23,6 +23,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from scipy import fft
+
 from multiqsm.core.background import pdf
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.fieldfit import combine_magnitude, fit_field, noise_weight
@@ -34,7 +36,6 @@ from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import average_subject, head_model
 from multiqsm.simulation.specimen import magnetize
-from scipy import fft
 
 CORE_DEPTH = 5.0  # mm
 NOISE_PPM = 0.003  # of local and total

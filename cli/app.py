@@ -139,7 +139,8 @@ def _preflight(scans, left_out):
 def _print_plan(scans, settings, options):
     for scan in scans:
         times = ", ".join(f"{1000 * te:.4g}" for te in scan.echo_times)
-        mask = f"brain mask {scan.brain_mask}" if scan.brain_mask else "automatic brain mask"
+        kind = "phantom" if scan.is_phantom else "brain"
+        mask = f"mask {scan.brain_mask}" if scan.brain_mask else f"automatic {kind} mask"
         print(f"{scan.label}: {scan.suffix}, {len(scan.echo_times)} echoes ({times} ms), site {scan.site}, {mask}")
     print(f"{len(scans)} scans would be processed into {options.output_dir} with {settings}")
 

@@ -96,7 +96,7 @@ def iterative(
     lam=None,
     rule="gcv",
     noise_variance=None,
-    tolerance=7e-3,
+    tolerance=5e-3,
     max_iterations=100,
     seed=0,
 ):

@@ -105,6 +105,47 @@ def brain_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=12.0
     return _fill_holes(mask)
 
 
+def phantom_mask(phase, voxel_size, *, max_roughness=0.7, opening=3.0):
+    """Mask of a phantom: where phase is not noise.
+
+    A phantom's parts may differ tenfold in signal (gadolinium shortens T1), so that no threshold on magnitude finds
+    the dim ones and leaves the air. Air's phase is noise, whatever the signal beside it.
+
+    Parameters
+    ----------
+    phase : ndarray, shape (x, y, z, n_echoes)
+        Wrapped phase in radians.
+    voxel_size : tuple of 3 floats
+        In mm.
+    max_roughness : float, optional
+        In radians, see `phase_roughness`. The default lies midway between water and noise.
+    opening : float, optional
+        In mm. What is thinner than twice this is cut off.
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
+        The largest component, filled.
+
+    Raises
+    ------
+    EmptyMaskError
+        If no such region is found.
+    """
+    smooth = phase_roughness(phase, np.ones(phase.shape[:3], bool), voxel_size) < max_roughness
+    deep = _depth(smooth, voxel_size) > opening
+    if not deep.any():
+        raise EmptyMaskError(
+            f"No phantom found: phase is smooth in {np.count_nonzero(smooth)} of {smooth.size} voxels, nowhere deeper "
+            f"than {opening:g} mm. Give a mask in a derivatives dataset."
+        )
+    body = largest_component(smooth & _within(largest_component(deep), voxel_size, opening))
+    for axis in range(3):
+        for plane in np.moveaxis(body, axis, 0):
+            plane[:] = ndimage.binary_fill_holes(plane)
+    return body
+
+
 def phase_roughness(phase, signal, voxel_size):
     """Local root mean square of phase's second differences: how far phase is from smooth.
 

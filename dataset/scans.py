@@ -87,6 +87,8 @@ class Scan:
         A mask that the user brought.
     site, site_source : str
         The site, and what told it.
+    is_phantom : bool
+        The participant's ``species`` in participants.tsv is phantom.
     notes : tuple of str
         Decisions taken while the files were put together, for the user to read.
     """
@@ -106,6 +108,7 @@ class Scan:
     brain_mask: Path | None = None
     site: str = "unknown"
     site_source: str = "nothing in the dataset"
+    is_phantom: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -255,7 +258,10 @@ def collect_scans(bids_dir, *, participant_label=None, session_label=None, bids_
         brain_mask, refused = _find_brain_mask(scan, datasets)
         left_out += refused
         site, site_source = _find_site(scan, Path(layout.root))
-        completed.append(replace(scan, brain_mask=brain_mask, site=site, site_source=site_source))
+        is_phantom = _is_phantom(scan, Path(layout.root))
+        completed.append(
+            replace(scan, brain_mask=brain_mask, site=site, site_source=site_source, is_phantom=is_phantom)
+        )
     return completed, left_out
 
 
@@ -567,6 +573,11 @@ def _site_of_sidecar(scan, session):
     if session is not None:
         return session, "the session label"
     return Scan.site, Scan.site_source
+
+
+def _is_phantom(scan, root):
+    row = _table_row(root / "participants.tsv", "participant_id", f"sub-{scan.entities['subject']}")
+    return row.get("species", "").strip().lower() == "phantom"
 
 
 def _table_row(table, key, name):

@@ -72,7 +72,7 @@ class _IterativeInputSpec(_InversionInputSpec):
     edge_share = traits.Float(0.2, usedefault=True, desc="share of the mask's gradients that count as edges")
     weigh_noise = traits.Bool(True, usedefault=True, desc="believe noisy voxels less")
     outside_weight = traits.Float(desc="weight of the zero field outside the mask; from noise and field if not given")
-    tolerance = traits.Float(7e-3, usedefault=True, desc="relative residual at which to stop")
+    tolerance = traits.Float(5e-3, usedefault=True, desc="relative residual at which to stop")
 
 
 class Iterative(_Inversion):

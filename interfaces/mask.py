@@ -3,7 +3,7 @@
 import numpy as np
 from nipype.interfaces.base import File, traits
 
-from ..core.mask import EmptyMaskError, brain_mask, trim_unreliable
+from ..core.mask import EmptyMaskError, brain_mask, phantom_mask, trim_unreliable
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 
@@ -29,6 +29,20 @@ class BrainMask(CoreInterface):
         mask = brain_mask(magnitude, phase, geometry(image)["voxel_size"])
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
         self.record(BrainMask="from magnitude and phase quality")
+        return runtime
+
+
+class PhantomMask(CoreInterface):
+    """Mask a phantom by its phase."""
+
+    input_spec = _BrainMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        phase, image = read_volume(self.inputs.phase_file)
+        mask = phantom_mask(phase, geometry(image)["voxel_size"])
+        self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
+        self.record(BrainMask="of a phantom, from phase quality")
         return runtime
 
 

@@ -5,14 +5,15 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-import multiqsm
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.interfaces.utility import IdentityInterface
+
+import multiqsm
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import INVERSIONS, Settings
-from nipype.interfaces.utility import IdentityInterface
 
 MODULES = sorted(
     module.name

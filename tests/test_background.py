@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
+
 from multiqsm.core.background import pdf
 
 TILTED = (0, 0.34, 0.94)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from analytic import centred_coordinates
 from datasets import validator_errors, write_dataset
+
 from multiqsm.cli.app import main
 
 

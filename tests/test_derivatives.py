@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from datasets import validator_errors
+
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.derivatives import (
     bids_uri,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
+
 from multiqsm.core.dipole import b0_direction, convolve, dipole_kernel
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from multiqsm.core.fieldfit import combine_magnitude, fit_field, fit_r2star
 
 SHAPE, F0 = (31, 30, 17), 123.2

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
+from scipy import fft
+from scipy.sparse.linalg import LinearOperator, cg
+
 from multiqsm.core.dipole import dipole_kernel
 from multiqsm.core.fieldfit import noise_weight
 from multiqsm.core.grid import WorkingGrid
 from multiqsm.core.inversion import MARGIN, deterministic, iterative, zero_field_weight
 from multiqsm.core.regularization import edge_mask
-from scipy import fft
-from scipy.sparse.linalg import LinearOperator, cg
 
 TILTED = (0, np.sin(np.radians(20)), np.cos(np.radians(20)))
 

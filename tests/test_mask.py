@@ -4,16 +4,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 from analytic import centred_coordinates
+from scipy import ndimage
+
 from multiqsm.core.mask import (
     EmptyMaskError,
     brain_mask,
     erode,
     largest_component,
+    phantom_mask,
     phase_roughness,
     trim_unreliable,
 )
 from multiqsm.core.phase import wrap_phase
-from scipy import ndimage
 
 VOXEL_SIZES = [(2.0, 2.0, 2.0), (1.5, 1.5, 3.0)]
 FIELD_OF_VIEW = (150.0, 180.0, 150.0)
@@ -241,3 +243,22 @@ def test_real_head(shared):
 def test_real_crop_is_brain_all_over(shared, echo):
     magnitude, phase, voxel_size = load(shared, "sub-crop7T")
     assert brain_mask(magnitude[..., echo], phase[..., echo], voxel_size).mean() > 0.98
+
+
+def test_phantom_of_very_different_signals():
+    # Dim water and a tube ten times as bright, of so high a susceptibility that phase jumps by 3 rad at its wall.
+    # Otsu's threshold would find the tube alone.
+    voxel_size, shape = (1.5, 1.5, 2), (63, 62, 41)
+    x, y, z = centred_coordinates(shape, voxel_size)
+    body = (x**2 + y**2 < 40**2) & (np.abs(z) < 36)
+    tube = (x - 16) ** 2 + y**2 < 7**2
+    rng = np.random.default_rng(0)
+    phase = (0.02 * x + 3.0 * tube)[..., None] * np.array([1, 2, 3])
+    signal = (body * np.where(tube, 100.0, 10.0))[..., None] * np.exp(1j * phase)
+    signal = signal + rng.normal(0, 0.5, signal.shape) + 1j * rng.normal(0, 0.5, signal.shape)
+    found = phantom_mask(np.angle(signal), voxel_size)
+    assert found[tube & (np.abs(z) < 32)].all()
+    assert np.count_nonzero(found & ~body) < 0.005 * np.count_nonzero(body)
+    assert np.count_nonzero(found & body) > 0.85 * np.count_nonzero(body)  # a voxel at the surface is air in part
+    with pytest.raises(EmptyMaskError, match="No phantom"):
+        phantom_mask(rng.uniform(-np.pi, np.pi, (*shape, 3)), voxel_size)

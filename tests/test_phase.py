@@ -5,6 +5,7 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
+
 from multiqsm.core.phase import (
     POSITIVE_RADIANS,
     RADIANS,

@@ -7,6 +7,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+
 from multiqsm.dataset.preflight import UnreadableImageError, check_scan, summarize_image
 from multiqsm.dataset.scans import collect_scans
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+
 from multiqsm.dataset.derivatives import write_dataset_description
 from multiqsm.dataset.scans import DatasetError, collect_scans
 
@@ -362,3 +363,10 @@ def test_real_scans(shared):
     assert scans[1].echo_times == (0.0023, 0.0046)
     assert scans[1].imaging_frequency == pytest.approx(127.748512)
     assert left_out == []
+
+
+def test_phantom_is_told_by_its_species(make_dataset):
+    root = make_dataset(subjects=("01", "phantom"))
+    (root / "participants.tsv").write_text("participant_id\tspecies\nsub-01\thomo sapiens\nsub-phantom\tphantom\n")
+    scans, _ = collect_scans(root)
+    assert [scan.is_phantom for scan in scans] == [False, True]

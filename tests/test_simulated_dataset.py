@@ -8,6 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from datasets import validator_errors
+from scipy import ndimage
+
 from multiqsm.cli.simulate import main
 from multiqsm.core.phase import apply_sign, decode_phase, default_sign, from_real_imaginary, wrap_phase
 from multiqsm.dataset.derivatives import is_multiqsm_dataset
@@ -15,7 +17,6 @@ from multiqsm.dataset.preflight import check_scan
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.dataset.simulated import is_complete, write_dataset_files, write_scan
 from multiqsm.simulation.study import make_design, simulate
-from scipy import ndimage
 
 COARSE = {"voxel_size": (8.0, 8.0, 8.0), "runs": 1}
 

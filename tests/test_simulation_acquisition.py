@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from multiqsm.core.phase import decode_phase
 from multiqsm.simulation.acquisition import (
     Protocol,
@@ -19,7 +21,6 @@ from multiqsm.simulation.field import SplitField, forward_field, prism_field
 from multiqsm.simulation.grid import block_mean, block_mode, scan_affine, subgrid_affine, voxel_size_of
 from multiqsm.simulation.specimen import magnetize
 from multiqsm.simulation.tissue import coverage, empty_space
-from scipy.spatial.transform import Rotation
 
 OBLIQUE = np.array([0.36, -0.48, 0.8])
 GRIDS = [  # shape, voxel size (mm), B0

@@ -4,6 +4,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from nibabel import load
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
 from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.field import forward_field
 from multiqsm.simulation.grid import block_mean, scan_affine, subgrid_affine
@@ -17,9 +21,6 @@ from multiqsm.simulation.head import (
     tube_distance,
 )
 from multiqsm.simulation.specimen import magnetize
-from nibabel import load
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 INDEX = {name: index for index, name in label_names().items()}
 ATLAS = {  # labels of the BigBrain atlas, left and right

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.phantom import (
@@ -18,7 +20,6 @@ from multiqsm.simulation.phantom import (
     tube_centres,
 )
 from multiqsm.simulation.specimen import magnetize
-from scipy.spatial.transform import Rotation
 
 SHAPE, VOXEL = (112, 111, 70), (2.0, 2.0, 3.0)
 

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from multiqsm.simulation.cohort import draw_patients, population
 from multiqsm.simulation.study import Placement, make_design, simulate
-from scipy import stats
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from skimage.restoration import unwrap_phase
+
 from multiqsm.core.phase import wrap_phase
 from multiqsm.core.unwrap import MODES, unwrap_echoes
-from skimage.restoration import unwrap_phase
 
 TURN = 2 * np.pi
 SHAPE = (41, 36, 27)

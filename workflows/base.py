@@ -1,9 +1,11 @@
 """The whole run: every scan of every subject."""
 
 from itertools import groupby
+from pathlib import Path
 
 from nipype.pipeline.engine import Workflow
 
+from .. import __version__
 from .scan import init_scan_wf
 
 
@@ -25,7 +27,8 @@ def init_participants_wf(scans, *, bids_dir, output_dir, work_dir, settings, thr
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow = Workflow(name="multiqsm", base_dir=str(work_dir))
+    # Nipype reuses what it finds by its inputs, not by the code that made it: another version starts afresh.
+    workflow = Workflow(name="multiqsm", base_dir=str(Path(work_dir) / f"version-{__version__}"))
     by_subject = sorted(scans, key=lambda scan: scan.entities["subject"])
     for subject, members in groupby(by_subject, key=lambda scan: scan.entities["subject"]):
         subject_wf = Workflow(name=f"sub_{subject.replace('+', 'plus')}")

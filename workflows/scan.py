@@ -9,7 +9,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ..core.phase import GYROMAGNETIC_RATIO
 from ..dataset.derivatives import bids_uri
-from ..interfaces.mask import BrainMask, UserMask
+from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.phase import DecodeEchoes
 from .background import init_background_wf
 from .derivatives import init_scan_derivatives_wf
@@ -51,7 +51,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         echo_times=scan.echo_times,
         centre_frequency=frequency,
         unwrapping=settings.unwrapping,
-        trim=scan.brain_mask is None,
+        trim=scan.brain_mask is None and not scan.is_phantom,  # at a tube's wall phase is noise, and yet inside
         gigabytes=gigabytes,
     )
     background = init_background_wf(method=settings.background, threads=threads, gigabytes=gigabytes)
@@ -146,7 +146,7 @@ def _decode_interface(scan, settings, record):
 
 def _mask_interface(scan):
     if scan.brain_mask is None:
-        return BrainMask()
+        return PhantomMask() if scan.is_phantom else BrainMask()
     return UserMask(user_mask_file=str(scan.brain_mask), uri=scan.brain_mask.name)
 
 
