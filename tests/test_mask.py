@@ -259,6 +259,6 @@ def test_phantom_of_very_different_signals():
     found = phantom_mask(np.angle(signal), voxel_size)
     assert found[tube & (np.abs(z) < 32)].all()
     assert np.count_nonzero(found & ~body) < 0.005 * np.count_nonzero(body)
-    assert np.count_nonzero(found & body) > 0.85 * np.count_nonzero(body)  # a voxel at the surface is air in part
+    assert np.count_nonzero(found & body) > 0.8 * np.count_nonzero(body)  # a layer of voxels at its surface is lost
     with pytest.raises(EmptyMaskError, match="No phantom"):
         phantom_mask(rng.uniform(-np.pi, np.pi, (*shape, 3)), voxel_size)
