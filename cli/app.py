@@ -195,7 +195,8 @@ def _report(scans, failures, n_refused, options):
         print(f"failed: {label} ({file}, …): step {failure.step}: {failure.cause}", file=sys.stderr)
         print(f"        the whole story: {failure.crash_file}", file=sys.stderr)
     failed = {failure.scan for failure in failures}
-    _warn_of_signs([scan for scan in scans if scan.node_name not in failed], options)
+    heads = [scan for scan in scans if scan.node_name not in failed and not scan.is_phantom]
+    _warn_of_signs(heads, options)
     print(f"{len(scans) - len(failed)} scans processed, {len(failed)} failed, {n_refused} left out")
     print(f"results: {options.output_dir}")
     return _exit_code(len(scans) - len(failed), n_refused + len(failed))

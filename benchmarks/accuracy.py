@@ -1,0 +1,138 @@
+"""Compare susceptibility maps with the truth they were simulated from.
+
+python benchmarks/accuracy.py head [--threads 2]
+    Simulate a head at the 2015 study's resolution, invert its noiseless local field, and print each region's
+    susceptibility relative to the lateral ventricles.
+
+python benchmarks/accuracy.py scans RAW_DIR DERIVATIVES_DIR
+    The same for every scan that multiqsm-simulate wrote to RAW_DIR and multiqsm processed to DERIVATIVES_DIR; of
+    phantoms, the regression of measured on expected susceptibility over the tubes.
+"""
+
+import argparse
+import csv
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import fft, stats
+
+from multiqsm.core.dipole import b0_direction
+from multiqsm.core.fieldfit import combine_magnitude
+from multiqsm.core.inversion import deterministic, iterative, zero_field_weight
+from multiqsm.core.mask import erode
+from multiqsm.core.regularization import edge_mask
+from multiqsm.dataset.scans import collect_scans
+from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.grid import scan_affine
+from multiqsm.simulation.head import average_subject, head_model, label_names
+from multiqsm.simulation.specimen import magnetize
+
+METHODS = ("iterative", "deterministic")
+REFERENCE = "lateral_ventricle"
+WALL = 3.0  # mm of a tube's radius and length that are left out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    head = commands.add_parser("head")
+    head.add_argument("--threads", type=int, default=2)
+    head.set_defaults(run=lambda options: noiseless_head(options.threads))
+    scans = commands.add_parser("scans")
+    scans.add_argument("raw_dir", type=Path)
+    scans.add_argument("derivatives_dir", type=Path)
+    scans.set_defaults(run=lambda options: simulated_scans(options.raw_dir, options.derivatives_dir))
+    options = parser.parse_args()
+    options.run(options)
+
+
+def noiseless_head(threads):
+    """Print the bias of both inversions on a head's own field."""
+    protocol = Protocol(snr=np.inf)
+    affine = scan_affine(protocol.shape, protocol.voxel_size, centre=(0, -18, 5))
+    model = partial(head_model, average_subject())
+    specimen = magnetize(model, affine, protocol.shape, oversampling=protocol.oversampling, workers=threads)
+    scan = acquire(specimen, protocol, seed=0, workers=threads)
+    geometry = {"voxel_size": protocol.voxel_size, "b0_dir": b0_direction(affine)}
+    edges = edge_mask(combine_magnitude(np.abs(scan.signal)), scan.mask, share=0.2)
+    weight = zero_field_weight(scan.local_field, scan.mask, 1e-12)
+    with fft.set_workers(threads):
+        maps = {
+            "iterative": iterative(scan.local_field, scan.mask, edges=edges, outside_weight=weight, **geometry),
+            "deterministic": deterministic(scan.local_field, scan.mask, **geometry),
+        }
+    print_regions(scan.chi, {name: found.chi for name, found in maps.items()}, regions_of(scan.labels, scan.mask))
+    print(", ".join(f"λ {name} {found.lam.value:.3f}" for name, found in maps.items()))
+
+
+def simulated_scans(raw_dir, derivatives_dir):
+    """Print each scan's table."""
+    scans, _ = collect_scans(raw_dir)
+    for scan in scans:
+        print(f"\n{scan.label}")
+        folder = Path(f"sub-{scan.entities['subject']}", *(["ses-" + scan.entities["session"]]), "anat")
+        truth = raw_dir / "derivatives" / "truth" / folder
+        found = {name: derivatives_dir / folder / f"{scan.label}_desc-{name}_Chimap.nii.gz" for name in METHODS}
+        maps = {name: nib.load(path).get_fdata() for name, path in found.items() if path.exists()}
+        mask = nib.load(derivatives_dir / folder / f"{scan.label}_desc-brain_mask.nii.gz").get_fdata() > 0
+        labels = nib.load(truth / f"{scan.label}_desc-truth_dseg.nii.gz")
+        if scan.is_phantom:
+            with (truth / f"{scan.label}_desc-truth_dseg.tsv").open(newline="") as lines:
+                print_tubes(maps, labels, mask, list(csv.DictReader(lines, delimiter="\t")))
+        else:
+            chi = nib.load(truth / f"{scan.label}_desc-truth_Chimap.nii.gz").get_fdata()
+            print_regions(chi, maps, regions_of(labels.get_fdata(), mask))
+
+
+def regions_of(labels, mask):
+    """Voxels of the reference and of the nuclei, left and right together, by name."""
+    names = {}
+    for index, name in label_names().items():
+        plain = name.removeprefix("left_").removeprefix("right_")
+        if plain != name or name == REFERENCE:
+            names.setdefault(plain, []).append(index)
+    return {name: np.isin(labels, indices) & mask for name, indices in names.items()}
+
+
+def print_regions(truth, maps, regions):
+    """Print each region's mean relative to the reference, in ppm, and its bias."""
+    print("| region | truth | " + " | ".join(f"{name} | bias" for name in maps) + " |")
+    print("|---|---|" + "---|---|" * len(maps))
+    reference = regions.pop(REFERENCE)
+    for name, region in regions.items():
+        true = truth[region].mean() - truth[reference].mean()
+        cells = []
+        for chi in maps.values():
+            value = chi[region].mean() - chi[reference].mean()
+            cells += [f"{value:.4f}", f"{100 * (value / true - 1):+.0f} % ({1000 * (value - true):+.1f} ppb)"]
+        print(f"| {name} | {true:.4f} | " + " | ".join(cells) + " |")
+
+
+def print_tubes(maps, labels, mask, lookup):
+    """Print the regression of measured on expected susceptibility over the tubes."""
+    voxel_size = np.linalg.norm(labels.affine[:3, :3], axis=0)
+    tubes = {row["name"]: row for row in lookup if row["susceptibility_ppm"] not in ("", "n/a")}
+    expected = [float(row["susceptibility_ppm"]) for row in tubes.values()]
+    for name, chi in maps.items():
+        measured = []
+        for row in tubes.values():
+            tube = erode((labels.get_fdata() == int(row["index"])) & mask, voxel_size, WALL)
+            measured.append(chi[middle_half(tube)].mean())
+        fit = stats.linregress(expected, measured)
+        print(f"{name}: " + ", ".join(f"{e:.2f} → {m:.3f}" for e, m in zip(expected, measured, strict=True)))
+        print(f"  slope {fit.slope:.3f}, intercept {fit.intercept:+.3f} ppm, R² {fit.rvalue**2:.5f}")
+
+
+def middle_half(tube):
+    """The tube without its ends, where its field is not that of a long cylinder."""
+    slices = np.flatnonzero(tube.any(axis=(0, 1)))
+    quarter = slices.size // 4
+    kept = np.zeros_like(tube)
+    kept[:, :, slices[quarter : slices.size - quarter]] = True
+    return tube & kept
+
+
+if __name__ == "__main__":
+    main()
