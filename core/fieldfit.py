@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from .grid import neighbours
+
 
 @dataclass(frozen=True)
 class FieldFit:
@@ -218,9 +220,8 @@ def _noise_of_differences(signal, mask):
     """
     detail, whole = signal, mask
     for axis in range(3):
-        detail = np.diff(detail, axis=axis)
-        near, far = np.moveaxis(whole, axis, 0)[:-1], np.moveaxis(whole, axis, 0)[1:]
-        whole = np.moveaxis(near & far, 0, axis)
+        near, far = neighbours(axis)
+        detail, whole = detail[far] - detail[near], whole[far] & whole[near]
     parts = np.concatenate([detail[whole].real, detail[whole].imag]) / np.sqrt(8)
     return float(np.median(np.abs(parts)) / stats.norm.ppf(0.75)) if parts.size else 0.0
 

@@ -78,3 +78,18 @@ class WorkingGrid:
         out = np.zeros(self.volume_shape, padded.dtype)
         out[self.box] = padded[self.inner]
         return out
+
+
+def neighbours(axis):
+    """Slices of a volume's voxels that have a next one along an axis, and of those next ones.
+
+    Examples
+    --------
+    >>> near, far = neighbours(2)
+    >>> volume = np.arange(3).reshape(1, 1, 3)
+    >>> volume[near].ravel().tolist(), volume[far].ravel().tolist()
+    ([0, 1], [1, 2])
+    """
+    near, far = [slice(None)] * 3, [slice(None)] * 3
+    near[axis], far[axis] = slice(None, -1), slice(1, None)
+    return tuple(near), tuple(far)

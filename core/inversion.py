@@ -258,21 +258,28 @@ class _EdgeProblem(_Problem):
 
         def filled(spectrum):
             """(y, z) of a susceptibility: B χ."""
-            z = lam * (self.edge_gradient @ self.volume(spectrum).ravel())
-            if not n_fields:
-                return z
-            return np.concatenate([(self.unknown * self.volume(self.kernel * spectrum)).ravel(), z])
+            u = np.empty(n_fields + self.edge_gradient.shape[0], np.float32)
+            np.multiply(self.edge_gradient @ self.volume(spectrum).ravel(), lam, out=u[n_fields:])
+            if n_fields:
+                np.multiply(
+                    self.volume(self.kernel * spectrum), self.unknown, out=u[:n_fields].reshape(self.grid.shape)
+                )
+            return u
 
         def susceptibility(u):
             """M⁻¹ Bᴴ (y, z)."""
-            out = lam * fft.rfftn((self.edge_divergence @ u[n_fields:]).reshape(self.grid.shape))
+            out = fft.rfftn((self.edge_divergence @ u[n_fields:]).reshape(self.grid.shape))
+            out *= lam
             if n_fields:
-                out += self.kernel * fft.rfftn(self.unknown * u[:n_fields].reshape(self.grid.shape))
+                field = fft.rfftn(self.unknown * u[:n_fields].reshape(self.grid.shape))
+                field *= self.kernel
+                out += field
             out *= inverse
             return out
 
         def operator(u):
-            return u - filled(susceptibility(u))
+            response = filled(susceptibility(u))
+            return np.subtract(u, response, out=response)
 
         start = inverse * self.kernel * data
         u, iterations = _conjugate_gradients(operator, filled(start), tolerance, self.max_iterations)

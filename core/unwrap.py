@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
+from .grid import neighbours
 from .phase import wrap_phase
 
 MODES = ("spatial", "temporal")
@@ -203,7 +204,7 @@ class _Region:
         """
         steep = np.zeros_like(self.inside)
         for axis in range(3):
-            lower, upper = _neighbours(axis)
+            lower, upper = neighbours(axis)
             jump = np.abs(volume[upper] - volume[lower]) > np.float32(np.pi / 2)
             jump &= self.inside[upper] & self.inside[lower]
             steep[lower] |= jump
@@ -235,12 +236,6 @@ class _Region:
         roughness = np.zeros(phase.shape, np.float32)
         roughness[voxels] = total / 3
         return roughness
-
-
-def _neighbours(axis):
-    lower, upper = [slice(None)] * 3, [slice(None)] * 3
-    lower[axis], upper[axis] = slice(None, -1), slice(1, None)
-    return tuple(lower), tuple(upper)
 
 
 def _turns_along_tree(tail, head, step, weight, n_nodes):
