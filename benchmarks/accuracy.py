@@ -31,15 +31,20 @@ from multiqsm.simulation.specimen import magnetize
 
 METHODS = ("iterative", "deterministic")
 REFERENCE = "lateral_ventricle"
+REPORTED = ("caudate_nucleus", "putamen", "globus_pallidus", "red_nucleus", "substantia_nigra")
+EDGE_SHARE = 0.2
+NOISE_PPM = 0.0015
+CORE_DEPTH = 5.0  # mm
 WALL = 3.0  # mm of a tube's radius and length that are left out
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    head = commands.add_parser("head")
-    head.add_argument("--threads", type=int, default=2)
-    head.set_defaults(run=lambda options: noiseless_head(options.threads))
+    for name, compare in (("head", noiseless_head), ("choices", noisy_head)):
+        command = commands.add_parser(name)
+        command.add_argument("--threads", type=int, default=2)
+        command.set_defaults(run=lambda options, compare=compare: compare(options.threads))
     scans = commands.add_parser("scans")
     scans.add_argument("raw_dir", type=Path)
     scans.add_argument("derivatives_dir", type=Path)
@@ -50,13 +55,8 @@ def main():
 
 def noiseless_head(threads):
     """Print the bias of both inversions on a head's own field."""
-    protocol = Protocol(snr=np.inf)
-    affine = scan_affine(protocol.shape, protocol.voxel_size, centre=(0, -18, 5))
-    model = partial(head_model, average_subject())
-    specimen = magnetize(model, affine, protocol.shape, oversampling=protocol.oversampling, workers=threads)
-    scan = acquire(specimen, protocol, seed=0, workers=threads)
-    geometry = {"voxel_size": protocol.voxel_size, "b0_dir": b0_direction(affine)}
-    edges = edge_mask(combine_magnitude(np.abs(scan.signal)), scan.mask, share=0.2)
+    scan, geometry = simulated_head(threads)
+    edges = edge_mask(combine_magnitude(np.abs(scan.signal)), scan.mask, share=EDGE_SHARE)
     weight = zero_field_weight(scan.local_field, scan.mask, 1e-12)
     with fft.set_workers(threads):
         maps = {
@@ -65,6 +65,43 @@ def noiseless_head(threads):
         }
     print_regions(scan.chi, {name: found.chi for name, found in maps.items()}, regions_of(scan.labels, scan.mask))
     print(", ".join(f"λ {name} {found.lam.value:.3f}" for name, found in maps.items()))
+
+
+def noisy_head(threads):
+    """Print what the choice of edges and weights does to a map."""
+    scan, geometry = simulated_head(threads)
+    noise = np.random.default_rng(0).normal(0, NOISE_PPM, scan.mask.shape).astype(np.float32)
+    field, magnitude = scan.local_field + noise, combine_magnitude(np.abs(scan.signal))
+    weight = zero_field_weight(field, scan.mask, NOISE_PPM**2)
+    regions = regions_of(scan.labels, scan.mask)
+    core = erode(scan.mask, geometry["voxel_size"], CORE_DEPTH)
+
+    def report(name, found):
+        error = 100 * np.std((found.chi - scan.chi)[core]) / np.std(scan.chi[core])
+        biases = []
+        for region in REPORTED:
+            true, value = (m[regions[region]].mean() - m[regions[REFERENCE]].mean() for m in (scan.chi, found.chi))
+            biases.append(f"{100 * (value / true - 1):+.0f} %")
+        print(f"| {name} | {found.lam.value:.3f} | {error:.1f} | " + " | ".join(biases) + " |", flush=True)
+
+    print("| inversion | λ | core NRMSE % | " + " | ".join(REPORTED) + " |\n|---|---|---|" + "---|" * len(REPORTED))
+    with fft.set_workers(threads):
+        for outside_weight in (1.0, weight):
+            for share in (0.1, 0.2, 0.3):
+                edges = edge_mask(magnitude, scan.mask, share=share)
+                found = iterative(field, scan.mask, edges=edges, outside_weight=outside_weight, **geometry)
+                report(f"iterative, weight outside {outside_weight:.2f}, edges {share:.0%}", found)
+        report("deterministic", deterministic(field, scan.mask, **geometry))
+
+
+def simulated_head(threads):
+    """A noiseless scan of the average head with the 2015 study's protocol, and its geometry."""
+    protocol = Protocol(snr=np.inf)
+    affine = scan_affine(protocol.shape, protocol.voxel_size, centre=(0, -18, 5))
+    model = partial(head_model, average_subject())
+    specimen = magnetize(model, affine, protocol.shape, oversampling=protocol.oversampling, workers=threads)
+    scan = acquire(specimen, protocol, seed=0, workers=threads)
+    return scan, {"voxel_size": protocol.voxel_size, "b0_dir": b0_direction(affine)}
 
 
 def simulated_scans(raw_dir, derivatives_dir):

@@ -158,7 +158,7 @@ def iterative(
 def zero_field_weight(field, mask, noise_variance):
     """How far to believe that the field outside the mask is zero: the weight for `iterative`.
 
-    The brain's field does not end at its surface, and an inversion that believes so loses a fifth of the
+    The brain's field does not end at its surface, and an inversion that believes so loses a tenth of the
     susceptibility of deep nuclei. But without any belief susceptibility outside the mask may explain what is
     inside. The field is continuous, so just outside it is about as large as at the mask's surface; as an error of
     the zeros, set against the noise of the measured field, that gives their weight.
