@@ -38,6 +38,8 @@ def main(argv=None):
 
 def run_participants(options):
     """Collect, check and process the scans; say what was left out and what failed."""
+    if options.work_dir.absolute().is_relative_to(options.bids_dir.absolute()):
+        raise DatasetError(f"{options.work_dir}: intermediate files would lie in the dataset; say with -w where else")
     settings = _settings(options)
     scans, left_out = collect_scans(
         options.bids_dir,
@@ -59,9 +61,13 @@ def run_participants(options):
     except ValueError as error:
         raise DatasetError(str(error)) from error
     write_citation(options.output_dir, _citation_steps(settings))
+    plugin_args = _plugin_args(options)
     configure_nipype(options.work_dir.absolute())
-    plugin, plugin_args = _plugin(options)
-    failures = run_workflow(_workflow(usable, settings, options), plugin=plugin, plugin_args=plugin_args)
+    workflow = _workflow(usable, settings, options, plugin_args["n_procs"])
+    try:
+        failures = run_workflow(workflow, plugin=options.plugin, plugin_args=plugin_args)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
     return _report(usable, failures, n_refused, options)
 
 
@@ -124,7 +130,7 @@ def _settings(options):
 
 def _preflight(scans, left_out):
     """Check all scans, print what is wrong, and return those that can be processed and how many cannot."""
-    for what, why in left_out:
+    for what, why, _ in left_out:
         print(f"left out: {what}: {why}", file=sys.stderr)
     usable = []
     for scan in scans:
@@ -133,7 +139,7 @@ def _preflight(scans, left_out):
             print(f"{problem.severity}: {problem}", file=sys.stderr)
         if not any(problem.severity == "error" for problem in problems):
             usable.append(scan)
-    return usable, len(scans) - len(usable) + len(left_out)
+    return usable, len(scans) - len(usable) + sum(left.is_fault for left in left_out)
 
 
 def _print_plan(scans, settings, options):
@@ -160,11 +166,14 @@ def _read_json(path, option):
 
 
 def _citation_steps(settings):
-    rule = [settings.lambda_rule] if settings.lambda_value is None else []
-    return ["unwrapping", "fieldmap", settings.background, *settings.inversions, *rule]
+    unwrapping = {"spatial": "unwrapping", "temporal": "temporal_unwrapping"}[settings.unwrapping]
+    rule = settings.lambda_rule if settings.lambda_value is None else "fixed"
+    weighted = "iterative" in settings.inversions and settings.data_weight == "noise"
+    weights = ["weights"] if weighted else []
+    return ["mask", unwrapping, "fieldmap", settings.background, *settings.inversions, *weights, rule]
 
 
-def _workflow(scans, settings, options):
+def _workflow(scans, settings, options, n_procs):
     from ..workflows.base import init_participants_wf
 
     return init_participants_wf(
@@ -174,17 +183,17 @@ def _workflow(scans, settings, options):
         work_dir=options.work_dir.absolute(),
         settings=settings,
         # Many scans keep the cores busy by themselves; few leave some for the Fourier transforms.
-        threads=max(1, options.n_procs // len(scans)),
+        threads=max(1, n_procs // len(scans)),
     )
 
 
-def _plugin(options):
+def _plugin_args(options):
     arguments = {"n_procs": options.n_procs}
     if options.mem_gb is not None:
         arguments["memory_gb"] = options.mem_gb
     if options.plugin_args is not None:
         arguments |= _read_json(options.plugin_args, "--plugin-args")
-    return options.plugin, arguments
+    return arguments
 
 
 def _report(scans, failures, n_refused, options):

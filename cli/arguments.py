@@ -1,6 +1,7 @@
 """What the commands' arguments have in common."""
 
 import argparse
+import math
 import os
 
 EXIT_OK, EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO = 0, 1, 2
@@ -9,8 +10,8 @@ EXIT_OK, EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO = 0, 1, 2
 def positive(text):
     """Read a number above 0."""
     value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
     return value
 
 

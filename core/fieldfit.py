@@ -151,25 +151,29 @@ def noise_weight(standard_error, mask):
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        The median standard error over the voxel's own, at most 1: half of the voxels are believed fully. Zero
-        outside the mask.
+        The median (finite) standard error over the voxel's own, at most 1: half of the voxels are believed fully.
+        Zero outside the mask.
 
     Raises
     ------
     ValueError
-        If a standard error inside the mask is zero, negative or not a number.
+        If a standard error inside the mask is zero, negative or not a number, or none is finite.
 
     Examples
     --------
     >>> se = np.array([[[1.0, 2.0, 4.0, np.inf, 1.0]]])
     >>> noise_weight(se, np.array([[[True, True, True, True, False]]])).tolist()
-    [[[1.0, 1.0, 0.75, 0.0, 0.0]]]
+    [[[1.0, 1.0, 0.5, 0.0, 0.0]]]
     """
     inside = standard_error[mask]
     if not (inside > 0).all():
         raise ValueError("standard errors inside the mask must be positive")
+    known = inside[np.isfinite(inside)]
+    if not known.size:
+        raise ValueError("no voxel of the mask has any signal: its field is unknown everywhere")
+    usual = np.median(known)
     weight = np.zeros(mask.shape, np.float32)
-    weight[mask] = np.median(inside) / np.maximum(inside, np.median(inside))
+    weight[mask] = usual / np.maximum(inside, usual)
     return weight
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from .dipole import dipole_kernel
-from .grid import WorkingGrid
+from .grid import WorkingGrid, neighbours
 from .regularization import (
     LambdaChoice,
     RatioSpectrum,
@@ -122,7 +122,8 @@ def iterative(
     field, mask, voxel_size, b0_dir, lam, rule, noise_variance
         As for `deterministic`. A rule searches λ with W = 1, which hardly changes it and halves the cost.
     edges : ndarray of bool, shape (3, x, y, z)
-        Differences that are not regularised, from `regularization.edge_mask`.
+        Differences inside the mask that are not regularised, from `regularization.edge_mask`. Those across the
+        mask's surface never are.
     data_weight : ndarray, shape (x, y, z), optional
         W inside the mask, 0 to 1; see `fieldfit.noise_weight`. 1 without it, as in the study.
     outside_weight : float
@@ -234,6 +235,11 @@ class _EdgeProblem(_Problem):
     def __init__(self, field, mask, voxel_size, b0_dir, edges, max_iterations):
         super().__init__(field, mask, voxel_size, b0_dir)
         on_grid = np.stack([self.grid.embed(e) for e in edges])
+        for axis, free in enumerate(on_grid):
+            # Nothing is known of what lies beyond the mask's surface: differences across it are free too.
+            near, far = neighbours(axis)
+            inside = self.grid.embed(mask)
+            free[near] |= inside[near] ^ inside[far]
         self.edge_gradient = edge_differences(on_grid, voxel_size)
         self.edge_divergence = self.edge_gradient.T
         self.unknown = None

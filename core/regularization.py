@@ -36,8 +36,7 @@ def edge_mask(magnitude, mask, *, share):
     """Find where the magnitude has an edge: the differences that regularisation must leave alone.
 
     Each axis on its own: the given share of the differences between neighbours that are both inside the mask,
-    the steepest, count as edges; so do all differences across the mask's surface, since nothing is
-    known of what lies beyond.
+    the steepest, count as edges.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ def edge_mask(magnitude, mask, *, share):
         near, far = neighbours(axis)
         slope = np.abs(np.diff(magnitude, axis=axis))
         inside = mask[near] & mask[far]
-        edges[axis][near] = (inside & (slope > _quantile(slope[inside], 1 - share))) | (mask[near] ^ mask[far])
+        edges[axis][near] = inside & (slope > _quantile(slope[inside], 1 - share))
     return edges
 
 

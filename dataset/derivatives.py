@@ -186,15 +186,20 @@ def write_dataset_description(output_dir, bids_dir):
     Raises
     ------
     ValueError
-        If `output_dir` holds another dataset: writing there would replace its description.
+        If `output_dir` holds another dataset, or results of another raw dataset: writing there would make its
+        records false.
     """
     path = Path(output_dir) / "dataset_description.json"
     if path.exists() and not is_multiqsm_dataset(output_dir):
         raise ValueError(
             f"{path}: this folder holds a dataset that multiqsm did not make; choose another output folder"
         )
+    link = _dataset_link(bids_dir, output_dir)
+    earlier = read_json(path).get("DatasetLinks", {}).get("raw", link)
+    if earlier != link:
+        raise ValueError(f"{path}: this folder holds the results of {earlier}; choose another output folder")
     raw = read_json(Path(bids_dir) / "dataset_description.json")
-    source = {"URL": _dataset_link(bids_dir, output_dir), "DOI": raw.get("DatasetDOI")}
+    source = {"URL": link, "DOI": raw.get("DatasetDOI")}
     description = load_template("dataset_description")
     description["Name"] = f"{description['Name']} of {raw.get('Name', Path(bids_dir).name)}"
     description["GeneratedBy"][0]["Version"] = __version__

@@ -81,6 +81,8 @@ class ImageSummary:
         Flat indices of the voxels that are NaN or infinite.
     n_nonzero : int
         Number of voxels that are finite and not zero.
+    is_binary : bool
+        There is no value but 0 and one other.
     """
 
     shape: tuple[int, ...]
@@ -92,6 +94,7 @@ class ImageSummary:
     fraction: float | None
     not_finite: np.ndarray
     n_nonzero: int
+    is_binary: bool
 
 
 def summarize_image(path):
@@ -126,6 +129,7 @@ def summarize_image(path):
         fraction=float(fractions[0]) if fractions.size else None,
         not_finite=np.flatnonzero(~finite),
         n_nonzero=int(np.count_nonzero(values)),
+        is_binary=bool(values.size and ((values == 0) | (values == values.max())).all()),
     )
 
 
@@ -439,7 +443,7 @@ def _encoding_fault(scan, summaries):
 
 
 def _check_brain_mask(scan, summaries):
-    """The user's mask must lie on the scan's grid and hold something."""
+    """The user's mask must lie on the scan's grid, hold something, and say of each voxel yes or no."""
     name = scan.brain_mask.name
     try:
         mask = summarize_image(scan.brain_mask)
@@ -448,6 +452,9 @@ def _check_brain_mask(scan, summaries):
     remedy = "make the mask on the scan's own grid, or remove it to have one made"
     if mask.n_nonzero == 0 or mask.not_finite.size:
         return [Problem(scan.label, name, "the brain mask is empty or holds NaN", remedy)]
+    if not mask.is_binary:
+        cause = f"the brain mask holds more values than two, from {mask.minimum:g} to {mask.maximum:g}"
+        return [Problem(scan.label, name, cause, "threshold it: 0 outside, 1 inside")]
     if not summaries:
         return []
     reference = _commonest_grid(summaries)

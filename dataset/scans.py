@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
 
@@ -54,6 +55,14 @@ CARRIED_METADATA = (
 
 class DatasetError(Exception):
     """The dataset, or what was asked of it, leaves nothing that can be processed; the message says why."""
+
+
+class LeftOut(NamedTuple):
+    """Something of the dataset that is not processed: what, why, and whether that is a scan which should have been."""
+
+    what: str
+    why: str
+    is_fault: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,7 +244,7 @@ def collect_scans(bids_dir, *, participant_label=None, session_label=None, bids_
     -------
     scans : list of Scan
         Sorted by label.
-    left_out : list of tuple of str
+    left_out : list of LeftOut
         What was not taken, and why.
 
     Raises
@@ -250,7 +259,7 @@ def collect_scans(bids_dir, *, participant_label=None, session_label=None, bids_
     scans, refused = _assemble_all(images)
     left_out += refused
     if not scans:
-        reasons = "\n".join(f"  {what}: {why}" for what, why in left_out)
+        reasons = "\n".join(f"  {what}: {why}" for what, why, _ in left_out)
         raise DatasetError(f"{layout.root}: none of its gradient-echo scans can be processed\n{reasons}")
     datasets = _derivative_datasets(layout.root, derivatives)
     completed = []
@@ -344,7 +353,7 @@ def _select(layout, subjects, filters):
 
 def _without_images(subjects, images, reason):
     having = {image.entities["subject"] for image in images}
-    return [(f"sub-{subject}", reason) for subject in sorted(set(subjects) - having)]
+    return [LeftOut(f"sub-{subject}", reason) for subject in sorted(set(subjects) - having)]
 
 
 def _listed(subjects):
@@ -364,7 +373,8 @@ def _assemble_all(images):
     grouped, scans, left_out = defaultdict(list), [], []
     for image in images:
         if not FILE_NAME.fullmatch(image.filename):
-            left_out.append((image.filename, "no BIDS name: labels have letters, digits and + only; rename the file"))
+            reason = "no BIDS name: labels have letters, digits and + only; rename the file"
+            left_out.append(LeftOut(image.filename, reason, is_fault=True))
             continue
         names = image.get_entities(metadata=False)
         entities = {name: str(value) for name, value in names.items() if name not in FILE_ENTITIES}
@@ -373,7 +383,7 @@ def _assemble_all(images):
         try:
             scan, refused = _assemble(dict(key), members)
         except _Unusable as reason:
-            left_out.append((scan_label(dict(key)), str(reason)))
+            left_out.append(LeftOut(scan_label(dict(key)), str(reason), is_fault=True))
         else:
             scans.append(scan)
             left_out += refused
@@ -446,7 +456,7 @@ def _one_suffix(images):
     if not megre:
         return images, []
     reason = "the same entities as a MEGRE scan, which is taken; tell them apart with acq- to process both"
-    return megre, [(image.filename, reason) for image in images if image.entities["suffix"] != "MEGRE"]
+    return megre, [LeftOut(image.filename, reason) for image in images if image.entities["suffix"] != "MEGRE"]
 
 
 def _sort_by_part(images):
@@ -460,7 +470,7 @@ def _sort_by_part(images):
             if "part" not in image.entities:
                 notes.append(f"{image.filename}: no part in the name, taken as the magnitude")
         elif "part" not in image.entities:
-            refused.append((image.filename, f"no part in the name, and {parts[part][echo].filename} is there"))
+            refused.append(LeftOut(image.filename, f"no part in the name, and {parts[part][echo].filename} is there"))
         else:
             raise _Unusable(
                 f"{parts[part][echo].filename} and {image.filename} are both the {part} of echo {echo}; remove one"
@@ -538,7 +548,7 @@ def _find_brain_mask(scan, datasets):
             f"{scan.label}: more than one brain mask ({', '.join(map(str, own))}); "
             "say with --derivatives whose masks to use, or remove all but one"
         )
-    refused = [(str(path), "its sidecar says that it was made from another image") for path in foreign]
+    refused = [LeftOut(str(path), "its sidecar says that it was made from another image") for path in foreign]
     return (own[0] if own else None), refused
 
 
@@ -577,15 +587,17 @@ def _site_of_sidecar(scan, session):
 
 def _is_phantom(scan, root):
     row = _table_row(root / "participants.tsv", "participant_id", f"sub-{scan.entities['subject']}")
-    return row.get("species", "").strip().lower() == "phantom"
+    return (row.get("species") or "").strip().lower() == "phantom"
 
 
 def _table_row(table, key, name):
     """Row of a TSV table, with or without the entity's prefix in its key; empty if there is none."""
     if not table.exists():
         return {}
-    with table.open(encoding="utf-8-sig", newline="") as lines:
-        for row in csv.DictReader(lines, delimiter="\t"):
-            if row.get(key) in (name, name.split("-", 1)[1]):
-                return row
-    return {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines, delimiter="\t"))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{table}: {error}; save the table as UTF-8 text with tabs between columns") from error
+    wanted = (name, name.split("-", 1)[1])
+    return next((row for row in rows if row.get(key) in wanted), {})

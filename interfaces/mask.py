@@ -49,7 +49,7 @@ class PhantomMask(CoreInterface):
 class _UserMaskInputSpec(ProvenanceInputSpec):
     user_mask_file = File(exists=True, mandatory=True, desc="brain mask that the user brought")
     magnitude_file = File(exists=True, mandatory=True, desc="image whose space it is in")
-    uri = traits.Str(mandatory=True, desc="what the mask is called in the sidecar")
+    source = traits.Str(mandatory=True, desc="URI of the mask, for the sidecar")
 
 
 class UserMask(CoreInterface):
@@ -63,7 +63,7 @@ class UserMask(CoreInterface):
         if not mask.any():
             raise EmptyMaskError(f"{self.inputs.user_mask_file}: the brain mask is empty")
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
-        self.record(BrainMask=f"given by the user: {self.inputs.uri}")
+        self.record(BrainMask=f"given by the user: {self.inputs.source}")
         return runtime
 
 

@@ -12,6 +12,7 @@ from analytic import centred_coordinates
 from datasets import validator_errors, write_dataset
 
 from multiqsm.cli.app import main
+from multiqsm.dataset.derivatives import write_dataset_description
 
 
 def run(root, *options):
@@ -50,6 +51,12 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
     assert validator_errors(out) == set()
 
 
+def iron(shape):
+    """The middle of the ball of iron in `ball_head`."""
+    x, y, z = centred_coordinates(shape, (2.5, 2.5, 3))
+    return (x - 5) ** 2 + y**2 + (z - 3) ** 2 < 5**2
+
+
 @pytest.mark.slow
 def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
     folder = processed.parent / "out" / "sub-01" / "ses-A" / "anat"
@@ -57,9 +64,7 @@ def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
     chi = image.get_fdata()
     # A ball of 0.3 ppm and 8 mm radius. PDF gives part of its field to the background and λ smooths, the more so in
     # a head so small and coarse; a wrong sign, unit or B0 direction would be far outside these bounds.
-    x, y, z = centred_coordinates(chi.shape, (2.5, 2.5, 3))
-    inside = (x - 5) ** 2 + y**2 + (z - 3) ** 2 < 5**2
-    assert 0.2 < chi[inside].mean() < 0.33
+    assert 0.2 < chi[iron(chi.shape)].mean() < 0.33
     sidecar = json.loads((folder / "sub-01_ses-A_desc-iterative_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
     assert sidecar["LambdaRule"] == "gcv"
@@ -119,6 +124,46 @@ def test_real_and_imaginary_pairs_and_the_study_preset(make_dataset, ball_head):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("echo_times", [(0.010,), (0.005, 0.010)])
+def test_one_and_two_echoes_give_maps_but_no_r2star(make_dataset, ball_head, echo_times):
+    suffix = "T2starw" if len(echo_times) == 1 else "MEGRE"
+    root = make_dataset(echo_times=echo_times, suffix=suffix, **ball_head)
+    assert run(root, "--plugin", "Linear", "--lambda", "0.2", "--unwrapping", "temporal") == 0
+    folder = root.parent / "out" / "sub-01" / "anat"
+    chi = nib.load(folder / "sub-01_desc-iterative_Chimap.nii.gz").get_fdata()
+    assert chi[iron(chi.shape)].mean() > 0.15
+    assert json.loads((folder / "sub-01_desc-iterative_Chimap.json").read_text())["Lambda"] == 0.2
+    assert not list(folder.glob("*R2star*"))
+    assert "regularisation parameter was fixed" in (root.parent / "out" / "logs" / "CITATION.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_users_mask_is_taken_as_it_is(make_dataset, ball_head):
+    root = make_dataset(runs=("1",), acquisitions=("hi+res",), **ball_head)
+    image = nib.load(root / "sub-01" / "anat" / "sub-01_acq-hi+res_run-1_echo-1_part-mag_MEGRE.nii.gz")
+    mask = np.zeros(image.shape, np.uint8)
+    mask[8:-8, 8:-8, 6:-6] = 1
+    theirs = save_mask(root.parent / "masks", image, mask, "sub-01_acq-hi+res_run-1_desc-brain_mask.nii.gz")
+    out = root / "derivatives" / "qsm"
+    options = ["--derivatives", str(root.parent / "masks"), "-w", str(root.parent / "work")]
+    assert main([str(root), str(out), "participant", "--inversion", "deterministic", *options]) == 0
+    saved = out / "sub-01" / "anat" / theirs.name
+    np.testing.assert_array_equal(nib.load(saved).get_fdata(), mask)
+    sidecar = json.loads(saved.with_name(saved.name.replace(".nii.gz", ".json")).read_text())
+    assert theirs.absolute().as_uri() in sidecar["Sources"]
+    assert validator_errors(out) == set()
+
+
+def save_mask(dataset, like, mask, name):
+    folder = dataset / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    (dataset / "dataset_description.json").write_text(json.dumps({**description, "GeneratedBy": [{"Name": "manual"}]}))
+    nib.save(nib.Nifti1Image(mask, like.affine), folder / name)
+    return folder / name
+
+
+@pytest.mark.slow
 def test_a_wrong_phase_sign_is_pointed_out(make_dataset, ball_head, capfd):
     root = make_dataset(**ball_head)
     assert run(root, "--phase-sign", "-1", "--inversion", "deterministic") == 0
@@ -162,16 +207,14 @@ def without_field_strength(anat):
         edit_json(path, MagneticFieldStrength=None, ImagingFrequency=None)
 
 
-def empty_mask(anat):
-    folder = anat.parents[1] / "derivatives" / "manual" / "sub-01" / "anat"
-    folder.mkdir(parents=True)
-    description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
-    (folder.parents[1] / "dataset_description.json").write_text(
-        json.dumps({**description, "GeneratedBy": [{"Name": "manual"}]})
-    )
-    image = nib.load(anat / "sub-01_echo-1_part-mag_MEGRE.nii.gz")
-    empty = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
-    nib.save(empty, folder / "sub-01_desc-brain_mask.nii.gz")
+def mask_of(value):
+    def spoil(anat):
+        image = nib.load(anat / "sub-01_echo-1_part-mag_MEGRE.nii.gz")
+        mask = np.full(image.shape, value, np.float32)
+        mask[0] *= 0.5  # of an empty mask this is empty too
+        save_mask(anat.parents[1] / "derivatives" / "manual", image, mask, "sub-01_desc-brain_mask.nii.gz")
+
+    return spoil
 
 
 def same_echo_time(anat):
@@ -195,7 +238,8 @@ BAD_INPUT = {
         "sub-01_echo-1_part-mag_MEGRE.nii.gz",
         "neither MagneticFieldStrength",
     ),
-    "empty mask": (empty_mask, "sub-01_desc-brain_mask.nii.gz", "mask is empty"),
+    "empty mask": (mask_of(0), "sub-01_desc-brain_mask.nii.gz", "mask is empty"),
+    "probabilities as a mask": (mask_of(1), "sub-01_desc-brain_mask.nii.gz", "more values than two"),
 }
 
 
@@ -225,6 +269,34 @@ def test_dry_run_prints_the_plan_and_writes_nothing(make_dataset, capsys):
     assert "sub-01" not in printed
     assert "lambda_value=0.2" in printed
     assert not (root.parent / "out").exists()
+
+
+def test_results_of_two_datasets_are_kept_apart(make_dataset, capsys):
+    root = make_dataset()
+    write_dataset_description(root.parent / "out", make_dataset("other"))
+    assert run(root) == 2
+    assert "holds the results of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--plugin", "Abacus"], "no plugin Abacus"), (["--mem-gb", "0.1"], "of memory_gb, and no more than 0.1")],
+)
+def test_what_the_machine_cannot_do_is_said_before_any_work(make_dataset, options, message, capsys):
+    assert run(make_dataset(), *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_work_folder_inside_the_dataset_is_refused(make_dataset, capsys):
+    root = make_dataset()
+    assert main([str(root), str(root.parent / "out"), "participant", "-w", str(root / "work")]) == 2
+    assert "-w" in capsys.readouterr().err
+
+
+def test_participants_that_were_not_asked_for_are_no_fault(make_dataset):
+    root = make_dataset(sessions=("A",))
+    make_dataset(subjects=("02",), sessions=("B",))
+    assert run(root, "--dry-run", "--session-label", "A") == 0
 
 
 def test_folder_of_another_dataset_is_not_written_to(make_dataset, capsys):

@@ -119,6 +119,7 @@ def test_one_part_alone_is_left_out_with_its_files(make_dataset, part):
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01"]
     assert left_out[0][0] == "sub-02"
+    assert left_out[0].is_fault
     assert f"sub-02_echo-3_part-{part}_MEGRE.nii.gz" in left_out[0][1]
     assert "are needed" in left_out[0][1]
 
@@ -152,7 +153,7 @@ def test_single_echo_scan_of_the_same_name_is_left_out(make_dataset):
     make_dataset(suffix="T2starw", echo_times=(0.02,))
     (scan,), left_out = collect_scans(make_dataset())
     assert scan.suffix == "MEGRE"
-    assert "sub-01_part-mag_T2starw.nii.gz" in [what for what, _ in left_out]
+    assert "sub-01_part-mag_T2starw.nii.gz" in [left.what for left in left_out]
 
 
 def test_entity_that_the_derivatives_cannot_carry(make_dataset):
@@ -228,8 +229,8 @@ def test_participants_without_scans_are_left_out_with_the_reason(make_dataset):
     scans, left_out = collect_scans(root, session_label=["A"])
     assert labels(scans) == ["sub-01_ses-A"]
     assert left_out == [
-        ("sub-03", "no image with suffix MEGRE or T2starw in an anat folder"),
-        ("sub-02", "removed by --session-label A"),
+        ("sub-03", "no image with suffix MEGRE or T2starw in an anat folder", False),
+        ("sub-02", "removed by --session-label A", False),
     ]
 
 
@@ -237,7 +238,7 @@ def test_label_that_bids_does_not_allow(make_dataset):
     root = make_dataset(sessions=("A", "2020-01-01"))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-A"]
-    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [what for what, _ in left_out]
+    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [left.what for left in left_out]
     assert "letters, digits and +" in left_out[0][1]
 
 
@@ -370,3 +371,18 @@ def test_phantom_is_told_by_its_species(make_dataset):
     (root / "participants.tsv").write_text("participant_id\tspecies\nsub-01\thomo sapiens\nsub-phantom\tphantom\n")
     scans, _ = collect_scans(root)
     assert [scan.is_phantom for scan in scans] == [False, True]
+
+
+@pytest.mark.parametrize("content", ["participant_id\tage\tspecies\nsub-01\t30\n", "participant_id\n"])
+def test_ragged_participants_table_is_read(make_dataset, content):
+    root = make_dataset()
+    (root / "participants.tsv").write_text(content)
+    ((scan,), _) = collect_scans(root)
+    assert not scan.is_phantom
+
+
+def test_participants_table_in_another_encoding_is_named(make_dataset):
+    root = make_dataset()
+    (root / "participants.tsv").write_bytes("participant_id\tsite\nsub-01\tZürich\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"participants\.tsv.*UTF-8"):
+        collect_scans(root)

@@ -45,7 +45,12 @@ def init_scan_derivatives_wf(
     # What is saved: the image's name on the input node, and what SaveDerivative is told of it.
     saved = {
         "mask": {"suffix": "mask", "desc": "brain", "is_mask": True, "metadata": {**metadata, "Type": "Brain"}},
-        "magnitude": {**FIELD, "suffix": "magnitude", "combine_echoes": True, "metadata": metadata},
+        "magnitude": {
+            **FIELD,
+            "suffix": "magnitude",
+            "combine_echoes": True,
+            "metadata": {**metadata, "SkullStripped": False},
+        },
         "field": {**field, "desc": "total"},
         "standard_error": {**field, "desc": "totalse"},
         "local_field": {**field, "desc": "local"},

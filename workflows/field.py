@@ -63,25 +63,29 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
         (inputnode, unwrap, [("phase_file", "phase_file"), ("mask_file", "mask_file"), ("provenance", "provenance")]),
         (inputnode, fit, [("magnitude_file", "magnitude_file"), ("mask_file", "mask_file")]),
         (unwrap, fit, [("unwrapped_file", "unwrapped_file"), ("provenance", "provenance")]),
-        (fit, outputnode, [
-            ("field_file", "field_file"),
-            ("standard_error_file", "standard_error_file"),
-            ("provenance", "provenance"),
-        ]),
+        (fit, outputnode, [("field_file", "field_file"), ("standard_error_file", "standard_error_file")]),
     ])
     # fmt: on
     if trim:
         trim_mask = Node(TrimMask(), name="trim", mem_gb=gigabytes(8))
         # fmt: off
         workflow.connect([
-            (inputnode, trim_mask, [("mask_file", "mask_file"), ("provenance", "provenance")]),
-            (fit, trim_mask, [("standard_error_file", "standard_error_file")]),
-            (trim_mask, outputnode, [("mask_file", "mask_file"), ("provenance", "mask_provenance")]),
+            (inputnode, trim_mask, [("mask_file", "mask_file")]),
+            (fit, trim_mask, [("standard_error_file", "standard_error_file"), ("provenance", "provenance")]),
+            (trim_mask, outputnode, [
+                ("mask_file", "mask_file"),
+                ("provenance", "provenance"),
+                ("provenance", "mask_provenance"),
+            ]),
         ])
         # fmt: on
     else:
-        workflow.connect(inputnode, "mask_file", outputnode, "mask_file")
-        workflow.connect(inputnode, "provenance", outputnode, "mask_provenance")
+        # fmt: off
+        workflow.connect([
+            (inputnode, outputnode, [("mask_file", "mask_file"), ("provenance", "mask_provenance")]),
+            (fit, outputnode, [("provenance", "provenance")]),
+        ])
+        # fmt: on
     if with_r2star:
         r2star = Node(FitR2star(echo_times=list(echo_times)), name="r2star", mem_gb=gigabytes(4 * n))
         # fmt: off

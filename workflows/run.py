@@ -5,13 +5,16 @@ import os
 import re
 import sys
 import time
+import uuid
 from collections import Counter
 from configparser import ConfigParser
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from nipype import config
 from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import plugins
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,18 @@ def configure_nipype(work_dir):
     Parameters
     ----------
     work_dir : path-like
-        Takes the configuration, the log and the crash files.
+        Takes a folder for this run's configuration, log and crash files: other runs may share the work folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The run's folder.
     """
-    work_dir = Path(work_dir)
-    (work_dir / "crash").mkdir(parents=True, exist_ok=True)
+    run_dir = Path(work_dir) / "runs" / f"{datetime.now():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    (run_dir / "crash").mkdir(parents=True)
     settings = ConfigParser()
     settings["execution"] = {
-        "crashdump_dir": str(work_dir / "crash"),
+        "crashdump_dir": str(run_dir / "crash"),
         "crashfile_format": "txt",
         "stop_on_first_crash": "false",
         "remove_unnecessary_outputs": "false",
@@ -108,11 +116,12 @@ def configure_nipype(work_dir):
         "check_version": "false",
     }
     settings["logging"] = {f"{kind}_level": "CRITICAL" for kind in ("workflow", "utils", "interface")}
-    with (work_dir / "nipype.cfg").open("w") as stream:
+    with (run_dir / "nipype.cfg").open("w") as stream:
         settings.write(stream)
-    os.environ["NIPYPE_CONFIG_DIR"] = str(work_dir)
+    os.environ["NIPYPE_CONFIG_DIR"] = str(run_dir)
     config.update_config({"execution": dict(settings["execution"])})
-    _log_to_file(work_dir / "multiqsm.log")
+    _log_to_file(run_dir / "multiqsm.log")
+    return run_dir
 
 
 def run_workflow(workflow, *, plugin, plugin_args):
@@ -131,18 +140,23 @@ def run_workflow(workflow, *, plugin, plugin_args):
     -------
     list of Failure
         Empty if all went well.
+
+    Raises
+    ------
+    ValueError
+        If there is no such plugin, or a step needs more memory or cores than the plugin may use.
     """
+    _check_resources(workflow, plugin, plugin_args)
     crash_dir = Path(config.get("execution", "crashdump_dir"))
-    before = set(crash_dir.iterdir())
     progress = Progress.of(workflow)
     arguments = {"mp_context": "spawn", **plugin_args, "status_callback": progress}
     try:
         workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception:
         # Nipype raises once the graph has run, and the crash files hold the causes; without one it is our own.
-        if not set(crash_dir.iterdir()) - before:
+        if not any(crash_dir.iterdir()):
             raise
-    return [read_crash(path) for path in sorted(set(crash_dir.iterdir()) - before)]
+    return [read_crash(path) for path in sorted(crash_dir.iterdir())]
 
 
 def read_crash(path):
@@ -172,10 +186,23 @@ def scan_of(node):
 
 
 def _working_nodes(workflow):
-    """Full names of the nodes that are run: identity nodes are cut out of the graph before."""
-    names = workflow.list_node_names()
-    working = [name for name in names if not isinstance(workflow.get_node(name).interface, IdentityInterface)]
-    return [f"{workflow.name}.{name}" for name in working]
+    """The nodes that are run by their full names: identity nodes are cut out of the graph before."""
+    nodes = {f"{workflow.name}.{name}": workflow.get_node(name) for name in workflow.list_node_names()}
+    return {name: node for name, node in nodes.items() if not isinstance(node.interface, IdentityInterface)}
+
+
+def _check_resources(workflow, plugin, plugin_args):
+    """Refuse what Nipype would refuse half-way, or not at all."""
+    if not hasattr(plugins, f"{plugin}Plugin"):
+        known = sorted(name.removesuffix("Plugin") for name in dir(plugins) if name.endswith("Plugin"))
+        raise ValueError(f"Nipype has no plugin {plugin}; it has {', '.join(known)}")
+    for limit, attribute in (("memory_gb", "mem_gb"), ("n_procs", "n_procs")):
+        if limit not in plugin_args:
+            continue
+        needs = {name: getattr(node, attribute) for name, node in _working_nodes(workflow).items()}
+        name, most = max(needs.items(), key=lambda item: item[1])
+        if most > plugin_args[limit]:
+            raise ValueError(f"{name} needs {most:g} of {limit}, and no more than {plugin_args[limit]:g} may be used")
 
 
 def _scan_name(names):

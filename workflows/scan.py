@@ -3,6 +3,7 @@
 from functools import partial
 from importlib.metadata import version
 from math import prod
+from pathlib import Path
 
 import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
@@ -46,7 +47,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     record |= {"Site": scan.site, "SiteSource": scan.site_source}
 
     decode = Node(_decode_interface(scan, settings, record), name="decode", mem_gb=gigabytes(5 * n_echoes))
-    mask = Node(_mask_interface(scan), name="mask", mem_gb=gigabytes(3 * n_echoes + 12))
+    mask = Node(_mask_interface(scan, bids_dir), name="mask", mem_gb=gigabytes(3 * n_echoes + 12))
     field = init_field_wf(
         echo_times=scan.echo_times,
         centre_frequency=frequency,
@@ -144,14 +145,23 @@ def _decode_interface(scan, settings, record):
     return interface
 
 
-def _mask_interface(scan):
+def _mask_interface(scan, bids_dir):
     if scan.brain_mask is None:
         return PhantomMask() if scan.is_phantom else BrainMask()
-    return UserMask(user_mask_file=str(scan.brain_mask), uri=scan.brain_mask.name)
+    return UserMask(user_mask_file=str(scan.brain_mask), source=_source(scan.brain_mask, bids_dir))
+
+
+def _source(path, bids_dir):
+    """BIDS URI of a file in the raw dataset's folder, or the plain URI of one elsewhere."""
+    try:
+        return bids_uri(path, bids_dir)
+    except ValueError:
+        return Path(path).absolute().as_uri()
 
 
 def _common_metadata(scan, bids_dir):
-    sources = [bids_uri(path, bids_dir) for path in scan.files]
+    masks = [] if scan.brain_mask is None else [scan.brain_mask]
+    sources = [_source(path, bids_dir) for path in (*scan.files, *masks)]
     versions = {package: version(package) for package in RECORDED_PACKAGES}
     return {"SkullStripped": True, "Sources": sources, "ProcessingSoftware": versions}
 
