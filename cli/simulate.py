@@ -40,7 +40,9 @@ def _make_cohort(options):
     if unused := [name for name in ("runs", "sites") if getattr(options, name) is not None]:
         raise ValueError(f"--design {COHORT} has one scan a patient at one site: leave out --{', --'.join(unused)}")
     patients = draw_patients(options.subjects or PATIENTS, seed=options.seed)
-    design = make_patient_design(patients, voxel_size=options.voxel_size, seed=options.seed)
+    design = make_patient_design(
+        patients, voxel_size=options.voxel_size, flow_phase=options.flow_phase, seed=options.seed
+    )
     write_cohort(options.output_dir, patients, design)
     print(f"tables of {len(patients)} patients: {options.output_dir}; their truth: {options.output_dir / TRUTH}")
     return EXIT_OK if options.tables_only else _make_scans(design, options)
@@ -55,6 +57,7 @@ def _make_study(options):
         runs=options.runs,
         sites=options.sites,
         voxel_size=options.voxel_size,
+        flow_phase=options.flow_phase,
         seed=options.seed,
     )
     write_dataset_files(options.output_dir, design)
@@ -91,6 +94,8 @@ def _parser():
     parser.add_argument(
         "--voxel-size", nargs=3, type=positive, metavar=("X", "Y", "Z"), help=f"mm, in the same field of view {own}"
     )
+    flow_help = "greatest phase of the CSF that moves in the lateral ventricles, at the last echo (default: none)"
+    parser.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)
     tables_help = f"no images, for --design {COHORT}: its statistics need none"
     parser.add_argument("--tables-only", action="store_true", help=tables_help)
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: %(default)s)")

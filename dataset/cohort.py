@@ -51,7 +51,7 @@ def write_cohort(output_dir, patients, design):
     Raises
     ------
     ValueError
-        If the folder holds another dataset.
+        If the folder holds another dataset or anything else.
     """
     output_dir = Path(output_dir)
     write_descriptions(output_dir, design.name, design.summary, "tables")

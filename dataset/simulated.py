@@ -7,6 +7,7 @@ true brain mask for one that its user has drawn, and its dataset names another g
 import csv
 import io
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -26,6 +27,7 @@ GENERATOR = "multiqsm-simulate"
 TRUTH = Path("derivatives", "truth")
 ENCODINGS = {"siemens": (siemens_encoding, ("mag", "phase")), "ge": (ge_encoding, ("real", "imag"))}
 LESIONS_SEEN_IN = "FLAIR"
+PARTIAL = re.compile(r"\.(.+\.)?[0-9a-f]{32}(\.nii\.gz)?")  # a file on its way, as it is named until it is whole
 TRUE_IMAGES = {
     "chi": {"suffix": "Chimap", "desc": "truth"},
     "labels": {"suffix": "dseg", "desc": "truth"},
@@ -43,12 +45,25 @@ TRUE_IMAGES = {
 
 
 def is_complete(output_dir, plan):
-    """Tell whether every file of a scan and of its truth is there; each is written in one step."""
+    """Tell whether every file of a scan and of its truth is there, and none empty; each is written in one step."""
+    return all(path.is_file() and path.stat().st_size > 0 for path in _files(output_dir, plan))
+
+
+def remove_partials(output_dir, plan):
+    """Remove what writes that were cut short have left in the folders of a scan, which nothing may write to."""
+    for folder in {path.parent for path in _files(output_dir, plan)}:
+        # A file where the folder should be is for the writer of the scan to complain about.
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if PARTIAL.fullmatch(path.name):
+                path.unlink()
+
+
+def _files(output_dir, plan):
+    """Every file of a scan and of its truth."""
     images = [*_raw_paths(output_dir, plan).values(), *_true_paths(output_dir, plan).values()]
     images += [_structural_path(output_dir, plan, sequence) for sequence in plan.structural]
     images += [_lesions_path(output_dir, plan) for sequence in plan.structural if sequence.suffix == LESIONS_SEEN_IN]
-    files = [*images, *(sidecar_path(path) for path in images), _lookup_path(output_dir, plan)]
-    return all(path.is_file() for path in files)
+    return [*images, *(sidecar_path(path) for path in images), _lookup_path(output_dir, plan)]
 
 
 def write_scan(output_dir, plan, scan):
@@ -212,6 +227,7 @@ def _true_metadata(plan, scan):
     """Sidecars of a scan's truth by what its images show."""
     is_phantom = plan.participant.model == "phantom"
     field = {"Units": "Hz", "CentreFrequency": plan.scanner.imaging_frequency}
+    known = "known in a box around the object and 0 in the rest of the image"
     tissue = {} if is_phantom else {"NucleiSusceptibility": plan.subject.chi}
     return {
         "chi": {
@@ -227,12 +243,15 @@ def _true_metadata(plan, scan):
         },
         "total_field": {
             **field,
-            "Description": "True field, shim and drift included, mean of each voxel",
+            "Description": f"True field, shim and drift included, mean of each voxel; {known}",
             "ShimTerms": ["1", "x", "y", "z", "xy", "yz", "xz", "z2-(x2+y2)/2", "x2-y2"],
             "ShimUnits": "ppm, with scanner coordinates in units of 100 mm",
             "Shim": scan.shim,
         },
-        "local_field": {**field, "Description": "True field of the sources within the mask, mean of each voxel"},
+        "local_field": {
+            **field,
+            "Description": f"True field of the sources within the mask, mean of each voxel; {known}",
+        },
         "magnitude": {
             "Description": "Root sum of squares of the echoes as scanned",
             "Units": "arbitrary",
@@ -283,7 +302,7 @@ def write_dataset_files(output_dir, design):
     Raises
     ------
     ValueError
-        If the folder holds another dataset.
+        If the folder holds another dataset or anything else.
     """
     output_dir = Path(output_dir)
     write_descriptions(output_dir, design.name, design.summary, "scans")
@@ -309,7 +328,7 @@ def write_descriptions(output_dir, name, summary, kind):
     Raises
     ------
     ValueError
-        If the folder holds another dataset than that of this summary.
+        If the folder holds another dataset than that of this summary, or anything else.
     """
     texts = load_template("simulated")[kind]
     description = {**load_template("simulated")["dataset_description"], "Name": f"{texts['name']}: {name}"}
@@ -325,10 +344,16 @@ def write_descriptions(output_dir, name, summary, kind):
 
 def _refuse_another_dataset(output_dir, description):
     path = output_dir / "dataset_description.json"
+    # Hidden files, such as those of version control, are no other dataset.
+    others = output_dir.is_dir() and any(not entry.name.startswith(".") for entry in output_dir.iterdir())
+    if others and not path.exists():
+        raise ValueError(
+            f"{output_dir}: this folder holds no simulated dataset but something else; choose an empty one"
+        )
     if path.exists() and read_json(path).get("GeneratedBy") != description["GeneratedBy"]:
         raise ValueError(
             f"{path}: this folder holds another dataset than {description['GeneratedBy'][0]['Description']}; "
-            "choose another output folder, or the same design, seed and voxel size to go on with it"
+            "choose another output folder, or the same design, seed, voxel size and flow to go on with it"
         )
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.signal.windows import tukey
 
 from ..core.phase import GYROMAGNETIC_RATIO
 from .grid import across, block_mean, block_mode, coordinates, subgrid_affine, voxel_size_of
@@ -43,8 +42,6 @@ class Protocol:
         noise.
     oversampling : tuple of int
         Fine voxels per voxel along each axis on which spins precess.
-    apodization : float
-        Fraction of k-space under the taper of a Tukey window; 0 is no window, 1 a Hann window.
     """
 
     shape: tuple[int, int, int] = (256, 256, 64)
@@ -55,7 +52,6 @@ class Protocol:
     imaging_frequency: float = 3.0 * GYROMAGNETIC_RATIO
     snr: float = 185.0
     oversampling: tuple[int, int, int] = (2, 2, 2)
-    apodization: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,8 @@ class Scan:
     noise_sigma : float
         Standard deviation of the noise of the real and of the imaginary part.
     total_field, local_field : ndarray of float32, shape (x, y, z)
-        Mean over each voxel, ppm: with shim and drift, and from within ``mask`` alone.
+        Mean over each voxel, ppm: with shim and drift, and from within ``mask`` alone. They are known in a box
+        around the object and 0 in the rest of the image, where there is no signal.
     chi : ndarray of float32, shape (x, y, z)
         Mean susceptibility of each voxel, ppm relative to water.
     labels : ndarray of uint8, shape (x, y, z)
@@ -192,12 +189,6 @@ def kspace_crop(signal, shape, oversampling, axes):
     return signal
 
 
-def _window(shape, apodization):
-    """Separable Tukey window over k-space in the order of the FFT."""
-    windows = [np.fft.ifftshift(tukey(n + 1 - n % 2, apodization)[:n]) for n in shape]
-    return (windows[0][:, None, None] * windows[1][:, None] * windows[2]).astype(np.complex64)
-
-
 def precess(magnetization, r2s, frequency, echo_times, *, quadratic_phase=None):
     """Complex signal of every echo in turn: decay by R2* and precession at the local frequency.
 
@@ -283,7 +274,9 @@ def acquire(
     truth = _truth(specimen)
     shim = shim_coefficients(truth["total_field"], truth["mask"], specimen.affine, shim_error, shim_rng)
     shim[0] += b0_drift
-    truth["total_field"] += _polynomial(shim, specimen.affine, specimen.shape)
+    # Elsewhere the object's field is not known, and the shim alone would pass for the whole.
+    known = _held(specimen)
+    truth["total_field"][known] += _polynomial(shim, specimen.affine, specimen.shape)[known]
     phase = receive_phase * coil_rng.standard_normal(9)
     bias = receive_bias * coil_rng.standard_normal(9)
     flow = _flow(specimen, flow_phase / protocol.echo_times[-1] ** 2, flow_labels, flow_rng)
@@ -311,9 +304,14 @@ def _truth(specimen):
 def _on_image(specimen, values, outside=0):
     """Values on the voxels that a specimen holds, set into the whole image."""
     image = np.full(specimen.shape, outside, values.dtype)
-    first = np.asarray(specimen.corner) // specimen.oversampling
-    image[tuple(slice(a, a + n) for a, n in zip(first, values.shape, strict=True))] = values
+    image[_held(specimen)] = values
     return image
+
+
+def _held(specimen):
+    """Where in the image the voxels lie that a specimen holds."""
+    first, extent = (np.floor_divide(n, specimen.oversampling) for n in (specimen.corner, specimen.tissue.chi.shape))
+    return tuple(slice(a, a + n) for a, n in zip(first, extent, strict=True))
 
 
 def _flow(specimen, rate, labels, rng):
@@ -360,8 +358,6 @@ def _echoes(specimen, protocol, shim, phase, bias, flow, workers):
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(fill, range(0, held[0], 4)))
     images = np.empty((len(kspace), *protocol.shape), np.complex64)
-    window = _window(protocol.shape, protocol.apodization)
     for image, echo in zip(images, kspace, strict=True):
-        cropped = kspace_crop(echo, protocol.shape, factor, (0,))
-        image[:] = fft.ifftn(cropped * window, workers=workers)
+        image[:] = fft.ifftn(kspace_crop(echo, protocol.shape, factor, (0,)), workers=workers)
     return images

@@ -90,9 +90,11 @@ def _draw_measures(known, rng):
     centres, values = population()["centres"], dict(known)
     for name, regression in population()["regressions"].items():
         slopes = regression["coefficients"].items()
-        value = regression["intercept"] + sum(b * (values[x] - centres.get(x, 0)) for x, b in slopes)
-        value += regression["residual_sd"] * rng.standard_normal()
-        values[name] = float(np.exp(value)) if regression["transform"] == "log" else float(value)
+        expected = regression["intercept"] + sum(b * (values[x] - centres.get(x, 0)) for x, b in slopes)
+        transform = np.exp if regression["transform"] == "log" else float
+        values[name] = np.inf
+        while values[name] > regression.get("highest", np.finfo(float).max):
+            values[name] = float(transform(expected + regression["residual_sd"] * rng.standard_normal()))
     return {name: values[name] for name in population()["regressions"]}
 
 

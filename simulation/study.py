@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from .acquisition import Protocol, acquire
 from .cohort import Patient, affected
 from .grid import scan_affine
-from .head import draw_subject, head_model
+from .head import anatomy, draw_subject, head_model
 from .phantom import phantom_model
 from .seeds import derived_seed, generator
 from .specimen import magnetize
@@ -176,6 +176,8 @@ class ScanPlan:
         Of the image in the scanner.
     b0_drift : float
         Offset of B0 since the session began, ppm.
+    flow_phase : float
+        Greatest phase (rad) at the last echo of the CSF that moves in a head's lateral ventricles.
     patient : multiqsm.simulation.cohort.Patient, optional
         Whose disease the head has.
     structural : tuple of multiqsm.simulation.structural.Structural
@@ -191,6 +193,7 @@ class ScanPlan:
     position: Placement
     prescription: Placement
     b0_drift: float
+    flow_phase: float = 0.0
     patient: Patient | None = None
     structural: tuple[Structural, ...] = ()
 
@@ -220,7 +223,7 @@ class Design:
     name : str
         ``study``, ``phantom``, ``demo`` or ``thalamus``.
     summary : str
-        In words, what every scan of the design depends on: its name, voxel size and seed.
+        In words, what every scan of the design depends on: its name, voxel size, flow (if any) and seed.
     plans : tuple of ScanPlan
         One a scan.
     """
@@ -260,7 +263,7 @@ OUTLINES = {
 }
 
 
-def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, seed=0):
+def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, flow_phase=0.0, seed=0):
     """Plan every scan of a study.
 
     Parameters
@@ -276,6 +279,8 @@ def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, 
         Labels of the sites; all of them by default.
     voxel_size : sequence of float, optional
         mm; the design's own by default. The field of view stays.
+    flow_phase : float
+        As of `ScanPlan`.
     seed : int
         What all random numbers derive from.
 
@@ -314,10 +319,11 @@ def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, 
         participants.append(Participant(PHANTOM_LABEL, 2**31, model="phantom"))
     visits = product(participants, _numbered_scanners(sites), range(runs))
     plans = [_plan(who, scanner, visit, run, protocols[who.model], seed) for who, (visit, scanner), run in visits]
-    return Design(name, _summary(name, voxel_size, seed), tuple(plans))
+    plans = [replace(plan, flow_phase=flow_phase) for plan in plans]
+    return Design(name, _summary(name, voxel_size, flow_phase, seed), tuple(plans))
 
 
-def make_patient_design(patients, *, voxel_size=None, seed=0):
+def make_patient_design(patients, *, voxel_size=None, flow_phase=0.0, seed=0):
     """Plan the scans of a cohort at one site: gradient echo, FLAIR and T1-weighted.
 
     Parameters
@@ -326,6 +332,8 @@ def make_patient_design(patients, *, voxel_size=None, seed=0):
         The cohort, from the first patient on.
     voxel_size : sequence of float, optional
         mm, of all images; their own by default. The fields of view stay.
+    flow_phase : float
+        As of `ScanPlan`.
     seed : int
         What all random numbers derive from.
 
@@ -344,13 +352,15 @@ def make_patient_design(patients, *, voxel_size=None, seed=0):
         who = Participant(patient.label, number, age=patient.age, sex=patient.sex)
         plan = _plan(who, scanner, visit, 0, protocol, seed)
         entities = {"subject": patient.label}
-        plans.append(replace(plan, entities=entities, patient=patient, structural=tuple(structural)))
-    return Design("thalamus", _summary("thalamus", voxel_size, seed), tuple(plans))
+        own = {"flow_phase": flow_phase, "patient": patient, "structural": tuple(structural)}
+        plans.append(replace(plan, entities=entities, **own))
+    return Design("thalamus", _summary("thalamus", voxel_size, flow_phase, seed), tuple(plans))
 
 
-def _summary(name, voxel_size, seed):
+def _summary(name, voxel_size, flow_phase, seed):
     sizes = "own voxels" if voxel_size is None else f"voxels of {'×'.join(f'{v:g}' for v in voxel_size)} mm"
-    return f"design {name}, {sizes}, seed {seed}"
+    flow = f"flow phase {flow_phase:g} rad, " if flow_phase else ""
+    return f"design {name}, {sizes}, {flow}seed {seed}"
 
 
 def simulate(plan, *, workers=1):
@@ -368,12 +378,21 @@ def simulate(plan, *, workers=1):
     multiqsm.simulation.acquisition.Scan
     """
     if plan.participant.model == "phantom":
-        model = partial(phantom_model, pose=plan.position.matrix)
+        model, flowing = partial(phantom_model, pose=plan.position.matrix), ()
     else:
+        flowing = (anatomy()["labels"]["lateral_ventricle"],)
         model = partial(head_model, plan.subject, pose=plan.position.matrix, workers=workers)
     protocol = plan.protocol
     specimen = magnetize(model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers)
-    return acquire(specimen, protocol, plan.scan_seed, b0_drift=plan.b0_drift, workers=workers)
+    return acquire(
+        specimen,
+        protocol,
+        plan.scan_seed,
+        b0_drift=plan.b0_drift,
+        flow_phase=plan.flow_phase,
+        flow_labels=flowing,
+        workers=workers,
+    )
 
 
 def simulate_anatomy(plan, *, workers=1):

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import uuid
 
 import nibabel as nib
 import numpy as np
@@ -184,6 +185,27 @@ def test_a_scan_lacking_any_file_is_not_complete(tiny):
 
 
 @pytest.mark.slow
+def test_a_truncated_scan_is_made_again_and_what_was_cut_short_removed(tmp_path):
+    demo = ("--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A")
+    root = tmp_path / "raw"
+    assert simulate_by_command(root, *demo) == 0
+    whole = contents(root)
+    image = next(root.rglob("*_echo-1_part-mag_MEGRE.nii.gz"))
+    image.write_bytes(b"")
+    for name in (f".{uuid.uuid4().hex}.nii.gz", f".{image.name}.{uuid.uuid4().hex}"):
+        (image.parent / name).write_bytes(b"half")
+    assert simulate_by_command(root, *demo) == 0
+    assert contents(root) == whole
+
+
+def test_flow_is_asked_for_by_an_option(tmp_path):
+    root = tmp_path / "thalamus"
+    assert main([str(root), "--design", "thalamus", "--tables-only", "--subjects", "1", "--flow-phase", "0.4"]) == 0
+    description = json.loads((root / "dataset_description.json").read_text())
+    assert "flow phase 0.4 rad" in description["GeneratedBy"][0]["Description"]
+
+
+@pytest.mark.slow
 def test_number_of_processes_does_not_change_a_byte_and_only_what_lacks_is_made_again(tmp_path, capsys):
     demo = ("--design", "demo", "--runs", "1", "--sites", "A", "C")
     one, two = tmp_path / "one", tmp_path / "two"
@@ -208,7 +230,8 @@ def test_number_of_processes_does_not_change_a_byte_and_only_what_lacks_is_made_
 @pytest.mark.slow
 def test_a_failing_scan_is_named(tmp_path, capsys):
     root = tmp_path / "raw"
-    (root / "sub-01" / "ses-A").mkdir(parents=True)
+    write_dataset_files(root, make_design("demo", subjects=1, sites=["A", "B"], **COARSE))
+    (root / "sub-01" / "ses-A").mkdir(exist_ok=True)
     (root / "sub-01" / "ses-A" / "anat").write_text("in the way of the folder")
     assert simulate_by_command(root, "--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A", "B") == 1
     printed = capsys.readouterr()
@@ -223,6 +246,13 @@ def test_more_participants_can_be_added_but_no_other_seed(tmp_path):
     assert [row["participant_id"] for row in table(tmp_path / "participants.tsv")] == ["sub-01", "sub-02"]
     with pytest.raises(ValueError, match="another dataset"):
         write_dataset_files(tmp_path, make_design("demo", seed=1, **COARSE))
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main([str(tmp_path), "--design", "thalamus", "--tables-only"]) == 2
+    assert "choose an empty one" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_tables_of_patients(tmp_path):

@@ -1,5 +1,6 @@
 """The simulated head: its anatomy against an atlas, its people, and that it is the same on every grid."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -173,7 +174,25 @@ def test_normal_range_and_age():
 
 def test_every_tissue_names_its_source():
     described = [*anatomy()["tissues"].values(), *anatomy()["nuclei"].values()]
-    assert all(len(d["source"]) > 20 for d in described)
+    for description in described:
+        assert re.search(r"\b(19|20)\d\d\b|our choice", description["source"]), description["source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "r"),
+    [
+        ("caudate_nucleus", 0.0),
+        ("putamen", 0.40),
+        ("globus_pallidus", 0.35),
+        ("red_nucleus", 0.47),
+        ("substantia_nigra", 0.20),
+    ],
+)
+def test_susceptibility_correlates_with_age_as_published(name, r):
+    """Lin et al. (2015), in people whose ages have a standard deviation of 5 years."""
+    nucleus = anatomy()["nuclei"][name]
+    explained = 5 * nucleus["chi_per_year"]
+    assert explained / np.hypot(explained, nucleus["chi_sd"]) == pytest.approx(r, abs=0.005)
 
 
 def test_distance_to_an_ellipsoid():

@@ -7,7 +7,7 @@ import numpy as np
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.scans import scan_label
-from ..dataset.simulated import is_complete, write_dataset_files
+from ..dataset.simulated import is_complete, remove_partials
 from ..interfaces.simulation import SimulateScan
 from .run import configure_nipype, run_workflow
 
@@ -17,36 +17,8 @@ REACH = 13.5  # mm around the image that this grid holds, as far as there is an 
 OBJECT_SIZE = (200.0, 240.0, 260.0)  # mm
 
 
-def simulate_dataset(output_dir, design, *, work_dir, n_procs=1):
-    """Simulate a study into a BIDS dataset; scans that are complete are not made again.
-
-    Parameters
-    ----------
-    output_dir : path-like
-        Root of the dataset, whose truth goes to ``derivatives/truth`` in it.
-    design : multiqsm.simulation.study.Design
-        The study.
-    work_dir : path-like
-        For log and crash files.
-    n_procs : int
-        Processes. The files do not depend on it.
-
-    Returns
-    -------
-    list of multiqsm.workflows.run.Failure
-        Empty if all went well.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds another dataset.
-    """
-    write_dataset_files(output_dir, design)
-    return simulate_scans(output_dir, design.plans, work_dir=work_dir, n_procs=n_procs)
-
-
 def simulate_scans(output_dir, plans, *, work_dir, n_procs=1):
-    """Simulate scans into a dataset that is described already; see `simulate_dataset`.
+    """Simulate scans into a BIDS dataset that `dataset.simulated.write_dataset_files` has described already.
 
     Parameters
     ----------
@@ -66,6 +38,9 @@ def simulate_scans(output_dir, plans, *, work_dir, n_procs=1):
     plans = [plan for plan in plans if not is_complete(output_dir, plan)]
     if not plans:
         return []
+    # Now, since scans that are made at the same time share folders.
+    for plan in plans:
+        remove_partials(output_dir, plan)
     configure_nipype(work_dir)
     # Many scans keep the cores busy by themselves; few leave some for threads.
     threads = max(1, n_procs // len(plans))
