@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
 from .dipole import dipole_kernel
 from .grid import WorkingGrid, neighbours
@@ -178,7 +178,13 @@ def zero_field_weight(field, mask, noise_variance):
     float
         Noise over the field's root mean square at the surface, 0.1 to 1.
     """
-    surface = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    surface = np.zeros_like(mask)
+    for axis in range(3):
+        near, far = neighbours(axis)
+        across = mask[near] ^ mask[far]
+        surface[near] |= across
+        surface[far] |= across
+    surface &= mask
     if not surface.any():
         return 1.0
     signal = float(np.mean(np.square(field[surface]), dtype=np.float64)) - noise_variance
@@ -235,10 +241,10 @@ class _EdgeProblem(_Problem):
     def __init__(self, field, mask, voxel_size, b0_dir, edges, max_iterations):
         super().__init__(field, mask, voxel_size, b0_dir)
         on_grid = np.stack([self.grid.embed(e) for e in edges])
+        inside = self.grid.embed(mask)
         for axis, free in enumerate(on_grid):
             # Nothing is known of what lies beyond the mask's surface: differences across it are free too.
             near, far = neighbours(axis)
-            inside = self.grid.embed(mask)
             free[near] |= inside[near] ^ inside[far]
         self.edge_gradient = edge_differences(on_grid, voxel_size)
         self.edge_divergence = self.edge_gradient.T
