@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..dataset.derivatives import derivative_path
+from ..dataset.simulated import TRUTH
 from .app import main as process
 from .arguments import EXIT_OK, available_cores, count
 from .simulate import main as simulate
@@ -40,7 +41,7 @@ def main(argv=None):
     print(f"  {derivative_path(results, first, suffix='Chimap', desc='iterative')}")
     picture = derivative_path(results, first, suffix="Chimap", desc="iterative", datatype="figures", extension=".png")
     print(f"  {picture}")
-    print(f"the truth that it was simulated from: {raw / 'derivatives' / 'truth'}")
+    print(f"the truth that it was simulated from: {raw / TRUTH}")
     return EXIT_OK
 
 

@@ -28,8 +28,9 @@ class _Inversion(CoreInterface):
     def _run_interface(self, runtime):
         field, image = read_volume(self.inputs.local_field_file)
         mask = read_mask(self.inputs.mask_file)
+        standard_error, _ = read_volume(self.inputs.standard_error_file)
         with self.threads():
-            found = self._invert(field, mask, image)
+            found = self._invert(field, mask, standard_error, image)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
         self.record(
             B0Direction=list(geometry(image)["b0_dir"]),
@@ -42,10 +43,9 @@ class _Inversion(CoreInterface):
         )
         return runtime
 
-    def _options(self, image, mask):
+    def _options(self, mask, standard_error, image):
         """Keyword arguments that both inversions share."""
-        standard_error = read_volume(self.inputs.standard_error_file)[0][mask]
-        known = standard_error[np.isfinite(standard_error)]
+        known = standard_error[mask & np.isfinite(standard_error)]
         return {
             "b0_dir": geometry(image)["b0_dir"],
             "voxel_size": geometry(image)["voxel_size"],
@@ -60,8 +60,8 @@ class Deterministic(_Inversion):
 
     input_spec = _InversionInputSpec
 
-    def _invert(self, field, mask, image):
-        return deterministic(field, mask, **self._options(image, mask))
+    def _invert(self, field, mask, standard_error, image):
+        return deterministic(field, mask, **self._options(mask, standard_error, image))
 
     def _described(self):
         return {"Inversion": "deterministic: closed form, all gradients penalised"}
@@ -80,11 +80,10 @@ class Iterative(_Inversion):
 
     input_spec = _IterativeInputSpec
 
-    def _invert(self, field, mask, image):
+    def _invert(self, field, mask, standard_error, image):
         magnitude = combine_magnitude(read_volume(self.inputs.magnitude_file)[0])
         edges = edge_mask(magnitude, mask, share=self.inputs.edge_share)
-        options = self._options(image, mask)
-        standard_error, _ = read_volume(self.inputs.standard_error_file)
+        options = self._options(mask, standard_error, image)
         self._outside_weight = self.inputs.outside_weight
         if not isdefined(self.inputs.outside_weight):
             self._outside_weight = zero_field_weight(field, mask, options["noise_variance"])
