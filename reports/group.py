@@ -1,0 +1,494 @@
+"""The report of a study: reproducibility across sites, in tables and figures with a sentence on each statistic."""
+
+import pandas as pd
+
+from ..stats.reproducibility import require_columns
+from .figures import (
+    PPB,
+    age_figure,
+    bland_altman_figure,
+    calibration_figure,
+    component_name,
+    harmonization_figure,
+    icc_figure,
+    imprecision_figure,
+    readable,
+    roi_figure,
+    variance_figure,
+)
+from .html import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table, Warnings, render_report
+from .subject import methods_blocks
+
+_METHOD, _ROI = Column("method"), Column("roi", "region")
+_TEST = (
+    Column("n_subjects", "subjects", "d"),
+    Column("mean_difference", "mean difference (ppb)", "+.2f", PPB),
+    Column("ci_low", "95 % CI from", "+.2f", PPB),
+    Column("ci_high", "to", "+.2f", PPB),
+    Column("statistic", "t", "+.2f"),
+    Column("df", "df", "d"),
+    Column("p", "P", "p"),
+    Column("n_tests", "tests", "d"),
+    Column("p_bonferroni", "P, Bonferroni", "p"),
+    Column("significant"),
+)
+_INTERVAL = (Column("ci_low", "95 % CI from", ".2f"), Column("ci_high", "to", ".2f"))
+COLUMNS = {
+    "imprecision_summary": (
+        _METHOD,
+        _ROI,
+        Column("n_subjects", "subjects", "d"),
+        Column("mean", "χ (ppb)", ".1f", PPB),
+        Column("mean_sd", "SD over subjects (ppb)", ".1f", PPB),
+        Column("within", "within-site (ppb)", ".1f", PPB),
+        Column("published_within", "publ. (ppb)", ".1f", PPB),
+        Column("cross", "cross-site (ppb)", ".1f", PPB),
+        Column("published_cross", "publ. (ppb)", ".1f", PPB),
+        Column("within_percent", "within-site (%)", ".1f"),
+        Column("published_within_percent", "publ. (%)", ".1f"),
+        Column("cross_percent", "cross-site (%)", ".1f"),
+        Column("published_cross_percent", "publ. (%)", ".1f"),
+    ),
+    "within_versus_cross": (_METHOD, _ROI, *_TEST),
+    "between_rois": (
+        _METHOD,
+        Column("measure"),
+        Column("roi_1", "first region"),
+        Column("roi_2", "second region"),
+        *_TEST,
+    ),
+    "between_methods": (
+        Column("method_1", "first method"),
+        Column("method_2", "second method"),
+        Column("measure"),
+        _ROI,
+        *_TEST,
+    ),
+    "icc": (
+        _METHOD,
+        _ROI,
+        Column("raters"),
+        Column("site"),
+        Column("form"),
+        Column("icc", "ICC", ".3f"),
+        Column("ci_low", "95 % CI from", ".3f"),
+        Column("ci_high", "to", ".3f"),
+        Column("n_subjects", "subjects", "d"),
+        Column("n_raters", "raters", "d"),
+        Column("n_left_out", "subjects left out", "d"),
+        Column("n_raters_left_out", "raters left out", "d"),
+    ),
+    "components": (
+        _METHOD,
+        _ROI,
+        Column("component"),
+        Column("sd", "SD (ppb)", ".2f"),
+        Column("sd_low", "95 % CI from", ".2f"),
+        Column("sd_high", "to", ".2f"),
+        Column("share", "share of variance (%)", ".1f"),
+        Column("n_levels", "levels", "d"),
+        Column("n_scans", "scans", "d"),
+    ),
+    "within_subject_sd": (
+        _METHOD,
+        _ROI,
+        Column("definition", "scatter of"),
+        Column("sdw", "SDw (ppb)", ".2f"),
+        *_INTERVAL,
+        Column("df", "df", "d"),
+        Column("n_subjects", "subjects", "d"),
+        Column("n_scans", "scans", "d"),
+    ),
+    "sdc": (
+        _METHOD,
+        _ROI,
+        Column("definition", "scatter of"),
+        Column("sdc", "SDC (ppb)", ".2f"),
+        *_INTERVAL,
+        Column("df", "df", "d"),
+    ),
+    "bland_altman": (
+        Column("comparison"),
+        _METHOD,
+        _ROI,
+        Column("first"),
+        Column("second"),
+        Column("bias", "bias (ppb)", "+.2f"),
+        Column("bias_low", "95 % CI from", "+.2f"),
+        Column("bias_high", "to", "+.2f"),
+        Column("lower", "lower limit (ppb)", "+.2f"),
+        Column("upper", "upper limit (ppb)", "+.2f"),
+        Column("n_subjects", "subjects", "d"),
+        Column("n_differences", "differences", "d"),
+        Column("n_left_out", "left out", "d"),
+    ),
+    "calibration": (
+        _METHOD,
+        Column("site"),
+        Column("slope", "slope", ".4f"),
+        Column("slope_ci_low", "95 % CI from", ".4f"),
+        Column("slope_ci_high", "to", ".4f"),
+        Column("intercept", "intercept (ppm)", "+.4f"),
+        Column("intercept_ci_low", "95 % CI from", "+.4f"),
+        Column("intercept_ci_high", "to", "+.4f"),
+        Column("r_squared", "R²", ".5f"),
+        Column("residual_sd", "residual SD (ppm)", ".4f"),
+        Column("n_tubes", "tubes", "d"),
+        Column("n_points", "points", "d"),
+        Column("n_scans", "scans", "d"),
+        Column("n_missing", "missing values", "d"),
+        Column("note"),
+    ),
+    "age": (
+        _METHOD,
+        _ROI,
+        Column("analysis"),
+        Column("slope", "slope (ppb/year)", "+.3f", PPB),
+        Column("ci_low", "95 % CI from", "+.3f", PPB),
+        Column("ci_high", "to", "+.3f", PPB),
+        Column("r", "Pearson r", "+.2f"),
+        Column("df", "df", "d"),
+        Column("p", "P", "p"),
+        Column("n_scans", "scans", "d"),
+        Column("n_subjects", "subjects", "d"),
+        Column("n_missing", "missing", "d"),
+        Column("note"),
+    ),
+}
+NOTES = {
+    "rois": "Each point is the mean susceptibility of a region in one scan; a site's scans stand in their order.",
+    "imprecision": (
+        "Within-site imprecision is how much repeated scans on one scanner differ (the standard deviation over a "
+        "site's scans, averaged over sites); cross-site imprecision is how much the sites differ in one scan index "
+        "(the standard deviation over sites, averaged over scans). Percentages are of the mean susceptibility."
+    ),
+    "published": "Published figures are those of Lin et al., AJNR 2015, nine people on three scanners.",
+    "within_versus_cross": (
+        "Paired t-test over subjects of cross-site minus within-site imprecision: a clear difference would mean that "
+        "changing the scanner costs precision beyond repeating the scan."
+    ),
+    "between_rois": "Paired t-tests over subjects of whether two regions differ in imprecision (first minus second).",
+    "between_methods": "Paired t-tests over subjects of whether two inversions differ (first minus second).",
+    "icc": (
+        "The intraclass correlation is the share of all variance that comes from true differences between people: 1 is "
+        "perfect, above 0.9 excellent, below 0.5 poor. ICC(2,1) counts offsets of sites as error, ICC(3,1) does not. "
+        "It depends on how different the people are: a homogeneous group lowers it."
+    ),
+    "components": (
+        "Variance components split the scatter of all scans into what people, sites, people at sites and repeated "
+        "scans contribute; each is given as a standard deviation in ppb."
+    ),
+    "within_subject_sd": (
+        "The within-subject standard deviation (SDw) is the scatter of one person's repeated measurements about "
+        "their own mean."
+    ),
+    "sdc": (
+        "The smallest detectable change (SDC) is the change between two scans of one person that measurement error "
+        "alone exceeds only once in twenty times: 1.96 √2 SDw."
+    ),
+    "sample_size": "The number of people that a study needs to find an effect of this size with the power stated.",
+    "bland_altman": (
+        "Bland-Altman: the differences of two sites (or methods) on the same people. The bias (solid line) is their "
+        "mean; 95 % of differences are expected between the limits of agreement (dashed lines)."
+    ),
+    "calibration": (
+        "Calibration is a straight line through measured against expected susceptibility of the phantom's tubes: a "
+        "slope of 1 and an intercept of 0 would be perfect; in-vivo values are divided by the slope."
+    ),
+    "harmonization": (
+        "Harmonisation brings the sites' scans to one protocol. Points are scans, bars a site's mean; both as "
+        "differences from the subject's mean over sites. What moves towards zero was the protocol's doing."
+    ),
+    "age": (
+        "The naive line takes every scan as another person, as the published analysis did: its P is too small. The "
+        "honest ones take one mean per person, or let every person have their own level (random intercept). Error bars "
+        "are the person's cross-site variability, faint points the scans."
+    ),
+}
+KNOWN_TABLES = (
+    *("rois", "imprecision", "imprecision_summary", "published", "within_versus_cross", "between_rois"),
+    *("between_methods", "icc", "components", "within_subject_sd", "sdc", "sample_size", "bland_altman"),
+    *("bland_altman_points", "tubes", "calibration", "harmonized", "harmonization", "age"),
+)
+
+
+def group_report(
+    tables,
+    *,
+    title="Reproducibility across sites",
+    study=None,
+    failures=(),
+    warnings=(),
+    links=None,
+    citation="",
+    versions=None,
+):
+    """Write the report of a study.
+
+    Parameters
+    ----------
+    tables : dict of str to DataFrame
+        ``rois`` is the long ROI table and must be there; the others make their part of the report if given:
+        ``imprecision`` (per subject), ``imprecision_summary``, ``within_versus_cross``, ``between_rois``,
+        ``between_methods`` and ``within_subject_sd`` of `stats.reproducibility`; ``published`` (method, roi, within,
+        cross in ppm, within_percent, cross_percent) to set beside the summary; ``icc``, ``bland_altman`` and
+        ``bland_altman_points`` of `stats.agreement`; ``components`` of `stats.components`;
+        ``sdc`` (method, roi, sdc, ci_low, ci_high, ppb); ``sample_size`` (any columns); ``tubes`` (the phantom's ROI
+        table) and ``calibration`` of `stats.calibration`; ``harmonized`` (the ROI table of the harmonised scans, to
+        compare with ``rois``) and ``harmonization`` (any columns); ``age`` of `stats.regression`.
+    title : str
+    study : dict, optional
+        What else to say of the study, by name.
+    failures : sequence of (str, str)
+        Scans that failed, and why.
+    warnings : sequence of str
+    links : dict of str to str, optional
+        Relative paths from the report to the tables as files, by the names of `tables`.
+    citation : str
+        What was done, in words, with the papers to cite.
+    versions : dict of str to str, optional
+        Versions of the software.
+
+    Returns
+    -------
+    str
+        One HTML page. What was not computed is named in its overview.
+
+    Raises
+    ------
+    ValueError
+        If the ROI table is missing, a table is unknown or lacks a column, or a link is not relative.
+    """
+    unknown = sorted(set(tables) - set(KNOWN_TABLES))
+    if unknown:
+        raise ValueError(f"no part of the report shows {', '.join(unknown)}: known are {', '.join(KNOWN_TABLES)}")
+    tables = {name: table for name, table in tables.items() if table is not None and not table.empty}
+    if "rois" not in tables:
+        raise ValueError("a report needs the ROI table, with at least one row")
+    require_columns(tables["rois"], ["subject", "site", "scan", "method", "roi", "mean"])
+    rois, links, versions = tables["rois"], links or {}, versions or {}
+    failures, warnings = list(failures), list(warnings)
+    sites = {str(site) for name in ("rois", "tubes") if name in tables for site in tables[name]["site"].dropna()}
+    parts = {
+        "Regions": _regions(tables, links, sites),
+        "Imprecision": _imprecision(tables, links),
+        "Tests": _tests(tables, links),
+        "ICC": _icc(tables, links, sites),
+        "Variance": _components(tables, links),
+        "Detectable change": _detectable_change(tables, links),
+        "Bland-Altman": _bland_altman(tables, links),
+        "Calibration": _calibration(tables, links, sites),
+        "Harmonisation": _harmonization(tables, links, sites),
+        "Age": _age(tables, links),
+    }
+    absent = [name for name, blocks in parts.items() if not blocks]
+    overview = _overview(rois, study or {}, failures, warnings, absent)
+    report = [Section("Overview", overview), *(Section(name, blocks) for name, blocks in parts.items())]
+    scans = _scan_count(rois)
+    badges = [
+        Badge(str(rois["subject"].nunique()), "subjects"),
+        Badge(str(rois["site"].nunique()), "sites"),
+        Badge(str(int(scans.sum())), "scans"),
+        Badge(str(rois["roi"].nunique()), "regions"),
+        Badge(str(len(failures)), "failed", "error" if failures else ""),
+    ]
+    return render_report(
+        title,
+        [*report, Section("Methods", methods_blocks(citation, versions))],
+        subtitle="Quantitative susceptibility mapping",
+        badges=badges,
+        footer=", ".join(f"{name} {version}" for name, version in list(versions.items())[:1]),
+    )
+
+
+def _overview(rois, study, failures, warnings, absent):
+    blocks = []
+    if failures:
+        blocks.append(Warnings(tuple(f"{scan}: {cause}" for scan, cause in failures), "Scans that failed", "error"))
+    if warnings:
+        blocks.append(Warnings(tuple(warnings)))
+    if study:
+        blocks.append(KeyValues(study))
+    counts = _scan_count(rois).unstack("site", fill_value=0).sort_index()
+    counts["total"] = counts.sum(axis=1)
+    columns = [Column("subject"), *(Column(s, f"site {s}" if s != "total" else s, "d") for s in counts.columns)]
+    total = counts.sum().to_frame().T.assign(subject="total")
+    blocks.append(Table(counts.reset_index(), "Scans of each subject at each site", tuple(columns), footer=total))
+    if absent:
+        blocks.append(Paragraph(f"Not in this report, because it was not computed: {', '.join(absent)}.", note=True))
+    return tuple(blocks)
+
+
+def _scan_count(rois):
+    """Scans by subject and site; those whose regions are all missing are none."""
+    known = rois.dropna(subset=["mean"]).drop_duplicates(["subject", "site", "scan"])
+    return known.groupby(["subject", "site"]).size()
+
+
+def _regions(tables, links, sites):
+    rois = tables["rois"]
+    table = (
+        rois.groupby(["method", "roi"], sort=False)["mean"].agg(["mean", "std", "min", "max", "count"]).reset_index()
+    )
+    columns = (
+        _METHOD,
+        _ROI,
+        Column("mean", "mean (ppb)", ".1f", PPB),
+        Column("std", "SD of all scans (ppb)", ".1f", PPB),
+        Column("min", "smallest (ppb)", ".1f", PPB),
+        Column("max", "largest (ppb)", ".1f", PPB),
+        Column("count", "scans", "d"),
+    )
+    return (
+        Paragraph(NOTES["rois"], note=True),
+        *_drawn("Regional susceptibility of every subject in all scans, by site.", roi_figure, rois, sites=sites),
+        Table(_named(table), "Susceptibility of the regions over all scans", columns, links.get("rois")),
+    )
+
+
+def _imprecision(tables, links):
+    if "imprecision" not in tables and "imprecision_summary" not in tables:
+        return ()
+    blocks = [Paragraph(NOTES["imprecision"], note=True)]
+    if "imprecision_summary" in tables:
+        summary = tables["imprecision_summary"]
+        if "published" in tables:
+            blocks.append(Paragraph(NOTES["published"], note=True))
+            published = tables["published"].set_index(["method", "roi"]).add_prefix("published_").reset_index()
+            summary = summary.merge(published, on=["method", "roi"], how="left")
+        caption = "Imprecision, mean over subjects"
+        blocks.append(_table({"imprecision_summary": summary}, "imprecision_summary", caption, links))
+    if "imprecision" in tables:
+        caption = "Within- and cross-site imprecision of each subject."
+        blocks.extend(_drawn(caption, imprecision_figure, tables["imprecision"]))
+        columns = [column for column in COLUMNS["imprecision_summary"] if column.name != "n_subjects"]
+        table = Table(
+            _named(tables["imprecision"]), "Imprecision", (Column("subject"), *columns), links.get("imprecision")
+        )
+        blocks.append(Details("Imprecision of each subject, as a table", (table,)))
+    return tuple(blocks)
+
+
+def _tests(tables, links):
+    captions = {
+        "within_versus_cross": "Cross-site against within-site imprecision",
+        "between_rois": "Imprecision between regions",
+        "between_methods": "Between inversions",
+    }
+    blocks = []
+    for name, caption in captions.items():
+        if name in tables:
+            shown = (Paragraph(NOTES[name], note=True), _table(tables, name, caption, links))
+            blocks.extend(shown if name == "within_versus_cross" else [Details(caption, shown)])
+    if blocks:
+        text = "Bonferroni: P times the number of tests of its family, which keeps the family's false alarms at 5 %."
+        blocks.insert(0, Paragraph(text, note=True))
+    return tuple(blocks)
+
+
+def _icc(tables, links, sites):
+    if "icc" not in tables:
+        return ()
+    caption = "ICC(2,1), absolute agreement of a single measurement."
+    blocks = [Paragraph(NOTES["icc"], note=True), *_drawn(caption, icc_figure, tables["icc"], sites=sites)]
+    table = _table(tables, "icc", "Intraclass correlations", links)
+    return (*blocks, Details("All intraclass correlations, as a table", (table,)))
+
+
+def _components(tables, links):
+    if "components" not in tables:
+        return ()
+    caption = "Share of each component in a region's variance."
+    return (
+        Paragraph(NOTES["components"], note=True),
+        *_drawn(caption, variance_figure, tables["components"]),
+        Details("Variance components, as a table", (_table(tables, "components", "Variance components", links),)),
+    )
+
+
+def _detectable_change(tables, links):
+    captions = {
+        "sdc": "Smallest detectable change",
+        "sample_size": "Sample size",
+        "within_subject_sd": "Within-subject standard deviation",
+    }
+    blocks = []
+    for name, caption in captions.items():
+        if name in tables:
+            shown = (Paragraph(NOTES[name], note=True), _table(tables, name, caption, links))
+            blocks.extend([Details(caption, shown)] if name == "within_subject_sd" else shown)
+    return tuple(blocks)
+
+
+def _bland_altman(tables, links):
+    if "bland_altman" not in tables:
+        return ()
+    limits, points = tables["bland_altman"], tables.get("bland_altman_points")
+    blocks = [Paragraph(NOTES["bland_altman"], note=True)]
+    shown = [] if points is None else points[["comparison", "method"]].drop_duplicates().to_numpy().tolist()
+    for number, (comparison, method) in enumerate(shown):
+        what = f"Sites, {readable(method)}" if comparison == "sites" else "Methods"
+        caption = f"{what}: differences on means, bias and limits of agreement."
+        drawn = _drawn(caption, bland_altman_figure, points, limits, comparison=comparison, method=method)
+        blocks.extend(drawn if number == 0 else [Details(what, drawn)])
+    table = _table(tables, "bland_altman", "Bias and limits of agreement", links)
+    return (*blocks, Details("Bias and limits of agreement, as a table", (table,)))
+
+
+def _calibration(tables, links, sites):
+    if "calibration" not in tables:
+        return ()
+    blocks = [Paragraph(NOTES["calibration"], note=True)]
+    if "tubes" in tables:
+        caption = "Measured on expected susceptibility of the phantom's tubes."
+        blocks.extend(_drawn(caption, calibration_figure, tables["tubes"], tables["calibration"], sites=sites))
+    return (*blocks, _table(tables, "calibration", "Calibration", links))
+
+
+def _harmonization(tables, links, sites):
+    if "harmonized" not in tables and "harmonization" not in tables:
+        return ()
+    blocks = [Paragraph(NOTES["harmonization"], note=True)]
+    if "harmonized" in tables:
+        caption = "Differences of scans from their subject's mean, before and after harmonisation."
+        blocks.extend(_drawn(caption, harmonization_figure, tables["rois"], tables["harmonized"], sites=sites))
+    if "harmonization" in tables:
+        blocks.append(_table(tables, "harmonization", "Harmonisation", links))
+    return tuple(blocks)
+
+
+def _age(tables, links):
+    if "age" not in tables:
+        return ()
+    blocks = [Paragraph(NOTES["age"], note=True)]
+    for number, method in enumerate(pd.unique(tables["age"]["method"])):
+        caption = f"Susceptibility on age, {readable(method)}."
+        drawn = _drawn(caption, age_figure, tables["rois"], tables["age"], tables.get("imprecision"), method=method)
+        blocks.extend(drawn if number == 0 else [Details(caption.rstrip("."), drawn)])
+    return (*blocks, Details("Regressions on age, as a table", (_table(tables, "age", "Regression on age", links),)))
+
+
+def _table(tables, name, caption, links):
+    return Table(_named(tables[name]), caption, COLUMNS.get(name), links.get(name))
+
+
+def _named(table):
+    """The table by method and region in the order of their first rows, with its labels as words."""
+    keys = [name for name in ("comparison", "method", "measure", "roi") if name in table]
+    order = pd.DataFrame({name: pd.factorize(table[name])[0] for name in keys}, index=table.index)
+    table = table.loc[order.sort_values(keys, kind="stable").index] if keys else table
+    labels = [n for n in ("method", "roi", "roi_1", "roi_2", "definition", "analysis") if n in table]
+    named = {name: table[name].map(readable, na_action="ignore") for name in labels}
+    if "note" in table and table["note"].isna().all():
+        table = table.drop(columns="note")
+    if "component" in table:
+        named["component"] = table["component"].map(component_name)
+    return table.assign(**named)
+
+
+def _drawn(caption, draw, *tables, **options):
+    """A picture, or the reason why there is none: too little data for one figure must not cost the report."""
+    try:
+        return (Picture(draw(*tables, **options), caption),)
+    except ValueError as reason:
+        return (Paragraph(f"No figure ({caption.rstrip('.')}): {reason}.", note=True),)

@@ -1,0 +1,297 @@
+"""The report of one subject: what was processed, what was decided, what came out, and where to look twice."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from .figures import PPB, readable, roi_figure
+from .html import (
+    Badge,
+    Column,
+    Details,
+    Heading,
+    KeyValues,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Warnings,
+    format_cell,
+    render_report,
+)
+
+SCAN_BUDGET = 480_000  # bytes that one scan's pictures take in the report
+LABELS = ("session", "run", "site")
+SCAN_COLUMNS = (
+    Column("session"),
+    Column("run"),
+    Column("site"),
+    Column("scanner"),
+    Column("field_strength", "field (T)", ".2f"),
+    Column("echo_times", "echo times (ms)", ".4g"),
+    Column("voxel_size", "voxel size (mm)", ".3g"),
+    Column("phase_sign", "phase sign", "+d"),
+    Column("phase_sign_source", "phase sign decided by"),
+    Column("phase_encoding", "phase stored as"),
+    Column("mask_source", "brain mask"),
+    Column("mask_volume", "brain volume (mL)", ".0f"),
+    Column("roi_source", "regions from"),
+)
+MAP_COLUMNS = (
+    Column("session"),
+    Column("run"),
+    Column("site"),
+    Column("method"),
+    Column("lambda_value", "λ (mm)", ".3g"),
+    Column("lambda_rule", "λ chosen by"),
+    Column("iterations", "iterations", "d"),
+    Column("reference", "reference region"),
+    Column("reference_voxels", "reference voxels", "d"),
+    Column("offset", "reference mean, subtracted (ppb)", "+.1f", PPB),
+    Column("reference_sd", "reference SD (ppb)", ".1f", PPB),
+)
+REGISTRATION_COLUMNS = (
+    Column("session"),
+    Column("run"),
+    Column("site"),
+    Column("translation", "translation (mm)", ".2f"),
+    Column("rotation", "rotation (°)", ".2f"),
+    Column("displacement", "residual displacement (mm)", ".2f"),
+    Column("correlation", "correlation with the average", ".4f"),
+)
+
+
+def subject_report(
+    subject,
+    scans,
+    *,
+    maps=None,
+    failures=(),
+    warnings=(),
+    pictures=None,
+    registration=None,
+    registration_picture=None,
+    rois=None,
+    variability_pictures=(),
+    links=None,
+    citation="",
+    versions=None,
+    sites=None,
+):
+    """Write the report of one subject.
+
+    Parameters
+    ----------
+    subject : str
+        The subject's label.
+    scans : DataFrame
+        One row per scan that was processed; shown are those columns of `SCAN_COLUMNS` that it has. ``echo_times``
+        and ``voxel_size`` may hold lists.
+    maps : DataFrame, optional
+        One row per scan and inversion, see `MAP_COLUMNS`; ``offset`` and ``reference_sd`` in ppm.
+    failures : sequence of (str, str)
+        Scans that failed, and why.
+    warnings : sequence of str
+        What the reader should look at.
+    pictures : dict of str to sequence of Picture, optional
+        Pictures of each scan by the scan's title. They are compressed until a scan takes less than half a megabyte.
+    registration : DataFrame, optional
+        One row per scan, see `REGISTRATION_COLUMNS`.
+    registration_picture : Picture, optional
+    rois : DataFrame, optional
+        The ROI table of the subject: columns ``session``, ``run``, ``site``, ``method``, ``roi``, ``mean`` (ppm).
+    variability_pictures : sequence of Picture
+        Maps of the voxel-wise SD over scans.
+    links : dict of str to str, optional
+        Relative paths of the tables as files: ``scans``, ``maps``, ``registration``, ``rois``.
+    citation : str
+        What was done, in words, with the papers to cite.
+    versions : dict of str to str, optional
+        Versions of the software.
+    sites : iterable of str, optional
+        All sites of the study, for their colours; else those of `rois`.
+
+    Returns
+    -------
+    str
+        One HTML page.
+
+    Raises
+    ------
+    ValueError
+        If a table lacks a column that its figure needs, a link is not relative, or a picture is none.
+    """
+    links, versions = links or {}, versions or {}
+    failures, warnings = list(failures), list(warnings)
+    report = [
+        Section("Summary", _summary(scans, maps, failures, warnings, links)),
+        Section("Regions", _regions(subject, rois, links, sites)),
+        Section("Registration", _registration(registration, registration_picture, links)),
+        Section("Variability", _variability(variability_pictures)),
+        Section("Scans", _scan_pictures(pictures or {})),
+        Section("Methods", methods_blocks(citation, versions)),
+    ]
+    badges = [
+        Badge(str(len(scans)), "scan processed" if len(scans) == 1 else "scans processed"),
+        Badge(str(scans["site"].nunique() if "site" in scans else 1), "sites" if _many_sites(scans) else "site"),
+        Badge(str(len(failures)), "failed", "error" if failures else ""),
+        Badge(str(len(warnings)), "warning" if len(warnings) == 1 else "warnings", "warning" if warnings else ""),
+    ]
+    return render_report(
+        f"Subject {subject}",
+        report,
+        subtitle="Quantitative susceptibility mapping",
+        badges=badges,
+        footer=_made_by(versions),
+    )
+
+
+def methods_blocks(citation, versions):
+    """Blocks with the text to cite and the versions of the software.
+
+    Parameters
+    ----------
+    citation : str
+        Markdown with one heading, paragraph or reference per line, such as ``logs/CITATION.md``.
+    versions : dict of str to str
+
+    Returns
+    -------
+    tuple
+    """
+    lines = [line.strip() for line in citation.splitlines()]
+    blocks = [_markdown(line) for line in lines if line and line != "# Methods"]  # the section's own title
+    if versions:
+        blocks.append(KeyValues(versions, "Software"))
+    return tuple(blocks)
+
+
+def _markdown(line):
+    return Heading(line.lstrip("#").strip()) if line.startswith("#") else Paragraph(line)
+
+
+def _summary(scans, maps, failures, warnings, links):
+    blocks = []
+    if failures:
+        blocks.append(Warnings(tuple(f"{scan}: {cause}" for scan, cause in failures), "Scans that failed", "error"))
+    if warnings:
+        blocks.append(Warnings(tuple(warnings)))
+    if not failures and not warnings:
+        blocks.append(Warnings(("Every scan was processed, without warnings.",), "All well", "info"))
+    blocks.extend(_shared_and_own(scans, "Scans and what was decided for them", SCAN_COLUMNS, links.get("scans")))
+    if maps is not None:
+        blocks.append(
+            Paragraph(
+                "An inversion leaves a constant open: the mean of the reference region is subtracted, "
+                "so that susceptibility is relative to it.",
+                note=True,
+            )
+        )
+        blocks.extend(_shared_and_own(maps, "Susceptibility maps", MAP_COLUMNS, links.get("maps")))
+    return tuple(blocks)
+
+
+def _regions(subject, rois, links, sites):
+    if rois is None or rois.empty:
+        return ()
+    rois = rois.assign(subject=subject)
+    blocks = [
+        Paragraph("Each point is one scan; the scans of a site stand in their order, so that drifts show.", note=True),
+        Picture(
+            roi_figure(rois, sites=sites),
+            "Mean susceptibility of each region in every scan, by site.",
+            f"Strip plot of regional susceptibility of subject {subject}",
+        ),
+    ]
+    for method, table in rois.groupby("method", sort=False):
+        blocks.append(_scans_by_rois(method, table, links.get("rois")))
+    return tuple(blocks)
+
+
+def _scans_by_rois(method, table, link):
+    labels = [name for name in LABELS if name in table.columns and not _empty(table[name])]
+    names = list(pd.unique(table["roi"]))
+    wide = table.assign(**{name: table[name].fillna("") for name in labels})
+    wide = wide.pivot_table(index=labels, columns="roi", values="mean", sort=True, dropna=False)
+    wide = wide.dropna(how="all")[names] if labels else wide[names]
+    footer = pd.DataFrame([wide.mean(), wide.std(ddof=1)]).assign(**dict.fromkeys(labels[1:], ""))
+    footer[labels[0]] = ["mean", "SD"]
+    columns = [Column(name) for name in labels] + [Column(roi, readable(roi), ".1f", PPB) for roi in names]
+    return Table(wide.reset_index(), f"Mean susceptibility (ppb), {readable(method)}", tuple(columns), link, footer)
+
+
+def _registration(table, picture, links):
+    blocks = []
+    if table is not None and not table.empty:
+        blocks.append(
+            Paragraph(
+                "Residual displacement is how far the scans' registrations to one another disagree: "
+                "well below a voxel is good.",
+                note=True,
+            )
+        )
+        blocks.append(
+            Table(
+                _without_empty(table),
+                "Motion of each scan to the average",
+                REGISTRATION_COLUMNS,
+                links.get("registration"),
+            )
+        )
+    if picture is not None:
+        blocks.append(replace(picture, budget=SCAN_BUDGET))
+    return tuple(blocks)
+
+
+def _variability(pictures):
+    if not pictures:
+        return ()
+    note = Paragraph("Standard deviation of susceptibility over the registered scans, voxel by voxel.", note=True)
+    return (note, *(replace(picture, budget=SCAN_BUDGET // len(pictures)) for picture in pictures))
+
+
+def _scan_pictures(pictures):
+    blocks = []
+    for title, shown in pictures.items():
+        budget = SCAN_BUDGET // max(len(shown), 1)
+        small = tuple(replace(picture, budget=min(budget, picture.budget), wide=False) for picture in shown)
+        blocks.append(Details(title, small, open=not blocks))
+    return tuple(blocks)
+
+
+def _shared_and_own(table, caption, columns, link):
+    """What all scans share is said once, what differs stands in the table."""
+    shown = [column for column in columns if column.name in table and column.name not in (*LABELS, "method")]
+    texts = {column: {format_cell(value, column) for value in table[column.name]} for column in shown}
+    shared = {column: min(text) for column, text in texts.items() if len(text) == 1 and len(table) > 1}
+    items = {c.heading or c.name: text for c, text in shared.items()}
+    if len(shared) == len(shown) and shown:
+        return [KeyValues({"scans": _scan_names(table), **items}, caption)]
+    own = _without_empty(table.drop(columns=[column.name for column in shared]))
+    if not shared:
+        return [Table(own, caption, columns, link)]
+    return [KeyValues(items, f"{caption}: the same for all"), Table(own, f"{caption}: what differs", columns, link)]
+
+
+def _scan_names(table):
+    labels = [name for name in LABELS if name in table and not _empty(table[name])]
+    names = table[labels].drop_duplicates().fillna("").astype(str)
+    return "; ".join(
+        " ".join(f"{name} {label}" for name, label in row.items() if label) for row in names.to_dict("records")
+    )
+
+
+def _without_empty(table):
+    return table[[name for name in table.columns if name not in LABELS or not _empty(table[name])]]
+
+
+def _empty(labels):
+    return labels.isna().all() or set(labels.dropna()) <= {"n/a", ""}
+
+
+def _many_sites(scans):
+    return "site" in scans and scans["site"].nunique() > 1
+
+
+def _made_by(versions):
+    return ", ".join(f"{name} {version}" for name, version in list(versions.items())[:1])
