@@ -261,7 +261,7 @@ def collect_scans(bids_dir, *, participant_label=None, session_label=None, bids_
     if not scans:
         reasons = "\n".join(f"  {what}: {why}" for what, why, _ in left_out)
         raise DatasetError(f"{layout.root}: none of its gradient-echo scans can be processed\n{reasons}")
-    datasets = _derivative_datasets(layout.root, derivatives)
+    datasets = derivative_datasets(layout.root, derivatives)
     completed = []
     for scan in sorted(scans, key=lambda scan: scan.label):
         brain_mask, refused = _find_brain_mask(scan, datasets)
@@ -522,8 +522,26 @@ def as_number(value):
     return float(value) if is_number else None
 
 
-def _derivative_datasets(root, derivatives):
-    """List the datasets to look for masks in."""
+def derivative_datasets(root, derivatives=None):
+    """List the derivative datasets to look for a user's masks and labels in.
+
+    Parameters
+    ----------
+    root : path-like
+        Root of the raw dataset.
+    derivatives : sequence of path-like, optional
+        The datasets to take. By default all in the dataset's ``derivatives`` folder except those that multiqsm made.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Their roots.
+
+    Raises
+    ------
+    DatasetError
+        If one of them does not exist.
+    """
     if derivatives is None:
         beside = sorted(path for path in Path(root, "derivatives").glob("*") if path.is_dir())
         return [path for path in beside if not is_multiqsm_dataset(path)]
@@ -541,7 +559,7 @@ def _find_brain_mask(scan, datasets):
         for extension in (".nii.gz", ".nii")
     ]
     found = [path for path in candidates if path.exists()]
-    foreign = [path for path in found if not _is_of_gradient_echo(path)]
+    foreign = [path for path in found if not is_of_gradient_echo(path)]
     own = [path for path in found if path not in foreign]
     if len(own) > 1:
         raise DatasetError(
@@ -552,9 +570,20 @@ def _find_brain_mask(scan, datasets):
     return (own[0] if own else None), refused
 
 
-def _is_of_gradient_echo(mask):
-    """Judge by the sidecar's sources; a mask that names none is taken at its file name."""
-    metadata = read_json(sidecar_path(mask))
+def is_of_gradient_echo(image):
+    """Tell by its sidecar whether a mask or label image was made from a gradient-echo scan.
+
+    Parameters
+    ----------
+    image : pathlib.Path
+        The mask or label image.
+
+    Returns
+    -------
+    bool
+        True if its sources are gradient-echo images, or if it names none: then it is taken at its file name.
+    """
+    metadata = read_json(sidecar_path(image))
     sources = metadata.get("Sources") or metadata.get("RawSources") or []
     return not sources or any(re.search(r"_(MEGRE|T2starw)\.", source) for source in sources)
 

@@ -1,7 +1,9 @@
-"""Simulated scans as a raw BIDS dataset, and what is true of them as a derivative dataset within it.
+"""Simulated scans as a raw BIDS dataset, with two derivative datasets: what is true of them, and regions of interest.
 
 The truth is named apart from results: its masks and label images are ``desc-truth``, so that no pipeline takes the
 true brain mask for one that its user has drawn, and its dataset names another generator than the pipeline's.
+
+The regions are for pipelines to take: as a rater would draw them, once for each person and on each scan of a phantom.
 """
 
 import csv
@@ -14,17 +16,22 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from bids.layout.writing import build_path
+from scipy import ndimage
 
 from .. import __version__
 from ..bids_templates import load_template
 from ..core.fieldfit import combine_magnitude
+from ..core.mask import erode
 from ..core.phase import ppm_to_hz
 from ..simulation import head, phantom
 from ..simulation.encoding import ge_encoding, siemens_encoding
+from ..simulation.grid import voxel_size_of
+from ..simulation.study import SCANNERS
 from .derivatives import bids_uri, derivative_path, read_json, sidecar_path, write_json, write_sidecar, write_text
 
 GENERATOR = "multiqsm-simulate"
 TRUTH = Path("derivatives", "truth")
+MANUAL = Path("derivatives", "manual")
 ENCODINGS = {"siemens": (siemens_encoding, ("mag", "phase")), "ge": (ge_encoding, ("real", "imag"))}
 LESIONS_SEEN_IN = "FLAIR"
 PARTIAL = re.compile(r"\.(.+\.)?[0-9a-f]{32}(\.nii\.gz)?")  # a file on its way, as it is named until it is whole
@@ -37,6 +44,17 @@ TRUE_IMAGES = {
     # BIDS wants a magnitude image with a field map.
     "magnitude": {"suffix": "magnitude", "datatype": "fmap"},
 }
+# Regions in the order of their labels, left and right together, by the true labels that they are drawn on.
+DRAWN_REGIONS = {
+    "caudate_nucleus": ("left_caudate_nucleus", "right_caudate_nucleus"),
+    "putamen": ("left_putamen", "right_putamen"),
+    "globus_pallidus": ("left_globus_pallidus", "right_globus_pallidus"),
+    "red_nucleus": ("left_red_nucleus", "right_red_nucleus"),
+    "substantia_nigra": ("left_substantia_nigra", "right_substantia_nigra"),
+    "thalamus": ("left_thalamus", "right_thalamus"),
+    "csf": ("lateral_ventricle",),
+}
+TUBE_MARGIN = 3.0  # mm of a tube's radius that are left out
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -63,11 +81,15 @@ def _files(output_dir, plan):
     images = [*_raw_paths(output_dir, plan).values(), *_true_paths(output_dir, plan).values()]
     images += [_structural_path(output_dir, plan, sequence) for sequence in plan.structural]
     images += [_lesions_path(output_dir, plan) for sequence in plan.structural if sequence.suffix == LESIONS_SEEN_IN]
-    return [*images, *(sidecar_path(path) for path in images), _lookup_path(output_dir, plan)]
+    tables = [_lookup_path(output_dir, plan)]
+    if is_drawn_on(plan):
+        images.append(_drawn_path(output_dir, plan))
+        tables.append(_drawn_path(output_dir, plan, extension=".tsv"))
+    return [*images, *(sidecar_path(path) for path in images), *tables]
 
 
 def write_scan(output_dir, plan, scan):
-    """Write a scan as its scanner's files are converted, and its truth.
+    """Write a scan as its scanner's files are converted, its truth, and the regions drawn on it if any are.
 
     Parameters
     ----------
@@ -81,9 +103,12 @@ def write_scan(output_dir, plan, scan):
     Returns
     -------
     list of pathlib.Path
-        The images, of the truth and of the scan.
+        The images, of the truth, the regions and the scan.
     """
-    return [*_write_truth(output_dir, plan, scan), *_write_raw(output_dir, plan, scan)]
+    paths = _write_truth(output_dir, plan, scan)
+    if is_drawn_on(plan):
+        paths.append(write_drawn_regions(output_dir, plan, scan.labels, scan.mask))
+    return [*paths, *_write_raw(output_dir, plan, scan)]
 
 
 def write_structural(output_dir, plan, sequence, image, labels, affine):
@@ -116,6 +141,82 @@ def write_structural(output_dir, plan, sequence, image, labels, affine):
     _write_image(path, np.rint(image * (4095 / image.max())).astype(np.int16), affine)
     write_sidecar(path, _structural_metadata(plan, sequence))
     return path
+
+
+def is_drawn_on(plan):
+    """Tell whether regions are drawn on a scan: on each of a phantom, and on the first of a person.
+
+    The first is that of the whole design, run 1 at the first site: a part of a design has no regions of its own.
+    """
+    entities = plan.entities
+    first = entities.get("session", SCANNERS[0].site) == SCANNERS[0].site and entities.get("run", "1") == "1"
+    return plan.participant.model == "phantom" or first
+
+
+def write_drawn_regions(output_dir, plan, labels, mask):
+    """Write regions of interest as a rater would draw them, with their lookup table.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the raw dataset.
+    plan : multiqsm.simulation.study.ScanPlan
+        The scan that they are drawn on.
+    labels : ndarray of int, shape (x, y, z)
+        The scan's true labels.
+    mask : ndarray of bool, shape (x, y, z)
+        The scan's true mask.
+
+    Returns
+    -------
+    pathlib.Path
+        The label image. Of a head: deep grey nuclei, left and right together, and the CSF of the lateral ventricles
+        without its border in the plane. Of a phantom: the middle half of each tube without 3 mm at its wall.
+    """
+    path = _drawn_path(output_dir, plan)
+    is_phantom = plan.participant.model == "phantom"
+    if is_phantom:
+        drawn = _draw_tubes(labels, mask, voxel_size_of(plan.affine))
+        rows = [row for row in _lookup_table(plan) if row["susceptibility_ppm"] is not None]
+    else:
+        drawn = _draw_nuclei(labels)
+        rows = [{"index": index, "name": name} for index, name in enumerate(DRAWN_REGIONS, start=1)]
+    _write_image(path, drawn, plan.affine)
+    sources = [bids_uri(path, output_dir) for path in _raw_paths(output_dir, plan).values()]
+    what = "Middle half of each tube" if is_phantom else "Deep grey nuclei and CSF of the lateral ventricles"
+    description = f"{what}, as a rater would draw them: made from the true labels"
+    write_sidecar(path, {"Description": description, "Sources": sources})
+    write_table(_drawn_path(output_dir, plan, extension=".tsv"), rows)
+    return path
+
+
+def _drawn_path(output_dir, plan, *, extension=None):
+    root = Path(output_dir) / MANUAL
+    return derivative_path(root, plan.entities, suffix="dseg", desc="rois", extension=extension)
+
+
+def _draw_nuclei(labels):
+    index_of = {name: index for index, name in head.label_names().items()}
+    drawn = np.zeros(labels.shape, np.uint8)
+    for number, (name, parts) in enumerate(DRAWN_REGIONS.items(), start=1):
+        region = np.isin(labels, [index_of[part] for part in parts])
+        if name == "csf":
+            # Voxels on the border are mixed with tissue.
+            region = ndimage.binary_erosion(region, ndimage.generate_binary_structure(2, 1)[..., None])
+        drawn[region] = number
+    return drawn
+
+
+def _draw_tubes(labels, mask, voxel_size):
+    tubes = np.isin(labels, range(1, len(phantom.TUBE_SUSCEPTIBILITY) + 1)) & mask
+    inner = erode(tubes, voxel_size, TUBE_MARGIN)
+    slices = np.flatnonzero(inner.any(axis=(0, 1)))
+    # Near its ends, a tube's field is not that of a long cylinder.
+    quarter = slices.size // 4
+    drawn = np.zeros(labels.shape, np.uint8)
+    middle = (..., slices[quarter : slices.size - quarter])
+    drawn[middle] = np.where(inner[middle], labels[middle], 0)
+    return drawn
 
 
 def _structural_path(output_dir, plan, sequence):
@@ -290,7 +391,7 @@ def _write_image(path, data, affine):
 
 
 def write_dataset_files(output_dir, design):
-    """Write what describes a study and its truth: descriptions, README, participants and their sessions.
+    """Write what describes a study, its truth and its regions: descriptions, README, participants and sessions.
 
     Parameters
     ----------
@@ -314,7 +415,7 @@ def write_dataset_files(output_dir, design):
 
 
 def write_descriptions(output_dir, name, summary, kind):
-    """Write description and README of a simulated dataset and of its truth, and what its columns mean.
+    """Write description and README of a simulated dataset, its truth and its regions, and what its columns mean.
 
     Parameters
     ----------
@@ -335,10 +436,12 @@ def write_descriptions(output_dir, name, summary, kind):
     description["GeneratedBy"] = [{"Name": GENERATOR, "Version": __version__, "Description": summary}]
     _refuse_another_dataset(output_dir, description)
     write_json(output_dir / "dataset_description.json", {**description, "DatasetType": "raw"})
-    truth = {**description, "DatasetType": "derivative", "Name": f"{description['Name']}, the truth"}
-    write_json(output_dir / TRUTH / "dataset_description.json", {**truth, "DatasetLinks": {"raw": "../.."}})
+    for folder, what in ((TRUTH, "the truth"), (MANUAL, "regions of interest")):
+        derivative = {**description, "DatasetType": "derivative", "Name": f"{description['Name']}, {what}"}
+        write_json(output_dir / folder / "dataset_description.json", {**derivative, "DatasetLinks": {"raw": "../.."}})
     write_text(output_dir / "README.md", "\n".join(texts["readme"]).format(name=name, summary=summary))
     write_text(output_dir / TRUTH / "README.md", "\n".join(texts["truth_readme"]))
+    write_text(output_dir / MANUAL / "README.md", "\n".join(load_template("simulated")["manual_readme"]))
     write_json(output_dir / "participants.json", texts["participants"])
 
 
@@ -353,7 +456,7 @@ def _refuse_another_dataset(output_dir, description):
     if path.exists() and read_json(path).get("GeneratedBy") != description["GeneratedBy"]:
         raise ValueError(
             f"{path}: this folder holds another dataset than {description['GeneratedBy'][0]['Description']}; "
-            "choose another output folder, or the same design, seed, voxel size and flow to go on with it"
+            "choose another output folder, or the same design, seed, voxel size, protocols and flow to go on with it"
         )
 
 

@@ -1,4 +1,4 @@
-"""The simulated dataset: BIDS as scanners' converters write it, its truth, and that scans are made once."""
+"""The simulated dataset: BIDS as scanners' converters write it, truth and regions, and that scans are made once."""
 
 import csv
 import json
@@ -14,9 +14,11 @@ from scipy import ndimage
 from multiqsm.cli.simulate import main
 from multiqsm.core.phase import apply_sign, decode_phase, default_sign, from_real_imaginary, wrap_phase
 from multiqsm.dataset.derivatives import is_multiqsm_dataset
+from multiqsm.dataset.labels import find_labels
 from multiqsm.dataset.preflight import check_scan
-from multiqsm.dataset.scans import collect_scans
-from multiqsm.dataset.simulated import is_complete, write_dataset_files, write_scan
+from multiqsm.dataset.scans import collect_scans, derivative_datasets
+from multiqsm.dataset.simulated import is_complete, is_drawn_on, write_dataset_files, write_drawn_regions, write_scan
+from multiqsm.simulation.head import label_names
 from multiqsm.simulation.study import make_design, simulate
 
 COARSE = {"voxel_size": (8.0, 8.0, 8.0), "runs": 1}
@@ -51,10 +53,11 @@ def tiny(tmp_path_factory):
     return root, scans
 
 
-def test_dataset_and_truth_are_valid(tiny):
+def test_dataset_truth_and_regions_are_valid(tiny):
     root, _ = tiny
     assert validator_errors(root) == set()
     assert validator_errors(root / "derivatives" / "truth") == set()
+    assert validator_errors(root / "derivatives" / "manual") == set()
 
 
 def test_scans_are_found_whole_and_at_their_sites(tiny):
@@ -171,16 +174,71 @@ def test_tubes_have_their_susceptibility_in_the_table(tiny):
     assert chi["water"] == "n/a"
 
 
+def test_regions_are_drawn_on_a_persons_first_scan_and_on_every_scan_of_the_phantom(tiny):
+    root, scans = tiny
+    datasets = derivative_datasets(root)
+    for (subject, site), (plan, _) in scans.items():
+        image = next(root.rglob(f"sub-{subject}_ses-{site}_*_MEGRE.nii.gz"))
+        labels = find_labels(plan.entities, datasets, image=image)
+        assert (labels is not None) == is_drawn_on(plan) == (subject == "phantom" or site == "A")
+    nuclei = find_labels(scans["01", "A"][0].entities, datasets)
+    assert set(nuclei.names.values()) > {"caudate_nucleus", "substantia_nigra", "thalamus", "csf"}
+    assert nuclei.expected == {}
+    assert list(find_labels(scans["phantom", "C"][0].entities, datasets).expected.values())[-1] == 2.04
+
+
+def test_regions_do_not_depend_on_what_part_of_the_study_is_made():
+    whole = make_design("study", subjects=3, **COARSE)
+    part = make_design("study", subjects=2, sites=["A", "B"], **COARSE)
+    drawn = {tuple(plan.entities.values()) for plan in whole.plans if is_drawn_on(plan)}
+    assert {label for label in drawn if label[0] != "phantom"} == {("01", "A", "1"), ("02", "A", "1"), ("03", "A", "1")}
+    assert {tuple(plan.entities.values()) for plan in part.plans if is_drawn_on(plan)} < drawn
+
+
+def test_nuclei_are_drawn_as_in_truth_and_csf_without_its_border(tmp_path):
+    plan = make_design("study", subjects=1, runs=1, voxel_size=(4, 4, 4)).plans[0]
+    index = {name: index for index, name in label_names().items()}
+    labels = np.zeros(plan.protocol.shape, np.uint8)
+    labels[4:8, 4:8, 4] = index["left_putamen"]
+    labels[20:24, 4:8, 4] = index["right_putamen"]
+    labels[10:15, 10:14, 6:8] = index["lateral_ventricle"]
+    labels[10, 20, 6] = index["vein"]
+    drawn = np.asarray(nib.load(write_drawn_regions(tmp_path, plan, labels, labels > 0)).dataobj)
+    names = find_labels(plan.entities, [tmp_path / "derivatives" / "manual"]).names
+    number = {name: index for index, name in names.items()}
+    assert (drawn == number["putamen"]).sum() == 32
+    csf = np.zeros(labels.shape, bool)
+    csf[11:14, 11:13, 6:8] = True
+    np.testing.assert_array_equal(drawn == number["csf"], csf)
+    assert set(np.unique(drawn)) == {0, number["putamen"], number["csf"]}
+
+
+def test_tubes_are_drawn_in_their_middle_half_off_the_wall(tmp_path):
+    plan = make_design("phantom", sites=["A"], runs=1, voxel_size=(2, 2, 4)).plans[0]
+    x, y, z = np.ogrid[tuple(slice(n) for n in plan.protocol.shape)]
+    distance = 2.0 * np.hypot(x - 50, y - 50) + 0 * z  # mm
+    labels = np.where(distance < 9, 5, 7).astype(np.uint8)
+    mask = np.broadcast_to((z >= 4) & (z < 36), labels.shape)
+    drawn = np.asarray(nib.load(write_drawn_regions(tmp_path, plan, labels, mask)).dataobj)
+    assert set(np.unique(drawn)) == {0, 5}
+    assert distance[drawn == 5].max() == pytest.approx(6, abs=1)
+    assert np.flatnonzero((drawn == 5).any(axis=(0, 1))).tolist() == list(range(12, 28))
+
+
 def test_a_scan_lacking_any_file_is_not_complete(tiny):
     root, scans = tiny
     plan, _ = scans["01", "C"]
     files = [path for path in root.rglob("sub-01_ses-C_run-1*") if path.is_file()]
     assert len(files) == 6 * 2 * 2 + 6 * 2 + 1
+    drawn_on, _ = scans["01", "A"]
+    files += (root / "derivatives" / "manual" / "sub-01").rglob("sub-01_ses-A_run-1*")
+    assert len(files) == 6 * 2 * 2 + 6 * 2 + 1 + 3
     assert is_complete(root, plan)
+    assert is_complete(root, drawn_on)
     for path in files:
         content = path.read_bytes()
         path.unlink()
-        assert not is_complete(root, plan), path.name
+        assert not (is_complete(root, plan) and is_complete(root, drawn_on)), path.name
         path.write_bytes(content)
 
 
@@ -203,6 +261,26 @@ def test_flow_is_asked_for_by_an_option(tmp_path):
     assert main([str(root), "--design", "thalamus", "--tables-only", "--subjects", "1", "--flow-phase", "0.4"]) == 0
     description = json.loads((root / "dataset_description.json").read_text())
     assert "flow phase 0.4 rad" in description["GeneratedBy"][0]["Description"]
+
+
+def test_protocols_of_a_dataset_are_one_choice(tmp_path):
+    """The description tells both kinds of study apart, and a folder takes only one of them."""
+    varied = make_design("demo", subjects=1, vary_protocols=True, **COARSE)
+    write_dataset_files(tmp_path, varied)
+    description = json.loads((tmp_path / "dataset_description.json").read_text())
+    assert "protocols that differ between sites" in description["GeneratedBy"][0]["Description"]
+    with pytest.raises(ValueError, match="another dataset"):
+        write_dataset_files(tmp_path, make_design("demo", subjects=1, **COARSE))
+
+
+@pytest.mark.slow
+def test_sites_of_a_varied_study_differ_in_grid_and_echoes(tmp_path):
+    root = tmp_path / "raw"
+    assert simulate_by_command(root, "--subjects", "1", "--runs", "1", "--sites", "A", "B", "--vary-protocols") == 0
+    scans, _ = collect_scans(root)
+    sizes = [nib.load(scan.files[0]).header.get_zooms() for scan in scans]
+    np.testing.assert_allclose(sizes, [(8, 8, 8), (6.4, 6.4, 9.6)], rtol=1e-6)
+    assert [len(scan.echo_times) for scan in scans] == [4, 7]
 
 
 @pytest.mark.slow
@@ -260,6 +338,7 @@ def test_tables_of_patients(tmp_path):
     assert main([str(root), "--design", "thalamus", "--tables-only", "--subjects", "12"]) == 0
     assert validator_errors(root) == set()
     assert validator_errors(root / "derivatives" / "truth") == set()
+    assert validator_errors(root / "derivatives" / "manual") == set()
     patients = table(root / "participants.tsv")
     assert len(patients) == 12
     assert {"age", "sex", "disease_duration", "therapy", "enhancing_lesions", "t2_lesion_volume"} < set(patients[0])
@@ -283,6 +362,8 @@ def test_images_of_patients(tmp_path):
     assert main([str(root), "--design", "thalamus", *options]) == 0
     assert validator_errors(root) == set()
     assert validator_errors(root / "derivatives" / "truth") == set()
+    assert validator_errors(root / "derivatives" / "manual") == set()
+    assert find_labels({"subject": "002"}, derivative_datasets(root)) is not None
     anat, true = root / "sub-002" / "anat", root / "derivatives" / "truth" / "sub-002" / "anat"
     flair, t1w = (nib.load(anat / f"sub-002_{suffix}.nii.gz") for suffix in ("FLAIR", "T1w"))
     lesions = nib.load(true / "sub-002_desc-lesions_mask.nii.gz").get_fdata() > 0
@@ -307,6 +388,8 @@ def test_images_of_patients(tmp_path):
         (["--design", "demo", "--tables-only"], "consists of images"),
         (["--design", "phantom", "--subjects", "2"], "no subjects"),
         (["--sites", "X"], "no site X"),
+        (["--design", "thalamus", "--vary-protocols"], "leave out --vary-protocols"),
+        (["--design", "phantom", "--vary-protocols"], "no heads"),
     ],
 )
 def test_senseless_options_are_refused_before_anything_is_written(tmp_path, options, message, capsys):

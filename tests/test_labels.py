@@ -1,0 +1,214 @@
+"""Regions that a user has drawn: which files are taken, which table names them, and what is refused."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from multiqsm.dataset.labels import find_labels, find_subject_labels, read_lookup
+from multiqsm.dataset.scans import DatasetError, derivative_datasets
+
+SCAN = {"subject": "01", "session": "A", "acquisition": "x", "run": "1"}
+STEM = "sub-01/ses-A/anat/sub-01_ses-A_acq-x_run-1"
+AFFINE = np.array([[0.9, 0, 0.3, -3], [0, 1, 0, -2], [-0.3, 0, 1.8, -4], [0, 0, 0, 1]])
+MOVED = AFFINE.copy()
+MOVED[0, 3] += 0.01
+LOOKUP = "index\tname\n1\tputamen\n2\tcsf\n"
+
+
+def draw(
+    dataset, stem=f"{STEM}_desc-rois", *, values=(0, 1, 2), shape=(3, 4, 5), affine=AFFINE, lookup=None, dtype="u1"
+):
+    """Write a label image, and its table if one is given."""
+    path = dataset / f"{stem}_dseg.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    voxels = np.resize(np.array(values, dtype), shape)
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    if lookup is not None:
+        path.with_name(path.name.replace(".nii.gz", ".tsv")).write_text(lookup)
+    return path
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return tmp_path / "derivatives" / "rater"
+
+
+@pytest.fixture
+def image(tmp_path):
+    """An image of the scan."""
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), AFFINE), path)
+    return path
+
+
+def test_labels_on_a_scan(dataset, image):
+    path = draw(dataset, lookup=LOOKUP)
+    labels = find_labels(SCAN, [dataset], image=image)
+    assert (labels.path, labels.lookup) == (path, path.with_name(path.name.replace(".nii.gz", ".tsv")))
+    assert labels.names == {1: "putamen", 2: "csf"}
+    assert (labels.space, labels.entities, labels.expected, labels.notes) == ("scan", SCAN, {}, ())
+
+
+def test_no_labels(dataset):
+    assert find_labels(SCAN, []) is None
+    assert find_labels(SCAN, [dataset]) is None
+    assert find_subject_labels("01", [dataset]) is None
+    assert derivative_datasets(dataset.parent.parent) == []
+
+
+@pytest.mark.parametrize("own", ["", "_desc-rois", "_seg-nuclei", "_seg-nuclei_desc-rois"])
+def test_names_of_label_images(dataset, own):
+    draw(dataset, STEM + own, lookup=LOOKUP)
+    assert find_labels(SCAN, [dataset]).names[1] == "putamen"
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        f"{STEM}_desc-truth",
+        f"{STEM}_space-MNI152_desc-rois",
+        "sub-01/ses-A/anat/sub-01_ses-A_acq-x_run-2_desc-rois",
+        "sub-01/ses-A/anat/sub-01_ses-A_acq-x_desc-rois",
+        "sub-01/ses-B/anat/sub-01_ses-B_acq-x_run-1_desc-rois",
+        "sub-01/anat/sub-01_space-subject_desc-rois",
+    ],
+)
+def test_another_images_labels_are_not_the_scans(dataset, stem):
+    draw(dataset, stem, lookup=LOOKUP)
+    assert find_labels(SCAN, [dataset]) is None
+
+
+def test_labels_in_the_subjects_space(dataset):
+    draw(dataset, "sub-01/anat/sub-01_space-subject_seg-nuclei_desc-rois", lookup=LOOKUP)
+    draw(dataset, "sub-02/anat/sub-02_space-subject", lookup=LOOKUP)
+    labels = find_subject_labels("01", [dataset])
+    assert (labels.space, labels.entities) == ("subject", {"subject": "01"})
+    assert find_subject_labels("02", [dataset]).names == {1: "putamen", 2: "csf"}
+    assert find_subject_labels("03", [dataset]) is None
+
+
+def test_what_was_made_from_another_image_or_by_another_program_is_passed_over(dataset):
+    path = draw(dataset, lookup=LOOKUP)
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps({"Sources": ["bids:raw:a_T1w.nii.gz"]}))
+    draw(dataset, STEM)
+    assert find_labels(SCAN, [dataset]) is None
+
+
+def test_more_than_one_label_image_is_for_the_user_to_decide(dataset):
+    draw(dataset, lookup=LOOKUP)
+    draw(dataset.with_name("other"), f"{STEM}_seg-csf", lookup=LOOKUP)
+    with pytest.raises(DatasetError, match=r"sub-01_ses-A_acq-x_run-1: more than one label image .*seg-csf"):
+        find_labels(SCAN, [dataset, dataset.with_name("other")])
+
+
+def test_the_nearest_table_that_applies_is_taken(dataset):
+    def named(stem):
+        (dataset / f"{stem}dseg.tsv").write_text(f"index\tname\n1\t{stem or 'plain'}\n".replace("/", "_"))
+        return find_labels(SCAN, [dataset]).names[1]
+
+    path = draw(dataset, f"{STEM}_seg-nuclei_desc-rois")
+    (dataset / "desc-truth_dseg.tsv").write_text("index\tname\n1\tno\n")
+    (dataset / "seg-csf_dseg.tsv").write_text("index\tname\n1\tno\n")
+    (dataset / "xdseg.tsv").write_text("index\tname\n1\tno\n")
+    with pytest.raises(DatasetError, match=r"no lookup table.*sub-01_ses-A_acq-x_run-1_seg-nuclei_desc-rois_dseg.tsv"):
+        find_labels(SCAN, [dataset])
+    assert named("") == "plain"
+    assert named("desc-rois_") == "desc-rois_"
+    assert named("seg-nuclei_") == "seg-nuclei_"
+    assert named("sub-01/sub-01_") == "sub-01_sub-01_"
+    path.with_name(path.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n1\town\n")
+    assert find_labels(SCAN, [dataset]).names[1] == "own"
+
+
+def test_table_of_a_phantom(tmp_path):
+    table = tmp_path / "dseg.tsv"
+    table.write_text("name\tcolor\tindex\tsusceptibility_ppm\ntube_1\tred\t1\t0\nwater\tn/a\t7\tn/a\nair\tblue\t0\t9\n")
+    assert read_lookup(table) == ({1: "tube_1", 7: "water"}, {"tube_1": 0.0})
+
+
+def test_table_with_a_byte_order_mark_as_spreadsheets_write_it(tmp_path):
+    table = tmp_path / "dseg.tsv"
+    table.write_text("\ufeffindex\tname\r\n1\tnucleus caudatus (li)\r\n".replace(" (li)", ""), encoding="utf-8")
+    assert read_lookup(table)[0] == {1: "nucleus caudatus"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("index,name\n1,putamen\n", "no column index and name"),
+        ("index\tlabel\n1\tputamen\n", "no column name"),
+        ("", "no column index and name"),
+        ("index\tname\n", "no label is named"),
+        ("index\tname\n1\ta\n1\tb\n", "line 3: index 1 is there twice"),
+        ("index\tname\n1\ta\n2\ta\n", "line 3: name 'a' is there twice"),
+        ("index\tname\n1.5\ta\n", "line 2: index '1.5' is no whole number"),
+        ("index\tname\n-1\ta\n", "index '-1' is no whole number"),
+        ("index\tname\n1\n", "name ''"),
+        ("index\tname\n1\t<script>\n", "name '<script>'"),
+        ("index\tname\n1\t../../etc\n", "name '../../etc'"),
+        ("index\tname\n1\t=1+1\n", "name '=1.1'"),
+        ("index\tname\n1\t" + "a" * 65 + "\n", "up to 64 letters"),
+        ("index\tname\tsusceptibility_ppm\n1\ta\thigh\n", "susceptibility_ppm 'high' is no number"),
+        ("index\tname\tsusceptibility_ppm\n1\ta\tinf\n", "susceptibility_ppm 'inf' is no number"),
+    ],
+)
+def test_bad_tables(tmp_path, content, message):
+    table = tmp_path / "dseg.tsv"
+    table.write_text(content)
+    with pytest.raises(DatasetError, match=message) as refusal:
+        read_lookup(table)
+    assert str(table) in str(refusal.value)
+
+
+def test_a_table_that_is_no_text(tmp_path):
+    table = tmp_path / "dseg.tsv"
+    table.write_bytes(b"\xff\xfei\x00n\x00d\x00e\x00x\x00")
+    with pytest.raises(DatasetError, match="save the table as UTF-8"):
+        read_lookup(table)
+
+
+def test_labels_without_a_name_are_noted(dataset):
+    draw(dataset, values=(0, 1, 4, 9), lookup=LOOKUP)
+    (note,) = find_labels(SCAN, [dataset]).notes
+    assert "labels 4, 9 are not in" in note
+
+
+def test_whole_numbers_saved_as_floating_point_are_labels(dataset):
+    draw(dataset, values=(0.0, 1.0, 2.0), dtype="f4", lookup=LOOKUP)
+    assert find_labels(SCAN, [dataset]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": (0, 0.5, 1), "dtype": "f4"}, "no integers"),
+        ({"values": (0, np.nan), "dtype": "f4"}, "no integers"),
+        ({"values": (0, -1), "dtype": "i2"}, "negative labels"),
+        ({"shape": (3, 4, 6)}, "3×4×6 voxels, but the scan has 3×4×5"),
+        ({"affine": MOVED}, "affine differs from the scan's by up to 0.01 mm"),
+    ],
+)
+def test_bad_images(dataset, image, change, message):
+    draw(dataset, lookup=LOOKUP, **change)
+    with pytest.raises(DatasetError, match=message):
+        find_labels(SCAN, [dataset], image=image)
+
+
+def test_a_rounded_affine_is_the_same(dataset, image):
+    draw(dataset, lookup=LOOKUP, affine=AFFINE + 5e-4 * (np.arange(16).reshape(4, 4) == 3))
+    assert find_labels(SCAN, [dataset], image=image) is not None
+
+
+def test_a_broken_image_and_one_of_four_dimensions(dataset):
+    path = draw(dataset, lookup=LOOKUP, shape=(3, 4, 5, 2))
+    with pytest.raises(DatasetError, match="4 dimensions"):
+        find_labels(SCAN, [dataset])
+    path.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="make the label image again"):
+        find_labels(SCAN, [dataset])
+    draw(dataset)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DatasetError, match="make the label image again"):
+        find_labels(SCAN, [dataset])
