@@ -120,7 +120,8 @@ def iterative(
     Parameters
     ----------
     field, mask, voxel_size, b0_dir, lam, rule, noise_variance
-        As for `deterministic`. A rule searches λ with W = 1, which hardly changes it and halves the cost.
+        As for `deterministic`. Cross-validation judges λ by the field as far as it is believed, so that voxels which
+        no susceptibility explains have no say; the discrepancy principle is the study's, with W = 1.
     edges : ndarray of bool, shape (3, x, y, z)
         Differences inside the mask that are not regularised, from `regularization.edge_mask`. Those across the
         mask's surface never are.
@@ -150,8 +151,13 @@ def iterative(
     Lin et al., AJNR 36:1644 (2015), eq. 1; Hutchinson, Commun Stat Simul Comput 19:433-450 (1990).
     """
     problem = _EdgeProblem(field, mask, voxel_size, b0_dir, edges, max_iterations)
-    choice = _fixed(lam) if lam is not None else problem.choose_iterative(rule, noise_variance, seed)
+    if lam is not None:
+        choice = _fixed(lam)
+    elif rule != "gcv":
+        choice = problem.choose_by_discrepancy(_variance(rule, noise_variance))
     problem.weigh(data_weight, outside_weight)
+    if lam is None and rule == "gcv":
+        choice = problem.choose_by_gcv(seed)
     spectrum, iterations = problem.solve(choice.value, problem.data, tolerance)
     return problem.result(spectrum, choice, iterations)
 
@@ -216,9 +222,13 @@ class _Problem:
     def volume(self, spectrum):
         return fft.irfftn(spectrum, self.grid.shape)
 
-    def unexplained(self, spectrum, field):
-        """Field minus that of a susceptibility, on the mask as a vector."""
-        return (field - self.grid.extract(self.volume(self.kernel * spectrum)))[self.mask]
+    def explained(self, spectrum):
+        """Field of a susceptibility, on the mask as a vector."""
+        return self.grid.extract(self.volume(self.kernel * spectrum))[self.mask]
+
+    def unexplained(self, spectrum):
+        """What the field has beyond that."""
+        return self.field[self.mask] - self.explained(spectrum)
 
     def choose_closed_form(self, rule, noise_variance):
         n = np.prod(self.grid.shape)
@@ -229,7 +239,7 @@ class _Problem:
         return meet_discrepancy(lambda lam: spectrum.residual(lam) / self.n_mask, _variance(rule, noise_variance))
 
     def result(self, spectrum, choice, iterations):
-        left = self.unexplained(spectrum, self.field)
+        left = self.unexplained(spectrum)
         residual = float(np.sqrt(np.mean(np.square(left), dtype=np.float64)))
         chi = np.where(self.mask, self.grid.extract(self.volume(spectrum)), np.float32(0))
         return Inversion(chi, choice, iterations, residual)
@@ -248,7 +258,7 @@ class _EdgeProblem(_Problem):
             free[near] |= inside[near] ^ inside[far]
         self.edge_gradient = edge_differences(on_grid, voxel_size)
         self.edge_divergence = self.edge_gradient.T
-        self.unknown = None
+        self.weight, self.unknown = None, None
         self.max_iterations = max_iterations
 
     def weigh(self, data_weight, outside_weight):
@@ -258,6 +268,7 @@ class _EdgeProblem(_Problem):
         weight[mask] = 1 if data_weight is None else self.grid.embed(data_weight)[mask]
         if not ((weight >= 0) & (weight <= 1)).all():
             raise ValueError("weights of the field must lie between 0 and 1")
+        self.weight = weight
         if weight.min() < 1:
             self.unknown = np.sqrt(1 - weight**2)
         if data_weight is not None:
@@ -297,23 +308,27 @@ class _EdgeProblem(_Problem):
         u, iterations = _conjugate_gradients(operator, filled(start), tolerance, self.max_iterations)
         return start + susceptibility(u), iterations
 
-    def choose_iterative(self, rule, noise_variance, seed):
-        """Choose λ: by the residual alone, or with the trace that a random probe estimates."""
+    def choose_by_discrepancy(self, noise_variance):
+        """The λ whose residual is the noise's."""
 
         def mean_square(lam):
-            left = self.unexplained(self.solve(lam, self.data, ROUGH)[0], self.field)
+            left = self.unexplained(self.solve(lam, self.data, ROUGH)[0])
             return _dot(left, left) / self.n_mask
 
-        if rule != "gcv":
-            return meet_discrepancy(mean_square, _variance(rule, noise_variance))
+        return meet_discrepancy(mean_square, noise_variance)
 
+    def choose_by_gcv(self, seed):
+        """The λ that cross-validation prefers for W b and W Fᴴ D F, the trace estimated by a random probe."""
+        weight = self.grid.extract(self.weight)[self.mask]
         probe = np.zeros(self.mask.shape, np.float32)
         probe[self.mask] = np.random.default_rng(seed).choice(np.float32([-1, 1]), self.n_mask)
-        probe_data = fft.rfftn(self.grid.embed(probe))
+        probe_data = fft.rfftn(self.weight * self.grid.embed(probe))
 
         def score(lam):
-            left = self.unexplained(self.solve(lam, probe_data, ROUGH)[0], probe)
-            return mean_square(lam) / (_dot(probe[self.mask], left) / self.n_mask) ** 2
+            left = weight * self.unexplained(self.solve(lam, self.data, ROUGH)[0])
+            explained = self.explained(self.solve(lam, probe_data, ROUGH)[0])
+            trace = 1 - _dot(probe[self.mask], weight * explained) / self.n_mask
+            return _dot(left, left) / self.n_mask / trace**2
 
         return minimise_gcv(score, start=self.choose_closed_form("gcv", None).value * 2.5, factor=2)
 

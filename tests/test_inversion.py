@@ -139,14 +139,30 @@ def test_ball_near_the_surface_needs_the_field_outside_to_be_unknown():
     assert spread[weight] < 0.8 * spread[1]
 
 
-def test_wrong_voxels_do_little_harm_when_weighted(noisy_balls):
-    # A patch of the field is off by fifty times the noise, and its standard error says so.
-    field, mask, voxel_size, edges, truth = noisy_balls
+def with_wrong_voxels(field, off):
+    """A field with a patch that is `off` (ppm) by chance, and its standard error, which says so."""
     spoilt, standard_error = field.copy(), np.full(field.shape, 0.004, np.float32)
-    patch = np.zeros_like(mask)
+    patch = np.zeros(field.shape, bool)
     patch[20:24, 36:40, 18:21] = True
-    spoilt[patch] += np.random.default_rng(1).normal(0, 0.2, np.count_nonzero(patch))
-    standard_error[patch] = 0.2
+    spoilt[patch] += np.random.default_rng(1).normal(0, off, np.count_nonzero(patch))
+    standard_error[patch] = off
+    return spoilt, standard_error
+
+
+def test_voxels_that_are_not_believed_have_no_say_in_lambda(noisy_balls):
+    field, mask, voxel_size, edges, _ = noisy_balls
+    spoilt, standard_error = with_wrong_voxels(field, 2.0)
+    clean = iterative(field, mask, voxel_size, edges=edges)
+    plain = iterative(spoilt, mask, voxel_size, edges=edges)
+    weighted = iterative(spoilt, mask, voxel_size, edges=edges, data_weight=noise_weight(standard_error, mask))
+    assert weighted.lam.value == pytest.approx(clean.lam.value, rel=0.1)
+    assert plain.lam.value != pytest.approx(clean.lam.value, rel=0.2)
+
+
+def test_wrong_voxels_do_little_harm_when_weighted(noisy_balls):
+    # A patch of the field is off by fifty times the noise.
+    field, mask, voxel_size, edges, truth = noisy_balls
+    spoilt, standard_error = with_wrong_voxels(field, 0.2)
     options = {"edges": edges, "lam": 0.2}
     clean = iterative(field, mask, voxel_size, **options).chi
     plain = iterative(spoilt, mask, voxel_size, **options).chi
