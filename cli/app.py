@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import __version__
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
 from ..dataset.preflight import check_scan
+from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import DatasetError, collect_scans
 from ..workflows.settings import BACKGROUNDS, DATA_WEIGHTS, INVERSIONS, LAMBDA_RULES, PRESETS, REFERENCES, UNWRAPPINGS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count, positive, share
@@ -49,6 +50,9 @@ def run_participants(options):
         derivatives=options.derivatives,
     )
     usable, n_refused = _preflight(scans, left_out)
+    if settings.harmonize:
+        n_checked, usable = len(usable), _harmonized(usable, scans, options)
+        n_refused += n_checked - len(usable)
     if options.dry_run:
         _print_plan(usable, settings, options)
     if options.dry_run or not usable:
@@ -107,6 +111,11 @@ def _parser():
     method.add_argument("--data-weight", choices=DATA_WEIGHTS, help="how far to believe each voxel's field")
     outside_help = "how far to believe that the field outside the brain is zero; from noise and field if not given"
     method.add_argument("--outside-weight", type=share, metavar="WEIGHT", help=outside_help)
+    harmonize_help = (
+        "bring all head scans to the voxel size, echoes and mask rule that the dataset's can have in common: for sites "
+        "whose protocols differ"
+    )
+    method.add_argument("--harmonize", action="store_true", help=harmonize_help)
     method.add_argument("--reference", choices=REFERENCES, help="region whose mean susceptibility is zero")
     sign_help = "sign of the phase, if not the manufacturer's"
     method.add_argument("--phase-sign", type=int, choices=(1, -1), help=sign_help)
@@ -142,6 +151,26 @@ def _preflight(scans, left_out):
     return usable, len(scans) - len(usable) + sum(left.is_fault for left in left_out)
 
 
+def _harmonized(usable, scans, options):
+    """Bring the heads to what all heads of the dataset have in common, whichever of them are asked for."""
+    if options.participant_label or options.session_label:
+        scans, _ = collect_scans(options.bids_dir, bids_filter=_bids_filter(options.bids_filter_file), derivatives=[])
+    common, not_counted = study_protocol(scans)
+    for label, why in not_counted:
+        print(f"warning: {label}: does not count for --harmonize: {why}; correct or remove the scan", file=sys.stderr)
+    if common is None:
+        print("warning: --harmonize: there is no head scan to harmonise", file=sys.stderr)
+        return usable
+    print(f"--harmonize: {common}")
+    harmonized, problems = harmonize(usable, common)
+    for problem in problems:
+        print(f"{problem.severity}: {problem}", file=sys.stderr)
+    for scan in harmonized:
+        if isinstance(scan, HarmonizedScan) and scan.changes:
+            print(f"{scan.label}: {'; '.join(scan.changes)}")
+    return harmonized
+
+
 def _print_plan(scans, settings, options):
     for scan in scans:
         times = ", ".join(f"{1000 * te:.4g}" for te in scan.echo_times)
@@ -170,7 +199,8 @@ def _citation_steps(settings):
     rule = settings.lambda_rule if settings.lambda_value is None else "fixed"
     weighted = "iterative" in settings.inversions and settings.data_weight == "noise"
     weights = ["weights"] if weighted else []
-    return ["mask", unwrapping, "fieldmap", settings.background, *settings.inversions, *weights, rule]
+    common = ["harmonization"] if settings.harmonize else []
+    return [*common, "mask", unwrapping, "fieldmap", settings.background, *settings.inversions, *weights, rule]
 
 
 def _workflow(scans, settings, options, n_procs):

@@ -39,6 +39,8 @@ def main(argv=None):
 def _make_cohort(options):
     if unused := [name for name in ("runs", "sites") if getattr(options, name) is not None]:
         raise ValueError(f"--design {COHORT} has one scan a patient at one site: leave out --{', --'.join(unused)}")
+    if options.vary_protocols:
+        raise ValueError(f"--design {COHORT} has one site: leave out --vary-protocols")
     patients = draw_patients(options.subjects or PATIENTS, seed=options.seed)
     design = make_patient_design(
         patients, voxel_size=options.voxel_size, flow_phase=options.flow_phase, seed=options.seed
@@ -57,6 +59,7 @@ def _make_study(options):
         runs=options.runs,
         sites=options.sites,
         voxel_size=options.voxel_size,
+        vary_protocols=options.vary_protocols,
         flow_phase=options.flow_phase,
         seed=options.seed,
     )
@@ -94,6 +97,8 @@ def _parser():
     parser.add_argument(
         "--voxel-size", nargs=3, type=positive, metavar=("X", "Y", "Z"), help=f"mm, in the same field of view {own}"
     )
+    vary_help = "scan heads at each site with voxels and echo times of its own, as in studies that nobody harmonised"
+    parser.add_argument("--vary-protocols", action="store_true", help=vary_help)
     flow_help = "greatest phase of the CSF that moves in the lateral ventricles, at the last echo (default: none)"
     parser.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)
     tables_help = f"no images, for --design {COHORT}: its statistics need none"

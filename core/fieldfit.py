@@ -7,6 +7,8 @@ from scipy import stats
 
 from .grid import neighbours
 
+ECHOES_FOR_R2STAR = 3  # for a map: a line through two points says nothing of its error
+
 
 @dataclass(frozen=True)
 class FieldFit:

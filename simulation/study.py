@@ -95,6 +95,31 @@ PATIENT_SITE = "C"
 
 
 @dataclass(frozen=True)
+class SiteProtocol:
+    """How a site's head scans differ from the design's where protocols vary.
+
+    Parameters
+    ----------
+    voxel_ratio : tuple of float
+        Voxel size relative to the design's, along each axis. The field of view stays.
+    echo_times : tuple of float or None
+        s; None for the design's own.
+    """
+
+    voxel_ratio: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    echo_times: tuple[float, ...] | None = None
+
+
+# Site A keeps the design's protocol. B has finer voxels in thicker slices and begins and ends earlier; C has
+# coarser voxels in thinner slices, and fewer echoes.
+SITE_PROTOCOLS = {
+    "A": SiteProtocol(),
+    "B": SiteProtocol((0.8, 0.8, 1.2), (0.004, 0.009, 0.014, 0.019, 0.024, 0.029, 0.034)),
+    "C": SiteProtocol((1.2, 1.2, 0.8), (0.005, 0.012, 0.019, 0.026, 0.033)),
+}
+
+
+@dataclass(frozen=True)
 class Placement:
     """A rigid transform from an object's or an image's axes to the scanner's.
 
@@ -223,7 +248,8 @@ class Design:
     name : str
         ``study``, ``phantom``, ``demo`` or ``thalamus``.
     summary : str
-        In words, what every scan of the design depends on: its name, voxel size, flow (if any) and seed.
+        In words, what every scan of the design depends on: its name, voxel size, whether sites differ in protocol,
+        flow (if any) and seed.
     plans : tuple of ScanPlan
         One a scan.
     """
@@ -263,7 +289,9 @@ OUTLINES = {
 }
 
 
-def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, flow_phase=0.0, seed=0):
+def make_design(
+    name, *, subjects=None, runs=None, sites=None, voxel_size=None, vary_protocols=False, flow_phase=0.0, seed=0
+):
     """Plan every scan of a study.
 
     Parameters
@@ -279,6 +307,9 @@ def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, 
         Labels of the sites; all of them by default.
     voxel_size : sequence of float, optional
         mm; the design's own by default. The field of view stays.
+    vary_protocols : bool
+        Scan heads at each site by the site's own protocol, see `SITE_PROTOCOLS`: voxel size and echo times differ.
+        The phantom's protocol is the same everywhere.
     flow_phase : float
         As of `ScanPlan`.
     seed : int
@@ -291,8 +322,8 @@ def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, 
     Raises
     ------
     ValueError
-        If there is no such design or site, if a number is below 1, or if people are to be scanned in a design
-        that has none.
+        If there is no such design or site, if a number is below 1, or if people are to be scanned, or protocols of
+        heads to vary, in a design that has none.
 
     Examples
     --------
@@ -305,6 +336,8 @@ def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, 
     outline = OUTLINES[name]
     if subjects and not outline.subjects:
         raise ValueError(f"the design {name} has no subjects to be {subjects} of")
+    if vary_protocols and not outline.subjects:
+        raise ValueError(f"the design {name} has no heads, whose protocols could vary")
     subjects, runs = (own if n is None else n for n, own in ((subjects, outline.subjects), (runs, outline.runs)))
     if subjects < min(1, outline.subjects) or runs < 1:
         raise ValueError(f"{subjects} subjects with {runs} runs: there must be at least one of each")
@@ -320,7 +353,10 @@ def make_design(name, *, subjects=None, runs=None, sites=None, voxel_size=None, 
     visits = product(participants, _numbered_scanners(sites), range(runs))
     plans = [_plan(who, scanner, visit, run, protocols[who.model], seed) for who, (visit, scanner), run in visits]
     plans = [replace(plan, flow_phase=flow_phase) for plan in plans]
-    return Design(name, _summary(name, voxel_size, flow_phase, seed), tuple(plans))
+    if vary_protocols:
+        plans = [_at_sites_protocol(plan) for plan in plans]
+    summary = _summary(name, voxel_size, flow_phase, seed, vary_protocols=vary_protocols)
+    return Design(name, summary, tuple(plans))
 
 
 def make_patient_design(patients, *, voxel_size=None, flow_phase=0.0, seed=0):
@@ -357,10 +393,11 @@ def make_patient_design(patients, *, voxel_size=None, flow_phase=0.0, seed=0):
     return Design("thalamus", _summary("thalamus", voxel_size, flow_phase, seed), tuple(plans))
 
 
-def _summary(name, voxel_size, flow_phase, seed):
+def _summary(name, voxel_size, flow_phase, seed, *, vary_protocols=False):
     sizes = "own voxels" if voxel_size is None else f"voxels of {'×'.join(f'{v:g}' for v in voxel_size)} mm"
     flow = f"flow phase {flow_phase:g} rad, " if flow_phase else ""
-    return f"design {name}, {sizes}, {flow}seed {seed}"
+    varied = "protocols that differ between sites, " if vary_protocols else ""
+    return f"design {name}, {sizes}, {varied}{flow}seed {seed}"
 
 
 def simulate(plan, *, workers=1):
@@ -437,6 +474,18 @@ def _plan(participant, scanner, visit, run, protocol, seed):
         prescription=settled.after(centre).after(slip),
         b0_drift=run * DRIFT_SPREAD * float(generator(seed, "drift", *key).standard_normal()),
     )
+
+
+def _at_sites_protocol(plan):
+    """The plan with its site's own protocol, if it is a head's."""
+    if plan.participant.model != "head":
+        return plan
+    own, protocol = SITE_PROTOCOLS[plan.scanner.site], plan.protocol
+    if own.echo_times is not None:
+        protocol = replace(protocol, echo_times=own.echo_times)
+    if own.voxel_ratio != SiteProtocol.voxel_ratio:
+        protocol = _resized(protocol, np.multiply(protocol.voxel_size, own.voxel_ratio))
+    return replace(plan, protocol=protocol)
 
 
 def _numbered_scanners(sites):

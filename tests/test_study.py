@@ -109,6 +109,33 @@ def test_voxels_of_another_size_keep_the_field_of_view():
     assert design.plans[0].protocol.voxel_size == (3, 3, 4)
 
 
+def test_protocols_vary_between_sites_on_demand(study):
+    """Voxels and echo times of heads are the site's, in the same field of view; all else is the study's."""
+    varied = make_design("study", vary_protocols=True)
+    assert "protocols that differ between sites" in varied.summary
+    assert "protocols" not in study.summary
+    heads = {}
+    for plan, own in zip(varied.plans, study.plans, strict=True):
+        if plan.participant.model == "phantom":
+            assert plan == own
+            continue
+        heads[plan.scanner.site] = plan.protocol
+        same = {name: getattr(own.protocol, name) for name in ("shape", "voxel_size", "echo_times")}
+        assert replace(plan, protocol=replace(plan.protocol, **same)) == own
+        extents = [np.multiply(p.shape, p.voxel_size) for p in (plan.protocol, own.protocol)]
+        np.testing.assert_allclose(*extents, atol=max(plan.protocol.voxel_size))
+        assert plan.protocol.echo_times[-1] < plan.protocol.repetition_time
+    assert [heads[site].voxel_size for site in "ABC"] == [(1, 1, 2), (0.8, 0.8, 2.4), (1.2, 1.2, 1.6)]
+    assert [len(heads[site].echo_times) for site in "ABC"] == [6, 7, 5]
+    assert heads["A"] == study.plans[0].protocol
+
+
+def test_varied_protocols_keep_their_ratios_in_other_voxels():
+    plans = make_design("demo", subjects=1, runs=1, voxel_size=(4, 4, 5), vary_protocols=True).plans
+    sizes = [plan.protocol.voxel_size for plan in plans]
+    np.testing.assert_allclose(sizes, [(4, 4, 5), (3.2, 3.2, 6), (4.8, 4.8, 4)])
+
+
 def test_phantom_alone():
     design = make_design("phantom", runs=1)
     assert [plan.entities["session"] for plan in design.plans] == ["A", "B", "C"]
@@ -123,6 +150,7 @@ def test_phantom_alone():
         ({"name": "study", "runs": 0}, "at least one"),
         ({"name": "study", "subjects": 0}, "at least one"),
         ({"name": "phantom", "subjects": 2}, "no subjects"),
+        ({"name": "phantom", "vary_protocols": True}, "no heads"),
     ],
 )
 def test_senseless_designs_are_refused(options, message):

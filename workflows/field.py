@@ -3,11 +3,10 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from ..core.fieldfit import ECHOES_FOR_R2STAR
 from ..interfaces.fieldfit import FitField, FitR2star
 from ..interfaces.mask import TrimMask
 from ..interfaces.phase import Unwrap
-
-ECHOES_FOR_R2STAR = 3
 
 
 def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, name="field"):

@@ -8,13 +8,16 @@ from pathlib import Path
 import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
+from ..core.fieldfit import ECHOES_FOR_R2STAR
 from ..core.phase import GYROMAGNETIC_RATIO
 from ..dataset.derivatives import bids_uri
+from ..dataset.protocol import HarmonizedScan
+from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.phase import DecodeEchoes
 from .background import init_background_wf
 from .derivatives import init_scan_derivatives_wf
-from .field import ECHOES_FOR_R2STAR, init_field_wf
+from .field import init_field_wf
 from .inversion import init_inversion_wf
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
@@ -27,7 +30,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     Parameters
     ----------
     scan : multiqsm.dataset.scans.Scan
-        The scan, checked.
+        The scan, checked; a `multiqsm.dataset.protocol.HarmonizedScan` is brought to its matrix first.
     bids_dir, output_dir : path-like
         Roots of the raw and of the derivative dataset.
     settings : Settings
@@ -41,12 +44,18 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         Named after the scan.
     """
     n_echoes = len(scan.echo_times)
-    gigabytes = partial(_gigabytes, prod(nib.load(scan.files[0]).shape))
+    as_scanned = gigabytes = partial(_gigabytes, prod(nib.load(scan.files[0]).shape))
     frequency, frequency_source = centre_frequency(scan)
     record = {**scan.metadata, "CentreFrequency": frequency, "CentreFrequencySource": frequency_source}
     record |= {"Site": scan.site, "SiteSource": scan.site_source}
+    is_harmonized = isinstance(scan, HarmonizedScan)
+    record |= scan.record if is_harmonized else {}
 
-    decode = Node(_decode_interface(scan, settings, record), name="decode", mem_gb=gigabytes(5 * n_echoes))
+    echoes = decode = Node(_decode_interface(scan, settings, record), name="decode", mem_gb=as_scanned(5 * n_echoes))
+    if is_harmonized and scan.is_cropped:
+        crop = CropKSpace(matrix=list(scan.matrix), num_threads=threads)
+        echoes = Node(crop, name="harmonize", mem_gb=as_scanned(6 * n_echoes + 6))
+        gigabytes = partial(_gigabytes, prod(scan.matrix))
     mask = Node(_mask_interface(scan, bids_dir), name="mask", mem_gb=gigabytes(3 * n_echoes + 12))
     field = init_field_wf(
         echo_times=scan.echo_times,
@@ -69,8 +78,8 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     workflow = Workflow(name=scan.node_name)
     # fmt: off
     workflow.connect([
-        (decode, mask, [("magnitude_file", "magnitude_file"), ("provenance", "provenance")]),
-        (decode, field, [("magnitude_file", "inputnode.magnitude_file"), ("phase_file", "inputnode.phase_file")]),
+        (echoes, mask, [("magnitude_file", "magnitude_file"), ("provenance", "provenance")]),
+        (echoes, field, [("magnitude_file", "inputnode.magnitude_file"), ("phase_file", "inputnode.phase_file")]),
         (mask, field, [("mask_file", "inputnode.mask_file"), ("provenance", "inputnode.provenance")]),
         (field, background, [
             ("outputnode.field_file", "inputnode.field_file"),
@@ -78,7 +87,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
             ("outputnode.mask_file", "inputnode.mask_file"),
             ("outputnode.provenance", "inputnode.provenance"),
         ]),
-        (decode, derivatives, [
+        (echoes, derivatives, [
             ("magnitude_file", "inputnode.magnitude_file"),
             ("provenance", "inputnode.magnitude_provenance"),
         ]),
@@ -95,8 +104,11 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
             ("outputnode.provenance", "inputnode.local_field_provenance"),
         ]),
     ])
+    if echoes is not decode:
+        outputs = ("magnitude_file", "phase_file", "provenance")
+        workflow.connect([(decode, echoes, [(output, output) for output in outputs])])
     if scan.brain_mask is None:
-        workflow.connect(decode, "phase_file", mask, "phase_file")
+        workflow.connect(echoes, "phase_file", mask, "phase_file")
     if n_echoes >= ECHOES_FOR_R2STAR:
         workflow.connect([(field, derivatives, [
             ("outputnode.r2star_file", "inputnode.r2star_file"),
@@ -119,7 +131,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
             ]),
         ])
         if method == "iterative":
-            workflow.connect(decode, "magnitude_file", inversion, "inputnode.magnitude_file")
+            workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
     # fmt: on
     return workflow
 

@@ -33,6 +33,9 @@ class Settings:
     outside_weight : float or None
         How far the iterative inversion believes that the field outside the brain is zero, 0 to 1; None derives it
         from the field's noise and its size at the brain's surface.
+    harmonize : bool
+        Bring every head scan to what all head scans of the dataset have in common: voxel size, range of echo
+        times, automatic mask.
     reference : str
         Region whose mean susceptibility is zero.
     phase_sign : int
@@ -47,6 +50,7 @@ class Settings:
     edge_share: float = 0.2
     data_weight: str = "noise"
     outside_weight: float | None = None
+    harmonize: bool = False
     reference: str = "brain"
     phase_sign: int = 0
 
