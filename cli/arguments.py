@@ -15,6 +15,14 @@ def positive(text):
     return value
 
 
+def not_negative(text):
+    """Read a number of at least 0."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be 0 or more and finite, got {text}")
+    return value
+
+
 def count(text):
     """Read a whole number of at least 1."""
     value = int(text)

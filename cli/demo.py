@@ -1,4 +1,4 @@
-"""``multiqsm-demo``, a small simulated study and its susceptibility maps."""
+"""``multiqsm-demo``, a small simulated study, its susceptibility maps and how well they agree."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from .simulate import main as simulate
 
 
 def main(argv=None):
-    """Simulate a small study of three sites and process it.
+    """Simulate a small study of three sites, process it, and compare its scans.
 
     Parameters
     ----------
@@ -34,6 +34,10 @@ def main(argv=None):
         return code
     print("making susceptibility maps", file=sys.stderr)
     code = process([str(raw), str(results), "participant", *common])
+    if code != EXIT_OK:
+        return code
+    print("comparing the scans", file=sys.stderr)
+    code = process([str(raw), str(results), "group", *common])
     if code != EXIT_OK:
         return code
     first = {"subject": "01", "session": "A", "run": "1"}

@@ -72,8 +72,7 @@ def _make_scans(design, options):
 
     failures = simulate_scans(options.output_dir, design.plans, work_dir=options.work_dir, n_procs=options.n_procs)
     for failure in failures:
-        print(f"failed: {failure.scan}: {failure.cause}", file=sys.stderr)
-        print(f"        the whole story: {failure.crash_file}", file=sys.stderr)
+        print(f"failed: {failure.scan}: {failure}", file=sys.stderr)
     print(f"{len(design.plans) - len(failures)} of {len(design.plans)} scans are there")
     print(f"dataset: {options.output_dir}; its truth: {options.output_dir / TRUTH}")
     return EXIT_FAILED_SCANS if failures else EXIT_OK

@@ -317,6 +317,24 @@ def write_json(path, content):
     return write_text(path, json.dumps(_json_safe(content), indent=2, ensure_ascii=False) + "\n")
 
 
+def write_tsv(path, table):
+    """Write a table as BIDS has them in one step: tabs, and ``n/a`` for what is missing.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; its folder is made if missing.
+    table : pandas.DataFrame
+        Its index is not written.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    return write_text(path, table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
+
+
 def write_text(path, text):
     """Write a text file in one step, so that no reader meets half of it.
 

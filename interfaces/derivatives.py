@@ -4,12 +4,23 @@ import os
 import uuid
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
 from ..core.fieldfit import combine_magnitude
 from ..core.phase import ppm_to_hz
-from ..dataset.derivatives import derivative_path, write_sidecar
-from .images import read_mask, read_volume, write_volume
+from ..dataset.derivatives import (
+    bids_uri,
+    derivative_path,
+    read_json,
+    sidecar_path,
+    write_sidecar,
+    write_text,
+    write_tsv,
+)
+from ..dataset.labels import SUBJECT_SPACE
+from .images import read_volume, write_volume
 
 
 class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
@@ -18,11 +29,13 @@ class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     entities = traits.Dict(mandatory=True, desc="entities of the scan, by their long names")
     suffix = traits.Str(mandatory=True, desc="BIDS suffix")
     desc = traits.Str(desc="BIDS desc entity")
+    space = traits.Str(desc="BIDS space entity")
     datatype = traits.Enum("anat", "fmap", usedefault=True, desc="BIDS datatype")
     metadata = traits.Dict(usedefault=True, desc="sidecar fields of this kind of image")
     provenance = traits.Dict(usedefault=True, desc="sidecar fields of the steps that made it")
     hz_per_ppm = traits.Float(desc="convert from ppm to Hz: the centre frequency in MHz")
-    is_mask = traits.Bool(False, usedefault=True, desc="save as integers")
+    is_mask = traits.Bool(False, usedefault=True, desc="save as 0 and 1")
+    lookup = traits.Dict(desc="names of labels: save as integers, with a table of them")
     combine_echoes = traits.Bool(False, usedefault=True, desc="save the root sum of squares over the echoes")
 
 
@@ -44,25 +57,108 @@ class SaveDerivative(SimpleInterface):
             given.entities,
             suffix=given.suffix,
             desc=given.desc if isdefined(given.desc) else None,
+            space=given.space if isdefined(given.space) else None,
             datatype=given.datatype,
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{uuid.uuid4().hex}.nii.gz")
-        try:
-            self._write(partial)
-            write_sidecar(path, {**given.provenance, **given.metadata})
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        self._results["out_file"] = str(Path(path).absolute())
+        data, image = self._voxels()
+        save_image(path, data, image, {**given.provenance, **given.metadata})
+        if isdefined(given.lookup):
+            rows = [{"index": int(index), "name": name} for index, name in given.lookup.items()]
+            write_tsv(
+                path.with_name(path.name.replace(".nii.gz", ".tsv")), pd.DataFrame(rows, columns=["index", "name"])
+            )
+        self._results["out_file"] = str(path.absolute())
         return runtime
 
-    def _write(self, path):
+    def _voxels(self):
         data, image = read_volume(self.inputs.in_file)
         if self.inputs.is_mask:
-            data = read_mask(self.inputs.in_file)
+            data = data != 0
+        if isdefined(self.inputs.lookup):
+            data = np.rint(data).astype(np.int32)
         if self.inputs.combine_echoes:
             data = combine_magnitude(data)
         if isdefined(self.inputs.hz_per_ppm):
             data = ppm_to_hz(data, self.inputs.hz_per_ppm)
-        write_volume(path, data, image)
+        return data, image
+
+
+class _SaveSubjectMapsInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(traits.Str, mandatory=True, desc="map of each scan in the subject space; empty: left out")
+    native_files = traits.List(traits.Str, mandatory=True, desc="the derivatives that they were made of")
+    transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
+    offsets = traits.List(traits.Dict, mandatory=True, desc="of each, mean and sd of the reference region before")
+    reference = traits.Str(mandatory=True, desc="name of the reference region")
+    record = traits.Dict(usedefault=True, desc="sidecar fields: how the reference was found")
+    entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
+    output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
+    method = traits.Str(mandatory=True, desc="the inversion")
+    average_file = File(exists=True, mandatory=True, desc="the saved image that shows the subject space")
+
+
+class _SaveSubjectMapsOutputSpec(TraitedSpec):
+    out_files = traits.List(traits.Str, desc="the saved maps")
+
+
+class SaveSubjectMaps(SimpleInterface):
+    """Save the susceptibility maps of a subject's scans in the subject space, with the transforms that led there."""
+
+    input_spec = _SaveSubjectMapsInputSpec
+    output_spec = _SaveSubjectMapsOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime):
+        given, self._results["out_files"] = self.inputs, []
+        scans = zip(
+            given.in_files, given.native_files, given.transform_files, given.offsets, given.entities, strict=True
+        )
+        for in_file, native_file, transform_file, offset, entities in scans:
+            if in_file:
+                self._results["out_files"].append(
+                    self._save(in_file, Path(native_file), Path(transform_file), offset, entities)
+                )
+        return runtime
+
+    def _save(self, in_file, native_file, transform_file, offset, entities):
+        given, root = self.inputs, self.inputs.output_dir
+        transform = derivative_path(root, entities, datatype="xfm", suffix="xfm", space=SUBJECT_SPACE)
+        write_text(transform, transform_file.read_text(encoding="utf-8"))
+        path = derivative_path(root, entities, suffix="Chimap", space=SUBJECT_SPACE, desc=given.method)
+        data, image = read_volume(in_file)
+        native = read_json(sidecar_path(native_file))
+        own = {
+            "Sources": [bids_uri(file, root, "") for file in (native_file, transform)],
+            "SpatialReference": bids_uri(given.average_file, root, ""),
+            "Interpolation": "cubic B-spline, once",
+            "ReferenceRegion": given.reference,
+            "ReferenceOffset": offset["mean"],
+            "ReferenceOffsetOver": native.get("ReferenceRegion"),
+            "ReferenceStandardDeviation": offset["sd"],
+            "ReferenceVoxels": offset["n_voxels"],
+        }
+        save_image(path, np.nan_to_num(data), image, {**native, **given.record, **own})
+        return str(path)
+
+
+def save_image(path, data, like, metadata):
+    """Save an image and its sidecar so that a reader never meets half a file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The image; its folder is made if missing.
+    data : ndarray
+        Voxels.
+    like : nibabel.Nifti1Image
+        An image in the same space.
+    metadata : dict
+        Content of the sidecar.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}.nii.gz")
+    try:
+        write_volume(partial, data, like)
+        write_sidecar(path, metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ class _PlotSlicesInputSpec(BaseInterfaceInputSpec):
     entities = traits.Dict(mandatory=True, desc="entities of the scan, by their long names")
     suffix = traits.Str(mandatory=True, desc="BIDS suffix of what is shown")
     desc = traits.Str(desc="BIDS desc entity of what is shown")
+    space = traits.Str(desc="BIDS space entity of what is shown")
     title = traits.Str(mandatory=True, desc="what the picture shows")
     window = traits.Tuple(traits.Float, traits.Float, desc="values shown black and white; 1st and 99th percentile")
     unit = traits.Str("", usedefault=True, desc="unit beside the colour bar")
@@ -42,13 +43,14 @@ class PlotSlices(SimpleInterface):
             given.entities,
             suffix=given.suffix,
             desc=given.desc if isdefined(given.desc) else None,
+            space=given.space if isdefined(given.space) else None,
             datatype="figures",
             extension=".png",
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         image = as_closest_canonical(load_image(given.in_file))
         mask = as_closest_canonical(load_image(given.mask_file)).get_fdata(dtype=np.float32) > 0
-        data = image.get_fdata(dtype=np.float32)
+        data = np.nan_to_num(image.get_fdata(dtype=np.float32))
         data = data[..., 0] if data.ndim == 4 else data
         window = given.window if isdefined(given.window) else np.percentile(data[mask], [1, 99])
         figure = plot_slices(data, mask, image.header.get_zooms()[:3], window, given.title, given.unit, given.outline)

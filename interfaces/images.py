@@ -38,7 +38,7 @@ def geometry(image):
 
 
 def write_volume(path, data, like):
-    """Write an array in the space of another image, float32 or (for booleans) uint8.
+    """Write an array in the space of another image: float32, integers as they are, booleans as uint8.
 
     Only the geometry is taken from the other image: free text and scaling of its header stay behind.
 
@@ -56,7 +56,7 @@ def write_volume(path, data, like):
     str
         Absolute path of the file.
     """
-    dtype = np.uint8 if data.dtype == bool else np.float32
+    dtype = {"b": np.uint8, "i": data.dtype, "u": data.dtype}.get(data.dtype.kind, np.float32)
     image = nib.Nifti1Image(data.astype(dtype, copy=False), like.affine)
     image.set_qform(like.affine, int(like.header["qform_code"]))
     image.set_sform(like.affine, int(like.header["sform_code"]) or 1)

@@ -1,11 +1,20 @@
-"""Regions of interest."""
+"""Regions of interest, and the reference that susceptibility is given relative to."""
 
-from nipype.interfaces.base import File, traits
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from ..core.quality import sign_asymmetry
-from ..core.roi import subtract_reference
+from ..core.reference import find_csf, reference_region, right_direction
+from ..core.resample import resample_labels
+from ..core.roi import roi_statistics, subtract_reference, vein_mask
+from ..dataset.derivatives import derivative_path, write_json, write_tsv
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
+from .registration import NOT_REGISTERED, read_transform
 
 
 class _SubtractReferenceInputSpec(ProvenanceInputSpec):
@@ -37,3 +46,288 @@ class SubtractReference(CoreInterface):
             SignAsymmetry=sign_asymmetry(chi, mask, geometry(image)["voxel_size"]),
         )
         return runtime
+
+
+class _DefineRegionsInputSpec(BaseInterfaceInputSpec):
+    average_file = File(exists=True, mandatory=True, desc="mean magnitude in the subject space")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask in the subject space")
+    transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
+    r2star_files = traits.List(traits.Str, usedefault=True, desc="R2* of the scans that have it, in the subject space")
+    drawn = traits.List(traits.Dict, mandatory=True, desc="of each scan, path and names of its regions; may be empty")
+    drawn_for_subject = traits.Dict(usedefault=True, desc="path and names of regions in the subject space")
+    reference = traits.Str(mandatory=True, desc="brain, csf or a label's name")
+
+
+class _DefineRegionsOutputSpec(TraitedSpec):
+    label_files = traits.List(traits.Str, desc="regions for each scan in the subject space; empty where there are none")
+    names = traits.List(traits.Dict, desc="their names by label")
+    sources = traits.List(traits.Str, desc="where they come from")
+    shared_file = File(desc="the regions that scans without their own share; undefined if there are none")
+    shared_names = traits.Dict(desc="their names by label")
+    reference_files = traits.List(File, desc="the reference region in the subject space, once for each scan")
+    reference = traits.Str(desc="its name")
+    record = traits.Dict(desc="sidecar fields that say how the reference was found")
+
+
+class DefineRegions(SimpleInterface):
+    """Regions of each scan in the subject space: drawn on the scan, else for the subject, else on the first scan."""
+
+    input_spec = _DefineRegionsInputSpec
+    output_spec = _DefineRegionsOutputSpec
+
+    def _run_interface(self, runtime):
+        folder, grid = Path(runtime.cwd), nib.load(self.inputs.average_file)
+        own = [
+            _carry_labels(drawn, transform, grid, folder / f"scan{place}_labels.nii")
+            for place, (drawn, transform) in enumerate(zip(self.inputs.drawn, self.inputs.transform_files, strict=True))
+        ]
+        shared = _carry_labels(self.inputs.drawn_for_subject, None, grid, folder / "subject_labels.nii")
+        shared = shared or next((regions for regions in own if regions), None)
+        regions = [mine or shared or {"path": "", "names": {}, "source": ""} for mine in own]
+        self._results["label_files"] = [region["path"] for region in regions]
+        self._results["names"] = [region["names"] for region in regions]
+        self._results["sources"] = [region["source"] for region in regions]
+        if shared:
+            self._results["shared_file"], self._results["shared_names"] = shared["path"], shared["names"]
+        region, name, record = self._reference(shared, grid)
+        self._results["reference_files"] = [write_volume(folder / "reference.nii", region, grid)] * len(own)
+        self._results["reference"], self._results["record"] = name, record
+        return runtime
+
+    def _reference(self, shared, grid):
+        """The region, its name, and how it was found."""
+        name, mask = self.inputs.reference, read_mask(self.inputs.mask_file)
+        labels = np.zeros(mask.shape, int) if shared is None else read_labels(shared["path"])
+        names = {} if shared is None else shared["names"]
+        if name != "csf" or _has_csf(labels, names, mask):
+            source = "brain mask" if name == "brain" else "label"
+            return reference_region(name, labels, names, mask), name, {"ReferenceSource": source}
+        try:
+            csf = self._find_csf(mask, grid)
+        except ValueError as cause:
+            # Values relative to the brain are still values; what reads them is told by their name.
+            return mask, "brain", {"ReferenceSource": f"brain mask, since no CSF was found: {cause}"}
+        return (
+            csf.mask,
+            name,
+            {
+                "ReferenceSource": "found by R2* and position",
+                "ReferenceMeanR2star": csf.mean_r2star,
+                "ReferenceVolumeLeft": csf.volume_left,
+                "ReferenceVolumeRight": csf.volume_right,
+            },
+        )
+
+    def _find_csf(self, mask, grid):
+        paths = [path for path in self.inputs.r2star_files if path != NOT_REGISTERED]
+        if not paths:
+            raise ValueError("no scan has an R2* map; draw CSF as a label, or choose another reference")
+        maps = np.stack([read_volume(path)[0] for path in paths])
+        known = np.isfinite(maps)
+        mean = np.where(known, maps, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        everywhere = mask & known.any(axis=0)
+        average, _ = read_volume(self.inputs.average_file)
+        voxel_size = geometry(grid)["voxel_size"]
+        return find_csf(mean, average, everywhere, voxel_size, right=right_direction(grid.affine))
+
+
+class _RegionsToScansInputSpec(BaseInterfaceInputSpec):
+    label_files = traits.List(traits.Str, mandatory=True, desc="regions of each scan in the subject space")
+    reference_files = traits.List(File(exists=True), mandatory=True, desc="reference region in the subject space")
+    transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
+    grid_files = traits.List(File(exists=True), mandatory=True, desc="an image of each scan")
+
+
+class _RegionsToScansOutputSpec(TraitedSpec):
+    label_files = traits.List(traits.Str, desc="regions on each scan's grid")
+    reference_files = traits.List(traits.Str, desc="reference region on each scan's grid")
+
+
+class RegionsToScans(SimpleInterface):
+    """Carry regions from the subject space to each scan."""
+
+    input_spec = _RegionsToScansInputSpec
+    output_spec = _RegionsToScansOutputSpec
+
+    def _run_interface(self, runtime):
+        given, folder = self.inputs, Path(runtime.cwd)
+        self._results["label_files"], self._results["reference_files"] = [], []
+        files = zip(given.label_files, given.reference_files, given.transform_files, given.grid_files, strict=True)
+        for place, (label_file, reference_file, transform_file, grid_file) in enumerate(files):
+            grid, kinds = nib.load(grid_file), {"label": label_file, "reference": reference_file}
+            for kind, path in kinds.items():
+                out_file = NOT_REGISTERED
+                if path and transform_file != NOT_REGISTERED:
+                    inverse = np.linalg.inv(read_transform(transform_file))
+                    out_file = _write_carried(path, inverse, grid, folder / f"scan{place}_{kind}.nii")
+                self._results[f"{kind}_files"].append(out_file)
+        return runtime
+
+
+class _RelateMapsInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(traits.Str, mandatory=True, desc="susceptibility of each scan, ppm; empty: left out")
+    reference_files = traits.List(traits.Str, mandatory=True, desc="reference region on each map's grid")
+
+
+class _RelateMapsOutputSpec(TraitedSpec):
+    out_files = traits.List(traits.Str, desc="susceptibility relative to the region's mean")
+    offsets = traits.List(traits.Dict, desc="of each map, the region's mean before, its SD and number of voxels")
+
+
+class RelateMaps(SimpleInterface):
+    """Give several maps relative to a reference region."""
+
+    input_spec = _RelateMapsInputSpec
+    output_spec = _RelateMapsOutputSpec
+
+    def _run_interface(self, runtime):
+        self._results["out_files"], self._results["offsets"] = [], []
+        for place, (in_file, region_file) in enumerate(
+            zip(self.inputs.in_files, self.inputs.reference_files, strict=True)
+        ):
+            out_file, offset = NOT_REGISTERED, {}
+            if in_file != NOT_REGISTERED and region_file != NOT_REGISTERED:
+                chi, image = read_volume(in_file)
+                known, region = np.isfinite(chi), read_mask(region_file)
+                related, mean, spread = subtract_reference(np.where(known, chi, 0), known, region)
+                related[~known] = np.nan
+                out_file = write_volume(Path(runtime.cwd) / f"scan{place}.nii", related, image)
+                offset = {"mean": mean, "sd": spread, "n_voxels": int((region & known).sum())}
+            self._results["out_files"].append(out_file)
+            self._results["offsets"].append(offset)
+        return runtime
+
+
+class _MeasureRegionsInputSpec(BaseInterfaceInputSpec):
+    chi_files = traits.List(traits.Str, mandatory=True, desc="susceptibility of each scan, ppm; empty: left out")
+    mask_files = traits.List(
+        traits.Str, usedefault=True, desc="where each is known, if it is not not-a-number elsewhere"
+    )
+    label_files = traits.List(traits.Str, mandatory=True, desc="regions of each, on the same grid")
+    names = traits.List(traits.Dict, mandatory=True, desc="their names by label")
+    expected = traits.List(
+        traits.Dict, usedefault=True, desc="of each scan, true susceptibility by region: a phantom's tubes"
+    )
+    offsets = traits.List(traits.Dict, usedefault=True, desc="of each, mean and sd of the reference region")
+    reference = traits.Str(mandatory=True, desc="name of the reference region")
+    method = traits.Str(mandatory=True, desc="the inversion")
+    erosion = traits.Float(0.0, usedefault=True, desc="of the regions, mm")
+    exclude_veins = traits.Bool(False, usedefault=True, desc="leave veins out")
+
+
+class _MeasureRegionsOutputSpec(TraitedSpec):
+    rows = traits.List(traits.List(traits.Dict), desc="of each scan, the rows of its table")
+
+
+class MeasureRegions(SimpleInterface):
+    """Mean, SD and median of susceptibility in each region of each scan, for one inversion."""
+
+    input_spec = _MeasureRegionsInputSpec
+    output_spec = _MeasureRegionsOutputSpec
+
+    def _run_interface(self, runtime):
+        given, n = self.inputs, len(self.inputs.chi_files)
+        scans = zip(
+            given.chi_files,
+            given.mask_files or [None] * n,
+            given.label_files,
+            given.names,
+            given.expected or [{}] * n,
+            given.offsets or [{}] * n,
+            strict=True,
+        )
+        self._results["rows"] = [self._measure(*scan) for scan in scans]
+        return runtime
+
+    def _measure(self, chi_file, mask_file, label_file, names, expected, offset):
+        if NOT_REGISTERED in (chi_file, label_file):
+            return []
+        chi, image = read_volume(chi_file)
+        mask, labels = np.isfinite(chi), read_labels(label_file)
+        if mask_file is not None:
+            mask &= read_mask(mask_file)
+        names, voxel_size = {int(label): name for label, name in names.items()}, geometry(image)["voxel_size"]
+        chi = np.where(mask, chi, 0)
+        veins = vein_mask(chi, labels, mask, voxel_size) if self.inputs.exclude_veins else None
+        table = roi_statistics(chi, labels, names, mask, voxel_size, erosion=self.inputs.erosion, exclude=veins)
+        table.insert(0, "method", self.inputs.method)
+        table["unit"], table["reference"] = "ppm", self.inputs.reference
+        table["reference_offset"] = offset.get("mean", 0.0)
+        table["reference_sd"] = offset.get("sd", np.nan)
+        if expected:
+            table["expected"] = [expected.get(name, np.nan) for name in table["roi"]]
+        return table.to_dict("records")
+
+
+class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
+    rows = traits.List(traits.List(traits.List(traits.Dict)), mandatory=True, desc="by method, by scan, the rows")
+    entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
+    sites = traits.List(traits.Str, mandatory=True, desc="site of each")
+    numbers = traits.List(traits.Int, mandatory=True, desc="number of each at its site")
+    record = traits.Dict(usedefault=True, desc="sidecar fields: how regions and reference were found")
+    columns = traits.Dict(mandatory=True, desc="what the columns mean")
+    output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
+
+
+class _SaveRoiTablesOutputSpec(TraitedSpec):
+    out_files = traits.List(traits.Str, desc="the tables")
+
+
+class SaveRoiTables(SimpleInterface):
+    """Write the table of each scan."""
+
+    input_spec = _SaveRoiTablesInputSpec
+    output_spec = _SaveRoiTablesOutputSpec
+    _always_run = True  # the output directory is the user's, and may have been emptied since
+
+    def _run_interface(self, runtime):
+        given, self._results["out_files"] = self.inputs, []
+        for place, entities in enumerate(given.entities):
+            rows = [row for method in given.rows for row in method[place]]
+            path = derivative_path(given.output_dir, entities, suffix="chi", desc="rois", extension=".tsv")
+            if not rows:
+                path.unlink(missing_ok=True)  # an earlier run's, of regions that are no longer there
+                continue
+            scan = {key: entities.get(key, np.nan) for key in ("subject", "session", "run")}
+            table = pd.DataFrame(
+                [{**scan, "site": given.sites[place], "scan": given.numbers[place], **row} for row in rows]
+            )
+            write_tsv(path, table)
+            known = {column: meaning for column, meaning in given.columns.items() if column in table}
+            write_json(path.with_suffix(".json"), {**known, **given.record})
+            self._results["out_files"].append(str(path))
+        return runtime
+
+
+def read_labels(path):
+    """Read a label image as integers."""
+    return np.rint(read_volume(path)[0]).astype(np.int32)
+
+
+def _has_csf(labels, names, mask):
+    try:
+        reference_region("csf", labels, names, mask)
+    except ValueError:
+        return False
+    return True
+
+
+def _carry_labels(drawn, transform_file, grid, out_file):
+    """Regions in the subject space: path, names and source; None if there are none or their scan failed."""
+    if not drawn or transform_file == NOT_REGISTERED:
+        return None
+    transform = None if transform_file is None else read_transform(transform_file)
+    names = {int(label): name for label, name in drawn["names"].items()}
+    return {
+        "path": _write_carried(drawn["path"], transform, grid, out_file),
+        "names": names,
+        "source": Path(drawn["path"]).name,
+    }
+
+
+def _write_carried(path, transform, grid, out_file):
+    """Carry labels to another grid and write them."""
+    carried = resample_labels(
+        read_labels(path), nib.load(path).affine, grid.affine, grid.shape[:3], transform=transform
+    )
+    return write_volume(out_file, carried, grid)

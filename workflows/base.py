@@ -1,15 +1,21 @@
-"""The whole run: every scan of every subject."""
+"""The whole run: every scan of every subject, and then what a subject's scans are together."""
 
+from functools import partial
 from itertools import groupby
+from math import prod
 from pathlib import Path
 
-from nipype.pipeline.engine import Workflow
+import nibabel as nib
+from nipype.pipeline.engine import Node, Workflow
 
 from .. import __version__
-from .scan import init_scan_wf
+from ..interfaces.reports import SubjectReport
+from .group import init_group_wf
+from .scan import init_scan_wf, volume_gigabytes
+from .subject import init_person_wf, init_phantom_wf
 
 
-def init_participants_wf(scans, *, bids_dir, output_dir, work_dir, settings, threads):
+def init_scans_wf(scans, *, bids_dir, output_dir, work_dir, settings, threads):
     """Build the workflow of all scans, one workflow per subject in it.
 
     Parameters
@@ -27,8 +33,7 @@ def init_participants_wf(scans, *, bids_dir, output_dir, work_dir, settings, thr
     -------
     nipype.pipeline.engine.Workflow
     """
-    # Nipype reuses what it finds by its inputs, not by the code that made it: another version starts afresh.
-    workflow = Workflow(name="multiqsm", base_dir=str(Path(work_dir) / f"version-{__version__}"))
+    workflow = _init_run_wf(work_dir)
     by_subject = sorted(scans, key=lambda scan: scan.entities["subject"])
     for subject, members in groupby(by_subject, key=lambda scan: scan.entities["subject"]):
         subject_wf = Workflow(name=f"sub_{subject.replace('+', 'plus')}")
@@ -40,3 +45,90 @@ def init_participants_wf(scans, *, bids_dir, output_dir, work_dir, settings, thr
         )
         workflow.add_nodes([subject_wf])
     return workflow
+
+
+def init_subjects_wf(subjects, *, output_dir, work_dir, settings):
+    """Build the workflow of all subjects whose scans have been processed, one workflow per subject in it.
+
+    It is a graph of its own, made of what lies in the derivative dataset: a scan that failed is not in it, and stops
+    none of the others.
+
+    Parameters
+    ----------
+    subjects : sequence of multiqsm.dataset.subjects.Subject
+        Subjects and their processed scans.
+    output_dir, work_dir : path-like
+        Roots of the derivative dataset and of intermediate files.
+    settings : Settings
+        Choices of the run.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+    """
+    workflow, subjects_wf = _init_run_wf(work_dir), Workflow(name="subjects")
+    for subject in subjects:
+        init = init_phantom_wf if subject.is_phantom else init_person_wf
+        largest = max(prod(nib.load(scan.mask).shape) for scan in subject.scans)
+        gigabytes = partial(volume_gigabytes, largest)
+        subjects_wf.add_nodes([init(subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes)])
+    workflow.add_nodes([subjects_wf])
+    return workflow
+
+
+def init_reports_wf(subjects, *, failures, output_dir, work_dir, settings):
+    """Build the workflow that writes the report of each subject, from what lies in the derivative dataset.
+
+    Parameters
+    ----------
+    subjects : sequence of multiqsm.dataset.subjects.Subject
+        Subjects and their processed scans.
+    failures : dict of str to list of (str, str)
+        By subject, what failed or was left out, and why.
+    output_dir, work_dir, settings
+        As of `init_subjects_wf`.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+    """
+    workflow, reports_wf = _init_run_wf(work_dir), Workflow(name="reports")
+    for subject in subjects:
+        report = SubjectReport(
+            subject=subject.label,
+            entities=[dict(scan.entities) for scan in subject.scans],
+            methods=list(settings.inversions),
+            failures=failures.get(subject.label, []),
+            sites=sorted({scan.site for other in subjects for scan in other.scans}),
+            output_dir=str(output_dir),
+        )
+        subject_wf = Workflow(name=subject.node_name)
+        subject_wf.add_nodes([Node(report, name="report", mem_gb=2)])
+        reports_wf.add_nodes([subject_wf])
+    workflow.add_nodes([reports_wf])
+    return workflow
+
+
+def init_study_wf(*, bids_dir, output_dir, work_dir, calibrate):
+    """Build the workflow of the group level.
+
+    Parameters
+    ----------
+    bids_dir, output_dir, work_dir : path-like
+        Roots of the raw dataset, of the derivative dataset and of intermediate files.
+    calibrate : bool
+        Correct people's values by the phantom scans of their site.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+    """
+    workflow, study_wf = _init_run_wf(work_dir), Workflow(name="study")
+    study_wf.add_nodes([init_group_wf(bids_dir=bids_dir, output_dir=output_dir, calibrate=calibrate)])
+    workflow.add_nodes([study_wf])
+    return workflow
+
+
+def _init_run_wf(work_dir):
+    # Nipype reuses what it finds by its inputs, not by the code that made it: another version starts afresh.
+    return Workflow(name="multiqsm", base_dir=str(Path(work_dir) / f"version-{__version__}"))

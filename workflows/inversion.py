@@ -1,4 +1,4 @@
-"""From the local field to susceptibility relative to a reference."""
+"""From the local field to susceptibility relative to the whole mask; a smaller reference is found for all scans."""
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
@@ -6,7 +6,7 @@ from nipype.pipeline.engine import Node, Workflow
 from ..interfaces.inversion import Deterministic, Iterative
 from ..interfaces.roi import SubtractReference
 
-REFERENCE_NAMES = {"brain": "mean of the whole brain mask"}
+WHOLE_MASK = "mean of the whole mask"
 
 
 def init_inversion_wf(*, method, settings, threads, gigabytes):
@@ -17,7 +17,7 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
     method : {"iterative", "deterministic"}
         Which inversion.
     settings : Settings
-        λ, edges and reference.
+        λ, edges and weights.
     threads : int
         Threads of the Fourier transforms.
     gigabytes : callable
@@ -37,7 +37,7 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
     Outputs
     -------
     chi_file
-        Susceptibility relative to the reference, ppm.
+        Susceptibility relative to the mask's mean, ppm.
     provenance
         Sidecar fields.
     """
@@ -57,9 +57,7 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     outputnode = Node(IdentityInterface(["chi_file", "provenance"]), name="outputnode")
     invert = Node(interface, name="invert", mem_gb=gigabytes(25))
-    reference = Node(
-        SubtractReference(region_name=REFERENCE_NAMES[settings.reference]), name="reference", mem_gb=gigabytes(12)
-    )
+    reference = Node(SubtractReference(region_name=WHOLE_MASK), name="reference", mem_gb=gigabytes(12))
 
     workflow = Workflow(name=method)
     workflow.connect(

@@ -24,7 +24,7 @@ class Failure:
     Attributes
     ----------
     scan : str
-        Name of the scan's workflow.
+        Name of the scan's or subject's workflow.
     step : str
         Name of the step within it.
     cause : str
@@ -38,6 +38,9 @@ class Failure:
     cause: str
     crash_file: Path
 
+    def __str__(self):
+        return f"step {self.step}: {self.cause}\n        the whole story: {self.crash_file}"
+
 
 @dataclass
 class Progress:
@@ -48,20 +51,23 @@ class Progress:
     total : int
         Steps in the graph.
     scans : dict of int
-        Steps left of each scan's workflow, by its name.
+        Steps left of each scan's (or subject's) workflow, by its name.
+    kind : str
+        What they are called.
     """
 
     total: int
     scans: dict[str, int]
+    kind: str = "scans"
     stream: object = field(default_factory=lambda: sys.stderr)
     done: int = 0
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, workflow):
+    def of(cls, workflow, kind):
         """Prepare for the nodes of a workflow that do work."""
         scans = Counter(_scan_name(name.split(".")) for name in _working_nodes(workflow))
-        return cls(total=scans.total(), scans=dict(scans))
+        return cls(total=scans.total(), scans=dict(scans), kind=kind)
 
     def __call__(self, node, status):
         """Take Nipype's word that a node has started, ended or failed."""
@@ -83,7 +89,7 @@ class Progress:
         left = elapsed / self.done * (self.total - self.done)
         complete = sum(n == 0 for n in self.scans.values())
         return (
-            f"[{complete}/{len(self.scans)} scans, {self.done}/{self.total} steps, "
+            f"[{complete}/{len(self.scans)} {self.kind}, {self.done}/{self.total} steps, "
             f"{_clock(elapsed)} gone, about {_clock(left)} left]"
         )
 
@@ -124,7 +130,7 @@ def configure_nipype(work_dir):
     return run_dir
 
 
-def run_workflow(workflow, *, plugin, plugin_args):
+def run_workflow(workflow, *, plugin, plugin_args, kind="scans"):
     """Run a workflow to its end; what fails stops only what depends on it.
 
     Parameters
@@ -135,6 +141,8 @@ def run_workflow(workflow, *, plugin, plugin_args):
         Nipype's name of the plugin that runs it.
     plugin_args : dict
         The plugin's arguments.
+    kind : str
+        What the graph's workflows are made for, as progress calls them.
 
     Returns
     -------
@@ -148,15 +156,16 @@ def run_workflow(workflow, *, plugin, plugin_args):
     """
     _check_resources(workflow, plugin, plugin_args)
     crash_dir = Path(config.get("execution", "crashdump_dir"))
-    progress = Progress.of(workflow)
+    earlier = set(crash_dir.iterdir())
+    progress = Progress.of(workflow, kind)
     arguments = {"mp_context": "spawn", **plugin_args, "status_callback": progress}
     try:
         workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception:
         # Nipype raises once the graph has run, and the crash files hold the causes; without one it is our own.
-        if not any(crash_dir.iterdir()):
+        if earlier.issuperset(crash_dir.iterdir()):
             raise
-    return [read_crash(path) for path in sorted(crash_dir.iterdir())]
+    return [read_crash(path) for path in sorted(set(crash_dir.iterdir()) - earlier)]
 
 
 def read_crash(path):

@@ -44,7 +44,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         Named after the scan.
     """
     n_echoes = len(scan.echo_times)
-    as_scanned = gigabytes = partial(_gigabytes, prod(nib.load(scan.files[0]).shape))
+    as_scanned = gigabytes = partial(volume_gigabytes, prod(nib.load(scan.files[0]).shape))
     frequency, frequency_source = centre_frequency(scan)
     record = {**scan.metadata, "CentreFrequency": frequency, "CentreFrequencySource": frequency_source}
     record |= {"Site": scan.site, "SiteSource": scan.site_source}
@@ -55,7 +55,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     if is_harmonized and scan.is_cropped:
         crop = CropKSpace(matrix=list(scan.matrix), num_threads=threads)
         echoes = Node(crop, name="harmonize", mem_gb=as_scanned(6 * n_echoes + 6))
-        gigabytes = partial(_gigabytes, prod(scan.matrix))
+        gigabytes = partial(volume_gigabytes, prod(scan.matrix))
     mask = Node(_mask_interface(scan, bids_dir), name="mask", mem_gb=gigabytes(3 * n_echoes + 12))
     field = init_field_wf(
         echo_times=scan.echo_times,
@@ -178,6 +178,6 @@ def _common_metadata(scan, bids_dir):
     return {"SkullStripped": True, "Sources": sources, "ProcessingSoftware": versions}
 
 
-def _gigabytes(n_voxels, n_volumes):
-    """Memory of a node that holds a number of float32 volumes at its peak."""
+def volume_gigabytes(n_voxels, n_volumes):
+    """Memory in GB of a node that holds a number of float32 volumes at its peak."""
     return round(INTERPRETER_GB + 4e-9 * n_voxels * n_volumes, 3)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 INVERSIONS = ("iterative", "deterministic")
 BACKGROUNDS = ("pdf",)
-REFERENCES = ("brain",)
+ROI_SPACES = ("subject", "scan")
 UNWRAPPINGS = ("spatial", "temporal")
 DATA_WEIGHTS = ("noise", "none")
 LAMBDA_RULES = ("gcv", "discrepancy")
@@ -37,7 +37,14 @@ class Settings:
         Bring every head scan to what all head scans of the dataset have in common: voxel size, range of echo
         times, automatic mask.
     reference : str
-        Region whose mean susceptibility is zero.
+        Region whose mean susceptibility is zero in tables and in the subject space: ``brain``, ``csf`` (a label, or
+        the lateral ventricles found by themselves) or the name of any label.
+    roi_space : str
+        Where regions are measured: ``subject``, on the maps carried there, or ``scan``, the regions carried to each.
+    roi_erosion : float
+        Depth in mm by which regions are eroded before they are measured.
+    exclude_veins : bool
+        Whether veins in a region are left out.
     phase_sign : int
         Sign of the phase; 0 takes the manufacturer's.
     """
@@ -51,7 +58,10 @@ class Settings:
     data_weight: str = "noise"
     outside_weight: float | None = None
     harmonize: bool = False
-    reference: str = "brain"
+    reference: str = "csf"
+    roi_space: str = "subject"
+    roi_erosion: float = 0.0
+    exclude_veins: bool = False
     phase_sign: int = 0
 
 

@@ -1,0 +1,255 @@
+"""The participant level: scans to maps, the maps of a subject to regional values and a report."""
+
+import re
+import sys
+from collections import defaultdict
+from dataclasses import fields, replace
+from itertools import product
+
+from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
+from ..dataset.group import read_tsv
+from ..dataset.preflight import check_scan
+from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
+from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
+from ..dataset.subjects import collect_subjects
+from ..workflows.settings import PRESETS
+from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
+from .machine import plugin_arguments, read_options, run_graph
+
+SUBJECT = re.compile(r"sub-([a-zA-Z0-9+]+)")
+
+
+def run_participants(options):
+    """Collect, check and process the scans, bring each subject's together, and say what was left out and what failed.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of the command.
+
+    Returns
+    -------
+    int
+        The exit code.
+
+    Raises
+    ------
+    DatasetError
+        If nothing can be processed as asked.
+    """
+    if options.work_dir.absolute().is_relative_to(options.bids_dir.absolute()):
+        raise DatasetError(f"{options.work_dir}: intermediate files would lie in the dataset; say with -w where else")
+    settings = _settings(options)
+    scans, left_out = collect_scans(
+        options.bids_dir,
+        participant_label=options.participant_label,
+        session_label=options.session_label,
+        bids_filter=_bids_filter(options.bids_filter_file),
+        derivatives=options.derivatives,
+    )
+    usable, n_refused = _preflight(scans, left_out)
+    if settings.harmonize:
+        n_checked, usable = len(usable), _harmonized(usable, scans, options)
+        n_refused += n_checked - len(usable)
+    if options.dry_run:
+        _print_plan(usable, settings, options)
+    if options.dry_run or not usable:
+        return _exit_code(len(usable), n_refused)
+
+    from ..workflows.run import configure_nipype  # Nipype is slow to import: not before it is needed
+
+    try:
+        write_dataset_description(options.output_dir, options.bids_dir)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+    write_citation(options.output_dir, _citation_steps(settings))
+    configure_nipype(options.work_dir.absolute())
+    faults = _Faults(left_out)
+    processed = _process_scans(usable, settings, options, faults)
+    subjects = _process_subjects(processed, settings, options, faults)
+    _write_reports(subjects, settings, options, faults)
+    _warn_of_signs([scan for scan in processed if not scan.is_phantom], options)
+    n_failed = len(usable) - len(processed)
+    print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
+    if faults.n_later:
+        print(f"{faults.n_later} faults after the maps were made: see above, and the subjects' reports")
+    print(f"results: {options.output_dir}")
+    return _exit_code(len(processed), n_refused + n_failed + faults.n_later)
+
+
+class _Faults:
+    """What went wrong, by subject: printed as it is met, and told in the subject's report."""
+
+    def __init__(self, left_out):
+        self.of_subject = defaultdict(list)
+        self.n_later = 0
+        for what, why, is_fault in left_out:
+            if is_fault:
+                self._note(what, why)
+
+    def add(self, what, why):
+        """Take a fault and print it."""
+        print(f"failed: {what}: {why}", file=sys.stderr)
+        self._note(what, str(why))
+
+    def add_later(self, what, why):
+        """The same of a fault that leaves the scan its maps."""
+        self.add(what, why)
+        self.n_later += 1
+
+    def _note(self, what, why):
+        found = SUBJECT.search(what)
+        if found:
+            self.of_subject[found[1]].append((what, why))
+
+
+def _process_scans(scans, settings, options, faults):
+    """Make the maps of all scans; returns the scans that have theirs."""
+    from ..workflows.base import init_scans_wf
+
+    workflow = init_scans_wf(
+        scans,
+        bids_dir=options.bids_dir.absolute(),
+        output_dir=options.output_dir.absolute(),
+        work_dir=options.work_dir.absolute(),
+        settings=settings,
+        # Many scans keep the cores busy by themselves; few leave some for the Fourier transforms.
+        threads=max(1, plugin_arguments(options)["n_procs"] // len(scans)),
+    )
+    failures = run_graph(workflow, options, "scans")
+    names = {scan.node_name: scan for scan in scans}
+    for failure in failures:
+        scan = names.get(failure.scan)
+        faults.add(f"{scan.label} ({scan.files[0].name}, …)" if scan else failure.scan, failure)
+    failed = {failure.scan for failure in failures}
+    return [scan for scan in scans if scan.node_name not in failed]
+
+
+def _process_subjects(scans, settings, options, faults):
+    """Bring each subject's scans together; returns the subjects that have any."""
+    from ..workflows.base import init_subjects_wf
+
+    output_dir = options.output_dir.absolute()
+    datasets = derivative_datasets(options.bids_dir, options.derivatives)
+    subjects, left_out = collect_subjects(scans, output_dir, methods=settings.inversions, datasets=datasets)
+    for what, why, is_fault in left_out:
+        if is_fault:
+            faults.add_later(what, why)
+        else:
+            print(f"left out: {what}: {why}", file=sys.stderr)
+    if not subjects:
+        return []
+    workflow = init_subjects_wf(
+        subjects, output_dir=output_dir, work_dir=options.work_dir.absolute(), settings=settings
+    )  # fmt: skip
+    labels = {subject.node_name: f"sub-{subject.label}" for subject in subjects}
+    for failure in run_graph(workflow, options, "subjects"):
+        faults.add_later(labels.get(failure.scan, failure.scan), failure)
+    for subject in subjects:
+        table = derivative_path(
+            output_dir, {"subject": subject.label}, datatype="xfm", suffix="xfm", desc="registration"
+        )
+        if subject.is_phantom or not table.exists():
+            continue
+        registration = read_tsv(table)
+        for scan, cause in zip(subject.scans, registration["cause"], strict=False):
+            if isinstance(cause, str):
+                faults.add_later(scan.label, f"not registered to the subject's other scans: {cause}")
+    return subjects
+
+
+def _write_reports(subjects, settings, options, faults):
+    from ..workflows.base import init_reports_wf
+
+    if not subjects:
+        return
+    workflow = init_reports_wf(
+        subjects,
+        failures=faults.of_subject,
+        output_dir=options.output_dir.absolute(),
+        work_dir=options.work_dir.absolute(),
+        settings=settings,
+    )
+    for failure in run_graph(workflow, options, "reports"):
+        faults.add_later(f"report of {failure.scan}", failure)
+
+
+def _settings(options):
+    given = {f.name: getattr(options, f.name) for f in fields(PRESETS["default"])}
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
+    return replace(PRESETS[options.preset], **given)
+
+
+def _preflight(scans, left_out):
+    """Check all scans, print what is wrong, and return those that can be processed and how many cannot."""
+    for what, why, _ in left_out:
+        print(f"left out: {what}: {why}", file=sys.stderr)
+    usable = []
+    for scan in scans:
+        problems = check_scan(scan)
+        for problem in problems:
+            print(f"{problem.severity}: {problem}", file=sys.stderr)
+        if not any(problem.severity == "error" for problem in problems):
+            usable.append(scan)
+    return usable, len(scans) - len(usable) + sum(left.is_fault for left in left_out)
+
+
+def _harmonized(usable, scans, options):
+    """Bring the heads to what all heads of the dataset have in common, whichever of them are asked for."""
+    if options.participant_label or options.session_label:
+        scans, _ = collect_scans(options.bids_dir, bids_filter=_bids_filter(options.bids_filter_file), derivatives=[])
+    common, not_counted = study_protocol(scans)
+    for label, why in not_counted:
+        print(f"warning: {label}: does not count for --harmonize: {why}; correct or remove the scan", file=sys.stderr)
+    if common is None:
+        print("warning: --harmonize: there is no head scan to harmonise", file=sys.stderr)
+        return usable
+    print(f"--harmonize: {common}")
+    harmonized, problems = harmonize(usable, common)
+    for problem in problems:
+        print(f"{problem.severity}: {problem}", file=sys.stderr)
+    for scan in harmonized:
+        if isinstance(scan, HarmonizedScan) and scan.changes:
+            print(f"{scan.label}: {'; '.join(scan.changes)}")
+    return harmonized
+
+
+def _print_plan(scans, settings, options):
+    for scan in scans:
+        times = ", ".join(f"{1000 * te:.4g}" for te in scan.echo_times)
+        kind = "phantom" if scan.is_phantom else "brain"
+        mask = f"mask {scan.brain_mask}" if scan.brain_mask else f"automatic {kind} mask"
+        print(f"{scan.label}: {scan.suffix}, {len(scan.echo_times)} echoes ({times} ms), site {scan.site}, {mask}")
+    print(f"{len(scans)} scans would be processed into {options.output_dir} with {settings}")
+
+
+def _bids_filter(path):
+    return None if path is None else read_options(path, "--bids-filter-file")
+
+
+def _citation_steps(settings):
+    unwrapping = {"spatial": "unwrapping", "temporal": "temporal_unwrapping"}[settings.unwrapping]
+    rule = settings.lambda_rule if settings.lambda_value is None else "fixed"
+    weighted = "iterative" in settings.inversions and settings.data_weight == "noise"
+    weights = ["weights"] if weighted else []
+    common = ["harmonization"] if settings.harmonize else []
+    return [*common, "mask", unwrapping, "fieldmap", settings.background, *settings.inversions, *weights, rule]
+
+
+def _warn_of_signs(scans, options):
+    """Point out maps whose dark values reach further than their bright ones: the phase's sign may be wrong."""
+    for scan, method in product(scans, _settings(options).inversions):
+        path = derivative_path(options.output_dir, scan.entities, suffix="Chimap", desc=method)
+        sidecar = read_json(sidecar_path(path))
+        if sidecar.get("SignAsymmetry", 0) < 0:
+            print(
+                f"warning: {path.name}: dark values reach further than bright ones, as if the phase had the wrong sign "
+                f"({sidecar['PhaseSignSource']}); look at its picture, and give --phase-sign if deep nuclei are dark",
+                file=sys.stderr,
+            )
+
+
+def _exit_code(n_good, n_bad):
+    if n_bad == 0:
+        return EXIT_OK
+    return EXIT_FAILED_SCANS if n_good else EXIT_NOTHING_TO_DO

@@ -1,0 +1,231 @@
+"""Reports: what lies in the derivative dataset, gathered for the reader."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from ..core.resample import resample
+from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_text
+from ..dataset.group import read_tsv
+from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.scans import scan_label
+from ..reports.figures import compare_maps_figure, readable, registration_figure
+from ..reports.html import Picture
+from ..reports.subject import subject_report
+from .images import geometry
+from .registration import read_transform
+
+CHI_WINDOW, DIFFERENCE_WINDOW = (-0.1, 0.15), (-0.05, 0.05)  # ppm
+
+
+class _SubjectReportInputSpec(BaseInterfaceInputSpec):
+    subject = traits.Str(mandatory=True, desc="label of the subject")
+    entities = traits.List(traits.Dict, mandatory=True, desc="entities of each processed scan")
+    methods = traits.List(traits.Str, mandatory=True, desc="inversions")
+    failures = traits.List(traits.Tuple(traits.Str, traits.Str), desc="what failed or was left out, and why")
+    sites = traits.List(traits.Str, usedefault=True, desc="all sites of the run, for their colours")
+    output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
+
+
+class _SubjectReportOutputSpec(TraitedSpec):
+    out_file = File(desc="the report")
+
+
+class SubjectReport(SimpleInterface):
+    """Write a subject's report from the derivatives that there are."""
+
+    input_spec = _SubjectReportInputSpec
+    output_spec = _SubjectReportOutputSpec
+    _always_run = True  # it tells of files that may have changed
+
+    def _run_interface(self, runtime):
+        given, root = self.inputs, Path(self.inputs.output_dir)
+        scans = [_ScanFiles(root, entities, given.methods) for entities in given.entities]
+        table = _subject_path(root, given.subject, datatype="xfm", suffix="xfm", desc="registration")
+        registration = _read_table(table)
+        failures = [*given.failures, *_not_registered(registration)]
+        rois = _join([_read_table(scan.table) for scan in scans])
+        page = subject_report(
+            given.subject,
+            pd.DataFrame([scan.row for scan in scans]),
+            maps=_join([_map_rows(scan) for scan in scans]),
+            failures=failures,
+            warnings=[text for scan in scans for text in scan.warnings],
+            pictures={scan.title: scan.pictures() for scan in scans},
+            registration=registration,
+            registration_picture=_registration_picture(root, given.subject, scans),
+            rois=rois,
+            variability_pictures=_variability_pictures(root, given.subject, given.methods),
+            citation=_read_text(root / "logs" / "CITATION.md"),
+            versions=scans[0].sidecar.get("ProcessingSoftware", {}),
+            sites=given.sites or None,
+        )
+        self._results["out_file"] = str(write_text(root / f"sub-{given.subject}.html", page).absolute())
+        return runtime
+
+
+class _ScanFiles:
+    """A scan's derivatives as the report tells of them."""
+
+    def __init__(self, root, entities, methods):
+        self.root, self.entities, self.methods = root, entities, methods
+        self.title = scan_label({key: value for key, value in entities.items() if key != "subject"}) or "scan"
+        self.sidecars = {method: read_json(sidecar_path(self.chi(method))) for method in methods}
+        self.sidecar = self.sidecars[methods[0]]
+        self.table = derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv")
+
+    def chi(self, method):
+        return derivative_path(self.root, self.entities, suffix="Chimap", desc=method)
+
+    @property
+    def labels(self):
+        return {key: self.entities.get(key) for key in ("session", "run")} | {"site": self.sidecar.get("Site")}
+
+    @property
+    def row(self):
+        sidecar = self.sidecar
+        image, mask = nib.load(self.chi(self.methods[0])), nib.load(self.mask)
+        voxel_size = geometry(image)["voxel_size"]
+        volume = np.count_nonzero(np.asanyarray(mask.dataobj)) * np.prod(voxel_size) / 1000
+        model = sidecar.get("ManufacturersModelName") or sidecar.get("Manufacturer")
+        return self.labels | {
+            "scanner": model,
+            "field_strength": sidecar.get("MagneticFieldStrength"),
+            "echo_times": [1000 * time for time in sidecar.get("EchoTimes", [])],
+            "voxel_size": list(voxel_size),
+            "phase_sign": sidecar.get("PhaseSign"),
+            "phase_sign_source": sidecar.get("PhaseSignSource"),
+            "phase_encoding": sidecar.get("PhaseEncoding"),
+            "mask_source": sidecar.get("BrainMask"),
+            "mask_volume": volume,
+        }
+
+    @property
+    def mask(self):
+        return derivative_path(self.root, self.entities, suffix="mask", desc="brain")
+
+    @property
+    def warnings(self):
+        return [
+            f"{self.title}, {method}: dark values reach further than bright ones, as if the phase had the wrong sign"
+            for method, sidecar in self.sidecars.items()
+            if sidecar.get("SignAsymmetry", 0) < 0
+        ]
+
+    def pictures(self):
+        """Magnitude with mask as drawn before, and the maps side by side."""
+        pictures = []
+        drawn = derivative_path(
+            self.root, self.entities, suffix="magnitude", datatype="figures", extension=".png"
+        )  # fmt: skip
+        if drawn.exists():
+            pictures.append(Picture(drawn.read_bytes(), "Magnitude and brain mask", f"magnitude of {self.title}"))
+        maps = {readable(method): _canonical(self.chi(method)) for method in self.methods}
+        volumes = {name: image.get_fdata(dtype=np.float32) for name, image in maps.items()}
+        window = dict.fromkeys(volumes, CHI_WINDOW)
+        if len(self.methods) == 2:
+            first, second = volumes.values()
+            volumes["difference"], window["difference"] = first - second, DIFFERENCE_WINDOW
+        mask = _canonical(self.mask)
+        inside = mask.get_fdata(dtype=np.float32) > 0
+        figure = compare_maps_figure(volumes, inside, geometry(mask)["voxel_size"], window, "ppm")
+        return [*pictures, Picture(figure, "Susceptibility", f"susceptibility maps of {self.title}")]
+
+
+def _map_rows(scan):
+    """One row for each inversion of a scan, with the reference of its map in the subject space."""
+    rows = []
+    for method, sidecar in scan.sidecars.items():
+        row = scan.labels | {
+            "method": method,
+            "lambda_value": sidecar.get("Lambda"),
+            "lambda_rule": sidecar.get("LambdaRule"),
+            "iterations": sidecar.get("InversionIterations"),
+        }
+        space = derivative_path(scan.root, scan.entities, suffix="Chimap", desc=method, space=SUBJECT_SPACE)
+        carried = read_json(sidecar_path(space))
+        if carried:
+            row |= {
+                "reference": f"{carried.get('ReferenceRegion')} ({carried.get('ReferenceSource')})",
+                "reference_voxels": carried.get("ReferenceVoxels"),
+                "offset": carried.get("ReferenceOffset"),
+                "reference_sd": carried.get("ReferenceStandardDeviation"),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _registration_picture(root, subject, scans):
+    """Each scan's magnitude beside the average; None for a single scan or none registered."""
+    path = _subject_path(root, subject, suffix="T2starw", space=SUBJECT_SPACE, desc="average")
+    mask_path = _subject_path(root, subject, suffix="mask", space=SUBJECT_SPACE, desc="brain")
+    if len(scans) < 2 or not path.exists() or not mask_path.exists():
+        return None
+    average, images = _canonical(path), {}
+    mask = _canonical(mask_path).get_fdata(dtype=np.float32) > 0
+    for scan in scans:
+        transform = derivative_path(root, scan.entities, datatype="xfm", suffix="xfm", space=SUBJECT_SPACE)
+        magnitude = nib.load(derivative_path(root, scan.entities, suffix="magnitude", datatype="fmap"))
+        if transform.exists():
+            images[scan.title] = resample(
+                magnitude.get_fdata(dtype=np.float32),
+                magnitude.affine,
+                average.affine,
+                average.shape,
+                transform=read_transform(transform),
+                order=1,
+            )
+    voxel_size = geometry(average)["voxel_size"]
+    figure = registration_figure(average.get_fdata(dtype=np.float32), images, voxel_size, mask=mask)
+    caption = "Squares of each scan (tinted) among squares of the mean of all (grey): edges must run through"
+    return Picture(figure, caption, "registered scans on their average", format="webp")
+
+
+def _variability_pictures(root, subject, methods):
+    pictures = []
+    for kind, words in (("within", "within sites"), ("across", "across sites")):
+        for method in methods:
+            path = _subject_path(
+                root,
+                subject,
+                suffix="Chimap",
+                space=SUBJECT_SPACE,
+                desc=f"{method}{kind}sd",
+                datatype="figures",
+                extension=".png",
+            )
+            if path.exists():
+                caption = f"Standard deviation of susceptibility {words}, {readable(method)}"
+                pictures.append(Picture(path.read_bytes(), caption, caption))
+    return pictures
+
+
+def _not_registered(registration):
+    if registration is None or "cause" not in registration:
+        return []
+    failed = registration[registration["cause"].notna()]
+    return [(f"ses-{row.session} run-{row.run}", f"not registered: {row.cause}") for row in failed.itertuples()]
+
+
+def _canonical(path):
+    return nib.as_closest_canonical(nib.load(path))
+
+
+def _subject_path(root, subject, **named):
+    return derivative_path(root, {"subject": subject}, **named)
+
+
+def _read_table(path):
+    return read_tsv(path) if path.exists() else None
+
+
+def _read_text(path):
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _join(tables):
+    present = [table for table in tables if table is not None]
+    return pd.concat(present, ignore_index=True) if present else None

@@ -1,0 +1,120 @@
+"""A subject's brain and MNI space: labels from an atlas, and maps in the template."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from ..core.template import DisplacementField, labels_from_template, map_to_template, register_template
+from ..core.transforms import itk_text
+from ..dataset.atlas import load_atlas, load_mni_template
+from .images import read_mask, read_volume, write_volume
+from .registration import read_transform
+
+_TO_LPS = np.float32([-1, -1, 1])  # ITK's world has x to the left and y to the back
+
+
+class _LabelsFromTemplateInputSpec(BaseInterfaceInputSpec):
+    average_file = File(exists=True, mandatory=True, desc="the subject's average magnitude")
+    mask_file = File(exists=True, mandatory=True, desc="the subject's brain mask")
+    atlas = traits.Str(mandatory=True, desc="name of an atlas or path of its label image, as of `load_atlas`")
+    nonlinear = traits.Bool(False, usedefault=True, desc="register by a warp as well; needs dipy")
+
+
+class _LabelsFromTemplateOutputSpec(TraitedSpec):
+    labels_file = File(desc="the atlas' labels on the subject's grid")
+    names = traits.Dict(desc="name of each label")
+    notes = traits.List(traits.Str, desc="what the user should know of the atlas")
+    transform_file = File(desc="affine from the subject's world to MNI, ITK text")
+    to_template_file = traits.Either(None, File, desc="warp from there on to MNI, ITK displacement field")
+    from_template_file = traits.Either(None, File, desc="its inverse, ITK displacement field")
+    nmi = traits.Float(desc="normalised mutual information of the affine registration")
+
+
+class LabelsFromTemplate(SimpleInterface):
+    """Register MNI152 to a subject and bring an atlas' labels onto the subject's grid, with one interpolation."""
+
+    input_spec = _LabelsFromTemplateInputSpec
+    output_spec = _LabelsFromTemplateOutputSpec
+
+    def _run_interface(self, runtime):
+        atlas = load_atlas(self.inputs.atlas)
+        average, image = read_volume(self.inputs.average_file)
+        fit = register_template(
+            *load_mni_template(),
+            average,
+            image.affine,
+            read_mask(self.inputs.mask_file),
+            nonlinear=self.inputs.nonlinear,
+        )
+        labels = labels_from_template(
+            atlas.labels, atlas.affine, image.affine, image.shape, fit.matrix, to_template=fit.to_template
+        )
+        folder = Path(runtime.cwd)
+        transform = folder / "transform.txt"
+        transform.write_text(itk_text(fit.matrix), encoding="utf-8")
+        self._results |= {
+            "labels_file": write_volume(folder / "labels.nii", labels, image),
+            "names": atlas.names,
+            "notes": list(atlas.notes),
+            "transform_file": str(transform),
+            "to_template_file": _write_warp(folder / "to_template.nii.gz", fit.to_template),
+            "from_template_file": _write_warp(folder / "from_template.nii.gz", fit.from_template),
+            "nmi": fit.nmi,
+        }
+        return runtime
+
+
+class _MapToTemplateInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="a map in the subject's space, or in a scan's")
+    mask_file = File(exists=True, desc="where the map is known; where it is finite by default")
+    transform_file = File(exists=True, mandatory=True, desc="affine from the subject's world to MNI, ITK text")
+    from_template_file = traits.Either(None, File(exists=True), usedefault=True, desc="warp, ITK displacement field")
+    scan_transform_file = File(exists=True, desc="from the subject's world to the scan's, if the map is in the scan's")
+    resolution = traits.Enum(2, 1, usedefault=True, desc="voxel size, mm")
+
+
+class _MapToTemplateOutputSpec(TraitedSpec):
+    out_file = File(desc="the map in MNI space, not-a-number where it is not known")
+
+
+class MapToTemplate(SimpleInterface):
+    """Bring a map of a subject onto the MNI152 template's grid, with one interpolation."""
+
+    input_spec = _MapToTemplateInputSpec
+    output_spec = _MapToTemplateOutputSpec
+
+    def _run_interface(self, runtime):
+        given = self.inputs
+        data, image = read_volume(given.in_file)
+        mask = read_mask(given.mask_file) if given.mask_file else np.isfinite(data)
+        matrix = read_transform(given.transform_file)
+        if given.scan_transform_file:
+            matrix = matrix @ np.linalg.inv(read_transform(given.scan_transform_file))
+        warp = _read_warp(given.from_template_file) if given.from_template_file else None
+        t1, affine, _ = load_mni_template(given.resolution)
+        carried = map_to_template(
+            data, image.affine, affine, t1.shape, matrix, from_template=warp, mask=mask, fill=np.nan
+        )
+        like = nib.Nifti1Image(t1, affine)
+        like.set_sform(affine, "mni")
+        self._results["out_file"] = write_volume(Path(runtime.cwd) / "in_template.nii", carried, like)
+        return runtime
+
+
+def _write_warp(path, field):
+    """Write a displacement field as ITK and ANTs read it: five dimensions, LPS; None if there is no field."""
+    if field is None:
+        return None
+    image = nib.Nifti1Image((field.vectors * _TO_LPS)[:, :, :, None], field.affine)
+    image.header.set_intent("vector")
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+    return str(path)
+
+
+def _read_warp(path):
+    """Read a displacement field that `_write_warp` wrote."""
+    vectors, image = read_volume(path)
+    return DisplacementField(vectors[:, :, :, 0] * _TO_LPS, image.affine)

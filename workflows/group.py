@@ -1,0 +1,33 @@
+"""The group level, from the tables of all scans to the report of the study."""
+
+from nipype.pipeline.engine import Node, Workflow
+
+from ..interfaces.group import CollectRoiTables, GroupReport, StudyStatistics
+
+
+def init_group_wf(*, bids_dir, output_dir, calibrate):
+    """Build the workflow of the group level.
+
+    Parameters
+    ----------
+    bids_dir, output_dir : path-like
+        Roots of the raw and of the derivative dataset.
+    calibrate : bool
+        Correct people's values by the phantom scans of their site.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+        Its node ``report`` gives the report's path.
+    """
+    collect = Node(CollectRoiTables(bids_dir=str(bids_dir), output_dir=str(output_dir)), name="collect")
+    statistics = Node(StudyStatistics(calibrate=calibrate), name="statistics", mem_gb=1)
+    report = Node(GroupReport(output_dir=str(output_dir), calibrate=calibrate), name="report", mem_gb=1)
+    workflow = Workflow(name="group")
+    workflow.connect(
+        [
+            (collect, statistics, [("out_file", "in_file"), ("notes", "notes")]),
+            (statistics, report, [("tables", "tables"), ("notes", "notes")]),
+        ]
+    )
+    return workflow

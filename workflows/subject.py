@@ -1,0 +1,293 @@
+"""One subject, from the maps of all scans to maps in one space, regions, and how much the scans differ."""
+
+from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.pipeline.engine import Node, Workflow
+
+from ..bids_templates import load_template
+from ..dataset.derivatives import bids_uri
+from ..dataset.labels import SUBJECT_SPACE
+from ..interfaces.derivatives import SaveDerivative, SaveSubjectMaps
+from ..interfaces.figures import PlotSlices
+from ..interfaces.registration import RegisterScans, ResampleMaps, SaveRegistration
+from ..interfaces.roi import DefineRegions, MeasureRegions, RegionsToScans, RelateMaps, SaveRoiTables
+from ..interfaces.variability import MapVariability
+
+# Only the whole can be a phantom's reference; the regression over its tubes has an intercept.
+WHOLE_PHANTOM = "phantom"
+SD_WINDOW = (0.0, 0.03)  # ppm
+SD_MEANING = {"within": "mean over sites of the SD over scans", "across": "mean over scans of the SD over sites"}
+
+
+def init_person_wf(subject, *, output_dir, settings, gigabytes):
+    """Build the workflow of one person: scans brought together, reference, regions, variability.
+
+    Parameters
+    ----------
+    subject : multiqsm.dataset.subjects.Subject
+        The person and the processed scans.
+    output_dir : path-like
+        Root of the derivative dataset.
+    settings : Settings
+        Choices of the run.
+    gigabytes : callable
+        Memory in GB of a number of float32 volumes.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+        Named after the subject.
+    """
+    n, masks = len(subject.scans), [str(scan.mask) for scan in subject.scans]
+    register = _node(
+        RegisterScans(magnitude_files=[str(scan.magnitude) for scan in subject.scans], mask_files=masks),
+        "register",
+        gigabytes(8 + 5 * n),
+    )
+    regions = _node(_regions_interface(subject, settings), "regions", gigabytes(10 + n))
+    derivatives = _init_space_derivatives_wf(subject, output_dir=output_dir, gigabytes=gigabytes)
+    rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows")
+    tables = _tables_node(subject, output_dir)
+    save_registration = Node(
+        SaveRegistration(
+            entities=[dict(scan.entities) for scan in subject.scans],
+            sites=[scan.site for scan in subject.scans],
+            columns=load_template("registration_table"),
+            output_dir=str(output_dir),
+        ),
+        name="save_registration",
+    )
+
+    workflow = Workflow(name=subject.node_name)
+    # fmt: off
+    workflow.connect([
+        (register, save_registration, [("found", "found")]),
+        (register, regions, [
+            ("average_file", "average_file"), ("mask_file", "mask_file"), ("transform_files", "transform_files"),
+        ]),
+        (register, derivatives, [("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file")]),
+        (regions, tables, [("record", "record")]),
+        (rows, tables, [("out", "rows")]),
+    ])
+    if all(scan.r2star for scan in subject.scans):
+        r2star = _node(
+            ResampleMaps(in_files=[str(scan.r2star) for scan in subject.scans], mask_files=masks),
+            "resample_r2star",
+            gigabytes(12),
+        )
+        workflow.connect([
+            (register, r2star, [("transform_files", "transform_files"), ("average_file", "grid_file")]),
+            (r2star, regions, [("out_files", "r2star_files")]),
+        ])
+    if _has_regions(subject):
+        workflow.connect([(regions, derivatives, [
+            ("shared_file", "inputnode.label_file"), ("shared_names", "inputnode.lookup"),
+        ])])
+    for place, method in enumerate(settings.inversions, start=1):
+        maps = _init_maps_wf(subject, method, output_dir=output_dir, settings=settings, gigabytes=gigabytes)
+        workflow.connect([
+            (register, maps, [
+                ("transform_files", "inputnode.transform_files"), ("average_file", "inputnode.grid_file"),
+                ("mask_file", "inputnode.mask_file"),
+            ]),
+            (regions, maps, [
+                (field, f"inputnode.{field}")
+                for field in ("label_files", "names", "reference_files", "reference", "record")
+            ]),
+            (derivatives, maps, [("outputnode.average_file", "inputnode.average_file")]),
+            (maps, rows, [("outputnode.rows", f"in{place}")]),
+        ])
+    # fmt: on
+    return workflow
+
+
+def init_phantom_wf(subject, *, output_dir, settings, gigabytes):
+    """Build the workflow of a phantom: the regions drawn on each scan, measured there.
+
+    Parameters, returned value: as of `init_person_wf`.
+    """
+    rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows")
+    tables = _tables_node(subject, output_dir)
+    workflow = Workflow(name=subject.node_name)
+    workflow.connect(rows, "out", tables, "rows")
+    for place, method in enumerate(settings.inversions, start=1):
+        measure = _measure_node(subject, method, settings, gigabytes, name=f"measure_{method}")
+        measure.inputs.chi_files = [str(scan.chi[method]) for scan in subject.scans]
+        measure.inputs.mask_files = [str(scan.mask) for scan in subject.scans]
+        measure.inputs.label_files = [str(scan.labels.path) if scan.labels else "" for scan in subject.scans]
+        measure.inputs.names = [dict(scan.labels.names) if scan.labels else {} for scan in subject.scans]
+        measure.inputs.reference = WHOLE_PHANTOM
+        workflow.connect(measure, "rows", rows, f"in{place}")
+    return workflow
+
+
+def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
+    """One inversion's maps: in the subject space, relative to the reference, measured in regions and voxel by voxel."""
+    scans, masks = subject.scans, [str(scan.mask) for scan in subject.scans]
+    native = [str(scan.chi[method]) for scan in scans]
+    entities = [dict(scan.entities) for scan in scans]
+    fields = ["transform_files", "grid_file", "mask_file", "label_files", "names", "reference_files", "reference"]
+    inputnode = Node(IdentityInterface([*fields, "record", "average_file"]), name="inputnode")
+    outputnode = Node(IdentityInterface(["rows"]), name="outputnode")
+    resample = _node(ResampleMaps(in_files=native, mask_files=masks), "resample", gigabytes(12))
+    relate = _node(RelateMaps(), "relate", gigabytes(6))
+    save = Node(
+        SaveSubjectMaps(native_files=native, entities=entities, output_dir=str(output_dir), method=method),
+        name="save_maps",
+        mem_gb=gigabytes(6),
+    )
+    measure = _measure_node(subject, method, settings, gigabytes)
+
+    workflow = Workflow(name=method)
+    # fmt: off
+    workflow.connect([
+        (inputnode, resample, [("transform_files", "transform_files"), ("grid_file", "grid_file")]),
+        (inputnode, relate, [("reference_files", "reference_files")]),
+        (resample, relate, [("out_files", "in_files")]),
+        (inputnode, save, [
+            ("transform_files", "transform_files"), ("reference", "reference"), ("record", "record"),
+            ("average_file", "average_file"),
+        ]),
+        (relate, save, [("out_files", "in_files"), ("offsets", "offsets")]),
+        (inputnode, measure, [("names", "names"), ("reference", "reference")]),
+        (measure, outputnode, [("rows", "rows")]),
+    ])
+    if settings.roi_space == "subject":
+        workflow.connect([
+            (inputnode, measure, [("label_files", "label_files")]),
+            (relate, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
+        ])
+    else:
+        carry = _node(RegionsToScans(grid_files=masks), "regions_to_scans", gigabytes(10))
+        relate_native = _node(RelateMaps(in_files=native), "relate_native", gigabytes(6))
+        measure.inputs.mask_files = masks
+        workflow.connect([
+            (inputnode, carry, [
+                ("transform_files", "transform_files"), ("label_files", "label_files"),
+                ("reference_files", "reference_files"),
+            ]),
+            (carry, relate_native, [("reference_files", "reference_files")]),
+            (carry, measure, [("label_files", "label_files")]),
+            (relate_native, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
+        ])
+    _connect_variability(workflow, subject, method, output_dir, gigabytes)
+    # fmt: on
+    return workflow
+
+
+def _connect_variability(workflow, subject, method, output_dir, gigabytes):
+    """Maps of the SD within and across sites, those of both that the subject's scans allow."""
+    sites, numbers = [scan.site for scan in subject.scans], [scan.number for scan in subject.scans]
+    kinds = [kind for kind, groups in (("within", sites), ("across", numbers)) if len(set(groups)) < len(groups)]
+    if not kinds:
+        return
+    inputnode, relate = (workflow.get_node(name) for name in ("inputnode", "relate"))
+    variability = _node(
+        MapVariability(sites=sites, numbers=numbers), "variability", gigabytes(4 + 2 * len(subject.scans))
+    )
+    workflow.connect(relate, "out_files", variability, "in_files")
+    for kind in kinds:
+        named = {
+            "output_dir": str(output_dir),
+            "entities": {"subject": subject.label},
+            "suffix": "Chimap",
+            "space": SUBJECT_SPACE,
+            "desc": f"{method}{kind}sd",
+        }
+        metadata = {
+            "Description": f"Standard deviation of susceptibility, {method}: {SD_MEANING[kind]}",
+            "Units": "ppm",
+            "SkullStripped": True,
+            "Sources": [bids_uri(scan.chi[method], output_dir, "") for scan in subject.scans],
+        }
+        save = Node(SaveDerivative(**named, metadata=metadata), name=f"save_{kind}", mem_gb=gigabytes(4))
+        title = f"SD of susceptibility {kind} sites, {method}"
+        plot = Node(
+            PlotSlices(**named, title=title, window=SD_WINDOW, unit="ppm"), name=f"plot_{kind}", mem_gb=gigabytes(8)
+        )
+        workflow.connect(
+            [
+                (variability, save, [(f"{kind}_file", "in_file")]),
+                (variability, plot, [(f"{kind}_file", "in_file")]),
+                (inputnode, plot, [("mask_file", "mask_file")]),
+            ]
+        )
+
+
+def _init_space_derivatives_wf(subject, *, output_dir, gigabytes):
+    """Save what shows the subject space: the average magnitude, the brain mask and the regions."""
+    sources = {"SkullStripped": False, "Sources": [bids_uri(scan.magnitude, output_dir, "") for scan in subject.scans]}
+    average_metadata = sources | {"Description": "Mean of the scans' magnitudes, each over its median in the brain"}
+    mask_metadata = sources | {"Type": "Brain", "Description": "Brain in half of the scans or more"}
+    common = {"output_dir": str(output_dir), "entities": {"subject": subject.label}, "space": SUBJECT_SPACE}
+    average = {**common, "suffix": "T2starw", "desc": "average"}
+    mask = {**common, "suffix": "mask", "desc": "brain", "is_mask": True}
+    inputnode = Node(IdentityInterface(["average_file", "mask_file", "label_file", "lookup"]), name="inputnode")
+    outputnode = Node(IdentityInterface(["average_file"]), name="outputnode")
+    save_average = Node(SaveDerivative(**average, metadata=average_metadata), name="save_average", mem_gb=gigabytes(4))
+    save_mask = Node(SaveDerivative(**mask, metadata=mask_metadata), name="save_mask", mem_gb=gigabytes(4))
+    plot = Node(
+        PlotSlices(**average, title="Mean magnitude of all scans, and brain mask", outline=True),
+        name="plot_average",
+        mem_gb=gigabytes(8),
+    )
+    workflow = Workflow(name="space_derivatives")
+    # fmt: off
+    workflow.connect([
+        (inputnode, save_average, [("average_file", "in_file")]),
+        (inputnode, save_mask, [("mask_file", "in_file")]),
+        (inputnode, plot, [("average_file", "in_file"), ("mask_file", "mask_file")]),
+        (save_average, outputnode, [("out_file", "average_file")]),
+    ])
+    if _has_regions(subject):
+        save_regions = Node(
+            SaveDerivative(**common, suffix="dseg", desc="rois", metadata={"Description": "Regions of interest"}),
+            name="save_regions",
+            mem_gb=gigabytes(4),
+        )
+        workflow.connect([(inputnode, save_regions, [("label_file", "in_file"), ("lookup", "lookup")])])
+    # fmt: on
+    return workflow
+
+
+def _node(interface, name, mem_gb):
+    """A node whose inputs count by what they hold: a run writes derivatives anew, with another date."""
+    node = Node(interface, name=name, mem_gb=mem_gb)
+    node.config = {"execution": {"hash_method": "content"}}
+    return node
+
+
+def _regions_interface(subject, settings):
+    interface = DefineRegions(drawn=[_drawn(scan.labels) for scan in subject.scans], reference=settings.reference)
+    if subject.labels is not None:
+        interface.inputs.drawn_for_subject = _drawn(subject.labels)
+    return interface
+
+
+def _measure_node(subject, method, settings, gigabytes, name="measure"):
+    interface = MeasureRegions(
+        method=method,
+        expected=[dict(scan.labels.expected) if scan.labels else {} for scan in subject.scans],
+        erosion=settings.roi_erosion,
+        exclude_veins=settings.exclude_veins,
+    )
+    return _node(interface, name, gigabytes(12))
+
+
+def _tables_node(subject, output_dir):
+    interface = SaveRoiTables(
+        entities=[dict(scan.entities) for scan in subject.scans],
+        sites=[scan.site for scan in subject.scans],
+        numbers=[scan.number for scan in subject.scans],
+        columns=load_template("roi_table"),
+        output_dir=str(output_dir),
+    )
+    return Node(interface, name="save_tables")
+
+
+def _drawn(labels):
+    """What a node is told of drawn regions."""
+    return {} if labels is None else {"path": str(labels.path), "names": dict(labels.names)}
+
+
+def _has_regions(subject):
+    return subject.labels is not None or any(scan.labels for scan in subject.scans)
