@@ -6,7 +6,7 @@ from ..dataset.derivatives import is_multiqsm_dataset
 from ..dataset.group import read_roi_tables
 from ..dataset.scans import DatasetError
 from .arguments import EXIT_NOTHING_TO_DO, EXIT_OK
-from .machine import run_graph
+from .machine import check_work_dir, run_graph
 
 
 def run_group(options):
@@ -27,6 +27,9 @@ def run_group(options):
     DatasetError
         If there is nothing to compare.
     """
+    check_work_dir(options)
+    if not options.bids_dir.is_dir():
+        raise DatasetError(f"{options.bids_dir}: no such folder; give the root folder of the BIDS dataset")
     if not is_multiqsm_dataset(options.output_dir):
         raise DatasetError(f"{options.output_dir}: no results of multiqsm; run the participant level first")
     rois = read_roi_tables(options.output_dir)

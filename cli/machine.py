@@ -22,6 +22,18 @@ def read_options(path, option):
     return content
 
 
+def check_work_dir(options):
+    """Refuse to put intermediate files among the user's data.
+
+    Raises
+    ------
+    DatasetError
+        If the work folder lies in the dataset.
+    """
+    if options.work_dir.absolute().is_relative_to(options.bids_dir.absolute()):
+        raise DatasetError(f"{options.work_dir}: intermediate files would lie in the dataset; say with -w where else")
+
+
 def plugin_arguments(options):
     """What Nipype's plugin is told."""
     arguments = {"n_procs": options.n_procs}

@@ -14,7 +14,7 @@ from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
 from ..dataset.subjects import collect_subjects
 from ..workflows.settings import PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
-from .machine import plugin_arguments, read_options, run_graph
+from .machine import check_work_dir, plugin_arguments, read_options, run_graph
 
 SUBJECT = re.compile(r"sub-([a-zA-Z0-9+]+)")
 
@@ -37,8 +37,7 @@ def run_participants(options):
     DatasetError
         If nothing can be processed as asked.
     """
-    if options.work_dir.absolute().is_relative_to(options.bids_dir.absolute()):
-        raise DatasetError(f"{options.work_dir}: intermediate files would lie in the dataset; say with -w where else")
+    check_work_dir(options)
     settings = _settings(options)
     scans, left_out = collect_scans(
         options.bids_dir,
@@ -233,7 +232,8 @@ def _citation_steps(settings):
     weighted = "iterative" in settings.inversions and settings.data_weight == "noise"
     weights = ["weights"] if weighted else []
     common = ["harmonization"] if settings.harmonize else []
-    return [*common, "mask", unwrapping, "fieldmap", settings.background, *settings.inversions, *weights, rule]
+    maps = [*common, "mask", unwrapping, "fieldmap", settings.background, *settings.inversions, *weights, rule]
+    return [*maps, "registration", "csf" if settings.reference == "csf" else "reference"]
 
 
 def _warn_of_signs(scans, options):

@@ -1,4 +1,4 @@
-"""Between a subject and a template such as MNI152: an affine transform, and a smooth warp if one likes.
+"""Between a subject and a template such as MNI152: an affine transform, and a small smooth warp if one likes.
 
 A point s of the subject's world and a point t of the template's world (RAS, mm) that show the same anatomy are related
 by the affine ``matrix`` A, which maps the subject's world to the template's, and by two displacement fields d and e,
@@ -77,7 +77,7 @@ def register_template(
     start=None,
     nonlinear=False,
     spacing=2.0,
-    iterations=(40, 20, 10),
+    iterations=(20, 10),
     radius=2,
     smoothness=2.0,
 ):
@@ -110,7 +110,9 @@ def register_template(
     spacing : float
         Voxel size of the warp's grid, mm.
     iterations : sequence of int
-        Steps of the warp, coarse to fine; the grid's spacing halves from one to the next.
+        Steps of the warp, coarse to fine; the grid's spacing halves from one to the next. Still coarser levels
+        show too little of each tissue: where contrasts differ they lead away from what the affine found. Without
+        them the warp refines the affine by about a millimetre, and finds no larger differences of anatomy.
     radius : int
         Of the neighbourhoods in which images are correlated, voxels of each level. Large ones mistake the globus
         pallidus, whose contrast to its surroundings differs in kind between T1-weighted and gradient-echo images.

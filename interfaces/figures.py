@@ -50,6 +50,7 @@ class PlotSlices(SimpleInterface):
         path.parent.mkdir(parents=True, exist_ok=True)
         image = as_closest_canonical(load_image(given.in_file))
         mask = as_closest_canonical(load_image(given.mask_file)).get_fdata(dtype=np.float32) > 0
+        mask = mask if mask.any() else np.ones_like(mask)  # no region here: the middle of the whole image
         data = np.nan_to_num(image.get_fdata(dtype=np.float32))
         data = data[..., 0] if data.ndim == 4 else data
         window = given.window if isdefined(given.window) else np.percentile(data[mask], [1, 99])

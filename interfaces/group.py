@@ -8,7 +8,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Directory, File, Simp
 from ..bids_templates import load_template
 from ..dataset.derivatives import read_json, write_text, write_tsv
 from ..dataset.group import add_participants, read_roi_table, read_roi_tables, read_tsv
-from ..reports.group import group_report
+from ..reports.group import KNOWN_TABLES, group_report
 from ..stats.study import study_tables
 
 GROUP = "group"
@@ -85,9 +85,12 @@ class GroupReport(SimpleInterface):
 
     def _run_interface(self, runtime):
         root, tables, links = Path(self.inputs.output_dir), {}, {}
-        for name, path in self.inputs.tables.items():
-            tables[name] = read_tsv(path)
+        for name in KNOWN_TABLES:
             file = root / GROUP / f"{FILE_NAMES.get(name, name)}.tsv"
+            if name not in self.inputs.tables:
+                file.unlink(missing_ok=True)  # an earlier run's, that this one could not compute
+                continue
+            tables[name] = read_tsv(self.inputs.tables[name])
             write_tsv(file, tables[name])
             links[name] = file.relative_to(root).as_posix()
         citation = root / "logs" / "CITATION.md"

@@ -18,6 +18,10 @@ from ..reports.subject import subject_report
 from .images import geometry
 from .registration import read_transform
 
+REGION_PICTURES = {
+    ("dseg", "rois"): "Outline of the regions on the mean magnitude",
+    ("dseg", "reference"): "Outline of the reference region",
+}
 CHI_WINDOW, DIFFERENCE_WINDOW = (-0.1, 0.15), (-0.05, 0.05)  # ppm
 
 
@@ -58,7 +62,8 @@ class SubjectReport(SimpleInterface):
             registration=registration,
             registration_picture=_registration_picture(root, given.subject, scans),
             rois=rois,
-            variability_pictures=_variability_pictures(root, given.subject, given.methods),
+            region_pictures=_drawn_before(root, given.subject, REGION_PICTURES),
+            variability_pictures=_drawn_before(root, given.subject, _variability_captions(given.methods)),
             citation=_read_text(root / "logs" / "CITATION.md"),
             versions=scans[0].sidecar.get("ProcessingSoftware", {}),
             sites=given.sites or None,
@@ -184,22 +189,23 @@ def _registration_picture(root, subject, scans):
     return Picture(figure, caption, "registered scans on their average", format="webp")
 
 
-def _variability_pictures(root, subject, methods):
+def _variability_captions(methods):
+    """Captions of the maps of the SD over scans, by what names them."""
+    return {
+        ("Chimap", f"{method}{kind}sd"): f"Standard deviation of susceptibility {kind} sites, {readable(method)}"
+        for kind in ("within", "across")
+        for method in methods
+    }
+
+
+def _drawn_before(root, subject, captions):
+    """Those pictures of the subject space that are there, by suffix and desc."""
     pictures = []
-    for kind, words in (("within", "within sites"), ("across", "across sites")):
-        for method in methods:
-            path = _subject_path(
-                root,
-                subject,
-                suffix="Chimap",
-                space=SUBJECT_SPACE,
-                desc=f"{method}{kind}sd",
-                datatype="figures",
-                extension=".png",
-            )
-            if path.exists():
-                caption = f"Standard deviation of susceptibility {words}, {readable(method)}"
-                pictures.append(Picture(path.read_bytes(), caption, caption))
+    for (suffix, desc), caption in captions.items():
+        named = {"suffix": suffix, "space": SUBJECT_SPACE, "desc": desc, "datatype": "figures", "extension": ".png"}
+        path = _subject_path(root, subject, **named)
+        if path.exists():
+            pictures.append(Picture(path.read_bytes(), caption, caption))
     return pictures
 
 

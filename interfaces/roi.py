@@ -62,9 +62,10 @@ class _DefineRegionsOutputSpec(TraitedSpec):
     label_files = traits.List(traits.Str, desc="regions for each scan in the subject space; empty where there are none")
     names = traits.List(traits.Dict, desc="their names by label")
     sources = traits.List(traits.Str, desc="where they come from")
-    shared_file = File(desc="the regions that scans without their own share; undefined if there are none")
+    shared_file = File(desc="the regions that scans without their own share; empty if there are none")
     shared_names = traits.Dict(desc="their names by label")
-    reference_files = traits.List(File, desc="the reference region in the subject space, once for each scan")
+    reference_file = File(desc="the reference region in the subject space")
+    reference_files = traits.List(File, desc="the same once for each scan")
     reference = traits.Str(desc="its name")
     record = traits.Dict(desc="sidecar fields that say how the reference was found")
 
@@ -87,10 +88,14 @@ class DefineRegions(SimpleInterface):
         self._results["label_files"] = [region["path"] for region in regions]
         self._results["names"] = [region["names"] for region in regions]
         self._results["sources"] = [region["source"] for region in regions]
-        if shared:
+        if shared is None:  # an earlier run may have had some, and what is saved is to be this run's
+            empty = write_volume(folder / "no_labels.nii", np.zeros(grid.shape[:3], np.int32), grid)
+            self._results["shared_file"], self._results["shared_names"] = empty, {}
+        else:
             self._results["shared_file"], self._results["shared_names"] = shared["path"], shared["names"]
         region, name, record = self._reference(shared, grid)
-        self._results["reference_files"] = [write_volume(folder / "reference.nii", region, grid)] * len(own)
+        self._results["reference_file"] = write_volume(folder / "reference.nii", region, grid)
+        self._results["reference_files"] = [self._results["reference_file"]] * len(own)
         self._results["reference"], self._results["record"] = name, record
         return runtime
 
@@ -167,6 +172,9 @@ class RegionsToScans(SimpleInterface):
 class _RelateMapsInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(traits.Str, mandatory=True, desc="susceptibility of each scan, ppm; empty: left out")
     reference_files = traits.List(traits.Str, mandatory=True, desc="reference region on each map's grid")
+    mask_files = traits.List(
+        traits.Str, usedefault=True, desc="where each is known, if it is not not-a-number elsewhere"
+    )
 
 
 class _RelateMapsOutputSpec(TraitedSpec):
@@ -181,14 +189,17 @@ class RelateMaps(SimpleInterface):
     output_spec = _RelateMapsOutputSpec
 
     def _run_interface(self, runtime):
-        self._results["out_files"], self._results["offsets"] = [], []
-        for place, (in_file, region_file) in enumerate(
-            zip(self.inputs.in_files, self.inputs.reference_files, strict=True)
+        given, self._results["out_files"], self._results["offsets"] = self.inputs, [], []
+        masks = given.mask_files or [None] * len(given.in_files)
+        for place, (in_file, region_file, mask_file) in enumerate(
+            zip(given.in_files, given.reference_files, masks, strict=True)
         ):
             out_file, offset = NOT_REGISTERED, {}
             if in_file != NOT_REGISTERED and region_file != NOT_REGISTERED:
                 chi, image = read_volume(in_file)
                 known, region = np.isfinite(chi), read_mask(region_file)
+                if mask_file is not None:
+                    known &= read_mask(mask_file)
                 related, mean, spread = subtract_reference(np.where(known, chi, 0), known, region)
                 related[~known] = np.nan
                 out_file = write_volume(Path(runtime.cwd) / f"scan{place}.nii", related, image)
@@ -286,7 +297,8 @@ class SaveRoiTables(SimpleInterface):
             rows = [row for method in given.rows for row in method[place]]
             path = derivative_path(given.output_dir, entities, suffix="chi", desc="rois", extension=".tsv")
             if not rows:
-                path.unlink(missing_ok=True)  # an earlier run's, of regions that are no longer there
+                for earlier in (path, path.with_suffix(".json")):  # of regions that are no longer there
+                    earlier.unlink(missing_ok=True)
                 continue
             scan = {key: entities.get(key, np.nan) for key in ("subject", "session", "run")}
             table = pd.DataFrame(

@@ -72,6 +72,7 @@ def subject_report(
     registration=None,
     registration_picture=None,
     rois=None,
+    region_pictures=(),
     variability_pictures=(),
     links=None,
     citation="",
@@ -100,6 +101,8 @@ def subject_report(
     registration_picture : Picture, optional
     rois : DataFrame, optional
         The ROI table of the subject: columns ``session``, ``run``, ``site``, ``method``, ``roi``, ``mean`` (ppm).
+    region_pictures : sequence of Picture
+        Where the regions and the reference lie.
     variability_pictures : sequence of Picture
         Maps of the voxel-wise SD over scans.
     links : dict of str to str, optional
@@ -125,7 +128,7 @@ def subject_report(
     failures, warnings = list(failures), list(warnings)
     report = [
         Section("Summary", _summary(scans, maps, failures, warnings, links)),
-        Section("Regions", _regions(subject, rois, links, sites)),
+        Section("Regions", _regions(subject, rois, region_pictures, links, sites)),
         Section("Registration", _registration(registration, registration_picture, links)),
         Section("Variability", _variability(variability_pictures)),
         Section("Scans", _scan_pictures(pictures or {})),
@@ -191,9 +194,9 @@ def _summary(scans, maps, failures, warnings, links):
     return tuple(blocks)
 
 
-def _regions(subject, rois, links, sites):
+def _regions(subject, rois, pictures, links, sites):
     if rois is None or rois.empty:
-        return ()
+        return tuple(pictures)
     rois = rois.assign(subject=subject)
     blocks = [
         Paragraph("Each point is one scan; the scans of a site stand in their order, so that drifts show.", note=True),
@@ -205,7 +208,7 @@ def _regions(subject, rois, links, sites):
     ]
     for method, table in rois.groupby("method", sort=False):
         blocks.append(_scans_by_rois(method, table, links.get("rois")))
-    return tuple(blocks)
+    return (*blocks, *pictures)
 
 
 def _scans_by_rois(method, table, link):

@@ -4,7 +4,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
-from ..dataset.derivatives import bids_uri
+from ..dataset.derivatives import bids_uri, derivative_path
 from ..dataset.labels import SUBJECT_SPACE
 from ..interfaces.derivatives import SaveDerivative, SaveSubjectMaps
 from ..interfaces.figures import PlotSlices
@@ -65,6 +65,7 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
             ("average_file", "average_file"), ("mask_file", "mask_file"), ("transform_files", "transform_files"),
         ]),
         (register, derivatives, [("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file")]),
+        (regions, derivatives, [("reference_file", "inputnode.reference_file")]),
         (regions, tables, [("record", "record")]),
         (rows, tables, [("out", "rows")]),
     ])
@@ -158,7 +159,7 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
         ])
     else:
         carry = _node(RegionsToScans(grid_files=masks), "regions_to_scans", gigabytes(10))
-        relate_native = _node(RelateMaps(in_files=native), "relate_native", gigabytes(6))
+        relate_native = _node(RelateMaps(in_files=native, mask_files=masks), "relate_native", gigabytes(6))
         measure.inputs.mask_files = masks
         workflow.connect([
             (inputnode, carry, [
@@ -198,6 +199,7 @@ def _connect_variability(workflow, subject, method, output_dir, gigabytes):
             "Units": "ppm",
             "SkullStripped": True,
             "Sources": [bids_uri(scan.chi[method], output_dir, "") for scan in subject.scans],
+            **_spatial_reference(subject, output_dir),
         }
         save = Node(SaveDerivative(**named, metadata=metadata), name=f"save_{kind}", mem_gb=gigabytes(4))
         title = f"SD of susceptibility {kind} sites, {method}"
@@ -215,13 +217,19 @@ def _connect_variability(workflow, subject, method, output_dir, gigabytes):
 
 def _init_space_derivatives_wf(subject, *, output_dir, gigabytes):
     """Save what shows the subject space: the average magnitude, the brain mask and the regions."""
-    sources = {"SkullStripped": False, "Sources": [bids_uri(scan.magnitude, output_dir, "") for scan in subject.scans]}
+    space = _spatial_reference(subject, output_dir)
+    sources = space | {
+        "SkullStripped": False,
+        "Sources": [bids_uri(scan.magnitude, output_dir, "") for scan in subject.scans],
+    }
     average_metadata = sources | {"Description": "Mean of the scans' magnitudes, each over its median in the brain"}
     mask_metadata = sources | {"Type": "Brain", "Description": "Brain in half of the scans or more"}
     common = {"output_dir": str(output_dir), "entities": {"subject": subject.label}, "space": SUBJECT_SPACE}
     average = {**common, "suffix": "T2starw", "desc": "average"}
     mask = {**common, "suffix": "mask", "desc": "brain", "is_mask": True}
-    inputnode = Node(IdentityInterface(["average_file", "mask_file", "label_file", "lookup"]), name="inputnode")
+    inputnode = Node(
+        IdentityInterface(["average_file", "mask_file", "reference_file", "label_file", "lookup"]), name="inputnode"
+    )
     outputnode = Node(IdentityInterface(["average_file"]), name="outputnode")
     save_average = Node(SaveDerivative(**average, metadata=average_metadata), name="save_average", mem_gb=gigabytes(4))
     save_mask = Node(SaveDerivative(**mask, metadata=mask_metadata), name="save_mask", mem_gb=gigabytes(4))
@@ -230,21 +238,38 @@ def _init_space_derivatives_wf(subject, *, output_dir, gigabytes):
         name="plot_average",
         mem_gb=gigabytes(8),
     )
+    outlined = {**common, "suffix": "dseg", "outline": True}
+    plot_reference = Node(
+        PlotSlices(**outlined, desc="reference", title="Mean magnitude and reference region"),
+        name="plot_reference",
+        mem_gb=gigabytes(8),
+    )
     workflow = Workflow(name="space_derivatives")
     # fmt: off
     workflow.connect([
         (inputnode, save_average, [("average_file", "in_file")]),
         (inputnode, save_mask, [("mask_file", "in_file")]),
         (inputnode, plot, [("average_file", "in_file"), ("mask_file", "mask_file")]),
+        (inputnode, plot_reference, [("average_file", "in_file"), ("reference_file", "mask_file")]),
         (save_average, outputnode, [("out_file", "average_file")]),
     ])
     if _has_regions(subject):
         save_regions = Node(
-            SaveDerivative(**common, suffix="dseg", desc="rois", metadata={"Description": "Regions of interest"}),
+            SaveDerivative(
+                **common, suffix="dseg", desc="rois", metadata=space | {"Description": "Regions of interest"}
+            ),
             name="save_regions",
             mem_gb=gigabytes(4),
         )
-        workflow.connect([(inputnode, save_regions, [("label_file", "in_file"), ("lookup", "lookup")])])
+        plot_regions = Node(
+            PlotSlices(**outlined, desc="rois", title="Mean magnitude and regions"),
+            name="plot_regions",
+            mem_gb=gigabytes(8),
+        )
+        workflow.connect([
+            (inputnode, save_regions, [("label_file", "in_file"), ("lookup", "lookup")]),
+            (inputnode, plot_regions, [("average_file", "in_file"), ("label_file", "mask_file")]),
+        ])
     # fmt: on
     return workflow
 
@@ -282,6 +307,13 @@ def _tables_node(subject, output_dir):
         output_dir=str(output_dir),
     )
     return Node(interface, name="save_tables")
+
+
+def _spatial_reference(subject, output_dir):
+    """The sidecar field that BIDS asks of whatever lies in a space of one's own."""
+    average = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
+    path = derivative_path(output_dir, {"subject": subject.label}, **average)
+    return {"SpatialReference": bids_uri(path, output_dir, "")}
 
 
 def _drawn(labels):
