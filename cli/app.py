@@ -78,6 +78,10 @@ def _parser():
     method.add_argument("--harmonize", action="store_true", help=harmonize_help)
     reference_help = "region whose mean is zero in tables: brain, csf (a label, or found by itself) or a label's name"
     method.add_argument("--reference", metavar="REGION", help=reference_help)
+    atlas_help = "regions where none are drawn: pauli2017, fetched when it is needed, or a label image in MNI space"
+    method.add_argument("--atlas", metavar="ATLAS", help=atlas_help)
+    warp_help = "warp the template to the person as well; needs multiqsm[template]"
+    method.add_argument("--template-warp", action=argparse.BooleanOptionalAction, help=warp_help)
     method.add_argument("--roi-space", choices=ROI_SPACES, help="where regions are measured")
     method.add_argument("--roi-erosion", type=not_negative, metavar="MM", help="erode regions by so much")
     veins_help = "leave veins in regions out"

@@ -50,13 +50,12 @@ class SubjectReport(SimpleInterface):
         scans = [_ScanFiles(root, entities, given.methods) for entities in given.entities]
         table = _subject_path(root, given.subject, datatype="xfm", suffix="xfm", desc="registration")
         registration = _read_table(table)
-        failures = [*given.failures, *_not_registered(registration)]
         rois = _join([_read_table(scan.table) for scan in scans])
         page = subject_report(
             given.subject,
             pd.DataFrame([scan.row for scan in scans]),
             maps=_join([_map_rows(scan) for scan in scans]),
-            failures=failures,
+            failures=given.failures,
             warnings=[text for scan in scans for text in scan.warnings],
             pictures={scan.title: scan.pictures() for scan in scans},
             registration=registration,
@@ -207,13 +206,6 @@ def _drawn_before(root, subject, captions):
         if path.exists():
             pictures.append(Picture(path.read_bytes(), caption, caption))
     return pictures
-
-
-def _not_registered(registration):
-    if registration is None or "cause" not in registration:
-        return []
-    failed = registration[registration["cause"].notna()]
-    return [(f"ses-{row.session} run-{row.run}", f"not registered: {row.cause}") for row in failed.itertuples()]
 
 
 def _canonical(path):

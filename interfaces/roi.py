@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
 from ..core.quality import sign_asymmetry
 from ..core.reference import find_csf, reference_region, right_direction
@@ -55,6 +55,9 @@ class _DefineRegionsInputSpec(BaseInterfaceInputSpec):
     r2star_files = traits.List(traits.Str, usedefault=True, desc="R2* of the scans that have it, in the subject space")
     drawn = traits.List(traits.Dict, mandatory=True, desc="of each scan, path and names of its regions; may be empty")
     drawn_for_subject = traits.Dict(usedefault=True, desc="path and names of regions in the subject space")
+    atlas_file = File(exists=True, desc="an atlas' labels in the subject space, for want of drawn regions")
+    atlas_names = traits.Dict(usedefault=True, desc="their names by label")
+    atlas = traits.Str(desc="what the atlas is called")
     reference = traits.Str(mandatory=True, desc="brain, csf or a label's name")
 
 
@@ -71,7 +74,7 @@ class _DefineRegionsOutputSpec(TraitedSpec):
 
 
 class DefineRegions(SimpleInterface):
-    """Regions of each scan in the subject space: drawn on the scan, else for the subject, else on the first scan."""
+    """Regions of each scan in the subject space: drawn on it, for the subject or on the first scan, or of an atlas."""
 
     input_spec = _DefineRegionsInputSpec
     output_spec = _DefineRegionsOutputSpec
@@ -83,7 +86,7 @@ class DefineRegions(SimpleInterface):
             for place, (drawn, transform) in enumerate(zip(self.inputs.drawn, self.inputs.transform_files, strict=True))
         ]
         shared = _carry_labels(self.inputs.drawn_for_subject, None, grid, folder / "subject_labels.nii")
-        shared = shared or next((regions for regions in own if regions), None)
+        shared = shared or next((regions for regions in own if regions), None) or self._of_atlas()
         regions = [mine or shared or {"path": "", "names": {}, "source": ""} for mine in own]
         self._results["label_files"] = [region["path"] for region in regions]
         self._results["names"] = [region["names"] for region in regions]
@@ -98,6 +101,12 @@ class DefineRegions(SimpleInterface):
         self._results["reference_files"] = [self._results["reference_file"]] * len(own)
         self._results["reference"], self._results["record"] = name, record
         return runtime
+
+    def _of_atlas(self):
+        if not isdefined(self.inputs.atlas_file):
+            return None
+        names = {int(label): name for label, name in self.inputs.atlas_names.items()}
+        return {"path": self.inputs.atlas_file, "names": names, "source": self.inputs.atlas}
 
     def _reference(self, shared, grid):
         """The region, its name, and how it was found."""
@@ -275,7 +284,8 @@ class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
     sites = traits.List(traits.Str, mandatory=True, desc="site of each")
     numbers = traits.List(traits.Int, mandatory=True, desc="number of each at its site")
-    record = traits.Dict(usedefault=True, desc="sidecar fields: how regions and reference were found")
+    sources = traits.List(traits.Str, mandatory=True, desc="where the regions of each come from")
+    record = traits.Dict(usedefault=True, desc="sidecar fields: how the reference was found")
     columns = traits.Dict(mandatory=True, desc="what the columns mean")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
@@ -306,7 +316,7 @@ class SaveRoiTables(SimpleInterface):
             )
             write_tsv(path, table)
             known = {column: meaning for column, meaning in given.columns.items() if column in table}
-            write_json(path.with_suffix(".json"), {**known, **given.record})
+            write_json(path.with_suffix(".json"), {**known, **given.record, "RegionsFrom": given.sources[place]})
             self._results["out_files"].append(str(path))
         return runtime
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from ..core.variability import map_variability
@@ -16,8 +17,8 @@ class _MapVariabilityInputSpec(BaseInterfaceInputSpec):
 
 
 class _MapVariabilityOutputSpec(TraitedSpec):
-    within_file = File(desc="SD within sites; undefined if no site has two scans")
-    across_file = File(desc="SD across sites; undefined if no scan number is there at two sites")
+    within_file = File(desc="SD within sites; not-a-number where no site has two scans")
+    across_file = File(desc="SD across sites; not-a-number where no scan number is there at two sites")
 
 
 class MapVariability(SimpleInterface):
@@ -33,7 +34,8 @@ class MapVariability(SimpleInterface):
         sites, numbers = ([named[place] for place in places] for named in (given.sites, given.numbers))
         maps = map_variability([data for data, _ in volumes], sites, numbers)
         for name, deviation in zip(("within", "across"), maps, strict=True):
-            if deviation is not None:
-                path = Path(runtime.cwd) / f"{name}.nii"
-                self._results[f"{name}_file"] = write_volume(path, deviation, volumes[0][1])
+            if deviation is None:  # the scans that would repeat others were not registered
+                deviation = np.full(volumes[0][0].shape, np.nan)
+            path = Path(runtime.cwd) / f"{name}.nii"
+            self._results[f"{name}_file"] = write_volume(path, deviation, volumes[0][1])
         return runtime

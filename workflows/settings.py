@@ -39,6 +39,10 @@ class Settings:
     reference : str
         Region whose mean susceptibility is zero in tables and in the subject space: ``brain``, ``csf`` (a label, or
         the lateral ventricles found by themselves) or the name of any label.
+    atlas : str or None
+        Atlas in MNI space, by name or label image, for people on whose scans no regions are drawn.
+    template_warp : bool
+        Whether the template is warped to the person as well, beyond an affine transform.
     roi_space : str
         Where regions are measured: ``subject``, on the maps carried there, or ``scan``, the regions carried to each.
     roi_erosion : float
@@ -59,6 +63,8 @@ class Settings:
     outside_weight: float | None = None
     harmonize: bool = False
     reference: str = "csf"
+    atlas: str | None = None
+    template_warp: bool = False
     roi_space: str = "subject"
     roi_erosion: float = 0.0
     exclude_veins: bool = False

@@ -1,5 +1,7 @@
 """One subject, from the maps of all scans to maps in one space, regions, and how much the scans differ."""
 
+from pathlib import Path
+
 from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline.engine import Node, Workflow
 
@@ -10,10 +12,12 @@ from ..interfaces.derivatives import SaveDerivative, SaveSubjectMaps
 from ..interfaces.figures import PlotSlices
 from ..interfaces.registration import RegisterScans, ResampleMaps, SaveRegistration
 from ..interfaces.roi import DefineRegions, MeasureRegions, RegionsToScans, RelateMaps, SaveRoiTables
+from ..interfaces.template import LabelsFromTemplate, MapToTemplate
 from ..interfaces.variability import MapVariability
 
 # Only the whole can be a phantom's reference; the regression over its tubes has an intercept.
 WHOLE_PHANTOM = "phantom"
+TEMPLATE_SPACE = "MNI152NLin2009aSym"  # as BIDS calls the template that nilearn brings
 SD_WINDOW = (0.0, 0.03)  # ppm
 SD_MEANING = {"within": "mean over sites of the SD over scans", "across": "mean over scans of the SD over sites"}
 
@@ -44,9 +48,9 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
         gigabytes(8 + 5 * n),
     )
     regions = _node(_regions_interface(subject, settings), "regions", gigabytes(10 + n))
-    derivatives = _init_space_derivatives_wf(subject, output_dir=output_dir, gigabytes=gigabytes)
-    rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows")
-    tables = _tables_node(subject, output_dir)
+    derivatives = _init_space_derivatives_wf(subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes)
+    rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
+    tables = _tables_node(subject, output_dir, gigabytes)
     save_registration = Node(
         SaveRegistration(
             entities=[dict(scan.entities) for scan in subject.scans],
@@ -55,6 +59,7 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
             output_dir=str(output_dir),
         ),
         name="save_registration",
+        mem_gb=gigabytes(0),
     )
 
     workflow = Workflow(name=subject.node_name)
@@ -66,7 +71,7 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
         ]),
         (register, derivatives, [("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file")]),
         (regions, derivatives, [("reference_file", "inputnode.reference_file")]),
-        (regions, tables, [("record", "record")]),
+        (regions, tables, [("record", "record"), ("sources", "sources")]),
         (rows, tables, [("out", "rows")]),
     ])
     if all(scan.r2star for scan in subject.scans):
@@ -79,7 +84,17 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
             (register, r2star, [("transform_files", "transform_files"), ("average_file", "grid_file")]),
             (r2star, regions, [("out_files", "r2star_files")]),
         ])
-    if _has_regions(subject):
+    template = None
+    if settings.atlas is not None:
+        template = _node(
+            LabelsFromTemplate(atlas=settings.atlas, nonlinear=settings.template_warp), "template", gigabytes(60)
+        )
+        regions.inputs.atlas = Path(settings.atlas).name
+        workflow.connect([
+            (register, template, [("average_file", "average_file"), ("mask_file", "mask_file")]),
+            (template, regions, [("labels_file", "atlas_file"), ("names", "atlas_names")]),
+        ])
+    if _has_regions(subject, settings):
         workflow.connect([(regions, derivatives, [
             ("shared_file", "inputnode.label_file"), ("shared_names", "inputnode.lookup"),
         ])])
@@ -97,6 +112,11 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
             (derivatives, maps, [("outputnode.average_file", "inputnode.average_file")]),
             (maps, rows, [("outputnode.rows", f"in{place}")]),
         ])
+        if template is not None and maps.get_node("variability"):
+            workflow.connect([(template, maps, [
+                ("transform_file", "inputnode.template_transform_file"),
+                ("from_template_file", "inputnode.from_template_file"),
+            ])])
     # fmt: on
     return workflow
 
@@ -106,8 +126,8 @@ def init_phantom_wf(subject, *, output_dir, settings, gigabytes):
 
     Parameters, returned value: as of `init_person_wf`.
     """
-    rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows")
-    tables = _tables_node(subject, output_dir)
+    rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
+    tables = _tables_node(subject, output_dir, gigabytes)
     workflow = Workflow(name=subject.node_name)
     workflow.connect(rows, "out", tables, "rows")
     for place, method in enumerate(settings.inversions, start=1):
@@ -127,6 +147,8 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
     native = [str(scan.chi[method]) for scan in scans]
     entities = [dict(scan.entities) for scan in scans]
     fields = ["transform_files", "grid_file", "mask_file", "label_files", "names", "reference_files", "reference"]
+    if settings.atlas is not None:
+        fields += ["template_transform_file", "from_template_file"]
     inputnode = Node(IdentityInterface([*fields, "record", "average_file"]), name="inputnode")
     outputnode = Node(IdentityInterface(["rows"]), name="outputnode")
     resample = _node(ResampleMaps(in_files=native, mask_files=masks), "resample", gigabytes(12))
@@ -170,12 +192,12 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
             (carry, measure, [("label_files", "label_files")]),
             (relate_native, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
         ])
-    _connect_variability(workflow, subject, method, output_dir, gigabytes)
+    _connect_variability(workflow, subject, method, output_dir, settings, gigabytes)
     # fmt: on
     return workflow
 
 
-def _connect_variability(workflow, subject, method, output_dir, gigabytes):
+def _connect_variability(workflow, subject, method, output_dir, settings, gigabytes):
     """Maps of the SD within and across sites, those of both that the subject's scans allow."""
     sites, numbers = [scan.site for scan in subject.scans], [scan.number for scan in subject.scans]
     kinds = [kind for kind, groups in (("within", sites), ("across", numbers)) if len(set(groups)) < len(groups)]
@@ -213,9 +235,26 @@ def _connect_variability(workflow, subject, method, output_dir, gigabytes):
                 (inputnode, plot, [("mask_file", "mask_file")]),
             ]
         )
+        if settings.atlas is None:
+            continue
+        carry = _node(MapToTemplate(), f"{kind}_to_template", gigabytes(20))
+        save_carried = Node(
+            SaveDerivative(**named | {"space": TEMPLATE_SPACE}, metadata=metadata),
+            name=f"save_{kind}_in_template",
+            mem_gb=gigabytes(4),
+        )
+        # fmt: off
+        workflow.connect([
+            (variability, carry, [(f"{kind}_file", "in_file")]),
+            (inputnode, carry, [
+                ("template_transform_file", "transform_file"), ("from_template_file", "from_template_file"),
+            ]),
+            (carry, save_carried, [("out_file", "in_file")]),
+        ])
+        # fmt: on
 
 
-def _init_space_derivatives_wf(subject, *, output_dir, gigabytes):
+def _init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
     """Save what shows the subject space: the average magnitude, the brain mask and the regions."""
     space = _spatial_reference(subject, output_dir)
     sources = space | {
@@ -253,7 +292,7 @@ def _init_space_derivatives_wf(subject, *, output_dir, gigabytes):
         (inputnode, plot_reference, [("average_file", "in_file"), ("reference_file", "mask_file")]),
         (save_average, outputnode, [("out_file", "average_file")]),
     ])
-    if _has_regions(subject):
+    if _has_regions(subject, settings):
         save_regions = Node(
             SaveDerivative(
                 **common, suffix="dseg", desc="rois", metadata=space | {"Description": "Regions of interest"}
@@ -298,15 +337,16 @@ def _measure_node(subject, method, settings, gigabytes, name="measure"):
     return _node(interface, name, gigabytes(12))
 
 
-def _tables_node(subject, output_dir):
+def _tables_node(subject, output_dir, gigabytes):
     interface = SaveRoiTables(
         entities=[dict(scan.entities) for scan in subject.scans],
         sites=[scan.site for scan in subject.scans],
         numbers=[scan.number for scan in subject.scans],
+        sources=[scan.labels.path.name if scan.labels else "" for scan in subject.scans],
         columns=load_template("roi_table"),
         output_dir=str(output_dir),
     )
-    return Node(interface, name="save_tables")
+    return Node(interface, name="save_tables", mem_gb=gigabytes(0))
 
 
 def _spatial_reference(subject, output_dir):
@@ -321,5 +361,9 @@ def _drawn(labels):
     return {} if labels is None else {"path": str(labels.path), "names": dict(labels.names)}
 
 
-def _has_regions(subject):
+def _is_drawn(subject):
     return subject.labels is not None or any(scan.labels for scan in subject.scans)
+
+
+def _has_regions(subject, settings):
+    return settings.atlas is not None or _is_drawn(subject)
