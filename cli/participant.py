@@ -8,6 +8,7 @@ from itertools import product
 
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
 from ..dataset.group import read_tsv
+from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.preflight import check_scan
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
@@ -154,6 +155,7 @@ def _process_subjects(scans, settings, options, faults):
         for scan, cause in zip(subject.scans, registration["cause"], strict=False):
             if isinstance(cause, str):
                 faults.add_later(scan.label, f"not registered to the subject's other scans: {cause}")
+    _warn_of_references(subjects, settings, options)
     return subjects
 
 
@@ -234,6 +236,24 @@ def _citation_steps(settings):
     common = ["harmonization"] if settings.harmonize else []
     maps = [*common, "mask", unwrapping, "fieldmap", settings.background, *settings.inversions, *weights, rule]
     return [*maps, "registration", "csf" if settings.reference == "csf" else "reference"]
+
+
+def _warn_of_references(subjects, settings, options):
+    """Point out subjects whose values are relative to another region than was asked for."""
+    for subject in subjects:
+        path = derivative_path(
+            options.output_dir,
+            subject.scans[0].entities,
+            suffix="Chimap",
+            space=SUBJECT_SPACE,
+            desc=settings.inversions[0],
+        )
+        sidecar = read_json(sidecar_path(path))
+        if sidecar.get("ReferenceRegion", settings.reference) != settings.reference:
+            print(
+                f"warning: sub-{subject.label}: values are relative to the {sidecar['ReferenceSource']}",
+                file=sys.stderr,
+            )
 
 
 def _warn_of_signs(scans, options):

@@ -17,6 +17,7 @@ from ..reports.html import Picture
 from ..reports.subject import subject_report
 from .images import geometry
 from .registration import read_transform
+from .roi import INSTEAD_OF_CSF
 
 REGION_PICTURES = {
     ("dseg", "rois"): "Outline of the regions on the mean magnitude",
@@ -56,7 +57,7 @@ class SubjectReport(SimpleInterface):
             pd.DataFrame([scan.row for scan in scans]),
             maps=_join([_map_rows(scan) for scan in scans]),
             failures=given.failures,
-            warnings=[text for scan in scans for text in scan.warnings],
+            warnings=list(dict.fromkeys(text for scan in scans for text in scan.warnings)),
             pictures={scan.title: scan.pictures() for scan in scans},
             registration=registration,
             registration_picture=_registration_picture(root, given.subject, scans),
@@ -113,6 +114,21 @@ class _ScanFiles:
 
     @property
     def warnings(self):
+        """What the reader must know: another reference than asked for, signs that look wrong."""
+        return [*self._reference_warnings(), *self._sign_warnings()]
+
+    def _reference_warnings(self):
+        for method in self.methods:
+            source = self.carried(method).get("ReferenceSource", "")
+            if source.startswith(INSTEAD_OF_CSF):
+                yield f"values are relative to the {source}"
+
+    def carried(self, method):
+        """Sidecar of the map in the subject space."""
+        path = derivative_path(self.root, self.entities, suffix="Chimap", desc=method, space=SUBJECT_SPACE)
+        return read_json(sidecar_path(path))
+
+    def _sign_warnings(self):
         return [
             f"{self.title}, {method}: dark values reach further than bright ones, as if the phase had the wrong sign"
             for method, sidecar in self.sidecars.items()
@@ -149,8 +165,7 @@ def _map_rows(scan):
             "lambda_rule": sidecar.get("LambdaRule"),
             "iterations": sidecar.get("InversionIterations"),
         }
-        space = derivative_path(scan.root, scan.entities, suffix="Chimap", desc=method, space=SUBJECT_SPACE)
-        carried = read_json(sidecar_path(space))
+        carried = scan.carried(method)
         if carried:
             row |= {
                 "reference": f"{carried.get('ReferenceRegion')} ({carried.get('ReferenceSource')})",

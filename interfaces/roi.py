@@ -16,6 +16,8 @@ from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 from .registration import NOT_REGISTERED, read_transform
 
+INSTEAD_OF_CSF = "brain mask, since no CSF was found"
+
 
 class _SubtractReferenceInputSpec(ProvenanceInputSpec):
     chi_file = File(exists=True, mandatory=True, desc="susceptibility, ppm, up to a constant")
@@ -120,7 +122,7 @@ class DefineRegions(SimpleInterface):
             csf = self._find_csf(mask, grid)
         except ValueError as cause:
             # Values relative to the brain are still values; what reads them is told by their name.
-            return mask, "brain", {"ReferenceSource": f"brain mask, since no CSF was found: {cause}"}
+            return mask, "brain", {"ReferenceSource": f"{INSTEAD_OF_CSF}: {cause}"}
         return (
             csf.mask,
             name,

@@ -221,9 +221,9 @@ def _connect_variability(workflow, subject, method, output_dir, settings, gigaby
             "Units": "ppm",
             "SkullStripped": True,
             "Sources": [bids_uri(scan.chi[method], output_dir, "") for scan in subject.scans],
-            **_spatial_reference(subject, output_dir),
         }
-        save = Node(SaveDerivative(**named, metadata=metadata), name=f"save_{kind}", mem_gb=gigabytes(4))
+        in_space = metadata | _spatial_reference(subject, output_dir)
+        save = Node(SaveDerivative(**named, metadata=in_space), name=f"save_{kind}", mem_gb=gigabytes(4))
         title = f"SD of susceptibility {kind} sites, {method}"
         plot = Node(
             PlotSlices(**named, title=title, window=SD_WINDOW, unit="ppm"), name=f"plot_{kind}", mem_gb=gigabytes(8)
