@@ -239,24 +239,6 @@ def ppm_to_hz(field, centre_frequency):
     return field * centre_frequency
 
 
-def hz_to_ppm(field, centre_frequency):
-    """Field in Hz to ppm of B0: the inverse of `ppm_to_hz`.
-
-    Parameters
-    ----------
-    field : ndarray or float
-        In Hz.
-    centre_frequency : float
-        In MHz.
-
-    Returns
-    -------
-    ndarray or float
-        In ppm.
-    """
-    return field / centre_frequency
-
-
 def _recognise(stored, units, manufacturer, found):
     low, high = float(stored.min()), float(stored.max())
     whole = _holds_integers(stored)

@@ -1,6 +1,10 @@
-"""Draw the pictures of README and docs from what multiqsm-demo wrote.
+"""Draw the pictures of README and docs.
 
-multiqsm-demo DEMO_DIR && python docs/pictures.py DEMO_DIR
+multiqsm-demo DEMO_DIR && python docs/pictures.py demo DEMO_DIR
+    From what the demo wrote.
+
+python docs/pictures.py study DERIVATIVES_DIR
+    From the tables that the group level wrote of a simulated study, as of docs/reproducibility.md.
 """
 
 import argparse
@@ -10,6 +14,9 @@ import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
 
+from multiqsm.dataset.group import read_tsv
+from multiqsm.reports.figures import age_figure, calibration_figure, imprecision_figure
+
 DOCS = Path(__file__).parent
 SITES = ("A", "B", "C")
 SLICE_MM = 4.0  # height of the axial slice through the basal ganglia, scanner z
@@ -18,10 +25,25 @@ CHI_WINDOW = (-0.1, 0.15)  # ppm
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("demo_dir", type=Path)
-    demo = parser.parse_args().demo_dir
-    draw_three_sites(demo).savefig(DOCS / "three_sites.png", facecolor="black", dpi=80)
-    draw_simulated_scans(demo).savefig(DOCS / "simulated_scans.png", facecolor="black", dpi=80)
+    parser.add_argument("what", choices=["demo", "study"])
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    if options.what == "demo":
+        draw_three_sites(options.folder).savefig(DOCS / "three_sites.png", facecolor="black", dpi=80)
+        draw_simulated_scans(options.folder).savefig(DOCS / "simulated_scans.png", facecolor="black", dpi=80)
+    else:
+        for name, figure in draw_study(options.folder / "group").items():
+            figure.savefig(DOCS / f"{name}.png", dpi=70)
+
+
+def draw_study(group):
+    """The 2015 study's figures: imprecision of each person and region, the phantom, age."""
+    tables = {path.stem: read_tsv(path) for path in group.glob("*.tsv")}
+    return {
+        "study_imprecision": imprecision_figure(tables["imprecision"]),
+        "study_phantom": calibration_figure(tables["tubes_chi"], tables["calibration"]),
+        "study_age": age_figure(tables["roi_chi"], tables["age"], tables["imprecision"], method="iterative"),
+    }
 
 
 def draw_three_sites(demo):
