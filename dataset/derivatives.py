@@ -40,13 +40,14 @@ def derivative_path(
         ``acquisition``, ``ceagent``, ``reconstruction``, ``run`` and ``chunk``.
     suffix : str
         ``Chimap``, ``R2starmap``, ``T2starw``, ``mask``, ``dseg`` or ``chi`` in ``anat``; ``magnitude`` or
-        ``fieldmap`` in ``fmap``; any in ``figures``.
+        ``fieldmap`` in ``fmap``; ``xfm`` in ``xfm``; any in ``figures``.
     desc, space, segmentation : str, optional
         Further entities of the derivative.
-    datatype : {'anat', 'fmap', 'figures'}
-        BIDS has no ``task``, ``ce`` and ``rec`` for field maps: in ``fmap`` they are appended to ``acq``.
+    datatype : {'anat', 'fmap', 'figures', 'xfm'}
+        BIDS has no ``task``, ``ce`` and ``rec`` for field maps: in ``fmap`` they are appended to ``acq``. ``xfm`` are
+        transforms of scans to a space, and the subject's table of them; they lie in ``anat``.
     extension : str, optional
-        ``.nii.gz`` unless given; ``.svg`` for figures.
+        ``.nii.gz`` unless given; ``.svg`` for figures, ``.txt`` and ``.tsv`` for transforms and their table.
 
     Returns
     -------

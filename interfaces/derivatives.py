@@ -117,13 +117,22 @@ class SaveSubjectMaps(SimpleInterface):
                 self._results["out_files"].append(
                     self._save(in_file, Path(native_file), Path(transform_file), offset, entities)
                 )
+            else:  # an earlier run may have registered the scan
+                path, transform = self._paths(entities)
+                for earlier in (path, sidecar_path(path), transform):
+                    earlier.unlink(missing_ok=True)
         return runtime
+
+    def _paths(self, entities):
+        """The scan's map in the subject space, and the transform that led there."""
+        root, space = self.inputs.output_dir, SUBJECT_SPACE
+        path = derivative_path(root, entities, suffix="Chimap", space=space, desc=self.inputs.method)
+        return path, derivative_path(root, entities, datatype="xfm", suffix="xfm", space=space)
 
     def _save(self, in_file, native_file, transform_file, offset, entities):
         given, root = self.inputs, self.inputs.output_dir
-        transform = derivative_path(root, entities, datatype="xfm", suffix="xfm", space=SUBJECT_SPACE)
+        path, transform = self._paths(entities)
         write_text(transform, transform_file.read_text(encoding="utf-8"))
-        path = derivative_path(root, entities, suffix="Chimap", space=SUBJECT_SPACE, desc=given.method)
         data, image = read_volume(in_file)
         native = read_json(sidecar_path(native_file))
         own = {

@@ -268,9 +268,10 @@ def age_figure(table, age_table, per_subject=None, *, method=None):
                 label=f"{_text(name)}: {_association(fit)}",
             )
         _finish(axis, title=_text(roi), x="age (years)", y="susceptibility (ppb)")
-        low, high = axis.get_ylim()
-        axis.set_ylim(low, high + 0.32 * (high - low))  # room for the legend
-        axis.legend(fontsize=7, frameon=False, loc="upper left", handlelength=2.2)
+        if axis.get_legend_handles_labels()[0]:  # with few people there may be no line
+            low, high = axis.get_ylim()
+            axis.set_ylim(low, high + 0.32 * (high - low))  # room for the legend
+            axis.legend(fontsize=7, frameon=False, loc="upper left", handlelength=2.2)
     return figure
 
 

@@ -296,7 +296,7 @@ def _one_roi(samples, r, n_sites):
     here = samples.at(np.isfinite(samples.values[:, r]))
     here = _Samples(here.values[:, [r]], here.subject, here.site, here.covariates)
     if not here.covariates.shape[1]:
-        n_visited = np.bincount(here.subject, minlength=samples.subject.max() + 1)
+        n_visited = np.bincount(here.subject)
         here = here.at(n_visited[here.subject] == n_sites)
     counts = np.bincount(here.site, minlength=n_sites)
     if counts.min() < _FEWEST_SUBJECTS:  # refused by `_fit`, which knows the names

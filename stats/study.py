@@ -48,8 +48,9 @@ def study_tables(rois, *, calibrated=False):
         If columns are missing, or `calibrated` is asked for and a site has no calibration.
     """
     require_columns(rois, ["subject", "session", "run", "site", "scan", "method", "roi", "mean", "reference"])
-    expected = rois["expected"].notna() if "expected" in rois else pd.Series(False, index=rois.index)
-    tubes, people = rois[expected], rois[~expected].drop(columns="expected", errors="ignore")
+    known = rois["expected"].notna() if "expected" in rois else pd.Series(False, index=rois.index)
+    is_phantom = known.groupby(rois["subject"]).transform("any")  # also a tube of it that nobody knows
+    tubes, people = rois[is_phantom], rois[~is_phantom].drop(columns="expected", errors="ignore")
     people, notes = _one_reference(people)
     tables = {"tubes": tubes, "rois": people}
 

@@ -3,15 +3,19 @@
 import doctest
 import importlib
 import pkgutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from nipype.interfaces.utility import IdentityInterface
+from travelling import draw_regions, write_processed
 
 import multiqsm
 from multiqsm.dataset.scans import collect_scans
+from multiqsm.dataset.subjects import collect_subjects
+from multiqsm.workflows.base import init_reports_wf, init_study_wf, init_subjects_wf
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import INVERSIONS, Settings
 
@@ -61,8 +65,59 @@ def scan_wf(request, make_dataset, tmp_path):
     return init_scan_wf(scan, bids_dir=root, output_dir=tmp_path / "out", settings=settings, threads=1)
 
 
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory):
+    """Persons by what is known of them, and a phantom; with the root of their derivatives."""
+    root = tmp_path_factory.mktemp("subjects")
+    out, rater = root / "out", root / "rater"
+    scans = [write_processed(out, "A", run, place) for place, run in enumerate("12")]
+    draw_regions(rater, "A", "1", 0)
+    (person,), _ = collect_subjects(scans, out, methods=["deterministic"], datasets=[rater])
+    person = replace(
+        person, scans=tuple(replace(scan, chi=dict.fromkeys(INVERSIONS, scan.mask)) for scan in person.scans)
+    )
+    bare = tuple(replace(scan, labels=None, r2star=None) for scan in person.scans)
+    return out, {
+        "person": person,
+        "regions on the scans": person,
+        "no regions": replace(person, scans=bare),
+        "one scan": replace(person, scans=person.scans[:1]),
+        "phantom": replace(person, is_phantom=True),
+    }
+
+
+@pytest.fixture(params=["person", "regions on the scans", "no regions", "one scan", "phantom", "reports", "group"])
+def later_wf(request, subjects, tmp_path):
+    """The graphs that come after the scans'."""
+    out, known = subjects
+    common = {"output_dir": out, "work_dir": tmp_path}
+    if request.param == "group":
+        return init_study_wf(bids_dir=tmp_path, calibrate=False, **common)
+    settings = Settings(roi_space="scan" if request.param == "regions on the scans" else "subject")
+    if request.param == "reports":
+        return init_reports_wf([known["person"]], failures={}, settings=settings, **common)
+    return init_subjects_wf([known[request.param]], settings=settings, **common)
+
+
+# Without regions nobody saves them, and a single scan has no variation that a picture shows.
+ONLY_FOR_SOME = {
+    "space_derivatives": {"label_file", "lookup"},
+    "iterative": {"mask_file"},
+    "deterministic": {"mask_file"},
+}
+
+
 def test_every_field_of_every_identity_node_is_wired(scan_wf):
-    for workflow in workflows_within(scan_wf):
+    check_identity_nodes(scan_wf)
+
+
+def test_every_field_of_every_later_identity_node_is_wired(later_wf, request):
+    partial = request.node.callspec.params["later_wf"] in ("no regions", "one scan")
+    check_identity_nodes(later_wf, may_be_idle=ONLY_FOR_SOME if partial else {})
+
+
+def check_identity_nodes(whole, may_be_idle=None):
+    for workflow in workflows_within(whole):
         for node in workflow._graph.nodes():
             if hasattr(node, "_graph") or not isinstance(node.interface, IdentityInterface):
                 continue
@@ -71,28 +126,56 @@ def test_every_field_of_every_identity_node_is_wired(scan_wf):
                 used = {f for _, _, data in workflow._graph.out_edges(node, True) for f, _ in data["connect"]}
             else:
                 used = {f for _, _, data in workflow._graph.in_edges(node, True) for _, f in data["connect"]}
-            assert fields == used, f"{workflow.name}.{node.name}"
+            idle = fields - used
+            assert idle <= (may_be_idle or {}).get(workflow.name, set()), f"{workflow.name}.{node.name}: {idle}"
 
 
 def test_every_wire_into_a_subworkflow_carries_all_its_inputs(scan_wf):
-    for workflow in workflows_within(scan_wf):
+    check_subworkflows(scan_wf)
+
+
+def test_every_wire_into_a_later_subworkflow_carries_all_its_inputs(later_wf, request):
+    partial = request.node.callspec.params["later_wf"] == "no regions"
+    check_subworkflows(later_wf, may_be_idle=ONLY_FOR_SOME if partial else {})
+
+
+def check_subworkflows(whole, may_be_idle=None):
+    for workflow in workflows_within(whole):
         for node in workflow._graph.nodes():
-            if not hasattr(node, "_graph"):
+            if not hasattr(node, "_graph") or node.get_node("inputnode") is None:
                 continue
             inputnode = node.get_node("inputnode")
             wanted = {f"inputnode.{f}" for f in inputnode.inputs.copyable_trait_names()}
             given = {f for _, _, data in workflow._graph.in_edges(node, True) for _, f in data["connect"]}
-            assert wanted == given, f"{workflow.name}.{node.name}"
+            assert given <= wanted, f"{workflow.name}.{node.name}"
+            idle = {f"inputnode.{f}" for f in (may_be_idle or {}).get(node.name, set())}
+            assert wanted - given <= idle, f"{workflow.name}.{node.name}"
 
 
 def test_every_wire_ends_at_a_declared_field(scan_wf):
-    for source, target, data in scan_wf._create_flat_graph().edges(data=True):
+    check_wires(scan_wf)
+
+
+def test_every_later_wire_ends_at_a_declared_field(later_wf):
+    check_wires(later_wf)
+
+
+def check_wires(whole):
+    for source, target, data in whole._create_flat_graph().edges(data=True):
         for output, field in data["connect"]:
             assert output in source.outputs.copyable_trait_names(), f"{source.fullname}.{output}"
             assert field in target.inputs.copyable_trait_names(), f"{target.fullname}.{field}"
 
 
 def test_every_working_node_states_its_memory(scan_wf):
-    for node in scan_wf._create_flat_graph().nodes():
+    check_memory(scan_wf)
+
+
+def test_every_later_working_node_states_its_memory(later_wf):
+    check_memory(later_wf)
+
+
+def check_memory(whole):
+    for node in whole._create_flat_graph().nodes():
         if not isinstance(node.interface, IdentityInterface):
             assert node._mem_gb != 0.2, f"{node.fullname} has Nipype's default memory"

@@ -13,18 +13,27 @@ from datasets import validator_errors, write_dataset
 
 from multiqsm.cli.app import main
 from multiqsm.dataset.derivatives import write_dataset_description
+from multiqsm.dataset.group import read_roi_table
+
+SERIAL = ["--plugin", "Linear"]  # processes take seconds to start
 
 
 def run(root, *options):
-    """Run the participant level; return its exit code."""
+    """Run the participant level, in this process if nothing is said of processes; return its exit code."""
     out, work = root.parent / "out", root.parent / "work"
-    return main([str(root), str(out), "participant", "-w", str(work), *options])
+    plugin = [] if "--n-procs" in options else SERIAL
+    return main([str(root), str(out), "participant", "-w", str(work), *plugin, *options])
 
 
 @pytest.fixture(scope="module")
 def processed(tmp_path_factory, ball_head):
-    """Two subjects' worth of derivatives, made with two processes."""
+    """Two subjects' worth of derivatives, regions drawn on one of them, made with two processes."""
     root = write_dataset(tmp_path_factory.mktemp("study") / "raw", subjects=("01", "02"), sessions=("A",), **ball_head)
+    labels = iron(ball_head["shape"]).astype(np.uint8)
+    drawn = root / "derivatives" / "rater" / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_dseg.nii.gz"
+    drawn.parent.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(labels, ball_head["affine"]), drawn)
+    drawn.with_name("sub-01_ses-A_dseg.tsv").write_text("index\tname\n1\tiron\n")
     assert run(root, "--n-procs", "2") == 0
     return root
 
@@ -46,7 +55,18 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
         ):
             assert (folder / f"{name}.nii.gz").is_file()
             assert json.loads((folder / f"{name}.json").read_text())["Sources"]
+        for method in ("iterative", "deterministic"):
+            assert (folder / f"anat/{stem}_space-subject_desc-{method}_Chimap.nii.gz").is_file()
+        for name in ("space-subject_desc-average_T2starw.nii.gz", "desc-registration_xfm.tsv"):
+            assert (out / f"sub-{subject}" / "anat" / f"sub-{subject}_{name}").is_file()
+        assert (folder / f"anat/{stem}_from-scan_to-subject_mode-image_xfm.txt").is_file()
         assert list((out / f"sub-{subject}" / "figures").glob("*Chimap.png"))
+        assert (out / f"sub-{subject}.html").is_file()
+    table = read_roi_table(out / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_desc-rois_chi.tsv").set_index("method")
+    assert list(table.index) == ["iterative", "deterministic"]
+    assert (table["reference"] == "brain").all()  # there are no ventricles in a ball
+    assert table.loc["iterative", "mean"] > 0.2
+    assert not list(out.glob("sub-02/**/*_chi.tsv"))
     assert "dipole fields" in (out / "logs" / "CITATION.md").read_text()
     assert validator_errors(out) == set()
 
@@ -68,6 +88,7 @@ def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
     sidecar = json.loads((folder / "sub-01_ses-A_desc-iterative_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
     assert sidecar["LambdaRule"] == "gcv"
+    assert sidecar["ReferenceRegion"] == "mean of the whole mask"
     assert sidecar["PhaseSign"] == 1
     assert sidecar["CentreFrequencySource"] == "ImagingFrequency"
     np.testing.assert_allclose(sidecar["B0Direction"], [0, np.sin(np.radians(10)), np.cos(np.radians(10))], atol=1e-6)
@@ -77,15 +98,19 @@ def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
 def test_one_process_gives_the_same_files_as_two(processed):
     root = processed
     other = root.parent / "other"
-    assert main([str(root), str(other), "participant", "-w", str(root.parent / "work1"), "--n-procs", "1"]) == 0
-    files = sorted(path.relative_to(other) for path in other.rglob("*") if path.suffix in (".gz", ".json"))
-    assert len(files) > 30
+    assert main([str(root), str(other), "participant", "-w", str(root.parent / "work1"), *SERIAL]) == 0
+    files = sorted(
+        path.relative_to(other) for path in other.rglob("*") if path.suffix in (".gz", ".json", ".tsv", ".txt")
+    )
+    assert len(files) > 50
     for file in files:
         first, second = (base / file for base in (root.parent / "out", other))
         if file.name.endswith(".nii.gz"):
             assert gzip.decompress(first.read_bytes()) == gzip.decompress(second.read_bytes()), file
-        else:
+        elif file.suffix == ".json":
             assert json.loads(first.read_text()) == json.loads(second.read_text()), file
+        else:
+            assert first.read_bytes() == second.read_bytes(), file
 
 
 @pytest.mark.slow
@@ -100,6 +125,7 @@ def test_a_failing_scan_is_named_and_the_others_are_finished(make_dataset, ball_
     assert "failed: sub-02 (sub-02_echo-1_part-mag_MEGRE.nii.gz" in printed.err
     assert "step mask: EmptyMaskError: No brain found" in printed.err
     assert "1 scans processed, 1 failed, 0 left out" in printed.out
+    assert (root.parent / "out" / "sub-01.html").is_file()
     assert (root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-iterative_Chimap.nii.gz").is_file()
 
 
@@ -128,7 +154,7 @@ def test_real_and_imaginary_pairs_and_the_study_preset(make_dataset, ball_head):
 def test_one_and_two_echoes_give_maps_but_no_r2star(make_dataset, ball_head, echo_times):
     suffix = "T2starw" if len(echo_times) == 1 else "MEGRE"
     root = make_dataset(echo_times=echo_times, suffix=suffix, **ball_head)
-    assert run(root, "--plugin", "Linear", "--lambda", "0.2", "--unwrapping", "temporal") == 0
+    assert run(root, "--lambda", "0.2", "--unwrapping", "temporal") == 0
     folder = root.parent / "out" / "sub-01" / "anat"
     chi = nib.load(folder / "sub-01_desc-iterative_Chimap.nii.gz").get_fdata()
     assert chi[iron(chi.shape)].mean() > 0.15
@@ -145,7 +171,7 @@ def test_the_users_mask_is_taken_as_it_is(make_dataset, ball_head):
     mask[8:-8, 8:-8, 6:-6] = 1
     theirs = save_mask(root.parent / "masks", image, mask, "sub-01_acq-hi+res_run-1_desc-brain_mask.nii.gz")
     out = root / "derivatives" / "qsm"
-    options = ["--derivatives", str(root.parent / "masks"), "-w", str(root.parent / "work")]
+    options = ["--derivatives", str(root.parent / "masks"), "-w", str(root.parent / "work"), *SERIAL]
     assert main([str(root), str(out), "participant", "--inversion", "deterministic", *options]) == 0
     saved = out / "sub-01" / "anat" / theirs.name
     np.testing.assert_array_equal(nib.load(saved).get_fdata(), mask)

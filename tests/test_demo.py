@@ -3,8 +3,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from datasets import validator_errors
 
 from multiqsm.cli.demo import main
+from multiqsm.dataset.group import read_tsv
 from multiqsm.dataset.scans import collect_scans
 
 NUCLEI = {"caudate": (11, 12), "putamen": (13, 14), "pallidum": (15, 16), "red nucleus": (17, 18), "nigra": (19, 20)}
@@ -46,6 +48,20 @@ def test_demo(tmp_path, capfd):
     by_person = found.reshape(2, 6, len(NUCLEI))
     assert by_person.std(axis=1, ddof=1).max() < 0.006
 
+    # The regions that come with it are carried, measured and compared.
+    rois = read_tsv(results / "group" / "roi_chi.tsv")
+    assert rois.groupby(["subject", "site", "scan"]).ngroups == 12
+    assert set(rois["reference"]) == {"csf"}
+    summary = read_tsv(results / "group" / "imprecision_summary.tsv")
+    assert set(summary["method"]) == {"iterative", "deterministic"}
+    assert (summary["cross"] < 0.010).all()
+    assert "not computed" in (results / "group.html").read_text()  # two people are too few for some of it
+    for subject in ("01", "02"):
+        page = (results / f"sub-{subject}.html").read_text()
+        assert "Every scan was processed, without warnings." in page
+    assert validator_errors(results) == set()
+
     printed = capfd.readouterr().out
+    assert f"report: {results / 'group.html'}" in printed
     assert "sub-01_ses-A_run-1_desc-iterative_Chimap.png" in printed
     assert (results / "sub-01" / "figures" / "sub-01_ses-A_run-1_desc-iterative_Chimap.png").stat().st_size > 10_000

@@ -18,6 +18,7 @@ from multiqsm.dataset.derivatives import (
     write_citation,
     write_dataset_description,
     write_sidecar,
+    write_text,
 )
 
 PLAIN = {"subject": "01"}
@@ -60,6 +61,16 @@ FULL = {"subject": "01", "session": "A", "acquisition": "x", "reconstruction": "
             {"suffix": "mask", "desc": "brain", "datatype": "figures"},
             "sub-01/figures/sub-01_ses-A_desc-brain_mask.svg",
         ),
+        (
+            FULL,
+            {"suffix": "xfm", "space": "subject", "datatype": "xfm"},
+            "sub-01/ses-A/anat/sub-01_ses-A_acq-x_rec-n_run-02_from-scan_to-subject_mode-image_xfm.txt",
+        ),
+        (
+            PLAIN,
+            {"suffix": "xfm", "desc": "registration", "datatype": "xfm"},
+            "sub-01/anat/sub-01_desc-registration_xfm.tsv",
+        ),
     ],
 )
 def test_names(entities, options, expected):
@@ -77,7 +88,7 @@ def test_names(entities, options, expected):
         (PLAIN | {"inversion": "1"}, {"suffix": "Chimap"}, "inversion"),
         (PLAIN, {"suffix": "Chimap", "extension": "/../../x"}, "extension"),
         ({"session": "A"}, {"suffix": "Chimap"}, "no anat file name"),
-        (PLAIN, {"suffix": "Chimap", "datatype": "dwi"}, "choose one of anat, fmap, figures"),
+        (PLAIN, {"suffix": "Chimap", "datatype": "dwi"}, "choose one of anat, fmap, figures, xfm"),
     ],
 )
 def test_no_name_is_made_up(entities, options, cause):
@@ -223,14 +234,16 @@ def output(make_dataset, tmp_path):
     sources = [bids_uri(raw / "sub-01/ses-A/anat/sub-01_ses-A_echo-1_part-mag_MEGRE.nii.gz", raw)]
     stripped = {"SkullStripped": True, "Sources": sources}
     whole = stripped | {"SkullStripped": False}
-    aligned = {"SpatialReference": "bids::sub-01/anat/sub-01_desc-magnitude_T2starw.nii.gz"}
+    aligned = {"SpatialReference": "bids::sub-01/anat/sub-01_space-subject_desc-average_T2starw.nii.gz"}
     images = (
         ({"suffix": "mask", "desc": "brain"}, {"Type": "Brain", "Sources": sources}, np.uint8),
         ({"suffix": "Chimap", "desc": "iterative"}, stripped | {"Units": "ppm"}, np.float32),
         ({"suffix": "Chimap", "desc": "iterative", "space": "subject"}, stripped | aligned, np.float32),
         ({"suffix": "R2starmap"}, stripped | {"Units": "1/s"}, np.float32),
-        ({"suffix": "T2starw", "desc": "magnitude"}, whole, np.float32),
-        ({"suffix": "dseg", "segmentation": "deepgrey", "space": "subject"}, aligned, np.uint8),
+        ({"suffix": "T2starw", "desc": "average", "space": "subject"}, whole | aligned, np.float32),
+        ({"suffix": "mask", "desc": "brain", "space": "subject"}, aligned | {"Type": "Brain"}, np.uint8),
+        ({"suffix": "Chimap", "desc": "iterativewithinsd", "space": "subject"}, stripped | aligned, np.float32),
+        ({"suffix": "dseg", "desc": "rois", "space": "subject"}, aligned, np.uint8),
         ({"suffix": "magnitude", "datatype": "fmap"}, whole, np.float32),
         ({"suffix": "fieldmap", "desc": "total", "datatype": "fmap"}, whole | {"Units": "Hz"}, np.float32),
         ({"suffix": "fieldmap", "desc": "local", "datatype": "fmap"}, stripped | {"Units": "Hz"}, np.float32),
@@ -242,8 +255,14 @@ def output(make_dataset, tmp_path):
         table = derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv")
         table.write_text("roi\tmean\nputamen\t0.04\n")
         write_sidecar(table, {"mean": {"Units": "ppm"}})
-        lookup = derivative_path(root, entities, suffix="dseg", segmentation="deepgrey", extension=".tsv")
+        lookup = derivative_path(root, entities, suffix="dseg", desc="rois", space="subject", extension=".tsv")
         lookup.write_text("index\tname\n1\tputamen\n")
+        transform = derivative_path(root, entities, suffix="xfm", space="subject", datatype="xfm")
+        transform.write_text("#Insight Transform File V1.0\n")
+        whose = {"subject": entities["subject"]}
+        registration = derivative_path(root, whose, suffix="xfm", desc="registration", datatype="xfm")
+        write_text(registration, "site\ttranslation\nA\t0.4\n")
+        write_sidecar(registration, {"translation": {"Units": "mm"}})
         figure = derivative_path(root, entities, suffix="Chimap", desc="iterative", datatype="figures")
         figure.parent.mkdir(exist_ok=True)
         figure.write_text("<svg/>")

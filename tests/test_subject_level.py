@@ -1,0 +1,365 @@
+"""The subject level from a person's derivatives: one space, one reference, the regions of one scan on all of them."""
+
+import json
+import re
+import shutil
+from collections import namedtuple
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+
+import nibabel as nib
+import numpy as np
+import pytest
+from analytic_head import points_of
+from datasets import validator_errors
+from travelling import (
+    CSF_CHI,
+    NUCLEI,
+    POSES,
+    SHAPE,
+    TUBES,
+    affine_of,
+    draw_regions,
+    magnitude_of,
+    susceptibility,
+    voxel_means,
+    write_phantom,
+    write_processed,
+    write_raw,
+)
+
+from multiqsm.cli.app import main
+from multiqsm.core.transforms import displacement, read_itk_text
+from multiqsm.dataset.group import read_roi_table, read_tsv
+from multiqsm.dataset.labels import read_lookup
+from multiqsm.dataset.subjects import collect_subjects
+from multiqsm.workflows.base import init_subjects_wf
+from multiqsm.workflows.run import configure_nipype, run_workflow
+from multiqsm.workflows.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+METHODS = ("deterministic",)
+PLACES = {"ses-A_run-1": 0, "ses-A_run-2": 1, "ses-B_run-1": 2}  # and B's second scan is noise
+EXPECTED = {name: value - CSF_CHI for name, (_, value) in NUCLEI.items()}  # ppm, relative to CSF
+SPACE = "bids::sub-01/anat/sub-01_space-subject_desc-average_T2starw.nii.gz"
+# The balls that are measured lie inside balls of constant susceptibility; at the sharp edges of these a cubic spline
+# rings by some 2 %.
+RINGING = 0.003  # ppm
+Study = namedtuple("Study", "out rater work scans")
+Run = namedtuple("Run", "out codes told errors")
+
+
+def run_level(study, **choices):
+    """Run the subject level; return what failed."""
+    configure_nipype(study.work)
+    subjects, left_out = collect_subjects(study.scans, study.out, methods=METHODS, datasets=[study.rater])
+    assert left_out == []
+    settings = Settings(inversions=METHODS, **choices)
+    workflow = init_subjects_wf(subjects, output_dir=study.out, work_dir=study.work, settings=settings)
+    return run_workflow(workflow, plugin="Linear", plugin_args={}, kind="subjects")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Three scans at two sites in four poses, regions drawn on the first of them, and one that is noise."""
+    root = tmp_path_factory.mktemp("subject")
+    out, rater = root / "out", root / "rater"
+    scans = [write_processed(out, *name.replace("ses-", "").split("_run-"), place) for name, place in PLACES.items()]
+    noise = np.random.default_rng(0).uniform(50, 100, SHAPE)
+    scans.append(write_processed(out, "B", "2", 3, magnitude=noise))
+    draw_regions(rater, "A", "1", 0)
+    made = Study(out, rater, root / "work", scans)
+    assert run_level(made) == []
+    return made
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    """The same once more, with the intermediate files of the first run: what did not change is not done again."""
+    for folder in ("out", "rater"):
+        shutil.copytree(getattr(study, folder), tmp_path / folder)
+    return study._replace(out=tmp_path / "out", rater=tmp_path / "rater")
+
+
+def anat(study, name, ending):
+    return study.out / "sub-01" / name.split("_")[0] / "anat" / f"sub-01_{name}_{ending}"
+
+
+def sidecar(path):
+    return json.loads(path.with_name(path.name.split(".")[0] + ".json").read_text())
+
+
+def means(study, name):
+    return read_roi_table(anat(study, name, "desc-rois_chi.tsv")).set_index("roi")["mean"]
+
+
+def test_regions_of_the_first_scan_are_measured_on_all(study):
+    for name in PLACES:
+        table = read_roi_table(anat(study, name, "desc-rois_chi.tsv")).set_index("roi")
+        for roi, expected in EXPECTED.items():
+            assert table.loc[roi, "mean"] == pytest.approx(expected, abs=RINGING), name
+        assert (table["reference"] == "csf").all()
+        assert (table["unit"] == "ppm").all()
+        session, run = (part.split("-")[1] for part in name.split("_"))
+        assert set(zip(table["session"], table["site"], table["run"], table["scan"], strict=True)) == {
+            (session, session, run, int(run))
+        }
+        assert (table["n_voxels"] > 10).all()
+    told = sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
+    assert told["mean"]["Units"] == "ppm"
+    assert told["ReferenceSource"] == "found by R2* and position"
+    assert "expected" not in told
+
+
+def test_map_in_the_subject_space_says_what_zero_is(study):
+    for name, place in PLACES.items():
+        path = anat(study, name, "space-subject_desc-deterministic_Chimap.nii.gz")
+        told, mask = sidecar(path), magnitude_of(place)[1]
+        assert told["ReferenceRegion"] == "csf"
+        assert told["ReferenceOffsetOver"] == "mean of the whole mask"
+        # The native map is relative to its mask's mean, so the offset is CSF's susceptibility less that of the mask.
+        of_mask = voxel_means(susceptibility, place)[mask].mean()
+        assert told["ReferenceOffset"] == pytest.approx(CSF_CHI - of_mask, abs=0.001)
+        assert told["ReferenceStandardDeviation"] < 0.003
+        assert told["ReferenceVoxels"] > 20
+        assert told["SpatialReference"] == SPACE
+        assert (
+            f"bids::{path.relative_to(study.out).parent}/sub-01_{name}_desc-deterministic_Chimap.nii.gz"
+            in (told["Sources"])
+        )
+    average = study.out / "sub-01" / "anat" / "sub-01_space-subject_desc-average_T2starw.nii.gz"
+    assert nib.load(average).shape == nib.load(path).shape
+
+
+def test_native_maps_stay_relative_to_the_whole_mask(study):
+    for name, place in PLACES.items():
+        path, mask = anat(study, name, "desc-deterministic_Chimap.nii.gz"), magnitude_of(place)[1]
+        assert nib.load(path).get_fdata()[mask].mean() == pytest.approx(0, abs=1e-6)
+        assert sidecar(path)["ReferenceRegion"] == "mean of the whole mask"
+
+
+def test_transforms_are_itk_text_and_those_put_in(study):
+    matrices = {}
+    for name, place in PLACES.items():
+        path = anat(study, name, "from-scan_to-subject_mode-image_xfm.txt")
+        text = path.read_text()
+        assert text.startswith("#Insight Transform File")
+        matrices[place] = read_itk_text(text)
+    brain = points_of(affine_of(0), magnitude_of(0)[1])
+    for place in (1, 2):
+        between = matrices[place] @ np.linalg.inv(matrices[0])
+        assert displacement(between, POSES[place], brain) < 0.2
+
+
+def test_scan_that_cannot_be_registered_leaves_the_others(study):
+    table = read_tsv(study.out / "sub-01" / "anat" / "sub-01_desc-registration_xfm.tsv")
+    assert list(zip(table["session"], table["run"], strict=True)) == [("A", "1"), ("A", "2"), ("B", "1"), ("B", "2")]
+    assert table["cause"].notna().tolist() == [False, False, False, True]
+    assert table["translation"].notna().tolist() == [True, True, True, False]
+    assert (table["displacement"][:3] < 0.2).all()
+    assert set(json.loads((study.out / "sub-01/anat/sub-01_desc-registration_xfm.json").read_text())) == set(table)
+    for ending in ("desc-rois_chi.tsv", "space-subject_desc-deterministic_Chimap.nii.gz"):
+        assert not anat(study, "ses-B_run-2", ending).exists()
+
+
+def test_variability_maps(study):
+    folder = study.out / "sub-01"
+    mask = nib.load(folder / "anat" / "sub-01_space-subject_desc-brain_mask.nii.gz").get_fdata() > 0
+    regions = nib.load(folder / "anat" / "sub-01_space-subject_desc-rois_dseg.nii.gz")
+    for kind in ("within", "across"):
+        name = f"sub-01_space-subject_desc-deterministic{kind}sd_Chimap"
+        deviation = nib.load(folder / "anat" / f"{name}.nii.gz").get_fdata()
+        # The scans are the same head without noise; at the nuclei's surface they differ by interpolation.
+        assert np.nanmedian(deviation[mask]) < 0.001
+        assert np.nanmax(deviation[regions.get_fdata() > 0]) < 0.01
+        told = sidecar(folder / "anat" / name)
+        assert told["Units"] == "ppm"
+        assert told["SpatialReference"] == SPACE
+        assert (folder / "figures" / f"{name}.png").stat().st_size > 1000
+
+
+def test_subject_space_is_kept_with_its_regions(study):
+    folder = study.out / "sub-01" / "anat"
+    stem = "sub-01_space-subject_desc"
+    dseg = nib.load(folder / f"{stem}-rois_dseg.nii.gz")
+    assert dseg.get_data_dtype().kind == "i"
+    assert read_lookup(folder / f"{stem}-rois_dseg.tsv")[0] == dict(enumerate(NUCLEI, start=1))
+    for name in ("average_T2starw", "brain_mask", "rois_dseg"):
+        told = sidecar(folder / f"{stem}-{name}.nii.gz")
+        assert told["SpatialReference"] == SPACE
+        np.testing.assert_array_equal(nib.load(folder / f"{stem}-{name}.nii.gz").affine, dseg.affine)
+
+
+def test_regions_measured_on_the_scans_agree(copied, study):
+    assert run_level(copied, roi_space="scan") == []
+    for name in PLACES:
+        np.testing.assert_allclose(means(copied, name), means(study, name), atol=RINGING)
+    assert not anat(copied, "ses-B_run-2", "desc-rois_chi.tsv").exists()
+
+
+def test_label_as_reference(copied):
+    assert run_level(copied, reference="right nucleus") == []
+    for name in PLACES:
+        table = read_roi_table(anat(copied, name, "desc-rois_chi.tsv")).set_index("roi")
+        assert table.loc["right nucleus", "mean"] == pytest.approx(0, abs=1e-6)
+        assert table.loc["left nucleus", "mean"] == pytest.approx(0.05, abs=RINGING)
+        assert (table["reference"] == "right nucleus").all()
+        told = sidecar(anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz"))
+        assert (told["ReferenceRegion"], told["ReferenceSource"]) == ("right nucleus", "label")
+
+
+def test_unknown_label_as_reference_is_a_failure_with_its_cause(copied):
+    (failure,) = run_level(copied, reference="putamen")
+    assert failure.scan == "sub_01"
+    assert failure.step == "regions"
+    assert "no label 'putamen' to refer to; the labels are: left nucleus, right nucleus" in failure.cause
+
+
+@pytest.mark.parametrize("space", ["subject", "scan"])
+def test_without_csf_the_brain_is_zero_and_the_table_says_so(copied, space):
+    for path in copied.out.rglob("*R2starmap*"):
+        path.unlink()
+    assert run_level(copied, roi_space=space) == []
+    for name, place in PLACES.items():
+        table = read_roi_table(anat(copied, name, "desc-rois_chi.tsv")).set_index("roi")
+        assert (table["reference"] == "brain").all()
+        of_mask = voxel_means(susceptibility, place)[magnitude_of(place)[1]].mean()
+        for roi, (_, value) in NUCLEI.items():
+            assert table.loc[roi, "mean"] == pytest.approx(value - of_mask, abs=RINGING)
+        assert table["reference_offset"].iloc[0] == pytest.approx(0, abs=1e-4)
+        told = sidecar(anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz"))
+        assert told["ReferenceRegion"] == "brain"
+        assert told["ReferenceSource"].startswith("brain mask, since no CSF was found: no scan has an R2* map")
+
+
+def test_regions_drawn_anew_are_measured_anew(copied):
+    """The names and places of all files are as before: only what the label image holds has changed."""
+    draw_regions(copied.rater, "A", "1", 0, values=(2, 1))
+    assert run_level(copied) == []
+    for name in PLACES:
+        assert means(copied, name)["right nucleus"] == pytest.approx(EXPECTED["left nucleus"], abs=RINGING)
+
+
+def test_files_of_an_earlier_run_do_not_stay(copied):
+    """What another run knew of a scan that cannot be registered any more is gone; and the brain may be asked for."""
+    kinds = ("space-subject_desc-deterministic_Chimap.nii.gz", "from-scan_to-subject_mode-image_xfm.txt")
+    for ending in (*kinds, "space-subject_desc-deterministic_Chimap.json", "desc-rois_chi.tsv", "desc-rois_chi.json"):
+        anat(copied, "ses-B_run-2", ending).touch()
+    assert run_level(copied, reference="brain") == []
+    left = {path.name for path in anat(copied, "ses-B_run-2", "x").parent.glob("*run-2*")}
+    assert not any("subject" in name or "_chi." in name for name in left)
+    for name in PLACES:
+        assert all(anat(copied, name, ending).exists() for ending in kinds)
+        assert (read_roi_table(anat(copied, name, "desc-rois_chi.tsv"))["reference"] == "brain").all()
+
+
+def test_regions_drawn_in_the_subject_space(copied, study):
+    shutil.rmtree(copied.rater)
+    drawn = copied.rater / "sub-01" / "anat"
+    drawn.mkdir(parents=True)
+    for path in (study.out / "sub-01" / "anat").glob("*desc-rois_dseg*"):
+        shutil.copy(path, drawn)
+    assert run_level(copied) == []
+    for name in PLACES:
+        np.testing.assert_allclose(means(copied, name), means(study, name), atol=1e-6)
+
+
+def test_regions_of_a_scan_that_cannot_be_registered(copied):
+    """They cannot be carried: the scans have no tables, an earlier run's are gone, and all else is there."""
+    shutil.rmtree(copied.rater)
+    draw_regions(copied.rater, "B", "2", 3)
+    assert run_level(copied) == []
+    for name in PLACES:
+        assert not list(anat(copied, name, "x").parent.glob("*_chi.*"))
+        assert anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz").exists()
+    regions = nib.load(copied.out / "sub-01" / "anat" / "sub-01_space-subject_desc-rois_dseg.nii.gz")
+    assert not np.any(regions.get_fdata())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A person's two good scans, one without a brain, one that fits no other; and a phantom: by the command."""
+    root = tmp_path_factory.mktemp("whole")
+    raw, out = root / "raw", root / "out"
+    write_raw(raw, "A", "1", 0)
+    write_raw(raw, "A", "2", 3, magnitude_is_noise=True)
+    write_raw(raw, "B", "1", 1)
+    write_raw(raw, "B", "2", 2, phase_is_noise=True, masked=False)
+    write_phantom(raw, "A", "1")
+    draw_regions(raw / "derivatives" / "manual", "A", "1", 0)
+    (raw / "participants.tsv").write_text(
+        "participant_id\tspecies\tage\tsex\nsub-01\thomo sapiens\t30\tF\nsub-ph\tphantom\tn/a\tn/a\n"
+    )
+    common = [str(raw), str(out)]
+    options = ["-w", str(root / "work"), "--plugin", "Linear"]
+    with redirect_stdout(StringIO()) as told, redirect_stderr(StringIO()) as errors:
+        codes = [
+            main([*common, "participant", "--inversion", "deterministic", *options]),
+            main([*common, "group", *options]),
+        ]
+    return Run(out, codes, told.getvalue(), errors.getvalue())
+
+
+def test_faults_are_named_and_leave_the_rest(whole):
+    assert whole.codes == [1, 0]
+    assert "4 scans processed, 1 failed, 0 left out" in whole.told
+    assert "1 faults after the maps were made" in whole.told
+    # Site A has but one scan left to speak of the variation within a site: the map is there, and knows nothing.
+    within = whole.out / "sub-01" / "anat" / "sub-01_space-subject_desc-deterministicwithinsd_Chimap.nii.gz"
+    assert np.isnan(nib.load(within).get_fdata()).all()
+    assert "failed: sub-01_ses-B_run-2 (sub-01_ses-B_run-2_echo-1_part-mag_MEGRE.nii.gz" in whole.errors
+    assert "failed: sub-01_ses-A_run-2: not registered to the subject's other scans: " in whole.errors
+    for name in ("ses-A_run-1", "ses-B_run-1"):
+        table = read_roi_table(anat(whole, name, "desc-rois_chi.tsv"))
+        assert list(table["roi"]) == list(NUCLEI)
+        assert (table["scan"] == 1).all()
+        assert (table["reference"] == "csf").all()
+    assert not anat(whole, "ses-A_run-2", "desc-rois_chi.tsv").exists()
+    assert anat(whole, "ses-A_run-2", "desc-deterministic_Chimap.nii.gz").exists()
+
+
+def test_both_scans_agree(whole):
+    first, second = (means(whole, name) for name in ("ses-A_run-1", "ses-B_run-1"))
+    # Noise, another pose and another grid cost 1 ppb; λ and voxels of 3.5 mm a third of the nuclei, in both alike.
+    np.testing.assert_allclose(first, second, atol=0.004)
+    assert 0.06 < first["left nucleus"] < 0.11
+    assert 0.03 < first["right nucleus"] < 0.055
+
+
+def test_phantom_is_measured_as_it_was_scanned(whole):
+    folder = whole.out / "sub-ph" / "ses-A" / "anat"
+    table = read_roi_table(folder / "sub-ph_ses-A_run-1_desc-rois_chi.tsv")
+    assert dict(zip(table["roi"], table["expected"], strict=True)) == {name: chi for name, (_, chi) in TUBES.items()}
+    assert (table["reference"] == "phantom").all()
+    slope, _ = np.polyfit(table["expected"], table["mean"], 1)
+    assert 0.6 < slope < 1.05
+    assert "expected" in sidecar(folder / "sub-ph_ses-A_run-1_desc-rois_chi.tsv")
+    assert not list(whole.out.glob("sub-ph/**/*subject*"))
+
+
+def test_subject_reports(whole):
+    person, phantom = ((whole.out / f"sub-{subject}.html").read_text() for subject in ("01", "ph"))
+    for page in (person, phantom):
+        assert not re.search("https?:", page)
+        assert "data:image/" in page
+    assert "sub-01_ses-B_run-2" in person
+    assert person.count("not registered to") == 2  # among the faults, and in the table of the registration
+    assert "found by R2* and position" in person
+    assert "Every scan was processed, without warnings." in phantom
+
+
+def test_group_of_it(whole):
+    folder = whole.out / "group"
+    assert set(read_tsv(folder / "tubes_chi.tsv")["roi"]) == set(TUBES)
+    rois = read_tsv(folder / "roi_chi.tsv")
+    assert set(zip(rois["subject"], rois["site"], rois["age"], strict=True)) == {("01", "A", 30), ("01", "B", 30)}
+    calibration = read_tsv(folder / "calibration.tsv").set_index("site")
+    assert 0.6 < calibration.loc["A", "slope"] < 1.05
+    page = (whole.out / "group.html").read_text()
+    assert "components: not computed" in page
+    assert "harmonized: not computed: site A has 0 subjects to estimate its shift and scale" in page
+
+
+def test_validator_accepts_all_of_it(whole):
+    assert validator_errors(whole.out) == set()

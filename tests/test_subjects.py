@@ -1,0 +1,192 @@
+"""Scans of a subject are put together: their numbers, what is missing, and regions that cannot be used."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from multiqsm.dataset.derivatives import derivative_path
+from multiqsm.dataset.scans import Scan
+from multiqsm.dataset.subjects import collect_subjects, number_scans
+
+METHODS = ("iterative", "deterministic")
+
+
+def numbers(*scans):
+    """Numbers of scans given as session/run or session, at the site of the same name as the session's first letter."""
+    told = [dict(zip(("session", "run"), name.split("/"), strict=False)) for name in scans]
+    return number_scans([({"subject": "01"} | entities, entities["session"][0]) for entities in told])
+
+
+@pytest.mark.parametrize(
+    ("scans", "expected"),
+    [
+        (["A/1", "A/2", "B/1"], [1, 2, 1]),
+        (["A/1", "A/3", "A/5"], [1, 3, 5]),  # what is missing leaves the others their numbers
+        (["A/10", "A/2"], [10, 2]),
+        (["A/01", "A/02"], [1, 2]),
+        (["A1/1", "A2/1", "A3/1"], [1, 2, 3]),  # the sessions of one site count
+        (["A10", "A2", "A1"], [3, 2, 1]),  # in the order of numbers, not of letters
+        (["A1/1", "A1/2", "A2/1"], [1, 2, 3]),
+        (["A1/1", "A1"], [2, 1]),  # a scan without a run
+        (["A", "B", "C"], [1, 1, 1]),
+    ],
+)
+def test_numbers(scans, expected):
+    assert numbers(*scans) == expected
+    assert numbers(*scans[::-1]) == expected[::-1]
+
+
+def test_numbers_of_subjects_are_their_own():
+    scans = [({"subject": subject, "session": "A"}, "A") for subject in ("01", "02", "+1")]
+    assert number_scans(scans) == [1, 1, 1]
+    assert number_scans([]) == []
+
+
+def processed(root, raw, entities, *, without=None, site="A", **options):
+    """Write empty derivatives of a scan but one, and the raw image that its regions were drawn on."""
+    files = [("mask", "anat", "brain"), ("magnitude", "fmap", None), ("R2starmap", "anat", None)]
+    for suffix, datatype, desc in [*files, *(("Chimap", "anat", method) for method in METHODS)]:
+        path = derivative_path(root, entities, suffix=suffix, datatype=datatype, desc=desc)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if without is None or without not in (suffix, desc):
+            path.touch()
+    image = raw / f"{'_'.join(entities.values())}.nii.gz"
+    image.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4)), image)
+    return Scan(entities, "MEGRE", magnitude=(image,), site=site, **options)
+
+
+def draw(dataset, entities, *, space=None, value=1, shape=(3, 4, 5), lookup="index\tname\n1\tputamen\n"):
+    path = derivative_path(dataset, entities, suffix="dseg", desc="rois", space=space)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.full(shape, value, np.uint8), np.eye(4)), path)
+    path.with_name(path.name.replace(".nii.gz", ".tsv")).write_text(lookup)
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return {"root": tmp_path / "out", "raw": tmp_path / "raw"}, tmp_path / "rater"
+
+
+def collect(scans, folders, **options):
+    known, rater = folders
+    return collect_subjects(scans, known["root"], **{"methods": METHODS, "datasets": [rater], **options})
+
+
+def test_subjects_are_sorted_and_their_scans_too(folders):
+    known, _ = folders
+    named = [("02", "A", "1"), ("01", "B", "1"), ("01", "A", "2"), ("01", "A", "1")]
+    scans = [
+        processed(**known, entities={"subject": subject, "session": site, "run": run}, site=site)
+        for subject, site, run in named
+    ]
+    subjects, left_out = collect(scans, folders)
+    assert left_out == []
+    assert [subject.label for subject in subjects] == ["01", "02"]
+    assert [(scan.site, scan.number) for scan in subjects[0].scans] == [("A", 1), ("A", 2), ("B", 1)]
+    scan = subjects[0].scans[1]
+    assert scan.label == "sub-01_ses-A_run-2"
+    assert scan.magnitude == known["root"] / "sub-01/ses-A/fmap/sub-01_ses-A_run-2_magnitude.nii.gz"
+    assert scan.mask == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_desc-brain_mask.nii.gz"
+    assert scan.r2star == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_R2starmap.nii.gz"
+    assert list(scan.chi) == list(METHODS)
+    assert (scan.labels, subjects[0].labels, subjects[0].is_phantom) == (None, None, False)
+
+
+def test_only_the_maps_that_are_wanted_must_be_there(folders):
+    scan = processed(**folders[0], entities={"subject": "01"}, without="iterative")
+    (subject,), left_out = collect([scan], folders, methods=("deterministic",))
+    assert left_out == []
+    assert list(subject.scans[0].chi) == ["deterministic"]
+
+
+@pytest.mark.parametrize("without", ["brain", "magnitude", "iterative", "deterministic"])
+def test_scan_without_derivatives_is_left_out_and_named(folders, without):
+    scans = [
+        processed(**folders[0], entities={"subject": "01", "run": "1"}, without=without),
+        processed(**folders[0], entities={"subject": "01", "run": "2"}),
+        processed(**folders[0], entities={"subject": "02"}, without=without),
+    ]
+    (subject,), left_out = collect(scans, folders)
+    assert [(scan.label, scan.number) for scan in subject.scans] == [("sub-01_run-2", 2)]
+    assert [left.what for left in left_out] == ["sub-01_run-1", "sub-02"]
+    assert all(left.is_fault for left in left_out)
+    assert left_out[0].why.startswith("not processed: sub-01_run-1")
+    assert without in left_out[0].why
+    assert left_out[0].why.endswith("is missing")
+
+
+def test_scan_of_two_echoes_has_no_r2star(folders):
+    (subject,), left_out = collect([processed(**folders[0], entities={"subject": "01"}, without="R2starmap")], folders)
+    assert subject.scans[0].r2star is None
+    assert left_out == []
+
+
+def test_phantom(folders):
+    scan = processed(**folders[0], entities={"subject": "ph+1"}, is_phantom=True)
+    (subject,), _ = collect([scan], folders)
+    assert subject.is_phantom
+    assert subject.node_name == "sub_phplus1"
+
+
+def test_regions_of_a_scan_and_of_the_subject(folders):
+    known, rater = folders
+    scans = [processed(**known, entities={"subject": "01", "run": run}) for run in "12"]
+    mine, ours = draw(rater, {"subject": "01", "run": "1"}), draw(rater, {"subject": "01"}, space="subject")
+    (subject,), left_out = collect(scans, folders)
+    assert left_out == []
+    assert subject.scans[0].labels.path == mine
+    assert subject.scans[1].labels is None
+    assert subject.labels.path == ours
+
+
+BAD_LABELS = {
+    "another grid": ({"shape": (3, 4, 6)}, "3×4×6 voxels, but the scan has 3×4×5"),
+    "no name column": ({"lookup": "index\tlabel\n1\tputamen\n"}, "no column name"),
+    "no susceptibility": ({"lookup": "index\tname\tsusceptibility_ppm\n1\ttube\tmuch\n"}, "susceptibility_ppm 'much'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_regions_that_cannot_be_used_leave_the_scan(folders, case):
+    options, cause = BAD_LABELS[case]
+    scan = processed(**folders[0], entities={"subject": "01"})
+    draw(folders[1], {"subject": "01"}, **options)
+    (subject,), (left,) = collect([scan], folders)
+    assert subject.scans[0].labels is None
+    assert left.what == "regions of sub-01"
+    assert cause in left.why
+    assert left.is_fault
+
+
+def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
+    known, rater = folders
+    scan = processed(**known, entities={"subject": "01", "run": "1"})
+    draw(rater, {"subject": "01", "run": "1"})
+    draw(rater, {"subject": "01"}, space="subject").write_bytes(b"no image")
+    (subject,), (left,) = collect([scan], folders)
+    assert subject.labels is None
+    assert subject.scans[0].labels is not None
+    assert (left.what, left.is_fault) == ("regions of sub-01", True)
+
+
+def test_labels_without_a_name_are_told_of_and_are_no_fault(folders):
+    scan = processed(**folders[0], entities={"subject": "01"})
+    draw(folders[1], {"subject": "01"}, value=7)
+    (subject,), (left,) = collect([scan], folders)
+    assert subject.scans[0].labels.names == {1: "putamen"}
+    assert not left.is_fault
+    assert "label 7 is not in" in left.why
+
+
+def test_two_datasets_with_regions_of_one_scan(folders, tmp_path):
+    scan = processed(**folders[0], entities={"subject": "01"})
+    for rater in ("one", "two"):
+        draw(tmp_path / rater, {"subject": "01"})
+        (tmp_path / rater / "dataset_description.json").write_text(json.dumps({"Name": rater}))
+    (subject,), (left,) = collect([scan], folders, datasets=[tmp_path / "one", tmp_path / "two"])
+    assert subject.scans[0].labels is None
+    assert "more than one label image" in left.why
