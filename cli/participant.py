@@ -139,20 +139,20 @@ def _process_subjects(scans, settings, options, faults):
             print(f"left out: {what}: {why}", file=sys.stderr)
     if not subjects:
         return []
-    workflow = init_subjects_wf(
-        subjects, output_dir=output_dir, work_dir=options.work_dir.absolute(), settings=settings
-    )  # fmt: skip
+    work_dir = options.work_dir.absolute()
+    workflow = init_subjects_wf(subjects, output_dir=output_dir, work_dir=work_dir, settings=settings)
     labels = {subject.node_name: f"sub-{subject.label}" for subject in subjects}
-    for failure in run_graph(workflow, options, "subjects"):
+    failures = run_graph(workflow, options, "subjects")
+    for failure in failures:
         faults.add_later(labels.get(failure.scan, failure.scan), failure)
+    # The table of a subject whose registration failed altogether is an earlier run's, or none.
+    unregistered = {failure.scan for failure in failures if failure.step in ("register", "save_registration")}
     for subject in subjects:
-        table = derivative_path(
-            output_dir, {"subject": subject.label}, datatype="xfm", suffix="xfm", desc="registration"
-        )
-        if subject.is_phantom or not table.exists():
+        if subject.is_phantom or subject.node_name in unregistered:
             continue
-        registration = read_tsv(table)
-        for scan, cause in zip(subject.scans, registration["cause"], strict=False):
+        entities = {"subject": subject.label}
+        table = derivative_path(output_dir, entities, datatype="xfm", suffix="xfm", desc="registration")
+        for scan, cause in zip(subject.scans, read_tsv(table)["cause"], strict=True):
             if isinstance(cause, str):
                 faults.add_later(scan.label, f"not registered to the subject's other scans: {cause}")
     _warn_of_references(subjects, settings, options)

@@ -92,7 +92,7 @@ class SaveRegistration(SimpleInterface):
 
 
 class _ResampleMapsInputSpec(BaseInterfaceInputSpec):
-    in_files = traits.List(File(exists=True), mandatory=True, desc="a map of each scan")
+    in_files = traits.List(traits.Str, mandatory=True, desc="a map of each scan; empty: there is none")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="where each is known")
     transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to scan; empty: leave it out")
     grid_file = File(exists=True, mandatory=True, desc="an image in the subject space")
@@ -114,7 +114,7 @@ class ResampleMaps(SimpleInterface):
         files = zip(given.in_files, given.mask_files, given.transform_files, strict=True)
         for place, (in_file, mask_file, transform_file) in enumerate(files):
             out_file = NOT_REGISTERED
-            if transform_file != NOT_REGISTERED:
+            if NOT_REGISTERED not in (in_file, transform_file):
                 data, image = read_volume(in_file)
                 carried = resample(
                     data,

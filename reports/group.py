@@ -228,7 +228,7 @@ def group_report(
     Parameters
     ----------
     tables : dict of str to DataFrame
-        ``rois`` is the long ROI table and must be there; the others make their part of the report if given:
+        ``rois``, the long ROI table of people, or ``tubes`` must be there; the others make their part of the report:
         ``imprecision`` (per subject), ``imprecision_summary``, ``within_versus_cross``, ``between_rois``,
         ``between_methods`` and ``within_subject_sd`` of `stats.reproducibility`; ``published`` (method, roi, within,
         cross in ppm, within_percent, cross_percent) to set beside the summary; ``icc``, ``bland_altman`` and
@@ -257,16 +257,16 @@ def group_report(
     Raises
     ------
     ValueError
-        If the ROI table is missing, a table is unknown or lacks a column, or a link is not relative.
+        If both ROI tables are missing, a table is unknown or lacks a column, or a link is not relative.
     """
     unknown = sorted(set(tables) - set(KNOWN_TABLES))
     if unknown:
         raise ValueError(f"no part of the report shows {', '.join(unknown)}: known are {', '.join(KNOWN_TABLES)}")
     tables = {name: table for name, table in tables.items() if table is not None and not table.empty}
-    if "rois" not in tables:
-        raise ValueError("a report needs the ROI table, with at least one row")
-    require_columns(tables["rois"], ["subject", "site", "scan", "method", "roi", "mean"])
-    rois, links, versions = tables["rois"], links or {}, versions or {}
+    if not {"rois", "tubes"} & set(tables):
+        raise ValueError("a report needs the ROI table of people or of phantoms, with at least one row")
+    rois, links, versions = tables.get("rois", tables.get("tubes")), links or {}, versions or {}
+    require_columns(rois, ["subject", "site", "scan", "method", "roi", "mean"])
     failures, warnings = list(failures), list(warnings)
     sites = {str(site) for name in ("rois", "tubes") if name in tables for site in tables[name]["site"].dropna()}
     parts = {
@@ -326,6 +326,8 @@ def _scan_count(rois):
 
 
 def _regions(tables, links, sites):
+    if "rois" not in tables:
+        return ()
     rois = tables["rois"]
     table = (
         rois.groupby(["method", "roi"], sort=False)["mean"].agg(["mean", "std", "min", "max", "count"]).reset_index()

@@ -122,6 +122,15 @@ def test_calibration_without_a_phantom_is_refused(tmp_path, tubes, cause, capfd)
 
 
 @pytest.mark.slow
+def test_phantom_alone_is_a_study(tmp_path):
+    write_study(tmp_path, tubes_table())
+    assert run(tmp_path) == 0
+    slopes = group_table(tmp_path, "calibration").set_index(["site", "method"])["slope"]
+    assert slopes["B", "iterative"] == pytest.approx(SLOPES["B"])
+    assert "calibration.tsv" in (tmp_path / "out" / "group.html").read_text()
+
+
+@pytest.mark.slow
 def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
     """Numbers as labels, no session and run, another reference, an age that is none: nothing of it stops the rest."""
     people = people_table(subjects=3, sites="1", scans=1).assign(session=np.nan, run=np.nan)

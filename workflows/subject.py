@@ -74,9 +74,9 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
         (regions, tables, [("record", "record"), ("sources", "sources")]),
         (rows, tables, [("out", "rows")]),
     ])
-    if all(scan.r2star for scan in subject.scans):
+    if any(scan.r2star for scan in subject.scans):
         r2star = _node(
-            ResampleMaps(in_files=[str(scan.r2star) for scan in subject.scans], mask_files=masks),
+            ResampleMaps(in_files=[str(scan.r2star or "") for scan in subject.scans], mask_files=masks),
             "resample_r2star",
             gigabytes(12),
         )
