@@ -6,7 +6,16 @@ from pathlib import Path
 
 from .. import __version__
 from ..dataset.scans import DatasetError
-from ..workflows.settings import BACKGROUNDS, DATA_WEIGHTS, INVERSIONS, LAMBDA_RULES, PRESETS, ROI_SPACES, UNWRAPPINGS
+from ..workflows.settings import (
+    BACKGROUNDS,
+    DATA_WEIGHTS,
+    INVERSIONS,
+    LAMBDA_RULES,
+    PRESETS,
+    ROI_SPACES,
+    SUBJECT_SPACES,
+    UNWRAPPINGS,
+)
 from .arguments import EXIT_NOTHING_TO_DO, available_cores, count, not_negative, positive, share
 from .group import run_group
 from .participant import run_participants
@@ -82,6 +91,8 @@ def _parser():
     method.add_argument("--atlas", metavar="ATLAS", help=atlas_help)
     warp_help = "warp the template to the person as well; needs multiqsm[template]"
     method.add_argument("--template-warp", action=argparse.BooleanOptionalAction, help=warp_help)
+    space_help = "where a person's maps are brought to: the middle of the scans, or the first scan"
+    method.add_argument("--subject-space", choices=SUBJECT_SPACES, help=space_help)
     method.add_argument("--roi-space", choices=ROI_SPACES, help="where regions are measured")
     method.add_argument("--roi-erosion", type=not_negative, metavar="MM", help="erode regions by so much")
     veins_help = "leave veins in regions out"

@@ -1,6 +1,6 @@
 """The space in the middle of several scans of one subject, and their average in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize
@@ -11,17 +11,17 @@ from .transforms import displacement, rigid_mean
 
 
 @dataclass(frozen=True)
-class MidSpace:
-    """Result of `mid_space`; lists have one entry a scan, in the order given.
+class SubjectSpace:
+    """Result of `mid_space` and `first_space`; lists have one entry a scan, in the order given.
 
     Attributes
     ----------
     affine : ndarray, shape (4, 4)
-        From the grid's voxels to the mid-space's world, mm.
+        From the grid's voxels to the subject's world, mm.
     shape : tuple of int
         Voxels of the grid.
     transforms : list of ndarray, shape (4, 4), or None
-        From the mid-space's world to the scan's, mm; None for a scan that could not be registered.
+        From the subject's world to the scan's, mm; None for a scan that could not be registered.
     causes : list of str or None
         Why a scan could not be registered.
     average : ndarray of float32, shape `shape`
@@ -75,7 +75,7 @@ def mid_space(images, affines, masks, *, voxel_size=None, margin=5.0):
 
     Returns
     -------
-    MidSpace
+    SubjectSpace
 
     Raises
     ------
@@ -116,7 +116,7 @@ def mid_space(images, affines, masks, *, voxel_size=None, margin=5.0):
         average, mask = _average(scans, refined, grid)
     points = np.argwhere(mask) @ grid[0][:3, :3].T + grid[0][:3, 3]
     numbers = range(len(scans))
-    return MidSpace(
+    return SubjectSpace(
         affine=grid[0],
         shape=grid[1],
         transforms=[refined.get(k) for k in numbers],
@@ -124,6 +124,37 @@ def mid_space(images, affines, masks, *, voxel_size=None, margin=5.0):
         average=average,
         mask=mask,
         residuals=[displacement(first[k], refined[k], points) if k in refined else float("nan") for k in numbers],
+    )
+
+
+def first_space(space, images, affines, masks):
+    """See the registration of `mid_space` from the first scan that it holds: the world and the grid are that scan's.
+
+    Parameters
+    ----------
+    space : SubjectSpace
+        From `mid_space`.
+    images, affines, masks
+        The scans that it was made of.
+
+    Returns
+    -------
+    SubjectSpace
+        The first registered scan's transform is the identity; residuals are as they were.
+    """
+    registered = [k for k, transform in enumerate(space.transforms) if transform is not None]
+    first, back = registered[0], np.linalg.inv(space.transforms[registered[0]])
+    transforms = {k: np.eye(4) if k == first else space.transforms[k] @ back for k in registered}
+    scans = list(zip(images, affines, masks, strict=True))
+    grid = (np.asarray(affines[first], float), images[first].shape)
+    average, mask = _average(scans, transforms, grid)
+    return replace(
+        space,
+        affine=grid[0],
+        shape=grid[1],
+        transforms=[transforms.get(k) for k in range(len(scans))],
+        average=average,
+        mask=mask,
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from scipy.spatial.transform import Rotation
 
-from ..core.midspace import mid_space
+from ..core.midspace import first_space, mid_space
 from ..core.resample import resample
 from ..core.transforms import itk_text, read_itk_text
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
@@ -20,6 +20,7 @@ NOT_REGISTERED = ""  # in the place of a file, in lists that go along with the s
 class _RegisterScansInputSpec(BaseInterfaceInputSpec):
     magnitude_files = traits.List(File(exists=True), mandatory=True, desc="magnitude of each scan")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="their brain masks")
+    space = traits.Enum("middle", "first", usedefault=True, desc="in the middle of the scans, or the first scan's")
 
 
 class _RegisterScansOutputSpec(TraitedSpec):
@@ -30,7 +31,7 @@ class _RegisterScansOutputSpec(TraitedSpec):
 
 
 class RegisterScans(SimpleInterface):
-    """Find the space in the middle of a subject's scans; one that does not fit leaves the others."""
+    """Bring a subject's scans into one space; one that does not fit leaves the others."""
 
     input_spec = _RegisterScansInputSpec
     output_spec = _RegisterScansOutputSpec
@@ -38,7 +39,10 @@ class RegisterScans(SimpleInterface):
     def _run_interface(self, runtime):
         images = [read_volume(path) for path in self.inputs.magnitude_files]
         masks = [read_mask(path) for path in self.inputs.mask_files]
-        space = mid_space([data for data, _ in images], [image.affine for _, image in images], masks)
+        scans = [data for data, _ in images], [image.affine for _, image in images], masks
+        space = mid_space(*scans)
+        if self.inputs.space == "first":
+            space = first_space(space, *scans)
         folder = Path(runtime.cwd)
         like = nib.Nifti1Image(space.average, space.affine)
         self._results["average_file"] = write_volume(folder / "average.nii", space.average, like)

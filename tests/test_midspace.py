@@ -5,7 +5,7 @@ import pytest
 from analytic_head import FLIPPED, POSES, SHAPE, VOXEL, affine_of, anatomy, points_of, scan
 from scipy import linalg
 
-from multiqsm.core.midspace import mid_space
+from multiqsm.core.midspace import first_space, mid_space
 from multiqsm.core.transforms import displacement
 
 
@@ -33,6 +33,23 @@ def test_mid_space_favours_no_scan(three_scans):
     backward = mid_space(images[::-1], affines[::-1], masks[::-1])
     for one, other in zip(found.transforms, backward.transforms[::-1], strict=True):
         assert displacement(one, other, inner) < 0.05
+
+
+def test_first_space_is_the_first_registered_scan(three_scans):
+    """Its grid is the scan's, the scans keep their positions to one another, and its average is the scan's head."""
+    _, (images, affines, masks) = three_scans
+    empty = np.zeros_like(images[0])
+    images, affines, masks = [empty, *images[:2]], [affines[0], *affines[:2]], [masks[0], *masks[:2]]
+    middle = mid_space(images, affines, masks)
+    found = first_space(middle, images, affines, masks)
+    assert found.transforms[0] is None
+    np.testing.assert_array_equal(found.transforms[1], np.eye(4))
+    np.testing.assert_allclose(found.transforms[2] @ middle.transforms[1], middle.transforms[2], atol=1e-9)
+    np.testing.assert_array_equal(found.affine, affines[1])
+    assert found.average.shape == found.shape == images[1].shape
+    inside = found.mask & masks[1]
+    assert inside.sum() > 0.97 * masks[1].sum()
+    assert np.corrcoef(found.average[inside], images[1][inside])[0, 1] > 0.97
 
 
 def test_mid_space_average_is_the_head(three_scans):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 INVERSIONS = ("iterative", "deterministic")
 BACKGROUNDS = ("pdf",)
 ROI_SPACES = ("subject", "scan")
+SUBJECT_SPACES = ("middle", "first")
 UNWRAPPINGS = ("spatial", "temporal")
 DATA_WEIGHTS = ("noise", "none")
 LAMBDA_RULES = ("gcv", "discrepancy")
@@ -39,6 +40,8 @@ class Settings:
     reference : str
         Region whose mean susceptibility is zero in tables and in the subject space: ``brain``, ``csf`` (a label, or
         the lateral ventricles found by themselves) or the name of any label.
+    subject_space : str
+        ``middle``: the space in the middle of a person's scans; ``first``: the first scan's.
     atlas : str or None
         Atlas in MNI space, by name or label image, for people on whose scans no regions are drawn.
     template_warp : bool
@@ -63,6 +66,7 @@ class Settings:
     outside_weight: float | None = None
     harmonize: bool = False
     reference: str = "csf"
+    subject_space: str = "middle"
     atlas: str | None = None
     template_warp: bool = False
     roi_space: str = "subject"

@@ -43,7 +43,11 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
     """
     n, masks = len(subject.scans), [str(scan.mask) for scan in subject.scans]
     register = _node(
-        RegisterScans(magnitude_files=[str(scan.magnitude) for scan in subject.scans], mask_files=masks),
+        RegisterScans(
+            magnitude_files=[str(scan.magnitude) for scan in subject.scans],
+            mask_files=masks,
+            space=settings.subject_space,
+        ),
         "register",
         gigabytes(8 + 5 * n),
     )
