@@ -5,6 +5,7 @@ import sys
 from collections import defaultdict
 from dataclasses import fields, replace
 from itertools import product
+from pathlib import Path
 
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
 from ..dataset.group import read_tsv
@@ -178,6 +179,8 @@ def _write_reports(subjects, settings, options, faults):
 def _settings(options):
     given = {f.name: getattr(options, f.name) for f in fields(PRESETS["default"])}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
+    if Path(given.get("atlas", "")).is_file():
+        given["atlas"] = str(Path(given["atlas"]).absolute())  # nodes work in folders of their own
     return replace(PRESETS[options.preset], **given)
 
 

@@ -542,13 +542,14 @@ def derivative_datasets(root, derivatives=None):
     DatasetError
         If one of them does not exist.
     """
+    # Nodes work in folders of their own: what is found there is named in full.
     if derivatives is None:
-        beside = sorted(path for path in Path(root, "derivatives").glob("*") if path.is_dir())
+        beside = sorted(path for path in Path(root, "derivatives").absolute().glob("*") if path.is_dir())
         return [path for path in beside if not is_multiqsm_dataset(path)]
     missing = [str(path) for path in derivatives if not Path(path).is_dir()]
     if missing:
         raise DatasetError(f"{', '.join(missing)}: no such folder of derivatives")
-    return [Path(path) for path in derivatives]
+    return [Path(path).absolute() for path in derivatives]
 
 
 def _find_brain_mask(scan, datasets):

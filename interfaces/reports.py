@@ -197,6 +197,8 @@ def _registration_picture(root, subject, scans):
                 transform=read_transform(transform),
                 order=1,
             )
+    if not images:
+        return None
     voxel_size = geometry(average)["voxel_size"]
     figure = registration_figure(average.get_fdata(dtype=np.float32), images, voxel_size, mask=mask)
     caption = "Squares of each scan (tinted) among squares of the mean of all (grey): edges must run through"

@@ -14,8 +14,9 @@ VENTRICLES = 6
 
 
 @pytest.mark.slow
-def test_demo(tmp_path, capfd):
-    assert main([str(tmp_path / "demo")]) == 0
+def test_demo(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 0  # as the README has it: a relative path
     raw, results = tmp_path / "demo" / "raw", tmp_path / "demo" / "derivatives"
     scans, left_out = collect_scans(raw)
     assert len(scans) == 12

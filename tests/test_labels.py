@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from multiqsm.dataset.labels import find_labels, find_subject_labels, read_lookup
-from multiqsm.dataset.scans import DatasetError, derivative_datasets
+from multiqsm.dataset.scans import DatasetError, derivative_datasets, derivative_datasets
 
 SCAN = {"subject": "01", "session": "A", "acquisition": "x", "run": "1"}
 STEM = "sub-01/ses-A/anat/sub-01_ses-A_acq-x_run-1"
@@ -212,3 +212,13 @@ def test_a_broken_image_and_one_of_four_dimensions(dataset):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DatasetError, match="make the label image again"):
         find_labels(SCAN, [dataset])
+
+
+def test_labels_found_by_a_relative_path_are_named_in_full(dataset, monkeypatch):
+    draw(dataset, lookup=LOOKUP)
+    monkeypatch.chdir(dataset.parent)
+    assert find_labels(SCAN, derivative_datasets(".", [dataset.name])).path.is_absolute()
+    (dataset.parent / "derivatives").mkdir()
+    dataset.rename(dataset.parent / "derivatives" / dataset.name)
+    (found,) = derivative_datasets(".")
+    assert find_labels(SCAN, [found]).path.is_absolute()
