@@ -63,6 +63,6 @@ def test_demo(tmp_path, capfd, monkeypatch):
     assert validator_errors(results) == set()
 
     printed = capfd.readouterr().out
-    assert f"report: {results / 'group.html'}" in printed
+    assert "report: demo/derivatives/group.html" in printed
     assert "sub-01_ses-A_run-1_desc-iterative_Chimap.png" in printed
     assert (results / "sub-01" / "figures" / "sub-01_ses-A_run-1_desc-iterative_Chimap.png").stat().st_size > 10_000
