@@ -9,10 +9,15 @@ from .grid import neighbours
 
 ECHOES_FOR_R2STAR = 3  # for a map: a line through two points says nothing of its error
 
+# A residual this far on the way to where another turn fits equally well leaves the turn open.
+_AMBIGUITY = 0.5
+_TURN_MATTERS = 3.0  # standard errors of the field: a turn that moves it by less need not be known
+_OWN_SHARE = 0.95  # leverage above which an echo has nothing to be compared with
+
 
 @dataclass(frozen=True)
 class FieldFit:
-    """Result of `fit_field`; all maps are float32, shape (x, y, z), zero outside the mask.
+    """Result of `fit_field`; maps have shape (x, y, z) and are zero outside the mask, float32 unless said otherwise.
 
     Attributes
     ----------
@@ -24,6 +29,8 @@ class FieldFit:
         Standard error of the field, ppm.
     residual : ndarray
         Magnitude-weighted root mean square of measured minus fitted phase, rad.
+    unresolved : ndarray of bool
+        Voxels whose phase might as well be whole turns elsewhere, by time or by space.
     noise_sd : float
         Standard deviation of the noise of the real (or imaginary) part, in units of the magnitude.
     noise_source : str
@@ -34,6 +41,7 @@ class FieldFit:
     phase_offset: np.ndarray
     standard_error: np.ndarray
     residual: np.ndarray
+    unresolved: np.ndarray
     noise_sd: float
     noise_source: str
 
@@ -48,6 +56,11 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
 
     Where phase is not linear in time beyond what noise explains (flow, dephasing, a wrong turn of unwrapping), the
     standard error grows with the misfit, so that whoever weights by it believes these voxels less.
+
+    A voxel is unresolved by time if one echo's residual is more than half way to where that echo fits as well when it
+    is moved by a turn, and the turn matters (three echoes or more). It is unresolved by space if the fitted phase at
+    the first echo differs by more than π from a neighbour's: steps that size cannot be told from smaller ones. Both
+    neighbours are then unresolved. No truth is needed to know.
 
     Parameters
     ----------
@@ -80,19 +93,22 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     y, m = phase[mask], magnitude[mask]
     w = m.astype(np.float32) ** 2
     intercept, slope, slope_information = _weighted_line(y, w, te)
-    fitted = intercept[:, None] + slope[:, None] * te.astype(np.float32)
-    misfit = np.einsum("ij,ij->i", w, (y - fitted) ** 2)  # Σ w (φ - φ̂)²
+    residual = y - (intercept[:, None] + slope[:, None] * te.astype(np.float32))
+    misfit = np.einsum("ij,ij,ij->i", w, residual, residual)  # Σ w (φ - φ̂)²
     noise_sd, noise_source = _noise_level(misfit, phase, magnitude, mask)
 
     per_ppm = 2 * np.pi * centre_frequency  # rad/s of one ppm
     with np.errstate(divide="ignore", invalid="ignore"):
         se = noise_sd / np.sqrt(slope_information) / per_ppm * _misfit_factor(misfit, noise_sd, te.size - 2)
         rms = np.sqrt(misfit / w.sum(axis=1))
+    unresolved = _jumps(_into(mask, slope * np.float32(te.min())), mask)
+    unresolved[mask] |= _turn_open(residual, w, te, slope_information, noise_sd)
     return FieldFit(
         field=_into(mask, slope / per_ppm),
         phase_offset=_into(mask, intercept),
         standard_error=_into(mask, se),  # infinite where there is no signal at all
         residual=_into(mask, np.nan_to_num(rms)),
+        unresolved=unresolved,
         noise_sd=noise_sd,
         noise_source=noise_source,
     )
@@ -195,6 +211,43 @@ def _weighted_line(y, w, te):
     covariance = np.einsum("ij,ij,ij->i", w, dt, y - y_mean[:, None])
     slope = np.divide(covariance, information, out=np.zeros_like(total), where=information > 0)
     return y_mean - slope * t_mean, slope, information
+
+
+def _turn_open(residual, w, te, information, noise_sd):
+    """Voxels with an echo that fits about as well one turn elsewhere, where this would change the slope.
+
+    A turn added to echo i changes Σ w (φ - φ̂)² by 4π wᵢ (π (1 - hᵢ) - |rᵢ|), h being its leverage and r its residual.
+    """
+    found = np.zeros(len(w), bool)
+    if te.size < 3:
+        return found
+    total = w.sum(axis=1)
+    known = (total > 0) & (information > 0)
+    scale, slope_scale = (np.divide(1, v, out=np.zeros_like(total), where=known) for v in (total, information))
+    t = te.astype(np.float32)
+    t_mean = (w @ t) * scale
+    turn_matters = np.float32(_TURN_MATTERS * noise_sd / (2 * np.pi)) * np.sqrt(information)
+    for i in range(te.size):
+        dt = t[i] - t_mean
+        compared = 1 - w[:, i] * (scale + dt * dt * slope_scale)
+        found |= (
+            (np.abs(residual[:, i]) > np.float32(_AMBIGUITY * np.pi) * compared)
+            & (compared > 1 - _OWN_SHARE)
+            & (w[:, i] * np.abs(dt) > turn_matters)
+        )
+    return found
+
+
+def _jumps(phase, mask):
+    """Voxels of the mask whose phase differs by more than π from a neighbour's in the mask."""
+    found = np.zeros(mask.shape, bool)
+    for axis in range(3):
+        near, far = neighbours(axis)
+        jump = np.abs(phase[far] - phase[near]) > np.float32(np.pi)
+        jump &= mask[near] & mask[far]
+        found[near] |= jump
+        found[far] |= jump
+    return found
 
 
 def _noise_level(misfit, phase, magnitude, mask):

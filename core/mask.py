@@ -232,6 +232,50 @@ def trim_unreliable(mask, standard_error, *, factor=5.0):
     return largest_component(kept)
 
 
+def exclude_unresolved(mask, unresolved):
+    """Take out the voxels whose phase could not be unwrapped for certain, and what only they connect.
+
+    Unlike a noisy voxel, which has next to no weight, one that is whole turns off may look certain. Holes are left
+    where it lies inside: its field is then nobody's, and susceptibility there is not mapped.
+
+    Parameters
+    ----------
+    mask, unresolved : ndarray of bool, shape (x, y, z)
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
+        Of every component of the mask the largest piece: turns between pieces are as open as the voxels that
+        part them.
+
+    Raises
+    ------
+    EmptyMaskError
+        If nothing is left.
+
+    Examples
+    --------
+    >>> mask, unresolved = np.ones((1, 1, 7), bool), np.zeros((1, 1, 7), bool)
+    >>> unresolved[..., 4] = True
+    >>> exclude_unresolved(mask, unresolved).astype(int).ravel().tolist()
+    [1, 1, 1, 1, 0, 0, 0]
+    """
+    mask = np.asarray(mask, dtype=bool)
+    pieces, n_pieces = ndimage.label(mask & ~np.asarray(unresolved, dtype=bool))
+    if n_pieces == 0:
+        raise EmptyMaskError(
+            f"All {np.count_nonzero(mask)} voxels of the mask are unresolved: phase is noise, or fringes are closer "
+            "than two voxels. Check the phase images and echo times."
+        )
+    components = ndimage.label(mask)[0]
+    piece_sizes = np.bincount(pieces.ravel())
+    component_of = np.zeros(n_pieces + 1, int)
+    component_of[pieces.ravel()] = components.ravel()
+    by_size = np.argsort(-piece_sizes[1:], kind="stable") + 1
+    largest = by_size[np.unique(component_of[by_size], return_index=True)[1]]
+    return np.isin(pieces, largest)
+
+
 def erode(mask, voxel_size, distance):
     """Remove voxels within a distance of the outside.
 

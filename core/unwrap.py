@@ -1,9 +1,9 @@
 """Phase unwrapping of multi-echo scans, in space and in time.
 
 Field is the change of phase per time, and its estimate must not depend on what the receive coils added to
-every echo alike. So the echo-to-echo difference, which has no such offset, is unwrapped in space first. It
-predicts the phase of every echo, and what remains of an echo after subtraction of its prediction is smooth:
-nearly free of wraps even at echo times where the phase itself has fringes that are too dense to resolve.
+every echo alike. The difference of two echoes has no such offset, but twice the noise, and of the later one all the
+dephasing. So it only serves to find the offset, which is smooth; space is left to the first echo, and what follows is
+carried by time. What neither settles is told by `unresolved_voxels`.
 """
 
 import numpy as np
@@ -16,14 +16,24 @@ from .phase import wrap_phase
 
 MODES = ("spatial", "temporal")
 
+# Voxels: receive phase changes over many more, and what is wrong near air is outnumbered.
+_OFFSET_SMOOTHING, _OWN_SMOOTHING = 9, 7
+# Weight of echoes in a prediction goes by this power of time: phase bends where it dephases, and noise is averaged yet.
+_LATENESS = 8
+_TREND_STEP = 7  # every so many voxels are enough for ten coefficients
+# Where the first echo comes later than this many echo spacings, its fringes are that much denser than the difference's.
+_LATE = 1.5
+
 
 def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
     """Unwrap the phase of all echoes so that it is continuous in space and linear in time.
 
-    The two echoes that lie closest in time are unwrapped in space: their difference first, then what is left
-    of the earlier one once the difference has predicted it (the phase at TE = 0). Each further echo, the
-    nearest in time first, is predicted by the least-squares line (slope and intercept) through the echoes
-    done so far.
+    1. The difference of the two echoes that lie closest in time is unwrapped in space. Carried back to TE = 0 it
+       leaves the phase offset, of which only the smooth part is kept: what is wrong in a few voxels does not count.
+    2. The first echo, which has most signal and fewest fringes, is unwrapped in space without the offset. The tree
+       prefers edges along which its gradient is small, steady and agrees with that of the difference. Where the
+       first echo comes late, its dense fringes are thinned by the difference's trend.
+    3. Each further echo is predicted by a line from the offset, mostly through the last echoes before it.
 
     Parameters
     ----------
@@ -34,10 +44,9 @@ def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
     echo_times : sequence of float, length n_echoes
         Echo times in s, all different; their spacing may vary.
     mode : {'spatial', 'temporal'}
-        'spatial' unwraps the remainder of every echo in space. It stands phase that is not linear in time,
-        such as the alternating offset of bipolar readouts, up to what changes by less than π between voxels.
-        'temporal' takes the remainder to lie within ±π of the prediction: cheaper, and all that is needed
-        when phase is linear in time.
+        What is left of an echo after its prediction. 'spatial' unwraps its smooth part in space and adds it to the
+        prediction. It stands phase that is not linear in time, such as the alternating offset of bipolar readouts.
+        'temporal' takes it to lie within ±π: cheaper, and all that is needed when phase is linear in time.
 
     Returns
     -------
@@ -67,21 +76,28 @@ def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
     """
     phase, mask, times = _checked(phase, mask, echo_times, mode)
     region = _Region(mask)
-    wrapped = np.ascontiguousarray(phase[mask].T, dtype=np.float32)  # one row an echo, one column a voxel
-    unwrapped = np.empty_like(wrapped)
+    # One row an echo, one column a voxel; a row is wrapped until its echo's turn comes.
+    echoes = np.ascontiguousarray(phase[mask].T, dtype=np.float32)
 
-    order = _order_of_echoes(times)
-    unwrapped[order[:2]] = _first_echoes(wrapped[order[:2]], times[order[:2]], region)
-    for n in range(2, len(order)):
-        done, echo = order[:n], order[n]
-        predicted = _line_weights(times[done], times[echo]) @ unwrapped[done]
-        remainder = wrap_phase(wrapped[echo] - predicted)
-        if mode == "spatial":
-            remainder = region.centre(region.unwrap(remainder))
-        unwrapped[echo] = _nearest_turn(wrapped[echo], predicted + remainder)
+    by_time = np.argsort(times)
+    first = by_time[0]
+    offset, echoes[first] = _first_echo(echoes, times, region)
+    linear = np.empty_like(echoes)  # phase less what each echo has at TE = 0
+    linear[first] = echoes[first] - offset
+    for n in range(1, len(by_time)):
+        done, echo = by_time[:n], by_time[n]
+        weight = times[done] ** _LATENESS
+        line = (weight * (times[echo] / times[done]) / np.sum(weight)).astype(np.float32)
+        predicted = line @ linear[done] + offset
+        own = np.float32(0)
+        if mode == "spatial" and n > 1:  # the offset of the first two is that found above
+            own = region.centre(region.unwrap(region.smooth(echoes[echo] - predicted, _OWN_SMOOTHING)))
+        echoes[echo] = _nearest_turn(echoes[echo], predicted + own)
+        linear[echo] = echoes[echo] - offset - own
+    del linear
 
     result = np.zeros(phase.shape, np.float32)
-    result[mask] = unwrapped.T
+    result[mask] = echoes.T
     return result
 
 
@@ -104,33 +120,34 @@ def _checked(phase, mask, echo_times, mode):
     return phase, mask, times
 
 
-def _order_of_echoes(times):
-    """Indices of echoes: the pair that lies closest in time, then the others by distance from it."""
-    if len(times) == 1:
-        return np.array([0])
+def _closest_echoes(times):
+    """Indices of the two echoes that lie closest in time, the earlier first."""
     by_time = np.argsort(times)
     first = np.argmin(np.round(np.diff(times[by_time]), 9))  # rounded: equal spacings must not be told apart
-    pair = by_time[first : first + 2]
-    others = np.setdiff1d(by_time, pair)
-    distance = np.abs(times[others] - times[pair].mean())
-    return np.concatenate([pair, others[np.argsort(distance, kind="stable")]])
+    return by_time[first : first + 2]
 
 
-def _first_echoes(wrapped, times, region):
-    """Unwrap one echo, or two whose difference comes first: the difference holds no phase offset."""
+def _first_echo(wrapped, times, region):
+    """Smooth part of the phase at TE = 0, and the first echo's unwrapped phase; a single echo has no offset."""
     if len(times) == 1:
-        return region.centre(region.unwrap(wrapped[0]))[None]
-    difference = region.centre(region.unwrap(wrap_phase(wrapped[1] - wrapped[0])), relative=True)
-    predicted = difference * np.float32(times[0] / (times[1] - times[0]))
-    at_zero = region.centre(region.unwrap(wrap_phase(wrapped[0] - predicted)))
-    earlier = _nearest_turn(wrapped[0], predicted + at_zero)
-    return np.stack([earlier, _nearest_turn(wrapped[1], earlier + difference)])
+        return np.float32(0), region.centre(region.unwrap(wrapped[0]))
+    earlier, later = _closest_echoes(times)
+    first = np.argmin(times)
+    spacing, start = times[later] - times[earlier], times[first]
+    difference = wrap_phase(wrapped[later] - wrapped[earlier])
+    unwrapped = region.centre(region.unwrap(difference), relative=True)
+    at_zero = wrapped[earlier] - unwrapped * np.float32(times[earlier] / spacing)
+    offset = region.centre(region.unwrap(region.smooth(at_zero, _OFFSET_SMOOTHING, passes=2)))
 
-
-def _line_weights(times, at):
-    """Weights that carry samples at ``times`` to their least-squares line's value at ``at``."""
-    design = np.vander(times - at, 2)  # the constant term is then the value sought
-    return np.linalg.pinv(design)[1].astype(np.float32)
+    echo, time_ratio = wrap_phase(wrapped[first] - offset), np.float32(start / spacing)
+    if start > _LATE * spacing:
+        field = region.trend(unwrapped)
+        known, witness = field * time_ratio, wrap_phase(difference - field)
+    else:
+        known, witness = np.float32(0), difference
+    carried = unwrapped * time_ratio
+    echo = known + region.unwrap(wrap_phase(echo - known), witness=witness, ratio=1 / time_ratio)
+    return offset, _nearest_turn(wrapped[first], carried + region.centre(echo - carried) + offset)
 
 
 def _nearest_turn(wrapped, estimate):
@@ -165,21 +182,43 @@ class _Region:
                 target = np.median(part)
         return values
 
-    def unwrap(self, values):
+    def smooth(self, phase, size, *, passes=1):
+        """Phase of the mean of unit vectors around each voxel: turns and the odd wrong voxel do not count.
+
+        Where phase is noise the mean is short, and a second pass fills it from around.
+        """
+        parts = [self._volume(part) for part in (np.sin(phase), np.cos(phase))]
+        for _ in range(passes):
+            parts = [ndimage.uniform_filter(part, size) for part in parts]
+        return np.arctan2(*(part[self.inside] for part in parts))
+
+    def trend(self, values):
+        """Least-squares polynomial of second order in space, what a shim leaves."""
+        x, y, z = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in self.inside.shape)]
+        terms = [np.ones((1, 1, 1)), x, y, z, x * y, y * z, x * z, x * x, y * y, z * z]
+        sample = np.flatnonzero(self.inside)[::_TREND_STEP]
+        design = np.stack([np.broadcast_to(term, self.inside.shape).ravel()[sample] for term in terms], axis=1)
+        coefficients = np.linalg.lstsq(design, values[::_TREND_STEP], rcond=None)[0]
+        total = sum(np.float32(c) * term.astype(np.float32) for c, term in zip(coefficients, terms, strict=True))
+        return np.broadcast_to(total, self.inside.shape)[self.inside]
+
+    def unwrap(self, values, *, witness=None, ratio=1.0):
         """Unwrap in space along the most reliable paths.
 
         Voxels that no wrap can lie between are taken together; the groups and the voxels left over are then
         joined by the spanning tree of the most reliable edges, which is what sorting by reliability [1]_
-        arrives at. An edge's reliability is that of its two voxels: small second differences.
+        arrives at. An edge is the more reliable, the smaller its two voxels' second differences are and its gradient,
+        and with a ``witness``, phase that should be ``ratio`` times the values, the better that agrees, as in [2]_.
 
         References
         ----------
         .. [1] Herráez MA, Burton DR, Lalor MJ, Gdeisat MA. Fast two-dimensional phase-unwrapping algorithm
            based on sorting by reliability following a noncontinuous path. Appl Opt 2002;41:7437.
            doi:10.1364/AO.41.007437
+        .. [2] Dymerska B, Eckstein K, Bachrata B, et al. Phase unwrapping with a rapid opensource minimum spanning
+           tree algorithm (ROMEO). Magn Reson Med 2021;85:2294. doi:10.1002/mrm.28563
         """
-        volume = np.zeros(self.inside.shape, np.float32)
-        volume[self.inside] = values
+        volume = self._volume(values)
         steep = self._steep(volume)
         if not steep.any():
             return values
@@ -192,8 +231,18 @@ class _Region:
         phase = volume.ravel()
         step = np.rint((phase[tail] - phase[head]) * np.float32(1 / (2 * np.pi)))
         roughness = self._roughness(phase, np.union1d(tail, head))
-        turns = _turns_along_tree(nodes[tail], nodes[head], step, roughness[tail] + roughness[head], n_nodes)
+        gradient = wrap_phase(phase[head] - phase[tail])
+        weight = roughness[tail] + roughness[head] + gradient**2
+        if witness is not None:
+            seen = self._volume(witness).ravel()
+            weight += (wrap_phase(seen[head] - seen[tail] - np.float32(ratio) * gradient) / np.float32(ratio)) ** 2
+        turns = _turns_along_tree(nodes[tail], nodes[head], step, weight, n_nodes)
         return values + np.float32(2 * np.pi) * turns[nodes[self.inside.ravel()]]
+
+    def _volume(self, values):
+        volume = np.zeros(self.inside.shape, np.float32)
+        volume[self.inside] = values
+        return volume
 
     def _steep(self, volume):
         """Voxels whose stored value differs from a neighbour's by more than π/2.

@@ -24,6 +24,7 @@ class _FitFieldOutputSpec(ProvenanceOutputSpec):
     standard_error_file = File(desc="standard error of the field, ppm")
     phase_offset_file = File(desc="phase at TE = 0, rad")
     residual_file = File(desc="weighted rms of measured minus fitted phase, rad")
+    unresolved_file = File(desc="voxels whose phase is not unwrapped for certain")
 
 
 class FitField(CoreInterface):
@@ -37,7 +38,7 @@ class FitField(CoreInterface):
         magnitude, _ = read_volume(self.inputs.magnitude_file)
         mask = read_mask(self.inputs.mask_file)
         fit = fit_field(phase, magnitude, self.inputs.echo_times, mask, centre_frequency=self.inputs.centre_frequency)
-        for name in ("field", "standard_error", "phase_offset", "residual"):
+        for name in ("field", "standard_error", "phase_offset", "residual", "unresolved"):
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(fit, name), image)
         self.record(
@@ -46,6 +47,7 @@ class FitField(CoreInterface):
             EchoTimes=list(self.inputs.echo_times),
             MagnitudeNoiseStandardDeviation=fit.noise_sd,
             MagnitudeNoiseSource=fit.noise_source,
+            UnresolvedVoxels=int(np.count_nonzero(fit.unresolved)),
             MedianFieldStandardError=float(np.median(fit.standard_error[mask])),
         )
         return runtime

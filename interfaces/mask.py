@@ -3,7 +3,7 @@
 import numpy as np
 from nipype.interfaces.base import File, traits
 
-from ..core.mask import EmptyMaskError, brain_mask, phantom_mask, trim_unreliable
+from ..core.mask import EmptyMaskError, brain_mask, exclude_unresolved, phantom_mask, trim_unreliable
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 
@@ -84,4 +84,24 @@ class TrimMask(CoreInterface):
         trimmed = trim_unreliable(mask, standard_error)
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), trimmed, image)
         self.record(BrainMaskVoxelsTrimmed=int(np.count_nonzero(mask & ~trimmed)))
+        return runtime
+
+
+class _ExcludeUnresolvedInputSpec(ProvenanceInputSpec):
+    mask_file = File(exists=True, mandatory=True, desc="brain mask")
+    unresolved_file = File(exists=True, mandatory=True, desc="voxels whose phase is not unwrapped for certain")
+
+
+class ExcludeUnresolved(CoreInterface):
+    """Take out of the mask what could not be unwrapped, and count it."""
+
+    input_spec = _ExcludeUnresolvedInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        mask, unresolved = read_mask(self.inputs.mask_file), read_mask(self.inputs.unresolved_file)
+        kept = exclude_unresolved(mask, unresolved)
+        image = read_volume(self.inputs.mask_file)[1]
+        self._results["mask_file"] = write_volume(self.out_path(runtime, "resolved"), kept, image)
+        self.record(BrainMaskVoxelsUnresolved=int(np.count_nonzero(mask & ~kept)))
         return runtime

@@ -92,3 +92,35 @@ def test_bad_input_is_refused(truth):
 
 def test_combined_magnitude_is_the_root_sum_of_squares():
     np.testing.assert_allclose(combine_magnitude(np.array([[[[3.0, 4.0]]]])), [[[5.0]]])
+
+
+def test_an_echo_near_another_turn_is_unresolved(truth):
+    # At 0.6 turns off, the third echo of four would fit better one turn lower, whoever put it there.
+    mask = truth["mask"]
+    phase, magnitude = scan(truth, TE, 0.5)
+    off = np.zeros(SHAPE, bool)
+    off[10:13, 14:16, 8] = True
+    phase[off, 2] += 1.2 * np.pi
+    fit = fit_field(phase, magnitude, TE, mask, centre_frequency=F0)
+    np.testing.assert_array_equal(fit.unresolved, off)
+
+
+def test_a_turn_of_an_echo_without_weight_need_not_be_known(truth):
+    mask = truth["mask"]
+    phase, magnitude = scan(truth, TE, 0.5)
+    lost = np.zeros(SHAPE, bool)
+    lost[10:13, 14:16, 8] = True
+    phase[lost, 3] += 3.0
+    magnitude[lost, 3] = 0.4  # below the noise
+    assert not fit_field(phase, magnitude, TE, mask, centre_frequency=F0).unresolved.any()
+
+
+@pytest.mark.parametrize("te", [TE, TE[:2], TE[:1]])
+def test_steps_beyond_half_a_turn_are_unresolved_on_both_sides(truth, te):
+    mask = truth["mask"]
+    phase, magnitude = scan(truth, te, 0.5)
+    phase[15:] += np.float32(2 * np.pi * 160) * te.astype(np.float32)  # 160 Hz: 0.64 turns at the first echo
+    expected = np.zeros(SHAPE, bool)
+    expected[14:16] = mask[14:16] & mask[15:13:-1]
+    found = fit_field(phase, magnitude, te, mask, centre_frequency=F0).unresolved
+    np.testing.assert_array_equal(found, expected)

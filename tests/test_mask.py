@@ -10,6 +10,7 @@ from multiqsm.core.mask import (
     EmptyMaskError,
     brain_mask,
     erode,
+    exclude_unresolved,
     largest_component,
     phantom_mask,
     phase_roughness,
@@ -222,6 +223,20 @@ def test_trimming_of_nothing_is_an_error(cube):
         trim_unreliable(np.zeros_like(mask), error)
     with pytest.raises(EmptyMaskError, match="Raise the factor"):
         trim_unreliable(mask, error, factor=0.1)
+
+
+def test_exclusion_takes_what_only_unresolved_voxels_connect(cube):
+    # A plate inside leaves a hole; one across cuts a corner off; a second component stays what it is.
+    mask, _ = cube
+    mask[23, 23] = True
+    unresolved = np.zeros_like(mask)
+    unresolved[10:12, 8:14, 8:14] = True
+    unresolved[18, 18:, :] = unresolved[18:, 18, :] = True
+    expected = mask & ~unresolved
+    expected[19:22, 19:22, 2:22] = False
+    np.testing.assert_array_equal(exclude_unresolved(mask, unresolved), expected)
+    with pytest.raises(EmptyMaskError, match="unresolved"):
+        exclude_unresolved(mask, np.ones_like(mask))
 
 
 def test_real_head(shared):

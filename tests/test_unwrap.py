@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from skimage.restoration import unwrap_phase
 
+from multiqsm.core.fieldfit import fit_field
+from multiqsm.core.mask import exclude_unresolved
 from multiqsm.core.phase import wrap_phase
 from multiqsm.core.unwrap import MODES, unwrap_echoes
+from multiqsm.workflows.field import init_field_wf
 
 TURN = 2 * np.pi
 SHAPE = (41, 36, 27)
@@ -192,3 +195,95 @@ def test_real_scan_is_linear_in_time(shared, mode):
     assert_only_whole_turns(unwrapped, wrapped, mask)
     bend = unwrapped[..., 0] - 2 * unwrapped[..., 1] + unwrapped[..., 2]
     assert np.mean(np.abs(bend - np.median(bend)) > np.pi) < 1e-4
+
+
+def test_first_echo_is_right_where_the_second_is_lost(head):
+    # Signal that dephases after the first echo: the difference, unwrapped first, is noise there.
+    mask, field, offset = head
+    times = [0.006, 0.012, 0.018]
+    wrapped, true = acquire(field, offset, times, noise=0.05)
+    lost = np.zeros(SHAPE, bool)
+    lost[14:26, 12:24, 8:19] = True
+    wrapped[lost, 1:] = np.random.default_rng(3).uniform(-np.pi, np.pi, wrapped[lost, 1:].shape)
+    unwrapped = unwrap_echoes(wrapped, mask, times)
+    assert not turns_off(unwrapped, true, mask)[:, 0].any()
+    assert not turns_off(unwrapped, true, mask & ~lost).any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_late_first_echo_is_carried_by_the_difference(mode):
+    # 60 Hz a voxel: 1.2 turns at the first echo, 0.24 between two.
+    shape = (24, 12, 10)
+    field = 60.0 * np.arange(24)[:, None, None] * np.ones(shape)
+    times = [0.020, 0.024, 0.028]
+    wrapped, true = acquire(field, np.full(shape, 0.7), times, noise=0.02)
+    mask = np.ones(shape, bool)
+    assert not turns_off(unwrap_echoes(wrapped, mask, times, mode=mode), true, mask).any()
+
+
+def sinus(times, snr, shape=(40, 36, 28)):
+    """Signal near the surface of a ball of air, and its field in Hz: beyond half a turn a voxel close to it."""
+    x, y, z = np.meshgrid(*[np.arange(n) - 0.5 * n + 0.5 for n in shape], indexing="ij")
+    distance = np.sqrt(x**2 + y**2 + (z + 13) ** 2)
+    field = 330.0 * (6 / distance) ** 3 * (3 * (z + 13) ** 2 / distance**2 - 1) / 2
+    rng = np.random.default_rng(4)
+    te = np.asarray(times)
+    true = TURN * field[..., None] * te + 0.4 * np.sin(x / 9)[..., None]
+    signal = np.exp(1j * true - 20 * te)
+    signal += (rng.normal(size=true.shape) + 1j * rng.normal(size=true.shape)) / snr
+    return signal, true, field, distance > 6
+
+
+@pytest.mark.parametrize(
+    ("times", "snr"),
+    [([0.006, 0.012, 0.018, 0.024], 100), ([0.006, 0.012, 0.018, 0.024], 30), ([0.015, 0.025, 0.035], 100)],
+    ids=["usual", "low SNR", "late"],
+)
+def test_what_a_sinus_leaves_open_is_excluded_and_the_rest_is_exact(times, snr):
+    signal, true, field, mask = sinus(times, snr)
+    unwrapped = unwrap_echoes(wrap_phase(np.angle(signal)), mask, times)
+    magnitude = np.abs(signal).astype(np.float32)
+    fit = fit_field(unwrapped, magnitude, times, mask, centre_frequency=1.0)
+    kept = exclude_unresolved(mask, fit.unresolved)
+    inside = np.angle(signal) + TURN * np.rint((true - np.angle(signal)) / TURN)  # what the measured phase should be
+    wrong = np.zeros(mask.shape, bool)
+    wrong[mask] = turns_off(unwrapped, inside, mask).any(axis=1)
+    assert not (wrong & kept).any()
+    # What is excluded lies where the field changes by half a turn a voxel at the first echo, or next to it.
+    steep = np.max(np.abs(np.gradient(field)), axis=0) * times[0] > 0.3
+    assert fit.unresolved.any()
+    assert not (fit.unresolved & ~steep).any()
+    assert np.count_nonzero(mask & ~kept) < 0.08 * np.count_nonzero(mask)
+
+
+@pytest.mark.parametrize(("trim", "exclude"), [(True, None), (False, True), (False, False)])
+def test_workflow_excludes_and_counts(tmp_path, trim, exclude):
+    times = [0.015, 0.025, 0.035]
+    signal, _, _, mask = sinus(times, 100)
+    files = {}
+    for name, data in (("magnitude", np.abs(signal)), ("phase", np.angle(signal)), ("mask", mask)):
+        files[f"{name}_file"] = tmp_path / f"{name}.nii"
+        nib.save(nib.Nifti1Image(data.astype(np.float32), np.eye(4)), files[f"{name}_file"])
+    workflow = init_field_wf(
+        echo_times=times,
+        centre_frequency=1.0,
+        unwrapping="spatial",
+        trim=trim,
+        exclude_unresolved=exclude,
+        gigabytes=lambda volumes: 0.1,
+    )
+    workflow.base_dir = tmp_path
+    workflow.config["execution"] = {"crashdump_dir": str(tmp_path)}
+    workflow.inputs.inputnode.provenance = {}
+    for name, path in files.items():
+        setattr(workflow.inputs.inputnode, name, str(path))
+    nodes = {node.name: node for node in workflow.run().nodes()}
+    assert nodes["fit"].result.outputs.provenance["UnresolvedVoxels"] > 0
+    assert ("exclude_unresolved" in nodes) == (trim or exclude)
+    if trim or exclude:
+        outputs = nodes["exclude_unresolved"].result.outputs
+        before = nib.load(nodes["exclude_unresolved"].inputs.mask_file).get_fdata() > 0
+        after = nib.load(outputs.mask_file).get_fdata() > 0
+        unresolved = nib.load(nodes["fit"].result.outputs.unresolved_file).get_fdata() > 0
+        assert not (after & unresolved).any()
+        assert outputs.provenance["BrainMaskVoxelsUnresolved"] == np.count_nonzero(before & ~after)
