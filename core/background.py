@@ -16,16 +16,19 @@ class BackgroundRemoval:
     Attributes
     ----------
     local_field : ndarray of float32, shape (x, y, z)
-        Field of the sources inside the mask, ppm, zero outside the mask.
+        Field of the sources inside the mask, ppm, zero where it is not known.
+    mask : ndarray of bool, shape (x, y, z)
+        Where it is known: all of the mask given or, with some methods, less.
     iterations : int
-        Iterations of the solver.
+        Iterations of the solver, if there is one.
     relative_residual : float
-        Norm of the normal equations' residual relative to its start.
+        Norm of the normal equations' residual relative to its start, if there is a solver.
     """
 
     local_field: np.ndarray
-    iterations: int
-    relative_residual: float
+    mask: np.ndarray
+    iterations: int = 0
+    relative_residual: float = 0.0
 
 
 def pdf(
@@ -36,8 +39,8 @@ def pdf(
     b0_dir=(0, 0, 1),
     standard_error=None,
     margin=10.0,
-    tolerance=2e-3,
-    max_iterations=100,
+    tolerance=1e-3,
+    max_iterations=200,
 ):
     """Projection onto dipole fields.
 
@@ -62,7 +65,9 @@ def pdf(
         beyond it, so the result does not change from 10 to 40 mm; without room the field wraps around
         onto the brain.
     tolerance : float
-        Stop when the residual of the normal equations has fallen to this share of its start.
+        Stop when an iteration takes less than this share off the (weighted) power of the local field: what is
+        asked for no longer changes. The normal equations' residual says less, as it starts higher the
+        larger the background is.
     max_iterations : int
         Stop after so many iterations in any case.
 
@@ -81,32 +86,39 @@ def pdf(
     """
     grid = WorkingGrid.around(mask, voxel_size, margin)
     weight = grid.embed(mask.astype(np.float32) if standard_error is None else noise_weight(standard_error, mask))
-    outside = ~grid.embed(mask)
+    outside = (~grid.embed(mask)).astype(np.float32)
     kernel = dipole_kernel(grid.shape, voxel_size, b0_dir)
     target = grid.embed(np.where(mask, field, 0).astype(np.float32))
     if not np.isfinite(target).all():
         raise ValueError("the field holds values inside the mask that are not finite")
 
-    misfit = weight * target
-    gradient = outside * convolve(kernel, weight * misfit)
-    source, direction = np.zeros_like(target), gradient.copy()
-    power = start = _power(gradient)
+    misfit = weight * target  # of what is left: the local field
+    gradient = convolve(kernel, weight * misfit)
+    gradient *= outside
+    source, direction, scratch = np.zeros_like(target), gradient.copy(), np.empty_like(target)
+    left, power = _power(misfit), _power(gradient)
+    start, removed = power, left
     iterations = 0
-    while power > tolerance**2 * start and iterations < max_iterations:
-        response = weight * convolve(kernel, direction)
+    while power > 0 and removed > tolerance * left and iterations < max_iterations:
+        response = convolve(kernel, direction)
+        response *= weight
         step = np.float32(power / _power(response))
-        source += step * direction
-        misfit -= step * response
-        gradient = outside * convolve(kernel, weight * misfit)
+        source += np.multiply(direction, step, out=scratch)
+        response *= step
+        misfit -= response
+        previous_left, left = left, _power(misfit)
+        removed = previous_left - left
+        gradient = convolve(kernel, np.multiply(weight, misfit, out=scratch))
+        gradient *= outside
         previous, power = power, _power(gradient)
         direction *= np.float32(power / previous)
         direction += gradient
         iterations += 1
 
     local = np.where(mask, grid.extract(target - convolve(kernel, source)), np.float32(0))
-    return BackgroundRemoval(local, iterations, float(np.sqrt(power / start)) if start else 0.0)
+    return BackgroundRemoval(local, mask, iterations, float(np.sqrt(power / start)) if start else 0.0)
 
 
 def _power(x):
-    """Sum of squares in double precision; not BLAS, whose result depends on the number of threads."""
-    return float(np.sum(np.square(x), dtype=np.float64))
+    """Sum of squares by numpy's pairwise sum; not BLAS, whose result depends on the number of threads."""
+    return float(np.sum(np.square(x)))
