@@ -167,8 +167,9 @@ def zero_field_weight(field, mask, noise_variance):
 
     The brain's field does not end at its surface, and an inversion that believes so loses a tenth of the
     susceptibility of deep nuclei. But without any belief susceptibility outside the mask may explain what is
-    inside. The field is continuous, so just outside it is about as large as at the mask's surface; as an error of
-    the zeros, set against the noise of the measured field, that gives their weight.
+    inside. The field is continuous, so just outside it is about as large as at the mask's surface, and falls off from
+    there. Where it is lost in the noise already at the surface (less than twice as large), a zero is as good as
+    a measurement; where it stands far above, next to nothing.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def zero_field_weight(field, mask, noise_variance):
     Returns
     -------
     float
-        Noise over the field's root mean square at the surface, 0.1 to 1.
+        Noise over what the field's root mean square at the surface has beyond it, 0.1 to 1.
     """
     surface = np.zeros_like(mask)
     for axis in range(3):
@@ -193,8 +194,27 @@ def zero_field_weight(field, mask, noise_variance):
     surface &= mask
     if not surface.any():
         return 1.0
-    signal = float(np.mean(np.square(field[surface]), dtype=np.float64)) - noise_variance
-    return float(np.clip(np.sqrt(noise_variance / signal), 0.1, 1)) if signal > noise_variance else 1.0
+    noise, size = np.sqrt(noise_variance), float(np.sqrt(np.mean(np.square(field[surface]), dtype=np.float64)))
+    return float(np.clip(noise / (size - noise), 0.1, 1)) if size > noise else 1.0
+
+
+def regularised_power(kernel, gradient, lam):
+    """The closed form's denominator M = D² + λ²|E|², with 1 at k = 0, where both vanish and χ is undetermined.
+
+    Parameters
+    ----------
+    kernel, gradient : ndarray, shape (x, y, z // 2 + 1)
+        D of `dipole_kernel` and |E|² of `gradient_power`, on the half spectrum.
+    lam : float
+        λ, mm.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z // 2 + 1)
+    """
+    m = kernel**2 + np.float32(lam**2) * gradient
+    m[0, 0, 0] = 1
+    return m
 
 
 class _Problem:
@@ -211,10 +231,7 @@ class _Problem:
         self.n_mask = int(mask.sum())
 
     def regularised(self, lam):
-        """M = D² + λ²|E|², with 1 at k = 0, where both vanish and χ is undetermined."""
-        m = self.kernel**2 + np.float32(lam**2) * self.gradient
-        m[0, 0, 0] = 1
-        return m
+        return regularised_power(self.kernel, self.gradient, lam)
 
     def closed_form(self, lam, data):
         return self.kernel / self.regularised(lam) * data
@@ -330,7 +347,7 @@ class _EdgeProblem(_Problem):
             trace = 1 - _dot(probe[self.mask], weight * explained) / self.n_mask
             return _dot(left, left) / self.n_mask / trace**2
 
-        return minimise_gcv(score, start=self.choose_closed_form("gcv", None).value * 2.5, factor=2)
+        return minimise_gcv(score, start=self.choose_closed_form("gcv", None).value * 2.5, factor=1.6)
 
 
 def _conjugate_gradients(operator, right_side, tolerance, max_iterations):

@@ -8,6 +8,10 @@ from scipy import optimize, sparse
 from .dipole import frequencies
 from .grid import neighbours
 
+# An edge of the magnitude exceeds so many standard deviations of its differences. From 1.5 to 3, few edges suit a noisy
+# phantom and many a head; 2 is within 3 % of the best error on either.
+EDGE_SDS = 2.0
+
 
 def gradient_power(shape, voxel_size):
     """Power |E|² = |Ex|² + |Ey|² + |Ez|² of the forward difference's transfer function, 1/mm².
@@ -32,11 +36,12 @@ def gradient_power(shape, voxel_size):
     return sum((2 / v * np.sin(np.pi * v * ki)) ** 2 for ki, v in zip(k, voxel_size, strict=True)).astype(np.float32)
 
 
-def edge_mask(magnitude, mask, *, share):
+def edge_mask(magnitude, mask, *, share=None):
     """Find where the magnitude has an edge: the differences that regularisation must leave alone.
 
-    Each axis on its own: the given share of the differences between neighbours that are both inside the mask,
-    the steepest, count as edges.
+    Each axis on its own, from the differences between neighbours that are both inside the mask. Most of these are
+    noise, so their median tells how large noise is, and what exceeds it clearly is an edge. A noisy image has few
+    edges then and a clear one many, which a fixed share of them cannot know.
 
     Parameters
     ----------
@@ -44,8 +49,9 @@ def edge_mask(magnitude, mask, *, share):
         Magnitude image, any unit.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
-    share : float
-        Share of the differences inside the mask that are edges, 0 to 1.
+    share : float, optional
+        Share of the differences that are edges, the steepest, 0 to 1, as MEDI has it. Without it, an edge is a
+        difference of more than two robust standard deviations (1.4826 times the median of their sizes).
 
     Returns
     -------
@@ -59,16 +65,21 @@ def edge_mask(magnitude, mask, *, share):
 
     References
     ----------
-    Liu et al., NeuroImage 59:2560-2568 (2012), eq. 4.
+    Liu et al., NeuroImage 59:2560-2568 (2012), eq. 4; Black et al., IEEE Trans Image Process 7:421-432 (1998),
+    sec. V, for the robust scale.
     """
-    if not 0 <= share <= 1:
+    if share is not None and not 0 <= share <= 1:
         raise ValueError(f"the share of edges must lie between 0 and 1, got {share}")
     edges = np.zeros((3, *mask.shape), bool)
     for axis in range(3):
         near, far = neighbours(axis)
         slope = np.abs(np.diff(magnitude, axis=axis))
         inside = mask[near] & mask[far]
-        edges[axis][near] = inside & (slope > _quantile(slope[inside], 1 - share))
+        if share is None:
+            steep = EDGE_SDS * 1.4826 * _quantile(slope[inside], 0.5)
+        else:
+            steep = _quantile(slope[inside], 1 - share)
+        edges[axis][near] = inside & (slope > steep)
     return edges
 
 
