@@ -152,6 +152,54 @@ def resample_labels(labels, affine, target_affine, target_shape, *, transform=No
     return out
 
 
+def resample_weights(region, affine, target_affine, target_shape, *, transform=None):
+    """Carry a region to another grid as weights: those with which a mean over it takes in the voxels there.
+
+    The transpose of a linear interpolation. An image on the target grid, brought linearly to the region's grid, has
+    there the sum over the region that the image itself has with these weights.
+
+    Parameters
+    ----------
+    region : ndarray of bool, shape (x, y, z)
+        The region.
+    affine, target_affine : ndarray, shape (4, 4)
+        From the region's and from the target's voxels to their worlds, mm.
+    target_shape : sequence of 3 ints
+        Voxels of the target.
+    transform : ndarray, shape (4, 4), optional
+        From the region's world (mm) to the target's world (mm). Both share one world by default.
+
+    Returns
+    -------
+    ndarray of float32, shape `target_shape`
+        Weights, whose sum is the region's number of voxels unless it reaches beyond the target.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or an affine or the transform is singular.
+
+    Examples
+    --------
+    >>> region = np.array([True, False]).reshape(2, 1, 1)
+    >>> shifted = np.eye(4)
+    >>> shifted[0, 3] = 0.25
+    >>> resample_weights(region, np.eye(4), np.eye(4), (3, 1, 1), transform=shifted).ravel().tolist()
+    [0.75, 0.25, 0.0]
+    """
+    into = _voxel_to_voxel(target_affine, affine, target_shape, transform, region, region)
+    place = np.argwhere(region) @ into[:3, :3].T + into[:3, 3]
+    first = np.floor(place).astype(int)
+    beyond = place - first
+    weights = np.zeros(tuple(target_shape), np.float32)
+    for corner in np.ndindex(2, 2, 2):
+        share = np.where(corner, beyond, 1 - beyond).prod(axis=1)
+        index = first + corner
+        inside = ((index >= 0) & (index < target_shape)).all(axis=1)
+        np.add.at(weights, tuple(index[inside].T), share[inside])
+    return weights
+
+
 def _voxel_to_voxel(affine, target_affine, target_shape, transform, volume, mask):
     """From the target's voxels to the source's, shape (4, 4)."""
     if np.ndim(volume) != 3 or np.shape(mask) != np.shape(volume) or len(target_shape) != 3:

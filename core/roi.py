@@ -100,17 +100,41 @@ def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude
         raise ValueError("no label has a name: give at least one")
     if erosion < 0:
         raise ValueError(f"an erosion of {erosion:g} mm would grow the regions; give 0 or more")
+    rows = []
+    for name, box, kept, n_excluded in regions_measured(
+        labels, names, mask, voxel_size, erosion=erosion, exclude=exclude
+    ):
+        rows.append({"roi": name, **_summary(name, chi[box][kept], voxel_size), "n_excluded": n_excluded})
+    return pd.DataFrame(rows)
+
+
+def regions_measured(labels, names, mask, voxel_size, *, erosion=0.0, exclude=None):
+    """Voxels of every named region that count.
+
+    Parameters
+    ----------
+    labels, names, mask, voxel_size, erosion, exclude
+        As of `roi_statistics`.
+
+    Yields
+    ------
+    name : str
+        Of the region, in the order of `names`.
+    box : tuple of slice
+        Part of the volume that holds it.
+    kept : ndarray of bool
+        Its voxels that count, in the box.
+    n_excluded : int
+        How many more `exclude` took away.
+    """
     indices = {}
     for index, name in names.items():
         indices.setdefault(name, []).append(index)
-    rows = []
     for name, members in indices.items():
         box, region = _region_of(labels, members)
         region = region & mask[box] if erosion == 0 else erode(region, voxel_size, erosion) & mask[box]
         kept = region if exclude is None else region & ~exclude[box]
-        n_excluded = int(np.count_nonzero(region) - np.count_nonzero(kept))
-        rows.append({"roi": name, **_summary(name, chi[box][kept], voxel_size), "n_excluded": n_excluded})
-    return pd.DataFrame(rows)
+        yield name, box, kept, int(np.count_nonzero(region) - np.count_nonzero(kept))
 
 
 def vein_mask(chi, labels, mask, voxel_size, *, contrast=3.0, radius=1.0, length=6.0):

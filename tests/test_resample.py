@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from multiqsm.core.resample import resample, resample_labels
+from multiqsm.core.resample import resample, resample_labels, resample_weights
 
 SHAPE = (44, 40, 30)
 TURN = Rotation.from_rotvec([0.15, -0.1, 0.2]).as_matrix()
@@ -155,6 +155,25 @@ def test_labels_on_their_own_grid_are_unchanged():
 # ----------------------------------------------------------------------------------------------------------
 # Bad input
 # ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", GRIDS)
+@pytest.mark.parametrize("source", GRIDS)
+def test_weights_are_the_transpose_of_a_linear_interpolation(source, target):
+    rng = np.random.default_rng(0)
+    image, region = rng.normal(size=SHAPE).astype(np.float32), np.zeros(SHAPE, bool)
+    region[18:26, 16:24, 12:18] = rng.random((8, 8, 6)) > 0.3
+    carried = resample(image, target, source, SHAPE, transform=MOTION, order=1)
+    weights = resample_weights(region, source, target, SHAPE, transform=MOTION)
+    assert weights.sum() == pytest.approx(region.sum(), rel=1e-5)
+    assert np.sum(weights * image) == pytest.approx(carried[region].sum(), abs=1e-3)
+
+
+def test_weights_beyond_the_field_of_view_are_lost():
+    far = np.eye(4)
+    far[0, 3] = 0.5
+    weights = resample_weights(np.ones((2, 1, 1), bool), np.eye(4), np.eye(4), (2, 1, 1), transform=far)
+    assert weights.ravel().tolist() == [0.5, 1]
 
 
 def test_bad_input_is_refused():
