@@ -11,12 +11,13 @@ from ..workflows.settings import (
     DATA_WEIGHTS,
     INVERSIONS,
     LAMBDA_RULES,
+    MEDI_DATA,
     PRESETS,
     ROI_SPACES,
     SUBJECT_SPACES,
     UNWRAPPINGS,
 )
-from .arguments import EXIT_NOTHING_TO_DO, available_cores, count, not_negative, positive, share
+from .arguments import EXIT_NOTHING_TO_DO, available_cores, count, count_from_zero, not_negative, positive, share
 from .group import run_group
 from .participant import run_participants
 
@@ -68,17 +69,28 @@ def _parser():
     choice.add_argument("--dry-run", action="store_true", help="check everything, say what would run, and stop")
 
     method = parser.add_argument_group("method; an option overrides the preset")
-    preset_help = "named set of choices; lin2015 is the 2015 multisite study's"
+    preset_help = (
+        "named set of choices; lin2015: the 2015 multisite study's; chiang2018: MEDI as the 2018 study of the thalamus"
+    )
     method.add_argument("--preset", choices=list(PRESETS), default="default", help=preset_help)
     method.add_argument("--inversion", dest="inversions", nargs="+", choices=INVERSIONS, help="susceptibility maps")
     method.add_argument("--background", choices=BACKGROUNDS, help="background field removal")
-    method.add_argument("--unwrapping", choices=UNWRAPPINGS, help="each echo in space, or later echoes by time")
+    unwrapping_help = "of later echoes, what a line in time leaves: smooth in space, or less than half a turn"
+    method.add_argument("--unwrapping", choices=UNWRAPPINGS, help=unwrapping_help)
     rule = method.add_mutually_exclusive_group()
     rule.add_argument("--lambda-rule", choices=LAMBDA_RULES, help="how λ is chosen")
-    rule.add_argument("--lambda", dest="lambda_value", type=positive, metavar="MM", help="fixed λ, mm")
-    method.add_argument("--edge-share", type=share, metavar="SHARE", help="share of gradients that are edges")
-    method.add_argument("--data-weight", choices=DATA_WEIGHTS, help="how far to believe each voxel's field")
-    outside_help = "how far to believe that the field outside the brain is zero; from noise and field if not given"
+    lambda_help = "fixed λ of the iterative and the deterministic inversion, mm"
+    rule.add_argument("--lambda", dest="lambda_value", type=positive, metavar="MM", help=lambda_help)
+    method.add_argument("--medi-lambda", type=positive, metavar="PPM_MM", help="fixed λ of MEDI, ppm·mm")
+    medi_data_help = "MEDI compares phase factors, which whole turns leave as they are, or the field"
+    method.add_argument("--medi-data", choices=MEDI_DATA, help=medi_data_help)
+    error_help = "let MEDI believe voxels less whose field no susceptibility explains"
+    method.add_argument("--model-error", action=argparse.BooleanOptionalAction, help=error_help)
+    edges_help = "share of gradients that are edges; those that stand out of the noise if not given"
+    method.add_argument("--edge-share", type=share, metavar="SHARE", help=edges_help)
+    weight_help = "whether the iterative inversion believes noisy voxels less"
+    method.add_argument("--data-weight", choices=DATA_WEIGHTS, help=weight_help)
+    outside_help = "how far it believes that the field outside the brain is zero; from noise and field if not given"
     method.add_argument("--outside-weight", type=share, metavar="WEIGHT", help=outside_help)
     harmonize_help = (
         "bring all head scans to the voxel size, echoes and mask rule that the dataset's can have in common: for sites "
@@ -97,6 +109,8 @@ def _parser():
     method.add_argument("--roi-erosion", type=not_negative, metavar="MM", help="erode regions by so much")
     veins_help = "leave veins in regions out"
     method.add_argument("--exclude-veins", action=argparse.BooleanOptionalAction, help=veins_help)
+    draws_help = "realisations of noise for the standard error of maps without a closed form; 0 for no such maps"
+    method.add_argument("--se-draws", type=count_from_zero, metavar="N", help=draws_help)
     sign_help = "sign of the phase, if not the manufacturer's"
     method.add_argument("--phase-sign", type=int, choices=(1, -1), help=sign_help)
 

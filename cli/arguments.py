@@ -31,6 +31,14 @@ def count(text):
     return value
 
 
+def count_from_zero(text):
+    """Read a whole number of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
+    return value
+
+
 def share(text):
     """Read a number from 0 to 1."""
     value = float(text)

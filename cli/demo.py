@@ -7,6 +7,7 @@ from pathlib import Path
 from .. import __version__
 from ..dataset.derivatives import derivative_path
 from ..dataset.simulated import TRUTH
+from ..workflows.settings import INVERSIONS
 from .app import main as process
 from .arguments import EXIT_OK, available_cores, count
 from .simulate import main as simulate
@@ -42,8 +43,9 @@ def main(argv=None):
         return code
     first = {"subject": "01", "session": "A", "run": "1"}
     print("one of its maps, in ppm, and a picture of it:")
-    print(f"  {derivative_path(results, first, suffix='Chimap', desc='iterative')}")
-    picture = derivative_path(results, first, suffix="Chimap", desc="iterative", datatype="figures", extension=".png")
+    named = {"suffix": "Chimap", "desc": INVERSIONS[0]}
+    print(f"  {derivative_path(results, first, **named)}")
+    picture = derivative_path(results, first, **named, datatype="figures", extension=".png")
     print(f"  {picture}")
     print(f"the truth that it was simulated from: {raw / TRUTH}")
     return EXIT_OK

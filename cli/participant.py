@@ -14,7 +14,7 @@ from ..dataset.preflight import check_scan
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
 from ..dataset.subjects import collect_subjects
-from ..workflows.settings import PRESETS
+from ..workflows.settings import MEDI_RULES, PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, plugin_arguments, read_options, run_graph
 
@@ -132,7 +132,9 @@ def _process_subjects(scans, settings, options, faults):
 
     output_dir = options.output_dir.absolute()
     datasets = derivative_datasets(options.bids_dir, options.derivatives)
-    subjects, left_out = collect_subjects(scans, output_dir, methods=settings.inversions, datasets=datasets)
+    subjects, left_out = collect_subjects(
+        scans, output_dir, methods=settings.inversions, standard_errors=settings.standard_errors, datasets=datasets
+    )
     for what, why, is_fault in left_out:
         if is_fault:
             faults.add_later(what, why)
@@ -181,7 +183,18 @@ def _settings(options):
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
     if Path(given.get("atlas", "")).is_file():
         given["atlas"] = str(Path(given["atlas"]).absolute())  # nodes work in folders of their own
-    return replace(PRESETS[options.preset], **given)
+    settings = replace(PRESETS[options.preset], **given)
+    _refuse_idle_lambda(settings, given)
+    return settings
+
+
+def _refuse_idle_lambda(settings, given):
+    """A λ for maps that nobody makes is a misunderstanding: the other inversions' λ has another unit."""
+    made, quadratic = ", ".join(settings.inversions), {"iterative", "deterministic"} & set(settings.inversions)
+    if "medi_lambda" in given and "medi" not in settings.inversions:
+        raise DatasetError(f"--medi-lambda is MEDI's, which is not among the inversions: {made}; give --lambda in mm")
+    if "lambda_value" in given and not quadratic:
+        raise DatasetError(f"--lambda is not for the inversions asked for: {made}; give --medi-lambda in ppm·mm")
 
 
 def _preflight(scans, left_out):
@@ -233,12 +246,25 @@ def _bids_filter(path):
 
 def _citation_steps(settings):
     unwrapping = {"spatial": "unwrapping", "temporal": "temporal_unwrapping"}[settings.unwrapping]
-    rule = settings.lambda_rule if settings.lambda_value is None else "fixed"
-    weighted = "iterative" in settings.inversions and settings.data_weight == "noise"
-    weights = ["weights"] if weighted else []
     common = ["harmonization"] if settings.harmonize else []
-    maps = [*common, "mask", unwrapping, "fieldmap", settings.background, *settings.inversions, *weights, rule]
+    maps = [*common, "mask", unwrapping, "fieldmap", settings.background, *_inversion_steps(settings)]
     return [*maps, "registration", "csf" if settings.reference == "csf" else "reference"]
+
+
+def _inversion_steps(settings):
+    made = settings.inversions
+    by_edges = settings.background == "joint" or {"medi", "iterative"} & set(made)
+    steps = ["edges"] if by_edges and settings.edge_share is None else []
+    if "medi" in made:
+        steps += ["medi", *(["nonlinear"] if settings.medi_data == "nonlinear" else [])]
+        steps += ["model_error"] if settings.model_error else []
+        rule = MEDI_RULES[settings.lambda_rule] if settings.medi_lambda is None else "fixed"
+        steps.append(f"medi_{rule}")
+    quadratic = [method for method in made if method != "medi"]
+    if quadratic:
+        steps += [*quadratic, *(["weights"] if "iterative" in made and settings.data_weight == "noise" else [])]
+        steps.append(settings.lambda_rule if settings.lambda_value is None else "fixed")
+    return steps
 
 
 def _warn_of_references(subjects, settings, options):

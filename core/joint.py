@@ -1,5 +1,7 @@
 """Background field and susceptibility estimated together."""
 
+from functools import partial
+
 import numpy as np
 
 from .background import BackgroundRemoval, pdf
@@ -8,8 +10,8 @@ from .medi import SparseGradients
 # Of the splitting; the smaller the first, the sooner sources follow of which only the field inside the mask tells.
 FIELD_PENALTY, GRADIENT_PENALTY = 0.005, 0.04
 
-# The projection only has to begin with most of the background: what it leaves is found by the iterations that follow.
-START_TOLERANCE = 5e-3
+# Of the projections before and after: the first's faults are put right, and the last has little left to do.
+PROJECTION_TOLERANCE = 5e-3
 
 
 def joint(
@@ -21,7 +23,7 @@ def joint(
     standard_error=None,
     b0_dir=(0, 0, 1),
     margin=10.0,
-    tolerance=3e-2,
+    tolerance=5e-2,
     max_iterations=100,
 ):
     r"""Remove the background field while explaining the local one.
@@ -34,7 +36,8 @@ def joint(
         min ½ ‖W (D∗χ - f)‖² + λ ‖W_e G χ‖₁,    W_e = 0 outside the mask, at edges and across the surface.
 
     The harmonic part of the field that either could explain goes to the inside as far as that makes a simpler map.
-    It starts from the projection onto dipole fields and stops when the local field rests.
+    It starts from a rough projection onto dipole fields, stops when the local field rests, and ends with a projection
+    of what the inside does not explain, which clears the mask's rim of background.
 
     It assumes that susceptibility inside is piecewise constant between the magnitude's edges. Where it is not, as in a
     smooth gradient over the whole brain or in a lesion that the magnitude does not show, a smooth part of its field may
@@ -74,15 +77,16 @@ def joint(
     ----------
     Liu et al., Magn Reson Med 78:303-315 (2017), eq. 5: total field inversion; solved otherwise here, see `medi`.
     """
-    start = pdf(
-        field,
-        mask,
-        voxel_size,
+    project = partial(
+        pdf,
+        mask=mask,
+        voxel_size=voxel_size,
         b0_dir=b0_dir,
         standard_error=standard_error,
         margin=margin,
-        tolerance=START_TOLERANCE,
+        tolerance=PROJECTION_TOLERANCE,
     )
+    start = project(field)
     solver = SparseGradients(
         start.local_field,
         mask,
@@ -96,6 +100,11 @@ def joint(
         gradient_penalty=GRADIENT_PENALTY,
     )
     iterations = start.iterations + solver.converge(tolerance, max_iterations, watch=solver.local_field)
-    local = np.zeros(mask.shape, np.float32)
-    local[mask] = solver.local_field()
-    return BackgroundRemoval(local, mask, iterations, start.relative_residual)
+    left = np.zeros(mask.shape, np.float32)
+    left[mask] = solver.unexplained()
+    inside = solver.local_field() - left[mask]
+    del solver, start
+    rest = project(left)
+    local = rest.local_field
+    local[mask] += inside
+    return BackgroundRemoval(local, mask, iterations + rest.iterations, rest.relative_residual)

@@ -237,13 +237,17 @@ class SparseGradients:
         spectrum *= self.kernel
         return self.field[self.inside] - fft.irfftn(spectrum, self.grid.shape)[self.inside]
 
+    def unexplained(self):
+        """The field less that of all sources, in the mask's voxels, ppm."""
+        return self.field[self.inside] - self.explained[self.inside]
+
     def perturb(self, noise):
         """Add noise to the field."""
         self.field += self.grid.embed(np.where(self.mask, noise, 0).astype(np.float32))
 
     def inversion(self, iterations):
         """The result as it stands."""
-        left = self._unexplained()
+        left = self.unexplained()
         residual = float(np.sqrt(np.mean(np.square(left), dtype=np.float64)))
         return Inversion(self.susceptibility(), LambdaChoice(self.lam, self.rule), iterations, residual)
 
@@ -322,7 +326,7 @@ class SparseGradients:
 
     def _adapt(self, iterations):
         """λ and weights from what is left unexplained."""
-        weighted = self.weight * self._unexplained()
+        weighted = self.weight * self.unexplained()
         belief = np.ones_like(weighted)
         if self.model_error is not None and iterations > 2 * ROUND:
             spread = self.model_error * 1.4826 * float(np.median(np.abs(weighted)))
@@ -333,9 +337,6 @@ class SparseGradients:
             self.lam = NOISE_TO_LAMBDA * self._mean_size() * max(rms, self.noise or 0.0)
         elif self.rule == "discrepancy" and rms > 0:
             self.lam *= self.noise / rms
-
-    def _unexplained(self):
-        return self.field[self.inside] - self.explained[self.inside]
 
     def _penalised(self, edges, free_outside):
         """Where W_e is 1."""

@@ -28,6 +28,9 @@ class ProcessedScan:
         R2* map; there is none of fewer than three echoes.
     chi : dict of str to pathlib.Path
         Susceptibility maps by inversion.
+    noise : dict of str to dict of str to pathlib.Path
+        By inversion, what the standard error of its regional means is computed from: the standard errors of
+        susceptibility (``chi_se``) and of the field (``field_se``). Maps that were made elsewhere have none.
     labels : multiqsm.dataset.labels.Labels or None
         Regions drawn on this scan.
     """
@@ -39,6 +42,7 @@ class ProcessedScan:
     mask: Path
     r2star: Path | None
     chi: dict[str, Path]
+    noise: dict[str, dict[str, Path]]
     labels: Labels | None = None
 
     @property
@@ -74,7 +78,7 @@ class Subject:
         return f"sub_{self.label.replace('+', 'plus')}"
 
 
-def collect_subjects(scans, output_dir, *, methods, datasets):
+def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=None):
     """Put the processed scans of each subject together.
 
     Parameters
@@ -87,6 +91,9 @@ def collect_subjects(scans, output_dir, *, methods, datasets):
         Inversions whose maps are wanted.
     datasets : sequence of path-like
         Roots of the derivative datasets that may hold drawn regions.
+    standard_errors : sequence of str, optional
+        Inversions whose standard errors are wanted, if they are there: others may be left of an earlier run. All of
+        `methods` by default.
 
     Returns
     -------
@@ -96,9 +103,10 @@ def collect_subjects(scans, output_dir, *, methods, datasets):
         Scans without derivatives, and regions that cannot be used: their scans are taken without.
     """
     numbers = number_scans([(scan.entities, scan.site) for scan in scans])
+    with_noise = methods if standard_errors is None else standard_errors
     members, left_out = {}, []
     for scan, number in zip(scans, numbers, strict=True):
-        processed, missing = _processed(scan, number, output_dir, methods)
+        processed, missing = _processed(scan, number, output_dir, methods, with_noise)
         if missing:
             left_out.append(LeftOut(scan.label, f"not processed: {missing[0].name} is missing", is_fault=True))
             continue
@@ -145,7 +153,7 @@ def number_scans(scans):
     return numbers
 
 
-def _processed(scan, number, output_dir, methods):
+def _processed(scan, number, output_dir, methods, with_noise):
     """The scan's derivatives, and which of those that every scan has are missing."""
 
     def path(suffix, **named):
@@ -154,8 +162,11 @@ def _processed(scan, number, output_dir, methods):
     chi = {method: path("Chimap", desc=method) for method in methods}
     magnitude, mask, r2star = path("magnitude", datatype="fmap"), path("mask", desc="brain"), path("R2starmap")
     missing = [file for file in (mask, magnitude, *chi.values()) if not file.exists()]
+    field_se = path("fieldmap", desc="totalse", datatype="fmap")
+    noise = {method: {"chi_se": path("Chimap", desc=f"{method}se"), "field_se": field_se} for method in with_noise}
+    noise = {method: files for method, files in noise.items() if all(file.exists() for file in files.values())}
     found = ProcessedScan(
-        scan.entities, scan.site, number, magnitude, mask, r2star if r2star.exists() else None, chi
+        scan.entities, scan.site, number, magnitude, mask, r2star if r2star.exists() else None, chi, noise
     )  # fmt: skip
     return found, missing
 

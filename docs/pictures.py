@@ -47,14 +47,15 @@ def draw_study(group):
 
 
 def draw_three_sites(demo):
-    """One person's maps at three sites, by both inversions, beside the truth."""
-    figure = Figure(figsize=(11, 9.6), layout="constrained")
+    """One person's maps at three sites, by all inversions, beside the truth."""
+    figure = Figure(figsize=(11, 12.8), layout="constrained")
     rows = {
+        "MEDI": ("derivatives", "desc-medi_Chimap"),
         "iterative": ("derivatives", "desc-iterative_Chimap"),
         "deterministic": ("derivatives", "desc-deterministic_Chimap"),
         "truth": ("raw/derivatives/truth", "desc-truth_Chimap"),
     }
-    for axes, (name, (folder, ending)) in zip(figure.subplots(3, 3), rows.items(), strict=True):
+    for axes, (name, (folder, ending)) in zip(figure.subplots(4, 3), rows.items(), strict=True):
         for axis, site in zip(axes, SITES, strict=True):
             stem = f"sub-01_ses-{site}_run-1"
             anat = demo / folder / "sub-01" / f"ses-{site}" / "anat"

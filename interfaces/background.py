@@ -1,52 +1,170 @@
 """Background field removal."""
 
+import numpy as np
 from nipype.interfaces.base import File, traits
 
 from ..core.background import pdf
+from ..core.highpass import high_pass
+from ..core.joint import joint
+from ..core.sharp import sharp, vsharp
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
+from .inversion import described_edges, magnitude_edges
 
 
-class _PDFInputSpec(ThreadedInputSpec):
+class _BackgroundInputSpec(ThreadedInputSpec):
     field_file = File(exists=True, mandatory=True, desc="total field, ppm")
     standard_error_file = File(exists=True, desc="standard error of the field, ppm")
     mask_file = File(exists=True, mandatory=True, desc="where the local field is wanted")
-    tolerance = traits.Float(2e-3, usedefault=True, desc="relative residual at which to stop")
-    margin = traits.Float(10.0, usedefault=True, desc="room for sources around the mask, mm")
 
 
-class _PDFOutputSpec(ProvenanceOutputSpec):
+class _BackgroundOutputSpec(ProvenanceOutputSpec):
     local_field_file = File(desc="local field, ppm")
+    mask_file = File(desc="where it is known")
 
 
-class PDF(CoreInterface):
-    """Projection onto dipole fields."""
-
-    input_spec = _PDFInputSpec
-    output_spec = _PDFOutputSpec
+class _BackgroundRemoval(CoreInterface):
+    output_spec = _BackgroundOutputSpec
 
     def _run_interface(self, runtime):
         field, image = read_volume(self.inputs.field_file)
-        standard_error, _ = read_volume(self.inputs.standard_error_file)
-        where = geometry(image)
+        mask, where = read_mask(self.inputs.mask_file), geometry(image)
         with self.threads():
-            found = pdf(
-                field,
-                read_mask(self.inputs.mask_file),
-                where["voxel_size"],
-                b0_dir=where["b0_dir"],
-                standard_error=standard_error,
-                margin=self.inputs.margin,
-                tolerance=self.inputs.tolerance,
-            )
-        path = self.out_path(runtime, "local_field")
-        self._results["local_field_file"] = write_volume(path, found.local_field, image)
+            found = self._remove(field, mask, **where)
+        for name in ("local_field", "mask"):
+            path = self.out_path(runtime, name)
+            self._results[f"{name}_file"] = write_volume(path, getattr(found, name), image)
+        lost = int(np.count_nonzero(mask & ~found.mask))
         self.record(
-            BackgroundRemoval="projection onto dipole fields (PDF)",
-            BackgroundMargin=self.inputs.margin,
-            BackgroundTolerance=self.inputs.tolerance,
-            BackgroundIterations=found.iterations,
-            BackgroundRelativeResidual=found.relative_residual,
+            **self._described(found),
             B0Direction=list(where["b0_dir"]),
+            BackgroundMaskVoxelsLost=lost,
+            BackgroundMaskShareLost=lost / int(np.count_nonzero(mask)),
         )
         return runtime
+
+    def _standard_error(self):
+        return read_volume(self.inputs.standard_error_file)[0]
+
+
+class _JointInputSpec(_BackgroundInputSpec):
+    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
+    edge_share = traits.Float(desc="share of the mask's gradients that count as edges; by their noise if not given")
+    tolerance = traits.Float(5e-2, usedefault=True, desc="relative change of the local field at which to stop")
+    margin = traits.Float(10.0, usedefault=True, desc="room for sources around the mask, mm")
+    max_iterations = traits.Range(low=1, value=100, usedefault=True, desc="iterations after which to stop in any case")
+
+
+class Joint(_BackgroundRemoval):
+    """Background sources and susceptibility from one equation."""
+
+    input_spec = _JointInputSpec
+
+    def _remove(self, field, mask, **where):
+        given = self.inputs
+        return joint(
+            field,
+            mask,
+            edges=magnitude_edges(given.magnitude_file, mask, given.edge_share),
+            standard_error=self._standard_error(),
+            margin=given.margin,
+            tolerance=given.tolerance,
+            max_iterations=given.max_iterations,
+            **where,
+        )
+
+    def _described(self, found):
+        return {
+            "BackgroundRemoval": "sources outside and susceptibility inside estimated together (joint)",
+            **described_edges(self.inputs.edge_share, "Background"),
+            "BackgroundMargin": self.inputs.margin,
+            "BackgroundTolerance": self.inputs.tolerance,
+            "BackgroundJointIterationsAllowed": self.inputs.max_iterations,  # beside those of the projection
+            "BackgroundIterations": found.iterations,
+            "BackgroundRelativeResidual": found.relative_residual,
+        }
+
+
+class _PDFInputSpec(_BackgroundInputSpec):
+    tolerance = traits.Float(1e-3, usedefault=True, desc="share taken off the local field's power at which to stop")
+    margin = traits.Float(10.0, usedefault=True, desc="room for sources around the mask, mm")
+
+
+class PDF(_BackgroundRemoval):
+    """Projection onto dipole fields."""
+
+    input_spec = _PDFInputSpec
+
+    def _remove(self, field, mask, **where):
+        options = {"margin": self.inputs.margin, "tolerance": self.inputs.tolerance}
+        return pdf(field, mask, standard_error=self._standard_error(), **where, **options)
+
+    def _described(self, found):
+        return {
+            "BackgroundRemoval": "projection onto dipole fields (PDF)",
+            "BackgroundMargin": self.inputs.margin,
+            "BackgroundTolerance": self.inputs.tolerance,
+            "BackgroundIterations": found.iterations,
+            "BackgroundRelativeResidual": found.relative_residual,
+        }
+
+
+class _VSHARPInputSpec(_BackgroundInputSpec):
+    radius = traits.Float(16.0, usedefault=True, desc="largest radius of the spheres, mm")
+    tolerance = traits.Float(0.15, usedefault=True, desc="relative residual at which to stop")
+
+
+class VSHARP(_BackgroundRemoval):
+    """Spherical means over the largest spheres that fit."""
+
+    input_spec = _VSHARPInputSpec
+
+    def _remove(self, field, mask, **where):
+        options = {"radius": self.inputs.radius, "tolerance": self.inputs.tolerance}
+        return vsharp(field, mask, standard_error=self._standard_error(), **where, **options)
+
+    def _described(self, found):
+        return {
+            "BackgroundRemoval": "spherical means of variable radius, deconvolved by least squares (V-SHARP)",
+            "BackgroundRadius": self.inputs.radius,
+            "BackgroundTolerance": self.inputs.tolerance,
+            "BackgroundIterations": found.iterations,
+            "BackgroundRelativeResidual": found.relative_residual,
+        }
+
+
+class _SHARPInputSpec(_BackgroundInputSpec):
+    radius = traits.Float(6.0, usedefault=True, desc="radius of the sphere, mm")
+    threshold = traits.Float(0.02, usedefault=True, desc="share of a wave below which it is not restored")
+
+
+class SHARP(_BackgroundRemoval):
+    """Spherical means of one radius."""
+
+    input_spec = _SHARPInputSpec
+
+    def _remove(self, field, mask, **where):
+        return sharp(field, mask, radius=self.inputs.radius, threshold=self.inputs.threshold, **where)
+
+    def _described(self, found):
+        return {
+            "BackgroundRemoval": "spherical means, deconvolved by truncation (SHARP)",
+            "BackgroundRadius": self.inputs.radius,
+            "BackgroundThreshold": self.inputs.threshold,
+        }
+
+
+class _HighPassInputSpec(_BackgroundInputSpec):
+    cutoff = traits.Float(16.0, usedefault=True, desc="wavelength of which half is left, mm")
+
+
+class HighPass(_BackgroundRemoval):
+    """Gaussian high-pass filter, for comparison."""
+
+    input_spec = _HighPassInputSpec
+
+    def _remove(self, field, mask, **where):
+        return high_pass(field, mask, cutoff=self.inputs.cutoff, **where)
+
+    def _described(self, found):
+        return {"BackgroundRemoval": "Gaussian high-pass filter", "BackgroundCutoff": self.inputs.cutoff}

@@ -5,15 +5,48 @@ from nipype.interfaces.base import File, isdefined, traits
 
 from ..core.fieldfit import combine_magnitude, noise_weight
 from ..core.inversion import deterministic, iterative, zero_field_weight
-from ..core.regularization import edge_mask
+from ..core.medi import medi
+from ..core.regularization import EDGE_SDS, edge_mask
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
+
+NOISE_WEIGHT = "inverse standard error"  # what sidecars call the weights that believe noisy voxels less
+
+
+def magnitude_edges(magnitude_file, mask, share=None):
+    """Edges of a scan's magnitude, all echoes together.
+
+    Parameters
+    ----------
+    magnitude_file : path-like
+        Magnitude, echoes along the fourth axis.
+    mask : ndarray of bool, shape (x, y, z)
+        Region of interest.
+    share : float, optional
+        As for `core.regularization.edge_mask`; None and undefined inputs are the same.
+
+    Returns
+    -------
+    ndarray of bool, shape (3, x, y, z)
+    """
+    magnitude = combine_magnitude(read_volume(magnitude_file)[0])
+    return edge_mask(magnitude, mask, share=share if isdefined(share) else None)
+
+
+def described_edges(share, prefix=""):
+    """Sidecar fields that say what counted as an edge."""
+    if share is None or not isdefined(share):
+        return {f"{prefix}EdgeRule": f"differences beyond {EDGE_SDS:g} robust standard deviations"}
+    return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeShare": share}
 
 
 class _InversionInputSpec(ThreadedInputSpec):
     local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
     mask_file = File(exists=True, mandatory=True, desc="where susceptibility is wanted")
+
+
+class _QuadraticInputSpec(_InversionInputSpec):
     lambda_rule = traits.Enum("gcv", "discrepancy", usedefault=True, desc="how λ is chosen")
     lambda_value = traits.Float(desc="fixed λ, mm; chosen by the rule if not given")
 
@@ -24,6 +57,7 @@ class _InversionOutputSpec(ProvenanceOutputSpec):
 
 class _Inversion(CoreInterface):
     output_spec = _InversionOutputSpec
+    lambda_units = "mm"
 
     def _run_interface(self, runtime):
         field, image = read_volume(self.inputs.local_field_file)
@@ -37,28 +71,34 @@ class _Inversion(CoreInterface):
             InversionIterations=found.iterations,
             InversionResidual=found.residual,
             Lambda=found.lam.value,
+            LambdaUnits=self.lambda_units,
             LambdaRule=found.lam.rule,
             LambdaAtBound=found.lam.at_bound,
             **self._described(),
         )
         return runtime
 
+    def _fixed_lambda(self):
+        return self.inputs.lambda_value if isdefined(self.inputs.lambda_value) else None
+
+
+class _QuadraticInversion(_Inversion):
     def _options(self, mask, standard_error, image):
-        """Keyword arguments that both inversions share."""
+        """Keyword arguments that both quadratic inversions share."""
         known = standard_error[mask & np.isfinite(standard_error)]
         return {
             "b0_dir": geometry(image)["b0_dir"],
             "voxel_size": geometry(image)["voxel_size"],
-            "lam": self.inputs.lambda_value if isdefined(self.inputs.lambda_value) else None,
+            "lam": self._fixed_lambda(),
             "rule": self.inputs.lambda_rule,
             "noise_variance": float(np.mean(known**2, dtype=np.float64)) if known.size else None,
         }
 
 
-class Deterministic(_Inversion):
+class Deterministic(_QuadraticInversion):
     """The closed-form inversion."""
 
-    input_spec = _InversionInputSpec
+    input_spec = _QuadraticInputSpec
 
     def _invert(self, field, mask, standard_error, image):
         return deterministic(field, mask, **self._options(mask, standard_error, image))
@@ -67,22 +107,21 @@ class Deterministic(_Inversion):
         return {"Inversion": "deterministic: closed form, all gradients penalised"}
 
 
-class _IterativeInputSpec(_InversionInputSpec):
+class _IterativeInputSpec(_QuadraticInputSpec):
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
-    edge_share = traits.Float(0.2, usedefault=True, desc="share of the mask's gradients that count as edges")
+    edge_share = traits.Float(desc="share of the mask's gradients that count as edges; by their noise if not given")
     weigh_noise = traits.Bool(True, usedefault=True, desc="believe noisy voxels less")
     outside_weight = traits.Float(desc="weight of the zero field outside the mask; from noise and field if not given")
     tolerance = traits.Float(5e-3, usedefault=True, desc="relative residual at which to stop")
 
 
-class Iterative(_Inversion):
+class Iterative(_QuadraticInversion):
     """The inversion that leaves the magnitude's edges free."""
 
     input_spec = _IterativeInputSpec
 
     def _invert(self, field, mask, standard_error, image):
-        magnitude = combine_magnitude(read_volume(self.inputs.magnitude_file)[0])
-        edges = edge_mask(magnitude, mask, share=self.inputs.edge_share)
+        edges = magnitude_edges(self.inputs.magnitude_file, mask, self.inputs.edge_share)
         options = self._options(mask, standard_error, image)
         self._outside_weight = self.inputs.outside_weight
         if not isdefined(self.inputs.outside_weight):
@@ -100,8 +139,60 @@ class Iterative(_Inversion):
     def _described(self):
         return {
             "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude has no edge",
-            "EdgeShare": self.inputs.edge_share,
-            "DataWeight": "inverse standard error" if self.inputs.weigh_noise else "none",
+            **described_edges(self.inputs.edge_share),
+            "DataWeight": NOISE_WEIGHT if self.inputs.weigh_noise else "none",
             "OutsideFieldWeight": self._outside_weight,
             "InversionTolerance": self.inputs.tolerance,
         }
+
+
+class _MediInputSpec(_InversionInputSpec):
+    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
+    edge_share = traits.Float(desc="share of the mask's gradients that count as edges; by their noise if not given")
+    lambda_rule = traits.Enum("scaled", "discrepancy", usedefault=True, desc="how λ is chosen")
+    lambda_value = traits.Float(desc="fixed λ, ppm·mm; chosen by the rule if not given")
+    period = traits.Float(desc="field at which phase turns once, ppm; the data term is linear if not given")
+    reduce_model_error = traits.Bool(True, usedefault=True, desc="believe voxels less that nothing explains")
+    model_error = traits.Float(3.0, usedefault=True, desc="which those are: residual in robust standard deviations")
+    tolerance = traits.Float(2e-2, usedefault=True, desc="relative change of χ at which to stop")
+    max_iterations = traits.Range(low=1, value=100, usedefault=True, desc="iterations after which to stop in any case")
+
+
+class Medi(_Inversion):
+    """Morphology-enabled dipole inversion."""
+
+    input_spec = _MediInputSpec
+    lambda_units = "ppm*mm"
+
+    def _invert(self, field, mask, standard_error, image):
+        given = self.inputs
+        return medi(
+            field,
+            mask,
+            edges=magnitude_edges(given.magnitude_file, mask, given.edge_share),
+            standard_error=standard_error,
+            lam=self._fixed_lambda(),
+            rule=given.lambda_rule,
+            period=given.period if isdefined(given.period) else None,
+            model_error=given.model_error if given.reduce_model_error else None,
+            tolerance=given.tolerance,
+            max_iterations=given.max_iterations,
+            **geometry(image),
+        )
+
+    def _described(self):
+        given = self.inputs
+        told = {
+            "Inversion": "MEDI: absolute gradients penalised where the magnitude has no edge",
+            **described_edges(given.edge_share),
+            "DataWeight": NOISE_WEIGHT,
+            "DataTerm": "nonlinear: phase factors" if isdefined(given.period) else "linear: field",
+            "ModelErrorReduction": given.reduce_model_error,
+            "InversionTolerance": given.tolerance,
+            "InversionIterationsAllowed": given.max_iterations,
+        }
+        if isdefined(given.period):
+            told["FieldPeriod"] = given.period
+        if given.reduce_model_error:
+            told["ModelErrorThreshold"] = given.model_error
+        return told

@@ -162,6 +162,7 @@ def _map_rows(scan):
         row = scan.labels | {
             "method": method,
             "lambda_value": sidecar.get("Lambda"),
+            "lambda_units": sidecar.get("LambdaUnits"),
             "lambda_rule": sidecar.get("LambdaRule"),
             "iterations": sidecar.get("InversionIterations"),
         }

@@ -10,11 +10,12 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from ..core.quality import sign_asymmetry
 from ..core.reference import find_csf, reference_region, right_direction
 from ..core.resample import resample_labels
-from ..core.roi import roi_statistics, subtract_reference, vein_mask
+from ..core.roi import regions_measured, roi_statistics, subtract_reference, vein_mask
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 from .registration import NOT_REGISTERED, read_transform
+from .uncertainty import measured_standard_errors
 
 INSTEAD_OF_CSF = "brain mask, since no CSF was found"
 
@@ -231,6 +232,15 @@ class _MeasureRegionsInputSpec(BaseInterfaceInputSpec):
         traits.Dict, usedefault=True, desc="of each scan, true susceptibility by region: a phantom's tubes"
     )
     offsets = traits.List(traits.Dict, usedefault=True, desc="of each, mean and sd of the reference region")
+    noise = traits.List(
+        traits.Dict, usedefault=True, desc="of each scan, files that tell of its noise; empty: there are none"
+    )
+    reference_files = traits.List(
+        traits.Str, usedefault=True, desc="reference region on each map's grid; all of the map without it"
+    )
+    transform_files = traits.List(
+        traits.Str, usedefault=True, desc="from the maps' space to each scan; they share one without it"
+    )
     reference = traits.Str(mandatory=True, desc="name of the reference region")
     method = traits.Str(mandatory=True, desc="the inversion")
     erosion = traits.Float(0.0, usedefault=True, desc="of the regions, mm")
@@ -256,12 +266,15 @@ class MeasureRegions(SimpleInterface):
             given.names,
             given.expected or [{}] * n,
             given.offsets or [{}] * n,
+            given.noise or [{}] * n,
+            given.reference_files or [None] * n,
+            given.transform_files or [None] * n,
             strict=True,
         )
         self._results["rows"] = [self._measure(*scan) for scan in scans]
         return runtime
 
-    def _measure(self, chi_file, mask_file, label_file, names, expected, offset):
+    def _measure(self, chi_file, mask_file, label_file, names, expected, offset, noise, reference_file, transform_file):
         if NOT_REGISTERED in (chi_file, label_file):
             return []
         chi, image = read_volume(chi_file)
@@ -271,8 +284,20 @@ class MeasureRegions(SimpleInterface):
         names, voxel_size = {int(label): name for label, name in names.items()}, geometry(image)["voxel_size"]
         chi = np.where(mask, chi, 0)
         veins = vein_mask(chi, labels, mask, voxel_size) if self.inputs.exclude_veins else None
-        table = roi_statistics(chi, labels, names, mask, voxel_size, erosion=self.inputs.erosion, exclude=veins)
+        choices = {"erosion": self.inputs.erosion, "exclude": veins}
+        table = roi_statistics(chi, labels, names, mask, voxel_size, **choices)
         table.insert(0, "method", self.inputs.method)
+        errors = np.nan
+        if noise:
+            regions = regions_measured(labels, names, mask, voxel_size, **choices)
+            errors = measured_standard_errors(
+                (_in_volume(kept, box, mask.shape) for _, box, kept, _ in regions),
+                image,
+                noise=noise,
+                reference=None if reference_file is None else read_mask(reference_file) & mask,
+                transform=None if transform_file is None else read_transform(transform_file),
+            )
+        table.insert(table.columns.get_loc("n_voxels"), "se", errors)
         table["unit"], table["reference"] = "ppm", self.inputs.reference
         table["reference_offset"] = offset.get("mean", 0.0)
         table["reference_sd"] = offset.get("sd", np.nan)
@@ -326,6 +351,12 @@ class SaveRoiTables(SimpleInterface):
 def read_labels(path):
     """Read a label image as integers."""
     return np.rint(read_volume(path)[0]).astype(np.int32)
+
+
+def _in_volume(part, box, shape):
+    whole = np.zeros(shape, bool)
+    whole[box] = part
+    return whole
 
 
 def _has_csf(labels, names, mask):

@@ -209,7 +209,7 @@ def _measures(table, exclude_rois):
 
 
 def _harmonise(table, fit, covariates, leave_one_out, exclude_rois):
-    rows = roi_values(table, exclude_rois=exclude_rois).drop(columns=["sd", "median"], errors="ignore")
+    rows = roi_values(table, exclude_rois=exclude_rois).drop(columns=["sd", "median", "se"], errors="ignore")
     harmonised = np.full(len(rows), np.nan)
     for _, here, samples, labels in _each_method(rows, covariates):
         codes = {name: rows[name].to_numpy()[here] for name in labels}

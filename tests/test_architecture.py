@@ -45,7 +45,7 @@ def workflows_within(workflow):
             yield from workflows_within(node)
 
 
-@pytest.fixture(params=["all outputs", "user's mask", "two echoes", "one inversion"])
+@pytest.fixture(params=["all outputs", "user's mask", "two echoes", "one inversion", "V-SHARP", "PDF", "no draws"])
 def scan_wf(request, make_dataset, tmp_path):
     times = (0.006, 0.012) if request.param == "two echoes" else (0.006, 0.012, 0.018)
     root = make_dataset(echo_times=times)
@@ -61,7 +61,8 @@ def scan_wf(request, make_dataset, tmp_path):
     (scan,), _ = collect_scans(root)
     assert (scan.brain_mask is not None) == (request.param == "user's mask")
     inversions = INVERSIONS[:1] if request.param == "one inversion" else INVERSIONS
-    settings = Settings(inversions=inversions)
+    choices = {"V-SHARP": {"background": "vsharp"}, "PDF": {"background": "pdf"}, "no draws": {"se_draws": 0}}
+    settings = Settings(inversions=inversions, **choices.get(request.param, {}))
     return init_scan_wf(scan, bids_dir=root, output_dir=tmp_path / "out", settings=settings, threads=1)
 
 
@@ -102,8 +103,7 @@ def later_wf(request, subjects, tmp_path):
 # Without regions nobody saves them, and a single scan has no variation that a picture shows.
 ONLY_FOR_SOME = {
     "space_derivatives": {"label_file", "lookup"},
-    "iterative": {"mask_file"},
-    "deterministic": {"mask_file"},
+    **{method: {"mask_file"} for method in INVERSIONS},
 }
 
 

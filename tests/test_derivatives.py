@@ -199,8 +199,8 @@ def test_datasets_of_others_are_not_ours(tmp_path, content):
 
 def test_citation_has_what_was_run(tmp_path):
     text = write_citation(tmp_path, ["unwrapping", "pdf", "iterative", "gcv"]).read_text()
-    assert "projection onto dipole fields, weighted by the field's standard error [4]." in text
-    assert "4. Liu T, " in text
+    assert "projection onto dipole fields, weighted by the field's standard error [5]." in text
+    assert "5. Liu T, " in text
     assert "10.3174/ajnr.A4137" in text
     assert "Nipype" in text
     assert "Morphology" not in text

@@ -169,11 +169,12 @@ def full_subject_report(picture=None, **options):
         phase_sign_source="manufacturer", mask_source="automatic", mask_volume=np.arange(15) + 1342.0,
     )  # fmt: skip
     maps = scans[["session", "run", "site"]].merge(
-        pd.DataFrame({"method": ["iterative", "deterministic"]}), how="cross"
+        pd.DataFrame({"method": ["medi", "iterative", "deterministic"], "lambda_units": ["ppm*mm", "mm", "mm"]}),
+        how="cross",
     )
     maps = maps.assign(
         lambda_value=0.0312, lambda_rule="gcv", iterations=12, reference="csf", reference_voxels=812,
-        offset=np.linspace(-0.02, 0.02, 30),
+        offset=np.linspace(-0.02, 0.02, 45),
         reference_sd=0.021,
     )  # fmt: skip
     picture = noise_png(300) if picture is None else picture

@@ -106,6 +106,7 @@ def test_regions_of_the_first_scan_are_measured_on_all(study):
             (session, session, run, int(run))
         }
         assert (table["n_voxels"] > 10).all()
+        assert table["se"].isna().all()  # these maps tell nothing of noise
     told = sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
     assert told["mean"]["Units"] == "ppm"
     assert told["ReferenceSource"] == "found by R2* and position"
@@ -327,6 +328,19 @@ def test_both_scans_agree(whole):
     assert 0.03 < first["right nucleus"] < 0.055
 
 
+def test_every_mean_has_its_standard_error(whole):
+    for name in ("ses-A_run-1", "ses-B_run-1"):
+        table = read_roi_table(anat(whole, name, "desc-rois_chi.tsv"))
+        # As many voxels as a nucleus has, each with noise, and some of it common: far less than one, not nothing.
+        error = nib.load(anat(whole, name, "desc-deterministicse_Chimap.nii.gz")).get_fdata()
+        usual = np.median(error[error > 0])
+        assert (table["se"] < usual).all()
+        assert (table["se"] > usual / np.sqrt(table["n_voxels"]) / 2).all()
+        told = sidecar(anat(whole, name, "desc-deterministicse_Chimap.nii.gz"))
+        assert (told["Units"], told["StandardErrorFrom"]) == ("ppm", "closed form")
+        assert "se" in sidecar(anat(whole, name, "desc-rois_chi.tsv"))
+
+
 def test_phantom_is_measured_as_it_was_scanned(whole):
     folder = whole.out / "sub-ph" / "ses-A" / "anat"
     table = read_roi_table(folder / "sub-ph_ses-A_run-1_desc-rois_chi.tsv")
@@ -334,6 +348,7 @@ def test_phantom_is_measured_as_it_was_scanned(whole):
     assert (table["reference"] == "phantom").all()
     slope, _ = np.polyfit(table["expected"], table["mean"], 1)
     assert 0.6 < slope < 1.05
+    assert table["se"].between(1e-5, 0.01).all()
     assert "expected" in sidecar(folder / "sub-ph_ses-A_run-1_desc-rois_chi.tsv")
     assert not list(whole.out.glob("sub-ph/**/*subject*"))
 

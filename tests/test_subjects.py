@@ -119,6 +119,16 @@ def test_scan_without_derivatives_is_left_out_and_named(folders, without):
     assert left_out[0].why.endswith("is missing")
 
 
+def test_standard_errors_of_an_earlier_run_are_not_taken(folders):
+    scan, root = processed(**folders[0], entities={"subject": "01"}), folders[0]["root"]
+    for desc, suffix, kind in (("iterativese", "Chimap", "anat"), ("totalse", "fieldmap", "fmap")):
+        derivative_path(root, scan.entities, suffix=suffix, desc=desc, datatype=kind).touch()
+    (subject,), _ = collect([scan], folders)
+    assert list(subject.scans[0].noise) == ["iterative"]
+    (subject,), _ = collect([scan], folders, standard_errors=("deterministic",))
+    assert subject.scans[0].noise == {}
+
+
 def test_scan_of_two_echoes_has_no_r2star(folders):
     (subject,), left_out = collect([processed(**folders[0], entities={"subject": "01"}, without="R2starmap")], folders)
     assert subject.scans[0].r2star is None

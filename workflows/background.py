@@ -3,22 +3,25 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ..interfaces.background import PDF
+from ..interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
 
-METHODS = {"pdf": PDF}
+METHODS = {"joint": Joint, "pdf": PDF, "vsharp": VSHARP, "sharp": SHARP, "highpass": HighPass}
+SHRINKING = ("vsharp", "sharp")  # they do not know the local field in all of the mask
 
 
-def init_background_wf(*, method, threads, gigabytes, name="background"):
+def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="background"):
     """Build the workflow that removes the background field.
 
     Parameters
     ----------
-    method : {"pdf"}
+    method : {"joint", "pdf", "vsharp", "sharp", "highpass"}
         How it is removed.
     threads : int
         Threads of the Fourier transforms.
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
+    edge_share : float, optional
+        Share of the magnitude's gradients that count as edges; by the noise if not given. For ``joint`` alone.
 
     Inputs
     ------
@@ -26,6 +29,8 @@ def init_background_wf(*, method, threads, gigabytes, name="background"):
         Total field and its standard error, ppm.
     mask_file
         Brain mask.
+    magnitude_file
+        All echoes, for the edges; only ``joint`` has it.
     provenance
         Sidecar fields so far.
 
@@ -33,19 +38,27 @@ def init_background_wf(*, method, threads, gigabytes, name="background"):
     -------
     local_field_file
         Local field, ppm.
+    mask_file
+        Where it is known: the brain mask or, with methods in `SHRINKING`, less.
     provenance
         Sidecar fields.
     """
     fields = ["field_file", "standard_error_file", "mask_file", "provenance"]
+    interface = METHODS[method](num_threads=threads)
+    if method == "joint":
+        fields.append("magnitude_file")
+        if edge_share is not None:
+            interface.inputs.edge_share = edge_share
+    outputs = ["local_field_file", "mask_file", "provenance"]
     inputnode = Node(IdentityInterface(fields), name="inputnode")
-    outputnode = Node(IdentityInterface(["local_field_file", "provenance"]), name="outputnode")
-    remove = Node(METHODS[method](num_threads=threads), name=method, mem_gb=gigabytes(20))
+    outputnode = Node(IdentityInterface(outputs), name="outputnode")
+    remove = Node(interface, name=method, mem_gb=gigabytes(20))
 
     workflow = Workflow(name=name)
     workflow.connect(
         [
             (inputnode, remove, [(field, field) for field in fields]),
-            (remove, outputnode, [("local_field_file", "local_field_file"), ("provenance", "provenance")]),
+            (remove, outputnode, [(output, output) for output in outputs]),
         ]
     )
     return workflow

@@ -10,7 +10,17 @@ FIELD = {"datatype": "fmap", "suffix": "fieldmap"}
 
 
 def init_scan_derivatives_wf(
-    *, entities, output_dir, centre_frequency, metadata, inversions, with_r2star, gigabytes, name="derivatives"
+    *,
+    entities,
+    output_dir,
+    centre_frequency,
+    metadata,
+    inversions,
+    standard_errors,
+    with_r2star,
+    gigabytes,
+    reduced_mask=None,
+    name="derivatives",
 ):
     """Build the workflow that saves what a scan's processing gave.
 
@@ -26,10 +36,14 @@ def init_scan_derivatives_wf(
         Sidecar fields that all of the scan's derivatives have.
     inversions : sequence of str
         Which susceptibility maps there are.
+    standard_errors : sequence of str
+        Which of them have a standard error.
     with_r2star : bool
         Whether there is an R2* map.
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
+    reduced_mask : str, optional
+        Name of the background field removal, if it does not know the local field in all of the brain mask.
 
     Inputs
     ------
@@ -37,6 +51,10 @@ def init_scan_derivatives_wf(
         All echoes; their root sum of squares is saved.
     mask_file, field_file, standard_error_file, local_field_file, r2star_file, {inversion}_chi_file
         Images to save; fields in ppm.
+    reduced_mask_file
+        The part of the mask where the local field is known; only if `reduced_mask` is given.
+    {inversion}_chi_se_file
+        The same, of inversions in `standard_errors`.
     {image}_provenance
         Their sidecar fields.
     """
@@ -55,10 +73,18 @@ def init_scan_derivatives_wf(
         "standard_error": {**field, "desc": "totalse"},
         "local_field": {**field, "desc": "local"},
     }
+    if reduced_mask is not None:
+        about = {"Type": "Brain", "Description": "Part of the brain mask in which the local field is known"}
+        saved["reduced_mask"] = {
+            "suffix": "mask", "desc": reduced_mask, "is_mask": True, "metadata": {**metadata, **about}
+        }  # fmt: skip
     if with_r2star:
         saved["r2star"] = {"suffix": "R2starmap", "metadata": {**metadata, "Units": "1/s"}}
     for method in inversions:
-        saved[f"{method}_chi"] = {"suffix": "Chimap", "desc": method, "metadata": {**metadata, "Units": "ppm"}}
+        chi = {"suffix": "Chimap", "metadata": {**metadata, "Units": "ppm"}}
+        saved[f"{method}_chi"] = {**chi, "desc": method}
+        if method in standard_errors:
+            saved[f"{method}_chi_se"] = {**chi, "desc": f"{method}se"}
     shown = {
         "magnitude": {"suffix": "magnitude", "title": "Magnitude, first echo, and brain mask", "outline": True},
         "local_field": {

@@ -3,21 +3,31 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ..interfaces.inversion import Deterministic, Iterative
+from ..interfaces.inversion import Deterministic, Iterative, Medi
 from ..interfaces.roi import SubtractReference
+from ..interfaces.uncertainty import DeterministicStandardError, IterativeStandardError, MediStandardError
+from .settings import MEDI_RULES
 
 WHOLE_MASK = "mean of the whole mask"
+WITH_EDGES = ("medi", "iterative")  # they need the magnitude, and realisations of noise for their standard error
+STANDARD_ERRORS = {
+    "medi": MediStandardError,
+    "iterative": IterativeStandardError,
+    "deterministic": DeterministicStandardError,
+}
 
 
-def init_inversion_wf(*, method, settings, threads, gigabytes):
+def init_inversion_wf(*, method, settings, period, threads, gigabytes):
     """Build the workflow of one inversion, named after it.
 
     Parameters
     ----------
-    method : {"iterative", "deterministic"}
+    method : {"medi", "iterative", "deterministic"}
         Which inversion.
     settings : Settings
         λ, edges and weights.
+    period : float
+        Field at which the scan's phase turns once from echo to echo, ppm.
     threads : int
         Threads of the Fourier transforms.
     gigabytes : callable
@@ -28,7 +38,7 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
     local_field_file, standard_error_file
         Local field and its standard error, ppm.
     magnitude_file
-        All echoes, for the edges; only the iterative inversion has it.
+        All echoes, for the edges; only inversions in `WITH_EDGES` have it.
     mask_file
         Brain mask.
     provenance
@@ -40,22 +50,22 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
         Susceptibility relative to the mask's mean, ppm.
     provenance
         Sidecar fields.
+    chi_se_file
+        Its standard error, ppm; of methods in ``settings.standard_errors``.
+    chi_se_provenance
+        Sidecar fields of that.
     """
     fields = ["local_field_file", "standard_error_file", "mask_file", "provenance"]
-    if method == "iterative":
+    if method in WITH_EDGES:
         fields.append("magnitude_file")
-        interface = Iterative(edge_share=settings.edge_share, weigh_noise=settings.data_weight == "noise")
-        if settings.outside_weight is not None:
-            interface.inputs.outside_weight = settings.outside_weight
-    else:
-        interface = Deterministic()
-    interface.inputs.lambda_rule = settings.lambda_rule
+    interface = _INTERFACES[method](settings, period)
     interface.inputs.num_threads = threads
-    if settings.lambda_value is not None:
-        interface.inputs.lambda_value = settings.lambda_value
 
     inputnode = Node(IdentityInterface(fields), name="inputnode")
-    outputnode = Node(IdentityInterface(["chi_file", "provenance"]), name="outputnode")
+    outputs = ["chi_file", "provenance"]
+    if method in settings.standard_errors:
+        outputs += ["chi_se_file", "chi_se_provenance"]
+    outputnode = Node(IdentityInterface(outputs), name="outputnode")
     invert = Node(interface, name="invert", mem_gb=gigabytes(25))
     reference = Node(SubtractReference(region_name=WHOLE_MASK), name="reference", mem_gb=gigabytes(12))
 
@@ -68,4 +78,59 @@ def init_inversion_wf(*, method, settings, threads, gigabytes):
             (reference, outputnode, [("chi_file", "chi_file"), ("provenance", "provenance")]),
         ]
     )
+    if method in settings.standard_errors:
+        _connect_standard_error(workflow, method, settings.se_draws, threads, gigabytes)
     return workflow
+
+
+def _deterministic(settings, _):
+    return _with_lambda(Deterministic(lambda_rule=settings.lambda_rule), settings.lambda_value)
+
+
+def _iterative(settings, _):
+    interface = Iterative(lambda_rule=settings.lambda_rule, weigh_noise=settings.data_weight == "noise")
+    if settings.outside_weight is not None:
+        interface.inputs.outside_weight = settings.outside_weight
+    return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
+
+
+def _medi(settings, period):
+    interface = Medi(lambda_rule=MEDI_RULES[settings.lambda_rule], reduce_model_error=settings.model_error)
+    if settings.medi_data == "nonlinear":
+        interface.inputs.period = period
+    return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
+
+
+_INTERFACES = {"medi": _medi, "iterative": _iterative, "deterministic": _deterministic}
+
+
+def _with_lambda(interface, value):
+    if value is not None:
+        interface.inputs.lambda_value = value
+    return interface
+
+
+def _with_edges(interface, settings):
+    if settings.edge_share is not None:
+        interface.inputs.edge_share = settings.edge_share
+    return interface
+
+
+def _connect_standard_error(workflow, method, draws, threads, gigabytes):
+    """What the inversion makes of the field's noise, from the λ and the weights that it took."""
+    inputnode, outputnode, invert = (workflow.get_node(name) for name in ("inputnode", "outputnode", "invert"))
+    interface = STANDARD_ERRORS[method](num_threads=threads)
+    propagate = Node(interface, name="propagate_noise", mem_gb=gigabytes(25))
+    wanted = ["standard_error_file", "mask_file"]
+    if method in WITH_EDGES:
+        wanted.append("magnitude_file")
+        interface.inputs.draws = draws
+    if method == "medi":
+        wanted.append("local_field_file")
+    workflow.connect(
+        [
+            (inputnode, propagate, [(field, field) for field in wanted]),
+            (invert, propagate, [("provenance", "provenance")]),
+            (propagate, outputnode, [("chi_se_file", "chi_se_file"), ("provenance", "chi_se_provenance")]),
+        ]
+    )

@@ -2,6 +2,7 @@
 
 from functools import partial
 from importlib.metadata import version
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from ..dataset.protocol import HarmonizedScan
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.phase import DecodeEchoes
-from .background import init_background_wf
+from .background import SHRINKING, init_background_wf
 from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
-from .inversion import init_inversion_wf
+from .inversion import WITH_EDGES, init_inversion_wf
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
 INTERPRETER_GB = 0.3  # what a process with the imported libraries takes before it has read anything
@@ -62,15 +63,20 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         centre_frequency=frequency,
         unwrapping=settings.unwrapping,
         trim=scan.brain_mask is None and not scan.is_phantom,  # at a tube's wall phase is noise, and yet inside
+        exclude_unresolved=not scan.is_phantom,
         gigabytes=gigabytes,
     )
-    background = init_background_wf(method=settings.background, threads=threads, gigabytes=gigabytes)
+    background = init_background_wf(
+        method=settings.background, threads=threads, gigabytes=gigabytes, edge_share=settings.edge_share
+    )
     derivatives = init_scan_derivatives_wf(
         entities=scan.entities,
         output_dir=output_dir,
         centre_frequency=frequency,
         metadata=_common_metadata(scan, bids_dir),
         inversions=settings.inversions,
+        standard_errors=settings.standard_errors,
+        reduced_mask=settings.background if settings.background in SHRINKING else None,
         with_r2star=n_echoes >= ECHOES_FOR_R2STAR,
         gigabytes=gigabytes,
     )
@@ -114,15 +120,23 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
             ("outputnode.r2star_file", "inputnode.r2star_file"),
             ("outputnode.r2star_provenance", "inputnode.r2star_provenance"),
         ])])
+    if settings.background in SHRINKING:
+        workflow.connect([(background, derivatives, [
+            ("outputnode.mask_file", "inputnode.reduced_mask_file"),
+            ("outputnode.provenance", "inputnode.reduced_mask_provenance"),
+        ])])
+    if settings.background == "joint":
+        workflow.connect(echoes, "magnitude_file", background, "inputnode.magnitude_file")
+    period = phase_period(scan.echo_times, frequency)
     for method in settings.inversions:
-        inversion = init_inversion_wf(method=method, settings=settings, threads=threads, gigabytes=gigabytes)
+        inversion = init_inversion_wf(
+            method=method, settings=settings, period=period, threads=threads, gigabytes=gigabytes
+        )
         workflow.connect([
-            (field, inversion, [
-                ("outputnode.standard_error_file", "inputnode.standard_error_file"),
-                ("outputnode.mask_file", "inputnode.mask_file"),
-            ]),
+            (field, inversion, [("outputnode.standard_error_file", "inputnode.standard_error_file")]),
             (background, inversion, [
                 ("outputnode.local_field_file", "inputnode.local_field_file"),
+                ("outputnode.mask_file", "inputnode.mask_file"),
                 ("outputnode.provenance", "inputnode.provenance"),
             ]),
             (inversion, derivatives, [
@@ -130,7 +144,12 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
                 ("outputnode.provenance", f"inputnode.{method}_chi_provenance"),
             ]),
         ])
-        if method == "iterative":
+        if method in settings.standard_errors:
+            workflow.connect([(inversion, derivatives, [
+                ("outputnode.chi_se_file", f"inputnode.{method}_chi_se_file"),
+                ("outputnode.chi_se_provenance", f"inputnode.{method}_chi_se_provenance"),
+            ])])
+        if method in WITH_EDGES:
             workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
     # fmt: on
     return workflow
@@ -145,6 +164,21 @@ def centre_frequency(scan):
     if scan.imaging_frequency is not None:
         return scan.imaging_frequency, "ImagingFrequency"
     return GYROMAGNETIC_RATIO * scan.field_strength, "MagneticFieldStrength, nominal"
+
+
+def phase_period(echo_times, centre_frequency):
+    """Field in ppm at which phase turns once between the two closest echoes; until the echo, of a single one.
+
+    Examples
+    --------
+    >>> round(phase_period([0.004, 0.012, 0.016], 125.0), 6)
+    2.0
+    >>> round(phase_period([0.020], 125.0), 6)
+    0.4
+    """
+    times = sorted(echo_times)
+    spacing = min((later - earlier for earlier, later in pairwise(times)), default=times[0])
+    return 1 / (centre_frequency * spacing)
 
 
 def _decode_interface(scan, settings, record):

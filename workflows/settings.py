@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
-INVERSIONS = ("iterative", "deterministic")
-BACKGROUNDS = ("pdf",)
+INVERSIONS = ("medi", "iterative", "deterministic")  # the best first: it is shown where there is room for one
+BACKGROUNDS = ("joint", "pdf", "vsharp", "sharp", "highpass")
 ROI_SPACES = ("subject", "scan")
 SUBJECT_SPACES = ("middle", "first")
 UNWRAPPINGS = ("spatial", "temporal")
 DATA_WEIGHTS = ("noise", "none")
 LAMBDA_RULES = ("gcv", "discrepancy")
+MEDI_RULES = {"gcv": "scaled", "discrepancy": "discrepancy"}  # MEDI's own rules need no search
+MEDI_DATA = ("nonlinear", "linear")
 
 
 @dataclass(frozen=True)
@@ -18,17 +20,25 @@ class Settings:
     Attributes
     ----------
     inversions : tuple of str
-        Which susceptibility maps to make.
+        Which susceptibility maps to make; the first is shown where there is room for one.
     background : str
         Background field removal.
     unwrapping : str
-        ``spatial`` unwraps every echo in space, ``temporal`` carries later echoes by time.
+        Later echoes follow a line in time. What that leaves is smooth in space (``spatial``), or less than half a turn
+        (``temporal``).
     lambda_rule : str
-        ``gcv`` or ``discrepancy``.
+        ``gcv`` or ``discrepancy``. MEDI knows no ``gcv``: its λ is then proportional to the residual.
     lambda_value : float or None
-        A fixed λ in mm, instead of a rule.
-    edge_share : float
-        Share of the brain's magnitude gradients that count as edges, along each axis.
+        A fixed λ of the quadratic inversions (all but MEDI) in mm, instead of a rule.
+    medi_lambda : float or None
+        A fixed λ of MEDI in ppm·mm, instead of a rule.
+    medi_data : str
+        ``nonlinear``: MEDI compares phase factors, which whole turns leave as they are; ``linear``: the field.
+    model_error : bool
+        Whether MEDI believes voxels less whose field no susceptibility explains.
+    edge_share : float or None
+        Share of the brain's magnitude gradients that count as edges, along each axis; None takes those that stand
+        out of the noise.
     data_weight : str
         ``noise``: the iterative inversion believes noisy voxels less; ``none``: all alike.
     outside_weight : float or None
@@ -52,16 +62,21 @@ class Settings:
         Depth in mm by which regions are eroded before they are measured.
     exclude_veins : bool
         Whether veins in a region are left out.
+    se_draws : int
+        Realisations of noise from which standard errors are estimated where there is no closed form; 0 for none.
     phase_sign : int
         Sign of the phase; 0 takes the manufacturer's.
     """
 
     inversions: tuple[str, ...] = INVERSIONS
-    background: str = "pdf"
+    background: str = "joint"
     unwrapping: str = "spatial"
     lambda_rule: str = "gcv"
     lambda_value: float | None = None
-    edge_share: float = 0.2
+    medi_lambda: float | None = None
+    medi_data: str = "nonlinear"
+    model_error: bool = True
+    edge_share: float | None = None
     data_weight: str = "noise"
     outside_weight: float | None = None
     harmonize: bool = False
@@ -72,12 +87,28 @@ class Settings:
     roi_space: str = "subject"
     roi_erosion: float = 0.0
     exclude_veins: bool = False
+    se_draws: int = 8
     phase_sign: int = 0
+
+    @property
+    def standard_errors(self):
+        """Inversions whose maps come with a standard error: the closed form's costs nothing."""
+        return tuple(method for method in self.inversions if method == "deterministic" or self.se_draws > 0)
 
 
 # The 2015 study: λ by the discrepancy principle, its equation without data weights, and an edge mask as MEDI's,
-# 30 % of the gradients.
+# 30 % of the gradients. The 2018 study of the thalamus: MEDI as its publication has it.
 PRESETS = {
     "default": Settings(),
-    "lin2015": Settings(lambda_rule="discrepancy", edge_share=0.3, data_weight="none", outside_weight=1.0),
+    "lin2015": Settings(
+        inversions=("iterative", "deterministic"),
+        background="pdf",
+        lambda_rule="discrepancy",
+        edge_share=0.3,
+        data_weight="none",
+        outside_weight=1.0,
+    ),
+    "chiang2018": Settings(
+        inversions=("medi",), background="pdf", lambda_rule="discrepancy", edge_share=0.3, model_error=False
+    ),
 }

@@ -180,7 +180,7 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
     ])
     if settings.roi_space == "subject":
         workflow.connect([
-            (inputnode, measure, [("label_files", "label_files")]),
+            (inputnode, measure, [(field, field) for field in ("label_files", "reference_files", "transform_files")]),
             (relate, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
         ])
     else:
@@ -193,7 +193,7 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
                 ("reference_files", "reference_files"),
             ]),
             (carry, relate_native, [("reference_files", "reference_files")]),
-            (carry, measure, [("label_files", "label_files")]),
+            (carry, measure, [("label_files", "label_files"), ("reference_files", "reference_files")]),
             (relate_native, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
         ])
     _connect_variability(workflow, subject, method, output_dir, settings, gigabytes)
@@ -334,11 +334,12 @@ def _regions_interface(subject, settings):
 def _measure_node(subject, method, settings, gigabytes, name="measure"):
     interface = MeasureRegions(
         method=method,
+        noise=[{name: str(path) for name, path in scan.noise.get(method, {}).items()} for scan in subject.scans],
         expected=[dict(scan.labels.expected) if scan.labels else {} for scan in subject.scans],
         erosion=settings.roi_erosion,
         exclude_veins=settings.exclude_veins,
     )
-    return _node(interface, name, gigabytes(12))
+    return _node(interface, name, gigabytes(25))
 
 
 def _tables_node(subject, output_dir, gigabytes):

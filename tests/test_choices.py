@@ -1,0 +1,169 @@
+"""What a run may choose: presets, options that contradict each other, and every background field removal with MEDI."""
+
+import inspect
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from datasets import validator_errors
+from nipype.interfaces.base import isdefined
+from test_cli import iron, run
+
+from multiqsm.cli.app import _parser
+from multiqsm.cli.participant import _citation_steps, _settings
+from multiqsm.core.background import pdf
+from multiqsm.core.highpass import high_pass
+from multiqsm.core.inversion import deterministic, iterative
+from multiqsm.core.joint import joint
+from multiqsm.core.medi import medi
+from multiqsm.core.sharp import sharp, vsharp
+from multiqsm.dataset.scans import DatasetError, collect_scans
+from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
+from multiqsm.interfaces.inversion import Deterministic, Iterative, Medi
+from multiqsm.workflows.inversion import init_inversion_wf
+from multiqsm.workflows.scan import init_scan_wf
+from multiqsm.workflows.settings import BACKGROUNDS, INVERSIONS, PRESETS, Settings
+
+
+def settings(*options):
+    return _settings(_parser().parse_args(["raw", "out", "participant", *options]))
+
+
+def inverting(method, **choices):
+    """The node that inverts, as the workflow has it."""
+    workflow = init_inversion_wf(
+        method=method, settings=Settings(**choices), period=1.5, threads=1, gigabytes=lambda n: n
+    )
+    return workflow.get_node("invert").inputs
+
+
+@pytest.mark.parametrize(
+    ("interface", "function"),
+    [
+        *((PDF, pdf), (VSHARP, vsharp), (SHARP, sharp), (HighPass, high_pass), (Joint, joint)),
+        *((Medi, medi), (Iterative, iterative), (Deterministic, deterministic)),
+    ],
+)
+def test_nodes_have_the_functions_own_defaults(interface, function):
+    inputs, parameters = interface().inputs, inspect.signature(function).parameters
+    shared = [name for name in inputs.copyable_trait_names() if name in parameters and isdefined(getattr(inputs, name))]
+    assert {name: getattr(inputs, name) for name in shared} == {name: parameters[name].default for name in shared}
+    assert {"tolerance", "margin", "radius", "cutoff"} & {*shared} or interface is Deterministic
+
+
+def test_default_is_the_first_of_each():
+    assert settings() == Settings()
+    assert settings().inversions == INVERSIONS
+    assert settings().background == BACKGROUNDS[0] == "joint"
+    assert settings().standard_errors == INVERSIONS
+    assert settings("--se-draws", "0").standard_errors == ("deterministic",)
+
+
+def test_presets_are_what_the_studies_did():
+    lin, chiang = settings("--preset", "lin2015"), settings("--preset", "chiang2018")
+    assert (lin.inversions, lin.background) == (("iterative", "deterministic"), "pdf")
+    assert (chiang.inversions, chiang.background) == (("medi",), "pdf")
+    assert (lin.edge_share, chiang.edge_share) == (0.3, 0.3)
+    assert (lin.lambda_rule, chiang.lambda_rule) == ("discrepancy", "discrepancy")
+    assert (chiang.model_error, chiang.medi_data) == (False, "nonlinear")
+    assert settings("--preset", "chiang2018", "--model-error", "--background", "sharp").model_error
+    assert set(PRESETS) == {"default", "lin2015", "chiang2018"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--inversion", "deterministic", "--medi-lambda", "1e-3"], "--medi-lambda is MEDI's"),
+        (["--preset", "lin2015", "--medi-lambda", "1e-3"], "give --lambda in mm"),
+        (["--preset", "chiang2018", "--lambda", "0.2"], "give --medi-lambda in ppm·mm"),
+    ],
+)
+def test_lambda_of_a_map_that_nobody_makes_is_refused(options, message, make_dataset, capsys):
+    with pytest.raises(DatasetError, match=message):
+        settings(*options)
+    assert run(make_dataset(), *options) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({}, {"lambda_rule": "scaled", "period": 1.5, "reduce_model_error": True}),
+        ({"lambda_rule": "discrepancy"}, {"lambda_rule": "discrepancy"}),
+        ({"medi_lambda": 0.001, "lambda_value": 0.2}, {"lambda_value": 0.001}),
+        ({"edge_share": 0.3, "model_error": False}, {"edge_share": 0.3, "reduce_model_error": False}),
+    ],
+)
+def test_choices_reach_medi(choices, expected):
+    inputs = inverting("medi", **choices)
+    assert {name: getattr(inputs, name) for name in expected} == expected
+    assert isdefined(inputs.edge_share) == ("edge_share" in choices)
+    assert not isdefined(inverting("medi", medi_data="linear").period)
+
+
+def test_lambda_in_mm_is_the_quadratic_inversions():
+    choices = {"medi_lambda": 0.001, "lambda_value": 0.2}
+    assert [inverting(method, **choices).lambda_value for method in ("iterative", "deterministic")] == [0.2, 0.2]
+    assert not isdefined(inverting("medi", lambda_value=0.2).lambda_value)
+    assert not isdefined(inverting("iterative", medi_lambda=0.001).lambda_value)
+
+
+def test_citation_tells_what_was_chosen():
+    assert {"joint", "edges", "medi", "nonlinear", "model_error", "medi_scaled", "gcv"} <= {
+        *_citation_steps(settings())
+    }
+    steps = _citation_steps(settings("--preset", "chiang2018"))
+    assert {"pdf", "medi", "nonlinear", "medi_discrepancy"} <= {*steps}
+    assert not {"edges", "model_error", "weights", "iterative", "discrepancy", "gcv"} & {*steps}
+    steps = _citation_steps(settings("--preset", "lin2015"))
+    assert not any("medi" in step for step in steps)
+
+
+@pytest.mark.parametrize(("species", "excluded"), [("homo sapiens", True), ("phantom", False)])
+def test_unresolved_voxels_leave_heads_and_stay_in_phantoms(make_dataset, tmp_path, species, excluded):
+    root = make_dataset()
+    (root / "participants.tsv").write_text(f"participant_id\tspecies\nsub-01\t{species}\n")
+    (scan,), _ = collect_scans(root)
+    workflow = init_scan_wf(scan, bids_dir=root, output_dir=tmp_path / "out", settings=Settings(), threads=1)
+    assert (workflow.get_node("field").get_node("exclude_unresolved") is not None) == excluded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_medi_of_every_background(background, make_dataset, ball_head):
+    root = make_dataset(**ball_head)
+    assert run(root, "--background", background, "--inversion", "medi", "--se-draws", "2") == 0
+    out = root.parent / "out"
+    chi, error = (
+        nib.load(out / "sub-01" / "anat" / f"sub-01_desc-{name}_Chimap.nii.gz").get_fdata()
+        for name in ("medi", "medise")
+    )
+    # The high-pass filter, there for comparison, takes most of the field of a ball as wide as its kernel.
+    low = 0.03 if background == "highpass" else 0.2
+    assert low < chi[iron(chi.shape)].mean() < 0.33
+    assert np.median(error[error > 0]) < 0.02
+    told = json.loads((out / "sub-01" / "anat" / "sub-01_desc-medi_Chimap.json").read_text())
+    assert (told["LambdaRule"], told["LambdaUnits"]) == ("scaled", "ppm*mm")
+    assert told["FieldPeriod"] == pytest.approx(1 / (123.2 * 0.006))
+    assert "EdgeShare" not in told
+    assert ("BackgroundEdgeRule" in told) == (background == "joint")
+    assert told["DataTerm"].startswith("nonlinear")
+    told = json.loads((out / "sub-01" / "anat" / "sub-01_desc-medise_Chimap.json").read_text())
+    assert told["NoiseRealisations"] == 2
+    assert 0.01 < told["ClosedFormLambda"] < 10
+    assert validator_errors(out) == set()
+
+
+@pytest.mark.slow
+def test_preset_of_the_thalamus_study(make_dataset, ball_head):
+    root = make_dataset(**ball_head)
+    assert run(root, "--preset", "chiang2018", "--se-draws", "0") == 0
+    folder = root.parent / "out" / "sub-01" / "anat"
+    assert {path.name for path in folder.glob("sub-01_desc-*_Chimap.nii.gz")} == {"sub-01_desc-medi_Chimap.nii.gz"}
+    told = json.loads((folder / "sub-01_desc-medi_Chimap.json").read_text())
+    assert (told["LambdaRule"], told["EdgeShare"], told["ModelErrorReduction"]) == ("discrepancy", 0.3, False)
+    assert "ModelErrorThreshold" not in told
+    assert "PDF" in told["BackgroundRemoval"]
+    chi = nib.load(folder / "sub-01_desc-medi_Chimap.nii.gz").get_fdata()
+    assert 0.2 < chi[iron(chi.shape)].mean() < 0.33
