@@ -87,7 +87,7 @@ class Settings:
     roi_space: str = "subject"
     roi_erosion: float = 0.0
     exclude_veins: bool = False
-    se_draws: int = 8
+    se_draws: int = 4
     phase_sign: int = 0
 
     @property

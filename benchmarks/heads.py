@@ -1,0 +1,108 @@
+"""Simulated heads that benchmarks share: a scan at each site of the 2015 study, its field as the pipeline fits it."""
+
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+
+from multiqsm.core.dipole import b0_direction
+from multiqsm.core.fieldfit import combine_magnitude, fit_field
+from multiqsm.core.mask import brain_mask, erode, exclude_unresolved, trim_unreliable
+from multiqsm.core.unwrap import unwrap_echoes
+from multiqsm.simulation.head import label_names
+from multiqsm.simulation.study import make_design, simulate
+
+NUCLEI = ("caudate_nucleus", "putamen", "globus_pallidus", "red_nucleus", "substantia_nigra")
+CORE_DEPTH = 5.0  # mm
+
+
+@dataclass(frozen=True)
+class Head:
+    """A simulated scan, its field as the pipeline fits it, and the truth; fields and susceptibility in ppm.
+
+    `brain` is the simulated brain, `mask` what the pipeline would map of it; `period` is the field after which phase
+    makes a turn from echo to echo.
+    """
+
+    site: str
+    field: np.ndarray
+    standard_error: np.ndarray
+    magnitude: np.ndarray
+    mask: np.ndarray
+    brain: np.ndarray
+    total_field: np.ndarray
+    local_field: np.ndarray
+    chi: np.ndarray
+    labels: np.ndarray
+    voxel_size: tuple
+    b0_dir: tuple
+    period: float
+
+    @property
+    def arguments(self):
+        return self.field, self.mask, self.voxel_size
+
+    @property
+    def core(self):
+        return erode(self.mask, self.voxel_size, CORE_DEPTH)
+
+    @property
+    def nuclei(self):
+        return self.region(*NUCLEI)
+
+    def region(self, *names):
+        """Voxels of the mask in some regions, left and right."""
+        indices = [index for index, name in label_names().items() if name.endswith(names)]
+        return np.isin(self.labels, indices) & self.mask
+
+
+def site_heads(threads, *, sites=None, voxel_size=None, automatic_mask=False, keep=None):
+    """Yield one head a site; those that lie in the folder `keep` are not simulated again."""
+    for plan in make_design("study", subjects=1, runs=1, sites=sites, voxel_size=voxel_size).plans:
+        if plan.participant.model == "head":
+            marks = ["automask"] if automatic_mask else []
+            marks += ["x".join(f"{size:g}" for size in voxel_size)] if voxel_size else []
+            name = "-".join(["head", plan.scanner.site, *marks])
+            yield kept(keep, name, lambda plan=plan: simulate_head(plan, threads, automatic_mask=automatic_mask))
+
+
+def simulate_head(plan, threads, *, automatic_mask=False):
+    """Simulate a scan and fit its field in the true mask or the pipeline's, less what the pipeline takes off."""
+    scan = simulate(plan, workers=threads)
+    phase, magnitude, times = np.angle(scan.signal), np.abs(scan.signal), plan.protocol.echo_times
+    frequency, voxel_size = plan.protocol.imaging_frequency, plan.protocol.voxel_size
+    mask = brain_mask(magnitude, phase, voxel_size) if automatic_mask else scan.mask
+    fit = fit_field(unwrap_echoes(phase, mask, times), magnitude, times, mask, centre_frequency=frequency)
+    mask = exclude_unresolved(trim_unreliable(mask, fit.standard_error), fit.unresolved)
+    return Head(
+        site=plan.scanner.site,
+        field=fit.field,
+        standard_error=fit.standard_error,
+        magnitude=combine_magnitude(magnitude),
+        mask=mask,
+        brain=scan.mask,
+        total_field=scan.total_field,
+        local_field=scan.local_field * mask,
+        chi=scan.chi,
+        labels=scan.labels,
+        voxel_size=voxel_size,
+        b0_dir=tuple(b0_direction(plan.affine)),
+        period=float(1 / (frequency * np.diff(times).min())),
+    )
+
+
+def nrmse(found, truth, region):
+    """Error relative to the truth's spread, both about their means over a region, in per cent."""
+    return 100 * (found - truth)[region].std() / truth[region].std()
+
+
+def kept(folder, name, make):
+    """What lies in a folder under a name, or is made now and put there; without a folder it is made."""
+    if folder is None:
+        return make()
+    path = folder / f"{name}.pickle"
+    if not path.exists():
+        made = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(made))
+    return pickle.loads(path.read_bytes())
