@@ -22,6 +22,7 @@ from multiqsm.core.dipole import b0_direction
 from multiqsm.core.fieldfit import combine_magnitude
 from multiqsm.core.inversion import deterministic, iterative, zero_field_weight
 from multiqsm.core.mask import erode
+from multiqsm.core.medi import medi
 from multiqsm.core.regularization import edge_mask
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.simulation.acquisition import Protocol, acquire
@@ -29,10 +30,9 @@ from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import average_subject, head_model, label_names
 from multiqsm.simulation.specimen import magnetize
 
-METHODS = ("iterative", "deterministic")
+METHODS = ("medi", "iterative", "deterministic")
 REFERENCE = "lateral_ventricle"
 REPORTED = ("caudate_nucleus", "putamen", "globus_pallidus", "red_nucleus", "substantia_nigra")
-EDGE_SHARE = 0.2
 NOISE_PPM = 0.0015
 CORE_DEPTH = 5.0  # mm
 WALL = 3.0  # mm of a tube's radius and length that are left out
@@ -54,17 +54,18 @@ def main():
 
 
 def noiseless_head(threads):
-    """Print the bias of both inversions on a head's own field."""
+    """Print the bias of the inversions on a head's own field."""
     scan, geometry = simulated_head(threads)
-    edges = edge_mask(combine_magnitude(np.abs(scan.signal)), scan.mask, share=EDGE_SHARE)
+    edges = edge_mask(combine_magnitude(np.abs(scan.signal)), scan.mask)
     weight = zero_field_weight(scan.local_field, scan.mask, 1e-12)
     with fft.set_workers(threads):
         maps = {
+            "medi": medi(scan.local_field, scan.mask, edges=edges, **geometry),
             "iterative": iterative(scan.local_field, scan.mask, edges=edges, outside_weight=weight, **geometry),
             "deterministic": deterministic(scan.local_field, scan.mask, **geometry),
         }
     print_regions(scan.chi, {name: found.chi for name, found in maps.items()}, regions_of(scan.labels, scan.mask))
-    print(", ".join(f"λ {name} {found.lam.value:.3f}" for name, found in maps.items()))
+    print(", ".join(f"λ {name} {found.lam.value:.3g}" for name, found in maps.items()))
 
 
 def noisy_head(threads):
@@ -87,10 +88,11 @@ def noisy_head(threads):
     print("| inversion | λ | core NRMSE % | " + " | ".join(REPORTED) + " |\n|---|---|---|" + "---|" * len(REPORTED))
     with fft.set_workers(threads):
         for outside_weight in (1.0, weight):
-            for share in (0.1, 0.2, 0.3):
+            for share in (None, 0.1, 0.2, 0.3):
                 edges = edge_mask(magnitude, scan.mask, share=share)
+                named = "by noise" if share is None else f"{share:.0%}"
                 found = iterative(field, scan.mask, edges=edges, outside_weight=outside_weight, **geometry)
-                report(f"iterative, weight outside {outside_weight:.2f}, edges {share:.0%}", found)
+                report(f"iterative, weight outside {outside_weight:.2f}, edges {named}", found)
         report("deterministic", deterministic(field, scan.mask, **geometry))
 
 
