@@ -20,7 +20,7 @@ from .regularization import (
 MARGIN = 10.0
 
 # A λ is judged by residuals, which are known well enough long before χ has converged.
-ROUGH = 4e-2
+ROUGH = 2e-2
 
 
 @dataclass(frozen=True)
@@ -277,9 +277,11 @@ class _EdgeProblem(_Problem):
         self.edge_divergence = self.edge_gradient.T
         self.weight, self.unknown = None, None
         self.max_iterations = max_iterations
+        self.solved = {}  # λ and (y, z) of what was solved last, by name
 
     def weigh(self, data_weight, outside_weight):
         """Set W; until then the field is believed everywhere alike."""
+        self.solved = {}
         weight = np.full(self.grid.shape, outside_weight, np.float32)
         mask = self.grid.embed(self.mask)
         weight[mask] = 1 if data_weight is None else self.grid.embed(data_weight)[mask]
@@ -291,8 +293,8 @@ class _EdgeProblem(_Problem):
         if data_weight is not None:
             self.data = fft.rfftn(weight**2 * self.grid.embed(self.field))
 
-    def solve(self, lam, data, tolerance):
-        """Solve for (y, z) at one λ; returns the spectrum of χ and the iterations."""
+    def solve(self, lam, data, tolerance, name="data"):
+        """Solve for (y, z) at one λ, starting from the last one's; returns the spectrum of χ and the iterations."""
         inverse, lam = 1 / self.regularised(lam), np.float32(lam)
         n_fields = 0 if self.unknown is None else self.unknown.size
 
@@ -322,7 +324,11 @@ class _EdgeProblem(_Problem):
             return np.subtract(u, response, out=response)
 
         start = inverse * self.kernel * data
-        u, iterations = _conjugate_gradients(operator, filled(start), tolerance, self.max_iterations)
+        last_lam, guess = self.solved.pop(name, (lam, None))
+        if guess is not None:
+            guess[n_fields:] *= lam / last_lam  # z = λ G_e χ
+        u, iterations = _conjugate_gradients(operator, filled(start), tolerance, self.max_iterations, guess)
+        self.solved[name] = lam, u
         return start + susceptibility(u), iterations
 
     def choose_by_discrepancy(self, noise_variance):
@@ -343,19 +349,21 @@ class _EdgeProblem(_Problem):
 
         def score(lam):
             left = weight * self.unexplained(self.solve(lam, self.data, ROUGH)[0])
-            explained = self.explained(self.solve(lam, probe_data, ROUGH)[0])
+            explained = self.explained(self.solve(lam, probe_data, ROUGH, "probe")[0])
             trace = 1 - _dot(probe[self.mask], weight * explained) / self.n_mask
             return _dot(left, left) / self.n_mask / trace**2
 
         return minimise_gcv(score, start=self.choose_closed_form("gcv", None).value * 2.5, factor=1.6)
 
 
-def _conjugate_gradients(operator, right_side, tolerance, max_iterations):
-    """Solve operator(u) = right_side from zero; returns the solution and the iterations. Uses up right_side."""
-    u, residual = np.zeros_like(right_side), right_side
+def _conjugate_gradients(operator, right_side, tolerance, max_iterations, guess=None):
+    """Solve operator(u) = right_side; returns the solution and the iterations. Uses up right_side and guess."""
+    target = tolerance**2 * _dot(right_side, right_side)
+    u, residual = np.zeros_like(right_side) if guess is None else guess, right_side
+    if guess is not None:
+        residual -= operator(guess)
     direction, scratch = residual.copy(), np.empty_like(residual)
     power = _dot(residual, residual)
-    target = tolerance**2 * power
     iterations = 0
     while power > target and iterations < max_iterations:
         response = operator(direction)

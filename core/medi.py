@@ -23,7 +23,6 @@ OVER_RELAXATION = np.float32(1.7)
 # passes. On phantoms and heads of known truth the error is flat, within 5 %, from 0.1 to 0.2.
 NOISE_TO_LAMBDA = 0.14
 
-RESPONSE_TOLERANCE = 0.1  # of the change that noise causes, whose size is all that is asked for
 ROUND = 5  # iterations between looks at convergence, λ and weights
 SLAB = 8  # planes that are worked on at once: few enough for the processor's cache
 
@@ -102,7 +101,7 @@ def medi(
     the nonlinear term and reweighting; Goldstein & Osher, SIAM J Imaging Sci 2:323-343 (2009), sec. 3;
     Sun & Zhang, Biometrika 99:879-898 (2012), eq. 4, for the rule.
     """
-    return medi_with_response(
+    solver = SparseGradients(
         field,
         mask,
         voxel_size,
@@ -113,43 +112,9 @@ def medi(
         rule=rule,
         period=period,
         model_error=model_error,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-    )[0]
-
-
-def medi_with_response(field, mask, voxel_size, *, tolerance=2e-2, max_iterations=100, **options):
-    """The same, and how the map answers to noise.
-
-    Parameters
-    ----------
-    field, mask, voxel_size, tolerance, max_iterations, options
-        As for `medi`.
-
-    Returns
-    -------
-    inversion : Inversion
-    respond : callable
-        Takes noise of the field, ppm, shape (x, y, z), and returns the change of χ it causes, ppm, with λ and
-        weights as they are: half the difference between adding and subtracting the noise, so that what the
-        iterations have not settled yet cancels. It goes on from where the last call has ended, which is near.
-    """
-    solver = SparseGradients(field, mask, voxel_size, margin=MARGIN, **options)
-    iterations = solver.converge(tolerance, max_iterations)
-    inversion, before = solver.inversion(iterations), solver.chi[solver.inside]
-
-    def moved(by):
-        solver.perturb(by)
-        solver.converge(
-            RESPONSE_TOLERANCE, max_iterations, watch=lambda: solver.chi[solver.inside] - before, adapt=False
-        )
-        solver.perturb(-by)
-        return solver.susceptibility()
-
-    def respond(noise):
-        return (moved(noise) - moved(-noise)) / 2
-
-    return inversion, respond
+        margin=MARGIN,
+    )
+    return solver.inversion(solver.converge(tolerance, max_iterations))
 
 
 class SparseGradients:
@@ -216,7 +181,7 @@ class SparseGradients:
         self.chi = np.zeros(grid.shape, np.float32)
         self.explained = np.zeros(grid.shape, np.float32)  # D∗χ
 
-    def converge(self, tolerance, max_iterations, *, watch=None, adapt=True):
+    def converge(self, tolerance, max_iterations, *, watch=None):
         """Iterate until what is watched, χ in the mask by default, stays as it is; returns the iterations."""
         watch = watch or (lambda: self.chi[self.inside])
         iterations, before = 0, watch()
@@ -225,8 +190,7 @@ class SparseGradients:
                 for _ in range(min(ROUND, max_iterations - iterations)):
                     self._iterate(pool)
                     iterations += 1
-                if adapt:
-                    self._adapt(iterations)
+                self._adapt(iterations)
                 now = watch()
                 if np.std(now - before) <= tolerance * np.std(now):
                     break
@@ -246,10 +210,6 @@ class SparseGradients:
     def unexplained(self):
         """The field less that of all sources, in the mask's voxels, ppm."""
         return self.field[self.inside] - self.explained[self.inside]
-
-    def perturb(self, noise):
-        """Add noise to the field."""
-        self.field += self.grid.embed(np.where(self.mask, noise, 0).astype(np.float32))
 
     def inversion(self, iterations):
         """The result as it stands."""

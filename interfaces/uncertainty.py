@@ -1,11 +1,13 @@
 """Standard error of susceptibility, of maps and of regions' means."""
 
+from functools import partial
+
 import numpy as np
 from nipype.interfaces.base import File, traits
 
 from ..core.fieldfit import noise_weight
 from ..core.inversion import ROUGH, deterministic, iterative
-from ..core.medi import medi_with_response
+from ..core.medi import medi
 from ..core.resample import resample_weights
 from ..core.uncertainty import (
     monte_carlo_standard_error,
@@ -116,9 +118,9 @@ class MediStandardError(_DrawnStandardError):
     def _propagate(self, sigma, mask, space):
         told, field = self.inputs.provenance, read_volume(self.inputs.local_field_file)[0]
         self._closed_form = deterministic(field, mask, **space).lam.value
-        _, respond = medi_with_response(
-            field,
-            mask,
+        invert = partial(
+            medi,
+            mask=mask,
             edges=self._edges(mask),
             standard_error=sigma,
             lam=told["Lambda"],
@@ -128,7 +130,8 @@ class MediStandardError(_DrawnStandardError):
             max_iterations=told["InversionIterationsAllowed"],
             **space,
         )
-        return self._draw(respond, sigma, mask)
+        undisturbed = invert(field).chi
+        return self._draw(lambda noise: invert(field + noise).chi - undisturbed, sigma, mask)
 
     def _described(self):
         return super()._described() | {"ClosedFormLambda": self._closed_form}

@@ -257,10 +257,7 @@ def test_nodes_take_the_inversions_own_choices(nodes, phantom):
 
 @pytest.mark.slow
 def test_nodes_standard_error_is_the_spread_of_medis_maps(nodes, phantom):
-    """Whole inversions of field and noise, with the node's λ but weights of their own.
-
-    MEDI answers to noise by jumps, and its weights to noise as well: it is right within a factor of 1.5.
-    """
+    """MEDI is not linear: more noise also shifts its map, by the same in all draws, which is counted in: up to 30 %."""
     files, found = nodes
     mask, told = phantom["mask"], found["medi"].provenance
     field = nib.load(files["local_field_file"]).get_fdata(dtype=np.float32)
@@ -269,8 +266,8 @@ def test_nodes_standard_error_is_the_spread_of_medis_maps(nodes, phantom):
     alone = medi(field, mask, **options).chi
     observed, _ = spread(lambda noise: medi(field + noise, mask, **options).chi - alone, phantom, realisations=16)
     error = nib.load(found["medi"].chi_se_file).get_fdata()[mask]
-    assert np.median(error) == pytest.approx(np.median(observed), rel=0.4)
-    assert 0.6 < np.sqrt(np.mean(error**2) / np.mean(observed**2)) < 1.1
+    assert np.median(error) == pytest.approx(np.median(observed), rel=0.3)
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(np.sqrt(np.mean(observed**2)), rel=0.3)
     assert told["ClosedFormLambda"] == pytest.approx(
         deterministic(field, mask, VOXEL, b0_dir=B0_DIR).lam.value, rel=1e-3
     )
