@@ -8,8 +8,8 @@ from scipy import optimize, sparse
 from .dipole import frequencies
 from .grid import neighbours
 
-# An edge of the magnitude exceeds so many standard deviations of its differences. A noisy phantom hardly minds from 1.5 to
-# 5; a head's squared-gradient map is best with more edges (1.5), its nuclei with 2.
+# An edge of the magnitude exceeds so many standard deviations of its differences. A noisy phantom hardly minds from
+# 1.5 to 5; a head's squared-gradient map is best with more edges (1.5), its nuclei with 2.
 EDGE_SDS = 2.0
 
 
