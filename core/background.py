@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .conjugate_gradients import inner
 from .dipole import convolve, dipole_kernel
 from .fieldfit import noise_weight
-from .grid import WorkingGrid
+from .grid import WorkingGrid, within
 
 
 @dataclass(frozen=True)
@@ -85,40 +86,33 @@ def pdf(
     Liu et al., NMR Biomed 24:1129-1136 (2011), eq. 4; de Rochefort et al., Magn Reson Med 63:194-206 (2010).
     """
     grid = WorkingGrid.around(mask, voxel_size, margin)
-    weight = grid.embed(mask.astype(np.float32) if standard_error is None else noise_weight(standard_error, mask))
+    weight = grid.embed(noise_weight(standard_error, mask))
     outside = (~grid.embed(mask)).astype(np.float32)
     kernel = dipole_kernel(grid.shape, voxel_size, b0_dir)
-    target = grid.embed(np.where(mask, field, 0).astype(np.float32))
-    if not np.isfinite(target).all():
-        raise ValueError("the field holds values inside the mask that are not finite")
+    target = grid.embed(within(mask, field))
 
     misfit = weight * target  # of what is left: the local field
     gradient = convolve(kernel, weight * misfit)
     gradient *= outside
     source, direction, scratch = np.zeros_like(target), gradient.copy(), np.empty_like(target)
-    left, power = _power(misfit), _power(gradient)
+    left, power = inner(misfit, misfit), inner(gradient, gradient)
     start, removed = power, left
     iterations = 0
     while power > 0 and removed > tolerance * left and iterations < max_iterations:
         response = convolve(kernel, direction)
         response *= weight
-        step = np.float32(power / _power(response))
+        step = np.float32(power / inner(response, response))
         source += np.multiply(direction, step, out=scratch)
         response *= step
         misfit -= response
-        previous_left, left = left, _power(misfit)
+        previous_left, left = left, inner(misfit, misfit)
         removed = previous_left - left
         gradient = convolve(kernel, np.multiply(weight, misfit, out=scratch))
         gradient *= outside
-        previous, power = power, _power(gradient)
+        previous, power = power, inner(gradient, gradient)
         direction *= np.float32(power / previous)
         direction += gradient
         iterations += 1
 
     local = np.where(mask, grid.extract(target - convolve(kernel, source)), np.float32(0))
     return BackgroundRemoval(local, mask, iterations, float(np.sqrt(power / start)) if start else 0.0)
-
-
-def _power(x):
-    """Sum of squares by numpy's pairwise sum; not BLAS, whose result depends on the number of threads."""
-    return float(np.sum(np.square(x)))

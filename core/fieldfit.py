@@ -161,8 +161,8 @@ def noise_weight(standard_error, mask):
 
     Parameters
     ----------
-    standard_error : ndarray, shape (x, y, z)
-        Standard error of the field, any unit; infinite where nothing is known.
+    standard_error : ndarray, shape (x, y, z), or None
+        Standard error of the field, any unit; infinite where nothing is known. Without it all voxels are alike.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
 
@@ -183,6 +183,8 @@ def noise_weight(standard_error, mask):
     >>> noise_weight(se, np.array([[[True, True, True, True, False]]])).tolist()
     [[[1.0, 1.0, 0.5, 0.0, 0.0]]]
     """
+    if standard_error is None:
+        return mask.astype(np.float32)
     inside = standard_error[mask]
     if not (inside > 0).all():
         raise ValueError("standard errors inside the mask must be positive")

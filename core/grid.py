@@ -80,6 +80,31 @@ class WorkingGrid:
         return out
 
 
+def within(mask, field):
+    """A field in the mask, as every method that solves for sources takes it: in single precision, zero outside.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (x, y, z)
+        Where the field is known.
+    field : ndarray, shape (x, y, z)
+        Field, any unit; what it holds outside the mask does not matter.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+
+    Raises
+    ------
+    ValueError
+        If it is not finite everywhere in the mask.
+    """
+    known = np.where(mask, field, 0).astype(np.float32)
+    if not np.isfinite(known).all():
+        raise ValueError("the field holds values inside the mask that are not finite")
+    return known
+
+
 def neighbours(axis):
     """Slices of a volume's voxels that have a next one along an axis, and of those next ones.
 

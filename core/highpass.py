@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from .background import BackgroundRemoval
-from .grid import WorkingGrid
+from .grid import WorkingGrid, within
 
 
 def high_pass(field, mask, voxel_size, *, b0_dir=(0, 0, 1), cutoff=16.0):
@@ -41,9 +41,7 @@ def high_pass(field, mask, voxel_size, *, b0_dir=(0, 0, 1), cutoff=16.0):
     """
     grid = WorkingGrid.around(mask, voxel_size, 0)
     inside = grid.embed(mask.astype(np.float32))
-    total = grid.embed(np.where(mask, field, 0).astype(np.float32))
-    if not np.isfinite(total).all():
-        raise ValueError("the field holds values inside the mask that are not finite")
+    total = grid.embed(within(mask, field))
     sigma = [np.sqrt(np.log(2) / 2) / np.pi * cutoff / size for size in voxel_size]
     weight, mean = (ndimage.gaussian_filter(volume, sigma, mode="constant") for volume in (inside, total))
     slow = np.divide(mean, weight, out=np.zeros_like(mean), where=inside > 0)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from .conjugate_gradients import conjugate_gradients, inner
 from .dipole import dipole_kernel
-from .grid import WorkingGrid, neighbours
+from .grid import WorkingGrid, neighbours, within
 from .regularization import (
     LambdaChoice,
     RatioSpectrum,
@@ -221,9 +222,7 @@ class _Problem:
     """The field and the operators on the working grid, in the Fourier domain."""
 
     def __init__(self, field, mask, voxel_size, b0_dir):
-        self.mask, self.field = mask, np.where(mask, field, 0).astype(np.float32)
-        if not np.isfinite(self.field).all():
-            raise ValueError("the field holds values inside the mask that are not finite")
+        self.mask, self.field = mask, within(mask, field)
         self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
         self.kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir)
         self.gradient = gradient_power(self.grid.shape, voxel_size)
@@ -327,7 +326,9 @@ class _EdgeProblem(_Problem):
         last_lam, guess = self.solved.pop(name, (lam, None))
         if guess is not None:
             guess[n_fields:] *= lam / last_lam  # z = λ G_e χ
-        u, iterations = _conjugate_gradients(operator, filled(start), tolerance, self.max_iterations, guess)
+        u, iterations, _ = conjugate_gradients(
+            operator, filled(start), tolerance=tolerance, max_iterations=self.max_iterations, guess=guess
+        )
         self.solved[name] = lam, u
         return start + susceptibility(u), iterations
 
@@ -336,7 +337,7 @@ class _EdgeProblem(_Problem):
 
         def mean_square(lam):
             left = self.unexplained(self.solve(lam, self.data, ROUGH)[0])
-            return _dot(left, left) / self.n_mask
+            return inner(left, left) / self.n_mask
 
         return meet_discrepancy(mean_square, noise_variance)
 
@@ -350,31 +351,10 @@ class _EdgeProblem(_Problem):
         def score(lam):
             left = weight * self.unexplained(self.solve(lam, self.data, ROUGH)[0])
             explained = self.explained(self.solve(lam, probe_data, ROUGH, "probe")[0])
-            trace = 1 - _dot(probe[self.mask], weight * explained) / self.n_mask
-            return _dot(left, left) / self.n_mask / trace**2
+            trace = 1 - inner(probe[self.mask], weight * explained) / self.n_mask
+            return inner(left, left) / self.n_mask / trace**2
 
         return minimise_gcv(score, start=self.choose_closed_form("gcv", None).value * 2.5, factor=1.6)
-
-
-def _conjugate_gradients(operator, right_side, tolerance, max_iterations, guess=None):
-    """Solve operator(u) = right_side; returns the solution and the iterations. Uses up right_side and guess."""
-    target = tolerance**2 * _dot(right_side, right_side)
-    u, residual = np.zeros_like(right_side) if guess is None else guess, right_side
-    if guess is not None:
-        residual -= operator(guess)
-    direction, scratch = residual.copy(), np.empty_like(residual)
-    power = _dot(residual, residual)
-    iterations = 0
-    while power > target and iterations < max_iterations:
-        response = operator(direction)
-        step = np.float32(power / _dot(direction, response))
-        u += np.multiply(direction, step, out=scratch)
-        residual -= np.multiply(response, step, out=scratch)
-        previous, power = power, _dot(residual, residual)
-        direction *= np.float32(power / previous)
-        direction += residual
-        iterations += 1
-    return u, iterations
 
 
 def _fixed(lam):
@@ -389,8 +369,3 @@ def _variance(rule, noise_variance):
     if noise_variance is None or not noise_variance > 0:
         raise ValueError(f"the discrepancy principle needs a positive noise variance in ppm², got {noise_variance}")
     return noise_variance
-
-
-def _dot(a, b):
-    """Inner product by numpy's pairwise sum; not BLAS, whose result depends on the number of threads."""
-    return float(np.sum(a * b))

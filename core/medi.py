@@ -10,7 +10,7 @@ from scipy import fft
 
 from .dipole import dipole_kernel
 from .fieldfit import noise_weight
-from .grid import WorkingGrid, neighbours
+from .grid import WorkingGrid, neighbours, within
 from .inversion import MARGIN, Inversion
 from .regularization import LambdaChoice, gradient_power
 
@@ -150,8 +150,6 @@ class SparseGradients:
         field_penalty=FIELD_PENALTY,
         gradient_penalty=GRADIENT_PENALTY,
     ):
-        if not np.isfinite(field[mask]).all():
-            raise ValueError("the field holds values inside the mask that are not finite")
         if period is not None and not period > 0:
             raise ValueError(f"the period of the field must be positive, got {period} ppm")
         self.rule = _checked_rule(rule, lam, standard_error)
@@ -165,8 +163,8 @@ class SparseGradients:
         power[0, 0, 0] = 1  # where everything vanishes and χ is undetermined
         self.inverse = 1 / power
 
-        self.field = grid.embed(np.where(mask, field, 0).astype(np.float32))
-        weight = mask.astype(np.float32) if standard_error is None else noise_weight(standard_error, mask)
+        self.field = grid.embed(within(mask, field))
+        weight = noise_weight(standard_error, mask)
         self.weight = weight[mask]  # W
         self.believed = grid.embed(weight**2)  # W², less where the model cannot explain the field
         self.noise = None if standard_error is None else _noise_level(standard_error, mask)

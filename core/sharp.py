@@ -11,9 +11,10 @@ import numpy as np
 from scipy import fft, ndimage
 
 from .background import BackgroundRemoval
+from .conjugate_gradients import conjugate_gradients
 from .dipole import convolve, dipole_kernel, frequencies
 from .fieldfit import noise_weight
-from .grid import WorkingGrid
+from .grid import WorkingGrid, within
 
 _TOUCH = 1 + 1e-5  # voxel sizes are read as float32, and a sphere of whole voxels should reach these
 
@@ -125,7 +126,7 @@ def vsharp(
     """
     grid = WorkingGrid.around(mask, voxel_size, 0)  # no sphere leaves the mask, so nothing wraps around
     inside = grid.embed(mask)
-    weight = grid.embed(mask.astype(np.float32) if standard_error is None else noise_weight(standard_error, mask))
+    weight = grid.embed(noise_weight(standard_error, mask))
     target = _centred(field, mask, grid)
     filters, which, known = _largest_spheres(inside, voxel_size, radius)
     gain = np.array([0, *(1 / sphere.noise_gain for sphere in filters)], np.float32)
@@ -143,24 +144,16 @@ def vsharp(
             total += transfer * fft.rfftn(filtered)
         return fft.irfftn(total, x.shape)
 
-    residual = normal(target)
-    local = np.zeros_like(target)
-    step_to = inside * convolve(spectrum, residual)
-    direction, size = step_to.copy(), _inner(residual, step_to)
-    start, iterations = size, 0
-    while size > tolerance**2 * start and iterations < max_iterations:
-        response = normal(direction)
-        step = np.float32(size / _inner(direction, response))
-        local += step * direction
-        residual -= step * response
-        step_to = inside * convolve(spectrum, residual)
-        previous, size = size, _inner(residual, step_to)
-        direction *= np.float32(size / previous)
-        direction += step_to
-        iterations += 1
-
-    local = grid.extract(np.where(known, local, np.float32(0)))
-    return BackgroundRemoval(local, grid.extract(known), iterations, float(np.sqrt(size / start)) if start else 0.0)
+    local, iterations, reached = conjugate_gradients(
+        normal,
+        normal(target),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        precondition=lambda residual: inside * convolve(spectrum, residual),
+    )
+    return BackgroundRemoval(
+        grid.extract(np.where(known, local, np.float32(0))), grid.extract(known), iterations, reached
+    )
 
 
 @dataclass(frozen=True)
@@ -239,9 +232,7 @@ class Sphere:
 
 def _centred(field, mask, grid):
     """The field on the grid about its mean in the mask, so that single precision is spent on what varies."""
-    target = grid.embed(np.where(mask, field, 0).astype(np.float32))
-    if not np.isfinite(target).all():
-        raise ValueError("the field holds values inside the mask that are not finite")
+    target = grid.embed(within(mask, field))
     return np.where(grid.embed(mask), target - np.float32(np.mean(field[mask], dtype=np.float64)), np.float32(0))
 
 
@@ -277,8 +268,3 @@ def _local_spectrum(shape, voxel_size, b0_dir, correlation_length, noise_share):
     """Power that a local field has at each spatial frequency, 1 for slow waves across B0."""
     slowness = 1 / (1 + (2 * np.pi * correlation_length) ** 2 * sum(k**2 for k in frequencies(shape, voxel_size)))
     return (3 * dipole_kernel(shape, voxel_size, b0_dir)) ** 2 * slowness + np.float32(noise_share)
-
-
-def _inner(x, y):
-    """Inner product in double precision; not BLAS, whose result depends on the number of threads."""
-    return float(np.sum(x * y, dtype=np.float64))

@@ -1,0 +1,40 @@
+"""Conjugate gradients find what elimination finds, from anywhere, and a good preconditioner helps."""
+
+import numpy as np
+import pytest
+
+from multiqsm.core.conjugate_gradients import conjugate_gradients
+
+RNG = np.random.default_rng(0)
+BASIS = np.linalg.qr(RNG.normal(size=(40, 40)))[0]
+MATRIX = (BASIS * np.geomspace(1, 300, 40)) @ BASIS.T
+RIGHT_SIDE = RNG.normal(size=40)
+SOLUTION = np.linalg.solve(MATRIX, RIGHT_SIDE)
+
+
+def solve(**options):
+    return conjugate_gradients(MATRIX.dot, RIGHT_SIDE.copy(), tolerance=1e-6, max_iterations=200, **options)
+
+
+@pytest.mark.parametrize("guess", [None, "ones"])
+@pytest.mark.parametrize("precondition", [None, (1 / np.diag(MATRIX)).__mul__])
+def test_agrees_with_elimination(guess, precondition):
+    start = None if guess is None else np.ones(40)  # used up
+    found, iterations, reached = solve(guess=start, precondition=precondition)
+    np.testing.assert_allclose(found, SOLUTION, atol=1e-5 * np.abs(SOLUTION).max())
+    assert 1 < iterations < 200
+    assert reached <= 1e-6
+
+
+def test_the_inverse_as_preconditioner_and_the_solution_as_guess_leave_nothing_to_do():
+    assert solve(precondition=np.linalg.inv(MATRIX).dot)[1] <= 2
+    assert solve(guess=SOLUTION.copy())[1] == 0
+
+
+def test_stops_where_it_is_told():
+    _, iterations, reached = conjugate_gradients(MATRIX.dot, RIGHT_SIDE.copy(), tolerance=1e-6, max_iterations=3)
+    assert iterations == 3
+    assert reached > 1e-6
+    found, iterations, reached = conjugate_gradients(MATRIX.dot, np.zeros(40), tolerance=1e-6, max_iterations=3)
+    assert (iterations, reached) == (0, 0)
+    assert not found.any()
