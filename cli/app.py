@@ -19,6 +19,7 @@ from ..workflows.settings import (
 )
 from .arguments import EXIT_NOTHING_TO_DO, available_cores, count, count_from_zero, not_negative, positive, share
 from .group import run_group
+from .machine import JOBS
 from .participant import run_participants
 
 LEVELS = {"participant": run_participants, "group": run_group}
@@ -124,6 +125,17 @@ def _parser():
     machine.add_argument(
         "--mem-gb", type=positive, metavar="GB", help="memory limit; 90 %% of the machine's if not set"
     )
-    machine.add_argument("--plugin", default="MultiProc", help="Nipype plugin that runs the graph")
-    machine.add_argument("--plugin-args", type=Path, metavar="FILE", help="JSON file with the plugin's arguments")
+    plugin_help = "Nipype plugin that runs the jobs: MultiProc, Linear, SLURM, SGE, PBS, LSF, …"
+    machine.add_argument("--plugin", default="MultiProc", help=plugin_help)
+    use_help = "YAML or JSON file with plugin and plugin_args, instead of --plugin"
+    machine.add_argument("--use-plugin", type=Path, metavar="FILE", help=use_help)
+    jobs_help = (
+        "what is one job: a scan (then a subject) from beginning to end, or every step; auto takes scans where there "
+        "are enough of them for all cores"
+    )
+    machine.add_argument("--jobs", choices=JOBS, default=JOBS[0], help=jobs_help)
+    retries_help = "how often a scan is begun again whose process or job was killed from outside"
+    machine.add_argument("--retries", type=count_from_zero, default=2, metavar="N", help=retries_help)
+    clean_help = "remove the intermediate files of what is finished"
+    machine.add_argument("--clean-workdir", action="store_true", help=clean_help)
     return parser

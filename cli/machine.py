@@ -1,12 +1,18 @@
-"""Run a graph as the options about the machine say."""
+"""What the options about the machine say."""
 
-import json
+import os
+from pathlib import Path
+
+import yaml
 
 from ..dataset.scans import DatasetError
 
+JOBS = ("auto", "scan", "step")
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
 
 def read_options(path, option):
-    """Read a JSON object that an option names.
+    """Read a mapping, in JSON or YAML, that an option names.
 
     Raises
     ------
@@ -14,11 +20,11 @@ def read_options(path, option):
         If the file is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise DatasetError(f"{option} {path}: {error}") from error
     if not isinstance(content, dict):
-        raise DatasetError(f"{option} {path}: holds no JSON object")
+        raise DatasetError(f"{option} {path}: holds no mapping of names to values")
     return content
 
 
@@ -34,27 +40,67 @@ def check_work_dir(options):
         raise DatasetError(f"{options.work_dir}: intermediate files would lie in the dataset; say with -w where else")
 
 
-def plugin_arguments(options):
-    """What Nipype's plugin is told."""
-    arguments = {"n_procs": options.n_procs}
-    if options.mem_gb is not None:
-        arguments["memory_gb"] = options.mem_gb
-    if options.plugin_args is not None:
-        arguments |= read_options(options.plugin_args, "--plugin-args")
-    return arguments
+def open_runner(options):
+    """Make what runs the graphs, as the options and the plugin file say.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of the command.
+
+    Returns
+    -------
+    multiqsm.workflows.plugins.Runner
+
+    Raises
+    ------
+    DatasetError
+        If the plugin file is none, or Nipype has no such plugin.
+    """
+    from ..workflows.plugins import Runner  # Nipype is slow to import: not before it is needed
+
+    name, given = options.plugin, {}
+    if options.use_plugin is not None:
+        content = read_options(options.use_plugin, "--use-plugin")
+        if unknown := sorted(set(content) - {"plugin", "plugin_args"}):
+            raise DatasetError(
+                f"--use-plugin {options.use_plugin}: unknown {', '.join(unknown)}; it has plugin, plugin_args"
+            )
+        name, given = content.get("plugin", name), content.get("plugin_args") or {}
+        if not isinstance(name, str) or not isinstance(given, dict):
+            raise DatasetError(f"--use-plugin {options.use_plugin}: plugin is a name and plugin_args are a mapping")
+    arguments = {"n_procs": options.n_procs, "memory_gb": options.mem_gb or 0.9 * machine_gigabytes()}
+    try:
+        runner = Runner(name, {**arguments, **given})
+        if runner.is_cluster:  # what this machine has is no limit to its jobs
+            runner = Runner(name, {**given, **({} if options.mem_gb is None else {"memory_gb": options.mem_gb})})
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+    return runner
+
+
+def machine_gigabytes():
+    """Memory that this process may use, GB: the machine's, or less in a container or a batch job."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in CGROUP_LIMITS:
+        try:
+            limits.append(int(path.read_text()))
+        except (OSError, ValueError):  # no such control group, or one without a limit
+            continue
+    return min(limits) / 1e9
 
 
 def run_graph(workflow, options, kind):
-    """Run a graph to its end.
+    """Run one graph to its end, with a folder of the run's own in the work folder.
 
     Parameters
     ----------
     workflow : nipype.pipeline.engine.Workflow
-        The graph.
+        The graph, made after `multiqsm.workflows.run.configure_nipype`.
     options : argparse.Namespace
         Of the command.
     kind : str
-        What its workflows are made for, as progress calls them.
+        What its parts are called.
 
     Returns
     -------
@@ -65,9 +111,11 @@ def run_graph(workflow, options, kind):
     DatasetError
         If the plugin cannot run it.
     """
-    from ..workflows.run import run_workflow
+    from ..workflows.run import Progress, check_resources, run_workflow
 
-    try:
-        return run_workflow(workflow, plugin=options.plugin, plugin_args=plugin_arguments(options), kind=kind)
-    except ValueError as error:
-        raise DatasetError(str(error)) from error
+    with open_runner(options) as runner:
+        try:
+            check_resources(workflow, runner.arguments)
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
+        return run_workflow(workflow, runner, callback=Progress.of(workflow, kind))

@@ -10,13 +10,14 @@ from pathlib import Path
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.locks import hold_subjects
 from ..dataset.preflight import check_scan
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
 from ..dataset.subjects import collect_subjects
 from ..workflows.settings import MEDI_RULES, PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
-from .machine import check_work_dir, plugin_arguments, read_options, run_graph
+from .machine import check_work_dir, open_runner, read_options
 
 SUBJECT = re.compile(r"sub-([a-zA-Z0-9+]+)")
 
@@ -64,11 +65,13 @@ def run_participants(options):
     except ValueError as error:
         raise DatasetError(str(error)) from error
     write_citation(options.output_dir, _citation_steps(settings))
-    configure_nipype(options.work_dir.absolute())
     faults = _Faults(left_out)
-    processed = _process_scans(usable, settings, options, faults)
-    subjects = _process_subjects(processed, settings, options, faults)
-    _write_reports(subjects, settings, options, faults)
+    labels = {scan.entities["subject"] for scan in usable}
+    with hold_subjects(options.output_dir, labels), open_runner(options) as runner:
+        run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
+        processed = _process_scans(usable, run, faults)
+        subjects = _process_subjects(processed, run, faults)
+        _write_reports(subjects, run, faults)
     _warn_of_signs([scan for scan in processed if not scan.is_phantom], options)
     n_failed = len(usable) - len(processed)
     print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
@@ -76,6 +79,42 @@ def run_participants(options):
         print(f"{faults.n_later} faults after the maps were made: see above, and the subjects' reports")
     print(f"results: {options.output_dir}")
     return _exit_code(len(processed), n_refused + n_failed + faults.n_later)
+
+
+class _Run:
+    """What all stages of a run have in common."""
+
+    def __init__(self, runner, settings, options, run_dir):
+        self.runner, self.settings, self.options, self.run_dir = runner, settings, options, run_dir
+        self.output_dir = options.output_dir.absolute()
+        self.places = {
+            "output_dir": self.output_dir,
+            "work_dir": options.work_dir.absolute(),
+            "settings": settings,
+            "clean": options.clean_workdir,
+        }
+
+    def process(self, stage, items):
+        """Process scans or subjects; returns the failures."""
+        from ..workflows.stages import run_stage
+
+        options, n_procs = self.options, self.runner.arguments.get("n_procs", 1)
+        # One scan's branches can keep several cores busy where there are not enough scans to.
+        by_step = options.jobs == "step" or (
+            options.jobs == "auto" and not self.runner.is_cluster and len(items) < n_procs
+        )
+        try:
+            return run_stage(
+                stage,
+                items,
+                runner=self.runner,
+                by_step=by_step,
+                retries=options.retries,
+                run_dir=self.run_dir,
+                tell=lambda line: print(line, file=sys.stderr),
+            )
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
 
 
 class _Faults:
@@ -104,20 +143,14 @@ class _Faults:
             self.of_subject[found[1]].append((what, why))
 
 
-def _process_scans(scans, settings, options, faults):
+def _process_scans(scans, run, faults):
     """Make the maps of all scans; returns the scans that have theirs."""
-    from ..workflows.base import init_scans_wf
+    from ..workflows.stages import ScansStage
 
-    workflow = init_scans_wf(
-        scans,
-        bids_dir=options.bids_dir.absolute(),
-        output_dir=options.output_dir.absolute(),
-        work_dir=options.work_dir.absolute(),
-        settings=settings,
-        # Many scans keep the cores busy by themselves; few leave some for the Fourier transforms.
-        threads=max(1, plugin_arguments(options)["n_procs"] // len(scans)),
-    )
-    failures = run_graph(workflow, options, "scans")
+    # Many scans keep the cores busy by themselves; few leave some for the Fourier transforms.
+    threads = max(1, run.runner.arguments.get("n_procs", 1) // len(scans))
+    stage = ScansStage(**run.places, bids_dir=run.options.bids_dir.absolute(), threads=threads)
+    failures = run.process(stage, scans)
     names = {scan.node_name: scan for scan in scans}
     for failure in failures:
         scan = names.get(failure.scan)
@@ -126,11 +159,11 @@ def _process_scans(scans, settings, options, faults):
     return [scan for scan in scans if scan.node_name not in failed]
 
 
-def _process_subjects(scans, settings, options, faults):
+def _process_subjects(scans, run, faults):
     """Bring each subject's scans together; returns the subjects that have any."""
-    from ..workflows.base import init_subjects_wf
+    from ..workflows.stages import SubjectsStage
 
-    output_dir = options.output_dir.absolute()
+    output_dir, settings, options = run.output_dir, run.settings, run.options
     datasets = derivative_datasets(options.bids_dir, options.derivatives)
     subjects, left_out = collect_subjects(
         scans, output_dir, methods=settings.inversions, standard_errors=settings.standard_errors, datasets=datasets
@@ -142,10 +175,8 @@ def _process_subjects(scans, settings, options, faults):
             print(f"left out: {what}: {why}", file=sys.stderr)
     if not subjects:
         return []
-    work_dir = options.work_dir.absolute()
-    workflow = init_subjects_wf(subjects, output_dir=output_dir, work_dir=work_dir, settings=settings)
     labels = {subject.node_name: f"sub-{subject.label}" for subject in subjects}
-    failures = run_graph(workflow, options, "subjects")
+    failures = run.process(SubjectsStage(**run.places), subjects)
     for failure in failures:
         faults.add_later(labels.get(failure.scan, failure.scan), failure)
     # The table of a subject whose registration failed altogether is an earlier run's, or none.
@@ -162,19 +193,15 @@ def _process_subjects(scans, settings, options, faults):
     return subjects
 
 
-def _write_reports(subjects, settings, options, faults):
-    from ..workflows.base import init_reports_wf
+def _write_reports(subjects, run, faults):
+    from ..workflows.stages import ReportsStage
 
-    if not subjects:
-        return
-    workflow = init_reports_wf(
-        subjects,
-        failures=faults.of_subject,
-        output_dir=options.output_dir.absolute(),
-        work_dir=options.work_dir.absolute(),
-        settings=settings,
+    stage = ReportsStage(
+        **run.places,
+        failures=tuple(faults.of_subject.items()),
+        sites=tuple(sorted({scan.site for subject in subjects for scan in subject.scans})),
     )
-    for failure in run_graph(workflow, options, "reports"):
+    for failure in run.process(stage, subjects):
         faults.add_later(f"report of {failure.scan}", failure)
 
 

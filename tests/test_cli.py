@@ -1,6 +1,5 @@
 """The command, from a dataset to its derivatives, and what it says when it cannot."""
 
-import gzip
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from datasets import validator_errors, write_dataset
 
 from multiqsm.cli.app import main
 from multiqsm.dataset.derivatives import write_dataset_description
+from multiqsm.dataset.finished import RECEIPTS
 from multiqsm.dataset.group import read_roi_table
 from multiqsm.workflows.settings import INVERSIONS
 
@@ -106,15 +106,10 @@ def test_one_process_gives_the_same_files_as_two(processed):
     files = sorted(
         path.relative_to(other) for path in other.rglob("*") if path.suffix in (".gz", ".json", ".tsv", ".txt")
     )
+    files = [file for file in files if not file.is_relative_to(RECEIPTS)]  # these know folders and times
     assert len(files) > 50
     for file in files:
-        first, second = (base / file for base in (root.parent / "out", other))
-        if file.name.endswith(".nii.gz"):
-            assert gzip.decompress(first.read_bytes()) == gzip.decompress(second.read_bytes()), file
-        elif file.suffix == ".json":
-            assert json.loads(first.read_text()) == json.loads(second.read_text()), file
-        else:
-            assert first.read_bytes() == second.read_bytes(), file
+        assert (root.parent / "out" / file).read_bytes() == (other / file).read_bytes(), file
 
 
 @pytest.mark.slow
@@ -139,7 +134,7 @@ def test_derivatives_that_were_deleted_come_back(processed):
     before = map_file.read_bytes()
     map_file.unlink()
     assert run(processed, "--participant-label", "01") == 0
-    assert gzip.decompress(map_file.read_bytes()) == gzip.decompress(before)
+    assert map_file.read_bytes() == before
 
 
 @pytest.mark.slow

@@ -34,7 +34,8 @@ from multiqsm.dataset.group import read_roi_table, read_tsv
 from multiqsm.dataset.labels import read_lookup
 from multiqsm.dataset.subjects import collect_subjects
 from multiqsm.workflows.base import init_subjects_wf
-from multiqsm.workflows.run import configure_nipype, run_workflow
+from multiqsm.workflows.plugins import Runner
+from multiqsm.workflows.run import Progress, configure_nipype, run_workflow
 from multiqsm.workflows.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def run_level(study, **choices):
     assert left_out == []
     settings = Settings(inversions=METHODS, **choices)
     workflow = init_subjects_wf(subjects, output_dir=study.out, work_dir=study.work, settings=settings)
-    return run_workflow(workflow, plugin="Linear", plugin_args={}, kind="subjects")
+    return run_workflow(workflow, Runner("Linear", {}), callback=Progress.of(workflow, "subjects"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
-from .. import __version__
+from ..dataset.finished import software
 from ..interfaces.reports import SubjectReport
 from .group import init_group_wf
 from .scan import init_scan_wf, volume_gigabytes
@@ -76,7 +76,7 @@ def init_subjects_wf(subjects, *, output_dir, work_dir, settings):
     return workflow
 
 
-def init_reports_wf(subjects, *, failures, output_dir, work_dir, settings):
+def init_reports_wf(subjects, *, failures, sites, output_dir, work_dir, settings):
     """Build the workflow that writes the report of each subject, from what lies in the derivative dataset.
 
     Parameters
@@ -85,6 +85,8 @@ def init_reports_wf(subjects, *, failures, output_dir, work_dir, settings):
         Subjects and their processed scans.
     failures : dict of str to list of (str, str)
         By subject, what failed or was left out, and why.
+    sites : sequence of str
+        All sites of the run: each has its colour in every report.
     output_dir, work_dir, settings
         As of `init_subjects_wf`.
 
@@ -99,7 +101,7 @@ def init_reports_wf(subjects, *, failures, output_dir, work_dir, settings):
             entities=[dict(scan.entities) for scan in subject.scans],
             methods=list(settings.inversions),
             failures=failures.get(subject.label, []),
-            sites=sorted({scan.site for other in subjects for scan in other.scans}),
+            sites=list(sites),
             output_dir=str(output_dir),
         )
         subject_wf = Workflow(name=subject.node_name)
@@ -130,5 +132,5 @@ def init_study_wf(*, bids_dir, output_dir, work_dir, calibrate):
 
 
 def _init_run_wf(work_dir):
-    # Nipype reuses what it finds by its inputs, not by the code that made it: another version starts afresh.
-    return Workflow(name="multiqsm", base_dir=str(Path(work_dir) / f"version-{__version__}"))
+    # Nipype reuses what it finds by its inputs, not by the code that made it: other code starts afresh.
+    return Workflow(name="multiqsm", base_dir=str(Path(work_dir) / f"version-{software()}"))

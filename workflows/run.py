@@ -14,7 +14,8 @@ from pathlib import Path
 
 from nipype import config
 from nipype.interfaces.utility import IdentityInterface
-from nipype.pipeline import plugins
+
+from .plugins import LOST
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Failure:
     cause: str
     crash_file: Path
 
+    @property
+    def is_lost(self):
+        """Whether the process or job that ran it was killed: then nothing is wrong with the scan, for all we know."""
+        return self.cause.startswith(LOST)
+
     def __str__(self):
         return f"step {self.step}: {self.cause}\n        the whole story: {self.crash_file}"
 
@@ -48,50 +54,53 @@ class Progress:
 
     Attributes
     ----------
-    total : int
-        Steps in the graph.
-    scans : dict of int
+    left : dict of int
         Steps left of each scan's (or subject's) workflow, by its name.
     kind : str
         What they are called.
     """
 
-    total: int
-    scans: dict[str, int]
+    left: dict[str, int]
     kind: str = "scans"
     stream: object = field(default_factory=lambda: sys.stderr)
-    done: int = 0
     started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self):
+        self.total, self.failed = sum(self.left.values()), set()
 
     @classmethod
     def of(cls, workflow, kind):
         """Prepare for the nodes of a workflow that do work."""
-        scans = Counter(_scan_name(name.split(".")) for name in _working_nodes(workflow))
-        return cls(total=scans.total(), scans=dict(scans), kind=kind)
+        return cls(Counter(_scan_name(name.split(".")) for name in working_nodes(workflow)), kind)
 
     def __call__(self, node, status):
         """Take Nipype's word that a node has started, ended or failed."""
-        if status != "end":
-            return
-        self.done += 1
         scan = scan_of(node)
-        self.scans[scan] -= 1
-        finished = self.scans[scan] == 0
+        if status == "end":
+            self.left[scan] -= 1
+            self._tell(f"{scan} done" if self.left[scan] == 0 else f"{scan} {node.name}", last=self.left[scan] == 0)
+        elif status == "exception" and scan not in self.failed:
+            self.failed.add(scan)
+            self._tell(f"{scan} failed", last=True)
+
+    def _tell(self, news, *, last):
         if self.stream.isatty():
-            print(
-                f"\r{self._line()} {scan} {node.name:<24}", end="\n" if finished else "", file=self.stream, flush=True
-            )
-        elif finished:
-            print(f"{self._line()} {scan} done", file=self.stream, flush=True)
+            print(f"\r{self._line()} {news:<48}", end="\n" if last else "", file=self.stream, flush=True)
+        elif last:
+            print(f"{self._line()} {news}", file=self.stream, flush=True)
 
     def _line(self):
+        complete, done = sum(n == 0 for n in self.left.values()), self.total - sum(self.left.values())
         elapsed = time.monotonic() - self.started
-        left = elapsed / self.done * (self.total - self.done)
-        complete = sum(n == 0 for n in self.scans.values())
-        return (
-            f"[{complete}/{len(self.scans)} {self.kind}, {self.done}/{self.total} steps, "
-            f"{_clock(elapsed)} gone, about {_clock(left)} left]"
-        )
+        parts = [f"{complete}/{len(self.left)} {self.kind}"]
+        if self.failed:
+            parts.append(f"{len(self.failed)} failed")
+        if self.total > len(self.left):
+            parts.append(f"{done}/{self.total} steps")
+        parts.append(f"{_clock(elapsed)} gone")
+        if done:
+            parts.append(f"about {_clock(elapsed / done * (self.total - done))} left")
+        return f"[{', '.join(parts)}]"
 
 
 def configure_nipype(work_dir):
@@ -118,7 +127,9 @@ def configure_nipype(work_dir):
         "crashfile_format": "txt",
         "stop_on_first_crash": "false",
         "remove_unnecessary_outputs": "false",
+        "create_report": "false",  # a page per step that nobody reads
         "poll_sleep_duration": "0.1",
+        "job_finished_timeout": "15",  # s until a result is seen on a network's file system
         "check_version": "false",
     }
     settings["logging"] = {f"{kind}_level": "CRITICAL" for kind in ("workflow", "utils", "interface")}
@@ -130,37 +141,31 @@ def configure_nipype(work_dir):
     return run_dir
 
 
-def run_workflow(workflow, *, plugin, plugin_args, kind="scans"):
+def run_workflow(workflow, runner, *, callback, crash_dir=None):
     """Run a workflow to its end; what fails stops only what depends on it.
 
     Parameters
     ----------
     workflow : nipype.pipeline.engine.Workflow
         The graph, made after `configure_nipype`.
-    plugin : str
-        Nipype's name of the plugin that runs it.
-    plugin_args : dict
-        The plugin's arguments.
-    kind : str
-        What the graph's workflows are made for, as progress calls them.
+    runner : multiqsm.workflows.plugins.Runner
+        What runs it.
+    callback : callable
+        Is told of each node and that it has started, ended or failed.
+    crash_dir : pathlib.Path, optional
+        Takes the crash files, of this graph alone; the run's own folder by default.
 
     Returns
     -------
     list of Failure
         Empty if all went well.
-
-    Raises
-    ------
-    ValueError
-        If there is no such plugin, or a step needs more memory or cores than the plugin may use.
     """
-    _check_resources(workflow, plugin, plugin_args)
-    crash_dir = Path(config.get("execution", "crashdump_dir"))
+    crash_dir = crash_dir or Path(config.get("execution", "crashdump_dir"))
+    workflow.config["execution"] = {**workflow.config.get("execution", {}), "crashdump_dir": str(crash_dir)}
+    crash_dir.mkdir(parents=True, exist_ok=True)
     earlier = set(crash_dir.iterdir())
-    progress = Progress.of(workflow, kind)
-    arguments = {"mp_context": "spawn", **plugin_args, "status_callback": progress}
     try:
-        workflow.run(plugin=plugin, plugin_args=arguments)
+        runner.run(workflow, callback)
     except Exception:
         # Nipype raises once the graph has run, and the crash files hold the causes; without one it is our own.
         if earlier.issuperset(crash_dir.iterdir()):
@@ -194,21 +199,40 @@ def scan_of(node):
     return _scan_name(node.fullname.split("."))
 
 
-def _working_nodes(workflow):
-    """The nodes that are run by their full names: identity nodes are cut out of the graph before."""
+def working_nodes(workflow):
+    """The nodes that are run, by their full names: identity nodes are cut out of the graph before.
+
+    Parameters
+    ----------
+    workflow : nipype.pipeline.engine.Workflow
+
+    Returns
+    -------
+    dict of str to nipype.pipeline.engine.Node
+    """
     nodes = {f"{workflow.name}.{name}": workflow.get_node(name) for name in workflow.list_node_names()}
     return {name: node for name, node in nodes.items() if not isinstance(node.interface, IdentityInterface)}
 
 
-def _check_resources(workflow, plugin, plugin_args):
-    """Refuse what Nipype would refuse half-way, or not at all."""
-    if not hasattr(plugins, f"{plugin}Plugin"):
-        known = sorted(name.removesuffix("Plugin") for name in dir(plugins) if name.endswith("Plugin"))
-        raise ValueError(f"Nipype has no plugin {plugin}; it has {', '.join(known)}")
+def check_resources(workflow, plugin_args):
+    """Refuse what Nipype would refuse half-way, or not at all.
+
+    Parameters
+    ----------
+    workflow : nipype.pipeline.engine.Workflow
+        The graph.
+    plugin_args : dict
+        The plugin's arguments; ``memory_gb`` and ``n_procs`` are limits.
+
+    Raises
+    ------
+    ValueError
+        If a step needs more memory or cores than the plugin may use.
+    """
     for limit, attribute in (("memory_gb", "mem_gb"), ("n_procs", "n_procs")):
         if limit not in plugin_args:
             continue
-        needs = {name: getattr(node, attribute) for name, node in _working_nodes(workflow).items()}
+        needs = {name: getattr(node, attribute) for name, node in working_nodes(workflow).items()}
         name, most = max(needs.items(), key=lambda item: item[1])
         if most > plugin_args[limit]:
             raise ValueError(f"{name} needs {most:g} of {limit}, and no more than {plugin_args[limit]:g} may be used")

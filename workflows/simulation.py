@@ -9,7 +9,8 @@ from nipype.pipeline.engine import Node, Workflow
 from ..dataset.scans import scan_label
 from ..dataset.simulated import is_complete, remove_partials
 from ..interfaces.simulation import SimulateScan
-from .run import configure_nipype, run_workflow
+from .plugins import Runner
+from .run import Progress, check_resources, configure_nipype, run_workflow
 
 OVERHEAD_GB = 0.9  # the libraries, the head's templates and the field of distant sources
 BYTES_PER_VOXEL = 60  # of the grid on which spins precess, at the peak
@@ -45,7 +46,10 @@ def simulate_scans(output_dir, plans, *, work_dir, n_procs=1):
     # Many scans keep the cores busy by themselves; few leave some for threads.
     threads = max(1, n_procs // len(plans))
     workflow = init_simulation_wf(plans, output_dir=output_dir, work_dir=work_dir, threads=threads)
-    return run_workflow(workflow, plugin="MultiProc", plugin_args={"n_procs": n_procs})
+    with Runner("MultiProc", {"n_procs": n_procs}) as runner:
+        check_resources(workflow, runner.arguments)
+        progress = Progress.of(workflow, "scans")
+        return run_workflow(workflow, runner, callback=progress)
 
 
 def init_simulation_wf(plans, *, output_dir, work_dir, threads):

@@ -1,0 +1,294 @@
+"""The stages of a run: what is made of each scan and of each subject, as one job each or step by step."""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.pipeline.engine import Node, Workflow
+
+from ..dataset.derivatives import read_json, write_json
+from ..dataset.finished import fingerprint, is_finished, receipt_path, write_receipt
+from ..dataset.locks import hold_work
+from .base import init_reports_wf, init_scans_wf, init_subjects_wf
+from .plugins import Runner, check_cluster_paths
+from .run import Failure, Progress, check_resources, run_workflow, scan_of, working_nodes
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run, and where it is.
+
+    Attributes
+    ----------
+    output_dir, work_dir : pathlib.Path
+        Roots of the derivative dataset and of intermediate files.
+    settings : Settings
+        Choices of the run.
+    clean : bool
+        Whether to remove an item's intermediate files once it is finished.
+    """
+
+    kind: ClassVar[str]
+
+    output_dir: Path
+    work_dir: Path
+    settings: Settings
+    clean: bool = False
+
+    def build(self, items):
+        """Build the workflow that processes some items: scans or subjects."""
+        raise NotImplementedError
+
+    @staticmethod
+    def label(item):
+        """What the user knows the item by."""
+        return f"sub-{item.label}"
+
+    def fingerprint(self, item):
+        """Digest of all that the item's results depend on."""
+        return fingerprint(item, self.settings, Path(self.settings.atlas or ""), *self.also(item))
+
+    def also(self, item):
+        """What the results depend on beside the item and the settings."""
+        return ()
+
+    def is_finished(self, item):
+        """Whether the item's results are there, made as they would be made now."""
+        return is_finished(self.output_dir, self.kind, self.label(item), self.fingerprint(item))
+
+    def finish(self, item, made_of, files):
+        """Note that an item is finished, and tidy up."""
+        write_receipt(self.output_dir, self.kind, self.label(item), made_of, files)
+        if self.clean:
+            shutil.rmtree(self.item_dir(item), ignore_errors=True)
+
+    def item_dir(self, item):
+        """Folder of the item's intermediate files."""
+        workflow = self.build([item])
+        first = next(iter(working_nodes(workflow))).split(".")
+        return Path(workflow.base_dir).joinpath(*first[:3])
+
+    def resources(self, item):
+        """Memory in GB and cores that the item's workflow takes when its steps run one after the other."""
+        nodes = working_nodes(self.build([item])).values()
+        return max(node.mem_gb for node in nodes), max(node.n_procs for node in nodes)
+
+
+@dataclass(frozen=True)
+class ScansStage(Stage):
+    """The maps of each scan."""
+
+    kind: ClassVar[str] = "scans"
+
+    bids_dir: Path = Path()
+    threads: int = 1
+
+    @staticmethod
+    def label(item):  # noqa: D102
+        return item.label
+
+    def build(self, items):  # noqa: D102
+        return init_scans_wf(
+            items,
+            bids_dir=self.bids_dir,
+            output_dir=self.output_dir,
+            work_dir=self.work_dir,
+            settings=self.settings,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class SubjectsStage(Stage):
+    """What the scans of a subject are together."""
+
+    kind: ClassVar[str] = "subjects"
+
+    def build(self, items):  # noqa: D102
+        return init_subjects_wf(items, output_dir=self.output_dir, work_dir=self.work_dir, settings=self.settings)
+
+
+@dataclass(frozen=True)
+class ReportsStage(Stage):
+    """The report of each subject."""
+
+    kind: ClassVar[str] = "reports"
+
+    failures: tuple = ()
+    sites: tuple[str, ...] = ()
+
+    def also(self, item):  # noqa: D102
+        scans = [receipt_path(self.output_dir, ScansStage.kind, scan.label) for scan in item.scans]
+        subject = receipt_path(self.output_dir, SubjectsStage.kind, self.label(item))
+        return dict(self.failures).get(item.label, ()), self.sites, subject, scans
+
+    def build(self, items):  # noqa: D102
+        return init_reports_wf(
+            items,
+            failures=dict(self.failures),
+            sites=self.sites,
+            output_dir=self.output_dir,
+            work_dir=self.work_dir,
+            settings=self.settings,
+        )
+
+
+def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
+    """Process all items that are not finished.
+
+    Parameters
+    ----------
+    stage : Stage
+        What to make of them.
+    items : sequence
+        Scans or subjects.
+    runner : Runner
+        What runs the jobs.
+    by_step : bool
+        Whether every step is a job of its own, instead of every item.
+    retries : int
+        How often an item is begun again whose process or job was lost.
+    run_dir : pathlib.Path
+        Folder of the run, as of `multiqsm.workflows.run.configure_nipype`.
+    tell : callable
+        Takes lines for the user.
+
+    Returns
+    -------
+    list of Failure
+        Empty if all went well.
+
+    Raises
+    ------
+    ValueError
+        If an item needs more memory or cores than there are.
+    """
+    waiting = [item for item in items if not stage.is_finished(item)]
+    if len(waiting) < len(items):
+        tell(f"{len(items) - len(waiting)} of {len(items)} {stage.kind} were finished before and are not made again")
+    run = _run_steps if by_step else _run_jobs
+    failures, groups = [], [waiting] if waiting else []
+    for attempt in range(retries + 1):
+        found = [
+            failure
+            for place, group in enumerate(groups)
+            for failure in run(stage, group, runner, run_dir / f"{stage.kind}-{attempt}-{place}")
+        ]
+        lost = {failure.scan: failure.cause for failure in found if failure.is_lost}
+        failures += [failure for failure in found if failure.scan not in lost or attempt == retries]
+        if not lost or attempt == retries:
+            break
+        again = [item for item in waiting if item.node_name in lost]
+        for item in again:
+            tell(f"lost: {stage.label(item)}: {lost[item.node_name]}; it starts again ({attempt + 1} of {retries})")
+        # Where one process takes others with it when it dies, who was to blame shows when each is alone.
+        groups = [[item] for item in again] if runner.shares_fate else [again]
+    return failures
+
+
+def _run_steps(stage, items, runner, run_dir):
+    """Every step a job of its own."""
+    workflow = stage.build(items)
+    check_resources(workflow, runner.arguments)
+    made_of = {item.node_name: stage.fingerprint(item) for item in items}
+    progress, written = Progress.of(workflow, stage.kind), _Written(stage.output_dir)
+    failures = run_workflow(
+        workflow, runner, crash_dir=run_dir / "crash", callback=lambda *news: (progress(*news), written(*news))
+    )
+    failed = {failure.scan for failure in failures}
+    for item in items:
+        if item.node_name not in failed:
+            stage.finish(item, made_of[item.node_name], written.files.get(item.node_name, ()))
+    return failures
+
+
+def _run_jobs(stage, items, runner, run_dir):
+    """Every item a job."""
+    if runner.is_cluster:
+        check_cluster_paths(run_dir)
+    workflow = Workflow(name="jobs", base_dir=str(run_dir))
+    for item in items:
+        gigabytes, threads = stage.resources(item)
+        job = RunGraph(stage=stage, item=item, crash_dir=str(run_dir / "crash" / item.node_name))
+        job.inputs.outcome_file = str(_outcome_path(run_dir, item))
+        workflow.add_nodes([Node(job, name=item.node_name, mem_gb=gigabytes, n_procs=threads)])
+    check_resources(workflow, runner.arguments)
+    progress = Progress.of(workflow, stage.kind)
+    of_job = {
+        failure.scan: failure
+        for failure in run_workflow(workflow, runner, crash_dir=run_dir / "lost", callback=progress)
+    }
+    failures = []
+    for item in items:
+        outcome = _outcome_path(run_dir, item)
+        if outcome.exists():
+            failures += [
+                Failure(**{**fields, "crash_file": Path(fields["crash_file"])})
+                for fields in read_json(outcome)["Failures"]
+            ]
+        elif item.node_name in of_job:
+            failures.append(of_job[item.node_name])
+    return failures
+
+
+class _RunGraphInputSpec(BaseInterfaceInputSpec):
+    stage = traits.Instance(Stage, mandatory=True, nohash=True, desc="what to make")
+    item = traits.Any(mandatory=True, nohash=True, desc="of what")
+    crash_dir = traits.Directory(mandatory=True, desc="takes the crash files")
+    outcome_file = File(mandatory=True, desc="takes what failed; it is not there until the job has ended by itself")
+
+
+class RunGraph(SimpleInterface):
+    """Run the whole graph of one scan or subject in this process."""
+
+    input_spec = _RunGraphInputSpec
+    output_spec = TraitedSpec
+    _always_run = True
+
+    def _run_interface(self, runtime):
+        given = self.inputs
+        failures = _run_item(given.stage, given.item, Path(given.crash_dir))
+        write_json(Path(given.outcome_file), {"Failures": [asdict(failure) for failure in failures]})
+        if failures:
+            raise RuntimeError(str(failures[0]))
+        return runtime
+
+
+def _run_item(stage, item, crash_dir):
+    with hold_work(stage.work_dir, f"{stage.kind} {stage.label(item)}"):
+        if stage.is_finished(item):  # by a job that had been given up for lost
+            return []
+        made_of, written = stage.fingerprint(item), _Written(stage.output_dir)
+        failures = run_workflow(stage.build([item]), Runner("Linear", {}), crash_dir=crash_dir, callback=written)
+        if not failures:
+            stage.finish(item, made_of, written.files.get(item.node_name, ()))
+    return failures
+
+
+class _Written:
+    """Collects, as Nipype's callback, the derivatives that steps have written, by scan."""
+
+    def __init__(self, output_dir):
+        self.root, self.files = Path(output_dir).absolute(), {}
+
+    def __call__(self, node, status):
+        if status == "end" and node.interface.always_run:
+            found = _files(node.result.outputs.get().values())
+            self.files.setdefault(scan_of(node), set()).update(
+                path for path in found if path.is_relative_to(self.root) and path.is_file()
+            )
+
+
+def _files(values):
+    for value in values:
+        if isinstance(value, str):
+            yield Path(value)
+        elif isinstance(value, list | tuple):
+            yield from _files(value)
+
+
+def _outcome_path(run_dir, item):
+    return run_dir / "outcomes" / f"{item.node_name}.json"
