@@ -1,10 +1,12 @@
 """The stages of a run: what is made of each scan and of each subject, as one job each or step by step."""
 
-import shutil
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
+from shutil import disk_usage, rmtree
 from typing import ClassVar
 
+import nibabel as nib
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline.engine import Node, Workflow
 
@@ -15,6 +17,8 @@ from .base import init_reports_wf, init_scans_wf, init_subjects_wf
 from .plugins import Runner, check_cluster_paths
 from .run import Failure, Progress, check_resources, run_workflow, scan_of, working_nodes
 from .settings import Settings
+
+REMEDY = "choose another folder with -w, make room, or have finished work removed with --clean-workdir"
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,11 @@ class Stage:
         """Note that an item is finished, and tidy up."""
         write_receipt(self.output_dir, self.kind, self.label(item), made_of, files)
         if self.clean:
-            shutil.rmtree(self.item_dir(item), ignore_errors=True)
+            rmtree(self.item_dir(item), ignore_errors=True)
+
+    def work_gigabytes(self, item):
+        """Disk space in GB that the item's intermediate files take, at most."""
+        raise NotImplementedError
 
     def item_dir(self, item):
         """Folder of the item's intermediate files."""
@@ -100,6 +108,11 @@ class ScansStage(Stage):
             threads=self.threads,
         )
 
+    def work_gigabytes(self, item):  # noqa: D102
+        # Decoded echoes, their phase unwrapped and what is fitted to it; for each map χ, its error and three between.
+        volumes = 5 * len(item.echo_times) + 8 + 5 * len(self.settings.inversions)
+        return 4e-9 * prod(nib.load(item.files[0]).shape) * volumes
+
 
 @dataclass(frozen=True)
 class SubjectsStage(Stage):
@@ -109,6 +122,10 @@ class SubjectsStage(Stage):
 
     def build(self, items):  # noqa: D102
         return init_subjects_wf(items, output_dir=self.output_dir, work_dir=self.work_dir, settings=self.settings)
+
+    def work_gigabytes(self, item):  # noqa: D102
+        volumes = 6 + 3 * len(self.settings.inversions)  # for each scan
+        return sum(4e-9 * prod(nib.load(scan.mask).shape) * volumes for scan in item.scans)
 
 
 @dataclass(frozen=True)
@@ -134,6 +151,9 @@ class ReportsStage(Stage):
             work_dir=self.work_dir,
             settings=self.settings,
         )
+
+    def work_gigabytes(self, item):  # noqa: D102
+        return 0.0
 
 
 def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
@@ -164,11 +184,13 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
     Raises
     ------
     ValueError
-        If an item needs more memory or cores than there are.
+        If an item needs more memory, cores or disk space than there are.
     """
     waiting = [item for item in items if not stage.is_finished(item)]
     if len(waiting) < len(items):
         tell(f"{len(items) - len(waiting)} of {len(items)} {stage.kind} were finished before and are not made again")
+    if waiting:
+        _check_disk(stage, waiting, tell)
     run = _run_steps if by_step else _run_jobs
     failures, groups = [], [waiting] if waiting else []
     for attempt in range(retries + 1):
@@ -186,7 +208,21 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
             tell(f"lost: {stage.label(item)}: {lost[item.node_name]}; it starts again ({attempt + 1} of {retries})")
         # Where one process takes others with it when it dies, who was to blame shows when each is alone.
         groups = [[item] for item in again] if runner.shares_fate else [again]
+    if any("No space left on device" in failure.cause for failure in failures):
+        free = {path: disk_usage(path).free / 1e9 for path in (stage.work_dir, stage.output_dir)}
+        tell(f"the disk is full: {', '.join(f'{path} has {gb:.2f} GB left' for path, gb in free.items())}; {REMEDY}")
     return failures
+
+
+def _check_disk(stage, items, tell):
+    """Refuse what cannot end well, and warn of what may not: hours later the disk is full."""
+    needs = [stage.work_gigabytes(item) for item in items]
+    free = disk_usage(stage.work_dir).free / 1e9
+    said = f"{stage.work_dir} has {free:.1f} GB left"
+    if max(needs) > free:
+        raise ValueError(f"{said}, and one of the {stage.kind} needs up to {max(needs):.1f} GB; {REMEDY}")
+    if sum(needs) > free and not stage.clean:
+        tell(f"warning: {said}, and {len(items)} {stage.kind} need up to {sum(needs):.0f} GB together; {REMEDY}")
 
 
 def _run_steps(stage, items, runner, run_dir):
@@ -194,14 +230,14 @@ def _run_steps(stage, items, runner, run_dir):
     workflow = stage.build(items)
     check_resources(workflow, runner.arguments)
     made_of = {item.node_name: stage.fingerprint(item) for item in items}
-    progress, written = Progress.of(workflow, stage.kind), _Written(stage.output_dir)
+    progress, watch = Progress.of(workflow, stage.kind), _Watch(stage.output_dir)
     failures = run_workflow(
-        workflow, runner, crash_dir=run_dir / "crash", callback=lambda *news: (progress(*news), written(*news))
+        workflow, runner, crash_dir=run_dir / "crash", callback=lambda *news: (progress(*news), watch(*news))
     )
     failed = {failure.scan for failure in failures}
     for item in items:
         if item.node_name not in failed:
-            stage.finish(item, made_of[item.node_name], written.files.get(item.node_name, ()))
+            stage.finish(item, made_of[item.node_name], watch.files.get(item.node_name, ()))
     return failures
 
 
@@ -250,32 +286,37 @@ class RunGraph(SimpleInterface):
 
     def _run_interface(self, runtime):
         given = self.inputs
-        failures = _run_item(given.stage, given.item, Path(given.crash_dir))
-        write_json(Path(given.outcome_file), {"Failures": [asdict(failure) for failure in failures]})
+        failures, seconds = _run_item(given.stage, given.item, Path(given.crash_dir))
+        outcome = {"Failures": [asdict(failure) for failure in failures], "Seconds": seconds}
+        write_json(Path(given.outcome_file), outcome)
         if failures:
             raise RuntimeError(str(failures[0]))
         return runtime
 
 
 def _run_item(stage, item, crash_dir):
+    """Returns what failed, and the seconds that each step took."""
     with hold_work(stage.work_dir, f"{stage.kind} {stage.label(item)}"):
         if stage.is_finished(item):  # by a job that had been given up for lost
-            return []
-        made_of, written = stage.fingerprint(item), _Written(stage.output_dir)
-        failures = run_workflow(stage.build([item]), Runner("Linear", {}), crash_dir=crash_dir, callback=written)
+            return [], {}
+        made_of, watch = stage.fingerprint(item), _Watch(stage.output_dir)
+        failures = run_workflow(stage.build([item]), Runner("Linear", {}), crash_dir=crash_dir, callback=watch)
         if not failures:
-            stage.finish(item, made_of, written.files.get(item.node_name, ()))
-    return failures
+            stage.finish(item, made_of, watch.files.get(item.node_name, ()))
+    return failures, watch.seconds
 
 
-class _Written:
-    """Collects, as Nipype's callback, the derivatives that steps have written, by scan."""
+class _Watch:
+    """Collects, as Nipype's callback, the derivatives that steps have written, by scan, and how long steps took."""
 
     def __init__(self, output_dir):
-        self.root, self.files = Path(output_dir).absolute(), {}
+        self.root, self.files, self.seconds = Path(output_dir).absolute(), {}, {}
 
     def __call__(self, node, status):
-        if status == "end" and node.interface.always_run:
+        if status != "end" or not node.result:
+            return
+        self.seconds[node.fullname] = node.result.runtime.duration
+        if node.interface.always_run:
             found = _files(node.result.outputs.get().values())
             self.files.setdefault(scan_of(node), set()).update(
                 path for path in found if path.is_relative_to(self.root) and path.is_file()

@@ -1,0 +1,240 @@
+"""What happens to a run from outside: killed processes, a full disk, a second run, and what is left afterwards."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.pipeline.engine import Node, Workflow
+
+from multiqsm.cli.app import main
+from multiqsm.dataset.finished import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
+from multiqsm.dataset.locks import hold_subjects
+from multiqsm.dataset.scans import DatasetError
+from multiqsm.workflows.plugins import LOST, Runner, check_cluster_paths
+from multiqsm.workflows.run import configure_nipype, run_workflow
+from multiqsm.workflows.stages import Stage, run_stage
+
+
+class _InputSpec(BaseInterfaceInputSpec):
+    deed = traits.Enum("work", "die", "err", "die once", usedefault=True)
+    folder = traits.Directory()
+
+
+class Worker(SimpleInterface):
+    """Does as it is told."""
+
+    input_spec = _InputSpec
+    output_spec = TraitedSpec
+    _always_run = True
+
+    def _run_interface(self, runtime):
+        died = Path(self.inputs.folder, "died")
+        if self.inputs.deed == "die" or (self.inputs.deed == "die once" and not died.exists()):
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.inputs.deed == "err":
+            raise ValueError("no brain in it")
+        time.sleep(0.3)
+        Path(self.inputs.folder, f"{runtime.cwd.rsplit('/', 2)[-2]}.txt").write_text("done")
+        return runtime
+
+
+class Item:
+    """A scan as far as a stage knows one."""
+
+    def __init__(self, name, deed):
+        self.node_name = self.label = name
+        self.deed = deed
+
+
+class Chores(Stage):
+    """Something to make of items, quickly."""
+
+    kind = "chores"
+
+    @staticmethod
+    def label(item):
+        return item.label
+
+    def build(self, items):
+        workflow, of_subject = Workflow("multiqsm", base_dir=str(self.work_dir)), Workflow("sub_01")
+        for item in items:
+            scan = Workflow(item.node_name)
+            scan.add_nodes([Node(Worker(deed=item.deed, folder=str(self.output_dir)), name="work", mem_gb=0.1)])
+            of_subject.add_nodes([scan])
+        workflow.add_nodes([of_subject])
+        return workflow
+
+    def fingerprint(self, item):
+        return fingerprint(item.label)
+
+    def work_gigabytes(self, item):
+        return 0.0
+
+
+@pytest.fixture
+def chores(tmp_path):
+    out, work = tmp_path / "out", tmp_path / "work"
+    out.mkdir()
+    return Chores(output_dir=out, work_dir=work, settings=None), configure_nipype(work)
+
+
+def run_chores(chores, deeds, *, retries=1, by_step=False):
+    """Run one item per deed with two processes; returns failures and what the user was told."""
+    stage, run_dir = chores
+    items, told = [Item(f"scan_{place}", deed) for place, deed in enumerate(deeds)], []
+    with Runner("MultiProc", {"n_procs": 2, "memory_gb": 2}) as runner:
+        failures = run_stage(
+            stage, items, runner=runner, by_step=by_step, retries=retries, run_dir=run_dir, tell=told.append
+        )
+    return failures, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_step", [False, True])
+def test_a_killed_process_takes_nobody_with_it_and_begins_again(chores, by_step):
+    failures, told = run_chores(chores, ["work", "die once", "work", "work"], by_step=by_step)
+    assert failures == []
+    assert any("scan_1" in line and "starts again (1 of 1)" in line for line in told)
+    stage, _ = chores
+    assert sorted(path.stem for path in (stage.output_dir / RECEIPTS / "chores").iterdir()) == [
+        "scan_0",
+        "scan_1",
+        "scan_2",
+        "scan_3",
+    ]
+
+
+@pytest.mark.slow
+def test_one_that_dies_each_time_is_given_up_and_named(chores):
+    failures, told = run_chores(chores, ["die", "work", "err", "work"], retries=2)
+    causes = {failure.scan: failure.cause for failure in failures}
+    assert set(causes) == {"scan_0", "scan_2"}
+    assert causes["scan_0"].startswith(LOST)
+    assert "memory" in causes["scan_0"]
+    assert causes["scan_2"] == "ValueError: no brain in it"
+    assert sum("scan_0" in line for line in told) == 2
+    assert not any("scan_2" in line for line in told)  # an error of its own is no accident
+
+
+@pytest.mark.slow
+def test_what_is_finished_is_not_made_again(chores):
+    stage, _ = chores
+    assert run_chores(chores, ["work", "err"])[0]
+    before = receipt_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns
+    failures, told = run_chores(chores, ["work", "work"])
+    assert failures == []
+    assert told[0] == "1 of 2 chores were finished before and are not made again"
+    assert receipt_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns == before
+
+
+def test_worker_ends_with_its_run(tmp_path):
+    """A worker whose parent was killed would go on writing beside the next run."""
+    code = (
+        "import os, time\n"
+        "from multiqsm.workflows.plugins import SturdyMultiProcPlugin\n"
+        "if __name__ == '__main__':\n"
+        "    pool = SturdyMultiProcPlugin({'n_procs': 1, 'memory_gb': 1}).new_pool()\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker outlived its run by 10 s")
+
+
+def test_receipt_knows_its_inputs_and_its_files(tmp_path):
+    source, made = tmp_path / "in.nii", tmp_path / "out" / "sub-01" / "map.nii.gz"
+    source.write_bytes(b"1")
+    made.parent.mkdir(parents=True)
+    made.write_bytes(b"22")
+    made.with_name("map.json").write_text("{}")
+
+    def finished():
+        return is_finished(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}))
+
+    assert not finished()
+    receipt = write_receipt(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made])
+    assert set(json.loads(receipt.read_text())["Files"]) == {"sub-01/map.json", "sub-01/map.nii.gz"}
+    assert finished()
+    os.utime(source, ns=(0, 0))
+    assert not finished()
+    write_receipt(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made])
+    assert finished()
+    made.write_bytes(b"2")
+    assert not finished()
+    receipt.write_text('{"Fingerprint": ')
+    assert not finished()
+
+
+def test_two_runs_on_one_subject_are_refused_and_on_two_are_not(tmp_path):
+    code = (
+        "import sys, time\n"
+        "from multiqsm.dataset.locks import hold_subjects\n"
+        "with hold_subjects(sys.argv[1], ['01', '02']):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with hold_subjects(tmp_path, ["03", "04"]):
+            pass
+        with pytest.raises(DatasetError, match="another run is processing sub-02 into"):
+            with hold_subjects(tmp_path, ["02", "03"]):
+                pass
+        other.kill()
+    with hold_subjects(tmp_path, ["01", "02"]):  # the lock ended with its process
+        pass
+
+
+def test_step_that_the_disk_has_no_room_for_is_refused(chores, monkeypatch):
+    monkeypatch.setattr(Chores, "work_gigabytes", lambda self, item: 1e9)
+    with pytest.raises(ValueError, match="GB left, and one of the chores needs up to 1000000000.0 GB"):
+        run_chores(chores, ["work"])
+
+
+@pytest.mark.parametrize("name", ["SLURMGraph", "PBSGraph", "Abacus"])
+def test_plugins_that_tell_nothing_are_refused(name):
+    with pytest.raises(ValueError, match="does not tell|no plugin"):
+        Runner(name, {})
+
+
+def test_batch_scripts_need_plain_paths():
+    check_cluster_paths("/data/work-1/a_b")
+    with pytest.raises(ValueError, match="spaces"):
+        check_cluster_paths("/data/my work")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_begun_again_gives_the_same(make_dataset, ball_head):
+    root = make_dataset(subjects=("01", "02", "03"), **ball_head)
+    out, work = root.parent / "out", root.parent / "work"
+    command = [sys.executable, "-m", "multiqsm", str(root), str(out), "participant", "-w", str(work), "--n-procs", "2"]
+    for seconds in (7, 9, 11):  # in the midst of the first, second and third scan or thereabouts
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            time.sleep(seconds)
+            process.kill()
+        for path in out.rglob("*.nii.gz"):
+            if not path.name.startswith("."):
+                assert path.read_bytes()[-4:] != b"", path  # whole: see the comparison below
+    assert subprocess.run(command, check=False).returncode == 0
+    undisturbed = root.parent / "undisturbed"
+    assert main([str(root), str(undisturbed), "participant", "-w", str(root.parent / "work2"), "--plugin", "Linear"]) == 0
+    kinds = (".gz", ".tsv", ".txt")
+    names = {path.relative_to(undisturbed) for path in undisturbed.rglob("*") if path.suffix in kinds}
+    assert names == {path.relative_to(out) for path in out.rglob("*") if path.suffix in kinds}
+    for name in names:
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
