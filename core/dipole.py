@@ -70,14 +70,15 @@ def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
     >>> bool(np.allclose(kernel[0, 0, 1:], 1 / 3 - 1)), bool(np.allclose(kernel[1:, 0, 0], 1 / 3))  # along, across B0
     (True, True)
     """
-    b = np.asarray(b0_dir, float) / np.linalg.norm(b0_dir)
+    b = (np.asarray(b0_dir, float) / np.linalg.norm(b0_dir)).astype(np.float32)
     k = frequencies(shape, voxel_size)
     signed = [np.where(_is_nyquist(n, ki.shape), 0, ki) for n, ki in zip(shape, k, strict=True)]
     k2 = _sum_of_squares(k)
     k2[0, 0, 0] = 1
     along = sum(bi * si for bi, si in zip(b, signed, strict=True)) ** 2
-    along = along + sum(bi**2 * (ki**2 - si**2) for bi, ki, si in zip(b, k, signed, strict=True))
-    kernel = np.float32(1 / 3) - along.astype(np.float32) / k2
+    along += sum(bi**2 * (ki**2 - si**2) for bi, ki, si in zip(b, k, signed, strict=True))
+    along /= k2
+    kernel = np.subtract(np.float32(1 / 3), along, out=along)
     kernel[0, 0, 0] = 0
     return kernel
 
@@ -94,7 +95,12 @@ def frequencies(shape, voxel_size):
 
 def convolve(kernel, volume):
     """Circular convolution of a real volume with a half-spectrum kernel."""
-    return fft.irfftn(kernel * fft.rfftn(volume), volume.shape)
+    return inverse_transform(kernel * fft.rfftn(volume), volume.shape)
+
+
+def inverse_transform(spectrum, shape):
+    """The real volume of a half spectrum that is used up: ``scipy.fft.irfftn`` would make a copy of it first."""
+    return fft.irfft(fft.ifftn(spectrum, axes=(0, 1), overwrite_x=True), shape[2])
 
 
 def _sum_of_squares(components):

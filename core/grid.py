@@ -8,7 +8,7 @@ grid that holds the mask's bounding box, a margin in mm on each side, and no mor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class WorkingGrid:
         """
         if not mask.any():
             raise ValueError("the mask is empty: there is no voxel to work on")
-        (box,) = ndimage.find_objects(mask.astype(np.uint8))
+        occupied = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        box = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in occupied)
         size = [s.stop - s.start for s in box]
         wanted = [n + 2 * int(np.ceil(margin / v)) for n, v in zip(size, voxel_size, strict=True)]
         shape = tuple(fft.next_fast_len(n, real=True) for n in wanted)
@@ -99,7 +100,7 @@ def within(mask, field):
     ValueError
         If it is not finite everywhere in the mask.
     """
-    known = np.where(mask, field, 0).astype(np.float32)
+    known = np.where(mask, field, 0).astype(np.float32, copy=False)
     if not np.isfinite(known).all():
         raise ValueError("the field holds values inside the mask that are not finite")
     return known

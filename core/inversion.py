@@ -6,7 +6,7 @@ import numpy as np
 from scipy import fft
 
 from .conjugate_gradients import conjugate_gradients, inner
-from .dipole import dipole_kernel
+from .dipole import dipole_kernel, inverse_transform
 from .grid import WorkingGrid, neighbours, within
 from .regularization import (
     LambdaChoice,
@@ -20,8 +20,10 @@ from .regularization import (
 # Room around the mask's bounding box, mm: the field of what is inside has fallen off by then.
 MARGIN = 10.0
 
-# A λ is judged by residuals, which are known well enough long before χ has converged.
+# A λ is judged by residuals, which are known well enough long before χ has converged, and by a trace that is known
+# still earlier: its error goes with the square of the solution's.
 ROUGH = 2e-2
+ROUGH_TRACE = 0.1
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def iterative(
     problem.weigh(data_weight, outside_weight)
     if lam is None and rule == "gcv":
         choice = problem.choose_by_gcv(seed)
-    spectrum, iterations = problem.solve(choice.value, problem.data, tolerance)
+    spectrum, iterations = problem.solve(choice.value, tolerance)
     return problem.result(spectrum, choice, iterations)
 
 
@@ -213,7 +215,8 @@ def regularised_power(kernel, gradient, lam):
     -------
     ndarray of float32, shape (x, y, z // 2 + 1)
     """
-    m = kernel**2 + np.float32(lam**2) * gradient
+    m = np.float32(lam**2) * gradient
+    m += kernel**2
     m[0, 0, 0] = 1
     return m
 
@@ -224,6 +227,7 @@ class _Problem:
     def __init__(self, field, mask, voxel_size, b0_dir):
         self.mask, self.field = mask, within(mask, field)
         self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
+        self.inside = self.grid.embed(mask)
         self.kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir)
         self.gradient = gradient_power(self.grid.shape, voxel_size)
         self.data = fft.rfftn(self.grid.embed(self.field))
@@ -236,19 +240,19 @@ class _Problem:
         return self.kernel / self.regularised(lam) * data
 
     def volume(self, spectrum):
-        return fft.irfftn(spectrum, self.grid.shape)
+        """The volume on the grid; uses up the spectrum."""
+        return inverse_transform(spectrum, self.grid.shape)
 
     def explained(self, spectrum):
         """Field of a susceptibility, on the mask as a vector."""
-        return self.grid.extract(self.volume(self.kernel * spectrum))[self.mask]
+        return self.volume(self.kernel * spectrum)[self.inside]
 
     def unexplained(self, spectrum):
         """What the field has beyond that."""
         return self.field[self.mask] - self.explained(spectrum)
 
     def choose_closed_form(self, rule, noise_variance):
-        n = np.prod(self.grid.shape)
-        power = (self.data.real**2 + self.data.imag**2) / n
+        power = (self.data.real**2 + self.data.imag**2) / float(np.prod(self.grid.shape))
         spectrum = RatioSpectrum(power, self.kernel, self.gradient, self.grid.shape[2])
         if rule == "gcv":
             return minimise_gcv(spectrum.gcv, start=0.1, factor=1.1)
@@ -257,7 +261,8 @@ class _Problem:
     def result(self, spectrum, choice, iterations):
         left = self.unexplained(spectrum)
         residual = float(np.sqrt(np.mean(np.square(left), dtype=np.float64)))
-        chi = np.where(self.mask, self.grid.extract(self.volume(spectrum)), np.float32(0))
+        chi = np.zeros(self.mask.shape, np.float32)
+        chi[self.mask] = self.volume(spectrum)[self.inside]
         return Inversion(chi, choice, iterations, residual)
 
 
@@ -267,23 +272,21 @@ class _EdgeProblem(_Problem):
     def __init__(self, field, mask, voxel_size, b0_dir, edges, max_iterations):
         super().__init__(field, mask, voxel_size, b0_dir)
         on_grid = np.stack([self.grid.embed(e) for e in edges])
-        inside = self.grid.embed(mask)
         for axis, free in enumerate(on_grid):
             # Nothing is known of what lies beyond the mask's surface: differences across it are free too.
             near, far = neighbours(axis)
-            free[near] |= inside[near] ^ inside[far]
+            free[near] |= self.inside[near] ^ self.inside[far]
         self.edge_gradient = edge_differences(on_grid, voxel_size)
         self.edge_divergence = self.edge_gradient.T
         self.weight, self.unknown = None, None
         self.max_iterations = max_iterations
-        self.solved = {}  # λ and (y, z) of what was solved last, by name
+        self.solved = {}  # (y, z) of the data by λ
 
     def weigh(self, data_weight, outside_weight):
         """Set W; until then the field is believed everywhere alike."""
         self.solved = {}
         weight = np.full(self.grid.shape, outside_weight, np.float32)
-        mask = self.grid.embed(self.mask)
-        weight[mask] = 1 if data_weight is None else self.grid.embed(data_weight)[mask]
+        weight[self.inside] = 1 if data_weight is None else data_weight[self.mask]
         if not ((weight >= 0) & (weight <= 1)).all():
             raise ValueError("weights of the field must lie between 0 and 1")
         self.weight = weight
@@ -292,69 +295,96 @@ class _EdgeProblem(_Problem):
         if data_weight is not None:
             self.data = fft.rfftn(weight**2 * self.grid.embed(self.field))
 
-    def solve(self, lam, data, tolerance, name="data"):
-        """Solve for (y, z) at one λ, starting from the last one's; returns the spectrum of χ and the iterations."""
-        inverse, lam = 1 / self.regularised(lam), np.float32(lam)
-        n_fields = 0 if self.unknown is None else self.unknown.size
-
-        def filled(spectrum):
-            """(y, z) of a susceptibility: B χ."""
-            u = np.empty(n_fields + self.edge_gradient.shape[0], np.float32)
-            np.multiply(self.edge_gradient @ self.volume(spectrum).ravel(), lam, out=u[n_fields:])
-            if n_fields:
-                np.multiply(
-                    self.volume(self.kernel * spectrum), self.unknown, out=u[:n_fields].reshape(self.grid.shape)
-                )
-            return u
-
-        def susceptibility(u):
-            """M⁻¹ Bᴴ (y, z)."""
-            out = fft.rfftn((self.edge_divergence @ u[n_fields:]).reshape(self.grid.shape))
-            out *= lam
-            if n_fields:
-                field = fft.rfftn(self.unknown * u[:n_fields].reshape(self.grid.shape))
-                field *= self.kernel
-                out += field
-            out *= inverse
-            return out
-
-        def operator(u):
-            response = filled(susceptibility(u))
-            return np.subtract(u, response, out=response)
-
-        start = inverse * self.kernel * data
-        last_lam, guess = self.solved.pop(name, (lam, None))
-        if guess is not None:
-            guess[n_fields:] *= lam / last_lam  # z = λ G_e χ
+    def solve(self, lam, tolerance):
+        """Solve for (y, z) at one λ, starting from the nearest solved; returns the spectrum of χ and the iterations."""
+        system = _EdgeSystem(self, lam)
+        right_side, guess = system.filled(system.closed_form(self.data)), None
+        if self.solved:
+            nearest = min(self.solved, key=lambda other: abs(np.log(other / lam)))
+            guess = self.solved[nearest].copy()
+            guess[system.fields :] *= np.float32(lam / nearest)  # z = λ G_e χ
         u, iterations, _ = conjugate_gradients(
-            operator, filled(start), tolerance=tolerance, max_iterations=self.max_iterations, guess=guess
+            system.operator, right_side, tolerance=tolerance, max_iterations=self.max_iterations, guess=guess
         )
-        self.solved[name] = lam, u
-        return start + susceptibility(u), iterations
+        self.solved[lam] = u
+        return system.susceptibility(u, self.data), iterations
 
     def choose_by_discrepancy(self, noise_variance):
         """The λ whose residual is the noise's."""
 
         def mean_square(lam):
-            left = self.unexplained(self.solve(lam, self.data, ROUGH)[0])
+            left = self.unexplained(self.solve(lam, ROUGH)[0])
             return inner(left, left) / self.n_mask
 
         return meet_discrepancy(mean_square, noise_variance)
 
     def choose_by_gcv(self, seed):
         """The λ that cross-validation prefers for W b and W Fᴴ D F, the trace estimated by a random probe."""
-        weight = self.grid.extract(self.weight)[self.mask]
-        probe = np.zeros(self.mask.shape, np.float32)
-        probe[self.mask] = np.random.default_rng(seed).choice(np.float32([-1, 1]), self.n_mask)
-        probe_data = fft.rfftn(self.weight * self.grid.embed(probe))
+        weight = self.weight[self.inside]
+        probe = np.zeros(self.grid.shape, np.float32)
+        probe[self.inside] = np.random.default_rng(seed).choice(np.float32([-1, 1]), self.n_mask) * weight
+        probe_data = fft.rfftn(probe)
 
         def score(lam):
-            left = weight * self.unexplained(self.solve(lam, self.data, ROUGH)[0])
-            explained = self.explained(self.solve(lam, probe_data, ROUGH, "probe")[0])
-            trace = 1 - inner(probe[self.mask], weight * explained) / self.n_mask
-            return inner(left, left) / self.n_mask / trace**2
+            left = weight * self.unexplained(self.solve(lam, ROUGH)[0])
+            return inner(left, left) / self.n_mask / (1 - self.influence(lam, probe, probe_data) / self.n_mask) ** 2
 
         return minimise_gcv(score, start=self.choose_closed_form("gcv", None).value * 2.5, factor=1.6)
+
+    def influence(self, lam, probe, probe_data):
+        """The product of a weighted probe p and what of it is explained, which needs no χ.
+
+        With b = p it is pᵀ Fᴴ D χ = pᵀ Fᴴ D M⁻¹ D p + (B M⁻¹ D p)ᵀ (y, z).
+        """
+        system = _EdgeSystem(self, lam)
+        closed = system.closed_form(probe_data)
+        by_closed_form = inner(probe, self.volume(self.kernel * closed))
+        right_side = system.filled(closed)
+        u, _, _ = conjugate_gradients(
+            system.operator, right_side.copy(), tolerance=ROUGH_TRACE, max_iterations=self.max_iterations
+        )
+        return by_closed_form + inner(right_side, u)
+
+
+class _EdgeSystem:
+    """The equations for (y, z) at one λ."""
+
+    def __init__(self, problem, lam):
+        self.problem, self.lam = problem, np.float32(lam)
+        self.inverse = 1 / problem.regularised(lam)
+        self.fields = 0 if problem.unknown is None else problem.unknown.size
+
+    def closed_form(self, data):
+        """M⁻¹ D b."""
+        return self.inverse * self.problem.kernel * data
+
+    def operator(self, u):
+        """(1 - B M⁻¹ Bᴴ) (y, z)."""
+        response = self.filled(self.susceptibility(u))
+        return np.subtract(u, response, out=response)
+
+    def filled(self, spectrum):
+        """(y, z) of a susceptibility: B χ; uses up its spectrum."""
+        problem, n = self.problem, self.fields
+        u = np.empty(n + problem.edge_gradient.shape[0], np.float32)
+        if n:
+            field = problem.volume(problem.kernel * spectrum)
+            np.multiply(field.ravel(), problem.unknown.ravel(), out=u[:n])
+        np.multiply(problem.edge_gradient @ problem.volume(spectrum).ravel(), self.lam, out=u[n:])
+        return u
+
+    def susceptibility(self, u, data=None):
+        """M⁻¹ (D b + Bᴴ (y, z)), of no data M⁻¹ Bᴴ (y, z)."""
+        problem, n = self.problem, self.fields
+        spectrum = fft.rfftn((problem.edge_divergence @ (self.lam * u[n:])).reshape(problem.grid.shape))
+        if data is not None:
+            spectrum += problem.kernel * data
+        if n:
+            field = fft.rfftn(problem.unknown * u[:n].reshape(problem.grid.shape))
+            field *= problem.kernel
+            spectrum += field
+        spectrum *= self.inverse
+        return spectrum
 
 
 def _fixed(lam):

@@ -33,7 +33,7 @@ def gradient_power(shape, voxel_size):
     Lin et al., AJNR 36:1644 (2015), eq. 3.
     """
     k = frequencies(shape, voxel_size)
-    return sum((2 / v * np.sin(np.pi * v * ki)) ** 2 for ki, v in zip(k, voxel_size, strict=True)).astype(np.float32)
+    return sum(((2 / v * np.sin(np.pi * v * ki)) ** 2).astype(np.float32) for ki, v in zip(k, voxel_size, strict=True))
 
 
 def edge_mask(magnitude, mask, *, share=None):
@@ -100,10 +100,9 @@ def edge_differences(edges, voxel_size):
     shape = edges.shape[1:]
     here = [np.flatnonzero(e).astype(np.int32) for e in edges]
     there = []
-    for axis, h in enumerate(here):
-        place = list(np.unravel_index(h, shape))
-        place[axis] = (place[axis] + 1) % shape[axis]
-        there.append(np.ravel_multi_index(place, shape).astype(np.int32))
+    for h, size, stride in zip(here, shape, (shape[1] * shape[2], shape[2], 1), strict=True):
+        last = h // stride % size == size - 1
+        there.append(h + stride - np.int32(size * stride) * last)
     n = sum(h.size for h in here)
     slopes = np.concatenate([np.full(h.size, 1 / v, np.float32) for h, v in zip(here, voxel_size, strict=True)])
     values = np.stack([-slopes, slopes], axis=1).ravel()

@@ -8,13 +8,16 @@ left of the local field is filtered, and SHARP and V-SHARP differ in how they un
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft, ndimage, sparse
 
 from .background import BackgroundRemoval
 from .conjugate_gradients import conjugate_gradients
-from .dipole import convolve, dipole_kernel, frequencies
+from .dipole import convolve, dipole_kernel, frequencies, inverse_transform
 from .fieldfit import noise_weight
 from .grid import WorkingGrid, within
+
+# Means over so few voxels are cheaper as sums than by Fourier transforms.
+FEW = 50
 
 _TOUCH = 1 + 1e-5  # voxel sizes are read as float32, and a sphere of whole voxels should reach these
 
@@ -129,20 +132,31 @@ def vsharp(
     weight = grid.embed(noise_weight(standard_error, mask))
     target = _centred(field, mask, grid)
     filters, which, known = _largest_spheres(inside, voxel_size, radius)
-    gain = np.array([0, *(1 / sphere.noise_gain for sphere in filters)], np.float32)
-    power = (weight * gain[which]) ** 2  # of white noise alone, every filtered field would be believed alike
-    transfers = [sphere.high_pass(grid.shape) for sphere in filters]
+    large, small = [], []
+    for place, sphere in enumerate(filters, start=1):
+        # Of white noise alone, every filtered field would be believed alike.
+        believed = np.where(which == place, weight / np.float32(sphere.noise_gain), np.float32(0))
+        if np.count_nonzero(sphere.weights) > FEW:
+            large.append((sphere.high_pass(grid.shape), believed**2))
+        else:
+            small.append(sphere.high_pass_matrix(believed))
+    few = sparse.vstack(small, format="csr") if small else None
     spectrum = _local_spectrum(grid.shape, voxel_size, b0_dir, correlation_length, noise_share)
 
     def normal(x):
         """The normal equations' operator."""
         waves = fft.rfftn(x)
         total = np.zeros_like(waves)
-        for place, transfer in enumerate(transfers, start=1):
-            filtered = fft.irfftn(transfer * waves, x.shape)
-            filtered *= np.where(which == place, power, np.float32(0))
-            total += transfer * fft.rfftn(filtered)
-        return fft.irfftn(total, x.shape)
+        for transfer, power in large:
+            filtered = inverse_transform(transfer * waves, x.shape)
+            filtered *= power
+            back = fft.rfftn(filtered)
+            back *= transfer
+            total += back
+        result = inverse_transform(total, x.shape)
+        if few is not None:
+            result += (few.T @ (few @ x.ravel())).reshape(x.shape)
+        return result
 
     local, iterations, reached = conjugate_gradients(
         normal,
@@ -208,9 +222,12 @@ class Sphere:
 
     def centres(self, mask):
         """Voxels around which the sphere lies inside the mask; beyond the volume's faces there is no mask."""
-        sampling = [size / axis for size, axis in zip(self.voxel_size, self.half_axes, strict=True)]
-        depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=sampling)
-        return mask & (depth[1:-1, 1:-1, 1:-1] > _TOUCH)
+        room = [n + m // 2 for n, m in zip(mask.shape, self.weights.shape, strict=True)]  # so that nothing wraps around
+        outside = np.ones([fft.next_fast_len(n, real=True) for n in room], np.float32)
+        whole = tuple(slice(n) for n in mask.shape)
+        outside[whole] = ~mask
+        touched = convolve(fft.rfftn(_around_origin(self.weights != 0, outside.shape)), outside)
+        return mask & (touched[whole] < 0.5)
 
     def reach(self, centres):
         """Voxels of the spheres around some centres."""
@@ -218,11 +235,22 @@ class Sphere:
 
     def high_pass(self, shape):
         """Transfer function of 1 - S on the half spectrum: a volume less its spherical mean."""
-        kernel = np.zeros(shape, np.float32)
-        where = [np.arange(n) - n // 2 for n in self.weights.shape]
-        kernel[np.ix_(*[index % n for index, n in zip(where, shape, strict=True)])] = -self.weights
+        kernel = _around_origin(-self.weights, shape)
         kernel[0, 0, 0] += 1
         return np.ascontiguousarray(fft.rfftn(kernel).real)
+
+    def high_pass_matrix(self, weight):
+        """1 - S as a matrix on the flattened volume: a row, times its weight, for each voxel that has one."""
+        centres = np.flatnonzero(weight)
+        offsets = [index - n // 2 for index, n in zip(np.nonzero(self.weights), self.weights.shape, strict=True)]
+        strides = np.cumprod([1, *weight.shape[:0:-1]])[::-1]
+        columns = centres[:, None] + np.concatenate([[0], strides @ offsets])
+        values = weight.ravel()[centres, None] * np.concatenate([[1], -self.weights[self.weights != 0]])
+        rows = np.arange(0, columns.size + 1, columns.shape[1])
+        return sparse.csr_array(
+            (values.ravel().astype(np.float32), columns.ravel().astype(np.int32), rows.astype(np.int32)),
+            shape=(len(centres), weight.size),
+        )
 
     @property
     def noise_gain(self):
@@ -230,10 +258,20 @@ class Sphere:
         return float(np.sqrt(1 + np.sum(self.weights**2)))
 
 
+def _around_origin(weights, shape):
+    """A kernel of odd sizes on a volume, wrapped around its first voxel."""
+    kernel = np.zeros(shape, np.float32)
+    where = [np.arange(n) - n // 2 for n in weights.shape]
+    kernel[np.ix_(*[index % n for index, n in zip(where, shape, strict=True)])] = weights
+    return kernel
+
+
 def _centred(field, mask, grid):
     """The field on the grid about its mean in the mask, so that single precision is spent on what varies."""
-    target = grid.embed(within(mask, field))
-    return np.where(grid.embed(mask), target - np.float32(np.mean(field[mask], dtype=np.float64)), np.float32(0))
+    target, inside = grid.embed(within(mask, field)), grid.embed(mask)
+    values = target[inside]
+    target[inside] = values - values.mean(dtype=np.float64)
+    return target
 
 
 def _harmonic_mean_weights(x, y, z):

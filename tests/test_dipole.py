@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
+from scipy import fft
 
-from multiqsm.core.dipole import b0_direction, convolve, dipole_kernel
+from multiqsm.core.dipole import b0_direction, convolve, dipole_kernel, inverse_transform
 
 
 def rotation_about_x(degrees):
@@ -32,6 +33,15 @@ def test_convolution_is_symmetric_for_any_direction(shape):
     kernel = dipole_kernel(shape, (1, 1.2, 2), (0.3, -0.5, 0.8))
     a, b = rng.normal(size=(2, *shape))
     assert np.vdot(a, convolve(kernel, b)) == pytest.approx(np.vdot(convolve(kernel, a), b), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(8, 6, 10), (7, 5, 9)])
+def test_inverse_transform_gives_the_volume_back(shape, dtype):
+    volume = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    back = inverse_transform(fft.rfftn(volume), shape)
+    assert back.dtype == dtype
+    np.testing.assert_allclose(back, volume, atol=10 * np.finfo(dtype).eps)
 
 
 def test_b0_of_an_oblique_anisotropic_scan():

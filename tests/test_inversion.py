@@ -39,40 +39,60 @@ def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
         assert chi[inside].mean() - chi[outside].mean() == pytest.approx(0.1, rel=0.05)
 
 
-@pytest.mark.parametrize(("weighted", "outside_weight"), [(False, 1.0), (False, 0.3), (True, 0.3)])
-@pytest.mark.parametrize("shape", [(24, 25, 18), (25, 24, 17)])
-def test_iterative_agrees_with_a_converged_double_precision_solution(shape, weighted, outside_weight):
-    # The reference shares nothing but the kernel: full-volume unknown, differences by np.roll, scipy's CG.
-    voxel_size, b0_dir, lam = (1, 1, 1.5), (0.2, -0.3, 0.9), 0.15
+class Converged:
+    """The iterative inversion's equation, solved to the end in double precision.
+
+    It shares nothing but the kernel: full-volume unknown, differences by np.roll, scipy's CG.
+    """
+
+    def __init__(self, mask, edges, voxel_size, b0_dir, data_weight, outside_weight):
+        self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
+        self.kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir).astype(float)
+        self.inside, self.voxel_size = self.grid.embed(mask), voxel_size
+        self.weight = np.where(self.inside, self.grid.embed(data_weight), outside_weight)
+        self.smooth = [
+            ~(self.grid.embed(e) | (self.inside ^ np.roll(self.inside, -1, axis))) for axis, e in enumerate(edges)
+        ]
+
+    def dipole(self, x):
+        return np.fft.irfftn(self.kernel * np.fft.rfftn(x), self.grid.shape, axes=(0, 1, 2))
+
+    def solve(self, weighted_field, lam):
+        """χ on the grid that explains W b."""
+
+        def normal_operator(flat):
+            x = flat.reshape(self.grid.shape)
+            out = self.dipole(self.weight**2 * self.dipole(x)) + x.mean()  # pins the undetermined constant
+            for axis, (w, v) in enumerate(zip(self.smooth, self.voxel_size, strict=True)):
+                g = w * (np.roll(x, -1, axis) - x) / v**2
+                out += lam**2 * (np.roll(g, 1, axis) - g)
+            return out.ravel()
+
+        size = int(np.prod(self.grid.shape))
+        right_side = self.dipole(self.weight * weighted_field).ravel()
+        flat, failed = cg(LinearOperator((size, size), normal_operator), right_side, rtol=1e-9, maxiter=2000)
+        assert not failed
+        return flat.reshape(self.grid.shape)
+
+
+def noise_in_a_box(shape):
+    """A field and a magnitude of noise, their mask, edges, and weights of the field."""
     rng = np.random.default_rng(3)
     mask = np.zeros(shape, bool)
     mask[3:-3, 3:-3, 2:-2] = True
     field = rng.normal(0, 0.01, shape) * mask
     magnitude = rng.normal(100, 10, shape) * mask
-    edges = edge_mask(magnitude, mask, share=0.3)
-    grid = WorkingGrid.around(mask, voxel_size, MARGIN)
-    kernel = dipole_kernel(grid.shape, voxel_size, b0_dir).astype(float)
-    inside = grid.embed(mask)
-    smooth = [~(grid.embed(e) | (inside ^ np.roll(inside, -1, axis))) for axis, e in enumerate(edges)]
-    data_weight = rng.uniform(0.3, 1, shape) if weighted else np.ones(shape)
-    believed = np.where(grid.embed(mask), grid.embed(data_weight), outside_weight) ** 2
+    return field, mask, edge_mask(magnitude, mask, share=0.3), rng.uniform(0.3, 1, shape)
 
-    def dipole(x):
-        return np.fft.irfftn(kernel * np.fft.rfftn(x), grid.shape, axes=(0, 1, 2))
 
-    def normal_operator(flat):
-        x = flat.reshape(grid.shape)
-        out = dipole(believed * dipole(x)) + x.mean()  # pins the undetermined constant
-        for axis, (w, v) in enumerate(zip(smooth, voxel_size, strict=True)):
-            g = w * (np.roll(x, -1, axis) - x) / v**2
-            out += lam**2 * (np.roll(g, 1, axis) - g)
-        return out.ravel()
-
-    size = int(np.prod(grid.shape))
-    right_side = dipole(believed * grid.embed(field)).ravel()
-    flat, failed = cg(LinearOperator((size, size), normal_operator), right_side, rtol=1e-9, maxiter=2000)
-    assert not failed
-    expected = grid.extract(flat.reshape(grid.shape))[mask]
+@pytest.mark.parametrize(("weighted", "outside_weight"), [(False, 1.0), (False, 0.3), (True, 0.3)])
+@pytest.mark.parametrize("shape", [(24, 25, 18), (25, 24, 17)])
+def test_iterative_agrees_with_a_converged_double_precision_solution(shape, weighted, outside_weight):
+    voxel_size, b0_dir, lam = (1, 1, 1.5), (0.2, -0.3, 0.9), 0.15
+    field, mask, edges, data_weight = noise_in_a_box(shape)
+    data_weight = data_weight if weighted else np.ones(shape)
+    converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, outside_weight)
+    expected = converged.grid.extract(converged.solve(converged.weight * converged.grid.embed(field), lam))[mask]
     options = {
         "edges": edges,
         "b0_dir": b0_dir,
@@ -83,6 +103,24 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(shape, weig
     found = iterative(field, mask, voxel_size, **options).chi[mask]
     assert found.dtype == np.float32
     assert np.linalg.norm(found - expected) <= 0.01 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("outside_weight", [1.0, 0.3])
+def test_gcv_scores_are_those_of_converged_solutions(outside_weight):
+    voxel_size, b0_dir = (1, 1, 1.5), (0.2, -0.3, 0.9)
+    field, mask, edges, data_weight = noise_in_a_box((20, 21, 16))
+    options = {"edges": edges, "b0_dir": b0_dir, "data_weight": data_weight, "outside_weight": outside_weight}
+    tried = iterative(field, mask, voxel_size, seed=1, **options).lam.tried
+    converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, outside_weight)
+    inside, weight = converged.inside, converged.weight
+    sign = np.zeros(inside.shape)
+    sign[inside] = np.random.default_rng(1).choice(np.float32([-1, 1]), mask.sum())
+    for lam, score in tried:
+        of_data, of_sign = (
+            weight * converged.dipole(converged.solve(b, lam)) for b in (weight * converged.grid.embed(field), sign)
+        )
+        left = np.mean((weight * converged.grid.embed(field) - of_data)[inside] ** 2)
+        assert score == pytest.approx(left / (1 - np.mean((sign * of_sign)[inside])) ** 2, rel=0.02)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
+from scipy import ndimage
 from test_background import GEOMETRIES, head
 
 from multiqsm.core.background import pdf
@@ -70,6 +71,27 @@ def test_equal_weights_would_let_background_through():
     harmonic = (x**2 - z**2)[around]
     assert abs(np.sum(sphere.weights * harmonic)) < 1e-6
     assert abs(np.sum(equal * harmonic)) > 0.1
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3.3])
+def test_sums_over_few_voxels_are_the_convolution(radius):
+    rng = np.random.default_rng(0)
+    shape, sphere = (15, 14, 11), Sphere.of_radius(radius, (1, 1.2, 2))
+    weight = np.where(sphere.centres(np.ones(shape, bool)), rng.choice([0, 0.5, 2], shape), 0)
+    volume = rng.normal(size=shape)
+    sums = sphere.high_pass_matrix(weight) @ volume.ravel()
+    expected = (weight * convolve(sphere.high_pass(shape), volume))[weight > 0]
+    np.testing.assert_allclose(sums, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("voxel_size", [(1, 1, 1), (0.7, 1, 2)])
+@pytest.mark.parametrize("radius", [0.5, 1, 3, 4.2, 30])
+def test_centres_are_where_no_voxel_of_the_sphere_is_outside(radius, voxel_size):
+    mask = np.random.default_rng(0).random((24, 21, 17)) > 1e-3
+    sphere = Sphere.of_radius(radius, voxel_size)
+    centres = ndimage.binary_erosion(mask, sphere.weights != 0) & mask  # a sphere's own centre has no weight
+    assert np.array_equal(sphere.centres(mask), centres)
+    assert centres.any() == (radius < 30)
 
 
 def test_sharp_knows_the_mask_eroded_by_its_sphere():
