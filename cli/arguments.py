@@ -4,7 +4,7 @@ import argparse
 import math
 import os
 
-EXIT_OK, EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO = 0, 1, 2
+EXIT_OK, EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def positive(text):

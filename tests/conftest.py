@@ -1,6 +1,8 @@
 """Fixtures that several tests share."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from analytic import sphere_field
 from datasets import SCANNER, write_dataset
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared():
     """Folder of data that are not part of the checkout; the test is skipped where it is missing."""
     folder = Path(os.environ.get("MULTIQSM_SHARED", Path(__file__).parents[2] / "shared"))
@@ -53,3 +55,13 @@ def ball_head():
         return image.astype(np.float32)
 
     return {"shape": shape, "affine": affine, "voxels": voxels}
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The embedded default, run as the README has it, with a relative path: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("study")
+    command = [sys.executable, "-c", "from multiqsm.cli.demo import main; raise SystemExit(main(['demo']))"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "demo", done.stdout

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from datasets import validator_errors
 
-from multiqsm.cli.demo import main
 from multiqsm.dataset.group import read_tsv
 from multiqsm.dataset.scans import collect_scans
 
@@ -38,10 +37,9 @@ def means(scans, raw, results, method):
 
 
 @pytest.mark.slow
-def test_demo(tmp_path, capfd, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["demo"]) == 0  # as the README has it: a relative path
-    raw, results = tmp_path / "demo" / "raw", tmp_path / "demo" / "derivatives"
+def test_demo(demo):
+    folder, printed = demo
+    raw, results = folder / "raw", folder / "derivatives"
     scans, left_out = collect_scans(raw)
     assert len(scans) == 12
     assert not left_out
@@ -68,7 +66,6 @@ def test_demo(tmp_path, capfd, monkeypatch):
         assert "Every scan was processed, without warnings." in page
     assert validator_errors(results) == set()
 
-    printed = capfd.readouterr().out
     assert "report: demo/derivatives/group.html" in printed
     assert "sub-01_ses-A_run-1_desc-medi_Chimap.png" in printed
     assert (results / "sub-01" / "figures" / "sub-01_ses-A_run-1_desc-medi_Chimap.png").stat().st_size > 10_000

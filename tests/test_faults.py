@@ -232,9 +232,24 @@ def test_killed_at_any_moment_and_begun_again_gives_the_same(make_dataset, ball_
                 assert path.read_bytes()[-4:] != b"", path  # whole: see the comparison below
     assert subprocess.run(command, check=False).returncode == 0
     undisturbed = root.parent / "undisturbed"
-    assert main([str(root), str(undisturbed), "participant", "-w", str(root.parent / "work2"), "--plugin", "Linear"]) == 0
+    assert (
+        main([str(root), str(undisturbed), "participant", "-w", str(root.parent / "work2"), "--plugin", "Linear"]) == 0
+    )
     kinds = (".gz", ".tsv", ".txt")
     names = {path.relative_to(undisturbed) for path in undisturbed.rglob("*") if path.suffix in kinds}
     assert names == {path.relative_to(out) for path in out.rglob("*") if path.suffix in kinds}
     for name in names:
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_end_ends_soon_and_says_how_to_go_on(make_dataset, ball_head):
+    root = make_dataset(subjects=("01", "02", "03"), **ball_head)
+    command = [sys.executable, "-m", "multiqsm", str(root), str(root.parent / "out"), "participant", "--n-procs", "2"]
+    with subprocess.Popen(command, cwd=root.parent, stderr=subprocess.PIPE, text=True) as process:
+        assert "1/3 scans" in process.stderr.readline()
+        process.terminate()
+        _, told = process.communicate(timeout=30)
+        assert process.returncode == 130
+    assert "interrupted; the same command goes on from here" in told
+    assert "Traceback" not in told
