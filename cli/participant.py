@@ -7,11 +7,11 @@ from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 
+from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.locks import hold_subjects
-from ..dataset.preflight import check_scan
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
 from ..dataset.subjects import collect_subjects
@@ -19,6 +19,7 @@ from ..workflows.settings import MEDI_RULES, PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, open_runner, read_options
 
+SCANS_WORTH_A_PROCESS = 8
 SUBJECT = re.compile(r"sub-([a-zA-Z0-9+]+)")
 
 
@@ -49,12 +50,12 @@ def run_participants(options):
         bids_filter=_bids_filter(options.bids_filter_file),
         derivatives=options.derivatives,
     )
-    usable, n_refused = _preflight(scans, left_out)
+    usable, n_refused = _preflight(scans, left_out, settings, options)
     if settings.harmonize:
         n_checked, usable = len(usable), _harmonized(usable, scans, options)
         n_refused += n_checked - len(usable)
     if options.dry_run:
-        _print_plan(usable, settings, options)
+        print(f"{len(usable)} scans would be processed into {options.output_dir} with {settings}")
     if options.dry_run or not usable:
         return _exit_code(len(usable), n_refused)
 
@@ -224,17 +225,21 @@ def _refuse_idle_lambda(settings, given):
         raise DatasetError(f"--lambda is not for the inversions asked for: {made}; give --medi-lambda in ppm·mm")
 
 
-def _preflight(scans, left_out):
-    """Check all scans, print what is wrong, and return those that can be processed and how many cannot."""
-    for what, why, _ in left_out:
-        print(f"left out: {what}: {why}", file=sys.stderr)
-    usable = []
-    for scan in scans:
-        problems = check_scan(scan)
-        for problem in problems:
+def _preflight(scans, left_out, settings, options):
+    """Check all scans, say what is wrong, and return those that can be processed and how many cannot."""
+    # A process takes seconds to start: with few scans it is not worth it.
+    n_procs = min(options.n_procs, len(scans) // SCANS_WORTH_A_PROCESS or 1)
+    inspections = inspect_scans(scans, n_procs=n_procs)
+    usable = [inspection.scan for inspection in inspections if inspection.verdict != "error"]
+    for what, why, is_fault in left_out:
+        if not (options.dry_run and is_fault):  # these are among the problems
+            print(f"left out: {what}: {why}", file=sys.stderr)
+    if options.dry_run:
+        problems = audit_problems(inspections, left_out)
+        print_audit(audit_table(inspections, problems, phase_sign=settings.phase_sign), problems, sys.stdout)
+    else:
+        for problem in audit_problems(inspections):
             print(f"{problem.severity}: {problem}", file=sys.stderr)
-        if not any(problem.severity == "error" for problem in problems):
-            usable.append(scan)
     return usable, len(scans) - len(usable) + sum(left.is_fault for left in left_out)
 
 
@@ -256,15 +261,6 @@ def _harmonized(usable, scans, options):
         if isinstance(scan, HarmonizedScan) and scan.changes:
             print(f"{scan.label}: {'; '.join(scan.changes)}")
     return harmonized
-
-
-def _print_plan(scans, settings, options):
-    for scan in scans:
-        times = ", ".join(f"{1000 * te:.4g}" for te in scan.echo_times)
-        kind = "phantom" if scan.is_phantom else "brain"
-        mask = f"mask {scan.brain_mask}" if scan.brain_mask else f"automatic {kind} mask"
-        print(f"{scan.label}: {scan.suffix}, {len(scan.echo_times)} echoes ({times} ms), site {scan.site}, {mask}")
-    print(f"{len(scans)} scans would be processed into {options.output_dir} with {settings}")
 
 
 def _bids_filter(path):

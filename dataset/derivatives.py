@@ -57,8 +57,8 @@ def derivative_path(
     Raises
     ------
     ValueError
-        If a label is not alphanumeric (so no label leads out of `output_dir`) or if BIDS has no name for this
-        combination of entities, suffix, datatype and extension.
+        If a label is not alphanumeric (so no label leads out of `output_dir`), if a link does, or if BIDS has no name
+        for this combination of entities, suffix, datatype and extension.
 
     Examples
     --------
@@ -79,7 +79,10 @@ def derivative_path(
     relative = build_path({**labels, "extension": extension}, patterns[datatype], strict=True)
     if relative is None:
         raise ValueError(f"BIDS has no {datatype} file name for {labels} with extension {extension!r}")
-    return Path(output_dir) / relative
+    path = Path(output_dir) / relative
+    if not path.parent.resolve().is_relative_to(Path(output_dir).resolve()):
+        raise ValueError(f"{path}: a link leads out of the output folder; remove the link or choose another folder")
+    return path
 
 
 def _without_reconstruction(entities):
@@ -196,7 +199,8 @@ def write_dataset_description(output_dir, bids_dir):
             f"{path}: this folder holds a dataset that multiqsm did not make; choose another output folder"
         )
     link = _dataset_link(bids_dir, output_dir)
-    earlier = read_json(path).get("DatasetLinks", {}).get("raw", link)
+    links = read_json(path).get("DatasetLinks")
+    earlier = links.get("raw", link) if isinstance(links, dict) else link
     if earlier != link:
         raise ValueError(f"{path}: this folder holds the results of {earlier}; choose another output folder")
     raw = read_json(Path(bids_dir) / "dataset_description.json")
@@ -225,7 +229,9 @@ def is_multiqsm_dataset(dataset_dir):
     bool
         True if multiqsm is among the ``GeneratedBy`` of its description.
     """
-    generators = read_json(Path(dataset_dir) / "dataset_description.json").get("GeneratedBy", [])
+    generators = read_json(Path(dataset_dir) / "dataset_description.json").get("GeneratedBy")
+    if not isinstance(generators, list):
+        return False
     return any(isinstance(made, dict) and made.get("Name") == "multiqsm" for made in generators)
 
 
@@ -288,9 +294,11 @@ def read_json(path):
     dict
         Its content; empty if the file is missing, unreadable or no JSON object.
     """
+    if not path.is_file():  # a pipe would be waited for
+        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -354,7 +362,7 @@ def write_text(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from ..core.artefacts import EchoAlternation, alternating_axes, central_block, echo_alternation, jump_share
 from ..core.phase import GYROMAGNETIC_RATIO, PhaseEncodingError, decode_phase
-from .scans import as_number, echo_number
+from .scans import Scan, as_number, echo_number, one_line
 
 LONGEST_ECHO_TIME = 1  # s
 HIGHEST_MHZ = 10_000
@@ -21,6 +22,21 @@ SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer tha
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
 LONGEST_HEADER = 540  # bytes, of NIfTI-2
 CHUNK_BYTES = 2**20
+MOST_VOXELS = 2**30
+MOST_BYTES_BEHIND = 2**30  # the last voxel
+SATURATED_SHARE, SATURATED_VOXELS = 1e-3, 50  # at the very maximum; of unsaturated images it is one or a few
+RISE = 0.1  # of the magnitude from one echo to the next: more than inflow, fat in phase or noise make of it
+SWAPPED_JUMPS = 2e-3  # share of neighbours that jump: the smallest of the real phases is this, of magnitudes it is 0
+BIPOLAR_OFFSET, BIPOLAR_RAMP = 0.2, 0.5  # rad; monopolar scans have a tenth of that
+SAME_IN_ALL_FILES = (
+    "ManufacturersModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "RepetitionTime",
+    "RepetitionTimeExcitation",
+    "FlipAngle",
+)
+KINDS = {"magnitude": "M", "phase": "P"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,12 @@ class ImageSummary:
         Number of voxels that are finite and not zero.
     is_binary : bool
         There is no value but 0 and one other.
+    n_at_maximum : int
+        Number of voxels that have the maximum.
+    checksum : int
+        CRC-32 of the values as 32-bit floats.
+    block : numpy.ndarray or None
+        The middle of the image, with 0 for what is not finite; None unless the image is 3-D.
     """
 
     shape: tuple[int, ...]
@@ -95,6 +117,55 @@ class ImageSummary:
     not_finite: np.ndarray
     n_nonzero: int
     is_binary: bool
+    n_at_maximum: int
+    checksum: int
+    block: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A scan, what is wrong with it, and what its images turned out to be.
+
+    Attributes
+    ----------
+    scan : multiqsm.dataset.scans.Scan
+        The scan.
+    problems : tuple of Problem
+        Errors and warnings; empty if all is well.
+    matrix : tuple of int or None
+        Voxels along the image's axes; None, as all that follows, where the images do not tell.
+    voxel_size : tuple of float or None
+        mm, along the image's axes.
+    affine : numpy.ndarray or None
+        4 by 4, voxel to mm.
+    phase_range : tuple of float or None
+        Lowest and highest stored value of all phase images.
+    phase_encoding : str or None
+        What the phase is stored as.
+    saturated : float or None
+        Greatest share of a magnitude's non-zero voxels that have its maximum.
+    alternation : multiqsm.core.artefacts.EchoAlternation or None
+        By how much even echoes depart from odd ones.
+    checksums : tuple of int
+        CRC-32 of the values of each image that could be read.
+    """
+
+    scan: Scan
+    problems: tuple[Problem, ...]
+    matrix: tuple[int, ...] | None = None
+    voxel_size: tuple[float, ...] | None = None
+    affine: np.ndarray | None = None
+    phase_range: tuple[float, float] | None = None
+    phase_encoding: str | None = None
+    saturated: float | None = None
+    alternation: EchoAlternation | None = None
+    checksums: tuple[int, ...] = ()
+
+    @property
+    def verdict(self):
+        """``error``, ``warning`` or ``ok``: the worst of the problems."""
+        severities = {problem.severity for problem in self.problems}
+        return next((severity for severity in ("error", "warning") if severity in severities), "ok")
 
 
 def summarize_image(path):
@@ -119,17 +190,23 @@ def summarize_image(path):
     finite = np.isfinite(data)
     values = data if finite.all() else data[finite]
     fractions = values[values != np.rint(values)]
+    n_nonzero = int(np.count_nonzero(values))
+    maximum = float(values.max()) if values.size else math.nan
+    n_at_maximum = int(np.count_nonzero(values == maximum))
     return ImageSummary(
         shape=image.shape,
         affine=image.affine,
         voxel_size=tuple(header["pixdim"][1:4].tolist()),
         is_oriented=bool(image.header["sform_code"] > 0 or image.header["qform_code"] > 0),
         minimum=float(values.min()) if values.size else math.nan,
-        maximum=float(values.max()) if values.size else math.nan,
+        maximum=maximum,
         fraction=float(fractions[0]) if fractions.size else None,
         not_finite=np.flatnonzero(~finite),
-        n_nonzero=int(np.count_nonzero(values)),
-        is_binary=bool(values.size and ((values == 0) | (values == values.max())).all()),
+        n_nonzero=n_nonzero,
+        is_binary=bool(values.size and n_nonzero == (n_at_maximum if maximum else 0)),
+        n_at_maximum=n_at_maximum,
+        checksum=zlib.crc32(np.ascontiguousarray(data.T)),
+        block=np.nan_to_num(central_block(data), posinf=0, neginf=0) if data.ndim == 3 else None,
     )
 
 
@@ -139,6 +216,8 @@ def _read(path):
         raise UnreadableImageError(
             path, "the file is listed but its content is not here", "fetch it (datalad get) or restore the link"
         )
+    if not path.is_file():
+        raise UnreadableImageError(path, "this is no regular file", "put the image there")
     if path.stat().st_size == 0:
         raise UnreadableImageError(path, "the file is empty", "copy or convert it again")
     again = "copy it again, or convert the image again"
@@ -149,14 +228,32 @@ def _read(path):
             header = image_class.header_class.from_fileobj(stream, check=False)
             stream.seek(0)
             image = image_class.from_stream(stream)
+            _refuse_header(path, image)
             data = image.get_fdata(dtype=np.float32, caching="unchanged")
-            while stream.read(CHUNK_BYTES):
-                pass
+            behind = 0
+            while chunk := stream.read(CHUNK_BYTES):
+                behind += len(chunk)
+                if behind > MOST_BYTES_BEHIND:
+                    raise OSError("there is no end of data behind the last voxel")
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
         raise UnreadableImageError(path, f"not a NIfTI file ({error})", again) from error
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except MemoryError as error:
+        cause = "there is too little memory to read it"
+        raise UnreadableImageError(path, cause, "free some, or take a machine with more") from error
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise UnreadableImageError(path, f"the file is truncated or damaged ({error})", again) from error
     return header, image, data
+
+
+def _refuse_header(path, image):
+    """What no image has is refused before memory is asked for."""
+    kind = image.get_data_dtype().kind
+    if kind not in "iuf":
+        cause = f"its voxels are {image.get_data_dtype().name}, where one number each is needed"
+        raise UnreadableImageError(path, cause, "write real and imaginary parts, or magnitude and phase, as two images")
+    if math.prod(image.shape) > MOST_VOXELS:
+        cause = f"its header claims {math.prod(image.shape):.3g} voxels, more than any scan has"
+        raise UnreadableImageError(path, cause, "copy it again, or convert the image again")
 
 
 def _image_class(start):
@@ -182,20 +279,73 @@ def check_scan(scan):
     list of Problem
         Errors and warnings; empty if all is well.
     """
+    return list(inspect_scan(scan).problems)
+
+
+def inspect_scan(scan):
+    """Check a scan as `check_scan` does, and say what its images turned out to be.
+
+    Parameters
+    ----------
+    scan : multiqsm.dataset.scans.Scan
+        The scan.
+
+    Returns
+    -------
+    Inspection
+        No image data are kept in it.
+    """
     remedy = "nothing needs doing if that is right"
     problems = [Problem(scan.label, "", note, remedy, "warning") for note in scan.notes]
     problems += _check_echoes(scan)
     problems += _check_echo_times(scan)
     problems += _check_frequency(scan)
+    problems += _check_sidecars(scan)
     summaries, unreadable = _summarize(scan)
     problems += unreadable
-    problems += _check_grids(scan, summaries)
+    grid_problems = _check_grids(scan, summaries)
+    problems += grid_problems
     problems += _check_values(scan, summaries)
-    if scan.phase:
-        problems += _check_phase_encoding(scan, summaries)
+    problems += _check_identical(scan, summaries)
+    problems += _check_saturation(scan, summaries)
+    encoding, encoding_problems = _check_phase_encoding(scan, summaries) if scan.phase else (None, [])
+    problems += encoding_problems
     if scan.brain_mask is not None:
         problems += _check_brain_mask(scan, summaries)
-    return problems
+    alternation = None
+    # What compares images voxel by voxel is of no use where they do not fit together.
+    if len(summaries) == len(scan.files) and not any(problem.severity == "error" for problem in grid_problems):
+        blocks = _Blocks(scan, summaries, encoding)
+        problems += _check_order_of_magnitudes(scan, blocks)
+        problems += _check_exchange(scan, summaries)
+        problems += _check_alternating_voxels(scan, blocks)
+        alternation, bipolar_problems = _check_readout(scan, blocks, summaries)
+        problems += bipolar_problems
+    return Inspection(
+        scan=scan,
+        problems=tuple(dict.fromkeys(problems)),
+        alternation=alternation,
+        phase_encoding=encoding.name if encoding else None,
+        **_facts(scan, summaries),
+    )
+
+
+def _facts(scan, summaries):
+    """What the audit's table says of the images."""
+    sound = {path: summary for path, summary in summaries.items() if _grid_fault(summary) is None}
+    if not sound:
+        return {}
+    reference = sound[_commonest_grid(sound)]
+    phases = [summaries[path] for path in scan.phase if path in summaries]
+    shares = [_saturated_share(summaries[path]) for path in scan.magnitude if path in summaries]
+    return {
+        "matrix": reference.shape,
+        "voxel_size": reference.voxel_size,
+        "affine": reference.affine,
+        "phase_range": (min(p.minimum for p in phases), max(p.maximum for p in phases)) if phases else None,
+        "saturated": max(shares, default=None),
+        "checksums": tuple(summary.checksum for summary in summaries.values()),
+    }
 
 
 def _check_echoes(scan):
@@ -303,6 +453,56 @@ def _check_same_number(scan, key):
     return problems
 
 
+def _check_sidecars(scan):
+    """What the sidecars of one scan's files say must agree, and fit the files."""
+    problems = []
+    for path in scan.files:
+        sidecar = scan.sidecars.get(path.name, {})
+        if not sidecar:
+            remedy = "add it: what other files' sidecars say is taken for this one as well"
+            problems.append(Problem(scan.label, path.name, "no sidecar belongs to it", remedy, "warning"))
+        number = as_number(sidecar.get("EchoNumber"))
+        if number is not None and "_echo-" in path.name and number != echo_number(path):
+            cause = f"EchoNumber is {number:g} in its sidecar"
+            problems.append(Problem(scan.label, path.name, cause, "see whether echoes were exchanged", "warning"))
+    problems += _check_same_value(scan, "Manufacturer", "error", "correct it: the sign of the phase depends on it")
+    for key in SAME_IN_ALL_FILES:
+        problems += _check_same_value(scan, key, "warning", "see whether the files are of one scan")
+    return problems + _check_kinds(scan)
+
+
+def _check_same_value(scan, key, severity, remedy):
+    found = {}
+    for path in scan.files:
+        value = scan.sidecars.get(path.name, {}).get(key)
+        if value is not None:
+            found.setdefault(one_line(repr(value)), path)
+    if len(found) < 2:
+        return []
+    (first, of_first), (other, of_other), *_ = found.items()
+    cause = f"{key} is {other}, where {of_first.name} has {first}"
+    return [Problem(scan.label, of_other.name, cause, remedy, severity)]
+
+
+def _check_kinds(scan):
+    """A magnitude's sidecar must not be a phase's, nor the other way round."""
+    problems = []
+    for part, other in (("magnitude", "phase"), ("phase", "magnitude")):
+        for path in scan.parts.get(part, ()):
+            sidecar = scan.sidecars.get(path.name, {})
+            kinds = sidecar.get("ImageType")
+            kinds = {str(kind).upper()[:1] for kind in kinds[2:]} if isinstance(kinds, list) else set()
+            cause = ""
+            if KINDS[other] in kinds and KINDS[part] not in kinds:
+                cause = f"ImageType {one_line(str(sidecar['ImageType']))} is that of a {other}"
+            elif part == "magnitude" and sidecar.get("Units") == "rad":
+                cause = "Units is 'rad', which is that of a phase"
+            if cause:
+                remedy = "see whether the magnitude and phase files were exchanged"
+                problems.append(Problem(scan.label, path.name, cause, remedy, "warning"))
+    return problems
+
+
 def _summarize(scan):
     """Read each file once; return the summaries by path, and the problems of those that cannot be read."""
     summaries, problems = {}, []
@@ -392,7 +592,7 @@ def _value_fault(part, summary):
     if math.isnan(summary.minimum):
         return "not a single voxel is finite", "convert the scan again"
     if summary.minimum == summary.maximum:
-        return f"every voxel is {summary.minimum:g}", "convert the scan again"
+        return f"every voxel is {summary.minimum + 0.0:g}", "convert the scan again"  # -0 + 0 is 0
     if part == "magnitude" and summary.minimum < -summary.maximum / 2:
         cause = f"values from {summary.minimum:g} to {summary.maximum:g}, which no magnitude has"
         return cause, "see whether the magnitude and phase files were exchanged"
@@ -415,31 +615,158 @@ def _not_finite_problem(scan, part, path, summaries):
     return Problem(scan.label, path.name, f"{cause}, all without signal", remedy, "warning")
 
 
-def _check_phase_encoding(scan, summaries):
-    """The phase of all echoes together must be in an encoding that is known."""
-    units = {path.name: scan.sidecars.get(path.name, {}).get("Units") for path in scan.phase}
-    if len(set(units.values())) > 1:
-        cause = "Units differ between the echoes: " + ", ".join(f"{name} {unit!r}" for name, unit in units.items())
-        return [Problem(scan.label, scan.phase[0].name, cause, "correct the sidecars")]
-    readable = [path for path in scan.phase if path in summaries and summaries[path].minimum < summaries[path].maximum]
-    fault = _encoding_fault(scan, [summaries[path] for path in readable])
-    if fault is None:
+def _check_identical(scan, summaries):
+    """No two images of a scan have the same values."""
+    problems, seen = [], {}
+    for path, summary in summaries.items():
+        if not summary.minimum < summary.maximum:
+            continue  # a constant image has a problem of its own
+        first = seen.setdefault((summary.shape, summary.minimum, summary.maximum, summary.checksum), path)
+        if first is not path:
+            cause = f"its values are those of {first.name}"
+            problems.append(Problem(scan.label, path.name, cause, "copy or convert the right image to this name"))
+    return problems
+
+
+def _saturated_share(summary):
+    return summary.n_at_maximum / summary.n_nonzero if summary.n_nonzero else 0.0
+
+
+def _check_saturation(scan, summaries):
+    """A magnitude that was cut off at its maximum has many voxels there."""
+    cut = [
+        path
+        for path in scan.magnitude
+        if path in summaries
+        and summaries[path].minimum < summaries[path].maximum
+        and not summaries[path].is_binary
+        and summaries[path].n_at_maximum >= SATURATED_VOXELS
+        and _saturated_share(summaries[path]) > SATURATED_SHARE
+    ]
+    if not cut:
         return []
-    alone = [path for path in readable if _encoding_fault(scan, [summaries[path]])]
+    worst = max(cut, key=lambda path: _saturated_share(summaries[path]))
+    cause = (
+        f"{summaries[worst].n_at_maximum} voxels ({100 * _saturated_share(summaries[worst]):.2g} %) have the maximum "
+        f"{summaries[worst].maximum:g}, as if brighter ones had been cut off"
+    )
+    remedy = "scan with less gain, or convert the scan again: R2* and the weights are wrong there"
+    return [Problem(scan.label, _listed(path.name for path in cut), cause, remedy, "warning")]
+
+
+def _check_phase_encoding(scan, summaries):
+    """The phase of all echoes together must be in an encoding that is known; returns it, and the problems."""
+    units = {path.name: scan.sidecars.get(path.name, {}).get("Units") for path in scan.phase}
+    if len({repr(unit) for unit in units.values()}) > 1:
+        listed = ", ".join(f"{name} {one_line(repr(unit))}" for name, unit in units.items())
+        cause = f"Units differ between the echoes: {listed}"
+        return None, [Problem(scan.label, scan.phase[0].name, cause, "correct the sidecars")]
+    readable = [path for path in scan.phase if path in summaries and summaries[path].minimum < summaries[path].maximum]
+    if not readable:
+        return None, []
+    encoding, fault = _decoded(scan, [summaries[path] for path in readable])
+    if fault is None:
+        return encoding, []
+    alone = [path for path in readable if _decoded(scan, [summaries[path]])[1]]
     names = _listed(path.name for path in alone or readable)
-    return [Problem(scan.label, names, fault, "correct the images or their sidecars")]
+    return None, [Problem(scan.label, names, fault, "correct the images or their sidecars")]
 
 
-def _encoding_fault(scan, summaries):
-    """Say why phase with these ranges cannot be decoded; None if it can."""
+def _decoded(scan, summaries):
+    """Encoding of phase with these ranges, or why it cannot be decoded."""
     values = [[s.minimum, s.maximum, s.minimum if s.fraction is None else s.fraction] for s in summaries]
-    if not values:
-        return None
     try:
-        decode_phase(np.array(values), units=scan.units, manufacturer=scan.manufacturer)
+        _, encoding = decode_phase(np.array(values), units=scan.units, manufacturer=scan.manufacturer)
     except PhaseEncodingError as error:
-        return str(error).rstrip(".")
-    return None
+        return None, str(error).rstrip(".")
+    return encoding, None
+
+
+class _Blocks:
+    """The middle of a scan's echoes: magnitude in the images' unit and phase in radians, echoes first.
+
+    `signal` is None where they cannot be had.
+    """
+
+    def __init__(self, scan, summaries, encoding):
+        parts = {part: [summaries[path].block for path in paths] for part, paths in scan.parts.items()}
+        self.magnitude = self.phase = None
+        if len({len(blocks) for blocks in parts.values()}) != 1:
+            return
+        if scan.real:
+            signal = np.array(parts["real"]) + 1j * np.array(parts["imaginary"])
+            self.magnitude, self.phase = np.abs(signal), np.angle(signal)
+            return
+        self.magnitude = np.clip(np.array(parts["magnitude"]), 0, None)
+        if encoding is not None:
+            self.phase = np.array(parts["phase"]) * encoding.scale + encoding.offset
+
+
+def _check_order_of_magnitudes(scan, blocks):
+    """The magnitude decays from echo to echo."""
+    if blocks.magnitude is None:
+        return []
+    paths, means = scan.magnitude or scan.real, blocks.magnitude.mean(axis=(1, 2, 3))
+    problems = []
+    for (path, mean), (following, next_mean) in pairwise(zip(paths, means, strict=True)):
+        if next_mean > (1 + RISE) * mean:
+            cause = f"its magnitude is {100 * (next_mean / mean - 1) if mean else math.inf:.0f} % above {path.name}'s"
+            remedy = "see whether echoes, or their EchoTime, were exchanged"
+            problems.append(Problem(scan.label, following.name, cause, remedy, "warning"))
+    return problems
+
+
+def _check_exchange(scan, summaries):
+    """Phase wraps and its noise fills the range: neighbours jump, which a magnitude's do not."""
+    problems = []
+    for magnitude in scan.magnitude:
+        phase = next((path for path in scan.phase if echo_number(path) == echo_number(magnitude)), None)
+        if phase is None:
+            continue
+        both = summaries[magnitude], summaries[phase]
+        jumps = [jump_share(s.block, s.minimum, s.maximum) for s in both]
+        if all(s.minimum < s.maximum for s in both) and jumps[0] > SWAPPED_JUMPS and jumps[1] < SWAPPED_JUMPS / 10:
+            cause = f"neighbouring voxels jump as a phase's do, and those of {phase.name} do not"
+            remedy = "see whether the magnitude and phase files were exchanged"
+            problems.append(Problem(scan.label, magnitude.name, cause, remedy))
+    return problems
+
+
+def _check_alternating_voxels(scan, blocks):
+    """Slices that alternate by half a turn come of chopping; voxels within a slice, of a shifted k-space."""
+    if blocks.phase is None:
+        return []
+    axes = alternating_axes(blocks.magnitude[0], blocks.phase[0])
+    if not axes:
+        return []
+    named = " and ".join(("first", "second", "third")[axis] for axis in axes)
+    cause = (
+        f"every second voxel along the {named} axis is turned by half a turn, as by slice chopping (GE) or by k-space "
+        "whose centre was taken for its corner"
+    )
+    remedy = "undo it in all echoes: negate every second slice of the real and imaginary images (add π to the phase)"
+    return [Problem(scan.label, (scan.phase or scan.real)[0].name, cause, remedy)]
+
+
+def _check_readout(scan, blocks, summaries):
+    """Even and odd echoes of a bipolar readout lie on two lines; returns by how much, and a warning."""
+    times = scan.echo_times
+    if blocks.phase is None or None in times or any(b <= a for a, b in pairwise(times)):
+        return None, []
+    shape = summaries[scan.files[0]].shape
+    found = echo_alternation(blocks.magnitude, blocks.phase, times, shape)
+    if found is None:
+        return None, []
+    ramp = max(found.ramp, key=abs)
+    if abs(found.offset) < BIPOLAR_OFFSET and abs(ramp) < BIPOLAR_RAMP:
+        return found, []
+    axis = ("first", "second", "third")[found.ramp.index(ramp)]
+    cause = (
+        f"even echoes depart from the line through odd ones by {found.offset:.2g} rad, and by {ramp:.2g} rad from end "
+        f"to end of the {axis} axis, as with a bipolar readout"
+    )
+    remedy = "map it with --unwrapping spatial, which gives each echo an offset of its own"
+    return found, [Problem(scan.label, "", cause, remedy, "warning")]
 
 
 def _check_brain_mask(scan, summaries):

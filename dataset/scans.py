@@ -4,12 +4,12 @@ import csv
 import json
 import math
 import re
+import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
-
-from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
 
 from ..bids_templates import load_template
 from .derivatives import derivative_path, is_multiqsm_dataset, read_json, sidecar_path
@@ -25,9 +25,15 @@ SCAN_ENTITIES = {
     "run": "run",
     "chunk": "chunk",
 }
-FILE_NAME = re.compile(r"([a-z]+-[a-zA-Z0-9+]+_)+[a-zA-Z0-9]+\.nii(\.gz)?")
+INDICES = ("run", "echo", "chunk")
+LONG_NAMES = {short: name for name, short in SCAN_ENTITIES.items()}
+FILE_NAME = re.compile(r"(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)+([a-zA-Z0-9]+)(\.nii(?:\.gz)?)")
+SIDECAR_NAME = re.compile(r"((?:[a-zA-Z]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)\.json")
+SUFFIX = re.compile(r"(?:^|_)([a-zA-Z0-9+]+)\.nii(?:\.gz)?$")
 NAMED_AT_MOST = 5
-FILE_ENTITIES = ("echo", "part", "suffix", "datatype", "extension", "fmap")
+FILE_ENTITIES = ("echo", "part", "suffix", "datatype", "extension")
+LARGEST_SIDECAR = 16 * 2**20  # bytes: what converters write is a thousandth of that
+LONGEST_NAME = 100  # characters of a site's name
 CARRIED_METADATA = (
     "Manufacturer",
     "ManufacturersModelName",
@@ -142,9 +148,21 @@ class Scan:
 
     @property
     def metadata(self):
-        """What the first file's sidecar says of the scanner and the sequence."""
+        """What the first file's sidecar says of the scanner and the sequence, in texts, numbers and lists of them."""
         sidecar = self.sidecars.get(self.files[0].name, {}) if self.files else {}
-        return {key: sidecar[key] for key in CARRIED_METADATA if key in sidecar}
+        return {key: _plain(sidecar[key]) for key in CARRIED_METADATA if key in sidecar and _is_plain(sidecar[key])}
+
+
+def _is_plain(value):
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, str | int | float) for item in items)
+
+
+def _plain(value):
+    """The value with texts that can be written anywhere: JSON can say what UTF-8 cannot."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return one_line(value) if isinstance(value, str) else value
 
 
 def scan_label(entities):
@@ -185,46 +203,15 @@ def echo_number(path):
     return int(found[1]) if found else 1
 
 
-def index_dataset(bids_dir, *, participant_label=None):
-    """Index the anatomical folders of a dataset, with the metadata of its gradient-echo images.
-
-    Parameters
-    ----------
-    bids_dir : path-like
-        Root of the dataset.
-    participant_label : sequence of str, optional
-        Participants to index, with or without ``sub-``; all of them if not given.
-
-    Returns
-    -------
-    bids.layout.BIDSLayout
-        The index. Derivatives are not in it.
-
-    Raises
-    ------
-    DatasetError
-        If the folder is no BIDS dataset, a participant is not in it, or a sidecar is not JSON.
-    """
-    root = Path(bids_dir)
-    if not (root / "dataset_description.json").is_file():
-        raise DatasetError(
-            f"{root}: no dataset_description.json; give the root folder of a BIDS dataset, or add that file"
-        )
-    subjects = _participants(root, participant_label)
-    query = load_template("queries")["megre"]
-    indexer = BIDSLayoutIndexer(
-        validate=False,
-        ignore=_ignored(subjects if participant_label else ()),
-        suffix=list(query["suffix"]),
-        extension=list(query["extension"]),
-    )
-    try:
-        return BIDSLayout(root, validate=False, indexer=indexer)
-    except OSError as error:
-        raise DatasetError(f"{error}; correct the file's JSON") from error
-
-
-def collect_scans(bids_dir, *, participant_label=None, session_label=None, bids_filter=None, derivatives=None):
+def collect_scans(
+    bids_dir,
+    *,
+    participant_label=None,
+    session_label=None,
+    bids_filter=None,
+    derivatives=None,
+    none_is_an_error=True,
+):
     """Collect the scans to process, each put together by the entities of its files.
 
     Parameters
@@ -235,10 +222,13 @@ def collect_scans(bids_dir, *, participant_label=None, session_label=None, bids_
         Labels to keep, with or without ``sub-`` and ``ses-``.
     bids_filter : dict of dict, optional
         Content of the file behind ``--bids-filter-file``, such as ``{"megre": {"acquisition": "x"}}``. A value
-        may be a list; null asks that the entity be absent and ``"*"`` that it be there.
+        may be a list; null asks that the entity be absent and ``"*"`` that it be there. A field of the sidecars
+        serves as an entity does.
     derivatives : sequence of path-like, optional
         Derivative datasets to look for brain masks in. By default all in the dataset's ``derivatives`` folder
         except those that multiqsm made.
+    none_is_an_error : bool
+        False if it is no error that none of the gradient-echo scans can be put together: the list is empty then.
 
     Returns
     -------
@@ -253,23 +243,31 @@ def collect_scans(bids_dir, *, participant_label=None, session_label=None, bids_
         If no scan is left, naming the filter or the missing part that removed the last one; or if the dataset
         or the filter cannot be used.
     """
-    layout = index_dataset(bids_dir, participant_label=participant_label)
-    subjects = _participants(Path(layout.root), participant_label)
-    images, left_out = _select(layout, subjects, _filters(session_label, bids_filter or {}))
+    root = Path(bids_dir).absolute()
+    if not (root / "dataset_description.json").is_file():
+        raise DatasetError(
+            f"{root}: no dataset_description.json; give the root folder of a BIDS dataset, or add that file"
+        )
+    subjects = _participants(root, participant_label)
+    images, left_out = _select(root, subjects, _filters(session_label, bids_filter or {}))
     scans, refused = _assemble_all(images)
     left_out += refused
-    if not scans:
+    if not scans and none_is_an_error:
         reasons = "\n".join(f"  {what}: {why}" for what, why, _ in left_out)
-        raise DatasetError(f"{layout.root}: none of its gradient-echo scans can be processed\n{reasons}")
-    datasets = derivative_datasets(layout.root, derivatives)
-    completed = []
+        raise DatasetError(f"{root}: none of its gradient-echo scans can be processed\n{reasons}")
+    datasets, tables, completed = derivative_datasets(root, derivatives), _Tables(root), []
     for scan in sorted(scans, key=lambda scan: scan.label):
         brain_mask, refused = _find_brain_mask(scan, datasets)
         left_out += refused
-        site, site_source = _find_site(scan, Path(layout.root))
-        is_phantom = _is_phantom(scan, Path(layout.root))
+        site, site_source = _find_site(scan, tables)
         completed.append(
-            replace(scan, brain_mask=brain_mask, site=site, site_source=site_source, is_phantom=is_phantom)
+            replace(
+                scan,
+                brain_mask=brain_mask,
+                site=site,
+                site_source=site_source,
+                is_phantom=_is_phantom(scan, tables),
+            )
         )
     return completed, left_out
 
@@ -281,19 +279,169 @@ def _participants(root, participant_label):
     missing = [label for label in wanted if label not in present]
     if missing:
         raise DatasetError(
-            f"--participant-label {' '.join(missing)}: not in {root}; its participants are: {', '.join(present)}"
+            f"--participant-label {' '.join(map(one_line, missing))}: not in {root}; its participants are: "
+            + ", ".join(map(one_line, present))
         )
     if not wanted:
         raise DatasetError(f"{root}: no sub-* folder; give the root folder of a BIDS dataset")
     return wanted
 
 
-def _ignored(subjects):
-    """Patterns of the folders that need no look: all but ``anat``, and other participants than `subjects`."""
-    patterns = [r"^/(?!sub-)[^/.]+$", r"^/\.", r"^/sub-[^/]+(/ses-[^/]+)?/(?!anat$|ses-[^/]*$)[^/.]+$"]
-    if subjects:
-        patterns.append(rf"^/sub-(?!({'|'.join(map(re.escape, subjects))})(/|$))")
-    return [re.compile(pattern) for pattern in patterns]
+class _Image:
+    """A gradient-echo image of the raw dataset, by its name; its sidecars are read when they are asked for."""
+
+    def __init__(self, path, entities, sidecars):
+        self.path = path
+        self.filename = path.name
+        self.entities = entities
+        self._sidecars = sidecars
+
+    @cached_property
+    def metadata(self):
+        return self._sidecars.merged(self)
+
+    def value(self, name):
+        """An entity, or else a field of the sidecars; None if it is absent."""
+        if name in SCAN_ENTITIES or name in FILE_ENTITIES:
+            return self.entities.get(name)
+        try:
+            return self.metadata.get(name)
+        except _Unusable:
+            return None
+
+
+class _Sidecars:
+    """Sidecars by the principle of inheritance: those of the folders above, the nearest and most specific last."""
+
+    def __init__(self, root):
+        self._root = root
+        self._of_folder, self._shared = {}, {}
+
+    def merged(self, image):
+        """Merge the sidecars that apply to an image."""
+        metadata, folders = {}, [image.path.parent]
+        while folders[-1] != self._root:
+            folders.append(folders[-1].parent)
+        labels = set(image.filename.split("_")[:-1])
+        for folder in reversed(folders):
+            for needed, path in self._named(folder).get(image.entities["suffix"], ()):
+                if needed <= labels:
+                    metadata |= self._read(path, is_own=path == sidecar_path(image.path))
+        return {key: value for key, value in metadata.items() if value is not None}
+
+    def _named(self, folder):
+        """Sidecars of a folder by suffix, each with the entities that it asks for, those that ask for least first."""
+        if folder not in self._of_folder:
+            found = defaultdict(list)
+            for path in sorted(folder.glob("*.json")):
+                if parsed := SIDECAR_NAME.fullmatch(path.name):
+                    found[parsed[2]].append((set(parsed[1].split("_")[:-1]), path))
+            self._of_folder[folder] = {
+                suffix: sorted(named, key=lambda entry: len(entry[0])) for suffix, named in found.items()
+            }
+        return self._of_folder[folder]
+
+    def _read(self, path, *, is_own):
+        """Read a sidecar; one that several images share is read once, and refused as often as it is asked for."""
+        if is_own:
+            return _read_sidecar(path)
+        if path not in self._shared:
+            try:
+                self._shared[path] = _read_sidecar(path)
+            except _Unusable as reason:
+                self._shared[path] = reason
+        if isinstance(self._shared[path], _Unusable):
+            raise self._shared[path]
+        return self._shared[path]
+
+
+def _read_sidecar(path):
+    """Read a sidecar that strangers wrote: whatever is wrong with it makes the scan unusable, and no other."""
+    if not path.is_file():
+        raise _Unusable(f"{path.name}: the sidecar is listed but is no file; fetch it (datalad get) or remove it")
+    if path.stat().st_size > LARGEST_SIDECAR:
+        raise _Unusable(
+            f"{path.name}: {path.stat().st_size / 2**20:.0f} MB, which is no sidecar; write the sidecar again without "
+            "what is not metadata"
+        )
+    contradictions = []
+
+    def collect(pairs):
+        # Called for each object, the outermost last: what lies deeper is not used.
+        content, contradictions[:] = dict(pairs), ()
+        if len(content) < len(pairs):
+            contradictions[:] = sorted({key for key, value in pairs if repr(content[key]) != repr(value)})
+        return content
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=collect)
+    except UnicodeDecodeError as error:
+        raise _Unusable(f"{path.name}: {error}; save the file as UTF-8") from error
+    except RecursionError as error:
+        raise _Unusable(f"{path.name}: nested too deeply; correct the file's JSON") from error
+    except (OSError, ValueError) as error:
+        raise _Unusable(f"{path.name}: {one_line(str(error))}; correct the file's JSON") from error
+    if not isinstance(content, dict):
+        raise _Unusable(f"{path.name}: a sidecar is an object in braces, which this is not; correct the file's JSON")
+    if contradictions:
+        names = ", ".join(map(one_line, contradictions))
+        raise _Unusable(f"{path.name}: {names} is there twice with different values; correct the file's JSON")
+    return content
+
+
+def _find_images(root, subjects):
+    """Find the images in the anatomical folders of participants.
+
+    Returns those whose names BIDS allows, the others as left out, and how many images there are of each suffix.
+    """
+    images, left_out, suffixes, sidecars = [], [], Counter(), _Sidecars(root)
+    wanted = load_template("queries")["megre"]["suffix"]
+    for subject in subjects:
+        for folder, session in _anatomical_folders(root / f"sub-{subject}"):
+            try:
+                paths = sorted(folder.iterdir())
+            except OSError as error:
+                left_out.append(LeftOut(one_line(str(folder)), f"{error.strerror}; make it readable", is_fault=True))
+                continue
+            for path in paths:
+                suffix = SUFFIX.search(path.name)
+                if suffix is None or path.name.startswith("."):
+                    continue
+                suffixes[suffix[1]] += 1
+                try:
+                    images.append(_Image(path, _parse_name(path.name, subject, session), sidecars))
+                except _Unusable as reason:
+                    if suffix[1] in wanted:
+                        left_out.append(LeftOut(one_line(path.name), str(reason), is_fault=True))
+    return images, left_out, suffixes
+
+
+def _anatomical_folders(folder):
+    """List a participant's ``anat`` folders, each with its session or None."""
+    sessions = sorted(path for path in folder.glob("ses-*") if path.is_dir())
+    found = [(folder / "anat", None), *((path / "anat", path.name.removeprefix("ses-")) for path in sessions)]
+    return [(path, session) for path, session in found if path.is_dir()]
+
+
+def _parse_name(name, subject, session):
+    """Entities of a file name by their long names; the name must say what its folders say."""
+    parsed = FILE_NAME.fullmatch(name)
+    if not parsed:
+        raise _Unusable("no BIDS name: labels have letters, digits and + only; rename the file")
+    pairs = [pair.split("-", 1) for pair in name.split("_")[:-1]]
+    labels = dict(pairs)
+    if len(labels) < len(pairs):
+        raise _Unusable("no BIDS name: an entity is in it twice; rename the file")
+    if (labels.get("sub"), labels.get("ses")) != (subject, session):
+        folder = one_line(f"sub-{subject}" + (f"/ses-{session}" if session else ""))
+        raise _Unusable(f"its name does not say what its folder {folder} says; rename or move the file")
+    for index in INDICES:
+        if not labels.get(index, "0").isdigit():
+            raise _Unusable(f"no BIDS name: {index}-{labels[index]} is no whole number; rename the file")
+    if labels.get("part", "mag") not in PARTS:
+        raise _Unusable(f"no BIDS name: part-{labels['part']} is none of {', '.join(PARTS)}; rename the file")
+    entities = {LONG_NAMES.get(key, key): label for key, label in labels.items()}
+    return entities | {"suffix": parsed[1], "extension": parsed[2], "datatype": "anat"}
 
 
 def _filters(session_label, bids_filter):
@@ -308,39 +456,48 @@ def _filters(session_label, bids_filter):
     sessions = [str(label).removeprefix("ses-") for label in session_label or ()]
     filters = [(f"--session-label {' '.join(sessions)}", "session", sessions)] if sessions else []
     for entity, value in wanted.items():
-        filters.append((f"--bids-filter-file, {entity} {json.dumps(value)}", entity, _query_value(value)))
+        filters.append((f"--bids-filter-file, {entity} {json.dumps(value)}", entity, value))
     return filters
 
 
-def _query_value(value):
-    """Translate null and ``"*"`` of a filter file into what pybids calls them."""
-    if isinstance(value, list):
-        return [_query_value(item) for item in value]
-    if value is None:
-        return Query.NONE
-    return Query.ANY if value == "*" else value
+def _matches(name, value, wanted):
+    """Tell whether an entity has a value of a filter: one of a list, null for none, ``"*"`` for any."""
+    if isinstance(wanted, list):
+        return any(_matches(name, value, item) for item in wanted)
+    if wanted is None or value is None:
+        return wanted is value
+    if wanted == "*":
+        return True
+    # Indices are padded as the dataset's owner likes: a filter's 2 is 02 as well.
+    if name in INDICES and str(wanted).isdecimal():
+        return int(value) == int(wanted)
+    return value == wanted
 
 
-def _select(layout, subjects, filters):
+def _select(root, subjects, filters):
     """Apply the filters one after another, so that the one that removes the last image can be named.
 
-    Returns the images, and the participants left without any.
+    Returns the images, and what was left out: participants without any, and images without a BIDS name.
     """
     query = load_template("queries")["megre"]
     suffixes = " or ".join(query["suffix"])
-    images = layout.get(**query)
-    if not images:
+    present, misnamed, counts = _find_images(root, subjects)
+    images = _matching(present, query)
+    if not images and not misnamed:
+        there = ", ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items())) or "none"
         raise DatasetError(
-            f"{layout.root}: no image with suffix {suffixes} in an anat folder of {_listed(subjects)}; "
-            f"the suffixes there are: {_values(layout.get(extension=query['extension']), 'suffix')}"
+            f"{root}: no image with suffix {suffixes} in an anat folder of {_listed(subjects)}; "
+            f"the suffixes there are: {there}"
         )
-    left_out = _without_images(subjects, images, f"no image with suffix {suffixes} in an anat folder")
+    left_out = misnamed + _without_images(subjects, images, f"no image with suffix {suffixes} in an anat folder")
     for name, entity, value in filters:
+        if entity not in SCAN_ENTITIES and entity not in FILE_ENTITIES and not any(i.value(entity) for i in images):
+            raise DatasetError(
+                f"{name}: {entity!r} is not a recognized entity, nor a field of the sidecars; "
+                f"the entities are: {', '.join((*SCAN_ENTITIES, *FILE_ENTITIES))}"
+            )
         query[entity] = value
-        try:
-            left = layout.get(**query)
-        except ValueError as error:
-            raise DatasetError(f"{name}: {error}") from error
+        left = _matching(present, query)
         if not left:
             raise DatasetError(
                 f"{name} removed all {len(images)} images that were left; "
@@ -351,20 +508,25 @@ def _select(layout, subjects, filters):
     return images, left_out
 
 
+def _matching(images, query):
+    return [image for image in images if all(_matches(name, image.value(name), value) for name, value in query.items())]
+
+
 def _without_images(subjects, images, reason):
     having = {image.entities["subject"] for image in images}
-    return [LeftOut(f"sub-{subject}", reason) for subject in sorted(set(subjects) - having)]
+    return [LeftOut(one_line(f"sub-{subject}"), reason) for subject in sorted(set(subjects) - having)]
 
 
 def _listed(subjects):
     """Name a few participants, or say how many they are."""
     few = len(subjects) <= NAMED_AT_MOST
-    return ", ".join(f"sub-{subject}" for subject in subjects) if few else f"{len(subjects)} participants"
+    return ", ".join(one_line(f"sub-{subject}") for subject in subjects) if few else f"{len(subjects)} participants"
 
 
 def _values(images, entity):
     """List an entity's values over images, each with its count."""
-    counts = Counter(image.entities.get(entity, f"(no {entity})") for image in images)
+    found = [image.value(entity) for image in images]
+    counts = Counter(f"(no {entity})" if value is None else one_line(str(value)) for value in found)
     return ", ".join(f"{value} ({count})" for value, count in sorted(counts.items(), key=str)) or "none"
 
 
@@ -372,12 +534,7 @@ def _assemble_all(images):
     """Sort images into scans by the entities that they share."""
     grouped, scans, left_out = defaultdict(list), [], []
     for image in images:
-        if not FILE_NAME.fullmatch(image.filename):
-            reason = "no BIDS name: labels have letters, digits and + only; rename the file"
-            left_out.append(LeftOut(image.filename, reason, is_fault=True))
-            continue
-        names = image.get_entities(metadata=False)
-        entities = {name: str(value) for name, value in names.items() if name not in FILE_ENTITIES}
+        entities = {name: label for name, label in image.entities.items() if name not in FILE_ENTITIES}
         grouped[tuple(sorted(entities.items()))].append(image)
     for key, members in grouped.items():
         try:
@@ -413,11 +570,17 @@ def _assemble(entities, images):
             f"{_names(_flat(parts))}: no echo in the name, as if all echoes were stacked in one 4-D file; BIDS "
             "has one 3-D file for each echo: split it (fslsplit, mrconvert) and name the files echo-1, echo-2, …"
         )
-    sidecars = {image.filename: _metadata(image) for image in _flat(parts)}
+    sidecars = {image.filename: image.metadata for image in _flat(parts)}
     times = _echo_times(parts, sidecars)
     known = None not in times.values()
     order = sorted(times, key=lambda echo: (times[echo], echo) if known else echo)
     phase_sidecars = [sidecars[image.filename] for image in parts.get("phase", {}).values()]
+    manufacturer, units = _first(sidecars.values(), "Manufacturer"), _first(phase_sidecars, "Units")
+    notes += [
+        f"{field} is {one_line(repr(value))} in the sidecar, which is no text and not used"
+        for field, value in (("Manufacturer", manufacturer), ("Units", units))
+        if value is not None and not isinstance(value, str)
+    ]
     scan = Scan(
         entities=entities,
         suffix=suffix,
@@ -425,21 +588,12 @@ def _assemble(entities, images):
         sidecars=sidecars,
         field_strength=as_number(_first(sidecars.values(), "MagneticFieldStrength")),
         imaging_frequency=as_number(_first(sidecars.values(), "ImagingFrequency")),
-        manufacturer=_first(sidecars.values(), "Manufacturer"),
-        units=_first(phase_sidecars, "Units"),
+        manufacturer=_as_text(manufacturer),
+        units=_as_text(units),
         notes=tuple(notes),
-        **{part: tuple(Path(of[echo].path) for echo in order if echo in of) for part, of in parts.items()},
+        **{part: tuple(of[echo].path for echo in order if echo in of) for part, of in parts.items()},
     )
     return scan, refused
-
-
-def _metadata(image):
-    """Merge the sidecars that apply to an image, its own last.
-
-    Within one folder pybids lets the order of the listing decide, so that ``sub-01_echo-1_MEGRE.json`` could override
-    ``sub-01_echo-1_part-phase_MEGRE.json``.
-    """
-    return dict(image.get_metadata()) | read_json(sidecar_path(image.path))
 
 
 def _names(images):
@@ -463,7 +617,7 @@ def _sort_by_part(images):
     """Sort images into a dict of part to a dict of echo number to image."""
     parts, notes, refused = defaultdict(dict), [], []
     for image in sorted(images, key=lambda image: "part" not in image.entities):
-        echo = echo_number(Path(image.path))
+        echo = echo_number(image.path)
         part = PARTS[image.entities.get("part", "mag")]
         if echo not in parts[part]:
             parts[part][echo] = image
@@ -518,8 +672,38 @@ def as_number(value):
     float or None
         None for whatever is not a finite number: texts, lists, true and false, NaN.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON's whole numbers have any length
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _as_text(value):
+    return one_line(value) if isinstance(value, str) else None
+
+
+def one_line(text):
+    """Make a text of the dataset safe to print: one line, and nothing in it that steers a terminal.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The same text if all of its characters are printable; the others are replaced by their escapes.
+
+    Examples
+    --------
+    >>> one_line("North\\nSouth")
+    'North\\\\nSouth'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def derivative_datasets(root, derivatives=None):
@@ -554,12 +738,13 @@ def derivative_datasets(root, derivatives=None):
 
 def _find_brain_mask(scan, datasets):
     """Find the mask with the scan's entities; one made from another image, such as a T1w, is not the scan's."""
-    candidates = [
-        derivative_path(dataset, scan.entities, suffix="mask", desc="brain", extension=extension)
-        for dataset in datasets
+    if not datasets:
+        return None, []
+    names = [
+        derivative_path("", scan.entities, suffix="mask", desc="brain", extension=extension)
         for extension in (".nii.gz", ".nii")
     ]
-    found = [path for path in candidates if path.exists()]
+    found = [dataset / name for dataset in datasets for name in names if (dataset / name).exists()]
     foreign = [path for path in found if not is_of_gradient_echo(path)]
     own = [path for path in found if path not in foreign]
     if len(own) > 1:
@@ -567,7 +752,8 @@ def _find_brain_mask(scan, datasets):
             f"{scan.label}: more than one brain mask ({', '.join(map(str, own))}); "
             "say with --derivatives whose masks to use, or remove all but one"
         )
-    refused = [LeftOut(str(path), "its sidecar says that it was made from another image") for path in foreign]
+    reason = "its sidecar says that it was made from another image"
+    refused = [LeftOut(one_line(str(path)), reason) for path in foreign]
     return (own[0] if own else None), refused
 
 
@@ -586,20 +772,58 @@ def is_of_gradient_echo(image):
     """
     metadata = read_json(sidecar_path(image))
     sources = metadata.get("Sources") or metadata.get("RawSources") or []
+    sources = [source for source in (sources if isinstance(sources, list) else [sources]) if isinstance(source, str)]
     return not sources or any(re.search(r"_(MEGRE|T2starw)\.", source) for source in sources)
 
 
-def _find_site(scan, root):
+class _Tables:
+    """The tables of a dataset's participants and sessions, each read once."""
+
+    def __init__(self, root):
+        self._root = root
+        self._rows = {}
+
+    def participant(self, scan):
+        """Row of the scan's participant; empty if there is none."""
+        return self._row(self._root / "participants.tsv", "participant_id", "sub", scan.entities["subject"])
+
+    def session(self, scan):
+        """Row of the scan's session, and the name of the table."""
+        subject = f"sub-{scan.entities['subject']}"
+        path = self._root / subject / f"{subject}_sessions.tsv"
+        return self._row(path, "session_id", "ses", scan.entities["session"]), path.name
+
+    def _row(self, path, key, entity, label):
+        """Row of a table, with or without the entity's prefix in its key."""
+        if path not in self._rows:
+            rows = {}
+            for row in _read_table(path):
+                rows.setdefault((row.get(key) or "").removeprefix(f"{entity}-"), row)
+            self._rows[path] = rows
+        return self._rows[path].get(label, {})
+
+
+def _read_table(path):
+    if not path.exists():
+        return []
+    if not path.is_file():
+        raise DatasetError(f"{path}: no file; remove it, or save the table there")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            return list(csv.DictReader(lines, delimiter="\t", strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: {error}; save the table as UTF-8 text with tabs between columns") from error
+
+
+def _find_site(scan, tables):
     """Return the scan's site and what told it."""
-    subject, session = f"sub-{scan.entities['subject']}", scan.entities.get("session")
-    tables = [(root / "participants.tsv", "participant_id", subject)]
+    session, rows = scan.entities.get("session"), [(tables.participant(scan), "participants.tsv")]
     if session is not None:
-        tables.insert(0, (root / subject / f"{subject}_sessions.tsv", "session_id", f"ses-{session}"))
-    for table, key, name in tables:
-        row = _table_row(table, key, name)
+        rows.insert(0, tables.session(scan))
+    for row, table in rows:
         for column in ("site", "scanner"):
             if row.get(column) not in (None, "", "n/a"):
-                return row[column], f"column {column} of {table.name}"
+                return _site_name(row[column]), f"column {column} of {table}"
     return _site_of_sidecar(scan, session)
 
 
@@ -609,25 +833,19 @@ def _site_of_sidecar(scan, session):
     fields = ["InstitutionName", "StationName" if metadata.get("StationName") else "DeviceSerialNumber"]
     named = [key for key in fields if metadata.get(key)]
     if named:
-        return " ".join(str(metadata[key]) for key in named), f"{' and '.join(named)} of the sidecar"
+        return _site_name(" ".join(str(metadata[key]) for key in named)), f"{' and '.join(named)} of the sidecar"
     if session is not None:
         return session, "the session label"
     return Scan.site, Scan.site_source
 
 
-def _is_phantom(scan, root):
-    row = _table_row(root / "participants.tsv", "participant_id", f"sub-{scan.entities['subject']}")
-    return (row.get("species") or "").strip().lower() == "phantom"
+def _site_name(text):
+    """A name of one line; of an endless one the start, with what tells it from others that start alike."""
+    name = one_line(text)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}… ({zlib.crc32(name.encode()):08x})"
 
 
-def _table_row(table, key, name):
-    """Row of a TSV table, with or without the entity's prefix in its key; empty if there is none."""
-    if not table.exists():
-        return {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t"))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: {error}; save the table as UTF-8 text with tabs between columns") from error
-    wanted = (name, name.split("-", 1)[1])
-    return next((row for row in rows if row.get(key) in wanted), {})
+def _is_phantom(scan, tables):
+    return (tables.participant(scan).get("species") or "").strip().lower() == "phantom"

@@ -295,7 +295,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(make_dataset, capsys):
     root = make_dataset(subjects=("01", "02"))
     assert run(root, "--dry-run", "--participant-label", "02", "--lambda", "0.2") == 0
     printed = capsys.readouterr().out
-    assert "sub-02: MEGRE, 3 echoes (6, 12, 18 ms)" in printed
+    assert "sub-02  unknown  3  6…18" in printed
     assert "sub-01" not in printed
     assert "lambda_value=0.2" in printed
     assert not (root.parent / "out").exists()

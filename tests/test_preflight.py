@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.dataset.preflight import UnreadableImageError, check_scan, summarize_image
+from multiqsm.dataset.preflight import UnreadableImageError, check_scan, inspect_scan, summarize_image
 from multiqsm.dataset.scans import collect_scans
 
 MAGNITUDE = "sub-01_echo-2_part-mag_MEGRE.nii.gz"
@@ -424,3 +424,180 @@ def test_stray_slope_of_a_real_file(make_dataset, shared):
         nib.save(first, root / f"sub-01/anat/sub-01_part-{part}_T2starw.nii.gz")
     error = only_error(root)
     assert error.startswith("sub-01: sub-01_part-phase_T2starw.nii.gz: Phase holds values from -0.0036")
+
+
+SMOOTH = (20, 18, 16)
+
+
+def smooth_head(part, echo_time, *, alternating=0.0, chopped=False):
+    """A field with wraps, and a little noise; `alternating` is what even echoes have in addition."""
+    x, y, z = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij"))
+    is_even = round(echo_time / 0.006) % 2 == 0
+    phase = 0.4 + 2 * np.pi * (60 * z**2 + 50 * x * y) * echo_time + is_even * alternating
+    phase = phase + np.pi * chopped * (np.arange(SMOOTH[2]) % 2)
+    random = np.random.default_rng(round(1e6 * echo_time))
+    signal = 1000 * np.exp(-20 * echo_time + 1j * phase) + random.normal(0, 20, SMOOTH)
+    signal = signal + 1j * random.normal(0, 20, SMOOTH)
+    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](signal).astype(np.float32)
+
+
+def inspect(root):
+    (scan,), _ = collect_scans(root)
+    return inspect_scan(scan)
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+def test_smooth_head_is_good(make_dataset, parts):
+    found = inspect(make_dataset(parts=parts, shape=SMOOTH, voxels=smooth_head))
+    assert (found.problems, found.verdict) == ((), "ok")
+    assert found.matrix == SMOOTH
+    assert found.voxel_size == (1, 1, 2)
+    assert abs(found.alternation.offset) < 0.01
+    if parts[0] == "mag":
+        assert found.phase_encoding == "radians, -π to π"
+        assert found.phase_range == pytest.approx((-np.pi, np.pi), abs=0.01)
+        assert 0 < found.saturated < 0.001
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+def test_chopped_slices(make_dataset, parts):
+    root = make_dataset(parts=parts, voxels=lambda part, te: smooth_head(part, te, chopped=True))
+    error = only_error(root)
+    assert "every second voxel along the third axis is turned by half a turn, as by slice chopping" in error
+    assert "negate every second slice" in error
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+def test_bipolar_readout_is_a_warning(make_dataset, parts):
+    ramp = np.linspace(-1, 1, SMOOTH[0]).reshape(-1, 1, 1)
+    root = make_dataset(parts=parts, voxels=lambda part, te: smooth_head(part, te, alternating=0.5 + ramp))
+    (problem,) = check(root)
+    assert problem.severity == "warning"
+    assert "depart from the line through odd ones by 0.5 rad, and by 2.1 rad from end to end of the first" in str(
+        problem
+    )
+    assert "--unwrapping spatial" in problem.remedy
+
+
+def test_saturated_magnitude_is_a_warning(make_dataset):
+    root = make_dataset(voxels=smooth_head)
+    edit_voxels(image(root, MAGNITUDE), lambda data: data.clip(max=np.percentile(data, 97)))
+    (problem,) = check(root)
+    assert problem.severity == "warning"
+    assert str(problem).startswith(f"sub-01: {MAGNITUDE}: 173 voxels (3 %) have the maximum")
+
+
+def test_echo_that_is_there_twice(make_dataset):
+    root = make_dataset(voxels=smooth_head)
+    shutil.copy(image(root, PHASE), image(root, PHASE.replace("echo-2", "echo-3")))
+    assert only_error(root).startswith(
+        f"sub-01: {PHASE.replace('echo-2', 'echo-3')}: its values are those of {PHASE}; copy or convert the right image"
+    )
+
+
+def test_images_of_two_echoes_exchanged(make_dataset):
+    root = make_dataset(voxels=smooth_head)
+    first = MAGNITUDE.replace("echo-2", "echo-1")
+    spare = root / "spare"
+    for old, new in ((image(root, first), spare), (image(root, MAGNITUDE), image(root, first))):
+        old.rename(new)
+    spare.rename(image(root, MAGNITUDE))
+    (problem,) = check(root)
+    assert problem.severity == "warning"
+    assert str(problem).startswith(f"sub-01: {MAGNITUDE}: its magnitude is 13 % above {first}'s")
+
+
+def test_siemens_magnitude_and_phase_exchanged(make_dataset):
+    def voxels(part, te):
+        values = smooth_head(part, te)
+        return np.rint((values + np.pi) / (2 * np.pi) * 4095 if part == "phase" else values).astype(np.int16)
+
+    root = make_dataset(voxels=voxels, metadata={"Units": "arbitrary"})
+    assert check(root) == []
+    for magnitude in (root / "sub-01/anat").glob("*part-mag*.nii.gz"):
+        phase, spare = magnitude.with_name(magnitude.name.replace("part-mag", "part-phase")), root / "spare"
+        magnitude.rename(spare)
+        phase.rename(magnitude)
+        spare.rename(phase)
+    assert f"sub-01: {MAGNITUDE}: neighbouring voxels jump as a phase's do, and those of {PHASE} do not" in "\n".join(
+        errors(root)
+    )
+
+
+def test_phase_of_zeros(make_dataset):
+    root = make_dataset(voxels=lambda part, te: smooth_head(part, te) * (part == "mag"))
+    assert [error.split(":")[2] for error in errors(root)] == [" every voxel is 0; convert the scan again"] * 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fields", "severity", "cause"),
+    [
+        ("echo-2_part-phase", {"Manufacturer": "GE"}, "error", "Manufacturer is 'GE', where"),
+        ("echo-2_part-phase", {"FlipAngle": 15}, None, None),
+        ("echo-2_part-mag", {"EchoNumber": 3}, "warning", "EchoNumber is 3 in its sidecar"),
+        ("echo-2_part-mag", {"EchoNumber": 2}, None, None),
+        ("echo-2_part-mag", {"Units": "rad"}, "warning", "Units is 'rad', which is that of a phase"),
+        ("echo-2_part-mag", {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]}, None, None),
+        ("echo-2_part-mag", {"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, "warning", "that of a phase"),
+        ("echo-2_part-phase", {"ImageType": ["DERIVED", "PRIMARY", "PHASE"]}, None, None),
+        ("echo-2_part-phase", {"ImageType": ["ORIGINAL", "PRIMARY", "M_FFE"]}, "warning", "that of a magnitude"),
+    ],
+)
+def test_sidecar_that_contradicts(make_dataset, pattern, fields, severity, cause):
+    root = make_dataset(voxels=smooth_head)
+    edit_sidecars(root, pattern, **fields)
+    problems = check(root)
+    assert [problem.severity for problem in problems] == ([severity] if severity else [])
+    if cause:
+        assert cause in str(problems[0])
+
+
+def test_flip_angles_that_differ(make_dataset):
+    root = make_dataset(metadata={"FlipAngle": 15})
+    edit_sidecars(root, "echo-3_part-mag", FlipAngle=20)
+    (problem,) = check(root)
+    assert problem.severity == "warning"
+    assert "FlipAngle is 20, where sub-01_echo-1_part-mag_MEGRE.nii.gz has 15" in str(problem)
+
+
+def test_image_without_a_sidecar_is_a_warning(make_dataset):
+    root = make_dataset()
+    image(root, PHASE.replace(".nii.gz", ".json")).unlink()
+    problems = check(root)
+    assert f"sub-01: {PHASE}: no sidecar belongs to it" in str(problems[0])
+    assert problems[0].severity == "warning"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cause"),
+    [(np.complex64, "its voxels are complex64"), ([("R", "u1"), ("G", "u1"), ("B", "u1")], "where one")],
+)
+def test_voxels_that_are_no_numbers(make_dataset, dtype, cause):
+    root = make_dataset()
+    nib.save(nib.Nifti1Image(np.zeros((6, 5, 4), dtype), np.eye(4)), image(root, PHASE))
+    assert cause in only_error(root)
+
+
+def test_header_that_claims_more_than_memory(make_dataset):
+    root = make_dataset()
+    path = image(root, PHASE)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[42:48] = np.array([32767] * 3, "<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+    assert "its header claims 3.52e+13 voxels, more than any scan has" in only_error(root)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_binary"),
+    [
+        ([0, 0, 1, 1], True),
+        ([0, 0, 255, 255], True),
+        ([0, 0, -1, -1], False),
+        ([0, 1, 2, 2], False),
+        ([3, 3, 3, 3], True),
+    ],
+)
+def test_masks_have_two_values(tmp_path, values, is_binary):
+    path = tmp_path / "mask.nii"
+    nib.save(nib.Nifti1Image(np.array(values, np.int16).reshape(4, 1, 1), np.eye(4)), path)
+    assert summarize_image(path).is_binary == is_binary

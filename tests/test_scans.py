@@ -253,6 +253,98 @@ def test_dataset_without_participants(make_dataset):
         collect_scans(root)
 
 
+def test_broken_sidecar_costs_its_own_scan_alone(make_dataset):
+    root = make_dataset(subjects=("01", "02"))
+    (root / "sub-02/anat/sub-02_echo-2_part-mag_MEGRE.json").write_text('{"EchoTime": 0.012,}')
+    scans, left_out = collect_scans(root)
+    assert labels(scans) == ["sub-01"]
+    assert (left_out[0].what, left_out[0].is_fault) == ("sub-02", True)
+    assert left_out[0].why.startswith("sub-02_echo-2_part-mag_MEGRE.json: ")
+
+
+def test_no_scan_may_be_no_error(make_dataset):
+    root = make_dataset(parts=("mag",))
+    scans, left_out = collect_scans(root, none_is_an_error=False)
+    assert scans == []
+    assert "only magnitude images" in left_out[0].why
+
+
+@pytest.mark.parametrize("folder", ["sub-other", "sub-other_x/ses-Z", "run-7", "anat", "x_acq-y", "echo-9_part-imag"])
+def test_folders_above_the_dataset_say_nothing(make_dataset, folder):
+    root = make_dataset(f"{folder}/raw", sessions=("A",))
+    ((scan,), left_out) = collect_scans(root)
+    assert scan.entities == {"subject": "01", "session": "A"}
+    assert left_out == []
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("sub-01_part-magnitude_T2starw", "part-magnitude is none of mag, phase"),
+        ("sub-01_run-1a_part-mag_T2starw", "run-1a is no whole number"),
+        ("sub-02_part-mag_T2starw", "does not say what its folder sub-01 says"),
+        ("sub-01_ses-A_part-mag_T2starw", "does not say what its folder sub-01 says"),
+        ("sub-01_acq-a_acq-b_part-mag_T2starw", "an entity is in it twice"),
+        ("sub-01_part-mag_a b_T2starw", "letters, digits and +"),
+        ("sub-01_acq-é_part-mag_T2starw", "letters, digits and +"),
+    ],
+)
+def test_names_that_bids_does_not_allow_are_left_out(make_dataset, name, reason):
+    root = make_dataset()
+    image = root / "sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz"
+    shutil.copy(image, image.with_name(f"{name}.nii.gz"))
+    scans, left_out = collect_scans(root)
+    assert len(scans[0].files) == 6
+    assert [left.what for left in left_out] == [f"{name}.nii.gz"]
+    assert reason in left_out[0].why
+    assert left_out[0].is_fault
+
+
+def test_hidden_files_are_no_images(make_dataset):
+    root = make_dataset()
+    image = root / "sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz"
+    shutil.copy(image, image.with_name(f"._{image.name}"))
+    assert collect_scans(root)[1] == []
+
+
+def test_the_nearest_and_most_specific_sidecar_counts(make_dataset):
+    root = make_dataset(sessions=("A",), echo_times=(0.006, 0.012))
+    subject, anat = root / "sub-01", root / "sub-01/ses-A/anat"
+    for path, angle in (
+        (root / "MEGRE.json", 1),
+        (root / "echo-1_MEGRE.json", 2),
+        (subject / "sub-01_echo-2_MEGRE.json", 3),
+        (anat / "sub-01_ses-A_echo-2_MEGRE.json", 4),
+        (root / "acq-x_MEGRE.json", 9),
+        (root / "T2starw.json", 9),
+    ):
+        path.write_text(json.dumps({"FlipAngle": angle, "Null": None}))
+    edit(anat / "sub-01_ses-A_echo-2_part-phase_MEGRE.json", FlipAngle=5)
+    ((scan,), _) = collect_scans(root)
+    angles = {path.name: scan.sidecars[path.name]["FlipAngle"] for path in scan.files}
+    assert list(angles.values()) == [2, 4, 2, 5]  # magnitudes, then phases
+    assert "Null" not in scan.sidecars[scan.files[0].name]
+
+
+@pytest.mark.parametrize(("wanted", "n_scans"), [(2, 2), ("2", 2), ([1, 2], 3), ("02", 2), (None, 1), ("*", 3)])
+def test_indices_match_however_they_are_padded(make_dataset, wanted, n_scans):
+    root = make_dataset(runs=("1", "2", "02", None))
+    assert len(collect_scans(root, bids_filter={"megre": {"run": wanted}})[0]) == n_scans
+
+
+def test_filter_by_a_field_of_the_sidecars(make_dataset):
+    root = make_dataset(subjects=("01",), metadata={"FlipAngle": 15})
+    make_dataset(subjects=("02",), metadata={"FlipAngle": 20})
+    assert labels(collect_scans(root, bids_filter={"megre": {"FlipAngle": 20}})[0]) == ["sub-02"]
+
+
+def test_metadata_that_derivatives_carry_is_plain(make_dataset):
+    fields = {"SequenceName": {"a": 1}, "SoftwareVersions": ["x", "y\n"], "FlipAngle": 15, "StationName": "\ud800"}
+    ((scan,), _) = collect_scans(make_dataset(metadata=fields))
+    carried = {key: scan.metadata[key] for key in fields if key in scan.metadata}
+    assert carried == {"SoftwareVersions": ["x", "y\\n"], "FlipAngle": 15, "StationName": "\\ud800"}
+
+
 def test_broken_sidecar_is_named(make_dataset):
     root = make_dataset()
     (root / "sub-01/anat/sub-01_echo-2_part-mag_MEGRE.json").write_text('{"EchoTime": 0.012,}')

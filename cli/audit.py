@@ -1,0 +1,82 @@
+"""``multiqsm-audit``, what a dataset holds and what is wrong with it, before any work."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .. import __version__
+from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
+from ..dataset.derivatives import write_tsv
+from ..dataset.scans import DatasetError, collect_scans
+from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count
+from .machine import read_options
+
+
+def main(argv=None):
+    """Audit a dataset.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; those of the process if not given.
+
+    Returns
+    -------
+    int
+        0 if all is well; 1 if there are errors, or warnings that --strict counts; 2 if there is nothing to audit, or
+        the table cannot be written.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        return _audit(options)
+    except (DatasetError, OSError) as error:
+        print(f"multiqsm-audit: {error}", file=sys.stderr)
+        return EXIT_NOTHING_TO_DO
+
+
+def _audit(options):
+    bids_filter = (
+        None if options.bids_filter_file is None else read_options(options.bids_filter_file, "--bids-filter-file")
+    )
+    scans, left_out = collect_scans(
+        options.bids_dir,
+        participant_label=options.participant_label,
+        session_label=options.session_label,
+        bids_filter=bids_filter,
+        derivatives=options.derivatives,
+        none_is_an_error=False,
+    )
+    inspections = inspect_scans(scans, n_procs=options.n_procs)
+    problems = audit_problems(inspections, left_out)
+    table = audit_table(inspections, problems)
+    for what, why, is_fault in left_out:
+        if not is_fault:
+            print(f"left out: {what}: {why}", file=sys.stderr)
+    print_audit(table, problems, sys.stdout)
+    if options.output is not None:
+        print(f"table: {write_tsv(options.output, table)}")
+    counted = {"error", "warning"} if options.strict else {"error"}
+    return EXIT_FAILED_SCANS if any(problem.severity in counted for problem in problems) else EXIT_OK
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="multiqsm-audit",
+        description="Say what gradient-echo scans a BIDS dataset holds, what would be decided about each, where its "
+        "protocol differs from its site's and the study's, and what is wrong. Every image is read; nothing is written "
+        "but the table that is asked for.",
+        epilog="Exit code: 0 all well, 1 errors (with --strict: or warnings), 2 nothing to audit.",
+    )
+    parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
+    parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
+    parser.add_argument("--participant-label", nargs="+", metavar="LABEL", help="only these participants")
+    parser.add_argument("--session-label", nargs="+", metavar="LABEL", help="only these sessions")
+    filter_help = 'JSON such as {"megre": {"acquisition": "x"}}'
+    parser.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
+    parser.add_argument("--derivatives", nargs="+", type=Path, metavar="DIR", help="datasets to look for masks in")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the whole table, as TSV")
+    parser.add_argument(
+        "--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores (default: %(default)s)"
+    )
+    parser.add_argument("--strict", action="store_true", help="let warnings count as errors do in the exit code")
+    return parser

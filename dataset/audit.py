@@ -1,0 +1,335 @@
+"""What a dataset holds, scan by scan: protocols, what was decided about each scan, and what is wrong."""
+
+import multiprocessing
+from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+import pandas as pd
+
+from ..core.dipole import b0_direction
+from ..core.phase import GYROMAGNETIC_RATIO, default_sign
+from .preflight import BIPOLAR_OFFSET, BIPOLAR_RAMP, Problem, inspect_scan
+from .scans import DatasetError, as_number, one_line
+
+#: Columns of the table that scans are compared by, with their names in a text.
+COMPARED = {
+    "suffix": "suffix",
+    "n_echoes": "number of echoes",
+    "echo_times": "echo times (ms)",
+    "repetition_time": "repetition time (s)",
+    "flip_angle": "flip angle (°)",
+    "field_strength": "field strength (T)",
+    "manufacturer": "manufacturer",
+    "model": "model",
+    "software": "software",
+    "phase_encoding": "phase encoding",
+    "matrix": "matrix",
+    "voxel_size": "voxel size (mm)",
+}
+COLUMNS = (
+    "scan",
+    "subject",
+    "session",
+    "run",
+    "site",
+    "site_source",
+    "is_phantom",
+    "suffix",
+    "n_echoes",
+    "echo_times",
+    "repetition_time",
+    "flip_angle",
+    "field_strength",
+    "centre_frequency",
+    "centre_frequency_source",
+    "manufacturer",
+    "model",
+    "software",
+    "phase_units",
+    "phase_range",
+    "phase_encoding",
+    "phase_sign",
+    "phase_sign_source",
+    "b0_dir",
+    "b0_angle",
+    "matrix",
+    "voxel_size",
+    "saturated",
+    "echo_offset",
+    "echo_ramp",
+    "is_bipolar",
+    "mask",
+    "site_deviations",
+    "study_deviations",
+    "n_errors",
+    "n_warnings",
+    "problems",
+    "verdict",
+)
+# Title, column, and the most characters, so that a line has 120 with two spaces between.
+PRINTED = (
+    ("scan", "scan", 24),
+    ("site", "site", 10),
+    ("n", "n_echoes", 2),
+    ("TE (ms)", "echo_times", 9),
+    ("T", "field_strength", 4),
+    ("matrix", "matrix", 11),
+    ("voxel (mm)", "voxel_size", 13),
+    ("B0°", "b0_angle", 4),
+    ("phase", "phase_encoding", 7),
+    ("±", "phase_sign", 2),
+    ("mask", "mask", 4),
+    ("verdict", "verdict", 7),
+)
+MISSING = "n/a"
+
+
+def inspect_scans(scans, *, n_procs=1):
+    """Inspect scans, several at once if asked to.
+
+    Parameters
+    ----------
+    scans : sequence of multiqsm.dataset.scans.Scan
+        The scans.
+    n_procs : int
+        Number of processes.
+
+    Returns
+    -------
+    list of multiqsm.dataset.preflight.Inspection
+        In the order of the scans.
+
+    Raises
+    ------
+    DatasetError
+        If one of several processes was killed.
+    """
+    if n_procs == 1 or len(scans) < 2:
+        return [inspect_scan(scan) for scan in scans]
+    # A fresh interpreter each: a fork of a process with threads may hang.
+    context = multiprocessing.get_context("spawn")
+    n_procs = min(n_procs, len(scans))
+    chunk = max(1, min(16, len(scans) // (4 * n_procs)))
+    try:
+        with ProcessPoolExecutor(n_procs, mp_context=context) as pool:
+            return list(pool.map(inspect_scan, scans, chunksize=chunk))
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            "a process that checked images was killed, perhaps for want of memory; give a smaller --n-procs"
+        ) from error
+
+
+def audit_problems(inspections, left_out=()):
+    """Gather what is wrong with scans, each alone and one beside the others.
+
+    Parameters
+    ----------
+    inspections : sequence of multiqsm.dataset.preflight.Inspection
+        Of all scans.
+    left_out : sequence of multiqsm.dataset.scans.LeftOut
+        What was not taken as a scan; what is no fault is not told.
+
+    Returns
+    -------
+    list of multiqsm.dataset.preflight.Problem
+        First what was left out, as errors; then scan by scan.
+    """
+    problems = []
+    for what, why, is_fault in left_out:
+        if is_fault:
+            cause, _, remedy = why.rpartition("; ")
+            problems.append(Problem(what, "", cause or why, remedy if cause else "correct the dataset"))
+    rows = [_facts(inspection) for inspection in inspections]
+    deviations, copies = _deviations(rows, by_site=True), _copies(inspections)
+    for inspection, row, deviating in zip(inspections, rows, deviations, strict=True):
+        problems += inspection.problems
+        if deviating:
+            cause = f"differs from most scans of site {row['site']}: {'; '.join(deviating)}"
+            remedy = "correct the sidecars if they are wrong; else leave the scan out or use --harmonize"
+            problems.append(Problem(row["scan"], "", cause, remedy, "warning"))
+        if row["scan"] in copies:
+            cause = f"all its images have the values of {copies[row['scan']]}'s"
+            problems.append(Problem(row["scan"], "", cause, "see which of the two scans they are", "warning"))
+    return problems
+
+
+def _copies(inspections):
+    """Map the label of each scan whose images are another's to the first scan that has them."""
+    first, copies = {}, {}
+    for inspection in inspections:
+        if len(inspection.checksums) > 1:
+            label = inspection.scan.label
+            original = first.setdefault(inspection.checksums, label)
+            if original != label:
+                copies[label] = original
+    return copies
+
+
+def audit_table(inspections, problems, *, phase_sign=0):
+    """Make the table of a dataset's scans.
+
+    Parameters
+    ----------
+    inspections : sequence of multiqsm.dataset.preflight.Inspection
+        Of all scans.
+    problems : sequence of multiqsm.dataset.preflight.Problem
+        As from `audit_problems`.
+    phase_sign : {0, 1, -1}
+        Sign that the user gives; 0 for the manufacturer's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per scan, and one for each label that problems name and no scan has. Columns `COLUMNS`: labels;
+        ``n_echoes``; ``echo_times`` (ms), ``matrix`` and ``voxel_size`` (mm) as texts; ``repetition_time`` (s);
+        ``flip_angle`` and ``b0_angle``, B0 against the third axis, (degrees); ``field_strength`` (T);
+        ``centre_frequency`` (MHz); ``saturated``, greatest share of a magnitude's voxels at its maximum;
+        ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes depart from odd ones; ``is_bipolar``, whether
+        that is much; ``mask``, user or auto; ``site_deviations`` and ``study_deviations``, where the scan differs
+        from what more than half of the site's or study's scans (phantoms apart) have; ``problems``; ``verdict``, ok,
+        warning or error.
+    """
+    rows = [_facts(inspection, phase_sign) for inspection in inspections]
+    for column, by_site in (("site_deviations", True), ("study_deviations", False)):
+        for row, deviating in zip(rows, _deviations(rows, by_site=by_site), strict=True):
+            row[column] = "; ".join(deviating) or None
+    of_scan = defaultdict(list)
+    for problem in problems:
+        of_scan[problem.scan].append(problem)
+    known = {row["scan"] for row in rows}
+    rows += [{"scan": label} for label in of_scan if label not in known and label.startswith("sub-")]
+    for row in rows:
+        found = of_scan[row["scan"]]
+        counts = Counter(problem.severity for problem in found)
+        row["n_errors"], row["n_warnings"] = counts["error"], counts["warning"]
+        row["problems"] = " | ".join(one_line(f"{p.severity}: {p}") for p in found) or None
+        row["verdict"] = next((severity for severity in ("error", "warning") if counts[severity]), "ok")
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("scan", kind="stable", ignore_index=True)
+    return table.astype({"n_echoes": "Int64", "phase_sign": "Int64"})
+
+
+def _facts(inspection, phase_sign=0):
+    """Row of a scan, without what others have to do with it."""
+    scan, metadata = inspection.scan, inspection.scan.metadata
+    frequency, source = _centre_frequency(scan)
+    sign, reason = default_sign(scan.manufacturer)
+    if phase_sign:
+        sign, reason = phase_sign, f"{phase_sign:+d}: given by the user"
+    found = inspection.alternation
+    ramp = max(found.ramp, key=abs) if found else None
+    b0_dir = None if inspection.affine is None else b0_direction(inspection.affine)
+    repetition = as_number(metadata.get("RepetitionTimeExcitation")) or as_number(metadata.get("RepetitionTime"))
+    return {
+        "scan": scan.label,
+        **{name: scan.entities.get(name) for name in ("subject", "session", "run")},
+        "site": scan.site,
+        "site_source": scan.site_source,
+        "is_phantom": scan.is_phantom,
+        "suffix": scan.suffix,
+        "n_echoes": len(scan.echo_times),
+        "echo_times": ", ".join(MISSING if te is None else f"{1000 * te:.4g}" for te in scan.echo_times),
+        "repetition_time": repetition,
+        "flip_angle": as_number(metadata.get("FlipAngle")),
+        "field_strength": scan.field_strength,
+        "centre_frequency": frequency,
+        "centre_frequency_source": source,
+        "manufacturer": scan.manufacturer,
+        "model": _text(metadata.get("ManufacturersModelName")),
+        "software": _text(metadata.get("SoftwareVersions")),
+        "phase_units": scan.units,
+        "phase_range": inspection.phase_range and "{:.6g} to {:.6g}".format(*inspection.phase_range),
+        "phase_encoding": "real and imaginary parts" if scan.real else inspection.phase_encoding,
+        "phase_sign": sign,
+        "phase_sign_source": reason,
+        "b0_dir": None if b0_dir is None else ", ".join(f"{part:.4f}" for part in b0_dir),
+        "b0_angle": None if b0_dir is None else float(np.degrees(np.arccos(min(1, abs(b0_dir[2])))).round(2)),
+        "matrix": inspection.matrix and "×".join(map(str, inspection.matrix)),
+        "voxel_size": inspection.voxel_size and "×".join(f"{size:.3g}" for size in inspection.voxel_size),
+        "saturated": inspection.saturated,
+        "echo_offset": found and round(found.offset, 4),
+        "echo_ramp": found and round(ramp, 4),
+        "is_bipolar": found and (abs(found.offset) >= BIPOLAR_OFFSET or abs(ramp) >= BIPOLAR_RAMP),
+        "mask": "auto" if scan.brain_mask is None else "user",
+    }
+
+
+def _centre_frequency(scan):
+    if scan.imaging_frequency is not None:
+        return scan.imaging_frequency, "ImagingFrequency"
+    if scan.field_strength is not None:
+        return GYROMAGNETIC_RATIO * scan.field_strength, "MagneticFieldStrength"
+    return None, None
+
+
+def _text(value):
+    return None if value is None else one_line(str(value))
+
+
+def _deviations(rows, *, by_site):
+    """For each row, the fields in which it differs from what more than half of its kind have, in words."""
+
+    def kind(row):
+        return (row["is_phantom"], row["site"] if by_site else None)
+
+    values = defaultdict(Counter)
+    for row in rows:
+        for column in COMPARED:
+            values[kind(row), column][row[column]] += 1
+    found = []
+    for row in rows:
+        deviating = []
+        for column, name in COMPARED.items():
+            counts = values[kind(row), column]
+            (commonest, count), *_ = counts.most_common(1)
+            if 2 * count > counts.total() and row[column] != commonest:
+                own, others = (MISSING if value is None else value for value in (row[column], commonest))
+                deviating.append(f"{name} {own}, most have {others}")
+        found.append(deviating)
+    return found
+
+
+def print_audit(table, problems, stream):
+    """Print a short table of at most 120 columns, the problems with their remedies, and the totals.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As from `audit_table`.
+    problems : sequence of multiqsm.dataset.preflight.Problem
+        As from `audit_problems`.
+    stream : text stream
+        Where to print. Characters that it cannot encode are replaced.
+    """
+    cells = [[title for title, _, _ in PRINTED]]
+    cells += [[_cell(row[column], column, most) for _, column, most in PRINTED] for _, row in table.iterrows()]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    if problems:
+        lines += ["", *(one_line(f"{problem.severity}: {problem}") for problem in problems)]
+    counts = Counter(table["verdict"])
+    totals = f"{len(table)} scans: {counts['ok']} ok, {counts['warning']} with warnings, {counts['error']} with errors"
+    if n_other := len({problem.scan for problem in problems} - set(table["scan"])):
+        totals += f"; {n_other} files of no scan"
+    for line in [*lines, "", totals]:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        print(line.encode(encoding, "replace").decode(encoding), file=stream)
+
+
+def _cell(value, column, most):
+    """A value as the printed table has it, cut where it is too long."""
+    if value is None or value is pd.NA or value != value:
+        return "-"
+    if column == "echo_times":
+        times = str(value).split(", ")
+        text = times[0] if len(times) == 1 else f"{times[0]}…{times[-1]}"
+    elif column == "phase_encoding":
+        text = "re, im" if str(value).startswith("real") else str(value).split(",")[0].split()[0]
+    elif column in ("b0_angle", "field_strength"):
+        text = f"{value:.3g}"
+    elif column == "phase_sign":
+        text = f"{value:+d}"
+    else:
+        text = one_line(str(value))
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,135 @@
+"""What scanners and converters do to images is measured as it was put in, and nothing is found where nothing is."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from multiqsm.core.artefacts import alternating_axes, central_block, echo_alternation, jump_share, neighbour_coherence
+
+SHAPE = (24, 20, 16)
+TIMES = (0.005, 0.010, 0.015, 0.020)
+
+
+def grid(shape=SHAPE):
+    return np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+
+
+def echoes(times=TIMES, *, alternating=0.0, noise=0.0, seed=0):
+    """Echoes of a smooth field, even ones with an additional phase: magnitude and wrapped phase."""
+    x, y, z = grid()
+    field = 40 * z**2 + 30 * x * y
+    signs = np.arange(len(times)) % 2
+    phase = [0.4 + 2 * np.pi * field * te + sign * alternating for te, sign in zip(times, signs, strict=True)]
+    random = np.random.default_rng(seed)
+    signal = np.exp(-20 * np.reshape(times, (-1, 1, 1, 1)) + 1j * np.array(phase))
+    signal = signal + noise * (random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape))
+    return np.abs(signal), np.angle(signal)
+
+
+def test_block_is_the_middle():
+    block = central_block(np.arange(10 * 7 * 3).reshape(10, 7, 3), (4, 9, 1))
+    assert block.shape == (4, 7, 1)
+    assert block[0, 0, 0] == 3 * 21 + 1
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 150, 180])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_coherence_is_the_cosine_of_a_ramps_step(degrees, axis):
+    step = np.zeros(3)
+    step[axis] = np.radians(degrees)
+    phase = np.einsum("i,ixyz", step, np.indices(SHAPE))
+    expected = np.where(np.arange(3) == axis, np.cos(np.radians(degrees)), 1)
+    assert neighbour_coherence(np.full(SHAPE, 3.0), phase) == pytest.approx(expected)
+
+
+def test_coherence_needs_neighbours_with_signal():
+    assert np.isnan(neighbour_coherence(np.ones((3, 3, 1)), np.zeros((3, 3, 1)))[2])
+    assert np.isnan(neighbour_coherence(np.zeros(SHAPE), np.zeros(SHAPE))).all()
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (1,), (2,), (0, 1), (0, 1, 2)])
+def test_axes_that_alternate_are_found_in_noise(axes):
+    magnitude, phase = echoes(noise=0.2)
+    turned = np.pi * sum((np.indices(SHAPE)[axis] % 2 for axis in axes), np.zeros(SHAPE))
+    assert alternating_axes(magnitude[0], np.angle(np.exp(1j * (phase[0] + turned)))) == axes
+
+
+def test_nothing_alternates_in_noise_alone():
+    random = np.random.default_rng(0)
+    assert alternating_axes(random.rayleigh(size=SHAPE), random.uniform(-np.pi, np.pi, SHAPE)) == ()
+
+
+@pytest.mark.parametrize("n_echoes", [3, 4])
+@pytest.mark.parametrize(("offset", "ramp"), [(0, 0), (0.6, 0), (0, 1.5), (-0.7, -2.4)])
+def test_alternation_is_measured(n_echoes, offset, ramp):
+    # From end to end of n voxels a ramp has n - 1 steps.
+    alternating = offset + ramp / 2 * grid()[0] * (SHAPE[0] - 1) / SHAPE[0]
+    magnitude, phase = echoes(TIMES[:n_echoes], alternating=alternating, noise=0.03)
+    found = echo_alternation(magnitude, phase, TIMES[:n_echoes], SHAPE)
+    assert found.offset == pytest.approx(offset, abs=0.02)
+    assert found.ramp == pytest.approx((ramp, 0, 0), abs=0.05)
+
+
+def test_ramp_is_that_of_the_whole_image():
+    magnitude, phase = echoes(alternating=0.5 * grid()[1])
+    half = echo_alternation(magnitude, phase, TIMES, (24, 20, 16))
+    whole = echo_alternation(magnitude, phase, TIMES, (24, 40, 16))
+    assert whole.ramp[1] == pytest.approx(2 * half.ramp[1])
+
+
+def test_what_keeps_its_sign_does_not_alternate():
+    magnitude, phase = echoes()
+    bent = phase + 3000 * np.reshape(TIMES, (-1, 1, 1, 1)) ** 2  # second difference 0.15 rad, always
+    assert echo_alternation(magnitude, bent, TIMES, SHAPE).offset == pytest.approx(0, abs=1e-6)
+    assert echo_alternation(magnitude[:3], bent[:3], TIMES[:3], SHAPE).offset == pytest.approx(-0.075, abs=1e-6)
+
+
+@pytest.mark.parametrize("times", [(0.005,), (0.005, 0.010), (0.005, 0.010, 0.018)])
+def test_no_alternation_without_three_equally_spaced_echoes(times):
+    magnitude, phase = echoes(times, alternating=0.6)
+    assert echo_alternation(magnitude, phase, times, SHAPE) is None
+
+
+def test_no_alternation_of_noise_or_nothing():
+    random = np.random.default_rng(0)
+    noise = random.rayleigh(size=(3, *SHAPE)), random.uniform(-np.pi, np.pi, (3, *SHAPE))
+    assert echo_alternation(*noise, TIMES[:3], SHAPE) is None
+    assert echo_alternation(np.zeros((3, *SHAPE)), noise[1], TIMES[:3], SHAPE) is None
+
+
+def test_jumps_tell_phase_from_magnitude():
+    magnitude, phase = echoes(noise=0.05)
+    assert jump_share(magnitude[3], magnitude[3].min(), magnitude[3].max()) == 0
+    assert jump_share(phase[3], -np.pi, np.pi) > 0.005
+    noise = np.random.default_rng(0).uniform(0, 4095, (40, 40, 40))
+    assert jump_share(noise, 0, 4095) == pytest.approx(0.04, abs=0.002)  # (1 - 0.8)²
+    assert jump_share(np.ones((2, 2, 2)), 1, 1) == 0
+
+
+@pytest.fixture
+def real_echoes(shared):
+    """Magnitude and phase of three echoes of a brain at 7 T, and their times."""
+    folder = shared / "data" / "real_bids" / "sub-crop7T" / "anat"
+    parts = [
+        np.array([nib.load(folder / f"sub-crop7T_echo-{n}_part-{part}_MEGRE.nii.gz").get_fdata() for n in (1, 2, 3)])
+        for part in ("mag", "phase")
+    ]
+    return *parts, (0.004, 0.008, 0.012)
+
+
+def test_real_scan_is_free_of_both(real_echoes):
+    magnitude, phase, times = real_echoes
+    assert neighbour_coherence(magnitude[0], phase[0]).min() > 0.98
+    found = echo_alternation(magnitude, phase, times, phase.shape[1:])
+    assert abs(found.offset) < 0.02
+    assert np.abs(found.ramp).max() < 0.05
+
+
+def test_what_is_put_into_a_real_scan_is_found(real_echoes):
+    magnitude, phase, times = real_echoes
+    shape = phase.shape[1:]
+    assert alternating_axes(magnitude[0], phase[0] + np.pi * (np.arange(shape[2]) % 2)) == (2,)
+    phase[1] += 0.5 + np.linspace(-1, 1, shape[0]).reshape(-1, 1, 1)
+    found = echo_alternation(magnitude, phase, times, shape)
+    assert found.offset == pytest.approx(0.5, abs=0.1)  # the signal is not in the middle of the image
+    assert found.ramp == pytest.approx((2.04, 0, 0), abs=0.1)
