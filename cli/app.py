@@ -1,10 +1,14 @@
 """The BIDS App ``multiqsm``."""
 
 import argparse
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 from .. import __version__
+from ..dataset.model import SHIPPED
 from ..dataset.scans import DatasetError
 from ..workflows.settings import (
     BACKGROUNDS,
@@ -17,7 +21,16 @@ from ..workflows.settings import (
     SUBJECT_SPACES,
     UNWRAPPINGS,
 )
-from .arguments import EXIT_NOTHING_TO_DO, available_cores, count, count_from_zero, not_negative, positive, share
+from .arguments import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_TO_DO,
+    available_cores,
+    count,
+    count_from_zero,
+    not_negative,
+    positive,
+    share,
+)
 from .group import run_group
 from .machine import JOBS
 from .participant import run_participants
@@ -36,14 +49,32 @@ def main(argv=None):
     Returns
     -------
     int
-        0 if all went well; 1 if some scan was left out or failed; 2 if there was nothing to do, or nothing was done.
+        0 if all went well; 1 if some scan was left out or failed; 2 if there was nothing to do, or nothing was done;
+        130 if the run was interrupted.
     """
     options = _parser().parse_args(argv)
     try:
-        return LEVELS[options.analysis_level](options)
+        with _ended_in_order():
+            return LEVELS[options.analysis_level](options)
     except DatasetError as error:
         print(f"multiqsm: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
+    except KeyboardInterrupt:
+        print("\nmultiqsm: interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+@contextmanager
+def _ended_in_order():
+    """Let a scheduler's or a shell's request to end do what Ctrl-C does: jobs that wait elsewhere are taken back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _parser():
@@ -118,6 +149,12 @@ def _parser():
     study = parser.add_argument_group("group level")
     calibrate_help = "correct values by the phantom scans of their site before all statistics"
     study.add_argument("--calibrate", action="store_true", help=calibrate_help)
+    model_help = f"compute the regressions of a model: a JSON or YAML file, or by name {', '.join(SHIPPED)}"
+    study.add_argument("--model", metavar="FILE", help=model_help)
+    phenotype_help = "further tables of a model's patients, beside participants.tsv and phenotype/*.tsv"
+    study.add_argument("--phenotype", nargs="+", type=Path, metavar="TSV", help=phenotype_help)
+    freesurfer_help = "FreeSurfer's results, for a model (the dataset's derivatives/freesurfer if not given)"
+    study.add_argument("--freesurfer-dir", type=Path, metavar="DIR", help=freesurfer_help)
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help="intermediate files")

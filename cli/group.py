@@ -1,16 +1,19 @@
-"""The group level: the regional values of all scans to the statistics and the report of a study."""
+"""The group level: the regional values of all scans to the statistics and the report of a study, or of a model."""
 
 import sys
+from pathlib import Path
 
-from ..dataset.derivatives import is_multiqsm_dataset
-from ..dataset.group import read_roi_tables
+from ..dataset.derivatives import is_multiqsm_dataset, write_dataset_description
+from ..dataset.group import read_roi_tables, read_tsv
+from ..dataset.model import SHIPPED, read_model
+from ..dataset.patients import collect_patients
 from ..dataset.scans import DatasetError
-from .arguments import EXIT_NOTHING_TO_DO, EXIT_OK
+from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
 
 
 def run_group(options):
-    """Compare the values of all scans in the output folder, and write tables and report.
+    """Compare the values of all scans in the output folder, or compute a model; write tables and report.
 
     Parameters
     ----------
@@ -20,7 +23,7 @@ def run_group(options):
     Returns
     -------
     int
-        The exit code.
+        The exit code: 1 if something of a model could not be computed, or a file of its patients not be used.
 
     Raises
     ------
@@ -30,6 +33,10 @@ def run_group(options):
     check_work_dir(options)
     if not options.bids_dir.is_dir():
         raise DatasetError(f"{options.bids_dir}: no such folder; give the root folder of the BIDS dataset")
+    if options.model is not None:
+        return _run_model(options)
+    if given := [name for name in ("phenotype", "freesurfer_dir") if getattr(options, name)]:
+        raise DatasetError(f"--{given[0].replace('_', '-')} goes with --model")
     if not is_multiqsm_dataset(options.output_dir):
         raise DatasetError(f"{options.output_dir}: no results of multiqsm; run the participant level first")
     rois = read_roi_tables(options.output_dir)
@@ -39,20 +46,70 @@ def run_group(options):
         return EXIT_OK
 
     from ..workflows.base import init_study_wf  # Nipype is slow to import: not before it is needed
-    from ..workflows.run import configure_nipype
 
-    configure_nipype(options.work_dir.absolute())
-    workflow = init_study_wf(
-        bids_dir=options.bids_dir.absolute(),
-        output_dir=options.output_dir.absolute(),
-        work_dir=options.work_dir.absolute(),
-        calibrate=options.calibrate,
-    )
-    failures = run_graph(workflow, options, "parts")
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    if failures:
+    if _failed(init_study_wf, options, calibrate=options.calibrate):
         return EXIT_NOTHING_TO_DO
     print(f"report: {options.output_dir / 'group.html'}")
     print(f"tables: {options.output_dir / 'group'}")
     return EXIT_OK
+
+
+def _run_model(options):
+    if options.calibrate:
+        raise DatasetError("--calibrate goes without --model: a phantom's scans do not correct a model's columns")
+    model, given = read_model(options.model), _further_sources(options)
+    wanted = {"method": model.method, "region": model.region, "reference": model.reference}
+    patients = collect_patients(options.bids_dir, options.output_dir, **wanted, **given)
+    print(f"{len(patients.table)} patients; columns: {', '.join(patients.table.columns)}")
+    for note in patients.notes:
+        print(note)
+    if options.dry_run:
+        return _tell(patients.problems + model.problems)
+    try:
+        write_dataset_description(options.output_dir, options.bids_dir)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+
+    from ..workflows.model import init_model_wf  # Nipype is slow to import: not before it is needed
+
+    source = options.model if options.model in SHIPPED else Path(options.model).absolute()
+    if _failed(init_model_wf, options, model=source, **given):
+        return EXIT_NOTHING_TO_DO
+    tables = options.output_dir / "group" / f"model-{model.name}"
+    code = _tell(read_tsv(tables / "problems.tsv").itertuples(index=False))
+    listed = read_tsv(tables / "excluded.tsv")
+    print(f"{listed['participant'].nunique()} patients left out of something or lacking a value: {tables}/excluded.tsv")
+    print(f"report: {options.output_dir / f'group_model-{model.name}.html'}")
+    print(f"tables: {tables}")
+    return code
+
+
+def _further_sources(options):
+    for path in options.phenotype or ():
+        if not path.is_file():
+            raise DatasetError(f"--phenotype {path}: no such file")
+    folder = options.freesurfer_dir
+    if folder is not None and not folder.is_dir():
+        raise DatasetError(f"--freesurfer-dir {folder}: no such folder")
+    phenotype = [path.absolute() for path in options.phenotype or ()]
+    return {"phenotype": phenotype, "freesurfer_dir": None if folder is None else folder.absolute()}
+
+
+def _tell(problems):
+    """Print what could not be computed or used; the exit code says whether there was anything."""
+    problems = [f"{what}: {cause}" for what, cause in problems]
+    for problem in problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    return EXIT_FAILED_SCANS if problems else EXIT_OK
+
+
+def _failed(init_wf, options, **choices):
+    """Build and run a graph; print what failed, and tell whether anything did."""
+    from ..workflows.run import configure_nipype
+
+    configure_nipype(options.work_dir.absolute())
+    places = {name: getattr(options, name).absolute() for name in ("bids_dir", "output_dir", "work_dir")}
+    failures = run_graph(init_wf(**places, **choices), options, "parts")
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return bool(failures)

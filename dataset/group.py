@@ -7,8 +7,12 @@ import pandas as pd
 from .scans import DatasetError
 
 TEXT_COLUMNS = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
+# Labels of a model's tables, which may look like numbers.
+MODEL_LABELS = ("participant", "node", "subset", "outcome", "predictor", "adjusted_for", "column", "what", "source")
+MODEL_LABELS += ("leverage_of", "cook_of", "studentised_of", "most_inflated")
 ANEW = "remove the file and run the participant level again"
 PARTICIPANT_COLUMNS = ("age", "sex")
+OLDEST = 130  # years
 
 
 def read_roi_tables(output_dir):
@@ -77,7 +81,8 @@ def read_tsv(path):
     -------
     pandas.DataFrame
     """
-    return pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=dict.fromkeys(TEXT_COLUMNS, str))
+    labels = dict.fromkeys((*TEXT_COLUMNS, *MODEL_LABELS), str)
+    return pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=labels)
 
 
 def add_participants(rois, bids_dir):
@@ -103,14 +108,17 @@ def add_participants(rois, bids_dir):
         If the table of participants cannot be read.
     """
     path = Path(bids_dir) / "participants.tsv"
-    if not path.exists():
+    if not path.is_file():
         return rois, [f"{path}: missing, so nothing can be said of age"]
     try:
-        participants = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=str)
+        participants = pd.read_csv(
+            path, sep="\t", na_values="n/a", keep_default_na=False, dtype=str, index_col=False, on_bad_lines="error"
+        )
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: {error}; save the table as UTF-8 text with tabs between columns") from error
     if "participant_id" not in participants:
         raise DatasetError(f"{path}: no column participant_id")
+    participants = participants.dropna(subset="participant_id")
     known = participants.set_index(participants["participant_id"].str.removeprefix("sub-"))
     if known.index.duplicated().any():
         raise DatasetError(f"{path}: {known.index[known.index.duplicated()][0]} is there twice")
@@ -122,7 +130,8 @@ def add_participants(rois, bids_dir):
         rois[column] = rois["subject"].map(known[column])
     if "age" in rois:
         years = pd.to_numeric(rois["age"], errors="coerce")
+        years = years.where(years.between(0, OLDEST))
         for text in sorted(set(rois["age"][years.isna()].dropna())):
-            notes.append(f"{path.name}: age {text!r} is no number and was not used")
+            notes.append(f"{path.name}: age {text!r} is no number of years and was not used")
         rois["age"] = years
     return rois, notes

@@ -1,14 +1,26 @@
-"""The group level: the tables of all scans, the statistics of a study, its report."""
+"""The group level: the tables of all scans, the statistics of a study, its report; and the regressions of a model."""
 
 from pathlib import Path
 
 import pandas as pd
-from nipype.interfaces.base import BaseInterfaceInputSpec, Directory, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    Directory,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..bids_templates import load_template
-from ..dataset.derivatives import read_json, write_text, write_tsv
+from ..dataset.derivatives import read_json, sidecar_path, write_json, write_text, write_tsv
 from ..dataset.group import add_participants, read_roi_table, read_roi_tables, read_tsv
+from ..dataset.model import SHIPPED, read_model
+from ..dataset.patients import collect_patients
 from ..reports.group import KNOWN_TABLES, group_report
+from ..reports.model import model_report
+from ..stats.model import run_model
 from ..stats.study import study_tables
 
 GROUP = "group"
@@ -104,6 +116,106 @@ class GroupReport(SimpleInterface):
         )
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())
         return runtime
+
+
+class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):
+    bids_dir = Directory(exists=True, mandatory=True, desc="root of the raw dataset")
+    output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
+    model = traits.Str(mandatory=True, desc="the model's file, or its name")
+    phenotype = traits.List(File(exists=True), desc="further tables of participants")
+    freesurfer_dir = Directory(desc="FreeSurfer's results")
+
+
+class _ModelStatisticsOutputSpec(TraitedSpec):
+    tables = traits.Dict(desc="file of each table by its name")
+    notes = traits.List(traits.Str, desc="what the reader should know")
+
+
+class ModelStatistics(SimpleInterface):
+    """Bring together what is known of the patients, and compute a model's regressions."""
+
+    input_spec = _ModelStatisticsInputSpec
+    output_spec = _ModelStatisticsOutputSpec
+    _always_run = True  # the model, or what is known of the patients, may have changed since
+
+    def _run_interface(self, runtime):
+        model, given = read_model(self.inputs.model), self.inputs
+        patients = collect_patients(
+            given.bids_dir,
+            given.output_dir,
+            method=model.method,
+            region=model.region,
+            reference=model.reference,
+            phenotype=given.phenotype if isdefined(given.phenotype) else (),
+            freesurfer_dir=given.freesurfer_dir if isdefined(given.freesurfer_dir) else None,
+        )
+        tables = run_model(patients.table, model)
+        tables["sources"] = patients.sources
+        tables["excluded"] = _stacked(patients.listed, tables["excluded"])
+        unread = pd.DataFrame(list(patients.problems), columns=["what", "problem"])
+        tables["problems"] = _stacked(unread, tables["problems"])
+        self._results["tables"] = {
+            name: str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table)) for name, table in tables.items()
+        }
+        self._results["notes"] = list(patients.notes)
+        return runtime
+
+
+class _ModelReportInputSpec(BaseInterfaceInputSpec):
+    tables = traits.Dict(mandatory=True, desc="file of each table by its name")
+    model = traits.Str(mandatory=True, desc="the model's file, or its name")
+    notes = traits.List(traits.Str, desc="what the reader should know")
+    output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
+
+
+class _ModelReportOutputSpec(TraitedSpec):
+    out_file = File(desc="the report")
+
+
+class ModelReport(SimpleInterface):
+    """Save the tables of a model with a sidecar each, and write its report."""
+
+    input_spec = _ModelReportInputSpec
+    output_spec = _ModelReportOutputSpec
+    _always_run = True  # the output directory is the user's, and may have been emptied since
+
+    def _run_interface(self, runtime):
+        root, model = Path(self.inputs.output_dir), read_model(self.inputs.model)
+        tables = {name: read_tsv(file) for name, file in self.inputs.tables.items()}
+        folder, links = root / GROUP / f"model-{model.name}", {}
+        for earlier in [*folder.glob("*.tsv"), *folder.glob("*.json")]:
+            earlier.unlink()  # another version of the model may have had other tables
+        for name, table in _as_files(tables, model).items():
+            file = write_tsv(folder / f"{name}.tsv", table)
+            described = load_template("model_tables")
+            write_json(sidecar_path(file), {column: described[column] for column in table if column in described})
+            links[name] = file.relative_to(root).as_posix()
+        if model.name in SHIPPED:
+            tables["published"] = pd.DataFrame(load_template(f"published_{model.name}"))
+        citation = root / "logs" / "CITATION.md"
+        page = model_report(
+            tables,
+            model,
+            warnings=list(self.inputs.notes),
+            links=links,
+            citation=citation.read_text(encoding="utf-8") if citation.exists() else "",
+            versions={made["Name"]: made.get("Version", "") for made in _generators(root)},
+        )
+        self._results["out_file"] = str(write_text(root / f"group_model-{model.name}.html", page).absolute())
+        return runtime
+
+
+def _as_files(tables, model):
+    """The tables as they are saved: coefficients by the model's nodes."""
+    coefficients = tables["coefficients"]
+    nodes = {node.name: coefficients[coefficients["node"] == node.name] for node in model.nodes}
+    return nodes | {name: table for name, table in tables.items() if name != "coefficients"}
+
+
+def _stacked(first, second):
+    """Rows of both tables; pandas would warn of one without any."""
+    filled = [table for table in (first, second) if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else first
 
 
 def _generators(root):

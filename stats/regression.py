@@ -1,4 +1,4 @@
-"""Linear regression: ordinary least squares, a random intercept per subject, and susceptibility on age."""
+"""Linear regression: least squares with its diagnostics, a random intercept per subject, susceptibility on age."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from scipy import linalg, optimize, stats
 
 from .reproducibility import require_columns, roi_values
 
+MOST_FOR_SHAPIRO = 5000
 AGE_ANALYSES = {
     "naive": "every scan a point, as if repeated scans of one person were independent (as published); p is too small",
     "subject_means": "one point a person: the mean of their scans and ages",
@@ -45,6 +46,42 @@ class LinearFit:
     def n_missing(self):
         """Number of rows left out because a value is missing."""
         return len(self.missing)
+
+    @property
+    def adjusted_r_squared(self):
+        """R² that a covariate without effect does not raise on average."""
+        return 1 - (1 - self.r_squared) * (self.n - 1) / self.df
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Result of `diagnose`.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        Indexed as the rows used; columns:
+
+        * outcome, fitted, residual
+        * leverage: diagonal of the hat matrix, from 0 to 1; their sum is the number of coefficients
+        * studentised: residual by its standard deviation, estimated without the row (externally studentised)
+        * cook: Cook's distance
+    variance_inflation : Series
+        Of each covariate; 1 where it has no correlation with the others.
+    shapiro_w, shapiro_p : float
+        Shapiro and Wilk's test of the residuals' normality; NaN for more than 5000 rows, where its P is not known.
+    breusch_pagan, breusch_pagan_df, breusch_pagan_p : float
+        Test of whether the residuals' variance depends on the covariates: Koenker's form, n R² of the squared
+        residuals on the covariates, which does not need normal residuals.
+    """
+
+    rows: pd.DataFrame
+    variance_inflation: pd.Series
+    shapiro_w: float
+    shapiro_p: float
+    breusch_pagan: float
+    breusch_pagan_df: int
+    breusch_pagan_p: float
 
 
 @dataclass(frozen=True)
@@ -111,6 +148,59 @@ def ols(outcome, covariates):
         n=y.size,
         df=df,
         missing=tuple(present.index[~present]),
+    )
+
+
+def diagnose(outcome, covariates):
+    """Diagnostics of an ordinary least-squares regression.
+
+    Parameters
+    ----------
+    outcome, covariates
+        As of `ols`; at least one covariate.
+
+    Returns
+    -------
+    Diagnostics
+        Of a row on which the fit depends alone (leverage 1), studentised residual and Cook's distance are NaN.
+
+    Raises
+    ------
+    ValueError
+        As `ols`; and if there is no covariate, or the fit is perfect: its residuals are rounding errors.
+
+    References
+    ----------
+    Belsley, Kuh and Welsch, Regression Diagnostics (1980), sections 2.1 and 3.3; Cook, Technometrics 19:15-18 (1977);
+    Shapiro and Wilk, Biometrika 52:591-611 (1965); Koenker, J Econometrics 17:107-112 (1981).
+    """
+    y, x, names, present = _design(outcome, covariates)
+    if len(names) < 2:
+        raise ValueError("a regression without covariates has nothing to diagnose")
+    _, residual, q, _ = _least_squares(y, x)
+    n, n_coefficients = x.shape
+    if residual @ residual <= 1e-20 * np.sum((y - y.mean()) ** 2):
+        raise ValueError("the fit is perfect: its residuals are rounding errors, and there is nothing to diagnose")
+    leverage, df = np.sum(q**2, axis=1), n - n_coefficients
+    alone = leverage > 1 - 1e-10
+    room, variance = np.where(alone, np.nan, 1 - leverage), residual @ residual / df
+    # Without the row, the sum of squares is smaller by residual² / (1 - leverage), and so are the degrees of freedom.
+    without = (residual @ residual - residual**2 / room) / (df - 1) if df > 1 else np.full(n, np.nan)
+    rows = {"outcome": y, "fitted": y - residual, "residual": residual, "leverage": leverage}
+    rows["studentised"] = residual / np.sqrt(np.where(without > 0, without, np.nan) * room)
+    rows["cook"] = residual**2 * leverage / (room**2 * n_coefficients * variance)
+    shapiro = stats.shapiro(residual) if n <= MOST_FOR_SHAPIRO else (np.nan, np.nan)
+    squares = residual**2
+    unexplained = _least_squares(squares, x)[1]
+    koenker = n * (1 - unexplained @ unexplained / np.sum((squares - squares.mean()) ** 2))
+    return Diagnostics(
+        rows=pd.DataFrame(rows, index=present.index[present]),
+        variance_inflation=pd.Series(_variance_inflation(x[:, 1:]), index=names[1:]),
+        shapiro_w=float(shapiro[0]),
+        shapiro_p=float(shapiro[1]),
+        breusch_pagan=float(koenker),
+        breusch_pagan_df=n_coefficients - 1,
+        breusch_pagan_p=float(stats.chi2.sf(koenker, n_coefficients - 1)),
     )
 
 
@@ -302,6 +392,13 @@ def _inverse_gram(r):
     """(XᵀX)⁻¹ from the R of X = QR."""
     inverse = linalg.solve_triangular(r, np.eye(len(r)))
     return inverse @ inverse.T
+
+
+def _variance_inflation(x):
+    """Diagonal of the inverse of the covariates' correlation matrix."""
+    centred = x - x.mean(axis=0)
+    _, r = np.linalg.qr(centred / np.linalg.norm(centred, axis=0))
+    return np.diag(_inverse_gram(r))
 
 
 def _inference(names, beta, covariance, df):

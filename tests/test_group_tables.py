@@ -105,7 +105,10 @@ def test_participants_without_prefix_and_strangers(raw):
 def test_what_is_not_known_of_participants_is_noted(raw):
     rois = people_table(subjects=2)
     found, notes = add_participants(rois, raw("participant_id\tage\nsub-01\t89+\nsub-02\t30\n"))
-    assert notes == ["participants.tsv: no column sex", "participants.tsv: age '89+' is no number and was not used"]
+    assert notes == [
+        "participants.tsv: no column sex",
+        "participants.tsv: age '89+' is no number of years and was not used",
+    ]
     assert ages(found) == {"01": pytest.approx(np.nan, nan_ok=True), "02": 30}
 
 

@@ -33,7 +33,7 @@ def init_scans_wf(scans, *, bids_dir, output_dir, work_dir, settings, threads):
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow = _init_run_wf(work_dir)
+    workflow = init_run_wf(work_dir)
     by_subject = sorted(scans, key=lambda scan: scan.entities["subject"])
     for subject, members in groupby(by_subject, key=lambda scan: scan.entities["subject"]):
         subject_wf = Workflow(name=f"sub_{subject.replace('+', 'plus')}")
@@ -66,7 +66,7 @@ def init_subjects_wf(subjects, *, output_dir, work_dir, settings):
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow, subjects_wf = _init_run_wf(work_dir), Workflow(name="subjects")
+    workflow, subjects_wf = init_run_wf(work_dir), Workflow(name="subjects")
     for subject in subjects:
         init = init_phantom_wf if subject.is_phantom else init_person_wf
         largest = max(prod(nib.load(scan.mask).shape) for scan in subject.scans)
@@ -94,7 +94,7 @@ def init_reports_wf(subjects, *, failures, sites, output_dir, work_dir, settings
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow, reports_wf = _init_run_wf(work_dir), Workflow(name="reports")
+    workflow, reports_wf = init_run_wf(work_dir), Workflow(name="reports")
     for subject in subjects:
         report = SubjectReport(
             subject=subject.label,
@@ -125,12 +125,13 @@ def init_study_wf(*, bids_dir, output_dir, work_dir, calibrate):
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow, study_wf = _init_run_wf(work_dir), Workflow(name="study")
+    workflow, study_wf = init_run_wf(work_dir), Workflow(name="study")
     study_wf.add_nodes([init_group_wf(bids_dir=bids_dir, output_dir=output_dir, calibrate=calibrate)])
     workflow.add_nodes([study_wf])
     return workflow
 
 
-def _init_run_wf(work_dir):
+def init_run_wf(work_dir):
+    """Start the workflow that holds a run's others; `work_dir` is the root of intermediate files."""
     # Nipype reuses what it finds by its inputs, not by the code that made it: other code starts afresh.
     return Workflow(name="multiqsm", base_dir=str(Path(work_dir) / f"version-{software()}"))

@@ -1,0 +1,143 @@
+"""Figures of a study's regressions: forest plots, partial residuals and what residuals say of the assumptions."""
+
+import numpy as np
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from .figures import GREY, INK, PALETTE, _finish, _grid, _needed, _panels, _text
+
+BEFORE, AFTER = "#7b8794", PALETTE[0]
+STANDING_OUT = PALETTE[1]  # patients on whom a fit depends
+
+
+def forest_figure(coefficients):
+    """Draw standardised coefficients with their 95 % confidence intervals, before and after adjustment.
+
+    Parameters
+    ----------
+    coefficients : DataFrame
+        Columns ``outcome``, ``predictor``, ``adjusted``, ``standardised``, ``standardised_low`` and
+        ``standardised_high``, of one node and subset, see `stats.model.run_model`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One line per outcome and predictor, the first on top.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or no regression has a result.
+    """
+    columns = ("outcome", "predictor", "adjusted", "standardised", "standardised_low", "standardised_high")
+    table = _needed(coefficients, columns, "the table of coefficients").dropna(subset=["standardised"])
+    if table.empty:
+        raise ValueError("no regression has a result: there is nothing to draw")
+    pairs = table[["outcome", "predictor"]].drop_duplicates().to_numpy().tolist()
+    figure, ((axis,),) = _panels(1, 1, 7.4, 0.9 + 0.42 * len(pairs))
+    for place, pair in enumerate(pairs):
+        rows = table[(table["outcome"] == pair[0]) & (table["predictor"] == pair[1])]
+        for row in rows.itertuples():
+            height = -place + (-0.14 if row.adjusted else 0.14)
+            color = AFTER if row.adjusted else BEFORE
+            axis.plot([row.standardised_low, row.standardised_high], [height] * 2, color=color, linewidth=1.8)
+            axis.plot(row.standardised, height, marker="s" if row.adjusted else "o", color=color, markersize=5.5)
+    axis.axvline(0, color=INK, linewidth=0.9)
+    axis.set_yticks([-place for place in range(len(pairs))], [_pair(*pair) for pair in pairs])
+    axis.set_ylim(0.6 - len(pairs), 0.6)
+    _finish(axis, x="standardised coefficient, 95 % CI")
+    handles = [
+        Line2D([], [], color=BEFORE, marker="o", label="before adjustment"),
+        Line2D([], [], color=AFTER, marker="s", label="after"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False, fontsize=8.5)
+    return figure
+
+
+def partial_residual_figure(residuals):
+    """Draw partial residuals on the predictor, a panel for each regression.
+
+    The slope of the line is the predictor's coefficient; patients with a Cook's distance above 4 / n stand out.
+
+    Parameters
+    ----------
+    residuals : DataFrame
+        Columns ``outcome``, ``predictor``, ``predictor_value``, ``partial_residual`` and ``cook``, of one node and
+        subset, adjusted or not, see `stats.model.run_model`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or there is nothing to draw.
+    """
+    columns = ("outcome", "predictor", "predictor_value", "partial_residual", "cook")
+    groups = _regressions(_needed(residuals, columns, "the table of residuals"))
+    figure, axes = _grid(len(groups), 3, 3.3, 2.7)
+    for axis, ((outcome, predictor), rows) in zip(axes, groups, strict=True):
+        x, y = rows["predictor_value"].to_numpy(float), rows["partial_residual"].to_numpy(float)
+        _points(axis, x, y, rows["cook"] > 4 / len(rows))
+        slope, intercept = np.polyfit(x, y, 1)
+        ends = np.array([x.min(), x.max()])
+        axis.plot(ends, intercept + slope * ends, color=INK, linewidth=1.5)
+        _finish(axis, x=_text(predictor), y=f"{_text(outcome)}, partial")
+    return figure
+
+
+def residual_figure(residuals):
+    """Draw what the residuals of each regression say of its assumptions, three panels in a row.
+
+    On the left residuals on fitted values: no trend, no funnel. In the middle ordered studentised residuals on normal
+    quantiles: a straight line. On the right studentised residuals on leverage: far to the right and far from zero are
+    those on whom the fit depends.
+
+    Parameters
+    ----------
+    residuals : DataFrame
+        Columns ``outcome``, ``predictor``, ``fitted``, ``residual``, ``studentised``, ``leverage`` and ``cook``, as of
+        `partial_residual_figure`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or there is nothing to draw.
+    """
+    columns = ("outcome", "predictor", "fitted", "residual", "studentised", "leverage", "cook")
+    groups = _regressions(_needed(residuals, columns, "the table of residuals"))
+    figure, axes = _panels(len(groups), 3, 3.3, 2.4)
+    for row, ((outcome, predictor), points) in zip(axes, groups, strict=True):
+        points = points.sort_values("studentised")
+        influential = points["cook"] > 4 / len(points)
+        quantiles = stats.norm.ppf((np.arange(len(points)) + 0.5) / len(points))
+        studentised = points["studentised"].to_numpy(float)
+        _points(row[0], points["fitted"], points["residual"], influential)
+        _points(row[1], quantiles, studentised, influential)
+        _points(row[2], points["leverage"], studentised, influential)
+        row[0].axhline(0, color=INK, linewidth=0.9)
+        row[1].axline((0, 0), slope=1, color=INK, linewidth=0.9)
+        row[2].axhline(0, color=INK, linewidth=0.9)
+        _finish(row[0], title=_pair(outcome, predictor), x="fitted", y="residual")
+        _finish(row[1], x="normal quantile", y="studentised")
+        _finish(row[2], x="leverage", y="studentised")
+    return figure
+
+
+def _regressions(residuals):
+    return [(pair, rows) for pair, rows in residuals.groupby(["outcome", "predictor"], sort=False)]
+
+
+def _pair(outcome, predictor):
+    return f"{_text(outcome)} on {_text(predictor)}"
+
+
+def _points(axis, x, y, influential):
+    x, y, influential = np.asarray(x, float), np.asarray(y, float), np.asarray(influential, bool)
+    for chosen, color in ((~influential, GREY), (influential, STANDING_OUT)):
+        axis.plot(x[chosen], y[chosen], "o", color=color, markersize=3, alpha=0.75, markeredgewidth=0)
