@@ -50,7 +50,7 @@ def run_participants(options):
         bids_filter=_bids_filter(options.bids_filter_file),
         derivatives=options.derivatives,
     )
-    usable, n_refused = _preflight(scans, left_out, settings, options)
+    usable, n_refused, errors = _preflight(scans, left_out, settings, options)
     if settings.harmonize:
         n_checked, usable = len(usable), _harmonized(usable, scans, options)
         n_refused += n_checked - len(usable)
@@ -61,18 +61,18 @@ def run_participants(options):
 
     from ..workflows.run import configure_nipype  # Nipype is slow to import: not before it is needed
 
-    try:
-        write_dataset_description(options.output_dir, options.bids_dir)
-    except ValueError as error:
-        raise DatasetError(str(error)) from error
-    write_citation(options.output_dir, _citation_steps(settings))
-    faults = _Faults(left_out)
-    labels = {scan.entities["subject"] for scan in usable}
-    with hold_subjects(options.output_dir, labels), open_runner(options) as runner:
-        run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
-        processed = _process_scans(usable, run, faults)
-        subjects = _process_subjects(processed, run, faults)
-        _write_reports(subjects, run, faults)
+    faults = _Faults(left_out, errors)
+    with open_runner(options) as runner:
+        try:
+            write_dataset_description(options.output_dir, options.bids_dir)
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
+        write_citation(options.output_dir, _citation_steps(settings))
+        with hold_subjects(options.output_dir, {scan.entities["subject"] for scan in usable}):
+            run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
+            processed = _process_scans(usable, run, faults)
+            subjects = _process_subjects(processed, run, faults)
+            _write_reports(subjects, run, faults)
     _warn_of_signs([scan for scan in processed if not scan.is_phantom], options)
     n_failed = len(usable) - len(processed)
     print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
@@ -121,12 +121,14 @@ class _Run:
 class _Faults:
     """What went wrong, by subject: printed as it is met, and told in the subject's report."""
 
-    def __init__(self, left_out):
+    def __init__(self, left_out, errors):
         self.of_subject = defaultdict(list)
         self.n_later = 0
         for what, why, is_fault in left_out:
             if is_fault:
                 self._note(what, why)
+        for error in errors:
+            self._note(error.scan, str(error).removeprefix(f"{error.scan}: "))
 
     def add(self, what, why):
         """Take a fault and print it."""
@@ -226,7 +228,7 @@ def _refuse_idle_lambda(settings, given):
 
 
 def _preflight(scans, left_out, settings, options):
-    """Check all scans, say what is wrong, and return those that can be processed and how many cannot."""
+    """Check all scans and say what is wrong; returns those that can be processed, how many cannot, and the errors."""
     # A process takes seconds to start: with few scans it is not worth it.
     n_procs = min(options.n_procs, len(scans) // SCANS_WORTH_A_PROCESS or 1)
     inspections = inspect_scans(scans, n_procs=n_procs)
@@ -234,13 +236,14 @@ def _preflight(scans, left_out, settings, options):
     for what, why, is_fault in left_out:
         if not (options.dry_run and is_fault):  # these are among the problems
             print(f"left out: {what}: {why}", file=sys.stderr)
+    problems = audit_problems(inspections, left_out if options.dry_run else ())
     if options.dry_run:
-        problems = audit_problems(inspections, left_out)
         print_audit(audit_table(inspections, problems, phase_sign=settings.phase_sign), problems, sys.stdout)
     else:
-        for problem in audit_problems(inspections):
+        for problem in problems:
             print(f"{problem.severity}: {problem}", file=sys.stderr)
-    return usable, len(scans) - len(usable) + sum(left.is_fault for left in left_out)
+    n_refused = len(scans) - len(usable) + sum(left.is_fault for left in left_out)
+    return usable, n_refused, [problem for problem in problems if problem.severity == "error"]
 
 
 def _harmonized(usable, scans, options):

@@ -138,6 +138,17 @@ def test_derivatives_that_were_deleted_come_back(processed):
 
 
 @pytest.mark.slow
+def test_a_scan_that_was_refused_stands_in_its_subjects_report(make_dataset, ball_head):
+    root = make_dataset(sessions=("A", "B"), **ball_head)
+    sidecar = next((root / "sub-01" / "ses-B" / "anat").glob("*echo-2_part-phase*.json"))
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "EchoTime": "twelve"}))
+    assert run(root, "--inversion", "deterministic") == 1
+    page = (root.parent / "out" / "sub-01.html").read_text()
+    assert "ses-B" in page
+    assert "EchoTime is &#39;twelve&#39;, which is not a number" in page
+
+
+@pytest.mark.slow
 def test_real_and_imaginary_pairs_and_the_study_preset(make_dataset, ball_head):
     root = make_dataset(parts=("real", "imag"), **ball_head)
     assert run(root, "--preset", "lin2015", "--inversion", "deterministic") == 0
