@@ -129,8 +129,13 @@ def _parser():
         "whose protocols differ"
     )
     method.add_argument("--harmonize", action="store_true", help=harmonize_help)
-    reference_help = "region whose mean is zero in tables: brain, csf (a label, or found by itself) or a label's name"
+    reference_help = (
+        "region whose mean is zero in tables: brain, csf (a label, or found by itself), atrium (small spheres in the "
+        "lateral ventricles) or a label's name"
+    )
     method.add_argument("--reference", metavar="REGION", help=reference_help)
+    radius_help = "radius of the spheres of --reference atrium"
+    method.add_argument("--atrium-radius", type=positive, metavar="MM", help=radius_help)
     atlas_help = "regions where none are drawn: pauli2017, fetched when it is needed, or a label image in MNI space"
     method.add_argument("--atlas", metavar="ATLAS", help=atlas_help)
     warp_help = "warp the template to the person as well; needs multiqsm[template]"
@@ -139,8 +144,12 @@ def _parser():
     method.add_argument("--subject-space", choices=SUBJECT_SPACES, help=space_help)
     method.add_argument("--roi-space", choices=ROI_SPACES, help="where regions are measured")
     method.add_argument("--roi-erosion", type=not_negative, metavar="MM", help="erode regions by so much")
-    veins_help = "leave veins in regions out"
+    smoothing_help = "smooth the surfaces of drawn and of FreeSurfer's regions by so much (full width at half maximum)"
+    method.add_argument("--roi-smoothing", type=not_negative, metavar="MM", help=smoothing_help)
+    veins_help = "leave veins in regions out, and those along the thalamus"
     method.add_argument("--exclude-veins", action=argparse.BooleanOptionalAction, help=veins_help)
+    recon_help = "run FreeSurfer's recon-all, if it is installed, for people without its results"
+    method.add_argument("--recon-all", action=argparse.BooleanOptionalAction, help=recon_help)
     draws_help = "realisations of noise for the standard error of maps without a closed form; 0 for no such maps"
     method.add_argument("--se-draws", type=count_from_zero, metavar="N", help=draws_help)
     sign_help = "sign of the phase, if not the manufacturer's"

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 
+from ..dataset.anatomy import check_recon_all
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
 from ..dataset.group import read_tsv
@@ -215,6 +216,8 @@ def _settings(options):
         given["atlas"] = str(Path(given["atlas"]).absolute())  # nodes work in folders of their own
     settings = replace(PRESETS[options.preset], **given)
     _refuse_idle_lambda(settings, given)
+    if settings.recon_all:
+        check_recon_all()
     return settings
 
 

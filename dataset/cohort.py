@@ -5,9 +5,7 @@ from pathlib import Path
 from ..bids_templates import load_template
 from ..simulation.cohort import population
 from .derivatives import write_json, write_text
-from .simulated import TRUTH, extend_table, write_descriptions
-
-FREESURFER = Path("derivatives", "freesurfer")
+from .simulated import FREESURFER, TRUTH, extend_table, write_descriptions
 
 # What FreeSurfer finds on either side beside what the design is about: made to differ, so that means of both sides
 # must be weighted as they should.

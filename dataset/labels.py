@@ -18,6 +18,7 @@ AFFINE_TOLERANCE = 1e-3  # mm
 
 # What stands between the scan's own entities and the suffix.
 OWN_ENTITIES = re.compile(rf"(_seg-[a-zA-Z0-9+]+)?(_desc-{DESC})?")
+SIDE = re.compile(r"^(left|right)_")
 INDEX = re.compile(r"\d{1,9}")
 # Names end up in tables, reports and file names.
 NAME = re.compile(r"\w[\w.+ -]{0,63}")
@@ -160,6 +161,45 @@ def read_lookup(path):
     if not names:
         raise DatasetError(f"{path}: no label is named; add a row with index and name for each")
     return names, expected
+
+
+def both_sides(names):
+    """Name structures of which both sides are labelled.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        Name of each label.
+
+    Returns
+    -------
+    dict of int to str
+        Labels called ``left_<structure>`` and ``right_<structure>`` by the name of the structure alone, where both are
+        there and no label has that name.
+
+    Examples
+    --------
+    >>> both_sides({10: "left_thalamus", 49: "right_thalamus", 11: "left_putamen", 4: "csf"})
+    {10: 'thalamus', 49: 'thalamus'}
+    """
+    plain = {index: without_side(name) for index, name in names.items() if without_side(name) != name}
+    present = set(names.values())
+    return {
+        index: name
+        for index, name in plain.items()
+        if {f"left_{name}", f"right_{name}"} <= present and name not in present
+    }
+
+
+def without_side(name):
+    """Name of a label without ``left_`` or ``right_`` before it.
+
+    Examples
+    --------
+    >>> without_side("left_thalamus")
+    'thalamus'
+    """
+    return SIDE.sub("", name)
 
 
 def _parse(row):

@@ -4,6 +4,7 @@ The truth is named apart from results: its masks and label images are ``desc-tru
 true brain mask for one that its user has drawn, and its dataset names another generator than the pipeline's.
 
 The regions are for pipelines to take: as a rater would draw them, once for each person and on each scan of a phantom.
+So are a patient's seeds in lesions, and the labels as FreeSurfer writes them.
 """
 
 import csv
@@ -23,18 +24,22 @@ from ..bids_templates import load_template
 from ..core.fieldfit import combine_magnitude
 from ..core.mask import erode
 from ..core.phase import ppm_to_hz
+from ..core.resample import resample_labels
 from ..simulation import head, phantom
 from ..simulation.encoding import ge_encoding, siemens_encoding
 from ..simulation.grid import voxel_size_of
 from ..simulation.study import SCANNERS
+from .anatomy import ASEG, ASEG_NAMES
 from .derivatives import bids_uri, derivative_path, read_json, sidecar_path, write_json, write_sidecar, write_text
 
 GENERATOR = "multiqsm-simulate"
 TRUTH = Path("derivatives", "truth")
 MANUAL = Path("derivatives", "manual")
+FREESURFER = Path("derivatives", "freesurfer")
 ENCODINGS = {"siemens": (siemens_encoding, ("mag", "phase")), "ge": (ge_encoding, ("real", "imag"))}
-LESIONS_SEEN_IN = "FLAIR"
-PARTIAL = re.compile(r"\.(.+\.)?[0-9a-f]{32}(\.nii\.gz)?")  # a file on its way, as it is named until it is whole
+LESIONS_SEEN_IN, SEGMENTED = "FLAIR", "T1w"
+CONFORMED = 256  # voxels of 1 mm along each axis, as FreeSurfer has them: to the left, down, to the front
+PARTIAL = re.compile(r"\.(.+\.)?[0-9a-f]{32}(\..+)?")  # a file on its way, as it is named until it is whole
 TRUE_IMAGES = {
     "chi": {"suffix": "Chimap", "desc": "truth"},
     "labels": {"suffix": "dseg", "desc": "truth"},
@@ -80,8 +85,13 @@ def _files(output_dir, plan):
     """Every file of a scan and of its truth."""
     images = [*_raw_paths(output_dir, plan).values(), *_true_paths(output_dir, plan).values()]
     images += [_structural_path(output_dir, plan, sequence) for sequence in plan.structural]
-    images += [_lesions_path(output_dir, plan) for sequence in plan.structural if sequence.suffix == LESIONS_SEEN_IN]
     tables = [_lookup_path(output_dir, plan)]
+    suffixes = [sequence.suffix for sequence in plan.structural]
+    if LESIONS_SEEN_IN in suffixes:
+        images.append(_lesions_path(output_dir, plan))
+        tables.append(_seeds_path(output_dir, plan))
+    if SEGMENTED in suffixes:
+        tables.append(_aseg_path(output_dir, plan))
     if is_drawn_on(plan):
         images.append(_drawn_path(output_dir, plan))
         tables.append(_drawn_path(output_dir, plan, extension=".tsv"))
@@ -112,7 +122,10 @@ def write_scan(output_dir, plan, scan):
 
 
 def write_structural(output_dir, plan, sequence, image, labels, affine):
-    """Write an anatomical image of a scan's participant, and the true lesions on the grid of the FLAIR image.
+    """Write an anatomical image of a scan's participant, and what is seen in it.
+
+    In the FLAIR image that is the true lesions, on its grid, and a seed in each as a rater would place it; in the
+    T1-weighted one, thalamus, striatum, pallidum and lateral ventricles as FreeSurfer labels them.
 
     Parameters
     ----------
@@ -138,6 +151,9 @@ def write_structural(output_dir, plan, sequence, image, labels, affine):
         _write_image(lesions, mask.astype(np.uint8), affine)
         source = bids_uri(path, output_dir)
         write_sidecar(lesions, {"Type": "Lesion", "Volume": volume, "VolumeUnits": "mL", "Sources": [source]})
+        write_table(_seeds_path(output_dir, plan), _seeds(mask, affine))
+    if sequence.suffix == SEGMENTED:
+        _write_aseg(_aseg_path(output_dir, plan), labels, affine, plan.position.matrix)
     _write_image(path, np.rint(image * (4095 / image.max())).astype(np.int16), affine)
     write_sidecar(path, _structural_metadata(plan, sequence))
     return path
@@ -226,6 +242,53 @@ def _structural_path(output_dir, plan, sequence):
 
 def _lesions_path(output_dir, plan):
     return derivative_path(Path(output_dir) / TRUTH, plan.entities, suffix="mask", desc="lesions")
+
+
+def _seeds_path(output_dir, plan):
+    lesions = derivative_path(Path(output_dir) / MANUAL, plan.entities, suffix="mask", desc="seeds")
+    return lesions.with_name(lesions.name.replace("_mask.nii.gz", f"_{LESIONS_SEEN_IN}.tsv"))
+
+
+def _seeds(lesions, affine):
+    """The deepest voxel of each lesion in the scanner's mm."""
+    pieces, n = ndimage.label(lesions)
+    depth = ndimage.distance_transform_edt(lesions, sampling=voxel_size_of(affine))
+    deepest = np.reshape(ndimage.maximum_position(depth, pieces, range(1, n + 1)), (-1, 3))
+    points = deepest @ affine[:3, :3].T + affine[:3, 3]
+    return [dict(zip("xyz", (f"{value:.2f}" for value in point), strict=True)) for point in points]
+
+
+def _aseg_path(output_dir, plan):
+    return Path(output_dir) / FREESURFER / f"sub-{plan.entities['subject']}" / ASEG
+
+
+def _write_aseg(path, labels, affine, pose):
+    """Write labels as FreeSurfer has them, on a grid of 1 mm in the scanner's axes around the image's middle."""
+    middle = affine @ [*((np.array(labels.shape) - 1) / 2), 1]
+    grid = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    grid[:3, 3] = middle[:3] - grid[:3, :3] @ np.full(3, CONFORMED // 2)
+    aseg = resample_labels(_aseg_labels(labels, affine, pose), affine, grid, (CONFORMED,) * 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        nib.save(nib.MGHImage(aseg.astype(np.int32), grid), partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _aseg_labels(labels, affine, pose):
+    """FreeSurfer's numbers in the place of the simulator's; ventricles have a side by where they lie in the head."""
+    number_of, aseg = {name: number for number, name in ASEG_NAMES.items()}, np.zeros(labels.shape, np.uint8)
+    for label, name in head.label_names().items():
+        if name in number_of:
+            aseg[labels == label] = number_of[name]
+    ventricles = np.argwhere(labels == head.anatomy()["labels"]["lateral_ventricle"])
+    to_head = np.linalg.inv(pose) @ affine
+    is_left = ventricles @ to_head[0, :3] + to_head[0, 3] < 0
+    sides = [number_of[f"{side}_lateral_ventricle"] for side in ("left", "right")]
+    aseg[tuple(ventricles.T)] = np.where(is_left, *sides)
+    return aseg
 
 
 def _write_raw(output_dir, plan, scan):
@@ -442,6 +505,7 @@ def write_descriptions(output_dir, name, summary, kind):
     write_text(output_dir / "README.md", "\n".join(texts["readme"]).format(name=name, summary=summary))
     write_text(output_dir / TRUTH / "README.md", "\n".join(texts["truth_readme"]))
     write_text(output_dir / MANUAL / "README.md", "\n".join(load_template("simulated")["manual_readme"]))
+    write_text(output_dir / MANUAL / ".bidsignore", "*_desc-seeds_*.tsv\n")
     write_json(output_dir / "participants.json", texts["participants"])
 
 

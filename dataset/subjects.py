@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .anatomy import Anatomy, find_anatomy, find_atria
 from .derivatives import derivative_path
 from .labels import Labels, find_labels, find_subject_labels
 from .scans import DatasetError, LeftOut, scan_label
@@ -33,6 +34,8 @@ class ProcessedScan:
         susceptibility (``chi_se``) and of the field (``field_se``). Maps that were made elsewhere have none.
     labels : multiqsm.dataset.labels.Labels or None
         Regions drawn on this scan.
+    atria : tuple of tuple of float
+        Points in the atria of the lateral ventricles that the user gives, in the scan's mm; empty if none.
     """
 
     entities: dict[str, str]
@@ -44,6 +47,7 @@ class ProcessedScan:
     chi: dict[str, Path]
     noise: dict[str, dict[str, Path]]
     labels: Labels | None = None
+    atria: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def label(self):
@@ -65,12 +69,15 @@ class Subject:
         Regions drawn in the subject's space.
     is_phantom : bool
         A phantom's scans are not registered: each has its own regions.
+    anatomy : multiqsm.dataset.anatomy.Anatomy
+        What there is beside these scans: other images, FreeSurfer's labels, lesions. A phantom has none.
     """
 
     label: str
     scans: tuple[ProcessedScan, ...]
     labels: Labels | None = None
     is_phantom: bool = False
+    anatomy: Anatomy = field(default_factory=Anatomy)
 
     @property
     def node_name(self):
@@ -100,7 +107,7 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
     subjects : list of Subject
         Sorted by label.
     left_out : list of LeftOut
-        Scans without derivatives, and regions that cannot be used: their scans are taken without.
+        Scans without derivatives, and regions, anatomy or lesions that cannot be used: the scans are taken without.
     """
     numbers = number_scans([(scan.entities, scan.site) for scan in scans])
     with_noise = methods if standard_errors is None else standard_errors
@@ -111,13 +118,26 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
             left_out.append(LeftOut(scan.label, f"not processed: {missing[0].name} is missing", is_fault=True))
             continue
         labels = _usable(scan.label, left_out, find_labels, scan.entities, datasets, image=scan.files[0])
-        members.setdefault(scan.entities["subject"], []).append((scan, replace(processed, labels=labels)))
+        folder = processed.magnitude.parents[1].relative_to(output_dir)
+        atria = _usable(scan.label, left_out, find_atria, scan.label, folder, datasets) or ()
+        processed = replace(processed, labels=labels, atria=tuple(atria))
+        members.setdefault(scan.entities["subject"], []).append((scan, processed))
     subjects = []
     for label, found in sorted(members.items()):
         ordered = sorted((processed for _, processed in found), key=lambda scan: (scan.site, scan.number))
         drawn = _usable(f"sub-{label}", left_out, find_subject_labels, label, datasets)
-        subjects.append(Subject(label, tuple(ordered), drawn, any(scan.is_phantom for scan, _ in found)))
+        subject = Subject(label, tuple(ordered), drawn, any(scan.is_phantom for scan, _ in found))
+        if not subject.is_phantom:
+            own = [*datasets, freesurfer_dir(output_dir)]
+            anatomy, notes = find_anatomy(label, _raw_folder(label, found[0][0].files[0]), own)
+            subject, left_out = replace(subject, anatomy=anatomy), left_out + notes
+        subjects.append(subject)
     return subjects, left_out
+
+
+def freesurfer_dir(output_dir):
+    """The folder that recon-all's results are written to and found in."""
+    return Path(output_dir) / "sourcedata" / "freesurfer"
 
 
 def number_scans(scans):
@@ -178,9 +198,14 @@ def _usable(what, left_out, find, *arguments, **options):
     except DatasetError as error:
         left_out.append(LeftOut(f"regions of {what}", str(error), is_fault=True))
         return None
-    if labels is not None:
+    if isinstance(labels, Labels):
         left_out += [LeftOut(f"regions of {what}", note) for note in labels.notes]
     return labels
+
+
+def _raw_folder(label, image):
+    """The subject's folder that a raw image lies in; None if the image lies elsewhere."""
+    return next((folder for folder in image.parents if folder.name == f"sub-{label}"), None)
 
 
 def _natural(text):

@@ -12,18 +12,23 @@ from ..dataset.derivatives import derivative_path, read_json, sidecar_path, writ
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.scans import scan_label
-from ..reports.figures import compare_maps_figure, readable, registration_figure
+from ..reports.figures import CHI_WINDOW, compare_maps_figure, readable, registration_figure
 from ..reports.html import Picture
 from ..reports.subject import subject_report
 from .images import geometry
+from .lesions import LESION_MASK
 from .registration import read_transform
 from .roi import INSTEAD_OF_CSF
 
 REGION_PICTURES = {
     ("dseg", "rois"): "Outline of the regions on the mean magnitude",
     ("dseg", "reference"): "Outline of the reference region",
+    ("Chimap", "regions"): "Regions (the thalamus, if it is one of them), what was left out of them as veins, and the "
+    "reference, on the first scan's map",
 }
-CHI_WINDOW, DIFFERENCE_WINDOW = (-0.1, 0.15), (-0.05, 0.05)  # ppm
+QUALITY_TABLE = {"suffix": "stats", "desc": "quality", "datatype": "tables"}
+LESION_TABLE = {**QUALITY_TABLE, "desc": "lesions"}
+DIFFERENCE_WINDOW = (-0.05, 0.05)  # ppm
 
 
 class _SubjectReportInputSpec(BaseInterfaceInputSpec):
@@ -57,10 +62,17 @@ class SubjectReport(SimpleInterface):
             pd.DataFrame([scan.row for scan in scans]),
             maps=_join([_map_rows(scan) for scan in scans]),
             failures=given.failures,
-            warnings=list(dict.fromkeys(text for scan in scans for text in scan.warnings)),
+            warnings=[
+                *dict.fromkeys(text for scan in scans for text in scan.warnings),
+                *_lesion_warnings(root, given.subject),
+            ],
             pictures={scan.title: scan.pictures() for scan in scans},
             registration=registration,
             registration_picture=_registration_picture(root, given.subject, scans),
+            quality=_read_table(_subject_path(root, given.subject, **QUALITY_TABLE)),
+            lesions=_read_table(_subject_path(root, given.subject, **LESION_TABLE)),
+            lesion_source=_lesion_source(root, given.subject),
+            lesion_picture=_lesion_picture(root, given.subject),
             rois=rois,
             region_pictures=_drawn_before(root, given.subject, REGION_PICTURES),
             variability_pictures=_drawn_before(root, given.subject, _variability_captions(given.methods)),
@@ -106,7 +118,13 @@ class _ScanFiles:
             "phase_encoding": sidecar.get("PhaseEncoding"),
             "mask_source": sidecar.get("BrainMask"),
             "mask_volume": volume,
+            "roi_source": self._roi_source(),
         }
+
+    def _roi_source(self):
+        told = read_json(sidecar_path(self.table))
+        by = told.get("FreeSurferLabelsRegisteredBy")
+        return f"{told['RegionsFrom']}, registered by {by}" if by else told.get("RegionsFrom")
 
     @property
     def mask(self):
@@ -176,6 +194,31 @@ def _map_rows(scan):
             }
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _lesion_source(root, subject):
+    """What the lesions' sidecar says of how they were found; empty if there are none."""
+    told = _lesion_record(root, subject)
+    edits = [(kind, told.get(f"VoxelsBy{kind}Mask")) for kind in ("Added", "Removed")]
+    parts = [told.get("LesionSource"), *(f"voxels {kind.lower()} by hand: {n}" for kind, n in edits if n is not None)]
+    return "; ".join(filter(None, parts))
+
+
+def _lesion_warnings(root, subject):
+    for point in _lesion_record(root, subject).get("SeedsNotGrown", []):
+        place = ", ".join(f"{value:.1f}" for value in point)
+        yield f"the seed of a lesion at {place} mm does not stand out of its surroundings and did not grow"
+
+
+def _lesion_record(root, subject):
+    return read_json(_subject_path(root, subject, **LESION_TABLE).with_suffix(".json"))
+
+
+def _lesion_picture(root, subject):
+    named = {**LESION_MASK, "desc": "lesions", "datatype": "figures", "extension": ".png"}
+    path = _subject_path(root, subject, **named)
+    caption = "Planes of the FLAIR image through the lesions, without and with their outlines"
+    return Picture(path.read_bytes(), caption, "lesions on the FLAIR image") if path.exists() else None
 
 
 def _registration_picture(root, subject, scans):

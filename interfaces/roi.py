@@ -7,17 +7,29 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
+from ..core.atrium import find_atria, sphere_mask
+from ..core.dipole import b0_direction
 from ..core.quality import sign_asymmetry
 from ..core.reference import find_csf, reference_region, right_direction
 from ..core.resample import resample_labels
 from ..core.roi import regions_measured, roi_statistics, subtract_reference, vein_mask
+from ..core.thalamus import smooth_labels, surface_veins
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
+from ..dataset.labels import both_sides, without_side
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 from .registration import NOT_REGISTERED, read_transform
 from .uncertainty import measured_standard_errors
 
 INSTEAD_OF_CSF = "brain mask, since no CSF was found"
+ATRIUM = "atrium"  # the name of the reference, and of a label that is drawn there
+BY_R2STAR = "found by R2* and position"
+WITH_SURFACE_VEINS = "thalamus"
+FREESURFER = "FreeSurfer"
+
+
+class _NoCsfError(Exception):
+    """There is no CSF to refer to; the message says why."""
 
 
 class _SubtractReferenceInputSpec(ProvenanceInputSpec):
@@ -61,7 +73,13 @@ class _DefineRegionsInputSpec(BaseInterfaceInputSpec):
     atlas_file = File(exists=True, desc="an atlas' labels in the subject space, for want of drawn regions")
     atlas_names = traits.Dict(usedefault=True, desc="their names by label")
     atlas = traits.Str(desc="what the atlas is called")
-    reference = traits.Str(mandatory=True, desc="brain, csf or a label's name")
+    freesurfer_file = File(exists=True, desc="FreeSurfer's labels in the subject space, for want of drawn regions")
+    freesurfer_names = traits.Dict(usedefault=True, desc="their names by label")
+    freesurfer_record = traits.Dict(usedefault=True, desc="sidecar fields: how they were brought there")
+    smoothing = traits.Float(0.0, usedefault=True, desc="of drawn regions' surfaces, full width at half maximum, mm")
+    atria = traits.List(traits.List, usedefault=True, desc="of each scan, points in the atria that the user gives")
+    radius = traits.Float(2.5, usedefault=True, desc="of the spheres in the atria, mm")
+    reference = traits.Str(mandatory=True, desc="brain, csf, atrium or a label's name")
 
 
 class _DefineRegionsOutputSpec(TraitedSpec):
@@ -84,12 +102,14 @@ class DefineRegions(SimpleInterface):
 
     def _run_interface(self, runtime):
         folder, grid = Path(runtime.cwd), nib.load(self.inputs.average_file)
+        width = self.inputs.smoothing
         own = [
-            _carry_labels(drawn, transform, grid, folder / f"scan{place}_labels.nii")
+            _carry_labels(drawn, transform, grid, folder / f"scan{place}_labels.nii", width)
             for place, (drawn, transform) in enumerate(zip(self.inputs.drawn, self.inputs.transform_files, strict=True))
         ]
-        shared = _carry_labels(self.inputs.drawn_for_subject, None, grid, folder / "subject_labels.nii")
-        shared = shared or next((regions for regions in own if regions), None) or self._of_atlas()
+        shared = _carry_labels(self.inputs.drawn_for_subject, None, grid, folder / "subject_labels.nii", width)
+        shared = shared or next((regions for regions in own if regions), None)
+        shared = shared or self._of_freesurfer() or self._of_atlas()
         regions = [mine or shared or {"path": "", "names": {}, "source": ""} for mine in own]
         self._results["label_files"] = [region["path"] for region in regions]
         self._results["names"] = [region["names"] for region in regions]
@@ -102,8 +122,16 @@ class DefineRegions(SimpleInterface):
         region, name, record = self._reference(shared, grid)
         self._results["reference_file"] = write_volume(folder / "reference.nii", region, grid)
         self._results["reference_files"] = [self._results["reference_file"]] * len(own)
+        of_freesurfer = isdefined(self.inputs.freesurfer_file) and shared["path"] == self.inputs.freesurfer_file
+        record |= self.inputs.freesurfer_record if of_freesurfer else {}
         self._results["reference"], self._results["record"] = name, record
         return runtime
+
+    def _of_freesurfer(self):
+        if not isdefined(self.inputs.freesurfer_file):
+            return None
+        names = {int(label): name for label, name in self.inputs.freesurfer_names.items()}
+        return {"path": self.inputs.freesurfer_file, "names": names, "source": FREESURFER}
 
     def _of_atlas(self):
         if not isdefined(self.inputs.atlas_file):
@@ -116,36 +144,84 @@ class DefineRegions(SimpleInterface):
         name, mask = self.inputs.reference, read_mask(self.inputs.mask_file)
         labels = np.zeros(mask.shape, int) if shared is None else read_labels(shared["path"])
         names = {} if shared is None else shared["names"]
-        if name != "csf" or _has_csf(labels, names, mask):
-            source = "brain mask" if name == "brain" else "label"
-            return reference_region(name, labels, names, mask), name, {"ReferenceSource": source}
         try:
+            if name == ATRIUM and name not in names.values():
+                return self._atria(labels, names, mask, grid)
+            if name != "csf" or _has_csf(labels, names, mask):
+                source = "brain mask" if name == "brain" else "label"
+                return reference_region(name, labels, names, mask), name, {"ReferenceSource": source}
             csf = self._find_csf(mask, grid)
-        except ValueError as cause:
+        except _NoCsfError as cause:
             # Values relative to the brain are still values; what reads them is told by their name.
             return mask, "brain", {"ReferenceSource": f"{INSTEAD_OF_CSF}: {cause}"}
         return (
             csf.mask,
             name,
             {
-                "ReferenceSource": "found by R2* and position",
+                "ReferenceSource": BY_R2STAR,
                 "ReferenceMeanR2star": csf.mean_r2star,
                 "ReferenceVolumeLeft": csf.volume_left,
                 "ReferenceVolumeRight": csf.volume_right,
             },
         )
 
+    def _atria(self, labels, names, mask, grid):
+        """Spheres in the atria: a label of them, at points that the user gives, or in the lateral ventricles."""
+        drawn = [label for label, name in names.items() if without_side(name) == ATRIUM]
+        region = np.isin(labels, drawn) & mask
+        if region.any():
+            return region, ATRIUM, {"ReferenceSource": "label"}
+        radius, points = self.inputs.radius, self._given_atria()
+        record = {"ReferenceRadius": radius}
+        if points:
+            region = np.any([sphere_mask(point, grid.affine, mask.shape, radius) for point in points], axis=0) & mask
+            return region, ATRIUM, record | {"ReferenceSource": "spheres at given points", "ReferenceCentres": points}
+        ventricles, source = self._ventricles(labels, names, mask, grid)
+        try:
+            found = find_atria(ventricles, grid.affine, mask, radius=radius)
+        except ValueError as error:
+            raise _NoCsfError(f"{error}") from error
+        record |= {
+            "ReferenceSource": f"spheres in the atrium of each lateral ventricle, {source}",
+            "ReferenceCentres": found.centres.round(2).tolist(),
+            "ReferenceDepths": found.depths.round(2).tolist(),
+            "ReferenceVoxelsOfSides": list(found.n_voxels),
+        }
+        return found.mask, ATRIUM, record
+
+    def _given_atria(self):
+        """Points in the subject space, of the first registered scan that has any."""
+        for points, transform in zip(self.inputs.atria, self.inputs.transform_files, strict=False):
+            if points and transform != NOT_REGISTERED:
+                inverse = np.linalg.inv(read_transform(transform))
+                return [(inverse @ [*point, 1])[:3].round(2).tolist() for point in points]
+        return []
+
+    def _ventricles(self, labels, names, mask, grid):
+        """Lateral ventricles by the regions' labels, FreeSurfer's, or R2*; and by which."""
+        if _has_csf(labels, names, mask):
+            return reference_region("csf", labels, names, mask), "by their label"
+        known = self._of_freesurfer()
+        if known is not None:
+            labels = read_labels(known["path"])
+            if _has_csf(labels, known["names"], mask):
+                return reference_region("csf", labels, known["names"], mask), "by FreeSurfer's labels"
+        return self._find_csf(mask, grid).mask, BY_R2STAR
+
     def _find_csf(self, mask, grid):
         paths = [path for path in self.inputs.r2star_files if path != NOT_REGISTERED]
         if not paths:
-            raise ValueError("no scan has an R2* map; draw CSF as a label, or choose another reference")
+            raise _NoCsfError("no scan has an R2* map; draw CSF as a label, or choose another reference")
         maps = np.stack([read_volume(path)[0] for path in paths])
         known = np.isfinite(maps)
         mean = np.where(known, maps, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         everywhere = mask & known.any(axis=0)
         average, _ = read_volume(self.inputs.average_file)
         voxel_size = geometry(grid)["voxel_size"]
-        return find_csf(mean, average, everywhere, voxel_size, right=right_direction(grid.affine))
+        try:
+            return find_csf(mean, average, everywhere, voxel_size, right=right_direction(grid.affine))
+        except ValueError as error:
+            raise _NoCsfError(f"{error}") from error
 
 
 class _RegionsToScansInputSpec(BaseInterfaceInputSpec):
@@ -249,6 +325,7 @@ class _MeasureRegionsInputSpec(BaseInterfaceInputSpec):
 
 class _MeasureRegionsOutputSpec(TraitedSpec):
     rows = traits.List(traits.List(traits.Dict), desc="of each scan, the rows of its table")
+    excluded_files = traits.List(traits.Str, desc="voxels of each that were left out as veins; empty: not measured")
 
 
 class MeasureRegions(SimpleInterface):
@@ -271,25 +348,45 @@ class MeasureRegions(SimpleInterface):
             given.transform_files or [None] * n,
             strict=True,
         )
-        self._results["rows"] = [self._measure(*scan) for scan in scans]
+        self._results["rows"], self._results["excluded_files"] = [], []
+        for place, scan in enumerate(scans):
+            rows, excluded_file = self._measure(Path(runtime.cwd) / f"scan{place}_excluded.nii", *scan)
+            self._results["rows"].append(rows)
+            self._results["excluded_files"].append(excluded_file)
         return runtime
 
-    def _measure(self, chi_file, mask_file, label_file, names, expected, offset, noise, reference_file, transform_file):
+    def _measure(
+        self,
+        excluded_file,
+        chi_file,
+        mask_file,
+        label_file,
+        names,
+        expected,
+        offset,
+        noise,
+        reference_file,
+        transform_file,
+    ):
         if NOT_REGISTERED in (chi_file, label_file):
-            return []
+            return [], NOT_REGISTERED
         chi, image = read_volume(chi_file)
         mask, labels = np.isfinite(chi), read_labels(label_file)
         if mask_file is not None:
             mask &= read_mask(mask_file)
         names, voxel_size = {int(label): name for label, name in names.items()}, geometry(image)["voxel_size"]
         chi = np.where(mask, chi, 0)
-        veins = vein_mask(chi, labels, mask, voxel_size) if self.inputs.exclude_veins else None
+        veins = _veins(chi, labels, names, mask, image.affine) if self.inputs.exclude_veins else np.zeros_like(mask)
         choices = {"erosion": self.inputs.erosion, "exclude": veins}
-        table = roi_statistics(chi, labels, names, mask, voxel_size, **choices)
+        groups = [group for group in (names, both_sides(names)) if group]
+        tables = [roi_statistics(chi, labels, group, mask, voxel_size, **choices) for group in groups]
+        table = pd.concat(tables, ignore_index=True)
         table.insert(0, "method", self.inputs.method)
         errors = np.nan
         if noise:
-            regions = regions_measured(labels, names, mask, voxel_size, **choices)
+            regions = (
+                region for group in groups for region in regions_measured(labels, group, mask, voxel_size, **choices)
+            )
             errors = measured_standard_errors(
                 (_in_volume(kept, box, mask.shape) for _, box, kept, _ in regions),
                 image,
@@ -303,7 +400,7 @@ class MeasureRegions(SimpleInterface):
         table["reference_sd"] = offset.get("sd", np.nan)
         if expected:
             table["expected"] = [expected.get(name, np.nan) for name in table["roi"]]
-        return table.to_dict("records")
+        return table.to_dict("records"), write_volume(excluded_file, veins, image)
 
 
 class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
@@ -353,6 +450,15 @@ def read_labels(path):
     return np.rint(read_volume(path)[0]).astype(np.int32)
 
 
+def _veins(chi, labels, names, mask, affine):
+    """Veins in regions, and those along the thalamus."""
+    voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
+    veins = vein_mask(chi, labels, mask, voxel_size)
+    beside = [label for label, name in names.items() if without_side(name) == WITH_SURFACE_VEINS]
+    directions = {"right": right_direction(affine), "up": b0_direction(affine)}
+    return veins | surface_veins(chi, np.isin(labels, beside), mask, voxel_size, **directions)
+
+
 def _in_volume(part, box, shape):
     whole = np.zeros(shape, bool)
     whole[box] = part
@@ -367,22 +473,22 @@ def _has_csf(labels, names, mask):
     return True
 
 
-def _carry_labels(drawn, transform_file, grid, out_file):
+def _carry_labels(drawn, transform_file, grid, out_file, smoothing):
     """Regions in the subject space: path, names and source; None if there are none or their scan failed."""
     if not drawn or transform_file == NOT_REGISTERED:
         return None
     transform = None if transform_file is None else read_transform(transform_file)
     names = {int(label): name for label, name in drawn["names"].items()}
     return {
-        "path": _write_carried(drawn["path"], transform, grid, out_file),
+        "path": _write_carried(drawn["path"], transform, grid, out_file, smoothing),
         "names": names,
         "source": Path(drawn["path"]).name,
     }
 
 
-def _write_carried(path, transform, grid, out_file):
-    """Carry labels to another grid and write them."""
-    carried = resample_labels(
-        read_labels(path), nib.load(path).affine, grid.affine, grid.shape[:3], transform=transform
-    )
+def _write_carried(path, transform, grid, out_file, smoothing=0.0):
+    """Carry labels to another grid and write them, their surfaces smoothed on their own."""
+    image = nib.load(path)
+    labels = smooth_labels(read_labels(path), geometry(image)["voxel_size"], smoothing)
+    carried = resample_labels(labels, image.affine, grid.affine, grid.shape[:3], transform=transform)
     return write_volume(out_file, carried, grid)

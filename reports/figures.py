@@ -41,6 +41,8 @@ RATERS = {"sites": "sites (means)", "all": "all scans"}
 LABELS = ("subject", "site", "method", "roi", "first", "second")
 PLANES = (2, 1, 0)  # axes that axial, coronal and sagittal planes are perpendicular to
 TINT = (1.0, 0.82, 0.5)
+CHI_WINDOW = (-0.1, 0.15)  # ppm
+REGION, EXCLUDED, REFERENCE = "#ffd166", "#ef476f", "#4cc9f0"
 
 
 def readable(name):
@@ -663,6 +665,114 @@ def registration_figure(average, images, voxel_size, *, mask=None, tiles=8, colu
     return figure
 
 
+def region_figure(chi, regions, excluded, reference, voxel_size, *, title, window=CHI_WINDOW, margin=15.0):
+    """Draw regions, what was left out of them and the reference on a susceptibility map, in radiological convention.
+
+    Parameters
+    ----------
+    chi : ndarray, shape (x, y, z)
+        Susceptibility in RAS+ orientation, ppm.
+    regions, excluded, reference : ndarray of bool, shape (x, y, z)
+        Regions whose outlines are drawn, voxels that are left out of them, and the reference region.
+    voxel_size : sequence of 3 floats
+        Voxel size, mm.
+    title : str
+    window : sequence of 2 floats
+        Values shown black and white, ppm.
+    margin : float
+        What is shown around regions and reference, mm.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Three axial, one coronal and two sagittal planes through the regions; an axial and a coronal one through the
+        reference.
+
+    Raises
+    ------
+    ValueError
+        If a shape differs, or there is no region.
+    """
+    volumes = {"the excluded voxels": excluded, "the reference": reference, "the map": chi}
+    _box(volumes, regions)
+    shown = regions | reference
+    room = [int(np.ceil(margin / side)) for side in voxel_size]
+    box = tuple(
+        slice(max(part.start - m, 0), part.stop + m)
+        for part, m in zip(_box({"the map": chi}, shown), room, strict=True)
+    )
+    chi, regions, excluded, reference = (volume[box] for volume in (chi, regions, excluded, reference))
+    planes = [(2, _level(regions, 2, share)) for share in (0.25, 0.5, 0.75)]
+    planes += [(2, _fullest(reference, 2)), (1, _level(regions, 1, 0.5))]
+    planes += [(0, _level(regions, 0, share)) for share in (0.15, 0.85)] + [(1, _fullest(reference, 1))]
+    figure = Figure(figsize=(13, 7.6), layout="constrained", facecolor="black")
+    axes = figure.subplots(2, 4)
+    for axis, (plane, index) in zip(axes.flat, planes, strict=True):
+        picture, aspect = _slice(chi, plane, voxel_size, index)
+        image = axis.imshow(picture, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect)
+        for volume, colour in ((regions, REGION), (reference, REFERENCE)):
+            outline, _ = _slice(volume, plane, voxel_size, index)
+            if outline.any() and not outline.all():
+                axis.contour(outline, [0.5], colors=colour, linewidths=1.0)
+        left_out, _ = _slice(excluded, plane, voxel_size, index)
+        axis.imshow(_tinted(left_out, EXCLUDED), origin="lower", aspect=aspect)
+        axis.axis("off")
+    figure.suptitle(title, color="white", fontsize=12)
+    _bar(figure, image, axes, "ppm", 0.4)
+    named = ((REGION, "region"), (EXCLUDED, "left out as veins"), (REFERENCE, "reference"))
+    handles = [Patch(facecolor=colour, label=label) for colour, label in named]
+    figure.legend(handles=handles, loc="outside lower right", ncols=3, frameon=False, labelcolor="white", fontsize=9)
+    return figure
+
+
+def lesion_figure(flair, lesions, voxel_size, *, slices=6):
+    """Draw lesions on axial planes of the FLAIR image, each plane with and without their outlines.
+
+    Parameters
+    ----------
+    flair : ndarray, shape (x, y, z)
+        Image in RAS+ orientation, any unit.
+    lesions : ndarray of bool, shape (x, y, z)
+        May be empty: then planes through the head are shown.
+    voxel_size : sequence of 3 floats
+        Voxel size, mm.
+    slices : int
+        How many planes, spread evenly over the lesions so that each has as much of their volume.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        On black, in radiological convention.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the image is empty.
+    """
+    high = 1.3 * float(np.percentile(flair, 99.5))  # room above tissue, should lesions be few
+    head = flair > 0.1 * high
+    box = _box({"the lesions": lesions}, head)
+    flair, lesions = flair[box], lesions[box]
+    area = lesions.sum(axis=(0, 1)) if lesions.any() else head[box].sum(axis=(0, 1))
+    wanted = (np.arange(slices) + 0.5) / slices * area.sum()
+    levels = np.searchsorted(np.cumsum(area), wanted)
+    size = np.multiply(flair.shape[:2], voxel_size[:2])
+    width = 2.2
+    height = 2 * (width * size[1] / size[0] + 0.1) + 0.5
+    figure = Figure(figsize=(width * slices, height), layout="constrained", facecolor="black")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    for column, level in zip(figure.subplots(2, slices, squeeze=False).T, levels, strict=True):
+        picture, aspect = _slice(flair, 2, voxel_size, level)
+        outline, _ = _slice(lesions, 2, voxel_size, level)
+        for axis in column:
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=high, origin="lower", aspect=aspect)
+            axis.axis("off")
+        if outline.any():
+            column[1].contour(outline, [0.5], colors=EXCLUDED, linewidths=0.9)
+    figure.suptitle("FLAIR and lesions", color="white", fontsize=11)
+    return figure
+
+
 def _needed(table, columns, name):
     missing = [column for column in columns if column not in table.columns]
     if missing:
@@ -797,10 +907,33 @@ def _box(volumes, mask):
 
 
 def _plane(values, plane, voxel_size, share):
+    """A plane at a share of the volume's extent, as of `_slice`."""
+    return _slice(values, plane, voxel_size, int(share * (values.shape[plane] - 1)))
+
+
+def _slice(values, plane, voxel_size, index):
     """A plane as a picture whose first row is the lowest; left is the patient's right, or the back of the head."""
-    picture = np.take(values, int(share * (values.shape[plane] - 1)), axis=plane).T
+    picture = np.take(values, index, axis=plane).T
     spacing = [v for axis, v in enumerate(voxel_size) if axis != plane]
     return picture if plane == 0 else picture[:, ::-1], spacing[1] / spacing[0]
+
+
+def _level(region, axis, share):
+    """Index of the plane at a share of a region's extent."""
+    used = np.flatnonzero(region.any(axis=tuple(a for a in range(3) if a != axis)))
+    return int(used[round(share * (used.size - 1))])
+
+
+def _fullest(region, axis):
+    """Index of the plane that holds most of a region; the first where it is empty."""
+    return int(np.argmax(region.sum(axis=tuple(a for a in range(3) if a != axis))))
+
+
+def _tinted(region, colour):
+    """A picture of a colour where a region is, else transparent."""
+    picture = np.zeros((*region.shape, 4))
+    picture[region] = to_rgba(colour, 0.75)
+    return picture
 
 
 def _scaled(values):

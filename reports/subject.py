@@ -61,6 +61,28 @@ REGISTRATION_COLUMNS = (
     Column("correlation", "correlation with the average", ".4f"),
 )
 
+QUALITY_COLUMNS = (
+    Column("session"),
+    Column("run"),
+    Column("site"),
+    Column("snr", "SNR", ".0f"),
+    Column("field_se", "standard error of the field (ppb)", ".2f", PPB),
+    Column("unresolved_voxels", "voxels not unwrapped", ".0f"),
+    Column("unresolved_share", "their share (%)", ".2f", 100),
+    Column("sign_asymmetry", "bright over dark values", "+.2f"),
+    Column("displacement", "residual displacement (mm)", ".2f"),
+)
+LESION_COLUMNS = (
+    Column("lesion"),
+    Column("volume", "volume (mL)", ".3f"),
+    Column("n_voxels", "voxels", "d"),
+    Column("x", "x (mm)", ".1f"),
+    Column("y", "y (mm)", ".1f"),
+    Column("z", "z (mm)", ".1f"),
+    Column("n_seeds", "seeds", "d"),
+)
+MOST_LESIONS = 20  # rows of the table in the report; all are in the file
+
 
 def subject_report(
     subject,
@@ -72,6 +94,10 @@ def subject_report(
     pictures=None,
     registration=None,
     registration_picture=None,
+    quality=None,
+    lesions=None,
+    lesion_source="",
+    lesion_picture=None,
     rois=None,
     region_pictures=(),
     variability_pictures=(),
@@ -100,6 +126,13 @@ def subject_report(
     registration : DataFrame, optional
         One row per scan, see `REGISTRATION_COLUMNS`.
     registration_picture : Picture, optional
+    quality : DataFrame, optional
+        One row per scan, see `QUALITY_COLUMNS`.
+    lesions : DataFrame, optional
+        One row per lesion and the total in the end, see `LESION_COLUMNS`.
+    lesion_source : str
+        How the lesions were found.
+    lesion_picture : Picture, optional
     rois : DataFrame, optional
         The ROI table of the subject: columns ``session``, ``run``, ``site``, ``method``, ``roi``, ``mean`` (ppm).
     region_pictures : sequence of Picture
@@ -130,6 +163,8 @@ def subject_report(
     report = [
         Section("Summary", _summary(scans, maps, failures, warnings, links)),
         Section("Regions", _regions(subject, rois, region_pictures, links, sites)),
+        Section("Lesions", _lesions(lesions, lesion_source, lesion_picture)),
+        Section("Image quality", _quality(quality)),
         Section("Registration", _registration(registration, registration_picture, links)),
         Section("Variability", _variability(variability_pictures)),
         Section("Scans", _scan_pictures(pictures or {})),
@@ -222,6 +257,25 @@ def _scans_by_rois(method, table, link):
     footer[labels[0]] = ["mean", "SD"]
     columns = [Column(name) for name in labels] + [Column(roi, readable(roi), ".1f", PPB) for roi in names]
     return Table(wide.reset_index(), f"Mean susceptibility (ppb), {readable(method)}", tuple(columns), link, footer)
+
+
+def _lesions(table, source, picture):
+    if table is None:
+        return ()
+    total, rows = table.iloc[-1], table.iloc[:-1]
+    items = {"lesions": str(len(rows)), "volume (mL)": f"{total['volume']:.3f}"}
+    blocks = [KeyValues(items, "T2 lesions"), Paragraph(source, note=True)]
+    if len(rows):
+        few = f", the {MOST_LESIONS} largest" if len(rows) > MOST_LESIONS else ""
+        blocks.append(Table(rows.head(MOST_LESIONS), f"Lesions{few}", LESION_COLUMNS))
+    return (*blocks, *([picture] if picture is not None else []))
+
+
+def _quality(table):
+    if table is None:
+        return ()
+    note = Paragraph("No scan is left out for these; the group level does that when it is asked to.", note=True)
+    return (note, *_shared_and_own(table, "Quality of the scans", QUALITY_COLUMNS, None))
 
 
 def _registration(table, picture, links):

@@ -13,9 +13,11 @@ from nipype.interfaces.utility import IdentityInterface
 from travelling import draw_regions, write_processed
 
 import multiqsm
+from multiqsm.dataset.anatomy import Anatomy, FreeSurferLabels, LesionSources
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.dataset.subjects import collect_subjects
 from multiqsm.workflows.base import init_reports_wf, init_study_wf, init_subjects_wf
+from multiqsm.workflows.model import init_model_wf
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import INVERSIONS, Settings
 
@@ -83,17 +85,28 @@ def subjects(tmp_path_factory):
         "regions on the scans": person,
         "no regions": replace(person, scans=bare),
         "one scan": replace(person, scans=person.scans[:1]),
+        "patient": replace(person, scans=bare[:1], anatomy=_anatomy(person.scans[0].mask)),
         "phantom": replace(person, is_phantom=True),
     }
 
 
-@pytest.fixture(params=["person", "regions on the scans", "no regions", "one scan", "phantom", "reports", "group"])
+def _anatomy(image):
+    freesurfer = FreeSurferLabels(image, image, "T1w")
+    return Anatomy(flair=image, freesurfer=freesurfer, lesions=LesionSources(flair=image, seeds=image))
+
+
+GRAPHS = ("person", "regions on the scans", "no regions", "one scan", "patient", "phantom", "reports", "group", "model")
+
+
+@pytest.fixture(params=GRAPHS)
 def later_wf(request, subjects, tmp_path):
     """The graphs that come after the scans'."""
     out, known = subjects
     common = {"output_dir": out, "work_dir": tmp_path}
     if request.param == "group":
         return init_study_wf(bids_dir=tmp_path, calibrate=False, **common)
+    if request.param == "model":
+        return init_model_wf(bids_dir=tmp_path, model="thalamus", **common)
     settings = Settings(roi_space="scan" if request.param == "regions on the scans" else "subject")
     if request.param == "reports":
         return init_reports_wf([known["person"]], failures={}, sites=[], settings=settings, **common)
@@ -112,7 +125,7 @@ def test_every_field_of_every_identity_node_is_wired(scan_wf):
 
 
 def test_every_field_of_every_later_identity_node_is_wired(later_wf, request):
-    partial = request.node.callspec.params["later_wf"] in ("no regions", "one scan")
+    partial = request.node.callspec.params["later_wf"] in ("no regions", "one scan", "patient")
     check_identity_nodes(later_wf, may_be_idle=ONLY_FOR_SOME if partial else {})
 
 

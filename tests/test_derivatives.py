@@ -88,7 +88,7 @@ def test_names(entities, options, expected):
         (PLAIN | {"inversion": "1"}, {"suffix": "Chimap"}, "inversion"),
         (PLAIN, {"suffix": "Chimap", "extension": "/../../x"}, "extension"),
         ({"session": "A"}, {"suffix": "Chimap"}, "no anat file name"),
-        (PLAIN, {"suffix": "Chimap", "datatype": "dwi"}, "choose one of anat, fmap, figures, xfm"),
+        (PLAIN, {"suffix": "Chimap", "datatype": "dwi"}, "choose one of anat, fmap, figures, tables, xfm"),
     ],
 )
 def test_no_name_is_made_up(entities, options, cause):

@@ -164,6 +164,7 @@ def test_other_schedulers_by_their_plugin_names(chores, plugin, tmp_path, monkey
     for name, text in SCHEDULERS[plugin].items():
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # Nipype leaves what qstat says in the working directory
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
     failures, told = run_chores(chores, ["work", "die once", "err"], plugin=plugin)

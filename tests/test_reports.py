@@ -591,6 +591,53 @@ def test_checkerboard_holds_squares_of_both():
         figures.registration_figure(average, {}, (1, 1, 2))
 
 
+def test_regions_what_is_left_out_of_them_and_the_reference_are_outlined():
+    chi = np.zeros((30, 40, 20))
+    region, excluded, reference = (np.zeros(chi.shape, bool) for _ in range(3))
+    region[5:25, 15:25, 5:15] = excluded[5:10, 15:25, 5:15] = reference[10:13, 3:6, 16:18] = True
+    figure = figures.region_figure(chi, region, excluded, reference, (1, 1, 2), title="somebody's map")
+    axes = figure.axes[:8]
+    tinted = [axis.images[1].get_array()[..., 3].any() for axis in axes]
+    assert tinted == [True, True, True, False, True, True, False, False]  # the right end of the region has none
+    assert all(axis.collections for axis in axes)
+    assert figure.get_suptitle() == "somebody's map"
+    # Right is on the left: what is left out lies at low x.
+    picture = axes[1].images[1].get_array()[..., 3]
+    assert np.flatnonzero(picture.any(axis=0)).min() > picture.shape[1] / 2
+    with pytest.raises(ValueError, match="'the map' has the shape"):
+        figures.region_figure(chi[1:], region, excluded, reference, (1, 1, 2), title="")
+    with pytest.raises(ValueError, match="mask is empty"):
+        figures.region_figure(chi, region & False, excluded, reference, (1, 1, 2), title="")
+
+
+def test_lesions_are_outlined_where_most_of_them_is():
+    flair = np.full((20, 24, 30), 100.0)
+    lesions = np.zeros(flair.shape, bool)
+    lesions[5:9, 5:9, 10:20] = True
+    figure = figures.lesion_figure(flair, lesions, (1, 1, 2), slices=5)
+    plain, outlined = figure.axes[:5], figure.axes[5:]
+    assert len(outlined) == 5
+    assert not any(axis.collections for axis in plain)
+    assert all(axis.collections for axis in outlined)
+    assert not any(axis.collections for axis in figures.lesion_figure(flair, lesions & False, (1, 1, 2)).axes)
+    with pytest.raises(ValueError, match="'the lesions' has the shape"):
+        figures.lesion_figure(flair, lesions[1:], (1, 1, 2))
+
+
+def test_lesions_and_quality_in_a_subjects_report():
+    rows = [(str(n), 0.1 * (30 - n), 10, 1.0, 2.0, 3.0, 1) for n in range(1, 26)]
+    total = ("total", sum(row[1] for row in rows), 250, np.nan, np.nan, np.nan, 25)
+    lesions = pd.DataFrame([*rows, total], columns=["lesion", "volume", "n_voxels", "x", "y", "z", "n_seeds"])
+    quality = pd.DataFrame({"session": ["n/a"], "run": ["n/a"], "site": ["A"], "snr": [178.7], "field_se": [0.0009]})
+    scans = pd.DataFrame({"site": ["A"]})
+    page = Page(subject_report("01", scans, lesions=lesions, lesion_source="grown from seeds", quality=quality)).text
+    assert "Lesions, the 20 largest" in page
+    assert "42.500" in page
+    assert "grown from seeds" in page
+    assert "179" in page
+    assert "T2 lesions" not in Page(subject_report("01", scans)).text
+
+
 def test_tables_that_cannot_be_drawn_are_refused():
     rois = roi_table(subjects=2)
     with pytest.raises(ValueError, match="no column mean"):

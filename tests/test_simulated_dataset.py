@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from multiqsm.cli.simulate import main
 from multiqsm.core.phase import apply_sign, decode_phase, default_sign, from_real_imaginary, wrap_phase
+from multiqsm.dataset.anatomy import read_points
 from multiqsm.dataset.derivatives import is_multiqsm_dataset
 from multiqsm.dataset.labels import find_labels
 from multiqsm.dataset.preflight import check_scan
@@ -375,6 +376,18 @@ def test_images_of_patients(tmp_path):
     assert np.median(dark[lesions]) < 0.9 * np.median(dark[around])
     volume = json.loads((true / "sub-002_desc-lesions_mask.json").read_text())["Volume"]
     assert volume == pytest.approx(float(table(root / "participants.tsv")[1]["t2_lesion_volume"]), rel=0.15)
+    seeds = read_points(root / "derivatives" / "manual" / "sub-002" / "anat" / "sub-002_desc-seeds_FLAIR.tsv")
+    voxels = np.rint(np.column_stack([seeds, np.ones(len(seeds))]) @ np.linalg.inv(flair.affine).T)[:, :3].astype(int)
+    assert lesions[tuple(voxels.T)].all()
+    aseg = nib.load(root / "derivatives" / "freesurfer" / "sub-002" / "mri" / "aseg.mgz")
+    assert aseg.shape == (256, 256, 256)
+    assert nib.aff2axcodes(aseg.affine) == ("L", "I", "A")
+    thalamus = {10: 21, 49: 22}  # FreeSurfer's left and right, and the simulator's
+    for number, own in thalamus.items():
+        points = np.argwhere(np.asarray(aseg.dataobj) == number) @ aseg.affine[:3, :3].T + aseg.affine[:3, 3]
+        true_labels = nib.load(true / "sub-002_desc-truth_dseg.nii.gz")
+        middle = np.argwhere(true_labels.get_fdata() == own) @ true_labels.affine[:3, :3].T + true_labels.affine[:3, 3]
+        np.testing.assert_allclose(points.mean(axis=0), middle.mean(axis=0), atol=0.7)
     chi = nib.load(true / "sub-002_desc-truth_Chimap.nii.gz").get_fdata()
     labels = nib.load(true / "sub-002_desc-truth_dseg.nii.gz").get_fdata()
     drawn = table(root / "derivatives" / "truth" / "phenotype" / "thalamus.tsv")[1]["relative_susceptibility"]

@@ -11,15 +11,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 from analytic_head import points_of
+from analytic_head import scan as head_scan
 from datasets import validator_errors
 from travelling import (
     CSF_CHI,
+    DRAWN_RADIUS,
     NUCLEI,
     POSES,
     SHAPE,
     TUBES,
+    VENTRICLES,
     affine_of,
+    csf_share,
     draw_regions,
+    head_points,
     magnitude_of,
     susceptibility,
     voxel_means,
@@ -209,6 +214,101 @@ def test_label_as_reference(copied):
         assert (table["reference"] == "right nucleus").all()
         told = sidecar(anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz"))
         assert (told["ReferenceRegion"], told["ReferenceSource"]) == ("right nucleus", "label")
+
+
+def check_means(study, names, reference):
+    """The nuclei have their susceptibility relative to CSF in every scan; both ring."""
+    for name in PLACES:
+        table = read_roi_table(anat(study, name, "desc-rois_chi.tsv")).set_index("roi")
+        for roi, nucleus in names.items():
+            assert table.loc[roi, "mean"] == pytest.approx(EXPECTED[nucleus], abs=2 * RINGING), (name, roi)
+        assert (table["reference"] == reference).all()
+    return sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
+
+
+def test_spheres_in_ventricles_found_by_themselves_as_reference(copied):
+    assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
+    told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
+    assert told["ReferenceSource"] == "spheres in the atrium of each lateral ventricle, found by R2* and position"
+    left, right = told["ReferenceCentres"]
+    assert left[0] < -5
+    assert right[0] > 5
+    assert max(left[1], right[1]) < VENTRICLES[0][0][1]  # in the back
+    folder = copied.out / "sub-01" / "figures"
+    assert (folder / "sub-01_space-subject_desc-regions_Chimap.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("space", ["subject", "scan"])
+def test_spheres_at_given_points_as_reference(copied, space):
+    """They are given in a scan that is not the first, in its own coordinates."""
+    points = np.column_stack([VENTRICLES[0], [1, 1]]) @ POSES[2].T
+    rows = "".join("\t".join(f"{value:.3f}" for value in point[:3]) + "\n" for point in points)
+    path = copied.rater / "sub-01" / "ses-B" / "anat" / "sub-01_ses-B_run-1_desc-atrium_points.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("x\ty\tz\n" + rows)
+    assert run_level(copied, reference="atrium", atrium_radius=5.0, roi_space=space) == []
+    told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
+    assert told["ReferenceSource"] == "spheres at given points"
+    between = read_itk_text(anat(copied, "ses-B_run-1", "from-scan_to-subject_mode-image_xfm.txt").read_text())
+    expected = points @ np.linalg.inv(between).T
+    np.testing.assert_allclose(told["ReferenceCentres"], expected[:, :3], atol=0.1)
+
+
+def write_freesurfer(folder, place):
+    """FreeSurfer's labels of the head as it lies at a place, the nuclei as thalami, and its T1-weighted image."""
+    points, labels = head_points(place), np.zeros(np.prod(SHAPE), np.int32)
+    labels[csf_share(points) > 0] = 4
+    labels[(csf_share(points) > 0) & (points[0] > 0)] = 43
+    for value, (centre, _) in zip((10, 49), NUCLEI.values(), strict=True):
+        labels[np.linalg.norm(points.T - centre, axis=1) < DRAWN_RADIUS] = value
+    labels[np.linalg.norm(points.T - (0, 40, 0), axis=1) < 8] = 2  # white matter, which is not measured
+    image, _, _ = head_scan(POSES[place], affine_of(place), contrast="t1w", noise=0.01, shape=SHAPE)
+    folder.mkdir(parents=True)
+    for name, data in (("aseg", labels.reshape(SHAPE)), ("orig", (200 * image).astype(np.float32))):
+        nib.save(nib.MGHImage(data, affine_of(place)), folder / f"{name}.mgz")
+
+
+def test_labels_of_freesurfer_for_want_of_drawn_ones(copied):
+    shutil.rmtree(copied.rater)
+    write_freesurfer(copied.rater / "sub-01" / "mri", 3)
+    assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
+    sides = {"left_thalamus": "left nucleus", "right_thalamus": "right nucleus"}
+    told = check_means(copied, sides, "atrium")
+    assert told["ReferenceSource"] == "spheres in the atrium of each lateral ventricle, by their label"
+    assert (told["RegionsFrom"], told["FreeSurferLabelsRegisteredBy"]) == ("FreeSurfer", "orig.mgz")
+    table = read_roi_table(anat(copied, "ses-A_run-1", "desc-rois_chi.tsv")).set_index("roi")
+    assert table.index.tolist() == [
+        *("left_lateral_ventricle", "right_lateral_ventricle", *sides),
+        *("lateral_ventricle", "thalamus"),
+    ]
+    both, one, other = (table.loc[name] for name in ("thalamus", *sides))
+    assert both["n_voxels"] == one["n_voxels"] + other["n_voxels"]
+    assert both["mean"] == pytest.approx(
+        np.average([one["mean"], other["mean"]], weights=[one["n_voxels"], other["n_voxels"]])
+    )
+    names, _ = read_lookup(copied.out / "sub-01" / "anat" / "sub-01_space-subject_desc-rois_dseg.tsv")
+    assert names == {
+        4: "left_lateral_ventricle",
+        43: "right_lateral_ventricle",
+        10: "left_thalamus",
+        49: "right_thalamus",
+    }
+
+
+def test_drawn_regions_come_before_freesurfers_but_their_ventricles_serve(copied):
+    write_freesurfer(copied.rater / "sub-01" / "mri", 0)
+    assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
+    told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
+    assert told["ReferenceSource"] == "spheres in the atrium of each lateral ventricle, by FreeSurfer's labels"
+    assert told["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
+    assert "FreeSurferLabels" not in told
+
+
+def test_quality_of_every_scan(study):
+    table = read_tsv(study.out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
+    assert list(zip(table["session"], table["run"], strict=True)) == [("A", "1"), ("A", "2"), ("B", "1"), ("B", "2")]
+    assert (table["mask_volume"] > 100).all()
+    assert table["cause"].notna().tolist() == [False, False, False, True]
 
 
 def test_unknown_label_as_reference_is_a_failure_with_its_cause(copied):

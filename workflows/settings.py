@@ -49,7 +49,10 @@ class Settings:
         times, automatic mask.
     reference : str
         Region whose mean susceptibility is zero in tables and in the subject space: ``brain``, ``csf`` (a label, or
-        the lateral ventricles found by themselves) or the name of any label.
+        the lateral ventricles found by themselves), ``atrium`` (small spheres in the atrium of each lateral
+        ventricle) or the name of any label.
+    atrium_radius : float
+        Of these spheres, mm.
     subject_space : str
         ``middle``: the space in the middle of a person's scans; ``first``: the first scan's.
     atlas : str or None
@@ -60,8 +63,12 @@ class Settings:
         Where regions are measured: ``subject``, on the maps carried there, or ``scan``, the regions carried to each.
     roi_erosion : float
         Depth in mm by which regions are eroded before they are measured.
+    roi_smoothing : float
+        Full width at half maximum, mm, of the Gaussian that smooths the surfaces of drawn and of FreeSurfer's regions.
     exclude_veins : bool
-        Whether veins in a region are left out.
+        Whether veins in a region are left out, and those along the thalamus's medial and lower surface.
+    recon_all : bool
+        Whether FreeSurfer is run for people without its labels.
     se_draws : int
         Realisations of noise from which standard errors are estimated where there is no closed form; 0 for none.
     phase_sign : int
@@ -81,12 +88,15 @@ class Settings:
     outside_weight: float | None = None
     harmonize: bool = False
     reference: str = "csf"
+    atrium_radius: float = 2.5
     subject_space: str = "middle"
     atlas: str | None = None
     template_warp: bool = False
     roi_space: str = "subject"
     roi_erosion: float = 0.0
+    roi_smoothing: float = 0.0
     exclude_veins: bool = False
+    recon_all: bool = False
     se_draws: int = 4
     phase_sign: int = 0
 
@@ -97,7 +107,8 @@ class Settings:
 
 
 # The 2015 study: λ by the discrepancy principle, its equation without data weights, and an edge mask as MEDI's,
-# 30 % of the gradients. The 2018 study of the thalamus: MEDI as its publication has it.
+# 30 % of the gradients. The 2018 study of the thalamus: MEDI as its publication has it, and its reference; smoothing by
+# 1 mm and the automatic search for veins stand for the hand that drew.
 PRESETS = {
     "default": Settings(),
     "lin2015": Settings(
@@ -109,6 +120,13 @@ PRESETS = {
         outside_weight=1.0,
     ),
     "chiang2018": Settings(
-        inversions=("medi",), background="pdf", lambda_rule="discrepancy", edge_share=0.3, model_error=False
+        inversions=("medi",),
+        background="pdf",
+        lambda_rule="discrepancy",
+        edge_share=0.3,
+        model_error=False,
+        reference="atrium",
+        roi_smoothing=1.0,
+        exclude_veins=True,
     ),
 }

@@ -1,5 +1,6 @@
 """One subject, from the maps of all scans to maps in one space, regions, and how much the scans differ."""
 
+import shutil
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface, Merge
@@ -8,12 +9,16 @@ from nipype.pipeline.engine import Node, Workflow
 from ..bids_templates import load_template
 from ..dataset.derivatives import bids_uri, derivative_path
 from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.subjects import freesurfer_dir
+from ..interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll
 from ..interfaces.derivatives import SaveDerivative, SaveSubjectMaps
-from ..interfaces.figures import PlotSlices
+from ..interfaces.figures import PlotRegions, PlotSlices
+from ..interfaces.quality import SaveQuality
 from ..interfaces.registration import RegisterScans, ResampleMaps, SaveRegistration
-from ..interfaces.roi import DefineRegions, MeasureRegions, RegionsToScans, RelateMaps, SaveRoiTables
+from ..interfaces.roi import ATRIUM, DefineRegions, MeasureRegions, RegionsToScans, RelateMaps, SaveRoiTables
 from ..interfaces.template import LabelsFromTemplate, MapToTemplate
 from ..interfaces.variability import MapVariability
+from .lesions import init_lesions_wf
 
 # Only the whole can be a phantom's reference; the regression over its tubes has an intercept.
 WHOLE_PHANTOM = "phantom"
@@ -23,7 +28,7 @@ SD_MEANING = {"within": "mean over sites of the SD over scans", "across": "mean 
 
 
 def init_person_wf(subject, *, output_dir, settings, gigabytes):
-    """Build the workflow of one person: scans brought together, reference, regions, variability.
+    """Build the workflow of one person: scans brought together, reference, regions, variability, quality, lesions.
 
     Parameters
     ----------
@@ -66,10 +71,15 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
         mem_gb=gigabytes(0),
     )
 
+    quality = _quality_node(subject, output_dir, settings, gigabytes)
+
     workflow = Workflow(name=subject.node_name)
+    if subject.anatomy.lesions is not None:
+        workflow.add_nodes([init_lesions_wf(subject, output_dir=output_dir)])
     # fmt: off
     workflow.connect([
         (register, save_registration, [("found", "found")]),
+        (register, quality, [("found", "found")]),
         (register, regions, [
             ("average_file", "average_file"), ("mask_file", "mask_file"), ("transform_files", "transform_files"),
         ]),
@@ -87,6 +97,14 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
         workflow.connect([
             (register, r2star, [("transform_files", "transform_files"), ("average_file", "grid_file")]),
             (r2star, regions, [("out_files", "r2star_files")]),
+        ])
+    if _needs_freesurfer(subject, settings):
+        freesurfer = _connect_freesurfer(workflow, subject, output_dir, settings, gigabytes)
+        workflow.connect([
+            (register, freesurfer, [("average_file", "average_file"), ("mask_file", "mask_file")]),
+            (freesurfer, regions, [
+                ("labels_file", "freesurfer_file"), ("names", "freesurfer_names"), ("record", "freesurfer_record"),
+            ]),
         ])
     template = None
     if settings.atlas is not None:
@@ -197,8 +215,51 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
             (relate_native, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
         ])
     _connect_variability(workflow, subject, method, output_dir, settings, gigabytes)
+    if method == settings.inversions[0] and _has_regions(subject, settings):
+        _connect_region_picture(workflow, subject, method, output_dir, settings, gigabytes)
     # fmt: on
     return workflow
+
+
+def _connect_region_picture(workflow, subject, method, output_dir, settings, gigabytes):
+    """A picture of the regions, of what was left out of them and of the reference, on the first scan's map."""
+    plot = PlotRegions(
+        output_dir=str(output_dir),
+        entities={"subject": subject.label},
+        suffix="Chimap",
+        space=SUBJECT_SPACE,
+        desc="regions",
+        title=f"Susceptibility, {method}, relative to the reference",
+    )
+    plot = Node(plot, name="plot_regions", mem_gb=gigabytes(12))
+    in_subject = settings.roi_space == "subject"
+    related = workflow.get_node("relate" if in_subject else "relate_native")
+    carried = workflow.get_node("inputnode" if in_subject else "regions_to_scans")
+    workflow.connect(
+        [
+            (related, plot, [("out_files", "chi_files")]),
+            (carried, plot, [("label_files", "label_files"), ("reference_files", "reference_files")]),
+            (workflow.get_node("inputnode"), plot, [("names", "names")]),
+            (workflow.get_node("measure"), plot, [("excluded_files", "excluded_files")]),
+        ]
+    )
+
+
+def _connect_freesurfer(workflow, subject, output_dir, settings, gigabytes):
+    """Bring FreeSurfer's labels to the subject space; where they are not there yet, run it first."""
+    known = subject.anatomy.freesurfer
+    labels = _node(LabelsFromFreeSurfer(smoothing=settings.roi_smoothing), "freesurfer", gigabytes(20) + 1.5)
+    if known is not None:
+        labels.inputs.aseg_file, labels.inputs.image_file = str(known.aseg), str(known.image)
+        labels.inputs.image_source = known.image_source
+        return labels
+    recon_all = RunReconAll(
+        subject=subject.label, t1w_file=str(subject.anatomy.t1w), subjects_dir=str(freesurfer_dir(output_dir))
+    )
+    labels.inputs.image_source = "orig.mgz"
+    recon_all = Node(recon_all, name="recon_all", mem_gb=8)
+    workflow.connect([(recon_all, labels, [("aseg_file", "aseg_file"), ("image_file", "image_file")])])
+    return labels
 
 
 def _connect_variability(workflow, subject, method, output_dir, settings, gigabytes):
@@ -293,7 +354,9 @@ def _init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
         (inputnode, save_average, [("average_file", "in_file")]),
         (inputnode, save_mask, [("mask_file", "in_file")]),
         (inputnode, plot, [("average_file", "in_file"), ("mask_file", "mask_file")]),
-        (inputnode, plot_reference, [("average_file", "in_file"), ("reference_file", "mask_file")]),
+        (inputnode, plot_reference, [
+            ("average_file", "in_file"), ("reference_file", "mask_file"), ("mask_file", "window_mask_file"),
+        ]),
         (save_average, outputnode, [("out_file", "average_file")]),
     ])
     if _has_regions(subject, settings):
@@ -311,7 +374,9 @@ def _init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
         )
         workflow.connect([
             (inputnode, save_regions, [("label_file", "in_file"), ("lookup", "lookup")]),
-            (inputnode, plot_regions, [("average_file", "in_file"), ("label_file", "mask_file")]),
+            (inputnode, plot_regions, [
+                ("average_file", "in_file"), ("label_file", "mask_file"), ("mask_file", "window_mask_file"),
+            ]),
         ])
     # fmt: on
     return workflow
@@ -325,7 +390,13 @@ def _node(interface, name, mem_gb):
 
 
 def _regions_interface(subject, settings):
-    interface = DefineRegions(drawn=[_drawn(scan.labels) for scan in subject.scans], reference=settings.reference)
+    interface = DefineRegions(
+        drawn=[_drawn(scan.labels) for scan in subject.scans],
+        smoothing=settings.roi_smoothing,
+        atria=[[list(point) for point in scan.atria] for scan in subject.scans],
+        radius=settings.atrium_radius,
+        reference=settings.reference,
+    )
     if subject.labels is not None:
         interface.inputs.drawn_for_subject = _drawn(subject.labels)
     return interface
@@ -354,6 +425,20 @@ def _tables_node(subject, output_dir, gigabytes):
     return Node(interface, name="save_tables", mem_gb=gigabytes(0))
 
 
+def _quality_node(subject, output_dir, settings, gigabytes):
+    interface = SaveQuality(
+        chi_files=[str(scan.chi[settings.inversions[0]]) for scan in subject.scans],
+        magnitude_files=[str(scan.magnitude) for scan in subject.scans],
+        mask_files=[str(scan.mask) for scan in subject.scans],
+        entities=[dict(scan.entities) for scan in subject.scans],
+        sites=[scan.site for scan in subject.scans],
+        numbers=[scan.number for scan in subject.scans],
+        columns=load_template("quality_table"),
+        output_dir=str(output_dir),
+    )
+    return Node(interface, name="save_quality", mem_gb=gigabytes(4))
+
+
 def _spatial_reference(subject, output_dir):
     """The sidecar field that BIDS asks of whatever lies in a space of one's own."""
     average = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
@@ -370,5 +455,12 @@ def _is_drawn(subject):
     return subject.labels is not None or any(scan.labels for scan in subject.scans)
 
 
+def _needs_freesurfer(subject, settings):
+    """Whether its labels are there or can be made, and wanted: drawn regions come first, but may lack ventricles."""
+    can_be_made = settings.recon_all and subject.anatomy.t1w is not None and shutil.which("recon-all") is not None
+    is_there = subject.anatomy.freesurfer is not None or can_be_made
+    return is_there and (settings.reference == ATRIUM or not _is_drawn(subject))
+
+
 def _has_regions(subject, settings):
-    return settings.atlas is not None or _is_drawn(subject)
+    return settings.atlas is not None or _is_drawn(subject) or _needs_freesurfer(subject, settings)

@@ -1,0 +1,151 @@
+"""Lesions of a subject in the FLAIR image: grown or taken, edited, counted, saved and drawn."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from scipy import ndimage
+
+from ..core.lesions import grow_lesions, lesion_table
+from ..core.resample import resample_labels
+from ..dataset.anatomy import read_points
+from ..dataset.derivatives import derivative_path, write_json, write_tsv
+from ..reports.figures import lesion_figure
+from .derivatives import save_image
+from .images import geometry, read_mask, read_volume, write_volume
+
+SPACE = "FLAIR"
+LESION_MASK = {"suffix": "mask", "space": SPACE}
+
+
+class _SegmentLesionsInputSpec(BaseInterfaceInputSpec):
+    flair_file = File(exists=True, mandatory=True, desc="FLAIR image")
+    ready_file = File(exists=True, desc="lesion mask that is taken as it is")
+    seeds_file = File(exists=True, desc="table of coordinates (mm), or mask of points, in lesions")
+    added_file = File(exists=True, desc="mask of voxels that are added")
+    removed_file = File(exists=True, desc="mask of voxels that are removed")
+
+
+class _SegmentLesionsOutputSpec(TraitedSpec):
+    mask_file = File(desc="all lesions on the FLAIR image's grid")
+    seeds = traits.List(traits.List(traits.Int), desc="voxels of the seeds")
+    record = traits.Dict(desc="sidecar fields: how the lesions were found")
+
+
+class SegmentLesions(SimpleInterface):
+    """Grow lesions from seeds, or take a ready mask; then add and remove what was drawn by hand."""
+
+    input_spec = _SegmentLesionsInputSpec
+    output_spec = _SegmentLesionsOutputSpec
+
+    def _run_interface(self, runtime):
+        given = self.inputs
+        flair, image = read_volume(given.flair_file)
+        seeds, record = np.zeros((0, 3), int), {}
+        if isdefined(given.ready_file):
+            lesions = self._mask("ready", image)
+            record["LesionSource"] = f"mask {Path(given.ready_file).name}, as it is"
+        else:
+            seeds = _seed_voxels(Path(given.seeds_file), image)
+            lesions, grown = grow_lesions(np.nan_to_num(flair), seeds, geometry(image)["voxel_size"])
+            record["LesionSource"] = f"grown by similar intensity from the seeds in {Path(given.seeds_file).name}"
+            record["Seeds"] = len(seeds)
+            record["SeedsNotGrown"] = _points(seeds[~grown], image).round(2).tolist()
+        for kind, change in (("added", np.logical_or), ("removed", lambda a, b: a & ~b)):
+            if isdefined(getattr(given, f"{kind}_file")):
+                before, lesions = lesions, change(lesions, self._mask(kind, image))
+                record[f"VoxelsBy{kind.capitalize()}Mask"] = int(np.count_nonzero(before != lesions))
+        self._results["mask_file"] = write_volume(Path(runtime.cwd) / "lesions.nii", lesions, image)
+        self._results["seeds"], self._results["record"] = seeds.tolist(), record
+        return runtime
+
+    def _mask(self, kind, image):
+        """A mask on the FLAIR image's grid, whatever grid it was drawn on."""
+        path = getattr(self.inputs, f"{kind}_file")
+        drawn = nib.load(path)
+        if drawn.ndim != 3:
+            raise ValueError(f"{path}: {drawn.ndim} dimensions; a mask is one volume of three")
+        mask = read_mask(path)
+        if drawn.shape == image.shape and np.allclose(drawn.affine, image.affine, atol=1e-3):
+            return mask
+        return resample_labels(mask.view(np.uint8), drawn.affine, image.affine, image.shape) > 0
+
+
+class _SaveLesionsInputSpec(BaseInterfaceInputSpec):
+    mask_file = File(exists=True, mandatory=True, desc="all lesions")
+    flair_file = File(exists=True, mandatory=True, desc="the image that they are seen in")
+    flair_uri = traits.Str(mandatory=True, desc="its BIDS URI")
+    seeds = traits.List(traits.List(traits.Int), mandatory=True, desc="voxels of the seeds")
+    record = traits.Dict(mandatory=True, desc="sidecar fields: how the lesions were found")
+    columns = traits.Dict(mandatory=True, desc="what the table's columns mean")
+    subject = traits.Str(mandatory=True, desc="label of the subject")
+    output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
+
+
+class _SaveLesionsOutputSpec(TraitedSpec):
+    mask_file = File(desc="the saved mask")
+    table_file = File(desc="the saved table")
+
+
+class SaveLesions(SimpleInterface):
+    """Save the lesion mask, the table of lesions with their total, and a picture to judge them by."""
+
+    input_spec = _SaveLesionsInputSpec
+    output_spec = _SaveLesionsOutputSpec
+    _always_run = True  # the output directory is the user's, and may have been emptied since
+
+    def _run_interface(self, runtime):
+        given, root = self.inputs, self.inputs.output_dir
+        flair, image = read_volume(given.flair_file)
+        lesions = read_mask(given.mask_file)
+        table, _ = lesion_table(lesions, image.affine, seeds=given.seeds)
+        total = table.iloc[-1]
+        mask_path = derivative_path(root, {"subject": given.subject, "label": "lesion"}, **LESION_MASK)
+        metadata = {
+            "Description": "T2 lesions",
+            "Type": "Lesion",
+            "SkullStripped": False,
+            "SpatialReference": given.flair_uri,
+            "Sources": [given.flair_uri],
+            "Volume": total["volume"],
+            "VolumeUnits": "mL",
+            "Lesions": len(table) - 1,
+        }
+        save_image(mask_path, lesions.astype(np.uint8), image, {**given.record, **metadata})
+        path = derivative_path(root, {"subject": given.subject}, suffix="stats", desc="lesions", datatype="tables")
+        write_tsv(path, table.round({"volume": 6, "x": 2, "y": 2, "z": 2}))
+        write_json(path.with_suffix(".json"), {**given.columns, **given.record})
+        self._draw(flair, lesions, image)
+        self._results["mask_file"], self._results["table_file"] = str(mask_path.absolute()), str(path.absolute())
+        return runtime
+
+    def _draw(self, flair, lesions, image):
+        named = {**LESION_MASK, "datatype": "figures", "extension": ".png"}
+        path = derivative_path(self.inputs.output_dir, {"subject": self.inputs.subject}, desc="lesions", **named)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shown = [nib.as_closest_canonical(nib.Nifti1Image(v, image.affine)) for v in (flair, lesions.view(np.uint8))]
+        volumes = [np.nan_to_num(np.asanyarray(v.dataobj)) for v in shown]
+        figure = lesion_figure(volumes[0], volumes[1] > 0, shown[0].header.get_zooms()[:3])
+        figure.savefig(path, facecolor="black", dpi=100)
+
+
+def _seed_voxels(path, image):
+    """Voxels of the seeds, shape (n, 3); of a mask the deepest of each component."""
+    if path.suffix == ".tsv":
+        points = np.array(read_points(path))
+    else:
+        marked = nib.load(path)
+        points = _points(_middles(read_mask(path)), marked)
+    voxels = np.column_stack([points, np.ones(len(points))]) @ np.linalg.inv(image.affine).T
+    return np.rint(voxels[:, :3]).astype(int)
+
+
+def _middles(mask):
+    pieces, n = ndimage.label(mask, np.ones((3, 3, 3)))
+    depth = ndimage.distance_transform_edt(mask)
+    return np.reshape(ndimage.maximum_position(depth, pieces, range(1, n + 1)), (-1, 3))
+
+
+def _points(voxels, image):
+    return voxels @ image.affine[:3, :3].T + image.affine[:3, 3]

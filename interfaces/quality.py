@@ -1,0 +1,66 @@
+"""Image quality of a subject's scans, for those who decide which to leave out."""
+
+import numpy as np
+import pandas as pd
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_json, write_tsv
+from .images import geometry, read_mask, read_volume
+
+
+class _SaveQualityInputSpec(BaseInterfaceInputSpec):
+    chi_files = traits.List(File(exists=True), mandatory=True, desc="a map of each scan, whose sidecar tells of it")
+    magnitude_files = traits.List(File(exists=True), mandatory=True, desc="combined magnitude of each")
+    mask_files = traits.List(File(exists=True), mandatory=True, desc="brain mask of each")
+    found = traits.List(traits.Dict, mandatory=True, desc="of each, what `RegisterScans` found")
+    entities = traits.List(traits.Dict, mandatory=True, desc="entities of each")
+    sites = traits.List(traits.Str, mandatory=True, desc="site of each")
+    numbers = traits.List(traits.Int, mandatory=True, desc="number of each at its site")
+    columns = traits.Dict(mandatory=True, desc="what the columns mean")
+    output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
+
+
+class _SaveQualityOutputSpec(TraitedSpec):
+    out_file = File(desc="the table")
+
+
+class SaveQuality(SimpleInterface):
+    """Write the table of the quality of a subject's scans, one row each."""
+
+    input_spec = _SaveQualityInputSpec
+    output_spec = _SaveQualityOutputSpec
+    _always_run = True  # the output directory is the user's, and may have been emptied since
+
+    def _run_interface(self, runtime):
+        given = self.inputs
+        files = zip(given.chi_files, given.magnitude_files, given.mask_files, strict=True)
+        scans = zip(given.entities, given.sites, given.numbers, given.found, files, strict=True)
+        rows = [
+            {**{key: entities.get(key) for key in ("session", "run")}, "site": site, "scan": number}
+            | _measured(*paths)
+            | found
+            for entities, site, number, found, paths in scans
+        ]
+        subject = {"subject": given.entities[0]["subject"]}
+        path = derivative_path(given.output_dir, subject, suffix="stats", desc="quality", datatype="tables")
+        write_tsv(path, pd.DataFrame(rows).reindex(columns=list(given.columns)))
+        write_json(path.with_suffix(".json"), given.columns)
+        self._results["out_file"] = str(path)
+        return runtime
+
+
+def _measured(chi_file, magnitude_file, mask_file):
+    """What a scan's derivatives and their sidecar say of its quality; what an earlier program did not write lacks."""
+    told = read_json(sidecar_path(chi_file))
+    magnitude, image = read_volume(magnitude_file)
+    mask = read_mask(mask_file)
+    inside, unresolved = int(np.count_nonzero(mask)), told.get("UnresolvedVoxels")
+    noise = told.get("MagnitudeNoiseStandardDeviation")
+    return {
+        "snr": float(np.median(magnitude[mask])) / noise if noise and inside else None,
+        "field_se": told.get("MedianFieldStandardError"),
+        "unresolved_voxels": unresolved,
+        "unresolved_share": None if unresolved is None else unresolved / max(inside + unresolved, 1),
+        "mask_volume": inside * float(np.prod(geometry(image)["voxel_size"])) / 1000,
+        "sign_asymmetry": told.get("SignAsymmetry"),
+    }

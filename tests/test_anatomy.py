@@ -1,0 +1,346 @@
+"""Anatomy beside the gradient-echo scans: which files are taken, what is refused, and what the nodes make of them."""
+
+import os
+import stat
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from multiqsm.bids_templates import load_template
+from multiqsm.dataset.anatomy import check_recon_all, find_anatomy, find_atria, read_points
+from multiqsm.dataset.labels import both_sides
+from multiqsm.dataset.scans import DatasetError
+from multiqsm.interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll
+from multiqsm.interfaces.lesions import SaveLesions, SegmentLesions
+from multiqsm.interfaces.quality import SaveQuality
+
+AFFINE = np.array([[-1.0, 0, 0, 20], [0, 1, 0, -18], [0, 0, 1.5, -15], [0, 0, 0, 1]])
+SHAPE = (40, 36, 24)
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.fixture
+def raw(tmp_path):
+    touch(tmp_path / "sub-01/anat/sub-01_T1w.nii.gz")
+    touch(tmp_path / "sub-01/anat/sub-01_FLAIR.nii.gz")
+    return tmp_path / "sub-01"
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return tmp_path / "derivatives" / "some"
+
+
+def test_nothing_is_nothing(dataset, tmp_path):
+    anatomy, left_out = find_anatomy("01", None, [dataset])
+    assert (anatomy.t1w, anatomy.flair, anatomy.freesurfer, anatomy.lesions) == (None,) * 4
+    assert left_out == []
+    assert find_anatomy("01", tmp_path / "sub-01", [])[0] == anatomy
+
+
+@pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        (("orig.mgz", "T1.mgz", "brain.mgz"), "orig.mgz"),
+        (("brain.mgz",), "brain.mgz"),
+        ((), "T1w"),
+    ],
+)
+def test_freesurfers_own_image_registers_its_labels_before_the_t1w(raw, dataset, present, chosen):
+    for name in ("aseg.mgz", *present):
+        touch(dataset / "sub-01" / "mri" / name)
+    anatomy, left_out = find_anatomy("01", raw, [dataset])
+    assert anatomy.freesurfer.image_source == chosen
+    assert anatomy.freesurfer.image.name == (chosen if chosen in present else "sub-01_T1w.nii.gz")
+    assert left_out == []
+
+
+def test_flair_registers_the_labels_only_where_there_is_nothing_else(raw, dataset):
+    touch(dataset / "sub-01_ses-1" / "mri" / "aseg.mgz")
+    (raw / "anat/sub-01_T1w.nii.gz").unlink()
+    assert find_anatomy("01", raw, [dataset])[0].freesurfer.image_source == "FLAIR"
+    (raw / "anat/sub-01_FLAIR.nii.gz").unlink()
+    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    assert anatomy.freesurfer is None
+    assert left.is_fault
+    assert "no image brings these labels to the scans" in left.why
+
+
+def test_unfinished_and_repeated_results_of_freesurfer_are_named(raw, dataset):
+    (dataset / "sub-01" / "mri").mkdir(parents=True)
+    (dataset / "sub-011" / "mri").mkdir(parents=True)
+    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    assert anatomy.freesurfer is None
+    assert "recon-all did not end" in left.why
+    for name in ("sub-01", "sub-01_ses-2"):
+        touch(dataset / name / "mri" / "aseg.mgz")
+    _, (left,) = find_anatomy("01", raw, [dataset])
+    assert "more than one" in left.why
+
+
+def test_lesions_are_found_in_any_session(raw, dataset):
+    folder = dataset / "sub-01" / "ses-1" / "anat"
+    seeds = touch(folder / "sub-01_ses-1_desc-seeds_FLAIR.tsv")
+    added = touch(folder / "sub-01_ses-1_desc-lesionadd_mask.nii.gz")
+    touch(dataset / "sub-01" / "anat" / "sub-01_desc-lesions_mask.nii.gz")  # the truth of a simulation
+    anatomy, left_out = find_anatomy("01", raw, [dataset])
+    lesions = anatomy.lesions
+    assert (lesions.seeds, lesions.added, lesions.removed, lesions.ready) == (seeds, added, None, None)
+    assert lesions.flair.name == "sub-01_FLAIR.nii.gz"
+    assert left_out == []
+
+
+def test_a_ready_mask_comes_before_seeds(raw, dataset):
+    ready = touch(dataset / "sub-01" / "anat" / "sub-01_space-orig_label-lesion_mask.nii.gz")
+    touch(dataset / "sub-01" / "anat" / "sub-01_desc-seeds_mask.nii.gz")
+    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    assert (anatomy.lesions.ready, anatomy.lesions.seeds) == (ready, None)
+    assert "the ready mask" in left.why
+    assert not left.is_fault
+
+
+def test_marks_that_cannot_be_used_are_named(raw, dataset):
+    folder = dataset / "sub-01" / "anat"
+    touch(folder / "sub-01_desc-lesionremove_mask.nii.gz")
+    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    assert anatomy.lesions is None
+    assert "nothing to edit" in left.why
+    touch(folder / "sub-01_desc-seeds_FLAIR.tsv")
+    (raw / "anat/sub-01_FLAIR.nii.gz").unlink()
+    _, (left,) = find_anatomy("01", raw, [dataset])
+    assert "no FLAIR image" in left.why
+    touch(raw / "anat/sub-01_FLAIR.nii.gz")
+    touch(folder / "sub-01_desc-seeds_mask.nii.gz")
+    _, (left,) = find_anatomy("01", raw, [dataset])
+    assert "files of seeds: more than one" in left.why
+
+
+def test_of_several_images_the_first_is_taken_and_that_is_said_where_it_matters(raw, dataset):
+    other = touch(raw / "ses-2/anat/sub-01_ses-2_FLAIR.nii.gz")
+    assert find_anatomy("01", raw, [dataset])[1] == []
+    touch(dataset / "sub-01" / "ses-3" / "anat" / "sub-01_ses-3_desc-seeds_mask.nii.gz")
+    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    assert anatomy.lesions.flair == anatomy.flair == raw / "anat/sub-01_FLAIR.nii.gz"
+    assert left.what == other.name
+    assert left.why.startswith("sub-01_FLAIR.nii.gz is taken")
+
+
+def test_marks_of_a_session_are_of_its_image(raw, dataset):
+    own = touch(raw / "ses-2/anat/sub-01_ses-2_FLAIR.nii.gz")
+    touch(dataset / "sub-01" / "ses-2" / "anat" / "sub-01_ses-2_desc-seeds_mask.nii.gz")
+    anatomy, left_out = find_anatomy("01", raw, [dataset])
+    assert anatomy.lesions.flair == own
+    assert left_out == []
+
+
+def test_points(tmp_path):
+    path = tmp_path / "points.tsv"
+    path.write_text("name\tx\ty\tz\na\t1\t-2.5\t3e1\n")
+    assert read_points(path) == [(1.0, -2.5, 30.0)]
+    for text, cause in (
+        ("x\ty\n1\t2\n", "no column z"),
+        ("x\ty\tz\n", "no point is there"),
+        ("x\ty\tz\n1\t2\tn/a\n", "line 2: 'n/a' is no coordinate"),
+        ("x\ty\tz\n1\t2\n", "is no coordinate"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DatasetError, match=cause):
+            read_points(path)
+    path.write_bytes(b"x\ty\tz\n\xff\n")
+    with pytest.raises(DatasetError, match="UTF-8"):
+        read_points(path)
+
+
+def test_atria_of_a_scan(dataset):
+    assert find_atria("sub-01_run-1", "sub-01", [dataset]) == []
+    path = touch(dataset / "sub-01" / "anat" / "sub-01_run-1_desc-atrium_points.tsv")
+    path.write_text("x\ty\tz\n-22\t-40\t12\n24\t-41\t12\n")
+    assert find_atria("sub-01_run-1", "sub-01", [dataset]) == [(-22, -40, 12), (24, -41, 12)]
+    assert find_atria("sub-01_run-10", "sub-01", [dataset]) == []
+
+
+def test_structures_with_both_sides():
+    names = {1: "left_a", 2: "right_a", 3: "left_b", 4: "left_c", 5: "right_c", 6: "c", 7: "left d", 8: "right d"}
+    assert both_sides(names) == {1: "a", 2: "a"}
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Nodes
+# ----------------------------------------------------------------------------------------------------------
+
+
+def flair_with_balls(centres, radius=5.0):
+    points = np.indices(SHAPE).reshape(3, -1).T @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    image = np.where(np.linalg.norm(points / (18, 16, 15), axis=1) < 1, 100.0, 0)
+    inside = np.zeros(len(points), bool)
+    for centre in centres:
+        inside |= np.linalg.norm(points - centre, axis=1) < radius
+    image[inside] = 180
+    rng = np.random.default_rng(0)
+    return (image + rng.normal(0, 2, len(points))).reshape(SHAPE), inside.reshape(SHAPE)
+
+
+def save(path, data, affine=AFFINE):
+    nib.save(nib.Nifti1Image(np.asarray(data, np.uint8 if data.dtype == bool else np.float32), affine), path)
+    return str(path)
+
+
+CENTRES = [(-8.0, 2.0, 3.0), (7.0, -3.0, -3.0)]
+
+
+@pytest.fixture
+def marked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image, lesions = flair_with_balls(CENTRES)
+    seeds = tmp_path / "seeds.tsv"
+    seeds.write_text("x\ty\tz\n" + "".join("\t".join(map(str, c)) + "\n" for c in [*CENTRES, (0, 10, 0)]))
+    return {"flair_file": save(tmp_path / "flair.nii", image), "seeds_file": str(seeds)}, lesions, tmp_path
+
+
+def test_seeds_in_mm_grow_into_the_lesions(marked):
+    files, lesions, _ = marked
+    made = SegmentLesions(**files).run().outputs
+    np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, lesions)
+    assert made.record["Seeds"] == 3
+    np.testing.assert_allclose(made.record["SeedsNotGrown"], [[0, 10, 0]], atol=1)
+
+
+def test_a_mask_of_points_grows_the_same(marked):
+    files, lesions, folder = marked
+    points = np.zeros(SHAPE, bool)
+    for centre in CENTRES:
+        index = np.rint(np.linalg.inv(AFFINE) @ [*centre, 1])[:3].astype(int)
+        points[tuple(slice(i - 1, i + 2) for i in index)] = True
+    files["seeds_file"] = save(folder / "seeds.nii", points)
+    made = SegmentLesions(**files).run().outputs
+    assert len(made.seeds) == 2
+    np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, lesions)
+
+
+def test_voxels_are_added_and_removed_by_hand(marked):
+    files, lesions, folder = marked
+    added, removed = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    added[2:4, 2:4, 2:4] = removed[:20] = True
+    edits = {"added_file": save(folder / "add.nii", added), "removed_file": save(folder / "remove.nii", removed)}
+    made = SegmentLesions(**files, **edits).run().outputs
+    np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, (lesions | added) & ~removed)
+    assert made.record["VoxelsByAddedMask"] == 8
+    assert made.record["VoxelsByRemovedMask"] == np.count_nonzero((lesions | added) & removed)
+
+
+def test_a_ready_mask_is_taken_from_any_grid(marked):
+    files, lesions, folder = marked
+    files.pop("seeds_file")
+    turned = lesions[::-1].transpose(1, 0, 2)
+    affine = AFFINE @ np.array([[0, -1.0, 0, SHAPE[0] - 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    made = SegmentLesions(**files, ready_file=save(folder / "ready.nii", turned, affine)).run().outputs
+    np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, lesions)
+    assert "as it is" in made.record["LesionSource"]
+
+
+def test_lesions_are_saved_with_table_and_picture(marked):
+    files, lesions, folder = marked
+    made = SegmentLesions(**files).run().outputs
+    SaveLesions(
+        mask_file=made.mask_file,
+        seeds=made.seeds,
+        record=made.record,
+        flair_file=files["flair_file"],
+        flair_uri="bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz",
+        columns=load_template("lesion_table"),
+        subject="01",
+        output_dir=str(folder / "out"),
+    ).run()
+    anat = folder / "out" / "sub-01" / "anat"
+    table = pd.read_csv(anat / "sub-01_desc-lesions_stats.tsv", sep="\t")
+    assert list(table) == list(load_template("lesion_table"))
+    assert table["lesion"].tolist() == ["1", "2", "total"]
+    assert table["volume"].iloc[-1] == pytest.approx(lesions.sum() * 1.5 / 1000)
+    found = sorted(table[["x", "y", "z"]][:2].to_numpy().tolist())
+    np.testing.assert_allclose(found, sorted(CENTRES), atol=0.3)
+    saved = nib.load(anat / "sub-01_space-FLAIR_label-lesion_mask.nii.gz")
+    np.testing.assert_array_equal(saved.get_fdata() > 0, lesions)
+    np.testing.assert_allclose(saved.affine, AFFINE)
+    picture = folder / "out" / "sub-01" / "figures" / "sub-01_space-FLAIR_desc-lesions_mask.png"
+    assert picture.stat().st_size > 10_000
+
+
+def test_labels_of_freesurfer_need_some(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    aseg = tmp_path / "aseg.mgz"
+    nib.save(nib.MGHImage(np.full((4, 4, 4), 2, np.int32), np.eye(4)), aseg)
+    image = save(tmp_path / "image.nii", np.ones((4, 4, 4)))
+    node = LabelsFromFreeSurfer(
+        aseg_file=str(aseg), image_file=image, image_source="T1w", average_file=image, mask_file=image
+    )
+    with pytest.raises(ValueError, match="none of the labels"):
+        node.run()
+
+
+def test_recon_all_that_is_not_installed_is_told_of(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(DatasetError, match="not on the PATH; install FreeSurfer"):
+        check_recon_all()
+
+
+def test_recon_all_is_run_once(tmp_path, monkeypatch):
+    """A stand-in writes what FreeSurfer would: the node's command line and folders are FreeSurfer's."""
+    program = tmp_path / "bin" / "recon-all"
+    program.parent.mkdir()
+    log = tmp_path / "calls"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {log}\nfor last; do sd=$last; done\n'
+        'mkdir -p "$sd/sub-01/mri" && touch "$sd/sub-01/mri/aseg.mgz" "$sd/sub-01/mri/orig.mgz"\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    t1w = touch(tmp_path / "sub-01_T1w.nii.gz")
+    node = {"subject": "01", "t1w_file": str(t1w), "subjects_dir": str(tmp_path / "freesurfer")}
+    for _ in range(2):
+        made = RunReconAll(**node).run().outputs
+        assert made.aseg_file == str(tmp_path / "freesurfer" / "sub-01" / "mri" / "aseg.mgz")
+        assert made.image_file.endswith("orig.mgz")
+    calls = [line for line in log.read_text().splitlines() if "-subjid" in line]
+    assert len(calls) == 1
+    assert "-all" in calls[0]
+    assert str(t1w) in calls[0]
+
+
+def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mask = np.zeros((4, 5, 6), bool)
+    mask[1:3, 1:4, 1:5] = True
+    chi = save(tmp_path / "chi.nii", np.zeros(mask.shape))
+    told = '{"MagnitudeNoiseStandardDeviation": 2.0, "UnresolvedVoxels": 6, "MedianFieldStandardError": 0.001}'
+    (tmp_path / "chi.json").write_text(told)
+    bare = save(tmp_path / "bare.nii", np.zeros(mask.shape))
+    found = [{"translation": 1.0, "rotation": 0.5, "displacement": 0.1}, {"cause": "too far"}]
+    SaveQuality(
+        chi_files=[chi, bare],
+        magnitude_files=[save(tmp_path / "magnitude.nii", np.full(mask.shape, 300.0))] * 2,
+        mask_files=[save(tmp_path / "mask.nii", mask)] * 2,
+        found=found,
+        entities=[{"subject": "01", "run": run} for run in "12"],
+        sites=["A", "A"],
+        numbers=[1, 2],
+        columns=load_template("quality_table"),
+        output_dir=str(tmp_path / "out"),
+    ).run()
+    path = tmp_path / "out/sub-01/anat/sub-01_desc-quality_stats.tsv"
+    table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
+    assert list(table) == list(load_template("quality_table"))
+    first, second = table.to_dict("records")
+    assert first["snr"] == 150
+    assert first["unresolved_share"] == pytest.approx(6 / 30)
+    assert first["mask_volume"] == pytest.approx(24 * 1.5 / 1000)
+    assert first["displacement"] == 0.1
+    assert np.isnan(second["snr"])
+    assert second["cause"] == "too far"
