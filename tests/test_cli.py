@@ -149,6 +149,26 @@ def test_a_scan_that_was_refused_stands_in_its_subjects_report(make_dataset, bal
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["scan", "step"])
+def test_what_is_finished_leaves_the_work_folder_and_is_not_made_again(make_dataset, ball_head, jobs, capsys):
+    root = make_dataset(**ball_head)
+    options = ["--inversion", "deterministic", "--clean-workdir", "--jobs", jobs]
+    assert run(root, *options) == 0
+    assert not list((root.parent / "work").rglob("*.nii"))
+    files = {path: path.stat().st_mtime_ns for path in (root.parent / "out").rglob("sub-01*") if path.is_file()}
+    assert len(files) > 20
+    capsys.readouterr()
+    assert run(root, *options) == 0
+    told = capsys.readouterr().err
+    for kind in ("scans", "subjects", "reports"):
+        assert f"1 of 1 {kind} were finished before and are not made again" in told
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    # Another choice is another result.
+    assert run(root, *options, "--lambda", "0.2") == 0
+    assert "finished before" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_real_and_imaginary_pairs_and_the_study_preset(make_dataset, ball_head):
     root = make_dataset(parts=("real", "imag"), **ball_head)
     assert run(root, "--preset", "lin2015", "--inversion", "deterministic") == 0
