@@ -24,7 +24,6 @@ from ..workflows.settings import (
 from .arguments import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
-    available_cores,
     count,
     count_from_zero,
     not_negative,
@@ -167,7 +166,8 @@ def _parser():
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help="intermediate files")
-    machine.add_argument("--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores")
+    procs_help = "processor cores: all of this machine if not set; on a cluster those of one job, 1 if not set"
+    machine.add_argument("--n-procs", type=count, metavar="N", help=procs_help)
     machine.add_argument(
         "--mem-gb", type=positive, metavar="GB", help="memory limit; 90 %% of the machine's if not set"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from ..dataset.scans import DatasetError
+from .arguments import available_cores
 
 JOBS = ("auto", "scan", "step")
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -69,14 +70,20 @@ def open_runner(options):
         name, given = content.get("plugin", name), content.get("plugin_args") or {}
         if not isinstance(name, str) or not isinstance(given, dict):
             raise DatasetError(f"--use-plugin {options.use_plugin}: plugin is a name and plugin_args are a mapping")
-    arguments = {"n_procs": options.n_procs, "memory_gb": options.mem_gb or 0.9 * machine_gigabytes()}
     try:
-        runner = Runner(name, {**arguments, **given})
-        if runner.is_cluster:  # what this machine has is no limit to its jobs
-            runner = Runner(name, {**given, **({} if options.mem_gb is None else {"memory_gb": options.mem_gb})})
+        runner = Runner(name, given)
     except ValueError as error:
         raise DatasetError(str(error)) from error
+    limits = {} if options.mem_gb is None else {"memory_gb": options.mem_gb}
+    if not runner.is_cluster:  # what this machine has is no limit to jobs on others
+        limits = {"n_procs": cores(options), "memory_gb": 0.9 * machine_gigabytes(), **limits}
+    runner.arguments = {**limits, **given}
     return runner
+
+
+def cores(options):
+    """Cores of this machine that the command may use."""
+    return options.n_procs or available_cores()
 
 
 def machine_gigabytes():

@@ -18,7 +18,7 @@ from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
 from ..dataset.subjects import collect_subjects
 from ..workflows.settings import MEDI_RULES, PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
-from .machine import check_work_dir, open_runner, read_options
+from .machine import check_work_dir, cores, open_runner, read_options
 
 SCANS_WORTH_A_PROCESS = 8
 SUBJECT = re.compile(r"sub-([a-zA-Z0-9+]+)")
@@ -100,10 +100,10 @@ class _Run:
         """Process scans or subjects; returns the failures."""
         from ..workflows.stages import run_stage
 
-        options, n_procs = self.options, self.runner.arguments.get("n_procs", 1)
+        options = self.options
         # One scan's branches can keep several cores busy where there are not enough scans to.
         by_step = options.jobs == "step" or (
-            options.jobs == "auto" and not self.runner.is_cluster and len(items) < n_procs
+            options.jobs == "auto" and not self.runner.is_cluster and len(items) < self.runner.arguments["n_procs"]
         )
         try:
             return run_stage(
@@ -151,8 +151,10 @@ def _process_scans(scans, run, faults):
     """Make the maps of all scans; returns the scans that have theirs."""
     from ..workflows.stages import ScansStage
 
-    # Many scans keep the cores busy by themselves; few leave some for the Fourier transforms.
-    threads = max(1, run.runner.arguments.get("n_procs", 1) // len(scans))
+    if run.runner.is_cluster:
+        threads = run.options.n_procs or 1
+    else:  # many scans keep the cores busy by themselves; few leave some for the Fourier transforms
+        threads = max(1, run.runner.arguments["n_procs"] // len(scans))
     stage = ScansStage(**run.places, bids_dir=run.options.bids_dir.absolute(), threads=threads)
     failures = run.process(stage, scans)
     names = {scan.node_name: scan for scan in scans}
@@ -233,7 +235,7 @@ def _refuse_idle_lambda(settings, given):
 def _preflight(scans, left_out, settings, options):
     """Check all scans and say what is wrong; returns those that can be processed, how many cannot, and the errors."""
     # A process takes seconds to start: with few scans it is not worth it.
-    n_procs = min(options.n_procs, len(scans) // SCANS_WORTH_A_PROCESS or 1)
+    n_procs = min(cores(options), len(scans) // SCANS_WORTH_A_PROCESS or 1)
     inspections = inspect_scans(scans, n_procs=n_procs)
     usable = [inspection.scan for inspection in inspections if inspection.verdict != "error"]
     for what, why, is_fault in left_out:

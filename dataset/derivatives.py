@@ -5,6 +5,7 @@ import math
 import os
 import re
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -359,14 +360,49 @@ def write_text(path, text):
     pathlib.Path
         The file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with in_one_step(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return path
+
+
+@contextmanager
+def in_one_step(path):
+    """Let a file appear under its name when all of it is written, and not at all if that fails.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; its folder is made if missing.
+
+    Yields
+    ------
+    pathlib.Path
+        The name to write it under, in the same folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    try:
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    return path
+
+
+def remove_partial_files(output_dir, subject):
+    """Remove what a killed run was just writing of a subject, which nobody else may be writing at the time.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    subject : str
+        Such as ``sub-01``.
+    """
+    root, name = Path(output_dir), re.compile(rf"\.[0-9a-f]{{32}}\.{re.escape(subject)}[._].*")
+    for place in (root.glob(".*"), root.glob("logs/finished/*/.*"), root.joinpath(subject).rglob(".*")):
+        for path in place:
+            if name.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _json_safe(value):

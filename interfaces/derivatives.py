@@ -1,7 +1,5 @@
 """Write results into the derivative dataset."""
 
-import os
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from ..core.phase import ppm_to_hz
 from ..dataset.derivatives import (
     bids_uri,
     derivative_path,
+    in_one_step,
     read_json,
     sidecar_path,
     write_sidecar,
@@ -163,11 +162,6 @@ def save_image(path, data, like, metadata):
     metadata : dict
         Content of the sidecar.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex}.nii.gz")
-    try:
+    with in_one_step(path) as partial:
         write_volume(partial, data, like)
         write_sidecar(path, metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

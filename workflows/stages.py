@@ -10,7 +10,7 @@ import nibabel as nib
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline.engine import Node, Workflow
 
-from ..dataset.derivatives import read_json, write_json
+from ..dataset.derivatives import read_json, remove_partial_files, write_json
 from ..dataset.finished import fingerprint, is_finished, receipt_path, write_receipt
 from ..dataset.locks import hold_work
 from .base import init_reports_wf, init_scans_wf, init_subjects_wf
@@ -33,6 +33,8 @@ class Stage:
         Choices of the run.
     clean : bool
         Whether to remove an item's intermediate files once it is finished.
+    threads : int
+        Threads of a step's Fourier transforms.
     """
 
     kind: ClassVar[str]
@@ -41,6 +43,7 @@ class Stage:
     work_dir: Path
     settings: Settings
     clean: bool = False
+    threads: int = 1
 
     def build(self, items):
         """Build the workflow that processes some items: scans or subjects."""
@@ -81,8 +84,7 @@ class Stage:
 
     def resources(self, item):
         """Memory in GB and cores that the item's workflow takes when its steps run one after the other."""
-        nodes = working_nodes(self.build([item])).values()
-        return max(node.mem_gb for node in nodes), max(node.n_procs for node in nodes)
+        return max(node.mem_gb for node in working_nodes(self.build([item])).values()), self.threads
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,6 @@ class ScansStage(Stage):
     kind: ClassVar[str] = "scans"
 
     bids_dir: Path = Path()
-    threads: int = 1
 
     @staticmethod
     def label(item):  # noqa: D102
@@ -191,6 +192,8 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
         tell(f"{len(items) - len(waiting)} of {len(items)} {stage.kind} were finished before and are not made again")
     if waiting:
         _check_disk(stage, waiting, tell)
+    for subject in {stage.label(item).split("_")[0] for item in waiting}:
+        remove_partial_files(stage.output_dir, subject)
     run = _run_steps if by_step else _run_jobs
     failures, groups = [], [waiting] if waiting else []
     for attempt in range(retries + 1):
