@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from multiqsm.cli.simulate import main as simulate
+from multiqsm.dataset.simulated import MANUAL
 
 SITES = ("A", "B", "C")
 SCANS_PER_SUBJECT = 5  # of the 2015 study's at a site
@@ -52,20 +53,27 @@ def study(work, n):
     if not one.exists():
         arguments = ["--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A", "--voxel-size", *3 * "5"]
         simulate([str(one), *arguments, "-w", str(work / "simulation")])
-    sources = [path for path in (one / "sub-01" / "ses-A").rglob("*") if path.is_file()]
+    scan, regions = (one / "sub-01", one / MANUAL / "sub-01")
     rows = ["participant_id\tage\tsex"]
     for place in range(n):
         subject, session, number = name(place)
+        link(scan, root, subject, session, number)
         if number == 1 and session == SITES[0]:
+            link(regions, root / MANUAL, subject, session, number)
             rows.append(f"sub-{subject}\t{20 + int(subject) % 40}\t{'FM'[int(subject) % 2]}")
-        for source in sources:
+    (root / "participants.tsv").write_text("\n".join(rows) + "\n")
+    shutil.copy(one / "dataset_description.json", root)
+    return root
+
+
+def link(folder, root, subject, session, number):
+    """Link the files of the one scan under the names of another."""
+    for source in (folder / "ses-A").rglob("*"):
+        if source.is_file():
             new = source.name.replace("sub-01_ses-A_run-1", f"sub-{subject}_ses-{session}_run-{number}")
             target = root / f"sub-{subject}" / f"ses-{session}" / source.parent.name / new
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(source, target)
-    (root / "participants.tsv").write_text("\n".join(rows) + "\n")
-    shutil.copy(one / "dataset_description.json", root)
-    return root
 
 
 def name(place):
