@@ -1,11 +1,13 @@
 """The BIDS App ``multiqsm``."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 
 from .. import __version__
 from ..dataset.model import SHIPPED
@@ -58,9 +60,23 @@ def main(argv=None):
     except DatasetError as error:
         print(f"multiqsm: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
+    except OSError as error:
+        print(f"multiqsm: {error}: {_folders(options)}", file=sys.stderr)
+        return EXIT_NOTHING_TO_DO
     except KeyboardInterrupt:
         print("\nmultiqsm: interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _folders(options):
+    """Where is written to, what is wrong with that, and what to do."""
+    said = []
+    for name, folder in (("results", options.output_dir), ("intermediate files", options.work_dir)):
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
+        usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        room = f"{disk_usage(there).free / 1e9:.2f} GB left" if usable else "which cannot be written to"
+        said.append(f"{name} go to {folder} ({room})")
+    return f"{', '.join(said)}; make room there, or choose other folders (-w for intermediate files)"
 
 
 @contextmanager

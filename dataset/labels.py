@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,14 @@ from .derivatives import derivative_path
 from .scans import DatasetError, is_of_gradient_echo, scan_label
 
 SUBJECT_SPACE = "subject"
+UNREADABLE = (
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+)
 DESC = "rois"
 AFFINE_TOLERANCE = 1e-3  # mm
 
@@ -247,6 +256,8 @@ def _find(entities, datasets, label, *, space, image):
         )
     names, expected = read_lookup(lookup)
     values = _values(path, image)
+    if values == [0]:
+        raise DatasetError(f"{path}: there is no label in it; draw the regions, or remove the file")
     unnamed = sorted(set(values) - set(names) - {0})
     notes = [f"{path}: {_listed(unnamed)} not in {lookup.name} and left out"] if unnamed else []
     kind = "scan" if space is None else "subject"
@@ -299,7 +310,7 @@ def _values(path, image):
             raise DatasetError(f"{path}: {labels.ndim} dimensions; labels are one volume of three")
         # Label images are small once they are packed, and a value that is no integer may be anywhere.
         values = np.unique(np.asanyarray(labels.dataobj))
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: {error}; make the label image again") from error
     if values.dtype.kind not in "uif" or not np.isfinite(values).all() or (values != np.round(values)).any():
         raise DatasetError(f"{path}: values that are no integers; save labels without interpolation or scaling")

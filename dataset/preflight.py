@@ -22,6 +22,8 @@ SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer tha
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
 LONGEST_HEADER = 540  # bytes, of NIfTI-2
 CHUNK_BYTES = 2**20
+FEWEST_IN_MASK = 27  # voxels
+WRAPPED_SPAN = 1.2 * np.pi  # rad; noise around the head reaches 2π
 MOST_VOXELS = 2**30
 MOST_BYTES_BEHIND = 2**30  # the last voxel
 SATURATED_SHARE, SATURATED_VOXELS = 1e-3, 50  # at the very maximum; of unsaturated images it is one or a few
@@ -666,10 +668,18 @@ def _check_phase_encoding(scan, summaries):
         return None, []
     encoding, fault = _decoded(scan, [summaries[path] for path in readable])
     if fault is None:
-        return encoding, []
+        extremes = [(summaries[path].minimum, summaries[path].maximum) for path in readable]
+        span = encoding.scale * (max(high for _, high in extremes) - min(low for low, _ in extremes))
+        return encoding, [] if span > WRAPPED_SPAN else [_narrow_phase(scan, span)]
     alone = [path for path in readable if _decoded(scan, [summaries[path]])[1]]
     names = _listed(path.name for path in alone or readable)
     return None, [Problem(scan.label, names, fault, "correct the images or their sidecars")]
+
+
+def _narrow_phase(scan, span):
+    cause = f"the phase of all echoes spans {span:.3g} rad of the 6.28 that wrapped phase has, as if it had been scaled"
+    remedy = "nothing needs doing if it is masked and hardly varies; else convert the images again"
+    return Problem(scan.label, scan.phase[0].name, cause, remedy, "warning")
 
 
 def _decoded(scan, summaries):
@@ -779,6 +789,9 @@ def _check_brain_mask(scan, summaries):
     remedy = "make the mask on the scan's own grid, or remove it to have one made"
     if mask.n_nonzero == 0 or mask.not_finite.size:
         return [Problem(scan.label, name, "the brain mask is empty or holds NaN", remedy)]
+    if mask.n_nonzero < FEWEST_IN_MASK:
+        cause = f"the brain mask holds no more than {mask.n_nonzero} voxels"
+        return [Problem(scan.label, name, cause, "make it again, or remove it to have one made")]
     if not mask.is_binary:
         cause = f"the brain mask holds more values than two, from {mask.minimum:g} to {mask.maximum:g}"
         return [Problem(scan.label, name, cause, "threshold it: 0 outside, 1 inside")]
@@ -786,4 +799,10 @@ def _check_brain_mask(scan, summaries):
         return []
     reference = _commonest_grid(summaries)
     difference = _grid_difference(mask, summaries[reference])
-    return [Problem(scan.label, name, f"{difference} {reference.name}", remedy)] if difference else []
+    if difference:
+        return [Problem(scan.label, name, f"{difference} {reference.name}", remedy)]
+    if mask.n_nonzero == math.prod(mask.shape):
+        cause = "the brain mask covers the whole image"
+        remedy = "nothing needs doing if all of it is brain; else make the mask again, or remove it to have one made"
+        return [Problem(scan.label, name, cause, remedy, "warning")]
+    return []

@@ -27,6 +27,7 @@ SCAN_ENTITIES = {
 }
 INDICES = ("run", "echo", "chunk")
 LONG_NAMES = {short: name for name, short in SCAN_ENTITIES.items()}
+READ_COLUMNS = ("site", "scanner", "species")  # of participants.tsv and sessions.tsv
 FILE_NAME = re.compile(r"(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)+([a-zA-Z0-9]+)(\.nii(?:\.gz)?)")
 SIDECAR_NAME = re.compile(r"((?:[a-zA-Z]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)\.json")
 SUFFIX = re.compile(r"(?:^|_)([a-zA-Z0-9+]+)\.nii(?:\.gz)?$")
@@ -267,6 +268,7 @@ def collect_scans(
                 site=site,
                 site_source=site_source,
                 is_phantom=_is_phantom(scan, tables),
+                notes=(*scan.notes, *tables.missing(scan)),
             )
         )
     return completed, left_out
@@ -797,22 +799,35 @@ class _Tables:
         """Row of a table, with or without the entity's prefix in its key."""
         if path not in self._rows:
             rows = {}
-            for row in _read_table(path):
-                rows.setdefault((row.get(key) or "").removeprefix(f"{entity}-"), row)
+            for row in _read_table(path, key):
+                name = (row[key] or "").removeprefix(f"{entity}-")
+                earlier = rows.setdefault(name, row)
+                if any(earlier.get(column) != row.get(column) for column in READ_COLUMNS):
+                    raise DatasetError(f"{path}: rows of {entity}-{name} contradict each other; remove all but one")
             self._rows[path] = rows
         return self._rows[path].get(label, {})
 
+    def missing(self, scan):
+        """What the scan's owner should know of its participant: in a table of the others, and not there."""
+        if not self.participant(scan) and self._rows[self._root / "participants.tsv"]:
+            return (f"sub-{scan.entities['subject']} is not in participants.tsv, which others are in",)
+        return ()
 
-def _read_table(path):
+
+def _read_table(path, key):
     if not path.exists():
         return []
     if not path.is_file():
         raise DatasetError(f"{path}: no file; remove it, or save the table there")
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            return list(csv.DictReader(lines, delimiter="\t", strict=True))
+            table = csv.DictReader(lines, delimiter="\t", strict=True)
+            names, rows = table.fieldnames or (), list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: {error}; save the table as UTF-8 text with tabs between columns") from error
+    if key not in names:
+        raise DatasetError(f"{path}: has no column {key}; save the table with its header and tabs between columns")
+    return rows
 
 
 def _find_site(scan, tables):

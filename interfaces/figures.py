@@ -1,5 +1,6 @@
 """Pictures to judge a scan by."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from nibabel import as_closest_canonical
 from nibabel import load as load_image
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
-from ..dataset.derivatives import derivative_path
+from ..dataset.derivatives import derivative_path, in_one_step
 from ..dataset.labels import without_side
 from ..reports.figures import region_figure
 
@@ -54,7 +55,6 @@ class PlotSlices(SimpleInterface):
             datatype="figures",
             extension=".png",
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
         image = as_closest_canonical(load_image(given.in_file))
         mask = as_closest_canonical(load_image(given.mask_file)).get_fdata(dtype=np.float32) > 0
         mask = mask if mask.any() else np.ones_like(mask)  # no region here: the middle of the whole image
@@ -65,7 +65,7 @@ class PlotSlices(SimpleInterface):
             measured = as_closest_canonical(load_image(given.window_mask_file)).get_fdata(dtype=np.float32) > 0
         window = given.window if isdefined(given.window) else np.percentile(data[measured], [1, 99])
         figure = plot_slices(data, mask, image.header.get_zooms()[:3], window, given.title, given.unit, given.outline)
-        figure.savefig(path, facecolor="black", dpi=100)
+        _save(figure, path)
         self._results["out_file"] = str(Path(path).absolute())
         return runtime
 
@@ -112,10 +112,9 @@ class PlotRegions(SimpleInterface):
         if not shown.any():
             path.unlink(missing_ok=True)
             return runtime
-        path.parent.mkdir(parents=True, exist_ok=True)
         voxel_size = images[0].header.get_zooms()[:3]
         figure = region_figure(chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=given.title)
-        figure.savefig(path, facecolor="black", dpi=100)
+        _save(figure, path)
         self._results["out_file"] = str(path.absolute())
         return runtime
 
@@ -124,6 +123,13 @@ def _thalami_or_all(labels, names):
     """The thalamus, if it is one of the regions, else all of them."""
     thalami = np.isin(labels, [int(label) for label, name in names.items() if without_side(name) == "thalamus"])
     return thalami if thalami.any() else np.isin(labels, [int(label) for label in names])
+
+
+def _save(figure, path):
+    picture = BytesIO()  # a disk that is full is told plainly when bytes are written, and not by the drawing
+    figure.savefig(picture, format="png", facecolor="black", dpi=100)
+    with in_one_step(path) as partial:
+        partial.write_bytes(picture.getvalue())
 
 
 def plot_slices(data, mask, voxel_size, window, title, unit, outline):

@@ -390,7 +390,31 @@ def with_mask(root, mask, affine=None):
 
 
 def test_good_mask(make_dataset):
-    assert check(with_mask(make_dataset(), np.ones((6, 5, 4)))) == []
+    mask = np.ones((6, 5, 4))
+    mask[0, 0, 0] = 0
+    assert check(with_mask(make_dataset(), mask)) == []
+
+
+def test_mask_of_the_whole_image_is_pointed_out(make_dataset):
+    (problem,) = check(with_mask(make_dataset(), np.ones((6, 5, 4))))
+    assert (problem.severity, problem.cause) == ("warning", "the brain mask covers the whole image")
+
+
+def test_mask_of_a_few_voxels(make_dataset):
+    mask = np.zeros((6, 5, 4))
+    mask[3, 2, 2] = 1
+    (problem,) = check(with_mask(make_dataset(), mask))
+    assert (problem.severity, problem.cause) == ("error", "the brain mask holds no more than 1 voxels")
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.25])
+def test_phase_that_never_turns_around(make_dataset, scale):
+    root = make_dataset()
+    for path in (root / "sub-01/anat").glob("*part-phase*.nii.gz"):
+        edit_voxels(path, lambda data: (scale * data).astype(np.float32))
+    (problem,) = check(root)
+    assert problem.severity == "warning"
+    assert "rad of the 6.28 that wrapped phase has" in problem.cause
 
 
 @pytest.mark.parametrize(

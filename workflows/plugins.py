@@ -86,17 +86,17 @@ class Runner:
             if self.shares_fate:
                 self._pool = plugin.pool
 
-    def close(self):
-        """End the plugin's processes."""
+    def close(self, *, wait=True):
+        """End the plugin's processes; after an interrupt, do not `wait` for those still at work."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, error, *_):
+        self.close(wait=error is None)
 
 
 class SturdyMultiProcPlugin(plugins.MultiProcPlugin):

@@ -1,0 +1,604 @@
+"""Kill runs, take their disk away and feed them damaged files: what is lost, and what is said.
+
+python benchmarks/faults.py {kills,disk,inputs} [--n N] [--seed S] [--kinds TEXT] [--keep DIR]
+
+kills     N runs with two processes are killed (SIGKILL) at random moments, each followed by the next
+disk      work or output folder full, read-only or somebody else's, in about N cases (Linux with user namespaces)
+inputs    N datasets with one good and one damaged subject
+
+Printed is a Markdown table, and below it a line for each fault of the software. The exit code is 1 if there is one.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import mutations
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from multiqsm.cli.app import main as multiqsm
+from multiqsm.dataset.derivatives import read_json
+from multiqsm.dataset.finished import RECEIPTS
+from multiqsm.dataset.group import read_roi_table
+
+OPTIONS = ("--inversion", "deterministic", "--background", "highpass", "--se-draws", "0", "--reference", "brain")
+SHAPE, VOXEL_SIZE, RADIUS = (30, 30, 24), (2.6, 2.6, 3), 33  # mm
+ECHO_TIMES, IMAGING_FREQUENCY = (0.006, 0.012, 0.018), 123.2  # s, MHz
+MARK = "MULTIQSM_FAULT_CAMPAIGN"  # in the environment of a run's processes, so that they can be told from others
+OUTLIVE = 10  # s that a worker may outlive its run
+LIMIT = 600  # s after which a run of two tiny scans hangs
+TOLERANCE = 0.01  # of a map's spread
+TRACEBACK = "Traceback (most recent call last)"
+COMPARED = (".gz", ".tsv", ".txt", ".png")
+PARTIAL = re.compile(r"\..*[0-9a-f]{32}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("campaign", choices=("kills", "disk", "inputs"))
+    parser.add_argument("--n", type=int, help="how many: 50 kills, all cases of the disk, 262 inputs if not given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default="", help="only damaged inputs whose kind has this in its name")
+    parser.add_argument("--keep", type=Path, help="folder for datasets, results and logs, which then stay")
+    options = parser.parse_args()
+    if options.campaign == "disk":
+        enter_namespace()
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(options.seed)
+    try:
+        if options.campaign == "kills":
+            faults = kill_runs(folder, options.n or 50, chance)
+        elif options.campaign == "disk":
+            faults = take_disk_away(folder, options.n)
+        else:
+            faults = damage_inputs(folder, mutations.draw(options.n or 262, options.kinds), options.seed)
+    finally:
+        if not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(f"\n{len(faults)} faults", *faults, sep="\n")
+    return 1 if faults else 0
+
+
+# --- datasets -------------------------------------------------------------------------------------------------------
+
+
+def write_dataset(root, scans_of):
+    """Write heads that the pipeline can process in a second; `scans_of` is the number of scans by participant."""
+    root.mkdir(parents=True)
+    write_json(root / "dataset_description.json", {"Name": "Faults", "BIDSVersion": "1.10.0"})
+    rows = [f"sub-{subject}\tsite0\t{30 + place}" for place, subject in enumerate(scans_of)]
+    (root / "participants.tsv").write_text("\n".join(["participant_id\tsite\tage", *rows]) + "\n")
+    raters = root / "derivatives" / "rater"
+    for place, (subject, n_scans) in enumerate(scans_of.items()):
+        for run in range(1, n_scans + 1):
+            write_scan(
+                root / f"sub-{subject}" / "anat", f"sub-{subject}_run-{run}", shift=4 * place, seed=10 * place + run
+            )
+        drawn = raters / f"sub-{subject}" / "anat" / f"sub-{subject}_run-1_dseg.nii.gz"
+        drawn.parent.mkdir(parents=True)
+        save_image(drawn, (distance((5 - 4 * place, 0, 3)) < 6).astype(np.uint8))
+        drawn.with_name(drawn.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n1\tiron\n")
+    write_json(
+        raters / "dataset_description.json", {"Name": "Rater", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    )
+    return root
+
+
+def write_scan(folder, stem, *, shift, seed):
+    """A ball of brain with a ball of iron in it and air below; `shift` moves the iron (mm)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    field = ball_field(0.3, 8, (5 - shift, 0, 3)) + ball_field(9, 8, (0, 0, -50))
+    brain, noise = distance((0, 0, 0)) < RADIUS, np.random.default_rng(seed)
+    for echo, time_ in enumerate(ECHO_TIMES, start=1):
+        signal_ = 100 * brain * np.exp(-20 * time_ + 1j * (0.5 + 2 * np.pi * IMAGING_FREQUENCY * field * time_))
+        signal_ = signal_ + noise.normal(0, 1, SHAPE) + 1j * noise.normal(0, 1, SHAPE)
+        for part, values in (("mag", np.abs(signal_)), ("phase", np.angle(signal_))):
+            path = folder / f"{stem}_echo-{echo}_part-{part}_MEGRE.nii.gz"
+            save_image(path, values.astype(np.float32))
+            sidecar = {"Manufacturer": "Siemens", "MagneticFieldStrength": 3, "ImagingFrequency": IMAGING_FREQUENCY}
+            sidecar |= {"EchoTime": time_, "Units": "rad" if part == "phase" else "arbitrary"}
+            write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
+
+
+def distance(center):
+    """Of each voxel from a point, mm."""
+    axes = [(np.arange(n) - (n - 1) / 2) * size - c for n, size, c in zip(SHAPE, VOXEL_SIZE, center, strict=True)]
+    return np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")))
+
+
+def ball_field(chi, radius, center):
+    """Field of a ball (ppm): (χ/3)(a/r)³(3cos²θ - 1) outside, 0 inside."""
+    r = np.maximum(distance(center), 1e-6)
+    z = ((np.arange(SHAPE[2]) - (SHAPE[2] - 1) / 2) * VOXEL_SIZE[2] - center[2])[None, None, :]
+    return np.where(r > radius, chi / 3 * (radius / r) ** 3 * (3 * (z / r) ** 2 - 1), 0)
+
+
+def save_image(path, values):
+    affine = np.diag([*VOXEL_SIZE, 1.0])
+    affine[:3, 3] = -(np.array(SHAPE) - 1) / 2 * VOXEL_SIZE
+    nib.save(nib.Nifti1Image(values, affine), path)
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content))
+
+
+# --- runs and what they leave ---------------------------------------------------------------------------------------
+
+
+def command(raw, out, work, *options):
+    return [str(raw), str(out), "participant", "-w", str(work), *OPTIONS, *options]
+
+
+def run_here(arguments, log, limit=LIMIT):
+    """Run the command in a child of this process, which has imported everything; exit code, or None if it hung."""
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(arguments, log))
+    child.start()
+    child.join(limit)
+    if child.is_alive():
+        child.kill()
+        child.join()
+        return None
+    return child.exitcode
+
+
+def run_or_raise(arguments, log):
+    if run_here(arguments, log) != 0:
+        raise RuntimeError(log.read_text())
+
+
+def _child(arguments, log):
+    with open(log, "wb") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(n, "wb", 0), write_through=True) for n in (1, 2))
+    sys.exit(multiqsm(arguments))
+
+
+def import_everything():
+    from multiqsm.reports import html, subject  # noqa: F401
+    from multiqsm.workflows import stages  # noqa: F401
+
+
+def broken_file(path):
+    """Why a file is not whole; None if it can be read to its last byte."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            nib.Nifti1Image.from_bytes(gzip.decompress(content)).get_fdata()
+        elif path.suffix == ".json":
+            json.loads(content)
+        elif path.suffix == ".png":
+            Image.open(io.BytesIO(content)).load()
+        elif path.suffix in (".tsv", ".txt", ".md") and not content.endswith(b"\n"):
+            return "does not end with a line"
+        elif path.suffix == ".html" and not content.rstrip().endswith(b"</html>"):
+            return "ends too early"
+    except Exception as error:  # whatever a reader says of half a file
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def files_below(folder):
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()] if folder.exists() else []
+
+
+def damage_in(out):
+    """Files under their final names that are not whole, and receipts for what is not there."""
+    found = []
+    for path in files_below(out):
+        why = None if path.name.startswith(".") else broken_file(path)
+        if why:
+            found.append(f"{path.relative_to(out)} is half-written: {why}")
+    for receipt in files_below(out / RECEIPTS):
+        for name, size in {} if receipt.name.startswith(".") else read_json(receipt).get("Files", {}).items():
+            path = out / name
+            if not path.is_file() or path.stat().st_size != size:
+                found.append(f"{receipt.relative_to(out)} is the receipt of {name}, which is not there")
+    return found
+
+
+def times_of_finished(out):
+    """When each file that has a receipt was written."""
+    receipts = [path for path in files_below(out / RECEIPTS) if not path.name.startswith(".")]
+    names = {name for receipt in receipts for name in read_json(receipt).get("Files", {})}
+    return {name: (out / name).stat().st_mtime_ns for name in names if (out / name).is_file()}
+
+
+def differences(out, undisturbed):
+    """Images, tables, transforms and pictures that differ from those of a run that nothing has disturbed."""
+    names = [
+        {path.relative_to(root) for path in files_below(root) if path.suffix in COMPARED and path.name[0] != "."}
+        for root in (out, undisturbed)
+    ]
+    missing = [f"{name} is in one of the two only" for name in sorted(names[0] ^ names[1])]
+    both = sorted(names[0] & names[1])
+    return missing + [
+        f"{name} differs" for name in both if (out / name).read_bytes() != (undisturbed / name).read_bytes()
+    ]
+
+
+def partial_files(out):
+    return [path for path in files_below(out) if PARTIAL.match(path.name)]
+
+
+def remove(*folders):
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def print_table(*rows):
+    for place, row in enumerate(rows):
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+        if place == 0:
+            print("|" + "---|" * len(row))
+
+
+# --- kills ----------------------------------------------------------------------------------------------------------
+
+
+def kill_runs(folder, n, chance):
+    """Kill run after run; when one completes first, compare and begin anew."""
+    raw = write_dataset(folder / "raw", {"01": 2, "02": 1})
+    undisturbed, out, work, log = (folder / name for name in ("undisturbed", "out", "work", "log.txt"))
+    started = time.monotonic()
+    run = start(command(raw, undisturbed, folder / "work0", "--n-procs", "2"), log)
+    if run.wait() != 0:
+        raise RuntimeError(log.read_text())
+    length = time.monotonic() - started
+    faults, counts, kept = [], Counter(), {}
+    while counts["killed"] < n or counts["open"]:
+        run, seconds = start(command(raw, out, work, "--n-procs", "2"), log), chance.uniform(0, length)
+        whole_family = chance.random() < 0.5
+        try:
+            code = run.wait(seconds if counts["killed"] < n else LIMIT)
+        except subprocess.TimeoutExpired:
+            if counts["killed"] >= n:
+                faults.append("the last run hung")
+                kill_family()
+                break
+            code = None
+            kill_family() if whole_family else run.kill()
+            run.wait()
+            counts["killed"] += 1
+            counts["main and workers" if whole_family else "main process"] += 1
+        counts["open"] = 1
+        found = [f"{left} worker(s) outlived a killed run by {OUTLIVE} s" for left in [outliving()] if left]
+        found += damage_in(out)
+        now = times_of_finished(out)
+        found += [f"{name} was finished and made again" for name, when in kept.items() if now.get(name, when) != when]
+        found += [f"{name} was finished and is lost" for name in kept if name not in now]
+        counts["kept"] += len(kept)
+        kept = now
+        if code is not None:
+            found += [f"exit code {code}: {last_line(log)}"] if code else differences(out, undisturbed)
+            found += [f"{path.relative_to(out)} was left behind" for path in partial_files(out)]
+            counts["complete"] += 1
+            counts["open"] = 0
+            remove(out, work)
+            kept = {}
+        if TRACEBACK in log.read_text(errors="replace"):
+            found.append(f"traceback: {last_line(log)}")
+        faults += [f"after kill {counts['killed']}: {line}" for line in found]
+    print_table(
+        ("kills", "of the main process alone", "of main and workers", "complete results compared", "faults"),
+        (counts["killed"], counts["main process"], counts["main and workers"], counts["complete"], len(faults)),
+    )
+    return faults
+
+
+def start(arguments, log):
+    environment = {**os.environ, MARK: str(os.getpid())}
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "multiqsm", *arguments], env=environment, stdout=stream, stderr=stream
+        )
+
+
+def family():
+    """Processes that a run of this campaign has started, and that live."""
+    mark, found = f"{MARK}={os.getpid()}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state = folder.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0]
+            if state != "Z" and mark in folder.joinpath("environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:  # it has ended meanwhile, or is another user's
+            continue
+    return found
+
+
+def kill_family():
+    for process in family():
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def outliving():
+    """How many processes of a run that has ended live on."""
+    until = time.monotonic() + OUTLIVE
+    while family() and time.monotonic() < until:
+        time.sleep(0.1)
+    return len(family())
+
+
+def last_line(log):
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "(silent)"
+
+
+# --- disk -----------------------------------------------------------------------------------------------------------
+
+
+def enter_namespace():
+    """Begin again in a namespace of our own, where file systems can be mounted without being root."""
+    if MARK in os.environ:
+        return
+    foreign = Path(tempfile.mkdtemp(prefix="faults-foreign-"))
+    if os.getuid() == 0:
+        os.chown(foreign, 65534, 65534)
+    foreign.chmod(0o755 if os.getuid() == 0 else 0o555)
+    inside = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, *sys.argv]
+    ended = subprocess.run(inside, env={**os.environ, MARK: str(foreign)}, check=False)
+    foreign.rmdir()
+    sys.exit(ended.returncode)
+
+
+def take_disk_away(folder, n):
+    """Try every way in which a folder may not be written to, when one of two subjects is finished."""
+    import_everything()
+    raw = write_dataset(folder / "raw", {"01": 1, "02": 1})
+    first, undisturbed, case = (folder / name for name in ("first", "undisturbed", "case"))
+    work, out = case / "work", case / "output"  # always the same: receipts know where results lie
+    case.mkdir()
+    needs = {}
+    for subjects in (("01",), ("01", "02")):
+        run_or_raise(command(raw, out, work, "--plugin", "Linear", *only(*subjects)), folder / "log.txt")
+        restore(out, first if subjects == ("01",) else undisturbed)
+        for which, place in (("work", work), ("output", out)):
+            needs[which] = {key: n - needs.get(which, {}).get(key, 0) for key, n in usage(place).items()}
+    remove(case)
+    faults, counts = [], defaultdict(Counter)
+    cases = list(disk_cases())
+    for which, how, share, plugin in cases[:: max(1, len(cases) // (n or len(cases)))]:
+        kind = f"{which} folder {how}"
+        left = {key: round(share * n) for key, n in needs[which].items()}
+        found, told = DiskCase(case, which, [str(raw), *plugin]).run(how, left, first, undisturbed)
+        counts[kind].update(["n", told, *(["faults"] if found else [])])
+        faults += [f"{kind}, {share:.0%} of its need left, {plugin[1]}: {line}" for line in found]
+        print(f"{kind} {share:.0%} {plugin[1]}: {told} {found}", file=sys.stderr, flush=True)
+    columns = ("n", "refused before work", "stopped with a message", "had room", "faults")
+    print_table(("disk", *columns), *((kind, *(row[column] for column in columns)) for kind, row in counts.items()))
+    return faults
+
+
+def disk_cases():
+    """All cases: which folder, what is wrong with it, the share of what it needs that is left, the plugin."""
+    serial, parallel = ("--plugin", "Linear"), ("--n-procs", "2", "--jobs", "scan")
+    for which in ("work", "output"):
+        for share in (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+            yield which, "full", share, serial
+        for share in (0, 0.2, 0.5, 0.8):
+            yield which, "full", share, parallel
+        for share in (0, 0.1, 0.5):
+            yield which, "out of inodes", share, serial
+        for how in ("read-only", "read-only from the start", "somebody else's"):
+            yield which, how, 0, serial
+        yield which, "read-only", 0, parallel
+
+
+class DiskCase:
+    """One folder that cannot be written to: a file system of its own."""
+
+    def __init__(self, folder, which, options):
+        self.folder, self.which, self.log = folder, which, folder / "log.txt"
+        self.raw, *self.plugin = options
+        self.places = {"work": folder / "work", "output": folder / "output"}
+        self.room = self.places[which]
+
+    def run(self, how, left, first, undisturbed):
+        """Process both subjects, the first of which is finished, without room and with it; faults, and how it ended."""
+        self.room.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g,nr_inodes=1m", "tmpfs", self.room], check=True)
+        try:
+            if how in ("full", "out of inodes", "read-only"):
+                shutil.copytree(first, self.places["output"], dirs_exist_ok=True)
+            kept = times_of_finished(self.places["output"])
+            self.take_away(how, left)
+            found, told = self.without_room()
+            if how != "somebody else's":
+                found += what_was_lost(kept, self.places["output"])
+                self.remount("rw,size=1g,nr_inodes=1m")
+                found += self.with_room(kept, undisturbed)
+            return found, told
+        finally:
+            subprocess.run(["umount", "-l", self.room], check=True)
+            remove(self.folder)
+
+    def take_away(self, how, left):
+        disk = os.statvfs(self.room)
+        if how == "full":
+            self.remount(f"size={(disk.f_blocks - disk.f_bfree) * disk.f_frsize + max(left['bytes'], 4096)}")
+        elif how == "out of inodes":
+            self.remount(f"nr_inodes={disk.f_files - disk.f_ffree + 1 + left['files']}")
+        elif how == "somebody else's":
+            self.places[self.which] = Path(os.environ[MARK]) / self.which
+        else:
+            self.remount("ro")
+
+    def remount(self, options):
+        subprocess.run(["mount", "-o", f"remount,{options}", self.room], check=True)
+
+    def process(self):
+        arguments = command(self.raw, self.places["output"], self.places["work"], *self.plugin)
+        if "Linear" in self.plugin:
+            return run_here(arguments, self.log)
+        run = start(arguments, self.log)
+        try:
+            return run.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            kill_family()
+            return None
+
+    def without_room(self):
+        code = self.process()
+        said, found = self.log.read_text(errors="replace"), damage_in(self.places["output"])
+        if code == 0:
+            return found, "had room"
+        found += what_a_message_lacks(code, said, self.places[self.which])
+        began = any(line.startswith("[") for line in said.splitlines())
+        return found, "stopped with a message" if began else "refused before work"
+
+    def with_room(self, kept, undisturbed):
+        out = self.places["output"]
+        if (code := self.process()) != 0:
+            return [f"does not complete after room is made, exit code {code}: {last_line(self.log)}"]
+        left = [f"{path.relative_to(out)} was left behind" for path in partial_files(out)]
+        return what_was_lost(kept, out) + differences(out, undisturbed) + left
+
+
+def what_a_message_lacks(code, said, place):
+    """A message names the folder and what to do."""
+    found = ["hangs"] if code is None else []
+    if TRACEBACK in said:
+        found.append(f"traceback: {said.strip().splitlines()[-1]}")
+    elif not any(str(place) in line and "; " in line for line in said.splitlines()):
+        found.append(f"no message names {place}: {said.strip().splitlines()[-1:]}")
+    return found
+
+
+def what_was_lost(kept, out):
+    now = times_of_finished(out)
+    return [f"{name} was finished and is lost or made again" for name, when in kept.items() if now.get(name) != when]
+
+
+def only(*subjects):
+    return ["--participant-label", *subjects]
+
+
+def usage(folder):
+    paths = list(folder.rglob("*"))
+    blocks = sum(-(-path.lstat().st_size // 4096) * 4096 for path in paths if path.is_file())
+    return {"bytes": blocks, "files": len(paths)}
+
+
+# --- inputs ---------------------------------------------------------------------------------------------------------
+
+
+def damage_inputs(folder, damages, seed):
+    """Damage one of two subjects, and compare what comes out with what comes of the undamaged one."""
+    import_everything()
+    pristine = write_dataset(folder / "pristine", {"01": 1, "02": 1})
+    raw, out, work, log = (folder / name for name in ("raw", "out", "work", "log.txt"))
+    restore(pristine, raw)
+    before, first = folder / "before", folder / "first"
+    for subjects, kept in ((("01",), first), (("01", "02"), before)):
+        run_or_raise(command(raw, out, work, "--plugin", "Linear", *only(*subjects)), log)
+        restore(out, kept)
+    usual = set(log.read_text().splitlines())
+    kinds = defaultdict(Counter)
+    faults, unknowable = [], []
+    for place, (name, mutate) in enumerate(damages):
+        chance = np.random.default_rng([seed, place])
+        remove(out, work)
+        restore(pristine, raw)
+        anew = place % 10 == 0  # the good subject's scan is made beside the bad one; else it was finished before
+        if not anew:
+            restore(first, out)
+        what = mutate(mutations.Subject(raw, "02"), chance)
+        code = run_here(command(raw, out, work, "--plugin", "Linear"), log)
+        outcome, problems = judge(code, log.read_text(errors="replace"), usual, out, before, what)
+        problems += damage_in(out) + [f"lost: {line}" for line in lost_of_good(out, before, outcome, name)]
+        kinds[name]["n"] += 1
+        kinds[name][outcome] += 1
+        if outcome == "wrong output" and name in mutations.UNKNOWABLE:
+            unknowable.append(name)
+        elif outcome in ("wrong output", "hang", "traceback"):
+            problems.append(outcome)
+        if problems:
+            kinds[name]["faults"] += 1
+            faults.append(f"{place} {name} ({what}): {'; '.join(problems)}; last line: {last_line(log)}")
+        shutil.copy(log, folder / f"case-{place}.txt")
+        size = f" by {departure(out, before):.1%}" if outcome in ("warned", "wrong output") else ""
+        print(f"{place} {name} ({what}): {outcome}{size} {'; '.join(problems)}", file=sys.stderr, flush=True)
+    columns = ("n", "refused before work", "dataset refused", "failed with message", "warned", "harmless")
+    columns += ("wrong output", "hang", "traceback", "faults")
+    total = sum(kinds.values(), Counter())
+    rows = [(name, *(counts[column] for column in columns)) for name, counts in kinds.items()]
+    print_table(("kind", *columns), *rows, ("all", *(total[column] for column in columns)))
+    print(f"\nno software could know of {len(unknowable)}: {', '.join(sorted(set(unknowable))) or 'none'}")
+    return faults
+
+
+def restore(source, target):
+    """Copy a folder with its times, so that receipts hold."""
+    remove(target)
+    shutil.copytree(source, target, symlinks=True)
+
+
+def judge(code, said, usual, out, before, what):
+    """What became of a damaged input, and what is wrong with that."""
+    if code is None:
+        return "hang", []
+    if TRACEBACK in said or code not in (0, 1, 2):
+        return "traceback", []
+    news = [line for line in said.splitlines() if line not in usual]
+    named = [line for line in news if any(name in line for name in what.split(", "))]
+    unnamed = [] if named else [f"no line names {what}"]
+    failed = [line for line in news if line.startswith("failed: ") and "sub-02" in line]
+    if code == 2:
+        return "dataset refused", unnamed
+    if code == 1:
+        # What fails at work is a scan: which of its files is to blame cannot always be told.
+        return ("failed with message", []) if failed else ("refused before work", unnamed)
+    if departure(out, before) <= TOLERANCE:
+        return "harmless", []
+    warned = [line for line in news if "sub-02" in line and not line.startswith("[")]
+    return ("warned" if warned else "wrong output"), []
+
+
+def departure(out, before):
+    """How far the damaged subject's results are from those of the undamaged, in spreads of the true map."""
+    name = "sub-02/anat/sub-02_run-1_desc-deterministic_Chimap.nii.gz"
+    found, true = (nib.load(root / name).get_fdata() for root in (out, before))
+    regions, true_regions = regional_means(out), regional_means(before)
+    if found.shape != true.shape or not np.isfinite(found).all() or set(regions) != set(true_regions):
+        return np.inf
+    errors = [np.sqrt(np.mean((found - true) ** 2)), *(abs(regions[roi] - mean) for roi, mean in true_regions.items())]
+    return np.max(errors) / true[true != 0].std()
+
+
+def regional_means(out):
+    tables = [read_roi_table(path) for path in sorted((out / "sub-02").rglob("*_chi.tsv"))]
+    return {(row.site, row.run, row.roi): row.mean for table in tables for row in table.itertuples()}
+
+
+def lost_of_good(out, before, outcome, name):
+    """What is missing of the good subject, unless the dataset as a whole was refused; a table of sites is both's."""
+    if outcome == "dataset refused":
+        return []
+    kinds = [".gz", ".png"] if name.startswith("participants") else COMPARED
+    names = [path.relative_to(before) for path in files_below(before / "sub-01") if path.suffix in kinds]
+    return [str(n) for n in names if not (out / n).is_file() or (out / n).read_bytes() != (before / n).read_bytes()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,568 @@
+"""Ways in which a subject's files can be damaged: each a function that spoils some and returns their names."""
+
+import gzip
+import io
+import json
+import shutil
+from itertools import cycle, islice
+
+import nibabel as nib
+import numpy as np
+
+FIELDS = ("EchoTime", "MagneticFieldStrength", "ImagingFrequency", "Units", "Manufacturer")
+WRONG_VALUES = {
+    "string": "six",
+    "list": [0.006],
+    "null": None,
+    "negative": -1,
+    "huge": 1e300,
+    "zero": 0,
+    "object": {"a": 1},
+    "true": True,
+}
+
+
+class Subject:
+    """Files of one subject of a dataset, and chance to choose among them."""
+
+    def __init__(self, root, label):
+        self.root, self.label = root, label
+        self.anat = root / f"sub-{label}" / "anat"
+        self.rater = root / "derivatives" / "rater" / f"sub-{label}" / "anat"
+        self.labels = self.rater / f"sub-{label}_run-1_dseg.nii.gz"
+        self.lookup = self.rater / f"sub-{label}_run-1_dseg.tsv"
+        self.mask = self.rater / f"sub-{label}_run-1_desc-brain_mask.nii.gz"
+        self.participants = root / "participants.tsv"
+
+    def images(self, part="*"):
+        return sorted(self.anat.glob(f"*part-{part}_MEGRE.nii.gz"))
+
+    def sidecars(self, part="*"):
+        return sorted(self.anat.glob(f"*part-{part}_MEGRE.json"))
+
+    def echo(self, part, echo):
+        return self.images(part)[echo - 1]
+
+
+def draw(n, having=""):
+    """As many as asked for, as (name, function of a subject and chance): all kinds in turn, or evenly some of them.
+
+    Only kinds that have a text in their names are drawn.
+    """
+    kinds = [(name, mutate) for name, mutate in KINDS.items() if having in name]
+    if n < len(kinds):
+        return [kinds[place * len(kinds) // n] for place in range(n)]
+    return list(islice(cycle(kinds), n))
+
+
+def one(paths, chance):
+    return paths[int(chance.integers(len(paths)))]
+
+
+# --- bytes of any file ----------------------------------------------------------------------------------------------
+
+
+def truncated(content, chance):
+    return content[: int(chance.integers(1, len(content)))]
+
+
+def emptied(content, chance):
+    return b""
+
+
+def noise(content, chance):
+    return chance.bytes(len(content))
+
+
+def flipped(content, chance, *, first=0, last=None, n=4):
+    """Some bits of a part of the content the other way round."""
+    spoilt = bytearray(content)
+    for _ in range(n):
+        spoilt[int(chance.integers(first, last or len(content)))] ^= 1 << int(chance.integers(8))
+    return bytes(spoilt)
+
+
+def in_the_middle(content, chance):
+    return flipped(content, chance, first=len(content) // 4, last=3 * len(content) // 4)
+
+
+def unpacked(content, chance):
+    return gzip.decompress(content)
+
+
+def header_flipped(content, chance):
+    return gzip.compress(flipped(gzip.decompress(content), chance, last=348, n=int(chance.integers(1, 5))))
+
+
+def voxels_cut(content, chance):
+    """A whole gzip file of an image that is not."""
+    return gzip.compress(truncated(gzip.decompress(content), chance))
+
+
+def trailing(content, chance):
+    return content + chance.bytes(100)
+
+
+def in_two_members(content, chance):
+    plain = gzip.decompress(content)
+    cut = int(chance.integers(1, len(plain)))
+    return gzip.compress(plain[:cut]) + gzip.compress(plain[cut:])
+
+
+def of_bytes(change, choose):
+    """Damage the bytes of one file that `choose` names or lists."""
+
+    def mutate(subject, chance):
+        chosen = choose(subject)
+        path = one(chosen, chance) if isinstance(chosen, list) else chosen
+        path.write_bytes(change(path.read_bytes(), chance))
+        return path.name
+
+    return mutate
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+def rewrite(path, data=None, affine=None, **header):
+    """Write an image anew with another content; `header` sets fields after all else."""
+    old = nib.load(path)
+    data = np.asarray(old.dataobj) if data is None else data
+    image = nib.Nifti1Image(data, old.affine)
+    content = bytearray(image.to_bytes())
+    if affine is not None:
+        header |= {"sform_code": 2, "qform_code": 0, **dict(zip(("srow_x", "srow_y", "srow_z"), affine, strict=False))}
+    if header:
+        changed = image.header_class.from_fileobj(io.BytesIO(content), check=False)
+        for name, value in header.items():
+            changed[name] = value
+        block = changed.binaryblock
+        content[: len(block)] = block
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
+def of_voxels(change, part="*", every=False):
+    """Give one image, or every image of a part, other voxels."""
+
+    def mutate(subject, chance):
+        paths = subject.images(part)
+        for path in paths if every else [one(paths, chance)]:
+            named = path
+            rewrite(path, change(nib.load(path).get_fdata(dtype=np.float32), chance))
+        return subject_name(subject) if every else named.name
+
+    return mutate
+
+
+def of_header(part="*", every=False, **choices):
+    """Set one field of the header, as stored, to one of some values."""
+
+    def mutate(subject, chance):
+        paths = subject.images(part)
+        picked = {name: values[int(chance.integers(len(values)))] for name, values in choices.items()}
+        for path in paths if every else [one(paths, chance)]:
+            named = path
+            fields = {
+                name: value(nib.load(path).header) if callable(value) else value for name, value in picked.items()
+            }
+            rewrite(path, **fields)
+        return subject_name(subject) if every else named.name
+
+    return mutate
+
+
+def shift(chance):
+    """Some millimetres along the first axis, to be added to an affine."""
+    moved = np.zeros((4, 4))
+    moved[0, 3] = chance.uniform(3, 30)
+    return moved
+
+
+def of_affine(change, every):
+    def mutate(subject, chance):
+        paths = subject.images()
+        for path in paths if every else [one(paths, chance)]:
+            named = path
+            rewrite(path, affine=change(nib.load(path).affine, chance))
+        return subject_name(subject) if every else named.name
+
+    return mutate
+
+
+def subject_name(subject):
+    return f"sub-{subject.label}"
+
+
+def block_of(value):
+    def change(data, chance):
+        corner = [int(chance.integers(n // 3, n // 2)) for n in data.shape]
+        data[tuple(slice(c, c + 3) for c in corner)] = value
+        return data
+
+    return change
+
+
+def dims(index, change):
+    def value(header):
+        changed = np.array(header["dim"])
+        changed[index] = change(changed[index])
+        return changed
+
+    return value
+
+
+def stacked(subject, chance):
+    path = one(subject.images(), chance)
+    data = nib.load(path).get_fdata(dtype=np.float32)
+    rewrite(path, np.stack([data, data], axis=-1))
+    return path.name
+
+
+def exchanged(pairs):
+    """Exchange the content of files, two by two."""
+
+    def mutate(subject, chance):
+        for first, second in pairs(subject):
+            contents = first.read_bytes(), second.read_bytes()
+            first.write_bytes(contents[1])
+            second.write_bytes(contents[0])
+        return subject_name(subject)
+
+    return mutate
+
+
+def of_another(part, echoes):
+    """Put another subject's images under this one's names."""
+
+    def mutate(subject, chance):
+        for echo in echoes or [int(chance.integers(1, 4))]:
+            path = subject.echo(part, echo) if part != "all" else None
+            for own in [path] if path else [subject.echo(name, echo) for name in ("mag", "phase")]:
+                name = own.name.replace(f"sub-{subject.label}", "sub-01")
+                shutil.copyfile(subject.root / "sub-01" / "anat" / name, own)
+        return subject_name(subject)
+
+    return mutate
+
+
+def copied_echo(part):
+    def mutate(subject, chance):
+        first, second = chance.permutation([1, 2, 3])[:2]
+        shutil.copyfile(subject.echo(part, first), subject.echo(part, second))
+        return subject_name(subject)
+
+    return mutate
+
+
+def dangling(subject, chance):
+    path = one(subject.images(), chance)
+    path.unlink()
+    path.symlink_to("/nowhere/annex/object")
+    return path.name
+
+
+def folder_instead(choose):
+    def mutate(subject, chance):
+        path = one(choose(subject), chance)
+        path.unlink()
+        path.mkdir()
+        return path.name
+
+    return mutate
+
+
+def gone(choose):
+    def mutate(subject, chance):
+        path = one(choose(subject), chance)
+        path.unlink()
+        return f"{path.name}, {path.name.replace('_part-mag', '_part-phase')}, {subject_name(subject)}"
+
+    return mutate
+
+
+# --- sidecars -------------------------------------------------------------------------------------------------------
+
+
+def of_fields(every=False, part="*", **changes):
+    """Change fields of one sidecar, or of all; a value may be a function of the old one, None removes the field."""
+
+    def mutate(subject, chance):
+        paths = subject.sidecars(part)
+        for path in paths if every else [one(paths, chance)]:
+            named = path
+            content = json.loads(path.read_text())
+            for name, value in changes.items():
+                content[name] = value(content[name]) if callable(value) else value
+            path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+        return subject_name(subject) if every else f"{named.stem}, {subject_name(subject)}"
+
+    return mutate
+
+
+def wrong_type(subject, chance):
+    path = one(subject.sidecars(), chance)
+    content = json.loads(path.read_text())
+    kind = one(list(WRONG_VALUES), chance)
+    content[one(FIELDS, chance)] = WRONG_VALUES[kind]
+    path.write_text(json.dumps(content))
+    return f"{path.stem}, {subject_name(subject)}"
+
+
+def of_text(change):
+    """Change the text of one sidecar."""
+
+    def mutate(subject, chance):
+        path = one(subject.sidecars(), chance)
+        path.write_bytes(change(path.read_text(), chance))
+        return f"{path.stem}, {subject_name(subject)}"
+
+    return mutate
+
+
+def literal(name, value):
+    return of_text(lambda text, _: text.replace(f'"{name}": ', f'"{name}": {value}, "Old": ', 1).encode())
+
+
+# --- tables, labels and masks ---------------------------------------------------------------------------------------
+
+
+def table_of(text, encoding="utf-8"):
+    def mutate(subject, chance):
+        subject.participants.write_bytes(text.encode(encoding))
+        return "participants.tsv, sub-02"
+
+    return mutate
+
+
+def of_labels(change):
+    def mutate(subject, chance):
+        data = np.asarray(nib.load(subject.labels).dataobj)
+        rewrite(subject.labels, change(data.astype(np.float32), chance))
+        return f"{subject.labels.name}, sub-02"
+
+    return mutate
+
+
+def lookup_of(text, encoding="utf-8"):
+    def mutate(subject, chance):
+        subject.lookup.write_bytes(text.encode(encoding))
+        return f"{subject.lookup.name}, {subject.labels.name}, sub-02"
+
+    return mutate
+
+
+def with_mask(values):
+    """Bring a brain mask; `values` makes its voxels out of a good mask."""
+
+    def mutate(subject, chance):
+        like = nib.load(subject.echo("mag", 1))
+        data = like.get_fdata(dtype=np.float32)
+        good = (data > 30).astype(np.float32)
+        nib.save(nib.Nifti1Image(values(good, chance), like.affine), subject.mask)
+        return subject.mask.name
+
+    return mutate
+
+
+def mask_truncated(subject, chance):
+    with_mask(lambda good, _: good)(subject, chance)
+    subject.mask.write_bytes(truncated(subject.mask.read_bytes(), chance))
+    return subject.mask.name
+
+
+def mask_elsewhere(subject, chance):
+    with_mask(lambda good, _: good)(subject, chance)
+    affine = nib.load(subject.mask).affine.copy()
+    affine[:3, 3] += 20
+    rewrite(subject.mask, affine=affine)
+    return subject.mask.name
+
+
+def images(subject):
+    return subject.images()
+
+
+def sidecars(subject):
+    return subject.sidecars()
+
+
+def labels(subject):
+    return subject.labels
+
+
+def lookup(subject):
+    return subject.lookup
+
+
+def participants(subject):
+    return subject.participants
+
+
+GOOD_TABLE = "participant_id\tsite\tage\nsub-01\tsite0\t30\nsub-02\tsite0\t31\n"
+KINDS = {
+    "image: truncated": of_bytes(truncated, images),
+    "image: empty": of_bytes(emptied, images),
+    "image: random bytes": of_bytes(noise, images),
+    "image: gzip damaged in the middle": of_bytes(in_the_middle, images),
+    "image: not compressed, named .gz": of_bytes(unpacked, images),
+    "image: voxels missing, gzip whole": of_bytes(voxels_cut, images),
+    "image: bytes after its end": of_bytes(trailing, images),
+    "image: gzip of two members": of_bytes(in_two_members, images),
+    "header: bits flipped": of_bytes(header_flipped, images),
+    "header: bits flipped (2)": of_bytes(header_flipped, images),
+    "header: bits flipped (3)": of_bytes(header_flipped, images),
+    "header: one size changed": of_header(
+        dim=[
+            dims(i, change)
+            for i in (1, 2, 3)
+            for change in (lambda n: n - 1, lambda n: n + 1, lambda n: 0, lambda n: -n)
+        ]
+    ),
+    "header: huge sizes": of_header(dim=[dims(slice(1, 4), lambda n: n * 0 + 30000), dims(0, lambda n: 7)]),
+    "header: wrong data type": of_header(datatype=[2, 4, 8, 64, 128, 32, 0, 1, 999]),
+    "header: data offset": of_header(vox_offset=[0, 100, 1e6, -352, np.nan]),
+    "header: scale of one image": of_header(scl_slope=[2, 0.5, 1000, -1], scl_inter=[0, 1]),
+    "header: scale NaN, infinite or 0": of_header(scl_slope=[np.nan, np.inf, 0], scl_inter=[np.nan, np.inf, 0]),
+    "header: scale of all magnitudes": of_header("mag", every=True, scl_slope=[10], scl_inter=[0]),
+    "header: scale of all phases": of_header("phase", every=True, scl_slope=[1.5, 0.5, 100], scl_inter=[0]),
+    "header: voxel size 0, negative or NaN": of_header(
+        pixdim=[np.array([1, *sizes, 0, 0, 0, 0]) for sizes in ([0, 2, 2], [-2, 2, 2], [np.nan, 2, 2], [1e9, 2, 2])]
+    ),
+    "affine: zero": of_affine(lambda affine, _: np.zeros((4, 4)), every=False),
+    "affine: NaN": of_affine(lambda affine, _: affine * np.nan, every=False),
+    "affine: one image shifted": of_affine(lambda affine, chance: affine + shift(chance), False),
+    "affine: one image mirrored": of_affine(lambda affine, _: affine @ np.diag([-1, 1, 1, 1]), every=False),
+    "affine: all rotated by 90°": of_affine(lambda affine, _: affine[[0, 2, 1, 3]], every=True),
+    "affine: all voxels twice as large": of_affine(lambda affine, _: affine @ np.diag([2, 2, 2, 1]), every=True),
+    "voxels: block of NaN": of_voxels(block_of(np.nan)),
+    "voxels: block of infinity": of_voxels(block_of(np.inf)),
+    "voxels: block of 1e30": of_voxels(block_of(1e30)),
+    "voxels: all zero": of_voxels(lambda data, _: data * 0),
+    "voxels: all NaN": of_voxels(lambda data, _: data * np.nan),
+    "voxels: magnitude negative": of_voxels(lambda data, _: -data, "mag"),
+    "voxels: phase in degrees": of_voxels(lambda data, _: np.degrees(data), "phase", every=True),
+    "voxels: phase of one echo in degrees": of_voxels(lambda data, _: np.degrees(data), "phase"),
+    "voxels: phase is noise": of_voxels(
+        lambda data, chance: chance.uniform(-np.pi, np.pi, data.shape).astype("f4"), "phase", every=True
+    ),
+    "voxels: phase of one echo is noise": of_voxels(
+        lambda data, chance: chance.uniform(-np.pi, np.pi, data.shape).astype("f4"), "phase"
+    ),
+    "voxels: phase negated": of_voxels(lambda data, _: -data, "phase", every=True),
+    "voxels: phase of one echo negated": of_voxels(lambda data, _: -data, "phase"),
+    "voxels: one image mirrored": of_voxels(lambda data, _: data[::-1], "*"),
+    "voxels: one slice missing": of_voxels(lambda data, _: data[..., :-1]),
+    "voxels: 4-D": stacked,
+    "voxels: one slice only": of_voxels(lambda data, _: data[..., :1]),
+    "voxels: complex": of_voxels(lambda data, _: data.astype(np.complex64)),
+    "voxels: whole numbers": of_voxels(lambda data, _: np.rint(data).astype(np.int16), "mag"),
+    "exchanged: magnitude and phase of an echo": exchanged(lambda s: [(s.echo("mag", 2), s.echo("phase", 2))]),
+    "exchanged: all magnitudes and phases": exchanged(
+        lambda s: list(zip(s.images("mag"), s.images("phase"), strict=True))
+    ),
+    "exchanged: phases of two echoes": exchanged(lambda s: [(s.echo("phase", 1), s.echo("phase", 3))]),
+    "exchanged: magnitudes of two echoes": exchanged(lambda s: [(s.echo("mag", 1), s.echo("mag", 3))]),
+    "exchanged: sidecars of two echoes": exchanged(
+        lambda s: [(s.sidecars(part)[0], s.sidecars(part)[2]) for part in ("mag", "phase")]
+    ),
+    "mislabelled: one echo's phase is another subject's": of_another("phase", ()),
+    "mislabelled: one echo's magnitude is another subject's": of_another("mag", ()),
+    "mislabelled: one echo is another subject's": of_another("all", ()),
+    "mislabelled: the scan is another subject's": of_another("all", (1, 2, 3)),
+    "mislabelled: a phase under two echoes": copied_echo("phase"),
+    "mislabelled: a magnitude under two echoes": copied_echo("mag"),
+    "file: dangling link": dangling,
+    "file: folder instead of image": folder_instead(images),
+    "file: image missing": gone(lambda s: s.images("mag")),
+    "file: sidecar missing": gone(sidecars),
+    "file: folder instead of sidecar": folder_instead(sidecars),
+    "sidecar: truncated": of_bytes(truncated, sidecars),
+    "sidecar: empty": of_bytes(emptied, sidecars),
+    "sidecar: random bytes": of_bytes(noise, sidecars),
+    "sidecar: bits flipped": of_bytes(flipped, sidecars),
+    "sidecar: wrong type": wrong_type,
+    "sidecar: wrong type (2)": wrong_type,
+    "sidecar: wrong type (3)": wrong_type,
+    "sidecar: wrong type (4)": wrong_type,
+    "sidecar: echo time missing in one": of_fields(EchoTime=None),
+    "sidecar: echo time missing in all": of_fields(every=True, EchoTime=None),
+    "sidecar: units missing": of_fields(every=True, Units=None),
+    "sidecar: field and frequency missing": of_fields(every=True, MagneticFieldStrength=None, ImagingFrequency=None),
+    "sidecar: manufacturer missing": of_fields(every=True, Manufacturer=None),
+    "sidecar: echo time in ms": of_fields(EchoTime=lambda time: 1000 * time),
+    "sidecar: echo time NaN": literal("EchoTime", "NaN"),
+    "sidecar: echo time 1e999": literal("EchoTime", "1e999"),
+    "sidecar: a whole number of 5000 digits": literal("EchoTime", "9" * 5000),
+    "sidecar: the same name twice": literal("EchoTime", '0.5, "EchoTime": 0.006'),
+    "sidecar: one echo time plausible but wrong": of_fields(part="phase", EchoTime=lambda time: 1.2 * time),
+    "sidecar: all echo times a tenth too long": of_fields(every=True, EchoTime=lambda time: 1.1 * time),
+    "sidecar: frequency of another field": of_fields(every=True, ImagingFrequency=lambda mhz: mhz / 2),
+    "sidecar: field and frequency of another scanner": of_fields(
+        every=True, MagneticFieldStrength=1.5, ImagingFrequency=63.9
+    ),
+    "sidecar: another manufacturer": of_fields(every=True, Manufacturer="GE MEDICAL SYSTEMS"),
+    "sidecar: other units": of_fields(every=True, part="phase", Units="Hz"),
+    "sidecar: a list": of_text(lambda text, _: f"[{text}]".encode()),
+    "sidecar: a number": of_text(lambda text, _: b"3"),
+    "sidecar: nested 100000 deep": of_text(
+        lambda text, _: (text[:-1] + ', "a": ' + "[" * 100000 + "]" * 100000 + "}").encode()
+    ),
+    "sidecar: UTF-16": of_text(lambda text, _: text.encode("utf-16")),
+    "sidecar: Latin-1": of_text(lambda text, _: text.replace("Siemens", "Siémens").encode("latin-1")),
+    "sidecar: byte order mark": of_text(lambda text, _: text.encode("utf-8-sig")),
+    "sidecar: names that lead elsewhere": of_fields(
+        every=True, InstitutionName="../../../../tmp/x<script>", SoftwareVersions="\u0000\n'; --"
+    ),
+    "participants: truncated": of_bytes(truncated, participants),
+    "participants: empty": of_bytes(emptied, participants),
+    "participants: random bytes": of_bytes(noise, participants),
+    "participants: Latin-1": table_of(GOOD_TABLE.replace("site0", "Zürich"), "latin-1"),
+    "participants: UTF-16": table_of(GOOD_TABLE, "utf-16"),
+    "participants: zero bytes in it": table_of(GOOD_TABLE.replace("site0", "si\0te0")),
+    "participants: no such subject": table_of("participant_id\tsite\nsub-01\tsite0\n"),
+    "participants: a subject twice": table_of(GOOD_TABLE + "sub-02\tsite7\t99\n"),
+    "participants: commas": table_of(GOOD_TABLE.replace("\t", ",")),
+    "participants: quote left open": table_of(GOOD_TABLE.replace("site0", '"site0')),
+    "participants: a field of 200,000 letters": table_of(GOOD_TABLE.replace("site0", "s" * 200000)),
+    "labels: truncated": of_bytes(truncated, labels),
+    "labels: empty": of_bytes(emptied, labels),
+    "labels: header bits flipped": of_bytes(header_flipped, labels),
+    "labels: gzip damaged in the middle": of_bytes(in_the_middle, labels),
+    "labels: other size": of_labels(lambda data, _: data[:-1]),
+    "labels: fractions": of_labels(lambda data, _: 0.5 * data),
+    "labels: NaN": of_labels(lambda data, _: np.where(data > 0, np.nan, 0).astype("f4")),
+    "labels: none": of_labels(lambda data, _: 0 * data),
+    "labels: not in the table": of_labels(lambda data, _: 7 * data),
+    "labels: negative": of_labels(lambda data, _: -data),
+    "labels: 4-D": of_labels(lambda data, _: np.stack([data, data], -1)),
+    "lookup: truncated": of_bytes(truncated, lookup),
+    "lookup: empty": of_bytes(emptied, lookup),
+    "lookup: random bytes": of_bytes(noise, lookup),
+    "lookup: Latin-1": lookup_of("index\tname\n1\teisé\n", "latin-1"),
+    "lookup: no name column": lookup_of("index\tcolour\n1\tred\n"),
+    "lookup: a label twice": lookup_of("index\tname\n1\tiron\n1\tcopper\n"),
+    "lookup: index is no number": lookup_of("index\tname\none\tiron\n"),
+    "lookup: name that leads elsewhere": lookup_of("index\tname\n1\t../../iron\n"),
+    "mask: none of the brain": with_mask(lambda good, _: 0 * good),
+    "mask: NaN": with_mask(lambda good, _: good * np.nan),
+    "mask: probabilities": with_mask(lambda good, chance: good * chance.uniform(0.1, 1, good.shape).astype("f4")),
+    "mask: other size": with_mask(lambda good, _: good[:-2]),
+    "mask: elsewhere": mask_elsewhere,
+    "mask: truncated": mask_truncated,
+    "mask: everything": with_mask(lambda good, _: 0 * good + 1),
+    "mask: one voxel": with_mask(
+        lambda good, _: (np.arange(good.size).reshape(good.shape) == good.size // 2).astype("f4")
+    ),
+    "mask: inside out": with_mask(lambda good, _: 1 - good),
+    "mask: 4-D": with_mask(lambda good, _: np.stack([good, good], -1)),
+}
+
+# A number or an image that another scan could well have: nothing in the files contradicts it.
+UNKNOWABLE = (
+    "header: scale of all magnitudes",
+    "affine: all rotated by 90°",
+    "affine: all voxels twice as large",
+    "mislabelled: the scan is another subject's",
+    "sidecar: all echo times a tenth too long",
+    "sidecar: field and frequency of another scanner",
+)
