@@ -11,6 +11,7 @@ than 5 mm inside the mask (core) and in the whole mask (all). λ is chosen by ru
 """
 
 import argparse
+import os
 import resource
 import statistics
 import tempfile
@@ -88,6 +89,9 @@ def main():
 
 def in_a_process_of_its_own(function, *arguments):
     """Call a function where its memory is its own."""
+    from multiqsm.workflows.plugins import KEEP_FREED_MEMORY  # that process need not import Nipype
+
+    os.environ.update(KEEP_FREED_MEMORY)  # as the pipeline's own processes have it
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
