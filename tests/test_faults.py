@@ -134,6 +134,14 @@ def test_what_is_finished_is_not_made_again(chores):
     assert receipt_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
+def test_a_large_study_is_run_in_parts(chores, monkeypatch):
+    monkeypatch.setattr("multiqsm.workflows.stages.AT_ONCE", 2)
+    failures, told = run_chores(chores, ["work", "err", "work"])
+    assert [failure.scan for failure in failures] == ["scan_1"]
+    assert told == ["scan_0 to scan_1, of 3 chores in all", "scan_2 to scan_2, of 3 chores in all"]
+
+
 # The commands of two schedulers as far as Nipype uses them, with this machine's processes as jobs.
 SUBMIT = """#!/bin/sh
 for last; do :; done

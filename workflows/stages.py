@@ -18,6 +18,7 @@ from .plugins import Runner, check_cluster_paths
 from .run import Failure, Progress, check_resources, run_workflow, scan_of, working_nodes
 from .settings import Settings
 
+AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
 REMEDY = "choose another folder with -w, make room, or have finished work removed with --clean-workdir"
 
 
@@ -195,13 +196,13 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
     for subject in {stage.label(item).split("_")[0] for item in waiting}:
         remove_partial_files(stage.output_dir, subject)
     run = _run_steps if by_step else _run_jobs
-    failures, groups = [], [waiting] if waiting else []
+    failures, groups = [], [waiting[start : start + AT_ONCE] for start in range(0, len(waiting), AT_ONCE)]
     for attempt in range(retries + 1):
-        found = [
-            failure
-            for place, group in enumerate(groups)
-            for failure in run(stage, group, runner, run_dir / f"{stage.kind}-{attempt}-{place}")
-        ]
+        found = []
+        for place, group in enumerate(groups):
+            if len(waiting) > AT_ONCE:
+                tell(f"{stage.label(group[0])} to {stage.label(group[-1])}, of {len(waiting)} {stage.kind} in all")
+            found += run(stage, group, runner, run_dir / f"{stage.kind}-{attempt}-{place}")
         lost = {failure.scan: failure.cause for failure in found if failure.is_lost}
         failures += [failure for failure in found if failure.scan not in lost or attempt == retries]
         if not lost or attempt == retries:
@@ -211,10 +212,14 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
             tell(f"lost: {stage.label(item)}: {lost[item.node_name]}; it starts again ({attempt + 1} of {retries})")
         # Where one process takes others with it when it dies, who was to blame shows when each is alone.
         groups = [[item] for item in again] if runner.shares_fate else [again]
+    _tell_of_full_disk(stage, failures, tell)
+    return failures
+
+
+def _tell_of_full_disk(stage, failures, tell):
     if any("No space left on device" in failure.cause for failure in failures):
         free = {path: disk_usage(path).free / 1e9 for path in (stage.work_dir, stage.output_dir)}
         tell(f"the disk is full: {', '.join(f'{path} has {gb:.2f} GB left' for path, gb in free.items())}; {REMEDY}")
-    return failures
 
 
 def _check_disk(stage, items, tell):
