@@ -142,7 +142,7 @@ def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
     for note in (
         "1 scans left out of all statistics: relative to another region than",
         "components: not computed",
-        "age &#39;old&#39; is no number and was not used",
+        "age &#39;old&#39; is no number of years and was not used",
         "no column sex",
     ):
         assert note in page, note
