@@ -142,7 +142,7 @@ def audit_problems(inspections, left_out=()):
             cause, _, remedy = why.rpartition("; ")
             problems.append(Problem(what, "", cause or why, remedy if cause else "correct the dataset"))
     rows = [_facts(inspection) for inspection in inspections]
-    deviations, copies = _deviations(rows, by_site=True), _copies(inspections)
+    deviations, copies, shared = _deviations(rows, by_site=True), _copies(inspections), _shared(inspections)
     for inspection, row, deviating in zip(inspections, rows, deviations, strict=True):
         problems += inspection.problems
         if deviating:
@@ -152,6 +152,9 @@ def audit_problems(inspections, left_out=()):
         if row["scan"] in copies:
             cause = f"all its images have the values of {copies[row['scan']]}'s"
             problems.append(Problem(row["scan"], "", cause, "see which of the two scans they are", "warning"))
+        elif row["scan"] in shared:
+            cause = f"some of its images have the values of {shared[row['scan']]}'s"
+            problems.append(Problem(row["scan"], "", cause, "see which of the two scans they belong to", "warning"))
     return problems
 
 
@@ -165,6 +168,18 @@ def _copies(inspections):
             if original != label:
                 copies[label] = original
     return copies
+
+
+def _shared(inspections):
+    """Map the label of each scan that has some image of another one's to that scan."""
+    owners, shared = {}, {}
+    for inspection in inspections:
+        for checksum in inspection.checksums:
+            owner = owners.setdefault(checksum, inspection)
+            if set(owner.checksums) != set(inspection.checksums):
+                first, second = owner.scan.label, inspection.scan.label
+                shared |= {first: second, second: first}
+    return shared
 
 
 def audit_table(inspections, problems, *, phase_sign=0):

@@ -268,7 +268,7 @@ def collect_scans(
                 site=site,
                 site_source=site_source,
                 is_phantom=_is_phantom(scan, tables),
-                notes=(*scan.notes, *tables.missing(scan)),
+                notes=(*scan.notes, *tables.notes(scan)),
             )
         )
     return completed, left_out
@@ -807,11 +807,20 @@ class _Tables:
             self._rows[path] = rows
         return self._rows[path].get(label, {})
 
-    def missing(self, scan):
-        """What the scan's owner should know of its participant: in a table of the others, and not there."""
-        if not self.participant(scan) and self._rows[self._root / "participants.tsv"]:
-            return (f"sub-{scan.entities['subject']} is not in participants.tsv, which others are in",)
-        return ()
+    def notes(self, scan):
+        """What the scan's owner should know of its participant's row."""
+        row, name = self.participant(scan), f"sub-{scan.entities['subject']}"
+        if not row:
+            others = self._rows[self._root / "participants.tsv"]
+            return (f"{name} is not in participants.tsv, which others are in",) if others else ()
+        notes = []
+        if None in row.values():
+            notes.append(
+                f"the row of {name} in participants.tsv is shorter than the header: the rest is taken as missing"
+            )
+        if any(not value.isprintable() for value in row.values() if isinstance(value, str)):
+            notes.append(f"the row of {name} in participants.tsv holds characters that cannot be printed")
+        return tuple(notes)
 
 
 def _read_table(path, key):

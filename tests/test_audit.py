@@ -166,6 +166,17 @@ def test_copy_of_another_scan(make_dataset):
     assert str(problem).startswith("sub-04: all its images have the values of sub-01's; see which")
 
 
+def test_one_image_of_somebody_else(make_dataset):
+    root = study(make_dataset)
+    name = "sub-01/anat/sub-01_echo-2_part-mag_MEGRE.nii.gz"
+    shutil.copy(root / name, root / name.replace("sub-01", "sub-04"))
+    _, problems = audit(root)
+    assert {(problem.scan, problem.cause) for problem in problems} == {
+        ("sub-01", "some of its images have the values of sub-04's"),
+        ("sub-04", "some of its images have the values of sub-01's"),
+    }
+
+
 def test_what_makes_no_scan_has_a_row(make_dataset):
     root = study(make_dataset)
     (root / "sub-02/anat/sub-02_echo-1_part-mag_MEGRE.json").write_text("[1]")

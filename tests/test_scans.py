@@ -473,6 +473,16 @@ def test_ragged_participants_table_is_read(make_dataset, content):
     assert not scan.is_phantom
 
 
+@pytest.mark.parametrize(
+    ("row", "note"), [("sub-01", "is shorter than the header"), ("sub-01\tA\x00B", "characters that cannot be printed")]
+)
+def test_damaged_row_of_a_participant_is_told(make_dataset, row, note):
+    root = make_dataset()
+    (root / "participants.tsv").write_text(f"participant_id\tsite\n{row}\n")
+    ((scan,), _) = collect_scans(root)
+    assert any(note in told for told in scan.notes)
+
+
 def test_participants_table_in_another_encoding_is_named(make_dataset):
     root = make_dataset()
     (root / "participants.tsv").write_bytes("participant_id\tsite\nsub-01\tZürich\n".encode("latin-1"))
