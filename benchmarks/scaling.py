@@ -167,7 +167,8 @@ def repeat_tables(tables, source, out, n):
         column = lines[0].index("mean")
         for line in lines[1:]:
             line[:5] = [subject, session, str(number), session, str(number)]
-            line[column] = str(float(line[column]) + random.normal(0, 0.003))
+            if line[column] != "n/a":  # a region that a coarse voxel swallowed
+                line[column] = str(float(line[column]) + random.normal(0, 0.003))
         path = out / f"sub-{subject}" / f"ses-{session}" / "anat"
         path.mkdir(parents=True, exist_ok=True)
         stem = f"sub-{subject}_ses-{session}_run-{number}_desc-rois_chi.tsv"
