@@ -9,7 +9,7 @@ from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_au
 from ..dataset.derivatives import write_tsv
 from ..dataset.scans import DatasetError, collect_scans
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count
-from .machine import read_options
+from .machine import read_filter
 
 
 def main(argv=None):
@@ -35,14 +35,11 @@ def main(argv=None):
 
 
 def _audit(options):
-    bids_filter = (
-        None if options.bids_filter_file is None else read_options(options.bids_filter_file, "--bids-filter-file")
-    )
     scans, left_out = collect_scans(
         options.bids_dir,
         participant_label=options.participant_label,
         session_label=options.session_label,
-        bids_filter=bids_filter,
+        bids_filter=read_filter(options),
         derivatives=options.derivatives,
         none_is_an_error=False,
     )

@@ -29,6 +29,18 @@ def read_options(path, option):
     return content
 
 
+def read_filter(options):
+    """Read the file of ``--bids-filter-file``; None if none is given.
+
+    Raises
+    ------
+    DatasetError
+        If the file is none.
+    """
+    path = options.bids_filter_file
+    return None if path is None else read_options(path, "--bids-filter-file")
+
+
 def check_work_dir(options):
     """Refuse to put intermediate files among the user's data.
 
@@ -118,11 +130,10 @@ def run_graph(workflow, options, kind):
     DatasetError
         If the plugin cannot run it.
     """
-    from ..workflows.run import Progress, check_resources, run_workflow
+    from ..workflows.run import run_with_progress
 
     with open_runner(options) as runner:
         try:
-            check_resources(workflow, runner.arguments)
+            return run_with_progress(workflow, runner, kind)
         except ValueError as error:
             raise DatasetError(str(error)) from error
-        return run_workflow(workflow, runner, callback=Progress.of(workflow, kind))

@@ -18,7 +18,7 @@ from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
 from ..dataset.subjects import collect_subjects
 from ..workflows.settings import MEDI_RULES, PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
-from .machine import check_work_dir, cores, open_runner, read_options
+from .machine import check_work_dir, cores, open_runner, read_filter
 
 SCANS_WORTH_A_PROCESS = 8
 SUBJECT = re.compile(r"sub-([a-zA-Z0-9+]+)")
@@ -48,7 +48,7 @@ def run_participants(options):
         options.bids_dir,
         participant_label=options.participant_label,
         session_label=options.session_label,
-        bids_filter=_bids_filter(options.bids_filter_file),
+        bids_filter=read_filter(options),
         derivatives=options.derivatives,
     )
     usable, n_refused, errors = _preflight(scans, left_out, settings, options)
@@ -254,7 +254,7 @@ def _preflight(scans, left_out, settings, options):
 def _harmonized(usable, scans, options):
     """Bring the heads to what all heads of the dataset have in common, whichever of them are asked for."""
     if options.participant_label or options.session_label:
-        scans, _ = collect_scans(options.bids_dir, bids_filter=_bids_filter(options.bids_filter_file), derivatives=[])
+        scans, _ = collect_scans(options.bids_dir, bids_filter=read_filter(options), derivatives=[])
     common, not_counted = study_protocol(scans)
     for label, why in not_counted:
         print(f"warning: {label}: does not count for --harmonize: {why}; correct or remove the scan", file=sys.stderr)
@@ -269,10 +269,6 @@ def _harmonized(usable, scans, options):
         if isinstance(scan, HarmonizedScan) and scan.changes:
             print(f"{scan.label}: {'; '.join(scan.changes)}")
     return harmonized
-
-
-def _bids_filter(path):
-    return None if path is None else read_options(path, "--bids-filter-file")
 
 
 def _citation_steps(settings):

@@ -9,9 +9,7 @@ So are a patient's seeds in lesions, and the labels as FreeSurfer writes them.
 
 import csv
 import io
-import os
 import re
-import uuid
 from pathlib import Path
 
 import nibabel as nib
@@ -30,7 +28,16 @@ from ..simulation.encoding import ge_encoding, siemens_encoding
 from ..simulation.grid import voxel_size_of
 from ..simulation.study import SCANNERS
 from .anatomy import ASEG, ASEG_NAMES
-from .derivatives import bids_uri, derivative_path, read_json, sidecar_path, write_json, write_sidecar, write_text
+from .derivatives import (
+    bids_uri,
+    derivative_path,
+    in_one_step,
+    read_json,
+    sidecar_path,
+    write_json,
+    write_sidecar,
+    write_text,
+)
 
 GENERATOR = "multiqsm-simulate"
 TRUTH = Path("derivatives", "truth")
@@ -268,13 +275,8 @@ def _write_aseg(path, labels, affine, pose):
     grid = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     grid[:3, 3] = middle[:3] - grid[:3, :3] @ np.full(3, CONFORMED // 2)
     aseg = resample_labels(_aseg_labels(labels, affine, pose), affine, grid, (CONFORMED,) * 3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
+    with in_one_step(path) as partial:
         nib.save(nib.MGHImage(aseg.astype(np.int32), grid), partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _aseg_labels(labels, affine, pose):
@@ -439,13 +441,8 @@ def _write_image(path, data, affine):
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
     image.header.set_xyzt_units("mm")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex}.nii.gz")
-    try:
+    with in_one_step(path) as partial:
         nib.save(image, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # ----------------------------------------------------------------------------------------------------------

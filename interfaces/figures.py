@@ -65,7 +65,7 @@ class PlotSlices(SimpleInterface):
             measured = as_closest_canonical(load_image(given.window_mask_file)).get_fdata(dtype=np.float32) > 0
         window = given.window if isdefined(given.window) else np.percentile(data[measured], [1, 99])
         figure = plot_slices(data, mask, image.header.get_zooms()[:3], window, given.title, given.unit, given.outline)
-        _save(figure, path)
+        save_figure(figure, path)
         self._results["out_file"] = str(Path(path).absolute())
         return runtime
 
@@ -114,7 +114,7 @@ class PlotRegions(SimpleInterface):
             return runtime
         voxel_size = images[0].header.get_zooms()[:3]
         figure = region_figure(chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=given.title)
-        _save(figure, path)
+        save_figure(figure, path)
         self._results["out_file"] = str(path.absolute())
         return runtime
 
@@ -125,7 +125,8 @@ def _thalami_or_all(labels, names):
     return thalami if thalami.any() else np.isin(labels, [int(label) for label in names])
 
 
-def _save(figure, path):
+def save_figure(figure, path):
+    """Save a picture as PNG so that a reader never meets half of it; its folder is made if missing."""
     picture = BytesIO()  # a disk that is full is told plainly when bytes are written, and not by the drawing
     figure.savefig(picture, format="png", facecolor="black", dpi=100)
     with in_one_step(path) as partial:

@@ -13,6 +13,7 @@ from ..dataset.anatomy import read_points
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
 from ..reports.figures import lesion_figure
 from .derivatives import save_image
+from .figures import save_figure
 from .images import geometry, read_mask, read_volume, write_volume
 
 SPACE = "FLAIR"
@@ -123,11 +124,10 @@ class SaveLesions(SimpleInterface):
     def _draw(self, flair, lesions, image):
         named = {**LESION_MASK, "datatype": "figures", "extension": ".png"}
         path = derivative_path(self.inputs.output_dir, {"subject": self.inputs.subject}, desc="lesions", **named)
-        path.parent.mkdir(parents=True, exist_ok=True)
         shown = [nib.as_closest_canonical(nib.Nifti1Image(v, image.affine)) for v in (flair, lesions.view(np.uint8))]
         volumes = [np.nan_to_num(np.asanyarray(v.dataobj)) for v in shown]
         figure = lesion_figure(volumes[0], volumes[1] > 0, shown[0].header.get_zooms()[:3])
-        figure.savefig(path, facecolor="black", dpi=100)
+        save_figure(figure, path)
 
 
 def _seed_voxels(path, image):

@@ -42,7 +42,7 @@ class Runner:
     """
 
     def __init__(self, plugin, plugin_args):
-        self.name, self.arguments, self._pool = plugin, plugin_args, None
+        self.arguments, self._pool = plugin_args, None
         os.environ.update({name: size for name, size in KEEP_FREED_MEMORY.items() if name not in os.environ})
         self._class = _plugin_class(plugin)
 

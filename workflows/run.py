@@ -173,6 +173,30 @@ def run_workflow(workflow, runner, *, callback, crash_dir=None):
     return [read_crash(path) for path in sorted(set(crash_dir.iterdir()) - earlier)]
 
 
+def run_with_progress(workflow, runner, kind, *, crash_dir=None):
+    """Check that a graph gets what it needs, run it to its end and show how far it is.
+
+    Parameters
+    ----------
+    workflow, runner, crash_dir
+        As of `run_workflow`.
+    kind : str
+        What the graph's parts are called.
+
+    Returns
+    -------
+    list of Failure
+        Empty if all went well.
+
+    Raises
+    ------
+    ValueError
+        If a step needs more memory or cores than the plugin may use.
+    """
+    check_resources(workflow, runner.arguments)
+    return run_workflow(workflow, runner, callback=Progress.of(workflow, kind), crash_dir=crash_dir)
+
+
 def read_crash(path):
     """Read scan, step and cause out of one of Nipype's crash files.
 

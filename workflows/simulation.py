@@ -10,7 +10,7 @@ from ..dataset.scans import scan_label
 from ..dataset.simulated import is_complete, remove_partials
 from ..interfaces.simulation import SimulateScan
 from .plugins import Runner
-from .run import Progress, check_resources, configure_nipype, run_workflow
+from .run import configure_nipype, run_with_progress
 
 OVERHEAD_GB = 0.9  # the libraries, the head's templates and the field of distant sources
 BYTES_PER_VOXEL = 60  # of the grid on which spins precess, at the peak
@@ -47,9 +47,7 @@ def simulate_scans(output_dir, plans, *, work_dir, n_procs=1):
     threads = max(1, n_procs // len(plans))
     workflow = init_simulation_wf(plans, output_dir=output_dir, work_dir=work_dir, threads=threads)
     with Runner("MultiProc", {"n_procs": n_procs}) as runner:
-        check_resources(workflow, runner.arguments)
-        progress = Progress.of(workflow, "scans")
-        return run_workflow(workflow, runner, callback=progress)
+        return run_with_progress(workflow, runner, "scans")
 
 
 def init_simulation_wf(plans, *, output_dir, work_dir, threads):

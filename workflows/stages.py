@@ -15,7 +15,7 @@ from ..dataset.finished import fingerprint, is_finished, receipt_path, write_rec
 from ..dataset.locks import hold_work
 from .base import init_reports_wf, init_scans_wf, init_subjects_wf
 from .plugins import Runner, check_cluster_paths
-from .run import Failure, Progress, check_resources, run_workflow, scan_of, working_nodes
+from .run import Failure, Progress, check_resources, run_with_progress, run_workflow, scan_of, working_nodes
 from .settings import Settings
 
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
@@ -259,12 +259,8 @@ def _run_jobs(stage, items, runner, run_dir):
         job = RunGraph(stage=stage, item=item, crash_dir=str(run_dir / "crash" / item.node_name))
         job.inputs.outcome_file = str(_outcome_path(run_dir, item))
         workflow.add_nodes([Node(job, name=item.node_name, mem_gb=gigabytes, n_procs=threads)])
-    check_resources(workflow, runner.arguments)
-    progress = Progress.of(workflow, stage.kind)
-    of_job = {
-        failure.scan: failure
-        for failure in run_workflow(workflow, runner, crash_dir=run_dir / "lost", callback=progress)
-    }
+    ended = run_with_progress(workflow, runner, stage.kind, crash_dir=run_dir / "lost")
+    of_job = {failure.scan: failure for failure in ended}
     failures = []
     for item in items:
         outcome = _outcome_path(run_dir, item)
