@@ -87,12 +87,11 @@ def write_dataset(root, scans_of):
     raters = root / "derivatives" / "rater"
     for place, (subject, n_scans) in enumerate(scans_of.items()):
         for run in range(1, n_scans + 1):
-            write_scan(
-                root / f"sub-{subject}" / "anat", f"sub-{subject}_run-{run}", shift=4 * place, seed=10 * place + run
-            )
+            folder = root / f"sub-{subject}" / "anat"
+            write_scan(folder, f"sub-{subject}_run-{run}", iron=iron_of(place), seed=10 * place + run)
         drawn = raters / f"sub-{subject}" / "anat" / f"sub-{subject}_run-1_dseg.nii.gz"
         drawn.parent.mkdir(parents=True)
-        save_image(drawn, (distance((5 - 4 * place, 0, 3)) < 6).astype(np.uint8))
+        save_image(drawn, (distance(iron_of(place)) < 6).astype(np.uint8))
         drawn.with_name(drawn.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n1\tiron\n")
     write_json(
         raters / "dataset_description.json", {"Name": "Rater", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
@@ -100,13 +99,18 @@ def write_dataset(root, scans_of):
     return root
 
 
-def write_scan(folder, stem, *, shift, seed):
-    """A ball of brain with a ball of iron in it and air below; `shift` moves the iron (mm)."""
+def iron_of(place):
+    """Where a participant has iron (mm): on no plane of symmetry, as nothing in a real head is."""
+    return 11 - 4 * place, 5, 3
+
+
+def write_scan(folder, stem, *, iron, seed):
+    """A ball of brain with a ball of iron in it and air below, received by a coil at one side."""
     folder.mkdir(parents=True, exist_ok=True)
-    field = ball_field(0.3, 8, (5 - shift, 0, 3)) + ball_field(9, 8, (0, 0, -50))
-    brain, noise = distance((0, 0, 0)) < RADIUS, np.random.default_rng(seed)
+    field = ball_field(0.3, 8, iron) + ball_field(9, 8, (0, 0, -50))
+    brain, noise = 100 * (distance((0, 0, 0)) < RADIUS) * 80 / distance((60, 50, 40)), np.random.default_rng(seed)
     for echo, time_ in enumerate(ECHO_TIMES, start=1):
-        signal_ = 100 * brain * np.exp(-20 * time_ + 1j * (0.5 + 2 * np.pi * IMAGING_FREQUENCY * field * time_))
+        signal_ = brain * np.exp(-20 * time_ + 1j * (0.5 + 2 * np.pi * IMAGING_FREQUENCY * field * time_))
         signal_ = signal_ + noise.normal(0, 1, SHAPE) + 1j * noise.normal(0, 1, SHAPE)
         for part, values in (("mag", np.abs(signal_)), ("phase", np.angle(signal_))):
             path = folder / f"{stem}_echo-{echo}_part-{part}_MEGRE.nii.gz"

@@ -10,7 +10,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..core.artefacts import EchoAlternation, alternating_axes, central_block, echo_alternation, jump_share
+from ..core.artefacts import (
+    EchoAlternation,
+    alternating_axes,
+    central_block,
+    echo_alternation,
+    jump_share,
+    mirrored_magnitude,
+    mirrored_phase,
+)
 from ..core.phase import GYROMAGNETIC_RATIO, PhaseEncodingError, decode_phase
 from .scans import Scan, as_number, echo_number, one_line
 
@@ -266,26 +274,10 @@ def _image_class(start):
     raise nib.filebasedimages.ImageFileError("its first bytes are no header")
 
 
-def check_scan(scan):
-    """Check everything about a scan that can be known before processing.
+def inspect_scan(scan):
+    """Check everything about a scan that can be known before processing, and say what its images turned out to be.
 
     Every file is read completely, one at a time.
-
-    Parameters
-    ----------
-    scan : multiqsm.dataset.scans.Scan
-        The scan.
-
-    Returns
-    -------
-    list of Problem
-        Errors and warnings; empty if all is well.
-    """
-    return list(inspect_scan(scan).problems)
-
-
-def inspect_scan(scan):
-    """Check a scan as `check_scan` does, and say what its images turned out to be.
 
     Parameters
     ----------
@@ -321,6 +313,7 @@ def inspect_scan(scan):
         problems += _check_order_of_magnitudes(scan, blocks)
         problems += _check_exchange(scan, summaries)
         problems += _check_alternating_voxels(scan, blocks)
+        problems += _check_mirrored(scan, blocks)
         alternation, bipolar_problems = _check_readout(scan, blocks, summaries)
         problems += bipolar_problems
     return Inspection(
@@ -749,19 +742,42 @@ def _check_alternating_voxels(scan, blocks):
     axes = alternating_axes(blocks.magnitude[0], blocks.phase[0])
     if not axes:
         return []
-    named = " and ".join(("first", "second", "third")[axis] for axis in axes)
     cause = (
-        f"every second voxel along the {named} axis is turned by half a turn, as by slice chopping (GE) or by k-space "
-        "whose centre was taken for its corner"
+        f"every second voxel along the {_named_axes(axes)} is turned by half a turn, as by slice chopping (GE) or by "
+        "k-space whose centre was taken for its corner"
     )
     remedy = "undo it in all echoes: negate every second slice of the real and imaginary images (add π to the phase)"
     return [Problem(scan.label, (scan.phase or scan.real)[0].name, cause, remedy)]
 
 
+def _check_mirrored(scan, blocks):
+    """All echoes see the same head, the same way round."""
+    phase = None
+    if blocks.phase is not None and _rising(scan.echo_times):
+        phase = mirrored_phase(blocks.magnitude, blocks.phase, scan.echo_times)
+    magnitude = None if blocks.magnitude is None else mirrored_magnitude(blocks.magnitude)
+    remedy = "convert that echo again: its voxels lie in another order than its header says"
+    problems = []
+    for kind, found, paths in (("phase", phase, scan.phase), ("magnitude", magnitude, scan.magnitude)):
+        if found is not None:
+            cause = f"its {kind} fits that of the other echoes when it is mirrored along its {_named_axes(found.axes)}"
+            problems.append(Problem(scan.label, (paths or scan.real)[found.echo].name, cause, remedy, "warning"))
+    return problems
+
+
+def _named_axes(axes):
+    named = " and ".join(("first", "second", "third")[axis] for axis in axes)
+    return f"{named} {'axis' if len(axes) == 1 else 'axes'}"
+
+
+def _rising(times):
+    return None not in times and all(a < b for a, b in pairwise(times))
+
+
 def _check_readout(scan, blocks, summaries):
     """Even and odd echoes of a bipolar readout lie on two lines; returns by how much, and a warning."""
     times = scan.echo_times
-    if blocks.phase is None or None in times or any(b <= a for a, b in pairwise(times)):
+    if blocks.phase is None or not _rising(times):
         return None, []
     shape = summaries[scan.files[0]].shape
     found = echo_alternation(blocks.magnitude, blocks.phase, times, shape)
@@ -770,10 +786,9 @@ def _check_readout(scan, blocks, summaries):
     ramp = max(found.ramp, key=abs)
     if abs(found.offset) < BIPOLAR_OFFSET and abs(ramp) < BIPOLAR_RAMP:
         return found, []
-    axis = ("first", "second", "third")[found.ramp.index(ramp)]
     cause = (
         f"even echoes depart from the line through odd ones by {found.offset:.2g} rad, and by {ramp:.2g} rad from end "
-        f"to end of the {axis} axis, as with a bipolar readout"
+        f"to end of the {_named_axes([found.ramp.index(ramp)])}, as with a bipolar readout"
     )
     remedy = "map it with --unwrapping spatial, which gives each echo an offset of its own"
     return found, [Problem(scan.label, "", cause, remedy, "warning")]

@@ -274,7 +274,7 @@ def harmonize(scans, common):
     Parameters
     ----------
     scans : sequence of multiqsm.dataset.scans.Scan
-        Scans that `multiqsm.dataset.preflight.check_scan` finds no error in.
+        Scans that `multiqsm.dataset.preflight.inspect_scan` finds no error in.
     common : CommonProtocol
         Of all head scans of the dataset.
 

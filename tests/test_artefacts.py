@@ -4,7 +4,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.core.artefacts import alternating_axes, central_block, echo_alternation, jump_share, neighbour_coherence
+from multiqsm.core.artefacts import (
+    MirroredEcho,
+    alternating_axes,
+    central_block,
+    echo_alternation,
+    jump_share,
+    mirrored_magnitude,
+    mirrored_phase,
+    neighbour_coherence,
+)
 
 SHAPE = (24, 20, 16)
 TIMES = (0.005, 0.010, 0.015, 0.020)
@@ -30,6 +39,12 @@ def test_block_is_the_middle():
     block = central_block(np.arange(10 * 7 * 3).reshape(10, 7, 3), (4, 9, 1))
     assert block.shape == (4, 7, 1)
     assert block[0, 0, 0] == 3 * 21 + 1
+
+
+@pytest.mark.parametrize("shape", [(10, 7, 3), (11, 8, 5)])
+def test_block_of_the_mirror_image_is_the_blocks_mirror_image(shape):
+    volume = np.random.default_rng(0).normal(size=shape)
+    assert np.array_equal(central_block(volume[::-1, ::-1], (4, 4, 4)), central_block(volume, (4, 4, 4))[::-1, ::-1])
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 90, 150, 180])
@@ -106,6 +121,72 @@ def test_jumps_tell_phase_from_magnitude():
     assert jump_share(np.ones((2, 2, 2)), 1, 1) == 0
 
 
+AXES = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
+
+
+def head(times=TIMES, *, noise=0.02):
+    """Echoes of a head that no mirror maps onto itself: magnitude and wrapped phase."""
+    x, y, z = grid()
+    inside = (x**2 + (y - 0.1) ** 2 + z**2 < 0.8) * (1 - 0.3 * x - 0.2 * y - 0.3 * z)
+    field = 40 * (z - 0.2) ** 2 + 30 * (x - 0.1) * (y + 0.2)
+    decay = 20 + 15 * (x + 0.5 * y + 0.3 * z)
+    random = np.random.default_rng(0)
+    signal = np.array([inside * np.exp(-decay * te + 1j * (0.4 + 2 * np.pi * field * te)) for te in times])
+    signal = signal + noise * (random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape))
+    return np.abs(signal), np.angle(signal)
+
+
+def mirrored(images, echo, axes):
+    changed = images.copy()
+    changed[echo] = np.flip(images[echo], axes)
+    return changed
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("echo", [0, 1, 2, 3])
+def test_mirrored_echo_is_named(echo, axes):
+    magnitude, phase = head()
+    assert mirrored_phase(magnitude, mirrored(phase, echo, axes), TIMES) == MirroredEcho(echo, axes)
+    assert mirrored_magnitude(mirrored(magnitude, echo, axes)) == MirroredEcho(echo, axes)
+    whole = mirrored(magnitude, echo, axes), mirrored(phase, echo, axes)
+    assert mirrored_phase(*whole, TIMES) == MirroredEcho(echo, axes)
+
+
+@pytest.mark.parametrize("noise", [0, 0.02, 0.3, 10])
+def test_nothing_is_mirrored_in_a_head_or_in_noise(noise):
+    magnitude, phase = head(noise=noise)
+    assert mirrored_phase(magnitude, phase, TIMES) is None
+    assert mirrored_magnitude(magnitude) is None
+
+
+def test_symmetric_head_is_never_mirrored():
+    magnitude, phase = echoes(noise=0.02)  # a ball whose field is that of its mirror image along the third axis
+    assert mirrored_phase(magnitude, phase, TIMES) is None
+    assert mirrored_magnitude(magnitude) is None
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_bipolar_readout_is_not_mirrored(axis):
+    magnitude, phase = head()
+    phase[1::2] += 0.5 + 1.5 * grid()[axis]
+    assert mirrored_phase(magnitude, phase, TIMES) is None
+
+
+def test_mirrored_echo_needs_three_equally_spaced():
+    times = (0.005, 0.010, 0.018, 0.028, 0.038)
+    magnitude, phase = head(times)
+    assert mirrored_phase(magnitude, mirrored(phase, 0, (0,)), times) is None
+    assert mirrored_phase(magnitude, mirrored(phase, 4, (0,)), times) == MirroredEcho(4, (0,))
+    assert mirrored_phase(magnitude[:2], mirrored(phase[:2], 0, (0,)), times[:2]) is None
+    assert mirrored_magnitude(mirrored(magnitude[:2], 0, (0,))) is None
+
+
+def test_nothing_is_mirrored_without_signal():
+    magnitude, phase = head()
+    assert mirrored_phase(0 * magnitude, phase, TIMES) is None
+    assert mirrored_magnitude(0 * magnitude) is None
+
+
 @pytest.fixture
 def real_echoes(shared):
     """Magnitude and phase of three echoes of a brain at 7 T, and their times."""
@@ -123,6 +204,16 @@ def test_real_scan_is_free_of_both(real_echoes):
     found = echo_alternation(magnitude, phase, times, phase.shape[1:])
     assert abs(found.offset) < 0.02
     assert np.abs(found.ramp).max() < 0.05
+    assert mirrored_phase(magnitude, phase, times) is None
+    assert mirrored_magnitude(magnitude) is None
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("echo", [0, 1, 2])
+def test_mirrored_echo_of_a_real_scan_is_named(real_echoes, echo, axes):
+    magnitude, phase, times = real_echoes
+    assert mirrored_phase(magnitude, mirrored(phase, echo, axes), times) == MirroredEcho(echo, axes)
+    assert mirrored_magnitude(mirrored(magnitude, echo, axes)) == MirroredEcho(echo, axes)
 
 
 def test_what_is_put_into_a_real_scan_is_found(real_echoes):

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.dataset.preflight import UnreadableImageError, check_scan, inspect_scan, summarize_image
+from multiqsm.dataset.preflight import UnreadableImageError, inspect_scan, summarize_image
 from multiqsm.dataset.scans import collect_scans
 
 MAGNITUDE = "sub-01_echo-2_part-mag_MEGRE.nii.gz"
@@ -17,7 +17,7 @@ PHASE = "sub-01_echo-2_part-phase_MEGRE.nii.gz"
 
 def check(root):
     (scan,), _ = collect_scans(root)
-    return check_scan(scan)
+    return list(inspect_scan(scan).problems)
 
 
 def errors(root):
@@ -438,7 +438,7 @@ def test_damaged_mask(make_dataset):
 
 def test_real_scans_are_good(shared):
     scans, _ = collect_scans(shared / "data" / "real_bids")
-    assert [check_scan(scan) for scan in scans] == [[], []]
+    assert [inspect_scan(scan).problems for scan in scans] == [(), ()]
 
 
 def test_stray_slope_of_a_real_file(make_dataset, shared):
@@ -457,7 +457,7 @@ def smooth_head(part, echo_time, *, alternating=0.0, chopped=False):
     """A field with wraps, and a little noise; `alternating` is what even echoes have in addition."""
     x, y, z = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij"))
     is_even = round(echo_time / 0.006) % 2 == 0
-    phase = 0.4 + 2 * np.pi * (60 * z**2 + 50 * x * y) * echo_time + is_even * alternating
+    phase = 0.4 + 2 * np.pi * (60 * (z - 0.1) ** 2 + 50 * (x - 0.1) * y) * echo_time + is_even * alternating
     phase = phase + np.pi * chopped * (np.arange(SMOOTH[2]) % 2)
     random = np.random.default_rng(round(1e6 * echo_time))
     signal = 1000 * np.exp(-20 * echo_time + 1j * phase) + random.normal(0, 20, SMOOTH)
@@ -501,6 +501,38 @@ def test_bipolar_readout_is_a_warning(make_dataset, parts):
         problem
     )
     assert "--unwrapping spatial" in problem.remedy
+
+
+@pytest.mark.parametrize("echo", [1, 2, 3])
+@pytest.mark.parametrize("axes", [(0,), (1, 2)])
+def test_mirrored_phase_is_a_warning(make_dataset, echo, axes):
+    root = make_dataset(voxels=smooth_head)
+    name = PHASE.replace("echo-2", f"echo-{echo}")
+    edit_voxels(image(root, name), lambda data: np.flip(data, axes))
+    (problem,) = [problem for problem in check(root) if "mirrored" in problem.cause]  # and it looks bipolar
+    assert (problem.severity, problem.file) == ("warning", name)
+    along = {(0,): "its first axis", (1, 2): "its second and third axes"}[axes]
+    assert problem.cause == f"its phase fits that of the other echoes when it is mirrored along {along}"
+
+
+def test_mirrored_magnitude_is_a_warning(make_dataset):
+    received = np.linspace(0.5, 1, SMOOTH[0], dtype=np.float32).reshape(-1, 1, 1)
+    seen = {"mag": received, "phase": np.float32(1)}
+    root = make_dataset(voxels=lambda part, te: seen[part] * smooth_head(part, te))
+    edit_voxels(image(root, MAGNITUDE), lambda data: data[::-1])
+    (problem,) = [problem for problem in check(root) if "mirrored" in problem.cause]
+    assert (problem.severity, problem.file) == ("warning", MAGNITUDE)
+    assert problem.cause.startswith("its magnitude fits that of the other echoes when it is mirrored along its first")
+
+
+def test_mirrored_complex_echo_is_a_warning(make_dataset):
+    root = make_dataset(parts=("real", "imag"), voxels=smooth_head)
+    names = [MAGNITUDE.replace("mag", part) for part in ("real", "imag")]
+    for name in names:
+        edit_voxels(image(root, name), lambda data: data[:, ::-1])
+    (problem,) = [problem for problem in check(root) if "mirrored" in problem.cause]
+    assert (problem.severity, problem.file) == ("warning", names[0])
+    assert "mirrored along its second axis" in problem.cause
 
 
 def test_saturated_magnitude_is_a_warning(make_dataset):

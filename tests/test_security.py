@@ -19,7 +19,7 @@ from multiqsm.dataset.derivatives import (
     write_dataset_description,
     write_json,
 )
-from multiqsm.dataset.preflight import check_scan
+from multiqsm.dataset.preflight import inspect_scan
 from multiqsm.dataset.scans import DatasetError, as_number, collect_scans, one_line
 from multiqsm.reports.subject import subject_report
 
@@ -202,7 +202,7 @@ def test_pipes_and_folders_in_place_of_files(make_dataset):
     assert [scan.label for scan in scans] == ["sub-02", "sub-03"]
     assert "no file" in left_out[0].why
     for scan in scans:
-        assert "this is no regular file" in " ".join(map(str, check_scan(scan)))
+        assert "this is no regular file" in " ".join(map(str, inspect_scan(scan).problems))
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])

@@ -16,7 +16,7 @@ from multiqsm.core.phase import apply_sign, decode_phase, default_sign, from_rea
 from multiqsm.dataset.anatomy import read_points
 from multiqsm.dataset.derivatives import is_multiqsm_dataset
 from multiqsm.dataset.labels import find_labels
-from multiqsm.dataset.preflight import check_scan
+from multiqsm.dataset.preflight import inspect_scan
 from multiqsm.dataset.scans import collect_scans, derivative_datasets
 from multiqsm.dataset.simulated import is_complete, is_drawn_on, write_dataset_files, write_drawn_regions, write_scan
 from multiqsm.simulation.head import label_names
@@ -72,7 +72,7 @@ def test_scans_are_found_whole_and_at_their_sites(tiny):
         ("sub-phantom_ses-C_run-1", "C"),
     ]
     for scan in scans:
-        assert [problem for problem in check_scan(scan) if problem.severity == "error"] == []
+        assert [problem for problem in inspect_scan(scan).problems if problem.severity == "error"] == []
         assert scan.imaging_frequency == pytest.approx({"A": 123.25, "C": 127.72}[scan.site], abs=0.01)
         assert len(scan.echo_times) == 6
 
