@@ -36,19 +36,20 @@ def hold_subjects(output_dir, labels):
 
 
 @contextmanager
-def hold_work(work_dir, name):
-    """Keep the intermediate files of one item to this process; waits while another, such as a job given up for lost,
+def hold_work(work_dir, names):
+    """Keep the intermediate files of items to this process; waits while another, such as a job given up for lost,
     still works on them.
 
     Parameters
     ----------
     work_dir : path-like
         Folder of intermediate files.
-    name : str
-        The item.
+    names : iterable of str
+        The items.
     """
     with _lock_file(Path(work_dir, "work.lock")) as stream:
-        _take(stream, name, wait=True)
+        for name in sorted(names):  # in one order, so that two never wait for each other
+            _take(stream, name, wait=True)
         yield
 
 

@@ -152,32 +152,81 @@ ASK = """#!/bin/sh
 for last; do :; done
 if kill -0 "$last" 2> /dev/null; then echo '{runs}'; else echo '{ended}'; fi
 """
+TAKE_BACK = """#!/bin/sh
+echo "$@" > {taken}
+kill "$@"
+"""
 SCHEDULERS = {
     "PBS": {
         "qsub": SUBMIT.format(told="%s.server\\n"),
         "qstat": ASK.format(runs="job_state = R", ended="job_state = C"),
+        "qdel": TAKE_BACK,
     },
     "LSF": {
         "bsub": SUBMIT.format(told="Job <%s> is submitted\\n"),
         "bjobs": ASK.format(runs="RUN", ended="DONE"),
+        "bkill": TAKE_BACK,
     },
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("plugin", SCHEDULERS)
-def test_other_schedulers_by_their_plugin_names(chores, plugin, tmp_path, monkeypatch):
+@pytest.fixture(params=SCHEDULERS)
+def scheduler(request, tmp_path, monkeypatch):
+    """Name of a scheduler whose commands are there; the one that takes jobs back notes which in ``taken``."""
     commands = tmp_path / "bin"
     commands.mkdir()
-    for name, text in SCHEDULERS[plugin].items():
-        (commands / name).write_text(text)
+    for name, text in SCHEDULERS[request.param].items():
+        (commands / name).write_text(text.replace("{taken}", str(tmp_path / "taken")))
         (commands / name).chmod(0o755)
     monkeypatch.chdir(tmp_path)  # Nipype leaves what qstat says in the working directory
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
-    failures, told = run_chores(chores, ["work", "die once", "err"], plugin=plugin)
+    return request.param
+
+
+@pytest.mark.slow
+def test_other_schedulers_by_their_plugin_names(chores, scheduler):
+    failures, told = run_chores(chores, ["work", "die once", "err"], plugin=scheduler)
     assert [(failure.scan, failure.cause) for failure in failures] == [("scan_2", "ValueError: no brain in it")]
     assert any("lost: scan_1" in line and "ended without a word; it starts again (1 of 1)" in line for line in told)
+
+
+@pytest.mark.slow
+def test_jobs_are_taken_back_when_the_run_is_interrupted(chores, scheduler, tmp_path):
+    stage, _ = chores
+    workflow, started = stage.build([Item("scan_0", "work"), Item("scan_1", "work")]), []
+
+    def interrupt_the_second(node, status):
+        started.append(node)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+
+    with Runner(scheduler, {}) as runner, pytest.raises(KeyboardInterrupt):
+        runner.run(workflow, interrupt_the_second)
+    (job,) = (tmp_path / "taken").read_text().split()
+    assert ends(int(job))
+
+
+@pytest.mark.slow
+def test_job_that_the_scheduler_refuses_is_told(chores, scheduler, tmp_path):
+    submit = next(iter(SCHEDULERS[scheduler]))
+    (tmp_path / "bin" / submit).write_text("#!/bin/sh\necho 'no such queue' >&2\nexit 1\n")
+    (failure,), _ = run_chores(chores, ["work"], plugin=scheduler, retries=0)
+    refusal, script = failure.cause.split("; to see why, submit it by hand, with your arguments: ")
+    assert refusal == f"{LOST}: the scheduler refused the job: it gave no number to it"
+    assert Path(script).is_file()
+
+
+def ends(process):
+    """Whether a process ends within 10 s."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_worker_ends_with_its_run(tmp_path):
@@ -195,11 +244,7 @@ def test_worker_ends_with_its_run(tmp_path):
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
         worker = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(100):
-        if not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2]:
-            return
-        time.sleep(0.1)
-    pytest.fail("the worker outlived its run by 10 s")
+    assert ends(worker)
 
 
 def test_receipt_knows_its_inputs_and_its_files(tmp_path):
@@ -244,6 +289,28 @@ def test_two_runs_on_one_subject_are_refused_and_on_two_are_not(tmp_path):
         other.kill()
     with hold_subjects(tmp_path, ["01", "02"]):  # the lock ended with its process
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_step", [False, True])
+def test_two_runs_into_two_outputs_never_share_the_work_of_one_scan(chores, by_step):
+    stage, _ = chores
+    code = (
+        "import sys, time\n"
+        "from multiqsm.dataset.locks import hold_work\n"
+        "with hold_work(sys.argv[1], ['chores scan_0']):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(3)\n"
+        "    open(sys.argv[2], 'w').write(str(time.time_ns()))\n"
+    )
+    ended = stage.work_dir / "ended"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, stage.work_dir, ended], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        assert run_chores(chores, ["work"], by_step=by_step) == ([], [])
+    (made,) = stage.output_dir.glob("*.txt")
+    assert made.stat().st_mtime_ns > int(ended.read_text())
 
 
 def test_step_that_the_disk_has_no_room_for_is_refused(chores, monkeypatch):

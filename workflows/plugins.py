@@ -20,6 +20,8 @@ LOST = "LostJobError"  # what a step's failure is called whose process or job wa
 UNREACHABLE_FOR = 600  # s for which a scheduler may not answer before its jobs are given up
 ASK_WITHIN = 30  # s
 
+CANCELLING = {"SLURM": "scancel", "LSF": "bkill", "OAR": "oardel"}  # others, SGE and PBS among them, have qdel
+
 # For the C library of workers and jobs: memory that was freed is kept. Handed back and fetched anew for every volume,
 # as it is by default, it takes a third of an inversion's time.
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
@@ -144,16 +146,24 @@ class _SturdyCluster:
         self._refused, self._silent_since = {}, None
 
     def cancel(self):
-        """Take back the jobs that wait or run, as far as the scheduler lets us."""
+        """Take back the jobs that wait or run."""
+        if self._pending:
+            _ask(self.cancelling, *map(str, self._pending))
 
     def _submit_batchtask(self, scriptfile, node):
+        taskid, told = None, "it gave no number to it"
         try:
-            return super()._submit_batchtask(scriptfile, node)
-        except Exception as error:
-            # Nipype would end the whole run here.
+            taskid = super()._submit_batchtask(scriptfile, node)
+        except RuntimeError as error:
+            told = _last_line(str(error))
+        except Exception:
+            # Nipype reads the number out of an answer that may be none, and would end the whole run here.
+            pass
+        if not taskid:
             taskid = -1 - len(self._refused)
-            self._refused[taskid] = f"{LOST}: the scheduler refused the job: {_last_line(str(error))}\n"
-            return taskid
+            cause = f"the scheduler refused the job: {told}; to see why, submit it by hand, with your arguments"
+            self._refused[taskid] = f"{LOST}: {cause}: {scriptfile}\n"
+        return taskid
 
     def _is_pending(self, taskid):
         try:
@@ -205,10 +215,6 @@ class _SturdySlurm(_SturdyCluster):
         place = f" on {where[1]}" if where else ""
         return f"SLURM ended job {taskid}{place} as {state[1]}" if state else super()._fate(taskid)
 
-    def cancel(self):
-        if self._pending:
-            _ask("scancel", *map(str, self._pending))
-
 
 def _plugin_class(name):
     known = {
@@ -222,7 +228,8 @@ def _plugin_class(name):
     if issubclass(base, plugins.MultiProcPlugin):
         return SturdyMultiProcPlugin
     if issubclass(base, SGELikeBatchManagerBase):
-        return type(f"Sturdy{base.__name__}", (_SturdySlurm if name == "SLURM" else _SturdyCluster, base), {})
+        mixin = _SturdySlurm if name == "SLURM" else _SturdyCluster
+        return type(f"Sturdy{base.__name__}", (mixin, base), {"cancelling": CANCELLING.get(name, "qdel")})
     return base
 
 

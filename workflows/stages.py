@@ -239,9 +239,10 @@ def _run_steps(stage, items, runner, run_dir):
     check_resources(workflow, runner.arguments)
     made_of = {item.node_name: stage.fingerprint(item) for item in items}
     progress, watch = Progress.of(workflow, stage.kind), _Watch(stage.output_dir)
-    failures = run_workflow(
-        workflow, runner, crash_dir=run_dir / "crash", callback=lambda *news: (progress(*news), watch(*news))
-    )
+    with hold_work(stage.work_dir, [_work_name(stage, item) for item in items]):
+        failures = run_workflow(
+            workflow, runner, crash_dir=run_dir / "crash", callback=lambda *news: (progress(*news), watch(*news))
+        )
     failed = {failure.scan for failure in failures}
     for item in items:
         if item.node_name not in failed:
@@ -300,7 +301,7 @@ class RunGraph(SimpleInterface):
 
 def _run_item(stage, item, crash_dir):
     """Returns what failed, and the seconds that each step took."""
-    with hold_work(stage.work_dir, f"{stage.kind} {stage.label(item)}"):
+    with hold_work(stage.work_dir, [_work_name(stage, item)]):
         if stage.is_finished(item):  # by a job that had been given up for lost
             return [], {}
         made_of, watch = stage.fingerprint(item), _Watch(stage.output_dir)
@@ -308,6 +309,10 @@ def _run_item(stage, item, crash_dir):
         if not failures:
             stage.finish(item, made_of, watch.files.get(item.node_name, ()))
     return failures, watch.seconds
+
+
+def _work_name(stage, item):
+    return f"{stage.kind} {stage.label(item)}"
 
 
 class _Watch:
