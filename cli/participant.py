@@ -15,7 +15,7 @@ from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.locks import hold_subjects
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
-from ..dataset.subjects import collect_subjects
+from ..dataset.subjects import Subject, collect_subjects
 from ..workflows.settings import MEDI_RULES, PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
@@ -200,14 +200,17 @@ def _process_subjects(scans, run, faults):
 
 
 def _write_reports(subjects, run, faults):
+    """Write each subject's report, also of one that has nothing but faults: it may have another from an earlier run."""
     from ..workflows.stages import ReportsStage
 
+    processed = {subject.label for subject in subjects}
+    without = [Subject(label, ()) for label in sorted(faults.of_subject) if label not in processed]
     stage = ReportsStage(
         **run.places,
         failures=tuple(faults.of_subject.items()),
         sites=tuple(sorted({scan.site for subject in subjects for scan in subject.scans})),
     )
-    for failure in run.process(stage, subjects):
+    for failure in run.process(stage, [*subjects, *without]):
         faults.add_later(f"report of {failure.scan}", failure)
 
 

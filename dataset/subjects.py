@@ -57,7 +57,7 @@ class ProcessedScan:
 
 @dataclass(frozen=True)
 class Subject:
-    """A subject with at least one processed scan.
+    """A subject and its processed scans.
 
     Attributes
     ----------

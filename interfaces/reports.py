@@ -54,34 +54,37 @@ class SubjectReport(SimpleInterface):
     def _run_interface(self, runtime):
         given, root = self.inputs, Path(self.inputs.output_dir)
         scans = [_ScanFiles(root, entities, given.methods) for entities in given.entities]
-        table = _subject_path(root, given.subject, datatype="xfm", suffix="xfm", desc="registration")
-        registration = _read_table(table)
-        rois = _join([_read_table(scan.table) for scan in scans])
         page = subject_report(
             given.subject,
             pd.DataFrame([scan.row for scan in scans]),
-            maps=_join([_map_rows(scan) for scan in scans]),
             failures=given.failures,
-            warnings=[
-                *dict.fromkeys(text for scan in scans for text in scan.warnings),
-                *_lesion_warnings(root, given.subject),
-            ],
-            pictures={scan.title: scan.pictures() for scan in scans},
-            registration=registration,
-            registration_picture=_registration_picture(root, given.subject, scans),
-            quality=_read_table(_subject_path(root, given.subject, **QUALITY_TABLE)),
-            lesions=_read_table(_subject_path(root, given.subject, **LESION_TABLE)),
-            lesion_source=_lesion_source(root, given.subject),
-            lesion_picture=_lesion_picture(root, given.subject),
-            rois=rois,
-            region_pictures=_drawn_before(root, given.subject, REGION_PICTURES),
-            variability_pictures=_drawn_before(root, given.subject, _variability_captions(given.methods)),
             citation=_read_text(root / "logs" / "CITATION.md"),
-            versions=scans[0].sidecar.get("ProcessingSoftware", {}),
             sites=given.sites or None,
+            **(_results(root, given.subject, scans, given.methods) if scans else {}),  # else they are an earlier run's
         )
         self._results["out_file"] = str(write_text(root / f"sub-{given.subject}.html", page).absolute())
         return runtime
+
+
+def _results(root, subject, scans, methods):
+    """What there is to tell of a subject's processed scans, as `subject_report` takes it."""
+    table = _subject_path(root, subject, datatype="xfm", suffix="xfm", desc="registration")
+    warnings = [*dict.fromkeys(text for scan in scans for text in scan.warnings), *_lesion_warnings(root, subject)]
+    return {
+        "maps": _join([_map_rows(scan) for scan in scans]),
+        "warnings": warnings,
+        "pictures": {scan.title: scan.pictures() for scan in scans},
+        "registration": _read_table(table),
+        "registration_picture": _registration_picture(root, subject, scans),
+        "quality": _read_table(_subject_path(root, subject, **QUALITY_TABLE)),
+        "lesions": _read_table(_subject_path(root, subject, **LESION_TABLE)),
+        "lesion_source": _lesion_source(root, subject),
+        "lesion_picture": _lesion_picture(root, subject),
+        "rois": _join([_read_table(scan.table) for scan in scans]),
+        "region_pictures": _drawn_before(root, subject, REGION_PICTURES),
+        "variability_pictures": _drawn_before(root, subject, _variability_captions(methods)),
+        "versions": scans[0].sidecar.get("ProcessingSoftware", {}),
+    }
 
 
 class _ScanFiles:

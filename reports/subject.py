@@ -217,7 +217,8 @@ def _summary(scans, maps, failures, warnings, links):
         blocks.append(Warnings(tuple(warnings)))
     if not failures and not warnings:
         blocks.append(Warnings(("Every scan was processed, without warnings.",), "All well", "info"))
-    blocks.extend(_shared_and_own(scans, "Scans and what was decided for them", SCAN_COLUMNS, links.get("scans")))
+    if not scans.empty:
+        blocks.extend(_shared_and_own(scans, "Scans and what was decided for them", SCAN_COLUMNS, links.get("scans")))
     if maps is not None:
         blocks.append(
             Paragraph(
