@@ -172,7 +172,7 @@ def subject_report(
     ]
     badges = [
         Badge(str(len(scans)), "scan processed" if len(scans) == 1 else "scans processed"),
-        Badge(str(scans["site"].nunique() if "site" in scans else 1), "sites" if _many_sites(scans) else "site"),
+        Badge(str(_n_sites(scans)), "site" if _n_sites(scans) == 1 else "sites"),
         Badge(str(len(failures)), "failed", "error" if failures else ""),
         Badge(str(len(warnings)), "warning" if len(warnings) == 1 else "warnings", "warning" if warnings else ""),
     ]
@@ -348,8 +348,8 @@ def _empty(labels):
     return labels.isna().all() or set(labels.dropna()) <= {"n/a", ""}
 
 
-def _many_sites(scans):
-    return "site" in scans and scans["site"].nunique() > 1
+def _n_sites(scans):
+    return scans["site"].nunique() if "site" in scans else min(len(scans), 1)
 
 
 def _made_by(versions):
