@@ -11,7 +11,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from ..dataset.derivatives import derivative_path, in_one_step
 from ..dataset.labels import without_side
-from ..reports.figures import region_figure
+from ..reports.slices import region_figure
 
 # Of the figure: nine planes, and the colour bar beside them.
 PLACES = {"left": 0.01, "right": 0.87, "bottom": 0.01, "top": 0.95, "wspace": 0.02, "hspace": 0.02}

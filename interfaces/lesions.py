@@ -11,7 +11,7 @@ from ..core.lesions import grow_lesions, lesion_table
 from ..core.resample import resample_labels
 from ..dataset.anatomy import read_points
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
-from ..reports.figures import lesion_figure
+from ..reports.slices import lesion_figure
 from .derivatives import save_image
 from .figures import save_figure
 from .images import geometry, read_mask, read_volume, write_volume

@@ -12,8 +12,9 @@ from ..dataset.derivatives import derivative_path, read_json, sidecar_path, writ
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.scans import scan_label
-from ..reports.figures import CHI_WINDOW, compare_maps_figure, readable, registration_figure
+from ..reports.drawing import readable
 from ..reports.html import Picture
+from ..reports.slices import CHI_WINDOW, compare_maps_figure, registration_figure
 from ..reports.subject import subject_report
 from .images import geometry
 from .lesions import LESION_MASK

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from ..stats.reproducibility import require_columns
+from .drawing import PPB, readable
 from .figures import (
-    PPB,
     age_figure,
     bland_altman_figure,
     calibration_figure,
@@ -12,7 +12,6 @@ from .figures import (
     harmonization_figure,
     icc_figure,
     imprecision_figure,
-    readable,
     roi_figure,
     variance_figure,
 )

@@ -4,7 +4,7 @@ import pandas as pd
 
 from ..stats.model import ALL
 from ..stats.reproducibility import require_columns
-from .figures import readable
+from .drawing import readable
 from .html import (
     Badge,
     Column,

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from .figures import GREY, INK, PALETTE, _finish, _grid, _needed, _panels, _text
+from .drawing import GREY, INK, PALETTE, finish_axis, panel_grid, panels, short_name, with_columns
 
 BEFORE, AFTER = "#7b8794", PALETTE[0]
 STANDING_OUT = PALETTE[1]  # patients on whom a fit depends
@@ -30,11 +30,11 @@ def forest_figure(coefficients):
         If a column is missing or no regression has a result.
     """
     columns = ("outcome", "predictor", "adjusted", "standardised", "standardised_low", "standardised_high")
-    table = _needed(coefficients, columns, "the table of coefficients").dropna(subset=["standardised"])
+    table = with_columns(coefficients, columns, "the table of coefficients").dropna(subset=["standardised"])
     if table.empty:
         raise ValueError("no regression has a result: there is nothing to draw")
     pairs = table[["outcome", "predictor"]].drop_duplicates().to_numpy().tolist()
-    figure, ((axis,),) = _panels(1, 1, 7.4, 0.9 + 0.42 * len(pairs))
+    figure, ((axis,),) = panels(1, 1, 7.4, 0.9 + 0.42 * len(pairs))
     for place, pair in enumerate(pairs):
         rows = table[(table["outcome"] == pair[0]) & (table["predictor"] == pair[1])]
         for row in rows.itertuples():
@@ -45,7 +45,7 @@ def forest_figure(coefficients):
     axis.axvline(0, color=INK, linewidth=0.9)
     axis.set_yticks([-place for place in range(len(pairs))], [_pair(*pair) for pair in pairs])
     axis.set_ylim(0.6 - len(pairs), 0.6)
-    _finish(axis, x="standardised coefficient, 95 % CI")
+    finish_axis(axis, x="standardised coefficient, 95 % CI")
     handles = [
         Line2D([], [], color=BEFORE, marker="o", label="before adjustment"),
         Line2D([], [], color=AFTER, marker="s", label="after"),
@@ -75,15 +75,15 @@ def partial_residual_figure(residuals):
         If a column is missing or there is nothing to draw.
     """
     columns = ("outcome", "predictor", "predictor_value", "partial_residual", "cook")
-    groups = _regressions(_needed(residuals, columns, "the table of residuals"))
-    figure, axes = _grid(len(groups), 3, 3.3, 2.7)
+    groups = _regressions(with_columns(residuals, columns, "the table of residuals"))
+    figure, axes = panel_grid(len(groups), 3, 3.3, 2.7)
     for axis, ((outcome, predictor), rows) in zip(axes, groups, strict=True):
         x, y = rows["predictor_value"].to_numpy(float), rows["partial_residual"].to_numpy(float)
         _points(axis, x, y, rows["cook"] > 4 / len(rows))
         slope, intercept = np.polyfit(x, y, 1)
         ends = np.array([x.min(), x.max()])
         axis.plot(ends, intercept + slope * ends, color=INK, linewidth=1.5)
-        _finish(axis, x=_text(predictor), y=f"{_text(outcome)}, partial")
+        finish_axis(axis, x=short_name(predictor), y=f"{short_name(outcome)}, partial")
     return figure
 
 
@@ -110,8 +110,8 @@ def residual_figure(residuals):
         If a column is missing or there is nothing to draw.
     """
     columns = ("outcome", "predictor", "fitted", "residual", "studentised", "leverage", "cook")
-    groups = _regressions(_needed(residuals, columns, "the table of residuals"))
-    figure, axes = _panels(len(groups), 3, 3.3, 2.4)
+    groups = _regressions(with_columns(residuals, columns, "the table of residuals"))
+    figure, axes = panels(len(groups), 3, 3.3, 2.4)
     for row, ((outcome, predictor), points) in zip(axes, groups, strict=True):
         points = points.sort_values("studentised")
         influential = points["cook"] > 4 / len(points)
@@ -123,9 +123,9 @@ def residual_figure(residuals):
         row[0].axhline(0, color=INK, linewidth=0.9)
         row[1].axline((0, 0), slope=1, color=INK, linewidth=0.9)
         row[2].axhline(0, color=INK, linewidth=0.9)
-        _finish(row[0], title=_pair(outcome, predictor), x="fitted", y="residual")
-        _finish(row[1], x="normal quantile", y="studentised")
-        _finish(row[2], x="leverage", y="studentised")
+        finish_axis(row[0], title=_pair(outcome, predictor), x="fitted", y="residual")
+        finish_axis(row[1], x="normal quantile", y="studentised")
+        finish_axis(row[2], x="leverage", y="studentised")
     return figure
 
 
@@ -134,7 +134,7 @@ def _regressions(residuals):
 
 
 def _pair(outcome, predictor):
-    return f"{_text(outcome)} on {_text(predictor)}"
+    return f"{short_name(outcome)} on {short_name(predictor)}"
 
 
 def _points(axis, x, y, influential):

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from .figures import PPB, readable, roi_figure
+from .drawing import PPB, readable
+from .figures import roi_figure
 from .html import (
     Badge,
     Column,

@@ -14,8 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from multiqsm.reports import figures
-from multiqsm.reports.figures import site_styles
+from multiqsm.reports import drawing, figures, slices
 from multiqsm.reports.group import group_report
 from multiqsm.reports.html import (
     Badge,
@@ -457,9 +456,9 @@ def test_pictures_are_packed_until_they_fit():
 
 
 def test_a_site_keeps_its_colour():
-    styles = site_styles("CAB")
-    assert [styles[site]["color"] for site in "ABC"] == list(figures.PALETTE[:3])
-    assert len({(s["color"], s["marker"]) for s in site_styles(range(56)).values()}) == 56
+    styles = drawing.site_styles("CAB")
+    assert [styles[site]["color"] for site in "ABC"] == list(drawing.PALETTE[:3])
+    assert len({(s["color"], s["marker"]) for s in drawing.site_styles(range(56)).values()}) == 56
     only_b = roi_table(subjects=3, sites="B")
     axis = figures.roi_figure(only_b, sites="ABC").axes[0]
     assert {line.get_color() for line in axis.lines} == {styles["B"]["color"]}
@@ -505,7 +504,7 @@ def test_calibration_draws_the_fit_and_names_it():
     fit = table[(table["method"] == "iterative") & (table["site"] == "B")].iloc[0]
     labels = [text.get_text() for text in axis.get_legend().get_texts()]
     assert f"B: slope {fit['slope']:.3f}, R² > 0.9999" in labels
-    colour = site_styles("ABC")["B"]["color"]
+    colour = drawing.site_styles("ABC")["B"]["color"]
     line = next(
         ln for ln in axis.lines if ln.get_color() == colour and ln.get_linestyle() == "-" and len(ln.get_xdata())
     )
@@ -554,7 +553,7 @@ def test_harmonisation_removes_a_sites_offset():
     figure = figures.harmonization_figure(rois.assign(mean=rois["mean"] + shift), rois)
 
     def bars(axis):
-        return np.array([line.get_ydata()[0] for line in axis.lines if line.get_color() == figures.INK])
+        return np.array([line.get_ydata()[0] for line in axis.lines if line.get_color() == drawing.INK])
 
     before, after = (bars(axis).reshape(3, 5) for axis in figure.axes[:2])
     np.testing.assert_allclose(before - after, np.outer([0, 100, -100], np.ones(5)), atol=1e-9)
@@ -563,39 +562,39 @@ def test_harmonisation_removes_a_sites_offset():
 def test_maps_stand_in_radiological_convention():
     values, mask = head_maps()
     values[32:] += mask[32:]  # in RAS+, the side of high x is the patient's right
-    figure = figures.compare_maps_figure({"one": values, "two": -values}, mask, (1, 1, 2), (-1, 1), "ppm")
+    figure = slices.compare_maps_figure({"one": values, "two": -values}, mask, (1, 1, 2), (-1, 1), "ppm")
     axial = figure.axes[0].images[0].get_array()
     assert np.nanmean(axial[:, : axial.shape[1] // 3]) > np.nanmean(axial[:, -(axial.shape[1] // 3) :]) + 0.5
     coronal = figure.axes[2]
     assert coronal.get_aspect() == 2
     assert coronal.images[0].get_array().shape[0] <= values.shape[2]
     windows = {"one": (-1, 1), "two": (-0.1, 0.1)}
-    figure = figures.compare_maps_figure({"one": values, "two": -values}, mask, (1, 1, 2), windows, "ppm")
+    figure = slices.compare_maps_figure({"one": values, "two": -values}, mask, (1, 1, 2), windows, "ppm")
     assert [axis.images[0].get_clim() for axis in figure.axes[:2]] == [(-1, 1), (-0.1, 0.1)]
     with pytest.raises(ValueError, match="resample"):
-        figures.compare_maps_figure({"one": values[1:]}, mask, (1, 1, 2), (-1, 1), "ppm")
+        slices.compare_maps_figure({"one": values[1:]}, mask, (1, 1, 2), (-1, 1), "ppm")
     with pytest.raises(ValueError, match="mask is empty"):
-        figures.compare_maps_figure({"one": values}, ~(mask | True), (1, 1, 2), (-1, 1), "ppm")
+        slices.compare_maps_figure({"one": values}, ~(mask | True), (1, 1, 2), (-1, 1), "ppm")
 
 
 def test_checkerboard_holds_squares_of_both():
     _, mask = head_maps()
     average, scan = np.where(mask, 1.0, 0.0), np.where(mask, 2.0, 0.0)
-    figure = figures.registration_figure(average, {"scan": scan}, (1, 1, 2), mask=mask)
+    figure = slices.registration_figure(average, {"scan": scan}, (1, 1, 2), mask=mask)
     board = figure.axes[0].images[0].get_array()
     inside = board[board[..., 0] > 0]
-    tinted = np.isclose(inside, figures.TINT).all(axis=1)
+    tinted = np.isclose(inside, slices.TINT).all(axis=1)
     assert 0.4 < tinted.mean() < 0.6
     assert np.isclose(inside[~tinted], 1).all()
     with pytest.raises(ValueError, match="no scan"):
-        figures.registration_figure(average, {}, (1, 1, 2))
+        slices.registration_figure(average, {}, (1, 1, 2))
 
 
 def test_regions_what_is_left_out_of_them_and_the_reference_are_outlined():
     chi = np.zeros((30, 40, 20))
     region, excluded, reference = (np.zeros(chi.shape, bool) for _ in range(3))
     region[5:25, 15:25, 5:15] = excluded[5:10, 15:25, 5:15] = reference[10:13, 3:6, 16:18] = True
-    figure = figures.region_figure(chi, region, excluded, reference, (1, 1, 2), title="somebody's map")
+    figure = slices.region_figure(chi, region, excluded, reference, (1, 1, 2), title="somebody's map")
     axes = figure.axes[:8]
     tinted = [axis.images[1].get_array()[..., 3].any() for axis in axes]
     assert tinted == [True, True, True, False, True, True, False, False]  # the right end of the region has none
@@ -605,23 +604,23 @@ def test_regions_what_is_left_out_of_them_and_the_reference_are_outlined():
     picture = axes[1].images[1].get_array()[..., 3]
     assert np.flatnonzero(picture.any(axis=0)).min() > picture.shape[1] / 2
     with pytest.raises(ValueError, match="'the map' has the shape"):
-        figures.region_figure(chi[1:], region, excluded, reference, (1, 1, 2), title="")
+        slices.region_figure(chi[1:], region, excluded, reference, (1, 1, 2), title="")
     with pytest.raises(ValueError, match="mask is empty"):
-        figures.region_figure(chi, region & False, excluded, reference, (1, 1, 2), title="")
+        slices.region_figure(chi, region & False, excluded, reference, (1, 1, 2), title="")
 
 
 def test_lesions_are_outlined_where_most_of_them_is():
     flair = np.full((20, 24, 30), 100.0)
     lesions = np.zeros(flair.shape, bool)
     lesions[5:9, 5:9, 10:20] = True
-    figure = figures.lesion_figure(flair, lesions, (1, 1, 2), slices=5)
+    figure = slices.lesion_figure(flair, lesions, (1, 1, 2), slices=5)
     plain, outlined = figure.axes[:5], figure.axes[5:]
     assert len(outlined) == 5
     assert not any(axis.collections for axis in plain)
     assert all(axis.collections for axis in outlined)
-    assert not any(axis.collections for axis in figures.lesion_figure(flair, lesions & False, (1, 1, 2)).axes)
+    assert not any(axis.collections for axis in slices.lesion_figure(flair, lesions & False, (1, 1, 2)).axes)
     with pytest.raises(ValueError, match="'the lesions' has the shape"):
-        figures.lesion_figure(flair, lesions[1:], (1, 1, 2))
+        slices.lesion_figure(flair, lesions[1:], (1, 1, 2))
 
 
 def test_lesions_and_quality_in_a_subjects_report():
