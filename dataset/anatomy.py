@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from .images import check_whole
 from .scans import DatasetError, LeftOut
 
 # Labels of FreeSurfer's aseg.mgz that are measured or referred to, by the names that drawn regions and atlases have.
@@ -130,7 +131,7 @@ def find_anatomy(subject, folder, datasets):
     images = {suffix: _raw_images(folder, suffix) for suffix in ("T1w", "FLAIR")}
     freesurfer = _usable("FreeSurfer's labels", subject, left_out, _find_freesurfer, datasets, images)
     lesions = _usable("lesions", subject, left_out, _find_lesions, datasets, images)
-    t1w, flair = (next(iter(found), None) for found in images.values())
+    t1w, flair = (_usable(f"the {suffix} image", subject, left_out, _find_image, images[suffix]) for suffix in images)
     return Anatomy(t1w, flair, freesurfer, lesions), left_out
 
 
@@ -221,10 +222,18 @@ def _coordinate(text, path, number):
 def _usable(what, subject, left_out, find, *arguments):
     """What was found, or None with the reason among what is left out: the scans are processed without."""
     try:
-        return find(subject, *arguments, left_out)
+        found = find(subject, *arguments, left_out)
+        for path in [found] if isinstance(found, Path) else vars(found).values() if found else []:
+            if isinstance(path, Path):
+                check_whole(path)
+        return found
     except DatasetError as error:
         left_out.append(LeftOut(f"{what} of sub-{subject}", str(error), is_fault=True))
         return None
+
+
+def _find_image(subject, images, left_out):
+    return next(iter(images), None)
 
 
 def _raw_images(folder, suffix):

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
+from .images import read_image
 from .labels import read_lookup
 from .scans import DatasetError
 
@@ -150,11 +150,7 @@ def _fetch_pauli():
 
 
 def _read_labels(path):
-    try:
-        image = nib.load(path)
-        values = np.asanyarray(image.dataobj)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}; get the label image again") from error
+    _, image, values = read_image(path)
     if values.ndim != 3:
         raise DatasetError(f"{path}: {values.ndim} dimensions; labels are one volume of three")
     if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:

@@ -3,7 +3,6 @@
 import csv
 import math
 import re
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,17 +10,10 @@ import nibabel as nib
 import numpy as np
 
 from .derivatives import derivative_path
+from .images import read_image
 from .scans import DatasetError, is_of_gradient_echo, scan_label
 
 SUBJECT_SPACE = "subject"
-UNREADABLE = (
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-    OSError,
-    EOFError,
-    ValueError,
-    zlib.error,
-)
 DESC = "rois"
 AFFINE_TOLERANCE = 1e-3  # mm
 
@@ -302,33 +294,30 @@ def _find_lookup(path, dataset):
 
 def _values(path, image):
     """The different values of a label image, after a look at its grid."""
-    try:
-        labels = nib.load(path)
-        if image is not None:
-            _check_grid(labels, nib.load(image))
-        elif labels.ndim != 3:
-            raise DatasetError(f"{path}: {labels.ndim} dimensions; labels are one volume of three")
-        # Label images are small once they are packed, and a value that is no integer may be anywhere.
-        values = np.unique(np.asanyarray(labels.dataobj))
-    except UNREADABLE as error:
-        raise DatasetError(f"{path}: {error}; make the label image again") from error
-    if values.dtype.kind not in "uif" or not np.isfinite(values).all() or (values != np.round(values)).any():
+    _, labels, data = read_image(path)
+    if image is not None:
+        _check_grid(path, labels, nib.load(image))
+    elif labels.ndim != 3:
+        raise DatasetError(f"{path}: {labels.ndim} dimensions; labels are one volume of three")
+    # Label images are small once they are packed, and a value that is no integer may be anywhere.
+    values = np.unique(data)
+    if not np.isfinite(values).all() or (values != np.round(values)).any():
         raise DatasetError(f"{path}: values that are no integers; save labels without interpolation or scaling")
     if values[0] < 0:
         raise DatasetError(f"{path}: negative labels; number regions from 1 on")
     return [int(value) for value in values]
 
 
-def _check_grid(labels, image):
+def _check_grid(path, labels, image):
     if labels.shape != image.shape[:3]:
         raise DatasetError(
-            f"{labels.get_filename()}: {_times(labels.shape)} voxels, but the scan has {_times(image.shape)}; draw on "
+            f"{path}: {_times(labels.shape)} voxels, but the scan has {_times(image.shape)}; draw on "
             "the scan itself, or resample without interpolation"
         )
     difference = np.abs(labels.affine - image.affine).max()
     if not difference <= AFFINE_TOLERANCE:
         raise DatasetError(
-            f"{labels.get_filename()}: its affine differs from the scan's by up to {difference:.3g} mm; copy the "
+            f"{path}: its affine differs from the scan's by up to {difference:.3g} mm; copy the "
             "scan's geometry if the voxels are the scan's, else resample without interpolation"
         )
 

@@ -1,25 +1,21 @@
 """Check a scan's sidecars and images before any work, so that what is wrong has a name and a remedy."""
 
-import gzip
 import math
-import zlib
 from dataclasses import dataclass
 from itertools import pairwise, permutations, product
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from ..core.artefacts import (
     EchoAlternation,
     alternating_axes,
-    central_block,
     echo_alternation,
     jump_share,
     mirrored_magnitude,
     mirrored_phase,
 )
 from ..core.phase import GYROMAGNETIC_RATIO, PhaseEncodingError, decode_phase
+from .images import UnreadableImageError, read_image, summarize_image
 from .scans import Scan, as_number, echo_number, one_line
 
 LONGEST_ECHO_TIME = 1  # s
@@ -28,12 +24,8 @@ STRONGEST_TESLA = 30
 CONTRADICTION = 0.2
 SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer than this coincide
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
-LONGEST_HEADER = 540  # bytes, of NIfTI-2
-CHUNK_BYTES = 2**20
 FEWEST_IN_MASK = 27  # voxels
 WRAPPED_SPAN = 1.2 * np.pi  # rad; noise around the head reaches 2π
-MOST_VOXELS = 2**30
-MOST_BYTES_BEHIND = 2**30  # the last voxel
 SATURATED_SHARE, SATURATED_VOXELS = 1e-3, 50  # at the very maximum; of unsaturated images it is one or a few
 RISE = 0.1  # of the magnitude from one echo to the next: more than inflow, fat in phase or noise make of it
 SWAPPED_JUMPS = 2e-3  # share of neighbours that jump: the smallest of the real phases is this, of magnitudes it is 0
@@ -74,62 +66,6 @@ class Problem:
     def __str__(self):
         place = f"{self.scan}: {self.file}" if self.file else self.scan
         return f"{place}: {self.cause}; {self.remedy}"
-
-
-class UnreadableImageError(Exception):
-    """An image cannot be read. `cause` and `remedy` are for the user."""
-
-    def __init__(self, path, cause, remedy):
-        super().__init__(f"{path.name}: {cause}; {remedy}")
-        self.cause = cause
-        self.remedy = remedy
-
-
-@dataclass(frozen=True)
-class ImageSummary:
-    """What one complete reading of an image found.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        As in the header.
-    affine : numpy.ndarray
-        4 by 4, voxel to mm.
-    voxel_size : tuple of float
-        In mm, as the header states it (nibabel takes 1 for a 0).
-    is_oriented : bool
-        False if the header has neither sform nor qform, so that the affine is a guess.
-    minimum, maximum : float
-        Over the finite voxels; NaN if there are none.
-    fraction : float or None
-        Some value that is not a whole number; None if all are whole, as integers are.
-    not_finite : numpy.ndarray
-        Flat indices of the voxels that are NaN or infinite.
-    n_nonzero : int
-        Number of voxels that are finite and not zero.
-    is_binary : bool
-        There is no value but 0 and one other.
-    n_at_maximum : int
-        Number of voxels that have the maximum.
-    checksum : int
-        CRC-32 of the values as 32-bit floats.
-    block : numpy.ndarray or None
-        The middle of the image, with 0 for what is not finite; None unless the image is 3-D.
-    """
-
-    shape: tuple[int, ...]
-    affine: np.ndarray
-    voxel_size: tuple[float, ...]
-    is_oriented: bool
-    minimum: float
-    maximum: float
-    fraction: float | None
-    not_finite: np.ndarray
-    n_nonzero: int
-    is_binary: bool
-    n_at_maximum: int
-    checksum: int
-    block: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -176,102 +112,6 @@ class Inspection:
         """``error``, ``warning`` or ``ok``: the worst of the problems."""
         severities = {problem.severity for problem in self.problems}
         return next((severity for severity in ("error", "warning") if severity in severities), "ok")
-
-
-def summarize_image(path):
-    """Read an image to its last byte.
-
-    Parameters
-    ----------
-    path : path-like
-        A NIfTI file, compressed or not. A compressed one is read past its last voxel, for the checksum.
-
-    Returns
-    -------
-    ImageSummary
-        Its grid and the range of its scaled values.
-
-    Raises
-    ------
-    UnreadableImageError
-        If the file is missing, empty, not NIfTI, truncated or damaged.
-    """
-    header, image, data = _read(Path(path))
-    finite = np.isfinite(data)
-    values = data if finite.all() else data[finite]
-    fractions = values[values != np.rint(values)]
-    n_nonzero = int(np.count_nonzero(values))
-    maximum = float(values.max()) if values.size else math.nan
-    n_at_maximum = int(np.count_nonzero(values == maximum))
-    return ImageSummary(
-        shape=image.shape,
-        affine=image.affine,
-        voxel_size=tuple(header["pixdim"][1:4].tolist()),
-        is_oriented=bool(image.header["sform_code"] > 0 or image.header["qform_code"] > 0),
-        minimum=float(values.min()) if values.size else math.nan,
-        maximum=maximum,
-        fraction=float(fractions[0]) if fractions.size else None,
-        not_finite=np.flatnonzero(~finite),
-        n_nonzero=n_nonzero,
-        is_binary=bool(values.size and n_nonzero == (n_at_maximum if maximum else 0)),
-        n_at_maximum=n_at_maximum,
-        checksum=zlib.crc32(np.ascontiguousarray(data.T)),
-        block=np.nan_to_num(central_block(data), posinf=0, neginf=0) if data.ndim == 3 else None,
-    )
-
-
-def _read(path):
-    """Return the header as stored, the image and its scaled voxels."""
-    if not path.exists():
-        raise UnreadableImageError(
-            path, "the file is listed but its content is not here", "fetch it (datalad get) or restore the link"
-        )
-    if not path.is_file():
-        raise UnreadableImageError(path, "this is no regular file", "put the image there")
-    if path.stat().st_size == 0:
-        raise UnreadableImageError(path, "the file is empty", "copy or convert it again")
-    again = "copy it again, or convert the image again"
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            image_class = _image_class(stream.read(LONGEST_HEADER))
-            stream.seek(0)
-            header = image_class.header_class.from_fileobj(stream, check=False)
-            stream.seek(0)
-            image = image_class.from_stream(stream)
-            _refuse_header(path, image)
-            data = image.get_fdata(dtype=np.float32, caching="unchanged")
-            behind = 0
-            while chunk := stream.read(CHUNK_BYTES):
-                behind += len(chunk)
-                if behind > MOST_BYTES_BEHIND:
-                    raise OSError("there is no end of data behind the last voxel")
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
-        raise UnreadableImageError(path, f"not a NIfTI file ({error})", again) from error
-    except MemoryError as error:
-        cause = "there is too little memory to read it"
-        raise UnreadableImageError(path, cause, "free some, or take a machine with more") from error
-    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise UnreadableImageError(path, f"the file is truncated or damaged ({error})", again) from error
-    return header, image, data
-
-
-def _refuse_header(path, image):
-    """What no image has is refused before memory is asked for."""
-    kind = image.get_data_dtype().kind
-    if kind not in "iuf":
-        cause = f"its voxels are {image.get_data_dtype().name}, where one number each is needed"
-        raise UnreadableImageError(path, cause, "write real and imaginary parts, or magnitude and phase, as two images")
-    if math.prod(image.shape) > MOST_VOXELS:
-        cause = f"its header claims {math.prod(image.shape):.3g} voxels, more than any scan has"
-        raise UnreadableImageError(path, cause, "copy it again, or convert the image again")
-
-
-def _image_class(start):
-    """Tell the two NIfTI formats by a file's first bytes."""
-    for image_class in (nib.Nifti1Image, nib.Nifti2Image):
-        if image_class.header_class.may_contain_header(start):
-            return image_class
-    raise nib.filebasedimages.ImageFileError("its first bytes are no header")
 
 
 def inspect_scan(scan):
@@ -601,7 +441,7 @@ def _not_finite_problem(scan, part, path, summaries):
     partner = next((p for p in scan.parts[PARTNER[part]] if echo_number(p) == echo_number(path)), None)
     if partner not in summaries or summaries[partner].shape != summaries[path].shape:
         return Problem(scan.label, path.name, cause, "convert the scan again")
-    values = _read(partner)[2].ravel()[where]
+    values = read_image(partner)[2].ravel()[where]
     inside = np.count_nonzero(np.isfinite(values) & (values != 0))
     if inside:
         cause += f", {inside} of them where {partner.name} has signal: NaNs inside the brain"

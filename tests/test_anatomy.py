@@ -1,5 +1,6 @@
 """Anatomy beside the gradient-echo scans: which files are taken, what is refused, and what the nodes make of them."""
 
+import gzip
 import os
 import stat
 
@@ -22,7 +23,7 @@ SHAPE = (40, 36, 24)
 
 def touch(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"")
+    path.write_bytes(gzip.compress(path.name.encode()))
     return path
 
 
@@ -138,6 +139,23 @@ def test_marks_of_a_session_are_of_its_image(raw, dataset):
     anatomy, left_out = find_anatomy("01", raw, [dataset])
     assert anatomy.lesions.flair == own
     assert left_out == []
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-9], lambda b: b[:-8] + bytes(8)])
+def test_damaged_files_are_left_out_before_they_are_used(raw, dataset, damage):
+    aseg = touch(dataset / "sub-01" / "mri" / "aseg.mgz")
+    touch(dataset / "sub-01" / "mri" / "orig.mgz")
+    seeds = touch(dataset / "sub-01" / "anat" / "sub-01_desc-seeds_mask.nii.gz")
+    spoilt = [aseg, seeds, raw / "anat" / "sub-01_T1w.nii.gz"]
+    for path in spoilt:
+        path.write_bytes(damage(path.read_bytes()))
+    anatomy, left_out = find_anatomy("01", raw, [dataset])
+    assert (anatomy.freesurfer, anatomy.lesions, anatomy.t1w) == (None, None, None)
+    assert anatomy.flair is not None
+    assert all(note.is_fault for note in left_out)
+    whys = [note.why for note in left_out]
+    for path in spoilt:
+        assert sum(why.startswith(f"{path}: ") and "copy" in why for why in whys) == 1
 
 
 def test_points(tmp_path):

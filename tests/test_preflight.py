@@ -8,7 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.dataset.preflight import UnreadableImageError, inspect_scan, summarize_image
+from multiqsm.dataset.images import UnreadableImageError, summarize_image
+from multiqsm.dataset.preflight import inspect_scan
 from multiqsm.dataset.scans import collect_scans
 
 MAGNITUDE = "sub-01_echo-2_part-mag_MEGRE.nii.gz"
