@@ -84,7 +84,7 @@ def brain_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=12.0
         raise ValueError("magnitude and phase must be finite")
 
     combined = np.linalg.norm(magnitude.astype(np.float32, copy=False), axis=3)
-    otsu = float(threshold_otsu(combined))
+    otsu = float(threshold_otsu(combined.ravel()))  # of a volume of three or four slices it would think colours
     signal = _signal(combined, otsu / 2, voxel_size)
     roughness = phase_roughness(phase, signal, voxel_size)
     if max_roughness is None:

@@ -4,6 +4,7 @@ import multiprocessing
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,7 @@ COLUMNS = (
     "phase_encoding",
     "phase_sign",
     "phase_sign_source",
+    "sign_asymmetry",
     "b0_dir",
     "b0_angle",
     "matrix",
@@ -86,7 +88,7 @@ PRINTED = (
 MISSING = "n/a"
 
 
-def inspect_scans(scans, *, n_procs=1):
+def inspect_scans(scans, *, n_procs=1, check_sign=False):
     """Inspect scans, several at once if asked to.
 
     Parameters
@@ -95,6 +97,8 @@ def inspect_scans(scans, *, n_procs=1):
         The scans.
     n_procs : int
         Number of processes.
+    check_sign : bool
+        As of `multiqsm.dataset.preflight.inspect_scan`.
 
     Returns
     -------
@@ -106,15 +110,16 @@ def inspect_scans(scans, *, n_procs=1):
     DatasetError
         If one of several processes was killed.
     """
+    inspect = partial(inspect_scan, check_sign=check_sign)
     if n_procs == 1 or len(scans) < 2:
-        return [inspect_scan(scan) for scan in scans]
+        return list(map(inspect, scans))
     # A fresh interpreter each: a fork of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
     n_procs = min(n_procs, len(scans))
     chunk = max(1, min(16, len(scans) // (4 * n_procs)))
     try:
         with ProcessPoolExecutor(n_procs, mp_context=context) as pool:
-            return list(pool.map(inspect_scan, scans, chunksize=chunk))
+            return list(pool.map(inspect, scans, chunksize=chunk))
     except BrokenProcessPool as error:
         raise DatasetError(
             "a process that checked images was killed, perhaps for want of memory; give a smaller --n-procs"
@@ -200,7 +205,8 @@ def audit_table(inspections, problems, *, phase_sign=0):
         One row per scan, and one for each label that problems name and no scan has. Columns `COLUMNS`: labels;
         ``n_echoes``; ``echo_times`` (ms), ``matrix`` and ``voxel_size`` (mm) as texts; ``repetition_time`` (s);
         ``flip_angle`` and ``b0_angle``, B0 against the third axis, (degrees); ``field_strength`` (T);
-        ``centre_frequency`` (MHz); ``saturated``, greatest share of a magnitude's voxels at its maximum;
+        ``centre_frequency`` (MHz); ``sign_asymmetry``, below 0 if the phase may have the wrong sign; ``saturated``,
+        greatest share of a magnitude's voxels at its maximum;
         ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes depart from odd ones; ``is_bipolar``, whether
         that is much; ``mask``, user or auto; ``site_deviations`` and ``study_deviations``, where the scan differs
         from what more than half of the site's or study's scans (phantoms apart) have; ``problems``; ``verdict``, ok,
@@ -258,6 +264,7 @@ def _facts(inspection, phase_sign=0):
         "phase_encoding": "real and imaginary parts" if scan.real else inspection.phase_encoding,
         "phase_sign": sign,
         "phase_sign_source": reason,
+        "sign_asymmetry": None if inspection.sign_asymmetry is None else round(inspection.sign_asymmetry, 3),
         "b0_dir": None if b0_dir is None else ", ".join(f"{part:.4f}" for part in b0_dir),
         "b0_angle": None if b0_dir is None else float(np.degrees(np.arccos(min(1, abs(b0_dir[2])))).round(2)),
         "matrix": inspection.matrix and "×".join(map(str, inspection.matrix)),

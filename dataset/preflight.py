@@ -14,7 +14,8 @@ from ..core.artefacts import (
     mirrored_magnitude,
     mirrored_phase,
 )
-from ..core.phase import GYROMAGNETIC_RATIO, PhaseEncodingError, decode_phase
+from ..core.dipole import b0_direction
+from ..core.phase import GYROMAGNETIC_RATIO, PhaseEncodingError, apply_sign, decode_phase, default_sign
 from .images import UnreadableImageError, read_image, summarize_image
 from .scans import Scan, as_number, echo_number, one_line
 
@@ -92,6 +93,8 @@ class Inspection:
         Greatest share of a magnitude's non-zero voxels that have its maximum.
     alternation : multiqsm.core.artefacts.EchoAlternation or None
         By how much even echoes depart from odd ones.
+    sign_asymmetry : float or None
+        How much further bright values reach than dark ones in a coarse map, if one was asked for.
     checksums : tuple of int
         CRC-32 of the values of each image that could be read.
     """
@@ -105,6 +108,7 @@ class Inspection:
     phase_encoding: str | None = None
     saturated: float | None = None
     alternation: EchoAlternation | None = None
+    sign_asymmetry: float | None = None
     checksums: tuple[int, ...] = ()
 
     @property
@@ -114,7 +118,7 @@ class Inspection:
         return next((severity for severity in ("error", "warning") if severity in severities), "ok")
 
 
-def inspect_scan(scan):
+def inspect_scan(scan, *, check_sign=False):
     """Check everything about a scan that can be known before processing, and say what its images turned out to be.
 
     Every file is read completely, one at a time.
@@ -123,6 +127,9 @@ def inspect_scan(scan):
     ----------
     scan : multiqsm.dataset.scans.Scan
         The scan.
+    check_sign : bool
+        Whether to make a coarse map of a person's scan that has no errors, to see whether the phase has the right
+        sign; that takes one to three seconds, and reads the images again.
 
     Returns
     -------
@@ -156,10 +163,15 @@ def inspect_scan(scan):
         problems += _check_mirrored(scan, blocks)
         alternation, bipolar_problems = _check_readout(scan, blocks, summaries)
         problems += bipolar_problems
+    asymmetry = None
+    if check_sign and not scan.is_phantom and not any(problem.severity == "error" for problem in problems):
+        asymmetry, sign_problems = _check_sign(scan, encoding, summaries)
+        problems += sign_problems
     return Inspection(
         scan=scan,
         problems=tuple(dict.fromkeys(problems)),
         alternation=alternation,
+        sign_asymmetry=asymmetry,
         phase_encoding=encoding.name if encoding else None,
         **_facts(scan, summaries),
     )
@@ -632,6 +644,33 @@ def _check_readout(scan, blocks, summaries):
     )
     remedy = "map it with --unwrapping spatial, which gives each echo an offset of its own"
     return found, [Problem(scan.label, "", cause, remedy, "warning")]
+
+
+def _check_sign(scan, encoding, summaries):
+    """Deep nuclei and veins are bright in a map if the sign is right; returns the asymmetry, and a warning."""
+    from ..core.quality import coarse_signal, quick_sign_asymmetry  # slow to import: not before it is needed
+
+    sign, reason = default_sign(scan.manufacturer)
+    reference = summaries[scan.files[0]]
+    echoes = []
+    for pair in zip(scan.real or scan.magnitude, scan.imaginary or scan.phase, strict=True):
+        first, second = (np.nan_to_num(read_image(path)[2], posinf=0, neginf=0) for path in pair)
+        if scan.real:
+            signal = first + 1j * apply_sign(second, sign)
+        else:
+            signal = first * np.exp(1j * apply_sign(second * encoding.scale + encoding.offset, sign))
+        coarse, voxel_size = coarse_signal(signal, reference.voxel_size)
+        echoes.append(coarse)
+    signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.affine)
+    asymmetry = quick_sign_asymmetry(signal, scan.echo_times, voxel_size, b0_dir=b0_dir)
+    if asymmetry is None or asymmetry >= 0:
+        return asymmetry, []
+    cause = (
+        f"in a coarse map dark values reach further than bright ones ({asymmetry:+.2f}), as if the phase had the wrong "
+        f"sign ({reason})"
+    )
+    remedy = "make a map, and give --phase-sign if deep nuclei are dark in it"
+    return asymmetry, [Problem(scan.label, "", cause, remedy, "warning")]
 
 
 def _check_brain_mask(scan, summaries):

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from analytic import sphere_field
 
 from multiqsm.cli.audit import main
 from multiqsm.dataset.audit import COLUMNS, PRINTED, audit_problems, audit_table, inspect_scans, print_audit
@@ -278,3 +279,60 @@ def test_table_is_written_and_read_back(make_dataset, tmp_path, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert main([str(root), "-o", str(blocked / "audit.tsv"), "--n-procs", "1"]) == 2
+
+
+HEAD = (36, 40, 34)  # voxels of 3 mm
+
+
+def bright_head(part, echo_time, seed=0):
+    """A ball of 520 mL of brain with three paramagnetic balls in it; its phase grows with the field."""
+    size, along = (3, 3, 3), (0, 0, 1)
+    places = ((12, 9, 0), (-12, 9, 3), (0, -12, -6))
+    field = sum(sphere_field(HEAD, size, along, radius=6, chi=0.2, center=place)[0] for place in places)
+    _, brain = sphere_field(HEAD, size, along, radius=50, chi=0)
+    random = np.random.default_rng(round(1e6 * echo_time) + seed)
+    signal = 100 * brain * np.exp((-20 + 2j * np.pi * 123.2 * field) * echo_time)
+    signal = signal + random.normal(size=(*HEAD, 2)).view(complex)[..., 0]
+    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](signal).astype(np.float32)
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+@pytest.mark.parametrize(("manufacturer", "is_right"), [("Siemens", True), ("GE MEDICAL SYSTEMS", False)])
+def test_sign_of_the_phase_is_checked_in_a_coarse_map(make_dataset, parts, manufacturer, is_right):
+    root = make_dataset(
+        parts=parts, affine=np.diag([3, 3, 3, 1]), voxels=bright_head, metadata={"Manufacturer": manufacturer}
+    )
+    table, problems = audit(root, check_sign=True)
+    assert (table["sign_asymmetry"][0] > 0.2) == is_right
+    assert (table["sign_asymmetry"][0] < -0.2) != is_right
+    assert bool(problems) != is_right
+    for problem in problems:
+        assert problem.severity == "warning"
+        assert "as if the phase had the wrong sign (-1: Manufacturer is 'GE MEDICAL SYSTEMS'" in problem.cause
+        assert "--phase-sign" in problem.remedy
+    assert audit(root)[0]["sign_asymmetry"].isna().all()
+
+
+def test_sign_is_not_looked_for_in_phantoms_and_what_has_errors(make_dataset):
+    root = make_dataset(
+        voxels=bright_head, affine=np.diag([3, 3, 3, 1]), metadata={"Manufacturer": "GE MEDICAL SYSTEMS"}
+    )
+    (root / "participants.tsv").write_text("participant_id\tspecies\nsub-01\tphantom\n")
+    table, problems = audit(root, check_sign=True)
+    assert table["is_phantom"].all()
+    assert table["sign_asymmetry"].isna().all()
+    assert problems == []
+    (root / "participants.tsv").unlink()
+    next(root.rglob("*echo-2_part-phase*.json")).write_text("[]")
+    table, _ = audit(root, check_sign=True)
+    assert (table["verdict"][0], table["sign_asymmetry"].isna().all()) == ("error", True)
+
+
+@pytest.mark.parametrize(("option", "is_checked"), [((), True), (("--no-sign-check",), False)])
+def test_sign_check_can_be_left_out(make_dataset, tmp_path, capsys, option, is_checked):
+    root = make_dataset(
+        voxels=bright_head, affine=np.diag([3, 3, 3, 1]), metadata={"Manufacturer": "GE MEDICAL SYSTEMS"}
+    )
+    assert main([str(root), "-o", str(tmp_path / "audit.tsv"), "--strict", *option]) == int(is_checked)
+    assert ("wrong sign" in capsys.readouterr().out) == is_checked
+    assert pd.read_csv(tmp_path / "audit.tsv", sep="\t")["sign_asymmetry"].notna().all() == is_checked
