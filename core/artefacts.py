@@ -31,6 +31,12 @@ _BETTER = 6
 # Mean cosine of second differences of echoes that fit. A bipolar readout can look mirrored, but fits neither way.
 _FITTING = 0.9
 
+# Coherence of neighbours' phases: noise has less than the one, an echo that can be told from noise more than the other.
+_NOISE, _SIGNAL = 0.1, 0.5
+
+# Share of the strongest magnitudes above which a voxel counts as signal.
+_STRONG = 0.3
+
 # Phase between neighbours that jumps by so much of the range has wrapped, or is noise.
 _JUMP = 0.8
 
@@ -112,6 +118,49 @@ def alternating_axes(magnitude, phase):
 def _neighbour_product(signal, axis):
     following = np.moveaxis(signal, axis, 0)
     return following[1:] * following[:-1].conj()
+
+
+def noise_echoes(magnitude, phase):
+    """Echoes whose phase is noise where that of others is not.
+
+    Parameters
+    ----------
+    magnitude, phase : ndarray, shape (echoes, x, y, z)
+        Of a block; phase in radians.
+
+    Returns
+    -------
+    tuple of int
+        Their places, from 0: `neighbour_coherence` is below 0.1 along each axis, and above 0.5 in some other echo.
+    """
+    coherence = np.array([np.abs(neighbour_coherence(*echo)) for echo in zip(magnitude, phase, strict=True)])
+    highest = np.nan_to_num(coherence).max(axis=1)
+    return tuple(np.flatnonzero(highest < _NOISE).tolist()) if (highest > _SIGNAL).any() else ()
+
+
+def decay_steps(magnitude, echo_times):
+    """By how much each echo's magnitude lies off the decay that its neighbours in time have.
+
+    Parameters
+    ----------
+    magnitude : ndarray, shape (echoes, x, y, z)
+        Of a block, not negative.
+    echo_times : sequence of float
+        s, rising.
+
+    Returns
+    -------
+    ndarray, shape (echoes - 2,)
+        Of the second echo to the last but one: median over voxels with signal of the logarithm of the magnitude, minus
+        that on the line through its neighbours. 0 for an exponential decay. NaN without signal.
+    """
+    first = magnitude[0]
+    strong = (first > _STRONG * np.percentile(first, 95)) & (magnitude > 0).all(axis=0)
+    if not strong.any():
+        return np.full(max(len(magnitude) - 2, 0), np.nan)
+    log, times = np.log(magnitude[:, strong]), np.asarray(echo_times)
+    share = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None]
+    return np.median(log[1:-1] - (1 - share) * log[:-2] - share * log[2:], axis=1)
 
 
 @dataclass(frozen=True)

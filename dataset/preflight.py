@@ -9,10 +9,12 @@ import numpy as np
 from ..core.artefacts import (
     EchoAlternation,
     alternating_axes,
+    decay_steps,
     echo_alternation,
     jump_share,
     mirrored_magnitude,
     mirrored_phase,
+    noise_echoes,
 )
 from ..core.dipole import b0_direction
 from ..core.phase import GYROMAGNETIC_RATIO, PhaseEncodingError, apply_sign, decode_phase, default_sign
@@ -29,6 +31,7 @@ FEWEST_IN_MASK = 27  # voxels
 WRAPPED_SPAN = 1.2 * np.pi  # rad; noise around the head reaches 2π
 SATURATED_SHARE, SATURATED_VOXELS = 1e-3, 50  # at the very maximum; of unsaturated images it is one or a few
 RISE = 0.1  # of the magnitude from one echo to the next: more than inflow, fat in phase or noise make of it
+DECAY_STEP = 0.15  # logarithm of a magnitude, off the line through its neighbours; real and simulated scans have 0.005
 SWAPPED_JUMPS = 2e-3  # share of neighbours that jump: the smallest of the real phases is this, of magnitudes it is 0
 BIPOLAR_OFFSET, BIPOLAR_RAMP = 0.2, 0.5  # rad; monopolar scans have a tenth of that
 SAME_IN_ALL_FILES = (
@@ -157,7 +160,8 @@ def inspect_scan(scan, *, check_sign=False):
     # What compares images voxel by voxel is of no use where they do not fit together.
     if len(summaries) == len(scan.files) and not any(problem.severity == "error" for problem in grid_problems):
         blocks = _Blocks(scan, summaries, encoding)
-        problems += _check_order_of_magnitudes(scan, blocks)
+        problems += _check_order_of_magnitudes(scan, blocks) or _check_decay(scan, blocks)
+        problems += _check_noise(scan, blocks)
         problems += _check_exchange(scan, summaries)
         problems += _check_alternating_voxels(scan, blocks)
         problems += _check_mirrored(scan, blocks)
@@ -569,6 +573,34 @@ def _check_order_of_magnitudes(scan, blocks):
             remedy = "see whether echoes, or their EchoTime, were exchanged"
             problems.append(Problem(scan.label, following.name, cause, remedy, "warning"))
     return problems
+
+
+def _check_decay(scan, blocks):
+    """No echo stands out of the decay that the others have."""
+    if blocks.magnitude is None or len(blocks.magnitude) < 3 or not _rising(scan.echo_times):
+        return []
+    problems = []
+    for path, step in zip(
+        (scan.magnitude or scan.real)[1:], decay_steps(blocks.magnitude, scan.echo_times), strict=False
+    ):
+        if abs(step) > DECAY_STEP:
+            cause = f"its magnitude is {math.exp(step):.2g} times what the echoes before and after it let expect"
+            remedy = "see whether one of the three was scaled, or has the wrong EchoTime: R2* and the weights are wrong"
+            problems.append(Problem(scan.label, path.name, cause, remedy, "warning"))
+    return problems
+
+
+def _check_noise(scan, blocks):
+    """The phase of no echo is noise where that of another is not."""
+    if blocks.phase is None:
+        return []
+    cause = "its phase is noise, and that of other echoes is not"
+    remedy = "convert that echo again, or remove it if there is no signal so late"
+    paths = scan.phase or scan.real
+    return [
+        Problem(scan.label, paths[echo].name, cause, remedy, "warning")
+        for echo in noise_echoes(blocks.magnitude, blocks.phase)
+    ]
 
 
 def _check_exchange(scan, summaries):

@@ -811,8 +811,7 @@ class _Tables:
         """What the scan's owner should know of its participant's row."""
         row, name = self.participant(scan), f"sub-{scan.entities['subject']}"
         if not row:
-            others = self._rows[self._root / "participants.tsv"]
-            return (f"{name} is not in participants.tsv, which others are in",) if others else ()
+            return (f"{name} is not in participants.tsv",) if (self._root / "participants.tsv").exists() else ()
         notes = []
         if None in row.values():
             notes.append(

@@ -8,11 +8,13 @@ from multiqsm.core.artefacts import (
     MirroredEcho,
     alternating_axes,
     central_block,
+    decay_steps,
     echo_alternation,
     jump_share,
     mirrored_magnitude,
     mirrored_phase,
     neighbour_coherence,
+    noise_echoes,
 )
 
 SHAPE = (24, 20, 16)
@@ -121,6 +123,38 @@ def test_jumps_tell_phase_from_magnitude():
     assert jump_share(np.ones((2, 2, 2)), 1, 1) == 0
 
 
+@pytest.mark.parametrize("echo", [0, 1, 3])
+def test_echo_of_noise_is_found(echo):
+    magnitude, phase = echoes(noise=0.2)
+    assert noise_echoes(magnitude, phase) == ()
+    phase[echo] = np.random.default_rng(0).uniform(-np.pi, np.pi, SHAPE)
+    assert noise_echoes(magnitude, phase) == (echo,)
+
+
+def test_what_is_all_noise_or_alternates_has_no_echo_of_noise():
+    magnitude, phase = echoes()
+    noise = np.random.default_rng(0).uniform(-np.pi, np.pi, phase.shape)
+    assert noise_echoes(magnitude, noise) == ()
+    assert noise_echoes(0 * magnitude, phase) == ()
+    assert noise_echoes(magnitude, phase + np.pi * (np.indices(SHAPE).sum(axis=0) % 2)) == ()
+
+
+@pytest.mark.parametrize("times", [TIMES, (0.004, 0.01, 0.013, 0.03)])
+def test_decay_that_is_exponential_has_no_steps(times):
+    magnitude, _ = head(times)
+    assert np.abs(decay_steps(magnitude, times)).max() < 0.01
+    magnitude[2] *= 1.5  # between its neighbours it is too strong, and so they seem too weak
+    steps = decay_steps(magnitude, times)
+    share = (times[1] - times[0]) / (times[2] - times[0])
+    assert steps == pytest.approx([-share * np.log(1.5), np.log(1.5)], abs=0.01)
+
+
+def test_steps_of_decay_need_three_echoes_with_signal():
+    magnitude, _ = head()
+    assert decay_steps(magnitude[:2], TIMES[:2]).size == 0
+    assert np.isnan(decay_steps(0 * magnitude, TIMES)).all()
+
+
 AXES = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
 
 
@@ -206,6 +240,8 @@ def test_real_scan_is_free_of_both(real_echoes):
     assert np.abs(found.ramp).max() < 0.05
     assert mirrored_phase(magnitude, phase, times) is None
     assert mirrored_magnitude(magnitude) is None
+    assert noise_echoes(magnitude, phase) == ()
+    assert np.abs(decay_steps(magnitude, times)).max() < 0.02
 
 
 @pytest.mark.parametrize("axes", AXES)

@@ -536,6 +536,26 @@ def test_mirrored_complex_echo_is_a_warning(make_dataset):
     assert "mirrored along its second axis" in problem.cause
 
 
+@pytest.mark.parametrize("echo", [1, 2, 3])
+def test_phase_of_one_echo_that_is_noise_is_a_warning(make_dataset, echo):
+    root = make_dataset(voxels=smooth_head)
+    name = PHASE.replace("echo-2", f"echo-{echo}")
+    edit_voxels(
+        image(root, name), lambda data: np.random.default_rng(0).uniform(-np.pi, np.pi, data.shape).astype("f4")
+    )
+    (problem,) = [problem for problem in check(root) if "noise" in problem.cause]
+    assert (problem.severity, problem.file) == ("warning", name)
+
+
+@pytest.mark.parametrize(("echo", "named", "told"), [(1, 2, "% above"), (2, 3, "% above"), (3, 2, "is 1.4 times what")])
+def test_scale_of_one_magnitude_is_a_warning(make_dataset, echo, named, told):
+    root = make_dataset(voxels=smooth_head)
+    edit_voxels(image(root, MAGNITUDE.replace("echo-2", f"echo-{echo}")), lambda data: 0.5 * data)
+    (problem,) = check(root)
+    assert (problem.severity, problem.file) == ("warning", MAGNITUDE.replace("echo-2", f"echo-{named}"))
+    assert told in problem.cause
+
+
 def test_saturated_magnitude_is_a_warning(make_dataset):
     root = make_dataset(voxels=smooth_head)
     edit_voxels(image(root, MAGNITUDE), lambda data: data.clip(max=np.percentile(data, 97)))

@@ -483,6 +483,14 @@ def test_damaged_row_of_a_participant_is_told(make_dataset, row, note):
     assert any(note in told for told in scan.notes)
 
 
+@pytest.mark.parametrize("rows", ["", "sub-02\tNorth\n"])
+def test_participant_without_a_row_is_told(make_dataset, rows):
+    root = make_dataset()
+    assert collect_scans(root)[0][0].notes == ()  # without any table nothing is missing from it
+    (root / "participants.tsv").write_text(f"participant_id\tsite\n{rows}")
+    assert collect_scans(root)[0][0].notes == ("sub-01 is not in participants.tsv",)
+
+
 def test_participants_table_in_another_encoding_is_named(make_dataset):
     root = make_dataset()
     (root / "participants.tsv").write_bytes("participant_id\tsite\nsub-01\tZürich\n".encode("latin-1"))
