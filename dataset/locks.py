@@ -1,6 +1,7 @@
 """Locks between runs, which end with the process that holds them, however it ends."""
 
 import fcntl
+import sys
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -49,7 +50,9 @@ def hold_work(work_dir, names):
     """
     with _lock_file(Path(work_dir, "work.lock")) as stream:
         for name in sorted(names):  # in one order, so that two never wait for each other
-            _take(stream, name, wait=True)
+            if not _take(stream, name, wait=False):
+                print(f"waiting: another run works on {name} in {work_dir}", file=sys.stderr)
+                _take(stream, name, wait=True)
         yield
 
 

@@ -293,14 +293,14 @@ def test_two_runs_on_one_subject_are_refused_and_on_two_are_not(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by_step", [False, True])
-def test_two_runs_into_two_outputs_never_share_the_work_of_one_scan(chores, by_step):
+def test_two_runs_into_two_outputs_never_share_the_work_of_one_scan(chores, by_step, capfd):
     stage, _ = chores
     code = (
         "import sys, time\n"
         "from multiqsm.dataset.locks import hold_work\n"
         "with hold_work(sys.argv[1], ['chores scan_0']):\n"
         "    print('held', flush=True)\n"
-        "    time.sleep(3)\n"
+        "    time.sleep(8)\n"
         "    open(sys.argv[2], 'w').write(str(time.time_ns()))\n"
     )
     ended = stage.work_dir / "ended"
@@ -309,6 +309,7 @@ def test_two_runs_into_two_outputs_never_share_the_work_of_one_scan(chores, by_s
     ) as other:
         assert other.stdout.readline() == "held\n"
         assert run_chores(chores, ["work"], by_step=by_step) == ([], [])
+    assert f"waiting: another run works on chores scan_0 in {stage.work_dir}" in capfd.readouterr().err
     (made,) = stage.output_dir.glob("*.txt")
     assert made.stat().st_mtime_ns > int(ended.read_text())
 
