@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from datasets import validator_errors
 
+from multiqsm.cli.audit import main as audit
 from multiqsm.dataset.group import read_tsv
 from multiqsm.dataset.scans import collect_scans
 
@@ -69,3 +70,12 @@ def test_demo(demo):
     assert "report: demo/derivatives/group.html" in printed
     assert "sub-01_ses-A_run-1_desc-medi_Chimap.png" in printed
     assert (results / "sub-01" / "figures" / "sub-01_ses-A_run-1_desc-medi_Chimap.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_audit_of_the_demo_sees_the_signs_of_its_phases(demo, tmp_path):
+    table_file = tmp_path / "audit.tsv"
+    assert audit([str(demo[0] / "raw"), "-o", str(table_file), "--strict"]) == 0
+    table = read_tsv(table_file)
+    assert set(table["phase_sign"]) == {1, -1}
+    assert (table["sign_asymmetry"] > 0.05).all()
