@@ -19,7 +19,7 @@ def campaign(*arguments):
 
 @pytest.mark.slow
 def test_runs_that_are_killed_lose_nothing():
-    ended = campaign("kills", "--n", "2")
+    ended = campaign("kills", "--n", "3")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

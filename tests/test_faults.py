@@ -12,7 +12,6 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline.engine import Node, Workflow
 
-from multiqsm.cli.app import main
 from multiqsm.dataset.finished import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
 from multiqsm.dataset.locks import hold_subjects
 from multiqsm.dataset.scans import DatasetError
@@ -330,30 +329,6 @@ def test_batch_scripts_need_plain_paths():
     check_cluster_paths("/data/work-1/a_b")
     with pytest.raises(ValueError, match="spaces"):
         check_cluster_paths("/data/my work")
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_and_begun_again_gives_the_same(make_dataset, ball_head):
-    root = make_dataset(subjects=("01", "02", "03"), **ball_head)
-    out, work = root.parent / "out", root.parent / "work"
-    command = [sys.executable, "-m", "multiqsm", str(root), str(out), "participant", "-w", str(work), "--n-procs", "2"]
-    for seconds in (7, 9, 11):  # in the midst of the first, second and third scan or thereabouts
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            time.sleep(seconds)
-            process.kill()
-        for path in out.rglob("*.nii.gz"):
-            if not path.name.startswith("."):
-                assert path.read_bytes()[-4:] != b"", path  # whole: see the comparison below
-    assert subprocess.run(command, check=False).returncode == 0
-    undisturbed = root.parent / "undisturbed"
-    assert (
-        main([str(root), str(undisturbed), "participant", "-w", str(root.parent / "work2"), "--plugin", "Linear"]) == 0
-    )
-    kinds = (".gz", ".tsv", ".txt")
-    names = {path.relative_to(undisturbed) for path in undisturbed.rglob("*") if path.suffix in kinds}
-    assert names == {path.relative_to(out) for path in out.rglob("*") if path.suffix in kinds}
-    for name in names:
-        assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
 @pytest.mark.slow
