@@ -50,6 +50,13 @@ class PhaseEncoding:
     scale: float
     offset: float
 
+    def radians(self, stored):
+        """Stored numbers, an ndarray of any shape, as phase in radians (float32)."""
+        phase = stored.astype(np.float32)
+        phase *= np.float32(self.scale)
+        phase += np.float32(self.offset)
+        return phase
+
 
 RADIANS = PhaseEncoding("radians, -π to π", 1.0, 0.0)
 # Kept as stored: phase is modulo 2π, and unwrapping does not care where the circle is cut.
@@ -124,10 +131,7 @@ def decode_phase(stored, *, units=None, manufacturer=None):
     found = _describe(stored, units, manufacturer)
     encoding = _recognise(stored, units, manufacturer, found)
     _refuse_tiny_span(stored, encoding, found)
-    phase = stored.astype(np.float32)
-    phase *= np.float32(encoding.scale)
-    phase += np.float32(encoding.offset)
-    return phase, encoding
+    return encoding.radians(stored), encoding
 
 
 def from_real_imaginary(real, imaginary):

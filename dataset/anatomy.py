@@ -4,7 +4,7 @@ import csv
 import math
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
 from .images import check_whole
@@ -223,13 +223,18 @@ def _usable(what, subject, left_out, find, *arguments):
     """What was found, or None with the reason among what is left out: the scans are processed without."""
     try:
         found = find(subject, *arguments, left_out)
-        for path in [found] if isinstance(found, Path) else vars(found).values() if found else []:
-            if isinstance(path, Path):
-                check_whole(path)
+        for path in _files(found):
+            check_whole(path)
         return found
     except DatasetError as error:
         left_out.append(LeftOut(f"{what} of sub-{subject}", str(error), is_fault=True))
         return None
+
+
+def _files(found):
+    """What was found, or those of its attributes that are files."""
+    values = vars(found).values() if is_dataclass(found) else [found]
+    return [value for value in values if isinstance(value, Path)]
 
 
 def _find_image(subject, images, left_out):

@@ -150,7 +150,7 @@ def _fetch_pauli():
 
 
 def _read_labels(path):
-    _, image, values = read_image(path)
+    _, image, values = read_image(path, np.float64)
     if values.ndim != 3:
         raise DatasetError(f"{path}: {values.ndim} dimensions; labels are one volume of three")
     if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:

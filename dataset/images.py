@@ -13,6 +13,7 @@ from ..core.artefacts import central_block
 from .scans import DatasetError
 
 AGAIN = "copy it again, or make it again"
+COMPRESSED = (".gz", ".mgz")
 LONGEST_HEADER = 540  # bytes, of NIfTI-2
 CHUNK_BYTES = 2**20
 MOST_VOXELS = 2**30
@@ -117,13 +118,15 @@ def summarize_image(path):
     )
 
 
-def read_image(path):
+def read_image(path, dtype=np.float32):
     """Read an image past its last voxel, to where a compressed file has the checksum.
 
     Parameters
     ----------
     path : path-like
         A NIfTI file, compressed or not.
+    dtype : numpy type
+        Of the voxels; 64-bit floats keep every label as it is, 32-bit ones those up to 2²⁴.
 
     Returns
     -------
@@ -131,7 +134,7 @@ def read_image(path):
         As it is stored.
     image : nibabel.Nifti1Image
         For its shape, affine and type; its voxels can no longer be read from it.
-    data : ndarray of float32
+    data : ndarray
         The scaled voxels.
 
     Raises
@@ -142,14 +145,14 @@ def read_image(path):
     path = Path(path)
     _refuse_file(path)
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+        with _unpacked(path) as stream:
             image_class = _image_class(stream.read(LONGEST_HEADER))
             stream.seek(0)
             header = image_class.header_class.from_fileobj(stream, check=False)
             stream.seek(0)
             image = image_class.from_stream(stream)
             _refuse_header(path, image)
-            data = image.get_fdata(dtype=np.float32, caching="unchanged")
+            data = image.get_fdata(dtype=dtype, caching="unchanged")
             behind = 0
             while chunk := stream.read(CHUNK_BYTES):
                 behind += len(chunk)
@@ -163,6 +166,10 @@ def read_image(path):
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise UnreadableImageError(path, f"the file is truncated or damaged ({error})", AGAIN) from error
     return header, image, data
+
+
+def _unpacked(path):
+    return (gzip.open if path.suffix in COMPRESSED else open)(path, "rb")
 
 
 def _refuse_file(path):
@@ -211,7 +218,7 @@ def check_whole(path):
     path = Path(path)
     _refuse_file(path)
     try:
-        with (gzip.open if path.suffix in (".gz", ".mgz") else open)(path, "rb") as stream:
+        with _unpacked(path) as stream:
             while stream.read(CHUNK_BYTES):
                 pass
     except (OSError, EOFError, zlib.error) as error:

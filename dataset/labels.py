@@ -294,7 +294,7 @@ def _find_lookup(path, dataset):
 
 def _values(path, image):
     """The different values of a label image, after a look at its grid."""
-    _, labels, data = read_image(path)
+    _, labels, data = read_image(path, np.float64)
     if image is not None:
         _check_grid(path, labels, nib.load(image))
     elif labels.ndim != 3:

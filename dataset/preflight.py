@@ -558,7 +558,7 @@ class _Blocks:
             return
         self.magnitude = np.clip(np.array(parts["magnitude"]), 0, None)
         if encoding is not None:
-            self.phase = np.array(parts["phase"]) * encoding.scale + encoding.offset
+            self.phase = encoding.radians(np.array(parts["phase"]))
 
 
 def _check_order_of_magnitudes(scan, blocks):
@@ -577,12 +577,10 @@ def _check_order_of_magnitudes(scan, blocks):
 
 def _check_decay(scan, blocks):
     """No echo stands out of the decay that the others have."""
-    if blocks.magnitude is None or len(blocks.magnitude) < 3 or not _rising(scan.echo_times):
+    if blocks.magnitude is None or not _rising(scan.echo_times):
         return []
-    problems = []
-    for path, step in zip(
-        (scan.magnitude or scan.real)[1:], decay_steps(blocks.magnitude, scan.echo_times), strict=False
-    ):
+    inner, problems = (scan.magnitude or scan.real)[1:-1], []
+    for path, step in zip(inner, decay_steps(blocks.magnitude, scan.echo_times), strict=True):
         if abs(step) > DECAY_STEP:
             cause = f"its magnitude is {math.exp(step):.2g} times what the echoes before and after it let expect"
             remedy = "see whether one of the three was scaled, or has the wrong EchoTime: R2* and the weights are wrong"
@@ -690,7 +688,7 @@ def _check_sign(scan, encoding, summaries):
         if scan.real:
             signal = first + 1j * apply_sign(second, sign)
         else:
-            signal = first * np.exp(1j * apply_sign(second * encoding.scale + encoding.offset, sign))
+            signal = first * np.exp(1j * apply_sign(encoding.radians(second), sign))
         coarse, voxel_size = coarse_signal(signal, reference.voxel_size)
         echoes.append(coarse)
     signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.affine)

@@ -9,6 +9,15 @@ def centred_coordinates(shape, voxel_size):
     return np.meshgrid(*axes, indexing="ij")
 
 
+IRON = ((14, 10, 0), (-14, 10, 2), (0, -12, -5))  # mm
+
+
+def iron_head(shape, voxel_size, b0_dir, *, chi=0.2, radius=50):
+    """Field (ppm) of three balls of iron in a ball of brain, and the brain's share of each voxel."""
+    fields = [sphere_field(shape, voxel_size, b0_dir, radius=6, chi=chi, center=center)[0] for center in IRON]
+    return sum(fields), sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=0)[1]
+
+
 def sphere_field(shape, voxel_size, b0_dir, *, radius, chi, center=(0, 0, 0)):
     """Field (ppm) of a ball of susceptibility `chi` (ppm): (χ/3)(a/r)³(3cos²θ - 1) outside, 0 inside.
 

@@ -35,6 +35,13 @@ def test_atlas_from_a_file(tmp_path, name, dtype):
     np.testing.assert_allclose(atlas.affine, AFFINE, atol=1e-6)
 
 
+def test_large_labels_are_read_as_they_are(tmp_path):
+    large = 2**24 + 1  # in single precision it would be even
+    lookup = f"index\tname\n1\tputamen\n{large}\tred_nucleus\n"
+    atlas = load_atlas(save(tmp_path / "a.nii.gz", np.array([0, 1, large], np.int32), lookup))
+    assert np.unique(atlas.labels).tolist() == [0, 1, large]
+
+
 def test_labels_without_a_name_are_left_out(tmp_path):
     atlas = load_atlas(str(save(tmp_path / "a.nii", np.array([0, 1, 2, 3], np.int16))))
     assert np.unique(atlas.labels).tolist() == [0, 1]

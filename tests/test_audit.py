@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from analytic import sphere_field
+from analytic import iron_head
 
 from multiqsm.cli.audit import main
 from multiqsm.dataset.audit import COLUMNS, PRINTED, audit_problems, audit_table, inspect_scans, print_audit
@@ -286,10 +286,7 @@ HEAD = (36, 40, 34)  # voxels of 3 mm
 
 def bright_head(part, echo_time, seed=0):
     """A ball of 520 mL of brain with three paramagnetic balls in it; its phase grows with the field."""
-    size, along = (3, 3, 3), (0, 0, 1)
-    places = ((12, 9, 0), (-12, 9, 3), (0, -12, -6))
-    field = sum(sphere_field(HEAD, size, along, radius=6, chi=0.2, center=place)[0] for place in places)
-    _, brain = sphere_field(HEAD, size, along, radius=50, chi=0)
+    field, brain = iron_head(HEAD, (3, 3, 3), (0, 0, 1))
     random = np.random.default_rng(round(1e6 * echo_time) + seed)
     signal = 100 * brain * np.exp((-20 + 2j * np.pi * 123.2 * field) * echo_time)
     signal = signal + random.normal(size=(*HEAD, 2)).view(complex)[..., 0]

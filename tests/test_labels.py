@@ -175,6 +175,12 @@ def test_labels_without_a_name_are_noted(dataset):
     assert "labels 4, 9 are not in" in note
 
 
+def test_large_labels_are_read_as_they_are(dataset):
+    draw(dataset, values=(0, 1, 2**24 + 1), dtype="i4", lookup=LOOKUP)  # single precision would make it even
+    (note,) = find_labels(SCAN, [dataset]).notes
+    assert f" {2**24 + 1} " in note
+
+
 def test_whole_numbers_saved_as_floating_point_are_labels(dataset):
     draw(dataset, values=(0.0, 1.0, 2.0), dtype="f4", lookup=LOOKUP)
     assert find_labels(SCAN, [dataset]).notes == ()

@@ -2,22 +2,20 @@
 
 import numpy as np
 import pytest
-from analytic import sphere_field
+from analytic import iron_head, sphere_field
 
 from multiqsm.core.quality import coarse_signal, quick_sign_asymmetry, sign_asymmetry
 
 TIMES = (0.005, 0.012, 0.019)
 SHAPE, VOXEL_SIZE = (37, 42, 34), (3.2, 2.8, 3.5)
 TILTED = (0.1736, 0, 0.9848)
-IRON = ((14, 10, 0), (-14, 10, 2), (0, -12, -5))  # mm
 
 
 def echoes(*, times=TIMES, b0_dir=TILTED, chi=0.2, radius=50, noise=2.0, seed=0):
     """Complex signal of a ball of brain with three balls of iron in it, above a ball of air, echoes last."""
     random = np.random.default_rng(seed)
-    field = sum(sphere_field(SHAPE, VOXEL_SIZE, b0_dir, radius=6, chi=chi, center=center)[0] for center in IRON)
+    field, brain = iron_head(SHAPE, VOXEL_SIZE, b0_dir, chi=chi, radius=radius)
     field = field + sphere_field(SHAPE, VOXEL_SIZE, b0_dir, radius=10, chi=9, center=(0, 30, -65))[0]
-    _, brain = sphere_field(SHAPE, VOXEL_SIZE, b0_dir, radius=radius, chi=0)
     signal = [100 * brain * np.exp((-20 + 2j * np.pi * 123.2 * field) * te + 0.4j) for te in times]
     return np.stack(signal, -1) + noise * (random.normal(size=(*SHAPE, 2 * len(times))).view(complex))
 

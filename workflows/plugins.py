@@ -138,7 +138,7 @@ class SturdyMultiProcPlugin(plugins.MultiProcPlugin):
 
 
 class _SturdyCluster:
-    """What the plugins of schedulers lack; to be mixed into them."""
+    """What the plugins of schedulers lack; mixed into them, with `cancelling`, the command that takes jobs back."""
 
     def __init__(self, plugin_args=None):
         os.environ.setdefault("LOGNAME", getpass.getuser())  # names the jobs; not set in every container

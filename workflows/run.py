@@ -173,7 +173,7 @@ def run_workflow(workflow, runner, *, callback, crash_dir=None):
     return [read_crash(path) for path in sorted(set(crash_dir.iterdir()) - earlier)]
 
 
-def run_with_progress(workflow, runner, kind, *, crash_dir=None):
+def run_with_progress(workflow, runner, kind, *, crash_dir=None, watch=None):
     """Check that a graph gets what it needs, run it to its end and show how far it is.
 
     Parameters
@@ -182,6 +182,8 @@ def run_with_progress(workflow, runner, kind, *, crash_dir=None):
         As of `run_workflow`.
     kind : str
         What the graph's parts are called.
+    watch : callable, optional
+        Is told of each node as well.
 
     Returns
     -------
@@ -194,7 +196,14 @@ def run_with_progress(workflow, runner, kind, *, crash_dir=None):
         If a step needs more memory or cores than the plugin may use.
     """
     check_resources(workflow, runner.arguments)
-    return run_workflow(workflow, runner, callback=Progress.of(workflow, kind), crash_dir=crash_dir)
+    progress = Progress.of(workflow, kind)
+
+    def tell(node, status):
+        progress(node, status)
+        if watch is not None:
+            watch(node, status)
+
+    return run_workflow(workflow, runner, callback=tell, crash_dir=crash_dir)
 
 
 def read_crash(path):

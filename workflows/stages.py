@@ -15,7 +15,7 @@ from ..dataset.finished import fingerprint, is_finished, receipt_path, write_rec
 from ..dataset.locks import hold_work
 from .base import init_reports_wf, init_scans_wf, init_subjects_wf
 from .plugins import Runner, check_cluster_paths
-from .run import Failure, Progress, check_resources, run_with_progress, run_workflow, scan_of, working_nodes
+from .run import Failure, run_with_progress, run_workflow, scan_of, working_nodes
 from .settings import Settings
 
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
@@ -236,13 +236,9 @@ def _check_disk(stage, items, tell):
 def _run_steps(stage, items, runner, run_dir):
     """Every step a job of its own."""
     workflow = stage.build(items)
-    check_resources(workflow, runner.arguments)
-    made_of = {item.node_name: stage.fingerprint(item) for item in items}
-    progress, watch = Progress.of(workflow, stage.kind), _Watch(stage.output_dir)
+    made_of, watch = {item.node_name: stage.fingerprint(item) for item in items}, _Watch(stage.output_dir)
     with hold_work(stage.work_dir, [_work_name(stage, item) for item in items]):
-        failures = run_workflow(
-            workflow, runner, crash_dir=run_dir / "crash", callback=lambda *news: (progress(*news), watch(*news))
-        )
+        failures = run_with_progress(workflow, runner, stage.kind, crash_dir=run_dir / "crash", watch=watch)
     failed = {failure.scan for failure in failures}
     for item in items:
         if item.node_name not in failed:
