@@ -7,6 +7,7 @@ import numpy as np
 
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.fieldfit import combine_magnitude, fit_field
+from multiqsm.core.holes import fill_holes, interpolate_unknown
 from multiqsm.core.mask import brain_mask, erode, exclude_unresolved, trim_unreliable
 from multiqsm.core.unwrap import unwrap_echoes
 from multiqsm.simulation.head import label_names
@@ -73,11 +74,13 @@ def simulate_head(plan, threads, *, automatic_mask=False):
     frequency, voxel_size = plan.protocol.imaging_frequency, plan.protocol.voxel_size
     mask = brain_mask(magnitude, phase, voxel_size) if automatic_mask else scan.mask
     fit = fit_field(unwrap_echoes(phase, mask, times), magnitude, times, mask, centre_frequency=frequency)
-    mask = exclude_unresolved(trim_unreliable(mask, fit.standard_error), fit.unresolved)
+    known = exclude_unresolved(trim_unreliable(mask, fit.standard_error), fit.unresolved)
+    mask = fill_holes(known)
+    known &= np.isfinite(fit.standard_error)
     return Head(
         site=plan.scanner.site,
-        field=fit.field,
-        standard_error=fit.standard_error,
+        field=interpolate_unknown(fit.field, known, mask, voxel_size),
+        standard_error=np.where(known, fit.standard_error, np.float32(np.inf)),
         magnitude=combine_magnitude(magnitude),
         mask=mask,
         brain=scan.mask,

@@ -31,11 +31,11 @@ from scipy import fft, ndimage, stats
 
 from multiqsm.core.background import BackgroundRemoval
 from multiqsm.core.dipole import b0_direction, dipole_kernel
-from multiqsm.core.fieldfit import combine_magnitude, fit_field, noise_weight
-from multiqsm.core.inversion import deterministic, iterative, zero_field_weight
+from multiqsm.core.fieldfit import combine_magnitude, fit_field, known_weight, noise_weight, weighted_variance
+from multiqsm.core.inversion import SMALLEST_WEIGHT, deterministic, iterative, zero_field_weight
 from multiqsm.core.mask import erode
 from multiqsm.core.medi import medi
-from multiqsm.core.regularization import edge_mask
+from multiqsm.core.regularization import edge_mask, jump_mask
 from multiqsm.core.unwrap import unwrap_echoes
 from multiqsm.simulation.phantom import HEIGHT, TUBE_SUSCEPTIBILITY, WATER_LABEL, tube_centres
 from multiqsm.simulation.study import make_design, simulate
@@ -78,25 +78,28 @@ class Problem:
     def geometry(self):
         return {"voxel_size": self.voxel_size, "b0_dir": self.b0_dir}
 
+    @property
+    def edges(self):
+        return edge_mask(self.magnitude, self.mask) | jump_mask(self.deterministic().chi, self.mask)
+
     def deterministic(self, **options):
         return deterministic(self.field, self.mask, **self.geometry, **options)
 
     def iterative(self, **options):
-        variance = np.mean(self.standard_error[self.mask & np.isfinite(self.standard_error)] ** 2)
+        variance = weighted_variance(self.standard_error, known_weight(self.standard_error, self.mask))
         return iterative(
             self.field,
             self.mask,
-            edges=edge_mask(self.magnitude, self.mask),
-            data_weight=noise_weight(self.standard_error, self.mask),
+            edges=self.edges,
+            data_weight=noise_weight(self.standard_error, self.mask, SMALLEST_WEIGHT),
             outside_weight=zero_field_weight(self.field, self.mask, variance),
             **self.geometry,
             **options,
         )
 
     def medi(self, **options):
-        edges = edge_mask(self.magnitude, self.mask)
         options = {"standard_error": self.standard_error, "period": self.period, **options}
-        return medi(self.field, self.mask, edges=edges, **self.geometry, **options)
+        return medi(self.field, self.mask, edges=self.edges, **self.geometry, **options)
 
 
 def main():

@@ -30,7 +30,7 @@ from multiqsm.core.background import pdf
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.fieldfit import combine_magnitude, fit_field, noise_weight
 from multiqsm.core.highpass import high_pass
-from multiqsm.core.inversion import deterministic, iterative, zero_field_weight
+from multiqsm.core.inversion import SMALLEST_WEIGHT, deterministic, iterative, zero_field_weight
 from multiqsm.core.joint import joint
 from multiqsm.core.mask import erode
 from multiqsm.core.medi import medi
@@ -285,7 +285,7 @@ def chain_joint(field, fit, mask, edges, geometry):
 
 def chain_iterative(local, fit, mask, edges, geometry):
     weights = {
-        "data_weight": noise_weight(fit.standard_error, mask),
+        "data_weight": noise_weight(fit.standard_error, mask, SMALLEST_WEIGHT),
         "outside_weight": zero_field_weight(local, mask, np.mean(fit.standard_error[mask] ** 2)),
     }
     return iterative(local, mask, edges=edges, **weights, **geometry)

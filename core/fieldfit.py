@@ -156,7 +156,7 @@ def combine_magnitude(magnitude):
     return np.linalg.norm(magnitude, axis=-1).astype(np.float32)
 
 
-def noise_weight(standard_error, mask):
+def noise_weight(standard_error, mask, smallest=0.0):
     """How far to believe the field of each voxel, from 0 to 1.
 
     Parameters
@@ -165,12 +165,14 @@ def noise_weight(standard_error, mask):
         Standard error of the field, any unit; infinite where nothing is known. Without it all voxels are alike.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
+    smallest : float
+        Weight of any voxel with a finite standard error is at least this.
 
     Returns
     -------
     ndarray of float32, shape (x, y, z)
         The median (finite) standard error over the voxel's own, at most 1: half of the voxels are believed fully.
-        Zero outside the mask.
+        Zero where it is infinite and outside the mask.
 
     Raises
     ------
@@ -193,8 +195,50 @@ def noise_weight(standard_error, mask):
         raise ValueError("no voxel of the mask has any signal: its field is unknown everywhere")
     usual = np.median(known)
     weight = np.zeros(mask.shape, np.float32)
-    weight[mask] = usual / np.maximum(inside, usual)
+    believed = np.maximum(usual / np.maximum(inside, usual), smallest)
+    weight[mask] = np.where(np.isfinite(inside), believed, 0)
     return weight
+
+
+def known_weight(standard_error, mask):
+    """Weight 1 where the field is known, 0 where its standard error is infinite and outside the mask.
+
+    Parameters
+    ----------
+    standard_error : ndarray, shape (x, y, z)
+        Standard error of the field, any unit.
+    mask : ndarray of bool, shape (x, y, z)
+        Region of interest.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+    """
+    return (mask & np.isfinite(standard_error)).astype(np.float32)
+
+
+def weighted_variance(standard_error, weight):
+    """Variance of the field's noise as an inversion with data weights sees it, mean (W σ)² where W is not zero.
+
+    Parameters
+    ----------
+    standard_error : ndarray, shape (x, y, z)
+        Standard error of the field; infinite only where the weight is zero.
+    weight : ndarray, shape (x, y, z)
+        W, 0 to 1.
+
+    Returns
+    -------
+    float
+        In the squared unit of the standard error.
+
+    Examples
+    --------
+    >>> weighted_variance(np.array([1.0, 2.0, np.inf]), np.array([1.0, 0.5, 0.0]))
+    1.0
+    """
+    used = weight > 0
+    return float(np.mean((weight[used] * standard_error[used]) ** 2, dtype=np.float64))
 
 
 def _weighted_line(y, w, te):

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from .holes import fill_holes
 from .phase import wrap_phase
 
 # Receive coils vary smoothly over some 5 cm; tissue is what gives half the signal usual around it. Skull, at
@@ -29,6 +30,9 @@ _SPECK = 300.0
 
 # Roughness in rad of pure noise, which is uniform in ±π.
 _NOISE_ROUGHNESS = np.pi / np.sqrt(3)
+
+# A standard error of so many times its median is no longer that of tissue, see `trim_unreliable`.
+UNRELIABLE = 5.0
 
 
 class EmptyMaskError(ValueError):
@@ -102,7 +106,7 @@ def brain_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=12.0
     mask = trusted & _within(largest_component(deep), voxel_size, opening)
     mask = largest_component(signal & _within(mask, voxel_size, rim))
     mask |= erode(_within(mask, voxel_size, closing), voxel_size, closing)
-    return _fill_holes(mask)
+    return fill_holes(mask)
 
 
 def phantom_mask(phase, voxel_size, *, max_roughness=0.7, opening=3.0):
@@ -185,12 +189,12 @@ def phase_roughness(phase, signal, voxel_size):
     return np.sqrt(np.divide(total, weight, out=np.full_like(total, np.inf), where=weight > 1e-6))
 
 
-def trim_unreliable(mask, standard_error, *, factor=5.0):
+def trim_unreliable(mask, standard_error, *, factor=UNRELIABLE):
     """Take voxels off the mask's surface where the field is not known.
 
     A voxel is unreliable if the field's standard error exceeds ``factor`` times its median in the mask. Only
-    unreliable voxels connected to the outside go. A noisy voxel inside does less harm than a hole: it has
-    next to no weight, whereas a hole makes the field around it background.
+    unreliable voxels connected to the outside go. Those inside have next to no weight, and the little that they tell
+    of a strong source is worth having.
 
     Parameters
     ----------
@@ -213,13 +217,8 @@ def trim_unreliable(mask, standard_error, *, factor=5.0):
         If nothing is left or the mask is empty.
     """
     mask = np.asarray(mask, dtype=bool)
-    finite = mask & np.isfinite(standard_error)
-    if not finite.any():
-        raise EmptyMaskError(
-            f"The mask has {np.count_nonzero(mask)} voxels, none with a finite standard error. Give another mask."
-        )
-    limit = factor * np.median(standard_error[finite])
-    unreliable = mask & ~(finite & (standard_error <= limit))
+    limit = _unreliable_from(mask, standard_error, factor)
+    unreliable = mask & ~(standard_error <= limit)
     labels, n_labels = ndimage.label(~mask | unreliable)
     reaches_outside = np.zeros(n_labels + 1, bool)
     reaches_outside[labels[~mask]] = True
@@ -235,8 +234,8 @@ def trim_unreliable(mask, standard_error, *, factor=5.0):
 def exclude_unresolved(mask, unresolved):
     """Take out the voxels whose phase could not be unwrapped for certain, and what only they connect.
 
-    Unlike a noisy voxel, which has next to no weight, one that is whole turns off may look certain. Holes are left
-    where it lies inside: its field is then nobody's, and susceptibility there is not mapped.
+    Unlike a noisy voxel, which has next to no weight, one that is whole turns off may look certain. Where it lies
+    inside a hole is left, which belongs to the inside but tells nothing, see `holes`.
 
     Parameters
     ----------
@@ -274,6 +273,40 @@ def exclude_unresolved(mask, unresolved):
     by_size = np.argsort(-piece_sizes[1:], kind="stable") + 1
     largest = by_size[np.unique(component_of[by_size], return_index=True)[1]]
     return np.isin(pieces, largest)
+
+
+def reliable_voxels(mask, unresolved, standard_error, *, factor=UNRELIABLE):
+    """Voxels of a phantom's mask whose field is known.
+
+    Those whose phase is resolved and whose field's standard error is at most ``factor`` times its median in the mask.
+    At the walls of tubes that shine ten times brighter than the water around them, phase is not linear in time, and
+    neither the fit's error nor its misfit says how wrong the field is. A phantom is alike everywhere else, so that
+    little is lost.
+
+    Parameters
+    ----------
+    mask, unresolved : ndarray of bool, shape (x, y, z)
+    standard_error : ndarray, shape (x, y, z)
+        Standard error of the field, in any unit. What is not finite is unreliable.
+    factor : float, optional
+        As of `trim_unreliable`.
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
+
+    Raises
+    ------
+    EmptyMaskError
+        If nothing is left.
+    """
+    reliable = mask & ~unresolved & (standard_error <= _unreliable_from(mask, standard_error, factor))
+    if not reliable.any():
+        raise EmptyMaskError(
+            f"None of the {np.count_nonzero(mask)} voxels of the mask has a phase that could be unwrapped for certain. "
+            "Check the phase images and echo times."
+        )
+    return reliable
 
 
 def erode(mask, voxel_size, distance):
@@ -321,6 +354,16 @@ def largest_component(mask):
     return labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
 
 
+def _unreliable_from(mask, standard_error, factor):
+    """The standard error above which a voxel is unreliable."""
+    finite = mask & np.isfinite(standard_error)
+    if not finite.any():
+        raise EmptyMaskError(
+            f"The mask has {np.count_nonzero(mask)} voxels, none with a finite standard error. Give another mask."
+        )
+    return factor * np.median(standard_error[finite])
+
+
 def _signal(combined, floor, voxel_size):
     """Voxels with at least half of the mean of nearby tissue, tissue being what exceeds the floor."""
     tissue = combined > floor
@@ -363,13 +406,3 @@ def _fill_specks(mask, voxel_size):
     small = np.bincount(labels.ravel()) * np.prod(voxel_size) < _SPECK
     small[0] = False
     return mask | small[labels]
-
-
-def _fill_holes(mask):
-    """Fill what the mask encloses, also where a face of the volume cuts through the hole."""
-    closed = np.pad(mask, 1)
-    for axis in range(3):
-        for face, nearest in ((0, 1), (-1, -2)):
-            plane = np.moveaxis(closed, axis, 0)
-            plane[face] = ndimage.binary_fill_holes(plane[nearest])
-    return ndimage.binary_fill_holes(closed)[1:-1, 1:-1, 1:-1]

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import fft
 
-from .dipole import dipole_kernel
+from .dipole import convolve, dipole_kernel
 from .fieldfit import noise_weight
 from .grid import WorkingGrid, neighbours, within
-from .inversion import MARGIN, Inversion
+from .inversion import MARGIN, Inversion, deterministic
 from .regularization import LambdaChoice, gradient_power
 
 # Penalties of the splitting: they decide how fast it converges, not to what.
@@ -53,7 +53,9 @@ def medi(
 
         χ = Fᴴ (ρ D² + η |E|²)⁻¹ (ρ D F (v - s) + η F Gᴴ (z - u)),
 
-    v by Newton's method in each voxel, z by soft thresholding, s and u the sums of what v and z miss.
+    v by Newton's method in each voxel, z by soft thresholding, s and u the sums of what v and z miss. They start at the
+    closed form's χ: voxels of low weight are slow to tell of a strong source, and until they have, their misfit would
+    be taken for an error of the model.
 
     Parameters
     ----------
@@ -114,6 +116,7 @@ def medi(
         model_error=model_error,
         margin=MARGIN,
     )
+    solver.start(deterministic(field, mask, voxel_size, b0_dir=b0_dir).chi)
     return solver.inversion(solver.converge(tolerance, max_iterations))
 
 
@@ -179,6 +182,17 @@ class SparseGradients:
         self.chi = np.zeros(grid.shape, np.float32)
         self.explained = np.zeros(grid.shape, np.float32)  # D∗χ
 
+    def start(self, chi):
+        """Begin at a susceptibility inside the mask, ndarray of shape (x, y, z), ppm."""
+        self.chi = self.grid.embed(chi)
+        self.chi_field = convolve(self.kernel, self.chi)
+        slabs = self._slabs()
+        for slab in slabs:
+            for axis in range(3):
+                self.gradient[axis][slab] = self._slope(slab, axis)
+        for slab in slabs:
+            self._diverge(slab)
+
     def converge(self, tolerance, max_iterations, *, watch=None):
         """Iterate until what is watched, χ in the mask by default, stays as it is; returns the iterations."""
         watch = watch or (lambda: self.chi[self.inside])
@@ -211,7 +225,7 @@ class SparseGradients:
 
     def inversion(self, iterations):
         """The result as it stands."""
-        left = self.unexplained()
+        left = self.unexplained()[self.weight > 0]
         residual = float(np.sqrt(np.mean(np.square(left), dtype=np.float64)))
         return Inversion(self.susceptibility(), LambdaChoice(self.lam, self.rule), iterations, residual)
 
@@ -227,9 +241,12 @@ class SparseGradients:
         self.chi = fft.irfftn(spectrum, self.grid.shape)
         spectrum *= self.kernel
         self.explained = fft.irfftn(spectrum, self.grid.shape)
-        slabs = [slice(start, start + SLAB) for start in range(0, len(self.field), SLAB)]
+        slabs = self._slabs()
         list(pool.map(self._split, slabs))
         list(pool.map(self._diverge, slabs))
+
+    def _slabs(self):
+        return [slice(start, start + SLAB) for start in range(0, len(self.field), SLAB)]
 
     def _split(self, slab):
         """v, s, z and u of some planes."""
@@ -242,9 +259,9 @@ class SparseGradients:
         self.missed_field[slab] = wanted - self.chi_field[slab]
 
         threshold = np.float32(self.lam) / self.gradient_penalty
-        for axis, size in enumerate(self.voxel_size):
-            slope = self._next(slab, axis) - self.chi[slab]
-            slope *= OVER_RELAXATION / size
+        for axis in range(3):
+            slope = self._slope(slab, axis)
+            slope *= OVER_RELAXATION
             slope += (1 - OVER_RELAXATION) * self.gradient[axis][slab]
             slope += self.missed_gradient[axis][slab]
             limit = threshold * self.penalised[axis][slab]
@@ -267,11 +284,16 @@ class SparseGradients:
             left -= slope / bend
         return field + turns + left
 
-    def _next(self, slab, axis):
-        """χ of the next voxel along an axis, wrapping around as the Fourier transform does."""
+    def _slope(self, slab, axis):
+        """Slope of χ along an axis, wrapping around as the Fourier transform does."""
         if axis:
-            return np.roll(self.chi[slab], -1, axis)
-        return np.take(self.chi, range(slab.start + 1, min(slab.stop, len(self.chi)) + 1), axis=0, mode="wrap")
+            following = np.roll(self.chi[slab], -1, axis)
+        else:
+            places = range(slab.start + 1, min(slab.stop, len(self.chi)) + 1)
+            following = np.take(self.chi, places, axis=0, mode="wrap")
+        following -= self.chi[slab]
+        following *= 1 / self.voxel_size[axis]
+        return following
 
     def _diverge(self, slab):
         """Gᴴ (z - u) of some planes."""

@@ -15,6 +15,7 @@ from scipy import fft, ndimage
 from .dipole import convolve, dipole_kernel
 from .fieldfit import noise_weight
 from .grid import WorkingGrid
+from .holes import interpolate_unknown
 from .inversion import MARGIN, regularised_power
 from .regularization import gradient_power
 
@@ -28,8 +29,8 @@ def susceptibility_standard_error(standard_error, mask, voxel_size, *, lam, b0_d
     Parameters
     ----------
     standard_error : ndarray, shape (x, y, z)
-        Standard error of the field, ppm, its errors being independent. Infinite ones (no signal) count as the largest
-        of the others: what such a voxel holds is unknown, but not unbounded.
+        Standard error of the field, ppm, its errors being independent. Where it is infinite the field is not known but
+        continued from around, and so are standard errors (`holes.interpolate_unknown`).
     mask : ndarray of bool, shape (x, y, z)
         Where the field was inverted.
     voxel_size : sequence of 3 floats
@@ -54,7 +55,7 @@ def susceptibility_standard_error(standard_error, mask, voxel_size, *, lam, b0_d
         has no weight in the mask.
     """
     operator = _ClosedForm(mask, voxel_size, b0_dir, lam)
-    variance = operator.grid.embed(_finite(standard_error, mask).astype(np.float64) ** 2)
+    variance = operator.grid.embed(_continued(standard_error, mask, voxel_size).astype(np.float64) ** 2)
     result = convolve(operator.squared(), variance)
     if reference is not None:
         # Var(χ - χ_R) = Var(χ) - 2 Cov(χ, χ_R) + Var(χ_R)
@@ -89,7 +90,7 @@ def region_standard_errors(
         As `susceptibility_standard_error`.
     """
     operator = _ClosedForm(mask, voxel_size, b0_dir, lam)
-    sigma = operator.grid.embed(_finite(standard_error, mask))
+    sigma = operator.grid.embed(_continued(standard_error, mask, voxel_size))
     zero = 0 if reference is None else _shares(reference, mask)
     found = []
     for region in regions:
@@ -102,7 +103,7 @@ def region_standard_errors(
     return np.array(found, float)
 
 
-def monte_carlo_standard_error(respond, standard_error, mask, *, draws=16, seed=0):
+def monte_carlo_standard_error(respond, standard_error, mask, voxel_size, *, draws=16, seed=0):
     """Standard error of each voxel of any inversion, from its response to random noise.
 
     The noise is plus or minus the standard error, which has its variance and lets chance do less than a Gaussian. The
@@ -114,7 +115,7 @@ def monte_carlo_standard_error(respond, standard_error, mask, *, draws=16, seed=
     respond : callable
         Gives for noise of the field, ppm, ndarray of float32 of shape (x, y, z), zero outside the mask, what it
         changes of susceptibility, ppm. Of a linear inversion this is the inversion itself.
-    standard_error, mask
+    standard_error, mask, voxel_size
         As of `susceptibility_standard_error`.
     draws : int
         How many responses. A standard error from n of them is off by 1/√(2n) of itself, and less once averaged.
@@ -137,7 +138,7 @@ def monte_carlo_standard_error(respond, standard_error, mask, *, draws=16, seed=
     """
     if draws < 1:
         raise ValueError(f"the noise must be drawn at least once, got {draws} draws")
-    sigma, rng = _finite(standard_error, mask), np.random.default_rng(seed)
+    sigma, rng = _continued(standard_error, mask, voxel_size), np.random.default_rng(seed)
     variance = np.zeros(mask.shape, np.float32)
     for _ in range(draws):
         noise = sigma.copy()
@@ -149,7 +150,7 @@ def monte_carlo_standard_error(respond, standard_error, mask, *, draws=16, seed=
     return np.where(mask, np.exp(0.5 * level / np.maximum(share, 1e-6)), np.float32(0))
 
 
-def weighted_standard_error(standard_error, mask):
+def weighted_standard_error(standard_error, mask, smallest=0.0):
     """Noise that enters an inversion weighted by `fieldfit.noise_weight`: W²σ, since it works on W² times the field.
 
     Parameters
@@ -158,6 +159,8 @@ def weighted_standard_error(standard_error, mask):
         Standard error of the field, ppm.
     mask : ndarray of bool, shape (x, y, z)
         Where the field was inverted.
+    smallest : float
+        As of `fieldfit.noise_weight`.
 
     Returns
     -------
@@ -175,7 +178,7 @@ def weighted_standard_error(standard_error, mask):
     >>> weighted_standard_error(sigma, sigma > 0).tolist()
     [[[1.0, 2.0, 1.0, 0.0]]]
     """
-    weight = noise_weight(standard_error, mask)
+    weight = noise_weight(standard_error, mask, smallest)
     return (weight**2 * np.where(weight > 0, standard_error, 0)).astype(np.float32)
 
 
@@ -198,17 +201,15 @@ class _ClosedForm:
         return convolve(self.spectrum, self.grid.embed(weights.astype(np.float32)))
 
 
-def _finite(standard_error, mask):
-    """Standard errors inside the mask, zero outside; infinite ones as the largest of the others."""
+def _continued(standard_error, mask, voxel_size):
+    """Standard errors inside the mask, zero outside; where they are infinite, those of the continued field."""
     inside = standard_error[mask]
     if not (inside >= 0).all():
         raise ValueError("standard errors inside the mask must not be negative or not-a-number")
-    known = np.isfinite(inside)
-    if not known.any():
+    known = np.isfinite(standard_error)
+    if not (known & mask).any():
         raise ValueError("no voxel of the mask has any signal: its field is unknown everywhere")
-    out = np.zeros(mask.shape, np.float32)
-    out[mask] = np.where(known, inside, inside[known].max())
-    return out
+    return interpolate_unknown(standard_error, known, mask, voxel_size)
 
 
 def _shares(region, mask):

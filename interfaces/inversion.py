@@ -1,16 +1,17 @@
 """Susceptibility from the local field."""
 
-import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 
-from ..core.fieldfit import combine_magnitude, noise_weight
-from ..core.inversion import deterministic, iterative, zero_field_weight
+from ..core.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
+from ..core.inversion import SMALLEST_WEIGHT, deterministic, iterative, zero_field_weight
 from ..core.medi import medi
-from ..core.regularization import EDGE_SDS, edge_mask
+from ..core.regularization import EDGE_SDS, JUMP_SDS, edge_mask, jump_mask
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 
-NOISE_WEIGHT = "inverse standard error"  # what sidecars call the weights that believe noisy voxels less
+# What sidecars call the weights.
+NOISE_WEIGHT = "inverse standard error"
+KNOWN_WEIGHT = "1 where the field is known, 0 elsewhere"
 
 
 def magnitude_edges(magnitude_file, mask, share=None):
@@ -33,10 +34,46 @@ def magnitude_edges(magnitude_file, mask, share=None):
     return edge_mask(magnitude, mask, share=share if isdefined(share) else None)
 
 
+def free_edges(magnitude_file, share, field, mask, space):
+    """Differences of susceptibility that an inversion leaves free.
+
+    The magnitude's edges and, unless a share of them is asked for, jumps of the closed form's map that stand far out.
+
+    Parameters
+    ----------
+    magnitude_file, share
+        As of `magnitude_edges`.
+    field : ndarray, shape (x, y, z)
+        Local field, ppm.
+    mask : ndarray of bool, shape (x, y, z)
+        Region of interest.
+    space : dict
+        As of `interfaces.images.geometry`.
+
+    Returns
+    -------
+    ndarray of bool, shape (3, x, y, z)
+    """
+    edges = magnitude_edges(magnitude_file, mask, share)
+    if share is not None and isdefined(share):
+        return edges
+    return edges | jump_mask(deterministic(field, mask, **space).chi, mask)
+
+
+def iterative_weight(standard_error, mask, by_noise):
+    """Data weight of the iterative inversion: by noise, or 1 wherever the field is known."""
+    if by_noise:
+        return noise_weight(standard_error, mask, SMALLEST_WEIGHT)
+    return known_weight(standard_error, mask)
+
+
 def described_edges(share, prefix=""):
     """Sidecar fields that say what counted as an edge."""
     if share is None or not isdefined(share):
-        return {f"{prefix}EdgeRule": f"differences beyond {EDGE_SDS:g} robust standard deviations"}
+        rule = f"differences of the magnitude beyond {EDGE_SDS:g} robust standard deviations"
+        if not prefix:
+            rule += f", and of the closed form's map beyond {JUMP_SDS:g}"
+        return {f"{prefix}EdgeRule": rule}
     return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeShare": share}
 
 
@@ -83,15 +120,13 @@ class _Inversion(CoreInterface):
 
 
 class _QuadraticInversion(_Inversion):
-    def _options(self, mask, standard_error, image):
+    def _options(self, weight, standard_error, image):
         """Keyword arguments that both quadratic inversions share."""
-        known = standard_error[mask & np.isfinite(standard_error)]
         return {
-            "b0_dir": geometry(image)["b0_dir"],
-            "voxel_size": geometry(image)["voxel_size"],
+            **geometry(image),
             "lam": self._fixed_lambda(),
             "rule": self.inputs.lambda_rule,
-            "noise_variance": float(np.mean(known**2, dtype=np.float64)) if known.size else None,
+            "noise_variance": weighted_variance(standard_error, weight),
         }
 
 
@@ -101,10 +136,14 @@ class Deterministic(_QuadraticInversion):
     input_spec = _QuadraticInputSpec
 
     def _invert(self, field, mask, standard_error, image):
-        return deterministic(field, mask, **self._options(mask, standard_error, image))
+        weight = known_weight(standard_error, mask)
+        return deterministic(field, mask, known=weight > 0, **self._options(weight, standard_error, image))
 
     def _described(self):
-        return {"Inversion": "deterministic: closed form, all gradients penalised"}
+        return {
+            "Inversion": "deterministic: closed form, all gradients penalised",
+            "DataWeight": "none; where the field is not known, it is continued smoothly from around",
+        }
 
 
 class _IterativeInputSpec(_QuadraticInputSpec):
@@ -121,29 +160,34 @@ class Iterative(_QuadraticInversion):
     input_spec = _IterativeInputSpec
 
     def _invert(self, field, mask, standard_error, image):
-        edges = magnitude_edges(self.inputs.magnitude_file, mask, self.inputs.edge_share)
-        options = self._options(mask, standard_error, image)
-        self._outside_weight = self.inputs.outside_weight
-        if not isdefined(self.inputs.outside_weight):
-            self._outside_weight = zero_field_weight(field, mask, options["noise_variance"])
+        given, space = self.inputs, geometry(image)
+        weight = iterative_weight(standard_error, mask, given.weigh_noise)
+        options = self._options(weight, standard_error, image)
+        self._outside_weight = given.outside_weight
+        if not isdefined(given.outside_weight):
+            variance = weighted_variance(standard_error, known_weight(standard_error, mask))
+            self._outside_weight = zero_field_weight(field, mask, variance)
         return iterative(
             field,
             mask,
-            edges=edges,
-            data_weight=noise_weight(standard_error, mask) if self.inputs.weigh_noise else None,
+            edges=free_edges(given.magnitude_file, given.edge_share, field, mask, space),
+            data_weight=weight,
             outside_weight=self._outside_weight,
-            tolerance=self.inputs.tolerance,
+            tolerance=given.tolerance,
             **options,
         )
 
     def _described(self):
-        return {
+        told = {
             "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude has no edge",
             **described_edges(self.inputs.edge_share),
-            "DataWeight": NOISE_WEIGHT if self.inputs.weigh_noise else "none",
+            "DataWeight": NOISE_WEIGHT if self.inputs.weigh_noise else KNOWN_WEIGHT,
             "OutsideFieldWeight": self._outside_weight,
             "InversionTolerance": self.inputs.tolerance,
         }
+        if self.inputs.weigh_noise:
+            told["SmallestDataWeight"] = SMALLEST_WEIGHT
+        return told
 
 
 class _MediInputSpec(_InversionInputSpec):
@@ -165,11 +209,11 @@ class Medi(_Inversion):
     lambda_units = "ppm*mm"
 
     def _invert(self, field, mask, standard_error, image):
-        given = self.inputs
+        given, space = self.inputs, geometry(image)
         return medi(
             field,
             mask,
-            edges=magnitude_edges(given.magnitude_file, mask, given.edge_share),
+            edges=free_edges(given.magnitude_file, given.edge_share, field, mask, space),
             standard_error=standard_error,
             lam=self._fixed_lambda(),
             rule=given.lambda_rule,
@@ -177,7 +221,7 @@ class Medi(_Inversion):
             model_error=given.model_error if given.reduce_model_error else None,
             tolerance=given.tolerance,
             max_iterations=given.max_iterations,
-            **geometry(image),
+            **space,
         )
 
     def _described(self):

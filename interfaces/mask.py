@@ -3,7 +3,15 @@
 import numpy as np
 from nipype.interfaces.base import File, traits
 
-from ..core.mask import EmptyMaskError, brain_mask, exclude_unresolved, phantom_mask, trim_unreliable
+from ..core.holes import fill_holes, interpolate_unknown
+from ..core.mask import (
+    EmptyMaskError,
+    brain_mask,
+    exclude_unresolved,
+    phantom_mask,
+    reliable_voxels,
+    trim_unreliable,
+)
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 
@@ -87,21 +95,52 @@ class TrimMask(CoreInterface):
         return runtime
 
 
-class _ExcludeUnresolvedInputSpec(ProvenanceInputSpec):
+class _SetUnknownApartInputSpec(ProvenanceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="brain mask")
+    field_file = File(exists=True, mandatory=True, desc="field, ppm")
+    standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
     unresolved_file = File(exists=True, mandatory=True, desc="voxels whose phase is not unwrapped for certain")
+    is_phantom = traits.Bool(False, usedefault=True, desc="keep the surface, and distrust noisy voxels too")
 
 
-class ExcludeUnresolved(CoreInterface):
-    """Take out of the mask what could not be unwrapped, and count it."""
+class _SetUnknownApartOutputSpec(_MaskOutputSpec):
+    field_file = File(desc="field, ppm, continued smoothly into voxels where it is not known")
+    standard_error_file = File(desc="standard error of the field, ppm, infinite there")
 
-    input_spec = _ExcludeUnresolvedInputSpec
-    output_spec = _MaskOutputSpec
+
+class SetUnknownApart(CoreInterface):
+    """Leave voxels whose field is not known out of the mask at its surface, and without weight inside.
+
+    What the mask encloses belongs to the inside. A phantom's surface stays as it is.
+    """
+
+    input_spec = _SetUnknownApartInputSpec
+    output_spec = _SetUnknownApartOutputSpec
 
     def _run_interface(self, runtime):
         mask, unresolved = read_mask(self.inputs.mask_file), read_mask(self.inputs.unresolved_file)
-        kept = exclude_unresolved(mask, unresolved)
-        image = read_volume(self.inputs.mask_file)[1]
-        self._results["mask_file"] = write_volume(self.out_path(runtime, "resolved"), kept, image)
-        self.record(BrainMaskVoxelsUnresolved=int(np.count_nonzero(mask & ~kept)))
+        field, image = read_volume(self.inputs.field_file)
+        standard_error, _ = read_volume(self.inputs.standard_error_file)
+        if self.inputs.is_phantom:
+            known = reliable_voxels(mask, unresolved, standard_error)
+            whole = fill_holes(mask)
+        else:
+            known = exclude_unresolved(mask, unresolved)
+            whole = fill_holes(known)
+            known &= np.isfinite(standard_error)
+        continued = interpolate_unknown(field, known, whole, geometry(image)["voxel_size"])
+        results = {
+            "mask": whole,
+            "field": continued,
+            "standard_error": np.where(known, standard_error, np.where(whole, np.inf, 0)),
+        }
+        for name, data in results.items():
+            self._results[f"{name}_file"] = write_volume(self.out_path(runtime, name), data, image)
+        n_unknown = int(np.count_nonzero(whole & ~known))
+        self.record(
+            BrainMaskVoxelsUnresolved=int(np.count_nonzero(mask & ~whole)),
+            BrainMaskVoxelsFilled=int(np.count_nonzero(whole & ~mask)),
+            VoxelsWithoutWeight=n_unknown,
+            VoxelsWithoutWeightFraction=n_unknown / int(np.count_nonzero(whole)),
+        )
         return runtime

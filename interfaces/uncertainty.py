@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 from nipype.interfaces.base import File, traits
 
-from ..core.fieldfit import noise_weight
 from ..core.inversion import ROUGH, deterministic, iterative
 from ..core.medi import medi
 from ..core.resample import resample_weights
@@ -18,7 +17,7 @@ from ..core.uncertainty import (
 from ..dataset.derivatives import read_json, sidecar_path
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
-from .inversion import NOISE_WEIGHT, magnitude_edges
+from .inversion import KNOWN_WEIGHT, NOISE_WEIGHT, free_edges, iterative_weight
 
 
 class _StandardErrorInputSpec(ThreadedInputSpec):
@@ -64,6 +63,7 @@ class DeterministicStandardError(_StandardError):
 
 class _DrawnInputSpec(_StandardErrorInputSpec):
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
+    local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
     draws = traits.Int(mandatory=True, desc="realisations of the noise")
     seed = traits.Int(0, usedefault=True, desc="seed of the noise")
 
@@ -71,11 +71,13 @@ class _DrawnInputSpec(_StandardErrorInputSpec):
 class _DrawnStandardError(_StandardError):
     """Standard error from an inversion's response to realisations of the noise."""
 
-    def _edges(self, mask):
-        return magnitude_edges(self.inputs.magnitude_file, mask, self.inputs.provenance.get("EdgeShare"))
+    def _edges(self, field, mask, space):
+        share = self.inputs.provenance.get("EdgeShare")
+        return free_edges(self.inputs.magnitude_file, share, field, mask, space)
 
-    def _draw(self, respond, sigma, mask):
-        return monte_carlo_standard_error(respond, sigma, mask, draws=self.inputs.draws, seed=self.inputs.seed)
+    def _draw(self, respond, sigma, mask, space):
+        options = {"draws": self.inputs.draws, "seed": self.inputs.seed}
+        return monte_carlo_standard_error(respond, sigma, mask, space["voxel_size"], **options)
 
     def _described(self):
         return {
@@ -91,20 +93,16 @@ class IterativeStandardError(_DrawnStandardError):
     input_spec = _DrawnInputSpec
 
     def _propagate(self, sigma, mask, space):
-        told = self.inputs.provenance
+        told, field = self.inputs.provenance, read_volume(self.inputs.local_field_file)[0]
         options = {
-            "edges": self._edges(mask),
-            "data_weight": noise_weight(sigma, mask) if told["DataWeight"] == NOISE_WEIGHT else None,
+            "edges": self._edges(field, mask, space),
+            "data_weight": iterative_weight(sigma, mask, told["DataWeight"] == NOISE_WEIGHT),
             "outside_weight": told["OutsideFieldWeight"],
             "lam": told["Lambda"],
             "tolerance": ROUGH,
             **space,
         }
-        return self._draw(lambda noise: iterative(noise, mask, **options).chi, sigma, mask)
-
-
-class _MediStandardErrorInputSpec(_DrawnInputSpec):
-    local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
+        return self._draw(lambda noise: iterative(noise, mask, **options).chi, sigma, mask, space)
 
 
 class MediStandardError(_DrawnStandardError):
@@ -113,7 +111,7 @@ class MediStandardError(_DrawnStandardError):
     The λ of the closed form is found as well: means over regions take the noise's correlation from there.
     """
 
-    input_spec = _MediStandardErrorInputSpec
+    input_spec = _DrawnInputSpec
 
     def _propagate(self, sigma, mask, space):
         told, field = self.inputs.provenance, read_volume(self.inputs.local_field_file)[0]
@@ -121,7 +119,7 @@ class MediStandardError(_DrawnStandardError):
         invert = partial(
             medi,
             mask=mask,
-            edges=self._edges(mask),
+            edges=self._edges(field, mask, space),
             standard_error=sigma,
             lam=told["Lambda"],
             period=told.get("FieldPeriod"),
@@ -131,7 +129,7 @@ class MediStandardError(_DrawnStandardError):
             **space,
         )
         undisturbed = invert(field).chi
-        return self._draw(lambda noise: invert(field + noise).chi - undisturbed, sigma, mask)
+        return self._draw(lambda noise: invert(field + noise).chi - undisturbed, sigma, mask, space)
 
     def _described(self):
         return super()._described() | {"ClosedFormLambda": self._closed_form}
@@ -166,7 +164,9 @@ def measured_standard_errors(regions, image, *, noise, reference=None, transform
     told, mask = read_json(sidecar_path(noise["chi_se"])), chi_se > 0  # some brain masks are more than was inverted
     sigma, _ = read_volume(noise["field_se"])  # in Hz, but its unit cancels: the scale is relative to it
     if told.get("DataWeight") == NOISE_WEIGHT:
-        sigma = weighted_standard_error(sigma, mask)
+        sigma = weighted_standard_error(sigma, mask, told.get("SmallestDataWeight", 0.0))
+    elif told.get("DataWeight") == KNOWN_WEIGHT:
+        sigma = np.where(np.isfinite(sigma), sigma, 0)
     options = {"lam": told.get("ClosedFormLambda", told["Lambda"]), **geometry(scan)}
     closed_form = susceptibility_standard_error(sigma, mask, reference=mask, **options)
     scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=closed_form > 0)

@@ -121,12 +121,12 @@ def test_citation_tells_what_was_chosen():
 
 
 @pytest.mark.parametrize(("species", "excluded"), [("homo sapiens", True), ("phantom", False)])
-def test_unresolved_voxels_leave_heads_and_stay_in_phantoms(make_dataset, tmp_path, species, excluded):
+def test_unresolved_voxels_leave_heads_surface_and_stay_in_phantoms(make_dataset, tmp_path, species, excluded):
     root = make_dataset()
     (root / "participants.tsv").write_text(f"participant_id\tspecies\nsub-01\t{species}\n")
     (scan,), _ = collect_scans(root)
     workflow = init_scan_wf(scan, bids_dir=root, output_dir=tmp_path / "out", settings=Settings(), threads=1)
-    assert (workflow.get_node("field").get_node("exclude_unresolved") is not None) == excluded
+    assert workflow.get_node("field").get_node("unknown").inputs.is_phantom != excluded
 
 
 @pytest.mark.slow

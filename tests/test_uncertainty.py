@@ -10,7 +10,8 @@ from nipype import Node
 from scipy import ndimage
 
 from multiqsm.core.fieldfit import noise_weight
-from multiqsm.core.inversion import ROUGH, deterministic, iterative, zero_field_weight
+from multiqsm.core.holes import interpolate_unknown
+from multiqsm.core.inversion import ROUGH, SMALLEST_WEIGHT, deterministic, iterative, zero_field_weight
 from multiqsm.core.medi import medi
 from multiqsm.core.regularization import edge_mask
 from multiqsm.core.resample import resample
@@ -81,13 +82,16 @@ def test_variance_of_a_thousand_times_noisier_voxel_drowns_no_other(small):
     np.testing.assert_allclose(found[mask], np.sqrt(matrix**2 @ loud[mask] ** 2), rtol=1e-3)
 
 
-def test_voxel_without_signal_counts_as_the_noisiest(small):
+def test_voxel_without_signal_counts_as_its_surroundings(small):
+    """Its field is continued from its neighbours: a mean of theirs, with at most the mean of their errors."""
     mask, sigma, _ = small
-    silent, loud = sigma.copy(), sigma.copy()
-    silent[tuple(np.argwhere(mask)[5])] = np.inf
-    loud[tuple(np.argwhere(mask)[5])] = silent[mask & np.isfinite(silent)].max()
-    both = [susceptibility_standard_error(s, mask, **GIVEN) for s in (silent, loud)]
-    np.testing.assert_array_equal(*both)
+    place = tuple(np.argwhere(mask)[5])
+    silent, continued = sigma.copy(), sigma.copy()
+    silent[place] = np.inf
+    continued[place] = interpolate_unknown(sigma, np.isfinite(silent), mask, GIVEN["voxel_size"])[place]
+    both = [susceptibility_standard_error(s, mask, **GIVEN) for s in (silent, continued)]
+    np.testing.assert_allclose(*both, rtol=1e-5)
+    assert sigma[mask].min() < continued[place] < sigma[mask].max()
 
 
 def test_what_makes_no_sense_is_refused(small):
@@ -99,18 +103,18 @@ def test_what_makes_no_sense_is_refused(small):
     with pytest.raises(ValueError, match="reference region has no voxel inside the mask"):
         susceptibility_standard_error(sigma, mask, reference=~mask, **GIVEN)
     with pytest.raises(ValueError, match="at least once, got 0"):
-        monte_carlo_standard_error(np.copy, sigma, mask, draws=0)
+        monte_carlo_standard_error(np.copy, sigma, mask, VOXEL, draws=0)
 
 
 def test_realisations_of_an_inversion_that_does_nothing(small):
     """Noise of plus or minus σ then is σ in every draw, but for the mean, and its logarithm is averaged."""
     mask = small[0]
     sigma = np.random.default_rng(0).uniform(1, 3, mask.shape).astype(np.float32)
-    found = monte_carlo_standard_error(np.copy, sigma, mask, draws=64)
+    found = monte_carlo_standard_error(np.copy, sigma, mask, VOXEL, draws=64)
     level, share = (ndimage.gaussian_filter(np.where(mask, v, 0), AVERAGED) for v in (np.log(sigma), 1.0))
     np.testing.assert_allclose(found[mask], np.exp(level / share)[mask], rtol=0.1)
     assert not found[~mask].any()
-    np.testing.assert_array_equal(found, monte_carlo_standard_error(np.copy, sigma, mask, draws=64))
+    np.testing.assert_array_equal(found, monte_carlo_standard_error(np.copy, sigma, mask, VOXEL, draws=64))
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +183,7 @@ def test_iterative_spread_of_fifty_realisations(phantom, weighted):
         options["outside_weight"] = zero_field_weight(phantom["field"], mask, float(np.mean(sigma[mask] ** 2)))
     observed = spread(lambda noise: iterative(noise, mask, **options).chi, phantom)
     found = monte_carlo_standard_error(
-        lambda noise: iterative(noise, mask, tolerance=ROUGH, **options).chi, sigma, mask
+        lambda noise: iterative(noise, mask, tolerance=ROUGH, **options).chi, sigma, mask, VOXEL
     )
     entering = weighted_standard_error(sigma, mask) if weighted else sigma
     closed_form = susceptibility_standard_error(entering, mask, reference=mask, **given)
@@ -224,7 +228,7 @@ def nodes(phantom, tmp_path_factory):
         ("medi", Medi, MediStandardError, {"magnitude_file": magnitude_file}),
     ):
         inverted = run(invert(**files, **more), folder / name)
-        inputs = {kind: path for kind, path in files.items() if kind != "local_field_file" or name == "medi"}
+        inputs = {kind: path for kind, path in files.items() if kind != "local_field_file" or more}
         more = more and {**more, "draws": 16}
         found[name] = run(propagate(**inputs, **more, provenance=inverted.provenance), folder / f"{name}se")
     return files, found
@@ -248,9 +252,9 @@ def test_nodes_take_the_inversions_own_choices(nodes, phantom):
     assert (told["NoiseRealisations"], told["StandardErrorFrom"]) == (16, "realisations of the noise")
     edges = edge_mask(np.sqrt(2) * phantom["magnitude"], mask, share=told.get("EdgeShare"))
     options = {"lam": told["Lambda"], "edges": edges, "outside_weight": told["OutsideFieldWeight"], "b0_dir": B0_DIR}
-    options["data_weight"] = noise_weight(phantom["sigma"], mask)
+    options["data_weight"] = noise_weight(phantom["sigma"], mask, SMALLEST_WEIGHT)
     expected = monte_carlo_standard_error(
-        lambda noise: iterative(noise, mask, VOXEL, tolerance=ROUGH, **options).chi, phantom["sigma"], mask
+        lambda noise: iterative(noise, mask, VOXEL, tolerance=ROUGH, **options).chi, phantom["sigma"], mask, VOXEL
     )
     np.testing.assert_allclose(nib.load(found["iterative"].chi_se_file).get_fdata(), expected, rtol=1e-3)
 

@@ -6,6 +6,7 @@ import pytest
 from skimage.restoration import unwrap_phase
 
 from multiqsm.core.fieldfit import fit_field
+from multiqsm.core.holes import fill_holes
 from multiqsm.core.mask import exclude_unresolved
 from multiqsm.core.phase import wrap_phase
 from multiqsm.core.unwrap import MODES, unwrap_echoes
@@ -256,10 +257,13 @@ def test_what_a_sinus_leaves_open_is_excluded_and_the_rest_is_exact(times, snr):
     assert np.count_nonzero(mask & ~kept) < 0.08 * np.count_nonzero(mask)
 
 
-@pytest.mark.parametrize(("trim", "exclude"), [(True, None), (False, True), (False, False)])
-def test_workflow_excludes_and_counts(tmp_path, trim, exclude):
+@pytest.mark.parametrize(("trim", "is_phantom"), [(True, False), (False, False), (False, True)])
+def test_workflow_gives_unknown_voxels_no_weight(tmp_path, trim, is_phantom):
     times = [0.015, 0.025, 0.035]
     signal, _, _, mask = sinus(times, 100)
+    mask = mask.copy()
+    mask[..., :5] = False  # the ball of air opens to the outside
+    signal[14:16, 12:14, 20, 2] *= -1  # a speck deep inside whose phase fits no line, a turn here or there
     files = {}
     for name, data in (("magnitude", np.abs(signal)), ("phase", np.angle(signal)), ("mask", mask)):
         files[f"{name}_file"] = tmp_path / f"{name}.nii"
@@ -269,7 +273,7 @@ def test_workflow_excludes_and_counts(tmp_path, trim, exclude):
         centre_frequency=1.0,
         unwrapping="spatial",
         trim=trim,
-        exclude_unresolved=exclude,
+        is_phantom=is_phantom,
         gigabytes=lambda volumes: 0.1,
     )
     workflow.base_dir = tmp_path
@@ -279,11 +283,19 @@ def test_workflow_excludes_and_counts(tmp_path, trim, exclude):
         setattr(workflow.inputs.inputnode, name, str(path))
     nodes = {node.name: node for node in workflow.run().nodes()}
     assert nodes["fit"].result.outputs.provenance["UnresolvedVoxels"] > 0
-    assert ("exclude_unresolved" in nodes) == (trim or exclude)
-    if trim or exclude:
-        outputs = nodes["exclude_unresolved"].result.outputs
-        before = nib.load(nodes["exclude_unresolved"].inputs.mask_file).get_fdata() > 0
-        after = nib.load(outputs.mask_file).get_fdata() > 0
-        unresolved = nib.load(nodes["fit"].result.outputs.unresolved_file).get_fdata() > 0
-        assert not (after & unresolved).any()
-        assert outputs.provenance["BrainMaskVoxelsUnresolved"] == np.count_nonzero(before & ~after)
+    outputs = nodes["unknown"].result.outputs
+    before = nib.load(nodes["unknown"].inputs.mask_file).get_fdata() > 0
+    after = nib.load(outputs.mask_file).get_fdata() > 0
+    error = nib.load(outputs.standard_error_file).get_fdata()
+    unresolved = nib.load(nodes["fit"].result.outputs.unresolved_file).get_fdata() > 0
+    assert np.isinf(error[after & unresolved]).all()
+    assert np.isfinite(nib.load(outputs.field_file).get_fdata()[after]).all()
+    told = outputs.provenance
+    assert told["BrainMaskVoxelsUnresolved"] == np.count_nonzero(before & ~after)
+    assert told["VoxelsWithoutWeight"] == np.count_nonzero(np.isinf(error[after])) > 0
+    assert told["VoxelsWithoutWeightFraction"] == pytest.approx(np.isinf(error[after]).mean())
+    if is_phantom:
+        np.testing.assert_array_equal(after, fill_holes(before))
+    else:
+        # At the surface, above the ball of air, what is not resolved leaves the mask.
+        assert told["BrainMaskVoxelsUnresolved"] > 0

@@ -5,11 +5,11 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ..core.fieldfit import ECHOES_FOR_R2STAR
 from ..interfaces.fieldfit import FitField, FitR2star
-from ..interfaces.mask import ExcludeUnresolved, TrimMask
+from ..interfaces.mask import SetUnknownApart, TrimMask
 from ..interfaces.phase import Unwrap
 
 
-def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, exclude_unresolved=None, name="field"):
+def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, is_phantom=False, name="field"):
     """Build the workflow that fits the field of a scan.
 
     Parameters
@@ -24,9 +24,9 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
         Take unreliable voxels off the mask's surface.
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
-    exclude_unresolved : bool, optional
-        Take voxels out of the mask that could not be unwrapped for certain; they are counted in any case. As ``trim``
-        by default. Not for phantoms: a tube's wall has no signal, and without it the tube would be cut off.
+    is_phantom : bool
+        Voxels whose field is not known have no weight; in a phantom they do not leave the mask at its surface. A tube's
+        wall has no signal, and without it the tube would be cut off.
 
     Inputs
     ------
@@ -40,9 +40,10 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
     Outputs
     -------
     field_file, standard_error_file
-        Total field and its standard error, ppm.
+        Total field and its standard error, ppm. Where the field is not known it is continued smoothly, and its
+        standard error infinite.
     mask_file
-        Brain mask, trimmed and without unresolved voxels.
+        Brain mask, trimmed, without unresolved voxels at its surface, and with all that it encloses.
     provenance, mask_provenance
         Sidecar fields of the field and of the mask.
     r2star_file, r2star_provenance
@@ -59,40 +60,38 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
     fit = Node(
         FitField(echo_times=list(echo_times), centre_frequency=centre_frequency), name="fit", mem_gb=gigabytes(6 * n)
     )
+    unknown = Node(SetUnknownApart(is_phantom=is_phantom), name="unknown", mem_gb=gigabytes(12))
     workflow = Workflow(name=name)
     # fmt: off
     workflow.connect([
         (inputnode, unwrap, [("phase_file", "phase_file"), ("mask_file", "mask_file"), ("provenance", "provenance")]),
         (inputnode, fit, [("magnitude_file", "magnitude_file"), ("mask_file", "mask_file")]),
         (unwrap, fit, [("unwrapped_file", "unwrapped_file"), ("provenance", "provenance")]),
-        (fit, outputnode, [("field_file", "field_file"), ("standard_error_file", "standard_error_file")]),
+        (fit, unknown, [
+            ("field_file", "field_file"),
+            ("standard_error_file", "standard_error_file"),
+            ("unresolved_file", "unresolved_file"),
+        ]),
+        (unknown, outputnode, [
+            ("field_file", "field_file"),
+            ("standard_error_file", "standard_error_file"),
+            ("mask_file", "mask_file"),
+            ("provenance", "provenance"),
+            ("provenance", "mask_provenance"),
+        ]),
     ])
-    # fmt: on
-    last, mask_source = fit, inputnode
     if trim:
         trim_mask = Node(TrimMask(), name="trim", mem_gb=gigabytes(8))
-        # fmt: off
         workflow.connect([
             (inputnode, trim_mask, [("mask_file", "mask_file")]),
             (fit, trim_mask, [("standard_error_file", "standard_error_file"), ("provenance", "provenance")]),
+            (trim_mask, unknown, [("mask_file", "mask_file"), ("provenance", "provenance")]),
         ])
-        # fmt: on
-        last = mask_source = trim_mask
-    if trim if exclude_unresolved is None else exclude_unresolved:
-        exclude = Node(ExcludeUnresolved(), name="exclude_unresolved", mem_gb=gigabytes(8))
-        # fmt: off
+    else:
         workflow.connect([
-            (mask_source, exclude, [("mask_file", "mask_file")]),
-            (fit, exclude, [("unresolved_file", "unresolved_file")]),
-            (last, exclude, [("provenance", "provenance")]),
+            (inputnode, unknown, [("mask_file", "mask_file")]),
+            (fit, unknown, [("provenance", "provenance")]),
         ])
-        # fmt: on
-        last = mask_source = exclude
-    # fmt: off
-    workflow.connect([
-        (last, outputnode, [("provenance", "provenance")]),
-        (mask_source, outputnode, [("mask_file", "mask_file"), ("provenance", "mask_provenance")]),
-    ])
     # fmt: on
     if with_r2star:
         r2star = Node(FitR2star(echo_times=list(echo_times)), name="r2star", mem_gb=gigabytes(4 * n))

@@ -123,10 +123,8 @@ def _connect_standard_error(workflow, method, draws, threads, gigabytes):
     propagate = Node(interface, name="propagate_noise", mem_gb=gigabytes(25))
     wanted = ["standard_error_file", "mask_file"]
     if method in WITH_EDGES:
-        wanted.append("magnitude_file")
+        wanted += ["magnitude_file", "local_field_file"]
         interface.inputs.draws = draws
-    if method == "medi":
-        wanted.append("local_field_file")
     workflow.connect(
         [
             (inputnode, propagate, [(field, field) for field in wanted]),

@@ -63,7 +63,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         centre_frequency=frequency,
         unwrapping=settings.unwrapping,
         trim=scan.brain_mask is None and not scan.is_phantom,  # at a tube's wall phase is noise, and yet inside
-        exclude_unresolved=not scan.is_phantom,
+        is_phantom=scan.is_phantom,
         gigabytes=gigabytes,
     )
     background = init_background_wf(
