@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from ..core.artefacts import central_block
+from .content import MissingContentError, is_there
 from .scans import DatasetError
 
 AGAIN = "copy it again, or make it again"
@@ -173,10 +174,11 @@ def _unpacked(path):
 
 
 def _refuse_file(path):
-    if not path.exists():
-        raise UnreadableImageError(
-            path, "the file is listed but its content is not here", "fetch it (datalad get) or restore the link"
-        )
+    try:
+        if not is_there(path):
+            raise UnreadableImageError(path, "there is no such file", "put the image there")
+    except MissingContentError as error:
+        raise UnreadableImageError(path, error.cause, error.remedy) from error
     if not path.is_file():
         raise UnreadableImageError(path, "this is no regular file", "put the image there")
     if path.stat().st_size == 0:

@@ -276,7 +276,7 @@ def damage_stream(path):
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [
-        (damage_missing, "the file is listed but its content is not here; fetch it (datalad get)"),
+        (damage_missing, "the file is listed but its content is not here; fetch it with datalad get "),
         (damage_empty, "the file is empty; copy or convert it again"),
         (damage_text, "the file is truncated or damaged (Not a gzipped file"),
         (damage_text_compressed, "not a NIfTI file"),
