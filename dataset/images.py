@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.artefacts import central_block
 from .content import MissingContentError, is_there
+from .forms import Form, header_forms, scanner_form
 from .scans import DatasetError
 
 AGAIN = "copy it again, or make it again"
@@ -42,8 +43,10 @@ class ImageSummary:
         4 by 4, voxel to mm.
     voxel_size : tuple of float
         In mm, as the header states it (nibabel takes 1 for a 0).
-    is_oriented : bool
-        False if the header has neither sform nor qform, so that the affine is a guess.
+    forms : tuple of multiqsm.dataset.forms.Form
+        The header's forms that have a code; without any the affine is a guess.
+    scanner : multiqsm.dataset.forms.Form
+        The form that gives the direction of B0.
     minimum, maximum : float
         Over the finite voxels; NaN if there are none.
     fraction : float or None
@@ -65,7 +68,8 @@ class ImageSummary:
     shape: tuple[int, ...]
     affine: np.ndarray
     voxel_size: tuple[float, ...]
-    is_oriented: bool
+    forms: tuple[Form, ...]
+    scanner: Form
     minimum: float
     maximum: float
     fraction: float | None
@@ -106,7 +110,8 @@ def summarize_image(path):
         shape=image.shape,
         affine=image.affine,
         voxel_size=tuple(header["pixdim"][1:4].tolist()),
-        is_oriented=bool(image.header["sform_code"] > 0 or image.header["qform_code"] > 0),
+        forms=header_forms(image.header),
+        scanner=scanner_form(image),
         minimum=float(values.min()) if values.size else math.nan,
         maximum=maximum,
         fraction=float(fractions[0]) if fractions.size else None,

@@ -16,8 +16,9 @@ from ..core.artefacts import (
     mirrored_phase,
     noise_echoes,
 )
-from ..core.dipole import b0_direction
+from ..core.dipole import b0_direction, spans_space, turn_between
 from ..core.phase import GYROMAGNETIC_RATIO, PhaseEncodingError, apply_sign, decode_phase, default_sign
+from .forms import SCANNER, Form
 from .images import UnreadableImageError, read_image, summarize_image
 from .scans import Scan, as_number, echo_number, one_line
 
@@ -26,6 +27,8 @@ HIGHEST_MHZ = 10_000
 STRONGEST_TESLA = 30
 CONTRADICTION = 0.2
 SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer than this coincide
+MOST_TURN = 1  # degree between two forms that are to give one direction of B0
+SAME_SIZE = 0.01  # of a voxel size: what rounded headers make of one and the same
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
 FEWEST_IN_MASK = 27  # voxels
 WRAPPED_SPAN = 1.2 * np.pi  # rad; noise around the head reaches 2π
@@ -86,8 +89,8 @@ class Inspection:
         Voxels along the image's axes; None, as all that follows, where the images do not tell.
     voxel_size : tuple of float or None
         mm, along the image's axes.
-    affine : numpy.ndarray or None
-        4 by 4, voxel to mm.
+    scanner : multiqsm.dataset.forms.Form or None
+        The form of the header that gives the direction of B0.
     phase_range : tuple of float or None
         Lowest and highest stored value of all phase images.
     phase_encoding : str or None
@@ -106,7 +109,7 @@ class Inspection:
     problems: tuple[Problem, ...]
     matrix: tuple[int, ...] | None = None
     voxel_size: tuple[float, ...] | None = None
-    affine: np.ndarray | None = None
+    scanner: Form | None = None
     phase_range: tuple[float, float] | None = None
     phase_encoding: str | None = None
     saturated: float | None = None
@@ -192,7 +195,7 @@ def _facts(scan, summaries):
     return {
         "matrix": reference.shape,
         "voxel_size": reference.voxel_size,
-        "affine": reference.affine,
+        "scanner": reference.scanner,
         "phase_range": (min(p.minimum for p in phases), max(p.maximum for p in phases)) if phases else None,
         "saturated": max(shares, default=None),
         "checksums": tuple(summary.checksum for summary in summaries.values()),
@@ -380,11 +383,64 @@ def _check_grids(scan, summaries):
         if difference:
             cause = f"{difference} {reference.name}"
             problems.append(Problem(scan.label, path.name, cause, "convert the scan again from its source"))
-    if not summaries[reference].is_oriented:
-        cause = "the header has no orientation (sform and qform codes are 0): B0 is taken along the third axis"
-        remedy = "convert the scan again with its orientation if it is not axial"
-        problems.append(Problem(scan.label, reference.name, cause, remedy, "warning"))
+    return problems + _check_forms(scan, summaries, reference)
+
+
+def _check_forms(scan, summaries, reference):
+    """The headers must tell the direction of B0 and the size of the voxels without contradiction."""
+    found = {}
+    for path, summary in summaries.items():
+        for fault in _form_faults(summary):
+            found.setdefault(fault, []).append(path.name)
+    problems = []
+    for (cause, remedy, severity), names in found.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        problems.append(Problem(scan.label, f"{names[0]}{others}", cause, remedy, severity))
+    if any(problem.severity == "error" for problem in problems):
+        return problems
+    for path, summary in summaries.items():
+        turn = turn_between(summary.scanner.affine, summaries[reference].scanner.affine)
+        if turn > MOST_TURN:
+            cause = f"its {summary.scanner} turns B0 by {turn:.3g}° against that of {reference.name}"
+            problems.append(Problem(scan.label, path.name, cause, "convert the scan again from its source"))
     return problems
+
+
+def _form_faults(summary):
+    """What is wrong with an image's forms: cause, remedy and severity of each fault."""
+    affines = [form.affine for form in summary.forms if spans_space(form.affine)]
+    turn = turn_between(*affines) if len(affines) == 2 else 0
+    marked = [form for form in summary.forms if form.code == SCANNER]
+    faults = []
+    if len(marked) == 2 and turn > MOST_TURN:
+        cause = f"sform and qform both say that they are the scanner's (code 1), and differ by {turn:.3g}°"
+        remedy = "set the code of the form that was turned to 2 (aligned), or convert the scan again: B0 depends on it"
+        faults.append((cause, remedy, "error"))
+    if not summary.forms:
+        cause = "the header has no orientation (sform and qform codes are 0): B0 is taken along the third axis"
+        faults.append((cause, "convert the scan again with its orientation if it is not axial", "warning"))
+    elif not marked:
+        apart = f", and the {summary.forms[1]} turns it by {turn:.3g}°" if turn > MOST_TURN else ""
+        cause = f"B0 is taken from the {summary.scanner}, since no form of the header has code 1 (scanner)"
+        remedy = "nothing needs doing if the head was not turned since the scan; else convert the scan again"
+        faults.append((cause + apart, remedy, "warning"))
+    return faults + _size_faults(summary)
+
+
+def _size_faults(summary):
+    """The sform states the voxel size once more."""
+    sform = next((form for form in summary.forms if form.name == "sform"), None)
+    if sform is None:
+        return []
+    sizes = np.linalg.norm(sform.affine[:3, :3], axis=0)
+    if np.allclose(sizes, summary.voxel_size, rtol=SAME_SIZE, atol=0):
+        return []
+    by_sform, by_pixdim = ("×".join(f"{size:.4g}" for size in stated) for stated in (sizes, summary.voxel_size))
+    cause = f"voxels of {by_sform} mm by its {sform}, and of {by_pixdim} mm by pixdim"
+    if summary.scanner.name == "sform":
+        return [(cause, "correct the one that is wrong (sform or pixdim), or convert the scan again", "error")]
+    remedy = f"nothing needs doing if that form leads to a template: the {summary.scanner.name} is used"
+    return [(cause, remedy, "warning")]
 
 
 def _grid_fault(summary):
@@ -394,9 +450,10 @@ def _grid_fault(summary):
         return cause, "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert)"
     if not all(size > 0 and math.isfinite(size) for size in summary.voxel_size):
         return f"the header gives voxels of {_listed(summary.voxel_size)} mm", "convert the scan again"
-    axes = summary.affine[:3, :3]
-    if not np.isfinite(summary.affine).all() or np.linalg.matrix_rank(axes) < 3:
+    if not np.isfinite(summary.affine).all() or not spans_space(summary.affine):
         return "the affine in the header is singular, so that voxels have no place", "convert the scan again"
+    if not spans_space(summary.scanner.affine):
+        return f"its {summary.scanner} holds no rotation, so that B0 has no direction", "convert the scan again"
     return None
 
 
@@ -691,7 +748,7 @@ def _check_sign(scan, encoding, summaries):
             signal = first * np.exp(1j * apply_sign(encoding.radians(second), sign))
         coarse, voxel_size = coarse_signal(signal, reference.voxel_size)
         echoes.append(coarse)
-    signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.affine)
+    signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.scanner.affine)
     asymmetry = quick_sign_asymmetry(signal, scan.echo_times, voxel_size, b0_dir=b0_dir)
     if asymmetry is None or asymmetry >= 0:
         return asymmetry, []

@@ -8,7 +8,7 @@ from ..core.inversion import deterministic, iterative, zero_field_weight
 from ..core.medi import medi
 from ..core.regularization import EDGE_SDS, edge_mask
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
-from .images import geometry, read_mask, read_volume, write_volume
+from .images import described_b0, geometry, read_mask, read_volume, write_volume
 
 NOISE_WEIGHT = "inverse standard error"  # what sidecars call the weights that believe noisy voxels less
 
@@ -67,7 +67,7 @@ class _Inversion(CoreInterface):
             found = self._invert(field, mask, standard_error, image)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
         self.record(
-            B0Direction=list(geometry(image)["b0_dir"]),
+            **described_b0(image),
             InversionIterations=found.iterations,
             InversionResidual=found.residual,
             Lambda=found.lam.value,

@@ -7,6 +7,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from datasets import save_as_scanned
 
 from multiqsm.dataset.images import UnreadableImageError, summarize_image
 from multiqsm.dataset.preflight import inspect_scan
@@ -42,11 +43,11 @@ def edit_sidecars(root, pattern, **fields):
 def edit_voxels(path, change):
     """Write `path` again with the array that `change` makes of its voxels."""
     loaded = nib.load(path)
-    nib.save(nib.Nifti1Image(change(loaded.get_fdata(dtype=np.float32)), loaded.affine), path)
+    save_as_scanned(path, change(loaded.get_fdata(dtype=np.float32)), loaded.affine)
 
 
 def edit_affine(path, affine):
-    nib.save(nib.Nifti1Image(nib.load(path).get_fdata(dtype=np.float32), affine), path)
+    save_as_scanned(path, nib.load(path).get_fdata(dtype=np.float32), affine)
 
 
 @pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
