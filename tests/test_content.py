@@ -314,12 +314,8 @@ def test_description_of_results_is_not_written_over(make_dataset, tmp_path):
     assert told(error.value, path)
 
 
-def test_case_of_a_mask_in_the_annex(shared, tmp_path, capsys):
-    source = shared / "cases" / "mask_broken_link"
-    if not source.is_dir():
-        pytest.skip("no cases among the shared data")
-    root = tmp_path / "case"
-    shutil.copytree(source, root)
+def test_case_of_a_mask_in_the_annex(copy_case, capsys):
+    root = copy_case("mask_broken_link")
     mask = root / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
     mask.parent.mkdir(parents=True)
     mask.symlink_to("../../../../.git/annex/objects/none.nii.gz")  # as its make_link.sh does

@@ -254,12 +254,8 @@ def test_map_of_a_head_that_was_turned_afterwards_is_the_same(make_dataset, ball
     assert (int(moved.header["sform_code"]), int(moved.header["qform_code"])) == (2, 1)
 
 
-def test_case_of_forms_that_differ(shared, tmp_path):
-    source = shared / "cases" / "sform_qform_differ"
-    if not source.is_dir():
-        pytest.skip("no cases among the shared data")
-    shutil.copytree(source, tmp_path / "case")
-    scans, _ = collect_scans(tmp_path / "case")
+def test_case_of_forms_that_differ(copy_case):
+    scans, _ = collect_scans(copy_case("sform_qform_differ"))
     row = audit_table(inspect_scans(scans), []).iloc[0]
     assert row["b0_angle"] == pytest.approx(9.93, abs=0.01)
     assert row["b0_source"] == "qform (code 1, scanner)"
