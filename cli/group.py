@@ -87,10 +87,10 @@ def _run_model(options):
 
 def _further_sources(options):
     for path in options.phenotype or ():
-        if not is_there(path):
+        if not (is_there(path) and path.is_file()):
             raise DatasetError(f"--phenotype {path}: no such file")
     folder = options.freesurfer_dir
-    if folder is not None and not is_there(folder):
+    if folder is not None and not (is_there(folder) and folder.is_dir()):
         raise DatasetError(f"--freesurfer-dir {folder}: no such folder")
     phenotype = [path.absolute() for path in options.phenotype or ()]
     return {"phenotype": phenotype, "freesurfer_dir": None if folder is None else folder.absolute()}

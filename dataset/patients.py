@@ -230,7 +230,7 @@ def _numbers(values, name, gathering):
 
 def _freesurfer(gathering, folder, *, asked):
     source, rows = FROM_FREESURFER, []
-    if not is_there(folder):
+    if not (is_there(folder) and folder.is_dir()):
         missing = f"{folder}: no such folder, so there are no volumes and no cortical thickness of FreeSurfer's"
         (gathering.problems.append((source, missing)) if asked else gathering.notes.append(missing))
         return

@@ -644,7 +644,7 @@ def _check_stored_alike(scan, summaries, encoding, blocks):
     for (earlier, later), lowest, highest in zip(pairwise(scan.phase), *bounds, strict=True):
         if lowest > LOST_FACTOR or highest < 1 / LOST_FACTOR:
             times = lowest if lowest > 1 else highest
-            cause = f"its phase varies {times:.2g} times as much as {earlier.name} and the EchoTimes let expect"
+            cause = f"its phase varies {times:.2g} times as much as {earlier.name} and both EchoTimes let expect"
             remedy = "see whether one of the two was scaled, or has the wrong EchoTime"
             problems.append(Problem(scan.label, later.name, cause, remedy, "warning"))
     return problems
@@ -676,7 +676,7 @@ def _turns_elsewhere(summary, encoding):
 
 
 def _fills(summary, encoding):
-    return encoding.scale * (summary.maximum - summary.minimum) > (1 - OTHER_RANGE) * 2 * np.pi
+    return encoding.scale * (summary.maximum - summary.minimum) > (1 - OTHER_RANGE / 2) * 2 * np.pi
 
 
 def _misfit(lowest, highest):
@@ -688,7 +688,7 @@ def _misfit(lowest, highest):
 class _Blocks:
     """The middle of a scan's echoes: magnitude in the images' unit and phase in radians, echoes first.
 
-    `signal` is None where they cannot be had.
+    Either is None where it cannot be had.
     """
 
     def __init__(self, scan, summaries, encoding):
