@@ -51,7 +51,7 @@ PARTIAL = re.compile(r"\..*[0-9a-f]{32}")
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("campaign", choices=("kills", "disk", "inputs"))
-    parser.add_argument("--n", type=int, help="how many: 50 kills, all cases of the disk, 262 inputs if not given")
+    parser.add_argument("--n", type=int, help="how many: 50 kills, all cases of the disk, 320 inputs if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default="", help="only damaged inputs whose kind has this in its name")
     parser.add_argument("--keep", type=Path, help="folder for datasets, results and logs, which then stay")
@@ -67,7 +67,7 @@ def main():
         elif options.campaign == "disk":
             faults = take_disk_away(folder, options.n)
         else:
-            faults = damage_inputs(folder, mutations.draw(options.n or 262, options.kinds), options.seed)
+            faults = damage_inputs(folder, mutations.draw(options.n or 320, options.kinds), options.seed)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -136,7 +136,10 @@ def ball_field(chi, radius, center):
 def save_image(path, values):
     affine = np.diag([*VOXEL_SIZE, 1.0])
     affine[:3, 3] = -(np.array(SHAPE) - 1) / 2 * VOXEL_SIZE
-    nib.save(nib.Nifti1Image(values, affine), path)
+    image = nib.Nifti1Image(values, affine)
+    for set_form in (image.set_qform, image.set_sform):
+        set_form(affine, "scanner")
+    nib.save(image, path)
 
 
 def write_json(path, content):

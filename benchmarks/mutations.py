@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import shutil
 from itertools import cycle, islice
 
@@ -125,13 +126,16 @@ def of_bytes(change, choose):
 
 
 def rewrite(path, data=None, affine=None, **header):
-    """Write an image anew with another content; `header` sets fields after all else."""
+    """Write an image anew with another content, in its place; `header` sets fields after all else."""
     old = nib.load(path)
     data = np.asarray(old.dataobj) if data is None else data
     image = nib.Nifti1Image(data, old.affine)
+    for set_form in (image.set_qform, image.set_sform):
+        set_form(old.affine, "scanner")
     content = bytearray(image.to_bytes())
     if affine is not None:
-        header |= {"sform_code": 2, "qform_code": 0, **dict(zip(("srow_x", "srow_y", "srow_z"), affine, strict=False))}
+        header |= {"qform_code": 0, **dict(zip(("srow_x", "srow_y", "srow_z"), affine, strict=False))}
+        header["pixdim"] = np.array([1, *np.linalg.norm(affine[:3, :3], axis=0), 0, 0, 0, 0])
     if header:
         changed = image.header_class.from_fileobj(io.BytesIO(content), check=False)
         for name, value in header.items():
@@ -169,6 +173,26 @@ def of_header(part="*", every=False, **choices):
         return subject_name(subject) if every else named.name
 
     return mutate
+
+
+def of_forms(change):
+    """Change the header's two forms in every image, and in the labels that were drawn on them, by one angle."""
+
+    def mutate(subject, chance):
+        degrees = chance.uniform(10, 40)
+        for path in [*subject.images(), subject.labels]:
+            rewrite(path, **change(nib.load(path).header, degrees))
+        return subject_name(subject)
+
+    return mutate
+
+
+def turned_sform(header, degrees, **codes):
+    """An sform that is turned about the first axis."""
+    turn, angle = np.eye(4), np.radians(degrees)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    rows = turn @ header.get_sform()
+    return {**codes, **dict(zip(("srow_x", "srow_y", "srow_z"), rows, strict=False))}
 
 
 def shift(chance):
@@ -276,6 +300,70 @@ def gone(choose):
         path = one(choose(subject), chance)
         path.unlink()
         return f"{path.name}, {path.name.replace('_part-mag', '_part-phase')}, {subject_name(subject)}"
+
+    return mutate
+
+
+# --- phase encodings, real and imaginary parts -----------------------------------------------------------------------
+
+
+def unsigned(phase):
+    return np.rint((phase + np.pi) / (2 * np.pi) * 4095)
+
+
+def signed(phase):
+    return 2 * np.rint(phase / np.pi * 2047)
+
+
+def encoded(*encodings, units="arbitrary"):
+    """Store the phase of each echo in an encoding of its own."""
+
+    def mutate(subject, chance):
+        for path, encode in zip(subject.images("phase"), chance.permutation(encodings), strict=True):
+            rewrite(path, encode(nib.load(path).get_fdata(dtype=np.float32)).astype(np.float32))
+        for path in subject.sidecars("phase"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"Units": units}))
+        return subject_name(subject)
+
+    return mutate
+
+
+def in_parts(change):
+    """Bring real and imaginary images in place of magnitude and phase; `change` is told part and echo."""
+
+    def mutate(subject, chance):
+        echo = int(chance.integers(1, 4))
+        echoes = zip(subject.images("mag"), subject.images("phase"), strict=True)
+        for place, (of_magnitude, of_phase) in enumerate(echoes, start=1):
+            magnitude, phase = (nib.load(path).get_fdata(dtype=np.float32) for path in (of_magnitude, of_phase))
+            signal = magnitude * np.exp(1j * phase)
+            for path, part, values in ((of_magnitude, "real", signal.real), (of_phase, "imag", signal.imag)):
+                rewrite(path, change(values, part, place == echo).astype(np.float32))
+                for old in (path, path.with_name(path.name.replace(".nii.gz", ".json"))):
+                    old.rename(old.with_name(re.sub("part-[a-z]+", f"part-{part}", old.name)))
+        return subject_name(subject)
+
+    return mutate
+
+
+# --- content that is not here ----------------------------------------------------------------------------------------
+
+
+def lost(choose, bring=None):
+    """Leave a file's name without its content, as git-annex and Git LFS do; `bring` makes the file first."""
+
+    def mutate(subject, chance):
+        if bring:
+            bring(subject, chance)
+        chosen = choose(subject)
+        path = one(chosen, chance) if isinstance(chosen, list) else chosen
+        path.unlink(missing_ok=True)
+        how = int(chance.integers(3))
+        if how == 0:
+            path.symlink_to("../../.git/annex/objects/00/00/MD5E-s1--0/MD5E-s1--0")
+        else:
+            path.write_text(["/annex/objects/MD5E-s1--0\n", "version https://git-lfs.github.com/spec/v1\n"][how - 1])
+        return path.name
 
     return mutate
 
@@ -428,6 +516,22 @@ KINDS = {
     "header: voxel size 0, negative or NaN": of_header(
         pixdim=[np.array([1, *sizes, 0, 0, 0, 0]) for sizes in ([0, 2, 2], [-2, 2, 2], [np.nan, 2, 2], [1e9, 2, 2])]
     ),
+    "header: sform turned, qform of the scanner": of_forms(
+        lambda header, degrees: turned_sform(header, degrees, sform_code=2, qform_code=1)
+    ),
+    "header: sform turned, both of the scanner": of_forms(
+        lambda header, degrees: turned_sform(header, degrees, sform_code=1, qform_code=1)
+    ),
+    "header: no form of the scanner": of_forms(lambda header, _: {"sform_code": 2, "qform_code": 0}),
+    "header: no form of the scanner, sform turned": of_forms(
+        lambda header, degrees: turned_sform(header, degrees, sform_code=2, qform_code=0)
+    ),
+    "header: qform of the scanner is no rotation": of_forms(
+        lambda header, _: {"sform_code": 2, "qform_code": 1, "quatern_b": 2}
+    ),
+    "header: voxel size of sform and pixdim differ": of_forms(
+        lambda header, _: {"qform_code": 0, "pixdim": np.array(header["pixdim"]) * [1, 2, 2, 2, 1, 1, 1, 1]}
+    ),
     "affine: zero": of_affine(lambda affine, _: np.zeros((4, 4)), every=False),
     "affine: NaN": of_affine(lambda affine, _: affine * np.nan, every=False),
     "affine: one image shifted": of_affine(lambda affine, chance: affine + shift(chance), False),
@@ -456,6 +560,23 @@ KINDS = {
     "voxels: one slice only": of_voxels(lambda data, _: data[..., :1]),
     "voxels: complex": of_voxels(lambda data, _: data.astype(np.complex64)),
     "voxels: whole numbers": of_voxels(lambda data, _: np.rint(data).astype(np.int16), "mag"),
+    "encoding: one echo of 0 to 4095 among -4096 to 4095": encoded(unsigned, signed, signed),
+    "encoding: one echo of -4096 to 4095 among 0 to 4095": encoded(unsigned, unsigned, signed),
+    "encoding: one echo in radians among integers": encoded(unsigned, unsigned, np.array),
+    "encoding: one echo in integers among radians": encoded(np.array, np.array, unsigned, units="rad"),
+    "encoding: one echo cut at 0 instead of π": encoded(
+        np.array, np.array, lambda phase: phase % (2 * np.pi), units="rad"
+    ),
+    "encoding: one echo at half its scale": encoded(np.array, np.array, lambda phase: phase / 2, units="rad"),
+    "encoding: one echo in whole radians": encoded(np.array, np.array, np.rint, units="rad"),
+    "parts: as scanned": in_parts(lambda values, part, is_one: values),
+    "parts: intercept lost": in_parts(lambda values, part, is_one: values + 150),
+    "parts: intercept lost, negative": in_parts(lambda values, part, is_one: values - 150),
+    "parts: intercept of one part lost": in_parts(lambda values, part, is_one: values + 150 * (part == "imag")),
+    "parts: intercept of one echo lost": in_parts(lambda values, part, is_one: values + 150 * is_one),
+    "parts: half an intercept lost": in_parts(lambda values, part, is_one: values + 60),
+    "parts: negative values wrapped around": in_parts(lambda values, part, is_one: np.rint(values) % 65536),
+    "parts: one image scaled": in_parts(lambda values, part, is_one: values * (2 if is_one and part == "real" else 1)),
     "exchanged: magnitude and phase of an echo": exchanged(lambda s: [(s.echo("mag", 2), s.echo("phase", 2))]),
     "exchanged: all magnitudes and phases": exchanged(
         lambda s: list(zip(s.images("mag"), s.images("phase"), strict=True))
@@ -472,6 +593,14 @@ KINDS = {
     "mislabelled: a phase under two echoes": copied_echo("phase"),
     "mislabelled: a magnitude under two echoes": copied_echo("mag"),
     "file: dangling link": dangling,
+    "content: of an image": lost(images),
+    "content: of a sidecar": lost(sidecars),
+    "content: of a brain mask": lost(lambda s: s.mask, with_mask(lambda good, _: good)),
+    "content: of labels": lost(labels),
+    "content: of a lookup table": lost(lookup),
+    "content: of participants.tsv": lost(participants),
+    "content: of dataset_description.json": lost(lambda s: s.root / "dataset_description.json"),
+    "content: of the description of derivatives": lost(lambda s: s.root / "derivatives/rater/dataset_description.json"),
     "file: folder instead of image": folder_instead(images),
     "file: image missing": gone(lambda s: s.images("mag")),
     "file: sidecar missing": gone(sidecars),

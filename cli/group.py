@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from ..dataset.content import is_there
 from ..dataset.derivatives import is_multiqsm_dataset, write_dataset_description
 from ..dataset.group import read_roi_tables, read_tsv
 from ..dataset.model import SHIPPED, read_model
@@ -86,10 +87,10 @@ def _run_model(options):
 
 def _further_sources(options):
     for path in options.phenotype or ():
-        if not path.is_file():
+        if not (is_there(path) and path.is_file()):
             raise DatasetError(f"--phenotype {path}: no such file")
     folder = options.freesurfer_dir
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not (is_there(folder) and folder.is_dir()):
         raise DatasetError(f"--freesurfer-dir {folder}: no such folder")
     phenotype = [path.absolute() for path in options.phenotype or ()]
     return {"phenotype": phenotype, "freesurfer_dir": None if folder is None else folder.absolute()}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from ..dataset.content import require_content
 from ..dataset.scans import DatasetError
 from .arguments import available_cores
 
@@ -20,6 +21,7 @@ def read_options(path, option):
     DatasetError
         If the file is none.
     """
+    require_content(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:

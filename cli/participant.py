@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..dataset.anatomy import check_recon_all
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
+from ..dataset.content import require_content
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE
@@ -217,8 +218,10 @@ def _write_reports(subjects, run, faults):
 def _settings(options):
     given = {f.name: getattr(options, f.name) for f in fields(PRESETS["default"])}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
-    if Path(given.get("atlas", "")).is_file():
-        given["atlas"] = str(Path(given["atlas"]).absolute())  # nodes work in folders of their own
+    atlas = Path(given.get("atlas", ""))
+    require_content(atlas)
+    if atlas.is_file():
+        given["atlas"] = str(atlas.absolute())  # nodes work in folders of their own
     settings = replace(PRESETS[options.preset], **given)
     _refuse_idle_lambda(settings, given)
     if settings.recon_all:

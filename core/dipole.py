@@ -28,12 +28,60 @@ def b0_direction(affine):
     >>> b0_direction(np.diag([1, 1, 2, 1])).tolist()
     [0.0, 0.0, 1.0]
     """
+    direction = _axes(affine)[2]
+    return direction / np.linalg.norm(direction)
+
+
+def turn_between(affine, other):
+    """Angle by which an affine turns voxels against another, whatever their sizes and places.
+
+    Parameters
+    ----------
+    affine, other : array_like, shape (4, 4)
+        Affines of the same voxels.
+
+    Returns
+    -------
+    float
+        Degrees; the directions of B0 that the two give differ by no more. 180 if one mirrors what the other does not.
+
+    Raises
+    ------
+    ValueError
+        As of `b0_direction`.
+
+    Examples
+    --------
+    >>> round(turn_between(np.eye(4), [[0, -2, 0, 9], [2, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]), 6)
+    90.0
+    """
+    longest = np.linalg.norm(_axes(affine) - _axes(other), 2)  # that of a unit vector: the chord of the angle
+    return float(np.degrees(2 * np.arcsin(min(1, longest / 2))))
+
+
+def _axes(affine):
+    """Directions of the voxel axes, in columns."""
+    if not spans_space(affine):
+        raise ValueError(f"the affine does not span three dimensions:\n{affine}")
+    columns = np.asarray(affine, float)[:3, :3]
+    return columns / np.linalg.norm(columns, axis=0)
+
+
+def spans_space(affine):
+    """Tell whether an affine's voxel axes have lengths, and directions that are independent.
+
+    Parameters
+    ----------
+    affine : array_like, shape (4, 4)
+        Voxel to mm.
+
+    Returns
+    -------
+    bool
+    """
     columns = np.asarray(affine, float)[:3, :3]
     lengths = np.linalg.norm(columns, axis=0)
-    if not (np.isfinite(columns).all() and lengths.all()) or abs(np.linalg.det(columns / lengths)) < 1e-3:
-        raise ValueError(f"the affine does not span three dimensions:\n{columns}")
-    direction = (columns / lengths)[2]
-    return direction / np.linalg.norm(direction)
+    return bool(np.isfinite(lengths).all() and lengths.all() and abs(np.linalg.det(columns / lengths)) >= 1e-3)
 
 
 def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):

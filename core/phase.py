@@ -61,6 +61,7 @@ class PhaseEncoding:
 RADIANS = PhaseEncoding("radians, -π to π", 1.0, 0.0)
 # Kept as stored: phase is modulo 2π, and unwrapping does not care where the circle is cut.
 POSITIVE_RADIANS = PhaseEncoding("radians, 0 to 2π", 1.0, 0.0)
+BOTH_RADIANS = PhaseEncoding("radians, -π to π and 0 to 2π", 1.0, 0.0)
 SIEMENS_UNSIGNED = PhaseEncoding("Siemens integers, 0 to 4095", 2 * np.pi / 4096, -np.pi)
 SIEMENS_SIGNED = PhaseEncoding("Siemens integers, -4096 to 4095", np.pi / 4096, 0.0)
 
@@ -87,7 +88,7 @@ def wrap_phase(phase):
     return phase - full_turn * np.rint(phase / full_turn)
 
 
-def decode_phase(stored, *, units=None, manufacturer=None):
+def decode_phase(stored, *, units=None, manufacturer=None, echo_axis=None):
     """Turn stored phase into radians.
 
     Parameters
@@ -98,6 +99,8 @@ def decode_phase(stored, *, units=None, manufacturer=None):
         The sidecar's ``Units``: 'rad' or 'arbitrary'.
     manufacturer : str, optional
         The sidecar's ``Manufacturer``.
+    echo_axis : int, optional
+        The axis along which echoes lie: of radians, some may be cut at ±π and others at 0.
 
     Returns
     -------
@@ -129,7 +132,9 @@ def decode_phase(stored, *, units=None, manufacturer=None):
     stored = np.asarray(stored)
     _refuse_not_finite(stored)
     found = _describe(stored, units, manufacturer)
-    encoding = _recognise(stored, units, manufacturer, found)
+    echoes = [stored] if echo_axis is None else np.moveaxis(stored, echo_axis, 0)
+    radians = _radians([(float(echo.min()), float(echo.max())) for echo in echoes])
+    encoding = _recognise(stored, units, manufacturer, radians, found)
     _refuse_tiny_span(stored, encoding, found)
     return encoding.radians(stored), encoding
 
@@ -243,19 +248,20 @@ def ppm_to_hz(field, centre_frequency):
     return field * centre_frequency
 
 
-def _recognise(stored, units, manufacturer, found):
+def _recognise(stored, units, manufacturer, radians, found):
+    """The encoding; `radians` is the one that it would be if the values were radians, or None."""
     low, high = float(stored.min()), float(stored.max())
     whole = _holds_integers(stored)
     if units == "rad":
         if whole:
             raise PhaseEncodingError(f"{found} Integers are no radians: correct Units or image. {_KNOWN}")
-        if encoding := _radians(low, high):
-            return encoding
+        if radians:
+            return radians
         raise PhaseEncodingError(f"{found} Radians of a wrapped phase do not reach so far. {_KNOWN}")
     if units not in (None, "arbitrary"):
         raise PhaseEncodingError(f"{found} These Units mean nothing for phase. {_KNOWN}")
-    if units is None and not whole and high - low >= _NEARLY_ALL * 2 * np.pi and _radians(low, high):
-        return _radians(low, high)
+    if units is None and not whole and high - low >= _NEARLY_ALL * 2 * np.pi and radians:
+        return radians
     if whole and (encoding := _siemens(low, high, manufacturer)):
         return encoding
     raise PhaseEncodingError(
@@ -264,12 +270,15 @@ def _recognise(stored, units, manufacturer, found):
     )
 
 
-def _radians(low, high):
-    if -np.pi - _ROUNDING <= low and high <= np.pi + _ROUNDING:
+def _radians(ranges):
+    """The encoding that radians of these lowest and highest values are in, echo by echo, or None."""
+    around_zero = [-np.pi - _ROUNDING <= low and high <= np.pi + _ROUNDING for low, high in ranges]
+    positive = [low >= -_ROUNDING and high <= 2 * np.pi + _ROUNDING for low, high in ranges]
+    if all(around_zero):
         return RADIANS
-    if low >= -_ROUNDING and high <= 2 * np.pi + _ROUNDING:
+    if all(positive):
         return POSITIVE_RADIANS
-    return None
+    return BOTH_RADIANS if all(map(any, zip(around_zero, positive, strict=True))) else None
 
 
 def _siemens(low, high, manufacturer):

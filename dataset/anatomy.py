@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
+from .content import is_there, require_content
 from .images import check_whole
 from .scans import DatasetError, LeftOut
 
@@ -157,9 +158,8 @@ def find_atria(label, folder, datasets):
     DatasetError
         If there is more than one table, or it makes no sense.
     """
-    found = [
-        path for dataset in datasets for path in sorted(Path(dataset, folder, "anat").glob(f"{label}_{ATRIUM}.tsv"))
-    ]
+    folders = [Path(dataset, folder, "anat") for dataset in datasets]
+    found = [path for folder in folders if is_there(folder) for path in sorted(folder.glob(f"{label}_{ATRIUM}.tsv"))]
     return read_points(_only(found, f"{label}: tables of atria")) if found else []
 
 
@@ -180,6 +180,7 @@ def read_points(path):
     DatasetError
         If the table cannot be read, lacks a column, has no row, or a value is no number.
     """
+    require_content(path)
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, delimiter="\t")
@@ -258,15 +259,15 @@ def _first(images, left_out):
 def _find_freesurfer(subject, datasets, images, left_out):
     name = re.compile(rf"sub-{re.escape(subject)}(_ses-[a-zA-Z0-9+]+)?")
     beside = [path for dataset in datasets for path in sorted(Path(dataset).glob("sub-*"))]
-    folders = [path for path in beside if name.fullmatch(path.name) and (path / "mri").is_dir()]
-    done = [path for path in folders if (path / ASEG).is_file()]
+    folders = [path for path in beside if name.fullmatch(path.name) and is_there(path / "mri")]
+    done = [path for path in folders if is_there(path / ASEG)]
     if not done:
         for folder in folders:
             left_out.append(LeftOut(f"{folder}", f"no {ASEG}: recon-all did not end; run it again", is_fault=True))
         return None
     folder = _only(done, f"sub-{subject}: results of FreeSurfer")
     for name in SAME_SPACE:
-        if (folder / "mri" / name).is_file():
+        if is_there(folder / "mri" / name):
             return FreeSurferLabels(folder / ASEG, folder / "mri" / name, name)
     for suffix, found in images.items():
         if found:
@@ -301,7 +302,7 @@ def _find_lesions(subject, datasets, images, left_out):
 
 def _marked(subject, datasets, name):
     endings = (*IMAGE, ".tsv") if name.endswith("*") else IMAGE
-    folders = [Path(dataset, f"sub-{subject}") for dataset in datasets]
+    folders = [folder for dataset in datasets if is_there(folder := Path(dataset, f"sub-{subject}"))]
     return sorted(path for f in folders for e in endings for path in f.glob(f"**/anat/sub-{subject}_*{name}{e}"))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .content import is_there, require_content
 from .images import read_image
 from .labels import read_lookup
 from .scans import DatasetError
@@ -85,13 +86,14 @@ def load_atlas(name_or_path):
         return _fetch_pauli()
     path = Path(name_or_path)
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    require_content(path)
     if stem == path.name or not path.is_file():
         raise DatasetError(
             f"{path}: no atlas of this name and no such NIfTI file; give a label image in MNI space (.nii or .nii.gz), "
             f"or {PAULI_2017}"
         )
     lookup = path.with_name(f"{stem}.tsv")
-    if not lookup.is_file():
+    if not is_there(lookup):
         raise DatasetError(
             f"{path}: no lookup table that names its labels; add {lookup.name} beside it, with the columns index and "
             "name"

@@ -56,6 +56,7 @@ COLUMNS = (
     "sign_asymmetry",
     "b0_dir",
     "b0_angle",
+    "b0_source",
     "matrix",
     "voxel_size",
     "saturated",
@@ -204,9 +205,9 @@ def audit_table(inspections, problems, *, phase_sign=0):
     pandas.DataFrame
         One row per scan, and one for each label that problems name and no scan has. Columns `COLUMNS`: labels;
         ``n_echoes``; ``echo_times`` (ms), ``matrix`` and ``voxel_size`` (mm) as texts; ``repetition_time`` (s);
-        ``flip_angle`` and ``b0_angle``, B0 against the third axis, (degrees); ``field_strength`` (T);
-        ``centre_frequency`` (MHz); ``sign_asymmetry``, below 0 if the phase may have the wrong sign; ``saturated``,
-        greatest share of a magnitude's voxels at its maximum;
+        ``flip_angle`` and ``b0_angle``, B0 against the third axis, (degrees); ``b0_source``, the form of the header
+        that tells it; ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``, below 0 if the phase may
+        have the wrong sign; ``saturated``, greatest share of a magnitude's voxels at its maximum;
         ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes depart from odd ones; ``is_bipolar``, whether
         that is much; ``mask``, user or auto; ``site_deviations`` and ``study_deviations``, where the scan differs
         from what more than half of the site's or study's scans (phantoms apart) have; ``problems``; ``verdict``, ok,
@@ -240,7 +241,7 @@ def _facts(inspection, phase_sign=0):
         sign, reason = phase_sign, f"{phase_sign:+d}: given by the user"
     found = inspection.alternation
     ramp = max(found.ramp, key=abs) if found else None
-    b0_dir = None if inspection.affine is None else b0_direction(inspection.affine)
+    b0_dir = None if inspection.scanner is None else b0_direction(inspection.scanner.affine)
     repetition = as_number(metadata.get("RepetitionTimeExcitation")) or as_number(metadata.get("RepetitionTime"))
     return {
         "scan": scan.label,
@@ -267,6 +268,7 @@ def _facts(inspection, phase_sign=0):
         "sign_asymmetry": None if inspection.sign_asymmetry is None else round(inspection.sign_asymmetry, 3),
         "b0_dir": None if b0_dir is None else ", ".join(f"{part:.4f}" for part in b0_dir),
         "b0_angle": None if b0_dir is None else float(np.degrees(np.arccos(min(1, abs(b0_dir[2])))).round(2)),
+        "b0_source": inspection.scanner and str(inspection.scanner),
         "matrix": inspection.matrix and "×".join(map(str, inspection.matrix)),
         "voxel_size": inspection.voxel_size and "×".join(f"{size:.3g}" for size in inspection.voxel_size),
         "saturated": inspection.saturated,

@@ -13,6 +13,7 @@ from bids.layout.writing import build_path
 
 from .. import __version__
 from ..bids_templates import load_template
+from .content import is_there
 
 FIRST_IN_SIDECAR = ("Description", "Units", "Type", "SkullStripped", "SpatialReference", "Sources")
 NOT_IN_FMAP = {"task": "task", "ceagent": "ce", "reconstruction": "rec"}
@@ -193,9 +194,11 @@ def write_dataset_description(output_dir, bids_dir):
     ValueError
         If `output_dir` holds another dataset, or results of another raw dataset: writing there would make its
         records false.
+    MissingContentError
+        If the description that is there has no content.
     """
     path = Path(output_dir) / "dataset_description.json"
-    if path.exists() and not is_multiqsm_dataset(output_dir):
+    if is_there(path) and not is_multiqsm_dataset(output_dir):
         raise ValueError(
             f"{path}: this folder holds a dataset that multiqsm did not make; choose another output folder"
         )
@@ -229,8 +232,14 @@ def is_multiqsm_dataset(dataset_dir):
     -------
     bool
         True if multiqsm is among the ``GeneratedBy`` of its description.
+
+    Raises
+    ------
+    MissingContentError
+        If the description is listed without its content.
     """
-    generators = read_json(Path(dataset_dir) / "dataset_description.json").get("GeneratedBy")
+    path = Path(dataset_dir) / "dataset_description.json"
+    generators = read_json(path).get("GeneratedBy") if is_there(path) else None
     if not isinstance(generators, list):
         return False
     return any(isinstance(made, dict) and made.get("Name") == "multiqsm" for made in generators)

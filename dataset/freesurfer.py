@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .content import MissingContentError, is_listed, is_there, require_content
 from .scans import DatasetError
 
 COLUMNS = {
@@ -56,20 +57,28 @@ def find_statistics(freesurfer_dir):
         Sorted by label. Folders that are no participant's, such as ``fsaverage``, are not in it.
     refused : list of (str, str)
         Folder, and why it was not used: runs of the longitudinal stream, whose measures do not compare with those of
-        others, and participants' folders without statistics.
+        others, participants' folders without statistics, and links to what is not here.
     """
     found, refused = [], []
     folders = sorted(Path(freesurfer_dir).iterdir()) if Path(freesurfer_dir).is_dir() else []
     for folder in folders:
-        if not folder.name.startswith("sub-") or not folder.is_dir():
+        if not folder.name.startswith("sub-"):
+            continue
+        try:
+            is_run = is_there(folder) and folder.is_dir()
+            has_statistics = is_run and is_there(folder / "stats")
+        except MissingContentError as error:
+            refused.append((folder.name, str(error)))
+            continue
+        if not is_run:
             continue
         match = NAME.fullmatch(folder.name)
-        if ".long." in folder.name or (folder / "base-tps").exists():
+        if ".long." in folder.name or is_listed(folder / "base-tps"):
             cause = "is of FreeSurfer's longitudinal stream, whose measures do not compare with those of single runs"
             refused.append((folder.name, f"{folder}: {cause}; run recon-all on each session by itself"))
         elif match is None:
             refused.append((folder.name, f"{folder}: is called neither sub-X nor sub-X_ses-Y; rename it"))
-        elif not (folder / "stats").is_dir():
+        elif not has_statistics:
             refused.append((folder.name, f"{folder}: no folder stats; recon-all did not come to its end"))
         else:
             found.append(Statistics(match["subject"], match["session"], folder / "stats"))
@@ -136,6 +145,7 @@ def _thickness(folder):
 
 def _read_table(path):
     """Measures of the head by their short names, and volumes of the structures by theirs."""
+    require_content(path)
     try:
         if path.stat().st_size > LARGEST:
             raise DatasetError(f"{path}: larger than {LARGEST} bytes: no table of statistics")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .content import is_there, require_content
 from .scans import DatasetError
 
 TEXT_COLUMNS = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
@@ -57,8 +58,9 @@ def read_roi_table(path):
     Raises
     ------
     DatasetError
-        If it is no such table.
+        If it is no such table, or its content is not here.
     """
+    require_content(path)
     try:
         table = read_tsv(path)
     except (OSError, ValueError) as error:
@@ -108,7 +110,7 @@ def add_participants(rois, bids_dir):
         If the table of participants cannot be read.
     """
     path = Path(bids_dir) / "participants.tsv"
-    if not path.is_file():
+    if not is_there(path):
         return rois, [f"{path}: missing, so nothing can be said of age"]
     try:
         participants = pd.read_csv(

@@ -10,12 +10,15 @@ import nibabel as nib
 import numpy as np
 
 from ..core.artefacts import central_block
+from .content import MissingContentError, is_there
+from .forms import Form, header_forms, scanner_form
 from .scans import DatasetError
 
 AGAIN = "copy it again, or make it again"
 COMPRESSED = (".gz", ".mgz")
 LONGEST_HEADER = 540  # bytes, of NIfTI-2
 CHUNK_BYTES = 2**20
+SAMPLE = 2**15  # voxels
 MOST_VOXELS = 2**30
 MOST_BYTES_BEHIND = 2**30  # the last voxel
 
@@ -41,8 +44,10 @@ class ImageSummary:
         4 by 4, voxel to mm.
     voxel_size : tuple of float
         In mm, as the header states it (nibabel takes 1 for a 0).
-    is_oriented : bool
-        False if the header has neither sform nor qform, so that the affine is a guess.
+    forms : tuple of multiqsm.dataset.forms.Form
+        The header's forms that have a code; without any the affine is a guess.
+    scanner : multiqsm.dataset.forms.Form
+        The form that gives the direction of B0.
     minimum, maximum : float
         Over the finite voxels; NaN if there are none.
     fraction : float or None
@@ -59,12 +64,15 @@ class ImageSummary:
         CRC-32 of the values as 32-bit floats.
     block : numpy.ndarray or None
         The middle of the image, with 0 for what is not finite; None unless the image is 3-D.
+    sample : numpy.ndarray or None
+        Voxels from all over the image, at the same places in images of the same shape; the rest as of `block`.
     """
 
     shape: tuple[int, ...]
     affine: np.ndarray
     voxel_size: tuple[float, ...]
-    is_oriented: bool
+    forms: tuple[Form, ...]
+    scanner: Form
     minimum: float
     maximum: float
     fraction: float | None
@@ -74,6 +82,7 @@ class ImageSummary:
     n_at_maximum: int
     checksum: int
     block: np.ndarray | None
+    sample: np.ndarray | None
 
 
 def summarize_image(path):
@@ -105,7 +114,8 @@ def summarize_image(path):
         shape=image.shape,
         affine=image.affine,
         voxel_size=tuple(header["pixdim"][1:4].tolist()),
-        is_oriented=bool(image.header["sform_code"] > 0 or image.header["qform_code"] > 0),
+        forms=header_forms(image.header),
+        scanner=scanner_form(image),
         minimum=float(values.min()) if values.size else math.nan,
         maximum=maximum,
         fraction=float(fractions[0]) if fractions.size else None,
@@ -115,7 +125,14 @@ def summarize_image(path):
         n_at_maximum=n_at_maximum,
         checksum=zlib.crc32(np.ascontiguousarray(data.T)),
         block=np.nan_to_num(central_block(data), posinf=0, neginf=0) if data.ndim == 3 else None,
+        sample=np.nan_to_num(_every_nth(data), posinf=0, neginf=0) if data.ndim == 3 else None,
     )
+
+
+def _every_nth(data):
+    """Evenly spaced voxels, some ten thousand."""
+    step = max(1, math.ceil((data.size / SAMPLE) ** (1 / 3)))
+    return data[::step, ::step, ::step].ravel()
 
 
 def read_image(path, dtype=np.float32):
@@ -173,10 +190,11 @@ def _unpacked(path):
 
 
 def _refuse_file(path):
-    if not path.exists():
-        raise UnreadableImageError(
-            path, "the file is listed but its content is not here", "fetch it (datalad get) or restore the link"
-        )
+    try:
+        if not is_there(path):
+            raise UnreadableImageError(path, "there is no such file", "put the image there")
+    except MissingContentError as error:
+        raise UnreadableImageError(path, error.cause, error.remedy) from error
     if not path.is_file():
         raise UnreadableImageError(path, "this is no regular file", "put the image there")
     if path.stat().st_size == 0:

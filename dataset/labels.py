@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from .content import is_there, require_content
 from .derivatives import derivative_path
 from .images import read_image
 from .scans import DatasetError, is_of_gradient_echo, scan_label
@@ -83,7 +84,8 @@ def find_labels(entities, datasets, *, image=None):
     Raises
     ------
     DatasetError
-        If there is more than one label image, or the image or its table cannot be used; the message says why.
+        If there is more than one label image, or the image or its table cannot be used, be it for want of content;
+        the message says why.
     """
     return _find(entities, datasets, scan_label(entities), space=None, image=image)
 
@@ -135,6 +137,7 @@ def read_lookup(path):
         If the table is no UTF-8 text, a column lacks, or an index, a name or a susceptibility makes no sense or comes
         twice.
     """
+    require_content(path)
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, delimiter="\t")
@@ -264,7 +267,7 @@ def _listed(indices):
 def _candidates(dataset, entities, space):
     """Label images of a scan or subject in a dataset, sorted by name."""
     pattern = derivative_path(dataset, entities, suffix="dseg", space=space)
-    if not pattern.parent.is_dir():
+    if not is_there(pattern.parent):
         return []
     stem = pattern.name.removesuffix("_dseg.nii.gz")
     name = re.compile(rf"{re.escape(stem)}{OWN_ENTITIES.pattern}_dseg\.nii(\.gz)?")

@@ -10,6 +10,7 @@ from ..bids_templates import load_template
 from ..stats.filters import parse_filter
 from ..stats.model import ALL, Exclusion, Node, StudyModel, Subset
 from ..stats.transformations import TRANSFORMATIONS, Transformation
+from .content import require_content
 from .scans import DatasetError
 
 SHIPPED = ("thalamus",)  # models that come with the package, as templates model_<name>
@@ -58,6 +59,7 @@ def read_model(source):
     if str(source) in SHIPPED:
         return _model(load_template(f"model_{source}"))
     path = Path(source)
+    require_content(path)
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"larger than {LARGEST} bytes: no model")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import freesurfer
+from .content import is_there, require_content
 from .derivatives import LABEL
 from .group import read_roi_table
 from .scans import DatasetError
@@ -84,7 +85,7 @@ def collect_patients(
     Raises
     ------
     DatasetError
-        If nobody is known from any source.
+        If nobody is known from any source, or the content of participants.tsv is not here.
     """
     bids_dir, output_dir = Path(bids_dir), Path(output_dir)
     gathering = _Gathering()
@@ -171,14 +172,19 @@ class _Gathering:
 def _clinical(gathering, bids_dir, further):
     """Read all tables of participants; return that of ``participants.tsv``, or None."""
     participants, known = bids_dir / "participants.tsv", None
-    if not participants.exists():
+    has_participants = is_there(participants)
+    if not has_participants:
         gathering.notes.append(f"{participants}: missing, so nothing is known of age and sex from there")
-    paths = [participants] if participants.exists() else []
+    paths = [participants] if has_participants else []
     for path in [*paths, *sorted((bids_dir / "phenotype").glob("*.tsv")), *further]:
         # Full paths where two tables have the same name.
         name = path.relative_to(bids_dir).as_posix() if path.is_relative_to(bids_dir) else str(path)
         try:
+            require_content(path)
             table = _read_clinical(path, name, gathering)
+        except DatasetError as error:
+            gathering.problems.append((name, str(error)))
+            continue
         except (OSError, ValueError, pd.errors.ParserWarning) as error:
             gathering.problems.append((name, f"{error}; save the table as UTF-8 text with tabs between columns"))
             continue
@@ -224,7 +230,7 @@ def _numbers(values, name, gathering):
 
 def _freesurfer(gathering, folder, *, asked):
     source, rows = FROM_FREESURFER, []
-    if not folder.is_dir():
+    if not (is_there(folder) and folder.is_dir()):
         missing = f"{folder}: no such folder, so there are no volumes and no cortical thickness of FreeSurfer's"
         (gathering.problems.append((source, missing)) if asked else gathering.notes.append(missing))
         return
@@ -315,9 +321,13 @@ def _lesions(gathering, output_dir):
     source, rows = FROM_LESIONS, []
     for path in sorted(output_dir.glob("sub-*/**/anat/*_desc-lesions_stats.tsv")):
         try:
+            require_content(path)
             table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype={"lesion": str})
             lesions = table[table["lesion"] != TOTAL]
             volume = lesions["volume"].astype(float).sum()
+        except DatasetError as error:
+            gathering.problems.append((source, str(error)))
+            continue
         except (OSError, ValueError, KeyError) as error:
             gathering.problems.append((source, f"{path}: {error}; remove the file and run the participant level again"))
             continue
@@ -331,7 +341,11 @@ def _quality(gathering, output_dir):
     source, tables = "quality tables", []
     for path in sorted(output_dir.glob("sub-*/**/*_desc-quality_stats.tsv")):
         try:
+            require_content(path)
             table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
+        except DatasetError as error:
+            gathering.problems.append((source, str(error)))
+            continue
         except (OSError, ValueError) as error:
             gathering.problems.append((source, f"{path}: {error}; remove the file and run the participant level again"))
             continue

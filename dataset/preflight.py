@@ -2,22 +2,28 @@
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise, permutations, product
+from itertools import compress, pairwise, permutations, product
 
 import numpy as np
 
 from ..core.artefacts import (
     EchoAlternation,
     alternating_axes,
+    common_offset,
     decay_steps,
     echo_alternation,
+    echo_offsets,
     jump_share,
     mirrored_magnitude,
     mirrored_phase,
     noise_echoes,
+    phase_scale,
+    signal_background,
+    wrapped_range,
 )
-from ..core.dipole import b0_direction
-from ..core.phase import GYROMAGNETIC_RATIO, PhaseEncodingError, apply_sign, decode_phase, default_sign
+from ..core.dipole import b0_direction, spans_space, turn_between
+from ..core.phase import BOTH_RADIANS, GYROMAGNETIC_RATIO, PhaseEncodingError, apply_sign, decode_phase, default_sign
+from .forms import SCANNER, Form
 from .images import UnreadableImageError, read_image, summarize_image
 from .scans import Scan, as_number, echo_number, one_line
 
@@ -26,6 +32,10 @@ HIGHEST_MHZ = 10_000
 STRONGEST_TESLA = 30
 CONTRADICTION = 0.2
 SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer than this coincide
+OTHER_RANGE = 0.1  # of a range: wrapped phase fills its own to some hundredths
+LOST_FACTOR = 2**0.5  # between phases, or noise, of two echoes: half way to 2; scans as they are have up to 1.1
+MOST_TURN = 1  # degree between two forms that are to give one direction of B0
+SAME_SIZE = 0.01  # of a voxel size: what rounded headers make of one and the same
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
 FEWEST_IN_MASK = 27  # voxels
 WRAPPED_SPAN = 1.2 * np.pi  # rad; noise around the head reaches 2π
@@ -33,6 +43,10 @@ SATURATED_SHARE, SATURATED_VOXELS = 1e-3, 50  # at the very maximum; of unsatura
 RISE = 0.1  # of the magnitude from one echo to the next: more than inflow, fat in phase or noise make of it
 DECAY_STEP = 0.15  # logarithm of a magnitude, off the line through its neighbours; real and simulated scans have 0.005
 SWAPPED_JUMPS = 2e-3  # share of neighbours that jump: the smallest of the real phases is this, of magnitudes it is 0
+LOPSIDED = 0.1  # share of the values on one side of 0: air has half of them on each
+OFFSET = 1 / 3  # of the strongest values: what moves signals to one side of 0 is half of them
+MASKED = 0.05  # share of voxels that are 0
+RESTORE = "convert the scan again, or write the intercept into the header"
 BIPOLAR_OFFSET, BIPOLAR_RAMP = 0.2, 0.5  # rad; monopolar scans have a tenth of that
 SAME_IN_ALL_FILES = (
     "ManufacturersModelName",
@@ -86,8 +100,8 @@ class Inspection:
         Voxels along the image's axes; None, as all that follows, where the images do not tell.
     voxel_size : tuple of float or None
         mm, along the image's axes.
-    affine : numpy.ndarray or None
-        4 by 4, voxel to mm.
+    scanner : multiqsm.dataset.forms.Form or None
+        The form of the header that gives the direction of B0.
     phase_range : tuple of float or None
         Lowest and highest stored value of all phase images.
     phase_encoding : str or None
@@ -106,7 +120,7 @@ class Inspection:
     problems: tuple[Problem, ...]
     matrix: tuple[int, ...] | None = None
     voxel_size: tuple[float, ...] | None = None
-    affine: np.ndarray | None = None
+    scanner: Form | None = None
     phase_range: tuple[float, float] | None = None
     phase_encoding: str | None = None
     saturated: float | None = None
@@ -163,8 +177,10 @@ def inspect_scan(scan, *, check_sign=False):
         problems += _check_order_of_magnitudes(scan, blocks) or _check_decay(scan, blocks)
         problems += _check_noise(scan, blocks)
         problems += _check_exchange(scan, summaries)
+        problems += _check_stored_alike(scan, summaries, encoding, blocks)
         problems += _check_alternating_voxels(scan, blocks)
         problems += _check_mirrored(scan, blocks)
+        problems += _check_parts(scan, summaries)
         alternation, bipolar_problems = _check_readout(scan, blocks, summaries)
         problems += bipolar_problems
     asymmetry = None
@@ -192,7 +208,7 @@ def _facts(scan, summaries):
     return {
         "matrix": reference.shape,
         "voxel_size": reference.voxel_size,
-        "affine": reference.affine,
+        "scanner": reference.scanner,
         "phase_range": (min(p.minimum for p in phases), max(p.maximum for p in phases)) if phases else None,
         "saturated": max(shares, default=None),
         "checksums": tuple(summary.checksum for summary in summaries.values()),
@@ -380,11 +396,63 @@ def _check_grids(scan, summaries):
         if difference:
             cause = f"{difference} {reference.name}"
             problems.append(Problem(scan.label, path.name, cause, "convert the scan again from its source"))
-    if not summaries[reference].is_oriented:
-        cause = "the header has no orientation (sform and qform codes are 0): B0 is taken along the third axis"
-        remedy = "convert the scan again with its orientation if it is not axial"
-        problems.append(Problem(scan.label, reference.name, cause, remedy, "warning"))
+    return problems + _check_forms(scan, summaries, reference)
+
+
+def _check_forms(scan, summaries, reference):
+    """The headers must tell the direction of B0 and the size of the voxels without contradiction."""
+    found = {}
+    for path, summary in summaries.items():
+        for fault in _form_faults(summary):
+            found.setdefault(fault, []).append(path)
+    problems = []
+    for (cause, remedy, severity), paths in found.items():
+        problems.append(_of_files(scan, paths, cause, remedy, severity))
+    if any(problem.severity == "error" for problem in problems):
+        return problems
+    for path, summary in summaries.items():
+        turn = turn_between(summary.scanner.affine, summaries[reference].scanner.affine)
+        if turn > MOST_TURN:
+            cause = f"its {summary.scanner} turns B0 by {turn:.3g}° against that of {reference.name}"
+            problems.append(Problem(scan.label, path.name, cause, "convert the scan again from its source"))
     return problems
+
+
+def _form_faults(summary):
+    """What is wrong with an image's forms: cause, remedy and severity of each fault."""
+    affines = [form.affine for form in summary.forms if spans_space(form.affine)]
+    turn = turn_between(*affines) if len(affines) == 2 else 0
+    marked = [form for form in summary.forms if form.code == SCANNER]
+    faults = []
+    if len(marked) == 2 and turn > MOST_TURN:
+        cause = f"sform and qform both say that they are the scanner's (code 1), and differ by {turn:.3g}°"
+        remedy = "set the code of the form that was turned to 2 (aligned), or convert the scan again: B0 depends on it"
+        faults.append((cause, remedy, "error"))
+    if not summary.forms:
+        cause = "the header has no orientation (sform and qform codes are 0): B0 is taken along the third axis"
+        faults.append((cause, "convert the scan again with its orientation if it is not axial", "warning"))
+    elif not marked:
+        apart = f", and the {summary.forms[1]} turns it by {turn:.3g}°" if turn > MOST_TURN else ""
+        cause = f"B0 is taken from the {summary.scanner}, since no form of the header has code 1 (scanner)"
+        remedy = "nothing needs doing if the head was not turned since the scan; else convert the scan again"
+        faults.append((cause + apart, remedy, "warning"))
+    return faults + _size_faults(summary)
+
+
+def _size_faults(summary):
+    """The sform states the voxel size once more."""
+    sform = next((form for form in summary.forms if form.name == "sform"), None)
+    if sform is None:
+        return []
+    sizes = np.linalg.norm(sform.affine[:3, :3], axis=0)
+    if np.allclose(sizes, summary.voxel_size, rtol=SAME_SIZE, atol=0):
+        return []
+    by_sform, by_pixdim = ("×".join(f"{size:.4g}" for size in stated) for stated in (sizes, summary.voxel_size))
+    cause = f"voxels of {by_sform} mm by its {sform}, and of {by_pixdim} mm by pixdim"
+    if summary.scanner.name == "sform":
+        return [(cause, "correct the one that is wrong (sform or pixdim), or convert the scan again", "error")]
+    remedy = f"nothing needs doing if that form leads to a template: the {summary.scanner.name} is used"
+    return [(cause, remedy, "warning")]
 
 
 def _grid_fault(summary):
@@ -394,9 +462,10 @@ def _grid_fault(summary):
         return cause, "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert)"
     if not all(size > 0 and math.isfinite(size) for size in summary.voxel_size):
         return f"the header gives voxels of {_listed(summary.voxel_size)} mm", "convert the scan again"
-    axes = summary.affine[:3, :3]
-    if not np.isfinite(summary.affine).all() or np.linalg.matrix_rank(axes) < 3:
+    if not np.isfinite(summary.affine).all() or not spans_space(summary.affine):
         return "the affine in the header is singular, so that voxels have no place", "convert the scan again"
+    if not spans_space(summary.scanner.affine):
+        return f"its {summary.scanner} holds no rotation, so that B0 has no direction", "convert the scan again"
     return None
 
 
@@ -522,7 +591,23 @@ def _check_phase_encoding(scan, summaries):
         return encoding, [] if span > WRAPPED_SPAN else [_narrow_phase(scan, span)]
     alone = [path for path in readable if _decoded(scan, [summaries[path]])[1]]
     names = _listed(path.name for path in alone or readable)
+    if len(alone) < len(readable) and _ranges_differ(readable, summaries):
+        fault = f"{fault} ({_stored_ranges(readable, summaries)})"
     return None, [Problem(scan.label, names, fault, "correct the images or their sidecars")]
+
+
+def _stored_ranges(paths, summaries):
+    """Say what range each echo's image has, as in "echo 1 is stored 0…4095, echo 2 -4096…4094"."""
+    verbs = ["is stored ", *([""] * (len(paths) - 1))]
+    return ", ".join(
+        f"echo {echo_number(path)} {verb}{summaries[path].minimum:.4g}…{summaries[path].maximum:.4g}"
+        for path, verb in zip(paths, verbs, strict=True)
+    )
+
+
+def _ranges_differ(paths, summaries):
+    ends = np.array([(summaries[path].minimum, summaries[path].maximum) for path in paths])
+    return bool((np.ptp(ends, axis=0) > OTHER_RANGE * np.ptp(ends, axis=1).max()).any())
 
 
 def _narrow_phase(scan, span):
@@ -535,16 +620,75 @@ def _decoded(scan, summaries):
     """Encoding of phase with these ranges, or why it cannot be decoded."""
     values = [[s.minimum, s.maximum, s.minimum if s.fraction is None else s.fraction] for s in summaries]
     try:
-        _, encoding = decode_phase(np.array(values), units=scan.units, manufacturer=scan.manufacturer)
+        _, encoding = decode_phase(np.array(values), units=scan.units, manufacturer=scan.manufacturer, echo_axis=0)
     except PhaseEncodingError as error:
         return None, str(error).rstrip(".")
     return encoding, None
 
 
+def _check_stored_alike(scan, summaries, encoding, blocks):
+    """The phase of each echo must be stored as that of all echoes together was taken to be."""
+    varies = all(summaries[path].minimum < summaries[path].maximum for path in scan.phase)
+    if encoding is None or blocks.phase is None or not _rising(scan.echo_times) or not varies:
+        return []
+    bounds = phase_scale(blocks.magnitude, blocks.phase, scan.echo_times)
+    if odd := _stored_otherwise(scan, summaries, encoding, bounds):
+        cause = f"the phase of the echoes is not stored alike: {_stored_ranges(scan.phase, summaries)}"
+        remedy = "convert the scan again, or write the scale of each into its header (scl_slope, scl_inter)"
+        return [Problem(scan.label, _listed(path.name for path in odd), cause, remedy)]
+    problems = []
+    if encoding == BOTH_RADIANS:
+        cause = f"{_stored_ranges(scan.phase, summaries)}, which are the same modulo 2π"
+        remedy = "nothing needs doing if they are radians; if integers were scaled there, one range is half a turn off"
+        problems.append(Problem(scan.label, scan.phase[0].name, cause, remedy, "warning"))
+    for (earlier, later), lowest, highest in zip(pairwise(scan.phase), *bounds, strict=True):
+        if lowest > LOST_FACTOR or highest < 1 / LOST_FACTOR:
+            times = lowest if lowest > 1 else highest
+            cause = f"its phase varies {times:.2g} times as much as {earlier.name} and both EchoTimes let expect"
+            remedy = "see whether one of the two was scaled, or has the wrong EchoTime"
+            problems.append(Problem(scan.label, later.name, cause, remedy, "warning"))
+    return problems
+
+
+def _stored_otherwise(scan, summaries, encoding, bounds):
+    """Echoes whose phase is not in the encoding that was found for all."""
+    rounded = [path for path in scan.phase if encoding.scale == 1 and summaries[path].fraction is None]
+    if rounded or not _ranges_differ(scan.phase, summaries):
+        return rounded
+    # An encoding that an echo's range alone would have, and what it makes of the echo's scale.
+    alone = [_decoded(scan, [summaries[path]])[0] or encoding for path in scan.phase]
+    scales = np.array([own.scale / encoding.scale for own in alone])
+    certain = [
+        path
+        for path, own in zip(scan.phase, alone, strict=True)
+        if _turns_elsewhere(summaries[path], encoding) or (own.scale != encoding.scale and _fills(summaries[path], own))
+    ]
+    corrected = [bound * scales[1:] / scales[:-1] for bound in bounds]
+    if certain or _misfit(*bounds) - _misfit(*corrected) < math.log(LOST_FACTOR):
+        return certain
+    return [path for path, scale in zip(scan.phase, scales, strict=True) if scale != 1]
+
+
+def _turns_elsewhere(summary, encoding):
+    """Whether an image's phase turns around within another range than the encoding's."""
+    turn = wrapped_range(summary.block, SWAPPED_JUMPS)
+    return turn is not None and abs(encoding.scale * turn / (2 * np.pi) - 1) > OTHER_RANGE
+
+
+def _fills(summary, encoding):
+    return encoding.scale * (summary.maximum - summary.minimum) > (1 - OTHER_RANGE / 2) * 2 * np.pi
+
+
+def _misfit(lowest, highest):
+    """How far scales are from 1 at least, as a logarithm, echoes together."""
+    outside = np.maximum(np.log(lowest), -np.log(highest))
+    return np.nansum(np.maximum(outside, 0))
+
+
 class _Blocks:
     """The middle of a scan's echoes: magnitude in the images' unit and phase in radians, echoes first.
 
-    `signal` is None where they cannot be had.
+    Either is None where it cannot be had.
     """
 
     def __init__(self, scan, summaries, encoding):
@@ -632,6 +776,79 @@ def _check_alternating_voxels(scan, blocks):
     return [Problem(scan.label, (scan.phase or scan.real)[0].name, cause, remedy)]
 
 
+def _check_parts(scan, summaries):
+    """Real and imaginary parts have both signs, lie about a background of 0, and share one scale."""
+    paths = (*scan.real, *scan.imaginary)
+    if not paths or len(scan.real) != len(scan.imaginary):
+        return []
+    if unsigned := [path for path in paths if _is_unsigned(summaries[path])]:
+        cause = (
+            "no value is negative, and neighbours jump from end to end of the range, as if negative ones were wrapped"
+        )
+        return [_of_files(scan, unsigned, cause, "convert the scan again, to signed integers or to floats")]
+    images = np.array([summaries[path].sample for path in paths], float)
+    background = signal_background(images)
+    if background is not None and background.is_off_zero.any():
+        off = list(compress(paths, background.is_off_zero))
+        level = background.level[background.is_off_zero][0]
+        cause = f"its background lies at {level:.4g} and not at 0, as if the header had lost its intercept (scl_inter)"
+        return [_of_files(scan, off, cause, RESTORE)]
+    problems = _check_balance(scan, paths, images)
+    if background is not None and background.noise.all():
+        ratios = background.noise / np.median(background.noise)
+        for path, ratio in zip(paths, ratios, strict=True):
+            if not 1 / LOST_FACTOR < ratio < LOST_FACTOR:
+                cause = f"its noise is {ratio:.2g} times that of the other images, as if it had been scaled"
+                remedy = "see its scl_slope, or convert it again"
+                problems.append(Problem(scan.label, path.name, cause, remedy, "warning"))
+    return problems
+
+
+def _check_balance(scan, paths, images):
+    """Signals turn about 0, so that the images of a head hold both signs."""
+    is_lopsided = np.array([_smaller_side(image) < LOPSIDED for image in images])
+    real, imaginary = np.split(images, 2)
+    offsets = _offsets(real + 1j * imaginary, scan.echo_times)
+    cause = "its values have one sign, or nearly so, as if the header had lost its intercept (scl_inter)"
+    is_off = is_lopsided & (offsets > OFFSET * np.percentile(np.abs(images), 99, axis=1))
+    if is_off.any():
+        return [_of_files(scan, list(compress(paths, is_off)), cause, RESTORE)]
+    if not is_lopsided.all():
+        return []  # a phase near 0 makes one of the parts positive, at early echoes
+    if len(real) > 1 and (images == 0).mean() < MASKED:
+        return [_of_files(scan, paths, cause, RESTORE)]
+    remedy = f"nothing needs doing if the phase hardly varies so early; else {RESTORE}"
+    return [_of_files(scan, paths, cause, remedy, "warning")]
+
+
+def _offsets(signal, echo_times):
+    """What was added to each real and imaginary image, to all of them or to one echo; 0 where it cannot be told."""
+    if not _rising(echo_times):
+        return np.zeros(2 * len(signal))
+    common, own = common_offset(signal, echo_times), echo_offsets(signal, echo_times)
+    alternatives = np.array([np.full(len(signal), 0 if common is None else common), own])
+    return np.hstack([np.abs(alternatives.real), np.abs(alternatives.imag)]).max(axis=0)
+
+
+def _is_unsigned(summary):
+    """Negative values that lost their sign lie at the other end of the range: neighbours jump there and back."""
+    inside = np.where(summary.block == 0, np.nan, summary.block)
+    is_one_sided = summary.minimum >= 0 or summary.maximum <= 0
+    return is_one_sided and jump_share(inside, summary.minimum, summary.maximum) > SWAPPED_JUMPS
+
+
+def _smaller_side(values):
+    """Share of the values on the side of 0 that has fewer; a half if all are 0."""
+    sides = [np.count_nonzero(values < 0), np.count_nonzero(values > 0)]
+    return min(sides) / sum(sides) if any(sides) else 0.5
+
+
+def _of_files(scan, paths, cause, remedy, severity="error"):
+    """One problem that several files have."""
+    others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return Problem(scan.label, f"{paths[0].name}{others}", cause, remedy, severity)
+
+
 def _check_mirrored(scan, blocks):
     """All echoes see the same head, the same way round."""
     phase = None
@@ -691,7 +908,7 @@ def _check_sign(scan, encoding, summaries):
             signal = first * np.exp(1j * apply_sign(encoding.radians(second), sign))
         coarse, voxel_size = coarse_signal(signal, reference.voxel_size)
         echoes.append(coarse)
-    signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.affine)
+    signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.scanner.affine)
     asymmetry = quick_sign_asymmetry(signal, scan.echo_times, voxel_size, b0_dir=b0_dir)
     if asymmetry is None or asymmetry >= 0:
         return asymmetry, []

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core.fieldfit import ECHOES_FOR_R2STAR
 from ..core.harmonization import cropped_affine, cropped_matrix
+from .forms import scanner_form
 from .preflight import LONGEST_ECHO_TIME, Problem
 from .scans import DatasetError, Scan
 
@@ -253,8 +254,8 @@ def read_protocol(scan):
         image = nib.load(scan.files[0])
     except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
         raise ValueError(f"{scan.files[0].name} cannot be read ({error})") from error
-    axes = image.affine[:3, :3]
-    if len(image.shape) != 3 or not np.isfinite(image.affine).all() or np.linalg.matrix_rank(axes) < 3:
+    axes = scanner_form(image).affine[:3, :3]
+    if len(image.shape) != 3 or not np.isfinite(axes).all() or np.linalg.matrix_rank(axes) < 3:
         raise ValueError(f"{scan.files[0].name} has no usable grid")
     return ScanProtocol(
         scan=scan.label,

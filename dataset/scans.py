@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..bids_templates import load_template
+from .content import DatasetError, MissingContentError, is_listed, is_lost_folder, is_there, require_content
 from .derivatives import derivative_path, is_multiqsm_dataset, read_json, sidecar_path
 
 PARTS = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imaginary"}
@@ -58,10 +59,6 @@ CARRIED_METADATA = (
     "ParallelReductionFactorInPlane",
     "ParallelReductionFactorOutOfPlane",
 )
-
-
-class DatasetError(Exception):
-    """The dataset, or what was asked of it, leaves nothing that can be processed; the message says why."""
 
 
 class LeftOut(NamedTuple):
@@ -245,6 +242,7 @@ def collect_scans(
         or the filter cannot be used.
     """
     root = Path(bids_dir).absolute()
+    require_content(root / "dataset_description.json")
     if not (root / "dataset_description.json").is_file():
         raise DatasetError(
             f"{root}: no dataset_description.json; give the root folder of a BIDS dataset, or add that file"
@@ -253,30 +251,40 @@ def collect_scans(
     images, left_out = _select(root, subjects, _filters(session_label, bids_filter or {}))
     scans, refused = _assemble_all(images)
     left_out += refused
-    if not scans and none_is_an_error:
+    datasets, tables, completed = derivative_datasets(root, derivatives), _Tables(root), []
+    left_out += _not_installed(root) if derivatives is None else []
+    for scan in sorted(scans, key=lambda scan: scan.label):
+        try:
+            done, refused = _completed(scan, datasets, tables)
+        except _Unusable as reason:
+            left_out.append(LeftOut(scan.label, str(reason), is_fault=True))
+        else:
+            completed.append(done)
+            left_out += refused
+    if not completed and none_is_an_error:
         reasons = "\n".join(f"  {what}: {why}" for what, why, _ in left_out)
         raise DatasetError(f"{root}: none of its gradient-echo scans can be processed\n{reasons}")
-    datasets, tables, completed = derivative_datasets(root, derivatives), _Tables(root), []
-    for scan in sorted(scans, key=lambda scan: scan.label):
-        brain_mask, refused = _find_brain_mask(scan, datasets)
-        left_out += refused
-        site, site_source = _find_site(scan, tables)
-        completed.append(
-            replace(
-                scan,
-                brain_mask=brain_mask,
-                site=site,
-                site_source=site_source,
-                is_phantom=_is_phantom(scan, tables),
-                notes=(*scan.notes, *tables.notes(scan)),
-            )
-        )
     return completed, left_out
+
+
+def _completed(scan, datasets, tables):
+    """The scan with what else the dataset says of it, and what was not taken."""
+    brain_mask, refused = _find_brain_mask(scan, datasets)
+    site, site_source = _find_site(scan, tables)
+    done = replace(
+        scan,
+        brain_mask=brain_mask,
+        site=site,
+        site_source=site_source,
+        is_phantom=_is_phantom(scan, tables),
+        notes=(*scan.notes, *tables.notes(scan)),
+    )
+    return done, refused
 
 
 def _participants(root, participant_label):
     """Labels of the participants asked for, or of all; each must have a folder."""
-    present = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir())
+    present = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*") if _is_folder(path))
     wanted = [str(label).removeprefix("sub-") for label in participant_label or present]
     missing = [label for label in wanted if label not in present]
     if missing:
@@ -359,8 +367,12 @@ class _Sidecars:
 
 def _read_sidecar(path):
     """Read a sidecar that strangers wrote: whatever is wrong with it makes the scan unusable, and no other."""
+    try:
+        require_content(path)
+    except MissingContentError as error:
+        raise _Unusable(f"{path.name}: {error.cause}; {error.remedy}") from error
     if not path.is_file():
-        raise _Unusable(f"{path.name}: the sidecar is listed but is no file; fetch it (datalad get) or remove it")
+        raise _Unusable(f"{path.name}: the sidecar is no file; remove it, or save the sidecar there")
     if path.stat().st_size > LARGEST_SIDECAR:
         raise _Unusable(
             f"{path.name}: {path.stat().st_size / 2**20:.0f} MB, which is no sidecar; write the sidecar again without "
@@ -401,7 +413,12 @@ def _find_images(root, subjects):
     for subject in subjects:
         for folder, session in _anatomical_folders(root / f"sub-{subject}"):
             try:
+                require_content(folder)
                 paths = sorted(folder.iterdir())
+            except MissingContentError as error:
+                why = f"the folder is a link to what is not here; {error.remedy}"
+                left_out.append(LeftOut(one_line(folder.relative_to(root).as_posix()), why, is_fault=True))
+                continue
             except OSError as error:
                 left_out.append(LeftOut(one_line(str(folder)), f"{error.strerror}; make it readable", is_fault=True))
                 continue
@@ -420,9 +437,18 @@ def _find_images(root, subjects):
 
 def _anatomical_folders(folder):
     """List a participant's ``anat`` folders, each with its session or None."""
-    sessions = sorted(path for path in folder.glob("ses-*") if path.is_dir())
-    found = [(folder / "anat", None), *((path / "anat", path.name.removeprefix("ses-")) for path in sessions)]
-    return [(path, session) for path, session in found if path.is_dir()]
+    if is_lost_folder(folder):
+        return [(folder, None)]
+    sessions = sorted(path for path in folder.glob("ses-*") if _is_folder(path))
+    found = [(folder / "anat", None)]
+    for path in sessions:
+        found.append((path if is_lost_folder(path) else path / "anat", path.name.removeprefix("ses-")))
+    return [(path, session) for path, session in found if _is_folder(path)]
+
+
+def _is_folder(path):
+    """Whether it is a folder, or a link that may have led to one: whoever opens that is told."""
+    return path.is_dir() or is_lost_folder(path)
 
 
 def _parse_name(name, subject, session):
@@ -726,16 +752,26 @@ def derivative_datasets(root, derivatives=None):
     Raises
     ------
     DatasetError
-        If one of them does not exist.
+        If one of them does not exist, or the content of its description is not here, so that nobody knows whose it is.
     """
     # Nodes work in folders of their own: what is found there is named in full.
     if derivatives is None:
-        beside = sorted(path for path in Path(root, "derivatives").absolute().glob("*") if path.is_dir())
-        return [path for path in beside if not is_multiqsm_dataset(path)]
-    missing = [str(path) for path in derivatives if not Path(path).is_dir()]
+        beside = sorted(path for path in Path(root, "derivatives").absolute().glob("*") if _is_folder(path))
+        return [path for path in beside if is_there(path) and not is_multiqsm_dataset(path)]
+    missing = [str(path) for path in derivatives if not (is_there(path) and Path(path).is_dir())]
     if missing:
         raise DatasetError(f"{', '.join(missing)}: no such folder of derivatives")
     return [Path(path).absolute() for path in derivatives]
+
+
+def _not_installed(root):
+    """Folders of derivatives that belong to datasets of their own, which datalad has not fetched."""
+    modules = root / ".gitmodules"
+    text = modules.read_text(encoding="utf-8", errors="replace") if modules.is_file() else ""
+    names = re.findall(r"^\s*path\s*=\s*(derivatives/\S+)\s*$", text, re.MULTILINE)
+    empty = [name for name in names if (root / name).is_dir() and not any((root / name).iterdir())]
+    why = "a dataset of its own that is not here; if it holds masks or regions, fetch it with datalad get -n {}"
+    return [LeftOut(one_line(name), why.format(one_line(name))) for name in empty]
 
 
 def _find_brain_mask(scan, datasets):
@@ -746,8 +782,13 @@ def _find_brain_mask(scan, datasets):
         derivative_path("", scan.entities, suffix="mask", desc="brain", extension=extension)
         for extension in (".nii.gz", ".nii")
     ]
-    found = [dataset / name for dataset in datasets for name in names if (dataset / name).exists()]
-    foreign = [path for path in found if not is_of_gradient_echo(path)]
+    candidates = [dataset / name for dataset in datasets for name in names]
+    try:
+        # One whose content is not here is the scan's as well: preflight tells that it cannot be read.
+        found = [path for path in candidates if is_listed(path) or is_there(path)]
+        foreign = [path for path in found if not is_of_gradient_echo(path)]
+    except MissingContentError as error:
+        raise _Unusable(str(error)) from error
     own = [path for path in found if path not in foreign]
     if len(own) > 1:
         raise DatasetError(
@@ -771,8 +812,14 @@ def is_of_gradient_echo(image):
     -------
     bool
         True if its sources are gradient-echo images, or if it names none: then it is taken at its file name.
+
+    Raises
+    ------
+    MissingContentError
+        If the sidecar is listed without its content.
     """
-    metadata = read_json(sidecar_path(image))
+    sidecar = sidecar_path(image)
+    metadata = read_json(sidecar) if is_there(sidecar) else {}
     sources = metadata.get("Sources") or metadata.get("RawSources") or []
     sources = [source for source in (sources if isinstance(sources, list) else [sources]) if isinstance(source, str)]
     return not sources or any(re.search(r"_(MEGRE|T2starw)\.", source) for source in sources)
@@ -793,7 +840,10 @@ class _Tables:
         """Row of the scan's session, and the name of the table."""
         subject = f"sub-{scan.entities['subject']}"
         path = self._root / subject / f"{subject}_sessions.tsv"
-        return self._row(path, "session_id", "ses", scan.entities["session"]), path.name
+        try:
+            return self._row(path, "session_id", "ses", scan.entities["session"]), path.name
+        except DatasetError as error:  # of one participant: the others' scans have tables of their own
+            raise _Unusable(str(error)) from error
 
     def _row(self, path, key, entity, label):
         """Row of a table, with or without the entity's prefix in its key."""
@@ -823,7 +873,7 @@ class _Tables:
 
 
 def _read_table(path, key):
-    if not path.exists():
+    if not is_there(path):
         return []
     if not path.is_file():
         raise DatasetError(f"{path}: no file; remove it, or save the table there")

@@ -10,6 +10,7 @@ from ..core.resample import resample_labels
 from ..core.thalamus import smooth_labels
 from ..core.transforms import itk_text
 from ..dataset.anatomy import ASEG, ASEG_NAMES, check_recon_all
+from ..dataset.content import is_there
 from .images import geometry, read_mask, read_volume, write_volume
 
 
@@ -90,7 +91,7 @@ class RunReconAll(SimpleInterface):
         check_recon_all()
         subjects_dir, name = Path(self.inputs.subjects_dir), f"sub-{self.inputs.subject}"
         subjects_dir.mkdir(parents=True, exist_ok=True)
-        if not (subjects_dir / name / ASEG).is_file():
+        if not is_there(subjects_dir / name / ASEG):
             ReconAll(
                 subject_id=name, directive="all", T1_files=[self.inputs.t1w_file], subjects_dir=str(subjects_dir)
             ).run()

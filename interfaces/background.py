@@ -8,7 +8,7 @@ from ..core.highpass import high_pass
 from ..core.joint import joint
 from ..core.sharp import sharp, vsharp
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
-from .images import geometry, read_mask, read_volume, write_volume
+from .images import described_b0, geometry, read_mask, read_volume, write_volume
 from .inversion import described_edges, magnitude_edges
 
 
@@ -37,7 +37,7 @@ class _BackgroundRemoval(CoreInterface):
         lost = int(np.count_nonzero(mask & ~found.mask))
         self.record(
             **self._described(found),
-            B0Direction=list(where["b0_dir"]),
+            **described_b0(image),
             BackgroundMaskVoxelsLost=lost,
             BackgroundMaskShareLost=lost / int(np.count_nonzero(mask)),
         )

@@ -1,12 +1,11 @@
 """Scans of several resolutions at one."""
 
-import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, traits
 
 from ..core.harmonization import crop_kspace, cropped_affine
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
-from .images import read_volume, write_volume
+from .images import on_another_grid, read_volume, write_volume
 
 
 class _CropKSpaceInputSpec(ThreadedInputSpec):
@@ -33,7 +32,7 @@ class CropKSpace(CoreInterface):
             # One echo at a time: the complex images of all would take as much memory again.
             echoes = [self._cropped(magnitude[..., e], phase[..., e]) for e in range(magnitude.shape[-1])]
         signal = np.stack(echoes, axis=-1)
-        like = _on_affine(image, cropped_affine(image.affine, image.shape[:3], self.inputs.matrix))
+        like = on_another_grid(image, lambda affine: cropped_affine(affine, image.shape[:3], self.inputs.matrix))
         self._results["magnitude_file"] = write_volume(self.out_path(runtime, "magnitude"), np.abs(signal), like)
         self._results["phase_file"] = write_volume(self.out_path(runtime, "phase"), np.angle(signal), like)
         self.record(HarmonizedResolution="centre of k-space, not apodised")
@@ -41,11 +40,3 @@ class CropKSpace(CoreInterface):
 
     def _cropped(self, magnitude, phase):
         return crop_kspace(magnitude * np.exp(1j * phase), self.inputs.matrix)
-
-
-def _on_affine(image, affine):
-    """An image of one voxel with another affine, to write images like; it keeps what the codes say of the space."""
-    like = nib.Nifti1Image(np.zeros((1, 1, 1), np.float32), affine)
-    like.set_qform(affine, int(image.header["qform_code"]))
-    like.set_sform(affine, int(image.header["sform_code"]))
-    return like

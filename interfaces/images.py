@@ -6,6 +6,10 @@ import nibabel as nib
 import numpy as np
 
 from ..core.dipole import b0_direction
+from ..dataset.forms import FORMS, scanner_form
+
+# Of a header: where its voxels lie, by either form.
+PLACE = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")
 
 
 def read_volume(path):
@@ -32,15 +36,25 @@ def read_mask(path):
 
 
 def geometry(image):
-    """Voxel size (mm) and direction of B0 in voxel axes, as keyword arguments of the core's functions."""
-    size = tuple(float(v) for v in np.linalg.norm(image.affine[:3, :3], axis=0))
-    return {"voxel_size": size, "b0_dir": tuple(b0_direction(image.affine).tolist())}
+    """Voxel size (mm) and direction of B0 in voxel axes, as keyword arguments of the core's functions.
+
+    Both are those in the scanner, wherever the image's affine has moved its voxels since.
+    """
+    affine = scanner_form(image).affine
+    size = tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
+    return {"voxel_size": size, "b0_dir": tuple(b0_direction(affine).tolist())}
+
+
+def described_b0(image):
+    """Sidecar fields that say what B0 was taken to be, and what told it."""
+    return {"B0Direction": list(geometry(image)["b0_dir"]), "B0DirectionSource": str(scanner_form(image))}
 
 
 def write_volume(path, data, like):
     """Write an array in the space of another image: float32, integers as they are, booleans as uint8.
 
-    Only the geometry is taken from the other image: free text and scaling of its header stay behind.
+    Only the geometry is taken from the other image, both forms of it, so that the volume lies where that image lies for
+    every reader, and keeps its B0: free text and scaling of the header stay behind.
 
     Parameters
     ----------
@@ -58,8 +72,32 @@ def write_volume(path, data, like):
     """
     dtype = {"b": np.uint8, "i": data.dtype, "u": data.dtype}.get(data.dtype.kind, np.float32)
     image = nib.Nifti1Image(data.astype(dtype, copy=False), like.affine)
-    image.set_qform(like.affine, int(like.header["qform_code"]))
-    image.set_sform(like.affine, int(like.header["sform_code"]) or 1)
+    for field in (*PLACE, *(f"{form}_code" for form in FORMS)):
+        image.header[field] = like.header[field]
+    image.header["pixdim"][:4] = like.header["pixdim"][:4]  # the first is the qform's handedness
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
     return str(Path(path).absolute())
+
+
+def on_another_grid(image, change):
+    """An image of one voxel, to write images on another grid like: both forms of an image are there, changed.
+
+    Parameters
+    ----------
+    image : nibabel.Nifti1Image
+        The image whose space this is.
+    change : callable
+        Makes an affine of the new grid out of one of the old.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        Its codes are the image's.
+    """
+    like = nib.Nifti1Image(np.zeros((1, 1, 1), np.float32), change(image.affine))
+    for form in reversed(FORMS):  # the affine is to be the sform's in the end, if it has a code
+        code = int(image.header[f"{form}_code"])
+        affine = getattr(image.header, f"get_{form}")() if code else image.affine
+        getattr(like, f"set_{form}")(change(affine), code)
+    return like

@@ -7,7 +7,7 @@ from ..core.inversion import SMALLEST_WEIGHT, deterministic, iterative, zero_fie
 from ..core.medi import medi
 from ..core.regularization import EDGE_SDS, JUMP_SDS, edge_mask, jump_mask
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
-from .images import geometry, read_mask, read_volume, write_volume
+from .images import described_b0, geometry, read_mask, read_volume, write_volume
 
 # What sidecars call the weights.
 NOISE_WEIGHT = "inverse standard error"
@@ -104,7 +104,7 @@ class _Inversion(CoreInterface):
             found = self._invert(field, mask, standard_error, image)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
         self.record(
-            B0Direction=list(geometry(image)["b0_dir"]),
+            **described_b0(image),
             InversionIterations=found.iterations,
             InversionResidual=found.residual,
             Lambda=found.lam.value,

@@ -56,6 +56,7 @@ class DecodeEchoes(CoreInterface):
             stored,
             units=given.units if isdefined(given.units) else None,
             manufacturer=given.manufacturer if isdefined(given.manufacturer) else None,
+            echo_axis=-1,
         )
         return magnitude, phase, encoding.name, n_magnitude + n_phase
 

@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,18 @@ def shared():
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}: set MULTIQSM_SHARED to the folder of shared test data")
     return folder
+
+
+@pytest.fixture
+def copy_case(shared, tmp_path):
+    """Copy one of the named cases among the shared data; returns the copy's root."""
+
+    def copy(name):
+        if not (shared / "cases" / name).is_dir():
+            pytest.skip(f"no case {name} among the shared data")
+        return shutil.copytree(shared / "cases" / name, tmp_path / name)
+
+    return copy
 
 
 @pytest.fixture

@@ -51,12 +51,19 @@ def write_dataset(
             stem = "_".join(f"{key}-{label}" for key, label in named if label is not None)
             image = folder / f"{stem}_{suffix}.nii.gz"
             values = values_of(part, shape, random) if voxels is None else voxels(part, time)
-            nib.save(nib.Nifti1Image(values, affine), image)
+            save_as_scanned(image, values, affine)
             sidecar = {**SCANNER, "EchoTime": time, "Units": "rad" if part == "phase" else "arbitrary"}
             sidecar |= metadata or {}
             kept = {key: value for key, value in sidecar.items() if value is not None}
             write_json(image.with_name(f"{stem}_{suffix}.json"), kept)
     return root
+
+
+def save_as_scanned(path, values, affine):
+    """Write an image whose affine leads to the scanner, as converters do; the affine may be any."""
+    image = nib.Nifti1Image(values, affine)
+    image.set_sform(affine, 1)
+    nib.save(image, path)
 
 
 def values_of(part, shape, random):

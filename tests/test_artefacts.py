@@ -8,13 +8,18 @@ from multiqsm.core.artefacts import (
     MirroredEcho,
     alternating_axes,
     central_block,
+    common_offset,
     decay_steps,
     echo_alternation,
+    echo_offsets,
     jump_share,
     mirrored_magnitude,
     mirrored_phase,
     neighbour_coherence,
     noise_echoes,
+    phase_scale,
+    signal_background,
+    wrapped_range,
 )
 
 SHAPE = (24, 20, 16)
@@ -260,3 +265,128 @@ def test_what_is_put_into_a_real_scan_is_found(real_echoes):
     found = echo_alternation(magnitude, phase, times, shape)
     assert found.offset == pytest.approx(0.5, abs=0.1)  # the signal is not in the middle of the image
     assert found.ramp == pytest.approx((2.04, 0, 0), abs=0.1)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 2])
+@pytest.mark.parametrize("noise", [0, 0.02])
+def test_scale_of_an_echos_phase_lies_between_its_bounds(scale, noise):
+    """The field makes 0.4 rad between voxels at most, twice of which is not wrapped."""
+    magnitude, phase = echoes(noise=noise)
+    phase[2] = np.angle(np.exp(1j * scale * np.unwrap(np.unwrap(np.unwrap(phase[2], axis=0), axis=1), axis=2)))
+    lowest, highest = phase_scale(magnitude, phase, TIMES)
+    expected = np.array([1, scale, 1 / scale])
+    assert (lowest <= expected * 1.02).all()
+    assert (highest >= expected * 0.98).all()
+    assert (highest / lowest < (1.01 if noise == 0 else 1.5)).all()
+
+
+def test_nothing_is_said_of_the_scale_of_noise_or_nothing():
+    random = np.random.default_rng(0)
+    magnitude, noise = np.ones((3, *SHAPE)), random.uniform(-np.pi, np.pi, (3, *SHAPE))
+    lowest, highest = phase_scale(magnitude, noise, TIMES[:3])
+    assert (lowest < 0.75).all()
+    assert np.isinf(highest).all()
+    for nothing in phase_scale(0 * magnitude, 0 * noise, TIMES[:3]):
+        assert np.isnan(nothing).all()
+    assert phase_scale(magnitude[:1], noise[:1], TIMES[:1])[0].size == 0
+
+
+@pytest.mark.parametrize(("low", "high"), [(-np.pi, np.pi), (0, 4095), (-2048, 2047)])
+def test_wrapped_phase_turns_around_within_its_range(low, high):
+    _, phase = echoes()
+    stored = low + (phase[3] + np.pi) / (2 * np.pi) * (high - low)
+    assert wrapped_range(stored, 0.002) == pytest.approx(high - low, rel=0.05)
+    masked = np.where(np.hypot(*grid()[:2]) < 0.8, stored, low - 5)  # the background has one value, wherever it lies
+    assert wrapped_range(masked, 0.002) == pytest.approx(high - low, rel=0.05)
+
+
+def test_phase_that_is_not_wrapped_has_no_such_range():
+    x, *_ = grid()
+    narrow = np.where(np.hypot(*grid()[:2]) < 0.8, 2 + 0.1 * x, 0)  # neighbours at the mask's rim are far apart
+    assert wrapped_range(narrow, 0.002) is None
+    assert wrapped_range(np.zeros(SHAPE), 0.002) is None
+
+
+def head_parts(offsets=0, *, times=TIMES, masked=False, noise=0.02):
+    """Real and imaginary parts of a head in air, echo by echo, with offsets added; images first, then voxels."""
+    magnitude, phase = echoes(times)
+    random = np.random.default_rng(0)
+    inside = np.hypot(*grid()[:2]) < 0.8
+    signal = inside * magnitude * np.exp(1j * phase)
+    signal = signal + noise * (random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape))
+    signal = np.where(inside | (not masked), signal, 0).reshape(len(times), -1)
+    return np.concatenate([signal.real, signal.imag]) + np.reshape(offsets, (-1, 1))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "offsets",
+    [np.zeros(8), np.ones(8), -np.ones(8), 0.3 * np.ones(8), np.eye(8)[0], np.eye(8)[6], np.repeat([0, 2], 4)],
+)
+def test_background_lies_where_it_was_put(offsets, masked):
+    found = signal_background(head_parts(offsets, masked=masked))
+    assert found.level == pytest.approx(offsets, abs=0.01)
+    assert found.noise == pytest.approx(0 if masked else 0.02, rel=0.2)
+    assert found.is_off_zero.tolist() == (offsets != 0).tolist()
+
+
+def test_noise_tells_the_scale_of_an_image():
+    scales = np.array([1, 1, 2, 1, 1, 1, 1, 0.5])
+    found = signal_background(head_parts() * scales[:, None])
+    assert found.noise / 0.02 == pytest.approx(scales, rel=0.2)
+
+
+def test_tissue_is_no_background(real_echoes):
+    magnitude, phase, _ = real_echoes
+    signal = (magnitude * np.exp(1j * phase)).reshape(3, -1)
+    assert signal_background(np.concatenate([signal.real, signal.imag])) is None
+    assert signal_background(np.zeros((4, 100))) is None
+
+
+def signal_of(images):
+    return np.split(images, 2)[0] + 1j * np.split(images, 2)[1]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("offset", [0, 1, -1j, 0.5 + 0.5j])
+def test_offset_of_all_echoes_is_found(offset, masked):
+    signal = signal_of(head_parts(masked=masked)) + offset
+    assert common_offset(signal, TIMES) == pytest.approx(offset, abs=0.05)
+
+
+@pytest.mark.parametrize("alternating", [0, 0.6])
+@pytest.mark.parametrize("echo", [0, 1, 2, 3])
+def test_offset_of_one_echo_is_found_with_a_bipolar_readout_too(echo, alternating):
+    magnitude, phase = echoes(alternating=alternating, noise=0.02)
+    signal = (magnitude * np.exp(1j * phase)).reshape(4, -1)
+    assert echo_offsets(signal, TIMES) == pytest.approx(np.zeros(4))
+    signal[echo] += 1 - 0.5j
+    assert echo_offsets(signal, TIMES) == pytest.approx((1 - 0.5j) * np.eye(4)[echo], abs=0.05)
+
+
+def test_offset_is_told_of_a_real_scan_and_not_found_in_it(real_echoes):
+    """There is no background in it."""
+    magnitude, phase, times = real_echoes
+    signal = (magnitude * np.exp(1j * phase)).reshape(3, -1)
+    assert abs(common_offset(signal, times)) < 0.02
+    assert common_offset(signal + 0.4 - 0.3j, times) == pytest.approx(0.4 - 0.3j, abs=0.02)
+    assert echo_offsets(signal, times) == pytest.approx(np.zeros(3))
+
+
+@pytest.mark.parametrize("spread", [1, 3])
+@pytest.mark.parametrize("alternating", [0, 0.3, 1.2])
+def test_phase_that_hardly_changes_is_no_offset(spread, alternating):
+    """All signals of all echoes lie around one value then: whether that was added cannot be told."""
+    random = np.random.default_rng(0)
+    field, density = random.normal(0, spread, 5000), random.uniform(0.6, 1, 5000)
+    times = np.array([0.002, 0.004, 0.006])[:, None]
+    turned = np.exp(1j * (0.3 + 2 * np.pi * field * times + alternating * np.array([[0], [1], [0]])))
+    signal = density * np.exp(-25 * times) * turned + 0.02 * random.normal(size=(3, 5000))
+    assert common_offset(signal, times.ravel()) is None
+    assert not echo_offsets(signal, times.ravel()).any()
+
+
+def test_unequal_spacing_tells_no_offset():
+    signal = signal_of(head_parts(times=(0.004, 0.009, 0.02))) + 1
+    assert common_offset(signal, (0.004, 0.009, 0.02)) is None
+    assert not echo_offsets(signal, (0.004, 0.009, 0.02)).any()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from multiqsm.core.phase import (
+    BOTH_RADIANS,
     POSITIVE_RADIANS,
     RADIANS,
     SIEMENS_SIGNED,
@@ -53,6 +54,18 @@ def test_radians_from_0_to_2pi(true_phase):
     assert encoding == POSITIVE_RADIANS
     # A constant turn apart from the stored values would be right too; they are kept.
     np.testing.assert_allclose(phase, true_phase + np.pi, atol=1e-6)
+
+
+def test_radians_of_some_echoes_may_be_cut_at_0(true_phase):
+    stored = np.where(np.arange(3) == 1, true_phase % (2 * np.pi), true_phase)
+    phase, encoding = decode_phase(stored, units="rad", echo_axis=-1)
+    assert encoding == BOTH_RADIANS
+    np.testing.assert_allclose(np.exp(1j * phase), np.exp(1j * true_phase), atol=1e-6)
+    assert decode_phase(np.moveaxis(stored, -1, 0), units="rad", echo_axis=0)[1] == BOTH_RADIANS
+    with pytest.raises(PhaseEncodingError, match="do not reach so far"):  # one image has one range
+        decode_phase(stored, units="rad")
+    with pytest.raises(PhaseEncodingError, match="do not reach so far"):
+        decode_phase(1.5 * true_phase, units="rad", echo_axis=-1)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import re
 import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
+from datasets import save_as_scanned
 
 from multiqsm.dataset.images import UnreadableImageError, summarize_image
 from multiqsm.dataset.preflight import inspect_scan
@@ -42,11 +44,11 @@ def edit_sidecars(root, pattern, **fields):
 def edit_voxels(path, change):
     """Write `path` again with the array that `change` makes of its voxels."""
     loaded = nib.load(path)
-    nib.save(nib.Nifti1Image(change(loaded.get_fdata(dtype=np.float32)), loaded.affine), path)
+    save_as_scanned(path, change(loaded.get_fdata(dtype=np.float32)), loaded.affine)
 
 
 def edit_affine(path, affine):
-    nib.save(nib.Nifti1Image(nib.load(path).get_fdata(dtype=np.float32), affine), path)
+    save_as_scanned(path, nib.load(path).get_fdata(dtype=np.float32), affine)
 
 
 @pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
@@ -276,7 +278,7 @@ def damage_stream(path):
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [
-        (damage_missing, "the file is listed but its content is not here; fetch it (datalad get)"),
+        (damage_missing, "the file is listed but its content is not here; fetch it with datalad get "),
         (damage_empty, "the file is empty; copy or convert it again"),
         (damage_text, "the file is truncated or damaged (Not a gzipped file"),
         (damage_text_compressed, "not a NIfTI file"),
@@ -454,11 +456,11 @@ def test_stray_slope_of_a_real_file(make_dataset, shared):
 SMOOTH = (20, 18, 16)
 
 
-def smooth_head(part, echo_time, *, alternating=0.0, chopped=False):
-    """A field with wraps, and a little noise; `alternating` is what even echoes have in addition."""
+def smooth_head(part, echo_time, *, alternating=0.0, chopped=False, start=0.4):
+    """A field with wraps, and a little noise; `alternating` is what even echoes have in addition, `start` all."""
     x, y, z = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij"))
     is_even = round(echo_time / 0.006) % 2 == 0
-    phase = 0.4 + 2 * np.pi * (60 * (z - 0.1) ** 2 + 50 * (x - 0.1) * y) * echo_time + is_even * alternating
+    phase = start + 2 * np.pi * (60 * (z - 0.1) ** 2 + 50 * (x - 0.1) * y) * echo_time + is_even * alternating
     phase = phase + np.pi * chopped * (np.arange(SMOOTH[2]) % 2)
     random = np.random.default_rng(round(1e6 * echo_time))
     signal = 1000 * np.exp(-20 * echo_time + 1j * phase) + random.normal(0, 20, SMOOTH)
@@ -678,3 +680,217 @@ def test_masks_have_two_values(tmp_path, values, is_binary):
     path = tmp_path / "mask.nii"
     nib.save(nib.Nifti1Image(np.array(values, np.int16).reshape(4, 1, 1), np.eye(4)), path)
     assert summarize_image(path).is_binary == is_binary
+
+
+SIEMENS = {"Units": "arbitrary", "Manufacturer": "Siemens"}
+STORED = {
+    "unsigned": lambda phase: np.rint((phase + np.pi) / (2 * np.pi) * 4095),
+    "signed": lambda phase: 2 * np.rint(phase / np.pi * 2047.5),
+    "12 bits": lambda phase: np.rint(phase / np.pi * 2047),
+    "radians": lambda phase: phase,
+    "positive": lambda phase: phase % (2 * np.pi),
+    "half": lambda phase: phase / 2,
+    "whole": np.rint,
+}
+
+
+def stored_as(make_dataset, kinds, *, masked=False, spacing=0.006, **options):
+    """A smooth head whose echoes are stored in different ways; with 1 ms between three of them nothing wraps."""
+    times = spacing * np.arange(1, len(kinds) + 1)
+    inside = np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij")[:2]) < 0.7
+
+    def voxels(part, te):
+        values = smooth_head(part, te)
+        if part == "phase":
+            values = STORED[kinds[int(np.argmin(np.abs(times - te)))]](values)
+        return np.where(inside | (not masked), values, 0).astype(np.float32)
+
+    return make_dataset(voxels=voxels, echo_times=tuple(times.tolist()), **options)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("kinds", "odd", "ranges"),
+    [
+        (("unsigned", "signed", "signed"), [1], "echo 1 is stored 0…4095, echo 2 -4094…4094, echo 3 -4094…4094"),
+        (("signed", "unsigned", "unsigned"), [2, 3], "echo 1 is stored -4094…4094, echo 2 0…4095, echo 3 0…4095"),
+        (("signed", "signed", "unsigned"), [3], "echo 3 0…4095"),
+        (("unsigned", "12 bits"), [1, 2], "echo 1 is stored 0…4095, echo 2 -2047…2047"),
+        (("signed", "12 bits"), [2], "echo 2 -2047…2047"),
+    ],
+)
+def test_integers_of_two_encodings(make_dataset, kinds, odd, ranges, masked):
+    root = stored_as(make_dataset, kinds, masked=masked, metadata=SIEMENS)
+    error = only_error(root)
+    names = ", ".join(PHASE.replace("echo-2", f"echo-{echo}") for echo in odd)
+    start = f"sub-01: {names}: the phase of the echoes is not stored alike: echo 1 is stored "
+    assert error.startswith(start)
+    # Wrapped phase comes to the ends of its range within the last step of the field.
+    found = [float(number) for number in re.findall(r"-?\d+(?=…|,|;)|(?<=…)-?\d+", error.removeprefix(start))]
+    expected = [float(number) for number in re.findall(r"-?\d+(?=…|,|$)|(?<=…)-?\d+", ranges)]
+    assert all(min(abs(number - other) for other in found) < 300 for number in expected)
+
+
+@pytest.mark.parametrize("kind", ["unsigned", "signed", "radians", "positive"])
+@pytest.mark.parametrize(("n_echoes", "masked"), [(3, False), (24, True)])
+def test_one_encoding_is_good_whatever_the_echoes_span(make_dataset, kind, n_echoes, masked):
+    """The phase of first echoes hardly varies, and their background may be set to 0; late ones are wrapped."""
+    fields = {} if kind in ("radians", "positive") else SIEMENS
+    spacing = 0.018 / n_echoes
+    problems = check(stored_as(make_dataset, (kind,) * n_echoes, masked=masked, spacing=spacing, metadata=fields))
+    assert not [problem for problem in problems if "stored" in problem.cause or "varies" in problem.cause]
+
+
+@pytest.mark.parametrize("kinds", [("radians", "unsigned", "unsigned"), ("unsigned", "radians", "radians")])
+@pytest.mark.parametrize("units", ["rad", "arbitrary", None])
+def test_radians_and_integers(make_dataset, kinds, units):
+    error = only_error(stored_as(make_dataset, kinds, metadata=SIEMENS | {"Units": units}))
+    assert "echo 1 is stored" in error
+    assert "4095" in error
+
+
+def test_radians_cut_at_0_and_at_pi_are_the_same(make_dataset):
+    (problem,) = check(stored_as(make_dataset, ("positive", "radians", "radians")))
+    assert problem.severity == "warning"
+    assert problem.cause.endswith("which are the same modulo 2π")
+
+
+def test_radians_that_were_rounded(make_dataset):
+    error = only_error(stored_as(make_dataset, ("radians", "whole", "radians")))
+    assert error.startswith(f"sub-01: {PHASE}: the phase of the echoes is not stored alike: echo 1 is stored ")
+
+
+@pytest.mark.parametrize("echo", [1, 2, 3])
+def test_echo_whose_scale_was_lost(make_dataset, echo):
+    kinds = ["radians"] * 3
+    kinds[echo - 1] = "half"
+    error = only_error(stored_as(make_dataset, kinds))
+    assert error.startswith(f"sub-01: {PHASE.replace('echo-2', f'echo-{echo}')}: the phase of the echoes is not stored")
+
+
+@pytest.mark.parametrize(("echo", "named", "told"), [(1, 2, 2), (2, 2, 0.5), (3, 3, 0.5)])
+def test_echo_whose_scale_was_lost_and_does_not_wrap_is_a_warning(make_dataset, echo, named, told):
+    kinds = ["radians"] * 3
+    kinds[echo - 1] = "half"
+    problem = next(p for p in check(stored_as(make_dataset, kinds, spacing=0.001)) if "varies" in p.cause)
+    assert (problem.severity, problem.file) == ("warning", PHASE.replace("echo-2", f"echo-{named}"))
+    assert float(problem.cause.split()[3]) == pytest.approx(told, rel=0.2)
+
+
+def test_case_of_mixed_encodings(copy_case):
+    error = only_error(copy_case("mixed_phase_encodings"))
+    assert "sub-01_echo-1_part-phase_MEGRE.nii.gz: the phase of the echoes is not stored alike: echo 1 is" in error
+    assert "echo 1 is stored 165…3846, echo 2 -4084…3998" in error
+
+
+def parts_of(make_dataset, change=None, *, air=True, masked=False, narrow=False, n_echoes=3, name="raw"):
+    """A head in air as real and imaginary parts; `change` makes another image of a part and an echo's number."""
+    inside = np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij")[:2]) < (0.7 if air else 2)
+
+    def voxels(part, te):
+        echo = round(te / 0.006)
+        values = smooth_head(part, 0.1 * te, start=0) if narrow else smooth_head(part, te)
+        noise = np.random.default_rng([echo, part == "real"]).normal(0, 0 if masked else 20, SMOOTH)
+        values = np.where(inside, values, noise)
+        return (values if change is None else change(part, echo, values)).astype(np.float32)
+
+    times = tuple((0.006 * np.arange(1, n_echoes + 1)).tolist())
+    return make_dataset(name, parts=("real", "imag"), voxels=voxels, echo_times=times)
+
+
+def intercept(value, part=None, echo=None):
+    """Add a value to all images, or to those of a part or an echo."""
+    return lambda p, e, values: values + value * (part in (None, p) and echo in (None, e))
+
+
+LOST = {
+    "all": (intercept(1000), 6),
+    "negative": (intercept(-1000), 6),
+    "real": (intercept(1000, "real"), 3),
+    "imaginary": (intercept(-1000, "imag"), 3),
+    "first echo": (intercept(1000, echo=1), 2),
+    "second echo": (intercept(1000, echo=2), 2),
+    "last echo": (intercept(1000, echo=3), 2),
+    "one image": (intercept(-1000, "imag", 2), 1),
+    "some are left on the other side": (intercept(850), 6),
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", LOST)
+def test_lost_intercept_is_told_by_the_background(make_dataset, kind, masked):
+    change, n = LOST[kind]
+    problems = [p for p in check(parts_of(make_dataset, change, masked=masked)) if p.severity == "error"]
+    assert [("background lies at" in p.cause, p.file.endswith(f"and {n - 1} more") or n == 1) for p in problems] == [
+        (True, True)
+    ]
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_lost_intercept_is_told_without_background(make_dataset, kind):
+    """A block of brain: equally spaced echoes are a geometric sequence, and not with something added."""
+    change, n = LOST[kind]
+    (problem,) = [p for p in check(parts_of(make_dataset, change, air=False)) if p.severity == "error"]
+    assert problem.cause.startswith("its values have one sign, or nearly so")
+    assert problem.file.endswith(f"and {n - 1} more") or n == 1 or kind.startswith("some")
+
+
+@pytest.mark.parametrize(
+    ("n_echoes", "masked", "severity"), [(2, False, "error"), (1, False, "warning"), (2, True, "warning")]
+)
+def test_all_of_one_sign_without_more_to_tell_by(make_dataset, n_echoes, masked, severity):
+    """The phase of one echo may well lie in one quadrant, and so may that of a masked head at two."""
+
+    def change(part, echo, values):
+        return np.where(values == 0, 0, values + 1000)
+
+    root = parts_of(make_dataset, change, air=masked, masked=masked, n_echoes=n_echoes)
+    (problem,) = [p for p in check(root) if "one sign" in p.cause]
+    assert problem.severity == severity
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("air", [False, True])
+def test_negative_values_that_wrapped_around(make_dataset, bits, air):
+    root = parts_of(make_dataset, lambda part, echo, values: np.rint(values) % 2**bits, air=air)
+    (problem,) = [p for p in check(root) if p.severity == "error"]
+    assert "as if negative ones were wrapped" in problem.cause
+    assert problem.file.endswith("and 5 more")
+
+
+@pytest.mark.parametrize("options", [{}, {"masked": True}, {"air": False}, {"masked": True, "narrow": True}])
+def test_parts_as_scanned_are_good(make_dataset, options):
+    """A phase near 0 makes the real part positive; the background is 0 still, or there is none."""
+    assert check(parts_of(make_dataset, **options)) == []
+    turned = parts_of(make_dataset, lambda part, echo, values: -values, name="turned", **options)
+    assert check(turned) == []
+
+
+@pytest.mark.parametrize("scale", [2, 0.5])
+def test_part_that_was_scaled_has_other_noise(make_dataset, scale):
+    root = parts_of(make_dataset, lambda part, echo, values: values * (scale if (part, echo) == ("imag", 2) else 1))
+    (problem,) = [p for p in check(root) if "noise" in p.cause]
+    assert (problem.severity, problem.file) == ("warning", "sub-01_echo-2_part-imag_MEGRE.nii.gz")
+    ratio = float(problem.cause.split("its noise is ")[1].split(" times")[0])
+    assert ratio == pytest.approx(scale, rel=0.2)
+
+
+def test_case_of_lost_intercepts(copy_case):
+    error = only_error(copy_case("realimag_offset"))
+    assert error.startswith("sub-01: sub-01_echo-1_part-real_MEGRE.nii.gz and 7 more: its values have one sign")
+    assert "scl_inter" in error
+
+
+@pytest.mark.parametrize("name", ["sub-philips3T", "sub-crop7T"])
+def test_real_scans_as_real_and_imaginary_parts_are_good(shared, tmp_path, name):
+    source, folder = shared / "data" / "real_bids" / name / "anat", tmp_path / "raw" / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    (tmp_path / "raw" / "dataset_description.json").write_text("{}")
+    for path in source.glob("*part-mag*.nii.gz"):
+        magnitude, phase = (nib.load(str(path).replace("mag", part)) for part in ("mag", "phase"))
+        signal = magnitude.get_fdata() * np.exp(1j * phase.get_fdata())
+        for part, values in (("real", signal.real), ("imag", signal.imag)):
+            made = folder / path.name.replace(name, "sub-01").replace("part-mag", f"part-{part}")
+            nib.save(nib.Nifti1Image(values.astype(np.float32), None, magnitude.header), made)
+            shutil.copy(str(path).replace(".nii.gz", ".json"), str(made).replace(".nii.gz", ".json"))
+    assert [problem for problem in check(tmp_path / "raw") if problem.severity == "error"] == []
