@@ -34,6 +34,15 @@ _NOISE_ROUGHNESS = np.pi / np.sqrt(3)
 # A standard error of so many times its median is no longer that of tissue, see `trim_unreliable`.
 UNRELIABLE = 5.0
 
+# Roughness of a phantom's phase is below a limit between these: water's is below 0.3, noise's is seldom below 1.4.
+_SMOOTH = (0.7, 1.4)
+
+# Ghosts and ringing have up to a sixth of the signal beside them.
+_ABOVE_GHOSTS = 0.25
+
+# After so many passes of 25 mm what is usual has followed the coils across any phantom.
+_MOST_PASSES = 20
+
 
 class EmptyMaskError(ValueError):
     """No voxel is left in a mask."""
@@ -81,12 +90,7 @@ def brain_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=12.0
     ValueError
         If shapes disagree or values are not finite.
     """
-    magnitude, phase = np.asarray(magnitude), np.asarray(phase)
-    if magnitude.ndim != 4 or magnitude.shape != phase.shape:
-        raise ValueError(f"magnitude {magnitude.shape} and phase {phase.shape} must be (x, y, z, n_echoes) both")
-    if not (np.isfinite(magnitude).all() and np.isfinite(phase).all()):
-        raise ValueError("magnitude and phase must be finite")
-
+    magnitude, phase = _checked_echoes(magnitude, phase)
     combined = np.linalg.norm(magnitude.astype(np.float32, copy=False), axis=3)
     otsu = float(threshold_otsu(combined.ravel()))  # of a volume of three or four slices it would think colours
     signal = _signal(combined, otsu / 2, voxel_size)
@@ -109,22 +113,40 @@ def brain_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=12.0
     return fill_holes(mask)
 
 
-def phantom_mask(phase, voxel_size, *, max_roughness=0.7, opening=3.0):
-    """Mask of a phantom: where phase is not noise.
+def phantom_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=3.0, rim=3.0):
+    """Mask of a phantom from phase quality and signal.
 
     A phantom's parts may differ tenfold in signal (gadolinium shortens T1), so that no threshold on magnitude finds
-    the dim ones and leaves the air. Air's phase is noise, whatever the signal beside it.
+    the dim ones and leaves the air. Air's phase is noise, whatever the signal beside it; but ghosts, and ringing
+    around the phantom, have its phase at a tenth of its signal. So:
+
+    1. Phase quality: the region of smooth phase with the most signal, opened. It is the phantom with its halo.
+    2. Signal: of that, what has more than a quarter of the phantom's usual signal within 25 mm, and lies further from
+       noise than from that. What is usual is a geometric mean, so that a few bright tubes do not make their water look
+       dim, and follows the coils: it begins as one value for all of the region, half of whose signal's square root
+       lies in brighter voxels, and is found again where there is signal until that rests.
+    3. Rim: voxels with signal within ``rim``, whatever their phase quality, which air beside them lowers.
+    4. Filling: what the phantom encloses, be it bright, dim or noise. What leaves it at its ends, such as a tube, is
+       inside as far as it is enclosed in a plane, unless it is noise and wider than twice ``opening``.
+
+    A part at the phantom's surface that has less than a quarter of the signal beside it is taken for a ghost, unless
+    it is so large that it sets the usual signal: a dim bath around a bright ball is the phantom, a dim layer is not.
 
     Parameters
     ----------
+    magnitude : ndarray, shape (x, y, z, n_echoes)
+        Magnitude images in any unit.
     phase : ndarray, shape (x, y, z, n_echoes)
         Wrapped phase in radians.
     voxel_size : tuple of 3 floats
         In mm.
     max_roughness : float, optional
-        In radians, see `phase_roughness`. The default lies midway between water and noise.
+        In radians, see `phase_roughness`. The default is 0.7, which a signal of five times the noise passes, or up to
+        1.4 where signals are weaker: the geometric mean of their median and pure noise.
     opening : float, optional
         In mm. What is thinner than twice this is cut off.
+    rim : float, optional
+        In mm. The default takes back one coarse voxel or three fine ones.
 
     Returns
     -------
@@ -135,19 +157,31 @@ def phantom_mask(phase, voxel_size, *, max_roughness=0.7, opening=3.0):
     ------
     EmptyMaskError
         If no such region is found.
+    ValueError
+        If shapes disagree or values are not finite.
     """
-    smooth = phase_roughness(phase, np.ones(phase.shape[:3], bool), voxel_size) < max_roughness
+    magnitude, phase = _checked_echoes(magnitude, phase)
+    combined = np.linalg.norm(magnitude.astype(np.float32, copy=False), axis=3)
+    roughness = phase_roughness(phase, np.ones(combined.shape, bool), voxel_size)
+    if max_roughness is None:
+        max_roughness = np.clip(_weak_signal_roughness(combined, roughness), *_SMOOTH)
+    smooth = (roughness < max_roughness) & (combined > 0)  # blanked air is as smooth as can be
+    body = signal = np.zeros_like(smooth)
     deep = _depth(smooth, voxel_size) > opening
-    if not deep.any():
+    if deep.any():
+        region = _component_of_most(smooth & _within(deep, voxel_size, opening), np.sqrt(combined))
+        noise = float(np.median(combined[~smooth])) if not smooth.all() else 0.0
+        signal, deep = _signal_above_ghosts(combined, region, noise, voxel_size, opening)
+        body = largest_component(region & signal & _within(deep, voxel_size, opening))
+    if not body.any():
         raise EmptyMaskError(
-            f"No phantom found: phase is smooth in {np.count_nonzero(smooth)} of {smooth.size} voxels, nowhere deeper "
-            f"than {opening:g} mm. Give a mask in a derivatives dataset."
+            f"No phantom found: of {smooth.size} voxels, {np.count_nonzero(smooth)} have phase smoother than "
+            f"{max_roughness:.2g} rad and {np.count_nonzero(smooth & signal)} also have signal, but none lies deeper "
+            f"than {opening:g} mm. Check that magnitude and phase belong together, or give a mask in a derivatives "
+            "dataset."
         )
-    body = largest_component(smooth & _within(largest_component(deep), voxel_size, opening))
-    for axis in range(3):
-        for plane in np.moveaxis(body, axis, 0):
-            plane[:] = ndimage.binary_fill_holes(plane)
-    return body
+    body = largest_component(signal & _within(body, voxel_size, rim))
+    return _fill_inside(body, smooth | signal, voxel_size, opening)
 
 
 def phase_roughness(phase, signal, voxel_size):
@@ -364,6 +398,15 @@ def _unreliable_from(mask, standard_error, factor):
     return factor * np.median(standard_error[finite])
 
 
+def _checked_echoes(magnitude, phase):
+    magnitude, phase = np.asarray(magnitude), np.asarray(phase)
+    if magnitude.ndim != 4 or magnitude.shape != phase.shape:
+        raise ValueError(f"magnitude {magnitude.shape} and phase {phase.shape} must be (x, y, z, n_echoes) both")
+    if not (np.isfinite(magnitude).all() and np.isfinite(phase).all()):
+        raise ValueError("magnitude and phase must be finite")
+    return magnitude, phase
+
+
 def _signal(combined, floor, voxel_size):
     """Voxels with at least half of the mean of nearby tissue, tissue being what exceeds the floor."""
     tissue = combined > floor
@@ -381,6 +424,45 @@ def _usual_roughness(roughness):
     return max(float(threshold_otsu(roughness)), float(np.sqrt(np.median(roughness) * _NOISE_ROUGHNESS)))
 
 
+def _weak_signal_roughness(combined, roughness):
+    """The limit between the roughness of a phantom and that of noise, if its signal is weak."""
+    levels = np.log(combined[combined > 0])
+    if not levels.size:
+        return 0.0
+    # Of logarithms, since parts of a phantom may differ more from each other than the dimmest from noise.
+    signal = combined > np.exp(threshold_otsu(levels))
+    return float(np.sqrt(np.median(roughness[signal]) * _NOISE_ROUGHNESS)) if signal.any() else 0.0
+
+
+def _signal_above_ghosts(combined, region, noise, voxel_size, opening):
+    """Voxels with the signal of a phantom, and those of them in a region of smooth phase that lie deep in it."""
+    usual, deep = _usual_signal(combined[region]), np.zeros_like(region)
+    for _ in range(_MOST_PASSES):
+        signal = combined > usual * np.maximum(_ABOVE_GHOSTS, np.sqrt(noise / usual))
+        known, deep = deep, _depth(region & signal, voxel_size) > opening
+        if not deep.any() or np.array_equal(known, deep):
+            break
+        usual = _signal_around(combined, deep, voxel_size)
+    return signal, deep
+
+
+def _usual_signal(values):
+    """The value that halves the sum of square roots: neither wide ghosts nor a few bright tubes decide it."""
+    values = np.sort(values)
+    share = np.cumsum(np.sqrt(values), dtype=np.float64)
+    return values[np.searchsorted(share, share[-1] / 2)]
+
+
+def _signal_around(combined, where, voxel_size):
+    """Geometric mean of a signal, as far as it is there, in each voxel's neighbourhood; infinite far from it."""
+    size = [max(1, round(_NEIGHBOURHOOD / side)) for side in voxel_size]
+    share = ndimage.uniform_filter(where.astype(np.float32), size, mode="constant")
+    logarithms = np.where(where, np.log(combined, where=where, out=np.zeros_like(combined)), np.float32(0))
+    mean = ndimage.uniform_filter(logarithms, size, mode="constant")
+    any_voxel = share > 0.5 / np.prod(size)
+    return np.exp(np.divide(mean, share, out=np.full_like(mean, np.inf), where=any_voxel))
+
+
 def _second_difference(phase, axis):
     """Wrapped second difference along an axis; the ends take their neighbour's."""
     first = wrap_phase(np.diff(phase, axis=axis))
@@ -395,6 +477,13 @@ def _depth(mask, voxel_size):
     return ndimage.distance_transform_edt(mask, sampling=voxel_size)
 
 
+def _component_of_most(mask, weight):
+    """The component of voxels that share faces whose weights have the largest sum."""
+    labels, _ = ndimage.label(mask)
+    sums = np.bincount(labels.ravel(), weights=weight.ravel())
+    return labels == np.argmax(sums[1:]) + 1
+
+
 def _within(mask, voxel_size, distance):
     """Voxels no further than a distance in mm from the mask."""
     return _depth(~mask, voxel_size) <= distance * (1 + 1e-5)
@@ -406,3 +495,20 @@ def _fill_specks(mask, voxel_size):
     small = np.bincount(labels.ravel()) * np.prod(voxel_size) < _SPECK
     small[0] = False
     return mask | small[labels]
+
+
+def _fill_inside(body, measured, voxel_size, opening):
+    """Fill what the body encloses, and what it encloses in a plane if that is thin or was measured."""
+    filled = body.copy()
+    for axis in range(3):
+        planes = np.moveaxis(filled, axis, 0)
+        for plane, of_body in zip(planes, np.moveaxis(body, axis, 0), strict=True):
+            plane |= ndimage.binary_fill_holes(of_body)
+    labels, n_labels = ndimage.label(filled & ~ndimage.binary_fill_holes(body))
+    depth = _depth(labels > 0, voxel_size)
+    deepest = ndimage.maximum(depth, labels, index=np.arange(n_labels + 1))
+    # Noise of a wall makes the phase rough at its sides, so that the middle is judged.
+    middle = depth > deepest[labels] / 2
+    n_middle, n_measured = (np.bincount(labels[v], minlength=n_labels + 1) for v in (middle, middle & measured))
+    is_air = (deepest > opening) & (2 * n_measured < n_middle)
+    return filled & ~is_air[labels]

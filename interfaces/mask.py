@@ -41,16 +41,17 @@ class BrainMask(CoreInterface):
 
 
 class PhantomMask(CoreInterface):
-    """Mask a phantom by its phase."""
+    """Mask a phantom from magnitude and phase quality."""
 
     input_spec = _BrainMaskInputSpec
     output_spec = _MaskOutputSpec
 
     def _run_interface(self, runtime):
-        phase, image = read_volume(self.inputs.phase_file)
-        mask = phantom_mask(phase, geometry(image)["voxel_size"])
+        magnitude, image = read_volume(self.inputs.magnitude_file)
+        phase, _ = read_volume(self.inputs.phase_file)
+        mask = phantom_mask(magnitude, phase, geometry(image)["voxel_size"])
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
-        self.record(BrainMask="of a phantom, from phase quality")
+        self.record(BrainMask="of a phantom, from magnitude and phase quality")
         return runtime
 
 
