@@ -253,25 +253,57 @@ def collect_scans(
     images, left_out = _select(root, subjects, _filters(session_label, bids_filter or {}))
     scans, refused = _assemble_all(images)
     left_out += refused
-    if not scans and none_is_an_error:
-        reasons = "\n".join(f"  {what}: {why}" for what, why, _ in left_out)
-        raise DatasetError(f"{root}: none of its gradient-echo scans can be processed\n{reasons}")
     datasets, tables, completed = derivative_datasets(root, derivatives), _Tables(root), []
     for scan in sorted(scans, key=lambda scan: scan.label):
-        brain_mask, refused = _find_brain_mask(scan, datasets)
-        left_out += refused
-        site, site_source = _find_site(scan, tables)
-        completed.append(
-            replace(
-                scan,
-                brain_mask=brain_mask,
-                site=site,
-                site_source=site_source,
-                is_phantom=_is_phantom(scan, tables),
-                notes=(*scan.notes, *tables.notes(scan)),
-            )
-        )
+        try:
+            done, refused = _completed(scan, datasets, tables)
+        except _Unusable as reason:
+            left_out.append(LeftOut(scan.label, str(reason), is_fault=True))
+        else:
+            completed.append(done)
+            left_out += refused
+    if not completed and none_is_an_error:
+        reasons = "\n".join(f"  {what}: {why}" for what, why, _ in left_out)
+        raise DatasetError(f"{root}: none of its gradient-echo scans can be processed\n{reasons}")
     return completed, left_out
+
+
+def _completed(scan, datasets, tables):
+    """The scan with what else the dataset says of it, and what was not taken."""
+    brain_mask, refused = _find_brain_mask(scan, datasets)
+    site, site_source = _find_site(scan, tables)
+    done = replace(
+        scan,
+        brain_mask=brain_mask,
+        site=site,
+        site_source=site_source,
+        is_phantom=_is_phantom(scan, tables),
+        notes=(*scan.notes, *tables.notes(scan)),
+    )
+    return done, refused
+
+
+def list_scans(bids_dir, subjects):
+    """List the gradient-echo scans of some subjects by the names of their images, be they usable or not.
+
+    Parameters
+    ----------
+    bids_dir : path-like
+        Root of the dataset.
+    subjects : iterable of str
+        Their labels, without ``sub-``.
+
+    Returns
+    -------
+    list of dict of str
+        Entities of each scan, in the order of the names.
+    """
+    images, *_ = _find_images(Path(bids_dir).absolute(), sorted(subjects))
+    found = {}
+    for image in _matching(images, load_template("queries")["megre"]):
+        entities = {name: label for name, label in image.entities.items() if name in SCAN_ENTITIES}
+        found.setdefault(scan_label(entities), entities)
+    return list(found.values())
 
 
 def _participants(root, participant_label):
@@ -796,16 +828,19 @@ class _Tables:
         return self._row(path, "session_id", "ses", scan.entities["session"]), path.name
 
     def _row(self, path, key, entity, label):
-        """Row of a table, with or without the entity's prefix in its key."""
+        """Row of a table, with or without the entity's prefix in its key; several must not contradict each other."""
         if path not in self._rows:
-            rows = {}
+            rows = defaultdict(list)
             for row in _read_table(path, key):
-                name = (row[key] or "").removeprefix(f"{entity}-")
-                earlier = rows.setdefault(name, row)
-                if any(earlier.get(column) != row.get(column) for column in READ_COLUMNS):
-                    raise DatasetError(f"{path}: rows of {entity}-{name} contradict each other; remove all but one")
+                rows[(row[key] or "").removeprefix(f"{entity}-")].append(row)
             self._rows[path] = rows
-        return self._rows[path].get(label, {})
+        rows = self._rows[path].get(label, [{}])
+        told = {column: {row[column] for row in rows if _is_told(row.get(column))} for column in READ_COLUMNS}
+        if wrong := [column for column, values in told.items() if len(values) > 1]:
+            raise _Unusable(
+                f"{path.name}: rows of {entity}-{label} contradict each other ({', '.join(wrong)}); remove all but one"
+            )
+        return {**rows[0], **{column: values.pop() for column, values in told.items() if values}}
 
     def notes(self, scan):
         """What the scan's owner should know of its participant's row."""
@@ -845,9 +880,13 @@ def _find_site(scan, tables):
         rows.insert(0, tables.session(scan))
     for row, table in rows:
         for column in ("site", "scanner"):
-            if row.get(column) not in (None, "", "n/a"):
+            if _is_told(row.get(column)):
                 return _site_name(row[column]), f"column {column} of {table}"
     return _site_of_sidecar(scan, session)
+
+
+def _is_told(value):
+    return value not in (None, "", "n/a")
 
 
 def _site_of_sidecar(scan, session):

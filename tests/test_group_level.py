@@ -10,13 +10,14 @@ from datasets import validator_errors
 from tables import SLOPES, people_table, tubes_table, write_scans
 
 from multiqsm.cli.app import main
-from multiqsm.dataset.derivatives import write_citation, write_dataset_description
+from multiqsm.dataset.derivatives import write_dataset_description
 from multiqsm.dataset.group import read_tsv
+from multiqsm.dataset.methods import write_citation
 from multiqsm.stats.reproducibility import imprecision
 
 TABLES = {"roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary", "within_versus_cross"}
 TABLES |= {"between_rois", "between_methods", "within_subject_sd", "icc", "components", "sdc", "sample_size"}
-TABLES |= {"bland_altman", "bland_altman_points", "harmonized", "harmonization", "age"}
+TABLES |= {"bland_altman", "bland_altman_points", "harmonized", "harmonization", "age", "warnings"}
 
 
 def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
@@ -27,7 +28,7 @@ def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
     if participants:
         (raw / "participants.tsv").write_text(participants)
     write_dataset_description(out, raw)
-    write_citation(out, ["pdf", "iterative"])
+    write_citation(out)
     write_scans(out, table)
     return root
 
@@ -79,7 +80,8 @@ def test_report_stands_alone(study):
     for link in re.findall(r'href="([^"#:]+)"', page):
         assert (study / "out" / link).is_file(), link
     assert "not computed" not in page
-    drawn = {"bland_altman_points", "harmonized", "tubes_chi"}  # in figures, beside the tables made of them
+    # In figures, beside the tables made of them, or in words.
+    drawn = {"bland_altman_points", "harmonized", "tubes_chi", "warnings"}
     assert {name for name in TABLES if f"group/{name}.tsv" not in page} <= drawn
     assert "as measured" in page
 
@@ -140,7 +142,7 @@ def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
     assert set(group_table(tmp_path, "roi_chi")["subject"]) == {"01", "03"}
     page = (tmp_path / "out" / "group.html").read_text()
     for note in (
-        "1 scans left out of all statistics: relative to another region than",
+        "1 scan left out of all statistics: relative to another region than",
         "components: not computed",
         "age &#39;old&#39; is no number of years and was not used",
         "no column sex",

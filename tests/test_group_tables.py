@@ -122,7 +122,6 @@ def test_no_participants(tmp_path):
     ("text", "cause"),
     [
         ("id\tage\n01\t3\n", "no column participant_id"),
-        ("participant_id\tage\nsub-01\t3\n01\t4\n", "01 is there twice"),
         ("", "save the table as UTF-8 text"),
     ],
 )

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from multiqsm.dataset.derivatives import derivative_path
+from multiqsm.dataset.repeats import Protocol, number_scans
 from multiqsm.dataset.scans import Scan
-from multiqsm.dataset.subjects import collect_subjects, number_scans
+from multiqsm.dataset.subjects import collect_subjects
 
 METHODS = ("iterative", "deterministic")
 
@@ -16,7 +17,7 @@ METHODS = ("iterative", "deterministic")
 def numbers(*scans):
     """Numbers of scans given as session/run or session, at the site of the same name as the session's first letter."""
     told = [dict(zip(("session", "run"), name.split("/"), strict=False)) for name in scans]
-    return number_scans([({"subject": "01"} | entities, entities["session"][0]) for entities in told])
+    return number_scans([({"subject": "01"} | entities, entities["session"][0], Protocol()) for entities in told])
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_numbers(scans, expected):
 
 
 def test_numbers_of_subjects_are_their_own():
-    scans = [({"subject": subject, "session": "A"}, "A") for subject in ("01", "02", "+1")]
+    scans = [({"subject": subject, "session": "A"}, "A", Protocol()) for subject in ("01", "02", "+1")]
     assert number_scans(scans) == [1, 1, 1]
     assert number_scans([]) == []
 
