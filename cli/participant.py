@@ -11,7 +11,7 @@ from ..dataset.anatomy import check_recon_all
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_dataset_description
 from ..dataset.group import read_tsv
-from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.labels import SUBJECT_SPACE, have_same_grid
 from ..dataset.locks import hold_subjects
 from ..dataset.methods import write_citation
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
@@ -133,8 +133,13 @@ class _Faults:
         for problem in problems:
             if problem.severity == "error":
                 self._note(problem.scan, str(problem).removeprefix(f"{problem.scan}: "))
-            elif found := SUBJECT.search(problem.scan):
-                self.warnings[found[1]].append(str(problem))
+            else:
+                self._note_warning(str(problem))
+
+    def warn(self, text):
+        """Take a warning and print it."""
+        print(f"warning: {text}", file=sys.stderr)
+        self._note_warning(text)
 
     def add(self, what, why):
         """Take a fault and print it."""
@@ -145,6 +150,10 @@ class _Faults:
         """The same of a fault that leaves the scan its maps."""
         self.add(what, why)
         self.n_later += 1
+
+    def _note_warning(self, text):
+        if found := SUBJECT.search(text):
+            self.warnings[found[1]].append(text)
 
     def _note(self, what, why):
         found = SUBJECT.search(what)
@@ -205,18 +214,21 @@ def _process_subjects(scans, run, faults):
             continue
         entities = {"subject": subject.label}
         table = derivative_path(output_dir, entities, datatype="xfm", suffix="xfm", desc="registration")
-        for scan, cause in zip((*subject.scans, *subject.elsewhere), read_tsv(table)["cause"], strict=True):
-            if isinstance(cause, str):
-                lost = "; the regions drawn on it are lost to them" if _is_only_source(scan, subject) else ""
-                faults.add_later(scan.label, f"not registered to the subject's other scans: {cause}{lost}")
+        scans = (*subject.scans, *subject.elsewhere)
+        causes = {
+            scan.label: cause
+            for scan, cause in zip(scans, read_tsv(table)["cause"], strict=True)
+            if isinstance(cause, str)
+        }
+        for label, cause in causes.items():
+            faults.add_later(label, f"not registered to the subject's other scans: {cause}")
+        drawn = [scan.label for scan in scans if scan.labels is not None]
+        if subject.labels is None and drawn and set(drawn) <= set(causes):
+            why = "they cannot be carried to the other scans, and are lost to them: draw them on another scan"
+            faults.add_later(f"regions of {', '.join(drawn)}", why)
     _warn_of_references(subjects, settings, options)
+    _warn_of_spaces(subjects, run.output_dir, faults)
     return subjects
-
-
-def _is_only_source(scan, subject):
-    """Whether the subject's other scans have no regions but those that were drawn on this one."""
-    drawn = [other for other in (*subject.scans, *subject.elsewhere) if other.labels is not None]
-    return subject.labels is None and drawn == [scan]
 
 
 def _write_reports(subjects, run, faults):
@@ -304,6 +316,20 @@ def _warn_of_references(subjects, settings, options):
         if told.get("ReferenceRegion", settings.reference) != settings.reference:
             source = told["ReferenceSource"]
             print(f"warning: sub-{subject.label}: values are relative to the {source}", file=sys.stderr)
+
+
+def _warn_of_spaces(subjects, output_dir, faults):
+    """Point out regions that may have been drawn in a space of other scans: which scans there are decides on it."""
+    named = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
+    for subject in subjects:
+        average = derivative_path(output_dir, {"subject": subject.label}, **named)
+        if subject.labels is None or not average.exists() or have_same_grid(subject.labels.path, average):
+            continue
+        faults.warn(
+            f"sub-{subject.label}: {subject.labels.path.name} is on another grid than {average.name}, as if it had "
+            "been drawn in the space of other scans; look at the picture of the regions, and draw them anew if they "
+            "are off"
+        )
 
 
 def _warn_of_signs(scans, options):

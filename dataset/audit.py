@@ -205,7 +205,7 @@ def _distinct_echoes(scans):
 
 def _echoes_of_one(scans, echoes, are_apart):
     """Cause and remedy where scans look like the echoes of one."""
-    times = ", ".join(f"{time:.4g}" for protocol in echoes for time in protocol.echo_times)
+    times = ", ".join(f"{time:.4g}" for time in sorted(time for protocol in echoes for time in protocol.echo_times))
     numbers = ", ".join(str(protocol.echo_number) for protocol in echoes)
     told = f"EchoTime {times} ms" if are_apart else f"EchoNumber {numbers}, EchoTime {times} ms"
     whole = "one scan" if len(scans) == len(echoes) else "one scan and its repeats"

@@ -7,8 +7,9 @@ from .regression import ols
 from .reproducibility import require_columns
 
 POOLED = "all"
-# Tubes lie on a line. Published and simulated phantoms have R² above .999 with the iterative inversion and of .986 and
-# more with the closed form, whose streaks run from tube to tube; less than this is no phantom that was measured well.
+# Tubes lie on a line: published and simulated phantoms have R² of .999 and more with the inversions that know edges,
+# and mostly .98 to .995 with the closed form, whose streaks run from tube to tube. Below .98 the scatter about the line
+# is more than a seventh of that of the tubes (SD over SD), and the slope is no measure of the site.
 LOWEST_R_SQUARED = 0.98
 # Regularisation and voxels cost some tenths of the slope; what doubles it or leaves half of it, such as another field
 # strength or echo times of another scan, is an error of another kind.
