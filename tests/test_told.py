@@ -1,6 +1,7 @@
-"""A filter chooses scans; what was drawn on the others serves those that are chosen, or its loss is told."""
+"""What is told of scans beside one another: regions that a filter would lose, spaces, echoes that are no repeats."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -25,14 +26,14 @@ def iron(shape, voxel_size=(2.5, 2.5, 3)):
     return ((x - 5) ** 2 + y**2 + (z - 3) ** 2 < 6**2).astype(np.uint8)
 
 
-def draw(root, session, head):
-    """Draw the iron on the scan of a session."""
-    folder = root / "derivatives" / "rater" / "sub-01" / f"ses-{session}" / "anat"
+def draw(root, session, head, name=None):
+    """Draw the iron on the scan of a session, or under another name."""
+    folder = root / "derivatives" / "rater" / "sub-01" / ("" if name else f"ses-{session}") / "anat"
     folder.mkdir(parents=True)
     (root / "derivatives" / "rater" / "dataset_description.json").write_text(
         json.dumps({"Name": "Rater", "BIDSVersion": "1.10.0", "DatasetType": "derivative"})
     )
-    path = folder / f"sub-01_ses-{session}_desc-rois_dseg.nii.gz"
+    path = folder / f"sub-01_{name or f'ses-{session}_desc-rois'}_dseg.nii.gz"
     nib.save(nib.Nifti1Image(iron(head["shape"]), head["affine"]), path)
     path.with_name(path.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n1\tiron\n")
     return path
@@ -82,21 +83,36 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
 
 
 @pytest.mark.slow
-def test_regions_of_a_scan_that_cannot_be_processed(make_dataset, ball_head, capfd):
-    """The same loss without any filter."""
-    root = make_dataset(sessions=("1", "2"), **ball_head)
-    draw(root, "1", ball_head)
-    for path in (root / "sub-01" / "ses-1").rglob("*part-phase*"):
-        path.unlink()
-    assert run(root) == 1
-    assert "failed: regions of sub-01_ses-1: they were drawn on a scan" in capfd.readouterr().err
+def test_regions_in_a_space_of_other_scans(make_dataset, ball_head, capfd):
+    """The scans that there are decide on the person's space: regions on another grid than it has are told of."""
+    root = make_dataset(sessions=("1",), **ball_head)
+    path = draw(root, "1", ball_head, name="space-subject_desc-rois")
+    assert run(root) == 0
+    assert "on another grid" not in capfd.readouterr().err
+    moved = ball_head["affine"].copy()
+    moved[:3, 3] += 4
+    nib.save(nib.Nifti1Image(iron(ball_head["shape"]), moved), path)
+    assert run(root) == 0
+    text = f"sub-01: {path.name} is on another grid than sub-01_space-subject_desc-average_T2starw.nii.gz"
+    assert f"warning: {text}" in capfd.readouterr().err
+    assert text in (root.parent / "out" / "sub-01.html").read_text()
 
 
 @pytest.mark.slow
-def test_what_is_not_needed_is_not_lost(make_dataset, ball_head, capfd):
-    """The chosen session has regions of its own."""
-    root = make_dataset(sessions=("1", "2"), **ball_head)
-    for session in "12":
-        draw(root, session, ball_head)
-    assert run(root, "--session-label", "2") == 0
-    assert "lost" not in capfd.readouterr().err
+def test_the_case_of_echoes_as_runs(tmp_path, shared, capfd):
+    """Audit, dry run, run and report warn of them, and nothing takes them for repeats."""
+    root = tmp_path / "raw"
+    shutil.copytree(shared / "cases" / "echoes_as_runs", root)
+    named = ", ".join(f"sub-01_run-{run}" for run in range(1, 5))
+    text = f"{named} look like the echoes of one scan: EchoTime 6, 14, 22, 30"
+    run(root)  # some of its four scans may not be registered to one another
+    assert capfd.readouterr().err.count(f"{text} ms; name them echo-1 to echo-4") == 4
+    out = tmp_path / "out"
+    assert text in (out / "sub-01.html").read_text()
+    assert len(list(out.glob("sub-01/anat/sub-01_run-?_desc-deterministic_Chimap.nii.gz"))) == 4
+    quality = read_tsv(out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
+    assert (quality["scan"] == 1).all()
+    assert quality["echo_times"].tolist() == ["6", "14", "22", "30"]
+    assert not list(out.glob("sub-01/anat/*sd_Chimap.nii.gz"))
+    assert run(root, "--dry-run") == 0
+    assert capfd.readouterr().out.count(text) == 4
