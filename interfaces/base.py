@@ -33,7 +33,8 @@ class CoreInterface(SimpleInterface):
     def record(self, *steps, **fields):
         """Add this step's sidecar fields to those of the steps before it, and what the text on methods calls it."""
         earlier = self.inputs.provenance
-        fields[METHOD_STEPS] = [*earlier.get(METHOD_STEPS, ()), *steps]
+        if steps:
+            fields[METHOD_STEPS] = [*earlier.get(METHOD_STEPS, ()), *steps]
         self._results["provenance"] = {**earlier, **fields}
 
     def out_path(self, runtime, name):

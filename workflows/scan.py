@@ -53,7 +53,8 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     is_harmonized = isinstance(scan, HarmonizedScan)
     record |= scan.record if is_harmonized else {}
     kinds = {"phantom": scan.is_phantom, "harmonization": is_harmonized}
-    record[METHOD_STEPS] = [step for step, is_kind in kinds.items() if is_kind]
+    if any(kinds.values()):
+        record[METHOD_STEPS] = [step for step, is_kind in kinds.items() if is_kind]
 
     echoes = decode = Node(_decode_interface(scan, settings, record), name="decode", mem_gb=as_scanned(5 * n_echoes))
     if is_harmonized and scan.is_cropped:
