@@ -187,13 +187,14 @@ def _process_subjects(scans, run, faults):
     datasets = derivative_datasets(options.bids_dir, options.derivatives)
     done = {scan.label for scan in scans}
     known = list_scans(options.bids_dir, {scan.entities["subject"] for scan in scans})
+    others = [entities for entities in known if scan_label(entities) not in done]
     subjects, left_out = collect_subjects(
         scans,
         output_dir,
         methods=settings.inversions,
         standard_errors=settings.standard_errors,
         datasets=datasets,
-        others=[entities for entities in known if scan_label(entities) not in done],
+        others=others,
         needs_atria=settings.reference == ATRIUM,
     )
     for what, why, is_fault in left_out:
@@ -228,6 +229,7 @@ def _process_subjects(scans, run, faults):
             faults.add_later(f"regions of {', '.join(drawn)}", why)
     _warn_of_references(subjects, settings, options)
     _warn_of_spaces(subjects, run.output_dir, faults)
+    _warn_of_other_spaces(subjects, others, settings, run.output_dir, faults)
     return subjects
 
 
@@ -330,6 +332,19 @@ def _warn_of_spaces(subjects, output_dir, faults):
             "been drawn in the space of other scans; look at the picture of the regions, and draw them anew if they "
             "are off"
         )
+
+
+def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
+    """Point out maps of scans that are not among these: a person's space, which they lie in, is now that of these."""
+    named = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": settings.inversions[0]}
+    for subject in subjects:
+        own = [entities for entities in others if entities["subject"] == subject.label]
+        left = [scan_label(entities) for entities in own if derivative_path(output_dir, entities, **named).exists()]
+        if left and not subject.is_phantom:
+            faults.warn(
+                f"sub-{subject.label}: the maps of {', '.join(left)} in the person's space are of an earlier run, in "
+                "whose space today's scans do not lie; run without a filter to bring all of them together"
+            )
 
 
 def _warn_of_signs(scans, options):

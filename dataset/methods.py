@@ -31,7 +31,7 @@ def write_citation(output_dir):
     return write_text(Path(output_dir) / CITATION, methods_text(output_dir))
 
 
-def methods_text(output_dir, subject="*"):
+def methods_text(output_dir, scans=None):
     """Tell what was done to the scans of a derivative dataset, by what their sidecars say.
 
     A step that not all scans (or people) went through is told with how many did.
@@ -40,17 +40,19 @@ def methods_text(output_dir, subject="*"):
     ----------
     output_dir : path-like
         Root of the derivative dataset.
-    subject : str
-        Label of the only subject that is meant; all by default.
+    scans : sequence of str, optional
+        Labels of the scans that are meant; all by default.
 
     Returns
     -------
     str
         Markdown.
     """
-    made = _Made()
-    for path in sorted(Path(output_dir).glob(f"sub-{subject}/**/anat/*.json")):
-        made.take(path)
+    made = _Made(scans)
+    subjects = ["sub-*"] if scans is None else sorted({_subject(scan) for scan in scans})
+    for subject in subjects:
+        for path in sorted(Path(output_dir).glob(f"{subject}/**/anat/*.json")):
+            made.take(path)
     return citation_text(made.steps(), **made.numbers())
 
 
@@ -95,7 +97,8 @@ def citation_text(steps, **numbers):
 class _Made:
     """What the sidecars tell: the scans (or people) that went through each step."""
 
-    def __init__(self):
+    def __init__(self, scans):
+        self._scans = scans
         self._went_through, self._of = defaultdict(set), _units()
         self._maps, self._carried, self._untold = set(), set(), set()
         self._n_regions, self._references = {}, set()
@@ -106,7 +109,8 @@ class _Made:
         scan = scan_label({LONG_NAMES[key]: label for key, label in labels.items() if key in LONG_NAMES})
         suffix = path.stem.rsplit("_", 1)[-1]
         is_map = MAP.search(path.stem) is not None
-        if not (is_map or suffix in ("R2starmap", "chi")):
+        is_meant = self._scans is None or scan in self._scans
+        if not (is_meant and (is_map or suffix in ("R2starmap", "chi"))):
             return
         told = read_json(path)
         steps = told.get(METHOD_STEPS)

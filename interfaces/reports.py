@@ -75,7 +75,7 @@ def _results(root, subject, scans, methods):
     table = _subject_path(root, subject, datatype="xfm", suffix="xfm", desc="registration")
     return {
         "maps": _join([_map_rows(scan) for scan in scans]),
-        "citation": methods_text(root, subject),
+        "citation": methods_text(root, [scan.label for scan in scans]),
         "pictures": {scan.title: scan.pictures() for scan in scans},
         "registration": _read_table(table),
         "registration_picture": _registration_picture(root, subject, scans),
@@ -101,6 +101,7 @@ class _ScanFiles:
 
     def __init__(self, root, entities, methods):
         self.root, self.entities, self.methods = root, entities, methods
+        self.label = scan_label(entities)
         self.title = scan_label({key: value for key, value in entities.items() if key != "subject"}) or "scan"
         self.sidecars = {method: read_json(sidecar_path(self.chi(method))) for method in methods}
         self.sidecar = self.sidecars[methods[0]]

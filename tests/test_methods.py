@@ -57,9 +57,10 @@ def test_reference_that_some_people_have_instead(tmp_path):
     assert sentence(tmp_path, CSF).endswith("found by R2* and position (in 2 of 3 people).")
     assert sentence(tmp_path, BRAIN).endswith("to refer to (in 1 of 3 people).")
     # Everybody's own report tells of them alone.
-    assert absent(tmp_path, CSF, " (in ", subject="02")
-    assert sentence(tmp_path, BRAIN, subject="02").endswith("was found to refer to.")
-    assert absent(tmp_path, BRAIN, subject="01")
+    own = {subject: [f"sub-{subject}_run-{run}" for run in "12"] for subject in ("01", "02")}
+    assert absent(tmp_path, CSF, " (in ", scans=own["02"])
+    assert sentence(tmp_path, BRAIN, scans=own["02"]).endswith("was found to refer to.")
+    assert absent(tmp_path, BRAIN, scans=own["01"])
 
 
 def test_single_scan_is_not_registered(tmp_path):
@@ -69,6 +70,7 @@ def test_single_scan_is_not_registered(tmp_path):
     assert "in 1 region of" in methods_text(tmp_path)
     for run in "12":
         write_scan(tmp_path, "02", run, carried=("registration", "csf_found"), regions=1)
+    assert absent(tmp_path, "registered rigidly", scans=["sub-01_run-1"])
     assert sentence(tmp_path, "registered rigidly").endswith("(in 1 of 2 people).")
     assert sentence(tmp_path, "nothing was registered").endswith("(in 1 of 2 people).")
 

@@ -63,9 +63,15 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
     both = read_roi_table(table_of(root, "2"))
     table_of(root, "2").unlink()
     first = table_of(root, "1").read_bytes()
+    capfd.readouterr()
     assert run(root, "--session-label", "2") == 0
+    text = "sub-01: the maps of sub-01_ses-1 in the person"  # its average is that of this session now
+    assert f"warning: {text}" in capfd.readouterr().err
     page = (root.parent / "out" / "sub-01.html").read_text()
-    assert "All well" in page
+    assert "failed: " not in page
+    assert text in page
+    assert "nothing was registered" in page
+    assert "registered rigidly" not in page
     table = read_roi_table(table_of(root, "2"))
     # The same person, whose two scans differ by noise alone: a space of one scan or of both is the same for the region.
     assert table["mean"].to_numpy() == pytest.approx(both["mean"].to_numpy(), abs=0.005)
