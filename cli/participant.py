@@ -215,15 +215,12 @@ def _process_subjects(scans, run, faults):
             continue
         entities = {"subject": subject.label}
         table = derivative_path(output_dir, entities, datatype="xfm", suffix="xfm", desc="registration")
-        scans = (*subject.scans, *subject.elsewhere)
-        causes = {
-            scan.label: cause
-            for scan, cause in zip(scans, read_tsv(table)["cause"], strict=True)
-            if isinstance(cause, str)
-        }
+        listed = (*subject.scans, *subject.elsewhere)
+        told = zip(listed, read_tsv(table)["cause"], strict=True)
+        causes = {scan.label: cause for scan, cause in told if isinstance(cause, str)}
         for label, cause in causes.items():
             faults.add_later(label, f"not registered to the subject's other scans: {cause}")
-        drawn = [scan.label for scan in scans if scan.labels is not None]
+        drawn = [scan.label for scan in listed if scan.labels is not None]
         if subject.labels is None and drawn and set(drawn) <= set(causes):
             why = "they cannot be carried to the other scans, and are lost to them: draw them on another scan"
             faults.add_later(f"regions of {', '.join(drawn)}", why)
@@ -342,8 +339,8 @@ def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
         left = [scan_label(entities) for entities in own if derivative_path(output_dir, entities, **named).exists()]
         if left and not subject.is_phantom:
             faults.warn(
-                f"sub-{subject.label}: the maps of {', '.join(left)} in the person's space are of an earlier run, in "
-                "whose space today's scans do not lie; run without a filter to bring all of them together"
+                f"sub-{subject.label}: the maps of {', '.join(left)} in the person's space are of an earlier run: that "
+                "space is now another one, of the other scans; run without a filter to bring all of them together"
             )
 
 

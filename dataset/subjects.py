@@ -212,7 +212,7 @@ def _folder(entities):
 
 def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
     """What was drawn on scans that are not there and on none that are: the scans to carry it from, and what is lost."""
-    found, left_out = [], []
+    found, absent, left_out = [], [], []
     needs_labels = subject.labels is None and not any(scan.labels for scan in subject.scans)
     needs_atria = needs_atria and not any(scan.atria for scan in subject.scans)
     for entities in others:
@@ -225,17 +225,25 @@ def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
             continue
         magnitude = derivative_path(output_dir, entities, suffix="magnitude", datatype="fmap")
         mask = derivative_path(output_dir, entities, suffix="mask", desc="brain")
-        if magnitude.exists() and mask.exists():
-            found.append(DrawnScan(dict(entities), magnitude, mask, labels, tuple(atria or ())))
-            continue
-        kinds = " and ".join(kind for kind, drawn in (("regions", labels), ("points in the atria", atria)) if drawn)
-        why = (
-            f"they were drawn on a scan that is not among those processed, and {magnitude.name} or {mask.name}, which "
-            "would carry them to the others, is missing: they are lost to these; process that scan as well (without "
-            "--session-label and --bids-filter-file), or draw them on one of these"
-        )
-        left_out.append(LeftOut(f"{kinds} of {what}", why, is_fault=True))
+        drawn = DrawnScan(dict(entities), magnitude, mask, labels, tuple(atria or ()))
+        (found if magnitude.exists() and mask.exists() else absent).append(drawn)
+    for scan in absent:
+        lost = []
+        if scan.labels and not any(other.labels for other in found):
+            lost.append("regions")
+        if scan.atria and not any(other.atria for other in found):
+            lost.append("points in the atria")
+        if lost:
+            left_out.append(LeftOut(f"{' and '.join(lost)} of {scan.label}", _why_lost(scan), is_fault=True))
     return tuple(found), left_out
+
+
+def _why_lost(scan):
+    return (
+        f"they were drawn on a scan that is not among those processed, and {scan.magnitude.name} or {scan.mask.name}, "
+        "which would carry them to the others, is missing: they are lost to these; process that scan as well (without "
+        "--session-label and --bids-filter-file), or draw them on one of these"
+    )
 
 
 def _processed(scan, protocol, number, output_dir, methods, with_noise):

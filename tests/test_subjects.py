@@ -242,6 +242,15 @@ def test_regions_that_cannot_be_carried_are_a_fault(folders):
     assert [left.what for left in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
 
 
+def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
+    first, second, third = raw_and_made(folders, "1", "2", "3", without="1")
+    for scan in (first, third):
+        draw(folders[1], scan.entities)
+    (subject,), left_out = collect([second], folders, others=[first.entities, third.entities])
+    assert left_out == []
+    assert [scan.label for scan in subject.elsewhere] == ["sub-01_ses-3"]
+
+
 @pytest.mark.parametrize("own", ["scan", "subject", "phantom"])
 def test_regions_elsewhere_are_not_needed_where_there_are_others(folders, own):
     first, second = raw_and_made(folders, "1", "2", without="1", is_phantom=own == "phantom")
