@@ -1,10 +1,11 @@
-"""Kill runs, take their disk away and feed them damaged files: what is lost, and what is said.
+"""Kill runs, take their disk away and feed them damaged files and misleading studies: what is lost, and what is said.
 
-python benchmarks/faults.py {kills,disk,inputs} [--n N] [--seed S] [--kinds TEXT] [--keep DIR]
+python benchmarks/faults.py {kills,disk,inputs,studies} [--n N] [--seed S] [--kinds TEXT] [--keep DIR]
 
 kills     N runs with two processes are killed (SIGKILL) at random moments, each followed by the next
 disk      work or output folder full, read-only or somebody else's, in about N cases (Linux with user namespaces)
 inputs    N datasets with one good and one damaged subject
+studies   whole files that mislead together: scans that are no repeats, regions that a filter loses, a poor phantom
 
 Printed is a Markdown table, and below it a line for each fault of the software. The exit code is 1 if there is one.
 """
@@ -29,12 +30,13 @@ from pathlib import Path
 import mutations
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from multiqsm.cli.app import main as multiqsm
-from multiqsm.dataset.derivatives import read_json
+from multiqsm.dataset.derivatives import derivative_path, read_json, write_dataset_description, write_tsv
 from multiqsm.dataset.finished import RECEIPTS
-from multiqsm.dataset.group import read_roi_table
+from multiqsm.dataset.group import read_roi_table, read_tsv
 
 OPTIONS = ("--inversion", "deterministic", "--background", "highpass", "--se-draws", "0", "--reference", "brain")
 SHAPE, VOXEL_SIZE, RADIUS = (30, 30, 24), (2.6, 2.6, 3), 33  # mm
@@ -50,7 +52,7 @@ PARTIAL = re.compile(r"\..*[0-9a-f]{32}")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("campaign", choices=("kills", "disk", "inputs"))
+    parser.add_argument("campaign", choices=("kills", "disk", "inputs", "studies"))
     parser.add_argument("--n", type=int, help="how many: 50 kills, all cases of the disk, 320 inputs if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default="", help="only damaged inputs whose kind has this in its name")
@@ -66,6 +68,8 @@ def main():
             faults = kill_runs(folder, options.n or 50, chance)
         elif options.campaign == "disk":
             faults = take_disk_away(folder, options.n)
+        elif options.campaign == "studies":
+            faults = mislead(folder, options.kinds)
         else:
             faults = damage_inputs(folder, mutations.draw(options.n or 320, options.kinds), options.seed)
     finally:
@@ -605,6 +609,112 @@ def lost_of_good(out, before, outcome, name):
     kinds = [".gz", ".png"] if name.startswith("participants") else COMPARED
     names = [path.relative_to(before) for path in files_below(before / "sub-01") if path.suffix in kinds]
     return [str(n) for n in names if not (out / n).is_file() or (out / n).read_bytes() != (before / n).read_bytes()]
+
+
+# --- studies --------------------------------------------------------------------------------------------------------
+
+
+def mislead(folder, having=""):
+    """Run each study that misleads; what it must say, and may not count."""
+    import_everything()
+    faults, rows = [], []
+    for name, prepare in STUDIES.items():
+        if having not in name:
+            continue
+        place, log = folder / re.sub(r"\W+", "-", name), folder / f"{re.sub(r'[^a-z]+', '-', name)}.txt"
+        for arguments, code, words in prepare(place):
+            found = run_here([*arguments, "-w", str(place / "work"), "--plugin", "Linear"], log)
+            said = log.read_text(errors="replace")
+            lines = [line for line in said.splitlines() if all(word in line for word in words)]
+            problems = [f"exit code {found}, not {code}"] if found != code else []
+            problems += [] if lines else [f"no line has {', '.join(words)}"]
+            problems += [f"traceback: {last_line(log)}"] if TRACEBACK in said else []
+            shown = [word for word in arguments[2:] if word not in OPTIONS and not Path(word).is_absolute()]
+            rows.append((name, " ".join(shown), found, len(lines), len(problems)))
+            faults += [f"{name}: {problem}" for problem in problems]
+        faults += [f"{name}: {problem}" for problem in wrong_repeats(place / "out")]
+    print_table(("study", "command", "exit code", "lines that tell", "faults"), *rows)
+    return faults
+
+
+def wrong_repeats(out):
+    """Pairs of scans that count as a test and its repetition, of which these studies have none."""
+    path = out / "group" / "imprecision.tsv"
+    if not path.is_file():
+        return []
+    return [f"sub-{row.subject} has repeats in {row.roi}" for row in read_tsv(path).itertuples() if row.n_within]
+
+
+def write_tables(place, scans):
+    """Write a raw dataset without images, and tables of regional values: of each scan labels, columns and values."""
+    raw, out = place / "raw", place / "out"
+    raw.mkdir(parents=True)
+    write_json(raw / "dataset_description.json", {"Name": "Study", "BIDSVersion": "1.10.0"})
+    (raw / "participants.tsv").write_text("participant_id\tage\n01\t30\n02\t40\n03\t50\n")
+    write_dataset_description(out, raw)
+    for entities, columns, values in scans:
+        table = pd.DataFrame({"roi": list(values), "mean": list(values.values())})
+        labels = {name: entities.get(name, np.nan) for name in ("subject", "session", "acquisition", "run")}
+        common = {"site": "A", "scan": 1, "method": "medi", "unit": "ppm", "reference": "csf", "voxel_size": "1, 1, 2"}
+        table = table.assign(**labels, **{**common, **columns})
+        write_tsv(derivative_path(out, entities, suffix="chi", desc="rois", extension=".tsv"), table)
+    return [str(raw), str(out), "group"]
+
+
+def two_protocols(place):
+    """Three people with one scan of each of two acquisitions."""
+    kinds = {"fine": "1, 1, 1", "coarse": "1, 1, 3"}
+    scans = [
+        (
+            {"subject": f"0{n}", "acquisition": name},
+            {"echo_times": "6, 14", "voxel_size": size},
+            {"putamen": 0.04 + n / 1000},
+        )
+        for n in (1, 2, 3)
+        for name, size in kinds.items()
+    ]
+    yield write_tables(place, scans), 0, ("warning: 3 scans (acq-fine", "site A", "sub-01, sub-02, sub-03")
+
+
+def echoes_in_tables(place):
+    """Three people whose three echoes were named as runs."""
+    scans = [
+        ({"subject": f"0{n}", "run": str(run)}, {"echo_times": time, "scan": run}, {"putamen": 0.04 + n / 1000})
+        for n in (1, 2, 3)
+        for run, time in enumerate(("6", "14", "22"), start=1)
+    ]
+    yield write_tables(place, scans), 0, ("warning: 3 scans (TE 22 ms", "site A", "TE 6 ms")
+
+
+def poor_calibration(place):
+    """A phantom whose tubes' labels were exchanged, and people at its site."""
+    tubes = {"a": (0.2, 0.6), "b": (0.4, 0.2), "c": (0.6, 0.8), "d": (0.8, 0.4)}  # measured and expected, ppm
+    people = [({"subject": f"0{n}"}, {"echo_times": "6, 14"}, {"putamen": 0.04 + n / 1000}) for n in (1, 2, 3)]
+    expected = {"echo_times": "6, 14", "reference": "phantom", "expected": [true for _, true in tubes.values()]}
+    phantom = ({"subject": "ph"}, expected, {name: measured for name, (measured, _) in tubes.items()})
+    arguments = write_tables(place, [*people, phantom])
+    words = ("calibration of site A, medi", "R² 0.0000", "susceptibility_ppm")
+    yield arguments, 0, ("warning: ", *words)
+    yield [*arguments, "--calibrate"], 2, ("failed: ", *words)
+
+
+def filter_that_loses_regions(place):
+    """Two scans of a person, the regions drawn on the first, of which the second alone is asked for."""
+    raw = write_dataset(place / "raw", {"01": 2})
+    write_json(place / "filter.json", {"megre": {"run": "2"}})
+    arguments = [str(raw), str(place / "out"), "participant", *OPTIONS]
+    second = [*arguments, "--bids-filter-file", str(place / "filter.json")]
+    yield second, 1, ("failed: regions of sub-01_run-1", "lost")
+    yield arguments, 0, ("2 scans processed, 0 failed, 0 left out",)
+    yield second, 0, ("1 scans processed, 0 failed, 0 left out",)
+
+
+STUDIES = {
+    "two protocols at a site": two_protocols,
+    "echoes named as runs": echoes_in_tables,
+    "calibration with a poor line": poor_calibration,
+    "filter that loses regions": filter_that_loses_regions,
+}
 
 
 if __name__ == "__main__":

@@ -278,6 +278,15 @@ def copied_echo(part):
     return mutate
 
 
+def echoes_as_runs(subject, chance):
+    """Name the echoes of the scan as a converter does that knows no echo number."""
+    for path in [*subject.images(), *subject.sidecars()]:
+        echo = path.name.split("_echo-")[1][0]
+        name = path.name.replace("_run-1_", f"_run-{echo}_").replace(f"_echo-{echo}_", "_")
+        path.rename(path.with_name(name.replace("MEGRE", "T2starw")))
+    return subject_name(subject)
+
+
 def dangling(subject, chance):
     path = one(subject.images(), chance)
     path.unlink()
@@ -592,6 +601,7 @@ KINDS = {
     "mislabelled: the scan is another subject's": of_another("all", (1, 2, 3)),
     "mislabelled: a phase under two echoes": copied_echo("phase"),
     "mislabelled: a magnitude under two echoes": copied_echo("mag"),
+    "mislabelled: echoes named as runs": echoes_as_runs,
     "file: dangling link": dangling,
     "content: of an image": lost(images),
     "content: of a sidecar": lost(sidecars),

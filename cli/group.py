@@ -5,10 +5,11 @@ from pathlib import Path
 
 from ..dataset.content import is_there
 from ..dataset.derivatives import is_multiqsm_dataset, write_dataset_description
-from ..dataset.group import read_roi_tables, read_tsv
+from ..dataset.group import add_protocols, read_roi_tables, read_tsv
 from ..dataset.model import SHIPPED, read_model
 from ..dataset.patients import collect_patients
 from ..dataset.scans import DatasetError
+from ..stats.protocols import scans_of
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
 
@@ -41,7 +42,7 @@ def run_group(options):
     if not is_multiqsm_dataset(options.output_dir):
         raise DatasetError(f"{options.output_dir}: no results of multiqsm; run the participant level first")
     rois = read_roi_tables(options.output_dir)
-    scans = rois[["subject", "session", "run", "site", "scan"]].drop_duplicates()
+    scans = scans_of(add_protocols(rois)[0])
     print(f"{len(scans)} scans of {scans['subject'].nunique()} subjects at {scans['site'].nunique()} sites")
     if options.dry_run:
         return EXIT_OK
@@ -50,6 +51,8 @@ def run_group(options):
 
     if _failed(init_study_wf, options, calibrate=options.calibrate):
         return EXIT_NOTHING_TO_DO
+    for warning in read_tsv(options.output_dir / "group" / "warnings.tsv")["warning"]:
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"report: {options.output_dir / 'group.html'}")
     print(f"tables: {options.output_dir / 'group'}")
     return EXIT_OK

@@ -10,18 +10,20 @@ from pathlib import Path
 from ..dataset.anatomy import check_recon_all
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
 from ..dataset.content import require_content
-from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_citation, write_dataset_description
+from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_dataset_description
 from ..dataset.group import read_tsv
-from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.labels import SUBJECT_SPACE, have_same_grid
 from ..dataset.locks import hold_subjects
+from ..dataset.methods import write_citation
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
-from ..dataset.scans import DatasetError, collect_scans, derivative_datasets
+from ..dataset.scans import DatasetError, collect_scans, derivative_datasets, list_scans, scan_label
 from ..dataset.subjects import Subject, collect_subjects
-from ..workflows.settings import MEDI_RULES, PRESETS
+from ..workflows.settings import PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
 
 SCANS_WORTH_A_PROCESS = 8
+ATRIUM = "atrium"  # of the references, the one that points may be given for
 SUBJECT = re.compile(r"sub-([a-zA-Z0-9+]+)")
 
 
@@ -52,7 +54,7 @@ def run_participants(options):
         bids_filter=read_filter(options),
         derivatives=options.derivatives,
     )
-    usable, n_refused, errors = _preflight(scans, left_out, settings, options)
+    usable, n_refused, problems = _preflight(scans, left_out, settings, options)
     if settings.harmonize:
         n_checked, usable = len(usable), _harmonized(usable, scans, options)
         n_refused += n_checked - len(usable)
@@ -63,17 +65,17 @@ def run_participants(options):
 
     from ..workflows.run import configure_nipype  # Nipype is slow to import: not before it is needed
 
-    faults = _Faults(left_out, errors)
+    faults = _Faults(left_out, problems)
     with open_runner(options) as runner:
         try:
             write_dataset_description(options.output_dir, options.bids_dir)
         except ValueError as error:
             raise DatasetError(str(error)) from error
-        write_citation(options.output_dir, _citation_steps(settings))
         with hold_subjects(options.output_dir, {scan.entities["subject"] for scan in usable}):
             run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
             processed = _process_scans(usable, run, faults)
             subjects = _process_subjects(processed, run, faults)
+            write_citation(options.output_dir)
             _write_reports(subjects, run, faults)
     _warn_of_signs([scan for scan in processed if not scan.is_phantom], options)
     n_failed = len(usable) - len(processed)
@@ -121,16 +123,24 @@ class _Run:
 
 
 class _Faults:
-    """What went wrong, by subject: printed as it is met, and told in the subject's report."""
+    """What went wrong and what to look at, by subject: printed as it is met, and told in the subject's report."""
 
-    def __init__(self, left_out, errors):
-        self.of_subject = defaultdict(list)
+    def __init__(self, left_out, problems):
+        self.of_subject, self.warnings = defaultdict(list), defaultdict(list)
         self.n_later = 0
         for what, why, is_fault in left_out:
             if is_fault:
                 self._note(what, why)
-        for error in errors:
-            self._note(error.scan, str(error).removeprefix(f"{error.scan}: "))
+        for problem in problems:
+            if problem.severity == "error":
+                self._note(problem.scan, str(problem).removeprefix(f"{problem.scan}: "))
+            else:
+                self._note_warning(str(problem))
+
+    def warn(self, text):
+        """Take a warning and print it."""
+        print(f"warning: {text}", file=sys.stderr)
+        self._note_warning(text)
 
     def add(self, what, why):
         """Take a fault and print it."""
@@ -141,6 +151,10 @@ class _Faults:
         """The same of a fault that leaves the scan its maps."""
         self.add(what, why)
         self.n_later += 1
+
+    def _note_warning(self, text):
+        if found := SUBJECT.search(text):
+            self.warnings[found[1]].append(text)
 
     def _note(self, what, why):
         found = SUBJECT.search(what)
@@ -172,8 +186,17 @@ def _process_subjects(scans, run, faults):
 
     output_dir, settings, options = run.output_dir, run.settings, run.options
     datasets = derivative_datasets(options.bids_dir, options.derivatives)
+    done = {scan.label for scan in scans}
+    known = list_scans(options.bids_dir, {scan.entities["subject"] for scan in scans})
+    others = [entities for entities in known if scan_label(entities) not in done]
     subjects, left_out = collect_subjects(
-        scans, output_dir, methods=settings.inversions, standard_errors=settings.standard_errors, datasets=datasets
+        scans,
+        output_dir,
+        methods=settings.inversions,
+        standard_errors=settings.standard_errors,
+        datasets=datasets,
+        others=others,
+        needs_atria=settings.reference == ATRIUM,
     )
     for what, why, is_fault in left_out:
         if is_fault:
@@ -193,10 +216,18 @@ def _process_subjects(scans, run, faults):
             continue
         entities = {"subject": subject.label}
         table = derivative_path(output_dir, entities, datatype="xfm", suffix="xfm", desc="registration")
-        for scan, cause in zip(subject.scans, read_tsv(table)["cause"], strict=True):
-            if isinstance(cause, str):
-                faults.add_later(scan.label, f"not registered to the subject's other scans: {cause}")
+        listed = (*subject.scans, *subject.elsewhere)
+        told = zip(listed, read_tsv(table)["cause"], strict=True)
+        causes = {scan.label: cause for scan, cause in told if isinstance(cause, str)}
+        for label, cause in causes.items():
+            faults.add_later(label, f"not registered to the subject's other scans: {cause}")
+        drawn = [scan.label for scan in listed if scan.labels is not None]
+        if subject.labels is None and drawn and set(drawn) <= set(causes):
+            why = "they cannot be carried to the other scans, and are lost to them: draw them on another scan"
+            faults.add_later(f"regions of {', '.join(drawn)}", why)
     _warn_of_references(subjects, settings, options)
+    _warn_of_spaces(subjects, run.output_dir, faults)
+    _warn_of_other_spaces(subjects, others, settings, run.output_dir, faults)
     return subjects
 
 
@@ -209,6 +240,7 @@ def _write_reports(subjects, run, faults):
     stage = ReportsStage(
         **run.places,
         failures=tuple(faults.of_subject.items()),
+        warnings=tuple(faults.warnings.items()),
         sites=tuple(sorted({scan.site for subject in subjects for scan in subject.scans})),
     )
     for failure in run.process(stage, [*subjects, *without]):
@@ -239,7 +271,7 @@ def _refuse_idle_lambda(settings, given):
 
 
 def _preflight(scans, left_out, settings, options):
-    """Check all scans and say what is wrong; returns those that can be processed, how many cannot, and the errors."""
+    """Check all scans and say what is wrong; returns those that can be processed, how many cannot, and the problems."""
     # A process takes seconds to start: with few scans it is not worth it.
     n_procs = min(cores(options), len(scans) // SCANS_WORTH_A_PROCESS or 1)
     inspections = inspect_scans(scans, n_procs=n_procs)
@@ -254,7 +286,7 @@ def _preflight(scans, left_out, settings, options):
         for problem in problems:
             print(f"{problem.severity}: {problem}", file=sys.stderr)
     n_refused = len(scans) - len(usable) + sum(left.is_fault for left in left_out)
-    return usable, n_refused, [problem for problem in problems if problem.severity == "error"]
+    return usable, n_refused, problems
 
 
 def _harmonized(usable, scans, options):
@@ -277,44 +309,41 @@ def _harmonized(usable, scans, options):
     return harmonized
 
 
-def _citation_steps(settings):
-    unwrapping = {"spatial": "unwrapping", "temporal": "temporal_unwrapping"}[settings.unwrapping]
-    common = ["harmonization"] if settings.harmonize else []
-    maps = [*common, "mask", unwrapping, "fieldmap", settings.background, *_inversion_steps(settings)]
-    return [*maps, "registration", "csf" if settings.reference == "csf" else "reference"]
-
-
-def _inversion_steps(settings):
-    made = settings.inversions
-    by_edges = settings.background == "joint" or {"medi", "iterative"} & set(made)
-    steps = ["edges"] if by_edges and settings.edge_share is None else []
-    if "medi" in made:
-        steps += ["medi", *(["nonlinear"] if settings.medi_data == "nonlinear" else [])]
-        steps += ["model_error"] if settings.model_error else []
-        rule = MEDI_RULES[settings.lambda_rule] if settings.medi_lambda is None else "fixed"
-        steps.append(f"medi_{rule}")
-    quadratic = [method for method in made if method != "medi"]
-    if quadratic:
-        steps += [*quadratic, *(["weights"] if "iterative" in made and settings.data_weight == "noise" else [])]
-        steps.append(settings.lambda_rule if settings.lambda_value is None else "fixed")
-    return steps
-
-
 def _warn_of_references(subjects, settings, options):
     """Point out subjects whose values are relative to another region than was asked for."""
+    named = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": settings.inversions[0]}
     for subject in subjects:
-        path = derivative_path(
-            options.output_dir,
-            subject.scans[0].entities,
-            suffix="Chimap",
-            space=SUBJECT_SPACE,
-            desc=settings.inversions[0],
+        paths = [derivative_path(options.output_dir, scan.entities, **named) for scan in subject.scans]
+        told = next((read_json(sidecar_path(path)) for path in paths if path.exists()), {})  # of a registered scan
+        if told.get("ReferenceRegion", settings.reference) != settings.reference:
+            source = told["ReferenceSource"]
+            print(f"warning: sub-{subject.label}: values are relative to the {source}", file=sys.stderr)
+
+
+def _warn_of_spaces(subjects, output_dir, faults):
+    """Point out regions that may have been drawn in a space of other scans: which scans there are decides on it."""
+    named = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
+    for subject in subjects:
+        average = derivative_path(output_dir, {"subject": subject.label}, **named)
+        if subject.labels is None or not average.exists() or have_same_grid(subject.labels.path, average):
+            continue
+        faults.warn(
+            f"sub-{subject.label}: {subject.labels.path.name} is on another grid than {average.name}, as if it had "
+            "been drawn in the space of other scans; look at the picture of the regions, and draw them anew if they "
+            "are off"
         )
-        sidecar = read_json(sidecar_path(path))
-        if sidecar.get("ReferenceRegion", settings.reference) != settings.reference:
-            print(
-                f"warning: sub-{subject.label}: values are relative to the {sidecar['ReferenceSource']}",
-                file=sys.stderr,
+
+
+def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
+    """Point out maps of scans that are not among these: a person's space, which they lie in, is now that of these."""
+    named = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": settings.inversions[0]}
+    for subject in subjects:
+        own = [entities for entities in others if entities["subject"] == subject.label]
+        left = [scan_label(entities) for entities in own if derivative_path(output_dir, entities, **named).exists()]
+        if left and not subject.is_phantom:
+            faults.warn(
+                f"sub-{subject.label}: the maps of {', '.join(left)} in the person's space are of an earlier run: that "
+                "space is now another one, of the other scans; run without a filter to bring all of them together"
             )
 
 

@@ -158,6 +158,32 @@ def first_space(space, images, affines, masks):
     )
 
 
+def register_to_space(space, image, affine, mask):
+    """Register one more scan to a subject's space, which stays as it is.
+
+    Parameters
+    ----------
+    space : SubjectSpace
+        From `mid_space` or `first_space`.
+    image, affine, mask
+        The scan, as of `mid_space`.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        From the subject's world to the scan's, mm.
+
+    Raises
+    ------
+    ValueError
+        If the scan cannot be used, or does not register to the average.
+    """
+    scan = np.asarray(image, np.float32), np.asarray(affine, float), np.asarray(mask, bool)
+    if cause := _unusable(*scan):
+        raise ValueError(cause)
+    return _register_scan(scan, space.average, space.affine, space.mask)
+
+
 def _register_to_one(scans, usable, causes):
     """Transforms from one scan's world to the others', by scan; the causes of failures are entered."""
     best = None

@@ -245,44 +245,6 @@ def is_multiqsm_dataset(dataset_dir):
     return any(isinstance(made, dict) and made.get("Name") == "multiqsm" for made in generators)
 
 
-def write_citation(output_dir, steps):
-    """Write ``logs/CITATION.md``: what was run, in words, with the papers to cite.
-
-    Parameters
-    ----------
-    output_dir : path-like
-        Root of the derivative dataset.
-    steps : iterable of str
-        Steps that were run, in order, by their names in the template ``citation``. BIDS and Nipype are
-        always named.
-
-    Returns
-    -------
-    pathlib.Path
-        The text.
-
-    Raises
-    ------
-    ValueError
-        If a step has no text.
-    """
-    template = load_template("citation")
-    steps = list(dict.fromkeys(["bids", *steps, "nipype"]))
-    unknown = [step for step in steps if step not in template["steps"]]
-    if unknown:
-        raise ValueError(f"No citation for {', '.join(unknown)}: known are {', '.join(template['steps'])}")
-    cited = list(dict.fromkeys(key for step in steps for key in template["steps"][step]["references"]))
-    number = {key: place for place, key in enumerate(cited, start=1)}
-    sentences = []
-    for step in steps:
-        marks = ", ".join(str(number[key]) for key in template["steps"][step]["references"])
-        sentences.append(f"{template['steps'][step]['text']} [{marks}].")
-    references = [f"{number[key]}. {template['references'][key]}" for key in cited]
-    introduction = template["introduction"].format(version=__version__)
-    blocks = ["# Methods", introduction, " ".join(sentences), "# References", "\n".join(references)]
-    return write_text(Path(output_dir) / "logs" / "CITATION.md", "\n\n".join(blocks) + "\n")
-
-
 def _dataset_link(bids_dir, output_dir):
     """Link to the raw dataset: relative if it holds the derivatives, so that both can be moved together."""
     raw, derivative = Path(os.path.abspath(bids_dir)), Path(os.path.abspath(output_dir))

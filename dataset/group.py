@@ -5,13 +5,19 @@ from pathlib import Path
 import pandas as pd
 
 from .content import is_there, require_content
-from .scans import DatasetError
+from .repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
+from .scans import SCAN_ENTITIES, DatasetError
 
-TEXT_COLUMNS = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
+REQUIRED = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
+TEXT_COLUMNS = (*REQUIRED, *COLUMNS, "protocol")
 # Labels of a model's tables, which may look like numbers.
 MODEL_LABELS = ("participant", "node", "subset", "outcome", "predictor", "adjusted_for", "column", "what", "source")
 MODEL_LABELS += ("leverage_of", "cook_of", "studentised_of", "most_inflated")
 ANEW = "remove the file and run the participant level again"
+UNTOLD = (
+    "{n} scans have tables of an earlier version, which tell neither echo times nor voxel size: they count as repeats "
+    "even if they differ in these; run the participant level again"
+)
 PARTICIPANT_COLUMNS = ("age", "sex")
 OLDEST = 130  # years
 
@@ -65,10 +71,52 @@ def read_roi_table(path):
         table = read_tsv(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: {error}; {ANEW}") from error
-    missing = [column for column in (*TEXT_COLUMNS, "scan", "mean") if column not in table]
+    missing = [column for column in (*REQUIRED, "scan", "mean") if column not in table]
     if missing:
         raise DatasetError(f"{path}: no column {', '.join(missing)}; {ANEW}")
-    return table
+    # Tables of earlier versions have no columns of labels: these are in the file's name alone.
+    named = dict(pair.split("-", 1) for pair in Path(path).name.split("_") if "-" in pair)
+    told = {name: named[SCAN_ENTITIES[name]] for name in LABELS if SCAN_ENTITIES[name] in named}
+    return table.assign(**{name: label for name, label in told.items() if name not in table})
+
+
+def add_protocols(rois):
+    """Tell the scans of several protocols apart, and number those of one that are numbered with others.
+
+    Parameters
+    ----------
+    rois : pandas.DataFrame
+        Long table of regional values.
+
+    Returns
+    -------
+    rois : pandas.DataFrame
+        With the column ``protocol``, in words, the same for all scans of one. Where a subject has scans of several
+        protocols at a site, or two scans of one number, as runs with filters leave them, ``scan`` counts anew.
+    notes : list of str
+        What is not known of the protocols.
+
+    Raises
+    ------
+    DatasetError
+        If a column of protocols cannot be read.
+    """
+    keys = [name for name in ("subject", "session", "run", *COLUMNS, "site", "scan") if name in rois]
+    scans = rois[keys].drop_duplicates()
+    rows = scans.to_dict("records")
+    protocols = match_protocols([read_protocol_columns(row) for row in rows])
+    scans = scans.assign(protocol=[str(protocol) for protocol in protocols])
+    entities = [{name: row[name] for name in SCAN_ENTITIES if isinstance(row.get(name), str)} for row in rows]
+    numbers = number_scans(list(zip(entities, scans["site"], protocols, strict=True)))
+    there, repeats = scans.groupby(["subject", "site"]), scans.groupby(["subject", "site", "protocol"])
+    is_numbered_twice = there["scan"].transform("nunique") < there["scan"].transform("size")
+    is_mixed = (there["protocol"].transform("nunique") > 1) | is_numbered_twice
+    is_repeated = repeats["scan"].transform("size") > 1
+    scans["anew"] = scans["scan"].where(~is_mixed, numbers)
+    rois = rois.merge(scans, on=keys, how="left", validate="m:1")
+    untold = sum(not protocol.is_told and other for protocol, other in zip(protocols, is_repeated, strict=True))
+    notes = [UNTOLD.format(n=untold)] if untold else []
+    return rois.assign(scan=rois["anew"]).drop(columns="anew"), notes
 
 
 def read_tsv(path):
@@ -107,7 +155,8 @@ def add_participants(rois, bids_dir):
     Raises
     ------
     DatasetError
-        If the table of participants cannot be read.
+        If the table of participants cannot be read. Rows of a participant that contradict each other only cost the
+        values in question.
     """
     path = Path(bids_dir) / "participants.tsv"
     if not is_there(path):
@@ -121,15 +170,17 @@ def add_participants(rois, bids_dir):
     if "participant_id" not in participants:
         raise DatasetError(f"{path}: no column participant_id")
     participants = participants.dropna(subset="participant_id")
-    known = participants.set_index(participants["participant_id"].str.removeprefix("sub-"))
-    if known.index.duplicated().any():
-        raise DatasetError(f"{path}: {known.index[known.index.duplicated()][0]} is there twice")
+    known = participants.groupby(participants["participant_id"].str.removeprefix("sub-"))
     rois, notes = rois.copy(), []
     for column in PARTICIPANT_COLUMNS:
-        if column not in known:
+        if column not in participants:
             notes.append(f"{path.name}: no column {column}")
             continue
-        rois[column] = rois["subject"].map(known[column])
+        n_values = known[column].nunique()
+        for label in n_values.index[n_values > 1]:
+            cause = f"rows of sub-{label} contradict each other: its {column} was not used"
+            notes.append(f"{path.name}: {cause}; remove all but one")
+        rois[column] = rois["subject"].map(known[column].first().where(n_values == 1))
     if "age" in rois:
         years = pd.to_numeric(rois["age"], errors="coerce")
         years = years.where(years.between(0, OLDEST))

@@ -311,6 +311,22 @@ def _values(path, image):
     return [int(value) for value in values]
 
 
+def have_same_grid(first, second):
+    """Tell whether the voxels of two images lie at the same places.
+
+    Parameters
+    ----------
+    first, second : path-like
+        The images.
+
+    Returns
+    -------
+    bool
+    """
+    first, second = nib.load(first), nib.load(second)
+    return first.shape == second.shape and bool(np.abs(first.affine - second.affine).max() <= AFFINE_TOLERANCE)
+
+
 def _check_grid(path, labels, image):
     if labels.shape != image.shape[:3]:
         raise DatasetError(

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..stats.protocols import choose_protocols
 from . import freesurfer
 from .content import is_there, require_content
 from .derivatives import LABEL
-from .group import read_roi_table
+from .group import read_roi_table, read_tsv
+from .repeats import COLUMNS, match_protocols, read_protocol_columns
 from .scans import DatasetError
 
 FREESURFER = Path("derivatives", "freesurfer")
@@ -21,7 +23,7 @@ UNITS = {**freesurfer.COLUMNS, SUSCEPTIBILITY: "ppb", LESION_VOLUME: "mL"}
 FROM_FREESURFER, FROM_MAPS, FROM_LESIONS = "FreeSurfer", "susceptibility maps", "lesion tables"
 MEASURED = (FROM_FREESURFER, FROM_MAPS, FROM_LESIONS)  # sources that every patient should be in
 NO_MEASURES = ("participant_id", "species")
-SCAN_KEYS = ("subject", "session", "run", "site", "scan", "acquisition", "reconstruction", "task", "unit")
+SCAN_KEYS = ("subject", "session", "run", "site", "scan", *COLUMNS, "unit")
 TOTAL = "total"  # the last row of a table of lesions
 MOST_STRAYS = 0.5  # share of a column's values that may be no numbers in a column of numbers
 
@@ -60,8 +62,8 @@ def collect_patients(
 
     Where a column is in several sources, the last of these that has any value of it is used for all patients: quality
     tables, ``participants.tsv``, ``phenotype/*.tsv``, tables of `phenotype`, FreeSurfer, measurements in images.
-    Repeated measurements of a patient are averaged, and listed. A participant whose ``species`` is ``phantom`` is left
-    out.
+    Repeated measurements of a patient are averaged, and listed; of scans at one site those of one protocol alone, the
+    site's commonest if the patient has any of it. A participant whose ``species`` is ``phantom`` is left out.
 
     Parameters
     ----------
@@ -259,11 +261,12 @@ def _susceptibility(gathering, output_dir, method, region, reference):
             gathering.problems.append((source, str(error)))
     if not scans:
         return
-    values = pd.DataFrame(rows, columns=["participant", "reference", SUSCEPTIBILITY, "cause"])
+    values = pd.DataFrame(rows, columns=["participant", "site", "protocol", "reference", SUSCEPTIBILITY, "cause"])
     if reference is None and values[SUSCEPTIBILITY].notna().any():
         reference = values.loc[values[SUSCEPTIBILITY].notna(), "reference"].mode().get(0)
     differs = (values["reference"] != reference) & values[SUSCEPTIBILITY].notna()
     values.loc[differs, "cause"] = values["reference"].map(lambda other: f"relative to {other}, not to {reference}")
+    _keep_one_protocol(gathering, source, values)
     for row in values[values["cause"].notna()].itertuples():
         gathering.list(row.participant, source, row.cause)
     kept = values[values["cause"].isna()].set_index("participant")[[SUSCEPTIBILITY]]
@@ -274,19 +277,35 @@ def _susceptibility(gathering, output_dir, method, region, reference):
     gathering.add(source, gathering.averaged(source, kept))
 
 
+def _keep_one_protocol(gathering, source, values):
+    """Give a cause to a patient's scans of other protocols than the one that counts; list whose differs from most."""
+    values["protocol"] = [str(protocol) for protocol in match_protocols(values["protocol"].tolist())]
+    known = values[values["cause"].isna()]
+    of_site = choose_protocols(known["site"], known["protocol"])
+    places = list(zip(known["participant"], known["site"], strict=True))
+    chosen = choose_protocols(places, known["protocol"], {place: of_site[place[1]] for place in places})
+    for (label, site), protocol in chosen.items():
+        if protocol != of_site[site]:
+            gathering.list(label, source, f"scanned with {protocol}, most at site {site} with {of_site[site]}")
+    for row, place in zip(known.itertuples(), places, strict=True):
+        if row.protocol != chosen[place]:
+            values.loc[row.Index, "cause"] = f"scanned with {row.protocol} as well, which is not used"
+
+
 def _region_values(table, method, region):
-    """The region's value in each scan of a table, in ppb: rows of participant, reference, value, cause."""
+    """The region's value in each scan, in ppb: rows of participant, site, protocol, reference, value, cause."""
     rows = []
     keys = [key for key in ("subject", "session", "run") if key in table]
     for _, scan in table.groupby(keys, dropna=False, sort=False):
-        subject, reference = scan["subject"].iloc[0], scan["reference"].iloc[0]
+        first = scan.iloc[0]
+        told = (first["subject"], first["site"], read_protocol_columns(first), first["reference"])
         chosen = scan[scan["method"] == method]
         if chosen.empty:
             there = ", ".join(map(str, scan["method"].dropna().unique()))
-            rows.append((subject, reference, np.nan, f"no map of {method}, but of {there}"))
+            rows.append((*told, np.nan, f"no map of {method}, but of {there}"))
             continue
         value, cause = _of_both_sides(chosen, region)
-        rows.append((subject, reference, PPB_IN_PPM * value, cause))
+        rows.append((*told, PPB_IN_PPM * value, cause))
     return rows
 
 
@@ -342,7 +361,7 @@ def _quality(gathering, output_dir):
     for path in sorted(output_dir.glob("sub-*/**/*_desc-quality_stats.tsv")):
         try:
             require_content(path)
-            table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
+            table = read_tsv(path)
         except DatasetError as error:
             gathering.problems.append((source, str(error)))
             continue

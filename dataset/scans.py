@@ -282,6 +282,29 @@ def _completed(scan, datasets, tables):
     return done, refused
 
 
+def list_scans(bids_dir, subjects):
+    """List the gradient-echo scans of some subjects by the names of their images, be they usable or not.
+
+    Parameters
+    ----------
+    bids_dir : path-like
+        Root of the dataset.
+    subjects : iterable of str
+        Their labels, without ``sub-``.
+
+    Returns
+    -------
+    list of dict of str
+        Entities of each scan, in the order of the names.
+    """
+    images, *_ = _find_images(Path(bids_dir).absolute(), sorted(subjects))
+    found = {}
+    for image in _matching(images, load_template("queries")["megre"]):
+        entities = {name: label for name, label in image.entities.items() if name in SCAN_ENTITIES}
+        found.setdefault(scan_label(entities), entities)
+    return list(found.values())
+
+
 def _participants(root, participant_label):
     """Labels of the participants asked for, or of all; each must have a folder."""
     present = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*") if _is_folder(path))
@@ -846,16 +869,19 @@ class _Tables:
             raise _Unusable(str(error)) from error
 
     def _row(self, path, key, entity, label):
-        """Row of a table, with or without the entity's prefix in its key."""
+        """Row of a table, with or without the entity's prefix in its key; several must not contradict each other."""
         if path not in self._rows:
-            rows = {}
+            rows = defaultdict(list)
             for row in _read_table(path, key):
-                name = (row[key] or "").removeprefix(f"{entity}-")
-                earlier = rows.setdefault(name, row)
-                if any(earlier.get(column) != row.get(column) for column in READ_COLUMNS):
-                    raise DatasetError(f"{path}: rows of {entity}-{name} contradict each other; remove all but one")
+                rows[(row[key] or "").removeprefix(f"{entity}-")].append(row)
             self._rows[path] = rows
-        return self._rows[path].get(label, {})
+        rows = self._rows[path].get(label, [{}])
+        told = {column: {row[column] for row in rows if _is_told(row.get(column))} for column in READ_COLUMNS}
+        if wrong := [column for column, values in told.items() if len(values) > 1]:
+            raise _Unusable(
+                f"{path.name}: rows of {entity}-{label} contradict each other ({', '.join(wrong)}); remove all but one"
+            )
+        return {**rows[0], **{column: values.pop() for column, values in told.items() if values}}
 
     def notes(self, scan):
         """What the scan's owner should know of its participant's row."""
@@ -895,9 +921,13 @@ def _find_site(scan, tables):
         rows.insert(0, tables.session(scan))
     for row, table in rows:
         for column in ("site", "scanner"):
-            if row.get(column) not in (None, "", "n/a"):
+            if _is_told(row.get(column)):
                 return _site_name(row[column]), f"column {column} of {table}"
     return _site_of_sidecar(scan, session)
+
+
+def _is_told(value):
+    return value not in (None, "", "n/a")
 
 
 def _site_of_sidecar(scan, session):

@@ -1,14 +1,50 @@
 """What is known of a subject once the scans have been processed: the maps on disk, and the regions drawn on them."""
 
-import re
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import nibabel as nib
+import numpy as np
 
 from .anatomy import Anatomy, find_anatomy, find_atria
 from .derivatives import derivative_path
 from .labels import Labels, find_labels, find_subject_labels
-from .scans import DatasetError, LeftOut, scan_label
+from .protocol import HarmonizedScan
+from .repeats import Protocol, number_scans, scan_protocol
+from .scans import SCAN_ENTITIES, DatasetError, LeftOut, scan_label
+
+
+@dataclass(frozen=True)
+class DrawnScan:
+    """A scan that is not among those brought together, but that regions or points were drawn on.
+
+    Attributes
+    ----------
+    entities : dict of str
+        Of the scan, by their long names.
+    magnitude, mask : pathlib.Path
+        Combined magnitude and brain mask, of an earlier run.
+    labels : multiqsm.dataset.labels.Labels or None
+        Regions drawn on it, if they are needed.
+    atria : tuple of tuple of float
+        Points in the atria of the lateral ventricles, in its mm, if they are needed.
+    """
+
+    entities: dict[str, str]
+    magnitude: Path
+    mask: Path
+    labels: Labels | None = None
+    atria: tuple[tuple[float, float, float], ...] = ()
+
+    @property
+    def label(self):
+        """Readable label, such as ``sub-01_ses-A_run-1``."""
+        return scan_label(self.entities)
+
+    @property
+    def columns(self):
+        """Columns that tell in a table which scan it is."""
+        return {name: self.entities.get(name) for name in SCAN_ENTITIES}
 
 
 @dataclass(frozen=True)
@@ -21,8 +57,10 @@ class ProcessedScan:
         Of the scan, by their long names.
     site : str
         Where it was made.
+    protocol : multiqsm.dataset.repeats.Protocol
+        What it shares with its repeats.
     number : int
-        Of the scan at its site, from 1.
+        Of the scan among its repeats at its site, from 1.
     magnitude, mask : pathlib.Path
         Combined magnitude and brain mask.
     r2star : pathlib.Path or None
@@ -40,6 +78,7 @@ class ProcessedScan:
 
     entities: dict[str, str]
     site: str
+    protocol: Protocol
     number: int
     magnitude: Path
     mask: Path
@@ -53,6 +92,12 @@ class ProcessedScan:
     def label(self):
         """Readable label, such as ``sub-01_ses-A_run-1``."""
         return scan_label(self.entities)
+
+    @property
+    def columns(self):
+        """Columns that tell in a table which scan it is."""
+        own = {name: self.entities.get(name) for name in ("subject", "session", "run")}
+        return {**own, **self.protocol.columns, "site": self.site, "scan": self.number}
 
 
 @dataclass(frozen=True)
@@ -71,6 +116,8 @@ class Subject:
         A phantom's scans are not registered: each has its own regions.
     anatomy : multiqsm.dataset.anatomy.Anatomy
         What there is beside these scans: other images, FreeSurfer's labels, lesions. A phantom has none.
+    elsewhere : tuple of DrawnScan
+        Other scans, whose drawn regions or points serve these scans for want of any of their own. A phantom has none.
     """
 
     label: str
@@ -78,6 +125,7 @@ class Subject:
     labels: Labels | None = None
     is_phantom: bool = False
     anatomy: Anatomy = field(default_factory=Anatomy)
+    elsewhere: tuple[DrawnScan, ...] = ()
 
     @property
     def node_name(self):
@@ -85,7 +133,7 @@ class Subject:
         return f"sub_{self.label.replace('+', 'plus')}"
 
 
-def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=None):
+def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=None, others=(), needs_atria=False):
     """Put the processed scans of each subject together.
 
     Parameters
@@ -101,25 +149,34 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
     standard_errors : sequence of str, optional
         Inversions whose standard errors are wanted, if they are there: others may be left of an earlier run. All of
         `methods` by default.
+    others : sequence of dict of str
+        Entities of further scans of these subjects, which a filter left out or which could not be processed. Regions
+        that were drawn on them alone serve the scans if an earlier run made their magnitude and mask.
+    needs_atria : bool
+        Whether the same is wanted of points in the atria.
 
     Returns
     -------
     subjects : list of Subject
         Sorted by label.
     left_out : list of LeftOut
-        Scans without derivatives, and regions, anatomy or lesions that cannot be used: the scans are taken without.
+        Scans without derivatives, regions that are lost with scans that are not there, and regions, anatomy or lesions
+        that cannot be used: the scans are taken without.
     """
-    numbers = number_scans([(scan.entities, scan.site) for scan in scans])
+    protocols = [scan_protocol(scan, _voxel_size(scan)) for scan in scans]
+    numbers = number_scans(
+        [(scan.entities, scan.site, protocol) for scan, protocol in zip(scans, protocols, strict=True)]
+    )
     with_noise = methods if standard_errors is None else standard_errors
-    members, left_out = {}, []
-    for scan, number in zip(scans, numbers, strict=True):
-        processed, missing = _processed(scan, number, output_dir, methods, with_noise)
+    members, left_out, absent = {}, [], list(others)
+    for scan, protocol, number in zip(scans, protocols, numbers, strict=True):
+        processed, missing = _processed(scan, protocol, number, output_dir, methods, with_noise)
         if missing:
             left_out.append(LeftOut(scan.label, f"not processed: {missing[0].name} is missing", is_fault=True))
+            absent.append(scan.entities)
             continue
         labels = _usable(scan.label, left_out, find_labels, scan.entities, datasets, image=scan.files[0])
-        folder = processed.magnitude.parents[1].relative_to(output_dir)
-        atria = _usable(scan.label, left_out, find_atria, scan.label, folder, datasets) or ()
+        atria = _usable(scan.label, left_out, find_atria, scan.label, _folder(scan.entities), datasets) or ()
         processed = replace(processed, labels=labels, atria=tuple(atria))
         members.setdefault(scan.entities["subject"], []).append((scan, processed))
     subjects = []
@@ -131,6 +188,8 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
             own = [*datasets, freesurfer_dir(output_dir)]
             anatomy, notes = find_anatomy(label, _raw_folder(label, found[0][0].files[0]), own)
             subject, left_out = replace(subject, anatomy=anatomy), left_out + notes
+            elsewhere, notes = _drawn_elsewhere(subject, absent, output_dir, datasets, needs_atria)
+            subject, left_out = replace(subject, elsewhere=elsewhere), left_out + notes
         subjects.append(subject)
     return subjects, left_out
 
@@ -140,40 +199,54 @@ def freesurfer_dir(output_dir):
     return Path(output_dir) / "sourcedata" / "freesurfer"
 
 
-def number_scans(scans):
-    """Count the scans of each subject at each site: i = 1, 2, … of the 2015 study.
-
-    The number is the run's where all of a subject's scans at a site have different whole numbers as runs, so that a
-    missing scan leaves the others theirs; else their place in the order of their labels.
-
-    Parameters
-    ----------
-    scans : sequence of (dict of str, str)
-        Entities and site of each scan.
-
-    Returns
-    -------
-    list of int
-
-    Examples
-    --------
-    >>> number_scans([({"subject": "1", "run": "1"}, "A"), ({"subject": "1", "run": "3"}, "A")])
-    [1, 3]
-    """
-    groups = {}
-    for place, (entities, site) in enumerate(scans):
-        groups.setdefault((entities["subject"], site), []).append(place)
-    numbers = [0] * len(scans)
-    for places in groups.values():
-        runs = [scans[place][0].get("run", "") for place in places]
-        by_run = all(run.isdecimal() for run in runs) and max(Counter(map(int, runs)).values()) == 1
-        ordered = sorted(places, key=lambda place: _natural(scan_label(scans[place][0])))
-        for count, place in enumerate(ordered, start=1):
-            numbers[place] = int(scans[place][0]["run"]) if by_run else count
-    return numbers
+def _voxel_size(scan):
+    if isinstance(scan, HarmonizedScan):
+        return scan.voxel_size
+    return tuple(np.linalg.norm(nib.load(scan.files[0]).affine[:3, :3], axis=0).tolist())
 
 
-def _processed(scan, number, output_dir, methods, with_noise):
+def _folder(entities):
+    """A scan's folder in a dataset, above ``anat``."""
+    return derivative_path("", entities, suffix="mask", desc="brain").parents[1]
+
+
+def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
+    """What was drawn on scans that are not there and on none that are: the scans to carry it from, and what is lost."""
+    found, absent, left_out = [], [], []
+    needs_labels = subject.labels is None and not any(scan.labels for scan in subject.scans)
+    needs_atria = needs_atria and not any(scan.atria for scan in subject.scans)
+    for entities in others:
+        if entities["subject"] != subject.label:
+            continue
+        what = scan_label(entities)
+        labels = _usable(what, left_out, find_labels, entities, datasets) if needs_labels else None
+        atria = _usable(what, left_out, find_atria, what, _folder(entities), datasets) if needs_atria else None
+        if not (labels or atria):
+            continue
+        magnitude = derivative_path(output_dir, entities, suffix="magnitude", datatype="fmap")
+        mask = derivative_path(output_dir, entities, suffix="mask", desc="brain")
+        drawn = DrawnScan(dict(entities), magnitude, mask, labels, tuple(atria or ()))
+        (found if magnitude.exists() and mask.exists() else absent).append(drawn)
+    for scan in absent:
+        lost = []
+        if scan.labels and not any(other.labels for other in found):
+            lost.append("regions")
+        if scan.atria and not any(other.atria for other in found):
+            lost.append("points in the atria")
+        if lost:
+            left_out.append(LeftOut(f"{' and '.join(lost)} of {scan.label}", _why_lost(scan), is_fault=True))
+    return tuple(found), left_out
+
+
+def _why_lost(scan):
+    return (
+        f"they were drawn on a scan that is not among those processed, and {scan.magnitude.name} or {scan.mask.name}, "
+        "which would carry them to the others, is missing: they are lost to these; process that scan as well (without "
+        "--session-label and --bids-filter-file), or draw them on one of these"
+    )
+
+
+def _processed(scan, protocol, number, output_dir, methods, with_noise):
     """The scan's derivatives, and which of those that every scan has are missing."""
 
     def path(suffix, **named):
@@ -185,9 +258,8 @@ def _processed(scan, number, output_dir, methods, with_noise):
     field_se = path("fieldmap", desc="totalse", datatype="fmap")
     noise = {method: {"chi_se": path("Chimap", desc=f"{method}se"), "field_se": field_se} for method in with_noise}
     noise = {method: files for method, files in noise.items() if all(file.exists() for file in files.values())}
-    found = ProcessedScan(
-        scan.entities, scan.site, number, magnitude, mask, r2star if r2star.exists() else None, chi, noise
-    )  # fmt: skip
+    r2star = r2star if r2star.exists() else None
+    found = ProcessedScan(scan.entities, scan.site, protocol, number, magnitude, mask, r2star, chi, noise)
     return found, missing
 
 
@@ -206,8 +278,3 @@ def _usable(what, left_out, find, *arguments, **options):
 def _raw_folder(label, image):
     """The subject's folder that a raw image lies in; None if the image lies elsewhere."""
     return next((folder for folder in image.parents if folder.name == f"sub-{label}"), None)
-
-
-def _natural(text):
-    """Sort key that reads numbers as numbers: run-10 comes after run-2."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -9,7 +9,7 @@ from ..core.joint import joint
 from ..core.sharp import sharp, vsharp
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
-from .inversion import described_edges, magnitude_edges
+from .inversion import described_edges, edge_step, magnitude_edges
 
 
 class _BackgroundInputSpec(ThreadedInputSpec):
@@ -36,12 +36,16 @@ class _BackgroundRemoval(CoreInterface):
             self._results[f"{name}_file"] = write_volume(path, getattr(found, name), image)
         lost = int(np.count_nonzero(mask & ~found.mask))
         self.record(
+            *self._steps(),
             **self._described(found),
             **described_b0(image),
             BackgroundMaskVoxelsLost=lost,
             BackgroundMaskShareLost=lost / int(np.count_nonzero(mask)),
         )
         return runtime
+
+    def _steps(self):
+        return (self.step,)
 
     def _standard_error(self):
         return read_volume(self.inputs.standard_error_file)[0]
@@ -59,6 +63,10 @@ class Joint(_BackgroundRemoval):
     """Background sources and susceptibility from one equation."""
 
     input_spec = _JointInputSpec
+    step = "joint"
+
+    def _steps(self):
+        return self.step, edge_step(self.inputs.edge_share)
 
     def _remove(self, field, mask, **where):
         given = self.inputs
@@ -94,6 +102,7 @@ class PDF(_BackgroundRemoval):
     """Projection onto dipole fields."""
 
     input_spec = _PDFInputSpec
+    step = "pdf"
 
     def _remove(self, field, mask, **where):
         options = {"margin": self.inputs.margin, "tolerance": self.inputs.tolerance}
@@ -118,6 +127,7 @@ class VSHARP(_BackgroundRemoval):
     """Spherical means over the largest spheres that fit."""
 
     input_spec = _VSHARPInputSpec
+    step = "vsharp"
 
     def _remove(self, field, mask, **where):
         options = {"radius": self.inputs.radius, "tolerance": self.inputs.tolerance}
@@ -142,6 +152,7 @@ class SHARP(_BackgroundRemoval):
     """Spherical means of one radius."""
 
     input_spec = _SHARPInputSpec
+    step = "sharp"
 
     def _remove(self, field, mask, **where):
         return sharp(field, mask, radius=self.inputs.radius, threshold=self.inputs.threshold, **where)
@@ -162,6 +173,7 @@ class HighPass(_BackgroundRemoval):
     """Gaussian high-pass filter, for comparison."""
 
     input_spec = _HighPassInputSpec
+    step = "highpass"
 
     def _remove(self, field, mask, **where):
         return high_pass(field, mask, cutoff=self.inputs.cutoff, **where)

@@ -6,6 +6,8 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from scipy import fft
 
+from ..dataset.methods import METHOD_STEPS
+
 
 class ProvenanceInputSpec(BaseInterfaceInputSpec):
     """Inputs of a step whose record travels with the image."""
@@ -28,9 +30,12 @@ class ThreadedInputSpec(ProvenanceInputSpec):
 class CoreInterface(SimpleInterface):
     """A node around one function of the core."""
 
-    def record(self, **fields):
-        """Add this step's sidecar fields to those of the steps before it."""
-        self._results["provenance"] = {**self.inputs.provenance, **fields}
+    def record(self, *steps, **fields):
+        """Add this step's sidecar fields to those of the steps before it, and what the text on methods calls it."""
+        earlier = self.inputs.provenance
+        if steps:
+            fields[METHOD_STEPS] = [*earlier.get(METHOD_STEPS, ()), *steps]
+        self._results["provenance"] = {**earlier, **fields}
 
     def out_path(self, runtime, name):
         """Path of an output in the node's working directory; uncompressed, since only nodes read it."""

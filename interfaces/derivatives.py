@@ -19,6 +19,7 @@ from ..dataset.derivatives import (
     write_tsv,
 )
 from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.methods import METHOD_STEPS
 from .images import read_volume, write_volume
 
 
@@ -89,10 +90,14 @@ class _SaveSubjectMapsInputSpec(BaseInterfaceInputSpec):
     offsets = traits.List(traits.Dict, mandatory=True, desc="of each, mean and sd of the reference region before")
     reference = traits.Str(mandatory=True, desc="name of the reference region")
     record = traits.Dict(usedefault=True, desc="sidecar fields: how the reference was found")
+    steps = traits.List(traits.Str, usedefault=True, desc="what the text on methods calls the registration")
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
     method = traits.Str(mandatory=True, desc="the inversion")
     average_file = File(exists=True, mandatory=True, desc="the saved image that shows the subject space")
+    not_made = traits.List(
+        traits.Dict, usedefault=True, desc="what names maps of the scans together that there are not"
+    )
 
 
 class _SaveSubjectMapsOutputSpec(TraitedSpec):
@@ -120,6 +125,11 @@ class SaveSubjectMaps(SimpleInterface):
                 path, transform = self._paths(entities)
                 for earlier in (path, sidecar_path(path), transform):
                     earlier.unlink(missing_ok=True)
+        for named in given.not_made:  # an earlier run may have had other scans
+            path = derivative_path(given.output_dir, **named)
+            picture = derivative_path(given.output_dir, **named, datatype="figures", extension=".png")
+            for earlier in (path, sidecar_path(path), picture):
+                earlier.unlink(missing_ok=True)
         return runtime
 
     def _paths(self, entities):
@@ -143,6 +153,7 @@ class SaveSubjectMaps(SimpleInterface):
             "ReferenceOffsetOver": native.get("ReferenceRegion"),
             "ReferenceStandardDeviation": offset["sd"],
             "ReferenceVoxels": offset["n_voxels"],
+            METHOD_STEPS: [*native.get(METHOD_STEPS, ()), *given.steps, *given.record.get(METHOD_STEPS, ())],
         }
         save_image(path, np.nan_to_num(data), image, {**native, **given.record, **own})
         return str(path)

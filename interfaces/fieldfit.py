@@ -42,6 +42,7 @@ class FitField(CoreInterface):
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(fit, name), image)
         self.record(
+            "fieldmap" if len(self.inputs.echo_times) > 1 else "single_fieldmap",
             FieldFit="weighted least squares of phase on echo time"
             + (", with intercept" if len(self.inputs.echo_times) > 1 else ", through zero"),
             EchoTimes=list(self.inputs.echo_times),
@@ -68,6 +69,8 @@ class FitR2star(CoreInterface):
         r2star = fit_r2star(magnitude, self.inputs.echo_times, read_mask(self.inputs.mask_file))
         self._results["r2star_file"] = write_volume(self.out_path(runtime, "r2star"), r2star, image)
         self.record(
-            R2starFit="weighted least squares of log magnitude on echo time", EchoTimes=list(self.inputs.echo_times)
+            "r2star",
+            R2starFit="weighted least squares of log magnitude on echo time",
+            EchoTimes=list(self.inputs.echo_times),
         )
         return runtime

@@ -15,7 +15,8 @@ from nipype.interfaces.base import (
 
 from ..bids_templates import load_template
 from ..dataset.derivatives import read_json, sidecar_path, write_json, write_text, write_tsv
-from ..dataset.group import add_participants, read_roi_table, read_roi_tables, read_tsv
+from ..dataset.group import add_participants, add_protocols, read_roi_table, read_roi_tables, read_tsv
+from ..dataset.methods import CITATION
 from ..dataset.model import SHIPPED, read_model
 from ..dataset.patients import collect_patients
 from ..reports.group import KNOWN_TABLES, group_report
@@ -24,6 +25,7 @@ from ..stats.model import run_model
 from ..stats.study import study_tables
 
 GROUP = "group"
+WARNINGS = Path(GROUP, "warnings.tsv")  # what the report warns of, for those who only see the terminal
 FILE_NAMES = {"rois": "roi_chi", "tubes": "tubes_chi"}  # the other tables are called as they are
 
 
@@ -38,16 +40,17 @@ class _CollectRoiTablesOutputSpec(TraitedSpec):
 
 
 class CollectRoiTables(SimpleInterface):
-    """Put the tables of all scans together, with age and sex."""
+    """Put the tables of all scans together, with their protocols, age and sex."""
 
     input_spec = _CollectRoiTablesInputSpec
     output_spec = _CollectRoiTablesOutputSpec
     _always_run = True  # there may be more scans than the last time
 
     def _run_interface(self, runtime):
-        rois, notes = add_participants(read_roi_tables(self.inputs.output_dir), self.inputs.bids_dir)
+        rois, of_protocols = add_protocols(read_roi_tables(self.inputs.output_dir))
+        rois, of_participants = add_participants(rois, self.inputs.bids_dir)
         self._results["out_file"] = str(write_tsv(Path(runtime.cwd) / "rois.tsv", rois))
-        self._results["notes"] = notes
+        self._results["notes"] = [*of_protocols, *of_participants]
         return runtime
 
 
@@ -105,7 +108,9 @@ class GroupReport(SimpleInterface):
             tables[name] = read_tsv(self.inputs.tables[name])
             write_tsv(file, tables[name])
             links[name] = file.relative_to(root).as_posix()
-        citation = root / "logs" / "CITATION.md"
+        notes = pd.DataFrame({"warning": list(self.inputs.notes)})
+        write_tsv(root / WARNINGS, notes)
+        citation = root / CITATION
         page = group_report(
             {**tables, "published": pd.DataFrame(load_template("published"))},
             study={"values": "calibrated by the phantom" if self.inputs.calibrate else "as measured"},
@@ -192,7 +197,7 @@ class ModelReport(SimpleInterface):
             links[name] = file.relative_to(root).as_posix()
         if model.name in SHIPPED:
             tables["published"] = pd.DataFrame(load_template(f"published_{model.name}"))
-        citation = root / "logs" / "CITATION.md"
+        citation = root / CITATION
         page = model_report(
             tables,
             model,

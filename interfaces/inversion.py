@@ -77,6 +77,11 @@ def described_edges(share, prefix=""):
     return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeShare": share}
 
 
+def edge_step(share):
+    """What the text on methods calls the rule for edges."""
+    return "edges" if share is None or not isdefined(share) else "edge_share"
+
+
 class _InversionInputSpec(ThreadedInputSpec):
     local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
@@ -104,6 +109,7 @@ class _Inversion(CoreInterface):
             found = self._invert(field, mask, standard_error, image)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
         self.record(
+            *self._steps(found.lam.rule),
             **described_b0(image),
             InversionIterations=found.iterations,
             InversionResidual=found.residual,
@@ -138,6 +144,9 @@ class Deterministic(_QuadraticInversion):
     def _invert(self, field, mask, standard_error, image):
         weight = known_weight(standard_error, mask)
         return deterministic(field, mask, known=weight > 0, **self._options(weight, standard_error, image))
+
+    def _steps(self, rule):
+        return "deterministic", rule
 
     def _described(self):
         return {
@@ -176,6 +185,12 @@ class Iterative(_QuadraticInversion):
             tolerance=given.tolerance,
             **options,
         )
+
+    def _steps(self, rule):
+        given = self.inputs
+        options = {"weights": given.weigh_noise, "outside_weight": not isdefined(given.outside_weight)}
+        asked = [step for step, is_used in options.items() if is_used]
+        return edge_step(given.edge_share), "iterative", *asked, rule
 
     def _described(self):
         told = {
@@ -223,6 +238,12 @@ class Medi(_Inversion):
             max_iterations=given.max_iterations,
             **space,
         )
+
+    def _steps(self, rule):
+        given = self.inputs
+        options = {"nonlinear": isdefined(given.period), "model_error": given.reduce_model_error}
+        asked = [step for step, is_used in options.items() if is_used]
+        return edge_step(given.edge_share), "medi", *asked, f"medi_{rule}"
 
     def _described(self):
         given = self.inputs

@@ -36,7 +36,7 @@ class BrainMask(CoreInterface):
         phase, _ = read_volume(self.inputs.phase_file)
         mask = brain_mask(magnitude, phase, geometry(image)["voxel_size"])
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
-        self.record(BrainMask="from magnitude and phase quality")
+        self.record("mask", BrainMask="from magnitude and phase quality")
         return runtime
 
 
@@ -51,7 +51,7 @@ class PhantomMask(CoreInterface):
         phase, _ = read_volume(self.inputs.phase_file)
         mask = phantom_mask(magnitude, phase, geometry(image)["voxel_size"])
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
-        self.record(BrainMask="of a phantom, from magnitude and phase quality")
+        self.record("phantom_mask", BrainMask="of a phantom, from magnitude and phase quality")
         return runtime
 
 
@@ -72,7 +72,7 @@ class UserMask(CoreInterface):
         if not mask.any():
             raise EmptyMaskError(f"{self.inputs.user_mask_file}: the brain mask is empty")
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
-        self.record(BrainMask=f"given by the user: {self.inputs.source}")
+        self.record("user_mask", BrainMask=f"given by the user: {self.inputs.source}")
         return runtime
 
 

@@ -94,5 +94,7 @@ class Unwrap(CoreInterface):
         mask = read_mask(self.inputs.mask_file)
         unwrapped = unwrap_echoes(phase, mask, self.inputs.echo_times, mode=self.inputs.mode)
         self._results["unwrapped_file"] = write_volume(self.out_path(runtime, "unwrapped"), unwrapped, image)
-        self.record(UnwrappingMode=self.inputs.mode)
+        in_time = "unwrapping" if self.inputs.mode == "spatial" else "temporal_unwrapping"
+        step = in_time if len(self.inputs.echo_times) > 1 else "single_unwrapping"
+        self.record(step, UnwrappingMode=self.inputs.mode)
         return runtime

@@ -13,9 +13,8 @@ class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     magnitude_files = traits.List(File(exists=True), mandatory=True, desc="combined magnitude of each")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="brain mask of each")
     found = traits.List(traits.Dict, mandatory=True, desc="of each, what `RegisterScans` found")
-    entities = traits.List(traits.Dict, mandatory=True, desc="entities of each")
-    sites = traits.List(traits.Str, mandatory=True, desc="site of each")
-    numbers = traits.List(traits.Int, mandatory=True, desc="number of each at its site")
+    labels = traits.List(traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is")
+    subject = traits.Str(mandatory=True, desc="label of the subject")
     columns = traits.Dict(mandatory=True, desc="what the columns mean")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
@@ -34,14 +33,9 @@ class SaveQuality(SimpleInterface):
     def _run_interface(self, runtime):
         given = self.inputs
         files = zip(given.chi_files, given.magnitude_files, given.mask_files, strict=True)
-        scans = zip(given.entities, given.sites, given.numbers, given.found, files, strict=True)
-        rows = [
-            {**{key: entities.get(key) for key in ("session", "run")}, "site": site, "scan": number}
-            | _measured(*paths)
-            | found
-            for entities, site, number, found, paths in scans
-        ]
-        subject = {"subject": given.entities[0]["subject"]}
+        scans = zip(given.labels, given.found, files, strict=True)
+        rows = [{**labels, **_measured(*paths), **found} for labels, found, paths in scans]
+        subject = {"subject": given.subject}
         path = derivative_path(given.output_dir, subject, suffix="stats", desc="quality", datatype="tables")
         write_tsv(path, pd.DataFrame(rows).reindex(columns=list(given.columns)))
         write_json(path.with_suffix(".json"), given.columns)

@@ -8,7 +8,7 @@ import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from scipy.spatial.transform import Rotation
 
-from ..core.midspace import first_space, mid_space
+from ..core.midspace import first_space, mid_space, register_to_space
 from ..core.resample import resample
 from ..core.transforms import itk_text, read_itk_text
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
@@ -21,6 +21,8 @@ class _RegisterScansInputSpec(BaseInterfaceInputSpec):
     magnitude_files = traits.List(File(exists=True), mandatory=True, desc="magnitude of each scan")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="their brain masks")
     space = traits.Enum("middle", "first", usedefault=True, desc="in the middle of the scans, or the first scan's")
+    magnitude_files_elsewhere = traits.List(File(exists=True), usedefault=True, desc="of scans that are to follow")
+    mask_files_elsewhere = traits.List(File(exists=True), usedefault=True, desc="their brain masks")
 
 
 class _RegisterScansOutputSpec(TraitedSpec):
@@ -28,10 +30,16 @@ class _RegisterScansOutputSpec(TraitedSpec):
     average_file = File(desc="mean magnitude in the subject space, each scan divided by its median")
     mask_file = File(desc="brain mask in the subject space")
     found = traits.List(traits.Dict, desc="of each scan: translation, rotation, displacement, cause of failure")
+    transform_files_elsewhere = traits.List(traits.Str, desc="subject space to each scan that follows")
+    found_elsewhere = traits.List(traits.Dict, desc="of each of these: translation, rotation, cause of failure")
+    steps = traits.List(traits.Str, desc="what the text on methods calls it")
 
 
 class RegisterScans(SimpleInterface):
-    """Bring a subject's scans into one space; one that does not fit leaves the others."""
+    """Bring a subject's scans into one space; one that does not fit leaves the others.
+
+    Scans that are to follow have no part in the space; they are registered to what it shows.
+    """
 
     input_spec = _RegisterScansInputSpec
     output_spec = _RegisterScansOutputSpec
@@ -50,16 +58,35 @@ class RegisterScans(SimpleInterface):
         self._results["transform_files"] = [
             _write_transform(folder / f"scan{place}_xfm.txt", matrix) for place, matrix in enumerate(space.transforms)
         ]
+        registered = sum(matrix is not None for matrix in space.transforms)
         self._results["found"] = [
-            _described(*found, space) for found in zip(space.transforms, space.residuals, space.causes, strict=True)
+            _described(matrix, cause, space, residual) if registered > 1 or matrix is None else {}
+            for matrix, residual, cause in zip(space.transforms, space.residuals, space.causes, strict=True)
         ]
+        several = "registration" if self.inputs.space == "middle" else "registration_first"
+        self._results["steps"] = [several if registered > 1 else "single_scan"]
+        self._register_elsewhere(space, folder)
         return runtime
+
+    def _register_elsewhere(self, space, folder):
+        self._results["transform_files_elsewhere"], self._results["found_elsewhere"] = [], []
+        files = zip(self.inputs.magnitude_files_elsewhere, self.inputs.mask_files_elsewhere, strict=True)
+        for place, (magnitude_file, mask_file) in enumerate(files):
+            magnitude, image = read_volume(magnitude_file)
+            try:
+                matrix, cause = register_to_space(space, magnitude, image.affine, read_mask(mask_file)), None
+            except ValueError as error:
+                matrix, cause = None, f"not registered to the average of the scans: {error}"
+            transform_file = _write_transform(folder / f"elsewhere{place}_xfm.txt", matrix)
+            self._results["transform_files_elsewhere"].append(transform_file)
+            self._results["found_elsewhere"].append(_described(matrix, cause, space))
 
 
 class _SaveRegistrationInputSpec(BaseInterfaceInputSpec):
     found = traits.List(traits.Dict, mandatory=True, desc="of each scan, what `RegisterScans` found")
-    entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
-    sites = traits.List(traits.Str, mandatory=True, desc="site of each")
+    found_elsewhere = traits.List(traits.Dict, usedefault=True, desc="the same of the scans that followed")
+    labels = traits.List(traits.Dict, mandatory=True, desc="of each of both, the columns that tell which scan it is")
+    subject = traits.Str(mandatory=True, desc="label of the subject")
     columns = traits.Dict(mandatory=True, desc="what the columns mean")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
@@ -77,18 +104,10 @@ class SaveRegistration(SimpleInterface):
 
     def _run_interface(self, runtime):
         given = self.inputs
-        rows = [
-            {**{key: entities.get(key) for key in ("session", "run")}, "site": site, **found}
-            for entities, site, found in zip(given.entities, given.sites, given.found, strict=True)
-        ]
-        columns = list(given.columns)
-        path = derivative_path(
-            given.output_dir,
-            {"subject": given.entities[0]["subject"]},
-            datatype="xfm",
-            suffix="xfm",
-            desc="registration",
-        )
+        found = [*given.found, *given.found_elsewhere]
+        rows = [{**labels, **row} for labels, row in zip(given.labels, found, strict=True)]
+        columns, subject = list(given.columns), {"subject": given.subject}
+        path = derivative_path(given.output_dir, subject, datatype="xfm", suffix="xfm", desc="registration")
         write_tsv(path, pd.DataFrame(rows).reindex(columns=columns))
         write_json(path.with_suffix(".json"), given.columns)
         self._results["out_file"] = str(path)
@@ -146,13 +165,13 @@ def _write_transform(path, matrix):
     return str(path)
 
 
-def _described(matrix, residual, cause, space):
+def _described(matrix, cause, space, residual=None):
     if matrix is None:
         return {"cause": cause}
     middle = space.affine @ [*((np.array(space.shape) - 1) / 2), 1]
     moved = (matrix @ middle - middle)[:3]
-    return {
+    motion = {
         "translation": float(np.linalg.norm(moved)),
         "rotation": float(np.degrees(Rotation.from_matrix(matrix[:3, :3]).magnitude())),
-        "displacement": float(residual),
     }
+    return motion if residual is None else {**motion, "displacement": float(residual)}

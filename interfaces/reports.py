@@ -11,6 +11,8 @@ from ..core.resample import resample
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_text
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.methods import methods_text
+from ..dataset.repeats import LABELS
 from ..dataset.scans import scan_label
 from ..reports.drawing import readable
 from ..reports.html import Picture
@@ -37,6 +39,7 @@ class _SubjectReportInputSpec(BaseInterfaceInputSpec):
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each processed scan")
     methods = traits.List(traits.Str, mandatory=True, desc="inversions")
     failures = traits.List(traits.Tuple(traits.Str, traits.Str), desc="what failed or was left out, and why")
+    warnings = traits.List(traits.Str, usedefault=True, desc="what was found in the raw scans")
     sites = traits.List(traits.Str, usedefault=True, desc="all sites of the run, for their colours")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
@@ -59,7 +62,7 @@ class SubjectReport(SimpleInterface):
             given.subject,
             pd.DataFrame([scan.row for scan in scans]),
             failures=given.failures,
-            citation=_read_text(root / "logs" / "CITATION.md"),
+            warnings=[*given.warnings, *_warnings(root, given.subject, scans)],
             sites=given.sites or None,
             **(_results(root, given.subject, scans, given.methods) if scans else {}),  # else they are an earlier run's
         )
@@ -70,10 +73,9 @@ class SubjectReport(SimpleInterface):
 def _results(root, subject, scans, methods):
     """What there is to tell of a subject's processed scans, as `subject_report` takes it."""
     table = _subject_path(root, subject, datatype="xfm", suffix="xfm", desc="registration")
-    warnings = [*dict.fromkeys(text for scan in scans for text in scan.warnings), *_lesion_warnings(root, subject)]
     return {
         "maps": _join([_map_rows(scan) for scan in scans]),
-        "warnings": warnings,
+        "citation": methods_text(root, [scan.label for scan in scans]),
         "pictures": {scan.title: scan.pictures() for scan in scans},
         "registration": _read_table(table),
         "registration_picture": _registration_picture(root, subject, scans),
@@ -88,11 +90,18 @@ def _results(root, subject, scans, methods):
     }
 
 
+def _warnings(root, subject, scans):
+    """What the results give to look at."""
+    found = dict.fromkeys(text for scan in scans for text in scan.warnings)
+    return [*found, *(_lesion_warnings(root, subject) if scans else ())]
+
+
 class _ScanFiles:
     """A scan's derivatives as the report tells of them."""
 
     def __init__(self, root, entities, methods):
         self.root, self.entities, self.methods = root, entities, methods
+        self.label = scan_label(entities)
         self.title = scan_label({key: value for key, value in entities.items() if key != "subject"}) or "scan"
         self.sidecars = {method: read_json(sidecar_path(self.chi(method))) for method in methods}
         self.sidecar = self.sidecars[methods[0]]
@@ -103,7 +112,7 @@ class _ScanFiles:
 
     @property
     def labels(self):
-        return {key: self.entities.get(key) for key in ("session", "run")} | {"site": self.sidecar.get("Site")}
+        return {key: self.entities.get(key) for key in ("session", "run", *LABELS)} | {"site": self.sidecar.get("Site")}
 
     @property
     def row(self):
@@ -283,10 +292,6 @@ def _subject_path(root, subject, **named):
 
 def _read_table(path):
     return read_tsv(path) if path.exists() else None
-
-
-def _read_text(path):
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _join(tables):

@@ -16,6 +16,7 @@ from ..core.roi import regions_measured, roi_statistics, subtract_reference, vei
 from ..core.thalamus import smooth_labels, surface_veins
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
 from ..dataset.labels import both_sides, without_side
+from ..dataset.methods import METHOD_STEPS, N_REGIONS
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 from .registration import NOT_REGISTERED, read_transform
@@ -26,6 +27,9 @@ ATRIUM = "atrium"  # the name of the reference, and of a label that is drawn the
 BY_R2STAR = "found by R2* and position"
 WITH_SURFACE_VEINS = "thalamus"
 FREESURFER = "FreeSurfer"
+# What the text on methods calls references, other regions than these being labels, and drawn regions.
+REFERENCE_STEPS = {"brain": "brain", "csf": "csf_label", ATRIUM: "atrium_label"}
+DRAWN = "regions_drawn"
 
 
 class _NoCsfError(Exception):
@@ -78,6 +82,9 @@ class _DefineRegionsInputSpec(BaseInterfaceInputSpec):
     freesurfer_record = traits.Dict(usedefault=True, desc="sidecar fields: how they were brought there")
     smoothing = traits.Float(0.0, usedefault=True, desc="of drawn regions' surfaces, full width at half maximum, mm")
     atria = traits.List(traits.List, usedefault=True, desc="of each scan, points in the atria that the user gives")
+    drawn_elsewhere = traits.List(traits.Dict, usedefault=True, desc="regions on other scans, for want of any on these")
+    atria_elsewhere = traits.List(traits.List, usedefault=True, desc="points in the atria on these other scans")
+    transform_files_elsewhere = traits.List(traits.Str, usedefault=True, desc="subject space to each of these")
     radius = traits.Float(2.5, usedefault=True, desc="of the spheres in the atria, mm")
     reference = traits.Str(mandatory=True, desc="brain, csf, atrium or a label's name")
 
@@ -86,6 +93,7 @@ class _DefineRegionsOutputSpec(TraitedSpec):
     label_files = traits.List(traits.Str, desc="regions for each scan in the subject space; empty where there are none")
     names = traits.List(traits.Dict, desc="their names by label")
     sources = traits.List(traits.Str, desc="where they come from")
+    steps = traits.List(traits.Str, desc="what the text on methods calls that")
     shared_file = File(desc="the regions that scans without their own share; empty if there are none")
     shared_names = traits.Dict(desc="their names by label")
     reference_file = File(desc="the reference region in the subject space")
@@ -95,25 +103,23 @@ class _DefineRegionsOutputSpec(TraitedSpec):
 
 
 class DefineRegions(SimpleInterface):
-    """Regions of each scan in the subject space: drawn on it, for the subject or on the first scan, or of an atlas."""
+    """Regions of each scan in the subject space: drawn on it, for the subject or on another scan, or of an atlas."""
 
     input_spec = _DefineRegionsInputSpec
     output_spec = _DefineRegionsOutputSpec
 
     def _run_interface(self, runtime):
-        folder, grid = Path(runtime.cwd), nib.load(self.inputs.average_file)
-        width = self.inputs.smoothing
-        own = [
-            _carry_labels(drawn, transform, grid, folder / f"scan{place}_labels.nii", width)
-            for place, (drawn, transform) in enumerate(zip(self.inputs.drawn, self.inputs.transform_files, strict=True))
-        ]
-        shared = _carry_labels(self.inputs.drawn_for_subject, None, grid, folder / "subject_labels.nii", width)
-        shared = shared or next((regions for regions in own if regions), None)
+        folder, grid, given = Path(runtime.cwd), nib.load(self.inputs.average_file), self.inputs
+        own = self._carried(given.drawn, given.transform_files, grid, folder, "scan")
+        elsewhere = self._carried(given.drawn_elsewhere, given.transform_files_elsewhere, grid, folder, "elsewhere")
+        shared = _carry_labels(given.drawn_for_subject, None, grid, folder / "subject_labels.nii", given.smoothing)
+        shared = shared or next((regions for regions in (*own, *elsewhere) if regions), None)
         shared = shared or self._of_freesurfer() or self._of_atlas()
-        regions = [mine or shared or {"path": "", "names": {}, "source": ""} for mine in own]
+        regions = [mine or shared or {"path": "", "names": {}, "source": "", "step": ""} for mine in own]
         self._results["label_files"] = [region["path"] for region in regions]
         self._results["names"] = [region["names"] for region in regions]
         self._results["sources"] = [region["source"] for region in regions]
+        self._results["steps"] = [region["step"] for region in regions]
         if shared is None:  # an earlier run may have had some, and what is saved is to be this run's
             empty = write_volume(folder / "no_labels.nii", np.zeros(grid.shape[:3], np.int32), grid)
             self._results["shared_file"], self._results["shared_names"] = empty, {}
@@ -127,17 +133,26 @@ class DefineRegions(SimpleInterface):
         self._results["reference"], self._results["record"] = name, record
         return runtime
 
+    def _carried(self, drawn, transform_files, grid, folder, name):
+        """Regions of some scans in the subject space."""
+        files = enumerate(zip(drawn, transform_files, strict=True))
+        return [
+            _carry_labels(regions, transform, grid, folder / f"{name}{place}_labels.nii", self.inputs.smoothing)
+            for place, (regions, transform) in files
+        ]
+
     def _of_freesurfer(self):
         if not isdefined(self.inputs.freesurfer_file):
             return None
         names = {int(label): name for label, name in self.inputs.freesurfer_names.items()}
-        return {"path": self.inputs.freesurfer_file, "names": names, "source": FREESURFER}
+        file = self.inputs.freesurfer_file
+        return {"path": file, "names": names, "source": FREESURFER, "step": "regions_freesurfer"}
 
     def _of_atlas(self):
         if not isdefined(self.inputs.atlas_file):
             return None
         names = {int(label): name for label, name in self.inputs.atlas_names.items()}
-        return {"path": self.inputs.atlas_file, "names": names, "source": self.inputs.atlas}
+        return {"path": self.inputs.atlas_file, "names": names, "source": self.inputs.atlas, "step": "regions_atlas"}
 
     def _reference(self, shared, grid):
         """The region, its name, and how it was found."""
@@ -149,16 +164,19 @@ class DefineRegions(SimpleInterface):
                 return self._atria(labels, names, mask, grid)
             if name != "csf" or _has_csf(labels, names, mask):
                 source = "brain mask" if name == "brain" else "label"
-                return reference_region(name, labels, names, mask), name, {"ReferenceSource": source}
+                record = {"ReferenceSource": source, METHOD_STEPS: [REFERENCE_STEPS.get(name, "label")]}
+                return reference_region(name, labels, names, mask), name, record
             csf = self._find_csf(mask, grid)
         except _NoCsfError as cause:
             # Values relative to the brain are still values; what reads them is told by their name.
-            return mask, "brain", {"ReferenceSource": f"{INSTEAD_OF_CSF}: {cause}"}
+            record = {"ReferenceSource": f"{INSTEAD_OF_CSF}: {cause}", METHOD_STEPS: ["brain_instead"]}
+            return mask, "brain", record
         return (
             csf.mask,
             name,
             {
                 "ReferenceSource": BY_R2STAR,
+                METHOD_STEPS: ["csf_found"],
                 "ReferenceMeanR2star": csf.mean_r2star,
                 "ReferenceVolumeLeft": csf.volume_left,
                 "ReferenceVolumeRight": csf.volume_right,
@@ -170,18 +188,20 @@ class DefineRegions(SimpleInterface):
         drawn = [label for label, name in names.items() if without_side(name) == ATRIUM]
         region = np.isin(labels, drawn) & mask
         if region.any():
-            return region, ATRIUM, {"ReferenceSource": "label"}
+            return region, ATRIUM, {"ReferenceSource": "label", METHOD_STEPS: ["atrium_label"]}
         radius, points = self.inputs.radius, self._given_atria()
         record = {"ReferenceRadius": radius}
         if points:
             region = np.any([sphere_mask(point, grid.affine, mask.shape, radius) for point in points], axis=0) & mask
-            return region, ATRIUM, record | {"ReferenceSource": "spheres at given points", "ReferenceCentres": points}
+            record |= {METHOD_STEPS: ["atrium_points"], "ReferenceCentres": points}
+            return region, ATRIUM, record | {"ReferenceSource": "spheres at given points"}
         ventricles, source = self._ventricles(labels, names, mask, grid)
         try:
             found = find_atria(ventricles, grid.affine, mask, radius=radius)
         except ValueError as error:
             raise _NoCsfError(f"{error}") from error
         record |= {
+            METHOD_STEPS: ["atrium_found"],
             "ReferenceSource": f"spheres in the atrium of each lateral ventricle, {source}",
             "ReferenceCentres": found.centres.round(2).tolist(),
             "ReferenceDepths": found.depths.round(2).tolist(),
@@ -191,7 +211,10 @@ class DefineRegions(SimpleInterface):
 
     def _given_atria(self):
         """Points in the subject space, of the first registered scan that has any."""
-        for points, transform in zip(self.inputs.atria, self.inputs.transform_files, strict=False):
+        given = self.inputs
+        here = zip(given.atria, given.transform_files, strict=False)
+        elsewhere = zip(given.atria_elsewhere, given.transform_files_elsewhere, strict=False)
+        for points, transform in (*here, *elsewhere):
             if points and transform != NOT_REGISTERED:
                 inverse = np.linalg.inv(read_transform(transform))
                 return [(inverse @ [*point, 1])[:3].round(2).tolist() for point in points]
@@ -406,9 +429,9 @@ class MeasureRegions(SimpleInterface):
 class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
     rows = traits.List(traits.List(traits.List(traits.Dict)), mandatory=True, desc="by method, by scan, the rows")
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
-    sites = traits.List(traits.Str, mandatory=True, desc="site of each")
-    numbers = traits.List(traits.Int, mandatory=True, desc="number of each at its site")
+    labels = traits.List(traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is")
     sources = traits.List(traits.Str, mandatory=True, desc="where the regions of each come from")
+    steps = traits.List(traits.Str, mandatory=True, desc="what the text on methods calls that")
     record = traits.Dict(usedefault=True, desc="sidecar fields: how the reference was found")
     columns = traits.Dict(mandatory=True, desc="what the columns mean")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
@@ -434,13 +457,15 @@ class SaveRoiTables(SimpleInterface):
                 for earlier in (path, path.with_suffix(".json")):  # of regions that are no longer there
                     earlier.unlink(missing_ok=True)
                 continue
-            scan = {key: entities.get(key, np.nan) for key in ("subject", "session", "run")}
-            table = pd.DataFrame(
-                [{**scan, "site": given.sites[place], "scan": given.numbers[place], **row} for row in rows]
-            )
+            table = pd.DataFrame([{**given.labels[place], **row} for row in rows])
             write_tsv(path, table)
             known = {column: meaning for column, meaning in given.columns.items() if column in table}
-            write_json(path.with_suffix(".json"), {**known, **given.record, "RegionsFrom": given.sources[place]})
+            told = {
+                "RegionsFrom": given.sources[place],
+                N_REGIONS: table["roi"].nunique(),
+                METHOD_STEPS: [*given.record.get(METHOD_STEPS, ()), given.steps[place]],
+            }
+            write_json(path.with_suffix(".json"), {**known, **given.record, **told})
             self._results["out_files"].append(str(path))
         return runtime
 
@@ -483,6 +508,7 @@ def _carry_labels(drawn, transform_file, grid, out_file, smoothing):
         "path": _write_carried(drawn["path"], transform, grid, out_file, smoothing),
         "names": names,
         "source": Path(drawn["path"]).name,
+        "step": DRAWN,
     }
 
 

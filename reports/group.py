@@ -121,6 +121,10 @@ COLUMNS = {
         Column("n_differences", "differences", "d"),
         Column("n_left_out", "left out", "d"),
     ),
+    "excluded": (
+        *(Column(name) for name in ("subject", "session", "run", "site", "protocol")),
+        Column("reason"),
+    ),
     "calibration": (
         _METHOD,
         Column("site"),
@@ -205,7 +209,7 @@ NOTES = {
     ),
 }
 KNOWN_TABLES = (
-    *("rois", "imprecision", "imprecision_summary", "published", "within_versus_cross", "between_rois"),
+    *("excluded", "rois", "imprecision", "imprecision_summary", "published", "within_versus_cross", "between_rois"),
     *("between_methods", "icc", "components", "within_subject_sd", "sdc", "sample_size", "bland_altman"),
     *("bland_altman_points", "tubes", "calibration", "harmonized", "harmonization", "age"),
 )
@@ -234,7 +238,8 @@ def group_report(
         ``bland_altman_points`` of `stats.agreement`; ``components`` of `stats.components`;
         ``sdc`` (method, roi, sdc, ci_low, ci_high, ppb); ``sample_size`` (any columns); ``tubes`` (the phantom's ROI
         table) and ``calibration`` of `stats.calibration`; ``harmonized`` (the ROI table of the harmonised scans, to
-        compare with ``rois``) and ``harmonization`` (any columns); ``age`` of `stats.regression`.
+        compare with ``rois``) and ``harmonization`` (any columns); ``age`` of `stats.regression`; ``excluded``, the
+        scans that were left out of all others.
     title : str
     study : dict, optional
         What else to say of the study, by name.
@@ -282,6 +287,8 @@ def group_report(
     }
     absent = [name for name, blocks in parts.items() if not blocks]
     overview = _overview(rois, study or {}, failures, warnings, absent)
+    if "excluded" in tables:
+        overview = (*overview, _table(tables, "excluded", "Scans left out of all statistics", links))
     report = [Section("Overview", overview), *(Section(name, blocks) for name, blocks in parts.items())]
     scans = _scan_count(rois)
     badges = [
@@ -308,6 +315,9 @@ def _overview(rois, study, failures, warnings, absent):
         blocks.append(Warnings(tuple(warnings)))
     if study:
         blocks.append(KeyValues(study))
+    if "protocol" in rois:
+        protocols = rois[["site", "protocol"]].drop_duplicates().sort_values("site").itertuples(index=False)
+        blocks.append(KeyValues({f"site {site}": protocol for site, protocol in protocols}, "Protocols"))
     counts = _scan_count(rois).unstack("site", fill_value=0).sort_index()
     counts["total"] = counts.sum(axis=1)
     columns = [Column("subject"), *(Column(s, f"site {s}" if s != "total" else s, "d") for s in counts.columns)]

@@ -22,11 +22,10 @@ from .html import (
 )
 
 SCAN_BUDGET = 480_000  # bytes that one scan's pictures take in the report
-LABELS = ("session", "run", "site")
+LABELS = ("session", "task", "acquisition", "ceagent", "reconstruction", "run", "chunk", "site")
+LABEL_COLUMNS = tuple(Column(name) for name in LABELS)
 SCAN_COLUMNS = (
-    Column("session"),
-    Column("run"),
-    Column("site"),
+    *LABEL_COLUMNS,
     Column("scanner"),
     Column("field_strength", "field (T)", ".2f"),
     Column("echo_times", "echo times (ms)", ".4g"),
@@ -39,9 +38,7 @@ SCAN_COLUMNS = (
     Column("roi_source", "regions from"),
 )
 MAP_COLUMNS = (
-    Column("session"),
-    Column("run"),
-    Column("site"),
+    *LABEL_COLUMNS,
     Column("method"),
     Column("lambda_value", "λ", ".3g"),
     Column("lambda_units", "unit of λ"),
@@ -53,9 +50,7 @@ MAP_COLUMNS = (
     Column("reference_sd", "reference SD (ppb)", ".1f", PPB),
 )
 REGISTRATION_COLUMNS = (
-    Column("session"),
-    Column("run"),
-    Column("site"),
+    *LABEL_COLUMNS,
     Column("translation", "translation (mm)", ".2f"),
     Column("rotation", "rotation (°)", ".2f"),
     Column("displacement", "residual displacement (mm)", ".2f"),
@@ -63,9 +58,7 @@ REGISTRATION_COLUMNS = (
 )
 
 QUALITY_COLUMNS = (
-    Column("session"),
-    Column("run"),
-    Column("site"),
+    *LABEL_COLUMNS,
     Column("snr", "SNR", ".0f"),
     Column("field_se", "standard error of the field (ppb)", ".2f", PPB),
     Column("unresolved_voxels", "voxels not unwrapped", ".0f"),
@@ -282,7 +275,9 @@ def _quality(table):
 
 def _registration(table, picture, links):
     blocks = []
-    if table is not None and not table.empty:
+    if table is not None and len(table) == 1 and table["translation"].isna().all():
+        blocks.append(Paragraph("There is a single scan: nothing was registered.", note=True))
+    elif table is not None and not table.empty:
         blocks.append(
             Paragraph(
                 "Residual displacement is how far the scans' registrations to one another disagree: "

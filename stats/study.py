@@ -3,10 +3,11 @@
 import pandas as pd
 
 from .agreement import bland_altman, bland_altman_points, intraclass_correlation
-from .calibration import apply_calibration, calibrate
+from .calibration import apply_calibration, calibrate, doubtful_lines
 from .components import variance_components
 from .harmonization import harmonization_effect, shift_and_scale
 from .planning import change_sd, group_sd, sample_size, smallest_detectable_change
+from .protocols import choose_protocols, scans_of
 from .regression import age_regression
 from .reproducibility import (
     between_methods,
@@ -28,7 +29,9 @@ def study_tables(rois, *, calibrated=False):
     ----------
     rois : DataFrame
         The long table of regional values: people's regions, and phantoms' tubes with their ``expected`` susceptibility.
-        With a column ``age`` there is an age regression.
+        With a column ``age`` there is an age regression. With a column ``protocol`` each site is told by the scans of
+        its commonest protocol alone, see `protocols.choose_protocols`; a phantom's by those of people's protocol, if
+        it was scanned with that.
     calibrated : bool
         Correct people's values by the phantom scans of their site before anything else.
 
@@ -38,21 +41,24 @@ def study_tables(rois, *, calibrated=False):
         ``rois`` and ``tubes``; ``calibration``; ``imprecision`` (per subject) and ``imprecision_summary``;
         ``within_versus_cross``, ``between_rois``, ``between_methods``; ``within_subject_sd``; ``icc``; ``components``;
         ``sdc``; ``sample_size``; ``bland_altman`` and ``bland_altman_points``; ``harmonized`` and ``harmonization``;
-        ``age``.
+        ``age``; ``excluded``, the scans that were left out of all others and why.
     notes : list of str
-        What was left out or could not be computed, and why.
+        What was left out, is doubtful or could not be computed, and why.
 
     Raises
     ------
     ValueError
-        If columns are missing, or `calibrated` is asked for and a site has no calibration.
+        If columns are missing, or `calibrated` is asked for and a site has no calibration, or a poor one.
     """
     require_columns(rois, ["subject", "session", "run", "site", "scan", "method", "roi", "mean", "reference"])
     known = rois["expected"].notna() if "expected" in rois else pd.Series(False, index=rois.index)
     is_phantom = known.groupby(rois["subject"]).transform("any")  # also a tube of it that nobody knows
     tubes, people = rois[is_phantom], rois[~is_phantom].drop(columns="expected", errors="ignore")
-    people, notes = _one_reference(people)
-    tables = {"tubes": tubes, "rois": people}
+    people, excluded, notes = _of_one_kind(people)
+    tubes, not_used, more_notes = _of_one_protocol(tubes, _protocols_at(people))
+    tables, notes = {"tubes": tubes, "rois": people}, notes + more_notes
+    if excluded or not_used:
+        tables["excluded"] = pd.concat([*excluded, *not_used], ignore_index=True)
 
     def compute(name, function, *arguments, **options):
         try:
@@ -62,6 +68,8 @@ def study_tables(rois, *, calibrated=False):
 
     if len(tubes):
         compute("calibration", calibrate, tubes)
+    if "calibration" in tables:
+        notes += doubtful_lines(tables["calibration"])
     if calibrated:
         if "calibration" not in tables:
             raise ValueError("there is no calibration: no phantom scan has tubes with expected susceptibility")
@@ -144,13 +152,51 @@ def sample_sizes(components):
     return pd.DataFrame(rows)
 
 
-def _one_reference(people):
+def _of_one_kind(people):
+    """Keep what is comparable: one reference everywhere, and at each site one protocol."""
+    people, others, notes = _of_one_reference(people)
+    people, more_others, more_notes = _of_one_protocol(people)
+    return people, others + more_others, notes + more_notes
+
+
+def _of_one_reference(people):
     """Keep the rows that share the commonest reference: values relative to different regions are not comparable."""
     if people.empty or people["reference"].nunique() == 1:
-        return people, []
+        return people, [], []
     kept = people["reference"].mode()[0]
-    others = people[people["reference"] != kept]
-    scans = others[["subject", "session", "run"]].drop_duplicates()
-    listed = ", ".join(sorted({f"sub-{subject}" for subject in scans["subject"]}))
-    note = f"{len(scans)} scans left out of all statistics: relative to another region than {kept} ({listed})"
-    return people[people["reference"] == kept], [note]
+    reason = f"relative to another region than {kept}"
+    scans = scans_of(people[people["reference"] != kept]).assign(reason=reason)
+    note = f"{_counted(scans)} left out of all statistics: {reason} ({_listed(scans)})"
+    return people[people["reference"] == kept], [scans], [note]
+
+
+def _of_one_protocol(rois, preferred=None):
+    """Keep the scans of one protocol at each site: others are no repeats of these."""
+    if rois.empty or "protocol" not in rois:
+        return rois, [], []
+    scans = scans_of(rois)
+    chosen = choose_protocols(scans["site"], scans["protocol"], preferred)
+    others = scans[scans["protocol"] != scans["site"].map(chosen)]
+    excluded, notes = [], []
+    for (site, protocol), group in others.groupby(["site", "protocol"], sort=False):
+        counted = scans[(scans["site"] == site) & (scans["protocol"] == chosen[site])]
+        reason = f"not of the protocol that counts at site {site}: {chosen[site]}, {_counted(counted)}"
+        excluded.append(group.assign(reason=reason))
+        notes.append(
+            f"{_counted(group)} ({protocol}) left out of all statistics: {reason} ({_listed(group)}); repeats are "
+            "scans of one protocol: to compare the others, process them into another folder with --bids-filter-file"
+        )
+    return rois[rois["protocol"] == rois["site"].map(chosen)], excluded, notes
+
+
+def _protocols_at(people):
+    """The protocol that each site is told by."""
+    return dict(zip(people["site"], people["protocol"], strict=True)) if "protocol" in people else {}
+
+
+def _counted(scans):
+    return f"{len(scans)} scan{'s' * (len(scans) != 1)}"
+
+
+def _listed(scans):
+    return ", ".join(sorted({f"sub-{subject}" for subject in scans["subject"]}))

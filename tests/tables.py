@@ -39,9 +39,9 @@ def tubes_table(*, slopes=SLOPES, methods=("iterative", "deterministic")):
     return table.assign(sd=0.01, median=table["mean"], unit="ppm", reference="phantom")
 
 
-def write_scans(root, table):
+def write_scans(root, table, acquisition=None):
     """Write the table of every scan where the participant level has it."""
     for (subject, session, run), rows in table.groupby(["subject", "session", "run"], dropna=False):
-        entities = {"subject": subject, "session": session, "run": run}
+        entities = {"subject": subject, "session": session, "acquisition": acquisition, "run": run}
         entities = {key: label for key, label in entities.items() if isinstance(label, str)}
         write_tsv(derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv"), rows)

@@ -346,9 +346,8 @@ def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
         magnitude_files=[save(tmp_path / "magnitude.nii", np.full(mask.shape, 300.0))] * 2,
         mask_files=[save(tmp_path / "mask.nii", mask)] * 2,
         found=found,
-        entities=[{"subject": "01", "run": run} for run in "12"],
-        sites=["A", "A"],
-        numbers=[1, 2],
+        labels=[{"run": run, "acquisition": "x", "site": "A", "scan": int(run)} for run in "12"],
+        subject="01",
         columns=load_template("quality_table"),
         output_dir=str(tmp_path / "out"),
     ).run()
@@ -357,6 +356,7 @@ def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
     assert list(table) == list(load_template("quality_table"))
     first, second = table.to_dict("records")
     assert first["snr"] == 150
+    assert (first["acquisition"], first["site"], first["scan"]) == ("x", "A", 1)
     assert first["unresolved_share"] == pytest.approx(6 / 30)
     assert first["mask_volume"] == pytest.approx(24 * 1.5 / 1000)
     assert first["displacement"] == 0.1

@@ -109,7 +109,7 @@ def later_wf(request, subjects, tmp_path):
         return init_model_wf(bids_dir=tmp_path, model="thalamus", **common)
     settings = Settings(roi_space="scan" if request.param == "regions on the scans" else "subject")
     if request.param == "reports":
-        return init_reports_wf([known["person"]], failures={}, sites=[], settings=settings, **common)
+        return init_reports_wf([known["person"]], failures={}, warnings={}, sites=[], settings=settings, **common)
     return init_subjects_wf([known[request.param]], settings=settings, **common)
 
 

@@ -178,6 +178,126 @@ def test_one_image_of_somebody_else(make_dataset):
     }
 
 
+def named_apart(make_dataset, told, *, suffix="T2starw", **options):
+    """Scans of one session, each of one echo: the label that tells it apart, echo time (ms) and echo number."""
+    for place, (label, time, number) in enumerate(told):
+        entity = "acquisitions" if label.startswith("te") else "runs"
+        random = np.random.default_rng(place)
+        root = make_dataset(
+            sessions=("A",),
+            suffix=suffix,
+            echo_times=(time / 1000,),
+            voxels=lambda part, te, random=random: random.uniform(
+                *((-3, 3) if part == "phase" else (50, 100)), (6, 5, 4)
+            ),
+            metadata={"FlipAngle": 15, "EchoNumber": number},
+            **{entity: (label,), **options},
+        )
+    return root
+
+
+def echoes_warned_of(root):
+    """Causes and remedies by scan, of those that warn of echoes."""
+    _, problems = audit(root)
+    assert all(problem.severity == "warning" for problem in problems)
+    return {problem.scan: (problem.cause, problem.remedy) for problem in problems if "echo" in problem.cause.lower()}
+
+
+FOUR = (6, 14, 22, 30)
+
+
+@pytest.mark.parametrize(
+    ("told", "suffix", "text"),
+    [
+        ([(str(n), te, n) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        ([(str(n), te, None) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        ([(str(n), te, n) for n, te in enumerate(FOUR[:3], 1)], "T2starw", "EchoTime 6, 14, 22 ms"),
+        ([(str(n), te, None) for n, te in enumerate(FOUR, 1)], "MEGRE", "EchoTime 6, 14, 22, 30 ms"),
+        ([(f"te{n}", te, None) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        ([("4", 6, None), ("3", 14, None)], "T2starw", "EchoTime 6, 14 ms"),
+        ([(str(n), 6, n) for n in (1, 2, 3)], "T2starw", "EchoNumber 1, 2, 3, EchoTime 6, 6, 6 ms"),
+    ],
+)
+def test_echoes_that_were_named_as_scans(make_dataset, told, suffix, text):
+    found = echoes_warned_of(named_apart(make_dataset, told, suffix=suffix))
+    assert len(found) == len(told)
+    for label, (cause, remedy) in found.items():
+        assert label in cause
+        assert f"look like the echoes of one scan: {text}" in cause
+        assert f"name them echo-1 to echo-{len(told)} of one scan" in remedy
+        assert "none is a repeat of another" in remedy
+        assert ("correct EchoTime" in remedy) == text.startswith("EchoNumber")
+
+
+def test_repeated_echoes_that_were_named_as_runs(make_dataset):
+    told = [(str(run), te, None) for run, te in enumerate((6, 14, 6, 14), start=1)]
+    found = echoes_warned_of(named_apart(make_dataset, told))
+    assert len(found) == 4
+    assert all("the echoes of one scan and its repeats: EchoTime 6, 14 ms" in cause for cause, _ in found.values())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [("1", 6, None), ("2", 6, None)],
+        [("1", 6, 1), ("2", 6, 1), ("3", 6, None)],
+        [("1", 5.12, None), ("2", 5.08, None)],  # the shortest that the slab's angle allows
+    ],
+)
+def test_repeats_are_not_taken_for_echoes(make_dataset, told):
+    assert echoes_warned_of(named_apart(make_dataset, told)) == {}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"metadata": {"FlipAngle": 20}},
+        {"metadata": {"FlipAngle": 15, "ImagingFrequency": 123.2003}},
+        {"affine": np.diag([1.0, 1, 2, 1])},
+        {"shape": (6, 5, 5), "voxels": None},
+    ],
+)
+def test_scans_that_differ_in_more_are_not_taken_for_echoes(make_dataset, other):
+    """Another protocol, tuned anew, elsewhere or of another matrix: two acquisitions in one session."""
+    named_apart(make_dataset, [("1", 6, None)])
+    options = {"metadata": {"FlipAngle": 15}, **other}
+    root = make_dataset(sessions=("A",), runs=("2",), suffix="T2starw", echo_times=(0.014,), **options)
+    assert echoes_warned_of(root) == {}
+
+
+def test_sessions_are_not_taken_for_echoes(make_dataset):
+    for session, time in (("A", 0.006), ("B", 0.014)):
+        root = make_dataset(sessions=(session,), suffix="T2starw", echo_times=(time,))
+    assert echoes_warned_of(root) == {}
+
+
+def test_runs_of_several_echoes(make_dataset):
+    """Interleaved ones look like one scan; where the last echo is missing, the runs are no repeats."""
+    for run, times in (("1", (0.006, 0.018)), ("2", (0.012, 0.024))):
+        root = make_dataset("interleaved", runs=(run,), echo_times=times, voxels=_random(run))
+    found = echoes_warned_of(root)
+    assert all("look like the echoes of one scan: EchoTime 6, 12, 18, 24 ms" in cause for cause, _ in found.values())
+    for run, times in (("1", (0.006, 0.012, 0.018)), ("2", (0.006, 0.012))):
+        root = make_dataset("cut", runs=(run,), echo_times=times, voxels=_random(run))
+    found = echoes_warned_of(root)
+    told = "runs differ in nothing but their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, 12 ms"
+    assert {cause for cause, _ in found.values()} == {told}
+    # Two protocols with names of their own are what they are.
+    for name, times in (("a", (0.006, 0.012, 0.018)), ("b", (0.006, 0.012))):
+        root = make_dataset("two", acquisitions=(name,), echo_times=times, voxels=_random(name))
+    assert echoes_warned_of(root) == {}
+
+
+def _random(seed):
+    random = np.random.default_rng(ord(seed))
+    return lambda part, te: random.uniform(*((-3, 3) if part == "phase" else (50, 100)), (6, 5, 4))
+
+
+def test_the_case_of_echoes_as_runs(shared):
+    found = echoes_warned_of(shared / "cases" / "echoes_as_runs")
+    assert sorted(found) == [f"sub-01_run-{run}" for run in range(1, 5)]
+
+
 def test_what_makes_no_scan_has_a_row(make_dataset):
     root = study(make_dataset)
     (root / "sub-02/anat/sub-02_echo-1_part-mag_MEGRE.json").write_text("[1]")

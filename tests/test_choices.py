@@ -10,8 +10,9 @@ from datasets import validator_errors
 from nipype.interfaces.base import isdefined
 from test_cli import iron, run
 
+from multiqsm.bids_templates import load_template
 from multiqsm.cli.app import _parser
-from multiqsm.cli.participant import _citation_steps, _settings
+from multiqsm.cli.participant import _settings
 from multiqsm.core.background import pdf
 from multiqsm.core.highpass import high_pass
 from multiqsm.core.inversion import deterministic, iterative
@@ -109,15 +110,25 @@ def test_lambda_in_mm_is_the_quadratic_inversions():
     assert not isdefined(inverting("iterative", medi_lambda=0.001).lambda_value)
 
 
-def test_citation_tells_what_was_chosen():
-    assert {"joint", "edges", "medi", "nonlinear", "model_error", "medi_scaled", "gcv"} <= {
-        *_citation_steps(settings())
-    }
-    steps = _citation_steps(settings("--preset", "chiang2018"))
-    assert {"pdf", "medi", "nonlinear", "medi_discrepancy"} <= {*steps}
-    assert not {"edges", "model_error", "weights", "iterative", "discrepancy", "gcv"} & {*steps}
-    steps = _citation_steps(settings("--preset", "lin2015"))
-    assert not any("medi" in step for step in steps)
+def recorded(*options):
+    """What the inversions of a run tell the text on methods, each with the rule that its λ is by."""
+    chosen, steps = settings(*options), set()
+    for method in chosen.inversions:
+        workflow = init_inversion_wf(method=method, settings=chosen, period=1.5, threads=1, gigabytes=lambda n: n)
+        interface = workflow.get_node("invert").interface
+        steps |= set(interface._steps(interface.inputs.lambda_rule))
+    return steps
+
+
+def test_inversions_record_what_they_do():
+    """By the names of the template's texts, all of which there are."""
+    common = {"edges", "medi", "nonlinear", "model_error", "medi_scaled", "iterative", "deterministic", "gcv"}
+    assert recorded() == common | {"weights", "outside_weight"}
+    assert recorded("--preset", "chiang2018") == {"edge_share", "medi", "nonlinear", "medi_discrepancy"}
+    assert recorded("--preset", "lin2015") == {"edge_share", "iterative", "deterministic", "discrepancy"}
+    assert recorded() | recorded("--preset", "lin2015") <= set(load_template("citation")["steps"])
+    for interface in (PDF, SHARP, VSHARP, HighPass, Joint):
+        assert interface.step in load_template("citation")["steps"]
 
 
 @pytest.mark.parametrize(("species", "excluded"), [("homo sapiens", True), ("phantom", False)])

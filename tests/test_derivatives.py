@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 from datasets import validator_errors
 
-from multiqsm.bids_templates import load_template
 from multiqsm.dataset.derivatives import (
     bids_uri,
     derivative_path,
     is_multiqsm_dataset,
     sidecar_path,
-    write_citation,
     write_dataset_description,
     write_sidecar,
     write_text,
 )
+from multiqsm.dataset.methods import write_citation
 
 PLAIN = {"subject": "01"}
 FULL = {"subject": "01", "session": "A", "acquisition": "x", "reconstruction": "n", "run": "02"}
@@ -197,26 +196,6 @@ def test_datasets_of_others_are_not_ours(tmp_path, content):
     assert not is_multiqsm_dataset(tmp_path)
 
 
-def test_citation_has_what_was_run(tmp_path):
-    text = write_citation(tmp_path, ["unwrapping", "pdf", "iterative", "gcv"]).read_text()
-    assert "projection onto dipole fields, weighted by the field's standard error [5]." in text
-    assert "5. Liu T, " in text
-    assert "10.3174/ajnr.A4137" in text
-    assert "Nipype" in text
-    assert "Morphology" not in text
-
-
-def test_citation_of_an_unknown_step(tmp_path):
-    with pytest.raises(ValueError, match="No citation for magic: known are bids, nipype"):
-        write_citation(tmp_path, ["magic"])
-
-
-def test_every_reference_is_cited_and_exists():
-    template = load_template("citation")
-    cited = {key for step in template["steps"].values() for key in step["references"]}
-    assert cited == set(template["references"])
-
-
 def write_derivative(path, metadata, dtype=np.float32):
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nib.Nifti1Image(np.ones((4, 4, 3), dtype), np.diag([1, 1, 2, 1]))
@@ -230,7 +209,7 @@ def output(make_dataset, tmp_path):
     """A derivative dataset with every kind of file that a run writes, for scans of all kinds of names."""
     raw, root = make_dataset(sessions=("A",)), tmp_path / "out"
     write_dataset_description(root, raw)
-    write_citation(root, ["pdf"])
+    write_citation(root)
     sources = [bids_uri(raw / "sub-01/ses-A/anat/sub-01_ses-A_echo-1_part-mag_MEGRE.nii.gz", raw)]
     stripped = {"SkullStripped": True, "Sources": sources}
     whole = stripped | {"SkullStripped": False}

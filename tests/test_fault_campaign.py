@@ -32,6 +32,12 @@ def test_a_disk_that_cannot_be_written_to_is_named():
 
 
 @pytest.mark.slow
+def test_studies_that_mislead_are_told_of():
+    ended = campaign("studies")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.slow
 def test_damaged_input_is_refused_or_named():
     ended = campaign("inputs", "--n", "12")
     assert ended.returncode == 0, ended.stdout + ended.stderr

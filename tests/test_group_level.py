@@ -1,7 +1,9 @@
 """The group level from the tables of all scans to those of a study and its report."""
 
+import html
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,13 +12,14 @@ from datasets import validator_errors
 from tables import SLOPES, people_table, tubes_table, write_scans
 
 from multiqsm.cli.app import main
-from multiqsm.dataset.derivatives import write_citation, write_dataset_description
+from multiqsm.dataset.derivatives import write_dataset_description, write_tsv
 from multiqsm.dataset.group import read_tsv
+from multiqsm.dataset.methods import write_citation
 from multiqsm.stats.reproducibility import imprecision
 
 TABLES = {"roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary", "within_versus_cross"}
 TABLES |= {"between_rois", "between_methods", "within_subject_sd", "icc", "components", "sdc", "sample_size"}
-TABLES |= {"bland_altman", "bland_altman_points", "harmonized", "harmonization", "age"}
+TABLES |= {"bland_altman", "bland_altman_points", "harmonized", "harmonization", "age", "warnings"}
 
 
 def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
@@ -27,7 +30,7 @@ def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
     if participants:
         (raw / "participants.tsv").write_text(participants)
     write_dataset_description(out, raw)
-    write_citation(out, ["pdf", "iterative"])
+    write_citation(out)
     write_scans(out, table)
     return root
 
@@ -79,7 +82,8 @@ def test_report_stands_alone(study):
     for link in re.findall(r'href="([^"#:]+)"', page):
         assert (study / "out" / link).is_file(), link
     assert "not computed" not in page
-    drawn = {"bland_altman_points", "harmonized", "tubes_chi"}  # in figures, beside the tables made of them
+    # In figures, beside the tables made of them, or in words.
+    drawn = {"bland_altman_points", "harmonized", "tubes_chi", "warnings"}
     assert {name for name in TABLES if f"group/{name}.tsv" not in page} <= drawn
     assert "as measured" in page
 
@@ -122,6 +126,60 @@ def test_calibration_without_a_phantom_is_refused(tmp_path, tubes, cause, capfd)
 
 
 @pytest.mark.slow
+def test_a_poor_calibration_is_told_of_and_refused(tmp_path, capfd):
+    """The tubes of site B scatter about their line: their labels were exchanged, say."""
+    tubes = tubes_table()
+    exchanged = {"tube 1": 0.6, "tube 2": 0.2, "tube 3": 0.8, "tube 4": 0.4}
+    at_b = tubes["site"] == "B"
+    tubes.loc[at_b, "expected"] = tubes.loc[at_b, "roi"].map(exchanged)
+    write_study(tmp_path, pd.concat([people_table(), tubes], ignore_index=True))
+    assert run(tmp_path) == 0
+    line, page = (
+        "calibration of site B, iterative: R² 0.0000 (at least 0.98 is wanted)",
+        (tmp_path / "out" / "group.html"),
+    )
+    assert f"warning: {line}" in capfd.readouterr().err
+    assert line in page.read_text()
+    assert "site A, iterative" not in page.read_text()
+    assert run(tmp_path, "--calibrate") == 2
+    assert f"ValueError: no line to calibrate by: {line}" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_case_of_repeats(tmp_path, shared, capfd):
+    """A person with two acquisitions of one scan each, who is there twice, and one whose echoes were named as runs."""
+    for folder in ("bids", "out"):
+        shutil.copytree(shared / "cases" / "group_repeats" / folder, tmp_path / folder)
+    (tmp_path / "bids").rename(tmp_path / "raw")
+    shutil.copy(shared / "cases" / "group_repeats" / "participants_twice.tsv", tmp_path / "raw" / "participants.tsv")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert run(tmp_path) == 0
+    said, page = capfd.readouterr().err, html.unescape((tmp_path / "out" / "group.html").read_text())
+    for text in (
+        "participants.tsv: rows of sub-multi contradict each other: its age was not used",
+        "1 scan (acq-a) left out of all statistics",
+        "1 scan (acq-b) left out of all statistics",
+        "3 scans have tables of an earlier version, which tell neither echo times nor voxel size",
+    ):
+        assert f"warning: {text}" in said
+        assert text in page
+    found = group_table(tmp_path, "imprecision").set_index("subject")
+    assert "multi" not in found.index
+    assert (found.loc["runs", "n_scans"] == 3).all()
+    assert list(group_table(tmp_path, "excluded")["protocol"]) == ["acq-a", "acq-b"]
+    # Tables of this version tell the echoes as well.
+    for run_, time in (("1", 6), ("2", 14), ("3", 22)):
+        path = tmp_path / "out/sub-runs/anat" / f"sub-runs_run-{run_}_desc-rois_chi.tsv"
+        write_tsv(path, read_tsv(path).assign(echo_times=str(time), voxel_size="4, 4, 4"))
+    assert run(tmp_path) == 0
+    assert "tables of an earlier version" not in capfd.readouterr().err
+    found = group_table(tmp_path, "imprecision")
+    assert (found["n_scans"] == 1).all()
+    assert (found["n_within"] == 0).all()
+
+
+@pytest.mark.slow
 def test_phantom_alone_is_a_study(tmp_path):
     write_study(tmp_path, tubes_table())
     assert run(tmp_path) == 0
@@ -140,7 +198,7 @@ def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
     assert set(group_table(tmp_path, "roi_chi")["subject"]) == {"01", "03"}
     page = (tmp_path / "out" / "group.html").read_text()
     for note in (
-        "1 scans left out of all statistics: relative to another region than",
+        "1 scan left out of all statistics: relative to another region than",
         "components: not computed",
         "age &#39;old&#39; is no number of years and was not used",
         "no column sex",

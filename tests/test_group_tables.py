@@ -6,7 +6,7 @@ import pytest
 from tables import people_table, tubes_table, write_scans
 
 from multiqsm.dataset.derivatives import write_tsv
-from multiqsm.dataset.group import add_participants, read_roi_table, read_roi_tables, read_tsv
+from multiqsm.dataset.group import add_participants, add_protocols, read_roi_table, read_roi_tables, read_tsv
 from multiqsm.dataset.scans import DatasetError
 
 
@@ -112,6 +112,28 @@ def test_what_is_not_known_of_participants_is_noted(raw):
     assert ages(found) == {"01": pytest.approx(np.nan, nan_ok=True), "02": 30}
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected", "wrong"),
+    [
+        ("sub-01\t25\tF\nsub-01\t25\tF\n", {"age": 25, "sex": "F"}, []),
+        ("sub-01\t25\tF\n01\tn/a\tF\n", {"age": 25, "sex": "F"}, []),
+        ("sub-01\t25\tF\nsub-01\t26\tF\n", {"age": np.nan, "sex": "F"}, ["age"]),
+        ("sub-01\t25\tF\nsub-01\t26\tM\n", {"age": np.nan, "sex": np.nan}, ["age", "sex"]),
+    ],
+)
+def test_participant_who_is_there_twice(raw, rows, expected, wrong):
+    """Rows that agree are one; what they contradict each other in is not used, and the others go on."""
+    found, notes = add_participants(people_table(subjects=2), raw(f"participant_id\tage\tsex\n{rows}sub-02\t30\tM\n"))
+    first, second = (found[found["subject"] == subject].iloc[0] for subject in ("01", "02"))
+    for column, value in expected.items():
+        assert first[column] == value or (value != value and pd.isna(first[column]))
+    assert (second["age"], second["sex"]) == (30, "M")
+    assert notes == [
+        f"participants.tsv: rows of sub-01 contradict each other: its {column} was not used; remove all but one"
+        for column in wrong
+    ]
+
+
 def test_no_participants(tmp_path):
     found, (note,) = add_participants(people_table(subjects=2), tmp_path)
     assert "age" not in found
@@ -122,10 +144,58 @@ def test_no_participants(tmp_path):
     ("text", "cause"),
     [
         ("id\tage\n01\t3\n", "no column participant_id"),
-        ("participant_id\tage\nsub-01\t3\n01\t4\n", "01 is there twice"),
         ("", "save the table as UTF-8 text"),
     ],
 )
 def test_participants_that_make_no_sense(raw, text, cause):
     with pytest.raises(DatasetError, match=cause):
         add_participants(people_table(subjects=1), raw(text))
+
+
+def protocols_of(rois):
+    """Protocol and number by subject, session and run."""
+    scans = rois.drop_duplicates(["subject", "session", "run", "protocol", "scan"])
+    return list(scans[["subject", "session", "run", "protocol", "scan"]].itertuples(index=False, name=None))
+
+
+def test_acquisitions_are_told_apart_and_counted_by_themselves(tmp_path):
+    """As tables of this version, and as those of an earlier one, whose names alone have the label."""
+    table = people_table(subjects=1, sites="A", scans=2, methods=("iterative",)).assign(run=np.nan)
+    table = table.assign(acquisition=table["scan"].map({1: "fine", 2: "coarse"}))
+    for told in (table, table.drop(columns="acquisition")):
+        root = tmp_path / f"{len(told.columns)}"
+        for acquisition, rows in told.groupby(table["acquisition"]):
+            write_scans(root, rows, acquisition=acquisition)
+        rois, notes = add_protocols(read_roi_tables(root))
+        assert notes == []  # no scan repeats another one
+        assert [row[3:] for row in protocols_of(rois)] == [("acq-coarse", 1), ("acq-fine", 1)]
+
+
+def test_echoes_that_were_named_as_runs_do_not_count_as_repeats():
+    table = people_table(subjects=1, sites="A", scans=3, methods=("iterative",))
+    table = table.assign(echo_times=table["scan"].map({1: "6", 2: "14", 3: "22"}), voxel_size="4, 4, 4")
+    rois, notes = add_protocols(table)
+    assert notes == []
+    assert [row[3:] for row in protocols_of(rois)] == [
+        ("TE 6 ms, 4×4×4 mm", 1),
+        ("TE 14 ms, 4×4×4 mm", 1),
+        ("TE 22 ms, 4×4×4 mm", 1),
+    ]
+
+
+def test_tables_of_an_earlier_version_are_one_protocol_with_a_word():
+    table = people_table(subjects=2, scans=3)
+    rois, (note,) = add_protocols(table)
+    pd.testing.assert_frame_equal(rois.drop(columns="protocol"), table)
+    assert set(rois["protocol"]) == {"no label"}
+    assert note.startswith("18 scans have tables of an earlier version, which tell neither echo times nor voxel size")
+    assert add_protocols(people_table(subjects=2, scans=1))[1] == []  # there is nothing that repeats
+
+
+def test_scans_that_runs_with_filters_numbered_alike():
+    """Each session was processed on its own, as the first of its site."""
+    table = people_table(subjects=1, sites="A", scans=3, methods=("iterative",))
+    table = table.assign(session="A" + table["run"], run=np.nan, scan=1, echo_times="6, 14", voxel_size="1, 1, 2")
+    rois, notes = add_protocols(table)
+    assert notes == []
+    assert [(row[1], row[4]) for row in protocols_of(rois)] == [("A1", 1), ("A2", 2), ("A3", 3)]

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.dataset.labels import find_labels, find_subject_labels, read_lookup
+from multiqsm.dataset.labels import find_labels, find_subject_labels, have_same_grid, read_lookup
 from multiqsm.dataset.scans import DatasetError, derivative_datasets
 
 SCAN = {"subject": "01", "session": "A", "acquisition": "x", "run": "1"}
@@ -230,3 +230,11 @@ def test_labels_found_by_a_relative_path_are_named_in_full(dataset, monkeypatch)
     dataset.rename(dataset.parent / "derivatives" / dataset.name)
     (found,) = derivative_datasets(".")
     assert find_labels(SCAN, [found]).path.is_absolute()
+
+
+def test_grids_are_told_apart(dataset):
+    one = draw(dataset, "one")
+    rounded = AFFINE + 1e-5
+    assert have_same_grid(one, draw(dataset, "same", affine=rounded))
+    assert not have_same_grid(one, draw(dataset, "moved", affine=MOVED))
+    assert not have_same_grid(one, draw(dataset, "larger", shape=(3, 4, 6)))

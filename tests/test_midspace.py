@@ -5,7 +5,7 @@ import pytest
 from analytic_head import FLIPPED, POSES, SHAPE, VOXEL, affine_of, anatomy, points_of, scan
 from scipy import linalg
 
-from multiqsm.core.midspace import first_space, mid_space
+from multiqsm.core.midspace import first_space, mid_space, register_to_space
 from multiqsm.core.transforms import displacement
 
 
@@ -50,6 +50,19 @@ def test_first_space_is_the_first_registered_scan(three_scans):
     inside = found.mask & masks[1]
     assert inside.sum() > 0.97 * masks[1].sum()
     assert np.corrcoef(found.average[inside], images[1][inside])[0, 1] > 0.97
+
+
+def test_a_scan_follows_into_the_space_of_another(three_scans):
+    """Its transform is that put in, the space stays as it was, and what is no scan is refused."""
+    poses, (images, affines, masks) = three_scans
+    space = mid_space(images[:1], affines[:1], masks[:1])
+    found = register_to_space(space, images[1], affines[1], masks[1])
+    assert displacement(found, poses[1], points_of(affines[0], masks[0])) < 0.1
+    with pytest.raises(ValueError, match="no signal in its mask"):
+        register_to_space(space, np.zeros_like(images[1]), affines[1], masks[1])
+    noise = np.random.default_rng(0).uniform(50, 100, images[1].shape)
+    with pytest.raises(ValueError, match="do not overlap"):
+        register_to_space(space, noise, affines[1], masks[1])
 
 
 def test_mid_space_average_is_the_head(three_scans):

@@ -29,9 +29,10 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
-def write_rois(out, subject, values, *, method="medi", reference="csf", session=None, volumes=None):
+def write_rois(out, subject, values, *, method="medi", reference="csf", session=None, volumes=None, acquisition=None):
     """The ROI table of a scan; values in ppm by region."""
     entities = f"sub-{subject}" + (f"_ses-{session}" if session else "")
+    entities += f"_acq-{acquisition}" if acquisition else ""
     table = pd.DataFrame({"roi": list(values), "mean": list(values.values())})
     table["volume"] = 5.0 if volumes is None else volumes
     table = table.assign(subject=subject, session=session or np.nan, run=np.nan, site="A", scan=1, method=method)
@@ -43,6 +44,11 @@ def write_rois(out, subject, values, *, method="medi", reference="csf", session=
 def causes(patients, label):
     listed = patients.listed
     return dict(listed.loc[listed["participant"] == label, ["what", "reason"]].to_numpy())
+
+
+def listed(patients):
+    """Who is listed for what reason."""
+    return list(patients.listed[["participant", "what", "reason"]].itertuples(index=False, name=None))
 
 
 def test_numbers_are_numbers_and_phantoms_no_patients(raw, out):
@@ -158,6 +164,21 @@ def test_sessions_are_averaged_and_listed(raw, out):
     assert patients.table.loc["01", "thalamic_volume_left"] == pytest.approx(7.2)
     assert patients.table.loc["01", CHI] == pytest.approx(-30)
     assert causes(patients, "01") == dict.fromkeys(["FreeSurfer", SOURCE], "measured 2 times: their mean is used")
+
+
+def test_acquisitions_of_a_patient_are_not_averaged(raw, out):
+    """Most of the site's patients have the fine one; who has none of it keeps what there is, and is listed."""
+    for subject, acquisition, value in (
+        *(("01", "fine", -0.02), ("01", "coarse", -0.09), ("02", "fine", -0.04), ("03", "coarse", -0.06)),
+        *(("04", "fine", -0.04), ("05", "fine", -0.05)),
+    ):
+        write_rois(out, subject, {"thalamus": value}, acquisition=acquisition)
+    patients = collect_patients(raw, out)
+    assert patients.table[CHI].dropna().to_dict() == pytest.approx(
+        {"01": -20, "02": -40, "03": -60, "04": -40, "05": -50}
+    )
+    assert ("01", SOURCE, "scanned with acq-coarse as well, which is not used") in listed(patients)
+    assert ("03", SOURCE, "scanned with acq-coarse, most at site A with acq-fine") in listed(patients)
 
 
 @pytest.mark.parametrize(

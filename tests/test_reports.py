@@ -623,6 +623,38 @@ def test_lesions_are_outlined_where_most_of_them_is():
         slices.lesion_figure(flair, lesions[1:], (1, 1, 2))
 
 
+def test_registration_of_a_single_scan_is_none():
+    labels = {"session": ["A"], "run": ["1"], "site": ["A"]}
+    table = pd.DataFrame({**labels, "translation": [np.nan], "rotation": [np.nan], "displacement": [np.nan]})
+    text = Page(subject_report("01", pd.DataFrame(labels), registration=table)).text
+    assert "There is a single scan: nothing was registered." in text
+    assert "0.00" not in text
+    assert "Motion of each scan" not in text
+    moved = table.assign(translation=0.4, rotation=0.1, displacement=0.02)
+    assert "0.40" in Page(subject_report("01", pd.DataFrame(labels), registration=moved)).text
+
+
+def test_scans_that_acquisitions_tell_apart_are_not_averaged():
+    rois = pd.DataFrame(
+        {"site": "A", "acquisition": ["fine", "coarse"], "method": "medi", "roi": "putamen", "mean": [0.02, 0.04]}
+    )
+    html = subject_report("01", rois[["site", "acquisition"]], rois=rois)
+    rows = table_of(html, "Mean susceptibility (ppb), medi")
+    assert [row[-1] for row in rows] == ["putamen", "40.0", "20.0", "30.0", "14.1"]
+    assert [row[0] for row in rows[1:3]] == ["coarse", "fine"]
+
+
+def test_group_report_names_protocols_and_who_is_left_out():
+    rois = roi_table(subjects=2, scans=2)
+    rois["protocol"] = "acq-" + rois["site"]
+    excluded = pd.DataFrame(
+        [{"subject": "02", "session": "A", "run": "3", "site": "A", "protocol": "acq-x", "reason": "y"}]
+    )
+    html = group_report({"rois": rois, "excluded": excluded})
+    assert table_of(html, "Scans left out of all statistics")[1] == ["02", "A", "3", "A", "acq-x", "y"]
+    assert "acq-B" in Page(html).text
+
+
 def test_lesions_and_quality_in_a_subjects_report():
     rows = [(str(n), 0.1 * (30 - n), 10, 1.0, 2.0, 3.0, 1) for n in range(1, 26)]
     total = ("total", sum(row[1] for row in rows), 250, np.nan, np.nan, np.nan, 25)

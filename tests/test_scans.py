@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from multiqsm.dataset.derivatives import write_dataset_description
-from multiqsm.dataset.scans import DatasetError, collect_scans
+from multiqsm.dataset.scans import DatasetError, collect_scans, list_scans
 
 
 def labels(scans):
@@ -496,3 +496,48 @@ def test_participants_table_in_another_encoding_is_named(make_dataset):
     (root / "participants.tsv").write_bytes("participant_id\tsite\nsub-01\tZürich\n".encode("latin-1"))
     with pytest.raises(DatasetError, match=r"participants\.tsv.*UTF-8"):
         collect_scans(root)
+
+
+@pytest.mark.parametrize(
+    ("rows", "usable"),
+    [
+        ("sub-01\tA\thomo sapiens\t25\nsub-01\tA\thomo sapiens\t26\n", True),  # age is not what the scans are read by
+        ("sub-01\tn/a\thomo sapiens\t25\n01\tA\thomo sapiens\t25\n", True),
+        ("sub-01\tA\thomo sapiens\t25\nsub-01\tB\thomo sapiens\t25\n", False),
+        ("sub-01\tA\thomo sapiens\t25\nsub-01\tA\tphantom\t25\n", False),
+    ],
+)
+def test_participant_who_is_there_twice(make_dataset, rows, usable):
+    """Rows that agree in what is read are one; rows that do not cost that participant's scans and no others."""
+    root = make_dataset(subjects=("01", "02"))
+    (root / "participants.tsv").write_text(f"participant_id\tsite\tspecies\tage\n{rows}sub-02\tB\thomo sapiens\t30\n")
+    scans, left_out = collect_scans(root)
+    assert labels(scans) == (["sub-01", "sub-02"] if usable else ["sub-02"])
+    if usable:
+        assert (scans[0].site, left_out) == ("A", [])
+    else:
+        assert (left_out[0].what, left_out[0].is_fault) == ("sub-01", True)
+        assert "participants.tsv: rows of sub-01 contradict each other (" in left_out[0].why
+
+
+def test_session_that_is_there_twice(make_dataset):
+    root = make_dataset(sessions=("1", "2"))
+    table = root / "sub-01" / "sub-01_sessions.tsv"
+    table.write_text("session_id\tscanner\nses-1\tPrisma\nses-1\tSkyra\nses-2\tSkyra\n")
+    scans, (left,) = collect_scans(root)
+    assert labels(scans) == ["sub-01_ses-2"]
+    assert (left.what, left.is_fault) == ("sub-01_ses-1", True)
+    assert "rows of ses-1 contradict each other (scanner)" in left.why
+
+
+def test_all_scans_are_listed_by_name(make_dataset):
+    """Whether they can be used or not; other images are none."""
+    root = make_dataset(subjects=("01", "02", "03"), sessions=("1", "2"), acquisitions=("x",))
+    for path in root.glob("sub-02/ses-2/anat/*part-phase*"):
+        path.unlink()
+    (root / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_T1w.nii.gz").touch()
+    listed = list_scans(root, ["02", "01"])
+    assert [tuple(entities.values()) for entities in listed] == [
+        (subject, session, "x") for subject in ("01", "02") for session in "12"
+    ]
+    assert set(listed[0]) == {"subject", "session", "acquisition"}

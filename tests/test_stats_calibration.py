@@ -6,7 +6,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from multiqsm.stats.calibration import apply_calibration, calibrate
+from multiqsm.stats.calibration import LIKELY_SLOPES, LOWEST_R_SQUARED, apply_calibration, calibrate, doubtful_lines
 
 EXPECTED = np.array([0, 0.41, 0.82, 1.22, 1.63, 2.04])
 
@@ -116,6 +116,56 @@ def test_phantom_rows_stay_and_the_input_is_not_changed():
     assert found["calibrated"].tolist() == [True] + [False] * 6
     assert found["mean"].tolist() == pytest.approx([0.1, *0.9 * EXPECTED])
     assert found["calibration_slope"].notna().tolist() == [True] + [False] * 6
+
+
+def scattered(r_squared, slope=0.9, site="A"):
+    """A phantom whose tubes scatter about a line by so much that R² is what is asked for."""
+    rng = np.random.default_rng(1)
+    line, noise = slope * EXPECTED, rng.normal(size=EXPECTED.size)
+    design = np.column_stack([np.ones_like(EXPECTED), EXPECTED])
+    noise -= design @ np.linalg.lstsq(design, noise, rcond=None)[0]
+    share = np.var(line) * (1 - r_squared) / r_squared / np.var(noise)
+    return phantom((line + np.sqrt(share) * noise)[None], site=site)
+
+
+@pytest.mark.parametrize("r_squared", [0.0005, 0.3, 0.97])
+def test_a_line_that_tubes_do_not_lie_on_is_refused_and_told_of(r_squared):
+    lines = calibrate(pd.concat([scattered(r_squared), scattered(0.999, site="B")], ignore_index=True))
+    assert lines["r_squared"].iloc[0] == pytest.approx(r_squared)
+    named = rf"site A, iterative: R² {r_squared:.4f} \(at least 0.98 is wanted\), slope 0.90"
+    with pytest.raises(ValueError, match=named) as refusal:
+        apply_calibration(in_vivo(), lines)
+    (warning,) = doubtful_lines(lines)
+    for text in (str(refusal.value), warning):
+        for place in ("mask", "map", "labels of its tubes", "susceptibility_ppm"):
+            assert place in text
+        assert "site B" not in text
+    assert apply_calibration(in_vivo()[1:], lines)["calibrated"].all()  # nobody needs the poor line
+
+
+def test_lines_of_good_phantoms_are_not_doubted(noisy):
+    """The published phantom's, and simulated ones of either inversion at 2 mm."""
+    assert doubtful_lines(calibrate(noisy)) == []
+    lines = calibrate(pd.concat([scattered(0.986), scattered(0.9999, slope=0.67, site="B")], ignore_index=True))
+    assert doubtful_lines(lines) == []
+    assert apply_calibration(in_vivo(), lines)["calibrated"].all()
+    assert LOWEST_R_SQUARED == 0.98
+
+
+@pytest.mark.parametrize("slope", [0.45, 1.9, 3.03, -0.9])
+def test_slopes_that_no_regularisation_explains_are_told_of(slope):
+    """Such as those of twice the field strength."""
+    (warning,) = doubtful_lines(calibrate(phantom(slope * EXPECTED[None] - 0.04)))
+    least, most = LIKELY_SLOPES
+    assert (
+        f"calibration of site A, iterative: R² 1.0000, slope {slope:.2f} ({least:g} to {most:g} is likely)" in warning
+    )
+
+
+def test_no_line_at_all_is_told_by_its_note():
+    lines = calibrate(phantom(np.where(EXPECTED > 0.5, np.nan, EXPECTED)[None]))
+    assert lines["note"].notna().all()
+    assert doubtful_lines(lines) == []
 
 
 def test_bad_input_is_refused():

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import namedtuple
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 
 import nibabel as nib
@@ -56,10 +57,12 @@ Study = namedtuple("Study", "out rater work scans")
 Run = namedtuple("Run", "out codes told errors")
 
 
-def run_level(study, **choices):
+def run_level(study, others=(), **choices):
     """Run the subject level; return what failed."""
     configure_nipype(study.work)
-    subjects, left_out = collect_subjects(study.scans, study.out, methods=METHODS, datasets=[study.rater])
+    subjects, left_out = collect_subjects(
+        study.scans, study.out, methods=METHODS, datasets=[study.rater], others=others, needs_atria=True
+    )
     assert left_out == []
     settings = Settings(inversions=METHODS, **choices)
     workflow = init_subjects_wf(subjects, output_dir=study.out, work_dir=study.work, settings=settings)
@@ -379,6 +382,90 @@ def test_regions_of_a_scan_that_cannot_be_registered(copied):
     assert not np.any(regions.get_fdata())
 
 
+def registration(study):
+    return read_tsv(study.out / "sub-01" / "anat" / "sub-01_desc-registration_xfm.tsv")
+
+
+MOTION = ["translation", "rotation", "displacement"]
+
+
+def test_regions_of_a_scan_that_is_not_among_these(copied):
+    """One scan alone, the regions drawn on another one: they follow, and the scan that they came from is left alone."""
+    alone, before = (
+        copied._replace(scans=copied.scans[2:3]),
+        anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes(),
+    )
+    assert run_level(alone, others=[scan.entities for scan in copied.scans[:2]]) == []
+    found = means(copied, "ses-B_run-1")
+    for roi, expected in EXPECTED.items():
+        assert found[roi] == pytest.approx(expected, abs=RINGING)
+    told = sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
+    assert told["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
+    assert (told["NumberOfRegions"], told["MethodSteps"]) == (2, ["csf_found", "regions_drawn"])
+    assert anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes() == before
+    found = registration(copied)
+    assert list(zip(found["session"], found["run"], strict=True)) == [("B", "1"), ("A", "1")]
+    assert found.loc[0, MOTION].isna().all()  # a single scan, which is registered to nothing
+    assert found.loc[1, "translation"] > 5
+    quality = read_tsv(copied.out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
+    assert quality["session"].tolist() == ["B"]
+    assert quality[MOTION].isna().all(axis=None)
+    told = sidecar(anat(copied, "ses-B_run-1", "space-subject_desc-deterministic_Chimap.nii.gz"))
+    assert told["MethodSteps"] == ["single_scan", "csf_found"]
+    # Maps of how scans vary, of which there is one, do not stay.
+    assert not list(copied.out.glob("sub-01/*/sub-01_*sd_Chimap*"))
+
+
+def test_points_of_a_scan_that_is_not_among_these(copied):
+    points = np.column_stack([VENTRICLES[0], [1, 1]]) @ POSES[0].T
+    rows = "".join("\t".join(f"{value:.3f}" for value in point[:3]) + "\n" for point in points)
+    path = copied.rater / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_run-1_desc-atrium_points.tsv"
+    path.write_text("x\ty\tz\n" + rows)
+    alone = copied._replace(scans=copied.scans[2:3])
+    assert run_level(alone, others=[copied.scans[0].entities], reference="atrium", atrium_radius=5.0) == []
+    told = sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
+    assert told["ReferenceSource"] == "spheres at given points"
+    expected = np.column_stack([VENTRICLES[0], [1, 1]]) @ POSES[2].T  # its own space is this scan's
+    np.testing.assert_allclose(told["ReferenceCentres"], expected[:, :3], atol=0.3)
+
+
+def test_regions_of_a_scan_elsewhere_that_does_not_fit(copied):
+    """It is noise: the scans go on without regions, and the table has the cause."""
+    shutil.rmtree(copied.rater)
+    draw_regions(copied.rater, "B", "2", 3)
+    some = copied._replace(scans=copied.scans[:3])
+    assert run_level(some, others=[copied.scans[3].entities]) == []
+    assert not list(copied.out.rglob("*_chi.tsv"))
+    found = registration(copied)
+    assert found["cause"].notna().tolist() == [False, False, False, True]
+    assert found.loc[3, "cause"].startswith("not registered to the average of the scans")
+
+
+def test_scans_of_two_protocols_do_not_vary_together(copied):
+    """Both scans of site A are of one acquisition each: there is nothing within a site, and one scan of each across."""
+    echoes = {"1": (0.006, 0.014), "2": (0.006, 0.030)}
+    scans = [replace(scan, echo_times=echoes[scan.entities["run"]]) for scan in copied.scans[:3]]
+    assert run_level(copied._replace(scans=scans)) == []
+    maps = {
+        kind: anat_of_subject(copied, f"space-subject_desc-deterministic{kind}sd_Chimap")
+        for kind in ("within", "across")
+    }
+    assert not maps["within"].with_suffix(".json").exists()
+    sources = json.loads(maps["across"].with_suffix(".json").read_text())["Sources"]
+    assert [source.split("/")[-1].split("_desc")[0] for source in sources] == [
+        "sub-01_ses-A_run-1",
+        "sub-01_ses-B_run-1",
+    ]
+    table = read_roi_table(anat(copied, "ses-A_run-2", "desc-rois_chi.tsv"))
+    assert set(zip(table["echo_times"], table["voxel_size"], table["scan"], strict=True)) == {
+        ("6, 30", "3.5, 3.5, 4", 1)
+    }
+
+
+def anat_of_subject(study, name):
+    return study.out / "sub-01" / "anat" / f"sub-01_{name}"
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A person's two good scans, one without a brain, one that fits no other; and a phantom: by the command."""
@@ -462,6 +549,12 @@ def test_subject_reports(whole):
     assert "sub-01_ses-B_run-2" in person
     assert person.count("not registered to") == 2  # among the faults, and in the table of the registration
     assert "found by R2* and position" in person
+    assert "could not be registered were left out" in person
+    assert "in 2 regions of a scan" in person
+    for text in ("registered rigidly", "ventricles"):
+        assert text in person
+        assert text not in phantom
+    assert "relative to the mean of the phantom" in phantom
     assert "Every scan was processed, without warnings." in phantom
 
 

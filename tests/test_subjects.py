@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from multiqsm.dataset.derivatives import derivative_path
+from multiqsm.dataset.repeats import Protocol, number_scans
 from multiqsm.dataset.scans import Scan
-from multiqsm.dataset.subjects import collect_subjects, number_scans
+from multiqsm.dataset.subjects import collect_subjects
 
 METHODS = ("iterative", "deterministic")
 
@@ -16,7 +17,7 @@ METHODS = ("iterative", "deterministic")
 def numbers(*scans):
     """Numbers of scans given as session/run or session, at the site of the same name as the session's first letter."""
     told = [dict(zip(("session", "run"), name.split("/"), strict=False)) for name in scans]
-    return number_scans([({"subject": "01"} | entities, entities["session"][0]) for entities in told])
+    return number_scans([({"subject": "01"} | entities, entities["session"][0], Protocol()) for entities in told])
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_numbers(scans, expected):
 
 
 def test_numbers_of_subjects_are_their_own():
-    scans = [({"subject": subject, "session": "A"}, "A") for subject in ("01", "02", "+1")]
+    scans = [({"subject": subject, "session": "A"}, "A", Protocol()) for subject in ("01", "02", "+1")]
     assert number_scans(scans) == [1, 1, 1]
     assert number_scans([]) == []
 
@@ -200,3 +201,90 @@ def test_two_datasets_with_regions_of_one_scan(folders, tmp_path):
     (subject,), (left,) = collect([scan], folders, datasets=[tmp_path / "one", tmp_path / "two"])
     assert subject.scans[0].labels is None
     assert "more than one label image" in left.why
+
+
+def raw_and_made(folders, *sessions, without=None, **options):
+    """A scan of each session with its derivatives, those of `without` but for their magnitude."""
+    return [
+        processed(
+            **folders[0],
+            entities={"subject": "01", "session": session},
+            without="magnitude" if session == without else None,
+            **options,
+        )
+        for session in sessions
+    ]
+
+
+def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
+    """A filter left the scan out, which an earlier run had processed."""
+    first, second = raw_and_made(folders, "1", "2")
+    drawn = draw(folders[1], first.entities)
+    (subject,), left_out = collect([second], folders, others=[first.entities, {"subject": "02", "session": "1"}])
+    assert left_out == []
+    (elsewhere,) = subject.elsewhere
+    assert (elsewhere.label, elsewhere.labels.path) == ("sub-01_ses-1", drawn)
+    assert elsewhere.magnitude.name == "sub-01_ses-1_magnitude.nii.gz"
+    assert elsewhere.columns["session"] == "1"
+    assert [scan.label for scan in subject.scans] == ["sub-01_ses-2"]
+
+
+def test_regions_that_cannot_be_carried_are_a_fault(folders):
+    first, second = raw_and_made(folders, "1", "2", without="1")
+    draw(folders[1], first.entities)
+    (subject,), (left,) = collect([second], folders, others=[first.entities])
+    assert subject.elsewhere == ()
+    assert (left.what, left.is_fault) == ("regions of sub-01_ses-1", True)
+    for text in ("sub-01_ses-1_magnitude.nii.gz", "lost", "--session-label"):
+        assert text in left.why
+    # A scan that is there, but for its derivatives, is no better.
+    _, left_out = collect([first, second], folders)
+    assert [left.what for left in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
+
+
+def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
+    first, second, third = raw_and_made(folders, "1", "2", "3", without="1")
+    for scan in (first, third):
+        draw(folders[1], scan.entities)
+    (subject,), left_out = collect([second], folders, others=[first.entities, third.entities])
+    assert left_out == []
+    assert [scan.label for scan in subject.elsewhere] == ["sub-01_ses-3"]
+
+
+@pytest.mark.parametrize("own", ["scan", "subject", "phantom"])
+def test_regions_elsewhere_are_not_needed_where_there_are_others(folders, own):
+    first, second = raw_and_made(folders, "1", "2", without="1", is_phantom=own == "phantom")
+    draw(folders[1], first.entities)
+    if own != "phantom":
+        draw(
+            folders[1],
+            *((second.entities,) if own == "scan" else ({"subject": "01"},)),
+            space={"subject": own}.get(own),
+        )
+    (subject,), left_out = collect([second], folders, others=[first.entities])
+    assert (left_out, subject.elsewhere) == ([], ())
+
+
+def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
+    first, second = raw_and_made(folders, "1", "2")
+    path = folders[1] / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_desc-atrium_points.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("x\ty\tz\n1\t2\t3\n")
+    (subject,), _ = collect([second], folders, others=[first.entities])
+    assert subject.elsewhere == ()
+    (subject,), left_out = collect([second], folders, others=[first.entities], needs_atria=True)
+    assert (left_out, subject.elsewhere[0].atria) == ([], ((1.0, 2.0, 3.0),))
+    subject.elsewhere[0].magnitude.unlink()
+    _, (left,) = collect([second], folders, others=[first.entities], needs_atria=True)
+    assert left.what == "points in the atria of sub-01_ses-1"
+
+
+def test_scans_know_their_protocol_and_are_counted_in_it(folders):
+    named = [{"subject": "01", "acquisition": name, "run": run} for name in "ab" for run in "12"]
+    scans = [processed(**folders[0], entities=entities, echo_times=(0.006, 0.014)) for entities in named]
+    (subject,), _ = collect(scans, folders)
+    found = [(str(scan.protocol), scan.number) for scan in subject.scans]
+    assert sorted(found) == [(f"acq-{name}, TE 6, 14 ms, 1×1×1 mm", n) for name in "ab" for n in (1, 2)]
+    told = subject.scans[0].columns
+    assert [told[name] for name in ("subject", "session", "run", "acquisition")] == ["01", None, "1", "a"]
+    assert (told["echo_times"], told["voxel_size"], told["site"], told["scan"]) == ("6, 14", "1, 1, 1", "A", 1)

@@ -76,7 +76,7 @@ def init_subjects_wf(subjects, *, output_dir, work_dir, settings):
     return workflow
 
 
-def init_reports_wf(subjects, *, failures, sites, output_dir, work_dir, settings):
+def init_reports_wf(subjects, *, failures, warnings, sites, output_dir, work_dir, settings):
     """Build the workflow that writes the report of each subject, from what lies in the derivative dataset.
 
     Parameters
@@ -85,6 +85,8 @@ def init_reports_wf(subjects, *, failures, sites, output_dir, work_dir, settings
         Subjects and their processed scans.
     failures : dict of str to list of (str, str)
         By subject, what failed or was left out, and why.
+    warnings : dict of str to list of str
+        By subject, what was found in the raw scans that the reader should look at.
     sites : sequence of str
         All sites of the run: each has its colour in every report.
     output_dir, work_dir, settings
@@ -101,6 +103,7 @@ def init_reports_wf(subjects, *, failures, sites, output_dir, work_dir, settings
             entities=[dict(scan.entities) for scan in subject.scans],
             methods=list(settings.inversions),
             failures=failures.get(subject.label, []),
+            warnings=warnings.get(subject.label, []),
             sites=list(sites),
             output_dir=str(output_dir),
         )

@@ -12,6 +12,7 @@ from nipype.pipeline.engine import Node, Workflow
 from ..core.fieldfit import ECHOES_FOR_R2STAR
 from ..core.phase import GYROMAGNETIC_RATIO
 from ..dataset.derivatives import bids_uri
+from ..dataset.methods import METHOD_STEPS
 from ..dataset.protocol import HarmonizedScan
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
@@ -51,6 +52,9 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     record |= {"Site": scan.site, "SiteSource": scan.site_source}
     is_harmonized = isinstance(scan, HarmonizedScan)
     record |= scan.record if is_harmonized else {}
+    kinds = {"phantom": scan.is_phantom, "harmonization": is_harmonized}
+    if any(kinds.values()):
+        record[METHOD_STEPS] = [step for step, is_kind in kinds.items() if is_kind]
 
     echoes = decode = Node(_decode_interface(scan, settings, record), name="decode", mem_gb=as_scanned(5 * n_echoes))
     if is_harmonized and scan.is_cropped:

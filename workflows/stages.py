@@ -137,17 +137,20 @@ class ReportsStage(Stage):
     kind: ClassVar[str] = "reports"
 
     failures: tuple = ()
+    warnings: tuple = ()
     sites: tuple[str, ...] = ()
 
     def also(self, item):  # noqa: D102
         scans = [receipt_path(self.output_dir, ScansStage.kind, scan.label) for scan in item.scans]
         subject = receipt_path(self.output_dir, SubjectsStage.kind, self.label(item))
-        return dict(self.failures).get(item.label, ()), self.sites, subject, scans
+        told = [dict(told).get(item.label, ()) for told in (self.failures, self.warnings)]
+        return *told, self.sites, subject, scans
 
     def build(self, items):  # noqa: D102
         return init_reports_wf(
             items,
             failures=dict(self.failures),
+            warnings=dict(self.warnings),
             sites=self.sites,
             output_dir=self.output_dir,
             work_dir=self.work_dir,

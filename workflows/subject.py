@@ -3,21 +3,23 @@
 import shutil
 from pathlib import Path
 
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface, Merge, Select
 from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
 from ..dataset.derivatives import bids_uri, derivative_path
 from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.repeats import match_protocols
 from ..dataset.subjects import freesurfer_dir
 from ..interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll
 from ..interfaces.derivatives import SaveDerivative, SaveSubjectMaps
 from ..interfaces.figures import PlotRegions, PlotSlices
 from ..interfaces.quality import SaveQuality
 from ..interfaces.registration import RegisterScans, ResampleMaps, SaveRegistration
-from ..interfaces.roi import ATRIUM, DefineRegions, MeasureRegions, RegionsToScans, RelateMaps, SaveRoiTables
+from ..interfaces.roi import ATRIUM, DRAWN, DefineRegions, MeasureRegions, RegionsToScans, RelateMaps, SaveRoiTables
 from ..interfaces.template import LabelsFromTemplate, MapToTemplate
 from ..interfaces.variability import MapVariability
+from ..stats.protocols import choose_protocols
 from .lesions import init_lesions_wf
 
 # Only the whole can be a phantom's reference; the regression over its tubes has an intercept.
@@ -46,12 +48,14 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
     nipype.pipeline.engine.Workflow
         Named after the subject.
     """
-    n, masks = len(subject.scans), [str(scan.mask) for scan in subject.scans]
+    n, masks = len(subject.scans) + len(subject.elsewhere), [str(scan.mask) for scan in subject.scans]
     register = _node(
         RegisterScans(
             magnitude_files=[str(scan.magnitude) for scan in subject.scans],
             mask_files=masks,
             space=settings.subject_space,
+            magnitude_files_elsewhere=[str(scan.magnitude) for scan in subject.elsewhere],
+            mask_files_elsewhere=[str(scan.mask) for scan in subject.elsewhere],
         ),
         "register",
         gigabytes(8 + 5 * n),
@@ -62,8 +66,8 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
     tables = _tables_node(subject, output_dir, gigabytes)
     save_registration = Node(
         SaveRegistration(
-            entities=[dict(scan.entities) for scan in subject.scans],
-            sites=[scan.site for scan in subject.scans],
+            labels=[scan.columns for scan in (*subject.scans, *subject.elsewhere)],
+            subject=subject.label,
             columns=load_template("registration_table"),
             output_dir=str(output_dir),
         ),
@@ -78,14 +82,15 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
         workflow.add_nodes([init_lesions_wf(subject, output_dir=output_dir)])
     # fmt: off
     workflow.connect([
-        (register, save_registration, [("found", "found")]),
+        (register, save_registration, [("found", "found"), ("found_elsewhere", "found_elsewhere")]),
         (register, quality, [("found", "found")]),
         (register, regions, [
             ("average_file", "average_file"), ("mask_file", "mask_file"), ("transform_files", "transform_files"),
+            ("transform_files_elsewhere", "transform_files_elsewhere"),
         ]),
         (register, derivatives, [("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file")]),
         (regions, derivatives, [("reference_file", "inputnode.reference_file")]),
-        (regions, tables, [("record", "record"), ("sources", "sources")]),
+        (regions, tables, [("record", "record"), ("sources", "sources"), ("steps", "steps")]),
         (rows, tables, [("out", "rows")]),
     ])
     if any(scan.r2star for scan in subject.scans):
@@ -125,7 +130,7 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
         workflow.connect([
             (register, maps, [
                 ("transform_files", "inputnode.transform_files"), ("average_file", "inputnode.grid_file"),
-                ("mask_file", "inputnode.mask_file"),
+                ("mask_file", "inputnode.mask_file"), ("steps", "inputnode.steps"),
             ]),
             (regions, maps, [
                 (field, f"inputnode.{field}")
@@ -171,12 +176,20 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
     fields = ["transform_files", "grid_file", "mask_file", "label_files", "names", "reference_files", "reference"]
     if settings.atlas is not None:
         fields += ["template_transform_file", "from_template_file"]
-    inputnode = Node(IdentityInterface([*fields, "record", "average_file"]), name="inputnode")
+    inputnode = Node(IdentityInterface([*fields, "record", "steps", "average_file"]), name="inputnode")
     outputnode = Node(IdentityInterface(["rows"]), name="outputnode")
     resample = _node(ResampleMaps(in_files=native, mask_files=masks), "resample", gigabytes(12))
     relate = _node(RelateMaps(), "relate", gigabytes(6))
+    not_made = [
+        {"entities": {"subject": subject.label}, "suffix": "Chimap", "space": space, "desc": f"{method}{kind}sd"}
+        for kind in SD_MEANING
+        for space in (SUBJECT_SPACE, TEMPLATE_SPACE)
+        if kind not in _kinds_of_variability(subject)
+    ]
     save = Node(
-        SaveSubjectMaps(native_files=native, entities=entities, output_dir=str(output_dir), method=method),
+        SaveSubjectMaps(
+            native_files=native, entities=entities, output_dir=str(output_dir), method=method, not_made=not_made
+        ),
         name="save_maps",
         mem_gb=gigabytes(6),
     )
@@ -190,7 +203,7 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
         (resample, relate, [("out_files", "in_files")]),
         (inputnode, save, [
             ("transform_files", "transform_files"), ("reference", "reference"), ("record", "record"),
-            ("average_file", "average_file"),
+            ("steps", "steps"), ("average_file", "average_file"),
         ]),
         (relate, save, [("out_files", "in_files"), ("offsets", "offsets")]),
         (inputnode, measure, [("names", "names"), ("reference", "reference")]),
@@ -264,15 +277,15 @@ def _connect_freesurfer(workflow, subject, output_dir, settings, gigabytes):
 
 def _connect_variability(workflow, subject, method, output_dir, settings, gigabytes):
     """Maps of the SD within and across sites, those of both that the subject's scans allow."""
-    sites, numbers = [scan.site for scan in subject.scans], [scan.number for scan in subject.scans]
-    kinds = [kind for kind, groups in (("within", sites), ("across", numbers)) if len(set(groups)) < len(groups)]
+    places, kinds = _repeats(subject.scans), _kinds_of_variability(subject)
     if not kinds:
         return
+    scans = [subject.scans[place] for place in places]
+    sites, numbers = [scan.site for scan in scans], [scan.number for scan in scans]
     inputnode, relate = (workflow.get_node(name) for name in ("inputnode", "relate"))
-    variability = _node(
-        MapVariability(sites=sites, numbers=numbers), "variability", gigabytes(4 + 2 * len(subject.scans))
-    )
-    workflow.connect(relate, "out_files", variability, "in_files")
+    repeats = Node(Select(index=places), name="repeats", mem_gb=gigabytes(0))
+    variability = _node(MapVariability(sites=sites, numbers=numbers), "variability", gigabytes(4 + 2 * len(scans)))
+    workflow.connect([(relate, repeats, [("out_files", "inlist")]), (repeats, variability, [("out", "in_files")])])
     for kind in kinds:
         named = {
             "output_dir": str(output_dir),
@@ -285,7 +298,7 @@ def _connect_variability(workflow, subject, method, output_dir, settings, gigaby
             "Description": f"Standard deviation of susceptibility, {method}: {SD_MEANING[kind]}",
             "Units": "ppm",
             "SkullStripped": True,
-            "Sources": [bids_uri(scan.chi[method], output_dir, "") for scan in subject.scans],
+            "Sources": [bids_uri(scan.chi[method], output_dir, "") for scan in scans],
         }
         in_space = metadata | _spatial_reference(subject, output_dir)
         save = Node(SaveDerivative(**named, metadata=in_space), name=f"save_{kind}", mem_gb=gigabytes(4))
@@ -317,6 +330,21 @@ def _connect_variability(workflow, subject, method, output_dir, settings, gigaby
             (carry, save_carried, [("out_file", "in_file")]),
         ])
         # fmt: on
+
+
+def _repeats(scans):
+    """Places of the scans that repeat one another: at each site those of its commonest protocol."""
+    protocols = [str(protocol) for protocol in match_protocols([scan.protocol for scan in scans])]
+    chosen = choose_protocols([scan.site for scan in scans], protocols)
+    found = zip(scans, protocols, strict=True)
+    return [place for place, (scan, protocol) in enumerate(found) if protocol == chosen[scan.site]]
+
+
+def _kinds_of_variability(subject):
+    """Whether scans repeat one another at a site, or at several."""
+    scans = [subject.scans[place] for place in _repeats(subject.scans)]
+    groups = {"within": [scan.site for scan in scans], "across": [scan.number for scan in scans]}
+    return [kind for kind, group in groups.items() if len(set(group)) < len(group)]
 
 
 def _init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
@@ -394,6 +422,8 @@ def _regions_interface(subject, settings):
         drawn=[_drawn(scan.labels) for scan in subject.scans],
         smoothing=settings.roi_smoothing,
         atria=[[list(point) for point in scan.atria] for scan in subject.scans],
+        drawn_elsewhere=[_drawn(scan.labels) for scan in subject.elsewhere],
+        atria_elsewhere=[[list(point) for point in scan.atria] for scan in subject.elsewhere],
         radius=settings.atrium_radius,
         reference=settings.reference,
     )
@@ -416,9 +446,9 @@ def _measure_node(subject, method, settings, gigabytes, name="measure"):
 def _tables_node(subject, output_dir, gigabytes):
     interface = SaveRoiTables(
         entities=[dict(scan.entities) for scan in subject.scans],
-        sites=[scan.site for scan in subject.scans],
-        numbers=[scan.number for scan in subject.scans],
+        labels=[scan.columns for scan in subject.scans],
         sources=[scan.labels.path.name if scan.labels else "" for scan in subject.scans],
+        steps=[DRAWN] * len(subject.scans),
         columns=load_template("roi_table"),
         output_dir=str(output_dir),
     )
@@ -430,9 +460,8 @@ def _quality_node(subject, output_dir, settings, gigabytes):
         chi_files=[str(scan.chi[settings.inversions[0]]) for scan in subject.scans],
         magnitude_files=[str(scan.magnitude) for scan in subject.scans],
         mask_files=[str(scan.mask) for scan in subject.scans],
-        entities=[dict(scan.entities) for scan in subject.scans],
-        sites=[scan.site for scan in subject.scans],
-        numbers=[scan.number for scan in subject.scans],
+        labels=[scan.columns for scan in subject.scans],
+        subject=subject.label,
         columns=load_template("quality_table"),
         output_dir=str(output_dir),
     )
@@ -452,7 +481,7 @@ def _drawn(labels):
 
 
 def _is_drawn(subject):
-    return subject.labels is not None or any(scan.labels for scan in subject.scans)
+    return subject.labels is not None or any(scan.labels for scan in (*subject.scans, *subject.elsewhere))
 
 
 def _needs_freesurfer(subject, settings):

@@ -1,0 +1,49 @@
+"""Which of several protocols a site's scans are compared in: repeats are scans of one."""
+
+from collections import Counter
+
+
+def choose_protocols(sites, protocols, preferred=None):
+    """Choose one protocol for each site: that of most of its scans.
+
+    Where several have as many scans at a site, it is the one that more scans of the study have, and then the first.
+
+    Parameters
+    ----------
+    sites, protocols : sequence of str
+        Of each scan.
+    preferred : dict of str to str, optional
+        By site, a protocol to choose if any scan there has it: a phantom is to say something of people's scans.
+
+    Returns
+    -------
+    dict of str to str
+        The protocol of each site.
+
+    Examples
+    --------
+    >>> choose_protocols(["A", "A", "B"], ["fine", "coarse", "coarse"])
+    {'A': 'coarse', 'B': 'coarse'}
+    """
+    ranks, of_study = {}, Counter(protocols)
+    for (site, protocol), n in Counter(zip(sites, protocols, strict=True)).items():
+        is_preferred = (preferred or {}).get(site) == protocol
+        ranks.setdefault(site, {})[protocol] = (is_preferred, n, of_study[protocol])
+    return {site: max(there, key=there.get) for site, there in ranks.items()}
+
+
+def scans_of(table):
+    """List the scans of a table of regional values, one row each.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Long ROI table with columns subject, session, run, site and, if it tells several protocols, protocol.
+
+    Returns
+    -------
+    DataFrame
+        Those columns, without repetition.
+    """
+    named = [name for name in ("subject", "session", "run", "site", "protocol") if name in table]
+    return table[named].drop_duplicates()

@@ -1,0 +1,98 @@
+"""Repeats are scans of one protocol: labels but session and run, echo times, voxel size."""
+
+import pytest
+
+from multiqsm.dataset.repeats import (
+    COLUMNS,
+    Protocol,
+    match_protocols,
+    number_scans,
+    read_protocol_columns,
+    scan_protocol,
+)
+from multiqsm.dataset.scans import DatasetError, Scan
+
+MULTI = Protocol({"acquisition": "a"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (MULTI, True),
+        (Protocol({"acquisition": "a"}, (6.1, 14.2, 21.8), None, (1.02, 0.99, 2.0)), True),  # a scanner's own choice
+        (Protocol({"acquisition": "a"}), True),  # nothing else is known
+        (Protocol({"acquisition": "b"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0)), False),
+        (Protocol({}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0)), False),
+        (Protocol({"acquisition": "a", "reconstruction": "x"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0)), False),
+        (Protocol({"acquisition": "a"}, (6.0, 14.0), None, (1.0, 1.0, 2.0)), False),
+        (Protocol({"acquisition": "a"}, (7.0, 14.0, 22.0), None, (1.0, 1.0, 2.0)), False),
+        (Protocol({"acquisition": "a"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 1.0)), False),
+        (Protocol({"acquisition": "a"}, (6.0, 14.0, 22.0), None, (1.1, 1.1, 2.0)), False),
+    ],
+)
+def test_who_repeats_whom(other, expected):
+    assert MULTI.is_repeated_by(other) is expected
+    assert other.is_repeated_by(MULTI) is expected
+
+
+def test_single_echoes_of_one_time_and_other_numbers_are_no_repeats():
+    first, second, untold = (Protocol(echo_times=(6.0,), echo_number=number) for number in (1, 2, None))
+    assert not first.is_repeated_by(second)
+    assert first.is_repeated_by(untold)
+
+
+def test_of_a_scan():
+    entities = {"subject": "01", "session": "A", "acquisition": "x", "run": "2", "chunk": "1"}
+    sidecars = {"one": {"EchoNumber": 3}}
+    scan = Scan(entities, "T2starw", echo_times=(0.022,), sidecars=sidecars)
+    found = scan_protocol(scan, (1, 1, 2))
+    assert found == Protocol({"acquisition": "x", "chunk": "1"}, (pytest.approx(22),), 3, (1, 1, 2))
+    assert str(found) == "acq-x, chunk-1, TE 22 ms, echo 3, 1×1×2 mm"
+    assert scan_protocol(Scan(entities, "MEGRE", echo_times=(0.01, 0.02), sidecars=sidecars), ()).echo_number is None
+    assert scan_protocol(Scan({"subject": "01"}, "MEGRE", echo_times=(None, 0.02)), ()) == Protocol()
+    assert str(Protocol()) == "no label"
+
+
+@pytest.mark.parametrize("protocol", [MULTI, Protocol(), Protocol({"task": "rest"}, (6.0,), 1, (0.46875, 1.0, 2.0))])
+def test_columns_of_a_table_tell_it_again(protocol):
+    row = protocol.columns
+    assert list(row) == list(COLUMNS)
+    assert read_protocol_columns(row) == protocol
+    assert read_protocol_columns({name: float("nan") for name in COLUMNS}) == Protocol()
+
+
+def test_columns_that_make_no_sense():
+    with pytest.raises(DatasetError, match="could not convert"):
+        read_protocol_columns({"echo_times": "6, soon"})
+
+
+def test_equal_protocols_become_one_and_what_is_untold_joins_the_first():
+    near, far, untold = Protocol(echo_times=(6.2,)), Protocol(echo_times=(14.0,)), Protocol()
+    whole = Protocol(echo_times=(6.0,), voxel_size=(1, 1, 1))
+    assert match_protocols([untold, near, far, whole]) == [whole, whole, far, whole]
+    assert match_protocols([]) == []
+
+
+def scans(*told):
+    """Scans of a person given as (run, echo time, acquisition)."""
+    return [
+        (
+            {"subject": "01", "run": run} | ({"acquisition": name} if name else {}),
+            "A",
+            Protocol({"acquisition": name} if name else {}, (time,)),
+        )
+        for run, time, name in told
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([("1", 6, "a"), ("2", 6, "a"), ("1", 6, "b"), ("3", 6, "b")], [1, 2, 1, 3]),
+        ([("1", 6, ""), ("2", 14, ""), ("3", 22, "")], [1, 1, 1]),  # echoes that were named as runs
+        ([("1", 6, ""), ("2", 14, ""), ("3", 6, ""), ("4", 14, "")], [1, 1, 2, 2]),
+        ([("2", 6, ""), ("3", 6, "")], [2, 3]),
+    ],
+)
+def test_numbers_count_scans_of_one_protocol(told, expected):
+    assert number_scans(scans(*told)) == expected
