@@ -173,7 +173,7 @@ def _split_echoes(inspections):
     """Map the label of each scan that differs from others of its session in nothing but echoes to cause and remedy."""
     groups, found = defaultdict(list), {}
     for inspection in inspections:
-        if inspection.affine is not None and None not in inspection.scan.echo_times:
+        if inspection.scanner is not None and None not in inspection.scan.echo_times:
             groups[_all_but_echoes(inspection)].append(inspection.scan)
     for scans in groups.values():
         echoes = _distinct_echoes(scans)
@@ -192,7 +192,7 @@ def _all_but_echoes(inspection):
     labels = [scan.entities.get(name) for name in ("subject", "session", "ceagent", "chunk")]
     alike = ("suffix", "repetition_time", "flip_angle", "field_strength", "manufacturer", "model", "software", "matrix")
     frequency = scan.imaging_frequency and round(scan.imaging_frequency, 6)  # MHz: scanners tune anew for each scan
-    return (*labels, *(facts[name] for name in alike), frequency, tuple(inspection.affine.round(3).ravel()))
+    return (*labels, *(facts[name] for name in alike), frequency, tuple(inspection.scanner.affine.round(3).ravel()))
 
 
 def _distinct_echoes(scans):

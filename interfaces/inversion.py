@@ -1,5 +1,6 @@
 """Susceptibility from the local field."""
 
+import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 
 from ..core.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
@@ -89,6 +90,7 @@ class _InversionInputSpec(ThreadedInputSpec):
 
 
 class _QuadraticInputSpec(_InversionInputSpec):
+    noise_variance = traits.Float(desc="variance of the field's noise, ppm²; the discrepancy principle needs it")
     lambda_rule = traits.Enum("gcv", "discrepancy", usedefault=True, desc="how λ is chosen")
     lambda_value = traits.Float(desc="fixed λ, mm; chosen by the rule if not given")
 
@@ -126,13 +128,13 @@ class _Inversion(CoreInterface):
 
 
 class _QuadraticInversion(_Inversion):
-    def _options(self, weight, standard_error, image):
+    def _options(self, image):
         """Keyword arguments that both quadratic inversions share."""
         return {
             **geometry(image),
             "lam": self._fixed_lambda(),
             "rule": self.inputs.lambda_rule,
-            "noise_variance": weighted_variance(standard_error, weight),
+            "noise_variance": self.inputs.noise_variance if isdefined(self.inputs.noise_variance) else None,
         }
 
 
@@ -142,8 +144,7 @@ class Deterministic(_QuadraticInversion):
     input_spec = _QuadraticInputSpec
 
     def _invert(self, field, mask, standard_error, image):
-        weight = known_weight(standard_error, mask)
-        return deterministic(field, mask, known=weight > 0, **self._options(weight, standard_error, image))
+        return deterministic(field, mask, known=np.isfinite(standard_error), **self._options(image))
 
     def _steps(self, rule):
         return "deterministic", rule
@@ -171,7 +172,9 @@ class Iterative(_QuadraticInversion):
     def _invert(self, field, mask, standard_error, image):
         given, space = self.inputs, geometry(image)
         weight = iterative_weight(standard_error, mask, given.weigh_noise)
-        options = self._options(weight, standard_error, image)
+        options = self._options(image)
+        if given.weigh_noise:
+            options["noise_variance"] = weighted_variance(standard_error, weight)
         self._outside_weight = given.outside_weight
         if not isdefined(given.outside_weight):
             variance = weighted_variance(standard_error, known_weight(standard_error, mask))

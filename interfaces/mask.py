@@ -107,6 +107,7 @@ class _SetUnknownApartInputSpec(ProvenanceInputSpec):
 class _SetUnknownApartOutputSpec(_MaskOutputSpec):
     field_file = File(desc="field, ppm, continued smoothly into voxels where it is not known")
     standard_error_file = File(desc="standard error of the field, ppm, infinite there")
+    noise_variance = traits.Float(desc="mean squared standard error of the fit over the whole mask, ppm²")
 
 
 class SetUnknownApart(CoreInterface):
@@ -137,8 +138,11 @@ class SetUnknownApart(CoreInterface):
         }
         for name, data in results.items():
             self._results[f"{name}_file"] = write_volume(self.out_path(runtime, name), data, image)
+        fitted = standard_error[mask & np.isfinite(standard_error)]
+        self._results["noise_variance"] = float(np.mean(fitted**2, dtype=np.float64))
         n_unknown = int(np.count_nonzero(whole & ~known))
         self.record(
+            *(["unknown"] if n_unknown else []),
             BrainMaskVoxelsUnresolved=int(np.count_nonzero(mask & ~whole)),
             BrainMaskVoxelsFilled=int(np.count_nonzero(whole & ~mask)),
             VoxelsWithoutWeight=n_unknown,

@@ -42,6 +42,8 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
     field_file, standard_error_file
         Total field and its standard error, ppm. Where the field is not known it is continued smoothly, and its
         standard error infinite.
+    noise_variance
+        Mean squared standard error of the fit over the whole mask, ppm².
     mask_file
         Brain mask, trimmed, without unresolved voxels at its surface, and with all that it encloses.
     provenance, mask_provenance
@@ -52,7 +54,7 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
     n = len(echo_times)
     with_r2star = n >= ECHOES_FOR_R2STAR
     inputnode = Node(IdentityInterface(["magnitude_file", "phase_file", "mask_file", "provenance"]), name="inputnode")
-    outputs = ["field_file", "standard_error_file", "mask_file", "provenance", "mask_provenance"]
+    outputs = ["field_file", "standard_error_file", "noise_variance", "mask_file", "provenance", "mask_provenance"]
     outputs += ["r2star_file", "r2star_provenance"] if with_r2star else []
     outputnode = Node(IdentityInterface(outputs), name="outputnode")
 
@@ -75,6 +77,7 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
         (unknown, outputnode, [
             ("field_file", "field_file"),
             ("standard_error_file", "standard_error_file"),
+            ("noise_variance", "noise_variance"),
             ("mask_file", "mask_file"),
             ("provenance", "provenance"),
             ("provenance", "mask_provenance"),

@@ -10,6 +10,7 @@ from .settings import MEDI_RULES
 
 WHOLE_MASK = "mean of the whole mask"
 WITH_EDGES = ("medi", "iterative")  # they need the magnitude, and realisations of noise for their standard error
+WITH_VARIANCE = ("iterative", "deterministic")  # their discrepancy principle needs it; MEDI's takes the standard error
 STANDARD_ERRORS = {
     "medi": MediStandardError,
     "iterative": IterativeStandardError,
@@ -39,6 +40,8 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
         Local field and its standard error, ppm.
     magnitude_file
         All echoes, for the edges; only inversions in `WITH_EDGES` have it.
+    noise_variance
+        Variance of the field's noise, ppm²; only inversions in `WITH_VARIANCE` have it.
     mask_file
         Brain mask.
     provenance
@@ -58,6 +61,8 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
     fields = ["local_field_file", "standard_error_file", "mask_file", "provenance"]
     if method in WITH_EDGES:
         fields.append("magnitude_file")
+    if method in WITH_VARIANCE:
+        fields.append("noise_variance")
     interface = _INTERFACES[method](settings, period)
     interface.inputs.num_threads = threads
 

@@ -20,7 +20,7 @@ from ..interfaces.phase import DecodeEchoes
 from .background import SHRINKING, init_background_wf
 from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
-from .inversion import WITH_EDGES, init_inversion_wf
+from .inversion import WITH_EDGES, WITH_VARIANCE, init_inversion_wf
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
 INTERPRETER_GB = 0.3  # what a process with the imported libraries takes before it has read anything
@@ -153,6 +153,8 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
                 ("outputnode.chi_se_file", f"inputnode.{method}_chi_se_file"),
                 ("outputnode.chi_se_provenance", f"inputnode.{method}_chi_se_provenance"),
             ])])
+        if method in WITH_VARIANCE:
+            workflow.connect(field, "outputnode.noise_variance", inversion, "inputnode.noise_variance")
         if method in WITH_EDGES:
             workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
     # fmt: on
