@@ -68,8 +68,12 @@ def site_heads(threads, *, sites=None, voxel_size=None, automatic_mask=False, ke
 
 
 def simulate_head(plan, threads, *, automatic_mask=False):
-    """Simulate a scan and fit its field in the true mask or the pipeline's, less what the pipeline takes off."""
-    scan = simulate(plan, workers=threads)
+    """Simulate a scan, and `fit_head` of it."""
+    return fit_head(simulate(plan, workers=threads), plan, automatic_mask=automatic_mask)
+
+
+def fit_head(scan, plan, *, automatic_mask=False):
+    """Fit a scan's field in the true mask or the pipeline's, less what the pipeline takes off."""
     phase, magnitude, times = np.angle(scan.signal), np.abs(scan.signal), plan.protocol.echo_times
     frequency, voxel_size = plan.protocol.imaging_frequency, plan.protocol.voxel_size
     mask = brain_mask(magnitude, phase, voxel_size) if automatic_mask else scan.mask
