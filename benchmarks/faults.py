@@ -38,8 +38,8 @@ from multiqsm.dataset.derivatives import derivative_path, read_json, write_datas
 from multiqsm.dataset.finished import RECEIPTS
 from multiqsm.dataset.group import read_roi_table, read_tsv
 
-OPTIONS = ("--inversion", "deterministic", "--background", "highpass", "--se-draws", "0", "--reference", "brain")
-SHAPE, VOXEL_SIZE, RADIUS = (30, 30, 24), (2.6, 2.6, 3), 33  # mm
+OPTIONS = ("--inversion", "deterministic", "--background", "pdf", "--se-draws", "0", "--reference", "brain")
+SHAPE, VOXEL_SIZE, RADIUS = (30, 30, 24), (4.2, 4.2, 4.8), 54  # mm; so much brain tells the sign of its phase
 ECHO_TIMES, IMAGING_FREQUENCY = (0.006, 0.012, 0.018), 123.2  # s, MHz
 MARK = "MULTIQSM_FAULT_CAMPAIGN"  # in the environment of a run's processes, so that they can be told from others
 OUTLIVE = 10  # s that a worker may outlive its run
@@ -95,7 +95,7 @@ def write_dataset(root, scans_of):
             write_scan(folder, f"sub-{subject}_run-{run}", iron=iron_of(place), seed=10 * place + run)
         drawn = raters / f"sub-{subject}" / "anat" / f"sub-{subject}_run-1_dseg.nii.gz"
         drawn.parent.mkdir(parents=True)
-        save_image(drawn, (distance(iron_of(place)) < 6).astype(np.uint8))
+        save_image(drawn, (distance(iron_of(place)) < 9).astype(np.uint8))
         drawn.with_name(drawn.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n1\tiron\n")
     write_json(
         raters / "dataset_description.json", {"Name": "Rater", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
@@ -105,14 +105,14 @@ def write_dataset(root, scans_of):
 
 def iron_of(place):
     """Where a participant has iron (mm): on no plane of symmetry, as nothing in a real head is."""
-    return 11 - 4 * place, 5, 3
+    return 17 - 6 * place, 8, 5
 
 
 def write_scan(folder, stem, *, iron, seed):
     """A ball of brain with a ball of iron in it and air below, received by a coil at one side."""
     folder.mkdir(parents=True, exist_ok=True)
-    field = ball_field(0.3, 8, iron) + ball_field(9, 8, (0, 0, -50))
-    brain, noise = 100 * (distance((0, 0, 0)) < RADIUS) * 80 / distance((60, 50, 40)), np.random.default_rng(seed)
+    field = ball_field(0.3, 12, iron) + ball_field(9, 12, (0, 0, -77))
+    brain, noise = 100 * (distance((0, 0, 0)) < RADIUS) * 124 / distance((93, 77, 62)), np.random.default_rng(seed)
     for echo, time_ in enumerate(ECHO_TIMES, start=1):
         signal_ = brain * np.exp(-20 * time_ + 1j * (0.5 + 2 * np.pi * IMAGING_FREQUENCY * field * time_))
         signal_ = signal_ + noise.normal(0, 1, SHAPE) + 1j * noise.normal(0, 1, SHAPE)

@@ -7,8 +7,7 @@ import numpy as np
 
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.fieldfit import combine_magnitude, fit_field
-from multiqsm.core.holes import fill_holes, interpolate_unknown
-from multiqsm.core.mask import brain_mask, erode, exclude_unresolved, trim_unreliable
+from multiqsm.core.mask import brain_mask, erode, set_unknown_apart, trim_unreliable
 from multiqsm.core.unwrap import unwrap_echoes
 from multiqsm.simulation.head import label_names
 from multiqsm.simulation.study import make_design, simulate
@@ -78,18 +77,17 @@ def fit_head(scan, plan, *, automatic_mask=False):
     frequency, voxel_size = plan.protocol.imaging_frequency, plan.protocol.voxel_size
     mask = brain_mask(magnitude, phase, voxel_size) if automatic_mask else scan.mask
     fit = fit_field(unwrap_echoes(phase, mask, times), magnitude, times, mask, centre_frequency=frequency)
-    known = exclude_unresolved(trim_unreliable(mask, fit.standard_error), fit.unresolved)
-    mask = fill_holes(known)
-    known &= np.isfinite(fit.standard_error)
+    mask = trim_unreliable(mask, fit.standard_error)
+    total = set_unknown_apart(fit.field, fit.standard_error, mask, fit.unresolved, voxel_size)
     return Head(
         site=plan.scanner.site,
-        field=interpolate_unknown(fit.field, known, mask, voxel_size),
-        standard_error=np.where(known, fit.standard_error, np.float32(np.inf)),
+        field=total.field,
+        standard_error=total.standard_error,
         magnitude=combine_magnitude(magnitude),
-        mask=mask,
+        mask=total.mask,
         brain=scan.mask,
         total_field=scan.total_field,
-        local_field=scan.local_field * mask,
+        local_field=scan.local_field * total.mask,
         chi=scan.chi,
         labels=scan.labels,
         voxel_size=voxel_size,

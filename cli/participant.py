@@ -4,7 +4,6 @@ import re
 import sys
 from collections import defaultdict
 from dataclasses import fields, replace
-from itertools import product
 from pathlib import Path
 
 from ..dataset.anatomy import check_recon_all
@@ -77,7 +76,7 @@ def run_participants(options):
             subjects = _process_subjects(processed, run, faults)
             write_citation(options.output_dir)
             _write_reports(subjects, run, faults)
-    _warn_of_signs([scan for scan in processed if not scan.is_phantom], options)
+    _warn_of_signs(processed, options)
     n_failed = len(usable) - len(processed)
     print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
     if faults.n_later:
@@ -348,14 +347,15 @@ def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
 
 
 def _warn_of_signs(scans, options):
-    """Point out maps whose dark values reach further than their bright ones: the phase's sign may be wrong."""
-    for scan, method in product(scans, _settings(options).inversions):
+    """Point out scans whose dark values reach further than their bright ones: the phase's sign may be wrong."""
+    method = _settings(options).inversions[0]  # what all of its maps were made from tells the sign
+    for scan in scans:
         path = derivative_path(options.output_dir, scan.entities, suffix="Chimap", desc=method)
         sidecar = read_json(sidecar_path(path))
-        if sidecar.get("SignAsymmetry", 0) < 0:
+        if sidecar.get("SignLooksWrong"):
             print(
-                f"warning: {path.name}: dark values reach further than bright ones, as if the phase had the wrong sign "
-                f"({sidecar['PhaseSignSource']}); look at its picture, and give --phase-sign if deep nuclei are dark",
+                f"warning: {scan.label}: dark values reach further than bright ones, as if the phase had the wrong "
+                f"sign ({sidecar['PhaseSignSource']}); look at its maps, and give --phase-sign if deep nuclei are dark",
                 file=sys.stderr,
             )
 

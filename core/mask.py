@@ -8,11 +8,13 @@ The volume's faces are no border anywhere here: tissue that reaches a face is ta
 slab that cuts the brain, or a crop inside it, is thus neither thinned nor lost at its ends.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from .holes import fill_holes
+from .holes import fill_holes, interpolate_unknown
 from .phase import wrap_phase
 
 # Receive coils vary smoothly over some 5 cm; tissue is what gives half the signal usual around it. Skull, at
@@ -341,6 +343,67 @@ def reliable_voxels(mask, unresolved, standard_error, *, factor=UNRELIABLE):
             "Check the phase images and echo times."
         )
     return reliable
+
+
+@dataclass(frozen=True)
+class KnownField:
+    """A field whose unknown voxels are set apart; maps have shape (x, y, z).
+
+    Attributes
+    ----------
+    mask : ndarray of bool
+        The region of interest with all that it encloses.
+    field : ndarray of float32
+        The field in the mask; where it is not known, continued from around.
+    standard_error : ndarray of float32
+        Its standard error, infinite where it is not known, zero outside the mask.
+    """
+
+    mask: np.ndarray
+    field: np.ndarray
+    standard_error: np.ndarray
+
+
+def set_unknown_apart(field, standard_error, mask, unresolved, voxel_size, *, is_phantom=False):
+    """Leave voxels whose field is not known out of the mask at its surface, and without weight inside.
+
+    Parameters
+    ----------
+    field, standard_error : ndarray, shape (x, y, z)
+        Of a fit in the mask, any unit.
+    mask : ndarray of bool, shape (x, y, z)
+        Region of interest.
+    unresolved : ndarray of bool, shape (x, y, z)
+        Voxels whose phase could not be unwrapped for certain.
+    voxel_size : sequence of 3 floats
+        In mm.
+    is_phantom : bool
+        A phantom keeps its surface, and what is not among its `reliable_voxels` has no weight. Of a brain,
+        `exclude_unresolved` tells what is known.
+
+    Returns
+    -------
+    KnownField
+
+    Raises
+    ------
+    EmptyMaskError
+        If no voxel is known.
+    """
+    if is_phantom:
+        known = reliable_voxels(mask, unresolved, standard_error)
+        whole = fill_holes(mask)
+    else:
+        kept = exclude_unresolved(mask, unresolved)
+        known = kept & np.isfinite(standard_error)
+        whole = fill_holes(kept)
+    if not known.any():
+        raise EmptyMaskError(
+            f"None of the {np.count_nonzero(mask)} voxels of the mask has a known field: there is no signal. Check the "
+            "magnitude images, or give another mask."
+        )
+    error = np.where(known, standard_error, np.where(whole, np.inf, 0)).astype(np.float32)
+    return KnownField(whole, interpolate_unknown(field, known, whole, voxel_size), error)
 
 
 def erode(mask, voxel_size, distance):

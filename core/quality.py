@@ -1,50 +1,106 @@
 """Quality control: does a map look as physics says it must?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 from skimage.measure import block_reduce
 
+from .background import pdf
 from .fieldfit import fit_field
-from .highpass import high_pass
 from .inversion import deterministic
-from .mask import EmptyMaskError, brain_mask, erode
+from .mask import EmptyMaskError, brain_mask, erode, set_unknown_apart, trim_unreliable
 from .unwrap import unwrap_echoes
 
 COARSE = 3.0  # mm; nuclei are still several voxels, and a map takes a second
-SMALLEST_BRAIN = 400e3  # mm³; a piece of a brain may hold no nuclei
+ROUGH = 1e-2  # tolerance of background removal in a coarse map
+
 DEEP = 10.0  # mm; nearer to the brain's surface, what background removal has left would decide
+SMALLEST_BRAIN = 400e3  # mm³; a piece of a brain may hold no nuclei
+SMALLEST_DEEP = 250e3  # mm³ of it that lie deep; the lowest slices of a head have less and no nuclei
+
+# Values further from the median than this, in robust standard deviations, count as if they were this far: nuclei and
+# veins, which reach further, fill more than one voxel in a hundred, and lesions seldom do.
+FURTHEST = 5.0
+
+# Half of the least that whole heads of the right sign have, and beyond what water has; docs/audit.md has the figures.
+WRONG_SIGN = -0.25
 
 
-def sign_asymmetry(chi, mask, voxel_size):
-    """Tell a map of wrong sign: how much further its bright values reach than its dark ones.
+@dataclass(frozen=True)
+class SignCheck:
+    """Whether phase has the right sign.
 
-    Deep grey nuclei and veins are paramagnetic and stand far above the brain's median; nothing healthy stands so
-    far below. A phase of the wrong sign turns that around.
+    Attributes
+    ----------
+    asymmetry : float or None
+        Skewness of susceptibility deep in the brain, positive if the sign is right; None if it cannot be judged.
+    """
+
+    asymmetry: float | None
+
+    @property
+    def looks_wrong(self):
+        """Whether the asymmetry is so far below 0 that the sign must be wrong."""
+        return self.asymmetry is not None and self.asymmetry < WRONG_SIGN
+
+
+def check_sign(local_field, mask, voxel_size, *, b0_dir):
+    """Tell a phase of wrong sign: susceptibility deep in the brain is skewed to the dark side.
+
+    Deep grey nuclei and veins are paramagnetic and stand far above the brain's median; nothing healthy that is as large
+    stands so far below. A phase of the wrong sign turns that around. The map that is judged is the closed form's,
+    whatever maps are wanted: it turns round with the field, and a phantom's is not skewed, whereas MEDI's, which is
+    flat but for some edges, may be skewed either way.
 
     Parameters
     ----------
-    chi : ndarray, shape (x, y, z)
-        Susceptibility, ppm, any reference.
+    local_field : ndarray, shape (x, y, z)
+        Field of a brain without background, in any unit that grows with the field if the sign is right.
     mask : ndarray of bool, shape (x, y, z)
-        Brain mask; what lies deeper than 10 mm counts, or all of it where nothing does.
+        Where it is known; what lies deeper than 10 mm counts.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
+    b0_dir : sequence of 3 floats
+        Direction of B0 in voxel axes.
+
+    Returns
+    -------
+    SignCheck
+        Without a verdict if the mask has less than 400 mL or less than 250 mL of it lie deep.
+    """
+    deep = _judged(mask, voxel_size)
+    if deep is None:
+        return SignCheck(None)
+    return SignCheck(clipped_skewness(deterministic(local_field, mask, voxel_size, b0_dir=b0_dir).chi[deep]))
+
+
+def clipped_skewness(values):
+    """Skewness after clipping at five robust standard deviations about the median.
+
+    Outliers count, but not by how far they lie out: a strong lesion of some voxels does not decide.
+
+    Parameters
+    ----------
+    values : ndarray
+        In any unit.
 
     Returns
     -------
     float
-        (p99 + p1 - 2 p50) / (p99 - p1) of the percentiles: positive where bright values reach further, between
-        -1 and 1.
+        0 if more than half of the values are the same.
 
     Examples
     --------
-    >>> chi = np.zeros((10, 10, 10))
-    >>> chi[:2] = np.linspace(0, 1, 200).reshape(2, 10, 10)
-    >>> sign_asymmetry(chi, np.ones(chi.shape, bool), (1, 1, 1))
-    1.0
+    >>> round(clipped_skewness(np.array([-2, -1, 0, 1, 2, 1000.0])), 2)
+    1.31
     """
-    deep = erode(mask, voxel_size, DEEP)
-    low, middle, high = np.percentile(chi[deep if deep.any() else mask], [1, 50, 99])
-    return float((high + low - 2 * middle) / (high - low)) if high > low else 0.0
+    departure = values - np.median(values)
+    spread = 1.4826 * np.median(np.abs(departure))  # a normal distribution's standard deviation
+    if spread == 0:
+        return 0.0
+    clipped = np.clip(departure / spread, -FURTHEST, FURTHEST).astype(np.float64)
+    clipped -= clipped.mean()
+    return float(np.mean(clipped**3) / np.mean(clipped**2) ** 1.5)
 
 
 def coarse_signal(signal, voxel_size, size=COARSE):
@@ -77,11 +133,11 @@ def coarse_signal(signal, voxel_size, size=COARSE):
     return coarse, tuple(factor * float(side) for factor, side in zip(factors, voxel_size, strict=True))
 
 
-def quick_sign_asymmetry(signal, echo_times, voxel_size, *, b0_dir):
-    """Tell a phase of wrong sign from the echoes alone: `sign_asymmetry` of a coarse map that takes a second.
+def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir):
+    """Tell a phase of wrong sign from the echoes alone: `check_sign` of a coarse field that takes a second.
 
-    The map comes of `brain_mask`, `unwrap_echoes`, `fit_field`, `high_pass` and `deterministic`. The wrong sign turns
-    the map and the asymmetry round.
+    The field is made as others are, by `brain_mask`, `unwrap_echoes`, `fit_field`, `trim_unreliable`,
+    `set_unknown_apart` and `pdf`.
 
     Parameters
     ----------
@@ -96,18 +152,28 @@ def quick_sign_asymmetry(signal, echo_times, voxel_size, *, b0_dir):
 
     Returns
     -------
-    float or None
-        None if less than 400 mL of brain are found.
+    SignCheck
+        Without a verdict if no brain is found, or too little of it.
     """
     magnitude, phase = np.abs(signal), np.angle(signal)
     try:
         mask = brain_mask(magnitude, phase, voxel_size)
+        unwrapped = unwrap_echoes(phase, mask, echo_times, mode="temporal")
+        # The asymmetry is a ratio: any frequency will do.
+        fit = fit_field(unwrapped, magnitude, echo_times, mask, centre_frequency=128.0)
+        mask = trim_unreliable(mask, fit.standard_error)
+        total = set_unknown_apart(fit.field, fit.standard_error, mask, fit.unresolved, voxel_size)
     except EmptyMaskError:
-        return None
-    if np.count_nonzero(mask) * np.prod(voxel_size) < SMALLEST_BRAIN:
-        return None
-    unwrapped = unwrap_echoes(phase, mask, echo_times, mode="temporal")
-    # The asymmetry is a ratio: any frequency will do.
-    field = fit_field(unwrapped, magnitude, echo_times, mask, centre_frequency=1e8).field
-    local = high_pass(field, mask, voxel_size, b0_dir=b0_dir).local_field
-    return sign_asymmetry(deterministic(local, mask, voxel_size, b0_dir=b0_dir).chi, mask, voxel_size)
+        return SignCheck(None)
+    if _judged(total.mask, voxel_size) is None:
+        return SignCheck(None)
+    where = {"voxel_size": voxel_size, "b0_dir": b0_dir}
+    local = pdf(total.field, total.mask, standard_error=total.standard_error, tolerance=ROUGH, **where).local_field
+    return check_sign(local, total.mask, **where)
+
+
+def _judged(mask, voxel_size):
+    """What of a brain tells the sign: its deep part, or None if there is too little of it."""
+    deep = erode(mask, voxel_size, DEEP)
+    brain_volume, deep_volume = (np.count_nonzero(part) * np.prod(voxel_size) for part in (mask, deep))
+    return deep if brain_volume >= SMALLEST_BRAIN and deep_volume >= SMALLEST_DEEP else None

@@ -895,7 +895,7 @@ def _check_readout(scan, blocks, summaries):
 
 def _check_sign(scan, encoding, summaries):
     """Deep nuclei and veins are bright in a map if the sign is right; returns the asymmetry, and a warning."""
-    from ..core.quality import coarse_signal, quick_sign_asymmetry  # slow to import: not before it is needed
+    from ..core.quality import coarse_signal, quick_sign_check  # slow to import: not before it is needed
 
     sign, reason = default_sign(scan.manufacturer)
     reference = summaries[scan.files[0]]
@@ -909,15 +909,15 @@ def _check_sign(scan, encoding, summaries):
         coarse, voxel_size = coarse_signal(signal, reference.voxel_size)
         echoes.append(coarse)
     signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.scanner.affine)
-    asymmetry = quick_sign_asymmetry(signal, scan.echo_times, voxel_size, b0_dir=b0_dir)
-    if asymmetry is None or asymmetry >= 0:
-        return asymmetry, []
+    found = quick_sign_check(signal, scan.echo_times, voxel_size, b0_dir=b0_dir)
+    if not found.looks_wrong:
+        return found.asymmetry, []
     cause = (
-        f"in a coarse map dark values reach further than bright ones ({asymmetry:+.2f}), as if the phase had the wrong "
-        f"sign ({reason})"
+        f"in a coarse map dark values reach further than bright ones (skewness {found.asymmetry:+.2f}), as if the "
+        f"phase had the wrong sign ({reason})"
     )
     remedy = "make a map, and give --phase-sign if deep nuclei are dark in it"
-    return asymmetry, [Problem(scan.label, "", cause, remedy, "warning")]
+    return found.asymmetry, [Problem(scan.label, "", cause, remedy, "warning")]
 
 
 def _check_brain_mask(scan, summaries):

@@ -3,15 +3,7 @@
 import numpy as np
 from nipype.interfaces.base import File, traits
 
-from ..core.holes import fill_holes, interpolate_unknown
-from ..core.mask import (
-    EmptyMaskError,
-    brain_mask,
-    exclude_unresolved,
-    phantom_mask,
-    reliable_voxels,
-    trim_unreliable,
-)
+from ..core.mask import EmptyMaskError, brain_mask, phantom_mask, set_unknown_apart, trim_unreliable
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 
@@ -123,29 +115,25 @@ class SetUnknownApart(CoreInterface):
         mask, unresolved = read_mask(self.inputs.mask_file), read_mask(self.inputs.unresolved_file)
         field, image = read_volume(self.inputs.field_file)
         standard_error, _ = read_volume(self.inputs.standard_error_file)
-        if self.inputs.is_phantom:
-            known = reliable_voxels(mask, unresolved, standard_error)
-            whole = fill_holes(mask)
-        else:
-            known = exclude_unresolved(mask, unresolved)
-            whole = fill_holes(known)
-            known &= np.isfinite(standard_error)
-        continued = interpolate_unknown(field, known, whole, geometry(image)["voxel_size"])
-        results = {
-            "mask": whole,
-            "field": continued,
-            "standard_error": np.where(known, standard_error, np.where(whole, np.inf, 0)),
-        }
-        for name, data in results.items():
-            self._results[f"{name}_file"] = write_volume(self.out_path(runtime, name), data, image)
+        found = set_unknown_apart(
+            field,
+            standard_error,
+            mask,
+            unresolved,
+            geometry(image)["voxel_size"],
+            is_phantom=self.inputs.is_phantom,
+        )
+        for name in ("mask", "field", "standard_error"):
+            path = self.out_path(runtime, name)
+            self._results[f"{name}_file"] = write_volume(path, getattr(found, name), image)
         fitted = standard_error[mask & np.isfinite(standard_error)]
         self._results["noise_variance"] = float(np.mean(fitted**2, dtype=np.float64))
-        n_unknown = int(np.count_nonzero(whole & ~known))
+        n_unknown = int(np.count_nonzero(np.isinf(found.standard_error)))
         self.record(
             *(["unknown"] if n_unknown else []),
-            BrainMaskVoxelsUnresolved=int(np.count_nonzero(mask & ~whole)),
-            BrainMaskVoxelsFilled=int(np.count_nonzero(whole & ~mask)),
+            BrainMaskVoxelsUnresolved=int(np.count_nonzero(mask & ~found.mask)),
+            BrainMaskVoxelsFilled=int(np.count_nonzero(found.mask & ~mask)),
             VoxelsWithoutWeight=n_unknown,
-            VoxelsWithoutWeightFraction=n_unknown / int(np.count_nonzero(whole)),
+            VoxelsWithoutWeightFraction=n_unknown / int(np.count_nonzero(found.mask)),
         )
         return runtime

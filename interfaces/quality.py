@@ -1,11 +1,33 @@
-"""Image quality of a subject's scans, for those who decide which to leave out."""
+"""Quality of scans, for those who decide which to leave out."""
 
 import numpy as np
 import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
+from ..core.quality import check_sign
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_json, write_tsv
+from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume
+
+
+class _CheckSignInputSpec(ThreadedInputSpec):
+    local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
+    mask_file = File(exists=True, mandatory=True, desc="where it is known")
+
+
+class CheckSign(CoreInterface):
+    """Tell whether the phase of a person's scan has the right sign."""
+
+    input_spec = _CheckSignInputSpec
+    output_spec = ProvenanceOutputSpec
+
+    def _run_interface(self, runtime):
+        field, image = read_volume(self.inputs.local_field_file)
+        with self.threads():
+            sign = check_sign(field, read_mask(self.inputs.mask_file), **geometry(image))
+        judged = sign.asymmetry is not None
+        self.record(**({"SignAsymmetry": sign.asymmetry, "SignLooksWrong": sign.looks_wrong} if judged else {}))
+        return runtime
 
 
 class _SaveQualityInputSpec(BaseInterfaceInputSpec):

@@ -160,11 +160,8 @@ class _ScanFiles:
         return read_json(sidecar_path(path))
 
     def _sign_warnings(self):
-        return [
-            f"{self.title}, {method}: dark values reach further than bright ones, as if the phase had the wrong sign"
-            for method, sidecar in self.sidecars.items()
-            if sidecar.get("SignAsymmetry", 0) < 0
-        ]
+        if self.sidecar.get("SignLooksWrong"):
+            yield f"{self.title}: dark values reach further than bright ones, as if the phase had the wrong sign"
 
     def pictures(self):
         """Magnitude with mask as drawn before, and the maps side by side."""

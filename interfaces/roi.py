@@ -9,7 +9,6 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from ..core.atrium import find_atria, sphere_mask
 from ..core.dipole import b0_direction
-from ..core.quality import sign_asymmetry
 from ..core.reference import find_csf, reference_region, right_direction
 from ..core.resample import resample_labels
 from ..core.roi import regions_measured, roi_statistics, subtract_reference, vein_mask
@@ -58,12 +57,7 @@ class SubtractReference(CoreInterface):
         mask, region = read_mask(self.inputs.mask_file), read_mask(self.inputs.region_file)
         referenced, offset, spread = subtract_reference(chi, mask, region)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), referenced, image)
-        self.record(
-            ReferenceRegion=self.inputs.region_name,
-            ReferenceOffset=offset,
-            ReferenceStandardDeviation=spread,
-            SignAsymmetry=sign_asymmetry(chi, mask, geometry(image)["voxel_size"]),
-        )
+        self.record(ReferenceRegion=self.inputs.region_name, ReferenceOffset=offset, ReferenceStandardDeviation=spread)
         return runtime
 
 

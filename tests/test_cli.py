@@ -8,12 +8,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from analytic import centred_coordinates
-from datasets import validator_errors, write_dataset
+from datasets import bright_head, validator_errors, write_dataset
 
 from multiqsm.cli.app import main
 from multiqsm.dataset.derivatives import write_dataset_description
 from multiqsm.dataset.finished import RECEIPTS
-from multiqsm.dataset.group import read_roi_table
+from multiqsm.dataset.group import read_roi_table, read_tsv
 from multiqsm.workflows.settings import INVERSIONS
 
 SERIAL = ["--plugin", "Linear"]  # processes take seconds to start
@@ -227,11 +227,49 @@ def save_mask(dataset, like, mask, name):
     return folder / name
 
 
+def told_of_signs(root):
+    """What the sidecar of a map, the quality table and the report say of the sign."""
+    out = root.parent / "out"
+    sidecar = json.loads((out / "sub-01/anat/sub-01_desc-deterministic_Chimap.json").read_text())
+    table = read_tsv(out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
+    warned = "dark values reach further" in (out / "sub-01.html").read_text()
+    return sidecar.get("SignAsymmetry"), sidecar.get("SignLooksWrong"), table["sign_asymmetry"][0], warned
+
+
+QUICK = ("--inversion", "deterministic", "--se-draws", "0", "--reference", "brain", "--background", "pdf")
+
+
 @pytest.mark.slow
-def test_a_wrong_phase_sign_is_pointed_out(make_dataset, ball_head, capfd):
-    root = make_dataset(**ball_head)
-    assert run(root, "--phase-sign", "-1", "--inversion", "deterministic") == 0
-    assert "sub-01_desc-deterministic_Chimap.nii.gz: dark values reach further" in capfd.readouterr().err
+@pytest.mark.parametrize("sign", ["1", "-1"])
+def test_a_wrong_phase_sign_is_pointed_out(make_dataset, capfd, sign):
+    root = make_dataset(voxels=bright_head, affine=np.diag([3, 3, 3, 1]))
+    assert run(root, "--phase-sign", sign, *QUICK) == 0
+    asymmetry, looks_wrong, tabled, is_in_report = told_of_signs(root)
+    assert int(sign) * asymmetry > 0.5
+    assert tabled == pytest.approx(asymmetry, rel=1e-3)
+    is_wrong = sign == "-1"
+    assert (looks_wrong, is_in_report) == (is_wrong, is_wrong)
+    assert ("sub-01: dark values reach further" in capfd.readouterr().err) == is_wrong
+
+
+@pytest.mark.slow
+def test_the_sign_of_a_small_brain_is_not_judged(make_dataset, ball_head, capfd):
+    root = make_dataset(**ball_head)  # 150 mL
+    assert run(root, "--phase-sign", "-1", *QUICK) == 0
+    assert told_of_signs(root)[:2] == (None, None)
+    assert np.isnan(told_of_signs(root)[2])
+    assert not told_of_signs(root)[3]
+    assert "dark values" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_sign_of_a_phantom_is_not_judged(make_dataset, capfd):
+    root = make_dataset(voxels=bright_head, affine=np.diag([3, 3, 3, 1]))
+    (root / "participants.tsv").write_text("participant_id\tspecies\nsub-01\tphantom\n")
+    assert run(root, "--phase-sign", "-1", *QUICK) == 0
+    sidecar = json.loads(next(root.parent.glob("out/**/*_desc-deterministic_Chimap.json")).read_text())
+    assert "SignAsymmetry" not in sidecar
+    assert "dark values" not in capfd.readouterr().err
 
 
 def edit_json(path, **changes):

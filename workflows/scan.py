@@ -17,6 +17,7 @@ from ..dataset.protocol import HarmonizedScan
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.phase import DecodeEchoes
+from ..interfaces.quality import CheckSign
 from .background import SHRINKING, init_background_wf
 from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
@@ -131,6 +132,14 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         ])])
     if settings.background == "joint":
         workflow.connect(echoes, "magnitude_file", background, "inputnode.magnitude_file")
+    told, by = background, "outputnode.provenance"
+    if not scan.is_phantom:  # it has no nuclei and veins that would tell
+        told, by = Node(CheckSign(num_threads=threads), name="sign", mem_gb=gigabytes(15)), "provenance"
+        workflow.connect([(background, told, [
+            ("outputnode.local_field_file", "local_field_file"),
+            ("outputnode.mask_file", "mask_file"),
+            ("outputnode.provenance", "provenance"),
+        ])])
     period = phase_period(scan.echo_times, frequency)
     for method in settings.inversions:
         inversion = init_inversion_wf(
@@ -141,8 +150,8 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
             (background, inversion, [
                 ("outputnode.local_field_file", "inputnode.local_field_file"),
                 ("outputnode.mask_file", "inputnode.mask_file"),
-                ("outputnode.provenance", "inputnode.provenance"),
             ]),
+            (told, inversion, [(by, "inputnode.provenance")]),
             (inversion, derivatives, [
                 ("outputnode.chi_file", f"inputnode.{method}_chi_file"),
                 ("outputnode.provenance", f"inputnode.{method}_chi_provenance"),
