@@ -92,7 +92,7 @@ def clipped_skewness(values):
     Examples
     --------
     >>> round(clipped_skewness(np.array([-2, -1, 0, 1, 2, 1000.0])), 2)
-    1.31
+    1.47
     """
     departure = values - np.median(values)
     spread = 1.4826 * np.median(np.abs(departure))  # a normal distribution's standard deviation

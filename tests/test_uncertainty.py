@@ -23,7 +23,7 @@ from multiqsm.core.uncertainty import (
     susceptibility_standard_error,
     weighted_standard_error,
 )
-from multiqsm.interfaces.inversion import Deterministic, Iterative, Medi
+from multiqsm.interfaces.inversion import Deterministic, Iterative, Medi, free_edges
 from multiqsm.interfaces.roi import MeasureRegions
 from multiqsm.interfaces.uncertainty import DeterministicStandardError, IterativeStandardError, MediStandardError
 
@@ -265,8 +265,9 @@ def test_nodes_standard_error_is_the_spread_of_medis_maps(nodes, phantom):
     files, found = nodes
     mask, told = phantom["mask"], found["medi"].provenance
     field = nib.load(files["local_field_file"]).get_fdata(dtype=np.float32)
-    options = {"edges": edge_mask(np.sqrt(2) * phantom["magnitude"], mask), "standard_error": phantom["sigma"]}
-    options |= {"voxel_size": VOXEL, "b0_dir": B0_DIR, "lam": told["Lambda"]}
+    space = {"voxel_size": VOXEL, "b0_dir": B0_DIR}
+    edges = free_edges(files["magnitude_file"], None, field, mask, space)
+    options = {**space, "edges": edges, "standard_error": phantom["sigma"], "lam": told["Lambda"]}
     alone = medi(field, mask, **options).chi
     observed, _ = spread(lambda noise: medi(field + noise, mask, **options).chi - alone, phantom, realisations=16)
     error = nib.load(found["medi"].chi_se_file).get_fdata()[mask]
