@@ -14,6 +14,7 @@ from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE, have_same_grid
 from ..dataset.locks import hold_subjects
 from ..dataset.methods import write_citation
+from ..dataset.plausibility import find_doubts
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import DatasetError, collect_scans, derivative_datasets, list_scans, scan_label
 from ..dataset.subjects import Subject, collect_subjects
@@ -76,7 +77,7 @@ def run_participants(options):
             subjects = _process_subjects(processed, run, faults)
             write_citation(options.output_dir)
             _write_reports(subjects, run, faults)
-    _warn_of_signs(processed, options)
+    _warn_of_doubts(processed, settings, options.output_dir)
     n_failed = len(usable) - len(processed)
     print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
     if faults.n_later:
@@ -346,18 +347,16 @@ def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
             )
 
 
-def _warn_of_signs(scans, options):
-    """Point out scans whose dark values reach further than their bright ones: the phase's sign may be wrong."""
-    method = _settings(options).inversions[0]  # what all of its maps were made from tells the sign
+def _warn_of_doubts(scans, settings, output_dir):
+    """Point out figures of scans that are not plausible."""
     for scan in scans:
-        path = derivative_path(options.output_dir, scan.entities, suffix="Chimap", desc=method)
-        sidecar = read_json(sidecar_path(path))
-        if sidecar.get("SignLooksWrong"):
-            print(
-                f"warning: {scan.label}: dark values reach further than bright ones, as if the phase had the wrong "
-                f"sign ({sidecar['PhaseSignSource']}); look at its maps, and give --phase-sign if deep nuclei are dark",
-                file=sys.stderr,
-            )
+        paths = {
+            method: derivative_path(output_dir, scan.entities, suffix="Chimap", desc=method)
+            for method in settings.inversions
+        }
+        sidecars = {method: read_json(sidecar_path(path)) for method, path in paths.items()}
+        for doubt in find_doubts(sidecars):
+            print(f"warning: {scan.label}: {doubt.text}", file=sys.stderr)
 
 
 def _exit_code(n_good, n_bad):

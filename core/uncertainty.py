@@ -9,6 +9,8 @@ All of it is for a given λ, mask and edges, and for the noise of the field alon
 regularisation, nor for errors of the background field.
 """
 
+from functools import partial
+
 import numpy as np
 from scipy import fft, ndimage
 
@@ -103,10 +105,11 @@ def region_standard_errors(
     return np.array(found, float)
 
 
-def monte_carlo_standard_error(respond, standard_error, mask, voxel_size, *, draws=16, seed=0):
+def monte_carlo_standard_error(respond, standard_error, mask, voxel_size, *, gaussian=False, draws=16, seed=0):
     """Standard error of each voxel of any inversion, from its response to random noise.
 
-    The noise is plus or minus the standard error, which has its variance and lets chance do less than a Gaussian. The
+    For an inversion that is linear the noise is plus or minus the standard error, which has its variance and lets
+    chance do less than a Gaussian. Another one tells them apart: MEDI's spread comes out a fifth too large. The
     variance of the responses is averaged over each voxel and its next neighbours, geometrically: next to a free
     edge it may be several times what it is elsewhere, and should not spread.
 
@@ -117,6 +120,8 @@ def monte_carlo_standard_error(respond, standard_error, mask, voxel_size, *, dra
         changes of susceptibility, ppm. Of a linear inversion this is the inversion itself.
     standard_error, mask, voxel_size
         As of `susceptibility_standard_error`.
+    gaussian : bool
+        Whether the noise is Gaussian; give it for an inversion that is not linear.
     draws : int
         How many responses. A standard error from n of them is off by 1/√(2n) of itself, and less once averaged.
     seed : int
@@ -139,10 +144,11 @@ def monte_carlo_standard_error(respond, standard_error, mask, voxel_size, *, dra
     if draws < 1:
         raise ValueError(f"the noise must be drawn at least once, got {draws} draws")
     sigma, rng = _continued(standard_error, mask, voxel_size), np.random.default_rng(seed)
+    draw = partial(rng.standard_normal, dtype=np.float32) if gaussian else partial(rng.choice, np.float32([-1, 1]))
     variance = np.zeros(mask.shape, np.float32)
     for _ in range(draws):
         noise = sigma.copy()
-        noise[mask] *= rng.choice(np.float32([-1, 1]), int(mask.sum()))
+        noise[mask] *= draw(int(mask.sum()))
         change = respond(noise)[mask]
         variance[mask] += np.square(change - change.mean(dtype=np.float64)) / draws
     level = np.log(variance, out=np.zeros_like(variance), where=variance > 0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from nipype.interfaces.base import File, traits
+from scipy.stats import median_abs_deviation
 
 from ..core.background import pdf
 from ..core.highpass import high_pass
@@ -35,12 +36,15 @@ class _BackgroundRemoval(CoreInterface):
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(found, name), image)
         lost = int(np.count_nonzero(mask & ~found.mask))
+        local = found.local_field[found.mask]
         self.record(
             *self._steps(),
             **self._described(found),
             **described_b0(image),
             BackgroundMaskVoxelsLost=lost,
             BackgroundMaskShareLost=lost / int(np.count_nonzero(mask)),
+            LocalFieldStandardDeviation=float(np.std(local, dtype=np.float64)),
+            LocalFieldRobustStandardDeviation=float(median_abs_deviation(local, scale="normal")),
         )
         return runtime
 

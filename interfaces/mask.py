@@ -115,12 +115,13 @@ class SetUnknownApart(CoreInterface):
         mask, unresolved = read_mask(self.inputs.mask_file), read_mask(self.inputs.unresolved_file)
         field, image = read_volume(self.inputs.field_file)
         standard_error, _ = read_volume(self.inputs.standard_error_file)
+        voxel_size = geometry(image)["voxel_size"]
         found = set_unknown_apart(
             field,
             standard_error,
             mask,
             unresolved,
-            geometry(image)["voxel_size"],
+            voxel_size,
             is_phantom=self.inputs.is_phantom,
         )
         for name in ("mask", "field", "standard_error"):
@@ -129,11 +130,14 @@ class SetUnknownApart(CoreInterface):
         fitted = standard_error[mask & np.isfinite(standard_error)]
         self._results["noise_variance"] = float(np.mean(fitted**2, dtype=np.float64))
         n_unknown = int(np.count_nonzero(np.isinf(found.standard_error)))
+        n_inside = int(np.count_nonzero(found.mask))
         self.record(
             *(["unknown"] if n_unknown else []),
             BrainMaskVoxelsUnresolved=int(np.count_nonzero(mask & ~found.mask)),
             BrainMaskVoxelsFilled=int(np.count_nonzero(found.mask & ~mask)),
             VoxelsWithoutWeight=n_unknown,
-            VoxelsWithoutWeightFraction=n_unknown / int(np.count_nonzero(found.mask)),
+            VoxelsWithoutWeightFraction=n_unknown / n_inside,
+            BrainMaskVolume=n_inside * float(np.prod(voxel_size)) / 1000,  # mL
+            BrainMaskFractionOfImage=n_inside / found.mask.size,
         )
         return runtime

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
 from ..core.quality import check_sign
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_json, write_tsv
+from ..dataset.plausibility import find_doubts
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume
 
@@ -31,10 +32,10 @@ class CheckSign(CoreInterface):
 
 
 class _SaveQualityInputSpec(BaseInterfaceInputSpec):
-    chi_files = traits.List(File(exists=True), mandatory=True, desc="a map of each scan, whose sidecar tells of it")
+    maps = traits.List(traits.Dict, mandatory=True, desc="maps of each scan by inversion, whose sidecars tell of it")
     magnitude_files = traits.List(File(exists=True), mandatory=True, desc="combined magnitude of each")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="brain mask of each")
-    found = traits.List(traits.Dict, mandatory=True, desc="of each, what `RegisterScans` found")
+    found = traits.List(traits.Dict, desc="of each, what `RegisterScans` found; a phantom's scans are not registered")
     labels = traits.List(traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is")
     subject = traits.Str(mandatory=True, desc="label of the subject")
     columns = traits.Dict(mandatory=True, desc="what the columns mean")
@@ -54,8 +55,9 @@ class SaveQuality(SimpleInterface):
 
     def _run_interface(self, runtime):
         given = self.inputs
-        files = zip(given.chi_files, given.magnitude_files, given.mask_files, strict=True)
-        scans = zip(given.labels, given.found, files, strict=True)
+        files = zip(given.maps, given.magnitude_files, given.mask_files, strict=True)
+        found = given.found if isdefined(given.found) else [{}] * len(given.labels)
+        scans = zip(given.labels, found, files, strict=True)
         rows = [{**labels, **_measured(*paths), **found} for labels, found, paths in scans]
         subject = {"subject": given.subject}
         path = derivative_path(given.output_dir, subject, suffix="stats", desc="quality", datatype="tables")
@@ -65,18 +67,25 @@ class SaveQuality(SimpleInterface):
         return runtime
 
 
-def _measured(chi_file, magnitude_file, mask_file):
-    """What a scan's derivatives and their sidecar say of its quality; what an earlier program did not write lacks."""
-    told = read_json(sidecar_path(chi_file))
+def _measured(maps, magnitude_file, mask_file):
+    """What a scan's derivatives and their sidecars say of its quality; what an earlier program did not write lacks."""
+    sidecars = {method: read_json(sidecar_path(chi_file)) for method, chi_file in maps.items()}
+    told = next(iter(sidecars.values()))
     magnitude, image = read_volume(magnitude_file)
     mask = read_mask(mask_file)
     inside, unresolved = int(np.count_nonzero(mask)), told.get("UnresolvedVoxels")
     noise = told.get("MagnitudeNoiseStandardDeviation")
+    at_bound = [method for method, own in sidecars.items() if own.get("LambdaAtBound")]
     return {
         "snr": float(np.median(magnitude[mask])) / noise if noise and inside else None,
         "field_se": told.get("MedianFieldStandardError"),
+        "local_field_sd": told.get("LocalFieldStandardDeviation"),
+        "local_field_robust_sd": told.get("LocalFieldRobustStandardDeviation"),
         "unresolved_voxels": unresolved,
         "unresolved_share": None if unresolved is None else unresolved / max(inside + unresolved, 1),
+        "without_weight": told.get("VoxelsWithoutWeightFraction"),
         "mask_volume": inside * float(np.prod(geometry(image)["voxel_size"])) / 1000,
+        "lambda_at_bound": ", ".join(at_bound) or "none",
         "sign_asymmetry": told.get("SignAsymmetry"),
+        "doubts": ", ".join(dict.fromkeys(doubt.figure for doubt in find_doubts(sidecars))) or "none",
     }

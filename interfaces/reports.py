@@ -12,6 +12,7 @@ from ..dataset.derivatives import derivative_path, read_json, sidecar_path, writ
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.methods import methods_text
+from ..dataset.plausibility import find_doubts
 from ..dataset.repeats import LABELS
 from ..dataset.scans import scan_label
 from ..reports.drawing import readable
@@ -145,8 +146,8 @@ class _ScanFiles:
 
     @property
     def warnings(self):
-        """What the reader must know: another reference than asked for, signs that look wrong."""
-        return [*self._reference_warnings(), *self._sign_warnings()]
+        """What the reader must know: another reference than asked for, figures that are not plausible."""
+        return [*self._reference_warnings(), *(f"{self.title}: {doubt.text}" for doubt in find_doubts(self.sidecars))]
 
     def _reference_warnings(self):
         for method in self.methods:
@@ -158,10 +159,6 @@ class _ScanFiles:
         """Sidecar of the map in the subject space."""
         path = derivative_path(self.root, self.entities, suffix="Chimap", desc=method, space=SUBJECT_SPACE)
         return read_json(sidecar_path(path))
-
-    def _sign_warnings(self):
-        if self.sidecar.get("SignLooksWrong"):
-            yield f"{self.title}: dark values reach further than bright ones, as if the phase had the wrong sign"
 
     def pictures(self):
         """Magnitude with mask as drawn before, and the maps side by side."""

@@ -71,12 +71,14 @@ class _DrawnInputSpec(_StandardErrorInputSpec):
 class _DrawnStandardError(_StandardError):
     """Standard error from an inversion's response to realisations of the noise."""
 
+    is_linear = True
+
     def _edges(self, field, mask, space):
         share = self.inputs.provenance.get("EdgeShare")
         return free_edges(self.inputs.magnitude_file, share, field, mask, space)
 
     def _draw(self, respond, sigma, mask, space):
-        options = {"draws": self.inputs.draws, "seed": self.inputs.seed}
+        options = {"draws": self.inputs.draws, "seed": self.inputs.seed, "gaussian": not self.is_linear}
         return monte_carlo_standard_error(respond, sigma, mask, space["voxel_size"], **options)
 
     def _described(self):
@@ -112,6 +114,7 @@ class MediStandardError(_DrawnStandardError):
     """
 
     input_spec = _DrawnInputSpec
+    is_linear = False
 
     def _propagate(self, sigma, mask, space):
         told, field = self.inputs.provenance, read_volume(self.inputs.local_field_file)[0]

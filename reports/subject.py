@@ -61,10 +61,16 @@ QUALITY_COLUMNS = (
     *LABEL_COLUMNS,
     Column("snr", "SNR", ".0f"),
     Column("field_se", "standard error of the field (ppb)", ".2f", PPB),
+    Column("local_field_sd", "SD of the local field (ppb)", ".1f", PPB),
+    Column("local_field_robust_sd", "the same, robust (ppb)", ".1f", PPB),
     Column("unresolved_voxels", "voxels not unwrapped", ".0f"),
     Column("unresolved_share", "their share (%)", ".2f", 100),
+    Column("without_weight", "mask without weight (%)", ".2f", 100),
+    Column("mask_volume", "mask (mL)", ".0f"),
+    Column("lambda_at_bound", "λ at a bound"),
     Column("sign_asymmetry", "bright over dark values", "+.2f"),
     Column("displacement", "residual displacement (mm)", ".2f"),
+    Column("doubts", "not plausible"),
 )
 LESION_COLUMNS = (
     Column("lesion"),

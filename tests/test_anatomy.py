@@ -1,6 +1,7 @@
 """Anatomy beside the gradient-echo scans: which files are taken, what is refused, and what the nodes make of them."""
 
 import gzip
+import json
 import os
 import stat
 
@@ -337,12 +338,15 @@ def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
     mask = np.zeros((4, 5, 6), bool)
     mask[1:3, 1:4, 1:5] = True
     chi = save(tmp_path / "chi.nii", np.zeros(mask.shape))
-    told = '{"MagnitudeNoiseStandardDeviation": 2.0, "UnresolvedVoxels": 6, "MedianFieldStandardError": 0.001}'
-    (tmp_path / "chi.json").write_text(told)
+    told = {"MagnitudeNoiseStandardDeviation": 2.0, "UnresolvedVoxels": 6, "MedianFieldStandardError": 0.001}
+    told |= {"Lambda": 1e4, "LambdaUnits": "mm", "LocalFieldStandardDeviation": 0.07}
+    (tmp_path / "chi.json").write_text(json.dumps(told))
+    other = save(tmp_path / "other.nii", np.zeros(mask.shape))
+    (tmp_path / "other.json").write_text(json.dumps(told | {"LambdaAtBound": True}))
     bare = save(tmp_path / "bare.nii", np.zeros(mask.shape))
     found = [{"translation": 1.0, "rotation": 0.5, "displacement": 0.1}, {"cause": "too far"}]
     SaveQuality(
-        chi_files=[chi, bare],
+        maps=[{"medi": chi, "iterative": other}, {"medi": bare}],
         magnitude_files=[save(tmp_path / "magnitude.nii", np.full(mask.shape, 300.0))] * 2,
         mask_files=[save(tmp_path / "mask.nii", mask)] * 2,
         found=found,
@@ -360,5 +364,8 @@ def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
     assert first["unresolved_share"] == pytest.approx(6 / 30)
     assert first["mask_volume"] == pytest.approx(24 * 1.5 / 1000)
     assert first["displacement"] == 0.1
+    assert first["local_field_sd"] == 0.07
+    assert (first["lambda_at_bound"], first["doubts"]) == ("iterative", "local_field_sd, lambda_at_bound")
+    assert (second["lambda_at_bound"], second["doubts"]) == ("none", "none")
     assert np.isnan(second["snr"])
     assert second["cause"] == "too far"

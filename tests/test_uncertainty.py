@@ -220,18 +220,18 @@ def nodes(phantom, tmp_path_factory):
         "standard_error_file": saved(folder, "sigma", phantom["sigma"]),
         "mask_file": saved(folder, "mask", phantom["mask"]),
     }
-    magnitude_file = saved(folder, "magnitude", np.stack([phantom["magnitude"]] * 2, axis=-1))
+    echoes = {"magnitude_file": saved(folder, "magnitude", np.stack([phantom["magnitude"]] * 2, axis=-1))}
     found = {}
     for name, invert, propagate, more in (
         ("deterministic", Deterministic, DeterministicStandardError, {}),
-        ("iterative", Iterative, IterativeStandardError, {"magnitude_file": magnitude_file}),
-        ("medi", Medi, MediStandardError, {"magnitude_file": magnitude_file}),
+        ("iterative", Iterative, IterativeStandardError, echoes),
+        ("medi", Medi, MediStandardError, echoes),
     ):
         inverted = run(invert(**files, **more), folder / name)
         inputs = {kind: path for kind, path in files.items() if kind != "local_field_file" or more}
         more = more and {**more, "draws": 16}
         found[name] = run(propagate(**inputs, **more, provenance=inverted.provenance), folder / f"{name}se")
-    return files, found
+    return files | echoes, found
 
 
 def run(interface, folder):

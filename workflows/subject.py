@@ -149,13 +149,14 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
 
 
 def init_phantom_wf(subject, *, output_dir, settings, gigabytes):
-    """Build the workflow of a phantom: the regions drawn on each scan, measured there.
+    """Build the workflow of a phantom: the regions drawn on each scan, measured there, and its quality.
 
     Parameters, returned value: as of `init_person_wf`.
     """
     rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
     tables = _tables_node(subject, output_dir, gigabytes)
     workflow = Workflow(name=subject.node_name)
+    workflow.add_nodes([_quality_node(subject, output_dir, settings, gigabytes)])
     workflow.connect(rows, "out", tables, "rows")
     for place, method in enumerate(settings.inversions, start=1):
         measure = _measure_node(subject, method, settings, gigabytes, name=f"measure_{method}")
@@ -457,7 +458,7 @@ def _tables_node(subject, output_dir, gigabytes):
 
 def _quality_node(subject, output_dir, settings, gigabytes):
     interface = SaveQuality(
-        chi_files=[str(scan.chi[settings.inversions[0]]) for scan in subject.scans],
+        maps=[{method: str(scan.chi[method]) for method in settings.inversions} for scan in subject.scans],
         magnitude_files=[str(scan.magnitude) for scan in subject.scans],
         mask_files=[str(scan.mask) for scan in subject.scans],
         labels=[scan.columns for scan in subject.scans],
