@@ -1,11 +1,12 @@
 """Background field removal."""
 
 import numpy as np
-from nipype.interfaces.base import File, traits
+from nipype.interfaces.base import File, isdefined, traits
 from scipy.stats import median_abs_deviation
 
 from ..core.background import pdf
 from ..core.highpass import high_pass
+from ..core.holes import interpolate_unknown
 from ..core.joint import joint
 from ..core.sharp import sharp, vsharp
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
@@ -32,11 +33,11 @@ class _BackgroundRemoval(CoreInterface):
         mask, where = read_mask(self.inputs.mask_file), geometry(image)
         with self.threads():
             found = self._remove(field, mask, **where)
-        for name in ("local_field", "mask"):
-            path = self.out_path(runtime, name)
-            self._results[f"{name}_file"] = write_volume(path, getattr(found, name), image)
+        local_field = self._continued(found.local_field, found.mask, where["voxel_size"])
+        self._results["local_field_file"] = write_volume(self.out_path(runtime, "local_field"), local_field, image)
+        self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), found.mask, image)
         lost = int(np.count_nonzero(mask & ~found.mask))
-        local = found.local_field[found.mask]
+        local = local_field[found.mask]
         self.record(
             *self._steps(),
             **self._described(found),
@@ -50,6 +51,17 @@ class _BackgroundRemoval(CoreInterface):
 
     def _steps(self):
         return (self.step,)
+
+    def _continued(self, local_field, mask, voxel_size):
+        """The local field, continued from its surroundings where the total field is not known.
+
+        Inside the mask that changes nothing, the background being harmonic. At the surface of a phantom nothing ties
+        the background to such a voxel, next to sources outside.
+        """
+        if not isdefined(self.inputs.standard_error_file):
+            return local_field
+        known = np.isfinite(self._standard_error())
+        return interpolate_unknown(local_field, known, mask, voxel_size)
 
     def _standard_error(self):
         return read_volume(self.inputs.standard_error_file)[0]
