@@ -1,16 +1,21 @@
 """Voxels inside a mask whose field is not known."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 from analytic import sphere_field
+from nipype import Node
 
 from multiqsm.core.background import pdf
 from multiqsm.core.highpass import high_pass
 from multiqsm.core.holes import fill_holes, interpolate_unknown
 from multiqsm.core.inversion import deterministic, iterative
 from multiqsm.core.joint import joint
+from multiqsm.core.mask import erode
 from multiqsm.core.medi import medi
+from multiqsm.core.regularization import jump_mask
 from multiqsm.core.sharp import sharp, vsharp
+from multiqsm.interfaces.background import PDF
 
 VOXEL = (1.5, 1.0, 2.0)
 
@@ -138,3 +143,40 @@ def test_what_a_hole_holds_does_not_matter(bleeding):
         for field in (bleeding["local"], other)
     ]
     np.testing.assert_allclose(*maps, atol=1e-5)
+
+
+def test_the_local_field_of_a_surface_without_weight_is_continued(bleeding, tmp_path):
+    """Nothing ties the background of PDF to such a voxel, which lies beside free sources."""
+    mask, space = bleeding["mask"], bleeding["space"]
+    rim = mask & ~erode(mask, VOXEL, 2.5)
+    known = bleeding["known"] & ~(rim & (np.random.default_rng(3).random(mask.shape) < 0.3))
+    field = interpolate_unknown(bleeding["field"], known, mask, VOXEL)
+    angle = np.arctan2(space["b0_dir"][1], space["b0_dir"][2])
+    rotation = [[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]]
+    affine = nib.affines.from_matvec(np.transpose(rotation) @ np.diag(VOXEL))
+    images = {"field": field, "standard_error": np.where(known, 1e-3, np.inf), "mask": mask}
+    for name, data in images.items():
+        nib.save(nib.Nifti1Image(np.asarray(data, np.float32), affine), tmp_path / f"{name}.nii")
+    files = {f"{name}_file": str(tmp_path / f"{name}.nii") for name in images}
+    found = Node(PDF(**files), name="pdf", base_dir=tmp_path).run().outputs
+    local = nib.load(found.local_field_file).get_fdata()
+    assert found.provenance["LocalFieldStandardDeviation"] == pytest.approx(local[mask].std(), rel=1e-4)
+    bare = pdf(field, mask, standard_error=images["standard_error"], **space).local_field
+    off = rim & ~known
+    errors = [np.sqrt(np.mean((values - bleeding["true"])[off] ** 2)) for values in (local, bare)]
+    assert errors[0] < 0.6 * errors[1]
+    deep = mask & ~rim & ~known
+    np.testing.assert_allclose(local[deep], bare[deep], atol=0.01)
+
+
+def test_only_a_strong_source_jumps():
+    """Thirty standard deviations are no noise's, nor those of the usual steps between tissues."""
+    noise = np.random.default_rng(0).normal(0, 0.01, (24, 26, 20))
+    _, ball = sphere_field(noise.shape, (1, 1, 1), (0, 0, 1), radius=4, chi=0)
+    mask = np.ones(noise.shape, bool)
+    inside = ball > 0.5
+    assert not jump_mask(noise + 0.1 * inside, mask).any()
+    jumps = jump_mask(noise + 1.5 * inside, mask)
+    for axis in range(3):
+        outline = inside ^ np.roll(inside, -1, axis)
+        np.testing.assert_array_equal(jumps[axis], outline)
