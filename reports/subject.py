@@ -63,7 +63,7 @@ QUALITY_COLUMNS = (
     Column("field_se", "standard error of the field (ppb)", ".2f", PPB),
     Column("unresolved_voxels", "voxels not unwrapped", ".0f"),
     Column("unresolved_share", "their share (%)", ".2f", 100),
-    Column("sign_asymmetry", "bright over dark values", "+.2f"),
+    Column("sign_asymmetry", "skewness deep in the brain", "+.2f"),
     Column("displacement", "residual displacement (mm)", ".2f"),
 )
 LESION_COLUMNS = (
