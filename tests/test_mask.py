@@ -254,6 +254,23 @@ def test_real_head(shared):
     assert not mask[:, 66:, :20].any()
 
 
+@pytest.mark.parametrize("radius", [5, 8, 11])
+def test_a_haemorrhage_in_a_real_head_stays_in(shared, radius):
+    """What it dephases lies 22 mm below the surface, less than twice what opening takes."""
+    magnitude, phase, voxel_size = load(shared, "sub-philips3T")
+    whole = brain_mask(magnitude, phase, voxel_size)
+    places = np.indices(whole.shape) * np.reshape(voxel_size, (3, 1, 1, 1))
+    depth = ndimage.distance_transform_edt(whole, sampling=voxel_size)
+    centre = np.argwhere((depth > 21) & (depth < 24))[0] * voxel_size
+    ball = ((places - centre[:, None, None, None]) ** 2).sum(0) < radius**2
+    rng = np.random.default_rng(radius)
+    phase = np.where(ball[..., None], rng.uniform(-np.pi, np.pi, phase.shape), phase)
+    magnitude = np.where(ball[..., None], 0.05 * magnitude, magnitude)
+    mask = brain_mask(magnitude, phase, voxel_size)
+    assert mask[ball].all()
+    assert np.count_nonzero(mask ^ whole) < 0.005 * np.count_nonzero(whole)
+
+
 @pytest.mark.parametrize("echo", [slice(None), slice(0, 1), slice(2, 3)])
 def test_real_crop_is_brain_all_over(shared, echo):
     magnitude, phase, voxel_size = load(shared, "sub-crop7T")
