@@ -57,9 +57,7 @@ class Inversion:
     residual: float
 
 
-def deterministic(
-    field, mask, voxel_size, *, b0_dir=(0, 0, 1), known=None, lam=None, rule="gcv", noise_variance=None
-):
+def deterministic(field, mask, voxel_size, *, b0_dir=(0, 0, 1), known=None, lam=None, rule="gcv", noise_variance=None):
     """Invert the local field in closed form, χ = Fᴴ (D² + λ²|E|²)⁻¹ D F b.
 
     A closed form has no data weights: where the field is not known, it needs one that is filled in, as by

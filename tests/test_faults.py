@@ -14,7 +14,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from multiqsm.dataset.finished import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
 from multiqsm.dataset.locks import hold_subjects
-from multiqsm.dataset.scans import DatasetError
+from multiqsm.dataset.problems import DatasetError
 from multiqsm.workflows.plugins import LOST, Runner, check_cluster_paths
 from multiqsm.workflows.run import configure_nipype
 from multiqsm.workflows.stages import Stage, run_stage
