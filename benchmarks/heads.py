@@ -73,17 +73,14 @@ def simulate_head(plan, threads, *, automatic_mask=False):
 
 def fit_head(scan, plan, *, automatic_mask=False):
     """Fit a scan's field in the true mask or the pipeline's, less what the pipeline takes off."""
-    phase, magnitude, times = np.angle(scan.signal), np.abs(scan.signal), plan.protocol.echo_times
-    frequency, voxel_size = plan.protocol.imaging_frequency, plan.protocol.voxel_size
-    mask = brain_mask(magnitude, phase, voxel_size) if automatic_mask else scan.mask
-    fit = fit_field(unwrap_echoes(phase, mask, times), magnitude, times, mask, centre_frequency=frequency)
-    mask = trim_unreliable(mask, fit.standard_error)
-    total = set_unknown_apart(fit.field, fit.standard_error, mask, fit.unresolved, voxel_size)
+    times, voxel_size = plan.protocol.echo_times, plan.protocol.voxel_size
+    frequency = plan.protocol.imaging_frequency
+    total = fit_known(scan.signal, times, voxel_size, frequency, mask=None if automatic_mask else scan.mask)
     return Head(
         site=plan.scanner.site,
         field=total.field,
         standard_error=total.standard_error,
-        magnitude=combine_magnitude(magnitude),
+        magnitude=combine_magnitude(np.abs(scan.signal)),
         mask=total.mask,
         brain=scan.mask,
         total_field=scan.total_field,
@@ -94,6 +91,17 @@ def fit_head(scan, plan, *, automatic_mask=False):
         b0_dir=tuple(b0_direction(plan.affine)),
         period=float(1 / (frequency * np.diff(times).min())),
     )
+
+
+def fit_known(signal, echo_times, voxel_size, centre_frequency, *, mask=None):
+    """What is known of the field (ppm) of complex echoes, in a brain mask or the pipeline's, less what it takes off."""
+    phase, magnitude = np.angle(signal), np.abs(signal)
+    if mask is None:
+        mask = brain_mask(magnitude, phase, voxel_size)
+    unwrapped = unwrap_echoes(phase, mask, echo_times)
+    fit = fit_field(unwrapped, magnitude, echo_times, mask, centre_frequency=centre_frequency)
+    trimmed = trim_unreliable(mask, fit.standard_error)
+    return set_unknown_apart(fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size)
 
 
 def nrmse(found, truth, region):

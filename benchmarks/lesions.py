@@ -80,18 +80,24 @@ def lesioned(options, decay):
 
 def simulate_lesioned(options, decay):
     """Simulate such a scan, and fit its field."""
-    design = make_design("study", subjects=1, runs=1, sites=["A"], voxel_size=options.voxel_size)
-    plan = next(plan for plan in design.plans if plan.participant.model == "head")
-    if options.seven_tesla:
-        plan = replace(plan, protocol=replace(plan.protocol, **SEVEN_TESLA))
+    plan = lesioned_plan(options.voxel_size, seven_tesla=options.seven_tesla)
     spins = {} if decay is None else {**SPINS, HAEMORRHAGE: {**SPINS[HAEMORRHAGE], "r2s": decay}}
-    model = partial(head_with, subject=plan.subject, pose=plan.position.matrix, lesions=spins, workers=options.threads)
+    return fit_head(scan_lesioned(plan, spins, options.threads), plan, automatic_mask=True)
+
+
+def lesioned_plan(voxel_size, *, seven_tesla=False):
+    """A scan of a head at site A of the 2015 study."""
+    design = make_design("study", subjects=1, runs=1, sites=["A"], voxel_size=voxel_size)
+    plan = next(plan for plan in design.plans if plan.participant.model == "head")
+    return replace(plan, protocol=replace(plan.protocol, **SEVEN_TESLA)) if seven_tesla else plan
+
+
+def scan_lesioned(plan, lesions, workers):
+    """Make a scan of a head with lesions: what spins they are, by label."""
+    model = partial(head_with, subject=plan.subject, pose=plan.position.matrix, lesions=lesions, workers=workers)
     protocol = plan.protocol
-    specimen = magnetize(
-        model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=options.threads
-    )
-    scan = acquire(specimen, protocol, plan.scan_seed, b0_drift=plan.b0_drift, workers=options.threads)
-    return fit_head(scan, plan, automatic_mask=True)
+    specimen = magnetize(model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers)
+    return acquire(specimen, protocol, plan.scan_seed, b0_drift=plan.b0_drift, workers=workers)
 
 
 def head_with(shape, affine, *, subject, pose, lesions, workers):

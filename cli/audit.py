@@ -76,7 +76,7 @@ def _parser():
     parser.add_argument(
         "--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores (default: %(default)s)"
     )
-    sign_help = "make no coarse map of each scan to see whether its phase has the right sign (saves 1 to 3 s a scan)"
+    sign_help = "make no coarse map of each scan to see whether its phase has the right sign (saves 2 to 4 s a scan)"
     parser.add_argument("--no-sign-check", dest="check_sign", action="store_false", help=sign_help)
     parser.add_argument("--strict", action="store_true", help="let warnings count as errors do in the exit code")
     return parser

@@ -11,8 +11,8 @@ from .inversion import deterministic
 from .mask import EmptyMaskError, brain_mask, erode, set_unknown_apart, trim_unreliable
 from .unwrap import unwrap_echoes
 
-COARSE = 3.0  # mm; nuclei are still several voxels, and a map takes a second
-ROUGH = 1e-2  # tolerance of background removal in a coarse map
+COARSE = 3.0  # mm; nuclei are still several voxels, and a map takes seconds
+ROUGH = 1e-2  # tolerance of background removal; a sign needs no better
 
 DEEP = 10.0  # mm; nearer to the brain's surface, what background removal has left would decide
 SMALLEST_BRAIN = 400e3  # mm³; a piece of a brain may hold no nuclei
@@ -22,7 +22,7 @@ SMALLEST_DEEP = 250e3  # mm³ of it that lie deep; the lowest slices of a head h
 # veins, which reach further, fill more than one voxel in a hundred, and lesions seldom do.
 FURTHEST = 5.0
 
-# Half of the least that whole heads of the right sign have, and beyond what water has; docs/audit.md has the figures.
+# About half of the least that whole heads of the right sign have, and beyond what water has; docs/audit.md has figures.
 WRONG_SIGN = -0.25
 
 
@@ -49,8 +49,8 @@ def check_sign(local_field, mask, voxel_size, *, b0_dir):
 
     Deep grey nuclei and veins are paramagnetic and stand far above the brain's median; nothing healthy that is as large
     stands so far below. A phase of the wrong sign turns that around. The map that is judged is the closed form's,
-    whatever maps are wanted: it turns round with the field, and a phantom's is not skewed, whereas MEDI's, which is
-    flat but for some edges, may be skewed either way.
+    whatever maps are wanted: it turns round with the field, and water's is hardly skewed, whereas MEDI's, which is flat
+    but for some edges, may be skewed either way.
 
     Parameters
     ----------
@@ -72,6 +72,31 @@ def check_sign(local_field, mask, voxel_size, *, b0_dir):
     if deep is None:
         return SignCheck(None)
     return SignCheck(clipped_skewness(deterministic(local_field, mask, voxel_size, b0_dir=b0_dir).chi[deep]))
+
+
+def check_sign_of_total(field, mask, voxel_size, *, standard_error, b0_dir):
+    """`check_sign` of a total field: the background is removed by `pdf`, whatever maps are made from.
+
+    Parameters
+    ----------
+    field, standard_error : ndarray, shape (x, y, z)
+        Total field and its standard error, in any unit that grows with the field if the sign is right.
+    mask : ndarray of bool, shape (x, y, z)
+        Brain mask.
+    voxel_size : sequence of 3 floats
+        Voxel size, mm.
+    b0_dir : sequence of 3 floats
+        Direction of B0 in voxel axes.
+
+    Returns
+    -------
+    SignCheck
+    """
+    if _judged(mask, voxel_size) is None:
+        return SignCheck(None)
+    where = {"voxel_size": voxel_size, "b0_dir": b0_dir}
+    removal = pdf(field, mask, standard_error=standard_error, tolerance=ROUGH, **where)
+    return check_sign(removal.local_field, removal.mask, **where)
 
 
 def clipped_skewness(values):
@@ -133,11 +158,17 @@ def coarse_signal(signal, voxel_size, size=COARSE):
     return coarse, tuple(factor * float(side) for factor, side in zip(factors, voxel_size, strict=True))
 
 
-def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir):
-    """Tell a phase of wrong sign from the echoes alone: `check_sign` of a coarse field that takes a second.
+def coarse_mask(mask, voxel_size, size=COARSE):
+    """A mask on the grid of `coarse_signal`: blocks that it fills by half or more, ndarray of bool."""
+    share, _ = coarse_signal(mask, voxel_size, size)
+    return share.real >= 0.5
+
+
+def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):
+    """Tell a phase of wrong sign from the echoes alone: `check_sign` of a coarse field that takes seconds.
 
     The field is made as others are, by `brain_mask`, `unwrap_echoes`, `fit_field`, `trim_unreliable`,
-    `set_unknown_apart` and `pdf`.
+    `set_unknown_apart` and `pdf`; a mask that the user brought is not trimmed.
 
     Parameters
     ----------
@@ -149,6 +180,8 @@ def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir):
         mm.
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
+    mask : ndarray of bool, shape (x, y, z), optional
+        Brain mask that the user brought; one is made by default.
 
     Returns
     -------
@@ -157,19 +190,18 @@ def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir):
     """
     magnitude, phase = np.abs(signal), np.angle(signal)
     try:
-        mask = brain_mask(magnitude, phase, voxel_size)
-        unwrapped = unwrap_echoes(phase, mask, echo_times, mode="temporal")
+        brain = brain_mask(magnitude, phase, voxel_size) if mask is None else mask
+        if not brain.any():
+            return SignCheck(None)
+        unwrapped = unwrap_echoes(phase, brain, echo_times, mode="temporal")
         # The asymmetry is a ratio: any frequency will do.
-        fit = fit_field(unwrapped, magnitude, echo_times, mask, centre_frequency=128.0)
-        mask = trim_unreliable(mask, fit.standard_error)
-        total = set_unknown_apart(fit.field, fit.standard_error, mask, fit.unresolved, voxel_size)
+        fit = fit_field(unwrapped, magnitude, echo_times, brain, centre_frequency=128.0)
+        trimmed = trim_unreliable(brain, fit.standard_error) if mask is None else brain
+        total = set_unknown_apart(fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size)
     except EmptyMaskError:
         return SignCheck(None)
-    if _judged(total.mask, voxel_size) is None:
-        return SignCheck(None)
     where = {"voxel_size": voxel_size, "b0_dir": b0_dir}
-    local = pdf(total.field, total.mask, standard_error=total.standard_error, tolerance=ROUGH, **where).local_field
-    return check_sign(local, total.mask, **where)
+    return check_sign_of_total(total.field, total.mask, standard_error=total.standard_error, **where)
 
 
 def _judged(mask, voxel_size):

@@ -278,8 +278,8 @@ def audit_table(inspections, problems, *, phase_sign=0):
         One row per scan, and one for each label that problems name and no scan has. Columns `COLUMNS`: labels;
         ``n_echoes``; ``echo_times`` (ms), ``matrix`` and ``voxel_size`` (mm) as texts; ``repetition_time`` (s);
         ``flip_angle`` and ``b0_angle``, B0 against the third axis, (degrees); ``b0_source``, the form of the header
-        that tells it; ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``, below 0 if the phase may
-        have the wrong sign; ``saturated``, greatest share of a magnitude's voxels at its maximum;
+        that tells it; ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``, far below 0 if the phase
+        has the wrong sign; ``saturated``, greatest share of a magnitude's voxels at its maximum;
         ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes depart from odd ones; ``is_bipolar``, whether
         that is much; ``mask``, user or auto; ``site_deviations`` and ``study_deviations``, where the scan differs
         from what more than half of the site's or study's scans (phantoms apart) have; ``problems``; ``verdict``, ok,

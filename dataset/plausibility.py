@@ -1,6 +1,6 @@
 """Figures of a scan that no good scan has, and what to look at where one is met.
 
-The limits are far from what simulated heads, real heads and phantoms show; docs/audit.md has the figures.
+The limits are far from what simulated heads, real heads and phantoms show; docs/quality.md has the figures.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .methods import METHOD_STEPS
 
 LARGEST_BRAIN = 2200.0  # mL; the largest skulls hold about 1900
-SMALLEST_BRAIN_FRACTION = 0.03  # of the image; heads that are imaged whole have 0.09 to 0.35, newborns' as well
+SMALLEST_BRAIN_FRACTION = 0.03  # of the image; whole heads have 0.18 to 0.33, a newborn's would have 0.09
 LARGEST_PHANTOM_FRACTION = 0.95  # of the image; some air is around a phantom
 
 LARGEST_BRAIN_FIELD = 0.05  # ppm, SD of the local field

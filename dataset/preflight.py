@@ -85,7 +85,7 @@ class Inspection:
     alternation : multiqsm.core.artefacts.EchoAlternation or None
         By how much even echoes depart from odd ones.
     sign_asymmetry : float or None
-        How much further bright values reach than dark ones in a coarse map, if one was asked for.
+        Skewness of susceptibility deep in the brain, in a coarse map, if one was asked for and there is brain enough.
     checksums : tuple of int
         CRC-32 of the values of each image that could be read.
     """
@@ -120,7 +120,7 @@ def inspect_scan(scan, *, check_sign=False):
         The scan.
     check_sign : bool
         Whether to make a coarse map of a person's scan that has no errors, to see whether the phase has the right
-        sign; that takes one to three seconds, and reads the images again.
+        sign; that takes two to four seconds, and reads the images again.
 
     Returns
     -------
@@ -869,7 +869,7 @@ def _check_readout(scan, blocks, summaries):
 
 def _check_sign(scan, encoding, summaries):
     """Deep nuclei and veins are bright in a map if the sign is right; returns the asymmetry, and a warning."""
-    from ..core.quality import coarse_signal, quick_sign_check  # slow to import: not before it is needed
+    from ..core.quality import coarse_mask, coarse_signal, quick_sign_check  # slow to import: not before it is needed
 
     sign, reason = default_sign(scan.manufacturer)
     reference = summaries[scan.files[0]]
@@ -883,7 +883,10 @@ def _check_sign(scan, encoding, summaries):
         coarse, voxel_size = coarse_signal(signal, reference.voxel_size)
         echoes.append(coarse)
     signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.scanner.affine)
-    found = quick_sign_check(signal, scan.echo_times, voxel_size, b0_dir=b0_dir)
+    mask = None
+    if scan.brain_mask is not None:
+        mask = coarse_mask(read_image(scan.brain_mask)[2] != 0, reference.voxel_size)
+    found = quick_sign_check(signal, scan.echo_times, voxel_size, b0_dir=b0_dir, mask=mask)
     if not found.looks_wrong:
         return found.asymmetry, []
     cause = (

@@ -68,7 +68,7 @@ QUALITY_COLUMNS = (
     Column("without_weight", "mask without weight (%)", ".2f", 100),
     Column("mask_volume", "mask (mL)", ".0f"),
     Column("lambda_at_bound", "λ at a bound"),
-    Column("sign_asymmetry", "bright over dark values", "+.2f"),
+    Column("sign_asymmetry", "skewness deep in the brain", "+.2f"),
     Column("displacement", "residual displacement (mm)", ".2f"),
     Column("doubts", "not plausible"),
 )

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from analytic import centred_coordinates
 from datasets import bright_head
 
 from multiqsm.cli.audit import main
@@ -108,6 +109,19 @@ def test_real_scans(shared):
     assert list(table["centre_frequency_source"]) == ["MagneticFieldStrength", "ImagingFrequency"]
     assert table["is_bipolar"].to_list() == [False, None]
     assert abs(table["echo_offset"][0]) < 0.01
+
+
+@pytest.mark.parametrize(("manufacturer", "sign"), [("Philips", 1), ("GE MEDICAL SYSTEMS", -1)])
+def test_sign_of_a_real_head(shared, tmp_path, manufacturer, sign):
+    root = tmp_path / "raw"
+    shutil.copytree(shared / "data" / "real_bids", root, copy_function=shutil.copyfile)
+    for path in root.rglob("sub-philips3T*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "Manufacturer": manufacturer}))
+    table, problems = audit(root, check_sign=True)
+    crop, head = table["sign_asymmetry"]
+    assert np.isnan(crop)  # of 23 mL
+    assert sign * head > 0.5
+    assert [problem.scan for problem in problems] == ([] if sign == 1 else ["sub-philips3T"])
 
 
 def test_tilt_and_mask_and_parts(make_dataset):
@@ -434,6 +448,22 @@ def test_sign_is_not_looked_for_in_phantoms_and_what_has_errors(make_dataset):
     next(root.rglob("*echo-2_part-phase*.json")).write_text("[]")
     table, _ = audit(root, check_sign=True)
     assert (table["verdict"][0], table["sign_asymmetry"].isna().all()) == ("error", True)
+
+
+def test_sign_is_looked_for_in_the_mask_that_the_user_brought(make_dataset):
+    root = make_dataset(
+        voxels=bright_head, affine=np.diag([3, 3, 3, 1]), metadata={"Manufacturer": "GE MEDICAL SYSTEMS"}
+    )
+    path = root / "derivatives/manual/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    (root / "derivatives/manual/dataset_description.json").write_text('{"Name": "Masks", "BIDSVersion": "1.10.0"}')
+    image = nib.load(next(root.rglob("*echo-1_part-mag*.nii.gz")))
+    distance = sum(c**2 for c in centred_coordinates(image.shape, (3, 3, 3))) ** 0.5
+    for radius, is_enough in ((30, False), (50, True)):  # 110 and 520 mL
+        nib.save(nib.Nifti1Image((distance < radius).astype(np.uint8), image.affine), path)
+        table, problems = audit(root, check_sign=True)
+        assert table["mask"][0] == "user"
+        assert (table["sign_asymmetry"].notna().all(), bool(problems)) == (is_enough, is_enough)
 
 
 @pytest.mark.parametrize(("option", "is_checked"), [((), True), (("--no-sign-check",), False)])

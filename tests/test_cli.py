@@ -253,6 +253,16 @@ def test_a_wrong_phase_sign_is_pointed_out(make_dataset, capfd, sign):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sign", ["1", "-1"])
+def test_a_wrong_phase_sign_of_a_real_head_is_pointed_out(shared, tmp_path, capfd, sign):
+    folders = [str(shared / "data" / "real_bids"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    assert main([*folders, "--phase-sign", sign, *QUICK, *SERIAL]) == 0
+    told = capfd.readouterr().err
+    assert ("sub-philips3T: dark values reach further" in told) == (sign == "-1")
+    assert "sub-crop7T: dark" not in told  # a crop of 23 mL tells nothing
+
+
+@pytest.mark.slow
 def test_the_sign_of_a_small_brain_is_not_judged(make_dataset, ball_head, capfd):
     root = make_dataset(**ball_head)  # 150 mL
     assert run(root, "--phase-sign", "-1", *QUICK) == 0

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from analytic import centred_coordinates, iron_head, sphere_field
 
-from multiqsm.core.quality import SignCheck, check_sign, clipped_skewness, coarse_signal, quick_sign_check
+from multiqsm.bids_templates import load_template
+from multiqsm.core.quality import (
+    DEEP,
+    SMALLEST_BRAIN,
+    SMALLEST_DEEP,
+    WRONG_SIGN,
+    SignCheck,
+    check_sign,
+    clipped_skewness,
+    coarse_mask,
+    coarse_signal,
+    quick_sign_check,
+)
 
 TIMES = (0.005, 0.012, 0.019)
 SHAPE, VOXEL_SIZE = (37, 42, 34), (3.2, 2.8, 3.5)
@@ -65,6 +77,26 @@ def test_a_flat_piece_of_brain_tells_nothing():
     assert check_sign(field, mask, (3, 3, 3), b0_dir=(0, 0, 1)).asymmetry is None
 
 
+def test_echoes_are_judged_in_the_mask_that_the_user_brought():
+    field, brain = iron_head(SHAPE, VOXEL_SIZE, TILTED)
+    where = {"voxel_size": VOXEL_SIZE, "b0_dir": TILTED}
+    signal = echoes()
+    for sign, phase in ((1, signal), (-1, signal.conj())):
+        assert sign * quick_sign_check(phase, TIMES, mask=brain > 0.5, **where).asymmetry > 0.5
+    small = sum(c**2 for c in centred_coordinates(SHAPE, VOXEL_SIZE)) < 40**2
+    assert check_sign(field, small, **where).asymmetry is None
+    for mask in (small, brain > 1, small & (field > np.sort(field[small])[-9])):  # 270 mL, nothing, eight voxels
+        assert quick_sign_check(signal, TIMES, mask=mask, **where).asymmetry is None
+
+
+def test_tables_and_models_name_the_limits_that_hold():
+    told = load_template("quality_table")["sign_asymmetry"]["Description"]
+    limits = (f"{DEEP:g} mm", f"{SMALLEST_BRAIN / 1e3:g} mL", f"{SMALLEST_DEEP / 1e3:g} mL", f"{WRONG_SIGN:g}")
+    assert all(limit in told for limit in limits)
+    rules = [rule["Filter"] for rule in load_template("model_thalamus")["Exclude"]]
+    assert f"sign_asymmetry < {WRONG_SIGN:g}" in rules
+
+
 def test_field_and_asymmetry_turn_together_and_units_do_not_matter():
     field, brain = iron_head(SHAPE, VOXEL_SIZE, TILTED)
     field = field + 1e-3 * np.random.default_rng(0).normal(size=SHAPE)
@@ -93,3 +125,10 @@ def test_blocks_average_complex_signal():
     coarse, voxel_size = coarse_signal(signal, (1, 3, 4))
     assert voxel_size == (3, 3, 4)
     np.testing.assert_allclose(coarse[:, 0, 0], [signal[:3, 0, 0].mean(), signal[3:, 0, 0].mean()], rtol=1e-6)
+
+
+def test_a_mask_of_blocks_has_those_that_are_mostly_filled():
+    mask = np.zeros((6, 2, 2), bool)
+    mask[:2] = True
+    mask[3] = True
+    assert coarse_mask(mask, (1, 3, 4)).tolist() == [[[True] * 2] * 2, [[False] * 2] * 2]
