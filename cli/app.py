@@ -11,7 +11,7 @@ from shutil import disk_usage
 
 from .. import __version__
 from ..dataset.model import SHIPPED
-from ..dataset.scans import DatasetError
+from ..dataset.problems import DatasetError
 from ..workflows.settings import (
     BACKGROUNDS,
     DATA_WEIGHTS,

@@ -7,7 +7,8 @@ from pathlib import Path
 from .. import __version__
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
 from ..dataset.derivatives import write_tsv
-from ..dataset.scans import DatasetError, collect_scans
+from ..dataset.problems import DatasetError
+from ..dataset.scans import collect_scans
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count
 from .machine import read_filter
 
@@ -46,9 +47,9 @@ def _audit(options):
     inspections = inspect_scans(scans, n_procs=options.n_procs, check_sign=options.check_sign)
     problems = audit_problems(inspections, left_out)
     table = audit_table(inspections, problems)
-    for what, why, is_fault in left_out:
-        if not is_fault:
-            print(f"left out: {what}: {why}", file=sys.stderr)
+    for problem in left_out:
+        if problem.severity == "note":
+            print(f"left out: {problem}", file=sys.stderr)
     print_audit(table, problems, sys.stdout)
     if options.output is not None:
         print(f"table: {write_tsv(options.output, table)}")

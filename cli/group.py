@@ -8,7 +8,7 @@ from ..dataset.derivatives import is_multiqsm_dataset, write_dataset_description
 from ..dataset.group import add_protocols, read_roi_tables, read_tsv
 from ..dataset.model import SHIPPED, read_model
 from ..dataset.patients import collect_patients
-from ..dataset.scans import DatasetError
+from ..dataset.problems import DatasetError
 from ..stats.protocols import scans_of
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
@@ -34,13 +34,13 @@ def run_group(options):
     """
     check_work_dir(options)
     if not options.bids_dir.is_dir():
-        raise DatasetError(f"{options.bids_dir}: no such folder; give the root folder of the BIDS dataset")
+        raise DatasetError(f"{options.bids_dir}: no such folder", "give the root folder of the BIDS dataset")
     if options.model is not None:
         return _run_model(options)
     if given := [name for name in ("phenotype", "freesurfer_dir") if getattr(options, name)]:
         raise DatasetError(f"--{given[0].replace('_', '-')} goes with --model")
     if not is_multiqsm_dataset(options.output_dir):
-        raise DatasetError(f"{options.output_dir}: no results of multiqsm; run the participant level first")
+        raise DatasetError(f"{options.output_dir}: no results of multiqsm", "run the participant level first")
     rois = read_roi_tables(options.output_dir)
     scans = scans_of(add_protocols(rois)[0])
     print(f"{len(scans)} scans of {scans['subject'].nunique()} subjects at {scans['site'].nunique()} sites")

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from ..dataset.content import require_content
-from ..dataset.scans import DatasetError
+from ..dataset.problems import DatasetError
 from .arguments import available_cores
 
 JOBS = ("auto", "scan", "step")
@@ -52,7 +52,7 @@ def check_work_dir(options):
         If the work folder lies in the dataset.
     """
     if options.work_dir.absolute().is_relative_to(options.bids_dir.absolute()):
-        raise DatasetError(f"{options.work_dir}: intermediate files would lie in the dataset; say with -w where else")
+        raise DatasetError(f"{options.work_dir}: intermediate files would lie in the dataset", "say with -w where else")
 
 
 def open_runner(options):
@@ -79,7 +79,7 @@ def open_runner(options):
         content = read_options(options.use_plugin, "--use-plugin")
         if unknown := sorted(set(content) - {"plugin", "plugin_args"}):
             raise DatasetError(
-                f"--use-plugin {options.use_plugin}: unknown {', '.join(unknown)}; it has plugin, plugin_args"
+                f"--use-plugin {options.use_plugin}: unknown {', '.join(unknown)}", "it has plugin, plugin_args"
             )
         name, given = content.get("plugin", name), content.get("plugin_args") or {}
         if not isinstance(name, str) or not isinstance(given, dict):

@@ -1,6 +1,5 @@
 """The participant level: scans to maps, the maps of a subject to regional values and a report."""
 
-import re
 import sys
 from collections import defaultdict
 from dataclasses import fields, replace
@@ -15,8 +14,9 @@ from ..dataset.labels import SUBJECT_SPACE, have_same_grid
 from ..dataset.locks import hold_subjects
 from ..dataset.methods import write_citation
 from ..dataset.plausibility import find_doubts
+from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
-from ..dataset.scans import DatasetError, collect_scans, derivative_datasets, list_scans, scan_label
+from ..dataset.scans import collect_scans, derivative_datasets, list_scans, scan_label
 from ..dataset.subjects import Subject, collect_subjects
 from ..workflows.settings import PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
@@ -24,7 +24,6 @@ from .machine import check_work_dir, cores, open_runner, read_filter
 
 SCANS_WORTH_A_PROCESS = 8
 ATRIUM = "atrium"  # of the references, the one that points may be given for
-SUBJECT = re.compile(r"sub-([a-zA-Z0-9+]+)")
 
 
 def run_participants(options):
@@ -128,38 +127,34 @@ class _Faults:
     def __init__(self, left_out, problems):
         self.of_subject, self.warnings = defaultdict(list), defaultdict(list)
         self.n_later = 0
-        for what, why, is_fault in left_out:
-            if is_fault:
-                self._note(what, why)
-        for problem in problems:
+        for problem in (*left_out, *problems):
             if problem.severity == "error":
-                self._note(problem.scan, str(problem).removeprefix(f"{problem.scan}: "))
-            else:
-                self._note_warning(str(problem))
+                self._note(problem)
+            elif problem.severity == "warning":
+                self._note_warning(problem)
 
-    def warn(self, text):
+    def warn(self, problem):
         """Take a warning and print it."""
-        print(f"warning: {text}", file=sys.stderr)
-        self._note_warning(text)
+        print(f"warning: {problem}", file=sys.stderr)
+        self._note_warning(problem)
 
-    def add(self, what, why):
+    def add(self, problem):
         """Take a fault and print it."""
-        print(f"failed: {what}: {why}", file=sys.stderr)
-        self._note(what, str(why))
+        print(f"failed: {problem}", file=sys.stderr)
+        self._note(problem)
 
-    def add_later(self, what, why):
+    def add_later(self, problem):
         """The same of a fault that leaves the scan its maps."""
-        self.add(what, why)
+        self.add(problem)
         self.n_later += 1
 
-    def _note_warning(self, text):
-        if found := SUBJECT.search(text):
-            self.warnings[found[1]].append(text)
+    def _note_warning(self, problem):
+        if problem.subject:
+            self.warnings[problem.subject].append(str(problem))
 
-    def _note(self, what, why):
-        found = SUBJECT.search(what)
-        if found:
-            self.of_subject[found[1]].append((what, why))
+    def _note(self, problem):
+        if problem.subject:
+            self.of_subject[problem.subject].append((problem.scan, problem.text))
 
 
 def _process_scans(scans, run, faults):
@@ -174,8 +169,9 @@ def _process_scans(scans, run, faults):
     failures = run.process(stage, scans)
     names = {scan.node_name: scan for scan in scans}
     for failure in failures:
-        scan = names.get(failure.scan)
-        faults.add(f"{scan.label} ({scan.files[0].name}, …)" if scan else failure.scan, failure)
+        scan = names[failure.scan]
+        what = f"{scan.label} ({scan.files[0].name}, …)"
+        faults.add(Problem(what, "", str(failure), "", subject=scan.entities["subject"]))
     failed = {failure.scan for failure in failures}
     return [scan for scan in scans if scan.node_name not in failed]
 
@@ -198,17 +194,18 @@ def _process_subjects(scans, run, faults):
         others=others,
         needs_atria=settings.reference == ATRIUM,
     )
-    for what, why, is_fault in left_out:
-        if is_fault:
-            faults.add_later(what, why)
+    for problem in left_out:
+        if problem.severity == "error":
+            faults.add_later(problem)
         else:
-            print(f"left out: {what}: {why}", file=sys.stderr)
+            print(f"left out: {problem}", file=sys.stderr)
     if not subjects:
         return []
-    labels = {subject.node_name: f"sub-{subject.label}" for subject in subjects}
+    labels = {subject.node_name: subject.label for subject in subjects}
     failures = run.process(SubjectsStage(**run.places), subjects)
     for failure in failures:
-        faults.add_later(labels.get(failure.scan, failure.scan), failure)
+        label = labels[failure.scan]
+        faults.add_later(Problem(f"sub-{label}", "", str(failure), "", subject=label))
     # The table of a subject whose registration failed altogether is an earlier run's, or none.
     unregistered = {failure.scan for failure in failures if failure.step in ("register", "save_registration")}
     for subject in subjects:
@@ -220,11 +217,12 @@ def _process_subjects(scans, run, faults):
         told = zip(listed, read_tsv(table)["cause"], strict=True)
         causes = {scan.label: cause for scan, cause in told if isinstance(cause, str)}
         for label, cause in causes.items():
-            faults.add_later(label, f"not registered to the subject's other scans: {cause}")
+            cause = f"not registered to the subject's other scans: {cause}"
+            faults.add_later(Problem(label, "", cause, "", subject=subject.label))
         drawn = [scan.label for scan in listed if scan.labels is not None]
         if subject.labels is None and drawn and set(drawn) <= set(causes):
-            why = "they cannot be carried to the other scans, and are lost to them: draw them on another scan"
-            faults.add_later(f"regions of {', '.join(drawn)}", why)
+            cause = "they cannot be carried to the other scans, and are lost to them: draw them on another scan"
+            faults.add_later(Problem(f"regions of {', '.join(drawn)}", "", cause, "", subject=subject.label))
     _warn_of_references(subjects, settings, options)
     _warn_of_spaces(subjects, run.output_dir, faults)
     _warn_of_other_spaces(subjects, others, settings, run.output_dir, faults)
@@ -244,7 +242,7 @@ def _write_reports(subjects, run, faults):
         sites=tuple(sorted({scan.site for subject in subjects for scan in subject.scans})),
     )
     for failure in run.process(stage, [*subjects, *without]):
-        faults.add_later(f"report of {failure.scan}", failure)
+        faults.add_later(Problem(f"report of {failure.scan}", "", str(failure), ""))
 
 
 def _settings(options):
@@ -265,9 +263,9 @@ def _refuse_idle_lambda(settings, given):
     """A λ for maps that nobody makes is a misunderstanding: the other inversions' λ has another unit."""
     made, quadratic = ", ".join(settings.inversions), {"iterative", "deterministic"} & set(settings.inversions)
     if "medi_lambda" in given and "medi" not in settings.inversions:
-        raise DatasetError(f"--medi-lambda is MEDI's, which is not among the inversions: {made}; give --lambda in mm")
+        raise DatasetError(f"--medi-lambda is MEDI's, which is not among the inversions: {made}", "give --lambda in mm")
     if "lambda_value" in given and not quadratic:
-        raise DatasetError(f"--lambda is not for the inversions asked for: {made}; give --medi-lambda in ppm·mm")
+        raise DatasetError(f"--lambda is not for the inversions asked for: {made}", "give --medi-lambda in ppm·mm")
 
 
 def _preflight(scans, left_out, settings, options):
@@ -276,16 +274,16 @@ def _preflight(scans, left_out, settings, options):
     n_procs = min(cores(options), len(scans) // SCANS_WORTH_A_PROCESS or 1)
     inspections = inspect_scans(scans, n_procs=n_procs)
     usable = [inspection.scan for inspection in inspections if inspection.verdict != "error"]
-    for what, why, is_fault in left_out:
-        if not (options.dry_run and is_fault):  # these are among the problems
-            print(f"left out: {what}: {why}", file=sys.stderr)
+    for problem in left_out:
+        if not (options.dry_run and problem.severity == "error"):  # these are among the problems
+            print(f"left out: {problem}", file=sys.stderr)
     problems = audit_problems(inspections, left_out if options.dry_run else ())
     if options.dry_run:
         print_audit(audit_table(inspections, problems, phase_sign=settings.phase_sign), problems, sys.stdout)
     else:
         for problem in problems:
             print(f"{problem.severity}: {problem}", file=sys.stderr)
-    n_refused = len(scans) - len(usable) + sum(left.is_fault for left in left_out)
+    n_refused = len(scans) - len(usable) + sum(problem.severity == "error" for problem in left_out)
     return usable, n_refused, problems
 
 
@@ -327,11 +325,12 @@ def _warn_of_spaces(subjects, output_dir, faults):
         average = derivative_path(output_dir, {"subject": subject.label}, **named)
         if subject.labels is None or not average.exists() or have_same_grid(subject.labels.path, average):
             continue
-        faults.warn(
-            f"sub-{subject.label}: {subject.labels.path.name} is on another grid than {average.name}, as if it had "
-            "been drawn in the space of other scans; look at the picture of the regions, and draw them anew if they "
-            "are off"
+        cause = (
+            f"{subject.labels.path.name} is on another grid than {average.name}, as if it had been drawn in the space "
+            "of other scans"
         )
+        remedy = "look at the picture of the regions, and draw them anew if they are off"
+        faults.warn(Problem(f"sub-{subject.label}", "", cause, remedy, "warning", subject.label))
 
 
 def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
@@ -341,10 +340,12 @@ def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
         own = [entities for entities in others if entities["subject"] == subject.label]
         left = [scan_label(entities) for entities in own if derivative_path(output_dir, entities, **named).exists()]
         if left and not subject.is_phantom:
-            faults.warn(
-                f"sub-{subject.label}: the maps of {', '.join(left)} in the person's space are of an earlier run: that "
-                "space is now another one, of the other scans; run without a filter to bring all of them together"
+            cause = (
+                f"the maps of {', '.join(left)} in the person's space are of an earlier run: that space is now another "
+                "one, of the other scans"
             )
+            remedy = "run without a filter to bring all of them together"
+            faults.warn(Problem(f"sub-{subject.label}", "", cause, remedy, "warning", subject.label))
 
 
 def _warn_of_doubts(scans, settings, output_dir):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .content import is_there, require_content
 from .images import check_whole
-from .scans import DatasetError, LeftOut
+from .problems import DatasetError, Problem
 
 # Labels of FreeSurfer's aseg.mgz that are measured or referred to, by the names that drawn regions and atlases have.
 ASEG_NAMES = {
@@ -125,7 +125,7 @@ def find_anatomy(subject, folder, datasets):
     Returns
     -------
     anatomy : Anatomy
-    left_out : list of LeftOut
+    left_out : list of Problem
         What cannot be used and why, and which of several images was taken.
     """
     left_out = []
@@ -186,12 +186,14 @@ def read_points(path):
             reader = csv.DictReader(lines, delimiter="\t")
             columns, rows = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: {error}; save the table as UTF-8 text with tabs between columns") from error
+        raise DatasetError(f"{path}: {error}", "save the table as UTF-8 text with tabs between columns") from error
     if missing := [column for column in "xyz" if column not in columns]:
-        raise DatasetError(f"{path}: no column {', '.join(missing)}; points have x, y and z, with tabs between columns")
+        raise DatasetError(
+            f"{path}: no column {', '.join(missing)}", "points have x, y and z, with tabs between columns"
+        )
     points = [tuple(_coordinate(row.get(axis), path, number) for axis in "xyz") for number, row in enumerate(rows, 2)]
     if not points:
-        raise DatasetError(f"{path}: no point is there; add a row with x, y and z in mm for each, or remove the file")
+        raise DatasetError(f"{path}: no point is there", "add a row with x, y and z in mm for each, or remove the file")
     return points
 
 
@@ -205,8 +207,9 @@ def check_recon_all():
     """
     if shutil.which("recon-all") is None:
         raise DatasetError(
-            "--recon-all: FreeSurfer's recon-all is not on the PATH; install FreeSurfer and source its "
-            "SetUpFreeSurfer.sh, or put its results into derivatives/freesurfer and leave --recon-all out"
+            "--recon-all: FreeSurfer's recon-all is not on the PATH",
+            "install FreeSurfer and source its "
+            "SetUpFreeSurfer.sh, or put its results into derivatives/freesurfer and leave --recon-all out",
         )
 
 
@@ -216,7 +219,7 @@ def _coordinate(text, path, number):
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DatasetError(f"{path}, line {number}: {text!r} is no coordinate; write mm")
+        raise DatasetError(f"{path}, line {number}: {text!r} is no coordinate", "write mm")
     return value
 
 
@@ -228,7 +231,7 @@ def _usable(what, subject, left_out, find, *arguments):
             check_whole(path)
         return found
     except DatasetError as error:
-        left_out.append(LeftOut(f"{what} of sub-{subject}", str(error), is_fault=True))
+        left_out.append(Problem.from_error(f"{what} of sub-{subject}", error, subject))
         return None
 
 
@@ -252,7 +255,7 @@ def _first(images, left_out):
     """The first of some images; that there are others is told."""
     if len(images) > 1:
         others = ", ".join(path.name for path in images[1:])
-        left_out.append(LeftOut(others, f"{images[0].name} is taken, the first of these images"))
+        left_out.append(Problem(others, "", f"{images[0].name} is taken, the first of these images", "", "note"))
     return images[0]
 
 
@@ -263,7 +266,8 @@ def _find_freesurfer(subject, datasets, images, left_out):
     done = [path for path in folders if is_there(path / ASEG)]
     if not done:
         for folder in folders:
-            left_out.append(LeftOut(f"{folder}", f"no {ASEG}: recon-all did not end; run it again", is_fault=True))
+            cause = f"no {ASEG}: recon-all did not end"
+            left_out.append(Problem(str(folder), "", cause, "run it again", subject=subject))
         return None
     folder = _only(done, f"sub-{subject}: results of FreeSurfer")
     for name in SAME_SPACE:
@@ -273,8 +277,8 @@ def _find_freesurfer(subject, datasets, images, left_out):
         if found:
             return FreeSurferLabels(folder / ASEG, _first(found, left_out), suffix)
     raise DatasetError(
-        f"{folder / ASEG}: no image brings these labels to the scans; keep mri/{SAME_SPACE[0]} beside them, or put the "
-        "T1w image into the subject's anat folder"
+        f"{folder / ASEG}: no image brings these labels to the scans",
+        f"keep mri/{SAME_SPACE[0]} beside them, or put the T1w image into the subject's anat folder",
     )
 
 
@@ -283,16 +287,18 @@ def _find_lesions(subject, datasets, images, left_out):
     if not (found["ready"] or found["seeds"]):
         for kind in ("added", "removed"):
             for path in found[kind]:
-                left_out.append(LeftOut(f"{path}", "nothing to edit: there are neither seeds nor a lesion mask"))
+                cause = "nothing to edit: there are neither seeds nor a lesion mask"
+                left_out.append(Problem(str(path), "", cause, "", "note", subject))
         return None
     if not images["FLAIR"]:
         raise DatasetError(
-            f"{(found['ready'] or found['seeds'])[0]}: there is no FLAIR image of the subject to see lesions in; put "
-            "it into the subject's anat folder"
+            f"{(found['ready'] or found['seeds'])[0]}: there is no FLAIR image of the subject to see lesions in",
+            "put it into the subject's anat folder",
         )
     chosen = {kind: _only(paths, f"sub-{subject}: files of {kind}") if paths else None for kind, paths in found.items()}
     if chosen["ready"] and chosen["seeds"]:
-        left_out.append(LeftOut(f"{chosen['seeds']}", f"the ready mask {chosen['ready'].name} is taken"))
+        cause = f"the ready mask {chosen['ready'].name} is taken"
+        left_out.append(Problem(str(chosen["seeds"]), "", cause, "", "note", subject))
         chosen["seeds"] = None
     # The marks of a session were made on its image.
     session = (chosen["ready"] or chosen["seeds"]).parents[1].name
@@ -310,6 +316,6 @@ def _only(paths, what):
     if len(paths) > 1:
         listed = ", ".join(map(str, paths))
         raise DatasetError(
-            f"{what}: more than one ({listed}); remove the others, or say with --derivatives whose to use"
+            f"{what}: more than one ({listed})", "remove the others, or say with --derivatives whose to use"
         )
     return paths[0]

@@ -8,7 +8,7 @@ import numpy as np
 from .content import is_there, require_content
 from .images import read_image
 from .labels import read_lookup
-from .scans import DatasetError
+from .problems import DatasetError
 
 PAULI_2017 = "pauli2017"
 
@@ -89,14 +89,14 @@ def load_atlas(name_or_path):
     require_content(path)
     if stem == path.name or not path.is_file():
         raise DatasetError(
-            f"{path}: no atlas of this name and no such NIfTI file; give a label image in MNI space (.nii or .nii.gz), "
-            f"or {PAULI_2017}"
+            f"{path}: no atlas of this name and no such NIfTI file",
+            f"give a label image in MNI space (.nii or .nii.gz), or {PAULI_2017}",
         )
     lookup = path.with_name(f"{stem}.tsv")
     if not is_there(lookup):
         raise DatasetError(
-            f"{path}: no lookup table that names its labels; add {lookup.name} beside it, with the columns index and "
-            "name"
+            f"{path}: no lookup table that names its labels",
+            f"add {lookup.name} beside it, with the columns index and name",
         )
     names, _ = read_lookup(lookup)
     labels, affine = _read_labels(path)
@@ -138,9 +138,10 @@ def _fetch_pauli():
     # Whatever hinders a download (OSError, of which those of requests are kinds) or what came is no such file.
     except (OSError, ValueError, IndexError) as error:
         raise DatasetError(
-            f"the atlas {PAULI_2017} cannot be downloaded ({error}); run nilearn.datasets.fetch_atlas_pauli_2017("
+            f"the atlas {PAULI_2017} cannot be downloaded ({error})",
+            "run nilearn.datasets.fetch_atlas_pauli_2017("
             "atlas_type='deterministic') where there is a network and copy its folder nilearn_data, or give the path "
-            "of a label image in MNI space with its lookup table"
+            "of a label image in MNI space with its lookup table",
         ) from error
     abbreviations = [name for name in fetched.labels if name != "Background"]
     labels, affine = _read_labels(Path(fetched.maps))
@@ -154,9 +155,11 @@ def _fetch_pauli():
 def _read_labels(path):
     _, image, values = read_image(path, np.float64)
     if values.ndim != 3:
-        raise DatasetError(f"{path}: {values.ndim} dimensions; labels are one volume of three")
+        raise DatasetError(f"{path}: {values.ndim} dimensions", "labels are one volume of three")
     if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:
-        raise DatasetError(f"{path}: values that are no whole numbers from 0 on; an atlas of probabilities is not read")
+        raise DatasetError(
+            f"{path}: values that are no whole numbers from 0 on", "an atlas of probabilities is not read"
+        )
     return values.astype(np.int32), image.affine
 
 
@@ -165,7 +168,7 @@ def _named(name, labels, affine, names):
     present = set(np.unique(labels).tolist()) - {0}
     if not present & set(names):
         raise DatasetError(
-            f"{name}: none of the labels named in its table has a voxel; check that they belong together"
+            f"{name}: none of the labels named in its table has a voxel", "check that they belong together"
         )
     unnamed = sorted(present - set(names))
     notes = ()

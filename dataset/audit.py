@@ -4,6 +4,7 @@ import multiprocessing
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -12,9 +13,10 @@ import pandas as pd
 
 from ..core.dipole import b0_direction
 from ..core.phase import GYROMAGNETIC_RATIO, default_sign
-from .preflight import BIPOLAR_OFFSET, BIPOLAR_RAMP, Problem, inspect_scan
+from .preflight import BIPOLAR_OFFSET, BIPOLAR_RAMP, inspect_scan
+from .problems import DatasetError, Problem
 from .repeats import is_same_time, scan_protocol
-from .scans import DatasetError, as_number, one_line
+from .scans import as_number, one_line
 
 #: Columns of the table that scans are compared by, with their names in a text.
 COMPARED = {
@@ -125,7 +127,7 @@ def inspect_scans(scans, *, n_procs=1, check_sign=False):
             return list(pool.map(inspect, scans, chunksize=chunk))
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a process that checked images was killed, perhaps for want of memory; give a smaller --n-procs"
+            "a process that checked images was killed, perhaps for want of memory", "give a smaller --n-procs"
         ) from error
 
 
@@ -136,19 +138,18 @@ def audit_problems(inspections, left_out=()):
     ----------
     inspections : sequence of multiqsm.dataset.preflight.Inspection
         Of all scans.
-    left_out : sequence of multiqsm.dataset.scans.LeftOut
-        What was not taken as a scan; what is no fault is not told.
+    left_out : sequence of multiqsm.dataset.problems.Problem
+        What was not taken as a scan; notes are not told.
 
     Returns
     -------
-    list of multiqsm.dataset.preflight.Problem
+    list of multiqsm.dataset.problems.Problem
         First what was left out, as errors; then scan by scan.
     """
     problems = []
-    for what, why, is_fault in left_out:
-        if is_fault:
-            cause, _, remedy = why.rpartition("; ")
-            problems.append(Problem(what, "", cause or why, remedy if cause else "correct the dataset"))
+    for problem in left_out:
+        if problem.severity == "error":
+            problems.append(replace(problem, remedy=problem.remedy or "correct the dataset"))
     rows = [_facts(inspection) for inspection in inspections]
     deviations, copies, shared = _deviations(rows, by_site=True), _copies(inspections), _shared(inspections)
     split = _split_echoes(inspections)
@@ -157,15 +158,17 @@ def audit_problems(inspections, left_out=()):
         if deviating:
             cause = f"differs from most scans of site {row['site']}: {'; '.join(deviating)}"
             remedy = "correct the sidecars if they are wrong; else leave the scan out or use --harmonize"
-            problems.append(Problem(row["scan"], "", cause, remedy, "warning"))
+            problems.append(Problem.of(inspection.scan, "", cause, remedy, "warning"))
         if row["scan"] in copies:
             cause = f"all its images have the values of {copies[row['scan']]}'s"
-            problems.append(Problem(row["scan"], "", cause, "see which of the two scans they are", "warning"))
+            problems.append(Problem.of(inspection.scan, "", cause, "see which of the two scans they are", "warning"))
         elif row["scan"] in shared:
             cause = f"some of its images have the values of {shared[row['scan']]}'s"
-            problems.append(Problem(row["scan"], "", cause, "see which of the two scans they belong to", "warning"))
+            problems.append(
+                Problem.of(inspection.scan, "", cause, "see which of the two scans they belong to", "warning")
+            )
         if row["scan"] in split:
-            problems.append(Problem(row["scan"], "", *split[row["scan"]], "warning"))
+            problems.append(Problem.of(inspection.scan, "", *split[row["scan"]], "warning"))
     return problems
 
 
@@ -264,7 +267,7 @@ def audit_table(inspections, problems, *, phase_sign=0):
     ----------
     inspections : sequence of multiqsm.dataset.preflight.Inspection
         Of all scans.
-    problems : sequence of multiqsm.dataset.preflight.Problem
+    problems : sequence of multiqsm.dataset.problems.Problem
         As from `audit_problems`.
     phase_sign : {0, 1, -1}
         Sign that the user gives; 0 for the manufacturer's.
@@ -390,7 +393,7 @@ def print_audit(table, problems, stream):
     ----------
     table : pandas.DataFrame
         As from `audit_table`.
-    problems : sequence of multiqsm.dataset.preflight.Problem
+    problems : sequence of multiqsm.dataset.problems.Problem
         As from `audit_problems`.
     stream : text stream
         Where to print. Characters that it cannot encode are replaced.

@@ -3,23 +3,20 @@
 import os
 from pathlib import Path
 
+from .problems import DatasetError
+
 # What stands in a file's place until its content is fetched: of git-annex if it is unlocked, of Git LFS.
 POINTERS = {b"/annex/objects/": "datalad get {path}", b"version https://git-lfs": "git lfs pull"}
 LARGEST_POINTER = 32 * 2**10  # bytes, by git-annex's own rule
 ANNEX = "annex/objects"  # in the target of a link that git-annex made
 
 
-class DatasetError(Exception):
-    """The dataset, or what was asked of it, leaves nothing that can be processed; the message says why."""
-
-
 class MissingContentError(DatasetError):
-    """A file is listed and its content is not here. `cause` and `remedy` are for the user."""
+    """A file is listed and its content is not here."""
 
     def __init__(self, path, command=POINTERS[b"/annex/objects/"]):
-        self.cause = "the file is listed but its content is not here"
-        self.remedy = f"fetch it with {command.format(path=path)}, or restore the link"
-        super().__init__(f"{path}: {self.cause}; {self.remedy}")
+        cause = "the file is listed but its content is not here"
+        super().__init__(cause, f"fetch it with {command.format(path=path)}, or restore the link", path)
 
 
 def require_content(path):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .content import MissingContentError, is_listed, is_there, require_content
-from .scans import DatasetError
+from .problems import DatasetError
 
 COLUMNS = {
     "thalamic_volume_left": "mL",
@@ -120,14 +120,14 @@ def _thalamus(structures, side, path):
     for name in (pattern.format(side=side) for pattern in THALAMUS):
         if name in structures:
             return structures[name]
-    raise DatasetError(f"{path}: no row {side}-Thalamus or {side}-Thalamus-Proper; run recon-all again")
+    raise DatasetError(f"{path}: no row {side}-Thalamus or {side}-Thalamus-Proper", "run recon-all again")
 
 
 def _measure(measures, names, path):
     for name in names:
         if name in measures:
             return measures[name]
-    raise DatasetError(f"{path}: no measure {' or '.join(names)}; run recon-all again")
+    raise DatasetError(f"{path}: no measure {' or '.join(names)}", "run recon-all again")
 
 
 def _thickness(folder):
@@ -139,7 +139,7 @@ def _thickness(folder):
         raise DatasetError(f"{folder}: no measure {' or '.join(AREAS)} of both hemispheres to weight them by")
     weights = [side[shared[0]] for side in sides]
     if sum(weights) <= 0:
-        raise DatasetError(f"{folder}: {shared[0]} of the hemispheres is not positive; run recon-all again")
+        raise DatasetError(f"{folder}: {shared[0]} of the hemispheres is not positive", "run recon-all again")
     return sum(t * w for t, w in zip(thickness, weights, strict=True)) / sum(weights)
 
 
@@ -151,7 +151,7 @@ def _read_table(path):
             raise DatasetError(f"{path}: larger than {LARGEST} bytes: no table of statistics")
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: {error}; run recon-all again") from error
+        raise DatasetError(f"{path}: {error}", "run recon-all again") from error
     measures, structures, columns = {}, {}, None
     for number, line in enumerate(lines, start=1):
         if line.startswith("# Measure "):
@@ -176,5 +176,5 @@ def _number(text, path, number):
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):
-        raise DatasetError(f"{path}, line {number}: {text!r:.60} is no measure; run recon-all again")
+        raise DatasetError(f"{path}, line {number}: {text!r:.60} is no measure", "run recon-all again")
     return value

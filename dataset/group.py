@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from .content import is_there, require_content
+from .problems import DatasetError
 from .repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
-from .scans import SCAN_ENTITIES, DatasetError
+from .scans import SCAN_ENTITIES
 
 REQUIRED = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
 TEXT_COLUMNS = (*REQUIRED, *COLUMNS, "protocol")
@@ -43,8 +44,8 @@ def read_roi_tables(output_dir):
     paths = sorted(Path(output_dir).glob("sub-*/**/anat/*_desc-rois_chi.tsv"))
     if not paths:
         raise DatasetError(
-            f"{output_dir}: no table of regional values (*_desc-rois_chi.tsv); run the participant level first, with "
-            "regions drawn as *_dseg.nii.gz or from an atlas"
+            f"{output_dir}: no table of regional values (*_desc-rois_chi.tsv)",
+            "run the participant level first, with regions drawn as *_dseg.nii.gz or from an atlas",
         )
     return pd.concat([read_roi_table(path) for path in paths], ignore_index=True)
 
@@ -70,10 +71,10 @@ def read_roi_table(path):
     try:
         table = read_tsv(path)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}; {ANEW}") from error
+        raise DatasetError(f"{path}: {error}", ANEW) from error
     missing = [column for column in (*REQUIRED, "scan", "mean") if column not in table]
     if missing:
-        raise DatasetError(f"{path}: no column {', '.join(missing)}; {ANEW}")
+        raise DatasetError(f"{path}: no column {', '.join(missing)}", ANEW)
     # Tables of earlier versions have no columns of labels: these are in the file's name alone.
     named = dict(pair.split("-", 1) for pair in Path(path).name.split("_") if "-" in pair)
     told = {name: named[SCAN_ENTITIES[name]] for name in LABELS if SCAN_ENTITIES[name] in named}
@@ -166,7 +167,7 @@ def add_participants(rois, bids_dir):
             path, sep="\t", na_values="n/a", keep_default_na=False, dtype=str, index_col=False, on_bad_lines="error"
         )
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}; save the table as UTF-8 text with tabs between columns") from error
+        raise DatasetError(f"{path}: {error}", "save the table as UTF-8 text with tabs between columns") from error
     if "participant_id" not in participants:
         raise DatasetError(f"{path}: no column participant_id")
     participants = participants.dropna(subset="participant_id")

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.artefacts import central_block
 from .content import MissingContentError, is_there
 from .forms import Form, header_forms, scanner_form
-from .scans import DatasetError
+from .problems import DatasetError
 
 AGAIN = "copy it again, or make it again"
 COMPRESSED = (".gz", ".mgz")
@@ -24,12 +24,10 @@ MOST_BYTES_BEHIND = 2**30  # the last voxel
 
 
 class UnreadableImageError(DatasetError):
-    """An image cannot be read. `cause` and `remedy` are for the user."""
+    """An image cannot be read."""
 
     def __init__(self, path, cause, remedy):
-        super().__init__(f"{path}: {cause}; {remedy}")
-        self.cause = cause
-        self.remedy = remedy
+        super().__init__(cause, remedy, path)
 
 
 @dataclass(frozen=True)

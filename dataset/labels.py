@@ -12,7 +12,8 @@ import numpy as np
 from .content import is_there, require_content
 from .derivatives import derivative_path
 from .images import read_image
-from .scans import DatasetError, is_of_gradient_echo, scan_label
+from .problems import DatasetError
+from .scans import is_of_gradient_echo, scan_label
 
 SUBJECT_SPACE = "subject"
 DESC = "rois"
@@ -143,10 +144,10 @@ def read_lookup(path):
             reader = csv.DictReader(lines, delimiter="\t")
             columns, rows = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: {error}; save the table as UTF-8 text with tabs between columns") from error
+        raise DatasetError(f"{path}: {error}", "save the table as UTF-8 text with tabs between columns") from error
     if missing := [column for column in ("index", "name") if column not in columns]:
         raise DatasetError(
-            f"{path}: no column {' and '.join(missing)}; a lookup table has index and name, with tabs between columns"
+            f"{path}: no column {' and '.join(missing)}", "a lookup table has index and name, with tabs between columns"
         )
     names, expected = {}, {}
     for number, row in enumerate(rows, start=2):
@@ -158,12 +159,12 @@ def read_lookup(path):
             continue
         if index in names or name in names.values():
             twice = f"index {index}" if index in names else f"name {name!r}"
-            raise DatasetError(f"{path}, line {number}: {twice} is there twice; each region needs its own")
+            raise DatasetError(f"{path}, line {number}: {twice} is there twice", "each region needs its own")
         names[index] = name
         if susceptibility is not None:
             expected[name] = susceptibility
     if not names:
-        raise DatasetError(f"{path}: no label is named; add a row with index and name for each")
+        raise DatasetError(f"{path}: no label is named", "add a row with index and name for each")
     return names, expected
 
 
@@ -238,21 +239,22 @@ def _find(entities, datasets, label, *, space, image):
     if len(found) > 1:
         listed = ", ".join(str(path) for path, _ in found)
         raise DatasetError(
-            f"{label}: more than one label image ({listed}); put all regions into one, say with --derivatives whose to "
-            "use, or remove the others"
+            f"{label}: more than one label image ({listed})",
+            "put all regions into one, say with --derivatives whose to use, or remove the others",
         )
     if not found:
         return None
     path, lookup = found[0]
     if lookup is None:
         raise DatasetError(
-            f"{path}: no lookup table that names its labels; add {path.name.split('.')[0]}.tsv beside it, or dseg.tsv "
-            "at the root of its dataset, with the columns index and name"
+            f"{path}: no lookup table that names its labels",
+            f"add {path.name.split('.')[0]}.tsv beside it, or dseg.tsv "
+            "at the root of its dataset, with the columns index and name",
         )
     names, expected = read_lookup(lookup)
     values = _values(path, image)
     if values == [0]:
-        raise DatasetError(f"{path}: there is no label in it; draw the regions, or remove the file")
+        raise DatasetError(f"{path}: there is no label in it", "draw the regions, or remove the file")
     unnamed = sorted(set(values) - set(names) - {0})
     notes = [f"{path}: {_listed(unnamed)} not in {lookup.name} and left out"] if unnamed else []
     kind = "scan" if space is None else "subject"
@@ -301,13 +303,13 @@ def _values(path, image):
     if image is not None:
         _check_grid(path, labels, nib.load(image))
     elif labels.ndim != 3:
-        raise DatasetError(f"{path}: {labels.ndim} dimensions; labels are one volume of three")
+        raise DatasetError(f"{path}: {labels.ndim} dimensions", "labels are one volume of three")
     # Label images are small once they are packed, and a value that is no integer may be anywhere.
     values = np.unique(data)
     if not np.isfinite(values).all() or (values != np.round(values)).any():
-        raise DatasetError(f"{path}: values that are no integers; save labels without interpolation or scaling")
+        raise DatasetError(f"{path}: values that are no integers", "save labels without interpolation or scaling")
     if values[0] < 0:
-        raise DatasetError(f"{path}: negative labels; number regions from 1 on")
+        raise DatasetError(f"{path}: negative labels", "number regions from 1 on")
     return [int(value) for value in values]
 
 
@@ -330,14 +332,14 @@ def have_same_grid(first, second):
 def _check_grid(path, labels, image):
     if labels.shape != image.shape[:3]:
         raise DatasetError(
-            f"{path}: {_times(labels.shape)} voxels, but the scan has {_times(image.shape)}; draw on "
-            "the scan itself, or resample without interpolation"
+            f"{path}: {_times(labels.shape)} voxels, but the scan has {_times(image.shape)}",
+            "draw on the scan itself, or resample without interpolation",
         )
     difference = np.abs(labels.affine - image.affine).max()
     if not difference <= AFFINE_TOLERANCE:
         raise DatasetError(
-            f"{path}: its affine differs from the scan's by up to {difference:.3g} mm; copy the "
-            "scan's geometry if the voxels are the scan's, else resample without interpolation"
+            f"{path}: its affine differs from the scan's by up to {difference:.3g} mm",
+            "copy the scan's geometry if the voxels are the scan's, else resample without interpolation",
         )
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from .scans import DatasetError
+from .problems import DatasetError
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def hold_subjects(output_dir, labels):
         if busy:
             named = ", ".join(f"sub-{label}" for label in busy)
             raise DatasetError(
-                f"{output_dir}: another run is processing {named} into this folder; "
-                "wait until it has ended, or leave them out with --participant-label"
+                f"{output_dir}: another run is processing {named} into this folder",
+                "wait until it has ended, or leave them out with --participant-label",
             )
         yield
 
@@ -73,6 +73,7 @@ def _take(stream, name, *, wait):
     except OSError as error:
         raise DatasetError(
             f"{stream.name}: the file system does not lock files ({error}), so that two runs could spoil each other's "
-            "results; choose a folder on another file system"
+            "results",
+            "choose a folder on another file system",
         ) from error
     return True

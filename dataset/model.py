@@ -11,7 +11,7 @@ from ..stats.filters import parse_filter
 from ..stats.model import ALL, Exclusion, Node, StudyModel, Subset
 from ..stats.transformations import TRANSFORMATIONS, Transformation
 from .content import require_content
-from .scans import DatasetError
+from .problems import DatasetError
 
 SHIPPED = ("thalamus",)  # models that come with the package, as templates model_<name>
 TRANSFORMER = "multiqsm"

@@ -13,8 +13,8 @@ from . import freesurfer
 from .content import is_there, require_content
 from .derivatives import LABEL
 from .group import read_roi_table, read_tsv
+from .problems import DatasetError
 from .repeats import COLUMNS, match_protocols, read_protocol_columns
-from .scans import DatasetError
 
 FREESURFER = Path("derivatives", "freesurfer")
 PPB_IN_PPM = 1000

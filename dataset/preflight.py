@@ -25,6 +25,7 @@ from ..core.dipole import b0_direction, spans_space, turn_between
 from ..core.phase import BOTH_RADIANS, GYROMAGNETIC_RATIO, PhaseEncodingError, apply_sign, decode_phase, default_sign
 from .forms import SCANNER, Form
 from .images import UnreadableImageError, read_image, summarize_image
+from .problems import Problem
 from .scans import Scan, as_number, echo_number, one_line
 
 LONGEST_ECHO_TIME = 1  # s
@@ -57,33 +58,6 @@ SAME_IN_ALL_FILES = (
     "FlipAngle",
 )
 KINDS = {"magnitude": "M", "phase": "P"}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something about a scan that stops it (an error) or that its owner should know (a warning).
-
-    Attributes
-    ----------
-    scan : str
-        Label of the scan.
-    file : str
-        Name of the file; empty where the scan as a whole is meant.
-    cause, remedy : str
-        What is wrong, and what to do.
-    severity : {'error', 'warning'}
-        An error makes the scan unusable.
-    """
-
-    scan: str
-    file: str
-    cause: str
-    remedy: str
-    severity: str = "error"
-
-    def __str__(self):
-        place = f"{self.scan}: {self.file}" if self.file else self.scan
-        return f"{place}: {self.cause}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +128,7 @@ def inspect_scan(scan, *, check_sign=False):
         No image data are kept in it.
     """
     remedy = "nothing needs doing if that is right"
-    problems = [Problem(scan.label, "", note, remedy, "warning") for note in scan.notes]
+    problems = [Problem.of(scan, "", note, remedy, "warning") for note in scan.notes]
     problems += _check_echoes(scan)
     problems += _check_echo_times(scan)
     problems += _check_frequency(scan)
@@ -224,12 +198,12 @@ def _check_echoes(scan):
         for echo in sorted(set(of_echo[other]) - set(of_echo[part])):
             cause = f"no {part} image of echo {echo} stands beside it"
             remedy = "add that file, or leave the echo out with --bids-filter-file"
-            problems.append(Problem(scan.label, of_echo[other][echo].name, cause, remedy))
+            problems.append(Problem.of(scan, of_echo[other][echo].name, cause, remedy))
     gaps = sorted(set(range(1, max(present) + 1)) - present)
     if gaps and scan.suffix == "MEGRE":
         cause = f"there are echoes {_listed(sorted(present))}, but no echo {_listed(gaps)}"
         remedy = "add the files if they got lost; nothing needs doing if the echo was left out on purpose"
-        problems.append(Problem(scan.label, "", cause, remedy, "warning"))
+        problems.append(Problem.of(scan, "", cause, remedy, "warning"))
     return problems
 
 
@@ -244,16 +218,16 @@ def _check_echo_times(scan):
         value, echo = scan.sidecars.get(path.name, {}).get("EchoTime"), echo_number(path)
         wrong = _echo_time_fault(value, known=scan.echo_times and None not in scan.echo_times)
         if wrong:
-            problems.append(Problem(scan.label, path.name, *wrong))
+            problems.append(Problem.of(scan, path.name, *wrong))
         elif value is not None and not math.isclose(times.setdefault(echo, value), value, rel_tol=1e-4):
             cause = f"EchoTime {value} s, where another part of echo {echo} has {times[echo]} s"
-            problems.append(Problem(scan.label, path.name, cause, "correct the sidecar that is wrong"))
+            problems.append(Problem.of(scan, path.name, cause, "correct the sidecar that is wrong"))
     for (earlier, time), (later, following) in pairwise(sorted(times.items())):
         if following <= time:
             relation = "the same EchoTime as" if following == time else "a shorter EchoTime than"
             cause = f"echo {later} ({following} s) has {relation} echo {earlier} ({time} s)"
             remedy = "correct EchoTime in the sidecars: some may have been exchanged or copied"
-            problems.append(Problem(scan.label, _file_of_echo(scan, later), cause, remedy))
+            problems.append(Problem.of(scan, _file_of_echo(scan, later), cause, remedy))
     return problems
 
 
@@ -285,20 +259,20 @@ def _check_frequency(scan):
     if frequency is None and field is None:
         cause = "neither MagneticFieldStrength nor ImagingFrequency is in its sidecar"
         remedy = "add ImagingFrequency (MHz) or MagneticFieldStrength (T): ppm cannot be computed without"
-        return [*problems, Problem(scan.label, file, cause, remedy)]
+        return [*problems, Problem.of(scan, file, cause, remedy)]
     if frequency is not None and not 0 < frequency < HIGHEST_MHZ:
         cause = f"ImagingFrequency is {frequency:g}, which no scanner has in MHz (is it in Hz?)"
-        return [*problems, Problem(scan.label, file, cause, "write it in MHz, such as 123.2")]
+        return [*problems, Problem.of(scan, file, cause, "write it in MHz, such as 123.2")]
     if field is not None and not 0 < field < STRONGEST_TESLA:
         cause = f"MagneticFieldStrength is {field:g}, which no scanner has in tesla"
-        return [*problems, Problem(scan.label, file, cause, "write it in tesla, such as 3")]
+        return [*problems, Problem.of(scan, file, cause, "write it in tesla, such as 3")]
     if frequency is not None and field is not None:
         expected = GYROMAGNETIC_RATIO * field
         if abs(frequency - expected) > CONTRADICTION * expected:
             cause = (
                 f"ImagingFrequency is {frequency:g} MHz, but MagneticFieldStrength {field:g} T gives {expected:.4g} MHz"
             )
-            return [*problems, Problem(scan.label, file, cause, "correct the field that is wrong")]
+            return [*problems, Problem.of(scan, file, cause, "correct the field that is wrong")]
     return problems
 
 
@@ -311,12 +285,12 @@ def _check_same_number(scan, key):
             continue
         if as_number(value) is None:
             cause = f"{key} is {value!r}, which is not a number"
-            problems.append(Problem(scan.label, path.name, cause, "write one number into the sidecar"))
+            problems.append(Problem.of(scan, path.name, cause, "write one number into the sidecar"))
         elif first is None:
             first = path, value
         elif not math.isclose(value, first[1], rel_tol=1e-4):
             cause = f"{key} is {value}, where {first[0].name} has {first[1]}"
-            problems.append(Problem(scan.label, path.name, cause, "correct the sidecar that is wrong"))
+            problems.append(Problem.of(scan, path.name, cause, "correct the sidecar that is wrong"))
     return problems
 
 
@@ -327,11 +301,11 @@ def _check_sidecars(scan):
         sidecar = scan.sidecars.get(path.name, {})
         if not sidecar:
             remedy = "add it: what other files' sidecars say is taken for this one as well"
-            problems.append(Problem(scan.label, path.name, "no sidecar belongs to it", remedy, "warning"))
+            problems.append(Problem.of(scan, path.name, "no sidecar belongs to it", remedy, "warning"))
         number = as_number(sidecar.get("EchoNumber"))
         if number is not None and "_echo-" in path.name and number != echo_number(path):
             cause = f"EchoNumber is {number:g} in its sidecar"
-            problems.append(Problem(scan.label, path.name, cause, "see whether echoes were exchanged", "warning"))
+            problems.append(Problem.of(scan, path.name, cause, "see whether echoes were exchanged", "warning"))
     problems += _check_same_value(scan, "Manufacturer", "error", "correct it: the sign of the phase depends on it")
     for key in SAME_IN_ALL_FILES:
         problems += _check_same_value(scan, key, "warning", "see whether the files are of one scan")
@@ -348,7 +322,7 @@ def _check_same_value(scan, key, severity, remedy):
         return []
     (first, of_first), (other, of_other), *_ = found.items()
     cause = f"{key} is {other}, where {of_first.name} has {first}"
-    return [Problem(scan.label, of_other.name, cause, remedy, severity)]
+    return [Problem.of(scan, of_other.name, cause, remedy, severity)]
 
 
 def _check_kinds(scan):
@@ -366,7 +340,7 @@ def _check_kinds(scan):
                 cause = "Units is 'rad', which is that of a phase"
             if cause:
                 remedy = "see whether the magnitude and phase files were exchanged"
-                problems.append(Problem(scan.label, path.name, cause, remedy, "warning"))
+                problems.append(Problem.of(scan, path.name, cause, remedy, "warning"))
     return problems
 
 
@@ -377,7 +351,7 @@ def _summarize(scan):
         try:
             summaries[path] = summarize_image(path)
         except UnreadableImageError as error:
-            problems.append(Problem(scan.label, path.name, error.cause, error.remedy))
+            problems.append(Problem.of(scan, path.name, error.cause, error.remedy))
     return summaries, problems
 
 
@@ -387,7 +361,7 @@ def _check_grids(scan, summaries):
     for path, summary in summaries.items():
         wrong = _grid_fault(summary)
         if wrong:
-            problems.append(Problem(scan.label, path.name, *wrong))
+            problems.append(Problem.of(scan, path.name, *wrong))
     if problems or not summaries:
         return problems
     reference = _commonest_grid(summaries)
@@ -395,7 +369,7 @@ def _check_grids(scan, summaries):
         difference = _grid_difference(summary, summaries[reference])
         if difference:
             cause = f"{difference} {reference.name}"
-            problems.append(Problem(scan.label, path.name, cause, "convert the scan again from its source"))
+            problems.append(Problem.of(scan, path.name, cause, "convert the scan again from its source"))
     return problems + _check_forms(scan, summaries, reference)
 
 
@@ -414,7 +388,7 @@ def _check_forms(scan, summaries, reference):
         turn = turn_between(summary.scanner.affine, summaries[reference].scanner.affine)
         if turn > MOST_TURN:
             cause = f"its {summary.scanner} turns B0 by {turn:.3g}° against that of {reference.name}"
-            problems.append(Problem(scan.label, path.name, cause, "convert the scan again from its source"))
+            problems.append(Problem.of(scan, path.name, cause, "convert the scan again from its source"))
     return problems
 
 
@@ -501,7 +475,7 @@ def _check_values(scan, summaries):
                 continue
             wrong = _value_fault(part, summaries[path])
             if wrong:
-                problems.append(Problem(scan.label, path.name, *wrong))
+                problems.append(Problem.of(scan, path.name, *wrong))
             elif summaries[path].not_finite.size:
                 problems.append(_not_finite_problem(scan, part, path, summaries))
     return problems
@@ -525,14 +499,14 @@ def _not_finite_problem(scan, part, path, summaries):
     cause = f"{where.size} voxels are NaN or infinite"
     partner = next((p for p in scan.parts[PARTNER[part]] if echo_number(p) == echo_number(path)), None)
     if partner not in summaries or summaries[partner].shape != summaries[path].shape:
-        return Problem(scan.label, path.name, cause, "convert the scan again")
+        return Problem.of(scan, path.name, cause, "convert the scan again")
     values = read_image(partner)[2].ravel()[where]
     inside = np.count_nonzero(np.isfinite(values) & (values != 0))
     if inside:
         cause += f", {inside} of them where {partner.name} has signal: NaNs inside the brain"
-        return Problem(scan.label, path.name, cause, "convert the scan again, or set the voxels outside the brain to 0")
+        return Problem.of(scan, path.name, cause, "convert the scan again, or set the voxels outside the brain to 0")
     remedy = "nothing needs doing if that is the background"
-    return Problem(scan.label, path.name, f"{cause}, all without signal", remedy, "warning")
+    return Problem.of(scan, path.name, f"{cause}, all without signal", remedy, "warning")
 
 
 def _check_identical(scan, summaries):
@@ -544,7 +518,7 @@ def _check_identical(scan, summaries):
         first = seen.setdefault((summary.shape, summary.minimum, summary.maximum, summary.checksum), path)
         if first is not path:
             cause = f"its values are those of {first.name}"
-            problems.append(Problem(scan.label, path.name, cause, "copy or convert the right image to this name"))
+            problems.append(Problem.of(scan, path.name, cause, "copy or convert the right image to this name"))
     return problems
 
 
@@ -571,7 +545,7 @@ def _check_saturation(scan, summaries):
         f"{summaries[worst].maximum:g}, as if brighter ones had been cut off"
     )
     remedy = "scan with less gain, or convert the scan again: R2* and the weights are wrong there"
-    return [Problem(scan.label, _listed(path.name for path in cut), cause, remedy, "warning")]
+    return [Problem.of(scan, _listed(path.name for path in cut), cause, remedy, "warning")]
 
 
 def _check_phase_encoding(scan, summaries):
@@ -580,7 +554,7 @@ def _check_phase_encoding(scan, summaries):
     if len({repr(unit) for unit in units.values()}) > 1:
         listed = ", ".join(f"{name} {one_line(repr(unit))}" for name, unit in units.items())
         cause = f"Units differ between the echoes: {listed}"
-        return None, [Problem(scan.label, scan.phase[0].name, cause, "correct the sidecars")]
+        return None, [Problem.of(scan, scan.phase[0].name, cause, "correct the sidecars")]
     readable = [path for path in scan.phase if path in summaries and summaries[path].minimum < summaries[path].maximum]
     if not readable:
         return None, []
@@ -593,7 +567,7 @@ def _check_phase_encoding(scan, summaries):
     names = _listed(path.name for path in alone or readable)
     if len(alone) < len(readable) and _ranges_differ(readable, summaries):
         fault = f"{fault} ({_stored_ranges(readable, summaries)})"
-    return None, [Problem(scan.label, names, fault, "correct the images or their sidecars")]
+    return None, [Problem.of(scan, names, fault, "correct the images or their sidecars")]
 
 
 def _stored_ranges(paths, summaries):
@@ -613,7 +587,7 @@ def _ranges_differ(paths, summaries):
 def _narrow_phase(scan, span):
     cause = f"the phase of all echoes spans {span:.3g} rad of the 6.28 that wrapped phase has, as if it had been scaled"
     remedy = "nothing needs doing if it is masked and hardly varies; else convert the images again"
-    return Problem(scan.label, scan.phase[0].name, cause, remedy, "warning")
+    return Problem.of(scan, scan.phase[0].name, cause, remedy, "warning")
 
 
 def _decoded(scan, summaries):
@@ -635,18 +609,18 @@ def _check_stored_alike(scan, summaries, encoding, blocks):
     if odd := _stored_otherwise(scan, summaries, encoding, bounds):
         cause = f"the phase of the echoes is not stored alike: {_stored_ranges(scan.phase, summaries)}"
         remedy = "convert the scan again, or write the scale of each into its header (scl_slope, scl_inter)"
-        return [Problem(scan.label, _listed(path.name for path in odd), cause, remedy)]
+        return [Problem.of(scan, _listed(path.name for path in odd), cause, remedy)]
     problems = []
     if encoding == BOTH_RADIANS:
         cause = f"{_stored_ranges(scan.phase, summaries)}, which are the same modulo 2π"
         remedy = "nothing needs doing if they are radians; if integers were scaled there, one range is half a turn off"
-        problems.append(Problem(scan.label, scan.phase[0].name, cause, remedy, "warning"))
+        problems.append(Problem.of(scan, scan.phase[0].name, cause, remedy, "warning"))
     for (earlier, later), lowest, highest in zip(pairwise(scan.phase), *bounds, strict=True):
         if lowest > LOST_FACTOR or highest < 1 / LOST_FACTOR:
             times = lowest if lowest > 1 else highest
             cause = f"its phase varies {times:.2g} times as much as {earlier.name} and both EchoTimes let expect"
             remedy = "see whether one of the two was scaled, or has the wrong EchoTime"
-            problems.append(Problem(scan.label, later.name, cause, remedy, "warning"))
+            problems.append(Problem.of(scan, later.name, cause, remedy, "warning"))
     return problems
 
 
@@ -715,7 +689,7 @@ def _check_order_of_magnitudes(scan, blocks):
         if next_mean > (1 + RISE) * mean:
             cause = f"its magnitude is {100 * (next_mean / mean - 1) if mean else math.inf:.0f} % above {path.name}'s"
             remedy = "see whether echoes, or their EchoTime, were exchanged"
-            problems.append(Problem(scan.label, following.name, cause, remedy, "warning"))
+            problems.append(Problem.of(scan, following.name, cause, remedy, "warning"))
     return problems
 
 
@@ -728,7 +702,7 @@ def _check_decay(scan, blocks):
         if abs(step) > DECAY_STEP:
             cause = f"its magnitude is {math.exp(step):.2g} times what the echoes before and after it let expect"
             remedy = "see whether one of the three was scaled, or has the wrong EchoTime: R2* and the weights are wrong"
-            problems.append(Problem(scan.label, path.name, cause, remedy, "warning"))
+            problems.append(Problem.of(scan, path.name, cause, remedy, "warning"))
     return problems
 
 
@@ -740,7 +714,7 @@ def _check_noise(scan, blocks):
     remedy = "convert that echo again, or remove it if there is no signal so late"
     paths = scan.phase or scan.real
     return [
-        Problem(scan.label, paths[echo].name, cause, remedy, "warning")
+        Problem.of(scan, paths[echo].name, cause, remedy, "warning")
         for echo in noise_echoes(blocks.magnitude, blocks.phase)
     ]
 
@@ -757,7 +731,7 @@ def _check_exchange(scan, summaries):
         if all(s.minimum < s.maximum for s in both) and jumps[0] > SWAPPED_JUMPS and jumps[1] < SWAPPED_JUMPS / 10:
             cause = f"neighbouring voxels jump as a phase's do, and those of {phase.name} do not"
             remedy = "see whether the magnitude and phase files were exchanged"
-            problems.append(Problem(scan.label, magnitude.name, cause, remedy))
+            problems.append(Problem.of(scan, magnitude.name, cause, remedy))
     return problems
 
 
@@ -773,7 +747,7 @@ def _check_alternating_voxels(scan, blocks):
         "k-space whose centre was taken for its corner"
     )
     remedy = "undo it in all echoes: negate every second slice of the real and imaginary images (add π to the phase)"
-    return [Problem(scan.label, (scan.phase or scan.real)[0].name, cause, remedy)]
+    return [Problem.of(scan, (scan.phase or scan.real)[0].name, cause, remedy)]
 
 
 def _check_parts(scan, summaries):
@@ -800,7 +774,7 @@ def _check_parts(scan, summaries):
             if not 1 / LOST_FACTOR < ratio < LOST_FACTOR:
                 cause = f"its noise is {ratio:.2g} times that of the other images, as if it had been scaled"
                 remedy = "see its scl_slope, or convert it again"
-                problems.append(Problem(scan.label, path.name, cause, remedy, "warning"))
+                problems.append(Problem.of(scan, path.name, cause, remedy, "warning"))
     return problems
 
 
@@ -846,7 +820,7 @@ def _smaller_side(values):
 def _of_files(scan, paths, cause, remedy, severity="error"):
     """One problem that several files have."""
     others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return Problem(scan.label, f"{paths[0].name}{others}", cause, remedy, severity)
+    return Problem.of(scan, f"{paths[0].name}{others}", cause, remedy, severity)
 
 
 def _check_mirrored(scan, blocks):
@@ -860,7 +834,7 @@ def _check_mirrored(scan, blocks):
     for kind, found, paths in (("phase", phase, scan.phase), ("magnitude", magnitude, scan.magnitude)):
         if found is not None:
             cause = f"its {kind} fits that of the other echoes when it is mirrored along its {_named_axes(found.axes)}"
-            problems.append(Problem(scan.label, (paths or scan.real)[found.echo].name, cause, remedy, "warning"))
+            problems.append(Problem.of(scan, (paths or scan.real)[found.echo].name, cause, remedy, "warning"))
     return problems
 
 
@@ -890,7 +864,7 @@ def _check_readout(scan, blocks, summaries):
         f"to end of the {_named_axes([found.ramp.index(ramp)])}, as with a bipolar readout"
     )
     remedy = "map it with --unwrapping spatial, which gives each echo an offset of its own"
-    return found, [Problem(scan.label, "", cause, remedy, "warning")]
+    return found, [Problem.of(scan, "", cause, remedy, "warning")]
 
 
 def _check_sign(scan, encoding, summaries):
@@ -920,7 +894,7 @@ def _check_sign(scan, encoding, summaries):
         f"phase had the wrong sign ({reason})"
     )
     remedy = "make a map, and give --phase-sign if deep nuclei are dark in it"
-    return found.asymmetry, [Problem(scan.label, "", cause, remedy, "warning")]
+    return found.asymmetry, [Problem.of(scan, "", cause, remedy, "warning")]
 
 
 def _check_brain_mask(scan, summaries):
@@ -929,24 +903,24 @@ def _check_brain_mask(scan, summaries):
     try:
         mask = summarize_image(scan.brain_mask)
     except UnreadableImageError as error:
-        return [Problem(scan.label, name, error.cause, error.remedy)]
+        return [Problem.of(scan, name, error.cause, error.remedy)]
     remedy = "make the mask on the scan's own grid, or remove it to have one made"
     if mask.n_nonzero == 0 or mask.not_finite.size:
-        return [Problem(scan.label, name, "the brain mask is empty or holds NaN", remedy)]
+        return [Problem.of(scan, name, "the brain mask is empty or holds NaN", remedy)]
     if mask.n_nonzero < FEWEST_IN_MASK:
         cause = f"the brain mask holds no more than {mask.n_nonzero} voxels"
-        return [Problem(scan.label, name, cause, "make it again, or remove it to have one made")]
+        return [Problem.of(scan, name, cause, "make it again, or remove it to have one made")]
     if not mask.is_binary:
         cause = f"the brain mask holds more values than two, from {mask.minimum:g} to {mask.maximum:g}"
-        return [Problem(scan.label, name, cause, "threshold it: 0 outside, 1 inside")]
+        return [Problem.of(scan, name, cause, "threshold it: 0 outside, 1 inside")]
     if not summaries:
         return []
     reference = _commonest_grid(summaries)
     difference = _grid_difference(mask, summaries[reference])
     if difference:
-        return [Problem(scan.label, name, f"{difference} {reference.name}", remedy)]
+        return [Problem.of(scan, name, f"{difference} {reference.name}", remedy)]
     if mask.n_nonzero == math.prod(mask.shape):
         cause = "the brain mask covers the whole image"
         remedy = "nothing needs doing if all of it is brain; else make the mask again, or remove it to have one made"
-        return [Problem(scan.label, name, cause, remedy, "warning")]
+        return [Problem.of(scan, name, cause, remedy, "warning")]
     return []

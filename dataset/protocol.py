@@ -16,8 +16,9 @@ import numpy as np
 from ..core.fieldfit import ECHOES_FOR_R2STAR
 from ..core.harmonization import cropped_affine, cropped_matrix
 from .forms import scanner_form
-from .preflight import LONGEST_ECHO_TIME, Problem
-from .scans import DatasetError, Scan
+from .preflight import LONGEST_ECHO_TIME
+from .problems import DatasetError, Problem
+from .scans import Scan
 
 AXES = ("right-left", "anterior-posterior", "inferior-superior")
 ROUNDING = 1e-3  # of a voxel size: what headers and oblique affines make of one and the same
@@ -189,8 +190,8 @@ def common_protocol(protocols):
         *_, of_first, of_last = common.decided_by
         raise DatasetError(
             f"--harmonize: {of_first} has its first echo at {1000 * common.echo_range[0]:.4g} ms, after the last of "
-            f"{of_last} at {1000 * common.echo_range[1]:.4g} ms: the scans have no range of echo times in common; "
-            "leave one kind of them out with --bids-filter-file, or go without --harmonize"
+            f"{of_last} at {1000 * common.echo_range[1]:.4g} ms: the scans have no range of echo times in common",
+            "leave one kind of them out with --bids-filter-file, or go without --harmonize",
         )
     return common
 
@@ -283,7 +284,7 @@ def harmonize(scans, common):
     -------
     harmonized : list of multiqsm.dataset.scans.Scan
         The phantoms as they are, of the heads each a `HarmonizedScan`; in order.
-    problems : list of multiqsm.dataset.preflight.Problem
+    problems : list of multiqsm.dataset.problems.Problem
         An error for each scan that is missing among them, having no echo in the range.
     """
     harmonized, problems = [], []
@@ -295,7 +296,7 @@ def harmonize(scans, common):
             first, last = (f"{1000 * te:.4g}" for te in common.echo_range)
             cause = f"no echo lies between {first} and {last} ms, the range of echo times that all head scans cover"
             remedy = "leave the scan out with --bids-filter-file, or go without --harmonize"
-            problems.append(Problem(scan.label, "", cause, remedy))
+            problems.append(Problem.of(scan, "", cause, remedy))
     return harmonized, problems
 
 

@@ -9,11 +9,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from ..bids_templates import load_template
-from .content import DatasetError, MissingContentError, is_listed, is_lost_folder, is_there, require_content
+from .content import MissingContentError, is_listed, is_lost_folder, is_there, require_content
 from .derivatives import derivative_path, is_multiqsm_dataset, read_json, sidecar_path
+from .problems import DatasetError, Problem
 
 PARTS = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imaginary"}
 SCAN_ENTITIES = {
@@ -59,14 +59,6 @@ CARRIED_METADATA = (
     "ParallelReductionFactorInPlane",
     "ParallelReductionFactorOutOfPlane",
 )
-
-
-class LeftOut(NamedTuple):
-    """Something of the dataset that is not processed: what, why, and whether that is a scan which should have been."""
-
-    what: str
-    why: str
-    is_fault: bool = False
 
 
 @dataclass(frozen=True)
@@ -232,8 +224,8 @@ def collect_scans(
     -------
     scans : list of Scan
         Sorted by label.
-    left_out : list of LeftOut
-        What was not taken, and why.
+    left_out : list of Problem
+        What was not taken, and why: errors, and notes where that is as it should be.
 
     Raises
     ------
@@ -245,7 +237,7 @@ def collect_scans(
     require_content(root / "dataset_description.json")
     if not (root / "dataset_description.json").is_file():
         raise DatasetError(
-            f"{root}: no dataset_description.json; give the root folder of a BIDS dataset, or add that file"
+            f"{root}: no dataset_description.json", "give the root folder of a BIDS dataset, or add that file"
         )
     subjects = _participants(root, participant_label)
     images, left_out = _select(root, subjects, _filters(session_label, bids_filter or {}))
@@ -257,12 +249,12 @@ def collect_scans(
         try:
             done, refused = _completed(scan, datasets, tables)
         except _Unusable as reason:
-            left_out.append(LeftOut(scan.label, str(reason), is_fault=True))
+            left_out.append(Problem.from_error(scan.label, reason, scan.entities["subject"]))
         else:
             completed.append(done)
             left_out += refused
     if not completed and none_is_an_error:
-        reasons = "\n".join(f"  {what}: {why}" for what, why, _ in left_out)
+        reasons = "\n".join(f"  {problem}" for problem in left_out)
         raise DatasetError(f"{root}: none of its gradient-echo scans can be processed\n{reasons}")
     return completed, left_out
 
@@ -316,7 +308,7 @@ def _participants(root, participant_label):
             + ", ".join(map(one_line, present))
         )
     if not wanted:
-        raise DatasetError(f"{root}: no sub-* folder; give the root folder of a BIDS dataset")
+        raise DatasetError(f"{root}: no sub-* folder", "give the root folder of a BIDS dataset")
     return wanted
 
 
@@ -393,13 +385,13 @@ def _read_sidecar(path):
     try:
         require_content(path)
     except MissingContentError as error:
-        raise _Unusable(f"{path.name}: {error.cause}; {error.remedy}") from error
+        raise _Unusable(f"{path.name}: {error.cause}", error.remedy) from error
     if not path.is_file():
-        raise _Unusable(f"{path.name}: the sidecar is no file; remove it, or save the sidecar there")
+        raise _Unusable(f"{path.name}: the sidecar is no file", "remove it, or save the sidecar there")
     if path.stat().st_size > LARGEST_SIDECAR:
         raise _Unusable(
-            f"{path.name}: {path.stat().st_size / 2**20:.0f} MB, which is no sidecar; write the sidecar again without "
-            "what is not metadata"
+            f"{path.name}: {path.stat().st_size / 2**20:.0f} MB, which is no sidecar",
+            "write the sidecar again without what is not metadata",
         )
     contradictions = []
 
@@ -413,16 +405,16 @@ def _read_sidecar(path):
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=collect)
     except UnicodeDecodeError as error:
-        raise _Unusable(f"{path.name}: {error}; save the file as UTF-8") from error
+        raise _Unusable(f"{path.name}: {error}", "save the file as UTF-8") from error
     except RecursionError as error:
-        raise _Unusable(f"{path.name}: nested too deeply; correct the file's JSON") from error
+        raise _Unusable(f"{path.name}: nested too deeply", "correct the file's JSON") from error
     except (OSError, ValueError) as error:
-        raise _Unusable(f"{path.name}: {one_line(str(error))}; correct the file's JSON") from error
+        raise _Unusable(f"{path.name}: {one_line(str(error))}", "correct the file's JSON") from error
     if not isinstance(content, dict):
-        raise _Unusable(f"{path.name}: a sidecar is an object in braces, which this is not; correct the file's JSON")
+        raise _Unusable(f"{path.name}: a sidecar is an object in braces, which this is not", "correct the file's JSON")
     if contradictions:
         names = ", ".join(map(one_line, contradictions))
-        raise _Unusable(f"{path.name}: {names} is there twice with different values; correct the file's JSON")
+        raise _Unusable(f"{path.name}: {names} is there twice with different values", "correct the file's JSON")
     return content
 
 
@@ -439,11 +431,12 @@ def _find_images(root, subjects):
                 require_content(folder)
                 paths = sorted(folder.iterdir())
             except MissingContentError as error:
-                why = f"the folder is a link to what is not here; {error.remedy}"
-                left_out.append(LeftOut(one_line(folder.relative_to(root).as_posix()), why, is_fault=True))
+                name = one_line(folder.relative_to(root).as_posix())
+                cause = "the folder is a link to what is not here"
+                left_out.append(Problem(name, "", cause, error.remedy, subject=subject))
                 continue
             except OSError as error:
-                left_out.append(LeftOut(one_line(str(folder)), f"{error.strerror}; make it readable", is_fault=True))
+                left_out.append(Problem(one_line(str(folder)), "", error.strerror, "make it readable", subject=subject))
                 continue
             for path in paths:
                 suffix = SUFFIX.search(path.name)
@@ -454,7 +447,7 @@ def _find_images(root, subjects):
                     images.append(_Image(path, _parse_name(path.name, subject, session), sidecars))
                 except _Unusable as reason:
                     if suffix[1] in wanted:
-                        left_out.append(LeftOut(one_line(path.name), str(reason), is_fault=True))
+                        left_out.append(Problem.from_error(one_line(path.name), reason, subject))
     return images, left_out, suffixes
 
 
@@ -478,19 +471,19 @@ def _parse_name(name, subject, session):
     """Entities of a file name by their long names; the name must say what its folders say."""
     parsed = FILE_NAME.fullmatch(name)
     if not parsed:
-        raise _Unusable("no BIDS name: labels have letters, digits and + only; rename the file")
+        raise _Unusable("no BIDS name: labels have letters, digits and + only", "rename the file")
     pairs = [pair.split("-", 1) for pair in name.split("_")[:-1]]
     labels = dict(pairs)
     if len(labels) < len(pairs):
-        raise _Unusable("no BIDS name: an entity is in it twice; rename the file")
+        raise _Unusable("no BIDS name: an entity is in it twice", "rename the file")
     if (labels.get("sub"), labels.get("ses")) != (subject, session):
         folder = one_line(f"sub-{subject}" + (f"/ses-{session}" if session else ""))
-        raise _Unusable(f"its name does not say what its folder {folder} says; rename or move the file")
+        raise _Unusable(f"its name does not say what its folder {folder} says", "rename or move the file")
     for index in INDICES:
         if not labels.get(index, "0").isdigit():
-            raise _Unusable(f"no BIDS name: {index}-{labels[index]} is no whole number; rename the file")
+            raise _Unusable(f"no BIDS name: {index}-{labels[index]} is no whole number", "rename the file")
     if labels.get("part", "mag") not in PARTS:
-        raise _Unusable(f"no BIDS name: part-{labels['part']} is none of {', '.join(PARTS)}; rename the file")
+        raise _Unusable(f"no BIDS name: part-{labels['part']} is none of {', '.join(PARTS)}", "rename the file")
     entities = {LONG_NAMES.get(key, key): label for key, label in labels.items()}
     return entities | {"suffix": parsed[1], "extension": parsed[2], "datatype": "anat"}
 
@@ -500,10 +493,10 @@ def _filters(session_label, bids_filter):
     queries = load_template("queries")
     unknown = set(bids_filter) - set(queries)
     if unknown:
-        raise DatasetError(f"--bids-filter-file: no query {', '.join(unknown)}; it may have: {', '.join(queries)}")
+        raise DatasetError(f"--bids-filter-file: no query {', '.join(unknown)}", f"it may have: {', '.join(queries)}")
     wanted = bids_filter.get("megre", {})
     if not isinstance(wanted, dict):
-        raise DatasetError(f'--bids-filter-file: megre is {wanted!r}; write entities, as in {{"acquisition": "x"}}')
+        raise DatasetError(f"--bids-filter-file: megre is {wanted!r}", 'write entities, as in {"acquisition": "x"}')
     sessions = [str(label).removeprefix("ses-") for label in session_label or ()]
     filters = [(f"--session-label {' '.join(sessions)}", "session", sessions)] if sessions else []
     for entity, value in wanted.items():
@@ -537,22 +530,22 @@ def _select(root, subjects, filters):
     if not images and not misnamed:
         there = ", ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items())) or "none"
         raise DatasetError(
-            f"{root}: no image with suffix {suffixes} in an anat folder of {_listed(subjects)}; "
-            f"the suffixes there are: {there}"
+            f"{root}: no image with suffix {suffixes} in an anat folder of {_listed(subjects)}",
+            f"the suffixes there are: {there}",
         )
     left_out = misnamed + _without_images(subjects, images, f"no image with suffix {suffixes} in an anat folder")
     for name, entity, value in filters:
         if entity not in SCAN_ENTITIES and entity not in FILE_ENTITIES and not any(i.value(entity) for i in images):
             raise DatasetError(
-                f"{name}: {entity!r} is not a recognized entity, nor a field of the sidecars; "
-                f"the entities are: {', '.join((*SCAN_ENTITIES, *FILE_ENTITIES))}"
+                f"{name}: {entity!r} is not a recognized entity, nor a field of the sidecars",
+                f"the entities are: {', '.join((*SCAN_ENTITIES, *FILE_ENTITIES))}",
             )
         query[entity] = value
         left = _matching(present, query)
         if not left:
             raise DatasetError(
-                f"{name} removed all {len(images)} images that were left; "
-                f"the values of {entity} there are: {_values(images, entity)}"
+                f"{name} removed all {len(images)} images that were left",
+                f"the values of {entity} there are: {_values(images, entity)}",
             )
         left_out += _without_images({image.entities["subject"] for image in images}, left, f"removed by {name}")
         images = left
@@ -565,7 +558,10 @@ def _matching(images, query):
 
 def _without_images(subjects, images, reason):
     having = {image.entities["subject"] for image in images}
-    return [LeftOut(one_line(f"sub-{subject}"), reason) for subject in sorted(set(subjects) - having)]
+    return [
+        Problem(one_line(f"sub-{subject}"), "", reason, "", "note", subject)
+        for subject in sorted(set(subjects) - having)
+    ]
 
 
 def _listed(subjects):
@@ -591,15 +587,16 @@ def _assemble_all(images):
         try:
             scan, refused = _assemble(dict(key), members)
         except _Unusable as reason:
-            left_out.append(LeftOut(scan_label(dict(key)), str(reason), is_fault=True))
+            entities = dict(key)
+            left_out.append(Problem.from_error(scan_label(entities), reason, entities["subject"]))
         else:
             scans.append(scan)
             left_out += refused
     return scans, left_out
 
 
-class _Unusable(Exception):
-    """These files make no scan; the message says why."""
+class _Unusable(DatasetError):
+    """These files make no scan; others may."""
 
 
 def _assemble(entities, images):
@@ -609,7 +606,9 @@ def _assemble(entities, images):
     """
     strange = [name for name in entities if name not in SCAN_ENTITIES]
     if strange:
-        raise _Unusable(f"{_names(images)}: a gradient-echo scan has no {', '.join(strange)} in BIDS; rename the files")
+        raise _Unusable(
+            f"{_names(images)}: a gradient-echo scan has no {', '.join(strange)} in BIDS", "rename the files"
+        )
     images, refused = _one_suffix(images)
     suffix = images[0].entities["suffix"]
     parts, notes, without_part = _sort_by_part(images)
@@ -618,8 +617,8 @@ def _assemble(entities, images):
     notes += note
     if suffix == "MEGRE" and any("_echo-" not in image.filename for image in _flat(parts)):
         raise _Unusable(
-            f"{_names(_flat(parts))}: no echo in the name, as if all echoes were stacked in one 4-D file; BIDS "
-            "has one 3-D file for each echo: split it (fslsplit, mrconvert) and name the files echo-1, echo-2, …"
+            f"{_names(_flat(parts))}: no echo in the name, as if all echoes were stacked in one 4-D file",
+            "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert) and name the files echo-1, echo-2, …",
         )
     sidecars = {image.filename: image.metadata for image in _flat(parts)}
     times = _echo_times(parts, sidecars)
@@ -660,8 +659,10 @@ def _one_suffix(images):
     megre = [image for image in images if image.entities["suffix"] == "MEGRE"]
     if not megre:
         return images, []
-    reason = "the same entities as a MEGRE scan, which is taken; tell them apart with acq- to process both"
-    return megre, [LeftOut(image.filename, reason) for image in images if image.entities["suffix"] != "MEGRE"]
+    cause = "the same entities as a MEGRE scan, which is taken"
+    remedy = "tell them apart with acq- to process both"
+    others = [image for image in images if image.entities["suffix"] != "MEGRE"]
+    return megre, [_not_taken(image, cause, remedy) for image in others]
 
 
 def _sort_by_part(images):
@@ -675,12 +676,16 @@ def _sort_by_part(images):
             if "part" not in image.entities:
                 notes.append(f"{image.filename}: no part in the name, taken as the magnitude")
         elif "part" not in image.entities:
-            refused.append(LeftOut(image.filename, f"no part in the name, and {parts[part][echo].filename} is there"))
+            refused.append(_not_taken(image, f"no part in the name, and {parts[part][echo].filename} is there"))
         else:
             raise _Unusable(
-                f"{parts[part][echo].filename} and {image.filename} are both the {part} of echo {echo}; remove one"
+                f"{parts[part][echo].filename} and {image.filename} are both the {part} of echo {echo}", "remove one"
             )
     return {part: parts[part] for part in PARTS.values() if part in parts}, notes, refused
+
+
+def _not_taken(image, cause, remedy=""):
+    return Problem(image.filename, "", cause, remedy, "note", image.entities["subject"])
 
 
 def _choose_parts(parts):
@@ -692,7 +697,8 @@ def _choose_parts(parts):
             return {part: parts[part] for part in pair}, note
     raise _Unusable(
         f"only {' and '.join(parts)} images, where magnitude and phase, or real and imaginary, are needed "
-        f"({_names(_flat(parts))}); add part-phase files or convert the scan again with phase"
+        f"({_names(_flat(parts))})",
+        "add part-phase files or convert the scan again with phase",
     )
 
 
@@ -793,8 +799,9 @@ def _not_installed(root):
     text = modules.read_text(encoding="utf-8", errors="replace") if modules.is_file() else ""
     names = re.findall(r"^\s*path\s*=\s*(derivatives/\S+)\s*$", text, re.MULTILINE)
     empty = [name for name in names if (root / name).is_dir() and not any((root / name).iterdir())]
-    why = "a dataset of its own that is not here; if it holds masks or regions, fetch it with datalad get -n {}"
-    return [LeftOut(one_line(name), why.format(one_line(name))) for name in empty]
+    cause = "a dataset of its own that is not here"
+    remedy = "if it holds masks or regions, fetch it with datalad get -n {}"
+    return [Problem(one_line(name), "", cause, remedy.format(one_line(name)), "note") for name in empty]
 
 
 def _find_brain_mask(scan, datasets):
@@ -811,15 +818,16 @@ def _find_brain_mask(scan, datasets):
         found = [path for path in candidates if is_listed(path) or is_there(path)]
         foreign = [path for path in found if not is_of_gradient_echo(path)]
     except MissingContentError as error:
-        raise _Unusable(str(error)) from error
+        raise _Unusable(error.cause, error.remedy, error.file) from error
     own = [path for path in found if path not in foreign]
     if len(own) > 1:
         raise DatasetError(
-            f"{scan.label}: more than one brain mask ({', '.join(map(str, own))}); "
-            "say with --derivatives whose masks to use, or remove all but one"
+            f"{scan.label}: more than one brain mask ({', '.join(map(str, own))})",
+            "say with --derivatives whose masks to use, or remove all but one",
         )
     reason = "its sidecar says that it was made from another image"
-    refused = [LeftOut(one_line(str(path)), reason) for path in foreign]
+    subject = scan.entities["subject"]
+    refused = [Problem(one_line(str(path)), "", reason, "", "note", subject) for path in foreign]
     return (own[0] if own else None), refused
 
 
@@ -866,7 +874,7 @@ class _Tables:
         try:
             return self._row(path, "session_id", "ses", scan.entities["session"]), path.name
         except DatasetError as error:  # of one participant: the others' scans have tables of their own
-            raise _Unusable(str(error)) from error
+            raise _Unusable(error.cause, error.remedy, error.file) from error
 
     def _row(self, path, key, entity, label):
         """Row of a table, with or without the entity's prefix in its key; several must not contradict each other."""
@@ -879,7 +887,8 @@ class _Tables:
         told = {column: {row[column] for row in rows if _is_told(row.get(column))} for column in READ_COLUMNS}
         if wrong := [column for column, values in told.items() if len(values) > 1]:
             raise _Unusable(
-                f"{path.name}: rows of {entity}-{label} contradict each other ({', '.join(wrong)}); remove all but one"
+                f"{path.name}: rows of {entity}-{label} contradict each other ({', '.join(wrong)})",
+                "remove all but one",
             )
         return {**rows[0], **{column: values.pop() for column, values in told.items() if values}}
 
@@ -902,15 +911,15 @@ def _read_table(path, key):
     if not is_there(path):
         return []
     if not path.is_file():
-        raise DatasetError(f"{path}: no file; remove it, or save the table there")
+        raise DatasetError(f"{path}: no file", "remove it, or save the table there")
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             table = csv.DictReader(lines, delimiter="\t", strict=True)
             names, rows = table.fieldnames or (), list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: {error}; save the table as UTF-8 text with tabs between columns") from error
+        raise DatasetError(f"{path}: {error}", "save the table as UTF-8 text with tabs between columns") from error
     if key not in names:
-        raise DatasetError(f"{path}: has no column {key}; save the table with its header and tabs between columns")
+        raise DatasetError(f"{path}: has no column {key}", "save the table with its header and tabs between columns")
     return rows
 
 

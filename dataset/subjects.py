@@ -9,9 +9,10 @@ import numpy as np
 from .anatomy import Anatomy, find_anatomy, find_atria
 from .derivatives import derivative_path
 from .labels import Labels, find_labels, find_subject_labels
+from .problems import DatasetError, Problem
 from .protocol import HarmonizedScan
 from .repeats import Protocol, number_scans, scan_protocol
-from .scans import SCAN_ENTITIES, DatasetError, LeftOut, scan_label
+from .scans import SCAN_ENTITIES, scan_label
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
     -------
     subjects : list of Subject
         Sorted by label.
-    left_out : list of LeftOut
+    left_out : list of Problem
         Scans without derivatives, regions that are lost with scans that are not there, and regions, anatomy or lesions
         that cannot be used: the scans are taken without.
     """
@@ -172,17 +173,24 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
     for scan, protocol, number in zip(scans, protocols, numbers, strict=True):
         processed, missing = _processed(scan, protocol, number, output_dir, methods, with_noise)
         if missing:
-            left_out.append(LeftOut(scan.label, f"not processed: {missing[0].name} is missing", is_fault=True))
+            left_out.append(Problem.of(scan, "", f"not processed: {missing[0].name} is missing", ""))
             absent.append(scan.entities)
             continue
-        labels = _usable(scan.label, left_out, find_labels, scan.entities, datasets, image=scan.files[0])
-        atria = _usable(scan.label, left_out, find_atria, scan.label, _folder(scan.entities), datasets) or ()
+        labels = _usable(
+            scan.label, scan.entities["subject"], left_out, find_labels, scan.entities, datasets, image=scan.files[0]
+        )
+        atria = (
+            _usable(
+                scan.label, scan.entities["subject"], left_out, find_atria, scan.label, _folder(scan.entities), datasets
+            )
+            or ()
+        )
         processed = replace(processed, labels=labels, atria=tuple(atria))
         members.setdefault(scan.entities["subject"], []).append((scan, processed))
     subjects = []
     for label, found in sorted(members.items()):
         ordered = sorted((processed for _, processed in found), key=lambda scan: (scan.site, scan.number))
-        drawn = _usable(f"sub-{label}", left_out, find_subject_labels, label, datasets)
+        drawn = _usable(f"sub-{label}", label, left_out, find_subject_labels, label, datasets)
         subject = Subject(label, tuple(ordered), drawn, any(scan.is_phantom for scan, _ in found))
         if not subject.is_phantom:
             own = [*datasets, freesurfer_dir(output_dir)]
@@ -219,8 +227,12 @@ def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
         if entities["subject"] != subject.label:
             continue
         what = scan_label(entities)
-        labels = _usable(what, left_out, find_labels, entities, datasets) if needs_labels else None
-        atria = _usable(what, left_out, find_atria, what, _folder(entities), datasets) if needs_atria else None
+        labels = _usable(what, entities["subject"], left_out, find_labels, entities, datasets) if needs_labels else None
+        atria = (
+            _usable(what, entities["subject"], left_out, find_atria, what, _folder(entities), datasets)
+            if needs_atria
+            else None
+        )
         if not (labels or atria):
             continue
         magnitude = derivative_path(output_dir, entities, suffix="magnitude", datatype="fmap")
@@ -234,16 +246,19 @@ def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
         if scan.atria and not any(other.atria for other in found):
             lost.append("points in the atria")
         if lost:
-            left_out.append(LeftOut(f"{' and '.join(lost)} of {scan.label}", _why_lost(scan), is_fault=True))
+            what = f"{' and '.join(lost)} of {scan.label}"
+            left_out.append(Problem(what, "", *_why_lost(scan), subject=scan.entities["subject"]))
     return tuple(found), left_out
 
 
 def _why_lost(scan):
-    return (
+    """Cause and remedy."""
+    cause = (
         f"they were drawn on a scan that is not among those processed, and {scan.magnitude.name} or {scan.mask.name}, "
-        "which would carry them to the others, is missing: they are lost to these; process that scan as well (without "
-        "--session-label and --bids-filter-file), or draw them on one of these"
+        "which would carry them to the others, is missing: they are lost to these"
     )
+    remedy = "process that scan as well (without --session-label and --bids-filter-file), or draw them on one of these"
+    return cause, remedy
 
 
 def _processed(scan, protocol, number, output_dir, methods, with_noise):
@@ -263,15 +278,15 @@ def _processed(scan, protocol, number, output_dir, methods, with_noise):
     return found, missing
 
 
-def _usable(what, left_out, find, *arguments, **options):
+def _usable(what, subject, left_out, find, *arguments, **options):
     """Labels, or None with the reason among what is left out: one bad file stops nobody else's scans."""
     try:
         labels = find(*arguments, **options)
     except DatasetError as error:
-        left_out.append(LeftOut(f"regions of {what}", str(error), is_fault=True))
+        left_out.append(Problem.from_error(f"regions of {what}", error, subject))
         return None
     if isinstance(labels, Labels):
-        left_out += [LeftOut(f"regions of {what}", note) for note in labels.notes]
+        left_out += [Problem(f"regions of {what}", "", note, "", "note", subject) for note in labels.notes]
     return labels
 
 

@@ -13,7 +13,7 @@ import pytest
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.anatomy import check_recon_all, find_anatomy, find_atria, read_points
 from multiqsm.dataset.labels import both_sides
-from multiqsm.dataset.scans import DatasetError
+from multiqsm.dataset.problems import DatasetError
 from multiqsm.interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll
 from multiqsm.interfaces.lesions import SaveLesions, SegmentLesions
 from multiqsm.interfaces.quality import SaveQuality
@@ -71,8 +71,8 @@ def test_flair_registers_the_labels_only_where_there_is_nothing_else(raw, datase
     (raw / "anat/sub-01_FLAIR.nii.gz").unlink()
     anatomy, (left,) = find_anatomy("01", raw, [dataset])
     assert anatomy.freesurfer is None
-    assert left.is_fault
-    assert "no image brings these labels to the scans" in left.why
+    assert left.severity == "error"
+    assert "no image brings these labels to the scans" in left.text
 
 
 def test_unfinished_and_repeated_results_of_freesurfer_are_named(raw, dataset):
@@ -80,11 +80,11 @@ def test_unfinished_and_repeated_results_of_freesurfer_are_named(raw, dataset):
     (dataset / "sub-011" / "mri").mkdir(parents=True)
     anatomy, (left,) = find_anatomy("01", raw, [dataset])
     assert anatomy.freesurfer is None
-    assert "recon-all did not end" in left.why
+    assert "recon-all did not end" in left.text
     for name in ("sub-01", "sub-01_ses-2"):
         touch(dataset / name / "mri" / "aseg.mgz")
     _, (left,) = find_anatomy("01", raw, [dataset])
-    assert "more than one" in left.why
+    assert "more than one" in left.text
 
 
 def test_lesions_are_found_in_any_session(raw, dataset):
@@ -104,8 +104,8 @@ def test_a_ready_mask_comes_before_seeds(raw, dataset):
     touch(dataset / "sub-01" / "anat" / "sub-01_desc-seeds_mask.nii.gz")
     anatomy, (left,) = find_anatomy("01", raw, [dataset])
     assert (anatomy.lesions.ready, anatomy.lesions.seeds) == (ready, None)
-    assert "the ready mask" in left.why
-    assert not left.is_fault
+    assert "the ready mask" in left.text
+    assert left.severity == "note"
 
 
 def test_marks_that_cannot_be_used_are_named(raw, dataset):
@@ -113,15 +113,15 @@ def test_marks_that_cannot_be_used_are_named(raw, dataset):
     touch(folder / "sub-01_desc-lesionremove_mask.nii.gz")
     anatomy, (left,) = find_anatomy("01", raw, [dataset])
     assert anatomy.lesions is None
-    assert "nothing to edit" in left.why
+    assert "nothing to edit" in left.text
     touch(folder / "sub-01_desc-seeds_FLAIR.tsv")
     (raw / "anat/sub-01_FLAIR.nii.gz").unlink()
     _, (left,) = find_anatomy("01", raw, [dataset])
-    assert "no FLAIR image" in left.why
+    assert "no FLAIR image" in left.text
     touch(raw / "anat/sub-01_FLAIR.nii.gz")
     touch(folder / "sub-01_desc-seeds_mask.nii.gz")
     _, (left,) = find_anatomy("01", raw, [dataset])
-    assert "files of seeds: more than one" in left.why
+    assert "files of seeds: more than one" in left.text
 
 
 def test_of_several_images_the_first_is_taken_and_that_is_said_where_it_matters(raw, dataset):
@@ -130,8 +130,8 @@ def test_of_several_images_the_first_is_taken_and_that_is_said_where_it_matters(
     touch(dataset / "sub-01" / "ses-3" / "anat" / "sub-01_ses-3_desc-seeds_mask.nii.gz")
     anatomy, (left,) = find_anatomy("01", raw, [dataset])
     assert anatomy.lesions.flair == anatomy.flair == raw / "anat/sub-01_FLAIR.nii.gz"
-    assert left.what == other.name
-    assert left.why.startswith("sub-01_FLAIR.nii.gz is taken")
+    assert left.scan == other.name
+    assert left.text.startswith("sub-01_FLAIR.nii.gz is taken")
 
 
 def test_marks_of_a_session_are_of_its_image(raw, dataset):
@@ -153,8 +153,8 @@ def test_damaged_files_are_left_out_before_they_are_used(raw, dataset, damage):
     anatomy, left_out = find_anatomy("01", raw, [dataset])
     assert (anatomy.freesurfer, anatomy.lesions, anatomy.t1w) == (None, None, None)
     assert anatomy.flair is not None
-    assert all(note.is_fault for note in left_out)
-    whys = [note.why for note in left_out]
+    assert all(note.severity == "error" for note in left_out)
+    whys = [note.text for note in left_out]
     for path in spoilt:
         assert sum(why.startswith(f"{path}: ") and "copy" in why for why in whys) == 1
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from multiqsm.dataset.atlas import PAULI_NAMES, load_atlas, load_mni_template
-from multiqsm.dataset.scans import DatasetError
+from multiqsm.dataset.problems import DatasetError
 
 AFFINE = np.array([[-0.7, 0, 0, 20], [0, 0.7, 0, -30], [0, 0, 0.7, -25], [0, 0, 0, 1]])
 LOOKUP = "index\tname\n1\tputamen\n5\tred_nucleus\n"

@@ -13,7 +13,8 @@ from datasets import bright_head
 
 from multiqsm.cli.audit import main
 from multiqsm.dataset.audit import COLUMNS, PRINTED, audit_problems, audit_table, inspect_scans, print_audit
-from multiqsm.dataset.scans import LeftOut, collect_scans
+from multiqsm.dataset.problems import Problem
+from multiqsm.dataset.scans import collect_scans
 
 SITES = {"01": "North", "02": "North", "03": "North", "04": "South", "05": "South", "06": "South"}
 
@@ -326,7 +327,9 @@ def test_what_makes_no_scan_has_a_row(make_dataset):
 
 
 def test_left_out_without_a_remedy():
-    (problem,) = audit_problems([], [LeftOut("sub-01", "strange", True), LeftOut("sub-02", "removed by a filter")])
+    (problem,) = audit_problems(
+        [], [Problem("sub-01", "", "strange", ""), Problem("sub-02", "", "removed by a filter", "", "note")]
+    )
     assert (problem.cause, problem.severity) == ("strange", "error")
     assert problem.remedy
 

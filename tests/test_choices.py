@@ -19,7 +19,8 @@ from multiqsm.core.inversion import deterministic, iterative
 from multiqsm.core.joint import joint
 from multiqsm.core.medi import medi
 from multiqsm.core.sharp import sharp, vsharp
-from multiqsm.dataset.scans import DatasetError, collect_scans
+from multiqsm.dataset.problems import DatasetError
+from multiqsm.dataset.scans import collect_scans
 from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
 from multiqsm.interfaces.inversion import Deterministic, Iterative, Medi
 from multiqsm.workflows.inversion import init_inversion_wf

@@ -20,7 +20,8 @@ from multiqsm.dataset.labels import find_labels, find_subject_labels
 from multiqsm.dataset.model import read_model
 from multiqsm.dataset.patients import collect_patients
 from multiqsm.dataset.preflight import inspect_scan
-from multiqsm.dataset.scans import DatasetError, collect_scans, derivative_datasets
+from multiqsm.dataset.problems import DatasetError
+from multiqsm.dataset.scans import collect_scans, derivative_datasets
 
 NAMED = "the file is listed but its content is not here; fetch it with "
 FETCHED_BY = {"link": "datalad get", "pointer": "datalad get", "Git LFS": "git lfs pull"}
@@ -94,8 +95,8 @@ def test_folder_of_masks_that_is_a_link_to_nowhere(make_dataset, name):
     folder = lose(root / name, "folder")
     scans, (left,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02"]
-    assert (left.what, left.is_fault) == ("sub-01", True)
-    assert told(left.why, folder)
+    assert (left.scan, left.severity) == ("sub-01", "error")
+    assert told(left.text, folder)
 
 
 def test_sidecar_of_a_mask(make_dataset):
@@ -105,7 +106,7 @@ def test_sidecar_of_a_mask(make_dataset):
     sidecar = lose(mask.with_name(mask.name.replace(".nii.gz", ".json")))
     scans, (left,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02"]
-    assert told(left.why, sidecar)
+    assert told(left.text, sidecar)
 
 
 def test_derivative_dataset(make_dataset):
@@ -129,8 +130,8 @@ def test_dataset_of_masks_that_is_not_installed_is_told(make_dataset):
     (root / "derivatives/masks").mkdir(parents=True)
     (root / ".gitmodules").write_text('[submodule "m"]\n\tpath = derivatives/masks\n\turl = ./masks\n')
     (scan,), (left,) = collect_scans(root)
-    assert (scan.brain_mask, left.what, left.is_fault) == (None, "derivatives/masks", False)
-    assert left.why.endswith("fetch it with datalad get -n derivatives/masks")
+    assert (scan.brain_mask, left.scan, left.severity) == (None, "derivatives/masks", "note")
+    assert left.text.endswith("fetch it with datalad get -n derivatives/masks")
 
 
 @pytest.mark.parametrize("how", ["link", "pointer"])
@@ -148,8 +149,8 @@ def test_table_of_sessions_stops_its_participant_alone(make_dataset):
     path = lose(root / "sub-01/sub-01_sessions.tsv")
     scans, (left,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02_ses-A"]
-    assert (left.what, left.is_fault) == ("sub-01_ses-A", True)
-    assert told(left.why, path)
+    assert (left.scan, left.severity) == ("sub-01_ses-A", "error")
+    assert told(left.text, path)
 
 
 @pytest.mark.parametrize("how", ["link", "pointer"])
@@ -163,7 +164,7 @@ def test_image_and_sidecar(make_dataset, how):
     sidecar = lose(root / "sub-02/anat/sub-02_echo-1_part-mag_MEGRE.json", how)
     scans, (left,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-01"]
-    assert f"{sidecar.name}: {NAMED}datalad get {sidecar}" in left.why
+    assert f"{sidecar.name}: {NAMED}datalad get {sidecar}" in left.text
 
 
 @pytest.mark.parametrize("name", ["sub-02", "sub-02/anat"])
@@ -172,8 +173,8 @@ def test_folder_of_a_participant(make_dataset, name):
     folder = lose(root / name, "folder")
     scans, left_out = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-01"]
-    assert left_out[0].is_fault
-    assert f"datalad get {folder}" in left_out[0].why
+    assert left_out[0].severity == "error"
+    assert f"datalad get {folder}" in left_out[0].text
 
 
 DRAWN = Path("sub-01/anat/sub-01_desc-rois_dseg.nii.gz")
@@ -237,7 +238,7 @@ def test_anatomy(tmp_path, name, without, how):
     found, left_out = anatomy_of(tmp_path)
     assert {what for what in ("t1w", "flair", "freesurfer", "lesions") if getattr(found, what) is None} == without
     assert len(left_out) == len(without)
-    assert all(left.is_fault and told(left.why, path) for left in left_out)
+    assert all(left.severity == "error" and told(left.text, path) for left in left_out)
 
 
 @pytest.mark.parametrize("name", ["fs/sub-01", "fs/sub-01/mri"])
@@ -246,7 +247,7 @@ def test_results_of_freesurfer_elsewhere(tmp_path, name):
     path = lose(tmp_path / name, "folder")
     found, left_out = anatomy_of(tmp_path)
     assert found.freesurfer is None
-    assert told(left_out[0].why, path)
+    assert told(left_out[0].text, path)
 
 
 def test_points_in_the_atria(tmp_path):

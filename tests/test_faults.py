@@ -14,7 +14,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from multiqsm.dataset.finished import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
 from multiqsm.dataset.locks import hold_subjects
-from multiqsm.dataset.scans import DatasetError
+from multiqsm.dataset.problems import DatasetError
 from multiqsm.workflows.plugins import LOST, Runner, check_cluster_paths
 from multiqsm.workflows.run import configure_nipype
 from multiqsm.workflows.stages import Stage, run_stage
@@ -62,12 +62,11 @@ class Chores(Stage):
         return item.label
 
     def build(self, items):
-        workflow, of_subject = Workflow("multiqsm", base_dir=str(self.work_dir)), Workflow("sub_01")
+        workflow = Workflow(self.kind, base_dir=str(self.work_dir))
         for item in items:
             scan = Workflow(item.node_name)
             scan.add_nodes([Node(Worker(deed=item.deed, folder=str(self.output_dir)), name="work", mem_gb=0.1)])
-            of_subject.add_nodes([scan])
-        workflow.add_nodes([of_subject])
+            workflow.add_nodes([scan])
         return workflow
 
     def fingerprint(self, item):
@@ -113,11 +112,12 @@ def test_a_killed_process_takes_nobody_with_it_and_begins_again(chores, by_step)
 @pytest.mark.slow
 def test_one_that_dies_each_time_is_given_up_and_named(chores):
     failures, told = run_chores(chores, ["die", "work", "err", "work"], retries=2)
-    causes = {failure.scan: failure.cause for failure in failures}
-    assert set(causes) == {"scan_0", "scan_2"}
-    assert causes["scan_0"].startswith(LOST)
-    assert "memory" in causes["scan_0"]
-    assert causes["scan_2"] == "ValueError: no brain in it"
+    of_scan = {failure.scan: failure for failure in failures}
+    assert set(of_scan) == {"scan_0", "scan_2"}
+    assert of_scan["scan_0"].is_lost
+    assert "memory" in of_scan["scan_0"].message
+    assert of_scan["scan_2"].cause == "ValueError: no brain in it"
+    assert not of_scan["scan_2"].is_lost
     assert sum("scan_0" in line for line in told) == 2
     assert not any("scan_2" in line for line in told)  # an error of its own is no accident
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from multiqsm.dataset.freesurfer import find_statistics, read_statistics
-from multiqsm.dataset.scans import DatasetError
+from multiqsm.dataset.problems import DatasetError
 
 ASEG = """\
 # Title Segmentation Statistics

@@ -7,7 +7,7 @@ from tables import people_table, tubes_table, write_scans
 
 from multiqsm.dataset.derivatives import write_tsv
 from multiqsm.dataset.group import add_participants, add_protocols, read_roi_table, read_roi_tables, read_tsv
-from multiqsm.dataset.scans import DatasetError
+from multiqsm.dataset.problems import DatasetError
 
 
 def test_tables_of_all_scans(tmp_path):

@@ -8,7 +8,7 @@ import yaml
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.model import SHIPPED, read_model
-from multiqsm.dataset.scans import DatasetError
+from multiqsm.dataset.problems import DatasetError
 from multiqsm.stats.filters import parse_filter
 from multiqsm.stats.model import Exclusion, Node, StudyModel, Subset
 from multiqsm.stats.transformations import Transformation

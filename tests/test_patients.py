@@ -7,7 +7,7 @@ from test_freesurfer import write_statistics
 
 from multiqsm.dataset.derivatives import write_tsv
 from multiqsm.dataset.patients import collect_patients
-from multiqsm.dataset.scans import DatasetError
+from multiqsm.dataset.problems import DatasetError
 
 SOURCE = "susceptibility maps"
 CHI = "relative_susceptibility"

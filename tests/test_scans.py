@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from multiqsm.dataset.derivatives import write_dataset_description
-from multiqsm.dataset.scans import DatasetError, collect_scans, list_scans
+from multiqsm.dataset.problems import DatasetError, Problem
+from multiqsm.dataset.scans import collect_scans, list_scans
 
 
 def labels(scans):
@@ -107,8 +108,8 @@ def test_magnitude_without_part_is_taken_and_it_is_said(make_dataset):
 def test_image_without_part_beside_a_magnitude_is_left_out(make_dataset):
     (scan,), left_out = collect_scans(make_dataset(parts=("mag", None, "phase")))
     assert len(scan.magnitude) == 3
-    assert left_out[0][0] == "sub-01_echo-1_MEGRE.nii.gz"
-    assert "sub-01_echo-1_part-mag_MEGRE.nii.gz is there" in left_out[0][1]
+    assert left_out[0].scan == "sub-01_echo-1_MEGRE.nii.gz"
+    assert "sub-01_echo-1_part-mag_MEGRE.nii.gz is there" in left_out[0].text
 
 
 @pytest.mark.parametrize("part", ["mag", "phase", "real"])
@@ -118,10 +119,10 @@ def test_one_part_alone_is_left_out_with_its_files(make_dataset, part):
     make_dataset(subjects=("02",), parts=(part,))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01"]
-    assert left_out[0][0] == "sub-02"
-    assert left_out[0].is_fault
-    assert f"sub-02_echo-3_part-{part}_MEGRE.nii.gz" in left_out[0][1]
-    assert "are needed" in left_out[0][1]
+    assert left_out[0].scan == "sub-02"
+    assert left_out[0].severity == "error"
+    assert f"sub-02_echo-3_part-{part}_MEGRE.nii.gz" in left_out[0].text
+    assert "are needed" in left_out[0].text
 
 
 def test_stack_of_echoes_is_left_out(make_dataset):
@@ -134,9 +135,9 @@ def test_stack_of_echoes_is_left_out(make_dataset):
         nib.save(stack, first.with_name(f"sub-02_part-{part}_MEGRE.nii.gz"))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01"]
-    assert left_out[0][0] == "sub-02"
-    assert "sub-02_part-mag_MEGRE.nii.gz" in left_out[0][1]
-    assert "4-D" in left_out[0][1]
+    assert left_out[0].scan == "sub-02"
+    assert "sub-02_part-mag_MEGRE.nii.gz" in left_out[0].text
+    assert "4-D" in left_out[0].text
 
 
 def test_two_files_of_one_echo_are_left_out(make_dataset):
@@ -145,15 +146,15 @@ def test_two_files_of_one_echo_are_left_out(make_dataset):
     nib.save(nib.load(image), image.with_suffix(""))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01"]
-    assert "sub-02_echo-2_part-mag_MEGRE.nii.gz" in left_out[0][1]
-    assert "both the magnitude of echo 2" in left_out[0][1]
+    assert "sub-02_echo-2_part-mag_MEGRE.nii.gz" in left_out[0].text
+    assert "both the magnitude of echo 2" in left_out[0].text
 
 
 def test_single_echo_scan_of_the_same_name_is_left_out(make_dataset):
     make_dataset(suffix="T2starw", echo_times=(0.02,))
     (scan,), left_out = collect_scans(make_dataset())
     assert scan.suffix == "MEGRE"
-    assert "sub-01_part-mag_T2starw.nii.gz" in [left.what for left in left_out]
+    assert "sub-01_part-mag_T2starw.nii.gz" in [left.scan for left in left_out]
 
 
 def test_entity_that_the_derivatives_cannot_carry(make_dataset):
@@ -162,8 +163,8 @@ def test_entity_that_the_derivatives_cannot_carry(make_dataset):
         path.rename(path.with_name(path.name.replace("_echo", "_inv-1_echo")))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01"]
-    assert "sub-02_inv-1_echo-1_part-mag_MEGRE.nii.gz" in left_out[0][1]
-    assert "no inv" in left_out[0][1]
+    assert "sub-02_inv-1_echo-1_part-mag_MEGRE.nii.gz" in left_out[0].text
+    assert "no inv" in left_out[0].text
 
 
 def test_labels_select_with_and_without_prefix(make_dataset):
@@ -229,8 +230,8 @@ def test_participants_without_scans_are_left_out_with_the_reason(make_dataset):
     scans, left_out = collect_scans(root, session_label=["A"])
     assert labels(scans) == ["sub-01_ses-A"]
     assert left_out == [
-        ("sub-03", "no image with suffix MEGRE or T2starw in an anat folder", False),
-        ("sub-02", "removed by --session-label A", False),
+        Problem("sub-03", "", "no image with suffix MEGRE or T2starw in an anat folder", "", "note", "03"),
+        Problem("sub-02", "", "removed by --session-label A", "", "note", "02"),
     ]
 
 
@@ -238,8 +239,8 @@ def test_label_that_bids_does_not_allow(make_dataset):
     root = make_dataset(sessions=("A", "2020-01-01"))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-A"]
-    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [left.what for left in left_out]
-    assert "letters, digits and +" in left_out[0][1]
+    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [left.scan for left in left_out]
+    assert "letters, digits and +" in left_out[0].text
 
 
 def test_folder_that_is_no_dataset(tmp_path):
@@ -258,15 +259,15 @@ def test_broken_sidecar_costs_its_own_scan_alone(make_dataset):
     (root / "sub-02/anat/sub-02_echo-2_part-mag_MEGRE.json").write_text('{"EchoTime": 0.012,}')
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01"]
-    assert (left_out[0].what, left_out[0].is_fault) == ("sub-02", True)
-    assert left_out[0].why.startswith("sub-02_echo-2_part-mag_MEGRE.json: ")
+    assert (left_out[0].scan, left_out[0].severity) == ("sub-02", "error")
+    assert left_out[0].text.startswith("sub-02_echo-2_part-mag_MEGRE.json: ")
 
 
 def test_no_scan_may_be_no_error(make_dataset):
     root = make_dataset(parts=("mag",))
     scans, left_out = collect_scans(root, none_is_an_error=False)
     assert scans == []
-    assert "only magnitude images" in left_out[0].why
+    assert "only magnitude images" in left_out[0].text
 
 
 @pytest.mark.parametrize("folder", ["sub-other", "sub-other_x/ses-Z", "run-7", "anat", "x_acq-y", "echo-9_part-imag"])
@@ -295,9 +296,9 @@ def test_names_that_bids_does_not_allow_are_left_out(make_dataset, name, reason)
     shutil.copy(image, image.with_name(f"{name}.nii.gz"))
     scans, left_out = collect_scans(root)
     assert len(scans[0].files) == 6
-    assert [left.what for left in left_out] == [f"{name}.nii.gz"]
-    assert reason in left_out[0].why
-    assert left_out[0].is_fault
+    assert [left.scan for left in left_out] == [f"{name}.nii.gz"]
+    assert reason in left_out[0].text
+    assert left_out[0].severity == "error"
 
 
 def test_hidden_files_are_no_images(make_dataset):
@@ -395,8 +396,8 @@ def test_mask_made_from_a_t1w_is_left_out(make_dataset):
     mask = write_mask(root, "manual", name, {"Sources": ["bids:raw:sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz"]})
     (scan,), left_out = collect_scans(root)
     assert scan.brain_mask == mask
-    assert "fmriprep" in left_out[0][0]
-    assert "another image" in left_out[0][1]
+    assert "fmriprep" in left_out[0].scan
+    assert "another image" in left_out[0].text
 
 
 def test_two_masks_are_refused(make_dataset):
@@ -516,8 +517,8 @@ def test_participant_who_is_there_twice(make_dataset, rows, usable):
     if usable:
         assert (scans[0].site, left_out) == ("A", [])
     else:
-        assert (left_out[0].what, left_out[0].is_fault) == ("sub-01", True)
-        assert "participants.tsv: rows of sub-01 contradict each other (" in left_out[0].why
+        assert (left_out[0].scan, left_out[0].severity == "error") == ("sub-01", True)
+        assert "participants.tsv: rows of sub-01 contradict each other (" in left_out[0].text
 
 
 def test_session_that_is_there_twice(make_dataset):
@@ -526,8 +527,8 @@ def test_session_that_is_there_twice(make_dataset):
     table.write_text("session_id\tscanner\nses-1\tPrisma\nses-1\tSkyra\nses-2\tSkyra\n")
     scans, (left,) = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-2"]
-    assert (left.what, left.is_fault) == ("sub-01_ses-1", True)
-    assert "rows of ses-1 contradict each other (scanner)" in left.why
+    assert (left.scan, left.severity) == ("sub-01_ses-1", "error")
+    assert "rows of ses-1 contradict each other (scanner)" in left.text
 
 
 def test_all_scans_are_listed_by_name(make_dataset):

@@ -20,7 +20,8 @@ from multiqsm.dataset.derivatives import (
     write_json,
 )
 from multiqsm.dataset.preflight import inspect_scan
-from multiqsm.dataset.scans import DatasetError, as_number, collect_scans, one_line
+from multiqsm.dataset.problems import DatasetError
+from multiqsm.dataset.scans import as_number, collect_scans, one_line
 from multiqsm.reports.subject import subject_report
 
 HOSTILE = {
@@ -161,8 +162,8 @@ def test_sidecar_that_is_none(make_dataset, content, reason):
     (root / SIDECAR).write_bytes(content)
     scans, left_out = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02"]
-    assert left_out[0].is_fault
-    assert reason in left_out[0].why
+    assert left_out[0].severity == "error"
+    assert reason in left_out[0].text
 
 
 def test_sidecar_of_a_hundred_megabytes_is_not_read(make_dataset):
@@ -170,7 +171,7 @@ def test_sidecar_of_a_hundred_megabytes_is_not_read(make_dataset):
     os.truncate(root / SIDECAR, 100 * 2**20)
     scans, left_out = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02"]
-    assert "100 MB, which is no sidecar" in left_out[0].why
+    assert "100 MB, which is no sidecar" in left_out[0].text
 
 
 @pytest.mark.parametrize("content", [b'\xef\xbb\xbf{"EchoTime": 0.012}', b'{"EchoTime": 0.012, "EchoTime": 0.012}'])
@@ -200,7 +201,7 @@ def test_pipes_and_folders_in_place_of_files(make_dataset):
     other.mkdir()
     scans, left_out = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02", "sub-03"]
-    assert "no file" in left_out[0].why
+    assert "no file" in left_out[0].text
     for scan in scans:
         assert "this is no regular file" in " ".join(map(str, inspect_scan(scan).problems))
 

@@ -113,11 +113,11 @@ def test_scan_without_derivatives_is_left_out_and_named(folders, without):
     ]
     (subject,), left_out = collect(scans, folders)
     assert [(scan.label, scan.number) for scan in subject.scans] == [("sub-01_run-2", 2)]
-    assert [left.what for left in left_out] == ["sub-01_run-1", "sub-02"]
-    assert all(left.is_fault for left in left_out)
-    assert left_out[0].why.startswith("not processed: sub-01_run-1")
-    assert without in left_out[0].why
-    assert left_out[0].why.endswith("is missing")
+    assert [left.scan for left in left_out] == ["sub-01_run-1", "sub-02"]
+    assert all(left.severity == "error" for left in left_out)
+    assert left_out[0].text.startswith("not processed: sub-01_run-1")
+    assert without in left_out[0].text
+    assert left_out[0].text.endswith("is missing")
 
 
 def test_standard_errors_of_an_earlier_run_are_not_taken(folders):
@@ -168,9 +168,9 @@ def test_regions_that_cannot_be_used_leave_the_scan(folders, case):
     draw(folders[1], {"subject": "01"}, **options)
     (subject,), (left,) = collect([scan], folders)
     assert subject.scans[0].labels is None
-    assert left.what == "regions of sub-01"
-    assert cause in left.why
-    assert left.is_fault
+    assert left.scan == "regions of sub-01"
+    assert cause in left.text
+    assert left.severity == "error"
 
 
 def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
@@ -181,7 +181,7 @@ def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
     (subject,), (left,) = collect([scan], folders)
     assert subject.labels is None
     assert subject.scans[0].labels is not None
-    assert (left.what, left.is_fault) == ("regions of sub-01", True)
+    assert (left.scan, left.severity) == ("regions of sub-01", "error")
 
 
 def test_labels_without_a_name_are_told_of_and_are_no_fault(folders):
@@ -189,8 +189,8 @@ def test_labels_without_a_name_are_told_of_and_are_no_fault(folders):
     draw(folders[1], {"subject": "01"}, value=7)
     (subject,), (left,) = collect([scan], folders)
     assert subject.scans[0].labels.names == {1: "putamen"}
-    assert not left.is_fault
-    assert "label 7 is not in" in left.why
+    assert left.severity == "note"
+    assert "label 7 is not in" in left.text
 
 
 def test_two_datasets_with_regions_of_one_scan(folders, tmp_path):
@@ -200,7 +200,7 @@ def test_two_datasets_with_regions_of_one_scan(folders, tmp_path):
         (tmp_path / rater / "dataset_description.json").write_text(json.dumps({"Name": rater}))
     (subject,), (left,) = collect([scan], folders, datasets=[tmp_path / "one", tmp_path / "two"])
     assert subject.scans[0].labels is None
-    assert "more than one label image" in left.why
+    assert "more than one label image" in left.text
 
 
 def raw_and_made(folders, *sessions, without=None, **options):
@@ -234,12 +234,12 @@ def test_regions_that_cannot_be_carried_are_a_fault(folders):
     draw(folders[1], first.entities)
     (subject,), (left,) = collect([second], folders, others=[first.entities])
     assert subject.elsewhere == ()
-    assert (left.what, left.is_fault) == ("regions of sub-01_ses-1", True)
+    assert (left.scan, left.severity) == ("regions of sub-01_ses-1", "error")
     for text in ("sub-01_ses-1_magnitude.nii.gz", "lost", "--session-label"):
-        assert text in left.why
+        assert text in left.text
     # A scan that is there, but for its derivatives, is no better.
     _, left_out = collect([first, second], folders)
-    assert [left.what for left in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
+    assert [left.scan for left in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
 
 
 def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
@@ -276,7 +276,7 @@ def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
     assert (left_out, subject.elsewhere[0].atria) == ([], ((1.0, 2.0, 3.0),))
     subject.elsewhere[0].magnitude.unlink()
     _, (left,) = collect([second], folders, others=[first.entities], needs_atria=True)
-    assert left.what == "points in the atria of sub-01_ses-1"
+    assert left.scan == "points in the atria of sub-01_ses-1"
 
 
 def test_scans_know_their_protocol_and_are_counted_in_it(folders):

@@ -1,7 +1,6 @@
 """The whole run: every scan of every subject, and then what a subject's scans are together."""
 
 from functools import partial
-from itertools import groupby
 from math import prod
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from .subject import init_person_wf, init_phantom_wf
 
 
 def init_scans_wf(scans, *, bids_dir, output_dir, work_dir, settings, threads):
-    """Build the workflow of all scans, one workflow per subject in it.
+    """Build the workflow of all scans, one workflow each in it.
 
     Parameters
     ----------
@@ -33,17 +32,10 @@ def init_scans_wf(scans, *, bids_dir, output_dir, work_dir, settings, threads):
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow = init_run_wf(work_dir)
-    by_subject = sorted(scans, key=lambda scan: scan.entities["subject"])
-    for subject, members in groupby(by_subject, key=lambda scan: scan.entities["subject"]):
-        subject_wf = Workflow(name=f"sub_{subject.replace('+', 'plus')}")
-        subject_wf.add_nodes(
-            [
-                init_scan_wf(scan, bids_dir=bids_dir, output_dir=output_dir, settings=settings, threads=threads)
-                for scan in members
-            ]
-        )
-        workflow.add_nodes([subject_wf])
+    workflow = init_run_wf(work_dir, "scans")
+    common = {"bids_dir": bids_dir, "output_dir": output_dir, "settings": settings, "threads": threads}
+    for scan in sorted(scans, key=lambda scan: scan.label):
+        workflow.add_nodes([init_scan_wf(scan, **common)])
     return workflow
 
 
@@ -66,13 +58,12 @@ def init_subjects_wf(subjects, *, output_dir, work_dir, settings):
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow, subjects_wf = init_run_wf(work_dir), Workflow(name="subjects")
+    workflow = init_run_wf(work_dir, "subjects")
     for subject in subjects:
         init = init_phantom_wf if subject.is_phantom else init_person_wf
         largest = max(prod(nib.load(scan.mask).shape) for scan in subject.scans)
         gigabytes = partial(volume_gigabytes, largest)
-        subjects_wf.add_nodes([init(subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes)])
-    workflow.add_nodes([subjects_wf])
+        workflow.add_nodes([init(subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes)])
     return workflow
 
 
@@ -96,7 +87,7 @@ def init_reports_wf(subjects, *, failures, warnings, sites, output_dir, work_dir
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow, reports_wf = init_run_wf(work_dir), Workflow(name="reports")
+    workflow = init_run_wf(work_dir, "reports")
     for subject in subjects:
         report = SubjectReport(
             subject=subject.label,
@@ -109,8 +100,7 @@ def init_reports_wf(subjects, *, failures, warnings, sites, output_dir, work_dir
         )
         subject_wf = Workflow(name=subject.node_name)
         subject_wf.add_nodes([Node(report, name="report", mem_gb=2)])
-        reports_wf.add_nodes([subject_wf])
-    workflow.add_nodes([reports_wf])
+        workflow.add_nodes([subject_wf])
     return workflow
 
 
@@ -128,13 +118,24 @@ def init_study_wf(*, bids_dir, output_dir, work_dir, calibrate):
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow, study_wf = init_run_wf(work_dir), Workflow(name="study")
-    study_wf.add_nodes([init_group_wf(bids_dir=bids_dir, output_dir=output_dir, calibrate=calibrate)])
-    workflow.add_nodes([study_wf])
+    workflow = init_run_wf(work_dir, "study")
+    workflow.add_nodes([init_group_wf(bids_dir=bids_dir, output_dir=output_dir, calibrate=calibrate)])
     return workflow
 
 
-def init_run_wf(work_dir):
-    """Start the workflow that holds a run's others; `work_dir` is the root of intermediate files."""
+def init_run_wf(work_dir, kind):
+    """Start the workflow that holds those of a run's parts.
+
+    Parameters
+    ----------
+    work_dir : path-like
+        Root of intermediate files.
+    kind : str
+        What the parts are called: a scan and a subject may have the same name.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+    """
     # Nipype reuses what it finds by its inputs, not by the code that made it: other code starts afresh.
-    return Workflow(name="multiqsm", base_dir=str(Path(work_dir) / f"version-{software()}"))
+    return Workflow(name=kind, base_dir=str(Path(work_dir) / f"version-{software()}"))

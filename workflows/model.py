@@ -31,8 +31,8 @@ def init_model_wf(*, bids_dir, output_dir, work_dir, model, phenotype=(), freesu
     compute = ModelStatistics(model=str(model), phenotype=[str(path) for path in phenotype], **places)
     statistics = Node(compute, name="statistics", mem_gb=1)
     report = Node(ModelReport(output_dir=str(output_dir), model=str(model)), name="report", mem_gb=1)
-    model_wf, study_wf, workflow = Workflow(name="model"), Workflow(name="study"), init_run_wf(work_dir)
+    model_wf = Workflow(name="model")
+    workflow = init_run_wf(work_dir, "study")
     model_wf.connect([(statistics, report, [("tables", "tables"), ("notes", "notes")])])
-    study_wf.add_nodes([model_wf])
-    workflow.add_nodes([study_wf])
+    workflow.add_nodes([model_wf])
     return workflow

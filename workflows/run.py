@@ -1,5 +1,6 @@
 """Run a graph: progress while it works, and what failed in words when it is done."""
 
+import errno
 import logging
 import os
 import re
@@ -28,7 +29,9 @@ class Failure:
         Name of the scan's or subject's workflow.
     step : str
         Name of the step within it.
-    cause : str
+    kind : str
+        Name of the exception's class; empty if the crash file has none.
+    message : str
         The error, in its own words.
     crash_file : pathlib.Path
         Where the whole story is.
@@ -36,13 +39,24 @@ class Failure:
 
     scan: str
     step: str
-    cause: str
+    kind: str
+    message: str
     crash_file: Path
 
     @property
     def is_lost(self):
         """Whether the process or job that ran it was killed: then nothing is wrong with the scan, for all we know."""
-        return self.cause.startswith(LOST)
+        return self.kind == LOST
+
+    @property
+    def is_for_want_of_disk(self):
+        """Whether the disk was full."""
+        return self.kind == "OSError" and self.message.startswith(f"[Errno {errno.ENOSPC}]")
+
+    @property
+    def cause(self):
+        """Kind and message."""
+        return f"{self.kind}: {self.message}" if self.kind else self.message
 
     def __str__(self):
         return f"step {self.step}: {self.cause}\n        the whole story: {self.crash_file}"
@@ -54,12 +68,15 @@ class Progress:
 
     Attributes
     ----------
+    part_of : dict of str to str
+        The part of the run that each node belongs to, as from `parts_of`.
     left : dict of int
-        Steps left of each scan's (or subject's) workflow, by its name.
+        Steps left of each part.
     kind : str
-        What they are called.
+        What the parts are called.
     """
 
+    part_of: dict[str, str]
     left: dict[str, int]
     kind: str = "scans"
     stream: object = field(default_factory=lambda: sys.stderr)
@@ -71,17 +88,18 @@ class Progress:
     @classmethod
     def of(cls, workflow, kind):
         """Prepare for the nodes of a workflow that do work."""
-        return cls(Counter(_scan_name(name.split(".")) for name in working_nodes(workflow)), kind)
+        part_of = parts_of(workflow)
+        return cls(part_of, Counter(part_of[name] for name in working_nodes(workflow)), kind)
 
     def __call__(self, node, status):
         """Take Nipype's word that a node has started, ended or failed."""
-        scan = scan_of(node)
+        part = self.part_of[node.fullname]
         if status == "end":
-            self.left[scan] -= 1
-            self._tell(f"{scan} done" if self.left[scan] == 0 else f"{scan} {node.name}", last=self.left[scan] == 0)
-        elif status == "exception" and scan not in self.failed:
-            self.failed.add(scan)
-            self._tell(f"{scan} failed", last=True)
+            self.left[part] -= 1
+            self._tell(f"{part} done" if self.left[part] == 0 else f"{part} {node.name}", last=self.left[part] == 0)
+        elif status == "exception" and part not in self.failed:
+            self.failed.add(part)
+            self._tell(f"{part} failed", last=True)
 
     def _tell(self, news, *, last):
         if self.stream.isatty():
@@ -170,7 +188,7 @@ def run_workflow(workflow, runner, *, callback, crash_dir=None):
         # Nipype raises once the graph has run, and the crash files hold the causes; without one it is our own.
         if earlier.issuperset(crash_dir.iterdir()):
             raise
-    return [read_crash(path) for path in sorted(set(crash_dir.iterdir()) - earlier)]
+    return [read_crash(path, parts_of(workflow)) for path in sorted(set(crash_dir.iterdir()) - earlier)]
 
 
 def run_with_progress(workflow, runner, kind, *, crash_dir=None, watch=None):
@@ -206,13 +224,15 @@ def run_with_progress(workflow, runner, kind, *, crash_dir=None, watch=None):
     return run_workflow(workflow, runner, callback=tell, crash_dir=crash_dir)
 
 
-def read_crash(path):
-    """Read scan, step and cause out of one of Nipype's crash files.
+def read_crash(path, part_of):
+    """Read scan, step and error out of one of Nipype's crash files.
 
     Parameters
     ----------
     path : pathlib.Path
         A crash file in text form.
+    part_of : dict of str to str
+        The part of the run that each node belongs to.
 
     Returns
     -------
@@ -220,16 +240,40 @@ def read_crash(path):
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
-    names = node[1].split(".") if node else ["?"]
+    name = node[1] if node else "?"
+    part = part_of.get(name, name)
     errors = re.findall(r"^\s*([\w.]+(?:Error|Exception|Interrupt)): (.*)$", text, re.MULTILINE)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    cause = next((f"{kind.split('.')[-1]}: {what}" for kind, what in errors if "NodeExecution" not in kind), lines[-1])
-    return Failure(scan=_scan_name(names), step=".".join(names[3:]) or names[-1], cause=cause, crash_file=path)
+    own = [(kind, message) for kind, message in errors if "NodeExecution" not in kind]  # that one is Nipype's
+    kind, message = own[0] if own else ("", lines[-1])
+    step = name.split(f".{part}.")[-1]
+    return Failure(scan=part, step=step, kind=kind.split(".")[-1], message=message, crash_file=path)
 
 
-def scan_of(node):
-    """Name of the scan's workflow that a node belongs to: multiqsm.<subject>.<scan>.<steps>."""
-    return _scan_name(node.fullname.split("."))
+def parts_of(workflow):
+    """The part of a run that each node belongs to: what the run's workflow holds, such as a scan's workflow.
+
+    Parameters
+    ----------
+    workflow : nipype.pipeline.engine.Workflow
+        The run's.
+
+    Returns
+    -------
+    dict of str to str
+        Names of parts by the full names of nodes.
+
+    Examples
+    --------
+    >>> from nipype.pipeline.engine import Node, Workflow
+    >>> scan = Workflow("sub_01")
+    >>> scan.add_nodes([Node(IdentityInterface(["file"]), name="inputnode")])
+    >>> run = Workflow("scans")
+    >>> run.add_nodes([scan])
+    >>> parts_of(run)
+    {'scans.sub_01.inputnode': 'sub_01'}
+    """
+    return {f"{workflow.name}.{name}": name.split(".")[0] for name in workflow.list_node_names()}
 
 
 def working_nodes(workflow):
@@ -269,10 +313,6 @@ def check_resources(workflow, plugin_args):
         name, most = max(needs.items(), key=lambda item: item[1])
         if most > plugin_args[limit]:
             raise ValueError(f"{name} needs {most:g} of {limit}, and no more than {plugin_args[limit]:g} may be used")
-
-
-def _scan_name(names):
-    return names[2] if len(names) > 3 else names[-1]
 
 
 def _log_to_file(path):

@@ -1,6 +1,5 @@
 """A simulated study, one node a scan."""
 
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +50,12 @@ def simulate_scans(output_dir, plans, *, work_dir, n_procs=1):
 
 
 def init_simulation_wf(plans, *, output_dir, work_dir, threads):
-    """Build the workflow that makes scans, one workflow per participant in it.
+    """Build the workflow that makes scans, one node each.
 
     Parameters
     ----------
     plans : sequence of multiqsm.simulation.study.ScanPlan
-        The scans, those of a participant together.
+        The scans.
     output_dir, work_dir : path-like
         Roots of the dataset and of intermediate files.
     threads : int
@@ -67,10 +66,7 @@ def init_simulation_wf(plans, *, output_dir, work_dir, threads):
     nipype.pipeline.engine.Workflow
     """
     workflow = Workflow(name="multiqsm_simulate", base_dir=str(work_dir))
-    for subject, members in groupby(plans, key=lambda plan: plan.entities["subject"]):
-        subject_wf = Workflow(name=f"sub_{subject}")
-        subject_wf.add_nodes([_scan_node(plan, output_dir, threads) for plan in members])
-        workflow.add_nodes([subject_wf])
+    workflow.add_nodes([_scan_node(plan, output_dir, threads) for plan in plans])
     return workflow
 
 

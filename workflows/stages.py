@@ -15,7 +15,7 @@ from ..dataset.finished import fingerprint, is_finished, receipt_path, write_rec
 from ..dataset.locks import hold_work
 from .base import init_reports_wf, init_scans_wf, init_subjects_wf
 from .plugins import Runner, check_cluster_paths
-from .run import Failure, run_with_progress, run_workflow, scan_of, working_nodes
+from .run import Failure, parts_of, run_with_progress, run_workflow, working_nodes
 from .settings import Settings
 
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
@@ -80,8 +80,7 @@ class Stage:
     def item_dir(self, item):
         """Folder of the item's intermediate files."""
         workflow = self.build([item])
-        first = next(iter(working_nodes(workflow))).split(".")
-        return Path(workflow.base_dir).joinpath(*first[:3])
+        return Path(workflow.base_dir, workflow.name, item.node_name)
 
     def resources(self, item):
         """Memory in GB and cores that the item's workflow takes when its steps run one after the other."""
@@ -220,7 +219,7 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
 
 
 def _tell_of_full_disk(stage, failures, tell):
-    if any("No space left on device" in failure.cause for failure in failures):
+    if any(failure.is_for_want_of_disk for failure in failures):
         free = {path: disk_usage(path).free / 1e9 for path in (stage.work_dir, stage.output_dir)}
         tell(f"the disk is full: {', '.join(f'{path} has {gb:.2f} GB left' for path, gb in free.items())}; {REMEDY}")
 
@@ -239,7 +238,8 @@ def _check_disk(stage, items, tell):
 def _run_steps(stage, items, runner, run_dir):
     """Every step a job of its own."""
     workflow = stage.build(items)
-    made_of, watch = {item.node_name: stage.fingerprint(item) for item in items}, _Watch(stage.output_dir)
+    made_of = {item.node_name: stage.fingerprint(item) for item in items}
+    watch = _Watch(stage.output_dir, workflow)
     with hold_work(stage.work_dir, [_work_name(stage, item) for item in items]):
         failures = run_with_progress(workflow, runner, stage.kind, crash_dir=run_dir / "crash", watch=watch)
     failed = {failure.scan for failure in failures}
@@ -303,8 +303,10 @@ def _run_item(stage, item, crash_dir):
     with hold_work(stage.work_dir, [_work_name(stage, item)]):
         if stage.is_finished(item):  # by a job that had been given up for lost
             return [], {}
-        made_of, watch = stage.fingerprint(item), _Watch(stage.output_dir)
-        failures = run_workflow(stage.build([item]), Runner("Linear", {}), crash_dir=crash_dir, callback=watch)
+        made_of = stage.fingerprint(item)
+        workflow = stage.build([item])
+        watch = _Watch(stage.output_dir, workflow)
+        failures = run_workflow(workflow, Runner("Linear", {}), crash_dir=crash_dir, callback=watch)
         if not failures:
             stage.finish(item, made_of, watch.files.get(item.node_name, ()))
     return failures, watch.seconds
@@ -317,8 +319,11 @@ def _work_name(stage, item):
 class _Watch:
     """Collects, as Nipype's callback, the derivatives that steps have written, by scan, and how long steps took."""
 
-    def __init__(self, output_dir):
-        self.root, self.files, self.seconds = Path(output_dir).absolute(), {}, {}
+    def __init__(self, output_dir, workflow):
+        self.root = Path(output_dir).absolute()
+        self.part_of = parts_of(workflow)
+        self.files = {}
+        self.seconds = {}
 
     def __call__(self, node, status):
         if status != "end" or not node.result:
@@ -326,7 +331,7 @@ class _Watch:
         self.seconds[node.fullname] = node.result.runtime.duration
         if node.interface.always_run:
             found = _files(node.result.outputs.get().values())
-            self.files.setdefault(scan_of(node), set()).update(
+            self.files.setdefault(self.part_of[node.fullname], set()).update(
                 path for path in found if path.is_relative_to(self.root) and path.is_file()
             )
 
