@@ -17,7 +17,7 @@ from ..dataset.plausibility import find_doubts
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import collect_scans, derivative_datasets, list_scans, scan_label
-from ..dataset.subjects import Subject, collect_subjects
+from ..dataset.subjects import Subject, check_regions, collect_subjects
 from ..workflows.settings import PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
@@ -278,10 +278,14 @@ def _preflight(scans, left_out, settings, options):
         if not (options.dry_run and problem.severity == "error"):  # these are among the problems
             print(f"left out: {problem}", file=sys.stderr)
     problems = audit_problems(inspections, left_out if options.dry_run else ())
+    datasets = derivative_datasets(options.bids_dir, options.derivatives)
+    regions = check_regions(usable, options.output_dir.absolute(), datasets)
     if options.dry_run:
+        problems += regions
         print_audit(audit_table(inspections, problems, phase_sign=settings.phase_sign), problems, sys.stdout)
     else:
-        for problem in problems:
+        # Regions that cannot be used are a fault of the subject, once its maps are made: here they are told in time.
+        for problem in (*problems, *regions):
             print(f"{problem.severity}: {problem}", file=sys.stderr)
     n_refused = len(scans) - len(usable) + sum(problem.severity == "error" for problem in left_out)
     return usable, n_refused, problems

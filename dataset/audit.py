@@ -406,7 +406,8 @@ def print_audit(table, problems, stream):
         lines += ["", *(one_line(f"{problem.severity}: {problem}") for problem in problems)]
     counts = Counter(table["verdict"])
     totals = f"{len(table)} scans: {counts['ok']} ok, {counts['warning']} with warnings, {counts['error']} with errors"
-    if n_other := len({problem.scan for problem in problems} - set(table["scan"])):
+    named = {problem.scan for problem in problems if problem.severity == "error"}
+    if n_other := len(named - set(table["scan"])):
         totals += f"; {n_other} files of no scan"
     for line in [*lines, "", totals]:
         encoding = getattr(stream, "encoding", None) or "utf-8"

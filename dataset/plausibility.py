@@ -19,6 +19,9 @@ MOST_WITHOUT_WEIGHT = 0.02  # of a brain mask
 MOST_WITHOUT_WEIGHT_IN_PHANTOM = 0.2  # of a phantom's mask; walls, bubbles and strong tubes have no weight
 
 
+MOST_UNRESOLVED = 0.1  # of a mask, at its surface
+
+
 @dataclass(frozen=True)
 class Doubt:
     """A figure that is not plausible.
@@ -55,7 +58,7 @@ def find_doubts(sidecars):
     ['mask_volume']
     """
     told = next(iter(sidecars.values()), {})
-    of_scan = (_doubt_mask, _doubt_weights, _doubt_local_field, _doubt_sign)
+    of_scan = (_doubt_mask, _doubt_surface, _doubt_weights, _doubt_local_field, _doubt_sign)
     found = [doubt for judge in of_scan if (doubt := judge(told))]
     return found + [doubt for method, own in sidecars.items() if (doubt := _doubt_lambda(method, own))]
 
@@ -76,6 +79,17 @@ def _doubt_mask(told):
     else:
         return None
     return Doubt("mask_volume", f"{cause}; {look}")
+
+
+def _doubt_surface(told):
+    fraction = told.get("BrainMaskFractionUnresolved", 0)
+    if fraction <= MOST_UNRESOLVED:
+        return None
+    return Doubt(
+        "unresolved_voxels",
+        f"{fraction:.0%} of the mask was left out at its surface, since its phase could not be unwrapped: the mask may "
+        "hold air or scalp, or the phase be damaged; look at the picture of the mask, and at the phase",
+    )
 
 
 def _doubt_weights(told):
@@ -133,7 +147,7 @@ def _doubt_lambda(method, told):
         "lambda_at_bound",
         f"λ of the {method} inversion is at a bound of its search, {told['Lambda']:.3g} {told['LambdaUnits']}, and not "
         "one that its rule finds: the map may be all noise or too smooth; look at it and at the doubts beside this, or "
-        "give --lambda",
+        f"give {'--medi-lambda' if method == 'medi' else '--lambda'}",
     )
 
 

@@ -781,10 +781,12 @@ def derivative_datasets(root, derivatives=None):
     Raises
     ------
     DatasetError
-        If one of them does not exist, or the content of its description is not here, so that nobody knows whose it is.
+        If one of them does not exist, if ``derivatives`` is a link to what is not here, or if a dataset's description
+        is listed without its content, so that nobody knows whose it is.
     """
     # Nodes work in folders of their own: what is found there is named in full.
     if derivatives is None:
+        require_content(Path(root, "derivatives").absolute())
         beside = sorted(path for path in Path(root, "derivatives").absolute().glob("*") if _is_folder(path))
         return [path for path in beside if is_there(path) and not is_multiqsm_dataset(path)]
     missing = [str(path) for path in derivatives if not (is_there(path) and Path(path).is_dir())]

@@ -8,6 +8,7 @@ import numpy as np
 
 from .anatomy import Anatomy, find_anatomy, find_atria
 from .derivatives import derivative_path
+from .forms import scanner_form
 from .labels import Labels, find_labels, find_subject_labels
 from .problems import DatasetError, Problem
 from .protocol import HarmonizedScan
@@ -176,16 +177,8 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
             left_out.append(Problem.of(scan, "", f"not processed: {missing[0].name} is missing", ""))
             absent.append(scan.entities)
             continue
-        labels = _usable(
-            scan.label, scan.entities["subject"], left_out, find_labels, scan.entities, datasets, image=scan.files[0]
-        )
-        atria = (
-            _usable(
-                scan.label, scan.entities["subject"], left_out, find_atria, scan.label, _folder(scan.entities), datasets
-            )
-            or ()
-        )
-        processed = replace(processed, labels=labels, atria=tuple(atria))
+        labels, atria = _drawn_on(scan, datasets, left_out)
+        processed = replace(processed, labels=labels, atria=atria)
         members.setdefault(scan.entities["subject"], []).append((scan, processed))
     subjects = []
     for label, found in sorted(members.items()):
@@ -193,8 +186,7 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
         drawn = _usable(f"sub-{label}", label, left_out, find_subject_labels, label, datasets)
         subject = Subject(label, tuple(ordered), drawn, any(scan.is_phantom for scan, _ in found))
         if not subject.is_phantom:
-            own = [*datasets, freesurfer_dir(output_dir)]
-            anatomy, notes = find_anatomy(label, _raw_folder(label, found[0][0].files[0]), own)
+            anatomy, notes = _anatomy_of(found[0][0], output_dir, datasets)
             subject, left_out = replace(subject, anatomy=anatomy), left_out + notes
             elsewhere, notes = _drawn_elsewhere(subject, absent, output_dir, datasets, needs_atria)
             subject, left_out = replace(subject, elsewhere=elsewhere), left_out + notes
@@ -202,15 +194,58 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
     return subjects, left_out
 
 
+def check_regions(scans, output_dir, datasets):
+    """Find the regions, anatomy and lesions that cannot be used, before hours of work go into the scans.
+
+    Parameters
+    ----------
+    scans : sequence of multiqsm.dataset.scans.Scan
+        Scans that will be processed.
+    output_dir, datasets
+        As of `collect_subjects`.
+
+    Returns
+    -------
+    list of Problem
+        Warnings: the scans will be taken without.
+    """
+    left_out = []
+    first = {}
+    for scan in scans:
+        _drawn_on(scan, datasets, left_out)
+        first.setdefault(scan.entities["subject"], scan)
+    for label, scan in first.items():
+        _usable(f"sub-{label}", label, left_out, find_subject_labels, label, datasets)
+        if not scan.is_phantom:
+            _, notes = _anatomy_of(scan, output_dir, datasets)
+            left_out += notes
+    return [replace(problem, severity="warning") for problem in left_out if problem.severity == "error"]
+
+
 def freesurfer_dir(output_dir):
     """The folder that recon-all's results are written to and found in."""
     return Path(output_dir) / "sourcedata" / "freesurfer"
 
 
+def _drawn_on(scan, datasets, left_out):
+    """Regions that were drawn on a scan, and points in its atria."""
+    subject = scan.entities["subject"]
+    labels = _usable(scan.label, subject, left_out, find_labels, scan.entities, datasets, image=scan.files[0])
+    atria = _usable(scan.label, subject, left_out, find_atria, scan.label, _folder(scan.entities), datasets)
+    return labels, tuple(atria or ())
+
+
+def _anatomy_of(scan, output_dir, datasets):
+    """What there is beside a person's scans, and what of it cannot be used."""
+    label = scan.entities["subject"]
+    return find_anatomy(label, _raw_folder(label, scan.files[0]), [*datasets, freesurfer_dir(output_dir)])
+
+
 def _voxel_size(scan):
     if isinstance(scan, HarmonizedScan):
         return scan.voxel_size
-    return tuple(np.linalg.norm(nib.load(scan.files[0]).affine[:3, :3], axis=0).tolist())
+    affine = scanner_form(nib.load(scan.files[0])).affine
+    return tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist())
 
 
 def _folder(entities):

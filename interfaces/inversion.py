@@ -78,6 +78,12 @@ def described_edges(share, prefix=""):
     return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeShare": share}
 
 
+def free_edge_steps(share):
+    """What the text on methods calls the rules of `free_edges`."""
+    step = edge_step(share)
+    return (step, "jumps") if step == "edges" else (step,)
+
+
 def edge_step(share):
     """What the text on methods calls the rule for edges."""
     return "edges" if share is None or not isdefined(share) else "edge_share"
@@ -193,7 +199,7 @@ class Iterative(_QuadraticInversion):
         given = self.inputs
         options = {"weights": given.weigh_noise, "outside_weight": not isdefined(given.outside_weight)}
         asked = [step for step, is_used in options.items() if is_used]
-        return edge_step(given.edge_share), "iterative", *asked, rule
+        return *free_edge_steps(given.edge_share), "iterative", *asked, rule
 
     def _described(self):
         told = {
@@ -246,7 +252,7 @@ class Medi(_Inversion):
         given = self.inputs
         options = {"nonlinear": isdefined(given.period), "model_error": given.reduce_model_error}
         asked = [step for step, is_used in options.items() if is_used]
-        return edge_step(given.edge_share), "medi", *asked, f"medi_{rule}"
+        return *free_edge_steps(given.edge_share), "medi", *asked, f"medi_{rule}"
 
     def _described(self):
         given = self.inputs

@@ -130,14 +130,16 @@ class SetUnknownApart(CoreInterface):
         fitted = standard_error[mask & np.isfinite(standard_error)]
         self._results["noise_variance"] = float(np.mean(fitted**2, dtype=np.float64))
         n_unknown = int(np.count_nonzero(np.isinf(found.standard_error)))
-        n_inside = int(np.count_nonzero(found.mask))
+        n_given = int(np.count_nonzero(mask))
+        n_left_out = int(np.count_nonzero(mask & ~found.mask))
         self.record(
             *(["unknown"] if n_unknown else []),
-            BrainMaskVoxelsUnresolved=int(np.count_nonzero(mask & ~found.mask)),
+            BrainMaskVoxelsUnresolved=n_left_out,
+            BrainMaskFractionUnresolved=n_left_out / n_given,
             BrainMaskVoxelsFilled=int(np.count_nonzero(found.mask & ~mask)),
             VoxelsWithoutWeight=n_unknown,
-            VoxelsWithoutWeightFraction=n_unknown / n_inside,
-            BrainMaskVolume=n_inside * float(np.prod(voxel_size)) / 1000,  # mL
-            BrainMaskFractionOfImage=n_inside / found.mask.size,
+            VoxelsWithoutWeightFraction=n_unknown / int(np.count_nonzero(found.mask)),
+            BrainMaskVolume=n_given * float(np.prod(voxel_size)) / 1000,  # mL, before anything is left out
+            BrainMaskFractionOfImage=n_given / mask.size,
         )
         return runtime

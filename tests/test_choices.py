@@ -123,7 +123,7 @@ def recorded(*options):
 
 def test_inversions_record_what_they_do():
     """By the names of the template's texts, all of which there are."""
-    common = {"edges", "medi", "nonlinear", "model_error", "medi_scaled", "iterative", "deterministic", "gcv"}
+    common = {"edges", "jumps", "medi", "nonlinear", "model_error", "medi_scaled", "iterative", "deterministic", "gcv"}
     assert recorded() == common | {"weights", "outside_weight"}
     assert recorded("--preset", "chiang2018") == {"edge_share", "medi", "nonlinear", "medi_discrepancy"}
     assert recorded("--preset", "lin2015") == {"edge_share", "iterative", "deterministic", "discrepancy"}

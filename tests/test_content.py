@@ -1,5 +1,6 @@
 """A file that is listed without its content is named, with the way to fetch it, and never taken for absent."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tables import people_table, write_scans
 from test_freesurfer import write_statistics
 
+from multiqsm.cli.app import main
 from multiqsm.cli.audit import main as audit
 from multiqsm.dataset.anatomy import find_anatomy, find_atria
 from multiqsm.dataset.atlas import load_atlas
@@ -23,6 +25,7 @@ from multiqsm.dataset.preflight import inspect_scan
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.scans import collect_scans, derivative_datasets
 
+DRAWN = Path("sub-01/anat/sub-01_desc-rois_dseg.nii.gz")
 NAMED = "the file is listed but its content is not here; fetch it with "
 FETCHED_BY = {"link": "datalad get", "pointer": "datalad get", "Git LFS": "git lfs pull"}
 
@@ -125,6 +128,28 @@ def test_derivative_dataset(make_dataset):
     assert derivative_datasets(root) == []
 
 
+def test_all_derivatives_behind_a_link_to_nowhere(make_dataset):
+    """As of a disk that is not mounted."""
+    root = make_dataset()
+    folder = lose(root / "derivatives", "folder")
+    with pytest.raises(DatasetError) as error:
+        collect_scans(root)
+    assert told(error.value, folder)
+
+
+def test_regions_without_content_are_told_before_the_work(make_dataset, capsys):
+    root = make_dataset()
+    image = save(root / "derivatives/rater" / DRAWN)
+    image.with_name("sub-01_desc-rois_dseg.tsv").write_text("index\tname\n1\tputamen\n")
+    description = {"Name": "Regions", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    (root / "derivatives/rater/dataset_description.json").write_text(json.dumps(description))
+    path = lose(image)
+    assert main([str(root), str(root.parent / "out"), "participant", "--dry-run"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "regions of sub-01" in line]
+    assert line.startswith("warning: ")
+    assert told(line, path)
+
+
 def test_dataset_of_masks_that_is_not_installed_is_told(make_dataset):
     root = make_dataset()
     (root / "derivatives/masks").mkdir(parents=True)
@@ -175,9 +200,6 @@ def test_folder_of_a_participant(make_dataset, name):
     assert [scan.label for scan in scans] == ["sub-01"]
     assert left_out[0].severity == "error"
     assert f"datalad get {folder}" in left_out[0].text
-
-
-DRAWN = Path("sub-01/anat/sub-01_desc-rois_dseg.nii.gz")
 
 
 @pytest.mark.parametrize("lost", [".nii.gz", ".tsv", ".json"])

@@ -47,6 +47,7 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
     [
         ({"BrainMaskVolume": 4181.0}, "mask_volume", "holds 4181 mL, more than any brain"),
         ({"BrainMaskVolume": 60.0, "BrainMaskFractionOfImage": 0.01}, "mask_volume", "60 mL, 1.0% of the image"),
+        ({"BrainMaskFractionUnresolved": 0.4}, "unresolved_voxels", "40% of the mask was left out at its surface"),
         ({"VoxelsWithoutWeightFraction": 0.05}, "without_weight", "5.0% of the mask has no weight"),
         ({"LocalFieldStandardDeviation": 0.085}, "local_field_sd", "85 ppb, 85 times the field's standard error"),
         ({"MedianFieldStandardError": 0.01}, "local_field_sd", "5.6 ppb) does not stand out of its noise"),
