@@ -377,6 +377,14 @@ def lost(choose, bring=None):
     return mutate
 
 
+def lost_derivatives(subject, chance):
+    """A folder of derivatives behind a link, as to a disk that is not mounted."""
+    folder = subject.root / "derivatives"
+    shutil.rmtree(folder)
+    folder.symlink_to("/nowhere/derivatives")
+    return folder.name
+
+
 # --- sidecars -------------------------------------------------------------------------------------------------------
 
 
@@ -611,6 +619,7 @@ KINDS = {
     "content: of participants.tsv": lost(participants),
     "content: of dataset_description.json": lost(lambda s: s.root / "dataset_description.json"),
     "content: of the description of derivatives": lost(lambda s: s.root / "derivatives/rater/dataset_description.json"),
+    "content: of all derivatives": lost_derivatives,
     "file: folder instead of image": folder_instead(images),
     "file: image missing": gone(lambda s: s.images("mag")),
     "file: sidecar missing": gone(sidecars),

@@ -91,7 +91,8 @@ def apply_calibration(table, calibration):
     Raises
     ------
     ValueError
-        If a column is missing, the table has calibrated rows, or a site and method has no positive slope or a line of
+        If a column is missing, the table has calibrated rows, or a site and method has no phantom, no positive slope or a line
+        of
         R² below `LOWEST_R_SQUARED`; the message names them.
     """
     require_columns(table, ["site", "method", "mean"])
@@ -101,12 +102,15 @@ def apply_calibration(table, calibration):
     in_vivo = table["expected"].isna() if "expected" in table.columns else pd.Series(True, index=table.index)
     slopes = {(row.method, row.site): row.slope for row in calibration.itertuples()}
     pairs = list(zip(table["method"], table["site"], strict=True))
-    wrong = sorted(
-        {str(pair) for pair, used in zip(pairs, in_vivo, strict=True) if used and not slopes.get(pair, 0) > 0}
-    )
-    if wrong:
-        raise ValueError(f"no positive calibration slope for (method, site): {', '.join(wrong)}")
     needed = set(zip(table["method"][in_vivo], table["site"][in_vivo], strict=True))
+    absent = sorted(needed - set(slopes))
+    if absent:
+        raise ValueError(
+            f"no phantom was measured for (method, site): {_listed(absent)}; scan one there, or go without calibration"
+        )
+    wrong = sorted(pair for pair in needed if not slopes[pair] > 0)
+    if wrong:
+        raise ValueError(f"no positive calibration slope for (method, site): {_listed(wrong)}; {LOOK_AT}")
     poor = [
         _line_text(row)
         for row in calibration.itertuples()
@@ -120,6 +124,10 @@ def apply_calibration(table, calibration):
         if column in out.columns:
             out[column] = out[column] / used.where(in_vivo, 1)
     return out.assign(calibrated=in_vivo, calibration_slope=used)
+
+
+def _listed(pairs):
+    return ", ".join(map(str, pairs))
 
 
 def doubtful_lines(calibration):
