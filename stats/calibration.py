@@ -91,9 +91,8 @@ def apply_calibration(table, calibration):
     Raises
     ------
     ValueError
-        If a column is missing, the table has calibrated rows, or a site and method has no phantom, no positive slope or a line
-        of
-        R² below `LOWEST_R_SQUARED`; the message names them.
+        If a column is missing, the table has calibrated rows, or a site and method has no phantom, no positive slope or
+        a line of R² below `LOWEST_R_SQUARED`; the message names them.
     """
     require_columns(table, ["site", "method", "mean"])
     require_columns(calibration, ["site", "method", "slope", "r_squared"])
