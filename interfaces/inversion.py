@@ -61,6 +61,10 @@ def free_edges(magnitude_file, share, field, mask, space):
     return edges | jump_mask(deterministic(field, mask, **space).chi, mask)
 
 
+def _or_none(value):
+    return value if isdefined(value) else None
+
+
 def iterative_weight(standard_error, mask, by_noise):
     """Data weight of the iterative inversion: by noise, or 1 wherever the field is known."""
     if by_noise:
@@ -103,6 +107,7 @@ class _QuadraticInputSpec(_InversionInputSpec):
 
 class _InversionOutputSpec(ProvenanceOutputSpec):
     chi_file = File(desc="susceptibility, ppm, up to a constant")
+    choices = traits.Dict(desc="λ and what else it takes to invert another field in the same way")
 
 
 class _Inversion(CoreInterface):
@@ -116,6 +121,7 @@ class _Inversion(CoreInterface):
         with self.threads():
             found = self._invert(field, mask, standard_error, image)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
+        self._results["choices"] = {"lam": found.lam.value, **self._choices()}
         self.record(
             *self._steps(found.lam.rule),
             **described_b0(image),
@@ -151,6 +157,9 @@ class Deterministic(_QuadraticInversion):
 
     def _invert(self, field, mask, standard_error, image):
         return deterministic(field, mask, known=np.isfinite(standard_error), **self._options(image))
+
+    def _choices(self):
+        return {}
 
     def _steps(self, rule):
         return "deterministic", rule
@@ -194,6 +203,13 @@ class Iterative(_QuadraticInversion):
             tolerance=given.tolerance,
             **options,
         )
+
+    def _choices(self):
+        return {
+            "edge_share": _or_none(self.inputs.edge_share),
+            "weigh_noise": self.inputs.weigh_noise,
+            "outside_weight": self._outside_weight,
+        }
 
     def _steps(self, rule):
         given = self.inputs
@@ -241,12 +257,22 @@ class Medi(_Inversion):
             standard_error=standard_error,
             lam=self._fixed_lambda(),
             rule=given.lambda_rule,
-            period=given.period if isdefined(given.period) else None,
-            model_error=given.model_error if given.reduce_model_error else None,
-            tolerance=given.tolerance,
-            max_iterations=given.max_iterations,
+            **self._solver(),
             **space,
         )
+
+    def _solver(self):
+        """What decides on the solution but edges and λ, as `core.medi.medi` takes it."""
+        given = self.inputs
+        return {
+            "period": _or_none(given.period),
+            "model_error": given.model_error if given.reduce_model_error else None,
+            "tolerance": given.tolerance,
+            "max_iterations": given.max_iterations,
+        }
+
+    def _choices(self):
+        return {"edge_share": _or_none(self.inputs.edge_share), **self._solver()}
 
     def _steps(self, rule):
         given = self.inputs

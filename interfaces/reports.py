@@ -11,7 +11,7 @@ from ..core.resample import resample
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_text
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE
-from ..dataset.methods import methods_text
+from ..dataset.methods import METHOD_STEPS, methods_text
 from ..dataset.plausibility import find_doubts
 from ..dataset.repeats import LABELS
 from ..dataset.scans import scan_label
@@ -22,7 +22,6 @@ from ..reports.subject import subject_report
 from .images import geometry
 from .lesions import LESION_MASK
 from .registration import read_transform
-from .roi import INSTEAD_OF_CSF
 
 REGION_PICTURES = {
     ("dseg", "rois"): "Outline of the regions on the mean magnitude",
@@ -151,9 +150,9 @@ class _ScanFiles:
 
     def _reference_warnings(self):
         for method in self.methods:
-            source = self.carried(method).get("ReferenceSource", "")
-            if source.startswith(INSTEAD_OF_CSF):
-                yield f"values are relative to the {source}"
+            carried = self.carried(method)
+            if "brain_instead" in carried.get(METHOD_STEPS, ()):
+                yield f"values are relative to the {carried['ReferenceSource']}"
 
     def carried(self, method):
         """Sidecar of the map in the subject space."""

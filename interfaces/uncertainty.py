@@ -17,12 +17,13 @@ from ..core.uncertainty import (
 from ..dataset.derivatives import read_json, sidecar_path
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
-from .inversion import KNOWN_WEIGHT, NOISE_WEIGHT, free_edges, iterative_weight
+from .inversion import free_edges, iterative_weight
 
 
 class _StandardErrorInputSpec(ThreadedInputSpec):
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
     mask_file = File(exists=True, mandatory=True, desc="where the field was inverted")
+    choices = traits.Dict(mandatory=True, desc="of the inversion: λ, weights, edges, and when it stopped")
 
 
 class _StandardErrorOutputSpec(ProvenanceOutputSpec):
@@ -30,7 +31,7 @@ class _StandardErrorOutputSpec(ProvenanceOutputSpec):
 
 
 class _StandardError(CoreInterface):
-    """What an inversion makes of the field's noise; its λ and weights are read from its own provenance."""
+    """What an inversion makes of the field's noise, by the choices that it made."""
 
     output_spec = _StandardErrorOutputSpec
 
@@ -54,8 +55,7 @@ class DeterministicStandardError(_StandardError):
     input_spec = _StandardErrorInputSpec
 
     def _propagate(self, sigma, mask, space):
-        lam = self.inputs.provenance["Lambda"]
-        return susceptibility_standard_error(sigma, mask, lam=lam, reference=mask, **space)
+        return susceptibility_standard_error(sigma, mask, **self.inputs.choices, reference=mask, **space)
 
     def _described(self):
         return {"StandardErrorFrom": "closed form"}
@@ -73,8 +73,7 @@ class _DrawnStandardError(_StandardError):
 
     is_linear = True
 
-    def _edges(self, field, mask, space):
-        share = self.inputs.provenance.get("EdgeShare")
+    def _edges(self, share, field, mask, space):
         return free_edges(self.inputs.magnitude_file, share, field, mask, space)
 
     def _draw(self, respond, sigma, mask, space):
@@ -84,6 +83,7 @@ class _DrawnStandardError(_StandardError):
     def _described(self):
         return {
             "StandardErrorFrom": "realisations of the noise",
+            "DataWeightFollowsNoise": self.inputs.choices.get("weigh_noise", True),
             "NoiseRealisations": self.inputs.draws,
             "NoiseSeed": self.inputs.seed,
         }
@@ -95,13 +95,13 @@ class IterativeStandardError(_DrawnStandardError):
     input_spec = _DrawnInputSpec
 
     def _propagate(self, sigma, mask, space):
-        told, field = self.inputs.provenance, read_volume(self.inputs.local_field_file)[0]
+        choices = dict(self.inputs.choices)
+        field, _ = read_volume(self.inputs.local_field_file)
         options = {
-            "edges": self._edges(field, mask, space),
-            "data_weight": iterative_weight(sigma, mask, told["DataWeight"] == NOISE_WEIGHT),
-            "outside_weight": told["OutsideFieldWeight"],
-            "lam": told["Lambda"],
+            "edges": self._edges(choices.pop("edge_share"), field, mask, space),
+            "data_weight": iterative_weight(sigma, mask, choices.pop("weigh_noise")),
             "tolerance": ROUGH,
+            **choices,
             **space,
         }
         return self._draw(lambda noise: iterative(noise, mask, **options).chi, sigma, mask, space)
@@ -117,18 +117,15 @@ class MediStandardError(_DrawnStandardError):
     is_linear = False
 
     def _propagate(self, sigma, mask, space):
-        told, field = self.inputs.provenance, read_volume(self.inputs.local_field_file)[0]
+        choices = dict(self.inputs.choices)
+        field, _ = read_volume(self.inputs.local_field_file)
         self._closed_form = deterministic(field, mask, **space).lam.value
         invert = partial(
             medi,
             mask=mask,
-            edges=self._edges(field, mask, space),
+            edges=self._edges(choices.pop("edge_share"), field, mask, space),
             standard_error=sigma,
-            lam=told["Lambda"],
-            period=told.get("FieldPeriod"),
-            model_error=told.get("ModelErrorThreshold"),
-            tolerance=told["InversionTolerance"],
-            max_iterations=told["InversionIterationsAllowed"],
+            **choices,
             **space,
         )
         undisturbed = invert(field).chi
@@ -166,9 +163,10 @@ def measured_standard_errors(regions, image, *, noise, reference=None, transform
     chi_se, scan = read_volume(noise["chi_se"])
     told, mask = read_json(sidecar_path(noise["chi_se"])), chi_se > 0  # some brain masks are more than was inverted
     sigma, _ = read_volume(noise["field_se"])  # in Hz, but its unit cancels: the scale is relative to it
-    if told.get("DataWeight") == NOISE_WEIGHT:
+    weighs_noise = told.get("DataWeightFollowsNoise")  # the closed form has no weights
+    if weighs_noise:
         sigma = weighted_standard_error(sigma, mask, told.get("SmallestDataWeight", 0.0))
-    elif told.get("DataWeight") == KNOWN_WEIGHT:
+    elif weighs_noise is not None:
         sigma = np.where(np.isfinite(sigma), sigma, 0)
     options = {"lam": told.get("ClosedFormLambda", told["Lambda"]), **geometry(scan)}
     closed_form = susceptibility_standard_error(sigma, mask, reference=mask, **options)

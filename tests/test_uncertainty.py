@@ -230,7 +230,8 @@ def nodes(phantom, tmp_path_factory):
         inverted = run(invert(**files, **more), folder / name)
         inputs = {kind: path for kind, path in files.items() if kind != "local_field_file" or more}
         more = more and {**more, "draws": 16}
-        found[name] = run(propagate(**inputs, **more, provenance=inverted.provenance), folder / f"{name}se")
+        told = {"provenance": inverted.provenance, "choices": inverted.choices}
+        found[name] = run(propagate(**inputs, **more, **told), folder / f"{name}se")
     return files | echoes, found
 
 

@@ -84,7 +84,17 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
         ]
     )
     if method in settings.standard_errors:
-        _connect_standard_error(workflow, method, settings.se_draws, threads, gigabytes)
+        propagate = _standard_error_node(method, settings.se_draws, threads, gigabytes)
+        wanted = ["standard_error_file", "mask_file"]
+        if method in WITH_EDGES:
+            wanted += ["magnitude_file", "local_field_file"]
+        workflow.connect(
+            [
+                (inputnode, propagate, [(field, field) for field in wanted]),
+                (invert, propagate, [("choices", "choices"), ("provenance", "provenance")]),
+                (propagate, outputnode, [("chi_se_file", "chi_se_file"), ("provenance", "chi_se_provenance")]),
+            ]
+        )
     return workflow
 
 
@@ -121,19 +131,9 @@ def _with_edges(interface, settings):
     return interface
 
 
-def _connect_standard_error(workflow, method, draws, threads, gigabytes):
-    """What the inversion makes of the field's noise, from the λ and the weights that it took."""
-    inputnode, outputnode, invert = (workflow.get_node(name) for name in ("inputnode", "outputnode", "invert"))
+def _standard_error_node(method, draws, threads, gigabytes):
+    """What the inversion makes of the field's noise."""
     interface = STANDARD_ERRORS[method](num_threads=threads)
-    propagate = Node(interface, name="propagate_noise", mem_gb=gigabytes(25))
-    wanted = ["standard_error_file", "mask_file"]
     if method in WITH_EDGES:
-        wanted += ["magnitude_file", "local_field_file"]
         interface.inputs.draws = draws
-    workflow.connect(
-        [
-            (inputnode, propagate, [(field, field) for field in wanted]),
-            (invert, propagate, [("provenance", "provenance")]),
-            (propagate, outputnode, [("chi_se_file", "chi_se_file"), ("provenance", "chi_se_provenance")]),
-        ]
-    )
+    return Node(interface, name="propagate_noise", mem_gb=gigabytes(25))
