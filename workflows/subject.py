@@ -139,7 +139,7 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
             (derivatives, maps, [("outputnode.average_file", "inputnode.average_file")]),
             (maps, rows, [("outputnode.rows", f"in{place}")]),
         ])
-        if template is not None and maps.get_node("variability"):
+        if template is not None and _kinds_of_variability(subject):
             workflow.connect([(template, maps, [
                 ("transform_file", "inputnode.template_transform_file"),
                 ("from_template_file", "inputnode.from_template_file"),
@@ -210,32 +210,40 @@ def _init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
         (inputnode, measure, [("names", "names"), ("reference", "reference")]),
         (measure, outputnode, [("rows", "rows")]),
     ])
+    related, carried = relate, inputnode
     if settings.roi_space == "subject":
         workflow.connect([
             (inputnode, measure, [(field, field) for field in ("label_files", "reference_files", "transform_files")]),
             (relate, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
         ])
     else:
-        carry = _node(RegionsToScans(grid_files=masks), "regions_to_scans", gigabytes(10))
-        relate_native = _node(RelateMaps(in_files=native, mask_files=masks), "relate_native", gigabytes(6))
+        carried = _node(RegionsToScans(grid_files=masks), "regions_to_scans", gigabytes(10))
+        related = _node(RelateMaps(in_files=native, mask_files=masks), "relate_native", gigabytes(6))
         measure.inputs.mask_files = masks
         workflow.connect([
-            (inputnode, carry, [
+            (inputnode, carried, [
                 ("transform_files", "transform_files"), ("label_files", "label_files"),
                 ("reference_files", "reference_files"),
             ]),
-            (carry, relate_native, [("reference_files", "reference_files")]),
-            (carry, measure, [("label_files", "label_files"), ("reference_files", "reference_files")]),
-            (relate_native, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
+            (carried, related, [("reference_files", "reference_files")]),
+            (carried, measure, [("label_files", "label_files"), ("reference_files", "reference_files")]),
+            (related, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
         ])
-    _connect_variability(workflow, subject, method, output_dir, settings, gigabytes)
+    if _kinds_of_variability(subject):
+        _connect_variability(workflow, inputnode, relate, subject, method, output_dir, settings, gigabytes)
     if method == settings.inversions[0] and _has_regions(subject, settings):
-        _connect_region_picture(workflow, subject, method, output_dir, settings, gigabytes)
+        plot = _region_picture_node(subject, method, output_dir, gigabytes)
+        workflow.connect([
+            (related, plot, [("out_files", "chi_files")]),
+            (carried, plot, [("label_files", "label_files"), ("reference_files", "reference_files")]),
+            (inputnode, plot, [("names", "names")]),
+            (measure, plot, [("excluded_files", "excluded_files")]),
+        ])
     # fmt: on
     return workflow
 
 
-def _connect_region_picture(workflow, subject, method, output_dir, settings, gigabytes):
+def _region_picture_node(subject, method, output_dir, gigabytes):
     """A picture of the regions, of what was left out of them and of the reference, on the first scan's map."""
     plot = PlotRegions(
         output_dir=str(output_dir),
@@ -245,18 +253,7 @@ def _connect_region_picture(workflow, subject, method, output_dir, settings, gig
         desc="regions",
         title=f"Susceptibility, {method}, relative to the reference",
     )
-    plot = Node(plot, name="plot_regions", mem_gb=gigabytes(12))
-    in_subject = settings.roi_space == "subject"
-    related = workflow.get_node("relate" if in_subject else "relate_native")
-    carried = workflow.get_node("inputnode" if in_subject else "regions_to_scans")
-    workflow.connect(
-        [
-            (related, plot, [("out_files", "chi_files")]),
-            (carried, plot, [("label_files", "label_files"), ("reference_files", "reference_files")]),
-            (workflow.get_node("inputnode"), plot, [("names", "names")]),
-            (workflow.get_node("measure"), plot, [("excluded_files", "excluded_files")]),
-        ]
-    )
+    return Node(plot, name="plot_regions", mem_gb=gigabytes(12))
 
 
 def _connect_freesurfer(workflow, subject, output_dir, settings, gigabytes):
@@ -276,14 +273,11 @@ def _connect_freesurfer(workflow, subject, output_dir, settings, gigabytes):
     return labels
 
 
-def _connect_variability(workflow, subject, method, output_dir, settings, gigabytes):
+def _connect_variability(workflow, inputnode, relate, subject, method, output_dir, settings, gigabytes):
     """Maps of the SD within and across sites, those of both that the subject's scans allow."""
     places, kinds = _repeats(subject.scans), _kinds_of_variability(subject)
-    if not kinds:
-        return
     scans = [subject.scans[place] for place in places]
     sites, numbers = [scan.site for scan in scans], [scan.number for scan in scans]
-    inputnode, relate = (workflow.get_node(name) for name in ("inputnode", "relate"))
     repeats = Node(Select(index=places), name="repeats", mem_gb=gigabytes(0))
     variability = _node(MapVariability(sites=sites, numbers=numbers), "variability", gigabytes(4 + 2 * len(scans)))
     workflow.connect([(relate, repeats, [("out_files", "inlist")]), (repeats, variability, [("out", "in_files")])])
