@@ -1,10 +1,10 @@
 """Is a phase of the wrong sign told, and no other? The asymmetry of heads and phantoms, as they are and turned round.
 
-    python benchmarks/sign.py [--bids-dirs DIR …] [--fields DIR …] [--only TEXT …] [--background joint PDF …]
+    python benchmarks/sign.py [--bids-dirs DIR …] [--fields DIR …] [--only TEXT …]
 
-A table with a row for each scan: the volume of its mask and of what of it lies deep, the asymmetry of `check_sign` on
-its local field by the pipeline's default (joint) and by PDF, or as asked, and that of `quick_sign_check`, as the audit
-makes it, each with the phase as it is and with its sign turned. The scans are simulated heads and phantoms, those of
+A table with a row for each scan: the volume of its mask and of what of it lies deep, the asymmetry of its total field
+as a run finds it (`check_sign_of_total`) and that of `quick_sign_check`, as the audit makes it, each with the phase as
+it is and with its sign turned. The scans are simulated heads and phantoms, those of
 BIDS datasets, and local fields that were made elsewhere (in the first column), of which each folder has
 `local_field_ppm` and `mask` (.nii.gz). Phantoms are judged as heads, as happens where participants.tsv does not say
 what they are, and the simulated one once more in its true mask, as if the user had brought it. A dash is no verdict.
@@ -25,16 +25,18 @@ from heads import fit_known
 from lesions import CALCIFICATION, HAEMORRHAGE, SPINS, lesioned_plan, scan_lesioned
 from scipy import fft
 
-from multiqsm.core.background import pdf
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.fieldfit import combine_magnitude
-from multiqsm.core.highpass import high_pass
-from multiqsm.core.joint import joint
 from multiqsm.core.mask import EmptyMaskError, erode
 from multiqsm.core.phase import apply_sign, decode_phase, default_sign
-from multiqsm.core.quality import DEEP, SignCheck, check_sign, coarse_mask, coarse_signal, quick_sign_check
-from multiqsm.core.regularization import edge_mask
-from multiqsm.core.sharp import sharp, vsharp
+from multiqsm.core.quality import (
+    DEEP,
+    SignCheck,
+    check_sign,
+    check_sign_of_total,
+    coarse_mask,
+    coarse_signal,
+    quick_sign_check,
+)
 from multiqsm.dataset.images import read_image, summarize_image
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.simulation.acquisition import acquire
@@ -45,8 +47,7 @@ from multiqsm.simulation.study import make_design, make_patient_design, simulate
 from multiqsm.simulation.tissue import coverage, empty_space
 
 COLUMNS = ("scan", "voxels (mm)", "mask (mL)", "deep (mL)")
-REMOVALS = {"joint": joint, "PDF": pdf, "V-SHARP": vsharp, "SHARP": sharp, "high-pass": high_pass}
-WEIGHTED = ("joint", "PDF", "V-SHARP")
+KINDS = ("run", "audit")
 BALL = 80.0  # mm, radius of the ball of water
 LOW_SNR = 30.0
 PIECE, IN_ITS_MASK = "site A, 40 mm of the head", "in its own mask"
@@ -94,10 +95,9 @@ def main():
     parser.add_argument("--bids-dirs", type=Path, nargs="+", default=[])
     parser.add_argument("--fields", type=Path, nargs="+", default=[])
     parser.add_argument("--only", nargs="+", default=[""], help="simulated scans with any of these in their names")
-    parser.add_argument("--background", nargs="+", choices=REMOVALS, default=["joint", "PDF"])
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    columns = [*COLUMNS, *(cell for kind in (*options.background, "audit") for cell in (kind, "turned"))]
+    columns = [*COLUMNS, *(cell for kind in KINDS for cell in (kind, "turned"))]
     print(f"| {' | '.join(columns)} |")
     print("|" + "---|" * len(columns))
     faults = []
@@ -130,15 +130,15 @@ def cases(options):
     for name, plan, scan in simulated(options.threads):
         if any(text in name for text in options.only):
             is_whole = plan.participant.model == "head" and PIECE not in name
-            judge = partial(judge_simulated, plan, scan, options.background, in_its_mask=IN_ITS_MASK in name)
+            judge = partial(judge_simulated, plan, scan, in_its_mask=IN_ITS_MASK in name)
             yield name, is_whole, sides(plan.protocol.voxel_size), judge
     for scan in (scan for root in options.bids_dirs for scan in collect_scans(root)[0]):
         echoes = read_echoes(scan)
-        judge = partial(judge_echoes, echoes, options.background)
+        judge = partial(judge_echoes, echoes)
         yield scan.label, not scan.is_phantom, sides(echoes.voxel_size), judge
     for folder in options.fields:
         field, mask = (nib.load(folder / f"{name}.nii.gz") for name in ("local_field_ppm", "mask"))
-        judge = partial(judge_field, field, mask, options.background)
+        judge = partial(judge_field, field, mask)
         yield folder.name, True, sides(field.header.get_zooms()), judge
 
 
@@ -225,12 +225,12 @@ def ball(shape, affine):
     return tissue
 
 
-def judge_simulated(plan, make, background, *, in_its_mask):
+def judge_simulated(plan, make, *, in_its_mask):
     """All checks of a simulated scan."""
     scan, protocol = make(), plan.protocol
     where = (protocol.voxel_size, tuple(b0_direction(plan.affine)))
     mask = scan.mask if in_its_mask else None
-    return judge_echoes(Echoes(scan.signal, protocol.echo_times, *where, protocol.imaging_frequency, mask), background)
+    return judge_echoes(Echoes(scan.signal, protocol.echo_times, *where, protocol.imaging_frequency, mask))
 
 
 def read_echoes(scan):
@@ -245,30 +245,21 @@ def read_echoes(scan):
     return Echoes(signal, scan.echo_times, image.voxel_size, b0_dir, scan.imaging_frequency or 128.0)
 
 
-def judge_echoes(echoes, background):
-    """All checks of a scan."""
-    both = (echoes, echoes.turned)
-    (mask, *right), (_, *wrong) = (run_checks(one, background) for one in both)
-    checks = dict(zip(background, zip(right, wrong, strict=True), strict=True))
-    return Judged(*volumes_of(mask, echoes.voxel_size), {**checks, "audit": tuple(audit_check(one) for one in both)})
+def judge_echoes(echoes):
+    """Both checks of a scan."""
+    (mask, right), (_, wrong) = (run_check(one) for one in (echoes, echoes.turned))
+    audit = tuple(audit_check(one) for one in (echoes, echoes.turned))
+    return Judged(*volumes_of(mask, echoes.voxel_size), dict(zip(KINDS, ((right, wrong), audit), strict=True)))
 
 
-def run_checks(echoes, background):
-    """The mask of a run, and its check by each method of background removal."""
+def run_check(echoes):
+    """The mask of a run, and its check."""
     try:
         known = fit_known(*echoes.measured, mask=echoes.mask)
     except EmptyMaskError:
-        return np.zeros(echoes.signal.shape[:3], bool), *(SignCheck(None) for _ in background)
-    return known.mask, *(run_check(echoes, known, kind) for kind in background)
-
-
-def run_check(echoes, known, kind):
-    """The check of the local field by one method."""
-    options = {"standard_error": known.standard_error} if kind in WEIGHTED else {}
-    if kind == "joint":
-        options["edges"] = edge_mask(combine_magnitude(np.abs(echoes.signal)), known.mask)
-    found = REMOVALS[kind](known.field, known.mask, **echoes.where, **options)
-    return check_sign(found.local_field, found.mask, **echoes.where)
+        return np.zeros(echoes.signal.shape[:3], bool), SignCheck(None)
+    check = check_sign_of_total(known.field, known.mask, standard_error=known.standard_error, **echoes.where)
+    return known.mask, check
 
 
 def audit_check(echoes):
@@ -279,13 +270,12 @@ def audit_check(echoes):
     return quick_sign_check(signal, echoes.echo_times, voxel_size, b0_dir=echoes.b0_dir, mask=mask)
 
 
-def judge_field(field, mask, background):
+def judge_field(field, mask):
     """The check of a local field that was made elsewhere, as it is and turned; it has no echoes to audit."""
     inside, voxel_size = mask.get_fdata() > 0, tuple(map(float, field.header.get_zooms()))
     local, b0_dir = field.get_fdata(dtype=np.float32), tuple(b0_direction(field.affine))
     pair = tuple(check_sign(sign * local, inside, voxel_size, b0_dir=b0_dir) for sign in (1, -1))
-    first, *others = (*background, "audit")
-    checks = {first: pair} | dict.fromkeys(others, (SignCheck(None), SignCheck(None)))
+    checks = dict(zip(KINDS, (pair, (SignCheck(None), SignCheck(None))), strict=True))
     return Judged(*volumes_of(inside, voxel_size), checks)
 
 

@@ -7,8 +7,9 @@ from skimage.measure import block_reduce
 
 from .background import pdf
 from .fieldfit import fit_field
+from .holes import interpolate_unknown
 from .inversion import deterministic
-from .mask import EmptyMaskError, brain_mask, erode, set_unknown_apart, trim_unreliable
+from .mask import EmptyMaskError, KnownField, brain_mask, erode, set_unknown_apart, trim_unreliable
 from .unwrap import unwrap_echoes
 
 COARSE = 3.0  # mm; nuclei are still several voxels, and a map takes seconds
@@ -75,12 +76,15 @@ def check_sign(local_field, mask, voxel_size, *, b0_dir):
 
 
 def check_sign_of_total(field, mask, voxel_size, *, standard_error, b0_dir):
-    """`check_sign` of a total field: the background is removed by `pdf`, whatever maps are made from.
+    """`check_sign` of a total field, coarse and with its background removed by `pdf`, whatever maps are made from.
+
+    Other methods may leave less of the nuclei's field, and fine voxels would take minutes.
 
     Parameters
     ----------
     field, standard_error : ndarray, shape (x, y, z)
-        Total field and its standard error, in any unit that grows with the field if the sign is right.
+        Total field and its standard error, in any unit that grows with the field if the sign is right. The error is
+        infinite where the field is not known.
     mask : ndarray of bool, shape (x, y, z)
         Brain mask.
     voxel_size : sequence of 3 floats
@@ -94,8 +98,9 @@ def check_sign_of_total(field, mask, voxel_size, *, standard_error, b0_dir):
     """
     if _judged(mask, voxel_size) is None:
         return SignCheck(None)
-    where = {"voxel_size": voxel_size, "b0_dir": b0_dir}
-    removal = pdf(field, mask, standard_error=standard_error, tolerance=ROUGH, **where)
+    total, sides = _coarse_field(field, standard_error, mask, voxel_size)
+    where = {"voxel_size": sides, "b0_dir": b0_dir}
+    removal = pdf(total.field, total.mask, standard_error=total.standard_error, tolerance=ROUGH, **where)
     return check_sign(removal.local_field, removal.mask, **where)
 
 
@@ -153,9 +158,8 @@ def coarse_signal(signal, voxel_size, size=COARSE):
     >>> blocks.shape, sides
     ((4, 5, 4), (3.0, 2.4, 2.5))
     """
-    factors = [max(1, int(size / side + 1e-3)) for side in voxel_size]
-    coarse = block_reduce(np.asarray(signal, np.complex64), tuple(factors), np.mean)
-    return coarse, tuple(factor * float(side) for factor, side in zip(factors, voxel_size, strict=True))
+    factors, sides = _blocks(voxel_size, size)
+    return block_reduce(np.asarray(signal, np.complex64), factors, np.mean), sides
 
 
 def coarse_mask(mask, voxel_size, size=COARSE):
@@ -202,6 +206,28 @@ def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):
         return SignCheck(None)
     where = {"voxel_size": voxel_size, "b0_dir": b0_dir}
     return check_sign_of_total(total.field, total.mask, standard_error=total.standard_error, **where)
+
+
+def _coarse_field(field, standard_error, mask, voxel_size):
+    """Means over blocks of what is known of a field, a `KnownField`, and the blocks' sides in mm."""
+    factors, sides = _blocks(voxel_size, COARSE)
+
+    def total(values):
+        return block_reduce(np.where(known, values, 0).astype(np.float64), factors, np.sum)
+
+    known = mask & np.isfinite(standard_error)
+    n_known = total(1)
+    coarse = coarse_mask(mask, voxel_size)
+    some = np.maximum(n_known, 1)
+    error = np.where(n_known > 0, np.sqrt(total(np.square(standard_error))) / some, np.inf)
+    filled = interpolate_unknown(total(field) / some, n_known > 0, coarse, sides)
+    return KnownField(coarse, filled, np.where(coarse, error, 0).astype(np.float32)), sides
+
+
+def _blocks(voxel_size, size):
+    """How many voxels a block has along each axis, and its sides in mm."""
+    factors = tuple(max(1, int(size / side + 1e-3)) for side in voxel_size)
+    return factors, tuple(factor * float(side) for factor, side in zip(factors, voxel_size, strict=True))
 
 
 def _judged(mask, voxel_size):

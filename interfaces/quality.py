@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
-from ..core.quality import check_sign
+from ..core.quality import check_sign_of_total
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_json, write_tsv
 from ..dataset.plausibility import find_doubts
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
@@ -12,8 +12,9 @@ from .images import geometry, read_mask, read_volume
 
 
 class _CheckSignInputSpec(ThreadedInputSpec):
-    local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
-    mask_file = File(exists=True, mandatory=True, desc="where it is known")
+    field_file = File(exists=True, mandatory=True, desc="total field, ppm")
+    standard_error_file = File(exists=True, mandatory=True, desc="its standard error, ppm")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask")
 
 
 class CheckSign(CoreInterface):
@@ -23,9 +24,11 @@ class CheckSign(CoreInterface):
     output_spec = ProvenanceOutputSpec
 
     def _run_interface(self, runtime):
-        field, image = read_volume(self.inputs.local_field_file)
+        field, image = read_volume(self.inputs.field_file)
+        standard_error, _ = read_volume(self.inputs.standard_error_file)
+        mask = read_mask(self.inputs.mask_file)
         with self.threads():
-            sign = check_sign(field, read_mask(self.inputs.mask_file), **geometry(image))
+            sign = check_sign_of_total(field, mask, standard_error=standard_error, **geometry(image))
         judged = sign.asymmetry is not None
         self.record(**({"SignAsymmetry": sign.asymmetry, "SignLooksWrong": sign.looks_wrong} if judged else {}))
         return runtime

@@ -135,11 +135,14 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     told, by = background, "outputnode.provenance"
     if not scan.is_phantom:  # it has no nuclei and veins that would tell
         told, by = Node(CheckSign(num_threads=threads), name="sign", mem_gb=gigabytes(15)), "provenance"
-        workflow.connect([(background, told, [
-            ("outputnode.local_field_file", "local_field_file"),
-            ("outputnode.mask_file", "mask_file"),
-            ("outputnode.provenance", "provenance"),
-        ])])
+        workflow.connect([
+            (field, told, [
+                ("outputnode.field_file", "field_file"),
+                ("outputnode.standard_error_file", "standard_error_file"),
+                ("outputnode.mask_file", "mask_file"),
+            ]),
+            (background, told, [("outputnode.provenance", "provenance")]),
+        ])
     period = phase_period(scan.echo_times, frequency)
     for method in settings.inversions:
         inversion = init_inversion_wf(
