@@ -572,7 +572,8 @@ def judge(code, said, usual, out, before, what):
     if TRACEBACK in said or code not in (0, 1, 2):
         return "traceback", []
     news = [line for line in said.splitlines() if line not in usual]
-    named = [line for line in news if any(name in line for name in what.split(", "))]
+    stems = [name.split(".")[0] for name in what.split(", ")]  # an image's name tells its sidecar's
+    named = [line for line in news if any(stem in line for stem in stems)]
     unnamed = [] if named else [f"no line names {what}"]
     failed = [line for line in news if line.startswith("failed: ") and "sub-02" in line]
     if code == 2:
