@@ -120,7 +120,9 @@ def _parser():
         "named set of choices; lin2015: the 2015 multisite study's; chiang2018: MEDI as the 2018 study of the thalamus"
     )
     method.add_argument("--preset", choices=list(PRESETS), default="default", help=preset_help)
-    method.add_argument("--inversion", dest="inversions", nargs="+", choices=INVERSIONS, help="susceptibility maps")
+    method.add_argument(
+        "--inversion", dest="inversions", nargs="+", choices=list(INVERSIONS), help="susceptibility maps"
+    )
     method.add_argument("--background", choices=BACKGROUNDS, help="background field removal")
     unwrapping_help = "of later echoes, what a line in time leaves: smooth in space, or less than half a turn"
     method.add_argument("--unwrapping", choices=UNWRAPPINGS, help=unwrapping_help)

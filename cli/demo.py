@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import __version__
 from ..dataset.derivatives import derivative_path
 from ..dataset.simulated import TRUTH
-from ..workflows.settings import INVERSIONS
+from ..workflows.settings import DEFAULT_INVERSIONS
 from .app import main as process
 from .arguments import EXIT_OK, available_cores, count
 from .simulate import main as simulate
@@ -43,7 +43,7 @@ def main(argv=None):
         return code
     first = {"subject": "01", "session": "A", "run": "1"}
     print("one of its maps, in ppm, and a picture of it:")
-    named = {"suffix": "Chimap", "desc": INVERSIONS[0]}
+    named = {"suffix": "Chimap", "desc": DEFAULT_INVERSIONS[0]}
     print(f"  {derivative_path(results, first, **named)}")
     picture = derivative_path(results, first, **named, datatype="figures", extension=".png")
     print(f"  {picture}")

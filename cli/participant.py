@@ -18,7 +18,7 @@ from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.scans import collect_scans, derivative_datasets, list_scans, scan_label
 from ..dataset.subjects import Subject, check_regions, collect_subjects
-from ..workflows.settings import PRESETS
+from ..workflows.settings import INVERSIONS, PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
 
@@ -261,10 +261,11 @@ def _settings(options):
 
 def _refuse_idle_lambda(settings, given):
     """A λ for maps that nobody makes is a misunderstanding: the other inversions' λ has another unit."""
-    made, quadratic = ", ".join(settings.inversions), {"iterative", "deterministic"} & set(settings.inversions)
-    if "medi_lambda" in given and "medi" not in settings.inversions:
+    made = ", ".join(settings.inversions)
+    options = {INVERSIONS[name].lambda_option for name in settings.inversions}
+    if "medi_lambda" in given and "medi_lambda" not in options:
         raise DatasetError(f"--medi-lambda is MEDI's, which is not among the inversions: {made}", "give --lambda in mm")
-    if "lambda_value" in given and not quadratic:
+    if "lambda_value" in given and "lambda_value" not in options:
         raise DatasetError(f"--lambda is not for the inversions asked for: {made}", "give --medi-lambda in ppm·mm")
 
 

@@ -1,5 +1,7 @@
 """Susceptibility from the local field."""
 
+from typing import ClassVar
+
 import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 
@@ -7,6 +9,7 @@ from ..core.fieldfit import combine_magnitude, known_weight, noise_weight, weigh
 from ..core.inversion import SMALLEST_WEIGHT, deterministic, iterative, zero_field_weight
 from ..core.medi import medi
 from ..core.regularization import EDGE_SDS, JUMP_SDS, edge_mask, jump_mask
+from ..core.tkd import THRESHOLD, divide_field
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
 
@@ -59,6 +62,18 @@ def free_edges(magnitude_file, share, field, mask, space):
     if share is not None and isdefined(share):
         return edges
     return edges | jump_mask(deterministic(field, mask, **space).chi, mask)
+
+
+def _with_lambda(interface, value):
+    if value is not None:
+        interface.inputs.lambda_value = value
+    return interface
+
+
+def _with_edges(interface, settings):
+    if settings.edge_share is not None:
+        interface.inputs.edge_share = settings.edge_share
+    return interface
 
 
 def _or_none(value):
@@ -121,6 +136,11 @@ class _Inversion(CoreInterface):
         with self.threads():
             found = self._invert(field, mask, standard_error, image)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
+        self._take(found, image)
+        return runtime
+
+    def _take(self, found, image):
+        """Keep what was chosen, and record it."""
         self._results["choices"] = {"lam": found.lam.value, **self._choices()}
         self.record(
             *self._steps(found.lam.rule),
@@ -133,7 +153,6 @@ class _Inversion(CoreInterface):
             LambdaAtBound=found.lam.at_bound,
             **self._described(),
         )
-        return runtime
 
     def _fixed_lambda(self):
         return self.inputs.lambda_value if isdefined(self.inputs.lambda_value) else None
@@ -154,6 +173,11 @@ class Deterministic(_QuadraticInversion):
     """The closed-form inversion."""
 
     input_spec = _QuadraticInputSpec
+
+    @classmethod
+    def chosen(cls, settings, period):
+        """The node's interface with a run's choices."""
+        return _with_lambda(cls(lambda_rule=settings.lambda_rule), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
         return deterministic(field, mask, known=np.isfinite(standard_error), **self._options(image))
@@ -183,6 +207,14 @@ class Iterative(_QuadraticInversion):
     """The inversion that leaves the magnitude's edges free."""
 
     input_spec = _IterativeInputSpec
+
+    @classmethod
+    def chosen(cls, settings, period):
+        """The node's interface with a run's choices."""
+        interface = cls(lambda_rule=settings.lambda_rule, weigh_noise=settings.data_weight == "noise")
+        if settings.outside_weight is not None:
+            interface.inputs.outside_weight = settings.outside_weight
+        return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
         given, space = self.inputs, geometry(image)
@@ -247,6 +279,15 @@ class Medi(_Inversion):
 
     input_spec = _MediInputSpec
     lambda_units = "ppm*mm"
+    rules: ClassVar = {"gcv": "scaled", "discrepancy": "discrepancy"}  # MEDI's own rules need no search
+
+    @classmethod
+    def chosen(cls, settings, period):
+        """The node's interface with a run's choices; `period` is the field at which phase turns once, ppm."""
+        interface = cls(lambda_rule=cls.rules[settings.lambda_rule], reduce_model_error=settings.model_error)
+        if settings.medi_data == "nonlinear":
+            interface.inputs.period = period
+        return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
 
     def _invert(self, field, mask, standard_error, image):
         given, space = self.inputs, geometry(image)
@@ -296,3 +337,35 @@ class Medi(_Inversion):
         if given.reduce_model_error:
             told["ModelErrorThreshold"] = given.model_error
         return told
+
+
+class _TKDInputSpec(_InversionInputSpec):
+    threshold = traits.Float(THRESHOLD, usedefault=True, desc="of the dipole kernel; smaller values are replaced by it")
+
+
+class TKD(_Inversion):
+    """Thresholded k-space division."""
+
+    input_spec = _TKDInputSpec
+
+    @classmethod
+    def chosen(cls, settings, period):
+        """The node's interface; there is nothing to choose."""
+        return cls()
+
+    def _invert(self, field, mask, standard_error, image):
+        return divide_field(field, mask, threshold=self.inputs.threshold, **geometry(image))
+
+    def _take(self, found, image):
+        self._results["choices"] = {"threshold": self.inputs.threshold}
+        self.record(
+            "tkd",
+            **described_b0(image),
+            Inversion="thresholded k-space division (TKD)",
+            DataWeight="none; where the field is not known, it is continued smoothly from around",
+            KernelThreshold=self.inputs.threshold,
+            InversionResidual=found.residual,
+        )
+
+
+INTERFACES = {"medi": Medi, "iterative": Iterative, "deterministic": Deterministic, "tkd": TKD}

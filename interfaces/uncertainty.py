@@ -135,6 +135,13 @@ class MediStandardError(_DrawnStandardError):
         return super()._described() | {"ClosedFormLambda": self._closed_form}
 
 
+STANDARD_ERRORS = {
+    "medi": MediStandardError,
+    "iterative": IterativeStandardError,
+    "deterministic": DeterministicStandardError,
+}
+
+
 def measured_standard_errors(regions, image, *, noise, reference=None, transform=None):
     """Standard error of means over regions of a susceptibility map, from what the scan's derivatives say of noise.
 

@@ -19,7 +19,7 @@ from multiqsm.dataset.subjects import collect_subjects
 from multiqsm.workflows.base import init_reports_wf, init_study_wf, init_subjects_wf
 from multiqsm.workflows.model import init_model_wf
 from multiqsm.workflows.scan import init_scan_wf
-from multiqsm.workflows.settings import INVERSIONS, Settings
+from multiqsm.workflows.settings import DEFAULT_INVERSIONS, INVERSIONS, Settings
 
 MODULES = sorted(
     module.name
@@ -62,7 +62,7 @@ def scan_wf(request, make_dataset, tmp_path):
         nib.save(mask, folder / "sub-01_desc-brain_mask.nii.gz")
     (scan,), _ = collect_scans(root)
     assert (scan.brain_mask is not None) == (request.param == "user's mask")
-    inversions = INVERSIONS[:1] if request.param == "one inversion" else INVERSIONS
+    inversions = DEFAULT_INVERSIONS[:1] if request.param == "one inversion" else tuple(INVERSIONS)
     choices = {"V-SHARP": {"background": "vsharp"}, "PDF": {"background": "pdf"}, "no draws": {"se_draws": 0}}
     settings = Settings(inversions=inversions, **choices.get(request.param, {}))
     return init_scan_wf(scan, bids_dir=root, output_dir=tmp_path / "out", settings=settings, threads=1)
@@ -77,7 +77,7 @@ def subjects(tmp_path_factory):
     draw_regions(rater, "A", "1", 0)
     (person,), _ = collect_subjects(scans, out, methods=["deterministic"], datasets=[rater])
     person = replace(
-        person, scans=tuple(replace(scan, chi=dict.fromkeys(INVERSIONS, scan.mask)) for scan in person.scans)
+        person, scans=tuple(replace(scan, chi=dict.fromkeys(DEFAULT_INVERSIONS, scan.mask)) for scan in person.scans)
     )
     bare = tuple(replace(scan, labels=None, r2star=None) for scan in person.scans)
     return out, {
@@ -116,7 +116,7 @@ def later_wf(request, subjects, tmp_path):
 # Without regions nobody saves them, and a single scan has no variation that a picture shows.
 ONLY_FOR_SOME = {
     "space_derivatives": {"label_file", "lookup"},
-    **{method: {"mask_file"} for method in INVERSIONS},
+    **{method: {"mask_file"} for method in DEFAULT_INVERSIONS},
 }
 
 

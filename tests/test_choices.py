@@ -19,13 +19,14 @@ from multiqsm.core.inversion import deterministic, iterative
 from multiqsm.core.joint import joint
 from multiqsm.core.medi import medi
 from multiqsm.core.sharp import sharp, vsharp
+from multiqsm.core.tkd import divide_field
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
-from multiqsm.interfaces.inversion import Deterministic, Iterative, Medi
+from multiqsm.interfaces.inversion import TKD, Deterministic, Iterative, Medi
 from multiqsm.workflows.inversion import init_inversion_wf
 from multiqsm.workflows.scan import init_scan_wf
-from multiqsm.workflows.settings import BACKGROUNDS, INVERSIONS, PRESETS, Settings
+from multiqsm.workflows.settings import BACKGROUNDS, DEFAULT_INVERSIONS, PRESETS, Settings
 
 
 def settings(*options):
@@ -44,21 +45,21 @@ def inverting(method, **choices):
     ("interface", "function"),
     [
         *((PDF, pdf), (VSHARP, vsharp), (SHARP, sharp), (HighPass, high_pass), (Joint, joint)),
-        *((Medi, medi), (Iterative, iterative), (Deterministic, deterministic)),
+        *((Medi, medi), (Iterative, iterative), (Deterministic, deterministic), (TKD, divide_field)),
     ],
 )
 def test_nodes_have_the_functions_own_defaults(interface, function):
     inputs, parameters = interface().inputs, inspect.signature(function).parameters
     shared = [name for name in inputs.copyable_trait_names() if name in parameters and isdefined(getattr(inputs, name))]
     assert {name: getattr(inputs, name) for name in shared} == {name: parameters[name].default for name in shared}
-    assert {"tolerance", "margin", "radius", "cutoff"} & {*shared} or interface is Deterministic
+    assert {"tolerance", "margin", "radius", "cutoff", "threshold"} & {*shared} or interface is Deterministic
 
 
 def test_default_is_the_first_of_each():
     assert settings() == Settings()
-    assert settings().inversions == INVERSIONS
+    assert settings().inversions == DEFAULT_INVERSIONS
     assert settings().background == BACKGROUNDS[0] == "joint"
-    assert settings().standard_errors == INVERSIONS
+    assert settings().standard_errors == DEFAULT_INVERSIONS
     assert settings("--se-draws", "0").standard_errors == ("deterministic",)
 
 

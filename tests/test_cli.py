@@ -14,7 +14,7 @@ from multiqsm.cli.app import main
 from multiqsm.dataset.derivatives import write_dataset_description
 from multiqsm.dataset.finished import RECEIPTS
 from multiqsm.dataset.group import read_roi_table, read_tsv
-from multiqsm.workflows.settings import INVERSIONS
+from multiqsm.workflows.settings import DEFAULT_INVERSIONS
 
 SERIAL = ["--plugin", "Linear"]  # processes take seconds to start
 
@@ -46,7 +46,7 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
         folder, stem = out / f"sub-{subject}" / "ses-A", f"sub-{subject}_ses-A"
         for name in (
             f"anat/{stem}_desc-brain_mask",
-            *(f"anat/{stem}_desc-{method}{kind}_Chimap" for method in INVERSIONS for kind in ("", "se")),
+            *(f"anat/{stem}_desc-{method}{kind}_Chimap" for method in DEFAULT_INVERSIONS for kind in ("", "se")),
             f"anat/{stem}_R2starmap",
             f"fmap/{stem}_magnitude",
             f"fmap/{stem}_desc-total_fieldmap",
@@ -55,7 +55,7 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
         ):
             assert (folder / f"{name}.nii.gz").is_file()
             assert json.loads((folder / f"{name}.json").read_text())["Sources"]
-        for method in INVERSIONS:
+        for method in DEFAULT_INVERSIONS:
             assert (folder / f"anat/{stem}_space-subject_desc-{method}_Chimap.nii.gz").is_file()
         for name in ("space-subject_desc-average_T2starw.nii.gz", "desc-registration_xfm.tsv"):
             assert (out / f"sub-{subject}" / "anat" / f"sub-{subject}_{name}").is_file()
@@ -63,7 +63,7 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
         assert list((out / f"sub-{subject}" / "figures").glob("*Chimap.png"))
         assert (out / f"sub-{subject}.html").is_file()
     table = read_roi_table(out / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_desc-rois_chi.tsv").set_index("method")
-    assert list(table.index) == list(INVERSIONS)
+    assert list(table.index) == list(DEFAULT_INVERSIONS)
     # Each mean is known better than a voxel, and not perfectly.
     assert table["se"].between(1e-5, 0.02).all()
     assert (table["reference"] == "brain").all()  # there are no ventricles in a ball

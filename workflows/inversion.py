@@ -3,19 +3,12 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ..interfaces.inversion import Deterministic, Iterative, Medi
+from ..interfaces.inversion import INTERFACES
 from ..interfaces.roi import SubtractReference
-from ..interfaces.uncertainty import DeterministicStandardError, IterativeStandardError, MediStandardError
-from .settings import MEDI_RULES
+from ..interfaces.uncertainty import STANDARD_ERRORS
+from .settings import INVERSIONS
 
 WHOLE_MASK = "mean of the whole mask"
-WITH_EDGES = ("medi", "iterative")  # they need the magnitude, and realisations of noise for their standard error
-WITH_VARIANCE = ("iterative", "deterministic")  # their discrepancy principle needs it; MEDI's takes the standard error
-STANDARD_ERRORS = {
-    "medi": MediStandardError,
-    "iterative": IterativeStandardError,
-    "deterministic": DeterministicStandardError,
-}
 
 
 def init_inversion_wf(*, method, settings, period, threads, gigabytes):
@@ -23,8 +16,8 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
 
     Parameters
     ----------
-    method : {"medi", "iterative", "deterministic"}
-        Which inversion.
+    method : str
+        One of `INVERSIONS`.
     settings : Settings
         λ, edges and weights.
     period : float
@@ -39,9 +32,9 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
     local_field_file, standard_error_file
         Local field and its standard error, ppm.
     magnitude_file
-        All echoes, for the edges; only inversions in `WITH_EDGES` have it.
+        All echoes, for the edges; only of inversions that need edges.
     noise_variance
-        Variance of the field's noise, ppm²; only inversions in `WITH_VARIANCE` have it.
+        Variance of the field's noise, ppm²; only of inversions that need it.
     mask_file
         Brain mask.
     provenance
@@ -59,11 +52,12 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
         Sidecar fields of that.
     """
     fields = ["local_field_file", "standard_error_file", "mask_file", "provenance"]
-    if method in WITH_EDGES:
+    told = INVERSIONS[method]
+    if told.needs_edges:
         fields.append("magnitude_file")
-    if method in WITH_VARIANCE:
+    if told.needs_variance:
         fields.append("noise_variance")
-    interface = _INTERFACES[method](settings, period)
+    interface = INTERFACES[method].chosen(settings, period)
     interface.inputs.num_threads = threads
 
     inputnode = Node(IdentityInterface(fields), name="inputnode")
@@ -86,7 +80,7 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
     if method in settings.standard_errors:
         propagate = _standard_error_node(method, settings.se_draws, threads, gigabytes)
         wanted = ["standard_error_file", "mask_file"]
-        if method in WITH_EDGES:
+        if told.standard_error == "realisations":
             wanted += ["magnitude_file", "local_field_file"]
         workflow.connect(
             [
@@ -98,42 +92,9 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
     return workflow
 
 
-def _deterministic(settings, _):
-    return _with_lambda(Deterministic(lambda_rule=settings.lambda_rule), settings.lambda_value)
-
-
-def _iterative(settings, _):
-    interface = Iterative(lambda_rule=settings.lambda_rule, weigh_noise=settings.data_weight == "noise")
-    if settings.outside_weight is not None:
-        interface.inputs.outside_weight = settings.outside_weight
-    return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
-
-
-def _medi(settings, period):
-    interface = Medi(lambda_rule=MEDI_RULES[settings.lambda_rule], reduce_model_error=settings.model_error)
-    if settings.medi_data == "nonlinear":
-        interface.inputs.period = period
-    return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
-
-
-_INTERFACES = {"medi": _medi, "iterative": _iterative, "deterministic": _deterministic}
-
-
-def _with_lambda(interface, value):
-    if value is not None:
-        interface.inputs.lambda_value = value
-    return interface
-
-
-def _with_edges(interface, settings):
-    if settings.edge_share is not None:
-        interface.inputs.edge_share = settings.edge_share
-    return interface
-
-
 def _standard_error_node(method, draws, threads, gigabytes):
     """What the inversion makes of the field's noise."""
     interface = STANDARD_ERRORS[method](num_threads=threads)
-    if method in WITH_EDGES:
+    if INVERSIONS[method].standard_error == "realisations":
         interface.inputs.draws = draws
     return Node(interface, name="propagate_noise", mem_gb=gigabytes(25))

@@ -21,7 +21,8 @@ from ..interfaces.quality import CheckSign
 from .background import SHRINKING, init_background_wf
 from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
-from .inversion import WITH_EDGES, WITH_VARIANCE, init_inversion_wf
+from .inversion import init_inversion_wf
+from .settings import INVERSIONS
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
 INTERPRETER_GB = 0.3  # what a process with the imported libraries takes before it has read anything
@@ -165,9 +166,9 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
                 ("outputnode.chi_se_file", f"inputnode.{method}_chi_se_file"),
                 ("outputnode.chi_se_provenance", f"inputnode.{method}_chi_se_provenance"),
             ])])
-        if method in WITH_VARIANCE:
+        if INVERSIONS[method].needs_variance:
             workflow.connect(field, "outputnode.noise_variance", inversion, "inputnode.noise_variance")
-        if method in WITH_EDGES:
+        if INVERSIONS[method].needs_edges:
             workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
     # fmt: on
     return workflow

@@ -2,14 +2,48 @@
 
 from dataclasses import dataclass
 
-INVERSIONS = ("medi", "iterative", "deterministic")  # the best first: it is shown where there is room for one
+
+@dataclass(frozen=True)
+class InversionMethod:
+    """What graphs and options must know of an inversion.
+
+    Attributes
+    ----------
+    needs_edges : bool
+        Whether it takes the magnitude, for its edges.
+    needs_variance : bool
+        Whether its discrepancy principle takes the variance of the field's noise; MEDI's takes the standard error.
+    standard_error : {"closed form", "realisations"} or None
+        How the standard error of its map is found, if it is.
+    lambda_option : str or None
+        Which of the `Settings` fixes its λ, if it has one.
+    is_default : bool
+        Whether it is made if no other is asked for.
+    """
+
+    needs_edges: bool = False
+    needs_variance: bool = False
+    standard_error: str | None = None
+    lambda_option: str | None = None
+    is_default: bool = True
+
+
+# The best first: it is shown where there is room for one.
+INVERSIONS = {
+    "medi": InversionMethod(needs_edges=True, standard_error="realisations", lambda_option="medi_lambda"),
+    "iterative": InversionMethod(
+        needs_edges=True, needs_variance=True, standard_error="realisations", lambda_option="lambda_value"
+    ),
+    "deterministic": InversionMethod(needs_variance=True, standard_error="closed form", lambda_option="lambda_value"),
+    "tkd": InversionMethod(is_default=False),
+}
+DEFAULT_INVERSIONS = tuple(name for name, method in INVERSIONS.items() if method.is_default)
 BACKGROUNDS = ("joint", "pdf", "vsharp", "sharp", "highpass")
 ROI_SPACES = ("subject", "scan")
 SUBJECT_SPACES = ("middle", "first")
 UNWRAPPINGS = ("spatial", "temporal")
 DATA_WEIGHTS = ("noise", "none")
 LAMBDA_RULES = ("gcv", "discrepancy")
-MEDI_RULES = {"gcv": "scaled", "discrepancy": "discrepancy"}  # MEDI's own rules need no search
 MEDI_DATA = ("nonlinear", "linear")
 
 
@@ -75,7 +109,7 @@ class Settings:
         Sign of the phase; 0 takes the manufacturer's.
     """
 
-    inversions: tuple[str, ...] = INVERSIONS
+    inversions: tuple[str, ...] = DEFAULT_INVERSIONS
     background: str = "joint"
     unwrapping: str = "spatial"
     lambda_rule: str = "gcv"
@@ -103,7 +137,8 @@ class Settings:
     @property
     def standard_errors(self):
         """Inversions whose maps come with a standard error: the closed form's costs nothing."""
-        return tuple(method for method in self.inversions if method == "deterministic" or self.se_draws > 0)
+        wanted = ("closed form", "realisations") if self.se_draws > 0 else ("closed form",)
+        return tuple(name for name in self.inversions if INVERSIONS[name].standard_error in wanted)
 
 
 # The 2015 study: λ by the discrepancy principle, its equation without data weights, and an edge mask as MEDI's,
