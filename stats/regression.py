@@ -179,7 +179,8 @@ def diagnose(outcome, covariates):
         raise ValueError("a regression without covariates has nothing to diagnose")
     _, residual, q, _ = _least_squares(y, x)
     n, n_coefficients = x.shape
-    if residual @ residual <= 1e-20 * np.sum((y - y.mean()) ** 2):
+    # The second: an outcome that is the same for all has no spread but rounding errors, as large as its residuals.
+    if residual @ residual <= max(1e-20 * np.sum((y - y.mean()) ** 2), 1e-28 * (y @ y)):
         raise ValueError("the fit is perfect: its residuals are rounding errors, and there is nothing to diagnose")
     leverage, df = np.sum(q**2, axis=1), n - n_coefficients
     alone = leverage > 1 - 1e-10
