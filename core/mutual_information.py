@@ -11,6 +11,7 @@ from scipy import ndimage, optimize
 from scipy.spatial.transform import Rotation
 
 from .pyramid import (
+    NoOverlapError,
     affine_start,
     centred_start,
     check_images,
@@ -242,7 +243,10 @@ def _maximise_nmi(level, matrix, degrees_of_freedom, bins):
     radius = float(np.sqrt(np.var(level.points, axis=0).sum()))
 
     def cost(parameters):
-        nmi, by_matrix = level.similarity(matrix @ _affine(parameters, centre, radius), windows)
+        try:
+            nmi, by_matrix = level.similarity(matrix @ _affine(parameters, centre, radius), windows)
+        except NoOverlapError:  # a first step may go far; this is worse than any similarity, and leads back
+            return 0.5 * float(parameters @ parameters), parameters.copy()
         by_parameter = [
             matrix @ (_affine(parameters + s, centre, radius) - _affine(parameters - s, centre, radius)) / 2e-4
             for s in 1e-4 * np.eye(len(parameters))

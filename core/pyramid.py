@@ -106,10 +106,14 @@ def check_images(moving, fixed, fixed_mask):
         raise ValueError("the mask is empty: there is nothing to register")
 
 
+class NoOverlapError(ValueError):
+    """A transform takes too much of one image out of the other."""
+
+
 def check_overlap(inside):
     """Refuse a transform that takes too many of the points compared out of the moving image."""
     if inside.mean() < _MIN_OVERLAP:
-        raise ValueError(
+        raise NoOverlapError(
             f"the images do not overlap: {100 * inside.mean():.0f} % of the mask lie within the moving image; check "
             "the affines or give a start"
         )
