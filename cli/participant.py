@@ -169,9 +169,10 @@ def _process_scans(scans, run, faults):
     failures = run.process(stage, scans)
     names = {scan.node_name: scan for scan in scans}
     for failure in failures:
-        scan = names[failure.scan]
-        what = f"{scan.label} ({scan.files[0].name}, …)"
-        faults.add(Problem(what, "", str(failure), "", subject=scan.entities["subject"]))
+        scan = names.get(failure.scan)  # a crash file may not tell
+        what = f"{scan.label} ({scan.files[0].name}, …)" if scan else failure.scan
+        subject = scan.entities["subject"] if scan else ""
+        faults.add(Problem(what, "", str(failure), "", subject=subject))
     failed = {failure.scan for failure in failures}
     return [scan for scan in scans if scan.node_name not in failed]
 
@@ -204,8 +205,8 @@ def _process_subjects(scans, run, faults):
     labels = {subject.node_name: subject.label for subject in subjects}
     failures = run.process(SubjectsStage(**run.places), subjects)
     for failure in failures:
-        label = labels[failure.scan]
-        faults.add_later(Problem(f"sub-{label}", "", str(failure), "", subject=label))
+        label = labels.get(failure.scan, "")
+        faults.add_later(Problem(f"sub-{label}" if label else failure.scan, "", str(failure), "", subject=label))
     # The table of a subject whose registration failed altogether is an earlier run's, or none.
     unregistered = {failure.scan for failure in failures if failure.step in ("register", "save_registration")}
     for subject in subjects:

@@ -31,6 +31,8 @@ ROUGH_TRACE = 0.1
 # R2* 15 to 200/s, a tenth reads it within 10 %, none 5 to 15 % too low, a fifth too high; heads without do not change.
 SMALLEST_WEIGHT = 0.1
 
+KERNEL_THRESHOLD = 0.2  # of thresholded k-space division, as published
+
 # λ of the iterative inversion is about so many times that of the closed form, which cannot leave edges free.
 EDGES_LAMBDA = 2.5
 
@@ -43,8 +45,8 @@ class Inversion:
     ----------
     chi : ndarray of float32, shape (x, y, z)
         Susceptibility, ppm, up to a constant; zero outside the mask.
-    lam : LambdaChoice
-        The regularisation parameter and how it was chosen.
+    lam : LambdaChoice or None
+        The regularisation parameter and how it was chosen; None of an inversion that has none.
     iterations : int
         Iterations of the last solve; 0 for a closed form.
     residual : float
@@ -52,7 +54,7 @@ class Inversion:
     """
 
     chi: np.ndarray
-    lam: LambdaChoice
+    lam: LambdaChoice | None
     iterations: int
     residual: float
 
@@ -108,6 +110,42 @@ def deterministic(field, mask, voxel_size, *, b0_dir=(0, 0, 1), known=None, lam=
     else:
         choice = problem.choose_by_discrepancy(_variance(rule, noise_variance))
     return problem.result(problem.solve(choice.value), choice, 0)
+
+
+def divide_field(field, mask, voxel_size, *, b0_dir=(0, 0, 1), threshold=KERNEL_THRESHOLD):
+    r"""Invert the local field by thresholded k-space division (TKD), the simplest inversion and a baseline.
+
+    χ = F⁻¹[F b / D'] with D' = D where |D| exceeds the threshold, and sign(D) times the threshold elsewhere. What lies
+    near the cone of small D comes out too small, so that susceptibility is underestimated. Nothing is chosen by the
+    data, and there are no data weights: where the field is not known, it needs one that is filled in.
+
+    Parameters
+    ----------
+    field, mask, voxel_size, b0_dir
+        As of `deterministic`.
+    threshold : float
+        Of the dipole kernel, between 0 and 2/3.
+
+    Returns
+    -------
+    Inversion
+        Without a λ.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty, the field in it not finite, or the threshold not between 0 and 2/3.
+
+    References
+    ----------
+    Shmueli et al., Magn Reson Med 62:1510-1522 (2009), eq. 6 and 7.
+    """
+    if not 0 < threshold < 2 / 3:
+        raise ValueError(f"the threshold must lie between 0 and 2/3, got {threshold}")
+    problem = _Problem(field, mask, voxel_size, b0_dir)
+    kernel = problem.kernel
+    divisor = np.where(np.abs(kernel) > threshold, kernel, np.copysign(np.float32(threshold), kernel))
+    return problem.result(problem.data / divisor, None, 0)
 
 
 def iterative(

@@ -105,7 +105,7 @@ def brain_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=12.0
     roughness = phase_roughness(phase, signal, voxel_size)
     if max_roughness is None:
         max_roughness = _usual_roughness(roughness[signal])
-    trusted = _fill_pockets(_fill_specks(signal & (roughness < max_roughness), voxel_size), voxel_size)
+    trusted = _fill_within(signal & (roughness < max_roughness), voxel_size)
 
     deep = _depth(trusted, voxel_size) > opening
     if not deep.any():
@@ -558,27 +558,22 @@ def _within(mask, voxel_size, distance):
     return _depth(~mask, voxel_size) <= distance * (1 + 1e-5)
 
 
-def _fill_specks(mask, voxel_size):
+def _fill_within(mask, voxel_size):
+    """Fill specks and pockets: what is enclosed, compact and not large, as a dephased region is and a skull is not."""
     # Corners connect here: a thin skull in coarse voxels must not fall into specks.
-    labels, _ = ndimage.label(~mask, np.ones((3, 3, 3)))
-    small = np.bincount(labels.ravel()) * np.prod(voxel_size) < _SPECK
-    small[0] = False
-    return mask | small[labels]
-
-
-def _fill_pockets(mask, voxel_size):
-    """Fill what is enclosed, compact and not large, as the surroundings of a haemorrhage are and a skull is not."""
     labels, n_labels = ndimage.label(~mask, np.ones((3, 3, 3)))
-    index = np.arange(n_labels + 1)
     volume = np.bincount(labels.ravel(), minlength=n_labels + 1) * np.prod(voxel_size)
-    radius = ndimage.maximum(_depth(~mask, voxel_size), labels, index=index)
-    is_compact = volume < _COMPACT * 4 / 3 * np.pi * radius**3
-    is_pocket = is_compact & (radius < _LARGEST_POCKET)
-    is_pocket[0] = False
+    is_filled = volume < _SPECK
+    is_enclosed = ~is_filled
     for axis in range(3):
-        faces = np.take(labels, (0, -1), axis)
-        is_pocket[np.unique(faces)] = False
-    return mask | is_pocket[labels]
+        is_enclosed[np.unique(np.take(labels, (0, -1), axis))] = False
+    is_filled[0] = is_enclosed[0] = False
+    if is_enclosed.any():
+        depth = _depth(is_enclosed[labels], voxel_size)
+        radius = ndimage.maximum(depth, labels, index=np.arange(n_labels + 1))
+        is_compact = volume < _COMPACT * 4 / 3 * np.pi * radius**3
+        is_filled |= is_enclosed & is_compact & (radius < _LARGEST_POCKET)
+    return mask | is_filled[labels]
 
 
 def _fill_inside(body, measured, voxel_size, opening):

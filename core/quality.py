@@ -85,12 +85,8 @@ def check_sign_of_total(field, mask, voxel_size, *, standard_error, b0_dir):
     field, standard_error : ndarray, shape (x, y, z)
         Total field and its standard error, in any unit that grows with the field if the sign is right. The error is
         infinite where the field is not known.
-    mask : ndarray of bool, shape (x, y, z)
-        Brain mask.
-    voxel_size : sequence of 3 floats
-        Voxel size, mm.
-    b0_dir : sequence of 3 floats
-        Direction of B0 in voxel axes.
+    mask, voxel_size, b0_dir
+        As of `check_sign`.
 
     Returns
     -------
@@ -164,8 +160,8 @@ def coarse_signal(signal, voxel_size, size=COARSE):
 
 def coarse_mask(mask, voxel_size, size=COARSE):
     """A mask on the grid of `coarse_signal`: blocks that it fills by half or more, ndarray of bool."""
-    share, _ = coarse_signal(mask, voxel_size, size)
-    return share.real >= 0.5
+    factors, _ = _blocks(voxel_size, size)
+    return block_reduce(mask.astype(np.float32), factors, np.mean) >= 0.5
 
 
 def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):

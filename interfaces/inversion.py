@@ -6,16 +6,23 @@ import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 
 from ..core.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
-from ..core.inversion import SMALLEST_WEIGHT, deterministic, iterative, zero_field_weight
+from ..core.inversion import (
+    KERNEL_THRESHOLD,
+    SMALLEST_WEIGHT,
+    deterministic,
+    divide_field,
+    iterative,
+    zero_field_weight,
+)
 from ..core.medi import medi
 from ..core.regularization import EDGE_SDS, JUMP_SDS, edge_mask, jump_mask
-from ..core.tkd import THRESHOLD, divide_field
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
 
 # What sidecars call the weights.
 NOISE_WEIGHT = "inverse standard error"
 KNOWN_WEIGHT = "1 where the field is known, 0 elsewhere"
+NO_WEIGHT = "none; where the field is not known, it is continued smoothly from around"
 
 
 def magnitude_edges(magnitude_file, mask, share=None):
@@ -136,23 +143,25 @@ class _Inversion(CoreInterface):
         with self.threads():
             found = self._invert(field, mask, standard_error, image)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
-        self._take(found, image)
-        return runtime
-
-    def _take(self, found, image):
-        """Keep what was chosen, and record it."""
-        self._results["choices"] = {"lam": found.lam.value, **self._choices()}
+        lam = found.lam
+        self._results["choices"] = {**({"lam": lam.value} if lam else {}), **self._choices()}
         self.record(
-            *self._steps(found.lam.rule),
+            *self._steps(lam and lam.rule),
             **described_b0(image),
             InversionIterations=found.iterations,
             InversionResidual=found.residual,
-            Lambda=found.lam.value,
-            LambdaUnits=self.lambda_units,
-            LambdaRule=found.lam.rule,
-            LambdaAtBound=found.lam.at_bound,
+            **(self._described_lambda(lam) if lam else {}),
             **self._described(),
         )
+        return runtime
+
+    def _described_lambda(self, lam):
+        return {
+            "Lambda": lam.value,
+            "LambdaUnits": self.lambda_units,
+            "LambdaRule": lam.rule,
+            "LambdaAtBound": lam.at_bound,
+        }
 
     def _fixed_lambda(self):
         return self.inputs.lambda_value if isdefined(self.inputs.lambda_value) else None
@@ -191,7 +200,7 @@ class Deterministic(_QuadraticInversion):
     def _described(self):
         return {
             "Inversion": "deterministic: closed form, all gradients penalised",
-            "DataWeight": "none; where the field is not known, it is continued smoothly from around",
+            "DataWeight": NO_WEIGHT,
         }
 
 
@@ -340,7 +349,9 @@ class Medi(_Inversion):
 
 
 class _TKDInputSpec(_InversionInputSpec):
-    threshold = traits.Float(THRESHOLD, usedefault=True, desc="of the dipole kernel; smaller values are replaced by it")
+    threshold = traits.Float(
+        KERNEL_THRESHOLD, usedefault=True, desc="of the dipole kernel; smaller values are replaced by it"
+    )
 
 
 class TKD(_Inversion):
@@ -356,16 +367,18 @@ class TKD(_Inversion):
     def _invert(self, field, mask, standard_error, image):
         return divide_field(field, mask, threshold=self.inputs.threshold, **geometry(image))
 
-    def _take(self, found, image):
-        self._results["choices"] = {"threshold": self.inputs.threshold}
-        self.record(
-            "tkd",
-            **described_b0(image),
-            Inversion="thresholded k-space division (TKD)",
-            DataWeight="none; where the field is not known, it is continued smoothly from around",
-            KernelThreshold=self.inputs.threshold,
-            InversionResidual=found.residual,
-        )
+    def _choices(self):
+        return {"threshold": self.inputs.threshold}
+
+    def _steps(self, rule):
+        return ("tkd",)
+
+    def _described(self):
+        return {
+            "Inversion": "thresholded k-space division (TKD)",
+            "DataWeight": NO_WEIGHT,
+            "KernelThreshold": self.inputs.threshold,
+        }
 
 
 INTERFACES = {"medi": Medi, "iterative": Iterative, "deterministic": Deterministic, "tkd": TKD}

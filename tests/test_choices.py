@@ -15,11 +15,10 @@ from multiqsm.cli.app import _parser
 from multiqsm.cli.participant import _settings
 from multiqsm.core.background import pdf
 from multiqsm.core.highpass import high_pass
-from multiqsm.core.inversion import deterministic, iterative
+from multiqsm.core.inversion import deterministic, divide_field, iterative
 from multiqsm.core.joint import joint
 from multiqsm.core.medi import medi
 from multiqsm.core.sharp import sharp, vsharp
-from multiqsm.core.tkd import divide_field
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint

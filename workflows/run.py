@@ -49,7 +49,7 @@ class Failure:
         return self.kind == LOST
 
     @property
-    def is_for_want_of_disk(self):
+    def is_disk_full(self):
         """Whether the disk was full."""
         return self.kind == "OSError" and self.message.startswith(f"[Errno {errno.ENOSPC}]")
 
@@ -188,7 +188,8 @@ def run_workflow(workflow, runner, *, callback, crash_dir=None):
         # Nipype raises once the graph has run, and the crash files hold the causes; without one it is our own.
         if earlier.issuperset(crash_dir.iterdir()):
             raise
-    return [read_crash(path, parts_of(workflow)) for path in sorted(set(crash_dir.iterdir()) - earlier)]
+    part_of = parts_of(workflow)
+    return [read_crash(path, part_of) for path in sorted(set(crash_dir.iterdir()) - earlier)]
 
 
 def run_with_progress(workflow, runner, kind, *, crash_dir=None, watch=None):
@@ -246,7 +247,8 @@ def read_crash(path, part_of):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     own = [(kind, message) for kind, message in errors if "NodeExecution" not in kind]  # that one is Nipype's
     kind, message = own[0] if own else ("", lines[-1])
-    step = name.split(f".{part}.")[-1]
+    own_name = name.partition(f".{part}")[2].removeprefix(".")  # empty where the part is a node by itself
+    step = own_name or part
     return Failure(scan=part, step=step, kind=kind.split(".")[-1], message=message, crash_file=path)
 
 

@@ -219,7 +219,7 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
 
 
 def _tell_of_full_disk(stage, failures, tell):
-    if any(failure.is_for_want_of_disk for failure in failures):
+    if any(failure.is_disk_full for failure in failures):
         free = {path: disk_usage(path).free / 1e9 for path in (stage.work_dir, stage.output_dir)}
         tell(f"the disk is full: {', '.join(f'{path} has {gb:.2f} GB left' for path, gb in free.items())}; {REMEDY}")
 
