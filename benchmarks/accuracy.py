@@ -19,11 +19,13 @@ import numpy as np
 from scipy import fft, stats
 
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.fieldfit import combine_magnitude
-from multiqsm.core.inversion import deterministic, iterative, zero_field_weight
-from multiqsm.core.mask import erode
-from multiqsm.core.medi import medi
-from multiqsm.core.regularization import edge_mask
+from multiqsm.core.grid import voxel_size_of
+from multiqsm.core.inversion.closed_form.closed_form import deterministic
+from multiqsm.core.inversion.closed_form.morphology import medi
+from multiqsm.core.inversion.closed_form.regularization import edge_mask
+from multiqsm.core.inversion.closed_form.weighted import iterative, zero_field_weight
+from multiqsm.core.mask.brain.shapes import erode
+from multiqsm.core.phase.encoding.fieldfit import combine_magnitude
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.grid import scan_affine
@@ -151,7 +153,7 @@ def print_regions(truth, maps, regions):
 
 def print_tubes(maps, labels, mask, lookup):
     """Print the regression of measured on expected susceptibility over the tubes."""
-    voxel_size = np.linalg.norm(labels.affine[:3, :3], axis=0)
+    voxel_size = voxel_size_of(labels.affine)
     tubes = {row["name"]: row for row in lookup if row["susceptibility_ppm"] not in ("", "n/a")}
     expected = [float(row["susceptibility_ppm"]) for row in tubes.values()]
     for name, chi in maps.items():

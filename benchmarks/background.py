@@ -16,12 +16,12 @@ from heads import nrmse, site_heads
 from matplotlib.figure import Figure
 from scipy import fft, ndimage, stats
 
-from multiqsm.core.background import pdf
+from multiqsm.core.background.projection.highpass import high_pass
+from multiqsm.core.background.projection.mean_value import sharp, vsharp
+from multiqsm.core.background.projection.projection import pdf
+from multiqsm.core.background.projection.total_field import joint
 from multiqsm.core.dipole import frequencies
-from multiqsm.core.highpass import high_pass
-from multiqsm.core.joint import joint
-from multiqsm.core.regularization import edge_mask
-from multiqsm.core.sharp import sharp, vsharp
+from multiqsm.core.inversion.closed_form.regularization import edge_mask
 
 
 def remove_jointly(head):

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.fieldfit import combine_magnitude, fit_field
-from multiqsm.core.mask import brain_mask, erode, set_unknown_apart, trim_unreliable
-from multiqsm.core.unwrap import unwrap_echoes
+from multiqsm.core.mask.brain.brain import brain_mask
+from multiqsm.core.mask.brain.reliability import set_unknown_apart, trim_unreliable
+from multiqsm.core.mask.brain.shapes import erode
+from multiqsm.core.phase.encoding.fieldfit import combine_magnitude, fit_field
+from multiqsm.core.phase.encoding.unwrapping import unwrap_echoes
 from multiqsm.simulation.head import label_names
 from multiqsm.simulation.study import make_design, simulate
 

@@ -10,6 +10,8 @@ from itertools import cycle, islice
 import nibabel as nib
 import numpy as np
 
+from multiqsm.core.grid import voxel_size_of
+
 FIELDS = ("EchoTime", "MagneticFieldStrength", "ImagingFrequency", "Units", "Manufacturer")
 WRONG_VALUES = {
     "string": "six",
@@ -135,7 +137,7 @@ def rewrite(path, data=None, affine=None, **header):
     content = bytearray(image.to_bytes())
     if affine is not None:
         header |= {"qform_code": 0, **dict(zip(("srow_x", "srow_y", "srow_z"), affine, strict=False))}
-        header["pixdim"] = np.array([1, *np.linalg.norm(affine[:3, :3], axis=0), 0, 0, 0, 0])
+        header["pixdim"] = np.array([1, *voxel_size_of(affine), 0, 0, 0, 0])
     if header:
         changed = image.header_class.from_fileobj(io.BytesIO(content), check=False)
         for name, value in header.items():

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from multiqsm.bids_templates import load_template
-from multiqsm.core.reference import reference_region
-from multiqsm.core.resample import resample_labels
-from multiqsm.core.roi import roi_statistics
-from multiqsm.core.transforms import displacement, read_itk_text
+from multiqsm.core.regions.reference import reference_region
+from multiqsm.core.regions.statistics import roi_statistics
+from multiqsm.core.registration.least_squares.resampling import resample_labels
+from multiqsm.core.registration.least_squares.transforms import displacement, read_itk_text
 from multiqsm.dataset.derivatives import read_json, sidecar_path
 from multiqsm.dataset.group import read_tsv
 from multiqsm.dataset.labels import read_lookup

@@ -26,17 +26,19 @@ import nibabel as nib
 import numpy as np
 from scipy import fft
 
-from multiqsm.core.background import pdf
+from multiqsm.core.background.projection.highpass import high_pass
+from multiqsm.core.background.projection.mean_value import sharp, vsharp
+from multiqsm.core.background.projection.projection import pdf
+from multiqsm.core.background.projection.total_field import joint
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.fieldfit import combine_magnitude, fit_field, noise_weight
-from multiqsm.core.highpass import high_pass
-from multiqsm.core.inversion import SMALLEST_WEIGHT, deterministic, iterative, zero_field_weight
-from multiqsm.core.joint import joint
-from multiqsm.core.mask import erode
-from multiqsm.core.medi import medi
-from multiqsm.core.regularization import edge_mask
-from multiqsm.core.sharp import sharp, vsharp
-from multiqsm.core.unwrap import unwrap_echoes
+from multiqsm.core.grid import voxel_size_of
+from multiqsm.core.inversion.closed_form.closed_form import deterministic
+from multiqsm.core.inversion.closed_form.morphology import medi
+from multiqsm.core.inversion.closed_form.regularization import edge_mask
+from multiqsm.core.inversion.closed_form.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
+from multiqsm.core.mask.brain.shapes import erode
+from multiqsm.core.phase.encoding.fieldfit import combine_magnitude, fit_field, noise_weight
+from multiqsm.core.phase.encoding.unwrapping import unwrap_echoes
 from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import average_subject, head_model
@@ -65,7 +67,7 @@ class Phantom:
     @property
     def geometry(self):
         affine = nib.load(self.folder / "mask.nii.gz").affine
-        return {"voxel_size": tuple(np.linalg.norm(affine[:3, :3], axis=0)), "b0_dir": tuple(b0_direction(affine))}
+        return {"voxel_size": tuple(voxel_size_of(affine)), "b0_dir": tuple(b0_direction(affine))}
 
     def echoes(self, kind):
         return np.stack([self[f"{kind}{echo}"] for echo in range(len(ECHO_TIMES))], axis=-1)

@@ -26,8 +26,8 @@ from lesions import CALCIFICATION, HAEMORRHAGE, SPINS, lesioned_plan, scan_lesio
 from scipy import fft
 
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.mask import EmptyMaskError, erode
-from multiqsm.core.phase import apply_sign, decode_phase, default_sign
+from multiqsm.core.mask.brain.shapes import EmptyMaskError, erode
+from multiqsm.core.phase.encoding.encoding import apply_sign, decode_phase, default_sign
 from multiqsm.core.quality import (
     DEEP,
     SignCheck,

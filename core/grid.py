@@ -119,3 +119,66 @@ def neighbours(axis):
     near, far = [slice(None)] * 3, [slice(None)] * 3
     near[axis], far[axis] = slice(None, -1), slice(1, None)
     return tuple(near), tuple(far)
+
+
+def voxel_size_of(affine):
+    """Voxel size of a grid.
+
+    Parameters
+    ----------
+    affine : ndarray, shape (4, 4)
+        From voxels to world coordinates, mm.
+
+    Returns
+    -------
+    ndarray, shape (3,)
+        mm.
+    """
+    return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def box_around(region, margin=(0, 0, 0)):
+    """Box around the voxels of a region, with a margin as far as the volume reaches.
+
+    Parameters
+    ----------
+    region : ndarray of bool, shape (x, y, z)
+        Not empty.
+    margin : sequence of 3 ints
+        In voxels.
+
+    Returns
+    -------
+    tuple of 3 slices
+
+    Examples
+    --------
+    >>> region = np.zeros((9, 9, 9), bool)
+    >>> region[4, 2:5, 8] = True
+    >>> box_around(region, (1, 0, 1))
+    (slice(3, 6, None), slice(2, 5, None), slice(7, 10, None))
+    """
+    box = []
+    for axis, room in enumerate(margin):
+        used = np.flatnonzero(region.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(max(int(used[0]) - room, 0), int(used[-1]) + 1 + room))
+    return tuple(box)
+
+
+def check_shapes(**arrays):
+    """Refuse arrays of different shapes.
+
+    Parameters
+    ----------
+    **arrays
+        Arrays by the names that the error tells.
+
+    Raises
+    ------
+    ValueError
+        If their shapes differ.
+    """
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{listed} must have one shape: bring them onto one grid")

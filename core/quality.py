@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.measure import block_reduce
 
-from .background import pdf
-from .fieldfit import fit_field
+from .background.projection import pdf
 from .holes import interpolate_unknown
-from .inversion import deterministic
-from .mask import EmptyMaskError, KnownField, brain_mask, erode, set_unknown_apart, trim_unreliable
-from .unwrap import unwrap_echoes
+from .inversion.closed_form import deterministic
+from .mask.brain import brain_mask
+from .mask.reliability import KnownField, set_unknown_apart, trim_unreliable
+from .mask.shapes import EmptyMaskError, erode
+from .phase.fieldfit import fit_field
+from .phase.unwrapping import unwrap_echoes
+from .robust import robust_sd
 
 COARSE = 3.0  # mm; nuclei are still several voxels, and a map takes seconds
 ROUGH = 1e-2  # tolerance of background removal; a sign needs no better
@@ -121,7 +124,7 @@ def clipped_skewness(values):
     1.47
     """
     departure = values - np.median(values)
-    spread = 1.4826 * np.median(np.abs(departure))  # a normal distribution's standard deviation
+    spread = robust_sd(departure)
     if spread == 0:
         return 0.0
     clipped = np.clip(departure / spread, -FURTHEST, FURTHEST).astype(np.float64)

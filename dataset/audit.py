@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.dipole import b0_direction
-from ..core.phase import GYROMAGNETIC_RATIO, default_sign
+from ..core.phase.encoding import GYROMAGNETIC_RATIO, default_sign
 from .preflight import BIPOLAR_OFFSET, BIPOLAR_RAMP, inspect_scan
 from .problems import DatasetError, Problem
 from .repeats import is_same_time, scan_protocol

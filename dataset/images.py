@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..core.artefacts import central_block
+from ..core.artefacts.coherence import central_block
 from .content import MissingContentError, is_there
 from .forms import Form, header_forms, scanner_form
 from .problems import DatasetError

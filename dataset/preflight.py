@@ -6,23 +6,21 @@ from itertools import compress, pairwise, permutations, product
 
 import numpy as np
 
-from ..core.artefacts import (
-    EchoAlternation,
-    alternating_axes,
-    common_offset,
-    decay_steps,
-    echo_alternation,
-    echo_offsets,
-    jump_share,
-    mirrored_magnitude,
-    mirrored_phase,
-    noise_echoes,
-    phase_scale,
-    signal_background,
-    wrapped_range,
-)
+from ..core.artefacts.coherence import alternating_axes
+from ..core.artefacts.echoes import EchoAlternation, decay_steps, echo_alternation, noise_echoes, phase_scale
+from ..core.artefacts.mirroring import mirrored_magnitude, mirrored_phase
+from ..core.artefacts.offsets import common_offset, echo_offsets, signal_background
+from ..core.artefacts.ranges import jump_share, wrapped_range
 from ..core.dipole import b0_direction, spans_space, turn_between
-from ..core.phase import BOTH_RADIANS, GYROMAGNETIC_RATIO, PhaseEncodingError, apply_sign, decode_phase, default_sign
+from ..core.grid import voxel_size_of
+from ..core.phase.encoding import (
+    BOTH_RADIANS,
+    GYROMAGNETIC_RATIO,
+    PhaseEncodingError,
+    apply_sign,
+    decode_phase,
+    default_sign,
+)
 from .forms import SCANNER, Form
 from .images import UnreadableImageError, read_image, summarize_image
 from .problems import Problem
@@ -82,7 +80,7 @@ class Inspection:
         What the phase is stored as.
     saturated : float or None
         Greatest share of a magnitude's non-zero voxels that have its maximum.
-    alternation : multiqsm.core.artefacts.EchoAlternation or None
+    alternation : multiqsm.core.artefacts.echoes.EchoAlternation or None
         By how much even echoes depart from odd ones.
     sign_asymmetry : float or None
         Skewness of susceptibility deep in the brain, in a coarse map, if one was asked for and there is brain enough.
@@ -418,7 +416,7 @@ def _size_faults(summary):
     sform = next((form for form in summary.forms if form.name == "sform"), None)
     if sform is None:
         return []
-    sizes = np.linalg.norm(sform.affine[:3, :3], axis=0)
+    sizes = voxel_size_of(sform.affine)
     if np.allclose(sizes, summary.voxel_size, rtol=SAME_SIZE, atol=0):
         return []
     by_sform, by_pixdim = ("×".join(f"{size:.4g}" for size in stated) for stated in (sizes, summary.voxel_size))
@@ -461,7 +459,7 @@ def _grid_difference(summary, reference):
         return f"{_shape(summary)} voxels, against {_shape(reference)} in"
     corners = np.array([[*corner, 1] for corner in product(*((0, size - 1) for size in summary.shape))])
     shift = np.linalg.norm((corners @ (summary.affine - reference.affine).T)[:, :3], axis=1).max()
-    if shift > SAME_PLACE * np.linalg.norm(reference.affine[:3, :3], axis=0).min():
+    if shift > SAME_PLACE * voxel_size_of(reference.affine).min():
         return f"the affine puts its voxels up to {shift:.3g} mm away from those of"
     return ""
 

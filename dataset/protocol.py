@@ -13,8 +13,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..core.fieldfit import ECHOES_FOR_R2STAR
 from ..core.harmonization import cropped_affine, cropped_matrix
+from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
 from .forms import scanner_form
 from .preflight import LONGEST_ECHO_TIME
 from .problems import DatasetError, Problem

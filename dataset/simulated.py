@@ -19,13 +19,13 @@ from scipy import ndimage
 
 from .. import __version__
 from ..bids_templates import load_template
-from ..core.fieldfit import combine_magnitude
-from ..core.mask import erode
-from ..core.phase import ppm_to_hz
-from ..core.resample import resample_labels
+from ..core.grid import voxel_size_of
+from ..core.mask.shapes import erode
+from ..core.phase.encoding import ppm_to_hz
+from ..core.phase.fieldfit import combine_magnitude
+from ..core.registration.resampling import resample_labels
 from ..simulation import head, phantom
 from ..simulation.encoding import ge_encoding, siemens_encoding
-from ..simulation.grid import voxel_size_of
 from ..simulation.study import SCANNERS
 from .anatomy import ASEG, ASEG_NAMES
 from .derivatives import (

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
 
+from ..core.grid import voxel_size_of
 from .anatomy import Anatomy, find_anatomy, find_atria
 from .derivatives import derivative_path
 from .forms import scanner_form
@@ -245,7 +245,7 @@ def _voxel_size(scan):
     if isinstance(scan, HarmonizedScan):
         return scan.voxel_size
     affine = scanner_form(nib.load(scan.files[0])).affine
-    return tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist())
+    return tuple(voxel_size_of(affine).tolist())
 
 
 def _folder(entities):

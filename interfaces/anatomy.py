@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..core.mutual_information import register_rigid_nmi
-from ..core.resample import resample_labels
-from ..core.thalamus import smooth_labels
-from ..core.transforms import itk_text
+from ..core.regions.thalamus import smooth_labels
+from ..core.registration.mutual_information import register_rigid_nmi
+from ..core.registration.resampling import resample_labels
+from ..core.registration.transforms import itk_text
 from ..dataset.anatomy import ASEG, ASEG_NAMES, check_recon_all
 from ..dataset.content import is_there
 from .images import geometry, read_mask, read_volume, write_volume

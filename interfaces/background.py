@@ -4,11 +4,11 @@ import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 from scipy.stats import median_abs_deviation
 
-from ..core.background import pdf
-from ..core.highpass import high_pass
+from ..core.background.highpass import high_pass
+from ..core.background.mean_value import sharp, vsharp
+from ..core.background.projection import pdf
+from ..core.background.total_field import joint
 from ..core.holes import interpolate_unknown
-from ..core.joint import joint
-from ..core.sharp import sharp, vsharp
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
 from .inversion import described_edges, edge_step, magnitude_edges

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
-from ..core.fieldfit import combine_magnitude
-from ..core.phase import ppm_to_hz
+from ..core.phase.encoding import ppm_to_hz
+from ..core.phase.fieldfit import combine_magnitude
 from ..dataset.derivatives import (
     bids_uri,
     derivative_path,

@@ -3,7 +3,7 @@
 import numpy as np
 from nipype.interfaces.base import File, traits
 
-from ..core.fieldfit import fit_field, fit_r2star
+from ..core.phase.fieldfit import fit_field, fit_r2star
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import read_mask, read_volume, write_volume
 

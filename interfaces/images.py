@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 
 from ..core.dipole import b0_direction
+from ..core.grid import voxel_size_of
 from ..dataset.forms import FORMS, scanner_form
 
 # Of a header: where its voxels lie, by either form.
@@ -41,7 +42,7 @@ def geometry(image):
     Both are those in the scanner, wherever the image's affine has moved its voxels since.
     """
     affine = scanner_form(image).affine
-    size = tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
+    size = tuple(float(v) for v in voxel_size_of(affine))
     return {"voxel_size": size, "b0_dir": tuple(b0_direction(affine).tolist())}
 
 

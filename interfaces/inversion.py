@@ -5,17 +5,11 @@ from typing import ClassVar
 import numpy as np
 from nipype.interfaces.base import File, isdefined, traits
 
-from ..core.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
-from ..core.inversion import (
-    KERNEL_THRESHOLD,
-    SMALLEST_WEIGHT,
-    deterministic,
-    divide_field,
-    iterative,
-    zero_field_weight,
-)
-from ..core.medi import medi
-from ..core.regularization import EDGE_SDS, JUMP_SDS, edge_mask, jump_mask
+from ..core.inversion.closed_form import KERNEL_THRESHOLD, deterministic, divide_field
+from ..core.inversion.morphology import medi
+from ..core.inversion.regularization import EDGE_SDS, JUMP_SDS, edge_mask, jump_mask
+from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
+from ..core.phase.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
 
@@ -312,7 +306,7 @@ class Medi(_Inversion):
         )
 
     def _solver(self):
-        """What decides on the solution but edges and λ, as `core.medi.medi` takes it."""
+        """What decides on the solution but edges and λ, as `core.inversion.morphology.medi` takes it."""
         given = self.inputs
         return {
             "period": _or_none(given.period),

@@ -7,8 +7,8 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 from scipy import ndimage
 
-from ..core.lesions import grow_lesions, lesion_table
-from ..core.resample import resample_labels
+from ..core.regions.lesions import grow_lesions, lesion_table
+from ..core.registration.resampling import resample_labels
 from ..dataset.anatomy import read_points
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
 from ..reports.slices import lesion_figure

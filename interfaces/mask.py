@@ -3,7 +3,10 @@
 import numpy as np
 from nipype.interfaces.base import File, traits
 
-from ..core.mask import EmptyMaskError, brain_mask, phantom_mask, set_unknown_apart, trim_unreliable
+from ..core.mask.brain import brain_mask
+from ..core.mask.phantom import phantom_mask
+from ..core.mask.reliability import set_unknown_apart, trim_unreliable
+from ..core.mask.shapes import EmptyMaskError
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 

@@ -3,8 +3,8 @@
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, isdefined, traits
 
-from ..core.phase import PhaseEncodingError, apply_sign, decode_phase, default_sign, from_real_imaginary
-from ..core.unwrap import unwrap_echoes
+from ..core.phase.encoding import PhaseEncodingError, apply_sign, decode_phase, default_sign, from_real_imaginary
+from ..core.phase.unwrapping import unwrap_echoes
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import read_mask, read_volume, write_volume
 

@@ -8,9 +8,9 @@ import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from scipy.spatial.transform import Rotation
 
-from ..core.midspace import first_space, mid_space, register_to_space
-from ..core.resample import resample
-from ..core.transforms import itk_text, read_itk_text
+from ..core.registration.midspace import first_space, mid_space, register_to_space
+from ..core.registration.resampling import resample
+from ..core.registration.transforms import itk_text, read_itk_text
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
 from .images import read_mask, read_volume, write_volume
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..core.resample import resample
+from ..core.registration.resampling import resample
 from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_text
 from ..dataset.group import read_tsv
 from ..dataset.labels import SUBJECT_SPACE

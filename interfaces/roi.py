@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
-from ..core.atrium import find_atria, sphere_mask
 from ..core.dipole import b0_direction
-from ..core.reference import find_csf, reference_region, right_direction
-from ..core.resample import resample_labels
-from ..core.roi import regions_measured, roi_statistics, subtract_reference, vein_mask
-from ..core.thalamus import smooth_labels, surface_veins
+from ..core.grid import voxel_size_of
+from ..core.regions.atrium import find_atria, sphere_mask
+from ..core.regions.reference import find_csf, reference_region, right_direction
+from ..core.regions.statistics import regions_measured, roi_statistics, subtract_reference
+from ..core.regions.thalamus import smooth_labels, surface_veins
+from ..core.regions.veins import vein_mask
+from ..core.registration.resampling import resample_labels
 from ..dataset.derivatives import derivative_path, write_json, write_tsv
 from ..dataset.labels import both_sides, without_side
 from ..dataset.methods import METHOD_STEPS, N_REGIONS
@@ -471,7 +473,7 @@ def read_labels(path):
 
 def _veins(chi, labels, names, mask, affine):
     """Veins in regions, and those along the thalamus."""
-    voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
+    voxel_size = voxel_size_of(affine)
     veins = vein_mask(chi, labels, mask, voxel_size)
     beside = [label for label, name in names.items() if without_side(name) == WITH_SURFACE_VEINS]
     directions = {"right": right_direction(affine), "up": b0_direction(affine)}

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..core.template import DisplacementField, labels_from_template, map_to_template, register_template
-from ..core.transforms import itk_text
+from ..core.registration.template import DisplacementField, labels_from_template, map_to_template, register_template
+from ..core.registration.transforms import itk_text
 from ..dataset.atlas import load_atlas, load_mni_template
 from .images import read_mask, read_volume, write_volume
 from .registration import read_transform

@@ -5,15 +5,16 @@ from functools import partial
 import numpy as np
 from nipype.interfaces.base import File, traits
 
-from ..core.inversion import ROUGH, deterministic, iterative
-from ..core.medi import medi
-from ..core.resample import resample_weights
-from ..core.uncertainty import (
+from ..core.inversion.closed_form import deterministic
+from ..core.inversion.morphology import medi
+from ..core.inversion.uncertainty import (
     monte_carlo_standard_error,
     region_standard_errors,
     susceptibility_standard_error,
     weighted_standard_error,
 )
+from ..core.inversion.weighted import ROUGH, iterative
+from ..core.registration.resampling import resample_weights
 from ..dataset.derivatives import read_json, sidecar_path
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume

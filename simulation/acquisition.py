@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from ..core.phase import GYROMAGNETIC_RATIO
-from .grid import across, block_mean, block_mode, coordinates, subgrid_affine, voxel_size_of
+from ..core.grid import voxel_size_of
+from ..core.phase.encoding import GYROMAGNETIC_RATIO
+from .grid import across, block_mean, block_mode, coordinates, subgrid_affine
 
 WATER_SIGNAL = 1000.0  # of fully relaxed water at TE = 0 without receive bias, arbitrary units
 

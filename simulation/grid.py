@@ -3,11 +3,6 @@
 import numpy as np
 
 
-def voxel_size_of(affine):
-    """Voxel size of a grid, mm."""
-    return np.linalg.norm(affine[:3, :3], axis=0)
-
-
 def subgrid_affine(affine, factor, corner=(0, 0, 0)):
     """Affine of the grid with `factor` voxels per voxel of `affine`, from its voxel `corner` on.
 

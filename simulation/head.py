@@ -16,7 +16,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from .grid import affine_row, voxel_size_of
+from ..core.grid import voxel_size_of
+from .grid import affine_row
 from .tissue import coverage, empty_space
 
 SLAB = 4  # sagittal planes evaluated at a time, few enough for the cache

@@ -6,7 +6,8 @@ its axis, of 0 to 1.25 % of a 0.5 mol/L stock solution.
 
 import numpy as np
 
-from .grid import affine_row, voxel_size_of
+from ..core.grid import voxel_size_of
+from .grid import affine_row
 from .tissue import coverage, empty_space
 
 AIR = 9.4  # ppm relative to water (Schenck, Med Phys 23:815, 1996)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core.dipole import b0_direction
+from ..core.grid import voxel_size_of
 from .field import NEAR_RADIUS, SplitField, split_width
-from .grid import block_mean, subgrid_affine, voxel_size_of
+from .grid import block_mean, subgrid_affine
 from .tissue import Tissue
 
 COARSE_VOXEL = 2.0  # mm, of the grid that carries the field of distant sources

@@ -13,12 +13,13 @@ from test_cli import iron, run
 from multiqsm.bids_templates import load_template
 from multiqsm.cli.app import _parser
 from multiqsm.cli.participant import _settings
-from multiqsm.core.background import pdf
-from multiqsm.core.highpass import high_pass
-from multiqsm.core.inversion import deterministic, divide_field, iterative
-from multiqsm.core.joint import joint
-from multiqsm.core.medi import medi
-from multiqsm.core.sharp import sharp, vsharp
+from multiqsm.core.background.projection.highpass import high_pass
+from multiqsm.core.background.projection.mean_value import sharp, vsharp
+from multiqsm.core.background.projection.projection import pdf
+from multiqsm.core.background.projection.total_field import joint
+from multiqsm.core.inversion.closed_form.closed_form import deterministic, divide_field
+from multiqsm.core.inversion.closed_form.morphology import medi
+from multiqsm.core.inversion.closed_form.weighted import iterative
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.scans import collect_scans
 from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multiqsm.core.conjugate_gradients import conjugate_gradients
+from multiqsm.core.linear_systems import conjugate_gradients
 
 RNG = np.random.default_rng(0)
 BASIS = np.linalg.qr(RNG.normal(size=(40, 40)))[0]

@@ -7,10 +7,12 @@ from scipy import fft
 from scipy.sparse.linalg import LinearOperator, cg
 
 from multiqsm.core.dipole import dipole_kernel
-from multiqsm.core.fieldfit import noise_weight
 from multiqsm.core.grid import WorkingGrid
-from multiqsm.core.inversion import MARGIN, deterministic, iterative, zero_field_weight
-from multiqsm.core.regularization import edge_mask
+from multiqsm.core.inversion.closed_form.closed_form import deterministic
+from multiqsm.core.inversion.closed_form.problem import MARGIN
+from multiqsm.core.inversion.closed_form.regularization import edge_mask
+from multiqsm.core.inversion.closed_form.weighted import iterative, zero_field_weight
+from multiqsm.core.phase.encoding.fieldfit import noise_weight
 
 TILTED = (0, np.sin(np.radians(20)), np.cos(np.radians(20)))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multiqsm.core.lesions import grow_lesions, lesion_table
+from multiqsm.core.regions.lesions import grow_lesions, lesion_table
 
 VOXEL = (1.0, 1.0, 1.5)
 SHAPE = (80, 80, 50)

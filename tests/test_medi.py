@@ -7,9 +7,11 @@ from scipy import fft, optimize
 
 from multiqsm.core.dipole import dipole_kernel
 from multiqsm.core.grid import WorkingGrid
-from multiqsm.core.inversion import MARGIN, deterministic, iterative
-from multiqsm.core.medi import medi
-from multiqsm.core.regularization import edge_mask
+from multiqsm.core.inversion.closed_form.closed_form import deterministic
+from multiqsm.core.inversion.closed_form.morphology import medi
+from multiqsm.core.inversion.closed_form.problem import MARGIN
+from multiqsm.core.inversion.closed_form.regularization import edge_mask
+from multiqsm.core.inversion.closed_form.weighted import iterative
 
 TILTED = (0, 0.34, 0.94)
 GEOMETRIES = pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.reference import find_csf, reference_region, right_direction
+from multiqsm.core.regions.reference import find_csf, reference_region, right_direction
 
 TISSUE, CSF = 17.0, 2.0  # R2*, 1/s
 

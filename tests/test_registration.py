@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from analytic_head import FLIPPED, POSES, SHAPE, affine_of, motion, points_of, scan
 
-from multiqsm.core.fieldfit import combine_magnitude
-from multiqsm.core.registration import register_rigid
-from multiqsm.core.transforms import displacement
+from multiqsm.core.phase.encoding.fieldfit import combine_magnitude
+from multiqsm.core.registration.least_squares.least_squares import register_rigid
+from multiqsm.core.registration.least_squares.transforms import displacement
 from multiqsm.simulation.study import make_design, simulate
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from multiqsm.core.roi import roi_statistics, subtract_reference, vein_mask
+from multiqsm.core.regions.statistics import roi_statistics, subtract_reference
+from multiqsm.core.regions.veins import vein_mask
 
 COLUMNS = ["roi", "mean", "sd", "median", "n_voxels", "volume", "n_excluded"]
 

@@ -7,11 +7,11 @@ from analytic import centred_coordinates, sphere_field
 from scipy import ndimage
 from test_background import GEOMETRIES, head
 
-from multiqsm.core.background import pdf
+from multiqsm.core.background.projection.highpass import high_pass
+from multiqsm.core.background.projection.mean_value import Sphere, sharp, vsharp
+from multiqsm.core.background.projection.projection import pdf
 from multiqsm.core.dipole import convolve
-from multiqsm.core.highpass import high_pass
-from multiqsm.core.mask import erode
-from multiqsm.core.sharp import Sphere, sharp, vsharp
+from multiqsm.core.mask.brain.shapes import erode
 from multiqsm.workflows.background import METHODS, SHRINKING
 from multiqsm.workflows.settings import BACKGROUNDS
 

@@ -12,7 +12,13 @@ from datasets import validator_errors
 from scipy import ndimage
 
 from multiqsm.cli.simulate import main
-from multiqsm.core.phase import apply_sign, decode_phase, default_sign, from_real_imaginary, wrap_phase
+from multiqsm.core.phase.encoding.encoding import (
+    apply_sign,
+    decode_phase,
+    default_sign,
+    from_real_imaginary,
+    wrap_phase,
+)
 from multiqsm.dataset.anatomy import read_points
 from multiqsm.dataset.derivatives import is_multiqsm_dataset
 from multiqsm.dataset.labels import find_labels

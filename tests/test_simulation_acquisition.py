@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from multiqsm.core.phase import decode_phase
+from multiqsm.core.grid import voxel_size_of
+from multiqsm.core.phase.encoding.encoding import decode_phase
 from multiqsm.simulation.acquisition import (
     Protocol,
     acquire,
@@ -18,7 +19,7 @@ from multiqsm.simulation.acquisition import (
 )
 from multiqsm.simulation.encoding import ge_encoding, siemens_encoding
 from multiqsm.simulation.field import SplitField, forward_field, prism_field
-from multiqsm.simulation.grid import block_mean, block_mode, scan_affine, subgrid_affine, voxel_size_of
+from multiqsm.simulation.grid import block_mean, block_mode, scan_affine, subgrid_affine
 from multiqsm.simulation.specimen import magnetize
 from multiqsm.simulation.tissue import coverage, empty_space
 

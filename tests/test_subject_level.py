@@ -35,7 +35,7 @@ from travelling import (
 )
 
 from multiqsm.cli.app import main
-from multiqsm.core.transforms import displacement, read_itk_text
+from multiqsm.core.registration.least_squares.transforms import displacement, read_itk_text
 from multiqsm.dataset.group import read_roi_table, read_tsv
 from multiqsm.dataset.labels import read_lookup
 from multiqsm.dataset.subjects import collect_subjects

@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from multiqsm.core.atrium import find_atria, sphere_mask
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.reference import right_direction
-from multiqsm.core.thalamus import smooth_labels, surface_veins
+from multiqsm.core.regions.atrium import find_atria, sphere_mask
+from multiqsm.core.regions.reference import right_direction
+from multiqsm.core.regions.thalamus import smooth_labels, surface_veins
 
 RNG = np.random.default_rng(0)
 

@@ -9,20 +9,21 @@ from analytic import centred_coordinates, sphere_field
 from nipype import Node
 from scipy import ndimage
 
-from multiqsm.core.fieldfit import noise_weight
 from multiqsm.core.holes import interpolate_unknown
-from multiqsm.core.inversion import ROUGH, SMALLEST_WEIGHT, deterministic, iterative, zero_field_weight
-from multiqsm.core.medi import medi
-from multiqsm.core.regularization import edge_mask
-from multiqsm.core.resample import resample
-from multiqsm.core.transforms import itk_text
-from multiqsm.core.uncertainty import (
+from multiqsm.core.inversion.closed_form.closed_form import deterministic
+from multiqsm.core.inversion.closed_form.morphology import medi
+from multiqsm.core.inversion.closed_form.regularization import edge_mask
+from multiqsm.core.inversion.closed_form.uncertainty import (
     AVERAGED,
     monte_carlo_standard_error,
     region_standard_errors,
     susceptibility_standard_error,
     weighted_standard_error,
 )
+from multiqsm.core.inversion.closed_form.weighted import ROUGH, SMALLEST_WEIGHT, iterative, zero_field_weight
+from multiqsm.core.phase.encoding.fieldfit import noise_weight
+from multiqsm.core.registration.least_squares.resampling import resample
+from multiqsm.core.registration.least_squares.transforms import itk_text
 from multiqsm.interfaces.inversion import Deterministic, Iterative, Medi, free_edges
 from multiqsm.interfaces.roi import MeasureRegions
 from multiqsm.interfaces.uncertainty import DeterministicStandardError, IterativeStandardError, MediStandardError

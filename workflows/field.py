@@ -3,7 +3,7 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ..core.fieldfit import ECHOES_FOR_R2STAR
+from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
 from ..interfaces.fieldfit import FitField, FitR2star
 from ..interfaces.mask import SetUnknownApart, TrimMask
 from ..interfaces.phase import Unwrap

@@ -9,8 +9,8 @@ from pathlib import Path
 import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
-from ..core.fieldfit import ECHOES_FOR_R2STAR
-from ..core.phase import GYROMAGNETIC_RATIO
+from ..core.phase.encoding import GYROMAGNETIC_RATIO
+from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
 from ..dataset.derivatives import bids_uri
 from ..dataset.methods import METHOD_STEPS
 from ..dataset.protocol import HarmonizedScan

@@ -1,0 +1,1 @@
+"""Phase as scanners store it, unwrapped, and fitted by the field."""
