@@ -26,7 +26,7 @@ from multiqsm.core.inversion.closed_form.regularization import edge_mask
 from multiqsm.core.inversion.closed_form.weighted import iterative, zero_field_weight
 from multiqsm.core.mask.brain.shapes import erode
 from multiqsm.core.phase.encoding.fieldfit import combine_magnitude
-from multiqsm.dataset.scans import collect_scans
+from multiqsm.dataset.collection import collect_scans
 from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import average_subject, head_model, label_names

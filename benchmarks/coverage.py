@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from multiqsm.dataset.cohort import write_cohort
-from multiqsm.dataset.model import read_model
-from multiqsm.dataset.patients import collect_patients
-from multiqsm.dataset.simulated import TRUTH
+from multiqsm.cohort.model_files import read_model
+from multiqsm.cohort.patients import collect_patients
+from multiqsm.dataset.simulated.description.cohort import write_cohort
+from multiqsm.dataset.simulated.description.layout import TRUTH
 from multiqsm.simulation.cohort import draw_patients, population
 from multiqsm.simulation.study import make_patient_design
 from multiqsm.stats.model import run_model

@@ -34,9 +34,11 @@ import pandas as pd
 from PIL import Image
 
 from multiqsm.cli.app import main as multiqsm
-from multiqsm.dataset.derivatives import derivative_path, read_json, write_dataset_description, write_tsv
-from multiqsm.dataset.finished import RECEIPTS
-from multiqsm.dataset.group import read_roi_table, read_tsv
+from multiqsm.cohort.roi_tables import read_roi_table
+from multiqsm.dataset.files import read_json
+from multiqsm.dataset.outputs import derivative_path, write_dataset_description
+from multiqsm.dataset.tables import read_tsv, write_tsv
+from multiqsm.execution.receipts import RECEIPTS
 
 OPTIONS = ("--inversion", "deterministic", "--background", "pdf", "--se-draws", "0", "--reference", "brain")
 SHAPE, VOXEL_SIZE, RADIUS = (30, 30, 24), (4.2, 4.2, 4.8), 54  # mm; so much brain tells the sign of its phase

@@ -21,7 +21,7 @@ from accuracy import METHODS, REFERENCE, REPORTED, regions_of
 
 from multiqsm.cli.app import main as process
 from multiqsm.cli.simulate import main as simulate
-from multiqsm.dataset.derivatives import derivative_path
+from multiqsm.dataset.outputs import derivative_path
 from multiqsm.simulation.grid import block_mode, subgrid_affine
 from multiqsm.simulation.head import head_model
 from multiqsm.simulation.study import SITE_PROTOCOLS, make_design

@@ -21,9 +21,10 @@ from multiqsm.core.regions.reference import reference_region
 from multiqsm.core.regions.statistics import roi_statistics
 from multiqsm.core.registration.least_squares.resampling import resample_labels
 from multiqsm.core.registration.least_squares.transforms import displacement, read_itk_text
-from multiqsm.dataset.derivatives import read_json, sidecar_path
-from multiqsm.dataset.group import read_tsv
+from multiqsm.dataset.files import read_json
 from multiqsm.dataset.labels import read_lookup
+from multiqsm.dataset.sidecars import sidecar_path
+from multiqsm.dataset.tables import read_tsv
 from multiqsm.stats.components import variance_components
 
 

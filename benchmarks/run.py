@@ -91,7 +91,7 @@ def main():
 
 def in_a_process_of_its_own(function, *arguments):
     """Call a function where its memory is its own."""
-    from multiqsm.workflows.plugins import KEEP_FREED_MEMORY  # that process need not import Nipype
+    from multiqsm.execution.plugins import KEEP_FREED_MEMORY
 
     os.environ.update(KEEP_FREED_MEMORY)  # as the pipeline's own processes have it
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

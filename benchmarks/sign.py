@@ -37,8 +37,8 @@ from multiqsm.core.quality import (
     coarse_signal,
     quick_sign_check,
 )
+from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.images import read_image, summarize_image
-from multiqsm.dataset.scans import collect_scans
 from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.cohort import draw_patients
 from multiqsm.simulation.grid import affine_row

@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from .. import __version__
-from ..dataset.model import SHIPPED
+from ..cohort.model_files import SHIPPED
 from ..dataset.problems import DatasetError
 from ..workflows.settings import (
     BACKGROUNDS,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from .. import __version__
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
-from ..dataset.derivatives import write_tsv
+from ..dataset.collection import collect_scans
 from ..dataset.problems import DatasetError
-from ..dataset.scans import collect_scans
+from ..dataset.tables import write_tsv
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count
 from .machine import read_filter
 

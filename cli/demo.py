@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from .. import __version__
-from ..dataset.derivatives import derivative_path
-from ..dataset.simulated import TRUTH
+from ..dataset.outputs import derivative_path
+from ..dataset.simulated.layout import TRUTH
 from ..workflows.settings import DEFAULT_INVERSIONS
 from .app import main as process
 from .arguments import EXIT_OK, available_cores, count

@@ -3,12 +3,13 @@
 import sys
 from pathlib import Path
 
+from ..cohort.model_files import SHIPPED, read_model
+from ..cohort.patients import collect_patients
+from ..cohort.roi_tables import add_protocols, read_roi_tables
 from ..dataset.content import is_there
-from ..dataset.derivatives import is_multiqsm_dataset, write_dataset_description
-from ..dataset.group import add_protocols, read_roi_tables, read_tsv
-from ..dataset.model import SHIPPED, read_model
-from ..dataset.patients import collect_patients
+from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError
+from ..dataset.tables import read_tsv
 from ..stats.protocols import scans_of
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
@@ -109,7 +110,7 @@ def _tell(problems):
 
 def _failed(init_wf, options, **choices):
     """Build and run a graph; print what failed, and tell whether anything did."""
-    from ..workflows.run import configure_nipype
+    from ..execution.run import configure_nipype
 
     configure_nipype(options.work_dir.absolute())
     places = {name: getattr(options, name).absolute() for name in ("bids_dir", "output_dir", "work_dir")}

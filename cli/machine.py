@@ -65,14 +65,14 @@ def open_runner(options):
 
     Returns
     -------
-    multiqsm.workflows.plugins.Runner
+    multiqsm.execution.plugins.Runner
 
     Raises
     ------
     DatasetError
         If the plugin file is none, or Nipype has no such plugin.
     """
-    from ..workflows.plugins import Runner  # Nipype is slow to import: not before it is needed
+    from ..execution.plugins import Runner
 
     name, given = options.plugin, {}
     if options.use_plugin is not None:
@@ -117,7 +117,7 @@ def run_graph(workflow, options, kind):
     Parameters
     ----------
     workflow : nipype.pipeline.engine.Workflow
-        The graph, made after `multiqsm.workflows.run.configure_nipype`.
+        The graph, made after `multiqsm.execution.run.configure_nipype`.
     options : argparse.Namespace
         Of the command.
     kind : str
@@ -125,14 +125,14 @@ def run_graph(workflow, options, kind):
 
     Returns
     -------
-    list of multiqsm.workflows.run.Failure
+    list of multiqsm.execution.failures.Failure
 
     Raises
     ------
     DatasetError
         If the plugin cannot run it.
     """
-    from ..workflows.run import run_with_progress
+    from ..execution.run import run_with_progress
 
     with open_runner(options) as runner:
         try:

@@ -7,17 +7,22 @@ from pathlib import Path
 
 from ..dataset.anatomy import check_recon_all
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
+from ..dataset.collection import collect_scans
 from ..dataset.content import require_content
-from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_dataset_description
-from ..dataset.group import read_tsv
+from ..dataset.entities import scan_label
+from ..dataset.files import read_json
+from ..dataset.index import list_scans
 from ..dataset.labels import SUBJECT_SPACE, have_same_grid
-from ..dataset.locks import hold_subjects
 from ..dataset.methods import write_citation
+from ..dataset.outputs import derivative_path, write_dataset_description
 from ..dataset.plausibility import find_doubts
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
-from ..dataset.scans import collect_scans, derivative_datasets, list_scans, scan_label
+from ..dataset.sidecars import sidecar_path
+from ..dataset.sources import derivative_datasets
 from ..dataset.subjects import Subject, check_regions, collect_subjects
+from ..dataset.tables import read_tsv
+from ..execution.locks import hold_subjects
 from ..workflows.settings import INVERSIONS, PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
@@ -62,7 +67,7 @@ def run_participants(options):
     if options.dry_run or not usable:
         return _exit_code(len(usable), n_refused)
 
-    from ..workflows.run import configure_nipype  # Nipype is slow to import: not before it is needed
+    from ..execution.run import configure_nipype
 
     faults = _Faults(left_out, problems)
     with open_runner(options) as runner:

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from .. import __version__
-from ..dataset.cohort import write_cohort
-from ..dataset.simulated import TRUTH, write_dataset_files
+from ..dataset.simulated.cohort import write_cohort
+from ..dataset.simulated.description import write_dataset_files
+from ..dataset.simulated.layout import TRUTH
 from ..simulation.cohort import PATIENTS, draw_patients
 from ..simulation.study import OUTLINES, make_design, make_patient_design
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count, positive

@@ -1,1 +1,1 @@
-"""What comes in from a BIDS dataset and what goes out to one: scans, their checks, derivatives."""
+"""BIDS datasets as files: what comes in from one, its checks, and what goes out to one."""

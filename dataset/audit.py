@@ -13,10 +13,11 @@ import pandas as pd
 
 from ..core.dipole import b0_direction
 from ..core.phase.encoding import GYROMAGNETIC_RATIO, default_sign
-from .preflight import BIPOLAR_OFFSET, BIPOLAR_RAMP, inspect_scan
+from .preflight.inspection import inspect_scan
+from .preflight.readout import BIPOLAR_OFFSET, BIPOLAR_RAMP
 from .problems import DatasetError, Problem
 from .repeats import is_same_time, scan_protocol
-from .scans import as_number, one_line
+from .values import as_number, one_line
 
 #: Columns of the table that scans are compared by, with their names in a text.
 COMPARED = {
@@ -103,11 +104,11 @@ def inspect_scans(scans, *, n_procs=1, check_sign=False):
     n_procs : int
         Number of processes.
     check_sign : bool
-        As of `multiqsm.dataset.preflight.inspect_scan`.
+        As of `multiqsm.dataset.preflight.inspection.inspect_scan`.
 
     Returns
     -------
-    list of multiqsm.dataset.preflight.Inspection
+    list of multiqsm.dataset.preflight.inspection.Inspection
         In the order of the scans.
 
     Raises
@@ -136,7 +137,7 @@ def audit_problems(inspections, left_out=()):
 
     Parameters
     ----------
-    inspections : sequence of multiqsm.dataset.preflight.Inspection
+    inspections : sequence of multiqsm.dataset.preflight.inspection.Inspection
         Of all scans.
     left_out : sequence of multiqsm.dataset.problems.Problem
         What was not taken as a scan; notes are not told.
@@ -265,7 +266,7 @@ def audit_table(inspections, problems, *, phase_sign=0):
 
     Parameters
     ----------
-    inspections : sequence of multiqsm.dataset.preflight.Inspection
+    inspections : sequence of multiqsm.dataset.preflight.inspection.Inspection
         Of all scans.
     problems : sequence of multiqsm.dataset.problems.Problem
         As from `audit_problems`.

@@ -65,8 +65,8 @@ def scanner_form(image):
     Returns
     -------
     Form
-        The one with code 1; if both have it the sform, which `multiqsm.dataset.preflight` compares with the qform. If
-        none has it, the one that the image's affine is taken from.
+        The one with code 1; if both have it the sform, which the checks before a run compare with the
+        qform. If none has it, the one that the image's affine is taken from.
     """
     forms = header_forms(image.header) if isinstance(image.header, nib.Nifti1Header) else ()
     marked = [form for form in forms if form.code == SCANNER]

@@ -10,10 +10,11 @@ import nibabel as nib
 import numpy as np
 
 from .content import is_there, require_content
-from .derivatives import derivative_path
+from .entities import scan_label
 from .images import read_image
+from .outputs import derivative_path
 from .problems import DatasetError
-from .scans import is_of_gradient_echo, scan_label
+from .sources import is_of_gradient_echo
 
 SUBJECT_SPACE = "subject"
 DESC = "rois"
@@ -73,7 +74,7 @@ def find_labels(entities, datasets, *, image=None):
     entities : dict of str
         The scan's entities by their long names.
     datasets : sequence of path-like
-        Roots of derivative datasets, as of `multiqsm.dataset.scans.derivative_datasets`.
+        Roots of derivative datasets, as of `multiqsm.dataset.sources.derivative_datasets`.
     image : path-like, optional
         An image of the scan, whose grid the labels must have.
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from .. import __version__
 from ..bids_templates import load_template
-from .derivatives import read_json, write_text
-from .scans import LONG_NAMES, scan_label
+from .entities import LONG_NAMES, scan_label
+from .files import read_json, write_text
 
 METHOD_STEPS = "MethodSteps"  # sidecar field: names of the steps that an image went through, in the template `citation`
 N_REGIONS = "NumberOfRegions"  # sidecar field of a table of regional values

@@ -10,15 +10,11 @@ from .methods import METHOD_STEPS
 LARGEST_BRAIN = 2200.0  # mL; the largest skulls hold about 1900
 SMALLEST_BRAIN_FRACTION = 0.03  # of the image; whole heads have 0.18 to 0.33, a newborn's would have 0.09
 LARGEST_PHANTOM_FRACTION = 0.95  # of the image; some air is around a phantom
-
 LARGEST_BRAIN_FIELD = 0.05  # ppm, SD of the local field
 LARGEST_PHANTOM_FIELD = 0.25  # ppm, SD; tubes of contrast agent come to a third of that
 LARGEST_PHANTOM_BULK = 0.05  # ppm, robust SD: between the tubes a phantom is water
-
 MOST_WITHOUT_WEIGHT = 0.02  # of a brain mask
 MOST_WITHOUT_WEIGHT_IN_PHANTOM = 0.2  # of a phantom's mask; walls, bubbles and strong tubes have no weight
-
-
 MOST_UNRESOLVED = 0.1  # of a mask, at its surface
 
 

@@ -72,3 +72,7 @@ class Problem:
 def _told(file, cause, remedy):
     told = f"{cause}; {remedy}" if remedy else cause
     return f"{file}: {told}" if file else told
+
+
+class UnusableScanError(DatasetError):
+    """These files make no scan; others may."""

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.harmonization import cropped_affine, cropped_matrix
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
 from .forms import scanner_form
-from .preflight import LONGEST_ECHO_TIME
+from .preflight.echoes import LONGEST_ECHO_TIME
 from .problems import DatasetError, Problem
 from .scans import Scan
 
@@ -276,7 +276,7 @@ def harmonize(scans, common):
     Parameters
     ----------
     scans : sequence of multiqsm.dataset.scans.Scan
-        Scans that `multiqsm.dataset.preflight.inspect_scan` finds no error in.
+        Scans that `multiqsm.dataset.preflight.inspection.inspect_scan` finds no error in.
     common : CommonProtocol
         Of all head scans of the dataset.
 

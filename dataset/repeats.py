@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from .entities import SCAN_ENTITIES, scan_label
 from .problems import DatasetError
-from .scans import SCAN_ENTITIES, as_number, scan_label
+from .values import as_number
 
 # Labels that tell the protocols of a session apart; sessions and runs are what repeats differ in.
 LABELS = tuple(name for name in SCAN_ENTITIES if name not in ("subject", "session", "run"))

@@ -7,13 +7,13 @@ import nibabel as nib
 
 from ..core.grid import voxel_size_of
 from .anatomy import Anatomy, find_anatomy, find_atria
-from .derivatives import derivative_path
+from .entities import SCAN_ENTITIES, scan_label
 from .forms import scanner_form
 from .labels import Labels, find_labels, find_subject_labels
+from .outputs import derivative_path
 from .problems import DatasetError, Problem
 from .protocol import HarmonizedScan
 from .repeats import Protocol, number_scans, scan_protocol
-from .scans import SCAN_ENTITIES, scan_label
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
 
-from multiqsm.dataset.group import read_tsv
-from multiqsm.reports.figures import age_figure, calibration_figure, imprecision_figure
+from multiqsm.dataset.tables import read_tsv
+from multiqsm.pictures.study import age_figure, calibration_figure, imprecision_figure
 
 DOCS = Path(__file__).parent
 SITES = ("A", "B", "C")

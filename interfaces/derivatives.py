@@ -8,18 +8,12 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from ..core.phase.encoding import ppm_to_hz
 from ..core.phase.fieldfit import combine_magnitude
-from ..dataset.derivatives import (
-    bids_uri,
-    derivative_path,
-    in_one_step,
-    read_json,
-    sidecar_path,
-    write_sidecar,
-    write_text,
-    write_tsv,
-)
+from ..dataset.files import in_one_step, read_json, write_text
 from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.methods import METHOD_STEPS
+from ..dataset.outputs import bids_uri, derivative_path
+from ..dataset.sidecars import sidecar_path, write_sidecar
+from ..dataset.tables import write_tsv
 from .images import read_volume, write_volume
 
 

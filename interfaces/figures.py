@@ -9,9 +9,10 @@ from nibabel import as_closest_canonical
 from nibabel import load as load_image
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
-from ..dataset.derivatives import derivative_path, in_one_step
+from ..dataset.files import in_one_step
 from ..dataset.labels import without_side
-from ..reports.slices import region_figure
+from ..dataset.outputs import derivative_path
+from ..pictures.slices import region_figure
 
 # Of the figure: nine planes, and the colour bar beside them.
 PLACES = {"left": 0.01, "right": 0.87, "bottom": 0.01, "top": 0.95, "wspace": 0.02, "hspace": 0.02}

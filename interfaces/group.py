@@ -14,11 +14,13 @@ from nipype.interfaces.base import (
 )
 
 from ..bids_templates import load_template
-from ..dataset.derivatives import read_json, sidecar_path, write_json, write_text, write_tsv
-from ..dataset.group import add_participants, add_protocols, read_roi_table, read_roi_tables, read_tsv
+from ..cohort.model_files import SHIPPED, read_model
+from ..cohort.patients import collect_patients
+from ..cohort.roi_tables import add_participants, add_protocols, read_roi_table, read_roi_tables
+from ..dataset.files import read_json, write_json, write_text
 from ..dataset.methods import CITATION
-from ..dataset.model import SHIPPED, read_model
-from ..dataset.patients import collect_patients
+from ..dataset.sidecars import sidecar_path
+from ..dataset.tables import read_tsv, write_tsv
 from ..reports.group import KNOWN_TABLES, group_report
 from ..reports.model import model_report
 from ..stats.model import run_model

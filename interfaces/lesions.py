@@ -10,8 +10,10 @@ from scipy import ndimage
 from ..core.regions.lesions import grow_lesions, lesion_table
 from ..core.registration.resampling import resample_labels
 from ..dataset.anatomy import read_points
-from ..dataset.derivatives import derivative_path, write_json, write_tsv
-from ..reports.slices import lesion_figure
+from ..dataset.files import write_json
+from ..dataset.outputs import derivative_path
+from ..dataset.tables import write_tsv
+from ..pictures.slices import lesion_figure
 from .derivatives import save_image
 from .figures import save_figure
 from .images import geometry, read_mask, read_volume, write_volume

@@ -5,8 +5,11 @@ import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
 from ..core.quality import check_sign_of_total
-from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_json, write_tsv
+from ..dataset.files import read_json, write_json
+from ..dataset.outputs import derivative_path
 from ..dataset.plausibility import find_doubts
+from ..dataset.sidecars import sidecar_path
+from ..dataset.tables import write_tsv
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume
 

@@ -11,7 +11,9 @@ from scipy.spatial.transform import Rotation
 from ..core.registration.midspace import first_space, mid_space, register_to_space
 from ..core.registration.resampling import resample
 from ..core.registration.transforms import itk_text, read_itk_text
-from ..dataset.derivatives import derivative_path, write_json, write_tsv
+from ..dataset.files import write_json
+from ..dataset.outputs import derivative_path
+from ..dataset.tables import write_tsv
 from .images import read_mask, read_volume, write_volume
 
 NOT_REGISTERED = ""  # in the place of a file, in lists that go along with the scans

@@ -8,16 +8,18 @@ import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from ..core.registration.resampling import resample
-from ..dataset.derivatives import derivative_path, read_json, sidecar_path, write_text
-from ..dataset.group import read_tsv
+from ..dataset.entities import scan_label
+from ..dataset.files import read_json, write_text
 from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.methods import METHOD_STEPS, methods_text
+from ..dataset.outputs import derivative_path
 from ..dataset.plausibility import find_doubts
 from ..dataset.repeats import LABELS
-from ..dataset.scans import scan_label
-from ..reports.drawing import readable
+from ..dataset.sidecars import sidecar_path
+from ..dataset.tables import read_tsv
+from ..pictures.drawing import readable
+from ..pictures.slices import CHI_WINDOW, compare_maps_figure, registration_figure
 from ..reports.html import Picture
-from ..reports.slices import CHI_WINDOW, compare_maps_figure, registration_figure
 from ..reports.subject import subject_report
 from .images import geometry
 from .lesions import LESION_MASK

@@ -15,9 +15,11 @@ from ..core.regions.statistics import regions_measured, roi_statistics, subtract
 from ..core.regions.thalamus import smooth_labels, surface_veins
 from ..core.regions.veins import vein_mask
 from ..core.registration.resampling import resample_labels
-from ..dataset.derivatives import derivative_path, write_json, write_tsv
+from ..dataset.files import write_json
 from ..dataset.labels import both_sides, without_side
 from ..dataset.methods import METHOD_STEPS, N_REGIONS
+from ..dataset.outputs import derivative_path
+from ..dataset.tables import write_tsv
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 from .registration import NOT_REGISTERED, read_transform

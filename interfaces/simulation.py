@@ -2,7 +2,8 @@
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..dataset.simulated import write_scan, write_structural
+from ..dataset.simulated.scans import write_scan
+from ..dataset.simulated.structural import write_structural
 from ..simulation.study import ScanPlan, simulate, simulate_anatomy
 
 

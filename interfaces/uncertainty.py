@@ -15,7 +15,8 @@ from ..core.inversion.uncertainty import (
 )
 from ..core.inversion.weighted import ROUGH, iterative
 from ..core.registration.resampling import resample_weights
-from ..dataset.derivatives import read_json, sidecar_path
+from ..dataset.files import read_json
+from ..dataset.sidecars import sidecar_path
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 from .inversion import free_edges, iterative_weight

@@ -1,1 +1,1 @@
-"""What a study looks like: figures and self-contained HTML reports from plain tables, arrays and texts."""
+"""Self-contained HTML reports that assemble tables, texts and pictures."""

@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from ..stats.reproducibility import require_columns
-from .drawing import PPB, readable
-from .figures import (
+from ..pictures.drawing import PPB, readable
+from ..pictures.study import (
     age_figure,
     bland_altman_figure,
     calibration_figure,
@@ -15,6 +14,7 @@ from .figures import (
     roi_figure,
     variance_figure,
 )
+from ..stats.reproducibility import require_columns
 from .html import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table, Warnings, render_report
 from .subject import methods_blocks
 

@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .drawing import readable
+from ..pictures.drawing import readable
 
 PICTURE_BUDGET = 160_000  # bytes of a picture in the page
 QUALITIES = (82, 68, 50)

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
+from ..pictures.drawing import readable
+from ..pictures.regressions import forest_figure, partial_residual_figure, residual_figure
 from ..stats.model import ALL
 from ..stats.reproducibility import require_columns
-from .drawing import readable
 from .html import (
     Badge,
     Column,
@@ -18,7 +19,6 @@ from .html import (
     Warnings,
     render_report,
 )
-from .model_figures import forest_figure, partial_residual_figure, residual_figure
 from .subject import methods_blocks
 
 _REGRESSION = (Column("outcome"), Column("predictor"), Column("adjusted"))

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from .drawing import PPB, readable
-from .figures import roi_figure
+from ..pictures.drawing import PPB, readable
+from ..pictures.study import roi_figure
 from .html import (
     Badge,
     Column,

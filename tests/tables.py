@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from multiqsm.dataset.derivatives import derivative_path, write_tsv
+from multiqsm.dataset.outputs import derivative_path
+from multiqsm.dataset.tables import write_tsv
 
 ROIS = {"putamen": 0.045, "pallidum": 0.12, "csf": 0.0}  # ppm; the last is the reference
 SLOPES = {"A": 0.9, "B": 0.8, "C": 1.1}

@@ -14,7 +14,7 @@ from travelling import draw_regions, write_processed
 
 import multiqsm
 from multiqsm.dataset.anatomy import Anatomy, FreeSurferLabels, LesionSources
-from multiqsm.dataset.scans import collect_scans
+from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.subjects import collect_subjects
 from multiqsm.workflows.base import init_reports_wf, init_study_wf, init_subjects_wf
 from multiqsm.workflows.model import init_model_wf

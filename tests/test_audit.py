@@ -13,8 +13,8 @@ from datasets import bright_head
 
 from multiqsm.cli.audit import main
 from multiqsm.dataset.audit import COLUMNS, PRINTED, audit_problems, audit_table, inspect_scans, print_audit
+from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import Problem
-from multiqsm.dataset.scans import collect_scans
 
 SITES = {"01": "North", "02": "North", "03": "North", "04": "South", "05": "South", "06": "South"}
 

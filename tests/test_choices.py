@@ -20,8 +20,8 @@ from multiqsm.core.background.projection.total_field import joint
 from multiqsm.core.inversion.closed_form.closed_form import deterministic, divide_field
 from multiqsm.core.inversion.closed_form.morphology import medi
 from multiqsm.core.inversion.closed_form.weighted import iterative
+from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import DatasetError
-from multiqsm.dataset.scans import collect_scans
 from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
 from multiqsm.interfaces.inversion import TKD, Deterministic, Iterative, Medi
 from multiqsm.workflows.inversion import init_inversion_wf

@@ -11,9 +11,10 @@ from analytic import centred_coordinates
 from datasets import bright_head, validator_errors, write_dataset
 
 from multiqsm.cli.app import main
-from multiqsm.dataset.derivatives import write_dataset_description
-from multiqsm.dataset.finished import RECEIPTS
-from multiqsm.dataset.group import read_roi_table, read_tsv
+from multiqsm.cohort.roi_tables import read_roi_table
+from multiqsm.dataset.outputs import write_dataset_description
+from multiqsm.dataset.tables import read_tsv
+from multiqsm.execution.receipts import RECEIPTS
 from multiqsm.workflows.settings import DEFAULT_INVERSIONS
 
 SERIAL = ["--plugin", "Linear"]  # processes take seconds to start

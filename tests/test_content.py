@@ -12,18 +12,19 @@ from test_freesurfer import write_statistics
 
 from multiqsm.cli.app import main
 from multiqsm.cli.audit import main as audit
+from multiqsm.cohort.freesurfer import find_statistics, read_statistics
+from multiqsm.cohort.model_files import read_model
+from multiqsm.cohort.patients import collect_patients
+from multiqsm.cohort.roi_tables import add_participants, read_roi_tables
 from multiqsm.dataset.anatomy import find_anatomy, find_atria
 from multiqsm.dataset.atlas import load_atlas
+from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.content import MissingContentError, is_there, require_content
-from multiqsm.dataset.derivatives import write_dataset_description
-from multiqsm.dataset.freesurfer import find_statistics, read_statistics
-from multiqsm.dataset.group import add_participants, read_roi_tables
 from multiqsm.dataset.labels import find_labels, find_subject_labels
-from multiqsm.dataset.model import read_model
-from multiqsm.dataset.patients import collect_patients
-from multiqsm.dataset.preflight import inspect_scan
+from multiqsm.dataset.outputs import write_dataset_description
+from multiqsm.dataset.preflight.brain_mask.inspection import inspect_scan
 from multiqsm.dataset.problems import DatasetError
-from multiqsm.dataset.scans import collect_scans, derivative_datasets
+from multiqsm.dataset.sources import derivative_datasets
 
 DRAWN = Path("sub-01/anat/sub-01_desc-rois_dseg.nii.gz")
 NAMED = "the file is listed but its content is not here; fetch it with "

@@ -6,8 +6,8 @@ import pytest
 from datasets import validator_errors
 
 from multiqsm.cli.audit import main as audit
-from multiqsm.dataset.group import read_tsv
-from multiqsm.dataset.scans import collect_scans
+from multiqsm.dataset.collection import collect_scans
+from multiqsm.dataset.tables import read_tsv
 
 NUCLEI = {"caudate": (11, 12), "putamen": (13, 14), "pallidum": (15, 16), "red nucleus": (17, 18), "nigra": (19, 20)}
 VENTRICLES = 6

@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 from datasets import validator_errors
 
-from multiqsm.dataset.derivatives import (
-    bids_uri,
-    derivative_path,
-    is_multiqsm_dataset,
-    sidecar_path,
-    write_dataset_description,
-    write_sidecar,
-    write_text,
-)
+from multiqsm.dataset.files import write_text
 from multiqsm.dataset.methods import write_citation
+from multiqsm.dataset.outputs import bids_uri, derivative_path, is_multiqsm_dataset, write_dataset_description
+from multiqsm.dataset.sidecars import sidecar_path, write_sidecar
 
 PLAIN = {"subject": "01"}
 FULL = {"subject": "01", "session": "A", "acquisition": "x", "reconstruction": "n", "run": "02"}

@@ -12,11 +12,11 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline.engine import Node, Workflow
 
-from multiqsm.dataset.finished import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
-from multiqsm.dataset.locks import hold_subjects
 from multiqsm.dataset.problems import DatasetError
-from multiqsm.workflows.plugins import LOST, Runner, check_cluster_paths
-from multiqsm.workflows.run import configure_nipype
+from multiqsm.execution.locks import hold_subjects
+from multiqsm.execution.plugins import LOST, Runner, check_cluster_paths
+from multiqsm.execution.receipts import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
+from multiqsm.execution.run import configure_nipype
 from multiqsm.workflows.stages import Stage, run_stage
 
 
@@ -232,7 +232,7 @@ def test_worker_ends_with_its_run(tmp_path):
     """A worker whose parent was killed would go on writing beside the next run."""
     code = (
         "import os, time\n"
-        "from multiqsm.workflows.plugins import SturdyMultiProcPlugin\n"
+        "from multiqsm.execution.plugins import SturdyMultiProcPlugin\n"
         "if __name__ == '__main__':\n"
         "    pool = SturdyMultiProcPlugin({'n_procs': 1, 'memory_gb': 1}).new_pool()\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"
@@ -273,7 +273,7 @@ def test_receipt_knows_its_inputs_and_its_files(tmp_path):
 def test_two_runs_on_one_subject_are_refused_and_on_two_are_not(tmp_path):
     code = (
         "import sys, time\n"
-        "from multiqsm.dataset.locks import hold_subjects\n"
+        "from multiqsm.execution.locks import hold_subjects\n"
         "with hold_subjects(sys.argv[1], ['01', '02']):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
@@ -296,7 +296,7 @@ def test_two_runs_into_two_outputs_never_share_the_work_of_one_scan(chores, by_s
     stage, _ = chores
     code = (
         "import sys, time\n"
-        "from multiqsm.dataset.locks import hold_work\n"
+        "from multiqsm.execution.locks import hold_work\n"
         "with hold_work(sys.argv[1], ['chores scan_0']):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(8)\n"

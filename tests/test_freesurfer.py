@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from multiqsm.dataset.freesurfer import find_statistics, read_statistics
+from multiqsm.cohort.freesurfer import find_statistics, read_statistics
 from multiqsm.dataset.problems import DatasetError
 
 ASEG = """\

@@ -12,9 +12,9 @@ from datasets import validator_errors
 from tables import SLOPES, people_table, tubes_table, write_scans
 
 from multiqsm.cli.app import main
-from multiqsm.dataset.derivatives import write_dataset_description, write_tsv
-from multiqsm.dataset.group import read_tsv
 from multiqsm.dataset.methods import write_citation
+from multiqsm.dataset.outputs import write_dataset_description
+from multiqsm.dataset.tables import read_tsv, write_tsv
 from multiqsm.stats.reproducibility import imprecision
 
 TABLES = {"roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary", "within_versus_cross"}

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from tables import people_table, tubes_table, write_scans
 
-from multiqsm.dataset.derivatives import write_tsv
-from multiqsm.dataset.group import add_participants, add_protocols, read_roi_table, read_roi_tables, read_tsv
+from multiqsm.cohort.roi_tables import add_participants, add_protocols, read_roi_table, read_roi_tables
 from multiqsm.dataset.problems import DatasetError
+from multiqsm.dataset.tables import read_tsv, write_tsv
 
 
 def test_tables_of_all_scans(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from multiqsm.dataset.labels import find_labels, find_subject_labels, have_same_grid, read_lookup
 from multiqsm.dataset.problems import DatasetError
-from multiqsm.dataset.scans import derivative_datasets
+from multiqsm.dataset.sources import derivative_datasets
 
 SCAN = {"subject": "01", "session": "A", "acquisition": "x", "run": "1"}
 STEM = "sub-01/ses-A/anat/sub-01_ses-A_acq-x_run-1"

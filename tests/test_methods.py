@@ -5,8 +5,9 @@ import re
 import pytest
 
 from multiqsm.bids_templates import load_template
-from multiqsm.dataset.derivatives import derivative_path, write_json
+from multiqsm.dataset.files import write_json
 from multiqsm.dataset.methods import METHOD_STEPS, N_REGIONS, citation_text, methods_text, write_citation
+from multiqsm.dataset.outputs import derivative_path
 
 SCAN = ("mask", "unwrapping", "fieldmap", "pdf", "edges", "medi", "medi_scaled")
 CSF, BRAIN = "cerebrospinal fluid of the lateral ventricles, found", "mean of the brain, since no cerebrospinal fluid"

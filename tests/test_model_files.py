@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from multiqsm.bids_templates import load_template
-from multiqsm.dataset.model import SHIPPED, read_model
+from multiqsm.cohort.model_files import SHIPPED, read_model
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.stats.filters import parse_filter
 from multiqsm.stats.model import Exclusion, Node, StudyModel, Subset

@@ -14,11 +14,11 @@ from datasets import validator_errors
 
 from multiqsm.bids_templates import load_template
 from multiqsm.cli.app import main
-from multiqsm.dataset.cohort import write_cohort
-from multiqsm.dataset.group import read_tsv
-from multiqsm.dataset.simulated import TRUTH
+from multiqsm.dataset.simulated.description.cohort import write_cohort
+from multiqsm.dataset.simulated.description.layout import TRUTH
+from multiqsm.dataset.tables import read_tsv
+from multiqsm.pictures.regressions import forest_figure, partial_residual_figure, residual_figure
 from multiqsm.reports.model import model_report
-from multiqsm.reports.model_figures import forest_figure, partial_residual_figure, residual_figure
 from multiqsm.simulation.cohort import draw_patients
 from multiqsm.simulation.study import make_patient_design
 from multiqsm.stats.model import Node, StudyModel, run_model

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from test_freesurfer import write_statistics
 
-from multiqsm.dataset.derivatives import write_tsv
-from multiqsm.dataset.patients import collect_patients
+from multiqsm.cohort.patients import collect_patients
 from multiqsm.dataset.problems import DatasetError
+from multiqsm.dataset.tables import write_tsv
 
 SOURCE = "susceptibility maps"
 CHI = "relative_susceptibility"

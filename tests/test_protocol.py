@@ -8,7 +8,7 @@ import pytest
 from datasets import write_dataset, write_json
 
 from multiqsm.cli.app import main
-from multiqsm.dataset.derivatives import write_sidecar
+from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.protocol import (
     AXES,
@@ -18,7 +18,7 @@ from multiqsm.dataset.protocol import (
     harmonize,
     study_protocol,
 )
-from multiqsm.dataset.scans import collect_scans
+from multiqsm.dataset.sidecars import write_sidecar
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import Settings
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from multiqsm.dataset.assembly import Scan
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.repeats import (
     COLUMNS,
@@ -11,7 +12,6 @@ from multiqsm.dataset.repeats import (
     read_protocol_columns,
     scan_protocol,
 )
-from multiqsm.dataset.scans import Scan
 
 MULTI = Protocol({"acquisition": "a"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0))
 

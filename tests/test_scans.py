@@ -8,9 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.dataset.derivatives import write_dataset_description
+from multiqsm.dataset.collection import collect_scans
+from multiqsm.dataset.index import list_scans
+from multiqsm.dataset.outputs import write_dataset_description
 from multiqsm.dataset.problems import DatasetError, Problem
-from multiqsm.dataset.scans import collect_scans, list_scans
 
 
 def labels(scans):

@@ -12,16 +12,12 @@ from test_reports import assert_self_contained, roi_table
 
 import multiqsm
 from multiqsm.dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
-from multiqsm.dataset.derivatives import (
-    derivative_path,
-    is_multiqsm_dataset,
-    read_json,
-    write_dataset_description,
-    write_json,
-)
-from multiqsm.dataset.preflight import inspect_scan
+from multiqsm.dataset.collection import collect_scans
+from multiqsm.dataset.files import read_json, write_json
+from multiqsm.dataset.outputs import derivative_path, is_multiqsm_dataset, write_dataset_description
+from multiqsm.dataset.preflight.brain_mask.inspection import inspect_scan
 from multiqsm.dataset.problems import DatasetError
-from multiqsm.dataset.scans import as_number, collect_scans, one_line
+from multiqsm.dataset.values import as_number, one_line
 from multiqsm.reports.subject import subject_report
 
 HOSTILE = {

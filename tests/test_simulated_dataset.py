@@ -20,11 +20,15 @@ from multiqsm.core.phase.encoding.encoding import (
     wrap_phase,
 )
 from multiqsm.dataset.anatomy import read_points
-from multiqsm.dataset.derivatives import is_multiqsm_dataset
+from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.labels import find_labels
-from multiqsm.dataset.preflight import inspect_scan
-from multiqsm.dataset.scans import collect_scans, derivative_datasets
-from multiqsm.dataset.simulated import is_complete, is_drawn_on, write_dataset_files, write_drawn_regions, write_scan
+from multiqsm.dataset.outputs import is_multiqsm_dataset
+from multiqsm.dataset.preflight.brain_mask.inspection import inspect_scan
+from multiqsm.dataset.simulated.description.description import write_dataset_files
+from multiqsm.dataset.simulated.description.layout import is_complete, is_drawn_on
+from multiqsm.dataset.simulated.description.regions import write_drawn_regions
+from multiqsm.dataset.simulated.description.scans import write_scan
+from multiqsm.dataset.sources import derivative_datasets
 from multiqsm.simulation.head import label_names
 from multiqsm.simulation.study import make_design, simulate
 

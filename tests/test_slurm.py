@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from multiqsm.dataset.finished import RECEIPTS
+from multiqsm.execution.receipts import RECEIPTS
 
 PATIENCE = 300  # s
 

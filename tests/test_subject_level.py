@@ -35,13 +35,15 @@ from travelling import (
 )
 
 from multiqsm.cli.app import main
+from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.core.registration.least_squares.transforms import displacement, read_itk_text
-from multiqsm.dataset.group import read_roi_table, read_tsv
 from multiqsm.dataset.labels import read_lookup
 from multiqsm.dataset.subjects import collect_subjects
+from multiqsm.dataset.tables import read_tsv
+from multiqsm.execution.plugins import Runner
+from multiqsm.execution.progress import Progress
+from multiqsm.execution.run import configure_nipype, run_workflow
 from multiqsm.workflows.base import init_subjects_wf
-from multiqsm.workflows.plugins import Runner
-from multiqsm.workflows.run import Progress, configure_nipype, run_workflow
 from multiqsm.workflows.settings import Settings
 
 pytestmark = pytest.mark.slow

@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.dataset.derivatives import derivative_path
+from multiqsm.dataset.assembly import Scan
+from multiqsm.dataset.outputs import derivative_path
 from multiqsm.dataset.repeats import Protocol, number_scans
-from multiqsm.dataset.scans import Scan
 from multiqsm.dataset.subjects import collect_subjects
 
 METHODS = ("iterative", "deterministic")

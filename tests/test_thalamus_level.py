@@ -11,7 +11,8 @@ from datasets import validator_errors
 
 from multiqsm.cli.app import main
 from multiqsm.cli.simulate import main as simulate
-from multiqsm.dataset.group import read_roi_table, read_tsv
+from multiqsm.cohort.roi_tables import read_roi_table
+from multiqsm.dataset.tables import read_tsv
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from multiqsm.cli.app import main
-from multiqsm.dataset.group import read_roi_table, read_tsv
+from multiqsm.cohort.roi_tables import read_roi_table
+from multiqsm.dataset.tables import read_tsv
 
 OPTIONS = ("--inversion", "deterministic", "--background", "highpass", "--se-draws", "0", "--reference", "brain")
 OPTIONS += ("--plugin", "Linear")

@@ -8,8 +8,9 @@ from analytic_head import scan as head_scan
 from datasets import SCANNER, values_of, write_dataset, write_json
 from scipy.spatial.transform import Rotation
 
-from multiqsm.dataset.derivatives import derivative_path, write_sidecar
-from multiqsm.dataset.scans import Scan
+from multiqsm.dataset.assembly import Scan
+from multiqsm.dataset.outputs import derivative_path
+from multiqsm.dataset.sidecars import write_sidecar
 
 SHAPE, VOXEL = (40, 48, 32), (3.5, 3.5, 4.0)
 VENTRICLES = [(side * 13.0, 4.0, 6.0) for side in (-1, 1)], (9.0, 24.0, 11.0)  # centres and semi-axes, mm

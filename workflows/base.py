@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
-from ..dataset.finished import software
+from ..execution.receipts import software
 from ..interfaces.reports import SubjectReport
 from .group import init_group_wf
 from .scan import init_scan_wf, volume_gigabytes

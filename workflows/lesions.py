@@ -6,7 +6,7 @@ import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
-from ..dataset.derivatives import bids_uri
+from ..dataset.outputs import bids_uri
 from ..interfaces.lesions import SaveLesions, SegmentLesions
 
 MARKS = ("ready", "seeds", "added", "removed")

@@ -11,8 +11,8 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ..core.phase.encoding import GYROMAGNETIC_RATIO
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
-from ..dataset.derivatives import bids_uri
 from ..dataset.methods import METHOD_STEPS
+from ..dataset.outputs import bids_uri
 from ..dataset.protocol import HarmonizedScan
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask

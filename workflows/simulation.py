@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from nipype.pipeline.engine import Node, Workflow
 
-from ..dataset.scans import scan_label
-from ..dataset.simulated import is_complete, remove_partials
+from ..dataset.entities import scan_label
+from ..dataset.simulated.layout import is_complete, remove_partials
+from ..execution.plugins import Runner
+from ..execution.run import configure_nipype, run_with_progress
 from ..interfaces.simulation import SimulateScan
-from .plugins import Runner
-from .run import configure_nipype, run_with_progress
 
 OVERHEAD_GB = 0.9  # the libraries, the head's templates and the field of distant sources
 BYTES_PER_VOXEL = 60  # of the grid on which spins precess, at the peak
@@ -31,7 +31,7 @@ def simulate_scans(output_dir, plans, *, work_dir, n_procs=1):
 
     Returns
     -------
-    list of multiqsm.workflows.run.Failure
+    list of multiqsm.execution.failures.Failure
         Empty if all went well.
     """
     output_dir, work_dir = Path(output_dir).absolute(), Path(work_dir).absolute()

@@ -10,12 +10,14 @@ import nibabel as nib
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline.engine import Node, Workflow
 
-from ..dataset.derivatives import read_json, remove_partial_files, write_json
-from ..dataset.finished import fingerprint, is_finished, receipt_path, write_receipt
-from ..dataset.locks import hold_work
+from ..dataset.files import read_json, remove_partial_files, write_json
+from ..execution.failures import Failure
+from ..execution.graphs import parts_of, working_nodes
+from ..execution.locks import hold_work
+from ..execution.plugins import Runner, check_cluster_paths
+from ..execution.receipts import fingerprint, is_finished, receipt_path, write_receipt
+from ..execution.run import run_with_progress, run_workflow
 from .base import init_reports_wf, init_scans_wf, init_subjects_wf
-from .plugins import Runner, check_cluster_paths
-from .run import Failure, parts_of, run_with_progress, run_workflow, working_nodes
 from .settings import Settings
 
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
@@ -176,7 +178,7 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
     retries : int
         How often an item is begun again whose process or job was lost.
     run_dir : pathlib.Path
-        Folder of the run, as of `multiqsm.workflows.run.configure_nipype`.
+        Folder of the run, as of `multiqsm.execution.run.configure_nipype`.
     tell : callable
         Takes lines for the user.
 

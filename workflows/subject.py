@@ -7,8 +7,8 @@ from nipype.interfaces.utility import IdentityInterface, Merge, Select
 from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
-from ..dataset.derivatives import bids_uri, derivative_path
 from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.outputs import bids_uri, derivative_path
 from ..dataset.repeats import match_protocols
 from ..dataset.subjects import freesurfer_dir
 from ..interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll

@@ -15,7 +15,6 @@ _MIRRORED_AXES = tuple(axes for n in (1, 2, 3) for axes in combinations(range(3)
 # interpolation, by which neighbours are correlated, doubles what chance can do.
 _BETTER = 6
 
-
 # A mirror image of the magnitude counts if its misfit is less than so much of the image's own. In mirrored scans it is
 # up to a half; in one phantom that is nearly its own mirror image, as it is, nine tenths.
 _CLEARLY = 0.7

@@ -18,7 +18,6 @@ from .removal import BackgroundRemoval
 
 # Means over so few voxels are cheaper as sums than by Fourier transforms.
 FEW = 50
-
 _TOUCH = 1 + 1e-5  # voxel sizes are read as float32, and a sphere of whole voxels should reach these
 
 

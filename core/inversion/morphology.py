@@ -18,20 +18,13 @@ from .regularization import LambdaChoice, gradient_power
 
 # Penalties of the splitting: they decide how fast it converges, not to what.
 FIELD_PENALTY = 0.3
-
-
 GRADIENT_PENALTY = 0.1  # mm²
-
-
 OVER_RELAXATION = np.float32(1.7)
 
 # λ over the noise of the field and the mean voxel size: λ whose soft threshold the noise of an axis' differences seldom
 # passes. On an ellipsoid and a head of known truth the error is within 8 % of its least from 0.1 to 0.2.
 NOISE_TO_LAMBDA = 0.14
-
 ROUND = 5  # iterations between looks at convergence, λ and weights
-
-
 SLAB = 8  # planes that are worked on at once: few enough for the processor's cache
 
 

@@ -13,8 +13,6 @@ from .regularization import edge_differences, minimise_gcv
 # A λ is judged by residuals, which are known well enough long before χ has converged, and by a trace that is known
 # still earlier: its error goes with the square of the solution's.
 ROUGH = 2e-2
-
-
 ROUGH_TRACE = 0.1
 
 # Weight of any known voxel in the iterative inversion. A standard error of ten times the median and more comes of phase

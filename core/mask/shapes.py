@@ -10,8 +10,6 @@ _SPECK = 300.0
 # A pocket of rough phase is compact if its volume is below so many times that of the largest ball in it. Where a strong
 # source dephases its surroundings it is 1.2 to 1.6 times; the largest pocket of a real skull, which is thin, has 8.
 _COMPACT = 3.0
-
-
 _LARGEST_POCKET = 15.0  # mm, radius of that ball; a brain whose phase is all noise is none
 
 

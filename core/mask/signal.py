@@ -8,8 +8,6 @@ from .shapes import depth_in
 # Receive coils vary smoothly over some 5 cm; tissue is what gives half the signal usual around it. Skull, at
 # half a voxel of partial volume, does not.
 _NEIGHBOURHOOD = 50.0
-
-
 _SIGNAL_FRACTION = 0.5
 
 # Ghosts and ringing have up to a sixth of the signal beside them.

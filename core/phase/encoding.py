@@ -21,7 +21,6 @@ _SMALLEST_SPAN = 0.5
 
 # A range that fills this much of an encoding identifies it without help from the sidecar.
 _NEARLY_ALL = 0.95
-
 _KNOWN = (
     "Known encodings: radians within -π to π or 0 to 2π (Units 'rad'); Siemens integers 0 to 4095 and "
     "-4096 to 4095 (Units 'arbitrary', Manufacturer 'Siemens'); real and imaginary images."
@@ -60,17 +59,10 @@ class PhaseEncoding:
 
 RADIANS = PhaseEncoding("radians, -π to π", 1.0, 0.0)
 
-
 # Kept as stored: phase is modulo 2π, and unwrapping does not care where the circle is cut.
 POSITIVE_RADIANS = PhaseEncoding("radians, 0 to 2π", 1.0, 0.0)
-
-
 BOTH_RADIANS = PhaseEncoding("radians, -π to π and 0 to 2π", 1.0, 0.0)
-
-
 SIEMENS_UNSIGNED = PhaseEncoding("Siemens integers, 0 to 4095", 2 * np.pi / 4096, -np.pi)
-
-
 SIEMENS_SIGNED = PhaseEncoding("Siemens integers, -4096 to 4095", np.pi / 4096, 0.0)
 
 

@@ -11,11 +11,7 @@ ECHOES_FOR_R2STAR = 3  # for a map: a line through two points says nothing of it
 
 # A residual this far on the way to where another turn fits equally well leaves the turn open.
 _AMBIGUITY = 0.5
-
-
 _TURN_MATTERS = 3.0  # standard errors of the field: a turn that moves it by less need not be known
-
-
 _OWN_SHARE = 0.95  # leverage above which an echo has nothing to be compared with
 
 

@@ -19,13 +19,9 @@ MODES = ("spatial", "temporal")
 # Voxels: receive phase changes over many more, and what is wrong near air is outnumbered.
 _OFFSET_SMOOTHING, _OWN_SMOOTHING = 9, 7
 
-
 # Weight of echoes in a prediction goes by this power of time: phase bends where it dephases, and noise is averaged yet.
 _LATENESS = 8
-
-
 _TREND_STEP = 7  # every so many voxels are enough for ten coefficients
-
 
 # Where the first echo comes later than this many echo spacings, its fringes are that much denser than the difference's.
 _LATE = 1.5

@@ -9,14 +9,8 @@ from ..grid import voxel_size_of
 from ..mask.shapes import largest_component
 
 SIDES = ("left", "right")
-
-
 POSTERIOR = 1 / 3  # share of a ventricle's length, from its back, in which its atrium is looked for
-
-
 _EQUAL = 0.1  # mm of depth that voxels may differ by and pass for equally deep
-
-
 _CORNERS = np.ones((3, 3, 3), int)
 
 

@@ -11,18 +11,11 @@ from ..robust import robust_sd
 # Whether a seed stands out is judged by the median of tissue within this distance in mm: with a hundred lesions that is
 # still healthy for the most part, and shading by receive coils varies little.
 _NEIGHBOURHOOD = 40.0
-
-
 _CONTRAST = 3.0  # robust standard deviations by which it must
-
 
 # The border of a lesion is judged by what lies around it, mm from it: nearer voxels are mixed.
 _SHELL = (2.0, 8.0)
-
-
 _ROUNDS = 10  # of growth and what it says of the intensities; they settle within three or four
-
-
 _CORNERS = np.ones((3, 3, 3), int)
 
 

@@ -17,8 +17,6 @@ _SHARE_OF_TISSUE = 1 / 3
 # R2* is averaged by a Gaussian of so many mm, small against the body of a ventricle (radius 6 mm and more); as wide
 # as it takes to bring noise down to this share of the threshold.
 _SMOOTHING = (1.0, 2.0)
-
-
 _NOISE_SHARE = 1 / 3
 
 # The voxels at the border are left out, in every direction one, and as many as lie within this distance in mm.
@@ -28,20 +26,10 @@ _RIM = 1.5
 # centroid; and from the midsagittal plane, near which are third ventricle, cisterns and the fissure between
 # the hemispheres.
 _DEPTH = 15.0
-
-
 _REACH = 50.0
-
-
 _LATERAL_REACH = 35.0
-
-
 _MIDLINE = 4.0
-
-
 _USUAL_OFFSET = 8.0
-
-
 _ROOM = 15.0  # looked at beyond the reach, so that components are seen whole where it matters
 
 # Signal in the ventricles may be low, but not that low a share of the median: below, R2* means nothing.
@@ -49,10 +37,7 @@ _SIGNAL = 0.1
 
 # Components below this volume in mL are no part of a ventricle that one would measure in.
 _SPECK = 0.05
-
 _CSF = ("csf", "cerebrospinal_fluid", "lateral_ventricle", "lateral_ventricles", "ventricle", "ventricles")
-
-
 _SIDE = re.compile(r"^(left|right|lh|rh|l|r)_|_(left|right|lh|rh|l|r)$")
 
 

@@ -6,14 +6,8 @@ from scipy import ndimage
 from ..robust import robust_sd
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian of standard deviation 1
-
-
 _FACING = 0.5  # cosine of the greatest angle, 60 degrees, at which a surface still faces a direction
-
-
 _NORMAL = 1.5  # mm, standard deviation of the Gaussian that surfaces are smoothed by to see where they face
-
-
 _FEWEST = 20  # voxels that tell what is usual in a region
 
 

@@ -9,11 +9,7 @@ from scipy import ndimage
 from ..grid import voxel_size_of
 
 _FWHM_PER_SD = 2 * np.sqrt(2 * np.log(2))
-
-
 _MIN_OVERLAP = 0.5  # share of the fixed mask that must lie within the moving image
-
-
 _MAX_POINTS = 75_000  # at which images are compared; more make it slower and not better
 
 

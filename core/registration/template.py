@@ -22,8 +22,6 @@ from .mutual_information import register_affine_nmi
 from .resampling import extend, resample
 
 _MARGIN = 8.0  # mm around the template's mask in which the warp fades
-
-
 _SLAB = 8  # planes at a time, whose coordinates fit in memory easily
 
 
@@ -293,11 +291,6 @@ def _largest_shares(indicators, boxes, values, voxels):
         largest[near[wins]] = share[wins]
     out[background > largest - 1e-5] = 0
     return out
-
-
-# ----------------------------------------------------------------------------------------------------------
-# The warp
-# ----------------------------------------------------------------------------------------------------------
 
 
 def _import_dipy():

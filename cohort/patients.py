@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..dataset.content import is_there, require_content
+from ..dataset.outputs import LABEL
+from ..dataset.problems import DatasetError
+from ..dataset.repeats import COLUMNS, match_protocols, read_protocol_columns
+from ..dataset.tables import read_tsv
 from ..stats.protocols import choose_protocols
 from . import freesurfer
-from .content import is_there, require_content
-from .derivatives import LABEL
-from .group import read_roi_table, read_tsv
-from .problems import DatasetError
-from .repeats import COLUMNS, match_protocols, read_protocol_columns
+from .roi_tables import read_roi_table
 
 FREESURFER = Path("derivatives", "freesurfer")
 PPB_IN_PPM = 1000

@@ -1,21 +1,16 @@
-"""Paths, sidecars and dataset-level files of the derivative dataset."""
+"""Names of derivatives, and the description of the dataset that they are in."""
 
-import json
-import math
 import os
 import re
-import uuid
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from bids.layout.writing import build_path
 
 from .. import __version__
 from ..bids_templates import load_template
 from .content import is_there
+from .files import read_json, write_json, write_text
 
-FIRST_IN_SIDECAR = ("Description", "Units", "Type", "SkullStripped", "SpatialReference", "Sources")
 NOT_IN_FMAP = {"task": "task", "ceagent": "ce", "reconstruction": "rec"}
 LABEL = re.compile(r"[a-zA-Z0-9+]+")
 
@@ -96,28 +91,6 @@ def _without_reconstruction(entities):
     return kept
 
 
-def sidecar_path(path):
-    """Name the JSON sidecar of an image or table.
-
-    Parameters
-    ----------
-    path : path-like
-        A data file, or a sidecar already.
-
-    Returns
-    -------
-    pathlib.Path
-        The same name with every extension replaced by ``.json``.
-
-    Examples
-    --------
-    >>> sidecar_path("sub-01_Chimap.nii.gz").name
-    'sub-01_Chimap.json'
-    """
-    path = Path(path)
-    return path.with_name(path.name.split(".", 1)[0] + ".json")
-
-
 def bids_uri(path, dataset_root, name="raw"):
     """Name a file by its BIDS URI.
 
@@ -147,31 +120,6 @@ def bids_uri(path, dataset_root, name="raw"):
     """
     relative = Path(os.path.abspath(path)).relative_to(os.path.abspath(dataset_root))
     return f"bids:{name}:{relative.as_posix()}"
-
-
-def write_sidecar(path, metadata):
-    """Write the JSON sidecar of a data file in one step, so that no reader meets half a file.
-
-    Parameters
-    ----------
-    path : path-like
-        The data file, or its sidecar.
-    metadata : dict
-        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite becomes null.
-
-    Returns
-    -------
-    pathlib.Path
-        The sidecar.
-
-    Raises
-    ------
-    TypeError
-        If a value has no form in JSON.
-    """
-    order = {key: place for place, key in enumerate(FIRST_IN_SIDECAR)}
-    keys = sorted(metadata, key=lambda key: (order.get(key, len(order)), key))
-    return write_json(sidecar_path(path), {key: metadata[key] for key in keys})
 
 
 def write_dataset_description(output_dir, bids_dir):
@@ -251,141 +199,3 @@ def _dataset_link(bids_dir, output_dir):
     if derivative.is_relative_to(raw):
         return os.path.relpath(raw, derivative).replace(os.sep, "/")
     return raw.as_uri()
-
-
-def read_json(path):
-    """Read a description or sidecar that may well not be there.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    dict
-        Its content; empty if the file is missing, unreadable or no JSON object.
-    """
-    if not path.is_file():  # a pipe would be waited for
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path, content):
-    """Write a JSON file in one step, so that no reader meets half of it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; its folder is made if missing.
-    content : dict or list
-        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite becomes null.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    TypeError
-        If a value has no form in JSON.
-    """
-    return write_text(path, json.dumps(_json_safe(content), indent=2, ensure_ascii=False) + "\n")
-
-
-def write_tsv(path, table):
-    """Write a table as BIDS has them in one step: tabs, and ``n/a`` for what is missing.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; its folder is made if missing.
-    table : pandas.DataFrame
-        Its index is not written.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-    """
-    return write_text(path, table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
-
-
-def write_text(path, text):
-    """Write a text file in one step, so that no reader meets half of it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; its folder is made if missing.
-    text : str
-        Its content.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-    """
-    with in_one_step(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return path
-
-
-@contextmanager
-def in_one_step(path):
-    """Let a file appear under its name when all of it is written, and not at all if that fails.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; its folder is made if missing.
-
-    Yields
-    ------
-    pathlib.Path
-        The name to write it under, in the same folder.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def remove_partial_files(output_dir, subject):
-    """Remove what a killed run was just writing of a subject, which nobody else may be writing at the time.
-
-    Parameters
-    ----------
-    output_dir : path-like
-        Root of the derivative dataset.
-    subject : str
-        Such as ``sub-01``.
-    """
-    root, name = Path(output_dir), re.compile(rf"\.[0-9a-f]{{32}}\.{re.escape(subject)}[._].*")
-    for place in (root.glob(".*"), root.glob("logs/finished/*/.*"), root.joinpath(subject).rglob(".*")):
-        for path in place:
-            if name.fullmatch(path.name):
-                path.unlink(missing_ok=True)
-
-
-def _json_safe(value):
-    """Convert what numpy and pathlib bring into what JSON can say."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): _json_safe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_safe(item) for item in value]
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -33,6 +33,7 @@ ANALYSES = {
     "subject_means": ("subject means", PALETTE[0], "-", 2.0),
     "random_intercept": ("random intercept", PALETTE[1], (0, (1, 2)), 2.0),
 }
+
 # Koo and Li, J Chiropr Med 15:155-163 (2016): poor, moderate, good, excellent.
 ICC_BANDS = ((0.5, 0.75, "moderate", 0.35), (0.75, 0.9, "good", 0.7), (0.9, 1.0, "excellent", 1.0))
 SMALLEST = 1e-6  # ppm; a region whose every mean is below is the reference itself

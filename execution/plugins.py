@@ -19,7 +19,6 @@ from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 LOST = "LostJobError"  # what a step's failure is called whose process or job was killed
 UNREACHABLE_FOR = 600  # s for which a scheduler may not answer before its jobs are given up
 ASK_WITHIN = 30  # s
-
 CANCELLING = {"SLURM": "scancel", "LSF": "bkill", "OAR": "oardel"}  # others, SGE and PBS among them, have qdel
 
 # For the C library of workers and jobs: memory that was freed is kept. Handed back and fetched anew for every volume,

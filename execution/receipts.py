@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from .derivatives import read_json, sidecar_path, write_json
+from ..dataset.files import read_json, write_json
+from ..dataset.sidecars import sidecar_path
 
 RECEIPTS = Path("logs", "finished")
 

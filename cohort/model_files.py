@@ -7,19 +7,24 @@ from pathlib import Path
 import yaml
 
 from ..bids_templates import load_template
+from ..dataset.content import require_content
+from ..dataset.problems import DatasetError
 from ..stats.filters import parse_filter
 from ..stats.model import ALL, Exclusion, Node, StudyModel, Subset
 from ..stats.transformations import TRANSFORMATIONS, Transformation
-from .content import require_content
-from .problems import DatasetError
 
 SHIPPED = ("thalamus",)  # models that come with the package, as templates model_<name>
 TRANSFORMER = "multiqsm"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_-]{0,63}")  # becomes part of file names
 LARGEST = 1_000_000  # bytes
+
 # Names of the other tables of the results.
 RESERVED = ("diagnostics", "residuals", "ladder", "descriptives", "power", "excluded", "patients", "problems")
+
+
 RESERVED += ("sources",)
+
+
 NEED_VALUE, MAY_HAVE_VALUE = ("Power",), ("Center",)
 MODEL_KEYS = ("Name", "BIDSModelVersion", "Description", "Input", "Exclude", "Transformations", "Subsets", "Power")
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from .problems import DatasetError
+from ..dataset.problems import DatasetError
 
 
 @contextmanager

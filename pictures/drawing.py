@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 PPB = 1000  # ppb in one ppm
+
 # Okabe and Ito's colours, distinct for every kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -1,19 +1,18 @@
-"""The tables of all scans together, with what is known of the participants."""
+"""Regional values of all scans, with what is known of the participants."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from .content import is_there, require_content
-from .problems import DatasetError
-from .repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
-from .scans import SCAN_ENTITIES
+from ..dataset.content import is_there, require_content
+from ..dataset.entities import SCAN_ENTITIES
+from ..dataset.problems import DatasetError
+from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
+from ..dataset.tables import MODEL_LABELS, REQUIRED, read_tsv
 
-REQUIRED = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
-TEXT_COLUMNS = (*REQUIRED, *COLUMNS, "protocol")
-# Labels of a model's tables, which may look like numbers.
-MODEL_LABELS = ("participant", "node", "subset", "outcome", "predictor", "adjusted_for", "column", "what", "source")
 MODEL_LABELS += ("leverage_of", "cook_of", "studentised_of", "most_inflated")
+
+
 ANEW = "remove the file and run the participant level again"
 UNTOLD = (
     "{n} scans have tables of an earlier version, which tell neither echo times nor voxel size: they count as repeats "
@@ -118,22 +117,6 @@ def add_protocols(rois):
     untold = sum(not protocol.is_told and other for protocol, other in zip(protocols, is_repeated, strict=True))
     notes = [UNTOLD.format(n=untold)] if untold else []
     return rois.assign(scan=rois["anew"]).drop(columns="anew"), notes
-
-
-def read_tsv(path):
-    """Read a table that this package wrote: labels are text, ``n/a`` is missing.
-
-    Parameters
-    ----------
-    path : path-like
-        The table.
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
-    labels = dict.fromkeys((*TEXT_COLUMNS, *MODEL_LABELS), str)
-    return pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=labels)
 
 
 def add_participants(rois, bids_dir):

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .content import MissingContentError, is_listed, is_there, require_content
-from .problems import DatasetError
+from ..dataset.content import MissingContentError, is_listed, is_there, require_content
+from ..dataset.problems import DatasetError
 
 COLUMNS = {
     "thalamic_volume_left": "mL",
@@ -16,6 +16,7 @@ COLUMNS = {
     "intracranial_volume": "mL",
 }
 NAME = re.compile(r"sub-(?P<subject>[a-zA-Z0-9+]+)(_ses-(?P<session>[a-zA-Z0-9+]+))?")
+
 # The same structure or measure as the versions call it; the newest name first.
 THALAMUS = ("{side}-Thalamus", "{side}-Thalamus-Proper", "{side}-Thalamus-Proper*")
 INTRACRANIAL = ("eTIV", "ICV")

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from ..bids_templates import load_template
-from ..simulation.cohort import population
-from .derivatives import write_json, write_text
-from .simulated import FREESURFER, TRUTH, extend_table, write_descriptions
+from ...bids_templates import load_template
+from ...simulation.cohort import population
+from ..files import write_json, write_text
+from .description import extend_table, write_descriptions
+from .layout import FREESURFER, TRUTH
 
 # What FreeSurfer finds on either side beside what the design is about: made to differ, so that means of both sides
 # must be weighted as they should.
 LEFT_SHARE_OF_THALAMUS = 0.51
 SURFACE_AREA = {"lh": 84_000.0, "rh": 86_000.0}  # mm²
 THINNER_RIGHT = 0.02  # mm
-
 ASEG = """\
 # Title Segmentation Statistics
 # generating_program multiqsm-simulate

@@ -1,0 +1,93 @@
+"""The scans of a BIDS dataset, found, put together, and with what else the dataset says of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from .assembly import assemble_scans
+from .content import require_content
+from .filters import list_filters
+from .index import list_participants, select_images
+from .participants import ParticipantTables, find_site, is_phantom
+from .problems import DatasetError, Problem, UnusableScanError
+from .sources import derivative_datasets, find_brain_mask, list_missing_datasets
+
+
+def collect_scans(
+    bids_dir,
+    *,
+    participant_label=None,
+    session_label=None,
+    bids_filter=None,
+    derivatives=None,
+    none_is_an_error=True,
+):
+    """Collect the scans to process, each put together by the entities of its files.
+
+    Parameters
+    ----------
+    bids_dir : path-like
+        Root of the dataset.
+    participant_label, session_label : sequence of str, optional
+        Labels to keep, with or without ``sub-`` and ``ses-``.
+    bids_filter : dict of dict, optional
+        Content of the file behind ``--bids-filter-file``, such as ``{"megre": {"acquisition": "x"}}``. A value
+        may be a list; null asks that the entity be absent and ``"*"`` that it be there. A field of the sidecars
+        serves as an entity does.
+    derivatives : sequence of path-like, optional
+        Derivative datasets to look for brain masks in. By default all in the dataset's ``derivatives`` folder
+        except those that multiqsm made.
+    none_is_an_error : bool
+        False if it is no error that none of the gradient-echo scans can be put together: the list is empty then.
+
+    Returns
+    -------
+    scans : list of Scan
+        Sorted by label.
+    left_out : list of Problem
+        What was not taken, and why: errors, and notes where that is as it should be.
+
+    Raises
+    ------
+    DatasetError
+        If no scan is left, naming the filter or the missing part that removed the last one; or if the dataset
+        or the filter cannot be used.
+    """
+    root = Path(bids_dir).absolute()
+    require_content(root / "dataset_description.json")
+    if not (root / "dataset_description.json").is_file():
+        raise DatasetError(
+            f"{root}: no dataset_description.json", "give the root folder of a BIDS dataset, or add that file"
+        )
+    subjects = list_participants(root, participant_label)
+    images, left_out = select_images(root, subjects, list_filters(session_label, bids_filter or {}))
+    scans, refused = assemble_scans(images)
+    left_out += refused
+    datasets, tables, completed = derivative_datasets(root, derivatives), ParticipantTables(root), []
+    left_out += list_missing_datasets(root) if derivatives is None else []
+    for scan in sorted(scans, key=lambda scan: scan.label):
+        try:
+            done, refused = _completed(scan, datasets, tables)
+        except UnusableScanError as reason:
+            left_out.append(Problem.from_error(scan.label, reason, scan.entities["subject"]))
+        else:
+            completed.append(done)
+            left_out += refused
+    if not completed and none_is_an_error:
+        reasons = "\n".join(f"  {problem}" for problem in left_out)
+        raise DatasetError(f"{root}: none of its gradient-echo scans can be processed\n{reasons}")
+    return completed, left_out
+
+
+def _completed(scan, datasets, tables):
+    """The scan with what else the dataset says of it, and what was not taken."""
+    brain_mask, refused = find_brain_mask(scan, datasets)
+    site, site_source = find_site(scan, tables)
+    done = replace(
+        scan,
+        brain_mask=brain_mask,
+        site=site,
+        site_source=site_source,
+        is_phantom=is_phantom(scan, tables),
+        notes=(*scan.notes, *tables.notes(scan)),
+    )
+    return done, refused

@@ -1,0 +1,1 @@
+"""Simulated studies written as BIDS datasets."""

@@ -1,0 +1,134 @@
+"""Simulated scans: the images that a scanner would have written, and what is true of them."""
+
+import numpy as np
+
+from ... import __version__
+from ...core.phase.encoding import ppm_to_hz
+from ...core.phase.fieldfit import combine_magnitude
+from ..sidecars import write_sidecar
+from .files import lookup_table, write_image, write_table
+from .layout import ENCODINGS, GENERATOR, is_drawn_on, lookup_path, raw_paths, true_paths
+from .regions import write_drawn_regions
+
+
+def write_scan(output_dir, plan, scan):
+    """Write a scan as its scanner's files are converted, its truth, and the regions drawn on it if any are.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the raw dataset.
+    plan : multiqsm.simulation.study.ScanPlan
+        What was simulated.
+    scan : multiqsm.simulation.acquisition.Scan
+        What came out.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The images, of the truth, the regions and the scan.
+    """
+    paths = _write_truth(output_dir, plan, scan)
+    if is_drawn_on(plan):
+        paths.append(write_drawn_regions(output_dir, plan, scan.labels, scan.mask))
+    return [*paths, *_write_raw(output_dir, plan, scan)]
+
+
+def _write_raw(output_dir, plan, scan):
+    encode, parts = ENCODINGS[plan.scanner.vendor]
+    encoded = dict(zip(parts, encode(scan.signal), strict=True))
+    paths = raw_paths(output_dir, plan)
+    for (echo, part), path in paths.items():
+        write_image(path, encoded[part][..., echo], scan.affine)
+        write_sidecar(path, _raw_metadata(plan, echo))
+    return list(paths.values())
+
+
+def _write_truth(output_dir, plan, scan):
+    frequency = plan.scanner.imaging_frequency
+    images = {
+        "chi": scan.chi,
+        "labels": scan.labels,
+        "mask": scan.mask.astype(np.uint8),
+        "total_field": ppm_to_hz(scan.total_field, np.float32(frequency)),
+        "local_field": ppm_to_hz(scan.local_field, np.float32(frequency)),
+        "magnitude": combine_magnitude(np.abs(scan.signal)),
+    }
+    paths, metadata = true_paths(output_dir, plan), _true_metadata(plan, scan)
+    for name, path in paths.items():
+        write_image(path, images[name], scan.affine)
+        write_sidecar(path, {"SkullStripped": False, **metadata[name]})
+    write_table(lookup_path(output_dir, plan), lookup_table(plan))
+    return list(paths.values())
+
+
+def _raw_metadata(plan, echo):
+    """Sidecar of an echo's images, as a converter writes it."""
+    protocol = plan.protocol
+    return {
+        **scanner_metadata(plan),
+        "PulseSequenceType": "3D spoiled multi-echo gradient echo",
+        "ScanningSequence": "GR",
+        "SequenceVariant": "SP",
+        "EchoNumber": echo + 1,
+        "EchoTime": protocol.echo_times[echo],
+        "RepetitionTimeExcitation": protocol.repetition_time,
+        "FlipAngle": protocol.flip_angle,
+        "Units": "arbitrary",
+    }
+
+
+def scanner_metadata(plan):
+    """Fields of a sidecar that tell of the scanner."""
+    scanner = plan.scanner
+    return {
+        "Modality": "MR",
+        "Manufacturer": scanner.manufacturer,
+        "ManufacturersModelName": scanner.model,
+        "InstitutionName": f"Simulated site {scanner.site}",
+        "DeviceSerialNumber": f"simulated-{scanner.site}",
+        "SoftwareVersions": f"{GENERATOR} {__version__}",
+        "ReceiveCoilName": f"{scanner.channels}-channel head coil",
+        "MagneticFieldStrength": scanner.field_strength,
+        "ImagingFrequency": scanner.imaging_frequency,
+        "BodyPart": "PHANTOM" if plan.participant.model == "phantom" else "HEAD",
+        "MRAcquisitionType": "3D",
+        "NonlinearGradientCorrection": False,
+    }
+
+
+def _true_metadata(plan, scan):
+    """Sidecars of a scan's truth by what its images show."""
+    is_phantom = plan.participant.model == "phantom"
+    field = {"Units": "Hz", "CentreFrequency": plan.scanner.imaging_frequency}
+    known = "known in a box around the object and 0 in the rest of the image"
+    tissue = {} if is_phantom else {"NucleiSusceptibility": plan.subject.chi}
+    return {
+        "chi": {
+            "Description": "True susceptibility relative to water, mean of each voxel",
+            "Units": "ppm",
+            "ObjectToScanner": plan.position.matrix,
+            **tissue,
+        },
+        "labels": {"Description": "Tissue that takes the largest part of each voxel"},
+        "mask": {
+            "Description": "Water with its tubes" if is_phantom else "Brain with the CSF within and around it",
+            "Type": "ROI" if is_phantom else "Brain",
+        },
+        "total_field": {
+            **field,
+            "Description": f"True field, shim and drift included, mean of each voxel; {known}",
+            "ShimTerms": ["1", "x", "y", "z", "xy", "yz", "xz", "z2-(x2+y2)/2", "x2-y2"],
+            "ShimUnits": "ppm, with scanner coordinates in units of 100 mm",
+            "Shim": scan.shim,
+        },
+        "local_field": {
+            **field,
+            "Description": f"True field of the sources within the mask, mean of each voxel; {known}",
+        },
+        "magnitude": {
+            "Description": "Root sum of squares of the echoes as scanned",
+            "Units": "arbitrary",
+            "NoiseStandardDeviation": scan.noise_sigma,
+        },
+    }

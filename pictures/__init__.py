@@ -1,0 +1,1 @@
+"""Pictures: slices of volumes and figures of tables, as matplotlib figures."""
