@@ -185,8 +185,8 @@ def _child(arguments, log):
 
 
 def import_everything():
+    from multiqsm.cli import stages  # noqa: F401
     from multiqsm.reports import html, subject  # noqa: F401
-    from multiqsm.workflows import stages  # noqa: F401
 
 
 def broken_file(path):

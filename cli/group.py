@@ -48,7 +48,7 @@ def run_group(options):
     if options.dry_run:
         return EXIT_OK
 
-    from ..workflows.base import init_study_wf  # Nipype is slow to import: not before it is needed
+    from ..workflows.group import init_study_wf
 
     if _failed(init_study_wf, options, calibrate=options.calibrate):
         return EXIT_NOTHING_TO_DO
@@ -111,9 +111,11 @@ def _tell(problems):
 def _failed(init_wf, options, **choices):
     """Build and run a graph; print what failed, and tell whether anything did."""
     from ..execution.run import configure_nipype
+    from ..execution.software import software
 
     configure_nipype(options.work_dir.absolute())
-    places = {name: getattr(options, name).absolute() for name in ("bids_dir", "output_dir", "work_dir")}
+    places = {name: getattr(options, name).absolute() for name in ("bids_dir", "output_dir")}
+    places["work_dir"] = options.work_dir.absolute() / f"version-{software(init_wf.__module__)}"
     failures = run_graph(init_wf(**places, **choices), options, "parts")
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)

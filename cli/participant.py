@@ -105,7 +105,7 @@ class _Run:
 
     def process(self, stage, items):
         """Process scans or subjects; returns the failures."""
-        from ..workflows.stages import run_stage
+        from ..execution.stages import run_stage
 
         options = self.options
         # One scan's branches can keep several cores busy where there are not enough scans to.
@@ -164,7 +164,7 @@ class _Faults:
 
 def _process_scans(scans, run, faults):
     """Make the maps of all scans; returns the scans that have theirs."""
-    from ..workflows.stages import ScansStage
+    from .stages import ScansStage
 
     if run.runner.is_cluster:
         threads = run.options.n_procs or 1
@@ -184,7 +184,7 @@ def _process_scans(scans, run, faults):
 
 def _process_subjects(scans, run, faults):
     """Bring each subject's scans together; returns the subjects that have any."""
-    from ..workflows.stages import SubjectsStage
+    from .stages import SubjectsStage
 
     output_dir, settings, options = run.output_dir, run.settings, run.options
     datasets = derivative_datasets(options.bids_dir, options.derivatives)
@@ -237,7 +237,7 @@ def _process_subjects(scans, run, faults):
 
 def _write_reports(subjects, run, faults):
     """Write each subject's report, also of one that has nothing but faults: it may have another from an earlier run."""
-    from ..workflows.stages import ReportsStage
+    from .stages import ReportsStage
 
     processed = {subject.label for subject in subjects}
     without = [Subject(label, ()) for label in sorted(faults.of_subject) if label not in processed]

@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import __version__
 from ..dataset.simulated.cohort import write_cohort
 from ..dataset.simulated.description import write_dataset_files
-from ..dataset.simulated.layout import TRUTH
+from ..dataset.simulated.layout import TRUTH, is_complete, remove_partials
 from ..simulation.cohort import PATIENTS, draw_patients
 from ..simulation.study import OUTLINES, make_design, make_patient_design
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count, positive
@@ -69,14 +69,31 @@ def _make_study(options):
 
 
 def _make_scans(design, options):
-    from ..workflows.simulation import simulate_scans  # Nipype is slow to import: not before it is needed
-
-    failures = simulate_scans(options.output_dir, design.plans, work_dir=options.work_dir, n_procs=options.n_procs)
+    plans = [plan for plan in design.plans if not is_complete(options.output_dir, plan)]
+    failures = _simulate(plans, options) if plans else []
     for failure in failures:
         print(f"failed: {failure.scan}: {failure}", file=sys.stderr)
     print(f"{len(design.plans) - len(failures)} of {len(design.plans)} scans are there")
     print(f"dataset: {options.output_dir}; its truth: {options.output_dir / TRUTH}")
     return EXIT_FAILED_SCANS if failures else EXIT_OK
+
+
+def _simulate(plans, options):
+    """Make scans, each a node; returns what failed."""
+    from ..execution.plugins import Runner  # Nipype is slow to import: not before it is needed
+    from ..execution.run import configure_nipype, run_with_progress
+    from ..workflows.simulation import init_simulation_wf
+
+    output_dir, work_dir = options.output_dir.absolute(), options.work_dir.absolute()
+    # Now, since scans that are made at the same time share folders.
+    for plan in plans:
+        remove_partials(output_dir, plan)
+    configure_nipype(work_dir)
+    # Many scans keep the cores busy by themselves; few leave some for threads.
+    threads = max(1, options.n_procs // len(plans))
+    workflow = init_simulation_wf(plans, output_dir=output_dir, work_dir=work_dir, threads=threads)
+    with Runner("MultiProc", {"n_procs": options.n_procs}) as runner:
+        return run_with_progress(workflow, runner, "scans")
 
 
 def _parser():

@@ -2,39 +2,19 @@
 
 import json
 from dataclasses import fields, is_dataclass
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
 from ..dataset.files import read_json, write_json
 from ..dataset.sidecars import sidecar_path
 
 RECEIPTS = Path("logs", "finished")
 
 
-@cache
-def software():
-    """The version of this package with a digest of its source, such as ``0.1.0-5f2c1a90``.
-
-    Results are reused only by the code that made them.
-
-    Returns
-    -------
-    str
-    """
-    root, digest = Path(__file__).parents[1], sha256()
-    for folder in ("core", "dataset", "interfaces", "reports", "workflows", "bids_templates"):
-        for path in sorted(root.joinpath(folder).rglob("*")):
-            if path.suffix in (".py", ".json", ".html"):
-                digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return f"{__version__}-{digest.hexdigest()[:8]}"
-
-
 def fingerprint(*values):
-    """Digest of what a result depends on, and of the software that makes it.
+    """Digest of what a result depends on.
 
     Parameters
     ----------
@@ -47,7 +27,7 @@ def fingerprint(*values):
     str
         Hexadecimal; the same in every process.
     """
-    text = json.dumps([software(), *map(_described, values)], sort_keys=True, default=repr)
+    text = json.dumps([_described(value) for value in values], sort_keys=True, default=repr)
     return sha256(text.encode()).hexdigest()
 
 
@@ -74,7 +54,7 @@ def is_finished(output_dir, kind, label, expected):
     return all(_size(Path(output_dir) / name) == size for name, size in files.items())
 
 
-def write_receipt(output_dir, kind, label, made_of, files):
+def write_receipt(output_dir, kind, label, made_of, files, *, made_by):
     """Note that an item is finished.
 
     Parameters
@@ -85,6 +65,8 @@ def write_receipt(output_dir, kind, label, made_of, files):
         Its `fingerprint`, taken before it was made: what changed meanwhile makes the result stale.
     files : iterable of path-like
         The files that were written below `output_dir`; sidecars are found by themselves.
+    made_by : str
+        The software that made it, as of `multiqsm.execution.software.software`.
 
     Returns
     -------
@@ -95,7 +77,7 @@ def write_receipt(output_dir, kind, label, made_of, files):
     written = {Path(file).absolute() for file in files}
     written |= {sidecar for sidecar in map(sidecar_path, written) if sidecar.exists()}
     sizes = {path.relative_to(root).as_posix(): _size(path) for path in sorted(written)}
-    content = {"Software": software(), "Fingerprint": made_of, "Files": sizes}
+    content = {"Software": made_by, "Fingerprint": made_of, "Files": sizes}
     return write_json(receipt_path(output_dir, kind, label), content)
 
 

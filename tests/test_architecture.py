@@ -16,10 +16,12 @@ import multiqsm
 from multiqsm.dataset.anatomy import Anatomy, FreeSurferLabels, LesionSources
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.subjects import collect_subjects
-from multiqsm.workflows.base import init_reports_wf, init_study_wf, init_subjects_wf
+from multiqsm.workflows.group import init_study_wf
 from multiqsm.workflows.model import init_model_wf
+from multiqsm.workflows.reports import init_reports_wf
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import DEFAULT_INVERSIONS, INVERSIONS, Settings
+from multiqsm.workflows.subjects import init_subjects_wf
 
 MODULES = sorted(
     module.name

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from multiqsm.execution.locks import hold_subjects
 from multiqsm.execution.plugins import LOST, Runner, check_cluster_paths
 from multiqsm.execution.receipts import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
 from multiqsm.execution.run import configure_nipype
-from multiqsm.workflows.stages import Stage, run_stage
+from multiqsm.execution.software import ROOT, code_of
+from multiqsm.execution.stages import Stage, run_stage
 
 
 class _InputSpec(BaseInterfaceInputSpec):
@@ -56,6 +58,7 @@ class Chores(Stage):
     """Something to make of items, quickly."""
 
     kind = "chores"
+    made_by = "multiqsm.execution.stages"
 
     @staticmethod
     def label(item):
@@ -135,7 +138,7 @@ def test_what_is_finished_is_not_made_again(chores):
 
 @pytest.mark.slow
 def test_a_large_study_is_run_in_parts(chores, monkeypatch):
-    monkeypatch.setattr("multiqsm.workflows.stages.AT_ONCE", 2)
+    monkeypatch.setattr("multiqsm.execution.stages.AT_ONCE", 2)
     failures, told = run_chores(chores, ["work", "err", "work"])
     assert [failure.scan for failure in failures] == ["scan_1"]
     assert told == ["scan_0 to scan_1, of 3 chores in all", "scan_2 to scan_2, of 3 chores in all"]
@@ -257,17 +260,48 @@ def test_receipt_knows_its_inputs_and_its_files(tmp_path):
         return is_finished(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}))
 
     assert not finished()
-    receipt = write_receipt(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made])
+    receipt = write_receipt(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made], made_by="0.1.0")
     assert set(json.loads(receipt.read_text())["Files"]) == {"sub-01/map.json", "sub-01/map.nii.gz"}
     assert finished()
     os.utime(source, ns=(0, 0))
     assert not finished()
-    write_receipt(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made])
+    write_receipt(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made], made_by="0.1.0")
     assert finished()
     made.write_bytes(b"2")
     assert not finished()
     receipt.write_text('{"Fingerprint": ')
     assert not finished()
+
+
+def copy_of_package(tmp_path):
+    """The package's own files, to be edited."""
+    root = tmp_path / "multiqsm"
+    for path in [file for pattern in ("*.py", "*.json", "*.html") for file in ROOT.rglob(pattern)]:
+        place = path.relative_to(ROOT)
+        if place.parts[0] not in ("tests", "benchmarks", "build") and not place.parts[0].startswith("."):
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, root / place)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("module", "is_made_by"),
+    [
+        (
+            "workflows.scans",
+            {"core/inversion/morphology.py", "interfaces/inversion.py", "bids_templates/citation.json"},
+        ),
+        ("workflows.subjects", {"core/registration/midspace.py", "interfaces/roi.py", "pictures/slices.py"}),
+        ("workflows.reports", {"reports/templates/report.html", "reports/subject.py", "interfaces/reports.py"}),
+    ],
+)
+def test_results_depend_on_the_code_that_makes_them_and_no_other(tmp_path, module, is_made_by):
+    root = copy_of_package(tmp_path)
+    files = {path.relative_to(root).as_posix() for path in code_of(f"multiqsm.{module}", root)}
+    assert is_made_by <= files
+    others = {"reports/templates/report.html", "reports/group.py", "cli/app.py", "execution/run.py"} - is_made_by
+    assert not others & files
+    assert not {file for file in files if file.startswith(("simulation/", "cohort/"))}
 
 
 def test_two_runs_on_one_subject_are_refused_and_on_two_are_not(tmp_path):
@@ -295,17 +329,19 @@ def test_two_runs_on_one_subject_are_refused_and_on_two_are_not(tmp_path):
 def test_two_runs_into_two_outputs_never_share_the_work_of_one_scan(chores, by_step, capfd):
     stage, _ = chores
     code = (
-        "import sys, time\n"
+        "import os, sys, time\n"
         "from multiqsm.execution.locks import hold_work\n"
         "with hold_work(sys.argv[1], ['chores scan_0']):\n"
         "    print('held', flush=True)\n"
-        "    time.sleep(8)\n"
+        "    file = os.stat(os.path.join(sys.argv[1], 'work.lock')).st_ino\n"
+        "    while not any('->' in line and f':{file} ' in line for line in open('/proc/locks')):\n"
+        "        time.sleep(0.1)\n"
+        "    time.sleep(0.5)\n"
         "    open(sys.argv[2], 'w').write(str(time.time_ns()))\n"
     )
     ended = stage.work_dir / "ended"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, stage.work_dir, ended], stdout=subprocess.PIPE, text=True
-    ) as other:
+    command = [sys.executable, "-c", code, stage.work_dir, ended]  # until somebody waits for the lock
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         assert run_chores(chores, ["work"], by_step=by_step) == ([], [])
     assert f"waiting: another run works on chores scan_0 in {stage.work_dir}" in capfd.readouterr().err

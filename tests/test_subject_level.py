@@ -43,8 +43,8 @@ from multiqsm.dataset.tables import read_tsv
 from multiqsm.execution.plugins import Runner
 from multiqsm.execution.progress import Progress
 from multiqsm.execution.run import configure_nipype, run_workflow
-from multiqsm.workflows.base import init_subjects_wf
 from multiqsm.workflows.settings import Settings
+from multiqsm.workflows.subjects import init_subjects_wf
 
 pytestmark = pytest.mark.slow
 

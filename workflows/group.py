@@ -31,3 +31,22 @@ def init_group_wf(*, bids_dir, output_dir, calibrate):
         ]
     )
     return workflow
+
+
+def init_study_wf(*, bids_dir, output_dir, work_dir, calibrate):
+    """Build the workflow of the group level.
+
+    Parameters
+    ----------
+    bids_dir, output_dir, work_dir : path-like
+        Roots of the raw dataset, of the derivative dataset and of intermediate files.
+    calibrate : bool
+        Correct people's values by the phantom scans of their site.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+    """
+    workflow = Workflow(name="study", base_dir=str(work_dir))
+    workflow.add_nodes([init_group_wf(bids_dir=bids_dir, output_dir=output_dir, calibrate=calibrate)])
+    return workflow

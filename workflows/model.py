@@ -3,7 +3,6 @@
 from nipype.pipeline.engine import Node, Workflow
 
 from ..interfaces.group import ModelReport, ModelStatistics
-from .base import init_run_wf
 
 
 def init_model_wf(*, bids_dir, output_dir, work_dir, model, phenotype=(), freesurfer_dir=None):
@@ -32,7 +31,7 @@ def init_model_wf(*, bids_dir, output_dir, work_dir, model, phenotype=(), freesu
     statistics = Node(compute, name="statistics", mem_gb=1)
     report = Node(ModelReport(output_dir=str(output_dir), model=str(model)), name="report", mem_gb=1)
     model_wf = Workflow(name="model")
-    workflow = init_run_wf(work_dir, "study")
+    workflow = Workflow(name="study", base_dir=str(work_dir))
     model_wf.connect([(statistics, report, [("tables", "tables"), ("notes", "notes")])])
     workflow.add_nodes([model_wf])
     return workflow

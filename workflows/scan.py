@@ -22,10 +22,10 @@ from .background import SHRINKING, init_background_wf
 from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
 from .inversion import init_inversion_wf
+from .memory import volume_gigabytes
 from .settings import INVERSIONS
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
-INTERPRETER_GB = 0.3  # what a process with the imported libraries takes before it has read anything
 
 
 def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
@@ -229,8 +229,3 @@ def _common_metadata(scan, bids_dir):
     sources = [_source(path, bids_dir) for path in (*scan.files, *masks)]
     versions = {package: version(package) for package in RECORDED_PACKAGES}
     return {"SkullStripped": True, "Sources": sources, "ProcessingSoftware": versions}
-
-
-def volume_gigabytes(n_voxels, n_volumes):
-    """Memory in GB of a node that holds a number of float32 volumes at its peak."""
-    return round(INTERPRETER_GB + 4e-9 * n_voxels * n_volumes, 3)

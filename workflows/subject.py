@@ -24,8 +24,14 @@ from .lesions import init_lesions_wf
 
 # Only the whole can be a phantom's reference; the regression over its tubes has an intercept.
 WHOLE_PHANTOM = "phantom"
+
+
 TEMPLATE_SPACE = "MNI152NLin2009aSym"  # as BIDS calls the template that nilearn brings
+
+
 SD_WINDOW = (0.0, 0.03)  # ppm
+
+
 SD_MEANING = {"within": "mean over sites of the SD over scans", "across": "mean over scans of the SD over sites"}
 
 
@@ -324,6 +330,8 @@ def _connect_variability(workflow, inputnode, relate, subject, method, output_di
             ]),
             (carry, save_carried, [("out_file", "in_file")]),
         ])
+
+
         # fmt: on
 
 

@@ -1,26 +1,25 @@
-"""The stages of a run: what is made of each scan and of each subject, as one job each or step by step."""
+"""The items of a run, such as scans: each is made once, as one job or step by step, and begun again if it gets lost."""
 
 from dataclasses import asdict, dataclass
-from math import prod
 from pathlib import Path
 from shutil import disk_usage, rmtree
 from typing import ClassVar
 
-import nibabel as nib
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import read_json, remove_partial_files, write_json
-from ..execution.failures import Failure
-from ..execution.graphs import parts_of, working_nodes
-from ..execution.locks import hold_work
-from ..execution.plugins import Runner, check_cluster_paths
-from ..execution.receipts import fingerprint, is_finished, receipt_path, write_receipt
-from ..execution.run import run_with_progress, run_workflow
-from .base import init_reports_wf, init_scans_wf, init_subjects_wf
-from .settings import Settings
+from .failures import Failure
+from .graphs import parts_of, working_nodes
+from .locks import hold_work
+from .plugins import Runner, check_cluster_paths
+from .receipts import fingerprint, is_finished, write_receipt
+from .run import run_with_progress, run_workflow
+from .software import software
 
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
+
+
 REMEDY = "choose another folder with -w, make room, or have finished work removed with --clean-workdir"
 
 
@@ -30,9 +29,13 @@ class Stage:
 
     Attributes
     ----------
+    kind : str
+        What the items are called together, such as ``scans``.
+    made_by : str
+        Full name of the module that builds the graph, whose code the results depend on.
     output_dir, work_dir : pathlib.Path
         Roots of the derivative dataset and of intermediate files.
-    settings : Settings
+    settings : dataclass
         Choices of the run.
     clean : bool
         Whether to remove an item's intermediate files once it is finished.
@@ -41,16 +44,25 @@ class Stage:
     """
 
     kind: ClassVar[str]
+    made_by: ClassVar[str]
 
     output_dir: Path
     work_dir: Path
-    settings: Settings
+    settings: object
     clean: bool = False
     threads: int = 1
 
     def build(self, items):
         """Build the workflow that processes some items: scans or subjects."""
         raise NotImplementedError
+
+    @property
+    def graph_dir(self):
+        """Folder of the graphs' intermediate files.
+
+        Nipype reuses what it finds by its inputs, not by the code that made it: other code starts afresh.
+        """
+        return self.work_dir / f"version-{software(self.made_by)}"
 
     @staticmethod
     def label(item):
@@ -59,7 +71,7 @@ class Stage:
 
     def fingerprint(self, item):
         """Digest of all that the item's results depend on."""
-        return fingerprint(item, self.settings, Path(self.settings.atlas or ""), *self.also(item))
+        return fingerprint(software(self.made_by), item, self.settings, *self.also(item))
 
     def also(self, item):
         """What the results depend on beside the item and the settings."""
@@ -71,7 +83,7 @@ class Stage:
 
     def finish(self, item, made_of, files):
         """Note that an item is finished, and tidy up."""
-        write_receipt(self.output_dir, self.kind, self.label(item), made_of, files)
+        write_receipt(self.output_dir, self.kind, self.label(item), made_of, files, made_by=software(self.made_by))
         if self.clean:
             rmtree(self.item_dir(item), ignore_errors=True)
 
@@ -87,79 +99,6 @@ class Stage:
     def resources(self, item):
         """Memory in GB and cores that the item's workflow takes when its steps run one after the other."""
         return max(node.mem_gb for node in working_nodes(self.build([item])).values()), self.threads
-
-
-@dataclass(frozen=True)
-class ScansStage(Stage):
-    """The maps of each scan."""
-
-    kind: ClassVar[str] = "scans"
-
-    bids_dir: Path = Path()
-
-    @staticmethod
-    def label(item):  # noqa: D102
-        return item.label
-
-    def build(self, items):  # noqa: D102
-        return init_scans_wf(
-            items,
-            bids_dir=self.bids_dir,
-            output_dir=self.output_dir,
-            work_dir=self.work_dir,
-            settings=self.settings,
-            threads=self.threads,
-        )
-
-    def work_gigabytes(self, item):  # noqa: D102
-        # Decoded echoes, their phase unwrapped and what is fitted to it; for each map χ, its error and three between.
-        volumes = 5 * len(item.echo_times) + 8 + 5 * len(self.settings.inversions)
-        return 4e-9 * prod(nib.load(item.files[0]).shape) * volumes
-
-
-@dataclass(frozen=True)
-class SubjectsStage(Stage):
-    """What the scans of a subject are together."""
-
-    kind: ClassVar[str] = "subjects"
-
-    def build(self, items):  # noqa: D102
-        return init_subjects_wf(items, output_dir=self.output_dir, work_dir=self.work_dir, settings=self.settings)
-
-    def work_gigabytes(self, item):  # noqa: D102
-        volumes = 6 + 3 * len(self.settings.inversions)  # for each scan
-        return sum(4e-9 * prod(nib.load(scan.mask).shape) * volumes for scan in item.scans)
-
-
-@dataclass(frozen=True)
-class ReportsStage(Stage):
-    """The report of each subject."""
-
-    kind: ClassVar[str] = "reports"
-
-    failures: tuple = ()
-    warnings: tuple = ()
-    sites: tuple[str, ...] = ()
-
-    def also(self, item):  # noqa: D102
-        scans = [receipt_path(self.output_dir, ScansStage.kind, scan.label) for scan in item.scans]
-        subject = receipt_path(self.output_dir, SubjectsStage.kind, self.label(item))
-        told = [dict(told).get(item.label, ()) for told in (self.failures, self.warnings)]
-        return *told, self.sites, subject, scans
-
-    def build(self, items):  # noqa: D102
-        return init_reports_wf(
-            items,
-            failures=dict(self.failures),
-            warnings=dict(self.warnings),
-            sites=self.sites,
-            output_dir=self.output_dir,
-            work_dir=self.work_dir,
-            settings=self.settings,
-        )
-
-    def work_gigabytes(self, item):  # noqa: D102
-        return 0.0
 
 
 def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):

@@ -1,0 +1,93 @@
+"""The stages of the participant level: what is made of each scan and of each subject."""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import ClassVar
+
+import nibabel as nib
+
+from ..execution.receipts import receipt_path
+from ..execution.stages import Stage
+from ..workflows.reports import init_reports_wf
+from ..workflows.scans import init_scans_wf
+from ..workflows.subjects import init_subjects_wf
+
+
+@dataclass(frozen=True)
+class ScansStage(Stage):
+    """The maps of each scan."""
+
+    kind: ClassVar[str] = "scans"
+    made_by: ClassVar[str] = init_scans_wf.__module__
+
+    bids_dir: Path = Path()
+
+    @staticmethod
+    def label(item):  # noqa: D102
+        return item.label
+
+    def build(self, items):  # noqa: D102
+        return init_scans_wf(
+            items,
+            bids_dir=self.bids_dir,
+            output_dir=self.output_dir,
+            work_dir=self.graph_dir,
+            settings=self.settings,
+            threads=self.threads,
+        )
+
+    def work_gigabytes(self, item):  # noqa: D102
+        # Decoded echoes, their phase unwrapped and what is fitted to it; for each map χ, its error and three between.
+        volumes = 5 * len(item.echo_times) + 8 + 5 * len(self.settings.inversions)
+        return 4e-9 * prod(nib.load(item.files[0]).shape) * volumes
+
+
+@dataclass(frozen=True)
+class SubjectsStage(Stage):
+    """What the scans of a subject are together."""
+
+    kind: ClassVar[str] = "subjects"
+    made_by: ClassVar[str] = init_subjects_wf.__module__
+
+    def build(self, items):  # noqa: D102
+        return init_subjects_wf(items, output_dir=self.output_dir, work_dir=self.graph_dir, settings=self.settings)
+
+    def also(self, item):  # noqa: D102
+        return (Path(self.settings.atlas or ""),)
+
+    def work_gigabytes(self, item):  # noqa: D102
+        volumes = 6 + 3 * len(self.settings.inversions)  # for each scan
+        return sum(4e-9 * prod(nib.load(scan.mask).shape) * volumes for scan in item.scans)
+
+
+@dataclass(frozen=True)
+class ReportsStage(Stage):
+    """The report of each subject."""
+
+    kind: ClassVar[str] = "reports"
+    made_by: ClassVar[str] = init_reports_wf.__module__
+
+    failures: tuple = ()
+    warnings: tuple = ()
+    sites: tuple[str, ...] = ()
+
+    def also(self, item):  # noqa: D102
+        scans = [receipt_path(self.output_dir, ScansStage.kind, scan.label) for scan in item.scans]
+        subject = receipt_path(self.output_dir, SubjectsStage.kind, self.label(item))
+        told = [dict(told).get(item.label, ()) for told in (self.failures, self.warnings)]
+        return *told, self.sites, subject, scans
+
+    def build(self, items):  # noqa: D102
+        return init_reports_wf(
+            items,
+            failures=dict(self.failures),
+            warnings=dict(self.warnings),
+            sites=self.sites,
+            output_dir=self.output_dir,
+            work_dir=self.graph_dir,
+            settings=self.settings,
+        )
+
+    def work_gigabytes(self, item):  # noqa: D102
+        return 0.0

@@ -1,0 +1,82 @@
+"""The code that makes a result, so that other code makes it again."""
+
+import ast
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from .. import __version__
+
+ROOT = Path(__file__).parents[1]
+DATA = ("*.json", "templates/*.html")  # beside modules, which read them
+
+
+@cache
+def software(module):
+    """The version of this package with a digest of the code of a module and of all that it imports.
+
+    Results are reused only by the code that made them: an edited page of a report makes no map again.
+
+    Parameters
+    ----------
+    module : str
+        The module that builds the graph, such as ``multiqsm.workflows.scans``.
+
+    Returns
+    -------
+    str
+        Such as ``0.1.0-5f2c1a90``.
+    """
+    digest = sha256()
+    for path in code_of(module, ROOT):
+        digest.update(path.relative_to(ROOT).as_posix().encode())
+        digest.update(path.read_bytes())
+    return f"{__version__}-{digest.hexdigest()[:8]}"
+
+
+def code_of(module, root):
+    """Files of the package that a module consists of: its own, those of what it imports, and the data beside these.
+
+    Parameters
+    ----------
+    module : str
+        Its full name.
+    root : pathlib.Path
+        Folder of the package.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted.
+    """
+    package, waiting, found = module.split(".")[0], [module], {}
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name, root)
+        if name.split(".")[0] != package or path is None or name in found:
+            continue
+        found[name] = path
+        waiting += _imports(name, path)
+        waiting.append(name.rpartition(".")[0])  # to import a module is to import its packages
+    data = {file for path in found.values() for pattern in DATA for file in path.parent.glob(pattern)}
+    return sorted({*found.values(), *data})
+
+
+def _file_of(name, root):
+    """The file of a module or package; None if it is none of this package's."""
+    place = root.joinpath(*name.split(".")[1:])
+    candidates = (place / "__init__.py", place.with_suffix(".py"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _imports(name, path):
+    """Names of what a module imports, at its top or when it is needed, each perhaps a module."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *filter(None, [node.module])])
+            yield origin
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
