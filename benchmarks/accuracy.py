@@ -20,12 +20,12 @@ from scipy import fft, stats
 
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.grid import voxel_size_of
-from multiqsm.core.inversion.closed_form.closed_form import deterministic
-from multiqsm.core.inversion.closed_form.morphology import medi
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
-from multiqsm.core.inversion.closed_form.weighted import iterative, zero_field_weight
-from multiqsm.core.mask.brain.shapes import erode
-from multiqsm.core.phase.encoding.fieldfit import combine_magnitude
+from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.regularization import edge_mask
+from multiqsm.core.inversion.weighted import iterative, zero_field_weight
+from multiqsm.core.mask.shapes import erode
+from multiqsm.core.phase.fieldfit import combine_magnitude
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.grid import scan_affine

@@ -16,12 +16,12 @@ from heads import nrmse, site_heads
 from matplotlib.figure import Figure
 from scipy import fft, ndimage, stats
 
-from multiqsm.core.background.projection.highpass import high_pass
-from multiqsm.core.background.projection.mean_value import sharp, vsharp
-from multiqsm.core.background.projection.projection import pdf
-from multiqsm.core.background.projection.total_field import joint
+from multiqsm.core.background.highpass import high_pass
+from multiqsm.core.background.mean_value import sharp, vsharp
+from multiqsm.core.background.projection import pdf
+from multiqsm.core.background.total_field import joint
 from multiqsm.core.dipole import frequencies
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
+from multiqsm.core.inversion.regularization import edge_mask
 
 
 def remove_jointly(head):

@@ -22,8 +22,8 @@ from scipy import stats
 
 from multiqsm.cohort.model_files import read_model
 from multiqsm.cohort.patients import collect_patients
-from multiqsm.dataset.simulated.description.cohort import write_cohort
-from multiqsm.dataset.simulated.description.layout import TRUTH
+from multiqsm.dataset.simulated.cohort import write_cohort
+from multiqsm.dataset.simulated.layout import TRUTH
 from multiqsm.simulation.cohort import draw_patients, population
 from multiqsm.simulation.study import make_patient_design
 from multiqsm.stats.model import run_model

@@ -24,7 +24,8 @@ from multiqsm.cli.simulate import main as simulate
 from multiqsm.dataset.outputs import derivative_path
 from multiqsm.simulation.grid import block_mode, subgrid_affine
 from multiqsm.simulation.head import head_model
-from multiqsm.simulation.study import SITE_PROTOCOLS, make_design
+from multiqsm.simulation.scanners import SITE_PROTOCOLS
+from multiqsm.simulation.study import make_design
 
 SUBJECTS, RUNS, SITES = 3, 2, len(SITE_PROTOCOLS)
 VOXEL_SIZE = (1.6, 1.6, 2.0)  # mm, of the site that keeps the design's protocol

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.mask.brain.brain import brain_mask
-from multiqsm.core.mask.brain.reliability import set_unknown_apart, trim_unreliable
-from multiqsm.core.mask.brain.shapes import erode
-from multiqsm.core.phase.encoding.fieldfit import combine_magnitude, fit_field
-from multiqsm.core.phase.encoding.unwrapping import unwrap_echoes
+from multiqsm.core.mask.brain import brain_mask
+from multiqsm.core.mask.reliability import set_unknown_apart, trim_unreliable
+from multiqsm.core.mask.shapes import erode
+from multiqsm.core.phase.fieldfit import combine_magnitude, fit_field
+from multiqsm.core.phase.unwrapping import unwrap_echoes
 from multiqsm.simulation.head import label_names
-from multiqsm.simulation.study import make_design, simulate
+from multiqsm.simulation.plan import simulate
+from multiqsm.simulation.study import make_design
 
 NUCLEI = ("caudate_nucleus", "putamen", "globus_pallidus", "red_nucleus", "substantia_nigra")
 CORE_DEPTH = 5.0  # mm

@@ -21,10 +21,10 @@ from heads import fit_head, kept, nrmse
 from methods import METHOD_NAMES, REFERENCE, Problem
 from scipy import fft, ndimage
 
-from multiqsm.core.background.projection.projection import pdf
-from multiqsm.core.background.projection.total_field import joint
+from multiqsm.core.background.projection import pdf
+from multiqsm.core.background.total_field import joint
 from multiqsm.core.grid import voxel_size_of
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
+from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.grid import affine_row
 from multiqsm.simulation.head import head_model

@@ -29,23 +29,24 @@ from heads import CORE_DEPTH, NUCLEI, kept, nrmse, site_heads
 from matplotlib.figure import Figure
 from scipy import fft, ndimage, stats
 
-from multiqsm.core.background.projection.removal import BackgroundRemoval
+from multiqsm.core.background.removal import BackgroundRemoval
 from multiqsm.core.dipole import b0_direction, dipole_kernel
-from multiqsm.core.inversion.closed_form.closed_form import deterministic
-from multiqsm.core.inversion.closed_form.morphology import medi
-from multiqsm.core.inversion.closed_form.regularization import edge_mask, jump_mask
-from multiqsm.core.inversion.closed_form.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
-from multiqsm.core.mask.brain.shapes import erode
-from multiqsm.core.phase.encoding.fieldfit import (
+from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.regularization import edge_mask, jump_mask
+from multiqsm.core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
+from multiqsm.core.mask.shapes import erode
+from multiqsm.core.phase.fieldfit import (
     combine_magnitude,
     fit_field,
     known_weight,
     noise_weight,
     weighted_variance,
 )
-from multiqsm.core.phase.encoding.unwrapping import unwrap_echoes
+from multiqsm.core.phase.unwrapping import unwrap_echoes
 from multiqsm.simulation.phantom import HEIGHT, TUBE_SUSCEPTIBILITY, WATER_LABEL, tube_centres
-from multiqsm.simulation.study import make_design, simulate
+from multiqsm.simulation.plan import simulate
+from multiqsm.simulation.study import make_design
 
 DEFAULT = ("joint", "medi")
 BACKGROUNDS = ("joint", "PDF", "V-SHARP")  # those good enough to be worth a map

@@ -19,8 +19,8 @@ import pandas as pd
 from multiqsm.bids_templates import load_template
 from multiqsm.core.regions.reference import reference_region
 from multiqsm.core.regions.statistics import roi_statistics
-from multiqsm.core.registration.least_squares.resampling import resample_labels
-from multiqsm.core.registration.least_squares.transforms import displacement, read_itk_text
+from multiqsm.core.registration.resampling import resample_labels
+from multiqsm.core.registration.transforms import displacement, read_itk_text
 from multiqsm.dataset.files import read_json
 from multiqsm.dataset.labels import read_lookup
 from multiqsm.dataset.sidecars import sidecar_path

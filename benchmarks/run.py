@@ -26,19 +26,19 @@ import nibabel as nib
 import numpy as np
 from scipy import fft
 
-from multiqsm.core.background.projection.highpass import high_pass
-from multiqsm.core.background.projection.mean_value import sharp, vsharp
-from multiqsm.core.background.projection.projection import pdf
-from multiqsm.core.background.projection.total_field import joint
+from multiqsm.core.background.highpass import high_pass
+from multiqsm.core.background.mean_value import sharp, vsharp
+from multiqsm.core.background.projection import pdf
+from multiqsm.core.background.total_field import joint
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.grid import voxel_size_of
-from multiqsm.core.inversion.closed_form.closed_form import deterministic
-from multiqsm.core.inversion.closed_form.morphology import medi
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
-from multiqsm.core.inversion.closed_form.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
-from multiqsm.core.mask.brain.shapes import erode
-from multiqsm.core.phase.encoding.fieldfit import combine_magnitude, fit_field, noise_weight
-from multiqsm.core.phase.encoding.unwrapping import unwrap_echoes
+from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.regularization import edge_mask
+from multiqsm.core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
+from multiqsm.core.mask.shapes import erode
+from multiqsm.core.phase.fieldfit import combine_magnitude, fit_field, noise_weight
+from multiqsm.core.phase.unwrapping import unwrap_echoes
 from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import average_subject, head_model

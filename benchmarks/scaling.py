@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from multiqsm.cli.simulate import main as simulate
-from multiqsm.dataset.simulated.description.layout import MANUAL
+from multiqsm.dataset.simulated.layout import MANUAL
 
 SITES = ("A", "B", "C")
 SCANS_PER_SUBJECT = 5  # of the 2015 study's at a site

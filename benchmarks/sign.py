@@ -26,8 +26,8 @@ from lesions import CALCIFICATION, HAEMORRHAGE, SPINS, lesioned_plan, scan_lesio
 from scipy import fft
 
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.mask.brain.shapes import EmptyMaskError, erode
-from multiqsm.core.phase.encoding.encoding import apply_sign, decode_phase, default_sign
+from multiqsm.core.mask.shapes import EmptyMaskError, erode
+from multiqsm.core.phase.encoding import apply_sign, decode_phase, default_sign
 from multiqsm.core.quality import (
     DEEP,
     SignCheck,
@@ -42,8 +42,9 @@ from multiqsm.dataset.images import read_image, summarize_image
 from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.cohort import draw_patients
 from multiqsm.simulation.grid import affine_row
+from multiqsm.simulation.plan import simulate
 from multiqsm.simulation.specimen import magnetize
-from multiqsm.simulation.study import make_design, make_patient_design, simulate
+from multiqsm.simulation.study import make_design, make_patient_design
 from multiqsm.simulation.tissue import coverage, empty_space
 
 COLUMNS = ("scan", "voxels (mm)", "mask (mL)", "deep (mL)")

@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import __version__
 from ..dataset.outputs import derivative_path
 from ..dataset.simulated.layout import TRUTH
-from ..workflows.settings import DEFAULT_INVERSIONS
+from ..workflows.methods import DEFAULT_INVERSIONS
 from .app import main as process
 from .arguments import EXIT_OK, available_cores, count
 from .simulate import main as simulate

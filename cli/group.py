@@ -110,8 +110,8 @@ def _tell(problems):
 
 def _failed(init_wf, options, **choices):
     """Build and run a graph; print what failed, and tell whether anything did."""
+    from ..execution.code import software
     from ..execution.run import configure_nipype
-    from ..execution.software import software
 
     configure_nipype(options.work_dir.absolute())
     places = {name: getattr(options, name).absolute() for name in ("bids_dir", "output_dir")}

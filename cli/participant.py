@@ -23,7 +23,8 @@ from ..dataset.sources import derivative_datasets
 from ..dataset.subjects import Subject, check_regions, collect_subjects
 from ..dataset.tables import read_tsv
 from ..execution.locks import hold_subjects
-from ..workflows.settings import INVERSIONS, PRESETS
+from ..workflows.methods import INVERSIONS
+from ..workflows.settings import PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
 
@@ -50,7 +51,7 @@ def run_participants(options):
         If nothing can be processed as asked.
     """
     check_work_dir(options)
-    settings = _settings(options)
+    settings = settings_of(options)
     scans, left_out = collect_scans(
         options.bids_dir,
         participant_label=options.participant_label,
@@ -251,7 +252,23 @@ def _write_reports(subjects, run, faults):
         faults.add_later(Problem(f"report of {failure.scan}", "", str(failure), ""))
 
 
-def _settings(options):
+def settings_of(options):
+    """The choices of a run: the preset's, but for what the options say.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of the command.
+
+    Returns
+    -------
+    multiqsm.workflows.settings.Settings
+
+    Raises
+    ------
+    DatasetError
+        If the options contradict each other, or FreeSurfer is asked for and not there.
+    """
     given = {f.name: getattr(options, f.name) for f in fields(PRESETS["default"])}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
     atlas = Path(given.get("atlas", ""))

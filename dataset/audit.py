@@ -6,18 +6,14 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 
-import numpy as np
 import pandas as pd
 
-from ..core.dipole import b0_direction
-from ..core.phase.encoding import GYROMAGNETIC_RATIO, default_sign
+from .facts import MISSING, scan_facts
 from .preflight.inspection import inspect_scan
-from .preflight.readout import BIPOLAR_OFFSET, BIPOLAR_RAMP
 from .problems import DatasetError, Problem
-from .repeats import is_same_time, scan_protocol
-from .values import as_number, one_line
+from .split_echoes import find_split_echoes
+from .values import one_line
 
 #: Columns of the table that scans are compared by, with their names in a text.
 COMPARED = {
@@ -34,6 +30,8 @@ COMPARED = {
     "matrix": "matrix",
     "voxel_size": "voxel size (mm)",
 }
+
+
 COLUMNS = (
     "scan",
     "subject",
@@ -76,6 +74,8 @@ COLUMNS = (
     "problems",
     "verdict",
 )
+
+
 # Title, column, and the most characters, so that a line has 120 with two spaces between.
 PRINTED = (
     ("scan", "scan", 24),
@@ -91,7 +91,6 @@ PRINTED = (
     ("mask", "mask", 4),
     ("verdict", "verdict", 7),
 )
-MISSING = "n/a"
 
 
 def inspect_scans(scans, *, n_procs=1, check_sign=False):
@@ -151,9 +150,9 @@ def audit_problems(inspections, left_out=()):
     for problem in left_out:
         if problem.severity == "error":
             problems.append(replace(problem, remedy=problem.remedy or "correct the dataset"))
-    rows = [_facts(inspection) for inspection in inspections]
+    rows = [scan_facts(inspection) for inspection in inspections]
     deviations, copies, shared = _deviations(rows, by_site=True), _copies(inspections), _shared(inspections)
-    split = _split_echoes(inspections)
+    split = find_split_echoes(inspections)
     for inspection, row, deviating in zip(inspections, rows, deviations, strict=True):
         problems += inspection.problems
         if deviating:
@@ -171,70 +170,6 @@ def audit_problems(inspections, left_out=()):
         if row["scan"] in split:
             problems.append(Problem.of(inspection.scan, "", *split[row["scan"]], "warning"))
     return problems
-
-
-def _split_echoes(inspections):
-    """Map the label of each scan that differs from others of its session in nothing but echoes to cause and remedy."""
-    groups, found = defaultdict(list), {}
-    for inspection in inspections:
-        if inspection.scanner is not None and None not in inspection.scan.echo_times:
-            groups[_all_but_echoes(inspection)].append(inspection.scan)
-    for scans in groups.values():
-        echoes = _distinct_echoes(scans)
-        times = sorted(time for protocol in echoes for time in protocol.echo_times)
-        are_apart = not any(is_same_time(*pair) for pair in pairwise(times))
-        if len(echoes) > 1 and (are_apart or len(times) == len(echoes)):
-            found |= dict.fromkeys((scan.label for scan in scans), _echoes_of_one(scans, echoes, are_apart))
-        elif len(echoes) > 1:
-            found |= _runs_of_other_echoes(scans)
-    return found
-
-
-def _all_but_echoes(inspection):
-    """What the echoes of one scan share, whatever labels tell them apart."""
-    scan, facts = inspection.scan, _facts(inspection)
-    labels = [scan.entities.get(name) for name in ("subject", "session", "ceagent", "chunk")]
-    alike = ("suffix", "repetition_time", "flip_angle", "field_strength", "manufacturer", "model", "software", "matrix")
-    frequency = scan.imaging_frequency and round(scan.imaging_frequency, 6)  # MHz: scanners tune anew for each scan
-    return (*labels, *(facts[name] for name in alike), frequency, tuple(inspection.scanner.affine.round(3).ravel()))
-
-
-def _distinct_echoes(scans):
-    """Protocols of scans that differ in echoes, by echo time and number."""
-    distinct = []
-    for protocol in (scan_protocol(scan, ()) for scan in scans):
-        if not any(protocol.has_echoes_of(other) for other in distinct):
-            distinct.append(protocol)
-    return sorted(distinct, key=lambda protocol: (protocol.echo_times, protocol.echo_number or 0))
-
-
-def _echoes_of_one(scans, echoes, are_apart):
-    """Cause and remedy where scans look like the echoes of one."""
-    times = ", ".join(f"{time:.4g}" for time in sorted(time for protocol in echoes for time in protocol.echo_times))
-    numbers = ", ".join(str(protocol.echo_number) for protocol in echoes)
-    told = f"EchoTime {times} ms" if are_apart else f"EchoNumber {numbers}, EchoTime {times} ms"
-    whole = "one scan" if len(scans) == len(echoes) else "one scan and its repeats"
-    n = sum(len(protocol.echo_times) for protocol in echoes)
-    remedy = f"name them echo-1 to echo-{n} of one scan"
-    remedy += "" if are_apart else " and correct EchoTime"
-    cause = f"{', '.join(scan.label for scan in scans)} look like the echoes of {whole}: {told}"
-    return cause, f"{remedy}; as they are, each is processed as a scan of its own, and none is a repeat of another"
-
-
-def _runs_of_other_echoes(scans):
-    """Cause and remedy of runs that share some of their echo times."""
-    series, found = defaultdict(list), {}
-    for scan in scans:
-        series[tuple((name, label) for name, label in scan.entities.items() if name != "run")].append(scan)
-    for runs in series.values():
-        if len(_distinct_echoes(runs)) > 1:
-            told = "; ".join(
-                f"{scan.label} {', '.join(f'{1000 * time:.4g}' for time in scan.echo_times)} ms" for scan in runs
-            )
-            cause = f"runs differ in nothing but their echo times: {told}"
-            remedy = "see whether echoes are missing; runs of other echo times are no repeats"
-            found |= dict.fromkeys((scan.label for scan in runs), (cause, remedy))
-    return found
 
 
 def _copies(inspections):
@@ -286,7 +221,7 @@ def audit_table(inspections, problems, *, phase_sign=0):
         from what more than half of the site's or study's scans (phantoms apart) have; ``problems``; ``verdict``, ok,
         warning or error.
     """
-    rows = [_facts(inspection, phase_sign) for inspection in inspections]
+    rows = [scan_facts(inspection, phase_sign) for inspection in inspections]
     for column, by_site in (("site_deviations", True), ("study_deviations", False)):
         for row, deviating in zip(rows, _deviations(rows, by_site=by_site), strict=True):
             row[column] = "; ".join(deviating) or None
@@ -303,65 +238,6 @@ def audit_table(inspections, problems, *, phase_sign=0):
         row["verdict"] = next((severity for severity in ("error", "warning") if counts[severity]), "ok")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("scan", kind="stable", ignore_index=True)
     return table.astype({"n_echoes": "Int64", "phase_sign": "Int64"})
-
-
-def _facts(inspection, phase_sign=0):
-    """Row of a scan, without what others have to do with it."""
-    scan, metadata = inspection.scan, inspection.scan.metadata
-    frequency, source = _centre_frequency(scan)
-    sign, reason = default_sign(scan.manufacturer)
-    if phase_sign:
-        sign, reason = phase_sign, f"{phase_sign:+d}: given by the user"
-    found = inspection.alternation
-    ramp = max(found.ramp, key=abs) if found else None
-    b0_dir = None if inspection.scanner is None else b0_direction(inspection.scanner.affine)
-    repetition = as_number(metadata.get("RepetitionTimeExcitation")) or as_number(metadata.get("RepetitionTime"))
-    return {
-        "scan": scan.label,
-        **{name: scan.entities.get(name) for name in ("subject", "session", "run")},
-        "site": scan.site,
-        "site_source": scan.site_source,
-        "is_phantom": scan.is_phantom,
-        "suffix": scan.suffix,
-        "n_echoes": len(scan.echo_times),
-        "echo_times": ", ".join(MISSING if te is None else f"{1000 * te:.4g}" for te in scan.echo_times),
-        "repetition_time": repetition,
-        "flip_angle": as_number(metadata.get("FlipAngle")),
-        "field_strength": scan.field_strength,
-        "centre_frequency": frequency,
-        "centre_frequency_source": source,
-        "manufacturer": scan.manufacturer,
-        "model": _text(metadata.get("ManufacturersModelName")),
-        "software": _text(metadata.get("SoftwareVersions")),
-        "phase_units": scan.units,
-        "phase_range": inspection.phase_range and "{:.6g} to {:.6g}".format(*inspection.phase_range),
-        "phase_encoding": "real and imaginary parts" if scan.real else inspection.phase_encoding,
-        "phase_sign": sign,
-        "phase_sign_source": reason,
-        "sign_asymmetry": None if inspection.sign_asymmetry is None else round(inspection.sign_asymmetry, 3),
-        "b0_dir": None if b0_dir is None else ", ".join(f"{part:.4f}" for part in b0_dir),
-        "b0_angle": None if b0_dir is None else float(np.degrees(np.arccos(min(1, abs(b0_dir[2])))).round(2)),
-        "b0_source": inspection.scanner and str(inspection.scanner),
-        "matrix": inspection.matrix and "×".join(map(str, inspection.matrix)),
-        "voxel_size": inspection.voxel_size and "×".join(f"{size:.3g}" for size in inspection.voxel_size),
-        "saturated": inspection.saturated,
-        "echo_offset": found and round(found.offset, 4),
-        "echo_ramp": found and round(ramp, 4),
-        "is_bipolar": found and (abs(found.offset) >= BIPOLAR_OFFSET or abs(ramp) >= BIPOLAR_RAMP),
-        "mask": "auto" if scan.brain_mask is None else "user",
-    }
-
-
-def _centre_frequency(scan):
-    if scan.imaging_frequency is not None:
-        return scan.imaging_frequency, "ImagingFrequency"
-    if scan.field_strength is not None:
-        return GYROMAGNETIC_RATIO * scan.field_strength, "MagneticFieldStrength"
-    return None, None
-
-
-def _text(value):
-    return None if value is None else one_line(str(value))
 
 
 def _deviations(rows, *, by_site):

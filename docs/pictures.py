@@ -15,7 +15,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from multiqsm.dataset.tables import read_tsv
-from multiqsm.pictures.study import age_figure, calibration_figure, imprecision_figure
+from multiqsm.pictures.agreement import imprecision_figure
+from multiqsm.pictures.regional import age_figure, calibration_figure
 
 DOCS = Path(__file__).parent
 SITES = ("A", "B", "C")

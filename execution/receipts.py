@@ -66,7 +66,7 @@ def write_receipt(output_dir, kind, label, made_of, files, *, made_by):
     files : iterable of path-like
         The files that were written below `output_dir`; sidecars are found by themselves.
     made_by : str
-        The software that made it, as of `multiqsm.execution.software.software`.
+        The software that made it, as of `multiqsm.execution.code.software`.
 
     Returns
     -------

@@ -9,13 +9,13 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import read_json, remove_partial_files, write_json
+from .code import software
 from .failures import Failure
 from .graphs import parts_of, working_nodes
 from .locks import hold_work
 from .plugins import Runner, check_cluster_paths
 from .receipts import fingerprint, is_finished, write_receipt
 from .run import run_with_progress, run_workflow
-from .software import software
 
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
 

@@ -196,3 +196,6 @@ class HighPass(_BackgroundRemoval):
 
     def _described(self, found):
         return {"BackgroundRemoval": "Gaussian high-pass filter", "BackgroundCutoff": self.inputs.cutoff}
+
+
+INTERFACES = {"joint": Joint, "pdf": PDF, "vsharp": VSHARP, "sharp": SHARP, "highpass": HighPass}

@@ -21,7 +21,8 @@ from ..dataset.files import read_json, write_json, write_text
 from ..dataset.methods import CITATION
 from ..dataset.sidecars import sidecar_path
 from ..dataset.tables import read_tsv, write_tsv
-from ..reports.group import KNOWN_TABLES, group_report
+from ..reports.group import group_report
+from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
 from ..stats.model import run_model
 from ..stats.study import study_tables

@@ -36,6 +36,11 @@ def read_mask(path):
     return read_volume(path)[0] != 0
 
 
+def read_labels(path):
+    """Read a label image as integers."""
+    return np.rint(read_volume(path)[0]).astype(np.int32)
+
+
 def geometry(image):
     """Voxel size (mm) and direction of B0 in voxel axes, as keyword arguments of the core's functions.
 

@@ -19,7 +19,7 @@ from ..dataset.sidecars import sidecar_path
 from ..dataset.tables import read_tsv
 from ..pictures.drawing import readable
 from ..pictures.slices import CHI_WINDOW, compare_maps_figure, registration_figure
-from ..reports.html import Picture
+from ..reports.blocks import Picture
 from ..reports.subject import subject_report
 from .images import geometry
 from .lesions import LESION_MASK

@@ -4,7 +4,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from ..dataset.simulated.scans import write_scan
 from ..dataset.simulated.structural import write_structural
-from ..simulation.study import ScanPlan, simulate, simulate_anatomy
+from ..simulation.plan import ScanPlan, simulate, simulate_anatomy
 
 
 class _SimulateScanInputSpec(BaseInterfaceInputSpec):

@@ -3,6 +3,7 @@
 A site has one colour and one marker in all figures, both from `site_styles`.
 """
 
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -177,3 +178,8 @@ def legend_of_sites(figure, styles, present):
         if site in present
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8), frameon=False, fontsize=9)
+
+
+def labels_of(table, column):
+    """Labels of a column, sorted."""
+    return [str(label) for label in pd.unique(table[column].dropna())]

@@ -4,13 +4,10 @@ A page loads nothing from outside and runs no script: pictures are embedded, and
 all else. Every text is escaped.
 """
 
-import base64
 import re
 import unicodedata
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from io import BytesIO
 from numbers import Integral, Real
 from urllib.parse import quote, urlsplit
 
@@ -18,205 +15,15 @@ import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from ..pictures.drawing import readable
+from .blocks import LEVELS, Column, Details, Heading, KeyValues, Paragraph, Picture, Table, Warnings
+from .images import figure_uri, image_uri
 
-PICTURE_BUDGET = 160_000  # bytes of a picture in the page
-QUALITIES = (82, 68, 50)
-SMALLEST_SIDE = 24  # pixels; a picture this small is kept, whatever the budget
-SMALL = 30_000  # bytes below which a picture is not worth packing again
-SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"<svg", "image/svg+xml"),
-    (b"<?xml", "image/svg+xml"),
-)
 MISSING = "n/a"
+
+
 MINUS_ZERO = re.compile(r"^-(?=0(\.0*)?$)")
-LEVELS = ("error", "warning", "info")
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Running text.
-
-    Attributes
-    ----------
-    text : str
-        Line breaks are kept.
-    note : bool
-        Whether it explains what stands beside it, and is set smaller.
-    """
-
-    text: str
-    note: bool = False
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A heading within a section.
-
-    Attributes
-    ----------
-    text : str
-    """
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Column:
-    """How a column of a table is shown.
-
-    Attributes
-    ----------
-    name : str
-        Name in the DataFrame.
-    heading : str, optional
-        Heading with unit; the name with spaces if not given.
-    format : str
-        Format of numbers as in `format_value`.
-    scale : float
-        What numbers are multiplied with, such as 1000 from ppm to ppb.
-    """
-
-    name: str
-    heading: str | None = None
-    format: str = ""
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes
-    ----------
-    data : DataFrame
-        Its rows; the index is not shown.
-    caption : str
-    columns : sequence of Column, optional
-        Columns to show, in order; those that `data` lacks are left out. All as they are if not given.
-    link : str, optional
-        Relative path from the report to the table as a file.
-    footer : DataFrame, optional
-        Rows below a rule, such as means, with columns of `data`.
-    """
-
-    data: pd.DataFrame
-    caption: str = ""
-    columns: tuple[Column, ...] | None = None
-    link: str | None = None
-    footer: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture.
-
-    Attributes
-    ----------
-    content : bytes or matplotlib.figure.Figure
-        PNG, JPEG, WebP or SVG file, or a figure.
-    caption : str
-    alt : str
-        What it shows, for those who do not see it; the caption if empty.
-    format : {'svg', 'webp', 'png', 'jpeg'}
-        How a figure is drawn: SVG suits plots, the others images of voxels.
-    budget : int
-        Most bytes in the page. Images of voxels are compressed until they fit; SVG is not.
-    wide : bool
-        Whether it takes the full width where pictures stand side by side.
-    """
-
-    content: bytes | Figure
-    caption: str = ""
-    alt: str = ""
-    format: str = "svg"
-    budget: int = PICTURE_BUDGET
-    wide: bool = True
-
-
-@dataclass(frozen=True)
-class KeyValues:
-    """Names and values in two columns.
-
-    Attributes
-    ----------
-    items : dict of str
-        Values are shown by `format_value`.
-    caption : str
-    """
-
-    items: dict
-    caption: str = ""
-
-
-@dataclass(frozen=True)
-class Warnings:
-    """Messages that the reader must not miss.
-
-    Attributes
-    ----------
-    messages : sequence of str
-    title : str
-    level : {'error', 'warning', 'info'}
-    """
-
-    messages: tuple[str, ...]
-    title: str = "Warnings"
-    level: str = "warning"
-
-
-@dataclass(frozen=True)
-class Details:
-    """Blocks that the reader can fold away. Printed in any case.
-
-    Attributes
-    ----------
-    title : str
-    blocks : sequence
-    open : bool
-        Whether they are shown at first.
-    """
-
-    title: str
-    blocks: tuple
-    open: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report with its entry in the navigation.
-
-    Attributes
-    ----------
-    title : str
-    blocks : sequence
-    anchor : str, optional
-        Name in the page's address; made from the title if not given.
-    """
-
-    title: str
-    blocks: tuple
-    anchor: str | None = None
-
-
-@dataclass(frozen=True)
-class Badge:
-    """A number of the study in the report's head.
-
-    Attributes
-    ----------
-    value, label : str
-    level : str
-        One of `LEVELS`, or empty.
-    """
-
-    value: str
-    label: str
-    level: str = field(default="")
 
 
 def render_report(title, sections, *, subtitle="", badges=(), footer=""):
@@ -251,64 +58,6 @@ def render_report(title, sections, *, subtitle="", badges=(), footer=""):
             shown.append({"title": section.title, "anchor": anchor, "blocks": [_context(b) for b in section.blocks]})
     page = _environment().get_template("report.html")
     return page.render(title=title, subtitle=subtitle, badges=badges, sections=shown, footer=footer)
-
-
-def figure_uri(figure, format="svg", *, budget=PICTURE_BUDGET):
-    """Draw a figure into a data URI.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    format : {'svg', 'webp', 'png', 'jpeg'}
-        SVG for plots; the others hold pixels and are compressed until they fit.
-    budget : int
-        Most bytes of the URI, but for SVG.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If the format is unknown.
-    """
-    buffer = BytesIO()
-    if format == "svg":
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        return _data_uri(_numbered(buffer.getvalue().decode()).encode(), "image/svg+xml")
-    if format not in ("webp", "png", "jpeg"):
-        raise ValueError(f"figures can be drawn as svg, webp, png or jpeg, not {format!r}")
-    figure.savefig(buffer, format="png", dpi=100)
-    return _pixels_uri(buffer.getvalue(), "image/png", budget, format=format)
-
-
-def image_uri(content, *, budget=PICTURE_BUDGET):
-    """Embed a picture file as a data URI, compressed if that makes it smaller.
-
-    Parameters
-    ----------
-    content : bytes
-        PNG, JPEG, WebP or SVG file.
-    budget : int
-        Most bytes of the URI; a picture of pixels loses quality, then size, until it fits
-        or has 24 pixels a side left.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If the content is none of these.
-    """
-    kind = next((kind for signature, kind in SIGNATURES if content.lstrip().startswith(signature)), None)
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        kind = "image/webp"
-    if kind is None:
-        raise ValueError("a picture is neither PNG, JPEG, WebP nor SVG")
-    return _data_uri(content, kind) if kind == "image/svg+xml" else _pixels_uri(content, kind, budget)
 
 
 def format_value(value, format=""):
@@ -451,36 +200,6 @@ def _anchor(text, taken):
         anchor = f"{stem}-{number}"
     taken.add(anchor)
     return anchor
-
-
-def _numbered(svg):
-    """Matplotlib names parts of an SVG at random; numbers make the same figure the same text."""
-    names = {}
-
-    def number(match):
-        return names.setdefault(match[0], f"{match[0][0]}{len(names)}")
-
-    return re.sub(r"\b[a-zA-Z][0-9a-f]{10}\b", number, svg)
-
-
-def _pixels_uri(content, kind, budget, *, format="webp"):
-    room = budget * 3 // 4 - 40  # base64 takes four bytes for three, beside the head of the URI
-    if len(content) <= min(SMALL, room):
-        return _data_uri(content, kind)
-    smallest, picture = (content, kind), Image.open(BytesIO(content)).convert("RGB")
-    while True:
-        for quality in QUALITIES:
-            buffer = BytesIO()
-            picture.save(buffer, format=format, quality=quality)
-            if buffer.tell() < len(smallest[0]):
-                smallest = buffer.getvalue(), f"image/{format}"
-            if len(smallest[0]) <= room or min(picture.size) < SMALLEST_SIDE:
-                return _data_uri(*smallest)
-        picture = picture.resize([side * 3 // 4 for side in picture.size], Image.Resampling.LANCZOS)
-
-
-def _data_uri(content, kind):
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 @cache

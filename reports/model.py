@@ -6,19 +6,8 @@ from ..pictures.drawing import readable
 from ..pictures.regressions import forest_figure, partial_residual_figure, residual_figure
 from ..stats.model import ALL
 from ..stats.reproducibility import require_columns
-from .html import (
-    Badge,
-    Column,
-    Details,
-    Heading,
-    KeyValues,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    Warnings,
-    render_report,
-)
+from .blocks import Badge, Column, Details, Heading, KeyValues, Paragraph, Picture, Section, Table, Warnings
+from .html import render_report
 from .subject import methods_blocks
 
 _REGRESSION = (Column("outcome"), Column("predictor"), Column("adjusted"))

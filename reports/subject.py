@@ -5,21 +5,9 @@ from dataclasses import replace
 import pandas as pd
 
 from ..pictures.drawing import PPB, readable
-from ..pictures.study import roi_figure
-from .html import (
-    Badge,
-    Column,
-    Details,
-    Heading,
-    KeyValues,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    Warnings,
-    format_cell,
-    render_report,
-)
+from ..pictures.regional import roi_figure
+from .blocks import Badge, Column, Details, Heading, KeyValues, Paragraph, Picture, Section, Table, Warnings
+from .html import format_cell, render_report
 
 SCAN_BUDGET = 480_000  # bytes that one scan's pictures take in the report
 LABELS = ("session", "task", "acquisition", "ceagent", "reconstruction", "run", "chunk", "site")

@@ -6,270 +6,47 @@ order and by any number of processes, and fewer participants, sites or runs leav
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from .acquisition import Protocol, acquire
-from .cohort import Patient, affected
-from .grid import scan_affine
-from .head import anatomy, draw_subject, head_model
-from .phantom import phantom_model
+from .acquisition import Protocol
+from .plan import Design, Participant, Placement, ScanPlan
+from .scanners import (
+    DEMO_PROTOCOL,
+    HEAD_PROTOCOL,
+    PATIENT_PROTOCOL,
+    PATIENT_SITE,
+    PHANTOM_PROTOCOL,
+    SCANNERS,
+    SITE_PROTOCOLS,
+    SiteProtocol,
+)
 from .seeds import derived_seed, generator
-from .specimen import magnetize
-from .structural import FLAIR, T1W, Structural, simulate_structural
+from .structural import FLAIR, T1W
 
 HEAD_CENTRE = (0.0, -18.0, 5.0)  # mm in the head's coordinates, where the middle of the image is prescribed
+
+
 PHANTOM_LABEL = "phantom"
 
 # Standard deviations: about the axes x, y and z of the scanner in degrees, along them in mm.
 POSITION_SPREAD = {"head": ((5.0, 2.0, 2.0), (4.0, 4.0, 6.0)), "phantom": ((0.7, 0.7, 5.0), (3.0, 3.0, 5.0))}
+
+
 PRESCRIPTION_SPREAD = ((2.0, 1.0, 1.0), (2.0, 2.0, 2.0))
+
+
 MOTION_SPREAD = {"head": ((0.3, 0.2, 0.2), (0.3, 0.3, 0.5)), "phantom": ((0.0,) * 3, (0.0,) * 3)}
+
+
 DRIFT_SPREAD = 0.01  # ppm from one run to the next, of B0 in a session
 
 # Nine people of 23 to 37 years, 28 ± 5, seven men; more people repeat their ages and sexes.
 AGES = (25, 34, 23, 28, 37, 24, 30, 26, 25)
+
+
 SEXES = "MFMMMFMMM"
-
-
-@dataclass(frozen=True)
-class Scanner:
-    """One site's scanner.
-
-    Parameters
-    ----------
-    site : str
-        Label of the site, and of a participant's session there.
-    vendor : {'siemens', 'ge'}
-        How its images are written.
-    manufacturer, model : str
-        As the vendor's files have it.
-    field_strength : float
-        Nominal, T.
-    imaging_frequency : float
-        Centre frequency, MHz.
-    channels : int
-        Of the head coil.
-    snr : float
-        Of the first echo.
-    """
-
-    site: str
-    vendor: str
-    manufacturer: str
-    model: str
-    field_strength: float
-    imaging_frequency: float
-    channels: int
-    snr: float
-
-
-SCANNERS = (
-    Scanner("A", "siemens", "Siemens", "Skyra", 3.0, 123.2516, 16, 185.0),
-    Scanner("B", "siemens", "Siemens", "Skyra", 3.0, 123.1938, 16, 165.0),
-    Scanner("C", "ge", "GE MEDICAL SYSTEMS", "DISCOVERY MR750", 3.0, 127.7243, 8, 260.0),
-)
-
-HEAD_PROTOCOL = Protocol()
-PHANTOM_PROTOCOL = Protocol(
-    shape=(224, 216, 92),
-    echo_times=(0.0026, 0.0066, 0.0106, 0.0146, 0.0186, 0.0226),
-    repetition_time=0.03,
-    flip_angle=30.0,
-)
-DEMO_PROTOCOL = Protocol(
-    shape=(96, 112, 52), voxel_size=(2.0, 2.0, 2.5), echo_times=(0.006, 0.014, 0.022, 0.030), repetition_time=0.045
-)
-# The echoes after the first are our choice, as many as the repetition time has room for in half of it.
-PATIENT_PROTOCOL = Protocol(
-    shape=(320, 416, 64),
-    voxel_size=(0.5, 0.5, 2.0),
-    echo_times=(0.0043, 0.0091, 0.0139, 0.0187, 0.0235, 0.0283),
-    repetition_time=0.057,
-    flip_angle=20.0,
-)
-PATIENT_SITE = "C"
-
-
-@dataclass(frozen=True)
-class SiteProtocol:
-    """How a site's head scans differ from the design's where protocols vary.
-
-    Parameters
-    ----------
-    voxel_ratio : tuple of float
-        Voxel size relative to the design's, along each axis. The field of view stays.
-    echo_times : tuple of float or None
-        s; None for the design's own.
-    """
-
-    voxel_ratio: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    echo_times: tuple[float, ...] | None = None
-
-
-# Site A keeps the design's protocol. B has finer voxels in thicker slices and begins and ends earlier; C has
-# coarser voxels in thinner slices, and fewer echoes.
-SITE_PROTOCOLS = {
-    "A": SiteProtocol(),
-    "B": SiteProtocol((0.8, 0.8, 1.2), (0.004, 0.009, 0.014, 0.019, 0.024, 0.029, 0.034)),
-    "C": SiteProtocol((1.2, 1.2, 0.8), (0.005, 0.012, 0.019, 0.026, 0.033)),
-}
-
-
-@dataclass(frozen=True)
-class Placement:
-    """A rigid transform from an object's or an image's axes to the scanner's.
-
-    Parameters
-    ----------
-    rotation : tuple of float
-        Rotation vector, degrees.
-    translation : tuple of float
-        mm, after the rotation.
-    """
-
-    rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-    @property
-    def matrix(self):
-        """The transform as an array of shape (4, 4)."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = Rotation.from_rotvec(self.rotation, degrees=True).as_matrix()
-        matrix[:3, 3] = self.translation
-        return matrix
-
-    def after(self, first):
-        """This transform after another."""
-        matrix = self.matrix @ first.matrix
-        turn = Rotation.from_matrix(matrix[:3, :3]).as_rotvec(degrees=True)
-        return Placement(tuple(turn.tolist()), tuple(matrix[:3, 3].tolist()))
-
-
-@dataclass(frozen=True)
-class Participant:
-    """Who is scanned.
-
-    Parameters
-    ----------
-    label : str
-        Of the participant, without ``sub-``.
-    number : int
-        Counted from 0, whoever else takes part.
-    model : {'head', 'phantom'}
-        What is scanned.
-    age : float or None
-        Years.
-    sex : str or None
-        ``M`` or ``F``.
-    """
-
-    label: str
-    number: int
-    model: str = "head"
-    age: float | None = None
-    sex: str | None = None
-
-    @property
-    def species(self):
-        """As in the column ``species`` of ``participants.tsv``."""
-        return "phantom" if self.model == "phantom" else "homo sapiens"
-
-
-@dataclass(frozen=True)
-class ScanPlan:
-    """All that one scan depends on.
-
-    Parameters
-    ----------
-    entities : dict of str
-        ``subject``, and in a study of travelling people ``session`` and ``run``.
-    participant : Participant
-        Who is scanned.
-    scanner : Scanner
-        Where.
-    protocol : Protocol
-        How: the design's sequence with the scanner's centre frequency and signal-to-noise ratio.
-    anatomy_seed, scan_seed : int
-        Of the participant's anatomy, and of shim error, coil and noise of this scan.
-    position : Placement
-        Of the object in the scanner during this scan.
-    prescription : Placement
-        Of the image in the scanner.
-    b0_drift : float
-        Offset of B0 since the session began, ppm.
-    flow_phase : float
-        Greatest phase (rad) at the last echo of the CSF that moves in a head's lateral ventricles.
-    patient : multiqsm.simulation.cohort.Patient, optional
-        Whose disease the head has.
-    structural : tuple of multiqsm.simulation.structural.Structural
-        Anatomical images that are made with the scan.
-    """
-
-    entities: dict[str, str]
-    participant: Participant
-    scanner: Scanner
-    protocol: Protocol
-    anatomy_seed: int
-    scan_seed: int
-    position: Placement
-    prescription: Placement
-    b0_drift: float
-    flow_phase: float = 0.0
-    patient: Patient | None = None
-    structural: tuple[Structural, ...] = ()
-
-    @property
-    def affine(self):
-        """From the image's voxels to the scanner's axes (mm), shape (4, 4)."""
-        rotation, centre = self.prescription.matrix[:3, :3], self.prescription.translation
-        return scan_affine(self.protocol.shape, self.protocol.voxel_size, rotation=rotation, centre=centre)
-
-    @property
-    def subject(self):
-        """The person, a `head.Subject`; None for a phantom."""
-        if self.participant.model == "phantom":
-            return None
-        person = draw_subject(self.anatomy_seed, self.participant.age)
-        if self.patient is None:
-            return person
-        return affected(person, self.patient, generator(self.anatomy_seed, "lesions"))
-
-
-@dataclass(frozen=True)
-class Design:
-    """A study to simulate.
-
-    Parameters
-    ----------
-    name : str
-        ``study``, ``phantom``, ``demo`` or ``thalamus``.
-    summary : str
-        In words, what every scan of the design depends on: its name, voxel size, whether sites differ in protocol,
-        flow (if any) and seed.
-    plans : tuple of ScanPlan
-        One a scan.
-    """
-
-    name: str
-    summary: str
-    plans: tuple[ScanPlan, ...]
-
-    @property
-    def participants(self):
-        """Those who are scanned, in order, each once."""
-        return tuple({plan.participant.label: plan.participant for plan in self.plans}.values())
-
-    @property
-    def sessions(self):
-        """Scanners that each participant goes to, by the participant's label."""
-        visits = {participant.label: {} for participant in self.participants}
-        for plan in self.plans:
-            visits[plan.participant.label][plan.scanner.site] = plan.scanner
-        return {label: tuple(scanners.values()) for label, scanners in visits.items()}
 
 
 @dataclass(frozen=True)
@@ -398,61 +175,6 @@ def _summary(name, voxel_size, flow_phase, seed, *, vary_protocols=False):
     flow = f"flow phase {flow_phase:g} rad, " if flow_phase else ""
     varied = "protocols that differ between sites, " if vary_protocols else ""
     return f"design {name}, {sizes}, {varied}{flow}seed {seed}"
-
-
-def simulate(plan, *, workers=1):
-    """Make one scan.
-
-    Parameters
-    ----------
-    plan : ScanPlan
-        The scan.
-    workers : int
-        Threads. The result does not depend on it.
-
-    Returns
-    -------
-    multiqsm.simulation.acquisition.Scan
-    """
-    if plan.participant.model == "phantom":
-        model, flowing = partial(phantom_model, pose=plan.position.matrix), ()
-    else:
-        flowing = (anatomy()["labels"]["lateral_ventricle"],)
-        model = partial(head_model, plan.subject, pose=plan.position.matrix, workers=workers)
-    protocol = plan.protocol
-    specimen = magnetize(model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers)
-    return acquire(
-        specimen,
-        protocol,
-        plan.scan_seed,
-        b0_drift=plan.b0_drift,
-        flow_phase=plan.flow_phase,
-        flow_labels=flowing,
-        workers=workers,
-    )
-
-
-def simulate_anatomy(plan, *, workers=1):
-    """Make the anatomical images that go with a scan.
-
-    Parameters
-    ----------
-    plan : ScanPlan
-        The scan.
-    workers : int
-        Threads. The result does not depend on it.
-
-    Yields
-    ------
-    sequence : multiqsm.simulation.structural.Structural
-        Which image.
-    image, labels, affine : ndarray
-        As of `multiqsm.simulation.structural.simulate_structural`.
-    """
-    for number, sequence in enumerate(plan.structural):
-        rng = generator(plan.scan_seed, "structural", number)
-        where = (plan.position.matrix, plan.prescription.matrix)
-        yield sequence, *simulate_structural(sequence, plan.subject, *where, rng, workers=workers)
 
 
 def _plan(participant, scanner, visit, run, protocol, seed):

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
+from .age import age_regression
 from .agreement import bland_altman, bland_altman_points, intraclass_correlation
 from .calibration import apply_calibration, calibrate, doubtful_lines
 from .components import variance_components
 from .harmonization import harmonization_effect, shift_and_scale
 from .planning import change_sd, group_sd, sample_size, smallest_detectable_change
 from .protocols import choose_protocols, scans_of
-from .regression import age_regression
 from .reproducibility import (
     between_methods,
     between_rois,

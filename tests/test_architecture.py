@@ -1,5 +1,6 @@
 """The house: every wire is connected, the layers import downwards only, the examples in docstrings run."""
 
+import ast
 import doctest
 import importlib
 import pkgutil
@@ -17,12 +18,15 @@ from multiqsm.dataset.anatomy import Anatomy, FreeSurferLabels, LesionSources
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.subjects import collect_subjects
 from multiqsm.workflows.group import init_study_wf
+from multiqsm.workflows.methods import DEFAULT_INVERSIONS, INVERSIONS
 from multiqsm.workflows.model import init_model_wf
 from multiqsm.workflows.reports import init_reports_wf
 from multiqsm.workflows.scan import init_scan_wf
-from multiqsm.workflows.settings import DEFAULT_INVERSIONS, INVERSIONS, Settings
+from multiqsm.workflows.settings import Settings
 from multiqsm.workflows.subjects import init_subjects_wf
 
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 80  # lines, without the docstring
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(multiqsm.__path__, "multiqsm.")
@@ -40,6 +44,41 @@ def test_examples_in_docstrings(name):
 def test_layers():
     cli = pytest.importorskip("importlinter.cli")
     assert cli.lint_imports(config_filename=str(Path(__file__).parents[1] / "setup.cfg"), no_cache=True) == 0
+
+
+def sources():
+    """Files of the package, and what they say."""
+    root = Path(multiqsm.__file__).parent
+    for name in MODULES:
+        place = root.joinpath(*name.split(".")[1:])
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        yield name, path.read_text(encoding="utf-8")
+
+
+def test_files_and_functions_are_short():
+    """A file is read in one go, and a function seen at a glance."""
+    long = []
+    for name, text in sources():
+        if text.count("\n") > LONGEST_FILE:
+            long.append(f"{name}: {text.count(chr(10))} lines")
+        functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef))
+        for function in functions:
+            has_docstring = ast.get_docstring(function) is not None
+            first = function.body[0].end_lineno + 1 if has_docstring else function.body[0].lineno
+            if function.end_lineno - first + 1 > LONGEST_FUNCTION:
+                long.append(f"{name}.{function.name}: {function.end_lineno - first + 1} lines")
+    assert long == []
+
+
+def test_no_function_has_the_name_of_its_module():
+    """Else an import of one hides the other."""
+    named_alike = [
+        name
+        for name, text in sources()
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name.rpartition(".")[2]
+    ]
+    assert named_alike == []
 
 
 def workflows_within(workflow):

@@ -4,11 +4,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.core.artefacts.coherence.coherence import alternating_axes, central_block, neighbour_coherence
-from multiqsm.core.artefacts.coherence.echoes import decay_steps, echo_alternation, noise_echoes, phase_scale
-from multiqsm.core.artefacts.coherence.mirroring import MirroredEcho, mirrored_magnitude, mirrored_phase
-from multiqsm.core.artefacts.coherence.offsets import common_offset, echo_offsets, signal_background
-from multiqsm.core.artefacts.coherence.ranges import jump_share, wrapped_range
+from multiqsm.core.artefacts.coherence import alternating_axes, central_block, neighbour_coherence
+from multiqsm.core.artefacts.echoes import decay_steps, echo_alternation, noise_echoes, phase_scale
+from multiqsm.core.artefacts.mirroring import MirroredEcho, mirrored_magnitude, mirrored_phase
+from multiqsm.core.artefacts.offsets import common_offset, echo_offsets, signal_background
+from multiqsm.core.artefacts.ranges import jump_share, wrapped_range
 
 SHAPE = (24, 20, 16)
 TIMES = (0.005, 0.010, 0.015, 0.020)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
 
-from multiqsm.core.background.projection.projection import pdf
+from multiqsm.core.background.projection import pdf
 
 TILTED = (0, 0.34, 0.94)
 

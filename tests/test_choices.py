@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,26 +12,28 @@ from nipype.interfaces.base import isdefined
 from test_cli import iron, run
 
 from multiqsm.bids_templates import load_template
-from multiqsm.cli.app import _parser
-from multiqsm.cli.participant import _settings
-from multiqsm.core.background.projection.highpass import high_pass
-from multiqsm.core.background.projection.mean_value import sharp, vsharp
-from multiqsm.core.background.projection.projection import pdf
-from multiqsm.core.background.projection.total_field import joint
-from multiqsm.core.inversion.closed_form.closed_form import deterministic, divide_field
-from multiqsm.core.inversion.closed_form.morphology import medi
-from multiqsm.core.inversion.closed_form.weighted import iterative
+from multiqsm.cli.app import make_parser
+from multiqsm.cli.options import settings_table
+from multiqsm.cli.participant import settings_of
+from multiqsm.core.background.highpass import high_pass
+from multiqsm.core.background.mean_value import sharp, vsharp
+from multiqsm.core.background.projection import pdf
+from multiqsm.core.background.total_field import joint
+from multiqsm.core.inversion.closed_form import deterministic, divide_field
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.weighted import iterative
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
 from multiqsm.interfaces.inversion import TKD, Deterministic, Iterative, Medi
 from multiqsm.workflows.inversion import init_inversion_wf
+from multiqsm.workflows.methods import BACKGROUNDS, DEFAULT_INVERSIONS
 from multiqsm.workflows.scan import init_scan_wf
-from multiqsm.workflows.settings import BACKGROUNDS, DEFAULT_INVERSIONS, PRESETS, Settings
+from multiqsm.workflows.settings import PRESETS, Settings
 
 
 def settings(*options):
-    return _settings(_parser().parse_args(["raw", "out", "participant", *options]))
+    return settings_of(make_parser().parse_args(["raw", "out", "participant", *options]))
 
 
 def inverting(method, **choices):
@@ -58,7 +61,7 @@ def test_nodes_have_the_functions_own_defaults(interface, function):
 def test_default_is_the_first_of_each():
     assert settings() == Settings()
     assert settings().inversions == DEFAULT_INVERSIONS
-    assert settings().background == BACKGROUNDS[0] == "joint"
+    assert settings().background == next(iter(BACKGROUNDS)) == "joint"
     assert settings().standard_errors == DEFAULT_INVERSIONS
     assert settings("--se-draws", "0").standard_errors == ("deterministic",)
 
@@ -72,6 +75,15 @@ def test_presets_are_what_the_studies_did():
     assert (chiang.model_error, chiang.medi_data) == (False, "nonlinear")
     assert settings("--preset", "chiang2018", "--model-error", "--background", "sharp").model_error
     assert set(PRESETS) == {"default", "lin2015", "chiang2018"}
+
+
+def test_readme_has_every_option_of_the_method():
+    assert settings_table() in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_options_that_exclude_each_other():
+    with pytest.raises(SystemExit):
+        settings("--lambda", "1", "--lambda-rule", "gcv")
 
 
 @pytest.mark.parametrize(

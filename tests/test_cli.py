@@ -15,7 +15,7 @@ from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.dataset.outputs import write_dataset_description
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.execution.receipts import RECEIPTS
-from multiqsm.workflows.settings import DEFAULT_INVERSIONS
+from multiqsm.workflows.methods import DEFAULT_INVERSIONS
 
 SERIAL = ["--plugin", "Linear"]  # processes take seconds to start
 

@@ -22,7 +22,7 @@ from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.content import MissingContentError, is_there, require_content
 from multiqsm.dataset.labels import find_labels, find_subject_labels
 from multiqsm.dataset.outputs import write_dataset_description
-from multiqsm.dataset.preflight.brain_mask.inspection import inspect_scan
+from multiqsm.dataset.preflight.inspection import inspect_scan
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.sources import derivative_datasets
 

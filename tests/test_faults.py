@@ -14,11 +14,11 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, Trai
 from nipype.pipeline.engine import Node, Workflow
 
 from multiqsm.dataset.problems import DatasetError
+from multiqsm.execution.code import ROOT, code_of
 from multiqsm.execution.locks import hold_subjects
 from multiqsm.execution.plugins import LOST, Runner, check_cluster_paths
 from multiqsm.execution.receipts import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
 from multiqsm.execution.run import configure_nipype
-from multiqsm.execution.software import ROOT, code_of
 from multiqsm.execution.stages import Stage, run_stage
 
 
@@ -291,7 +291,7 @@ def copy_of_package(tmp_path):
             "workflows.scans",
             {"core/inversion/morphology.py", "interfaces/inversion.py", "bids_templates/citation.json"},
         ),
-        ("workflows.subjects", {"core/registration/midspace.py", "interfaces/roi.py", "pictures/slices.py"}),
+        ("workflows.subjects", {"core/registration/midspace.py", "interfaces/regions.py", "pictures/slices.py"}),
         ("workflows.reports", {"reports/templates/report.html", "reports/subject.py", "interfaces/reports.py"}),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multiqsm.core.phase.encoding.fieldfit import combine_magnitude, fit_field, fit_r2star
+from multiqsm.core.phase.fieldfit import combine_magnitude, fit_field, fit_r2star
 
 SHAPE, F0 = (31, 30, 17), 123.2
 TE = np.array([4.0, 9.0, 12.0, 21.0]) * 1e-3

@@ -14,7 +14,7 @@ from multiqsm.core.dipole import b0_direction, turn_between
 from multiqsm.dataset.audit import audit_table, inspect_scans
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.forms import scanner_form
-from multiqsm.dataset.preflight.brain_mask.inspection import inspect_scan
+from multiqsm.dataset.preflight.inspection import inspect_scan
 from multiqsm.dataset.protocol import read_protocol
 from multiqsm.interfaces.background import HighPass
 from multiqsm.interfaces.harmonization import CropKSpace

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from multiqsm.cli.app import main
 from multiqsm.core.harmonization import crop_kspace, cropped_affine, cropped_matrix
-from multiqsm.core.phase.encoding.encoding import wrap_phase
+from multiqsm.core.phase.encoding import wrap_phase
 from multiqsm.interfaces.harmonization import CropKSpace
 from multiqsm.simulation.acquisition import kspace_crop
 

@@ -6,16 +6,16 @@ import pytest
 from analytic import sphere_field
 from nipype import Node
 
-from multiqsm.core.background.projection.highpass import high_pass
-from multiqsm.core.background.projection.mean_value import sharp, vsharp
-from multiqsm.core.background.projection.projection import pdf
-from multiqsm.core.background.projection.total_field import joint
+from multiqsm.core.background.highpass import high_pass
+from multiqsm.core.background.mean_value import sharp, vsharp
+from multiqsm.core.background.projection import pdf
+from multiqsm.core.background.total_field import joint
 from multiqsm.core.holes import fill_holes, interpolate_unknown
-from multiqsm.core.inversion.closed_form.closed_form import deterministic
-from multiqsm.core.inversion.closed_form.morphology import medi
-from multiqsm.core.inversion.closed_form.regularization import jump_mask
-from multiqsm.core.inversion.closed_form.weighted import iterative
-from multiqsm.core.mask.brain.shapes import erode
+from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.regularization import jump_mask
+from multiqsm.core.inversion.weighted import iterative
+from multiqsm.core.mask.shapes import erode
 from multiqsm.interfaces.background import PDF
 
 VOXEL = (1.5, 1.0, 2.0)

@@ -8,11 +8,11 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from multiqsm.core.dipole import dipole_kernel
 from multiqsm.core.grid import WorkingGrid
-from multiqsm.core.inversion.closed_form.closed_form import deterministic
-from multiqsm.core.inversion.closed_form.problem import MARGIN
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
-from multiqsm.core.inversion.closed_form.weighted import iterative, zero_field_weight
-from multiqsm.core.phase.encoding.fieldfit import noise_weight
+from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.problem import MARGIN
+from multiqsm.core.inversion.regularization import edge_mask
+from multiqsm.core.inversion.weighted import iterative, zero_field_weight
+from multiqsm.core.phase.fieldfit import noise_weight
 
 TILTED = (0, np.sin(np.radians(20)), np.cos(np.radians(20)))
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from analytic import centred_coordinates, sphere_field
 
-from multiqsm.core.background.projection.projection import pdf
-from multiqsm.core.background.projection.total_field import joint
-from multiqsm.core.inversion.closed_form.morphology import medi
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
+from multiqsm.core.background.projection import pdf
+from multiqsm.core.background.total_field import joint
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.regularization import edge_mask
 
 TILTED = (0, 0.34, 0.94)
 GEOMETRIES = pytest.mark.parametrize(

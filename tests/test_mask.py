@@ -6,12 +6,12 @@ import pytest
 from analytic import centred_coordinates
 from scipy import ndimage
 
-from multiqsm.core.mask.brain.brain import brain_mask
-from multiqsm.core.mask.brain.phantom import phantom_mask
-from multiqsm.core.mask.brain.reliability import exclude_unresolved, trim_unreliable
-from multiqsm.core.mask.brain.roughness import phase_roughness
-from multiqsm.core.mask.brain.shapes import EmptyMaskError, erode, largest_component
-from multiqsm.core.phase.encoding.encoding import wrap_phase
+from multiqsm.core.mask.brain import brain_mask
+from multiqsm.core.mask.phantom import phantom_mask
+from multiqsm.core.mask.reliability import exclude_unresolved, trim_unreliable
+from multiqsm.core.mask.roughness import phase_roughness
+from multiqsm.core.mask.shapes import EmptyMaskError, erode, largest_component
+from multiqsm.core.phase.encoding import wrap_phase
 
 VOXEL_SIZES = [(2.0, 2.0, 2.0), (1.5, 1.5, 3.0)]
 FIELD_OF_VIEW = (150.0, 180.0, 150.0)

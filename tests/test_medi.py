@@ -7,11 +7,11 @@ from scipy import fft, optimize
 
 from multiqsm.core.dipole import dipole_kernel
 from multiqsm.core.grid import WorkingGrid
-from multiqsm.core.inversion.closed_form.closed_form import deterministic
-from multiqsm.core.inversion.closed_form.morphology import medi
-from multiqsm.core.inversion.closed_form.problem import MARGIN
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
-from multiqsm.core.inversion.closed_form.weighted import iterative
+from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.problem import MARGIN
+from multiqsm.core.inversion.regularization import edge_mask
+from multiqsm.core.inversion.weighted import iterative
 
 TILTED = (0, 0.34, 0.94)
 GEOMETRIES = pytest.mark.parametrize(

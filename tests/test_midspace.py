@@ -5,8 +5,8 @@ import pytest
 from analytic_head import FLIPPED, POSES, SHAPE, VOXEL, affine_of, anatomy, points_of, scan
 from scipy import linalg
 
-from multiqsm.core.registration.least_squares.midspace import first_space, mid_space, register_to_space
-from multiqsm.core.registration.least_squares.transforms import displacement
+from multiqsm.core.registration.midspace import first_space, mid_space, register_to_space
+from multiqsm.core.registration.transforms import displacement
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from datasets import validator_errors
 
 from multiqsm.bids_templates import load_template
 from multiqsm.cli.app import main
-from multiqsm.dataset.simulated.description.cohort import write_cohort
-from multiqsm.dataset.simulated.description.layout import TRUTH
+from multiqsm.dataset.simulated.cohort import write_cohort
+from multiqsm.dataset.simulated.layout import TRUTH
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.pictures.regressions import forest_figure, partial_residual_figure, residual_figure
 from multiqsm.reports.model import model_report

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from analytic_head import POSES, SHAPE, affine_of, motion, points_of, scan
 
-from multiqsm.core.registration.least_squares.mutual_information import register_affine_nmi, register_rigid_nmi
-from multiqsm.core.registration.least_squares.transforms import displacement
+from multiqsm.core.registration.mutual_information import register_affine_nmi, register_rigid_nmi
+from multiqsm.core.registration.transforms import displacement
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.4])

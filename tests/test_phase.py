@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from multiqsm.core.phase.encoding.encoding import (
+from multiqsm.core.phase.encoding import (
     BOTH_RADIANS,
     POSITIVE_RADIANS,
     RADIANS,

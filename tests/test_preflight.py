@@ -12,7 +12,7 @@ from datasets import save_as_scanned
 
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.images import UnreadableImageError, summarize_image
-from multiqsm.dataset.preflight.brain_mask.inspection import inspect_scan
+from multiqsm.dataset.preflight.inspection import inspect_scan
 
 MAGNITUDE = "sub-01_echo-2_part-mag_MEGRE.nii.gz"
 PHASE = "sub-01_echo-2_part-phase_MEGRE.nii.gz"

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from analytic_head import FLIPPED, POSES, SHAPE, affine_of, motion, points_of, scan
 
-from multiqsm.core.phase.encoding.fieldfit import combine_magnitude
-from multiqsm.core.registration.least_squares.least_squares import register_rigid
-from multiqsm.core.registration.least_squares.transforms import displacement
-from multiqsm.simulation.study import make_design, simulate
+from multiqsm.core.phase.fieldfit import combine_magnitude
+from multiqsm.core.registration.least_squares import register_rigid
+from multiqsm.core.registration.transforms import displacement
+from multiqsm.simulation.plan import simulate
+from multiqsm.simulation.study import make_design
 
 
 @pytest.mark.parametrize("pose", POSES)

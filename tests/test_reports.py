@@ -14,28 +14,16 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from multiqsm.pictures import drawing, slices, study
+from multiqsm.pictures import agreement, drawing, regional, slices, variance
+from multiqsm.reports.blocks import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table, Warnings
 from multiqsm.reports.group import group_report
-from multiqsm.reports.html import (
-    Badge,
-    Column,
-    Details,
-    KeyValues,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    Warnings,
-    figure_uri,
-    format_value,
-    image_uri,
-    render_report,
-)
+from multiqsm.reports.html import format_value, render_report
+from multiqsm.reports.images import figure_uri, image_uri
 from multiqsm.reports.subject import SCAN_BUDGET, subject_report
+from multiqsm.stats.age import age_regression
 from multiqsm.stats.agreement import bland_altman, bland_altman_points, intraclass_correlation
 from multiqsm.stats.calibration import calibrate
 from multiqsm.stats.components import variance_components
-from multiqsm.stats.regression import age_regression
 from multiqsm.stats.reproducibility import (
     between_methods,
     between_rois,
@@ -460,26 +448,26 @@ def test_a_site_keeps_its_colour():
     assert [styles[site]["color"] for site in "ABC"] == list(drawing.PALETTE[:3])
     assert len({(s["color"], s["marker"]) for s in drawing.site_styles(range(56)).values()}) == 56
     only_b = roi_table(subjects=3, sites="B")
-    axis = study.roi_figure(only_b, sites="ABC").axes[0]
+    axis = regional.roi_figure(only_b, sites="ABC").axes[0]
     assert {line.get_color() for line in axis.lines} == {styles["B"]["color"]}
 
 
 def test_strip_plot_shows_every_scan_but_the_reference():
     rois = roi_table()
     reference = rois[rois["roi"] == "putamen"].assign(roi="csf", mean=1e-9)
-    figure = study.roi_figure(pd.concat([rois, reference]))
+    figure = regional.roi_figure(pd.concat([rois, reference]))
     assert len(figure.axes) == 5 * 2
     shown = np.concatenate([line.get_ydata() for line in figure.axes[0].lines])
     chosen = rois[(rois["roi"] == "caudate_nucleus") & (rois["method"] == "iterative")]
     np.testing.assert_allclose(np.sort(shown), np.sort(chosen["mean"] * 1000))
-    one = study.roi_figure(rois[rois["subject"] == "04"])
+    one = regional.roi_figure(rois[rois["subject"] == "04"])
     assert [axis.get_title(loc="left") for axis in one.axes] == ["iterative", "deterministic"]
     assert [label.get_text() for label in one.axes[0].get_xticklabels()][2] == "globus pallidus"
 
 
 def test_bars_are_the_imprecision_in_ppb():
     per_subject = imprecision(roi_table())
-    axis = study.imprecision_figure(per_subject).axes[0]
+    axis = agreement.imprecision_figure(per_subject).axes[0]
     heights = [bar.get_height() for bar in axis.patches if bar.get_width() == pytest.approx(0.4)]
     chosen = per_subject[(per_subject["roi"] == "caudate_nucleus") & (per_subject["method"] == "iterative")]
     np.testing.assert_allclose(heights[:9], chosen["within"] * 1000)
@@ -491,16 +479,16 @@ def test_labels_may_be_numbers():
     rois = roi_table(subjects=3)
     per_subject, table = imprecision(rois), age_regression(rois)
     numbers = {name: t.assign(subject=t["subject"].astype(int)) for name, t in (("r", rois), ("i", per_subject))}
-    axis = study.imprecision_figure(numbers["i"]).axes[0]
+    axis = agreement.imprecision_figure(numbers["i"]).axes[0]
     assert axis.patches[1].get_height() == pytest.approx(1000 * per_subject["within"].iloc[0])
-    bars = study.age_figure(numbers["r"], table, numbers["i"]).axes[0].containers[0][2][0].get_segments()
+    bars = regional.age_figure(numbers["r"], table, numbers["i"]).axes[0].containers[0][2][0].get_segments()
     assert np.isfinite(bars).all()
 
 
 def test_calibration_draws_the_fit_and_names_it():
     tubes = tube_table()
     table = calibrate(tubes)
-    axis = study.calibration_figure(tubes, table).axes[0]
+    axis = regional.calibration_figure(tubes, table).axes[0]
     fit = table[(table["method"] == "iterative") & (table["site"] == "B")].iloc[0]
     labels = [text.get_text() for text in axis.get_legend().get_texts()]
     assert f"B: slope {fit['slope']:.3f}, R² > 0.9999" in labels
@@ -514,7 +502,7 @@ def test_calibration_draws_the_fit_and_names_it():
 def test_age_draws_lines_and_error_bars():
     rois = roi_table()
     table, per_subject = age_regression(rois), imprecision(rois)
-    axis = study.age_figure(rois, table, per_subject).axes[1]
+    axis = regional.age_figure(rois, table, per_subject).axes[1]
     bars = axis.containers[0][2][0].get_segments()
     chosen = per_subject[(per_subject["roi"] == "putamen") & (per_subject["method"] == "iterative")]
     np.testing.assert_allclose([np.ptp(bar[:, 1]) / 2 for bar in bars], chosen["cross"] * 1000)
@@ -526,31 +514,31 @@ def test_age_draws_lines_and_error_bars():
 
 def test_bland_altman_of_many_sites_says_what_it_leaves_out():
     rois = roi_table(subjects=4, sites="ABCDE", scans=1, methods=("iterative",))
-    figure = study.bland_altman_figure(bland_altman_points(rois), bland_altman(rois))
+    figure = agreement.bland_altman_figure(bland_altman_points(rois), bland_altman(rois))
     assert figure.get_suptitle() == "iterative: the first 6 of 10 pairs"
     assert len(figure.axes) == 6 * 5
 
 
 def test_variance_shares_add_up():
     components = variance_components(roi_table())
-    axis = study.variance_figure(components).axes[0]
+    axis = variance.variance_figure(components).axes[0]
     widths = np.array([bar.get_width() for bar in axis.patches]).reshape(-1, 5)
     np.testing.assert_allclose(widths.sum(axis=0), 100)
 
 
 def test_icc_draws_one_form():
     table = intraclass_correlation(roi_table())
-    axis = study.icc_figure(table).axes[0]
+    axis = agreement.icc_figure(table).axes[0]
     chosen = table[(table["method"] == "iterative") & (table["form"] == "ICC(2,1)") & (table["raters"] == "sites")]
     np.testing.assert_allclose(axis.containers[0].lines[0].get_xdata().astype(float), chosen["icc"])
     with pytest.raises(ValueError, match="no form"):
-        study.icc_figure(table, form="ICC(9,9)")
+        agreement.icc_figure(table, form="ICC(9,9)")
 
 
 def test_harmonisation_removes_a_sites_offset():
     rois = roi_table()
     shift = rois["site"].map({"A": 0, "B": 0.1, "C": -0.1})
-    figure = study.harmonization_figure(rois.assign(mean=rois["mean"] + shift), rois)
+    figure = variance.harmonization_figure(rois.assign(mean=rois["mean"] + shift), rois)
 
     def bars(axis):
         return np.array([line.get_ydata()[0] for line in axis.lines if line.get_color() == drawing.INK])
@@ -672,11 +660,11 @@ def test_lesions_and_quality_in_a_subjects_report():
 def test_tables_that_cannot_be_drawn_are_refused():
     rois = roi_table(subjects=2)
     with pytest.raises(ValueError, match="no column mean"):
-        study.roi_figure(rois.drop(columns="mean"))
+        regional.roi_figure(rois.drop(columns="mean"))
     with pytest.raises(ValueError, match="no rows"):
-        study.roi_figure(rois.iloc[:0])
+        regional.roi_figure(rois.iloc[:0])
     with pytest.raises(ValueError, match="choose one of iterative, deterministic"):
-        study.age_figure(rois, age_regression(rois), method="medi")
+        regional.age_figure(rois, age_regression(rois), method="medi")
     with pytest.raises(ValueError, match="no part of the report shows extra"):
         group_report({"rois": rois, "extra": rois})
     with pytest.raises(ValueError, match="no column scan"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from multiqsm.core.registration.least_squares.resampling import resample, resample_labels, resample_weights
+from multiqsm.core.registration.resampling import resample, resample_labels, resample_weights
 
 SHAPE = (44, 40, 30)
 TURN = Rotation.from_rotvec([0.15, -0.1, 0.2]).as_matrix()

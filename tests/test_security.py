@@ -15,7 +15,7 @@ from multiqsm.dataset.audit import audit_problems, audit_table, inspect_scans, p
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.files import read_json, write_json
 from multiqsm.dataset.outputs import derivative_path, is_multiqsm_dataset, write_dataset_description
-from multiqsm.dataset.preflight.brain_mask.inspection import inspect_scan
+from multiqsm.dataset.preflight.inspection import inspect_scan
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.values import as_number, one_line
 from multiqsm.reports.subject import subject_report

@@ -7,13 +7,13 @@ from analytic import centred_coordinates, sphere_field
 from scipy import ndimage
 from test_background import GEOMETRIES, head
 
-from multiqsm.core.background.projection.highpass import high_pass
-from multiqsm.core.background.projection.mean_value import Sphere, sharp, vsharp
-from multiqsm.core.background.projection.projection import pdf
+from multiqsm.core.background.highpass import high_pass
+from multiqsm.core.background.mean_value import Sphere, sharp, vsharp
+from multiqsm.core.background.projection import pdf
 from multiqsm.core.dipole import convolve
-from multiqsm.core.mask.brain.shapes import erode
-from multiqsm.workflows.background import METHODS, SHRINKING
-from multiqsm.workflows.settings import BACKGROUNDS
+from multiqsm.core.mask.shapes import erode
+from multiqsm.interfaces.background import INTERFACES
+from multiqsm.workflows.methods import BACKGROUNDS
 
 SPHERICAL = pytest.mark.parametrize("method", [sharp, vsharp])
 
@@ -178,11 +178,10 @@ def test_nothing_to_remove(method):
 
 
 def test_every_background_has_a_node():
-    assert tuple(METHODS) == BACKGROUNDS
-    assert set(SHRINKING) < set(METHODS)
+    assert set(INTERFACES) == set(BACKGROUNDS)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", INTERFACES)
 def test_node_gives_the_field_where_it_is_known_and_says_how_much_that_is(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shape, voxel_size = (40, 40, 20), (1, 1, 2)
@@ -192,7 +191,7 @@ def test_node_gives_the_field_where_it_is_known_and_says_how_much_that_is(name, 
     for kind, volume in volumes.items():
         nib.save(nib.Nifti1Image(volume, np.diag([*voxel_size, 1])), f"{kind}.nii")
     files = {f"{kind}_file": str(tmp_path / f"{kind}.nii") for kind in volumes}
-    interface = METHODS[name](provenance={"Site": "A"}, **files)
+    interface = INTERFACES[name](provenance={"Site": "A"}, **files)
     if "magnitude_file" in interface.inputs.copyable_trait_names():
         echoes = np.stack([mask, mask], axis=-1).astype(np.float32)
         nib.save(nib.Nifti1Image(echoes, np.diag([*voxel_size, 1])), "magnitude.nii")
@@ -206,4 +205,4 @@ def test_node_gives_the_field_where_it_is_known_and_says_how_much_that_is(name, 
     assert found.provenance["BackgroundMaskVoxelsLost"] == lost
     assert found.provenance["BackgroundMaskShareLost"] == pytest.approx(lost / mask.sum())
     assert found.provenance["Site"] == "A"
-    assert (lost > 0) == (name in SHRINKING)
+    assert (lost > 0) == BACKGROUNDS[name].shrinks_mask

@@ -12,7 +12,7 @@ from datasets import validator_errors
 from scipy import ndimage
 
 from multiqsm.cli.simulate import main
-from multiqsm.core.phase.encoding.encoding import (
+from multiqsm.core.phase.encoding import (
     apply_sign,
     decode_phase,
     default_sign,
@@ -23,14 +23,15 @@ from multiqsm.dataset.anatomy import read_points
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.labels import find_labels
 from multiqsm.dataset.outputs import is_multiqsm_dataset
-from multiqsm.dataset.preflight.brain_mask.inspection import inspect_scan
-from multiqsm.dataset.simulated.description.description import write_dataset_files
-from multiqsm.dataset.simulated.description.layout import is_complete, is_drawn_on
-from multiqsm.dataset.simulated.description.regions import write_drawn_regions
-from multiqsm.dataset.simulated.description.scans import write_scan
+from multiqsm.dataset.preflight.inspection import inspect_scan
+from multiqsm.dataset.simulated.description import write_dataset_files
+from multiqsm.dataset.simulated.layout import is_complete, is_drawn_on
+from multiqsm.dataset.simulated.regions import write_drawn_regions
+from multiqsm.dataset.simulated.scans import write_scan
 from multiqsm.dataset.sources import derivative_datasets
 from multiqsm.simulation.head import label_names
-from multiqsm.simulation.study import make_design, simulate
+from multiqsm.simulation.plan import simulate
+from multiqsm.simulation.study import make_design
 
 COARSE = {"voxel_size": (8.0, 8.0, 8.0), "runs": 1}
 

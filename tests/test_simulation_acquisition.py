@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from multiqsm.core.grid import voxel_size_of
-from multiqsm.core.phase.encoding.encoding import decode_phase
+from multiqsm.core.phase.encoding import decode_phase
 from multiqsm.simulation.acquisition import (
     Protocol,
     acquire,

@@ -8,7 +8,9 @@ import statsmodels.api as sm
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from multiqsm.stats.regression import AGE_ANALYSES, age_regression, ols, random_intercept
+from multiqsm.stats.age import AGE_ANALYSES, age_regression
+from multiqsm.stats.mixed_effects import random_intercept
+from multiqsm.stats.regression import ols
 
 
 def people(rng, *, scans, slope=0.001, between=0.01, within=0.005, roi="putamen"):

@@ -9,7 +9,8 @@ from scipy import stats
 
 from multiqsm.simulation.cohort import draw_patients, population
 from multiqsm.simulation.head import anatomy
-from multiqsm.simulation.study import Placement, make_design, make_patient_design, simulate
+from multiqsm.simulation.plan import Placement, simulate
+from multiqsm.simulation.study import make_design, make_patient_design
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ from travelling import (
 
 from multiqsm.cli.app import main
 from multiqsm.cohort.roi_tables import read_roi_table
-from multiqsm.core.registration.least_squares.transforms import displacement, read_itk_text
+from multiqsm.core.registration.transforms import displacement, read_itk_text
 from multiqsm.dataset.labels import read_lookup
 from multiqsm.dataset.subjects import collect_subjects
 from multiqsm.dataset.tables import read_tsv

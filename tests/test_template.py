@@ -8,14 +8,14 @@ import pytest
 from analytic_head import SHAPE, affine_of, depth, motion, points_of, scan
 from scipy import ndimage
 
-from multiqsm.core.registration.least_squares.resampling import resample, resample_labels
-from multiqsm.core.registration.least_squares.template import (
+from multiqsm.core.registration.resampling import resample, resample_labels
+from multiqsm.core.registration.template import (
     DisplacementField,
     labels_from_template,
     map_to_template,
     register_template,
 )
-from multiqsm.core.registration.least_squares.transforms import displacement, itk_text, read_itk_text
+from multiqsm.core.registration.transforms import displacement, itk_text, read_itk_text
 from multiqsm.dataset.atlas import load_mni_template
 from multiqsm.interfaces.images import read_volume
 from multiqsm.interfaces.template import LabelsFromTemplate, MapToTemplate, _read_warp, _write_warp

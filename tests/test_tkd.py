@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from analytic import sphere_field
 
-from multiqsm.core.inversion.closed_form.closed_form import divide_field
+from multiqsm.core.inversion.closed_form import divide_field
 
 SHAPE = (48, 44, 36)
 VOXEL = (1.0, 1.2, 1.5)

@@ -5,7 +5,7 @@ import pytest
 from analytic_head import POSES, motion
 from scipy import linalg
 
-from multiqsm.core.registration.least_squares.transforms import itk_text, read_itk_text, rigid_mean
+from multiqsm.core.registration.transforms import itk_text, read_itk_text, rigid_mean
 
 
 def test_mean_of_rigid_transforms():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from multiqsm.core.dipole import b0_direction
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
-from multiqsm.core.inversion.closed_form.weighted import iterative, zero_field_weight
-from multiqsm.core.phase.encoding.fieldfit import combine_magnitude
+from multiqsm.core.inversion.regularization import edge_mask
+from multiqsm.core.inversion.weighted import iterative, zero_field_weight
+from multiqsm.core.phase.fieldfit import combine_magnitude
 from multiqsm.simulation.acquisition import Protocol, acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import anatomy, average_subject, head_model

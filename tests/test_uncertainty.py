@@ -10,22 +10,22 @@ from nipype import Node
 from scipy import ndimage
 
 from multiqsm.core.holes import interpolate_unknown
-from multiqsm.core.inversion.closed_form.closed_form import deterministic
-from multiqsm.core.inversion.closed_form.morphology import medi
-from multiqsm.core.inversion.closed_form.regularization import edge_mask
-from multiqsm.core.inversion.closed_form.uncertainty import (
+from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.regularization import edge_mask
+from multiqsm.core.inversion.uncertainty import (
     AVERAGED,
     monte_carlo_standard_error,
     region_standard_errors,
     susceptibility_standard_error,
     weighted_standard_error,
 )
-from multiqsm.core.inversion.closed_form.weighted import ROUGH, SMALLEST_WEIGHT, iterative, zero_field_weight
-from multiqsm.core.phase.encoding.fieldfit import noise_weight
-from multiqsm.core.registration.least_squares.resampling import resample
-from multiqsm.core.registration.least_squares.transforms import itk_text
+from multiqsm.core.inversion.weighted import ROUGH, SMALLEST_WEIGHT, iterative, zero_field_weight
+from multiqsm.core.phase.fieldfit import noise_weight
+from multiqsm.core.registration.resampling import resample
+from multiqsm.core.registration.transforms import itk_text
 from multiqsm.interfaces.inversion import Deterministic, Iterative, Medi, free_edges
-from multiqsm.interfaces.roi import MeasureRegions
+from multiqsm.interfaces.measurement import MeasureRegions
 from multiqsm.interfaces.uncertainty import DeterministicStandardError, IterativeStandardError, MediStandardError
 
 OBLIQUE = (0.3, -0.25, 0.92)

@@ -6,10 +6,10 @@ import pytest
 from skimage.restoration import unwrap_phase
 
 from multiqsm.core.holes import fill_holes
-from multiqsm.core.mask.brain.reliability import exclude_unresolved
-from multiqsm.core.phase.encoding.encoding import wrap_phase
-from multiqsm.core.phase.encoding.fieldfit import fit_field
-from multiqsm.core.phase.encoding.unwrapping import MODES, unwrap_echoes
+from multiqsm.core.mask.reliability import exclude_unresolved
+from multiqsm.core.phase.encoding import wrap_phase
+from multiqsm.core.phase.fieldfit import fit_field
+from multiqsm.core.phase.unwrapping import MODES, unwrap_echoes
 from multiqsm.workflows.field import init_field_wf
 
 TURN = 2 * np.pi

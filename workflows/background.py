@@ -3,10 +3,8 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ..interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
-
-METHODS = {"joint": Joint, "pdf": PDF, "vsharp": VSHARP, "sharp": SHARP, "highpass": HighPass}
-SHRINKING = ("vsharp", "sharp")  # they do not know the local field in all of the mask
+from ..interfaces.background import INTERFACES
+from .methods import BACKGROUNDS
 
 
 def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="background"):
@@ -14,14 +12,14 @@ def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="bac
 
     Parameters
     ----------
-    method : {"joint", "pdf", "vsharp", "sharp", "highpass"}
-        How it is removed.
+    method : str
+        How it is removed, of `BACKGROUNDS`.
     threads : int
         Threads of the Fourier transforms.
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
     edge_share : float, optional
-        Share of the magnitude's gradients that count as edges; by the noise if not given. For ``joint`` alone.
+        Share of the magnitude's gradients that count as edges; by the noise if not given. For methods that need them.
 
     Inputs
     ------
@@ -30,7 +28,7 @@ def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="bac
     mask_file
         Brain mask.
     magnitude_file
-        All echoes, for the edges; only ``joint`` has it.
+        All echoes, for the edges; if the method needs it.
     provenance
         Sidecar fields so far.
 
@@ -39,13 +37,13 @@ def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="bac
     local_field_file
         Local field, ppm.
     mask_file
-        Where it is known: the brain mask or, with methods in `SHRINKING`, less.
+        Where it is known: the brain mask or, with a method that shrinks it, less.
     provenance
         Sidecar fields.
     """
     fields = ["field_file", "standard_error_file", "mask_file", "provenance"]
-    interface = METHODS[method](num_threads=threads)
-    if method == "joint":
+    interface = INTERFACES[method](num_threads=threads)
+    if BACKGROUNDS[method].needs_edges:
         fields.append("magnitude_file")
         if edge_share is not None:
             interface.inputs.edge_share = edge_share

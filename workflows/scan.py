@@ -18,12 +18,12 @@ from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.phase import DecodeEchoes
 from ..interfaces.quality import CheckSign
-from .background import SHRINKING, init_background_wf
+from .background import init_background_wf
 from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
 from .inversion import init_inversion_wf
 from .memory import volume_gigabytes
-from .settings import INVERSIONS
+from .methods import BACKGROUNDS, INVERSIONS
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
 
@@ -47,23 +47,11 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     nipype.pipeline.engine.Workflow
         Named after the scan.
     """
-    n_echoes = len(scan.echo_times)
-    as_scanned = gigabytes = partial(volume_gigabytes, prod(nib.load(scan.files[0]).shape))
-    frequency, frequency_source = centre_frequency(scan)
-    record = {**scan.metadata, "CentreFrequency": frequency, "CentreFrequencySource": frequency_source}
-    record |= {"Site": scan.site, "SiteSource": scan.site_source}
-    is_harmonized = isinstance(scan, HarmonizedScan)
-    record |= scan.record if is_harmonized else {}
-    kinds = {"phantom": scan.is_phantom, "harmonization": is_harmonized}
-    if any(kinds.values()):
-        record[METHOD_STEPS] = [step for step, is_kind in kinds.items() if is_kind]
-
-    echoes = decode = Node(_decode_interface(scan, settings, record), name="decode", mem_gb=as_scanned(5 * n_echoes))
-    if is_harmonized and scan.is_cropped:
-        crop = CropKSpace(matrix=list(scan.matrix), num_threads=threads)
-        echoes = Node(crop, name="harmonize", mem_gb=as_scanned(6 * n_echoes + 6))
-        gigabytes = partial(volume_gigabytes, prod(scan.matrix))
-    mask = Node(_mask_interface(scan, bids_dir), name="mask", mem_gb=gigabytes(3 * n_echoes + 12))
+    frequency, _ = centre_frequency(scan)
+    gigabytes = partial(volume_gigabytes, prod(_matrix(scan)))
+    workflow = Workflow(name=scan.node_name)
+    echoes = _connect_echoes(workflow, scan, settings, threads)
+    mask = _connect_mask(workflow, echoes, scan, bids_dir, gigabytes)
     field = init_field_wf(
         echo_times=scan.echo_times,
         centre_frequency=frequency,
@@ -82,15 +70,12 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         metadata=_common_metadata(scan, bids_dir),
         inversions=settings.inversions,
         standard_errors=settings.standard_errors,
-        reduced_mask=settings.background if settings.background in SHRINKING else None,
-        with_r2star=n_echoes >= ECHOES_FOR_R2STAR,
+        reduced_mask=settings.background if BACKGROUNDS[settings.background].shrinks_mask else None,
+        with_r2star=_has_r2star(scan),
         gigabytes=gigabytes,
     )
-
-    workflow = Workflow(name=scan.node_name)
     # fmt: off
     workflow.connect([
-        (echoes, mask, [("magnitude_file", "magnitude_file"), ("provenance", "provenance")]),
         (echoes, field, [("magnitude_file", "inputnode.magnitude_file"), ("phase_file", "inputnode.phase_file")]),
         (mask, field, [("mask_file", "inputnode.mask_file"), ("provenance", "inputnode.provenance")]),
         (field, background, [
@@ -99,6 +84,52 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
             ("outputnode.mask_file", "inputnode.mask_file"),
             ("outputnode.provenance", "inputnode.provenance"),
         ]),
+    ])
+    if BACKGROUNDS[settings.background].needs_edges:
+        workflow.connect(echoes, "magnitude_file", background, "inputnode.magnitude_file")
+    # fmt: on
+    _connect_derivatives(workflow, echoes, field, background, derivatives, scan, settings)
+    told = _connect_sign(workflow, field, background, scan, threads, gigabytes)
+    for method in settings.inversions:
+        inversion = init_inversion_wf(
+            method=method,
+            settings=settings,
+            period=phase_period(scan.echo_times, frequency),
+            threads=threads,
+            gigabytes=gigabytes,
+        )
+        _connect_inversion(workflow, echoes, field, background, told, inversion, derivatives, method, settings)
+    return workflow
+
+
+def _connect_echoes(workflow, scan, settings, threads):
+    """The echoes' magnitude and phase, cropped if the scan is harmonised."""
+    n_echoes = len(scan.echo_times)
+    as_scanned = partial(volume_gigabytes, prod(nib.load(scan.files[0]).shape))
+    decode = Node(_decode_interface(scan, settings), name="decode", mem_gb=as_scanned(5 * n_echoes))
+    if not (isinstance(scan, HarmonizedScan) and scan.is_cropped):
+        workflow.add_nodes([decode])
+        return decode
+    crop = CropKSpace(matrix=list(scan.matrix), num_threads=threads)
+    echoes = Node(crop, name="harmonize", mem_gb=as_scanned(6 * n_echoes + 6))
+    outputs = ("magnitude_file", "phase_file", "provenance")
+    workflow.connect([(decode, echoes, [(output, output) for output in outputs])])
+    return echoes
+
+
+def _connect_mask(workflow, echoes, scan, bids_dir, gigabytes):
+    """The mask, found in the echoes or the user's."""
+    mask = Node(_mask_interface(scan, bids_dir), name="mask", mem_gb=gigabytes(3 * len(scan.echo_times) + 12))
+    workflow.connect([(echoes, mask, [("magnitude_file", "magnitude_file"), ("provenance", "provenance")])])
+    if scan.brain_mask is None:
+        workflow.connect(echoes, "phase_file", mask, "phase_file")
+    return mask
+
+
+def _connect_derivatives(workflow, echoes, field, background, derivatives, scan, settings):
+    """What is saved beside the maps."""
+    # fmt: off
+    workflow.connect([
         (echoes, derivatives, [
             ("magnitude_file", "inputnode.magnitude_file"),
             ("provenance", "inputnode.magnitude_provenance"),
@@ -116,62 +147,87 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
             ("outputnode.provenance", "inputnode.local_field_provenance"),
         ]),
     ])
-    if echoes is not decode:
-        outputs = ("magnitude_file", "phase_file", "provenance")
-        workflow.connect([(decode, echoes, [(output, output) for output in outputs])])
-    if scan.brain_mask is None:
-        workflow.connect(echoes, "phase_file", mask, "phase_file")
-    if n_echoes >= ECHOES_FOR_R2STAR:
+    if _has_r2star(scan):
         workflow.connect([(field, derivatives, [
             ("outputnode.r2star_file", "inputnode.r2star_file"),
             ("outputnode.r2star_provenance", "inputnode.r2star_provenance"),
         ])])
-    if settings.background in SHRINKING:
+    if BACKGROUNDS[settings.background].shrinks_mask:
         workflow.connect([(background, derivatives, [
             ("outputnode.mask_file", "inputnode.reduced_mask_file"),
             ("outputnode.provenance", "inputnode.reduced_mask_provenance"),
         ])])
-    if settings.background == "joint":
-        workflow.connect(echoes, "magnitude_file", background, "inputnode.magnitude_file")
-    told, by = background, "outputnode.provenance"
-    if not scan.is_phantom:  # it has no nuclei and veins that would tell
-        told, by = Node(CheckSign(num_threads=threads), name="sign", mem_gb=gigabytes(15)), "provenance"
-        workflow.connect([
-            (field, told, [
-                ("outputnode.field_file", "field_file"),
-                ("outputnode.standard_error_file", "standard_error_file"),
-                ("outputnode.mask_file", "mask_file"),
-            ]),
-            (background, told, [("outputnode.provenance", "provenance")]),
-        ])
-    period = phase_period(scan.echo_times, frequency)
-    for method in settings.inversions:
-        inversion = init_inversion_wf(
-            method=method, settings=settings, period=period, threads=threads, gigabytes=gigabytes
-        )
-        workflow.connect([
-            (field, inversion, [("outputnode.standard_error_file", "inputnode.standard_error_file")]),
-            (background, inversion, [
-                ("outputnode.local_field_file", "inputnode.local_field_file"),
-                ("outputnode.mask_file", "inputnode.mask_file"),
-            ]),
-            (told, inversion, [(by, "inputnode.provenance")]),
-            (inversion, derivatives, [
-                ("outputnode.chi_file", f"inputnode.{method}_chi_file"),
-                ("outputnode.provenance", f"inputnode.{method}_chi_provenance"),
-            ]),
-        ])
-        if method in settings.standard_errors:
-            workflow.connect([(inversion, derivatives, [
-                ("outputnode.chi_se_file", f"inputnode.{method}_chi_se_file"),
-                ("outputnode.chi_se_provenance", f"inputnode.{method}_chi_se_provenance"),
-            ])])
-        if INVERSIONS[method].needs_variance:
-            workflow.connect(field, "outputnode.noise_variance", inversion, "inputnode.noise_variance")
-        if INVERSIONS[method].needs_edges:
-            workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
     # fmt: on
-    return workflow
+
+
+def _connect_sign(workflow, field, background, scan, threads, gigabytes):
+    """Judge the sign of a head's phase; returns the node that tells all so far, and the output that it tells it by."""
+    if scan.is_phantom:  # it has no nuclei and veins that would tell
+        return background, "outputnode.provenance"
+    sign = Node(CheckSign(num_threads=threads), name="sign", mem_gb=gigabytes(15))
+    # fmt: off
+    workflow.connect([
+        (field, sign, [
+            ("outputnode.field_file", "field_file"),
+            ("outputnode.standard_error_file", "standard_error_file"),
+            ("outputnode.mask_file", "mask_file"),
+        ]),
+        (background, sign, [("outputnode.provenance", "provenance")]),
+    ])
+    # fmt: on
+    return sign, "provenance"
+
+
+def _connect_inversion(workflow, echoes, field, background, told, inversion, derivatives, method, settings):
+    """One inversion with what it needs, and its map saved."""
+    teller, by = told
+    # fmt: off
+    workflow.connect([
+        (field, inversion, [("outputnode.standard_error_file", "inputnode.standard_error_file")]),
+        (background, inversion, [
+            ("outputnode.local_field_file", "inputnode.local_field_file"),
+            ("outputnode.mask_file", "inputnode.mask_file"),
+        ]),
+        (teller, inversion, [(by, "inputnode.provenance")]),
+        (inversion, derivatives, [
+            ("outputnode.chi_file", f"inputnode.{method}_chi_file"),
+            ("outputnode.provenance", f"inputnode.{method}_chi_provenance"),
+        ]),
+    ])
+    if method in settings.standard_errors:
+        workflow.connect([(inversion, derivatives, [
+            ("outputnode.chi_se_file", f"inputnode.{method}_chi_se_file"),
+            ("outputnode.chi_se_provenance", f"inputnode.{method}_chi_se_provenance"),
+        ])])
+    if INVERSIONS[method].needs_variance:
+        workflow.connect(field, "outputnode.noise_variance", inversion, "inputnode.noise_variance")
+    if INVERSIONS[method].needs_edges:
+        workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
+    # fmt: on
+
+
+def _matrix(scan):
+    """Voxels along each axis of what is worked on."""
+    if isinstance(scan, HarmonizedScan) and scan.is_cropped:
+        return scan.matrix
+    return nib.load(scan.files[0]).shape
+
+
+def _has_r2star(scan):
+    return len(scan.echo_times) >= ECHOES_FOR_R2STAR
+
+
+def _first_record(scan):
+    """What is known of the scan before any work, as sidecar fields."""
+    frequency, frequency_source = centre_frequency(scan)
+    record = {**scan.metadata, "CentreFrequency": frequency, "CentreFrequencySource": frequency_source}
+    record |= {"Site": scan.site, "SiteSource": scan.site_source}
+    is_harmonized = isinstance(scan, HarmonizedScan)
+    record |= scan.record if is_harmonized else {}
+    kinds = {"phantom": scan.is_phantom, "harmonization": is_harmonized}
+    if any(kinds.values()):
+        record[METHOD_STEPS] = [step for step, is_kind in kinds.items() if is_kind]
+    return record
 
 
 def centre_frequency(scan):
@@ -200,9 +256,9 @@ def phase_period(echo_times, centre_frequency):
     return 1 / (centre_frequency * spacing)
 
 
-def _decode_interface(scan, settings, record):
+def _decode_interface(scan, settings):
     files = {part: [str(path) for path in paths] for part, paths in scan.parts.items()}
-    interface = DecodeEchoes(phase_sign=settings.phase_sign, provenance=record, **files)
+    interface = DecodeEchoes(phase_sign=settings.phase_sign, provenance=_first_record(scan), **files)
     if scan.units is not None:
         interface.inputs.units = scan.units
     if scan.manufacturer is not None:

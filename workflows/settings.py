@@ -1,138 +1,158 @@
 """What a run does, as one value that is passed along; the studies' choices under their names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .methods import BACKGROUNDS, DEFAULT_INVERSIONS, INVERSIONS
 
 
-@dataclass(frozen=True)
-class InversionMethod:
-    """What graphs and options must know of an inversion.
+def option(default, meaning, *, values=None, flag=None, metavar=None, docs=None, instead_of=None):
+    """Describe a choice of a run, once for the command line, its help and the README.
 
-    Attributes
+    Parameters
     ----------
-    needs_edges : bool
-        Whether it takes the magnitude, for its edges.
-    needs_variance : bool
-        Whether its discrepancy principle takes the variance of the field's noise; MEDI's takes the standard error.
-    standard_error : {"closed form", "realisations"} or None
-        How the standard error of its map is found, if it is.
-    lambda_option : str or None
-        Which of the `Settings` fixes its λ, if it has one.
-    is_default : bool
-        Whether it is made if no other is asked for.
+    default
+        Its value if the user says nothing.
+    meaning : str
+        What it is for, in a phrase.
+    values : tuple or str, optional
+        The values that it may have, or what kind of number it is: ``positive``, ``not_negative``, ``fraction`` or
+        ``count_from_zero``. Not needed for what is text, or yes or no.
+    flag : str, optional
+        Its name on the command line, if that is not the field's with hyphens.
+    metavar : str, optional
+        What stands for its value in the help.
+    docs : str, optional
+        Page that says more.
+    instead_of : str, optional
+        Field of the choice that this one takes the place of: only one of the two may be given.
+
+    Returns
+    -------
+    dataclasses.Field
     """
-
-    needs_edges: bool = False
-    needs_variance: bool = False
-    standard_error: str | None = None
-    lambda_option: str | None = None
-    is_default: bool = True
-
-
-# The best first: it is shown where there is room for one.
-INVERSIONS = {
-    "medi": InversionMethod(needs_edges=True, standard_error="realisations", lambda_option="medi_lambda"),
-    "iterative": InversionMethod(
-        needs_edges=True, needs_variance=True, standard_error="realisations", lambda_option="lambda_value"
-    ),
-    "deterministic": InversionMethod(needs_variance=True, standard_error="closed form", lambda_option="lambda_value"),
-    "tkd": InversionMethod(is_default=False),
-}
-DEFAULT_INVERSIONS = tuple(name for name, method in INVERSIONS.items() if method.is_default)
-BACKGROUNDS = ("joint", "pdf", "vsharp", "sharp", "highpass")
-ROI_SPACES = ("subject", "scan")
-SUBJECT_SPACES = ("middle", "first")
-UNWRAPPINGS = ("spatial", "temporal")
-DATA_WEIGHTS = ("noise", "none")
-LAMBDA_RULES = ("gcv", "discrepancy")
-MEDI_DATA = ("nonlinear", "linear")
+    described = {
+        "meaning": meaning,
+        "values": values,
+        "flag": flag,
+        "metavar": metavar,
+        "docs": docs,
+        "instead_of": instead_of,
+    }
+    return field(default=default, metadata=described)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of a run; the defaults are what measured best.
+    """Choices of a run; the defaults are what measured best. Each field says what it is for (see `option`)."""
 
-    Attributes
-    ----------
-    inversions : tuple of str
-        Which susceptibility maps to make; the first is shown where there is room for one.
-    background : str
-        Background field removal.
-    unwrapping : str
-        Later echoes follow a line in time. What that leaves is smooth in space (``spatial``), or less than half a turn
-        (``temporal``).
-    lambda_rule : str
-        ``gcv`` or ``discrepancy``. MEDI knows no ``gcv``: its λ is then proportional to the residual.
-    lambda_value : float or None
-        A fixed λ of the quadratic inversions (all but MEDI) in mm, instead of a rule.
-    medi_lambda : float or None
-        A fixed λ of MEDI in ppm·mm, instead of a rule.
-    medi_data : str
-        ``nonlinear``: MEDI compares phase factors, which whole turns leave as they are; ``linear``: the field.
-    model_error : bool
-        Whether MEDI believes voxels less whose field no susceptibility explains.
-    edge_share : float or None
-        Share of the brain's magnitude gradients that count as edges, along each axis; None takes those that stand
-        out of the noise.
-    data_weight : str
-        ``noise``: the iterative inversion believes noisy voxels less; ``none``: all alike.
-    outside_weight : float or None
-        How far the iterative inversion believes that the field outside the brain is zero, 0 to 1; None derives it
-        from the field's noise and its size at the brain's surface.
-    harmonize : bool
-        Bring every head scan to what all head scans of the dataset have in common: voxel size, range of echo
-        times, automatic mask.
-    reference : str
-        Region whose mean susceptibility is zero in tables and in the subject space: ``brain``, ``csf`` (a label, or
-        the lateral ventricles found by themselves), ``atrium`` (small spheres in the atrium of each lateral
-        ventricle) or the name of any label.
-    atrium_radius : float
-        Of these spheres, mm.
-    subject_space : str
-        ``middle``: the space in the middle of a person's scans; ``first``: the first scan's.
-    atlas : str or None
-        Atlas in MNI space, by name or label image, for people on whose scans no regions are drawn.
-    template_warp : bool
-        Whether the template is warped to the person as well, beyond an affine transform.
-    roi_space : str
-        Where regions are measured: ``subject``, on the maps carried there, or ``scan``, the regions carried to each.
-    roi_erosion : float
-        Depth in mm by which regions are eroded before they are measured.
-    roi_smoothing : float
-        Full width at half maximum, mm, of the Gaussian that smooths the surfaces of drawn and of FreeSurfer's regions.
-    exclude_veins : bool
-        Whether veins in a region are left out, and those along the thalamus's medial and lower surface.
-    recon_all : bool
-        Whether FreeSurfer is run for people without its labels.
-    se_draws : int
-        Realisations of noise from which standard errors are estimated where there is no closed form; 0 for none.
-    phase_sign : int
-        Sign of the phase; 0 takes the manufacturer's.
-    """
-
-    inversions: tuple[str, ...] = DEFAULT_INVERSIONS
-    background: str = "joint"
-    unwrapping: str = "spatial"
-    lambda_rule: str = "gcv"
-    lambda_value: float | None = None
-    medi_lambda: float | None = None
-    medi_data: str = "nonlinear"
-    model_error: bool = True
-    edge_share: float | None = None
-    data_weight: str = "noise"
-    outside_weight: float | None = None
-    harmonize: bool = False
-    reference: str = "csf"
-    atrium_radius: float = 2.5
-    subject_space: str = "middle"
-    atlas: str | None = None
-    template_warp: bool = False
-    roi_space: str = "subject"
-    roi_erosion: float = 0.0
-    roi_smoothing: float = 0.0
-    exclude_veins: bool = False
-    recon_all: bool = False
-    se_draws: int = 4
-    phase_sign: int = 0
+    inversions: tuple[str, ...] = option(
+        DEFAULT_INVERSIONS,
+        "which maps; the first is shown where there is room for one; tkd is a baseline to compare with",
+        values=tuple(INVERSIONS),
+        flag="--inversion",
+        docs="docs/methods.md#inversions",
+    )
+    background: str = option(
+        "joint",
+        "how the background field is removed; joint: together with a first map",
+        values=tuple(BACKGROUNDS),
+        docs="docs/background.md",
+    )
+    unwrapping: str = option(
+        "spatial",
+        "what a line in time leaves of later echoes: unwrapped in space, or less than half a turn",
+        values=("spatial", "temporal"),
+    )
+    lambda_rule: str = option(
+        "gcv",
+        "how λ is chosen: generalised cross-validation (of MEDI, in proportion to the residual), or the discrepancy "
+        "principle",
+        values=("gcv", "discrepancy"),
+    )
+    lambda_value: float | None = option(
+        None,
+        "fixed λ of the iterative and the deterministic inversion, mm; by the rule if not given",
+        values="positive",
+        flag="--lambda",
+        metavar="MM",
+        instead_of="lambda_rule",
+    )
+    medi_lambda: float | None = option(
+        None, "fixed λ of MEDI, ppm·mm; by the rule if not given", values="positive", metavar="PPM_MM"
+    )
+    medi_data: str = option(
+        "nonlinear",
+        "what MEDI compares: phase factors, which whole turns leave as they are, or the field",
+        values=("nonlinear", "linear"),
+    )
+    model_error: bool = option(True, "whether MEDI believes voxels less whose field no susceptibility explains")
+    edge_share: float | None = option(
+        None,
+        "share of the magnitude's gradients that are edges, left free by MEDI and the iterative inversion; those that "
+        "stand out of the noise if not given",
+        values="fraction",
+        metavar="SHARE",
+    )
+    data_weight: str = option(
+        "noise", "whether the iterative inversion believes noisy voxels less", values=("noise", "none")
+    )
+    outside_weight: float | None = option(
+        None,
+        "how far the iterative inversion believes that the field outside the brain is zero; from noise and field if "
+        "not given",
+        values="fraction",
+        metavar="WEIGHT",
+    )
+    harmonize: bool = option(
+        False,
+        "bring head scans of different protocols to one voxel size, range of echo times and mask rule",
+        docs="docs/harmonization.md",
+    )
+    reference: str = option(
+        "csf",
+        "region whose mean is zero in tables and in the person's space: brain, csf (a label, or found by itself), "
+        "atrium (small spheres in the lateral ventricles) or a label's name",
+        metavar="REGION",
+    )
+    atrium_radius: float = option(2.5, "radius of these spheres", values="positive", metavar="MM")
+    subject_space: str = option(
+        "middle",
+        "where a person's scans are brought to: the middle of them, or the first",
+        values=("middle", "first"),
+    )
+    atlas: str | None = option(
+        None,
+        "regions where none are drawn: pauli2017, fetched when it is needed, or a label image in MNI space",
+        metavar="ATLAS",
+    )
+    template_warp: bool = option(
+        False, "warp the template to the person as well, beyond an affine transform; needs multiqsm[template]"
+    )
+    roi_space: str = option(
+        "subject",
+        "where regions are measured: in the person's space, or on each scan",
+        values=("subject", "scan"),
+    )
+    roi_erosion: float = option(0.0, "erode regions by so much first", values="not_negative", metavar="MM")
+    roi_smoothing: float = option(
+        0.0,
+        "smooth the surfaces of drawn and of FreeSurfer's regions by so much (full width at half maximum)",
+        values="not_negative",
+        metavar="MM",
+    )
+    exclude_veins: bool = option(False, "leave veins in regions out, and those along the thalamus")
+    recon_all: bool = option(
+        False,
+        "run FreeSurfer, where it is installed, for people without its results; these are a source of regions",
+        docs="docs/patients.md",
+    )
+    se_draws: int = option(
+        4,
+        "realisations of noise for the standard errors of MEDI and the iterative inversion; 0 for none",
+        values="count_from_zero",
+        metavar="N",
+    )
+    phase_sign: int = option(0, "sign of the phase; 0: the manufacturer's (GE −1, others +1)", values=(1, -1, 0))
 
     @property
     def standard_errors(self):

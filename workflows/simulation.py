@@ -23,7 +23,7 @@ def init_simulation_wf(plans, *, output_dir, work_dir, threads):
 
     Parameters
     ----------
-    plans : sequence of multiqsm.simulation.study.ScanPlan
+    plans : sequence of multiqsm.simulation.plan.ScanPlan
         The scans.
     output_dir, work_dir : path-like
         Roots of the dataset and of intermediate files.

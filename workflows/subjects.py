@@ -7,7 +7,8 @@ import nibabel as nib
 from nipype.pipeline.engine import Workflow
 
 from .memory import volume_gigabytes
-from .subject import init_person_wf, init_phantom_wf
+from .person import init_person_wf
+from .phantom import init_phantom_wf
 
 
 def init_subjects_wf(subjects, *, output_dir, work_dir, settings):

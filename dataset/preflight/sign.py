@@ -10,7 +10,7 @@ from ..problems import Problem
 
 def check_phase_sign(scan, encoding, summaries):
     """Deep nuclei and veins are bright in a map if the sign is right; returns the asymmetry, and a warning."""
-    from ..core.quality import coarse_mask, coarse_signal, quick_sign_check  # slow to import: not before it is needed
+    from ...core.quality import coarse_mask, coarse_signal, quick_sign_check  # slow to import: not before it is needed
 
     sign, reason = default_sign(scan.manufacturer)
     reference = summaries[scan.files[0]]

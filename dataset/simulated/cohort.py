@@ -43,7 +43,7 @@ def write_cohort(output_dir, patients, design):
         Root of the raw dataset, made if missing.
     patients : list of multiqsm.simulation.cohort.Patient
         The cohort.
-    design : multiqsm.simulation.study.Design
+    design : multiqsm.simulation.plan.Design
         The scans of the cohort, be they made or not.
 
     Raises

@@ -17,7 +17,7 @@ def write_dataset_files(output_dir, design):
     ----------
     output_dir : path-like
         Root of the raw dataset, made if missing. It may hold a part of the same design: what is there stays.
-    design : multiqsm.simulation.study.Design
+    design : multiqsm.simulation.plan.Design
         The study.
 
     Raises

@@ -7,7 +7,7 @@ from bids.layout.writing import build_path
 
 from ...bids_templates import load_template
 from ...simulation.encoding import ge_encoding, siemens_encoding
-from ...simulation.study import SCANNERS
+from ...simulation.scanners import SCANNERS
 from ..anatomy import ASEG
 from ..outputs import derivative_path
 from ..sidecars import sidecar_path

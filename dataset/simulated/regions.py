@@ -31,7 +31,7 @@ def write_drawn_regions(output_dir, plan, labels, mask):
     ----------
     output_dir : path-like
         Root of the raw dataset.
-    plan : multiqsm.simulation.study.ScanPlan
+    plan : multiqsm.simulation.plan.ScanPlan
         The scan that they are drawn on.
     labels : ndarray of int, shape (x, y, z)
         The scan's true labels.

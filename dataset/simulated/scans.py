@@ -18,7 +18,7 @@ def write_scan(output_dir, plan, scan):
     ----------
     output_dir : path-like
         Root of the raw dataset.
-    plan : multiqsm.simulation.study.ScanPlan
+    plan : multiqsm.simulation.plan.ScanPlan
         What was simulated.
     scan : multiqsm.simulation.acquisition.Scan
         What came out.

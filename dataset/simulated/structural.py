@@ -28,7 +28,7 @@ def write_structural(output_dir, plan, sequence, image, labels, affine):
     ----------
     output_dir : path-like
         Root of the raw dataset.
-    plan : multiqsm.simulation.study.ScanPlan
+    plan : multiqsm.simulation.plan.ScanPlan
         What was simulated.
     sequence : multiqsm.simulation.structural.Structural
         Which image.

@@ -1,0 +1,143 @@
+"""Figures of where variation comes from, and of what harmonisation takes away."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgba
+
+from .drawing import (
+    GREY,
+    INK,
+    PALETTE,
+    finish_axis,
+    labels_of,
+    legend_of_sites,
+    name_ticks,
+    panels,
+    readable,
+    short_name,
+    site_styles,
+    with_columns,
+)
+from .regional import draw_strip, without_reference
+
+COMPONENTS = {  # not the sites' colours: these are no sites
+    "subject": "#0b5d8f",
+    "site": "#b5420a",
+    "run": "#5d3a9b",
+    "subject_site": "#e0a458",
+    "residual": "#c3cad2",
+}
+
+
+def component_name(name):
+    """Write a component of variance as words.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> component_name("subject_site")
+    'subject × site'
+    """
+    return "subject × site" if name == "subject_site" else readable(name)
+
+
+def variance_figure(components):
+    """Draw each component's share of a region's variance as stacked bars, with its SD in ppb written in.
+
+    Parameters
+    ----------
+    components : DataFrame
+        Columns ``method``, ``roi``, ``component`` and ``sd`` (ppb), see `stats.components.variance_components`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per method. Variances add up and SDs do not, so lengths are shares of variance.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or there is nothing to draw.
+    """
+    table = with_columns(components, ("method", "roi", "component", "sd"), "the table of variance components")
+    methods, rois, names = (labels_of(table, name) for name in ("method", "roi", "component"))
+    figure, axes = panels(1, len(methods), 4.8, 0.42 * len(rois) + 1.4, sharey=True)
+    for axis, method in zip(axes[0], methods, strict=True):
+        sd = table[table["method"] == method].pivot_table(index="roi", columns="component", values="sd")
+        sd = sd.reindex(index=rois, columns=names).fillna(0.0)
+        total = (sd**2).sum(axis=1)
+        share = (100 * (sd**2).div(total.where(total > 0), axis=0)).fillna(0.0)
+        left = np.zeros(len(rois))
+        for number, name in enumerate(names):
+            color = COMPONENTS.get(name, PALETTE[number % len(PALETTE)])
+            dark = np.dot(to_rgba(color)[:3], (0.299, 0.587, 0.114)) < 0.55  # luma
+            axis.barh(
+                np.arange(len(rois)),
+                share[name],
+                left=left,
+                color=color,
+                height=0.62,
+                label=short_name(component_name(name)),
+            )
+            for place, (part, value) in enumerate(zip(share[name], sd[name], strict=True)):
+                if part > 9:  # %, wide enough for the number
+                    axis.text(left[place] + part / 2, place, f"{value:.1f}", ha="center", va="center", fontsize=7.5,
+                              color="white" if dark else INK, fontweight="bold")  # fmt: skip
+            left += share[name].to_numpy()
+        axis.set_yticks(np.arange(len(rois)), [short_name(roi) for roi in rois])
+        axis.set_ylim(len(rois) - 0.5, -0.5)
+        axis.set_xlim(0, 100)
+        finish_axis(axis, title=short_name(method), x="share of variance (%); numbers: SD in ppb")
+        axis.grid(False, axis="y")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 5), frameon=False, fontsize=8.5)
+    return figure
+
+
+def harmonization_figure(before, after, *, sites=None):
+    """Draw what is left of each site's own offset before and after harmonisation.
+
+    Parameters
+    ----------
+    before, after : DataFrame
+        ROI tables: columns ``subject``, ``site``, ``method``, ``roi`` and ``mean`` (ppm).
+    sites : iterable of str, optional
+        All sites of the study, for their colours.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One row per method, one column each for before and after: every scan's difference from the mean of its
+        subject's site means, and a bar at each site's mean of it.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or there is nothing to draw.
+    """
+    columns = ("subject", "site", "method", "roi", "mean")
+    tables = [
+        without_reference(with_columns(t, columns, f"the table {w}")) for t, w in ((before, "before"), (after, "after"))
+    ]
+    methods, rois = labels_of(tables[0], "method"), labels_of(tables[0], "roi")
+    styles = site_styles(tables[0]["site"] if sites is None else sites)
+    figure, axes = panels(len(methods), 2, max(4.4, 0.85 * len(rois) + 1.2), 2.9, sharex=True, sharey=True)
+    for row, method in zip(axes, methods, strict=True):
+        for axis, table, title in zip(row, tables, ("before", "after"), strict=True):
+            table = table[table["method"] == method]
+            centre = table.groupby(["subject", "roi", "site"])["mean"].mean().groupby(["subject", "roi"]).mean()
+            known = pd.MultiIndex.from_frame(table[["subject", "roi"]])
+            table = table.assign(mean=table["mean"].to_numpy(float) - centre.reindex(known).to_numpy())
+            axis.axhline(0, color=GREY, linewidth=0.8)
+            draw_strip(axis, table, "roi", rois, styles, bars=True, alpha=0.45)
+            name_ticks(axis, rois, np.arange(len(rois)))
+            finish_axis(axis, title=f"{short_name(method)}, {title}", y="difference (ppb)" if axis is row[0] else None)
+    legend_of_sites(figure, styles, tables[0]["site"])
+    return figure

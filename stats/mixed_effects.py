@@ -1,0 +1,141 @@
+"""Linear regression with a random intercept for each subject."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import optimize
+
+from .regression import design_matrix, inference, inverse_gram, least_squares
+
+
+@dataclass(frozen=True)
+class RandomInterceptFit:
+    """Result of `random_intercept`.
+
+    Attributes
+    ----------
+    coefficients : DataFrame
+        As in `LinearFit`.
+    between_variance, within_variance : float
+        Variance of the groups' intercepts and of a row about its group's.
+    n, n_groups, df : int
+        Rows and groups used, degrees of freedom of the t-tests.
+    missing : tuple
+        Labels of the rows that were left out because a value is missing.
+    """
+
+    coefficients: pd.DataFrame
+    between_variance: float
+    within_variance: float
+    n: int
+    n_groups: int
+    df: int
+    missing: tuple
+
+
+def random_intercept(outcome, covariates, groups):
+    r"""Linear mixed model with a random intercept per group, by restricted maximum likelihood.
+
+    With θ the ratio of the variance between groups to that within, the model is ordinary least squares on data from
+    which the share 1 - 1/√(1 + n θ) of the mean of a group of n rows has been taken away; θ, the only parameter left,
+    is a root of the restricted likelihood's derivative, or 0 at its boundary.
+
+    Parameters
+    ----------
+    outcome : Series or ndarray, shape (n,)
+        Outcome; NaN where missing.
+    covariates : DataFrame, shape (n, p)
+        As in `ols`.
+    groups : sequence, shape (n,)
+        The group (person) of each row.
+
+    Returns
+    -------
+    RandomInterceptFit
+        Its tests have n_groups - (p + 1) degrees of freedom: right for covariates that do not vary within a group (for
+        equal groups and θ > 0 they are then exactly those of `ols` on the groups' means), cautious for others. The
+        uncertainty of θ is not propagated; at θ = 0 the standard errors are those of `ols` on all rows.
+
+    Raises
+    ------
+    ValueError
+        As `ols`; and if a row has no group, the groups are no more than the coefficients, or nothing varies within
+        any group, so that the two variances cannot be told apart.
+
+    References
+    ----------
+    Patterson & Thompson, Biometrika 58:545-554 (1971); Fuller & Battese, J Am Stat Assoc 68:626-632 (1973).
+    """
+    y, x, names, present = design_matrix(outcome, covariates)
+    codes, counts = _group_codes(groups, present)
+    df = counts.size - len(names)
+    if df < 1:
+        raise ValueError(f"{counts.size} groups are too few for {len(names)} coefficients ({', '.join(names)})")
+    flat = least_squares(y, x)[1]
+    if np.sum((flat - _group_means(flat, codes, counts)) ** 2) <= 1e-10 * np.sum((y - y.mean()) ** 2):
+        raise ValueError("values do not vary within any group: repeated, differing values are needed")
+
+    theta = _variance_ratio(y, x, codes, counts)
+    beta, residual, _, r = _partially_demeaned(theta, y, x, codes, counts)
+    within = float(residual @ residual) / (y.size - len(names))
+    return RandomInterceptFit(
+        coefficients=inference(names, beta, within * inverse_gram(r), df),
+        between_variance=theta * within,
+        within_variance=within,
+        n=y.size,
+        n_groups=counts.size,
+        df=df,
+        missing=tuple(present.index[~present]),
+    )
+
+
+def _group_codes(groups, present):
+    if len(groups) != len(present):
+        raise ValueError(f"{len(groups)} groups and {len(present)} rows do not fit together")
+    codes, _ = pd.factorize(np.asarray(groups)[present])
+    if (codes < 0).any():
+        raise ValueError("every row needs a group, some have none")
+    return codes, np.bincount(codes)
+
+
+def _group_sums(values, codes, counts):
+    sums = np.zeros((counts.size, *values.shape[1:]))
+    np.add.at(sums, codes, values)
+    return sums
+
+
+def _group_means(values, codes, counts):
+    sums = _group_sums(values, codes, counts)
+    return (sums / counts.reshape(-1, *[1] * (sums.ndim - 1)))[codes]
+
+
+def _partially_demeaned(theta, y, x, codes, counts):
+    """Generalised least squares for V = I + θ J as ordinary least squares (Fuller & Battese 1973, section 2)."""
+    share = (1 - 1 / np.sqrt(1 + counts * theta))[codes]
+    return least_squares(
+        y - share * _group_means(y, codes, counts), x - share[:, None] * _group_means(x, codes, counts)
+    )
+
+
+def _variance_ratio(y, x, codes, counts):
+    """The θ ≥ 0 at which the restricted likelihood, profiled over all else, is largest."""
+    df = y.size - x.shape[1]
+
+    def deviance(theta):
+        _, residual, _, r = _partially_demeaned(theta, y, x, codes, counts)
+        logdet = 2 * np.log(np.abs(np.diag(r))).sum()
+        return df * np.log(residual @ residual) + np.log1p(counts * theta).sum() + logdet
+
+    def slope(theta):
+        # d deviance / dθ = tr(P ZZᵀ) - df yᵀP ZZᵀP y / yᵀP y, P y being the whitened residual, tr from the whitened Q.
+        _, residual, q, _ = _partially_demeaned(theta, y, x, codes, counts)
+        weight = 1 / (1 + counts * theta)
+        trace = weight @ (counts - (_group_sums(q, codes, counts) ** 2).sum(axis=1))
+        return trace - df * (weight @ _group_sums(residual, codes, counts) ** 2) / (residual @ residual)
+
+    grid = np.concatenate([[0], np.logspace(-4, 12, 33)])
+    best = int(np.argmin([deviance(theta) for theta in grid]))
+    if best == 0 and slope(0) >= 0:
+        return 0.0
+    return float(optimize.brentq(slope, grid[max(best - 1, 0)], grid[best + 1], xtol=1e-13))
