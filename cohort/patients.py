@@ -1,7 +1,6 @@
 """One row per patient: what the clinic knows, what FreeSurfer measured and what was measured in the maps."""
 
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ..dataset.content import is_there, require_content
 from ..dataset.outputs import LABEL
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, match_protocols, read_protocol_columns
-from ..dataset.tables import read_tsv
+from ..dataset.tables import read_text_table, read_tsv
 from ..stats.protocols import choose_protocols
 from . import freesurfer
 from .roi_tables import read_roi_table
@@ -183,13 +182,9 @@ def _clinical(gathering, bids_dir, further):
         # Full paths where two tables have the same name.
         name = path.relative_to(bids_dir).as_posix() if path.is_relative_to(bids_dir) else str(path)
         try:
-            require_content(path)
             table = _read_clinical(path, name, gathering)
         except DatasetError as error:
             gathering.problems.append((name, str(error)))
-            continue
-        except (OSError, ValueError, pd.errors.ParserWarning) as error:
-            gathering.problems.append((name, f"{error}; save the table as UTF-8 text with tabs between columns"))
             continue
         if path == participants:
             known = table
@@ -198,12 +193,7 @@ def _clinical(gathering, bids_dir, further):
 
 
 def _read_clinical(path, name, gathering):
-    text = {"keep_default_na": False, "dtype": str, "encoding": "utf-8-sig", "index_col": False}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # pandas would cut cells beyond the headings off
-        table = pd.read_csv(path, sep="\t", na_values=["n/a", ""], **text)
-    if "participant_id" not in table:
-        raise ValueError("no column participant_id")
+    table = read_text_table(path, ["participant_id"])
     labels = table["participant_id"].str.removeprefix("sub-")
     valid = labels.map(lambda label: isinstance(label, str) and LABEL.fullmatch(label) is not None).astype(bool)
     for label in table["participant_id"][~valid]:
@@ -342,7 +332,7 @@ def _lesions(gathering, output_dir):
     for path in sorted(output_dir.glob("sub-*/**/anat/*_desc-lesions_stats.tsv")):
         try:
             require_content(path)
-            table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype={"lesion": str})
+            table = read_tsv(path)
             lesions = table[table["lesion"] != TOTAL]
             volume = lesions["volume"].astype(float).sum()
         except DatasetError as error:

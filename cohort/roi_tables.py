@@ -8,10 +8,7 @@ from ..dataset.content import is_there, require_content
 from ..dataset.entities import SCAN_ENTITIES
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
-from ..dataset.tables import MODEL_LABELS, REQUIRED, read_tsv
-
-MODEL_LABELS += ("leverage_of", "cook_of", "studentised_of", "most_inflated")
-
+from ..dataset.tables import REQUIRED, read_text_table, read_tsv
 
 ANEW = "remove the file and run the participant level again"
 UNTOLD = (
@@ -145,14 +142,7 @@ def add_participants(rois, bids_dir):
     path = Path(bids_dir) / "participants.tsv"
     if not is_there(path):
         return rois, [f"{path}: missing, so nothing can be said of age"]
-    try:
-        participants = pd.read_csv(
-            path, sep="\t", na_values="n/a", keep_default_na=False, dtype=str, index_col=False, on_bad_lines="error"
-        )
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}", "save the table as UTF-8 text with tabs between columns") from error
-    if "participant_id" not in participants:
-        raise DatasetError(f"{path}: no column participant_id")
+    participants = read_text_table(path, ["participant_id"])
     participants = participants.dropna(subset="participant_id")
     known = participants.groupby(participants["participant_id"].str.removeprefix("sub-"))
     rois, notes = rois.copy(), []

@@ -1,15 +1,15 @@
 """Anatomical images of a subject, and what was made of them: FreeSurfer's labels, and lesions marked by a rater."""
 
-import csv
 import math
 import re
 import shutil
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
-from .content import is_there, require_content
+from .content import is_there
 from .images import check_whole
 from .problems import DatasetError, Problem
+from .tables import read_rows
 
 # Labels of FreeSurfer's aseg.mgz that are measured or referred to, by the names that drawn regions and atlases have.
 ASEG_NAMES = {
@@ -180,17 +180,7 @@ def read_points(path):
     DatasetError
         If the table cannot be read, lacks a column, has no row, or a value is no number.
     """
-    require_content(path)
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, delimiter="\t")
-            columns, rows = reader.fieldnames or (), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: {error}", "save the table as UTF-8 text with tabs between columns") from error
-    if missing := [column for column in "xyz" if column not in columns]:
-        raise DatasetError(
-            f"{path}: no column {', '.join(missing)}", "points have x, y and z, with tabs between columns"
-        )
+    rows = read_rows(path, "xyz", "points have x, y and z, with tabs between columns")
     points = [tuple(_coordinate(row.get(axis), path, number) for axis in "xyz") for number, row in enumerate(rows, 2)]
     if not points:
         raise DatasetError(f"{path}: no point is there", "add a row with x, y and z in mm for each, or remove the file")

@@ -1,6 +1,5 @@
 """Regions of interest that the user has drawn: label images with their lookup tables, in derivative datasets."""
 
-import csv
 import math
 import re
 from dataclasses import dataclass, field
@@ -9,12 +8,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from .content import is_there, require_content
+from .content import is_there
 from .entities import scan_label
 from .images import read_image
 from .outputs import derivative_path
 from .problems import DatasetError
 from .sources import is_of_gradient_echo
+from .tables import read_rows
 
 SUBJECT_SPACE = "subject"
 DESC = "rois"
@@ -139,17 +139,7 @@ def read_lookup(path):
         If the table is no UTF-8 text, a column lacks, or an index, a name or a susceptibility makes no sense or comes
         twice.
     """
-    require_content(path)
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, delimiter="\t")
-            columns, rows = reader.fieldnames or (), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: {error}", "save the table as UTF-8 text with tabs between columns") from error
-    if missing := [column for column in ("index", "name") if column not in columns]:
-        raise DatasetError(
-            f"{path}: no column {' and '.join(missing)}", "a lookup table has index and name, with tabs between columns"
-        )
+    rows = read_rows(path, ("index", "name"), "a lookup table has index and name, with tabs between columns")
     names, expected = {}, {}
     for number, row in enumerate(rows, start=2):
         try:

@@ -1,12 +1,12 @@
 """What a dataset's tables say of participants and sessions: site, scanner, phantom."""
 
-import csv
 import zlib
 from collections import defaultdict
 
 from .content import is_there
 from .problems import DatasetError, UnusableScanError
 from .scans import Scan
+from .tables import read_rows
 from .values import one_line
 
 READ_COLUMNS = ("site", "scanner", "species")  # of participants.tsv and sessions.tsv
@@ -37,7 +37,7 @@ class ParticipantTables:
         """Row of a table, with or without the entity's prefix in its key; several must not contradict each other."""
         if path not in self._rows:
             rows = defaultdict(list)
-            for row in _read_table(path, key):
+            for row in read_rows(path, [key]) if is_there(path) else ():
                 rows[(row[key] or "").removeprefix(f"{entity}-")].append(row)
             self._rows[path] = rows
         rows = self._rows[path].get(label, [{}])
@@ -62,22 +62,6 @@ class ParticipantTables:
         if any(not value.isprintable() for value in row.values() if isinstance(value, str)):
             notes.append(f"the row of {name} in participants.tsv holds characters that cannot be printed")
         return tuple(notes)
-
-
-def _read_table(path, key):
-    if not is_there(path):
-        return []
-    if not path.is_file():
-        raise DatasetError(f"{path}: no file", "remove it, or save the table there")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            table = csv.DictReader(lines, delimiter="\t", strict=True)
-            names, rows = table.fieldnames or (), list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: {error}", "save the table as UTF-8 text with tabs between columns") from error
-    if key not in names:
-        raise DatasetError(f"{path}: has no column {key}", "save the table with its header and tabs between columns")
-    return rows
 
 
 def find_site(scan, tables):

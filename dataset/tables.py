@@ -1,9 +1,103 @@
-"""Tables as tab-separated text."""
+"""Tables as tab-separated text: those that people write, and this package's own."""
+
+import csv
+from pathlib import Path
 
 import pandas as pd
 
+from .content import require_content
 from .files import write_text
+from .problems import DatasetError
 from .repeats import COLUMNS
+
+REQUIRED = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
+TEXT_COLUMNS = (*REQUIRED, *COLUMNS, "protocol")
+
+# Labels of a model's tables, which may look like numbers.
+MODEL_LABELS = ("participant", "node", "subset", "outcome", "predictor", "adjusted_for", "column", "what", "source")
+MODEL_LABELS += ("leverage_of", "cook_of", "studentised_of", "most_inflated")
+LESION_LABELS = ("lesion",)
+AS_TEXT = "save the table as UTF-8 text with tabs between columns"
+
+
+def read_rows(path, columns=(), hint=AS_TEXT):
+    """Read a table that somebody wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The table: UTF-8, tabs between columns.
+    columns : sequence of str
+        Those that it must have.
+    hint : str
+        What to do if one lacks.
+
+    Returns
+    -------
+    list of dict of str
+        Its rows. What a row lacks at its end is None; what it has beyond the headings stands under None.
+
+    Raises
+    ------
+    DatasetError
+        If the table is not here, cannot be read as such a table, or lacks a column.
+    """
+    path = Path(path)
+    require_content(path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: no file", "remove it, or save the table there")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, delimiter="\t", strict=True)
+            names, rows = reader.fieldnames or (), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: {error}", AS_TEXT) from error
+    if missing := [column for column in columns if column not in names]:
+        raise DatasetError(f"{path}: no column {', '.join(missing)}", hint)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DatasetError(f"{path}: column {', '.join(map(repr, twice))} is there twice", "rename or remove one")
+    return rows
+
+
+def read_text_table(path, columns=()):
+    """Read a table that somebody wrote, all cells as text.
+
+    Parameters
+    ----------
+    path, columns
+        As of `read_rows`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Empty cells and ``n/a`` are missing.
+
+    Raises
+    ------
+    DatasetError
+        As by `read_rows`, or if a row has more cells than there are headings.
+    """
+    rows = read_rows(path, columns)
+    if any(None in row for row in rows):
+        raise DatasetError(f"{path}: a row has more cells than there are headings", AS_TEXT)
+    table = pd.DataFrame(rows, columns=None if rows else list(columns), dtype=object)
+    return table.where(~table.isin(["n/a", ""]), None)
+
+
+def read_tsv(path):
+    """Read a table that this package wrote: labels are text, ``n/a`` is missing.
+
+    Parameters
+    ----------
+    path : path-like
+        The table.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    labels = dict.fromkeys((*TEXT_COLUMNS, *MODEL_LABELS, *LESION_LABELS), str)
+    return pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=labels)
 
 
 def write_tsv(path, table):
@@ -22,26 +116,3 @@ def write_tsv(path, table):
         The file.
     """
     return write_text(path, table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
-
-
-REQUIRED = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
-TEXT_COLUMNS = (*REQUIRED, *COLUMNS, "protocol")
-
-# Labels of a model's tables, which may look like numbers.
-MODEL_LABELS = ("participant", "node", "subset", "outcome", "predictor", "adjusted_for", "column", "what", "source")
-
-
-def read_tsv(path):
-    """Read a table that this package wrote: labels are text, ``n/a`` is missing.
-
-    Parameters
-    ----------
-    path : path-like
-        The table.
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
-    labels = dict.fromkeys((*TEXT_COLUMNS, *MODEL_LABELS), str)
-    return pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=labels)

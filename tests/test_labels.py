@@ -138,9 +138,9 @@ def test_table_with_a_byte_order_mark_as_spreadsheets_write_it(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("index,name\n1,putamen\n", "no column index and name"),
+        ("index,name\n1,putamen\n", "no column index, name"),
         ("index\tlabel\n1\tputamen\n", "no column name"),
-        ("", "no column index and name"),
+        ("", "no column index, name"),
         ("index\tname\n", "no label is named"),
         ("index\tname\n1\ta\n1\tb\n", "line 3: index 1 is there twice"),
         ("index\tname\n1\ta\n2\ta\n", "line 3: name 'a' is there twice"),

@@ -1,11 +1,11 @@
 """Descriptions and tables of a simulated dataset."""
 
-import csv
 from pathlib import Path
 
 from ... import __version__
 from ...bids_templates import load_template
 from ..files import read_json, write_json, write_text
+from ..tables import read_rows
 from .files import write_table
 from .layout import GENERATOR, MANUAL, TRUTH
 
@@ -99,7 +99,6 @@ def extend_table(path, rows):
     key = next(iter(rows[0]))
     kept = {}
     if path.exists():
-        with path.open(encoding="utf-8", newline="") as lines:
-            kept = {row[key]: row for row in csv.DictReader(lines, delimiter="\t")}
+        kept = {row[key]: row for row in read_rows(path)}
     kept |= {row[key]: row for row in rows}
     write_table(path, [kept[name] for name in sorted(kept)])
