@@ -8,8 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from analytic import sphere_field
-from datasets import SCANNER, write_dataset
+from helpers.analytic import sphere_field
+from helpers.datasets import SCANNER, write_dataset
+
+# They keep all cores busy by themselves, or wait for what happens on a machine: one after the other, and first.
+WHOLE_MACHINE = ("cli/test_demo.py", "execution/test_slurm.py", "execution/test_fault_campaign.py")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Share the tests out to processes by files, whose tests share what is costly to make; the long ones first."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    files = {item: item.path.relative_to(Path(__file__).parent).as_posix() for item in items}
+    slow = {file for item, file in files.items() if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (files[item] not in WHOLE_MACHINE, files[item] not in slow))
+    for item in items:
+        group = "machine" if files[item] in WHOLE_MACHINE else files[item]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.travelling import draw_regions, write_processed
 from nipype.interfaces.utility import IdentityInterface
-from travelling import draw_regions, write_processed
 
 import multiqsm
 from multiqsm.dataset.anatomy import Anatomy, FreeSurferLabels, LesionSources

@@ -1,0 +1,183 @@
+"""Voxels inside a mask whose field is not known."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers.analytic import sphere_field
+from nipype import Node
+
+from multiqsm.core.background.highpass import high_pass
+from multiqsm.core.background.mean_value import sharp, vsharp
+from multiqsm.core.background.projection import pdf
+from multiqsm.core.background.total_field import joint
+from multiqsm.core.holes import fill_holes, interpolate_unknown
+from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.regularization import jump_mask
+from multiqsm.core.inversion.weighted import iterative
+from multiqsm.core.mask.shapes import erode
+from multiqsm.interfaces.background import PDF
+
+VOXEL = (1.5, 1.0, 2.0)
+
+
+def test_a_harmonic_field_is_continued_exactly():
+    x, y, z = (axis * size for axis, size in zip(np.indices((21, 22, 17)), VOXEL, strict=True))
+    field = (x**2 + y**2 - 2 * z**2 + 3 * x).astype(np.float32)
+    known = np.ones(field.shape, bool)
+    known[6:14, 7:15, 5:12] = False
+    # Also where a face of the mask cuts the hole, for a field that does not change across it.
+    filled = interpolate_unknown(np.where(known, field, np.nan), known, np.ones_like(known), VOXEL)
+    np.testing.assert_allclose(filled, field, atol=1e-3 * field.std())
+
+
+def test_continued_values_stay_between_those_around():
+    rng = np.random.default_rng(0)
+    known = rng.random((12, 11, 10)) > 0.3
+    values = rng.uniform(2, 3, known.shape)
+    filled = interpolate_unknown(values, known, np.ones_like(known), VOXEL)
+    assert filled.min() >= 2 - 1e-3
+    assert filled.max() <= 3 + 1e-3
+    np.testing.assert_array_equal(filled[known], values.astype(np.float32)[known])
+
+
+def test_what_nothing_reaches_has_the_median():
+    mask = np.zeros((9, 9, 9), bool)
+    mask[:4] = mask[6, 6, 6] = mask[8, 2:4, 2] = True
+    known = mask.copy()
+    known[5:] = False
+    values = np.arange(mask.size, dtype=np.float32).reshape(mask.shape)
+    filled = interpolate_unknown(values, known, mask, VOXEL)
+    assert set(filled[5:][mask[5:]].tolist()) == {float(np.median(values[known]))}
+    assert not filled[~mask].any()
+
+
+def test_something_must_be_known():
+    mask = np.ones((3, 3, 3), bool)
+    with pytest.raises(ValueError, match="no voxel of the mask is known"):
+        interpolate_unknown(np.zeros(mask.shape), ~mask, mask, VOXEL)
+
+
+def test_only_what_is_enclosed_is_filled():
+    mask = np.ones((9, 9, 9), bool)
+    mask[4, 4, 4] = mask[0, 4, 4] = False  # inside, and cut by a face
+    mask[2, 2, :] = False  # a channel from face to face
+    filled = fill_holes(mask)
+    assert filled[4, 4, 4]
+    assert filled[0, 4, 4]
+    open_box = np.ones((9, 9, 9), bool)
+    open_box[3:6, 3:6, 3:] = False
+    open_box = np.pad(open_box, 2)
+    assert not fill_holes(open_box)[7, 7, 9]
+
+
+@pytest.fixture(scope="module")
+def bleeding():
+    """A ball of brain with a strong source in it, whose own voxels and surroundings are not known; fields in ppm."""
+    shape = (44, 48, 30)
+    source, share = sphere_field(shape, VOXEL, (0, 0.2, 0.98), radius=4, chi=1.5, center=(4, -3, 2))
+    around, _ = sphere_field(shape, VOXEL, (0, 0.2, 0.98), radius=6, chi=9, center=(0, 0, -44))
+    _, brain = sphere_field(shape, VOXEL, (0, 0, 1), radius=24, chi=0)
+    _, dark = sphere_field(shape, VOXEL, (0, 0, 1), radius=5.5, chi=0, center=(4, -3, 2))
+    noise = np.random.default_rng(1).normal(0, 1e-3, shape)
+    brain, dark, inside = (part > 0.5 for part in (brain, dark, share))
+    known = brain & ~dark
+    error = np.where(known, 1e-3, np.inf)
+    field = interpolate_unknown(np.where(known, source + around + noise, np.nan), known, brain, VOXEL)
+    local = interpolate_unknown(np.where(known, source + noise, np.nan), known, brain, VOXEL)
+    space = {"voxel_size": VOXEL, "b0_dir": (0, 0.2, 0.98)}
+    edges = np.zeros((3, *shape), bool)
+    for axis in range(3):
+        edges[axis] = inside ^ np.roll(inside, -1, axis)
+    return {
+        "field": field, "local": local, "true": source, "mask": brain, "known": known, "inside": inside,
+        "error": error.astype(np.float32), "space": space, "edges": edges, "chi": 1.5 * share,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [joint, pdf, vsharp, sharp, high_pass])
+def test_no_background_removal_takes_a_hole_for_outside(bleeding, method):
+    options = dict(bleeding["space"])
+    if method in (joint, pdf, vsharp):
+        options["standard_error"] = bleeding["error"]
+    if method is joint:
+        options["edges"] = bleeding["edges"]
+    found = method(bleeding["field"], bleeding["mask"], **options)
+    assert found.mask[bleeding["inside"]].all()
+    near = bleeding["known"] & found.mask & (np.abs(bleeding["true"]) > 0.05)
+    slope = np.polyfit(bleeding["true"][near], found.local_field[near], 1)[0]
+    # A high-pass filter takes part of any local field; the others leave what the source does around it.
+    assert slope > (0.5 if method is high_pass else 0.85)
+
+
+def test_inversions_see_through_a_hole(bleeding):
+    space, mask, known = bleeding["space"], bleeding["mask"], bleeding["known"]
+    weighted = iterative(
+        bleeding["local"],
+        mask,
+        edges=bleeding["edges"],
+        data_weight=known.astype(np.float32),
+        outside_weight=0.2,
+        lam=0.1,
+        **space,
+    ).chi
+    sparse = medi(
+        bleeding["local"], mask, edges=bleeding["edges"], standard_error=bleeding["error"], **space
+    ).chi  # fmt: skip
+    inside, tissue = bleeding["inside"], known & (np.abs(bleeding["true"]) < 0.02)
+    closed = deterministic(bleeding["local"], mask, known=known, **space).chi
+    true = bleeding["chi"][inside].mean()
+    fractions = [float(chi[inside].mean() - np.median(chi[tissue])) / true for chi in (weighted, sparse, closed)]
+    assert fractions[0] == pytest.approx(1, rel=0.1)
+    # Sparse gradients have little to go by where there are no data, and stop before they have filled the hole.
+    assert fractions[1] > 0.7
+    # The closed form has no weights, and the field inside a source is no continuation of that around it.
+    assert fractions[2] > 0.5
+
+
+def test_what_a_hole_holds_does_not_matter(bleeding):
+    rng = np.random.default_rng(2)
+    other = np.where(bleeding["known"], bleeding["local"], rng.normal(0, 1, bleeding["local"].shape))
+    options = {"edges": bleeding["edges"], "data_weight": bleeding["known"].astype(np.float32), "lam": 0.1}
+    maps = [
+        iterative(field.astype(np.float32), bleeding["mask"], tolerance=1e-4, **options, **bleeding["space"]).chi
+        for field in (bleeding["local"], other)
+    ]
+    np.testing.assert_allclose(*maps, atol=1e-5)
+
+
+def test_the_local_field_of_a_surface_without_weight_is_continued(bleeding, tmp_path):
+    """Nothing ties the background of PDF to such a voxel, which lies beside free sources."""
+    mask, space = bleeding["mask"], bleeding["space"]
+    rim = mask & ~erode(mask, VOXEL, 2.5)
+    known = bleeding["known"] & ~(rim & (np.random.default_rng(3).random(mask.shape) < 0.3))
+    field = interpolate_unknown(bleeding["field"], known, mask, VOXEL)
+    angle = np.arctan2(space["b0_dir"][1], space["b0_dir"][2])
+    rotation = [[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]]
+    affine = nib.affines.from_matvec(np.transpose(rotation) @ np.diag(VOXEL))
+    images = {"field": field, "standard_error": np.where(known, 1e-3, np.inf), "mask": mask}
+    for name, data in images.items():
+        nib.save(nib.Nifti1Image(np.asarray(data, np.float32), affine), tmp_path / f"{name}.nii")
+    files = {f"{name}_file": str(tmp_path / f"{name}.nii") for name in images}
+    found = Node(PDF(**files), name="pdf", base_dir=tmp_path).run().outputs
+    local = nib.load(found.local_field_file).get_fdata()
+    assert found.provenance["LocalFieldStandardDeviation"] == pytest.approx(local[mask].std(), rel=1e-4)
+    bare = pdf(field, mask, standard_error=images["standard_error"], **space).local_field
+    off = rim & ~known
+    errors = [np.sqrt(np.mean((values - bleeding["true"])[off] ** 2)) for values in (local, bare)]
+    assert errors[0] < 0.6 * errors[1]
+    deep = mask & ~rim & ~known
+    np.testing.assert_allclose(local[deep], bare[deep], atol=0.01)
+
+
+def test_only_a_strong_source_jumps():
+    """Thirty standard deviations are no noise's, nor those of the usual steps between tissues."""
+    noise = np.random.default_rng(0).normal(0, 0.01, (24, 26, 20))
+    _, ball = sphere_field(noise.shape, (1, 1, 1), (0, 0, 1), radius=4, chi=0)
+    mask = np.ones(noise.shape, bool)
+    inside = ball > 0.5
+    assert not jump_mask(noise + 0.1 * inside, mask).any()
+    jumps = jump_mask(noise + 1.5 * inside, mask)
+    for axis in range(3):
+        outline = inside ^ np.roll(inside, -1, axis)
+        np.testing.assert_array_equal(jumps[axis], outline)

@@ -1,0 +1,99 @@
+"""Small BIDS datasets for tests, and the official validator's opinion of one."""
+
+import json
+import shutil
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers.analytic import iron_head
+
+AFFINE = np.array([[1.0, 0, 0, -3], [0, 1, 0, -2], [0, 0, 2, -4], [0, 0, 0, 1]])
+SCANNER = {"Manufacturer": "Siemens", "MagneticFieldStrength": 3, "ImagingFrequency": 123.2}
+
+
+def write_dataset(
+    root,
+    *,
+    subjects=("01",),
+    sessions=(None,),
+    acquisitions=(None,),
+    reconstructions=(None,),
+    runs=(None,),
+    parts=("mag", "phase"),
+    echo_times=(0.006, 0.012, 0.018),
+    suffix="MEGRE",
+    shape=(6, 5, 4),
+    affine=AFFINE,
+    metadata=None,
+    voxels=None,
+):
+    """Write every combination of the entities as a scan; return the root.
+
+    `voxels` gives the image of a part and an echo time; random numbers if not given.
+
+    None among the labels stands for a missing entity; among `parts`, for a magnitude without part. `metadata` is
+    added to each sidecar over `SCANNER`; a value of None removes the field.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(root / "dataset_description.json", {"Name": "Test data", "BIDSVersion": "1.10.0"})
+    (root / "README").write_text("Random numbers, written by the tests.\n")
+    random = np.random.default_rng(0)
+    for subject, *labels in product(subjects, sessions, acquisitions, reconstructions, runs):
+        entities = [("sub", subject), *zip(("ses", "acq", "rec", "run"), labels, strict=True)]
+        folder = root / f"sub-{subject}" / (f"ses-{labels[0]}" if labels[0] else "") / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        for (echo, time), part in product(enumerate(echo_times, start=1), parts):
+            named = [*entities, ("echo", echo if suffix == "MEGRE" else None), ("part", part)]
+            stem = "_".join(f"{key}-{label}" for key, label in named if label is not None)
+            image = folder / f"{stem}_{suffix}.nii.gz"
+            values = values_of(part, shape, random) if voxels is None else voxels(part, time)
+            save_as_scanned(image, values, affine)
+            sidecar = {**SCANNER, "EchoTime": time, "Units": "rad" if part == "phase" else "arbitrary"}
+            sidecar |= metadata or {}
+            kept = {key: value for key, value in sidecar.items() if value is not None}
+            write_json(image.with_name(f"{stem}_{suffix}.json"), kept)
+    return root
+
+
+def save_as_scanned(path, values, affine):
+    """Write an image whose affine leads to the scanner, as converters do; the affine may be any."""
+    image = nib.Nifti1Image(values, affine)
+    image.set_sform(affine, 1)
+    nib.save(image, path)
+
+
+def values_of(part, shape, random):
+    """Random voxels as the part of an image has them."""
+    low, high = {"phase": (-np.pi, np.pi), "real": (-100, 100), "imag": (-100, 100)}.get(part, (50, 100))
+    return random.uniform(low, high, shape).astype(np.float32)
+
+
+def bright_head(part, echo_time, seed=0):
+    """A ball of 520 mL of brain with three paramagnetic balls in it; its phase grows with the field. Voxels of 3 mm."""
+    shape = (36, 40, 34)
+    field, brain = iron_head(shape, (3, 3, 3), (0, 0, 1))
+    random = np.random.default_rng(round(1e6 * echo_time) + seed)
+    signal = 100 * brain * np.exp((-20 + 2j * np.pi * 123.2 * field) * echo_time)
+    signal = signal + random.normal(size=(*shape, 2)).view(complex)[..., 0]
+    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](signal).astype(np.float32)
+
+
+def write_json(path, content):
+    """Write a sidecar or description."""
+    path.write_text(json.dumps(content))
+
+
+def validator_errors(root):
+    """Codes of the official validator's errors."""
+    beside = Path(sys.executable).with_name("bids-validator-deno")
+    command = str(beside) if beside.exists() else shutil.which("bids-validator-deno")
+    if command is None:
+        pytest.skip("bids-validator-deno is not installed")
+    run = subprocess.run([command, str(root), "--json"], capture_output=True, text=True, check=False)
+    issues = json.loads(run.stdout)["issues"]["issues"]
+    return {(issue["code"], issue.get("subCode")) for issue in issues if issue["severity"] == "error"}

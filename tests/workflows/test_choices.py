@@ -1,0 +1,194 @@
+"""What a run may choose: presets, options that contradict each other, and every background field removal with MEDI."""
+
+import inspect
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers.commands import iron, run
+from helpers.datasets import validator_errors
+from nipype.interfaces.base import isdefined
+
+from multiqsm.bids_templates import load_template
+from multiqsm.cli.app import make_parser
+from multiqsm.cli.options import settings_table
+from multiqsm.cli.participant import settings_of
+from multiqsm.core.background.highpass import high_pass
+from multiqsm.core.background.mean_value import sharp, vsharp
+from multiqsm.core.background.projection import pdf
+from multiqsm.core.background.total_field import joint
+from multiqsm.core.inversion.closed_form import deterministic, divide_field
+from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.weighted import iterative
+from multiqsm.dataset.collection import collect_scans
+from multiqsm.dataset.problems import DatasetError
+from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
+from multiqsm.interfaces.inversion import TKD, Deterministic, Iterative, Medi
+from multiqsm.workflows.inversion import init_inversion_wf
+from multiqsm.workflows.methods import BACKGROUNDS, DEFAULT_INVERSIONS
+from multiqsm.workflows.scan import init_scan_wf
+from multiqsm.workflows.settings import PRESETS, Settings
+
+
+def settings(*options):
+    return settings_of(make_parser().parse_args(["raw", "out", "participant", *options]))
+
+
+def inverting(method, **choices):
+    """The node that inverts, as the workflow has it."""
+    workflow = init_inversion_wf(
+        method=method, settings=Settings(**choices), period=1.5, threads=1, gigabytes=lambda n: n
+    )
+    return workflow.get_node("invert").inputs
+
+
+@pytest.mark.parametrize(
+    ("interface", "function"),
+    [
+        *((PDF, pdf), (VSHARP, vsharp), (SHARP, sharp), (HighPass, high_pass), (Joint, joint)),
+        *((Medi, medi), (Iterative, iterative), (Deterministic, deterministic), (TKD, divide_field)),
+    ],
+)
+def test_nodes_have_the_functions_own_defaults(interface, function):
+    inputs, parameters = interface().inputs, inspect.signature(function).parameters
+    shared = [name for name in inputs.copyable_trait_names() if name in parameters and isdefined(getattr(inputs, name))]
+    assert {name: getattr(inputs, name) for name in shared} == {name: parameters[name].default for name in shared}
+    assert {"tolerance", "margin", "radius", "cutoff", "threshold"} & {*shared} or interface is Deterministic
+
+
+def test_default_is_the_first_of_each():
+    assert settings() == Settings()
+    assert settings().inversions == DEFAULT_INVERSIONS
+    assert settings().background == next(iter(BACKGROUNDS)) == "joint"
+    assert settings().standard_errors == DEFAULT_INVERSIONS
+    assert settings("--se-draws", "0").standard_errors == ("deterministic",)
+
+
+def test_presets_are_what_the_studies_did():
+    lin, chiang = settings("--preset", "lin2015"), settings("--preset", "chiang2018")
+    assert (lin.inversions, lin.background) == (("iterative", "deterministic"), "pdf")
+    assert (chiang.inversions, chiang.background) == (("medi",), "pdf")
+    assert (lin.edge_share, chiang.edge_share) == (0.3, 0.3)
+    assert (lin.lambda_rule, chiang.lambda_rule) == ("discrepancy", "discrepancy")
+    assert (chiang.model_error, chiang.medi_data) == (False, "nonlinear")
+    assert settings("--preset", "chiang2018", "--model-error", "--background", "sharp").model_error
+    assert set(PRESETS) == {"default", "lin2015", "chiang2018"}
+
+
+def test_readme_has_every_option_of_the_method():
+    assert settings_table() in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_options_that_exclude_each_other():
+    with pytest.raises(SystemExit):
+        settings("--lambda", "1", "--lambda-rule", "gcv")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--inversion", "deterministic", "--medi-lambda", "1e-3"], "--medi-lambda is MEDI's"),
+        (["--preset", "lin2015", "--medi-lambda", "1e-3"], "give --lambda in mm"),
+        (["--preset", "chiang2018", "--lambda", "0.2"], "give --medi-lambda in ppm·mm"),
+    ],
+)
+def test_lambda_of_a_map_that_nobody_makes_is_refused(options, message, make_dataset, capsys):
+    with pytest.raises(DatasetError, match=message):
+        settings(*options)
+    assert run(make_dataset(), *options) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({}, {"lambda_rule": "scaled", "period": 1.5, "reduce_model_error": True}),
+        ({"lambda_rule": "discrepancy"}, {"lambda_rule": "discrepancy"}),
+        ({"medi_lambda": 0.001, "lambda_value": 0.2}, {"lambda_value": 0.001}),
+        ({"edge_share": 0.3, "model_error": False}, {"edge_share": 0.3, "reduce_model_error": False}),
+    ],
+)
+def test_choices_reach_medi(choices, expected):
+    inputs = inverting("medi", **choices)
+    assert {name: getattr(inputs, name) for name in expected} == expected
+    assert isdefined(inputs.edge_share) == ("edge_share" in choices)
+    assert not isdefined(inverting("medi", medi_data="linear").period)
+
+
+def test_lambda_in_mm_is_the_quadratic_inversions():
+    choices = {"medi_lambda": 0.001, "lambda_value": 0.2}
+    assert [inverting(method, **choices).lambda_value for method in ("iterative", "deterministic")] == [0.2, 0.2]
+    assert not isdefined(inverting("medi", lambda_value=0.2).lambda_value)
+    assert not isdefined(inverting("iterative", medi_lambda=0.001).lambda_value)
+
+
+def recorded(*options):
+    """What the inversions of a run tell the text on methods, each with the rule that its λ is by."""
+    chosen, steps = settings(*options), set()
+    for method in chosen.inversions:
+        workflow = init_inversion_wf(method=method, settings=chosen, period=1.5, threads=1, gigabytes=lambda n: n)
+        interface = workflow.get_node("invert").interface
+        steps |= set(interface._steps(interface.inputs.lambda_rule))
+    return steps
+
+
+def test_inversions_record_what_they_do():
+    """By the names of the template's texts, all of which there are."""
+    common = {"edges", "jumps", "medi", "nonlinear", "model_error", "medi_scaled", "iterative", "deterministic", "gcv"}
+    assert recorded() == common | {"weights", "outside_weight"}
+    assert recorded("--preset", "chiang2018") == {"edge_share", "medi", "nonlinear", "medi_discrepancy"}
+    assert recorded("--preset", "lin2015") == {"edge_share", "iterative", "deterministic", "discrepancy"}
+    assert recorded() | recorded("--preset", "lin2015") <= set(load_template("citation")["steps"])
+    for interface in (PDF, SHARP, VSHARP, HighPass, Joint):
+        assert interface.step in load_template("citation")["steps"]
+
+
+@pytest.mark.parametrize(("species", "excluded"), [("homo sapiens", True), ("phantom", False)])
+def test_unresolved_voxels_leave_heads_surface_and_stay_in_phantoms(make_dataset, tmp_path, species, excluded):
+    root = make_dataset()
+    (root / "participants.tsv").write_text(f"participant_id\tspecies\nsub-01\t{species}\n")
+    (scan,), _ = collect_scans(root)
+    workflow = init_scan_wf(scan, bids_dir=root, output_dir=tmp_path / "out", settings=Settings(), threads=1)
+    assert workflow.get_node("field").get_node("unknown").inputs.is_phantom != excluded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_medi_of_every_background(background, make_dataset, ball_head):
+    root = make_dataset(**ball_head)
+    assert run(root, "--background", background, "--inversion", "medi", "--se-draws", "2") == 0
+    out = root.parent / "out"
+    chi, error = (
+        nib.load(out / "sub-01" / "anat" / f"sub-01_desc-{name}_Chimap.nii.gz").get_fdata()
+        for name in ("medi", "medise")
+    )
+    # The high-pass filter, there for comparison, takes most of the field of a ball as wide as its kernel.
+    low = 0.03 if background == "highpass" else 0.2
+    assert low < chi[iron(chi.shape)].mean() < 0.33
+    assert np.median(error[error > 0]) < 0.02
+    told = json.loads((out / "sub-01" / "anat" / "sub-01_desc-medi_Chimap.json").read_text())
+    assert (told["LambdaRule"], told["LambdaUnits"]) == ("scaled", "ppm*mm")
+    assert told["FieldPeriod"] == pytest.approx(1 / (123.2 * 0.006))
+    assert "EdgeShare" not in told
+    assert ("BackgroundEdgeRule" in told) == (background == "joint")
+    assert told["DataTerm"].startswith("nonlinear")
+    told = json.loads((out / "sub-01" / "anat" / "sub-01_desc-medise_Chimap.json").read_text())
+    assert told["NoiseRealisations"] == 2
+    assert 0.01 < told["ClosedFormLambda"] < 10
+    assert validator_errors(out) == set()
+
+
+@pytest.mark.slow
+def test_preset_of_the_thalamus_study(make_dataset, ball_head):
+    root = make_dataset(**ball_head)
+    assert run(root, "--preset", "chiang2018", "--se-draws", "0") == 0
+    folder = root.parent / "out" / "sub-01" / "anat"
+    assert {path.name for path in folder.glob("sub-01_desc-*_Chimap.nii.gz")} == {"sub-01_desc-medi_Chimap.nii.gz"}
+    told = json.loads((folder / "sub-01_desc-medi_Chimap.json").read_text())
+    assert (told["LambdaRule"], told["EdgeShare"], told["ModelErrorReduction"]) == ("discrepancy", 0.3, False)
+    assert "ModelErrorThreshold" not in told
+    assert "PDF" in told["BackgroundRemoval"]
+    chi = nib.load(folder / "sub-01_desc-medi_Chimap.nii.gz").get_fdata()
+    assert 0.2 < chi[iron(chi.shape)].mean() < 0.33

@@ -1,0 +1,259 @@
+"""The group level from the tables of all scans to those of a study and its report."""
+
+import html
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.datasets import validator_errors
+from helpers.tables import SLOPES, people_table, tubes_table, write_scans
+
+from multiqsm.cli.app import main
+from multiqsm.dataset.methods import write_citation
+from multiqsm.dataset.outputs import write_dataset_description
+from multiqsm.dataset.tables import read_tsv, write_tsv
+from multiqsm.stats.reproducibility import imprecision
+
+TABLES = {"roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary", "within_versus_cross"}
+TABLES |= {"between_rois", "between_methods", "within_subject_sd", "icc", "components", "sdc", "sample_size"}
+TABLES |= {"bland_altman", "bland_altman_points", "harmonized", "harmonization", "age", "warnings"}
+
+
+def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
+    """Write a raw dataset without images, and a derivative dataset with nothing but tables."""
+    raw, out = root / "raw", root / "out"
+    raw.mkdir()
+    (raw / "dataset_description.json").write_text(json.dumps({"Name": "Study", "BIDSVersion": "1.10.0"}))
+    if participants:
+        (raw / "participants.tsv").write_text(participants)
+    write_dataset_description(out, raw)
+    write_citation(out)
+    write_scans(out, table)
+    return root
+
+
+def run(root, *options):
+    """Run the group level; return its exit code."""
+    arguments = [str(root / "raw"), str(root / "out"), "group", "-w", str(root / "work"), "--plugin", "Linear"]
+    return main([*arguments, *options])
+
+
+def group_table(root, name):
+    return read_tsv(root / "out" / "group" / f"{name}.tsv")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """People whose values follow the slope of their site, and the phantom that tells it."""
+    return pd.concat([people_table(slopes=SLOPES), tubes_table()], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, whole):
+    ages = "".join(f"sub-{subject:02}\t{20 + 3 * subject}\tF\n" for subject in range(1, 5))
+    root = write_study(tmp_path_factory.mktemp("group"), whole, participants=f"participant_id\tage\tsex\n{ages}")
+    assert run(root, "--plugin", "MultiProc", "--n-procs", "2", "-w", str(root / "other")) == 0
+    return root
+
+
+@pytest.mark.slow
+def test_all_tables_are_there(study, whole):
+    assert {path.stem for path in (study / "out" / "group").iterdir()} == TABLES
+    people = whole[whole["expected"].isna()]
+    rois, found = group_table(study, "roi_chi"), group_table(study, "imprecision")
+    assert len(rois) == len(people)
+    assert set(rois["age"]) == {23, 26, 29, 32}
+    assert set(rois["sex"]) == {"F"}
+    key = ["subject", "method", "roi"]
+    expected = imprecision(people).sort_values(key, ignore_index=True)
+    pd.testing.assert_frame_equal(found.sort_values(key, ignore_index=True), expected)
+    slopes = group_table(study, "calibration").set_index(["site", "method"])["slope"]
+    for site, slope in SLOPES.items():
+        assert slopes[site, "iterative"] == pytest.approx(slope)
+
+
+@pytest.mark.slow
+def test_report_stands_alone(study):
+    page = (study / "out" / "group.html").read_text()
+    assert not re.search("https?:", page)
+    for link in re.findall(r'href="([^"#:]+)"', page):
+        assert (study / "out" / link).is_file(), link
+    assert "not computed" not in page
+    # In figures, beside the tables made of them, or in words.
+    drawn = {"bland_altman_points", "harmonized", "tubes_chi", "warnings"}
+    assert {name for name in TABLES if f"group/{name}.tsv" not in page} <= drawn
+    assert "as measured" in page
+
+
+@pytest.mark.slow
+def test_validator_accepts_tables_and_report(study):
+    assert validator_errors(study / "out") == set()
+
+
+@pytest.mark.slow
+def test_calibration_divides_by_the_slope_of_the_site(study, whole, capfd):
+    """And without it the tables are again what they were, to the byte, though two processes had made them."""
+    before, files = group_table(study, "roi_chi"), (study / "out" / "group").iterdir()
+    content = {file.name: file.read_bytes() for file in files}
+    assert run(study, "--calibrate") == 0
+    after = group_table(study, "roi_chi")
+    for column in ("mean", "sd", "median"):
+        np.testing.assert_allclose(after[column], before[column] / before["site"].map(SLOPES), rtol=1e-6, atol=1e-9)
+    assert after["calibrated"].all()
+    assert "calibrated by the phantom" in (study / "out" / "group.html").read_text()
+    assert f"report: {study / 'out' / 'group.html'}" in capfd.readouterr().out
+    assert run(study) == 0
+    assert {file.name: file.read_bytes() for file in (study / "out" / "group").iterdir()} == content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tubes", "cause"),
+    [(tubes_table(slopes={"A": 0.9, "C": 1.1}), "'B'"), (None, "no phantom scan has tubes with expected")],
+)
+def test_calibration_without_a_phantom_is_refused(tmp_path, tubes, cause, capfd):
+    write_study(tmp_path, people_table(scans=1))
+    if tubes is not None:
+        write_scans(tmp_path / "out", tubes)
+    assert run(tmp_path, "--calibrate") == 2
+    printed = capfd.readouterr().err
+    assert "step statistics: ValueError" in printed
+    assert cause in printed
+    assert not (tmp_path / "out" / "group").exists()
+
+
+@pytest.mark.slow
+def test_a_poor_calibration_is_told_of_and_refused(tmp_path, capfd):
+    """The tubes of site B scatter about their line: their labels were exchanged, say."""
+    tubes = tubes_table()
+    exchanged = {"tube 1": 0.6, "tube 2": 0.2, "tube 3": 0.8, "tube 4": 0.4}
+    at_b = tubes["site"] == "B"
+    tubes.loc[at_b, "expected"] = tubes.loc[at_b, "roi"].map(exchanged)
+    write_study(tmp_path, pd.concat([people_table(), tubes], ignore_index=True))
+    assert run(tmp_path) == 0
+    line, page = (
+        "calibration of site B, iterative: R² 0.0000 (at least 0.98 is wanted)",
+        (tmp_path / "out" / "group.html"),
+    )
+    assert f"warning: {line}" in capfd.readouterr().err
+    assert line in page.read_text()
+    assert "site A, iterative" not in page.read_text()
+    assert run(tmp_path, "--calibrate") == 2
+    assert f"ValueError: no line to calibrate by: {line}" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_case_of_repeats(tmp_path, shared, capfd):
+    """A person with two acquisitions of one scan each, who is there twice, and one whose echoes were named as runs."""
+    for folder in ("bids", "out"):
+        shutil.copytree(shared / "cases" / "group_repeats" / folder, tmp_path / folder)
+    (tmp_path / "bids").rename(tmp_path / "raw")
+    shutil.copy(shared / "cases" / "group_repeats" / "participants_twice.tsv", tmp_path / "raw" / "participants.tsv")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert run(tmp_path) == 0
+    said, page = capfd.readouterr().err, html.unescape((tmp_path / "out" / "group.html").read_text())
+    for text in (
+        "participants.tsv: rows of sub-multi contradict each other: its age was not used",
+        "1 scan (acq-a) left out of all statistics",
+        "1 scan (acq-b) left out of all statistics",
+        "3 scans have tables of an earlier version, which tell neither echo times nor voxel size",
+    ):
+        assert f"warning: {text}" in said
+        assert text in page
+    found = group_table(tmp_path, "imprecision").set_index("subject")
+    assert "multi" not in found.index
+    assert (found.loc["runs", "n_scans"] == 3).all()
+    assert list(group_table(tmp_path, "excluded")["protocol"]) == ["acq-a", "acq-b"]
+    # Tables of this version tell the echoes as well.
+    for run_, time in (("1", 6), ("2", 14), ("3", 22)):
+        path = tmp_path / "out/sub-runs/anat" / f"sub-runs_run-{run_}_desc-rois_chi.tsv"
+        write_tsv(path, read_tsv(path).assign(echo_times=str(time), voxel_size="4, 4, 4"))
+    assert run(tmp_path) == 0
+    assert "tables of an earlier version" not in capfd.readouterr().err
+    found = group_table(tmp_path, "imprecision")
+    assert (found["n_scans"] == 1).all()
+    assert (found["n_within"] == 0).all()
+
+
+@pytest.mark.slow
+def test_phantom_alone_is_a_study(tmp_path):
+    write_study(tmp_path, tubes_table())
+    assert run(tmp_path) == 0
+    slopes = group_table(tmp_path, "calibration").set_index(["site", "method"])["slope"]
+    assert slopes["B", "iterative"] == pytest.approx(SLOPES["B"])
+    assert "calibration.tsv" in (tmp_path / "out" / "group.html").read_text()
+
+
+@pytest.mark.slow
+def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
+    """Numbers as labels, no session and run, another reference, an age that is none: nothing of it stops the rest."""
+    people = people_table(subjects=3, sites="1", scans=1).assign(session=np.nan, run=np.nan)
+    people.loc[people["subject"] == "02", "reference"] = "brain"
+    write_study(tmp_path, people, participants="participant_id\tage\nsub-01\told\n")
+    assert run(tmp_path) == 0
+    assert set(group_table(tmp_path, "roi_chi")["subject"]) == {"01", "03"}
+    page = (tmp_path / "out" / "group.html").read_text()
+    for note in (
+        "1 scan left out of all statistics: relative to another region than",
+        "components: not computed",
+        "age &#39;old&#39; is no number of years and was not used",
+        "no column sex",
+    ):
+        assert note in page, note
+    assert not (tmp_path / "out" / "group" / "components.tsv").exists()
+
+
+@pytest.mark.slow
+def test_tables_of_an_earlier_run_do_not_stay(tmp_path):
+    write_study(tmp_path, pd.concat([people_table(subjects=1, scans=2), tubes_table()], ignore_index=True))
+    assert run(tmp_path) == 0
+    assert (tmp_path / "out" / "group" / "calibration.tsv").exists()
+    for path in (tmp_path / "out").glob("sub-phantom/**/*_chi.tsv"):
+        path.unlink()
+    assert run(tmp_path) == 0
+    names = {path.stem for path in (tmp_path / "out" / "group").iterdir()}
+    assert "calibration" not in names
+
+
+def test_group_before_participants(tmp_path, capsys):
+    root = write_study(tmp_path, people_table(subjects=1, scans=1))
+    assert main([str(root / "raw"), str(root / "nowhere"), "group", "-w", str(root / "work")]) == 2
+    assert "nowhere: no results of multiqsm; run the participant level first" in capsys.readouterr().err
+    for path in (root / "out").rglob("*_chi.tsv"):
+        path.unlink()
+    assert run(root) == 2
+    assert "no table of regional values" in capsys.readouterr().err
+    assert not (root / "work").exists()
+
+
+def test_dataset_that_is_not_there(tmp_path, capsys):
+    root = write_study(tmp_path, people_table(subjects=1, scans=1))
+    arguments = [str(root / "elsewhere"), str(root / "out"), "group", "-w", str(root / "work"), "--plugin", "Linear"]
+    assert main(arguments) == 2
+    assert "elsewhere" in capsys.readouterr().err
+
+
+def test_work_folder_inside_the_dataset_is_refused(tmp_path, capsys):
+    root = write_study(tmp_path, people_table(subjects=1, scans=1))
+    assert run(root, "-w", str(root / "raw" / "work")) == 2
+    assert "-w" in capsys.readouterr().err
+    assert not (root / "raw" / "work").exists()
+
+
+@pytest.mark.slow
+def test_participants_that_make_no_sense_are_named(tmp_path, capfd):
+    root = write_study(tmp_path, people_table(subjects=1, scans=1), participants="name\tage\n01\t3\n")
+    assert run(root) == 2
+    assert "participants.tsv: no column participant_id" in capfd.readouterr().err
+
+
+def test_dry_run_counts_and_writes_nothing(tmp_path, capsys):
+    root = write_study(tmp_path, people_table(subjects=2))
+    assert run(root, "--dry-run") == 0
+    assert "18 scans of 2 subjects at 3 sites" in capsys.readouterr().out
+    assert not (root / "work").exists()
+    assert not (root / "out" / "group").exists()

@@ -1,0 +1,269 @@
+"""The group level with a model: from tables of a simulated cohort to those of the study, and to its report."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from helpers.datasets import validator_errors
+
+from multiqsm.bids_templates import load_template
+from multiqsm.cli.app import main
+from multiqsm.dataset.simulated.cohort import write_cohort
+from multiqsm.dataset.simulated.layout import TRUTH
+from multiqsm.dataset.tables import read_tsv
+from multiqsm.pictures.regressions import forest_figure, partial_residual_figure, residual_figure
+from multiqsm.reports.model import model_report
+from multiqsm.simulation.cohort import draw_patients
+from multiqsm.simulation.study import make_patient_design
+from multiqsm.stats.model import Node, StudyModel, run_model
+
+PATIENTS = 60
+EVIL = "<script>alert('x')</script>"
+
+
+def write_patients(root, *, seed=0, n=PATIENTS):
+    patients = draw_patients(n, seed=seed)
+    write_cohort(root / "raw", patients, make_patient_design(patients, voxel_size=None, flow_phase=0.0, seed=seed))
+    return root
+
+
+def run(root, *options, model="thalamus", phenotype=True):
+    arguments = [str(root / "raw"), str(root / "out"), "group", "--model", str(model)]
+    arguments += ["-w", str(root / "work"), "--plugin", "Linear"]
+    if phenotype:
+        arguments += ["--phenotype", str(root / "raw" / TRUTH / "phenotype" / "thalamus.tsv")]
+    return main([*arguments, *options])
+
+
+def table(root, name, model="thalamus"):
+    return read_tsv(root / "out" / "group" / f"model-{model}" / f"{name}.tsv")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = write_patients(tmp_path_factory.mktemp("study"))
+    assert run(root) == 0
+    return root
+
+
+@pytest.mark.slow
+def test_tables_1_and_2_are_those_of_statsmodels(study):
+    """From the files that the simulator wrote to the tables, the whole way."""
+    clinic = pd.read_csv(study / "raw" / "participants.tsv", sep="\t")
+    true = pd.read_csv(study / "raw" / TRUTH / "phenotype" / "thalamus.tsv", sep="\t")
+    known = clinic.merge(true, on="participant_id")
+    adjusted = "age + C(sex) + disease_duration + therapy"
+    first = table(study, "table1").set_index(["subset", "outcome", "adjusted"])
+    for subset, chosen in (("all", known), ("50 years or younger", known[known["age"] <= 50])):
+        peer = smf.ols(f"np.log(t2_lesion_volume) ~ relative_susceptibility + {adjusted}", chosen).fit()
+        row = first.loc[subset, "log_t2_lesion_volume", True]
+        assert row["coefficient"] == pytest.approx(peer.params["relative_susceptibility"], rel=1e-8)
+        assert row["p"] == pytest.approx(peer.pvalues["relative_susceptibility"], rel=1e-8)
+        assert row["n"] == len(chosen)
+    second = table(study, "table2").set_index(["subset", "predictor", "adjusted"])
+    for predictor in ("enhancing_lesions", "age"):
+        for adjustment in (False, True):
+            terms = predictor if not adjustment else f"{predictor} + {adjusted}"
+            peer = smf.ols(f"relative_susceptibility ~ {terms}", known).fit()
+            row = second.loc["all", predictor, adjustment]
+            interval = row[["ci_low", "ci_high"]].astype(float)
+            np.testing.assert_allclose(interval, peer.conf_int().loc[predictor], rtol=1e-8)
+    assert len(table(study, "patients")) == PATIENTS
+    assert table(study, "problems").empty
+
+
+@pytest.mark.slow
+def test_every_column_is_described(study):
+    files = sorted((study / "out" / "group" / "model-thalamus").glob("*.tsv"))
+    assert {"table1", "table2", "diagnostics", "residuals", "ladder", "descriptives", "power"} < {f.stem for f in files}
+    for file in files:
+        described = json.loads(file.with_suffix(".json").read_text())
+        columns = set(read_tsv(file).columns)
+        assert set(described) <= columns
+        if file.stem != "patients":  # whose columns are the study's own
+            assert set(described) == columns
+
+
+@pytest.mark.slow
+def test_report_stands_alone(study):
+    page = (study / "out" / "group_model-thalamus.html").read_text()
+    assert not re.search("https?:", page)
+    links = re.findall(r'href="([^"#:]+)"', page)
+    assert {"group/model-thalamus/table1.tsv", "group/model-thalamus/table2.tsv"} < set(links)
+    for link in links:
+        assert (study / "out" / link).is_file(), link
+    for text in ("P, published", "Breusch-Pagan", "Ladder of powers", "50 years or younger", "No figure"):
+        assert (text in page) == (text != "No figure"), text
+    assert page.count("<img") == 16  # two tables in two subsets: forest, partial residuals before and after, residuals
+
+
+@pytest.mark.slow
+def test_validator_accepts_tables_and_report(study):
+    assert validator_errors(study / "out") == set()
+
+
+@pytest.mark.slow
+def test_patients_who_lack_something_are_listed(tmp_path, capfd):
+    root = write_patients(tmp_path)
+    participants = root / "raw" / "participants.tsv"
+    rows = participants.read_text().splitlines()
+    rows[3] = re.sub(r"\t[01]\t[01]\t", "\tn/a\t0\t", rows[3])
+    participants.write_text("\n".join([*rows[:5], *rows[6:], rows[7]]) + "\n")
+    freesurfer = root / "raw" / "derivatives" / "freesurfer"
+    (freesurfer / "sub-010" / "stats" / "aseg.stats").unlink()
+    (freesurfer / "sub-011").rename(freesurfer / "sub-011.long.sub-011")
+    assert run(root) == 1
+    printed = capfd.readouterr()
+    assert "problem: FreeSurfer, sub-010" in printed.err
+    assert "longitudinal stream" in printed.err
+    listed = table(root, "excluded").groupby("participant")["what"].agg(list)
+    assert listed["003"] == ["therapy"]
+    assert "participants.tsv" in listed["007"]  # there twice
+    assert "phenotype" in "".join(listed["005"])  # not among the participants
+    assert {"FreeSurfer", "thalamic_volume"} <= set(listed["010"]) & set(listed["011"])
+    first = table(root, "table1").query("subset == 'all' and adjusted").set_index("outcome")
+    assert first["n"].to_dict() == {
+        "thalamic_volume": PATIENTS - 4,
+        "grey_matter_volume": PATIENTS - 4,
+        "cortical_thickness": PATIENTS - 4,
+        "log_t2_lesion_volume": PATIENTS - 2,
+    }
+    page = (root / "out" / "group_model-thalamus.html").read_text()
+    assert "What could not be computed" in page
+    assert "longitudinal stream" in page
+
+
+@pytest.mark.slow
+def test_regression_that_fails_leaves_the_others(tmp_path, capfd):
+    root = write_patients(tmp_path, n=30)
+    content = load_template("model_thalamus")
+    content["Name"] = "mine"
+    content["Nodes"][0]["Model"]["Adjust"] = ["age", "weight"]
+    content["Nodes"].append({"Name": "odd", "Model": {"Z": 1}})
+    model = root / "mine.json"
+    model.write_text(json.dumps(content))
+    assert run(root, model=model) == 1
+    assert "Nodes, number 3, Model: unknown key Z" in capfd.readouterr().err
+    found = table(root, "table1", "mine").query("subset == 'all'").set_index(["outcome", "adjusted"])
+    assert "no column weight" in found.loc[("thalamic_volume", True), "note"]
+    assert found["coefficient"].notna().to_dict() == {key: not key[1] for key in found.index}
+    assert table(root, "table2", "mine")["coefficient"].notna().all()
+    # Another version of the model has other tables, and none of an earlier one stays.
+    content["Nodes"] = content["Nodes"][1:2]
+    model.write_text(json.dumps(content))
+    assert run(root, model=model) == 0
+    names = {path.stem for path in (root / "out" / "group" / "model-mine").iterdir()}
+    assert "table1" not in names
+    assert "table2" in names
+
+
+def test_dry_run_writes_nothing(tmp_path, capsys):
+    root = write_patients(tmp_path, n=2)
+    assert run(root, "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "2 patients; columns: age, sex, disease_duration" in printed
+    assert not (root / "out").exists()
+    assert not (root / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        (["--model", "nothing.json"], "--model nothing.json"),
+        (["--model", "thalamus", "--calibrate"], "--calibrate goes without --model"),
+        (["--model", "thalamus", "--phenotype", "x.tsv"], "--phenotype x.tsv: no such file"),
+        (["--model", "thalamus", "--freesurfer-dir", "x"], "--freesurfer-dir x: no such folder"),
+        (["--phenotype", "x.tsv"], "--phenotype goes with --model"),
+        (["--freesurfer-dir", "x"], "--freesurfer-dir goes with --model"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, options, cause, capsys):
+    root = write_patients(tmp_path, n=2)
+    arguments = [str(root / "raw"), str(root / "out"), "group", "-w", str(root / "work"), *options]
+    assert main(arguments) == 2
+    assert cause in capsys.readouterr().err
+    assert not (root / "out").exists()
+
+
+def test_output_folder_of_another_dataset_is_refused(tmp_path, capsys):
+    root = write_patients(tmp_path, n=2)
+    (root / "out").mkdir()
+    (root / "out" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    assert run(root) == 2
+    assert "holds a dataset that multiqsm did not make" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small():
+    rng = np.random.default_rng(0)
+    patients = pd.DataFrame(rng.normal(size=(30, 3)), columns=["y", "x", EVIL], index=[f"{i:02}" for i in range(30)])
+    model = StudyModel("m", (Node("one", EVIL, ("y",), ("x", EVIL), ("x", EVIL)),), EVIL, problems=((EVIL, EVIL),))
+    return run_model(patients, model), model
+
+
+def test_report_believes_no_name(small):
+    tables, model = small
+    tables["sources"] = pd.DataFrame({"column": [EVIL], "unit": [np.nan], "source": [EVIL], "n": [3], "used": [True]})
+    page = model_report(tables, model, warnings=[EVIL], citation=EVIL, versions={EVIL: EVIL})
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_report_of_what_failed_has_its_reasons(small):
+    tables, model = small
+    failed = tables["coefficients"].assign(coefficient=np.nan, standardised=np.nan, note="too few")
+    page = model_report({"coefficients": failed, "problems": tables["problems"]}, model)
+    assert "No figure" in page
+    assert "too few" in page
+    with pytest.raises(ValueError, match="no part of the report shows x"):
+        model_report({"x": failed}, model)
+    with pytest.raises(ValueError, match="coefficient"):
+        model_report({}, model)
+
+
+def test_figures_show_the_numbers(small):
+    tables, _ = small
+    found = tables["coefficients"]
+    axis = forest_figure(found).axes[0]
+    drawn = sorted(line.get_xdata()[0] for line in axis.lines if line.get_marker() in ("o", "s"))
+    np.testing.assert_allclose(drawn, sorted(found["standardised"]))
+    residuals = tables["residuals"]
+    adjusted = residuals[residuals["adjusted"]]
+    panels = partial_residual_figure(adjusted).axes
+    assert len(panels) == 2
+    slope = np.ptp(panels[0].lines[-1].get_ydata()) / np.ptp(panels[0].lines[-1].get_xdata())
+    assert slope == pytest.approx(abs(found[found["adjusted"]]["coefficient"].iloc[0]))
+    assert sum(len(line.get_xdata()) for line in panels[0].lines[:2]) == 30
+    assert len(residual_figure(adjusted).axes) == 6
+    with pytest.raises(ValueError, match="no regression has a result"):
+        forest_figure(found.assign(standardised=np.nan))
+    with pytest.raises(ValueError, match="no rows"):
+        residual_figure(residuals[:0])
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_true_coefficients():
+    """Of 40 cohorts: within three standard errors of 95 %, where cohorts are independent, not their 18 coefficients.
+
+    A single coefficient, binomial with n = 40: below 32 (80 %) once in 7700 times.
+    """
+    coverage = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py")))
+    found, truth = coverage.estimates(range(40)), coverage.true_coefficients()
+    by_coefficient = coverage.coverage(found, truth)
+    merged = found.merge(truth, on=coverage.REGRESSION)
+    held = (merged["ci_low"] <= merged["truth"]) & (merged["truth"] <= merged["ci_high"])
+    by_cohort = held.groupby(merged["seed"]).mean()
+    assert abs(by_cohort.mean() - 0.95) < 3 * by_cohort.std() / np.sqrt(40)
+    assert by_coefficient["covered"].min() >= 0.8
+    # What the design says, where it is a line: the population's coefficients are its own.
+    lines = by_coefficient[~by_coefficient["outcome"].str.startswith("log")]
+    lines = lines[(lines["predictor"] != "disease_duration") | lines["adjusted"]]
+    width = (found["ci_high"] - found["ci_low"]).groupby([found[name] for name in coverage.REGRESSION]).median()
+    for row in lines.itertuples():
+        assert abs(row.truth - row.design) < 0.02 * width[row.outcome, row.predictor, row.adjusted]
