@@ -11,7 +11,8 @@ from ..core.background.total_field import joint
 from ..core.holes import interpolate_unknown
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
-from .inversion import described_edges, edge_step, magnitude_edges
+from .inversion import magnitude_edges, none_if_undefined
+from .records import described_edges, edge_step
 
 
 class _BackgroundInputSpec(ThreadedInputSpec):
@@ -82,14 +83,14 @@ class Joint(_BackgroundRemoval):
     step = "joint"
 
     def _steps(self):
-        return self.step, edge_step(self.inputs.edge_share)
+        return self.step, edge_step(none_if_undefined(self.inputs.edge_share))
 
     def _remove(self, field, mask, **where):
         given = self.inputs
         return joint(
             field,
             mask,
-            edges=magnitude_edges(given.magnitude_file, mask, given.edge_share),
+            edges=magnitude_edges(given.magnitude_file, mask, none_if_undefined(given.edge_share)),
             standard_error=self._standard_error(),
             margin=given.margin,
             tolerance=given.tolerance,
@@ -100,7 +101,7 @@ class Joint(_BackgroundRemoval):
     def _described(self, found):
         return {
             "BackgroundRemoval": "sources outside and susceptibility inside estimated together (joint)",
-            **described_edges(self.inputs.edge_share, "Background"),
+            **described_edges(none_if_undefined(self.inputs.edge_share), "Background"),
             "BackgroundMargin": self.inputs.margin,
             "BackgroundTolerance": self.inputs.tolerance,
             "BackgroundJointIterationsAllowed": self.inputs.max_iterations,  # beside those of the projection

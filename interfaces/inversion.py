@@ -7,16 +7,12 @@ from nipype.interfaces.base import File, isdefined, traits
 
 from ..core.inversion.closed_form import KERNEL_THRESHOLD, deterministic, divide_field
 from ..core.inversion.morphology import medi
-from ..core.inversion.regularization import EDGE_SDS, JUMP_SDS, edge_mask, jump_mask
+from ..core.inversion.regularization import edge_mask, jump_mask
 from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
 from ..core.phase.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
-
-# What sidecars call the weights.
-NOISE_WEIGHT = "inverse standard error"
-KNOWN_WEIGHT = "1 where the field is known, 0 elsewhere"
-NO_WEIGHT = "none; where the field is not known, it is continued smoothly from around"
+from .records import DeterministicRecord, InversionRecord, IterativeRecord, MediRecord, TKDRecord
 
 
 def magnitude_edges(magnitude_file, mask, share=None):
@@ -29,14 +25,14 @@ def magnitude_edges(magnitude_file, mask, share=None):
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
     share : float, optional
-        As for `core.regularization.edge_mask`; None and undefined inputs are the same.
+        As for `multiqsm.core.inversion.regularization.edge_mask`.
 
     Returns
     -------
     ndarray of bool, shape (3, x, y, z)
     """
     magnitude = combine_magnitude(read_volume(magnitude_file)[0])
-    return edge_mask(magnitude, mask, share=share if isdefined(share) else None)
+    return edge_mask(magnitude, mask, share=share)
 
 
 def free_edges(magnitude_file, share, field, mask, space):
@@ -60,7 +56,7 @@ def free_edges(magnitude_file, share, field, mask, space):
     ndarray of bool, shape (3, x, y, z)
     """
     edges = magnitude_edges(magnitude_file, mask, share)
-    if share is not None and isdefined(share):
+    if share is not None:
         return edges
     return edges | jump_mask(deterministic(field, mask, **space).chi, mask)
 
@@ -77,7 +73,8 @@ def _with_edges(interface, settings):
     return interface
 
 
-def _or_none(value):
+def none_if_undefined(value):
+    """What the core's functions take where Nipype has an input that was not given."""
     return value if isdefined(value) else None
 
 
@@ -86,27 +83,6 @@ def iterative_weight(standard_error, mask, by_noise):
     if by_noise:
         return noise_weight(standard_error, mask, SMALLEST_WEIGHT)
     return known_weight(standard_error, mask)
-
-
-def described_edges(share, prefix=""):
-    """Sidecar fields that say what counted as an edge."""
-    if share is None or not isdefined(share):
-        rule = f"differences of the magnitude beyond {EDGE_SDS:g} robust standard deviations"
-        if not prefix:
-            rule += f", and of the closed form's map beyond {JUMP_SDS:g}"
-        return {f"{prefix}EdgeRule": rule}
-    return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeShare": share}
-
-
-def free_edge_steps(share):
-    """What the text on methods calls the rules of `free_edges`."""
-    step = edge_step(share)
-    return (step, "jumps") if step == "edges" else (step,)
-
-
-def edge_step(share):
-    """What the text on methods calls the rule for edges."""
-    return "edges" if share is None or not isdefined(share) else "edge_share"
 
 
 class _InversionInputSpec(ThreadedInputSpec):
@@ -123,12 +99,11 @@ class _QuadraticInputSpec(_InversionInputSpec):
 
 class _InversionOutputSpec(ProvenanceOutputSpec):
     chi_file = File(desc="susceptibility, ppm, up to a constant")
-    choices = traits.Dict(desc="λ and what else it takes to invert another field in the same way")
+    record = traits.Instance(InversionRecord, desc="what was done, and all that it takes to invert another field alike")
 
 
 class _Inversion(CoreInterface):
     output_spec = _InversionOutputSpec
-    lambda_units = "mm"
 
     def _run_interface(self, runtime):
         field, image = read_volume(self.inputs.local_field_file)
@@ -137,28 +112,13 @@ class _Inversion(CoreInterface):
         with self.threads():
             found = self._invert(field, mask, standard_error, image)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
-        lam = found.lam
-        self._results["choices"] = {**({"lam": lam.value} if lam else {}), **self._choices()}
-        self.record(
-            *self._steps(lam and lam.rule),
-            **described_b0(image),
-            InversionIterations=found.iterations,
-            InversionResidual=found.residual,
-            **(self._described_lambda(lam) if lam else {}),
-            **self._described(),
-        )
+        done = self._record(found)
+        self._results["record"] = done
+        self.record(*done.steps, **described_b0(image), **done.sidecar())
         return runtime
 
-    def _described_lambda(self, lam):
-        return {
-            "Lambda": lam.value,
-            "LambdaUnits": self.lambda_units,
-            "LambdaRule": lam.rule,
-            "LambdaAtBound": lam.at_bound,
-        }
-
     def _fixed_lambda(self):
-        return self.inputs.lambda_value if isdefined(self.inputs.lambda_value) else None
+        return none_if_undefined(self.inputs.lambda_value)
 
 
 class _QuadraticInversion(_Inversion):
@@ -168,7 +128,7 @@ class _QuadraticInversion(_Inversion):
             **geometry(image),
             "lam": self._fixed_lambda(),
             "rule": self.inputs.lambda_rule,
-            "noise_variance": self.inputs.noise_variance if isdefined(self.inputs.noise_variance) else None,
+            "noise_variance": none_if_undefined(self.inputs.noise_variance),
         }
 
 
@@ -185,17 +145,8 @@ class Deterministic(_QuadraticInversion):
     def _invert(self, field, mask, standard_error, image):
         return deterministic(field, mask, known=np.isfinite(standard_error), **self._options(image))
 
-    def _choices(self):
-        return {}
-
-    def _steps(self, rule):
-        return "deterministic", rule
-
-    def _described(self):
-        return {
-            "Inversion": "deterministic: closed form, all gradients penalised",
-            "DataWeight": NO_WEIGHT,
-        }
+    def _record(self, found):
+        return DeterministicRecord(found.lam, found.iterations, found.residual)
 
 
 class _IterativeInputSpec(_QuadraticInputSpec):
@@ -210,6 +161,7 @@ class Iterative(_QuadraticInversion):
     """The inversion that leaves the magnitude's edges free."""
 
     input_spec = _IterativeInputSpec
+    _outside_weight = None  # until it is known
 
     @classmethod
     def chosen(cls, settings, period):
@@ -232,37 +184,25 @@ class Iterative(_QuadraticInversion):
         return iterative(
             field,
             mask,
-            edges=free_edges(given.magnitude_file, given.edge_share, field, mask, space),
+            edges=free_edges(given.magnitude_file, none_if_undefined(given.edge_share), field, mask, space),
             data_weight=weight,
             outside_weight=self._outside_weight,
             tolerance=given.tolerance,
             **options,
         )
 
-    def _choices(self):
-        return {
-            "edge_share": _or_none(self.inputs.edge_share),
-            "weigh_noise": self.inputs.weigh_noise,
-            "outside_weight": self._outside_weight,
-        }
-
-    def _steps(self, rule):
+    def _record(self, found):
         given = self.inputs
-        options = {"weights": given.weigh_noise, "outside_weight": not isdefined(given.outside_weight)}
-        asked = [step for step, is_used in options.items() if is_used]
-        return *free_edge_steps(given.edge_share), "iterative", *asked, rule
-
-    def _described(self):
-        told = {
-            "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude has no edge",
-            **described_edges(self.inputs.edge_share),
-            "DataWeight": NOISE_WEIGHT if self.inputs.weigh_noise else KNOWN_WEIGHT,
-            "OutsideFieldWeight": self._outside_weight,
-            "InversionTolerance": self.inputs.tolerance,
-        }
-        if self.inputs.weigh_noise:
-            told["SmallestDataWeight"] = SMALLEST_WEIGHT
-        return told
+        return IterativeRecord(
+            found.lam,
+            found.iterations,
+            found.residual,
+            edge_share=none_if_undefined(given.edge_share),
+            weighs_noise=given.weigh_noise,
+            outside_weight=self._outside_weight,
+            derives_outside_weight=not isdefined(given.outside_weight),
+            tolerance=given.tolerance,
+        )
 
 
 class _MediInputSpec(_InversionInputSpec):
@@ -281,7 +221,6 @@ class Medi(_Inversion):
     """Morphology-enabled dipole inversion."""
 
     input_spec = _MediInputSpec
-    lambda_units = "ppm*mm"
     rules: ClassVar = {"gcv": "scaled", "discrepancy": "discrepancy"}  # MEDI's own rules need no search
 
     @classmethod
@@ -297,7 +236,7 @@ class Medi(_Inversion):
         return medi(
             field,
             mask,
-            edges=free_edges(given.magnitude_file, given.edge_share, field, mask, space),
+            edges=free_edges(given.magnitude_file, none_if_undefined(given.edge_share), field, mask, space),
             standard_error=standard_error,
             lam=self._fixed_lambda(),
             rule=given.lambda_rule,
@@ -309,37 +248,15 @@ class Medi(_Inversion):
         """What decides on the solution but edges and λ, as `core.inversion.morphology.medi` takes it."""
         given = self.inputs
         return {
-            "period": _or_none(given.period),
+            "period": none_if_undefined(given.period),
             "model_error": given.model_error if given.reduce_model_error else None,
             "tolerance": given.tolerance,
             "max_iterations": given.max_iterations,
         }
 
-    def _choices(self):
-        return {"edge_share": _or_none(self.inputs.edge_share), **self._solver()}
-
-    def _steps(self, rule):
-        given = self.inputs
-        options = {"nonlinear": isdefined(given.period), "model_error": given.reduce_model_error}
-        asked = [step for step, is_used in options.items() if is_used]
-        return *free_edge_steps(given.edge_share), "medi", *asked, f"medi_{rule}"
-
-    def _described(self):
-        given = self.inputs
-        told = {
-            "Inversion": "MEDI: absolute gradients penalised where the magnitude has no edge",
-            **described_edges(given.edge_share),
-            "DataWeight": NOISE_WEIGHT,
-            "DataTerm": "nonlinear: phase factors" if isdefined(given.period) else "linear: field",
-            "ModelErrorReduction": given.reduce_model_error,
-            "InversionTolerance": given.tolerance,
-            "InversionIterationsAllowed": given.max_iterations,
-        }
-        if isdefined(given.period):
-            told["FieldPeriod"] = given.period
-        if given.reduce_model_error:
-            told["ModelErrorThreshold"] = given.model_error
-        return told
+    def _record(self, found):
+        share = none_if_undefined(self.inputs.edge_share)
+        return MediRecord(found.lam, found.iterations, found.residual, edge_share=share, **self._solver())
 
 
 class _TKDInputSpec(_InversionInputSpec):
@@ -361,18 +278,8 @@ class TKD(_Inversion):
     def _invert(self, field, mask, standard_error, image):
         return divide_field(field, mask, threshold=self.inputs.threshold, **geometry(image))
 
-    def _choices(self):
-        return {"threshold": self.inputs.threshold}
-
-    def _steps(self, rule):
-        return ("tkd",)
-
-    def _described(self):
-        return {
-            "Inversion": "thresholded k-space division (TKD)",
-            "DataWeight": NO_WEIGHT,
-            "KernelThreshold": self.inputs.threshold,
-        }
+    def _record(self, found):
+        return TKDRecord(found.lam, found.iterations, found.residual, threshold=self.inputs.threshold)
 
 
 INTERFACES = {"medi": Medi, "iterative": Iterative, "deterministic": Deterministic, "tkd": TKD}

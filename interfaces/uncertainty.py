@@ -20,12 +20,13 @@ from ..dataset.sidecars import sidecar_path
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 from .inversion import free_edges, iterative_weight
+from .records import InversionRecord, NoiseModel
 
 
 class _StandardErrorInputSpec(ThreadedInputSpec):
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
     mask_file = File(exists=True, mandatory=True, desc="where the field was inverted")
-    choices = traits.Dict(mandatory=True, desc="of the inversion: λ, weights, edges, and when it stopped")
+    record = traits.Instance(InversionRecord, mandatory=True, desc="what the inversion did")
 
 
 class _StandardErrorOutputSpec(ProvenanceOutputSpec):
@@ -33,7 +34,7 @@ class _StandardErrorOutputSpec(ProvenanceOutputSpec):
 
 
 class _StandardError(CoreInterface):
-    """What an inversion makes of the field's noise, by the choices that it made."""
+    """What an inversion makes of the field's noise, by the record of what it did."""
 
     output_spec = _StandardErrorOutputSpec
 
@@ -57,7 +58,7 @@ class DeterministicStandardError(_StandardError):
     input_spec = _StandardErrorInputSpec
 
     def _propagate(self, sigma, mask, space):
-        return susceptibility_standard_error(sigma, mask, **self.inputs.choices, reference=mask, **space)
+        return susceptibility_standard_error(sigma, mask, lam=self.inputs.record.lam.value, reference=mask, **space)
 
     def _described(self):
         return {"StandardErrorFrom": "closed form"}
@@ -85,7 +86,7 @@ class _DrawnStandardError(_StandardError):
     def _described(self):
         return {
             "StandardErrorFrom": "realisations of the noise",
-            "DataWeightFollowsNoise": self.inputs.choices.get("weigh_noise", True),
+            "DataWeightFollowsNoise": self.inputs.record.weighs_noise,
             "NoiseRealisations": self.inputs.draws,
             "NoiseSeed": self.inputs.seed,
         }
@@ -97,13 +98,14 @@ class IterativeStandardError(_DrawnStandardError):
     input_spec = _DrawnInputSpec
 
     def _propagate(self, sigma, mask, space):
-        choices = dict(self.inputs.choices)
+        done = self.inputs.record
         field, _ = read_volume(self.inputs.local_field_file)
         options = {
-            "edges": self._edges(choices.pop("edge_share"), field, mask, space),
-            "data_weight": iterative_weight(sigma, mask, choices.pop("weigh_noise")),
+            "edges": self._edges(done.edge_share, field, mask, space),
+            "data_weight": iterative_weight(sigma, mask, done.weighs_noise),
+            "outside_weight": done.outside_weight,
+            "lam": done.lam.value,
             "tolerance": ROUGH,
-            **choices,
             **space,
         }
         return self._draw(lambda noise: iterative(noise, mask, **options).chi, sigma, mask, space)
@@ -119,15 +121,19 @@ class MediStandardError(_DrawnStandardError):
     is_linear = False
 
     def _propagate(self, sigma, mask, space):
-        choices = dict(self.inputs.choices)
+        done = self.inputs.record
         field, _ = read_volume(self.inputs.local_field_file)
         self._closed_form = deterministic(field, mask, **space).lam.value
         invert = partial(
             medi,
             mask=mask,
-            edges=self._edges(choices.pop("edge_share"), field, mask, space),
+            edges=self._edges(done.edge_share, field, mask, space),
             standard_error=sigma,
-            **choices,
+            lam=done.lam.value,
+            period=done.period,
+            model_error=done.model_error,
+            tolerance=done.tolerance,
+            max_iterations=done.max_iterations,
             **space,
         )
         undisturbed = invert(field).chi
@@ -170,14 +176,14 @@ def measured_standard_errors(regions, image, *, noise, reference=None, transform
         In ppm; not a number for regions without a voxel.
     """
     chi_se, scan = read_volume(noise["chi_se"])
-    told, mask = read_json(sidecar_path(noise["chi_se"])), chi_se > 0  # some brain masks are more than was inverted
+    model = NoiseModel.from_sidecar(read_json(sidecar_path(noise["chi_se"])))
+    mask = chi_se > 0  # some brain masks are more than was inverted
     sigma, _ = read_volume(noise["field_se"])  # in Hz, but its unit cancels: the scale is relative to it
-    weighs_noise = told.get("DataWeightFollowsNoise")  # the closed form has no weights
-    if weighs_noise:
-        sigma = weighted_standard_error(sigma, mask, told.get("SmallestDataWeight", 0.0))
-    elif weighs_noise is not None:
+    if model.weighs_noise:
+        sigma = weighted_standard_error(sigma, mask, model.smallest_weight)
+    elif model.weighs_noise is not None:
         sigma = np.where(np.isfinite(sigma), sigma, 0)
-    options = {"lam": told.get("ClosedFormLambda", told["Lambda"]), **geometry(scan)}
+    options = {"lam": model.lam, **geometry(scan)}
     closed_form = susceptibility_standard_error(sigma, mask, reference=mask, **options)
     scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=closed_form > 0)
 

@@ -85,7 +85,7 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
         workflow.connect(
             [
                 (inputnode, propagate, [(field, field) for field in wanted]),
-                (invert, propagate, [("choices", "choices"), ("provenance", "provenance")]),
+                (invert, propagate, [("record", "record"), ("provenance", "provenance")]),
                 (propagate, outputnode, [("chi_se_file", "chi_se_file"), ("provenance", "chi_se_provenance")]),
             ]
         )

@@ -231,7 +231,7 @@ def nodes(phantom, tmp_path_factory):
         inverted = run(invert(**files, **more), folder / name)
         inputs = {kind: path for kind, path in files.items() if kind != "local_field_file" or more}
         more = more and {**more, "draws": 16}
-        told = {"provenance": inverted.provenance, "choices": inverted.choices}
+        told = {"provenance": inverted.provenance, "record": inverted.record}
         found[name] = run(propagate(**inputs, **more, **told), folder / f"{name}se")
     return files | echoes, found
 

@@ -21,6 +21,8 @@ from multiqsm.core.background.projection import pdf
 from multiqsm.core.background.total_field import joint
 from multiqsm.core.inversion.closed_form import deterministic, divide_field
 from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.problem import Inversion
+from multiqsm.core.inversion.regularization import LambdaChoice
 from multiqsm.core.inversion.weighted import iterative
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import DatasetError
@@ -130,7 +132,8 @@ def recorded(*options):
     for method in chosen.inversions:
         workflow = init_inversion_wf(method=method, settings=chosen, period=1.5, threads=1, gigabytes=lambda n: n)
         interface = workflow.get_node("invert").interface
-        steps |= set(interface._steps(interface.inputs.lambda_rule))
+        found = Inversion(chi=None, lam=LambdaChoice(1.0, interface.inputs.lambda_rule), iterations=1, residual=0.0)
+        steps |= set(interface._record(found).steps)
     return steps
 
 

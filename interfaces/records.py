@@ -1,0 +1,258 @@
+"""What an inversion did, as a value: its sidecar, the text on methods and its standard error are made from it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..core.inversion.regularization import EDGE_SDS, JUMP_SDS, LambdaChoice
+from ..core.inversion.weighted import SMALLEST_WEIGHT
+
+# What sidecars call the weights.
+NOISE_WEIGHT = "inverse standard error"
+KNOWN_WEIGHT = "1 where the field is known, 0 elsewhere"
+NO_WEIGHT = "none; where the field is not known, it is continued smoothly from around"
+
+
+@dataclass(frozen=True)
+class InversionRecord:
+    """What all inversions have in common.
+
+    Attributes
+    ----------
+    lam : multiqsm.core.inversion.regularization.LambdaChoice or None
+        λ and how it was chosen; None of an inversion that has none.
+    iterations : int
+        Of the last solve; 0 for a closed form.
+    residual : float
+        Root mean square of the field that the map leaves unexplained, ppm.
+    """
+
+    lambda_units: ClassVar[str] = "mm"
+
+    lam: LambdaChoice | None
+    iterations: int
+    residual: float
+
+    @property
+    def steps(self):
+        """What the text on methods calls what was done."""
+        raise NotImplementedError
+
+    def sidecar(self):
+        """Sidecar fields.
+
+        Returns
+        -------
+        dict
+        """
+        told = {"InversionIterations": self.iterations, "InversionResidual": self.residual}
+        if self.lam is not None:
+            told |= {
+                "Lambda": self.lam.value,
+                "LambdaUnits": self.lambda_units,
+                "LambdaRule": self.lam.rule,
+                "LambdaAtBound": self.lam.at_bound,
+            }
+        return told | self._own()
+
+    def _own(self):
+        """Sidecar fields of this inversion alone."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DeterministicRecord(InversionRecord):
+    """What the closed form did."""
+
+    @property
+    def steps(self):  # noqa: D102
+        return "deterministic", self.lam.rule
+
+    def _own(self):
+        return {"Inversion": "deterministic: closed form, all gradients penalised", "DataWeight": NO_WEIGHT}
+
+
+@dataclass(frozen=True)
+class IterativeRecord(InversionRecord):
+    """What the iterative inversion did.
+
+    Attributes
+    ----------
+    edge_share : float or None
+        Share of the magnitude's gradients that were edges; None: those beyond the noise.
+    weighs_noise : bool
+        Whether noisy voxels were believed less.
+    outside_weight : float
+        Weight of the zero field outside the mask.
+    derives_outside_weight : bool
+        Whether that comes from the noise and the field.
+    tolerance : float
+        Relative residual at which it stopped.
+    """
+
+    edge_share: float | None
+    weighs_noise: bool
+    outside_weight: float
+    derives_outside_weight: bool
+    tolerance: float
+
+    @property
+    def steps(self):  # noqa: D102
+        options = {"weights": self.weighs_noise, "outside_weight": self.derives_outside_weight}
+        asked = [step for step, is_used in options.items() if is_used]
+        return *free_edge_steps(self.edge_share), "iterative", *asked, self.lam.rule
+
+    def _own(self):
+        told = {
+            "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude has no edge",
+            **described_edges(self.edge_share),
+            "DataWeight": NOISE_WEIGHT if self.weighs_noise else KNOWN_WEIGHT,
+            "OutsideFieldWeight": self.outside_weight,
+            "InversionTolerance": self.tolerance,
+        }
+        if self.weighs_noise:
+            told["SmallestDataWeight"] = SMALLEST_WEIGHT
+        return told
+
+
+@dataclass(frozen=True)
+class MediRecord(InversionRecord):
+    """What MEDI did.
+
+    Attributes
+    ----------
+    edge_share : float or None
+        As of `IterativeRecord`.
+    period : float or None
+        Field at which phase turns once, ppm; None of a linear data term.
+    model_error : float or None
+        Residual in robust standard deviations beyond which voxels were believed less; None if none were.
+    tolerance : float
+        Relative change of χ at which it stopped.
+    max_iterations : int
+        Iterations after which it would have stopped in any case.
+    """
+
+    lambda_units: ClassVar[str] = "ppm*mm"
+    weighs_noise: ClassVar[bool] = True
+
+    edge_share: float | None
+    period: float | None
+    model_error: float | None
+    tolerance: float
+    max_iterations: int
+
+    @property
+    def steps(self):  # noqa: D102
+        options = {"nonlinear": self.period is not None, "model_error": self.model_error is not None}
+        asked = [step for step, is_used in options.items() if is_used]
+        return *free_edge_steps(self.edge_share), "medi", *asked, f"medi_{self.lam.rule}"
+
+    def _own(self):
+        told = {
+            "Inversion": "MEDI: absolute gradients penalised where the magnitude has no edge",
+            **described_edges(self.edge_share),
+            "DataWeight": NOISE_WEIGHT,
+            "DataTerm": "linear: field" if self.period is None else "nonlinear: phase factors",
+            "ModelErrorReduction": self.model_error is not None,
+            "InversionTolerance": self.tolerance,
+            "InversionIterationsAllowed": self.max_iterations,
+        }
+        if self.period is not None:
+            told["FieldPeriod"] = self.period
+        if self.model_error is not None:
+            told["ModelErrorThreshold"] = self.model_error
+        return told
+
+
+@dataclass(frozen=True)
+class TKDRecord(InversionRecord):
+    """What thresholded k-space division did.
+
+    Attributes
+    ----------
+    threshold : float
+        Of the dipole kernel; smaller values were replaced by it.
+    """
+
+    threshold: float
+
+    @property
+    def steps(self):  # noqa: D102
+        return ("tkd",)
+
+    def _own(self):
+        return {
+            "Inversion": "thresholded k-space division (TKD)",
+            "DataWeight": NO_WEIGHT,
+            "KernelThreshold": self.threshold,
+        }
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """What is known of the noise in a map of standard errors, as its sidecar tells it.
+
+    Attributes
+    ----------
+    lam : float
+        λ of the closed form whose noise is correlated as the map's, mm.
+    weighs_noise : bool or None
+        Whether noisy voxels were believed less; None of the closed form, which has no weights.
+    smallest_weight : float
+        The least that a voxel was believed.
+    """
+
+    lam: float
+    weighs_noise: bool | None
+    smallest_weight: float
+
+    @classmethod
+    def from_sidecar(cls, told):
+        """Read it.
+
+        Parameters
+        ----------
+        told : dict
+            The sidecar of a map of standard errors.
+
+        Returns
+        -------
+        NoiseModel
+        """
+        return cls(
+            lam=told.get("ClosedFormLambda", told["Lambda"]),
+            weighs_noise=told.get("DataWeightFollowsNoise"),
+            smallest_weight=told.get("SmallestDataWeight", 0.0),
+        )
+
+
+def described_edges(share, prefix=""):
+    """Sidecar fields that say what counted as an edge.
+
+    Parameters
+    ----------
+    share : float or None
+        Share of the gradients that counted; None: those beyond the noise.
+    prefix : str
+        Of the fields' names.
+
+    Returns
+    -------
+    dict
+    """
+    if share is None:
+        rule = f"differences of the magnitude beyond {EDGE_SDS:g} robust standard deviations"
+        if not prefix:
+            rule += f", and of the closed form's map beyond {JUMP_SDS:g}"
+        return {f"{prefix}EdgeRule": rule}
+    return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeShare": share}
+
+
+def edge_step(share):
+    """What the text on methods calls the rule for edges."""
+    return "edges" if share is None else "edge_share"
+
+
+def free_edge_steps(share):
+    """What the text on methods calls the rules for the edges that inversions leave free: jumps are among them."""
+    return ("edges", "jumps") if share is None else ("edge_share",)
