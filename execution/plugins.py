@@ -13,8 +13,18 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from nipype.pipeline import plugins
-from nipype.pipeline.plugins.base import GraphPluginBase, SGELikeBatchManagerBase
+from nipype.pipeline.plugins.base import DistributedPluginBase, GraphPluginBase, SGELikeBatchManagerBase
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
+
+# What Nipype does not promise to keep, and what is built upon here: a test fails when one of these changes.
+BUILT_UPON = {
+    plugins.MultiProcPlugin: ("__init__", "_submit_job", "_get_result", "_postrun_check", "_clear_task"),
+    SGELikeBatchManagerBase: ("__init__", "_submit_batchtask", "_is_pending", "_get_result", "_clear_task"),
+    DistributedPluginBase: ("run", "_report_crash"),
+    plugins.SLURMPlugin: ("_is_pending", "_submit_batchtask"),
+    process_initializer: (),
+    run_node: (),
+}
 
 LOST = "LostJobError"  # what a step's failure is called whose process or job was killed
 UNREACHABLE_FOR = 600  # s for which a scheduler may not answer before its jobs are given up

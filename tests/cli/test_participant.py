@@ -3,16 +3,18 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from bids import BIDSLayout, BIDSLayoutIndexer
 from helpers.commands import SERIAL, iron, run
 from helpers.datasets import bright_head, validator_errors, write_dataset
 
 from multiqsm.cli.app import main
 from multiqsm.cohort.roi_tables import read_roi_table
-from multiqsm.dataset.outputs import write_dataset_description
+from multiqsm.dataset.outputs import derivative_path, write_dataset_description
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.execution.receipts import RECEIPTS
 from multiqsm.workflows.methods import DEFAULT_INVERSIONS
@@ -65,6 +67,21 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
     for text in ("dipole fields", "MEDI", "scaled lasso", "generalised cross-validation"):
         assert text in citation
     assert validator_errors(out) == set()
+
+
+@pytest.mark.slow
+def test_pybids_finds_the_derivatives_by_their_entities(processed):
+    # Without metadata: pybids takes a table's description of its column `subject` for another subject than the name's.
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)
+    layout = BIDSLayout(processed.parent / "out", validate=False, config=["bids", "derivatives"], indexer=indexer)
+    wanted = {"suffix": "Chimap", "extension": ".nii.gz", "session": "A", "return_type": "filename"}
+    for method in DEFAULT_INVERSIONS:
+        (found,) = (path for path in layout.get(subject="02", desc=method, **wanted) if "space-" not in Path(path).name)
+        assert Path(found) == derivative_path(
+            processed.parent / "out", {"subject": "02", "session": "A"}, suffix="Chimap", desc=method
+        )
+    assert set(layout.get_subjects()) == {"01", "02"}
+    assert set(layout.get_sessions()) == {"A"}
 
 
 @pytest.mark.slow

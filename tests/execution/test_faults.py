@@ -296,12 +296,6 @@ def test_step_that_the_disk_has_no_room_for_is_refused(chores, monkeypatch):
         run_chores(chores, ["work"])
 
 
-@pytest.mark.parametrize("name", ["SLURMGraph", "PBSGraph", "Abacus"])
-def test_plugins_that_tell_nothing_are_refused(name):
-    with pytest.raises(ValueError, match=r"does not tell|no plugin"):
-        Runner(name, {})
-
-
 def test_batch_scripts_need_plain_paths():
     check_cluster_paths("/data/work-1/a_b")
     with pytest.raises(ValueError, match="spaces"):
