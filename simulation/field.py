@@ -90,7 +90,7 @@ def smeared_dipole_field(offsets, width, b0_dir):
     return radial * angular
 
 
-def _cyclic_kernel(padded, voxel_size, b0_dir, width):
+def cyclic_kernel(padded, voxel_size, b0_dir, width):
     """Field of a smeared voxel on a cyclic grid, in slabs: temporary arrays stay in the cache."""
     kernel = np.empty(padded, np.float32)
     x, y, z = (np.fft.fftfreq(n, 1 / n) * h for n, h in zip(padded, voxel_size, strict=True))
@@ -101,7 +101,7 @@ def _cyclic_kernel(padded, voxel_size, b0_dir, width):
     return kernel
 
 
-def _near_kernel(padded, reach, voxel_size, width, b0_dir):
+def near_kernel(padded, reach, voxel_size, width, b0_dir):
     """Field of a voxel less that of the same voxel smeared, on a cyclic grid up to `reach` voxels from it."""
     steps = [np.arange(-n, n + 1) for n in reach]
     offsets = np.ix_(*(s * h for s, h in zip(steps, voxel_size, strict=True)))
@@ -111,12 +111,12 @@ def _near_kernel(padded, reach, voxel_size, width, b0_dir):
     return kernel
 
 
-def _spectrum(kernel, workers):
+def even_spectrum(kernel, workers):
     """Spectrum of an even cyclic kernel, which is real."""
     return fft.rfftn(kernel, workers=workers).real.copy()
 
 
-def _convolve(source, spectrum, padded, workers):
+def convolve_padded(source, spectrum, padded, workers):
     """Field of `source` on its own grid; the zeros up to `padded` keep its images away."""
     product = fft.rfftn(source, padded, workers=workers)
     product *= spectrum
@@ -124,50 +124,12 @@ def _convolve(source, spectrum, padded, workers):
     return product[tuple(slice(n) for n in source.shape)].copy()
 
 
-def forward_field(chi, voxel_size, *, b0_dir=(0, 0, 1), workers=1):
-    """Field of voxels of given susceptibility, at their centres, in empty surroundings.
-
-    Parameters
-    ----------
-    chi : ndarray, shape (x, y, z)
-        Susceptibility relative to that of the surroundings, ppm.
-    voxel_size : sequence of float
-        mm.
-    b0_dir : sequence of float
-        Unit vector of B0 in voxel axes.
-    workers : int
-        Threads of the Fourier transforms.
-
-    Returns
-    -------
-    ndarray of float32, shape (x, y, z)
-        Lorentz-corrected relative field, ppm.
-
-    Notes
-    -----
-    The sum over voxels of exact prism fields, point dipoles beyond eight voxels where the two agree, is a
-    convolution on a grid padded to twice the size: nothing wraps.
-
-    Examples
-    --------
-    A cube demagnetises its centre like a sphere:
-
-    >>> abs(float(forward_field(np.ones((1, 1, 1)), (1, 1, 1))[0, 0, 0])) < 1e-6
-    True
-    """
-    padded = [fft.next_fast_len(2 * n, real=True) for n in chi.shape]
-    reach = [min(round(8 * max(voxel_size) / h), n - 1) for n, h in zip(chi.shape, voxel_size, strict=True)]
-    kernel = _cyclic_kernel(padded, voxel_size, b0_dir, 0.0)
-    kernel += _near_kernel(padded, reach, voxel_size, 0.0, b0_dir)
-    return _convolve(chi.astype(np.float32), _spectrum(kernel, workers), padded, workers)
-
-
 class SplitField:
     """The field of an object that is known finely inside a box and coarsely around it.
 
     A voxel's field is split, as in Ewald's sums, into that of its susceptibility smeared by a Gaussian,
     smooth enough for the coarse grid, and the rest, which ends within `NEAR_RADIUS` widths and needs that
-    little padding on the fine grid. The sum agrees with `forward_field` at a fraction of its cost.
+    little padding on the fine grid. The sum is that of all voxels' fields at a fraction of its cost.
 
     Parameters
     ----------
@@ -210,9 +172,9 @@ class SplitField:
         self.near_padded = [
             fft.next_fast_len(max(n + r, 2 * r + 1), real=True) for n, r in zip(shape, reach, strict=True)
         ]
-        self.near = _spectrum(_near_kernel(self.near_padded, reach, fine, width, b0_dir), workers)
+        self.near = even_spectrum(near_kernel(self.near_padded, reach, fine, width, b0_dir), workers)
         self.far_padded = [fft.next_fast_len(2 * (n + 4), real=True) for n in coarse_shape]
-        self.far = _spectrum(_cyclic_kernel(self.far_padded, coarse, b0_dir, width), workers)
+        self.far = even_spectrum(cyclic_kernel(self.far_padded, coarse, b0_dir, width), workers)
         for axis, n in enumerate(self.far_padded):
             # The splines blur twice along each axis, on the way to the coarse grid and back.
             blur = (2 + np.cos(2 * np.pi * np.fft.fftfreq(n))) / 3
@@ -227,10 +189,10 @@ class SplitField:
         for axis, (weights, blocks) in enumerate(zip(self.splines, self.blocks, strict=True)):
             outside = ndimage.convolve1d(outside, np.array([1, 4, 1]) / 6, axis, mode="constant")
             inside = _along(weights.T / np.float32(blocks), inside, axis)
-        total = _convolve(outside + inside, self.far, self.far_padded, self.workers)
+        total = convolve_padded(outside + inside, self.far, self.far_padded, self.workers)
         for axis in (2, 1, 0):  # the longest arrays last, where they are contiguous
             total = _along(self.splines[axis], total, axis)
-        total += _convolve(chi, self.near, self.near_padded, self.workers)
+        total += convolve_padded(chi, self.near, self.near_padded, self.workers)
         return total
 
 

@@ -180,15 +180,12 @@ class Sphere:
 
     Attributes
     ----------
-    half_axes : tuple of 3 floats
-        The radius, mm, along each axis no less than one voxel.
     voxel_size : tuple of 3 floats
         Voxel size, mm.
     weights : ndarray, odd sizes
         Weights around the centre.
     """
 
-    half_axes: tuple[float, ...]
     voxel_size: tuple[float, ...]
     weights: np.ndarray
 
@@ -217,7 +214,7 @@ class Sphere:
         x, y, z = (np.broadcast_to(c, within.shape)[within] / max(half_axes) for c in axes)
         weights = np.zeros(within.shape)
         weights[within] = _harmonic_mean_weights(x, y, z)
-        return cls(half_axes, tuple(voxel_size), weights)
+        return cls(tuple(voxel_size), weights)
 
     def centres(self, mask):
         """Voxels around which the sphere lies inside the mask; beyond the volume's faces there is no mask."""

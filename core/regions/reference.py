@@ -53,10 +53,8 @@ class VentricularCsf:
         Of this, mL.
     volume_left, volume_right : float
         Of its parts on either side of the mask's centroid, mL.
-    mean_r2star, sd_r2star : float
+    mean_r2star : float
         Over the mask, 1/s.
-    n_components : int
-        Pieces that the mask has, by shared faces.
     threshold : float
         R2* below which a voxel was taken for CSF, 1/s.
     """
@@ -66,8 +64,6 @@ class VentricularCsf:
     volume_left: float
     volume_right: float
     mean_r2star: float
-    sd_r2star: float
-    n_components: int
     threshold: float
 
 
@@ -138,7 +134,7 @@ def find_csf(r2star, magnitude, mask, voxel_size, *, right=(1, 0, 0), threshold=
     ventricles = _lateral_components(candidates & dilate(core, voxel_size, _thickness(voxel_size)), distance, offset)
     ventricles &= core & deep[box] & (distance < _REACH)
     ventricles &= (np.abs(offset) > _MIDLINE) & (np.abs(offset) < _LATERAL_REACH)
-    ventricles, n_components = _without_specks(ventricles, voxel_size)
+    ventricles = _without_specks(ventricles, voxel_size)
 
     millilitres = float(np.prod(voxel_size)) / 1000
     volume = int(np.count_nonzero(ventricles)) * millilitres
@@ -159,8 +155,6 @@ def find_csf(r2star, magnitude, mask, voxel_size, *, right=(1, 0, 0), threshold=
         volume_left=int(np.count_nonzero(ventricles & (offset < 0))) * millilitres,
         volume_right=int(np.count_nonzero(ventricles & (offset > 0))) * millilitres,
         mean_r2star=float(values.mean()),
-        sd_r2star=float(values.std(ddof=1)),
-        n_components=n_components,
         threshold=threshold,
     )
 
@@ -297,8 +291,8 @@ def _lateral_components(mask, distance, offset):
 
 
 def _without_specks(mask, voxel_size):
-    """The mask's components of some size, and their number."""
+    """The mask's components of some size."""
     components, _ = ndimage.label(mask)
     kept = np.bincount(components.ravel()) * np.prod(voxel_size) / 1000 >= _SPECK
     kept[0] = False
-    return kept[components], int(np.count_nonzero(kept))
+    return kept[components]

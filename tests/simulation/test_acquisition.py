@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.fields import forward_field
 from scipy.spatial.transform import Rotation
 
 from multiqsm.core.grid import voxel_size_of
@@ -18,7 +19,7 @@ from multiqsm.simulation.acquisition import (
     spoiled_steady_state,
 )
 from multiqsm.simulation.encoding import ge_encoding, siemens_encoding
-from multiqsm.simulation.field import SplitField, forward_field, prism_field
+from multiqsm.simulation.field import SplitField, prism_field
 from multiqsm.simulation.grid import block_mean, block_mode, scan_affine, subgrid_affine
 from multiqsm.simulation.specimen import magnetize
 from multiqsm.simulation.tissue import coverage, empty_space

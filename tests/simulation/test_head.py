@@ -5,12 +5,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from helpers.fields import forward_field
 from nibabel import load
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from multiqsm.simulation.acquisition import Protocol, acquire
-from multiqsm.simulation.field import forward_field
 from multiqsm.simulation.grid import block_mean, scan_affine, subgrid_affine
 from multiqsm.simulation.head import (
     anatomy,
