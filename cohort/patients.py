@@ -14,7 +14,7 @@ from ..dataset.repeats import COLUMNS, match_protocols, read_protocol_columns
 from ..dataset.tables import read_text_table, read_tsv
 from ..stats.protocols import choose_protocols
 from . import freesurfer
-from .roi_tables import read_roi_table
+from .roi_tables import find_roi_tables, read_roi_table
 
 FREESURFER = Path("derivatives", "freesurfer")
 PPB_IN_PPM = 1000
@@ -242,7 +242,7 @@ def _freesurfer(gathering, folder, *, asked):
 
 def _susceptibility(gathering, output_dir, method, region, reference):
     source, rows, scans = FROM_MAPS, [], []
-    for path in sorted(output_dir.glob("sub-*/**/anat/*_desc-rois_chi.tsv")):
+    for path in find_roi_tables(output_dir):
         try:
             table = read_roi_table(path)
             if "expected" not in table or table["expected"].isna().all():  # a phantom's tubes have it

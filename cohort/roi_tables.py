@@ -37,13 +37,18 @@ def read_roi_tables(output_dir):
     DatasetError
         If there is no table, or one cannot be read.
     """
-    paths = sorted(Path(output_dir).glob("sub-*/**/anat/*_desc-rois_chi.tsv"))
+    paths = find_roi_tables(output_dir)
     if not paths:
         raise DatasetError(
             f"{output_dir}: no table of regional values (*_desc-rois_chi.tsv)",
             "run the participant level first, with regions drawn as *_dseg.nii.gz or from an atlas",
         )
     return pd.concat([read_roi_table(path) for path in paths], ignore_index=True)
+
+
+def find_roi_tables(output_dir):
+    """Find the ROI tables of all scans of a derivative dataset; sorted paths."""
+    return sorted(Path(output_dir).glob("sub-*/**/anat/*_desc-rois_chi.tsv"))
 
 
 def read_roi_table(path):

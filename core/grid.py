@@ -6,9 +6,12 @@ grid that holds the mask's bounding box, a margin in mm on each side, and no mor
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import fft
+
+SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer than this coincide
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,41 @@ def voxel_size_of(affine):
         mm.
     """
     return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def grid_shift(shape, affine, other):
+    """How far two affines put the voxels of a grid apart.
+
+    Parameters
+    ----------
+    shape : sequence of 3 ints
+        Of the grid.
+    affine, other : ndarray, shape (4, 4)
+        From voxels to world coordinates, mm.
+
+    Returns
+    -------
+    float
+        The greatest distance between the two places of a voxel, mm: that of a corner.
+    """
+    corners = np.array([[*corner, 1] for corner in product(*((0, size - 1) for size in shape))])
+    return float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
+
+
+def is_same_place(shape, affine, other):
+    """Whether two affines put the voxels of a grid at the same places, but for what rounding makes of them.
+
+    Parameters
+    ----------
+    shape, affine, other
+        As of `grid_shift`.
+
+    Returns
+    -------
+    bool
+        Whether no voxel is moved by more than a twentieth of the smallest voxel side.
+    """
+    return grid_shift(shape, affine, other) <= SAME_PLACE * voxel_size_of(other).min()
 
 
 def box_around(region, margin=(0, 0, 0)):

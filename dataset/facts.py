@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..core.dipole import b0_direction
-from ..core.phase.encoding import GYROMAGNETIC_RATIO, default_sign
+from ..core.phase.encoding import default_sign
 from .preflight.readout import BIPOLAR_OFFSET, BIPOLAR_RAMP
 from .values import as_number, one_line
 
@@ -13,7 +13,7 @@ MISSING = "n/a"
 def scan_facts(inspection, phase_sign=0):
     """Row of a scan, without what others have to do with it."""
     scan, metadata = inspection.scan, inspection.scan.metadata
-    frequency, source = _centre_frequency(scan)
+    frequency, source = scan.centre_frequency
     sign, reason = default_sign(scan.manufacturer)
     if phase_sign:
         sign, reason = phase_sign, f"{phase_sign:+d}: given by the user"
@@ -55,14 +55,6 @@ def scan_facts(inspection, phase_sign=0):
         "is_bipolar": found and (abs(found.offset) >= BIPOLAR_OFFSET or abs(ramp) >= BIPOLAR_RAMP),
         "mask": "auto" if scan.brain_mask is None else "user",
     }
-
-
-def _centre_frequency(scan):
-    if scan.imaging_frequency is not None:
-        return scan.imaging_frequency, "ImagingFrequency"
-    if scan.field_strength is not None:
-        return GYROMAGNETIC_RATIO * scan.field_strength, "MagneticFieldStrength"
-    return None, None
 
 
 def _text(value):

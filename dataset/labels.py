@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from ..core.grid import grid_shift, is_same_place
 from .content import is_there
 from .entities import scan_label
 from .images import read_image
@@ -18,7 +19,6 @@ from .tables import read_rows
 
 SUBJECT_SPACE = "subject"
 DESC = "rois"
-AFFINE_TOLERANCE = 1e-3  # mm
 
 # What stands between the scan's own entities and the suffix.
 OWN_ENTITIES = re.compile(rf"(_seg-[a-zA-Z0-9+]+)?(_desc-{DESC})?")
@@ -317,7 +317,7 @@ def have_same_grid(first, second):
     bool
     """
     first, second = nib.load(first), nib.load(second)
-    return first.shape == second.shape and bool(np.abs(first.affine - second.affine).max() <= AFFINE_TOLERANCE)
+    return first.shape == second.shape and is_same_place(first.shape[:3], first.affine, second.affine)
 
 
 def _check_grid(path, labels, image):
@@ -326,10 +326,10 @@ def _check_grid(path, labels, image):
             f"{path}: {_times(labels.shape)} voxels, but the scan has {_times(image.shape)}",
             "draw on the scan itself, or resample without interpolation",
         )
-    difference = np.abs(labels.affine - image.affine).max()
-    if not difference <= AFFINE_TOLERANCE:
+    if not is_same_place(labels.shape, labels.affine, image.affine):
+        shift = grid_shift(labels.shape, labels.affine, image.affine)
         raise DatasetError(
-            f"{path}: its affine differs from the scan's by up to {difference:.3g} mm",
+            f"{path}: its affine puts its voxels up to {shift:.3g} mm away from the scan's",
             "copy the scan's geometry if the voxels are the scan's, else resample without interpolation",
         )
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.phase.encoding import GYROMAGNETIC_RATIO
 from .entities import PARTS, scan_label
 from .values import is_plain, plain
 
@@ -105,6 +106,18 @@ class Scan:
     def node_name(self):
         """The label as a name that Nipype accepts, such as ``sub_01_ses_A_acq_x_run_1``."""
         return self.label.replace("-", "_").replace("+", "plus")
+
+    @property
+    def centre_frequency(self):
+        """Centre frequency in MHz, and what it was taken from; None and None if nothing tells it.
+
+        A nominal field strength is off by percents on some scanners, and ppm with it, so ImagingFrequency comes first.
+        """
+        if self.imaging_frequency is not None:
+            return self.imaging_frequency, "ImagingFrequency"
+        if self.field_strength is not None:
+            return GYROMAGNETIC_RATIO * self.field_strength, "MagneticFieldStrength, nominal"
+        return None, None
 
     @property
     def metadata(self):

@@ -7,6 +7,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 from scipy import ndimage
 
+from ..core.grid import is_same_place
 from ..core.regions.lesions import grow_lesions, lesion_table
 from ..core.registration.resampling import resample_labels
 from ..dataset.anatomy import read_points
@@ -70,7 +71,7 @@ class SegmentLesions(SimpleInterface):
         if drawn.ndim != 3:
             raise ValueError(f"{path}: {drawn.ndim} dimensions; a mask is one volume of three")
         mask = read_mask(path)
-        if drawn.shape == image.shape and np.allclose(drawn.affine, image.affine, atol=1e-3):
+        if drawn.shape == image.shape and is_same_place(image.shape[:3], drawn.affine, image.affine):
             return mask
         return resample_labels(mask.view(np.uint8), drawn.affine, image.affine, image.shape) > 0
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
-from ..core.phase.encoding import GYROMAGNETIC_RATIO
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
 from ..dataset.methods import METHOD_STEPS
 from ..dataset.outputs import bids_uri
@@ -47,7 +46,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     nipype.pipeline.engine.Workflow
         Named after the scan.
     """
-    frequency, _ = centre_frequency(scan)
+    frequency, _ = scan.centre_frequency
     gigabytes = partial(volume_gigabytes, prod(_matrix(scan)))
     workflow = Workflow(name=scan.node_name)
     echoes = _connect_echoes(workflow, scan, settings, threads)
@@ -219,7 +218,7 @@ def _has_r2star(scan):
 
 def _first_record(scan):
     """What is known of the scan before any work, as sidecar fields."""
-    frequency, frequency_source = centre_frequency(scan)
+    frequency, frequency_source = scan.centre_frequency
     record = {**scan.metadata, "CentreFrequency": frequency, "CentreFrequencySource": frequency_source}
     record |= {"Site": scan.site, "SiteSource": scan.site_source}
     is_harmonized = isinstance(scan, HarmonizedScan)
@@ -228,17 +227,6 @@ def _first_record(scan):
     if any(kinds.values()):
         record[METHOD_STEPS] = [step for step, is_kind in kinds.items() if is_kind]
     return record
-
-
-def centre_frequency(scan):
-    """Centre frequency of a scan in MHz, and what it was taken from.
-
-    A nominal field strength is off by percents on some scanners, and ppm with it, so the sidecar's
-    ImagingFrequency comes first.
-    """
-    if scan.imaging_frequency is not None:
-        return scan.imaging_frequency, "ImagingFrequency"
-    return GYROMAGNETIC_RATIO * scan.field_strength, "MagneticFieldStrength, nominal"
 
 
 def phase_period(echo_times, centre_frequency):

@@ -1,17 +1,15 @@
 """Grids: all images of a scan lie in one place, and their headers tell the direction of B0."""
 
 import math
-from itertools import product
 
 import numpy as np
 
 from ...core.dipole import spans_space, turn_between
-from ...core.grid import voxel_size_of
+from ...core.grid import grid_shift, is_same_place, voxel_size_of
 from ..forms import SCANNER
 from ..problems import Problem
 from .wording import comma_separated, of_files, written_shape
 
-SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer than this coincide
 MOST_TURN = 1  # degree between two forms that are to give one direction of B0
 SAME_SIZE = 0.01  # of a voxel size: what rounded headers make of one and the same
 
@@ -116,8 +114,7 @@ def grid_difference(summary, reference):
     """Say how a grid differs from another, for the other's name to follow; empty if the grids coincide."""
     if summary.shape != reference.shape:
         return f"{written_shape(summary)} voxels, against {written_shape(reference)} in"
-    corners = np.array([[*corner, 1] for corner in product(*((0, size - 1) for size in summary.shape))])
-    shift = np.linalg.norm((corners @ (summary.affine - reference.affine).T)[:, :3], axis=1).max()
-    if shift > SAME_PLACE * voxel_size_of(reference.affine).min():
+    if not is_same_place(summary.shape, summary.affine, reference.affine):
+        shift = grid_shift(summary.shape, summary.affine, reference.affine)
         return f"the affine puts its voxels up to {shift:.3g} mm away from those of"
     return ""

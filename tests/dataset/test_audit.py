@@ -106,7 +106,7 @@ def test_real_scans(shared):
     assert problems == []
     assert list(table["verdict"]) == ["ok", "ok"]
     assert list(table["b0_angle"]) == pytest.approx([0, 3.49], abs=0.01)
-    assert list(table["centre_frequency_source"]) == ["MagneticFieldStrength", "ImagingFrequency"]
+    assert list(table["centre_frequency_source"]) == ["MagneticFieldStrength, nominal", "ImagingFrequency"]
     assert table["is_bipolar"].to_list() == [False, None]
     assert abs(table["echo_offset"][0]) < 0.01
 

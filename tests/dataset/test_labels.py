@@ -14,7 +14,7 @@ SCAN = {"subject": "01", "session": "A", "acquisition": "x", "run": "1"}
 STEM = "sub-01/ses-A/anat/sub-01_ses-A_acq-x_run-1"
 AFFINE = np.array([[0.9, 0, 0.3, -3], [0, 1, 0, -2], [-0.3, 0, 1.8, -4], [0, 0, 0, 1]])
 MOVED = AFFINE.copy()
-MOVED[0, 3] += 0.01
+MOVED[0, 3] += 0.2
 LOOKUP = "index\tname\n1\tputamen\n2\tcsf\n"
 
 
@@ -194,7 +194,7 @@ def test_whole_numbers_saved_as_floating_point_are_labels(dataset):
         ({"values": (0, np.nan), "dtype": "f4"}, "no integers"),
         ({"values": (0, -1), "dtype": "i2"}, "negative labels"),
         ({"shape": (3, 4, 6)}, "3×4×6 voxels, but the scan has 3×4×5"),
-        ({"affine": MOVED}, "affine differs from the scan's by up to 0.01 mm"),
+        ({"affine": MOVED}, "puts its voxels up to 0.2 mm away"),
     ],
 )
 def test_bad_images(dataset, image, change, message):
