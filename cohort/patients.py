@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..dataset.content import is_there, require_content
 from ..dataset.outputs import LABEL
+from ..dataset.participants import merge_repeats
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, match_protocols, read_protocol_columns
 from ..dataset.tables import read_text_table, read_tsv
@@ -199,14 +200,12 @@ def _read_clinical(path, name, gathering):
     for label in table["participant_id"][~valid]:
         gathering.list(str(label), name, "is no label of a participant (letters, digits, +): its row is not used", True)
     table = table.drop(columns="participant_id").set_index(labels)[valid.to_numpy()]
-    for label in table.index[table.index.duplicated()].unique():
-        rows = table.loc[[label]]
-        if len(rows.drop_duplicates()) == 1:
-            gathering.list(label, name, f"there {len(rows)} times with the same values: used once")
-        else:
-            gathering.list(label, name, f"there {len(rows)} times with different values: none of them is used")
-            table = table.drop(index=label)
-    table = table[~table.index.duplicated()]
+    for label, n in table.index.value_counts(sort=False).items():
+        if n > 1:
+            gathering.list(label, name, f"there {n} times: what its rows agree in is used")
+    table, contradictions = merge_repeats(table)
+    for label, column in contradictions:
+        gathering.list(label, name, f"its rows contradict each other: {column} was not used")
     return pd.DataFrame({column: _numbers(table[column], name, gathering) for column in table}, index=table.index)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ..dataset.content import is_there, require_content
 from ..dataset.entities import SCAN_ENTITIES
+from ..dataset.participants import merge_repeats
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
 from ..dataset.tables import REQUIRED, read_text_table, read_tsv
@@ -149,17 +150,14 @@ def add_participants(rois, bids_dir):
         return rois, [f"{path}: missing, so nothing can be said of age"]
     participants = read_text_table(path, ["participant_id"])
     participants = participants.dropna(subset="participant_id")
-    known = participants.groupby(participants["participant_id"].str.removeprefix("sub-"))
-    rois, notes = rois.copy(), []
-    for column in PARTICIPANT_COLUMNS:
-        if column not in participants:
-            notes.append(f"{path.name}: no column {column}")
-            continue
-        n_values = known[column].nunique()
-        for label in n_values.index[n_values > 1]:
-            cause = f"rows of sub-{label} contradict each other: its {column} was not used"
-            notes.append(f"{path.name}: {cause}; remove all but one")
-        rois[column] = rois["subject"].map(known[column].first().where(n_values == 1))
+    labels = participants["participant_id"].str.removeprefix("sub-")
+    known = [column for column in PARTICIPANT_COLUMNS if column in participants]
+    notes = [f"{path.name}: no column {column}" for column in PARTICIPANT_COLUMNS if column not in participants]
+    values, contradictions = merge_repeats(participants[known].set_index(labels))
+    for label, column in contradictions:
+        cause = f"rows of sub-{label} contradict each other: its {column} was not used"
+        notes.append(f"{path.name}: {cause}; remove all but one")
+    rois = rois.assign(**{column: rois["subject"].map(values[column]) for column in known})
     if "age" in rois:
         years = pd.to_numeric(rois["age"], errors="coerce")
         years = years.where(years.between(0, OLDEST))

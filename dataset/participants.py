@@ -64,6 +64,27 @@ class ParticipantTables:
         return tuple(notes)
 
 
+def merge_repeats(table):
+    """Make one row of each participant's: values that agree count once, those that contradict each other are missing.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Text, indexed by participant.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One row for each participant, in the order of the first.
+    contradictions : list of (str, str)
+        Participants and columns whose rows contradict each other.
+    """
+    rows = table.groupby(level=0, sort=False)
+    n_values = rows.nunique()
+    contradictions = [(label, column) for label, counts in n_values.iterrows() for column in counts.index[counts > 1]]
+    return rows.first().where(n_values <= 1, None), contradictions
+
+
 def find_site(scan, tables):
     """Return the scan's site and what told it."""
     session, rows = scan.entities.get("session"), [(tables.participant(scan), "participants.tsv")]

@@ -73,13 +73,15 @@ def test_strays_in_a_column_of_numbers_are_listed(raw, out):
     assert patients.table["stage"].tolist() == list("IVVIV")
 
 
-def test_duplicates(raw, out):
-    lines = ["participant_id\tage", "sub-01\t40", "sub-01\t40", "sub-02\t30", "sub-02\t31", "sub-03\t5"]
-    (raw / "participants.tsv").write_text("\n".join(lines))
+def test_rows_of_one_patient_count_where_they_agree(raw, out):
+    rows = ["sub-01\t40\t2", "sub-01\t40\t2", "sub-02\t30\t3", "sub-02\t31\t3", "sub-03\t5\t1"]
+    (raw / "participants.tsv").write_text("\n".join(["participant_id\tage\tedss", *rows]))
     patients = collect_patients(raw, out)
-    assert patients.table["age"].to_dict() == {"01": 40, "03": 5}
-    assert "2 times with the same values" in causes(patients, "01")["participants.tsv"]
-    assert "2 times with different values: none of them is used" in causes(patients, "02")["participants.tsv"]
+    np.testing.assert_array_equal(patients.table["age"], [40, np.nan, 5])
+    assert patients.table["edss"].to_list() == [2, 3, 1]
+    assert causes(patients, "01")["participants.tsv"] == "there 2 times: what its rows agree in is used"
+    listed = patients.listed[patients.listed["participant"] == "02"]
+    assert "its rows contradict each other: age was not used" in listed.to_string()
 
 
 def test_labels_that_are_none(raw, out):
