@@ -357,7 +357,7 @@ def test_without_csf_the_brain_is_zero_and_the_table_says_so(copied, space):
 def test_report_shows_the_files_of_the_pictures(copied):
     """Each is in the page as it lies there; without the files there are none."""
     entities = [scan.entities for scan in copied.scans[:3]]
-    known = {"methods": list(METHODS), "subject": "01"}
+    known = {"methods": list(METHODS), "subject": "01", "failures": []}
     named = [REGISTRATION, REGIONS, ROIS, REFERENCE]
     named += [variability_map("deterministic", kind) for kind in ("within", "across")]
     paths = [picture_path(copied.out, {"subject": "01"}, **names) for names in named]
