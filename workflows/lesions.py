@@ -44,7 +44,7 @@ def init_lesions_wf(subject, *, output_dir, name="lesions"):
     )
     save = Node(save, name="save", mem_gb=gigabytes)
     plot = PlotLesions(**LESIONS, entities={"subject": subject.label}, output_dir=str(output_dir), flair_file=flair)
-    plot = Node(plot, name="plot", mem_gb=gigabytes)
+    plot = Node(plot, name="plot_lesions", mem_gb=gigabytes)
     workflow = Workflow(name=name)
     outputs = ("mask_file", "seeds", "record")
     workflow.connect([(segment, save, [(output, output) for output in outputs])])
