@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..dataset.outputs import derivative_path
+from ..dataset.pictures import picture_path
 from ..dataset.simulated.layout import TRUTH
 from ..workflows.methods import DEFAULT_INVERSIONS
 from .app import main as process
@@ -45,8 +46,7 @@ def main(argv=None):
     print("one of its maps, in ppm, and a picture of it:")
     named = {"suffix": "Chimap", "desc": DEFAULT_INVERSIONS[0]}
     print(f"  {derivative_path(results, first, **named)}")
-    picture = derivative_path(results, first, **named, datatype="figures", extension=".png")
-    print(f"  {picture}")
+    print(f"  {picture_path(results, first, **named)}")
     print(f"the truth that it was simulated from: {raw / TRUTH}")
     return EXIT_OK
 

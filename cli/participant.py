@@ -12,9 +12,9 @@ from ..dataset.content import require_content
 from ..dataset.entities import scan_label
 from ..dataset.files import read_json
 from ..dataset.index import list_scans
-from ..dataset.labels import SUBJECT_SPACE, have_same_grid
+from ..dataset.labels import have_same_grid
 from ..dataset.methods import write_citation
-from ..dataset.outputs import derivative_path, write_dataset_description
+from ..dataset.outputs import SUBJECT_SPACE, derivative_path, write_dataset_description
 from ..dataset.plausibility import find_doubts
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol

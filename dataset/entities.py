@@ -44,6 +44,27 @@ def scan_label(entities):
     return "_".join(f"{key}-{entities[name]}" for name, key in SCAN_ENTITIES.items() if name in entities)
 
 
+def scan_title(entities):
+    """Name a scan among those of its subject.
+
+    Parameters
+    ----------
+    entities : dict of str
+        Entities by their long names.
+
+    Returns
+    -------
+    str
+        Its label without the subject's; ``scan`` if nothing else tells it apart.
+
+    Examples
+    --------
+    >>> scan_title({"run": "1", "subject": "01", "session": "A"})
+    'ses-A_run-1'
+    """
+    return scan_label({name: label for name, label in entities.items() if name != "subject"}) or "scan"
+
+
 def echo_number(path):
     """Read the echo entity of a file name.
 

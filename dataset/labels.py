@@ -12,12 +12,11 @@ from ..core.grid import grid_shift, is_same_place
 from .content import is_there
 from .entities import scan_label
 from .images import read_image
-from .outputs import derivative_path
+from .outputs import SUBJECT_SPACE, derivative_path
 from .problems import DatasetError
 from .sources import is_of_gradient_echo
 from .tables import read_rows
 
-SUBJECT_SPACE = "subject"
 DESC = "rois"
 
 # What stands between the scan's own entities and the suffix.

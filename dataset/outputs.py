@@ -11,6 +11,7 @@ from ..bids_templates import load_template
 from .content import is_there
 from .files import read_json, write_json, write_text
 
+SUBJECT_SPACE = "subject"  # label of the space that a person's scans are brought to
 NOT_IN_FMAP = {"task": "task", "ceagent": "ce", "reconstruction": "rec"}
 LABEL = re.compile(r"[a-zA-Z0-9+]+")
 

@@ -9,9 +9,9 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from ..core.phase.encoding import ppm_to_hz
 from ..core.phase.fieldfit import combine_magnitude
 from ..dataset.files import in_one_step, read_json, write_text
-from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.methods import METHOD_STEPS
-from ..dataset.outputs import bids_uri, derivative_path
+from ..dataset.outputs import SUBJECT_SPACE, bids_uri, derivative_path
+from ..dataset.pictures import picture_path
 from ..dataset.sidecars import sidecar_path, write_sidecar
 from ..dataset.tables import write_tsv
 from .images import read_volume, write_volume
@@ -121,8 +121,7 @@ class SaveSubjectMaps(SimpleInterface):
                     earlier.unlink(missing_ok=True)
         for named in given.not_made:  # an earlier run may have had other scans
             path = derivative_path(given.output_dir, **named)
-            picture = derivative_path(given.output_dir, **named, datatype="figures", extension=".png")
-            for earlier in (path, sidecar_path(path), picture):
+            for earlier in (path, sidecar_path(path), picture_path(given.output_dir, **named)):
                 earlier.unlink(missing_ok=True)
         return runtime
 

@@ -31,6 +31,15 @@ def read_volume(path):
     return image.get_fdata(dtype=np.float32, caching="unchanged"), image
 
 
+def read_canonical(path):
+    """Read an image as it is drawn: in RAS+ orientation, float32, zero where a value is not a number.
+
+    Arguments and returned values as of `read_volume`.
+    """
+    image = nib.as_closest_canonical(nib.load(path))
+    return np.nan_to_num(image.get_fdata(dtype=np.float32, caching="unchanged")), image
+
+
 def read_mask(path):
     """Read an image as booleans: True where it is not zero."""
     return read_volume(path)[0] != 0

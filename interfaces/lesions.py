@@ -1,4 +1,4 @@
-"""Lesions of a subject in the FLAIR image: grown or taken, edited, counted, saved and drawn."""
+"""Lesions of a subject in the FLAIR image: grown or taken, edited, counted and saved."""
 
 from pathlib import Path
 
@@ -13,14 +13,10 @@ from ..core.registration.resampling import resample_labels
 from ..dataset.anatomy import read_points
 from ..dataset.files import write_json
 from ..dataset.outputs import derivative_path
+from ..dataset.pictures import FLAIR_SPACE
 from ..dataset.tables import write_tsv
-from ..pictures.slices import lesion_figure
 from .derivatives import save_image
-from .figures import save_figure
 from .images import geometry, read_mask, read_volume, write_volume
-
-SPACE = "FLAIR"
-LESION_MASK = {"suffix": "mask", "space": SPACE}
 
 
 class _SegmentLesionsInputSpec(BaseInterfaceInputSpec):
@@ -93,7 +89,7 @@ class _SaveLesionsOutputSpec(TraitedSpec):
 
 
 class SaveLesions(SimpleInterface):
-    """Save the lesion mask, the table of lesions with their total, and a picture to judge them by."""
+    """Save the lesion mask, and the table of lesions with their total."""
 
     input_spec = _SaveLesionsInputSpec
     output_spec = _SaveLesionsOutputSpec
@@ -101,11 +97,12 @@ class SaveLesions(SimpleInterface):
 
     def _run_interface(self, runtime):
         given, root = self.inputs, self.inputs.output_dir
-        flair, image = read_volume(given.flair_file)
+        image = nib.load(given.flair_file)
         lesions = read_mask(given.mask_file)
         table, _ = lesion_table(lesions, image.affine, seeds=given.seeds)
         total = table.iloc[-1]
-        mask_path = derivative_path(root, {"subject": given.subject, "label": "lesion"}, **LESION_MASK)
+        entities = {"subject": given.subject, "label": "lesion"}
+        mask_path = derivative_path(root, entities, suffix="mask", space=FLAIR_SPACE)
         metadata = {
             "Description": "T2 lesions",
             "Type": "Lesion",
@@ -120,17 +117,8 @@ class SaveLesions(SimpleInterface):
         path = derivative_path(root, {"subject": given.subject}, suffix="stats", desc="lesions", datatype="tables")
         write_tsv(path, table.round({"volume": 6, "x": 2, "y": 2, "z": 2}))
         write_json(path.with_suffix(".json"), {**given.columns, **given.record})
-        self._draw(flair, lesions, image)
         self._results["mask_file"], self._results["table_file"] = str(mask_path.absolute()), str(path.absolute())
         return runtime
-
-    def _draw(self, flair, lesions, image):
-        named = {**LESION_MASK, "datatype": "figures", "extension": ".png"}
-        path = derivative_path(self.inputs.output_dir, {"subject": self.inputs.subject}, desc="lesions", **named)
-        shown = [nib.as_closest_canonical(nib.Nifti1Image(v, image.affine)) for v in (flair, lesions.view(np.uint8))]
-        volumes = [np.nan_to_num(np.asanyarray(v.dataobj)) for v in shown]
-        figure = lesion_figure(volumes[0], volumes[1] > 0, shown[0].header.get_zooms()[:3])
-        save_figure(figure, path)
 
 
 def _seed_voxels(path, image):

@@ -5,35 +5,47 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.affines import voxel_sizes
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from ..core.registration.resampling import resample
-from ..dataset.entities import scan_label
+from ..dataset.entities import scan_label, scan_title
 from ..dataset.files import read_json, write_text
-from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.forms import scanner_form
 from ..dataset.methods import METHOD_STEPS, methods_text
-from ..dataset.outputs import derivative_path
+from ..dataset.outputs import SUBJECT_SPACE, derivative_path
+from ..dataset.pictures import (
+    LESIONS,
+    MAGNITUDE,
+    MAPS,
+    REFERENCE,
+    REGIONS,
+    REGISTRATION,
+    ROIS,
+    picture_path,
+    variability_map,
+)
 from ..dataset.plausibility import find_doubts
 from ..dataset.repeats import LABELS
 from ..dataset.sidecars import sidecar_path
 from ..dataset.tables import read_tsv
 from ..pictures.drawing import readable
-from ..pictures.slices import CHI_WINDOW, compare_maps_figure, registration_figure
 from ..reports.blocks import Picture
 from ..reports.subject import subject_report
-from .images import geometry
-from .lesions import LESION_MASK
-from .registration import read_transform
 
-REGION_PICTURES = {
-    ("dseg", "rois"): "Outline of the regions on the mean magnitude",
-    ("dseg", "reference"): "Outline of the reference region",
-    ("Chimap", "regions"): "Regions (the thalamus, if it is one of them), what was left out of them as veins, and the "
-    "reference, on the first scan's map",
-}
+REGISTRATION_CAPTION = "Squares of each scan (tinted) among squares of the mean of all (grey): edges must run through"
+REGISTRATION_ALT = "registered scans on their average"
+LESION_CAPTION = "Planes of the FLAIR image through the lesions, without and with their outlines"
+REGION_CAPTION = (
+    "Regions (the thalamus, if it is one of them), what was left out of them as veins, and the reference, on the first "
+    "scan's map"
+)
+REGION_PICTURES = (
+    (ROIS, "Outline of the regions on the mean magnitude"),
+    (REFERENCE, "Outline of the reference region"),
+    (REGIONS, REGION_CAPTION),
+)
 QUALITY_TABLE = {"suffix": "stats", "desc": "quality", "datatype": "tables"}
 LESION_TABLE = {**QUALITY_TABLE, "desc": "lesions"}
-DIFFERENCE_WINDOW = (-0.05, 0.05)  # ppm
 
 
 class _SubjectReportInputSpec(BaseInterfaceInputSpec):
@@ -75,19 +87,20 @@ class SubjectReport(SimpleInterface):
 def _results(root, subject, scans, methods):
     """What there is to tell of a subject's processed scans, as `subject_report` takes it."""
     table = _subject_path(root, subject, datatype="xfm", suffix="xfm", desc="registration")
+    entities = {"subject": subject}
     return {
         "maps": _join([_map_rows(scan) for scan in scans]),
         "citation": methods_text(root, [scan.label for scan in scans]),
         "pictures": {scan.title: scan.pictures() for scan in scans},
         "registration": _read_table(table),
-        "registration_picture": _registration_picture(root, subject, scans),
+        "registration_picture": _picture(root, entities, REGISTRATION, REGISTRATION_CAPTION, REGISTRATION_ALT),
         "quality": _read_table(_subject_path(root, subject, **QUALITY_TABLE)),
         "lesions": _read_table(_subject_path(root, subject, **LESION_TABLE)),
         "lesion_source": _lesion_source(root, subject),
-        "lesion_picture": _lesion_picture(root, subject),
+        "lesion_picture": _picture(root, entities, LESIONS, LESION_CAPTION, "lesions on the FLAIR image"),
         "rois": _join([_read_table(scan.table) for scan in scans]),
-        "region_pictures": _drawn_before(root, subject, REGION_PICTURES),
-        "variability_pictures": _drawn_before(root, subject, _variability_captions(methods)),
+        "region_pictures": _pictures(root, entities, REGION_PICTURES),
+        "variability_pictures": _pictures(root, entities, _variability_captions(methods)),
         "versions": scans[0].sidecar.get("ProcessingSoftware", {}),
     }
 
@@ -104,7 +117,7 @@ class _ScanFiles:
     def __init__(self, root, entities, methods):
         self.root, self.entities, self.methods = root, entities, methods
         self.label = scan_label(entities)
-        self.title = scan_label({key: value for key, value in entities.items() if key != "subject"}) or "scan"
+        self.title = scan_title(entities)
         self.sidecars = {method: read_json(sidecar_path(self.chi(method))) for method in methods}
         self.sidecar = self.sidecars[methods[0]]
         self.table = derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv")
@@ -120,7 +133,7 @@ class _ScanFiles:
     def row(self):
         sidecar = self.sidecar
         image, mask = nib.load(self.chi(self.methods[0])), nib.load(self.mask)
-        voxel_size = geometry(image)["voxel_size"]
+        voxel_size = voxel_sizes(scanner_form(image).affine)
         volume = np.count_nonzero(np.asanyarray(mask.dataobj)) * np.prod(voxel_size) / 1000
         model = sidecar.get("ManufacturersModelName") or sidecar.get("Manufacturer")
         return self.labels | {
@@ -162,23 +175,12 @@ class _ScanFiles:
         return read_json(sidecar_path(path))
 
     def pictures(self):
-        """Magnitude with mask as drawn before, and the maps side by side."""
-        pictures = []
-        drawn = derivative_path(
-            self.root, self.entities, suffix="magnitude", datatype="figures", extension=".png"
-        )  # fmt: skip
-        if drawn.exists():
-            pictures.append(Picture(drawn.read_bytes(), "Magnitude and brain mask", f"magnitude of {self.title}"))
-        maps = {readable(method): _canonical(self.chi(method)) for method in self.methods}
-        volumes = {name: image.get_fdata(dtype=np.float32) for name, image in maps.items()}
-        window = dict.fromkeys(volumes, CHI_WINDOW)
-        if len(self.methods) == 2:
-            first, second = volumes.values()
-            volumes["difference"], window["difference"] = first - second, DIFFERENCE_WINDOW
-        mask = _canonical(self.mask)
-        inside = mask.get_fdata(dtype=np.float32) > 0
-        figure = compare_maps_figure(volumes, inside, geometry(mask)["voxel_size"], window, "ppm")
-        return [*pictures, Picture(figure, "Susceptibility", f"susceptibility maps of {self.title}")]
+        """Magnitude with mask, and the maps side by side."""
+        shown = (
+            (MAGNITUDE, "Magnitude and brain mask", f"magnitude of {self.title}"),
+            (MAPS, "Susceptibility", f"susceptibility maps of {self.title}"),
+        )
+        return _pictures(self.root, self.entities, shown)
 
 
 def _map_rows(scan):
@@ -222,63 +224,25 @@ def _lesion_record(root, subject):
     return read_json(_subject_path(root, subject, **LESION_TABLE).with_suffix(".json"))
 
 
-def _lesion_picture(root, subject):
-    named = {**LESION_MASK, "desc": "lesions", "datatype": "figures", "extension": ".png"}
-    path = _subject_path(root, subject, **named)
-    caption = "Planes of the FLAIR image through the lesions, without and with their outlines"
-    return Picture(path.read_bytes(), caption, "lesions on the FLAIR image") if path.exists() else None
-
-
-def _registration_picture(root, subject, scans):
-    """Each scan's magnitude beside the average; None for a single scan or none registered."""
-    path = _subject_path(root, subject, suffix="T2starw", space=SUBJECT_SPACE, desc="average")
-    mask_path = _subject_path(root, subject, suffix="mask", space=SUBJECT_SPACE, desc="brain")
-    if len(scans) < 2 or not path.exists() or not mask_path.exists():
-        return None
-    average, images = _canonical(path), {}
-    mask = _canonical(mask_path).get_fdata(dtype=np.float32) > 0
-    for scan in scans:
-        transform = derivative_path(root, scan.entities, datatype="xfm", suffix="xfm", space=SUBJECT_SPACE)
-        magnitude = nib.load(derivative_path(root, scan.entities, suffix="magnitude", datatype="fmap"))
-        if transform.exists():
-            images[scan.title] = resample(
-                magnitude.get_fdata(dtype=np.float32),
-                magnitude.affine,
-                average.affine,
-                average.shape,
-                transform=read_transform(transform),
-                order=1,
-            )
-    if not images:
-        return None
-    voxel_size = geometry(average)["voxel_size"]
-    figure = registration_figure(average.get_fdata(dtype=np.float32), images, voxel_size, mask=mask)
-    caption = "Squares of each scan (tinted) among squares of the mean of all (grey): edges must run through"
-    return Picture(figure, caption, "registered scans on their average", format="webp")
-
-
 def _variability_captions(methods):
-    """Captions of the maps of the SD over scans, by what names them."""
-    return {
-        ("Chimap", f"{method}{kind}sd"): f"Standard deviation of susceptibility {kind} sites, {readable(method)}"
+    """What names the maps of the SD over scans, each with its caption."""
+    return [
+        (variability_map(method, kind), f"Standard deviation of susceptibility {kind} sites, {readable(method)}")
         for kind in ("within", "across")
         for method in methods
-    }
+    ]
 
 
-def _drawn_before(root, subject, captions):
-    """Those pictures of the subject space that are there, by suffix and desc."""
-    pictures = []
-    for (suffix, desc), caption in captions.items():
-        named = {"suffix": suffix, "space": SUBJECT_SPACE, "desc": desc, "datatype": "figures", "extension": ".png"}
-        path = _subject_path(root, subject, **named)
-        if path.exists():
-            pictures.append(Picture(path.read_bytes(), caption, caption))
-    return pictures
+def _pictures(root, entities, shown):
+    """Those pictures that are there; each told of as `_picture` is."""
+    found = (_picture(root, entities, *told) for told in shown)
+    return [picture for picture in found if picture is not None]
 
 
-def _canonical(path):
-    return nib.as_closest_canonical(nib.load(path))
+def _picture(root, entities, named, caption, alt=""):
+    """A picture as it was drawn before; None if there is none."""
+    path = picture_path(root, entities, **named)
+    return Picture(path.read_bytes(), caption, alt) if path.exists() else None
 
 
 def _subject_path(root, subject, **named):

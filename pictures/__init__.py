@@ -1,1 +1,1 @@
-"""Pictures: slices of volumes and figures of tables, as matplotlib figures."""
+"""Pictures: planes of volumes and figures of tables, as matplotlib figures of arrays and tables."""

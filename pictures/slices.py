@@ -1,16 +1,90 @@
-"""Pictures of volumes: slices of maps, of registered images, of regions and of lesions."""
+"""Pictures of volumes in three planes: one image, or maps side by side."""
 
 import numpy as np
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from .drawing import GREY, short_name
+from .drawing import short_name
+from .planes import CHI_WINDOW, add_bar, bounding_box, check_shapes, levels_of, plane_at, slice_of
 
 PLANES = (2, 1, 0)  # axes that axial, coronal and sagittal planes are perpendicular to
-TINT = (1.0, 0.82, 0.5)
-CHI_WINDOW = (-0.1, 0.15)  # ppm
-REGION, EXCLUDED, REFERENCE = "#ffd166", "#ef476f", "#4cc9f0"
+DIFFERENCE_WINDOW = (-0.05, 0.05)  # ppm
+# Of the figure: nine planes, and the colour bar beside them.
+PLACES = {"left": 0.01, "right": 0.87, "bottom": 0.01, "top": 0.95, "wspace": 0.02, "hspace": 0.02}
+BAR = (0.895, 0.3, 0.02, 0.4)
+
+
+def slices_figure(data, mask, voxel_size, window, title, unit, outline):
+    """Draw a volume in RAS+ orientation in three planes, at a third, half and two thirds of the mask's extent.
+
+    Parameters
+    ----------
+    data : ndarray, shape (x, y, z)
+    mask : ndarray of bool, shape (x, y, z)
+    voxel_size : sequence of 3 floats
+        Voxel size, mm.
+    window : sequence of 2 floats
+        Values shown black and white.
+    title, unit : str
+    outline : bool
+        Draw the mask's outline.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        On black, in radiological convention.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the mask is empty.
+    """
+    check_shapes({title: data}, mask)
+    # Places are given, not searched for: that takes longer than all the rest.
+    figure = Figure(figsize=(9, 9), facecolor="black")
+    axes = figure.subplots(3, 3, gridspec_kw=PLACES)
+    for row, plane in zip(axes, PLANES, strict=True):
+        levels = levels_of(mask, plane)
+        for axis, share in zip(row, (0.35, 0.5, 0.65), strict=True):
+            index = levels[int(share * (levels.size - 1))]
+            (shown, aspect), (inside, _) = (slice_of(v, plane, voxel_size, index) for v in (data, mask))
+            drawn = axis.imshow(shown, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect)
+            if outline and inside.any() and not inside.all():
+                axis.contour(inside, [0.5], colors="tab:red", linewidths=0.8)
+            axis.axis("off")
+    figure.suptitle(title, color="white")
+    bar = figure.colorbar(drawn, cax=figure.add_axes(BAR))
+    bar.set_label(unit, color="white")
+    bar.ax.tick_params(colors="white")
+    return figure
+
+
+def susceptibility_figure(maps, mask, voxel_size):
+    """Draw a scan's susceptibility maps side by side, and the difference where there are two.
+
+    Parameters
+    ----------
+    maps : dict of str to ndarray, shape (x, y, z)
+        Maps in RAS+ orientation by their titles, ppm.
+    mask : ndarray of bool, shape (x, y, z)
+        What is shown; the picture is cropped to it.
+    voxel_size : sequence of 3 floats
+        Voxel size, mm.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As of `compare_maps_figure`.
+
+    Raises
+    ------
+    ValueError
+        If there is no map, a shape differs from the mask's, or the mask is empty.
+    """
+    shown, windows = dict(maps), dict.fromkeys(maps, CHI_WINDOW)
+    if len(maps) == 2:
+        first, second = maps.values()
+        shown["difference"], windows["difference"] = first - second, DIFFERENCE_WINDOW
+    return compare_maps_figure(shown, mask, voxel_size, windows, "ppm")
 
 
 def compare_maps_figure(maps, mask, voxel_size, window, unit, *, share=0.5):
@@ -41,7 +115,7 @@ def compare_maps_figure(maps, mask, voxel_size, window, unit, *, share=0.5):
     ValueError
         If there is no map, a shape differs from the mask's, or the mask is empty.
     """
-    box = _box(maps, mask)
+    box = bounding_box(maps, mask)
     windows = dict(window) if isinstance(window, dict) else dict.fromkeys(maps, tuple(window))
     size = np.array([(part.stop - part.start) * v for part, v in zip(box, voxel_size, strict=True)])
     width = 3.0
@@ -54,235 +128,15 @@ def compare_maps_figure(maps, mask, voxel_size, window, unit, *, share=0.5):
     for column, (title, values) in zip(axes.T, maps.items(), strict=True):
         shown = np.where(inside, values[box], np.nan)
         for axis, plane in zip(column, PLANES, strict=True):
-            picture, aspect = _plane(shown, plane, voxel_size, share)
+            picture, aspect = plane_at(shown, plane, voxel_size, share)
             low, high = windows[title]
             image = axis.imshow(picture, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
             axis.axis("off")
         column[0].set_title(short_name(title), color="white", fontsize=11)
         drawn.append(image)
     if len(set(map(tuple, windows.values()))) == 1:
-        _bar(figure, drawn[0], axes, unit, 0.5 / len(maps) if len(maps) > 1 else 0.7)
+        add_bar(figure, drawn[0], axes, unit, 0.5 / len(maps) if len(maps) > 1 else 0.7)
     else:
         for image, column in zip(drawn, axes.T, strict=True):
-            _bar(figure, image, column, unit, 0.7)
+            add_bar(figure, image, column, unit, 0.7)
     return figure
-
-
-def registration_figure(average, images, voxel_size, *, mask=None, tiles=8, columns=5):
-    """Draw each registered scan and the average as a checkerboard: edges that break show a misregistration.
-
-    Parameters
-    ----------
-    average : ndarray, shape (x, y, z)
-        Average of the registered scans, RAS+ orientation. Its squares are grey.
-    images : dict of str to ndarray, shape (x, y, z)
-        The registered scans by their titles. Their squares are tinted.
-    voxel_size : sequence of 3 floats
-        Voxel size, mm.
-    mask : ndarray of bool, shape (x, y, z), optional
-        Crops the picture; without it everything is shown.
-    tiles : int
-        Squares along the longer side of the axial plane.
-    columns : int
-        Scans in one row.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        An axial and a sagittal plane of every scan, on black.
-
-    Raises
-    ------
-    ValueError
-        If there is no scan, a shape differs from the average's, or the mask is empty.
-    """
-    region = np.ones(average.shape, bool) if mask is None else mask
-    box = _box({"average": average, **images}, region)
-    if not images:
-        raise ValueError("there is no scan to compare with the average")
-    size = np.array([(part.stop - part.start) * v for part, v in zip(box, voxel_size, strict=True)])
-    square = max(size[:2]) / tiles
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    width = 2.2
-    heights = [width * size[up] / max(size[:2]) for up in (1, 2)]
-    figure = Figure(figsize=(width * columns, rows * (sum(heights) + 0.35)), layout="constrained", facecolor="black")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
-    axes = figure.subplots(2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights * rows})
-    for axis in axes.flat:
-        axis.axis("off")
-    still = _scaled(average[box])
-    for number, (title, values) in enumerate(images.items()):
-        row, column = divmod(number, columns)
-        moved = _scaled(values[box])
-        for axis, plane in zip(axes[2 * row : 2 * row + 2, column], (2, 0), strict=True):
-            (one, aspect), (other, _) = (_plane(v, plane, voxel_size, 0.5) for v in (still, moved))
-            spacing = [v for a, v in enumerate(voxel_size) if a != plane]
-            index = [np.arange(n) * step // square for n, step in zip(one.shape, spacing[::-1], strict=True)]
-            odd = (np.add.outer(*index) % 2).astype(bool)
-            board = np.where(odd[..., None], other[..., None] * np.array(TINT), one[..., None])
-            axis.imshow(board, origin="lower", aspect=aspect)
-        axes[2 * row, column].set_title(short_name(title), color="white", fontsize=9)
-    return figure
-
-
-def region_figure(chi, regions, excluded, reference, voxel_size, *, title, window=CHI_WINDOW, margin=15.0):
-    """Draw regions, what was left out of them and the reference on a susceptibility map, in radiological convention.
-
-    Parameters
-    ----------
-    chi : ndarray, shape (x, y, z)
-        Susceptibility in RAS+ orientation, ppm.
-    regions, excluded, reference : ndarray of bool, shape (x, y, z)
-        Regions whose outlines are drawn, voxels that are left out of them, and the reference region.
-    voxel_size : sequence of 3 floats
-        Voxel size, mm.
-    title : str
-    window : sequence of 2 floats
-        Values shown black and white, ppm.
-    margin : float
-        What is shown around regions and reference, mm.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Three axial, one coronal and two sagittal planes through the regions; an axial and a coronal one through the
-        reference.
-
-    Raises
-    ------
-    ValueError
-        If a shape differs, or there is no region.
-    """
-    volumes = {"the excluded voxels": excluded, "the reference": reference, "the map": chi}
-    _box(volumes, regions)
-    shown = regions | reference
-    room = [int(np.ceil(margin / side)) for side in voxel_size]
-    box = tuple(
-        slice(max(part.start - m, 0), part.stop + m)
-        for part, m in zip(_box({"the map": chi}, shown), room, strict=True)
-    )
-    chi, regions, excluded, reference = (volume[box] for volume in (chi, regions, excluded, reference))
-    planes = [(2, _level(regions, 2, share)) for share in (0.25, 0.5, 0.75)]
-    planes += [(2, _fullest(reference, 2)), (1, _level(regions, 1, 0.5))]
-    planes += [(0, _level(regions, 0, share)) for share in (0.15, 0.85)] + [(1, _fullest(reference, 1))]
-    figure = Figure(figsize=(13, 7.6), layout="constrained", facecolor="black")
-    axes = figure.subplots(2, 4)
-    for axis, (plane, index) in zip(axes.flat, planes, strict=True):
-        picture, aspect = _slice(chi, plane, voxel_size, index)
-        image = axis.imshow(picture, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect)
-        for volume, colour in ((regions, REGION), (reference, REFERENCE)):
-            outline, _ = _slice(volume, plane, voxel_size, index)
-            if outline.any() and not outline.all():
-                axis.contour(outline, [0.5], colors=colour, linewidths=1.0)
-        left_out, _ = _slice(excluded, plane, voxel_size, index)
-        axis.imshow(_tinted(left_out, EXCLUDED), origin="lower", aspect=aspect)
-        axis.axis("off")
-    figure.suptitle(title, color="white", fontsize=12)
-    _bar(figure, image, axes, "ppm", 0.4)
-    named = ((REGION, "region"), (EXCLUDED, "left out as veins"), (REFERENCE, "reference"))
-    handles = [Patch(facecolor=colour, label=label) for colour, label in named]
-    figure.legend(handles=handles, loc="outside lower right", ncols=3, frameon=False, labelcolor="white", fontsize=9)
-    return figure
-
-
-def lesion_figure(flair, lesions, voxel_size, *, slices=6):
-    """Draw lesions on axial planes of the FLAIR image, each plane with and without their outlines.
-
-    Parameters
-    ----------
-    flair : ndarray, shape (x, y, z)
-        Image in RAS+ orientation, any unit.
-    lesions : ndarray of bool, shape (x, y, z)
-        May be empty: then planes through the head are shown.
-    voxel_size : sequence of 3 floats
-        Voxel size, mm.
-    slices : int
-        How many planes, spread evenly over the lesions so that each has as much of their volume.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        On black, in radiological convention.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or the image is empty.
-    """
-    high = 1.3 * float(np.percentile(flair, 99.5))  # room above tissue, should lesions be few
-    head = flair > 0.1 * high
-    box = _box({"the lesions": lesions}, head)
-    flair, lesions = flair[box], lesions[box]
-    area = lesions.sum(axis=(0, 1)) if lesions.any() else head[box].sum(axis=(0, 1))
-    wanted = (np.arange(slices) + 0.5) / slices * area.sum()
-    levels = np.searchsorted(np.cumsum(area), wanted)
-    size = np.multiply(flair.shape[:2], voxel_size[:2])
-    width = 2.2
-    height = 2 * (width * size[1] / size[0] + 0.1) + 0.5
-    figure = Figure(figsize=(width * slices, height), layout="constrained", facecolor="black")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    for column, level in zip(figure.subplots(2, slices, squeeze=False).T, levels, strict=True):
-        picture, aspect = _slice(flair, 2, voxel_size, level)
-        outline, _ = _slice(lesions, 2, voxel_size, level)
-        for axis in column:
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=high, origin="lower", aspect=aspect)
-            axis.axis("off")
-        if outline.any():
-            column[1].contour(outline, [0.5], colors=EXCLUDED, linewidths=0.9)
-    figure.suptitle("FLAIR and lesions", color="white", fontsize=11)
-    return figure
-
-
-def _box(volumes, mask):
-    if not volumes:
-        raise ValueError("there is no map to draw")
-    for title, values in volumes.items():
-        if values.shape != mask.shape:
-            raise ValueError(f"{title!r} has the shape {values.shape} and the mask {mask.shape}: resample one of them")
-    if not mask.any():
-        raise ValueError("the mask is empty")
-    extents = (np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3))
-    return tuple(slice(extent[0], extent[-1] + 1) for extent in extents)
-
-
-def _plane(values, plane, voxel_size, share):
-    """A plane at a share of the volume's extent, as of `_slice`."""
-    return _slice(values, plane, voxel_size, int(share * (values.shape[plane] - 1)))
-
-
-def _slice(values, plane, voxel_size, index):
-    """A plane as a picture whose first row is the lowest; left is the patient's right, or the back of the head."""
-    picture = np.take(values, index, axis=plane).T
-    spacing = [v for axis, v in enumerate(voxel_size) if axis != plane]
-    return picture if plane == 0 else picture[:, ::-1], spacing[1] / spacing[0]
-
-
-def _level(region, axis, share):
-    """Index of the plane at a share of a region's extent."""
-    used = np.flatnonzero(region.any(axis=tuple(a for a in range(3) if a != axis)))
-    return int(used[round(share * (used.size - 1))])
-
-
-def _fullest(region, axis):
-    """Index of the plane that holds most of a region; the first where it is empty."""
-    return int(np.argmax(region.sum(axis=tuple(a for a in range(3) if a != axis))))
-
-
-def _tinted(region, colour):
-    """A picture of a colour where a region is, else transparent."""
-    picture = np.zeros((*region.shape, 4))
-    picture[region] = to_rgba(colour, 0.75)
-    return picture
-
-
-def _scaled(values):
-    high = np.percentile(values, 99)
-    return np.clip(values / high, 0, 1) if high > 0 else np.zeros(values.shape)
-
-
-def _bar(figure, image, axes, unit, shrink):
-    bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=shrink, aspect=30, pad=0.02)
-    bar.set_label(unit, color="white", fontsize=9)
-    bar.ax.tick_params(colors="white", labelsize=8)
-    bar.outline.set_edgecolor(GREY)

@@ -1,10 +1,11 @@
 """Results of a scan under their BIDS names, and pictures of them."""
 
-from nipype.interfaces.utility import IdentityInterface
+from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline.engine import Node, Workflow
 
+from ..dataset.pictures import MAGNITUDE, MAPS
 from ..interfaces.derivatives import SaveDerivative
-from ..interfaces.figures import PlotSlices
+from ..interfaces.figures import PlotMaps, PlotSlices
 
 FIELD = {"datatype": "fmap", "suffix": "fieldmap"}
 
@@ -86,7 +87,7 @@ def init_scan_derivatives_wf(
         if method in standard_errors:
             saved[f"{method}_chi_se"] = {**chi, "desc": f"{method}se"}
     shown = {
-        "magnitude": {"suffix": "magnitude", "title": "Magnitude, first echo, and brain mask", "outline": True},
+        "magnitude": {**MAGNITUDE, "title": "Magnitude, first echo, and brain mask", "outline": True},
         "local_field": {
             "suffix": "fieldmap",
             "desc": "local",
@@ -112,4 +113,20 @@ def init_scan_derivatives_wf(
     for image, options in shown.items():
         node = Node(PlotSlices(**common, **options), name=f"plot_{image}", mem_gb=gigabytes(8))
         workflow.connect([(inputnode, node, [(f"{image}_file", "in_file"), ("mask_file", "mask_file")])])
+    _connect_maps_picture(workflow, inputnode, inversions, common, gigabytes)
     return workflow
+
+
+def _connect_maps_picture(workflow, inputnode, inversions, common, gigabytes):
+    """Draw the maps of all inversions side by side."""
+    maps = Node(Merge(len(inversions)), name="maps", mem_gb=gigabytes(0))
+    plot = PlotMaps(**common, **MAPS, methods=list(inversions))
+    plot = Node(plot, name="plot_maps", mem_gb=gigabytes(8 + 3 * len(inversions)))
+    to_merge = [(f"{method}_chi_file", f"in{place}") for place, method in enumerate(inversions, start=1)]
+    # fmt: off
+    workflow.connect([
+        (inputnode, maps, to_merge),
+        (inputnode, plot, [("mask_file", "mask_file")]),
+        (maps, plot, [("out", "chi_files")]),
+    ])
+    # fmt: on

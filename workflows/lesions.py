@@ -7,7 +7,9 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
 from ..dataset.outputs import bids_uri
+from ..dataset.pictures import LESIONS
 from ..interfaces.lesions import SaveLesions, SegmentLesions
+from ..interfaces.subject_figures import PlotLesions
 
 MARKS = ("ready", "seeds", "added", "removed")
 
@@ -41,9 +43,12 @@ def init_lesions_wf(subject, *, output_dir, name="lesions"):
         output_dir=str(output_dir),
     )
     save = Node(save, name="save", mem_gb=gigabytes)
+    plot = PlotLesions(**LESIONS, entities={"subject": subject.label}, output_dir=str(output_dir), flair_file=flair)
+    plot = Node(plot, name="plot_lesions", mem_gb=gigabytes)
     workflow = Workflow(name=name)
     outputs = ("mask_file", "seeds", "record")
     workflow.connect([(segment, save, [(output, output) for output in outputs])])
+    workflow.connect([(segment, plot, [("mask_file", "mask_file")])])
     return workflow
 
 

@@ -6,9 +6,12 @@ from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
+from ..dataset.entities import scan_title
+from ..dataset.pictures import REGISTRATION
 from ..dataset.subjects import freesurfer_dir
 from ..interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll
 from ..interfaces.registration import RegisterScans, ResampleMaps, SaveRegistration
+from ..interfaces.subject_figures import PlotRegistration
 from ..interfaces.template import LabelsFromTemplate
 from .lesions import init_lesions_wf
 from .subject_maps import init_maps_wf
@@ -39,6 +42,7 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
     """
     register = _register_node(subject, settings, gigabytes)
     save_registration = _save_registration_node(subject, output_dir, gigabytes)
+    plot_registration = _plot_registration_node(subject, output_dir, gigabytes)
     quality = make_quality_node(subject, output_dir, settings, gigabytes)
     derivatives = init_space_derivatives_wf(subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes)
     rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
@@ -55,6 +59,9 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
     # fmt: off
     workflow.connect([
         (register, save_registration, [("found", "found"), ("found_elsewhere", "found_elsewhere")]),
+        (register, plot_registration, [(output, output) for output in (
+            "average_file", "mask_file", "transform_files",
+        )]),
         (register, quality, [("found", "found")]),
         (register, derivatives, [("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file")]),
         (reference, derivatives, [("reference_file", "inputnode.reference_file")]),
@@ -110,6 +117,18 @@ def _save_registration_node(subject, output_dir, gigabytes):
         output_dir=str(output_dir),
     )
     return Node(interface, name="save_registration", mem_gb=gigabytes(0))
+
+
+def _plot_registration_node(subject, output_dir, gigabytes):
+    """Node that draws the registered scans on their average."""
+    interface = PlotRegistration(
+        **REGISTRATION,
+        entities={"subject": subject.label},
+        output_dir=str(output_dir),
+        magnitude_files=[str(scan.magnitude) for scan in subject.scans],
+        titles=[scan_title(scan.entities) for scan in subject.scans],
+    )
+    return Node(interface, name="plot_registration", mem_gb=gigabytes(12 + len(subject.scans)))
 
 
 def _connect_template(workflow, register, settings, gigabytes):

@@ -3,12 +3,13 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ..dataset.labels import SUBJECT_SPACE
+from ..dataset.outputs import SUBJECT_SPACE
+from ..dataset.pictures import REGIONS, variability_map
 from ..interfaces.derivatives import SaveSubjectMaps
-from ..interfaces.figures import PlotRegions
 from ..interfaces.reference import RelateMaps
 from ..interfaces.regions import RegionsToScans
 from ..interfaces.registration import ResampleMaps
+from ..interfaces.subject_figures import PlotRegions
 from .subject_nodes import make_measure_node, make_node
 from .subject_regions import has_regions
 from .variability import SD_MEANING, TEMPLATE_SPACE, connect_variability, kinds_of_variability
@@ -27,7 +28,7 @@ def init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
     resample = make_node(ResampleMaps(in_files=native, mask_files=masks), "resample", gigabytes(12))
     relate = make_node(RelateMaps(), "relate", gigabytes(6))
     not_made = [
-        {"entities": {"subject": subject.label}, "suffix": "Chimap", "space": space, "desc": f"{method}{kind}sd"}
+        {"entities": {"subject": subject.label}, **variability_map(method, kind), "space": space}
         for kind in SD_MEANING
         for space in (SUBJECT_SPACE, TEMPLATE_SPACE)
         if kind not in kinds_of_variability(subject)
@@ -93,9 +94,7 @@ def _region_picture_node(subject, method, output_dir, gigabytes):
     plot = PlotRegions(
         output_dir=str(output_dir),
         entities={"subject": subject.label},
-        suffix="Chimap",
-        space=SUBJECT_SPACE,
-        desc="regions",
+        **REGIONS,
         title=f"Susceptibility, {method}, relative to the reference",
     )
     return Node(plot, name="plot_regions", mem_gb=gigabytes(12))

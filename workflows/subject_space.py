@@ -3,8 +3,8 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ..dataset.labels import SUBJECT_SPACE
-from ..dataset.outputs import bids_uri, derivative_path
+from ..dataset.outputs import SUBJECT_SPACE, bids_uri, derivative_path
+from ..dataset.pictures import REFERENCE, ROIS
 from ..interfaces.derivatives import SaveDerivative
 from ..interfaces.figures import PlotSlices
 from .subject_regions import has_regions
@@ -33,9 +33,8 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
         name="plot_average",
         mem_gb=gigabytes(8),
     )
-    outlined = {**common, "suffix": "dseg", "outline": True}
     plot_reference = Node(
-        PlotSlices(**outlined, desc="reference", title="Mean magnitude and reference region"),
+        PlotSlices(**common | REFERENCE, outline=True, title="Mean magnitude and reference region"),
         name="plot_reference",
         mem_gb=gigabytes(8),
     )
@@ -59,7 +58,7 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
             mem_gb=gigabytes(4),
         )
         plot_regions = Node(
-            PlotSlices(**outlined, desc="rois", title="Mean magnitude and regions"),
+            PlotSlices(**common | ROIS, outline=True, title="Mean magnitude and regions"),
             name="plot_regions",
             mem_gb=gigabytes(8),
         )

@@ -3,8 +3,8 @@
 from nipype.interfaces.utility import Select
 from nipype.pipeline.engine import Node
 
-from ..dataset.labels import SUBJECT_SPACE
 from ..dataset.outputs import bids_uri
+from ..dataset.pictures import variability_map
 from ..dataset.repeats import match_protocols
 from ..interfaces.derivatives import SaveDerivative
 from ..interfaces.figures import PlotSlices
@@ -31,9 +31,7 @@ def connect_variability(workflow, inputnode, relate, subject, method, output_dir
         named = {
             "output_dir": str(output_dir),
             "entities": {"subject": subject.label},
-            "suffix": "Chimap",
-            "space": SUBJECT_SPACE,
-            "desc": f"{method}{kind}sd",
+            **variability_map(method, kind),
         }
         metadata = {
             "Description": f"Standard deviation of susceptibility, {method}: {SD_MEANING[kind]}",

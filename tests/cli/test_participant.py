@@ -54,7 +54,11 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
         for name in ("space-subject_desc-average_T2starw.nii.gz", "desc-registration_xfm.tsv"):
             assert (out / f"sub-{subject}" / "anat" / f"sub-{subject}_{name}").is_file()
         assert (folder / f"anat/{stem}_from-scan_to-subject_mode-image_xfm.txt").is_file()
-        assert list((out / f"sub-{subject}" / "figures").glob("*Chimap.png"))
+        drawn = {path.name for path in (out / f"sub-{subject}" / "figures").iterdir()}
+        scans = ("magnitude", "desc-local_fieldmap", "desc-maps_Chimap")
+        assert {f"{stem}_{name}.png" for name in scans} <= drawn
+        assert {f"{stem}_desc-{method}_Chimap.png" for method in DEFAULT_INVERSIONS} <= drawn
+        assert f"sub-{subject}_space-subject_desc-average_T2starw.png" in drawn
         assert (out / f"sub-{subject}.html").is_file()
     table = read_roi_table(out / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_desc-rois_chi.tsv").set_index("method")
     assert list(table.index) == list(DEFAULT_INVERSIONS)

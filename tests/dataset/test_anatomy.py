@@ -264,7 +264,7 @@ def test_a_ready_mask_is_taken_from_any_grid(marked):
     assert "as it is" in made.record["LesionSource"]
 
 
-def test_lesions_are_saved_with_table_and_picture(marked):
+def test_lesions_are_saved_with_their_table(marked):
     files, lesions, folder = marked
     made = SegmentLesions(**files).run().outputs
     SaveLesions(
@@ -287,8 +287,6 @@ def test_lesions_are_saved_with_table_and_picture(marked):
     saved = nib.load(anat / "sub-01_space-FLAIR_label-lesion_mask.nii.gz")
     np.testing.assert_array_equal(saved.get_fdata() > 0, lesions)
     np.testing.assert_allclose(saved.affine, AFFINE)
-    picture = folder / "out" / "sub-01" / "figures" / "sub-01_space-FLAIR_desc-lesions_mask.png"
-    assert picture.stat().st_size > 10_000
 
 
 def test_labels_of_freesurfer_need_some(tmp_path, monkeypatch):

@@ -232,7 +232,7 @@ def copy_of_package(tmp_path):
             "workflows.scans",
             {"core/inversion/morphology.py", "interfaces/inversion.py", "bids_templates/citation.json"},
         ),
-        ("workflows.subjects", {"core/registration/midspace.py", "interfaces/regions.py", "pictures/slices.py"}),
+        ("workflows.subjects", {"core/registration/midspace.py", "interfaces/regions.py", "pictures/overlays.py"}),
         ("workflows.reports", {"reports/templates/report.html", "reports/subject.py", "interfaces/reports.py"}),
     ],
 )
@@ -243,6 +243,18 @@ def test_results_depend_on_the_code_that_makes_them_and_no_other(tmp_path, modul
     others = {"reports/templates/report.html", "reports/group.py", "cli/app.py", "execution/run.py"} - is_made_by
     assert not others & files
     assert not {file for file in files if file.startswith(("simulation/", "cohort/"))}
+
+
+def test_code_that_draws_volumes_or_computes_makes_no_report_again():
+    """A report shows pictures that lie there; nor does a picture of a subject make a scan's maps again."""
+    of_reports, of_scans = (
+        {path.relative_to(ROOT).as_posix() for path in code_of(f"multiqsm.workflows.{name}", ROOT)}
+        for name in ("reports", "scans")
+    )
+    assert not {file for file in of_reports if file.startswith("core/")}
+    assert not {"pictures/slices.py", "pictures/overlays.py", "interfaces/figures.py"} & of_reports
+    assert "pictures/slices.py" in of_scans
+    assert not {"pictures/overlays.py", "interfaces/subject_figures.py"} & of_scans
 
 
 def test_two_runs_on_one_subject_are_refused_and_on_two_are_not(tmp_path):

@@ -13,7 +13,7 @@ from helpers.pages import ROIS, Page, assert_self_contained, roi_table, table_of
 from matplotlib.figure import Figure
 from PIL import Image
 
-from multiqsm.pictures import agreement, drawing, regional, slices, variance
+from multiqsm.pictures import agreement, drawing, overlays, regional, slices, variance
 from multiqsm.reports.blocks import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table, Warnings
 from multiqsm.reports.group import group_report
 from multiqsm.reports.html import format_value, render_report
@@ -482,24 +482,51 @@ def test_maps_stand_in_radiological_convention():
         slices.compare_maps_figure({"one": values}, ~(mask | True), (1, 1, 2), (-1, 1), "ppm")
 
 
+def test_two_maps_stand_beside_their_difference():
+    values, mask = head_maps()
+    figure = slices.susceptibility_figure({"one": values, "two": 0.5 * values}, mask, (1, 1, 2))
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["one", "two", "difference"]
+    first, second, difference = (axis.images[0].get_array() for axis in figure.axes[:3])
+    np.testing.assert_allclose(difference, first - second)
+    assert [axis.images[0].get_clim() for axis in figure.axes[:3]] == [(-0.1, 0.15)] * 2 + [(-0.05, 0.05)]
+    several = slices.susceptibility_figure(dict.fromkeys("abc", values), mask, (1, 1, 2))
+    assert [axis.get_title() for axis in several.axes[:3]] == ["a", "b", "c"]
+
+
+def test_planes_lie_in_the_mask_whatever_is_between_its_parts():
+    values, mask = np.zeros((40, 30, 20)), np.zeros((40, 30, 20), bool)
+    mask[2:6, 5:9, 3:7] = mask[30:34, 20:24, 12:16] = True
+    values[mask] = 1
+    figure = slices.slices_figure(values, mask, (1, 1, 2), (0, 1), "an image", "ppm", True)
+    planes = figure.axes[:9]
+    assert all(axis.images[0].get_array().max() == 1 for axis in planes)
+    assert all(axis.collections for axis in planes)
+    assert [axis.get_aspect() for axis in planes[::3]] == [1, 2, 2]
+    assert figure.get_suptitle() == "an image"
+    plain = slices.slices_figure(values, mask, (1, 1, 2), (0, 1), "an image", "ppm", False)
+    assert not any(axis.collections for axis in plain.axes[:9])
+    with pytest.raises(ValueError, match="'an image' has the shape"):
+        slices.slices_figure(values[1:], mask, (1, 1, 2), (0, 1), "an image", "ppm", True)
+
+
 def test_checkerboard_holds_squares_of_both():
     _, mask = head_maps()
     average, scan = np.where(mask, 1.0, 0.0), np.where(mask, 2.0, 0.0)
-    figure = slices.registration_figure(average, {"scan": scan}, (1, 1, 2), mask=mask)
+    figure = overlays.registration_figure(average, {"scan": scan}, (1, 1, 2), mask=mask)
     board = figure.axes[0].images[0].get_array()
     inside = board[board[..., 0] > 0]
-    tinted = np.isclose(inside, slices.TINT).all(axis=1)
+    tinted = np.isclose(inside, overlays.TINT).all(axis=1)
     assert 0.4 < tinted.mean() < 0.6
     assert np.isclose(inside[~tinted], 1).all()
     with pytest.raises(ValueError, match="no scan"):
-        slices.registration_figure(average, {}, (1, 1, 2))
+        overlays.registration_figure(average, {}, (1, 1, 2))
 
 
 def test_regions_what_is_left_out_of_them_and_the_reference_are_outlined():
     chi = np.zeros((30, 40, 20))
     region, excluded, reference = (np.zeros(chi.shape, bool) for _ in range(3))
     region[5:25, 15:25, 5:15] = excluded[5:10, 15:25, 5:15] = reference[10:13, 3:6, 16:18] = True
-    figure = slices.region_figure(chi, region, excluded, reference, (1, 1, 2), title="somebody's map")
+    figure = overlays.region_figure(chi, region, excluded, reference, (1, 1, 2), title="somebody's map")
     axes = figure.axes[:8]
     tinted = [axis.images[1].get_array()[..., 3].any() for axis in axes]
     assert tinted == [True, True, True, False, True, True, False, False]  # the right end of the region has none
@@ -509,23 +536,23 @@ def test_regions_what_is_left_out_of_them_and_the_reference_are_outlined():
     picture = axes[1].images[1].get_array()[..., 3]
     assert np.flatnonzero(picture.any(axis=0)).min() > picture.shape[1] / 2
     with pytest.raises(ValueError, match="'the map' has the shape"):
-        slices.region_figure(chi[1:], region, excluded, reference, (1, 1, 2), title="")
+        overlays.region_figure(chi[1:], region, excluded, reference, (1, 1, 2), title="")
     with pytest.raises(ValueError, match="mask is empty"):
-        slices.region_figure(chi, region & False, excluded, reference, (1, 1, 2), title="")
+        overlays.region_figure(chi, region & False, excluded, reference, (1, 1, 2), title="")
 
 
 def test_lesions_are_outlined_where_most_of_them_is():
     flair = np.full((20, 24, 30), 100.0)
     lesions = np.zeros(flair.shape, bool)
     lesions[5:9, 5:9, 10:20] = True
-    figure = slices.lesion_figure(flair, lesions, (1, 1, 2), slices=5)
+    figure = overlays.lesion_figure(flair, lesions, (1, 1, 2), slices=5)
     plain, outlined = figure.axes[:5], figure.axes[5:]
     assert len(outlined) == 5
     assert not any(axis.collections for axis in plain)
     assert all(axis.collections for axis in outlined)
-    assert not any(axis.collections for axis in slices.lesion_figure(flair, lesions & False, (1, 1, 2)).axes)
+    assert not any(axis.collections for axis in overlays.lesion_figure(flair, lesions & False, (1, 1, 2)).axes)
     with pytest.raises(ValueError, match="'the lesions' has the shape"):
-        slices.lesion_figure(flair, lesions[1:], (1, 1, 2))
+        overlays.lesion_figure(flair, lesions[1:], (1, 1, 2))
 
 
 def test_registration_of_a_single_scan_is_none():

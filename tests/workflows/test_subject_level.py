@@ -1,12 +1,14 @@
 """The subject level from a person's derivatives: one space, one reference, the regions of one scan on all of them."""
 
+import base64
 import json
 import re
 import shutil
 from collections import namedtuple
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
-from io import StringIO
+from io import BytesIO, StringIO
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -33,16 +35,28 @@ from helpers.travelling import (
     write_processed,
     write_raw,
 )
+from PIL import Image
 
 from multiqsm.cli.app import main
 from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.core.registration.transforms import displacement, read_itk_text
 from multiqsm.dataset.labels import read_lookup
+from multiqsm.dataset.pictures import (
+    MAGNITUDE,
+    MAPS,
+    REFERENCE,
+    REGIONS,
+    REGISTRATION,
+    ROIS,
+    picture_path,
+    variability_map,
+)
 from multiqsm.dataset.subjects import collect_subjects
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.execution.plugins import Runner
 from multiqsm.execution.progress import Progress
 from multiqsm.execution.run import configure_nipype, run_workflow
+from multiqsm.interfaces.reports import SubjectReport
 from multiqsm.workflows.settings import Settings
 from multiqsm.workflows.subjects import init_subjects_wf
 
@@ -340,6 +354,33 @@ def test_without_csf_the_brain_is_zero_and_the_table_says_so(copied, space):
         assert told["ReferenceSource"].startswith("brain mask, since no CSF was found: no scan has an R2* map")
 
 
+def test_report_shows_the_files_of_the_pictures(copied):
+    """Each is in the page as it lies there; without the files there are none."""
+    entities = [scan.entities for scan in copied.scans[:3]]
+    known = {"methods": list(METHODS), "subject": "01", "failures": []}
+    named = [REGISTRATION, REGIONS, ROIS, REFERENCE]
+    named += [variability_map("deterministic", kind) for kind in ("within", "across")]
+    paths = [picture_path(copied.out, {"subject": "01"}, **names) for names in named]
+    assert all(path.stat().st_size > 1000 for path in paths)
+    paths += [picture_path(copied.out, scan, **names) for scan in entities for names in (MAGNITUDE, MAPS)]
+    contents = []
+    for place, path in enumerate(paths):  # so small that they are taken as they are
+        stream = BytesIO()
+        Image.new("RGB", (8, 8), (place, 0, 0)).save(stream, format="png")
+        path.write_bytes(stream.getvalue())
+        contents.append(base64.b64encode(stream.getvalue()).decode())
+    page = Path(SubjectReport(**known, entities=entities, output_dir=str(copied.out)).run().outputs.out_file)
+    text = page.read_text()
+    assert all(text.count(content) == 1 for content in contents)
+    assert "edges must run through" in text
+    assert text.count("Magnitude and brain mask") == text.count("susceptibility maps of ses-") == 3
+    for path in paths:
+        path.unlink()
+    SubjectReport(**known, entities=entities, output_dir=str(copied.out)).run()
+    assert "data:image/png" not in page.read_text()
+    assert "edges must run through" not in page.read_text()
+
+
 def test_regions_drawn_anew_are_measured_anew(copied):
     """The names and places of all files are as before: only what the label image holds has changed."""
     draw_regions(copied.rater, "A", "1", 0, values=(2, 1))
@@ -414,8 +455,9 @@ def test_regions_of_a_scan_that_is_not_among_these(copied):
     assert quality[MOTION].isna().all(axis=None)
     told = sidecar(anat(copied, "ses-B_run-1", "space-subject_desc-deterministic_Chimap.nii.gz"))
     assert told["MethodSteps"] == ["single_scan", "csf_found"]
-    # Maps of how scans vary, of which there is one, do not stay.
+    # Maps of how scans vary, of which there is one, do not stay; nor does the picture of what was registered.
     assert not list(copied.out.glob("sub-01/*/sub-01_*sd_Chimap*"))
+    assert not picture_path(copied.out, {"subject": "01"}, **REGISTRATION).exists()
 
 
 def test_points_of_a_scan_that_is_not_among_these(copied):
@@ -557,6 +599,8 @@ def test_subject_reports(whole):
         assert text in person
         assert text not in phantom
     assert "relative to the mean of the phantom" in phantom
+    for text, of_person, of_phantom in (("susceptibility maps of ses-", 3, 1), ("edges must run through", 1, 0)):
+        assert (person.count(text), phantom.count(text)) == (of_person, of_phantom)
     assert "Every scan was processed, without warnings." in phantom
 
 

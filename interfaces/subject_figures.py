@@ -1,0 +1,93 @@
+"""Pictures to judge by how a subject's scans were registered, and where regions and lesions lie."""
+
+import numpy as np
+from nipype.interfaces.base import File, traits
+
+from ..core.registration.resampling import resample
+from ..dataset.labels import without_side
+from ..pictures.overlays import lesion_figure, region_figure, registration_figure
+from .figures import PlotInputSpec, PlotInterface
+from .images import read_canonical, read_volume
+from .registration import read_transform
+
+
+class _PlotRegistrationInputSpec(PlotInputSpec):
+    average_file = File(exists=True, mandatory=True, desc="mean magnitude in the subject space")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask in the subject space")
+    magnitude_files = traits.List(File(exists=True), mandatory=True, desc="magnitude of each scan")
+    transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to scan; empty: not registered")
+    titles = traits.List(traits.Str, mandatory=True, desc="what each scan is called")
+
+
+class PlotRegistration(PlotInterface):
+    """Draw each registered scan's magnitude and the average as a checkerboard; a single scan has no picture."""
+
+    input_spec = _PlotRegistrationInputSpec
+
+    def draw(self):  # noqa: D102
+        given, images = self.inputs, {}
+        average, grid = read_canonical(given.average_file)
+        scans = zip(given.titles, given.magnitude_files, given.transform_files, strict=True)
+        for title, magnitude_file, transform_file in scans:
+            if transform_file:
+                magnitude, image = read_volume(magnitude_file)
+                transform = read_transform(transform_file)
+                images[title] = resample(
+                    magnitude, image.affine, grid.affine, grid.shape, transform=transform, order=1
+                )  # fmt: skip
+        if len(given.titles) < 2 or not images:
+            return None
+        mask = read_canonical(given.mask_file)[0] > 0
+        return registration_figure(average, images, grid.header.get_zooms()[:3], mask=mask)
+
+
+class _PlotRegionsInputSpec(PlotInputSpec):
+    chi_files = traits.List(traits.Str, mandatory=True, desc="map of each scan, ppm; empty: there is none")
+    label_files = traits.List(traits.Str, mandatory=True, desc="regions of each, on the same grid")
+    names = traits.List(traits.Dict, mandatory=True, desc="their names by label")
+    excluded_files = traits.List(traits.Str, mandatory=True, desc="voxels that were left out of them")
+    reference_files = traits.List(traits.Str, mandatory=True, desc="reference region on the same grid")
+    title = traits.Str(mandatory=True, desc="what the picture shows")
+
+
+class PlotRegions(PlotInterface):
+    """Draw regions, what was left out of them and the reference on the first map that was measured."""
+
+    input_spec = _PlotRegionsInputSpec
+
+    def draw(self):  # noqa: D102
+        given = self.inputs
+        files = (given.chi_files, given.label_files, given.excluded_files, given.reference_files)
+        scans = zip(*files, given.names, strict=True)
+        chosen = next((scan for scan in scans if all(scan)), None)
+        if chosen is None:
+            return None
+        *paths, names = chosen
+        (chi, image), (labels, _), (excluded, _), (reference, _) = (read_canonical(file) for file in paths)
+        shown = _thalami_or_all(labels, names)
+        if not shown.any():
+            return None
+        voxel_size = image.header.get_zooms()[:3]
+        return region_figure(chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=given.title)
+
+
+def _thalami_or_all(labels, names):
+    """The thalamus, if it is one of the regions, else all of them."""
+    thalami = np.isin(labels, [int(label) for label, name in names.items() if without_side(name) == "thalamus"])
+    return thalami if thalami.any() else np.isin(labels, [int(label) for label in names])
+
+
+class _PlotLesionsInputSpec(PlotInputSpec):
+    flair_file = File(exists=True, mandatory=True, desc="the image that the lesions are seen in")
+    mask_file = File(exists=True, mandatory=True, desc="all lesions, on the same grid")
+
+
+class PlotLesions(PlotInterface):
+    """Draw lesions on the FLAIR image."""
+
+    input_spec = _PlotLesionsInputSpec
+
+    def draw(self):  # noqa: D102
+        flair, image = read_canonical(self.inputs.flair_file)
+        lesions, _ = read_canonical(self.inputs.mask_file)
+        return lesion_figure(flair, lesions > 0, image.header.get_zooms()[:3])
