@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from .. import __version__
+from ..dataset.names import picture_path, susceptibility_map
 from ..dataset.outputs import derivative_path
-from ..dataset.pictures import picture_path
 from ..dataset.simulated.layout import TRUTH
 from ..workflows.methods import DEFAULT_INVERSIONS
 from .app import main as process
@@ -44,7 +44,7 @@ def main(argv=None):
         return code
     first = {"subject": "01", "session": "A", "run": "1"}
     print("one of its maps, in ppm, and a picture of it:")
-    named = {"suffix": "Chimap", "desc": DEFAULT_INVERSIONS[0]}
+    named = susceptibility_map(DEFAULT_INVERSIONS[0])
     print(f"  {derivative_path(results, first, **named)}")
     print(f"  {picture_path(results, first, **named)}")
     print(f"the truth that it was simulated from: {raw / TRUTH}")

@@ -14,7 +14,8 @@ from ..dataset.files import read_json
 from ..dataset.index import list_scans
 from ..dataset.labels import have_same_grid
 from ..dataset.methods import write_citation
-from ..dataset.outputs import SUBJECT_SPACE, derivative_path, write_dataset_description
+from ..dataset.names import AVERAGE, REGISTRATION_TABLE, subject_space_map, susceptibility_map
+from ..dataset.outputs import derivative_path, write_dataset_description
 from ..dataset.plausibility import find_doubts
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
@@ -219,7 +220,7 @@ def _process_subjects(scans, run, faults):
         if subject.is_phantom or subject.node_name in unregistered:
             continue
         entities = {"subject": subject.label}
-        table = derivative_path(output_dir, entities, datatype="xfm", suffix="xfm", desc="registration")
+        table = derivative_path(output_dir, entities, **REGISTRATION_TABLE)
         listed = (*subject.scans, *subject.elsewhere)
         told = zip(listed, read_tsv(table)["cause"], strict=True)
         causes = {scan.label: cause for scan, cause in told if isinstance(cause, str)}
@@ -337,7 +338,7 @@ def _harmonized(usable, scans, options):
 
 def _warn_of_references(subjects, settings, options):
     """Point out subjects whose values are relative to another region than was asked for."""
-    named = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": settings.inversions[0]}
+    named = subject_space_map(settings.inversions[0])
     for subject in subjects:
         paths = [derivative_path(options.output_dir, scan.entities, **named) for scan in subject.scans]
         told = next((read_json(sidecar_path(path)) for path in paths if path.exists()), {})  # of a registered scan
@@ -348,9 +349,8 @@ def _warn_of_references(subjects, settings, options):
 
 def _warn_of_spaces(subjects, output_dir, faults):
     """Point out regions that may have been drawn in a space of other scans: which scans there are decides on it."""
-    named = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
     for subject in subjects:
-        average = derivative_path(output_dir, {"subject": subject.label}, **named)
+        average = derivative_path(output_dir, {"subject": subject.label}, **AVERAGE)
         if subject.labels is None or not average.exists() or have_same_grid(subject.labels.path, average):
             continue
         cause = (
@@ -363,7 +363,7 @@ def _warn_of_spaces(subjects, output_dir, faults):
 
 def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
     """Point out maps of scans that are not among these: a person's space, which they lie in, is now that of these."""
-    named = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": settings.inversions[0]}
+    named = subject_space_map(settings.inversions[0])
     for subject in subjects:
         own = [entities for entities in others if entities["subject"] == subject.label]
         left = [scan_label(entities) for entities in own if derivative_path(output_dir, entities, **named).exists()]
@@ -380,7 +380,7 @@ def _warn_of_doubts(scans, settings, output_dir):
     """Point out figures of scans that are not plausible."""
     for scan in scans:
         paths = {
-            method: derivative_path(output_dir, scan.entities, suffix="Chimap", desc=method)
+            method: derivative_path(output_dir, scan.entities, **susceptibility_map(method))
             for method in settings.inversions
         }
         sidecars = {method: read_json(sidecar_path(path)) for method, path in paths.items()}

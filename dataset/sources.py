@@ -6,6 +6,7 @@ from pathlib import Path
 from .content import MissingContentError, is_listed, is_there, require_content
 from .files import read_json
 from .index import is_folder
+from .names import BRAIN_MASK
 from .outputs import derivative_path, is_multiqsm_dataset
 from .problems import DatasetError, Problem, UnusableScanError
 from .sidecars import sidecar_path
@@ -59,10 +60,7 @@ def find_brain_mask(scan, datasets):
     """Find the mask with the scan's entities; one made from another image, such as a T1w, is not the scan's."""
     if not datasets:
         return None, []
-    names = [
-        derivative_path("", scan.entities, suffix="mask", desc="brain", extension=extension)
-        for extension in (".nii.gz", ".nii")
-    ]
+    names = [derivative_path("", scan.entities, **BRAIN_MASK, extension=extension) for extension in (".nii.gz", ".nii")]
     candidates = [dataset / name for dataset in datasets for name in names]
     try:
         # One whose content is not here is the scan's as well: preflight tells that it cannot be read.

@@ -10,6 +10,7 @@ from .anatomy import Anatomy, find_anatomy, find_atria
 from .entities import SCAN_ENTITIES, scan_label
 from .forms import scanner_form
 from .labels import Labels, find_labels, find_subject_labels
+from .names import BRAIN_MASK, MAGNITUDE_FILE, R2STAR, TOTAL_FIELD_ERROR, susceptibility_error_map, susceptibility_map
 from .outputs import derivative_path
 from .problems import DatasetError, Problem
 from .protocol import HarmonizedScan
@@ -250,7 +251,7 @@ def _voxel_size(scan):
 
 def _folder(entities):
     """A scan's folder in a dataset, above ``anat``."""
-    return derivative_path("", entities, suffix="mask", desc="brain").parents[1]
+    return derivative_path("", entities, **BRAIN_MASK).parents[1]
 
 
 def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
@@ -270,8 +271,8 @@ def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
         )
         if not (labels or atria):
             continue
-        magnitude = derivative_path(output_dir, entities, suffix="magnitude", datatype="fmap")
-        mask = derivative_path(output_dir, entities, suffix="mask", desc="brain")
+        magnitude = derivative_path(output_dir, entities, **MAGNITUDE_FILE)
+        mask = derivative_path(output_dir, entities, **BRAIN_MASK)
         drawn = DrawnScan(dict(entities), magnitude, mask, labels, tuple(atria or ()))
         (found if magnitude.exists() and mask.exists() else absent).append(drawn)
     for scan in absent:
@@ -299,14 +300,14 @@ def _why_lost(scan):
 def _processed(scan, protocol, number, output_dir, methods, with_noise):
     """The scan's derivatives, and which of those that every scan has are missing."""
 
-    def path(suffix, **named):
-        return derivative_path(output_dir, scan.entities, suffix=suffix, **named)
+    def path(named):
+        return derivative_path(output_dir, scan.entities, **named)
 
-    chi = {method: path("Chimap", desc=method) for method in methods}
-    magnitude, mask, r2star = path("magnitude", datatype="fmap"), path("mask", desc="brain"), path("R2starmap")
+    chi = {method: path(susceptibility_map(method)) for method in methods}
+    magnitude, mask, r2star = path(MAGNITUDE_FILE), path(BRAIN_MASK), path(R2STAR)
     missing = [file for file in (mask, magnitude, *chi.values()) if not file.exists()]
-    field_se = path("fieldmap", desc="totalse", datatype="fmap")
-    noise = {method: {"chi_se": path("Chimap", desc=f"{method}se"), "field_se": field_se} for method in with_noise}
+    field_se = path(TOTAL_FIELD_ERROR)
+    noise = {method: {"chi_se": path(susceptibility_error_map(method)), "field_se": field_se} for method in with_noise}
     noise = {method: files for method, files in noise.items() if all(file.exists() for file in files.values())}
     r2star = r2star if r2star.exists() else None
     found = ProcessedScan(scan.entities, scan.site, protocol, number, magnitude, mask, r2star, chi, noise)

@@ -10,8 +10,8 @@ from ..core.phase.encoding import ppm_to_hz
 from ..core.phase.fieldfit import combine_magnitude
 from ..dataset.files import in_one_step, read_json, write_text
 from ..dataset.methods import METHOD_STEPS
-from ..dataset.outputs import SUBJECT_SPACE, bids_uri, derivative_path
-from ..dataset.pictures import picture_path
+from ..dataset.names import TO_SUBJECT, picture_path, subject_space_map
+from ..dataset.outputs import bids_uri, derivative_path
 from ..dataset.sidecars import sidecar_path, write_sidecar
 from ..dataset.tables import write_tsv
 from .images import read_volume, write_volume
@@ -127,9 +127,9 @@ class SaveSubjectMaps(SimpleInterface):
 
     def _paths(self, entities):
         """The scan's map in the subject space, and the transform that led there."""
-        root, space = self.inputs.output_dir, SUBJECT_SPACE
-        path = derivative_path(root, entities, suffix="Chimap", space=space, desc=self.inputs.method)
-        return path, derivative_path(root, entities, datatype="xfm", suffix="xfm", space=space)
+        root = self.inputs.output_dir
+        path = derivative_path(root, entities, **subject_space_map(self.inputs.method))
+        return path, derivative_path(root, entities, **TO_SUBJECT)
 
     def _save(self, in_file, native_file, transform_file, offset, entities):
         given, root = self.inputs, self.inputs.output_dir

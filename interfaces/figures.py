@@ -6,7 +6,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
 from ..dataset.files import in_one_step
-from ..dataset.pictures import picture_path
+from ..dataset.names import picture_path
 from ..pictures.slices import slices_figure, susceptibility_figure
 from .images import read_canonical
 

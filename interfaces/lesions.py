@@ -12,8 +12,8 @@ from ..core.regions.lesions import grow_lesions, lesion_table
 from ..core.registration.resampling import resample_labels
 from ..dataset.anatomy import read_points
 from ..dataset.files import write_json
+from ..dataset.names import LESION_MASK, LESION_TABLE
 from ..dataset.outputs import derivative_path
-from ..dataset.pictures import FLAIR_SPACE
 from ..dataset.tables import write_tsv
 from .derivatives import save_image
 from .images import geometry, read_mask, read_volume, write_volume
@@ -102,7 +102,7 @@ class SaveLesions(SimpleInterface):
         table, _ = lesion_table(lesions, image.affine, seeds=given.seeds)
         total = table.iloc[-1]
         entities = {"subject": given.subject, "label": "lesion"}
-        mask_path = derivative_path(root, entities, suffix="mask", space=FLAIR_SPACE)
+        mask_path = derivative_path(root, entities, **LESION_MASK)
         metadata = {
             "Description": "T2 lesions",
             "Type": "Lesion",
@@ -114,7 +114,7 @@ class SaveLesions(SimpleInterface):
             "Lesions": len(table) - 1,
         }
         save_image(mask_path, lesions.astype(np.uint8), image, {**given.record, **metadata})
-        path = derivative_path(root, {"subject": given.subject}, suffix="stats", desc="lesions", datatype="tables")
+        path = derivative_path(root, {"subject": given.subject}, **LESION_TABLE)
         write_tsv(path, table.round({"volume": 6, "x": 2, "y": 2, "z": 2}))
         write_json(path.with_suffix(".json"), {**given.columns, **given.record})
         self._results["mask_file"], self._results["table_file"] = str(mask_path.absolute()), str(path.absolute())

@@ -15,6 +15,7 @@ from ..core.regions.veins import vein_mask
 from ..dataset.files import write_json
 from ..dataset.labels import both_sides, without_side
 from ..dataset.methods import METHOD_STEPS, N_REGIONS
+from ..dataset.names import ROI_TABLE
 from ..dataset.outputs import derivative_path
 from ..dataset.tables import write_tsv
 from .images import geometry, read_labels, read_mask, read_volume, write_volume
@@ -156,7 +157,7 @@ class SaveRoiTables(SimpleInterface):
         given, self._results["out_files"] = self.inputs, []
         for place, entities in enumerate(given.entities):
             rows = [row for method in given.rows for row in method[place]]
-            path = derivative_path(given.output_dir, entities, suffix="chi", desc="rois", extension=".tsv")
+            path = derivative_path(given.output_dir, entities, **ROI_TABLE)
             if not rows:
                 for earlier in (path, path.with_suffix(".json")):  # of regions that are no longer there
                     earlier.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from ..core.quality import check_sign_of_total
 from ..dataset.files import read_json, write_json
+from ..dataset.names import QUALITY_TABLE
 from ..dataset.outputs import derivative_path
 from ..dataset.plausibility import find_doubts
 from ..dataset.sidecars import sidecar_path
@@ -66,7 +67,7 @@ class SaveQuality(SimpleInterface):
         scans = zip(given.labels, found, files, strict=True)
         rows = [{**labels, **_measured(*paths), **found} for labels, found, paths in scans]
         subject = {"subject": given.subject}
-        path = derivative_path(given.output_dir, subject, suffix="stats", desc="quality", datatype="tables")
+        path = derivative_path(given.output_dir, subject, **QUALITY_TABLE)
         write_tsv(path, pd.DataFrame(rows).reindex(columns=list(given.columns)))
         write_json(path.with_suffix(".json"), given.columns)
         self._results["out_file"] = str(path)

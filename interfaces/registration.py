@@ -12,6 +12,7 @@ from ..core.registration.midspace import first_space, mid_space, register_to_spa
 from ..core.registration.resampling import resample
 from ..core.registration.transforms import itk_text, read_itk_text
 from ..dataset.files import write_json
+from ..dataset.names import REGISTRATION_TABLE
 from ..dataset.outputs import derivative_path
 from ..dataset.tables import write_tsv
 from .images import read_mask, read_volume, write_volume
@@ -109,7 +110,7 @@ class SaveRegistration(SimpleInterface):
         found = [*given.found, *given.found_elsewhere]
         rows = [{**labels, **row} for labels, row in zip(given.labels, found, strict=True)]
         columns, subject = list(given.columns), {"subject": given.subject}
-        path = derivative_path(given.output_dir, subject, datatype="xfm", suffix="xfm", desc="registration")
+        path = derivative_path(given.output_dir, subject, **REGISTRATION_TABLE)
         write_tsv(path, pd.DataFrame(rows).reindex(columns=columns))
         write_json(path.with_suffix(".json"), given.columns)
         self._results["out_file"] = str(path)

@@ -12,18 +12,25 @@ from ..dataset.entities import scan_label, scan_title
 from ..dataset.files import read_json, write_text
 from ..dataset.forms import scanner_form
 from ..dataset.methods import METHOD_STEPS, methods_text
-from ..dataset.outputs import SUBJECT_SPACE, derivative_path
-from ..dataset.pictures import (
+from ..dataset.names import (
+    BRAIN_MASK,
+    LESION_TABLE,
     LESIONS,
     MAGNITUDE,
     MAPS,
+    QUALITY_TABLE,
     REFERENCE,
     REGIONS,
     REGISTRATION,
+    REGISTRATION_TABLE,
+    ROI_TABLE,
     ROIS,
     picture_path,
+    subject_space_map,
+    susceptibility_map,
     variability_map,
 )
+from ..dataset.outputs import derivative_path
 from ..dataset.plausibility import find_doubts
 from ..dataset.repeats import LABELS
 from ..dataset.sidecars import sidecar_path
@@ -44,8 +51,6 @@ REGION_PICTURES = (
     (REFERENCE, "Outline of the reference region"),
     (REGIONS, REGION_CAPTION),
 )
-QUALITY_TABLE = {"suffix": "stats", "desc": "quality", "datatype": "tables"}
-LESION_TABLE = {**QUALITY_TABLE, "desc": "lesions"}
 
 
 class _SubjectReportInputSpec(BaseInterfaceInputSpec):
@@ -86,7 +91,7 @@ class SubjectReport(SimpleInterface):
 
 def _results(root, subject, scans, methods):
     """What there is to tell of a subject's processed scans, as `subject_report` takes it."""
-    table = _subject_path(root, subject, datatype="xfm", suffix="xfm", desc="registration")
+    table = _subject_path(root, subject, **REGISTRATION_TABLE)
     entities = {"subject": subject}
     return {
         "maps": _join([_map_rows(scan) for scan in scans]),
@@ -120,10 +125,10 @@ class _ScanFiles:
         self.title = scan_title(entities)
         self.sidecars = {method: read_json(sidecar_path(self.chi(method))) for method in methods}
         self.sidecar = self.sidecars[methods[0]]
-        self.table = derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv")
+        self.table = derivative_path(root, entities, **ROI_TABLE)
 
     def chi(self, method):
-        return derivative_path(self.root, self.entities, suffix="Chimap", desc=method)
+        return derivative_path(self.root, self.entities, **susceptibility_map(method))
 
     @property
     def labels(self):
@@ -156,7 +161,7 @@ class _ScanFiles:
 
     @property
     def mask(self):
-        return derivative_path(self.root, self.entities, suffix="mask", desc="brain")
+        return derivative_path(self.root, self.entities, **BRAIN_MASK)
 
     @property
     def warnings(self):
@@ -171,7 +176,7 @@ class _ScanFiles:
 
     def carried(self, method):
         """Sidecar of the map in the subject space."""
-        path = derivative_path(self.root, self.entities, suffix="Chimap", desc=method, space=SUBJECT_SPACE)
+        path = derivative_path(self.root, self.entities, **subject_space_map(method))
         return read_json(sidecar_path(path))
 
     def pictures(self):

@@ -15,6 +15,7 @@ from helpers.datasets import SCANNER, write_dataset
 WHOLE_MACHINE = ("cli/test_demo.py", "execution/test_slurm.py", "execution/test_fault_campaign.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(config, items):
     """Share the tests out to processes by files, whose tests share what is costly to make; the long ones first."""
     if not config.pluginmanager.hasplugin("xdist"):

@@ -3,11 +3,22 @@
 from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline.engine import Node, Workflow
 
-from ..dataset.pictures import MAGNITUDE, MAPS
+from ..dataset.names import (
+    BRAIN_MASK,
+    LOCAL_FIELD,
+    LOCAL_FIELD_PICTURE,
+    MAGNITUDE,
+    MAGNITUDE_FILE,
+    MAPS,
+    R2STAR,
+    TOTAL_FIELD,
+    TOTAL_FIELD_ERROR,
+    reduced_mask_name,
+    susceptibility_error_map,
+    susceptibility_map,
+)
 from ..interfaces.derivatives import SaveDerivative
 from ..interfaces.figures import PlotMaps, PlotSlices
-
-FIELD = {"datatype": "fmap", "suffix": "fieldmap"}
 
 
 def init_scan_derivatives_wf(
@@ -60,37 +71,35 @@ def init_scan_derivatives_wf(
         Their sidecar fields.
     """
     common = {"output_dir": str(output_dir), "entities": dict(entities)}
-    field = {**FIELD, "hz_per_ppm": centre_frequency, "metadata": {**metadata, "Units": "Hz"}}
+    field = {"hz_per_ppm": centre_frequency, "metadata": {**metadata, "Units": "Hz"}}
     # What is saved: the image's name on the input node, and what SaveDerivative is told of it.
     saved = {
-        "mask": {"suffix": "mask", "desc": "brain", "is_mask": True, "metadata": {**metadata, "Type": "Brain"}},
+        "mask": {**BRAIN_MASK, "is_mask": True, "metadata": {**metadata, "Type": "Brain"}},
         "magnitude": {
-            **FIELD,
-            "suffix": "magnitude",
+            **MAGNITUDE_FILE,
             "combine_echoes": True,
             "metadata": {**metadata, "SkullStripped": False},
         },
-        "field": {**field, "desc": "total"},
-        "standard_error": {**field, "desc": "totalse"},
-        "local_field": {**field, "desc": "local"},
+        "field": TOTAL_FIELD | field,
+        "standard_error": TOTAL_FIELD_ERROR | field,
+        "local_field": LOCAL_FIELD | field,
     }
     if reduced_mask is not None:
         about = {"Type": "Brain", "Description": "Part of the brain mask in which the local field is known"}
         saved["reduced_mask"] = {
-            "suffix": "mask", "desc": reduced_mask, "is_mask": True, "metadata": {**metadata, **about}
+            **reduced_mask_name(reduced_mask), "is_mask": True, "metadata": {**metadata, **about}
         }  # fmt: skip
     if with_r2star:
-        saved["r2star"] = {"suffix": "R2starmap", "metadata": {**metadata, "Units": "1/s"}}
+        saved["r2star"] = R2STAR | {"metadata": {**metadata, "Units": "1/s"}}
     for method in inversions:
-        chi = {"suffix": "Chimap", "metadata": {**metadata, "Units": "ppm"}}
-        saved[f"{method}_chi"] = {**chi, "desc": method}
+        chi = {"metadata": {**metadata, "Units": "ppm"}}
+        saved[f"{method}_chi"] = susceptibility_map(method) | chi
         if method in standard_errors:
-            saved[f"{method}_chi_se"] = {**chi, "desc": f"{method}se"}
+            saved[f"{method}_chi_se"] = susceptibility_error_map(method) | chi
     shown = {
         "magnitude": {**MAGNITUDE, "title": "Magnitude, first echo, and brain mask", "outline": True},
         "local_field": {
-            "suffix": "fieldmap",
-            "desc": "local",
+            **LOCAL_FIELD_PICTURE,
             "title": "Local field",
             "window": (-0.05, 0.05),
             "unit": "ppm",
@@ -100,7 +109,7 @@ def init_scan_derivatives_wf(
         title = f"Susceptibility, {method}"
         window = (-0.15, 0.15)
         shown[f"{method}_chi"] = {
-            "suffix": "Chimap", "desc": method, "title": title, "window": window, "unit": "ppm"
+            **susceptibility_map(method), "title": title, "window": window, "unit": "ppm"
         }  # fmt: skip
 
     fields = [f for image in saved for f in (f"{image}_file", f"{image}_provenance")]

@@ -6,8 +6,8 @@ import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
+from ..dataset.names import LESIONS
 from ..dataset.outputs import bids_uri
-from ..dataset.pictures import LESIONS
 from ..interfaces.lesions import SaveLesions, SegmentLesions
 from ..interfaces.subject_figures import PlotLesions
 

@@ -7,7 +7,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
 from ..dataset.entities import scan_title
-from ..dataset.pictures import REGISTRATION
+from ..dataset.names import REGISTRATION
 from ..dataset.subjects import freesurfer_dir
 from ..interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll
 from ..interfaces.registration import RegisterScans, ResampleMaps, SaveRegistration

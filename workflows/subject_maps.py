@@ -3,8 +3,8 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from ..dataset.names import REGIONS, variability_map
 from ..dataset.outputs import SUBJECT_SPACE
-from ..dataset.pictures import REGIONS, variability_map
 from ..interfaces.derivatives import SaveSubjectMaps
 from ..interfaces.reference import RelateMaps
 from ..interfaces.regions import RegionsToScans

@@ -3,8 +3,8 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ..dataset.outputs import SUBJECT_SPACE, bids_uri, derivative_path
-from ..dataset.pictures import REFERENCE, ROIS
+from ..dataset.names import AVERAGE, REFERENCE, ROIS, SUBJECT_MASK
+from ..dataset.outputs import bids_uri, derivative_path
 from ..interfaces.derivatives import SaveDerivative
 from ..interfaces.figures import PlotSlices
 from .subject_regions import has_regions
@@ -19,9 +19,9 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
     }
     average_metadata = sources | {"Description": "Mean of the scans' magnitudes, each over its median in the brain"}
     mask_metadata = sources | {"Type": "Brain", "Description": "Brain in half of the scans or more"}
-    common = {"output_dir": str(output_dir), "entities": {"subject": subject.label}, "space": SUBJECT_SPACE}
-    average = {**common, "suffix": "T2starw", "desc": "average"}
-    mask = {**common, "suffix": "mask", "desc": "brain", "is_mask": True}
+    common = {"output_dir": str(output_dir), "entities": {"subject": subject.label}}
+    average = common | AVERAGE
+    mask = common | SUBJECT_MASK | {"is_mask": True}
     inputnode = Node(
         IdentityInterface(["average_file", "mask_file", "reference_file", "label_file", "lookup"]), name="inputnode"
     )
@@ -51,9 +51,7 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
     ])
     if has_regions(subject, settings):
         save_regions = Node(
-            SaveDerivative(
-                **common, suffix="dseg", desc="rois", metadata=space | {"Description": "Regions of interest"}
-            ),
+            SaveDerivative(**common | ROIS, metadata=space | {"Description": "Regions of interest"}),
             name="save_regions",
             mem_gb=gigabytes(4),
         )
@@ -74,6 +72,5 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
 
 def spatial_reference(subject, output_dir):
     """The sidecar field that BIDS asks of whatever lies in a space of one's own."""
-    average = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
-    path = derivative_path(output_dir, {"subject": subject.label}, **average)
+    path = derivative_path(output_dir, {"subject": subject.label}, **AVERAGE)
     return {"SpatialReference": bids_uri(path, output_dir, "")}

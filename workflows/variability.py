@@ -3,8 +3,8 @@
 from nipype.interfaces.utility import Select
 from nipype.pipeline.engine import Node
 
+from ..dataset.names import variability_map
 from ..dataset.outputs import bids_uri
-from ..dataset.pictures import variability_map
 from ..dataset.repeats import match_protocols
 from ..interfaces.derivatives import SaveDerivative
 from ..interfaces.figures import PlotSlices

@@ -7,7 +7,7 @@ from helpers.travelling import SHAPE, affine_of, head_points, magnitude_of, susc
 from PIL import Image
 
 from multiqsm.core.registration.transforms import itk_text
-from multiqsm.dataset.pictures import LESIONS, MAPS, REGIONS, REGISTRATION, picture_path
+from multiqsm.dataset.names import LESIONS, MAPS, REGIONS, REGISTRATION, picture_path
 from multiqsm.interfaces.figures import PlotInterface, PlotMaps, PlotSlices
 from multiqsm.interfaces.images import read_canonical
 from multiqsm.interfaces.subject_figures import PlotLesions, PlotRegions, PlotRegistration

@@ -41,7 +41,7 @@ from multiqsm.cli.app import main
 from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.core.registration.transforms import displacement, read_itk_text
 from multiqsm.dataset.labels import read_lookup
-from multiqsm.dataset.pictures import (
+from multiqsm.dataset.names import (
     MAGNITUDE,
     MAPS,
     REFERENCE,

@@ -1,0 +1,98 @@
+"""What each derivative and each picture is called: keywords of `derivative_path` and `picture_path`."""
+
+from .outputs import SUBJECT_SPACE, derivative_path
+
+FLAIR_SPACE = "FLAIR"
+
+# Of a scan.
+BRAIN_MASK = {"suffix": "mask", "desc": "brain"}
+MAGNITUDE = {"suffix": "magnitude"}
+FIELD = {"suffix": "fieldmap"}
+IN_FMAP = {"datatype": "fmap"}
+MAGNITUDE_FILE = MAGNITUDE | IN_FMAP
+TOTAL_FIELD = FIELD | IN_FMAP | {"desc": "total"}
+TOTAL_FIELD_ERROR = FIELD | IN_FMAP | {"desc": "totalse"}
+LOCAL_FIELD = FIELD | IN_FMAP | {"desc": "local"}
+LOCAL_FIELD_PICTURE = FIELD | {"desc": "local"}
+R2STAR = {"suffix": "R2starmap"}
+MAPS = {"suffix": "Chimap", "desc": "maps"}
+ROI_TABLE = {"suffix": "chi", "desc": "rois", "extension": ".tsv"}
+TO_SUBJECT = {"suffix": "xfm", "datatype": "xfm", "space": SUBJECT_SPACE}
+
+# Of a subject.
+AVERAGE = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
+SUBJECT_MASK = {"suffix": "mask", "space": SUBJECT_SPACE, "desc": "brain"}
+REGISTRATION = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "registration"}
+REGISTRATION_TABLE = {"suffix": "xfm", "datatype": "xfm", "desc": "registration"}
+ROIS = {"suffix": "dseg", "space": SUBJECT_SPACE, "desc": "rois"}
+REFERENCE = {"suffix": "dseg", "space": SUBJECT_SPACE, "desc": "reference"}
+REGIONS = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": "regions"}
+QUALITY_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "quality"}
+LESION_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "lesions"}
+LESION_MASK = {"suffix": "mask", "space": FLAIR_SPACE}
+LESIONS = LESION_MASK | {"desc": "lesions"}
+
+
+def susceptibility_map(method):
+    """What names a scan's map of susceptibility by an inversion, and the picture of it."""
+    return {"suffix": "Chimap", "desc": method}
+
+
+def susceptibility_error_map(method):
+    """What names the map of its standard error."""
+    return {"suffix": "Chimap", "desc": f"{method}se"}
+
+
+def subject_space_map(method):
+    """What names a scan's map of susceptibility in the subject's space."""
+    return {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": method}
+
+
+def reduced_mask_name(background):
+    """What names the part of a brain mask that a background field removal leaves."""
+    return {"suffix": "mask", "desc": background}
+
+
+def variability_map(method, kind):
+    """What names the map of the SD of susceptibility over scans, and the picture of it.
+
+    Parameters
+    ----------
+    method : str
+        The inversion.
+    kind : {'within', 'across'}
+        The SD within or across sites.
+
+    Returns
+    -------
+    dict of str
+        Suffix, space and desc.
+    """
+    return {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": f"{method}{kind}sd"}
+
+
+def picture_path(output_dir, entities, *, suffix, desc=None, space=None):
+    """Name a picture of a scan or subject.
+
+    Parameters
+    ----------
+    output_dir, entities, suffix, desc, space
+        As of `multiqsm.dataset.outputs.derivative_path`.
+
+    Returns
+    -------
+    pathlib.Path
+        A PNG file in the subject's folder ``figures``. Nothing is created.
+
+    Raises
+    ------
+    ValueError
+        As of `multiqsm.dataset.outputs.derivative_path`.
+
+    Examples
+    --------
+    >>> picture_path("out", {"subject": "01"}, suffix="Chimap", desc="maps").as_posix()
+    'out/sub-01/figures/sub-01_desc-maps_Chimap.png'
+    """
+    named = {"suffix": suffix, "desc": desc, "space": space}
+    return derivative_path(output_dir, entities, **named, datatype="figures", extension=".png")
