@@ -15,17 +15,28 @@ from helpers.datasets import SCANNER, write_dataset
 WHOLE_MACHINE = ("cli/test_demo.py", "execution/test_slurm.py", "execution/test_fault_campaign.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(config, items):
-    """Share the tests out to processes by files, whose tests share what is costly to make; the long ones first."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    files = {item: item.path.relative_to(Path(__file__).parent).as_posix() for item in items}
-    slow = {file for item, file in files.items() if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (files[item] not in WHOLE_MACHINE, files[item] not in slow))
-    for item in items:
-        group = "machine" if files[item] in WHOLE_MACHINE else files[item]
-        item.add_marker(pytest.mark.xdist_group(group))
+def file_of(nodeid):
+    """A test's file below this folder."""
+    return nodeid.split("::")[0].removeprefix("tests/")
+
+
+def pytest_collection_modifyitems(items):
+    """The long ones first."""
+    slow = {file_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (file_of(item.nodeid) not in WHOLE_MACHINE, file_of(item.nodeid) not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist the tests run one after the other
+def pytest_xdist_make_scheduler(config, log):
+    """Share the tests out to processes by files, whose tests share what is costly to make."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "the whole machine" if file_of(nodeid) in WHOLE_MACHINE else file_of(nodeid)
+
+    config.option.loadscopereorder = False  # they are in order
+    return ByFiles(config, log)
 
 
 @pytest.fixture(scope="session")
