@@ -27,6 +27,7 @@ BUILT_UPON = {
 }
 
 LOST = "LostJobError"  # what a step's failure is called whose process or job was killed
+NO_HOST = "unknown"  # where Nipype says that a job ran that left no result
 UNREACHABLE_FOR = 600  # s for which a scheduler may not answer before its jobs are given up
 ASK_WITHIN = 30  # s
 CANCELLING = {"SLURM": "scancel", "LSF": "bkill", "OAR": "oardel"}  # others, SGE and PBS among them, have qdel
@@ -190,7 +191,7 @@ class _SturdyCluster:
         if taskid in self._refused:
             return {"result": None, "traceback": [self._refused[taskid]]}
         result = super()._get_result(taskid)
-        if result and result["traceback"] and "results file does not exist" in "".join(result["traceback"]):
+        if result and result["traceback"] and result["hostname"] == NO_HOST:
             result["traceback"] = [f"{LOST}: {self._fate(taskid)}\n"]
         return result
 
