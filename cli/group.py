@@ -62,7 +62,8 @@ def run_group(options):
 def _run_model(options):
     if options.calibrate:
         raise DatasetError("--calibrate goes without --model: a phantom's scans do not correct a model's columns")
-    model, given = read_model(options.model), _further_sources(options)
+    model = read_model(options.model)
+    given = _further_sources(options)
     wanted = {"method": model.method, "region": model.region, "reference": model.reference}
     patients = collect_patients(options.bids_dir, options.output_dir, **wanted, **given)
     print(f"{len(patients.table)} patients; columns: {', '.join(patients.table.columns)}")

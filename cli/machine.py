@@ -74,14 +74,16 @@ def open_runner(options):
     """
     from ..execution.plugins import Runner
 
-    name, given = options.plugin, {}
+    name = options.plugin
+    given = {}
     if options.use_plugin is not None:
         content = read_options(options.use_plugin, "--use-plugin")
         if unknown := sorted(set(content) - {"plugin", "plugin_args"}):
             raise DatasetError(
                 f"--use-plugin {options.use_plugin}: unknown {', '.join(unknown)}", "it has plugin, plugin_args"
             )
-        name, given = content.get("plugin", name), content.get("plugin_args") or {}
+        name = content.get("plugin", name)
+        given = content.get("plugin_args") or {}
         if not isinstance(name, str) or not isinstance(given, dict):
             raise DatasetError(f"--use-plugin {options.use_plugin}: plugin is a name and plugin_args are a mapping")
     try:

@@ -69,7 +69,8 @@ def _flag(choice):
 
 def _usage(choice):
     """The option as it is written, with its values."""
-    values, flag = choice.metadata["values"], _flag(choice)
+    values = choice.metadata["values"]
+    flag = _flag(choice)
     if isinstance(choice.default, bool):
         return f"--no-{flag.removeprefix('--')}" if choice.default else flag
     if isinstance(choice.default, tuple):

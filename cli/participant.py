@@ -62,7 +62,8 @@ def run_participants(options):
     )
     usable, n_refused, problems = _preflight(scans, left_out, settings, options)
     if settings.harmonize:
-        n_checked, usable = len(usable), _harmonized(usable, scans, options)
+        n_checked = len(usable)
+        usable = _harmonized(usable, scans, options)
         n_refused += n_checked - len(usable)
     if options.dry_run:
         print(f"{len(usable)} scans would be processed into {options.output_dir} with {settings}")
@@ -96,7 +97,10 @@ class _Run:
     """What all stages of a run have in common."""
 
     def __init__(self, runner, settings, options, run_dir):
-        self.runner, self.settings, self.options, self.run_dir = runner, settings, options, run_dir
+        self.runner = runner
+        self.settings = settings
+        self.options = options
+        self.run_dir = run_dir
         self.output_dir = options.output_dir.absolute()
         self.places = {
             "output_dir": self.output_dir,
@@ -132,7 +136,8 @@ class _Faults:
     """What went wrong and what to look at, by subject: printed as it is met, and told in the subject's report."""
 
     def __init__(self, left_out, problems):
-        self.of_subject, self.warnings = defaultdict(list), defaultdict(list)
+        self.of_subject = defaultdict(list)
+        self.warnings = defaultdict(list)
         self.n_later = 0
         for problem in (*left_out, *problems):
             if problem.severity == "error":
@@ -188,7 +193,9 @@ def _process_subjects(scans, run, faults):
     """Bring each subject's scans together; returns the subjects that have any."""
     from .stages import SubjectsStage
 
-    output_dir, settings, options = run.output_dir, run.settings, run.options
+    output_dir = run.output_dir
+    settings = run.settings
+    options = run.options
     datasets = derivative_datasets(options.bids_dir, options.derivatives)
     done = {scan.label for scan in scans}
     known = list_scans(options.bids_dir, {scan.entities["subject"] for scan in scans})

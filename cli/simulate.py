@@ -84,7 +84,8 @@ def _simulate(plans, options):
     from ..execution.run import configure_nipype, run_with_progress
     from ..workflows.simulation import init_simulation_wf
 
-    output_dir, work_dir = options.output_dir.absolute(), options.work_dir.absolute()
+    output_dir = options.output_dir.absolute()
+    work_dir = options.work_dir.absolute()
     # Now, since scans that are made at the same time share folders.
     for plan in plans:
         remove_partials(output_dir, plan)

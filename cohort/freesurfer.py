@@ -60,7 +60,8 @@ def find_statistics(freesurfer_dir):
         Folder, and why it was not used: runs of the longitudinal stream, whose measures do not compare with those of
         others, participants' folders without statistics, and links to what is not here.
     """
-    found, refused = [], []
+    found = []
+    refused = []
     folders = sorted(Path(freesurfer_dir).iterdir()) if Path(freesurfer_dir).is_dir() else []
     for folder in folders:
         if not folder.name.startswith("sub-"):
@@ -153,7 +154,9 @@ def _read_table(path):
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: {error}", "run recon-all again") from error
-    measures, structures, columns = {}, {}, None
+    measures = {}
+    structures = {}
+    columns = None
     for number, line in enumerate(lines, start=1):
         if line.startswith("# Measure "):
             fields = [field.strip() for field in line.removeprefix("# Measure ").split(",")]

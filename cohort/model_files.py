@@ -25,7 +25,8 @@ RESERVED = ("diagnostics", "residuals", "ladder", "descriptives", "power", "excl
 RESERVED += ("sources",)
 
 
-NEED_VALUE, MAY_HAVE_VALUE = ("Power",), ("Center",)
+NEED_VALUE = ("Power",)
+MAY_HAVE_VALUE = ("Center",)
 MODEL_KEYS = ("Name", "BIDSModelVersion", "Description", "Input", "Exclude", "Transformations", "Subsets", "Power")
 
 
@@ -226,7 +227,8 @@ def _options(row, name, where):
 def _nodes(content):
     if not isinstance(content, list) or not content:
         raise ValueError("Nodes: give a list with at least one table of regressions")
-    nodes, problems = [], []
+    nodes = []
+    problems = []
     for number, row in enumerate(content, start=1):
         where = f"Nodes, number {number}"
         try:

@@ -90,7 +90,8 @@ def collect_patients(
     DatasetError
         If nobody is known from any source, or the content of participants.tsv is not here.
     """
-    bids_dir, output_dir = Path(bids_dir), Path(output_dir)
+    bids_dir = Path(bids_dir)
+    output_dir = Path(output_dir)
     gathering = _Gathering()
     known = _clinical(gathering, bids_dir, [Path(path) for path in phenotype])
     folder = bids_dir / FREESURFER if freesurfer_dir is None else Path(freesurfer_dir)
@@ -105,7 +106,10 @@ class _Gathering:
     """Collects the tables of all sources, and whatever has to be said of them."""
 
     def __init__(self):
-        self.tables, self.listed, self.problems, self.notes = [], [], [], []
+        self.tables = []
+        self.listed = []
+        self.problems = []
+        self.notes = []
 
     def add(self, source, table):
         if len(table) and len(table.columns):
@@ -159,7 +163,8 @@ class _Gathering:
                         self.list(label, source, "nothing there for this patient")
 
     def _columns(self, labels):
-        columns, sources = {}, {}
+        columns = {}
+        sources = {}
         for source, table in self.tables:
             for name in table:
                 columns[name] = table[name].reindex(labels)
@@ -174,7 +179,8 @@ class _Gathering:
 
 def _clinical(gathering, bids_dir, further):
     """Read all tables of participants; return that of ``participants.tsv``, or None."""
-    participants, known = bids_dir / "participants.tsv", None
+    participants = bids_dir / "participants.tsv"
+    known = None
     has_participants = is_there(participants)
     if not has_participants:
         gathering.notes.append(f"{participants}: missing, so nothing is known of age and sex from there")
@@ -221,7 +227,8 @@ def _numbers(values, name, gathering):
 
 
 def _freesurfer(gathering, folder, *, asked):
-    source, rows = FROM_FREESURFER, []
+    source = FROM_FREESURFER
+    rows = []
     if not (is_there(folder) and folder.is_dir()):
         missing = f"{folder}: no such folder, so there are no volumes and no cortical thickness of FreeSurfer's"
         (gathering.problems.append((source, missing)) if asked else gathering.notes.append(missing))
@@ -240,7 +247,9 @@ def _freesurfer(gathering, folder, *, asked):
 
 
 def _susceptibility(gathering, output_dir, method, region, reference):
-    source, rows, scans = FROM_MAPS, [], []
+    source = FROM_MAPS
+    rows = []
+    scans = []
     for path in find_roi_tables(output_dir):
         try:
             table = read_roi_table(path)
@@ -308,7 +317,8 @@ def _of_both_sides(scan, region):
     if "" in sides:
         value = sides[""][0]
     elif {"left", "right"} <= set(sides):
-        (left, left_volume), (right, right_volume) = sides["left"], sides["right"]
+        (left, left_volume) = sides["left"]
+        (right, right_volume) = sides["right"]
         value = (left * left_volume + right * right_volume) / (left_volume + right_volume)
     elif sides:
         return np.nan, f"{region} on the {next(iter(sides))} side only"
@@ -327,7 +337,8 @@ def _side(roi):
 
 
 def _lesions(gathering, output_dir):
-    source, rows = FROM_LESIONS, []
+    source = FROM_LESIONS
+    rows = []
     for path in sorted(output_dir.glob("sub-*/**/anat/*_desc-lesions_stats.tsv")):
         try:
             require_content(path)
@@ -347,7 +358,8 @@ def _lesions(gathering, output_dir):
 
 def _quality(gathering, output_dir):
     """Numbers of the tables of image quality; first of all sources, so that they replace no measure."""
-    source, tables = "quality tables", []
+    source = "quality tables"
+    tables = []
     for path in sorted(output_dir.glob("sub-*/**/*_desc-quality_stats.tsv")):
         try:
             require_content(path)

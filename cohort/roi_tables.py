@@ -111,7 +111,8 @@ def add_protocols(rois):
     scans = scans.assign(protocol=[str(protocol) for protocol in protocols])
     entities = [{name: row[name] for name in SCAN_ENTITIES if isinstance(row.get(name), str)} for row in rows]
     numbers = number_scans(list(zip(entities, scans["site"], protocols, strict=True)))
-    there, repeats = scans.groupby(["subject", "site"]), scans.groupby(["subject", "site", "protocol"])
+    there = scans.groupby(["subject", "site"])
+    repeats = scans.groupby(["subject", "site", "protocol"])
     is_numbered_twice = there["scan"].transform("nunique") < there["scan"].transform("size")
     is_mixed = (there["protocol"].transform("nunique") > 1) | is_numbered_twice
     is_repeated = repeats["scan"].transform("size") > 1

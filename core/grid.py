@@ -119,8 +119,10 @@ def neighbours(axis):
     >>> volume[near].ravel().tolist(), volume[far].ravel().tolist()
     ([0, 1], [1, 2])
     """
-    near, far = [slice(None)] * 3, [slice(None)] * 3
-    near[axis], far[axis] = slice(None, -1), slice(1, None)
+    near = [slice(None)] * 3
+    far = [slice(None)] * 3
+    near[axis] = slice(None, -1)
+    far[axis] = slice(1, None)
     return tuple(near), tuple(far)
 
 

@@ -101,7 +101,9 @@ def _laplace(values, known, unknown, voxel_size):
     place[unknown] = np.arange(n)
     diagonal = np.zeros(n)
     inflow = np.zeros(n)
-    rows, columns, conductances = [], [], []
+    rows = []
+    columns = []
+    conductances = []
     for axis, size in enumerate(voxel_size):
         conductance = 1 / float(size) ** 2
         near, far = neighbours(axis)

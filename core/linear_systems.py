@@ -35,14 +35,16 @@ def conjugate_gradients(operator, right_side, *, tolerance, max_iterations, gues
     Hestenes & Stiefel, J Res Natl Bur Stand 49:409-436 (1952), eq. 3:1.
     """
     precondition = precondition or (lambda residual: residual)
-    residual, descent = right_side, precondition(right_side)
+    residual = right_side
+    descent = precondition(right_side)
     start = size = inner(residual, descent)
     u = np.zeros_like(right_side) if guess is None else guess
     if guess is not None:
         residual -= operator(guess)
         descent = precondition(residual)
         size = inner(residual, descent)
-    direction, scratch = descent.copy(), np.empty_like(residual)
+    direction = descent.copy()
+    scratch = np.empty_like(residual)
     iterations = 0
     while size > tolerance**2 * start and iterations < max_iterations:
         response = operator(direction)
@@ -50,7 +52,8 @@ def conjugate_gradients(operator, right_side, *, tolerance, max_iterations, gues
         u += np.multiply(direction, step, out=scratch)
         residual -= np.multiply(response, step, out=scratch)
         descent = precondition(residual)
-        previous, size = size, inner(residual, descent)
+        previous = size
+        size = inner(residual, descent)
         direction *= np.float32(size / previous)
         direction += descent
         iterations += 1

@@ -191,7 +191,8 @@ def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):
     SignCheck
         Without a verdict if no brain is found, or too little of it.
     """
-    magnitude, phase = np.abs(signal), np.angle(signal)
+    magnitude = np.abs(signal)
+    phase = np.angle(signal)
     try:
         brain = brain_mask(magnitude, phase, voxel_size) if mask is None else mask
         if not brain.any():

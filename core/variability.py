@@ -55,7 +55,8 @@ def _mean_deviation(maps, groups):
         members = [m for m, g in zip(maps, groups, strict=True) if g == group]
         if len(members) > 1:
             deviation, enough = _deviation(members)
-            total, known = total + deviation, known + enough
+            total = total + deviation
+            known = known + enough
     if np.ndim(known) == 0:
         return None
     return np.where(known > 0, total / np.maximum(known, 1), np.nan).astype(np.float32)

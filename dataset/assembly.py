@@ -10,7 +10,9 @@ from .values import as_number, as_text, one_line
 
 def assemble_scans(images):
     """Sort images into scans by the entities that they share."""
-    grouped, scans, left_out = defaultdict(list), [], []
+    grouped = defaultdict(list)
+    scans = []
+    left_out = []
     for image in images:
         entities = {name: label for name, label in image.entities.items() if name not in FILE_ENTITIES}
         grouped[tuple(sorted(entities.items()))].append(image)
@@ -52,7 +54,8 @@ def _assemble(entities, images):
     known = None not in times.values()
     order = sorted(times, key=lambda echo: (times[echo], echo) if known else echo)
     phase_sidecars = [sidecars[image.filename] for image in parts.get("phase", {}).values()]
-    manufacturer, units = _first(sidecars.values(), "Manufacturer"), _first(phase_sidecars, "Units")
+    manufacturer = _first(sidecars.values(), "Manufacturer")
+    units = _first(phase_sidecars, "Units")
     notes += [
         f"{field} is {one_line(repr(value))} in the sidecar, which is no text and not used"
         for field, value in (("Manufacturer", manufacturer), ("Units", units))
@@ -94,7 +97,9 @@ def _one_suffix(images):
 
 def _sort_by_part(images):
     """Sort images into a dict of part to a dict of echo number to image."""
-    parts, notes, refused = defaultdict(dict), [], []
+    parts = defaultdict(dict)
+    notes = []
+    refused = []
     for image in sorted(images, key=lambda image: "part" not in image.entities):
         echo = echo_number(image.path)
         part = PARTS[image.entities.get("part", "mag")]

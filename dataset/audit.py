@@ -151,7 +151,9 @@ def audit_problems(inspections, left_out=()):
         if problem.severity == "error":
             problems.append(replace(problem, remedy=problem.remedy or "correct the dataset"))
     rows = [scan_facts(inspection) for inspection in inspections]
-    deviations, copies, shared = _deviations(rows, by_site=True), _copies(inspections), _shared(inspections)
+    deviations = _deviations(rows, by_site=True)
+    copies = _copies(inspections)
+    shared = _shared(inspections)
     split = find_split_echoes(inspections)
     for inspection, row, deviating in zip(inspections, rows, deviations, strict=True):
         problems += inspection.problems
@@ -174,7 +176,8 @@ def audit_problems(inspections, left_out=()):
 
 def _copies(inspections):
     """Map the label of each scan whose images are another's to the first scan that has them."""
-    first, copies = {}, {}
+    first = {}
+    copies = {}
     for inspection in inspections:
         if len(inspection.checksums) > 1:
             label = inspection.scan.label
@@ -186,12 +189,14 @@ def _copies(inspections):
 
 def _shared(inspections):
     """Map the label of each scan that has some image of another one's to that scan."""
-    owners, shared = {}, {}
+    owners = {}
+    shared = {}
     for inspection in inspections:
         for checksum in inspection.checksums:
             owner = owners.setdefault(checksum, inspection)
             if set(owner.checksums) != set(inspection.checksums):
-                first, second = owner.scan.label, inspection.scan.label
+                first = owner.scan.label
+                second = inspection.scan.label
                 shared |= {first: second, second: first}
     return shared
 
@@ -233,7 +238,8 @@ def audit_table(inspections, problems, *, phase_sign=0):
     for row in rows:
         found = of_scan[row["scan"]]
         counts = Counter(problem.severity for problem in found)
-        row["n_errors"], row["n_warnings"] = counts["error"], counts["warning"]
+        row["n_errors"] = counts["error"]
+        row["n_warnings"] = counts["warning"]
         row["problems"] = " | ".join(one_line(f"{p.severity}: {p}") for p in found) or None
         row["verdict"] = next((severity for severity in ("error", "warning") if counts[severity]), "ok")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("scan", kind="stable", ignore_index=True)

@@ -62,7 +62,9 @@ def collect_scans(
     images, left_out = select_images(root, subjects, list_filters(session_label, bids_filter or {}))
     scans, refused = assemble_scans(images)
     left_out += refused
-    datasets, tables, completed = derivative_datasets(root, derivatives), ParticipantTables(root), []
+    datasets = derivative_datasets(root, derivatives)
+    tables = ParticipantTables(root)
+    completed = []
     left_out += list_missing_datasets(root) if derivatives is None else []
     for scan in sorted(scans, key=lambda scan: scan.label):
         try:

@@ -12,11 +12,13 @@ MISSING = "n/a"
 
 def scan_facts(inspection, phase_sign=0):
     """Row of a scan, without what others have to do with it."""
-    scan, metadata = inspection.scan, inspection.scan.metadata
+    scan = inspection.scan
+    metadata = inspection.scan.metadata
     frequency, source = scan.centre_frequency
     sign, reason = default_sign(scan.manufacturer)
     if phase_sign:
-        sign, reason = phase_sign, f"{phase_sign:+d}: given by the user"
+        sign = phase_sign
+        reason = f"{phase_sign:+d}: given by the user"
     found = inspection.alternation
     ramp = max(found.ramp, key=abs) if found else None
     b0_dir = None if inspection.scanner is None else b0_direction(inspection.scanner.affine)

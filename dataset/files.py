@@ -109,7 +109,8 @@ def remove_partial_files(output_dir, subject):
     subject : str
         Such as ``sub-01``.
     """
-    root, name = Path(output_dir), re.compile(rf"\.[0-9a-f]{{32}}\.{re.escape(subject)}[._].*")
+    root = Path(output_dir)
+    name = re.compile(rf"\.[0-9a-f]{{32}}\.{re.escape(subject)}[._].*")
     for place in (root.glob(".*"), root.glob("logs/finished/*/.*"), root.joinpath(subject).rglob(".*")):
         for path in place:
             if name.fullmatch(path.name):

@@ -81,7 +81,10 @@ def find_images(root, subjects):
 
     Returns those whose names BIDS allows, the others as left out, and how many images there are of each suffix.
     """
-    images, left_out, suffixes, sidecars = [], [], Counter(), Sidecars(root)
+    images = []
+    left_out = []
+    suffixes = Counter()
+    sidecars = Sidecars(root)
     wanted = load_template("queries")["megre"]["suffix"]
     for subject in subjects:
         for folder, session in _anatomical_folders(root / f"sub-{subject}"):

@@ -139,7 +139,8 @@ def read_lookup(path):
         twice.
     """
     rows = read_rows(path, ("index", "name"), "a lookup table has index and name, with tabs between columns")
-    names, expected = {}, {}
+    names = {}
+    expected = {}
     for number, row in enumerate(rows, start=2):
         try:
             index, name, susceptibility = _parse(row)
@@ -315,7 +316,8 @@ def have_same_grid(first, second):
     -------
     bool
     """
-    first, second = nib.load(first), nib.load(second)
+    first = nib.load(first)
+    second = nib.load(second)
     return first.shape == second.shape and is_same_place(first.shape[:3], first.affine, second.affine)
 
 

@@ -85,7 +85,8 @@ def citation_text(steps, **numbers):
     number = {key: place for place, key in enumerate(cited, start=1)}
     sentences = []
     for name, step in told.items():
-        remark, marks = steps.get(name, ""), ", ".join(str(number[key]) for key in step["references"])
+        remark = steps.get(name, "")
+        marks = ", ".join(str(number[key]) for key in step["references"])
         text = step["text"].format(**numbers)
         sentences.append(" ".join(part for part in (text, remark, marks and f"[{marks}]") if part) + ".")
     references = [f"{number[key]}. {template['references'][key]}" for key in cited]
@@ -99,9 +100,13 @@ class _Made:
 
     def __init__(self, scans):
         self._scans = scans
-        self._went_through, self._of = defaultdict(set), _units()
-        self._maps, self._carried, self._untold = set(), set(), set()
-        self._n_regions, self._references = {}, set()
+        self._went_through = defaultdict(set)
+        self._of = _units()
+        self._maps = set()
+        self._carried = set()
+        self._untold = set()
+        self._n_regions = {}
+        self._references = set()
 
     def take(self, path):
         """Take the sidecar of a map, or of a table of regional values; others tell nothing more."""

@@ -196,7 +196,8 @@ def is_multiqsm_dataset(dataset_dir):
 
 def _dataset_link(bids_dir, output_dir):
     """Link to the raw dataset: relative if it holds the derivatives, so that both can be moved together."""
-    raw, derivative = Path(os.path.abspath(bids_dir)), Path(os.path.abspath(output_dir))
+    raw = Path(os.path.abspath(bids_dir))
+    derivative = Path(os.path.abspath(output_dir))
     if derivative.is_relative_to(raw):
         return os.path.relpath(raw, derivative).replace(os.sep, "/")
     return raw.as_uri()

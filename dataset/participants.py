@@ -51,7 +51,8 @@ class ParticipantTables:
 
     def notes(self, scan):
         """What the scan's owner should know of its participant's row."""
-        row, name = self.participant(scan), f"sub-{scan.entities['subject']}"
+        row = self.participant(scan)
+        name = f"sub-{scan.entities['subject']}"
         if not row:
             return (f"{name} is not in participants.tsv",) if (self._root / "participants.tsv").exists() else ()
         notes = []
@@ -87,7 +88,8 @@ def merge_repeats(table):
 
 def find_site(scan, tables):
     """Return the scan's site and what told it."""
-    session, rows = scan.entities.get("session"), [(tables.participant(scan), "participants.tsv")]
+    session = scan.entities.get("session")
+    rows = [(tables.participant(scan), "participants.tsv")]
     if session is not None:
         rows.insert(0, tables.session(scan))
     for row, table in rows:

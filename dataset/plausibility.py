@@ -60,7 +60,8 @@ def find_doubts(sidecars):
 
 
 def _doubt_mask(told):
-    volume, fraction = told.get("BrainMaskVolume"), told.get("BrainMaskFractionOfImage", 0.5)
+    volume = told.get("BrainMaskVolume")
+    fraction = told.get("BrainMaskFractionOfImage", 0.5)
     if volume is None:
         return None
     look = "look at the picture of the mask, and bring a mask of your own (see --derivatives) if it is off"
@@ -100,7 +101,8 @@ def _doubt_weights(told):
 
 
 def _doubt_local_field(told):
-    spread, bulk = told.get("LocalFieldStandardDeviation"), told.get("LocalFieldRobustStandardDeviation")
+    spread = told.get("LocalFieldStandardDeviation")
+    bulk = told.get("LocalFieldRobustStandardDeviation")
     error = told.get("MedianFieldStandardError")
     if spread is None:
         return None

@@ -218,7 +218,8 @@ def study_protocol(scans):
     DatasetError
         As of `common_protocol`.
     """
-    protocols, not_counted = [], []
+    protocols = []
+    not_counted = []
     for scan in scans:
         if scan.is_phantom:
             continue
@@ -287,7 +288,8 @@ def harmonize(scans, common):
     problems : list of multiqsm.dataset.problems.Problem
         An error for each scan that is missing among them, having no echo in the range.
     """
-    harmonized, problems = [], []
+    harmonized = []
+    problems = []
     for scan in scans:
         done = scan if scan.is_phantom else _harmonized(scan, common)
         if done.echo_times:

@@ -149,7 +149,8 @@ def match_protocols(protocols):
     >>> [protocol.echo_times for protocol in match_protocols([first, second, third])]
     [(5.0,), (5.0,), (12.0,)]
     """
-    known, matched = [], [None] * len(protocols)
+    known = []
+    matched = [None] * len(protocols)
     for place in sorted(range(len(protocols)), key=lambda place: not protocols[place].is_told):
         own = protocols[place]
         same = next((protocol for protocol in known if protocol.is_repeated_by(own)), None)
@@ -181,7 +182,8 @@ def number_scans(scans):
     [1, 3]
     """
     matched = match_protocols([protocol for *_, protocol in scans])
-    groups, sharing = {}, {}
+    groups = {}
+    sharing = {}
     for place, ((entities, site, _), protocol) in enumerate(zip(scans, matched, strict=True)):
         groups.setdefault((entities["subject"], site, str(protocol)), []).append(place)
         labels = entities["subject"], site, tuple(protocol.labels.items())

@@ -19,11 +19,13 @@ class Sidecars:
 
     def __init__(self, root):
         self._root = root
-        self._of_folder, self._shared = {}, {}
+        self._of_folder = {}
+        self._shared = {}
 
     def merged(self, image):
         """Merge the sidecars that apply to an image."""
-        metadata, folders = {}, [image.path.parent]
+        metadata = {}
+        folders = [image.path.parent]
         while folders[-1] != self._root:
             folders.append(folders[-1].parent)
         labels = set(image.filename.split("_")[:-1])
@@ -76,7 +78,8 @@ def read_sidecar(path):
 
     def collect(pairs):
         # Called for each object, the outermost last: what lies deeper is not used.
-        content, contradictions[:] = dict(pairs), ()
+        content = dict(pairs)
+        contradictions[:] = ()
         if len(content) < len(pairs):
             contradictions[:] = sorted({key for key, value in pairs if repr(content[key]) != repr(value)})
         return content

@@ -9,7 +9,8 @@ from .repeats import is_same_time, scan_protocol
 
 def find_split_echoes(inspections):
     """Map the label of each scan that differs from others of its session in nothing but echoes to cause and remedy."""
-    groups, found = defaultdict(list), {}
+    groups = defaultdict(list)
+    found = {}
     for inspection in inspections:
         if inspection.scanner is not None and None not in inspection.scan.echo_times:
             groups[_all_but_echoes(inspection)].append(inspection.scan)
@@ -26,7 +27,8 @@ def find_split_echoes(inspections):
 
 def _all_but_echoes(inspection):
     """What the echoes of one scan share, whatever labels tell them apart."""
-    scan, facts = inspection.scan, scan_facts(inspection)
+    scan = inspection.scan
+    facts = scan_facts(inspection)
     labels = [scan.entities.get(name) for name in ("subject", "session", "ceagent", "chunk")]
     alike = ("suffix", "repetition_time", "flip_angle", "field_strength", "manufacturer", "model", "software", "matrix")
     frequency = scan.imaging_frequency and round(scan.imaging_frequency, 6)  # MHz: scanners tune anew for each scan
@@ -57,7 +59,8 @@ def _echoes_of_one(scans, echoes, are_apart):
 
 def _runs_of_other_echoes(scans):
     """Cause and remedy of runs that share some of their echo times."""
-    series, found = defaultdict(list), {}
+    series = defaultdict(list)
+    found = {}
     for scan in scans:
         series[tuple((name, label) for name, label in scan.entities.items() if name != "run")].append(scan)
     for runs in series.values():

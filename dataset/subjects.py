@@ -171,7 +171,9 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
         [(scan.entities, scan.site, protocol) for scan, protocol in zip(scans, protocols, strict=True)]
     )
     with_noise = methods if standard_errors is None else standard_errors
-    members, left_out, absent = {}, [], list(others)
+    members = {}
+    left_out = []
+    absent = list(others)
     for scan, protocol, number in zip(scans, protocols, numbers, strict=True):
         processed, missing = _processed(scan, protocol, number, output_dir, methods, with_noise)
         if missing:
@@ -188,9 +190,11 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
         subject = Subject(label, tuple(ordered), drawn, any(scan.is_phantom for scan, _ in found))
         if not subject.is_phantom:
             anatomy, notes = _anatomy_of(found[0][0], output_dir, datasets)
-            subject, left_out = replace(subject, anatomy=anatomy), left_out + notes
+            subject = replace(subject, anatomy=anatomy)
+            left_out = left_out + notes
             elsewhere, notes = _drawn_elsewhere(subject, absent, output_dir, datasets, needs_atria)
-            subject, left_out = replace(subject, elsewhere=elsewhere), left_out + notes
+            subject = replace(subject, elsewhere=elsewhere)
+            left_out = left_out + notes
         subjects.append(subject)
     return subjects, left_out
 
@@ -256,7 +260,9 @@ def _folder(entities):
 
 def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
     """What was drawn on scans that are not there and on none that are: the scans to carry it from, and what is lost."""
-    found, absent, left_out = [], [], []
+    found = []
+    absent = []
+    left_out = []
     needs_labels = subject.labels is None and not any(scan.labels for scan in subject.scans)
     needs_atria = needs_atria and not any(scan.atria for scan in subject.scans)
     for entities in others:
@@ -304,7 +310,9 @@ def _processed(scan, protocol, number, output_dir, methods, with_noise):
         return derivative_path(output_dir, scan.entities, **named)
 
     chi = {method: path(susceptibility_map(method)) for method in methods}
-    magnitude, mask, r2star = path(MAGNITUDE_FILE), path(BRAIN_MASK), path(R2STAR)
+    magnitude = path(MAGNITUDE_FILE)
+    mask = path(BRAIN_MASK)
+    r2star = path(R2STAR)
     missing = [file for file in (mask, magnitude, *chi.values()) if not file.exists()]
     field_se = path(TOTAL_FIELD_ERROR)
     noise = {method: {"chi_se": path(susceptibility_error_map(method)), "field_se": field_se} for method in with_noise}

@@ -49,7 +49,8 @@ def read_rows(path, columns=(), hint=AS_TEXT):
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, delimiter="\t", strict=True)
-            names, rows = reader.fieldnames or (), list(reader)
+            names = reader.fieldnames or ()
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: {error}", AS_TEXT) from error
     if missing := [column for column in columns if column not in names]:

@@ -49,7 +49,9 @@ def code_of(module, root):
     list of pathlib.Path
         Sorted.
     """
-    package, waiting, found = module.split(".")[0], [module], {}
+    package = module.split(".")[0]
+    waiting = [module]
+    found = {}
     while waiting:
         name = waiting.pop()
         path = _file_of(name, root)

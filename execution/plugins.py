@@ -54,7 +54,8 @@ class Runner:
     """
 
     def __init__(self, plugin, plugin_args):
-        self.arguments, self._pool = plugin_args, None
+        self.arguments = plugin_args
+        self._pool = None
         os.environ.update({name: size for name, size in KEEP_FREED_MEMORY.items() if name not in os.environ})
         self._class = _plugin_class(plugin)
 
@@ -153,7 +154,8 @@ class _SturdyCluster:
     def __init__(self, plugin_args=None):
         os.environ.setdefault("LOGNAME", getpass.getuser())  # names the jobs; not set in every container
         super().__init__(plugin_args=plugin_args)
-        self._refused, self._silent_since = {}, None
+        self._refused = {}
+        self._silent_since = None
 
     def cancel(self):
         """Take back the jobs that wait or run."""

@@ -29,7 +29,8 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self):
-        self.total, self.failed = sum(self.left.values()), set()
+        self.total = sum(self.left.values())
+        self.failed = set()
 
     @classmethod
     def of(cls, workflow, kind):
@@ -54,7 +55,8 @@ class Progress:
             print(f"{self._line()} {news}", file=self.stream, flush=True)
 
     def _line(self):
-        complete, done = sum(n == 0 for n in self.left.values()), self.total - sum(self.left.values())
+        complete = sum(n == 0 for n in self.left.values())
+        done = self.total - sum(self.left.values())
         elapsed = time.monotonic() - self.started
         parts = [f"{complete}/{len(self.left)} {self.kind}"]
         if self.failed:

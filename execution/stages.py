@@ -139,7 +139,8 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
     for subject in {stage.label(item).split("_")[0] for item in waiting}:
         remove_partial_files(stage.output_dir, subject)
     run = _run_steps if by_step else _run_jobs
-    failures, groups = [], [waiting[start : start + AT_ONCE] for start in range(0, len(waiting), AT_ONCE)]
+    failures = []
+    groups = [waiting[start : start + AT_ONCE] for start in range(0, len(waiting), AT_ONCE)]
     for attempt in range(retries + 1):
         found = []
         for place, group in enumerate(groups):

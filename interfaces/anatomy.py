@@ -37,7 +37,8 @@ class LabelsFromFreeSurfer(SimpleInterface):
     output_spec = _LabelsFromFreeSurferOutputSpec
 
     def _run_interface(self, runtime):
-        given, folder = self.inputs, Path(runtime.cwd)
+        given = self.inputs
+        folder = Path(runtime.cwd)
         aseg, labelled = read_volume(given.aseg_file)
         labels = np.rint(aseg).astype(np.int32)
         labels[~np.isin(labels, list(ASEG_NAMES))] = 0
@@ -89,7 +90,8 @@ class RunReconAll(SimpleInterface):
         from nipype.interfaces.freesurfer import ReconAll
 
         check_recon_all()
-        subjects_dir, name = Path(self.inputs.subjects_dir), f"sub-{self.inputs.subject}"
+        subjects_dir = Path(self.inputs.subjects_dir)
+        name = f"sub-{self.inputs.subject}"
         subjects_dir.mkdir(parents=True, exist_ok=True)
         if not is_there(subjects_dir / name / ASEG):
             ReconAll(

@@ -31,7 +31,8 @@ class _BackgroundRemoval(CoreInterface):
 
     def _run_interface(self, runtime):
         field, image = read_volume(self.inputs.field_file)
-        mask, where = read_mask(self.inputs.mask_file), geometry(image)
+        mask = read_mask(self.inputs.mask_file)
+        where = geometry(image)
         with self.threads():
             found = self._remove(field, mask, **where)
         local_field = self._continued(found.local_field, found.mask, where["voxel_size"])

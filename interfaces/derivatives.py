@@ -106,7 +106,8 @@ class SaveSubjectMaps(SimpleInterface):
     _always_run = True
 
     def _run_interface(self, runtime):
-        given, self._results["out_files"] = self.inputs, []
+        given = self.inputs
+        self._results["out_files"] = []
         scans = zip(
             given.in_files, given.native_files, given.transform_files, given.offsets, given.entities, strict=True
         )
@@ -132,7 +133,8 @@ class SaveSubjectMaps(SimpleInterface):
         return path, derivative_path(root, entities, **TO_SUBJECT)
 
     def _save(self, in_file, native_file, transform_file, offset, entities):
-        given, root = self.inputs, self.inputs.output_dir
+        given = self.inputs
+        root = self.inputs.output_dir
         path, transform = self._paths(entities)
         write_text(transform, transform_file.read_text(encoding="utf-8"))
         data, image = read_volume(in_file)

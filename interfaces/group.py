@@ -102,7 +102,9 @@ class GroupReport(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        root, tables, links = Path(self.inputs.output_dir), {}, {}
+        root = Path(self.inputs.output_dir)
+        tables = {}
+        links = {}
         for name in KNOWN_TABLES:
             file = root / GROUP / f"{FILE_NAMES.get(name, name)}.tsv"
             if name not in self.inputs.tables:
@@ -147,7 +149,8 @@ class ModelStatistics(SimpleInterface):
     _always_run = True  # the model, or what is known of the patients, may have changed since
 
     def _run_interface(self, runtime):
-        model, given = read_model(self.inputs.model), self.inputs
+        model = read_model(self.inputs.model)
+        given = self.inputs
         patients = collect_patients(
             given.bids_dir,
             given.output_dir,
@@ -188,9 +191,11 @@ class ModelReport(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        root, model = Path(self.inputs.output_dir), read_model(self.inputs.model)
+        root = Path(self.inputs.output_dir)
+        model = read_model(self.inputs.model)
         tables = {name: read_tsv(file) for name, file in self.inputs.tables.items()}
-        folder, links = root / GROUP / f"model-{model.name}", {}
+        folder = root / GROUP / f"model-{model.name}"
+        links = {}
         for earlier in [*folder.glob("*.tsv"), *folder.glob("*.json")]:
             earlier.unlink()  # another version of the model may have had other tables
         for name, table in _as_files(tables, model).items():

@@ -172,7 +172,8 @@ class Iterative(_QuadraticInversion):
         return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
-        given, space = self.inputs, geometry(image)
+        given = self.inputs
+        space = geometry(image)
         weight = iterative_weight(standard_error, mask, given.weigh_noise)
         options = self._options(image)
         if given.weigh_noise:
@@ -232,7 +233,8 @@ class Medi(_Inversion):
         return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
 
     def _invert(self, field, mask, standard_error, image):
-        given, space = self.inputs, geometry(image)
+        given = self.inputs
+        space = geometry(image)
         return medi(
             field,
             mask,

@@ -42,7 +42,8 @@ class SegmentLesions(SimpleInterface):
     def _run_interface(self, runtime):
         given = self.inputs
         flair, image = read_volume(given.flair_file)
-        seeds, record = np.zeros((0, 3), int), {}
+        seeds = np.zeros((0, 3), int)
+        record = {}
         if isdefined(given.ready_file):
             lesions = self._mask("ready", image)
             record["LesionSource"] = f"mask {Path(given.ready_file).name}, as it is"
@@ -54,10 +55,12 @@ class SegmentLesions(SimpleInterface):
             record["SeedsNotGrown"] = _points(seeds[~grown], image).round(2).tolist()
         for kind, change in (("added", np.logical_or), ("removed", lambda a, b: a & ~b)):
             if isdefined(getattr(given, f"{kind}_file")):
-                before, lesions = lesions, change(lesions, self._mask(kind, image))
+                before = lesions
+                lesions = change(lesions, self._mask(kind, image))
                 record[f"VoxelsBy{kind.capitalize()}Mask"] = int(np.count_nonzero(before != lesions))
         self._results["mask_file"] = write_volume(Path(runtime.cwd) / "lesions.nii", lesions, image)
-        self._results["seeds"], self._results["record"] = seeds.tolist(), record
+        self._results["seeds"] = seeds.tolist()
+        self._results["record"] = record
         return runtime
 
     def _mask(self, kind, image):
@@ -96,7 +99,8 @@ class SaveLesions(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        given, root = self.inputs, self.inputs.output_dir
+        given = self.inputs
+        root = self.inputs.output_dir
         image = nib.load(given.flair_file)
         lesions = read_mask(given.mask_file)
         table, _ = lesion_table(lesions, image.affine, seeds=given.seeds)
@@ -117,7 +121,8 @@ class SaveLesions(SimpleInterface):
         path = derivative_path(root, {"subject": given.subject}, **LESION_TABLE)
         write_tsv(path, table.round({"volume": 6, "x": 2, "y": 2, "z": 2}))
         write_json(path.with_suffix(".json"), {**given.columns, **given.record})
-        self._results["mask_file"], self._results["table_file"] = str(mask_path.absolute()), str(path.absolute())
+        self._results["mask_file"] = str(mask_path.absolute())
+        self._results["table_file"] = str(path.absolute())
         return runtime
 
 

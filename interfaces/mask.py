@@ -63,7 +63,8 @@ class UserMask(CoreInterface):
     output_spec = _MaskOutputSpec
 
     def _run_interface(self, runtime):
-        mask, image = read_mask(self.inputs.user_mask_file), read_volume(self.inputs.magnitude_file)[1]
+        mask = read_mask(self.inputs.user_mask_file)
+        image = read_volume(self.inputs.magnitude_file)[1]
         if not mask.any():
             raise EmptyMaskError(f"{self.inputs.user_mask_file}: the brain mask is empty")
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
@@ -115,7 +116,8 @@ class SetUnknownApart(CoreInterface):
     output_spec = _SetUnknownApartOutputSpec
 
     def _run_interface(self, runtime):
-        mask, unresolved = read_mask(self.inputs.mask_file), read_mask(self.inputs.unresolved_file)
+        mask = read_mask(self.inputs.mask_file)
+        unresolved = read_mask(self.inputs.unresolved_file)
         field, image = read_volume(self.inputs.field_file)
         standard_error, _ = read_volume(self.inputs.standard_error_file)
         voxel_size = geometry(image)["voxel_size"]

@@ -63,7 +63,8 @@ class MeasureRegions(SimpleInterface):
     output_spec = _MeasureRegionsOutputSpec
 
     def _run_interface(self, runtime):
-        given, n = self.inputs, len(self.inputs.chi_files)
+        given = self.inputs
+        n = len(self.inputs.chi_files)
         scans = zip(
             given.chi_files,
             given.mask_files or [None] * n,
@@ -76,7 +77,8 @@ class MeasureRegions(SimpleInterface):
             given.transform_files or [None] * n,
             strict=True,
         )
-        self._results["rows"], self._results["excluded_files"] = [], []
+        self._results["rows"] = []
+        self._results["excluded_files"] = []
         for place, scan in enumerate(scans):
             rows, excluded_file = self._measure(Path(runtime.cwd) / f"scan{place}_excluded.nii", *scan)
             self._results["rows"].append(rows)
@@ -99,10 +101,12 @@ class MeasureRegions(SimpleInterface):
         if NOT_REGISTERED in (chi_file, label_file):
             return [], NOT_REGISTERED
         chi, image = read_volume(chi_file)
-        mask, labels = np.isfinite(chi), read_labels(label_file)
+        mask = np.isfinite(chi)
+        labels = read_labels(label_file)
         if mask_file is not None:
             mask &= read_mask(mask_file)
-        names, voxel_size = {int(label): name for label, name in names.items()}, geometry(image)["voxel_size"]
+        names = {int(label): name for label, name in names.items()}
+        voxel_size = geometry(image)["voxel_size"]
         chi = np.where(mask, chi, 0)
         veins = _veins(chi, labels, names, mask, image.affine) if self.inputs.exclude_veins else np.zeros_like(mask)
         choices = {"erosion": self.inputs.erosion, "exclude": veins}
@@ -123,7 +127,8 @@ class MeasureRegions(SimpleInterface):
                 transform=None if transform_file is None else read_transform(transform_file),
             )
         table.insert(table.columns.get_loc("n_voxels"), "se", errors)
-        table["unit"], table["reference"] = "ppm", self.inputs.reference
+        table["unit"] = "ppm"
+        table["reference"] = self.inputs.reference
         table["reference_offset"] = offset.get("mean", 0.0)
         table["reference_sd"] = offset.get("sd", np.nan)
         if expected:
@@ -154,7 +159,8 @@ class SaveRoiTables(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        given, self._results["out_files"] = self.inputs, []
+        given = self.inputs
+        self._results["out_files"] = []
         for place, entities in enumerate(given.entities):
             rows = [row for method in given.rows for row in method[place]]
             path = derivative_path(given.output_dir, entities, **ROI_TABLE)

@@ -39,7 +39,8 @@ class DecodeEchoes(CoreInterface):
             raise PhaseEncodingError(f"{(given.phase or given.real)[0]}: {error}") from error
         sign, reason = default_sign(given.manufacturer if isdefined(given.manufacturer) else None)
         if given.phase_sign:
-            sign, reason = given.phase_sign, f"{given.phase_sign:+d}: given by the user"
+            sign = given.phase_sign
+            reason = f"{given.phase_sign:+d}: given by the user"
         self._results["magnitude_file"] = write_volume(self.out_path(runtime, "magnitude"), magnitude, like)
         self._results["phase_file"] = write_volume(self.out_path(runtime, "phase"), apply_sign(phase, sign), like)
         self.record(PhaseEncoding=encoding, PhaseSign=sign, PhaseSignSource=reason, NonFiniteVoxelsSetToZero=blanked)
@@ -49,9 +50,11 @@ class DecodeEchoes(CoreInterface):
         """Magnitude, phase, the encoding's name, and how many voxels were not finite (all in the background)."""
         given = self.inputs
         if isdefined(given.real) and given.real:
-            (real, n_real), (imaginary, n_imaginary) = _stack(given.real), _stack(given.imaginary)
+            (real, n_real) = _stack(given.real)
+            (imaginary, n_imaginary) = _stack(given.imaginary)
             return *from_real_imaginary(real, imaginary), "real and imaginary parts", n_real + n_imaginary
-        (magnitude, n_magnitude), (stored, n_phase) = _stack(given.magnitude), _stack(given.phase)
+        (magnitude, n_magnitude) = _stack(given.magnitude)
+        (stored, n_phase) = _stack(given.phase)
         phase, encoding = decode_phase(
             stored,
             units=given.units if isdefined(given.units) else None,

@@ -80,7 +80,8 @@ def _measured(maps, magnitude_file, mask_file):
     told = next(iter(sidecars.values()))
     magnitude, image = read_volume(magnitude_file)
     mask = read_mask(mask_file)
-    inside, unresolved = int(np.count_nonzero(mask)), told.get("UnresolvedVoxels")
+    inside = int(np.count_nonzero(mask))
+    unresolved = told.get("UnresolvedVoxels")
     noise = told.get("MagnitudeNoiseStandardDeviation")
     at_bound = [method for method, own in sidecars.items() if own.get("LambdaAtBound")]
     return {

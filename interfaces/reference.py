@@ -46,7 +46,8 @@ class SubtractReference(CoreInterface):
 
     def _run_interface(self, runtime):
         chi, image = read_volume(self.inputs.chi_file)
-        mask, region = read_mask(self.inputs.mask_file), read_mask(self.inputs.region_file)
+        mask = read_mask(self.inputs.mask_file)
+        region = read_mask(self.inputs.region_file)
         referenced, offset, spread = subtract_reference(chi, mask, region)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), referenced, image)
         self.record(ReferenceRegion=self.inputs.region_name, ReferenceOffset=offset, ReferenceStandardDeviation=spread)
@@ -84,8 +85,11 @@ class FindReference(SimpleInterface):
     output_spec = _FindReferenceOutputSpec
 
     def _run_interface(self, runtime):
-        given, grid = self.inputs, nib.load(self.inputs.average_file)
-        labels, names, mask = read_labels(given.label_file), _by_label(given.names), read_mask(given.mask_file)
+        given = self.inputs
+        grid = nib.load(self.inputs.average_file)
+        labels = read_labels(given.label_file)
+        names = _by_label(given.names)
+        mask = read_mask(given.mask_file)
         region, name, record = self._reference(labels, names, mask, grid)
         file = write_volume(Path(runtime.cwd) / "reference.nii", region, grid)
         self._results["reference_file"] = file
@@ -127,7 +131,8 @@ class FindReference(SimpleInterface):
         region = np.isin(labels, drawn) & mask
         if region.any():
             return region, ATRIUM, {"ReferenceSource": "label", METHOD_STEPS: ["atrium_label"]}
-        radius, points = self.inputs.radius, self._given_atria()
+        radius = self.inputs.radius
+        points = self._given_atria()
         record = {"ReferenceRadius": radius}
         if points:
             region = np.any([sphere_mask(point, grid.affine, mask.shape, radius) for point in points], axis=0) & mask
@@ -163,7 +168,8 @@ class FindReference(SimpleInterface):
         if _has_csf(labels, names, mask):
             return reference_region("csf", labels, names, mask), "by their label"
         if isdefined(self.inputs.freesurfer_file):
-            labels, names = read_labels(self.inputs.freesurfer_file), _by_label(self.inputs.freesurfer_names)
+            labels = read_labels(self.inputs.freesurfer_file)
+            names = _by_label(self.inputs.freesurfer_names)
             if _has_csf(labels, names, mask):
                 return reference_region("csf", labels, names, mask), "by FreeSurfer's labels"
         return self._find_csf(mask, grid).mask, BY_R2STAR
@@ -204,15 +210,19 @@ class RelateMaps(SimpleInterface):
     output_spec = _RelateMapsOutputSpec
 
     def _run_interface(self, runtime):
-        given, self._results["out_files"], self._results["offsets"] = self.inputs, [], []
+        given = self.inputs
+        self._results["out_files"] = []
+        self._results["offsets"] = []
         masks = given.mask_files or [None] * len(given.in_files)
         for place, (in_file, region_file, mask_file) in enumerate(
             zip(given.in_files, given.reference_files, masks, strict=True)
         ):
-            out_file, offset = NOT_REGISTERED, {}
+            out_file = NOT_REGISTERED
+            offset = {}
             if in_file != NOT_REGISTERED and region_file != NOT_REGISTERED:
                 chi, image = read_volume(in_file)
-                known, region = np.isfinite(chi), read_mask(region_file)
+                known = np.isfinite(chi)
+                region = read_mask(region_file)
                 if mask_file is not None:
                     known &= read_mask(mask_file)
                 related, mean, spread = subtract_reference(np.where(known, chi, 0), known, region)

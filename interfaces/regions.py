@@ -48,7 +48,9 @@ class DefineRegions(SimpleInterface):
     output_spec = _DefineRegionsOutputSpec
 
     def _run_interface(self, runtime):
-        folder, grid, given = Path(runtime.cwd), nib.load(self.inputs.average_file), self.inputs
+        folder = Path(runtime.cwd)
+        grid = nib.load(self.inputs.average_file)
+        given = self.inputs
         own = self._carried(given.drawn, given.transform_files, grid, folder, "scan")
         elsewhere = self._carried(given.drawn_elsewhere, given.transform_files_elsewhere, grid, folder, "elsewhere")
         shared = _carry_labels(given.drawn_for_subject, None, grid, folder / "subject_labels.nii", given.smoothing)
@@ -61,9 +63,11 @@ class DefineRegions(SimpleInterface):
         self._results["steps"] = [region["step"] for region in regions]
         if shared is None:  # an earlier run may have had some, and what is saved is to be this run's
             empty = write_volume(folder / "no_labels.nii", np.zeros(grid.shape[:3], np.int32), grid)
-            self._results["shared_file"], self._results["shared_names"] = empty, {}
+            self._results["shared_file"] = empty
+            self._results["shared_names"] = {}
         else:
-            self._results["shared_file"], self._results["shared_names"] = shared["path"], shared["names"]
+            self._results["shared_file"] = shared["path"]
+            self._results["shared_names"] = shared["names"]
         of_freesurfer = isdefined(given.freesurfer_file) and shared["path"] == given.freesurfer_file
         self._results["record"] = given.freesurfer_record if of_freesurfer else {}
         return runtime
@@ -109,11 +113,14 @@ class RegionsToScans(SimpleInterface):
     output_spec = _RegionsToScansOutputSpec
 
     def _run_interface(self, runtime):
-        given, folder = self.inputs, Path(runtime.cwd)
-        self._results["label_files"], self._results["reference_files"] = [], []
+        given = self.inputs
+        folder = Path(runtime.cwd)
+        self._results["label_files"] = []
+        self._results["reference_files"] = []
         files = zip(given.label_files, given.reference_files, given.transform_files, given.grid_files, strict=True)
         for place, (label_file, reference_file, transform_file, grid_file) in enumerate(files):
-            grid, kinds = nib.load(grid_file), {"label": label_file, "reference": reference_file}
+            grid = nib.load(grid_file)
+            kinds = {"label": label_file, "reference": reference_file}
             for kind, path in kinds.items():
                 out_file = NOT_REGISTERED
                 if path and transform_file != NOT_REGISTERED:

@@ -72,14 +72,17 @@ class RegisterScans(SimpleInterface):
         return runtime
 
     def _register_elsewhere(self, space, folder):
-        self._results["transform_files_elsewhere"], self._results["found_elsewhere"] = [], []
+        self._results["transform_files_elsewhere"] = []
+        self._results["found_elsewhere"] = []
         files = zip(self.inputs.magnitude_files_elsewhere, self.inputs.mask_files_elsewhere, strict=True)
         for place, (magnitude_file, mask_file) in enumerate(files):
             magnitude, image = read_volume(magnitude_file)
             try:
-                matrix, cause = register_to_space(space, magnitude, image.affine, read_mask(mask_file)), None
+                matrix = register_to_space(space, magnitude, image.affine, read_mask(mask_file))
+                cause = None
             except ValueError as error:
-                matrix, cause = None, f"not registered to the average of the scans: {error}"
+                matrix = None
+                cause = f"not registered to the average of the scans: {error}"
             transform_file = _write_transform(folder / f"elsewhere{place}_xfm.txt", matrix)
             self._results["transform_files_elsewhere"].append(transform_file)
             self._results["found_elsewhere"].append(_described(matrix, cause, space))
@@ -109,7 +112,8 @@ class SaveRegistration(SimpleInterface):
         given = self.inputs
         found = [*given.found, *given.found_elsewhere]
         rows = [{**labels, **row} for labels, row in zip(given.labels, found, strict=True)]
-        columns, subject = list(given.columns), {"subject": given.subject}
+        columns = list(given.columns)
+        subject = {"subject": given.subject}
         path = derivative_path(given.output_dir, subject, **REGISTRATION_TABLE)
         write_tsv(path, pd.DataFrame(rows).reindex(columns=columns))
         write_json(path.with_suffix(".json"), given.columns)
@@ -135,7 +139,8 @@ class ResampleMaps(SimpleInterface):
     output_spec = _ResampleMapsOutputSpec
 
     def _run_interface(self, runtime):
-        given, grid = self.inputs, nib.load(self.inputs.grid_file)
+        given = self.inputs
+        grid = nib.load(self.inputs.grid_file)
         self._results["out_files"] = []
         files = zip(given.in_files, given.mask_files, given.transform_files, strict=True)
         for place, (in_file, mask_file, transform_file) in enumerate(files):

@@ -75,7 +75,8 @@ class SubjectReport(SimpleInterface):
     _always_run = True  # it tells of files that may have changed
 
     def _run_interface(self, runtime):
-        given, root = self.inputs, Path(self.inputs.output_dir)
+        given = self.inputs
+        root = Path(self.inputs.output_dir)
         scans = [_ScanFiles(root, entities, given.methods) for entities in given.entities]
         page = subject_report(
             given.subject,
@@ -120,7 +121,9 @@ class _ScanFiles:
     """A scan's derivatives as the report tells of them."""
 
     def __init__(self, root, entities, methods):
-        self.root, self.entities, self.methods = root, entities, methods
+        self.root = root
+        self.entities = entities
+        self.methods = methods
         self.label = scan_label(entities)
         self.title = scan_title(entities)
         self.sidecars = {method: read_json(sidecar_path(self.chi(method))) for method in methods}
@@ -137,7 +140,8 @@ class _ScanFiles:
     @property
     def row(self):
         sidecar = self.sidecar
-        image, mask = nib.load(self.chi(self.methods[0])), nib.load(self.mask)
+        image = nib.load(self.chi(self.methods[0]))
+        mask = nib.load(self.mask)
         voxel_size = voxel_sizes(scanner_form(image).affine)
         volume = np.count_nonzero(np.asanyarray(mask.dataobj)) * np.prod(voxel_size) / 1000
         model = sidecar.get("ManufacturersModelName") or sidecar.get("Manufacturer")

@@ -25,7 +25,9 @@ class SimulateScan(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        root, plan, workers = self.inputs.output_dir, self.inputs.plan, self.inputs.num_threads
+        root = self.inputs.output_dir
+        plan = self.inputs.plan
+        workers = self.inputs.num_threads
         paths = [write_structural(root, plan, *made) for made in simulate_anatomy(plan, workers=workers)]
         paths += write_scan(root, plan, simulate(plan, workers=workers))
         self._results["out_files"] = [str(path.absolute()) for path in paths]

@@ -25,7 +25,8 @@ class PlotRegistration(PlotInterface):
     input_spec = _PlotRegistrationInputSpec
 
     def draw(self):  # noqa: D102
-        given, images = self.inputs, {}
+        given = self.inputs
+        images = {}
         average, grid = read_canonical(given.average_file)
         scans = zip(given.titles, given.magnitude_files, given.transform_files, strict=True)
         for title, magnitude_file, transform_file in scans:

@@ -46,7 +46,9 @@ def imprecision_figure(per_subject):
         If a column is missing or there is nothing to draw.
     """
     table = with_columns(per_subject, ("subject", "method", "roi", "within", "cross"), "the table of imprecision")
-    subjects, methods, rois = sorted(labels_of(table, "subject")), labels_of(table, "method"), labels_of(table, "roi")
+    subjects = sorted(labels_of(table, "subject"))
+    methods = labels_of(table, "method")
+    rois = labels_of(table, "roi")
     width = float(np.clip(0.34 * len(subjects) + 1.6, 3.6, 8))
     figure, axes = panels(len(rois), len(methods), width, 1.75, sharex=True, sharey="row")
     places = np.append(np.arange(len(subjects)), len(subjects) + 0.6)
@@ -103,7 +105,8 @@ def bland_altman_figure(points, limits, *, comparison="sites", method=None):
         raise ValueError(f"there are no points that compare {comparison}")
     points = of_method(points, method)
     limits = limits[(limits["comparison"] == comparison) & (limits["method"] == points["method"].iloc[0])]
-    every, rois = points[["first", "second"]].drop_duplicates(), labels_of(points, "roi")
+    every = points[["first", "second"]].drop_duplicates()
+    rois = labels_of(points, "roi")
     pairs = every.head(MOST_PAIRS).to_numpy().tolist()
     figure, axes = panels(len(pairs), len(rois), 2.5, 2.1, sharex="col", sharey=True)
     for number, (row, (first, second)) in enumerate(zip(axes, pairs, strict=True)):
@@ -166,7 +169,8 @@ def icc_figure(table, *, form="ICC(2,1)", sites=None):
         raise ValueError(f"the table of ICC has no form {form!r}")
     scans = table["raters"] == "scans"
     styles = site_styles(table.loc[scans, "site"] if sites is None else sites)
-    methods, rois = labels_of(table, "method"), labels_of(table, "roi")
+    methods = labels_of(table, "method")
+    rois = labels_of(table, "roi")
     kinds = list(table[["raters", "site"]].drop_duplicates().itertuples(index=False, name=None))
     height = max(2.4, 0.115 * len(rois) * max(len(kinds), 3) + 1.2)
     figure, axes = panels(1, len(methods), 4.6, height, sharex=True, sharey=True)

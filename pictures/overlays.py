@@ -157,7 +157,8 @@ def lesion_figure(flair, lesions, voxel_size, *, slices=6):
     high = 1.3 * float(np.percentile(flair, 99.5))  # room above tissue, should lesions be few
     head = flair > 0.1 * high
     box = bounding_box({"the lesions": lesions}, head)
-    flair, lesions = flair[box], lesions[box]
+    flair = flair[box]
+    lesions = lesions[box]
     area = lesions.sum(axis=(0, 1)) if lesions.any() else head[box].sum(axis=(0, 1))
     wanted = (np.arange(slices) + 0.5) / slices * area.sum()
     levels = np.searchsorted(np.cumsum(area), wanted)

@@ -185,7 +185,9 @@ def roi_figure(table, *, sites=None):
     """
     table = without_reference(with_columns(table, ("subject", "site", "method", "roi", "mean"), "the ROI table"))
     styles = site_styles(table["site"] if sites is None else sites)
-    subjects, methods, rois = sorted(labels_of(table, "subject")), labels_of(table, "method"), labels_of(table, "roi")
+    subjects = sorted(labels_of(table, "subject"))
+    methods = labels_of(table, "method")
+    rois = labels_of(table, "roi")
     if len(subjects) == 1:
         figure, axes = panels(1, len(methods), max(4.2, 0.85 * len(rois) + 1.2), 3.4, sharey=True)
         for axis, method in zip(axes[0], methods, strict=True):

@@ -6,7 +6,8 @@ from scipy import stats
 
 from .drawing import GREY, INK, PALETTE, finish_axis, panel_grid, panels, short_name, with_columns
 
-BEFORE, AFTER = "#7b8794", PALETTE[0]
+BEFORE = "#7b8794"
+AFTER = PALETTE[0]
 STANDING_OUT = PALETTE[1]  # patients on whom a fit depends
 
 
@@ -78,7 +79,8 @@ def partial_residual_figure(residuals):
     groups = _regressions(with_columns(residuals, columns, "the table of residuals"))
     figure, axes = panel_grid(len(groups), 3, 3.3, 2.7)
     for axis, ((outcome, predictor), rows) in zip(axes, groups, strict=True):
-        x, y = rows["predictor_value"].to_numpy(float), rows["partial_residual"].to_numpy(float)
+        x = rows["predictor_value"].to_numpy(float)
+        y = rows["partial_residual"].to_numpy(float)
         _points(axis, x, y, rows["cook"] > 4 / len(rows))
         slope, intercept = np.polyfit(x, y, 1)
         ends = np.array([x.min(), x.max()])
@@ -138,6 +140,8 @@ def _pair(outcome, predictor):
 
 
 def _points(axis, x, y, influential):
-    x, y, influential = np.asarray(x, float), np.asarray(y, float), np.asarray(influential, bool)
+    x = np.asarray(x, float)
+    y = np.asarray(y, float)
+    influential = np.asarray(influential, bool)
     for chosen, color in ((~influential, GREY), (influential, STANDING_OUT)):
         axis.plot(x[chosen], y[chosen], "o", color=color, markersize=3, alpha=0.75, markeredgewidth=0)

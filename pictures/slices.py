@@ -80,10 +80,12 @@ def susceptibility_figure(maps, mask, voxel_size):
     ValueError
         If there is no map, a shape differs from the mask's, or the mask is empty.
     """
-    shown, windows = dict(maps), dict.fromkeys(maps, CHI_WINDOW)
+    shown = dict(maps)
+    windows = dict.fromkeys(maps, CHI_WINDOW)
     if len(maps) == 2:
         first, second = maps.values()
-        shown["difference"], windows["difference"] = first - second, DIFFERENCE_WINDOW
+        shown["difference"] = first - second
+        windows["difference"] = DIFFERENCE_WINDOW
     return compare_maps_figure(shown, mask, voxel_size, windows, "ppm")
 
 

@@ -126,7 +126,8 @@ def harmonization_figure(before, after, *, sites=None):
     tables = [
         without_reference(with_columns(t, columns, f"the table {w}")) for t, w in ((before, "before"), (after, "after"))
     ]
-    methods, rois = labels_of(tables[0], "method"), labels_of(tables[0], "roi")
+    methods = labels_of(tables[0], "method")
+    rois = labels_of(tables[0], "roi")
     styles = site_styles(tables[0]["site"] if sites is None else sites)
     figure, axes = panels(len(methods), 2, max(4.4, 0.85 * len(rois) + 1.2), 2.9, sharex=True, sharey=True)
     for row, method in zip(axes, methods, strict=True):

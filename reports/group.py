@@ -67,9 +67,12 @@ def group_report(
     tables = {name: table for name, table in tables.items() if table is not None and not table.empty}
     if not {"rois", "tubes"} & set(tables):
         raise ValueError("a report needs the ROI table of people or of phantoms, with at least one row")
-    rois, links, versions = tables.get("rois", tables.get("tubes")), links or {}, versions or {}
+    rois = tables.get("rois", tables.get("tubes"))
+    links = links or {}
+    versions = versions or {}
     require_columns(rois, ["subject", "site", "scan", "method", "roi", "mean"])
-    failures, warnings = list(failures), list(warnings)
+    failures = list(failures)
+    warnings = list(warnings)
     sites = {str(site) for name in ("rois", "tubes") if name in tables for site in tables[name]["site"].dropna()}
     parts = {
         "Regions": _regions(tables, links, sites),
@@ -232,7 +235,8 @@ def _detectable_change(tables, links):
 def _bland_altman(tables, links):
     if "bland_altman" not in tables:
         return ()
-    limits, points = tables["bland_altman"], tables.get("bland_altman_points")
+    limits = tables["bland_altman"]
+    points = tables.get("bland_altman_points")
     blocks = [Paragraph(NOTES["bland_altman"], note=True)]
     shown = [] if points is None else points[["comparison", "method"]].drop_duplicates().to_numpy().tolist()
     for number, (comparison, method) in enumerate(shown):

@@ -3,7 +3,8 @@
 from ..pictures.drawing import PPB
 from .blocks import Column
 
-METHOD, ROI = Column("method"), Column("roi", "region")
+METHOD = Column("method")
+ROI = Column("roi", "region")
 _TEST = (
     Column("n_subjects", "subjects", "d"),
     Column("mean_difference", "mean difference (ppb)", "+.2f", PPB),

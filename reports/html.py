@@ -51,7 +51,9 @@ def render_report(title, sections, *, subtitle="", badges=(), footer=""):
     TypeError
         If a block is of no known kind.
     """
-    taken, shown = {"top"}, []  # the body's own anchor
+    # the body's own anchor
+    taken = {"top"}
+    shown = []
     for section in sections:
         if section.blocks:
             anchor = _anchor(section.anchor or section.title, taken)
@@ -194,7 +196,8 @@ def _relative_link(path):
 def _anchor(text, taken):
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "section"
-    anchor, number = stem, 1
+    anchor = stem
+    number = 1
     while anchor in taken:
         number += 1
         anchor = f"{stem}-{number}"

@@ -91,7 +91,8 @@ def _pixels_uri(content, kind, budget, *, format="webp"):
     room = budget * 3 // 4 - 40  # base64 takes four bytes for three, beside the head of the URI
     if len(content) <= min(SMALL, room):
         return _data_uri(content, kind)
-    smallest, picture = (content, kind), Image.open(BytesIO(content)).convert("RGB")
+    smallest = (content, kind)
+    picture = Image.open(BytesIO(content)).convert("RGB")
     while True:
         for quality in QUALITIES:
             buffer = BytesIO()

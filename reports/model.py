@@ -143,7 +143,8 @@ def model_report(tables, model, *, warnings=(), links=None, citation="", version
     coefficients = tables.get("coefficients", pd.DataFrame())
     require_columns(coefficients, ["node", "subset", "outcome", "predictor", "adjusted", "coefficient", "n"])
     tables = {name: table for name, table in tables.items() if not table.empty}
-    links, versions = links or {}, versions or {}
+    links = links or {}
+    versions = versions or {}
     failed = int(coefficients["coefficient"].isna().sum())
     sections = [
         Section("Overview", _overview(tables, model, list(warnings), links)),
@@ -206,7 +207,8 @@ def _node(tables, node, links):
 
 
 def _node_in_subset(tables, node, subset, rows, links):
-    shown, columns = rows, (*_REGRESSION, *_TESTS)
+    shown = rows
+    columns = (*_REGRESSION, *_TESTS)
     if subset == ALL and "published" in tables:
         shown = rows.merge(tables["published"], on=["outcome", "predictor", "adjusted"], how="left")
         if shown["published"].notna().any():

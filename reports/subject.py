@@ -146,8 +146,10 @@ def subject_report(
     ValueError
         If a table lacks a column that its figure needs, a link is not relative, or a picture is none.
     """
-    links, versions = links or {}, versions or {}
-    failures, warnings = list(failures), list(warnings)
+    links = links or {}
+    versions = versions or {}
+    failures = list(failures)
+    warnings = list(warnings)
     report = [
         Section("Summary", _summary(scans, maps, failures, warnings, links)),
         Section("Regions", _regions(subject, rois, region_pictures, links, sites)),
@@ -251,7 +253,8 @@ def _scans_by_rois(method, table, link):
 def _lesions(table, source, picture):
     if table is None:
         return ()
-    total, rows = table.iloc[-1], table.iloc[:-1]
+    total = table.iloc[-1]
+    rows = table.iloc[:-1]
     items = {"lesions": str(len(rows)), "volume (mL)": f"{total['volume']:.3f}"}
     blocks = [KeyValues(items, "T2 lesions"), Paragraph(source, note=True)]
     if len(rows):

@@ -156,7 +156,8 @@ def shim_coefficients(total_field, mask, affine, error, rng):
     harmonics = solid_harmonics(coordinates(affine, mask.shape))
     basis = np.stack([h[mask] for h in harmonics], axis=1, dtype=float)
     # Normal equations without BLAS, whose threads would round differently.
-    gram, moments = np.einsum("im,in->mn", basis, basis), np.einsum("im,i->m", basis, total_field[mask])
+    gram = np.einsum("im,in->mn", basis, basis)
+    moments = np.einsum("im,i->m", basis, total_field[mask])
     fitted = np.linalg.solve(gram, moments)
     spread = np.where(basis.std(axis=0) > 0, basis.std(axis=0), 1.0)
     return error * rng.standard_normal(len(fitted)) / spread - fitted
@@ -181,7 +182,8 @@ def kspace_crop(signal, shape, oversampling, axes):
         (n - 1)/2 fine voxels after the voxel's first one, hence the linear phase.
     """
     for axis in axes:
-        n, factor = shape[axis], oversampling[axis]
+        n = shape[axis]
+        factor = oversampling[axis]
         k = np.fft.fftfreq(n, 1 / n)
         shift = np.exp(1j * np.pi * k * (factor - 1) / (n * factor)) / factor
         kept = np.rint(k).astype(int) % (n * factor)
@@ -208,16 +210,21 @@ def precess(magnetization, r2s, frequency, echo_times, *, quadratic_phase=None):
     ------
     ndarray of complex64
     """
-    signal, elapsed, previous, step = magnetization, 0.0, None, None
+    signal = magnetization
+    elapsed = 0.0
+    previous = None
+    step = None
     for te in echo_times:
         interval = te - elapsed
         if previous is None or not np.isclose(interval, previous, rtol=1e-9, atol=0):
             angle = frequency * np.float32(2 * np.pi * interval)
             step = np.empty(angle.shape, np.complex64)
             decay = np.exp(r2s * np.float32(-interval))
-            step.real, step.imag = decay * np.cos(angle), decay * np.sin(angle)
+            step.real = decay * np.cos(angle)
+            step.imag = decay * np.sin(angle)
         signal = signal * step
-        elapsed, previous = te, interval
+        elapsed = te
+        previous = interval
         yield signal if quadratic_phase is None else signal * np.exp(1j * quadratic_phase * np.float32(te**2))
 
 
@@ -292,7 +299,8 @@ def acquire(
 
 def _truth(specimen):
     """Fields, susceptibility, labels and mask on the image's grid: means of its voxels, before any shim."""
-    tissue, factor = specimen.tissue, specimen.oversampling
+    tissue = specimen.tissue
+    factor = specimen.oversampling
     return {
         "total_field": _on_image(specimen, block_mean(specimen.total_field, factor)),
         "local_field": _on_image(specimen, block_mean(specimen.local_field, factor)),
@@ -329,7 +337,8 @@ def _flow(specimen, rate, labels, rng):
 
 def _echoes(specimen, protocol, shim, phase, bias, flow, workers):
     """Noise-free images of every echo, computed in sagittal slabs up to the last Fourier transform."""
-    tissue, factor = specimen.tissue, protocol.oversampling
+    tissue = specimen.tissue
+    factor = protocol.oversampling
     held = tissue.chi.shape
     fine = [n * f for n, f in zip(protocol.shape, factor, strict=True)]
     kspace = np.zeros((len(protocol.echo_times), fine[0], *protocol.shape[1:]), np.complex64)

@@ -14,7 +14,10 @@ from .seeds import generator
 
 PATIENTS = 95
 MOST_LESIONS, USUAL_LESION = 60, 0.3  # number; volume in mL
-WHITE_MATTER, DEPTH, LOWEST = 0.7, 8.0, -15.0  # where lesions lie: probability; mm below the surface; z in mm
+# where lesions lie: probability; mm below the surface; z in mm
+WHITE_MATTER = 0.7
+DEPTH = 8.0
+LOWEST = -15.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def draw_patients(n=PATIENTS, *, seed=0):
 
 
 def _draw_patient(number, rng):
-    clinical, spread = population()["clinical"], population()["clinical"]["age"]
+    clinical = population()["clinical"]
+    spread = population()["clinical"]["age"]
     low, high = ((spread[end] - spread["mean"]) / spread["sd"] for end in ("low", "high"))
     age = round(stats.truncnorm.rvs(low, high, spread["mean"], spread["sd"], random_state=rng))
     sex = "F" if rng.random() < clinical["share_female"] else "M"
@@ -87,7 +91,8 @@ def _draw_patient(number, rng):
 
 def _draw_measures(known, rng):
     """Draw the dependent variables in turn; a later one may depend on an earlier one."""
-    centres, values = population()["centres"], dict(known)
+    centres = population()["centres"]
+    values = dict(known)
     for name, regression in population()["regressions"].items():
         slopes = regression["coefficients"].items()
         expected = regression["intercept"] + sum(b * (values[x] - centres.get(x, 0)) for x, b in slopes)
@@ -125,7 +130,8 @@ def _draw_lesions(volume, rng):
     number = int(np.clip(volume / (1000 * USUAL_LESION), 3, MOST_LESIONS))
     volumes = np.exp(0.8 * rng.standard_normal(number))
     radii = np.sort(np.cbrt(3 / (4 * np.pi) * volume * volumes / volumes.sum()))[::-1]
-    sites, lesions = _lesion_sites(), []
+    sites = _lesion_sites()
+    lesions = []
     for radius in radii:
         candidates = sites[rng.integers(len(sites), size=50)]
         gaps = [min((np.linalg.norm(c - b[:3]) - b[3] - radius for b in lesions), default=0.0) for c in candidates]

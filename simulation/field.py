@@ -164,9 +164,11 @@ class SplitField:
         b0_dir=(0, 0, 1),
         workers=1,
     ):
-        fine, coarse = np.asarray(voxel_size), np.multiply(voxel_size, blocks)
+        fine = np.asarray(voxel_size)
+        coarse = np.multiply(voxel_size, blocks)
         width = split_width(coarse)
-        self.blocks, self.workers = blocks, workers
+        self.blocks = blocks
+        self.workers = workers
         self.box = tuple(slice(c, c + n // m) for c, n, m in zip(corner, shape, blocks, strict=True))
         reach = np.ceil(NEAR_RADIUS * width / fine).astype(int)
         self.near_padded = [
@@ -185,7 +187,8 @@ class SplitField:
         """Field (ppm) on the fine grid: of `chi` there and of `surroundings`, coarse, outside the box."""
         outside = surroundings.astype(np.float32)
         outside[self.box] = 0
-        outside, inside = np.pad(outside, 2), chi
+        outside = np.pad(outside, 2)
+        inside = chi
         for axis, (weights, blocks) in enumerate(zip(self.splines, self.blocks, strict=True)):
             outside = ndimage.convolve1d(outside, np.array([1, 4, 1]) / 6, axis, mode="constant")
             inside = _along(weights.T / np.float32(blocks), inside, axis)

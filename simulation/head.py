@@ -192,7 +192,8 @@ def ellipsoid_distance(points, ellipsoid):
     level2 = slope2 = 0
     for row, shift, axis in zip(into, into @ centre, axes, strict=True):
         q = (row[0] * u + row[1] * v + row[2] * w - np.float32(shift)) / np.float32(axis)
-        level2, slope2 = level2 + q * q, slope2 + (q / np.float32(axis)) ** 2
+        level2 = level2 + q * q
+        slope2 = slope2 + (q / np.float32(axis)) ** 2
     level = np.sqrt(level2)
     return level * (level - 1) / np.maximum(np.sqrt(slope2), np.float32(1e-6))
 
@@ -284,7 +285,8 @@ def head_model(subject, shape, affine, *, pose=None, workers=1):
     canvas = _Canvas(subject, tuple(int(n) for n in shape), to_head)
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(canvas.paint_slab, range(0, shape[0], SLAB)))
-    labels, tissues = anatomy()["labels"], anatomy()["tissues"]
+    labels = anatomy()["labels"]
+    tissues = anatomy()["tissues"]
     for lesion in subject.lesions:
         canvas.paint_shape({"ellipsoids": [lesion], "tubes": []}, tissues["lesion"], labels["lesion"])
     for name, nucleus in anatomy()["nuclei"].items():
@@ -308,7 +310,9 @@ class _Canvas:
     """A grid that tissues are painted on one after the other."""
 
     def __init__(self, subject, shape, to_head):
-        self.subject, self.to_head, self.templates = subject, to_head, load_templates()
+        self.subject = subject
+        self.to_head = to_head
+        self.templates = load_templates()
         self.width = float(np.prod(voxel_size_of(to_head)) ** (1 / 3))
         self.tissue = empty_space(shape, anatomy()["tissues"]["air"]["chi"])
 

@@ -123,7 +123,8 @@ class ScanPlan:
     @property
     def affine(self):
         """From the image's voxels to the scanner's axes (mm), shape (4, 4)."""
-        rotation, centre = self.prescription.matrix[:3, :3], self.prescription.translation
+        rotation = self.prescription.matrix[:3, :3]
+        centre = self.prescription.translation
         return scan_affine(self.protocol.shape, self.protocol.voxel_size, rotation=rotation, centre=centre)
 
     @property
@@ -185,7 +186,8 @@ def simulate(plan, *, workers=1):
     multiqsm.simulation.acquisition.Scan
     """
     if plan.participant.model == "phantom":
-        model, flowing = partial(phantom_model, pose=plan.position.matrix), ()
+        model = partial(phantom_model, pose=plan.position.matrix)
+        flowing = ()
     else:
         flowing = (anatomy()["labels"]["lateral_ventricle"],)
         model = partial(head_model, plan.subject, pose=plan.position.matrix, workers=workers)

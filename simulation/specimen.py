@@ -78,7 +78,8 @@ def magnetize(
     ValueError
         If the object lies outside the image and its surroundings.
     """
-    shape, oversampling = np.asarray(shape), np.asarray(oversampling)
+    shape = np.asarray(shape)
+    oversampling = np.asarray(oversampling)
     fine_affine = subgrid_affine(affine, oversampling)
     fine_size = voxel_size_of(fine_affine)
     blocks = np.maximum(np.rint(COARSE_VOXEL / fine_size).astype(int), 1)

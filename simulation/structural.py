@@ -73,7 +73,8 @@ def simulate_structural(sequence, subject, pose, prescription, rng, *, workers=1
     affine : ndarray, shape (4, 4)
         From voxels to the scanner's axes, mm.
     """
-    rotation, centre = prescription[:3, :3], prescription[:3, 3]
+    rotation = prescription[:3, :3]
+    centre = prescription[:3, 3]
     affine = scan_affine(sequence.shape, sequence.voxel_size, rotation=rotation, centre=centre)
     tissue = head_model(subject, sequence.shape, affine, pose=pose, workers=workers)
     signal = np.float32(WATER_SIGNAL) * _weighted(sequence, tissue)

@@ -179,7 +179,8 @@ def _summary(name, voxel_size, flow_phase, seed, *, vary_protocols=False):
 
 def _plan(participant, scanner, visit, run, protocol, seed):
     """Plan one scan: who, where (and the site's number), which run (counted from 0) and how."""
-    model, key = participant.model, (participant.number, visit)
+    model = participant.model
+    key = (participant.number, visit)
     centre = Placement(translation=HEAD_CENTRE if model == "head" else (0.0, 0.0, 0.0))
     settled = _draw_placement(generator(seed, "position", *key), POSITION_SPREAD[model])
     # The first run finds the participant as positioned; motion is that since.
@@ -202,7 +203,8 @@ def _at_sites_protocol(plan):
     """The plan with its site's own protocol, if it is a head's."""
     if plan.participant.model != "head":
         return plan
-    own, protocol = SITE_PROTOCOLS[plan.scanner.site], plan.protocol
+    own = SITE_PROTOCOLS[plan.scanner.site]
+    protocol = plan.protocol
     if own.echo_times is not None:
         protocol = replace(protocol, echo_times=own.echo_times)
     if own.voxel_ratio != SiteProtocol.voxel_ratio:

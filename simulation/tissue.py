@@ -59,7 +59,8 @@ def empty_space(shape, chi):
     """A grid without spins and of one susceptibility (ppm relative to water), to paint an object on."""
     shape = tuple(int(n) for n in shape)
     r2s, pd, region = (np.zeros(shape, np.float32) for _ in range(3))
-    chi_map, t1 = np.full(shape, chi, np.float32), np.ones(shape, np.float32)
+    chi_map = np.full(shape, chi, np.float32)
+    t1 = np.ones(shape, np.float32)
     return Tissue(np.zeros(shape, np.uint8), chi_map, r2s, pd, t1, region, exterior=chi)
 
 

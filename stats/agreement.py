@@ -196,10 +196,12 @@ def _icc(y, confidence):
     empty = dict.fromkeys(_ICC_COLUMNS, np.nan)
     if n < 2 or k < 2 or not np.ptp(y):
         return {"ICC(2,1)": empty, "ICC(3,1)": empty}
-    rows, columns = y.mean(axis=1), y.mean(axis=0)
+    rows = y.mean(axis=1)
+    columns = y.mean(axis=0)
     ms_rows = k * rows.var(ddof=1)
     ms_columns = n * columns.var(ddof=1)
-    df1, df2 = n - 1, (n - 1) * (k - 1)
+    df1 = n - 1
+    df2 = (n - 1) * (k - 1)
     ms_error = np.sum((y - rows[:, None] - columns + y.mean()) ** 2) / df2
     with np.errstate(divide="ignore", invalid="ignore"):  # no error at all: F is infinite
         f = np.float64(ms_rows) / ms_error
@@ -216,12 +218,15 @@ def _agreement(ms_rows, ms_columns, ms_error, n, k, confidence):
     if not ms_columns and not ms_error:
         return {"icc": icc, "ci_low": icc, "ci_high": icc}
     tail = (1 - confidence) / 2
-    a, b = k * icc, n * (1 + (k - 1) * icc) - k * icc  # n (1 - ICC) times McGraw and Wong's a and b
+    # n (1 - ICC) times McGraw and Wong's a and b
+    a = k * icc
+    b = n * (1 + (k - 1) * icc) - k * icc
     df = (a * ms_columns + b * ms_error) ** 2 / (
         (a * ms_columns) ** 2 / (k - 1) + (b * ms_error) ** 2 / ((n - 1) * (k - 1))
     )
     spread = k * ms_columns + (k * n - k - n) * ms_error
-    f_low, f_high = stats.f.isf(tail, n - 1, df), stats.f.isf(tail, df, n - 1)
+    f_low = stats.f.isf(tail, n - 1, df)
+    f_high = stats.f.isf(tail, df, n - 1)
     low = n * (ms_rows - f_low * ms_error) / (f_low * spread + n * ms_rows)
     high = n * (f_high * ms_rows - ms_error) / (spread + n * f_high * ms_rows)
     return {"icc": icc, "ci_low": low, "ci_high": high}
@@ -229,7 +234,8 @@ def _agreement(ms_rows, ms_columns, ms_error, n, k, confidence):
 
 def _consistency(f, n, k, confidence):
     tail = (1 - confidence) / 2
-    df1, df2 = n - 1, (n - 1) * (k - 1)
+    df1 = n - 1
+    df2 = (n - 1) * (k - 1)
     ratios = np.array([f, f / stats.f.isf(tail, df1, df2), f * stats.f.isf(tail, df2, df1)])
     # The same as (F - 1) / (F + k - 1), and 1 where F is infinite.
     icc, low, high = 1 - k / (ratios + k - 1)
@@ -275,14 +281,17 @@ def _limits_of_means(differences, confidence):
     d = differences.mean().to_numpy()
     if d.size < 2:
         return {"bias": d.mean() if d.size else np.nan}
-    n, sd, tail = d.size, d.std(ddof=1), (1 - confidence) / 2
+    n = d.size
+    sd = d.std(ddof=1)
+    tail = (1 - confidence) / 2
     # (mean + 1.96 σ - d̄) / s, times √n, follows the noncentral t distribution.
     ends = stats.nct.ppf([tail, 1 - tail], n - 1, stats.norm.isf(0.025) * np.sqrt(n)) / np.sqrt(n)
     return _limits(d.mean(), stats.t.isf(tail, n - 1) * sd / np.sqrt(n), sd, *(ends * sd))
 
 
 def _limits_of_repeats(differences, confidence):
-    means, counts = differences.mean().to_numpy(), differences.count().to_numpy()
+    means = differences.mean().to_numpy()
+    counts = differences.count().to_numpy()
     n = means.size
     if n < 2:
         return {"bias": means.mean() if n else np.nan}
@@ -291,13 +300,16 @@ def _limits_of_repeats(differences, confidence):
     within = ((counts - 1) * differences.var(ddof=1).fillna(0)).sum() / df if df else 0.0
     parts = np.array([between, (1 - np.mean(1 / counts)) * within])
     dfs = np.array([n - 1, max(df, 1)])
-    variance, tail, z = parts.sum(), (1 - confidence) / 2, stats.norm.isf(0.025)
+    variance = parts.sum()
+    tail = (1 - confidence) / 2
+    z = stats.norm.isf(0.025)
     sd = np.sqrt(variance)
     below, above = (
         np.sqrt(np.sum((parts * (1 - dfs / stats.chi2.isf(p, dfs))) ** 2)) for p in (tail, 1 - tail)
     )  # from the variance to the ends of its interval
     bias_reach = stats.t.isf(tail, n - 1) * np.sqrt(between / n)
-    sd_below, sd_above = sd - np.sqrt(variance - below), np.sqrt(variance + above) - sd
+    sd_below = sd - np.sqrt(variance - below)
+    sd_above = np.sqrt(variance + above) - sd
     inner = z * sd - np.hypot(bias_reach, z * sd_below)
     outer = z * sd + np.hypot(bias_reach, z * sd_above)
     return _limits(means.mean(), bias_reach, sd, inner, outer)

@@ -155,7 +155,8 @@ def doubtful_lines(calibration):
 def _line_text(row):
     """A line in words, and which of its numbers is doubtful."""
     least, most = LIKELY_SLOPES
-    fits, is_likely = row.r_squared >= LOWEST_R_SQUARED, least <= row.slope <= most
+    fits = row.r_squared >= LOWEST_R_SQUARED
+    is_likely = least <= row.slope <= most
     of_fit = f"R² {row.r_squared:.4f}" + ("" if fits else f" (at least {LOWEST_R_SQUARED:g} is wanted)")
     of_slope = f"slope {row.slope:.2f}" + ("" if is_likely else f" ({least:g} to {most:g} is likely)")
     return f"calibration of site {row.site}, {row.method}: {of_fit}, {of_slope}"

@@ -181,7 +181,8 @@ class _Likelihood:
 
     def _maximise(self, start, fixed=None):
         """Fisher scoring; each step is the best of the quadratic model among components that are not negative."""
-        x, free = start.copy(), np.arange(start.size) != fixed
+        x = start.copy()
+        free = np.arange(start.size) != fixed
         deviance, gradient, curvature = self._evaluate(x)
         for _ in range(_MOST_STEPS):
             factor = np.linalg.cholesky(curvature[np.ix_(free, free)])
@@ -216,19 +217,22 @@ class _Likelihood:
         scaled = root[:, None] * self._products[:q]
         # Not by triangular solves, which spread over threads that cost far more than they save at this size.
         weighted = self._products - scaled.T @ np.linalg.solve(inner, scaled)  # [Z 1 y]ᵀ V⁻¹ [Z 1 y]
-        intercept, precision = weighted[q], weighted[q, q]
+        intercept = weighted[q]
+        precision = weighted[q, q]
         keep = np.arange(q + 2) != q
         projected = (weighted - np.outer(intercept, intercept) / precision)[np.ix_(keep, keep)]
         return projected, np.linalg.slogdet(inner)[1], np.log(precision)
 
     def _evaluate(self, components):
         """Deviance -2 log L up to a constant, its gradient and its expected second derivatives."""
-        v, residual = components[:-1], components[-1]
+        v = components[:-1]
+        residual = components[-1]
         projected, log_v, log_precision = self._project(v / residual)
         df = self._n - 1
         square = projected[-1, -1] / residual
         deviance = df * np.log(residual) + log_v + log_precision + square
-        inner, last = projected[:-1, :-1], projected[:-1, -1]
+        inner = projected[:-1, :-1]
+        last = projected[:-1, -1]
         trace = self._sum_levels(np.diag(inner)) / residual  # tr P V_k
         power = self._sum_levels(last**2) / residual**2  # yᵀ P V_k P y
         between = self._sum_levels(self._sum_levels(inner**2).T) / residual**2  # tr P V_k P V_l

@@ -264,7 +264,8 @@ def _fit(fit, samples, labels):
     model = fit(samples, len(labels["site"]))
     few = np.argwhere(model.n_subjects < _FEWEST_SUBJECTS)
     if few.size:
-        site, roi = labels["site"][few[0, 0]], labels["roi"][few[0, 1]]
+        site = labels["site"][few[0, 0]]
+        roi = labels["roi"][few[0, 1]]
         raise ValueError(
             f"site {site} has {model.n_subjects[tuple(few[0])]} subjects to estimate its shift and scale of {roi} "
             f"from; {_FEWEST_SUBJECTS} or more are needed"
@@ -333,17 +334,25 @@ def _combat_model(samples, n_sites):
     shift, scale = np.empty((2, n_sites, n_rois))
     for s in range(n_sites):
         gamma, delta_squared = _shrink(z[whole.site == s])
-        shift[s], scale[s] = gamma * sd, np.sqrt(delta_squared)
+        shift[s] = gamma * sd
+        scale[s] = np.sqrt(delta_squared)
     return _SiteModel(center, slopes, shift, scale, n_subjects)
 
 
 def _shrink(z):
     """Empirical Bayes estimates of a site's shifts and squared scales, ROIs in columns (Johnson 2007, section 3.2)."""
-    n, shift, square = len(z), z.mean(axis=0), z.var(axis=0, ddof=1)
-    shift_prior, shift_spread = shift.mean(), shift.var(ddof=1)
-    mean, spread = square.mean(), square.var(ddof=1)  # moments of the inverse gamma distribution
-    shape, rate = 2 + mean**2 / spread, mean + mean**3 / spread
-    gamma, delta = shift, square
+    n = len(z)
+    shift = z.mean(axis=0)
+    square = z.var(axis=0, ddof=1)
+    shift_prior = shift.mean()
+    shift_spread = shift.var(ddof=1)
+    # moments of the inverse gamma distribution
+    mean = square.mean()
+    spread = square.var(ddof=1)
+    shape = 2 + mean**2 / spread
+    rate = mean + mean**3 / spread
+    gamma = shift
+    delta = square
     for _ in range(10_000):
         previous = gamma, delta
         gamma = (n * shift_spread * shift + delta * shift_prior) / (n * shift_spread + delta)

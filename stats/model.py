@@ -138,7 +138,8 @@ def run_model(patients, model):
         * ``patients``: those left, with the transformed columns
         * ``problems``: ``what``, ``problem``
     """
-    excluded, problems = [], [*model.problems]
+    excluded = []
+    problems = [*model.problems]
     kept = _apply_exclusions(patients, model.exclusions, excluded, problems)
     table, ladders, unmade = apply_transformations(kept, model.transformations)
     problems += [(f"transformation {name}", reason) for name, reason in unmade.items()]
@@ -262,7 +263,8 @@ def _fit(members, table, unmade, regression):
         _check_columns(columns, table, unmade)
         chosen = table.loc[members, columns]
         row |= {"n": len(chosen.dropna()), "n_missing": len(chosen) - len(chosen.dropna())}
-        outcome, covariates = chosen[columns[0]], chosen[columns[1:]]
+        outcome = chosen[columns[0]]
+        covariates = chosen[columns[1:]]
         if not pd.api.types.is_numeric_dtype(outcome):
             raise ValueError(f"{columns[0]} is not numeric ({outcome.dtype}): an outcome must be a number")
         fit = ols(outcome, covariates)
@@ -296,8 +298,10 @@ def _check_columns(columns, table, unmade):
 
 
 def _diagnosis(diagnosis, named):
-    rows, inflation = diagnosis.rows, diagnosis.variance_inflation
-    n, p = len(rows), len(inflation) + 1
+    rows = diagnosis.rows
+    inflation = diagnosis.variance_inflation
+    n = len(rows)
+    p = len(inflation) + 1
     found = {}
     for name in ("leverage", "cook", "studentised"):
         sizes = rows[name].abs()

@@ -210,7 +210,8 @@ def sample_size(effect, sd, *, design, n_sites=1, alpha=0.05, power=0.8):
     while _power(effect, sd, high, design, n_sites, alpha) < power:
         if high > _MOST_SUBJECTS:
             raise ValueError(f"more than {_MOST_SUBJECTS} subjects would be needed; the effect is too small for its SD")
-        low, high = high + 1, 2 * high
+        low = high + 1
+        high = 2 * high
     while low < high:
         middle = (low + high) // 2
         if _power(effect, sd, middle, design, n_sites, alpha) < power:

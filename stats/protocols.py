@@ -25,7 +25,8 @@ def choose_protocols(sites, protocols, preferred=None):
     >>> choose_protocols(["A", "A", "B"], ["fine", "coarse", "coarse"])
     {'A': 'coarse', 'B': 'coarse'}
     """
-    ranks, of_study = {}, Counter(protocols)
+    ranks = {}
+    of_study = Counter(protocols)
     for (site, protocol), n in Counter(zip(sites, protocols, strict=True)).items():
         is_preferred = (preferred or {}).get(site) == protocol
         ranks.setdefault(site, {})[protocol] = (is_preferred, n, of_study[protocol])

@@ -150,9 +150,11 @@ def diagnose(outcome, covariates):
     # The second: an outcome that is the same for all has no spread but rounding errors, as large as its residuals.
     if residual @ residual <= max(1e-20 * np.sum((y - y.mean()) ** 2), 1e-28 * (y @ y)):
         raise ValueError("the fit is perfect: its residuals are rounding errors, and there is nothing to diagnose")
-    leverage, df = np.sum(q**2, axis=1), n - n_coefficients
+    leverage = np.sum(q**2, axis=1)
+    df = n - n_coefficients
     alone = leverage > 1 - 1e-10
-    room, variance = np.where(alone, np.nan, 1 - leverage), residual @ residual / df
+    room = np.where(alone, np.nan, 1 - leverage)
+    variance = residual @ residual / df
     # Without the row, the sum of squares is smaller by residual² / (1 - leverage), and so are the degrees of freedom.
     without = (residual @ residual - residual**2 / room) / (df - 1) if df > 1 else np.full(n, np.nan)
     rows = {"outcome": y, "fitted": y - residual, "residual": residual, "leverage": leverage}
@@ -190,7 +192,8 @@ def design_matrix(outcome, covariates):
     if infinite:
         raise ValueError(f"infinite values in {', '.join(infinite)}: transform or correct them")
     present = pd.Series(np.isfinite(y) & np.isfinite(x).all(axis=1), index=covariates.index)
-    y, x = y[present], x[present]
+    y = y[present]
+    x = x[present]
     if y.size <= len(names):
         raise ValueError(
             f"{y.size} rows with every value are too few for {len(names)} coefficients ({', '.join(names)})"

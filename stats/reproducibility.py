@@ -119,8 +119,11 @@ def imprecision(table, *, exclude_rois=()):
     rows = roi_values(table, exclude_rois=exclude_rois)
     for (subject, method, roi), group in rows.groupby(["subject", "method", "roi"], sort=False):
         chi = group.pivot(index="scan", columns="site", values="mean")
-        over_scans, over_sites = chi.std(axis=0, ddof=1), chi.std(axis=1, ddof=1)
-        mean, within, cross = group["mean"].mean(), over_scans.mean(), over_sites.mean()
+        over_scans = chi.std(axis=0, ddof=1)
+        over_sites = chi.std(axis=1, ddof=1)
+        mean = group["mean"].mean()
+        within = over_scans.mean()
+        cross = over_sites.mean()
         found.append(
             {
                 "subject": subject,
@@ -175,7 +178,9 @@ def summarise_imprecision(imprecisions):
         row |= {"mean": group["mean"].mean(), "mean_sd": group["mean"].std(ddof=1)}
         for kind in IMPRECISIONS:
             known = group.dropna(subset=[kind])
-            size, spread, level = known[kind].mean(), known[kind].std(ddof=1), known["mean"].mean()
+            size = known[kind].mean()
+            spread = known[kind].std(ddof=1)
+            level = known["mean"].mean()
             row |= {
                 kind: size,
                 f"{kind}_sd": spread,
@@ -360,7 +365,8 @@ def _paired_t(difference):
     if d.size < 2 or np.ptp(d) <= 1e-12 * np.abs(d).max():
         return row | dict.fromkeys(("ci_low", "ci_high", "statistic", "p"), np.nan)
     se = d.std(ddof=1) / np.sqrt(d.size)
-    t, reach = d.mean() / se, stats.t.isf(0.025, d.size - 1) * se
+    t = d.mean() / se
+    reach = stats.t.isf(0.025, d.size - 1) * se
     p = 2 * stats.t.sf(abs(t), d.size - 1)
     return row | {"ci_low": d.mean() - reach, "ci_high": d.mean() + reach, "statistic": t, "p": p}
 

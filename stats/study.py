@@ -53,10 +53,12 @@ def study_tables(rois, *, calibrated=False):
     require_columns(rois, ["subject", "session", "run", "site", "scan", "method", "roi", "mean", "reference"])
     known = rois["expected"].notna() if "expected" in rois else pd.Series(False, index=rois.index)
     is_phantom = known.groupby(rois["subject"]).transform("any")  # also a tube of it that nobody knows
-    tubes, people = rois[is_phantom], rois[~is_phantom].drop(columns="expected", errors="ignore")
+    tubes = rois[is_phantom]
+    people = rois[~is_phantom].drop(columns="expected", errors="ignore")
     people, excluded, notes = _of_one_kind(people)
     tubes, not_used, more_notes = _of_one_protocol(tubes, _protocols_at(people))
-    tables, notes = {"tubes": tubes, "rois": people}, notes + more_notes
+    tables = {"tubes": tubes, "rois": people}
+    notes = notes + more_notes
     if excluded or not_used:
         tables["excluded"] = pd.concat([*excluded, *not_used], ignore_index=True)
 
@@ -177,7 +179,8 @@ def _of_one_protocol(rois, preferred=None):
     scans = scans_of(rois)
     chosen = choose_protocols(scans["site"], scans["protocol"], preferred)
     others = scans[scans["protocol"] != scans["site"].map(chosen)]
-    excluded, notes = [], []
+    excluded = []
+    notes = []
     for (site, protocol), group in others.groupby(["site", "protocol"], sort=False):
         counted = scans[(scans["site"] == site) & (scans["protocol"] == chosen[site])]
         reason = f"not of the protocol that counts at site {site}: {chosen[site]}, {_counted(counted)}"

@@ -106,7 +106,8 @@ def ladder_of_powers(values):
         raise ValueError(f"{values.name} is constant: no power makes it normal")
     rows = []
     for exponent, formula in LADDER.items():
-        chi2, p = np.nan, np.nan
+        chi2 = np.nan
+        p = np.nan
         if exponent == 1 or known.min() > 0 or (exponent > 0 and known.min() == 0):
             chi2, p = stats.normaltest(power(known, exponent).to_numpy(float))
         rows.append({"column": values.name, "power": exponent, "formula": formula, "chi2": chi2, "p": p})
@@ -133,7 +134,9 @@ def apply_transformations(table, transformations):
     problems : dict of str to str
         Why a result could not be made, by its name.
     """
-    table, ladders, problems = table.copy(), [], {}
+    table = table.copy()
+    ladders = []
+    problems = {}
     for step in transformations:
         try:
             if step.column in problems:

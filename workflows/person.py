@@ -149,7 +149,8 @@ def _connect_freesurfer(workflow, register, subject, output_dir, settings, gigab
     labels = make_node(LabelsFromFreeSurfer(smoothing=settings.roi_smoothing), "freesurfer", gigabytes(20) + 1.5)
     workflow.connect([(register, labels, [("average_file", "average_file"), ("mask_file", "mask_file")])])
     if known is not None:
-        labels.inputs.aseg_file, labels.inputs.image_file = str(known.aseg), str(known.image)
+        labels.inputs.aseg_file = str(known.aseg)
+        labels.inputs.image_file = str(known.image)
         labels.inputs.image_source = known.image_source
         return labels
     recon_all = RunReconAll(

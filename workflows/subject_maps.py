@@ -17,7 +17,8 @@ from .variability import SD_MEANING, TEMPLATE_SPACE, connect_variability, kinds_
 
 def init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
     """One inversion's maps: in the subject space, relative to the reference, measured in regions and voxel by voxel."""
-    scans, masks = subject.scans, [str(scan.mask) for scan in subject.scans]
+    scans = subject.scans
+    masks = [str(scan.mask) for scan in subject.scans]
     native = [str(scan.chi[method]) for scan in scans]
     entities = [dict(scan.entities) for scan in scans]
     fields = ["transform_files", "grid_file", "mask_file", "label_files", "names", "reference_files", "reference"]
@@ -56,7 +57,8 @@ def init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
         (inputnode, measure, [("names", "names"), ("reference", "reference")]),
         (measure, outputnode, [("rows", "rows")]),
     ])
-    related, carried = relate, inputnode
+    related = relate
+    carried = inputnode
     if settings.roi_space == "subject":
         workflow.connect([
             (inputnode, measure, [(field, field) for field in ("label_files", "reference_files", "transform_files")]),

@@ -21,9 +21,11 @@ SD_MEANING = {"within": "mean over sites of the SD over scans", "across": "mean 
 
 def connect_variability(workflow, inputnode, relate, subject, method, output_dir, settings, gigabytes):
     """Maps of the SD within and across sites, those of both that the subject's scans allow."""
-    places, kinds = _repeats(subject.scans), kinds_of_variability(subject)
+    places = _repeats(subject.scans)
+    kinds = kinds_of_variability(subject)
     scans = [subject.scans[place] for place in places]
-    sites, numbers = [scan.site for scan in scans], [scan.number for scan in scans]
+    sites = [scan.site for scan in scans]
+    numbers = [scan.number for scan in scans]
     repeats = Node(Select(index=places), name="repeats", mem_gb=gigabytes(0))
     variability = make_node(MapVariability(sites=sites, numbers=numbers), "variability", gigabytes(4 + 2 * len(scans)))
     workflow.connect([(relate, repeats, [("out_files", "inlist")]), (repeats, variability, [("out", "in_files")])])

@@ -63,7 +63,8 @@ def decay_steps(magnitude, echo_times):
     strong = (first > _STRONG * np.percentile(first, 95)) & (magnitude > 0).all(axis=0)
     if not strong.any():
         return np.full(max(len(magnitude) - 2, 0), np.nan)
-    log, times = np.log(magnitude[:, strong]), np.asarray(echo_times)
+    log = np.log(magnitude[:, strong])
+    times = np.asarray(echo_times)
     share = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None]
     return np.median(log[1:-1] - (1 - share) * log[:-2] - share * log[2:], axis=1)
 
@@ -122,7 +123,8 @@ def echo_alternation(magnitude, phase, echo_times, shape):
     # Twice the departure with one sign, then with the other: their half difference is free of what does not alternate.
     (offset, ramp), *second = measured
     for other_offset, other_ramp in second:
-        offset, ramp = _wrapped(offset - other_offset) / 2, (ramp - other_ramp) / 2
+        offset = _wrapped(offset - other_offset) / 2
+        ramp = (ramp - other_ramp) / 2
     return EchoAlternation(offset=float(-offset / 2), ramp=tuple((-ramp / 2).tolist()))
 
 
@@ -176,7 +178,8 @@ def phase_scale(magnitude, phase, echo_times):
     >>> phase_scale(np.ones_like(phase), phase * [[[[0.5]]], [[[1]]]], [0.002, 0.004])
     (array([2.]), array([2.]))
     """
-    turned, bounds = np.exp(1j * phase), []
+    turned = np.exp(1j * phase)
+    bounds = []
     steps = [np.array([np.angle(neighbour_product(echo, axis)) for echo in turned]) for axis in range(3)]
     for first, ratio in enumerate(np.divide(echo_times[:-1], echo_times[1:])):
         pair = slice(first, first + 2)

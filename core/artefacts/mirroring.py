@@ -58,7 +58,8 @@ def mirrored_phase(magnitude, phase, echo_times):
     MirroredEcho or None
         None if no echo fits better when mirrored, or no three successive echoes are equally spaced.
     """
-    spacing, turned = np.diff(echo_times), np.exp(1j * phase)
+    spacing = np.diff(echo_times)
+    turned = np.exp(1j * phase)
     found = []
     for first in range(len(spacing) - 1):
         if np.ptp(spacing[first : first + 2]) > EQUAL_SPACING * spacing[first]:
@@ -90,7 +91,8 @@ def mirrored_magnitude(magnitude):
     if len(magnitude) < 3 or not means.all():
         return None
     scaled = magnitude / means
-    total, found = scaled.sum(axis=0), []
+    total = scaled.sum(axis=0)
+    found = []
     for echo, own in enumerate(scaled):
         others = (total - own) / (len(scaled) - 1)
         fit = partial(_likeness, others)
@@ -108,7 +110,8 @@ def _likeness(others, image):
 
 def _gains(fit, image, *, echo, least=-np.inf):
     """By how much each mirror image fits better than the image, where it fits at all and that is no chance."""
-    as_it_is, gains = fit(image), []
+    as_it_is = fit(image)
+    gains = []
     for axes in _MIRRORED_AXES:
         mirrored = fit(np.flip(image, axes))
         gain = mirrored - as_it_is

@@ -188,7 +188,8 @@ def _own_offset(signal, place):
 
 def _disagreement(signal):
     """Share of the power of S1 S3 that S2² times a constant does not explain."""
-    square, product = signal[1] ** 2, signal[0] * signal[2]
+    square = signal[1] ** 2
+    product = signal[0] * signal[2]
     power = np.vdot(square, square).real * np.vdot(product, product).real
     return 1 - np.abs(np.vdot(square, product)) ** 2 / power if power else 1.0
 

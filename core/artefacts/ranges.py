@@ -61,5 +61,6 @@ def wrapped_range(values, least):
     known = np.where(np.isin(values, found[counts > _BACKGROUND * values.size]), np.nan, values)
     if np.isnan(known).all():
         return None
-    low, high = np.nanmin(known), np.nanmax(known)
+    low = np.nanmin(known)
+    high = np.nanmax(known)
     return float(high - low) if jump_share(known, low, high) > least else None

@@ -131,7 +131,8 @@ def vsharp(
     weight = grid.embed(noise_weight(standard_error, mask))
     target = _centred(field, mask, grid)
     filters, which, known = _largest_spheres(inside, voxel_size, radius)
-    large, small = [], []
+    large = []
+    small = []
     for place, sphere in enumerate(filters, start=1):
         # Of white noise alone, every filtered field would be believed alike.
         believed = np.where(which == place, weight / np.float32(sphere.noise_gain), np.float32(0))
@@ -264,7 +265,8 @@ def _around_origin(weights, shape):
 
 def _centred(field, mask, grid):
     """The field on the grid about its mean in the mask, so that single precision is spent on what varies."""
-    target, inside = grid.embed(within(mask, field)), grid.embed(mask)
+    target = grid.embed(within(mask, field))
+    inside = grid.embed(mask)
     values = target[inside]
     target[inside] = values - values.mean(dtype=np.float64)
     return target
@@ -287,7 +289,8 @@ def _largest_spheres(mask, voxel_size, radius):
     smallest = min(voxel_size)
     radii = [radius / 2**n for n in range(int(np.log2(max(radius / smallest, 1))) + 1)]
     ladder = [Sphere.of_radius(r, voxel_size) for r in [*(r for r in radii if r > smallest * _TOUCH), smallest]]
-    used, which = [], np.zeros(mask.shape, np.uint8)
+    used = []
+    which = np.zeros(mask.shape, np.uint8)
     for sphere in ladder:
         first = sphere.centres(mask) & (which == 0)
         if first.any():

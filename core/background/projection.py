@@ -71,9 +71,13 @@ def pdf(
     misfit = weight * target  # of what is left: the local field
     gradient = convolve(kernel, weight * misfit)
     gradient *= outside
-    source, direction, scratch = np.zeros_like(target), gradient.copy(), np.empty_like(target)
-    left, power = inner(misfit, misfit), inner(gradient, gradient)
-    start, removed = power, left
+    source = np.zeros_like(target)
+    direction = gradient.copy()
+    scratch = np.empty_like(target)
+    left = inner(misfit, misfit)
+    power = inner(gradient, gradient)
+    start = power
+    removed = left
     iterations = 0
     while power > 0 and removed > tolerance * left and iterations < max_iterations:
         response = convolve(kernel, direction)
@@ -82,11 +86,13 @@ def pdf(
         source += np.multiply(direction, step, out=scratch)
         response *= step
         misfit -= response
-        previous_left, left = left, inner(misfit, misfit)
+        previous_left = left
+        left = inner(misfit, misfit)
         removed = previous_left - left
         gradient = convolve(kernel, np.multiply(weight, misfit, out=scratch))
         gradient *= outside
-        previous, power = power, inner(gradient, gradient)
+        previous = power
+        power = inner(gradient, gradient)
         direction *= np.float32(power / previous)
         direction += gradient
         iterations += 1

@@ -157,8 +157,11 @@ class SparseGradients:
         if period is not None and not period > 0:
             raise ValueError(f"the period of the field must be positive, got {period} ppm")
         self.rule = _checked_rule(rule, lam, standard_error)
-        self.mask, self.period, self.model_error = mask, period, model_error
-        self.field_penalty, self.gradient_penalty = np.float32(field_penalty), np.float32(gradient_penalty)
+        self.mask = mask
+        self.period = period
+        self.model_error = model_error
+        self.field_penalty = np.float32(field_penalty)
+        self.gradient_penalty = np.float32(gradient_penalty)
         self.voxel_size = tuple(np.float32(v) for v in voxel_size)
         self.grid = grid = WorkingGrid.around(mask, voxel_size, margin)
         self.inside = grid.embed(mask)
@@ -197,7 +200,8 @@ class SparseGradients:
     def converge(self, tolerance, max_iterations, *, watch=None):
         """Iterate until what is watched, χ in the mask by default, stays as it is; returns the iterations."""
         watch = watch or (lambda: self.chi[self.inside])
-        iterations, before = 0, watch()
+        iterations = 0
+        before = watch()
         with ThreadPoolExecutor(fft.get_workers()) as pool:
             while iterations < max_iterations:
                 for _ in range(min(ROUND, max_iterations - iterations)):
@@ -232,7 +236,8 @@ class SparseGradients:
 
     def _iterate(self, pool):
         self.chi = self.explained = None  # their memory is wanted
-        spectrum, sparse = fft.rfftn(self.chi_field - self.missed_field), fft.rfftn(self.divergence)
+        spectrum = fft.rfftn(self.chi_field - self.missed_field)
+        sparse = fft.rfftn(self.divergence)
         spectrum *= self.kernel
         spectrum *= self.field_penalty
         sparse *= self.gradient_penalty
@@ -271,7 +276,8 @@ class SparseGradients:
 
     def _data_step(self, wanted, field, weight):
         """The least of ½ W² |exp(ipv) - exp(ipb)|²/p² + ½ ρ (v - wanted)²."""
-        off, penalty = wanted - field, self.field_penalty
+        off = wanted - field
+        penalty = self.field_penalty
         if self.period is None:
             return field + penalty * off / (weight + penalty)
         turns = np.float32(self.period) * np.rint(off / np.float32(self.period))

@@ -60,7 +60,8 @@ class QuadraticProblem:
     """The field and the operators on the working grid, in the Fourier domain."""
 
     def __init__(self, field, mask, voxel_size, b0_dir):
-        self.mask, self.field = mask, within(mask, field)
+        self.mask = mask
+        self.field = within(mask, field)
         self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
         self.inside = self.grid.embed(mask)
         self.weight = self.inside.astype(np.float32)  # of the residuals by which λ is judged

@@ -193,7 +193,10 @@ class RatioSpectrum:
     def __init__(self, power, kernel, gradient, last_axis):
         q = kernel**2
         np.divide(q, gradient, out=q, where=gradient > 0)
-        low, high, per_octave = -30, 30, 8  # q below 2^-30 is never explained, above 2^30 always
+        # q below 2^-30 is never explained, above 2^30 always
+        low = -30
+        high = 30
+        per_octave = 8
         level = np.log2(q, out=np.full_like(q, low), where=q > 0)
         bins = np.rint((np.clip(level, low, high) - low) * per_octave).astype(np.int32)
         multiplicity = np.full(kernel.shape[2], 2, np.float32)
@@ -260,7 +263,9 @@ def minimise_gcv(score, start, *, factor):
     at_bound = not low < step + direction < high
     vertex = 0.0
     if not at_bound:
-        before, here, after = at(step - 1), at(step), at(step + 1)
+        before = at(step - 1)
+        here = at(step)
+        after = at(step + 1)
         bend = before - 2 * here + after
         vertex = (before - after) / (2 * bend) if bend > 0 else 0.0
     figures = tuple((start * factor**s, float(v)) for s, v in sorted(tried.items()))
@@ -291,12 +296,14 @@ def meet_discrepancy(mean_square, noise_variance):
         tried[float(np.exp(log_lam))] = value = float(mean_square(np.exp(log_lam)))
         return np.log(value / noise_variance)
 
-    octave, (lowest, highest) = np.log(2), np.log(LAMBDA_RANGE)
+    octave = np.log(2)
+    (lowest, highest) = np.log(LAMBDA_RANGE)
     here = np.log(0.3)  # most scans end within an octave or two of this
     missing = excess(here)
     direction = -1 if missing > 0 else 1
     while lowest < here + direction * octave < highest:
-        previous, here = here, here + direction * octave
+        previous = here
+        here = here + direction * octave
         if excess(here) * missing <= 0:
             root = optimize.brentq(excess, *sorted((previous, here)), xtol=0.02)
             return LambdaChoice(float(np.exp(root)), "discrepancy", False, tuple(sorted(tried.items())))

@@ -143,7 +143,8 @@ def monte_carlo_standard_error(respond, standard_error, mask, voxel_size, *, gau
     """
     if draws < 1:
         raise ValueError(f"the noise must be drawn at least once, got {draws} draws")
-    sigma, rng = _continued(standard_error, mask, voxel_size), np.random.default_rng(seed)
+    sigma = _continued(standard_error, mask, voxel_size)
+    rng = np.random.default_rng(seed)
     draw = partial(rng.standard_normal, dtype=np.float32) if gaussian else partial(rng.choice, np.float32([-1, 1]))
     variance = np.zeros(mask.shape, np.float32)
     for _ in range(draws):

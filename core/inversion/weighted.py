@@ -134,7 +134,8 @@ def zero_field_weight(field, mask, noise_variance):
     surface &= mask
     if not surface.any():
         return 1.0
-    noise, size = np.sqrt(noise_variance), float(np.sqrt(np.mean(np.square(field[surface]), dtype=np.float64)))
+    noise = np.sqrt(noise_variance)
+    size = float(np.sqrt(np.mean(np.square(field[surface]), dtype=np.float64)))
     return float(np.clip(noise / (size - noise), 0.1, 1)) if size > noise else 1.0
 
 
@@ -151,7 +152,8 @@ class _EdgeProblem(QuadraticProblem):
         self.edge_gradient = edge_differences(on_grid, voxel_size)
         self.edge_divergence = self.edge_gradient.T
         self.unknown = None
-        self.max_iterations, self.seed = max_iterations, seed
+        self.max_iterations = max_iterations
+        self.seed = seed
         self.solved = {}  # (y, z) of the data by λ
 
     def weigh(self, data_weight, outside_weight):
@@ -172,7 +174,8 @@ class _EdgeProblem(QuadraticProblem):
     def converge(self, lam, tolerance):
         """Solve for (y, z) at one λ, starting from the nearest solved; returns the spectrum of χ and the iterations."""
         system = _EdgeSystem(self, lam)
-        right_side, guess = system.filled(system.closed_form(self.data)), None
+        right_side = system.filled(system.closed_form(self.data))
+        guess = None
         if self.solved:
             nearest = min(self.solved, key=lambda other: abs(np.log(other / lam)))
             guess = self.solved[nearest].copy()
@@ -220,7 +223,8 @@ class _EdgeSystem:
     """The equations for (y, z) at one λ."""
 
     def __init__(self, problem, lam):
-        self.problem, self.lam = problem, np.float32(lam)
+        self.problem = problem
+        self.lam = np.float32(lam)
         self.inverse = 1 / problem.regularised(lam)
         self.fields = 0 if problem.unknown is None else problem.unknown.size
 
@@ -235,7 +239,8 @@ class _EdgeSystem:
 
     def filled(self, spectrum):
         """(y, z) of a susceptibility: B χ; uses up its spectrum."""
-        problem, n = self.problem, self.fields
+        problem = self.problem
+        n = self.fields
         u = np.empty(n + problem.edge_gradient.shape[0], np.float32)
         if n:
             field = problem.volume(problem.kernel * spectrum)
@@ -245,7 +250,8 @@ class _EdgeSystem:
 
     def susceptibility(self, u, data=None):
         """M⁻¹ (D b + Bᴴ (y, z)), of no data M⁻¹ Bᴴ (y, z)."""
-        problem, n = self.problem, self.fields
+        problem = self.problem
+        n = self.fields
         spectrum = fft.rfftn((problem.edge_divergence @ (self.lam * u[n:])).reshape(problem.grid.shape))
         if data is not None:
             spectrum += problem.kernel * data

@@ -55,7 +55,8 @@ def phase_roughness(phase, signal, voxel_size):
 
 def checked_echoes(magnitude, phase):
     """Magnitude and phase as arrays, if both are finite and of one shape (x, y, z, n_echoes); else a ValueError."""
-    magnitude, phase = np.asarray(magnitude), np.asarray(phase)
+    magnitude = np.asarray(magnitude)
+    phase = np.asarray(phase)
     if magnitude.ndim != 4 or magnitude.shape != phase.shape:
         raise ValueError(f"magnitude {magnitude.shape} and phase {phase.shape} must be (x, y, z, n_echoes) both")
     if not (np.isfinite(magnitude).all() and np.isfinite(phase).all()):

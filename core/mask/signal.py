@@ -28,10 +28,12 @@ def tissue_signal(combined, floor, voxel_size):
 
 def signal_above_ghosts(combined, region, noise, voxel_size, opening):
     """Voxels with the signal of a phantom, and those of them in a region of smooth phase that lie deep in it."""
-    usual, deep = _usual_signal(combined[region]), np.zeros_like(region)
+    usual = _usual_signal(combined[region])
+    deep = np.zeros_like(region)
     for _ in range(_MOST_PASSES):
         signal = combined > usual * np.maximum(_ABOVE_GHOSTS, np.sqrt(noise / usual))
-        known, deep = deep, depth_in(region & signal, voxel_size) > opening
+        known = deep
+        deep = depth_in(region & signal, voxel_size) > opening
         if not deep.any() or np.array_equal(known, deep):
             break
         usual = _signal_around(combined, deep, voxel_size)

@@ -165,7 +165,8 @@ def from_real_imaginary(real, imaginary):
     >>> float(magnitude[0]), round(float(phase[0]), 4)
     (5.0, 0.9273)
     """
-    real, imaginary = np.asarray(real, dtype=np.float32), np.asarray(imaginary, dtype=np.float32)
+    real = np.asarray(real, dtype=np.float32)
+    imaginary = np.asarray(imaginary, dtype=np.float32)
     if real.shape != imaginary.shape:
         raise PhaseEncodingError(f"Real {real.shape} and imaginary {imaginary.shape} images differ in shape.")
     _refuse_not_finite(real)
@@ -250,7 +251,8 @@ def ppm_to_hz(field, centre_frequency):
 
 def _recognise(stored, units, manufacturer, radians, found):
     """The encoding; `radians` is the one that it would be if the values were radians, or None."""
-    low, high = float(stored.min()), float(stored.max())
+    low = float(stored.min())
+    high = float(stored.max())
     whole = _holds_integers(stored)
     if units == "rad":
         if whole:
@@ -288,9 +290,11 @@ def _siemens(low, high, manufacturer):
     # Phase lies around the encoding's centre; a range on one side of it belongs to some other encoding, and one
     # within ±2048 may be another vendor's or converter's 12 bits.
     if 0 <= low < 2048 < high <= 4095:
-        encoding, filled = SIEMENS_UNSIGNED, (high - low) / 4095
+        encoding = SIEMENS_UNSIGNED
+        filled = (high - low) / 4095
     elif -4096 <= low < 0 < high <= 4096 and max(-low, high) > 2048:
-        encoding, filled = SIEMENS_SIGNED, (high - low) / 8190
+        encoding = SIEMENS_SIGNED
+        filled = (high - low) / 8190
     else:
         return None
     return encoding if named or filled >= _NEARLY_ALL else None

@@ -90,7 +90,8 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     """
     te = np.asarray(echo_times, np.float64)
     _check_echoes(te, phase, magnitude, mask)
-    y, m = phase[mask], magnitude[mask]
+    y = phase[mask]
+    m = magnitude[mask]
     w = m.astype(np.float32) ** 2
     intercept, slope, slope_information = _weighted_line(y, w, te)
     residual = y - (intercept[:, None] + slope[:, None] * te.astype(np.float32))
@@ -251,7 +252,8 @@ def _weighted_line(y, w, te):
         return np.zeros(len(y), np.float32), y[:, 0] / t[0], w[:, 0] * t[0] ** 2
     total = w.sum(axis=1)
     scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
-    t_mean, y_mean = (w @ t) * scale, np.einsum("ij,ij->i", w, y) * scale
+    t_mean = (w @ t) * scale
+    y_mean = np.einsum("ij,ij->i", w, y) * scale
     dt = t - t_mean[:, None]
     information = np.einsum("ij,ij,ij->i", w, dt, dt)
     covariance = np.einsum("ij,ij,ij->i", w, dt, y - y_mean[:, None])
@@ -323,10 +325,12 @@ def _noise_of_differences(signal, mask):
     ----------
     Donoho & Johnstone, Biometrika 81:425-455 (1994), section 4.2.
     """
-    detail, whole = signal, mask
+    detail = signal
+    whole = mask
     for axis in range(3):
         near, far = neighbours(axis)
-        detail, whole = detail[far] - detail[near], whole[far] & whole[near]
+        detail = detail[far] - detail[near]
+        whole = whole[far] & whole[near]
     parts = np.concatenate([detail[whole].real, detail[whole].imag]) / np.sqrt(8)
     return float(np.median(np.abs(parts)) / stats.norm.ppf(0.75)) if parts.size else 0.0
 

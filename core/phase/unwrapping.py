@@ -87,7 +87,8 @@ def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
     linear = np.empty_like(echoes)  # phase less what each echo has at TE = 0
     linear[first] = echoes[first] - offset
     for n in range(1, len(by_time)):
-        done, echo = by_time[:n], by_time[n]
+        done = by_time[:n]
+        echo = by_time[n]
         weight = times[done] ** _LATENESS
         line = (weight * (times[echo] / times[done]) / np.sum(weight)).astype(np.float32)
         predicted = line @ linear[done] + offset
@@ -104,7 +105,8 @@ def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
 
 
 def _checked(phase, mask, echo_times, mode):
-    phase, mask = np.asarray(phase), np.asarray(mask, dtype=bool)
+    phase = np.asarray(phase)
+    mask = np.asarray(mask, dtype=bool)
     times = np.asarray(echo_times, dtype=np.float64)
     if phase.ndim != 4 or phase.shape[:3] != mask.shape or times.shape != phase.shape[3:]:
         raise ValueError(
@@ -135,18 +137,22 @@ def _first_echo(wrapped, times, region):
         return np.float32(0), region.centre(region.unwrap(wrapped[0]))
     earlier, later = _closest_echoes(times)
     first = np.argmin(times)
-    spacing, start = times[later] - times[earlier], times[first]
+    spacing = times[later] - times[earlier]
+    start = times[first]
     difference = wrap_phase(wrapped[later] - wrapped[earlier])
     unwrapped = region.centre(region.unwrap(difference), relative=True)
     at_zero = wrapped[earlier] - unwrapped * np.float32(times[earlier] / spacing)
     offset = region.centre(region.unwrap(region.smooth(at_zero, _OFFSET_SMOOTHING, passes=2)))
 
-    echo, time_ratio = wrap_phase(wrapped[first] - offset), np.float32(start / spacing)
+    echo = wrap_phase(wrapped[first] - offset)
+    time_ratio = np.float32(start / spacing)
     if start > _LATE * spacing:
         field = region.trend(unwrapped)
-        known, witness = field * time_ratio, wrap_phase(difference - field)
+        known = field * time_ratio
+        witness = wrap_phase(difference - field)
     else:
-        known, witness = np.float32(0), difference
+        known = np.float32(0)
+        witness = difference
     carried = unwrapped * time_ratio
     echo = known + region.unwrap(wrap_phase(echo - known), witness=witness, ratio=1 / time_ratio)
     return offset, _nearest_turn(wrapped[first], carried + region.centre(echo - carried) + offset)
@@ -266,7 +272,8 @@ class _Region:
         """Flat indices of both ends of all edges that have a steep voxel, each once."""
         inside = self.inside.ravel()
         source = np.flatnonzero(steep)
-        tails, heads = [], []
+        tails = []
+        heads = []
         for step in self.steps:
             for sign in (1, -1):
                 target = source + sign * step
@@ -281,7 +288,8 @@ class _Region:
         inside = self.inside.ravel()
         total = np.zeros(len(voxels), np.float32)
         for step in self.steps:
-            before, after = voxels - step, voxels + step
+            before = voxels - step
+            after = voxels + step
             second = wrap_phase(phase[after] - phase[voxels]) - wrap_phase(phase[voxels] - phase[before])
             total += np.where(inside[before] & inside[after], second**2, np.float32(np.pi**2))
         roughness = np.zeros(phase.shape, np.float32)
@@ -316,7 +324,8 @@ def _turns_along_tree(tail, head, step, weight, n_nodes):
     tree = minimum_spanning_tree(graph.tocsr())
     parent = _parents(tree)
     child = np.flatnonzero(parent >= 0)
-    below, above = np.minimum(child, parent[child]), np.maximum(child, parent[child])
+    below = np.minimum(child, parent[child])
+    above = np.maximum(child, parent[child])
     upward = step[np.searchsorted(pair, below.astype(np.int64) * n_nodes + above)]
     turns = np.zeros(n_nodes, np.float32)
     turns[child] = np.where(parent[child] < child, upward, -upward)

@@ -77,7 +77,8 @@ def find_atria(ventricles, affine, mask, *, radius=2.5):
     middle = x[np.asarray(mask, bool)].mean()
     voxel_size = voxel_size_of(affine)
     depth = ndimage.distance_transform_edt(ventricles, sampling=voxel_size)
-    found, chosen = np.zeros(mask.shape, bool), []
+    found = np.zeros(mask.shape, bool)
+    chosen = []
     for side, on_side in zip(SIDES, (x < middle, x > middle), strict=True):
         ventricle = largest_component(ventricles & on_side, _CORNERS)
         if not ventricle.any():
@@ -142,7 +143,8 @@ def _along(affine, shape, axis):
 
 def _widest(ventricle, depth, y):
     """Voxel of greatest depth in the ventricle's back."""
-    back, front = y[ventricle].min(), y[ventricle].max()
+    back = y[ventricle].min()
+    front = y[ventricle].max()
     candidates = np.argwhere(ventricle & (y <= back + POSTERIOR * (front - back)))
     at = tuple(candidates.T)
     deepest = candidates[depth[at] >= depth[at].max() - _EQUAL]

@@ -68,11 +68,13 @@ def grow_lesions(flair, seeds, voxel_size, *, reach=40.0, share=0.5):
     [10, 11]
     """
     seeds = _checked(flair, seeds, share)
-    lesions, grown = np.zeros(flair.shape, bool), np.zeros(len(seeds), bool)
+    lesions = np.zeros(flair.shape, bool)
+    grown = np.zeros(len(seeds), bool)
     tissue = flair > _otsu(flair)
     for number, seed in enumerate(seeds):
         box, distance = _ball(seed, flair.shape, voxel_size, max(reach, _NEIGHBOURHOOD))
-        image, centre = flair[box], tuple(s - b.start for s, b in zip(seed, box, strict=True))
+        image = flair[box]
+        centre = tuple(s - b.start for s, b in zip(seed, box, strict=True))
         near = tissue[box] & (distance <= _NEIGHBOURHOOD)
         if _stands_out(image[centre], image[near]):
             grown[number] = True
@@ -169,13 +171,15 @@ def _stands_out(own, around):
 
 def _grow(image, seed, tissue, allowed, voxel_size, share):
     """The region of a seed among the voxels allowed."""
-    own, usual = float(image[seed]), float(np.median(image[tissue]))
+    own = float(image[seed])
+    usual = float(np.median(image[tissue]))
     region = np.zeros(image.shape, bool)
     region[seed] = True
     for _ in range(_ROUNDS):
         # The seed is the rater's word: it stays, should the lesion become brighter than it.
         bright = allowed & (image > min(usual + share * (own - usual), np.nextafter(image[seed], -np.inf)))
-        before, region = region, flood(bright.view(np.uint8), seed, connectivity=1)
+        before = region
+        region = flood(bright.view(np.uint8), seed, connectivity=1)
         if np.array_equal(before, region):
             break
         own = float(np.median(image[region]))

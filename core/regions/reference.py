@@ -127,7 +127,9 @@ def find_csf(r2star, magnitude, mask, voxel_size, *, right=(1, 0, 0), threshold=
     distance, offset = _position(mask, voxel_size, right)
     # What lies far from the centroid needs no look.
     box = box_around(distance < _REACH + _ROOM)
-    inside, distance, offset = mask[box], distance[box], offset[box]
+    inside = mask[box]
+    distance = distance[box]
+    offset = offset[box]
     smooth = _denoise(np.clip(r2star[box], -tissue, 3 * tissue), inside, threshold, voxel_size)
     candidates = inside & signal[box] & (smooth < threshold)
     core = _without_rim(candidates, voxel_size)
@@ -269,13 +271,15 @@ def _thickness(voxel_size):
 def _position(mask, voxel_size, right):
     """Distance in mm of each voxel from the mask's centroid, and how far to the right of it."""
     right = np.asarray(right, float) / np.linalg.norm(right)
-    square, offset = np.float32(0), np.float32(0)
+    square = np.float32(0)
+    offset = np.float32(0)
     for axis, (side, share) in enumerate(zip(voxel_size, right, strict=True)):
         counts = mask.sum(axis=tuple(a for a in range(3) if a != axis))
         index = np.arange(mask.shape[axis])
         along = np.float32((index - counts @ index / counts.sum()) * side)
         along = along.reshape([-1 if a == axis else 1 for a in range(3)])
-        square, offset = square + along**2, offset + np.float32(share) * along
+        square = square + along**2
+        offset = offset + np.float32(share) * along
     return np.sqrt(square), np.broadcast_to(offset, mask.shape)
 
 

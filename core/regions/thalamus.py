@@ -53,7 +53,8 @@ def smooth_labels(labels, voxel_size, fwhm):
     margin = [int(np.ceil(4 * s)) for s in sigma]
     values = np.unique(labels[labels != 0])
     dense = np.where(labels != 0, np.searchsorted(values, labels) + 1, 0)
-    largest, background = np.zeros(labels.shape, np.float32), np.ones(labels.shape, np.float32)
+    largest = np.zeros(labels.shape, np.float32)
+    background = np.ones(labels.shape, np.float32)
     out = np.zeros_like(labels)
     for index, found in enumerate(ndimage.find_objects(dense), start=1):
         box = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(found, margin, strict=True))
@@ -122,7 +123,8 @@ def surface_veins(chi, region, mask, voxel_size, *, right, up, contrast=3.0, dep
     if not region.any():
         return found
     box = ndimage.find_objects(region.view(np.uint8))[0]
-    inside, values = region[box], np.asarray(chi)[box]
+    inside = region[box]
+    values = np.asarray(chi)[box]
     distance, outward = _depth(inside, voxel_size)
     medial = -np.sign(_offset(mask, voxel_size, right)[box])
     facing = np.maximum(medial * (outward @ _unit(right)), -(outward @ _unit(up))) >= _FACING

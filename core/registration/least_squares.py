@@ -194,7 +194,8 @@ def _gauss_newton(samples, matrix, tolerance, max_iterations):
         design = np.concatenate([samples.basis * values[:, None], -samples.motion], axis=1)
         solution = solve_weighted(design, samples.values, weight * inside)
         weight = tukey_weight(samples.values - design @ solution, inside)
-        rotation, translation = solution[-6:-3], solution[-3:]
+        rotation = solution[-6:-3]
+        translation = solution[-3:]
         step = about(samples.centre, Rotation.from_rotvec(rotation).as_matrix(), translation)
         moved = _rms_displacement(step, samples.moment)
         if moved > limit:  # beyond what a linearised image can tell
@@ -215,7 +216,9 @@ def _judge(samples, matrix, weight, iterations):
     values, inside = samples.moved(matrix)
     design = samples.basis * values[:, None]
     fitted = design @ solve_weighted(design, samples.values, weight * inside)
-    misfit, fixed, fitted = (samples.values - fitted)[inside], samples.values[inside], fitted[inside]
+    misfit = (samples.values - fitted)[inside]
+    fixed = samples.values[inside]
+    fitted = fitted[inside]
     residual = float(np.sqrt(np.mean(misfit**2) / np.mean(fixed**2)))
     spread = fixed.std() * fitted.std()
     correlation = float(np.mean((fixed - fixed.mean()) * (fitted - fitted.mean())) / spread) if spread > 0 else 0.0

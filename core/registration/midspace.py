@@ -144,7 +144,8 @@ def first_space(space, images, affines, masks):
         The first registered scan's transform is the identity; residuals are as they were.
     """
     registered = [k for k, transform in enumerate(space.transforms) if transform is not None]
-    first, back = registered[0], np.linalg.inv(space.transforms[registered[0]])
+    first = registered[0]
+    back = np.linalg.inv(space.transforms[registered[0]])
     transforms = {k: np.eye(4) if k == first else space.transforms[k] @ back for k in registered}
     scans = list(zip(images, affines, masks, strict=True))
     grid = (np.asarray(affines[first], float), images[first].shape)
@@ -234,7 +235,8 @@ def _centred_mean(transforms):
 
 def _common_grid(scans, transforms, voxel_size, margin):
     """Affine and shape of a grid in the mid-space that covers all masks."""
-    axes, corners = [], []
+    axes = []
+    corners = []
     for k, transform in transforms.items():
         _, affine, mask = scans[k]
         into = np.linalg.inv(transform) @ affine
@@ -244,7 +246,8 @@ def _common_grid(scans, transforms, voxel_size, margin):
         corners.append(index @ into[:3, :3].T + into[:3, 3])
     mean = _nearest_rotation(np.mean(axes, axis=0))
     along = np.concatenate(corners) @ mean  # coordinates along the axes
-    low, high = along.min(axis=0), along.max(axis=0)
+    low = along.min(axis=0)
+    high = along.max(axis=0)
     shape = np.ceil((high - low + 2 * margin) / voxel_size).astype(int) + 1
     affine = np.eye(4)
     affine[:3, :3] = mean * voxel_size

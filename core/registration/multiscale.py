@@ -27,7 +27,9 @@ def pyramid(volume, affine, fwhm, mask=None):
 
     Each level is made from the next finer one: the variances of Gaussians add up.
     """
-    affine, levels, reached = np.asarray(affine, float), [], 0.0
+    affine = np.asarray(affine, float)
+    levels = []
+    reached = 0.0
     volume = np.asarray(volume, np.float32)
     mask = None if mask is None else np.asarray(mask, bool)
     for width in reversed(fwhm):
@@ -38,8 +40,10 @@ def pyramid(volume, affine, fwhm, mask=None):
         # A few voxels must be left along each axis to interpolate between.
         stride = np.minimum(stride, np.maximum(np.array(volume.shape) // 8, 1))
         every = tuple(slice(None, None, s) for s in stride.tolist())
-        volume, mask = volume[every], None if mask is None else mask[every]
-        affine, reached = affine @ np.diag([*stride, 1]), width
+        volume = volume[every]
+        mask = None if mask is None else mask[every]
+        affine = affine @ np.diag([*stride, 1])
+        reached = width
         if mask is not None and not mask.any():
             raise ValueError(f"the mask is too small to register images smoothed by {width:g} mm")
         levels.append(Image(volume, affine, mask))

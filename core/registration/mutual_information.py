@@ -204,8 +204,11 @@ class _NmiLevel:
     def similarity(self, matrix, windows):
         """Normalised mutual information and its derivative by the elements of the transform, shape (3, 4)."""
         voxels, inside, values = self.moved(matrix)
-        bins, (low, high), gain = windows.bins, windows.limits, windows.gain[inside]
-        first, share = windows.first[inside], windows.share[inside]
+        bins = windows.bins
+        (low, high) = windows.limits
+        gain = windows.gain[inside]
+        first = windows.first[inside]
+        share = windows.share[inside]
         width = bins - 3  # the cubic window reaches one bin below and two above
         scaled = _scaled(values / gain, windows.limits)
         position = 1 + scaled * (width - 1e-6)
@@ -271,7 +274,8 @@ def _shading(values, other, basis):
     coefficients = np.zeros(basis.shape[1])
     if np.count_nonzero(usable) < 10 * basis.shape[1] or basis.shape[1] < 2:
         return coefficients
-    target, design = np.log(values[usable]), basis[usable, 1:]
+    target = np.log(values[usable])
+    design = basis[usable, 1:]
     kinds = np.searchsorted(np.percentile(other[usable], np.arange(2, 100, 2)), other[usable])
     weight = np.ones(len(target))
     for _ in range(5):
@@ -295,7 +299,8 @@ def _nmi(joint):
 
     A constant is left out of the derivative, since what moves in the histogram sums to nothing.
     """
-    rows, columns = joint.sum(axis=1), joint.sum(axis=0)
+    rows = joint.sum(axis=1)
+    columns = joint.sum(axis=0)
     entropies = [-np.sum(p[p > 0] * np.log(p[p > 0])) for p in (rows, columns, joint)]
     nmi = (entropies[0] + entropies[1]) / entropies[2]
     log_rows, log_columns, log_joint = (np.log(np.maximum(p, 1e-12)) for p in (rows, columns, joint))

@@ -306,7 +306,8 @@ def _import_dipy():
 def _grid_around(mask, affine, spacing):
     """Affine and shape of a grid along the world's axes that covers a mask and a margin."""
     points = _moved(np.argwhere(mask).T, affine)
-    low, high = points.min(axis=1) - _MARGIN, points.max(axis=1) + _MARGIN
+    low = points.min(axis=1) - _MARGIN
+    high = points.max(axis=1) + _MARGIN
     grid = np.diag([spacing, spacing, spacing, 1.0])
     grid[:3, 3] = low
     return grid, tuple((np.ceil((high - low) / spacing).astype(int) + 1).tolist())

@@ -147,7 +147,8 @@ def read_itk_text(text):
     kind = " ".join(fields["Transform"])
     if kind.rsplit("_", 3)[0] not in ("AffineTransform", "MatrixOffsetTransformBase") or not kind.endswith("_3_3"):
         raise ValueError(f"the ITK file holds a transform of type {kind!r}; only affine ones of 3 dimensions are read")
-    parameters, centre = np.array(fields["Parameters"], float), np.array(fields["FixedParameters"], float)
+    parameters = np.array(fields["Parameters"], float)
+    centre = np.array(fields["FixedParameters"], float)
     if parameters.shape != (12,) or centre.shape != (3,):
         raise ValueError(f"12 parameters and 3 fixed ones are needed, got {parameters.size} and {centre.size}")
     return _LPS @ about(centre, parameters[:9].reshape(3, 3), parameters[9:]) @ _LPS

@@ -31,9 +31,11 @@ def check_echoes(scan):
 
 def check_echo_times(scan):
     """Each echo needs one time, in seconds, longer than that of the echo before."""
-    problems, times = [], {}
+    problems = []
+    times = {}
     for path in sorted(scan.files, key=echo_number):
-        value, echo = scan.sidecars.get(path.name, {}).get("EchoTime"), echo_number(path)
+        value = scan.sidecars.get(path.name, {}).get("EchoTime")
+        echo = echo_number(path)
         wrong = _echo_time_fault(value, known=scan.echo_times and None not in scan.echo_times)
         if wrong:
             problems.append(Problem.of(scan, path.name, *wrong))

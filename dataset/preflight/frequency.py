@@ -16,7 +16,8 @@ def check_frequency(scan):
     problems = [
         problem for key in ("MagneticFieldStrength", "ImagingFrequency") for problem in _check_same_number(scan, key)
     ]
-    field, frequency = scan.field_strength, scan.imaging_frequency
+    field = scan.field_strength
+    frequency = scan.imaging_frequency
     file = scan.files[0].name
     if frequency is None and field is None:
         cause = "neither MagneticFieldStrength nor ImagingFrequency is in its sidecar"
@@ -40,7 +41,8 @@ def check_frequency(scan):
 
 def _check_same_number(scan, key):
     """Where the files of a scan state a field, they must state the same number."""
-    problems, first = [], None
+    problems = []
+    first = None
     for path in scan.files:
         value = scan.sidecars.get(path.name, {}).get(key)
         if value is None:

@@ -151,7 +151,8 @@ def _facts(scan, summaries):
 
 def _summarize(scan):
     """Read each file once; return the summaries by path, and the problems of those that cannot be read."""
-    summaries, problems = {}, []
+    summaries = {}
+    problems = []
     for path in scan.files:
         try:
             summaries[path] = summarize_image(path)

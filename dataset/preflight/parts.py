@@ -67,7 +67,8 @@ def _offsets(signal, echo_times):
     """What was added to each real and imaginary image, to all of them or to one echo; 0 where it cannot be told."""
     if not are_rising(echo_times):
         return np.zeros(2 * len(signal))
-    common, own = common_offset(signal, echo_times), echo_offsets(signal, echo_times)
+    common = common_offset(signal, echo_times)
+    own = echo_offsets(signal, echo_times)
     alternatives = np.array([np.full(len(signal), 0 if common is None else common), own])
     return np.hstack([np.abs(alternatives.real), np.abs(alternatives.imag)]).max(axis=0)
 

@@ -23,7 +23,8 @@ def check_phase_sign(scan, encoding, summaries):
             signal = first * np.exp(1j * apply_sign(encoding.radians(second), sign))
         coarse, voxel_size = coarse_signal(signal, reference.voxel_size)
         echoes.append(coarse)
-    signal, b0_dir = np.stack(echoes, axis=-1), b0_direction(reference.scanner.affine)
+    signal = np.stack(echoes, axis=-1)
+    b0_dir = b0_direction(reference.scanner.affine)
     mask = None
     if scan.brain_mask is not None:
         mask = coarse_mask(read_image(scan.brain_mask)[2] != 0, reference.voxel_size)

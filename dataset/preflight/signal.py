@@ -29,7 +29,8 @@ class Blocks:
             return
         if scan.real:
             signal = np.array(parts["real"]) + 1j * np.array(parts["imaginary"])
-            self.magnitude, self.phase = np.abs(signal), np.angle(signal)
+            self.magnitude = np.abs(signal)
+            self.phase = np.angle(signal)
             return
         self.magnitude = np.clip(np.array(parts["magnitude"]), 0, None)
         if encoding is not None:
@@ -40,7 +41,8 @@ def check_order_of_magnitudes(scan, blocks):
     """The magnitude decays from echo to echo."""
     if blocks.magnitude is None:
         return []
-    paths, means = scan.magnitude or scan.real, blocks.magnitude.mean(axis=(1, 2, 3))
+    paths = scan.magnitude or scan.real
+    means = blocks.magnitude.mean(axis=(1, 2, 3))
     problems = []
     for (path, mean), (following, next_mean) in pairwise(zip(paths, means, strict=True)):
         if next_mean > (1 + RISE) * mean:
@@ -54,7 +56,8 @@ def check_decay(scan, blocks):
     """No echo stands out of the decay that the others have."""
     if blocks.magnitude is None or not are_rising(scan.echo_times):
         return []
-    inner, problems = (scan.magnitude or scan.real)[1:-1], []
+    inner = (scan.magnitude or scan.real)[1:-1]
+    problems = []
     for path, step in zip(inner, decay_steps(blocks.magnitude, scan.echo_times), strict=True):
         if abs(step) > DECAY_STEP:
             cause = f"its magnitude is {math.exp(step):.2g} times what the echoes before and after it let expect"

@@ -58,7 +58,8 @@ def _not_finite_problem(scan, part, path, summaries):
 
 def check_identical(scan, summaries):
     """No two images of a scan have the same values."""
-    problems, seen = [], {}
+    problems = []
+    seen = {}
     for path, summary in summaries.items():
         if not summary.minimum < summary.maximum:
             continue  # a constant image has a problem of its own

@@ -54,7 +54,8 @@ def write_cohort(output_dir, patients, design):
     output_dir = Path(output_dir)
     write_descriptions(output_dir, design.name, design.summary, "tables")
     extend_table(output_dir / "participants.tsv", [_clinical_row(patient) for patient in patients])
-    truth, columns = output_dir / TRUTH, load_template("simulated")["tables"]["phenotype"]
+    truth = output_dir / TRUTH
+    columns = load_template("simulated")["tables"]["phenotype"]
     extend_table(truth / "phenotype" / "thalamus.tsv", [_true_row(patient) for patient in patients])
     write_json(truth / "phenotype" / "thalamus.json", columns)
     write_json(truth / "coefficients.json", population())

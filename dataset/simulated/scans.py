@@ -54,7 +54,8 @@ def _write_truth(output_dir, plan, scan):
         "local_field": ppm_to_hz(scan.local_field, np.float32(frequency)),
         "magnitude": combine_magnitude(np.abs(scan.signal)),
     }
-    paths, metadata = true_paths(output_dir, plan), _true_metadata(plan, scan)
+    paths = true_paths(output_dir, plan)
+    metadata = _true_metadata(plan, scan)
     for name, path in paths.items():
         write_image(path, images[name], scan.affine)
         write_sidecar(path, {"SkullStripped": False, **metadata[name]})

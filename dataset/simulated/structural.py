@@ -77,7 +77,8 @@ def _write_aseg(path, labels, affine, pose):
 
 def _aseg_labels(labels, affine, pose):
     """FreeSurfer's numbers in the place of the simulator's; ventricles have a side by where they lie in the head."""
-    number_of, aseg = {name: number for number, name in ASEG_NAMES.items()}, np.zeros(labels.shape, np.uint8)
+    number_of = {name: number for number, name in ASEG_NAMES.items()}
+    aseg = np.zeros(labels.shape, np.uint8)
     for label, name in head.label_names().items():
         if name in number_of:
             aseg[labels == label] = number_of[name]
