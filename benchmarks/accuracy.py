@@ -1,12 +1,13 @@
 """Compare susceptibility maps with the truth they were simulated from.
 
 python benchmarks/accuracy.py head [--threads 2]
-    Simulate a head at the 2015 study's resolution, invert its noiseless local field, and print each region's
-    susceptibility relative to the lateral ventricles.
+    Simulate a head at the 2015 study's resolution, invert its noiseless local field, and print each
+    region's susceptibility relative to the lateral ventricles.
 
 python benchmarks/accuracy.py scans RAW_DIR DERIVATIVES_DIR
-    The same for every scan that multiqsm-simulate wrote to RAW_DIR and multiqsm processed to DERIVATIVES_DIR; of
-    phantoms, the regression of measured on expected susceptibility over the tubes.
+    The same for every scan that multiqsm-simulate wrote to RAW_DIR and multiqsm processed to
+    DERIVATIVES_DIR; of phantoms, the regression of measured on expected susceptibility over the
+    tubes.
 """
 
 import argparse
@@ -41,7 +42,9 @@ WALL = 3.0  # mm of a tube's radius and length that are left out
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True)
     for name, compare in (("head", noiseless_head), ("choices", noisy_head)):
         command = commands.add_parser(name)
@@ -50,7 +53,9 @@ def main():
     scans = commands.add_parser("scans")
     scans.add_argument("raw_dir", type=Path)
     scans.add_argument("derivatives_dir", type=Path)
-    scans.set_defaults(run=lambda options: simulated_scans(options.raw_dir, options.derivatives_dir))
+    scans.set_defaults(
+        run=lambda options: simulated_scans(options.raw_dir, options.derivatives_dir)
+    )
     options = parser.parse_args()
     options.run(options)
 
@@ -63,10 +68,16 @@ def noiseless_head(threads):
     with fft.set_workers(threads):
         maps = {
             "medi": medi(scan.local_field, scan.mask, edges=edges, **geometry),
-            "iterative": iterative(scan.local_field, scan.mask, edges=edges, outside_weight=weight, **geometry),
+            "iterative": iterative(
+                scan.local_field, scan.mask, edges=edges, outside_weight=weight, **geometry
+            ),
             "deterministic": deterministic(scan.local_field, scan.mask, **geometry),
         }
-    print_regions(scan.chi, {name: found.chi for name, found in maps.items()}, regions_of(scan.labels, scan.mask))
+    print_regions(
+        scan.chi,
+        {name: found.chi for name, found in maps.items()},
+        regions_of(scan.labels, scan.mask),
+    )
     print(", ".join(f"λ {name} {found.lam.value:.3g}" for name, found in maps.items()))
 
 
@@ -83,17 +94,30 @@ def noisy_head(threads):
         error = 100 * np.std((found.chi - scan.chi)[core]) / np.std(scan.chi[core])
         biases = []
         for region in REPORTED:
-            true, value = (m[regions[region]].mean() - m[regions[REFERENCE]].mean() for m in (scan.chi, found.chi))
+            true, value = (
+                m[regions[region]].mean() - m[regions[REFERENCE]].mean()
+                for m in (scan.chi, found.chi)
+            )
             biases.append(f"{100 * (value / true - 1):+.0f} %")
-        print(f"| {name} | {found.lam.value:.3f} | {error:.1f} | " + " | ".join(biases) + " |", flush=True)
+        print(
+            f"| {name} | {found.lam.value:.3f} | {error:.1f} | " + " | ".join(biases) + " |",
+            flush=True,
+        )
 
-    print("| inversion | λ | core NRMSE % | " + " | ".join(REPORTED) + " |\n|---|---|---|" + "---|" * len(REPORTED))
+    print(
+        "| inversion | λ | core NRMSE % | "
+        + " | ".join(REPORTED)
+        + " |\n|---|---|---|"
+        + "---|" * len(REPORTED)
+    )
     with fft.set_workers(threads):
         for outside_weight in (1.0, weight):
             for share in (None, 0.1, 0.2, 0.3):
                 edges = edge_mask(magnitude, scan.mask, share=share)
                 named = "by noise" if share is None else f"{share:.0%}"
-                found = iterative(field, scan.mask, edges=edges, outside_weight=outside_weight, **geometry)
+                found = iterative(
+                    field, scan.mask, edges=edges, outside_weight=outside_weight, **geometry
+                )
                 report(f"iterative, weight outside {outside_weight:.2f}, edges {named}", found)
         report("deterministic", deterministic(field, scan.mask, **geometry))
 
@@ -103,7 +127,9 @@ def simulated_head(threads):
     protocol = Protocol(snr=np.inf)
     affine = scan_affine(protocol.shape, protocol.voxel_size, centre=(0, -18, 5))
     model = partial(head_model, average_subject())
-    specimen = magnetize(model, affine, protocol.shape, oversampling=protocol.oversampling, workers=threads)
+    specimen = magnetize(
+        model, affine, protocol.shape, oversampling=protocol.oversampling, workers=threads
+    )
     scan = acquire(specimen, protocol, seed=0, workers=threads)
     return scan, {"voxel_size": protocol.voxel_size, "b0_dir": b0_direction(affine)}
 
@@ -113,11 +139,19 @@ def simulated_scans(raw_dir, derivatives_dir):
     scans, _ = collect_scans(raw_dir)
     for scan in scans:
         print(f"\n{scan.label}")
-        folder = Path(f"sub-{scan.entities['subject']}", *(["ses-" + scan.entities["session"]]), "anat")
+        folder = Path(
+            f"sub-{scan.entities['subject']}", *(["ses-" + scan.entities["session"]]), "anat"
+        )
         truth = raw_dir / "derivatives" / "truth" / folder
-        found = {name: derivatives_dir / folder / f"{scan.label}_desc-{name}_Chimap.nii.gz" for name in METHODS}
+        found = {
+            name: derivatives_dir / folder / f"{scan.label}_desc-{name}_Chimap.nii.gz"
+            for name in METHODS
+        }
         maps = {name: nib.load(path).get_fdata() for name, path in found.items() if path.exists()}
-        mask = nib.load(derivatives_dir / folder / f"{scan.label}_desc-brain_mask.nii.gz").get_fdata() > 0
+        mask = (
+            nib.load(derivatives_dir / folder / f"{scan.label}_desc-brain_mask.nii.gz").get_fdata()
+            > 0
+        )
         labels = nib.load(truth / f"{scan.label}_desc-truth_dseg.nii.gz")
         if scan.is_phantom:
             with (truth / f"{scan.label}_desc-truth_dseg.tsv").open(newline="") as lines:
@@ -147,7 +181,10 @@ def print_regions(truth, maps, regions):
         cells = []
         for chi in maps.values():
             value = chi[region].mean() - chi[reference].mean()
-            cells += [f"{value:.4f}", f"{100 * (value / true - 1):+.0f} % ({1000 * (value - true):+.1f} ppb)"]
+            cells += [
+                f"{value:.4f}",
+                f"{100 * (value / true - 1):+.0f} % ({1000 * (value - true):+.1f} ppb)",
+            ]
         print(f"| {name} | {true:.4f} | " + " | ".join(cells) + " |")
 
 
@@ -162,8 +199,13 @@ def print_tubes(maps, labels, mask, lookup):
             tube = erode((labels.get_fdata() == int(row["index"])) & mask, voxel_size, WALL)
             measured.append(chi[middle_half(tube)].mean())
         fit = stats.linregress(expected, measured)
-        print(f"{name}: " + ", ".join(f"{e:.2f} → {m:.3f}" for e, m in zip(expected, measured, strict=True)))
-        print(f"  slope {fit.slope:.3f}, intercept {fit.intercept:+.3f} ppm, R² {fit.rvalue**2:.5f}")
+        print(
+            f"{name}: "
+            + ", ".join(f"{e:.2f} → {m:.3f}" for e, m in zip(expected, measured, strict=True))
+        )
+        print(
+            f"  slope {fit.slope:.3f}, intercept {fit.intercept:+.3f} ppm, R² {fit.rvalue**2:.5f}"
+        )
 
 
 def middle_half(tube):

@@ -1,10 +1,11 @@
 """Compare what methods of background field removal leave of the local field, by simulation.
 
-    python benchmarks/background.py [--figure docs/background.png] [--voxel-size X Y Z] [--threads 2] [--keep DIR]
+    python benchmarks/background.py [--figure docs/background.png] [--voxel-size X Y Z] [--threads
+    2] [--keep DIR]
 
-Simulates a head at each site of the 2015 study with its protocol (or other voxels), fits the field, trims the true
-mask as the pipeline does, removes the background by each method, and compares with the true local field. Errors are
-NRMSE after removing the mean.
+Simulates a head at each site of the 2015 study with its protocol (or other voxels), fits the field,
+trims the true mask as the pipeline does, removes the background by each method, and compares with
+the true local field. Errors are NRMSE after removing the mean.
 """
 
 import argparse
@@ -27,13 +28,19 @@ from multiqsm.core.inversion.regularization import edge_mask
 def remove_jointly(head):
     """Background and susceptibility together."""
     edges = edge_mask(head.magnitude, head.mask)
-    return joint(*head.arguments, edges=edges, b0_dir=head.b0_dir, standard_error=head.standard_error)
+    return joint(
+        *head.arguments, edges=edges, b0_dir=head.b0_dir, standard_error=head.standard_error
+    )
 
 
 METHODS = {
     "joint": remove_jointly,
-    "PDF": lambda head: pdf(*head.arguments, b0_dir=head.b0_dir, standard_error=head.standard_error),
-    "V-SHARP": lambda head: vsharp(*head.arguments, b0_dir=head.b0_dir, standard_error=head.standard_error),
+    "PDF": lambda head: pdf(
+        *head.arguments, b0_dir=head.b0_dir, standard_error=head.standard_error
+    ),
+    "V-SHARP": lambda head: vsharp(
+        *head.arguments, b0_dir=head.b0_dir, standard_error=head.standard_error
+    ),
     "SHARP": lambda head: sharp(*head.arguments),
     "high-pass": lambda head: high_pass(*head.arguments),
 }
@@ -44,11 +51,15 @@ WINDOW = 0.03  # ppm, of fields and of errors
 
 def main():
     """Print the tables and draw the figure of the first site."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--voxel-size", type=float, nargs=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--keep", type=Path, help="folder where simulated heads are kept, to be used again")
+    parser.add_argument(
+        "--keep", type=Path, help="folder where simulated heads are kept, to be used again"
+    )
     options = parser.parse_args()
     measured = {name: [] for name in METHODS}
     with fft.set_workers(options.threads):
@@ -80,17 +91,26 @@ def measure(head, removal):
 
 
 def error_by_depth(head, removal):
-    """Error in shells of the known mask, relative to the local field's spread in all of the mask, per cent."""
-    depth = ndimage.distance_transform_edt(np.pad(head.mask, 1), sampling=head.voxel_size)[1:-1, 1:-1, 1:-1]
+    """Error in shells of the known mask, relative to the local field's spread in all of the mask,
+    per cent.
+    """
+    depth = ndimage.distance_transform_edt(np.pad(head.mask, 1), sampling=head.voxel_size)[
+        1:-1, 1:-1, 1:-1
+    ]
     error = (removal.local_field - head.local_field) / head.local_field[head.mask].std()
     shells = [removal.mask & (depth > low) & (depth <= high) for low, high in pairwise(DEPTHS)]
     return [100 * error[shell].std() if shell.any() else np.nan for shell in shells]
 
 
 def kept_by_wavelength(head, found):
-    """Share of the local field's waves that is found in the core: regression of found on true waves, per cent."""
+    """Share of the local field's waves that is found in the core: regression of found on true
+    waves, per cent.
+    """
     k = np.sqrt(sum(ki**2 for ki in frequencies(head.mask.shape, head.voxel_size)))
-    waves = [fft.rfftn(np.where(head.core, f - f[head.core].mean(), 0)) for f in (found, head.local_field)]
+    waves = [
+        fft.rfftn(np.where(head.core, f - f[head.core].mean(), 0))
+        for f in (found, head.local_field)
+    ]
     shared, power = np.real(waves[0] * np.conj(waves[1])), np.abs(waves[1]) ** 2
     limits = [*(1 / length for length in WAVELENGTHS), np.inf]
     bands = [(k > low) & (k <= high) for low, high in pairwise(limits)]
@@ -102,13 +122,21 @@ def print_tables(measured):
     sites = [figures["site"] for figures in next(iter(measured.values()))]
     columns = ("core", "core, known", "all known", "all")
     print(
-        "| method | mask known % | " + " | ".join(f"{column} NRMSE %, {'/'.join(sites)}" for column in columns), end=""
+        "| method | mask known % | "
+        + " | ".join(f"{column} NRMSE %, {'/'.join(sites)}" for column in columns),
+        end="",
     )
     print(" | nuclei: r | slope |\n|---|---|" + "---|" * (len(columns) + 2))
     for name, heads in measured.items():
         errors = [" / ".join(f"{figures[column]:.1f}" for figures in heads) for column in columns]
-        means = [np.mean([figures[column] for figures in heads]) for column in ("known", "r", "slope")]
-        print(f"| {name} | {means[0]:.1f} | " + " | ".join(errors) + f" | {means[1]:.3f} | {means[2]:.3f} |")
+        means = [
+            np.mean([figures[column] for figures in heads]) for column in ("known", "r", "slope")
+        ]
+        print(
+            f"| {name} | {means[0]:.1f} | "
+            + " | ".join(errors)
+            + f" | {means[1]:.3f} | {means[2]:.3f} |"
+        )
     depths = [f"to {depth:g} mm" for depth in DEPTHS[1:-1]]
     print_means("error % by depth", [*depths, "deeper"], "depth", measured)
     lengths = [f"from {length:g} mm" for length in WAVELENGTHS[1:]]
@@ -120,20 +148,39 @@ def print_means(title, columns, figure, measured):
     print(f"\n| {title} | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for name, heads in measured.items():
         means = np.mean([figures[figure] for figures in heads], axis=0)
-        print(f"| {name} | " + " | ".join("–" if np.isnan(mean) else f"{mean:.0f}" for mean in means) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join("–" if np.isnan(mean) else f"{mean:.0f}" for mean in means)
+            + " |"
+        )
 
 
 def draw(head, found, path):
-    """Draw the true local field, each method's and its error, in an axial and a sagittal plane through the nuclei."""
+    """Draw the true local field, each method's and its error, in an axial and a sagittal plane
+    through the nuclei.
+    """
     across, _, along = np.nonzero(head.nuclei)
-    x, z = int(np.quantile(across, 0.25)), int(np.median(along))  # of one side, and at the height of most
+    # of one side, and at the height of most
+    x, z = (
+        int(np.quantile(across, 0.25)),
+        int(np.median(along)),
+    )
     (box,) = ndimage.find_objects(head.mask.astype(np.uint8))
     planes = {
-        "axial": (lambda volume: volume[box[0], box[1], z].T, head.voxel_size[1] / head.voxel_size[0]),
-        "sagittal": (lambda volume: volume[x, box[1], box[2]].T, head.voxel_size[2] / head.voxel_size[1]),
+        "axial": (
+            lambda volume: volume[box[0], box[1], z].T,
+            head.voxel_size[1] / head.voxel_size[0],
+        ),
+        "sagittal": (
+            lambda volume: volume[x, box[1], box[2]].T,
+            head.voxel_size[2] / head.voxel_size[1],
+        ),
     }
     columns = len(found) + 1
-    heights = [np.shape(take(head.mask))[0] / np.shape(take(head.mask))[1] * aspect for take, aspect in planes.values()]
+    heights = [
+        np.shape(take(head.mask))[0] / np.shape(take(head.mask))[1] * aspect
+        for take, aspect in planes.values()
+    ]
     size = (1.9 * columns, 2 * sum(1.9 * height + 0.3 for height in heights))
     figure = Figure(figsize=size, layout="constrained", facecolor="black")
     axes = figure.subplots(4, columns, height_ratios=np.repeat(heights, 2))
@@ -147,7 +194,14 @@ def draw(head, found, path):
             for line, (title, volume) in enumerate(shown):
                 axis = axes[2 * row + line, column]
                 limits = {"vmin": -WINDOW, "vmax": WINDOW}
-                axis.imshow(take(volume), cmap="gray", origin="lower", aspect=aspect, interpolation="nearest", **limits)
+                axis.imshow(
+                    take(volume),
+                    cmap="gray",
+                    origin="lower",
+                    aspect=aspect,
+                    interpolation="nearest",
+                    **limits,
+                )
                 axis.set_title(title, color="white", fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()

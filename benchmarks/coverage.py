@@ -2,13 +2,15 @@
 
 python benchmarks/coverage.py [--seeds N]
 
-For each seed the tables of 95 patients are simulated and written as multiqsm-simulate does, read as the group level
-does, and put through the model that ships with the package. Printed is a Markdown table.
+For each seed the tables of 95 patients are simulated and written as multiqsm-simulate does, read as
+the group level does, and put through the model that ships with the package. Printed is a Markdown
+table.
 
-The truth of a coefficient is that of the least-squares line through the population, which is what the regression
-estimates: ordinary least squares through many patients whose outcomes have no residual. It is the design's own
-coefficient, but where the design is no line (lesions end at 100 mL, which flattens their logarithm's slope) or a
-variable that matters is left out (disease duration before adjustment takes a part of age's).
+The truth of a coefficient is that of the least-squares line through the population, which is what
+the regression estimates: ordinary least squares through many patients whose outcomes have no
+residual. It is the design's own coefficient, but where the design is no line (lesions end at 100
+mL, which flattens their logarithm's slope) or a variable that matters is left out (disease duration
+before adjustment takes a part of age's).
 """
 
 import argparse
@@ -30,12 +32,15 @@ from multiqsm.stats.model import run_model
 
 MODEL = replace(read_model("thalamus"), subsets=())
 REGRESSION = ["outcome", "predictor", "adjusted"]
-POPULATION = 20_000  # patients of the truth, which chance then moves by some hundredths of a confidence interval
+# patients of the truth, which chance then moves by some hundredths of a confidence interval
+POPULATION = 20_000
 POPULATION_SEED = 10**6
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=200)
     options = parser.parse_args()
     print_coverage(coverage(estimates(range(options.seeds)), true_coefficients()))
@@ -62,23 +67,30 @@ def true_coefficients():
     """Coefficients of the population, and of the design where it has them."""
     patients = draw_patients(POPULATION, seed=POPULATION_SEED)
     columns = ("age", "sex", "disease_duration", "therapy", "enhancing_lesions")
-    known = pd.DataFrame([{name: getattr(patient, name) for name in columns} for patient in patients])
+    known = pd.DataFrame(
+        [{name: getattr(patient, name) for name in columns} for patient in patients]
+    )
     chi = np.array([patient.measures["relative_susceptibility"] for patient in patients])
     measured = known.assign(relative_susceptibility=chi)
     expected = {name: _expected(name, measured) for name in population()["regressions"]}
     expected["t2_lesion_volume"] = np.exp(_truncated(expected["t2_lesion_volume"]))
     # Susceptibility as a predictor has its residual; as an outcome its expectation.
     tables = [
-        run_model(known.assign(**{**expected, **own}), replace(MODEL, nodes=(node,)))["coefficients"]
+        run_model(known.assign(**{**expected, **own}), replace(MODEL, nodes=(node,)))[
+            "coefficients"
+        ]
         for node, own in zip(MODEL.nodes, ({"relative_susceptibility": chi}, {}), strict=True)
     ]
     found = pd.concat(tables, ignore_index=True)
     regressions = population()["regressions"]
     design = [
-        regressions[outcome.removeprefix("log_")]["coefficients"].get(predictor.removesuffix(".M"), 0.0)
+        regressions[outcome.removeprefix("log_")]["coefficients"].get(
+            predictor.removesuffix(".M"), 0.0
+        )
         for outcome, predictor in found[["outcome", "predictor"]].to_numpy()
     ]
-    truth = found["coefficient"].where(found["coefficient"].abs() > 1e-9, 0.0)  # the rest are rounding errors
+    # the rest are rounding errors
+    truth = found["coefficient"].where(found["coefficient"].abs() > 1e-9, 0.0)
     return found[REGRESSION].assign(truth=truth, design=design)
 
 
@@ -86,7 +98,9 @@ def _expected(name, known):
     """What the design expects of a measure, before its transform."""
     regression, centres = population()["regressions"][name], population()["centres"]
     slopes = regression["coefficients"].items()
-    return regression["intercept"] + sum((b * (known[x] - centres.get(x, 0)) for x, b in slopes), 0.0 * known["age"])
+    return regression["intercept"] + sum(
+        (b * (known[x] - centres.get(x, 0)) for x, b in slopes), 0.0 * known["age"]
+    )
 
 
 def _truncated(expected):
@@ -102,29 +116,51 @@ def coverage(found, truth):
     Returns
     -------
     DataFrame
-        Columns ``outcome``, ``predictor``, ``adjusted``, ``design``, ``truth``, ``mean`` (of the estimates),
-        ``covered`` and ``covered_design`` (shares), ``n`` (cohorts).
+        Columns ``outcome``, ``predictor``, ``adjusted``, ``design``, ``truth``, ``mean`` (of the
+        estimates), ``covered`` and ``covered_design`` (shares), ``n`` (cohorts).
     """
     merged = found.merge(truth, on=REGRESSION)
     for name, value in (("covered", "truth"), ("covered_design", "design")):
         merged[name] = (merged["ci_low"] <= merged[value]) & (merged[value] <= merged["ci_high"])
     grouped = merged.groupby(REGRESSION, sort=False)
-    columns = {"design": "first", "truth": "first", "coefficient": "mean", "covered": "mean", "covered_design": "mean"}
-    return grouped.agg({**columns, "seed": "size"}).rename(columns={"coefficient": "mean", "seed": "n"}).reset_index()
+    columns = {
+        "design": "first",
+        "truth": "first",
+        "coefficient": "mean",
+        "covered": "mean",
+        "covered_design": "mean",
+    }
+    return (
+        grouped.agg({**columns, "seed": "size"})
+        .rename(columns={"coefficient": "mean", "seed": "n"})
+        .reset_index()
+    )
 
 
 def print_coverage(table):
     """Print the coverage of each coefficient and of all."""
-    print("| outcome | predictor | adjusted | design | truth | mean estimate | truth covered | design covered |")
+    print(
+        "| outcome | predictor | adjusted | design | truth | mean estimate | truth covered | "
+        "design covered |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for row in table.itertuples():
-        cells = [row.outcome, row.predictor, "yes" if row.adjusted else "no", f"{row.design:.4g}", f"{row.truth:.4g}"]
+        cells = [
+            row.outcome,
+            row.predictor,
+            "yes" if row.adjusted else "no",
+            f"{row.design:.4g}",
+            f"{row.truth:.4g}",
+        ]
         shares = [f"{100 * share:.1f} %" for share in (row.covered, row.covered_design)]
         print("| " + " | ".join([*cells, f"{row.mean:.4g}", *shares]) + " |")
     shares = [f"{100 * table[name].mean():.2f} %" for name in ("covered", "covered_design")]
     print(f"| all | | | | | | {' | '.join(shares)} |")
     spread = 100 * np.sqrt(0.05 * 0.95 / table["n"].iloc[0])
-    print(f"\n{table['n'].iloc[0]} cohorts; standard error of the coverage of one coefficient {spread:.1f} %")
+    print(
+        f"\n{table['n'].iloc[0]} cohorts; standard error of the coverage of one coefficient "
+        f"{spread:.1f} %"
+    )
 
 
 if __name__ == "__main__":

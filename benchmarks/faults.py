@@ -1,13 +1,16 @@
-"""Kill runs, take their disk away and feed them damaged files and misleading studies: what is lost, and what is said.
+"""Kill runs, take their disk away and feed them damaged files and misleading studies: what is lost,
+and what is said.
 
-python benchmarks/faults.py {kills,disk,inputs,studies} [--n N] [--seed S] [--kinds TEXT] [--keep DIR]
+python benchmarks/faults.py {kills,disk,inputs,studies} [--n N] [--seed S] [--kinds TEXT] [--keep
+DIR]
 
-kills     N runs with two processes are killed (SIGKILL) at random moments, each followed by the next
-disk      work or output folder full, read-only or somebody else's, in about N cases (Linux with user namespaces)
-inputs    N datasets with one good and one damaged subject
-studies   whole files that mislead together: scans that are no repeats, regions that a filter loses, a poor phantom
+kills     N runs with two processes are killed (SIGKILL) at random moments, each followed by the
+next disk      work or output folder full, read-only or somebody else's, in about N cases (Linux
+with user namespaces) inputs    N datasets with one good and one damaged subject studies   whole
+files that mislead together: scans that are no repeats, regions that a filter loses, a poor phantom
 
-Printed is a Markdown table, and below it a line for each fault of the software. The exit code is 1 if there is one.
+Printed is a Markdown table, and below it a line for each fault of the software. The exit code is 1
+if there is one.
 """
 
 import argparse
@@ -40,10 +43,25 @@ from multiqsm.dataset.outputs import derivative_path, write_dataset_description
 from multiqsm.dataset.tables import read_tsv, write_tsv
 from multiqsm.execution.receipts import RECEIPTS
 
-OPTIONS = ("--inversion", "deterministic", "--background", "pdf", "--se-draws", "0", "--reference", "brain")
-SHAPE, VOXEL_SIZE, RADIUS = (30, 30, 24), (4.2, 4.2, 4.8), 54  # mm; so much brain tells the sign of its phase
+OPTIONS = (
+    "--inversion",
+    "deterministic",
+    "--background",
+    "pdf",
+    "--se-draws",
+    "0",
+    "--reference",
+    "brain",
+)
+# mm; so much brain tells the sign of its phase
+SHAPE, VOXEL_SIZE, RADIUS = (
+    (30, 30, 24),
+    (4.2, 4.2, 4.8),
+    54,
+)
 ECHO_TIMES, IMAGING_FREQUENCY = (0.006, 0.012, 0.018), 123.2  # s, MHz
-MARK = "MULTIQSM_FAULT_CAMPAIGN"  # in the environment of a run's processes, so that they can be told from others
+# in the environment of a run's processes, so that they can be told from others
+MARK = "MULTIQSM_FAULT_CAMPAIGN"
 OUTLIVE = 10  # s that a worker may outlive its run
 LIMIT = 600  # s after which a run of two tiny scans hangs
 TOLERANCE = 0.01  # of a map's spread
@@ -53,12 +71,20 @@ PARTIAL = re.compile(r"\..*[0-9a-f]{32}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("campaign", choices=("kills", "disk", "inputs", "studies"))
-    parser.add_argument("--n", type=int, help="how many: 50 kills, all cases of the disk, 320 inputs if not given")
+    parser.add_argument(
+        "--n", type=int, help="how many: 50 kills, all cases of the disk, 320 inputs if not given"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", default="", help="only damaged inputs whose kind has this in its name")
-    parser.add_argument("--keep", type=Path, help="folder for datasets, results and logs, which then stay")
+    parser.add_argument(
+        "--kinds", default="", help="only damaged inputs whose kind has this in its name"
+    )
+    parser.add_argument(
+        "--keep", type=Path, help="folder for datasets, results and logs, which then stay"
+    )
     options = parser.parse_args()
     if options.campaign == "disk":
         enter_namespace()
@@ -73,7 +99,9 @@ def main():
         elif options.campaign == "studies":
             faults = mislead(folder, options.kinds)
         else:
-            faults = damage_inputs(folder, mutations.draw(options.n or 320, options.kinds), options.seed)
+            faults = damage_inputs(
+                folder, mutations.draw(options.n or 320, options.kinds), options.seed
+            )
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -81,11 +109,13 @@ def main():
     return 1 if faults else 0
 
 
-# --- datasets -------------------------------------------------------------------------------------------------------
+# --- datasets -----------------------------------------------------------------------------------
 
 
 def write_dataset(root, scans_of):
-    """Write heads that the pipeline can process in a second; `scans_of` is the number of scans by participant."""
+    """Write heads that the pipeline can process in a second; `scans_of` is the number of scans by
+    participant.
+    """
     root.mkdir(parents=True)
     write_json(root / "dataset_description.json", {"Name": "Faults", "BIDSVersion": "1.10.0"})
     rows = [f"sub-{subject}\tsite0\t{30 + place}" for place, subject in enumerate(scans_of)]
@@ -94,13 +124,16 @@ def write_dataset(root, scans_of):
     for place, (subject, n_scans) in enumerate(scans_of.items()):
         for run in range(1, n_scans + 1):
             folder = root / f"sub-{subject}" / "anat"
-            write_scan(folder, f"sub-{subject}_run-{run}", iron=iron_of(place), seed=10 * place + run)
+            write_scan(
+                folder, f"sub-{subject}_run-{run}", iron=iron_of(place), seed=10 * place + run
+            )
         drawn = raters / f"sub-{subject}" / "anat" / f"sub-{subject}_run-1_dseg.nii.gz"
         drawn.parent.mkdir(parents=True)
         save_image(drawn, (distance(iron_of(place)) < 9).astype(np.uint8))
         drawn.with_name(drawn.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n1\tiron\n")
     write_json(
-        raters / "dataset_description.json", {"Name": "Rater", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+        raters / "dataset_description.json",
+        {"Name": "Rater", "BIDSVersion": "1.10.0", "DatasetType": "derivative"},
     )
     return root
 
@@ -114,21 +147,33 @@ def write_scan(folder, stem, *, iron, seed):
     """A ball of brain with a ball of iron in it and air below, received by a coil at one side."""
     folder.mkdir(parents=True, exist_ok=True)
     field = ball_field(0.3, 12, iron) + ball_field(9, 12, (0, 0, -77))
-    brain, noise = 100 * (distance((0, 0, 0)) < RADIUS) * 124 / distance((93, 77, 62)), np.random.default_rng(seed)
+    brain, noise = (
+        100 * (distance((0, 0, 0)) < RADIUS) * 124 / distance((93, 77, 62)),
+        np.random.default_rng(seed),
+    )
     for echo, time_ in enumerate(ECHO_TIMES, start=1):
-        signal_ = brain * np.exp(-20 * time_ + 1j * (0.5 + 2 * np.pi * IMAGING_FREQUENCY * field * time_))
+        signal_ = brain * np.exp(
+            -20 * time_ + 1j * (0.5 + 2 * np.pi * IMAGING_FREQUENCY * field * time_)
+        )
         signal_ = signal_ + noise.normal(0, 1, SHAPE) + 1j * noise.normal(0, 1, SHAPE)
         for part, values in (("mag", np.abs(signal_)), ("phase", np.angle(signal_))):
             path = folder / f"{stem}_echo-{echo}_part-{part}_MEGRE.nii.gz"
             save_image(path, values.astype(np.float32))
-            sidecar = {"Manufacturer": "Siemens", "MagneticFieldStrength": 3, "ImagingFrequency": IMAGING_FREQUENCY}
+            sidecar = {
+                "Manufacturer": "Siemens",
+                "MagneticFieldStrength": 3,
+                "ImagingFrequency": IMAGING_FREQUENCY,
+            }
             sidecar |= {"EchoTime": time_, "Units": "rad" if part == "phase" else "arbitrary"}
             write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
 
 
 def distance(center):
     """Of each voxel from a point, mm."""
-    axes = [(np.arange(n) - (n - 1) / 2) * size - c for n, size, c in zip(SHAPE, VOXEL_SIZE, center, strict=True)]
+    axes = [
+        (np.arange(n) - (n - 1) / 2) * size - c
+        for n, size, c in zip(SHAPE, VOXEL_SIZE, center, strict=True)
+    ]
     return np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")))
 
 
@@ -152,7 +197,7 @@ def write_json(path, content):
     path.write_text(json.dumps(content))
 
 
-# --- runs and what they leave ---------------------------------------------------------------------------------------
+# --- runs and what they leave -------------------------------------------------------------------
 
 
 def command(raw, out, work, *options):
@@ -160,7 +205,9 @@ def command(raw, out, work, *options):
 
 
 def run_here(arguments, log, limit=LIMIT):
-    """Run the command in a child of this process, which has imported everything; exit code, or None if it hung."""
+    """Run the command in a child of this process, which has imported everything; exit code, or None
+    if it hung.
+    """
     child = multiprocessing.get_context("fork").Process(target=_child, args=(arguments, log))
     child.start()
     child.join(limit)
@@ -180,7 +227,9 @@ def _child(arguments, log):
     with open(log, "wb") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(n, "wb", 0), write_through=True) for n in (1, 2))
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(os.fdopen(n, "wb", 0), write_through=True) for n in (1, 2)
+    )
     sys.exit(multiqsm(arguments))
 
 
@@ -220,10 +269,14 @@ def damage_in(out):
         if why:
             found.append(f"{path.relative_to(out)} is half-written: {why}")
     for receipt in files_below(out / RECEIPTS):
-        for name, size in {} if receipt.name.startswith(".") else read_json(receipt).get("Files", {}).items():
+        for name, size in (
+            {} if receipt.name.startswith(".") else read_json(receipt).get("Files", {}).items()
+        ):
             path = out / name
             if not path.is_file() or path.stat().st_size != size:
-                found.append(f"{receipt.relative_to(out)} is the receipt of {name}, which is not there")
+                found.append(
+                    f"{receipt.relative_to(out)} is the receipt of {name}, which is not there"
+                )
     return found
 
 
@@ -235,15 +288,23 @@ def times_of_finished(out):
 
 
 def differences(out, undisturbed):
-    """Images, tables, transforms and pictures that differ from those of a run that nothing has disturbed."""
+    """Images, tables, transforms and pictures that differ from those of a run that nothing has
+    disturbed.
+    """
     names = [
-        {path.relative_to(root) for path in files_below(root) if path.suffix in COMPARED and path.name[0] != "."}
+        {
+            path.relative_to(root)
+            for path in files_below(root)
+            if path.suffix in COMPARED and path.name[0] != "."
+        }
         for root in (out, undisturbed)
     ]
     missing = [f"{name} is in one of the two only" for name in sorted(names[0] ^ names[1])]
     both = sorted(names[0] & names[1])
     return missing + [
-        f"{name} differs" for name in both if (out / name).read_bytes() != (undisturbed / name).read_bytes()
+        f"{name} differs"
+        for name in both
+        if (out / name).read_bytes() != (undisturbed / name).read_bytes()
     ]
 
 
@@ -263,13 +324,15 @@ def print_table(*rows):
             print("|" + "---|" * len(row))
 
 
-# --- kills ----------------------------------------------------------------------------------------------------------
+# --- kills --------------------------------------------------------------------------------------
 
 
 def kill_runs(folder, n, chance):
     """Kill run after run; when one completes first, compare and begin anew."""
     raw = write_dataset(folder / "raw", {"01": 2, "02": 1})
-    undisturbed, out, work, log = (folder / name for name in ("undisturbed", "out", "work", "log.txt"))
+    undisturbed, out, work, log = (
+        folder / name for name in ("undisturbed", "out", "work", "log.txt")
+    )
     started = time.monotonic()
     run = start(command(raw, undisturbed, folder / "work0", "--n-procs", "2"), log)
     if run.wait() != 0:
@@ -277,7 +340,10 @@ def kill_runs(folder, n, chance):
     length = time.monotonic() - started
     faults, counts, kept = [], Counter(), {}
     while counts["killed"] < n or counts["open"]:
-        run, seconds = start(command(raw, out, work, "--n-procs", "2"), log), chance.uniform(0, length)
+        run, seconds = (
+            start(command(raw, out, work, "--n-procs", "2"), log),
+            chance.uniform(0, length),
+        )
         whole_family = chance.random() < 0.5
         try:
             code = run.wait(seconds if counts["killed"] < n else LIMIT)
@@ -292,15 +358,25 @@ def kill_runs(folder, n, chance):
             counts["killed"] += 1
             counts["main and workers" if whole_family else "main process"] += 1
         counts["open"] = 1
-        found = [f"{left} worker(s) outlived a killed run by {OUTLIVE} s" for left in [outliving()] if left]
+        found = [
+            f"{left} worker(s) outlived a killed run by {OUTLIVE} s"
+            for left in [outliving()]
+            if left
+        ]
         found += damage_in(out)
         now = times_of_finished(out)
-        found += [f"{name} was finished and made again" for name, when in kept.items() if now.get(name, when) != when]
+        found += [
+            f"{name} was finished and made again"
+            for name, when in kept.items()
+            if now.get(name, when) != when
+        ]
         found += [f"{name} was finished and is lost" for name in kept if name not in now]
         counts["kept"] += len(kept)
         kept = now
         if code is not None:
-            found += [f"exit code {code}: {last_line(log)}"] if code else differences(out, undisturbed)
+            found += (
+                [f"exit code {code}: {last_line(log)}"] if code else differences(out, undisturbed)
+            )
             found += [f"{path.relative_to(out)} was left behind" for path in partial_files(out)]
             counts["complete"] += 1
             counts["open"] = 0
@@ -310,8 +386,20 @@ def kill_runs(folder, n, chance):
             found.append(f"traceback: {last_line(log)}")
         faults += [f"after kill {counts['killed']}: {line}" for line in found]
     print_table(
-        ("kills", "of the main process alone", "of main and workers", "complete results compared", "faults"),
-        (counts["killed"], counts["main process"], counts["main and workers"], counts["complete"], len(faults)),
+        (
+            "kills",
+            "of the main process alone",
+            "of main and workers",
+            "complete results compared",
+            "faults",
+        ),
+        (
+            counts["killed"],
+            counts["main process"],
+            counts["main and workers"],
+            counts["complete"],
+            len(faults),
+        ),
     )
     return faults
 
@@ -320,7 +408,10 @@ def start(arguments, log):
     environment = {**os.environ, MARK: str(os.getpid())}
     with log.open("wb") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "multiqsm", *arguments], env=environment, stdout=stream, stderr=stream
+            [sys.executable, "-m", "multiqsm", *arguments],
+            env=environment,
+            stdout=stream,
+            stderr=stream,
         )
 
 
@@ -358,11 +449,13 @@ def last_line(log):
     return lines[-1] if lines else "(silent)"
 
 
-# --- disk -----------------------------------------------------------------------------------------------------------
+# --- disk ---------------------------------------------------------------------------------------
 
 
 def enter_namespace():
-    """Begin again in a namespace of our own, where file systems can be mounted without being root."""
+    """Begin again in a namespace of our own, where file systems can be mounted without being
+    root.
+    """
     if MARK in os.environ:
         return
     foreign = Path(tempfile.mkdtemp(prefix="faults-foreign-"))
@@ -376,7 +469,9 @@ def enter_namespace():
 
 
 def take_disk_away(folder, n):
-    """Try every way in which a folder may not be written to, when one of two subjects is finished."""
+    """Try every way in which a folder may not be written to, when one of two subjects is
+    finished.
+    """
     import_everything()
     raw = write_dataset(folder / "raw", {"01": 1, "02": 1})
     first, undisturbed, case = (folder / name for name in ("first", "undisturbed", "case"))
@@ -384,10 +479,14 @@ def take_disk_away(folder, n):
     case.mkdir()
     needs = {}
     for subjects in (("01",), ("01", "02")):
-        run_or_raise(command(raw, out, work, "--plugin", "Linear", *only(*subjects)), folder / "log.txt")
+        run_or_raise(
+            command(raw, out, work, "--plugin", "Linear", *only(*subjects)), folder / "log.txt"
+        )
         restore(out, first if subjects == ("01",) else undisturbed)
         for which, place in (("work", work), ("output", out)):
-            needs[which] = {key: n - needs.get(which, {}).get(key, 0) for key, n in usage(place).items()}
+            needs[which] = {
+                key: n - needs.get(which, {}).get(key, 0) for key, n in usage(place).items()
+            }
     remove(case)
     faults, counts = [], defaultdict(Counter)
     cases = list(disk_cases())
@@ -399,12 +498,17 @@ def take_disk_away(folder, n):
         faults += [f"{kind}, {share:.0%} of its need left, {plugin[1]}: {line}" for line in found]
         print(f"{kind} {share:.0%} {plugin[1]}: {told} {found}", file=sys.stderr, flush=True)
     columns = ("n", "refused before work", "stopped with a message", "had room", "faults")
-    print_table(("disk", *columns), *((kind, *(row[column] for column in columns)) for kind, row in counts.items()))
+    print_table(
+        ("disk", *columns),
+        *((kind, *(row[column] for column in columns)) for kind, row in counts.items()),
+    )
     return faults
 
 
 def disk_cases():
-    """All cases: which folder, what is wrong with it, the share of what it needs that is left, the plugin."""
+    """All cases: which folder, what is wrong with it, the share of what it needs that is left, the
+    plugin.
+    """
     serial, parallel = ("--plugin", "Linear"), ("--n-procs", "2", "--jobs", "scan")
     for which in ("work", "output"):
         for share in (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
@@ -428,9 +532,13 @@ class DiskCase:
         self.room = self.places[which]
 
     def run(self, how, left, first, undisturbed):
-        """Process both subjects, the first of which is finished, without room and with it; faults, and how it ended."""
+        """Process both subjects, the first of which is finished, without room and with it; faults,
+        and how it ended.
+        """
         self.room.mkdir(parents=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g,nr_inodes=1m", "tmpfs", self.room], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1g,nr_inodes=1m", "tmpfs", self.room], check=True
+        )
         try:
             if how in ("full", "out of inodes", "read-only"):
                 shutil.copytree(first, self.places["output"], dirs_exist_ok=True)
@@ -449,7 +557,9 @@ class DiskCase:
     def take_away(self, how, left):
         disk = os.statvfs(self.room)
         if how == "full":
-            self.remount(f"size={(disk.f_blocks - disk.f_bfree) * disk.f_frsize + max(left['bytes'], 4096)}")
+            self.remount(
+                f"size={(disk.f_blocks - disk.f_bfree) * disk.f_frsize + max(left['bytes'], 4096)}"
+            )
         elif how == "out of inodes":
             self.remount(f"nr_inodes={disk.f_files - disk.f_ffree + 1 + left['files']}")
         elif how == "somebody else's":
@@ -483,7 +593,9 @@ class DiskCase:
     def with_room(self, kept, undisturbed):
         out = self.places["output"]
         if (code := self.process()) != 0:
-            return [f"does not complete after room is made, exit code {code}: {last_line(self.log)}"]
+            return [
+                f"does not complete after room is made, exit code {code}: {last_line(self.log)}"
+            ]
         left = [f"{path.relative_to(out)} was left behind" for path in partial_files(out)]
         return what_was_lost(kept, out) + differences(out, undisturbed) + left
 
@@ -500,7 +612,11 @@ def what_a_message_lacks(code, said, place):
 
 def what_was_lost(kept, out):
     now = times_of_finished(out)
-    return [f"{name} was finished and is lost or made again" for name, when in kept.items() if now.get(name) != when]
+    return [
+        f"{name} was finished and is lost or made again"
+        for name, when in kept.items()
+        if now.get(name) != when
+    ]
 
 
 def only(*subjects):
@@ -513,11 +629,13 @@ def usage(folder):
     return {"bytes": blocks, "files": len(paths)}
 
 
-# --- inputs ---------------------------------------------------------------------------------------------------------
+# --- inputs -------------------------------------------------------------------------------------
 
 
 def damage_inputs(folder, damages, seed):
-    """Damage one of two subjects, and compare what comes out with what comes of the undamaged one."""
+    """Damage one of two subjects, and compare what comes out with what comes of the undamaged
+    one.
+    """
     import_everything()
     pristine = write_dataset(folder / "pristine", {"01": 1, "02": 1})
     raw, out, work, log = (folder / name for name in ("raw", "out", "work", "log.txt"))
@@ -533,13 +651,16 @@ def damage_inputs(folder, damages, seed):
         chance = np.random.default_rng([seed, place])
         remove(out, work)
         restore(pristine, raw)
-        anew = place % 10 == 0  # the good subject's scan is made beside the bad one; else it was finished before
+        # the good subject's scan is made beside the bad one; else it was finished before
+        anew = place % 10 == 0
         if not anew:
             restore(first, out)
         what = mutate(mutations.Subject(raw, "02"), chance)
         code = run_here(command(raw, out, work, "--plugin", "Linear"), log)
         outcome, problems = judge(code, log.read_text(errors="replace"), usual, out, before, what)
-        problems += damage_in(out) + [f"lost: {line}" for line in lost_of_good(out, before, outcome, name)]
+        problems += damage_in(out) + [
+            f"lost: {line}" for line in lost_of_good(out, before, outcome, name)
+        ]
         kinds[name]["n"] += 1
         kinds[name][outcome] += 1
         if outcome == "wrong output" and name in mutations.UNKNOWABLE:
@@ -548,16 +669,32 @@ def damage_inputs(folder, damages, seed):
             problems.append(outcome)
         if problems:
             kinds[name]["faults"] += 1
-            faults.append(f"{place} {name} ({what}): {'; '.join(problems)}; last line: {last_line(log)}")
+            faults.append(
+                f"{place} {name} ({what}): {'; '.join(problems)}; last line: {last_line(log)}"
+            )
         shutil.copy(log, folder / f"case-{place}.txt")
         size = f" by {departure(out, before):.1%}" if outcome in ("warned", "wrong output") else ""
-        print(f"{place} {name} ({what}): {outcome}{size} {'; '.join(problems)}", file=sys.stderr, flush=True)
-    columns = ("n", "refused before work", "dataset refused", "failed with message", "warned", "harmless")
+        print(
+            f"{place} {name} ({what}): {outcome}{size} {'; '.join(problems)}",
+            file=sys.stderr,
+            flush=True,
+        )
+    columns = (
+        "n",
+        "refused before work",
+        "dataset refused",
+        "failed with message",
+        "warned",
+        "harmless",
+    )
     columns += ("wrong output", "hang", "traceback", "faults")
     total = sum(kinds.values(), Counter())
     rows = [(name, *(counts[column] for column in columns)) for name, counts in kinds.items()]
     print_table(("kind", *columns), *rows, ("all", *(total[column] for column in columns)))
-    print(f"\nno software could know of {len(unknowable)}: {', '.join(sorted(set(unknowable))) or 'none'}")
+    print(
+        f"\nno software could know of {len(unknowable)}: "
+        f"{', '.join(sorted(set(unknowable))) or 'none'}"
+    )
     return faults
 
 
@@ -590,31 +727,50 @@ def judge(code, said, usual, out, before, what):
 
 
 def departure(out, before):
-    """How far the damaged subject's results are from those of the undamaged, in spreads of the true map."""
+    """How far the damaged subject's results are from those of the undamaged, in spreads of the true
+    map.
+    """
     name = "sub-02/anat/sub-02_run-1_desc-deterministic_Chimap.nii.gz"
     found, true = (nib.load(root / name).get_fdata() for root in (out, before))
     regions, true_regions = regional_means(out), regional_means(before)
-    if found.shape != true.shape or not np.isfinite(found).all() or set(regions) != set(true_regions):
+    if (
+        found.shape != true.shape
+        or not np.isfinite(found).all()
+        or set(regions) != set(true_regions)
+    ):
         return np.inf
-    errors = [np.sqrt(np.mean((found - true) ** 2)), *(abs(regions[roi] - mean) for roi, mean in true_regions.items())]
+    errors = [
+        np.sqrt(np.mean((found - true) ** 2)),
+        *(abs(regions[roi] - mean) for roi, mean in true_regions.items()),
+    ]
     return np.max(errors) / true[true != 0].std()
 
 
 def regional_means(out):
     tables = [read_roi_table(path) for path in sorted((out / "sub-02").rglob("*_chi.tsv"))]
-    return {(row.site, row.run, row.roi): row.mean for table in tables for row in table.itertuples()}
+    return {
+        (row.site, row.run, row.roi): row.mean for table in tables for row in table.itertuples()
+    }
 
 
 def lost_of_good(out, before, outcome, name):
-    """What is missing of the good subject, unless the dataset as a whole was refused; a table of sites is both's."""
+    """What is missing of the good subject, unless the dataset as a whole was refused; a table of
+    sites is both's.
+    """
     if outcome == "dataset refused":
         return []
     kinds = [".gz", ".png"] if name.startswith("participants") else COMPARED
-    names = [path.relative_to(before) for path in files_below(before / "sub-01") if path.suffix in kinds]
-    return [str(n) for n in names if not (out / n).is_file() or (out / n).read_bytes() != (before / n).read_bytes()]
+    names = [
+        path.relative_to(before) for path in files_below(before / "sub-01") if path.suffix in kinds
+    ]
+    return [
+        str(n)
+        for n in names
+        if not (out / n).is_file() or (out / n).read_bytes() != (before / n).read_bytes()
+    ]
 
 
-# --- studies --------------------------------------------------------------------------------------------------------
+# --- studies ------------------------------------------------------------------------------------
 
 
 def mislead(folder, having=""):
@@ -624,7 +780,10 @@ def mislead(folder, having=""):
     for name, prepare in STUDIES.items():
         if having not in name:
             continue
-        place, log = folder / re.sub(r"\W+", "-", name), folder / f"{re.sub(r'[^a-z]+', '-', name)}.txt"
+        place, log = (
+            folder / re.sub(r"\W+", "-", name),
+            folder / f"{re.sub(r'[^a-z]+', '-', name)}.txt",
+        )
         for arguments, code, words in prepare(place):
             found = run_here([*arguments, "-w", str(place / "work"), "--plugin", "Linear"], log)
             said = log.read_text(errors="replace")
@@ -632,7 +791,11 @@ def mislead(folder, having=""):
             problems = [f"exit code {found}, not {code}"] if found != code else []
             problems += [] if lines else [f"no line has {', '.join(words)}"]
             problems += [f"traceback: {last_line(log)}"] if TRACEBACK in said else []
-            shown = [word for word in arguments[2:] if word not in OPTIONS and not Path(word).is_absolute()]
+            shown = [
+                word
+                for word in arguments[2:]
+                if word not in OPTIONS and not Path(word).is_absolute()
+            ]
             rows.append((name, " ".join(shown), found, len(lines), len(problems)))
             faults += [f"{name}: {problem}" for problem in problems]
         faults += [f"{name}: {problem}" for problem in wrong_repeats(place / "out")]
@@ -645,11 +808,17 @@ def wrong_repeats(out):
     path = out / "group" / "imprecision.tsv"
     if not path.is_file():
         return []
-    return [f"sub-{row.subject} has repeats in {row.roi}" for row in read_tsv(path).itertuples() if row.n_within]
+    return [
+        f"sub-{row.subject} has repeats in {row.roi}"
+        for row in read_tsv(path).itertuples()
+        if row.n_within
+    ]
 
 
 def write_tables(place, scans):
-    """Write a raw dataset without images, and tables of regional values: of each scan labels, columns and values."""
+    """Write a raw dataset without images, and tables of regional values: of each scan labels,
+    columns and values.
+    """
     raw, out = place / "raw", place / "out"
     raw.mkdir(parents=True)
     write_json(raw / "dataset_description.json", {"Name": "Study", "BIDSVersion": "1.10.0"})
@@ -657,10 +826,22 @@ def write_tables(place, scans):
     write_dataset_description(out, raw)
     for entities, columns, values in scans:
         table = pd.DataFrame({"roi": list(values), "mean": list(values.values())})
-        labels = {name: entities.get(name, np.nan) for name in ("subject", "session", "acquisition", "run")}
-        common = {"site": "A", "scan": 1, "method": "medi", "unit": "ppm", "reference": "csf", "voxel_size": "1, 1, 2"}
+        labels = {
+            name: entities.get(name, np.nan)
+            for name in ("subject", "session", "acquisition", "run")
+        }
+        common = {
+            "site": "A",
+            "scan": 1,
+            "method": "medi",
+            "unit": "ppm",
+            "reference": "csf",
+            "voxel_size": "1, 1, 2",
+        }
         table = table.assign(**labels, **{**common, **columns})
-        write_tsv(derivative_path(out, entities, suffix="chi", desc="rois", extension=".tsv"), table)
+        write_tsv(
+            derivative_path(out, entities, suffix="chi", desc="rois", extension=".tsv"), table
+        )
     return [str(raw), str(out), "group"]
 
 
@@ -676,13 +857,21 @@ def two_protocols(place):
         for n in (1, 2, 3)
         for name, size in kinds.items()
     ]
-    yield write_tables(place, scans), 0, ("warning: 3 scans (acq-fine", "site A", "sub-01, sub-02, sub-03")
+    yield (
+        write_tables(place, scans),
+        0,
+        ("warning: 3 scans (acq-fine", "site A", "sub-01, sub-02, sub-03"),
+    )
 
 
 def echoes_in_tables(place):
     """Three people whose three echoes were named as runs."""
     scans = [
-        ({"subject": f"0{n}", "run": str(run)}, {"echo_times": time, "scan": run}, {"putamen": 0.04 + n / 1000})
+        (
+            {"subject": f"0{n}", "run": str(run)},
+            {"echo_times": time, "scan": run},
+            {"putamen": 0.04 + n / 1000},
+        )
         for n in (1, 2, 3)
         for run, time in enumerate(("6", "14", "22"), start=1)
     ]
@@ -691,10 +880,27 @@ def echoes_in_tables(place):
 
 def poor_calibration(place):
     """A phantom whose tubes' labels were exchanged, and people at its site."""
-    tubes = {"a": (0.2, 0.6), "b": (0.4, 0.2), "c": (0.6, 0.8), "d": (0.8, 0.4)}  # measured and expected, ppm
-    people = [({"subject": f"0{n}"}, {"echo_times": "6, 14"}, {"putamen": 0.04 + n / 1000}) for n in (1, 2, 3)]
-    expected = {"echo_times": "6, 14", "reference": "phantom", "expected": [true for _, true in tubes.values()]}
-    phantom = ({"subject": "ph"}, expected, {name: measured for name, (measured, _) in tubes.items()})
+    # measured and expected, ppm
+    tubes = {
+        "a": (0.2, 0.6),
+        "b": (0.4, 0.2),
+        "c": (0.6, 0.8),
+        "d": (0.8, 0.4),
+    }
+    people = [
+        ({"subject": f"0{n}"}, {"echo_times": "6, 14"}, {"putamen": 0.04 + n / 1000})
+        for n in (1, 2, 3)
+    ]
+    expected = {
+        "echo_times": "6, 14",
+        "reference": "phantom",
+        "expected": [true for _, true in tubes.values()],
+    }
+    phantom = (
+        {"subject": "ph"},
+        expected,
+        {name: measured for name, (measured, _) in tubes.items()},
+    )
     arguments = write_tables(place, [*people, phantom])
     words = ("calibration of site A, medi", "R² 0.0000", "susceptibility_ppm")
     yield arguments, 0, ("warning: ", *words)
@@ -702,7 +908,9 @@ def poor_calibration(place):
 
 
 def filter_that_loses_regions(place):
-    """Two scans of a person, the regions drawn on the first, of which the second alone is asked for."""
+    """Two scans of a person, the regions drawn on the first, of which the second alone is asked
+    for.
+    """
     raw = write_dataset(place / "raw", {"01": 2})
     write_json(place / "filter.json", {"megre": {"run": "2"}})
     arguments = [str(raw), str(place / "out"), "participant", *OPTIONS]

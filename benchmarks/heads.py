@@ -1,4 +1,6 @@
-"""Simulated heads that benchmarks share: a scan at each site of the 2015 study, its field as the pipeline fits it."""
+"""Simulated heads that benchmarks share: a scan at each site of the 2015 study, its field as the
+pipeline fits it.
+"""
 
 import pickle
 from dataclasses import dataclass
@@ -21,10 +23,11 @@ CORE_DEPTH = 5.0  # mm
 
 @dataclass(frozen=True)
 class Head:
-    """A simulated scan, its field as the pipeline fits it, and the truth; fields and susceptibility in ppm.
+    """A simulated scan, its field as the pipeline fits it, and the truth; fields and susceptibility
+    in ppm.
 
-    `brain` is the simulated brain, `mask` what the pipeline would map of it; `period` is the field after which phase
-    makes a turn from echo to echo.
+    `brain` is the simulated brain, `mask` what the pipeline would map of it; `period` is the field
+    after which phase makes a turn from echo to echo.
     """
 
     site: str
@@ -66,7 +69,11 @@ def site_heads(threads, *, sites=None, voxel_size=None, automatic_mask=False, ke
             marks = ["automask"] if automatic_mask else []
             marks += ["x".join(f"{size:g}" for size in voxel_size)] if voxel_size else []
             name = "-".join(["head", plan.scanner.site, *marks])
-            yield kept(keep, name, lambda plan=plan: simulate_head(plan, threads, automatic_mask=automatic_mask))
+            yield kept(
+                keep,
+                name,
+                lambda plan=plan: simulate_head(plan, threads, automatic_mask=automatic_mask),
+            )
 
 
 def simulate_head(plan, threads, *, automatic_mask=False):
@@ -78,7 +85,9 @@ def fit_head(scan, plan, *, automatic_mask=False):
     """Fit a scan's field in the true mask or the pipeline's, less what the pipeline takes off."""
     times, voxel_size = plan.protocol.echo_times, plan.protocol.voxel_size
     frequency = plan.protocol.imaging_frequency
-    total = fit_known(scan.signal, times, voxel_size, frequency, mask=None if automatic_mask else scan.mask)
+    total = fit_known(
+        scan.signal, times, voxel_size, frequency, mask=None if automatic_mask else scan.mask
+    )
     return Head(
         site=plan.scanner.site,
         field=total.field,
@@ -97,7 +106,9 @@ def fit_head(scan, plan, *, automatic_mask=False):
 
 
 def fit_known(signal, echo_times, voxel_size, centre_frequency, *, mask=None):
-    """What is known of the field (ppm) of complex echoes, in a brain mask or the pipeline's, less what it takes off."""
+    """What is known of the field (ppm) of complex echoes, in a brain mask or the pipeline's, less
+    what it takes off.
+    """
     phase, magnitude = np.angle(signal), np.abs(signal)
     if mask is None:
         mask = brain_mask(magnitude, phase, voxel_size)
@@ -113,7 +124,9 @@ def nrmse(found, truth, region):
 
 
 def kept(folder, name, make):
-    """What lies in a folder under a name, or is made now and put there; without a folder it is made."""
+    """What lies in a folder under a name, or is made now and put there; without a folder it is
+    made.
+    """
     if folder is None:
         return make()
     path = folder / f"{name}.pickle"

@@ -1,14 +1,18 @@
-"""How strong sources inside the brain come out: a haemorrhage and a calcification in simulated heads.
+"""How strong sources inside the brain come out: a haemorrhage and a calcification in simulated
+heads.
 
-    python benchmarks/lesions.py [--voxel-size 2 2 2] [--seven-tesla] [--background joint pdf] [--keep DIR]
+    python benchmarks/lesions.py [--voxel-size 2 2 2] [--seven-tesla] [--background joint pdf]
+    [--keep DIR]
 
-A haemorrhage of 1.5 ppm and a calcification of -0.8 ppm, balls of 4 mm in white matter, in a head at site A of the 2015
-study with its protocol, or at 7 T with echoes from 4 to 20 ms. The haemorrhage's own R2* is varied: what dephases its
-surroundings is its field in any case. All is by the pipeline's defaults, in the pipeline's own mask.
+A haemorrhage of 1.5 ppm and a calcification of -0.8 ppm, balls of 4 mm in white matter, in a head
+at site A of the 2015 study with its protocol, or at 7 T with echoes from 4 to 20 ms. The
+haemorrhage's own R2* is varied: what dephases its surroundings is its field in any case. All is by
+the pipeline's defaults, in the pipeline's own mask.
 
-Susceptibility is relative to the lateral ventricles, as a mean over the ball with the voxels that it fills by half or
-more (true: below its own, from partial volume), and over those that it fills. Error is the core's NRMSE in per cent,
-about the mean, and its ratio to that of the same head without the two.
+Susceptibility is relative to the lateral ventricles, as a mean over the ball with the voxels that
+it fills by half or more (true: below its own, from partial volume), and over those that it fills.
+Error is the core's NRMSE in per cent, about the mean, and its ratio to that of the same head
+without the two.
 """
 
 import argparse
@@ -34,7 +38,11 @@ from multiqsm.simulation.tissue import coverage
 
 RADIUS = 4.0  # mm
 HAEMORRHAGE, CALCIFICATION = 200, 201  # labels
-PLACES = {HAEMORRHAGE: (-26.0, 22.0, 22.0), CALCIFICATION: (28.0, -38.0, 26.0)}  # mm, in the head's coordinates
+# mm, in the head's coordinates
+PLACES = {
+    HAEMORRHAGE: (-26.0, 22.0, 22.0),
+    CALCIFICATION: (28.0, -38.0, 26.0),
+}
 SPINS = {
     HAEMORRHAGE: {"chi": 1.5, "pd": 0.8, "t1": 1.0},
     CALCIFICATION: {"chi": -0.8, "r2s": 40.0, "pd": 0.5, "t1": 1.0},
@@ -45,14 +53,21 @@ SEVEN_TESLA = {"imaging_frequency": 298.0, "echo_times": (0.004, 0.008, 0.012, 0
 
 def main():
     """Print a table for each head."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--voxel-size", type=float, nargs=3)
     parser.add_argument("--seven-tesla", action="store_true")
     parser.add_argument("--background", nargs="+", choices=("joint", "pdf"), default=["joint"])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--keep", type=Path, help="folder where simulated heads are kept, to be used again")
+    parser.add_argument(
+        "--keep", type=Path, help="folder where simulated heads are kept, to be used again"
+    )
     options = parser.parse_args()
-    print("| background | R2* of haemorrhage | inversion | haemorrhage, filled voxels | calcification, filled | core |")
+    print(
+        "| background | R2* of haemorrhage | inversion | haemorrhage, filled voxels | "
+        "calcification, filled | core |"
+    )
     print("|" + "---|" * 6)
     with fft.set_workers(options.threads):
         for background in options.background:
@@ -63,19 +78,26 @@ def main():
                     error = nrmse(chi, head.chi, head.core & head.brain)
                     cells = [measured(head, chi, lesion) for lesion in (HAEMORRHAGE, CALCIFICATION)]
                     cells.append(f"{error:.1f} ({error / usual[name]:.2f})")
-                    print(f"| {background} | {decay:g}/s | {name} | {' | '.join(cells)} |", flush=True)
+                    print(
+                        f"| {background} | {decay:g}/s | {name} | {' | '.join(cells)} |", flush=True
+                    )
 
 
 def errors_without(options, background):
     """Error of each map of the head without lesions."""
     head = lesioned(options, None)
-    return {name: nrmse(chi, head.chi, head.core & head.brain) for name, chi in maps(head, background).items()}
+    return {
+        name: nrmse(chi, head.chi, head.core & head.brain)
+        for name, chi in maps(head, background).items()
+    }
 
 
 def lesioned(options, decay):
     """The head with both lesions, or without if there is no decay."""
     size = "x".join(f"{side:g}" for side in options.voxel_size or ())
-    name = "-".join(["lesions", *([size] if size else []), *(["7T"] if options.seven_tesla else []), f"{decay}"])
+    name = "-".join(
+        ["lesions", *([size] if size else []), *(["7T"] if options.seven_tesla else []), f"{decay}"]
+    )
     return kept(options.keep, name, lambda: simulate_lesioned(options, decay))
 
 
@@ -95,9 +117,13 @@ def lesioned_plan(voxel_size, *, seven_tesla=False):
 
 def scan_lesioned(plan, lesions, workers):
     """Make a scan of a head with lesions: what spins they are, by label."""
-    model = partial(head_with, subject=plan.subject, pose=plan.position.matrix, lesions=lesions, workers=workers)
+    model = partial(
+        head_with, subject=plan.subject, pose=plan.position.matrix, lesions=lesions, workers=workers
+    )
     protocol = plan.protocol
-    specimen = magnetize(model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers)
+    specimen = magnetize(
+        model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
+    )
     return acquire(specimen, protocol, plan.scan_seed, b0_drift=plan.b0_drift, workers=workers)
 
 
@@ -110,7 +136,9 @@ def head_with(shape, affine, *, subject, pose, lesions, workers):
     points = [affine_row(row, grid) for row in to_head[:3]]
     whole = tuple(slice(0, n) for n in shape)
     for label, spins in lesions.items():
-        distance = np.sqrt(sum((p - np.float32(c)) ** 2 for p, c in zip(points, PLACES[label], strict=True)))
+        distance = np.sqrt(
+            sum((p - np.float32(c)) ** 2 for p, c in zip(points, PLACES[label], strict=True))
+        )
         tissue.paint(whole, coverage(distance - np.float32(RADIUS), width), spins, label)
     return tissue
 

@@ -1,11 +1,13 @@
 """Compare maps by every background removal and inversion with the truth they were simulated from.
 
 python benchmarks/methods.py maps [--automatic-mask] [--sites A B C] [--keep DIR]
-    A head at each site of the 2015 study with its protocol: every background removal with every inversion, and where
-    the error of the default lies. With the pipeline's own mask: the default alone.
+    A head at each site of the 2015 study with its protocol: every background removal with every
+    inversion, and where the error of the default lies. With the pipeline's own mask: the default
+    alone.
 
 python benchmarks/methods.py timing [--realisations 5] [--keep DIR]
-    Seconds and Fourier transforms of each inversion, on each head with so many realisations of the field's noise.
+    Seconds and Fourier transforms of each inversion, on each head with so many realisations of the
+    field's noise.
 
 python benchmarks/methods.py streaking [--figure docs/streaking.png] [--keep DIR]
     Streaks around the strongest tube of the gadolinium phantom.
@@ -13,8 +15,9 @@ python benchmarks/methods.py streaking [--figure docs/streaking.png] [--keep DIR
 python benchmarks/methods.py picture DERIVATIVES_DIR --figure docs/inversions.png
     The maps that multiqsm wrote of a dataset, side by side.
 
-`--keep` names a folder for simulated scans and maps, to be used again. Errors are NRMSE after removing the mean;
-susceptibility of regions is relative to the lateral ventricles. λ is chosen by rules that see no truth.
+`--keep` names a folder for simulated scans and maps, to be used again. Errors are NRMSE after
+removing the mean; susceptibility of regions is relative to the lateral ventricles. λ is chosen by
+rules that see no truth.
 """
 
 import argparse
@@ -53,7 +56,9 @@ BACKGROUNDS = ("joint", "PDF", "V-SHARP")  # those good enough to be worth a map
 REFERENCE = "lateral_ventricle"
 REGIONS = (*NUCLEI, "thalamus")
 SURFACE_DEPTH = 2.0  # mm
-STUDY_RATIO = 700  # seconds of the 2015 study's iterative inversion over those of its deterministic one
+STUDY_RATIO = (
+    700  # seconds of the 2015 study's iterative inversion over those of its deterministic one
+)
 FIXED_LAMBDA = {"deterministic": 0.1, "iterative": 0.2}  # mm, about what cross-validation finds
 MAGIC_ANGLE = np.degrees(np.arccos(1 / np.sqrt(3)))
 CONE_WIDTH = 4.0  # degrees on either side
@@ -79,8 +84,14 @@ class Problem:
     def of(cls, scan, field, mask):
         """Of a simulated scan whose local field is known in a mask."""
         return cls(
-            field, mask, scan.standard_error, scan.magnitude, scan.voxel_size, scan.b0_dir, scan.period
-        )  # fmt: skip
+            field,
+            mask,
+            scan.standard_error,
+            scan.magnitude,
+            scan.voxel_size,
+            scan.b0_dir,
+            scan.period,
+        )
 
     @property
     def geometry(self):
@@ -94,7 +105,9 @@ class Problem:
         return deterministic(self.field, self.mask, **self.geometry, **options)
 
     def iterative(self, **options):
-        variance = weighted_variance(self.standard_error, known_weight(self.standard_error, self.mask))
+        variance = weighted_variance(
+            self.standard_error, known_weight(self.standard_error, self.mask)
+        )
         return iterative(
             self.field,
             self.mask,
@@ -111,9 +124,16 @@ class Problem:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True)
-    for name, function in (("maps", maps), ("timing", timing), ("streaking", streaking), ("picture", picture)):
+    for name, function in (
+        ("maps", maps),
+        ("timing", timing),
+        ("streaking", streaking),
+        ("picture", picture),
+    ):
         command = commands.add_parser(name)
         command.set_defaults(run=function)
         if name == "picture":
@@ -152,16 +172,22 @@ def maps(options):
                 if (background, method) == DEFAULT:
                     figures |= {"where": where_error_lies(head, chi)}
                 rows.setdefault((background, method), []).append({"site": head.site, **figures})
-    print_accuracy({key: {"mean": mean_of(figures)} for key, figures in rows.items()}, "mean of the sites")
+    print_accuracy(
+        {key: {"mean": mean_of(figures)} for key, figures in rows.items()}, "mean of the sites"
+    )
     print_accuracy({DEFAULT: {f["site"]: f for f in rows[DEFAULT]}}, "each site")
     print_bias(rows)
     print_where(rows[DEFAULT])
 
 
 def true_field(head):
-    """No background removal: the true local field and the error of the fit, less what is the same everywhere."""
+    """No background removal: the true local field and the error of the fit, less what is the same
+    everywhere.
+    """
     error = head.field - head.total_field
-    local = np.where(head.mask, head.local_field + error - np.median(error[head.mask]), np.float32(0))
+    local = np.where(
+        head.mask, head.local_field + error - np.median(error[head.mask]), np.float32(0)
+    )
     return BackgroundRemoval(local.astype(np.float32), head.mask)
 
 
@@ -177,7 +203,9 @@ def judge(head, known, chi):
     brain = known & head.brain
     deep = erode(known, head.voxel_size, SURFACE_DEPTH)
     regions = {name: mean_in(head, known, chi, name) for name in REGIONS}
-    sides = [mean_in(head, known, chi, f"{side}_{name}") for name in NUCLEI for side in ("left", "right")]
+    sides = [
+        mean_in(head, known, chi, f"{side}_{name}") for name in NUCLEI for side in ("left", "right")
+    ]
     return {
         "core": nrmse(chi, head.chi, head.core & brain),
         "all": nrmse(chi, head.chi, brain),
@@ -222,12 +250,19 @@ def where_error_lies(head, chi):
 
 def mean_of(figures):
     """Means over sites of the plain figures."""
-    return {key: np.mean([f[key] for f in figures]) for key in ("core", "all", "deep", "beyond", "slope")}
+    return {
+        key: np.mean([f[key] for f in figures])
+        for key in ("core", "all", "deep", "beyond", "slope")
+    }
 
 
 def print_accuracy(rows, title):
     """Print errors and slopes; within rows by site."""
-    print(f"\n{title}:\n\n| background | inversion | | core NRMSE % | all | all but {SURFACE_DEPTH:g} mm", end="")
+    print(
+        f"\n{title}:\n\n| background | inversion | | core NRMSE % | all | all but "
+        f"{SURFACE_DEPTH:g} mm",
+        end="",
+    )
     print(" | with what is not brain | slope, nuclei |\n|" + "---|" * 8)
     for (background, method), entries in rows.items():
         for site, f in entries.items():
@@ -237,7 +272,12 @@ def print_accuracy(rows, title):
 
 def print_bias(rows):
     """Print each region's bias, mean of the sites and, of the default, of each."""
-    print("\n| background | inversion | | " + " | ".join(REGIONS) + " |\n|" + "---|" * (3 + len(REGIONS)))
+    print(
+        "\n| background | inversion | | "
+        + " | ".join(REGIONS)
+        + " |\n|"
+        + "---|" * (3 + len(REGIONS))
+    )
     for (background, method), figures in rows.items():
         entries = {"mean": figures}
         if (background, method) == DEFAULT and len(figures) > 1:
@@ -246,7 +286,9 @@ def print_bias(rows):
             cells = []
             for name in REGIONS:
                 found, true = np.mean([f["regions"][name] for f in members], axis=0)
-                cells.append(f"{100 * (found / true - 1):+.0f} % ({1000 * (found - true):+.1f} ppb)")
+                cells.append(
+                    f"{100 * (found / true - 1):+.0f} % ({1000 * (found - true):+.1f} ppb)"
+                )
             print(f"| {background} | {method} | {site} | " + " | ".join(cells) + " |")
 
 
@@ -278,13 +320,18 @@ def timing(options):
             for name, job in jobs.items():
                 measured[name].append(timed(job, problem))
     print(f"{n_scans} scans, {'×'.join(map(str, head.field.shape))}, {options.threads} threads\n")
-    print("| inversion | s, mean | s, SD | FFT pairs | iterations | ratio to deterministic, λ fixed |")
+    print(
+        "| inversion | s, mean | s, SD | FFT pairs | iterations | ratio to deterministic, λ fixed |"
+    )
     print("|---|---|---|---|---|---|")
     least = np.mean([pairs for _, pairs, _ in measured["deterministic, λ fixed"]])
     for name, rows in measured.items():
         seconds, pairs, iterations = np.mean(rows, axis=0)
         spread = np.std([row[0] for row in rows], ddof=1) if n_scans > 1 else np.nan
-        print(f"| {name} | {seconds:.2f} | {spread:.2f} | {pairs:.1f} | {iterations:.0f} | {pairs / least:.1f} |")
+        print(
+            f"| {name} | {seconds:.2f} | {spread:.2f} | {pairs:.1f} | {iterations:.0f} | "
+            f"{pairs / least:.1f} |"
+        )
     print(f"\nThe 2015 study's ratio: {STUDY_RATIO}.")
 
 
@@ -358,7 +405,9 @@ def simulate_phantom(threads):
 
 
 def streaking(options):
-    """Print how far water varies on the cones of the magic angle that start from the strongest tube's ends."""
+    """Print how far water varies on the cones of the magic angle that start from the strongest
+    tube's ends.
+    """
     scan = kept(options.keep, "phantom", lambda: simulate_phantom(options.threads))
     found = kept(options.keep, "maps-phantom", lambda: map_by_all(scan, true_field))[1]
     water, (cone, beside) = water_within(scan), cones_and_beside(scan)
@@ -371,7 +420,9 @@ def streaking(options):
         power = np.abs(fft.rfftn(np.where(water, chi - chi[water].mean(), np.float32(0)))) ** 2
         print(f"| {name} | {sds[0]:.1f} | {sds[1]:.1f} | {sds[2]:.1f} ", end="")
         share = power[ill].sum() / power.sum()
-        print(f"| {100 * share:.0f} | {sds[2] * np.sqrt(share):.1f} | {tube_slope(scan, chi):.3f} |")
+        print(
+            f"| {100 * share:.0f} | {sds[2] * np.sqrt(share):.1f} | {tube_slope(scan, chi):.3f} |"
+        )
     print(f"\nOf all frequencies these are {100 * ill.mean():.0f} %.")
     if options.figure:
         draw_streaking(scan, found, options.figure)
@@ -388,7 +439,9 @@ def frequencies_without_field(scan):
 
 
 def cones_and_beside(scan):
-    """Water on the cones of the magic angle from the strongest tube's ends, and as far from these at other angles."""
+    """Water on the cones of the magic angle from the strongest tube's ends, and as far from these
+    at other angles.
+    """
     strongest = int(np.argmax(TUBE_SUSCEPTIBILITY))
     water, cone, beside = water_within(scan), False, False
     for end in (-HEIGHT / 2, HEIGHT / 2):
@@ -405,7 +458,10 @@ def tube_slope(scan, chi):
     """Slope of measured on true susceptibility over the tubes' middles, relative to water."""
     water = chi[water_within(scan)].mean()
     middle = np.abs(scan.points[..., 2]) < HEIGHT / 4
-    tubes = [erode(scan.labels == n + 1, scan.voxel_size, 3) & middle for n in range(len(TUBE_SUSCEPTIBILITY))]
+    tubes = [
+        erode(scan.labels == n + 1, scan.voxel_size, 3) & middle
+        for n in range(len(TUBE_SUSCEPTIBILITY))
+    ]
     return stats.linregress(TUBE_SUSCEPTIBILITY, [chi[tube].mean() - water for tube in tubes]).slope
 
 
@@ -419,7 +475,15 @@ def draw_streaking(scan, found, path):
     figure = Figure(figsize=(10, 3.4), layout="constrained", facecolor="black")
     for axis, (name, chi) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
         plane = np.where(scan.mask, chi - chi[water].mean(), 0)[x, box[1], box[2]].T
-        axis.imshow(plane, cmap="gray", origin="lower", aspect=aspect, vmin=-0.2, vmax=0.2, interpolation="nearest")
+        axis.imshow(
+            plane,
+            cmap="gray",
+            origin="lower",
+            aspect=aspect,
+            vmin=-0.2,
+            vmax=0.2,
+            interpolation="nearest",
+        )
         axis.set_title(name, color="white", fontsize=10)
         axis.set_axis_off()
     figure.savefig(path, dpi=75, pil_kwargs={"optimize": True})
@@ -450,7 +514,14 @@ def draw_planes(axes, path, title):
         plane = np.take(chi, chi.shape[across] // 2, across).T
         width, height = np.delete(sizes, across)
         limits = {"vmin": WINDOW[0], "vmax": WINDOW[1]}
-        axis.imshow(plane, cmap="gray", origin="lower", aspect=height / width, interpolation="nearest", **limits)
+        axis.imshow(
+            plane,
+            cmap="gray",
+            origin="lower",
+            aspect=height / width,
+            interpolation="nearest",
+            **limits,
+        )
         axis.set_axis_off()
     axes[0].set_title(title, color="white", fontsize=9, loc="left")
 

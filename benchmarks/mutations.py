@@ -1,4 +1,6 @@
-"""Ways in which a subject's files can be damaged: each a function that spoils some and returns their names."""
+"""Ways in which a subject's files can be damaged: each a function that spoils some and returns
+their names.
+"""
 
 import gzip
 import io
@@ -48,7 +50,8 @@ class Subject:
 
 
 def draw(n, having=""):
-    """As many as asked for, as (name, function of a subject and chance): all kinds in turn, or evenly some of them.
+    """As many as asked for, as (name, function of a subject and chance): all kinds in turn, or
+    evenly some of them.
 
     Only kinds that have a text in their names are drawn.
     """
@@ -62,7 +65,7 @@ def one(paths, chance):
     return paths[int(chance.integers(len(paths)))]
 
 
-# --- bytes of any file ----------------------------------------------------------------------------------------------
+# --- bytes of any file --------------------------------------------------------------------------
 
 
 def truncated(content, chance):
@@ -94,7 +97,9 @@ def unpacked(content, chance):
 
 
 def header_flipped(content, chance):
-    return gzip.compress(flipped(gzip.decompress(content), chance, last=348, n=int(chance.integers(1, 5))))
+    return gzip.compress(
+        flipped(gzip.decompress(content), chance, last=348, n=int(chance.integers(1, 5)))
+    )
 
 
 def voxels_cut(content, chance):
@@ -124,11 +129,13 @@ def of_bytes(change, choose):
     return mutate
 
 
-# --- images ---------------------------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------
 
 
 def rewrite(path, data=None, affine=None, **header):
-    """Write an image anew with another content, in its place; `header` sets fields after all else."""
+    """Write an image anew with another content, in its place; `header` sets fields after all
+    else.
+    """
     old = nib.load(path)
     data = np.asarray(old.dataobj) if data is None else data
     image = nib.Nifti1Image(data, old.affine)
@@ -136,7 +143,10 @@ def rewrite(path, data=None, affine=None, **header):
         set_form(old.affine, "scanner")
     content = bytearray(image.to_bytes())
     if affine is not None:
-        header |= {"qform_code": 0, **dict(zip(("srow_x", "srow_y", "srow_z"), affine, strict=False))}
+        header |= {
+            "qform_code": 0,
+            **dict(zip(("srow_x", "srow_y", "srow_z"), affine, strict=False)),
+        }
         header["pixdim"] = np.array([1, *voxel_size_of(affine), 0, 0, 0, 0])
     if header:
         changed = image.header_class.from_fileobj(io.BytesIO(content), check=False)
@@ -165,11 +175,14 @@ def of_header(part="*", every=False, **choices):
 
     def mutate(subject, chance):
         paths = subject.images(part)
-        picked = {name: values[int(chance.integers(len(values)))] for name, values in choices.items()}
+        picked = {
+            name: values[int(chance.integers(len(values)))] for name, values in choices.items()
+        }
         for path in paths if every else [one(paths, chance)]:
             named = path
             fields = {
-                name: value(nib.load(path).header) if callable(value) else value for name, value in picked.items()
+                name: value(nib.load(path).header) if callable(value) else value
+                for name, value in picked.items()
             }
             rewrite(path, **fields)
         return subject_name(subject) if every else named.name
@@ -178,7 +191,9 @@ def of_header(part="*", every=False, **choices):
 
 
 def of_forms(change):
-    """Change the header's two forms in every image, and in the labels that were drawn on them, by one angle."""
+    """Change the header's two forms in every image, and in the labels that were drawn on them, by
+    one angle.
+    """
 
     def mutate(subject, chance):
         degrees = chance.uniform(10, 40)
@@ -310,12 +325,14 @@ def gone(choose):
     def mutate(subject, chance):
         path = one(choose(subject), chance)
         path.unlink()
-        return f"{path.name}, {path.name.replace('_part-mag', '_part-phase')}, {subject_name(subject)}"
+        return (
+            f"{path.name}, {path.name.replace('_part-mag', '_part-phase')}, {subject_name(subject)}"
+        )
 
     return mutate
 
 
-# --- phase encodings, real and imaginary parts -----------------------------------------------------------------------
+# --- phase encodings, real and imaginary parts --------------------------------------------------
 
 
 def unsigned(phase):
@@ -330,7 +347,9 @@ def encoded(*encodings, units="arbitrary"):
     """Store the phase of each echo in an encoding of its own."""
 
     def mutate(subject, chance):
-        for path, encode in zip(subject.images("phase"), chance.permutation(encodings), strict=True):
+        for path, encode in zip(
+            subject.images("phase"), chance.permutation(encodings), strict=True
+        ):
             rewrite(path, encode(nib.load(path).get_fdata(dtype=np.float32)).astype(np.float32))
         for path in subject.sidecars("phase"):
             path.write_text(json.dumps(json.loads(path.read_text()) | {"Units": units}))
@@ -340,15 +359,22 @@ def encoded(*encodings, units="arbitrary"):
 
 
 def in_parts(change):
-    """Bring real and imaginary images in place of magnitude and phase; `change` is told part and echo."""
+    """Bring real and imaginary images in place of magnitude and phase; `change` is told part and
+    echo.
+    """
 
     def mutate(subject, chance):
         echo = int(chance.integers(1, 4))
         echoes = zip(subject.images("mag"), subject.images("phase"), strict=True)
         for place, (of_magnitude, of_phase) in enumerate(echoes, start=1):
-            magnitude, phase = (nib.load(path).get_fdata(dtype=np.float32) for path in (of_magnitude, of_phase))
+            magnitude, phase = (
+                nib.load(path).get_fdata(dtype=np.float32) for path in (of_magnitude, of_phase)
+            )
             signal = magnitude * np.exp(1j * phase)
-            for path, part, values in ((of_magnitude, "real", signal.real), (of_phase, "imag", signal.imag)):
+            for path, part, values in (
+                (of_magnitude, "real", signal.real),
+                (of_phase, "imag", signal.imag),
+            ):
                 rewrite(path, change(values, part, place == echo).astype(np.float32))
                 for old in (path, path.with_name(path.name.replace(".nii.gz", ".json"))):
                     old.rename(old.with_name(re.sub("part-[a-z]+", f"part-{part}", old.name)))
@@ -357,11 +383,13 @@ def in_parts(change):
     return mutate
 
 
-# --- content that is not here ----------------------------------------------------------------------------------------
+# --- content that is not here -------------------------------------------------------------------
 
 
 def lost(choose, bring=None):
-    """Leave a file's name without its content, as git-annex and Git LFS do; `bring` makes the file first."""
+    """Leave a file's name without its content, as git-annex and Git LFS do; `bring` makes the file
+    first.
+    """
 
     def mutate(subject, chance):
         if bring:
@@ -373,7 +401,11 @@ def lost(choose, bring=None):
         if how == 0:
             path.symlink_to("../../.git/annex/objects/00/00/MD5E-s1--0/MD5E-s1--0")
         else:
-            path.write_text(["/annex/objects/MD5E-s1--0\n", "version https://git-lfs.github.com/spec/v1\n"][how - 1])
+            path.write_text(
+                ["/annex/objects/MD5E-s1--0\n", "version https://git-lfs.github.com/spec/v1\n"][
+                    how - 1
+                ]
+            )
         return path.name
 
     return mutate
@@ -387,11 +419,13 @@ def lost_derivatives(subject, chance):
     return folder.name
 
 
-# --- sidecars -------------------------------------------------------------------------------------------------------
+# --- sidecars -----------------------------------------------------------------------------------
 
 
 def of_fields(every=False, part="*", **changes):
-    """Change fields of one sidecar, or of all; a value may be a function of the old one, None removes the field."""
+    """Change fields of one sidecar, or of all; a value may be a function of the old one, None
+    removes the field.
+    """
 
     def mutate(subject, chance):
         paths = subject.sidecars(part)
@@ -400,7 +434,9 @@ def of_fields(every=False, part="*", **changes):
             content = json.loads(path.read_text())
             for name, value in changes.items():
                 content[name] = value(content[name]) if callable(value) else value
-            path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+            path.write_text(
+                json.dumps({name: value for name, value in content.items() if value is not None})
+            )
         return subject_name(subject) if every else f"{named.stem}, {subject_name(subject)}"
 
     return mutate
@@ -427,10 +463,12 @@ def of_text(change):
 
 
 def literal(name, value):
-    return of_text(lambda text, _: text.replace(f'"{name}": ', f'"{name}": {value}, "Old": ', 1).encode())
+    return of_text(
+        lambda text, _: text.replace(f'"{name}": ', f'"{name}": {value}, "Old": ', 1).encode()
+    )
 
 
-# --- tables, labels and masks ---------------------------------------------------------------------------------------
+# --- tables, labels and masks -------------------------------------------------------------------
 
 
 def table_of(text, encoding="utf-8"):
@@ -525,15 +563,24 @@ KINDS = {
             for change in (lambda n: n - 1, lambda n: n + 1, lambda n: 0, lambda n: -n)
         ]
     ),
-    "header: huge sizes": of_header(dim=[dims(slice(1, 4), lambda n: n * 0 + 30000), dims(0, lambda n: 7)]),
+    "header: huge sizes": of_header(
+        dim=[dims(slice(1, 4), lambda n: n * 0 + 30000), dims(0, lambda n: 7)]
+    ),
     "header: wrong data type": of_header(datatype=[2, 4, 8, 64, 128, 32, 0, 1, 999]),
     "header: data offset": of_header(vox_offset=[0, 100, 1e6, -352, np.nan]),
     "header: scale of one image": of_header(scl_slope=[2, 0.5, 1000, -1], scl_inter=[0, 1]),
-    "header: scale NaN, infinite or 0": of_header(scl_slope=[np.nan, np.inf, 0], scl_inter=[np.nan, np.inf, 0]),
+    "header: scale NaN, infinite or 0": of_header(
+        scl_slope=[np.nan, np.inf, 0], scl_inter=[np.nan, np.inf, 0]
+    ),
     "header: scale of all magnitudes": of_header("mag", every=True, scl_slope=[10], scl_inter=[0]),
-    "header: scale of all phases": of_header("phase", every=True, scl_slope=[1.5, 0.5, 100], scl_inter=[0]),
+    "header: scale of all phases": of_header(
+        "phase", every=True, scl_slope=[1.5, 0.5, 100], scl_inter=[0]
+    ),
     "header: voxel size 0, negative or NaN": of_header(
-        pixdim=[np.array([1, *sizes, 0, 0, 0, 0]) for sizes in ([0, 2, 2], [-2, 2, 2], [np.nan, 2, 2], [1e9, 2, 2])]
+        pixdim=[
+            np.array([1, *sizes, 0, 0, 0, 0])
+            for sizes in ([0, 2, 2], [-2, 2, 2], [np.nan, 2, 2], [1e9, 2, 2])
+        ]
     ),
     "header: sform turned, qform of the scanner": of_forms(
         lambda header, degrees: turned_sform(header, degrees, sform_code=2, qform_code=1)
@@ -541,7 +588,9 @@ KINDS = {
     "header: sform turned, both of the scanner": of_forms(
         lambda header, degrees: turned_sform(header, degrees, sform_code=1, qform_code=1)
     ),
-    "header: no form of the scanner": of_forms(lambda header, _: {"sform_code": 2, "qform_code": 0}),
+    "header: no form of the scanner": of_forms(
+        lambda header, _: {"sform_code": 2, "qform_code": 0}
+    ),
     "header: no form of the scanner, sform turned": of_forms(
         lambda header, degrees: turned_sform(header, degrees, sform_code=2, qform_code=0)
     ),
@@ -549,14 +598,21 @@ KINDS = {
         lambda header, _: {"sform_code": 2, "qform_code": 1, "quatern_b": 2}
     ),
     "header: voxel size of sform and pixdim differ": of_forms(
-        lambda header, _: {"qform_code": 0, "pixdim": np.array(header["pixdim"]) * [1, 2, 2, 2, 1, 1, 1, 1]}
+        lambda header, _: {
+            "qform_code": 0,
+            "pixdim": np.array(header["pixdim"]) * [1, 2, 2, 2, 1, 1, 1, 1],
+        }
     ),
     "affine: zero": of_affine(lambda affine, _: np.zeros((4, 4)), every=False),
     "affine: NaN": of_affine(lambda affine, _: affine * np.nan, every=False),
     "affine: one image shifted": of_affine(lambda affine, chance: affine + shift(chance), False),
-    "affine: one image mirrored": of_affine(lambda affine, _: affine @ np.diag([-1, 1, 1, 1]), every=False),
+    "affine: one image mirrored": of_affine(
+        lambda affine, _: affine @ np.diag([-1, 1, 1, 1]), every=False
+    ),
     "affine: all rotated by 90°": of_affine(lambda affine, _: affine[[0, 2, 1, 3]], every=True),
-    "affine: all voxels twice as large": of_affine(lambda affine, _: affine @ np.diag([2, 2, 2, 1]), every=True),
+    "affine: all voxels twice as large": of_affine(
+        lambda affine, _: affine @ np.diag([2, 2, 2, 1]), every=True
+    ),
     "voxels: block of NaN": of_voxels(block_of(np.nan)),
     "voxels: block of infinity": of_voxels(block_of(np.inf)),
     "voxels: block of 1e30": of_voxels(block_of(1e30)),
@@ -566,7 +622,9 @@ KINDS = {
     "voxels: phase in degrees": of_voxels(lambda data, _: np.degrees(data), "phase", every=True),
     "voxels: phase of one echo in degrees": of_voxels(lambda data, _: np.degrees(data), "phase"),
     "voxels: phase is noise": of_voxels(
-        lambda data, chance: chance.uniform(-np.pi, np.pi, data.shape).astype("f4"), "phase", every=True
+        lambda data, chance: chance.uniform(-np.pi, np.pi, data.shape).astype("f4"),
+        "phase",
+        every=True,
     ),
     "voxels: phase of one echo is noise": of_voxels(
         lambda data, chance: chance.uniform(-np.pi, np.pi, data.shape).astype("f4"), "phase"
@@ -582,26 +640,44 @@ KINDS = {
     "encoding: one echo of 0 to 4095 among -4096 to 4095": encoded(unsigned, signed, signed),
     "encoding: one echo of -4096 to 4095 among 0 to 4095": encoded(unsigned, unsigned, signed),
     "encoding: one echo in radians among integers": encoded(unsigned, unsigned, np.array),
-    "encoding: one echo in integers among radians": encoded(np.array, np.array, unsigned, units="rad"),
+    "encoding: one echo in integers among radians": encoded(
+        np.array, np.array, unsigned, units="rad"
+    ),
     "encoding: one echo cut at 0 instead of π": encoded(
         np.array, np.array, lambda phase: phase % (2 * np.pi), units="rad"
     ),
-    "encoding: one echo at half its scale": encoded(np.array, np.array, lambda phase: phase / 2, units="rad"),
+    "encoding: one echo at half its scale": encoded(
+        np.array, np.array, lambda phase: phase / 2, units="rad"
+    ),
     "encoding: one echo in whole radians": encoded(np.array, np.array, np.rint, units="rad"),
     "parts: as scanned": in_parts(lambda values, part, is_one: values),
     "parts: intercept lost": in_parts(lambda values, part, is_one: values + 150),
     "parts: intercept lost, negative": in_parts(lambda values, part, is_one: values - 150),
-    "parts: intercept of one part lost": in_parts(lambda values, part, is_one: values + 150 * (part == "imag")),
-    "parts: intercept of one echo lost": in_parts(lambda values, part, is_one: values + 150 * is_one),
+    "parts: intercept of one part lost": in_parts(
+        lambda values, part, is_one: values + 150 * (part == "imag")
+    ),
+    "parts: intercept of one echo lost": in_parts(
+        lambda values, part, is_one: values + 150 * is_one
+    ),
     "parts: half an intercept lost": in_parts(lambda values, part, is_one: values + 60),
-    "parts: negative values wrapped around": in_parts(lambda values, part, is_one: np.rint(values) % 65536),
-    "parts: one image scaled": in_parts(lambda values, part, is_one: values * (2 if is_one and part == "real" else 1)),
-    "exchanged: magnitude and phase of an echo": exchanged(lambda s: [(s.echo("mag", 2), s.echo("phase", 2))]),
+    "parts: negative values wrapped around": in_parts(
+        lambda values, part, is_one: np.rint(values) % 65536
+    ),
+    "parts: one image scaled": in_parts(
+        lambda values, part, is_one: values * (2 if is_one and part == "real" else 1)
+    ),
+    "exchanged: magnitude and phase of an echo": exchanged(
+        lambda s: [(s.echo("mag", 2), s.echo("phase", 2))]
+    ),
     "exchanged: all magnitudes and phases": exchanged(
         lambda s: list(zip(s.images("mag"), s.images("phase"), strict=True))
     ),
-    "exchanged: phases of two echoes": exchanged(lambda s: [(s.echo("phase", 1), s.echo("phase", 3))]),
-    "exchanged: magnitudes of two echoes": exchanged(lambda s: [(s.echo("mag", 1), s.echo("mag", 3))]),
+    "exchanged: phases of two echoes": exchanged(
+        lambda s: [(s.echo("phase", 1), s.echo("phase", 3))]
+    ),
+    "exchanged: magnitudes of two echoes": exchanged(
+        lambda s: [(s.echo("mag", 1), s.echo("mag", 3))]
+    ),
     "exchanged: sidecars of two echoes": exchanged(
         lambda s: [(s.sidecars(part)[0], s.sidecars(part)[2]) for part in ("mag", "phase")]
     ),
@@ -620,7 +696,9 @@ KINDS = {
     "content: of a lookup table": lost(lookup),
     "content: of participants.tsv": lost(participants),
     "content: of dataset_description.json": lost(lambda s: s.root / "dataset_description.json"),
-    "content: of the description of derivatives": lost(lambda s: s.root / "derivatives/rater/dataset_description.json"),
+    "content: of the description of derivatives": lost(
+        lambda s: s.root / "derivatives/rater/dataset_description.json"
+    ),
     "content: of all derivatives": lost_derivatives,
     "file: folder instead of image": folder_instead(images),
     "file: image missing": gone(lambda s: s.images("mag")),
@@ -637,16 +715,24 @@ KINDS = {
     "sidecar: echo time missing in one": of_fields(EchoTime=None),
     "sidecar: echo time missing in all": of_fields(every=True, EchoTime=None),
     "sidecar: units missing": of_fields(every=True, Units=None),
-    "sidecar: field and frequency missing": of_fields(every=True, MagneticFieldStrength=None, ImagingFrequency=None),
+    "sidecar: field and frequency missing": of_fields(
+        every=True, MagneticFieldStrength=None, ImagingFrequency=None
+    ),
     "sidecar: manufacturer missing": of_fields(every=True, Manufacturer=None),
     "sidecar: echo time in ms": of_fields(EchoTime=lambda time: 1000 * time),
     "sidecar: echo time NaN": literal("EchoTime", "NaN"),
     "sidecar: echo time 1e999": literal("EchoTime", "1e999"),
     "sidecar: a whole number of 5000 digits": literal("EchoTime", "9" * 5000),
     "sidecar: the same name twice": literal("EchoTime", '0.5, "EchoTime": 0.006'),
-    "sidecar: one echo time plausible but wrong": of_fields(part="phase", EchoTime=lambda time: 1.2 * time),
-    "sidecar: all echo times a tenth too long": of_fields(every=True, EchoTime=lambda time: 1.1 * time),
-    "sidecar: frequency of another field": of_fields(every=True, ImagingFrequency=lambda mhz: mhz / 2),
+    "sidecar: one echo time plausible but wrong": of_fields(
+        part="phase", EchoTime=lambda time: 1.2 * time
+    ),
+    "sidecar: all echo times a tenth too long": of_fields(
+        every=True, EchoTime=lambda time: 1.1 * time
+    ),
+    "sidecar: frequency of another field": of_fields(
+        every=True, ImagingFrequency=lambda mhz: mhz / 2
+    ),
     "sidecar: field and frequency of another scanner": of_fields(
         every=True, MagneticFieldStrength=1.5, ImagingFrequency=63.9
     ),
@@ -658,7 +744,9 @@ KINDS = {
         lambda text, _: (text[:-1] + ', "a": ' + "[" * 100000 + "]" * 100000 + "}").encode()
     ),
     "sidecar: UTF-16": of_text(lambda text, _: text.encode("utf-16")),
-    "sidecar: Latin-1": of_text(lambda text, _: text.replace("Siemens", "Siémens").encode("latin-1")),
+    "sidecar: Latin-1": of_text(
+        lambda text, _: text.replace("Siemens", "Siémens").encode("latin-1")
+    ),
     "sidecar: byte order mark": of_text(lambda text, _: text.encode("utf-8-sig")),
     "sidecar: names that lead elsewhere": of_fields(
         every=True, InstitutionName="../../../../tmp/x<script>", SoftwareVersions="\u0000\n'; --"
@@ -695,7 +783,9 @@ KINDS = {
     "lookup: name that leads elsewhere": lookup_of("index\tname\n1\t../../iron\n"),
     "mask: none of the brain": with_mask(lambda good, _: 0 * good),
     "mask: NaN": with_mask(lambda good, _: good * np.nan),
-    "mask: probabilities": with_mask(lambda good, chance: good * chance.uniform(0.1, 1, good.shape).astype("f4")),
+    "mask: probabilities": with_mask(
+        lambda good, chance: good * chance.uniform(0.1, 1, good.shape).astype("f4")
+    ),
     "mask: other size": with_mask(lambda good, _: good[:-2]),
     "mask: elsewhere": mask_elsewhere,
     "mask: truncated": mask_truncated,

@@ -3,11 +3,13 @@
     python benchmarks/run.py [PHANTOM_DIR] [--threads 2] [--repeats 3] [--rows PDF MEDI …]
 
 Without a folder a head is simulated. A folder holds NIfTI files: mask, chi (ppm), local_true and
-total_true (fields, ppm), local and total (the same with noise), phase0… (rad) and mag0… of the echoes.
+total_true (fields, ppm), local and total (the same with noise), phase0… (rad) and mag0… of the
+echoes.
 
-Each row is measured in a process of its own. An FFT pair is one scipy float32 rfftn + irfftn of the phantom's
-volume with the same threads, timed right before and after. Errors are NRMSE after removing the mean, in voxels more
-than 5 mm inside the mask (core) and in the whole mask (all). λ is chosen by rules that see no truth.
+Each row is measured in a process of its own. An FFT pair is one scipy float32 rfftn + irfftn of the
+phantom's volume with the same threads, timed right before and after. Errors are NRMSE after
+removing the mean, in voxels more than 5 mm inside the mask (core) and in the whole mask (all). λ is
+chosen by rules that see no truth.
 """
 
 import argparse
@@ -75,7 +77,9 @@ class Phantom:
 
 def main():
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("phantom_dir", type=Path, nargs="?")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
@@ -86,7 +90,10 @@ def main():
         print("| step | s | FFT pairs | iterations | λ | core NRMSE % | all NRMSE % | peak MB |")
         print("|---|---|---|---|---|---|---|---|")
         for name in filter(lambda name: name.startswith(tuple(options.rows)), ROWS):
-            print(in_a_process_of_its_own(measure, name, folder, options.threads, options.repeats), flush=True)
+            print(
+                in_a_process_of_its_own(measure, name, folder, options.threads, options.repeats),
+                flush=True,
+            )
 
 
 def in_a_process_of_its_own(function, *arguments):
@@ -102,10 +109,18 @@ def simulate_phantom(folder):
     """Write a simulated head in the layout of a phantom's folder."""
     shape, voxel_size = (112, 128, 60), (1.75, 1.75, 2.25)
     protocol = Protocol(
-        shape, voxel_size, ECHO_TIMES, repetition_time=0.045, flip_angle=5, imaging_frequency=CENTRE_FREQUENCY, snr=185
+        shape,
+        voxel_size,
+        ECHO_TIMES,
+        repetition_time=0.045,
+        flip_angle=5,
+        imaging_frequency=CENTRE_FREQUENCY,
+        snr=185,
     )
     affine = scan_affine(shape, voxel_size, centre=(0, -18, 5))
-    specimen = magnetize(partial(head_model, average_subject()), affine, shape, oversampling=protocol.oversampling)
+    specimen = magnetize(
+        partial(head_model, average_subject()), affine, shape, oversampling=protocol.oversampling
+    )
     scan = acquire(specimen, protocol, seed=0)
     noise = np.random.default_rng(0).normal(0, NOISE_PPM, (2, *shape)).astype(np.float32)
     volumes = {
@@ -144,7 +159,8 @@ def measure(name, folder, threads, repeats):
     lam = f"{result.lam.value:.3g}" if hasattr(result, "lam") else ""
     core, whole = judge(phantom, result)
     return (
-        f"| {name} | {statistics.median(seconds):.2f} | {statistics.median(pairs):.0f} | {iterations} | {lam} "
+        f"| {name} | {statistics.median(seconds):.2f} | {statistics.median(pairs):.0f} | "
+        f"{iterations} | {lam} "
         f"| {core} | {whole} | {peak:.0f} |"
     )
 
@@ -183,14 +199,18 @@ def judge_field(phantom, fit):
     mask = phantom.mask
     core = erode(mask, phantom.geometry["voxel_size"], CORE_DEPTH)
     error = fit.field - phantom["total_true"]
-    ratios = [np.sqrt(np.mean(error[r] ** 2) / np.mean(fit.standard_error[r] ** 2)) for r in (core, mask)]
+    ratios = [
+        np.sqrt(np.mean(error[r] ** 2) / np.mean(fit.standard_error[r] ** 2)) for r in (core, mask)
+    ]
     return tuple(f"{ratio:.2f} × noise" for ratio in ratios)
 
 
 def judge_unwrapping(phantom, unwrapped):
     """Voxels whose echoes are not where the true field puts them, apart from one constant."""
     mask = phantom.mask
-    true_change = 2 * np.pi * CENTRE_FREQUENCY * phantom["total_true"] * (ECHO_TIMES[-1] - ECHO_TIMES[0])
+    true_change = (
+        2 * np.pi * CENTRE_FREQUENCY * phantom["total_true"] * (ECHO_TIMES[-1] - ECHO_TIMES[0])
+    )
     wrong = np.abs(unwrapped[..., -1] - unwrapped[..., 0] - true_change)[mask] > np.pi
     return "", f"{np.count_nonzero(wrong)} of {mask.sum()} voxels wrong"
 
@@ -244,8 +264,14 @@ def edge_preserving(share=None, outside_weight=None, **options):
 
         def job():
             edges = edge_mask(magnitude, mask, share=share)
-            weight = zero_field_weight(local, mask, NOISE_PPM**2) if outside_weight is None else outside_weight
-            return iterative(local, mask, edges=edges, outside_weight=weight, **phantom.geometry, **options)
+            weight = (
+                zero_field_weight(local, mask, NOISE_PPM**2)
+                if outside_weight is None
+                else outside_weight
+            )
+            return iterative(
+                local, mask, edges=edges, outside_weight=weight, **phantom.geometry, **options
+            )
 
         return job
 
@@ -255,7 +281,9 @@ def edge_preserving(share=None, outside_weight=None, **options):
 def sparse(**options):
     def prepare(phantom):
         local, mask, magnitude = phantom["local"], phantom.mask, phantom["mag0"]
-        return lambda: medi(local, mask, edges=edge_mask(magnitude, mask), **phantom.geometry, **options)
+        return lambda: medi(
+            local, mask, edges=edge_mask(magnitude, mask), **phantom.geometry, **options
+        )
 
     return prepare
 
@@ -268,9 +296,17 @@ def chain(remove, invert):
 
         def job():
             unwrapped = unwrap_echoes(phase, mask, ECHO_TIMES)
-            fit = fit_field(unwrapped, magnitude, ECHO_TIMES, mask, centre_frequency=CENTRE_FREQUENCY)
+            fit = fit_field(
+                unwrapped, magnitude, ECHO_TIMES, mask, centre_frequency=CENTRE_FREQUENCY
+            )
             edges = edge_mask(combine_magnitude(magnitude), mask)
-            return invert(remove(fit.field, fit, mask, edges, phantom.geometry), fit, mask, edges, phantom.geometry)
+            return invert(
+                remove(fit.field, fit, mask, edges, phantom.geometry),
+                fit,
+                mask,
+                edges,
+                phantom.geometry,
+            )
 
         return job
 
@@ -282,7 +318,9 @@ def chain_pdf(field, fit, mask, edges, geometry):
 
 
 def chain_joint(field, fit, mask, edges, geometry):
-    return joint(field, mask, edges=edges, standard_error=fit.standard_error, **geometry).local_field
+    return joint(
+        field, mask, edges=edges, standard_error=fit.standard_error, **geometry
+    ).local_field
 
 
 def chain_iterative(local, fit, mask, edges, geometry):
@@ -295,7 +333,9 @@ def chain_iterative(local, fit, mask, edges, geometry):
 
 def chain_medi(local, fit, mask, edges, geometry):
     period = 1 / (CENTRE_FREQUENCY * np.diff(ECHO_TIMES).min())
-    return medi(local, mask, edges=edges, standard_error=fit.standard_error, period=period, **geometry)
+    return medi(
+        local, mask, edges=edges, standard_error=fit.standard_error, period=period, **geometry
+    )
 
 
 DISCREPANCY = {"rule": "discrepancy", "noise_variance": NOISE_PPM**2}

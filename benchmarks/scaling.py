@@ -2,12 +2,14 @@
 
 python benchmarks/scaling.py {run,plan,group,overhead} --work DIR [--scans N ...] [--n-procs N]
 
-All start from one scan of the embedded demo at 5×5×5 mm, simulated once into DIR and linked under as many names.
+All start from one scan of the embedded demo at 5×5×5 mm, simulated once into DIR and linked under
+as many names.
 
-run       processes N scans and samples, every second, memory and open files of the main process and of its workers
-plan      times `--dry-run` over N scans, and its peak memory
-group     times the group level over the tables of N scans: those of the largest `run`, repeated under new names
-overhead  the demo itself: the time of the participant level beside what its steps and their algorithms take
+run       processes N scans and samples, every second, memory and open files of the main process and
+of its workers plan      times `--dry-run` over N scans, and its peak memory group     times the
+group level over the tables of N scans: those of the largest `run`, repeated under new names
+overhead  the demo itself: the time of the participant level beside what its steps and their
+algorithms take
 
 Printed are Markdown tables.
 """
@@ -35,7 +37,9 @@ HANDLING = ("save_", "plot_", "report")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("run", "plan", "group", "overhead"))
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and results")
     parser.add_argument("--scans", type=int, nargs="+", default=[135], help="sizes of the study")
@@ -51,7 +55,18 @@ def study(work, n):
     if root.exists():
         return root
     if not one.exists():
-        arguments = ["--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A", "--voxel-size", *3 * "5"]
+        arguments = [
+            "--design",
+            "demo",
+            "--subjects",
+            "1",
+            "--runs",
+            "1",
+            "--sites",
+            "A",
+            "--voxel-size",
+            *3 * "5",
+        ]
         simulate([str(one), *arguments, "-w", str(work / "simulation")])
     scan, regions = (one / "sub-01", one / MANUAL / "sub-01")
     rows = ["participant_id\tage\tsex"]
@@ -70,14 +85,18 @@ def link(folder, root, subject, session, number):
     """Link the files of the one scan under the names of another."""
     for source in (folder / "ses-A").rglob("*"):
         if source.is_file():
-            new = source.name.replace("sub-01_ses-A_run-1", f"sub-{subject}_ses-{session}_run-{number}")
+            new = source.name.replace(
+                "sub-01_ses-A_run-1", f"sub-{subject}_ses-{session}_run-{number}"
+            )
             target = root / f"sub-{subject}" / f"ses-{session}" / source.parent.name / new
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(source, target)
 
 
 def name(place):
-    """Labels of subject, session and run of the scan at a place: 15 scans a subject at three sites."""
+    """Labels of subject, session and run of the scan at a place: 15 scans a subject at three
+    sites.
+    """
     subject, rest = divmod(place, len(SITES) * SCANS_PER_SUBJECT)
     session, run_number = divmod(rest, SCANS_PER_SUBJECT)
     return f"{subject + 1:05}", SITES[session], run_number + 1
@@ -86,15 +105,25 @@ def name(place):
 def run(options):
     """Print how memory and open files go while many scans are processed."""
     print(
-        "| scans | min | main process, MB: first third / last | largest worker, MB: first third / last | open files |"
+        "| scans | min | main process, MB: first third / last | largest worker, MB: first third / "
+        "last | open files |"
     )
     print("|---|---|---|---|---|")
     for n in options.scans:
         root, out = study(options.work, n), options.work / f"out-{n}"
         shutil.rmtree(out, ignore_errors=True)
-        command = [*MULTIQSM, str(root), str(out), "participant", "-w", str(options.work / f"work-{n}")]
+        command = [
+            *MULTIQSM,
+            str(root),
+            str(out),
+            "participant",
+            "-w",
+            str(options.work / f"work-{n}"),
+        ]
         samples, started = [], time.monotonic()
-        with subprocess.Popen([*command, "--n-procs", str(options.n_procs), "--clean-workdir"]) as process:
+        with subprocess.Popen(
+            [*command, "--n-procs", str(options.n_procs), "--clean-workdir"]
+        ) as process:
             while process.poll() is None:
                 samples.append(sample(process.pid))
                 time.sleep(1)
@@ -108,9 +137,13 @@ def run(options):
 
 
 def sample(pid):
-    """Memory in MB of a process and of its largest child, and open files of all; nothing if it has ended."""
+    """Memory in MB of a process and of its largest child, and open files of all; nothing if it has
+    ended.
+    """
     try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
         files = sum(len(os.listdir(f"/proc/{each}/fd")) for each in (pid, *children))
         return megabytes(pid), max(map(megabytes, children), default=0), files
     except OSError:
@@ -127,7 +160,13 @@ def plan(options):
     print("| scans | s | ms a scan | peak memory, MB |\n|---|---|---|---|")
     for n in options.scans:
         seconds, peak = timed(
-            [*MULTIQSM, str(study(options.work, n)), str(options.work / "dry"), "participant", "--dry-run"]
+            [
+                *MULTIQSM,
+                str(study(options.work, n)),
+                str(options.work / "dry"),
+                "participant",
+                "--dry-run",
+            ]
         )
         print(f"| {n} | {seconds:.1f} | {1000 * seconds / n:.0f} | {peak:.0f} |", flush=True)
 
@@ -136,7 +175,10 @@ def group(options):
     """Print the time and memory of the group level."""
     source = max(options.work.glob("out-*"), key=lambda path: int(path.name.split("-")[1]))
     tables = sorted(source.glob("sub-*/**/*_desc-rois_chi.tsv"))
-    print(f"tables of {source.name}: {len(tables)}\n\n| scans | s | ms a scan | peak memory, MB |\n|---|---|---|---|")
+    print(
+        f"tables of {source.name}: {len(tables)}\n\n| scans | s | ms a scan | peak memory, MB "
+        "|\n|---|---|---|---|"
+    )
     for n in options.scans:
         root, out = study(options.work, n), options.work / f"tables-{n}"
         repeat_tables(tables, source, out, n)
@@ -187,7 +229,9 @@ def timed(command):
 
 
 def overhead(options):
-    """Print what of the demo's participant level is neither an algorithm's time nor an idle processor's."""
+    """Print what of the demo's participant level is neither an algorithm's time nor an idle
+    processor's.
+    """
     raw, out, work = (options.work / part for part in ("demo", "demo-out", "demo-work"))
     if not raw.exists():
         simulate([str(raw), "--design", "demo", "-w", str(work)])
@@ -195,7 +239,16 @@ def overhead(options):
         shutil.rmtree(folder, ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds, _ = timed(
-        [*MULTIQSM, str(raw), str(out), "participant", "-w", str(work), "--n-procs", str(options.n_procs)]
+        [
+            *MULTIQSM,
+            str(raw),
+            str(out),
+            "participant",
+            "-w",
+            str(work),
+            "--n-procs",
+            str(options.n_procs),
+        ]
     )
     steps = {}
     for outcome in work.glob("runs/*/*/outcomes/*.json"):
@@ -214,7 +267,8 @@ def overhead(options):
     for what, took in rows.items():
         print(f"| {what} | {took:.0f} | {took / available:.0%} |")
     print(
-        f"\n{seconds:.0f} s with {options.n_procs} processes; {cpu:.0f} s of CPU time by main process and its workers"
+        f"\n{seconds:.0f} s with {options.n_procs} processes; {cpu:.0f} s of CPU time by main "
+        "process and its workers"
     )
 
 

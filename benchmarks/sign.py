@@ -1,16 +1,18 @@
-"""Is a phase of the wrong sign told, and no other? The asymmetry of heads and phantoms, as they are and turned round.
+"""Is a phase of the wrong sign told, and no other? The asymmetry of heads and phantoms, as they are
+and turned round.
 
     python benchmarks/sign.py [--bids-dirs DIR …] [--fields DIR …] [--only TEXT …]
 
-A table with a row for each scan: the volume of its mask and of what of it lies deep, the asymmetry of its total field
-as a run finds it (`check_sign_of_total`) and that of `quick_sign_check`, as the audit makes it, each with the phase as
-it is and with its sign turned. The scans are simulated heads and phantoms, those of
-BIDS datasets, and local fields that were made elsewhere (in the first column), of which each folder has
-`local_field_ppm` and `mask` (.nii.gz). Phantoms are judged as heads, as happens where participants.tsv does not say
-what they are, and the simulated one once more in its true mask, as if the user had brought it. A dash is no verdict.
+A table with a row for each scan: the volume of its mask and of what of it lies deep, the asymmetry
+of its total field as a run finds it (`check_sign_of_total`) and that of `quick_sign_check`, as the
+audit makes it, each with the phase as it is and with its sign turned. The scans are simulated heads
+and phantoms, those of BIDS datasets, and local fields that were made elsewhere (in the first
+column), of which each folder has `local_field_ppm` and `mask` (.nii.gz). Phantoms are judged as
+heads, as happens where participants.tsv does not say what they are, and the simulated one once more
+in its true mask, as if the user had brought it. A dash is no verdict.
 
-Below it is said which scans are not judged as they ought to be (a right sign alarms, or the wrong one of a whole head
-does not); the exit code is 1 if there is one.
+Below it is said which scans are not judged as they ought to be (a right sign alarms, or the wrong
+one of a whole head does not); the exit code is 1 if there is one.
 """
 
 import argparse
@@ -52,7 +54,11 @@ KINDS = ("run", "audit")
 BALL = 80.0  # mm, radius of the ball of water
 LOW_SNR = 30.0
 PIECE, IN_ITS_MASK = "site A, 40 mm of the head", "in its own mask"
-SLAB, SLAB_HEIGHTS = 40, (-40, -20, 0, 20, 40)  # mm: thickness, and how far above the image's usual middle
+# mm: thickness, and how far above the image's usual middle
+SLAB, SLAB_HEIGHTS = (
+    40,
+    (-40, -20, 0, 20, 40),
+)
 CALCIUM, BLOOD = SPINS[CALCIFICATION], {**SPINS[HAEMORRHAGE], "r2s": 60.0}
 WATER = {"chi": 0.0, "r2s": 1.0, "pd": 1.0, "t1": 2.8}
 
@@ -83,7 +89,9 @@ class Echoes:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is said of a scan: volumes in mL, and the check of each kind with the phase as it is and turned."""
+    """What is said of a scan: volumes in mL, and the check of each kind with the phase as it is and
+    turned.
+    """
 
     mask: float
     deep: float
@@ -92,10 +100,14 @@ class Judged:
 
 def main():
     """Print the table and what is wrong in it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bids-dirs", type=Path, nargs="+", default=[])
     parser.add_argument("--fields", type=Path, nargs="+", default=[])
-    parser.add_argument("--only", nargs="+", default=[""], help="simulated scans with any of these in their names")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="simulated scans with any of these in their names"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     columns = [*COLUMNS, *(cell for kind in KINDS for cell in (kind, "turned"))]
@@ -114,7 +126,9 @@ def main():
 
 
 def found_faults(judged, is_whole):
-    """A right sign must raise no alarm; the wrong one must in a whole head, where there is a verdict."""
+    """A right sign must raise no alarm; the wrong one must in a whole head, where there is a
+    verdict.
+    """
     for kind, (right, wrong) in judged.checks.items():
         if right.looks_wrong:
             yield f"{kind}, alarm at {right.asymmetry:+.2f} with the phase as it is"
@@ -160,7 +174,11 @@ def simulated(threads):
     yield "demo, site B", plan, make(plan)
     patients = sorted(draw_patients(), key=lambda patient: patient.measures["t2_lesion_volume"])
     for plan in make_patient_design([patients[-1], patients[0]], voxel_size=(1, 1, 2)).plans:
-        yield f"thalamus, {plan.patient.measures['t2_lesion_volume']:.1f} mL of lesions", plan, make(plan)
+        yield (
+            f"thalamus, {plan.patient.measures['t2_lesion_volume']:.1f} mL of lesions",
+            plan,
+            make(plan),
+        )
     head = lesioned_plan((2, 2, 2))
     for age in (8, 75):
         plan = replace(head, participant=replace(head.participant, age=age))
@@ -169,13 +187,25 @@ def simulated(threads):
     yield f"site A, signal-to-noise ratio of {LOW_SNR:g}", plan, make(plan)
     for times in ((0.0023, 0.0046), (0.020,)):
         plan = replace(head, protocol=replace(head.protocol, echo_times=times))
-        yield f"site A, echoes at {', '.join(f'{1000 * time:g}' for time in times)} ms", plan, make(plan)
+        yield (
+            f"site A, echoes at {', '.join(f'{1000 * time:g}' for time in times)} ms",
+            plan,
+            make(plan),
+        )
     high_field = lesioned_plan((2, 2, 2), seven_tesla=True)
     yield "7 T", high_field, make(high_field)
     for where, plan in (("site A", head), ("7 T", high_field)):
-        yield f"{where}, calcification", plan, partial(scan_lesioned, plan, {CALCIFICATION: CALCIUM}, threads)
+        yield (
+            f"{where}, calcification",
+            plan,
+            partial(scan_lesioned, plan, {CALCIFICATION: CALCIUM}, threads),
+        )
         both = {CALCIFICATION: CALCIUM, HAEMORRHAGE: BLOOD}
-        yield f"{where}, haemorrhage and calcification", plan, partial(scan_lesioned, plan, both, threads)
+        yield (
+            f"{where}, haemorrhage and calcification",
+            plan,
+            partial(scan_lesioned, plan, both, threads),
+        )
     for height in SLAB_HEIGHTS:
         plan = slab(head, height)
         yield f"{PIECE} at {height:+d} mm", plan, make(plan)
@@ -188,7 +218,9 @@ def simulated(threads):
 def travelling(voxel_size):
     """A person at each site."""
     plans = heads(make_design("study", subjects=3, runs=1, voxel_size=voxel_size))
-    return [plan for number, site in enumerate("ABC") for plan in plans if is_at(plan, number, site)]
+    return [
+        plan for number, site in enumerate("ABC") for plan in plans if is_at(plan, number, site)
+    ]
 
 
 def is_at(plan, number, site):
@@ -199,8 +231,12 @@ def slab(plan, height):
     """The plan of a few slices of the same head."""
     protocol, prescription = plan.protocol, plan.prescription
     n_slices = round(SLAB / protocol.voxel_size[2])
-    moved = replace(prescription, translation=tuple(np.add(prescription.translation, (0, 0, height)).tolist()))
-    return replace(plan, protocol=replace(protocol, shape=(*protocol.shape[:2], n_slices)), prescription=moved)
+    moved = replace(
+        prescription, translation=tuple(np.add(prescription.translation, (0, 0, height)).tolist())
+    )
+    return replace(
+        plan, protocol=replace(protocol, shape=(*protocol.shape[:2], n_slices)), prescription=moved
+    )
 
 
 def heads(design):
@@ -210,7 +246,9 @@ def heads(design):
 def scan_ball(plan, workers):
     """A scan of nothing but water."""
     protocol = plan.protocol
-    specimen = magnetize(ball, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers)
+    specimen = magnetize(
+        ball, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
+    )
     return acquire(specimen, protocol, plan.scan_seed, workers=workers)
 
 
@@ -231,26 +269,35 @@ def judge_simulated(plan, make, *, in_its_mask):
     scan, protocol = make(), plan.protocol
     where = (protocol.voxel_size, tuple(b0_direction(plan.affine)))
     mask = scan.mask if in_its_mask else None
-    return judge_echoes(Echoes(scan.signal, protocol.echo_times, *where, protocol.imaging_frequency, mask))
+    return judge_echoes(
+        Echoes(scan.signal, protocol.echo_times, *where, protocol.imaging_frequency, mask)
+    )
 
 
 def read_echoes(scan):
-    """Echoes of a scan of a BIDS dataset, stored as magnitude and phase; an unknown frequency is taken as 128 MHz."""
+    """Echoes of a scan of a BIDS dataset, stored as magnitude and phase; an unknown frequency is
+    taken as 128 MHz.
+    """
     magnitude, stored = (
-        np.stack([read_image(path)[2] for path in paths], axis=-1) for paths in (scan.magnitude, scan.phase)
+        np.stack([read_image(path)[2] for path in paths], axis=-1)
+        for paths in (scan.magnitude, scan.phase)
     )
     phase, _ = decode_phase(stored, units=scan.units, manufacturer=scan.manufacturer, echo_axis=-1)
     image = summarize_image(scan.magnitude[0])
     signal = magnitude * np.exp(1j * apply_sign(phase, default_sign(scan.manufacturer)[0]))
     b0_dir = tuple(b0_direction(image.scanner.affine))
-    return Echoes(signal, scan.echo_times, image.voxel_size, b0_dir, scan.imaging_frequency or 128.0)
+    return Echoes(
+        signal, scan.echo_times, image.voxel_size, b0_dir, scan.imaging_frequency or 128.0
+    )
 
 
 def judge_echoes(echoes):
     """Both checks of a scan."""
     (mask, right), (_, wrong) = (run_check(one) for one in (echoes, echoes.turned))
     audit = tuple(audit_check(one) for one in (echoes, echoes.turned))
-    return Judged(*volumes_of(mask, echoes.voxel_size), dict(zip(KINDS, ((right, wrong), audit), strict=True)))
+    return Judged(
+        *volumes_of(mask, echoes.voxel_size), dict(zip(KINDS, ((right, wrong), audit), strict=True))
+    )
 
 
 def run_check(echoes):
@@ -259,7 +306,9 @@ def run_check(echoes):
         known = fit_known(*echoes.measured, mask=echoes.mask)
     except EmptyMaskError:
         return np.zeros(echoes.signal.shape[:3], bool), SignCheck(None)
-    check = check_sign_of_total(known.field, known.mask, standard_error=known.standard_error, **echoes.where)
+    check = check_sign_of_total(
+        known.field, known.mask, standard_error=known.standard_error, **echoes.where
+    )
     return known.mask, check
 
 
@@ -272,7 +321,9 @@ def audit_check(echoes):
 
 
 def judge_field(field, mask):
-    """The check of a local field that was made elsewhere, as it is and turned; it has no echoes to audit."""
+    """The check of a local field that was made elsewhere, as it is and turned; it has no echoes to
+    audit.
+    """
     inside, voxel_size = mask.get_fdata() > 0, tuple(map(float, field.header.get_zooms()))
     local, b0_dir = field.get_fdata(dtype=np.float32), tuple(b0_direction(field.affine))
     pair = tuple(check_sign(sign * local, inside, voxel_size, b0_dir=b0_dir) for sign in (1, -1))
@@ -282,7 +333,10 @@ def judge_field(field, mask):
 
 def volumes_of(mask, voxel_size):
     """Volumes (mL) of a mask and of what of it lies deep."""
-    return tuple(np.count_nonzero(part) * np.prod(voxel_size) / 1000 for part in (mask, erode(mask, voxel_size, DEEP)))
+    return tuple(
+        np.count_nonzero(part) * np.prod(voxel_size) / 1000
+        for part in (mask, erode(mask, voxel_size, DEEP))
+    )
 
 
 if __name__ == "__main__":

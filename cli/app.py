@@ -39,8 +39,8 @@ def main(argv=None):
     Returns
     -------
     int
-        0 if all went well; 1 if some scan was left out or failed; 2 if there was nothing to do, or nothing was done;
-        130 if the run was interrupted.
+        0 if all went well; 1 if some scan was left out or failed; 2 if there was nothing to do, or
+        nothing was done; 130 if the run was interrupted.
     """
     options = make_parser().parse_args(argv)
     try:
@@ -61,16 +61,26 @@ def _folders(options):
     """Where is written to, what is wrong with that, and what to do."""
     said = []
     for name, folder in (("results", options.output_dir), ("intermediate files", options.work_dir)):
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
+        there = next(
+            path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path)
+        )
         usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-        room = f"{disk_usage(there).free / 1e9:.2f} GB left" if usable else "which cannot be written to"
+        room = (
+            f"{disk_usage(there).free / 1e9:.2f} GB left"
+            if usable
+            else "which cannot be written to"
+        )
         said.append(f"{name} go to {folder} ({room})")
-    return f"{', '.join(said)}; make room there, or choose other folders (-w for intermediate files)"
+    return (
+        f"{', '.join(said)}; make room there, or choose other folders (-w for intermediate files)"
+    )
 
 
 @contextmanager
 def _ended_in_order():
-    """Let a scheduler's or a shell's request to end do what Ctrl-C does: jobs that wait elsewhere are taken back."""
+    """Let a scheduler's or a shell's request to end do what Ctrl-C does: jobs that wait elsewhere
+    are taken back.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -89,7 +99,10 @@ def make_parser():
     argparse.ArgumentParser
     """
     parser = argparse.ArgumentParser(
-        prog="multiqsm", description="Quantitative susceptibility mapping of multi-echo gradient-echo scans in BIDS."
+        prog="multiqsm",
+        description=(
+            "Quantitative susceptibility mapping (QSM) of multi-echo gradient-echo scans in BIDS."
+        ),
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("output_dir", type=Path, help="root of the derivative dataset to write")
@@ -98,7 +111,8 @@ def make_parser():
     _add_choice_of_scans(parser.add_argument_group("which scans"))
     method = parser.add_argument_group("method; an option overrides the preset")
     preset_help = (
-        "named set of choices; lin2015: the 2015 multisite study's; chiang2018: MEDI as the 2018 study of the thalamus"
+        "named set of choices; lin2015: the 2015 multisite study's; chiang2018: MEDI as the 2018 "
+        "study of the thalamus"
     )
     method.add_argument("--preset", choices=list(PRESETS), default="default", help=preset_help)
     add_settings(method)
@@ -108,43 +122,67 @@ def make_parser():
 
 
 def _add_choice_of_scans(choice):
-    choice.add_argument("--participant-label", nargs="+", metavar="LABEL", help="only these participants")
+    choice.add_argument(
+        "--participant-label", nargs="+", metavar="LABEL", help="only these participants"
+    )
     choice.add_argument("--session-label", nargs="+", metavar="LABEL", help="only these sessions")
     filter_help = 'JSON such as {"megre": {"acquisition": "x"}}'
     choice.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
     derivatives_help = "datasets to look for masks and regions in"
     choice.add_argument("--derivatives", nargs="+", type=Path, metavar="DIR", help=derivatives_help)
-    choice.add_argument("--dry-run", action="store_true", help="check everything, say what would run, and stop")
+    choice.add_argument(
+        "--dry-run", action="store_true", help="check everything, say what would run, and stop"
+    )
 
 
 def _add_group_level(study):
     calibrate_help = "correct values by the phantom scans of their site before all statistics"
     study.add_argument("--calibrate", action="store_true", help=calibrate_help)
-    model_help = f"compute the regressions of a model: a JSON or YAML file, or by name {', '.join(SHIPPED)}"
+    model_help = (
+        f"compute the regressions of a model: a JSON or YAML file, or by name {', '.join(SHIPPED)}"
+    )
     study.add_argument("--model", metavar="FILE", help=model_help)
-    phenotype_help = "further tables of a model's patients, beside participants.tsv and phenotype/*.tsv"
+    phenotype_help = (
+        "further tables of a model's patients, beside participants.tsv and phenotype/*.tsv"
+    )
     study.add_argument("--phenotype", nargs="+", type=Path, metavar="TSV", help=phenotype_help)
-    freesurfer_help = "FreeSurfer's results, for a model (the dataset's derivatives/freesurfer if not given)"
+    freesurfer_help = (
+        "FreeSurfer's results, for a model (the dataset's derivatives/freesurfer if not given)"
+    )
     study.add_argument("--freesurfer-dir", type=Path, metavar="DIR", help=freesurfer_help)
 
 
 def _add_machine(machine):
     work_help = "intermediate files (default: %(default)s)"
-    machine.add_argument("-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help=work_help)
-    procs_help = "processor cores: all of this machine if not set; on a cluster those of one job, 1 if not set"
+    machine.add_argument(
+        "-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help=work_help
+    )
+    procs_help = (
+        "processor cores: all of this machine if not set; on a cluster those of one job, 1 if not "
+        "set"
+    )
     machine.add_argument("--n-procs", type=count, metavar="N", help=procs_help)
     memory_help = "memory limit; 90 %% of the machine's if not set"
     machine.add_argument("--mem-gb", type=positive, metavar="GB", help=memory_help)
-    plugin_help = "Nipype plugin that runs the jobs: MultiProc, Linear, SLURM, SGE, PBS, LSF, … (default: %(default)s)"
+    plugin_help = (
+        "Nipype plugin that runs the jobs: MultiProc, Linear, SLURM, SGE, PBS, LSF, … (default: "
+        "%(default)s)"
+    )
     machine.add_argument("--plugin", default="MultiProc", help=plugin_help)
     use_help = "YAML or JSON file with plugin and plugin_args, instead of --plugin"
     machine.add_argument("--use-plugin", type=Path, metavar="FILE", help=use_help)
     jobs_help = (
-        "what is one job: a scan (then a subject) from beginning to end, or every step; auto takes scans where there "
+        "what is one job: a scan (then a subject) from beginning to end, or every step; auto takes "
+        "scans where there "
         "are enough of them for all cores (default: %(default)s)"
     )
     machine.add_argument("--jobs", choices=JOBS, default=JOBS[0], help=jobs_help)
-    retries_help = "how often a scan is begun again whose process or job was killed from outside (default: %(default)s)"
-    machine.add_argument("--retries", type=count_from_zero, default=2, metavar="N", help=retries_help)
+    retries_help = (
+        "how often a scan is begun again whose process or job was killed from outside (default: "
+        "%(default)s)"
+    )
+    machine.add_argument(
+        "--retries", type=count_from_zero, default=2, metavar="N", help=retries_help
+    )
     clean_help = "remove the intermediate files of what is finished"
     machine.add_argument("--clean-workdir", action="store_true", help=clean_help)

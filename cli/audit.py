@@ -24,8 +24,8 @@ def main(argv=None):
     Returns
     -------
     int
-        0 if all is well; 1 if there are errors, or warnings that --strict counts; 2 if there is nothing to audit, or
-        the table cannot be written.
+        0 if all is well; 1 if there are errors, or warnings that --strict counts; 2 if there is
+        nothing to audit, or the table cannot be written.
     """
     options = _parser().parse_args(argv)
     try:
@@ -54,29 +54,48 @@ def _audit(options):
     if options.output is not None:
         print(f"table: {write_tsv(options.output, table)}")
     counted = {"error", "warning"} if options.strict else {"error"}
-    return EXIT_FAILED_SCANS if any(problem.severity in counted for problem in problems) else EXIT_OK
+    return (
+        EXIT_FAILED_SCANS if any(problem.severity in counted for problem in problems) else EXIT_OK
+    )
 
 
 def _parser():
     parser = argparse.ArgumentParser(
         prog="multiqsm-audit",
-        description="Say what gradient-echo scans a BIDS dataset holds, what would be decided about each, where its "
-        "protocol differs from its site's and the study's, and what is wrong. Every image is read; nothing is written "
+        description="Say what gradient-echo scans a BIDS dataset holds, what would be decided "
+        "about each, where its "
+        "protocol differs from its site's and the study's, and what is wrong. Every image is read; "
+        "nothing is written "
         "but the table that is asked for.",
         epilog="Exit code: 0 all well, 1 errors (with --strict: or warnings), 2 nothing to audit.",
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
-    parser.add_argument("--participant-label", nargs="+", metavar="LABEL", help="only these participants")
+    parser.add_argument(
+        "--participant-label", nargs="+", metavar="LABEL", help="only these participants"
+    )
     parser.add_argument("--session-label", nargs="+", metavar="LABEL", help="only these sessions")
     filter_help = 'JSON such as {"megre": {"acquisition": "x"}}'
     parser.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
-    parser.add_argument("--derivatives", nargs="+", type=Path, metavar="DIR", help="datasets to look for masks in")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the whole table, as TSV")
     parser.add_argument(
-        "--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores (default: %(default)s)"
+        "--derivatives", nargs="+", type=Path, metavar="DIR", help="datasets to look for masks in"
     )
-    sign_help = "make no coarse map of each scan to see whether its phase has the right sign (saves 2 to 4 s a scan)"
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write the whole table, as TSV"
+    )
+    parser.add_argument(
+        "--n-procs",
+        type=count,
+        default=available_cores(),
+        metavar="N",
+        help="processor cores (default: %(default)s)",
+    )
+    sign_help = (
+        "make no coarse map of each scan to see whether its phase has the right sign (saves 2 to 4 "
+        "s a scan)"
+    )
     parser.add_argument("--no-sign-check", dest="check_sign", action="store_false", help=sign_help)
-    parser.add_argument("--strict", action="store_true", help="let warnings count as errors do in the exit code")
+    parser.add_argument(
+        "--strict", action="store_true", help="let warnings count as errors do in the exit code"
+    )
     return parser

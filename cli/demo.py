@@ -53,9 +53,15 @@ def main(argv=None):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="multiqsm-demo", description=main.__doc__.splitlines()[0])
-    parser.add_argument("output_dir", type=Path, help="folder for the simulated dataset and the results")
+    parser.add_argument(
+        "output_dir", type=Path, help="folder for the simulated dataset and the results"
+    )
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
     parser.add_argument(
-        "--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores (default: %(default)s)"
+        "--n-procs",
+        type=count,
+        default=available_cores(),
+        metavar="N",
+        help="processor cores (default: %(default)s)",
     )
     return parser

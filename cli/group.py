@@ -1,4 +1,6 @@
-"""The group level: the regional values of all scans to the statistics and the report of a study, or of a model."""
+"""The group level: the regional values of all scans to the statistics and the report of a study, or
+of a model.
+"""
 
 import sys
 from pathlib import Path
@@ -16,7 +18,8 @@ from .machine import check_work_dir, run_graph
 
 
 def run_group(options):
-    """Compare the values of all scans in the output folder, or compute a model; write tables and report.
+    """Compare the values of all scans in the output folder, or compute a model; write tables and
+    report.
 
     Parameters
     ----------
@@ -26,7 +29,8 @@ def run_group(options):
     Returns
     -------
     int
-        The exit code: 1 if something of a model could not be computed, or a file of its patients not be used.
+        The exit code: 1 if something of a model could not be computed, or a file of its patients
+        not be used.
 
     Raises
     ------
@@ -35,16 +39,23 @@ def run_group(options):
     """
     check_work_dir(options)
     if not options.bids_dir.is_dir():
-        raise DatasetError(f"{options.bids_dir}: no such folder", "give the root folder of the BIDS dataset")
+        raise DatasetError(
+            f"{options.bids_dir}: no such folder", "give the root folder of the BIDS dataset"
+        )
     if options.model is not None:
         return _run_model(options)
     if given := [name for name in ("phenotype", "freesurfer_dir") if getattr(options, name)]:
         raise DatasetError(f"--{given[0].replace('_', '-')} goes with --model")
     if not is_multiqsm_dataset(options.output_dir):
-        raise DatasetError(f"{options.output_dir}: no results of multiqsm", "run the participant level first")
+        raise DatasetError(
+            f"{options.output_dir}: no results of multiqsm", "run the participant level first"
+        )
     rois = read_roi_tables(options.output_dir)
     scans = scans_of(add_protocols(rois)[0])
-    print(f"{len(scans)} scans of {scans['subject'].nunique()} subjects at {scans['site'].nunique()} sites")
+    print(
+        f"{len(scans)} scans of {scans['subject'].nunique()} subjects at {scans['site'].nunique()} "
+        "sites"
+    )
     if options.dry_run:
         return EXIT_OK
 
@@ -61,7 +72,9 @@ def run_group(options):
 
 def _run_model(options):
     if options.calibrate:
-        raise DatasetError("--calibrate goes without --model: a phantom's scans do not correct a model's columns")
+        raise DatasetError(
+            "--calibrate goes without --model: a phantom's scans do not correct a model's columns"
+        )
     model = read_model(options.model)
     given = _further_sources(options)
     wanted = {"method": model.method, "region": model.region, "reference": model.reference}
@@ -84,7 +97,10 @@ def _run_model(options):
     tables = options.output_dir / "group" / f"model-{model.name}"
     code = _tell(read_tsv(tables / "problems.tsv").itertuples(index=False))
     listed = read_tsv(tables / "excluded.tsv")
-    print(f"{listed['participant'].nunique()} patients left out of something or lacking a value: {tables}/excluded.tsv")
+    print(
+        f"{listed['participant'].nunique()} patients left out of something or lacking a value: "
+        f"{tables}/excluded.tsv"
+    )
     print(f"report: {options.output_dir / f'group_model-{model.name}.html'}")
     print(f"tables: {tables}")
     return code

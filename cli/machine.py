@@ -10,7 +10,10 @@ from ..dataset.problems import DatasetError
 from .arguments import available_cores
 
 JOBS = ("auto", "scan", "step")
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def read_options(path, option):
@@ -52,7 +55,10 @@ def check_work_dir(options):
         If the work folder lies in the dataset.
     """
     if options.work_dir.absolute().is_relative_to(options.bids_dir.absolute()):
-        raise DatasetError(f"{options.work_dir}: intermediate files would lie in the dataset", "say with -w where else")
+        raise DatasetError(
+            f"{options.work_dir}: intermediate files would lie in the dataset",
+            "say with -w where else",
+        )
 
 
 def open_runner(options):
@@ -80,12 +86,15 @@ def open_runner(options):
         content = read_options(options.use_plugin, "--use-plugin")
         if unknown := sorted(set(content) - {"plugin", "plugin_args"}):
             raise DatasetError(
-                f"--use-plugin {options.use_plugin}: unknown {', '.join(unknown)}", "it has plugin, plugin_args"
+                f"--use-plugin {options.use_plugin}: unknown {', '.join(unknown)}",
+                "it has plugin, plugin_args",
             )
         name = content.get("plugin", name)
         given = content.get("plugin_args") or {}
         if not isinstance(name, str) or not isinstance(given, dict):
-            raise DatasetError(f"--use-plugin {options.use_plugin}: plugin is a name and plugin_args are a mapping")
+            raise DatasetError(
+                f"--use-plugin {options.use_plugin}: plugin is a name and plugin_args are a mapping"
+            )
     try:
         runner = Runner(name, given)
     except ValueError as error:
@@ -103,7 +112,9 @@ def cores(options):
 
 
 def machine_gigabytes():
-    """Memory that this process may use, GB: the machine's, or less in a container or a batch job."""
+    """Memory that this process may use, GB: the machine's, or less in a container or a batch
+    job.
+    """
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in CGROUP_LIMITS:
         try:

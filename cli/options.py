@@ -1,4 +1,6 @@
-"""Options of the command line that are made from the fields of `Settings`, and the README's table of them."""
+"""Options of the command line that are made from the fields of `Settings`, and the README's table
+of them.
+"""
 
 import argparse
 from dataclasses import fields
@@ -6,11 +8,17 @@ from dataclasses import fields
 from ..workflows.settings import Settings
 from .arguments import count_from_zero, not_negative, positive, share
 
-NUMBERS = {"positive": positive, "not_negative": not_negative, "fraction": share, "count_from_zero": count_from_zero}
+NUMBERS = {
+    "positive": positive,
+    "not_negative": not_negative,
+    "fraction": share,
+    "count_from_zero": count_from_zero,
+}
 
 
 def add_settings(parser):
-    """Add an option for each field of `Settings`; one that is not given is None, so that a preset's choice stands.
+    """Add an option for each field of `Settings`; one that is not given is None, so that a preset's
+    choice stands.
 
     Parameters
     ----------

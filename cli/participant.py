@@ -34,7 +34,8 @@ ATRIUM = "atrium"  # of the references, the one that points may be given for
 
 
 def run_participants(options):
-    """Collect, check and process the scans, bring each subject's together, and say what was left out and what failed.
+    """Collect, check and process the scans, bring each subject's together, and say what was left
+    out and what failed.
 
     Parameters
     ----------
@@ -88,7 +89,10 @@ def run_participants(options):
     n_failed = len(usable) - len(processed)
     print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
     if faults.n_later:
-        print(f"{faults.n_later} faults after the maps were made: see above, and the subjects' reports")
+        print(
+            f"{faults.n_later} faults after the maps were made: see above, and the subjects' "
+            "reports"
+        )
     print(f"results: {options.output_dir}")
     return _exit_code(len(processed), n_refused + n_failed + faults.n_later)
 
@@ -116,7 +120,9 @@ class _Run:
         options = self.options
         # One scan's branches can keep several cores busy where there are not enough scans to.
         by_step = options.jobs == "step" or (
-            options.jobs == "auto" and not self.runner.is_cluster and len(items) < self.runner.arguments["n_procs"]
+            options.jobs == "auto"
+            and not self.runner.is_cluster
+            and len(items) < self.runner.arguments["n_procs"]
         )
         try:
             return run_stage(
@@ -133,7 +139,9 @@ class _Run:
 
 
 class _Faults:
-    """What went wrong and what to look at, by subject: printed as it is met, and told in the subject's report."""
+    """What went wrong and what to look at, by subject: printed as it is met, and told in the
+    subject's report.
+    """
 
     def __init__(self, left_out, problems):
         self.of_subject = defaultdict(list)
@@ -220,9 +228,13 @@ def _process_subjects(scans, run, faults):
     failures = run.process(SubjectsStage(**run.places), subjects)
     for failure in failures:
         label = labels.get(failure.scan, "")
-        faults.add_later(Problem(f"sub-{label}" if label else failure.scan, "", str(failure), "", subject=label))
+        faults.add_later(
+            Problem(f"sub-{label}" if label else failure.scan, "", str(failure), "", subject=label)
+        )
     # The table of a subject whose registration failed altogether is an earlier run's, or none.
-    unregistered = {failure.scan for failure in failures if failure.step in ("register", "save_registration")}
+    unregistered = {
+        failure.scan for failure in failures if failure.step in ("register", "save_registration")
+    }
     for subject in subjects:
         if subject.is_phantom or subject.node_name in unregistered:
             continue
@@ -236,8 +248,13 @@ def _process_subjects(scans, run, faults):
             faults.add_later(Problem(label, "", cause, "", subject=subject.label))
         drawn = [scan.label for scan in listed if scan.labels is not None]
         if subject.labels is None and drawn and set(drawn) <= set(causes):
-            cause = "they cannot be carried to the other scans, and are lost to them: draw them on another scan"
-            faults.add_later(Problem(f"regions of {', '.join(drawn)}", "", cause, "", subject=subject.label))
+            cause = (
+                "they cannot be carried to the other scans, and are lost to them: draw them on "
+                "another scan"
+            )
+            faults.add_later(
+                Problem(f"regions of {', '.join(drawn)}", "", cause, "", subject=subject.label)
+            )
     _warn_of_references(subjects, settings, options)
     _warn_of_spaces(subjects, run.output_dir, faults)
     _warn_of_other_spaces(subjects, others, settings, run.output_dir, faults)
@@ -245,7 +262,9 @@ def _process_subjects(scans, run, faults):
 
 
 def _write_reports(subjects, run, faults):
-    """Write each subject's report, also of one that has nothing but faults: it may have another from an earlier run."""
+    """Write each subject's report, also of one that has nothing but faults: it may have another
+    from an earlier run.
+    """
     from .stages import ReportsStage
 
     processed = {subject.label for subject in subjects}
@@ -278,7 +297,9 @@ def settings_of(options):
         If the options contradict each other, or FreeSurfer is asked for and not there.
     """
     given = {f.name: getattr(options, f.name) for f in fields(PRESETS["default"])}
-    given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
+    given = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None
+    }
     atlas = Path(given.get("atlas", ""))
     require_content(atlas)
     if atlas.is_file():
@@ -291,17 +312,26 @@ def settings_of(options):
 
 
 def _refuse_idle_lambda(settings, given):
-    """A λ for maps that nobody makes is a misunderstanding: the other inversions' λ has another unit."""
+    """A λ for maps that nobody makes is a misunderstanding: the other inversions' λ has another
+    unit.
+    """
     made = ", ".join(settings.inversions)
     options = {INVERSIONS[name].lambda_option for name in settings.inversions}
     if "medi_lambda" in given and "medi_lambda" not in options:
-        raise DatasetError(f"--medi-lambda is MEDI's, which is not among the inversions: {made}", "give --lambda in mm")
+        raise DatasetError(
+            f"--medi-lambda is MEDI's, which is not among the inversions: {made}",
+            "give --lambda in mm",
+        )
     if "lambda_value" in given and "lambda_value" not in options:
-        raise DatasetError(f"--lambda is not for the inversions asked for: {made}", "give --medi-lambda in ppm·mm")
+        raise DatasetError(
+            f"--lambda is not for the inversions asked for: {made}", "give --medi-lambda in ppm·mm"
+        )
 
 
 def _preflight(scans, left_out, settings, options):
-    """Check all scans and say what is wrong; returns those that can be processed, how many cannot, and the problems."""
+    """Check all scans and say what is wrong; returns those that can be processed, how many cannot,
+    and the problems.
+    """
     # A process takes seconds to start: with few scans it is not worth it.
     n_procs = min(cores(options), len(scans) // SCANS_WORTH_A_PROCESS or 1)
     inspections = inspect_scans(scans, n_procs=n_procs)
@@ -314,9 +344,12 @@ def _preflight(scans, left_out, settings, options):
     regions = check_regions(usable, options.output_dir.absolute(), datasets)
     if options.dry_run:
         problems += regions
-        print_audit(audit_table(inspections, problems, phase_sign=settings.phase_sign), problems, sys.stdout)
+        print_audit(
+            audit_table(inspections, problems, phase_sign=settings.phase_sign), problems, sys.stdout
+        )
     else:
-        # Regions that cannot be used are a fault of the subject, once its maps are made: here they are told in time.
+        # Regions that cannot be used are a fault of the subject, once its maps are made: here they
+        # are told in time.
         for problem in (*problems, *regions):
             print(f"{problem.severity}: {problem}", file=sys.stderr)
     n_refused = len(scans) - len(usable) + sum(problem.severity == "error" for problem in left_out)
@@ -324,12 +357,17 @@ def _preflight(scans, left_out, settings, options):
 
 
 def _harmonized(usable, scans, options):
-    """Bring the heads to what all heads of the dataset have in common, whichever of them are asked for."""
+    """Bring the heads to what all heads of the dataset have in common, whichever of them are asked
+    for.
+    """
     if options.participant_label or options.session_label:
         scans, _ = collect_scans(options.bids_dir, bids_filter=read_filter(options), derivatives=[])
     common, not_counted = study_protocol(scans)
     for label, why in not_counted:
-        print(f"warning: {label}: does not count for --harmonize: {why}; correct or remove the scan", file=sys.stderr)
+        print(
+            f"warning: {label}: does not count for --harmonize: {why}; correct or remove the scan",
+            file=sys.stderr,
+        )
     if common is None:
         print("warning: --harmonize: there is no head scan to harmonise", file=sys.stderr)
         return usable
@@ -347,21 +385,34 @@ def _warn_of_references(subjects, settings, options):
     """Point out subjects whose values are relative to another region than was asked for."""
     named = subject_space_map(settings.inversions[0])
     for subject in subjects:
-        paths = [derivative_path(options.output_dir, scan.entities, **named) for scan in subject.scans]
-        told = next((read_json(sidecar_path(path)) for path in paths if path.exists()), {})  # of a registered scan
+        paths = [
+            derivative_path(options.output_dir, scan.entities, **named) for scan in subject.scans
+        ]
+        # of a registered scan
+        told = next((read_json(sidecar_path(path)) for path in paths if path.exists()), {})
         if told.get("ReferenceRegion", settings.reference) != settings.reference:
             source = told["ReferenceSource"]
-            print(f"warning: sub-{subject.label}: values are relative to the {source}", file=sys.stderr)
+            print(
+                f"warning: sub-{subject.label}: values are relative to the {source}",
+                file=sys.stderr,
+            )
 
 
 def _warn_of_spaces(subjects, output_dir, faults):
-    """Point out regions that may have been drawn in a space of other scans: which scans there are decides on it."""
+    """Point out regions that may have been drawn in a space of other scans: which scans there are
+    decides on it.
+    """
     for subject in subjects:
         average = derivative_path(output_dir, {"subject": subject.label}, **AVERAGE)
-        if subject.labels is None or not average.exists() or have_same_grid(subject.labels.path, average):
+        if (
+            subject.labels is None
+            or not average.exists()
+            or have_same_grid(subject.labels.path, average)
+        ):
             continue
         cause = (
-            f"{subject.labels.path.name} is on another grid than {average.name}, as if it had been drawn in the space "
+            f"{subject.labels.path.name} is on another grid than {average.name}, as if it had been "
+            "drawn in the space "
             "of other scans"
         )
         remedy = "look at the picture of the regions, and draw them anew if they are off"
@@ -369,18 +420,27 @@ def _warn_of_spaces(subjects, output_dir, faults):
 
 
 def _warn_of_other_spaces(subjects, others, settings, output_dir, faults):
-    """Point out maps of scans that are not among these: a person's space, which they lie in, is now that of these."""
+    """Point out maps of scans that are not among these: a person's space, which they lie in, is now
+    that of these.
+    """
     named = subject_space_map(settings.inversions[0])
     for subject in subjects:
         own = [entities for entities in others if entities["subject"] == subject.label]
-        left = [scan_label(entities) for entities in own if derivative_path(output_dir, entities, **named).exists()]
+        left = [
+            scan_label(entities)
+            for entities in own
+            if derivative_path(output_dir, entities, **named).exists()
+        ]
         if left and not subject.is_phantom:
             cause = (
-                f"the maps of {', '.join(left)} in the person's space are of an earlier run: that space is now another "
+                f"the maps of {', '.join(left)} in the person's space are of an earlier run: that "
+                "space is now another "
                 "one, of the other scans"
             )
             remedy = "run without a filter to bring all of them together"
-            faults.warn(Problem(f"sub-{subject.label}", "", cause, remedy, "warning", subject.label))
+            faults.warn(
+                Problem(f"sub-{subject.label}", "", cause, remedy, "warning", subject.label)
+            )
 
 
 def _warn_of_doubts(scans, settings, output_dir):

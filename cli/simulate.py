@@ -10,7 +10,14 @@ from ..dataset.simulated.description import write_dataset_files
 from ..dataset.simulated.layout import TRUTH, is_complete, remove_partials
 from ..simulation.cohort import PATIENTS, draw_patients
 from ..simulation.study import OUTLINES, make_design, make_patient_design
-from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count, positive
+from .arguments import (
+    EXIT_FAILED_SCANS,
+    EXIT_NOTHING_TO_DO,
+    EXIT_OK,
+    available_cores,
+    count,
+    positive,
+)
 
 COHORT = "thalamus"
 
@@ -39,7 +46,10 @@ def main(argv=None):
 
 def _make_cohort(options):
     if unused := [name for name in ("runs", "sites") if getattr(options, name) is not None]:
-        raise ValueError(f"--design {COHORT} has one scan a patient at one site: leave out --{', --'.join(unused)}")
+        raise ValueError(
+            f"--design {COHORT} has one scan a patient at one site: leave out "
+            f"--{', --'.join(unused)}"
+        )
     if options.vary_protocols:
         raise ValueError(f"--design {COHORT} has one site: leave out --vary-protocols")
     patients = draw_patients(options.subjects or PATIENTS, seed=options.seed)
@@ -47,13 +57,18 @@ def _make_cohort(options):
         patients, voxel_size=options.voxel_size, flow_phase=options.flow_phase, seed=options.seed
     )
     write_cohort(options.output_dir, patients, design)
-    print(f"tables of {len(patients)} patients: {options.output_dir}; their truth: {options.output_dir / TRUTH}")
+    print(
+        f"tables of {len(patients)} patients: {options.output_dir}; their truth: "
+        f"{options.output_dir / TRUTH}"
+    )
     return EXIT_OK if options.tables_only else _make_scans(design, options)
 
 
 def _make_study(options):
     if options.tables_only:
-        raise ValueError(f"--tables-only goes with --design {COHORT}; {options.design} consists of images")
+        raise ValueError(
+            f"--tables-only goes with --design {COHORT}; {options.design} consists of images"
+        )
     design = make_design(
         options.design,
         subjects=options.subjects,
@@ -100,31 +115,55 @@ def _simulate(plans, options):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="multiqsm-simulate",
-        description="Simulate a multisite study of multi-echo gradient-echo scans, with its truth, as a BIDS dataset. "
+        description="Simulate a multisite study of multi-echo gradient-echo scans, with its truth, "
+        "as a BIDS dataset. "
         "Scans that are there already are not made again.",
     )
     parser.add_argument("output_dir", type=Path, help="root of the dataset to write")
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
     parser.add_argument(
-        "--design", choices=[*OUTLINES, COHORT], default="demo", help="the study (default: %(default)s)"
+        "--design",
+        choices=[*OUTLINES, COHORT],
+        default="demo",
+        help="the study (default: %(default)s)",
     )
     own = "(default: the design's)"
     parser.add_argument("--subjects", type=count, metavar="N", help=f"how many people {own}")
     parser.add_argument("--runs", type=count, metavar="N", help=f"scans in a session {own}")
-    parser.add_argument("--sites", nargs="+", metavar="LABEL", help="only these sites, of A, B and C")
     parser.add_argument(
-        "--voxel-size", nargs=3, type=positive, metavar=("X", "Y", "Z"), help=f"mm, in the same field of view {own}"
+        "--sites", nargs="+", metavar="LABEL", help="only these sites, of A, B and C"
     )
-    vary_help = "scan heads at each site with voxels and echo times of its own, as in studies that nobody harmonised"
+    parser.add_argument(
+        "--voxel-size",
+        nargs=3,
+        type=positive,
+        metavar=("X", "Y", "Z"),
+        help=f"mm, in the same field of view {own}",
+    )
+    vary_help = (
+        "scan heads at each site with voxels and echo times of its own, as in studies that nobody "
+        "harmonised"
+    )
     parser.add_argument("--vary-protocols", action="store_true", help=vary_help)
-    flow_help = "greatest phase of the CSF that moves in the lateral ventricles, at the last echo (default: none)"
+    flow_help = (
+        "greatest phase of the CSF that moves in the lateral ventricles, at the last echo "
+        "(default: none)"
+    )
     parser.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)
     tables_help = f"no images, for --design {COHORT}: its statistics need none"
     parser.add_argument("--tables-only", action="store_true", help=tables_help)
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: %(default)s)")
     parser.add_argument(
-        "--n-procs", type=count, default=available_cores(), metavar="N", help="processor cores (default: %(default)s)"
+        "--seed", type=int, default=0, help="of all random numbers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--n-procs",
+        type=count,
+        default=available_cores(),
+        metavar="N",
+        help="processor cores (default: %(default)s)",
     )
     work_help = "log and crash files (default: %(default)s)"
-    parser.add_argument("-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help=work_help)
+    parser.add_argument(
+        "-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help=work_help
+    )
     return parser

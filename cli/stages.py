@@ -38,7 +38,8 @@ class ScansStage(Stage):
         )
 
     def work_gigabytes(self, item):  # noqa: D102
-        # Decoded echoes, their phase unwrapped and what is fitted to it; for each map χ, its error and three between.
+        # Decoded echoes, their phase unwrapped and what is fitted to it; for each map χ, its error
+        # and three between.
         volumes = 5 * len(item.echo_times) + 8 + 5 * len(self.settings.inversions)
         return 4e-9 * prod(nib.load(item.files[0]).shape) * volumes
 
@@ -51,7 +52,9 @@ class SubjectsStage(Stage):
     made_by: ClassVar[str] = init_subjects_wf.__module__
 
     def build(self, items):  # noqa: D102
-        return init_subjects_wf(items, output_dir=self.output_dir, work_dir=self.graph_dir, settings=self.settings)
+        return init_subjects_wf(
+            items, output_dir=self.output_dir, work_dir=self.graph_dir, settings=self.settings
+        )
 
     def also(self, item):  # noqa: D102
         return (Path(self.settings.atlas or ""),)

@@ -1,1 +1,3 @@
-"""Tables of a study's people: regional values, FreeSurfer's statistics, what the clinic knows, and model files."""
+"""Tables of a study's people: regional values, FreeSurfer's statistics, what the clinic knows, and
+model files.
+"""

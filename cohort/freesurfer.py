@@ -1,4 +1,6 @@
-"""FreeSurfer's tables of statistics, versions 5 to 8: volumes of thalamus, grey matter and head, cortical thickness."""
+"""FreeSurfer's tables of statistics, versions 5 to 8: volumes of thalamus, grey matter and head,
+cortical thickness.
+"""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +22,12 @@ NAME = re.compile(r"sub-(?P<subject>[a-zA-Z0-9+]+)(_ses-(?P<session>[a-zA-Z0-9+]
 # The same structure or measure as the versions call it; the newest name first.
 THALAMUS = ("{side}-Thalamus", "{side}-Thalamus-Proper", "{side}-Thalamus-Proper*")
 INTRACRANIAL = ("eTIV", "ICV")
-AREAS = ("WhiteSurfArea", "SurfArea", "NumVert")  # what hemispheres are weighted by: areas, or vertices without them
+# what hemispheres are weighted by: areas, or vertices without them
+AREAS = (
+    "WhiteSurfArea",
+    "SurfArea",
+    "NumVert",
+)
 LARGEST = 10_000_000  # bytes; a table of statistics has some ten thousand
 MM3_IN_ML = 1000
 
@@ -57,8 +64,9 @@ def find_statistics(freesurfer_dir):
     found : list of Statistics
         Sorted by label. Folders that are no participant's, such as ``fsaverage``, are not in it.
     refused : list of (str, str)
-        Folder, and why it was not used: runs of the longitudinal stream, whose measures do not compare with those of
-        others, participants' folders without statistics, and links to what is not here.
+        Folder, and why it was not used: runs of the longitudinal stream, whose measures do not
+        compare with those of others, participants' folders without statistics, and links to what is
+        not here.
     """
     found = []
     refused = []
@@ -76,12 +84,21 @@ def find_statistics(freesurfer_dir):
             continue
         match = NAME.fullmatch(folder.name)
         if ".long." in folder.name or is_listed(folder / "base-tps"):
-            cause = "is of FreeSurfer's longitudinal stream, whose measures do not compare with those of single runs"
-            refused.append((folder.name, f"{folder}: {cause}; run recon-all on each session by itself"))
+            cause = (
+                "is of FreeSurfer's longitudinal stream, whose measures do not compare with those "
+                "of single runs"
+            )
+            refused.append(
+                (folder.name, f"{folder}: {cause}; run recon-all on each session by itself")
+            )
         elif match is None:
-            refused.append((folder.name, f"{folder}: is called neither sub-X nor sub-X_ses-Y; rename it"))
+            refused.append(
+                (folder.name, f"{folder}: is called neither sub-X nor sub-X_ses-Y; rename it")
+            )
         elif not has_statistics:
-            refused.append((folder.name, f"{folder}: no folder stats; recon-all did not come to its end"))
+            refused.append(
+                (folder.name, f"{folder}: no folder stats; recon-all did not come to its end")
+            )
         else:
             found.append(Statistics(match["subject"], match["session"], folder / "stats"))
     return found, refused
@@ -98,10 +115,11 @@ def read_statistics(folder):
     Returns
     -------
     dict of str to float
-        ``thalamic_volume_left``, ``thalamic_volume_right`` and their sum ``thalamic_volume``, ``grey_matter_volume``
-        (cortex, subcortex and cerebellum) in mL; ``cortical_thickness`` in mm, the mean of both hemispheres weighted by
-        the area of their white surface, or by vertices where that is not given; ``intracranial_volume``, FreeSurfer's
-        estimate, in mL, or NaN where it is not given.
+        ``thalamic_volume_left``, ``thalamic_volume_right`` and their sum ``thalamic_volume``,
+        ``grey_matter_volume`` (cortex, subcortex and cerebellum) in mL; ``cortical_thickness`` in
+        mm, the mean of both hemispheres weighted by the area of their white surface, or by vertices
+        where that is not given; ``intracranial_volume``, FreeSurfer's estimate, in mL, or NaN where
+        it is not given.
 
     Raises
     ------
@@ -113,16 +131,24 @@ def read_statistics(folder):
     left, right = (_thalamus(structures, side, folder / "aseg.stats") for side in ("Left", "Right"))
     grey = _measure(measures, ("TotalGrayVol",), folder / "aseg.stats")
     inside = next((measures[name] for name in INTRACRANIAL if name in measures), float("nan"))
-    volumes = {"thalamic_volume_left": left, "thalamic_volume_right": right, "thalamic_volume": left + right}
+    volumes = {
+        "thalamic_volume_left": left,
+        "thalamic_volume_right": right,
+        "thalamic_volume": left + right,
+    }
     volumes |= {"grey_matter_volume": grey, "intracranial_volume": inside}
-    return {name: value / MM3_IN_ML for name, value in volumes.items()} | {"cortical_thickness": _thickness(folder)}
+    return {name: value / MM3_IN_ML for name, value in volumes.items()} | {
+        "cortical_thickness": _thickness(folder)
+    }
 
 
 def _thalamus(structures, side, path):
     for name in (pattern.format(side=side) for pattern in THALAMUS):
         if name in structures:
             return structures[name]
-    raise DatasetError(f"{path}: no row {side}-Thalamus or {side}-Thalamus-Proper", "run recon-all again")
+    raise DatasetError(
+        f"{path}: no row {side}-Thalamus or {side}-Thalamus-Proper", "run recon-all again"
+    )
 
 
 def _measure(measures, names, path):
@@ -135,13 +161,19 @@ def _measure(measures, names, path):
 def _thickness(folder):
     paths = [folder / f"{side}.aparc.stats" for side in ("lh", "rh")]
     sides = [_read_table(path)[0] for path in paths]
-    thickness = [_measure(side, ("MeanThickness",), path) for side, path in zip(sides, paths, strict=True)]
+    thickness = [
+        _measure(side, ("MeanThickness",), path) for side, path in zip(sides, paths, strict=True)
+    ]
     shared = [name for name in AREAS if all(name in side for side in sides)]
     if not shared:
-        raise DatasetError(f"{folder}: no measure {' or '.join(AREAS)} of both hemispheres to weight them by")
+        raise DatasetError(
+            f"{folder}: no measure {' or '.join(AREAS)} of both hemispheres to weight them by"
+        )
     weights = [side[shared[0]] for side in sides]
     if sum(weights) <= 0:
-        raise DatasetError(f"{folder}: {shared[0]} of the hemispheres is not positive", "run recon-all again")
+        raise DatasetError(
+            f"{folder}: {shared[0]} of the hemispheres is not positive", "run recon-all again"
+        )
     return sum(t * w for t, w in zip(thickness, weights, strict=True)) / sum(weights)
 
 
@@ -161,14 +193,25 @@ def _read_table(path):
         if line.startswith("# Measure "):
             fields = [field.strip() for field in line.removeprefix("# Measure ").split(",")]
             if len(fields) != 5:
-                raise DatasetError(f"{path}, line {number}: a measure has 5 fields, this one {len(fields)}: {line!r}")
+                raise DatasetError(
+                    f"{path}, line {number}: a measure has 5 fields, this one {len(fields)}: "
+                    f"{line!r}"
+                )
             measures[fields[1]] = _number(fields[-2], path, number)
         elif line.startswith("# ColHeaders"):
             columns = line.split()[2:]
-        elif line.strip() and not line.startswith("#") and columns and {"StructName", "Volume_mm3"} <= set(columns):
+        elif (
+            line.strip()
+            and not line.startswith("#")
+            and columns
+            and {"StructName", "Volume_mm3"} <= set(columns)
+        ):
             cells = line.split()
             if len(cells) != len(columns):
-                raise DatasetError(f"{path}, line {number}: {len(cells)} cells below {len(columns)} headings: {line!r}")
+                raise DatasetError(
+                    f"{path}, line {number}: {len(cells)} cells below {len(columns)} headings: "
+                    f"{line!r}"
+                )
             row = dict(zip(columns, cells, strict=True))
             structures[row["StructName"]] = _number(row["Volume_mm3"], path, number)
     return measures, structures
@@ -180,5 +223,7 @@ def _number(text, path, number):
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):
-        raise DatasetError(f"{path}, line {number}: {text!r:.60} is no measure", "run recon-all again")
+        raise DatasetError(
+            f"{path}, line {number}: {text!r:.60} is no measure", "run recon-all again"
+        )
     return value

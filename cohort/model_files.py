@@ -1,4 +1,6 @@
-"""Model files: which regressions a study wants, in the words of BIDS Stats Models where they fit."""
+"""Model files: which regressions a study wants, in the words of BIDS Stats Models where they
+fit.
+"""
 
 import json
 import re
@@ -19,7 +21,16 @@ LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_-]{0,63}")  # becomes part of file n
 LARGEST = 1_000_000  # bytes
 
 # Names of the other tables of the results.
-RESERVED = ("diagnostics", "residuals", "ladder", "descriptives", "power", "excluded", "patients", "problems")
+RESERVED = (
+    "diagnostics",
+    "residuals",
+    "ladder",
+    "descriptives",
+    "power",
+    "excluded",
+    "patients",
+    "problems",
+)
 
 
 RESERVED += ("sources",)
@@ -27,7 +38,16 @@ RESERVED += ("sources",)
 
 NEED_VALUE = ("Power",)
 MAY_HAVE_VALUE = ("Center",)
-MODEL_KEYS = ("Name", "BIDSModelVersion", "Description", "Input", "Exclude", "Transformations", "Subsets", "Power")
+MODEL_KEYS = (
+    "Name",
+    "BIDSModelVersion",
+    "Description",
+    "Input",
+    "Exclude",
+    "Transformations",
+    "Subsets",
+    "Power",
+)
 
 
 class _OneOfEach(yaml.SafeLoader):
@@ -59,8 +79,8 @@ def read_model(source):
     Raises
     ------
     DatasetError
-        If the file cannot be read, or something else than a node makes no sense: keys that nobody knows, filters that
-        are none, transformations that do not exist. The message says where.
+        If the file cannot be read, or something else than a node makes no sense: keys that nobody
+        knows, filters that are none, transformations that do not exist. The message says where.
     """
     if str(source) in SHIPPED:
         return _model(load_template(f"model_{source}"))
@@ -71,10 +91,16 @@ def read_model(source):
             raise ValueError(f"larger than {LARGEST} bytes: no model")
         text = path.read_text(encoding="utf-8-sig")
         is_yaml = path.suffix.lower() in (".yaml", ".yml")
-        content = yaml.load(text, _OneOfEach) if is_yaml else json.loads(text, object_pairs_hook=_unique)
+        content = (
+            yaml.load(text, _OneOfEach) if is_yaml else json.loads(text, object_pairs_hook=_unique)
+        )
         return _model(content)
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        known = f"; models that come with multiqsm: {', '.join(SHIPPED)}" if isinstance(error, OSError) else ""
+        known = (
+            f"; models that come with multiqsm: {', '.join(SHIPPED)}"
+            if isinstance(error, OSError)
+            else ""
+        )
         raise DatasetError(f"--model {source}: {error}{known}") from error
 
 
@@ -91,7 +117,9 @@ def _model(content):
     content = _object(content, "the model", (*MODEL_KEYS, "Nodes"))
     name = content.get("Name")
     if not isinstance(name, str) or not LABEL.fullmatch(name):
-        raise ValueError(f"Name {name!r:.80} of the model: give letters, digits, +, - and _, at most 64")
+        raise ValueError(
+            f"Name {name!r:.80} of the model: give letters, digits, +, - and _, at most 64"
+        )
     if not str(content.get("BIDSModelVersion", "1.0.0")).startswith("1."):
         raise ValueError(f"BIDSModelVersion {content['BIDSModelVersion']!r:.80}: only 1.x is known")
     given = _object(content.get("Input", {}), "Input", ("Method", "Region", "Reference"))
@@ -137,7 +165,11 @@ def _text(value, where):
 
 
 def _number(value, where):
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not abs(value) < float("inf")
+    ):
         raise ValueError(f"{where}: holds no number but {value!r:.80}")
     return float(value)
 
@@ -150,14 +182,18 @@ def _share(value, where):
 
 
 def _names(value, where, *, needed=True):
-    """Column names, of a list or a single text; the intercept, which every regression has, may be among them."""
+    """Column names, of a list or a single text; the intercept, which every regression has, may be
+    among them.
+    """
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list):
         raise ValueError(f"{where}: give a list of columns, not {value!r:.80}")
     names = [name for name in names if name != 1 or isinstance(name, bool)]
     wrong = [name for name in names if not isinstance(name, str) or not name]
     if wrong:
-        raise ValueError(f"{where}: {wrong[0]!r:.80} is no column; every regression has an intercept")
+        raise ValueError(
+            f"{where}: {wrong[0]!r:.80} is no column; every regression has an intercept"
+        )
     if len(set(names)) < len(names) or (needed and not names):
         raise ValueError(f"{where}: {'names a column twice' if names else 'names no column'}")
     return tuple(names)
@@ -168,7 +204,11 @@ def _exclusion(rule, where):
     applied = rule.get("Apply", True)
     if not isinstance(applied, bool):
         raise ValueError(f"{where}, Apply: true or false, not {applied!r:.80}")
-    return Exclusion(_filter(rule, where), _text(rule.get("Reason", rule.get("Filter")), f"{where}, Reason"), applied)
+    return Exclusion(
+        _filter(rule, where),
+        _text(rule.get("Reason", rule.get("Filter")), f"{where}, Reason"),
+        applied,
+    )
 
 
 def _filter(rule, where):
@@ -194,17 +234,24 @@ def _subsets(content):
 def _transformations(content):
     content = _object(content, "Transformations", ("Transformer", "Instructions"))
     if content.get("Transformer", TRANSFORMER) != TRANSFORMER:
-        raise ValueError(f"Transformer {content['Transformer']!r:.80}: only {TRANSFORMER!r} is known")
+        raise ValueError(
+            f"Transformer {content['Transformer']!r:.80}: only {TRANSFORMER!r} is known"
+        )
     steps = []
     for where, row in _numbered(content, "Instructions"):
         row = _object(row, where, ("Name", "Input", "Output", "Value"))
         name = row.get("Name")
         if not isinstance(name, str) or name not in TRANSFORMATIONS:
-            raise ValueError(f"{where}: {name!r:.80} is no transformation; known are {', '.join(TRANSFORMATIONS)}")
+            raise ValueError(
+                f"{where}: {name!r:.80} is no transformation; known are "
+                f"{', '.join(TRANSFORMATIONS)}"
+            )
         inputs = _names(row.get("Input"), f"{where}, Input")
         outputs = _names(row.get("Output", _outputs(name, inputs)), f"{where}, Output")
         if len(inputs) != len(outputs):
-            raise ValueError(f"{where}: {len(inputs)} columns of Input and {len(outputs)} of Output")
+            raise ValueError(
+                f"{where}: {len(inputs)} columns of Input and {len(outputs)} of Output"
+            )
         options = _options(row, name, where)
         steps += [Transformation(name, i, o, options) for i, o in zip(inputs, outputs, strict=True)]
     return tuple(steps)
@@ -247,14 +294,20 @@ def _node(row, where):
     row = _object(row, where, ("Level", "Name", "Title", "Model"))
     name = row.get("Name")
     if not isinstance(name, str) or not LABEL.fullmatch(name):
-        raise ValueError(f"{where}: Name {name!r:.80}: give letters, digits, +, - and _, at most 64")
+        raise ValueError(
+            f"{where}: Name {name!r:.80}: give letters, digits, +, - and _, at most 64"
+        )
     if name in RESERVED:
-        raise ValueError(f"{where}: {name} is the name of another table of the results; choose another Name")
+        raise ValueError(
+            f"{where}: {name} is the name of another table of the results; choose another Name"
+        )
     if str(row.get("Level", "Dataset")).lower() != "dataset":
         raise ValueError(f"{where}: Level {row['Level']!r:.80}: only Dataset is known")
     model = _object(row.get("Model"), f"{where}, Model", ("Type", "Y", "X", "Adjust"))
     if model.get("Type", "glm") != "glm":
-        raise ValueError(f"{where}: Type {model['Type']!r:.80}: only glm, ordinary least squares, is known")
+        raise ValueError(
+            f"{where}: Type {model['Type']!r:.80}: only glm, ordinary least squares, is known"
+        )
     return Node(
         name=name,
         title=_text(row.get("Title", name), f"{where}, Title"),

@@ -1,4 +1,6 @@
-"""One row per patient: what the clinic knows, what FreeSurfer measured and what was measured in the maps."""
+"""One row per patient: what the clinic knows, what FreeSurfer measured and what was measured in the
+maps.
+"""
 
 import re
 from dataclasses import dataclass
@@ -38,11 +40,11 @@ class Patients:
     table : pandas.DataFrame
         One row per patient, indexed by label without ``sub-``; NaN where missing.
     sources : pandas.DataFrame
-        Where columns come from: ``column``, ``unit``, ``source``, ``n`` (patients with a value), ``used`` (no if
-        another source of the same column was taken instead).
+        Where columns come from: ``column``, ``unit``, ``source``, ``n`` (patients with a value),
+        ``used`` (no if another source of the same column was taken instead).
     listed : pandas.DataFrame
-        ``participant``, ``what``, ``reason``, ``left_out``: who lacks a source, who is there more than once, who is
-        unknown.
+        ``participant``, ``what``, ``reason``, ``left_out``: who lacks a source, who is there more
+        than once, who is unknown.
     problems : tuple of (str, str)
         Files that could not be used, and why.
     notes : tuple of str
@@ -57,21 +59,30 @@ class Patients:
 
 
 def collect_patients(
-    bids_dir, output_dir, *, method="medi", region="thalamus", reference=None, phenotype=(), freesurfer_dir=None
+    bids_dir,
+    output_dir,
+    *,
+    method="medi",
+    region="thalamus",
+    reference=None,
+    phenotype=(),
+    freesurfer_dir=None,
 ):
     """Bring all that is known of the patients together.
 
-    Where a column is in several sources, the last of these that has any value of it is used for all patients: quality
-    tables, ``participants.tsv``, ``phenotype/*.tsv``, tables of `phenotype`, FreeSurfer, measurements in images.
-    Repeated measurements of a patient are averaged, and listed; of scans at one site those of one protocol alone, the
-    site's commonest if the patient has any of it. A participant whose ``species`` is ``phantom`` is left out.
+    Where a column is in several sources, the last of these that has any value of it is used for all
+    patients: quality tables, ``participants.tsv``, ``phenotype/*.tsv``, tables of `phenotype`,
+    FreeSurfer, measurements in images. Repeated measurements of a patient are averaged, and listed;
+    of scans at one site those of one protocol alone, the site's commonest if the patient has any of
+    it. A participant whose ``species`` is ``phantom`` is left out.
 
     Parameters
     ----------
     bids_dir, output_dir : path-like
-        Roots of the raw and of the derivative dataset. ``relative_susceptibility`` (ppb) is the mean of the region, in
-        tables of regional values, relative to their reference: both sides weighted by their volumes where they are
-        apart; ``t2_lesion_volume`` (mL) and ``t2_lesions`` (count) are of ``*_desc-lesions_stats.tsv``.
+        Roots of the raw and of the derivative dataset. ``relative_susceptibility`` (ppb) is the
+        mean of the region, in tables of regional values, relative to their reference: both sides
+        weighted by their volumes where they are apart; ``t2_lesion_volume`` (mL) and ``t2_lesions``
+        (count) are of ``*_desc-lesions_stats.tsv``.
     method, region : str
         Inversion and region of the susceptibility.
     reference : str, optional
@@ -133,11 +144,17 @@ class _Gathering:
             self._list_strangers(known)
             if "species" in known:
                 phantoms = set(known.index[known["species"] == "phantom"])
-                self.listed += [(label, "species", "a phantom, not a patient", True) for label in sorted(phantoms)]
+                self.listed += [
+                    (label, "species", "a phantom, not a patient", True)
+                    for label in sorted(phantoms)
+                ]
                 labels -= phantoms
         if not labels:
             causes = "".join(f"; {what}: {cause}" for what, cause in self.problems)
-            raise DatasetError(f"no patient is known: no participants.tsv, FreeSurfer's or other table has one{causes}")
+            raise DatasetError(
+                "no patient is known: no participants.tsv, FreeSurfer's or other table has "
+                f"one{causes}"
+            )
         labels = pd.Index(sorted(labels), name="participant")
         self._list_absent(labels)
         columns, sources = self._columns(labels)
@@ -152,7 +169,11 @@ class _Gathering:
     def _list_strangers(self, known):
         for source, table in self.tables:
             for label in table.index.difference(known.index):
-                self.list(label, source, "not in participants.tsv: nothing is known but what other sources say")
+                self.list(
+                    label,
+                    source,
+                    "not in participants.tsv: nothing is known but what other sources say",
+                )
 
     def _list_absent(self, labels):
         for source, table in self.tables:
@@ -169,11 +190,15 @@ class _Gathering:
             for name in table:
                 columns[name] = table[name].reindex(labels)
                 row = {"column": name, "unit": UNITS.get(name, np.nan), "source": source}
-                sources.setdefault(name, []).append({**row, "n": int(columns[name].count()), "used": True})
+                sources.setdefault(name, []).append(
+                    {**row, "n": int(columns[name].count()), "used": True}
+                )
         for name, (*others, last) in sources.items():
             for row in others:
                 row["used"] = False
-                self.notes.append(f"{name} is of {last['source']}; that of {row['source']} was not used")
+                self.notes.append(
+                    f"{name} is of {last['source']}; that of {row['source']} was not used"
+                )
         return columns, [row for rows in sources.values() for row in rows]
 
 
@@ -183,7 +208,9 @@ def _clinical(gathering, bids_dir, further):
     known = None
     has_participants = is_there(participants)
     if not has_participants:
-        gathering.notes.append(f"{participants}: missing, so nothing is known of age and sex from there")
+        gathering.notes.append(
+            f"{participants}: missing, so nothing is known of age and sex from there"
+        )
     paths = [participants] if has_participants else []
     for path in [*paths, *sorted((bids_dir / "phenotype").glob("*.tsv")), *further]:
         # Full paths where two tables have the same name.
@@ -195,16 +222,25 @@ def _clinical(gathering, bids_dir, further):
             continue
         if path == participants:
             known = table
-        gathering.add(name, table.drop(columns=[column for column in NO_MEASURES if column in table]))
+        gathering.add(
+            name, table.drop(columns=[column for column in NO_MEASURES if column in table])
+        )
     return known
 
 
 def _read_clinical(path, name, gathering):
     table = read_text_table(path, ["participant_id"])
     labels = table["participant_id"].str.removeprefix("sub-")
-    valid = labels.map(lambda label: isinstance(label, str) and LABEL.fullmatch(label) is not None).astype(bool)
+    valid = labels.map(
+        lambda label: isinstance(label, str) and LABEL.fullmatch(label) is not None
+    ).astype(bool)
     for label in table["participant_id"][~valid]:
-        gathering.list(str(label), name, "is no label of a participant (letters, digits, +): its row is not used", True)
+        gathering.list(
+            str(label),
+            name,
+            "is no label of a participant (letters, digits, +): its row is not used",
+            True,
+        )
     table = table.drop(columns="participant_id").set_index(labels)[valid.to_numpy()]
     for label, n in table.index.value_counts(sort=False).items():
         if n > 1:
@@ -212,7 +248,9 @@ def _read_clinical(path, name, gathering):
     table, contradictions = merge_repeats(table)
     for label, column in contradictions:
         gathering.list(label, name, f"its rows contradict each other: {column} was not used")
-    return pd.DataFrame({column: _numbers(table[column], name, gathering) for column in table}, index=table.index)
+    return pd.DataFrame(
+        {column: _numbers(table[column], name, gathering) for column in table}, index=table.index
+    )
 
 
 def _numbers(values, name, gathering):
@@ -222,7 +260,9 @@ def _numbers(values, name, gathering):
     if strays.sum() > MOST_STRAYS * values.notna().sum() or values.isna().all():
         return values
     for label, text in values[strays].items():
-        gathering.list(label, f"{name}, {values.name}", f"{text!r:.60} is no finite number: missing")
+        gathering.list(
+            label, f"{name}, {values.name}", f"{text!r:.60} is no finite number: missing"
+        )
     return numbers.mask(strays)
 
 
@@ -230,7 +270,10 @@ def _freesurfer(gathering, folder, *, asked):
     source = FROM_FREESURFER
     rows = []
     if not (is_there(folder) and folder.is_dir()):
-        missing = f"{folder}: no such folder, so there are no volumes and no cortical thickness of FreeSurfer's"
+        missing = (
+            f"{folder}: no such folder, so there are no volumes and no cortical thickness of "
+            "FreeSurfer's"
+        )
         (gathering.problems.append((source, missing)) if asked else gathering.notes.append(missing))
         return
     found, refused = freesurfer.find_statistics(folder)
@@ -253,46 +296,66 @@ def _susceptibility(gathering, output_dir, method, region, reference):
     for path in find_roi_tables(output_dir):
         try:
             table = read_roi_table(path)
-            if "expected" not in table or table["expected"].isna().all():  # a phantom's tubes have it
+            if (
+                "expected" not in table or table["expected"].isna().all()
+            ):  # a phantom's tubes have it
                 rows += _region_values(table, method, region)
                 scans += sorted(set(table["subject"].dropna()))
         except (DatasetError, ValueError) as error:
             gathering.problems.append((source, str(error)))
     if not scans:
         return
-    values = pd.DataFrame(rows, columns=["participant", "site", "protocol", "reference", SUSCEPTIBILITY, "cause"])
+    values = pd.DataFrame(
+        rows, columns=["participant", "site", "protocol", "reference", SUSCEPTIBILITY, "cause"]
+    )
     if reference is None and values[SUSCEPTIBILITY].notna().any():
         reference = values.loc[values[SUSCEPTIBILITY].notna(), "reference"].mode().get(0)
     differs = (values["reference"] != reference) & values[SUSCEPTIBILITY].notna()
-    values.loc[differs, "cause"] = values["reference"].map(lambda other: f"relative to {other}, not to {reference}")
+    values.loc[differs, "cause"] = values["reference"].map(
+        lambda other: f"relative to {other}, not to {reference}"
+    )
     _keep_one_protocol(gathering, source, values)
     for row in values[values["cause"].notna()].itertuples():
         gathering.list(row.participant, source, row.cause)
     kept = values[values["cause"].isna()].set_index("participant")[[SUSCEPTIBILITY]]
     if kept.empty:
-        gathering.problems.append((source, f"no table has {region} in maps of {method}: {values['cause'].iloc[0]}"))
+        gathering.problems.append(
+            (source, f"no table has {region} in maps of {method}: {values['cause'].iloc[0]}")
+        )
         return
     gathering.notes.append(f"susceptibility of {region} relative to {reference}, {method}")
     gathering.add(source, gathering.averaged(source, kept))
 
 
 def _keep_one_protocol(gathering, source, values):
-    """Give a cause to a patient's scans of other protocols than the one that counts; list whose differs from most."""
-    values["protocol"] = [str(protocol) for protocol in match_protocols(values["protocol"].tolist())]
+    """Give a cause to a patient's scans of other protocols than the one that counts; list whose
+    differs from most.
+    """
+    values["protocol"] = [
+        str(protocol) for protocol in match_protocols(values["protocol"].tolist())
+    ]
     known = values[values["cause"].isna()]
     of_site = choose_protocols(known["site"], known["protocol"])
     places = list(zip(known["participant"], known["site"], strict=True))
-    chosen = choose_protocols(places, known["protocol"], {place: of_site[place[1]] for place in places})
+    chosen = choose_protocols(
+        places, known["protocol"], {place: of_site[place[1]] for place in places}
+    )
     for (label, site), protocol in chosen.items():
         if protocol != of_site[site]:
-            gathering.list(label, source, f"scanned with {protocol}, most at site {site} with {of_site[site]}")
+            gathering.list(
+                label, source, f"scanned with {protocol}, most at site {site} with {of_site[site]}"
+            )
     for row, place in zip(known.itertuples(), places, strict=True):
         if row.protocol != chosen[place]:
-            values.loc[row.Index, "cause"] = f"scanned with {row.protocol} as well, which is not used"
+            values.loc[row.Index, "cause"] = (
+                f"scanned with {row.protocol} as well, which is not used"
+            )
 
 
 def _region_values(table, method, region):
-    """The region's value in each scan, in ppb: rows of participant, site, protocol, reference, value, cause."""
+    """The region's value in each scan, in ppb: rows of participant, site, protocol, reference,
+    value, cause.
+    """
     rows = []
     keys = [key for key in ("subject", "session", "run") if key in table]
     for _, scan in table.groupby(keys, dropna=False, sort=False):
@@ -329,9 +392,18 @@ def _of_both_sides(scan, region):
 
 
 def _side(roi):
-    """A region's name without its side, and the side: ``Left-Thalamus-Proper`` is the left thalamus."""
+    """A region's name without its side, and the side: ``Left-Thalamus-Proper`` is the left
+    thalamus.
+    """
     words = re.sub(r"[^a-z0-9]+", " ", str(roi).lower()).split()
-    sides = {"left": "left", "l": "left", "lh": "left", "right": "right", "r": "right", "rh": "right"}
+    sides = {
+        "left": "left",
+        "l": "left",
+        "lh": "left",
+        "right": "right",
+        "r": "right",
+        "rh": "right",
+    }
     side = next((sides[word] for word in words if word in sides), "")
     return " ".join(word for word in words if word not in sides and word != "proper"), side
 
@@ -349,15 +421,23 @@ def _lesions(gathering, output_dir):
             gathering.problems.append((source, str(error)))
             continue
         except (OSError, ValueError, KeyError) as error:
-            gathering.problems.append((source, f"{path}: {error}; remove the file and run the participant level again"))
+            gathering.problems.append(
+                (source, f"{path}: {error}; remove the file and run the participant level again")
+            )
             continue
-        rows.append({"participant": _subject(path), LESION_VOLUME: volume, LESIONS: float(len(lesions))})
+        rows.append(
+            {"participant": _subject(path), LESION_VOLUME: volume, LESIONS: float(len(lesions))}
+        )
     if rows:
-        gathering.add(source, gathering.averaged(source, pd.DataFrame(rows).set_index("participant")))
+        gathering.add(
+            source, gathering.averaged(source, pd.DataFrame(rows).set_index("participant"))
+        )
 
 
 def _quality(gathering, output_dir):
-    """Numbers of the tables of image quality; first of all sources, so that they replace no measure."""
+    """Numbers of the tables of image quality; first of all sources, so that they replace no
+    measure.
+    """
     source = "quality tables"
     tables = []
     for path in sorted(output_dir.glob("sub-*/**/*_desc-quality_stats.tsv")):
@@ -368,11 +448,15 @@ def _quality(gathering, output_dir):
             gathering.problems.append((source, str(error)))
             continue
         except (OSError, ValueError) as error:
-            gathering.problems.append((source, f"{path}: {error}; remove the file and run the participant level again"))
+            gathering.problems.append(
+                (source, f"{path}: {error}; remove the file and run the participant level again")
+            )
             continue
         numeric = table.select_dtypes("number").astype(float)
         numeric = numeric[[name for name in numeric if name not in SCAN_KEYS]]
-        tables.append(numeric.set_axis(pd.Index([_subject(path)] * len(numeric), name="participant")))
+        tables.append(
+            numeric.set_axis(pd.Index([_subject(path)] * len(numeric), name="participant"))
+        )
     if tables:
         table = gathering.averaged(source, pd.concat(tables))
         gathering.tables.insert(0, (source, table))

@@ -13,7 +13,8 @@ from ..dataset.tables import REQUIRED, read_text_table, read_tsv
 
 ANEW = "remove the file and run the participant level again"
 UNTOLD = (
-    "{n} scans have tables of an earlier version, which tell neither echo times nor voxel size: they count as repeats "
+    "{n} scans have tables of an earlier version, which tell neither echo times nor voxel size: "
+    "they count as repeats "
     "even if they differ in these; run the participant level again"
 )
 PARTICIPANT_COLUMNS = ("age", "sex")
@@ -84,7 +85,8 @@ def read_roi_table(path):
 
 
 def add_protocols(rois):
-    """Tell the scans of several protocols apart, and number those of one that are numbered with others.
+    """Tell the scans of several protocols apart, and number those of one that are numbered with
+    others.
 
     Parameters
     ----------
@@ -94,8 +96,9 @@ def add_protocols(rois):
     Returns
     -------
     rois : pandas.DataFrame
-        With the column ``protocol``, in words, the same for all scans of one. Where a subject has scans of several
-        protocols at a site, or two scans of one number, as runs with filters leave them, ``scan`` counts anew.
+        With the column ``protocol``, in words, the same for all scans of one. Where a subject has
+        scans of several protocols at a site, or two scans of one number, as runs with filters leave
+        them, ``scan`` counts anew.
     notes : list of str
         What is not known of the protocols.
 
@@ -104,12 +107,17 @@ def add_protocols(rois):
     DatasetError
         If a column of protocols cannot be read.
     """
-    keys = [name for name in ("subject", "session", "run", *COLUMNS, "site", "scan") if name in rois]
+    keys = [
+        name for name in ("subject", "session", "run", *COLUMNS, "site", "scan") if name in rois
+    ]
     scans = rois[keys].drop_duplicates()
     rows = scans.to_dict("records")
     protocols = match_protocols([read_protocol_columns(row) for row in rows])
     scans = scans.assign(protocol=[str(protocol) for protocol in protocols])
-    entities = [{name: row[name] for name in SCAN_ENTITIES if isinstance(row.get(name), str)} for row in rows]
+    entities = [
+        {name: row[name] for name in SCAN_ENTITIES if isinstance(row.get(name), str)}
+        for row in rows
+    ]
     numbers = number_scans(list(zip(entities, scans["site"], protocols, strict=True)))
     there = scans.groupby(["subject", "site"])
     repeats = scans.groupby(["subject", "site", "protocol"])
@@ -118,7 +126,10 @@ def add_protocols(rois):
     is_repeated = repeats["scan"].transform("size") > 1
     scans["anew"] = scans["scan"].where(~is_mixed, numbers)
     rois = rois.merge(scans, on=keys, how="left", validate="m:1")
-    untold = sum(not protocol.is_told and other for protocol, other in zip(protocols, is_repeated, strict=True))
+    untold = sum(
+        not protocol.is_told and other
+        for protocol, other in zip(protocols, is_repeated, strict=True)
+    )
     notes = [UNTOLD.format(n=untold)] if untold else []
     return rois.assign(scan=rois["anew"]).drop(columns="anew"), notes
 
@@ -143,8 +154,8 @@ def add_participants(rois, bids_dir):
     Raises
     ------
     DatasetError
-        If the table of participants cannot be read. Rows of a participant that contradict each other only cost the
-        values in question.
+        If the table of participants cannot be read. Rows of a participant that contradict each
+        other only cost the values in question.
     """
     path = Path(bids_dir) / "participants.tsv"
     if not is_there(path):
@@ -153,7 +164,11 @@ def add_participants(rois, bids_dir):
     participants = participants.dropna(subset="participant_id")
     labels = participants["participant_id"].str.removeprefix("sub-")
     known = [column for column in PARTICIPANT_COLUMNS if column in participants]
-    notes = [f"{path.name}: no column {column}" for column in PARTICIPANT_COLUMNS if column not in participants]
+    notes = [
+        f"{path.name}: no column {column}"
+        for column in PARTICIPANT_COLUMNS
+        if column not in participants
+    ]
     values, contradictions = merge_repeats(participants[known].set_index(labels))
     for label, column in contradictions:
         cause = f"rows of sub-{label} contradict each other: its {column} was not used"

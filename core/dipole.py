@@ -10,8 +10,8 @@ def b0_direction(affine):
     Parameters
     ----------
     affine : array_like, shape (4, 4)
-        Voxel-to-scanner affine (NIfTI, mm). Its columns are normalised first, so that anisotropic voxels do
-        not bend the direction.
+        Voxel-to-scanner affine (NIfTI, mm). Its columns are normalised first, so that anisotropic
+        voxels do not bend the direction.
 
     Returns
     -------
@@ -43,7 +43,8 @@ def turn_between(affine, other):
     Returns
     -------
     float
-        Degrees; the directions of B0 that the two give differ by no more. 180 if one mirrors what the other does not.
+        Degrees; the directions of B0 that the two give differ by no more. 180 if one mirrors what
+        the other does not.
 
     Raises
     ------
@@ -55,7 +56,8 @@ def turn_between(affine, other):
     >>> round(turn_between(np.eye(4), [[0, -2, 0, 9], [2, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]), 6)
     90.0
     """
-    longest = np.linalg.norm(_axes(affine) - _axes(other), 2)  # that of a unit vector: the chord of the angle
+    # that of a unit vector: the chord of the angle
+    longest = np.linalg.norm(_axes(affine) - _axes(other), 2)
     return float(np.degrees(2 * np.arcsin(min(1, longest / 2))))
 
 
@@ -81,7 +83,11 @@ def spans_space(affine):
     """
     columns = np.asarray(affine, float)[:3, :3]
     lengths = np.linalg.norm(columns, axis=0)
-    return bool(np.isfinite(lengths).all() and lengths.all() and abs(np.linalg.det(columns / lengths)) >= 1e-3)
+    return bool(
+        np.isfinite(lengths).all()
+        and lengths.all()
+        and abs(np.linalg.det(columns / lengths)) >= 1e-3
+    )
 
 
 def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
@@ -103,9 +109,9 @@ def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
 
     Notes
     -----
-    At the Nyquist frequency of an even axis k and -k are the same sample, so the mixed terms k_i k_j of an
-    oblique B0 average to zero there. Leaving them in would make the operator slightly non-symmetric, which
-    conjugate gradients do not forgive.
+    At the Nyquist frequency of an even axis k and -k are the same sample, so the mixed terms k_i
+    k_j of an oblique B0 average to zero there. Leaving them in would make the operator slightly
+    non-symmetric, which conjugate gradients do not forgive.
 
     References
     ----------
@@ -115,7 +121,8 @@ def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
     Examples
     --------
     >>> kernel = dipole_kernel((4, 4, 4), (1, 1, 1))
-    >>> bool(np.allclose(kernel[0, 0, 1:], 1 / 3 - 1)), bool(np.allclose(kernel[1:, 0, 0], 1 / 3))  # along, across B0
+    >>> along, across = kernel[0, 0, 1:], kernel[1:, 0, 0]
+    >>> bool(np.allclose(along, 1 / 3 - 1)), bool(np.allclose(across, 1 / 3))
     (True, True)
     """
     b = (np.asarray(b0_dir, float) / np.linalg.norm(b0_dir)).astype(np.float32)
@@ -132,7 +139,9 @@ def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
 
 
 def frequencies(shape, voxel_size):
-    """Spatial frequencies of the half spectrum, cycles per mm, as three broadcastable float32 arrays."""
+    """Spatial frequencies of the half spectrum, cycles per mm, as three broadcastable float32
+    arrays.
+    """
     axes = [
         fft.fftfreq(shape[0], voxel_size[0]),
         fft.fftfreq(shape[1], voxel_size[1]),
@@ -147,7 +156,9 @@ def convolve(kernel, volume):
 
 
 def inverse_transform(spectrum, shape):
-    """The real volume of a half spectrum that is used up: ``scipy.fft.irfftn`` would make a copy of it first."""
+    """The real volume of a half spectrum that is used up: ``scipy.fft.irfftn`` would make a copy of
+    it first.
+    """
     return fft.irfft(fft.ifftn(spectrum, axes=(0, 1), overwrite_x=True), shape[2])
 
 
@@ -156,7 +167,9 @@ def _sum_of_squares(components):
 
 
 def _is_nyquist(n, shape):
-    """Mark the Nyquist sample of an axis of length `n` whose frequencies have the given broadcast shape."""
+    """Mark the Nyquist sample of an axis of length `n` whose frequencies have the given broadcast
+    shape.
+    """
     marks = np.zeros(max(shape), bool)
     if n % 2 == 0:
         marks[n // 2] = True

@@ -1,8 +1,9 @@
 """The working grid: the volume cropped to the mask's bounding box and padded.
 
-Dipole fields reach far, and a discrete Fourier transform wraps around: a brain that touches the ends of its
-slab would act on itself through the border. Every convolution with the dipole kernel is therefore done on a
-grid that holds the mask's bounding box, a margin in mm on each side, and no more than that.
+Dipole fields reach far, and a discrete Fourier transform wraps around: a brain that touches the
+ends of its slab would act on itself through the border. Every convolution with the dipole kernel is
+therefore done on a grid that holds the mask's bounding box, a margin in mm on each side, and no
+more than that.
 """
 
 from dataclasses import dataclass
@@ -85,7 +86,8 @@ class WorkingGrid:
 
 
 def within(mask, field):
-    """A field in the mask, as every method that solves for sources takes it: in single precision, zero outside.
+    """A field in the mask, as every method that solves for sources takes it: in single precision,
+    zero outside.
 
     Parameters
     ----------
@@ -162,7 +164,8 @@ def grid_shift(shape, affine, other):
 
 
 def is_same_place(shape, affine, other):
-    """Whether two affines put the voxels of a grid at the same places, but for what rounding makes of them.
+    """Whether two affines put the voxels of a grid at the same places, but for what rounding makes
+    of them.
 
     Parameters
     ----------

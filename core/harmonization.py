@@ -1,8 +1,10 @@
-"""One resolution for scans of several: the centre of k-space, as a scanner with fewer steps would have taken it.
+"""One resolution for scans of several: the centre of k-space, as a scanner with fewer steps would
+have taken it.
 
-Interpolated images would keep their noise and alias what is finer than the new grid, and interpolated phase breaks
-at its wraps. The complex image has neither fault: its Fourier transform is what the scanner sampled, and the part of
-it that a coarser scan of the same field of view takes gives that scan's image.
+Interpolated images would keep their noise and alias what is finer than the new grid, and
+interpolated phase breaks at its wraps. The complex image has neither fault: its Fourier transform
+is what the scanner sampled, and the part of it that a coarser scan of the same field of view takes
+gives that scan's image.
 """
 
 import numpy as np
@@ -10,7 +12,8 @@ from scipy import fft
 
 
 def cropped_matrix(matrix, voxel_size, target):
-    """Size of the image that comes nearest to a voxel size in the same field of view, and is no larger.
+    """Size of the image that comes nearest to a voxel size in the same field of view, and is no
+    larger.
 
     Parameters
     ----------
@@ -22,8 +25,8 @@ def cropped_matrix(matrix, voxel_size, target):
     Returns
     -------
     tuple of int
-        A whole number n of voxels along each axis: voxels of the field of view's nth part differ from a target that
-        is no finer than `voxel_size` by at most its (2n)th part.
+        A whole number n of voxels along each axis: voxels of the field of view's nth part differ
+        from a target that is no finer than `voxel_size` by at most its (2n)th part.
 
     Raises
     ------
@@ -35,8 +38,14 @@ def cropped_matrix(matrix, voxel_size, target):
     >>> cropped_matrix((320, 320, 54), (0.8, 0.8, 2.4), (1.2, 1.2, 2.4))
     (213, 213, 54)
     """
-    matrix, voxel_size, target = (np.asarray(values, float) for values in (matrix, voxel_size, target))
-    for name, values in (("matrix", matrix), ("voxel size", voxel_size), ("target voxel size", target)):
+    matrix, voxel_size, target = (
+        np.asarray(values, float) for values in (matrix, voxel_size, target)
+    )
+    for name, values in (
+        ("matrix", matrix),
+        ("voxel size", voxel_size),
+        ("target voxel size", target),
+    ):
         if values.shape != (3,) or not (np.isfinite(values).all() and (values > 0).all()):
             raise ValueError(f"the {name} must be three positive numbers, not {values.tolist()}")
     wanted = np.rint(matrix * voxel_size / target)
@@ -46,13 +55,14 @@ def cropped_matrix(matrix, voxel_size, target):
 def crop_kspace(image, matrix):
     """Keep the centre of an image's k-space: fewer and larger voxels in the same field of view.
 
-    The voxels of the result lie where those of a scan with that matrix would: the field of view begins and ends
-    where it did, so that a voxel's centre lies half a new voxel, no longer half an old one, from its border (see
-    `cropped_affine`). A linear phase over k-space moves the samples there.
+    The voxels of the result lie where those of a scan with that matrix would: the field of view
+    begins and ends where it did, so that a voxel's centre lies half a new voxel, no longer half an
+    old one, from its border (see `cropped_affine`). A linear phase over k-space moves the samples
+    there.
 
-    Of an even number n of steps the frequencies -n/2 to n/2 - 1 are kept, as a scanner samples them. There is no
-    apodisation: a scan that was taken with the coarser voxels has none either, and one that is brought to them should
-    ring at edges as that does.
+    Of an even number n of steps the frequencies -n/2 to n/2 - 1 are kept, as a scanner samples
+    them. There is no apodisation: a scan that was taken with the coarser voxels has none either,
+    and one that is brought to them should ring at edges as that does.
 
     Parameters
     ----------
@@ -64,7 +74,8 @@ def crop_kspace(image, matrix):
     Returns
     -------
     ndarray of complex, shape (\\*matrix, ...)
-        In the image's units: the mean over the field of view stays. An axis that keeps its size is not touched.
+        In the image's units: the mean over the field of view stays. An axis that keeps its size is
+        not touched.
 
     Raises
     ------
@@ -79,8 +90,12 @@ def crop_kspace(image, matrix):
     image = np.asarray(image)
     if not np.iscomplexobj(image):
         raise ValueError("k-space is that of a complex image: combine magnitude and phase first")
-    if len(matrix) != 3 or any(not 1 <= kept <= n for kept, n in zip(matrix, image.shape[:3], strict=True)):
-        raise ValueError(f"a matrix of {tuple(matrix)} cannot be cut out of one of {image.shape[:3]}")
+    if len(matrix) != 3 or any(
+        not 1 <= kept <= n for kept, n in zip(matrix, image.shape[:3], strict=True)
+    ):
+        raise ValueError(
+            f"a matrix of {tuple(matrix)} cannot be cut out of one of {image.shape[:3]}"
+        )
     for axis, kept in enumerate(matrix):
         if kept != image.shape[axis]:
             image = _crop_axis(image, axis, kept)
@@ -99,7 +114,8 @@ def _crop_axis(image, axis, kept):
 
 
 def cropped_affine(affine, matrix, cropped):
-    """Affine of an image after its k-space was cropped: the edges of the field of view stay where they are.
+    """Affine of an image after its k-space was cropped: the edges of the field of view stay where
+    they are.
 
     Parameters
     ----------

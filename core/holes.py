@@ -1,8 +1,10 @@
-"""Voxels inside a mask whose field is not known: they belong to the inside, and data there have no weight.
+"""Voxels inside a mask whose field is not known: they belong to the inside, and data there have no
+weight.
 
-A strong source, such as a haemorrhage, dephases its surroundings until their phase cannot be unwrapped. If these
-voxels were left out of the mask, background field removal and total field inversion would take them for the outside,
-where sources are free, and the source's own field would be given to the background.
+A strong source, such as a haemorrhage, dephases its surroundings until their phase cannot be
+unwrapped. If these voxels were left out of the mask, background field removal and total field
+inversion would take them for the outside, where sources are free, and the source's own field would
+be given to the background.
 """
 
 import numpy as np
@@ -45,10 +47,11 @@ def fill_holes(mask):
 def interpolate_unknown(values, known, mask, voxel_size):
     """Fill in what is not known inside a mask by the smoothest continuation of what is around it.
 
-    It solves Laplace's equation in the unknown voxels, with the known ones as boundary values and no flux through the
-    mask's surface. A background field obeys this equation, so its continuation is exact; that of a local field is a
-    guess. The weights of the known values are positive and sum to 1, so that standard errors continued in the same
-    way are never smaller than those of the continued values.
+    It solves Laplace's equation in the unknown voxels, with the known ones as boundary values and
+    no flux through the mask's surface. A background field obeys this equation, so its continuation
+    is exact; that of a local field is a guess. The weights of the known values are positive and sum
+    to 1, so that standard errors continued in the same way are never smaller than those of the
+    continued values.
 
     Parameters
     ----------
@@ -64,7 +67,8 @@ def interpolate_unknown(values, known, mask, voxel_size):
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        The values in the mask, zero outside. Unknown voxels without any way to a known one have the known ones' median.
+        The values in the mask, zero outside. Unknown voxels without any way to a known one have the
+        known ones' median.
 
     Raises
     ------
@@ -95,7 +99,9 @@ def interpolate_unknown(values, known, mask, voxel_size):
 
 
 def _laplace(values, known, unknown, voxel_size):
-    """Laplace's equation for the unknown voxels: its matrix, and what the known neighbours contribute."""
+    """Laplace's equation for the unknown voxels: its matrix, and what the known neighbours
+    contribute.
+    """
     n = int(np.count_nonzero(unknown))
     place = np.zeros(unknown.shape, np.int32)
     place[unknown] = np.arange(n)
@@ -120,6 +126,7 @@ def _laplace(values, known, unknown, voxel_size):
             conductances.append(np.full(at.size, -conductance))
     diagonal[diagonal == 0] = 1  # a voxel by itself
     off_diagonal = sparse.coo_array(
-        (np.concatenate(conductances), (np.concatenate(rows), np.concatenate(columns))), shape=(n, n)
+        (np.concatenate(conductances), (np.concatenate(rows), np.concatenate(columns))),
+        shape=(n, n),
     )
     return off_diagonal.tocsr() + sparse.diags_array(diagonal).tocsr(), inflow

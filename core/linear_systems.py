@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def conjugate_gradients(operator, right_side, *, tolerance, max_iterations, guess=None, precondition=None):
+def conjugate_gradients(
+    operator, right_side, *, tolerance, max_iterations, guess=None, precondition=None
+):
     """Solve operator(u) = right_side.
 
     Parameters
@@ -19,7 +21,8 @@ def conjugate_gradients(operator, right_side, *, tolerance, max_iterations, gues
     guess : ndarray, optional
         Where to start, used up; zero without it.
     precondition : callable, optional
-        Symmetric and positive (semi)definite, close to the operator's inverse. Norms are then relative to it.
+        Symmetric and positive (semi)definite, close to the operator's inverse. Norms are then
+        relative to it.
 
     Returns
     -------
@@ -61,5 +64,7 @@ def conjugate_gradients(operator, right_side, *, tolerance, max_iterations, gues
 
 
 def inner(x, y):
-    """Inner product by numpy's pairwise sum; not BLAS, whose result depends on the number of threads."""
+    """Inner product by numpy's pairwise sum; not BLAS, whose result depends on the number of
+    threads.
+    """
     return float(np.sum(x * y))

@@ -20,13 +20,17 @@ ROUGH = 1e-2  # tolerance of background removal; a sign needs no better
 
 DEEP = 10.0  # mm; nearer to the brain's surface, what background removal has left would decide
 SMALLEST_BRAIN = 400e3  # mm³; a piece of a brain may hold no nuclei
-SMALLEST_DEEP = 250e3  # mm³ of it that lie deep; the lowest slices of a head have less and no nuclei
+SMALLEST_DEEP = (
+    250e3  # mm³ of it that lie deep; the lowest slices of a head have less and no nuclei
+)
 
-# Values further from the median than this, in robust standard deviations, count as if they were this far: nuclei and
-# veins, which reach further, fill more than one voxel in a hundred, and lesions seldom do.
+# Values further from the median than this, in robust standard deviations, count as if they were
+# this far: nuclei and veins, which reach further, fill more than one voxel in a hundred, and
+# lesions seldom do.
 FURTHEST = 5.0
 
-# About half of the least that whole heads of the right sign have, and beyond what water has; docs/audit.md has figures.
+# About half of the least that whole heads of the right sign have, and beyond what water has;
+# docs/audit.md has figures.
 WRONG_SIGN = -0.25
 
 
@@ -37,7 +41,8 @@ class SignCheck:
     Attributes
     ----------
     asymmetry : float or None
-        Skewness of susceptibility deep in the brain, positive if the sign is right; None if it cannot be judged.
+        Skewness of susceptibility deep in the brain, positive if the sign is right; None if it
+        cannot be judged.
     """
 
     asymmetry: float | None
@@ -51,15 +56,17 @@ class SignCheck:
 def check_sign(local_field, mask, voxel_size, *, b0_dir):
     """Tell a phase of wrong sign: susceptibility deep in the brain is skewed to the dark side.
 
-    Deep grey nuclei and veins are paramagnetic and stand far above the brain's median; nothing healthy that is as large
-    stands so far below. A phase of the wrong sign turns that around. The map that is judged is the closed form's,
-    whatever maps are wanted: it turns round with the field, and water's is hardly skewed, whereas MEDI's, which is flat
-    but for some edges, may be skewed either way.
+    Deep grey nuclei and veins are paramagnetic and stand far above the brain's median; nothing
+    healthy that is as large stands so far below. A phase of the wrong sign turns that around. The
+    map that is judged is the closed form's, whatever maps are wanted: it turns round with the
+    field, and water's is hardly skewed, whereas MEDI's, which is flat but for some edges, may be
+    skewed either way.
 
     Parameters
     ----------
     local_field : ndarray, shape (x, y, z)
-        Field of a brain without background, in any unit that grows with the field if the sign is right.
+        Field of a brain without background, in any unit that grows with the field if the sign is
+        right.
     mask : ndarray of bool, shape (x, y, z)
         Where it is known; what lies deeper than 10 mm counts.
     voxel_size : sequence of 3 floats
@@ -75,19 +82,22 @@ def check_sign(local_field, mask, voxel_size, *, b0_dir):
     deep = _judged(mask, voxel_size)
     if deep is None:
         return SignCheck(None)
-    return SignCheck(clipped_skewness(deterministic(local_field, mask, voxel_size, b0_dir=b0_dir).chi[deep]))
+    return SignCheck(
+        clipped_skewness(deterministic(local_field, mask, voxel_size, b0_dir=b0_dir).chi[deep])
+    )
 
 
 def check_sign_of_total(field, mask, voxel_size, *, standard_error, b0_dir):
-    """`check_sign` of a total field, coarse and with its background removed by `pdf`, whatever maps are made from.
+    """`check_sign` of a total field, coarse and with its background removed by `pdf`, whatever maps
+    are made from.
 
     Other methods may leave less of the nuclei's field, and fine voxels would take minutes.
 
     Parameters
     ----------
     field, standard_error : ndarray, shape (x, y, z)
-        Total field and its standard error, in any unit that grows with the field if the sign is right. The error is
-        infinite where the field is not known.
+        Total field and its standard error, in any unit that grows with the field if the sign is
+        right. The error is infinite where the field is not known.
     mask, voxel_size, b0_dir
         As of `check_sign`.
 
@@ -99,7 +109,9 @@ def check_sign_of_total(field, mask, voxel_size, *, standard_error, b0_dir):
         return SignCheck(None)
     total, sides = _coarse_field(field, standard_error, mask, voxel_size)
     where = {"voxel_size": sides, "b0_dir": b0_dir}
-    removal = pdf(total.field, total.mask, standard_error=total.standard_error, tolerance=ROUGH, **where)
+    removal = pdf(
+        total.field, total.mask, standard_error=total.standard_error, tolerance=ROUGH, **where
+    )
     return check_sign(removal.local_field, removal.mask, **where)
 
 
@@ -162,21 +174,25 @@ def coarse_signal(signal, voxel_size, size=COARSE):
 
 
 def coarse_mask(mask, voxel_size, size=COARSE):
-    """A mask on the grid of `coarse_signal`: blocks that it fills by half or more, ndarray of bool."""
+    """A mask on the grid of `coarse_signal`: blocks that it fills by half or more, ndarray of
+    bool.
+    """
     factors, _ = _blocks(voxel_size, size)
     return block_reduce(mask.astype(np.float32), factors, np.mean) >= 0.5
 
 
 def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):
-    """Tell a phase of wrong sign from the echoes alone: `check_sign` of a coarse field that takes seconds.
+    """Tell a phase of wrong sign from the echoes alone: `check_sign` of a coarse field that takes
+    seconds.
 
-    The field is made as others are, by `brain_mask`, `unwrap_echoes`, `fit_field`, `trim_unreliable`,
-    `set_unknown_apart` and `pdf`; a mask that the user brought is not trimmed.
+    The field is made as others are, by `brain_mask`, `unwrap_echoes`, `fit_field`,
+    `trim_unreliable`, `set_unknown_apart` and `pdf`; a mask that the user brought is not trimmed.
 
     Parameters
     ----------
     signal : ndarray of complex, shape (x, y, z, n_echoes)
-        Of all echoes, coarse as from `coarse_signal`; its phase grows with the field if the sign is right.
+        Of all echoes, coarse as from `coarse_signal`; its phase grows with the field if the sign is
+        right.
     echo_times : sequence of float
         s.
     voxel_size : sequence of 3 floats
@@ -201,15 +217,21 @@ def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):
         # The asymmetry is a ratio: any frequency will do.
         fit = fit_field(unwrapped, magnitude, echo_times, brain, centre_frequency=128.0)
         trimmed = trim_unreliable(brain, fit.standard_error) if mask is None else brain
-        total = set_unknown_apart(fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size)
+        total = set_unknown_apart(
+            fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size
+        )
     except EmptyMaskError:
         return SignCheck(None)
     where = {"voxel_size": voxel_size, "b0_dir": b0_dir}
-    return check_sign_of_total(total.field, total.mask, standard_error=total.standard_error, **where)
+    return check_sign_of_total(
+        total.field, total.mask, standard_error=total.standard_error, **where
+    )
 
 
 def _coarse_field(field, standard_error, mask, voxel_size):
-    """Means over blocks of what is known of a field, a `KnownField`, and the blocks' sides in mm."""
+    """Means over blocks of what is known of a field, a `KnownField`, and the blocks' sides in
+    mm.
+    """
     factors, sides = _blocks(voxel_size, COARSE)
 
     def total(values):
@@ -227,11 +249,15 @@ def _coarse_field(field, standard_error, mask, voxel_size):
 def _blocks(voxel_size, size):
     """How many voxels a block has along each axis, and its sides in mm."""
     factors = tuple(max(1, int(size / side + 1e-3)) for side in voxel_size)
-    return factors, tuple(factor * float(side) for factor, side in zip(factors, voxel_size, strict=True))
+    return factors, tuple(
+        factor * float(side) for factor, side in zip(factors, voxel_size, strict=True)
+    )
 
 
 def _judged(mask, voxel_size):
     """What of a brain tells the sign: its deep part, or None if there is too little of it."""
     deep = erode(mask, voxel_size, DEEP)
-    brain_volume, deep_volume = (np.count_nonzero(part) * np.prod(voxel_size) for part in (mask, deep))
+    brain_volume, deep_volume = (
+        np.count_nonzero(part) * np.prod(voxel_size) for part in (mask, deep)
+    )
     return deep if brain_volume >= SMALLEST_BRAIN and deep_volume >= SMALLEST_DEEP else None

@@ -4,10 +4,11 @@ import numpy as np
 
 
 def map_variability(maps, sites, numbers):
-    """Standard deviations of repeated maps within and across sites, as the 2015 study defines them for regions.
+    """Standard deviations of repeated maps within and across sites, as the 2015 study defines them
+    for regions.
 
-    With χ[a, i] the map of site a and scan i: within sites, the mean over sites of the SD over i; across sites, the
-    mean over i of the SD over a. Sample SDs, n - 1.
+    With χ[a, i] the map of site a and scan i: within sites, the mean over sites of the SD over i;
+    across sites, the mean over i of the SD over a. Sample SDs, n - 1.
 
     Parameters
     ----------
@@ -21,8 +22,8 @@ def map_variability(maps, sites, numbers):
     Returns
     -------
     within, across : ndarray of float32, shape (x, y, z), or None
-        In the maps' unit; not-a-number where fewer than two maps of any site (any number) are known. None if no site
-        (no number) has two maps.
+        In the maps' unit; not-a-number where fewer than two maps of any site (any number) are
+        known. None if no site (no number) has two maps.
 
     Raises
     ------
@@ -41,7 +42,10 @@ def map_variability(maps, sites, numbers):
     (1.4140000343322754, 0.7070000171661377)
     """
     if not len(maps) == len(sites) == len(numbers):
-        raise ValueError(f"{len(maps)} maps, {len(sites)} sites and {len(numbers)} numbers: there must be one of each")
+        raise ValueError(
+            f"{len(maps)} maps, {len(sites)} sites and {len(numbers)} numbers: there must be one "
+            "of each"
+        )
     keys = list(zip(sites, numbers, strict=True))
     if len(set(keys)) < len(keys):
         raise ValueError("two maps have the same site and number")

@@ -1,4 +1,6 @@
-"""Anatomical images of a subject, and what was made of them: FreeSurfer's labels, and lesions marked by a rater."""
+"""Anatomical images of a subject, and what was made of them: FreeSurfer's labels, and lesions
+marked by a rater.
+"""
 
 import math
 import re
@@ -11,7 +13,8 @@ from .images import check_whole
 from .problems import DatasetError, Problem
 from .tables import read_rows
 
-# Labels of FreeSurfer's aseg.mgz that are measured or referred to, by the names that drawn regions and atlases have.
+# Labels of FreeSurfer's aseg.mgz that are measured or referred to, by the names that drawn regions
+# and atlases have.
 ASEG_NAMES = {
     4: "left_lateral_ventricle",
     43: "right_lateral_ventricle",
@@ -31,7 +34,12 @@ ASEG_NAMES = {
     58: "right_nucleus_accumbens",
 }
 ASEG = Path("mri", "aseg.mgz")
-SAME_SPACE = ("orig.mgz", "T1.mgz", "brain.mgz")  # images that lie in the space of aseg.mgz, the best known first
+# images that lie in the space of aseg.mgz, the best known first
+SAME_SPACE = (
+    "orig.mgz",
+    "T1.mgz",
+    "brain.mgz",
+)
 LESION_MASKS = {
     "seeds": "desc-seeds_*",
     "ready": "label-lesion_mask",
@@ -63,7 +71,8 @@ class FreeSurferLabels:
 
 @dataclass(frozen=True)
 class LesionSources:
-    """What is known of a subject's lesions; all of it lies in the scanner's space of the FLAIR image.
+    """What is known of a subject's lesions; all of it lies in the scanner's space of the FLAIR
+    image.
 
     Attributes
     ----------
@@ -108,10 +117,11 @@ def find_anatomy(subject, folder, datasets):
     """Find a subject's anatomical images, FreeSurfer's labels and marked lesions.
 
     FreeSurfer's results are ``<dataset>/sub-X/mri/aseg.mgz``. Lesions are marked in
-    ``<dataset>/sub-X/[ses-Y/]anat/``: seeds in ``*_desc-seeds_*.tsv`` (columns x, y, z in the scanner's mm) or
-    ``*_desc-seeds_*.nii[.gz]``, voxels to add and remove in ``*_desc-lesionadd_mask.nii[.gz]`` and
-    ``*_desc-lesionremove_mask.nii[.gz]``, and a ready mask in ``*_label-lesion_mask.nii[.gz]``. They belong to the
-    FLAIR image of their session, or else to the first.
+    ``<dataset>/sub-X/[ses-Y/]anat/``: seeds in ``*_desc-seeds_*.tsv`` (columns x, y, z in the
+    scanner's mm) or ``*_desc-seeds_*.nii[.gz]``, voxels to add and remove in
+    ``*_desc-lesionadd_mask.nii[.gz]`` and ``*_desc-lesionremove_mask.nii[.gz]``, and a ready mask
+    in ``*_label-lesion_mask.nii[.gz]``. They belong to the FLAIR image of their session, or else to
+    the first.
 
     Parameters
     ----------
@@ -130,9 +140,14 @@ def find_anatomy(subject, folder, datasets):
     """
     left_out = []
     images = {suffix: _raw_images(folder, suffix) for suffix in ("T1w", "FLAIR")}
-    freesurfer = _usable("FreeSurfer's labels", subject, left_out, _find_freesurfer, datasets, images)
+    freesurfer = _usable(
+        "FreeSurfer's labels", subject, left_out, _find_freesurfer, datasets, images
+    )
     lesions = _usable("lesions", subject, left_out, _find_lesions, datasets, images)
-    t1w, flair = (_usable(f"the {suffix} image", subject, left_out, _find_image, images[suffix]) for suffix in images)
+    t1w, flair = (
+        _usable(f"the {suffix} image", subject, left_out, _find_image, images[suffix])
+        for suffix in images
+    )
     return Anatomy(t1w, flair, freesurfer, lesions), left_out
 
 
@@ -151,7 +166,8 @@ def find_atria(label, folder, datasets):
     Returns
     -------
     list of tuple of float
-        x, y, z of each in the scanner's mm; empty if there is no ``*_desc-atrium_*.tsv`` of the scan.
+        x, y, z of each in the scanner's mm; empty if there is no ``*_desc-atrium_*.tsv`` of the
+        scan.
 
     Raises
     ------
@@ -159,7 +175,12 @@ def find_atria(label, folder, datasets):
         If there is more than one table, or it makes no sense.
     """
     folders = [Path(dataset, folder, "anat") for dataset in datasets]
-    found = [path for folder in folders if is_there(folder) for path in sorted(folder.glob(f"{label}_{ATRIUM}.tsv"))]
+    found = [
+        path
+        for folder in folders
+        if is_there(folder)
+        for path in sorted(folder.glob(f"{label}_{ATRIUM}.tsv"))
+    ]
     return read_points(_only(found, f"{label}: tables of atria")) if found else []
 
 
@@ -181,9 +202,15 @@ def read_points(path):
         If the table cannot be read, lacks a column, has no row, or a value is no number.
     """
     rows = read_rows(path, "xyz", "points have x, y and z, with tabs between columns")
-    points = [tuple(_coordinate(row.get(axis), path, number) for axis in "xyz") for number, row in enumerate(rows, 2)]
+    points = [
+        tuple(_coordinate(row.get(axis), path, number) for axis in "xyz")
+        for number, row in enumerate(rows, 2)
+    ]
     if not points:
-        raise DatasetError(f"{path}: no point is there", "add a row with x, y and z in mm for each, or remove the file")
+        raise DatasetError(
+            f"{path}: no point is there",
+            "add a row with x, y and z in mm for each, or remove the file",
+        )
     return points
 
 
@@ -199,7 +226,8 @@ def check_recon_all():
         raise DatasetError(
             "--recon-all: FreeSurfer's recon-all is not on the PATH",
             "install FreeSurfer and source its "
-            "SetUpFreeSurfer.sh, or put its results into derivatives/freesurfer and leave --recon-all out",
+            "SetUpFreeSurfer.sh, or put its results into derivatives/freesurfer and leave "
+            "--recon-all out",
         )
 
 
@@ -214,7 +242,9 @@ def _coordinate(text, path, number):
 
 
 def _usable(what, subject, left_out, find, *arguments):
-    """What was found, or None with the reason among what is left out: the scans are processed without."""
+    """What was found, or None with the reason among what is left out: the scans are processed
+    without.
+    """
     try:
         found = find(subject, *arguments, left_out)
         for path in _files(found):
@@ -238,14 +268,18 @@ def _find_image(subject, images, left_out):
 def _raw_images(folder, suffix):
     if folder is None:
         return []
-    return sorted(path for ending in IMAGE for path in Path(folder).glob(f"**/anat/*_{suffix}{ending}"))
+    return sorted(
+        path for ending in IMAGE for path in Path(folder).glob(f"**/anat/*_{suffix}{ending}")
+    )
 
 
 def _first(images, left_out):
     """The first of some images; that there are others is told."""
     if len(images) > 1:
         others = ", ".join(path.name for path in images[1:])
-        left_out.append(Problem(others, "", f"{images[0].name} is taken, the first of these images", "", "note"))
+        left_out.append(
+            Problem(others, "", f"{images[0].name} is taken, the first of these images", "", "note")
+        )
     return images[0]
 
 
@@ -268,7 +302,8 @@ def _find_freesurfer(subject, datasets, images, left_out):
             return FreeSurferLabels(folder / ASEG, _first(found, left_out), suffix)
     raise DatasetError(
         f"{folder / ASEG}: no image brings these labels to the scans",
-        f"keep mri/{SAME_SPACE[0]} beside them, or put the T1w image into the subject's anat folder",
+        f"keep mri/{SAME_SPACE[0]} beside them, "
+        "or put the T1w image into the subject's anat folder",
     )
 
 
@@ -282,10 +317,14 @@ def _find_lesions(subject, datasets, images, left_out):
         return None
     if not images["FLAIR"]:
         raise DatasetError(
-            f"{(found['ready'] or found['seeds'])[0]}: there is no FLAIR image of the subject to see lesions in",
+            f"{(found['ready'] or found['seeds'])[0]}: there is no FLAIR image of the subject to "
+            "see lesions in",
             "put it into the subject's anat folder",
         )
-    chosen = {kind: _only(paths, f"sub-{subject}: files of {kind}") if paths else None for kind, paths in found.items()}
+    chosen = {
+        kind: _only(paths, f"sub-{subject}: files of {kind}") if paths else None
+        for kind, paths in found.items()
+    }
     if chosen["ready"] and chosen["seeds"]:
         cause = f"the ready mask {chosen['ready'].name} is taken"
         left_out.append(Problem(str(chosen["seeds"]), "", cause, "", "note", subject))
@@ -298,14 +337,22 @@ def _find_lesions(subject, datasets, images, left_out):
 
 def _marked(subject, datasets, name):
     endings = (*IMAGE, ".tsv") if name.endswith("*") else IMAGE
-    folders = [folder for dataset in datasets if is_there(folder := Path(dataset, f"sub-{subject}"))]
-    return sorted(path for f in folders for e in endings for path in f.glob(f"**/anat/sub-{subject}_*{name}{e}"))
+    folders = [
+        folder for dataset in datasets if is_there(folder := Path(dataset, f"sub-{subject}"))
+    ]
+    return sorted(
+        path
+        for f in folders
+        for e in endings
+        for path in f.glob(f"**/anat/sub-{subject}_*{name}{e}")
+    )
 
 
 def _only(paths, what):
     if len(paths) > 1:
         listed = ", ".join(map(str, paths))
         raise DatasetError(
-            f"{what}: more than one ({listed})", "remove the others, or say with --derivatives whose to use"
+            f"{what}: more than one ({listed})",
+            "remove the others, or say with --derivatives whose to use",
         )
     return paths[0]

@@ -14,7 +14,9 @@ def assemble_scans(images):
     scans = []
     left_out = []
     for image in images:
-        entities = {name: label for name, label in image.entities.items() if name not in FILE_ENTITIES}
+        entities = {
+            name: label for name, label in image.entities.items() if name not in FILE_ENTITIES
+        }
         grouped[tuple(sorted(entities.items()))].append(image)
     for key, members in grouped.items():
         try:
@@ -36,7 +38,8 @@ def _assemble(entities, images):
     strange = [name for name in entities if name not in SCAN_ENTITIES]
     if strange:
         raise UnusableScanError(
-            f"{_names(images)}: a gradient-echo scan has no {', '.join(strange)} in BIDS", "rename the files"
+            f"{_names(images)}: a gradient-echo scan has no {', '.join(strange)} in BIDS",
+            "rename the files",
         )
     images, refused = _one_suffix(images)
     suffix = images[0].entities["suffix"]
@@ -46,8 +49,10 @@ def _assemble(entities, images):
     notes += note
     if suffix == "MEGRE" and any("_echo-" not in image.filename for image in _flat(parts)):
         raise UnusableScanError(
-            f"{_names(_flat(parts))}: no echo in the name, as if all echoes were stacked in one 4-D file",
-            "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert) and name the files echo-1, echo-2, …",
+            f"{_names(_flat(parts))}: no echo in the name, as if all echoes were stacked in one "
+            "4-D file",
+            "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert) and name the "
+            "files echo-1, echo-2, …",
         )
     sidecars = {image.filename: image.metadata for image in _flat(parts)}
     times = _echo_times(parts, sidecars)
@@ -71,7 +76,9 @@ def _assemble(entities, images):
         manufacturer=as_text(manufacturer),
         units=as_text(units),
         notes=tuple(notes),
-        **{part: tuple(of[echo].path for echo in order if echo in of) for part, of in parts.items()},
+        **{
+            part: tuple(of[echo].path for echo in order if echo in of) for part, of in parts.items()
+        },
     )
     return scan, refused
 
@@ -85,7 +92,9 @@ def _flat(parts):
 
 
 def _one_suffix(images):
-    """Keep the multi-echo images of a scan that is there as ``T2starw`` too: derivatives would share names."""
+    """Keep the multi-echo images of a scan that is there as ``T2starw`` too: derivatives would
+    share names.
+    """
     megre = [image for image in images if image.entities["suffix"] == "MEGRE"]
     if not megre:
         return images, []
@@ -108,10 +117,14 @@ def _sort_by_part(images):
             if "part" not in image.entities:
                 notes.append(f"{image.filename}: no part in the name, taken as the magnitude")
         elif "part" not in image.entities:
-            refused.append(_not_taken(image, f"no part in the name, and {parts[part][echo].filename} is there"))
+            refused.append(
+                _not_taken(image, f"no part in the name, and {parts[part][echo].filename} is there")
+            )
         else:
             raise UnusableScanError(
-                f"{parts[part][echo].filename} and {image.filename} are both the {part} of echo {echo}", "remove one"
+                f"{parts[part][echo].filename} and {image.filename} are both the {part} of echo "
+                f"{echo}",
+                "remove one",
             )
     return {part: parts[part] for part in PARTS.values() if part in parts}, notes, refused
 
@@ -125,10 +138,15 @@ def _choose_parts(parts):
     for pair in (("magnitude", "phase"), ("real", "imaginary")):
         if all(part in parts for part in pair):
             spare = [part for part in parts if part not in pair]
-            note = [f"{' and '.join(spare)} images not used: {' and '.join(pair)} are there"] if spare else []
+            note = (
+                [f"{' and '.join(spare)} images not used: {' and '.join(pair)} are there"]
+                if spare
+                else []
+            )
             return {part: parts[part] for part in pair}, note
     raise UnusableScanError(
-        f"only {' and '.join(parts)} images, where magnitude and phase, or real and imaginary, are needed "
+        f"only {' and '.join(parts)} images, where magnitude and phase, or real and imaginary, are "
+        "needed "
         f"({_names(_flat(parts))})",
         "add part-phase files or convert the scan again with phase",
     )
@@ -138,7 +156,9 @@ def _echo_times(parts, sidecars):
     """Map each echo number to its echo time, from the first part whose sidecar has one."""
     numbers = sorted({echo for echoes in parts.values() for echo in echoes})
     return {
-        echo: as_number(_first([sidecars[of[echo].filename] for of in parts.values() if echo in of], "EchoTime"))
+        echo: as_number(
+            _first([sidecars[of[echo].filename] for of in parts.values() if echo in of], "EchoTime")
+        )
         for echo in numbers
     }
 

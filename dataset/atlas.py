@@ -1,4 +1,6 @@
-"""Atlases of the deep brain in MNI space, and the MNI152 template that subjects are registered to."""
+"""Atlases of the deep brain in MNI space, and the MNI152 template that subjects are registered
+to.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,8 @@ from .problems import DatasetError
 
 PAULI_2017 = "pauli2017"
 
-# Names of the nuclei by the abbreviations of Pauli et al.; those that share a name become one region.
+# Names of the nuclei by the abbreviations of Pauli et al.; those that share a name become one
+# region.
 PAULI_NAMES = {
     "Pu": "putamen",
     "Ca": "caudate_nucleus",
@@ -64,10 +67,11 @@ def load_atlas(name_or_path):
     Parameters
     ----------
     name_or_path : str or path-like
-        A label image in MNI space (NIfTI) with its lookup table, a TSV of the same name beside it, as of
-        `labels.read_lookup`. Or ``pauli2017``: the subcortical nuclei of Pauli et al. in their deterministic version,
-        which nilearn downloads once and keeps (CIT168 atlas in the space MNI152NLin2009cAsym). There the external and
-        internal globus pallidus are one region, and so are the two parts of the substantia nigra.
+        A label image in MNI space (NIfTI) with its lookup table, a TSV of the same name beside it,
+        as of `labels.read_lookup`. Or ``pauli2017``: the subcortical nuclei of Pauli et al. in
+        their deterministic version, which nilearn downloads once and keeps (CIT168 atlas in the
+        space MNI152NLin2009cAsym). There the external and internal globus pallidus are one region,
+        and so are the two parts of the substantia nigra.
 
     Returns
     -------
@@ -106,8 +110,8 @@ def load_atlas(name_or_path):
 def load_mni_template(resolution=2):
     """Load the T1-weighted MNI152 template without its skull, which nilearn carries along.
 
-    Its space is that of the ICBM 2009 symmetric template. Atlases in the asymmetric one differ from it by a millimetre
-    or so in places.
+    Its space is that of the ICBM 2009 symmetric template. Atlases in the asymmetric one differ from
+    it by a millimetre or so in places.
 
     Parameters
     ----------
@@ -135,12 +139,14 @@ def _fetch_pauli():
 
     try:
         fetched = fetch_atlas_pauli_2017(atlas_type="deterministic", verbose=0)
-    # Whatever hinders a download (OSError, of which those of requests are kinds) or what came is no such file.
+    # Whatever hinders a download (OSError, of which those of requests are kinds) or what came is no
+    # such file.
     except (OSError, ValueError, IndexError) as error:
         raise DatasetError(
             f"the atlas {PAULI_2017} cannot be downloaded ({error})",
             "run nilearn.datasets.fetch_atlas_pauli_2017("
-            "atlas_type='deterministic') where there is a network and copy its folder nilearn_data, or give the path "
+            "atlas_type='deterministic') where there is a network and copy its folder "
+            "nilearn_data, or give the path "
             "of a label image in MNI space with its lookup table",
         ) from error
     abbreviations = [name for name in fetched.labels if name != "Background"]
@@ -158,7 +164,8 @@ def _read_labels(path):
         raise DatasetError(f"{path}: {values.ndim} dimensions", "labels are one volume of three")
     if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:
         raise DatasetError(
-            f"{path}: values that are no whole numbers from 0 on", "an atlas of probabilities is not read"
+            f"{path}: values that are no whole numbers from 0 on",
+            "an atlas of probabilities is not read",
         )
     return values.astype(np.int32), image.affine
 
@@ -168,7 +175,8 @@ def _named(name, labels, affine, names):
     present = set(np.unique(labels).tolist()) - {0}
     if not present & set(names):
         raise DatasetError(
-            f"{name}: none of the labels named in its table has a voxel", "check that they belong together"
+            f"{name}: none of the labels named in its table has a voxel",
+            "check that they belong together",
         )
     unnamed = sorted(present - set(names))
     notes = ()

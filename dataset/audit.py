@@ -1,4 +1,6 @@
-"""What a dataset holds, scan by scan: protocols, what was decided about each scan, and what is wrong."""
+"""What a dataset holds, scan by scan: protocols, what was decided about each scan, and what is
+wrong.
+"""
 
 import multiprocessing
 from collections import Counter, defaultdict
@@ -127,7 +129,8 @@ def inspect_scans(scans, *, n_procs=1, check_sign=False):
             return list(pool.map(inspect, scans, chunksize=chunk))
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a process that checked images was killed, perhaps for want of memory", "give a smaller --n-procs"
+            "a process that checked images was killed, perhaps for want of memory",
+            "give a smaller --n-procs",
         ) from error
 
 
@@ -159,15 +162,27 @@ def audit_problems(inspections, left_out=()):
         problems += inspection.problems
         if deviating:
             cause = f"differs from most scans of site {row['site']}: {'; '.join(deviating)}"
-            remedy = "correct the sidecars if they are wrong; else leave the scan out or use --harmonize"
+            remedy = (
+                "correct the sidecars if they are wrong; else leave the scan out or use --harmonize"
+            )
             problems.append(Problem.of(inspection.scan, "", cause, remedy, "warning"))
         if row["scan"] in copies:
             cause = f"all its images have the values of {copies[row['scan']]}'s"
-            problems.append(Problem.of(inspection.scan, "", cause, "see which of the two scans they are", "warning"))
+            problems.append(
+                Problem.of(
+                    inspection.scan, "", cause, "see which of the two scans they are", "warning"
+                )
+            )
         elif row["scan"] in shared:
             cause = f"some of its images have the values of {shared[row['scan']]}'s"
             problems.append(
-                Problem.of(inspection.scan, "", cause, "see which of the two scans they belong to", "warning")
+                Problem.of(
+                    inspection.scan,
+                    "",
+                    cause,
+                    "see which of the two scans they belong to",
+                    "warning",
+                )
             )
         if row["scan"] in split:
             problems.append(Problem.of(inspection.scan, "", *split[row["scan"]], "warning"))
@@ -216,15 +231,16 @@ def audit_table(inspections, problems, *, phase_sign=0):
     Returns
     -------
     pandas.DataFrame
-        One row per scan, and one for each label that problems name and no scan has. Columns `COLUMNS`: labels;
-        ``n_echoes``; ``echo_times`` (ms), ``matrix`` and ``voxel_size`` (mm) as texts; ``repetition_time`` (s);
-        ``flip_angle`` and ``b0_angle``, B0 against the third axis, (degrees); ``b0_source``, the form of the header
-        that tells it; ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``, far below 0 if the phase
-        has the wrong sign; ``saturated``, greatest share of a magnitude's voxels at its maximum;
-        ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes depart from odd ones; ``is_bipolar``, whether
-        that is much; ``mask``, user or auto; ``site_deviations`` and ``study_deviations``, where the scan differs
-        from what more than half of the site's or study's scans (phantoms apart) have; ``problems``; ``verdict``, ok,
-        warning or error.
+        One row per scan, and one for each label that problems name and no scan has. Columns
+        `COLUMNS`: labels; ``n_echoes``; ``echo_times`` (ms), ``matrix`` and ``voxel_size`` (mm) as
+        texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, B0 against the third axis,
+        (degrees); ``b0_source``, the form of the header that tells it; ``field_strength`` (T);
+        ``centre_frequency`` (MHz); ``sign_asymmetry``, far below 0 if the phase has the wrong sign;
+        ``saturated``, greatest share of a magnitude's voxels at its maximum; ``echo_offset`` and
+        ``echo_ramp`` (rad), by which even echoes depart from odd ones; ``is_bipolar``, whether that
+        is much; ``mask``, user or auto; ``site_deviations`` and ``study_deviations``, where the
+        scan differs from what more than half of the site's or study's scans (phantoms apart) have;
+        ``problems``; ``verdict``, ok, warning or error.
     """
     rows = [scan_facts(inspection, phase_sign) for inspection in inspections]
     for column, by_site in (("site_deviations", True), ("study_deviations", False)):
@@ -234,20 +250,28 @@ def audit_table(inspections, problems, *, phase_sign=0):
     for problem in problems:
         of_scan[problem.scan].append(problem)
     known = {row["scan"] for row in rows}
-    rows += [{"scan": label} for label in of_scan if label not in known and label.startswith("sub-")]
+    rows += [
+        {"scan": label} for label in of_scan if label not in known and label.startswith("sub-")
+    ]
     for row in rows:
         found = of_scan[row["scan"]]
         counts = Counter(problem.severity for problem in found)
         row["n_errors"] = counts["error"]
         row["n_warnings"] = counts["warning"]
         row["problems"] = " | ".join(one_line(f"{p.severity}: {p}") for p in found) or None
-        row["verdict"] = next((severity for severity in ("error", "warning") if counts[severity]), "ok")
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("scan", kind="stable", ignore_index=True)
+        row["verdict"] = next(
+            (severity for severity in ("error", "warning") if counts[severity]), "ok"
+        )
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
+        "scan", kind="stable", ignore_index=True
+    )
     return table.astype({"n_echoes": "Int64", "phase_sign": "Int64"})
 
 
 def _deviations(rows, *, by_site):
-    """For each row, the fields in which it differs from what more than half of its kind have, in words."""
+    """For each row, the fields in which it differs from what more than half of its kind have, in
+    words.
+    """
 
     def kind(row):
         return (row["is_phantom"], row["site"] if by_site else None)
@@ -263,7 +287,9 @@ def _deviations(rows, *, by_site):
             counts = values[kind(row), column]
             (commonest, count), *_ = counts.most_common(1)
             if 2 * count > counts.total() and row[column] != commonest:
-                own, others = (MISSING if value is None else value for value in (row[column], commonest))
+                own, others = (
+                    MISSING if value is None else value for value in (row[column], commonest)
+                )
                 deviating.append(f"{name} {own}, most have {others}")
         found.append(deviating)
     return found
@@ -282,13 +308,22 @@ def print_audit(table, problems, stream):
         Where to print. Characters that it cannot encode are replaced.
     """
     cells = [[title for title, _, _ in PRINTED]]
-    cells += [[_cell(row[column], column, most) for _, column, most in PRINTED] for _, row in table.iterrows()]
+    cells += [
+        [_cell(row[column], column, most) for _, column, most in PRINTED]
+        for _, row in table.iterrows()
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
     if problems:
         lines += ["", *(one_line(f"{problem.severity}: {problem}") for problem in problems)]
     counts = Counter(table["verdict"])
-    totals = f"{len(table)} scans: {counts['ok']} ok, {counts['warning']} with warnings, {counts['error']} with errors"
+    totals = (
+        f"{len(table)} scans: {counts['ok']} ok, {counts['warning']} with warnings, "
+        f"{counts['error']} with errors"
+    )
     named = {problem.scan for problem in problems if problem.severity == "error"}
     if n_other := len(named - set(table["scan"])):
         totals += f"; {n_other} files of no scan"

@@ -30,14 +30,15 @@ def collect_scans(
     participant_label, session_label : sequence of str, optional
         Labels to keep, with or without ``sub-`` and ``ses-``.
     bids_filter : dict of dict, optional
-        Content of the file behind ``--bids-filter-file``, such as ``{"megre": {"acquisition": "x"}}``. A value
-        may be a list; null asks that the entity be absent and ``"*"`` that it be there. A field of the sidecars
-        serves as an entity does.
+        Content of the file behind ``--bids-filter-file``, such as ``{"megre": {"acquisition":
+        "x"}}``. A value may be a list; null asks that the entity be absent and ``"*"`` that it be
+        there. A field of the sidecars serves as an entity does.
     derivatives : sequence of path-like, optional
-        Derivative datasets to look for brain masks in. By default all in the dataset's ``derivatives`` folder
-        except those that multiqsm made.
+        Derivative datasets to look for brain masks in. By default all in the dataset's
+        ``derivatives`` folder except those that multiqsm made.
     none_is_an_error : bool
-        False if it is no error that none of the gradient-echo scans can be put together: the list is empty then.
+        False if it is no error that none of the gradient-echo scans can be put together: the list
+        is empty then.
 
     Returns
     -------
@@ -49,14 +50,15 @@ def collect_scans(
     Raises
     ------
     DatasetError
-        If no scan is left, naming the filter or the missing part that removed the last one; or if the dataset
-        or the filter cannot be used.
+        If no scan is left, naming the filter or the missing part that removed the last one; or if
+        the dataset or the filter cannot be used.
     """
     root = Path(bids_dir).absolute()
     require_content(root / "dataset_description.json")
     if not (root / "dataset_description.json").is_file():
         raise DatasetError(
-            f"{root}: no dataset_description.json", "give the root folder of a BIDS dataset, or add that file"
+            f"{root}: no dataset_description.json",
+            "give the root folder of a BIDS dataset, or add that file",
         )
     subjects = list_participants(root, participant_label)
     images, left_out = select_images(root, subjects, list_filters(session_label, bids_filter or {}))

@@ -1,11 +1,14 @@
-"""Files that a dataset names: whether they are there, not there, or listed without their content."""
+"""Files that a dataset names: whether they are there, not there, or listed without their
+content.
+"""
 
 import os
 from pathlib import Path
 
 from .problems import DatasetError
 
-# What stands in a file's place until its content is fetched: of git-annex if it is unlocked, of Git LFS.
+# What stands in a file's place until its content is fetched: of git-annex if it is unlocked, of Git
+# LFS.
 POINTERS = {b"/annex/objects/": "datalad get {path}", b"version https://git-lfs": "git lfs pull"}
 LARGEST_POINTER = 32 * 2**10  # bytes, by git-annex's own rule
 ANNEX = "annex/objects"  # in the target of a link that git-annex made
@@ -16,11 +19,14 @@ class MissingContentError(DatasetError):
 
     def __init__(self, path, command=POINTERS[b"/annex/objects/"]):
         cause = "the file is listed but its content is not here"
-        super().__init__(cause, f"fetch it with {command.format(path=path)}, or restore the link", path)
+        super().__init__(
+            cause, f"fetch it with {command.format(path=path)}, or restore the link", path
+        )
 
 
 def require_content(path):
-    """Refuse a file that is listed without its content: it was meant to be used, and must not be passed over.
+    """Refuse a file that is listed without its content: it was meant to be used, and must not be
+    passed over.
 
     Parameters
     ----------
@@ -30,8 +36,8 @@ def require_content(path):
     Raises
     ------
     MissingContentError
-        If it, or a folder that it would lie in, is a link to what is not here; or if it is the pointer of git-annex or
-        Git LFS to what was not fetched.
+        If it, or a folder that it would lie in, is a link to what is not here; or if it is the
+        pointer of git-annex or Git LFS to what was not fetched.
     """
     path = place = Path(path)
     while not is_listed(place) and place != place.parent:
@@ -71,11 +77,15 @@ def is_lost_folder(path):
     -------
     bool
     """
-    return path.is_symlink() and not path.exists() and ANNEX not in Path(os.readlink(path)).as_posix()
+    return (
+        path.is_symlink() and not path.exists() and ANNEX not in Path(os.readlink(path)).as_posix()
+    )
 
 
 def _pointer(path):
-    """What fetches the content that a file points to; None if it is no pointer, or cannot be read."""
+    """What fetches the content that a file points to; None if it is no pointer, or cannot be
+    read.
+    """
     try:
         with path.open("rb") as stream:
             start = stream.read(max(map(len, POINTERS)))

@@ -41,7 +41,9 @@ def scan_label(entities):
     >>> scan_label({"run": "1", "subject": "01", "session": "A"})
     'sub-01_ses-A_run-1'
     """
-    return "_".join(f"{key}-{entities[name]}" for name, key in SCAN_ENTITIES.items() if name in entities)
+    return "_".join(
+        f"{key}-{entities[name]}" for name, key in SCAN_ENTITIES.items() if name in entities
+    )
 
 
 def scan_title(entities):
@@ -62,7 +64,9 @@ def scan_title(entities):
     >>> scan_title({"run": "1", "subject": "01", "session": "A"})
     'ses-A_run-1'
     """
-    return scan_label({name: label for name, label in entities.items() if name != "subject"}) or "scan"
+    return (
+        scan_label({name: label for name, label in entities.items() if name != "subject"}) or "scan"
+    )
 
 
 def echo_number(path):
@@ -86,18 +90,26 @@ def parse_name(name, subject, session):
     """Entities of a file name by their long names; the name must say what its folders say."""
     parsed = FILE_NAME.fullmatch(name)
     if not parsed:
-        raise UnusableScanError("no BIDS name: labels have letters, digits and + only", "rename the file")
+        raise UnusableScanError(
+            "no BIDS name: labels have letters, digits and + only", "rename the file"
+        )
     pairs = [pair.split("-", 1) for pair in name.split("_")[:-1]]
     labels = dict(pairs)
     if len(labels) < len(pairs):
         raise UnusableScanError("no BIDS name: an entity is in it twice", "rename the file")
     if (labels.get("sub"), labels.get("ses")) != (subject, session):
         folder = one_line(f"sub-{subject}" + (f"/ses-{session}" if session else ""))
-        raise UnusableScanError(f"its name does not say what its folder {folder} says", "rename or move the file")
+        raise UnusableScanError(
+            f"its name does not say what its folder {folder} says", "rename or move the file"
+        )
     for index in INDICES:
         if not labels.get(index, "0").isdigit():
-            raise UnusableScanError(f"no BIDS name: {index}-{labels[index]} is no whole number", "rename the file")
+            raise UnusableScanError(
+                f"no BIDS name: {index}-{labels[index]} is no whole number", "rename the file"
+            )
     if labels.get("part", "mag") not in PARTS:
-        raise UnusableScanError(f"no BIDS name: part-{labels['part']} is none of {', '.join(PARTS)}", "rename the file")
+        raise UnusableScanError(
+            f"no BIDS name: part-{labels['part']} is none of {', '.join(PARTS)}", "rename the file"
+        )
     entities = {LONG_NAMES.get(key, key): label for key, label in labels.items()}
     return entities | {"suffix": parsed[1], "extension": parsed[2], "datatype": "anat"}

@@ -22,7 +22,9 @@ def scan_facts(inspection, phase_sign=0):
     found = inspection.alternation
     ramp = max(found.ramp, key=abs) if found else None
     b0_dir = None if inspection.scanner is None else b0_direction(inspection.scanner.affine)
-    repetition = as_number(metadata.get("RepetitionTimeExcitation")) or as_number(metadata.get("RepetitionTime"))
+    repetition = as_number(metadata.get("RepetitionTimeExcitation")) or as_number(
+        metadata.get("RepetitionTime")
+    )
     return {
         "scan": scan.label,
         **{name: scan.entities.get(name) for name in ("subject", "session", "run")},
@@ -31,7 +33,9 @@ def scan_facts(inspection, phase_sign=0):
         "is_phantom": scan.is_phantom,
         "suffix": scan.suffix,
         "n_echoes": len(scan.echo_times),
-        "echo_times": ", ".join(MISSING if te is None else f"{1000 * te:.4g}" for te in scan.echo_times),
+        "echo_times": ", ".join(
+            MISSING if te is None else f"{1000 * te:.4g}" for te in scan.echo_times
+        ),
         "repetition_time": repetition,
         "flip_angle": as_number(metadata.get("FlipAngle")),
         "field_strength": scan.field_strength,
@@ -41,16 +45,22 @@ def scan_facts(inspection, phase_sign=0):
         "model": _text(metadata.get("ManufacturersModelName")),
         "software": _text(metadata.get("SoftwareVersions")),
         "phase_units": scan.units,
-        "phase_range": inspection.phase_range and "{:.6g} to {:.6g}".format(*inspection.phase_range),
+        "phase_range": inspection.phase_range
+        and "{:.6g} to {:.6g}".format(*inspection.phase_range),
         "phase_encoding": "real and imaginary parts" if scan.real else inspection.phase_encoding,
         "phase_sign": sign,
         "phase_sign_source": reason,
-        "sign_asymmetry": None if inspection.sign_asymmetry is None else round(inspection.sign_asymmetry, 3),
+        "sign_asymmetry": None
+        if inspection.sign_asymmetry is None
+        else round(inspection.sign_asymmetry, 3),
         "b0_dir": None if b0_dir is None else ", ".join(f"{part:.4f}" for part in b0_dir),
-        "b0_angle": None if b0_dir is None else float(np.degrees(np.arccos(min(1, abs(b0_dir[2])))).round(2)),
+        "b0_angle": None
+        if b0_dir is None
+        else float(np.degrees(np.arccos(min(1, abs(b0_dir[2])))).round(2)),
         "b0_source": inspection.scanner and str(inspection.scanner),
         "matrix": inspection.matrix and "×".join(map(str, inspection.matrix)),
-        "voxel_size": inspection.voxel_size and "×".join(f"{size:.3g}" for size in inspection.voxel_size),
+        "voxel_size": inspection.voxel_size
+        and "×".join(f"{size:.3g}" for size in inspection.voxel_size),
         "saturated": inspection.saturated,
         "echo_offset": found and round(found.offset, 4),
         "echo_ramp": found and round(ramp, 4),

@@ -41,7 +41,8 @@ def write_json(path, content):
     path : pathlib.Path
         The file; its folder is made if missing.
     content : dict or list
-        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite becomes null.
+        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite
+        becomes null.
 
     Returns
     -------
@@ -100,7 +101,8 @@ def in_one_step(path):
 
 
 def remove_partial_files(output_dir, subject):
-    """Remove what a killed run was just writing of a subject, which nobody else may be writing at the time.
+    """Remove what a killed run was just writing of a subject, which nobody else may be writing at
+    the time.
 
     Parameters
     ----------
@@ -111,7 +113,11 @@ def remove_partial_files(output_dir, subject):
     """
     root = Path(output_dir)
     name = re.compile(rf"\.[0-9a-f]{{32}}\.{re.escape(subject)}[._].*")
-    for place in (root.glob(".*"), root.glob("logs/finished/*/.*"), root.joinpath(subject).rglob(".*")):
+    for place in (
+        root.glob(".*"),
+        root.glob("logs/finished/*/.*"),
+        root.joinpath(subject).rglob(".*"),
+    ):
         for path in place:
             if name.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -12,10 +12,15 @@ def list_filters(session_label, bids_filter):
     queries = load_template("queries")
     unknown = set(bids_filter) - set(queries)
     if unknown:
-        raise DatasetError(f"--bids-filter-file: no query {', '.join(unknown)}", f"it may have: {', '.join(queries)}")
+        raise DatasetError(
+            f"--bids-filter-file: no query {', '.join(unknown)}",
+            f"it may have: {', '.join(queries)}",
+        )
     wanted = bids_filter.get("megre", {})
     if not isinstance(wanted, dict):
-        raise DatasetError(f"--bids-filter-file: megre is {wanted!r}", 'write entities, as in {"acquisition": "x"}')
+        raise DatasetError(
+            f"--bids-filter-file: megre is {wanted!r}", 'write entities, as in {"acquisition": "x"}'
+        )
     sessions = [str(label).removeprefix("ses-") for label in session_label or ()]
     filters = [(f"--session-label {' '.join(sessions)}", "session", sessions)] if sessions else []
     for entity, value in wanted.items():
@@ -24,7 +29,9 @@ def list_filters(session_label, bids_filter):
 
 
 def matches(name, value, wanted):
-    """Tell whether an entity has a value of a filter: one of a list, null for none, ``"*"`` for any."""
+    """Tell whether an entity has a value of a filter: one of a list, null for none, ``"*"`` for
+    any.
+    """
     if isinstance(wanted, list):
         return any(matches(name, value, item) for item in wanted)
     if wanted is None or value is None:

@@ -1,7 +1,9 @@
-"""Where a NIfTI header says that voxels lie: its two forms, and which of them tells the direction of B0.
+"""Where a NIfTI header says that voxels lie: its two forms, and which of them tells the direction
+of B0.
 
-Either form may lead to the scanner's millimetres, or to those of another image, after a registration has turned the
-head there. B0 stays where it was: along the third axis of the form that is marked as the scanner's.
+Either form may lead to the scanner's millimetres, or to those of another image, after a
+registration has turned the head there. B0 stays where it was: along the third axis of the form that
+is marked as the scanner's.
 """
 
 from dataclasses import dataclass
@@ -55,7 +57,8 @@ def header_forms(header):
 
 
 def scanner_form(image):
-    """The form that tells where voxels lie in the scanner, and with them the direction of B0 and the voxel size.
+    """The form that tells where voxels lie in the scanner, and with them the direction of B0 and
+    the voxel size.
 
     Parameters
     ----------
@@ -65,8 +68,8 @@ def scanner_form(image):
     Returns
     -------
     Form
-        The one with code 1; if both have it the sform, which the checks before a run compare with the
-        qform. If none has it, the one that the image's affine is taken from.
+        The one with code 1; if both have it the sform, which the checks before a run compare with
+        the qform. If none has it, the one that the image's affine is taken from.
     """
     forms = header_forms(image.header) if isinstance(image.header, nib.Nifti1Header) else ()
     marked = [form for form in forms if form.code == SCANNER]

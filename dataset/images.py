@@ -63,7 +63,8 @@ class ImageSummary:
     block : numpy.ndarray or None
         The middle of the image, with 0 for what is not finite; None unless the image is 3-D.
     sample : numpy.ndarray or None
-        Voxels from all over the image, at the same places in images of the same shape; the rest as of `block`.
+        Voxels from all over the image, at the same places in images of the same shape; the rest as
+        of `block`.
     """
 
     shape: tuple[int, ...]
@@ -89,7 +90,8 @@ def summarize_image(path):
     Parameters
     ----------
     path : path-like
-        A NIfTI file, compressed or not. A compressed one is read past its last voxel, for the checksum.
+        A NIfTI file, compressed or not. A compressed one is read past its last voxel, for the
+        checksum.
 
     Returns
     -------
@@ -179,7 +181,9 @@ def read_image(path, dtype=np.float32):
         cause = "there is too little memory to read it"
         raise UnreadableImageError(path, cause, "free some, or take a machine with more") from error
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise UnreadableImageError(path, f"the file is truncated or damaged ({error})", AGAIN) from error
+        raise UnreadableImageError(
+            path, f"the file is truncated or damaged ({error})", AGAIN
+        ) from error
     return header, image, data
 
 
@@ -204,7 +208,9 @@ def _refuse_header(path, image):
     kind = image.get_data_dtype().kind
     if kind not in "iuf":
         cause = f"its voxels are {image.get_data_dtype().name}, where one number each is needed"
-        raise UnreadableImageError(path, cause, "write real and imaginary parts, or magnitude and phase, as two images")
+        raise UnreadableImageError(
+            path, cause, "write real and imaginary parts, or magnitude and phase, as two images"
+        )
     if math.prod(image.shape) > MOST_VOXELS:
         cause = f"its header claims {math.prod(image.shape):.3g} voxels, more than any scan has"
         raise UnreadableImageError(path, cause, AGAIN)
@@ -238,4 +244,6 @@ def check_whole(path):
             while stream.read(CHUNK_BYTES):
                 pass
     except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableImageError(path, f"the file is truncated or damaged ({error})", AGAIN) from error
+        raise UnreadableImageError(
+            path, f"the file is truncated or damaged ({error})", AGAIN
+        ) from error

@@ -16,7 +16,8 @@ NAMED_AT_MOST = 5
 
 
 def list_scans(bids_dir, subjects):
-    """List the gradient-echo scans of some subjects by the names of their images, be they usable or not.
+    """List the gradient-echo scans of some subjects by the names of their images, be they usable or
+    not.
 
     Parameters
     ----------
@@ -40,13 +41,15 @@ def list_scans(bids_dir, subjects):
 
 def list_participants(root, participant_label):
     """Labels of the participants asked for, or of all; each must have a folder."""
-    present = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*") if is_folder(path))
+    present = sorted(
+        path.name.removeprefix("sub-") for path in root.glob("sub-*") if is_folder(path)
+    )
     wanted = [str(label).removeprefix("sub-") for label in participant_label or present]
     missing = [label for label in wanted if label not in present]
     if missing:
         raise DatasetError(
-            f"--participant-label {' '.join(map(one_line, missing))}: not in {root}; its participants are: "
-            + ", ".join(map(one_line, present))
+            f"--participant-label {' '.join(map(one_line, missing))}: not in {root}; its "
+            "participants are: " + ", ".join(map(one_line, present))
         )
     if not wanted:
         raise DatasetError(f"{root}: no sub-* folder", "give the root folder of a BIDS dataset")
@@ -54,7 +57,9 @@ def list_participants(root, participant_label):
 
 
 class _Image:
-    """A gradient-echo image of the raw dataset, by its name; its sidecars are read when they are asked for."""
+    """A gradient-echo image of the raw dataset, by its name; its sidecars are read when they are
+    asked for.
+    """
 
     def __init__(self, path, entities, sidecars):
         self.path = path
@@ -79,7 +84,8 @@ class _Image:
 def find_images(root, subjects):
     """Find the images in the anatomical folders of participants.
 
-    Returns those whose names BIDS allows, the others as left out, and how many images there are of each suffix.
+    Returns those whose names BIDS allows, the others as left out, and how many images there are of
+    each suffix.
     """
     images = []
     left_out = []
@@ -97,7 +103,15 @@ def find_images(root, subjects):
                 left_out.append(Problem(name, "", cause, error.remedy, subject=subject))
                 continue
             except OSError as error:
-                left_out.append(Problem(one_line(str(folder)), "", error.strerror, "make it readable", subject=subject))
+                left_out.append(
+                    Problem(
+                        one_line(str(folder)),
+                        "",
+                        error.strerror,
+                        "make it readable",
+                        subject=subject,
+                    )
+                )
                 continue
             for path in paths:
                 suffix = SUFFIX.search(path.name)
@@ -119,7 +133,9 @@ def _anatomical_folders(folder):
     sessions = sorted(path for path in folder.glob("ses-*") if is_folder(path))
     found = [(folder / "anat", None)]
     for path in sessions:
-        found.append((path if is_lost_folder(path) else path / "anat", path.name.removeprefix("ses-")))
+        found.append(
+            (path if is_lost_folder(path) else path / "anat", path.name.removeprefix("ses-"))
+        )
     return [(path, session) for path, session in found if is_folder(path)]
 
 
@@ -129,23 +145,33 @@ def is_folder(path):
 
 
 def select_images(root, subjects, filters):
-    """Apply the filters one after another, so that the one that removes the last image can be named.
+    """Apply the filters one after another, so that the one that removes the last image can be
+    named.
 
-    Returns the images, and what was left out: participants without any, and images without a BIDS name.
+    Returns the images, and what was left out: participants without any, and images without a BIDS
+    name.
     """
     query = load_template("queries")["megre"]
     suffixes = " or ".join(query["suffix"])
     present, misnamed, counts = find_images(root, subjects)
     images = _matching(present, query)
     if not images and not misnamed:
-        there = ", ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items())) or "none"
+        there = (
+            ", ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items())) or "none"
+        )
         raise DatasetError(
             f"{root}: no image with suffix {suffixes} in an anat folder of {_listed(subjects)}",
             f"the suffixes there are: {there}",
         )
-    left_out = misnamed + _without_images(subjects, images, f"no image with suffix {suffixes} in an anat folder")
+    left_out = misnamed + _without_images(
+        subjects, images, f"no image with suffix {suffixes} in an anat folder"
+    )
     for name, entity, value in filters:
-        if entity not in SCAN_ENTITIES and entity not in FILE_ENTITIES and not any(i.value(entity) for i in images):
+        if (
+            entity not in SCAN_ENTITIES
+            and entity not in FILE_ENTITIES
+            and not any(i.value(entity) for i in images)
+        ):
             raise DatasetError(
                 f"{name}: {entity!r} is not a recognized entity, nor a field of the sidecars",
                 f"the entities are: {', '.join((*SCAN_ENTITIES, *FILE_ENTITIES))}",
@@ -157,13 +183,19 @@ def select_images(root, subjects, filters):
                 f"{name} removed all {len(images)} images that were left",
                 f"the values of {entity} there are: {_values(images, entity)}",
             )
-        left_out += _without_images({image.entities["subject"] for image in images}, left, f"removed by {name}")
+        left_out += _without_images(
+            {image.entities["subject"] for image in images}, left, f"removed by {name}"
+        )
         images = left
     return images, left_out
 
 
 def _matching(images, query):
-    return [image for image in images if all(matches(name, image.value(name), value) for name, value in query.items())]
+    return [
+        image
+        for image in images
+        if all(matches(name, image.value(name), value) for name, value in query.items())
+    ]
 
 
 def _without_images(subjects, images, reason):
@@ -177,11 +209,18 @@ def _without_images(subjects, images, reason):
 def _listed(subjects):
     """Name a few participants, or say how many they are."""
     few = len(subjects) <= NAMED_AT_MOST
-    return ", ".join(one_line(f"sub-{subject}") for subject in subjects) if few else f"{len(subjects)} participants"
+    return (
+        ", ".join(one_line(f"sub-{subject}") for subject in subjects)
+        if few
+        else f"{len(subjects)} participants"
+    )
 
 
 def _values(images, entity):
     """List an entity's values over images, each with its count."""
     found = [image.value(entity) for image in images]
     counts = Counter(f"(no {entity})" if value is None else one_line(str(value)) for value in found)
-    return ", ".join(f"{value} ({count})" for value, count in sorted(counts.items(), key=str)) or "none"
+    return (
+        ", ".join(f"{value} ({count})" for value, count in sorted(counts.items(), key=str))
+        or "none"
+    )

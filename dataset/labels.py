@@ -1,4 +1,6 @@
-"""Regions of interest that the user has drawn: label images with their lookup tables, in derivative datasets."""
+"""Regions of interest that the user has drawn: label images with their lookup tables, in derivative
+datasets.
+"""
 
 import math
 import re
@@ -61,12 +63,14 @@ class Labels:
 def find_labels(entities, datasets, *, image=None):
     """Find the regions of interest drawn on a scan.
 
-    The image is ``sub-X/[ses-Y/]anat/*_dseg.nii[.gz]`` with the scan's entities, and ``seg-<label>`` and ``desc-rois``
-    if one likes. Its table is a ``dseg.tsv`` of the same name, or one that applies by the inheritance
-    principle: in the image's folder or above, with no other entities than the image's; the nearest is taken.
+    The image is ``sub-X/[ses-Y/]anat/*_dseg.nii[.gz]`` with the scan's entities, and
+    ``seg-<label>`` and ``desc-rois`` if one likes. Its table is a ``dseg.tsv`` of the same name, or
+    one that applies by the inheritance principle: in the image's folder or above, with no other
+    entities than the image's; the nearest is taken.
 
-    Images whose sidecar says that they were made from something else than a gradient-echo scan are passed over, and so
-    are those with neither ``seg`` nor ``desc`` that have no table, as other programs write of tissue classes.
+    Images whose sidecar says that they were made from something else than a gradient-echo scan are
+    passed over, and so are those with neither ``seg`` nor ``desc`` that have no table, as other
+    programs write of tissue classes.
 
     Parameters
     ----------
@@ -85,8 +89,8 @@ def find_labels(entities, datasets, *, image=None):
     Raises
     ------
     DatasetError
-        If there is more than one label image, or the image or its table cannot be used, be it for want of content;
-        the message says why.
+        If there is more than one label image, or the image or its table cannot be used, be it for
+        want of content; the message says why.
     """
     return _find(entities, datasets, scan_label(entities), space=None, image=image)
 
@@ -123,7 +127,8 @@ def read_lookup(path):
     Parameters
     ----------
     path : pathlib.Path
-        TSV with the columns ``index`` and ``name``, and ``susceptibility_ppm`` if one likes; others are ignored.
+        TSV with the columns ``index`` and ``name``, and ``susceptibility_ppm`` if one likes; others
+        are ignored.
 
     Returns
     -------
@@ -135,10 +140,12 @@ def read_lookup(path):
     Raises
     ------
     DatasetError
-        If the table is no UTF-8 text, a column lacks, or an index, a name or a susceptibility makes no sense or comes
-        twice.
+        If the table is no UTF-8 text, a column lacks, or an index, a name or a susceptibility makes
+        no sense or comes twice.
     """
-    rows = read_rows(path, ("index", "name"), "a lookup table has index and name, with tabs between columns")
+    rows = read_rows(
+        path, ("index", "name"), "a lookup table has index and name, with tabs between columns"
+    )
     names = {}
     expected = {}
     for number, row in enumerate(rows, start=2):
@@ -150,7 +157,9 @@ def read_lookup(path):
             continue
         if index in names or name in names.values():
             twice = f"index {index}" if index in names else f"name {name!r}"
-            raise DatasetError(f"{path}, line {number}: {twice} is there twice", "each region needs its own")
+            raise DatasetError(
+                f"{path}, line {number}: {twice} is there twice", "each region needs its own"
+            )
         names[index] = name
         if susceptibility is not None:
             expected[name] = susceptibility
@@ -170,15 +179,17 @@ def both_sides(names):
     Returns
     -------
     dict of int to str
-        Labels called ``left_<structure>`` and ``right_<structure>`` by the name of the structure alone, where both are
-        there and no label has that name.
+        Labels called ``left_<structure>`` and ``right_<structure>`` by the name of the structure
+        alone, where both are there and no label has that name.
 
     Examples
     --------
     >>> both_sides({10: "left_thalamus", 49: "right_thalamus", 11: "left_putamen", 4: "csf"})
     {10: 'thalamus', 49: 'thalamus'}
     """
-    plain = {index: without_side(name) for index, name in names.items() if without_side(name) != name}
+    plain = {
+        index: without_side(name) for index, name in names.items() if without_side(name) != name
+    }
     present = set(names.values())
     return {
         index: name
@@ -200,12 +211,16 @@ def without_side(name):
 
 def _parse(row):
     """Index, name and susceptibility (None where there is none) of a row."""
-    texts = {column: (row.get(column) or "").strip() for column in ("index", "name", "susceptibility_ppm")}
+    texts = {
+        column: (row.get(column) or "").strip()
+        for column in ("index", "name", "susceptibility_ppm")
+    }
     if not INDEX.fullmatch(texts["index"]):
         raise ValueError(f"index {texts['index']!r} is no whole number from 0 on")
     if not NAME.fullmatch(texts["name"]):
         raise ValueError(
-            f"name {texts['name']!r}: use up to 64 letters, digits, spaces and _ . + -, and begin with one"
+            f"name {texts['name']!r}: use up to 64 letters, digits, spaces and _ . + -, and begin "
+            "with one"
         )
     value = texts["susceptibility_ppm"]
     if value in ("", "n/a"):
@@ -245,7 +260,9 @@ def _find(entities, datasets, label, *, space, image):
     names, expected = read_lookup(lookup)
     values = _values(path, image)
     if values == [0]:
-        raise DatasetError(f"{path}: there is no label in it", "draw the regions, or remove the file")
+        raise DatasetError(
+            f"{path}: there is no label in it", "draw the regions, or remove the file"
+        )
     unnamed = sorted(set(values) - set(names) - {0})
     notes = [f"{path}: {_listed(unnamed)} not in {lookup.name} and left out"] if unnamed else []
     kind = "scan" if space is None else "subject"
@@ -268,18 +285,24 @@ def _candidates(dataset, entities, space):
 
 
 def _is_named(path):
-    """Tell whether the file says that it is about regions, and not some program's tissue classes."""
+    """Tell whether the file says that it is about regions, and not some program's tissue
+    classes.
+    """
     return re.search(r"_(seg|desc)-[^_]+_", path.name) is not None
 
 
 def _find_lookup(path, dataset):
-    """The table that applies to a label image, the nearest and of those the most particular; None if none does."""
+    """The table that applies to a label image, the nearest and of those the most particular; None
+    if none does.
+    """
     parts = set(path.name.split(".")[0].split("_")[:-1])
     folder = path.parent
     while True:
         tables = {table: table.stem.split("_")[:-1] for table in folder.glob("*dseg.tsv")}
         applicable = [
-            table for table, own in tables.items() if parts.issuperset(own) and table.stem.split("_")[-1] == "dseg"
+            table
+            for table, own in tables.items()
+            if parts.issuperset(own) and table.stem.split("_")[-1] == "dseg"
         ]
         if applicable:
             return max(applicable, key=lambda table: (len(tables[table]), table.name))
@@ -298,7 +321,9 @@ def _values(path, image):
     # Label images are small once they are packed, and a value that is no integer may be anywhere.
     values = np.unique(data)
     if not np.isfinite(values).all() or (values != np.round(values)).any():
-        raise DatasetError(f"{path}: values that are no integers", "save labels without interpolation or scaling")
+        raise DatasetError(
+            f"{path}: values that are no integers", "save labels without interpolation or scaling"
+        )
     if values[0] < 0:
         raise DatasetError(f"{path}: negative labels", "number regions from 1 on")
     return [int(value) for value in values]
@@ -318,7 +343,9 @@ def have_same_grid(first, second):
     """
     first = nib.load(first)
     second = nib.load(second)
-    return first.shape == second.shape and is_same_place(first.shape[:3], first.affine, second.affine)
+    return first.shape == second.shape and is_same_place(
+        first.shape[:3], first.affine, second.affine
+    )
 
 
 def _check_grid(path, labels, image):
@@ -331,7 +358,8 @@ def _check_grid(path, labels, image):
         shift = grid_shift(labels.shape, labels.affine, image.affine)
         raise DatasetError(
             f"{path}: its affine puts its voxels up to {shift:.3g} mm away from the scan's",
-            "copy the scan's geometry if the voxels are the scan's, else resample without interpolation",
+            "copy the scan's geometry if the voxels are the scan's, else resample without "
+            "interpolation",
         )
 
 

@@ -1,4 +1,6 @@
-"""What was done, in words with the papers to cite, as the sidecars of a derivative dataset tell it."""
+"""What was done, in words with the papers to cite, as the sidecars of a derivative dataset tell
+it.
+"""
 
 import re
 from collections import defaultdict
@@ -9,7 +11,8 @@ from ..bids_templates import load_template
 from .entities import LONG_NAMES, scan_label
 from .files import read_json, write_text
 
-METHOD_STEPS = "MethodSteps"  # sidecar field: names of the steps that an image went through, in the template `citation`
+# sidecar field: names of the steps that an image went through, in the template `citation`
+METHOD_STEPS = "MethodSteps"
 N_REGIONS = "NumberOfRegions"  # sidecar field of a table of regional values
 CITATION = Path("logs", "CITATION.md")
 MAP = re.compile(r"_desc-(?!.*(se|sd)_)[a-z]+_Chimap")
@@ -62,8 +65,9 @@ def citation_text(steps, **numbers):
     Parameters
     ----------
     steps : mapping of str to str
-        Steps by their names in the template ``citation``, each with a remark that ends its sentence, or nothing.
-        Sentences are in the template's order. BIDS and Nipype are always named.
+        Steps by their names in the template ``citation``, each with a remark that ends its
+        sentence, or nothing. Sentences are in the template's order. BIDS and Nipype are always
+        named.
     **numbers
         What stands in braces in the template's texts.
 
@@ -79,8 +83,14 @@ def citation_text(steps, **numbers):
     """
     template = load_template("citation")
     if unknown := [step for step in steps if step not in template["steps"]]:
-        raise ValueError(f"No citation for {', '.join(unknown)}: known are {', '.join(template['steps'])}")
-    told = {name: step for name, step in template["steps"].items() if name in ("bids", "nipype") or name in steps}
+        raise ValueError(
+            f"No citation for {', '.join(unknown)}: known are {', '.join(template['steps'])}"
+        )
+    told = {
+        name: step
+        for name, step in template["steps"].items()
+        if name in ("bids", "nipype") or name in steps
+    }
     cited = list(dict.fromkeys(key for step in told.values() for key in step["references"]))
     number = {key: place for place, key in enumerate(cited, start=1)}
     sentences = []
@@ -88,7 +98,9 @@ def citation_text(steps, **numbers):
         remark = steps.get(name, "")
         marks = ", ".join(str(number[key]) for key in step["references"])
         text = step["text"].format(**numbers)
-        sentences.append(" ".join(part for part in (text, remark, marks and f"[{marks}]") if part) + ".")
+        sentences.append(
+            " ".join(part for part in (text, remark, marks and f"[{marks}]") if part) + "."
+        )
     references = [f"{number[key]}. {template['references'][key]}" for key in cited]
     introduction = template["introduction"].format(version=__version__)
     blocks = ["# Methods", introduction, " ".join(sentences), "# References", "\n".join(references)]
@@ -111,7 +123,9 @@ class _Made:
     def take(self, path):
         """Take the sidecar of a map, or of a table of regional values; others tell nothing more."""
         labels = dict(pair.split("-", 1) for pair in path.stem.split("_") if "-" in pair)
-        scan = scan_label({LONG_NAMES[key]: label for key, label in labels.items() if key in LONG_NAMES})
+        scan = scan_label(
+            {LONG_NAMES[key]: label for key, label in labels.items() if key in LONG_NAMES}
+        )
         suffix = path.stem.rsplit("_", 1)[-1]
         is_map = MAP.search(path.stem) is not None
         is_meant = self._scans is None or scan in self._scans
@@ -138,25 +152,42 @@ class _Made:
         together = {_subject(scan) for scan in self._carried}
         absent = {
             "apart": people - together,
-            "unregistered": {scan for scan in self._maps - self._carried if _subject(scan) in together},
+            "unregistered": {
+                scan for scan in self._maps - self._carried if _subject(scan) in together
+            },
             "regions": set(self._n_regions),
             "no_regions": self._maps - set(self._n_regions),
             "untold": self._untold - self._maps,
         }
         totals = {"scans": len(self._maps | self._untold), "people": len(people)}
-        done = {step: found for step, found in {**self._went_through, **absent}.items() if found and step in self._of}
-        return {step: _remark(len(found), totals[self._of[step]], self._of[step]) for step, found in done.items()}
+        done = {
+            step: found
+            for step, found in {**self._went_through, **absent}.items()
+            if found and step in self._of
+        }
+        return {
+            step: _remark(len(found), totals[self._of[step]], self._of[step])
+            for step, found in done.items()
+        }
 
     def numbers(self):
         """What the template's texts want to know."""
         n = sorted(set(self._n_regions.values()))
-        regions = f"{n[0]} to {n[-1]} regions" if len(n) > 1 else f"{n[0]} region{'s' * (n[0] != 1)}" if n else ""
+        regions = (
+            f"{n[0]} to {n[-1]} regions"
+            if len(n) > 1
+            else f"{n[0]} region{'s' * (n[0] != 1)}"
+            if n
+            else ""
+        )
         return {"regions": regions, "references": ", ".join(sorted(self._references))}
 
 
 def _units():
     """Whether a step is one of scans or of people, by the step."""
-    return {name: step.get("of", "scans") for name, step in load_template("citation")["steps"].items()}
+    return {
+        name: step.get("of", "scans") for name, step in load_template("citation")["steps"].items()
+    }
 
 
 def _subject(scan):

@@ -1,4 +1,6 @@
-"""What each derivative and each picture is called: keywords of `derivative_path` and `picture_path`."""
+"""What each derivative and each picture is called: keywords of `derivative_path` and
+`picture_path`.
+"""
 
 from .outputs import SUBJECT_SPACE, derivative_path
 

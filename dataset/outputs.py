@@ -37,15 +37,17 @@ def derivative_path(
         Entities of the scan by their long names: ``subject``, and any of ``session``, ``task``,
         ``acquisition``, ``ceagent``, ``reconstruction``, ``run`` and ``chunk``.
     suffix : str
-        ``Chimap``, ``R2starmap``, ``T2starw``, ``mask``, ``dseg`` or ``chi`` in ``anat``; ``magnitude`` or
-        ``fieldmap`` in ``fmap``; ``xfm`` in ``xfm``; any in ``figures``.
+        ``Chimap``, ``R2starmap``, ``T2starw``, ``mask``, ``dseg`` or ``chi`` in ``anat``;
+        ``magnitude`` or ``fieldmap`` in ``fmap``; ``xfm`` in ``xfm``; any in ``figures``.
     desc, space, segmentation : str, optional
         Further entities of the derivative.
     datatype : {'anat', 'fmap', 'figures', 'xfm'}
-        BIDS has no ``task``, ``ce`` and ``rec`` for field maps: in ``fmap`` they are appended to ``acq``. ``xfm`` are
-        transforms of scans to a space, and the subject's table of them; they lie in ``anat``.
+        BIDS has no ``task``, ``ce`` and ``rec`` for field maps: in ``fmap`` they are appended to
+        ``acq``. ``xfm`` are transforms of scans to a space, and the subject's table of them; they
+        lie in ``anat``.
     extension : str, optional
-        ``.nii.gz`` unless given; ``.svg`` for figures, ``.txt`` and ``.tsv`` for transforms and their table.
+        ``.nii.gz`` unless given; ``.svg`` for figures, ``.txt`` and ``.tsv`` for transforms and
+        their table.
 
     Returns
     -------
@@ -55,12 +57,13 @@ def derivative_path(
     Raises
     ------
     ValueError
-        If a label is not alphanumeric (so no label leads out of `output_dir`), if a link does, or if BIDS has no name
-        for this combination of entities, suffix, datatype and extension.
+        If a label is not alphanumeric (so no label leads out of `output_dir`), if a link does, or
+        if BIDS has no name for this combination of entities, suffix, datatype and extension.
 
     Examples
     --------
-    >>> derivative_path("out", {"subject": "01", "run": "1"}, suffix="Chimap", desc="iterative").as_posix()
+    >>> scan = {"subject": "01", "run": "1"}
+    >>> derivative_path("out", scan, suffix="Chimap", desc="iterative").as_posix()
     'out/sub-01/anat/sub-01_run-1_desc-iterative_Chimap.nii.gz'
     """
     labels = dict(entities)
@@ -70,23 +73,34 @@ def derivative_path(
     labels = {name: str(label) for name, label in labels.items() if label is not None}
     for name, label in labels.items():
         if not LABEL.fullmatch(label):
-            raise ValueError(f"{name} {label!r} is not a BIDS label: only letters, digits and + may be in it")
+            raise ValueError(
+                f"{name} {label!r} is not a BIDS label: only letters, digits and + may be in it"
+            )
     patterns = load_template("derivatives")
     if datatype not in patterns:
-        raise ValueError(f"No derivative is kept in {datatype!r}: choose one of {', '.join(patterns)}")
+        raise ValueError(
+            f"No derivative is kept in {datatype!r}: choose one of {', '.join(patterns)}"
+        )
     relative = build_path({**labels, "extension": extension}, patterns[datatype], strict=True)
     if relative is None:
-        raise ValueError(f"BIDS has no {datatype} file name for {labels} with extension {extension!r}")
+        raise ValueError(
+            f"BIDS has no {datatype} file name for {labels} with extension {extension!r}"
+        )
     path = Path(output_dir) / relative
     if not path.parent.resolve().is_relative_to(Path(output_dir).resolve()):
-        raise ValueError(f"{path}: a link leads out of the output folder; remove the link or choose another folder")
+        raise ValueError(
+            f"{path}: a link leads out of the output folder; remove the link or choose another "
+            "folder"
+        )
     return path
 
 
 def _without_reconstruction(entities):
     """Append the labels that field maps may not have to the acquisition's."""
     kept = {name: label for name, label in entities.items() if name not in NOT_IN_FMAP}
-    appended = [f"{short}{entities[name]}" for name, short in NOT_IN_FMAP.items() if entities.get(name)]
+    appended = [
+        f"{short}{entities[name]}" for name, short in NOT_IN_FMAP.items() if entities.get(name)
+    ]
     if appended:
         kept["acquisition"] = "".join([entities.get("acquisition") or "", *appended])
     return kept
@@ -141,21 +155,24 @@ def write_dataset_description(output_dir, bids_dir):
     Raises
     ------
     ValueError
-        If `output_dir` holds another dataset, or results of another raw dataset: writing there would make its
-        records false.
+        If `output_dir` holds another dataset, or results of another raw dataset: writing there
+        would make its records false.
     MissingContentError
         If the description that is there has no content.
     """
     path = Path(output_dir) / "dataset_description.json"
     if is_there(path) and not is_multiqsm_dataset(output_dir):
         raise ValueError(
-            f"{path}: this folder holds a dataset that multiqsm did not make; choose another output folder"
+            f"{path}: this folder holds a dataset that multiqsm did not make; choose another "
+            "output folder"
         )
     link = _dataset_link(bids_dir, output_dir)
     links = read_json(path).get("DatasetLinks")
     earlier = links.get("raw", link) if isinstance(links, dict) else link
     if earlier != link:
-        raise ValueError(f"{path}: this folder holds the results of {earlier}; choose another output folder")
+        raise ValueError(
+            f"{path}: this folder holds the results of {earlier}; choose another output folder"
+        )
     raw = read_json(Path(bids_dir) / "dataset_description.json")
     source = {"URL": link, "DOI": raw.get("DatasetDOI")}
     description = load_template("dataset_description")
@@ -195,7 +212,9 @@ def is_multiqsm_dataset(dataset_dir):
 
 
 def _dataset_link(bids_dir, output_dir):
-    """Link to the raw dataset: relative if it holds the derivatives, so that both can be moved together."""
+    """Link to the raw dataset: relative if it holds the derivatives, so that both can be moved
+    together.
+    """
     raw = Path(os.path.abspath(bids_dir))
     derivative = Path(os.path.abspath(output_dir))
     if derivative.is_relative_to(raw):

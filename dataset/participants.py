@@ -22,7 +22,9 @@ class ParticipantTables:
 
     def participant(self, scan):
         """Row of the scan's participant; empty if there is none."""
-        return self._row(self._root / "participants.tsv", "participant_id", "sub", scan.entities["subject"])
+        return self._row(
+            self._root / "participants.tsv", "participant_id", "sub", scan.entities["subject"]
+        )
 
     def session(self, scan):
         """Row of the scan's session, and the name of the table."""
@@ -30,18 +32,25 @@ class ParticipantTables:
         path = self._root / subject / f"{subject}_sessions.tsv"
         try:
             return self._row(path, "session_id", "ses", scan.entities["session"]), path.name
-        except DatasetError as error:  # of one participant: the others' scans have tables of their own
+        except (
+            DatasetError
+        ) as error:  # of one participant: the others' scans have tables of their own
             raise UnusableScanError(error.cause, error.remedy, error.file) from error
 
     def _row(self, path, key, entity, label):
-        """Row of a table, with or without the entity's prefix in its key; several must not contradict each other."""
+        """Row of a table, with or without the entity's prefix in its key; several must not
+        contradict each other.
+        """
         if path not in self._rows:
             rows = defaultdict(list)
             for row in read_rows(path, [key]) if is_there(path) else ():
                 rows[(row[key] or "").removeprefix(f"{entity}-")].append(row)
             self._rows[path] = rows
         rows = self._rows[path].get(label, [{}])
-        told = {column: {row[column] for row in rows if _is_told(row.get(column))} for column in READ_COLUMNS}
+        told = {
+            column: {row[column] for row in rows if _is_told(row.get(column))}
+            for column in READ_COLUMNS
+        }
         if wrong := [column for column, values in told.items() if len(values) > 1]:
             raise UnusableScanError(
                 f"{path.name}: rows of {entity}-{label} contradict each other ({', '.join(wrong)})",
@@ -54,19 +63,27 @@ class ParticipantTables:
         row = self.participant(scan)
         name = f"sub-{scan.entities['subject']}"
         if not row:
-            return (f"{name} is not in participants.tsv",) if (self._root / "participants.tsv").exists() else ()
+            return (
+                (f"{name} is not in participants.tsv",)
+                if (self._root / "participants.tsv").exists()
+                else ()
+            )
         notes = []
         if None in row.values():
             notes.append(
-                f"the row of {name} in participants.tsv is shorter than the header: the rest is taken as missing"
+                f"the row of {name} in participants.tsv is shorter than the header: the rest is "
+                "taken as missing"
             )
         if any(not value.isprintable() for value in row.values() if isinstance(value, str)):
-            notes.append(f"the row of {name} in participants.tsv holds characters that cannot be printed")
+            notes.append(
+                f"the row of {name} in participants.tsv holds characters that cannot be printed"
+            )
         return tuple(notes)
 
 
 def merge_repeats(table):
-    """Make one row of each participant's: values that agree count once, those that contradict each other are missing.
+    """Make one row of each participant's: values that agree count once, those that contradict each
+    other are missing.
 
     Parameters
     ----------
@@ -82,7 +99,11 @@ def merge_repeats(table):
     """
     rows = table.groupby(level=0, sort=False)
     n_values = rows.nunique()
-    contradictions = [(label, column) for label, counts in n_values.iterrows() for column in counts.index[counts > 1]]
+    contradictions = [
+        (label, column)
+        for label, counts in n_values.iterrows()
+        for column in counts.index[counts > 1]
+    ]
     return rows.first().where(n_values <= 1, None), contradictions
 
 
@@ -106,17 +127,24 @@ def _is_told(value):
 def _site_of_sidecar(scan, session):
     """The institution with its scanner, since an institution may have two; else the session."""
     metadata = scan.metadata
-    fields = ["InstitutionName", "StationName" if metadata.get("StationName") else "DeviceSerialNumber"]
+    fields = [
+        "InstitutionName",
+        "StationName" if metadata.get("StationName") else "DeviceSerialNumber",
+    ]
     named = [key for key in fields if metadata.get(key)]
     if named:
-        return _site_name(" ".join(str(metadata[key]) for key in named)), f"{' and '.join(named)} of the sidecar"
+        return _site_name(
+            " ".join(str(metadata[key]) for key in named)
+        ), f"{' and '.join(named)} of the sidecar"
     if session is not None:
         return session, "the session label"
     return Scan.site, Scan.site_source
 
 
 def _site_name(text):
-    """A name of one line; of an endless one the start, with what tells it from others that start alike."""
+    """A name of one line; of an endless one the start, with what tells it from others that start
+    alike.
+    """
     name = one_line(text)
     if len(name) <= LONGEST_NAME:
         return name
@@ -124,5 +152,7 @@ def _site_name(text):
 
 
 def is_phantom(scan, tables):
-    """Whether the scan's participant is a phantom, by the column ``species`` of participants.tsv."""
+    """Whether the scan's participant is a phantom, by the column ``species`` of
+    participants.tsv.
+    """
     return (tables.participant(scan).get("species") or "").strip().lower() == "phantom"

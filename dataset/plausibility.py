@@ -1,6 +1,7 @@
 """Figures of a scan that no good scan has, and what to look at where one is met.
 
-The limits are far from what simulated heads, real heads and phantoms show; docs/quality.md has the figures.
+The limits are far from what simulated heads, real heads and phantoms show; docs/quality.md has the
+figures.
 """
 
 from dataclasses import dataclass
@@ -8,13 +9,17 @@ from dataclasses import dataclass
 from .methods import METHOD_STEPS
 
 LARGEST_BRAIN = 2200.0  # mL; the largest skulls hold about 1900
-SMALLEST_BRAIN_FRACTION = 0.03  # of the image; whole heads have 0.18 to 0.33, a newborn's would have 0.09
+SMALLEST_BRAIN_FRACTION = (
+    0.03  # of the image; whole heads have 0.18 to 0.33, a newborn's would have 0.09
+)
 LARGEST_PHANTOM_FRACTION = 0.95  # of the image; some air is around a phantom
 LARGEST_BRAIN_FIELD = 0.05  # ppm, SD of the local field
 LARGEST_PHANTOM_FIELD = 0.25  # ppm, SD; tubes of contrast agent come to a third of that
 LARGEST_PHANTOM_BULK = 0.05  # ppm, robust SD: between the tubes a phantom is water
 MOST_WITHOUT_WEIGHT = 0.02  # of a brain mask
-MOST_WITHOUT_WEIGHT_IN_PHANTOM = 0.2  # of a phantom's mask; walls, bubbles and strong tubes have no weight
+MOST_WITHOUT_WEIGHT_IN_PHANTOM = (
+    0.2  # of a phantom's mask; walls, bubbles and strong tubes have no weight
+)
 MOST_UNRESOLVED = 0.1  # of a mask, at its surface
 
 
@@ -40,8 +45,8 @@ def find_doubts(sidecars):
     Parameters
     ----------
     sidecars : mapping of str to dict
-        Of each inversion, the sidecar of its map. A figure that is not there, as in the sidecars of earlier versions,
-        is not judged.
+        Of each inversion, the sidecar of its map. A figure that is not there, as in the sidecars of
+        earlier versions, is not judged.
 
     Returns
     -------
@@ -56,7 +61,9 @@ def find_doubts(sidecars):
     told = next(iter(sidecars.values()), {})
     of_scan = (_doubt_mask, _doubt_surface, _doubt_weights, _doubt_local_field, _doubt_sign)
     found = [doubt for judge in of_scan if (doubt := judge(told))]
-    return found + [doubt for method, own in sidecars.items() if (doubt := _doubt_lambda(method, own))]
+    return found + [
+        doubt for method, own in sidecars.items() if (doubt := _doubt_lambda(method, own))
+    ]
 
 
 def _doubt_mask(told):
@@ -64,15 +71,23 @@ def _doubt_mask(told):
     fraction = told.get("BrainMaskFractionOfImage", 0.5)
     if volume is None:
         return None
-    look = "look at the picture of the mask, and bring a mask of your own (see --derivatives) if it is off"
+    look = (
+        "look at the picture of the mask, and bring a mask of your own (see --derivatives) if it "
+        "is off"
+    )
     if _is_phantom(told):
         if fraction <= LARGEST_PHANTOM_FRACTION:
             return None
-        cause = f"the mask takes {fraction:.0%} of the image, as if it held the air around the phantom"
+        cause = (
+            f"the mask takes {fraction:.0%} of the image, as if it held the air around the phantom"
+        )
     elif volume > LARGEST_BRAIN:
         cause = f"the mask holds {volume:.0f} mL, more than any brain: air or scalp may be in it"
     elif fraction < SMALLEST_BRAIN_FRACTION:
-        cause = f"the mask holds {volume:.0f} mL, {fraction:.1%} of the image: most of the brain may be missing"
+        cause = (
+            f"the mask holds {volume:.0f} mL, {fraction:.1%} of the image: most of the brain may "
+            "be missing"
+        )
     else:
         return None
     return Doubt("mask_volume", f"{cause}; {look}")
@@ -84,8 +99,10 @@ def _doubt_surface(told):
         return None
     return Doubt(
         "unresolved_voxels",
-        f"{fraction:.0%} of the mask was left out at its surface, since its phase could not be unwrapped: the mask may "
-        "hold air or scalp, or the phase be damaged; look at the picture of the mask, and at the phase",
+        f"{fraction:.0%} of the mask was left out at its surface, since its phase could not be "
+        "unwrapped: the mask may "
+        "hold air or scalp, or the phase be damaged; look at the picture of the mask, and at the "
+        "phase",
     )
 
 
@@ -95,7 +112,8 @@ def _doubt_weights(told):
         return None
     return Doubt(
         "without_weight",
-        f"{fraction:.1%} of the mask has no weight, its phase not being unwrapped or being noise: there the maps are "
+        f"{fraction:.1%} of the mask has no weight, its phase not being unwrapped or being noise: "
+        "there the maps are "
         "a guess from around; look at the picture of the mask, and at the phase",
     )
 
@@ -110,18 +128,28 @@ def _doubt_local_field(told):
     beside = f", {spread / error:.0f} times the field's standard error" if error else ""
     if not _is_phantom(told):
         if spread > LARGEST_BRAIN_FIELD:
-            cause = f"the local field has a standard deviation of {1000 * spread:.0f} ppb{beside}; a brain has 5 to 30"
+            cause = (
+                f"the local field has a standard deviation of {1000 * spread:.0f} ppb{beside}; a "
+                "brain has 5 to 30"
+            )
         elif error and bulk < error:
             cause = (
-                f"the local field (robust standard deviation {1000 * bulk:.1f} ppb) does not stand out of its noise "
+                f"the local field (robust standard deviation {1000 * bulk:.1f} ppb) does not stand "
+                "out of its noise "
                 f"(standard error {1000 * error:.1f} ppb)"
             )
         else:
             return None
     elif spread > LARGEST_PHANTOM_FIELD:
-        cause = f"the local field has a standard deviation of {1000 * spread:.0f} ppb{beside}; phantoms have up to 100"
+        cause = (
+            f"the local field has a standard deviation of {1000 * spread:.0f} ppb{beside}; "
+            "phantoms have up to 100"
+        )
     elif bulk > LARGEST_PHANTOM_BULK:
-        cause = f"the local field has a robust standard deviation of {1000 * bulk:.0f} ppb; in phantoms it is up to 15"
+        cause = (
+            f"the local field has a robust standard deviation of {1000 * bulk:.0f} ppb; in "
+            "phantoms it is up to 15"
+        )
     else:
         return None
     return Doubt("local_field_sd", f"{cause}; {look}")
@@ -133,7 +161,8 @@ def _doubt_sign(told):
     return Doubt(
         "sign_asymmetry",
         "dark values reach further than bright ones, as if the phase had the wrong sign "
-        f"({told.get('PhaseSignSource', 'source unknown')}); look at the maps, and give --phase-sign if deep nuclei "
+        f"({told.get('PhaseSignSource', 'source unknown')}); look at the maps, and give "
+        "--phase-sign if deep nuclei "
         "are dark",
     )
 
@@ -143,8 +172,10 @@ def _doubt_lambda(method, told):
         return None
     return Doubt(
         "lambda_at_bound",
-        f"λ of the {method} inversion is at a bound of its search, {told['Lambda']:.3g} {told['LambdaUnits']}, and not "
-        "one that its rule finds: the map may be all noise or too smooth; look at it and at the doubts beside this, or "
+        f"λ of the {method} inversion is at a bound of its search, {told['Lambda']:.3g} "
+        f"{told['LambdaUnits']}, and not "
+        "one that its rule finds: the map may be all noise or too smooth; look at it and at the "
+        "doubts beside this, or "
         f"give {'--medi-lambda' if method == 'medi' else '--lambda'}",
     )
 

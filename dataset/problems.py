@@ -1,4 +1,6 @@
-"""What is wrong with a dataset or a scan, as values: audit, dry run, terminal and reports tell of the same."""
+"""What is wrong with a dataset or a scan, as values: audit, dry run, terminal and reports tell of
+the same.
+"""
 
 from dataclasses import dataclass
 
@@ -37,8 +39,8 @@ class Problem:
     cause, remedy : str
         What is wrong, and what to do; the remedy may be empty.
     severity : {'error', 'warning', 'note'}
-        An error makes the scan unusable, or leaves out what should have been there. A note says what was not taken, as
-        it should be.
+        An error makes the scan unusable, or leaves out what should have been there. A note says
+        what was not taken, as it should be.
     subject : str
         Label of the subject in whose report it stands; empty if there is none.
     """

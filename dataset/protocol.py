@@ -1,8 +1,9 @@
 """What the head scans of a study have in common, and a scan reduced to it.
 
-Sites of a study that nobody planned together differ in voxel size and echo times, and susceptibility depends on both.
-What every scan can be brought to is the coarsest voxel along each axis, and the echoes within the range that all of
-them cover. Nothing is made finer, and no echo is invented.
+Sites of a study that nobody planned together differ in voxel size and echo times, and
+susceptibility depends on both. What every scan can be brought to is the coarsest voxel along each
+axis, and the echoes within the range that all of them cover. Nothing is made finer, and no echo is
+invented.
 """
 
 import zlib
@@ -61,7 +62,8 @@ class CommonProtocol:
     echo_range : tuple of float
         Latest first echo and earliest last echo, s.
     decided_by : tuple of str
-        Labels of the scans (the first of several) that have these voxel sizes, this first and this last echo.
+        Labels of the scans (the first of several) that have these voxel sizes, this first and this
+        last echo.
     n_scans : int
         How many scans were compared.
     """
@@ -74,7 +76,8 @@ class CommonProtocol:
     def __str__(self):
         *of_axes, of_first, of_last = self.decided_by
         voxels = ", ".join(
-            f"{size:.4g} mm {axis} (as {scan})" for size, axis, scan in zip(self.voxel_size, AXES, of_axes, strict=True)
+            f"{size:.4g} mm {axis} (as {scan})"
+            for size, axis, scan in zip(self.voxel_size, AXES, of_axes, strict=True)
         )
         first, last = (f"{1000 * te:.4g}" for te in self.echo_range)
         return (
@@ -95,7 +98,8 @@ class CommonProtocol:
 
 @dataclass(frozen=True)
 class HarmonizedScan(Scan):
-    """A scan that is brought to a common protocol: what of its echoes is used, and the grid to bring them to.
+    """A scan that is brought to a common protocol: what of its echoes is used, and the grid to
+    bring them to.
 
     The files and echo times of the scan are those that are used; it has no mask of the user's.
 
@@ -129,7 +133,9 @@ class HarmonizedScan(Scan):
     @property
     def record(self):
         """Sidecar fields that say what was decided."""
-        mask = {} if self.mask_left_out is None else {"UserBrainMaskNotUsed": self.mask_left_out.name}
+        mask = (
+            {} if self.mask_left_out is None else {"UserBrainMaskNotUsed": self.mask_left_out.name}
+        )
         return {
             "HarmonizedTo": self.common.record,
             "HarmonizedVoxelSize": list(self.voxel_size),
@@ -143,17 +149,27 @@ class HarmonizedScan(Scan):
 
     @property
     def changes(self):
-        """What is done to the scan and what follows, in words; empty if it has the common protocol already."""
+        """What is done to the scan and what follows, in words; empty if it has the common protocol
+        already.
+        """
         changes = []
         if self.is_cropped:
-            changes.append(f"voxels {_size_text(self.original_voxel_size)} → {_size_text(self.voxel_size)} mm")
+            changes.append(
+                f"voxels {_size_text(self.original_voxel_size)} → {_size_text(self.voxel_size)} mm"
+            )
         if self.echoes_left_out:
             times = ", ".join(f"{1000 * te:.4g}" for te in self.echoes_left_out)
             changes.append(f"echoes at {times} ms left out, {len(self.echo_times)} used")
-            if len(self.echo_times) < ECHOES_FOR_R2STAR <= len(self.echo_times) + len(self.echoes_left_out):
+            if (
+                len(self.echo_times)
+                < ECHOES_FOR_R2STAR
+                <= len(self.echo_times) + len(self.echoes_left_out)
+            ):
                 changes.append("too few echoes for R2*: no map of it")
         if self.mask_left_out is not None:
-            changes.append(f"brain mask {self.mask_left_out} not used: all scans get the automatic one")
+            changes.append(
+                f"brain mask {self.mask_left_out} not used: all scans get the automatic one"
+            )
         return tuple(changes)
 
 
@@ -189,8 +205,10 @@ def common_protocol(protocols):
     if common.echo_range[1] < common.echo_range[0] - ECHO_TIME_TOLERANCE:
         *_, of_first, of_last = common.decided_by
         raise DatasetError(
-            f"--harmonize: {of_first} has its first echo at {1000 * common.echo_range[0]:.4g} ms, after the last of "
-            f"{of_last} at {1000 * common.echo_range[1]:.4g} ms: the scans have no range of echo times in common",
+            f"--harmonize: {of_first} has its first echo at {1000 * common.echo_range[0]:.4g} ms, "
+            "after the last of "
+            f"{of_last} at {1000 * common.echo_range[1]:.4g} ms: the scans have no range of echo "
+            "times in common",
             "leave one kind of them out with --bids-filter-file, or go without --harmonize",
         )
     return common
@@ -199,7 +217,8 @@ def common_protocol(protocols):
 def study_protocol(scans):
     """Find what the head scans of a dataset have in common, from their sidecars and headers alone.
 
-    A scan whose voxels turn out to be damaged counts here: repairing it changes nothing for the others.
+    A scan whose voxels turn out to be damaged counts here: repairing it changes nothing for the
+    others.
 
     Parameters
     ----------
@@ -271,8 +290,8 @@ def read_protocol(scan):
 def harmonize(scans, common):
     """Bring head scans to a common protocol; phantoms are left as they are.
 
-    A phantom says what a scanner and a method make of a known susceptibility. Its tubes are wide beside any voxel, and
-    its echo times are its own, so that there is nothing to share with heads.
+    A phantom says what a scanner and a method make of a known susceptibility. Its tubes are wide
+    beside any voxel, and its echo times are its own, so that there is nothing to share with heads.
 
     Parameters
     ----------
@@ -296,7 +315,10 @@ def harmonize(scans, common):
             harmonized.append(done)
         else:
             first, last = (f"{1000 * te:.4g}" for te in common.echo_range)
-            cause = f"no echo lies between {first} and {last} ms, the range of echo times that all head scans cover"
+            cause = (
+                f"no echo lies between {first} and {last} ms, the range of echo times that all "
+                "head scans cover"
+            )
             remedy = "leave the scan out with --bids-filter-file, or go without --harmonize"
             problems.append(Problem.of(scan, "", cause, remedy))
     return harmonized, problems

@@ -11,17 +11,18 @@ from .values import as_number
 # Labels that tell the protocols of a session apart; sessions and runs are what repeats differ in.
 LABELS = tuple(name for name in SCAN_ENTITIES if name not in ("subject", "session", "run"))
 COLUMNS = (*LABELS, "echo_times", "echo_number", "voxel_size")
-# Echo times that a scanner shortens as far as the slab's angle allows move by tenths of a millisecond, and the echoes
-# of one scan lie further apart.
+# Echo times that a scanner shortens as far as the slab's angle allows move by tenths of a
+# millisecond, and the echoes of one scan lie further apart.
 ECHO_TIME_TOLERANCE = 0.5  # ms
-# A field of view that is fitted to the head changes voxels by a few percent; resolutions that people choose between
-# differ by a tenth and more.
+# A field of view that is fitted to the head changes voxels by a few percent; resolutions that
+# people choose between differ by a tenth and more.
 VOXEL_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What susceptibility depends on in a scan beside the person: scans that share it repeat one another.
+    """What susceptibility depends on in a scan beside the person: scans that share it repeat one
+    another.
 
     Attributes
     ----------
@@ -41,18 +42,24 @@ class Protocol:
     voxel_size: tuple[float, ...] = ()
 
     def is_repeated_by(self, other):
-        """Tell whether scans of the two are repeats; what one of them does not tell is taken for the same."""
+        """Tell whether scans of the two are repeats; what one of them does not tell is taken for
+        the same.
+        """
         same_voxels = _alike(self.voxel_size, other.voxel_size, _is_same_size)
         return self.labels == other.labels and same_voxels and self.has_echoes_of(other)
 
     def has_echoes_of(self, other):
         """Tell whether both have the same echoes, as far as they are known."""
-        same_number = None in (self.echo_number, other.echo_number) or self.echo_number == other.echo_number
+        same_number = (
+            None in (self.echo_number, other.echo_number) or self.echo_number == other.echo_number
+        )
         return same_number and _alike(self.echo_times, other.echo_times, is_same_time)
 
     @property
     def is_told(self):
-        """Whether echo times and voxel size are known, as they are not of tables of earlier versions."""
+        """Whether echo times and voxel size are known, as they are not of tables of earlier
+        versions.
+        """
         return bool(self.echo_times and self.voxel_size)
 
     @property
@@ -66,7 +73,11 @@ class Protocol:
         }
 
     def __str__(self):
-        parts = [f"{short}-{self.labels[name]}" for name, short in SCAN_ENTITIES.items() if name in self.labels]
+        parts = [
+            f"{short}-{self.labels[name]}"
+            for name, short in SCAN_ENTITIES.items()
+            if name in self.labels
+        ]
         if self.echo_times:
             parts.append(f"TE {_listed(self.echo_times)} ms")
         if self.echo_number is not None:
@@ -103,7 +114,8 @@ def read_protocol_columns(row):
     Parameters
     ----------
     row : mapping of str
-        Texts of those columns of `COLUMNS` that the table has; what is missing is None or not-a-number.
+        Texts of those columns of `COLUMNS` that the table has; what is missing is None or
+        not-a-number.
 
     Returns
     -------
@@ -122,7 +134,9 @@ def read_protocol_columns(row):
             if name in told
         }
     except ValueError as error:
-        raise DatasetError(f"echo times, echo number or voxel size of a protocol: {error}") from error
+        raise DatasetError(
+            f"echo times, echo number or voxel size of a protocol: {error}"
+        ) from error
     return Protocol(
         labels={name: told[name] for name in LABELS if name in told},
         echo_times=numbers.get("echo_times", ()),
@@ -132,12 +146,14 @@ def read_protocol_columns(row):
 
 
 def match_protocols(protocols):
-    """Give each of several protocols as the first one that it repeats, so that equal ones are equal.
+    """Give each of several protocols as the first one that it repeats, so that equal ones are
+    equal.
 
     Parameters
     ----------
     protocols : sequence of Protocol
-        In any order; where tolerances overlap, the first ones decide, and those that tell everything before others.
+        In any order; where tolerances overlap, the first ones decide, and those that tell
+        everything before others.
 
     Returns
     -------
@@ -161,11 +177,13 @@ def match_protocols(protocols):
 
 
 def number_scans(scans):
-    """Count the scans of each subject at each site, of each protocol by itself: i = 1, 2, … of the 2015 study.
+    """Count the scans of each subject at each site, of each protocol by itself: i = 1, 2, … of the
+    2015 study.
 
-    The number is the run's where all scans of a subject and protocol at a site have different whole numbers as runs, so
-    that a missing scan leaves the others theirs; else their place in the order of their labels. Where runs are of
-    several protocols under the same labels, their numbers count something else.
+    The number is the run's where all scans of a subject and protocol at a site have different whole
+    numbers as runs, so that a missing scan leaves the others theirs; else their place in the order
+    of their labels. Where runs are of several protocols under the same labels, their numbers count
+    something else.
 
     Parameters
     ----------
@@ -192,7 +210,11 @@ def number_scans(scans):
     for (subject, site, _), places in groups.items():
         runs = [scans[place][0].get("run") or "" for place in places]
         alone = len(sharing[subject, site, tuple(matched[places[0]].labels.items())]) == 1
-        by_run = alone and all(run.isdecimal() for run in runs) and max(Counter(map(int, runs)).values()) == 1
+        by_run = (
+            alone
+            and all(run.isdecimal() for run in runs)
+            and max(Counter(map(int, runs)).values()) == 1
+        )
         ordered = sorted(places, key=lambda place: _natural(scan_label(scans[place][0])))
         for count, place in enumerate(ordered, start=1):
             numbers[place] = int(scans[place][0]["run"]) if by_run else count
@@ -212,7 +234,9 @@ def _alike(ours, theirs, is_same):
     """Whether two lists are the same number by number; one that is empty is not known."""
     if not ours or not theirs:
         return True
-    return len(ours) == len(theirs) and all(is_same(one, other) for one, other in zip(ours, theirs, strict=True))
+    return len(ours) == len(theirs) and all(
+        is_same(one, other) for one, other in zip(ours, theirs, strict=True)
+    )
 
 
 def _listed(numbers):
@@ -221,4 +245,6 @@ def _listed(numbers):
 
 def _natural(text):
     """Sort key that reads numbers as numbers: run-10 comes after run-2."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
+    ]

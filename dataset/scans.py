@@ -36,8 +36,8 @@ CARRIED_METADATA = (
 class Scan:
     """One multi-echo gradient-echo scan: its files, sorted by echo time, and what its sidecars say.
 
-    Either `magnitude` and `phase` are there, or `real` and `imaginary`; the others are empty. A scan as found
-    may lack a file of one echo: `multiqsm.dataset.preflight.brain_mask` says so.
+    Either `magnitude` and `phase` are there, or `real` and `imaginary`; the others are empty. A
+    scan as found may lack a file of one echo: `multiqsm.dataset.preflight.brain_mask` says so.
 
     Attributes
     ----------
@@ -111,7 +111,8 @@ class Scan:
     def centre_frequency(self):
         """Centre frequency in MHz, and what it was taken from; None and None if nothing tells it.
 
-        A nominal field strength is off by percents on some scanners, and ppm with it, so ImagingFrequency comes first.
+        A nominal field strength is off by percents on some scanners, and ppm with it, so
+        ImagingFrequency comes first.
         """
         if self.imaging_frequency is not None:
             return self.imaging_frequency, "ImagingFrequency"
@@ -121,6 +122,12 @@ class Scan:
 
     @property
     def metadata(self):
-        """What the first file's sidecar says of the scanner and the sequence, in texts, numbers and lists of them."""
+        """What the first file's sidecar says of the scanner and the sequence, in texts, numbers and
+        lists of them.
+        """
         sidecar = self.sidecars.get(self.files[0].name, {}) if self.files else {}
-        return {key: plain(sidecar[key]) for key in CARRIED_METADATA if key in sidecar and is_plain(sidecar[key])}
+        return {
+            key: plain(sidecar[key])
+            for key in CARRIED_METADATA
+            if key in sidecar and is_plain(sidecar[key])
+        }

@@ -15,7 +15,9 @@ LARGEST_SIDECAR = 16 * 2**20  # bytes: what converters write is a thousandth of 
 
 
 class Sidecars:
-    """Sidecars by the principle of inheritance: those of the folders above, the nearest and most specific last."""
+    """Sidecars by the principle of inheritance: those of the folders above, the nearest and most
+    specific last.
+    """
 
     def __init__(self, root):
         self._root = root
@@ -36,19 +38,24 @@ class Sidecars:
         return {key: value for key, value in metadata.items() if value is not None}
 
     def _named(self, folder):
-        """Sidecars of a folder by suffix, each with the entities that it asks for, those that ask for least first."""
+        """Sidecars of a folder by suffix, each with the entities that it asks for, those that ask
+        for least first.
+        """
         if folder not in self._of_folder:
             found = defaultdict(list)
             for path in sorted(folder.glob("*.json")):
                 if parsed := SIDECAR_NAME.fullmatch(path.name):
                     found[parsed[2]].append((set(parsed[1].split("_")[:-1]), path))
             self._of_folder[folder] = {
-                suffix: sorted(named, key=lambda entry: len(entry[0])) for suffix, named in found.items()
+                suffix: sorted(named, key=lambda entry: len(entry[0]))
+                for suffix, named in found.items()
             }
         return self._of_folder[folder]
 
     def _read(self, path, *, is_own):
-        """Read a sidecar; one that several images share is read once, and refused as often as it is asked for."""
+        """Read a sidecar; one that several images share is read once, and refused as often as it is
+        asked for.
+        """
         if is_own:
             return read_sidecar(path)
         if path not in self._shared:
@@ -62,13 +69,17 @@ class Sidecars:
 
 
 def read_sidecar(path):
-    """Read a sidecar that strangers wrote: whatever is wrong with it makes the scan unusable, and no other."""
+    """Read a sidecar that strangers wrote: whatever is wrong with it makes the scan unusable, and
+    no other.
+    """
     try:
         require_content(path)
     except MissingContentError as error:
         raise UnusableScanError(f"{path.name}: {error.cause}", error.remedy) from error
     if not path.is_file():
-        raise UnusableScanError(f"{path.name}: the sidecar is no file", "remove it, or save the sidecar there")
+        raise UnusableScanError(
+            f"{path.name}: the sidecar is no file", "remove it, or save the sidecar there"
+        )
     if path.stat().st_size > LARGEST_SIDECAR:
         raise UnusableScanError(
             f"{path.name}: {path.stat().st_size / 2**20:.0f} MB, which is no sidecar",
@@ -81,7 +92,9 @@ def read_sidecar(path):
         content = dict(pairs)
         contradictions[:] = ()
         if len(content) < len(pairs):
-            contradictions[:] = sorted({key for key, value in pairs if repr(content[key]) != repr(value)})
+            contradictions[:] = sorted(
+                {key for key, value in pairs if repr(content[key]) != repr(value)}
+            )
         return content
 
     try:
@@ -89,16 +102,23 @@ def read_sidecar(path):
     except UnicodeDecodeError as error:
         raise UnusableScanError(f"{path.name}: {error}", "save the file as UTF-8") from error
     except RecursionError as error:
-        raise UnusableScanError(f"{path.name}: nested too deeply", "correct the file's JSON") from error
+        raise UnusableScanError(
+            f"{path.name}: nested too deeply", "correct the file's JSON"
+        ) from error
     except (OSError, ValueError) as error:
-        raise UnusableScanError(f"{path.name}: {one_line(str(error))}", "correct the file's JSON") from error
+        raise UnusableScanError(
+            f"{path.name}: {one_line(str(error))}", "correct the file's JSON"
+        ) from error
     if not isinstance(content, dict):
         raise UnusableScanError(
-            f"{path.name}: a sidecar is an object in braces, which this is not", "correct the file's JSON"
+            f"{path.name}: a sidecar is an object in braces, which this is not",
+            "correct the file's JSON",
         )
     if contradictions:
         names = ", ".join(map(one_line, contradictions))
-        raise UnusableScanError(f"{path.name}: {names} is there twice with different values", "correct the file's JSON")
+        raise UnusableScanError(
+            f"{path.name}: {names} is there twice with different values", "correct the file's JSON"
+        )
     return content
 
 
@@ -135,7 +155,8 @@ def write_sidecar(path, metadata):
     path : path-like
         The data file, or its sidecar.
     metadata : dict
-        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite becomes null.
+        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite
+        becomes null.
 
     Returns
     -------

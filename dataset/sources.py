@@ -21,7 +21,8 @@ def derivative_datasets(root, derivatives=None):
     root : path-like
         Root of the raw dataset.
     derivatives : sequence of path-like, optional
-        The datasets to take. By default all in the dataset's ``derivatives`` folder except those that multiqsm made.
+        The datasets to take. By default all in the dataset's ``derivatives`` folder except those
+        that multiqsm made.
 
     Returns
     -------
@@ -31,13 +32,15 @@ def derivative_datasets(root, derivatives=None):
     Raises
     ------
     DatasetError
-        If one of them does not exist, if ``derivatives`` is a link to what is not here, or if a dataset's description
-        is listed without its content, so that nobody knows whose it is.
+        If one of them does not exist, if ``derivatives`` is a link to what is not here, or if a
+        dataset's description is listed without its content, so that nobody knows whose it is.
     """
     # Nodes work in folders of their own: what is found there is named in full.
     if derivatives is None:
         require_content(Path(root, "derivatives").absolute())
-        beside = sorted(path for path in Path(root, "derivatives").absolute().glob("*") if is_folder(path))
+        beside = sorted(
+            path for path in Path(root, "derivatives").absolute().glob("*") if is_folder(path)
+        )
         return [path for path in beside if is_there(path) and not is_multiqsm_dataset(path)]
     missing = [str(path) for path in derivatives if not (is_there(path) and Path(path).is_dir())]
     if missing:
@@ -46,24 +49,34 @@ def derivative_datasets(root, derivatives=None):
 
 
 def list_missing_datasets(root):
-    """Folders of derivatives that belong to datasets of their own, which datalad has not fetched."""
+    """Folders of derivatives that belong to datasets of their own, which datalad has not
+    fetched.
+    """
     modules = root / ".gitmodules"
     text = modules.read_text(encoding="utf-8", errors="replace") if modules.is_file() else ""
     names = re.findall(r"^\s*path\s*=\s*(derivatives/\S+)\s*$", text, re.MULTILINE)
     empty = [name for name in names if (root / name).is_dir() and not any((root / name).iterdir())]
     cause = "a dataset of its own that is not here"
     remedy = "if it holds masks or regions, fetch it with datalad get -n {}"
-    return [Problem(one_line(name), "", cause, remedy.format(one_line(name)), "note") for name in empty]
+    return [
+        Problem(one_line(name), "", cause, remedy.format(one_line(name)), "note") for name in empty
+    ]
 
 
 def find_brain_mask(scan, datasets):
-    """Find the mask with the scan's entities; one made from another image, such as a T1w, is not the scan's."""
+    """Find the mask with the scan's entities; one made from another image, such as a T1w, is not
+    the scan's.
+    """
     if not datasets:
         return None, []
-    names = [derivative_path("", scan.entities, **BRAIN_MASK, extension=extension) for extension in (".nii.gz", ".nii")]
+    names = [
+        derivative_path("", scan.entities, **BRAIN_MASK, extension=extension)
+        for extension in (".nii.gz", ".nii")
+    ]
     candidates = [dataset / name for dataset in datasets for name in names]
     try:
-        # One whose content is not here is the scan's as well: preflight tells that it cannot be read.
+        # One whose content is not here is the scan's as well: preflight tells that it cannot be
+        # read.
         found = [path for path in candidates if is_listed(path) or is_there(path)]
         foreign = [path for path in found if not is_of_gradient_echo(path)]
     except MissingContentError as error:
@@ -91,7 +104,8 @@ def is_of_gradient_echo(image):
     Returns
     -------
     bool
-        True if its sources are gradient-echo images, or if it names none: then it is taken at its file name.
+        True if its sources are gradient-echo images, or if it names none: then it is taken at its
+        file name.
 
     Raises
     ------
@@ -101,5 +115,9 @@ def is_of_gradient_echo(image):
     sidecar = sidecar_path(image)
     metadata = read_json(sidecar) if is_there(sidecar) else {}
     sources = metadata.get("Sources") or metadata.get("RawSources") or []
-    sources = [source for source in (sources if isinstance(sources, list) else [sources]) if isinstance(source, str)]
+    sources = [
+        source
+        for source in (sources if isinstance(sources, list) else [sources])
+        if isinstance(source, str)
+    ]
     return not sources or any(re.search(r"_(MEGRE|T2starw)\.", source) for source in sources)

@@ -1,4 +1,6 @@
-"""What is known of a subject once the scans have been processed: the maps on disk, and the regions drawn on them."""
+"""What is known of a subject once the scans have been processed: the maps on disk, and the regions
+drawn on them.
+"""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +12,14 @@ from .anatomy import Anatomy, find_anatomy, find_atria
 from .entities import SCAN_ENTITIES, scan_label
 from .forms import scanner_form
 from .labels import Labels, find_labels, find_subject_labels
-from .names import BRAIN_MASK, MAGNITUDE_FILE, R2STAR, TOTAL_FIELD_ERROR, susceptibility_error_map, susceptibility_map
+from .names import (
+    BRAIN_MASK,
+    MAGNITUDE_FILE,
+    R2STAR,
+    TOTAL_FIELD_ERROR,
+    susceptibility_error_map,
+    susceptibility_map,
+)
 from .outputs import derivative_path
 from .problems import DatasetError, Problem
 from .protocol import HarmonizedScan
@@ -71,12 +80,14 @@ class ProcessedScan:
     chi : dict of str to pathlib.Path
         Susceptibility maps by inversion.
     noise : dict of str to dict of str to pathlib.Path
-        By inversion, what the standard error of its regional means is computed from: the standard errors of
-        susceptibility (``chi_se``) and of the field (``field_se``). Maps that were made elsewhere have none.
+        By inversion, what the standard error of its regional means is computed from: the standard
+        errors of susceptibility (``chi_se``) and of the field (``field_se``). Maps that were made
+        elsewhere have none.
     labels : multiqsm.dataset.labels.Labels or None
         Regions drawn on this scan.
     atria : tuple of tuple of float
-        Points in the atria of the lateral ventricles that the user gives, in the scan's mm; empty if none.
+        Points in the atria of the lateral ventricles that the user gives, in the scan's mm; empty
+        if none.
     """
 
     entities: dict[str, str]
@@ -118,9 +129,11 @@ class Subject:
     is_phantom : bool
         A phantom's scans are not registered: each has its own regions.
     anatomy : multiqsm.dataset.anatomy.Anatomy
-        What there is beside these scans: other images, FreeSurfer's labels, lesions. A phantom has none.
+        What there is beside these scans: other images, FreeSurfer's labels, lesions. A phantom has
+        none.
     elsewhere : tuple of DrawnScan
-        Other scans, whose drawn regions or points serve these scans for want of any of their own. A phantom has none.
+        Other scans, whose drawn regions or points serve these scans for want of any of their own. A
+        phantom has none.
     """
 
     label: str
@@ -136,7 +149,9 @@ class Subject:
         return f"sub_{self.label.replace('+', 'plus')}"
 
 
-def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=None, others=(), needs_atria=False):
+def collect_subjects(
+    scans, output_dir, *, methods, datasets, standard_errors=None, others=(), needs_atria=False
+):
     """Put the processed scans of each subject together.
 
     Parameters
@@ -150,11 +165,12 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
     datasets : sequence of path-like
         Roots of the derivative datasets that may hold drawn regions.
     standard_errors : sequence of str, optional
-        Inversions whose standard errors are wanted, if they are there: others may be left of an earlier run. All of
-        `methods` by default.
+        Inversions whose standard errors are wanted, if they are there: others may be left of an
+        earlier run. All of `methods` by default.
     others : sequence of dict of str
-        Entities of further scans of these subjects, which a filter left out or which could not be processed. Regions
-        that were drawn on them alone serve the scans if an earlier run made their magnitude and mask.
+        Entities of further scans of these subjects, which a filter left out or which could not be
+        processed. Regions that were drawn on them alone serve the scans if an earlier run made
+        their magnitude and mask.
     needs_atria : bool
         Whether the same is wanted of points in the atria.
 
@@ -163,12 +179,15 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
     subjects : list of Subject
         Sorted by label.
     left_out : list of Problem
-        Scans without derivatives, regions that are lost with scans that are not there, and regions, anatomy or lesions
-        that cannot be used: the scans are taken without.
+        Scans without derivatives, regions that are lost with scans that are not there, and regions,
+        anatomy or lesions that cannot be used: the scans are taken without.
     """
     protocols = [scan_protocol(scan, _voxel_size(scan)) for scan in scans]
     numbers = number_scans(
-        [(scan.entities, scan.site, protocol) for scan, protocol in zip(scans, protocols, strict=True)]
+        [
+            (scan.entities, scan.site, protocol)
+            for scan, protocol in zip(scans, protocols, strict=True)
+        ]
     )
     with_noise = methods if standard_errors is None else standard_errors
     members = {}
@@ -177,7 +196,9 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
     for scan, protocol, number in zip(scans, protocols, numbers, strict=True):
         processed, missing = _processed(scan, protocol, number, output_dir, methods, with_noise)
         if missing:
-            left_out.append(Problem.of(scan, "", f"not processed: {missing[0].name} is missing", ""))
+            left_out.append(
+                Problem.of(scan, "", f"not processed: {missing[0].name} is missing", "")
+            )
             absent.append(scan.entities)
             continue
         labels, atria = _drawn_on(scan, datasets, left_out)
@@ -185,7 +206,9 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
         members.setdefault(scan.entities["subject"], []).append((scan, processed))
     subjects = []
     for label, found in sorted(members.items()):
-        ordered = sorted((processed for _, processed in found), key=lambda scan: (scan.site, scan.number))
+        ordered = sorted(
+            (processed for _, processed in found), key=lambda scan: (scan.site, scan.number)
+        )
         drawn = _usable(f"sub-{label}", label, left_out, find_subject_labels, label, datasets)
         subject = Subject(label, tuple(ordered), drawn, any(scan.is_phantom for scan, _ in found))
         if not subject.is_phantom:
@@ -200,7 +223,8 @@ def collect_subjects(scans, output_dir, *, methods, datasets, standard_errors=No
 
 
 def check_regions(scans, output_dir, datasets):
-    """Find the regions, anatomy and lesions that cannot be used, before hours of work go into the scans.
+    """Find the regions, anatomy and lesions that cannot be used, before hours of work go into the
+    scans.
 
     Parameters
     ----------
@@ -224,7 +248,9 @@ def check_regions(scans, output_dir, datasets):
         if not scan.is_phantom:
             _, notes = _anatomy_of(scan, output_dir, datasets)
             left_out += notes
-    return [replace(problem, severity="warning") for problem in left_out if problem.severity == "error"]
+    return [
+        replace(problem, severity="warning") for problem in left_out if problem.severity == "error"
+    ]
 
 
 def freesurfer_dir(output_dir):
@@ -235,15 +261,21 @@ def freesurfer_dir(output_dir):
 def _drawn_on(scan, datasets, left_out):
     """Regions that were drawn on a scan, and points in its atria."""
     subject = scan.entities["subject"]
-    labels = _usable(scan.label, subject, left_out, find_labels, scan.entities, datasets, image=scan.files[0])
-    atria = _usable(scan.label, subject, left_out, find_atria, scan.label, _folder(scan.entities), datasets)
+    labels = _usable(
+        scan.label, subject, left_out, find_labels, scan.entities, datasets, image=scan.files[0]
+    )
+    atria = _usable(
+        scan.label, subject, left_out, find_atria, scan.label, _folder(scan.entities), datasets
+    )
     return labels, tuple(atria or ())
 
 
 def _anatomy_of(scan, output_dir, datasets):
     """What there is beside a person's scans, and what of it cannot be used."""
     label = scan.entities["subject"]
-    return find_anatomy(label, _raw_folder(label, scan.files[0]), [*datasets, freesurfer_dir(output_dir)])
+    return find_anatomy(
+        label, _raw_folder(label, scan.files[0]), [*datasets, freesurfer_dir(output_dir)]
+    )
 
 
 def _voxel_size(scan):
@@ -259,7 +291,9 @@ def _folder(entities):
 
 
 def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
-    """What was drawn on scans that are not there and on none that are: the scans to carry it from, and what is lost."""
+    """What was drawn on scans that are not there and on none that are: the scans to carry it from,
+    and what is lost.
+    """
     found = []
     absent = []
     left_out = []
@@ -269,9 +303,15 @@ def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
         if entities["subject"] != subject.label:
             continue
         what = scan_label(entities)
-        labels = _usable(what, entities["subject"], left_out, find_labels, entities, datasets) if needs_labels else None
+        labels = (
+            _usable(what, entities["subject"], left_out, find_labels, entities, datasets)
+            if needs_labels
+            else None
+        )
         atria = (
-            _usable(what, entities["subject"], left_out, find_atria, what, _folder(entities), datasets)
+            _usable(
+                what, entities["subject"], left_out, find_atria, what, _folder(entities), datasets
+            )
             if needs_atria
             else None
         )
@@ -296,10 +336,14 @@ def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
 def _why_lost(scan):
     """Cause and remedy."""
     cause = (
-        f"they were drawn on a scan that is not among those processed, and {scan.magnitude.name} or {scan.mask.name}, "
+        f"they were drawn on a scan that is not among those processed, and {scan.magnitude.name} "
+        f"or {scan.mask.name}, "
         "which would carry them to the others, is missing: they are lost to these"
     )
-    remedy = "process that scan as well (without --session-label and --bids-filter-file), or draw them on one of these"
+    remedy = (
+        "process that scan as well (without --session-label and --bids-filter-file), or draw them "
+        "on one of these"
+    )
     return cause, remedy
 
 
@@ -315,22 +359,35 @@ def _processed(scan, protocol, number, output_dir, methods, with_noise):
     r2star = path(R2STAR)
     missing = [file for file in (mask, magnitude, *chi.values()) if not file.exists()]
     field_se = path(TOTAL_FIELD_ERROR)
-    noise = {method: {"chi_se": path(susceptibility_error_map(method)), "field_se": field_se} for method in with_noise}
-    noise = {method: files for method, files in noise.items() if all(file.exists() for file in files.values())}
+    noise = {
+        method: {"chi_se": path(susceptibility_error_map(method)), "field_se": field_se}
+        for method in with_noise
+    }
+    noise = {
+        method: files
+        for method, files in noise.items()
+        if all(file.exists() for file in files.values())
+    }
     r2star = r2star if r2star.exists() else None
-    found = ProcessedScan(scan.entities, scan.site, protocol, number, magnitude, mask, r2star, chi, noise)
+    found = ProcessedScan(
+        scan.entities, scan.site, protocol, number, magnitude, mask, r2star, chi, noise
+    )
     return found, missing
 
 
 def _usable(what, subject, left_out, find, *arguments, **options):
-    """Labels, or None with the reason among what is left out: one bad file stops nobody else's scans."""
+    """Labels, or None with the reason among what is left out: one bad file stops nobody else's
+    scans.
+    """
     try:
         labels = find(*arguments, **options)
     except DatasetError as error:
         left_out.append(Problem.from_error(f"regions of {what}", error, subject))
         return None
     if isinstance(labels, Labels):
-        left_out += [Problem(f"regions of {what}", "", note, "", "note", subject) for note in labels.notes]
+        left_out += [
+            Problem(f"regions of {what}", "", note, "", "note", subject) for note in labels.notes
+        ]
     return labels
 
 

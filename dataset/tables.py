@@ -14,7 +14,17 @@ REQUIRED = ("subject", "session", "run", "site", "method", "roi", "unit", "refer
 TEXT_COLUMNS = (*REQUIRED, *COLUMNS, "protocol")
 
 # Labels of a model's tables, which may look like numbers.
-MODEL_LABELS = ("participant", "node", "subset", "outcome", "predictor", "adjusted_for", "column", "what", "source")
+MODEL_LABELS = (
+    "participant",
+    "node",
+    "subset",
+    "outcome",
+    "predictor",
+    "adjusted_for",
+    "column",
+    "what",
+    "source",
+)
 MODEL_LABELS += ("leverage_of", "cook_of", "studentised_of", "most_inflated")
 LESION_LABELS = ("lesion",)
 AS_TEXT = "save the table as UTF-8 text with tabs between columns"
@@ -35,7 +45,8 @@ def read_rows(path, columns=(), hint=AS_TEXT):
     Returns
     -------
     list of dict of str
-        Its rows. What a row lacks at its end is None; what it has beyond the headings stands under None.
+        Its rows. What a row lacks at its end is None; what it has beyond the headings stands under
+        None.
 
     Raises
     ------
@@ -56,7 +67,9 @@ def read_rows(path, columns=(), hint=AS_TEXT):
     if missing := [column for column in columns if column not in names]:
         raise DatasetError(f"{path}: no column {', '.join(missing)}", hint)
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DatasetError(f"{path}: column {', '.join(map(repr, twice))} is there twice", "rename or remove one")
+        raise DatasetError(
+            f"{path}: column {', '.join(map(repr, twice))} is there twice", "rename or remove one"
+        )
     return rows
 
 

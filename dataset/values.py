@@ -54,11 +54,14 @@ def one_line(text):
     Returns
     -------
     str
-        The same text if all of its characters are printable; the others are replaced by their escapes.
+        The same text if all of its characters are printable; the others are replaced by their
+        escapes.
 
     Examples
     --------
     >>> one_line("North\\nSouth")
     'North\\\\nSouth'
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )

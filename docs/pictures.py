@@ -25,13 +25,19 @@ CHI_WINDOW = (-0.1, 0.15)  # ppm
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["demo", "study"])
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     if options.what == "demo":
-        draw_three_sites(options.folder).savefig(DOCS / "three_sites.png", facecolor="black", dpi=80)
-        draw_simulated_scans(options.folder).savefig(DOCS / "simulated_scans.png", facecolor="black", dpi=80)
+        draw_three_sites(options.folder).savefig(
+            DOCS / "three_sites.png", facecolor="black", dpi=80
+        )
+        draw_simulated_scans(options.folder).savefig(
+            DOCS / "simulated_scans.png", facecolor="black", dpi=80
+        )
     else:
         for name, figure in draw_study(options.folder / "group").items():
             figure.savefig(DOCS / f"{name}.png", dpi=70)
@@ -43,7 +49,9 @@ def draw_study(group):
     return {
         "study_imprecision": imprecision_figure(tables["imprecision"]),
         "study_phantom": calibration_figure(tables["tubes_chi"], tables["calibration"]),
-        "study_age": age_figure(tables["roi_chi"], tables["age"], tables["imprecision"], method="iterative"),
+        "study_age": age_figure(
+            tables["roi_chi"], tables["age"], tables["imprecision"], method="iterative"
+        ),
     }
 
 
@@ -62,7 +70,12 @@ def draw_three_sites(demo):
             anat = demo / folder / "sub-01" / f"ses-{site}" / "anat"
             chi, zooms = axial_slice(anat / f"{stem}_{ending}.nii.gz")
             mask, _ = axial_slice(
-                demo / "derivatives" / "sub-01" / f"ses-{site}" / "anat" / f"{stem}_desc-brain_mask.nii.gz"
+                demo
+                / "derivatives"
+                / "sub-01"
+                / f"ses-{site}"
+                / "anat"
+                / f"{stem}_desc-brain_mask.nii.gz"
             )
             shown = np.where(mask > 0, chi - np.median(chi[mask > 0]), np.nan)
             drawn = show(axis, shown, zooms, CHI_WINDOW, f"site {site}, {name}")
@@ -73,7 +86,9 @@ def draw_three_sites(demo):
 
 
 def draw_simulated_scans(demo):
-    """What the simulated scanners give: magnitude and phase of the last echo, and the true field and map."""
+    """What the simulated scanners give: magnitude and phase of the last echo, and the true field
+    and map.
+    """
     figure = Figure(figsize=(13, 9.6), layout="constrained")
     for axes, site in zip(figure.subplots(3, 4), SITES, strict=True):
         raw = demo / "raw" / "sub-01" / f"ses-{site}" / "anat"
@@ -82,7 +97,13 @@ def draw_simulated_scans(demo):
         magnitude, phase, zooms = last_echo(raw, stem)
         field, _ = axial_slice(next((truth / "fmap").glob(f"{stem}*desc-total_fieldmap.nii.gz")))
         chi, _ = axial_slice(truth / "anat" / f"{stem}_desc-truth_Chimap.nii.gz")
-        show(axes[0], magnitude, zooms, (0, np.percentile(magnitude, 99.5)), f"site {site}: magnitude, last echo")
+        show(
+            axes[0],
+            magnitude,
+            zooms,
+            (0, np.percentile(magnitude, 99.5)),
+            f"site {site}: magnitude, last echo",
+        )
         show(axes[1], phase, zooms, (-np.pi, np.pi), "phase, as the scanner has it")
         show(axes[2], field, zooms, (-60, 60), "true field, ±60 Hz")
         show(axes[3], chi, zooms, CHI_WINDOW, "true susceptibility")
@@ -90,8 +111,13 @@ def draw_simulated_scans(demo):
 
 
 def last_echo(anat, stem):
-    """Magnitude and phase (rad, sign as stored) of the last echo in the axial slice, whatever its encoding."""
-    files = {part: sorted(anat.glob(f"{stem}_echo-*_part-{part}_MEGRE.nii.gz")) for part in ("mag", "phase", "real")}
+    """Magnitude and phase (rad, sign as stored) of the last echo in the axial slice, whatever its
+    encoding.
+    """
+    files = {
+        part: sorted(anat.glob(f"{stem}_echo-*_part-{part}_MEGRE.nii.gz"))
+        for part in ("mag", "phase", "real")
+    }
     if files["mag"]:
         magnitude, zooms = axial_slice(files["mag"][-1])
         stored, _ = axial_slice(files["phase"][-1])
@@ -102,7 +128,9 @@ def last_echo(anat, stem):
 
 
 def axial_slice(path):
-    """One slice in RAS+ orientation at the height of the basal ganglia, and its pixel size in mm."""
+    """One slice in RAS+ orientation at the height of the basal ganglia, and its pixel size in
+    mm.
+    """
     image = nib.as_closest_canonical(nib.load(path))
     index = round((np.linalg.inv(image.affine) @ [0, 0, SLICE_MM, 1])[2])
     return image.get_fdata(dtype=np.float32)[:, :, index], image.header.get_zooms()[:2]
@@ -111,7 +139,12 @@ def axial_slice(path):
 def show(axis, plane, zooms, window, title):
     """Draw a slice in radiological convention."""
     drawn = axis.imshow(
-        plane.T[:, ::-1], cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=zooms[1] / zooms[0]
+        plane.T[:, ::-1],
+        cmap="gray",
+        vmin=window[0],
+        vmax=window[1],
+        origin="lower",
+        aspect=zooms[1] / zooms[0],
     )
     axis.set_title(title, color="white", fontsize=10)
     axis.axis("off")

@@ -1,1 +1,3 @@
-"""How a graph is run: plugins, progress, failures, stages, receipts and locks. It knows no graph."""
+"""How a graph is run: plugins, progress, failures, stages, receipts and locks. It knows no
+graph.
+"""

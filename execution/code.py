@@ -15,7 +15,8 @@ DATA = ("*.json", "templates/*.html")  # beside modules, which read them
 def software(module):
     """The version of this package with a digest of the code of a module and of all that it imports.
 
-    Results are reused only by the code that made them: an edited page of a report makes no map again.
+    Results are reused only by the code that made them: an edited page of a report makes no map
+    again.
 
     Parameters
     ----------
@@ -35,7 +36,8 @@ def software(module):
 
 
 def code_of(module, root):
-    """Files of the package that a module consists of: its own, those of what it imports, and the data beside these.
+    """Files of the package that a module consists of: its own, those of what it imports, and the
+    data beside these.
 
     Parameters
     ----------
@@ -60,7 +62,9 @@ def code_of(module, root):
         found[name] = path
         waiting += _imports(name, path)
         waiting.append(name.rpartition(".")[0])  # to import a module is to import its packages
-    data = {file for path in found.values() for pattern in DATA for file in path.parent.glob(pattern)}
+    data = {
+        file for path in found.values() for pattern in DATA for file in path.parent.glob(pattern)
+    }
     return sorted({*found.values(), *data})
 
 
@@ -78,7 +82,9 @@ def _imports(name, path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            above = (
+                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            )
             origin = ".".join([*above, *filter(None, [node.module])])
             yield origin
             yield from (f"{origin}.{alias.name}" for alias in node.names)

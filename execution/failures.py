@@ -34,7 +34,9 @@ class Failure:
 
     @property
     def is_lost(self):
-        """Whether the process or job that ran it was killed: then nothing is wrong with the scan, for all we know."""
+        """Whether the process or job that ran it was killed: then nothing is wrong with the scan,
+        for all we know.
+        """
         return self.kind == LOST
 
     @property
@@ -71,8 +73,10 @@ def read_crash(path, part_of):
     part = part_of.get(name, name)
     errors = re.findall(r"^\s*([\w.]+(?:Error|Exception|Interrupt)): (.*)$", text, re.MULTILINE)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    own = [(kind, message) for kind, message in errors if "NodeExecution" not in kind]  # that one is Nipype's
+    # that one is Nipype's
+    own = [(kind, message) for kind, message in errors if "NodeExecution" not in kind]
     kind, message = own[0] if own else ("", lines[-1])
-    own_name = name.partition(f".{part}")[2].removeprefix(".")  # empty where the part is a node by itself
+    # empty where the part is a node by itself
+    own_name = name.partition(f".{part}")[2].removeprefix(".")
     step = own_name or part
     return Failure(scan=part, step=step, kind=kind.split(".")[-1], message=message, crash_file=path)

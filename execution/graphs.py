@@ -4,7 +4,8 @@ from nipype.interfaces.utility import IdentityInterface
 
 
 def parts_of(workflow):
-    """The part of a run that each node belongs to: what the run's workflow holds, such as a scan's workflow.
+    """The part of a run that each node belongs to: what the run's workflow holds, such as a scan's
+    workflow.
 
     Parameters
     ----------
@@ -40,5 +41,11 @@ def working_nodes(workflow):
     -------
     dict of str to nipype.pipeline.engine.Node
     """
-    nodes = {f"{workflow.name}.{name}": workflow.get_node(name) for name in workflow.list_node_names()}
-    return {name: node for name, node in nodes.items() if not isinstance(node.interface, IdentityInterface)}
+    nodes = {
+        f"{workflow.name}.{name}": workflow.get_node(name) for name in workflow.list_node_names()
+    }
+    return {
+        name: node
+        for name, node in nodes.items()
+        if not isinstance(node.interface, IdentityInterface)
+    }

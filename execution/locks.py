@@ -11,7 +11,8 @@ from ..dataset.problems import DatasetError
 
 @contextmanager
 def hold_subjects(output_dir, labels):
-    """Keep subjects to this run: others may process other subjects into the same folder at the same time.
+    """Keep subjects to this run: others may process other subjects into the same folder at the same
+    time.
 
     Parameters
     ----------
@@ -38,8 +39,8 @@ def hold_subjects(output_dir, labels):
 
 @contextmanager
 def hold_work(work_dir, names):
-    """Keep the intermediate files of items to this process; waits while another, such as a job given up for lost,
-    still works on them.
+    """Keep the intermediate files of items to this process; waits while another, such as a job
+    given up for lost, still works on them.
 
     Parameters
     ----------
@@ -64,7 +65,9 @@ def _lock_file(path):
 
 
 def _take(stream, name, *, wait):
-    """Lock the byte that stands for a name, so that any number of names needs one open file; false if it is taken."""
+    """Lock the byte that stands for a name, so that any number of names needs one open file; false
+    if it is taken.
+    """
     place = int.from_bytes(sha256(name.encode()).digest()[:7])
     try:
         fcntl.lockf(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place)
@@ -72,7 +75,8 @@ def _take(stream, name, *, wait):
         return False
     except OSError as error:
         raise DatasetError(
-            f"{stream.name}: the file system does not lock files ({error}), so that two runs could spoil each other's "
+            f"{stream.name}: the file system does not lock files ({error}), so that two runs could "
+            "spoil each other's "
             "results",
             "choose a folder on another file system",
         ) from error

@@ -1,4 +1,5 @@
-"""Nipype's plugins, made to outlive what happens on clusters: a worker or job that is lost is one step that failed,
+"""Nipype's plugins, made to outlive what happens on clusters: a worker or job that is lost is one
+step that failed,
 never the end of the run and never an endless wait."""
 
 import getpass
@@ -13,13 +14,30 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from nipype.pipeline import plugins
-from nipype.pipeline.plugins.base import DistributedPluginBase, GraphPluginBase, SGELikeBatchManagerBase
+from nipype.pipeline.plugins.base import (
+    DistributedPluginBase,
+    GraphPluginBase,
+    SGELikeBatchManagerBase,
+)
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
-# What Nipype does not promise to keep, and what is built upon here: a test fails when one of these changes.
+# What Nipype does not promise to keep, and what is built upon here: a test fails when one of these
+# changes.
 BUILT_UPON = {
-    plugins.MultiProcPlugin: ("__init__", "_submit_job", "_get_result", "_postrun_check", "_clear_task"),
-    SGELikeBatchManagerBase: ("__init__", "_submit_batchtask", "_is_pending", "_get_result", "_clear_task"),
+    plugins.MultiProcPlugin: (
+        "__init__",
+        "_submit_job",
+        "_get_result",
+        "_postrun_check",
+        "_clear_task",
+    ),
+    SGELikeBatchManagerBase: (
+        "__init__",
+        "_submit_batchtask",
+        "_is_pending",
+        "_get_result",
+        "_clear_task",
+    ),
     DistributedPluginBase: ("run", "_report_crash"),
     plugins.SLURMPlugin: ("_is_pending", "_submit_batchtask"),
     process_initializer: (),
@@ -30,10 +48,15 @@ LOST = "LostJobError"  # what a step's failure is called whose process or job wa
 NO_HOST = "unknown"  # where Nipype says that a job ran that left no result
 UNREACHABLE_FOR = 600  # s for which a scheduler may not answer before its jobs are given up
 ASK_WITHIN = 30  # s
-CANCELLING = {"SLURM": "scancel", "LSF": "bkill", "OAR": "oardel"}  # others, SGE and PBS among them, have qdel
+# others, SGE and PBS among them, have qdel
+CANCELLING = {
+    "SLURM": "scancel",
+    "LSF": "bkill",
+    "OAR": "oardel",
+}
 
-# For the C library of workers and jobs: memory that was freed is kept. Handed back and fetched anew for every volume,
-# as it is by default, it takes a third of an inversion's time.
+# For the C library of workers and jobs: memory that was freed is kept. Handed back and fetched anew
+# for every volume, as it is by default, it takes a third of an inversion's time.
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
 
 
@@ -56,7 +79,9 @@ class Runner:
     def __init__(self, plugin, plugin_args):
         self.arguments = plugin_args
         self._pool = None
-        os.environ.update({name: size for name, size in KEEP_FREED_MEMORY.items() if name not in os.environ})
+        os.environ.update(
+            {name: size for name, size in KEEP_FREED_MEMORY.items() if name not in os.environ}
+        )
         self._class = _plugin_class(plugin)
 
     @property
@@ -122,7 +147,9 @@ class SturdyMultiProcPlugin(plugins.MultiProcPlugin):
     def new_pool(self):
         """Worker processes: started afresh, since a forked one inherits locks that hang it."""
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.processors, context, initializer=_start_worker, initargs=(os.getcwd(),))
+        return ProcessPoolExecutor(
+            self.processors, context, initializer=_start_worker, initargs=(os.getcwd(),)
+        )
 
     def _submit_job(self, node, updatehash=False):
         self._taskid += 1
@@ -141,7 +168,10 @@ class SturdyMultiProcPlugin(plugins.MultiProcPlugin):
         try:
             return future.result()
         except BrokenProcessPool:
-            cause = f"{LOST}: a process was killed while this ran, perhaps since memory ran out (see --mem-gb)\n"
+            cause = (
+                f"{LOST}: a process was killed while this ran, perhaps since memory ran out (see "
+                "--mem-gb)\n"
+            )
             return {"result": None, "traceback": [cause]}
 
     def _postrun_check(self):
@@ -149,10 +179,13 @@ class SturdyMultiProcPlugin(plugins.MultiProcPlugin):
 
 
 class _SturdyCluster:
-    """What the plugins of schedulers lack; mixed into them, with `cancelling`, the command that takes jobs back."""
+    """What the plugins of schedulers lack; mixed into them, with `cancelling`, the command that
+    takes jobs back.
+    """
 
     def __init__(self, plugin_args=None):
-        os.environ.setdefault("LOGNAME", getpass.getuser())  # names the jobs; not set in every container
+        # names the jobs; not set in every container
+        os.environ.setdefault("LOGNAME", getpass.getuser())
         super().__init__(plugin_args=plugin_args)
         self._refused = {}
         self._silent_since = None
@@ -169,11 +202,15 @@ class _SturdyCluster:
         except RuntimeError as error:
             told = _last_line(str(error))
         except Exception:
-            # Nipype reads the number out of an answer that may be none, and would end the whole run here.
+            # Nipype reads the number out of an answer that may be none, and would end the whole run
+            # here.
             pass
         if not taskid:
             taskid = -1 - len(self._refused)
-            cause = f"the scheduler refused the job: {told}; to see why, submit it by hand, with your arguments"
+            cause = (
+                f"the scheduler refused the job: {told}; to see why, submit it by hand, with your "
+                "arguments"
+            )
             self._refused[taskid] = f"{LOST}: {cause}: {scriptfile}\n"
         return taskid
 
@@ -215,7 +252,11 @@ class _SturdySlurm(_SturdyCluster):
 
     def _submit_batchtask(self, scriptfile, node):
         # A job that SLURM starts again by itself would never be seen to end.
-        wanted = ["--no-requeue", f"--cpus-per-task={node.n_procs}", f"--mem={round(1024 * node.mem_gb)}M"]
+        wanted = [
+            "--no-requeue",
+            f"--cpus-per-task={node.n_procs}",
+            f"--mem={round(1024 * node.mem_gb)}M",
+        ]
         given = node.plugin_args.get("sbatch_args", "")
         node.plugin_args = {**node.plugin_args, "sbatch_args": " ".join([*wanted, given]).strip()}
         return super()._submit_batchtask(scriptfile, node)
@@ -230,18 +271,25 @@ class _SturdySlurm(_SturdyCluster):
 
 def _plugin_class(name):
     known = {
-        other.removesuffix("Plugin"): getattr(plugins, other) for other in dir(plugins) if other.endswith("Plugin")
+        other.removesuffix("Plugin"): getattr(plugins, other)
+        for other in dir(plugins)
+        if other.endswith("Plugin")
     }
     if name not in known:
         raise ValueError(f"Nipype has no plugin {name}; it has {', '.join(sorted(known))}")
     base = known[name]
     if issubclass(base, GraphPluginBase):
-        raise ValueError(f"the plugin {name} does not tell what became of its jobs; take {name.removesuffix('Graph')}")
+        raise ValueError(
+            f"the plugin {name} does not tell what became of its jobs; take "
+            f"{name.removesuffix('Graph')}"
+        )
     if issubclass(base, plugins.MultiProcPlugin):
         return SturdyMultiProcPlugin
     if issubclass(base, SGELikeBatchManagerBase):
         mixin = _SturdySlurm if name == "SLURM" else _SturdyCluster
-        return type(f"Sturdy{base.__name__}", (mixin, base), {"cancelling": CANCELLING.get(name, "qdel")})
+        return type(
+            f"Sturdy{base.__name__}", (mixin, base), {"cancelling": CANCELLING.get(name, "qdel")}
+        )
     return base
 
 
@@ -260,7 +308,10 @@ def check_cluster_paths(*paths):
     """
     for path in map(str, paths):
         if shlex.quote(path) != path:
-            raise ValueError(f"{path}: batch jobs need a path without spaces, quotes and other characters of the shell")
+            raise ValueError(
+                f"{path}: batch jobs need a path without spaces, quotes and other characters of "
+                "the shell"
+            )
 
 
 def _start_worker(folder):
@@ -277,7 +328,9 @@ def _end_with_parent():
 def _ask(*command):
     """Output of a scheduler's command; empty if it does not answer."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=ASK_WITHIN, check=True).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=ASK_WITHIN, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
 

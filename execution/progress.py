@@ -10,7 +10,8 @@ from .graphs import parts_of, working_nodes
 
 @dataclass
 class Progress:
-    """Counts finished steps and says how far the run is, on one line of a terminal or now and then in a log.
+    """Counts finished steps and says how far the run is, on one line of a terminal or now and then
+    in a log.
 
     Attributes
     ----------
@@ -43,14 +44,22 @@ class Progress:
         part = self.part_of[node.fullname]
         if status == "end":
             self.left[part] -= 1
-            self._tell(f"{part} done" if self.left[part] == 0 else f"{part} {node.name}", last=self.left[part] == 0)
+            self._tell(
+                f"{part} done" if self.left[part] == 0 else f"{part} {node.name}",
+                last=self.left[part] == 0,
+            )
         elif status == "exception" and part not in self.failed:
             self.failed.add(part)
             self._tell(f"{part} failed", last=True)
 
     def _tell(self, news, *, last):
         if self.stream.isatty():
-            print(f"\r{self._line()} {news:<48}", end="\n" if last else "", file=self.stream, flush=True)
+            print(
+                f"\r{self._line()} {news:<48}",
+                end="\n" if last else "",
+                file=self.stream,
+                flush=True,
+            )
         elif last:
             print(f"{self._line()} {news}", file=self.stream, flush=True)
 

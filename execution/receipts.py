@@ -1,4 +1,6 @@
-"""What has been made, and of what: a receipt for each finished item, so that no run makes it again."""
+"""What has been made, and of what: a receipt for each finished item, so that no run makes it
+again.
+"""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -19,8 +21,8 @@ def fingerprint(*values):
     Parameters
     ----------
     *values
-        Dataclasses, dicts, sequences, arrays and scalars. A path stands for its file, by name, size and time of
-        modification.
+        Dataclasses, dicts, sequences, arrays and scalars. A path stands for its file, by name, size
+        and time of modification.
 
     Returns
     -------

@@ -17,13 +17,14 @@ from .progress import Progress
 def configure_nipype(work_dir):
     """Set Nipype up for a run; to be called before any node is made.
 
-    Worker processes are started afresh (a forked one inherits locks that hang it), so they read their
-    configuration from a file. They are silent: what fails is in the crash files.
+    Worker processes are started afresh (a forked one inherits locks that hang it), so they read
+    their configuration from a file. They are silent: what fails is in the crash files.
 
     Parameters
     ----------
     work_dir : path-like
-        Takes a folder for this run's configuration, log and crash files: other runs may share the work folder.
+        Takes a folder for this run's configuration, log and crash files: other runs may share the
+        work folder.
 
     Returns
     -------
@@ -43,7 +44,9 @@ def configure_nipype(work_dir):
         "job_finished_timeout": "15",  # s until a result is seen on a network's file system
         "check_version": "false",
     }
-    settings["logging"] = {f"{kind}_level": "CRITICAL" for kind in ("workflow", "utils", "interface")}
+    settings["logging"] = {
+        f"{kind}_level": "CRITICAL" for kind in ("workflow", "utils", "interface")
+    }
     with (run_dir / "nipype.cfg").open("w") as stream:
         settings.write(stream)
     os.environ["NIPYPE_CONFIG_DIR"] = str(run_dir)
@@ -72,13 +75,17 @@ def run_workflow(workflow, runner, *, callback, crash_dir=None):
         Empty if all went well.
     """
     crash_dir = crash_dir or Path(config.get("execution", "crashdump_dir"))
-    workflow.config["execution"] = {**workflow.config.get("execution", {}), "crashdump_dir": str(crash_dir)}
+    workflow.config["execution"] = {
+        **workflow.config.get("execution", {}),
+        "crashdump_dir": str(crash_dir),
+    }
     crash_dir.mkdir(parents=True, exist_ok=True)
     earlier = set(crash_dir.iterdir())
     try:
         runner.run(workflow, callback)
     except Exception:
-        # Nipype raises once the graph has run, and the crash files hold the causes; without one it is our own.
+        # Nipype raises once the graph has run, and the crash files hold the causes; without one it
+        # is our own.
         if earlier.issuperset(crash_dir.iterdir()):
             raise
     part_of = parts_of(workflow)
@@ -139,7 +146,10 @@ def check_resources(workflow, plugin_args):
         needs = {name: getattr(node, attribute) for name, node in working_nodes(workflow).items()}
         name, most = max(needs.items(), key=lambda item: item[1])
         if most > plugin_args[limit]:
-            raise ValueError(f"{name} needs {most:g} of {limit}, and no more than {plugin_args[limit]:g} may be used")
+            raise ValueError(
+                f"{name} needs {most:g} of {limit}, and no more than {plugin_args[limit]:g} may be "
+                "used"
+            )
 
 
 def _log_to_file(path):

@@ -1,11 +1,19 @@
-"""The items of a run, such as scans: each is made once, as one job or step by step, and begun again if it gets lost."""
+"""The items of a run, such as scans: each is made once, as one job or step by step, and begun again
+if it gets lost.
+"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import disk_usage, rmtree
 from typing import ClassVar
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import read_json, remove_partial_files, write_json
@@ -20,7 +28,9 @@ from .run import run_with_progress, run_workflow
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
 
 
-REMEDY = "choose another folder with -w, make room, or have finished work removed with --clean-workdir"
+REMEDY = (
+    "choose another folder with -w, make room, or have finished work removed with --clean-workdir"
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,8 @@ class Stage:
     def graph_dir(self):
         """Folder of the graphs' intermediate files.
 
-        Nipype reuses what it finds by its inputs, not by the code that made it: other code starts afresh.
+        Nipype reuses what it finds by its inputs, not by the code that made it: other code starts
+        afresh.
         """
         return self.work_dir / f"version-{software(self.made_by)}"
 
@@ -83,7 +94,14 @@ class Stage:
 
     def finish(self, item, made_of, files):
         """Note that an item is finished, and tidy up."""
-        write_receipt(self.output_dir, self.kind, self.label(item), made_of, files, made_by=software(self.made_by))
+        write_receipt(
+            self.output_dir,
+            self.kind,
+            self.label(item),
+            made_of,
+            files,
+            made_by=software(self.made_by),
+        )
         if self.clean:
             rmtree(self.item_dir(item), ignore_errors=True)
 
@@ -97,7 +115,9 @@ class Stage:
         return Path(workflow.base_dir, workflow.name, item.node_name)
 
     def resources(self, item):
-        """Memory in GB and cores that the item's workflow takes when its steps run one after the other."""
+        """Memory in GB and cores that the item's workflow takes when its steps run one after the
+        other.
+        """
         return max(node.mem_gb for node in working_nodes(self.build([item])).values()), self.threads
 
 
@@ -133,7 +153,10 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
     """
     waiting = [item for item in items if not stage.is_finished(item)]
     if len(waiting) < len(items):
-        tell(f"{len(items) - len(waiting)} of {len(items)} {stage.kind} were finished before and are not made again")
+        tell(
+            f"{len(items) - len(waiting)} of {len(items)} {stage.kind} were finished before and "
+            "are not made again"
+        )
     if waiting:
         _check_disk(stage, waiting, tell)
     for subject in {stage.label(item).split("_")[0] for item in waiting}:
@@ -145,7 +168,10 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
         found = []
         for place, group in enumerate(groups):
             if len(waiting) > AT_ONCE:
-                tell(f"{stage.label(group[0])} to {stage.label(group[-1])}, of {len(waiting)} {stage.kind} in all")
+                tell(
+                    f"{stage.label(group[0])} to {stage.label(group[-1])}, of {len(waiting)} "
+                    f"{stage.kind} in all"
+                )
             found += run(stage, group, runner, run_dir / f"{stage.kind}-{attempt}-{place}")
         lost = {failure.scan: failure.cause for failure in found if failure.is_lost}
         failures += [failure for failure in found if failure.scan not in lost or attempt == retries]
@@ -153,8 +179,12 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
             break
         again = [item for item in waiting if item.node_name in lost]
         for item in again:
-            tell(f"lost: {stage.label(item)}: {lost[item.node_name]}; it starts again ({attempt + 1} of {retries})")
-        # Where one process takes others with it when it dies, who was to blame shows when each is alone.
+            tell(
+                f"lost: {stage.label(item)}: {lost[item.node_name]}; it starts again "
+                f"({attempt + 1} of {retries})"
+            )
+        # Where one process takes others with it when it dies, who was to blame shows when each is
+        # alone.
         groups = [[item] for item in again] if runner.shares_fate else [again]
     _tell_of_full_disk(stage, failures, tell)
     return failures
@@ -163,7 +193,10 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
 def _tell_of_full_disk(stage, failures, tell):
     if any(failure.is_disk_full for failure in failures):
         free = {path: disk_usage(path).free / 1e9 for path in (stage.work_dir, stage.output_dir)}
-        tell(f"the disk is full: {', '.join(f'{path} has {gb:.2f} GB left' for path, gb in free.items())}; {REMEDY}")
+        tell(
+            "the disk is full: "
+            f"{', '.join(f'{path} has {gb:.2f} GB left' for path, gb in free.items())}; {REMEDY}"
+        )
 
 
 def _check_disk(stage, items, tell):
@@ -172,9 +205,14 @@ def _check_disk(stage, items, tell):
     free = disk_usage(stage.work_dir).free / 1e9
     said = f"{stage.work_dir} has {free:.1f} GB left"
     if max(needs) > free:
-        raise ValueError(f"{said}, and one of the {stage.kind} needs up to {max(needs):.1f} GB; {REMEDY}")
+        raise ValueError(
+            f"{said}, and one of the {stage.kind} needs up to {max(needs):.1f} GB; {REMEDY}"
+        )
     if sum(needs) > free and not stage.clean:
-        tell(f"warning: {said}, and {len(items)} {stage.kind} need up to {sum(needs):.0f} GB together; {REMEDY}")
+        tell(
+            f"warning: {said}, and {len(items)} {stage.kind} need up to {sum(needs):.0f} GB "
+            f"together; {REMEDY}"
+        )
 
 
 def _run_steps(stage, items, runner, run_dir):
@@ -183,7 +221,9 @@ def _run_steps(stage, items, runner, run_dir):
     made_of = {item.node_name: stage.fingerprint(item) for item in items}
     watch = _Watch(stage.output_dir, workflow)
     with hold_work(stage.work_dir, [_work_name(stage, item) for item in items]):
-        failures = run_with_progress(workflow, runner, stage.kind, crash_dir=run_dir / "crash", watch=watch)
+        failures = run_with_progress(
+            workflow, runner, stage.kind, crash_dir=run_dir / "crash", watch=watch
+        )
     failed = {failure.scan for failure in failures}
     for item in items:
         if item.node_name not in failed:
@@ -220,7 +260,9 @@ class _RunGraphInputSpec(BaseInterfaceInputSpec):
     stage = traits.Instance(Stage, mandatory=True, nohash=True, desc="what to make")
     item = traits.Any(mandatory=True, nohash=True, desc="of what")
     crash_dir = traits.Directory(mandatory=True, desc="takes the crash files")
-    outcome_file = File(mandatory=True, desc="takes what failed; it is not there until the job has ended by itself")
+    outcome_file = File(
+        mandatory=True, desc="takes what failed; it is not there until the job has ended by itself"
+    )
 
 
 class RunGraph(SimpleInterface):
@@ -259,7 +301,9 @@ def _work_name(stage, item):
 
 
 class _Watch:
-    """Collects, as Nipype's callback, the derivatives that steps have written, by scan, and how long steps took."""
+    """Collects, as Nipype's callback, the derivatives that steps have written, by scan, and how
+    long steps took.
+    """
 
     def __init__(self, output_dir, workflow):
         self.root = Path(output_dir).absolute()

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 
 from ..core.regions.thalamus import smooth_labels
 from ..core.registration.mutual_information import register_rigid_nmi
@@ -20,7 +26,9 @@ class _LabelsFromFreeSurferInputSpec(BaseInterfaceInputSpec):
     image_source = traits.Str(mandatory=True, desc="what this image is, for the sidecar")
     average_file = File(exists=True, mandatory=True, desc="the subject's average magnitude")
     mask_file = File(exists=True, mandatory=True, desc="the subject's brain mask")
-    smoothing = traits.Float(0.0, usedefault=True, desc="of the labels' surfaces, full width at half maximum, mm")
+    smoothing = traits.Float(
+        0.0, usedefault=True, desc="of the labels' surfaces, full width at half maximum, mm"
+    )
 
 
 class _LabelsFromFreeSurferOutputSpec(TraitedSpec):
@@ -45,13 +53,18 @@ class LabelsFromFreeSurfer(SimpleInterface):
         present = set(np.unique(labels).tolist())
         if present == {0}:
             raise ValueError(
-                f"{given.aseg_file}: none of the labels {', '.join(map(str, ASEG_NAMES))} is in it; run recon-all again"
+                f"{given.aseg_file}: none of the labels {', '.join(map(str, ASEG_NAMES))} is in "
+                "it; run recon-all again"
             )
         image, moving = read_volume(given.image_file)
         average, grid = read_volume(given.average_file)
-        fit = register_rigid_nmi(image, moving.affine, average, grid.affine, fixed_mask=read_mask(given.mask_file))
+        fit = register_rigid_nmi(
+            image, moving.affine, average, grid.affine, fixed_mask=read_mask(given.mask_file)
+        )
         labels = smooth_labels(labels, geometry(labelled)["voxel_size"], given.smoothing)
-        carried = resample_labels(labels, labelled.affine, grid.affine, grid.shape, transform=fit.matrix)
+        carried = resample_labels(
+            labels, labelled.affine, grid.affine, grid.shape, transform=fit.matrix
+        )
         transform = folder / "transform.txt"
         transform.write_text(itk_text(fit.matrix), encoding="utf-8")
         self._results |= {
@@ -61,7 +74,8 @@ class LabelsFromFreeSurfer(SimpleInterface):
             "record": {
                 "FreeSurferLabels": Path(given.aseg_file).name,
                 "FreeSurferLabelsRegisteredBy": given.image_source,
-                "FreeSurferRegistration": "rigid, normalised mutual information with the mean magnitude",
+                "FreeSurferRegistration": "rigid, normalised mutual information with the mean "
+                "magnitude",
                 "FreeSurferMutualInformation": fit.nmi,
             },
         }
@@ -95,7 +109,10 @@ class RunReconAll(SimpleInterface):
         subjects_dir.mkdir(parents=True, exist_ok=True)
         if not is_there(subjects_dir / name / ASEG):
             ReconAll(
-                subject_id=name, directive="all", T1_files=[self.inputs.t1w_file], subjects_dir=str(subjects_dir)
+                subject_id=name,
+                directive="all",
+                T1_files=[self.inputs.t1w_file],
+                subjects_dir=str(subjects_dir),
             ).run()
         self._results["aseg_file"] = str(subjects_dir / name / ASEG)
         self._results["image_file"] = str(subjects_dir / name / "mri" / "orig.mgz")

@@ -36,7 +36,9 @@ class _BackgroundRemoval(CoreInterface):
         with self.threads():
             found = self._remove(field, mask, **where)
         local_field = self._continued(found.local_field, found.mask, where["voxel_size"])
-        self._results["local_field_file"] = write_volume(self.out_path(runtime, "local_field"), local_field, image)
+        self._results["local_field_file"] = write_volume(
+            self.out_path(runtime, "local_field"), local_field, image
+        )
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), found.mask, image)
         lost = int(np.count_nonzero(mask & ~found.mask))
         local = local_field[found.mask]
@@ -57,8 +59,8 @@ class _BackgroundRemoval(CoreInterface):
     def _continued(self, local_field, mask, voxel_size):
         """The local field, continued from its surroundings where the total field is not known.
 
-        Inside the mask that changes nothing, the background being harmonic. At the surface of a phantom nothing ties
-        the background to such a voxel, next to sources outside.
+        Inside the mask that changes nothing, the background being harmonic. At the surface of a
+        phantom nothing ties the background to such a voxel, next to sources outside.
         """
         if not isdefined(self.inputs.standard_error_file):
             return local_field
@@ -70,11 +72,19 @@ class _BackgroundRemoval(CoreInterface):
 
 
 class _JointInputSpec(_BackgroundInputSpec):
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
-    edge_share = traits.Float(desc="share of the mask's gradients that count as edges; by their noise if not given")
-    tolerance = traits.Float(5e-2, usedefault=True, desc="relative change of the local field at which to stop")
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
+    )
+    edge_share = traits.Float(
+        desc="share of the mask's gradients that count as edges; by their noise if not given"
+    )
+    tolerance = traits.Float(
+        5e-2, usedefault=True, desc="relative change of the local field at which to stop"
+    )
     margin = traits.Float(10.0, usedefault=True, desc="room for sources around the mask, mm")
-    max_iterations = traits.Range(low=1, value=100, usedefault=True, desc="iterations after which to stop in any case")
+    max_iterations = traits.Range(
+        low=1, value=100, usedefault=True, desc="iterations after which to stop in any case"
+    )
 
 
 class Joint(_BackgroundRemoval):
@@ -101,18 +111,22 @@ class Joint(_BackgroundRemoval):
 
     def _described(self, found):
         return {
-            "BackgroundRemoval": "sources outside and susceptibility inside estimated together (joint)",
+            "BackgroundRemoval": "sources outside and susceptibility inside estimated together "
+            "(joint)",
             **described_edges(none_if_undefined(self.inputs.edge_share), "Background"),
             "BackgroundMargin": self.inputs.margin,
             "BackgroundTolerance": self.inputs.tolerance,
-            "BackgroundJointIterationsAllowed": self.inputs.max_iterations,  # beside those of the projection
+            # beside those of the projection
+            "BackgroundJointIterationsAllowed": self.inputs.max_iterations,
             "BackgroundIterations": found.iterations,
             "BackgroundRelativeResidual": found.relative_residual,
         }
 
 
 class _PDFInputSpec(_BackgroundInputSpec):
-    tolerance = traits.Float(1e-3, usedefault=True, desc="share taken off the local field's power at which to stop")
+    tolerance = traits.Float(
+        1e-3, usedefault=True, desc="share taken off the local field's power at which to stop"
+    )
     margin = traits.Float(10.0, usedefault=True, desc="room for sources around the mask, mm")
 
 
@@ -153,7 +167,8 @@ class VSHARP(_BackgroundRemoval):
 
     def _described(self, found):
         return {
-            "BackgroundRemoval": "spherical means of variable radius, deconvolved by least squares (V-SHARP)",
+            "BackgroundRemoval": "spherical means of variable radius, deconvolved by least squares "
+            "(V-SHARP)",
             "BackgroundRadius": self.inputs.radius,
             "BackgroundTolerance": self.inputs.tolerance,
             "BackgroundIterations": found.iterations,
@@ -163,7 +178,9 @@ class VSHARP(_BackgroundRemoval):
 
 class _SHARPInputSpec(_BackgroundInputSpec):
     radius = traits.Float(6.0, usedefault=True, desc="radius of the sphere, mm")
-    threshold = traits.Float(0.02, usedefault=True, desc="share of a wave below which it is not restored")
+    threshold = traits.Float(
+        0.02, usedefault=True, desc="share of a wave below which it is not restored"
+    )
 
 
 class SHARP(_BackgroundRemoval):
@@ -173,7 +190,9 @@ class SHARP(_BackgroundRemoval):
     step = "sharp"
 
     def _remove(self, field, mask, **where):
-        return sharp(field, mask, radius=self.inputs.radius, threshold=self.inputs.threshold, **where)
+        return sharp(
+            field, mask, radius=self.inputs.radius, threshold=self.inputs.threshold, **where
+        )
 
     def _described(self, found):
         return {
@@ -197,7 +216,10 @@ class HighPass(_BackgroundRemoval):
         return high_pass(field, mask, cutoff=self.inputs.cutoff, **where)
 
     def _described(self, found):
-        return {"BackgroundRemoval": "Gaussian high-pass filter", "BackgroundCutoff": self.inputs.cutoff}
+        return {
+            "BackgroundRemoval": "Gaussian high-pass filter",
+            "BackgroundCutoff": self.inputs.cutoff,
+        }
 
 
 INTERFACES = {"joint": Joint, "pdf": PDF, "vsharp": VSHARP, "sharp": SHARP, "highpass": HighPass}

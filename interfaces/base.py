@@ -24,25 +24,33 @@ class ProvenanceOutputSpec(TraitedSpec):
 class ThreadedInputSpec(ProvenanceInputSpec):
     """Inputs of a step that is mostly Fourier transforms."""
 
-    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="threads of the Fourier transform")
+    num_threads = traits.Range(
+        low=1, value=1, usedefault=True, nohash=True, desc="threads of the Fourier transform"
+    )
 
 
 class CoreInterface(SimpleInterface):
     """A node around one function of the core."""
 
     def record(self, *steps, **fields):
-        """Add this step's sidecar fields to those of the steps before it, and what the text on methods calls it."""
+        """Add this step's sidecar fields to those of the steps before it, and what the text on
+        methods calls it.
+        """
         earlier = self.inputs.provenance
         if steps:
             fields[METHOD_STEPS] = [*earlier.get(METHOD_STEPS, ()), *steps]
         self._results["provenance"] = {**earlier, **fields}
 
     def out_path(self, runtime, name):
-        """Path of an output in the node's working directory; uncompressed, since only nodes read it."""
+        """Path of an output in the node's working directory; uncompressed, since only nodes read
+        it.
+        """
         return Path(runtime.cwd) / f"{name}.nii"
 
     @contextmanager
     def threads(self):
-        """Let the Fourier transforms use the node's threads; their results do not depend on how many."""
+        """Let the Fourier transforms use the node's threads; their results do not depend on how
+        many.
+        """
         with fft.set_workers(self.inputs.num_threads):
             yield

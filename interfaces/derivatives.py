@@ -4,7 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..core.phase.encoding import ppm_to_hz
 from ..core.phase.fieldfit import combine_magnitude
@@ -30,7 +37,9 @@ class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     hz_per_ppm = traits.Float(desc="convert from ppm to Hz: the centre frequency in MHz")
     is_mask = traits.Bool(False, usedefault=True, desc="save as 0 and 1")
     lookup = traits.Dict(desc="names of labels: save as integers, with a table of them")
-    combine_echoes = traits.Bool(False, usedefault=True, desc="save the root sum of squares over the echoes")
+    combine_echoes = traits.Bool(
+        False, usedefault=True, desc="save the root sum of squares over the echoes"
+    )
 
 
 class _SaveDerivativeOutputSpec(TraitedSpec):
@@ -59,7 +68,8 @@ class SaveDerivative(SimpleInterface):
         if isdefined(given.lookup):
             rows = [{"index": int(index), "name": name} for index, name in given.lookup.items()]
             write_tsv(
-                path.with_name(path.name.replace(".nii.gz", ".tsv")), pd.DataFrame(rows, columns=["index", "name"])
+                path.with_name(path.name.replace(".nii.gz", ".tsv")),
+                pd.DataFrame(rows, columns=["index", "name"]),
             )
         self._results["out_file"] = str(path.absolute())
         return runtime
@@ -78,19 +88,31 @@ class SaveDerivative(SimpleInterface):
 
 
 class _SaveSubjectMapsInputSpec(BaseInterfaceInputSpec):
-    in_files = traits.List(traits.Str, mandatory=True, desc="map of each scan in the subject space; empty: left out")
-    native_files = traits.List(traits.Str, mandatory=True, desc="the derivatives that they were made of")
+    in_files = traits.List(
+        traits.Str, mandatory=True, desc="map of each scan in the subject space; empty: left out"
+    )
+    native_files = traits.List(
+        traits.Str, mandatory=True, desc="the derivatives that they were made of"
+    )
     transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
-    offsets = traits.List(traits.Dict, mandatory=True, desc="of each, mean and sd of the reference region before")
+    offsets = traits.List(
+        traits.Dict, mandatory=True, desc="of each, mean and sd of the reference region before"
+    )
     reference = traits.Str(mandatory=True, desc="name of the reference region")
     record = traits.Dict(usedefault=True, desc="sidecar fields: how the reference was found")
-    steps = traits.List(traits.Str, usedefault=True, desc="what the text on methods calls the registration")
+    steps = traits.List(
+        traits.Str, usedefault=True, desc="what the text on methods calls the registration"
+    )
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
     method = traits.Str(mandatory=True, desc="the inversion")
-    average_file = File(exists=True, mandatory=True, desc="the saved image that shows the subject space")
+    average_file = File(
+        exists=True, mandatory=True, desc="the saved image that shows the subject space"
+    )
     not_made = traits.List(
-        traits.Dict, usedefault=True, desc="what names maps of the scans together that there are not"
+        traits.Dict,
+        usedefault=True,
+        desc="what names maps of the scans together that there are not",
     )
 
 
@@ -99,7 +121,9 @@ class _SaveSubjectMapsOutputSpec(TraitedSpec):
 
 
 class SaveSubjectMaps(SimpleInterface):
-    """Save the susceptibility maps of a subject's scans in the subject space, with the transforms that led there."""
+    """Save the susceptibility maps of a subject's scans in the subject space, with the transforms
+    that led there.
+    """
 
     input_spec = _SaveSubjectMapsInputSpec
     output_spec = _SaveSubjectMapsOutputSpec
@@ -109,7 +133,12 @@ class SaveSubjectMaps(SimpleInterface):
         given = self.inputs
         self._results["out_files"] = []
         scans = zip(
-            given.in_files, given.native_files, given.transform_files, given.offsets, given.entities, strict=True
+            given.in_files,
+            given.native_files,
+            given.transform_files,
+            given.offsets,
+            given.entities,
+            strict=True,
         )
         for in_file, native_file, transform_file, offset, entities in scans:
             if in_file:
@@ -148,7 +177,11 @@ class SaveSubjectMaps(SimpleInterface):
             "ReferenceOffsetOver": native.get("ReferenceRegion"),
             "ReferenceStandardDeviation": offset["sd"],
             "ReferenceVoxels": offset["n_voxels"],
-            METHOD_STEPS: [*native.get(METHOD_STEPS, ()), *given.steps, *given.record.get(METHOD_STEPS, ())],
+            METHOD_STEPS: [
+                *native.get(METHOD_STEPS, ()),
+                *given.steps,
+                *given.record.get(METHOD_STEPS, ()),
+            ],
         }
         save_image(path, np.nan_to_num(data), image, {**native, **given.record, **own})
         return str(path)

@@ -9,13 +9,17 @@ from .images import read_mask, read_volume, write_volume
 
 
 class _EchoesInputSpec(ProvenanceInputSpec):
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis")
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis"
+    )
     mask_file = File(exists=True, mandatory=True, desc="where to fit")
     echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s")
 
 
 class _FitFieldInputSpec(_EchoesInputSpec):
-    unwrapped_file = File(exists=True, mandatory=True, desc="unwrapped phase, rad, echoes along the fourth axis")
+    unwrapped_file = File(
+        exists=True, mandatory=True, desc="unwrapped phase, rad, echoes along the fourth axis"
+    )
     centre_frequency = traits.Float(mandatory=True, desc="centre frequency of the scanner, MHz")
 
 
@@ -37,7 +41,13 @@ class FitField(CoreInterface):
         phase, image = read_volume(self.inputs.unwrapped_file)
         magnitude, _ = read_volume(self.inputs.magnitude_file)
         mask = read_mask(self.inputs.mask_file)
-        fit = fit_field(phase, magnitude, self.inputs.echo_times, mask, centre_frequency=self.inputs.centre_frequency)
+        fit = fit_field(
+            phase,
+            magnitude,
+            self.inputs.echo_times,
+            mask,
+            centre_frequency=self.inputs.centre_frequency,
+        )
         for name in ("field", "standard_error", "phase_offset", "residual", "unresolved"):
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(fit, name), image)

@@ -3,7 +3,14 @@
 from io import BytesIO
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..dataset.files import in_one_step
 from ..dataset.names import picture_path
@@ -15,7 +22,9 @@ class PlotInputSpec(BaseInterfaceInputSpec):
     """Inputs that name a picture."""
 
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
-    entities = traits.Dict(mandatory=True, desc="entities of the scan or subject, by their long names")
+    entities = traits.Dict(
+        mandatory=True, desc="entities of the scan or subject, by their long names"
+    )
     suffix = traits.Str(mandatory=True, desc="BIDS suffix of what is shown")
     desc = traits.Str(desc="BIDS desc entity of what is shown")
     space = traits.Str(desc="BIDS space entity of what is shown")
@@ -30,7 +39,8 @@ class PlotOutputSpec(TraitedSpec):
 class PlotInterface(SimpleInterface):
     """Draw one picture into the derivative dataset, so that a reader never meets half of it.
 
-    What is drawn is the figure that `draw` returns. If it returns None, the picture of an earlier run is removed.
+    What is drawn is the figure that `draw` returns. If it returns None, the picture of an earlier
+    run is removed.
     """
 
     input_spec = PlotInputSpec
@@ -43,13 +53,18 @@ class PlotInterface(SimpleInterface):
 
     def _run_interface(self, runtime):
         given = self.inputs
-        named = {name: getattr(given, name) for name in ("desc", "space") if isdefined(getattr(given, name))}
+        named = {
+            name: getattr(given, name)
+            for name in ("desc", "space")
+            if isdefined(getattr(given, name))
+        }
         path = picture_path(given.output_dir, given.entities, suffix=given.suffix, **named)
         figure = self.draw()
         if figure is None:
             path.unlink(missing_ok=True)
             return runtime
-        picture = BytesIO()  # a disk that is full is told plainly when bytes are written, and not by the drawing
+        # a disk that is full is told plainly when bytes are written, and not by the drawing
+        picture = BytesIO()
         figure.savefig(picture, format="png", facecolor=figure.get_facecolor(), dpi=100)
         with in_one_step(path) as partial:
             partial.write_bytes(picture.getvalue())
@@ -59,10 +74,16 @@ class PlotInterface(SimpleInterface):
 
 class _PlotSlicesInputSpec(PlotInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image to show; of several volumes the first")
-    mask_file = File(exists=True, mandatory=True, desc="its outline is drawn, and the planes lie around it")
+    mask_file = File(
+        exists=True, mandatory=True, desc="its outline is drawn, and the planes lie around it"
+    )
     title = traits.Str(mandatory=True, desc="what the picture shows")
-    window = traits.Tuple(traits.Float, traits.Float, desc="values shown black and white; 1st and 99th percentile")
-    window_mask_file = File(exists=True, desc="where these percentiles are taken, if not in mask_file")
+    window = traits.Tuple(
+        traits.Float, traits.Float, desc="values shown black and white; 1st and 99th percentile"
+    )
+    window_mask_file = File(
+        exists=True, desc="where these percentiles are taken, if not in mask_file"
+    )
     unit = traits.Str("", usedefault=True, desc="unit beside the colour bar")
     outline = traits.Bool(False, usedefault=True, desc="draw the mask's outline")
 
@@ -77,21 +98,30 @@ class PlotSlices(PlotInterface):
         data, image = read_canonical(given.in_file)
         data = data[..., 0] if data.ndim == 4 else data
         mask = read_canonical(given.mask_file)[0] > 0
-        mask = mask if mask.any() else np.ones_like(mask)  # no region here: the middle of the whole image
-        measured = read_canonical(given.window_mask_file)[0] > 0 if isdefined(given.window_mask_file) else mask
+        # no region here: the middle of the whole image
+        mask = mask if mask.any() else np.ones_like(mask)
+        measured = (
+            read_canonical(given.window_mask_file)[0] > 0
+            if isdefined(given.window_mask_file)
+            else mask
+        )
         window = given.window if isdefined(given.window) else np.percentile(data[measured], [1, 99])
         voxel_size = image.header.get_zooms()[:3]
         return slices_figure(data, mask, voxel_size, window, given.title, given.unit, given.outline)
 
 
 class _PlotMapsInputSpec(PlotInputSpec):
-    chi_files = traits.List(File(exists=True), mandatory=True, desc="a scan's map of each inversion, ppm")
+    chi_files = traits.List(
+        File(exists=True), mandatory=True, desc="a scan's map of each inversion, ppm"
+    )
     mask_file = File(exists=True, mandatory=True, desc="brain mask; what is shown")
     methods = traits.List(traits.Str, mandatory=True, desc="the inversions")
 
 
 class PlotMaps(PlotInterface):
-    """Draw the susceptibility maps of a scan side by side, and their difference if there are two."""
+    """Draw the susceptibility maps of a scan side by side, and their difference if there are
+    two.
+    """
 
     input_spec = _PlotMapsInputSpec
 

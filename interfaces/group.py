@@ -1,4 +1,6 @@
-"""The group level: the tables of all scans, the statistics of a study, its report; and the regressions of a model."""
+"""The group level: the tables of all scans, the statistics of a study, its report; and the
+regressions of a model.
+"""
 
 from pathlib import Path
 
@@ -28,7 +30,8 @@ from ..stats.model import run_model
 from ..stats.study import study_tables
 
 GROUP = "group"
-WARNINGS = Path(GROUP, "warnings.tsv")  # what the report warns of, for those who only see the terminal
+# what the report warns of, for those who only see the terminal
+WARNINGS = Path(GROUP, "warnings.tsv")
 FILE_NAMES = {"rois": "roi_chi", "tubes": "tubes_chi"}  # the other tables are called as they are
 
 
@@ -60,7 +63,9 @@ class CollectRoiTables(SimpleInterface):
 class _StudyStatisticsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the table of all scans")
     notes = traits.List(traits.Str, usedefault=True, desc="what is known so far")
-    calibrate = traits.Bool(False, usedefault=True, desc="correct by the phantom scans of each site")
+    calibrate = traits.Bool(
+        False, usedefault=True, desc="correct by the phantom scans of each site"
+    )
 
 
 class _StudyStatisticsOutputSpec(TraitedSpec):
@@ -75,9 +80,12 @@ class StudyStatistics(SimpleInterface):
     output_spec = _StudyStatisticsOutputSpec
 
     def _run_interface(self, runtime):
-        tables, notes = study_tables(read_roi_table(self.inputs.in_file), calibrated=self.inputs.calibrate)
+        tables, notes = study_tables(
+            read_roi_table(self.inputs.in_file), calibrated=self.inputs.calibrate
+        )
         self._results["tables"] = {
-            name: str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table)) for name, table in tables.items()
+            name: str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
+            for name, table in tables.items()
         }
         self._results["notes"] = [*self.inputs.notes, *notes]
         return runtime
@@ -86,7 +94,9 @@ class StudyStatistics(SimpleInterface):
 class _GroupReportInputSpec(BaseInterfaceInputSpec):
     tables = traits.Dict(mandatory=True, desc="file of each table by its name")
     notes = traits.List(traits.Str, desc="what the reader should know")
-    calibrate = traits.Bool(False, usedefault=True, desc="values were corrected by the phantom scans")
+    calibrate = traits.Bool(
+        False, usedefault=True, desc="values were corrected by the phantom scans"
+    )
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
 
 
@@ -118,7 +128,9 @@ class GroupReport(SimpleInterface):
         citation = root / CITATION
         page = group_report(
             {**tables, "published": pd.DataFrame(load_template("published"))},
-            study={"values": "calibrated by the phantom" if self.inputs.calibrate else "as measured"},
+            study={
+                "values": "calibrated by the phantom" if self.inputs.calibrate else "as measured"
+            },
             warnings=list(self.inputs.notes),
             links=links,
             citation=citation.read_text(encoding="utf-8") if citation.exists() else "",
@@ -166,7 +178,8 @@ class ModelStatistics(SimpleInterface):
         unread = pd.DataFrame(list(patients.problems), columns=["what", "problem"])
         tables["problems"] = _stacked(unread, tables["problems"])
         self._results["tables"] = {
-            name: str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table)) for name, table in tables.items()
+            name: str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
+            for name, table in tables.items()
         }
         self._results["notes"] = list(patients.notes)
         return runtime
@@ -201,7 +214,10 @@ class ModelReport(SimpleInterface):
         for name, table in _as_files(tables, model).items():
             file = write_tsv(folder / f"{name}.tsv", table)
             described = load_template("model_tables")
-            write_json(sidecar_path(file), {column: described[column] for column in table if column in described})
+            write_json(
+                sidecar_path(file),
+                {column: described[column] for column in table if column in described},
+            )
             links[name] = file.relative_to(root).as_posix()
         if model.name in SHIPPED:
             tables["published"] = pd.DataFrame(load_template(f"published_{model.name}"))
@@ -214,7 +230,9 @@ class ModelReport(SimpleInterface):
             citation=citation.read_text(encoding="utf-8") if citation.exists() else "",
             versions={made["Name"]: made.get("Version", "") for made in _generators(root)},
         )
-        self._results["out_file"] = str(write_text(root / f"group_model-{model.name}.html", page).absolute())
+        self._results["out_file"] = str(
+            write_text(root / f"group_model-{model.name}.html", page).absolute()
+        )
         return runtime
 
 

@@ -9,9 +9,15 @@ from .images import on_another_grid, read_volume, write_volume
 
 
 class _CropKSpaceInputSpec(ThreadedInputSpec):
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis")
-    phase_file = File(exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis")
-    matrix = traits.List(traits.Int, minlen=3, maxlen=3, mandatory=True, desc="voxels to keep along each axis")
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis"
+    )
+    phase_file = File(
+        exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis"
+    )
+    matrix = traits.List(
+        traits.Int, minlen=3, maxlen=3, mandatory=True, desc="voxels to keep along each axis"
+    )
 
 
 class _CropKSpaceOutputSpec(ProvenanceOutputSpec):
@@ -30,11 +36,19 @@ class CropKSpace(CoreInterface):
         phase, _ = read_volume(self.inputs.phase_file)
         with self.threads():
             # One echo at a time: the complex images of all would take as much memory again.
-            echoes = [self._cropped(magnitude[..., e], phase[..., e]) for e in range(magnitude.shape[-1])]
+            echoes = [
+                self._cropped(magnitude[..., e], phase[..., e]) for e in range(magnitude.shape[-1])
+            ]
         signal = np.stack(echoes, axis=-1)
-        like = on_another_grid(image, lambda affine: cropped_affine(affine, image.shape[:3], self.inputs.matrix))
-        self._results["magnitude_file"] = write_volume(self.out_path(runtime, "magnitude"), np.abs(signal), like)
-        self._results["phase_file"] = write_volume(self.out_path(runtime, "phase"), np.angle(signal), like)
+        like = on_another_grid(
+            image, lambda affine: cropped_affine(affine, image.shape[:3], self.inputs.matrix)
+        )
+        self._results["magnitude_file"] = write_volume(
+            self.out_path(runtime, "magnitude"), np.abs(signal), like
+        )
+        self._results["phase_file"] = write_volume(
+            self.out_path(runtime, "phase"), np.angle(signal), like
+        )
         self.record(HarmonizedResolution="centre of k-space, not apodised")
         return runtime
 

@@ -10,7 +10,17 @@ from ..core.grid import voxel_size_of
 from ..dataset.forms import FORMS, scanner_form
 
 # Of a header: where its voxels lie, by either form.
-PLACE = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")
+PLACE = (
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+    "srow_x",
+    "srow_y",
+    "srow_z",
+)
 
 
 def read_volume(path):
@@ -32,7 +42,8 @@ def read_volume(path):
 
 
 def read_canonical(path):
-    """Read an image as it is drawn: in RAS+ orientation, float32, zero where a value is not a number.
+    """Read an image as it is drawn: in RAS+ orientation, float32, zero where a value is not a
+    number.
 
     Arguments and returned values as of `read_volume`.
     """
@@ -51,7 +62,8 @@ def read_labels(path):
 
 
 def geometry(image):
-    """Voxel size (mm) and direction of B0 in voxel axes, as keyword arguments of the core's functions.
+    """Voxel size (mm) and direction of B0 in voxel axes, as keyword arguments of the core's
+    functions.
 
     Both are those in the scanner, wherever the image's affine has moved its voxels since.
     """
@@ -62,14 +74,19 @@ def geometry(image):
 
 def described_b0(image):
     """Sidecar fields that say what B0 was taken to be, and what told it."""
-    return {"B0Direction": list(geometry(image)["b0_dir"]), "B0DirectionSource": str(scanner_form(image))}
+    return {
+        "B0Direction": list(geometry(image)["b0_dir"]),
+        "B0DirectionSource": str(scanner_form(image)),
+    }
 
 
 def write_volume(path, data, like):
-    """Write an array in the space of another image: float32, integers as they are, booleans as uint8.
+    """Write an array in the space of another image: float32, integers as they are, booleans as
+    uint8.
 
-    Only the geometry is taken from the other image, both forms of it, so that the volume lies where that image lies for
-    every reader, and keeps its B0: free text and scaling of the header stay behind.
+    Only the geometry is taken from the other image, both forms of it, so that the volume lies where
+    that image lies for every reader, and keeps its B0: free text and scaling of the header stay
+    behind.
 
     Parameters
     ----------
@@ -96,7 +113,8 @@ def write_volume(path, data, like):
 
 
 def on_another_grid(image, change):
-    """An image of one voxel, to write images on another grid like: both forms of an image are there, changed.
+    """An image of one voxel, to write images on another grid like: both forms of an image are
+    there, changed.
 
     Parameters
     ----------

@@ -38,7 +38,8 @@ def magnitude_edges(magnitude_file, mask, share=None):
 def free_edges(magnitude_file, share, field, mask, space):
     """Differences of susceptibility that an inversion leaves free.
 
-    The magnitude's edges and, unless a share of them is asked for, jumps of the closed form's map that stand far out.
+    The magnitude's edges and, unless a share of them is asked for, jumps of the closed form's map
+    that stand far out.
 
     Parameters
     ----------
@@ -92,14 +93,18 @@ class _InversionInputSpec(ThreadedInputSpec):
 
 
 class _QuadraticInputSpec(_InversionInputSpec):
-    noise_variance = traits.Float(desc="variance of the field's noise, ppm²; the discrepancy principle needs it")
+    noise_variance = traits.Float(
+        desc="variance of the field's noise, ppm²; the discrepancy principle needs it"
+    )
     lambda_rule = traits.Enum("gcv", "discrepancy", usedefault=True, desc="how λ is chosen")
     lambda_value = traits.Float(desc="fixed λ, mm; chosen by the rule if not given")
 
 
 class _InversionOutputSpec(ProvenanceOutputSpec):
     chi_file = File(desc="susceptibility, ppm, up to a constant")
-    record = traits.Instance(InversionRecord, desc="what was done, and all that it takes to invert another field alike")
+    record = traits.Instance(
+        InversionRecord, desc="what was done, and all that it takes to invert another field alike"
+    )
 
 
 class _Inversion(CoreInterface):
@@ -150,10 +155,16 @@ class Deterministic(_QuadraticInversion):
 
 
 class _IterativeInputSpec(_QuadraticInputSpec):
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
-    edge_share = traits.Float(desc="share of the mask's gradients that count as edges; by their noise if not given")
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
+    )
+    edge_share = traits.Float(
+        desc="share of the mask's gradients that count as edges; by their noise if not given"
+    )
     weigh_noise = traits.Bool(True, usedefault=True, desc="believe noisy voxels less")
-    outside_weight = traits.Float(desc="weight of the zero field outside the mask; from noise and field if not given")
+    outside_weight = traits.Float(
+        desc="weight of the zero field outside the mask; from noise and field if not given"
+    )
     tolerance = traits.Float(5e-3, usedefault=True, desc="relative residual at which to stop")
 
 
@@ -166,7 +177,9 @@ class Iterative(_QuadraticInversion):
     @classmethod
     def chosen(cls, settings, period):
         """The node's interface with a run's choices."""
-        interface = cls(lambda_rule=settings.lambda_rule, weigh_noise=settings.data_weight == "noise")
+        interface = cls(
+            lambda_rule=settings.lambda_rule, weigh_noise=settings.data_weight == "noise"
+        )
         if settings.outside_weight is not None:
             interface.inputs.outside_weight = settings.outside_weight
         return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
@@ -185,7 +198,9 @@ class Iterative(_QuadraticInversion):
         return iterative(
             field,
             mask,
-            edges=free_edges(given.magnitude_file, none_if_undefined(given.edge_share), field, mask, space),
+            edges=free_edges(
+                given.magnitude_file, none_if_undefined(given.edge_share), field, mask, space
+            ),
             data_weight=weight,
             outside_weight=self._outside_weight,
             tolerance=given.tolerance,
@@ -207,27 +222,47 @@ class Iterative(_QuadraticInversion):
 
 
 class _MediInputSpec(_InversionInputSpec):
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
-    edge_share = traits.Float(desc="share of the mask's gradients that count as edges; by their noise if not given")
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
+    )
+    edge_share = traits.Float(
+        desc="share of the mask's gradients that count as edges; by their noise if not given"
+    )
     lambda_rule = traits.Enum("scaled", "discrepancy", usedefault=True, desc="how λ is chosen")
     lambda_value = traits.Float(desc="fixed λ, ppm·mm; chosen by the rule if not given")
-    period = traits.Float(desc="field at which phase turns once, ppm; the data term is linear if not given")
-    reduce_model_error = traits.Bool(True, usedefault=True, desc="believe voxels less that nothing explains")
-    model_error = traits.Float(3.0, usedefault=True, desc="which those are: residual in robust standard deviations")
+    period = traits.Float(
+        desc="field at which phase turns once, ppm; the data term is linear if not given"
+    )
+    reduce_model_error = traits.Bool(
+        True, usedefault=True, desc="believe voxels less that nothing explains"
+    )
+    model_error = traits.Float(
+        3.0, usedefault=True, desc="which those are: residual in robust standard deviations"
+    )
     tolerance = traits.Float(2e-2, usedefault=True, desc="relative change of χ at which to stop")
-    max_iterations = traits.Range(low=1, value=100, usedefault=True, desc="iterations after which to stop in any case")
+    max_iterations = traits.Range(
+        low=1, value=100, usedefault=True, desc="iterations after which to stop in any case"
+    )
 
 
 class Medi(_Inversion):
     """Morphology-enabled dipole inversion."""
 
     input_spec = _MediInputSpec
-    rules: ClassVar = {"gcv": "scaled", "discrepancy": "discrepancy"}  # MEDI's own rules need no search
+    # MEDI's own rules need no search
+    rules: ClassVar = {
+        "gcv": "scaled",
+        "discrepancy": "discrepancy",
+    }
 
     @classmethod
     def chosen(cls, settings, period):
-        """The node's interface with a run's choices; `period` is the field at which phase turns once, ppm."""
-        interface = cls(lambda_rule=cls.rules[settings.lambda_rule], reduce_model_error=settings.model_error)
+        """The node's interface with a run's choices; `period` is the field at which phase turns
+        once, ppm.
+        """
+        interface = cls(
+            lambda_rule=cls.rules[settings.lambda_rule], reduce_model_error=settings.model_error
+        )
         if settings.medi_data == "nonlinear":
             interface.inputs.period = period
         return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
@@ -238,7 +273,9 @@ class Medi(_Inversion):
         return medi(
             field,
             mask,
-            edges=free_edges(given.magnitude_file, none_if_undefined(given.edge_share), field, mask, space),
+            edges=free_edges(
+                given.magnitude_file, none_if_undefined(given.edge_share), field, mask, space
+            ),
             standard_error=standard_error,
             lam=self._fixed_lambda(),
             rule=given.lambda_rule,
@@ -247,7 +284,9 @@ class Medi(_Inversion):
         )
 
     def _solver(self):
-        """What decides on the solution but edges and λ, as `core.inversion.morphology.medi` takes it."""
+        """What decides on the solution but edges and λ, as `core.inversion.morphology.medi` takes
+        it.
+        """
         given = self.inputs
         return {
             "period": none_if_undefined(given.period),
@@ -258,12 +297,16 @@ class Medi(_Inversion):
 
     def _record(self, found):
         share = none_if_undefined(self.inputs.edge_share)
-        return MediRecord(found.lam, found.iterations, found.residual, edge_share=share, **self._solver())
+        return MediRecord(
+            found.lam, found.iterations, found.residual, edge_share=share, **self._solver()
+        )
 
 
 class _TKDInputSpec(_InversionInputSpec):
     threshold = traits.Float(
-        KERNEL_THRESHOLD, usedefault=True, desc="of the dipole kernel; smaller values are replaced by it"
+        KERNEL_THRESHOLD,
+        usedefault=True,
+        desc="of the dipole kernel; smaller values are replaced by it",
     )
 
 
@@ -281,7 +324,9 @@ class TKD(_Inversion):
         return divide_field(field, mask, threshold=self.inputs.threshold, **geometry(image))
 
     def _record(self, found):
-        return TKDRecord(found.lam, found.iterations, found.residual, threshold=self.inputs.threshold)
+        return TKDRecord(
+            found.lam, found.iterations, found.residual, threshold=self.inputs.threshold
+        )
 
 
 INTERFACES = {"medi": Medi, "iterative": Iterative, "deterministic": Deterministic, "tkd": TKD}

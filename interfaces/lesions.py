@@ -4,7 +4,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 from scipy import ndimage
 
 from ..core.grid import is_same_place
@@ -49,15 +56,21 @@ class SegmentLesions(SimpleInterface):
             record["LesionSource"] = f"mask {Path(given.ready_file).name}, as it is"
         else:
             seeds = _seed_voxels(Path(given.seeds_file), image)
-            lesions, grown = grow_lesions(np.nan_to_num(flair), seeds, geometry(image)["voxel_size"])
-            record["LesionSource"] = f"grown by similar intensity from the seeds in {Path(given.seeds_file).name}"
+            lesions, grown = grow_lesions(
+                np.nan_to_num(flair), seeds, geometry(image)["voxel_size"]
+            )
+            record["LesionSource"] = (
+                f"grown by similar intensity from the seeds in {Path(given.seeds_file).name}"
+            )
             record["Seeds"] = len(seeds)
             record["SeedsNotGrown"] = _points(seeds[~grown], image).round(2).tolist()
         for kind, change in (("added", np.logical_or), ("removed", lambda a, b: a & ~b)):
             if isdefined(getattr(given, f"{kind}_file")):
                 before = lesions
                 lesions = change(lesions, self._mask(kind, image))
-                record[f"VoxelsBy{kind.capitalize()}Mask"] = int(np.count_nonzero(before != lesions))
+                record[f"VoxelsBy{kind.capitalize()}Mask"] = int(
+                    np.count_nonzero(before != lesions)
+                )
         self._results["mask_file"] = write_volume(Path(runtime.cwd) / "lesions.nii", lesions, image)
         self._results["seeds"] = seeds.tolist()
         self._results["record"] = record
@@ -70,7 +83,9 @@ class SegmentLesions(SimpleInterface):
         if drawn.ndim != 3:
             raise ValueError(f"{path}: {drawn.ndim} dimensions; a mask is one volume of three")
         mask = read_mask(path)
-        if drawn.shape == image.shape and is_same_place(image.shape[:3], drawn.affine, image.affine):
+        if drawn.shape == image.shape and is_same_place(
+            image.shape[:3], drawn.affine, image.affine
+        ):
             return mask
         return resample_labels(mask.view(np.uint8), drawn.affine, image.affine, image.shape) > 0
 

@@ -16,8 +16,12 @@ class _MaskOutputSpec(ProvenanceOutputSpec):
 
 
 class _BrainMaskInputSpec(ProvenanceInputSpec):
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis")
-    phase_file = File(exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis")
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis"
+    )
+    phase_file = File(
+        exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis"
+    )
 
 
 class BrainMask(CoreInterface):
@@ -96,18 +100,25 @@ class _SetUnknownApartInputSpec(ProvenanceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="brain mask")
     field_file = File(exists=True, mandatory=True, desc="field, ppm")
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
-    unresolved_file = File(exists=True, mandatory=True, desc="voxels whose phase is not unwrapped for certain")
-    is_phantom = traits.Bool(False, usedefault=True, desc="keep the surface, and distrust noisy voxels too")
+    unresolved_file = File(
+        exists=True, mandatory=True, desc="voxels whose phase is not unwrapped for certain"
+    )
+    is_phantom = traits.Bool(
+        False, usedefault=True, desc="keep the surface, and distrust noisy voxels too"
+    )
 
 
 class _SetUnknownApartOutputSpec(_MaskOutputSpec):
     field_file = File(desc="field, ppm, continued smoothly into voxels where it is not known")
     standard_error_file = File(desc="standard error of the field, ppm, infinite there")
-    noise_variance = traits.Float(desc="mean squared standard error of the fit over the whole mask, ppm²")
+    noise_variance = traits.Float(
+        desc="mean squared standard error of the fit over the whole mask, ppm²"
+    )
 
 
 class SetUnknownApart(CoreInterface):
-    """Leave voxels whose field is not known out of the mask at its surface, and without weight inside.
+    """Leave voxels whose field is not known out of the mask at its surface, and without weight
+    inside.
 
     What the mask encloses belongs to the inside. A phantom's surface stays as it is.
     """
@@ -144,7 +155,9 @@ class SetUnknownApart(CoreInterface):
             BrainMaskVoxelsFilled=int(np.count_nonzero(found.mask & ~mask)),
             VoxelsWithoutWeight=n_unknown,
             VoxelsWithoutWeightFraction=n_unknown / int(np.count_nonzero(found.mask)),
-            BrainMaskVolume=n_given * float(np.prod(voxel_size)) / 1000,  # mL, before anything is left out
+            BrainMaskVolume=n_given
+            * float(np.prod(voxel_size))
+            / 1000,  # mL, before anything is left out
             BrainMaskFractionOfImage=n_given / mask.size,
         )
         return runtime

@@ -26,24 +26,36 @@ WITH_SURFACE_VEINS = "thalamus"
 
 
 class _MeasureRegionsInputSpec(BaseInterfaceInputSpec):
-    chi_files = traits.List(traits.Str, mandatory=True, desc="susceptibility of each scan, ppm; empty: left out")
+    chi_files = traits.List(
+        traits.Str, mandatory=True, desc="susceptibility of each scan, ppm; empty: left out"
+    )
     mask_files = traits.List(
         traits.Str, usedefault=True, desc="where each is known, if it is not not-a-number elsewhere"
     )
     label_files = traits.List(traits.Str, mandatory=True, desc="regions of each, on the same grid")
     names = traits.List(traits.Dict, mandatory=True, desc="their names by label")
     expected = traits.List(
-        traits.Dict, usedefault=True, desc="of each scan, true susceptibility by region: a phantom's tubes"
+        traits.Dict,
+        usedefault=True,
+        desc="of each scan, true susceptibility by region: a phantom's tubes",
     )
-    offsets = traits.List(traits.Dict, usedefault=True, desc="of each, mean and sd of the reference region")
+    offsets = traits.List(
+        traits.Dict, usedefault=True, desc="of each, mean and sd of the reference region"
+    )
     noise = traits.List(
-        traits.Dict, usedefault=True, desc="of each scan, files that tell of its noise; empty: there are none"
+        traits.Dict,
+        usedefault=True,
+        desc="of each scan, files that tell of its noise; empty: there are none",
     )
     reference_files = traits.List(
-        traits.Str, usedefault=True, desc="reference region on each map's grid; all of the map without it"
+        traits.Str,
+        usedefault=True,
+        desc="reference region on each map's grid; all of the map without it",
     )
     transform_files = traits.List(
-        traits.Str, usedefault=True, desc="from the maps' space to each scan; they share one without it"
+        traits.Str,
+        usedefault=True,
+        desc="from the maps' space to each scan; they share one without it",
     )
     reference = traits.Str(mandatory=True, desc="name of the reference region")
     method = traits.Str(mandatory=True, desc="the inversion")
@@ -53,7 +65,9 @@ class _MeasureRegionsInputSpec(BaseInterfaceInputSpec):
 
 class _MeasureRegionsOutputSpec(TraitedSpec):
     rows = traits.List(traits.List(traits.Dict), desc="of each scan, the rows of its table")
-    excluded_files = traits.List(traits.Str, desc="voxels of each that were left out as veins; empty: not measured")
+    excluded_files = traits.List(
+        traits.Str, desc="voxels of each that were left out as veins; empty: not measured"
+    )
 
 
 class MeasureRegions(SimpleInterface):
@@ -80,7 +94,9 @@ class MeasureRegions(SimpleInterface):
         self._results["rows"] = []
         self._results["excluded_files"] = []
         for place, scan in enumerate(scans):
-            rows, excluded_file = self._measure(Path(runtime.cwd) / f"scan{place}_excluded.nii", *scan)
+            rows, excluded_file = self._measure(
+                Path(runtime.cwd) / f"scan{place}_excluded.nii", *scan
+            )
             self._results["rows"].append(rows)
             self._results["excluded_files"].append(excluded_file)
         return runtime
@@ -108,16 +124,24 @@ class MeasureRegions(SimpleInterface):
         names = {int(label): name for label, name in names.items()}
         voxel_size = geometry(image)["voxel_size"]
         chi = np.where(mask, chi, 0)
-        veins = _veins(chi, labels, names, mask, image.affine) if self.inputs.exclude_veins else np.zeros_like(mask)
+        veins = (
+            _veins(chi, labels, names, mask, image.affine)
+            if self.inputs.exclude_veins
+            else np.zeros_like(mask)
+        )
         choices = {"erosion": self.inputs.erosion, "exclude": veins}
         groups = [group for group in (names, both_sides(names)) if group]
-        tables = [roi_statistics(chi, labels, group, mask, voxel_size, **choices) for group in groups]
+        tables = [
+            roi_statistics(chi, labels, group, mask, voxel_size, **choices) for group in groups
+        ]
         table = pd.concat(tables, ignore_index=True)
         table.insert(0, "method", self.inputs.method)
         errors = np.nan
         if noise:
             regions = (
-                region for group in groups for region in regions_measured(labels, group, mask, voxel_size, **choices)
+                region
+                for group in groups
+                for region in regions_measured(labels, group, mask, voxel_size, **choices)
             )
             errors = measured_standard_errors(
                 (_in_volume(kept, box, mask.shape) for _, box, kept, _ in regions),
@@ -137,9 +161,13 @@ class MeasureRegions(SimpleInterface):
 
 
 class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
-    rows = traits.List(traits.List(traits.List(traits.Dict)), mandatory=True, desc="by method, by scan, the rows")
+    rows = traits.List(
+        traits.List(traits.List(traits.Dict)), mandatory=True, desc="by method, by scan, the rows"
+    )
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
-    labels = traits.List(traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is")
+    labels = traits.List(
+        traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is"
+    )
     sources = traits.List(traits.Str, mandatory=True, desc="where the regions of each come from")
     steps = traits.List(traits.Str, mandatory=True, desc="what the text on methods calls that")
     record = traits.Dict(usedefault=True, desc="sidecar fields: how the reference was found")
@@ -165,12 +193,17 @@ class SaveRoiTables(SimpleInterface):
             rows = [row for method in given.rows for row in method[place]]
             path = derivative_path(given.output_dir, entities, **ROI_TABLE)
             if not rows:
-                for earlier in (path, path.with_suffix(".json")):  # of regions that are no longer there
+                for earlier in (
+                    path,
+                    path.with_suffix(".json"),
+                ):  # of regions that are no longer there
                     earlier.unlink(missing_ok=True)
                 continue
             table = pd.DataFrame([{**given.labels[place], **row} for row in rows])
             write_tsv(path, table)
-            known = {column: meaning for column, meaning in given.columns.items() if column in table}
+            known = {
+                column: meaning for column, meaning in given.columns.items() if column in table
+            }
             told = {
                 "RegionsFrom": given.sources[place],
                 N_REGIONS: table["roi"].nunique(),

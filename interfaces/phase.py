@@ -3,7 +3,13 @@
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, isdefined, traits
 
-from ..core.phase.encoding import PhaseEncodingError, apply_sign, decode_phase, default_sign, from_real_imaginary
+from ..core.phase.encoding import (
+    PhaseEncodingError,
+    apply_sign,
+    decode_phase,
+    default_sign,
+    from_real_imaginary,
+)
 from ..core.phase.unwrapping import unwrap_echoes
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import read_mask, read_volume, write_volume
@@ -16,7 +22,9 @@ class _DecodeEchoesInputSpec(ProvenanceInputSpec):
     imaginary = InputMultiObject(File(exists=True), desc="imaginary part, one file an echo")
     units = traits.Str(desc="Units of the phase, from its sidecar")
     manufacturer = traits.Str(desc="Manufacturer, from the sidecar")
-    phase_sign = traits.Enum(0, 1, -1, usedefault=True, desc="sign of the phase; 0: the manufacturer's")
+    phase_sign = traits.Enum(
+        0, 1, -1, usedefault=True, desc="sign of the phase; 0: the manufacturer's"
+    )
 
 
 class _DecodeEchoesOutputSpec(ProvenanceOutputSpec):
@@ -41,18 +49,33 @@ class DecodeEchoes(CoreInterface):
         if given.phase_sign:
             sign = given.phase_sign
             reason = f"{given.phase_sign:+d}: given by the user"
-        self._results["magnitude_file"] = write_volume(self.out_path(runtime, "magnitude"), magnitude, like)
-        self._results["phase_file"] = write_volume(self.out_path(runtime, "phase"), apply_sign(phase, sign), like)
-        self.record(PhaseEncoding=encoding, PhaseSign=sign, PhaseSignSource=reason, NonFiniteVoxelsSetToZero=blanked)
+        self._results["magnitude_file"] = write_volume(
+            self.out_path(runtime, "magnitude"), magnitude, like
+        )
+        self._results["phase_file"] = write_volume(
+            self.out_path(runtime, "phase"), apply_sign(phase, sign), like
+        )
+        self.record(
+            PhaseEncoding=encoding,
+            PhaseSign=sign,
+            PhaseSignSource=reason,
+            NonFiniteVoxelsSetToZero=blanked,
+        )
         return runtime
 
     def _decoded(self):
-        """Magnitude, phase, the encoding's name, and how many voxels were not finite (all in the background)."""
+        """Magnitude, phase, the encoding's name, and how many voxels were not finite (all in the
+        background).
+        """
         given = self.inputs
         if isdefined(given.real) and given.real:
             (real, n_real) = _stack(given.real)
             (imaginary, n_imaginary) = _stack(given.imaginary)
-            return *from_real_imaginary(real, imaginary), "real and imaginary parts", n_real + n_imaginary
+            return (
+                *from_real_imaginary(real, imaginary),
+                "real and imaginary parts",
+                n_real + n_imaginary,
+            )
         (magnitude, n_magnitude) = _stack(given.magnitude)
         (stored, n_phase) = _stack(given.phase)
         phase, encoding = decode_phase(
@@ -76,10 +99,14 @@ def _stack(files):
 
 
 class _UnwrapInputSpec(ProvenanceInputSpec):
-    phase_file = File(exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis")
+    phase_file = File(
+        exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis"
+    )
     mask_file = File(exists=True, mandatory=True, desc="where to unwrap")
     echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s")
-    mode = traits.Enum("spatial", "temporal", usedefault=True, desc="every echo in space, or carried by time")
+    mode = traits.Enum(
+        "spatial", "temporal", usedefault=True, desc="every echo in space, or carried by time"
+    )
 
 
 class _UnwrapOutputSpec(ProvenanceOutputSpec):
@@ -96,7 +123,9 @@ class Unwrap(CoreInterface):
         phase, image = read_volume(self.inputs.phase_file)
         mask = read_mask(self.inputs.mask_file)
         unwrapped = unwrap_echoes(phase, mask, self.inputs.echo_times, mode=self.inputs.mode)
-        self._results["unwrapped_file"] = write_volume(self.out_path(runtime, "unwrapped"), unwrapped, image)
+        self._results["unwrapped_file"] = write_volume(
+            self.out_path(runtime, "unwrapped"), unwrapped, image
+        )
         in_time = "unwrapping" if self.inputs.mode == "spatial" else "temporal_unwrapping"
         step = in_time if len(self.inputs.echo_times) > 1 else "single_unwrapping"
         self.record(step, UnwrappingMode=self.inputs.mode)

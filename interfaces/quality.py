@@ -2,7 +2,14 @@
 
 import numpy as np
 import pandas as pd
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..core.quality import check_sign_of_total
 from ..dataset.files import read_json, write_json
@@ -32,18 +39,37 @@ class CheckSign(CoreInterface):
         standard_error, _ = read_volume(self.inputs.standard_error_file)
         mask = read_mask(self.inputs.mask_file)
         with self.threads():
-            sign = check_sign_of_total(field, mask, standard_error=standard_error, **geometry(image))
+            sign = check_sign_of_total(
+                field, mask, standard_error=standard_error, **geometry(image)
+            )
         judged = sign.asymmetry is not None
-        self.record(**({"SignAsymmetry": sign.asymmetry, "SignLooksWrong": sign.looks_wrong} if judged else {}))
+        self.record(
+            **(
+                {"SignAsymmetry": sign.asymmetry, "SignLooksWrong": sign.looks_wrong}
+                if judged
+                else {}
+            )
+        )
         return runtime
 
 
 class _SaveQualityInputSpec(BaseInterfaceInputSpec):
-    maps = traits.List(traits.Dict, mandatory=True, desc="maps of each scan by inversion, whose sidecars tell of it")
-    magnitude_files = traits.List(File(exists=True), mandatory=True, desc="combined magnitude of each")
+    maps = traits.List(
+        traits.Dict,
+        mandatory=True,
+        desc="maps of each scan by inversion, whose sidecars tell of it",
+    )
+    magnitude_files = traits.List(
+        File(exists=True), mandatory=True, desc="combined magnitude of each"
+    )
     mask_files = traits.List(File(exists=True), mandatory=True, desc="brain mask of each")
-    found = traits.List(traits.Dict, desc="of each, what `RegisterScans` found; a phantom's scans are not registered")
-    labels = traits.List(traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is")
+    found = traits.List(
+        traits.Dict,
+        desc="of each, what `RegisterScans` found; a phantom's scans are not registered",
+    )
+    labels = traits.List(
+        traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is"
+    )
     subject = traits.Str(mandatory=True, desc="label of the subject")
     columns = traits.Dict(mandatory=True, desc="what the columns mean")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
@@ -75,7 +101,9 @@ class SaveQuality(SimpleInterface):
 
 
 def _measured(maps, magnitude_file, mask_file):
-    """What a scan's derivatives and their sidecars say of its quality; what an earlier program did not write lacks."""
+    """What a scan's derivatives and their sidecars say of its quality; what an earlier program did
+    not write lacks.
+    """
     sidecars = {method: read_json(sidecar_path(chi_file)) for method, chi_file in maps.items()}
     told = next(iter(sidecars.values()))
     magnitude, image = read_volume(magnitude_file)
@@ -90,10 +118,13 @@ def _measured(maps, magnitude_file, mask_file):
         "local_field_sd": told.get("LocalFieldStandardDeviation"),
         "local_field_robust_sd": told.get("LocalFieldRobustStandardDeviation"),
         "unresolved_voxels": unresolved,
-        "unresolved_share": None if unresolved is None else unresolved / max(inside + unresolved, 1),
+        "unresolved_share": None
+        if unresolved is None
+        else unresolved / max(inside + unresolved, 1),
         "without_weight": told.get("VoxelsWithoutWeightFraction"),
         "mask_volume": inside * float(np.prod(geometry(image)["voxel_size"])) / 1000,
         "lambda_at_bound": ", ".join(at_bound) or "none",
         "sign_asymmetry": told.get("SignAsymmetry"),
-        "doubts": ", ".join(dict.fromkeys(doubt.figure for doubt in find_doubts(sidecars))) or "none",
+        "doubts": ", ".join(dict.fromkeys(doubt.figure for doubt in find_doubts(sidecars)))
+        or "none",
     }

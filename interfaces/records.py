@@ -1,4 +1,6 @@
-"""What an inversion did, as a value: its sidecar, the text on methods and its standard error are made from it."""
+"""What an inversion did, as a value: its sidecar, the text on methods and its standard error are
+made from it.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -68,7 +70,10 @@ class DeterministicRecord(InversionRecord):
         return "deterministic", self.lam.rule
 
     def _own(self):
-        return {"Inversion": "deterministic: closed form, all gradients penalised", "DataWeight": NO_WEIGHT}
+        return {
+            "Inversion": "deterministic: closed form, all gradients penalised",
+            "DataWeight": NO_WEIGHT,
+        }
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,8 @@ class IterativeRecord(InversionRecord):
 
     def _own(self):
         told = {
-            "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude has no edge",
+            "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude "
+            "has no edge",
             **described_edges(self.edge_share),
             "DataWeight": NOISE_WEIGHT if self.weighs_noise else KNOWN_WEIGHT,
             "OutsideFieldWeight": self.outside_weight,
@@ -125,7 +131,8 @@ class MediRecord(InversionRecord):
     period : float or None
         Field at which phase turns once, ppm; None of a linear data term.
     model_error : float or None
-        Residual in robust standard deviations beyond which voxels were believed less; None if none were.
+        Residual in robust standard deviations beyond which voxels were believed less; None if none
+        were.
     tolerance : float
         Relative change of χ at which it stopped.
     max_iterations : int
@@ -143,7 +150,10 @@ class MediRecord(InversionRecord):
 
     @property
     def steps(self):  # noqa: D102
-        options = {"nonlinear": self.period is not None, "model_error": self.model_error is not None}
+        options = {
+            "nonlinear": self.period is not None,
+            "model_error": self.model_error is not None,
+        }
         asked = [step for step, is_used in options.items() if is_used]
         return *free_edge_steps(self.edge_share), "medi", *asked, f"medi_{self.lam.rule}"
 
@@ -254,5 +264,7 @@ def edge_step(share):
 
 
 def free_edge_steps(share):
-    """What the text on methods calls the rules for the edges that inversions leave free: jumps are among them."""
+    """What the text on methods calls the rules for the edges that inversions leave free: jumps are
+    among them.
+    """
     return ("edges", "jumps") if share is None else ("edge_share",)

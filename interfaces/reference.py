@@ -4,7 +4,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..core.regions.atrium import find_atria, sphere_mask
 from ..core.regions.reference import find_csf, reference_region, right_direction
@@ -19,7 +26,8 @@ INSTEAD_OF_CSF = "brain mask, since no CSF was found"
 ATRIUM = "atrium"  # the name of the reference, and of a label that is drawn there
 BY_R2STAR = "found by R2* and position"
 
-# What the text on methods calls references, other regions than these being labels, and drawn regions.
+# What the text on methods calls references, other regions than these being labels, and drawn
+# regions.
 REFERENCE_STEPS = {"brain": "brain", "csf": "csf_label", ATRIUM: "atrium_label"}
 
 
@@ -50,7 +58,11 @@ class SubtractReference(CoreInterface):
         region = read_mask(self.inputs.region_file)
         referenced, offset, spread = subtract_reference(chi, mask, region)
         self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), referenced, image)
-        self.record(ReferenceRegion=self.inputs.region_name, ReferenceOffset=offset, ReferenceStandardDeviation=spread)
+        self.record(
+            ReferenceRegion=self.inputs.region_name,
+            ReferenceOffset=offset,
+            ReferenceStandardDeviation=spread,
+        )
         return runtime
 
 
@@ -60,13 +72,23 @@ class _FindReferenceInputSpec(BaseInterfaceInputSpec):
     label_file = File(exists=True, mandatory=True, desc="regions in the subject space")
     names = traits.Dict(mandatory=True, desc="their names by label")
     regions_record = traits.Dict(usedefault=True, desc="sidecar fields of these regions")
-    freesurfer_file = File(exists=True, desc="FreeSurfer's labels in the subject space, for want of ventricles there")
+    freesurfer_file = File(
+        exists=True, desc="FreeSurfer's labels in the subject space, for want of ventricles there"
+    )
     freesurfer_names = traits.Dict(usedefault=True, desc="their names by label")
-    r2star_files = traits.List(traits.Str, usedefault=True, desc="R2* of the scans that have it, in the subject space")
+    r2star_files = traits.List(
+        traits.Str, usedefault=True, desc="R2* of the scans that have it, in the subject space"
+    )
     transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
-    atria = traits.List(traits.List, usedefault=True, desc="of each scan, points in the atria that the user gives")
-    atria_elsewhere = traits.List(traits.List, usedefault=True, desc="points in the atria on other scans")
-    transform_files_elsewhere = traits.List(traits.Str, usedefault=True, desc="subject space to each of these")
+    atria = traits.List(
+        traits.List, usedefault=True, desc="of each scan, points in the atria that the user gives"
+    )
+    atria_elsewhere = traits.List(
+        traits.List, usedefault=True, desc="points in the atria on other scans"
+    )
+    transform_files_elsewhere = traits.List(
+        traits.Str, usedefault=True, desc="subject space to each of these"
+    )
     radius = traits.Float(2.5, usedefault=True, desc="of the spheres in the atria, mm")
     reference = traits.Str(mandatory=True, desc="brain, csf, atrium or a label's name")
 
@@ -79,7 +101,9 @@ class _FindReferenceOutputSpec(TraitedSpec):
 
 
 class FindReference(SimpleInterface):
-    """The reference region in the subject space: a label, CSF found by R2*, spheres in the atria, or the brain."""
+    """The reference region in the subject space: a label, CSF found by R2*, spheres in the atria,
+    or the brain.
+    """
 
     input_spec = _FindReferenceInputSpec
     output_spec = _FindReferenceOutputSpec
@@ -106,12 +130,18 @@ class FindReference(SimpleInterface):
                 return self._atria(labels, names, mask, grid)
             if name != "csf" or _has_csf(labels, names, mask):
                 source = "brain mask" if name == "brain" else "label"
-                record = {"ReferenceSource": source, METHOD_STEPS: [REFERENCE_STEPS.get(name, "label")]}
+                record = {
+                    "ReferenceSource": source,
+                    METHOD_STEPS: [REFERENCE_STEPS.get(name, "label")],
+                }
                 return reference_region(name, labels, names, mask), name, record
             csf = self._find_csf(mask, grid)
         except _NoCsfError as cause:
             # Values relative to the brain are still values; what reads them is told by their name.
-            record = {"ReferenceSource": f"{INSTEAD_OF_CSF}: {cause}", METHOD_STEPS: ["brain_instead"]}
+            record = {
+                "ReferenceSource": f"{INSTEAD_OF_CSF}: {cause}",
+                METHOD_STEPS: ["brain_instead"],
+            }
             return mask, "brain", record
         return (
             csf.mask,
@@ -126,7 +156,9 @@ class FindReference(SimpleInterface):
         )
 
     def _atria(self, labels, names, mask, grid):
-        """Spheres in the atria: a label of them, at points that the user gives, or in the lateral ventricles."""
+        """Spheres in the atria: a label of them, at points that the user gives, or in the lateral
+        ventricles.
+        """
         drawn = [label for label, name in names.items() if without_side(name) == ATRIUM]
         region = np.isin(labels, drawn) & mask
         if region.any():
@@ -135,7 +167,13 @@ class FindReference(SimpleInterface):
         points = self._given_atria()
         record = {"ReferenceRadius": radius}
         if points:
-            region = np.any([sphere_mask(point, grid.affine, mask.shape, radius) for point in points], axis=0) & mask
+            region = (
+                np.any(
+                    [sphere_mask(point, grid.affine, mask.shape, radius) for point in points],
+                    axis=0,
+                )
+                & mask
+            )
             record |= {METHOD_STEPS: ["atrium_points"], "ReferenceCentres": points}
             return region, ATRIUM, record | {"ReferenceSource": "spheres at given points"}
         ventricles, source = self._ventricles(labels, names, mask, grid)
@@ -177,7 +215,9 @@ class FindReference(SimpleInterface):
     def _find_csf(self, mask, grid):
         paths = [path for path in self.inputs.r2star_files if path != NOT_REGISTERED]
         if not paths:
-            raise _NoCsfError("no scan has an R2* map; draw CSF as a label, or choose another reference")
+            raise _NoCsfError(
+                "no scan has an R2* map; draw CSF as a label, or choose another reference"
+            )
         maps = np.stack([read_volume(path)[0] for path in paths])
         known = np.isfinite(maps)
         mean = np.where(known, maps, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
@@ -185,14 +225,20 @@ class FindReference(SimpleInterface):
         average, _ = read_volume(self.inputs.average_file)
         voxel_size = geometry(grid)["voxel_size"]
         try:
-            return find_csf(mean, average, everywhere, voxel_size, right=right_direction(grid.affine))
+            return find_csf(
+                mean, average, everywhere, voxel_size, right=right_direction(grid.affine)
+            )
         except ValueError as error:
             raise _NoCsfError(f"{error}") from error
 
 
 class _RelateMapsInputSpec(BaseInterfaceInputSpec):
-    in_files = traits.List(traits.Str, mandatory=True, desc="susceptibility of each scan, ppm; empty: left out")
-    reference_files = traits.List(traits.Str, mandatory=True, desc="reference region on each map's grid")
+    in_files = traits.List(
+        traits.Str, mandatory=True, desc="susceptibility of each scan, ppm; empty: left out"
+    )
+    reference_files = traits.List(
+        traits.Str, mandatory=True, desc="reference region on each map's grid"
+    )
     mask_files = traits.List(
         traits.Str, usedefault=True, desc="where each is known, if it is not not-a-number elsewhere"
     )
@@ -200,7 +246,9 @@ class _RelateMapsInputSpec(BaseInterfaceInputSpec):
 
 class _RelateMapsOutputSpec(TraitedSpec):
     out_files = traits.List(traits.Str, desc="susceptibility relative to the region's mean")
-    offsets = traits.List(traits.Dict, desc="of each map, the region's mean before, its SD and number of voxels")
+    offsets = traits.List(
+        traits.Dict, desc="of each map, the region's mean before, its SD and number of voxels"
+    )
 
 
 class RelateMaps(SimpleInterface):

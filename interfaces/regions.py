@@ -4,7 +4,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..core.regions.thalamus import smooth_labels
 from ..core.registration.resampling import resample_labels
@@ -18,31 +25,57 @@ DRAWN = "regions_drawn"
 class _DefineRegionsInputSpec(BaseInterfaceInputSpec):
     average_file = File(exists=True, mandatory=True, desc="mean magnitude in the subject space")
     transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
-    drawn = traits.List(traits.Dict, mandatory=True, desc="of each scan, path and names of its regions; may be empty")
-    drawn_for_subject = traits.Dict(usedefault=True, desc="path and names of regions in the subject space")
-    atlas_file = File(exists=True, desc="an atlas' labels in the subject space, for want of drawn regions")
+    drawn = traits.List(
+        traits.Dict,
+        mandatory=True,
+        desc="of each scan, path and names of its regions; may be empty",
+    )
+    drawn_for_subject = traits.Dict(
+        usedefault=True, desc="path and names of regions in the subject space"
+    )
+    atlas_file = File(
+        exists=True, desc="an atlas' labels in the subject space, for want of drawn regions"
+    )
     atlas_names = traits.Dict(usedefault=True, desc="their names by label")
     atlas = traits.Str(desc="what the atlas is called")
-    freesurfer_file = File(exists=True, desc="FreeSurfer's labels in the subject space, for want of drawn regions")
+    freesurfer_file = File(
+        exists=True, desc="FreeSurfer's labels in the subject space, for want of drawn regions"
+    )
     freesurfer_names = traits.Dict(usedefault=True, desc="their names by label")
-    freesurfer_record = traits.Dict(usedefault=True, desc="sidecar fields: how they were brought there")
-    smoothing = traits.Float(0.0, usedefault=True, desc="of drawn regions' surfaces, full width at half maximum, mm")
-    drawn_elsewhere = traits.List(traits.Dict, usedefault=True, desc="regions on other scans, for want of any on these")
-    transform_files_elsewhere = traits.List(traits.Str, usedefault=True, desc="subject space to each of these")
+    freesurfer_record = traits.Dict(
+        usedefault=True, desc="sidecar fields: how they were brought there"
+    )
+    smoothing = traits.Float(
+        0.0, usedefault=True, desc="of drawn regions' surfaces, full width at half maximum, mm"
+    )
+    drawn_elsewhere = traits.List(
+        traits.Dict, usedefault=True, desc="regions on other scans, for want of any on these"
+    )
+    transform_files_elsewhere = traits.List(
+        traits.Str, usedefault=True, desc="subject space to each of these"
+    )
 
 
 class _DefineRegionsOutputSpec(TraitedSpec):
-    label_files = traits.List(traits.Str, desc="regions for each scan in the subject space; empty where there are none")
+    label_files = traits.List(
+        traits.Str, desc="regions for each scan in the subject space; empty where there are none"
+    )
     names = traits.List(traits.Dict, desc="their names by label")
     sources = traits.List(traits.Str, desc="where they come from")
     steps = traits.List(traits.Str, desc="what the text on methods calls that")
-    shared_file = File(desc="the regions that scans without their own share; empty if there are none")
+    shared_file = File(
+        desc="the regions that scans without their own share; empty if there are none"
+    )
     shared_names = traits.Dict(desc="their names by label")
-    record = traits.Dict(desc="sidecar fields that say how they were brought to the subject space, if that is known")
+    record = traits.Dict(
+        desc="sidecar fields that say how they were brought to the subject space, if that is known"
+    )
 
 
 class DefineRegions(SimpleInterface):
-    """Regions of each scan in the subject space: drawn on it, for the subject or on another scan, or of an atlas."""
+    """Regions of each scan in the subject space: drawn on it, for the subject or on another scan,
+    or of an atlas.
+    """
 
     input_spec = _DefineRegionsInputSpec
     output_spec = _DefineRegionsOutputSpec
@@ -52,16 +85,24 @@ class DefineRegions(SimpleInterface):
         grid = nib.load(self.inputs.average_file)
         given = self.inputs
         own = self._carried(given.drawn, given.transform_files, grid, folder, "scan")
-        elsewhere = self._carried(given.drawn_elsewhere, given.transform_files_elsewhere, grid, folder, "elsewhere")
-        shared = _carry_labels(given.drawn_for_subject, None, grid, folder / "subject_labels.nii", given.smoothing)
+        elsewhere = self._carried(
+            given.drawn_elsewhere, given.transform_files_elsewhere, grid, folder, "elsewhere"
+        )
+        shared = _carry_labels(
+            given.drawn_for_subject, None, grid, folder / "subject_labels.nii", given.smoothing
+        )
         shared = shared or next((regions for regions in (*own, *elsewhere) if regions), None)
         shared = shared or self._of_freesurfer() or self._of_atlas()
-        regions = [mine or shared or {"path": "", "names": {}, "source": "", "step": ""} for mine in own]
+        regions = [
+            mine or shared or {"path": "", "names": {}, "source": "", "step": ""} for mine in own
+        ]
         self._results["label_files"] = [region["path"] for region in regions]
         self._results["names"] = [region["names"] for region in regions]
         self._results["sources"] = [region["source"] for region in regions]
         self._results["steps"] = [region["step"] for region in regions]
-        if shared is None:  # an earlier run may have had some, and what is saved is to be this run's
+        if (
+            shared is None
+        ):  # an earlier run may have had some, and what is saved is to be this run's
             empty = write_volume(folder / "no_labels.nii", np.zeros(grid.shape[:3], np.int32), grid)
             self._results["shared_file"] = empty
             self._results["shared_names"] = {}
@@ -76,7 +117,13 @@ class DefineRegions(SimpleInterface):
         """Regions of some scans in the subject space."""
         files = enumerate(zip(drawn, transform_files, strict=True))
         return [
-            _carry_labels(regions, transform, grid, folder / f"{name}{place}_labels.nii", self.inputs.smoothing)
+            _carry_labels(
+                regions,
+                transform,
+                grid,
+                folder / f"{name}{place}_labels.nii",
+                self.inputs.smoothing,
+            )
             for place, (regions, transform) in files
         ]
 
@@ -91,12 +138,21 @@ class DefineRegions(SimpleInterface):
         if not isdefined(self.inputs.atlas_file):
             return None
         names = {int(label): name for label, name in self.inputs.atlas_names.items()}
-        return {"path": self.inputs.atlas_file, "names": names, "source": self.inputs.atlas, "step": "regions_atlas"}
+        return {
+            "path": self.inputs.atlas_file,
+            "names": names,
+            "source": self.inputs.atlas,
+            "step": "regions_atlas",
+        }
 
 
 class _RegionsToScansInputSpec(BaseInterfaceInputSpec):
-    label_files = traits.List(traits.Str, mandatory=True, desc="regions of each scan in the subject space")
-    reference_files = traits.List(File(exists=True), mandatory=True, desc="reference region in the subject space")
+    label_files = traits.List(
+        traits.Str, mandatory=True, desc="regions of each scan in the subject space"
+    )
+    reference_files = traits.List(
+        File(exists=True), mandatory=True, desc="reference region in the subject space"
+    )
     transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
     grid_files = traits.List(File(exists=True), mandatory=True, desc="an image of each scan")
 
@@ -117,7 +173,13 @@ class RegionsToScans(SimpleInterface):
         folder = Path(runtime.cwd)
         self._results["label_files"] = []
         self._results["reference_files"] = []
-        files = zip(given.label_files, given.reference_files, given.transform_files, given.grid_files, strict=True)
+        files = zip(
+            given.label_files,
+            given.reference_files,
+            given.transform_files,
+            given.grid_files,
+            strict=True,
+        )
         for place, (label_file, reference_file, transform_file, grid_file) in enumerate(files):
             grid = nib.load(grid_file)
             kinds = {"label": label_file, "reference": reference_file}
@@ -125,13 +187,17 @@ class RegionsToScans(SimpleInterface):
                 out_file = NOT_REGISTERED
                 if path and transform_file != NOT_REGISTERED:
                     inverse = np.linalg.inv(read_transform(transform_file))
-                    out_file = _write_carried(path, inverse, grid, folder / f"scan{place}_{kind}.nii")
+                    out_file = _write_carried(
+                        path, inverse, grid, folder / f"scan{place}_{kind}.nii"
+                    )
                 self._results[f"{kind}_files"].append(out_file)
         return runtime
 
 
 def _carry_labels(drawn, transform_file, grid, out_file, smoothing):
-    """Regions in the subject space: path, names and source; None if there are none or their scan failed."""
+    """Regions in the subject space: path, names and source; None if there are none or their scan
+    failed.
+    """
     if not drawn or transform_file == NOT_REGISTERED:
         return None
     transform = None if transform_file is None else read_transform(transform_file)
@@ -148,5 +214,7 @@ def _write_carried(path, transform, grid, out_file, smoothing=0.0):
     """Carry labels to another grid and write them, their surfaces smoothed on their own."""
     image = nib.load(path)
     labels = smooth_labels(read_labels(path), geometry(image)["voxel_size"], smoothing)
-    carried = resample_labels(labels, image.affine, grid.affine, grid.shape[:3], transform=transform)
+    carried = resample_labels(
+        labels, image.affine, grid.affine, grid.shape[:3], transform=transform
+    )
     return write_volume(out_file, carried, grid)

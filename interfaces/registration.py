@@ -5,7 +5,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 from scipy.spatial.transform import Rotation
 
 from ..core.registration.midspace import first_space, mid_space, register_to_space
@@ -23,18 +29,30 @@ NOT_REGISTERED = ""  # in the place of a file, in lists that go along with the s
 class _RegisterScansInputSpec(BaseInterfaceInputSpec):
     magnitude_files = traits.List(File(exists=True), mandatory=True, desc="magnitude of each scan")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="their brain masks")
-    space = traits.Enum("middle", "first", usedefault=True, desc="in the middle of the scans, or the first scan's")
-    magnitude_files_elsewhere = traits.List(File(exists=True), usedefault=True, desc="of scans that are to follow")
+    space = traits.Enum(
+        "middle", "first", usedefault=True, desc="in the middle of the scans, or the first scan's"
+    )
+    magnitude_files_elsewhere = traits.List(
+        File(exists=True), usedefault=True, desc="of scans that are to follow"
+    )
     mask_files_elsewhere = traits.List(File(exists=True), usedefault=True, desc="their brain masks")
 
 
 class _RegisterScansOutputSpec(TraitedSpec):
-    transform_files = traits.List(traits.Str, desc="subject space to scan, ITK text; empty where a scan failed")
+    transform_files = traits.List(
+        traits.Str, desc="subject space to scan, ITK text; empty where a scan failed"
+    )
     average_file = File(desc="mean magnitude in the subject space, each scan divided by its median")
     mask_file = File(desc="brain mask in the subject space")
-    found = traits.List(traits.Dict, desc="of each scan: translation, rotation, displacement, cause of failure")
-    transform_files_elsewhere = traits.List(traits.Str, desc="subject space to each scan that follows")
-    found_elsewhere = traits.List(traits.Dict, desc="of each of these: translation, rotation, cause of failure")
+    found = traits.List(
+        traits.Dict, desc="of each scan: translation, rotation, displacement, cause of failure"
+    )
+    transform_files_elsewhere = traits.List(
+        traits.Str, desc="subject space to each scan that follows"
+    )
+    found_elsewhere = traits.List(
+        traits.Dict, desc="of each of these: translation, rotation, cause of failure"
+    )
     steps = traits.List(traits.Str, desc="what the text on methods calls it")
 
 
@@ -59,12 +77,15 @@ class RegisterScans(SimpleInterface):
         self._results["average_file"] = write_volume(folder / "average.nii", space.average, like)
         self._results["mask_file"] = write_volume(folder / "mask.nii", space.mask, like)
         self._results["transform_files"] = [
-            _write_transform(folder / f"scan{place}_xfm.txt", matrix) for place, matrix in enumerate(space.transforms)
+            _write_transform(folder / f"scan{place}_xfm.txt", matrix)
+            for place, matrix in enumerate(space.transforms)
         ]
         registered = sum(matrix is not None for matrix in space.transforms)
         self._results["found"] = [
             _described(matrix, cause, space, residual) if registered > 1 or matrix is None else {}
-            for matrix, residual, cause in zip(space.transforms, space.residuals, space.causes, strict=True)
+            for matrix, residual, cause in zip(
+                space.transforms, space.residuals, space.causes, strict=True
+            )
         ]
         several = "registration" if self.inputs.space == "middle" else "registration_first"
         self._results["steps"] = [several if registered > 1 else "single_scan"]
@@ -74,7 +95,9 @@ class RegisterScans(SimpleInterface):
     def _register_elsewhere(self, space, folder):
         self._results["transform_files_elsewhere"] = []
         self._results["found_elsewhere"] = []
-        files = zip(self.inputs.magnitude_files_elsewhere, self.inputs.mask_files_elsewhere, strict=True)
+        files = zip(
+            self.inputs.magnitude_files_elsewhere, self.inputs.mask_files_elsewhere, strict=True
+        )
         for place, (magnitude_file, mask_file) in enumerate(files):
             magnitude, image = read_volume(magnitude_file)
             try:
@@ -89,9 +112,15 @@ class RegisterScans(SimpleInterface):
 
 
 class _SaveRegistrationInputSpec(BaseInterfaceInputSpec):
-    found = traits.List(traits.Dict, mandatory=True, desc="of each scan, what `RegisterScans` found")
-    found_elsewhere = traits.List(traits.Dict, usedefault=True, desc="the same of the scans that followed")
-    labels = traits.List(traits.Dict, mandatory=True, desc="of each of both, the columns that tell which scan it is")
+    found = traits.List(
+        traits.Dict, mandatory=True, desc="of each scan, what `RegisterScans` found"
+    )
+    found_elsewhere = traits.List(
+        traits.Dict, usedefault=True, desc="the same of the scans that followed"
+    )
+    labels = traits.List(
+        traits.Dict, mandatory=True, desc="of each of both, the columns that tell which scan it is"
+    )
     subject = traits.Str(mandatory=True, desc="label of the subject")
     columns = traits.Dict(mandatory=True, desc="what the columns mean")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
@@ -102,7 +131,9 @@ class _SaveRegistrationOutputSpec(TraitedSpec):
 
 
 class SaveRegistration(SimpleInterface):
-    """Write the table of a subject's registered scans, and of those that were not, with the cause."""
+    """Write the table of a subject's registered scans, and of those that were not, with the
+    cause.
+    """
 
     input_spec = _SaveRegistrationInputSpec
     output_spec = _SaveRegistrationOutputSpec
@@ -122,14 +153,20 @@ class SaveRegistration(SimpleInterface):
 
 
 class _ResampleMapsInputSpec(BaseInterfaceInputSpec):
-    in_files = traits.List(traits.Str, mandatory=True, desc="a map of each scan; empty: there is none")
+    in_files = traits.List(
+        traits.Str, mandatory=True, desc="a map of each scan; empty: there is none"
+    )
     mask_files = traits.List(File(exists=True), mandatory=True, desc="where each is known")
-    transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to scan; empty: leave it out")
+    transform_files = traits.List(
+        traits.Str, mandatory=True, desc="subject space to scan; empty: leave it out"
+    )
     grid_file = File(exists=True, mandatory=True, desc="an image in the subject space")
 
 
 class _ResampleMapsOutputSpec(TraitedSpec):
-    out_files = traits.List(traits.Str, desc="the maps in the subject space, not-a-number where they are not known")
+    out_files = traits.List(
+        traits.Str, desc="the maps in the subject space, not-a-number where they are not known"
+    )
 
 
 class ResampleMaps(SimpleInterface):

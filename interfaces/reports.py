@@ -6,7 +6,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 
 from ..dataset.entities import scan_label, scan_title
 from ..dataset.files import read_json, write_text
@@ -39,11 +45,14 @@ from ..pictures.drawing import readable
 from ..reports.blocks import Picture
 from ..reports.subject import subject_report
 
-REGISTRATION_CAPTION = "Squares of each scan (tinted) among squares of the mean of all (grey): edges must run through"
+REGISTRATION_CAPTION = (
+    "Squares of each scan (tinted) among squares of the mean of all (grey): edges must run through"
+)
 REGISTRATION_ALT = "registered scans on their average"
 LESION_CAPTION = "Planes of the FLAIR image through the lesions, without and with their outlines"
 REGION_CAPTION = (
-    "Regions (the thalamus, if it is one of them), what was left out of them as veins, and the reference, on the first "
+    "Regions (the thalamus, if it is one of them), what was left out of them as veins, and the "
+    "reference, on the first "
     "scan's map"
 )
 REGION_PICTURES = (
@@ -57,7 +66,9 @@ class _SubjectReportInputSpec(BaseInterfaceInputSpec):
     subject = traits.Str(mandatory=True, desc="label of the subject")
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each processed scan")
     methods = traits.List(traits.Str, mandatory=True, desc="inversions")
-    failures = traits.List(traits.Tuple(traits.Str, traits.Str), desc="what failed or was left out, and why")
+    failures = traits.List(
+        traits.Tuple(traits.Str, traits.Str), desc="what failed or was left out, and why"
+    )
     warnings = traits.List(traits.Str, usedefault=True, desc="what was found in the raw scans")
     sites = traits.List(traits.Str, usedefault=True, desc="all sites of the run, for their colours")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
@@ -84,9 +95,13 @@ class SubjectReport(SimpleInterface):
             failures=given.failures,
             warnings=[*given.warnings, *_warnings(root, given.subject, scans)],
             sites=given.sites or None,
-            **(_results(root, given.subject, scans, given.methods) if scans else {}),  # else they are an earlier run's
+            **(
+                _results(root, given.subject, scans, given.methods) if scans else {}
+            ),  # else they are an earlier run's
         )
-        self._results["out_file"] = str(write_text(root / f"sub-{given.subject}.html", page).absolute())
+        self._results["out_file"] = str(
+            write_text(root / f"sub-{given.subject}.html", page).absolute()
+        )
         return runtime
 
 
@@ -99,11 +114,15 @@ def _results(root, subject, scans, methods):
         "citation": methods_text(root, [scan.label for scan in scans]),
         "pictures": {scan.title: scan.pictures() for scan in scans},
         "registration": _read_table(table),
-        "registration_picture": _picture(root, entities, REGISTRATION, REGISTRATION_CAPTION, REGISTRATION_ALT),
+        "registration_picture": _picture(
+            root, entities, REGISTRATION, REGISTRATION_CAPTION, REGISTRATION_ALT
+        ),
         "quality": _read_table(_subject_path(root, subject, **QUALITY_TABLE)),
         "lesions": _read_table(_subject_path(root, subject, **LESION_TABLE)),
         "lesion_source": _lesion_source(root, subject),
-        "lesion_picture": _picture(root, entities, LESIONS, LESION_CAPTION, "lesions on the FLAIR image"),
+        "lesion_picture": _picture(
+            root, entities, LESIONS, LESION_CAPTION, "lesions on the FLAIR image"
+        ),
         "rois": _join([_read_table(scan.table) for scan in scans]),
         "region_pictures": _pictures(root, entities, REGION_PICTURES),
         "variability_pictures": _pictures(root, entities, _variability_captions(methods)),
@@ -135,7 +154,9 @@ class _ScanFiles:
 
     @property
     def labels(self):
-        return {key: self.entities.get(key) for key in ("session", "run", *LABELS)} | {"site": self.sidecar.get("Site")}
+        return {key: self.entities.get(key) for key in ("session", "run", *LABELS)} | {
+            "site": self.sidecar.get("Site")
+        }
 
     @property
     def row(self):
@@ -169,8 +190,13 @@ class _ScanFiles:
 
     @property
     def warnings(self):
-        """What the reader must know: another reference than asked for, figures that are not plausible."""
-        return [*self._reference_warnings(), *(f"{self.title}: {doubt.text}" for doubt in find_doubts(self.sidecars))]
+        """What the reader must know: another reference than asked for, figures that are not
+        plausible.
+        """
+        return [
+            *self._reference_warnings(),
+            *(f"{self.title}: {doubt.text}" for doubt in find_doubts(self.sidecars)),
+        ]
 
     def _reference_warnings(self):
         for method in self.methods:
@@ -219,14 +245,20 @@ def _lesion_source(root, subject):
     """What the lesions' sidecar says of how they were found; empty if there are none."""
     told = _lesion_record(root, subject)
     edits = [(kind, told.get(f"VoxelsBy{kind}Mask")) for kind in ("Added", "Removed")]
-    parts = [told.get("LesionSource"), *(f"voxels {kind.lower()} by hand: {n}" for kind, n in edits if n is not None)]
+    parts = [
+        told.get("LesionSource"),
+        *(f"voxels {kind.lower()} by hand: {n}" for kind, n in edits if n is not None),
+    ]
     return "; ".join(filter(None, parts))
 
 
 def _lesion_warnings(root, subject):
     for point in _lesion_record(root, subject).get("SeedsNotGrown", []):
         place = ", ".join(f"{value:.1f}" for value in point)
-        yield f"the seed of a lesion at {place} mm does not stand out of its surroundings and did not grow"
+        yield (
+            f"the seed of a lesion at {place} mm does not stand out of its surroundings and did "
+            "not grow"
+        )
 
 
 def _lesion_record(root, subject):
@@ -236,7 +268,10 @@ def _lesion_record(root, subject):
 def _variability_captions(methods):
     """What names the maps of the SD over scans, each with its caption."""
     return [
-        (variability_map(method, kind), f"Standard deviation of susceptibility {kind} sites, {readable(method)}")
+        (
+            variability_map(method, kind),
+            f"Standard deviation of susceptibility {kind} sites, {readable(method)}",
+        )
         for kind in ("within", "across")
         for method in methods
     ]

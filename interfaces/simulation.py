@@ -1,6 +1,12 @@
 """Make simulated scans."""
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 
 from ..dataset.simulated.scans import write_scan
 from ..dataset.simulated.structural import write_structural
@@ -18,7 +24,9 @@ class _SimulateScanOutputSpec(TraitedSpec):
 
 
 class SimulateScan(SimpleInterface):
-    """Simulate a scan, and the anatomical images with it, and write them with their truth into the dataset."""
+    """Simulate a scan, and the anatomical images with it, and write them with their truth into the
+    dataset.
+    """
 
     input_spec = _SimulateScanInputSpec
     output_spec = _SimulateScanOutputSpec
@@ -28,7 +36,9 @@ class SimulateScan(SimpleInterface):
         root = self.inputs.output_dir
         plan = self.inputs.plan
         workers = self.inputs.num_threads
-        paths = [write_structural(root, plan, *made) for made in simulate_anatomy(plan, workers=workers)]
+        paths = [
+            write_structural(root, plan, *made) for made in simulate_anatomy(plan, workers=workers)
+        ]
         paths += write_scan(root, plan, simulate(plan, workers=workers))
         self._results["out_files"] = [str(path.absolute()) for path in paths]
         return runtime

@@ -15,12 +15,16 @@ class _PlotRegistrationInputSpec(PlotInputSpec):
     average_file = File(exists=True, mandatory=True, desc="mean magnitude in the subject space")
     mask_file = File(exists=True, mandatory=True, desc="brain mask in the subject space")
     magnitude_files = traits.List(File(exists=True), mandatory=True, desc="magnitude of each scan")
-    transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to scan; empty: not registered")
+    transform_files = traits.List(
+        traits.Str, mandatory=True, desc="subject space to scan; empty: not registered"
+    )
     titles = traits.List(traits.Str, mandatory=True, desc="what each scan is called")
 
 
 class PlotRegistration(PlotInterface):
-    """Draw each registered scan's magnitude and the average as a checkerboard; a single scan has no picture."""
+    """Draw each registered scan's magnitude and the average as a checkerboard; a single scan has no
+    picture.
+    """
 
     input_spec = _PlotRegistrationInputSpec
 
@@ -35,7 +39,7 @@ class PlotRegistration(PlotInterface):
                 transform = read_transform(transform_file)
                 images[title] = resample(
                     magnitude, image.affine, grid.affine, grid.shape, transform=transform, order=1
-                )  # fmt: skip
+                )
         if len(given.titles) < 2 or not images:
             return None
         mask = read_canonical(given.mask_file)[0] > 0
@@ -43,16 +47,24 @@ class PlotRegistration(PlotInterface):
 
 
 class _PlotRegionsInputSpec(PlotInputSpec):
-    chi_files = traits.List(traits.Str, mandatory=True, desc="map of each scan, ppm; empty: there is none")
+    chi_files = traits.List(
+        traits.Str, mandatory=True, desc="map of each scan, ppm; empty: there is none"
+    )
     label_files = traits.List(traits.Str, mandatory=True, desc="regions of each, on the same grid")
     names = traits.List(traits.Dict, mandatory=True, desc="their names by label")
-    excluded_files = traits.List(traits.Str, mandatory=True, desc="voxels that were left out of them")
-    reference_files = traits.List(traits.Str, mandatory=True, desc="reference region on the same grid")
+    excluded_files = traits.List(
+        traits.Str, mandatory=True, desc="voxels that were left out of them"
+    )
+    reference_files = traits.List(
+        traits.Str, mandatory=True, desc="reference region on the same grid"
+    )
     title = traits.Str(mandatory=True, desc="what the picture shows")
 
 
 class PlotRegions(PlotInterface):
-    """Draw regions, what was left out of them and the reference on the first map that was measured."""
+    """Draw regions, what was left out of them and the reference on the first map that was
+    measured.
+    """
 
     input_spec = _PlotRegionsInputSpec
 
@@ -64,17 +76,23 @@ class PlotRegions(PlotInterface):
         if chosen is None:
             return None
         *paths, names = chosen
-        (chi, image), (labels, _), (excluded, _), (reference, _) = (read_canonical(file) for file in paths)
+        (chi, image), (labels, _), (excluded, _), (reference, _) = (
+            read_canonical(file) for file in paths
+        )
         shown = _thalami_or_all(labels, names)
         if not shown.any():
             return None
         voxel_size = image.header.get_zooms()[:3]
-        return region_figure(chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=given.title)
+        return region_figure(
+            chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=given.title
+        )
 
 
 def _thalami_or_all(labels, names):
     """The thalamus, if it is one of the regions, else all of them."""
-    thalami = np.isin(labels, [int(label) for label, name in names.items() if without_side(name) == "thalamus"])
+    thalami = np.isin(
+        labels, [int(label) for label, name in names.items() if without_side(name) == "thalamus"]
+    )
     return thalami if thalami.any() else np.isin(labels, [int(label) for label in names])
 
 

@@ -4,9 +4,20 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 
-from ..core.registration.template import DisplacementField, labels_from_template, map_to_template, register_template
+from ..core.registration.template import (
+    DisplacementField,
+    labels_from_template,
+    map_to_template,
+    register_template,
+)
 from ..core.registration.transforms import itk_text
 from ..dataset.atlas import load_atlas, load_mni_template
 from .images import read_mask, read_volume, write_volume
@@ -18,7 +29,9 @@ _TO_LPS = np.float32([-1, -1, 1])  # ITK's world has x to the left and y to the 
 class _LabelsFromTemplateInputSpec(BaseInterfaceInputSpec):
     average_file = File(exists=True, mandatory=True, desc="the subject's average magnitude")
     mask_file = File(exists=True, mandatory=True, desc="the subject's brain mask")
-    atlas = traits.Str(mandatory=True, desc="name of an atlas or path of its label image, as of `load_atlas`")
+    atlas = traits.Str(
+        mandatory=True, desc="name of an atlas or path of its label image, as of `load_atlas`"
+    )
     nonlinear = traits.Bool(False, usedefault=True, desc="register by a warp as well; needs dipy")
 
 
@@ -27,13 +40,17 @@ class _LabelsFromTemplateOutputSpec(TraitedSpec):
     names = traits.Dict(desc="name of each label")
     notes = traits.List(traits.Str, desc="what the user should know of the atlas")
     transform_file = File(desc="affine from the subject's world to MNI, ITK text")
-    to_template_file = traits.Either(None, File, desc="warp from there on to MNI, ITK displacement field")
+    to_template_file = traits.Either(
+        None, File, desc="warp from there on to MNI, ITK displacement field"
+    )
     from_template_file = traits.Either(None, File, desc="its inverse, ITK displacement field")
     nmi = traits.Float(desc="normalised mutual information of the affine registration")
 
 
 class LabelsFromTemplate(SimpleInterface):
-    """Register MNI152 to a subject and bring an atlas' labels onto the subject's grid, with one interpolation."""
+    """Register MNI152 to a subject and bring an atlas' labels onto the subject's grid, with one
+    interpolation.
+    """
 
     input_spec = _LabelsFromTemplateInputSpec
     output_spec = _LabelsFromTemplateOutputSpec
@@ -49,7 +66,12 @@ class LabelsFromTemplate(SimpleInterface):
             nonlinear=self.inputs.nonlinear,
         )
         labels = labels_from_template(
-            atlas.labels, atlas.affine, image.affine, image.shape, fit.matrix, to_template=fit.to_template
+            atlas.labels,
+            atlas.affine,
+            image.affine,
+            image.shape,
+            fit.matrix,
+            to_template=fit.to_template,
         )
         folder = Path(runtime.cwd)
         transform = folder / "transform.txt"
@@ -69,9 +91,15 @@ class LabelsFromTemplate(SimpleInterface):
 class _MapToTemplateInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="a map in the subject's space, or in a scan's")
     mask_file = File(exists=True, desc="where the map is known; where it is finite by default")
-    transform_file = File(exists=True, mandatory=True, desc="affine from the subject's world to MNI, ITK text")
-    from_template_file = traits.Either(None, File(exists=True), usedefault=True, desc="warp, ITK displacement field")
-    scan_transform_file = File(exists=True, desc="from the subject's world to the scan's, if the map is in the scan's")
+    transform_file = File(
+        exists=True, mandatory=True, desc="affine from the subject's world to MNI, ITK text"
+    )
+    from_template_file = traits.Either(
+        None, File(exists=True), usedefault=True, desc="warp, ITK displacement field"
+    )
+    scan_transform_file = File(
+        exists=True, desc="from the subject's world to the scan's, if the map is in the scan's"
+    )
     resolution = traits.Enum(2, 1, usedefault=True, desc="voxel size, mm")
 
 
@@ -99,12 +127,16 @@ class MapToTemplate(SimpleInterface):
         )
         like = nib.Nifti1Image(t1, affine)
         like.set_sform(affine, "mni")
-        self._results["out_file"] = write_volume(Path(runtime.cwd) / "in_template.nii", carried, like)
+        self._results["out_file"] = write_volume(
+            Path(runtime.cwd) / "in_template.nii", carried, like
+        )
         return runtime
 
 
 def _write_warp(path, field):
-    """Write a displacement field as ITK and ANTs read it: five dimensions, LPS; None if there is no field."""
+    """Write a displacement field as ITK and ANTs read it: five dimensions, LPS; None if there is no
+    field.
+    """
     if field is None:
         return None
     image = nib.Nifti1Image((field.vectors * _TO_LPS)[:, :, :, None], field.affine)

@@ -58,14 +58,18 @@ class DeterministicStandardError(_StandardError):
     input_spec = _StandardErrorInputSpec
 
     def _propagate(self, sigma, mask, space):
-        return susceptibility_standard_error(sigma, mask, lam=self.inputs.record.lam.value, reference=mask, **space)
+        return susceptibility_standard_error(
+            sigma, mask, lam=self.inputs.record.lam.value, reference=mask, **space
+        )
 
     def _described(self):
         return {"StandardErrorFrom": "closed form"}
 
 
 class _DrawnInputSpec(_StandardErrorInputSpec):
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges")
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
+    )
     local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
     draws = traits.Int(mandatory=True, desc="realisations of the noise")
     seed = traits.Int(0, usedefault=True, desc="seed of the noise")
@@ -80,7 +84,11 @@ class _DrawnStandardError(_StandardError):
         return free_edges(self.inputs.magnitude_file, share, field, mask, space)
 
     def _draw(self, respond, sigma, mask, space):
-        options = {"draws": self.inputs.draws, "seed": self.inputs.seed, "gaussian": not self.is_linear}
+        options = {
+            "draws": self.inputs.draws,
+            "seed": self.inputs.seed,
+            "gaussian": not self.is_linear,
+        }
         return monte_carlo_standard_error(respond, sigma, mask, space["voxel_size"], **options)
 
     def _described(self):
@@ -112,9 +120,11 @@ class IterativeStandardError(_DrawnStandardError):
 
 
 class MediStandardError(_DrawnStandardError):
-    """Standard error of MEDI, which is not linear: how its map changes as noise is added to its field.
+    """Standard error of MEDI, which is not linear: how its map changes as noise is added to its
+    field.
 
-    The λ of the closed form is found as well: means over regions take the noise's correlation from there.
+    The λ of the closed form is found as well: means over regions take the noise's correlation from
+    there.
     """
 
     input_spec = _DrawnInputSpec
@@ -151,11 +161,12 @@ STANDARD_ERRORS = {
 
 
 def measured_standard_errors(regions, image, *, noise, reference=None, transform=None):
-    """Standard error of means over regions of a susceptibility map, from what the scan's derivatives say of noise.
+    """Standard error of means over regions of a susceptibility map, from what the scan's
+    derivatives say of noise.
 
-    The regions are carried to the scan's own grid as weights. The noise is the closed form's at the map's λ (of MEDI,
-    whose λ is another quantity, at that which the closed form would take), scaled in each voxel to what the map of
-    standard errors says.
+    The regions are carried to the scan's own grid as weights. The noise is the closed form's at the
+    map's λ (of MEDI, whose λ is another quantity, at that which the closed form would take), scaled
+    in each voxel to what the map of standard errors says.
 
     Parameters
     ----------
@@ -178,7 +189,8 @@ def measured_standard_errors(regions, image, *, noise, reference=None, transform
     chi_se, scan = read_volume(noise["chi_se"])
     model = NoiseModel.from_sidecar(read_json(sidecar_path(noise["chi_se"])))
     mask = chi_se > 0  # some brain masks are more than was inverted
-    sigma, _ = read_volume(noise["field_se"])  # in Hz, but its unit cancels: the scale is relative to it
+    # in Hz, but its unit cancels: the scale is relative to it
+    sigma, _ = read_volume(noise["field_se"])
     if model.weighs_noise:
         sigma = weighted_standard_error(sigma, mask, model.smallest_weight)
     elif model.weighs_noise is not None:
@@ -188,8 +200,12 @@ def measured_standard_errors(regions, image, *, noise, reference=None, transform
     scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=closed_form > 0)
 
     def carried(region):
-        return resample_weights(region, image.affine, scan.affine, scan.shape[:3], transform=transform)
+        return resample_weights(
+            region, image.affine, scan.affine, scan.shape[:3], transform=transform
+        )
 
     zero = mask if reference is None else carried(reference)
     weights = (carried(region) for region in regions)
-    return region_standard_errors(sigma, mask, regions=weights, reference=zero, scale=scale, **options)
+    return region_standard_errors(
+        sigma, mask, regions=weights, reference=zero, scale=scale, **options
+    )

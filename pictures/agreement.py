@@ -45,7 +45,9 @@ def imprecision_figure(per_subject):
     ValueError
         If a column is missing or there is nothing to draw.
     """
-    table = with_columns(per_subject, ("subject", "method", "roi", "within", "cross"), "the table of imprecision")
+    table = with_columns(
+        per_subject, ("subject", "method", "roi", "within", "cross"), "the table of imprecision"
+    )
     subjects = sorted(labels_of(table, "subject"))
     methods = labels_of(table, "method")
     rois = labels_of(table, "roi")
@@ -62,7 +64,9 @@ def imprecision_figure(per_subject):
                 axis.bar(places + shift, bars, width=0.4, color=color)
             axis.set_xlim(-0.7, len(subjects) + 1.4)
             finish_axis(
-                axis, title=f"{short_name(roi)}, {short_name(method)}", y="SD (ppb)" if axis is row[0] else None
+                axis,
+                title=f"{short_name(roi)}, {short_name(method)}",
+                y="SD (ppb)" if axis is row[0] else None,
             )
             name_ticks(axis, [*subjects, "mean"], places)
     for axis in axes[-1]:
@@ -73,15 +77,17 @@ def imprecision_figure(per_subject):
 
 
 def bland_altman_figure(points, limits, *, comparison="sites", method=None):
-    """Draw differences between two sites (or methods) on their mean, with bias and limits of agreement.
+    """Draw differences between two sites (or methods) on their mean, with bias and limits of
+    agreement.
 
     Parameters
     ----------
     points : DataFrame
-        Columns ``comparison``, ``method``, ``roi``, ``first``, ``second``, ``mean`` and ``difference`` (ppb), see
-        `stats.agreement.bland_altman_points`.
+        Columns ``comparison``, ``method``, ``roi``, ``first``, ``second``, ``mean`` and
+        ``difference`` (ppb), see `stats.agreement.bland_altman_points`.
     limits : DataFrame
-        Columns ``comparison``, ``method``, ``roi``, ``first``, ``second``, ``bias``, ``lower`` and ``upper`` (ppb).
+        Columns ``comparison``, ``method``, ``roi``, ``first``, ``second``, ``bias``, ``lower`` and
+        ``upper`` (ppb).
     comparison : {'sites', 'methods'}
         What is compared.
     method : str, optional
@@ -90,7 +96,8 @@ def bland_altman_figure(points, limits, *, comparison="sites", method=None):
     Returns
     -------
     matplotlib.figure.Figure
-        One row per pair (of more than six the first six, which its title says), one column per region.
+        One row per pair (of more than six the first six, which its title says), one column per
+        region.
 
     Raises
     ------
@@ -104,7 +111,9 @@ def bland_altman_figure(points, limits, *, comparison="sites", method=None):
     if points.empty:
         raise ValueError(f"there are no points that compare {comparison}")
     points = of_method(points, method)
-    limits = limits[(limits["comparison"] == comparison) & (limits["method"] == points["method"].iloc[0])]
+    limits = limits[
+        (limits["comparison"] == comparison) & (limits["method"] == points["method"].iloc[0])
+    ]
     every = points[["first", "second"]].drop_duplicates()
     rois = labels_of(points, "roi")
     pairs = every.head(MOST_PAIRS).to_numpy().tolist()
@@ -112,10 +121,13 @@ def bland_altman_figure(points, limits, *, comparison="sites", method=None):
     for number, (row, (first, second)) in enumerate(zip(axes, pairs, strict=True)):
         for axis, roi in zip(row, rois, strict=True):
             shown, lines = (
-                t[(t["first"] == first) & (t["second"] == second) & (t["roi"] == roi)] for t in (points, limits)
+                t[(t["first"] == first) & (t["second"] == second) & (t["roi"] == roi)]
+                for t in (points, limits)
             )
             for line in lines.to_dict("records"):
-                axis.axhspan(line["lower"], line["upper"], color=to_rgba(PALETTE[0], 0.09), linewidth=0)
+                axis.axhspan(
+                    line["lower"], line["upper"], color=to_rgba(PALETTE[0], 0.09), linewidth=0
+                )
                 axis.axhline(line["bias"], color=PALETTE[0], linewidth=1.4)
                 for limit in (line["lower"], line["upper"]):
                     axis.axhline(limit, color=PALETTE[0], linewidth=0.9, linestyle="--")
@@ -140,8 +152,8 @@ def icc_figure(table, *, form="ICC(2,1)", sites=None):
     Parameters
     ----------
     table : DataFrame
-        Columns ``method``, ``roi``, ``raters``, ``site``, ``form``, ``icc``, ``ci_low`` and ``ci_high``, see
-        `stats.agreement.intraclass_correlation`.
+        Columns ``method``, ``roi``, ``raters``, ``site``, ``form``, ``icc``, ``ci_low`` and
+        ``ci_high``, see `stats.agreement.intraclass_correlation`.
     form : str
         Which form to show.
     sites : iterable of str, optional
@@ -162,7 +174,9 @@ def icc_figure(table, *, form="ICC(2,1)", sites=None):
     Koo and Li, J Chiropr Med 15:155-163 (2016).
     """
     table = with_columns(
-        table, ("method", "roi", "raters", "site", "form", "icc", "ci_low", "ci_high"), "the table of ICC"
+        table,
+        ("method", "roi", "raters", "site", "form", "icc", "ci_low", "ci_high"),
+        "the table of ICC",
     )
     table = table[table["form"] == form]
     if table.empty:
@@ -177,14 +191,21 @@ def icc_figure(table, *, form="ICC(2,1)", sites=None):
     for axis, method in zip(axes[0], methods, strict=True):
         for low, high, name, alpha in ICC_BANDS:
             axis.axvspan(low, high, color=to_rgba("#d8efe4", alpha), linewidth=0, zorder=0)
-            axis.text((low + high) / 2, 1.0, name, fontsize=6.5, color=GREY, ha="center", va="bottom",
-                      transform=axis.get_xaxis_transform())  # fmt: skip
+            style = {"fontsize": 6.5, "color": GREY, "ha": "center", "va": "bottom"}
+            axis.text((low + high) / 2, 1.0, name, **style, transform=axis.get_xaxis_transform())
         for number, (raters, site) in enumerate(kinds):
-            rows = table[(table["method"] == method) & (table["raters"] == raters) & (table["site"] == site)]
+            rows = table[
+                (table["method"] == method) & (table["raters"] == raters) & (table["site"] == site)
+            ]
             rows = rows.drop_duplicates("roi").set_index("roi").reindex(rois)
             places = np.arange(len(rois)) + (number - (len(kinds) - 1) / 2) * 0.75 / len(kinds)
-            bars = np.array([rows["icc"] - rows["ci_low"], rows["ci_high"] - rows["icc"]], dtype=float)
-            style = {"color": INK if raters == "sites" else GREY, "marker": "D" if raters == "sites" else "x"}
+            bars = np.array(
+                [rows["icc"] - rows["ci_low"], rows["ci_high"] - rows["icc"]], dtype=float
+            )
+            style = {
+                "color": INK if raters == "sites" else GREY,
+                "marker": "D" if raters == "sites" else "x",
+            }
             axis.errorbar(
                 rows["icc"],
                 places,
@@ -193,7 +214,9 @@ def icc_figure(table, *, form="ICC(2,1)", sites=None):
                 markersize=4.5,
                 elinewidth=1.3,
                 capsize=2,
-                label=f"scans at {short_name(site)}" if raters == "scans" else short_name(RATERS.get(raters, raters)),
+                label=f"scans at {short_name(site)}"
+                if raters == "scans"
+                else short_name(RATERS.get(raters, raters)),
                 **(styles[str(site)] if raters == "scans" else style),
             )
         axis.set_yticks(np.arange(len(rois)), [short_name(roi) for roi in rois])
@@ -201,12 +224,21 @@ def icc_figure(table, *, form="ICC(2,1)", sites=None):
         axis.grid(False, axis="y")
         for border in np.arange(1, len(rois)) - 0.5:
             axis.axhline(border, color=RULE, linewidth=0.8)
-        axis.set_title(short_name(method), fontsize=9.5, fontweight="bold", color=INK, loc="left", pad=14)
+        axis.set_title(
+            short_name(method), fontsize=9.5, fontweight="bold", color=INK, loc="left", pad=14
+        )
     lowest = table["ci_low"].min()
     axes[0, 0].set_xlim(max(min(0.0, lowest), -1.0) if np.isfinite(lowest) else 0.0, 1)
     axes[0, 0].set_ylim(len(rois) - 0.5, -0.5)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(kinds), 5), frameon=False, fontsize=8.5)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(kinds), 5),
+        frameon=False,
+        fontsize=8.5,
+    )
     return figure
 
 
@@ -215,6 +247,7 @@ def of_method(table, method):
     chosen = table[table["method"] == (table["method"].iloc[0] if method is None else method)]
     if chosen.empty:
         raise ValueError(
-            f"there are no rows of method {method!r}: choose one of {', '.join(labels_of(table, 'method'))}"
+            f"there are no rows of method {method!r}: choose one of "
+            f"{', '.join(labels_of(table, 'method'))}"
         )
     return chosen

@@ -43,8 +43,8 @@ def site_styles(sites):
     Parameters
     ----------
     sites : iterable of str
-        All sites of the study, with or without repeats, so that a site that is missing in one figure does not change
-        the others' colours there.
+        All sites of the study, with or without repeats, so that a site that is missing in one
+        figure does not change the others' colours there.
 
     Returns
     -------
@@ -84,10 +84,15 @@ def with_columns(table, columns, name):
     """
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise ValueError(f"{name} has no column {', '.join(missing)}: it has {', '.join(map(str, table.columns))}")
+        raise ValueError(
+            f"{name} has no column {', '.join(missing)}: it has "
+            f"{', '.join(map(str, table.columns))}"
+        )
     if table.empty:
         raise ValueError(f"{name} has no rows: there is nothing to draw")
-    return table.assign(**{n: table[n].map(str, na_action="ignore") for n in LABELS if n in table.columns})
+    return table.assign(
+        **{n: table[n].map(str, na_action="ignore") for n in LABELS if n in table.columns}
+    )
 
 
 def short_name(name):
@@ -120,7 +125,9 @@ def panels(rows, columns, width, height, **shared):
     figure : matplotlib.figure.Figure
     axes : ndarray of matplotlib.axes.Axes, shape (rows, columns)
     """
-    figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(width * columns, height * rows + 0.4), layout="constrained", facecolor="white"
+    )
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
@@ -140,7 +147,9 @@ def panel_grid(count, columns, width, height):
 
 
 def finish_axis(axis, *, title=None, x=None, y=None):
-    """Give an axis its title, labels and quiet lines; only one with a label below has vertical ones."""
+    """Give an axis its title, labels and quiet lines; only one with a label below has vertical
+    ones.
+    """
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -157,7 +166,9 @@ def finish_axis(axis, *, title=None, x=None, y=None):
 
 
 def name_ticks(axis, names, places):
-    """Write names below their places; many or long ones at an angle, and of very many every second or third."""
+    """Write names below their places; many or long ones at an angle, and of very many every second
+    or third.
+    """
     names = [short_name(name) for name in names]
     step = -(-len(names) // 40)
     crowded = len(names) > 12 or max(map(len, names)) > 8
@@ -177,7 +188,13 @@ def legend_of_sites(figure, styles, present):
         for site, style in styles.items()
         if site in present
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8), frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(len(handles), 8),
+        frameon=False,
+        fontsize=9,
+    )
 
 
 def labels_of(table, column):

@@ -1,4 +1,6 @@
-"""Pictures of volumes on one another: registered scans on their average, regions on maps, lesions on images."""
+"""Pictures of volumes on one another: registered scans on their average, regions on maps, lesions
+on images.
+"""
 
 import numpy as np
 from matplotlib.colors import to_rgba
@@ -13,7 +15,8 @@ REGION, EXCLUDED, REFERENCE = "#ffd166", "#ef476f", "#4cc9f0"
 
 
 def registration_figure(average, images, voxel_size, *, mask=None, tiles=8, columns=5):
-    """Draw each registered scan and the average as a checkerboard: edges that break show a misregistration.
+    """Draw each registered scan and the average as a checkerboard: edges that break show a
+    misregistration.
 
     Parameters
     ----------
@@ -50,9 +53,15 @@ def registration_figure(average, images, voxel_size, *, mask=None, tiles=8, colu
     rows = -(-len(images) // columns)
     width = 2.2
     heights = [width * size[up] / max(size[:2]) for up in (1, 2)]
-    figure = Figure(figsize=(width * columns, rows * (sum(heights) + 0.35)), layout="constrained", facecolor="black")
+    figure = Figure(
+        figsize=(width * columns, rows * (sum(heights) + 0.35)),
+        layout="constrained",
+        facecolor="black",
+    )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
-    axes = figure.subplots(2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights * rows})
+    axes = figure.subplots(
+        2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights * rows}
+    )
     for axis in axes.flat:
         axis.axis("off")
     still = _scaled(average[box])
@@ -60,9 +69,14 @@ def registration_figure(average, images, voxel_size, *, mask=None, tiles=8, colu
         row, column = divmod(number, columns)
         moved = _scaled(values[box])
         for axis, plane in zip(axes[2 * row : 2 * row + 2, column], (2, 0), strict=True):
-            (one, aspect), (other, _) = (plane_at(v, plane, voxel_size, 0.5) for v in (still, moved))
+            (one, aspect), (other, _) = (
+                plane_at(v, plane, voxel_size, 0.5) for v in (still, moved)
+            )
             spacing = [v for a, v in enumerate(voxel_size) if a != plane]
-            index = [np.arange(n) * step // square for n, step in zip(one.shape, spacing[::-1], strict=True)]
+            index = [
+                np.arange(n) * step // square
+                for n, step in zip(one.shape, spacing[::-1], strict=True)
+            ]
             odd = (np.add.outer(*index) % 2).astype(bool)
             board = np.where(odd[..., None], other[..., None] * np.array(TINT), one[..., None])
             axis.imshow(board, origin="lower", aspect=aspect)
@@ -70,15 +84,19 @@ def registration_figure(average, images, voxel_size, *, mask=None, tiles=8, colu
     return figure
 
 
-def region_figure(chi, regions, excluded, reference, voxel_size, *, title, window=CHI_WINDOW, margin=15.0):
-    """Draw regions, what was left out of them and the reference on a susceptibility map, in radiological convention.
+def region_figure(
+    chi, regions, excluded, reference, voxel_size, *, title, window=CHI_WINDOW, margin=15.0
+):
+    """Draw regions, what was left out of them and the reference on a susceptibility map, in
+    radiological convention.
 
     Parameters
     ----------
     chi : ndarray, shape (x, y, z)
         Susceptibility in RAS+ orientation, ppm.
     regions, excluded, reference : ndarray of bool, shape (x, y, z)
-        Regions whose outlines are drawn, voxels that are left out of them, and the reference region.
+        Regions whose outlines are drawn, voxels that are left out of them, and the reference
+        region.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
     title : str
@@ -90,8 +108,8 @@ def region_figure(chi, regions, excluded, reference, voxel_size, *, title, windo
     Returns
     -------
     matplotlib.figure.Figure
-        Three axial, one coronal and two sagittal planes through the regions; an axial and a coronal one through the
-        reference.
+        Three axial, one coronal and two sagittal planes through the regions; an axial and a coronal
+        one through the reference.
 
     Raises
     ------
@@ -106,15 +124,21 @@ def region_figure(chi, regions, excluded, reference, voxel_size, *, title, windo
         slice(max(part.start - m, 0), part.stop + m)
         for part, m in zip(bounding_box({"the map": chi}, shown), room, strict=True)
     )
-    chi, regions, excluded, reference = (volume[box] for volume in (chi, regions, excluded, reference))
+    chi, regions, excluded, reference = (
+        volume[box] for volume in (chi, regions, excluded, reference)
+    )
     planes = [(2, _level(regions, 2, share)) for share in (0.25, 0.5, 0.75)]
     planes += [(2, _fullest(reference, 2)), (1, _level(regions, 1, 0.5))]
-    planes += [(0, _level(regions, 0, share)) for share in (0.15, 0.85)] + [(1, _fullest(reference, 1))]
+    planes += [(0, _level(regions, 0, share)) for share in (0.15, 0.85)] + [
+        (1, _fullest(reference, 1))
+    ]
     figure = Figure(figsize=(13, 7.6), layout="constrained", facecolor="black")
     axes = figure.subplots(2, 4)
     for axis, (plane, index) in zip(axes.flat, planes, strict=True):
         picture, aspect = slice_of(chi, plane, voxel_size, index)
-        image = axis.imshow(picture, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect)
+        image = axis.imshow(
+            picture, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect
+        )
         for volume, colour in ((regions, REGION), (reference, REFERENCE)):
             outline, _ = slice_of(volume, plane, voxel_size, index)
             if outline.any() and not outline.all():
@@ -126,7 +150,14 @@ def region_figure(chi, regions, excluded, reference, voxel_size, *, title, windo
     add_bar(figure, image, axes, "ppm", 0.4)
     named = ((REGION, "region"), (EXCLUDED, "left out as veins"), (REFERENCE, "reference"))
     handles = [Patch(facecolor=colour, label=label) for colour, label in named]
-    figure.legend(handles=handles, loc="outside lower right", ncols=3, frameon=False, labelcolor="white", fontsize=9)
+    figure.legend(
+        handles=handles,
+        loc="outside lower right",
+        ncols=3,
+        frameon=False,
+        labelcolor="white",
+        fontsize=9,
+    )
     return figure
 
 

@@ -1,4 +1,6 @@
-"""Planes of volumes, as readers of scans know them: left of the picture is the patient's right, or the head's back."""
+"""Planes of volumes, as readers of scans know them: left of the picture is the patient's right, or
+the head's back.
+"""
 
 import numpy as np
 
@@ -25,7 +27,10 @@ def check_shapes(volumes, mask):
         raise ValueError("there is no map to draw")
     for title, values in volumes.items():
         if values.shape != mask.shape:
-            raise ValueError(f"{title!r} has the shape {values.shape} and the mask {mask.shape}: resample one of them")
+            raise ValueError(
+                f"{title!r} has the shape {values.shape} and the mask {mask.shape}: resample one "
+                "of them"
+            )
     if not mask.any():
         raise ValueError("the mask is empty")
 
@@ -64,7 +69,8 @@ def slice_of(values, plane, voxel_size, index):
     Returns
     -------
     picture : ndarray
-        Its first row is the lowest; left is the patient's right, or the back of the head in sagittal planes.
+        Its first row is the lowest; left is the patient's right, or the back of the head in
+        sagittal planes.
     aspect : float
         Height of a pixel over its width.
     """
@@ -75,7 +81,9 @@ def slice_of(values, plane, voxel_size, index):
 
 def add_bar(figure, image, axes, unit, shrink):
     """Put a colour bar below axes of a black figure, so much shorter than these."""
-    bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=shrink, aspect=30, pad=0.02)
+    bar = figure.colorbar(
+        image, ax=axes, orientation="horizontal", shrink=shrink, aspect=30, pad=0.02
+    )
     bar.set_label(unit, color="white", fontsize=9)
     bar.ax.tick_params(colors="white", labelsize=8)
     bar.outline.set_edgecolor(GREY)

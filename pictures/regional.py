@@ -31,15 +31,17 @@ SMALLEST = 1e-6  # ppm; a region whose every mean is below is the reference itse
 
 
 def calibration_figure(tubes, calibration, *, sites=None):
-    """Draw measured on expected susceptibility of the phantom's tubes, with the regression of each site.
+    """Draw measured on expected susceptibility of the phantom's tubes, with the regression of each
+    site.
 
     Parameters
     ----------
     tubes : DataFrame
-        Columns ``site``, ``method``, ``mean`` and ``expected`` (ppm): one row per scan, method and tube.
+        Columns ``site``, ``method``, ``mean`` and ``expected`` (ppm): one row per scan, method and
+        tube.
     calibration : DataFrame
-        Columns ``site`` (or ``all``), ``method``, ``slope``, ``intercept`` (ppm) and ``r_squared``, see
-        `stats.calibration.calibrate`.
+        Columns ``site`` (or ``all``), ``method``, ``slope``, ``intercept`` (ppm) and ``r_squared``,
+        see `stats.calibration.calibrate`.
     sites : iterable of str, optional
         All sites of the study, for their colours.
 
@@ -70,12 +72,24 @@ def calibration_figure(tubes, calibration, *, sites=None):
             if points.empty:
                 continue
             axis.plot(
-                points["expected"], points["mean"], linestyle="none", markerfacecolor="none", markersize=6, **style
+                points["expected"],
+                points["mean"],
+                linestyle="none",
+                markerfacecolor="none",
+                markersize=6,
+                **style,
             )
             if site in fits.index:
                 fit = fits.loc[site]
-                axis.plot(span, fit["intercept"] + fit["slope"] * span, color=style["color"], linewidth=1.2)
-            axis.plot([], [], linewidth=1.2, **style, markerfacecolor="none", label=_fit_label(site, fits))
+                axis.plot(
+                    span,
+                    fit["intercept"] + fit["slope"] * span,
+                    color=style["color"],
+                    linewidth=1.2,
+                )
+            axis.plot(
+                [], [], linewidth=1.2, **style, markerfacecolor="none", label=_fit_label(site, fits)
+            )
         if POOLED in fits.index:
             fit = fits.loc[POOLED]
             axis.plot(
@@ -87,7 +101,10 @@ def calibration_figure(tubes, calibration, *, sites=None):
                 label=_fit_label(POOLED, fits),
             )
         finish_axis(
-            axis, title=short_name(method), x="expected susceptibility (ppm)", y="measured susceptibility (ppm)"
+            axis,
+            title=short_name(method),
+            x="expected susceptibility (ppm)",
+            y="measured susceptibility (ppm)",
         )
         axis.yaxis.set_tick_params(labelleft=True)
         axis.legend(fontsize=7.5, frameon=False, loc="upper left")
@@ -95,15 +112,17 @@ def calibration_figure(tubes, calibration, *, sites=None):
 
 
 def age_figure(table, age_table, per_subject=None, *, method=None):
-    """Draw regions' susceptibility on age: every subject's mean and all scans, and the lines of each analysis.
+    """Draw regions' susceptibility on age: every subject's mean and all scans, and the lines of
+    each analysis.
 
     Parameters
     ----------
     table : DataFrame
         The ROI table: columns ``subject``, ``method``, ``roi``, ``mean`` (ppm) and ``age`` (years).
     age_table : DataFrame
-        Columns ``method``, ``roi``, ``analysis`` (``naive``, ``subject_means`` or ``random_intercept``), ``slope``
-        (ppm per year), ``intercept`` (ppm), ``p`` and, where the analysis has one, ``r``.
+        Columns ``method``, ``roi``, ``analysis`` (``naive``, ``subject_means`` or
+        ``random_intercept``), ``slope`` (ppm per year), ``intercept`` (ppm), ``p`` and, where the
+        analysis has one, ``r``.
     per_subject : DataFrame, optional
         Columns ``subject``, ``method``, ``roi`` and ``cross`` (ppm): the error bars.
     method : str, optional
@@ -119,13 +138,19 @@ def age_figure(table, age_table, per_subject=None, *, method=None):
     ValueError
         If a column is missing or there is nothing to draw.
     """
-    table = of_method(with_columns(table, ("subject", "method", "roi", "mean", "age"), "the ROI table"), method)
+    table = of_method(
+        with_columns(table, ("subject", "method", "roi", "mean", "age"), "the ROI table"), method
+    )
     table = without_reference(table).dropna(subset=["age", "mean"])
     method = table["method"].iloc[0] if len(table) else method
-    fits = with_columns(age_table, ("method", "roi", "analysis", "slope", "intercept", "p"), "the table of age")
+    fits = with_columns(
+        age_table, ("method", "roi", "analysis", "slope", "intercept", "p"), "the table of age"
+    )
     fits = fits[fits["method"] == method]
     if per_subject is not None:
-        per_subject = with_columns(per_subject, ("subject", "method", "roi", "cross"), "the table of imprecision")
+        per_subject = with_columns(
+            per_subject, ("subject", "method", "roi", "cross"), "the table of imprecision"
+        )
     rois = [roi for roi in labels_of(table, "roi") if roi in set(fits["roi"])]
     if not rois:
         raise ValueError("no region has both measurements with an age and a regression on it")
@@ -133,17 +158,30 @@ def age_figure(table, age_table, per_subject=None, *, method=None):
     for axis, roi in zip(axes, rois, strict=True):
         scans = table[table["roi"] == roi]
         means = scans.groupby("subject")[["age", "mean"]].mean()
-        axis.plot(scans["age"], scans["mean"] * PPB, ".", color=GREY, alpha=0.4, markersize=3.5, zorder=1)
+        axis.plot(
+            scans["age"], scans["mean"] * PPB, ".", color=GREY, alpha=0.4, markersize=3.5, zorder=1
+        )
         bars = None
         if per_subject is not None:
             bars = per_subject[(per_subject["method"] == method) & (per_subject["roi"] == roi)]
             bars = bars.set_index("subject")["cross"].reindex(means.index).to_numpy(float) * PPB
         axis.errorbar(
-            means["age"], means["mean"] * PPB, yerr=bars, fmt="o", color=INK, markersize=4.5, elinewidth=1, capsize=2
+            means["age"],
+            means["mean"] * PPB,
+            yerr=bars,
+            fmt="o",
+            color=INK,
+            markersize=4.5,
+            elinewidth=1,
+            capsize=2,
         )
         ages = np.array([means["age"].min(), means["age"].max()])
-        for fit in fits[fits["roi"] == roi].dropna(subset=["slope", "intercept"]).to_dict("records"):
-            name, color, line, width = ANALYSES.get(fit["analysis"], (readable(fit["analysis"]), PALETTE[2], "-.", 1.5))
+        for fit in (
+            fits[fits["roi"] == roi].dropna(subset=["slope", "intercept"]).to_dict("records")
+        ):
+            name, color, line, width = ANALYSES.get(
+                fit["analysis"], (readable(fit["analysis"]), PALETTE[2], "-.", 1.5)
+            )
             axis.plot(
                 ages,
                 (fit["intercept"] + fit["slope"] * ages) * PPB,
@@ -167,23 +205,25 @@ def roi_figure(table, *, sites=None):
     Parameters
     ----------
     table : DataFrame
-        The ROI table: columns ``subject``, ``site``, ``method``, ``roi`` and ``mean`` (ppm). The reference region is
-        left out.
+        The ROI table: columns ``subject``, ``site``, ``method``, ``roi`` and ``mean`` (ppm). The
+        reference region is left out.
     sites : iterable of str, optional
         All sites of the study, for their colours.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Of one subject, one panel per method with the regions side by side; of more, one row per region and one
-        column per method with the subjects side by side.
+        Of one subject, one panel per method with the regions side by side; of more, one row per
+        region and one column per method with the subjects side by side.
 
     Raises
     ------
     ValueError
         If a column is missing or there is nothing to draw.
     """
-    table = without_reference(with_columns(table, ("subject", "site", "method", "roi", "mean"), "the ROI table"))
+    table = without_reference(
+        with_columns(table, ("subject", "site", "method", "roi", "mean"), "the ROI table")
+    )
     styles = site_styles(table["site"] if sites is None else sites)
     subjects = sorted(labels_of(table, "subject"))
     methods = labels_of(table, "method")
@@ -193,7 +233,11 @@ def roi_figure(table, *, sites=None):
         for axis, method in zip(axes[0], methods, strict=True):
             draw_strip(axis, table[table["method"] == method], "roi", rois, styles)
             name_ticks(axis, rois, np.arange(len(rois)))
-            finish_axis(axis, title=short_name(method), y="susceptibility (ppb)" if axis is axes[0, 0] else None)
+            finish_axis(
+                axis,
+                title=short_name(method),
+                y="susceptibility (ppb)" if axis is axes[0, 0] else None,
+            )
     else:
         width = float(np.clip(0.42 * len(subjects) + 1.4, 3.6, 9))
         figure, axes = panels(len(rois), len(methods), width, 1.9, sharex=True, sharey="row")
@@ -202,7 +246,9 @@ def roi_figure(table, *, sites=None):
                 chosen = table[(table["method"] == method) & (table["roi"] == roi)]
                 draw_strip(axis, chosen, "subject", subjects, styles)
                 finish_axis(
-                    axis, title=f"{short_name(roi)}, {short_name(method)}", y="χ (ppb)" if axis is row[0] else None
+                    axis,
+                    title=f"{short_name(roi)}, {short_name(method)}",
+                    y="χ (ppb)" if axis is row[0] else None,
                 )
                 name_ticks(axis, subjects, np.arange(len(subjects)))
         for axis in axes[-1]:
@@ -216,7 +262,9 @@ def without_reference(table):
     largest = table.groupby("roi")["mean"].transform(lambda values: values.abs().max())
     kept = table[~(largest < SMALLEST)]
     if kept.empty:
-        raise ValueError("every region is zero in all scans: there is nothing to draw beside the reference")
+        raise ValueError(
+            "every region is zero in all scans: there is nothing to draw beside the reference"
+        )
     return kept
 
 
@@ -236,7 +284,9 @@ def _association(fit):
 
 
 def draw_strip(axis, table, column, order, styles, *, bars=False, alpha=0.85):
-    """Scans of a site stand side by side in their own order, so that drifts show; no random jitter."""
+    """Scans of a site stand side by side in their own order, so that drifts show; no random
+    jitter.
+    """
     slot = 0.8 / len(styles)
     for number, (site, style) in enumerate(styles.items()):
         left = -0.4 + slot * number
@@ -247,8 +297,19 @@ def draw_strip(axis, table, column, order, styles, *, bars=False, alpha=0.85):
                 continue
             offsets = left + slot * (np.arange(values.size) + 0.5) / values.size
             axis.plot(
-                place + offsets, values, linestyle="none", markersize=3.2, alpha=alpha, markeredgewidth=0, **style
+                place + offsets,
+                values,
+                linestyle="none",
+                markersize=3.2,
+                alpha=alpha,
+                markeredgewidth=0,
+                **style,
             )
             if bars:
-                axis.plot([place + left, place + left + slot], [np.nanmean(values)] * 2, color=INK, linewidth=1.8)
+                axis.plot(
+                    [place + left, place + left + slot],
+                    [np.nanmean(values)] * 2,
+                    color=INK,
+                    linewidth=1.8,
+                )
     axis.set_xlim(-0.6, len(order) - 0.4)

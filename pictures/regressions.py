@@ -1,4 +1,6 @@
-"""Figures of a study's regressions: forest plots, partial residuals and what residuals say of the assumptions."""
+"""Figures of a study's regressions: forest plots, partial residuals and what residuals say of the
+assumptions.
+"""
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -12,7 +14,8 @@ STANDING_OUT = PALETTE[1]  # patients on whom a fit depends
 
 
 def forest_figure(coefficients):
-    """Draw standardised coefficients with their 95 % confidence intervals, before and after adjustment.
+    """Draw standardised coefficients with their 95 % confidence intervals, before and after
+    adjustment.
 
     Parameters
     ----------
@@ -30,8 +33,17 @@ def forest_figure(coefficients):
     ValueError
         If a column is missing or no regression has a result.
     """
-    columns = ("outcome", "predictor", "adjusted", "standardised", "standardised_low", "standardised_high")
-    table = with_columns(coefficients, columns, "the table of coefficients").dropna(subset=["standardised"])
+    columns = (
+        "outcome",
+        "predictor",
+        "adjusted",
+        "standardised",
+        "standardised_low",
+        "standardised_high",
+    )
+    table = with_columns(coefficients, columns, "the table of coefficients").dropna(
+        subset=["standardised"]
+    )
     if table.empty:
         raise ValueError("no regression has a result: there is nothing to draw")
     pairs = table[["outcome", "predictor"]].drop_duplicates().to_numpy().tolist()
@@ -41,8 +53,19 @@ def forest_figure(coefficients):
         for row in rows.itertuples():
             height = -place + (-0.14 if row.adjusted else 0.14)
             color = AFTER if row.adjusted else BEFORE
-            axis.plot([row.standardised_low, row.standardised_high], [height] * 2, color=color, linewidth=1.8)
-            axis.plot(row.standardised, height, marker="s" if row.adjusted else "o", color=color, markersize=5.5)
+            axis.plot(
+                [row.standardised_low, row.standardised_high],
+                [height] * 2,
+                color=color,
+                linewidth=1.8,
+            )
+            axis.plot(
+                row.standardised,
+                height,
+                marker="s" if row.adjusted else "o",
+                color=color,
+                markersize=5.5,
+            )
     axis.axvline(0, color=INK, linewidth=0.9)
     axis.set_yticks([-place for place in range(len(pairs))], [_pair(*pair) for pair in pairs])
     axis.set_ylim(0.6 - len(pairs), 0.6)
@@ -58,13 +81,14 @@ def forest_figure(coefficients):
 def partial_residual_figure(residuals):
     """Draw partial residuals on the predictor, a panel for each regression.
 
-    The slope of the line is the predictor's coefficient; patients with a Cook's distance above 4 / n stand out.
+    The slope of the line is the predictor's coefficient; patients with a Cook's distance above 4 /
+    n stand out.
 
     Parameters
     ----------
     residuals : DataFrame
-        Columns ``outcome``, ``predictor``, ``predictor_value``, ``partial_residual`` and ``cook``, of one node and
-        subset, adjusted or not, see `stats.model.run_model`.
+        Columns ``outcome``, ``predictor``, ``predictor_value``, ``partial_residual`` and ``cook``,
+        of one node and subset, adjusted or not, see `stats.model.run_model`.
 
     Returns
     -------
@@ -92,15 +116,15 @@ def partial_residual_figure(residuals):
 def residual_figure(residuals):
     """Draw what the residuals of each regression say of its assumptions, three panels in a row.
 
-    On the left residuals on fitted values: no trend, no funnel. In the middle ordered studentised residuals on normal
-    quantiles: a straight line. On the right studentised residuals on leverage: far to the right and far from zero are
-    those on whom the fit depends.
+    On the left residuals on fitted values: no trend, no funnel. In the middle ordered studentised
+    residuals on normal quantiles: a straight line. On the right studentised residuals on leverage:
+    far to the right and far from zero are those on whom the fit depends.
 
     Parameters
     ----------
     residuals : DataFrame
-        Columns ``outcome``, ``predictor``, ``fitted``, ``residual``, ``studentised``, ``leverage`` and ``cook``, as of
-        `partial_residual_figure`.
+        Columns ``outcome``, ``predictor``, ``fitted``, ``residual``, ``studentised``, ``leverage``
+        and ``cook``, as of `partial_residual_figure`.
 
     Returns
     -------
@@ -144,4 +168,6 @@ def _points(axis, x, y, influential):
     y = np.asarray(y, float)
     influential = np.asarray(influential, bool)
     for chosen, color in ((~influential, GREY), (influential, STANDING_OUT)):
-        axis.plot(x[chosen], y[chosen], "o", color=color, markersize=3, alpha=0.75, markeredgewidth=0)
+        axis.plot(
+            x[chosen], y[chosen], "o", color=color, markersize=3, alpha=0.75, markeredgewidth=0
+        )

@@ -14,7 +14,8 @@ BAR = (0.895, 0.3, 0.02, 0.4)
 
 
 def slices_figure(data, mask, voxel_size, window, title, unit, outline):
-    """Draw a volume in RAS+ orientation in three planes, at a third, half and two thirds of the mask's extent.
+    """Draw a volume in RAS+ orientation in three planes, at a third, half and two thirds of the
+    mask's extent.
 
     Parameters
     ----------
@@ -46,8 +47,12 @@ def slices_figure(data, mask, voxel_size, window, title, unit, outline):
         levels = levels_of(mask, plane)
         for axis, share in zip(row, (0.35, 0.5, 0.65), strict=True):
             index = levels[int(share * (levels.size - 1))]
-            (shown, aspect), (inside, _) = (slice_of(v, plane, voxel_size, index) for v in (data, mask))
-            drawn = axis.imshow(shown, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect)
+            (shown, aspect), (inside, _) = (
+                slice_of(v, plane, voxel_size, index) for v in (data, mask)
+            )
+            drawn = axis.imshow(
+                shown, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect
+            )
             if outline and inside.any() and not inside.all():
                 axis.contour(inside, [0.5], colors="tab:red", linewidths=0.8)
             axis.axis("off")
@@ -122,7 +127,11 @@ def compare_maps_figure(maps, mask, voxel_size, window, unit, *, share=0.5):
     size = np.array([(part.stop - part.start) * v for part, v in zip(box, voxel_size, strict=True)])
     width = 3.0
     heights = [width * size[up] / max(size[0], size[1]) for up in (1, 2, 2)]
-    figure = Figure(figsize=(width * len(maps) + 0.2, sum(heights) + 0.9), layout="constrained", facecolor="black")
+    figure = Figure(
+        figsize=(width * len(maps) + 0.2, sum(heights) + 0.9),
+        layout="constrained",
+        facecolor="black",
+    )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
     axes = figure.subplots(3, len(maps), squeeze=False, gridspec_kw={"height_ratios": heights})
     inside = mask[box]
@@ -132,7 +141,9 @@ def compare_maps_figure(maps, mask, voxel_size, window, unit, *, share=0.5):
         for axis, plane in zip(column, PLANES, strict=True):
             picture, aspect = plane_at(shown, plane, voxel_size, share)
             low, high = windows[title]
-            image = axis.imshow(picture, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
+            image = axis.imshow(
+                picture, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect
+            )
             axis.axis("off")
         column[0].set_title(short_name(title), color="white", fontsize=11)
         drawn.append(image)

@@ -49,12 +49,14 @@ def component_name(name):
 
 
 def variance_figure(components):
-    """Draw each component's share of a region's variance as stacked bars, with its SD in ppb written in.
+    """Draw each component's share of a region's variance as stacked bars, with its SD in ppb
+    written in.
 
     Parameters
     ----------
     components : DataFrame
-        Columns ``method``, ``roi``, ``component`` and ``sd`` (ppb), see `stats.components.variance_components`.
+        Columns ``method``, ``roi``, ``component`` and ``sd`` (ppb), see
+        `stats.components.variance_components`.
 
     Returns
     -------
@@ -66,11 +68,15 @@ def variance_figure(components):
     ValueError
         If a column is missing or there is nothing to draw.
     """
-    table = with_columns(components, ("method", "roi", "component", "sd"), "the table of variance components")
+    table = with_columns(
+        components, ("method", "roi", "component", "sd"), "the table of variance components"
+    )
     methods, rois, names = (labels_of(table, name) for name in ("method", "roi", "component"))
     figure, axes = panels(1, len(methods), 4.8, 0.42 * len(rois) + 1.4, sharey=True)
     for axis, method in zip(axes[0], methods, strict=True):
-        sd = table[table["method"] == method].pivot_table(index="roi", columns="component", values="sd")
+        sd = table[table["method"] == method].pivot_table(
+            index="roi", columns="component", values="sd"
+        )
         sd = sd.reindex(index=rois, columns=names).fillna(0.0)
         total = (sd**2).sum(axis=1)
         share = (100 * (sd**2).div(total.where(total > 0), axis=0)).fillna(0.0)
@@ -88,8 +94,16 @@ def variance_figure(components):
             )
             for place, (part, value) in enumerate(zip(share[name], sd[name], strict=True)):
                 if part > 9:  # %, wide enough for the number
-                    axis.text(left[place] + part / 2, place, f"{value:.1f}", ha="center", va="center", fontsize=7.5,
-                              color="white" if dark else INK, fontweight="bold")  # fmt: skip
+                    axis.text(
+                        left[place] + part / 2,
+                        place,
+                        f"{value:.1f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7.5,
+                        color="white" if dark else INK,
+                        fontweight="bold",
+                    )
             left += share[name].to_numpy()
         axis.set_yticks(np.arange(len(rois)), [short_name(roi) for roi in rois])
         axis.set_ylim(len(rois) - 0.5, -0.5)
@@ -97,7 +111,14 @@ def variance_figure(components):
         finish_axis(axis, title=short_name(method), x="share of variance (%); numbers: SD in ppb")
         axis.grid(False, axis="y")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 5), frameon=False, fontsize=8.5)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(names), 5),
+        frameon=False,
+        fontsize=8.5,
+    )
     return figure
 
 
@@ -114,8 +135,8 @@ def harmonization_figure(before, after, *, sites=None):
     Returns
     -------
     matplotlib.figure.Figure
-        One row per method, one column each for before and after: every scan's difference from the mean of its
-        subject's site means, and a bar at each site's mean of it.
+        One row per method, one column each for before and after: every scan's difference from the
+        mean of its subject's site means, and a bar at each site's mean of it.
 
     Raises
     ------
@@ -124,21 +145,35 @@ def harmonization_figure(before, after, *, sites=None):
     """
     columns = ("subject", "site", "method", "roi", "mean")
     tables = [
-        without_reference(with_columns(t, columns, f"the table {w}")) for t, w in ((before, "before"), (after, "after"))
+        without_reference(with_columns(t, columns, f"the table {w}"))
+        for t, w in ((before, "before"), (after, "after"))
     ]
     methods = labels_of(tables[0], "method")
     rois = labels_of(tables[0], "roi")
     styles = site_styles(tables[0]["site"] if sites is None else sites)
-    figure, axes = panels(len(methods), 2, max(4.4, 0.85 * len(rois) + 1.2), 2.9, sharex=True, sharey=True)
+    figure, axes = panels(
+        len(methods), 2, max(4.4, 0.85 * len(rois) + 1.2), 2.9, sharex=True, sharey=True
+    )
     for row, method in zip(axes, methods, strict=True):
         for axis, table, title in zip(row, tables, ("before", "after"), strict=True):
             table = table[table["method"] == method]
-            centre = table.groupby(["subject", "roi", "site"])["mean"].mean().groupby(["subject", "roi"]).mean()
+            centre = (
+                table.groupby(["subject", "roi", "site"])["mean"]
+                .mean()
+                .groupby(["subject", "roi"])
+                .mean()
+            )
             known = pd.MultiIndex.from_frame(table[["subject", "roi"]])
-            table = table.assign(mean=table["mean"].to_numpy(float) - centre.reindex(known).to_numpy())
+            table = table.assign(
+                mean=table["mean"].to_numpy(float) - centre.reindex(known).to_numpy()
+            )
             axis.axhline(0, color=GREY, linewidth=0.8)
             draw_strip(axis, table, "roi", rois, styles, bars=True, alpha=0.45)
             name_ticks(axis, rois, np.arange(len(rois)))
-            finish_axis(axis, title=f"{short_name(method)}, {title}", y="difference (ppb)" if axis is row[0] else None)
+            finish_axis(
+                axis,
+                title=f"{short_name(method)}, {title}",
+                y="difference (ppb)" if axis is row[0] else None,
+            )
     legend_of_sites(figure, styles, tables[0]["site"])
     return figure

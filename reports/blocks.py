@@ -69,7 +69,8 @@ class Table:
         Its rows; the index is not shown.
     caption : str
     columns : sequence of Column, optional
-        Columns to show, in order; those that `data` lacks are left out. All as they are if not given.
+        Columns to show, in order; those that `data` lacks are left out. All as they are if not
+        given.
     link : str, optional
         Relative path from the report to the table as a file.
     footer : DataFrame, optional

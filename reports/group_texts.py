@@ -145,57 +145,94 @@ COLUMNS = {
     ),
 }
 NOTES = {
-    "rois": "Each point is the mean susceptibility of a region in one scan; a site's scans stand in their order.",
+    "rois": "Each point is the mean susceptibility of a region in one scan; a site's scans stand "
+    "in their order.",
     "imprecision": (
-        "Within-site imprecision is how much repeated scans on one scanner differ (the standard deviation over a "
-        "site's scans, averaged over sites); cross-site imprecision is how much the sites differ in one scan index "
-        "(the standard deviation over sites, averaged over scans). Percentages are of the mean susceptibility."
+        "Within-site imprecision is how much repeated scans on one scanner differ (the standard "
+        "deviation over a "
+        "site's scans, averaged over sites); cross-site imprecision is how much the sites differ "
+        "in one scan index "
+        "(the standard deviation over sites, averaged over scans). Percentages are of the mean "
+        "susceptibility."
     ),
-    "published": "Published figures are those of Lin et al., AJNR 2015, nine people on three scanners.",
+    "published": "Published figures are those of Lin et al., AJNR 2015, nine people on three "
+    "scanners.",
     "within_versus_cross": (
-        "Paired t-test over subjects of cross-site minus within-site imprecision: a clear difference would mean that "
+        "Paired t-test over subjects of cross-site minus within-site imprecision: a clear "
+        "difference would mean that "
         "changing the scanner costs precision beyond repeating the scan."
     ),
-    "between_rois": "Paired t-tests over subjects of whether two regions differ in imprecision (first minus second).",
-    "between_methods": "Paired t-tests over subjects of whether two inversions differ (first minus second).",
+    "between_rois": "Paired t-tests over subjects of whether two regions differ in imprecision "
+    "(first minus second).",
+    "between_methods": "Paired t-tests over subjects of whether two inversions differ (first minus "
+    "second).",
     "icc": (
-        "The intraclass correlation is the share of all variance that comes from true differences between people: 1 is "
-        "perfect, above 0.9 excellent, below 0.5 poor. ICC(2,1) counts offsets of sites as error, ICC(3,1) does not. "
+        "The intraclass correlation is the share of all variance that comes from true differences "
+        "between people: 1 is "
+        "perfect, above 0.9 excellent, below 0.5 poor. ICC(2,1) counts offsets of sites as error, "
+        "ICC(3,1) does not. "
         "It depends on how different the people are: a homogeneous group lowers it."
     ),
     "components": (
-        "Variance components split the scatter of all scans into what people, sites, people at sites and repeated "
+        "Variance components split the scatter of all scans into what people, sites, people at "
+        "sites and repeated "
         "scans contribute; each is given as a standard deviation in ppb."
     ),
     "within_subject_sd": (
-        "The within-subject standard deviation (SDw) is the scatter of one person's repeated measurements about "
+        "The within-subject standard deviation (SDw) is the scatter of one person's repeated "
+        "measurements about "
         "their own mean."
     ),
     "sdc": (
-        "The smallest detectable change (SDC) is the change between two scans of one person that measurement error "
+        "The smallest detectable change (SDC) is the change between two scans of one person that "
+        "measurement error "
         "alone exceeds only once in twenty times: 1.96 √2 SDw."
     ),
-    "sample_size": "The number of people that a study needs to find an effect of this size with the power stated.",
+    "sample_size": "The number of people that a study needs to find an effect of this size with "
+    "the power stated.",
     "bland_altman": (
-        "Bland-Altman: the differences of two sites (or methods) on the same people. The bias (solid line) is their "
+        "Bland-Altman: the differences of two sites (or methods) on the same people. The bias "
+        "(solid line) is their "
         "mean; 95 % of differences are expected between the limits of agreement (dashed lines)."
     ),
     "calibration": (
-        "Calibration is a straight line through measured against expected susceptibility of the phantom's tubes: a "
-        "slope of 1 and an intercept of 0 would be perfect; in-vivo values are divided by the slope."
+        "Calibration is a straight line through measured against expected susceptibility of the "
+        "phantom's tubes: a "
+        "slope of 1 and an intercept of 0 would be perfect; in-vivo values are divided by the "
+        "slope."
     ),
     "harmonization": (
-        "Harmonisation brings the sites' scans to one protocol. Points are scans, bars a site's mean; both as "
-        "differences from the subject's mean over sites. What moves towards zero was the protocol's doing."
+        "Harmonisation brings the sites' scans to one protocol. Points are scans, bars a site's "
+        "mean; both as "
+        "differences from the subject's mean over sites. What moves towards zero was the "
+        "protocol's doing."
     ),
     "age": (
-        "The naive line takes every scan as another person, as the published analysis did: its P is too small. The "
-        "honest ones take one mean per person, or let every person have their own level (random intercept). Error bars "
+        "The naive line takes every scan as another person, as the published analysis did: its P "
+        "is too small. The "
+        "honest ones take one mean per person, or let every person have their own level (random "
+        "intercept). Error bars "
         "are the person's cross-site variability, faint points the scans."
     ),
 }
 KNOWN_TABLES = (
-    *("excluded", "rois", "imprecision", "imprecision_summary", "published", "within_versus_cross", "between_rois"),
-    *("between_methods", "icc", "components", "within_subject_sd", "sdc", "sample_size", "bland_altman"),
+    *(
+        "excluded",
+        "rois",
+        "imprecision",
+        "imprecision_summary",
+        "published",
+        "within_versus_cross",
+        "between_rois",
+    ),
+    *(
+        "between_methods",
+        "icc",
+        "components",
+        "within_subject_sd",
+        "sdc",
+        "sample_size",
+        "bland_altman",
+    ),
     *("bland_altman_points", "tubes", "calibration", "harmonized", "harmonization", "age"),
 )

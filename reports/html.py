@@ -1,7 +1,7 @@
 """Self-contained HTML pages: a report is a list of sections, a section a list of blocks.
 
-A page loads nothing from outside and runs no script: pictures are embedded, and its content security policy forbids
-all else. Every text is escaped.
+A page loads nothing from outside and runs no script: pictures are embedded, and its content
+security policy forbids all else. Every text is escaped.
 """
 
 import re
@@ -47,7 +47,8 @@ def render_report(title, sections, *, subtitle="", badges=(), footer=""):
     Raises
     ------
     ValueError
-        If a block cannot be shown: a link that is not relative, a picture that is none, an unknown level.
+        If a block cannot be shown: a link that is not relative, a picture that is none, an unknown
+        level.
     TypeError
         If a block is of no known kind.
     """
@@ -57,7 +58,13 @@ def render_report(title, sections, *, subtitle="", badges=(), footer=""):
     for section in sections:
         if section.blocks:
             anchor = _anchor(section.anchor or section.title, taken)
-            shown.append({"title": section.title, "anchor": anchor, "blocks": [_context(b) for b in section.blocks]})
+            shown.append(
+                {
+                    "title": section.title,
+                    "anchor": anchor,
+                    "blocks": [_context(b) for b in section.blocks],
+                }
+            )
     page = _environment().get_template("report.html")
     return page.render(title=title, subtitle=subtitle, badges=badges, sections=shown, footer=footer)
 
@@ -70,8 +77,8 @@ def format_value(value, format=""):
     value : object
         Missing values (None, NaN, NaT) become n/a; sequences are joined by commas.
     format : str
-        A format specification for numbers, such as ``.2f`` or ``+.1f``; ``p`` for P values; empty chooses four
-        significant digits.
+        A format specification for numbers, such as ``.2f`` or ``+.1f``; ``p`` for P values; empty
+        chooses four significant digits.
 
     Returns
     -------
@@ -85,7 +92,12 @@ def format_value(value, format=""):
     """
     if isinstance(value, list | tuple | np.ndarray):
         return ", ".join(format_value(item, format) for item in value)
-    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, Real) and np.isnan(value)):
+    if (
+        value is None
+        or value is pd.NaT
+        or value is pd.NA
+        or (isinstance(value, Real) and np.isnan(value))
+    ):
         return MISSING
     if isinstance(value, bool | np.bool):
         return "yes" if value else "no"
@@ -142,14 +154,27 @@ def _context(block):
                 else image_uri(block.content, budget=block.budget)
             )
             alt = block.alt or block.caption
-            return {"kind": "picture", "uri": uri, "caption": block.caption, "alt": alt, "wide": block.wide}
+            return {
+                "kind": "picture",
+                "uri": uri,
+                "caption": block.caption,
+                "alt": alt,
+                "wide": block.wide,
+            }
         case KeyValues():
             items = {readable(name): format_value(value) for name, value in block.items.items()}
             return {"kind": "values", "items": items, "caption": block.caption}
         case Warnings():
             if block.level not in LEVELS:
-                raise ValueError(f"level {block.level!r} is unknown: choose one of {', '.join(LEVELS)}")
-            return {"kind": "messages", "title": block.title, "level": block.level, "messages": block.messages}
+                raise ValueError(
+                    f"level {block.level!r} is unknown: choose one of {', '.join(LEVELS)}"
+                )
+            return {
+                "kind": "messages",
+                "title": block.title,
+                "level": block.level,
+                "messages": block.messages,
+            }
         case Details():
             inner = [_context(b) for b in block.blocks]
             return {"kind": "details", "title": block.title, "blocks": inner, "open": block.open}
@@ -158,7 +183,9 @@ def _context(block):
 
 def _table_context(table):
     data = table.data
-    columns = [Column(str(name)) for name in data.columns] if table.columns is None else table.columns
+    columns = (
+        [Column(str(name)) for name in data.columns] if table.columns is None else table.columns
+    )
     columns = [column for column in columns if column.name in data.columns]
     numeric = {column.name: _is_numeric(data[column.name]) for column in columns}
     headings = [
@@ -170,20 +197,34 @@ def _table_context(table):
     ]
     parts = {
         name: [
-            [{"text": format_cell(row.get(column.name), column), "numeric": numeric[column.name]} for column in columns]
+            [
+                {"text": format_cell(row.get(column.name), column), "numeric": numeric[column.name]}
+                for column in columns
+            ]
             for row in frame.to_dict("records")
         ]
-        for name, frame in (("rows", data), ("footer", data.iloc[:0] if table.footer is None else table.footer))
+        for name, frame in (
+            ("rows", data),
+            ("footer", data.iloc[:0] if table.footer is None else table.footer),
+        )
     }
     link = None if table.link is None else _relative_link(table.link)
-    return {"headings": headings, "caption": table.caption, "link": link, "file": table.link, **parts}
+    return {
+        "headings": headings,
+        "caption": table.caption,
+        "link": link,
+        "file": table.link,
+        **parts,
+    }
 
 
 def _is_numeric(values):
     if pd.api.types.is_bool_dtype(values):
         return False
     known = values.dropna()
-    return len(known) > 0 and all(isinstance(v, Real) and not isinstance(v, bool | np.bool) for v in known)
+    return len(known) > 0 and all(
+        isinstance(v, Real) and not isinstance(v, bool | np.bool) for v in known
+    )
 
 
 def _relative_link(path):

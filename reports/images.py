@@ -69,12 +69,16 @@ def image_uri(content, *, budget=PICTURE_BUDGET):
     ValueError
         If the content is none of these.
     """
-    kind = next((kind for signature, kind in SIGNATURES if content.lstrip().startswith(signature)), None)
+    kind = next(
+        (kind for signature, kind in SIGNATURES if content.lstrip().startswith(signature)), None
+    )
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         kind = "image/webp"
     if kind is None:
         raise ValueError("a picture is neither PNG, JPEG, WebP nor SVG")
-    return _data_uri(content, kind) if kind == "image/svg+xml" else _pixels_uri(content, kind, budget)
+    return (
+        _data_uri(content, kind) if kind == "image/svg+xml" else _pixels_uri(content, kind, budget)
+    )
 
 
 def _numbered(svg):

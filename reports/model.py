@@ -6,7 +6,18 @@ from ..pictures.drawing import readable
 from ..pictures.regressions import forest_figure, partial_residual_figure, residual_figure
 from ..stats.model import ALL
 from ..stats.reproducibility import require_columns
-from .blocks import Badge, Column, Details, Heading, KeyValues, Paragraph, Picture, Section, Table, Warnings
+from .blocks import (
+    Badge,
+    Column,
+    Details,
+    Heading,
+    KeyValues,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Warnings,
+)
 from .html import render_report
 from .subject import methods_blocks
 
@@ -77,33 +88,53 @@ _LADDER = (
 )
 NOTES = {
     "coefficients": (
-        "Ordinary least squares. A coefficient is the change of the outcome for one unit of the predictor; "
-        "standardised, for one standard deviation, in standard deviations. Before adjustment the predictor stands "
+        "Ordinary least squares. A coefficient is the change of the outcome for one unit of the "
+        "predictor; "
+        "standardised, for one standard deviation, in standard deviations. Before adjustment the "
+        "predictor stands "
         "alone; after it, with the other variables of its row in the table as a file."
     ),
-    "standardised": "Intervals of standardised coefficients take both standard deviations as known.",
+    "standardised": "Intervals of standardised coefficients take both standard deviations as "
+    "known.",
     "partial": (
-        "Partial residuals are what is left of the outcome once the other variables are taken away, and the line is "
-        "the predictor's coefficient: a curve here asks for a transformation. Patients in colour have a Cook's "
+        "Partial residuals are what is left of the outcome once the other variables are taken "
+        "away, and the line is "
+        "the predictor's coefficient: a curve here asks for a transformation. Patients in colour "
+        "have a Cook's "
         "distance above 4 / n."
     ),
     "residuals": (
-        "Left: no trend and no funnel are to be seen. Middle: normal residuals lie on the line. Right: a patient far "
+        "Left: no trend and no funnel are to be seen. Middle: normal residuals lie on the line. "
+        "Right: a patient far "
         "to the right and far from zero decides the fit alone."
     ),
     "diagnostics": (
-        "A variance inflation factor (VIF) above 5 says that a predictor can hardly be told from the others. Small P "
+        "A variance inflation factor (VIF) above 5 says that a predictor can hardly be told from "
+        "the others. Small P "
         "of Shapiro-Wilk speaks against normal residuals, of Breusch-Pagan against equal variances."
     ),
     "ladder": (
-        "The ladder of powers tests which transformation makes a variable most normal (D'Agostino-Pearson K²; the "
-        "smallest χ²). It is for information: no transformation is applied but those that the model names."
+        "The ladder of powers tests which transformation makes a variable most normal "
+        "(D'Agostino-Pearson K²; the "
+        "smallest χ²). It is for information: no transformation is applied but those that the "
+        "model names."
     ),
-    "power": "Power of the two-sided test of a correlation, exact for two normal variables, with so many patients.",
-    "excluded": "Nobody is left out silently: everybody whom a rule or a missing value concerns is listed here.",
+    "power": "Power of the two-sided test of a correlation, exact for two normal variables, with "
+    "so many patients.",
+    "excluded": "Nobody is left out silently: everybody whom a rule or a missing value concerns is "
+    "listed here.",
 }
 KNOWN_TABLES = (
-    *("coefficients", "diagnostics", "residuals", "ladder", "descriptives", "power", "excluded", "patients"),
+    *(
+        "coefficients",
+        "diagnostics",
+        "residuals",
+        "ladder",
+        "descriptives",
+        "power",
+        "excluded",
+        "patients",
+    ),
     *("problems", "sources", "published"),
 )
 
@@ -115,8 +146,9 @@ def model_report(tables, model, *, warnings=(), links=None, citation="", version
     ----------
     tables : dict of str to DataFrame
         As of `stats.model.run_model`; ``coefficients`` must be there. Further ``sources`` of
-        `dataset.patients.collect_patients`, and ``published`` (outcome, predictor, adjusted, published, published_low,
-        published_high, published_p) to set beside the coefficients of all patients.
+        `dataset.patients.collect_patients`, and ``published`` (outcome, predictor, adjusted,
+        published, published_low, published_high, published_p) to set beside the coefficients of all
+        patients.
     model : multiqsm.stats.model.StudyModel
         What was asked for.
     warnings : sequence of str
@@ -139,9 +171,13 @@ def model_report(tables, model, *, warnings=(), links=None, citation="", version
     """
     unknown = sorted(set(tables) - set(KNOWN_TABLES))
     if unknown:
-        raise ValueError(f"no part of the report shows {', '.join(unknown)}: known are {', '.join(KNOWN_TABLES)}")
+        raise ValueError(
+            f"no part of the report shows {', '.join(unknown)}: known are {', '.join(KNOWN_TABLES)}"
+        )
     coefficients = tables.get("coefficients", pd.DataFrame())
-    require_columns(coefficients, ["node", "subset", "outcome", "predictor", "adjusted", "coefficient", "n"])
+    require_columns(
+        coefficients, ["node", "subset", "outcome", "predictor", "adjusted", "coefficient", "n"]
+    )
     tables = {name: table for name, table in tables.items() if not table.empty}
     links = links or {}
     versions = versions or {}
@@ -152,7 +188,9 @@ def model_report(tables, model, *, warnings=(), links=None, citation="", version
         Section("Patients", _patients(tables, links)),
         Section("Diagnostics", _diagnostics(tables, links)),
         Section("Ladder of powers", _noted(tables, "ladder", "Ladder of powers", _LADDER, links)),
-        Section("Power", _noted(tables, "power", "Power and detectable correlation", _POWER, links)),
+        Section(
+            "Power", _noted(tables, "power", "Power and detectable correlation", _POWER, links)
+        ),
         Section("Left out or missing", _excluded(tables, links)),
         Section("Methods", methods_blocks(citation, versions)),
     ]
@@ -180,10 +218,15 @@ def _overview(tables, model, warnings, links):
     if model.description:
         blocks.append(Paragraph(model.description))
     steps = [_step(step) for step in model.transformations]
-    rules = [f"{rule.condition.text}: {'left out' if rule.applied else 'listed only'}" for rule in model.exclusions]
+    rules = [
+        f"{rule.condition.text}: {'left out' if rule.applied else 'listed only'}"
+        for rule in model.exclusions
+    ]
     subsets = [f"{subset.name}: {subset.condition.text}" for subset in model.subsets]
     asked = {"transformations": steps, "exclusions": rules, "subsets": subsets}
-    blocks.append(KeyValues({name: "; ".join(texts) or "none" for name, texts in asked.items()}, "The model"))
+    blocks.append(
+        KeyValues({name: "; ".join(texts) or "none" for name, texts in asked.items()}, "The model")
+    )
     if "sources" in tables:
         table = Table(tables["sources"], "Where each column comes from", link=links.get("sources"))
         blocks.append(Details("Where each column comes from", (table,)))
@@ -196,13 +239,17 @@ def _step(step):
 
 
 def _node(tables, node, links):
-    coefficients = tables["coefficients"] if "coefficients" in tables else pd.DataFrame(columns=["node"])
+    coefficients = (
+        tables["coefficients"] if "coefficients" in tables else pd.DataFrame(columns=["node"])
+    )
     coefficients = coefficients[coefficients["node"] == node.name]
     if coefficients.empty:
         return ()
     blocks = [Paragraph(NOTES["coefficients"], note=True)]
     for subset in coefficients["subset"].unique():
-        blocks += _node_in_subset(tables, node, subset, coefficients[coefficients["subset"] == subset], links)
+        blocks += _node_in_subset(
+            tables, node, subset, coefficients[coefficients["subset"] == subset], links
+        )
     return tuple(blocks)
 
 
@@ -232,7 +279,9 @@ def _node_in_subset(tables, node, subset, rows, links):
         if adjusted or not of_node["adjusted"].any():
             pictures.append(Paragraph(NOTES["residuals"], note=True))
             pictures += _drawn(f"Residuals {what}.", residual_figure, part, format="webp")
-        blocks.append(Details(f"Residuals {what}: {subset}", tuple(pictures), subset == ALL and adjusted))
+        blocks.append(
+            Details(f"Residuals {what}: {subset}", tuple(pictures), subset == ALL and adjusted)
+        )
     return blocks
 
 
@@ -243,13 +292,17 @@ def _patients(tables, links):
     if "sources" in tables:
         units = tables["sources"].query("used").set_index("column")["unit"]
         table = table.assign(unit=table["column"].map(units).astype(object).fillna(""))
-    return (Table(_named(table), "Variables of the model", _DESCRIPTIVES, links.get("descriptives")),)
+    return (
+        Table(_named(table), "Variables of the model", _DESCRIPTIVES, links.get("descriptives")),
+    )
 
 
 def _diagnostics(tables, links):
     if "diagnostics" not in tables:
         return ()
-    table = Table(_named(tables["diagnostics"]), "Diagnostics", _DIAGNOSTICS, links.get("diagnostics"))
+    table = Table(
+        _named(tables["diagnostics"]), "Diagnostics", _DIAGNOSTICS, links.get("diagnostics")
+    )
     return (Paragraph(NOTES["diagnostics"], note=True), table)
 
 
@@ -261,7 +314,9 @@ def _excluded(tables, links):
 def _noted(tables, name, caption, columns, links):
     if name not in tables:
         return ()
-    return Paragraph(NOTES[name], note=True), Table(_named(tables[name]), caption, columns, links.get(name))
+    return Paragraph(NOTES[name], note=True), Table(
+        _named(tables[name]), caption, columns, links.get(name)
+    )
 
 
 def _named(table):
@@ -271,7 +326,9 @@ def _named(table):
 
 
 def _drawn(caption, draw, table, *, format="svg"):
-    """A picture, or the reason why there is none: too little data for one figure must not cost the report."""
+    """A picture, or the reason why there is none: too little data for one figure must not cost the
+    report.
+    """
     try:
         return (Picture(draw(table), caption, format=format),)
     except ValueError as reason:

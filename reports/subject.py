@@ -1,4 +1,6 @@
-"""The report of one subject: what was processed, what was decided, what came out, and where to look twice."""
+"""The report of one subject: what was processed, what was decided, what came out, and where to look
+twice.
+"""
 
 from dataclasses import replace
 
@@ -6,7 +8,18 @@ import pandas as pd
 
 from ..pictures.drawing import PPB, readable
 from ..pictures.regional import roi_figure
-from .blocks import Badge, Column, Details, Heading, KeyValues, Paragraph, Picture, Section, Table, Warnings
+from .blocks import (
+    Badge,
+    Column,
+    Details,
+    Heading,
+    KeyValues,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Warnings,
+)
 from .html import format_cell, render_report
 
 SCAN_BUDGET = 480_000  # bytes that one scan's pictures take in the report
@@ -101,8 +114,8 @@ def subject_report(
     subject : str
         The subject's label.
     scans : DataFrame
-        One row per scan that was processed; shown are those columns of `SCAN_COLUMNS` that it has. ``echo_times``
-        and ``voxel_size`` may hold lists.
+        One row per scan that was processed; shown are those columns of `SCAN_COLUMNS` that it has.
+        ``echo_times`` and ``voxel_size`` may hold lists.
     maps : DataFrame, optional
         One row per scan and inversion, see `MAP_COLUMNS`; ``offset`` and ``reference_sd`` in ppm.
     failures : sequence of (str, str)
@@ -110,7 +123,8 @@ def subject_report(
     warnings : sequence of str
         What the reader should look at.
     pictures : dict of str to sequence of Picture, optional
-        Pictures of each scan by the scan's title. They are compressed until a scan takes less than half a megabyte.
+        Pictures of each scan by the scan's title. They are compressed until a scan takes less than
+        half a megabyte.
     registration : DataFrame, optional
         One row per scan, see `REGISTRATION_COLUMNS`.
     registration_picture : Picture, optional
@@ -122,7 +136,8 @@ def subject_report(
         How the lesions were found.
     lesion_picture : Picture, optional
     rois : DataFrame, optional
-        The ROI table of the subject: columns ``session``, ``run``, ``site``, ``method``, ``roi``, ``mean`` (ppm).
+        The ROI table of the subject: columns ``session``, ``run``, ``site``, ``method``, ``roi``,
+        ``mean`` (ppm).
     region_pictures : sequence of Picture
         Where the regions and the reference lie.
     variability_pictures : sequence of Picture
@@ -144,7 +159,8 @@ def subject_report(
     Raises
     ------
     ValueError
-        If a table lacks a column that its figure needs, a link is not relative, or a picture is none.
+        If a table lacks a column that its figure needs, a link is not relative, or a picture is
+        none.
     """
     links = links or {}
     versions = versions or {}
@@ -164,7 +180,11 @@ def subject_report(
         Badge(str(len(scans)), "scan processed" if len(scans) == 1 else "scans processed"),
         Badge(str(_n_sites(scans)), "site" if _n_sites(scans) == 1 else "sites"),
         Badge(str(len(failures)), "failed", "error" if failures else ""),
-        Badge(str(len(warnings)), "warning" if len(warnings) == 1 else "warnings", "warning" if warnings else ""),
+        Badge(
+            str(len(warnings)),
+            "warning" if len(warnings) == 1 else "warnings",
+            "warning" if warnings else "",
+        ),
     ]
     return render_report(
         f"Subject {subject}",
@@ -189,7 +209,8 @@ def methods_blocks(citation, versions):
     tuple
     """
     lines = [line.strip() for line in citation.splitlines()]
-    blocks = [_markdown(line) for line in lines if line and line != "# Methods"]  # the section's own title
+    # the section's own title
+    blocks = [_markdown(line) for line in lines if line and line != "# Methods"]
     if versions:
         blocks.append(KeyValues(versions, "Software"))
     return tuple(blocks)
@@ -202,17 +223,28 @@ def _markdown(line):
 def _summary(scans, maps, failures, warnings, links):
     blocks = []
     if failures:
-        blocks.append(Warnings(tuple(f"{scan}: {cause}" for scan, cause in failures), "Scans that failed", "error"))
+        blocks.append(
+            Warnings(
+                tuple(f"{scan}: {cause}" for scan, cause in failures), "Scans that failed", "error"
+            )
+        )
     if warnings:
         blocks.append(Warnings(tuple(warnings)))
     if not failures and not warnings:
-        blocks.append(Warnings(("Every scan was processed, without warnings.",), "All well", "info"))
+        blocks.append(
+            Warnings(("Every scan was processed, without warnings.",), "All well", "info")
+        )
     if not scans.empty:
-        blocks.extend(_shared_and_own(scans, "Scans and what was decided for them", SCAN_COLUMNS, links.get("scans")))
+        blocks.extend(
+            _shared_and_own(
+                scans, "Scans and what was decided for them", SCAN_COLUMNS, links.get("scans")
+            )
+        )
     if maps is not None:
         blocks.append(
             Paragraph(
-                "An inversion leaves a constant open: the mean of the reference region is subtracted, "
+                "An inversion leaves a constant open: the mean of the reference region is "
+                "subtracted, "
                 "so that susceptibility is relative to it.",
                 note=True,
             )
@@ -226,7 +258,11 @@ def _regions(subject, rois, pictures, links, sites):
         return tuple(pictures)
     rois = rois.assign(subject=subject)
     blocks = [
-        Paragraph("Each point is one scan; the scans of a site stand in their order, so that drifts show.", note=True),
+        Paragraph(
+            "Each point is one scan; the scans of a site stand in their order, "
+            "so that drifts show.",
+            note=True,
+        ),
         Picture(
             roi_figure(rois, sites=sites),
             "Mean susceptibility of each region in every scan, by site.",
@@ -246,8 +282,16 @@ def _scans_by_rois(method, table, link):
     wide = wide.dropna(how="all")[names] if labels else wide[names]
     footer = pd.DataFrame([wide.mean(), wide.std(ddof=1)]).assign(**dict.fromkeys(labels[1:], ""))
     footer[labels[0]] = ["mean", "SD"]
-    columns = [Column(name) for name in labels] + [Column(roi, readable(roi), ".1f", PPB) for roi in names]
-    return Table(wide.reset_index(), f"Mean susceptibility (ppb), {readable(method)}", tuple(columns), link, footer)
+    columns = [Column(name) for name in labels] + [
+        Column(roi, readable(roi), ".1f", PPB) for roi in names
+    ]
+    return Table(
+        wide.reset_index(),
+        f"Mean susceptibility (ppb), {readable(method)}",
+        tuple(columns),
+        link,
+        footer,
+    )
 
 
 def _lesions(table, source, picture):
@@ -266,7 +310,9 @@ def _lesions(table, source, picture):
 def _quality(table):
     if table is None:
         return ()
-    note = Paragraph("No scan is left out for these; the group level does that when it is asked to.", note=True)
+    note = Paragraph(
+        "No scan is left out for these; the group level does that when it is asked to.", note=True
+    )
     return (note, *_shared_and_own(table, "Quality of the scans", QUALITY_COLUMNS, None))
 
 
@@ -277,7 +323,8 @@ def _registration(table, picture, links):
     elif table is not None and not table.empty:
         blocks.append(
             Paragraph(
-                "Residual displacement is how far the scans' registrations to one another disagree: "
+                "Residual displacement is how far the scans' registrations to one another "
+                "disagree: "
                 "well below a voxel is good.",
                 note=True,
             )
@@ -298,7 +345,9 @@ def _registration(table, picture, links):
 def _variability(pictures):
     if not pictures:
         return ()
-    note = Paragraph("Standard deviation of susceptibility over the registered scans, voxel by voxel.", note=True)
+    note = Paragraph(
+        "Standard deviation of susceptibility over the registered scans, voxel by voxel.", note=True
+    )
     return (note, *(replace(picture, budget=SCAN_BUDGET // len(pictures)) for picture in pictures))
 
 
@@ -306,30 +355,44 @@ def _scan_pictures(pictures):
     blocks = []
     for title, shown in pictures.items():
         budget = SCAN_BUDGET // max(len(shown), 1)
-        small = tuple(replace(picture, budget=min(budget, picture.budget), wide=False) for picture in shown)
+        small = tuple(
+            replace(picture, budget=min(budget, picture.budget), wide=False) for picture in shown
+        )
         blocks.append(Details(title, small, open=not blocks))
     return tuple(blocks)
 
 
 def _shared_and_own(table, caption, columns, link):
     """What all scans share is said once, what differs stands in the table."""
-    shown = [column for column in columns if column.name in table and column.name not in (*LABELS, "method")]
-    texts = {column: {format_cell(value, column) for value in table[column.name]} for column in shown}
-    shared = {column: min(text) for column, text in texts.items() if len(text) == 1 and len(table) > 1}
+    shown = [
+        column
+        for column in columns
+        if column.name in table and column.name not in (*LABELS, "method")
+    ]
+    texts = {
+        column: {format_cell(value, column) for value in table[column.name]} for column in shown
+    }
+    shared = {
+        column: min(text) for column, text in texts.items() if len(text) == 1 and len(table) > 1
+    }
     items = {c.heading or c.name: text for c, text in shared.items()}
     if len(shared) == len(shown) and shown:
         return [KeyValues({"scans": _scan_names(table), **items}, caption)]
     own = _without_empty(table.drop(columns=[column.name for column in shared]))
     if not shared:
         return [Table(own, caption, columns, link)]
-    return [KeyValues(items, f"{caption}: the same for all"), Table(own, f"{caption}: what differs", columns, link)]
+    return [
+        KeyValues(items, f"{caption}: the same for all"),
+        Table(own, f"{caption}: what differs", columns, link),
+    ]
 
 
 def _scan_names(table):
     labels = [name for name in LABELS if name in table and not _empty(table[name])]
     names = table[labels].drop_duplicates().fillna("").astype(str)
     return "; ".join(
-        " ".join(f"{name} {label}" for name, label in row.items() if label) for row in names.to_dict("records")
+        " ".join(f"{name} {label}" for name, label in row.items() if label)
+        for row in names.to_dict("records")
     )
 
 

@@ -1,10 +1,11 @@
-"""The scanner: from an object in the magnet to the multi-echo complex images of a gradient-echo scan.
+"""The scanner: from an object in the magnet to the multi-echo complex images of a gradient-echo
+scan.
 
-Spins precess on a grid finer than the scan, whose complex signal is then cropped in k-space, as a scanner does:
-partial volume, dephasing within a voxel and Gibbs ringing are those of a measurement.
+Spins precess on a grid finer than the scan, whose complex signal is then cropped in k-space, as a
+scanner does: partial volume, dephasing within a voxel and Gibbs ringing are those of a measurement.
 
-Conventions: field in ppm, lengths in mm, times in s. Phase grows with the field, φ(TE) = φ0 + 2π · f0 · field ·
-TE, f0 being the centre frequency. The scanner's z axis is B0.
+Conventions: field in ppm, lengths in mm, times in s. Phase grows with the field, φ(TE) = φ0 + 2π ·
+f0 · field · TE, f0 being the centre frequency. The scanner's z axis is B0.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -39,8 +40,8 @@ class Protocol:
     imaging_frequency : float
         Centre frequency, MHz.
     snr : float
-        Mean first-echo magnitude in the region of interest over the standard deviation of the real part's
-        noise.
+        Mean first-echo magnitude in the region of interest over the standard deviation of the real
+        part's noise.
     oversampling : tuple of int
         Fine voxels per voxel along each axis on which spins precess.
     """
@@ -66,8 +67,8 @@ class Scan:
     noise_sigma : float
         Standard deviation of the noise of the real and of the imaginary part.
     total_field, local_field : ndarray of float32, shape (x, y, z)
-        Mean over each voxel, ppm: with shim and drift, and from within ``mask`` alone. They are known in a box
-        around the object and 0 in the rest of the image, where there is no signal.
+        Mean over each voxel, ppm: with shim and drift, and from within ``mask`` alone. They are
+        known in a box around the object and 0 in the rest of the image, where there is no signal.
     chi : ndarray of float32, shape (x, y, z)
         Mean susceptibility of each voxel, ppm relative to water.
     labels : ndarray of uint8, shape (x, y, z)
@@ -75,7 +76,8 @@ class Scan:
     mask : ndarray of bool, shape (x, y, z)
         The region of interest: the brain, or the phantom's water.
     shim : ndarray, shape (9,)
-        What was added to the object's field, ppm: coefficients of `solid_harmonics`, the drift included.
+        What was added to the object's field, ppm: coefficients of `solid_harmonics`, the drift
+        included.
     affine : ndarray, shape (4, 4)
         From voxels to the scanner's axes, mm.
     """
@@ -123,7 +125,17 @@ def solid_harmonics(points):
         Coordinates along the scanner's axes, in units of 100 mm.
     """
     x, y, z = points
-    return [np.ones_like(x), x, y, z, x * y, y * z, x * z, z * z - (x * x + y * y) / 2, x * x - y * y]
+    return [
+        np.ones_like(x),
+        x,
+        y,
+        z,
+        x * y,
+        y * z,
+        x * z,
+        z * z - (x * x + y * y) / 2,
+        x * x - y * y,
+    ]
 
 
 def _polynomial(coefficients, affine, shape):
@@ -178,8 +190,8 @@ def kspace_crop(signal, shape, oversampling, axes):
     Returns
     -------
     ndarray of complex64
-        k-space in the order of the FFT, whose inverse is the image at the voxels' centres: a centre lies
-        (n - 1)/2 fine voxels after the voxel's first one, hence the linear phase.
+        k-space in the order of the FFT, whose inverse is the image at the voxels' centres: a centre
+        lies (n - 1)/2 fine voxels after the voxel's first one, hence the linear phase.
     """
     for axis in axes:
         n = shape[axis]
@@ -225,7 +237,11 @@ def precess(magnetization, r2s, frequency, echo_times, *, quadratic_phase=None):
         signal = signal * step
         elapsed = te
         previous = interval
-        yield signal if quadratic_phase is None else signal * np.exp(1j * quadratic_phase * np.float32(te**2))
+        yield (
+            signal
+            if quadratic_phase is None
+            else signal * np.exp(1j * quadratic_phase * np.float32(te**2))
+        )
 
 
 def acquire(
@@ -256,7 +272,8 @@ def acquire(
     shim_error : float
         Standard deviation of each shim term's error over the region of interest, ppm.
     receive_phase : float
-        Standard deviation of each coefficient of the receive phase at TE = 0, a smooth polynomial, rad.
+        Standard deviation of each coefficient of the receive phase at TE = 0, a smooth polynomial,
+        rad.
     receive_bias : float
         Likewise of the logarithm of the receive sensitivity.
     flow_phase : float
@@ -278,9 +295,13 @@ def acquire(
     prepared = (*specimen.shape, *specimen.oversampling, *voxel_size_of(specimen.affine))
     if not np.allclose(prepared, (*protocol.shape, *protocol.oversampling, *protocol.voxel_size)):
         raise ValueError("the specimen's grid is not that of the protocol")
-    shim_rng, coil_rng, flow_rng, noise_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
+    shim_rng, coil_rng, flow_rng, noise_rng = (
+        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)
+    )
     truth = _truth(specimen)
-    shim = shim_coefficients(truth["total_field"], truth["mask"], specimen.affine, shim_error, shim_rng)
+    shim = shim_coefficients(
+        truth["total_field"], truth["mask"], specimen.affine, shim_error, shim_rng
+    )
     shim[0] += b0_drift
     # Elsewhere the object's field is not known, and the shim alone would pass for the whole.
     known = _held(specimen)
@@ -298,7 +319,9 @@ def acquire(
 
 
 def _truth(specimen):
-    """Fields, susceptibility, labels and mask on the image's grid: means of its voxels, before any shim."""
+    """Fields, susceptibility, labels and mask on the image's grid: means of its voxels, before any
+    shim.
+    """
     tissue = specimen.tissue
     factor = specimen.oversampling
     return {
@@ -319,7 +342,10 @@ def _on_image(specimen, values, outside=0):
 
 def _held(specimen):
     """Where in the image the voxels lie that a specimen holds."""
-    first, extent = (np.floor_divide(n, specimen.oversampling) for n in (specimen.corner, specimen.tissue.chi.shape))
+    first, extent = (
+        np.floor_divide(n, specimen.oversampling)
+        for n in (specimen.corner, specimen.tissue.chi.shape)
+    )
     return tuple(slice(a, a + n) for a, n in zip(first, extent, strict=True))
 
 
@@ -331,12 +357,17 @@ def _flow(specimen, rate, labels, rng):
     fine = subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner)
     waves = rng.standard_normal((3, 3)) * 2 * np.pi / 0.4  # wavelengths near 40 mm
     x, y, z = coordinates(fine, moving.shape)
-    pattern = sum(np.sin(np.float32(a) * x + np.float32(b) * y + np.float32(c) * z) for a, b, c in waves) / 3
+    pattern = (
+        sum(np.sin(np.float32(a) * x + np.float32(b) * y + np.float32(c) * z) for a, b, c in waves)
+        / 3
+    )
     return np.float32(rate) * pattern * moving
 
 
 def _echoes(specimen, protocol, shim, phase, bias, flow, workers):
-    """Noise-free images of every echo, computed in sagittal slabs up to the last Fourier transform."""
+    """Noise-free images of every echo, computed in sagittal slabs up to the last Fourier
+    transform.
+    """
     tissue = specimen.tissue
     factor = protocol.oversampling
     held = tissue.chi.shape
@@ -363,7 +394,9 @@ def _echoes(specimen, protocol, shim, phase, bias, flow, workers):
         place = tuple(slice(c, c + n) for c, n in zip(corner[1:], shape[1:], strict=True))
         for echo, signal in zip(kspace, echoes, strict=True):
             whole[:, place[0], place[1]] = signal
-            echo[corner[0] : corner[0] + shape[0]] = kspace_crop(whole, protocol.shape, factor, (2, 1))
+            echo[corner[0] : corner[0] + shape[0]] = kspace_crop(
+                whole, protocol.shape, factor, (2, 1)
+            )
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(fill, range(0, held[0], 4)))

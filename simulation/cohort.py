@@ -1,4 +1,6 @@
-"""Patients whose thalamic susceptibility, lesions and atrophy follow known regressions, of ``cohort.json``."""
+"""Patients whose thalamic susceptibility, lesions and atrophy follow known regressions, of
+``cohort.json``.
+"""
 
 import json
 from collections.abc import Mapping
@@ -82,7 +84,9 @@ def _draw_patient(number, rng):
     years = rng.gamma(duration["shape"], duration["mean"] / duration["shape"])
     # Onset after childhood.
     years = round(min(years, age - 16.0), 1)
-    therapy, lesions = (int(rng.random() < clinical[f"share_{what}"]) for what in ("therapy", "enhancing_lesions"))
+    therapy, lesions = (
+        int(rng.random() < clinical[f"share_{what}"]) for what in ("therapy", "enhancing_lesions")
+    )
     known = {"age": age, "male_sex": sex == "M", "disease_duration": years}
     known |= {"therapy": therapy, "enhancing_lesions": lesions}
     measures = _draw_measures(known, rng)
@@ -95,11 +99,15 @@ def _draw_measures(known, rng):
     values = dict(known)
     for name, regression in population()["regressions"].items():
         slopes = regression["coefficients"].items()
-        expected = regression["intercept"] + sum(b * (values[x] - centres.get(x, 0)) for x, b in slopes)
+        expected = regression["intercept"] + sum(
+            b * (values[x] - centres.get(x, 0)) for x, b in slopes
+        )
         transform = np.exp if regression["transform"] == "log" else float
         values[name] = np.inf
         while values[name] > regression.get("highest", np.finfo(float).max):
-            values[name] = float(transform(expected + regression["residual_sd"] * rng.standard_normal()))
+            values[name] = float(
+                transform(expected + regression["residual_sd"] * rng.standard_normal())
+            )
     return {name: values[name] for name in population()["regressions"]}
 
 
@@ -126,7 +134,9 @@ def affected(subject, patient, rng):
 
 
 def _draw_lesions(volume, rng):
-    """Balls in deep white matter that touch each other as little as possible, of a volume (mm³) in all."""
+    """Balls in deep white matter that touch each other as little as possible, of a volume (mm³) in
+    all.
+    """
     number = int(np.clip(volume / (1000 * USUAL_LESION), 3, MOST_LESIONS))
     volumes = np.exp(0.8 * rng.standard_normal(number))
     radii = np.sort(np.cbrt(3 / (4 * np.pi) * volume * volumes / volumes.sum()))[::-1]
@@ -134,8 +144,13 @@ def _draw_lesions(volume, rng):
     lesions = []
     for radius in radii:
         candidates = sites[rng.integers(len(sites), size=50)]
-        gaps = [min((np.linalg.norm(c - b[:3]) - b[3] - radius for b in lesions), default=0.0) for c in candidates]
-        place = candidates[next((i for i, gap in enumerate(gaps) if gap >= 0), int(np.argmax(gaps)))]
+        gaps = [
+            min((np.linalg.norm(c - b[:3]) - b[3] - radius for b in lesions), default=0.0)
+            for c in candidates
+        ]
+        place = candidates[
+            next((i for i, gap in enumerate(gaps) if gap >= 0), int(np.argmax(gaps)))
+        ]
         lesions.append((*place.tolist(), *[float(radius)] * 3, 0.0, 0.0, 0.0))
     return tuple(lesions)
 

@@ -14,7 +14,8 @@ def siemens_encoding(signal):
     Returns
     -------
     magnitude, phase : ndarray of uint16
-        Both in 0...4095; a phase of p radians in [-π, π) is (p + π) · 4096 / 2π rounded, 4096 being 0 again.
+        Both in 0...4095; a phase of p radians in [-π, π) is (p + π) · 4096 / 2π rounded, 4096 being
+        0 again.
     """
     magnitude = np.abs(signal)
     magnitude *= 4095 / magnitude.max()
@@ -35,4 +36,6 @@ def ge_encoding(signal):
     real, imaginary : ndarray of int16
     """
     scale = 32767 / np.abs(signal).max()
-    return np.rint(signal.real * scale).astype(np.int16), np.rint(-signal.imag * scale).astype(np.int16)
+    return np.rint(signal.real * scale).astype(np.int16), np.rint(-signal.imag * scale).astype(
+        np.int16
+    )

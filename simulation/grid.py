@@ -21,7 +21,8 @@ def scan_affine(
     rotation=None,
     centre=(0.0, 0.0, 0.0),
 ):
-    """Affine of an image whose middle lies at `centre`, turned by `rotation` from the scanner's axes.
+    """Affine of an image whose middle lies at `centre`, turned by `rotation` from the scanner's
+    axes.
 
     Parameters
     ----------
@@ -55,7 +56,9 @@ def block_mean(values, factor):
 def block_mode(labels, factor):
     """Most frequent label in blocks of `factor` voxels, which must divide the shape."""
     counts, mode = 0, 0
-    offsets = [labels[i :: factor[0], j :: factor[1], k :: factor[2]] for i, j, k in np.ndindex(*factor)]
+    offsets = [
+        labels[i :: factor[0], j :: factor[1], k :: factor[2]] for i, j, k in np.ndindex(*factor)
+    ]
     for candidate in offsets:
         votes = sum((candidate == other).view(np.uint8) for other in offsets)
         mode = np.where(votes > counts, candidate, mode)
@@ -64,7 +67,9 @@ def block_mode(labels, factor):
 
 
 def affine_row(row, grid):
-    """One coordinate of a grid's voxels: a row of an affine applied to open index arrays, as float32."""
+    """One coordinate of a grid's voxels: a row of an affine applied to open index arrays, as
+    float32.
+    """
     return sum(np.float32(r) * g for r, g in zip(row, grid, strict=False)) + np.float32(row[3])
 
 

@@ -1,8 +1,10 @@
-"""A head that can be scanned at any position: MNI templates for the cortex, simple shapes for the rest.
+"""A head that can be scanned at any position: MNI templates for the cortex, simple shapes for the
+rest.
 
-The anatomy lives in ``head.json``. It is evaluated at coordinates, so that any grid in any position shows the
-same head: grey and white matter by interpolation in the templates, everything else from the distance to
-ellipsoids, tubes and shells around the brain. Coordinates are mm, x to the right, y to the front, z up.
+The anatomy lives in ``head.json``. It is evaluated at coordinates, so that any grid in any position
+shows the same head: grey and white matter by interpolation in the templates, everything else from
+the distance to ellipsoids, tubes and shells around the brain. Coordinates are mm, x to the right, y
+to the front, z up.
 """
 
 import json
@@ -34,7 +36,10 @@ def label_names():
     """Names of the labels of `head_model`, by index, such as ``left_putamen``; 0 is air."""
     names = {index: name for name, index in anatomy()["labels"].items()}
     for name, nucleus in anatomy()["nuclei"].items():
-        names |= {index: f"{side}_{name}" for index, side in zip(nucleus["label"], ("left", "right"), strict=True)}
+        names |= {
+            index: f"{side}_{name}"
+            for index, side in zip(nucleus["label"], ("left", "right"), strict=True)
+        }
     return dict(sorted(names.items()))
 
 
@@ -62,7 +67,9 @@ class Templates:
         return ndimage.map_coordinates(self.distance, self._index(points), order=1, mode="nearest")
 
     def mixture(self, points):
-        """Fractions of grey matter, white matter and CSF at MNI coordinates, sharper than the template's."""
+        """Fractions of grey matter, white matter and CSF at MNI coordinates, sharper than the
+        template's.
+        """
         index = self._index(points)
         grey, white = (ndimage.map_coordinates(t, index, order=1) for t in (self.grey, self.white))
         fractions = np.stack([grey, white, np.maximum(1 - grey - white, 0)]) ** SHARPENING
@@ -76,7 +83,11 @@ class Templates:
 @cache
 def load_templates():
     """MNI152 grey and white matter as nilearn carries it along, with a margin around the brain."""
-    from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
+    from nilearn.datasets import (
+        load_mni152_gm_template,
+        load_mni152_template,
+        load_mni152_wm_template,
+    )
 
     t1 = load_mni152_template(resolution=1)
     inside = ndimage.binary_fill_holes(t1.get_fdata(dtype=np.float32) > 0)
@@ -93,9 +104,9 @@ def load_templates():
     return Templates(grey, white, np.float32(distance), affine)
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Subjects
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,8 @@ class Subject:
     affine : ndarray, shape (4, 4)
         From the head's coordinates to MNI space.
     wave_vectors, amplitudes : ndarray, shape (waves, 3)
-        Mild warp: plane waves (rad/mm in the head's coordinates) of displacement (mm) added to the affine.
+        Mild warp: plane waves (rad/mm in the head's coordinates) of displacement (mm) added to the
+        affine.
     phases : ndarray, shape (waves,)
         rad.
     lesions : sequence of nine floats each
@@ -134,7 +146,8 @@ def average_subject(age=None):
 
 
 def draw_subject(seed, age):
-    """Draw a person: susceptibilities from the normal range at an age, anatomy by an affine and a mild warp.
+    """Draw a person: susceptibilities from the normal range at an age, anatomy by an affine and a
+    mild warp.
 
     Parameters
     ----------
@@ -146,8 +159,8 @@ def draw_subject(seed, age):
     Returns
     -------
     Subject
-        Head sizes and shears vary by 3 % and 1 % (standard deviations), tilts by 1.5 degrees; six waves of 70
-        to 150 mm move the anatomy by about 0.7 mm each, too gently to fold it.
+        Head sizes and shears vary by 3 % and 1 % (standard deviations), tilts by 1.5 degrees; six
+        waves of 70 to 150 mm move the anatomy by about 0.7 mm each, too gently to fold it.
     """
     rng = np.random.default_rng(seed)
     chi = {
@@ -157,7 +170,9 @@ def draw_subject(seed, age):
     stretch = np.eye(3) + 0.01 * rng.standard_normal((3, 3))
     stretch[np.diag_indices(3)] = np.exp(0.03 * rng.standard_normal(3))
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_rotvec(np.deg2rad(1.5) * rng.standard_normal(3)).as_matrix() @ stretch
+    affine[:3, :3] = (
+        Rotation.from_rotvec(np.deg2rad(1.5) * rng.standard_normal(3)).as_matrix() @ stretch
+    )
     direction = rng.standard_normal((6, 3))
     wave_vectors = direction / np.linalg.norm(direction, axis=1, keepdims=True)
     wave_vectors *= 2 * np.pi / rng.uniform(70, 150, (6, 1))
@@ -168,12 +183,14 @@ def draw_subject(seed, age):
 def _mean_chi(age):
     """Mean susceptibility of each nucleus at an age."""
     years = age - anatomy()["reference_age"]
-    return {name: n["chi_mean"] + years * n["chi_per_year"] for name, n in anatomy()["nuclei"].items()}
+    return {
+        name: n["chi_mean"] + years * n["chi_per_year"] for name, n in anatomy()["nuclei"].items()
+    }
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Shapes
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def ellipsoid_distance(points, ellipsoid):
@@ -230,13 +247,17 @@ def shape_distance(points, shape):
 
 
 def _sides(shape):
-    """A structure's shapes on each side, the left one first; the structure itself if it is not mirrored."""
+    """A structure's shapes on each side, the left one first; the structure itself if it is not
+    mirrored.
+    """
     if not shape.get("mirrored", True):
         return [shape]
     flip = np.array([-1, 1, 1])
     left = {
         # A mirrored rotation vector keeps its x and turns the other way around y and z.
-        "ellipsoids": [[*flip * e[:3], *e[3:6], *-flip * e[6:]] for e in np.asarray(shape["ellipsoids"])],
+        "ellipsoids": [
+            [*flip * e[:3], *e[3:6], *-flip * e[6:]] for e in np.asarray(shape["ellipsoids"])
+        ],
         "tubes": [[[-x, *rest] for x, *rest in tube] for tube in shape["tubes"]],
     }
     return [left, shape]
@@ -244,19 +265,25 @@ def _sides(shape):
 
 def _bounds(shape):
     """Corners (mm) of a box around a structure."""
-    balls = [[*e[:3], max(e[3:6])] for e in shape["ellipsoids"]] + [p for tube in shape["tubes"] for p in tube]
+    balls = [[*e[:3], max(e[3:6])] for e in shape["ellipsoids"]] + [
+        p for tube in shape["tubes"] for p in tube
+    ]
     centres, radii = np.split(np.array(balls), [3], axis=1)
     return (centres - radii).min(axis=0), (centres + radii).max(axis=0)
 
 
 def _pieces(shape):
     """One structure per segment of each tube, whose boxes are small."""
-    return [{"ellipsoids": [], "tubes": [t[i : i + 2]]} for t in shape["tubes"] for i in range(len(t) - 1)]
+    return [
+        {"ellipsoids": [], "tubes": [t[i : i + 2]]}
+        for t in shape["tubes"]
+        for i in range(len(t) - 1)
+    ]
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # The head on a grid
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def head_model(subject, shape, affine, *, pose=None, workers=1):
@@ -278,8 +305,8 @@ def head_model(subject, shape, affine, *, pose=None, workers=1):
     Returns
     -------
     Tissue
-        Labels as in `label_names`; the region of interest is the brain with the CSF around and in it. Voxels
-        on a surface mix the tissues on its sides, spins by their proton density.
+        Labels as in `label_names`; the region of interest is the brain with the CSF around and in
+        it. Voxels on a surface mix the tissues on its sides, spins by their proton density.
     """
     to_head = affine if pose is None else np.linalg.inv(pose) @ affine
     canvas = _Canvas(subject, tuple(int(n) for n in shape), to_head)
@@ -288,7 +315,9 @@ def head_model(subject, shape, affine, *, pose=None, workers=1):
     labels = anatomy()["labels"]
     tissues = anatomy()["tissues"]
     for lesion in subject.lesions:
-        canvas.paint_shape({"ellipsoids": [lesion], "tubes": []}, tissues["lesion"], labels["lesion"])
+        canvas.paint_shape(
+            {"ellipsoids": [lesion], "tubes": []}, tissues["lesion"], labels["lesion"]
+        )
     for name, nucleus in anatomy()["nuclei"].items():
         tissue = {**nucleus, "chi": subject.chi[name]}
         for side, label in zip(_sides(nucleus), nucleus["label"], strict=True):
@@ -338,7 +367,9 @@ class _Canvas:
         reach = np.abs(self.subject.amplitudes).sum(axis=0).max(initial=0) * 1.2 + self.width
         margin = np.abs(inverse[:3, :3]).sum(axis=1) * reach
         first = np.maximum(np.floor(index.min(axis=1) - margin).astype(int), 0)
-        last = np.minimum(np.ceil(index.max(axis=1) + margin).astype(int) + 1, self.tissue.chi.shape)
+        last = np.minimum(
+            np.ceil(index.max(axis=1) + margin).astype(int) + 1, self.tissue.chi.shape
+        )
         return tuple(slice(a, max(a, b)) for a, b in zip(first, last, strict=True))
 
     def paint_shape(self, shape, tissue, label, *, outside_brain=False):
@@ -348,7 +379,8 @@ class _Canvas:
         alpha = coverage(shape_distance(points, shape), self.width)
         if outside_brain:
             alpha *= coverage(
-                np.float32(anatomy()["shells"]["csf"]) - self.templates.brain_distance(points), self.width
+                np.float32(anatomy()["shells"]["csf"]) - self.templates.brain_distance(points),
+                self.width,
             )
         self.tissue.paint(box, alpha, tissue, label)
 
@@ -358,7 +390,9 @@ class _Canvas:
         points = self.points(box)
         csf = self.templates.mixture(points)[2]
         alpha = coverage(shape_distance(points, shape), self.width) * csf
-        self.tissue.paint(box, alpha, anatomy()["tissues"]["csf"], anatomy()["labels"]["lateral_ventricle"])
+        self.tissue.paint(
+            box, alpha, anatomy()["tissues"]["csf"], anatomy()["labels"]["lateral_ventricle"]
+        )
 
     def paint_slab(self, start):
         """Paint soft tissue, skull, CSF and the brain's grey and white matter on a few planes."""
@@ -370,7 +404,9 @@ class _Canvas:
         outer = distance - np.float32(shells["soft_tissue"])
         for part in anatomy()["soft_tissue"].values():
             outer = np.minimum(outer, shape_distance(points, part))
-        self.tissue.paint(box, coverage(outer, self.width), tissues["soft_tissue"], labels["soft_tissue"])
+        self.tissue.paint(
+            box, coverage(outer, self.width), tissues["soft_tissue"], labels["soft_tissue"]
+        )
         for name in ("skull", "csf"):
             alpha = coverage(distance - np.float32(shells[name]), self.width)
             self.tissue.paint(box, alpha, tissues[name], labels[name])
@@ -380,5 +416,7 @@ class _Canvas:
         mixture[(slice(None), *inside)] = self.templates.mixture(points[(slice(None), *inside)])[:2]
         mixture *= self.tissue.region[box]
         rest = np.maximum(1 - mixture[1], np.float32(1e-6))
-        self.tissue.paint(box, np.minimum(mixture[0] / rest, 1), tissues["grey_matter"], labels["grey_matter"])
+        self.tissue.paint(
+            box, np.minimum(mixture[0] / rest, 1), tissues["grey_matter"], labels["grey_matter"]
+        )
         self.tissue.paint(box, mixture[1], tissues["white_matter"], labels["white_matter"])

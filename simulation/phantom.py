@@ -1,7 +1,7 @@
 """A cylinder of water with six tubes of gadolinium solution, which calibrates susceptibility.
 
-The phantom of Lin et al. (AJNR 2015): 20 cm wide, 16 cm high, with six tubes of 1.8 cm and 20 cm length along
-its axis, of 0 to 1.25 % of a 0.5 mol/L stock solution.
+The phantom of Lin et al. (AJNR 2015): 20 cm wide, 16 cm high, with six tubes of 1.8 cm and 20 cm
+length along its axis, of 0 to 1.25 % of a 0.5 mol/L stock solution.
 """
 
 import numpy as np
@@ -12,11 +12,18 @@ from .tissue import coverage, empty_space
 
 AIR = 9.4  # ppm relative to water (Schenck, Med Phys 23:815, 1996)
 RADIUS, HEIGHT, WALL = 100.0, 160.0, 4.0  # mm, of the water and its vessel
-TUBE_RADIUS, TUBE_LENGTH, TUBE_CIRCLE = 9.0, 200.0, 55.0  # mm; the tubes stand on a circle around the axis
+# mm; the tubes stand on a circle around the axis
+TUBE_RADIUS, TUBE_LENGTH, TUBE_CIRCLE = (
+    9.0,
+    200.0,
+    55.0,
+)
 TUBE_SUSCEPTIBILITY = (0.0, 0.41, 0.82, 1.22, 1.63, 2.04)  # ppm relative to water, tubes 1 to 6
 WATER_LABEL, WALL_LABEL = 7, 8
 
-SUSCEPTIBILITY_PER_MOLAR = 326.0  # ppm L/mol of gadolinium (de Rochefort et al., Magn Reson Med 60:1003, 2008)
+SUSCEPTIBILITY_PER_MOLAR = (
+    326.0  # ppm L/mol of gadolinium (de Rochefort et al., Magn Reson Med 60:1003, 2008)
+)
 # L/(mmol s), Gd-DTPA in water at 3 T (Rohrer et al., Invest Radiol 40:715, 2005)
 R1_RELAXIVITY, R2_RELAXIVITY = 3.1, 3.7
 WATER_T1, WATER_R2S = 2.8, 1.0  # s and 1/s
@@ -57,8 +64,8 @@ def phantom_model(shape, affine, *, pose=None):
     affine : ndarray, shape (4, 4)
         From voxels to the scanner's axes, mm.
     pose : ndarray, shape (4, 4), optional
-        Rigid transform from the phantom's coordinates, z along the tubes, to the scanner's axes; identity by
-        default.
+        Rigid transform from the phantom's coordinates, z along the tubes, to the scanner's axes;
+        identity by default.
 
     Returns
     -------
@@ -79,11 +86,15 @@ def _paint_slab(tissue, box, to_phantom, width):
     grid = np.ix_(*(np.arange(s.start, s.stop, dtype=np.float32) for s in box))
     x, y, z = (affine_row(row, grid) for row in to_phantom[:3])
     vessel = {**solution(0.0), "pd": 0.0}
-    tissue.paint(box, _cylinder(x, y, z, RADIUS + WALL, HEIGHT + 2 * WALL, width), vessel, WALL_LABEL)
+    tissue.paint(
+        box, _cylinder(x, y, z, RADIUS + WALL, HEIGHT + 2 * WALL, width), vessel, WALL_LABEL
+    )
     water = _cylinder(x, y, z, RADIUS, HEIGHT, width)
     tissue.paint(box, water, solution(0.0), WATER_LABEL)
     tissue.region[box] = water
-    for label, ((u, v), chi) in enumerate(zip(tube_centres(), TUBE_SUSCEPTIBILITY, strict=True), start=1):
+    for label, ((u, v), chi) in enumerate(
+        zip(tube_centres(), TUBE_SUSCEPTIBILITY, strict=True), start=1
+    ):
         tube = _cylinder(x - np.float32(u), y - np.float32(v), z, TUBE_RADIUS, TUBE_LENGTH, width)
         tissue.paint(box, tube, solution(chi), label)
 

@@ -125,7 +125,9 @@ class ScanPlan:
         """From the image's voxels to the scanner's axes (mm), shape (4, 4)."""
         rotation = self.prescription.matrix[:3, :3]
         centre = self.prescription.translation
-        return scan_affine(self.protocol.shape, self.protocol.voxel_size, rotation=rotation, centre=centre)
+        return scan_affine(
+            self.protocol.shape, self.protocol.voxel_size, rotation=rotation, centre=centre
+        )
 
     @property
     def subject(self):
@@ -147,8 +149,8 @@ class Design:
     name : str
         ``study``, ``phantom``, ``demo`` or ``thalamus``.
     summary : str
-        In words, what every scan of the design depends on: its name, voxel size, whether sites differ in protocol,
-        flow (if any) and seed.
+        In words, what every scan of the design depends on: its name, voxel size, whether sites
+        differ in protocol, flow (if any) and seed.
     plans : tuple of ScanPlan
         One a scan.
     """
@@ -192,7 +194,9 @@ def simulate(plan, *, workers=1):
         flowing = (anatomy()["labels"]["lateral_ventricle"],)
         model = partial(head_model, plan.subject, pose=plan.position.matrix, workers=workers)
     protocol = plan.protocol
-    specimen = magnetize(model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers)
+    specimen = magnetize(
+        model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
+    )
     return acquire(
         specimen,
         protocol,

@@ -50,10 +50,14 @@ PHANTOM_PROTOCOL = Protocol(
     flip_angle=30.0,
 )
 DEMO_PROTOCOL = Protocol(
-    shape=(96, 112, 52), voxel_size=(2.0, 2.0, 2.5), echo_times=(0.006, 0.014, 0.022, 0.030), repetition_time=0.045
+    shape=(96, 112, 52),
+    voxel_size=(2.0, 2.0, 2.5),
+    echo_times=(0.006, 0.014, 0.022, 0.030),
+    repetition_time=0.045,
 )
 
-# The echoes after the first are our choice, as many as the repetition time has room for in half of it.
+# The echoes after the first are our choice, as many as the repetition time has room for in half of
+# it.
 PATIENT_PROTOCOL = Protocol(
     shape=(320, 416, 64),
     voxel_size=(0.5, 0.5, 2.0),
@@ -80,8 +84,8 @@ class SiteProtocol:
     echo_times: tuple[float, ...] | None = None
 
 
-# Site A keeps the design's protocol. B has finer voxels in thicker slices and begins and ends earlier; C has
-# coarser voxels in thinner slices, and fewer echoes.
+# Site A keeps the design's protocol. B has finer voxels in thicker slices and begins and ends
+# earlier; C has coarser voxels in thinner slices, and fewer echoes.
 SITE_PROTOCOLS = {
     "A": SiteProtocol(),
     "B": SiteProtocol((0.8, 0.8, 1.2), (0.004, 0.009, 0.014, 0.019, 0.024, 0.029, 0.034)),

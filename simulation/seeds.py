@@ -1,8 +1,20 @@
-"""Random numbers by key: what is drawn, and the numbers of participant, site and run that it is drawn for."""
+"""Random numbers by key: what is drawn, and the numbers of participant, site and run that it is
+drawn for.
+"""
 
 import numpy as np
 
-DRAWN = ("anatomy", "position", "prescription", "motion", "drift", "scan", "patient", "lesions", "structural")
+DRAWN = (
+    "anatomy",
+    "position",
+    "prescription",
+    "motion",
+    "drift",
+    "scan",
+    "patient",
+    "lesions",
+    "structural",
+)
 
 
 def generator(seed, drawn, *numbers):
@@ -25,7 +37,9 @@ def generator(seed, drawn, *numbers):
 
 
 def derived_seed(seed, drawn, *numbers):
-    """One integer of 64 bits in place of a generator, to be passed on; parameters as of `generator`."""
+    """One integer of 64 bits in place of a generator, to be passed on; parameters as of
+    `generator`.
+    """
     return int(_sequence(seed, drawn, *numbers).generate_state(1, np.uint64)[0])
 
 

@@ -23,8 +23,8 @@ class Specimen:
     tissue : Tissue
         On the fine voxels of the image that hold the object.
     total_field, local_field : ndarray of float32
-        On the same voxels, ppm: the whole object's field, and that of what lies within the region of
-        interest.
+        On the same voxels, ppm: the whole object's field, and that of what lies within the region
+        of interest.
     corner : tuple of int
         First fine voxel of the image that these arrays hold.
     shape : tuple of int
@@ -70,8 +70,8 @@ def magnetize(
     Returns
     -------
     Specimen
-        Its local field is that of the region of interest's susceptibility (relative to water), within the
-        voxels of the image that it fills at least half; all else is background.
+        Its local field is that of the region of interest's susceptibility (relative to water),
+        within the voxels of the image that it fills at least half; all else is background.
 
     Raises
     ------
@@ -83,10 +83,12 @@ def magnetize(
     fine_affine = subgrid_affine(affine, oversampling)
     fine_size = voxel_size_of(fine_affine)
     blocks = np.maximum(np.rint(COARSE_VOXEL / fine_size).astype(int), 1)
-    # Coarse voxels from `low` to `high` hold the object. Those from `box_low` to `box_high` are known finely:
-    # the image with as much around it as the near field reaches.
+    # Coarse voxels from `low` to `high` hold the object. Those from `box_low` to `box_high` are
+    # known finely: the image with as much around it as the near field reaches.
     low, high = _support(model, affine, shape, blocks * fine_size)
-    margin = np.ceil(NEAR_RADIUS * split_width(blocks * fine_size) / (blocks * fine_size)).astype(int)
+    margin = np.ceil(NEAR_RADIUS * split_width(blocks * fine_size) / (blocks * fine_size)).astype(
+        int
+    )
     box_low = np.maximum(low, -margin)
     box_high = np.minimum(high, -(-shape * oversampling // blocks) + margin)
     corner = box_low * blocks
@@ -94,7 +96,13 @@ def magnetize(
     tissue = model(tuple(box_shape), subgrid_affine(fine_affine, (1, 1, 1), corner))
     around = model(tuple(high - low), subgrid_affine(fine_affine, 1 / blocks, low)).chi
     operator = SplitField(
-        box_shape, fine_size, blocks, high - low, box_low - low, b0_dir=b0_direction(affine), workers=workers
+        box_shape,
+        fine_size,
+        blocks,
+        high - low,
+        box_low - low,
+        b0_dir=b0_direction(affine),
+        workers=workers,
     )
     total = operator(tissue.chi - np.float32(tissue.exterior), around - np.float32(tissue.exterior))
     # Whole voxels of the image within the box.
@@ -103,9 +111,13 @@ def magnetize(
     held = tuple(slice(a, b) for a, b in zip(first - corner, last - corner, strict=True))
     mask = block_mean(tissue.region[held], oversampling) >= 0.5
     inside = np.zeros_like(tissue.chi)
-    inside[held] = tissue.chi[held] * tissue.region[held] * np.kron(mask, np.ones(oversampling, np.float32))
+    inside[held] = (
+        tissue.chi[held] * tissue.region[held] * np.kron(mask, np.ones(oversampling, np.float32))
+    )
     local = operator(inside, np.zeros_like(around))
-    arrays = {name: getattr(tissue, name)[held] for name in ("labels", "chi", "r2s", "pd", "t1", "region")}
+    arrays = {
+        name: getattr(tissue, name)[held] for name in ("labels", "chi", "r2s", "pd", "t1", "region")
+    }
     return Specimen(
         tissue=replace(tissue, **arrays),
         total_field=total[held],
@@ -118,7 +130,9 @@ def magnetize(
 
 
 def _support(model, affine, shape, coarse_voxel):
-    """First and past-the-last coarse voxel, counted from the image's corner, that the object occupies."""
+    """First and past-the-last coarse voxel, counted from the image's corner, that the object
+    occupies.
+    """
     voxel_size = voxel_size_of(affine)
     around = np.ceil(SURROUNDINGS / coarse_voxel).astype(int)
     extent = np.ceil(shape * voxel_size / coarse_voxel).astype(int)

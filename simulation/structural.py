@@ -1,4 +1,6 @@
-"""Anatomical images beside the gradient-echo scan: FLAIR, where lesions are bright, and T1-weighted."""
+"""Anatomical images beside the gradient-echo scan: FLAIR, where lesions are bright, and
+T1-weighted.
+"""
 
 from dataclasses import dataclass
 
@@ -8,7 +10,9 @@ from .acquisition import WATER_SIGNAL, spoiled_steady_state
 from .grid import scan_affine
 from .head import head_model
 
-R2_OF_R2STAR = 0.75  # makes T2 71 ms in white and 88 ms in grey matter of T2* 53 and 66 ms, as measured at 3 T
+R2_OF_R2STAR = (
+    0.75  # makes T2 71 ms in white and 88 ms in grey matter of T2* 53 and 66 ms, as measured at 3 T
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def simulate_structural(sequence, subject, pose, prescription, rng, *, workers=1
     subject : multiqsm.simulation.head.Subject
         The head.
     pose, prescription : ndarray, shape (4, 4)
-        Rigid transforms from the head's axes, and from those of the image around its middle, to the scanner's.
+        Rigid transforms from the head's axes, and from those of the image around its middle, to the
+        scanner's.
     rng : numpy.random.Generator
         Of the noise.
     workers : int
@@ -80,13 +85,23 @@ def simulate_structural(sequence, subject, pose, prescription, rng, *, workers=1
     signal = np.float32(WATER_SIGNAL) * _weighted(sequence, tissue)
     sigma = np.float32(signal[tissue.region >= 0.5].mean(dtype=float) / sequence.snr)
     signal += sigma * rng.standard_normal(signal.shape, dtype=np.float32)
-    return np.hypot(signal, sigma * rng.standard_normal(signal.shape, dtype=np.float32)), tissue.labels, affine
+    return (
+        np.hypot(signal, sigma * rng.standard_normal(signal.shape, dtype=np.float32)),
+        tissue.labels,
+        affine,
+    )
 
 
 def _weighted(sequence, tissue):
     """Magnitude without noise, relative to relaxed water."""
     if sequence.inversion_time is None:
-        return spoiled_steady_state(tissue.pd, tissue.t1, sequence.repetition_time, sequence.flip_angle)
-    inversion, repetition = (np.float32(t) for t in (sequence.inversion_time, sequence.repetition_time))
+        return spoiled_steady_state(
+            tissue.pd, tissue.t1, sequence.repetition_time, sequence.flip_angle
+        )
+    inversion, repetition = (
+        np.float32(t) for t in (sequence.inversion_time, sequence.repetition_time)
+    )
     recovered = np.abs(1 - 2 * np.exp(-inversion / tissue.t1) + np.exp(-repetition / tissue.t1))
-    return tissue.pd * recovered * np.exp(-np.float32(sequence.echo_time * R2_OF_R2STAR) * tissue.r2s)
+    return (
+        tissue.pd * recovered * np.exp(-np.float32(sequence.echo_time * R2_OF_R2STAR) * tissue.r2s)
+    )

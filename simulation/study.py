@@ -1,8 +1,9 @@
 """The studies that are simulated, as data: who is scanned where, how, and how often.
 
-A design is a list of plans, one a scan. Each plan has all that its scan depends on, and its random numbers come
-from a key of its own (what is drawn; numbers of participant, site and run): any scan can be made alone, in any
-order and by any number of processes, and fewer participants, sites or runs leave the others' scans as they are.
+A design is a list of plans, one a scan. Each plan has all that its scan depends on, and its random
+numbers come from a key of its own (what is drawn; numbers of participant, site and run): any scan
+can be made alone, in any order and by any number of processes, and fewer participants, sites or
+runs leave the others' scans as they are.
 """
 
 from dataclasses import dataclass, replace
@@ -25,13 +26,21 @@ from .scanners import (
 from .seeds import derived_seed, generator
 from .structural import FLAIR, T1W
 
-HEAD_CENTRE = (0.0, -18.0, 5.0)  # mm in the head's coordinates, where the middle of the image is prescribed
+# mm in the head's coordinates, where the middle of the image is prescribed
+HEAD_CENTRE = (
+    0.0,
+    -18.0,
+    5.0,
+)
 
 
 PHANTOM_LABEL = "phantom"
 
 # Standard deviations: about the axes x, y and z of the scanner in degrees, along them in mm.
-POSITION_SPREAD = {"head": ((5.0, 2.0, 2.0), (4.0, 4.0, 6.0)), "phantom": ((0.7, 0.7, 5.0), (3.0, 3.0, 5.0))}
+POSITION_SPREAD = {
+    "head": ((5.0, 2.0, 2.0), (4.0, 4.0, 6.0)),
+    "phantom": ((0.7, 0.7, 5.0), (3.0, 3.0, 5.0)),
+}
 
 
 PRESCRIPTION_SPREAD = ((2.0, 1.0, 1.0), (2.0, 2.0, 2.0))
@@ -67,15 +76,23 @@ OUTLINES = {
 
 
 def make_design(
-    name, *, subjects=None, runs=None, sites=None, voxel_size=None, vary_protocols=False, flow_phase=0.0, seed=0
+    name,
+    *,
+    subjects=None,
+    runs=None,
+    sites=None,
+    voxel_size=None,
+    vary_protocols=False,
+    flow_phase=0.0,
+    seed=0,
 ):
     """Plan every scan of a study.
 
     Parameters
     ----------
     name : {'study', 'phantom', 'demo'}
-        ``study``: travelling heads at three sites, and the phantom at each. ``phantom``: the phantom alone.
-        ``demo``: fewer and coarser heads.
+        ``study``: travelling heads at three sites, and the phantom at each. ``phantom``: the
+        phantom alone. ``demo``: fewer and coarser heads.
     subjects : int, optional
         How many people; the design's own number by default. The phantom is no person.
     runs : int, optional
@@ -85,8 +102,8 @@ def make_design(
     voxel_size : sequence of float, optional
         mm; the design's own by default. The field of view stays.
     vary_protocols : bool
-        Scan heads at each site by the site's own protocol, see `SITE_PROTOCOLS`: voxel size and echo times differ.
-        The phantom's protocol is the same everywhere.
+        Scan heads at each site by the site's own protocol, see `SITE_PROTOCOLS`: voxel size and
+        echo times differ. The phantom's protocol is the same everywhere.
     flow_phase : float
         As of `ScanPlan`.
     seed : int
@@ -99,8 +116,8 @@ def make_design(
     Raises
     ------
     ValueError
-        If there is no such design or site, if a number is below 1, or if people are to be scanned, or protocols of
-        heads to vary, in a design that has none.
+        If there is no such design or site, if a number is below 1, or if people are to be scanned,
+        or protocols of heads to vary, in a design that has none.
 
     Examples
     --------
@@ -115,20 +132,32 @@ def make_design(
         raise ValueError(f"the design {name} has no subjects to be {subjects} of")
     if vary_protocols and not outline.subjects:
         raise ValueError(f"the design {name} has no heads, whose protocols could vary")
-    subjects, runs = (own if n is None else n for n, own in ((subjects, outline.subjects), (runs, outline.runs)))
+    subjects, runs = (
+        own if n is None else n for n, own in ((subjects, outline.subjects), (runs, outline.runs))
+    )
     if subjects < min(1, outline.subjects) or runs < 1:
-        raise ValueError(f"{subjects} subjects with {runs} runs: there must be at least one of each")
+        raise ValueError(
+            f"{subjects} subjects with {runs} runs: there must be at least one of each"
+        )
     protocols = {"head": outline.head, "phantom": outline.phantom}
     if voxel_size is not None:
-        protocols = {model: _resized(protocol, voxel_size) for model, protocol in protocols.items() if protocol}
+        protocols = {
+            model: _resized(protocol, voxel_size)
+            for model, protocol in protocols.items()
+            if protocol
+        }
     participants = [
-        Participant(f"{n + 1:02}", n, age=AGES[n % len(AGES)], sex=SEXES[n % len(AGES)]) for n in range(subjects)
+        Participant(f"{n + 1:02}", n, age=AGES[n % len(AGES)], sex=SEXES[n % len(AGES)])
+        for n in range(subjects)
     ]
     if outline.phantom is not None:
         # Its number is no person's, however many take part.
         participants.append(Participant(PHANTOM_LABEL, 2**31, model="phantom"))
     visits = product(participants, _numbered_scanners(sites), range(runs))
-    plans = [_plan(who, scanner, visit, run, protocols[who.model], seed) for who, (visit, scanner), run in visits]
+    plans = [
+        _plan(who, scanner, visit, run, protocols[who.model], seed)
+        for who, (visit, scanner), run in visits
+    ]
     plans = [replace(plan, flow_phase=flow_phase) for plan in plans]
     if vary_protocols:
         plans = [_at_sites_protocol(plan) for plan in plans]
@@ -171,7 +200,11 @@ def make_patient_design(patients, *, voxel_size=None, flow_phase=0.0, seed=0):
 
 
 def _summary(name, voxel_size, flow_phase, seed, *, vary_protocols=False):
-    sizes = "own voxels" if voxel_size is None else f"voxels of {'×'.join(f'{v:g}' for v in voxel_size)} mm"
+    sizes = (
+        "own voxels"
+        if voxel_size is None
+        else f"voxels of {'×'.join(f'{v:g}' for v in voxel_size)} mm"
+    )
     flow = f"flow phase {flow_phase:g} rad, " if flow_phase else ""
     varied = "protocols that differ between sites, " if vary_protocols else ""
     return f"design {name}, {sizes}, {varied}{flow}seed {seed}"
@@ -184,7 +217,11 @@ def _plan(participant, scanner, visit, run, protocol, seed):
     centre = Placement(translation=HEAD_CENTRE if model == "head" else (0.0, 0.0, 0.0))
     settled = _draw_placement(generator(seed, "position", *key), POSITION_SPREAD[model])
     # The first run finds the participant as positioned; motion is that since.
-    moved = _draw_placement(generator(seed, "motion", *key, run), MOTION_SPREAD[model]) if run else Placement()
+    moved = (
+        _draw_placement(generator(seed, "motion", *key, run), MOTION_SPREAD[model])
+        if run
+        else Placement()
+    )
     slip = _draw_placement(generator(seed, "prescription", *key), PRESCRIPTION_SPREAD)
     return ScanPlan(
         entities={"subject": participant.label, "session": scanner.site, "run": str(run + 1)},
@@ -218,17 +255,23 @@ def _numbered_scanners(sites):
     unknown = [site for site in sites or () if site not in labels]
     if unknown:
         raise ValueError(f"no site {', '.join(unknown)}; there are {', '.join(labels)}")
-    return [(n, scanner) for n, scanner in enumerate(SCANNERS) if sites is None or scanner.site in sites]
+    return [
+        (n, scanner) for n, scanner in enumerate(SCANNERS) if sites is None or scanner.site in sites
+    ]
 
 
 def _resized(protocol, voxel_size):
     """The same field of view in other voxels, an even number of them along each axis."""
     extent = np.multiply(protocol.shape, protocol.voxel_size)
     shape = np.maximum(2 * np.rint(extent / np.asarray(voxel_size) / 2).astype(int), 2)
-    return replace(protocol, shape=tuple(shape.tolist()), voxel_size=tuple(float(v) for v in voxel_size))
+    return replace(
+        protocol, shape=tuple(shape.tolist()), voxel_size=tuple(float(v) for v in voxel_size)
+    )
 
 
 def _draw_placement(rng, spread):
     """Draw a rigid transform from its standard deviations."""
-    rotation, translation = (tuple((np.asarray(sd) * rng.standard_normal(3)).tolist()) for sd in spread)
+    rotation, translation = (
+        tuple((np.asarray(sd) * rng.standard_normal(3)).tolist()) for sd in spread
+    )
     return Placement(rotation, translation)

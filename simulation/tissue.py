@@ -16,7 +16,8 @@ class Tissue:
     chi : ndarray of float32, shape (x, y, z)
         Susceptibility relative to water, ppm.
     r2s, pd, t1 : ndarray of float32, shape (x, y, z)
-        Transverse decay rate R2* (1/s), proton density relative to water, longitudinal relaxation time (s).
+        Transverse decay rate R2* (1/s), proton density relative to water, longitudinal relaxation
+        time (s).
     region : ndarray of float32, shape (x, y, z)
         Fraction of each voxel that is of interest: the brain, or the phantom's water.
     exterior : float
@@ -32,7 +33,8 @@ class Tissue:
     exterior: float
 
     def paint(self, box, alpha, spins, label):
-        """Let a tissue take part of the voxels in a box, in place; relaxation mixes by the number of spins.
+        """Let a tissue take part of the voxels in a box, in place; relaxation mixes by the number
+        of spins.
 
         Parameters
         ----------
@@ -56,7 +58,9 @@ class Tissue:
 
 
 def empty_space(shape, chi):
-    """A grid without spins and of one susceptibility (ppm relative to water), to paint an object on."""
+    """A grid without spins and of one susceptibility (ppm relative to water), to paint an object
+    on.
+    """
     shape = tuple(int(n) for n in shape)
     r2s, pd, region = (np.zeros(shape, np.float32) for _ in range(3))
     chi_map = np.full(shape, chi, np.float32)
@@ -65,5 +69,7 @@ def empty_space(shape, chi):
 
 
 def coverage(distance, width):
-    """Part of a voxel that lies inside a surface: 1/2 on it, 0 or 1 beyond half of `width` (mm) from it."""
+    """Part of a voxel that lies inside a surface: 1/2 on it, 0 or 1 beyond half of `width` (mm)
+    from it.
+    """
     return np.clip(np.float32(0.5) - distance / np.float32(width), 0, 1)

@@ -8,7 +8,8 @@ from .regression import LinearFit, numbers, ols
 from .reproducibility import require_columns, roi_values
 
 AGE_ANALYSES = {
-    "naive": "every scan a point, as if repeated scans of one person were independent (as published); p is too small",
+    "naive": "every scan a point, as if repeated scans of one person were independent (as "
+    "published); p is too small",
     "subject_means": "one point a person: the mean of their scans and ages",
     "random_intercept": "every scan a point, a random intercept per person (REML)",
 }
@@ -17,13 +18,14 @@ AGE_ANALYSES = {
 def age_regression(table, *, exclude_rois=()):
     """Regress ROI susceptibility on age, three ways.
 
-    Repeated scans of one person are not independent; the published analysis takes them so and its p is too
-    small. Column `analysis` says which of `AGE_ANALYSES` a row is:
+    Repeated scans of one person are not independent; the published analysis takes them so and its p
+    is too small. Column `analysis` says which of `AGE_ANALYSES` a row is:
 
     * naive: every scan a point, Pearson r (as published);
     * subject_means: one point a person, the mean of their scans (and ages), whatever their number;
-    * random_intercept: every scan a point, with a random intercept per person; see `random_intercept` for its
-      degrees of freedom (n_subjects - 2). Sites are not modelled: their differences count as variance within a person.
+    * random_intercept: every scan a point, with a random intercept per person; see
+      `random_intercept` for its degrees of freedom (n_subjects - 2). Sites are not modelled: their
+      differences count as variance within a person.
 
     Parameters
     ----------
@@ -59,10 +61,16 @@ def age_regression(table, *, exclude_rois=()):
     require_columns(table, ["age"])
     numbers(table["age"])
     found = []
-    for (method, roi), group in roi_values(table, exclude_rois=exclude_rois).groupby(["method", "roi"], sort=False):
+    for (method, roi), group in roi_values(table, exclude_rois=exclude_rois).groupby(
+        ["method", "roi"], sort=False
+    ):
         known = group.dropna(subset=["mean", "age"])
         people = known.groupby("subject", sort=False)[["mean", "age"]].mean()
-        counts = {"n_scans": len(known), "n_subjects": len(people), "n_missing": len(group) - len(known)}
+        counts = {
+            "n_scans": len(known),
+            "n_subjects": len(people),
+            "n_missing": len(group) - len(known),
+        }
         fits = {
             "naive": _age_line(ols, known),
             "subject_means": _age_line(ols, people),
@@ -71,7 +79,20 @@ def age_regression(table, *, exclude_rois=()):
         for analysis, line in fits.items():
             found.append({"method": method, "roi": roi, "analysis": analysis, **line, **counts})
     columns = [
-        *("method", "roi", "analysis", "slope", "se", "ci_low", "ci_high", "intercept", "r", "statistic", "df", "p"),
+        *(
+            "method",
+            "roi",
+            "analysis",
+            "slope",
+            "se",
+            "ci_low",
+            "ci_high",
+            "intercept",
+            "r",
+            "statistic",
+            "df",
+            "p",
+        ),
         *("n_scans", "n_subjects", "n_missing", "between_variance", "within_variance", "note"),
     ]
     return pd.DataFrame(found, columns=columns)
@@ -83,7 +104,11 @@ def _age_line(model, points, *groups):
     except ValueError as reason:
         return {"note": str(reason)}
     age = fit.coefficients.loc["age"]
-    row = {"slope": age["coefficient"], "statistic": age["t"], **age[["se", "p", "ci_low", "ci_high"]]}
+    row = {
+        "slope": age["coefficient"],
+        "statistic": age["t"],
+        **age[["se", "p", "ci_low", "ci_high"]],
+    }
     row |= {"intercept": fit.coefficients.loc["intercept", "coefficient"], "df": fit.df}
     if isinstance(fit, LinearFit):
         return row | {"r": np.copysign(np.sqrt(fit.r_squared), age["coefficient"])}

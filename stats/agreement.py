@@ -1,4 +1,6 @@
-"""Agreement: of sites and of repeated scans (intraclass correlation), of pairs of sites and methods (Bland-Altman)."""
+"""Agreement: of sites and of repeated scans (intraclass correlation), of pairs of sites and methods
+(Bland-Altman).
+"""
 
 from itertools import combinations
 
@@ -16,19 +18,23 @@ _PAIR_COLUMNS = ["comparison", "method", "roi", "first", "second"]
 def intraclass_correlation(table, *, exclude_rois=(), confidence=0.95):
     """Intraclass correlations of a single measurement, ICC(2,1) and ICC(3,1).
 
-    ICC(2,1), absolute agreement, takes raters as a sample of all raters and counts their offsets as error; ICC(3,1),
-    consistency, takes them as the only ones of interest and ignores offsets. The interval of ICC(3,1) is exact, that of
-    ICC(2,1) an approximation that is too narrow with few raters (three sites that differ by a third of the
-    subjects' SD: covers about 90 % instead of 95 %). Three kinds of raters:
+    ICC(2,1), absolute agreement, takes raters as a sample of all raters and counts their offsets as
+    error; ICC(3,1), consistency, takes them as the only ones of interest and ignores offsets. The
+    interval of ICC(3,1) is exact, that of ICC(2,1) an approximation that is too narrow with few
+    raters (three sites that differ by a third of the subjects' SD: covers about 90 % instead of 95
+    %). Three kinds of raters:
 
-    * sites: every site rates a subject with the mean of its scans there, of all scans that there are. The noise of
-      single scans is averaged out, so this ICC is that of a study that scans as often.
+    * sites: every site rates a subject with the mean of its scans there, of all scans that there
+      are. The noise of single scans is averaged out, so this ICC is that of a study that scans as
+      often.
     * scans: the scans of a site, in their order, one ICC per site.
-    * all: every scan index at every site is a rater. Scans of one site share its offset, which this ICC does
-      not know; its interval is too narrow where sites differ. `variance_components` tells the two apart.
+    * all: every scan index at every site is a rater. Scans of one site share its offset, which this
+      ICC does not know; its interval is too narrow where sites differ. `variance_components` tells
+      the two apart.
 
-    The ICCs need a complete table. First raters that fewer than half of the subjects have are left out (a scan repeated
-    for one subject only), then subjects that lack one of the raters that remain.
+    The ICCs need a complete table. First raters that fewer than half of the subjects have are left
+    out (a scan repeated for one subject only), then subjects that lack one of the raters that
+    remain.
 
     Parameters
     ----------
@@ -52,7 +58,8 @@ def intraclass_correlation(table, *, exclude_rois=(), confidence=0.95):
         * n_subjects, n_raters: what the correlation is made of
         * n_left_out, n_raters_left_out: subjects and raters with values that are left out
 
-        With fewer than two subjects or raters, or values that are all equal, everything but the counts is NaN.
+        With fewer than two subjects or raters, or values that are all equal, everything but the
+        counts is NaN.
 
     Raises
     ------
@@ -61,7 +68,8 @@ def intraclass_correlation(table, *, exclude_rois=(), confidence=0.95):
 
     References
     ----------
-    Shrout and Fleiss, Psychol Bull 86:420-428 (1979); McGraw and Wong, Psychol Methods 1:30-46 (1996), tables 4 and 7.
+    Shrout and Fleiss, Psychol Bull 86:420-428 (1979); McGraw and Wong, Psychol Methods 1:30-46
+    (1996), tables 4 and 7.
     """
     found = []
     rows = roi_values(table, exclude_rois=exclude_rois)
@@ -85,14 +93,15 @@ def bland_altman(table, *, exclude_rois=(), confidence=0.95):
 
     Differences are first minus second, in the order in which the table names them.
 
-    Sites are compared on the mean of each subject's scans at the site, so the limits are those of such means, not of
-    single scans; limits and their exact intervals follow from the normal distribution of the differences
-    (noncentral t).
+    Sites are compared on the mean of each subject's scans at the site, so the limits are those of
+    such means, not of single scans; limits and their exact intervals follow from the normal
+    distribution of the differences (noncentral t).
 
-    Methods are compared scan by scan. A subject's scans are no independent sample, so the variance of the
-    differences is put together from the variance between the subjects' mean differences and the variance of
-    differences within subjects: SD² = s²_between + (1 - 1/m) s²_within, with m the harmonic mean of scans per subject.
-    The bias is the mean of the subjects' mean differences, and intervals follow from the two variances (MOVER).
+    Methods are compared scan by scan. A subject's scans are no independent sample, so the variance
+    of the differences is put together from the variance between the subjects' mean differences and
+    the variance of differences within subjects: SD² = s²_between + (1 - 1/m) s²_within, with m the
+    harmonic mean of scans per subject. The bias is the mean of the subjects' mean differences, and
+    intervals follow from the two variances (MOVER).
 
     Limits of agreement are bias ± 1.96 SD, 95 % whatever the confidence of the intervals.
 
@@ -114,7 +123,8 @@ def bland_altman(table, *, exclude_rois=(), confidence=0.95):
         * roi, first, second
         * bias, bias_low, bias_high: ppb
         * sd: standard deviation of the differences, ppb
-        * lower, lower_low, lower_high, upper, upper_low, upper_high: limits of agreement and their intervals, ppb
+        * lower, lower_low, lower_high, upper, upper_low, upper_high: limits of agreement and their
+          intervals, ppb
         * n_subjects, n_differences: what they are made of
         * n_left_out: subjects (of sites) or scans (of methods) with only one of the two values
 
@@ -127,8 +137,9 @@ def bland_altman(table, *, exclude_rois=(), confidence=0.95):
 
     References
     ----------
-    Bland and Altman, Stat Methods Med Res 8:135-160 (1999), sections 2 and 5; J Biopharm Stat 17:571-582 (2007);
-    Carkeet, Optom Vis Sci 92:e71-e80 (2015); Zou, Stat Methods Med Res 22:630-642 (2013), section 3.
+    Bland and Altman, Stat Methods Med Res 8:135-160 (1999), sections 2 and 5; J Biopharm Stat
+    17:571-582 (2007); Carkeet, Optom Vis Sci 92:e71-e80 (2015); Zou, Stat Methods Med Res
+    22:630-642 (2013), section 3.
     """
     found = []
     for names, pairs in _pairs(table, exclude_rois):
@@ -141,7 +152,13 @@ def bland_altman(table, *, exclude_rois=(), confidence=0.95):
             "n_left_out": int(pairs.notna().any(axis=1).sum()) - len(known),
         }
         found.append({**names, **limits(differences, confidence), **counts})
-    columns = [*_PAIR_COLUMNS, *_interval_names("bias"), "sd", *_interval_names("lower"), *_interval_names("upper")]
+    columns = [
+        *_PAIR_COLUMNS,
+        *_interval_names("bias"),
+        "sd",
+        *_interval_names("lower"),
+        *_interval_names("upper"),
+    ]
     return pd.DataFrame(found, columns=[*columns, "n_subjects", "n_differences", "n_left_out"])
 
 
@@ -158,8 +175,9 @@ def bland_altman_points(table, *, exclude_rois=()):
     Returns
     -------
     DataFrame
-        One row per point: comparison, method, roi, first, second as in `bland_altman`, subject, site, scan (the last
-        two NaN where sites are compared), mean and difference (first minus second) of the two values, ppb.
+        One row per point: comparison, method, roi, first, second as in `bland_altman`, subject,
+        site, scan (the last two NaN where sites are compared), mean and difference (first minus
+        second) of the two values, ppb.
 
     Raises
     ------
@@ -243,15 +261,21 @@ def _consistency(f, n, k, confidence):
 
 
 def _pairs(table, exclude_rois):
-    """Yield the names of a pair and its values in ppb: columns first and second, one row per subject or scan."""
+    """Yield the names of a pair and its values in ppb: columns first and second, one row per
+    subject or scan.
+    """
     rows = roi_values(table, exclude_rois=exclude_rois)
     rows = rows.assign(mean=1000 * rows["mean"])
     for (method, roi), group in rows.groupby(["method", "roi"], sort=False):
         means = group.groupby(["subject", "site"])["mean"].mean().unstack("site")
-        yield from _each_pair(means, group["site"].unique(), comparison="sites", method=method, roi=roi)
+        yield from _each_pair(
+            means, group["site"].unique(), comparison="sites", method=method, roi=roi
+        )
     for roi, group in rows.groupby("roi", sort=False):
         scans = group.pivot(index=["subject", "site", "scan"], columns="method", values="mean")
-        yield from _each_pair(scans, group["method"].unique(), comparison="methods", method=ALL, roi=roi)
+        yield from _each_pair(
+            scans, group["method"].unique(), comparison="methods", method=ALL, roi=roi
+        )
 
 
 def _each_pair(values, labels, **names):
@@ -265,12 +289,16 @@ def _interval_names(name):
 
 
 def _limits(bias, bias_reach, sd, inner, outer):
-    """Name bias and limits; `inner` and `outer` are the distances from the bias to the ends of a limit's interval."""
+    """Name bias and limits; `inner` and `outer` are the distances from the bias to the ends of a
+    limit's interval.
+    """
     z = stats.norm.isf(0.025)
     lower = (bias - z * sd, bias - outer, bias - inner)
     upper = (bias + z * sd, bias + inner, bias + outer)
     return {
-        **dict(zip(_interval_names("bias"), (bias, bias - bias_reach, bias + bias_reach), strict=True)),
+        **dict(
+            zip(_interval_names("bias"), (bias, bias - bias_reach, bias + bias_reach), strict=True)
+        ),
         "sd": sd,
         **dict(zip(_interval_names("lower"), lower, strict=True)),
         **dict(zip(_interval_names("upper"), upper, strict=True)),
@@ -304,9 +332,10 @@ def _limits_of_repeats(differences, confidence):
     tail = (1 - confidence) / 2
     z = stats.norm.isf(0.025)
     sd = np.sqrt(variance)
+    # from the variance to the ends of its interval
     below, above = (
         np.sqrt(np.sum((parts * (1 - dfs / stats.chi2.isf(p, dfs))) ** 2)) for p in (tail, 1 - tail)
-    )  # from the variance to the ends of its interval
+    )
     bias_reach = stats.t.isf(tail, n - 1) * np.sqrt(between / n)
     sd_below = sd - np.sqrt(variance - below)
     sd_above = np.sqrt(variance + above) - sd

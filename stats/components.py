@@ -1,4 +1,6 @@
-"""Components of variance: how much of the variation is the subject's, the site's, the session's and the scan's."""
+"""Components of variance: how much of the variation is the subject's, the site's, the session's and
+the scan's.
+"""
 
 import numpy as np
 import pandas as pd
@@ -23,19 +25,21 @@ def variance_components(table, *, exclude_rois=(), confidence=0.95):
 
     * subject: true differences between people.
     * site: offsets of sites shared by all subjects.
-    * run: what the position of a scan in its session (column `scan`) does in all subjects and sites alike, warming up
-      for instance. Usually near zero.
-    * subject_site: how a subject's mean at a site departs from both. With one session per subject and site
-      it holds the variation from session to session too; the data cannot tell them apart.
+    * run: what the position of a scan in its session (column `scan`) does in all subjects and sites
+      alike, warming up for instance. Usually near zero.
+    * subject_site: how a subject's mean at a site departs from both. With one session per subject
+      and site it holds the variation from session to session too; the data cannot tell them apart.
     * residual: scans of one session, after the effect of their position.
 
-    Components are not negative: one that would fit best below zero is given as 0, with its upper limit.
+    Components are not negative: one that would fit best below zero is given as 0, with its upper
+    limit.
 
-    The intervals come from the profile of the restricted likelihood, the set of values that a likelihood ratio
-    test (χ² with one degree of freedom) does not reject. It holds for unbalanced data as well as for balanced, never
-    leaves the range of a variance, and stays near its nominal level with few levels: 93 % instead of 95 % for a mean
-    square of two degrees of freedom, such as that of three sites. Three sites know little of the variance of
-    all sites, and the interval says so: its upper end lies several times above the estimate.
+    The intervals come from the profile of the restricted likelihood, the set of values that a
+    likelihood ratio test (χ² with one degree of freedom) does not reject. It holds for unbalanced
+    data as well as for balanced, never leaves the range of a variance, and stays near its nominal
+    level with few levels: 93 % instead of 95 % for a mean square of two degrees of freedom, such as
+    that of three sites. Three sites know little of the variance of all sites, and the interval says
+    so: its upper end lies several times above the estimate.
 
     Parameters
     ----------
@@ -58,19 +62,21 @@ def variance_components(table, *, exclude_rois=(), confidence=0.95):
         * n_levels: subjects, sites, scan indices, subject × site cells, or scans
         * n_scans: scans with a value
 
-        A component without two levels, or that the design confounds with another, is not in the model and NaN: with one
-        site subject_site is in subject; with one scan per subject and site it is in residual, and run too.
+        A component without two levels, or that the design confounds with another, is not in the
+        model and NaN: with one site subject_site is in subject; with one scan per subject and site
+        it is in residual, and run too.
 
     Raises
     ------
     ValueError
-        If an ROI has too few scans for the components of its design, or its values are all the same. See
-        `reproducibility.roi_values` too.
+        If an ROI has too few scans for the components of its design, or its values are all the
+        same. See `reproducibility.roi_values` too.
 
     References
     ----------
-    Patterson and Thompson, Biometrika 58:545-554 (1971); Searle, Casella and McCulloch, Variance Components (1992),
-    chapter 6; Lindstrom and Bates, J Am Stat Assoc 83:1014-1022 (1988), eq. 2.9-2.12 (the form of the likelihood).
+    Patterson and Thompson, Biometrika 58:545-554 (1971); Searle, Casella and McCulloch, Variance
+    Components (1992), chapter 6; Lindstrom and Bates, J Am Stat Assoc 83:1014-1022 (1988), eq.
+    2.9-2.12 (the form of the likelihood).
     """
     found = []
     rows = roi_values(table, exclude_rois=exclude_rois)
@@ -79,7 +85,9 @@ def variance_components(table, *, exclude_rois=(), confidence=0.95):
         levels = _levels(known)
         names = _in_model(levels, len(known))
         try:
-            model = _Likelihood(1000 * known["mean"].to_numpy(np.float64), [levels[name] for name in names[:-1]])
+            model = _Likelihood(
+                1000 * known["mean"].to_numpy(np.float64), [levels[name] for name in names[:-1]]
+            )
         except ValueError as error:
             raise ValueError(f"{roi} ({method}): {error}") from None
         estimates = model.fit()
@@ -108,7 +116,12 @@ def variance_components(table, *, exclude_rois=(), confidence=0.95):
 
 def _levels(known):
     """Number the levels of every component but the residual."""
-    columns = {"subject": "subject", "site": "site", "run": "scan", "subject_site": ["subject", "site"]}
+    columns = {
+        "subject": "subject",
+        "site": "site",
+        "run": "scan",
+        "subject_site": ["subject", "site"],
+    }
     return {name: known.groupby(column).ngroup().to_numpy() for name, column in columns.items()}
 
 
@@ -127,10 +140,11 @@ def _in_model(levels, n_scans):
 
 
 class _Likelihood:
-    """Restricted likelihood of y = μ + Σ Z_k u_k + e, u_k ~ N(0, v_k I), e ~ N(0, v_e I); y is scaled to unit SD.
+    """Restricted likelihood of y = μ + Σ Z_k u_k + e, u_k ~ N(0, v_k I), e ~ N(0, v_e I); y is
+    scaled to unit SD.
 
-    All it needs of the data are the cross products of Z = [Z_1 Z_2 …], the intercept and y, so an evaluation costs the
-    number of levels cubed, whatever the number of scans.
+    All it needs of the data are the cross products of Z = [Z_1 Z_2 …], the intercept and y, so an
+    evaluation costs the number of levels cubed, whatever the number of scans.
     """
 
     def __init__(self, y, factors):
@@ -139,9 +153,12 @@ class _Likelihood:
         self.scale = y.std(ddof=1)
         self._n = y.size
         owner = np.repeat(np.arange(len(factors)), [factor.max() + 1 for factor in factors])
-        self._member = (owner[:, None] == np.arange(len(factors))).astype(np.float64)  # levels × components
+        # levels × components
+        self._member = (owner[:, None] == np.arange(len(factors))).astype(np.float64)
         indicators = [factor[:, None] == np.arange(factor.max() + 1) for factor in factors]
-        known = np.column_stack([*indicators, np.ones(y.size), (y - y.mean()) / self.scale]).astype(np.float64)
+        known = np.column_stack([*indicators, np.ones(y.size), (y - y.mean()) / self.scale]).astype(
+            np.float64
+        )
         if np.linalg.matrix_rank(known[:, :-1]) == y.size:
             raise ValueError("there are too few scans to tell its components apart")
         self._products = known.T @ known
@@ -168,7 +185,11 @@ class _Likelihood:
             return deviance - limit
 
         def crossing(inside, outside):
-            return np.exp(optimize.brentq(lambda log: excess(np.exp(log)), *np.log([inside, outside]), xtol=1e-4))
+            return np.exp(
+                optimize.brentq(
+                    lambda log: excess(np.exp(log)), *np.log([inside, outside]), xtol=1e-4
+                )
+            )
 
         floor = _NEGLIGIBLE * estimates.sum()
         inside = max(estimates[k], floor)
@@ -180,7 +201,9 @@ class _Likelihood:
         return low, crossing(inside, outside)
 
     def _maximise(self, start, fixed=None):
-        """Fisher scoring; each step is the best of the quadratic model among components that are not negative."""
+        """Fisher scoring; each step is the best of the quadratic model among components that are
+        not negative.
+        """
         x = start.copy()
         free = np.arange(start.size) != fixed
         deviance, gradient, curvature = self._evaluate(x)
@@ -193,7 +216,9 @@ class _Likelihood:
             if descent < _CONVERGED:
                 break
             length = min(1.0, 0.9 * x[-1] / max(-step[-1], 1e-300))  # the residual stays positive
-            while (tried := self._evaluate(x + length * step))[0] > deviance - 1e-4 * length * descent:
+            while (tried := self._evaluate(x + length * step))[
+                0
+            ] > deviance - 1e-4 * length * descent:
                 length /= 2
                 if length < 1e-8:
                     return x, deviance  # no more to gain in double precision
@@ -202,7 +227,9 @@ class _Likelihood:
         return x, deviance
 
     def _moment_estimates(self):
-        """Moment estimates by MINQUE(0), one step from no component at all; for balanced data those of the ANOVA."""
+        """Moment estimates by MINQUE(0), one step from no component at all; for balanced data those
+        of the ANOVA.
+        """
         none = np.append(np.zeros(self._member.shape[1]), 1.0)
         _, gradient, curvature = self._evaluate(none)
         if np.linalg.matrix_rank(curvature, tol=1e-9 * self._n**2) < none.size:
@@ -210,13 +237,17 @@ class _Likelihood:
         return none - np.linalg.solve(curvature, gradient)
 
     def _project(self, ratios):
-        """[Z y]ᵀ P [Z y] for residual variance 1 and the other components' ratios to it; log |V| and log |XᵀV⁻¹X|."""
+        """[Z y]ᵀ P [Z y] for residual variance 1 and the other components' ratios to it; log |V|
+        and log |XᵀV⁻¹X|.
+        """
         root = np.sqrt(self._member @ ratios)
         q = root.size
         inner = np.eye(q) + root[:, None] * self._products[:q, :q] * root
         scaled = root[:, None] * self._products[:q]
-        # Not by triangular solves, which spread over threads that cost far more than they save at this size.
-        weighted = self._products - scaled.T @ np.linalg.solve(inner, scaled)  # [Z 1 y]ᵀ V⁻¹ [Z 1 y]
+        # Not by triangular solves, which spread over threads that cost far more than they save at
+        # this size.
+        # [Z 1 y]ᵀ V⁻¹ [Z 1 y]
+        weighted = self._products - scaled.T @ np.linalg.solve(inner, scaled)
         intercept = weighted[q]
         precision = weighted[q, q]
         keep = np.arange(q + 2) != q

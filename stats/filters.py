@@ -1,4 +1,6 @@
-"""Conditions on columns of a table, written as comparisons and read by a grammar of their own: no text is run."""
+"""Conditions on columns of a table, written as comparisons and read by a grammar of their own: no
+text is run.
+"""
 
 import ast
 import operator
@@ -17,7 +19,10 @@ _COMPARISONS = {
     ast.NotEq: operator.ne,
 }
 _MEMBERSHIPS = {ast.In: False, ast.NotIn: True}
-_GRAMMAR = "write comparisons (< <= > >= == != in) of columns with numbers or texts, joined by and, or, not"
+_GRAMMAR = (
+    "write comparisons (< <= > >= == != in) of columns with numbers or texts, joined by and, or, "
+    "not"
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ def parse_filter(text):
     Parameters
     ----------
     text : str
-        Comparisons (``<``, ``<=``, ``>``, ``>=``, ``==``, ``!=``, ``in``, ``not in``) of columns, numbers, texts and
-        lists of them, joined by ``and``, ``or`` and ``not``.
+        Comparisons (``<``, ``<=``, ``>``, ``>=``, ``==``, ``!=``, ``in``, ``not in``) of columns,
+        numbers, texts and lists of them, joined by ``and``, ``or`` and ``not``.
 
     Returns
     -------
@@ -63,7 +68,10 @@ def parse_filter(text):
     ('age', 'sex')
     """
     if not isinstance(text, str) or not text.strip() or len(text) > LONGEST:
-        raise ValueError(f"a filter is a text of at most {LONGEST} characters, such as 'age <= 50'; got {text!r:.80}")
+        raise ValueError(
+            f"a filter is a text of at most {LONGEST} characters, such as 'age <= 50'; got "
+            f"{text!r:.80}"
+        )
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -99,7 +107,9 @@ def apply_filter(condition, table):
     """
     missing = [name for name in condition.columns if name not in table]
     if missing:
-        raise ValueError(f"filter {condition.text!r}: no column {', '.join(missing)}; there are {_listed(table)}")
+        raise ValueError(
+            f"filter {condition.text!r}: no column {', '.join(missing)}; there are {_listed(table)}"
+        )
     unknown = table[list(condition.columns)].isna().any(axis=1)
     known = table.loc[~unknown]
     for name in condition.columns:
@@ -108,7 +118,9 @@ def apply_filter(condition, table):
     try:
         holds[~unknown] = np.broadcast_to(_evaluate(condition.tree, known), len(known)).astype(bool)
     except TypeError as error:
-        raise ValueError(f"filter {condition.text!r} compares a column of numbers with one of texts") from error
+        raise ValueError(
+            f"filter {condition.text!r} compares a column of numbers with one of texts"
+        ) from error
     return holds, unknown
 
 
@@ -163,30 +175,45 @@ def _check_kinds(condition, name, values):
         sides = [node.left, *node.comparators]
         if not any(isinstance(side, ast.Name) and side.id == name for side in sides):
             continue
-        constants = [leaf.value for side in sides for leaf in ast.walk(side) if isinstance(leaf, ast.Constant)]
+        constants = [
+            leaf.value
+            for side in sides
+            for leaf in ast.walk(side)
+            if isinstance(leaf, ast.Constant)
+        ]
         if any(isinstance(constant, str) == numeric for constant in constants):
             kinds = ("numbers", "a text") if numeric else ("texts", "a number")
-            raise ValueError(f"filter {condition.text!r}: {name} holds {kinds[0]} and is compared with {kinds[1]}")
+            raise ValueError(
+                f"filter {condition.text!r}: {name} holds {kinds[0]} and is compared with "
+                f"{kinds[1]}"
+            )
 
 
 def _evaluate(node, table):
     match node:
         case ast.BoolOp(op=op, values=parts):
             join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            return join.reduce([np.broadcast_to(_evaluate(part, table), len(table)) for part in parts])
+            return join.reduce(
+                [np.broadcast_to(_evaluate(part, table), len(table)) for part in parts]
+            )
         case ast.UnaryOp(op=ast.Not(), operand=part):
             return np.logical_not(_evaluate(part, table))
         case ast.Compare(left=left, ops=ops, comparators=others):
             sides = [left, *others]
             pairs = [
-                _compare(op, _value(a, table), _value(b, table)) for op, a, b in zip(ops, sides, others, strict=False)
+                _compare(op, _value(a, table), _value(b, table))
+                for op, a, b in zip(ops, sides, others, strict=False)
             ]
             return np.logical_and.reduce([np.broadcast_to(pair, len(table)) for pair in pairs])
 
 
 def _compare(op, left, right):
     if type(op) in _MEMBERSHIPS:
-        found = np.logical_or.reduce([np.asarray(left == item) for item in right]) if right else np.False_
+        found = (
+            np.logical_or.reduce([np.asarray(left == item) for item in right])
+            if right
+            else np.False_
+        )
         return ~found if _MEMBERSHIPS[type(op)] else found
     return _COMPARISONS[type(op)](left, right)
 

@@ -37,9 +37,10 @@ class RandomInterceptFit:
 def random_intercept(outcome, covariates, groups):
     r"""Linear mixed model with a random intercept per group, by restricted maximum likelihood.
 
-    With θ the ratio of the variance between groups to that within, the model is ordinary least squares on data from
-    which the share 1 - 1/√(1 + n θ) of the mean of a group of n rows has been taken away; θ, the only parameter left,
-    is a root of the restricted likelihood's derivative, or 0 at its boundary.
+    With θ the ratio of the variance between groups to that within, the model is ordinary least
+    squares on data from which the share 1 - 1/√(1 + n θ) of the mean of a group of n rows has been
+    taken away; θ, the only parameter left, is a root of the restricted likelihood's derivative, or
+    0 at its boundary.
 
     Parameters
     ----------
@@ -53,28 +54,36 @@ def random_intercept(outcome, covariates, groups):
     Returns
     -------
     RandomInterceptFit
-        Its tests have n_groups - (p + 1) degrees of freedom: right for covariates that do not vary within a group (for
-        equal groups and θ > 0 they are then exactly those of `ols` on the groups' means), cautious for others. The
-        uncertainty of θ is not propagated; at θ = 0 the standard errors are those of `ols` on all rows.
+        Its tests have n_groups - (p + 1) degrees of freedom: right for covariates that do not vary
+        within a group (for equal groups and θ > 0 they are then exactly those of `ols` on the
+        groups' means), cautious for others. The uncertainty of θ is not propagated; at θ = 0 the
+        standard errors are those of `ols` on all rows.
 
     Raises
     ------
     ValueError
-        As `ols`; and if a row has no group, the groups are no more than the coefficients, or nothing varies within
-        any group, so that the two variances cannot be told apart.
+        As `ols`; and if a row has no group, the groups are no more than the coefficients, or
+        nothing varies within any group, so that the two variances cannot be told apart.
 
     References
     ----------
-    Patterson & Thompson, Biometrika 58:545-554 (1971); Fuller & Battese, J Am Stat Assoc 68:626-632 (1973).
+    Patterson & Thompson, Biometrika 58:545-554 (1971); Fuller & Battese, J Am Stat Assoc 68:626-632
+    (1973).
     """
     y, x, names, present = design_matrix(outcome, covariates)
     codes, counts = _group_codes(groups, present)
     df = counts.size - len(names)
     if df < 1:
-        raise ValueError(f"{counts.size} groups are too few for {len(names)} coefficients ({', '.join(names)})")
+        raise ValueError(
+            f"{counts.size} groups are too few for {len(names)} coefficients ({', '.join(names)})"
+        )
     flat = least_squares(y, x)[1]
-    if np.sum((flat - _group_means(flat, codes, counts)) ** 2) <= 1e-10 * np.sum((y - y.mean()) ** 2):
-        raise ValueError("values do not vary within any group: repeated, differing values are needed")
+    if np.sum((flat - _group_means(flat, codes, counts)) ** 2) <= 1e-10 * np.sum(
+        (y - y.mean()) ** 2
+    ):
+        raise ValueError(
+            "values do not vary within any group: repeated, differing values are needed"
+        )
 
     theta = _variance_ratio(y, x, codes, counts)
     beta, residual, _, r = _partially_demeaned(theta, y, x, codes, counts)
@@ -111,10 +120,13 @@ def _group_means(values, codes, counts):
 
 
 def _partially_demeaned(theta, y, x, codes, counts):
-    """Generalised least squares for V = I + θ J as ordinary least squares (Fuller & Battese 1973, section 2)."""
+    """Generalised least squares for V = I + θ J as ordinary least squares (Fuller & Battese 1973,
+    section 2).
+    """
     share = (1 - 1 / np.sqrt(1 + counts * theta))[codes]
     return least_squares(
-        y - share * _group_means(y, codes, counts), x - share[:, None] * _group_means(x, codes, counts)
+        y - share * _group_means(y, codes, counts),
+        x - share[:, None] * _group_means(x, codes, counts),
     )
 
 
@@ -128,11 +140,14 @@ def _variance_ratio(y, x, codes, counts):
         return df * np.log(residual @ residual) + np.log1p(counts * theta).sum() + logdet
 
     def slope(theta):
-        # d deviance / dθ = tr(P ZZᵀ) - df yᵀP ZZᵀP y / yᵀP y, P y being the whitened residual, tr from the whitened Q.
+        # d deviance / dθ = tr(P ZZᵀ) - df yᵀP ZZᵀP y / yᵀP y, P y being the whitened residual, tr
+        # from the whitened Q.
         _, residual, q, _ = _partially_demeaned(theta, y, x, codes, counts)
         weight = 1 / (1 + counts * theta)
         trace = weight @ (counts - (_group_sums(q, codes, counts) ** 2).sum(axis=1))
-        return trace - df * (weight @ _group_sums(residual, codes, counts) ** 2) / (residual @ residual)
+        return trace - df * (weight @ _group_sums(residual, codes, counts) ** 2) / (
+            residual @ residual
+        )
 
     grid = np.concatenate([[0], np.logspace(-4, 12, 33)])
     best = int(np.argmin([deviance(theta) for theta in grid]))

@@ -1,4 +1,6 @@
-"""A study's regressions as a model says them: outcomes on predictors, before and after adjustment, in subsets."""
+"""A study's regressions as a model says them: outcomes on predictors, before and after adjustment,
+in subsets.
+"""
 
 from dataclasses import dataclass
 
@@ -57,7 +59,8 @@ class Node:
     name, title : str
         Of the table's file, and of its part of the report.
     outcomes, predictors, adjust : tuple of str
-        Columns. Each outcome is regressed on each predictor alone, and on it with all others of `adjust`.
+        Columns. Each outcome is regressed on each predictor alone, and on it with all others of
+        `adjust`.
     """
 
     name: str
@@ -79,8 +82,8 @@ class StudyModel:
     exclusions, transformations, subsets, nodes : tuple
         Of `Exclusion`, `Transformation`, `Subset` and `Node`.
     correlation, power, alpha : float
-        Of the statement of power: the correlation that it is given for, the power that the detectable correlation is
-        given for, and the two-sided significance level.
+        Of the statement of power: the correlation that it is given for, the power that the
+        detectable correlation is given for, and the two-sided significance level.
     problems : tuple of (str, str)
         What of the model cannot be computed, and why.
     """
@@ -103,8 +106,8 @@ class StudyModel:
 def run_model(patients, model):
     """Compute a model's regressions, and what is needed to judge them.
 
-    Exclusions come first, then transformations of everybody who is left, then subsets. A regression that cannot be
-    computed stops no other one.
+    Exclusions come first, then transformations of everybody who is left, then subsets. A regression
+    that cannot be computed stops no other one.
 
     Parameters
     ----------
@@ -115,26 +118,29 @@ def run_model(patients, model):
     Returns
     -------
     dict of str to DataFrame
-        * ``coefficients``: one row per regression: ``node``, ``subset``, ``outcome``, ``predictor``, ``adjusted``,
-          ``adjusted_for``; ``coefficient``, ``se``, ``ci_low``, ``ci_high`` (95 %, unit of the outcome by that of the
-          predictor), ``t``, ``df``, ``p`` of the predictor; ``standardised``, ``standardised_low``,
-          ``standardised_high``: the same by the SDs of predictor and outcome; ``r_squared``, ``adjusted_r_squared``;
-          ``n``, ``n_missing`` (patients of the subset that lack a value); ``note``: why there is no result, else NaN
-        * ``diagnostics``: one row per regression: ``leverage`` and ``cook`` (largest, with ``leverage_of``,
-          ``cook_of``), ``n_leverage`` (above 2 p / n), ``n_cook`` (above 4 / n), ``studentised`` (largest in size, with
-          ``studentised_of``), ``variance_inflation`` (of the predictor), ``most_inflated`` and its
-          ``most_variance_inflation``, ``shapiro_w``, ``shapiro_p``, ``breusch_pagan``, ``breusch_pagan_df``,
-          ``breusch_pagan_p``; of regressions with a diagnosis
-        * ``residuals``: one row per regression and patient: ``participant``, ``predictor_value``, ``outcome_value``,
-          ``fitted``, ``residual``, ``partial_residual`` (residual and the predictor's part, about the predictor's
-          mean), ``leverage``, ``studentised``, ``cook``
+        * ``coefficients``: one row per regression: ``node``, ``subset``, ``outcome``,
+          ``predictor``, ``adjusted``, ``adjusted_for``; ``coefficient``, ``se``, ``ci_low``,
+          ``ci_high`` (95 %, unit of the outcome by that of the predictor), ``t``, ``df``, ``p`` of
+          the predictor; ``standardised``, ``standardised_low``, ``standardised_high``: the same by
+          the SDs of predictor and outcome; ``r_squared``, ``adjusted_r_squared``; ``n``,
+          ``n_missing`` (patients of the subset that lack a value); ``note``: why there is no
+          result, else NaN
+        * ``diagnostics``: one row per regression: ``leverage`` and ``cook`` (largest, with
+          ``leverage_of``, ``cook_of``), ``n_leverage`` (above 2 p / n), ``n_cook`` (above 4 / n),
+          ``studentised`` (largest in size, with ``studentised_of``), ``variance_inflation`` (of the
+          predictor), ``most_inflated`` and its ``most_variance_inflation``, ``shapiro_w``,
+          ``shapiro_p``, ``breusch_pagan``, ``breusch_pagan_df``, ``breusch_pagan_p``; of
+          regressions with a diagnosis
+        * ``residuals``: one row per regression and patient: ``participant``, ``predictor_value``,
+          ``outcome_value``, ``fitted``, ``residual``, ``partial_residual`` (residual and the
+          predictor's part, about the predictor's mean), ``leverage``, ``studentised``, ``cook``
         * ``ladder``: as of `ladder_of_powers`, of the columns that outcomes are made of
-        * ``descriptives``: by subset and column, ``n``, ``n_missing``, ``mean``, ``sd``, ``median``, ``minimum``,
-          ``maximum``
-        * ``power``: by subset, ``n``, ``alpha``, ``correlation`` and its ``power``, ``detectable_correlation`` with
-          ``wanted_power``
-        * ``excluded``: ``participant``, ``what``, ``reason``, ``left_out`` (bool): exclusions, applied or not, missing
-          values, and who could not be judged
+        * ``descriptives``: by subset and column, ``n``, ``n_missing``, ``mean``, ``sd``,
+          ``median``, ``minimum``, ``maximum``
+        * ``power``: by subset, ``n``, ``alpha``, ``correlation`` and its ``power``,
+          ``detectable_correlation`` with ``wanted_power``
+        * ``excluded``: ``participant``, ``what``, ``reason``, ``left_out`` (bool): exclusions,
+          applied or not, missing values, and who could not be judged
         * ``patients``: those left, with the transformed columns
         * ``problems``: ``what``, ``problem``
     """
@@ -175,7 +181,9 @@ def used_columns(model):
     -------
     list of str
     """
-    names = [name for node in model.nodes for name in (*node.outcomes, *node.predictors, *node.adjust)]
+    names = [
+        name for node in model.nodes for name in (*node.outcomes, *node.predictors, *node.adjust)
+    ]
     return list(dict.fromkeys(names))
 
 
@@ -187,7 +195,16 @@ COEFFICIENTS = [
 ]
 DIAGNOSTICS = [
     *KEYS,
-    *("leverage", "leverage_of", "n_leverage", "cook", "cook_of", "n_cook", "studentised", "studentised_of"),
+    *(
+        "leverage",
+        "leverage_of",
+        "n_leverage",
+        "cook",
+        "cook_of",
+        "n_cook",
+        "studentised",
+        "studentised_of",
+    ),
     *("variance_inflation", "most_variance_inflation", "most_inflated"),
     *("shapiro_w", "shapiro_p", "breusch_pagan", "breusch_pagan_df", "breusch_pagan_p"),
 ]
@@ -213,7 +230,11 @@ def _apply_exclusions(patients, exclusions, excluded, problems):
                 cause = f"no column {', '.join(missing)}" if missing else reason
                 excluded.append((np.nan, what, f"nobody can be judged: {cause}", False))
             continue
-        effect = "left out by the model" if rule.applied else "listed only: the model does not apply this rule"
+        effect = (
+            "left out by the model"
+            if rule.applied
+            else "listed only: the model does not apply this rule"
+        )
         excluded += [(label, what, effect, rule.applied) for label in patients.index[holds]]
         unjudged = f"cannot be judged: {', '.join(rule.condition.columns)} not complete"
         excluded += [(label, what, unjudged, False) for label in patients.index[unknown]]
@@ -238,7 +259,9 @@ def _subsets(table, subsets, excluded, problems):
             problems.append((f"subset {subset.name}", str(reason)))
             continue
         reason = f"not in this subset: {', '.join(subset.condition.columns)} not complete"
-        excluded += [(label, f"subset {subset.name}", reason, False) for label in table.index[unknown]]
+        excluded += [
+            (label, f"subset {subset.name}", reason, False) for label in table.index[unknown]
+        ]
         members[subset.name] = table.index[holds]
     return members
 
@@ -254,7 +277,9 @@ def _regressions(nodes, subset):
 
 
 def _fit(members, table, unmade, regression):
-    """Rows of the coefficients' and the diagnostics' table, and the residuals; of a regression that fails, its note."""
+    """Rows of the coefficients' and the diagnostics' table, and the residuals; of a regression that
+    fails, its note.
+    """
     keys, others = regression
     named = dict(zip(KEYS, keys, strict=True))
     row = {**named, "adjusted_for": ", ".join(others) or np.nan}
@@ -266,13 +291,19 @@ def _fit(members, table, unmade, regression):
         outcome = chosen[columns[0]]
         covariates = chosen[columns[1:]]
         if not pd.api.types.is_numeric_dtype(outcome):
-            raise ValueError(f"{columns[0]} is not numeric ({outcome.dtype}): an outcome must be a number")
+            raise ValueError(
+                f"{columns[0]} is not numeric ({outcome.dtype}): an outcome must be a number"
+            )
         fit = ols(outcome, covariates)
     except ValueError as reason:
         return {**row, "note": str(reason)}, None, None
     found = fit.coefficients.loc[named["predictor"]]
     spread = chosen.dropna().std()
-    ratio = spread[named["predictor"]] / spread[named["outcome"]] if spread[named["outcome"]] > 0 else np.nan
+    ratio = (
+        spread[named["predictor"]] / spread[named["outcome"]]
+        if spread[named["outcome"]] > 0
+        else np.nan
+    )
     row |= {name: found[name] for name in ("coefficient", "se", "ci_low", "ci_high", "t", "p")}
     row |= {"standardised": found["coefficient"] * ratio, "df": fit.df}
     row |= {f"standardised_{end}": found[f"ci_{end}"] * ratio for end in ("low", "high")}
@@ -281,17 +312,30 @@ def _fit(members, table, unmade, regression):
         diagnosis = diagnose(outcome, covariates)
     except ValueError:  # a perfect fit has coefficients and no residuals
         return row, None, None
-    return row, {**named, **_diagnosis(diagnosis, named)}, _residuals(diagnosis, named, chosen, found["coefficient"])
+    return (
+        row,
+        {**named, **_diagnosis(diagnosis, named)},
+        _residuals(diagnosis, named, chosen, found["coefficient"]),
+    )
 
 
 def _check_columns(columns, table, unmade):
     for name in columns:
-        cause = next((reason for made, reason in unmade.items() if name == made or name.startswith(f"{made}.")), None)
+        cause = next(
+            (
+                reason
+                for made, reason in unmade.items()
+                if name == made or name.startswith(f"{made}.")
+            ),
+            None,
+        )
         if name not in table and cause:
             raise ValueError(f"{name} could not be made: {cause}")
     missing = [name for name in columns if name not in table]
     if missing:
-        raise ValueError(f"no column {', '.join(missing)}; there are {', '.join(map(str, table.columns))}")
+        raise ValueError(
+            f"no column {', '.join(missing)}; there are {', '.join(map(str, table.columns))}"
+        )
     empty = [name for name in columns if table[name].isna().all()]
     if empty:
         raise ValueError(f"no patient has {', '.join(empty)}")
@@ -306,7 +350,10 @@ def _diagnosis(diagnosis, named):
     for name in ("leverage", "cook", "studentised"):
         sizes = rows[name].abs()
         largest = sizes.idxmax() if sizes.notna().any() else None
-        found |= {name: np.nan if largest is None else rows.loc[largest, name], f"{name}_of": largest}
+        found |= {
+            name: np.nan if largest is None else rows.loc[largest, name],
+            f"{name}_of": largest,
+        }
     return {
         **found,
         "n_leverage": int((rows["leverage"] > 2 * p / n).sum()),
@@ -326,12 +373,18 @@ def _residuals(diagnosis, named, chosen, slope):
     rows = diagnosis.rows
     values = chosen.loc[rows.index, named["predictor"]].astype(float)
     partial = rows["residual"] + slope * (values - values.mean())
-    labelled = rows.rename(columns={"outcome": "outcome_value"}).rename_axis("participant").reset_index()
-    return labelled.assign(**named, predictor_value=values.to_numpy(), partial_residual=partial.to_numpy())
+    labelled = (
+        rows.rename(columns={"outcome": "outcome_value"}).rename_axis("participant").reset_index()
+    )
+    return labelled.assign(
+        **named, predictor_value=values.to_numpy(), partial_residual=partial.to_numpy()
+    )
 
 
 def _stack(tables, columns):
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    return (
+        pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    )
 
 
 def _words(row):
@@ -347,7 +400,11 @@ def _ladders(asked, patients, model):
     for name in dict.fromkeys(name for node in model.nodes for name in node.outcomes):
         while name in made_of:
             name = made_of[name]
-        if name in known or name not in patients or not pd.api.types.is_numeric_dtype(patients[name]):
+        if (
+            name in known
+            or name not in patients
+            or not pd.api.types.is_numeric_dtype(patients[name])
+        ):
             continue
         known.add(name)
         try:
@@ -366,8 +423,15 @@ def _descriptives(table, subsets, model):
             if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
                 continue
             values = table.loc[members, name].astype(float)
-            row = {"subset": subset, "column": name, "n": values.count(), "n_missing": values.isna().sum()}
-            with np.errstate(invalid="ignore"):  # infinite values have no spread; the regressions name them
+            row = {
+                "subset": subset,
+                "column": name,
+                "n": values.count(),
+                "n_missing": values.isna().sum(),
+            }
+            with np.errstate(
+                invalid="ignore"
+            ):  # infinite values have no spread; the regressions name them
                 row |= {"mean": values.mean(), "sd": values.std(), "median": values.median()}
             rows.append({**row, "minimum": values.min(), "maximum": values.max()})
     columns = ["subset", "column", "n", "n_missing", "mean", "sd", "median", "minimum", "maximum"]
@@ -383,5 +447,13 @@ def _power(subsets, model):
         row = {"subset": subset, "n": n, "alpha": model.alpha, "correlation": model.correlation}
         row |= {"power": correlation_power(model.correlation, n, alpha=model.alpha)}
         rows.append({**row, "detectable_correlation": detectable, "wanted_power": model.power})
-    columns = ["subset", "n", "alpha", "correlation", "power", "detectable_correlation", "wanted_power"]
+    columns = [
+        "subset",
+        "n",
+        "alpha",
+        "correlation",
+        "power",
+        "detectable_correlation",
+        "wanted_power",
+    ]
     return pd.DataFrame(rows, columns=columns)

@@ -1,4 +1,6 @@
-"""Planning of studies: the smallest change to be seen, the subjects a study needs, the power it has."""
+"""Planning of studies: the smallest change to be seen, the subjects a study needs, the power it
+has.
+"""
 
 from dataclasses import dataclass
 
@@ -29,7 +31,8 @@ class SmallestDetectableChange:
 def smallest_detectable_change(sdw, *, df=None, confidence=0.95):
     """Smallest change of one subject between two scans that measurement error does not explain.
 
-    SDC = z √2 SDw, with z = 1.96 at 95 %. The interval is that of SDw, from the χ² distribution of its square.
+    SDC = z √2 SDw, with z = 1.96 at 95 %. The interval is that of SDw, from the χ² distribution of
+    its square.
 
     Parameters
     ----------
@@ -47,11 +50,13 @@ def smallest_detectable_change(sdw, *, df=None, confidence=0.95):
     Raises
     ------
     ValueError
-        If a standard deviation is negative, degrees of freedom are not positive, or the confidence is no probability.
+        If a standard deviation is negative, degrees of freedom are not positive, or the confidence
+        is no probability.
 
     References
     ----------
-    Bland and Altman, Stat Methods Med Res 8:135-160 (1999), section 2; Beckerman et al., Qual Life Res 10:571 (2001).
+    Bland and Altman, Stat Methods Med Res 8:135-160 (1999), section 2; Beckerman et al., Qual Life
+    Res 10:571 (2001).
 
     Examples
     --------
@@ -64,7 +69,9 @@ def smallest_detectable_change(sdw, *, df=None, confidence=0.95):
     if (sdw < 0).any():
         raise ValueError("a within-subject standard deviation cannot be negative")
     if (df <= 0).any():
-        raise ValueError("degrees of freedom must be positive; leave `df` out where they are not known")
+        raise ValueError(
+            "degrees of freedom must be positive; leave `df` out where they are not known"
+        )
     tail = (1 - confidence) / 2
     value = -stats.norm.ppf(tail) * np.sqrt(2) * sdw
     low, high = (value * np.sqrt(df / stats.chi2.ppf(p, df)) for p in (1 - tail, tail))
@@ -74,12 +81,13 @@ def smallest_detectable_change(sdw, *, df=None, confidence=0.95):
 def change_sd(residual_sd, *, n_scans=1, subject_site_sd=0.0, site_sd=0.0, true_change_sd=0.0):
     """Standard deviation, over subjects, of the change between two time points.
 
-    The change is a difference of two means of `n_scans` scans each. Which components of variance it holds depends on
-    where and how the second time point is scanned:
+    The change is a difference of two means of `n_scans` scans each. Which components of variance it
+    holds depends on where and how the second time point is scanned:
 
     * the same site both times: what the site adds cancels, and the residual remains;
-    * a new session each time: where every subject had one session per site, the component subject × site holds
-      the variation from session to session as well, and the two cannot be told apart. Giving it is the safe choice;
+    * a new session each time: where every subject had one session per site, the component subject ×
+      site holds the variation from session to session as well, and the two cannot be told apart.
+      Giving it is the safe choice;
     * any site each time: give the components subject × site and site.
 
     Parameters
@@ -122,8 +130,9 @@ def group_sd(subject_sd, residual_sd, *, n_scans=1, subject_site_sd=0.0, site_sd
     subject_site_sd : float
         Standard deviation of the component subject × site.
     site_sd : float
-        Standard deviation of the component site. Zero where the analysis has the site as a factor and every site scans
-        as many of one group as of the other: it cancels. Where the analysis ignores sites, giving it is safe.
+        Standard deviation of the component site. Zero where the analysis has the site as a factor
+        and every site scans as many of one group as of the other: it cancels. Where the analysis
+        ignores sites, giving it is safe.
 
     Returns
     -------
@@ -136,7 +145,9 @@ def group_sd(subject_sd, residual_sd, *, n_scans=1, subject_site_sd=0.0, site_sd
         If a standard deviation is negative or `n_scans` below one.
     """
     _check_components(n_scans, subject_sd, residual_sd, subject_site_sd, site_sd)
-    return float(np.sqrt(subject_sd**2 + site_sd**2 + subject_site_sd**2 + residual_sd**2 / n_scans))
+    return float(
+        np.sqrt(subject_sd**2 + site_sd**2 + subject_site_sd**2 + residual_sd**2 / n_scans)
+    )
 
 
 def power(effect, sd, n, *, design, n_sites=1, alpha=0.05):
@@ -164,7 +175,8 @@ def power(effect, sd, n, *, design, n_sites=1, alpha=0.05):
     Raises
     ------
     ValueError
-        If the design is unknown, the SD or a count not positive, `n` too small, or `alpha` no probability.
+        If the design is unknown, the SD or a count not positive, `n` too small, or `alpha` no
+        probability.
 
     References
     ----------
@@ -177,7 +189,9 @@ def power(effect, sd, n, *, design, n_sites=1, alpha=0.05):
     """
     _check_test(sd, design, n_sites, alpha)
     if n < _fewest(design, n_sites):
-        raise ValueError(f"n = {n} leaves no degree of freedom; {_fewest(design, n_sites)} is the fewest")
+        raise ValueError(
+            f"n = {n} leaves no degree of freedom; {_fewest(design, n_sites)} is the fewest"
+        )
     return _power(effect, sd, n, design, n_sites, alpha)
 
 
@@ -199,7 +213,8 @@ def sample_size(effect, sd, *, design, n_sites=1, alpha=0.05, power=0.8):
     Raises
     ------
     ValueError
-        If the effect is zero, an argument is refused by `power`, or even ten million subjects are not enough.
+        If the effect is zero, an argument is refused by `power`, or even ten million subjects are
+        not enough.
     """
     _check_test(sd, design, n_sites, alpha)
     _check_probability(power, "power")
@@ -209,7 +224,10 @@ def sample_size(effect, sd, *, design, n_sites=1, alpha=0.05, power=0.8):
     low = high = _fewest(design, n_sites)
     while _power(effect, sd, high, design, n_sites, alpha) < power:
         if high > _MOST_SUBJECTS:
-            raise ValueError(f"more than {_MOST_SUBJECTS} subjects would be needed; the effect is too small for its SD")
+            raise ValueError(
+                f"more than {_MOST_SUBJECTS} subjects would be needed; the effect is too small for "
+                "its SD"
+            )
         low = high + 1
         high = 2 * high
     while low < high:
@@ -292,12 +310,18 @@ def detectable_correlation(n, *, power=0.8, alpha=0.05):
     if n < 4:
         raise ValueError(f"needs four subjects or more, not {n}")
     if power <= alpha:
-        raise ValueError(f"a power of {power} is reached without any correlation at alpha = {alpha}")
-    return float(optimize.brentq(lambda r: correlation_power(r, n, alpha=alpha) - power, 0, 1 - 1e-9))
+        raise ValueError(
+            f"a power of {power} is reached without any correlation at alpha = {alpha}"
+        )
+    return float(
+        optimize.brentq(lambda r: correlation_power(r, n, alpha=alpha) - power, 0, 1 - 1e-9)
+    )
 
 
 def _fewest(design, n_sites):
-    """Fewest subjects (per group) for one degree of freedom of the error and one subject per site."""
+    """Fewest subjects (per group) for one degree of freedom of the error and one subject per
+    site.
+    """
     return n_sites + 1 if design == "change" else max(n_sites, 2)
 
 

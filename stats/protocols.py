@@ -6,14 +6,16 @@ from collections import Counter
 def choose_protocols(sites, protocols, preferred=None):
     """Choose one protocol for each site: that of most of its scans.
 
-    Where several have as many scans at a site, it is the one that more scans of the study have, and then the first.
+    Where several have as many scans at a site, it is the one that more scans of the study have, and
+    then the first.
 
     Parameters
     ----------
     sites, protocols : sequence of str
         Of each scan.
     preferred : dict of str to str, optional
-        By site, a protocol to choose if any scan there has it: a phantom is to say something of people's scans.
+        By site, a protocol to choose if any scan there has it: a phantom is to say something of
+        people's scans.
 
     Returns
     -------
@@ -39,7 +41,8 @@ def scans_of(table):
     Parameters
     ----------
     table : DataFrame
-        Long ROI table with columns subject, session, run, site and, if it tells several protocols, protocol.
+        Long ROI table with columns subject, session, run, site and, if it tells several protocols,
+        protocol.
 
     Returns
     -------

@@ -1,4 +1,6 @@
-"""Linear regression: least squares with its diagnostics, a random intercept per subject, susceptibility on age."""
+"""Linear regression: least squares with its diagnostics, a random intercept per subject,
+susceptibility on age.
+"""
 
 from dataclasses import dataclass
 
@@ -16,8 +18,8 @@ class LinearFit:
     Attributes
     ----------
     coefficients : DataFrame
-        Indexed by "intercept" and the covariates' names; columns coefficient, se, t, p, ci_low and ci_high
-        (two-sided p, 95 % confidence interval).
+        Indexed by "intercept" and the covariates' names; columns coefficient, se, t, p, ci_low and
+        ci_high (two-sided p, 95 % confidence interval).
     r_squared : float
         Share of the outcome's variance that is explained; NaN for a constant outcome.
     residual_sd : float
@@ -57,15 +59,17 @@ class Diagnostics:
 
         * outcome, fitted, residual
         * leverage: diagonal of the hat matrix, from 0 to 1; their sum is the number of coefficients
-        * studentised: residual by its standard deviation, estimated without the row (externally studentised)
+        * studentised: residual by its standard deviation, estimated without the row (externally
+          studentised)
         * cook: Cook's distance
     variance_inflation : Series
         Of each covariate; 1 where it has no correlation with the others.
     shapiro_w, shapiro_p : float
-        Shapiro and Wilk's test of the residuals' normality; NaN for more than 5000 rows, where its P is not known.
+        Shapiro and Wilk's test of the residuals' normality; NaN for more than 5000 rows, where its
+        P is not known.
     breusch_pagan, breusch_pagan_df, breusch_pagan_p : float
-        Test of whether the residuals' variance depends on the covariates: Koenker's form, n R² of the squared
-        residuals on the covariates, which does not need normal residuals.
+        Test of whether the residuals' variance depends on the covariates: Koenker's form, n R² of
+        the squared residuals on the covariates, which does not need normal residuals.
     """
 
     rows: pd.DataFrame
@@ -85,8 +89,8 @@ def ols(outcome, covariates):
     outcome : Series or ndarray, shape (n,)
         Outcome; NaN where missing.
     covariates : DataFrame, shape (n, p)
-        Numeric or boolean covariates; NaN where missing. Categories must be coded as numbers before. If `outcome`
-        is a Series, both must have the same index.
+        Numeric or boolean covariates; NaN where missing. Categories must be coded as numbers
+        before. If `outcome` is a Series, both must have the same index.
 
     Returns
     -------
@@ -95,8 +99,9 @@ def ols(outcome, covariates):
     Raises
     ------
     ValueError
-        If rows do not fit together, a covariate is not numeric, infinite, constant or a linear combination of
-        others (the message names them), or the rows with all values are no more than the coefficients.
+        If rows do not fit together, a covariate is not numeric, infinite, constant or a linear
+        combination of others (the message names them), or the rows with all values are no more than
+        the coefficients.
 
     Examples
     --------
@@ -130,33 +135,43 @@ def diagnose(outcome, covariates):
     Returns
     -------
     Diagnostics
-        Of a row on which the fit depends alone (leverage 1), studentised residual and Cook's distance are NaN.
+        Of a row on which the fit depends alone (leverage 1), studentised residual and Cook's
+        distance are NaN.
 
     Raises
     ------
     ValueError
-        As `ols`; and if there is no covariate, or the fit is perfect: its residuals are rounding errors.
+        As `ols`; and if there is no covariate, or the fit is perfect: its residuals are rounding
+        errors.
 
     References
     ----------
-    Belsley, Kuh and Welsch, Regression Diagnostics (1980), sections 2.1 and 3.3; Cook, Technometrics 19:15-18 (1977);
-    Shapiro and Wilk, Biometrika 52:591-611 (1965); Koenker, J Econometrics 17:107-112 (1981).
+    Belsley, Kuh and Welsch, Regression Diagnostics (1980), sections 2.1 and 3.3; Cook,
+    Technometrics 19:15-18 (1977); Shapiro and Wilk, Biometrika 52:591-611 (1965); Koenker, J
+    Econometrics 17:107-112 (1981).
     """
     y, x, names, present = design_matrix(outcome, covariates)
     if len(names) < 2:
         raise ValueError("a regression without covariates has nothing to diagnose")
     _, residual, q, _ = least_squares(y, x)
     n, n_coefficients = x.shape
-    # The second: an outcome that is the same for all has no spread but rounding errors, as large as its residuals.
+    # The second: an outcome that is the same for all has no spread but rounding errors, as large as
+    # its residuals.
     if residual @ residual <= max(1e-20 * np.sum((y - y.mean()) ** 2), 1e-28 * (y @ y)):
-        raise ValueError("the fit is perfect: its residuals are rounding errors, and there is nothing to diagnose")
+        raise ValueError(
+            "the fit is perfect: its residuals are rounding errors, and there is nothing to "
+            "diagnose"
+        )
     leverage = np.sum(q**2, axis=1)
     df = n - n_coefficients
     alone = leverage > 1 - 1e-10
     room = np.where(alone, np.nan, 1 - leverage)
     variance = residual @ residual / df
-    # Without the row, the sum of squares is smaller by residual² / (1 - leverage), and so are the degrees of freedom.
-    without = (residual @ residual - residual**2 / room) / (df - 1) if df > 1 else np.full(n, np.nan)
+    # Without the row, the sum of squares is smaller by residual² / (1 - leverage), and so are the
+    # degrees of freedom.
+    without = (
+        (residual @ residual - residual**2 / room) / (df - 1) if df > 1 else np.full(n, np.nan)
+    )
     rows = {"outcome": y, "fitted": y - residual, "residual": residual, "leverage": leverage}
     rows["studentised"] = residual / np.sqrt(np.where(without > 0, without, np.nan) * room)
     rows["cook"] = residual**2 * leverage / (room**2 * n_coefficients * variance)
@@ -176,18 +191,26 @@ def diagnose(outcome, covariates):
 
 
 def design_matrix(outcome, covariates):
-    """Outcome, design matrix, names and which rows (Series of bool) have every value; all checked."""
+    """Outcome, design matrix, names and which rows (Series of bool) have every value; all
+    checked.
+    """
     if isinstance(outcome, pd.Series) and not outcome.index.equals(covariates.index):
         raise ValueError("outcome and covariates have different indices: align them first")
     if len(outcome) != len(covariates):
-        raise ValueError(f"{len(outcome)} outcomes and {len(covariates)} rows of covariates do not fit together")
+        raise ValueError(
+            f"{len(outcome)} outcomes and {len(covariates)} rows of covariates do not fit together"
+        )
     names = ["intercept", *map(str, covariates.columns)]
     if len(set(names)) < len(names):
         raise ValueError(f"names must differ, and 'intercept' is taken: {', '.join(names[1:])}")
     y = pd.Series(outcome).to_numpy(float, na_value=np.nan)
-    x = np.column_stack([np.ones(len(y)), *(numbers(covariates.iloc[:, i]) for i in range(covariates.shape[1]))])
+    x = np.column_stack(
+        [np.ones(len(y)), *(numbers(covariates.iloc[:, i]) for i in range(covariates.shape[1]))]
+    )
     infinite = [
-        name for name, column in zip(["outcome", *names[1:]], [y, *x.T[1:]], strict=True) if np.isinf(column).any()
+        name
+        for name, column in zip(["outcome", *names[1:]], [y, *x.T[1:]], strict=True)
+        if np.isinf(column).any()
     ]
     if infinite:
         raise ValueError(f"infinite values in {', '.join(infinite)}: transform or correct them")
@@ -196,7 +219,8 @@ def design_matrix(outcome, covariates):
     x = x[present]
     if y.size <= len(names):
         raise ValueError(
-            f"{y.size} rows with every value are too few for {len(names)} coefficients ({', '.join(names)})"
+            f"{y.size} rows with every value are too few for {len(names)} coefficients "
+            f"({', '.join(names)})"
         )
     _check_columns(x[:, 1:], names[1:])
     return y, x, names, present
@@ -205,7 +229,10 @@ def design_matrix(outcome, covariates):
 def numbers(column):
     """A column as an array of floats; a ValueError if it is not numeric."""
     if not pd.api.types.is_numeric_dtype(column):  # booleans are numeric
-        raise ValueError(f"{column.name} is not numeric ({column.dtype}): give numbers, for categories their codes")
+        raise ValueError(
+            f"{column.name} is not numeric ({column.dtype}): give numbers, for categories their "
+            "codes"
+        )
     return column.to_numpy(float, na_value=np.nan)
 
 
@@ -214,13 +241,17 @@ def _check_columns(x, names):
     size = np.linalg.norm(centred, axis=0)
     constant = size <= 1e-12 * np.linalg.norm(x, axis=0)
     if constant.any():
-        raise ValueError(f"constant in the rows used: {', '.join(np.array(names)[constant])}; leave it out")
+        raise ValueError(
+            f"constant in the rows used: {', '.join(np.array(names)[constant])}; leave it out"
+        )
     if not names:
         return
     _, strength, axes = np.linalg.svd(centred / size, full_matrices=False)
     involved = (np.abs(axes[strength < 1e-9]) > 1e-6).any(axis=0)
     if involved.any():
-        raise ValueError(f"collinear: {', '.join(np.array(names)[involved])}; leave one of them out")
+        raise ValueError(
+            f"collinear: {', '.join(np.array(names)[involved])}; leave one of them out"
+        )
 
 
 def least_squares(y, x):
@@ -246,7 +277,9 @@ def _variance_inflation(x):
 def inference(names, beta, covariance, df):
     """Standard errors, t statistics, P values and confidence limits of coefficients."""
     se = np.sqrt(np.diag(covariance))
-    with np.errstate(divide="ignore", invalid="ignore"):  # a perfect fit: t is infinite or undefined
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # a perfect fit: t is infinite or undefined
         t = beta / se
     reach = stats.t.isf(0.025, df) * se
     columns = {"coefficient": beta, "se": se, "t": t, "p": 2 * stats.t.sf(np.abs(t), df)}

@@ -32,7 +32,10 @@ def require_columns(table, columns):
     """
     absent = [column for column in columns if column not in table.columns]
     if absent:
-        raise ValueError(f"the table has no column {', '.join(absent)}; it has {', '.join(map(str, table.columns))}")
+        raise ValueError(
+            f"the table has no column {', '.join(absent)}; it has "
+            f"{', '.join(map(str, table.columns))}"
+        )
 
 
 def roi_values(table, *, exclude_rois=()):
@@ -41,36 +44,44 @@ def roi_values(table, *, exclude_rois=()):
     Parameters
     ----------
     table : DataFrame
-        Long ROI table: one row per scan, method and ROI with columns subject, site, scan, method, roi and mean
-        (ppm; NaN where missing). `scan` counts the scans of a subject at a site.
+        Long ROI table: one row per scan, method and ROI with columns subject, site, scan, method,
+        roi and mean (ppm; NaN where missing). `scan` counts the scans of a subject at a site.
     exclude_rois : sequence of str
         ROIs to leave out.
 
     Returns
     -------
     DataFrame
-        The rows of the other ROIs, in their order. An ROI whose mean is zero in every scan of a method (to
-        1e-6 ppm) is the reference itself and is left out too.
+        The rows of the other ROIs, in their order. An ROI whose mean is zero in every scan of a
+        method (to 1e-6 ppm) is the reference itself and is left out too.
 
     Raises
     ------
     ValueError
-        If a column or label is missing, a scan appears twice, the unit is not ppm, phantom tubes and in-vivo
-        regions are mixed, or nothing is left.
+        If a column or label is missing, a scan appears twice, the unit is not ppm, phantom tubes
+        and in-vivo regions are mixed, or nothing is left.
     """
     labels = ["subject", "site", "scan", "method", "roi"]
     require_columns(table, [*labels, "mean"])
     nameless = [label for label in labels if table[label].isna().any()]
     if nameless:
-        raise ValueError(f"{', '.join(nameless)}: every row of the ROI table needs one, some have none")
+        raise ValueError(
+            f"{', '.join(nameless)}: every row of the ROI table needs one, some have none"
+        )
     twice = table.duplicated(labels)
     if twice.any():
         first = table.loc[twice, labels].iloc[0]
-        raise ValueError(f"the same scan appears twice: {', '.join(f'{k} {v}' for k, v in first.items())}")
+        raise ValueError(
+            f"the same scan appears twice: {', '.join(f'{k} {v}' for k, v in first.items())}"
+        )
     if "unit" in table.columns and (table["unit"] != "ppm").any():
-        raise ValueError(f"values must be in ppm, got {', '.join(map(str, table['unit'].unique()))}")
+        raise ValueError(
+            f"values must be in ppm, got {', '.join(map(str, table['unit'].unique()))}"
+        )
     if "expected" in table.columns and table["expected"].notna().nunique() > 1:
-        raise ValueError("phantom tubes (with an expected value) and in-vivo regions are mixed: give one of them")
+        raise ValueError(
+            "phantom tubes (with an expected value) and in-vivo regions are mixed: give one of them"
+        )
 
     largest = table["mean"].abs().groupby([table["method"], table["roi"]]).transform("max")
     kept = table[~(largest <= _ZERO) & ~table["roi"].isin(exclude_rois)]
@@ -82,10 +93,11 @@ def roi_values(table, *, exclude_rois=()):
 def imprecision(table, *, exclude_rois=()):
     r"""Within-site and cross-site imprecision of each subject.
 
-    With χ[a, i] an ROI's mean at site a in scan i, within-site imprecision is the mean over sites of the standard
-    deviation over scans, cross-site imprecision the mean over scans of the standard deviation over sites; both
-    are sample standard deviations (n - 1). Missing scans (no row, or NaN) are tolerated: a site counts with two
-    scans or more, a scan index with two sites or more, each with the same weight.
+    With χ[a, i] an ROI's mean at site a in scan i, within-site imprecision is the mean over sites
+    of the standard deviation over scans, cross-site imprecision the mean over scans of the standard
+    deviation over sites; both are sample standard deviations (n - 1). Missing scans (no row, or
+    NaN) are tolerated: a site counts with two scans or more, a scan index with two sites or more,
+    each with the same weight.
 
     Parameters
     ----------
@@ -146,10 +158,11 @@ def imprecision(table, *, exclude_rois=()):
 def summarise_imprecision(imprecisions):
     r"""Imprecision averaged over subjects, the published table.
 
-    The percentages are ratios of averages: the mean imprecision over subjects in % of the mean susceptibility
-    over the same subjects. So the published table is formed: its within-site and cross-site percentages of an
-    ROI share one divisor. The average of the subjects' own percentages is another number (larger where a subject's
-    susceptibility is near zero); `imprecision` holds them.
+    The percentages are ratios of averages: the mean imprecision over subjects in % of the mean
+    susceptibility over the same subjects. So the published table is formed: its within-site and
+    cross-site percentages of an ROI share one divisor. The average of the subjects' own percentages
+    is another number (larger where a subject's susceptibility is near zero); `imprecision` holds
+    them.
 
     Parameters
     ----------
@@ -164,7 +177,8 @@ def summarise_imprecision(imprecisions):
         * method, roi, n_subjects (with any value)
         * mean, mean_sd: susceptibility, mean and SD over subjects, ppm
         * within, within_sd, cross, cross_sd: imprecision, mean and SD over subjects, ppm
-        * within_percent, within_sd_percent, cross_percent, cross_sd_percent: the same in % of \|mean\|
+        * within_percent, within_sd_percent, cross_percent, cross_sd_percent: the same in % of
+          \|mean\|
         * n_within, n_cross: subjects with a within-site, cross-site imprecision
 
     References
@@ -195,8 +209,8 @@ def summarise_imprecision(imprecisions):
 def within_versus_cross(imprecisions, *, alpha=0.05):
     """Test whether imprecision across sites differs from that within a site.
 
-    Paired two-sided t-test over subjects per method and ROI, Bonferroni over the ROIs of a method: each
-    is judged at alpha / n_tests.
+    Paired two-sided t-test over subjects per method and ROI, Bonferroni over the ROIs of a method:
+    each is judged at alpha / n_tests.
 
     Parameters
     ----------
@@ -212,14 +226,14 @@ def within_versus_cross(imprecisions, *, alpha=0.05):
 
         * method, roi
         * n_subjects: subjects with both values
-        * mean_difference, ci_low, ci_high: cross - within and its 95 % confidence interval (not widened for the
-          number of tests), ppm
+        * mean_difference, ci_low, ci_high: cross - within and its 95 % confidence interval (not
+          widened for the number of tests), ppm
         * statistic, df, p: Student's t, its degrees of freedom, two-sided p
-        * n_tests, p_bonferroni, significant: tests made of the family, p times that (at most 1), and whether it is
-          below alpha
+        * n_tests, p_bonferroni, significant: tests made of the family, p times that (at most 1),
+          and whether it is below alpha
 
-        A test that cannot be made (fewer than two subjects, or differences that are all the same) has NaN and does not
-        count in n_tests.
+        A test that cannot be made (fewer than two subjects, or differences that are all the same)
+        has NaN and does not count in n_tests.
 
     References
     ----------
@@ -236,8 +250,8 @@ def within_versus_cross(imprecisions, *, alpha=0.05):
 def between_rois(imprecisions, *, alpha=0.05):
     """Test whether ROIs differ in imprecision, in pairs.
 
-    Paired two-sided t-test over subjects for every pair of ROIs, for within-site and cross-site imprecision;
-    Bonferroni over the pairs of a method and measure.
+    Paired two-sided t-test over subjects for every pair of ROIs, for within-site and cross-site
+    imprecision; Bonferroni over the pairs of a method and measure.
 
     Parameters
     ----------
@@ -249,8 +263,9 @@ def between_rois(imprecisions, *, alpha=0.05):
     Returns
     -------
     DataFrame
-        One row per method, measure ("within", "cross") and pair: method, measure, roi_1, roi_2, and the columns of
-        `within_versus_cross` with mean_difference = roi_1 - roi_2. Empty with a single ROI.
+        One row per method, measure ("within", "cross") and pair: method, measure, roi_1, roi_2, and
+        the columns of `within_versus_cross` with mean_difference = roi_1 - roi_2. Empty with a
+        single ROI.
 
     References
     ----------
@@ -264,14 +279,16 @@ def between_rois(imprecisions, *, alpha=0.05):
             for one, two in combinations(group["roi"].unique(), 2):
                 names = {"method": method, "measure": measure, "roi_1": one, "roi_2": two}
                 found.append({**names, **_paired_t(values[one] - values[two])})
-    return _bonferroni(found, ["method", "measure", "roi_1", "roi_2"], family=["method", "measure"], alpha=alpha)
+    return _bonferroni(
+        found, ["method", "measure", "roi_1", "roi_2"], family=["method", "measure"], alpha=alpha
+    )
 
 
 def between_methods(imprecisions, *, alpha=0.05):
     """Test whether methods differ in mean susceptibility and imprecision, in pairs.
 
-    Paired two-sided t-test over subjects for every pair of methods and ROI; Bonferroni over the ROIs of a pair of
-    methods and measure.
+    Paired two-sided t-test over subjects for every pair of methods and ROI; Bonferroni over the
+    ROIs of a pair of methods and measure.
 
     Parameters
     ----------
@@ -283,12 +300,15 @@ def between_methods(imprecisions, *, alpha=0.05):
     Returns
     -------
     DataFrame
-        One row per pair of methods, measure ("mean", "within", "cross") and ROI: method_1, method_2, measure, roi, and
-        the columns of `within_versus_cross` with mean_difference = method_1 - method_2. Empty with a single method.
+        One row per pair of methods, measure ("mean", "within", "cross") and ROI: method_1,
+        method_2, measure, roi, and the columns of `within_versus_cross` with mean_difference =
+        method_1 - method_2. Empty with a single method.
     """
     require_columns(imprecisions, ["subject", "method", "roi", "mean", *IMPRECISIONS])
     found = []
-    values = imprecisions.pivot(index=["subject", "roi"], columns="method", values=["mean", *IMPRECISIONS])
+    values = imprecisions.pivot(
+        index=["subject", "roi"], columns="method", values=["mean", *IMPRECISIONS]
+    )
     for one, two in combinations(imprecisions["method"].unique(), 2):
         for measure in ("mean", *IMPRECISIONS):
             difference = values[measure, one] - values[measure, two]
@@ -302,14 +322,16 @@ def between_methods(imprecisions, *, alpha=0.05):
 def within_subject_sd(table, *, exclude_rois=()):
     """Within-subject standard deviation (SDw) within a site and across sites.
 
-    Variances are pooled over subjects, weighted by their degrees of freedom: with no scan missing, SDw is
-    the root mean square of the standard deviations. Three definitions, in column `definition`:
+    Variances are pooled over subjects, weighted by their degrees of freedom: with no scan missing,
+    SDw is the root mean square of the standard deviations. Three definitions, in column
+    `definition`:
 
     * within_site: scans about their subject's mean at the same site. Repeatability of one scanner.
-    * all_scans: scans about their subject's mean over all sites. What a single scan at any of the sites is good for.
-      Its confidence interval takes scans as independent; it is too narrow where sites differ.
-    * site_means: a subject's site means about their mean. The scatter between sites; the noise of the scans still
-      adds within_site² / scans per site to its square.
+    * all_scans: scans about their subject's mean over all sites. What a single scan at any of the
+      sites is good for. Its confidence interval takes scans as independent; it is too narrow where
+      sites differ.
+    * site_means: a subject's site means about their mean. The scatter between sites; the noise of
+      the scans still adds within_site² / scans per site to its square.
 
     Parameters
     ----------
@@ -324,7 +346,8 @@ def within_subject_sd(table, *, exclude_rois=()):
         One row per method, ROI and definition, NaN where there is too little:
 
         * method, roi, definition
-        * sdw, ci_low, ci_high: SDw and its 95 % confidence interval (chi-square, normal errors), ppb
+        * sdw, ci_low, ci_high: SDw and its 95 % confidence interval (chi-square, normal errors),
+          ppb
         * df: degrees of freedom
         * n_subjects, n_scans: all that have a value
 
@@ -338,7 +361,9 @@ def within_subject_sd(table, *, exclude_rois=()):
     Bland & Altman, BMJ 313:744 (1996).
     """
     found = []
-    for (method, roi), group in roi_values(table, exclude_rois=exclude_rois).groupby(["method", "roi"], sort=False):
+    for (method, roi), group in roi_values(table, exclude_rois=exclude_rois).groupby(
+        ["method", "roi"], sort=False
+    ):
         known = group.dropna(subset=["mean"])
         site_means = known.groupby(["subject", "site"])["mean"].mean()
         counts = {"n_subjects": known["subject"].nunique(), "n_scans": len(known)}
@@ -360,7 +385,11 @@ def _percent(part, whole):
 def _paired_t(difference):
     """One-sample t-test of the differences that are known."""
     d = difference.dropna().to_numpy(float)
-    row = {"n_subjects": d.size, "df": d.size - 1, "mean_difference": d.mean() if d.size else np.nan}
+    row = {
+        "n_subjects": d.size,
+        "df": d.size - 1,
+        "mean_difference": d.mean() if d.size else np.nan,
+    }
     # Differences that are equal up to rounding have no spread to test against.
     if d.size < 2 or np.ptp(d) <= 1e-12 * np.abs(d).max():
         return row | dict.fromkeys(("ci_low", "ci_high", "statistic", "p"), np.nan)
@@ -385,4 +414,9 @@ def _pooled_sd(grouped, *, scale):
         return {"sdw": np.nan, "ci_low": np.nan, "ci_high": np.nan, "df": df}
     squares = float(((grouped.count() - 1) * grouped.var(ddof=1)).sum())
     low, high = np.sqrt(squares / stats.chi2.isf([0.025, 0.975], df))
-    return {"sdw": scale * np.sqrt(squares / df), "ci_low": scale * low, "ci_high": scale * high, "df": df}
+    return {
+        "sdw": scale * np.sqrt(squares / df),
+        "ci_low": scale * low,
+        "ci_high": scale * high,
+        "df": df,
+    }

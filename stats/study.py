@@ -28,31 +28,37 @@ def study_tables(rois, *, calibrated=False):
     Parameters
     ----------
     rois : DataFrame
-        The long table of regional values: people's regions, and phantoms' tubes with their ``expected`` susceptibility.
-        With a column ``age`` there is an age regression. With a column ``protocol`` each site is told by the scans of
-        its commonest protocol alone, see `protocols.choose_protocols`; a phantom's by those of people's protocol, if
-        it was scanned with that.
+        The long table of regional values: people's regions, and phantoms' tubes with their
+        ``expected`` susceptibility. With a column ``age`` there is an age regression. With a column
+        ``protocol`` each site is told by the scans of its commonest protocol alone, see
+        `protocols.choose_protocols`; a phantom's by those of people's protocol, if it was scanned
+        with that.
     calibrated : bool
         Correct people's values by the phantom scans of their site before anything else.
 
     Returns
     -------
     tables : dict of str to DataFrame
-        ``rois`` and ``tubes``; ``calibration``; ``imprecision`` (per subject) and ``imprecision_summary``;
-        ``within_versus_cross``, ``between_rois``, ``between_methods``; ``within_subject_sd``; ``icc``; ``components``;
-        ``sdc``; ``sample_size``; ``bland_altman`` and ``bland_altman_points``; ``harmonized`` and ``harmonization``;
-        ``age``; ``excluded``, the scans that were left out of all others and why.
+        ``rois`` and ``tubes``; ``calibration``; ``imprecision`` (per subject) and
+        ``imprecision_summary``; ``within_versus_cross``, ``between_rois``, ``between_methods``;
+        ``within_subject_sd``; ``icc``; ``components``; ``sdc``; ``sample_size``; ``bland_altman``
+        and ``bland_altman_points``; ``harmonized`` and ``harmonization``; ``age``; ``excluded``,
+        the scans that were left out of all others and why.
     notes : list of str
         What was left out, is doubtful or could not be computed, and why.
 
     Raises
     ------
     ValueError
-        If columns are missing, or `calibrated` is asked for and a site has no calibration, or a poor one.
+        If columns are missing, or `calibrated` is asked for and a site has no calibration, or a
+        poor one.
     """
-    require_columns(rois, ["subject", "session", "run", "site", "scan", "method", "roi", "mean", "reference"])
+    require_columns(
+        rois, ["subject", "session", "run", "site", "scan", "method", "roi", "mean", "reference"]
+    )
     known = rois["expected"].notna() if "expected" in rois else pd.Series(False, index=rois.index)
-    is_phantom = known.groupby(rois["subject"]).transform("any")  # also a tube of it that nobody knows
+    # also a tube of it that nobody knows
+    is_phantom = known.groupby(rois["subject"]).transform("any")
     tubes = rois[is_phantom]
     people = rois[~is_phantom].drop(columns="expected", errors="ignore")
     people, excluded, notes = _of_one_kind(people)
@@ -74,7 +80,9 @@ def study_tables(rois, *, calibrated=False):
         notes += doubtful_lines(tables["calibration"])
     if calibrated:
         if "calibration" not in tables:
-            raise ValueError("there is no calibration: no phantom scan has tubes with expected susceptibility")
+            raise ValueError(
+                "there is no calibration: no phantom scan has tubes with expected susceptibility"
+            )
         tables["rois"] = people = apply_calibration(people, tables["calibration"])
     if people.empty:
         return tables, notes
@@ -113,18 +121,21 @@ def detectable_changes(within_subject):
     Returns
     -------
     DataFrame
-        Columns ``method``, ``roi``, ``definition`` (``within_site``: both scans at one site; ``all_scans``: anywhere),
-        ``sdc``, ``ci_low``, ``ci_high`` (ppb), ``df``.
+        Columns ``method``, ``roi``, ``definition`` (``within_site``: both scans at one site;
+        ``all_scans``: anywhere), ``sdc``, ``ci_low``, ``ci_high`` (ppb), ``df``.
     """
     wanted = within_subject["definition"].isin(["within_site", "all_scans"])
     kept = within_subject[wanted & within_subject["sdw"].notna()]
     change = smallest_detectable_change(kept["sdw"].to_numpy(), df=kept["df"].to_numpy())
     named = kept[["method", "roi", "definition"]].reset_index(drop=True)
-    return named.assign(sdc=change.value, ci_low=change.ci_low, ci_high=change.ci_high, df=kept["df"].to_numpy())
+    return named.assign(
+        sdc=change.value, ci_low=change.ci_low, ci_high=change.ci_high, df=kept["df"].to_numpy()
+    )
 
 
 def sample_sizes(components):
-    """Subjects that a study needs to see an effect with 80 % power, two-sided α .05, one scan at each time.
+    """Subjects that a study needs to see an effect with 80 % power, two-sided α .05, one scan at
+    each time.
 
     Parameters
     ----------
@@ -134,9 +145,9 @@ def sample_sizes(components):
     Returns
     -------
     DataFrame
-        Columns ``method``, ``roi``, ``effect`` (ppb), ``change`` (subjects of a longitudinal study, two sessions on one
-        scanner), ``change_across_sites`` (the second on another scanner; missing with one site), ``group`` (subjects in
-        each of two groups at one site).
+        Columns ``method``, ``roi``, ``effect`` (ppb), ``change`` (subjects of a longitudinal study,
+        two sessions on one scanner), ``change_across_sites`` (the second on another scanner;
+        missing with one site), ``group`` (subjects in each of two groups at one site).
     """
     rows = []
     for (method, roi), part in components.groupby(["method", "roi"], sort=False):
@@ -144,12 +155,21 @@ def sample_sizes(components):
         known = sd.fillna(0.0)
         # What differs between two sessions of a person is in the component subject × site.
         same = change_sd(known["residual"], subject_site_sd=known["subject_site"])
-        other = change_sd(known["residual"], subject_site_sd=known["subject_site"], site_sd=known["site"])
+        other = change_sd(
+            known["residual"], subject_site_sd=known["subject_site"], site_sd=known["site"]
+        )
         group = group_sd(known["subject"], known["residual"], subject_site_sd=known["subject_site"])
         for effect in EFFECTS:
-            row = {"method": method, "roi": roi, "effect": effect, "change": sample_size(effect, same, design="change")}
+            row = {
+                "method": method,
+                "roi": roi,
+                "effect": effect,
+                "change": sample_size(effect, same, design="change"),
+            }
             several = pd.notna(sd["site"])
-            row["change_across_sites"] = sample_size(effect, other, design="change") if several else pd.NA
+            row["change_across_sites"] = (
+                sample_size(effect, other, design="change") if several else pd.NA
+            )
             rows.append(row | {"group": sample_size(effect, group, design="groups")})
     return pd.DataFrame(rows)
 
@@ -162,7 +182,9 @@ def _of_one_kind(people):
 
 
 def _of_one_reference(people):
-    """Keep the rows that share the commonest reference: values relative to different regions are not comparable."""
+    """Keep the rows that share the commonest reference: values relative to different regions are
+    not comparable.
+    """
     if people.empty or people["reference"].nunique() == 1:
         return people, [], []
     kept = people["reference"].mode()[0]
@@ -183,18 +205,24 @@ def _of_one_protocol(rois, preferred=None):
     notes = []
     for (site, protocol), group in others.groupby(["site", "protocol"], sort=False):
         counted = scans[(scans["site"] == site) & (scans["protocol"] == chosen[site])]
-        reason = f"not of the protocol that counts at site {site}: {chosen[site]}, {_counted(counted)}"
+        reason = (
+            f"not of the protocol that counts at site {site}: {chosen[site]}, {_counted(counted)}"
+        )
         excluded.append(group.assign(reason=reason))
         notes.append(
-            f"{_counted(group)} ({protocol}) left out of all statistics: {reason} ({_listed(group)}); repeats are "
-            "scans of one protocol: to compare the others, process them into another folder with --bids-filter-file"
+            f"{_counted(group)} ({protocol}) left out of all statistics: {reason} "
+            f"({_listed(group)}); repeats are "
+            "scans of one protocol: to compare the others, process them into another folder with "
+            "--bids-filter-file"
         )
     return rois[rois["protocol"] == rois["site"].map(chosen)], excluded, notes
 
 
 def _protocols_at(people):
     """The protocol that each site is told by."""
-    return dict(zip(people["site"], people["protocol"], strict=True)) if "protocol" in people else {}
+    return (
+        dict(zip(people["site"], people["protocol"], strict=True)) if "protocol" in people else {}
+    )
 
 
 def _counted(scans):

@@ -22,9 +22,11 @@ class Transformation:
     column : str
         What is transformed.
     output : str
-        What the result is called. Of ``Factor`` it is the beginning: ``sex`` gives ``sex.F`` and ``sex.M``.
+        What the result is called. Of ``Factor`` it is the beginning: ``sex`` gives ``sex.F`` and
+        ``sex.M``.
     options : dict
-        ``Value`` of ``Power`` (the exponent) and ``Center`` (what is subtracted; the mean if not given).
+        ``Value`` of ``Power`` (the exponent) and ``Center`` (what is subtracted; the mean if not
+        given).
     """
 
     name: str
@@ -58,7 +60,8 @@ def power(values, exponent):
         rows = ", ".join(map(str, values.index[forbidden][:10]))
         what = "the logarithm" if exponent == 0 else f"the power {exponent:g}"
         raise ValueError(
-            f"{what} of {values.name} is not defined for {values[forbidden].iloc[0]:g} ({rows}): choose another "
+            f"{what} of {values.name} is not defined for {values[forbidden].iloc[0]:g} ({rows}): "
+            "choose another "
             "transformation, or leave these rows out"
         )
     return np.log(values) if exponent == 0 else values**exponent
@@ -67,11 +70,11 @@ def power(values, exponent):
 def ladder_of_powers(values):
     """Test each power of Tukey's ladder for how normal it makes the values.
 
-    The statistic is D'Agostino and Pearson's K² of skewness and kurtosis, χ² with two degrees of freedom under
-    normality: that of Stata's ``ladder`` without its adjustment for small samples. The power with the smallest is
-    marked as chosen; of equal ones, the one closest to leaving values as they are. Powers that would change the order
-    of the values, or are not defined for them, are left out: with zeros those of 0 and below, with negative values all
-    but 1.
+    The statistic is D'Agostino and Pearson's K² of skewness and kurtosis, χ² with two degrees of
+    freedom under normality: that of Stata's ``ladder`` without its adjustment for small samples.
+    The power with the smallest is marked as chosen; of equal ones, the one closest to leaving
+    values as they are. Powers that would change the order of the values, or are not defined for
+    them, are left out: with zeros those of 0 and below, with negative values all but 1.
 
     Parameters
     ----------
@@ -81,8 +84,9 @@ def ladder_of_powers(values):
     Returns
     -------
     DataFrame
-        One row for each power, from the lowest: ``column``, ``power`` (0 is the natural logarithm), ``formula``,
-        ``chi2``, ``p``, ``n``, ``chosen``. ``chi2`` is NaN for powers that are left out.
+        One row for each power, from the lowest: ``column``, ``power`` (0 is the natural logarithm),
+        ``formula``, ``chi2``, ``p``, ``n``, ``chosen``. ``chi2`` is NaN for powers that are left
+        out.
 
     Raises
     ------
@@ -91,7 +95,8 @@ def ladder_of_powers(values):
 
     References
     ----------
-    Tukey, Exploratory Data Analysis (1977), chapter 3; D'Agostino and Pearson, Biometrika 60:613-622 (1973).
+    Tukey, Exploratory Data Analysis (1977), chapter 3; D'Agostino and Pearson, Biometrika
+    60:613-622 (1973).
 
     Examples
     --------
@@ -101,7 +106,10 @@ def ladder_of_powers(values):
     """
     known = values.dropna()
     if len(known) < FEWEST_FOR_LADDER:
-        raise ValueError(f"{values.name}: the ladder of powers needs {FEWEST_FOR_LADDER} values, not {len(known)}")
+        raise ValueError(
+            f"{values.name}: the ladder of powers needs {FEWEST_FOR_LADDER} values, not "
+            f"{len(known)}"
+        )
     if known.nunique() == 1:
         raise ValueError(f"{values.name} is constant: no power makes it normal")
     rows = []
@@ -110,9 +118,13 @@ def ladder_of_powers(values):
         p = np.nan
         if exponent == 1 or known.min() > 0 or (exponent > 0 and known.min() == 0):
             chi2, p = stats.normaltest(power(known, exponent).to_numpy(float))
-        rows.append({"column": values.name, "power": exponent, "formula": formula, "chi2": chi2, "p": p})
+        rows.append(
+            {"column": values.name, "power": exponent, "formula": formula, "chi2": chi2, "p": p}
+        )
     table = pd.DataFrame(rows).assign(n=len(known))
-    closest = table.assign(distance=(table["power"] - 1).abs()).sort_values(["chi2", "distance"]).index[0]
+    closest = (
+        table.assign(distance=(table["power"] - 1).abs()).sort_values(["chi2", "distance"]).index[0]
+    )
     return table.assign(chosen=table.index == closest)
 
 
@@ -142,10 +154,18 @@ def apply_transformations(table, transformations):
             if step.column in problems:
                 raise ValueError(f"{step.column} could not be made: {problems[step.column]}")
             if step.column not in table:
-                raise ValueError(f"no column {step.column}; there are {', '.join(map(str, table.columns))}")
-            results = _factor(table[step.column], step) if step.name == "Factor" else _numeric(table, step, ladders)
+                raise ValueError(
+                    f"no column {step.column}; there are {', '.join(map(str, table.columns))}"
+                )
+            results = (
+                _factor(table[step.column], step)
+                if step.name == "Factor"
+                else _numeric(table, step, ladders)
+            )
             if taken := [name for name in results if name in table]:
-                raise ValueError(f"there is a column {', '.join(taken)} already: name another Output")
+                raise ValueError(
+                    f"there is a column {', '.join(taken)} already: name another Output"
+                )
         except ValueError as reason:
             problems[step.output] = f"{step.name} of {step.column}: {reason}"
         else:
@@ -171,8 +191,14 @@ def _factor(values, step):
     """One column of 0 and 1 for every level, named as pybids does."""
     levels = sorted(values.dropna().unique(), key=str)
     if len(levels) < 2:
-        raise ValueError(f"it has {len(levels)} level ({', '.join(map(str, levels))}): there is nothing to compare")
-    return {f"{step.output}.{_level(level)}": (values == level).astype(float).where(values.notna()) for level in levels}
+        raise ValueError(
+            f"it has {len(levels)} level ({', '.join(map(str, levels))}): there is nothing to "
+            "compare"
+        )
+    return {
+        f"{step.output}.{_level(level)}": (values == level).astype(float).where(values.notna())
+        for level in levels
+    }
 
 
 def _level(level):

@@ -11,7 +11,8 @@ import pytest
 from helpers.analytic import sphere_field
 from helpers.datasets import SCANNER, write_dataset
 
-# They keep all cores busy by themselves, or wait for what happens on a machine: one after the other, and first.
+# They keep all cores busy by themselves, or wait for what happens on a machine: one after the
+# other, and first.
 WHOLE_MACHINE = ("cli/test_demo.py", "execution/test_slurm.py", "execution/test_fault_campaign.py")
 
 
@@ -23,7 +24,12 @@ def file_of(nodeid):
 def pytest_collection_modifyitems(items):
     """The long ones first."""
     slow = {file_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (file_of(item.nodeid) not in WHOLE_MACHINE, file_of(item.nodeid) not in slow))
+    items.sort(
+        key=lambda item: (
+            file_of(item.nodeid) not in WHOLE_MACHINE,
+            file_of(item.nodeid) not in slow,
+        )
+    )
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist the tests run one after the other
@@ -62,7 +68,9 @@ def copy_case(shared, tmp_path):
 
 @pytest.fixture
 def make_dataset(tmp_path):
-    """Write a small multi-echo BIDS dataset; call it with any options of `write_dataset` but the root."""
+    """Write a small multi-echo BIDS dataset; call it with any options of `write_dataset` but the
+    root.
+    """
 
     def make(name="raw", **options):
         return write_dataset(tmp_path / name, **options)
@@ -74,13 +82,16 @@ def make_dataset(tmp_path):
 def ball_head():
     """A head that the whole pipeline can process in a second: options for `write_dataset`.
 
-    A ball of brain, a ball of iron in it, air below it; tilted by 10 degrees, anisotropic, odd-sized.
+    A ball of brain, a ball of iron in it, air below it; tilted by 10 degrees, anisotropic,
+    odd-sized.
     """
     shape, voxel_size, tilt = (33, 32, 27), (2.5, 2.5, 3), np.radians(10)
     affine = np.eye(4)
-    affine[:3, :3] = [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]] @ np.diag(
-        voxel_size
-    )
+    affine[:3, :3] = [
+        [1, 0, 0],
+        [0, np.cos(tilt), -np.sin(tilt)],
+        [0, np.sin(tilt), np.cos(tilt)],
+    ] @ np.diag(voxel_size)
     b0_dir = (0, np.sin(tilt), np.cos(tilt))
     iron, _ = sphere_field(shape, voxel_size, b0_dir, radius=8, chi=0.3, center=(5, 0, 3))
     air, _ = sphere_field(shape, voxel_size, b0_dir, radius=8, chi=9, center=(0, 0, -50))
@@ -99,9 +110,15 @@ def ball_head():
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """The embedded default, run as the README has it, with a relative path: its folder, and what it printed."""
+    """The embedded default, run as the README has it, with a relative path: its folder, and what it
+    printed.
+    """
     folder = tmp_path_factory.mktemp("study")
-    command = [sys.executable, "-c", "from multiqsm.cli.demo import main; raise SystemExit(main(['demo']))"]
+    command = [
+        sys.executable,
+        "-c",
+        "from multiqsm.cli.demo import main; raise SystemExit(main(['demo']))",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "demo", done.stdout

@@ -1,4 +1,6 @@
-"""The house: every wire is connected, the layers import downwards only, the examples in docstrings run."""
+"""The house: every wire is connected, the layers import downwards only, the examples in docstrings
+run.
+"""
 
 import ast
 import doctest
@@ -30,7 +32,8 @@ LONGEST_FUNCTION = 80  # lines, without the docstring
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(multiqsm.__path__, "multiqsm.")
-    if not module.name.startswith(("multiqsm.tests", "multiqsm.benchmarks")) and "__main__" not in module.name
+    if not module.name.startswith(("multiqsm.tests", "multiqsm.benchmarks"))
+    and "__main__" not in module.name
 )
 
 
@@ -43,7 +46,12 @@ def test_examples_in_docstrings(name):
 
 def test_layers():
     cli = pytest.importorskip("importlinter.cli")
-    assert cli.lint_imports(config_filename=str(Path(__file__).parents[1] / "setup.cfg"), no_cache=True) == 0
+    assert (
+        cli.lint_imports(
+            config_filename=str(Path(__file__).parents[1] / "setup.cfg"), no_cache=True
+        )
+        == 0
+    )
 
 
 def sources():
@@ -61,7 +69,9 @@ def test_files_and_functions_are_short():
     for name, text in sources():
         if text.count("\n") > LONGEST_FILE:
             long.append(f"{name}: {text.count(chr(10))} lines")
-        functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef))
+        functions = (
+            node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)
+        )
         for function in functions:
             has_docstring = ast.get_docstring(function) is not None
             first = function.body[0].end_lineno + 1 if has_docstring else function.body[0].lineno
@@ -88,7 +98,17 @@ def workflows_within(workflow):
             yield from workflows_within(node)
 
 
-@pytest.fixture(params=["all outputs", "user's mask", "two echoes", "one inversion", "V-SHARP", "PDF", "no draws"])
+@pytest.fixture(
+    params=[
+        "all outputs",
+        "user's mask",
+        "two echoes",
+        "one inversion",
+        "V-SHARP",
+        "PDF",
+        "no draws",
+    ]
+)
 def scan_wf(request, make_dataset, tmp_path):
     times = (0.006, 0.012) if request.param == "two echoes" else (0.006, 0.012, 0.018)
     root = make_dataset(echo_times=times)
@@ -96,7 +116,8 @@ def scan_wf(request, make_dataset, tmp_path):
         folder = root / "derivatives" / "manual" / "sub-01" / "anat"
         folder.mkdir(parents=True)
         (folder.parents[1] / "dataset_description.json").write_text(
-            '{"Name": "m", "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": [{"Name": "me"}]}'
+            '{"Name": "m", "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": '
+            '[{"Name": "me"}]}'
         )
         image = nib.load(root / "sub-01" / "anat" / "sub-01_echo-1_part-mag_MEGRE.nii.gz")
         mask = nib.Nifti1Image(np.ones(image.shape, np.uint8), image.affine)
@@ -104,9 +125,15 @@ def scan_wf(request, make_dataset, tmp_path):
     (scan,), _ = collect_scans(root)
     assert (scan.brain_mask is not None) == (request.param == "user's mask")
     inversions = DEFAULT_INVERSIONS[:1] if request.param == "one inversion" else tuple(INVERSIONS)
-    choices = {"V-SHARP": {"background": "vsharp"}, "PDF": {"background": "pdf"}, "no draws": {"se_draws": 0}}
+    choices = {
+        "V-SHARP": {"background": "vsharp"},
+        "PDF": {"background": "pdf"},
+        "no draws": {"se_draws": 0},
+    }
     settings = Settings(inversions=inversions, **choices.get(request.param, {}))
-    return init_scan_wf(scan, bids_dir=root, output_dir=tmp_path / "out", settings=settings, threads=1)
+    return init_scan_wf(
+        scan, bids_dir=root, output_dir=tmp_path / "out", settings=settings, threads=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +145,10 @@ def subjects(tmp_path_factory):
     draw_regions(rater, "A", "1", 0)
     (person,), _ = collect_subjects(scans, out, methods=["deterministic"], datasets=[rater])
     person = replace(
-        person, scans=tuple(replace(scan, chi=dict.fromkeys(DEFAULT_INVERSIONS, scan.mask)) for scan in person.scans)
+        person,
+        scans=tuple(
+            replace(scan, chi=dict.fromkeys(DEFAULT_INVERSIONS, scan.mask)) for scan in person.scans
+        ),
     )
     bare = tuple(replace(scan, labels=None, r2star=None) for scan in person.scans)
     return out, {
@@ -133,10 +163,22 @@ def subjects(tmp_path_factory):
 
 def _anatomy(image):
     freesurfer = FreeSurferLabels(image, image, "T1w")
-    return Anatomy(flair=image, freesurfer=freesurfer, lesions=LesionSources(flair=image, seeds=image))
+    return Anatomy(
+        flair=image, freesurfer=freesurfer, lesions=LesionSources(flair=image, seeds=image)
+    )
 
 
-GRAPHS = ("person", "regions on the scans", "no regions", "one scan", "patient", "phantom", "reports", "group", "model")
+GRAPHS = (
+    "person",
+    "regions on the scans",
+    "no regions",
+    "one scan",
+    "patient",
+    "phantom",
+    "reports",
+    "group",
+    "model",
+)
 
 
 @pytest.fixture(params=GRAPHS)
@@ -150,7 +192,9 @@ def later_wf(request, subjects, tmp_path):
         return init_model_wf(bids_dir=tmp_path, model="thalamus", **common)
     settings = Settings(roi_space="scan" if request.param == "regions on the scans" else "subject")
     if request.param == "reports":
-        return init_reports_wf([known["person"]], failures={}, warnings={}, sites=[], settings=settings, **common)
+        return init_reports_wf(
+            [known["person"]], failures={}, warnings={}, sites=[], settings=settings, **common
+        )
     return init_subjects_wf([known[request.param]], settings=settings, **common)
 
 
@@ -177,11 +221,21 @@ def check_identity_nodes(whole, may_be_idle=None):
                 continue
             fields = set(node.inputs.copyable_trait_names())
             if node.name == "inputnode":
-                used = {f for _, _, data in workflow._graph.out_edges(node, True) for f, _ in data["connect"]}
+                used = {
+                    f
+                    for _, _, data in workflow._graph.out_edges(node, True)
+                    for f, _ in data["connect"]
+                }
             else:
-                used = {f for _, _, data in workflow._graph.in_edges(node, True) for _, f in data["connect"]}
+                used = {
+                    f
+                    for _, _, data in workflow._graph.in_edges(node, True)
+                    for _, f in data["connect"]
+                }
             idle = fields - used
-            assert idle <= (may_be_idle or {}).get(workflow.name, set()), f"{workflow.name}.{node.name}: {idle}"
+            assert idle <= (may_be_idle or {}).get(workflow.name, set()), (
+                f"{workflow.name}.{node.name}: {idle}"
+            )
 
 
 def test_every_wire_into_a_subworkflow_carries_all_its_inputs(scan_wf):
@@ -200,7 +254,9 @@ def check_subworkflows(whole, may_be_idle=None):
                 continue
             inputnode = node.get_node("inputnode")
             wanted = {f"inputnode.{f}" for f in inputnode.inputs.copyable_trait_names()}
-            given = {f for _, _, data in workflow._graph.in_edges(node, True) for _, f in data["connect"]}
+            given = {
+                f for _, _, data in workflow._graph.in_edges(node, True) for _, f in data["connect"]
+            }
             assert given <= wanted, f"{workflow.name}.{node.name}"
             idle = {f"inputnode.{f}" for f in (may_be_idle or {}).get(node.name, set())}
             assert wanted - given <= idle, f"{workflow.name}.{node.name}"

@@ -19,7 +19,8 @@ def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="bac
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
     edge_share : float, optional
-        Share of the magnitude's gradients that count as edges; by the noise if not given. For methods that need them.
+        Share of the magnitude's gradients that count as edges; by the noise if not given. For
+        methods that need them.
 
     Inputs
     ------

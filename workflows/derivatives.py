@@ -55,7 +55,8 @@ def init_scan_derivatives_wf(
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
     reduced_mask : str, optional
-        Name of the background field removal, if it does not know the local field in all of the brain mask.
+        Name of the background field removal, if it does not know the local field in all of the
+        brain mask.
 
     Inputs
     ------
@@ -85,10 +86,15 @@ def init_scan_derivatives_wf(
         "local_field": LOCAL_FIELD | field,
     }
     if reduced_mask is not None:
-        about = {"Type": "Brain", "Description": "Part of the brain mask in which the local field is known"}
+        about = {
+            "Type": "Brain",
+            "Description": "Part of the brain mask in which the local field is known",
+        }
         saved["reduced_mask"] = {
-            **reduced_mask_name(reduced_mask), "is_mask": True, "metadata": {**metadata, **about}
-        }  # fmt: skip
+            **reduced_mask_name(reduced_mask),
+            "is_mask": True,
+            "metadata": {**metadata, **about},
+        }
     if with_r2star:
         saved["r2star"] = R2STAR | {"metadata": {**metadata, "Units": "1/s"}}
     for method in inversions:
@@ -96,8 +102,30 @@ def init_scan_derivatives_wf(
         saved[f"{method}_chi"] = susceptibility_map(method) | chi
         if method in standard_errors:
             saved[f"{method}_chi_se"] = susceptibility_error_map(method) | chi
+    fields = [f for image in saved for f in (f"{image}_file", f"{image}_provenance")]
+    inputnode = Node(IdentityInterface(fields), name="inputnode")
+    workflow = Workflow(name=name)
+    for image, options in saved.items():
+        node = Node(SaveDerivative(**common, **options), name=f"save_{image}", mem_gb=gigabytes(8))
+        wires = [(f"{image}_file", "in_file"), (f"{image}_provenance", "provenance")]
+        workflow.connect([(inputnode, node, wires)])
+    for image, options in _shown(inversions).items():
+        node = Node(PlotSlices(**common, **options), name=f"plot_{image}", mem_gb=gigabytes(8))
+        workflow.connect(
+            [(inputnode, node, [(f"{image}_file", "in_file"), ("mask_file", "mask_file")])]
+        )
+    _connect_maps_picture(workflow, inputnode, inversions, common, gigabytes)
+    return workflow
+
+
+def _shown(inversions):
+    """Which images are drawn, and what PlotSlices is told of each."""
     shown = {
-        "magnitude": {**MAGNITUDE, "title": "Magnitude, first echo, and brain mask", "outline": True},
+        "magnitude": {
+            **MAGNITUDE,
+            "title": "Magnitude, first echo, and brain mask",
+            "outline": True,
+        },
         "local_field": {
             **LOCAL_FIELD_PICTURE,
             "title": "Local field",
@@ -109,21 +137,12 @@ def init_scan_derivatives_wf(
         title = f"Susceptibility, {method}"
         window = (-0.15, 0.15)
         shown[f"{method}_chi"] = {
-            **susceptibility_map(method), "title": title, "window": window, "unit": "ppm"
-        }  # fmt: skip
-
-    fields = [f for image in saved for f in (f"{image}_file", f"{image}_provenance")]
-    inputnode = Node(IdentityInterface(fields), name="inputnode")
-    workflow = Workflow(name=name)
-    for image, options in saved.items():
-        node = Node(SaveDerivative(**common, **options), name=f"save_{image}", mem_gb=gigabytes(8))
-        wires = [(f"{image}_file", "in_file"), (f"{image}_provenance", "provenance")]
-        workflow.connect([(inputnode, node, wires)])
-    for image, options in shown.items():
-        node = Node(PlotSlices(**common, **options), name=f"plot_{image}", mem_gb=gigabytes(8))
-        workflow.connect([(inputnode, node, [(f"{image}_file", "in_file"), ("mask_file", "mask_file")])])
-    _connect_maps_picture(workflow, inputnode, inversions, common, gigabytes)
-    return workflow
+            **susceptibility_map(method),
+            "title": title,
+            "window": window,
+            "unit": "ppm",
+        }
+    return shown
 
 
 def _connect_maps_picture(workflow, inputnode, inversions, common, gigabytes):
@@ -131,7 +150,9 @@ def _connect_maps_picture(workflow, inputnode, inversions, common, gigabytes):
     maps = Node(Merge(len(inversions)), name="maps", mem_gb=gigabytes(0))
     plot = PlotMaps(**common, **MAPS, methods=list(inversions))
     plot = Node(plot, name="plot_maps", mem_gb=gigabytes(8 + 3 * len(inversions)))
-    to_merge = [(f"{method}_chi_file", f"in{place}") for place, method in enumerate(inversions, start=1)]
+    to_merge = [
+        (f"{method}_chi_file", f"in{place}") for place, method in enumerate(inversions, start=1)
+    ]
     # fmt: off
     workflow.connect([
         (inputnode, maps, to_merge),

@@ -9,7 +9,9 @@ from ..interfaces.mask import SetUnknownApart, TrimMask
 from ..interfaces.phase import Unwrap
 
 
-def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, is_phantom=False, name="field"):
+def init_field_wf(
+    *, echo_times, centre_frequency, unwrapping, trim, gigabytes, is_phantom=False, name="field"
+):
     """Build the workflow that fits the field of a scan.
 
     Parameters
@@ -25,8 +27,8 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
     is_phantom : bool
-        Voxels whose field is not known have no weight; in a phantom they do not leave the mask at its surface. A tube's
-        wall has no signal, and without it the tube would be cut off.
+        Voxels whose field is not known have no weight; in a phantom they do not leave the mask at
+        its surface. A tube's wall has no signal, and without it the tube would be cut off.
 
     Inputs
     ------
@@ -40,12 +42,13 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
     Outputs
     -------
     field_file, standard_error_file
-        Total field and its standard error, ppm. Where the field is not known it is continued smoothly, and its
-        standard error infinite.
+        Total field and its standard error, ppm. Where the field is not known it is continued
+        smoothly, and its standard error infinite.
     noise_variance
         Mean squared standard error of the fit over the whole mask, ppm².
     mask_file
-        Brain mask, trimmed, without unresolved voxels at its surface, and with all that it encloses.
+        Brain mask, trimmed, without unresolved voxels at its surface, and with all that it
+        encloses.
     provenance, mask_provenance
         Sidecar fields of the field and of the mask.
     r2star_file, r2star_provenance
@@ -53,20 +56,38 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
     """
     n = len(echo_times)
     with_r2star = n >= ECHOES_FOR_R2STAR
-    inputnode = Node(IdentityInterface(["magnitude_file", "phase_file", "mask_file", "provenance"]), name="inputnode")
-    outputs = ["field_file", "standard_error_file", "noise_variance", "mask_file", "provenance", "mask_provenance"]
+    inputnode = Node(
+        IdentityInterface(["magnitude_file", "phase_file", "mask_file", "provenance"]),
+        name="inputnode",
+    )
+    outputs = [
+        "field_file",
+        "standard_error_file",
+        "noise_variance",
+        "mask_file",
+        "provenance",
+        "mask_provenance",
+    ]
     outputs += ["r2star_file", "r2star_provenance"] if with_r2star else []
     outputnode = Node(IdentityInterface(outputs), name="outputnode")
 
-    unwrap = Node(Unwrap(echo_times=list(echo_times), mode=unwrapping), name="unwrap", mem_gb=gigabytes(3 * n + 8))
+    unwrap = Node(
+        Unwrap(echo_times=list(echo_times), mode=unwrapping),
+        name="unwrap",
+        mem_gb=gigabytes(3 * n + 8),
+    )
     fit = Node(
-        FitField(echo_times=list(echo_times), centre_frequency=centre_frequency), name="fit", mem_gb=gigabytes(6 * n)
+        FitField(echo_times=list(echo_times), centre_frequency=centre_frequency),
+        name="fit",
+        mem_gb=gigabytes(6 * n),
     )
     unknown = Node(SetUnknownApart(is_phantom=is_phantom), name="unknown", mem_gb=gigabytes(12))
     workflow = Workflow(name=name)
     # fmt: off
     workflow.connect([
-        (inputnode, unwrap, [("phase_file", "phase_file"), ("mask_file", "mask_file"), ("provenance", "provenance")]),
+        (inputnode, unwrap, [
+            ("phase_file", "phase_file"), ("mask_file", "mask_file"), ("provenance", "provenance"),
+        ]),
         (inputnode, fit, [("magnitude_file", "magnitude_file"), ("mask_file", "mask_file")]),
         (unwrap, fit, [("unwrapped_file", "unwrapped_file"), ("provenance", "provenance")]),
         (fit, unknown, [
@@ -87,7 +108,9 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
         trim_mask = Node(TrimMask(), name="trim", mem_gb=gigabytes(8))
         workflow.connect([
             (inputnode, trim_mask, [("mask_file", "mask_file")]),
-            (fit, trim_mask, [("standard_error_file", "standard_error_file"), ("provenance", "provenance")]),
+            (fit, trim_mask, [
+                ("standard_error_file", "standard_error_file"), ("provenance", "provenance"),
+            ]),
             (trim_mask, unknown, [("mask_file", "mask_file"), ("provenance", "provenance")]),
         ])
     else:
@@ -97,15 +120,21 @@ def init_field_wf(*, echo_times, centre_frequency, unwrapping, trim, gigabytes, 
         ])
     # fmt: on
     if with_r2star:
-        r2star = Node(FitR2star(echo_times=list(echo_times)), name="r2star", mem_gb=gigabytes(4 * n))
-        # fmt: off
-        workflow.connect([
-            (inputnode, r2star, [
-                ("magnitude_file", "magnitude_file"),
-                ("mask_file", "mask_file"),
-                ("provenance", "provenance"),
-            ]),
-            (r2star, outputnode, [("r2star_file", "r2star_file"), ("provenance", "r2star_provenance")]),
-        ])
-        # fmt: on
+        _connect_r2star(workflow, inputnode, outputnode, echo_times, gigabytes)
     return workflow
+
+
+def _connect_r2star(workflow, inputnode, outputnode, echo_times, gigabytes):
+    """Fit R2* to the magnitude."""
+    interface = FitR2star(echo_times=list(echo_times))
+    r2star = Node(interface, name="r2star", mem_gb=gigabytes(4 * len(echo_times)))
+    # fmt: off
+    workflow.connect([
+        (inputnode, r2star, [
+            ("magnitude_file", "magnitude_file"),
+            ("mask_file", "mask_file"),
+            ("provenance", "provenance"),
+        ]),
+        (r2star, outputnode, [("r2star_file", "r2star_file"), ("provenance", "r2star_provenance")]),
+    ])
+    # fmt: on

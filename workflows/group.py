@@ -20,9 +20,15 @@ def init_group_wf(*, bids_dir, output_dir, calibrate):
     nipype.pipeline.engine.Workflow
         Its node ``report`` gives the report's path.
     """
-    collect = Node(CollectRoiTables(bids_dir=str(bids_dir), output_dir=str(output_dir)), name="collect", mem_gb=1)
+    collect = Node(
+        CollectRoiTables(bids_dir=str(bids_dir), output_dir=str(output_dir)),
+        name="collect",
+        mem_gb=1,
+    )
     statistics = Node(StudyStatistics(calibrate=calibrate), name="statistics", mem_gb=1)
-    report = Node(GroupReport(output_dir=str(output_dir), calibrate=calibrate), name="report", mem_gb=1)
+    report = Node(
+        GroupReport(output_dir=str(output_dir), calibrate=calibrate), name="report", mem_gb=1
+    )
     workflow = Workflow(name="group")
     workflow.connect(
         [
@@ -48,5 +54,7 @@ def init_study_wf(*, bids_dir, output_dir, work_dir, calibrate):
     nipype.pipeline.engine.Workflow
     """
     workflow = Workflow(name="study", base_dir=str(work_dir))
-    workflow.add_nodes([init_group_wf(bids_dir=bids_dir, output_dir=output_dir, calibrate=calibrate)])
+    workflow.add_nodes(
+        [init_group_wf(bids_dir=bids_dir, output_dir=output_dir, calibrate=calibrate)]
+    )
     return workflow

@@ -1,4 +1,6 @@
-"""From the local field to susceptibility relative to the whole mask; a smaller reference is found for all scans."""
+"""From the local field to susceptibility relative to the whole mask; a smaller reference is found
+for all scans.
+"""
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
@@ -66,7 +68,9 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
         outputs += ["chi_se_file", "chi_se_provenance"]
     outputnode = Node(IdentityInterface(outputs), name="outputnode")
     invert = Node(interface, name="invert", mem_gb=gigabytes(25))
-    reference = Node(SubtractReference(region_name=WHOLE_MASK), name="reference", mem_gb=gigabytes(12))
+    reference = Node(
+        SubtractReference(region_name=WHOLE_MASK), name="reference", mem_gb=gigabytes(12)
+    )
 
     workflow = Workflow(name=method)
     workflow.connect(
@@ -86,7 +90,11 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
             [
                 (inputnode, propagate, [(field, field) for field in wanted]),
                 (invert, propagate, [("record", "record"), ("provenance", "provenance")]),
-                (propagate, outputnode, [("chi_se_file", "chi_se_file"), ("provenance", "chi_se_provenance")]),
+                (
+                    propagate,
+                    outputnode,
+                    [("chi_se_file", "chi_se_file"), ("provenance", "chi_se_provenance")],
+                ),
             ]
         )
     return workflow

@@ -32,7 +32,11 @@ def init_lesions_wf(subject, *, output_dir, name="lesions"):
     flair = str(sources.flair)
     # In double precision where a library works in it, and a processor's share of libraries.
     gigabytes = round(0.5 + 40e-9 * prod(nib.load(flair).shape[:3]), 3)
-    marks = {f"{kind}_file": str(getattr(sources, kind)) for kind in MARKS if getattr(sources, kind) is not None}
+    marks = {
+        f"{kind}_file": str(getattr(sources, kind))
+        for kind in MARKS
+        if getattr(sources, kind) is not None
+    }
     segment = Node(SegmentLesions(flair_file=flair, **marks), name="segment", mem_gb=gigabytes)
     segment.config = {"execution": {"hash_method": "content"}}  # marks are edited in place
     save = SaveLesions(
@@ -43,7 +47,9 @@ def init_lesions_wf(subject, *, output_dir, name="lesions"):
         output_dir=str(output_dir),
     )
     save = Node(save, name="save", mem_gb=gigabytes)
-    plot = PlotLesions(**LESIONS, entities={"subject": subject.label}, output_dir=str(output_dir), flair_file=flair)
+    plot = PlotLesions(
+        **LESIONS, entities={"subject": subject.label}, output_dir=str(output_dir), flair_file=flair
+    )
     plot = Node(plot, name="plot_lesions", mem_gb=gigabytes)
     workflow = Workflow(name=name)
     outputs = ("mask_file", "seeds", "record")

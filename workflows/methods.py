@@ -12,7 +12,8 @@ class InversionMethod:
     needs_edges : bool
         Whether it takes the magnitude, for its edges.
     needs_variance : bool
-        Whether its discrepancy principle takes the variance of the field's noise; MEDI's takes the standard error.
+        Whether its discrepancy principle takes the variance of the field's noise; MEDI's takes the
+        standard error.
     standard_error : {"closed form", "realisations"} or None
         How the standard error of its map is found, if it is.
     lambda_option : str or None
@@ -46,11 +47,18 @@ class BackgroundMethod:
 
 # The best first: it is shown where there is room for one.
 INVERSIONS = {
-    "medi": InversionMethod(needs_edges=True, standard_error="realisations", lambda_option="medi_lambda"),
-    "iterative": InversionMethod(
-        needs_edges=True, needs_variance=True, standard_error="realisations", lambda_option="lambda_value"
+    "medi": InversionMethod(
+        needs_edges=True, standard_error="realisations", lambda_option="medi_lambda"
     ),
-    "deterministic": InversionMethod(needs_variance=True, standard_error="closed form", lambda_option="lambda_value"),
+    "iterative": InversionMethod(
+        needs_edges=True,
+        needs_variance=True,
+        standard_error="realisations",
+        lambda_option="lambda_value",
+    ),
+    "deterministic": InversionMethod(
+        needs_variance=True, standard_error="closed form", lambda_option="lambda_value"
+    ),
     "tkd": InversionMethod(is_default=False),
 }
 DEFAULT_INVERSIONS = tuple(name for name, method in INVERSIONS.items() if method.is_default)

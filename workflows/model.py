@@ -27,9 +27,13 @@ def init_model_wf(*, bids_dir, output_dir, work_dir, model, phenotype=(), freesu
     places = {"bids_dir": str(bids_dir), "output_dir": str(output_dir)}
     if freesurfer_dir is not None:
         places["freesurfer_dir"] = str(freesurfer_dir)
-    compute = ModelStatistics(model=str(model), phenotype=[str(path) for path in phenotype], **places)
+    compute = ModelStatistics(
+        model=str(model), phenotype=[str(path) for path in phenotype], **places
+    )
     statistics = Node(compute, name="statistics", mem_gb=1)
-    report = Node(ModelReport(output_dir=str(output_dir), model=str(model)), name="report", mem_gb=1)
+    report = Node(
+        ModelReport(output_dir=str(output_dir), model=str(model)), name="report", mem_gb=1
+    )
     model_wf = Workflow(name="model")
     workflow = Workflow(name="study", base_dir=str(work_dir))
     model_wf.connect([(statistics, report, [("tables", "tables"), ("notes", "notes")])])

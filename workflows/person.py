@@ -1,4 +1,6 @@
-"""One person, from the maps of all scans to maps in one space, regions, and how much the scans differ."""
+"""One person, from the maps of all scans to maps in one space, regions, and how much the scans
+differ.
+"""
 
 from pathlib import Path
 
@@ -16,13 +18,19 @@ from ..interfaces.template import LabelsFromTemplate
 from .lesions import init_lesions_wf
 from .subject_maps import init_maps_wf
 from .subject_nodes import make_node, make_quality_node, make_tables_node
-from .subject_regions import has_regions, make_reference_interface, make_regions_interface, needs_freesurfer
+from .subject_regions import (
+    has_regions,
+    make_reference_interface,
+    make_regions_interface,
+    needs_freesurfer,
+)
 from .subject_space import init_space_derivatives_wf
 from .variability import kinds_of_variability
 
 
 def init_person_wf(subject, *, output_dir, settings, gigabytes):
-    """Build the workflow of one person: scans brought together, reference, regions, variability, quality, lesions.
+    """Build the workflow of one person: scans brought together, reference, regions, variability,
+    quality, lesions.
 
     Parameters
     ----------
@@ -44,7 +52,9 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
     save_registration = _save_registration_node(subject, output_dir, gigabytes)
     plot_registration = _plot_registration_node(subject, output_dir, gigabytes)
     quality = make_quality_node(subject, output_dir, settings, gigabytes)
-    derivatives = init_space_derivatives_wf(subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes)
+    derivatives = init_space_derivatives_wf(
+        subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes
+    )
     rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
     tables = make_tables_node(subject, output_dir, gigabytes)
 
@@ -54,8 +64,12 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
     template = _connect_template(workflow, register, settings, gigabytes)
     freesurfer = _connect_freesurfer(workflow, register, subject, output_dir, settings, gigabytes)
     r2star = _connect_r2star(workflow, register, subject, gigabytes)
-    regions = _connect_regions(workflow, register, template, freesurfer, subject, settings, gigabytes)
-    reference = _connect_reference(workflow, register, regions, freesurfer, r2star, subject, settings, gigabytes)
+    regions = _connect_regions(
+        workflow, register, template, freesurfer, subject, settings, gigabytes
+    )
+    reference = _connect_reference(
+        workflow, register, regions, freesurfer, r2star, subject, settings, gigabytes
+    )
     # fmt: off
     workflow.connect([
         (register, save_registration, [("found", "found"), ("found_elsewhere", "found_elsewhere")]),
@@ -63,7 +77,9 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
             "average_file", "mask_file", "transform_files",
         )]),
         (register, quality, [("found", "found")]),
-        (register, derivatives, [("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file")]),
+        (register, derivatives, [
+            ("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file"),
+        ]),
         (reference, derivatives, [("reference_file", "inputnode.reference_file")]),
         (reference, tables, [("record", "record")]),
         (regions, tables, [("sources", "sources"), ("steps", "steps")]),
@@ -74,15 +90,21 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
             ("shared_file", "inputnode.label_file"), ("shared_names", "inputnode.lookup"),
         ])])
     for place, method in enumerate(settings.inversions, start=1):
-        maps = init_maps_wf(subject, method, output_dir=output_dir, settings=settings, gigabytes=gigabytes)
+        maps = init_maps_wf(
+            subject, method, output_dir=output_dir, settings=settings, gigabytes=gigabytes,
+        )
         workflow.connect([
             (register, maps, [
-                ("transform_files", "inputnode.transform_files"), ("average_file", "inputnode.grid_file"),
+                ("transform_files", "inputnode.transform_files"),
+                ("average_file", "inputnode.grid_file"),
                 ("mask_file", "inputnode.mask_file"), ("steps", "inputnode.steps"),
             ]),
-            (regions, maps, [("label_files", "inputnode.label_files"), ("names", "inputnode.names")]),
+            (regions, maps, [
+                ("label_files", "inputnode.label_files"), ("names", "inputnode.names"),
+            ]),
             (reference, maps, [
-                (field, f"inputnode.{field}") for field in ("reference_files", "reference", "record")
+                (field, f"inputnode.{field}")
+                for field in ("reference_files", "reference", "record")
             ]),
             (derivatives, maps, [("outputnode.average_file", "inputnode.average_file")]),
             (maps, rows, [("outputnode.rows", f"in{place}")]),
@@ -105,7 +127,9 @@ def _register_node(subject, settings, gigabytes):
         magnitude_files_elsewhere=[str(scan.magnitude) for scan in subject.elsewhere],
         mask_files_elsewhere=[str(scan.mask) for scan in subject.elsewhere],
     )
-    return make_node(interface, "register", gigabytes(8 + 5 * (len(subject.scans) + len(subject.elsewhere))))
+    return make_node(
+        interface, "register", gigabytes(8 + 5 * (len(subject.scans) + len(subject.elsewhere)))
+    )
 
 
 def _save_registration_node(subject, output_dir, gigabytes):
@@ -137,28 +161,40 @@ def _connect_template(workflow, register, settings, gigabytes):
         return None
     interface = LabelsFromTemplate(atlas=settings.atlas, nonlinear=settings.template_warp)
     template = make_node(interface, "template", gigabytes(60))
-    workflow.connect([(register, template, [("average_file", "average_file"), ("mask_file", "mask_file")])])
+    workflow.connect(
+        [(register, template, [("average_file", "average_file"), ("mask_file", "mask_file")])]
+    )
     return template
 
 
 def _connect_freesurfer(workflow, register, subject, output_dir, settings, gigabytes):
-    """Bring FreeSurfer's labels to the subject space, and run it first where they are not there; None if not needed."""
+    """Bring FreeSurfer's labels to the subject space, and run it first where they are not there;
+    None if not needed.
+    """
     if not needs_freesurfer(subject, settings):
         return None
     known = subject.anatomy.freesurfer
-    labels = make_node(LabelsFromFreeSurfer(smoothing=settings.roi_smoothing), "freesurfer", gigabytes(20) + 1.5)
-    workflow.connect([(register, labels, [("average_file", "average_file"), ("mask_file", "mask_file")])])
+    labels = make_node(
+        LabelsFromFreeSurfer(smoothing=settings.roi_smoothing), "freesurfer", gigabytes(20) + 1.5
+    )
+    workflow.connect(
+        [(register, labels, [("average_file", "average_file"), ("mask_file", "mask_file")])]
+    )
     if known is not None:
         labels.inputs.aseg_file = str(known.aseg)
         labels.inputs.image_file = str(known.image)
         labels.inputs.image_source = known.image_source
         return labels
     recon_all = RunReconAll(
-        subject=subject.label, t1w_file=str(subject.anatomy.t1w), subjects_dir=str(freesurfer_dir(output_dir))
+        subject=subject.label,
+        t1w_file=str(subject.anatomy.t1w),
+        subjects_dir=str(freesurfer_dir(output_dir)),
     )
     labels.inputs.image_source = "orig.mgz"
     recon_all = Node(recon_all, name="recon_all", mem_gb=8)
-    workflow.connect([(recon_all, labels, [("aseg_file", "aseg_file"), ("image_file", "image_file")])])
+    workflow.connect(
+        [(recon_all, labels, [("aseg_file", "aseg_file"), ("image_file", "image_file")])]
+    )
     return labels
 
 
@@ -171,7 +207,15 @@ def _connect_r2star(workflow, register, subject, gigabytes):
         mask_files=[str(scan.mask) for scan in subject.scans],
     )
     r2star = make_node(interface, "resample_r2star", gigabytes(12))
-    workflow.connect([(register, r2star, [("transform_files", "transform_files"), ("average_file", "grid_file")])])
+    workflow.connect(
+        [
+            (
+                register,
+                r2star,
+                [("transform_files", "transform_files"), ("average_file", "grid_file")],
+            )
+        ]
+    )
     return r2star
 
 
@@ -186,22 +230,30 @@ def _connect_regions(workflow, register, template, freesurfer, subject, settings
     ])])
     if freesurfer is not None:
         workflow.connect([(freesurfer, regions, [
-            ("labels_file", "freesurfer_file"), ("names", "freesurfer_names"), ("record", "freesurfer_record"),
+            ("labels_file", "freesurfer_file"), ("names", "freesurfer_names"),
+            ("record", "freesurfer_record"),
         ])])
     if template is not None:
         regions.inputs.atlas = Path(settings.atlas).name
-        workflow.connect([(template, regions, [("labels_file", "atlas_file"), ("names", "atlas_names")])])
+        workflow.connect(
+            [(template, regions, [("labels_file", "atlas_file"), ("names", "atlas_names")])],
+        )
     # fmt: on
     return regions
 
 
-def _connect_reference(workflow, register, regions, freesurfer, r2star, subject, settings, gigabytes):
+def _connect_reference(
+    workflow, register, regions, freesurfer, r2star, subject, settings, gigabytes
+):
     """The region that susceptibility is given relative to."""
-    reference = make_node(make_reference_interface(subject, settings), "reference", gigabytes(10 + len(subject.scans)))
+    reference = make_node(
+        make_reference_interface(subject, settings), "reference", gigabytes(10 + len(subject.scans))
+    )
     # fmt: off
     workflow.connect([
         (register, reference, [
-            ("average_file", "average_file"), ("mask_file", "mask_file"), ("transform_files", "transform_files"),
+            ("average_file", "average_file"), ("mask_file", "mask_file"),
+            ("transform_files", "transform_files"),
             ("transform_files_elsewhere", "transform_files_elsewhere"),
         ]),
         (regions, reference, [

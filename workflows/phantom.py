@@ -10,7 +10,8 @@ WHOLE_PHANTOM = "phantom"
 
 
 def init_phantom_wf(subject, *, output_dir, settings, gigabytes):
-    """Build the workflow of a phantom: the regions drawn on each scan, measured there, and its quality.
+    """Build the workflow of a phantom: the regions drawn on each scan, measured there, and its
+    quality.
 
     Parameters, returned value: as of `init_person_wf`.
     """
@@ -23,8 +24,12 @@ def init_phantom_wf(subject, *, output_dir, settings, gigabytes):
         measure = make_measure_node(subject, method, settings, gigabytes, name=f"measure_{method}")
         measure.inputs.chi_files = [str(scan.chi[method]) for scan in subject.scans]
         measure.inputs.mask_files = [str(scan.mask) for scan in subject.scans]
-        measure.inputs.label_files = [str(scan.labels.path) if scan.labels else "" for scan in subject.scans]
-        measure.inputs.names = [dict(scan.labels.names) if scan.labels else {} for scan in subject.scans]
+        measure.inputs.label_files = [
+            str(scan.labels.path) if scan.labels else "" for scan in subject.scans
+        ]
+        measure.inputs.names = [
+            dict(scan.labels.names) if scan.labels else {} for scan in subject.scans
+        ]
         measure.inputs.reference = WHOLE_PHANTOM
         workflow.connect(measure, "rows", rows, f"in{place}")
     return workflow

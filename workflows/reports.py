@@ -6,7 +6,8 @@ from ..interfaces.reports import SubjectReport
 
 
 def init_reports_wf(subjects, *, failures, warnings, sites, output_dir, work_dir, settings):
-    """Build the workflow that writes the report of each subject, from what lies in the derivative dataset.
+    """Build the workflow that writes the report of each subject, from what lies in the derivative
+    dataset.
 
     Parameters
     ----------

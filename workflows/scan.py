@@ -33,7 +33,8 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     Parameters
     ----------
     scan : multiqsm.dataset.scans.Scan
-        The scan, checked; a `multiqsm.dataset.protocol.HarmonizedScan` is brought to its matrix first.
+        The scan, checked; a `multiqsm.dataset.protocol.HarmonizedScan` is brought to its matrix
+        first.
     bids_dir, output_dir : path-like
         Roots of the raw and of the derivative dataset.
     settings : Settings
@@ -55,12 +56,16 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         echo_times=scan.echo_times,
         centre_frequency=frequency,
         unwrapping=settings.unwrapping,
-        trim=scan.brain_mask is None and not scan.is_phantom,  # at a tube's wall phase is noise, and yet inside
+        trim=scan.brain_mask is None
+        and not scan.is_phantom,  # at a tube's wall phase is noise, and yet inside
         is_phantom=scan.is_phantom,
         gigabytes=gigabytes,
     )
     background = init_background_wf(
-        method=settings.background, threads=threads, gigabytes=gigabytes, edge_share=settings.edge_share
+        method=settings.background,
+        threads=threads,
+        gigabytes=gigabytes,
+        edge_share=settings.edge_share,
     )
     derivatives = init_scan_derivatives_wf(
         entities=scan.entities,
@@ -75,8 +80,12 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     )
     # fmt: off
     workflow.connect([
-        (echoes, field, [("magnitude_file", "inputnode.magnitude_file"), ("phase_file", "inputnode.phase_file")]),
-        (mask, field, [("mask_file", "inputnode.mask_file"), ("provenance", "inputnode.provenance")]),
+        (echoes, field, [
+            ("magnitude_file", "inputnode.magnitude_file"), ("phase_file", "inputnode.phase_file"),
+        ]),
+        (mask, field, [
+            ("mask_file", "inputnode.mask_file"), ("provenance", "inputnode.provenance"),
+        ]),
         (field, background, [
             ("outputnode.field_file", "inputnode.field_file"),
             ("outputnode.standard_error_file", "inputnode.standard_error_file"),
@@ -97,7 +106,9 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
             threads=threads,
             gigabytes=gigabytes,
         )
-        _connect_inversion(workflow, echoes, field, background, told, inversion, derivatives, method, settings)
+        _connect_inversion(
+            workflow, echoes, field, background, told, inversion, derivatives, method, settings
+        )
     return workflow
 
 
@@ -118,8 +129,14 @@ def _connect_echoes(workflow, scan, settings, threads):
 
 def _connect_mask(workflow, echoes, scan, bids_dir, gigabytes):
     """The mask, found in the echoes or the user's."""
-    mask = Node(_mask_interface(scan, bids_dir), name="mask", mem_gb=gigabytes(3 * len(scan.echo_times) + 12))
-    workflow.connect([(echoes, mask, [("magnitude_file", "magnitude_file"), ("provenance", "provenance")])])
+    mask = Node(
+        _mask_interface(scan, bids_dir),
+        name="mask",
+        mem_gb=gigabytes(3 * len(scan.echo_times) + 12),
+    )
+    workflow.connect(
+        [(echoes, mask, [("magnitude_file", "magnitude_file"), ("provenance", "provenance")])]
+    )
     if scan.brain_mask is None:
         workflow.connect(echoes, "phase_file", mask, "phase_file")
     return mask
@@ -160,7 +177,9 @@ def _connect_derivatives(workflow, echoes, field, background, derivatives, scan,
 
 
 def _connect_sign(workflow, field, background, scan, threads, gigabytes):
-    """Judge the sign of a head's phase; returns the node that tells all so far, and the output that it tells it by."""
+    """Judge the sign of a head's phase; returns the node that tells all so far, and the output that
+    it tells it by.
+    """
     if scan.is_phantom:  # it has no nuclei and veins that would tell
         return background, "outputnode.provenance"
     sign = Node(CheckSign(num_threads=threads), name="sign", mem_gb=gigabytes(15))
@@ -177,7 +196,9 @@ def _connect_sign(workflow, field, background, scan, threads, gigabytes):
     return sign, "provenance"
 
 
-def _connect_inversion(workflow, echoes, field, background, told, inversion, derivatives, method, settings):
+def _connect_inversion(
+    workflow, echoes, field, background, told, inversion, derivatives, method, settings
+):
     """One inversion with what it needs, and its map saved."""
     teller, by = told
     # fmt: off
@@ -219,7 +240,11 @@ def _has_r2star(scan):
 def _first_record(scan):
     """What is known of the scan before any work, as sidecar fields."""
     frequency, frequency_source = scan.centre_frequency
-    record = {**scan.metadata, "CentreFrequency": frequency, "CentreFrequencySource": frequency_source}
+    record = {
+        **scan.metadata,
+        "CentreFrequency": frequency,
+        "CentreFrequencySource": frequency_source,
+    }
     record |= {"Site": scan.site, "SiteSource": scan.site_source}
     is_harmonized = isinstance(scan, HarmonizedScan)
     record |= scan.record if is_harmonized else {}
@@ -230,7 +255,8 @@ def _first_record(scan):
 
 
 def phase_period(echo_times, centre_frequency):
-    """Field in ppm at which phase turns once between the two closest echoes; until the echo, of a single one.
+    """Field in ppm at which phase turns once between the two closest echoes; until the echo, of a
+    single one.
 
     Examples
     --------
@@ -246,7 +272,9 @@ def phase_period(echo_times, centre_frequency):
 
 def _decode_interface(scan, settings):
     files = {part: [str(path) for path in paths] for part, paths in scan.parts.items()}
-    interface = DecodeEchoes(phase_sign=settings.phase_sign, provenance=_first_record(scan), **files)
+    interface = DecodeEchoes(
+        phase_sign=settings.phase_sign, provenance=_first_record(scan), **files
+    )
     if scan.units is not None:
         interface.inputs.units = scan.units
     if scan.manufacturer is not None:

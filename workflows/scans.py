@@ -24,7 +24,12 @@ def init_scans_wf(scans, *, bids_dir, output_dir, work_dir, settings, threads):
     nipype.pipeline.engine.Workflow
     """
     workflow = Workflow(name="scans", base_dir=str(work_dir))
-    common = {"bids_dir": bids_dir, "output_dir": output_dir, "settings": settings, "threads": threads}
+    common = {
+        "bids_dir": bids_dir,
+        "output_dir": output_dir,
+        "settings": settings,
+        "threads": threads,
+    }
     for scan in sorted(scans, key=lambda scan: scan.label):
         workflow.add_nodes([init_scan_wf(scan, **common)])
     return workflow

@@ -15,8 +15,8 @@ def option(default, meaning, *, values=None, flag=None, metavar=None, docs=None,
     meaning : str
         What it is for, in a phrase.
     values : tuple or str, optional
-        The values that it may have, or what kind of number it is: ``positive``, ``not_negative``, ``fraction`` or
-        ``count_from_zero``. Not needed for what is text, or yes or no.
+        The values that it may have, or what kind of number it is: ``positive``, ``not_negative``,
+        ``fraction`` or ``count_from_zero``. Not needed for what is text, or yes or no.
     flag : str, optional
         Its name on the command line, if that is not the field's with hyphens.
     metavar : str, optional
@@ -43,11 +43,14 @@ def option(default, meaning, *, values=None, flag=None, metavar=None, docs=None,
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of a run; the defaults are what measured best. Each field says what it is for (see `option`)."""
+    """Choices of a run; the defaults are what measured best. Each field says what it is for (see
+    `option`).
+    """
 
     inversions: tuple[str, ...] = option(
         DEFAULT_INVERSIONS,
-        "which maps; the first is shown where there is room for one; tkd is a baseline to compare with",
+        "which maps; the first is shown where there is room for one; tkd is a baseline to compare "
+        "with",
         values=tuple(INVERSIONS),
         flag="--inversion",
         docs="docs/methods.md#inversions",
@@ -65,7 +68,8 @@ class Settings:
     )
     lambda_rule: str = option(
         "gcv",
-        "how λ is chosen: generalised cross-validation (of MEDI, in proportion to the residual), or the discrepancy "
+        "how λ is chosen: generalised cross-validation (of MEDI, in proportion to the residual), "
+        "or the discrepancy "
         "principle",
         values=("gcv", "discrepancy"),
     )
@@ -78,39 +82,50 @@ class Settings:
         instead_of="lambda_rule",
     )
     medi_lambda: float | None = option(
-        None, "fixed λ of MEDI, ppm·mm; by the rule if not given", values="positive", metavar="PPM_MM"
+        None,
+        "fixed λ of MEDI, ppm·mm; by the rule if not given",
+        values="positive",
+        metavar="PPM_MM",
     )
     medi_data: str = option(
         "nonlinear",
         "what MEDI compares: phase factors, which whole turns leave as they are, or the field",
         values=("nonlinear", "linear"),
     )
-    model_error: bool = option(True, "whether MEDI believes voxels less whose field no susceptibility explains")
+    model_error: bool = option(
+        True, "whether MEDI believes voxels less whose field no susceptibility explains"
+    )
     edge_share: float | None = option(
         None,
-        "share of the magnitude's gradients that are edges, left free by MEDI and the iterative inversion; those that "
+        "share of the magnitude's gradients that are edges, left free by MEDI and the iterative "
+        "inversion; those that "
         "stand out of the noise if not given",
         values="fraction",
         metavar="SHARE",
     )
     data_weight: str = option(
-        "noise", "whether the iterative inversion believes noisy voxels less", values=("noise", "none")
+        "noise",
+        "whether the iterative inversion believes noisy voxels less",
+        values=("noise", "none"),
     )
     outside_weight: float | None = option(
         None,
-        "how far the iterative inversion believes that the field outside the brain is zero; from noise and field if "
+        "how far the iterative inversion believes that the field outside the brain is zero; from "
+        "noise and field if "
         "not given",
         values="fraction",
         metavar="WEIGHT",
     )
     harmonize: bool = option(
         False,
-        "bring head scans of different protocols to one voxel size, range of echo times and mask rule",
+        "bring head scans of different protocols to one voxel size, range of echo times and mask "
+        "rule",
         docs="docs/harmonization.md",
     )
     reference: str = option(
         "csf",
-        "region whose mean is zero in tables and in the person's space: brain, csf (a label, or found by itself), "
+        "region whose mean is zero in tables and in the person's space: brain, csf (a label, or "
+        "found by itself), "
         "atrium (small spheres in the lateral ventricles) or a label's name",
         metavar="REGION",
     )
@@ -122,37 +137,47 @@ class Settings:
     )
     atlas: str | None = option(
         None,
-        "regions where none are drawn: pauli2017, fetched when it is needed, or a label image in MNI space",
+        "regions where none are drawn: pauli2017, fetched when it is needed, or a label image in "
+        "MNI space",
         metavar="ATLAS",
     )
     template_warp: bool = option(
-        False, "warp the template to the person as well, beyond an affine transform; needs multiqsm[template]"
+        False,
+        "warp the template to the person as well, beyond an affine transform; needs "
+        "multiqsm[template]",
     )
     roi_space: str = option(
         "subject",
         "where regions are measured: in the person's space, or on each scan",
         values=("subject", "scan"),
     )
-    roi_erosion: float = option(0.0, "erode regions by so much first", values="not_negative", metavar="MM")
+    roi_erosion: float = option(
+        0.0, "erode regions by so much first", values="not_negative", metavar="MM"
+    )
     roi_smoothing: float = option(
         0.0,
-        "smooth the surfaces of drawn and of FreeSurfer's regions by so much (full width at half maximum)",
+        "smooth the surfaces of drawn and of FreeSurfer's regions by so much (full width at half "
+        "maximum)",
         values="not_negative",
         metavar="MM",
     )
     exclude_veins: bool = option(False, "leave veins in regions out, and those along the thalamus")
     recon_all: bool = option(
         False,
-        "run FreeSurfer, where it is installed, for people without its results; these are a source of regions",
+        "run FreeSurfer, where it is installed, for people without its results; these are a source "
+        "of regions",
         docs="docs/patients.md",
     )
     se_draws: int = option(
         4,
-        "realisations of noise for the standard errors of MEDI and the iterative inversion; 0 for none",
+        "realisations of noise for the standard errors of MEDI and the iterative inversion; 0 for "
+        "none",
         values="count_from_zero",
         metavar="N",
     )
-    phase_sign: int = option(0, "sign of the phase; 0: the manufacturer's (GE −1, others +1)", values=(1, -1, 0))
+    phase_sign: int = option(
+        0, "sign of the phase; 0: the manufacturer's (GE −1, others +1)", values=(1, -1, 0)
+    )
 
     @property
     def standard_errors(self):
@@ -161,9 +186,10 @@ class Settings:
         return tuple(name for name in self.inversions if INVERSIONS[name].standard_error in wanted)
 
 
-# The 2015 study: λ by the discrepancy principle, its equation without data weights, and an edge mask as MEDI's,
-# 30 % of the gradients. The 2018 study of the thalamus: MEDI as its publication has it, and its reference; smoothing by
-# 1 mm and the automatic search for veins stand for the hand that drew.
+# The 2015 study: λ by the discrepancy principle, its equation without data weights, and an edge
+# mask as MEDI's, 30 % of the gradients. The 2018 study of the thalamus: MEDI as its publication has
+# it, and its reference; smoothing by 1 mm and the automatic search for veins stand for the hand
+# that drew.
 PRESETS = {
     "default": Settings(),
     "lin2015": Settings(

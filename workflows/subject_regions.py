@@ -34,12 +34,20 @@ def _drawn(labels):
 
 
 def _is_drawn(subject):
-    return subject.labels is not None or any(scan.labels for scan in (*subject.scans, *subject.elsewhere))
+    return subject.labels is not None or any(
+        scan.labels for scan in (*subject.scans, *subject.elsewhere)
+    )
 
 
 def needs_freesurfer(subject, settings):
-    """Whether its labels are there or can be made, and wanted: drawn regions come first, but may lack ventricles."""
-    can_be_made = settings.recon_all and subject.anatomy.t1w is not None and shutil.which("recon-all") is not None
+    """Whether its labels are there or can be made, and wanted: drawn regions come first, but may
+    lack ventricles.
+    """
+    can_be_made = (
+        settings.recon_all
+        and subject.anatomy.t1w is not None
+        and shutil.which("recon-all") is not None
+    )
     is_there = subject.anatomy.freesurfer is not None or can_be_made
     return is_there and (settings.reference == ATRIUM or not _is_drawn(subject))
 

@@ -17,17 +17,26 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
         "SkullStripped": False,
         "Sources": [bids_uri(scan.magnitude, output_dir, "") for scan in subject.scans],
     }
-    average_metadata = sources | {"Description": "Mean of the scans' magnitudes, each over its median in the brain"}
+    average_metadata = sources | {
+        "Description": "Mean of the scans' magnitudes, each over its median in the brain"
+    }
     mask_metadata = sources | {"Type": "Brain", "Description": "Brain in half of the scans or more"}
     common = {"output_dir": str(output_dir), "entities": {"subject": subject.label}}
     average = common | AVERAGE
     mask = common | SUBJECT_MASK | {"is_mask": True}
     inputnode = Node(
-        IdentityInterface(["average_file", "mask_file", "reference_file", "label_file", "lookup"]), name="inputnode"
+        IdentityInterface(["average_file", "mask_file", "reference_file", "label_file", "lookup"]),
+        name="inputnode",
     )
     outputnode = Node(IdentityInterface(["average_file"]), name="outputnode")
-    save_average = Node(SaveDerivative(**average, metadata=average_metadata), name="save_average", mem_gb=gigabytes(4))
-    save_mask = Node(SaveDerivative(**mask, metadata=mask_metadata), name="save_mask", mem_gb=gigabytes(4))
+    save_average = Node(
+        SaveDerivative(**average, metadata=average_metadata),
+        name="save_average",
+        mem_gb=gigabytes(4),
+    )
+    save_mask = Node(
+        SaveDerivative(**mask, metadata=mask_metadata), name="save_mask", mem_gb=gigabytes(4)
+    )
     plot = Node(
         PlotSlices(**average, title="Mean magnitude of all scans, and brain mask", outline=True),
         name="plot_average",
@@ -45,13 +54,16 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
         (inputnode, save_mask, [("mask_file", "in_file")]),
         (inputnode, plot, [("average_file", "in_file"), ("mask_file", "mask_file")]),
         (inputnode, plot_reference, [
-            ("average_file", "in_file"), ("reference_file", "mask_file"), ("mask_file", "window_mask_file"),
+            ("average_file", "in_file"), ("reference_file", "mask_file"),
+            ("mask_file", "window_mask_file"),
         ]),
         (save_average, outputnode, [("out_file", "average_file")]),
     ])
     if has_regions(subject, settings):
         save_regions = Node(
-            SaveDerivative(**common | ROIS, metadata=space | {"Description": "Regions of interest"}),
+            SaveDerivative(
+                **common | ROIS, metadata=space | {"Description": "Regions of interest"},
+            ),
             name="save_regions",
             mem_gb=gigabytes(4),
         )
@@ -63,7 +75,8 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
         workflow.connect([
             (inputnode, save_regions, [("label_file", "in_file"), ("lookup", "lookup")]),
             (inputnode, plot_regions, [
-                ("average_file", "in_file"), ("label_file", "mask_file"), ("mask_file", "window_mask_file"),
+                ("average_file", "in_file"), ("label_file", "mask_file"),
+                ("mask_file", "window_mask_file"),
             ]),
         ])
     # fmt: on

@@ -12,10 +12,11 @@ from .phantom import init_phantom_wf
 
 
 def init_subjects_wf(subjects, *, output_dir, work_dir, settings):
-    """Build the workflow of all subjects whose scans have been processed, one workflow per subject in it.
+    """Build the workflow of all subjects whose scans have been processed, one workflow per subject
+    in it.
 
-    It is a graph of its own, made of what lies in the derivative dataset: a scan that failed is not in it, and stops
-    none of the others.
+    It is a graph of its own, made of what lies in the derivative dataset: a scan that failed is not
+    in it, and stops none of the others.
 
     Parameters
     ----------
@@ -35,5 +36,7 @@ def init_subjects_wf(subjects, *, output_dir, work_dir, settings):
         init = init_phantom_wf if subject.is_phantom else init_person_wf
         largest = max(prod(nib.load(scan.mask).shape) for scan in subject.scans)
         gigabytes = partial(volume_gigabytes, largest)
-        workflow.add_nodes([init(subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes)])
+        workflow.add_nodes(
+            [init(subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes)]
+        )
     return workflow

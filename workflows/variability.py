@@ -16,10 +16,15 @@ from .subject_space import spatial_reference
 
 TEMPLATE_SPACE = "MNI152NLin2009aSym"  # as BIDS calls the template that nilearn brings
 SD_WINDOW = (0.0, 0.03)  # ppm
-SD_MEANING = {"within": "mean over sites of the SD over scans", "across": "mean over scans of the SD over sites"}
+SD_MEANING = {
+    "within": "mean over sites of the SD over scans",
+    "across": "mean over scans of the SD over sites",
+}
 
 
-def connect_variability(workflow, inputnode, relate, subject, method, output_dir, settings, gigabytes):
+def connect_variability(
+    workflow, inputnode, relate, subject, method, output_dir, settings, gigabytes
+):
     """Maps of the SD within and across sites, those of both that the subject's scans allow."""
     places = _repeats(subject.scans)
     kinds = kinds_of_variability(subject)
@@ -27,8 +32,15 @@ def connect_variability(workflow, inputnode, relate, subject, method, output_dir
     sites = [scan.site for scan in scans]
     numbers = [scan.number for scan in scans]
     repeats = Node(Select(index=places), name="repeats", mem_gb=gigabytes(0))
-    variability = make_node(MapVariability(sites=sites, numbers=numbers), "variability", gigabytes(4 + 2 * len(scans)))
-    workflow.connect([(relate, repeats, [("out_files", "inlist")]), (repeats, variability, [("out", "in_files")])])
+    variability = make_node(
+        MapVariability(sites=sites, numbers=numbers), "variability", gigabytes(4 + 2 * len(scans))
+    )
+    workflow.connect(
+        [
+            (relate, repeats, [("out_files", "inlist")]),
+            (repeats, variability, [("out", "in_files")]),
+        ]
+    )
     for kind in kinds:
         named = {
             "output_dir": str(output_dir),
@@ -42,10 +54,14 @@ def connect_variability(workflow, inputnode, relate, subject, method, output_dir
             "Sources": [bids_uri(scan.chi[method], output_dir, "") for scan in scans],
         }
         in_space = metadata | spatial_reference(subject, output_dir)
-        save = Node(SaveDerivative(**named, metadata=in_space), name=f"save_{kind}", mem_gb=gigabytes(4))
+        save = Node(
+            SaveDerivative(**named, metadata=in_space), name=f"save_{kind}", mem_gb=gigabytes(4)
+        )
         title = f"SD of susceptibility {kind} sites, {method}"
         plot = Node(
-            PlotSlices(**named, title=title, window=SD_WINDOW, unit="ppm"), name=f"plot_{kind}", mem_gb=gigabytes(8)
+            PlotSlices(**named, title=title, window=SD_WINDOW, unit="ppm"),
+            name=f"plot_{kind}",
+            mem_gb=gigabytes(8),
         )
         workflow.connect(
             [
@@ -66,7 +82,8 @@ def connect_variability(workflow, inputnode, relate, subject, method, output_dir
         workflow.connect([
             (variability, carry, [(f"{kind}_file", "in_file")]),
             (inputnode, carry, [
-                ("template_transform_file", "transform_file"), ("from_template_file", "from_template_file"),
+                ("template_transform_file", "transform_file"),
+                ("from_template_file", "from_template_file"),
             ]),
             (carry, save_carried, [("out_file", "in_file")]),
         ])

@@ -1,11 +1,14 @@
-"""How alike the phases of neighbouring voxels are: blocks of an image, and axes along which the sign alternates."""
+"""How alike the phases of neighbouring voxels are: blocks of an image, and axes along which the
+sign alternates.
+"""
 
 import numpy as np
 
 #: Voxels along each axis of the block that the judgements are made on.
 BLOCK = (64, 64, 64)
 
-# A sign that alternates makes the coherence -1; what a head's field leaves of it is far on the positive side.
+# A sign that alternates makes the coherence -1; what a head's field leaves of it is far on the
+# positive side.
 _ALTERNATING = -0.5
 
 
@@ -17,7 +20,8 @@ def central_block(volume, size=BLOCK):
     volume : ndarray
         3-D.
     size : tuple of int
-        Voxels along each axis; one more where that brings the block to the middle; an axis with fewer is kept whole.
+        Voxels along each axis; one more where that brings the block to the middle; an axis with
+        fewer is kept whole.
 
     Returns
     -------
@@ -30,7 +34,9 @@ def central_block(volume, size=BLOCK):
     (64, 10, 65)
     """
     starts = [max(0, (have - want) // 2) for have, want in zip(volume.shape, size, strict=True)]
-    return volume[tuple(slice(start, have - start) for start, have in zip(starts, volume.shape, strict=True))]
+    return volume[
+        tuple(slice(start, have - start) for start, have in zip(starts, volume.shape, strict=True))
+    ]
 
 
 def neighbour_coherence(magnitude, phase):
@@ -46,8 +52,9 @@ def neighbour_coherence(magnitude, phase):
     Returns
     -------
     ndarray, shape (3,)
-        The sum of S*(i) S(i+1) over the sum of its moduli, real part, with S the complex signal: 1 for a constant
-        phase, 0 for noise, -1 where the sign alternates. NaN along an axis without neighbours that have signal.
+        The sum of S*(i) S(i+1) over the sum of its moduli, real part, with S the complex signal: 1
+        for a constant phase, 0 for noise, -1 where the sign alternates. NaN along an axis without
+        neighbours that have signal.
 
     Examples
     --------
@@ -67,8 +74,9 @@ def neighbour_coherence(magnitude, phase):
 def alternating_axes(magnitude, phase):
     """Axes along which every second voxel's phase is turned by π.
 
-    Along the slices that is RF chopping which the reconstruction has not undone (GE); along an axis in the plane it
-    is k-space shifted by half its width, as if the centre had been taken for the corner.
+    Along the slices that is RF chopping which the reconstruction has not undone (GE); along an axis
+    in the plane it is k-space shifted by half its width, as if the centre had been taken for the
+    corner.
 
     Parameters
     ----------
@@ -84,6 +92,8 @@ def alternating_axes(magnitude, phase):
 
 
 def neighbour_product(signal, axis):
-    """Each voxel's next one along an axis times its own complex conjugate: its phase is the difference of theirs."""
+    """Each voxel's next one along an axis times its own complex conjugate: its phase is the
+    difference of theirs.
+    """
     following = np.moveaxis(signal, axis, 0)
     return following[1:] * following[:-1].conj()

@@ -1,4 +1,6 @@
-"""Echoes that are mirrored against the others, as where a converter forgets to reverse every other readout."""
+"""Echoes that are mirrored against the others, as where a converter forgets to reverse every other
+readout.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,15 +13,17 @@ from .echoes import EQUAL_SPACING
 # Ways to mirror an image.
 _MIRRORED_AXES = tuple(axes for n in (1, 2, 3) for axes in combinations(range(3), n))
 
-# By so many standard errors must a mirrored image fit better: an image that is right fits worse when mirrored, and
-# interpolation, by which neighbours are correlated, doubles what chance can do.
+# By so many standard errors must a mirrored image fit better: an image that is right fits worse
+# when mirrored, and interpolation, by which neighbours are correlated, doubles what chance can do.
 _BETTER = 6
 
-# A mirror image of the magnitude counts if its misfit is less than so much of the image's own. In mirrored scans it is
-# up to a half; in one phantom that is nearly its own mirror image, as it is, nine tenths.
+# A mirror image of the magnitude counts if its misfit is less than so much of the image's own. In
+# mirrored scans it is up to a half; in one phantom that is nearly its own mirror image, as it is,
+# nine tenths.
 _CLEARLY = 0.7
 
-# Mean cosine of second differences of echoes that fit. A bipolar readout can look mirrored, but fits neither way.
+# Mean cosine of second differences of echoes that fit. A bipolar readout can look mirrored, but
+# fits neither way.
 _FITTING = 0.9
 
 
@@ -40,11 +44,12 @@ class MirroredEcho:
 
 
 def mirrored_phase(magnitude, phase, echo_times):
-    """Find an echo whose phase lies mirrored in its voxels, as after a conversion that has lost an axis's direction.
+    """Find an echo whose phase lies mirrored in its voxels, as after a conversion that has lost an
+    axis's direction.
 
-    Of three equally spaced echoes, phase that is linear in echo time has no second difference. Each of the three is
-    mirrored in each way; the voxels' cosines of the second difference, weighted with the inverse of its variance,
-    are compared with those of the phase as it is.
+    Of three equally spaced echoes, phase that is linear in echo time has no second difference. Each
+    of the three is mirrored in each way; the voxels' cosines of the second difference, weighted
+    with the inverse of its variance, are compared with those of the phase as it is.
 
     Parameters
     ----------
@@ -80,7 +85,8 @@ def mirrored_magnitude(magnitude):
     Parameters
     ----------
     magnitude : ndarray, shape (echoes, x, y, z)
-        Of a block in the middle of the image. Each echo is compared with the mean of the others, all of mean 1.
+        Of a block in the middle of the image. Each echo is compared with the mean of the others,
+        all of mean 1.
 
     Returns
     -------
@@ -109,7 +115,9 @@ def _likeness(others, image):
 
 
 def _gains(fit, image, *, echo, least=-np.inf):
-    """By how much each mirror image fits better than the image, where it fits at all and that is no chance."""
+    """By how much each mirror image fits better than the image, where it fits at all and that is no
+    chance.
+    """
     as_it_is = fit(image)
     gains = []
     for axes in _MIRRORED_AXES:

@@ -1,4 +1,6 @@
-"""Offsets of real and imaginary parts: what the air around the object and the decay of the signal tell of zero."""
+"""Offsets of real and imaginary parts: what the air around the object and the decay of the signal
+tell of zero.
+"""
 
 from dataclasses import dataclass
 
@@ -7,17 +9,20 @@ import numpy as np
 from ..robust import robust_sd
 from .echoes import equally_spaced
 
-# Share of the voxels that are taken to be without signal, and how far their values may scatter: as a share of what
-# the strongest signals reach. Air has a twentieth of that in a scan with a signal-to-noise ratio of 20.
+# Share of the voxels that are taken to be without signal, and how far their values may scatter: as
+# a share of what the strongest signals reach. Air has a twentieth of that in a scan with a
+# signal-to-noise ratio of 20.
 _AIR, _SCATTER = 0.1, 0.05
 
-# An intercept is lost where the background lies by so much of the strongest signals, and of its own scatter, off 0.
+# An intercept is lost where the background lies by so much of the strongest signals, and of its own
+# scatter, off 0.
 _OFF_ZERO, _OFF_NOISE = 0.05, 5
 
-# Slope, 1 for echoes that are a geometric sequence, below which noise makes it, and its turn (rad), above which a
-# bipolar readout does. An offset is one if the disagreement of the echoes falls to so much of what it was. Of 2700
-# simulated sets of echoes without one (spreads of the field from 1 to 60 Hz, spacings of 1 to 10 ms, signal-to-noise
-# ratios of 10 to 200, two compartments, half of them bipolar) one passed for having one.
+# Slope, 1 for echoes that are a geometric sequence, below which noise makes it, and its turn (rad),
+# above which a bipolar readout does. An offset is one if the disagreement of the echoes falls to so
+# much of what it was. Of 2700 simulated sets of echoes without one (spreads of the field from 1 to
+# 60 Hz, spacings of 1 to 10 ms, signal-to-noise ratios of 10 to 200, two compartments, half of them
+# bipolar) one passed for having one.
 _GEOMETRIC, _TURNED, _CURED = 0.5, 0.2, 0.25
 
 
@@ -43,9 +48,10 @@ class Background:
 def signal_background(images):
     """Find what the images hold where there is no signal, whatever was added to them.
 
-    The densest tenth of an image's values is its background, or else some tissue. Background is where all other images
-    have theirs as well: there the image holds noise about one level. Tissue that is alike in all other images has
-    values that scatter more widely; where that is so, there is no background, as in an image of the inside of a head.
+    The densest tenth of an image's values is its background, or else some tissue. Background is
+    where all other images have theirs as well: there the image holds noise about one level. Tissue
+    that is alike in all other images has values that scatter more widely; where that is so, there
+    is no background, as in an image of the inside of a head.
 
     Parameters
     ----------
@@ -69,11 +75,14 @@ def signal_background(images):
     if not strongest.all():
         return None
     distance = np.abs(images - middle) / strongest[:, None]
-    level, noise = np.transpose([_where_others_are_near(images, distance, own) for own in range(len(images))])
+    level, noise = np.transpose(
+        [_where_others_are_near(images, distance, own) for own in range(len(images))]
+    )
     if not (noise < _SCATTER * strongest).all():
         return None
     near_level, near_zero = (
-        (np.abs(images - place[:, None]) <= 3 * noise[:, None]).mean(axis=1) for place in (level, 0 * level)
+        (np.abs(images - place[:, None]) <= 3 * noise[:, None]).mean(axis=1)
+        for place in (level, 0 * level)
     )
     is_far = np.abs(level) > np.maximum(_OFF_NOISE * noise, _OFF_ZERO * strongest)
     return Background(level, noise, is_far & (near_zero < _AIR * near_level))
@@ -88,7 +97,9 @@ def _densest(image):
 
 
 def _where_others_are_near(images, distance, own):
-    """Median and robust standard deviation of an image at the tenth of voxels where the others are at their densest."""
+    """Median and robust standard deviation of an image at the tenth of voxels where the others are
+    at their densest.
+    """
     farthest = np.delete(distance, own, axis=0).max(axis=0)
     n = max(2, int(_AIR * len(farthest)))
     values = images[own, np.argpartition(farthest, n - 1)[:n]]
@@ -99,10 +110,11 @@ def _where_others_are_near(images, distance, own):
 def common_offset(signal, echo_times):
     """Constant that was added to the complex signal of all echoes.
 
-    Of three equally spaced echoes the signals of one voxel are a geometric sequence, at whatever decay and field:
-    (S1 - S2)(S3 - S2) = S2 d with d = 2 S2 - S1 - S3. With c added to them it is k S2 d - c d, with k = 1: a regression
-    over voxels, with or without background. Where differences of echoes are noise k is far from 1. A bipolar readout
-    would pass for an offset; it turns S1 S3 against S2², which an offset, with terms of its own, does not.
+    Of three equally spaced echoes the signals of one voxel are a geometric sequence, at whatever
+    decay and field: (S1 - S2)(S3 - S2) = S2 d with d = 2 S2 - S1 - S3. With c added to them it is k
+    S2 d - c d, with k = 1: a regression over voxels, with or without background. Where differences
+    of echoes are noise k is far from 1. A bipolar readout would pass for an offset; it turns S1 S3
+    against S2², which an offset, with terms of its own, does not.
 
     Parameters
     ----------
@@ -114,8 +126,8 @@ def common_offset(signal, echo_times):
     Returns
     -------
     complex or None
-        0 within a quarter of the signal where nothing was added. None if it cannot be told, or no three successive
-        echoes are equally spaced.
+        0 within a quarter of the signal where nothing was added. None if it cannot be told, or no
+        three successive echoes are equally spaced.
 
     Examples
     --------
@@ -138,11 +150,12 @@ def common_offset(signal, echo_times):
 
 
 def echo_offsets(signal, echo_times):
-    """Constant that was added to the complex signal of one echo, for each echo as if it were the only one.
+    """Constant that was added to the complex signal of one echo, for each echo as if it were the
+    only one.
 
-    Of three equally spaced echoes S1 S3 = k S2², with k = 1; a bipolar readout turns k. With c added to the first echo
-    alone it is k S2² + c S3, and to the second S2² = k S1 S3 + 2 c S2 - c². An echo has such an offset if without it
-    all echoes around agree much better.
+    Of three equally spaced echoes S1 S3 = k S2², with k = 1; a bipolar readout turns k. With c
+    added to the first echo alone it is k S2² + c S3, and to the second S2² = k S1 S3 + 2 c S2 - c².
+    An echo has such an offset if without it all echoes around agree much better.
 
     Parameters
     ----------
@@ -166,12 +179,19 @@ def echo_offsets(signal, echo_times):
     """
     offsets = np.zeros(len(signal), complex)
     for echo in range(len(signal)):
-        around = [slice(first, first + 3) for first in equally_spaced(echo_times) if first <= echo <= first + 2]
+        around = [
+            slice(first, first + 3)
+            for first in equally_spaced(echo_times)
+            if first <= echo <= first + 2
+        ]
         found = [_own_offset(signal[three], echo - three.start) for three in around]
         slope, offset = min(found, key=lambda pair: abs(abs(pair[0]) - 1), default=(0, 0))
         corrected = signal.copy()
         corrected[echo] -= offset
-        agrees = [_disagreement(corrected[three]) < _CURED * _disagreement(signal[three]) for three in around]
+        agrees = [
+            _disagreement(corrected[three]) < _CURED * _disagreement(signal[three])
+            for three in around
+        ]
         if abs(slope) > _GEOMETRIC and all(agrees):
             offsets[echo] = offset
     return offsets
@@ -195,6 +215,8 @@ def _disagreement(signal):
 
 
 def _regressed(values, *predictors):
-    """Coefficients of the predictors that fit values best; predictors may differ by orders of magnitude."""
+    """Coefficients of the predictors that fit values best; predictors may differ by orders of
+    magnitude.
+    """
     sizes = np.array([np.linalg.norm(predictor) or 1 for predictor in predictors])
     return np.linalg.lstsq(np.transpose(predictors) / sizes, values, rcond=None)[0] / sizes

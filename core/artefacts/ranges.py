@@ -2,7 +2,8 @@
 
 import numpy as np
 
-# Share of voxels that have one and the same value if the background was set to it; integers have 4096 to share.
+# Share of voxels that have one and the same value if the background was set to it; integers have
+# 4096 to share.
 _BACKGROUND = 0.01
 
 # Phase between neighbours that jumps by so much of the range has wrapped, or is noise.
@@ -10,7 +11,8 @@ _JUMP = 0.8
 
 
 def jump_share(values, low, high):
-    """Share of neighbours between which values jump by most of their range, as a wrapped phase does.
+    """Share of neighbours between which values jump by most of their range, as a wrapped phase
+    does.
 
     Parameters
     ----------
@@ -22,7 +24,8 @@ def jump_share(values, low, high):
     Returns
     -------
     float
-        0 for a magnitude, whose neighbours are alike; 0.04 for uniform noise; some thousandths for wraps.
+        0 for a magnitude, whose neighbours are alike; 0.04 for uniform noise; some thousandths for
+        wraps.
 
     Examples
     --------
@@ -43,9 +46,11 @@ def wrapped_range(values, least):
     Parameters
     ----------
     values : ndarray
-        A block of an image, 3-D. What more than a hundredth of its voxels have alike is background and not looked at.
+        A block of an image, 3-D. What more than a hundredth of its voxels have alike is background
+        and not looked at.
     least : float
-        Share of neighbours that jump by most of the range, as of `jump_share`, above which it is wrapped.
+        Share of neighbours that jump by most of the range, as of `jump_share`, above which it is
+        wrapped.
 
     Returns
     -------

@@ -10,8 +10,8 @@ from .removal import BackgroundRemoval
 def high_pass(field, mask, voxel_size, *, b0_dir=(0, 0, 1), cutoff=16.0):
     """Subtract the field's Gaussian mean.
 
-    Kept for comparison. The tissue's own slow variation goes as well, and what of the background varies fast, near
-    the air in the skull base, stays.
+    Kept for comparison. The tissue's own slow variation goes as well, and what of the background
+    varies fast, near the air in the skull base, stays.
 
     Parameters
     ----------
@@ -24,7 +24,8 @@ def high_pass(field, mask, voxel_size, *, b0_dir=(0, 0, 1), cutoff=16.0):
     b0_dir : sequence of 3 floats
         Not used, as the filter has no direction; here so that methods can take each other's place.
     cutoff : float
-        Wavelength of which half is left, mm. 16 is that of the central 32 of 256 lines in a field of view of 256 mm.
+        Wavelength of which half is left, mm. 16 is that of the central 32 of 256 lines in a field
+        of view of 256 mm.
 
     Returns
     -------
@@ -43,6 +44,8 @@ def high_pass(field, mask, voxel_size, *, b0_dir=(0, 0, 1), cutoff=16.0):
     inside = grid.embed(mask.astype(np.float32))
     total = grid.embed(within(mask, field))
     sigma = [np.sqrt(np.log(2) / 2) / np.pi * cutoff / size for size in voxel_size]
-    weight, mean = (ndimage.gaussian_filter(volume, sigma, mode="constant") for volume in (inside, total))
+    weight, mean = (
+        ndimage.gaussian_filter(volume, sigma, mode="constant") for volume in (inside, total)
+    )
     slow = np.divide(mean, weight, out=np.zeros_like(mean), where=inside > 0)
     return BackgroundRemoval(grid.extract(inside * (total - slow)), mask)

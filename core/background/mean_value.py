@@ -1,8 +1,10 @@
-"""Background field removal by the mean value property: what comes from outside is its own mean over any sphere.
+"""Background field removal by the mean value property: what comes from outside is its own mean over
+any sphere.
 
-The field of sources outside a sphere is harmonic in it, so its value at the centre is its mean over the sphere. A
-field less its spherical mean is therefore free of all background wherever the sphere lies inside the mask. What is
-left of the local field is filtered, and SHARP and V-SHARP differ in how they undo that.
+The field of sources outside a sphere is harmonic in it, so its value at the centre is its mean over
+the sphere. A field less its spherical mean is therefore free of all background wherever the sphere
+lies inside the mask. What is left of the local field is filtered, and SHARP and V-SHARP differ in
+how they undo that.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ from .removal import BackgroundRemoval
 
 # Means over so few voxels are cheaper as sums than by Fourier transforms.
 FEW = 50
-_TOUCH = 1 + 1e-5  # voxel sizes are read as float32, and a sphere of whole voxels should reach these
+# voxel sizes are read as float32, and a sphere of whole voxels should reach these
+_TOUCH = 1 + 1e-5
 
 
 def sharp(field, mask, voxel_size, *, b0_dir=(0, 0, 1), radius=6.0, threshold=0.02):
@@ -35,9 +38,11 @@ def sharp(field, mask, voxel_size, *, b0_dir=(0, 0, 1), radius=6.0, threshold=0.
     b0_dir : sequence of 3 floats
         Not used, as a sphere has no direction; here so that methods can take each other's place.
     radius : float
-        Radius of the sphere, mm. A larger one keeps more of the low frequencies and loses more of the mask.
+        Radius of the sphere, mm. A larger one keeps more of the low frequencies and loses more of
+        the mask.
     threshold : float
-        Spatial frequencies at which the filter leaves less than this share are not restored but left out.
+        Spatial frequencies at which the filter leaves less than this share are not restored but
+        left out.
 
     Returns
     -------
@@ -60,7 +65,9 @@ def sharp(field, mask, voxel_size, *, b0_dir=(0, 0, 1), radius=6.0, threshold=0.
         raise ValueError(f"no sphere of {radius:g} mm fits into the mask: give a smaller radius")
     transfer = sphere.high_pass(grid.shape)
     filtered = np.where(centres, convolve(transfer, _centred(field, mask, grid)), np.float32(0))
-    restored = np.divide(1, transfer, out=np.zeros_like(transfer), where=np.abs(transfer) > threshold)
+    restored = np.divide(
+        1, transfer, out=np.zeros_like(transfer), where=np.abs(transfer) > threshold
+    )
     local = np.where(centres, convolve(restored, filtered), np.float32(0))
     return BackgroundRemoval(grid.extract(local), grid.extract(centres))
 
@@ -80,11 +87,12 @@ def vsharp(
 ):
     """SHARP with spheres as large as fit: small ones near the surface, large ones deep inside.
 
-    With B the voxels that take a sphere, S its mean, and W the weights, the local field l that explains the filtered
-    field f, min Σ ‖W B (1 - S) (l - f)‖² over all spheres at once, is found by conjugate gradients: every voxel is
-    restored with the filter that it was filtered with. The preconditioner is the power spectrum that a local field has,
-    that of a dipole's field, of susceptibility that is alike over some distance, and of noise. Stopping early is part
-    of the method: what is likeliest as a local field is found first, and noise at the mask's surface last.
+    With B the voxels that take a sphere, S its mean, and W the weights, the local field l that
+    explains the filtered field f, min Σ ‖W B (1 - S) (l - f)‖² over all spheres at once, is found
+    by conjugate gradients: every voxel is restored with the filter that it was filtered with. The
+    preconditioner is the power spectrum that a local field has, that of a dipole's field, of
+    susceptibility that is alike over some distance, and of noise. Stopping early is part of the
+    method: what is likeliest as a local field is found first, and noise at the mask's surface last.
 
     Parameters
     ----------
@@ -97,14 +105,16 @@ def vsharp(
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes, for the spectrum.
     standard_error : ndarray, shape (x, y, z), optional
-        Standard error of the field, ppm, for the weights W, see `noise_weight`. Uniform weights without it.
+        Standard error of the field, ppm, for the weights W, see `noise_weight`. Uniform weights
+        without it.
     radius : float
-        Largest radius, mm. It is halved down to a voxel, where the sphere is a voxel and its six neighbours.
+        Largest radius, mm. It is halved down to a voxel, where the sphere is a voxel and its six
+        neighbours.
     correlation_length : float
         Distance over which susceptibility is alike, mm: about the size of a nucleus.
     noise_share : float
-        Power of the noise at a spatial frequency, relative to that of slow waves across B0. The default allows for
-        noise of about the local field's own power in voxels of 1 x 1 x 2 mm.
+        Power of the noise at a spatial frequency, relative to that of slow waves across B0. The
+        default allows for noise of about the local field's own power in voxels of 1 x 1 x 2 mm.
     tolerance : float
         Stop when the residual of the normal equations has fallen to this share of its start.
     max_iterations : int
@@ -118,15 +128,16 @@ def vsharp(
     Raises
     ------
     ValueError
-        If the mask is empty, the field in it not finite, a standard error in it not positive, or if the mask is too
-        thin for the smallest sphere.
+        If the mask is empty, the field in it not finite, a standard error in it not positive, or if
+        the mask is too thin for the smallest sphere.
 
     References
     ----------
-    Wu et al., Magn Reson Med 67:137-147 (2012), spheres of varying size; Sun & Wilman, Magn Reson Med
-    71:1151-1157 (2014), deconvolution by least squares.
+    Wu et al., Magn Reson Med 67:137-147 (2012), spheres of varying size; Sun & Wilman, Magn Reson
+    Med 71:1151-1157 (2014), deconvolution by least squares.
     """
-    grid = WorkingGrid.around(mask, voxel_size, 0)  # no sphere leaves the mask, so nothing wraps around
+    # no sphere leaves the mask, so nothing wraps around
+    grid = WorkingGrid.around(mask, voxel_size, 0)
     inside = grid.embed(mask)
     weight = grid.embed(noise_weight(standard_error, mask))
     target = _centred(field, mask, grid)
@@ -166,18 +177,22 @@ def vsharp(
         precondition=lambda residual: inside * convolve(spectrum, residual),
     )
     return BackgroundRemoval(
-        grid.extract(np.where(known, local, np.float32(0))), grid.extract(known), iterations, reached
+        grid.extract(np.where(known, local, np.float32(0))),
+        grid.extract(known),
+        iterations,
+        reached,
     )
 
 
 @dataclass(frozen=True)
 class Sphere:
-    """A mean over the voxels within a radius of one, weighted so that a harmonic function's is its value there.
+    """A mean over the voxels within a radius of one, weighted so that a harmonic function's is its
+    value there.
 
-    Equal weights would not do where the sphere is a few voxels wide: with voxels of 1 x 1 x 2 mm they reach further
-    along one axis than along others and let background through. The weights are the smallest that sum to 1 and have
-    the same second moment along each axis, which makes the mean exact for harmonic polynomials up to degree 3.
-    The voxel itself is left out.
+    Equal weights would not do where the sphere is a few voxels wide: with voxels of 1 x 1 x 2 mm
+    they reach further along one axis than along others and let background through. The weights are
+    the smallest that sum to 1 and have the same second moment along each axis, which makes the mean
+    exact for harmonic polynomials up to degree 3. The voxel itself is left out.
 
     Attributes
     ----------
@@ -208,8 +223,12 @@ class Sphere:
         True
         """
         half_axes = tuple(max(radius, size) for size in voxel_size)
-        reach = [int(axis / size * _TOUCH) for axis, size in zip(half_axes, voxel_size, strict=True)]
-        axes = np.ix_(*[np.arange(-n, n + 1) * size for n, size in zip(reach, voxel_size, strict=True)])
+        reach = [
+            int(axis / size * _TOUCH) for axis, size in zip(half_axes, voxel_size, strict=True)
+        ]
+        axes = np.ix_(
+            *[np.arange(-n, n + 1) * size for n, size in zip(reach, voxel_size, strict=True)]
+        )
         distance = sum((x / a) ** 2 for x, a in zip(axes, half_axes, strict=True))
         within = (distance > 0) & (distance <= _TOUCH**2)
         x, y, z = (np.broadcast_to(c, within.shape)[within] / max(half_axes) for c in axes)
@@ -218,8 +237,11 @@ class Sphere:
         return cls(tuple(voxel_size), weights)
 
     def centres(self, mask):
-        """Voxels around which the sphere lies inside the mask; beyond the volume's faces there is no mask."""
-        room = [n + m // 2 for n, m in zip(mask.shape, self.weights.shape, strict=True)]  # so that nothing wraps around
+        """Voxels around which the sphere lies inside the mask; beyond the volume's faces there is
+        no mask.
+        """
+        # so that nothing wraps around
+        room = [n + m // 2 for n, m in zip(mask.shape, self.weights.shape, strict=True)]
         outside = np.ones([fft.next_fast_len(n, real=True) for n in room], np.float32)
         whole = tuple(slice(n) for n in mask.shape)
         outside[whole] = ~mask
@@ -237,15 +259,26 @@ class Sphere:
         return np.ascontiguousarray(fft.rfftn(kernel).real)
 
     def high_pass_matrix(self, weight):
-        """1 - S as a matrix on the flattened volume: a row, times its weight, for each voxel that has one."""
+        """1 - S as a matrix on the flattened volume: a row, times its weight, for each voxel that
+        has one.
+        """
         centres = np.flatnonzero(weight)
-        offsets = [index - n // 2 for index, n in zip(np.nonzero(self.weights), self.weights.shape, strict=True)]
+        offsets = [
+            index - n // 2
+            for index, n in zip(np.nonzero(self.weights), self.weights.shape, strict=True)
+        ]
         strides = np.cumprod([1, *weight.shape[:0:-1]])[::-1]
         columns = centres[:, None] + np.concatenate([[0], strides @ offsets])
-        values = weight.ravel()[centres, None] * np.concatenate([[1], -self.weights[self.weights != 0]])
+        values = weight.ravel()[centres, None] * np.concatenate(
+            [[1], -self.weights[self.weights != 0]]
+        )
         rows = np.arange(0, columns.size + 1, columns.shape[1])
         return sparse.csr_array(
-            (values.ravel().astype(np.float32), columns.ravel().astype(np.int32), rows.astype(np.int32)),
+            (
+                values.ravel().astype(np.float32),
+                columns.ravel().astype(np.int32),
+                rows.astype(np.int32),
+            ),
             shape=(len(centres), weight.size),
         )
 
@@ -264,7 +297,9 @@ def _around_origin(weights, shape):
 
 
 def _centred(field, mask, grid):
-    """The field on the grid about its mean in the mask, so that single precision is spent on what varies."""
+    """The field on the grid about its mean in the mask, so that single precision is spent on what
+    varies.
+    """
     target = grid.embed(within(mask, field))
     inside = grid.embed(mask)
     values = target[inside]
@@ -275,20 +310,25 @@ def _centred(field, mask, grid):
 def _harmonic_mean_weights(x, y, z):
     """Smallest weights that sum to 1 and have the same second moment along each axis.
 
-    The value at the origin is then the mean of every harmonic polynomial of degree 2, and of degree 3 by symmetry.
+    The value at the origin is then the mean of every harmonic polynomial of degree 2, and of degree
+    3 by symmetry.
     """
     conditions = np.array([np.ones_like(x), x**2 - y**2, x**2 - z**2])
     return np.linalg.pinv(conditions)[:, 0]
 
 
 def _largest_spheres(mask, voxel_size, radius):
-    """Spheres from large to small, which of them is the first to fit around each voxel, and the voxels they reach.
+    """Spheres from large to small, which of them is the first to fit around each voxel, and the
+    voxels they reach.
 
     Spheres count from 1; 0 is where none fits.
     """
     smallest = min(voxel_size)
     radii = [radius / 2**n for n in range(int(np.log2(max(radius / smallest, 1))) + 1)]
-    ladder = [Sphere.of_radius(r, voxel_size) for r in [*(r for r in radii if r > smallest * _TOUCH), smallest]]
+    ladder = [
+        Sphere.of_radius(r, voxel_size)
+        for r in [*(r for r in radii if r > smallest * _TOUCH), smallest]
+    ]
     used = []
     which = np.zeros(mask.shape, np.uint8)
     for sphere in ladder:
@@ -297,11 +337,17 @@ def _largest_spheres(mask, voxel_size, radius):
             used.append(sphere)
             which[first] = len(used)
     if not used:
-        raise ValueError("the mask is too thin for the smallest sphere, a voxel and its neighbours: give another mask")
+        raise ValueError(
+            "the mask is too thin for the smallest sphere, a voxel and its neighbours: give "
+            "another mask"
+        )
     return used, which, ladder[-1].reach(which > 0)
 
 
 def _local_spectrum(shape, voxel_size, b0_dir, correlation_length, noise_share):
     """Power that a local field has at each spatial frequency, 1 for slow waves across B0."""
-    slowness = 1 / (1 + (2 * np.pi * correlation_length) ** 2 * sum(k**2 for k in frequencies(shape, voxel_size)))
+    slowness = 1 / (
+        1
+        + (2 * np.pi * correlation_length) ** 2 * sum(k**2 for k in frequencies(shape, voxel_size))
+    )
     return (3 * dipole_kernel(shape, voxel_size, b0_dir)) ** 2 * slowness + np.float32(noise_share)

@@ -1,4 +1,6 @@
-"""Background field removal by projection onto dipole fields (PDF): what sources outside the mask do inside it."""
+"""Background field removal by projection onto dipole fields (PDF): what sources outside the mask do
+inside it.
+"""
 
 import numpy as np
 
@@ -22,9 +24,10 @@ def pdf(
 ):
     """Projection onto dipole fields.
 
-    Finds the susceptibility outside the mask whose field explains the field inside best,
-    min ‖W M (D∗χ_out - f)‖², by conjugate gradients (CGLS), and subtracts its field. Stopping early is part of
-    the method: a converged projection also explains noise and the tissue's own field near the edge.
+    Finds the susceptibility outside the mask whose field explains the field inside best, min ‖W M
+    (D∗χ_out - f)‖², by conjugate gradients (CGLS), and subtracts its field. Stopping early is part
+    of the method: a converged projection also explains noise and the tissue's own field near the
+    edge.
 
     Parameters
     ----------
@@ -37,15 +40,16 @@ def pdf(
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
     standard_error : ndarray, shape (x, y, z), optional
-        Standard error of the field, ppm, for the weights W, see `noise_weight`. Uniform weights without it.
+        Standard error of the field, ppm, for the weights W, see `noise_weight`. Uniform weights
+        without it.
     margin : float
-        Room for sources around the mask's bounding box, mm. A layer of sources around the head can mimic any source
-        beyond it, so the result does not change from 10 to 40 mm; without room the field wraps around
-        onto the brain.
+        Room for sources around the mask's bounding box, mm. A layer of sources around the head can
+        mimic any source beyond it, so the result does not change from 10 to 40 mm; without room the
+        field wraps around onto the brain.
     tolerance : float
-        Stop when an iteration takes less than this share off the (weighted) power of the local field: what is
-        asked for no longer changes. The normal equations' residual says less, as it starts higher the
-        larger the background is.
+        Stop when an iteration takes less than this share off the (weighted) power of the local
+        field: what is asked for no longer changes. The normal equations' residual says less, as it
+        starts higher the larger the background is.
     max_iterations : int
         Stop after so many iterations in any case.
 
@@ -60,7 +64,8 @@ def pdf(
 
     References
     ----------
-    Liu et al., NMR Biomed 24:1129-1136 (2011), eq. 4; de Rochefort et al., Magn Reson Med 63:194-206 (2010).
+    Liu et al., NMR Biomed 24:1129-1136 (2011), eq. 4; de Rochefort et al., Magn Reson Med
+    63:194-206 (2010).
     """
     grid = WorkingGrid.around(mask, voxel_size, margin)
     weight = grid.embed(noise_weight(standard_error, mask))
@@ -98,4 +103,6 @@ def pdf(
         iterations += 1
 
     local = np.where(mask, grid.extract(target - convolve(kernel, source)), np.float32(0))
-    return BackgroundRemoval(local, mask, iterations, float(np.sqrt(power / start)) if start else 0.0)
+    return BackgroundRemoval(
+        local, mask, iterations, float(np.sqrt(power / start)) if start else 0.0
+    )

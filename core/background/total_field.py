@@ -8,10 +8,12 @@ from ..inversion.morphology import SparseGradients
 from .projection import pdf
 from .removal import BackgroundRemoval
 
-# Of the splitting; the smaller the first, the sooner sources follow of which only the field inside the mask tells.
+# Of the splitting; the smaller the first, the sooner sources follow of which only the field inside
+# the mask tells.
 FIELD_PENALTY, GRADIENT_PENALTY = 0.005, 0.04
 
-# Of the projections before and after: the first's faults are put right, and the last has little left to do.
+# Of the projections before and after: the first's faults are put right, and the last has little
+# left to do.
 PROJECTION_TOLERANCE = 5e-3
 
 
@@ -29,20 +31,23 @@ def joint(
 ):
     r"""Remove the background field while explaining the local one.
 
-    A projection onto the fields of outside sources takes with it whatever part of the brain's own field outside sources
-    can mimic, and deep nuclei lose up to a third of their susceptibility. Here sources inside and outside compete
-    for the field: inside, susceptibility has sparse gradients except at the magnitude's edges, as in MEDI; outside it
-    is free,
+    A projection onto the fields of outside sources takes with it whatever part of the brain's own
+    field outside sources can mimic, and deep nuclei lose up to a third of their susceptibility.
+    Here sources inside and outside compete for the field: inside, susceptibility has sparse
+    gradients except at the magnitude's edges, as in MEDI; outside it is free,
 
-        min ½ ‖W (D∗χ - f)‖² + λ ‖W_e G χ‖₁,    W_e = 0 outside the mask, at edges and across the surface.
+        min ½ ‖W (D∗χ - f)‖² + λ ‖W_e G χ‖₁,    W_e = 0 outside the mask, at edges and across the
+        surface.
 
-    The harmonic part of the field that either could explain goes to the inside as far as that makes a simpler map.
-    It starts from a rough projection onto dipole fields, stops when the local field rests, and ends with a projection
-    of what the inside does not explain, which clears the mask's rim of background.
+    The harmonic part of the field that either could explain goes to the inside as far as that makes
+    a simpler map. It starts from a rough projection onto dipole fields, stops when the local field
+    rests, and ends with a projection of what the inside does not explain, which clears the mask's
+    rim of background.
 
-    It assumes that susceptibility inside is piecewise constant between the magnitude's edges. Where it is not, as in a
-    smooth gradient over the whole brain or in a lesion that the magnitude does not show, a smooth part of its field may
-    be given to the background or taken from it. At the mask's surface, veins and their background stay ambiguous.
+    It assumes that susceptibility inside is piecewise constant between the magnitude's edges. Where
+    it is not, as in a smooth gradient over the whole brain or in a lesion that the magnitude does
+    not show, a smooth part of its field may be given to the background or taken from it. At the
+    mask's surface, veins and their background stay ambiguous.
 
     Parameters
     ----------
@@ -61,7 +66,8 @@ def joint(
     margin : float
         Room for sources around the mask's bounding box, mm.
     tolerance : float
-        Stop when the local field changed by less than this share of its own standard deviation in five iterations.
+        Stop when the local field changed by less than this share of its own standard deviation in
+        five iterations.
     max_iterations : int
         Stop after so many iterations in any case, beside those of the projection.
 
@@ -76,7 +82,8 @@ def joint(
 
     References
     ----------
-    Liu et al., Magn Reson Med 78:303-315 (2017), eq. 5: total field inversion; solved otherwise here, see `medi`.
+    Liu et al., Magn Reson Med 78:303-315 (2017), eq. 5: total field inversion; solved otherwise
+    here, see `medi`.
     """
     project = partial(
         pdf,
@@ -100,7 +107,9 @@ def joint(
         field_penalty=FIELD_PENALTY,
         gradient_penalty=GRADIENT_PENALTY,
     )
-    iterations = start.iterations + solver.converge(tolerance, max_iterations, watch=solver.local_field)
+    iterations = start.iterations + solver.converge(
+        tolerance, max_iterations, watch=solver.local_field
+    )
     left = np.zeros(mask.shape, np.float32)
     left[mask] = solver.unexplained()
     inside = solver.local_field() - left[mask]

@@ -1,4 +1,6 @@
-"""Susceptibility from the local field in closed form: the deterministic inversion of the 2015 study, and TKD."""
+"""Susceptibility from the local field in closed form: the deterministic inversion of the 2015
+study, and TKD.
+"""
 
 import numpy as np
 
@@ -7,11 +9,21 @@ from .problem import QuadraticProblem, checked_variance, fixed_lambda
 KERNEL_THRESHOLD = 0.2  # of thresholded k-space division, as published
 
 
-def deterministic(field, mask, voxel_size, *, b0_dir=(0, 0, 1), known=None, lam=None, rule="gcv", noise_variance=None):
+def deterministic(
+    field,
+    mask,
+    voxel_size,
+    *,
+    b0_dir=(0, 0, 1),
+    known=None,
+    lam=None,
+    rule="gcv",
+    noise_variance=None,
+):
     """Invert the local field in closed form, χ = Fᴴ (D² + λ²|E|²)⁻¹ D F b.
 
-    A closed form has no data weights: where the field is not known, it needs one that is filled in, as by
-    `holes.interpolate_unknown`.
+    A closed form has no data weights: where the field is not known, it needs one that is filled in,
+    as by `holes.interpolate_unknown`.
 
     Parameters
     ----------
@@ -24,15 +36,18 @@ def deterministic(field, mask, voxel_size, *, b0_dir=(0, 0, 1), known=None, lam=
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
     known : ndarray of bool, shape (x, y, z), optional
-        Voxels whose field was measured; residuals of others are not judged. All of the mask without it.
+        Voxels whose field was measured; residuals of others are not judged. All of the mask without
+        it.
     lam : float, optional
         Fixed λ, mm. Without it λ is chosen by `rule`.
     rule : {"gcv", "discrepancy"}
-        Generalised cross-validation, or the study's discrepancy principle: the λ whose mean squared residual in the
-        mask equals the variance of the field's error. That is the noise's or, where it is larger, what
-        cross-validation infers from the field: else λ would fall until it explains what no susceptibility does.
+        Generalised cross-validation, or the study's discrepancy principle: the λ whose mean squared
+        residual in the mask equals the variance of the field's error. That is the noise's or, where
+        it is larger, what cross-validation infers from the field: else λ would fall until it
+        explains what no susceptibility does.
     noise_variance : float, optional
-        Variance of the field's noise, ppm²; the discrepancy principle needs it. With weights, of the weighted noise.
+        Variance of the field's noise, ppm²; the discrepancy principle needs it. With weights, of
+        the weighted noise.
 
     Returns
     -------
@@ -41,8 +56,8 @@ def deterministic(field, mask, voxel_size, *, b0_dir=(0, 0, 1), known=None, lam=
     Raises
     ------
     ValueError
-        If the mask is empty, the field not finite, λ not positive, the rule unknown, or the discrepancy
-        principle lacks its noise variance.
+        If the mask is empty, the field not finite, λ not positive, the rule unknown, or the
+        discrepancy principle lacks its noise variance.
 
     References
     ----------
@@ -61,11 +76,13 @@ def deterministic(field, mask, voxel_size, *, b0_dir=(0, 0, 1), known=None, lam=
 
 
 def divide_field(field, mask, voxel_size, *, b0_dir=(0, 0, 1), threshold=KERNEL_THRESHOLD):
-    r"""Invert the local field by thresholded k-space division (TKD), the simplest inversion and a baseline.
+    r"""Invert the local field by thresholded k-space division (TKD), the simplest inversion and a
+    baseline.
 
-    χ = F⁻¹[F b / D'] with D' = D where |D| exceeds the threshold, and sign(D) times the threshold elsewhere. What lies
-    near the cone of small D comes out too small, so that susceptibility is underestimated. Nothing is chosen by the
-    data, and there are no data weights: where the field is not known, it needs one that is filled in.
+    χ = F⁻¹[F b / D'] with D' = D where |D| exceeds the threshold, and sign(D) times the threshold
+    elsewhere. What lies near the cone of small D comes out too small, so that susceptibility is
+    underestimated. Nothing is chosen by the data, and there are no data weights: where the field is
+    not known, it needs one that is filled in.
 
     Parameters
     ----------
@@ -92,5 +109,7 @@ def divide_field(field, mask, voxel_size, *, b0_dir=(0, 0, 1), threshold=KERNEL_
         raise ValueError(f"the threshold must lie between 0 and 2/3, got {threshold}")
     problem = QuadraticProblem(field, mask, voxel_size, b0_dir)
     kernel = problem.kernel
-    divisor = np.where(np.abs(kernel) > threshold, kernel, np.copysign(np.float32(threshold), kernel))
+    divisor = np.where(
+        np.abs(kernel) > threshold, kernel, np.copysign(np.float32(threshold), kernel)
+    )
     return problem.result(problem.data / divisor, None, 0)

@@ -21,8 +21,9 @@ FIELD_PENALTY = 0.3
 GRADIENT_PENALTY = 0.1  # mm²
 OVER_RELAXATION = np.float32(1.7)
 
-# λ over the noise of the field and the mean voxel size: λ whose soft threshold the noise of an axis' differences seldom
-# passes. On an ellipsoid and a head of known truth the error is within 8 % of its least from 0.1 to 0.2.
+# λ over the noise of the field and the mean voxel size: λ whose soft threshold the noise of an
+# axis' differences seldom passes. On an ellipsoid and a head of known truth the error is within 8 %
+# of its least from 0.1 to 0.2.
 NOISE_TO_LAMBDA = 0.14
 ROUND = 5  # iterations between looks at convergence, λ and weights
 SLAB = 8  # planes that are worked on at once: few enough for the processor's cache
@@ -43,20 +44,22 @@ def medi(
     tolerance=2e-2,
     max_iterations=100,
 ):
-    r"""Invert the local field with sparse gradients, min ½ ‖W (exp(i p D∗χ) - exp(i p b))/p‖² + λ ‖W_e G χ‖₁.
+    r"""Invert the local field with sparse gradients, min ½ ‖W (exp(i p D∗χ) - exp(i p b))/p‖² + λ
+    ‖W_e G χ‖₁.
 
-    W is the inverse standard error of the field b relative to its median, at most 1, and 0 outside the mask; W_e
-    is 0 at edges of the magnitude and across the mask's surface, 1 elsewhere; p = 2π/period turns field into phase.
-    With fields small against the period, or without one, the first term is linear, ½ ‖W (D∗χ - b)‖².
+    W is the inverse standard error of the field b relative to its median, at most 1, and 0 outside
+    the mask; W_e is 0 at edges of the magnitude and across the mask's surface, 1 elsewhere; p =
+    2π/period turns field into phase. With fields small against the period, or without one, the
+    first term is linear, ½ ‖W (D∗χ - b)‖².
 
-    Solved by split Bregman iterations (alternating directions) on v = D∗χ and z = G χ, with the closed form of the
-    deterministic inversion, two pairs of Fourier transforms an iteration,
+    Solved by split Bregman iterations (alternating directions) on v = D∗χ and z = G χ, with the
+    closed form of the deterministic inversion, two pairs of Fourier transforms an iteration,
 
         χ = Fᴴ (ρ D² + η |E|²)⁻¹ (ρ D F (v - s) + η F Gᴴ (z - u)),
 
-    v by Newton's method in each voxel, z by soft thresholding, s and u the sums of what v and z miss. They start at the
-    closed form's χ: voxels of low weight are slow to tell of a strong source, and until they have, their misfit would
-    be taken for an error of the model.
+    v by Newton's method in each voxel, z by soft thresholding, s and u the sums of what v and z
+    miss. They start at the closed form's χ: voxels of low weight are slow to tell of a strong
+    source, and until they have, their misfit would be taken for an error of the model.
 
     Parameters
     ----------
@@ -75,16 +78,19 @@ def medi(
     lam : float, optional
         Fixed λ, ppm·mm. Without it λ is chosen by `rule`.
     rule : {"scaled", "discrepancy"}
-        ``scaled``: λ in proportion to the weighted residual's root mean square and the mean voxel size, so that it
-        needs neither a search nor the noise's level (the scaled lasso). ``discrepancy``: the λ whose weighted
-        residual is the noise's, as in the study. Both are found on the way, without solving twice.
+        ``scaled``: λ in proportion to the weighted residual's root mean square and the mean voxel
+        size, so that it needs neither a search nor the noise's level (the scaled lasso).
+        ``discrepancy``: the λ whose weighted residual is the noise's, as in the study. Both are
+        found on the way, without solving twice.
     period : float, optional
         Field after which phase has made a turn, ppm: 1/(f₀ ΔTE). Linear without it.
     model_error : float or None
-        Voxels whose weighted residual exceeds this many robust standard deviations count for less than half, the
-        further off the less (Cauchy's weights): no susceptibility explains their field. None believes them all.
+        Voxels whose weighted residual exceeds this many robust standard deviations count for less
+        than half, the further off the less (Cauchy's weights): no susceptibility explains their
+        field. None believes them all.
     tolerance : float
-        Stop when χ changed by less than this share of its own standard deviation in five iterations.
+        Stop when χ changed by less than this share of its own standard deviation in five
+        iterations.
     max_iterations : int
         Stop after so many iterations in any case.
 
@@ -95,14 +101,14 @@ def medi(
     Raises
     ------
     ValueError
-        If the mask is empty, the field in it not finite, λ or the period not positive, the rule unknown, or the
-        discrepancy principle lacks the standard error.
+        If the mask is empty, the field in it not finite, λ or the period not positive, the rule
+        unknown, or the discrepancy principle lacks the standard error.
 
     References
     ----------
-    Liu et al., NeuroImage 59:2560-2568 (2012), eq. 3; Liu et al., Magn Reson Med 69:467-476 (2013), eq. 3 and 6, for
-    the nonlinear term and reweighting; Goldstein & Osher, SIAM J Imaging Sci 2:323-343 (2009), sec. 3;
-    Sun & Zhang, Biometrika 99:879-898 (2012), eq. 4, for the rule.
+    Liu et al., NeuroImage 59:2560-2568 (2012), eq. 3; Liu et al., Magn Reson Med 69:467-476 (2013),
+    eq. 3 and 6, for the nonlinear term and reweighting; Goldstein & Osher, SIAM J Imaging Sci
+    2:323-343 (2009), sec. 3; Sun & Zhang, Biometrika 99:879-898 (2012), eq. 4, for the rule.
     """
     solver = SparseGradients(
         field,
@@ -131,7 +137,8 @@ class SparseGradients:
     margin : float
         Room around the mask's bounding box, mm.
     free_outside : bool
-        Whether gradients outside the mask go unpenalised. Sources there are then free to explain a background field.
+        Whether gradients outside the mask go unpenalised. Sources there are then free to explain a
+        background field.
     field_penalty, gradient_penalty : float
         ρ, and η in mm².
     """
@@ -166,7 +173,9 @@ class SparseGradients:
         self.grid = grid = WorkingGrid.around(mask, voxel_size, margin)
         self.inside = grid.embed(mask)
         self.kernel = dipole_kernel(grid.shape, voxel_size, b0_dir)
-        power = self.field_penalty * self.kernel**2 + self.gradient_penalty * gradient_power(grid.shape, voxel_size)
+        power = self.field_penalty * self.kernel**2 + self.gradient_penalty * gradient_power(
+            grid.shape, voxel_size
+        )
         power[0, 0, 0] = 1  # where everything vanishes and χ is undetermined
         self.inverse = 1 / power
 
@@ -176,9 +185,14 @@ class SparseGradients:
         self.believed = grid.embed(weight**2)  # W², less where the model cannot explain the field
         self.noise = None if standard_error is None else _noise_level(standard_error, mask)
         self.penalised = self._penalised(edges, free_outside)
-        self.lam = float(lam) if lam is not None else NOISE_TO_LAMBDA * self._mean_size() * (self.noise or 0.0)
+        self.lam = (
+            float(lam)
+            if lam is not None
+            else NOISE_TO_LAMBDA * self._mean_size() * (self.noise or 0.0)
+        )
 
-        self.chi_field = np.zeros(grid.shape, np.float32)  # v; from the field itself, turns in it would be believed
+        # v; from the field itself, turns in it would be believed
+        self.chi_field = np.zeros(grid.shape, np.float32)
         self.missed_field = np.zeros(grid.shape, np.float32)  # s
         self.gradient = np.zeros((3, *grid.shape), np.float32)  # z
         self.missed_gradient = np.zeros((3, *grid.shape), np.float32)  # u
@@ -198,7 +212,9 @@ class SparseGradients:
             self._diverge(slab)
 
     def converge(self, tolerance, max_iterations, *, watch=None):
-        """Iterate until what is watched, χ in the mask by default, stays as it is; returns the iterations."""
+        """Iterate until what is watched, χ in the mask by default, stays as it is; returns the
+        iterations.
+        """
         watch = watch or (lambda: self.chi[self.inside])
         iterations = 0
         before = watch()
@@ -232,7 +248,9 @@ class SparseGradients:
         """The result as it stands."""
         left = self.unexplained()[self.weight > 0]
         residual = float(np.sqrt(np.mean(np.square(left), dtype=np.float64)))
-        return Inversion(self.susceptibility(), LambdaChoice(self.lam, self.rule), iterations, residual)
+        return Inversion(
+            self.susceptibility(), LambdaChoice(self.lam, self.rule), iterations, residual
+        )
 
     def _iterate(self, pool):
         self.chi = self.explained = None  # their memory is wanted
@@ -286,7 +304,8 @@ class SparseGradients:
         left = penalty * off / (weight + penalty)
         for _ in range(2):
             slope = weight * np.sin(p * left) / p + penalty * (left - off)
-            # Beyond a quarter of a turn the term bends down; its greatest bend keeps the step short there.
+            # Beyond a quarter of a turn the term bends down; its greatest bend keeps the step short
+            # there.
             bend = np.maximum(weight * np.cos(p * left), 0) + penalty
             left -= slope / bend
         return field + turns + left

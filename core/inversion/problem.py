@@ -1,4 +1,6 @@
-"""Quadratic inversions in the Fourier domain: what the deterministic and the iterative one share."""
+"""Quadratic inversions in the Fourier domain: what the deterministic and the iterative one
+share.
+"""
 
 from dataclasses import dataclass
 
@@ -8,7 +10,13 @@ from scipy import fft
 from ..dipole import dipole_kernel, inverse_transform
 from ..grid import WorkingGrid, within
 from ..linear_systems import inner
-from .regularization import LambdaChoice, RatioSpectrum, gradient_power, meet_discrepancy, minimise_gcv
+from .regularization import (
+    LambdaChoice,
+    RatioSpectrum,
+    gradient_power,
+    meet_discrepancy,
+    minimise_gcv,
+)
 
 # Room around the mask's bounding box, mm: the field of what is inside has fallen off by then.
 MARGIN = 10.0
@@ -37,7 +45,8 @@ class Inversion:
 
 
 def regularised_power(kernel, gradient, lam):
-    """The closed form's denominator M = D² + λ²|E|², with 1 at k = 0, where both vanish and χ is undetermined.
+    """The closed form's denominator M = D² + λ²|E|², with 1 at k = 0, where both vanish and χ is
+    undetermined.
 
     Parameters
     ----------
@@ -138,9 +147,14 @@ def fixed_lambda(lam):
 
 
 def checked_variance(rule, noise_variance):
-    """The noise variance in ppm² that the discrepancy principle meets; a ValueError if the rule is another."""
+    """The noise variance in ppm² that the discrepancy principle meets; a ValueError if the rule is
+    another.
+    """
     if rule != "discrepancy":
         raise ValueError(f"unknown rule for λ {rule!r}: use 'gcv' or 'discrepancy'")
     if noise_variance is None or not noise_variance > 0:
-        raise ValueError(f"the discrepancy principle needs a positive noise variance in ppm², got {noise_variance}")
+        raise ValueError(
+            "the discrepancy principle needs a positive noise variance in ppm², got "
+            f"{noise_variance}"
+        )
     return noise_variance

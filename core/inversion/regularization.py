@@ -9,12 +9,14 @@ from ..dipole import frequencies
 from ..grid import neighbours
 from ..robust import SD_PER_MEDIAN
 
-# An edge of the magnitude exceeds so many standard deviations of its differences. A noisy phantom hardly minds from
-# 1.5 to 5; a head's squared-gradient map is best with more edges (1.5), its nuclei with 2.
+# An edge of the magnitude exceeds so many standard deviations of its differences. A noisy phantom
+# hardly minds from 1.5 to 5; a head's squared-gradient map is best with more edges (1.5), its
+# nuclei with 2.
 EDGE_SDS = 2.0
 
-# A jump of a first map exceeds so many standard deviations of its differences where a haemorrhage or a calcification
-# begins; tissue reaches about 10. With 20 to 40, heads with both lose no accuracy, and heads without do not change.
+# A jump of a first map exceeds so many standard deviations of its differences where a haemorrhage
+# or a calcification begins; tissue reaches about 10. With 20 to 40, heads with both lose no
+# accuracy, and heads without do not change.
 JUMP_SDS = 30.0
 
 
@@ -38,15 +40,19 @@ def gradient_power(shape, voxel_size):
     Lin et al., AJNR 36:1644 (2015), eq. 3.
     """
     k = frequencies(shape, voxel_size)
-    return sum(((2 / v * np.sin(np.pi * v * ki)) ** 2).astype(np.float32) for ki, v in zip(k, voxel_size, strict=True))
+    return sum(
+        ((2 / v * np.sin(np.pi * v * ki)) ** 2).astype(np.float32)
+        for ki, v in zip(k, voxel_size, strict=True)
+    )
 
 
 def edge_mask(magnitude, mask, *, share=None):
     """Find where the magnitude has an edge: the differences that regularisation must leave alone.
 
-    Each axis on its own, from the differences between neighbours that are both inside the mask. Most of these are
-    noise, so their median tells how large noise is, and what exceeds it clearly is an edge. A noisy image has few
-    edges then and a clear one many, which a fixed share of them cannot know.
+    Each axis on its own, from the differences between neighbours that are both inside the mask.
+    Most of these are noise, so their median tells how large noise is, and what exceeds it clearly
+    is an edge. A noisy image has few edges then and a clear one many, which a fixed share of them
+    cannot know.
 
     Parameters
     ----------
@@ -55,13 +61,15 @@ def edge_mask(magnitude, mask, *, share=None):
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
     share : float, optional
-        Share of the differences that are edges, the steepest, 0 to 1, as MEDI has it. Without it, an edge is a
-        difference of more than two robust standard deviations (1.4826 times the median of their sizes).
+        Share of the differences that are edges, the steepest, 0 to 1, as MEDI has it. Without it,
+        an edge is a difference of more than two robust standard deviations (1.4826 times the median
+        of their sizes).
 
     Returns
     -------
     ndarray of bool, shape (3, x, y, z)
-        True where the difference between a voxel and the next along axis 0, 1 or 2 is an edge (W_e = 0).
+        True where the difference between a voxel and the next along axis 0, 1 or 2 is an edge (W_e
+        = 0).
 
     Raises
     ------
@@ -70,8 +78,8 @@ def edge_mask(magnitude, mask, *, share=None):
 
     References
     ----------
-    Liu et al., NeuroImage 59:2560-2568 (2012), eq. 4; Black et al., IEEE Trans Image Process 7:421-432 (1998),
-    sec. V, for the robust scale.
+    Liu et al., NeuroImage 59:2560-2568 (2012), eq. 4; Black et al., IEEE Trans Image Process
+    7:421-432 (1998), sec. V, for the robust scale.
     """
     if share is not None and not 0 <= share <= 1:
         raise ValueError(f"the share of edges must lie between 0 and 1, got {share}")
@@ -83,9 +91,9 @@ def edge_mask(magnitude, mask, *, share=None):
 def jump_mask(chi, mask):
     """Find the jumps that no penalty of gradients should flatten: where a strong source begins.
 
-    The surroundings of a strong source are dephased, so that the magnitude tells of its outline badly. The penalty is
-    in proportion to the usual gradient, and a jump far beyond would be smeared over all voxels whose data have little
-    weight.
+    The surroundings of a strong source are dephased, so that the magnitude tells of its outline
+    badly. The penalty is in proportion to the usual gradient, and a jump far beyond would be
+    smeared over all voxels whose data have little weight.
 
     Parameters
     ----------
@@ -97,13 +105,16 @@ def jump_mask(chi, mask):
     Returns
     -------
     ndarray of bool, shape (3, x, y, z)
-        As of `edge_mask`: True where a difference exceeds thirty robust standard deviations of its axis'.
+        As of `edge_mask`: True where a difference exceeds thirty robust standard deviations of its
+        axis'.
     """
     return _steep_differences(chi, mask, lambda slopes: JUMP_SDS * _robust_sd(slopes))
 
 
 def _steep_differences(volume, mask, limit):
-    """Differences inside the mask whose size exceeds a limit, which a function takes from all sizes along an axis."""
+    """Differences inside the mask whose size exceeds a limit, which a function takes from all sizes
+    along an axis.
+    """
     steep = np.zeros((3, *mask.shape), bool)
     for axis in range(3):
         near, far = neighbours(axis)
@@ -139,11 +150,14 @@ def edge_differences(edges, voxel_size):
         last = h // stride % size == size - 1
         there.append(h + stride - np.int32(size * stride) * last)
     n = sum(h.size for h in here)
-    slopes = np.concatenate([np.full(h.size, 1 / v, np.float32) for h, v in zip(here, voxel_size, strict=True)])
+    slopes = np.concatenate(
+        [np.full(h.size, 1 / v, np.float32) for h, v in zip(here, voxel_size, strict=True)]
+    )
     values = np.stack([-slopes, slopes], axis=1).ravel()
     columns = np.stack([np.concatenate(here), np.concatenate(there)], axis=1).ravel()
     return sparse.csr_array(
-        (values, columns, np.arange(0, 2 * n + 1, 2, dtype=np.int32)), shape=(n, int(np.prod(shape)))
+        (values, columns, np.arange(0, 2 * n + 1, 2, dtype=np.int32)),
+        shape=(n, int(np.prod(shape))),
     )
 
 
@@ -164,7 +178,8 @@ class LambdaChoice:
     at_bound : bool
         The rule wanted to leave the range of sensible values; λ is the range's end.
     tried : tuple of (float, float)
-        Every λ tried and the rule's figure for it: the GCV score, or the mean squared residual in ppm².
+        Every λ tried and the rule's figure for it: the GCV score, or the mean squared residual in
+        ppm².
     """
 
     value: float
@@ -174,11 +189,12 @@ class LambdaChoice:
 
 
 class RatioSpectrum:
-    """Residual and degrees of freedom of the deterministic inversion for every λ, at the cost of none.
+    """Residual and degrees of freedom of the deterministic inversion for every λ, at the cost of
+    none.
 
-    The deterministic solution leaves the share λ²/(λ² + q) of each spatial frequency unexplained, and that
-    share depends on the frequency through q = D²/|E|² alone. So a histogram over log q, once of the field's
-    power and once of the number of frequencies, is all that a rule for λ needs.
+    The deterministic solution leaves the share λ²/(λ² + q) of each spatial frequency unexplained,
+    and that share depends on the frequency through q = D²/|E|² alone. So a histogram over log q,
+    once of the field's power and once of the number of frequencies, is all that a rule for λ needs.
 
     Parameters
     ----------
@@ -187,7 +203,8 @@ class RatioSpectrum:
     kernel, gradient : ndarray, shape (x, y, z // 2 + 1)
         D and |E|² on the half spectrum.
     last_axis : int
-        Length of the volume's last axis, which says how often a frequency of the half spectrum counts.
+        Length of the volume's last axis, which says how often a frequency of the half spectrum
+        counts.
     """
 
     def __init__(self, power, kernel, gradient, last_axis):
@@ -228,8 +245,9 @@ class RatioSpectrum:
 def minimise_gcv(score, start, *, factor):
     """Find the λ of least generalised cross-validation score.
 
-    Walks downhill in steps of `factor` until the minimum is bracketed, then takes the vertex of the parabola
-    through the lowest three in log λ. The score is flat around its minimum, so this is as close as it needs.
+    Walks downhill in steps of `factor` until the minimum is bracketed, then takes the vertex of the
+    parabola through the lowest three in log λ. The score is flat around its minimum, so this is as
+    close as it needs.
 
     Parameters
     ----------
@@ -306,12 +324,16 @@ def meet_discrepancy(mean_square, noise_variance):
         here = here + direction * octave
         if excess(here) * missing <= 0:
             root = optimize.brentq(excess, *sorted((previous, here)), xtol=0.02)
-            return LambdaChoice(float(np.exp(root)), "discrepancy", False, tuple(sorted(tried.items())))
+            return LambdaChoice(
+                float(np.exp(root)), "discrepancy", False, tuple(sorted(tried.items()))
+            )
     return LambdaChoice(float(np.exp(here)), "discrepancy", True, tuple(sorted(tried.items())))
 
 
 def _quantile(values, share):
-    """The order statistic at a share of the values; infinite where there are none. Faster than interpolation."""
+    """The order statistic at a share of the values; infinite where there are none. Faster than
+    interpolation.
+    """
     if not values.size:
         return np.inf
     rank = round(share * (values.size - 1))

@@ -1,4 +1,6 @@
-"""Susceptibility from the local field by weighted least squares: the iterative inversion of the 2015 study."""
+"""Susceptibility from the local field by weighted least squares: the iterative inversion of the
+2015 study.
+"""
 
 from functools import cached_property
 
@@ -10,17 +12,19 @@ from ..linear_systems import conjugate_gradients, inner
 from .problem import QuadraticProblem, checked_variance, fixed_lambda
 from .regularization import edge_differences, minimise_gcv
 
-# A λ is judged by residuals, which are known well enough long before χ has converged, and by a trace that is known
-# still earlier: its error goes with the square of the solution's.
+# A λ is judged by residuals, which are known well enough long before χ has converged, and by a
+# trace that is known still earlier: its error goes with the square of the solution's.
 ROUGH = 2e-2
 ROUGH_TRACE = 0.1
 
-# Weight of any known voxel in the iterative inversion. A standard error of ten times the median and more comes of phase
-# that bends in time, as around a haemorrhage, and says little of how wrong the field is. On heads with a haemorrhage of
-# R2* 15 to 200/s, a tenth reads it within 10 %, none 5 to 15 % too low, a fifth too high; heads without do not change.
+# Weight of any known voxel in the iterative inversion. A standard error of ten times the median and
+# more comes of phase that bends in time, as around a haemorrhage, and says little of how wrong the
+# field is. On heads with a haemorrhage of R2* 15 to 200/s, a tenth reads it within 10 %, none 5 to
+# 15 % too low, a fifth too high; heads without do not change.
 SMALLEST_WEIGHT = 0.1
 
-# λ of the iterative inversion is about so many times that of the closed form, which cannot leave edges free.
+# λ of the iterative inversion is about so many times that of the closed form, which cannot leave
+# edges free.
 EDGES_LAMBDA = 2.5
 
 
@@ -42,34 +46,37 @@ def iterative(
 ):
     r"""Invert the local field with edges left free, min ‖W (Fᴴ D F χ - b)‖² + λ²‖W_e G χ‖².
 
-    W says how far to believe the field: inside the mask by its noise, outside, where b is set to zero, as far as
-    that can be true.
+    W says how far to believe the field: inside the mask by its noise, outside, where b is set to
+    zero, as far as that can be true.
 
-    Write M = D² + λ²|E|² for the deterministic operator, H = (1 - W²)^½ Fᴴ D F for the field where it is not
-    known, and G_e for the gradient across the edges, where W_e = 0. The normal equations are
+    Write M = D² + λ²|E|² for the deterministic operator, H = (1 - W²)^½ Fᴴ D F for the field where
+    it is not known, and G_e for the gradient across the edges, where W_e = 0. The normal equations
+    are
 
         (M - HᴴH - λ² G_eᴴG_e) χ = D W² b,    so with    y = H χ  and  z = λ G_e χ
 
-        χ = M⁻¹ (D W² b + Hᴴ y + λ G_eᴴ z),    (1 - B M⁻¹ Bᴴ) (y, z) = B M⁻¹ D W² b,    B = (H, λ G_e).
+        χ = M⁻¹ (D W² b + Hᴴ y + λ G_eᴴ z),    (1 - B M⁻¹ Bᴴ) (y, z) = B M⁻¹ D W² b,    B = (H, λ
+        G_e).
 
-    In words: fill in the field that is not known and the gradient across the edges, and the closed form
-    gives the rest. The operator on (y, z) is symmetric positive definite with eigenvalues in (0, 1]; zero is the
-    deterministic solution; conjugate gradients need a handful of iterations of two pairs of Fourier transforms,
-    or of one pair where W = 1 everywhere.
+    In words: fill in the field that is not known and the gradient across the edges, and the closed
+    form gives the rest. The operator on (y, z) is symmetric positive definite with eigenvalues in
+    (0, 1]; zero is the deterministic solution; conjugate gradients need a handful of iterations of
+    two pairs of Fourier transforms, or of one pair where W = 1 everywhere.
 
     Parameters
     ----------
     field, mask, voxel_size, b0_dir, lam, rule, noise_variance
-        As for `deterministic`. Both rules judge λ by the weighted field, so that voxels without weight have no say.
+        As for `deterministic`. Both rules judge λ by the weighted field, so that voxels without
+        weight have no say.
     edges : ndarray of bool, shape (3, x, y, z)
-        Differences inside the mask that are not regularised, from `regularization.edge_mask`. Those across the
-        mask's surface never are.
+        Differences inside the mask that are not regularised, from `regularization.edge_mask`. Those
+        across the mask's surface never are.
     data_weight : ndarray, shape (x, y, z), optional
-        W inside the mask, 0 to 1; see `fieldfit.noise_weight`. 1 without it, as in the study. Enclosed voxels whose
-        field is not known belong to the mask, with weight 0.
+        W inside the mask, 0 to 1; see `fieldfit.noise_weight`. 1 without it, as in the study.
+        Enclosed voxels whose field is not known belong to the mask, with weight 0.
     outside_weight : float
-        W outside the mask, 0 to 1; see `zero_field_weight`. 1 is the study's equation: the field of the brain
-        is then taken to end at the mask's surface.
+        W outside the mask, 0 to 1; see `zero_field_weight`. 1 is the study's equation: the field of
+        the brain is then taken to end at the mask's surface.
     tolerance : float
         Stop when the residual in (y, z) has fallen to this share of the right-hand side.
     max_iterations : int
@@ -105,11 +112,12 @@ def iterative(
 def zero_field_weight(field, mask, noise_variance):
     """How far to believe that the field outside the mask is zero: the weight for `iterative`.
 
-    The brain's field does not end at its surface, and an inversion that believes so loses a tenth of the
-    susceptibility of deep nuclei. But without any belief susceptibility outside the mask may explain what is
-    inside. The field is continuous, so just outside it is about as large as at the mask's surface, and falls off from
-    there. Where it is lost in the noise already at the surface (less than twice as large), a zero is as good as
-    a measurement; where it stands far above, next to nothing.
+    The brain's field does not end at its surface, and an inversion that believes so loses a tenth
+    of the susceptibility of deep nuclei. But without any belief susceptibility outside the mask may
+    explain what is inside. The field is continuous, so just outside it is about as large as at the
+    mask's surface, and falls off from there. Where it is lost in the noise already at the surface
+    (less than twice as large), a zero is as good as a measurement; where it stands far above, next
+    to nothing.
 
     Parameters
     ----------
@@ -146,7 +154,8 @@ class _EdgeProblem(QuadraticProblem):
         super().__init__(field, mask, voxel_size, b0_dir)
         on_grid = np.stack([self.grid.embed(e) for e in edges])
         for axis, free in enumerate(on_grid):
-            # Nothing is known of what lies beyond the mask's surface: differences across it are free too.
+            # Nothing is known of what lies beyond the mask's surface: differences across it are
+            # free too.
             near, far = neighbours(axis)
             free[near] |= self.inside[near] ^ self.inside[far]
         self.edge_gradient = edge_differences(on_grid, voxel_size)
@@ -172,7 +181,9 @@ class _EdgeProblem(QuadraticProblem):
             self.data = fft.rfftn(weight**2 * self.grid.embed(self.field))
 
     def converge(self, lam, tolerance):
-        """Solve for (y, z) at one λ, starting from the nearest solved; returns the spectrum of χ and the iterations."""
+        """Solve for (y, z) at one λ, starting from the nearest solved; returns the spectrum of χ
+        and the iterations.
+        """
         system = _EdgeSystem(self, lam)
         right_side = system.filled(system.closed_form(self.data))
         guess = None
@@ -181,7 +192,11 @@ class _EdgeProblem(QuadraticProblem):
             guess = self.solved[nearest].copy()
             guess[system.fields :] *= np.float32(lam / nearest)  # z = λ G_e χ
         u, iterations, _ = conjugate_gradients(
-            system.operator, right_side, tolerance=tolerance, max_iterations=self.max_iterations, guess=guess
+            system.operator,
+            right_side,
+            tolerance=tolerance,
+            max_iterations=self.max_iterations,
+            guess=guess,
         )
         self.solved[lam] = u
         return system.susceptibility(u, self.data), iterations
@@ -192,13 +207,17 @@ class _EdgeProblem(QuadraticProblem):
     def choose_by_gcv(self):
         """The λ that cross-validation prefers for W b and W Fᴴ D F."""
         start = super().choose_by_gcv().value * EDGES_LAMBDA
-        return minimise_gcv(lambda lam: self.mean_square(lam) / self.freedom(lam) ** 2, start=start, factor=1.6)
+        return minimise_gcv(
+            lambda lam: self.mean_square(lam) / self.freedom(lam) ** 2, start=start, factor=1.6
+        )
 
     def freedom(self, lam):
-        """Share of the weighted field's degrees of freedom that are left to its error, by a random probe.
+        """Share of the weighted field's degrees of freedom that are left to its error, by a random
+        probe.
 
-        The trace of the influence matrix is the expected product of a weighted probe p and what of it is explained.
-        With b = p it is pᵀ Fᴴ D χ = pᵀ Fᴴ D M⁻¹ D p + (B M⁻¹ D p)ᵀ (y, z), which needs no χ.
+        The trace of the influence matrix is the expected product of a weighted probe p and what of
+        it is explained. With b = p it is pᵀ Fᴴ D χ = pᵀ Fᴴ D M⁻¹ D p + (B M⁻¹ D p)ᵀ (y, z), which
+        needs no χ.
         """
         probe, probe_data = self._probe
         system = _EdgeSystem(self, lam)
@@ -206,7 +225,10 @@ class _EdgeProblem(QuadraticProblem):
         by_closed_form = inner(probe, self.volume(self.kernel * closed))
         right_side = system.filled(closed)
         u, _, _ = conjugate_gradients(
-            system.operator, right_side.copy(), tolerance=ROUGH_TRACE, max_iterations=self.max_iterations
+            system.operator,
+            right_side.copy(),
+            tolerance=ROUGH_TRACE,
+            max_iterations=self.max_iterations,
         )
         return 1 - (by_closed_form + inner(right_side, u)) / self.n_judged
 
@@ -252,7 +274,9 @@ class _EdgeSystem:
         """M⁻¹ (D b + Bᴴ (y, z)), of no data M⁻¹ Bᴴ (y, z)."""
         problem = self.problem
         n = self.fields
-        spectrum = fft.rfftn((problem.edge_divergence @ (self.lam * u[n:])).reshape(problem.grid.shape))
+        spectrum = fft.rfftn(
+            (problem.edge_divergence @ (self.lam * u[n:])).reshape(problem.grid.shape)
+        )
         if data is not None:
             spectrum += problem.kernel * data
         if n:

@@ -15,9 +15,9 @@ UNRELIABLE = 5.0
 def trim_unreliable(mask, standard_error, *, factor=UNRELIABLE):
     """Take voxels off the mask's surface where the field is not known.
 
-    A voxel is unreliable if the field's standard error exceeds ``factor`` times its median in the mask. Only
-    unreliable voxels connected to the outside go. Those inside have next to no weight, and the little that they tell
-    of a strong source is worth having.
+    A voxel is unreliable if the field's standard error exceeds ``factor`` times its median in the
+    mask. Only unreliable voxels connected to the outside go. Those inside have next to no weight,
+    and the little that they tell of a strong source is worth having.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ def trim_unreliable(mask, standard_error, *, factor=UNRELIABLE):
     standard_error : ndarray, shape (x, y, z)
         Standard error of the field, in any unit. What is not finite is unreliable.
     factor : float, optional
-        The standard error goes as 1/signal. Iron-rich nuclei, with two to three times the R2* of white matter,
-        reach 2 to 3 times the median, and veins at 7 T about 4: they stay. 5 times means a fifth of the brain's
-        signal, as in the drop-outs above the nasal and ear cavities.
+        The standard error goes as 1/signal. Iron-rich nuclei, with two to three times the R2* of
+        white matter, reach 2 to 3 times the median, and veins at 7 T about 4: they stay. 5 times
+        means a fifth of the brain's signal, as in the drop-outs above the nasal and ear cavities.
 
     Returns
     -------
@@ -48,17 +48,19 @@ def trim_unreliable(mask, standard_error, *, factor=UNRELIABLE):
     kept = mask & ~(unreliable & reaches_outside[labels])
     if not kept.any():
         raise EmptyMaskError(
-            f"All {np.count_nonzero(mask)} voxels of the mask have a standard error above {limit:.4g}, "
+            f"All {np.count_nonzero(mask)} voxels of the mask have a standard error above "
+            f"{limit:.4g}, "
             f"which is {factor:g} times the median. Raise the factor."
         )
     return largest_component(kept)
 
 
 def exclude_unresolved(mask, unresolved):
-    """Take out the voxels whose phase could not be unwrapped for certain, and what only they connect.
+    """Take out the voxels whose phase could not be unwrapped for certain, and what only they
+    connect.
 
-    Unlike a noisy voxel, which has next to no weight, one that is whole turns off may look certain. Where it lies
-    inside a hole is left, which belongs to the inside but tells nothing, see `holes`.
+    Unlike a noisy voxel, which has next to no weight, one that is whole turns off may look certain.
+    Where it lies inside a hole is left, which belongs to the inside but tells nothing, see `holes`.
 
     Parameters
     ----------
@@ -67,8 +69,8 @@ def exclude_unresolved(mask, unresolved):
     Returns
     -------
     ndarray of bool, shape (x, y, z)
-        Of every component of the mask the largest piece: turns between pieces are as open as the voxels that
-        part them.
+        Of every component of the mask the largest piece: turns between pieces are as open as the
+        voxels that part them.
 
     Raises
     ------
@@ -86,7 +88,8 @@ def exclude_unresolved(mask, unresolved):
     pieces, n_pieces = ndimage.label(mask & ~np.asarray(unresolved, dtype=bool))
     if n_pieces == 0:
         raise EmptyMaskError(
-            f"All {np.count_nonzero(mask)} voxels of the mask are unresolved: phase is noise, or fringes are closer "
+            f"All {np.count_nonzero(mask)} voxels of the mask are unresolved: phase is noise, or "
+            "fringes are closer "
             "than two voxels. Check the phase images and echo times."
         )
     components = ndimage.label(mask)[0]
@@ -101,10 +104,10 @@ def exclude_unresolved(mask, unresolved):
 def reliable_voxels(mask, unresolved, standard_error, *, factor=UNRELIABLE):
     """Voxels of a phantom's mask whose field is known.
 
-    Those whose phase is resolved and whose field's standard error is at most ``factor`` times its median in the mask.
-    At the walls of tubes that shine ten times brighter than the water around them, phase is not linear in time, and
-    neither the fit's error nor its misfit says how wrong the field is. A phantom is alike everywhere else, so that
-    little is lost.
+    Those whose phase is resolved and whose field's standard error is at most ``factor`` times its
+    median in the mask. At the walls of tubes that shine ten times brighter than the water around
+    them, phase is not linear in time, and neither the fit's error nor its misfit says how wrong the
+    field is. A phantom is alike everywhere else, so that little is lost.
 
     Parameters
     ----------
@@ -123,10 +126,13 @@ def reliable_voxels(mask, unresolved, standard_error, *, factor=UNRELIABLE):
     EmptyMaskError
         If nothing is left.
     """
-    reliable = mask & ~unresolved & (standard_error <= _unreliable_from(mask, standard_error, factor))
+    reliable = (
+        mask & ~unresolved & (standard_error <= _unreliable_from(mask, standard_error, factor))
+    )
     if not reliable.any():
         raise EmptyMaskError(
-            f"None of the {np.count_nonzero(mask)} voxels of the mask has a phase that could be unwrapped for certain. "
+            f"None of the {np.count_nonzero(mask)} voxels of the mask has a phase that could be "
+            "unwrapped for certain. "
             "Check the phase images and echo times."
         )
     return reliable
@@ -152,7 +158,8 @@ class KnownField:
 
 
 def set_unknown_apart(field, standard_error, mask, unresolved, voxel_size, *, is_phantom=False):
-    """Leave voxels whose field is not known out of the mask at its surface, and without weight inside.
+    """Leave voxels whose field is not known out of the mask at its surface, and without weight
+    inside.
 
     Parameters
     ----------
@@ -165,8 +172,8 @@ def set_unknown_apart(field, standard_error, mask, unresolved, voxel_size, *, is
     voxel_size : sequence of 3 floats
         In mm.
     is_phantom : bool
-        A phantom keeps its surface, and what is not among its `reliable_voxels` has no weight. Of a brain,
-        `exclude_unresolved` tells what is known.
+        A phantom keeps its surface, and what is not among its `reliable_voxels` has no weight. Of a
+        brain, `exclude_unresolved` tells what is known.
 
     Returns
     -------
@@ -186,7 +193,8 @@ def set_unknown_apart(field, standard_error, mask, unresolved, voxel_size, *, is
         whole = fill_holes(kept)
     if not known.any():
         raise EmptyMaskError(
-            f"None of the {np.count_nonzero(mask)} voxels of the mask has a known field: there is no signal. Check the "
+            f"None of the {np.count_nonzero(mask)} voxels of the mask has a known field: there is "
+            "no signal. Check the "
             "magnitude images, or give another mask."
         )
     error = np.where(known, standard_error, np.where(whole, np.inf, 0)).astype(np.float32)
@@ -198,6 +206,7 @@ def _unreliable_from(mask, standard_error, factor):
     finite = mask & np.isfinite(standard_error)
     if not finite.any():
         raise EmptyMaskError(
-            f"The mask has {np.count_nonzero(mask)} voxels, none with a finite standard error. Give another mask."
+            f"The mask has {np.count_nonzero(mask)} voxels, none with a finite standard error. "
+            "Give another mask."
         )
     return factor * np.median(standard_error[finite])

@@ -6,8 +6,8 @@ from skimage.filters import threshold_otsu
 
 from ..phase.encoding import wrap_phase
 
-# Phase quality is averaged over about the width of the thinnest skull (FWHM 3.5 mm), so that it means the
-# same for small voxels as for large ones, and a single vein does not count.
+# Phase quality is averaged over about the width of the thinnest skull (FWHM 3.5 mm), so that it
+# means the same for small voxels as for large ones, and a single vein does not count.
 _QUALITY_SMOOTHING = 1.5
 
 # Roughness in rad of pure noise, which is uniform in ±π.
@@ -17,9 +17,10 @@ _NOISE_ROUGHNESS = np.pi / np.sqrt(3)
 def phase_roughness(phase, signal, voxel_size):
     """Local root mean square of phase's second differences: how far phase is from smooth.
 
-    The phase change between the first two echoes is taken, free of the coils' own phase, or the phase of an
-    only echo. Second differences between neighbours are taken modulo 2π, so nothing is unwrapped and a steep
-    but steady field does not count. They are averaged over the axes and over 3.5 mm of voxels with signal.
+    The phase change between the first two echoes is taken, free of the coils' own phase, or the
+    phase of an only echo. Second differences between neighbours are taken modulo 2π, so nothing is
+    unwrapped and a steep but steady field does not count. They are averaged over the axes and over
+    3.5 mm of voxels with signal.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ def phase_roughness(phase, signal, voxel_size):
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        In radians. Noise gives π/√3 = 1.8, brain at 3 T less than 0.2. Infinite far from any signal.
+        In radians. Noise gives π/√3 = 1.8, brain at 3 T less than 0.2. Infinite far from any
+        signal.
 
     Examples
     --------
@@ -54,22 +56,31 @@ def phase_roughness(phase, signal, voxel_size):
 
 
 def checked_echoes(magnitude, phase):
-    """Magnitude and phase as arrays, if both are finite and of one shape (x, y, z, n_echoes); else a ValueError."""
+    """Magnitude and phase as arrays, if both are finite and of one shape (x, y, z, n_echoes); else
+    a ValueError.
+    """
     magnitude = np.asarray(magnitude)
     phase = np.asarray(phase)
     if magnitude.ndim != 4 or magnitude.shape != phase.shape:
-        raise ValueError(f"magnitude {magnitude.shape} and phase {phase.shape} must be (x, y, z, n_echoes) both")
+        raise ValueError(
+            f"magnitude {magnitude.shape} and phase {phase.shape} must be (x, y, z, n_echoes) both"
+        )
     if not (np.isfinite(magnitude).all() and np.isfinite(phase).all()):
         raise ValueError("magnitude and phase must be finite")
     return magnitude, phase
 
 
 def usual_roughness(roughness):
-    """The limit between tissue's roughness and that of scalp, skull and drop-outs, from all voxels with signal."""
+    """The limit between tissue's roughness and that of scalp, skull and drop-outs, from all voxels
+    with signal.
+    """
     if not roughness.size:
         return 0.0
-    # Otsu's threshold would cut through tissue where there is nothing else; the geometric mean never does.
-    return max(float(threshold_otsu(roughness)), float(np.sqrt(np.median(roughness) * _NOISE_ROUGHNESS)))
+    # Otsu's threshold would cut through tissue where there is nothing else; the geometric mean
+    # never does.
+    return max(
+        float(threshold_otsu(roughness)), float(np.sqrt(np.median(roughness) * _NOISE_ROUGHNESS))
+    )
 
 
 def weak_signal_roughness(combined, roughness):
@@ -77,7 +88,8 @@ def weak_signal_roughness(combined, roughness):
     levels = np.log(combined[combined > 0])
     if not levels.size:
         return 0.0
-    # Of logarithms, since parts of a phantom may differ more from each other than the dimmest from noise.
+    # Of logarithms, since parts of a phantom may differ more from each other than the dimmest from
+    # noise.
     signal = combined > np.exp(threshold_otsu(levels))
     return float(np.sqrt(np.median(roughness[signal]) * _NOISE_ROUGHNESS)) if signal.any() else 0.0
 

@@ -3,12 +3,13 @@
 import numpy as np
 from scipy import ndimage
 
-# Dark or noisy specks below this volume in mm³ are vessels or small bleeds. Skull, sinuses and air hang
-# together and are far larger.
+# Dark or noisy specks below this volume in mm³ are vessels or small bleeds. Skull, sinuses and air
+# hang together and are far larger.
 _SPECK = 300.0
 
-# A pocket of rough phase is compact if its volume is below so many times that of the largest ball in it. Where a strong
-# source dephases its surroundings it is 1.2 to 1.6 times; the largest pocket of a real skull, which is thin, has 8.
+# A pocket of rough phase is compact if its volume is below so many times that of the largest ball
+# in it. Where a strong source dephases its surroundings it is 1.2 to 1.6 times; the largest pocket
+# of a real skull, which is thin, has 8.
 _COMPACT = 3.0
 _LARGEST_POCKET = 15.0  # mm, radius of that ball; a brain whose phase is all noise is none
 
@@ -40,7 +41,8 @@ def erode(mask, voxel_size, distance):
     >>> erode(mask, (1, 1, 2), 2).astype(int).ravel().tolist()
     [0, 0, 1, 1, 1, 0, 0]
     """
-    # A little more: voxel sizes are read as float32, and a distance of whole voxels should take these.
+    # A little more: voxel sizes are read as float32, and a distance of whole voxels should take
+    # these.
     return np.asarray(mask, dtype=bool) & (depth_in(mask, voxel_size) > distance * (1 + 1e-5))
 
 
@@ -65,7 +67,9 @@ def largest_component(mask, structure=None):
 
 
 def depth_in(mask, voxel_size):
-    """Distance of each voxel in the mask from the outside, in mm; infinite if the volume has no outside."""
+    """Distance of each voxel in the mask from the outside, in mm; infinite if the volume has no
+    outside.
+    """
     if np.all(mask):
         return np.full(mask.shape, np.inf, np.float32)
     return ndimage.distance_transform_edt(mask, sampling=voxel_size)
@@ -84,7 +88,9 @@ def dilate(mask, voxel_size, distance):
 
 
 def fill_pockets(mask, voxel_size):
-    """Fill specks and pockets: what is enclosed, compact and not large, as a dephased region is and a skull is not."""
+    """Fill specks and pockets: what is enclosed, compact and not large, as a dephased region is and
+    a skull is not.
+    """
     # Corners connect here: a thin skull in coarse voxels must not fall into specks.
     labels, n_labels = ndimage.label(~mask, np.ones((3, 3, 3)))
     volume = np.bincount(labels.ravel(), minlength=n_labels + 1) * np.prod(voxel_size)
@@ -102,7 +108,9 @@ def fill_pockets(mask, voxel_size):
 
 
 def fill_body(body, measured, voxel_size, opening):
-    """Fill what the body encloses, and what it encloses in a plane if that is thin or was measured."""
+    """Fill what the body encloses, and what it encloses in a plane if that is thin or was
+    measured.
+    """
     filled = body.copy()
     for axis in range(3):
         planes = np.moveaxis(filled, axis, 0)
@@ -113,6 +121,8 @@ def fill_body(body, measured, voxel_size, opening):
     deepest = ndimage.maximum(depth, labels, index=np.arange(n_labels + 1))
     # Noise of a wall makes the phase rough at its sides, so that the middle is judged.
     middle = depth > deepest[labels] / 2
-    n_middle, n_measured = (np.bincount(labels[v], minlength=n_labels + 1) for v in (middle, middle & measured))
+    n_middle, n_measured = (
+        np.bincount(labels[v], minlength=n_labels + 1) for v in (middle, middle & measured)
+    )
     is_air = (deepest > opening) & (2 * n_measured < n_middle)
     return filled & ~is_air[labels]

@@ -1,9 +1,9 @@
 """Phase as scanners store it, turned into radians; its sign; field units.
 
-Every vendor stores phase in its own way, and a wrong scale or sign gives a map that looks plausible and is
-wrong. So an encoding is recognised from what the sidecar says and from the ranges that vendors are known to
-write, one scale serves all echoes, no image is ever stretched to fill the circle, and what is not recognised
-is refused with a message that says what was found.
+Every vendor stores phase in its own way, and a wrong scale or sign gives a map that looks plausible
+and is wrong. So an encoding is recognised from what the sidecar says and from the ranges that
+vendors are known to write, one scale serves all echoes, no image is ever stretched to fill the
+circle, and what is not recognised is refused with a message that says what was found.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,15 @@ GYROMAGNETIC_RATIO = 42.577478
 # Radians that a converter made from 12-bit integers can pass ±π by one step of 2π/4096.
 _ROUNDING = 2 * np.pi / 4096
 
-# Noise fills the circle, and even a masked head spans more than a radian at the shortest echo times.
+# Noise fills the circle, and even a masked head spans more than a radian at the shortest echo
+# times.
 _SMALLEST_SPAN = 0.5
 
 # A range that fills this much of an encoding identifies it without help from the sidecar.
 _NEARLY_ALL = 0.95
 _KNOWN = (
-    "Known encodings: radians within -π to π or 0 to 2π (Units 'rad'); Siemens integers 0 to 4095 and "
+    "Known encodings: radians within -π to π or 0 to 2π (Units 'rad'); Siemens integers 0 to 4095 "
+    "and "
     "-4096 to 4095 (Units 'arbitrary', Manufacturer 'Siemens'); real and imaginary images."
 )
 
@@ -94,7 +96,8 @@ def decode_phase(stored, *, units=None, manufacturer=None, echo_axis=None):
     Parameters
     ----------
     stored : ndarray
-        The phase images of all echoes of a scan together, any shape: one encoding is decided on for all.
+        The phase images of all echoes of a scan together, any shape: one encoding is decided on for
+        all.
     units : str, optional
         The sidecar's ``Units``: 'rad' or 'arbitrary'.
     manufacturer : str, optional
@@ -112,13 +115,14 @@ def decode_phase(stored, *, units=None, manufacturer=None, echo_axis=None):
     Raises
     ------
     PhaseEncodingError
-        If values are not finite, if range and sidecar contradict each other, or if the encoding is unknown.
+        If values are not finite, if range and sidecar contradict each other, or if the encoding is
+        unknown.
 
     Notes
     -----
-    Units 'rad' are believed if the range is one that radians can have. Integers of a Siemens scanner are
-    recognised by their range, which need not be used to its ends. Without ``units`` or ``manufacturer`` the
-    range itself must identify the encoding, by filling at least 95 % of it.
+    Units 'rad' are believed if the range is one that radians can have. Integers of a Siemens
+    scanner are recognised by their range, which need not be used to its ends. Without ``units`` or
+    ``manufacturer`` the range itself must identify the encoding, by filling at least 95 % of it.
 
     Examples
     --------
@@ -168,7 +172,9 @@ def from_real_imaginary(real, imaginary):
     real = np.asarray(real, dtype=np.float32)
     imaginary = np.asarray(imaginary, dtype=np.float32)
     if real.shape != imaginary.shape:
-        raise PhaseEncodingError(f"Real {real.shape} and imaginary {imaginary.shape} images differ in shape.")
+        raise PhaseEncodingError(
+            f"Real {real.shape} and imaginary {imaginary.shape} images differ in shape."
+        )
     _refuse_not_finite(real)
     _refuse_not_finite(imaginary)
     return np.hypot(real, imaginary), np.arctan2(imaginary, real)
@@ -197,7 +203,10 @@ def default_sign(manufacturer=None):
     if not manufacturer:
         return 1, "+1: assumed, since the sidecar names no Manufacturer"
     if manufacturer.strip().upper().split()[:1] in (["GE"], ["GENERAL"]):
-        return -1, f"-1: Manufacturer is {manufacturer!r}, whose phase falls where the field is higher"
+        return (
+            -1,
+            f"-1: Manufacturer is {manufacturer!r}, whose phase falls where the field is higher",
+        )
     return 1, f"+1: the default for Manufacturer {manufacturer!r}"
 
 
@@ -234,7 +243,8 @@ def ppm_to_hz(field, centre_frequency):
     field : ndarray or float
         In ppm.
     centre_frequency : float
-        In MHz: the sidecar's ``ImagingFrequency``, or `GYROMAGNETIC_RATIO` times the field strength.
+        In MHz: the sidecar's ``ImagingFrequency``, or `GYROMAGNETIC_RATIO` times the field
+        strength.
 
     Returns
     -------
@@ -256,10 +266,14 @@ def _recognise(stored, units, manufacturer, radians, found):
     whole = _holds_integers(stored)
     if units == "rad":
         if whole:
-            raise PhaseEncodingError(f"{found} Integers are no radians: correct Units or image. {_KNOWN}")
+            raise PhaseEncodingError(
+                f"{found} Integers are no radians: correct Units or image. {_KNOWN}"
+            )
         if radians:
             return radians
-        raise PhaseEncodingError(f"{found} Radians of a wrapped phase do not reach so far. {_KNOWN}")
+        raise PhaseEncodingError(
+            f"{found} Radians of a wrapped phase do not reach so far. {_KNOWN}"
+        )
     if units not in (None, "arbitrary"):
         raise PhaseEncodingError(f"{found} These Units mean nothing for phase. {_KNOWN}")
     if units is None and not whole and high - low >= _NEARLY_ALL * 2 * np.pi and radians:
@@ -267,13 +281,16 @@ def _recognise(stored, units, manufacturer, radians, found):
     if whole and (encoding := _siemens(low, high, manufacturer)):
         return encoding
     raise PhaseEncodingError(
-        f"{found} This does not identify an encoding. If the vendor's scale is known, convert the image to "
+        f"{found} This does not identify an encoding. If the vendor's scale is known, convert the "
+        "image to "
         f"radians and set Units to 'rad' in its sidecar. {_KNOWN}"
     )
 
 
 def _radians(ranges):
-    """The encoding that radians of these lowest and highest values are in, echo by echo, or None."""
+    """The encoding that radians of these lowest and highest values are in, echo by echo, or
+    None.
+    """
     around_zero = [-np.pi - _ROUNDING <= low and high <= np.pi + _ROUNDING for low, high in ranges]
     positive = [low >= -_ROUNDING and high <= 2 * np.pi + _ROUNDING for low, high in ranges]
     if all(around_zero):
@@ -287,8 +304,8 @@ def _siemens(low, high, manufacturer):
     named = bool(manufacturer) and manufacturer.strip().upper().startswith("SIEMENS")
     if manufacturer and not named:
         return None
-    # Phase lies around the encoding's centre; a range on one side of it belongs to some other encoding, and one
-    # within ±2048 may be another vendor's or converter's 12 bits.
+    # Phase lies around the encoding's centre; a range on one side of it belongs to some other
+    # encoding, and one within ±2048 may be another vendor's or converter's 12 bits.
     if 0 <= low < 2048 < high <= 4095:
         encoding = SIEMENS_UNSIGNED
         filled = (high - low) / 4095
@@ -319,7 +336,8 @@ def _refuse_not_finite(stored):
         raise PhaseEncodingError("The image is empty.")
     if n_bad := stored.size - np.count_nonzero(np.isfinite(stored)):
         raise PhaseEncodingError(
-            f"{n_bad} of {stored.size} values are NaN or infinite. Set them to 0 in phase and magnitude: the "
+            f"{n_bad} of {stored.size} values are NaN or infinite. Set them to 0 in phase and "
+            "magnitude: the "
             "mask then leaves these voxels out."
         )
 
@@ -328,6 +346,8 @@ def _refuse_tiny_span(stored, encoding, found):
     span = float(stored.max() - stored.min()) * encoding.scale
     if span < _SMALLEST_SPAN:
         raise PhaseEncodingError(
-            f"{found} As {encoding.name} that is a span of {span:.3g} rad, which no phase image has. A stray "
-            "scl_slope in the NIfTI header is the usual cause: remove it, or convert the image to radians."
+            f"{found} As {encoding.name} that is a span of {span:.3g} rad, which no phase image "
+            "has. A stray "
+            "scl_slope in the NIfTI header is the usual cause: remove it, or convert the image to "
+            "radians."
         )

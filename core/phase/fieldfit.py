@@ -1,4 +1,6 @@
-"""From unwrapped phases to a field map, and from magnitudes to R2*: weighted linear least squares in TE."""
+"""From unwrapped phases to a field map, and from magnitudes to R2*: weighted linear least squares
+in TE.
+"""
 
 from dataclasses import dataclass
 
@@ -17,7 +19,8 @@ _OWN_SHARE = 0.95  # leverage above which an echo has nothing to be compared wit
 
 @dataclass(frozen=True)
 class FieldFit:
-    """Result of `fit_field`; maps have shape (x, y, z) and are zero outside the mask, float32 unless said otherwise.
+    """Result of `fit_field`; maps have shape (x, y, z) and are zero outside the mask, float32
+    unless said otherwise.
 
     Attributes
     ----------
@@ -49,18 +52,21 @@ class FieldFit:
 def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     r"""Fit φ(TE) = φ0 + 2π f₀ f TE in every voxel by weighted least squares.
 
-    The weights are the inverse variances of the phase, proportional to the squared magnitude. The noise level
-    comes from the fit's own residuals where there are three echoes or more (their median over the mask, so
-    that flow and partial volume do not inflate it); with fewer echoes nothing is left over and it comes from
-    the finest differences of the first echo's complex signal. A single echo is fitted with φ0 = 0.
+    The weights are the inverse variances of the phase, proportional to the squared magnitude. The
+    noise level comes from the fit's own residuals where there are three echoes or more (their
+    median over the mask, so that flow and partial volume do not inflate it); with fewer echoes
+    nothing is left over and it comes from the finest differences of the first echo's complex
+    signal. A single echo is fitted with φ0 = 0.
 
-    Where phase is not linear in time beyond what noise explains (flow, dephasing, a wrong turn of unwrapping), the
-    standard error grows with the misfit, so that whoever weights by it believes these voxels less.
+    Where phase is not linear in time beyond what noise explains (flow, dephasing, a wrong turn of
+    unwrapping), the standard error grows with the misfit, so that whoever weights by it believes
+    these voxels less.
 
-    A voxel is unresolved by time if one echo's residual is more than half way to where that echo fits as well when it
-    is moved by a turn, and the turn matters (three echoes or more). It is unresolved by space if the fitted phase at
-    the first echo differs by more than π from a neighbour's: steps that size cannot be told from smaller ones. Both
-    neighbours are then unresolved. No truth is needed to know.
+    A voxel is unresolved by time if one echo's residual is more than half way to where that echo
+    fits as well when it is moved by a turn, and the turn matters (three echoes or more). It is
+    unresolved by space if the fitted phase at the first echo differs by more than π from a
+    neighbour's: steps that size cannot be told from smaller ones. Both neighbours are then
+    unresolved. No truth is needed to know.
 
     Parameters
     ----------
@@ -86,7 +92,8 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015); Kressler et al., IEEE Trans Med Imaging 29:273-281 (2010), eq. 4-5.
+    Lin et al., AJNR 36:1644 (2015); Kressler et al., IEEE Trans Med Imaging 29:273-281 (2010), eq.
+    4-5.
     """
     te = np.asarray(echo_times, np.float64)
     _check_echoes(te, phase, magnitude, mask)
@@ -100,7 +107,12 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
 
     per_ppm = 2 * np.pi * centre_frequency  # rad/s of one ppm
     with np.errstate(divide="ignore", invalid="ignore"):
-        se = noise_sd / np.sqrt(slope_information) / per_ppm * _misfit_factor(misfit, noise_sd, te.size - 2)
+        se = (
+            noise_sd
+            / np.sqrt(slope_information)
+            / per_ppm
+            * _misfit_factor(misfit, noise_sd, te.size - 2)
+        )
         rms = np.sqrt(misfit / w.sum(axis=1))
     unresolved = _jumps(_into(mask, slope * np.float32(te.min())), mask)
     unresolved[mask] |= _turn_open(residual, w, te, slope_information, noise_sd)
@@ -118,9 +130,9 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
 def fit_r2star(magnitude, echo_times, mask):
     """Fit log magnitude = log S0 - R2* TE in every voxel by weighted least squares.
 
-    Weights are the inverse variances of the log, proportional to the squared magnitude. Echoes without signal
-    have no weight; a voxel with fewer than two echoes of signal gets 0. Values are not clipped: a negative R2*
-    is noise or inflow and says so.
+    Weights are the inverse variances of the log, proportional to the squared magnitude. Echoes
+    without signal have no weight; a voxel with fewer than two echoes of signal gets 0. Values are
+    not clipped: a negative R2* is noise or inflow and says so.
 
     Parameters
     ----------
@@ -163,7 +175,8 @@ def noise_weight(standard_error, mask, smallest=0.0):
     Parameters
     ----------
     standard_error : ndarray, shape (x, y, z), or None
-        Standard error of the field, any unit; infinite where nothing is known. Without it all voxels are alike.
+        Standard error of the field, any unit; infinite where nothing is known. Without it all
+        voxels are alike.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
     smallest : float
@@ -172,8 +185,8 @@ def noise_weight(standard_error, mask, smallest=0.0):
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        The median (finite) standard error over the voxel's own, at most 1: half of the voxels are believed fully.
-        Zero where it is infinite and outside the mask.
+        The median (finite) standard error over the voxel's own, at most 1: half of the voxels are
+        believed fully. Zero where it is infinite and outside the mask.
 
     Raises
     ------
@@ -202,7 +215,8 @@ def noise_weight(standard_error, mask, smallest=0.0):
 
 
 def known_weight(standard_error, mask):
-    """Weight 1 where the field is known, 0 where its standard error is infinite and outside the mask.
+    """Weight 1 where the field is known, 0 where its standard error is infinite and outside the
+    mask.
 
     Parameters
     ----------
@@ -219,7 +233,8 @@ def known_weight(standard_error, mask):
 
 
 def weighted_variance(standard_error, weight):
-    """Variance of the field's noise as an inversion with data weights sees it, mean (W σ)² where W is not zero.
+    """Variance of the field's noise as an inversion with data weights sees it, mean (W σ)² where W
+    is not zero.
 
     Parameters
     ----------
@@ -245,7 +260,8 @@ def weighted_variance(standard_error, weight):
 def _weighted_line(y, w, te):
     """Fit y = a + b·te to each row by weighted least squares; a single echo gives a = 0.
 
-    Returns intercept, slope and Σ w (te - t̄)², the information on the slope per unit noise variance.
+    Returns intercept, slope and Σ w (te - t̄)², the information on the slope per unit noise
+    variance.
     """
     t = te.astype(np.float32)
     if te.size == 1:
@@ -262,16 +278,20 @@ def _weighted_line(y, w, te):
 
 
 def _turn_open(residual, w, te, information, noise_sd):
-    """Voxels with an echo that fits about as well one turn elsewhere, where this would change the slope.
+    """Voxels with an echo that fits about as well one turn elsewhere, where this would change the
+    slope.
 
-    A turn added to echo i changes Σ w (φ - φ̂)² by 4π wᵢ (π (1 - hᵢ) - |rᵢ|), h being its leverage and r its residual.
+    A turn added to echo i changes Σ w (φ - φ̂)² by 4π wᵢ (π (1 - hᵢ) - |rᵢ|), h being its leverage
+    and r its residual.
     """
     found = np.zeros(len(w), bool)
     if te.size < 3:
         return found
     total = w.sum(axis=1)
     known = (total > 0) & (information > 0)
-    scale, slope_scale = (np.divide(1, v, out=np.zeros_like(total), where=known) for v in (total, information))
+    scale, slope_scale = (
+        np.divide(1, v, out=np.zeros_like(total), where=known) for v in (total, information)
+    )
     t = te.astype(np.float32)
     t_mean = (w @ t) * scale
     turn_matters = np.float32(_TURN_MATTERS * noise_sd / (2 * np.pi)) * np.sqrt(information)
@@ -302,13 +322,17 @@ def _noise_level(misfit, phase, magnitude, mask):
     spare = phase.shape[-1] - 2  # echoes beyond the two parameters
     if spare >= 1:
         # Σ w (φ - φ̂)² / σ² follows χ² with `spare` degrees of freedom.
-        return float(np.sqrt(np.median(misfit) / stats.chi2.median(spare))), "residual of the field fit"
+        return float(
+            np.sqrt(np.median(misfit) / stats.chi2.median(spare))
+        ), "residual of the field fit"
     signal = magnitude[..., 0] * np.exp(1j * phase[..., 0])
     return _noise_of_differences(signal, mask), "finest differences of the first echo"
 
 
 def _misfit_factor(misfit, noise_sd, spare):
-    """How much larger than noise the misfit is, where it is so beyond chance (P < 0.001); 1 elsewhere."""
+    """How much larger than noise the misfit is, where it is so beyond chance (P < 0.001); 1
+    elsewhere.
+    """
     if spare < 1 or noise_sd == 0:
         return 1
     chi2 = misfit / np.float32(noise_sd**2)
@@ -316,10 +340,11 @@ def _misfit_factor(misfit, noise_sd, spare):
 
 
 def _noise_of_differences(signal, mask):
-    """Noise of a complex image from its finest 3D Haar coefficients, by the median of their absolute values.
+    """Noise of a complex image from its finest 3D Haar coefficients, by the median of their
+    absolute values.
 
-    Anatomy and coil phase hardly reach the difference of differences of differences in a block of 2 x 2 x 2
-    voxels; blocks that are not wholly inside the mask are left out.
+    Anatomy and coil phase hardly reach the difference of differences of differences in a block of 2
+    x 2 x 2 voxels; blocks that are not wholly inside the mask are left out.
 
     References
     ----------
@@ -344,7 +369,8 @@ def _into(mask, values):
 def _check_echoes(te, phase, magnitude, mask):
     if phase.shape != magnitude.shape or phase.shape != (*mask.shape, te.size):
         raise ValueError(
-            f"phase {phase.shape}, magnitude {magnitude.shape}, mask {mask.shape} and {te.size} echo times "
+            f"phase {phase.shape}, magnitude {magnitude.shape}, mask {mask.shape} and {te.size} "
+            "echo times "
             "do not fit together"
         )
     if np.unique(te).size < te.size:

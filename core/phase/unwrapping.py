@@ -1,9 +1,10 @@
 """Phase unwrapping of multi-echo scans, in space and in time.
 
-Field is the change of phase per time, and its estimate must not depend on what the receive coils added to
-every echo alike. The difference of two echoes has no such offset, but twice the noise, and of the later one all the
-dephasing. So it only serves to find the offset, which is smooth; space is left to the first echo, and what follows is
-carried by time. What neither settles is told by `unresolved_voxels`.
+Field is the change of phase per time, and its estimate must not depend on what the receive coils
+added to every echo alike. The difference of two echoes has no such offset, but twice the noise, and
+of the later one all the dephasing. So it only serves to find the offset, which is smooth; space is
+left to the first echo, and what follows is carried by time. What neither settles is told by
+`unresolved_voxels`.
 """
 
 import numpy as np
@@ -19,23 +20,28 @@ MODES = ("spatial", "temporal")
 # Voxels: receive phase changes over many more, and what is wrong near air is outnumbered.
 _OFFSET_SMOOTHING, _OWN_SMOOTHING = 9, 7
 
-# Weight of echoes in a prediction goes by this power of time: phase bends where it dephases, and noise is averaged yet.
+# Weight of echoes in a prediction goes by this power of time: phase bends where it dephases, and
+# noise is averaged yet.
 _LATENESS = 8
 _TREND_STEP = 7  # every so many voxels are enough for ten coefficients
 
-# Where the first echo comes later than this many echo spacings, its fringes are that much denser than the difference's.
+# Where the first echo comes later than this many echo spacings, its fringes are that much denser
+# than the difference's.
 _LATE = 1.5
 
 
 def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
     """Unwrap the phase of all echoes so that it is continuous in space and linear in time.
 
-    1. The difference of the two echoes that lie closest in time is unwrapped in space. Carried back to TE = 0 it
-       leaves the phase offset, of which only the smooth part is kept: what is wrong in a few voxels does not count.
-    2. The first echo, which has most signal and fewest fringes, is unwrapped in space without the offset. The tree
-       prefers edges along which its gradient is small, steady and agrees with that of the difference. Where the
-       first echo comes late, its dense fringes are thinned by the difference's trend.
-    3. Each further echo is predicted by a line from the offset, mostly through the last echoes before it.
+    1. The difference of the two echoes that lie closest in time is unwrapped in space. Carried back
+       to TE = 0 it leaves the phase offset, of which only the smooth part is kept: what is wrong in
+       a few voxels does not count.
+    2. The first echo, which has most signal and fewest fringes, is unwrapped in space without the
+       offset. The tree prefers edges along which its gradient is small, steady and agrees with that
+       of the difference. Where the first echo comes late, its dense fringes are thinned by the
+       difference's trend.
+    3. Each further echo is predicted by a line from the offset, mostly through the last echoes
+       before it.
 
     Parameters
     ----------
@@ -46,9 +52,10 @@ def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
     echo_times : sequence of float, length n_echoes
         Echo times in s, all different; their spacing may vary.
     mode : {'spatial', 'temporal'}
-        What is left of an echo after its prediction. 'spatial' unwraps its smooth part in space and adds it to the
-        prediction. It stands phase that is not linear in time, such as the alternating offset of bipolar readouts.
-        'temporal' takes it to lie within ±π: cheaper, and all that is needed when phase is linear in time.
+        What is left of an echo after its prediction. 'spatial' unwraps its smooth part in space and
+        adds it to the prediction. It stands phase that is not linear in time, such as the
+        alternating offset of bipolar readouts. 'temporal' takes it to lie within ±π: cheaper, and
+        all that is needed when phase is linear in time.
 
     Returns
     -------
@@ -58,14 +65,14 @@ def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
     Raises
     ------
     ValueError
-        If shapes disagree, echo times repeat, the mask is empty, the mode is unknown, or phase inside the
-        mask is not finite.
+        If shapes disagree, echo times repeat, the mask is empty, the mode is unknown, or phase
+        inside the mask is not finite.
 
     Notes
     -----
-    Phase leaves a global multiple of 2π open. In every connected component of the mask the median frequency
-    is taken to lie within half a turn per echo spacing of the largest component's, the largest component's
-    own and the phase at TE = 0 within half a turn of zero.
+    Phase leaves a global multiple of 2π open. In every connected component of the mask the median
+    frequency is taken to lie within half a turn per echo spacing of the largest component's, the
+    largest component's own and the phase at TE = 0 within half a turn of zero.
 
     Examples
     --------
@@ -94,7 +101,9 @@ def unwrap_echoes(phase, mask, echo_times, *, mode="spatial"):
         predicted = line @ linear[done] + offset
         own = np.float32(0)
         if mode == "spatial" and n > 1:  # the offset of the first two is that found above
-            own = region.centre(region.unwrap(region.smooth(echoes[echo] - predicted, _OWN_SMOOTHING)))
+            own = region.centre(
+                region.unwrap(region.smooth(echoes[echo] - predicted, _OWN_SMOOTHING))
+            )
         echoes[echo] = _nearest_turn(echoes[echo], predicted + own)
         linear[echo] = echoes[echo] - offset - own
     del linear
@@ -110,7 +119,8 @@ def _checked(phase, mask, echo_times, mode):
     times = np.asarray(echo_times, dtype=np.float64)
     if phase.ndim != 4 or phase.shape[:3] != mask.shape or times.shape != phase.shape[3:]:
         raise ValueError(
-            f"phase {phase.shape} must be (x, y, z, n_echoes), mask {mask.shape} must be (x, y, z), "
+            f"phase {phase.shape} must be (x, y, z, n_echoes), mask {mask.shape} must be (x, y, "
+            "z), "
             f"and there must be one echo time an echo, not {times.shape}"
         )
     if len(np.unique(times)) != len(times):
@@ -127,12 +137,15 @@ def _checked(phase, mask, echo_times, mode):
 def _closest_echoes(times):
     """Indices of the two echoes that lie closest in time, the earlier first."""
     by_time = np.argsort(times)
-    first = np.argmin(np.round(np.diff(times[by_time]), 9))  # rounded: equal spacings must not be told apart
+    # rounded: equal spacings must not be told apart
+    first = np.argmin(np.round(np.diff(times[by_time]), 9))
     return by_time[first : first + 2]
 
 
 def _first_echo(wrapped, times, region):
-    """Smooth part of the phase at TE = 0, and the first echo's unwrapped phase; a single echo has no offset."""
+    """Smooth part of the phase at TE = 0, and the first echo's unwrapped phase; a single echo has
+    no offset.
+    """
     if len(times) == 1:
         return np.float32(0), region.centre(region.unwrap(wrapped[0]))
     earlier, later = _closest_echoes(times)
@@ -159,7 +172,9 @@ def _first_echo(wrapped, times, region):
 
 
 def _nearest_turn(wrapped, estimate):
-    return wrapped + np.float32(2 * np.pi) * np.rint((estimate - wrapped) * np.float32(1 / (2 * np.pi)))
+    return wrapped + np.float32(2 * np.pi) * np.rint(
+        (estimate - wrapped) * np.float32(1 / (2 * np.pi))
+    )
 
 
 class _Region:
@@ -167,7 +182,8 @@ class _Region:
 
     def __init__(self, mask):
         box = ndimage.find_objects(mask.astype(np.uint8))[0]
-        # A margin of one voxel: then every voxel has all its neighbours, and flat indices reach them.
+        # A margin of one voxel: then every voxel has all its neighbours, and flat indices reach
+        # them.
         self.inside = np.pad(np.ascontiguousarray(mask[box]), 1)
         self.steps = [stride // self.inside.itemsize for stride in self.inside.strides]
         labels = ndimage.label(self.inside)[0][self.inside]
@@ -191,7 +207,8 @@ class _Region:
         return values
 
     def smooth(self, phase, size, *, passes=1):
-        """Phase of the mean of unit vectors around each voxel: turns and the odd wrong voxel do not count.
+        """Phase of the mean of unit vectors around each voxel: turns and the odd wrong voxel do not
+        count.
 
         Where phase is noise the mean is short, and a second pass fills it from around.
         """
@@ -205,25 +222,33 @@ class _Region:
         x, y, z = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in self.inside.shape)]
         terms = [np.ones((1, 1, 1)), x, y, z, x * y, y * z, x * z, x * x, y * y, z * z]
         sample = np.flatnonzero(self.inside)[::_TREND_STEP]
-        design = np.stack([np.broadcast_to(term, self.inside.shape).ravel()[sample] for term in terms], axis=1)
+        design = np.stack(
+            [np.broadcast_to(term, self.inside.shape).ravel()[sample] for term in terms], axis=1
+        )
         coefficients = np.linalg.lstsq(design, values[::_TREND_STEP], rcond=None)[0]
-        total = sum(np.float32(c) * term.astype(np.float32) for c, term in zip(coefficients, terms, strict=True))
+        total = sum(
+            np.float32(c) * term.astype(np.float32)
+            for c, term in zip(coefficients, terms, strict=True)
+        )
         return np.broadcast_to(total, self.inside.shape)[self.inside]
 
     def unwrap(self, values, *, witness=None, ratio=1.0):
         """Unwrap in space along the most reliable paths.
 
-        Voxels that no wrap can lie between are taken together; the groups and the voxels left over are then
-        joined by the spanning tree of the most reliable edges, which is what sorting by reliability [1]_
-        arrives at. An edge is the more reliable, the smaller its two voxels' second differences are and its gradient,
-        and with a ``witness``, phase that should be ``ratio`` times the values, the better that agrees, as in [2]_.
+        Voxels that no wrap can lie between are taken together; the groups and the voxels left over
+        are then joined by the spanning tree of the most reliable edges, which is what sorting by
+        reliability [1]_ arrives at. An edge is the more reliable, the smaller its two voxels'
+        second differences are and its gradient, and with a ``witness``, phase that should be
+        ``ratio`` times the values, the better that agrees, as in [2]_.
 
         References
         ----------
-        .. [1] Herráez MA, Burton DR, Lalor MJ, Gdeisat MA. Fast two-dimensional phase-unwrapping algorithm
+        .. [1] Herráez MA, Burton DR, Lalor MJ, Gdeisat MA. Fast two-dimensional phase-unwrapping
+        algorithm
            based on sorting by reliability following a noncontinuous path. Appl Opt 2002;41:7437.
            doi:10.1364/AO.41.007437
-        .. [2] Dymerska B, Eckstein K, Bachrata B, et al. Phase unwrapping with a rapid opensource minimum spanning
+        .. [2] Dymerska B, Eckstein K, Bachrata B, et al. Phase unwrapping with a rapid opensource
+        minimum spanning
            tree algorithm (ROMEO). Magn Reson Med 2021;85:2294. doi:10.1002/mrm.28563
         """
         volume = self._volume(values)
@@ -243,7 +268,10 @@ class _Region:
         weight = roughness[tail] + roughness[head] + gradient**2
         if witness is not None:
             seen = self._volume(witness).ravel()
-            weight += (wrap_phase(seen[head] - seen[tail] - np.float32(ratio) * gradient) / np.float32(ratio)) ** 2
+            weight += (
+                wrap_phase(seen[head] - seen[tail] - np.float32(ratio) * gradient)
+                / np.float32(ratio)
+            ) ** 2
         turns = _turns_along_tree(nodes[tail], nodes[head], step, weight, n_nodes)
         return values + np.float32(2 * np.pi) * turns[nodes[self.inside.ravel()]]
 
@@ -255,9 +283,10 @@ class _Region:
     def _steep(self, volume):
         """Voxels whose stored value differs from a neighbour's by more than π/2.
 
-        A wrap front differs by more than π, so half of that would do for clean data. But where the true
-        difference exceeds π the stored one may look small, and a front that ends there would be bypassed.
-        Phase that is continuous passes through π/2 to π on the way, and these voxels close the gap.
+        A wrap front differs by more than π, so half of that would do for clean data. But where the
+        true difference exceeds π the stored one may look small, and a front that ends there would
+        be bypassed. Phase that is continuous passes through π/2 to π on the way, and these voxels
+        close the gap.
         """
         steep = np.zeros_like(self.inside)
         for axis in range(3):
@@ -284,13 +313,17 @@ class _Region:
         return np.concatenate(tails), np.concatenate(heads)
 
     def _roughness(self, phase, voxels):
-        """Mean square of the given voxels' wrapped second differences; π² along axes that the mask cuts."""
+        """Mean square of the given voxels' wrapped second differences; π² along axes that the mask
+        cuts.
+        """
         inside = self.inside.ravel()
         total = np.zeros(len(voxels), np.float32)
         for step in self.steps:
             before = voxels - step
             after = voxels + step
-            second = wrap_phase(phase[after] - phase[voxels]) - wrap_phase(phase[voxels] - phase[before])
+            second = wrap_phase(phase[after] - phase[voxels]) - wrap_phase(
+                phase[voxels] - phase[before]
+            )
             total += np.where(inside[before] & inside[after], second**2, np.float32(np.pi**2))
         roughness = np.zeros(phase.shape, np.float32)
         roughness[voxels] = total / 3
@@ -298,7 +331,8 @@ class _Region:
 
 
 def _turns_along_tree(tail, head, step, weight, n_nodes):
-    """Whole turns to add to each node for the minimum spanning tree's edges to jump by half a turn at most.
+    """Whole turns to add to each node for the minimum spanning tree's edges to jump by half a turn
+    at most.
 
     Parameters
     ----------
@@ -330,7 +364,8 @@ def _turns_along_tree(tail, head, step, weight, n_nodes):
     turns = np.zeros(n_nodes, np.float32)
     turns[child] = np.where(parent[child] < child, upward, -upward)
 
-    # Sum the steps on the way to the root by pointer doubling: as many rounds as the depth has binary digits.
+    # Sum the steps on the way to the root by pointer doubling: as many rounds as the depth has
+    # binary digits.
     ancestor = np.where(parent < 0, np.arange(n_nodes), parent)
     while not np.array_equal(further := ancestor[ancestor], ancestor):
         turns += turns[ancestor]
@@ -339,7 +374,9 @@ def _turns_along_tree(tail, head, step, weight, n_nodes):
 
 
 def _parents(forest):
-    """Parent of every node when each tree of the forest hangs from its first node; -1 for that one."""
+    """Parent of every node when each tree of the forest hangs from its first node; -1 for that
+    one.
+    """
     n_nodes = forest.shape[0]
     _, trees = connected_components(forest, directed=False)
     roots = np.unique(trees, return_index=True)[1]

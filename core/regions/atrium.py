@@ -1,4 +1,6 @@
-"""The reference of the thalamus study: small spheres in the CSF of the atrium of each lateral ventricle."""
+"""The reference of the thalamus study: small spheres in the CSF of the atrium of each lateral
+ventricle.
+"""
 
 from dataclasses import dataclass
 
@@ -39,9 +41,9 @@ class Atria:
 def find_atria(ventricles, affine, mask, *, radius=2.5):
     """Place a sphere in the atrium of each lateral ventricle.
 
-    The atrium, or trigone, is where body, temporal and occipital horn meet, the widest place of the ventricle's back.
-    The centre is the voxel farthest from the ventricle's wall in the posterior third of its length; of equals the one
-    in their middle.
+    The atrium, or trigone, is where body, temporal and occipital horn meet, the widest place of the
+    ventricle's back. The centre is the voxel farthest from the ventricle's wall in the posterior
+    third of its length; of equals the one in their middle.
 
     Parameters
     ----------
@@ -61,8 +63,8 @@ def find_atria(ventricles, affine, mask, *, radius=2.5):
     Raises
     ------
     ValueError
-        If the mask is empty, the radius is not positive, or a side has no voxel; a ventricle is thinner than a voxel
-        or not labelled then.
+        If the mask is empty, the radius is not positive, or a side has no voxel; a ventricle is
+        thinner than a voxel or not labelled then.
 
     References
     ----------
@@ -82,9 +84,14 @@ def find_atria(ventricles, affine, mask, *, radius=2.5):
     for side, on_side in zip(SIDES, (x < middle, x > middle), strict=True):
         ventricle = largest_component(ventricles & on_side, _CORNERS)
         if not ventricle.any():
-            raise ValueError(f"no voxel of the {side} lateral ventricle: give coordinates or a label of the atria")
+            raise ValueError(
+                f"no voxel of the {side} lateral ventricle: give coordinates or a label of the "
+                "atria"
+            )
         index = _widest(ventricle, depth, y)
-        sphere = ventricles & on_side & sphere_mask(affine @ [*index, 1], affine, mask.shape, radius)
+        sphere = (
+            ventricles & on_side & sphere_mask(affine @ [*index, 1], affine, mask.shape, radius)
+        )
         found |= sphere
         chosen.append((index, depth[index], int(np.count_nonzero(sphere))))
     indices, depths, n_voxels = zip(*chosen, strict=True)
@@ -125,7 +132,8 @@ def sphere_mask(centre, affine, shape, radius):
     index = np.rint(np.linalg.inv(affine) @ [*centre, 1])[:3].astype(int)
     if (index < 0).any() or (index >= shape).any():
         raise ValueError(
-            f"the point {', '.join(f'{value:.1f}' for value in centre)} mm lies outside the image: check that the "
+            f"the point {', '.join(f'{value:.1f}' for value in centre)} mm lies outside the image: "
+            "check that the "
             "coordinates are mm of its space (RAS+)"
         )
     squares = sum((_along(affine, shape, axis) - value) ** 2 for axis, value in enumerate(centre))

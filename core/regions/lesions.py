@@ -8,8 +8,9 @@ from skimage.segmentation import flood
 
 from ..robust import robust_sd
 
-# Whether a seed stands out is judged by the median of tissue within this distance in mm: with a hundred lesions that is
-# still healthy for the most part, and shading by receive coils varies little.
+# Whether a seed stands out is judged by the median of tissue within this distance in mm: with a
+# hundred lesions that is still healthy for the most part, and shading by receive coils varies
+# little.
 _NEIGHBOURHOOD = 40.0
 _CONTRAST = 3.0  # robust standard deviations by which it must
 
@@ -22,11 +23,12 @@ _CORNERS = np.ones((3, 3, 3), int)
 def grow_lesions(flair, seeds, voxel_size, *, reach=40.0, share=0.5):
     """Grow lesions from seeds by similar intensity.
 
-    A lesion is what is connected with its seed and at least as bright as the border: the tissue's intensity plus a
-    share of the difference between the lesion's and the tissue's. With one half, a voxel belongs to the lesion if more
-    than half of it does, so that mixed voxels balance. The lesion's intensity is first the seed's and then the median
-    of the grown region; the tissue's is the median within 40 mm of the seed and then that of 2 to 8 mm around the
-    region; until it grows no more. Air and fluid, dark by Otsu's threshold, are no tissue.
+    A lesion is what is connected with its seed and at least as bright as the border: the tissue's
+    intensity plus a share of the difference between the lesion's and the tissue's. With one half, a
+    voxel belongs to the lesion if more than half of it does, so that mixed voxels balance. The
+    lesion's intensity is first the seed's and then the median of the grown region; the tissue's is
+    the median within 40 mm of the seed and then that of 2 to 8 mm around the region; until it grows
+    no more. Air and fluid, dark by Otsu's threshold, are no tissue.
 
     Parameters
     ----------
@@ -46,18 +48,20 @@ def grow_lesions(flair, seeds, voxel_size, *, reach=40.0, share=0.5):
     lesions : ndarray of bool, shape (x, y, z)
         All lesions.
     grown : ndarray of bool, shape (n,)
-        Which seeds grew: one that stands out of its surroundings by less than three robust standard deviations does
-        not.
+        Which seeds grew: one that stands out of its surroundings by less than three robust standard
+        deviations does not.
 
     Raises
     ------
     ValueError
-        If a seed lies outside the image, the image is not finite, or `share` is not between 0 and 1.
+        If a seed lies outside the image, the image is not finite, or `share` is not between 0 and
+        1.
 
     References
     ----------
-    Chiang et al., AJNR Am J Neuroradiol 39:467-472 (2018), for regions grown from a seed at each lesion's centre; Adams
-    & Bischof, IEEE Trans Pattern Anal Mach Intell 16:641-647 (1994), for growing by a region's own intensity.
+    Chiang et al., AJNR Am J Neuroradiol 39:467-472 (2018), for regions grown from a seed at each
+    lesion's centre; Adams & Bischof, IEEE Trans Pattern Anal Mach Intell 16:641-647 (1994), for
+    growing by a region's own intensity.
 
     Examples
     --------
@@ -129,21 +133,29 @@ def lesion_table(lesions, affine, *, seeds=()):
         "volume": volume * np.append(counts[order], counts.sum()),
         "n_voxels": np.append(counts[order], counts.sum()),
     }
-    columns |= {axis: np.append(values, np.nan) for axis, values in zip("xyz", points.T, strict=True)}
+    columns |= {
+        axis: np.append(values, np.nan) for axis, values in zip("xyz", points.T, strict=True)
+    }
     return pd.DataFrame(columns | {"n_seeds": np.append(held, held.sum())}), labels
 
 
 def _checked(flair, seeds, share):
     if not np.isfinite(flair).all():
-        raise ValueError("the image in which lesions are grown holds values that are not finite: set them to 0")
+        raise ValueError(
+            "the image in which lesions are grown holds values that are not finite: set them to 0"
+        )
     if not 0 < share < 1:
-        raise ValueError(f"a share of {share:g}: the border's intensity lies between 0 (tissue) and 1 (lesion)")
+        raise ValueError(
+            f"a share of {share:g}: the border's intensity lies between 0 (tissue) and 1 (lesion)"
+        )
     seeds = np.reshape(np.asarray(seeds, int), (-1, 3))
     outside = ((seeds < 0) | (seeds >= flair.shape)).any(axis=1)
     if outside.any():
         raise ValueError(
-            f"{np.count_nonzero(outside)} of {len(seeds)} seeds lie outside the image, the first at voxel "
-            f"{seeds[outside][0].tolist()}: check that their coordinates are mm of the scanner's space (RAS+)"
+            f"{np.count_nonzero(outside)} of {len(seeds)} seeds lie outside the image, the first "
+            "at voxel "
+            f"{seeds[outside][0].tolist()}: check that their coordinates are mm of the scanner's "
+            "space (RAS+)"
         )
     return seeds
 
@@ -158,7 +170,9 @@ def _ball(seed, shape, voxel_size, reach):
         slice(max(int(s - reach // v), 0), min(int(s + reach // v) + 1, n))
         for s, n, v in zip(seed, shape, voxel_size, strict=True)
     )
-    offsets = [(np.arange(b.start, b.stop) - s) * v for b, s, v in zip(box, seed, voxel_size, strict=True)]
+    offsets = [
+        (np.arange(b.start, b.stop) - s) * v for b, s, v in zip(box, seed, voxel_size, strict=True)
+    ]
     return box, np.sqrt(sum(square for square in np.ix_(*(o**2 for o in offsets))))
 
 
@@ -177,7 +191,9 @@ def _grow(image, seed, tissue, allowed, voxel_size, share):
     region[seed] = True
     for _ in range(_ROUNDS):
         # The seed is the rater's word: it stays, should the lesion become brighter than it.
-        bright = allowed & (image > min(usual + share * (own - usual), np.nextafter(image[seed], -np.inf)))
+        bright = allowed & (
+            image > min(usual + share * (own - usual), np.nextafter(image[seed], -np.inf))
+        )
         before = region
         region = flood(bright.view(np.uint8), seed, connectivity=1)
         if np.array_equal(before, region):

@@ -1,4 +1,6 @@
-"""The region whose mean susceptibility is zero: CSF of the lateral ventricles, found by itself or by its label."""
+"""The region whose mean susceptibility is zero: CSF of the lateral ventricles, found by itself or
+by its label.
+"""
 
 import re
 from dataclasses import dataclass
@@ -10,21 +12,22 @@ from ..grid import box_around
 from ..mask.shapes import dilate, erode
 from ..robust import robust_sd
 
-# Tissue has an R2* of 15 to 20/s at 3 T, CSF of 2 to 3/s: a third of the brain's median lies between the two, and
-# follows field strength and shim, which raise both.
+# Tissue has an R2* of 15 to 20/s at 3 T, CSF of 2 to 3/s: a third of the brain's median lies
+# between the two, and follows field strength and shim, which raise both.
 _SHARE_OF_TISSUE = 1 / 3
 
-# R2* is averaged by a Gaussian of so many mm, small against the body of a ventricle (radius 6 mm and more); as wide
-# as it takes to bring noise down to this share of the threshold.
+# R2* is averaged by a Gaussian of so many mm, small against the body of a ventricle (radius 6 mm
+# and more); as wide as it takes to bring noise down to this share of the threshold.
 _SMOOTHING = (1.0, 2.0)
 _NOISE_SHARE = 1 / 3
 
-# The voxels at the border are left out, in every direction one, and as many as lie within this distance in mm.
+# The voxels at the border are left out, in every direction one, and as many as lie within this
+# distance in mm.
 _RIM = 1.5
 
-# Where lateral ventricles lie, mm: from the mask's surface (sulci and Sylvian fissures are nearer); from the mask's
-# centroid; and from the midsagittal plane, near which are third ventricle, cisterns and the fissure between
-# the hemispheres.
+# Where lateral ventricles lie, mm: from the mask's surface (sulci and Sylvian fissures are nearer);
+# from the mask's centroid; and from the midsagittal plane, near which are third ventricle, cisterns
+# and the fissure between the hemispheres.
 _DEPTH = 15.0
 _REACH = 50.0
 _LATERAL_REACH = 35.0
@@ -32,12 +35,20 @@ _MIDLINE = 4.0
 _USUAL_OFFSET = 8.0
 _ROOM = 15.0  # looked at beyond the reach, so that components are seen whole where it matters
 
-# Signal in the ventricles may be low, but not that low a share of the median: below, R2* means nothing.
+# Signal in the ventricles may be low, but not that low a share of the median: below, R2* means
+# nothing.
 _SIGNAL = 0.1
 
 # Components below this volume in mL are no part of a ventricle that one would measure in.
 _SPECK = 0.05
-_CSF = ("csf", "cerebrospinal_fluid", "lateral_ventricle", "lateral_ventricles", "ventricle", "ventricles")
+_CSF = (
+    "csf",
+    "cerebrospinal_fluid",
+    "lateral_ventricle",
+    "lateral_ventricles",
+    "ventricle",
+    "ventricles",
+)
 _SIDE = re.compile(r"^(left|right|lh|rh|l|r)_|_(left|right|lh|rh|l|r)$")
 
 
@@ -67,15 +78,27 @@ class VentricularCsf:
     threshold: float
 
 
-def find_csf(r2star, magnitude, mask, voxel_size, *, right=(1, 0, 0), threshold=None, minimum=0.3, maximum=150.0):
+def find_csf(
+    r2star,
+    magnitude,
+    mask,
+    voxel_size,
+    *,
+    right=(1, 0, 0),
+    threshold=None,
+    minimum=0.3,
+    maximum=150.0,
+):
     """Find the CSF of the lateral ventricles by R2* and position.
 
-    1. Candidates: voxels with signal, and R2* below ``threshold`` after smoothing by a Gaussian of 1 mm, or up to 2 mm
-       as noise demands.
-    2. Opening: the border of the candidates, 1.5 mm and at least one voxel, is taken off, and what is left is grown
-       back by as much. Sulci, and bridges of noise between ventricles and cisterns, are gone.
-    3. Position: of the components, those that come within 50 mm of the mask's centroid and have at least half of their
-       voxels 8 mm or more off the midsagittal plane. Third and fourth ventricle and the cisterns are in the middle.
+    1. Candidates: voxels with signal, and R2* below ``threshold`` after smoothing by a Gaussian of
+       1 mm, or up to 2 mm as noise demands.
+    2. Opening: the border of the candidates, 1.5 mm and at least one voxel, is taken off, and what
+       is left is grown back by as much. Sulci, and bridges of noise between ventricles and
+       cisterns, are gone.
+    3. Position: of the components, those that come within 50 mm of the mask's centroid and have at
+       least half of their voxels 8 mm or more off the midsagittal plane. Third and fourth ventricle
+       and the cisterns are in the middle.
     4. Of these without their border, what is deeper than 15 mm and 4 to 35 mm off the plane.
 
     Parameters
@@ -85,17 +108,19 @@ def find_csf(r2star, magnitude, mask, voxel_size, *, right=(1, 0, 0), threshold=
     magnitude : ndarray, shape (x, y, z)
         Magnitude, echoes combined, any unit.
     mask : ndarray of bool, shape (x, y, z)
-        The brain with its ventricles. A slab must hold the brain's middle, and its volume's faces are no
-        border.
+        The brain with its ventricles. A slab must hold the brain's middle, and its volume's faces
+        are no border.
     voxel_size : sequence of 3 floats
         In mm.
     right : sequence of 3 floats
-        Direction of the head's right in voxel axes, see `right_direction`. A head turned or tilted by 6 degrees does no
-        harm; one tilted by 10 may let a little of the fissure between the hemispheres in.
+        Direction of the head's right in voxel axes, see `right_direction`. A head turned or tilted
+        by 6 degrees does no harm; one tilted by 10 may let a little of the fissure between the
+        hemispheres in.
     threshold : float, optional
         In 1/s. By default a third of the mask's median, near 5/s at 3 T.
     minimum, maximum : float
-        Plausible volumes without border, mL. The ventricles of the young have 10 to 20 mL, half of them border.
+        Plausible volumes without border, mL. The ventricles of the young have 10 to 20 mL, half of
+        them border.
 
     Returns
     -------
@@ -108,18 +133,24 @@ def find_csf(r2star, magnitude, mask, voxel_size, *, right=(1, 0, 0), threshold=
 
     References
     ----------
-    Liu et al., Magn Reson Med 79:2795-2803 (2018), who take what has an R2* below 5/s within 30 mm of the centroid.
+    Liu et al., Magn Reson Med 79:2795-2803 (2018), who take what has an R2* below 5/s within 30 mm
+    of the centroid.
     """
     mask = np.asarray(mask, bool)
     if not (r2star.shape == magnitude.shape == mask.shape):
-        raise ValueError(f"R2* {r2star.shape}, magnitude {magnitude.shape} and mask {mask.shape} must have one shape")
+        raise ValueError(
+            f"R2* {r2star.shape}, magnitude {magnitude.shape} and mask {mask.shape} must have one "
+            "shape"
+        )
     if not mask.any():
         raise ValueError("the mask is empty: there is no brain to find ventricles in")
     if not np.isfinite(r2star[mask]).all():
         raise ValueError("R2* is not finite within the mask")
     tissue = float(np.median(r2star[mask]))
     if tissue <= 0:
-        raise ValueError(f"the median of R2* in the mask is {tissue:.3g}/s: no CSF can be told from tissue by it")
+        raise ValueError(
+            f"the median of R2* in the mask is {tissue:.3g}/s: no CSF can be told from tissue by it"
+        )
     threshold = tissue * _SHARE_OF_TISSUE if threshold is None else float(threshold)
 
     deep = erode(mask, voxel_size, _DEPTH)
@@ -133,7 +164,9 @@ def find_csf(r2star, magnitude, mask, voxel_size, *, right=(1, 0, 0), threshold=
     smooth = _denoise(np.clip(r2star[box], -tissue, 3 * tissue), inside, threshold, voxel_size)
     candidates = inside & signal[box] & (smooth < threshold)
     core = _without_rim(candidates, voxel_size)
-    ventricles = _lateral_components(candidates & dilate(core, voxel_size, _thickness(voxel_size)), distance, offset)
+    ventricles = _lateral_components(
+        candidates & dilate(core, voxel_size, _thickness(voxel_size)), distance, offset
+    )
     ventricles &= core & deep[box] & (distance < _REACH)
     ventricles &= (np.abs(offset) > _MIDLINE) & (np.abs(offset) < _LATERAL_REACH)
     ventricles = _without_specks(ventricles, voxel_size)
@@ -141,11 +174,16 @@ def find_csf(r2star, magnitude, mask, voxel_size, *, right=(1, 0, 0), threshold=
     millilitres = float(np.prod(voxel_size)) / 1000
     volume = int(np.count_nonzero(ventricles)) * millilitres
     if not minimum <= volume <= maximum:
-        candidate_volume, core_volume = (np.count_nonzero(voxels) * millilitres for voxels in (candidates, core))
+        candidate_volume, core_volume = (
+            np.count_nonzero(voxels) * millilitres for voxels in (candidates, core)
+        )
         raise ValueError(
-            f"No plausible lateral ventricles: {volume:.2f} mL where {minimum:g} to {maximum:g} mL are expected. "
-            f"R2* (median of the mask: {tissue:.3g}/s) is below {threshold:.2g}/s in {candidate_volume:.1f} mL around "
-            f"the brain's middle, of which {core_volume:.1f} mL are no border. Look at the R2* map, draw the reference "
+            f"No plausible lateral ventricles: {volume:.2f} mL where {minimum:g} to {maximum:g} mL "
+            "are expected. "
+            f"R2* (median of the mask: {tissue:.3g}/s) is below {threshold:.2g}/s in "
+            f"{candidate_volume:.1f} mL around "
+            f"the brain's middle, of which {core_volume:.1f} mL are no border. Look at the R2* "
+            "map, draw the reference "
             "by hand, or refer to the whole brain."
         )
     found = np.zeros(mask.shape, bool)
@@ -190,9 +228,9 @@ def reference_region(name, labels, names, mask):
     Parameters
     ----------
     name : str
-        ``brain`` for the whole mask; the name of a label; or ``csf``, in whatever case, which is also a label called
-        CSF, (lateral) ventricle or ventricles, with or without a side, all of them together. A label of exactly
-        this name comes first.
+        ``brain`` for the whole mask; the name of a label; or ``csf``, in whatever case, which is
+        also a label called CSF, (lateral) ventricle or ventricles, with or without a side, all of
+        them together. A label of exactly this name comes first.
     labels : ndarray of int, shape (x, y, z)
         Label image.
     names : mapping of int to str
@@ -224,7 +262,9 @@ def reference_region(name, labels, names, mask):
     if not indices and name.lower() == "csf":
         indices = [index for index, label in names.items() if _plain(label) in _CSF]
     if not indices:
-        raise ValueError(f"no label {name!r} to refer to; the labels are: {', '.join(names.values()) or 'none'}")
+        raise ValueError(
+            f"no label {name!r} to refer to; the labels are: {', '.join(names.values()) or 'none'}"
+        )
     region = np.isin(labels, indices) & mask
     if not region.any():
         raise ValueError(f"label {name!r} has no voxel within the mask to refer to")
@@ -247,10 +287,14 @@ def _noise_sd(image, mask):
 
 
 def _denoise(image, mask, threshold, voxel_size):
-    """Smooth over the mask alone, as wide as noise demands: a Gaussian averages over (2 √π width)³ of volume."""
+    """Smooth over the mask alone, as wide as noise demands: a Gaussian averages over (2 √π width)³
+    of volume.
+    """
     image = np.where(mask, image, 0).astype(np.float32)
     wanted = max(threshold, 1e-6) * _NOISE_SHARE
-    width = np.cbrt(np.prod(voxel_size) * (_noise_sd(image, mask) / wanted) ** 2) / (2 * np.sqrt(np.pi))
+    width = np.cbrt(np.prod(voxel_size) * (_noise_sd(image, mask) / wanted) ** 2) / (
+        2 * np.sqrt(np.pi)
+    )
     sigma = [float(np.clip(width, *_SMOOTHING)) / side for side in voxel_size]
     weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
     total = ndimage.gaussian_filter(image, sigma)
@@ -284,7 +328,9 @@ def _position(mask, voxel_size, right):
 
 
 def _lateral_components(mask, distance, offset):
-    """Components near the centroid that lie to the side of the midsagittal plane for the most part."""
+    """Components near the centroid that lie to the side of the midsagittal plane for the most
+    part.
+    """
     components, n = ndimage.label(mask)
     if n == 0:
         return mask

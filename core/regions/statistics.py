@@ -44,7 +44,11 @@ def subtract_reference(chi, mask, region):
     if not values.size:
         raise ValueError("the reference region has no voxel inside the mask")
     offset = float(values.mean(dtype=np.float64))
-    return np.where(mask, chi - offset, 0).astype(np.float32), offset, float(values.std(dtype=np.float64))
+    return (
+        np.where(mask, chi - offset, 0).astype(np.float32),
+        offset,
+        float(values.std(dtype=np.float64)),
+    )
 
 
 def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude=None):
@@ -57,13 +61,15 @@ def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude
     labels : ndarray of int, shape (x, y, z)
         Label image; 0 is no region.
     names : mapping of int to str
-        Name of each label. Labels that share a name, such as a nucleus's left and right part, are one region.
+        Name of each label. Labels that share a name, such as a nucleus's left and right part, are
+        one region.
     mask : ndarray of bool, shape (x, y, z)
         Where `chi` is known; a region's voxels outside it do not count.
     voxel_size : sequence of 3 floats
         In mm.
     erosion : float
-        Voxels within this distance in mm of a region's outside do not count, see `multiqsm.core.mask.shapes.erode`.
+        Voxels within this distance in mm of a region's outside do not count, see
+        `multiqsm.core.mask.shapes.erode`.
     exclude : ndarray of bool, shape (x, y, z), optional
         Voxels that do not count, such as those of `vein_mask`.
 
@@ -73,7 +79,8 @@ def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude
         One row a name, in the order of `names`, with the columns
 
         * ``roi``: the name;
-        * ``mean``, ``sd``, ``median`` in ppm: over the voxels that count; ``sd`` is the sample's (n - 1);
+        * ``mean``, ``sd``, ``median`` in ppm: over the voxels that count; ``sd`` is the sample's (n
+          - 1);
         * ``n_voxels``: how many they are;
         * ``volume`` in mL: of these;
         * ``n_excluded``: how many more `exclude` took away.
@@ -104,7 +111,9 @@ def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude
     for name, box, kept, n_excluded in regions_measured(
         labels, names, mask, voxel_size, erosion=erosion, exclude=exclude
     ):
-        rows.append({"roi": name, **_summary(name, chi[box][kept], voxel_size), "n_excluded": n_excluded})
+        rows.append(
+            {"roi": name, **_summary(name, chi[box][kept], voxel_size), "n_excluded": n_excluded}
+        )
     return pd.DataFrame(rows)
 
 
@@ -132,13 +141,17 @@ def regions_measured(labels, names, mask, voxel_size, *, erosion=0.0, exclude=No
         indices.setdefault(name, []).append(index)
     for name, members in indices.items():
         box, region = _region_of(labels, members)
-        region = region & mask[box] if erosion == 0 else erode(region, voxel_size, erosion) & mask[box]
+        region = (
+            region & mask[box] if erosion == 0 else erode(region, voxel_size, erosion) & mask[box]
+        )
         kept = region if exclude is None else region & ~exclude[box]
         yield name, box, kept, int(np.count_nonzero(region) - np.count_nonzero(kept))
 
 
 def _region_of(labels, members):
-    """A box around some labels and their voxels in it; erosion in it is that in the whole volume."""
+    """A box around some labels and their voxels in it; erosion in it is that in the whole
+    volume.
+    """
     region = np.isin(labels, members)
     if not region.any():
         return (slice(0, 0),) * 3, np.zeros((0, 0, 0), bool)
@@ -152,7 +165,10 @@ def _summary(name, values, voxel_size):
         return {"mean": np.nan, "sd": np.nan, "median": np.nan, "n_voxels": 0, "volume": 0.0}
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(f"{name}: susceptibility is not finite in {np.count_nonzero(~np.isfinite(values))} voxels")
+        raise ValueError(
+            f"{name}: susceptibility is not finite in {np.count_nonzero(~np.isfinite(values))} "
+            "voxels"
+        )
     return {
         "mean": float(values.mean()),
         "sd": float(values.std(ddof=1)) if n > 1 else np.nan,

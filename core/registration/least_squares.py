@@ -37,9 +37,11 @@ class RigidFit:
     n_iterations : int
         Gauss-Newton steps over all levels.
     residual : float
-        Root mean square of what the fit leaves at the finest level over that of the fixed image, in the mask.
+        Root mean square of what the fit leaves at the finest level over that of the fixed image, in
+        the mask.
     correlation : float
-        Of the fixed image with the moving one, resampled and corrected for bias, at the finest level in the mask.
+        Of the fixed image with the moving one, resampled and corrected for bias, at the finest
+        level in the mask.
     overlap : float
         Share of the mask that lies within the moving image.
     """
@@ -67,14 +69,15 @@ def register_rigid(
 ):
     """Find the rigid transform between two images of one contrast.
 
-    Minimises Σ ρ(f(x) - b(x) m(T x)) over voxels x of the fixed image's mask, evenly taken. f and m are the images,
-    smoothed by the same Gaussian, and b is a polynomial in x: the global scale and what receive coils do differently
-    in two scanners or head positions. Gauss-Newton steps take the gradient of the fixed image (inverse composition),
-    and solve for the polynomial and the motion together; ρ is Tukey's biweight, so that vessels, dropout and what
-    moves on its own lose their say. Coarse to fine, on grids of half the smoothing's width.
+    Minimises Σ ρ(f(x) - b(x) m(T x)) over voxels x of the fixed image's mask, evenly taken. f and m
+    are the images, smoothed by the same Gaussian, and b is a polynomial in x: the global scale and
+    what receive coils do differently in two scanners or head positions. Gauss-Newton steps take the
+    gradient of the fixed image (inverse composition), and solve for the polynomial and the motion
+    together; ρ is Tukey's biweight, so that vessels, dropout and what moves on its own lose their
+    say. Coarse to fine, on grids of half the smoothing's width.
 
-    The coarsest level begins at `start`, and also where the images' centres of intensity agree, and goes on with what
-    fits better.
+    The coarsest level begins at `start`, and also where the images' centres of intensity agree, and
+    goes on with what fits better.
 
     Parameters
     ----------
@@ -95,7 +98,8 @@ def register_rigid(
     bias_degree : int
         Degree of the polynomial; 0 is a global scale alone.
     tolerance : float
-        Stop the finest level at steps below this, mm (root mean square over the mask); the others at ten times as much.
+        Stop the finest level at steps below this, mm (root mean square over the mask); the others
+        at ten times as much.
     max_iterations : int
         Steps of a level.
     min_correlation : float
@@ -108,22 +112,30 @@ def register_rigid(
     Raises
     ------
     ValueError
-        If the input is unusable (shapes, values that are not finite, an empty mask), or the registration failed: the
-        images do not overlap, the steps do not become small, or the images do not correlate at the end.
+        If the input is unusable (shapes, values that are not finite, an empty mask), or the
+        registration failed: the images do not overlap, the steps do not become small, or the images
+        do not correlate at the end.
 
     References
     ----------
-    Friston et al., Hum Brain Mapp 3:165-189 (1995), for least squares with an intensity model; Baker & Matthews,
-    Int J Comput Vis 56:221-255 (2004), section 3.2, for inverse composition.
+    Friston et al., Hum Brain Mapp 3:165-189 (1995), for least squares with an intensity model;
+    Baker & Matthews, Int J Comput Vis 56:221-255 (2004), section 3.2, for inverse composition.
     """
     start = _rigid_start(start)
     check_images(moving, fixed, fixed_mask)
     levels = list(
-        zip(pyramid(moving, moving_affine, fwhm), pyramid(fixed, fixed_affine, fwhm, fixed_mask), strict=True)
+        zip(
+            pyramid(moving, moving_affine, fwhm),
+            pyramid(fixed, fixed_affine, fwhm, fixed_mask),
+            strict=True,
+        )
     )
     samples = [_Samples.of(f, m, bias_degree) for m, f in levels]
     candidates = [start, centred_start(start, levels[0][0], levels[0][1])]
-    fits = [value_or_error(_gauss_newton, samples[0], c, 10 * tolerance, max_iterations) for c in candidates]
+    fits = [
+        value_or_error(_gauss_newton, samples[0], c, 10 * tolerance, max_iterations)
+        for c in candidates
+    ]
     found = [fit for fit in fits if not isinstance(fit, ValueError)]
     if not found:
         raise fits[0]
@@ -131,19 +143,25 @@ def register_rigid(
     n_iterations = fit.n_iterations
     for level, sample in enumerate(samples[1:], start=2):
         last = level == len(samples)
-        fit = _gauss_newton(sample, fit.matrix, tolerance if last else 10 * tolerance, max_iterations)
+        fit = _gauss_newton(
+            sample, fit.matrix, tolerance if last else 10 * tolerance, max_iterations
+        )
         n_iterations += fit.n_iterations
     if fit.correlation < min_correlation:
         raise ValueError(
-            f"the images correlate by no more than {fit.correlation:.2f} after registration (at least "
-            f"{min_correlation:g} is asked): they do not show the same object in one contrast, or it started too far"
+            f"the images correlate by no more than {fit.correlation:.2f} after registration (at "
+            "least "
+            f"{min_correlation:g} is asked): they do not show the same object in one contrast, or "
+            "it started too far"
         )
     return RigidFit(fit.matrix, n_iterations, fit.residual, fit.correlation, fit.overlap)
 
 
 @dataclass(frozen=True)
 class _Samples:
-    """What Gauss-Newton needs of a level: values, points (mm) and derivatives by motion of the fixed image; m."""
+    """What Gauss-Newton needs of a level: values, points (mm) and derivatives by motion of the
+    fixed image; m.
+    """
 
     points: np.ndarray
     values: np.ndarray
@@ -180,7 +198,9 @@ class _Samples:
         into = self.into @ matrix
         voxels = into[:3, :3] @ self.points.T + into[:3, 3:]
         inside = within(voxels, self.coefficients.shape)
-        values = ndimage.map_coordinates(self.coefficients, voxels, order=3, mode="mirror", prefilter=False)
+        values = ndimage.map_coordinates(
+            self.coefficients, voxels, order=3, mode="mirror", prefilter=False
+        )
         return values.astype(np.float64), inside
 
 
@@ -200,13 +220,16 @@ def _gauss_newton(samples, matrix, tolerance, max_iterations):
         moved = _rms_displacement(step, samples.moment)
         if moved > limit:  # beyond what a linearised image can tell
             step = about(
-                samples.centre, Rotation.from_rotvec(rotation * limit / moved).as_matrix(), translation * limit / moved
+                samples.centre,
+                Rotation.from_rotvec(rotation * limit / moved).as_matrix(),
+                translation * limit / moved,
             )
         matrix = matrix @ np.linalg.inv(step)
         if moved < tolerance and iteration > 1:  # the first step knows no weights
             return _judge(samples, matrix, weight, iteration)
     raise ValueError(
-        f"the registration does not converge: after {max_iterations} steps they still move the mask by {moved:.2g} mm; "
+        f"the registration does not converge: after {max_iterations} steps they still move the "
+        f"mask by {moved:.2g} mm; "
         "check that both images show the same object in one contrast"
     )
 
@@ -221,18 +244,26 @@ def _judge(samples, matrix, weight, iterations):
     fitted = fitted[inside]
     residual = float(np.sqrt(np.mean(misfit**2) / np.mean(fixed**2)))
     spread = fixed.std() * fitted.std()
-    correlation = float(np.mean((fixed - fixed.mean()) * (fitted - fitted.mean())) / spread) if spread > 0 else 0.0
+    correlation = (
+        float(np.mean((fixed - fixed.mean()) * (fitted - fitted.mean())) / spread)
+        if spread > 0
+        else 0.0
+    )
     return RigidFit(matrix, iterations, residual, correlation, float(inside.mean()))
 
 
 def solve_weighted(design, target, weight):
-    """Weighted least squares by the normal equations; columns are scaled, and what nothing determines stays 0."""
+    """Weighted least squares by the normal equations; columns are scaled, and what nothing
+    determines stays 0.
+    """
     scale = np.sqrt(np.einsum("ij,ij,i->j", design, design, weight))
     scale[scale == 0] = 1
     weighted = design * weight[:, None]
     normal = np.einsum("ij,ik->jk", weighted, design) / np.outer(scale, scale)
     return (
-        np.linalg.pinv(normal, rcond=1e-10, hermitian=True) @ (np.einsum("ij,i->j", weighted, target) / scale) / scale
+        np.linalg.pinv(normal, rcond=1e-10, hermitian=True)
+        @ (np.einsum("ij,i->j", weighted, target) / scale)
+        / scale
     )
 
 

@@ -43,23 +43,27 @@ class SubjectSpace:
 
 
 def mid_space(images, affines, masks, *, voxel_size=None, margin=5.0):
-    """Find the space in the middle of several scans of one subject, in which none of them is favoured.
+    """Find the space in the middle of several scans of one subject, in which none of them is
+    favoured.
 
-    1. Every scan is registered to one of them: the first, or, if most others do not register to it, the one
-       that most others register to.
-    2. The mid-space's world is the intrinsic mean of the scans' worlds: the transforms Tₖ from it to the scans have
-       Σ log Tₖ = 0.
-    3. The scans, resampled with one interpolation each and divided by their medians, are averaged; every scan is
-       registered to the average; the transforms are centred again as in 2. The average returned is made with these.
+    1. Every scan is registered to one of them: the first, or, if most others do not register to it,
+       the one that most others register to.
+    2. The mid-space's world is the intrinsic mean of the scans' worlds: the transforms Tₖ from it
+       to the scans have Σ log Tₖ = 0.
+    3. The scans, resampled with one interpolation each and divided by their medians, are averaged;
+       every scan is registered to the average; the transforms are centred again as in 2. The
+       average returned is made with these.
 
-    The grid's axes have the scans' mean orientation (those of a scan that lists its axes in other order or direction
-    are matched to the first's), and its field of view covers all masks and a margin. A scan that cannot be registered
-    is left out from there on, and its cause given. One scan alone stays as it is: its own grid and the identity.
+    The grid's axes have the scans' mean orientation (those of a scan that lists its axes in other
+    order or direction are matched to the first's), and its field of view covers all masks and a
+    margin. A scan that cannot be registered is left out from there on, and its cause given. One
+    scan alone stays as it is: its own grid and the identity.
 
-    The residual of a scan is the mean distance, over the voxels of the mid-space's mask, between where its transform of
-    step 3 and that of step 2, both centred over the scans that are left, take a point: how far apart the scan's
-    registration to one scan and that to the average are. It tells of inconsistency (of noise, motion within a scan,
-    distortion), not of errors that both registrations share.
+    The residual of a scan is the mean distance, over the voxels of the mid-space's mask, between
+    where its transform of step 3 and that of step 2, both centred over the scans that are left,
+    take a point: how far apart the scan's registration to one scan and that to the average are. It
+    tells of inconsistency (of noise, motion within a scan, distortion), not of errors that both
+    registrations share.
 
     Parameters
     ----------
@@ -81,16 +85,18 @@ def mid_space(images, affines, masks, *, voxel_size=None, margin=5.0):
     Raises
     ------
     ValueError
-        If there is no scan, lists differ in length, no scan can be used, or no two of several register.
+        If there is no scan, lists differ in length, no scan can be used, or no two of several
+        register.
 
     References
     ----------
-    Reuter et al., NeuroImage 61:1402-1418 (2012), for why no scan may be favoured; Pennec & Arsigny, in: Matrix
-    Information Geometry (2013), pp. 123-166, for the mean of rigid transforms.
+    Reuter et al., NeuroImage 61:1402-1418 (2012), for why no scan may be favoured; Pennec &
+    Arsigny, in: Matrix Information Geometry (2013), pp. 123-166, for the mean of rigid transforms.
     """
     if not len(images) or not len(images) == len(affines) == len(masks):
         raise ValueError(
-            f"as many images, affines and masks are needed, at least one: got {len(images)}, {len(affines)} and "
+            f"as many images, affines and masks are needed, at least one: got {len(images)}, "
+            f"{len(affines)} and "
             f"{len(masks)}"
         )
     scans = [
@@ -103,7 +109,9 @@ def mid_space(images, affines, masks, *, voxel_size=None, margin=5.0):
         raise ValueError(f"none of the scans can be used; the first: {causes[0]}")
     first = _register_to_one(scans, usable, causes)
     first = _centred_mean(first)
-    size = voxel_size_of(scans[usable[0]][1]) if voxel_size is None else np.asarray(voxel_size, float)
+    size = (
+        voxel_size_of(scans[usable[0]][1]) if voxel_size is None else np.asarray(voxel_size, float)
+    )
     if len(scans) == 1 and voxel_size is None:
         grid = (scans[0][1], scans[0][0].shape)
     else:
@@ -124,12 +132,16 @@ def mid_space(images, affines, masks, *, voxel_size=None, margin=5.0):
         causes=causes,
         average=average,
         mask=mask,
-        residuals=[displacement(first[k], refined[k], points) if k in refined else float("nan") for k in numbers],
+        residuals=[
+            displacement(first[k], refined[k], points) if k in refined else float("nan")
+            for k in numbers
+        ],
     )
 
 
 def first_space(space, images, affines, masks):
-    """See the registration of `mid_space` from the first scan that it holds: the world and the grid are that scan's.
+    """See the registration of `mid_space` from the first scan that it holds: the world and the grid
+    are that scan's.
 
     Parameters
     ----------
@@ -187,39 +199,57 @@ def register_to_space(space, image, affine, mask):
 
 
 def _register_to_one(scans, usable, causes):
-    """Transforms from one scan's world to the others', by scan; the causes of failures are entered."""
+    """Transforms from one scan's world to the others', by scan; the causes of failures are
+    entered.
+    """
     best = None
     for reference in usable:
         fixed, affine, mask = scans[reference]
         fits = {
-            k: np.eye(4) if k == reference else value_or_error(_register_scan, scans[k], fixed, affine, mask)
+            k: np.eye(4)
+            if k == reference
+            else value_or_error(_register_scan, scans[k], fixed, affine, mask)
             for k in usable
         }
         found = {k: fit for k, fit in fits.items() if not isinstance(fit, ValueError)}
         if best is None or len(found) > len(best[0]):
-            best = found, {k: fit for k, fit in fits.items() if isinstance(fit, ValueError)}, reference
+            best = (
+                found,
+                {k: fit for k, fit in fits.items() if isinstance(fit, ValueError)},
+                reference,
+            )
         if 2 * len(found) > len(usable):
             break
     found, failed, reference = best
     if len(found) == 1 < len(usable):
         cause = next(iter(failed.values()))
-        raise ValueError(f"no two of the {len(usable)} scans register with one another; the first to fail: {cause}")
+        raise ValueError(
+            f"no two of the {len(usable)} scans register with one another; the first to fail: "
+            f"{cause}"
+        )
     for k, error in failed.items():
         causes[k] = f"not registered to scan {reference + 1}: {error}"
     return found
 
 
 def _register_to_average(scans, transforms, average, mask, affine, causes):
-    """Transforms from the mid-space's world to the scans', by scan; the causes of failures are entered."""
+    """Transforms from the mid-space's world to the scans', by scan; the causes of failures are
+    entered.
+    """
     found = {}
     for k, start in transforms.items():
-        fit = value_or_error(_register_scan, scans[k], average, affine, mask, start=start, fwhm=(6.0, 3.0))
+        fit = value_or_error(
+            _register_scan, scans[k], average, affine, mask, start=start, fwhm=(6.0, 3.0)
+        )
         if isinstance(fit, ValueError):
             causes[k] = f"not registered to the average of the scans: {fit}"
         else:
             found[k] = fit
     if not found:
-        raise ValueError(f"no scan registers to the average of the scans; the first: {causes[next(iter(transforms))]}")
+        raise ValueError(
+            "no scan registers to the average of the scans; the first: "
+            f"{causes[next(iter(transforms))]}"
+        )
     return found
 
 
@@ -228,7 +258,9 @@ def _register_scan(scan, fixed, affine, mask, **options):
 
 
 def _centred_mean(transforms):
-    """Move the common origin of transforms into their middle, where their logarithms sum to nothing."""
+    """Move the common origin of transforms into their middle, where their logarithms sum to
+    nothing.
+    """
     middle = rigid_mean([np.linalg.inv(t) for t in transforms.values()])
     return {k: t @ middle for k, t in transforms.items()}
 

@@ -54,14 +54,19 @@ def slopes_of(volume):
     """Derivatives of the cubic spline through a volume along its axes, at the voxels."""
     return tuple(
         ndimage.correlate1d(
-            ndimage.spline_filter1d(volume, axis=a, output=np.float32), [-0.5, 0, 0.5], axis=a, mode="mirror"
+            ndimage.spline_filter1d(volume, axis=a, output=np.float32),
+            [-0.5, 0, 0.5],
+            axis=a,
+            mode="mirror",
         )
         for a in range(3)
     )
 
 
 def sampled_voxels(mask):
-    """Indices of voxels of a mask, shape (n, 3): every k-th of them, so that they are not too many."""
+    """Indices of voxels of a mask, shape (n, 3): every k-th of them, so that they are not too
+    many.
+    """
     index = np.argwhere(mask)
     return index[:: -(-len(index) // _MAX_POINTS)]
 
@@ -76,7 +81,9 @@ def centred_start(start, moving, fixed):
     centres = []
     for image in (moving, fixed):
         bright = np.clip(image.volume - image.volume.mean(), 0, None)
-        centre = ndimage.center_of_mass(bright) if bright.any() else (np.array(bright.shape) - 1) / 2
+        centre = (
+            ndimage.center_of_mass(bright) if bright.any() else (np.array(bright.shape) - 1) / 2
+        )
         centres.append(image.affine[:3, :3] @ centre + image.affine[:3, 3])
     shifted = start.copy()
     shifted[:3, 3] = centres[0] - start[:3, :3] @ centres[1]
@@ -103,7 +110,8 @@ def check_images(moving, fixed, fixed_mask):
     """Refuse images that cannot be registered, with a ValueError that says why."""
     if np.ndim(moving) != 3 or np.ndim(fixed) != 3 or np.shape(fixed_mask) != np.shape(fixed):
         raise ValueError(
-            f"moving {np.shape(moving)} and fixed image {np.shape(fixed)} must have three dimensions, and the mask "
+            f"moving {np.shape(moving)} and fixed image {np.shape(fixed)} must have three "
+            "dimensions, and the mask "
             f"{np.shape(fixed_mask)} the fixed image's shape"
         )
     if not (np.isfinite(moving).all() and np.isfinite(fixed).all()):
@@ -120,6 +128,7 @@ def check_overlap(inside):
     """Refuse a transform that takes too many of the points compared out of the moving image."""
     if inside.mean() < _MIN_OVERLAP:
         raise NoOverlapError(
-            f"the images do not overlap: {100 * inside.mean():.0f} % of the mask lie within the moving image; check "
+            f"the images do not overlap: {100 * inside.mean():.0f} % of the mask lie within the "
+            "moving image; check "
             "the affines or give a start"
         )

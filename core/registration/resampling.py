@@ -19,12 +19,14 @@ def resample(
 ):
     """Evaluate a volume at the voxels of another grid, by B-splines.
 
-    The value at a target voxel is that of the source at ``inv(affine) @ transform @ target_affine`` times the voxel's
-    index: affines and transform are joined before the only interpolation. Nothing is smoothed: on a grid coarser than
-    its own the volume keeps its noise, and what is finer than the grid aliases.
+    The value at a target voxel is that of the source at ``inv(affine) @ transform @ target_affine``
+    times the voxel's index: affines and transform are joined before the only interpolation. Nothing
+    is smoothed: on a grid coarser than its own the volume keeps its noise, and what is finer than
+    the grid aliases.
 
-    A spline rings at an edge. With a mask, values outside it therefore do not enter: they are replaced by that of the
-    nearest voxel inside before the interpolation, so that the edge of the mask is no edge of the image.
+    A spline rings at an edge. With a mask, values outside it therefore do not enter: they are
+    replaced by that of the nearest voxel inside before the interpolation, so that the edge of the
+    mask is no edge of the image.
 
     Parameters
     ----------
@@ -37,14 +39,15 @@ def resample(
     target_shape : sequence of 3 ints
         Voxels of the target.
     transform : ndarray, shape (4, 4), optional
-        From the target's world (mm) to the source's world (mm): where in the source to look for a point of the target.
-        Both share one world by default.
+        From the target's world (mm) to the source's world (mm): where in the source to look for a
+        point of the target. Both share one world by default.
     order : int
         Of the B-spline, 0 to 5.
     mask : ndarray of bool, shape (x, y, z), optional
         Where the source is known; everywhere in its field of view by default.
     fill : float
-        Value of target voxels where the mask, interpolated linearly and 0 beyond the field of view, is below one half.
+        Value of target voxels where the mask, interpolated linearly and 0 beyond the field of view,
+        is below one half.
 
     Returns
     -------
@@ -53,8 +56,8 @@ def resample(
     Raises
     ------
     ValueError
-        If shapes do not fit together, an affine or the transform is singular, the mask is empty, or the volume is not
-        finite where it is used.
+        If shapes do not fit together, an affine or the transform is singular, the mask is empty, or
+        the volume is not finite where it is used.
 
     References
     ----------
@@ -65,7 +68,8 @@ def resample(
     >>> volume = np.arange(4, dtype=np.float32).reshape(4, 1, 1)
     >>> shifted = np.eye(4)
     >>> shifted[0, 3] = 1.0
-    >>> resample(volume, np.eye(4), np.eye(4), (4, 1, 1), transform=shifted, order=1).ravel().tolist()
+    >>> grid = np.eye(4), (4, 1, 1)
+    >>> resample(volume, np.eye(4), *grid, transform=shifted, order=1).ravel().tolist()
     [1.0, 2.0, 3.0, 0.0]
     """
     known = np.ones(np.shape(volume), bool) if mask is None else np.asarray(mask, bool)
@@ -73,7 +77,9 @@ def resample(
     if not known.any():
         raise ValueError("the mask is empty: no value of the volume is known")
     if not np.isfinite(volume[known]).all():
-        raise ValueError("the volume holds values that are not finite; leave these voxels out of the mask")
+        raise ValueError(
+            "the volume holds values that are not finite; leave these voxels out of the mask"
+        )
     target_shape = tuple(int(n) for n in target_shape)
     out = np.full(target_shape, fill, np.float32)
     found = ndimage.find_objects(known.view(np.uint8))[0]
@@ -82,20 +88,30 @@ def resample(
         return out
     shape, offset = _of_box(box, into)
     offset = offset - [s.start for s in found]
-    options = {"matrix": into[:3, :3], "offset": offset, "output_shape": shape, "output": np.float32}
-    share = ndimage.affine_transform(known[found].astype(np.float32), order=1, mode="grid-constant", **options)
+    options = {
+        "matrix": into[:3, :3],
+        "offset": offset,
+        "output_shape": shape,
+        "output": np.float32,
+    }
+    share = ndimage.affine_transform(
+        known[found].astype(np.float32), order=1, mode="grid-constant", **options
+    )
     extended = extend(np.asarray(volume[found], np.float32), known[found], affine)
     values = ndimage.affine_transform(extended, order=order, mode="nearest", **options)
-    # Weights of a linear interpolation at the middle between two voxels may add up to a little less than a half.
+    # Weights of a linear interpolation at the middle between two voxels may add up to a little less
+    # than a half.
     out[box] = np.where(share > 0.5 - 1e-5, values, np.float32(fill))
     return out
 
 
 def resample_labels(labels, affine, target_affine, target_shape, *, transform=None):
-    """Evaluate a label image at the voxels of another grid: in each the label with the largest share.
+    """Evaluate a label image at the voxels of another grid: in each the label with the largest
+    share.
 
-    The share of a label is its indicator, interpolated linearly. Surfaces are therefore those of partial volumes of
-    one half where two labels meet, not the source's voxel edges that a nearest neighbour copies.
+    The share of a label is its indicator, interpolated linearly. Surfaces are therefore those of
+    partial volumes of one half where two labels meet, not the source's voxel edges that a nearest
+    neighbour copies.
 
     Parameters
     ----------
@@ -112,7 +128,8 @@ def resample_labels(labels, affine, target_affine, target_shape, *, transform=No
     Raises
     ------
     ValueError
-        If the labels are not integers, shapes do not fit together, or an affine or the transform is singular.
+        If the labels are not integers, shapes do not fit together, or an affine or the transform is
+        singular.
 
     Examples
     --------
@@ -155,10 +172,11 @@ def resample_labels(labels, affine, target_affine, target_shape, *, transform=No
 
 
 def resample_weights(region, affine, target_affine, target_shape, *, transform=None):
-    """Carry a region to another grid as weights: those with which a mean over it takes in the voxels there.
+    """Carry a region to another grid as weights: those with which a mean over it takes in the
+    voxels there.
 
-    The transpose of a linear interpolation. An image on the target grid, brought linearly to the region's grid, has
-    there the sum over the region that the image itself has with these weights.
+    The transpose of a linear interpolation. An image on the target grid, brought linearly to the
+    region's grid, has there the sum over the region that the image itself has with these weights.
 
     Parameters
     ----------
@@ -186,7 +204,8 @@ def resample_weights(region, affine, target_affine, target_shape, *, transform=N
     >>> region = np.array([True, False]).reshape(2, 1, 1)
     >>> shifted = np.eye(4)
     >>> shifted[0, 3] = 0.25
-    >>> resample_weights(region, np.eye(4), np.eye(4), (3, 1, 1), transform=shifted).ravel().tolist()
+    >>> grid = np.eye(4), (3, 1, 1)
+    >>> resample_weights(region, np.eye(4), *grid, transform=shifted).ravel().tolist()
     [0.75, 0.25, 0.0]
     """
     into = _voxel_to_voxel(target_affine, affine, target_shape, transform, region, region)
@@ -206,18 +225,31 @@ def _voxel_to_voxel(affine, target_affine, target_shape, transform, volume, mask
     """From the target's voxels to the source's, shape (4, 4)."""
     if np.ndim(volume) != 3 or np.shape(mask) != np.shape(volume) or len(target_shape) != 3:
         raise ValueError(
-            f"a volume and its mask must have three dimensions and one shape, and the target too: got "
+            "a volume and its mask must have three dimensions and one shape, and the target too: "
+            "got "
             f"{np.shape(volume)}, {np.shape(mask)} and {tuple(target_shape)}"
         )
     transform = np.eye(4) if transform is None else transform
-    for name, matrix in {"affine": affine, "target_affine": target_affine, "transform": transform}.items():
-        if np.shape(matrix) != (4, 4) or not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 4:
-            raise ValueError(f"{name} must be an invertible 4 x 4 matrix, got {np.asarray(matrix).tolist()}")
+    for name, matrix in {
+        "affine": affine,
+        "target_affine": target_affine,
+        "transform": transform,
+    }.items():
+        if (
+            np.shape(matrix) != (4, 4)
+            or not np.isfinite(matrix).all()
+            or np.linalg.matrix_rank(matrix) < 4
+        ):
+            raise ValueError(
+                f"{name} must be an invertible 4 x 4 matrix, got {np.asarray(matrix).tolist()}"
+            )
     return np.linalg.inv(affine) @ transform @ target_affine
 
 
 def _image_of_box(box, into, target_shape):
-    """Part of the target that voxels of a box in the source, with one more around, may reach; None if there is none."""
+    """Part of the target that voxels of a box in the source, with one more around, may reach; None
+    if there is none.
+    """
     ends = np.array([[s.start - 1.0, s.stop] for s in box])
     corners = np.stack(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
     back = np.linalg.inv(into)
@@ -240,5 +272,7 @@ def extend(volume, mask, affine):
     if mask.all():
         return volume
     voxel_size = voxel_size_of(affine)
-    nearest = ndimage.distance_transform_edt(~mask, sampling=voxel_size, return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(
+        ~mask, sampling=voxel_size, return_distances=False, return_indices=True
+    )
     return volume[tuple(nearest)]

@@ -1,7 +1,8 @@
 """Transforms of space as 4 x 4 matrices: rigid means, distances, and ITK's text files.
 
-Every transform here maps points of the *fixed* image's world to points of the *moving* image's world (RAS, mm), which
-is what `resample.resample` takes to bring the moving image onto the fixed one's grid.
+Every transform here maps points of the *fixed* image's world to points of the *moving* image's
+world (RAS, mm), which is what `resample.resample` takes to bring the moving image onto the fixed
+one's grid.
 """
 
 import numpy as np
@@ -13,7 +14,8 @@ _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world has x to the left and y to
 def rigid_mean(transforms):
     """Intrinsic mean of rigid transforms: the M with Σ log(M⁻¹ Tₖ) = 0.
 
-    It does not depend on the origin of coordinates, nor on which of two directions transforms are given in.
+    It does not depend on the origin of coordinates, nor on which of two directions transforms are
+    given in.
 
     Parameters
     ----------
@@ -69,7 +71,9 @@ def rigid_log(transform):
 
 def rigid_exp(twist):
     """Rigid transform of a logarithm."""
-    return about(np.zeros(3), Rotation.from_rotvec(twist[:3]).as_matrix(), _drift(twist[:3]) @ twist[3:])
+    return about(
+        np.zeros(3), Rotation.from_rotvec(twist[:3]).as_matrix(), _drift(twist[:3]) @ twist[3:]
+    )
 
 
 def _drift(turn):
@@ -97,8 +101,8 @@ def itk_text(matrix):
     Parameters
     ----------
     matrix : ndarray, shape (4, 4)
-        From the fixed image's world to the moving one's in RAS mm, as registration finds it. ITK's transforms have
-        the same direction, in LPS.
+        From the fixed image's world to the moving one's in RAS mm, as registration finds it. ITK's
+        transforms have the same direction, in LPS.
 
     Returns
     -------
@@ -137,18 +141,34 @@ def read_itk_text(text):
     ValueError
         If it is no such text.
     """
-    lines = [line.split(":", 1) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        line.split(":", 1)
+        for line in text.splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
     if not text.startswith("#Insight Transform File V1.0") or any(len(line) < 2 for line in lines):
-        raise ValueError("this is not the text of an ITK transform file: it must begin with its header")
+        raise ValueError(
+            "this is not the text of an ITK transform file: it must begin with its header"
+        )
     keys = [key.strip() for key, _ in lines]
     fields = {key.strip(): value.split() for key, value in lines}
     if sorted(keys) != ["FixedParameters", "Parameters", "Transform"]:
-        raise ValueError("the ITK file must hold one transform with its parameters and fixed parameters")
+        raise ValueError(
+            "the ITK file must hold one transform with its parameters and fixed parameters"
+        )
     kind = " ".join(fields["Transform"])
-    if kind.rsplit("_", 3)[0] not in ("AffineTransform", "MatrixOffsetTransformBase") or not kind.endswith("_3_3"):
-        raise ValueError(f"the ITK file holds a transform of type {kind!r}; only affine ones of 3 dimensions are read")
+    if kind.rsplit("_", 3)[0] not in (
+        "AffineTransform",
+        "MatrixOffsetTransformBase",
+    ) or not kind.endswith("_3_3"):
+        raise ValueError(
+            f"the ITK file holds a transform of type {kind!r}; only affine ones of 3 dimensions "
+            "are read"
+        )
     parameters = np.array(fields["Parameters"], float)
     centre = np.array(fields["FixedParameters"], float)
     if parameters.shape != (12,) or centre.shape != (3,):
-        raise ValueError(f"12 parameters and 3 fixed ones are needed, got {parameters.size} and {centre.size}")
+        raise ValueError(
+            f"12 parameters and 3 fixed ones are needed, got {parameters.size} and {centre.size}"
+        )
     return _LPS @ about(centre, parameters[:9].reshape(3, 3), parameters[9:]) @ _LPS

@@ -10,7 +10,9 @@ FEWEST_IN_MASK = 27  # voxels
 
 
 def check_brain_mask(scan, summaries):
-    """The user's mask must lie on the scan's grid, hold something, and say of each voxel yes or no."""
+    """The user's mask must lie on the scan's grid, hold something, and say of each voxel yes or
+    no.
+    """
     name = scan.brain_mask.name
     try:
         mask = summarize_image(scan.brain_mask)
@@ -23,7 +25,9 @@ def check_brain_mask(scan, summaries):
         cause = f"the brain mask holds no more than {mask.n_nonzero} voxels"
         return [Problem.of(scan, name, cause, "make it again, or remove it to have one made")]
     if not mask.is_binary:
-        cause = f"the brain mask holds more values than two, from {mask.minimum:g} to {mask.maximum:g}"
+        cause = (
+            f"the brain mask holds more values than two, from {mask.minimum:g} to {mask.maximum:g}"
+        )
         return [Problem.of(scan, name, cause, "threshold it: 0 outside, 1 inside")]
     if not summaries:
         return []
@@ -33,6 +37,9 @@ def check_brain_mask(scan, summaries):
         return [Problem.of(scan, name, f"{difference} {reference.name}", remedy)]
     if mask.n_nonzero == math.prod(mask.shape):
         cause = "the brain mask covers the whole image"
-        remedy = "nothing needs doing if all of it is brain; else make the mask again, or remove it to have one made"
+        remedy = (
+            "nothing needs doing if all of it is brain; else make the mask again, or remove it to "
+            "have one made"
+        )
         return [Problem.of(scan, name, cause, remedy, "warning")]
     return []

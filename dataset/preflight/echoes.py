@@ -13,7 +13,9 @@ LONGEST_ECHO_TIME = 1  # s
 
 def check_echoes(scan):
     """Every part must have every echo; a gap in the echoes' numbers is worth a word."""
-    of_echo = {part: {echo_number(path): path for path in paths} for part, paths in scan.parts.items()}
+    of_echo = {
+        part: {echo_number(path): path for path in paths} for part, paths in scan.parts.items()
+    }
     present = set().union(*of_echo.values())
     problems = []
     for part, other in permutations(of_echo, 2):
@@ -23,8 +25,14 @@ def check_echoes(scan):
             problems.append(Problem.of(scan, of_echo[other][echo].name, cause, remedy))
     gaps = sorted(set(range(1, max(present) + 1)) - present)
     if gaps and scan.suffix == "MEGRE":
-        cause = f"there are echoes {comma_separated(sorted(present))}, but no echo {comma_separated(gaps)}"
-        remedy = "add the files if they got lost; nothing needs doing if the echo was left out on purpose"
+        cause = (
+            f"there are echoes {comma_separated(sorted(present))}, but no echo "
+            f"{comma_separated(gaps)}"
+        )
+        remedy = (
+            "add the files if they got lost; nothing needs doing if the echo was left out on "
+            "purpose"
+        )
         problems.append(Problem.of(scan, "", cause, remedy, "warning"))
     return problems
 
@@ -39,7 +47,9 @@ def check_echo_times(scan):
         wrong = _echo_time_fault(value, known=scan.echo_times and None not in scan.echo_times)
         if wrong:
             problems.append(Problem.of(scan, path.name, *wrong))
-        elif value is not None and not math.isclose(times.setdefault(echo, value), value, rel_tol=1e-4):
+        elif value is not None and not math.isclose(
+            times.setdefault(echo, value), value, rel_tol=1e-4
+        ):
             cause = f"EchoTime {value} s, where another part of echo {echo} has {times[echo]} s"
             problems.append(Problem.of(scan, path.name, cause, "correct the sidecar that is wrong"))
     for (earlier, time), (later, following) in pairwise(sorted(times.items())):
@@ -52,7 +62,9 @@ def check_echo_times(scan):
 
 
 def _echo_time_fault(value, *, known):
-    """Cause and remedy of an unusable echo time; None if it is usable, or if another part's sidecar has it."""
+    """Cause and remedy of an unusable echo time; None if it is usable, or if another part's sidecar
+    has it.
+    """
     remedy = "write EchoTime in seconds into the sidecar, such as 0.006"
     if value is None:
         return None if known else ("EchoTime is missing from its sidecar", remedy)

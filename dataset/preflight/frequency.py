@@ -14,14 +14,19 @@ CONTRADICTION = 0.2
 def check_frequency(scan):
     """The field strength or the imaging frequency must be known, plausible, and the two agree."""
     problems = [
-        problem for key in ("MagneticFieldStrength", "ImagingFrequency") for problem in _check_same_number(scan, key)
+        problem
+        for key in ("MagneticFieldStrength", "ImagingFrequency")
+        for problem in _check_same_number(scan, key)
     ]
     field = scan.field_strength
     frequency = scan.imaging_frequency
     file = scan.files[0].name
     if frequency is None and field is None:
         cause = "neither MagneticFieldStrength nor ImagingFrequency is in its sidecar"
-        remedy = "add ImagingFrequency (MHz) or MagneticFieldStrength (T): ppm cannot be computed without"
+        remedy = (
+            "add ImagingFrequency (MHz) or MagneticFieldStrength (T): ppm cannot be computed "
+            "without"
+        )
         return [*problems, Problem.of(scan, file, cause, remedy)]
     if frequency is not None and not 0 < frequency < HIGHEST_MHZ:
         cause = f"ImagingFrequency is {frequency:g}, which no scanner has in MHz (is it in Hz?)"
@@ -33,7 +38,8 @@ def check_frequency(scan):
         expected = GYROMAGNETIC_RATIO * field
         if abs(frequency - expected) > CONTRADICTION * expected:
             cause = (
-                f"ImagingFrequency is {frequency:g} MHz, but MagneticFieldStrength {field:g} T gives {expected:.4g} MHz"
+                f"ImagingFrequency is {frequency:g} MHz, but MagneticFieldStrength {field:g} T "
+                f"gives {expected:.4g} MHz"
             )
             return [*problems, Problem.of(scan, file, cause, "correct the field that is wrong")]
     return problems

@@ -1,4 +1,6 @@
-"""Check a scan's sidecars and images before any work, so that what is wrong has a name and a remedy."""
+"""Check a scan's sidecars and images before any work, so that what is wrong has a name and a
+remedy.
+"""
 
 from dataclasses import dataclass
 
@@ -45,7 +47,8 @@ class Inspection:
     alternation : multiqsm.core.artefacts.echoes.EchoAlternation or None
         By how much even echoes depart from odd ones.
     sign_asymmetry : float or None
-        Skewness of susceptibility deep in the brain, in a coarse map, if one was asked for and there is brain enough.
+        Skewness of susceptibility deep in the brain, in a coarse map, if one was asked for and
+        there is brain enough.
     checksums : tuple of int
         CRC-32 of the values of each image that could be read.
     """
@@ -70,7 +73,8 @@ class Inspection:
 
 
 def inspect_scan(scan, *, check_sign=False):
-    """Check everything about a scan that can be known before processing, and say what its images turned out to be.
+    """Check everything about a scan that can be known before processing, and say what its images
+    turned out to be.
 
     Every file is read completely, one at a time.
 
@@ -79,8 +83,8 @@ def inspect_scan(scan, *, check_sign=False):
     scan : multiqsm.dataset.scans.Scan
         The scan.
     check_sign : bool
-        Whether to make a coarse map of a person's scan that has no errors, to see whether the phase has the right
-        sign; that takes two to four seconds, and reads the images again.
+        Whether to make a coarse map of a person's scan that has no errors, to see whether the phase
+        has the right sign; that takes two to four seconds, and reads the images again.
 
     Returns
     -------
@@ -100,13 +104,17 @@ def inspect_scan(scan, *, check_sign=False):
     problems += check_values(scan, summaries)
     problems += check_identical(scan, summaries)
     problems += check_saturation(scan, summaries)
-    encoding, encoding_problems = check_phase_encoding(scan, summaries) if scan.phase else (None, [])
+    encoding, encoding_problems = (
+        check_phase_encoding(scan, summaries) if scan.phase else (None, [])
+    )
     problems += encoding_problems
     if scan.brain_mask is not None:
         problems += check_brain_mask(scan, summaries)
     alternation = None
     # What compares images voxel by voxel is of no use where they do not fit together.
-    if len(summaries) == len(scan.files) and not any(problem.severity == "error" for problem in grid_problems):
+    if len(summaries) == len(scan.files) and not any(
+        problem.severity == "error" for problem in grid_problems
+    ):
         blocks = Blocks(scan, summaries, encoding)
         problems += check_order_of_magnitudes(scan, blocks) or check_decay(scan, blocks)
         problems += check_noise(scan, blocks)
@@ -118,7 +126,11 @@ def inspect_scan(scan, *, check_sign=False):
         alternation, bipolar_problems = check_readout(scan, blocks, summaries)
         problems += bipolar_problems
     asymmetry = None
-    if check_sign and not scan.is_phantom and not any(problem.severity == "error" for problem in problems):
+    if (
+        check_sign
+        and not scan.is_phantom
+        and not any(problem.severity == "error" for problem in problems)
+    ):
         asymmetry, sign_problems = check_phase_sign(scan, encoding, summaries)
         problems += sign_problems
     return Inspection(
@@ -143,14 +155,18 @@ def _facts(scan, summaries):
         "matrix": reference.shape,
         "voxel_size": reference.voxel_size,
         "scanner": reference.scanner,
-        "phase_range": (min(p.minimum for p in phases), max(p.maximum for p in phases)) if phases else None,
+        "phase_range": (min(p.minimum for p in phases), max(p.maximum for p in phases))
+        if phases
+        else None,
         "saturated": max(shares, default=None),
         "checksums": tuple(summary.checksum for summary in summaries.values()),
     }
 
 
 def _summarize(scan):
-    """Read each file once; return the summaries by path, and the problems of those that cannot be read."""
+    """Read each file once; return the summaries by path, and the problems of those that cannot be
+    read.
+    """
     summaries = {}
     problems = []
     for path in scan.files:

@@ -22,12 +22,18 @@ def check_sidecars(scan):
         sidecar = scan.sidecars.get(path.name, {})
         if not sidecar:
             remedy = "add it: what other files' sidecars say is taken for this one as well"
-            problems.append(Problem.of(scan, path.name, "no sidecar belongs to it", remedy, "warning"))
+            problems.append(
+                Problem.of(scan, path.name, "no sidecar belongs to it", remedy, "warning")
+            )
         number = as_number(sidecar.get("EchoNumber"))
         if number is not None and "_echo-" in path.name and number != echo_number(path):
             cause = f"EchoNumber is {number:g} in its sidecar"
-            problems.append(Problem.of(scan, path.name, cause, "see whether echoes were exchanged", "warning"))
-    problems += _check_same_value(scan, "Manufacturer", "error", "correct it: the sign of the phase depends on it")
+            problems.append(
+                Problem.of(scan, path.name, cause, "see whether echoes were exchanged", "warning")
+            )
+    problems += _check_same_value(
+        scan, "Manufacturer", "error", "correct it: the sign of the phase depends on it"
+    )
     for key in SAME_IN_ALL_FILES:
         problems += _check_same_value(scan, key, "warning", "see whether the files are of one scan")
     return problems + _check_kinds(scan)
@@ -53,7 +59,9 @@ def _check_kinds(scan):
         for path in scan.parts.get(part, ()):
             sidecar = scan.sidecars.get(path.name, {})
             kinds = sidecar.get("ImageType")
-            kinds = {str(kind).upper()[:1] for kind in kinds[2:]} if isinstance(kinds, list) else set()
+            kinds = (
+                {str(kind).upper()[:1] for kind in kinds[2:]} if isinstance(kinds, list) else set()
+            )
             cause = ""
             if KINDS[other] in kinds and KINDS[part] not in kinds:
                 cause = f"ImageType {one_line(str(sidecar['ImageType']))} is that of a {other}"

@@ -19,28 +19,41 @@ RESTORE = "convert the scan again, or write the intercept into the header"
 
 
 def check_parts(scan, summaries):
-    """Real and imaginary parts have both signs, lie about a background of 0, and share one scale."""
+    """Real and imaginary parts have both signs, lie about a background of 0, and share one
+    scale.
+    """
     paths = (*scan.real, *scan.imaginary)
     if not paths or len(scan.real) != len(scan.imaginary):
         return []
     if unsigned := [path for path in paths if _is_unsigned(summaries[path])]:
         cause = (
-            "no value is negative, and neighbours jump from end to end of the range, as if negative ones were wrapped"
+            "no value is negative, and neighbours jump from end to end of the range, as if "
+            "negative ones were wrapped"
         )
-        return [of_files(scan, unsigned, cause, "convert the scan again, to signed integers or to floats")]
+        return [
+            of_files(
+                scan, unsigned, cause, "convert the scan again, to signed integers or to floats"
+            )
+        ]
     images = np.array([summaries[path].sample for path in paths], float)
     background = signal_background(images)
     if background is not None and background.is_off_zero.any():
         off = list(compress(paths, background.is_off_zero))
         level = background.level[background.is_off_zero][0]
-        cause = f"its background lies at {level:.4g} and not at 0, as if the header had lost its intercept (scl_inter)"
+        cause = (
+            f"its background lies at {level:.4g} and not at 0, as if the header had lost its "
+            "intercept (scl_inter)"
+        )
         return [of_files(scan, off, cause, RESTORE)]
     problems = _check_balance(scan, paths, images)
     if background is not None and background.noise.all():
         ratios = background.noise / np.median(background.noise)
         for path, ratio in zip(paths, ratios, strict=True):
             if not 1 / LOST_FACTOR < ratio < LOST_FACTOR:
-                cause = f"its noise is {ratio:.2g} times that of the other images, as if it had been scaled"
+                cause = (
+                    f"its noise is {ratio:.2g} times that of the other images, as if it had been "
+                    "scaled"
+                )
                 remedy = "see its scl_slope, or convert it again"
                 problems.append(Problem.of(scan, path.name, cause, remedy, "warning"))
     return problems
@@ -51,7 +64,10 @@ def _check_balance(scan, paths, images):
     is_lopsided = np.array([_smaller_side(image) < LOPSIDED for image in images])
     real, imaginary = np.split(images, 2)
     offsets = _offsets(real + 1j * imaginary, scan.echo_times)
-    cause = "its values have one sign, or nearly so, as if the header had lost its intercept (scl_inter)"
+    cause = (
+        "its values have one sign, or nearly so, as if the header had lost its intercept "
+        "(scl_inter)"
+    )
     is_off = is_lopsided & (offsets > OFFSET * np.percentile(np.abs(images), 99, axis=1))
     if is_off.any():
         return [of_files(scan, list(compress(paths, is_off)), cause, RESTORE)]
@@ -64,7 +80,9 @@ def _check_balance(scan, paths, images):
 
 
 def _offsets(signal, echo_times):
-    """What was added to each real and imaginary image, to all of them or to one echo; 0 where it cannot be told."""
+    """What was added to each real and imaginary image, to all of them or to one echo; 0 where it
+    cannot be told.
+    """
     if not are_rising(echo_times):
         return np.zeros(2 * len(signal))
     common = common_offset(signal, echo_times)
@@ -74,7 +92,9 @@ def _offsets(signal, echo_times):
 
 
 def _is_unsigned(summary):
-    """Negative values that lost their sign lie at the other end of the range: neighbours jump there and back."""
+    """Negative values that lost their sign lie at the other end of the range: neighbours jump there
+    and back.
+    """
     inside = np.where(summary.block == 0, np.nan, summary.block)
     is_one_sided = summary.minimum >= 0 or summary.maximum <= 0
     return is_one_sided and jump_share(inside, summary.minimum, summary.maximum) > SWAPPED_JUMPS

@@ -9,8 +9,15 @@ from ..problems import Problem
 
 
 def check_phase_sign(scan, encoding, summaries):
-    """Deep nuclei and veins are bright in a map if the sign is right; returns the asymmetry, and a warning."""
-    from ...core.quality import coarse_mask, coarse_signal, quick_sign_check  # slow to import: not before it is needed
+    """Deep nuclei and veins are bright in a map if the sign is right; returns the asymmetry, and a
+    warning.
+    """
+    # slow to import: not before it is needed
+    from ...core.quality import (
+        coarse_mask,
+        coarse_signal,
+        quick_sign_check,
+    )
 
     sign, reason = default_sign(scan.manufacturer)
     reference = summaries[scan.files[0]]
@@ -32,7 +39,8 @@ def check_phase_sign(scan, encoding, summaries):
     if not found.looks_wrong:
         return found.asymmetry, []
     cause = (
-        f"in a coarse map dark values reach further than bright ones (skewness {found.asymmetry:+.2f}), as if the "
+        "in a coarse map dark values reach further than bright ones (skewness "
+        f"{found.asymmetry:+.2f}), as if the "
         f"phase had the wrong sign ({reason})"
     )
     remedy = "make a map, and give --phase-sign if deep nuclei are dark in it"

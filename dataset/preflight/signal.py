@@ -11,19 +11,25 @@ from ..entities import echo_number
 from ..problems import Problem
 from .echoes import are_rising
 
-RISE = 0.1  # of the magnitude from one echo to the next: more than inflow, fat in phase or noise make of it
-DECAY_STEP = 0.15  # logarithm of a magnitude, off the line through its neighbours; real and simulated scans have 0.005
-SWAPPED_JUMPS = 2e-3  # share of neighbours that jump: the smallest of the real phases is this, of magnitudes it is 0
+# of the magnitude from one echo to the next: more than inflow, fat in phase or noise make of it
+RISE = 0.1
+# logarithm of a magnitude, off the line through its neighbours; real and simulated scans have 0.005
+DECAY_STEP = 0.15
+# share of neighbours that jump: the smallest of the real phases is this, of magnitudes it is 0
+SWAPPED_JUMPS = 2e-3
 
 
 class Blocks:
-    """The middle of a scan's echoes: magnitude in the images' unit and phase in radians, echoes first.
+    """The middle of a scan's echoes: magnitude in the images' unit and phase in radians, echoes
+    first.
 
     Either is None where it cannot be had.
     """
 
     def __init__(self, scan, summaries, encoding):
-        parts = {part: [summaries[path].block for path in paths] for part, paths in scan.parts.items()}
+        parts = {
+            part: [summaries[path].block for path in paths] for part, paths in scan.parts.items()
+        }
         self.magnitude = self.phase = None
         if len({len(blocks) for blocks in parts.values()}) != 1:
             return
@@ -46,7 +52,10 @@ def check_order_of_magnitudes(scan, blocks):
     problems = []
     for (path, mean), (following, next_mean) in pairwise(zip(paths, means, strict=True)):
         if next_mean > (1 + RISE) * mean:
-            cause = f"its magnitude is {100 * (next_mean / mean - 1) if mean else math.inf:.0f} % above {path.name}'s"
+            cause = (
+                f"its magnitude is {100 * (next_mean / mean - 1) if mean else math.inf:.0f} % "
+                f"above {path.name}'s"
+            )
             remedy = "see whether echoes, or their EchoTime, were exchanged"
             problems.append(Problem.of(scan, following.name, cause, remedy, "warning"))
     return problems
@@ -60,8 +69,14 @@ def check_decay(scan, blocks):
     problems = []
     for path, step in zip(inner, decay_steps(blocks.magnitude, scan.echo_times), strict=True):
         if abs(step) > DECAY_STEP:
-            cause = f"its magnitude is {math.exp(step):.2g} times what the echoes before and after it let expect"
-            remedy = "see whether one of the three was scaled, or has the wrong EchoTime: R2* and the weights are wrong"
+            cause = (
+                f"its magnitude is {math.exp(step):.2g} times what the echoes before and after it "
+                "let expect"
+            )
+            remedy = (
+                "see whether one of the three was scaled, or has the wrong EchoTime: R2* and the "
+                "weights are wrong"
+            )
             problems.append(Problem.of(scan, path.name, cause, remedy, "warning"))
     return problems
 
@@ -83,12 +98,18 @@ def check_exchange(scan, summaries):
     """Phase wraps and its noise fills the range: neighbours jump, which a magnitude's do not."""
     problems = []
     for magnitude in scan.magnitude:
-        phase = next((path for path in scan.phase if echo_number(path) == echo_number(magnitude)), None)
+        phase = next(
+            (path for path in scan.phase if echo_number(path) == echo_number(magnitude)), None
+        )
         if phase is None:
             continue
         both = summaries[magnitude], summaries[phase]
         jumps = [jump_share(s.block, s.minimum, s.maximum) for s in both]
-        if all(s.minimum < s.maximum for s in both) and jumps[0] > SWAPPED_JUMPS and jumps[1] < SWAPPED_JUMPS / 10:
+        if (
+            all(s.minimum < s.maximum for s in both)
+            and jumps[0] > SWAPPED_JUMPS
+            and jumps[1] < SWAPPED_JUMPS / 10
+        ):
             cause = f"neighbouring voxels jump as a phase's do, and those of {phase.name} do not"
             remedy = "see whether the magnitude and phase files were exchanged"
             problems.append(Problem.of(scan, magnitude.name, cause, remedy))

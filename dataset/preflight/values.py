@@ -10,7 +10,11 @@ from ..problems import Problem
 from .wording import comma_separated
 
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
-SATURATED_SHARE, SATURATED_VOXELS = 1e-3, 50  # at the very maximum; of unsaturated images it is one or a few
+# at the very maximum; of unsaturated images it is one or a few
+SATURATED_SHARE, SATURATED_VOXELS = (
+    1e-3,
+    50,
+)
 
 
 def check_values(scan, summaries):
@@ -41,17 +45,26 @@ def _value_fault(part, summary):
 
 
 def _not_finite_problem(scan, part, path, summaries):
-    """Judge NaN and infinite voxels by the echo's other image: where that has signal, data are missing."""
+    """Judge NaN and infinite voxels by the echo's other image: where that has signal, data are
+    missing.
+    """
     where = summaries[path].not_finite
     cause = f"{where.size} voxels are NaN or infinite"
-    partner = next((p for p in scan.parts[PARTNER[part]] if echo_number(p) == echo_number(path)), None)
+    partner = next(
+        (p for p in scan.parts[PARTNER[part]] if echo_number(p) == echo_number(path)), None
+    )
     if partner not in summaries or summaries[partner].shape != summaries[path].shape:
         return Problem.of(scan, path.name, cause, "convert the scan again")
     values = read_image(partner)[2].ravel()[where]
     inside = np.count_nonzero(np.isfinite(values) & (values != 0))
     if inside:
         cause += f", {inside} of them where {partner.name} has signal: NaNs inside the brain"
-        return Problem.of(scan, path.name, cause, "convert the scan again, or set the voxels outside the brain to 0")
+        return Problem.of(
+            scan,
+            path.name,
+            cause,
+            "convert the scan again, or set the voxels outside the brain to 0",
+        )
     remedy = "nothing needs doing if that is the background"
     return Problem.of(scan, path.name, f"{cause}, all without signal", remedy, "warning")
 
@@ -63,10 +76,14 @@ def check_identical(scan, summaries):
     for path, summary in summaries.items():
         if not summary.minimum < summary.maximum:
             continue  # a constant image has a problem of its own
-        first = seen.setdefault((summary.shape, summary.minimum, summary.maximum, summary.checksum), path)
+        first = seen.setdefault(
+            (summary.shape, summary.minimum, summary.maximum, summary.checksum), path
+        )
         if first is not path:
             cause = f"its values are those of {first.name}"
-            problems.append(Problem.of(scan, path.name, cause, "copy or convert the right image to this name"))
+            problems.append(
+                Problem.of(scan, path.name, cause, "copy or convert the right image to this name")
+            )
     return problems
 
 
@@ -90,7 +107,8 @@ def check_saturation(scan, summaries):
         return []
     worst = max(cut, key=lambda path: saturated_share(summaries[path]))
     cause = (
-        f"{summaries[worst].n_at_maximum} voxels ({100 * saturated_share(summaries[worst]):.2g} %) have the maximum "
+        f"{summaries[worst].n_at_maximum} voxels ({100 * saturated_share(summaries[worst]):.2g} %) "
+        "have the maximum "
         f"{summaries[worst].maximum:g}, as if brighter ones had been cut off"
     )
     remedy = "scan with less gain, or convert the scan again: R2* and the weights are wrong there"

@@ -1,4 +1,6 @@
-"""A simulated cohort of patients as tables: BIDS for what the clinic knows, FreeSurfer's statistics, the truth."""
+"""A simulated cohort of patients as tables: BIDS for what the clinic knows, FreeSurfer's
+statistics, the truth.
+"""
 
 from pathlib import Path
 
@@ -8,8 +10,8 @@ from ..files import write_json, write_text
 from .description import extend_table, write_descriptions
 from .layout import FREESURFER, TRUTH
 
-# What FreeSurfer finds on either side beside what the design is about: made to differ, so that means of both sides
-# must be weighted as they should.
+# What FreeSurfer finds on either side beside what the design is about: made to differ, so that
+# means of both sides must be weighted as they should.
 LEFT_SHARE_OF_THALAMUS = 0.51
 SURFACE_AREA = {"lh": 84_000.0, "rh": 86_000.0}  # mm²
 THINNER_RIGHT = 0.02  # mm
@@ -86,13 +88,22 @@ def _true_row(patient):
 
 def _write_statistics(folder, patient):
     """Write FreeSurfer's tables of a patient; volumes in mm³."""
-    thalamus, grey_matter = (1000 * patient.measures[f"{part}_volume"] for part in ("thalamic", "grey_matter"))
+    thalamus, grey_matter = (
+        1000 * patient.measures[f"{part}_volume"] for part in ("thalamic", "grey_matter")
+    )
     left = LEFT_SHARE_OF_THALAMUS * thalamus
-    aseg = ASEG.format(label=patient.label, grey_matter=grey_matter, left=left, right=thalamus - left)
+    aseg = ASEG.format(
+        label=patient.label, grey_matter=grey_matter, left=left, right=thalamus - left
+    )
     write_text(folder / "aseg.stats", aseg)
     # The mean over both sides, weighted by their areas, is the patient's.
     total = sum(SURFACE_AREA.values())
     for side, other, sign in (("lh", "rh", 1), ("rh", "lh", -1)):
-        thickness = patient.measures["cortical_thickness"] + sign * THINNER_RIGHT * SURFACE_AREA[other] / total
-        aparc = APARC.format(label=patient.label, hemisphere=side, area=SURFACE_AREA[side], thickness=thickness)
+        thickness = (
+            patient.measures["cortical_thickness"]
+            + sign * THINNER_RIGHT * SURFACE_AREA[other] / total
+        )
+        aparc = APARC.format(
+            label=patient.label, hemisphere=side, area=SURFACE_AREA[side], thickness=thickness
+        )
         write_text(folder / f"{side}.aparc.stats", aparc)

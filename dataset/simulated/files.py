@@ -23,7 +23,9 @@ def write_table(path, rows):
     lines = io.StringIO()
     writer = csv.DictWriter(lines, fieldnames=list(rows[0]), delimiter="\t", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: "n/a" if value is None else value for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {name: "n/a" if value is None else value for name, value in row.items()} for row in rows
+    )
     write_text(path, lines.getvalue())
 
 
@@ -43,4 +45,7 @@ def lookup_table(plan):
         return [{"index": index, "name": name} for index, name in head.label_names().items()]
     chi = dict(enumerate(phantom.TUBE_SUSCEPTIBILITY, start=1))
     names = phantom.label_names().items()
-    return [{"index": index, "name": name, "susceptibility_ppm": chi.get(index)} for index, name in names]
+    return [
+        {"index": index, "name": name, "susceptibility_ppm": chi.get(index)}
+        for index, name in names
+    ]

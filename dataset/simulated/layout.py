@@ -17,7 +17,8 @@ MANUAL = Path("derivatives", "manual")
 FREESURFER = Path("derivatives", "freesurfer")
 ENCODINGS = {"siemens": (siemens_encoding, ("mag", "phase")), "ge": (ge_encoding, ("real", "imag"))}
 LESIONS_SEEN_IN, SEGMENTED = "FLAIR", "T1w"
-PARTIAL = re.compile(r"\.(.+\.)?[0-9a-f]{32}(\..+)?")  # a file on its way, as it is named until it is whole
+# a file on its way, as it is named until it is whole
+PARTIAL = re.compile(r"\.(.+\.)?[0-9a-f]{32}(\..+)?")
 TRUE_IMAGES = {
     "chi": {"suffix": "Chimap", "desc": "truth"},
     "labels": {"suffix": "dseg", "desc": "truth"},
@@ -30,12 +31,16 @@ TRUE_IMAGES = {
 
 
 def is_complete(output_dir, plan):
-    """Tell whether every file of a scan and of its truth is there, and none empty; each is written in one step."""
+    """Tell whether every file of a scan and of its truth is there, and none empty; each is written
+    in one step.
+    """
     return all(path.is_file() and path.stat().st_size > 0 for path in _files(output_dir, plan))
 
 
 def remove_partials(output_dir, plan):
-    """Remove what writes that were cut short have left in the folders of a scan, which nothing may write to."""
+    """Remove what writes that were cut short have left in the folders of a scan, which nothing may
+    write to.
+    """
     for folder in {path.parent for path in _files(output_dir, plan)}:
         # A file where the folder should be is for the writer of the scan to complain about.
         for path in folder.iterdir() if folder.is_dir() else ():
@@ -63,10 +68,14 @@ def _files(output_dir, plan):
 def is_drawn_on(plan):
     """Tell whether regions are drawn on a scan: on each of a phantom, and on the first of a person.
 
-    The first is that of the whole design, run 1 at the first site: a part of a design has no regions of its own.
+    The first is that of the whole design, run 1 at the first site: a part of a design has no
+    regions of its own.
     """
     entities = plan.entities
-    first = entities.get("session", SCANNERS[0].site) == SCANNERS[0].site and entities.get("run", "1") == "1"
+    first = (
+        entities.get("session", SCANNERS[0].site) == SCANNERS[0].site
+        and entities.get("run", "1") == "1"
+    )
     return plan.participant.model == "phantom" or first
 
 
@@ -103,7 +112,8 @@ def raw_paths(output_dir, plan):
     _, parts = ENCODINGS[plan.scanner.vendor]
     pattern = load_template("raw")["megre"]
     return {
-        (echo, part): Path(output_dir) / build_path({**plan.entities, "echo": echo + 1, "part": part}, pattern)
+        (echo, part): Path(output_dir)
+        / build_path({**plan.entities, "echo": echo + 1, "part": part}, pattern)
         for echo in range(len(plan.protocol.echo_times))
         for part in parts
     }
@@ -112,7 +122,9 @@ def raw_paths(output_dir, plan):
 def true_paths(output_dir, plan):
     """Images of a scan's truth by what they show."""
     root = Path(output_dir) / TRUTH
-    return {what: derivative_path(root, plan.entities, **named) for what, named in TRUE_IMAGES.items()}
+    return {
+        what: derivative_path(root, plan.entities, **named) for what, named in TRUE_IMAGES.items()
+    }
 
 
 def lookup_path(output_dir, plan):

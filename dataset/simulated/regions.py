@@ -11,7 +11,8 @@ from ..sidecars import write_sidecar
 from .files import lookup_table, write_image, write_table
 from .layout import drawn_path, raw_paths
 
-# Regions in the order of their labels, left and right together, by the true labels that they are drawn on.
+# Regions in the order of their labels, left and right together, by the true labels that they are
+# drawn on.
 DRAWN_REGIONS = {
     "caudate_nucleus": ("left_caudate_nucleus", "right_caudate_nucleus"),
     "putamen": ("left_putamen", "right_putamen"),
@@ -41,8 +42,9 @@ def write_drawn_regions(output_dir, plan, labels, mask):
     Returns
     -------
     pathlib.Path
-        The label image. Of a head: deep grey nuclei, left and right together, and the CSF of the lateral ventricles
-        without its border in the plane. Of a phantom: the middle half of each tube without 3 mm at its wall.
+        The label image. Of a head: deep grey nuclei, left and right together, and the CSF of the
+        lateral ventricles without its border in the plane. Of a phantom: the middle half of each
+        tube without 3 mm at its wall.
     """
     path = drawn_path(output_dir, plan)
     is_phantom = plan.participant.model == "phantom"
@@ -54,7 +56,11 @@ def write_drawn_regions(output_dir, plan, labels, mask):
         rows = [{"index": index, "name": name} for index, name in enumerate(DRAWN_REGIONS, start=1)]
     write_image(path, drawn, plan.affine)
     sources = [bids_uri(path, output_dir) for path in raw_paths(output_dir, plan).values()]
-    what = "Middle half of each tube" if is_phantom else "Deep grey nuclei and CSF of the lateral ventricles"
+    what = (
+        "Middle half of each tube"
+        if is_phantom
+        else "Deep grey nuclei and CSF of the lateral ventricles"
+    )
     description = f"{what}, as a rater would draw them: made from the true labels"
     write_sidecar(path, {"Description": description, "Sources": sources})
     write_table(drawn_path(output_dir, plan, extension=".tsv"), rows)
@@ -68,7 +74,9 @@ def _draw_nuclei(labels):
         region = np.isin(labels, [index_of[part] for part in parts])
         if name == "csf":
             # Voxels on the border are mixed with tissue.
-            region = ndimage.binary_erosion(region, ndimage.generate_binary_structure(2, 1)[..., None])
+            region = ndimage.binary_erosion(
+                region, ndimage.generate_binary_structure(2, 1)[..., None]
+            )
         drawn[region] = number
     return drawn
 

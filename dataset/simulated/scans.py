@@ -12,7 +12,8 @@ from .regions import write_drawn_regions
 
 
 def write_scan(output_dir, plan, scan):
-    """Write a scan as its scanner's files are converted, its truth, and the regions drawn on it if any are.
+    """Write a scan as its scanner's files are converted, its truth, and the regions drawn on it if
+    any are.
 
     Parameters
     ----------
@@ -113,7 +114,9 @@ def _true_metadata(plan, scan):
         },
         "labels": {"Description": "Tissue that takes the largest part of each voxel"},
         "mask": {
-            "Description": "Water with its tubes" if is_phantom else "Brain with the CSF within and around it",
+            "Description": "Water with its tubes"
+            if is_phantom
+            else "Brain with the CSF within and around it",
             "Type": "ROI" if is_phantom else "Brain",
         },
         "total_field": {
@@ -125,7 +128,8 @@ def _true_metadata(plan, scan):
         },
         "local_field": {
             **field,
-            "Description": f"True field of the sources within the mask, mean of each voxel; {known}",
+            "Description": "True field of the sources within the mask, mean of each voxel; "
+            f"{known}",
         },
         "magnitude": {
             "Description": "Root sum of squares of the echoes as scanned",

@@ -15,14 +15,17 @@ from .files import write_image, write_table
 from .layout import LESIONS_SEEN_IN, SEGMENTED, aseg_path, lesions_path, seeds_path, structural_path
 from .scans import scanner_metadata
 
-CONFORMED = 256  # voxels of 1 mm along each axis, as FreeSurfer has them: to the left, down, to the front
+CONFORMED = (
+    256  # voxels of 1 mm along each axis, as FreeSurfer has them: to the left, down, to the front
+)
 
 
 def write_structural(output_dir, plan, sequence, image, labels, affine):
     """Write an anatomical image of a scan's participant, and what is seen in it.
 
-    In the FLAIR image that is the true lesions, on its grid, and a seed in each as a rater would place it; in the
-    T1-weighted one, thalamus, striatum, pallidum and lateral ventricles as FreeSurfer labels them.
+    In the FLAIR image that is the true lesions, on its grid, and a seed in each as a rater would
+    place it; in the T1-weighted one, thalamus, striatum, pallidum and lateral ventricles as
+    FreeSurfer labels them.
 
     Parameters
     ----------
@@ -47,7 +50,9 @@ def write_structural(output_dir, plan, sequence, image, labels, affine):
         volume = float(mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
         write_image(lesions, mask.astype(np.uint8), affine)
         source = bids_uri(path, output_dir)
-        write_sidecar(lesions, {"Type": "Lesion", "Volume": volume, "VolumeUnits": "mL", "Sources": [source]})
+        write_sidecar(
+            lesions, {"Type": "Lesion", "Volume": volume, "VolumeUnits": "mL", "Sources": [source]}
+        )
         write_table(seeds_path(output_dir, plan), _seeds(mask, affine))
     if sequence.suffix == SEGMENTED:
         _write_aseg(aseg_path(output_dir, plan), labels, affine, plan.position.matrix)
@@ -66,7 +71,9 @@ def _seeds(lesions, affine):
 
 
 def _write_aseg(path, labels, affine, pose):
-    """Write labels as FreeSurfer has them, on a grid of 1 mm in the scanner's axes around the image's middle."""
+    """Write labels as FreeSurfer has them, on a grid of 1 mm in the scanner's axes around the
+    image's middle.
+    """
     middle = affine @ [*((np.array(labels.shape) - 1) / 2), 1]
     grid = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     grid[:3, 3] = middle[:3] - grid[:3, :3] @ np.full(3, CONFORMED // 2)
@@ -76,7 +83,9 @@ def _write_aseg(path, labels, affine, pose):
 
 
 def _aseg_labels(labels, affine, pose):
-    """FreeSurfer's numbers in the place of the simulator's; ventricles have a side by where they lie in the head."""
+    """FreeSurfer's numbers in the place of the simulator's; ventricles have a side by where they
+    lie in the head.
+    """
     number_of = {name: number for number, name in ASEG_NAMES.items()}
     aseg = np.zeros(labels.shape, np.uint8)
     for label, name in head.label_names().items():
@@ -92,7 +101,9 @@ def _aseg_labels(labels, affine, pose):
 
 def _structural_metadata(plan, sequence):
     """Sidecar of an anatomical image."""
-    inversion = {} if sequence.inversion_time is None else {"InversionTime": sequence.inversion_time}
+    inversion = (
+        {} if sequence.inversion_time is None else {"InversionTime": sequence.inversion_time}
+    )
     return {
         **scanner_metadata(plan),
         **inversion,

@@ -1,4 +1,6 @@
-"""The embedded default from end to end: a simulated study of three sites, and maps that agree with its truth."""
+"""The embedded default from end to end: a simulated study of three sites, and maps that agree with
+its truth.
+"""
 
 import nibabel as nib
 import numpy as np
@@ -9,14 +11,22 @@ from multiqsm.cli.audit import main as audit
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.tables import read_tsv
 
-NUCLEI = {"caudate": (11, 12), "putamen": (13, 14), "pallidum": (15, 16), "red nucleus": (17, 18), "nigra": (19, 20)}
+NUCLEI = {
+    "caudate": (11, 12),
+    "putamen": (13, 14),
+    "pallidum": (15, 16),
+    "red nucleus": (17, 18),
+    "nigra": (19, 20),
+}
 VENTRICLES = 6
 # Error of a nucleus' mean at 2 x 2 x 2.5 mm, ppm. The closed form, which blurs, loses most.
 LARGEST = {"medi": 0.012, "iterative": 0.018, "deterministic": 0.027}
 
 
 def means(scans, raw, results, method):
-    """Mean susceptibility of each nucleus relative to the ventricles in every scan, true and found."""
+    """Mean susceptibility of each nucleus relative to the ventricles in every scan, true and
+    found.
+    """
     true, found = [], []
     for scan in scans:
         folder = f"sub-{scan.entities['subject']}/ses-{scan.entities['session']}/anat"
@@ -50,7 +60,8 @@ def test_demo(demo):
         assert np.abs(found - true).max() < largest
         slope, _ = np.polyfit(true.ravel(), found.ravel(), 1)
         assert 0.85 < slope < 1.12
-        # What the sites have in common they must agree on: a person's nucleus varies by a few ppb between scans.
+        # What the sites have in common they must agree on: a person's nucleus varies by a few ppb
+        # between scans.
         by_person = found.reshape(2, 6, len(NUCLEI))
         assert by_person.std(axis=1, ddof=1).max() < 0.006
 
@@ -61,7 +72,8 @@ def test_demo(demo):
     summary = read_tsv(results / "group" / "imprecision_summary.tsv")
     assert set(summary["method"]) == {"medi", "iterative", "deterministic"}
     assert (summary["cross"] < 0.010).all()
-    assert "not computed" in (results / "group.html").read_text()  # two people are too few for some of it
+    # two people are too few for some of it
+    assert "not computed" in (results / "group.html").read_text()
     for subject in ("01", "02"):
         page = (results / f"sub-{subject}.html").read_text()
         assert "Every scan was processed, without warnings." in page
@@ -69,7 +81,9 @@ def test_demo(demo):
 
     assert "report: demo/derivatives/group.html" in printed
     assert "sub-01_ses-A_run-1_desc-medi_Chimap.png" in printed
-    assert (results / "sub-01" / "figures" / "sub-01_ses-A_run-1_desc-medi_Chimap.png").stat().st_size > 10_000
+    assert (
+        results / "sub-01" / "figures" / "sub-01_ses-A_run-1_desc-medi_Chimap.png"
+    ).stat().st_size > 10_000
 
 
 @pytest.mark.slow

@@ -23,9 +23,16 @@ from multiqsm.workflows.methods import DEFAULT_INVERSIONS
 @pytest.fixture(scope="module")
 def processed(tmp_path_factory, ball_head):
     """Two subjects' worth of derivatives, regions drawn on one of them, made with two processes."""
-    root = write_dataset(tmp_path_factory.mktemp("study") / "raw", subjects=("01", "02"), sessions=("A",), **ball_head)
+    root = write_dataset(
+        tmp_path_factory.mktemp("study") / "raw",
+        subjects=("01", "02"),
+        sessions=("A",),
+        **ball_head,
+    )
     labels = iron(ball_head["shape"]).astype(np.uint8)
-    drawn = root / "derivatives" / "rater" / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_dseg.nii.gz"
+    drawn = (
+        root / "derivatives" / "rater" / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_dseg.nii.gz"
+    )
     drawn.parent.mkdir(parents=True)
     nib.save(nib.Nifti1Image(labels, ball_head["affine"]), drawn)
     drawn.with_name("sub-01_ses-A_dseg.tsv").write_text("index\tname\n1\tiron\n")
@@ -40,7 +47,11 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
         folder, stem = out / f"sub-{subject}" / "ses-A", f"sub-{subject}_ses-A"
         for name in (
             f"anat/{stem}_desc-brain_mask",
-            *(f"anat/{stem}_desc-{method}{kind}_Chimap" for method in DEFAULT_INVERSIONS for kind in ("", "se")),
+            *(
+                f"anat/{stem}_desc-{method}{kind}_Chimap"
+                for method in DEFAULT_INVERSIONS
+                for kind in ("", "se")
+            ),
             f"anat/{stem}_R2starmap",
             f"fmap/{stem}_magnitude",
             f"fmap/{stem}_desc-total_fieldmap",
@@ -60,7 +71,9 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
         assert {f"{stem}_desc-{method}_Chimap.png" for method in DEFAULT_INVERSIONS} <= drawn
         assert f"sub-{subject}_space-subject_desc-average_T2starw.png" in drawn
         assert (out / f"sub-{subject}.html").is_file()
-    table = read_roi_table(out / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_desc-rois_chi.tsv").set_index("method")
+    table = read_roi_table(
+        out / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_desc-rois_chi.tsv"
+    ).set_index("method")
     assert list(table.index) == list(DEFAULT_INVERSIONS)
     # Each mean is known better than a voxel, and not perfectly.
     assert table["se"].between(1e-5, 0.02).all()
@@ -75,14 +88,24 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
 
 @pytest.mark.slow
 def test_pybids_finds_the_derivatives_by_their_entities(processed):
-    # Without metadata: pybids takes a table's description of its column `subject` for another subject than the name's.
+    # Without metadata: pybids takes a table's description of its column `subject` for another
+    # subject than the name's.
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)
-    layout = BIDSLayout(processed.parent / "out", validate=False, config=["bids", "derivatives"], indexer=indexer)
+    layout = BIDSLayout(
+        processed.parent / "out", validate=False, config=["bids", "derivatives"], indexer=indexer
+    )
     wanted = {"suffix": "Chimap", "extension": ".nii.gz", "session": "A", "return_type": "filename"}
     for method in DEFAULT_INVERSIONS:
-        (found,) = (path for path in layout.get(subject="02", desc=method, **wanted) if "space-" not in Path(path).name)
+        (found,) = (
+            path
+            for path in layout.get(subject="02", desc=method, **wanted)
+            if "space-" not in Path(path).name
+        )
         assert Path(found) == derivative_path(
-            processed.parent / "out", {"subject": "02", "session": "A"}, suffix="Chimap", desc=method
+            processed.parent / "out",
+            {"subject": "02", "session": "A"},
+            suffix="Chimap",
+            desc=method,
         )
     assert set(layout.get_subjects()) == {"01", "02"}
     assert set(layout.get_sessions()) == {"A"}
@@ -93,8 +116,9 @@ def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
     folder = processed.parent / "out" / "sub-01" / "ses-A" / "anat"
     image = nib.load(folder / "sub-01_ses-A_desc-iterative_Chimap.nii.gz")
     chi = image.get_fdata()
-    # A ball of 0.3 ppm and 8 mm radius. PDF gives part of its field to the background and λ smooths, the more so in
-    # a head so small and coarse; a wrong sign, unit or B0 direction would be far outside these bounds.
+    # A ball of 0.3 ppm and 8 mm radius. PDF gives part of its field to the background and λ
+    # smooths, the more so in a head so small and coarse; a wrong sign, unit or B0 direction would
+    # be far outside these bounds.
     assert 0.2 < chi[iron(chi.shape)].mean() < 0.33
     sidecar = json.loads((folder / "sub-01_ses-A_desc-iterative_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
@@ -102,18 +126,25 @@ def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
     assert sidecar["ReferenceRegion"] == "mean of the whole mask"
     assert sidecar["PhaseSign"] == 1
     assert sidecar["CentreFrequencySource"] == "ImagingFrequency"
-    np.testing.assert_allclose(sidecar["B0Direction"], [0, np.sin(np.radians(10)), np.cos(np.radians(10))], atol=1e-6)
+    np.testing.assert_allclose(
+        sidecar["B0Direction"], [0, np.sin(np.radians(10)), np.cos(np.radians(10))], atol=1e-6
+    )
 
 
 @pytest.mark.slow
 def test_one_process_gives_the_same_files_as_two(processed):
     root = processed
     other = root.parent / "other"
-    assert main([str(root), str(other), "participant", "-w", str(root.parent / "work1"), *SERIAL]) == 0
-    files = sorted(
-        path.relative_to(other) for path in other.rglob("*") if path.suffix in (".gz", ".json", ".tsv", ".txt")
+    assert (
+        main([str(root), str(other), "participant", "-w", str(root.parent / "work1"), *SERIAL]) == 0
     )
-    files = [file for file in files if not file.is_relative_to(RECEIPTS)]  # these know folders and times
+    files = sorted(
+        path.relative_to(other)
+        for path in other.rglob("*")
+        if path.suffix in (".gz", ".json", ".tsv", ".txt")
+    )
+    # these know folders and times
+    files = [file for file in files if not file.is_relative_to(RECEIPTS)]
     assert len(files) > 50
     for file in files:
         assert (root.parent / "out" / file).read_bytes() == (other / file).read_bytes(), file
@@ -123,7 +154,9 @@ def test_one_process_gives_the_same_files_as_two(processed):
 def test_a_failing_scan_is_named_and_the_others_are_finished(make_dataset, ball_head, capfd):
     root = make_dataset(subjects=("01", "02"), **ball_head)
     random = np.random.default_rng(0)
-    for path in (root / "sub-02" / "anat").glob("*part-phase*.nii.gz"):  # no brain in noise: the mask comes out empty
+    for path in (root / "sub-02" / "anat").glob(
+        "*part-phase*.nii.gz"
+    ):  # no brain in noise: the mask comes out empty
         noise = random.uniform(-np.pi, np.pi, ball_head["shape"]).astype(np.float32)
         nib.save(nib.Nifti1Image(noise, ball_head["affine"]), path)
     assert run(root) == 1
@@ -135,12 +168,21 @@ def test_a_failing_scan_is_named_and_the_others_are_finished(make_dataset, ball_
     report = (root.parent / "out" / "sub-02.html").read_text()  # of a subject that has nothing else
     assert "step mask: EmptyMaskError: No brain found" in report
     assert "Every scan was processed" not in report
-    assert (root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-iterative_Chimap.nii.gz").is_file()
+    assert (
+        root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-iterative_Chimap.nii.gz"
+    ).is_file()
 
 
 @pytest.mark.slow
 def test_derivatives_that_were_deleted_come_back(processed):
-    map_file = processed.parent / "out" / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_desc-iterative_Chimap.nii.gz"
+    map_file = (
+        processed.parent
+        / "out"
+        / "sub-01"
+        / "ses-A"
+        / "anat"
+        / "sub-01_ses-A_desc-iterative_Chimap.nii.gz"
+    )
     before = map_file.read_bytes()
     map_file.unlink()
     assert run(processed, "--participant-label", "01") == 0
@@ -160,12 +202,18 @@ def test_a_scan_that_was_refused_stands_in_its_subjects_report(make_dataset, bal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["scan", "step"])
-def test_what_is_finished_leaves_the_work_folder_and_is_not_made_again(make_dataset, ball_head, jobs, capsys):
+def test_what_is_finished_leaves_the_work_folder_and_is_not_made_again(
+    make_dataset, ball_head, jobs, capsys
+):
     root = make_dataset(**ball_head)
     options = ["--inversion", "deterministic", "--clean-workdir", "--jobs", jobs]
     assert run(root, *options) == 0
     assert not list((root.parent / "work").rglob("*.nii"))
-    files = {path: path.stat().st_mtime_ns for path in (root.parent / "out").rglob("sub-01*") if path.is_file()}
+    files = {
+        path: path.stat().st_mtime_ns
+        for path in (root.parent / "out").rglob("sub-01*")
+        if path.is_file()
+    }
     assert len(files) > 20
     capsys.readouterr()
     assert run(root, *options) == 0
@@ -209,12 +257,22 @@ def test_one_and_two_echoes_give_maps_but_no_r2star(make_dataset, ball_head, ech
 @pytest.mark.slow
 def test_the_users_mask_is_taken_but_for_unresolved_voxels(make_dataset, ball_head):
     root = make_dataset(runs=("1",), acquisitions=("hi+res",), **ball_head)
-    image = nib.load(root / "sub-01" / "anat" / "sub-01_acq-hi+res_run-1_echo-1_part-mag_MEGRE.nii.gz")
+    image = nib.load(
+        root / "sub-01" / "anat" / "sub-01_acq-hi+res_run-1_echo-1_part-mag_MEGRE.nii.gz"
+    )
     mask = np.zeros(image.shape, np.uint8)
     mask[8:-8, 8:-8, 6:-6] = 1
-    theirs = save_mask(root.parent / "masks", image, mask, "sub-01_acq-hi+res_run-1_desc-brain_mask.nii.gz")
+    theirs = save_mask(
+        root.parent / "masks", image, mask, "sub-01_acq-hi+res_run-1_desc-brain_mask.nii.gz"
+    )
     out = root / "derivatives" / "qsm"
-    options = ["--derivatives", str(root.parent / "masks"), "-w", str(root.parent / "work"), *SERIAL]
+    options = [
+        "--derivatives",
+        str(root.parent / "masks"),
+        "-w",
+        str(root.parent / "work"),
+        *SERIAL,
+    ]
     assert main([str(root), str(out), "participant", "--inversion", "deterministic", *options]) == 0
     saved = out / "sub-01" / "anat" / theirs.name
     kept = nib.load(saved).get_fdata()
@@ -229,7 +287,9 @@ def save_mask(dataset, like, mask, name):
     folder = dataset / "sub-01" / "anat"
     folder.mkdir(parents=True)
     description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
-    (dataset / "dataset_description.json").write_text(json.dumps({**description, "GeneratedBy": [{"Name": "manual"}]}))
+    (dataset / "dataset_description.json").write_text(
+        json.dumps({**description, "GeneratedBy": [{"Name": "manual"}]})
+    )
     nib.save(nib.Nifti1Image(mask, like.affine), folder / name)
     return folder / name
 
@@ -240,10 +300,24 @@ def told_of_signs(root):
     sidecar = json.loads((out / "sub-01/anat/sub-01_desc-deterministic_Chimap.json").read_text())
     table = read_tsv(out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
     warned = "dark values reach further" in (out / "sub-01.html").read_text()
-    return sidecar.get("SignAsymmetry"), sidecar.get("SignLooksWrong"), table["sign_asymmetry"][0], warned
+    return (
+        sidecar.get("SignAsymmetry"),
+        sidecar.get("SignLooksWrong"),
+        table["sign_asymmetry"][0],
+        warned,
+    )
 
 
-QUICK = ("--inversion", "deterministic", "--se-draws", "0", "--reference", "brain", "--background", "pdf")
+QUICK = (
+    "--inversion",
+    "deterministic",
+    "--se-draws",
+    "0",
+    "--reference",
+    "brain",
+    "--background",
+    "pdf",
+)
 
 
 @pytest.mark.slow
@@ -262,7 +336,13 @@ def test_a_wrong_phase_sign_is_pointed_out(make_dataset, capfd, sign):
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", ["1", "-1"])
 def test_a_wrong_phase_sign_of_a_real_head_is_pointed_out(shared, tmp_path, capfd, sign):
-    folders = [str(shared / "data" / "real_bids"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    folders = [
+        str(shared / "data" / "real_bids"),
+        str(tmp_path / "out"),
+        "participant",
+        "-w",
+        str(tmp_path / "work"),
+    ]
     assert main([*folders, "--phase-sign", sign, *QUICK, *SERIAL]) == 0
     told = capfd.readouterr().err
     assert ("sub-philips3T: dark values reach further" in told) == (sign == "-1")
@@ -284,7 +364,9 @@ def test_the_sign_of_a_phantom_is_not_judged(make_dataset, capfd):
     root = make_dataset(voxels=bright_head, affine=np.diag([3, 3, 3, 1]))
     (root / "participants.tsv").write_text("participant_id\tspecies\nsub-01\tphantom\n")
     assert run(root, "--phase-sign", "-1", *QUICK) == 0
-    sidecar = json.loads(next(root.parent.glob("out/**/*_desc-deterministic_Chimap.json")).read_text())
+    sidecar = json.loads(
+        next(root.parent.glob("out/**/*_desc-deterministic_Chimap.json")).read_text()
+    )
     assert "SignAsymmetry" not in sidecar
     assert "dark values" not in capfd.readouterr().err
 
@@ -297,7 +379,9 @@ def edit_json(path, **changes):
 def phase_in_degrees(anat):
     for path in anat.glob("*part-phase*.nii.gz"):
         image = nib.load(path)
-        nib.save(nib.Nifti1Image(np.degrees(image.get_fdata()).astype(np.float32), image.affine), path)
+        nib.save(
+            nib.Nifti1Image(np.degrees(image.get_fdata()).astype(np.float32), image.affine), path
+        )
 
 
 def one_slice_short(anat):
@@ -331,7 +415,9 @@ def mask_of(value):
         image = nib.load(anat / "sub-01_echo-1_part-mag_MEGRE.nii.gz")
         mask = np.full(image.shape, value, np.float32)
         mask[0] *= 0.5  # of an empty mask this is empty too
-        save_mask(anat.parents[1] / "derivatives" / "manual", image, mask, "sub-01_desc-brain_mask.nii.gz")
+        save_mask(
+            anat.parents[1] / "derivatives" / "manual", image, mask, "sub-01_desc-brain_mask.nii.gz"
+        )
 
     return spoil
 
@@ -348,9 +434,21 @@ BAD_INPUT = {
         "sub-01_echo-2_part-phase_MEGRE.nii.gz",
         "no magnitude image of echo 2",
     ),
-    "one slice short": (one_slice_short, "sub-01_echo-2_part-mag_MEGRE.nii.gz", "6×5×3 voxels, against 6×5×4"),
-    "two echoes with the same TE": (same_echo_time, "sub-01_echo-2_part-mag_MEGRE.nii.gz", "the same EchoTime as"),
-    "NaN in the brain": (nan_in_the_brain, "sub-01_echo-2_part-phase_MEGRE.nii.gz", "NaNs inside the brain"),
+    "one slice short": (
+        one_slice_short,
+        "sub-01_echo-2_part-mag_MEGRE.nii.gz",
+        "6×5×3 voxels, against 6×5×4",
+    ),
+    "two echoes with the same TE": (
+        same_echo_time,
+        "sub-01_echo-2_part-mag_MEGRE.nii.gz",
+        "the same EchoTime as",
+    ),
+    "NaN in the brain": (
+        nan_in_the_brain,
+        "sub-01_echo-2_part-phase_MEGRE.nii.gz",
+        "NaNs inside the brain",
+    ),
     "corrupt gzip": (corrupt_gzip, "sub-01_echo-3_part-mag_MEGRE.nii.gz", "truncated or damaged"),
     "no field strength": (
         without_field_strength,
@@ -358,7 +456,11 @@ BAD_INPUT = {
         "neither MagneticFieldStrength",
     ),
     "empty mask": (mask_of(0), "sub-01_desc-brain_mask.nii.gz", "mask is empty"),
-    "probabilities as a mask": (mask_of(1), "sub-01_desc-brain_mask.nii.gz", "more values than two"),
+    "probabilities as a mask": (
+        mask_of(1),
+        "sub-01_desc-brain_mask.nii.gz",
+        "more values than two",
+    ),
 }
 
 
@@ -399,7 +501,10 @@ def test_results_of_two_datasets_are_kept_apart(make_dataset, capsys):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--plugin", "Abacus"], "no plugin Abacus"), (["--mem-gb", "0.1"], "of memory_gb, and no more than 0.1")],
+    [
+        (["--plugin", "Abacus"], "no plugin Abacus"),
+        (["--mem-gb", "0.1"], "of memory_gb, and no more than 0.1"),
+    ],
 )
 def test_what_the_machine_cannot_do_is_said_before_any_work(make_dataset, options, message, capsys):
     assert run(make_dataset(), *options) == 2
@@ -445,5 +550,7 @@ def test_senseless_options_are_refused(make_dataset, options, capsys):
 
 
 def test_package_runs_as_a_module():
-    found = subprocess.run([sys.executable, "-m", "multiqsm", "--version"], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-m", "multiqsm", "--version"], capture_output=True, text=True, check=True
+    )
     assert found.stdout.startswith("multiqsm ")

@@ -1,4 +1,6 @@
-"""Datasets are strangers' text: nothing of it leads out of the output, is run, or brings the program down."""
+"""Datasets are strangers' text: nothing of it leads out of the output, is run, or brings the
+program down.
+"""
 
 import ast
 import json
@@ -65,7 +67,9 @@ def quoted(text):
 
 def test_site_of_a_table(make_dataset, hostile, capsys):
     root = make_dataset()
-    (root / "participants.tsv").write_text(f"participant_id\tsite\nsub-01\t{quoted(hostile)}\n", encoding="utf-8")
+    (root / "participants.tsv").write_text(
+        f"participant_id\tsite\nsub-01\t{quoted(hostile)}\n", encoding="utf-8"
+    )
     table, _ = audit(root, capsys)
     site = table["site"][0]
     assert is_printable(site)
@@ -75,7 +79,8 @@ def test_site_of_a_table(make_dataset, hostile, capsys):
 
 
 @pytest.mark.parametrize(
-    "key", ["InstitutionName", "Manufacturer", "SoftwareVersions", "Units", "ManufacturersModelName"]
+    "key",
+    ["InstitutionName", "Manufacturer", "SoftwareVersions", "Units", "ManufacturersModelName"],
 )
 def test_texts_of_a_sidecar(make_dataset, hostile, key, capsys):
     table, problems = audit(make_dataset(sessions=("A",), metadata={key: hostile}), capsys)
@@ -93,7 +98,9 @@ def test_sites_that_start_alike_stay_apart(make_dataset):
 
 
 def test_texts_that_utf8_cannot_say(make_dataset, capsys):
-    root = make_dataset(metadata={"InstitutionName": "\ud800", "Manufacturer": "\ud800", "StationName": "\udfff"})
+    root = make_dataset(
+        metadata={"InstitutionName": "\ud800", "Manufacturer": "\ud800", "StationName": "\udfff"}
+    )
     table, _ = audit(root, capsys)
     table.to_csv().encode()
     (scan,), _ = collect_scans(root)
@@ -102,14 +109,41 @@ def test_texts_that_utf8_cannot_say(make_dataset, capsys):
 
 @pytest.mark.parametrize(
     "value",
-    [True, [], {}, [1, [2]], {"a": {"b": 1}}, "", "3T", -1, 0, 1e308, float("nan"), float("inf"), 10**400, -(10**400)],
+    [
+        True,
+        [],
+        {},
+        [1, [2]],
+        {"a": {"b": 1}},
+        "",
+        "3T",
+        -1,
+        0,
+        1e308,
+        float("nan"),
+        float("inf"),
+        10**400,
+        -(10**400),
+    ],
     ids=lambda value: repr(value)[:20],
 )
 @pytest.mark.parametrize(
     "key",
-    ["EchoTime", "MagneticFieldStrength", "ImagingFrequency", "Manufacturer", "Units", "InstitutionName", "StationName",
-     "RepetitionTime", "FlipAngle", "EchoNumber", "ImageType", "SoftwareVersions"],
-)  # fmt: skip
+    [
+        "EchoTime",
+        "MagneticFieldStrength",
+        "ImagingFrequency",
+        "Manufacturer",
+        "Units",
+        "InstitutionName",
+        "StationName",
+        "RepetitionTime",
+        "FlipAngle",
+        "EchoNumber",
+        "ImageType",
+        "SoftwareVersions",
+    ],
+)
 def test_values_of_other_types(make_dataset, key, value, capsys):
     table, problems = audit(make_dataset(metadata={key: value}), capsys)
     assert len(table) == 1
@@ -170,7 +204,9 @@ def test_sidecar_of_a_hundred_megabytes_is_not_read(make_dataset):
     assert "100 MB, which is no sidecar" in left_out[0].text
 
 
-@pytest.mark.parametrize("content", [b'\xef\xbb\xbf{"EchoTime": 0.012}', b'{"EchoTime": 0.012, "EchoTime": 0.012}'])
+@pytest.mark.parametrize(
+    "content", [b'\xef\xbb\xbf{"EchoTime": 0.012}', b'{"EchoTime": 0.012, "EchoTime": 0.012}']
+)
 def test_sidecar_that_is_harmless(make_dataset, content):
     root = make_dataset()
     (root / SIDECAR).write_bytes(content)
@@ -218,7 +254,8 @@ def test_quote_without_end_swallows_no_rows(make_dataset):
 
 
 @pytest.mark.parametrize(
-    "name", ["with space", "quo'te\"", "$HOME", "100%s", "Zürich", "new\nline", "semi;colon&", "-rf", "*"]
+    "name",
+    ["with space", "quo'te\"", "$HOME", "100%s", "Zürich", "new\nline", "semi;colon&", "-rf", "*"],
 )
 def test_folder_names(make_dataset, name, capsys):
     table, problems = audit(make_dataset(f"{name}/raw"), capsys)
@@ -287,9 +324,17 @@ def test_sources_of_a_mask_may_be_anything(make_dataset):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph")  # the font draws a box
 def test_names_in_reports(hostile):
-    rois = roi_table(subjects=1, sites=["A", hostile], scans=2, methods=("iterative",)).replace({"putamen": hostile})
-    scans = rois[["session", "run", "site"]].drop_duplicates().assign(phase_sign_source=hostile, mask_source=hostile)
-    html = subject_report(hostile, scans, rois=rois, failures=[(hostile, hostile)], versions={hostile: hostile})
+    rois = roi_table(subjects=1, sites=["A", hostile], scans=2, methods=("iterative",)).replace(
+        {"putamen": hostile}
+    )
+    scans = (
+        rois[["session", "run", "site"]]
+        .drop_duplicates()
+        .assign(phase_sign_source=hostile, mask_source=hostile)
+    )
+    html = subject_report(
+        hostile, scans, rois=rois, failures=[(hostile, hostile)], versions={hostile: hostile}
+    )
     assert_self_contained(html)
     assert "<script" not in html
 
@@ -297,12 +342,21 @@ def test_names_in_reports(hostile):
 SOURCES = sorted(
     path
     for path in Path(multiqsm.__file__).parent.rglob("*.py")
-    if not {"tests", "benchmarks", "docs", "build"} & set(path.relative_to(Path(multiqsm.__file__).parent).parts)
+    if not {"tests", "benchmarks", "docs", "build"}
+    & set(path.relative_to(Path(multiqsm.__file__).parent).parts)
 )
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_CALLS = {("os", "system"), ("os", "popen"), ("pd", "read_pickle"), ("np", "fromregex")}
 FORBIDDEN_IMPORTS = {"pickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}
-UNSAFE_YAML = {"Loader", "FullLoader", "UnsafeLoader", "full_load", "unsafe_load", "full_load_all", "unsafe_load_all"}
+UNSAFE_YAML = {
+    "Loader",
+    "FullLoader",
+    "UnsafeLoader",
+    "full_load",
+    "unsafe_load",
+    "full_load_all",
+    "unsafe_load_all",
+}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}.{path.stem}")

@@ -1,4 +1,6 @@
-"""What is told of scans beside one another: regions that a filter would lose, spaces, echoes that are no repeats."""
+"""What is told of scans beside one another: regions that a filter would lose, spaces, echoes that
+are no repeats.
+"""
 
 import json
 import shutil
@@ -11,7 +13,16 @@ from multiqsm.cli.app import main
 from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.dataset.tables import read_tsv
 
-OPTIONS = ("--inversion", "deterministic", "--background", "highpass", "--se-draws", "0", "--reference", "brain")
+OPTIONS = (
+    "--inversion",
+    "deterministic",
+    "--background",
+    "highpass",
+    "--se-draws",
+    "0",
+    "--reference",
+    "brain",
+)
 OPTIONS += ("--plugin", "Linear")
 
 
@@ -41,12 +52,21 @@ def draw(root, session, head, name=None):
 
 
 def table_of(root, session):
-    return root.parent / "out" / "sub-01" / f"ses-{session}" / "anat" / f"sub-01_ses-{session}_desc-rois_chi.tsv"
+    return (
+        root.parent
+        / "out"
+        / "sub-01"
+        / f"ses-{session}"
+        / "anat"
+        / f"sub-01_ses-{session}_desc-rois_chi.tsv"
+    )
 
 
 @pytest.mark.slow
 def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capfd):
-    """Without its maps they are lost, and told of; once there are some, they are carried, and it has no other part."""
+    """Without its maps they are lost, and told of; once there are some, they are carried, and it
+    has no other part.
+    """
     root = make_dataset(sessions=("1", "2"), **ball_head)
     drawn = draw(root, "1", ball_head)
 
@@ -66,7 +86,9 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
     first = table_of(root, "1").read_bytes()
     capfd.readouterr()
     assert run(root, "--session-label", "2") == 0
-    text = "sub-01: the maps of sub-01_ses-1 in the person"  # its average is that of this session now
+    text = (
+        "sub-01: the maps of sub-01_ses-1 in the person"  # its average is that of this session now
+    )
     assert f"warning: {text}" in capfd.readouterr().err
     page = (root.parent / "out" / "sub-01.html").read_text()
     assert "failed: " not in page
@@ -74,12 +96,15 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
     assert "nothing was registered" in page
     assert "registered rigidly" not in page
     table = read_roi_table(table_of(root, "2"))
-    # The same person, whose two scans differ by noise alone: a space of one scan or of both is the same for the region.
+    # The same person, whose two scans differ by noise alone: a space of one scan or of both is the
+    # same for the region.
     assert table["mean"].to_numpy() == pytest.approx(both["mean"].to_numpy(), abs=0.005)
     told = json.loads(table_of(root, "2").with_suffix(".json").read_text())
     assert told["RegionsFrom"] == drawn.name
     assert table_of(root, "1").read_bytes() == first
-    registration = read_tsv(root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-registration_xfm.tsv")
+    registration = read_tsv(
+        root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-registration_xfm.tsv"
+    )
     assert registration["session"].tolist() == ["2", "1"]
     assert registration["site"].isna().tolist() == [False, True]
     assert registration["translation"].isna().tolist() == [True, False]
@@ -91,7 +116,9 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
 
 @pytest.mark.slow
 def test_regions_in_a_space_of_other_scans(make_dataset, ball_head, capfd):
-    """The scans that there are decide on the person's space: regions on another grid than it has are told of."""
+    """The scans that there are decide on the person's space: regions on another grid than it has
+    are told of.
+    """
     root = make_dataset(sessions=("1",), **ball_head)
     path = draw(root, "1", ball_head, name="space-subject_desc-rois")
     assert run(root) == 0
@@ -100,7 +127,10 @@ def test_regions_in_a_space_of_other_scans(make_dataset, ball_head, capfd):
     moved[:3, 3] += 4
     nib.save(nib.Nifti1Image(iron(ball_head["shape"]), moved), path)
     assert run(root) == 0
-    text = f"sub-01: {path.name} is on another grid than sub-01_space-subject_desc-average_T2starw.nii.gz"
+    text = (
+        f"sub-01: {path.name} is on another grid than "
+        "sub-01_space-subject_desc-average_T2starw.nii.gz"
+    )
     assert f"warning: {text}" in capfd.readouterr().err
     assert text in (root.parent / "out" / "sub-01.html").read_text()
 

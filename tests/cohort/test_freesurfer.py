@@ -1,4 +1,6 @@
-"""FreeSurfer's tables of versions 5 to 8: what each calls the same measure, and what is refused, with file and line."""
+"""FreeSurfer's tables of versions 5 to 8: what each calls the same measure, and what is refused,
+with file and line.
+"""
 
 import math
 
@@ -24,7 +26,9 @@ ICV = "# Measure IntraCranialVol, ICV, Intracranial Volume, 1500000.0, mm^3\n"
     ],
 )
 def test_measures_of_every_version(tmp_path, version, name, head, area, inside):
-    found = read_statistics(write_statistics(tmp_path, name=name, head=head, area=area, version=version))
+    found = read_statistics(
+        write_statistics(tmp_path, name=name, head=head, area=area, version=version)
+    )
     assert found == pytest.approx(
         {
             "thalamic_volume_left": 7.1,
@@ -39,7 +43,9 @@ def test_measures_of_every_version(tmp_path, version, name, head, area, inside):
 
 
 def test_thickness_by_vertices_where_there_is_no_area(tmp_path):
-    assert read_statistics(write_statistics(tmp_path, area=None))["cortical_thickness"] == pytest.approx(2.4)
+    assert read_statistics(write_statistics(tmp_path, area=None))[
+        "cortical_thickness"
+    ] == pytest.approx(2.4)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +54,39 @@ def test_thickness_by_vertices_where_there_is_no_area(tmp_path):
         ("aseg.stats", "7100.0  Left", "7l00  Left", "aseg.stats, line 11: '7l00' is no measure"),
         ("aseg.stats", "607000.500000", "nan", "aseg.stats, line 6: 'nan' is no measure"),
         ("aseg.stats", "607000.500000", "-3", "aseg.stats, line 6: '-3' is no measure"),
-        ("aseg.stats", "  90.0     8.0    40.0", "", "aseg.stats, line 11: 7 cells below 10 headings"),
-        ("aseg.stats", ", Total gray matter volume", "", "aseg.stats, line 6: a measure has 5 fields, this one 4"),
-        ("aseg.stats", "TotalGrayVol", "x", "aseg.stats: no measure TotalGrayVol; run recon-all again"),
-        ("aseg.stats", "Right-Thalamus", "x", "aseg.stats: no row Right-Thalamus or Right-Thalamus-Proper"),
+        (
+            "aseg.stats",
+            "  90.0     8.0    40.0",
+            "",
+            "aseg.stats, line 11: 7 cells below 10 headings",
+        ),
+        (
+            "aseg.stats",
+            ", Total gray matter volume",
+            "",
+            "aseg.stats, line 6: a measure has 5 fields, this one 4",
+        ),
+        (
+            "aseg.stats",
+            "TotalGrayVol",
+            "x",
+            "aseg.stats: no measure TotalGrayVol; run recon-all again",
+        ),
+        (
+            "aseg.stats",
+            "Right-Thalamus",
+            "x",
+            "aseg.stats: no row Right-Thalamus or Right-Thalamus-Proper",
+        ),
         ("aseg.stats", None, None, "aseg.stats.*run recon-all again"),
         ("lh.aparc.stats", None, None, "lh.aparc.stats.*run recon-all again"),
         ("rh.aparc.stats", "MeanThickness", "x", "rh.aparc.stats: no measure MeanThickness"),
-        ("rh.aparc.stats", "2.3", "2,3", "rh.aparc.stats, line 5: a measure has 5 fields, this one 6"),
+        (
+            "rh.aparc.stats",
+            "2.3",
+            "2,3",
+            "rh.aparc.stats, line 5: a measure has 5 fields, this one 6",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, file, old, new, cause):
@@ -77,18 +108,32 @@ def test_binary_file_is_refused(tmp_path):
 def test_hemispheres_with_nothing_to_weight_them_by(tmp_path):
     for path in write_statistics(tmp_path, area=None).glob("*.aparc.stats"):
         path.write_text(path.read_text().replace("NumVert,", "x,"))
-    with pytest.raises(DatasetError, match="no measure WhiteSurfArea or SurfArea or NumVert of both"):
+    with pytest.raises(
+        DatasetError, match="no measure WhiteSurfArea or SurfArea or NumVert of both"
+    ):
         read_statistics(tmp_path)
 
 
 def test_folders(tmp_path):
-    for name in ("sub-02", "sub-01_ses-a", "fsaverage", "sub-03.long.sub-03_base", "sub-04", "sub-05_T1w", "sub-06"):
+    for name in (
+        "sub-02",
+        "sub-01_ses-a",
+        "fsaverage",
+        "sub-03.long.sub-03_base",
+        "sub-04",
+        "sub-05_T1w",
+        "sub-06",
+    ):
         write_statistics(tmp_path / name / "stats")
     (tmp_path / "sub-04" / "base-tps").write_text("sub-04_ses-1\n")
     (tmp_path / "sub-07").mkdir()
     (tmp_path / "sub-08").write_text("a file")
     found, refused = find_statistics(tmp_path)
-    assert [(run.subject, run.session) for run in found] == [("01", "a"), ("02", None), ("06", None)]
+    assert [(run.subject, run.session) for run in found] == [
+        ("01", "a"),
+        ("02", None),
+        ("06", None),
+    ]
     causes = dict(refused)
     assert "longitudinal stream" in causes["sub-03.long.sub-03_base"]
     assert "longitudinal stream" in causes["sub-04"]

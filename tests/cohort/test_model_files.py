@@ -1,4 +1,6 @@
-"""Model files say what they say in JSON and in YAML, and what makes no sense is named with its place."""
+"""Model files say what they say in JSON and in YAML, and what makes no sense is named with its
+place.
+"""
 
 import json
 import re
@@ -18,7 +20,10 @@ CONTENT = {
     "BIDSModelVersion": "1.0.0",
     "Description": "Words.",
     "Input": {"Method": "iterative", "Region": "putamen", "Reference": "atrium"},
-    "Exclude": [{"Filter": "snr < 20", "Reason": "noise", "Apply": False}, {"Filter": "motion > 2"}],
+    "Exclude": [
+        {"Filter": "snr < 20", "Reason": "noise", "Apply": False},
+        {"Filter": "motion > 2"},
+    ],
     "Transformations": {
         "Transformer": "multiqsm",
         "Instructions": [
@@ -99,24 +104,54 @@ def write(tmp_path, change):
         (lambda c: c.update(Exclud=[]), "the model: unknown key Exclud; known are Name"),
         (lambda c: c.update(BIDSModelVersion="2.0"), "BIDSModelVersion '2.0': only 1.x is known"),
         (lambda c: c.update(Description=3), "Description: holds no text but 3"),
-        (lambda c: c["Input"].update(Task="rest"), "Input: unknown key Task; known are Method, Region, Reference"),
+        (
+            lambda c: c["Input"].update(Task="rest"),
+            "Input: unknown key Task; known are Method, Region, Reference",
+        ),
         (lambda c: c["Input"].update(Method=["medi"]), "Input, Method: holds no text"),
         (lambda c: c.update(Exclude={}), "Exclude: holds no list"),
         (lambda c: c["Exclude"][1].pop("Filter"), "Exclude, number 2: no Filter"),
-        (lambda c: c["Exclude"][0].update(Filter="os.system('x')"), "Exclude, number 1: filter .* cannot be read"),
+        (
+            lambda c: c["Exclude"][0].update(Filter="os.system('x')"),
+            "Exclude, number 1: filter .* cannot be read",
+        ),
         (lambda c: c["Exclude"][0].update(Apply="yes"), "Exclude, number 1, Apply: true or false"),
-        (lambda c: c["Subsets"].append(c["Subsets"][0]), "Subsets, number 2: there is a subset 'young' already"),
+        (
+            lambda c: c["Subsets"].append(c["Subsets"][0]),
+            "Subsets, number 2: there is a subset 'young' already",
+        ),
         (lambda c: c["Subsets"][0].update(Name="all"), "there is a subset 'all' already"),
         (lambda c: c["Power"].update(Alpha=5), "Power, Alpha: must lie between 0 and 1"),
         (lambda c: c["Power"].update(Power=True), "Power, Power: holds no number but True"),
         (lambda c: c["Power"].update(Power=0.005), "the power must be above Alpha"),
-        (lambda c: c["Transformations"].update(Transformer="r"), "Transformer 'r': only 'multiqsm' is known"),
-        (lambda c: c["Transformations"]["Instructions"][1].update(Name="Ln"), "number 2: 'Ln' is no transformation"),
-        (lambda c: c["Transformations"]["Instructions"][1].update(Value=2), "number 2: Log takes no Value"),
-        (lambda c: c["Transformations"]["Instructions"][2].pop("Value"), "number 3: Power needs a Value"),
-        (lambda c: c["Transformations"]["Instructions"][2].update(Value="x"), "number 3, Value: holds no number"),
-        (lambda c: c["Transformations"]["Instructions"][2].pop("Input"), "number 3, Input: give a list of columns"),
-        (lambda c: c["Transformations"]["Instructions"][1].update(Output=["x"]), "2 columns of Input and 1 of Output"),
+        (
+            lambda c: c["Transformations"].update(Transformer="r"),
+            "Transformer 'r': only 'multiqsm' is known",
+        ),
+        (
+            lambda c: c["Transformations"]["Instructions"][1].update(Name="Ln"),
+            "number 2: 'Ln' is no transformation",
+        ),
+        (
+            lambda c: c["Transformations"]["Instructions"][1].update(Value=2),
+            "number 2: Log takes no Value",
+        ),
+        (
+            lambda c: c["Transformations"]["Instructions"][2].pop("Value"),
+            "number 3: Power needs a Value",
+        ),
+        (
+            lambda c: c["Transformations"]["Instructions"][2].update(Value="x"),
+            "number 3, Value: holds no number",
+        ),
+        (
+            lambda c: c["Transformations"]["Instructions"][2].pop("Input"),
+            "number 3, Input: give a list of columns",
+        ),
+        (
+            lambda c: c["Transformations"]["Instructions"][1].update(Output=["x"]),
+            "2 columns of Input and 1 of Output",
+        ),
         (lambda c: c.update(Nodes=[]), "Nodes: give a list with at least one"),
         (lambda c: c["Nodes"][0].update(GroupBy=["x"]), "Nodes, number 1: unknown key GroupBy"),
         (lambda c: c["Nodes"][0].update(Level="Run"), "Nodes, number 1: Level 'Run': only Dataset"),
@@ -125,7 +160,10 @@ def write(tmp_path, change):
         (lambda c: c["Nodes"][0]["Model"].update(Type="meta"), "Type 'meta': only glm"),
         (lambda c: c["Nodes"][0]["Model"].pop("Y"), "Nodes, number 1, Y: give a list of columns"),
         (lambda c: c["Nodes"][0]["Model"].update(X=[1]), "Nodes, number 1, X: names no column"),
-        (lambda c: c["Nodes"][0]["Model"].update(X=[0, "a"]), "X: 0 is no column; every regression has an intercept"),
+        (
+            lambda c: c["Nodes"][0]["Model"].update(X=[0, "a"]),
+            "X: 0 is no column; every regression has an intercept",
+        ),
         (lambda c: c["Nodes"][0]["Model"].update(X=["a", "a"]), "X: names a column twice"),
     ],
 )
@@ -136,7 +174,9 @@ def test_what_makes_no_sense_is_named(tmp_path, change, cause):
 
 
 def test_node_that_makes_no_sense_leaves_the_others(tmp_path):
-    path = write(tmp_path, lambda c: c["Nodes"].append({**c["Nodes"][0], "Name": "table2", "Filtre": "x"}))
+    path = write(
+        tmp_path, lambda c: c["Nodes"].append({**c["Nodes"][0], "Name": "table2", "Filtre": "x"})
+    )
     model = read_model(path)
     assert model.nodes == MODEL.nodes
     ((where, problem),) = model.problems
@@ -153,10 +193,18 @@ def test_node_that_makes_no_sense_leaves_the_others(tmp_path):
         ("m.json", "[1]", "the model: holds no keys and values"),
         ("m.json", '{"Name": "a", "Name": "b"}', "'Name' is there twice"),
         ("m.json", "[" * 100_000, "recursion"),
-        ("m.json", '{"Name": "x", "Power": {"Alpha": 1e400}, "Nodes": []}', "Power, Alpha: holds no number but inf"),
+        (
+            "m.json",
+            '{"Name": "x", "Power": {"Alpha": 1e400}, "Nodes": []}',
+            "Power, Alpha: holds no number but inf",
+        ),
         ("m.yaml", "Name: a\nName: b\n", "'Name' is there twice"),
         ("m.yaml", "Name: &a [1]\nNodes: *a\n", "aliases .* are not read"),
-        ("m.yaml", "Name: !!python/object/apply:os.system [x]\n", "could not determine a constructor"),
+        (
+            "m.yaml",
+            "Name: !!python/object/apply:os.system [x]\n",
+            "could not determine a constructor",
+        ),
         ("m.yaml", "? [1, 2]\n: 3\n", "unhashable"),
         ("m.yaml", "Name: [", "parsing a flow"),
         ("m.yaml", "x" * 1_000_001, "larger than 1000000 bytes: no model"),
@@ -169,5 +217,7 @@ def test_files_that_are_none(tmp_path, name, text, cause):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(DatasetError, match=r"nothing\.json.*models that come with multiqsm: thalamus"):
+    with pytest.raises(
+        DatasetError, match=r"nothing\.json.*models that come with multiqsm: thalamus"
+    ):
         read_model(tmp_path / "nothing.json")

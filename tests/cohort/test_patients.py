@@ -19,7 +19,8 @@ def raw(tmp_path):
     root.mkdir()
     (root / "participants.tsv").write_text(
         "participant_id\tspecies\tage\tsex\tlesions\n"
-        "sub-01\thomo sapiens\t40\tF\t3\nsub-02\thomo sapiens\tn/a\tM\t1.5\nsub-ph\tphantom\tn/a\tn/a\tn/a\n"
+        "sub-01\thomo sapiens\t40\tF\t3\nsub-02\thomo "
+        "sapiens\tn/a\tM\t1.5\nsub-ph\tphantom\tn/a\tn/a\tn/a\n"
     )
     return root
 
@@ -29,13 +30,25 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
-def write_rois(out, subject, values, *, method="medi", reference="csf", session=None, volumes=None, acquisition=None):
+def write_rois(
+    out,
+    subject,
+    values,
+    *,
+    method="medi",
+    reference="csf",
+    session=None,
+    volumes=None,
+    acquisition=None,
+):
     """The ROI table of a scan; values in ppm by region."""
     entities = f"sub-{subject}" + (f"_ses-{session}" if session else "")
     entities += f"_acq-{acquisition}" if acquisition else ""
     table = pd.DataFrame({"roi": list(values), "mean": list(values.values())})
     table["volume"] = 5.0 if volumes is None else volumes
-    table = table.assign(subject=subject, session=session or np.nan, run=np.nan, site="A", scan=1, method=method)
+    table = table.assign(
+        subject=subject, session=session or np.nan, run=np.nan, site="A", scan=1, method=method
+    )
     table = table.assign(unit="ppm", reference=reference)
     folder = out / f"sub-{subject}" / (f"ses-{session}" if session else "") / "anat"
     write_tsv(folder / f"{entities}_desc-rois_chi.tsv", table)
@@ -48,7 +61,9 @@ def causes(patients, label):
 
 def listed(patients):
     """Who is listed for what reason."""
-    return list(patients.listed[["participant", "what", "reason"]].itertuples(index=False, name=None))
+    return list(
+        patients.listed[["participant", "what", "reason"]].itertuples(index=False, name=None)
+    )
 
 
 def test_numbers_are_numbers_and_phantoms_no_patients(raw, out):
@@ -57,13 +72,21 @@ def test_numbers_are_numbers_and_phantoms_no_patients(raw, out):
     assert list(patients.table.columns) == ["age", "sex", "lesions"]
     np.testing.assert_array_equal(patients.table["age"], [40, np.nan])
     assert patients.table["sex"].tolist() == ["F", "M"]
-    assert patients.listed.to_numpy().tolist() == [["ph", "species", "a phantom, not a patient", True]]
+    assert patients.listed.to_numpy().tolist() == [
+        ["ph", "species", "a phantom, not a patient", True]
+    ]
     assert patients.problems == ()
     assert "no such folder" in patients.notes[0]
 
 
 def test_strays_in_a_column_of_numbers_are_listed(raw, out):
-    rows = [("00", "40", "I"), ("01", "41", "V"), ("02", "89+", "V"), ("03", "inf", "I"), ("04", "42", "V")]
+    rows = [
+        ("00", "40", "I"),
+        ("01", "41", "V"),
+        ("02", "89+", "V"),
+        ("03", "inf", "I"),
+        ("04", "42", "V"),
+    ]
     lines = ["participant_id\tage\tstage", *("\t".join(row) for row in rows)]
     (raw / "participants.tsv").write_text("\n".join(lines))
     patients = collect_patients(raw, out)
@@ -79,7 +102,10 @@ def test_rows_of_one_patient_count_where_they_agree(raw, out):
     patients = collect_patients(raw, out)
     np.testing.assert_array_equal(patients.table["age"], [40, np.nan, 5])
     assert patients.table["edss"].to_list() == [2, 3, 1]
-    assert causes(patients, "01")["participants.tsv"] == "there 2 times: what its rows agree in is used"
+    assert (
+        causes(patients, "01")["participants.tsv"]
+        == "there 2 times: what its rows agree in is used"
+    )
     listed = patients.listed[patients.listed["participant"] == "02"]
     assert "its rows contradict each other: age was not used" in listed.to_string()
 
@@ -94,7 +120,9 @@ def test_labels_that_are_none(raw, out):
 
 def test_phenotype_tables_join_and_the_last_source_of_a_column_counts(raw, out, tmp_path):
     (raw / "phenotype").mkdir()
-    (raw / "phenotype" / "clinic.tsv").write_text("participant_id\tlesions\tedss\nsub-01\t7\t2.5\nsub-09\t1\t1\n")
+    (raw / "phenotype" / "clinic.tsv").write_text(
+        "participant_id\tlesions\tedss\nsub-01\t7\t2.5\nsub-09\t1\t1\n"
+    )
     (raw / "phenotype" / "empty.tsv").write_text("participant_id\n")
     further = tmp_path / "more.tsv"
     further.write_text("participant_id\tchi\nsub-02\t-30\n", encoding="utf-8-sig")
@@ -106,7 +134,10 @@ def test_phenotype_tables_join_and_the_last_source_of_a_column_counts(raw, out, 
     assert not used["lesions", "participants.tsv"]
     assert used["lesions", "phenotype/clinic.tsv"]
     assert used["chi", str(further)]
-    assert "lesions is of phenotype/clinic.tsv; that of participants.tsv was not used" in patients.notes
+    assert (
+        "lesions is of phenotype/clinic.tsv; that of participants.tsv was not used"
+        in patients.notes
+    )
     assert "not in participants.tsv" in causes(patients, "09")["phenotype/clinic.tsv"]
 
 
@@ -116,7 +147,10 @@ def test_phenotype_tables_join_and_the_last_source_of_a_column_counts(raw, out, 
         (b"id\tage\n01\t3\n", "no column participant_id"),
         (b"\xff\xfe\x00", "codec can't"),
         (b"", "no column participant_id"),
-        (b"participant_id\tedss\nsub-01\t3\t4\nsub-02\t3\t4\n", "more cells than there are headings"),
+        (
+            b"participant_id\tedss\nsub-01\t3\t4\nsub-02\t3\t4\n",
+            "more cells than there are headings",
+        ),
         (b"participant_id\tedss\nsub-01\t3\nsub-02\t3\t4\n", "more cells than there are headings"),
     ],
 )
@@ -165,13 +199,22 @@ def test_sessions_are_averaged_and_listed(raw, out):
     patients = collect_patients(raw, out)
     assert patients.table.loc["01", "thalamic_volume_left"] == pytest.approx(7.2)
     assert patients.table.loc["01", CHI] == pytest.approx(-30)
-    assert causes(patients, "01") == dict.fromkeys(["FreeSurfer", SOURCE], "measured 2 times: their mean is used")
+    assert causes(patients, "01") == dict.fromkeys(
+        ["FreeSurfer", SOURCE], "measured 2 times: their mean is used"
+    )
 
 
 def test_acquisitions_of_a_patient_are_not_averaged(raw, out):
-    """Most of the site's patients have the fine one; who has none of it keeps what there is, and is listed."""
+    """Most of the site's patients have the fine one; who has none of it keeps what there is, and is
+    listed.
+    """
     for subject, acquisition, value in (
-        *(("01", "fine", -0.02), ("01", "coarse", -0.09), ("02", "fine", -0.04), ("03", "coarse", -0.06)),
+        *(
+            ("01", "fine", -0.02),
+            ("01", "coarse", -0.09),
+            ("02", "fine", -0.04),
+            ("03", "coarse", -0.06),
+        ),
         *(("04", "fine", -0.04), ("05", "fine", -0.05)),
     ):
         write_rois(out, subject, {"thalamus": value}, acquisition=acquisition)
@@ -180,7 +223,9 @@ def test_acquisitions_of_a_patient_are_not_averaged(raw, out):
         {"01": -20, "02": -40, "03": -60, "04": -40, "05": -50}
     )
     assert ("01", SOURCE, "scanned with acq-coarse as well, which is not used") in listed(patients)
-    assert ("03", SOURCE, "scanned with acq-coarse, most at site A with acq-fine") in listed(patients)
+    assert ("03", SOURCE, "scanned with acq-coarse, most at site A with acq-fine") in listed(
+        patients
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,8 +290,12 @@ def test_lesions_and_quality_are_measured(raw, out):
     folder = out / "sub-01" / "anat"
     lesions = pd.DataFrame({"lesion": ["1", "2", "total"], "volume": [1.5, 0.5, 2.0]})
     write_tsv(folder / "sub-01_desc-lesions_stats.tsv", lesions)
-    write_tsv(out / "sub-02" / "anat" / "sub-02_desc-lesions_stats.tsv", lesions[2:].assign(volume=0.0))
-    quality = pd.DataFrame({"subject": ["01"], "run": [1], "snr": [55.0], "note": ["x"], "age": [1.0]})
+    write_tsv(
+        out / "sub-02" / "anat" / "sub-02_desc-lesions_stats.tsv", lesions[2:].assign(volume=0.0)
+    )
+    quality = pd.DataFrame(
+        {"subject": ["01"], "run": [1], "snr": [55.0], "note": ["x"], "age": [1.0]}
+    )
     write_tsv(folder / "sub-01_desc-quality_stats.tsv", quality)
     patients = collect_patients(raw, out)
     assert patients.table["t2_lesion_volume"].tolist() == [2, 0]
@@ -262,7 +311,11 @@ def test_tables_of_measures_that_cannot_be_read(raw, out):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\xff\xfe\x00")
     patients = collect_patients(raw, out)
-    assert sorted(what for what, _ in patients.problems) == ["lesion tables", "quality tables", SOURCE]
+    assert sorted(what for what, _ in patients.problems) == [
+        "lesion tables",
+        "quality tables",
+        SOURCE,
+    ]
     assert all("run the participant level again" in problem for _, problem in patients.problems)
 
 

@@ -1,4 +1,6 @@
-"""What scanners and converters do to images is measured as it was put in, and nothing is found where nothing is."""
+"""What scanners and converters do to images is measured as it was put in, and nothing is found
+where nothing is.
+"""
 
 import nibabel as nib
 import numpy as np
@@ -23,10 +25,15 @@ def echoes(times=TIMES, *, alternating=0.0, noise=0.0, seed=0):
     x, y, z = grid()
     field = 40 * z**2 + 30 * x * y
     signs = np.arange(len(times)) % 2
-    phase = [0.4 + 2 * np.pi * field * te + sign * alternating for te, sign in zip(times, signs, strict=True)]
+    phase = [
+        0.4 + 2 * np.pi * field * te + sign * alternating
+        for te, sign in zip(times, signs, strict=True)
+    ]
     random = np.random.default_rng(seed)
     signal = np.exp(-20 * np.reshape(times, (-1, 1, 1, 1)) + 1j * np.array(phase))
-    signal = signal + noise * (random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape))
+    signal = signal + noise * (
+        random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape)
+    )
     return np.abs(signal), np.angle(signal)
 
 
@@ -39,7 +46,9 @@ def test_block_is_the_middle():
 @pytest.mark.parametrize("shape", [(10, 7, 3), (11, 8, 5)])
 def test_block_of_the_mirror_image_is_the_blocks_mirror_image(shape):
     volume = np.random.default_rng(0).normal(size=shape)
-    assert np.array_equal(central_block(volume[::-1, ::-1], (4, 4, 4)), central_block(volume, (4, 4, 4))[::-1, ::-1])
+    assert np.array_equal(
+        central_block(volume[::-1, ::-1], (4, 4, 4)), central_block(volume, (4, 4, 4))[::-1, ::-1]
+    )
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 90, 150, 180])
@@ -89,9 +98,12 @@ def test_ramp_is_that_of_the_whole_image():
 
 def test_what_keeps_its_sign_does_not_alternate():
     magnitude, phase = echoes()
-    bent = phase + 3000 * np.reshape(TIMES, (-1, 1, 1, 1)) ** 2  # second difference 0.15 rad, always
+    # second difference 0.15 rad, always
+    bent = phase + 3000 * np.reshape(TIMES, (-1, 1, 1, 1)) ** 2
     assert echo_alternation(magnitude, bent, TIMES, SHAPE).offset == pytest.approx(0, abs=1e-6)
-    assert echo_alternation(magnitude[:3], bent[:3], TIMES[:3], SHAPE).offset == pytest.approx(-0.075, abs=1e-6)
+    assert echo_alternation(magnitude[:3], bent[:3], TIMES[:3], SHAPE).offset == pytest.approx(
+        -0.075, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("times", [(0.005,), (0.005, 0.010), (0.005, 0.010, 0.018)])
@@ -158,8 +170,12 @@ def head(times=TIMES, *, noise=0.02):
     field = 40 * (z - 0.2) ** 2 + 30 * (x - 0.1) * (y + 0.2)
     decay = 20 + 15 * (x + 0.5 * y + 0.3 * z)
     random = np.random.default_rng(0)
-    signal = np.array([inside * np.exp(-decay * te + 1j * (0.4 + 2 * np.pi * field * te)) for te in times])
-    signal = signal + noise * (random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape))
+    signal = np.array(
+        [inside * np.exp(-decay * te + 1j * (0.4 + 2 * np.pi * field * te)) for te in times]
+    )
+    signal = signal + noise * (
+        random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape)
+    )
     return np.abs(signal), np.angle(signal)
 
 
@@ -187,7 +203,8 @@ def test_nothing_is_mirrored_in_a_head_or_in_noise(noise):
 
 
 def test_symmetric_head_is_never_mirrored():
-    magnitude, phase = echoes(noise=0.02)  # a ball whose field is that of its mirror image along the third axis
+    # a ball whose field is that of its mirror image along the third axis
+    magnitude, phase = echoes(noise=0.02)
     assert mirrored_phase(magnitude, phase, TIMES) is None
     assert mirrored_magnitude(magnitude) is None
 
@@ -219,7 +236,12 @@ def real_echoes(shared):
     """Magnitude and phase of three echoes of a brain at 7 T, and their times."""
     folder = shared / "data" / "real_bids" / "sub-crop7T" / "anat"
     parts = [
-        np.array([nib.load(folder / f"sub-crop7T_echo-{n}_part-{part}_MEGRE.nii.gz").get_fdata() for n in (1, 2, 3)])
+        np.array(
+            [
+                nib.load(folder / f"sub-crop7T_echo-{n}_part-{part}_MEGRE.nii.gz").get_fdata()
+                for n in (1, 2, 3)
+            ]
+        )
         for part in ("mag", "phase")
     ]
     return *parts, (0.004, 0.008, 0.012)
@@ -251,7 +273,8 @@ def test_what_is_put_into_a_real_scan_is_found(real_echoes):
     assert alternating_axes(magnitude[0], phase[0] + np.pi * (np.arange(shape[2]) % 2)) == (2,)
     phase[1] += 0.5 + np.linspace(-1, 1, shape[0]).reshape(-1, 1, 1)
     found = echo_alternation(magnitude, phase, times, shape)
-    assert found.offset == pytest.approx(0.5, abs=0.1)  # the signal is not in the middle of the image
+    # the signal is not in the middle of the image
+    assert found.offset == pytest.approx(0.5, abs=0.1)
     assert found.ramp == pytest.approx((2.04, 0, 0), abs=0.1)
 
 
@@ -260,7 +283,9 @@ def test_what_is_put_into_a_real_scan_is_found(real_echoes):
 def test_scale_of_an_echos_phase_lies_between_its_bounds(scale, noise):
     """The field makes 0.4 rad between voxels at most, twice of which is not wrapped."""
     magnitude, phase = echoes(noise=noise)
-    phase[2] = np.angle(np.exp(1j * scale * np.unwrap(np.unwrap(np.unwrap(phase[2], axis=0), axis=1), axis=2)))
+    phase[2] = np.angle(
+        np.exp(1j * scale * np.unwrap(np.unwrap(np.unwrap(phase[2], axis=0), axis=1), axis=2))
+    )
     lowest, highest = phase_scale(magnitude, phase, TIMES)
     expected = np.array([1, scale, 1 / scale])
     assert (lowest <= expected * 1.02).all()
@@ -284,24 +309,30 @@ def test_wrapped_phase_turns_around_within_its_range(low, high):
     _, phase = echoes()
     stored = low + (phase[3] + np.pi) / (2 * np.pi) * (high - low)
     assert wrapped_range(stored, 0.002) == pytest.approx(high - low, rel=0.05)
-    masked = np.where(np.hypot(*grid()[:2]) < 0.8, stored, low - 5)  # the background has one value, wherever it lies
+    # the background has one value, wherever it lies
+    masked = np.where(np.hypot(*grid()[:2]) < 0.8, stored, low - 5)
     assert wrapped_range(masked, 0.002) == pytest.approx(high - low, rel=0.05)
 
 
 def test_phase_that_is_not_wrapped_has_no_such_range():
     x, *_ = grid()
-    narrow = np.where(np.hypot(*grid()[:2]) < 0.8, 2 + 0.1 * x, 0)  # neighbours at the mask's rim are far apart
+    # neighbours at the mask's rim are far apart
+    narrow = np.where(np.hypot(*grid()[:2]) < 0.8, 2 + 0.1 * x, 0)
     assert wrapped_range(narrow, 0.002) is None
     assert wrapped_range(np.zeros(SHAPE), 0.002) is None
 
 
 def head_parts(offsets=0, *, times=TIMES, masked=False, noise=0.02):
-    """Real and imaginary parts of a head in air, echo by echo, with offsets added; images first, then voxels."""
+    """Real and imaginary parts of a head in air, echo by echo, with offsets added; images first,
+    then voxels.
+    """
     magnitude, phase = echoes(times)
     random = np.random.default_rng(0)
     inside = np.hypot(*grid()[:2]) < 0.8
     signal = inside * magnitude * np.exp(1j * phase)
-    signal = signal + noise * (random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape))
+    signal = signal + noise * (
+        random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape)
+    )
     signal = np.where(inside | (not masked), signal, 0).reshape(len(times), -1)
     return np.concatenate([signal.real, signal.imag]) + np.reshape(offsets, (-1, 1))
 
@@ -309,7 +340,15 @@ def head_parts(offsets=0, *, times=TIMES, masked=False, noise=0.02):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
     "offsets",
-    [np.zeros(8), np.ones(8), -np.ones(8), 0.3 * np.ones(8), np.eye(8)[0], np.eye(8)[6], np.repeat([0, 2], 4)],
+    [
+        np.zeros(8),
+        np.ones(8),
+        -np.ones(8),
+        0.3 * np.ones(8),
+        np.eye(8)[0],
+        np.eye(8)[6],
+        np.repeat([0, 2], 4),
+    ],
 )
 def test_background_lies_where_it_was_put(offsets, masked):
     found = signal_background(head_parts(offsets, masked=masked))
@@ -364,11 +403,15 @@ def test_offset_is_told_of_a_real_scan_and_not_found_in_it(real_echoes):
 @pytest.mark.parametrize("spread", [1, 3])
 @pytest.mark.parametrize("alternating", [0, 0.3, 1.2])
 def test_phase_that_hardly_changes_is_no_offset(spread, alternating):
-    """All signals of all echoes lie around one value then: whether that was added cannot be told."""
+    """All signals of all echoes lie around one value then: whether that was added cannot be
+    told.
+    """
     random = np.random.default_rng(0)
     field, density = random.normal(0, spread, 5000), random.uniform(0.6, 1, 5000)
     times = np.array([0.002, 0.004, 0.006])[:, None]
-    turned = np.exp(1j * (0.3 + 2 * np.pi * field * times + alternating * np.array([[0], [1], [0]])))
+    turned = np.exp(
+        1j * (0.3 + 2 * np.pi * field * times + alternating * np.array([[0], [1], [0]]))
+    )
     signal = density * np.exp(-25 * times) * turned + 0.02 * random.normal(size=(3, 5000))
     assert common_offset(signal, times.ravel()) is None
     assert not echo_offsets(signal, times.ravel()).any()

@@ -14,10 +14,13 @@ def rotation_about_x(degrees):
 
 
 @pytest.mark.parametrize("b0_dir", [(0, 0, 1), (0, 0.5, 0.8), (1, 1, 1)])
-@pytest.mark.parametrize(("shape", "voxel_size"), [((96, 96, 96), (1, 1, 1)), ((95, 97, 49), (1, 1, 2))])
+@pytest.mark.parametrize(
+    ("shape", "voxel_size"), [((96, 96, 96), (1, 1, 1)), ((95, 97, 49), (1, 1, 2))]
+)
 def test_kernel_gives_the_field_of_a_ball(shape, voxel_size, b0_dir):
-    # An oblique kernel's mixed terms jump at the Nyquist frequency, so it rings near the ball's surface, by up to
-    # 6 % of the peak field; away from axial that is what sampling k-space costs. On average it does not matter.
+    # An oblique kernel's mixed terms jump at the Nyquist frequency, so it rings near the ball's
+    # surface, by up to 6 % of the peak field; away from axial that is what sampling k-space costs.
+    # On average it does not matter.
     worst = 0.015 if b0_dir == (0, 0, 1) else 0.065
     expected, share = sphere_field(shape, voxel_size, b0_dir, radius=12, chi=1)
     error = (convolve(dipole_kernel(shape, voxel_size, b0_dir), share) - expected) / expected.max()
@@ -32,7 +35,9 @@ def test_convolution_is_symmetric_for_any_direction(shape):
     rng = np.random.default_rng(0)
     kernel = dipole_kernel(shape, (1, 1.2, 2), (0.3, -0.5, 0.8))
     a, b = rng.normal(size=(2, *shape))
-    assert np.vdot(a, convolve(kernel, b)) == pytest.approx(np.vdot(convolve(kernel, a), b), rel=1e-6)
+    assert np.vdot(a, convolve(kernel, b)) == pytest.approx(
+        np.vdot(convolve(kernel, a), b), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -48,7 +53,9 @@ def test_b0_of_an_oblique_anisotropic_scan():
     # The scanner's z axis in the axes of a volume that was tilted about x.
     affine = np.eye(4)
     affine[:3, :3] = rotation_about_x(20) @ np.diag([0.5, 0.5, 2])
-    np.testing.assert_allclose(b0_direction(affine), [0, np.sin(np.radians(20)), np.cos(np.radians(20))], atol=1e-12)
+    np.testing.assert_allclose(
+        b0_direction(affine), [0, np.sin(np.radians(20)), np.cos(np.radians(20))], atol=1e-12
+    )
 
 
 def test_b0_of_a_sagittal_left_handed_scan():

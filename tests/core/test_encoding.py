@@ -85,7 +85,9 @@ def test_siemens_integers_round_trip(true_phase, encoding, dtype, span):
 
 def test_converted_siemens_integers_are_even_numbers(true_phase):
     # dcm2niix writes 2 x - 4096 for x = 0..4095.
-    stored = 2 * np.rint((true_phase + np.pi) / (2 * np.pi) * 4096).clip(0, 4095).astype(np.int16) - 4096
+    stored = (
+        2 * np.rint((true_phase + np.pi) / (2 * np.pi) * 4096).clip(0, 4095).astype(np.int16) - 4096
+    )
     phase, encoding = decode_phase(stored, **SIEMENS)
     assert encoding == SIEMENS_SIGNED
     np.testing.assert_allclose(phase, true_phase, atol=2 * np.pi / 4096 * 1.01)
@@ -110,16 +112,40 @@ def test_a_full_range_identifies_itself_without_sidecar(true_phase, encoding):
 @pytest.mark.parametrize(
     ("low", "high", "integer", "sidecar", "message"),
     [
-        (-0.00367, 0.00367, False, {"units": "rad"}, "span of 0.0073.* rad, which no phase image has.*scl_slope"),
+        (
+            -0.00367,
+            0.00367,
+            False,
+            {"units": "rad"},
+            "span of 0.0073.* rad, which no phase image has.*scl_slope",
+        ),
         (-4.71, 4.71, False, {"units": "rad"}, "-4.7.* to 4.7.*do not reach so far"),
-        (0, 4095, True, {"units": "rad", "manufacturer": "Siemens"}, "no radians.*Siemens integers"),
+        (
+            0,
+            4095,
+            True,
+            {"units": "rad", "manufacturer": "Siemens"},
+            "no radians.*Siemens integers",
+        ),
         (0, 4095, False, SIEMENS, "does not identify an encoding"),
         (0, 2000, True, SIEMENS, "does not identify an encoding"),
         (-2048, 2047, True, SIEMENS, "does not identify an encoding"),
         (0, 65535, True, SIEMENS, "does not identify an encoding"),
-        (-3142, 3142, True, {"units": "arbitrary", "manufacturer": "GE MEDICAL SYSTEMS"}, "GE MEDICAL SYSTEMS"),
+        (
+            -3142,
+            3142,
+            True,
+            {"units": "arbitrary", "manufacturer": "GE MEDICAL SYSTEMS"},
+            "GE MEDICAL SYSTEMS",
+        ),
         (-3259, 3259, True, {"units": "arbitrary"}, "does not identify an encoding"),
-        (-np.pi, np.pi, False, {"units": "arbitrary", "manufacturer": "Philips"}, "set Units to 'rad'"),
+        (
+            -np.pi,
+            np.pi,
+            False,
+            {"units": "arbitrary", "manufacturer": "Philips"},
+            "set Units to 'rad'",
+        ),
         (-2.5, 2.5, False, {}, "Units None"),
         (-200, 200, False, {"units": "Hz"}, "'Hz'.*mean nothing"),
     ],
@@ -156,7 +182,14 @@ def test_real_and_imaginary(true_phase):
 
 @pytest.mark.parametrize(
     ("manufacturer", "sign"),
-    [("GE", -1), ("GE MEDICAL SYSTEMS", -1), ("General Electric", -1), ("Siemens", 1), ("Philips", 1), ("Genoa", 1)],
+    [
+        ("GE", -1),
+        ("GE MEDICAL SYSTEMS", -1),
+        ("General Electric", -1),
+        ("Siemens", 1),
+        ("Philips", 1),
+        ("Genoa", 1),
+    ],
 )
 def test_default_sign_says_why(manufacturer, sign):
     found, reason = default_sign(manufacturer)

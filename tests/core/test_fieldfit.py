@@ -25,9 +25,14 @@ def scan(truth, te, noise_sd, seed=0):
     true_phase = truth["offset"][..., None] + 2 * np.pi * F0 * truth["field"][..., None] * te
     signal = 100 * np.exp(-truth["r2star"][..., None] * te + 1j * true_phase)
     rng = np.random.default_rng(seed)
-    signal = signal + rng.normal(0, noise_sd, signal.shape) + 1j * rng.normal(0, noise_sd, signal.shape)
-    turns = np.rint((true_phase - np.angle(signal)) / (2 * np.pi))  # unwrapping is not what is tested here
-    return (np.angle(signal) + 2 * np.pi * turns).astype(np.float32), np.abs(signal).astype(np.float32)
+    signal = (
+        signal + rng.normal(0, noise_sd, signal.shape) + 1j * rng.normal(0, noise_sd, signal.shape)
+    )
+    # unwrapping is not what is tested here
+    turns = np.rint((true_phase - np.angle(signal)) / (2 * np.pi))
+    return (np.angle(signal) + 2 * np.pi * turns).astype(np.float32), np.abs(signal).astype(
+        np.float32
+    )
 
 
 def test_field_offset_and_r2star_of_a_noiseless_scan(truth):
@@ -36,19 +41,25 @@ def test_field_offset_and_r2star_of_a_noiseless_scan(truth):
     fit = fit_field(phase, magnitude, TE, mask, centre_frequency=F0)
     np.testing.assert_allclose(fit.field[mask], truth["field"][mask], atol=1e-5)
     np.testing.assert_allclose(fit.phase_offset[mask], truth["offset"][mask], atol=1e-5)
-    np.testing.assert_allclose(fit_r2star(magnitude, TE, mask)[mask], truth["r2star"][mask], rtol=1e-3)
+    np.testing.assert_allclose(
+        fit_r2star(magnitude, TE, mask)[mask], truth["r2star"][mask], rtol=1e-3
+    )
     assert not fit.field[~mask].any()
 
 
 @pytest.mark.parametrize("te", [TE, TE[:3]])
 def test_standard_error_is_the_spread_over_noise(truth, te):
-    # 40 realisations know a standard deviation to 11 % in a voxel, its mean over thousands of voxels to 1 %.
+    # 40 realisations know a standard deviation to 11 % in a voxel, its mean over thousands of
+    # voxels to 1 %.
     mask = truth["mask"]
-    fits = [fit_field(*scan(truth, te, 2.0, seed), te, mask, centre_frequency=F0) for seed in range(40)]
+    fits = [
+        fit_field(*scan(truth, te, 2.0, seed), te, mask, centre_frequency=F0) for seed in range(40)
+    ]
     spread = np.std([f.field[mask] for f in fits], axis=0, ddof=1)
     claimed = np.mean([f.standard_error[mask] for f in fits], axis=0)
     assert np.mean(spread / claimed) == pytest.approx(1, abs=0.03)
-    assert fits[0].noise_sd == pytest.approx(2.0, rel=0.05)  # a median over a few thousand voxels: 1.6 % SD
+    # a median over a few thousand voxels: 1.6 % SD
+    assert fits[0].noise_sd == pytest.approx(2.0, rel=0.05)
     assert "residual" in fits[0].noise_source
 
 
@@ -67,7 +78,9 @@ def test_flow_in_some_voxels_does_not_raise_the_noise_level(truth):
     phase[:4, :, :, 1] += 0.5  # phase that no straight line explains
     fit = fit_field(phase, magnitude, TE, truth["mask"], centre_frequency=F0)
     assert fit.noise_sd == pytest.approx(2.0, rel=0.1)
-    assert np.median(fit.residual[:4][truth["mask"][:4]]) > 5 * np.median(fit.residual[truth["mask"]])
+    assert np.median(fit.residual[:4][truth["mask"][:4]]) > 5 * np.median(
+        fit.residual[truth["mask"]]
+    )
 
 
 def test_voxel_without_signal_has_an_infinite_standard_error(truth):
@@ -95,7 +108,8 @@ def test_combined_magnitude_is_the_root_sum_of_squares():
 
 
 def test_an_echo_near_another_turn_is_unresolved(truth):
-    # At 0.6 turns off, the third echo of four would fit better one turn lower, whoever put it there.
+    # At 0.6 turns off, the third echo of four would fit better one turn lower, whoever put it
+    # there.
     mask = truth["mask"]
     phase, magnitude = scan(truth, TE, 0.5)
     off = np.zeros(SHAPE, bool)
@@ -119,7 +133,8 @@ def test_a_turn_of_an_echo_without_weight_need_not_be_known(truth):
 def test_steps_beyond_half_a_turn_are_unresolved_on_both_sides(truth, te):
     mask = truth["mask"]
     phase, magnitude = scan(truth, te, 0.5)
-    phase[15:] += np.float32(2 * np.pi * 160) * te.astype(np.float32)  # 160 Hz: 0.64 turns at the first echo
+    # 160 Hz: 0.64 turns at the first echo
+    phase[15:] += np.float32(2 * np.pi * 160) * te.astype(np.float32)
     expected = np.zeros(SHAPE, bool)
     expected[14:16] = mask[14:16] & mask[15:13:-1]
     found = fit_field(phase, magnitude, te, mask, centre_frequency=F0).unresolved

@@ -73,7 +73,9 @@ def test_only_what_is_enclosed_is_filled():
 
 @pytest.fixture(scope="module")
 def bleeding():
-    """A ball of brain with a strong source in it, whose own voxels and surroundings are not known; fields in ppm."""
+    """A ball of brain with a strong source in it, whose own voxels and surroundings are not known;
+    fields in ppm.
+    """
     shape = (44, 48, 30)
     source, share = sphere_field(shape, VOXEL, (0, 0.2, 0.98), radius=4, chi=1.5, center=(4, -3, 2))
     around, _ = sphere_field(shape, VOXEL, (0, 0.2, 0.98), radius=6, chi=9, center=(0, 0, -44))
@@ -83,16 +85,26 @@ def bleeding():
     brain, dark, inside = (part > 0.5 for part in (brain, dark, share))
     known = brain & ~dark
     error = np.where(known, 1e-3, np.inf)
-    field = interpolate_unknown(np.where(known, source + around + noise, np.nan), known, brain, VOXEL)
+    field = interpolate_unknown(
+        np.where(known, source + around + noise, np.nan), known, brain, VOXEL
+    )
     local = interpolate_unknown(np.where(known, source + noise, np.nan), known, brain, VOXEL)
     space = {"voxel_size": VOXEL, "b0_dir": (0, 0.2, 0.98)}
     edges = np.zeros((3, *shape), bool)
     for axis in range(3):
         edges[axis] = inside ^ np.roll(inside, -1, axis)
     return {
-        "field": field, "local": local, "true": source, "mask": brain, "known": known, "inside": inside,
-        "error": error.astype(np.float32), "space": space, "edges": edges, "chi": 1.5 * share,
-    }  # fmt: skip
+        "field": field,
+        "local": local,
+        "true": source,
+        "mask": brain,
+        "known": known,
+        "inside": inside,
+        "error": error.astype(np.float32),
+        "space": space,
+        "edges": edges,
+        "chi": 1.5 * share,
+    }
 
 
 @pytest.mark.parametrize("method", [joint, pdf, vsharp, sharp, high_pass])
@@ -106,7 +118,8 @@ def test_no_background_removal_takes_a_hole_for_outside(bleeding, method):
     assert found.mask[bleeding["inside"]].all()
     near = bleeding["known"] & found.mask & (np.abs(bleeding["true"]) > 0.05)
     slope = np.polyfit(bleeding["true"][near], found.local_field[near], 1)[0]
-    # A high-pass filter takes part of any local field; the others leave what the source does around it.
+    # A high-pass filter takes part of any local field; the others leave what the source does around
+    # it.
     assert slope > (0.5 if method is high_pass else 0.85)
 
 
@@ -123,24 +136,41 @@ def test_inversions_see_through_a_hole(bleeding):
     ).chi
     sparse = medi(
         bleeding["local"], mask, edges=bleeding["edges"], standard_error=bleeding["error"], **space
-    ).chi  # fmt: skip
+    ).chi
     inside, tissue = bleeding["inside"], known & (np.abs(bleeding["true"]) < 0.02)
     closed = deterministic(bleeding["local"], mask, known=known, **space).chi
     true = bleeding["chi"][inside].mean()
-    fractions = [float(chi[inside].mean() - np.median(chi[tissue])) / true for chi in (weighted, sparse, closed)]
+    fractions = [
+        float(chi[inside].mean() - np.median(chi[tissue])) / true
+        for chi in (weighted, sparse, closed)
+    ]
     assert fractions[0] == pytest.approx(1, rel=0.1)
-    # Sparse gradients have little to go by where there are no data, and stop before they have filled the hole.
+    # Sparse gradients have little to go by where there are no data, and stop before they have
+    # filled the hole.
     assert fractions[1] > 0.7
-    # The closed form has no weights, and the field inside a source is no continuation of that around it.
+    # The closed form has no weights, and the field inside a source is no continuation of that
+    # around it.
     assert fractions[2] > 0.5
 
 
 def test_what_a_hole_holds_does_not_matter(bleeding):
     rng = np.random.default_rng(2)
-    other = np.where(bleeding["known"], bleeding["local"], rng.normal(0, 1, bleeding["local"].shape))
-    options = {"edges": bleeding["edges"], "data_weight": bleeding["known"].astype(np.float32), "lam": 0.1}
+    other = np.where(
+        bleeding["known"], bleeding["local"], rng.normal(0, 1, bleeding["local"].shape)
+    )
+    options = {
+        "edges": bleeding["edges"],
+        "data_weight": bleeding["known"].astype(np.float32),
+        "lam": 0.1,
+    }
     maps = [
-        iterative(field.astype(np.float32), bleeding["mask"], tolerance=1e-4, **options, **bleeding["space"]).chi
+        iterative(
+            field.astype(np.float32),
+            bleeding["mask"],
+            tolerance=1e-4,
+            **options,
+            **bleeding["space"],
+        ).chi
         for field in (bleeding["local"], other)
     ]
     np.testing.assert_allclose(*maps, atol=1e-5)
@@ -161,7 +191,9 @@ def test_the_local_field_of_a_surface_without_weight_is_continued(bleeding, tmp_
     files = {f"{name}_file": str(tmp_path / f"{name}.nii") for name in images}
     found = Node(PDF(**files), name="pdf", base_dir=tmp_path).run().outputs
     local = nib.load(found.local_field_file).get_fdata()
-    assert found.provenance["LocalFieldStandardDeviation"] == pytest.approx(local[mask].std(), rel=1e-4)
+    assert found.provenance["LocalFieldStandardDeviation"] == pytest.approx(
+        local[mask].std(), rel=1e-4
+    )
     bare = pdf(field, mask, standard_error=images["standard_error"], **space).local_field
     off = rim & ~known
     errors = [np.sqrt(np.mean((values - bleeding["true"])[off] ** 2)) for values in (local, bare)]

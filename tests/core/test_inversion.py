@@ -18,7 +18,9 @@ TILTED = (0, np.sin(np.radians(20)), np.cos(np.radians(20)))
 
 
 def ball_in_head(voxel_size, b0_dir, *, odd=0, radius=7.0, head=48.0, chi=0.1):
-    """A ball's analytic local field in a spherical head, its magnitude, and where it is and is not."""
+    """A ball's analytic local field in a spherical head, its magnitude, and where it is and is
+    not.
+    """
     shape = tuple(2 * round((head + 2) / v) + odd for v in voxel_size)
     field, share = sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=chi)
     r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
@@ -31,8 +33,9 @@ def ball_in_head(voxel_size, b0_dir, *, odd=0, radius=7.0, head=48.0, chi=0.1):
 @pytest.mark.parametrize("b0_dir", [(0, 0, 1), TILTED, (1, 1, 1)])
 @pytest.mark.parametrize("voxel_size", [(1, 1, 1), (1, 1, 2), (0.5, 0.5, 2)])
 def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
-    # Noiseless, so hardly any regularisation is needed. The deterministic map loses up to 3 πR²/L² = 3.5 % where
-    # B0 is diagonal: the three axes of k-space then lie on the cone of zeros (R the ball's radius, L the grid).
+    # Noiseless, so hardly any regularisation is needed. The deterministic map loses up to 3 πR²/L²
+    # = 3.5 % where B0 is diagonal: the three axes of k-space then lie on the cone of zeros (R the
+    # ball's radius, L the grid).
     field, mask, magnitude, inside, outside = ball_in_head(voxel_size, b0_dir, odd=odd)
     edges = edge_mask(magnitude, mask, share=0.1)
     closed = deterministic(field, mask, voxel_size, b0_dir=b0_dir, lam=0.01).chi
@@ -53,7 +56,8 @@ class Converged:
         self.inside, self.voxel_size = self.grid.embed(mask), voxel_size
         self.weight = np.where(self.inside, self.grid.embed(data_weight), outside_weight)
         self.smooth = [
-            ~(self.grid.embed(e) | (self.inside ^ np.roll(self.inside, -1, axis))) for axis, e in enumerate(edges)
+            ~(self.grid.embed(e) | (self.inside ^ np.roll(self.inside, -1, axis)))
+            for axis, e in enumerate(edges)
         ]
 
     def dipole(self, x):
@@ -64,7 +68,8 @@ class Converged:
 
         def normal_operator(flat):
             x = flat.reshape(self.grid.shape)
-            out = self.dipole(self.weight**2 * self.dipole(x)) + x.mean()  # pins the undetermined constant
+            # pins the undetermined constant
+            out = self.dipole(self.weight**2 * self.dipole(x)) + x.mean()
             for axis, (w, v) in enumerate(zip(self.smooth, self.voxel_size, strict=True)):
                 g = w * (np.roll(x, -1, axis) - x) / v**2
                 out += lam**2 * (np.roll(g, 1, axis) - g)
@@ -72,7 +77,9 @@ class Converged:
 
         size = int(np.prod(self.grid.shape))
         right_side = self.dipole(self.weight * weighted_field).ravel()
-        flat, failed = cg(LinearOperator((size, size), normal_operator), right_side, rtol=1e-9, maxiter=2000)
+        flat, failed = cg(
+            LinearOperator((size, size), normal_operator), right_side, rtol=1e-9, maxiter=2000
+        )
         assert not failed
         return flat.reshape(self.grid.shape)
 
@@ -89,12 +96,16 @@ def noise_in_a_box(shape):
 
 @pytest.mark.parametrize(("weighted", "outside_weight"), [(False, 1.0), (False, 0.3), (True, 0.3)])
 @pytest.mark.parametrize("shape", [(24, 25, 18), (25, 24, 17)])
-def test_iterative_agrees_with_a_converged_double_precision_solution(shape, weighted, outside_weight):
+def test_iterative_agrees_with_a_converged_double_precision_solution(
+    shape, weighted, outside_weight
+):
     voxel_size, b0_dir, lam = (1, 1, 1.5), (0.2, -0.3, 0.9), 0.15
     field, mask, edges, data_weight = noise_in_a_box(shape)
     data_weight = data_weight if weighted else np.ones(shape)
     converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, outside_weight)
-    expected = converged.grid.extract(converged.solve(converged.weight * converged.grid.embed(field), lam))[mask]
+    expected = converged.grid.extract(
+        converged.solve(converged.weight * converged.grid.embed(field), lam)
+    )[mask]
     options = {
         "edges": edges,
         "b0_dir": b0_dir,
@@ -111,7 +122,12 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(shape, weig
 def test_gcv_scores_are_those_of_converged_solutions(outside_weight):
     voxel_size, b0_dir = (1, 1, 1.5), (0.2, -0.3, 0.9)
     field, mask, edges, data_weight = noise_in_a_box((20, 21, 16))
-    options = {"edges": edges, "b0_dir": b0_dir, "data_weight": data_weight, "outside_weight": outside_weight}
+    options = {
+        "edges": edges,
+        "b0_dir": b0_dir,
+        "data_weight": data_weight,
+        "outside_weight": outside_weight,
+    }
     tried = iterative(field, mask, voxel_size, seed=1, **options).lam.tried
     converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, outside_weight)
     inside, weight = converged.inside, converged.weight
@@ -119,7 +135,8 @@ def test_gcv_scores_are_those_of_converged_solutions(outside_weight):
     sign[inside] = np.random.default_rng(1).choice(np.float32([-1, 1]), mask.sum())
     for lam, score in tried:
         of_data, of_sign = (
-            weight * converged.dipole(converged.solve(b, lam)) for b in (weight * converged.grid.embed(field), sign)
+            weight * converged.dipole(converged.solve(b, lam))
+            for b in (weight * converged.grid.embed(field), sign)
         )
         left = np.mean((weight * converged.grid.embed(field) - of_data)[inside] ** 2)
         assert score == pytest.approx(left / (1 - np.mean((sign * of_sign)[inside])) ** 2, rel=0.02)
@@ -146,10 +163,14 @@ def test_mirrored_scan_gives_the_mirrored_map(axis):
 
 @pytest.fixture(scope="module")
 def noisy_balls():
-    """Two balls, only one of which the magnitude shows, and noise: too much smoothing costs the other one."""
+    """Two balls, only one of which the magnitude shows, and noise: too much smoothing costs the
+    other one.
+    """
     voxel_size, shape = (1.5, 1.5, 2), (50, 51, 38)
     shown, share = sphere_field(shape, voxel_size, (0, 0, 1), radius=8, chi=0.1, center=(-12, 0, 0))
-    hidden, other = sphere_field(shape, voxel_size, (0, 0, 1), radius=6, chi=-0.1, center=(14, 4, 0))
+    hidden, other = sphere_field(
+        shape, voxel_size, (0, 0, 1), radius=6, chi=-0.1, center=(14, 4, 0)
+    )
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 36**2
     noise = np.random.default_rng(0).normal(0, 0.004, shape).astype(np.float32)
     edges = edge_mask((1 + 0.3 * share) * mask, mask, share=0.1)
@@ -161,7 +182,8 @@ def error(chi, mask, truth):
 
 
 def test_ball_near_the_surface_needs_the_field_outside_to_be_unknown():
-    # Its field is cut off at the mask's surface; believing in zeros beyond costs an eighth of its susceptibility.
+    # Its field is cut off at the mask's surface; believing in zeros beyond costs an eighth of its
+    # susceptibility.
     voxel_size, shape, noise = (1.5, 1.5, 2), (50, 51, 38), 0.0005
     field, share = sphere_field(shape, voxel_size, (0, 0, 1), radius=6, chi=0.1, center=(0, 0, 24))
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 33**2
@@ -194,7 +216,9 @@ def test_voxels_that_are_not_believed_have_no_say_in_lambda(noisy_balls):
     spoilt, standard_error = with_wrong_voxels(field, 2.0)
     clean = iterative(field, mask, voxel_size, edges=edges)
     plain = iterative(spoilt, mask, voxel_size, edges=edges)
-    weighted = iterative(spoilt, mask, voxel_size, edges=edges, data_weight=noise_weight(standard_error, mask))
+    weighted = iterative(
+        spoilt, mask, voxel_size, edges=edges, data_weight=noise_weight(standard_error, mask)
+    )
     assert weighted.lam.value == pytest.approx(clean.lam.value, rel=0.1)
     assert plain.lam.value != pytest.approx(clean.lam.value, rel=0.2)
 
@@ -206,7 +230,9 @@ def test_wrong_voxels_do_little_harm_when_weighted(noisy_balls):
     options = {"edges": edges, "lam": 0.2}
     clean = iterative(field, mask, voxel_size, **options).chi
     plain = iterative(spoilt, mask, voxel_size, **options).chi
-    weighted = iterative(spoilt, mask, voxel_size, data_weight=noise_weight(standard_error, mask), **options).chi
+    weighted = iterative(
+        spoilt, mask, voxel_size, data_weight=noise_weight(standard_error, mask), **options
+    ).chi
     assert error(plain, mask, clean) > 5 * error(weighted, mask, clean)
     assert error(weighted, mask, truth) < 1.1 * error(clean, mask, truth)
 

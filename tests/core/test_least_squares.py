@@ -1,4 +1,6 @@
-"""Registration finds motions that were put in by evaluating a function elsewhere, not by any resampling."""
+"""Registration finds motions that were put in by evaluating a function elsewhere, not by any
+resampling.
+"""
 
 import numpy as np
 import pytest
@@ -28,7 +30,9 @@ def test_motion_between_two_sites(pose, axes):
 
 
 def test_signal_void_and_vessels_have_no_say():
-    """A void as above the sinuses and bright vessels in one image only pull the fit by less than 0.1 mm."""
+    """A void as above the sinuses and bright vessels in one image only pull the fit by less than
+    0.1 mm.
+    """
     pose = POSES[0]
     fixed, affine, mask = scan(noise=0.01, seed=1)
     moving, moving_affine, _ = scan(pose, affine_of(centre=pose[:3, 3]), noise=0.01, seed=2)
@@ -44,7 +48,9 @@ def test_bias_must_be_modelled():
     moving, _, _ = scan(bias=0.6, seed=5)
     with_bias, without = (
         displacement(
-            register_rigid(moving, affine, fixed, affine, fixed_mask=mask, bias_degree=degree).matrix,
+            register_rigid(
+                moving, affine, fixed, affine, fixed_mask=mask, bias_degree=degree
+            ).matrix,
             np.eye(4),
             points_of(affine, mask),
         )
@@ -67,7 +73,8 @@ def test_good_start_needs_few_steps():
     fixed, affine, mask = scan()
     moving, moving_affine, _ = scan(POSES[0], affine_of(centre=POSES[0][:3, 3]))
     near, far = (
-        register_rigid(moving, moving_affine, fixed, affine, fixed_mask=mask, start=start) for start in (POSES[0], None)
+        register_rigid(moving, moving_affine, fixed, affine, fixed_mask=mask, start=start)
+        for start in (POSES[0], None)
     )
     assert near.n_iterations < far.n_iterations
     assert displacement(near.matrix, far.matrix, points_of(affine, mask)) < 5e-3
@@ -92,8 +99,12 @@ def test_failures_say_why():
 
 @pytest.mark.slow
 def test_simulated_scans_of_two_sites():
-    """The head where the simulator put it, in scans with coils, shim, noise and dropout of two scanners."""
-    plans = make_design("demo", subjects=1, runs=1, sites=["A", "C"], voxel_size=(4.0, 4.0, 4.0)).plans
+    """The head where the simulator put it, in scans with coils, shim, noise and dropout of two
+    scanners.
+    """
+    plans = make_design(
+        "demo", subjects=1, runs=1, sites=["A", "C"], voxel_size=(4.0, 4.0, 4.0)
+    ).plans
     scans = [simulate(plan) for plan in plans]
     fixed, moving = (combine_magnitude(np.abs(s.signal)) for s in scans)
     fit = register_rigid(moving, scans[1].affine, fixed, scans[0].affine, fixed_mask=scans[0].mask)

@@ -12,7 +12,9 @@ TISSUE, CORTEX, LESION = 100.0, 120.0, 190.0
 
 
 def coverage(centre, radius, *, shape=SHAPE, voxel_size=VOXEL):
-    """Share of each voxel that a ball takes, by 64 samples each; the centre in mm from the volume's middle."""
+    """Share of each voxel that a ball takes, by 64 samples each; the centre in mm from the volume's
+    middle.
+    """
     total = np.zeros(shape)
     for corner in np.ndindex(4, 4, 4):
         axes = [
@@ -24,7 +26,9 @@ def coverage(centre, radius, *, shape=SHAPE, voxel_size=VOXEL):
 
 
 def flair_of(balls, *, noise=3.0, seed=0):
-    """A head of tissue in air with half of it cortex-like, and lesions; fluid in the middle plane."""
+    """A head of tissue in air with half of it cortex-like, and lesions; fluid in the middle
+    plane.
+    """
     head = coverage((0, 0, 0), 36)
     image = np.full(SHAPE, TISSUE)
     image[:, : SHAPE[1] // 2 - 12] = CORTEX
@@ -33,7 +37,9 @@ def flair_of(balls, *, noise=3.0, seed=0):
         image += share * (LESION - image)
     image[39:41] = 10
     rng = np.random.default_rng(seed)
-    return np.hypot(head * image + noise * rng.standard_normal(SHAPE), noise * rng.standard_normal(SHAPE))
+    return np.hypot(
+        head * image + noise * rng.standard_normal(SHAPE), noise * rng.standard_normal(SHAPE)
+    )
 
 
 def voxel_of(point):
@@ -49,7 +55,9 @@ BALLS = [((-18, 5, 0), 8.0), ((15, 12, 6), 4.0), ((20, -2, -12), 2.5), ((-12, -1
 
 def test_volumes_are_those_of_the_balls():
     lesions, grown = grow_lesions(flair_of(BALLS), [voxel_of(centre) for centre, _ in BALLS], VOXEL)
-    table, labels = lesion_table(lesions, np.diag([*VOXEL, 1]), seeds=[voxel_of(centre) for centre, _ in BALLS])
+    table, labels = lesion_table(
+        lesions, np.diag([*VOXEL, 1]), seeds=[voxel_of(centre) for centre, _ in BALLS]
+    )
     assert grown.all()
     assert len(table) == len(BALLS) + 1
     expected = sorted((volume(radius) for _, radius in BALLS), reverse=True)
@@ -71,7 +79,10 @@ def test_seeds_off_the_centre_grow_the_same_lesion_and_two_in_one_are_one():
     (centre, _), *_ = BALLS
     off = voxel_of(np.add(centre, (4, -3, 2)))
     flair = flair_of(BALLS[:1])
-    one, both = (grow_lesions(flair, seeds, VOXEL)[0] for seeds in ([voxel_of(centre)], [off, voxel_of(centre)]))
+    one, both = (
+        grow_lesions(flair, seeds, VOXEL)[0]
+        for seeds in ([voxel_of(centre)], [off, voxel_of(centre)])
+    )
     np.testing.assert_array_equal(one, both)
     table, _ = lesion_table(both, np.eye(4), seeds=[off, voxel_of(centre)])
     assert table["n_seeds"].tolist() == [2, 2]
@@ -110,7 +121,9 @@ def test_centres_and_order_of_the_table():
     lesions[1, 1, 1] = True
     lesions[4:6, 4:6, 4] = lesions[6, 6, 5] = True
     table, labels = lesion_table(lesions, affine)
-    expected = pd.DataFrame({"lesion": ["1", "2", "total"], "volume": [0.03, 0.006, 0.036], "n_voxels": [5, 1, 6]})
+    expected = pd.DataFrame(
+        {"lesion": ["1", "2", "total"], "volume": [0.03, 0.006, 0.036], "n_voxels": [5, 1, 6]}
+    )
     pd.testing.assert_frame_equal(table[["lesion", "volume", "n_voxels"]], expected)
     assert table.loc[1, ["x", "y", "z"]].tolist() == [3.0, -2.0, 10.0]
     assert labels[6, 6, 5] == 1
@@ -121,7 +134,10 @@ def test_centres_and_order_of_the_table():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seeds": [[1, 1, 1], [80, 0, 0]]}, r"1 of 2 seeds lie outside the image, the first at voxel \[80, 0, 0\]"),
+        (
+            {"seeds": [[1, 1, 1], [80, 0, 0]]},
+            r"1 of 2 seeds lie outside the image, the first at voxel \[80, 0, 0\]",
+        ),
         ({"share": 1.0}, "a share of 1"),
         ({"flair": np.full(SHAPE, np.nan)}, "not finite"),
     ],

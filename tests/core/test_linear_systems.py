@@ -1,4 +1,6 @@
-"""Conjugate gradients find what elimination finds, from anywhere, and a good preconditioner helps."""
+"""Conjugate gradients find what elimination finds, from anywhere, and a good preconditioner
+helps.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ SOLUTION = np.linalg.solve(MATRIX, RIGHT_SIDE)
 
 
 def solve(**options):
-    return conjugate_gradients(MATRIX.dot, RIGHT_SIDE.copy(), tolerance=1e-6, max_iterations=200, **options)
+    return conjugate_gradients(
+        MATRIX.dot, RIGHT_SIDE.copy(), tolerance=1e-6, max_iterations=200, **options
+    )
 
 
 @pytest.mark.parametrize("guess", [None, "ones"])
@@ -32,9 +36,13 @@ def test_the_inverse_as_preconditioner_and_the_solution_as_guess_leave_nothing_t
 
 
 def test_stops_where_it_is_told():
-    _, iterations, reached = conjugate_gradients(MATRIX.dot, RIGHT_SIDE.copy(), tolerance=1e-6, max_iterations=3)
+    _, iterations, reached = conjugate_gradients(
+        MATRIX.dot, RIGHT_SIDE.copy(), tolerance=1e-6, max_iterations=3
+    )
     assert iterations == 3
     assert reached > 1e-6
-    found, iterations, reached = conjugate_gradients(MATRIX.dot, np.zeros(40), tolerance=1e-6, max_iterations=3)
+    found, iterations, reached = conjugate_gradients(
+        MATRIX.dot, np.zeros(40), tolerance=1e-6, max_iterations=3
+    )
     assert (iterations, reached) == (0, 0)
     assert not found.any()

@@ -1,4 +1,6 @@
-"""The mask holds the brain and nothing else, whatever the voxels, and the volume's faces are no border."""
+"""The mask holds the brain and nothing else, whatever the voxels, and the volume's faces are no
+border.
+"""
 
 import nibabel as nib
 import numpy as np
@@ -19,12 +21,22 @@ TIMES = np.array([0.005, 0.010, 0.015])
 
 
 def ball(grid, centre, radii):
-    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, np.broadcast_to(radii, 3), strict=True)) < 1
+    return (
+        sum(
+            ((g - c) / r) ** 2
+            for g, c, r in zip(grid, centre, np.broadcast_to(radii, 3), strict=True)
+        )
+        < 1
+    )
 
 
 def simulate_head(voxel_size, seed=0):
-    """Brain with ventricle, dark nucleus and vein; skull without signal; scalp with fat's phase; eyes and muscle."""
-    grid = centred_coordinates([round(f / v) for f, v in zip(FIELD_OF_VIEW, voxel_size, strict=True)], voxel_size)
+    """Brain with ventricle, dark nucleus and vein; skull without signal; scalp with fat's phase;
+    eyes and muscle.
+    """
+    grid = centred_coordinates(
+        [round(f / v) for f, v in zip(FIELD_OF_VIEW, voxel_size, strict=True)], voxel_size
+    )
     brain = ball(grid, (0, -5, 0), (52, 65, 50))
     skull = ball(grid, (0, -5, 0), (59, 72, 57)) & ~brain
     scalp = ball(grid, (0, -5, 0), (66, 79, 64)) & ~brain & ~skull
@@ -43,7 +55,9 @@ def simulate_head(voxel_size, seed=0):
     amplitude *= 1 + 0.3 * grid[1] / 90  # receive coils
     field = 20 * np.sin(grid[0] / 30) + 10 * grid[2] / 50 + 60.0 * parts["nucleus"]
     field[scalp] += 430  # fat at 3 T
-    signal = amplitude[..., None] * np.exp(2j * np.pi * field[..., None] * TIMES + 1j * (grid[1] / 40)[..., None])
+    signal = amplitude[..., None] * np.exp(
+        2j * np.pi * field[..., None] * TIMES + 1j * (grid[1] / 40)[..., None]
+    )
     rng = np.random.default_rng(seed)
     signal += 0.02 * (rng.normal(size=signal.shape) + 1j * rng.normal(size=signal.shape))
     return np.abs(signal).astype(np.float32), np.angle(signal).astype(np.float32), brain, parts
@@ -56,9 +70,13 @@ def dice(a, b):
 def load(shared, subject):
     """Magnitude and phase of all echoes of a real scan, and its voxel size."""
     folder = shared / "data" / "real_bids" / subject / "anat"
-    magnitude, phase = ([nib.load(f) for f in sorted(folder.glob(f"*part-{p}_MEGRE.nii.gz"))] for p in ("mag", "phase"))
+    magnitude, phase = (
+        [nib.load(f) for f in sorted(folder.glob(f"*part-{p}_MEGRE.nii.gz"))]
+        for p in ("mag", "phase")
+    )
     stack = (
-        np.stack([image.get_fdata(dtype=np.float32) for image in echoes], axis=-1) for echoes in (magnitude, phase)
+        np.stack([image.get_fdata(dtype=np.float32) for image in echoes], axis=-1)
+        for echoes in (magnitude, phase)
     )
     return *stack, tuple(float(size) for size in magnitude[0].header.get_zooms()[:3])
 
@@ -71,7 +89,8 @@ def test_brain_in_and_the_rest_out(voxel_size, n_echoes):
     assert mask.dtype == bool
     # One voxel of the surface is worth about 4 % of this brain.
     assert dice(mask, brain) > 0.96
-    # All of the dark structures, and of the others no more than the rim of 3 mm where they touch the brain.
+    # All of the dark structures, and of the others no more than the rim of 3 mm where they touch
+    # the brain.
     for name in ("ventricle", "nucleus"):
         assert mask[parts[name]].all(), name
     beyond_rim = ndimage.distance_transform_edt(~brain, sampling=voxel_size) > 5.0
@@ -136,7 +155,8 @@ def test_roughness_of_noise_and_of_wraps():
     everywhere = np.ones((40, 41, 42), bool)
     noise = np.random.default_rng(0).uniform(-np.pi, np.pi, (*everywhere.shape, 1))
     rough = phase_roughness(noise, everywhere, (1.0, 1.0, 1.0))
-    # The second difference of uniform phase is uniform in ±π after wrapping; averaging leaves a few percent of spread.
+    # The second difference of uniform phase is uniform in ±π after wrapping; averaging leaves a few
+    # percent of spread.
     assert np.median(rough) == pytest.approx(np.pi / np.sqrt(3), rel=0.02)
     ramp = wrap_phase(2.5 * np.arange(40.0)[:, None, None, None] * np.ones((1, 41, 42, 1)))
     assert phase_roughness(ramp, everywhere, (1.0, 1.0, 1.0)).max() < 1e-4
@@ -194,7 +214,11 @@ def cube():
 
 def test_trimming_takes_noise_off_the_surface_only(cube):
     mask, error = cube
-    drop_out, nucleus, inside = np.s_[2:6, 2:9, 2:9], np.s_[10:13, 10:13, 10:13], np.s_[15:17, 15:17, 15:17]
+    drop_out, nucleus, inside = (
+        np.s_[2:6, 2:9, 2:9],
+        np.s_[10:13, 10:13, 10:13],
+        np.s_[15:17, 15:17, 15:17],
+    )
     sinus = np.s_[20:22, 10:12, 4:20]
     error[drop_out], error[inside] = 30.0, np.nan
     error[nucleus], error[sinus] = 3.0, 4.0
@@ -221,7 +245,8 @@ def test_trimming_of_nothing_is_an_error(cube):
 
 
 def test_exclusion_takes_what_only_unresolved_voxels_connect(cube):
-    # A plate inside leaves a hole; one across cuts a corner off; a second component stays what it is.
+    # A plate inside leaves a hole; one across cuts a corner off; a second component stays what it
+    # is.
     mask, _ = cube
     mask[23, 23] = True
     unresolved = np.zeros_like(mask)
@@ -276,36 +301,60 @@ def ringing(signal):
     """The image of k-space cut off at 80 %: what is sharp rings."""
     for axis in (0, 1):
         kept = np.abs(np.fft.fftfreq(signal.shape[axis])) < 0.4
-        spectrum = np.fft.fft(signal, axis=axis) * np.expand_dims(kept, [a for a in range(4) if a != axis])
+        spectrum = np.fft.fft(signal, axis=axis) * np.expand_dims(
+            kept, [a for a in range(4) if a != axis]
+        )
         signal = np.fft.ifft(spectrum, axis=axis)
     return signal
 
 
 def ghosted(share, *shifts):
-    """Copies of the signal, shifted along the second axis and turned in phase, as of motion or Nyquist ghosts."""
-    return lambda signal: signal + sum(share * np.exp(1j * n) * np.roll(signal, n, axis=1) for n in shifts)
+    """Copies of the signal, shifted along the second axis and turned in phase, as of motion or
+    Nyquist ghosts.
+    """
+    return lambda signal: (
+        signal + sum(share * np.exp(1j * n) * np.roll(signal, n, axis=1) for n in shifts)
+    )
 
 
-def scan_phantom(amplitude, grid, *, times=TIMES, noise=0.01, artefact=lambda signal: signal, jump=0.0):
-    """Magnitude and phase of a phantom in a field that varies slowly, with ``jump`` (Hz) in some part of it."""
+def scan_phantom(
+    amplitude, grid, *, times=TIMES, noise=0.01, artefact=lambda signal: signal, jump=0.0
+):
+    """Magnitude and phase of a phantom in a field that varies slowly, with ``jump`` (Hz) in some
+    part of it.
+    """
     field = 12 * np.sin(grid[0] / 40) + grid[1] / 8 - grid[2] / 10 + jump
     phase = 2 * np.pi * field[..., None] * times + 0.5 + (grid[1] / 90)[..., None]
     signal = artefact(amplitude[..., None] * np.exp(1j * phase))
     random = np.random.default_rng(0)
-    signal = signal + noise * (random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape))
+    signal = signal + noise * (
+        random.normal(size=signal.shape) + 1j * random.normal(size=signal.shape)
+    )
     return np.abs(signal).astype(np.float32), np.angle(signal).astype(np.float32)
 
 
 def assert_is(mask, body, voxel_size):
-    """No voxel is further than one voxel from the body, and none is missing that is deeper than two."""
+    """No voxel is further than one voxel from the body, and none is missing that is deeper than
+    two.
+    """
     widest = max(voxel_size)
-    assert not (mask & (ndimage.distance_transform_edt(~body, sampling=voxel_size) > 1.01 * widest)).any()
+    assert not (
+        mask & (ndimage.distance_transform_edt(~body, sampling=voxel_size) > 1.01 * widest)
+    ).any()
     inside = np.pad(body, 1, mode="edge")  # faces are no border
-    depth = ndimage.distance_transform_edt(inside, sampling=voxel_size)[1:-1, 1:-1, 1:-1] if not body.all() else np.inf
+    depth = (
+        ndimage.distance_transform_edt(inside, sampling=voxel_size)[1:-1, 1:-1, 1:-1]
+        if not body.all()
+        else np.inf
+    )
     assert mask[body & (depth > 2.01 * widest)].all()
 
 
-CUBE, FLAT, LONG = ((46, 46, 40), (3, 3, 3)), ((58, 58, 10), (2.2, 2.2, 3)), ((46, 30, 40), (3, 3, 3))
+CUBE, FLAT, LONG = (
+    ((46, 46, 40), (3, 3, 3)),
+    ((58, 58, 10), (2.2, 2.2, 3)),
+    ((46, 30, 40), (3, 3, 3)),
+)
 
 
 @pytest.mark.parametrize("n_echoes", [3, 1])
@@ -324,7 +373,9 @@ def test_halo_and_ghosts_of_a_phantom_stay_out(volume, artefact, n_echoes):
     shape, voxel_size = volume
     grid = centred_coordinates(shape, voxel_size)
     body = ball(grid, (0, 0, 0), 42)
-    magnitude, phase = scan_phantom(body, grid, times=TIMES[:n_echoes], noise=0.003, artefact=artefact)
+    magnitude, phase = scan_phantom(
+        body, grid, times=TIMES[:n_echoes], noise=0.003, artefact=artefact
+    )
     assert_is(phantom_mask(magnitude, phase, voxel_size), body, voxel_size)
 
 
@@ -366,7 +417,9 @@ def test_a_surface_coil_does_not_hide_the_far_side(n_echoes):
     grid = centred_coordinates(*CUBE)
     body = ball(grid, (0, 0, 0), 45)
     amplitude = body * np.exp(-(grid[1] + 45) / 30)  # a twentieth is left at the far side
-    magnitude, phase = scan_phantom(amplitude, grid, times=TIMES[:n_echoes], noise=0.003, artefact=ringing)
+    magnitude, phase = scan_phantom(
+        amplitude, grid, times=TIMES[:n_echoes], noise=0.003, artefact=ringing
+    )
     assert_is(phantom_mask(magnitude, phase, CUBE[1]), body, CUBE[1])
 
 
@@ -383,7 +436,9 @@ def test_phantom_that_reaches_the_faces_and_air_that_is_blanked():
     grid = centred_coordinates(*CUBE)
     cylinder, crop = np.hypot(grid[0], grid[1]) < 48, np.ones(CUBE[0], bool)
     for body in (cylinder, crop):
-        magnitude, phase = scan_phantom(body, grid, artefact=ghosted(0.08, 23) if body is cylinder else ringing)
+        magnitude, phase = scan_phantom(
+            body, grid, artefact=ghosted(0.08, 23) if body is cylinder else ringing
+        )
         assert_is(phantom_mask(magnitude, phase, CUBE[1]), body, CUBE[1])
     body = ball(grid, (0, 0, 0), 40)
     magnitude, phase = scan_phantom(body, grid)
@@ -404,22 +459,28 @@ def test_air_that_a_phantom_does_not_close_in_stays_out():
 def test_real_phantom_without_its_halo(shared, echoes):
     folder = shared / "data" / "sphere_3T" / "sub-phantomsphere" / "anat"
     images = {
-        part: [nib.load(f) for f in sorted(folder.glob(f"*part-{part}_MEGRE.nii.gz"))] for part in ("mag", "phase")
+        part: [nib.load(f) for f in sorted(folder.glob(f"*part-{part}_MEGRE.nii.gz"))]
+        for part in ("mag", "phase")
     }
-    magnitude, stored = (np.stack([np.asanyarray(i.dataobj, np.float32) for i in images[p]], -1) for p in images)
+    magnitude, stored = (
+        np.stack([np.asanyarray(i.dataobj, np.float32) for i in images[p]], -1) for p in images
+    )
     voxel_size = tuple(float(size) for size in images["mag"][0].header.get_zooms()[:3])
     magnitude, phase = magnitude[..., echoes], (stored * (2 * np.pi / 4096) - np.pi)[..., echoes]
     combined = np.linalg.norm(magnitude, axis=3)
-    water = largest_component(combined > 0.5 * np.median(combined[combined > 0.5 * np.percentile(combined, 99)]))
+    water = largest_component(
+        combined > 0.5 * np.median(combined[combined > 0.5 * np.percentile(combined, 99)])
+    )
     mask = phantom_mask(magnitude, phase, voxel_size)
     assert dice(mask, water) > 0.98
-    beyond = mask & (ndimage.distance_transform_edt(~water, sampling=voxel_size) > 3.1)  # a voxel's diagonal
+    # a voxel's diagonal
+    beyond = mask & (ndimage.distance_transform_edt(~water, sampling=voxel_size) > 3.1)
     assert np.count_nonzero(beyond) < 5  # the halo has 1600 voxels
 
 
 def test_phantom_of_very_different_signals():
-    # Dim water and a tube ten times as bright, of so high a susceptibility that phase jumps by 3 rad at its wall.
-    # Otsu's threshold would find the tube alone.
+    # Dim water and a tube ten times as bright, of so high a susceptibility that phase jumps by 3
+    # rad at its wall. Otsu's threshold would find the tube alone.
     voxel_size, shape = (1.5, 1.5, 2), (63, 62, 41)
     x, y, z = centred_coordinates(shape, voxel_size)
     body = (x**2 + y**2 < 40**2) & (np.abs(z) < 36)

@@ -1,4 +1,6 @@
-"""Spherical means and the high-pass filter: what they take away, what they leave, and where they know it."""
+"""Spherical means and the high-pass filter: what they take away, what they leave, and where they
+know it.
+"""
 
 import nibabel as nib
 import numpy as np
@@ -41,7 +43,9 @@ def test_brain_that_touches_the_slab_ends(method):
     inside, _ = sphere_field(shape, voxel_size, (0, 0, 1), radius=5, chi=0.1)
     core[:, :, [0, 1, -2, -1]] = False
     found = method(outside + inside, mask, voxel_size)
-    assert np.std((found.local_field - inside)[core & found.mask]) < 0.3 * np.std(inside[core & found.mask])
+    assert np.std((found.local_field - inside)[core & found.mask]) < 0.3 * np.std(
+        inside[core & found.mask]
+    )
 
 
 @pytest.mark.parametrize("voxel_size", [(1, 1, 1), (1, 1, 2), (0.5, 0.5, 2), (1.5, 1.2, 2)])
@@ -52,10 +56,18 @@ def test_mean_of_a_harmonic_function_is_its_value(voxel_size, radius):
     centres = sphere.centres(np.ones(shape, bool))
     x, y, z = centred_coordinates(shape, voxel_size)
     transfer = sphere.high_pass(shape)
-    for harmonic in (np.ones(shape), x - 2 * z, x**2 + y**2 - 2 * z**2, x * z, x**3 - 3 * x * y**2, x * y * z):
+    for harmonic in (
+        np.ones(shape),
+        x - 2 * z,
+        x**2 + y**2 - 2 * z**2,
+        x * z,
+        x**3 - 3 * x * y**2,
+        x * y * z,
+    ):
         rest = convolve(transfer, harmonic)
         assert np.abs(rest[centres]).max() < 1e-5 * np.abs(harmonic).max()
-    assert convolve(transfer, x**2)[centres].max() < 0  # which is not harmonic: the mean of a bowl lies above its value
+    # which is not harmonic: the mean of a bowl lies above its value
+    assert convolve(transfer, x**2)[centres].max() < 0
     dipole, _ = sphere_field(shape, voxel_size, (0, 0.3, 1), radius=3, chi=9, center=(0, 40, 5))
     assert np.abs(convolve(transfer, dipole)[centres]).max() < 2e-3 * np.ptp(dipole)
 
@@ -88,7 +100,8 @@ def test_sums_over_few_voxels_are_the_convolution(radius):
 def test_centres_are_where_no_voxel_of_the_sphere_is_outside(radius, voxel_size):
     mask = np.random.default_rng(0).random((24, 21, 17)) > 1e-3
     sphere = Sphere.of_radius(radius, voxel_size)
-    centres = ndimage.binary_erosion(mask, sphere.weights != 0) & mask  # a sphere's own centre has no weight
+    # a sphere's own centre has no weight
+    centres = ndimage.binary_erosion(mask, sphere.weights != 0) & mask
     assert np.array_equal(sphere.centres(mask), centres)
     assert centres.any() == (radius < 30)
 
@@ -116,7 +129,9 @@ def test_noisy_voxels_count_for_little():
     se = np.where(centred_coordinates(shape, voxel_size)[0] > 8, 1.0, 0.01).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, se).astype(np.float32)
     clean = core & (se < 0.1)
-    weighted, plain = (vsharp(outside + noise, mask, voxel_size, standard_error=s).local_field for s in (se, None))
+    weighted, plain = (
+        vsharp(outside + noise, mask, voxel_size, standard_error=s).local_field for s in (se, None)
+    )
     assert np.std((weighted - noise)[clean]) < 0.7 * np.std((plain - noise)[clean])
 
 
@@ -142,7 +157,9 @@ def test_high_pass_is_worse_than_the_others_at_both():
     inside, _ = sphere_field(shape, voxel_size, (0, 0, 1), radius=4, chi=0.1, center=(3, -4, 2))
     errors = {}
     for method in (high_pass, pdf, vsharp):
-        of_background, of_tissue = (method(field, mask, voxel_size).local_field for field in (outside, inside))
+        of_background, of_tissue = (
+            method(field, mask, voxel_size).local_field for field in (outside, inside)
+        )
         errors[method.__name__] = [np.std(e[core]) for e in (of_background, of_tissue - inside)]
     for other in ("pdf", "vsharp"):
         assert np.less(errors[other], np.multiply(0.7, errors["high_pass"])).all(), errors
@@ -181,12 +198,18 @@ def test_every_background_has_a_node():
 
 
 @pytest.mark.parametrize("name", INTERFACES)
-def test_node_gives_the_field_where_it_is_known_and_says_how_much_that_is(name, tmp_path, monkeypatch):
+def test_node_gives_the_field_where_it_is_known_and_says_how_much_that_is(
+    name, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     shape, voxel_size = (40, 40, 20), (1, 1, 2)
     mask, _ = head(shape, voxel_size, radius=18)
     field, _ = sphere_field(shape, voxel_size, (0, 0, 1), radius=4, chi=0.1)
-    volumes = {"field": field, "mask": mask.astype(np.uint8), "standard_error": np.full(shape, 0.01, np.float32)}
+    volumes = {
+        "field": field,
+        "mask": mask.astype(np.uint8),
+        "standard_error": np.full(shape, 0.01, np.float32),
+    }
     for kind, volume in volumes.items():
         nib.save(nib.Nifti1Image(volume, np.diag([*voxel_size, 1])), f"{kind}.nii")
     files = {f"{kind}_file": str(tmp_path / f"{kind}.nii") for kind in volumes}
@@ -197,7 +220,9 @@ def test_node_gives_the_field_where_it_is_known_and_says_how_much_that_is(name, 
         interface.inputs.magnitude_file = str(tmp_path / "magnitude.nii")
     found = interface.run().outputs
 
-    known, local = (np.asanyarray(nib.load(path).dataobj) for path in (found.mask_file, found.local_field_file))
+    known, local = (
+        np.asanyarray(nib.load(path).dataobj) for path in (found.mask_file, found.local_field_file)
+    )
     assert local.dtype == np.float32
     assert not local[known == 0].any()
     lost = np.count_nonzero(mask) - np.count_nonzero(known)

@@ -12,14 +12,23 @@ from multiqsm.core.registration.transforms import displacement
 @pytest.fixture(scope="module")
 def three_scans():
     poses = [np.eye(4), *POSES]
-    wheres = [affine_of(), affine_of((3, -5, 4), POSES[0][:3, 3]), affine_of((-6, 2, 1), POSES[1][:3, 3])]
-    made = [scan(p, w, bias=0.2, noise=0.02, seed=k) for k, (p, w) in enumerate(zip(poses, wheres, strict=True))]
+    wheres = [
+        affine_of(),
+        affine_of((3, -5, 4), POSES[0][:3, 3]),
+        affine_of((-6, 2, 1), POSES[1][:3, 3]),
+    ]
+    made = [
+        scan(p, w, bias=0.2, noise=0.02, seed=k)
+        for k, (p, w) in enumerate(zip(poses, wheres, strict=True))
+    ]
     return poses, [list(x) for x in zip(*made, strict=True)]
 
 
 @pytest.mark.slow
 def test_mid_space_favours_no_scan(three_scans):
-    """Transforms are those put in, their logarithms sum to nothing, and the order of the scans does not matter."""
+    """Transforms are those put in, their logarithms sum to nothing, and the order of the scans does
+    not matter.
+    """
     poses, (images, affines, masks) = three_scans
     found = mid_space(images, affines, masks)
     assert found.causes == [None] * 3
@@ -36,15 +45,23 @@ def test_mid_space_favours_no_scan(three_scans):
 
 
 def test_first_space_is_the_first_registered_scan(three_scans):
-    """Its grid is the scan's, the scans keep their positions to one another, and its average is the scan's head."""
+    """Its grid is the scan's, the scans keep their positions to one another, and its average is the
+    scan's head.
+    """
     _, (images, affines, masks) = three_scans
     empty = np.zeros_like(images[0])
-    images, affines, masks = [empty, *images[:2]], [affines[0], *affines[:2]], [masks[0], *masks[:2]]
+    images, affines, masks = (
+        [empty, *images[:2]],
+        [affines[0], *affines[:2]],
+        [masks[0], *masks[:2]],
+    )
     middle = mid_space(images, affines, masks)
     found = first_space(middle, images, affines, masks)
     assert found.transforms[0] is None
     np.testing.assert_array_equal(found.transforms[1], np.eye(4))
-    np.testing.assert_allclose(found.transforms[2] @ middle.transforms[1], middle.transforms[2], atol=1e-9)
+    np.testing.assert_allclose(
+        found.transforms[2] @ middle.transforms[1], middle.transforms[2], atol=1e-9
+    )
     np.testing.assert_array_equal(found.affine, affines[1])
     assert found.average.shape == found.shape == images[1].shape
     inside = found.mask & masks[1]
@@ -86,7 +103,9 @@ def test_scan_that_fails_does_not_take_down_the_others(three_scans):
     noise = np.random.default_rng(0).uniform(0.5, 1, SHAPE).astype(np.float32)
     blank = np.full(SHAPE, np.nan, np.float32)
     # The first scan is the reference at first: it is noise.
-    found = mid_space([noise, *images, blank], [affine_of(), *affines, affine_of()], [masks[0], *masks, masks[0]])
+    found = mid_space(
+        [noise, *images, blank], [affine_of(), *affines, affine_of()], [masks[0], *masks, masks[0]]
+    )
     assert [t is None for t in found.transforms] == [True, False, False, False, True]
     assert [c is None for c in found.causes] == [False, True, True, True, False]
     assert "not registered to scan 2" in found.causes[0]
@@ -109,7 +128,10 @@ def test_one_scan_stays_as_it_is():
 
 def test_axes_in_another_order_do_not_turn_the_grid():
     shape = (64, 44, 60)
-    one, two = scan(), scan(POSES[1], affine_of((2, 1, 3), POSES[1][:3, 3], shape, FLIPPED), shape=shape)
+    one, two = (
+        scan(),
+        scan(POSES[1], affine_of((2, 1, 3), POSES[1][:3, 3], shape, FLIPPED), shape=shape),
+    )
     found = mid_space(*zip(one, two, strict=True))
     assert found.causes == [None, None]
     assert np.all(np.diag(found.affine)[:3] > 0.9 * np.array(VOXEL))

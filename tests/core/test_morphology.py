@@ -1,4 +1,6 @@
-"""MEDI recovers what is there, solves what it says it solves, and is not led astray by impossible voxels."""
+"""MEDI recovers what is there, solves what it says it solves, and is not led astray by impossible
+voxels.
+"""
 
 import numpy as np
 import pytest
@@ -15,12 +17,15 @@ from multiqsm.core.inversion.weighted import iterative
 
 TILTED = (0, 0.34, 0.94)
 GEOMETRIES = pytest.mark.parametrize(
-    ("voxel_size", "b0_dir", "odd"), [((1, 1, 1), (0, 0, 1), 0), ((1, 1, 2), TILTED, 1), ((1.5, 1.25, 2), (1, 1, 1), 1)]
+    ("voxel_size", "b0_dir", "odd"),
+    [((1, 1, 1), (0, 0, 1), 0), ((1, 1, 2), TILTED, 1), ((1.5, 1.25, 2), (1, 1, 1), 1)],
 )
 
 
 def ball_in_head(voxel_size=(1, 1, 1), b0_dir=(0, 0, 1), odd=0, *, radius=6.0, head=24.0, chi=0.1):
-    """A ball's analytic local field in a spherical head, a magnitude that shows it, and where it is and is not."""
+    """A ball's analytic local field in a spherical head, a magnitude that shows it, and where it is
+    and is not.
+    """
     shape = tuple(2 * round((head + 2) / v) + odd for v in voxel_size)
     field, share = sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=chi)
     r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
@@ -66,19 +71,32 @@ def test_what_the_magnitude_does_not_show_keeps_its_edges():
 
 
 def test_solution_is_the_minimum():
-    """A convex problem: the cost of an independent minimiser, smooth but close to |x|, is no lower."""
+    """A convex problem: the cost of an independent minimiser, smooth but close to |x|, is no
+    lower.
+    """
     shape, voxel_size, lam = (12, 11, 10), (1, 1, 1.5), 2e-3
     mask = np.zeros(shape, bool)
     mask[2:-2, 2:-2, 2:-2] = True
     rng = np.random.default_rng(1)
     field = rng.normal(0, 0.01, shape) * mask
     edges = edge_mask(rng.normal(100, 10, shape), mask, share=0.2)
-    found = medi(field, mask, voxel_size, edges=edges, lam=lam, model_error=None, tolerance=1e-6, max_iterations=3000)
+    found = medi(
+        field,
+        mask,
+        voxel_size,
+        edges=edges,
+        lam=lam,
+        model_error=None,
+        tolerance=1e-6,
+        max_iterations=3000,
+    )
 
     grid = WorkingGrid.around(mask, voxel_size, MARGIN)
     kernel, inside = dipole_kernel(grid.shape, voxel_size).astype(float), grid.embed(mask)
     target = grid.embed(field)
-    smooth = [~(grid.embed(e) | (inside ^ np.roll(inside, -1, axis))) for axis, e in enumerate(edges)]
+    smooth = [
+        ~(grid.embed(e) | (inside ^ np.roll(inside, -1, axis))) for axis, e in enumerate(edges)
+    ]
 
     def cost_and_slope(x, roundness):
         x = x.reshape(grid.shape)
@@ -95,23 +113,33 @@ def test_solution_is_the_minimum():
     best, x = np.inf, np.zeros(grid.shape).ravel()
     for roundness in (1e-3, 1e-4, 1e-5):
         result = optimize.minimize(
-            cost_and_slope, x, (roundness,), method="L-BFGS-B", jac=True, options={"maxiter": 3000, "maxfun": 6000}
+            cost_and_slope,
+            x,
+            (roundness,),
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxiter": 3000, "maxfun": 6000},
         )
         x = result.x
     best = cost_and_slope(x, 1e-9)[0]
     reached = x.reshape(grid.shape)
     ours = grid.extract(reached)[mask]
     assert np.corrcoef(ours, found.chi[mask])[0, 1] > 0.99
-    assert np.std(ours - ours.mean() - found.chi[mask] + found.chi[mask].mean()) < 0.1 * np.std(ours)
+    assert np.std(ours - ours.mean() - found.chi[mask] + found.chi[mask].mean()) < 0.1 * np.std(
+        ours
+    )
     assert best < 0.5 * np.sum(field**2)  # the minimiser did find something
 
 
 def test_lambda_grows_with_noise_and_is_not_searched():
     field, mask, magnitude, *_ = ball_in_head()
     edges = edge_mask(noisy(magnitude, 0.01), mask)
-    quiet, loud = (medi(noisy(field, sd), mask, (1, 1, 1), edges=edges).lam for sd in (0.002, 0.008))
+    quiet, loud = (
+        medi(noisy(field, sd), mask, (1, 1, 1), edges=edges).lam for sd in (0.002, 0.008)
+    )
     assert quiet.rule == loud.rule == "scaled"
-    assert loud.value / quiet.value == pytest.approx(4, rel=0.15)  # the residual is nearly all noise
+    # the residual is nearly all noise
+    assert loud.value / quiet.value == pytest.approx(4, rel=0.15)
 
 
 def test_discrepancy_meets_the_noise():
@@ -119,9 +147,14 @@ def test_discrepancy_meets_the_noise():
     edges, sd = edge_mask(noisy(magnitude, 0.01), mask), 0.004
     standard_error = np.full(mask.shape, sd, np.float32)
     found = medi(
-        noisy(field, sd), mask, (1, 1, 1), edges=edges, standard_error=standard_error, rule="discrepancy",
+        noisy(field, sd),
+        mask,
+        (1, 1, 1),
+        edges=edges,
+        standard_error=standard_error,
+        rule="discrepancy",
         model_error=None,
-    )  # fmt: skip
+    )
     assert found.lam.rule == "discrepancy"
     assert found.residual == pytest.approx(sd, rel=0.02)
 
@@ -173,7 +206,9 @@ def test_threads_change_nothing():
 def test_bad_choices_are_refused(options, message):
     mask = np.ones((8, 8, 8), bool)
     with pytest.raises(ValueError, match=message):
-        medi(np.zeros(mask.shape), mask, (1, 1, 1), edges=np.zeros((3, *mask.shape), bool), **options)
+        medi(
+            np.zeros(mask.shape), mask, (1, 1, 1), edges=np.zeros((3, *mask.shape), bool), **options
+        )
 
 
 def test_bad_input_is_refused():

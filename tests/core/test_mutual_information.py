@@ -1,4 +1,6 @@
-"""Mutual information finds motions between contrasts that were put in by evaluating functions elsewhere."""
+"""Mutual information finds motions between contrasts that were put in by evaluating functions
+elsewhere.
+"""
 
 import numpy as np
 import pytest
@@ -29,7 +31,9 @@ def test_head_of_another_size(degrees_of_freedom):
     if degrees_of_freedom == 12:
         stretch[0, 1] = 0.03
     fixed, affine, mask = scan(noise=0.01, seed=1)
-    moving, moving_affine, _ = scan(pose, affine_of(centre=(5, -8, 6)), contrast="t1w", stretch=stretch, noise=0.01)
+    moving, moving_affine, _ = scan(
+        pose, affine_of(centre=(5, -8, 6)), contrast="t1w", stretch=stretch, noise=0.01
+    )
     options = {"fixed_mask": mask, "degrees_of_freedom": degrees_of_freedom}
     fit = register_affine_nmi(moving, moving_affine, fixed, affine, **options)
     assert displacement(fit.matrix, pose @ stretch, points_of(affine, mask)) < 0.3
@@ -40,7 +44,10 @@ def test_head_of_another_size(degrees_of_freedom):
 def test_nmi_is_the_same_twice():
     fixed, affine, mask = scan(noise=0.02)
     moving, _, _ = scan(contrast="t1w", noise=0.02, seed=1)
-    fits = [register_rigid_nmi(moving, affine, fixed, affine, fixed_mask=mask, fwhm=(12.0, 6.0)) for _ in range(2)]
+    fits = [
+        register_rigid_nmi(moving, affine, fixed, affine, fixed_mask=mask, fwhm=(12.0, 6.0))
+        for _ in range(2)
+    ]
     np.testing.assert_array_equal(fits[0].matrix, fits[1].matrix)
 
 

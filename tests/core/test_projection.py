@@ -13,7 +13,8 @@ def test_outside_source_goes_and_inside_source_stays(shape, voxel_size, b0_dir):
     outside, _ = sphere_field(shape, voxel_size, b0_dir, radius=7, chi=9, center=(0, 34, -10))
     inside, _ = sphere_field(shape, voxel_size, b0_dir, radius=5, chi=0.1, center=(3, -4, 2))
     local = pdf(outside + inside, mask, voxel_size, b0_dir=b0_dir, tolerance=1e-3).local_field
-    # PDF also gives away about a tenth of the inside source's own field: outside sources can mimic that much.
+    # PDF also gives away about a tenth of the inside source's own field: outside sources can mimic
+    # that much.
     assert np.std((local - inside)[core]) < 0.2 * np.std(inside[core])
     assert np.std(outside[core]) > 5 * np.std(inside[core])
     assert not local[~mask].any()
@@ -38,7 +39,9 @@ def test_noisy_voxels_count_for_little():
     se = np.where(centred_coordinates(shape, voxel_size)[0] > 8, 1.0, 0.01).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, se).astype(np.float32)
     clean = core & (se < 0.1)
-    weighted, plain = (pdf(outside + noise, mask, voxel_size, standard_error=s).local_field for s in (se, None))
+    weighted, plain = (
+        pdf(outside + noise, mask, voxel_size, standard_error=s).local_field for s in (se, None)
+    )
     assert np.std((weighted - noise)[clean]) < 0.5 * np.std((plain - noise)[clean])
 
 

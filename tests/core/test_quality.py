@@ -24,12 +24,20 @@ TILTED = (0.1736, 0, 0.9848)
 
 
 def echoes(*, times=TIMES, b0_dir=TILTED, chi=0.2, radius=50, noise=2.0, seed=0, more=0):
-    """Complex signal of a ball of brain with three balls of iron in it, above a ball of air, echoes last."""
+    """Complex signal of a ball of brain with three balls of iron in it, above a ball of air, echoes
+    last.
+    """
     random = np.random.default_rng(seed)
     field, brain = iron_head(SHAPE, VOXEL_SIZE, b0_dir, chi=chi, radius=radius)
-    field = field + more + sphere_field(SHAPE, VOXEL_SIZE, b0_dir, radius=10, chi=9, center=(0, 30, -65))[0]
+    field = (
+        field
+        + more
+        + sphere_field(SHAPE, VOXEL_SIZE, b0_dir, radius=10, chi=9, center=(0, 30, -65))[0]
+    )
     signal = [100 * brain * np.exp((-20 + 2j * np.pi * 123.2 * field) * te + 0.4j) for te in times]
-    return np.stack(signal, -1) + noise * (random.normal(size=(*SHAPE, 2 * len(times))).view(complex))
+    return np.stack(signal, -1) + noise * (
+        random.normal(size=(*SHAPE, 2 * len(times))).view(complex)
+    )
 
 
 def asymmetry(signal, times=TIMES, b0_dir=TILTED):
@@ -85,13 +93,22 @@ def test_echoes_are_judged_in_the_mask_that_the_user_brought():
         assert sign * quick_sign_check(phase, TIMES, mask=brain > 0.5, **where).asymmetry > 0.5
     small = sum(c**2 for c in centred_coordinates(SHAPE, VOXEL_SIZE)) < 40**2
     assert check_sign(field, small, **where).asymmetry is None
-    for mask in (small, brain > 1, small & (field > np.sort(field[small])[-9])):  # 270 mL, nothing, eight voxels
+    for mask in (
+        small,
+        brain > 1,
+        small & (field > np.sort(field[small])[-9]),
+    ):  # 270 mL, nothing, eight voxels
         assert quick_sign_check(signal, TIMES, mask=mask, **where).asymmetry is None
 
 
 def test_tables_and_models_name_the_limits_that_hold():
     told = load_template("quality_table")["sign_asymmetry"]["Description"]
-    limits = (f"{DEEP:g} mm", f"{SMALLEST_BRAIN / 1e3:g} mL", f"{SMALLEST_DEEP / 1e3:g} mL", f"{WRONG_SIGN:g}")
+    limits = (
+        f"{DEEP:g} mm",
+        f"{SMALLEST_BRAIN / 1e3:g} mL",
+        f"{SMALLEST_DEEP / 1e3:g} mL",
+        f"{WRONG_SIGN:g}",
+    )
     assert all(limit in told for limit in limits)
     rules = [rule["Filter"] for rule in load_template("model_thalamus")["Exclude"]]
     assert f"sign_asymmetry < {WRONG_SIGN:g}" in rules
@@ -101,7 +118,8 @@ def test_field_and_asymmetry_turn_together_and_units_do_not_matter():
     field, brain = iron_head(SHAPE, VOXEL_SIZE, TILTED)
     field = field + 1e-3 * np.random.default_rng(0).normal(size=SHAPE)
     right, turned, in_other_units = (
-        check_sign(factor * field, brain > 0.5, VOXEL_SIZE, b0_dir=TILTED).asymmetry for factor in (1, -1, 123)
+        check_sign(factor * field, brain > 0.5, VOXEL_SIZE, b0_dir=TILTED).asymmetry
+        for factor in (1, -1, 123)
     )
     assert right > 0.5
     assert turned == pytest.approx(-right)
@@ -124,7 +142,9 @@ def test_blocks_average_complex_signal():
     signal = np.exp(1j * np.linspace(0, 3, 6)).reshape(6, 1, 1) * np.ones((6, 2, 2))
     coarse, voxel_size = coarse_signal(signal, (1, 3, 4))
     assert voxel_size == (3, 3, 4)
-    np.testing.assert_allclose(coarse[:, 0, 0], [signal[:3, 0, 0].mean(), signal[3:, 0, 0].mean()], rtol=1e-6)
+    np.testing.assert_allclose(
+        coarse[:, 0, 0], [signal[:3, 0, 0].mean(), signal[3:, 0, 0].mean()], rtol=1e-6
+    )
 
 
 def test_a_mask_of_blocks_has_those_that_are_mostly_filled():

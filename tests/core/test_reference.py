@@ -1,4 +1,6 @@
-"""The reference region: ventricles that were put into a head, found by R2* and position, and labels by their name."""
+"""The reference region: ventricles that were put into a head, found by R2* and position, and labels
+by their name.
+"""
 
 import numpy as np
 import pytest
@@ -16,11 +18,13 @@ def ellipsoid(points, centre, axes):
     return (scaled**2).sum(axis=0) < 1
 
 
-def head(voxel_size, *, rotation=(0, 0, 0), noise=0.0, ventricle=7.0, extent=(150, 180, 130), seed=0):
+def head(
+    voxel_size, *, rotation=(0, 0, 0), noise=0.0, ventricle=7.0, extent=(150, 180, 130), seed=0
+):
     """A brain with lateral ventricles, third ventricle, a cistern, a fissure and sulci, as R2*.
 
-    Coordinates are mm to the right, front and top from the brain's middle. `rotation` (degrees) turns the image's axes
-    in it, and `ventricle` is the smallest semi-axis of a lateral ventricle.
+    Coordinates are mm to the right, front and top from the brain's middle. `rotation` (degrees)
+    turns the image's axes in it, and `ventricle` is the smallest semi-axis of a lateral ventricle.
     """
     shape = tuple(int(n / side) for n, side in zip(extent, voxel_size, strict=True))
     turn = Rotation.from_euler("xyz", rotation, degrees=True).as_matrix()
@@ -39,7 +43,9 @@ def head(voxel_size, *, rotation=(0, 0, 0), noise=0.0, ventricle=7.0, extent=(15
     sulci = mask & ~ellipsoid(points, (0, 0, 0), (62, 77, 54)) & (np.sin(y / 3) > 0.3)
     rng = np.random.default_rng(seed)
     csf = lateral | third | cistern | fissure | sulci
-    r2star = np.where(mask, np.where(csf, CSF, TISSUE) + noise * rng.standard_normal(shape), 0).astype(np.float32)
+    r2star = np.where(
+        mask, np.where(csf, CSF, TISSUE) + noise * rng.standard_normal(shape), 0
+    ).astype(np.float32)
     return {"r2star": r2star, "magnitude": np.where(mask, 100, 1), "mask": mask}, lateral, affine
 
 
@@ -93,7 +99,9 @@ def test_left_and_right_are_the_heads():
     found = find_csf(**images, voxel_size=(2, 2, 2))
     assert found.volume_left == 0
     assert found.volume_right == found.volume > 1
-    mirrored = find_csf(**{k: v[::-1] for k, v in images.items()}, voxel_size=(2, 2, 2), right=(-1, 0, 0))
+    mirrored = find_csf(
+        **{k: v[::-1] for k, v in images.items()}, voxel_size=(2, 2, 2), right=(-1, 0, 0)
+    )
     assert mirrored.volume_right == found.volume_right
 
 
@@ -122,7 +130,10 @@ def test_voids_without_signal_are_no_csf():
 
 def test_implausible_heads_are_refused_with_the_cause():
     images, _, _ = head((2, 2, 2), ventricle=1.5)
-    with pytest.raises(ValueError, match=r"0.00 mL where 0.3 to 150 mL .* below 5.7/s .* draw the reference by hand"):
+    with pytest.raises(
+        ValueError,
+        match=r"0.00 mL where 0.3 to 150 mL .* below 5.7/s .* draw the reference by hand",
+    ):
         find_csf(**images, voxel_size=(2, 2, 2))
     with pytest.raises(ValueError, match="to 1 mL are expected"):
         find_csf(**head((2, 2, 2))[0], voxel_size=(2, 2, 2), maximum=1)
@@ -138,7 +149,9 @@ def test_implausible_heads_are_refused_with_the_cause():
 
 def test_right_is_across_the_direction_of_b0():
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", (20, 30, 40), degrees=True).as_matrix() @ np.diag([-0.5, 1, 3])
+    affine[:3, :3] = Rotation.from_euler("xyz", (20, 30, 40), degrees=True).as_matrix() @ np.diag(
+        [-0.5, 1, 3]
+    )
     right = right_direction(affine)
     assert right @ b0_direction(affine) == pytest.approx(0, abs=1e-12)
     # A step of so many mm along the voxel axes leads that far along the scanner's x axis.
@@ -155,8 +168,16 @@ MASK = np.array([1, 1, 1, 1, 1, 0], bool).reshape(6, 1, 1)
         ("brain", {}, [1, 1, 1, 1, 1, 0]),
         ("putamen", {4: "putamen", 1: "csf"}, [0, 0, 0, 0, 1, 0]),
         ("csf", {1: "CSF", 4: "putamen"}, [0, 1, 0, 0, 0, 0]),
-        ("CSF", {1: "left_lateral_ventricle", 2: "right_lateral_ventricle", 3: "wm"}, [0, 1, 1, 0, 0, 0]),
-        ("csf", {1: "Left-Lateral-Ventricle", 2: "lateral ventricles R", 3: "3rd-Ventricle"}, [0, 1, 1, 0, 0, 0]),
+        (
+            "CSF",
+            {1: "left_lateral_ventricle", 2: "right_lateral_ventricle", 3: "wm"},
+            [0, 1, 1, 0, 0, 0],
+        ),
+        (
+            "csf",
+            {1: "Left-Lateral-Ventricle", 2: "lateral ventricles R", 3: "3rd-Ventricle"},
+            [0, 1, 1, 0, 0, 0],
+        ),
         ("csf", {1: "csf", 2: "lateral_ventricle"}, [0, 1, 0, 0, 0, 0]),
         ("brain", {3: "brain"}, [0, 0, 0, 1, 0, 0]),
     ],

@@ -1,4 +1,6 @@
-"""Images on other grids are the function that was sampled, evaluated elsewhere; what is beyond a mask stays out."""
+"""Images on other grids are the function that was sampled, evaluated elsewhere; what is beyond a
+mask stays out.
+"""
 
 import numpy as np
 import pytest
@@ -77,7 +79,9 @@ def test_beyond_the_field_of_view_is_fill():
 
 @pytest.mark.parametrize("source", GRIDS)
 def test_edge_of_the_mask_does_not_ring(source):
-    """A constant within a ball stays that constant, whatever lies outside; the ball keeps its volume."""
+    """A constant within a ball stays that constant, whatever lies outside; the ball keeps its
+    volume.
+    """
     ball = (radius(world(source)) < 20).reshape(SHAPE)
     image = np.where(ball, np.float32(3.3), np.nan)
     found = resample(image, source, PLAIN, SHAPE, transform=MOTION, mask=ball, fill=np.nan)
@@ -89,7 +93,9 @@ def test_edge_of_the_mask_does_not_ring(source):
 def test_values_near_the_edge_of_the_mask():
     """What the mask leaves out costs little accuracy even in its outermost voxels."""
     ball = (radius(world(PLAIN)) < 20).reshape(SHAPE)
-    found = resample(np.where(ball, sampled(PLAIN), 1e6), PLAIN, OBLIQUE, SHAPE, mask=ball, fill=np.nan)
+    found = resample(
+        np.where(ball, sampled(PLAIN), 1e6), PLAIN, OBLIQUE, SHAPE, mask=ball, fill=np.nan
+    )
     error = np.abs(found - sampled(OBLIQUE))
     assert np.nanmax(error) < 0.15
     assert np.sqrt(np.nanmean(error**2)) < 0.015
@@ -104,9 +110,9 @@ def test_orders():
     assert set(np.unique(resample(image > 2, PLAIN, OBLIQUE, SHAPE, order=0))) == {0.0, 1.0}
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Labels
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def nested(points):
@@ -127,7 +133,11 @@ def test_labels_keep_their_shape(source):
     assert found.dtype == np.int16
     assert set(np.unique(found)) == {-4, 0, 11, 300}
     for label in (-4, 11, 300):
-        dice = 2 * np.sum((found == label) & (truth == label)) / (np.sum(found == label) + np.sum(truth == label))
+        dice = (
+            2
+            * np.sum((found == label) & (truth == label))
+            / (np.sum(found == label) + np.sum(truth == label))
+        )
         assert dice > 0.92
     # Nearest neighbours copy the voxels' corners: more voxels are wrong.
     nearest = resample(labels.astype(np.float32), source, fine, fine_shape, order=0)
@@ -135,7 +145,9 @@ def test_labels_keep_their_shape(source):
 
 
 def test_labels_share_a_voxel_by_hand():
-    """A quarter of the way from 2 to 5 it is still 2; in a corner of four labels the largest share wins."""
+    """A quarter of the way from 2 to 5 it is still 2; in a corner of four labels the largest share
+    wins.
+    """
     labels = np.array([[[2], [5]], [[0], [9]]], np.uint8)
     target = np.eye(4)
     target[:2, 3] = 0.0, 0.25
@@ -152,9 +164,9 @@ def test_labels_on_their_own_grid_are_unchanged():
     assert not resample_labels(np.zeros(SHAPE, np.uint8), OBLIQUE, PLAIN, SHAPE).any()
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Bad input
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("target", GRIDS)
@@ -172,7 +184,9 @@ def test_weights_are_the_transpose_of_a_linear_interpolation(source, target):
 def test_weights_beyond_the_field_of_view_are_lost():
     far = np.eye(4)
     far[0, 3] = 0.5
-    weights = resample_weights(np.ones((2, 1, 1), bool), np.eye(4), np.eye(4), (2, 1, 1), transform=far)
+    weights = resample_weights(
+        np.ones((2, 1, 1), bool), np.eye(4), np.eye(4), (2, 1, 1), transform=far
+    )
     assert weights.ravel().tolist() == [0.5, 1]
 
 

@@ -1,4 +1,6 @@
-"""Points of a subject and of a template are related as put in, and images are taken from where the relation says."""
+"""Points of a subject and of a template are related as put in, and images are taken from where the
+relation says.
+"""
 
 import sys
 
@@ -56,7 +58,9 @@ def test_displacement_between_voxels():
 
 def test_without_warp_labels_are_those_of_the_affine():
     rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 5, (13, 15, 10)).repeat(4, 0).repeat(4, 1).repeat(4, 2).astype(np.int16)
+    blocks = (
+        rng.integers(0, 5, (13, 15, 10)).repeat(4, 0).repeat(4, 1).repeat(4, 2).astype(np.int16)
+    )
     fine = affine_of((5, 0, 3), centre=(6, -9, 12))
     found = labels_from_template(blocks, fine, GRID, (40, 50, 30), MATRIX)
     expected = resample_labels(blocks, fine, GRID, (40, 50, 30), transform=MATRIX)
@@ -83,13 +87,19 @@ def test_labels_through_a_warp():
     points = moved(world(GRID), small)
     truth = balls(points + bend(points)).reshape(SHAPE)
     for value in centres:
-        agreed = 2 * np.sum((found == value) & (truth == value)) / np.sum((found == value) + 0 + (truth == value))
+        agreed = (
+            2
+            * np.sum((found == value) & (truth == value))
+            / np.sum((found == value) + 0 + (truth == value))
+        )
         assert agreed > 0.94
     assert set(np.unique(found)) == {0, 3, 9}
 
 
 def test_map_through_a_warp():
-    """Each voxel of the template shows the subject's value at A⁻¹ (t + e(t)), and nothing from beyond the mask."""
+    """Each voxel of the template shows the subject's value at A⁻¹ (t + e(t)), and nothing from
+    beyond the mask.
+    """
 
     def smooth(points):
         return np.sin(points[0] / 15) * np.cos(points[1] / 17 + points[2] / 20)
@@ -107,7 +117,12 @@ def test_map_through_a_warp():
     assert np.isnan(found[outer]).all()
     still = map_to_template(volume, GRID, target, shape, MATRIX, mask=mask, fill=np.nan)
     zero = map_to_template(
-        volume, GRID, target, shape, MATRIX, **(options | {"from_template": field_of(np.zeros_like)})
+        volume,
+        GRID,
+        target,
+        shape,
+        MATRIX,
+        **(options | {"from_template": field_of(np.zeros_like)}),
     )
     np.testing.assert_allclose(zero[inner], still[inner], atol=5e-3)  # the splines begin elsewhere
     assert np.isfinite(still).sum() > 10_000
@@ -131,14 +146,18 @@ def test_affine_between_subject_and_template():
 
 @pytest.mark.slow
 def test_warp_between_subject_and_template():
-    """The opposite contrast is drawn nearer than by any affine, and the two directions are inverses."""
+    """The opposite contrast is drawn nearer than by any affine, and the two directions are
+    inverses.
+    """
     pytest.importorskip("dipy")
     t1, affine, mask = load_mni_template()
     points = world(affine, t1.shape)
     voxels = moved(points + bend(points), np.linalg.inv(affine))
     bent = ndimage.map_coordinates(t1, voxels, order=3).reshape(t1.shape)
     inside = ndimage.map_coordinates(mask.astype(float), voxels, order=1).reshape(t1.shape) > 0.5
-    fit = register_template(t1, affine, mask, np.where(inside, 1.6 - bent, 0), affine, inside, nonlinear=True)
+    fit = register_template(
+        t1, affine, mask, np.where(inside, 1.6 - bent, 0), affine, inside, nonlinear=True
+    )
     some = points_of(affine, inside)[::20].T
     truth = some + bend(some)
     straight = moved(some, fit.matrix)
@@ -166,12 +185,14 @@ def test_unusable_input_says_why():
     with pytest.raises(ValueError, match="not finite"):
         map_to_template(np.full(SHAPE, np.nan), affine, affine, SHAPE, np.eye(4), **options)
     with pytest.raises(ValueError, match="empty"):
-        map_to_template(image, affine, affine, SHAPE, np.eye(4), mask=~np.ones(SHAPE, bool), **options)
+        map_to_template(
+            image, affine, affine, SHAPE, np.eye(4), mask=~np.ones(SHAPE, bool), **options
+        )
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Nodes
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def test_warp_file_as_nitransforms_reads_it(tmp_path):
@@ -186,7 +207,9 @@ def test_warp_file_as_nitransforms_reads_it(tmp_path):
 
 
 def test_map_of_a_scan_in_the_template(tmp_path, monkeypatch):
-    """Scan to subject, affine and warp are joined: a bump is where the three shifts, by hand, put it."""
+    """Scan to subject, affine and warp are joined: a bump is where the three shifts, by hand, put
+    it.
+    """
     monkeypatch.chdir(tmp_path)
     affine = np.diag([2.0, 2, 2, 1])
     points = world(affine, (30, 30, 30))
@@ -197,7 +220,9 @@ def test_map_of_a_scan_in_the_template(tmp_path, monkeypatch):
         (tmp_path / name).write_text(itk_text(motion((0, 0, 0), shift)))
     # t + e(t) = s + (0, -20, 0), and the scan's point is s + (4, 0, 0).
     warp = _write_warp(tmp_path / "warp.nii.gz", field_of(rise, affine_of(centre=(20, 10, 30))))
-    node = MapToTemplate(in_file="map.nii", transform_file="affine.txt", scan_transform_file="scan.txt")
+    node = MapToTemplate(
+        in_file="map.nii", transform_file="affine.txt", scan_transform_file="scan.txt"
+    )
     node.inputs.from_template_file = warp
     data, image = read_volume(node.run().outputs.out_file)
     assert image.shape == load_mni_template()[0].shape
@@ -209,7 +234,9 @@ def test_map_of_a_scan_in_the_template(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_labels_of_an_atlas_on_a_subject(tmp_path, monkeypatch):
-    """The template itself, in another world and as gradient echoes would show it, gets its own labels."""
+    """The template itself, in another world and as gradient echoes would show it, gets its own
+    labels.
+    """
     monkeypatch.chdir(tmp_path)
     t1, affine, mask = load_mni_template()
     pose = motion((5, 3, -6), (10, 20, -15))
@@ -223,7 +250,11 @@ def test_labels_of_an_atlas_on_a_subject(tmp_path, monkeypatch):
     labels = labels.reshape(t1.shape)
     nib.save(nib.Nifti1Image(labels, affine), "atlas.nii.gz")
     (tmp_path / "atlas.tsv").write_text("index\tname\n4\tleft_putamen\n7\tright_putamen\n")
-    found = LabelsFromTemplate(average_file="average.nii", mask_file="mask.nii", atlas="atlas.nii.gz").run().outputs
+    found = (
+        LabelsFromTemplate(average_file="average.nii", mask_file="mask.nii", atlas="atlas.nii.gz")
+        .run()
+        .outputs
+    )
     assert found.names == {4: "left_putamen", 7: "right_putamen"}
     assert (found.to_template_file, found.from_template_file, found.notes) == (None, None, [])
     matrix = read_itk_text((tmp_path / "transform.txt").read_text())
@@ -233,7 +264,11 @@ def test_labels_of_an_atlas_on_a_subject(tmp_path, monkeypatch):
         assert 2 * np.sum((values == value) & (labels == value)) > 0.95 * np.sum(
             (values == value).astype(int) + (labels == value)
         )
-    back = MapToTemplate(in_file="average.nii", mask_file="mask.nii", transform_file=found.transform_file).run()
+    back = MapToTemplate(
+        in_file="average.nii", mask_file="mask.nii", transform_file=found.transform_file
+    ).run()
     data, _ = read_volume(back.outputs.out_file)
     known = np.isfinite(data)
-    assert np.corrcoef(data[known], resample(1.6 - t1, affine, affine, t1.shape)[known])[0, 1] > 0.98
+    assert (
+        np.corrcoef(data[known], resample(1.6 - t1, affine, affine, t1.shape)[known])[0, 1] > 0.98
+    )

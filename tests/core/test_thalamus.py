@@ -1,4 +1,6 @@
-"""The thalamus's volume of interest: smooth edges, no veins; and the spheres that it is compared with."""
+"""The thalamus's volume of interest: smooth edges, no veins; and the spheres that it is compared
+with.
+"""
 
 from itertools import pairwise
 
@@ -35,7 +37,9 @@ def segment_distance(points, start, end):
 @pytest.mark.parametrize("voxel_size", [(1.0, 1.0, 1.0), (0.5, 0.5, 2.0)])
 def test_smoothing_takes_ragged_edges_off_and_keeps_the_volume(voxel_size):
     shape = tuple(int(40 / v) for v in voxel_size)
-    distance = np.linalg.norm(points_of(shape, centred(shape, np.diag(voxel_size))), axis=1).reshape(shape)
+    distance = np.linalg.norm(
+        points_of(shape, centred(shape, np.diag(voxel_size))), axis=1
+    ).reshape(shape)
     ball = distance < 12
     ragged = np.where(np.abs(distance - 12) < 1.0, RNG.random(shape) < 0.5, ball)
     smooth = smooth_labels(ragged.astype(np.int16) * 7, voxel_size, 2.0)
@@ -61,25 +65,38 @@ def test_labels_that_touch_still_do_and_no_width_changes_nothing():
 TURNS = {
     "axial": np.diag([1.0, 1.0, 2.0]),
     "left to right": np.diag([-1.0, 1.0, 2.0]),
-    "oblique": Rotation.from_euler("xyz", (8, -5, 4), degrees=True).as_matrix() @ np.diag([1.0, 1.0, 1.5]),
+    "oblique": Rotation.from_euler("xyz", (8, -5, 4), degrees=True).as_matrix()
+    @ np.diag([1.0, 1.0, 1.5]),
     "sagittal": np.array([[0, 0, 1.5], [-1.0, 0, 0], [0, 1.0, 0]]),
 }
 
 
 def two_thalami(linear, *, noise=0.004, chi=-0.03):
-    """Two ellipsoids at -30 ppb in tissue of zero; veins along their medial, lower and lateral surfaces."""
+    """Two ellipsoids at -30 ppb in tissue of zero; veins along their medial, lower and lateral
+    surfaces.
+    """
     size = np.abs(linear) @ np.ones(3)
     shape = tuple(int(n) for n in np.ceil(np.abs(np.linalg.inv(linear)) @ np.array([76, 60, 50])))
     affine = centred(shape, linear)
     points = points_of(shape, affine)
     assert size.min() > 0
-    sides = [np.linalg.norm((points - (side * 13, 0, 0)) / (8, 13, 10), axis=1) < 1 for side in (-1, 1)]
+    sides = [
+        np.linalg.norm((points - (side * 13, 0, 0)) / (8, 13, 10), axis=1) < 1 for side in (-1, 1)
+    ]
     region = np.any(sides, axis=0)
     veins = {
-        "medial": np.min([segment_distance(points, (s * 5.5, -8, 2), (s * 5.5, 8, 2)) for s in (-1, 1)], axis=0) < 1.3,
-        "lower": np.min([segment_distance(points, (s * 13, -6, -8.8), (s * 13, 6, -8.8)) for s in (-1, 1)], axis=0)
+        "medial": np.min(
+            [segment_distance(points, (s * 5.5, -8, 2), (s * 5.5, 8, 2)) for s in (-1, 1)], axis=0
+        )
         < 1.3,
-        "lateral": np.min([segment_distance(points, (s * 20.5, -6, 0), (s * 20.5, 6, 0)) for s in (-1, 1)], axis=0)
+        "lower": np.min(
+            [segment_distance(points, (s * 13, -6, -8.8), (s * 13, 6, -8.8)) for s in (-1, 1)],
+            axis=0,
+        )
+        < 1.3,
+        "lateral": np.min(
+            [segment_distance(points, (s * 20.5, -6, 0), (s * 20.5, 6, 0)) for s in (-1, 1)], axis=0
+        )
         < 1.3,
     }
     image = np.where(region, chi, 0.0)
@@ -131,8 +148,12 @@ TRIGONE = np.array([24.0, -38.0, 14.0])
 
 
 def ventricles_of(linear):
-    """Horns and body as tubes that are widest at the trigone, on both sides; a brain around them."""
-    shape = tuple(int(n) for n in np.ceil(np.abs(np.linalg.inv(linear)) @ np.array([120, 150, 100])))
+    """Horns and body as tubes that are widest at the trigone, on both sides; a brain around
+    them.
+    """
+    shape = tuple(
+        int(n) for n in np.ceil(np.abs(np.linalg.inv(linear)) @ np.array([120, 150, 100]))
+    )
     affine = centred(shape, linear)
     points = points_of(shape, affine)
     mirrored = points * (1, 1, 1)
@@ -182,7 +203,9 @@ def test_a_sphere_at_a_point():
     centre = np.array([3.3, -4.2, 5.1])
     sphere = sphere_mask(centre, affine, (41, 41, 21), 5.0)
     assert sphere.sum() * 1.5 == pytest.approx(4 / 3 * np.pi * 125, rel=0.05)
-    np.testing.assert_allclose(points_of(sphere.shape, affine)[sphere.ravel()].mean(axis=0), centre, atol=0.15)
+    np.testing.assert_allclose(
+        points_of(sphere.shape, affine)[sphere.ravel()].mean(axis=0), centre, atol=0.15
+    )
     assert sphere_mask(centre, affine, (41, 41, 21), 0.01).sum() == 1
     with pytest.raises(ValueError, match=r"300\.0, 0\.0, 0\.0 mm lies outside the image"):
         sphere_mask((300, 0, 0), affine, (41, 41, 21), 5.0)

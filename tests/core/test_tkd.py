@@ -1,4 +1,6 @@
-"""Thresholded k-space division: a ball's susceptibility, how much of it is lost, and what is refused."""
+"""Thresholded k-space division: a ball's susceptibility, how much of it is lost, and what is
+refused.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ def ball_found(chi, *, threshold=0.2, b0_dir=TILTED):
 
 @pytest.mark.parametrize("b0_dir", [TILTED, (0, 0, 1)])
 def test_a_ball_comes_out_too_low_the_more_so_the_higher_the_threshold(b0_dir):
-    """In a share 1.7 t of all directions |D| is below t, and a part |D|/t of the source is found: half on average.
+    """In a share 1.7 t of all directions |D| is below t, and a part |D|/t of the source is found:
+    half on average.
 
     The volume's faces cut the field off, which takes a few per cent more.
     """

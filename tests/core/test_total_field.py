@@ -12,12 +12,18 @@ from multiqsm.core.inversion.regularization import edge_mask
 TILTED = (0, 0.34, 0.94)
 GEOMETRIES = pytest.mark.parametrize(
     ("shape", "voxel_size", "b0_dir"),
-    [((60, 60, 60), (1, 1, 1), (0, 0, 1)), ((59, 61, 33), (1, 1, 2), TILTED), ((40, 41, 31), (1.5, 1.5, 2), (1, 1, 1))],
+    [
+        ((60, 60, 60), (1, 1, 1), (0, 0, 1)),
+        ((59, 61, 33), (1, 1, 2), TILTED),
+        ((40, 41, 31), (1.5, 1.5, 2), (1, 1, 1)),
+    ],
 )
 
 
 def head_with_nuclei(shape, voxel_size, b0_dir, noise=0.002):
-    """Analytic fields of two balls in a spherical head and of strong sources around it, and a magnitude."""
+    """Analytic fields of two balls in a spherical head and of strong sources around it, and a
+    magnitude.
+    """
     r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
     mask = r < 26
     inside, magnitude, chi = 0, 1.0, 0
@@ -55,7 +61,8 @@ def test_nuclei_keep_their_susceptibility(shape, voxel_size, b0_dir):
 
 
 def test_empty_head_stays_empty():
-    # Nothing inside: what is left is noise, and no susceptibility is invented to explain part of the background.
+    # Nothing inside: what is left is noise, and no susceptibility is invented to explain part of
+    # the background.
     shape, voxel_size = (48, 48, 48), (1, 1, 1)
     r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
     mask = r < 20
@@ -71,9 +78,13 @@ def test_empty_head_stays_empty():
 def test_unreliable_voxels_count_for_little():
     total, inside, _, mask, edges = head_with_nuclei((60, 60, 60), (1, 1, 1), (0, 0, 1))
     unreliable = centred_coordinates(mask.shape, (1, 1, 1))[0] > 14
-    total = total + np.where(unreliable, np.random.default_rng(1).normal(0, 0.3, mask.shape), 0).astype(np.float32)
+    total = total + np.where(
+        unreliable, np.random.default_rng(1).normal(0, 0.3, mask.shape), 0
+    ).astype(np.float32)
     se = np.where(unreliable, 0.3, 0.002).astype(np.float32)
-    weighted, plain = (joint(total, mask, (1, 1, 1), edges=edges, standard_error=s).local_field for s in (se, None))
+    weighted, plain = (
+        joint(total, mask, (1, 1, 1), edges=edges, standard_error=s).local_field for s in (se, None)
+    )
     good = mask & ~unreliable
     assert np.std((weighted - inside)[good]) < 0.5 * np.std((plain - inside)[good])
 

@@ -17,7 +17,9 @@ def test_mean_of_rigid_transforms():
     total = sum(linalg.logm(np.linalg.inv(mean) @ t).real for t in (a, b, c))
     np.testing.assert_allclose(total, 0, atol=1e-8)
     np.testing.assert_allclose(rigid_mean([shift @ t for t in (a, b, c)]), shift @ mean, atol=1e-8)
-    np.testing.assert_allclose(rigid_mean([np.linalg.inv(t) for t in (a, b, c)]), np.linalg.inv(mean), atol=1e-8)
+    np.testing.assert_allclose(
+        rigid_mean([np.linalg.inv(t) for t in (a, b, c)]), np.linalg.inv(mean), atol=1e-8
+    )
 
 
 def test_itk_text_by_hand():
@@ -25,7 +27,9 @@ def test_itk_text_by_hand():
     quarter = motion((90, 0, 0), (1, 2, 3))
     numbers = [float(v) for v in itk_text(quarter).splitlines()[3].split()[1:]]
     np.testing.assert_allclose(numbers, [1, 0, 0, 0, 0, 1, 0, -1, 0, -1, -2, 3], atol=1e-12)
-    assert itk_text(np.eye(4)).startswith("#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform")
+    assert itk_text(np.eye(4)).startswith(
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform"
+    )
 
 
 def test_itk_text_is_read_back():
@@ -33,7 +37,9 @@ def test_itk_text_is_read_back():
     text = itk_text(POSES[0]).replace("FixedParameters: 0.0 0.0 0.0", "FixedParameters: 10 20 30")
     # About a centre c: y = A (x - c) + c + t.
     turn, centre = POSES[0][:3, :3], np.array([-10, -20, 30])
-    np.testing.assert_allclose(read_itk_text(text)[:3, 3], POSES[0][:3, 3] + centre - turn @ centre, atol=1e-12)
+    np.testing.assert_allclose(
+        read_itk_text(text)[:3, 3], POSES[0][:3, 3] + centre - turn @ centre, atol=1e-12
+    )
 
 
 def test_itk_text_as_nitransforms_reads_it(tmp_path):
@@ -50,7 +56,9 @@ def test_itk_text_as_nitransforms_reads_it(tmp_path):
         "1 0 0 0",
         itk_text(np.eye(4)).replace("AffineTransform_double_3_3", "Euler3DTransform_double_3_3"),
         itk_text(np.eye(4)).replace("Parameters: 1.0 0.0", "Parameters: 1.0"),
-        itk_text(np.eye(4)).replace("#Transform 0\n", "#Transform 0\nTransform: TranslationTransform_double_3_3\n"),
+        itk_text(np.eye(4)).replace(
+            "#Transform 0\n", "#Transform 0\nTransform: TranslationTransform_double_3_3\n"
+        ),
     ],
 )
 def test_what_is_no_itk_affine_is_refused(text):

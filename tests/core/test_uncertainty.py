@@ -1,4 +1,6 @@
-"""Standard errors are those of the operator's own matrix, and of fifty realisations of the noise."""
+"""Standard errors are those of the operator's own matrix, and of fifty realisations of the
+noise.
+"""
 
 import json
 
@@ -26,7 +28,11 @@ from multiqsm.core.registration.resampling import resample
 from multiqsm.core.registration.transforms import itk_text
 from multiqsm.interfaces.inversion import Deterministic, Iterative, Medi, free_edges
 from multiqsm.interfaces.measurement import MeasureRegions
-from multiqsm.interfaces.uncertainty import DeterministicStandardError, IterativeStandardError, MediStandardError
+from multiqsm.interfaces.uncertainty import (
+    DeterministicStandardError,
+    IterativeStandardError,
+    MediStandardError,
+)
 
 OBLIQUE = (0.3, -0.25, 0.92)
 VOXEL = (1.0, 1.5, 2.0)
@@ -34,7 +40,9 @@ VOXEL = (1.0, 1.5, 2.0)
 
 @pytest.fixture(scope="module")
 def small():
-    """A mask of some hundred voxels, standard errors, and the inversion's matrix: a column for each voxel's field."""
+    """A mask of some hundred voxels, standard errors, and the inversion's matrix: a column for each
+    voxel's field.
+    """
     shape, rng = (11, 9, 8), np.random.default_rng(2)
     mask = ndimage.binary_dilation(rng.random(shape) > 0.95, iterations=2)
     sigma = np.where(mask, rng.lognormal(-7, 1, shape), np.nan).astype(np.float32)
@@ -66,10 +74,14 @@ def test_regions_are_exact(small):
     rng = np.random.default_rng(1)
     regions = [mask & (rng.random(mask.shape) > 0.7), rng.random(mask.shape), ~mask]
     reference, scale = mask & (rng.random(mask.shape) > 0.8), rng.uniform(0.5, 2, mask.shape)
-    found = region_standard_errors(sigma, mask, regions=regions, reference=reference, scale=scale, **GIVEN)
+    found = region_standard_errors(
+        sigma, mask, regions=regions, reference=reference, scale=scale, **GIVEN
+    )
     for region, error in zip(regions[:2], found, strict=False):
         shares = region[mask] / region[mask].sum() - reference[mask] / reference.sum()
-        assert error == pytest.approx(np.linalg.norm((shares * scale[mask]) @ matrix * sigma[mask]), rel=1e-3)
+        assert error == pytest.approx(
+            np.linalg.norm((shares * scale[mask]) @ matrix * sigma[mask]), rel=1e-3
+        )
     assert np.isnan(found[2])
     (zero,) = region_standard_errors(sigma, mask, regions=[reference], reference=reference, **GIVEN)
     assert zero == 0
@@ -84,12 +96,16 @@ def test_variance_of_a_thousand_times_noisier_voxel_drowns_no_other(small):
 
 
 def test_voxel_without_signal_counts_as_its_surroundings(small):
-    """Its field is continued from its neighbours: a mean of theirs, with at most the mean of their errors."""
+    """Its field is continued from its neighbours: a mean of theirs, with at most the mean of their
+    errors.
+    """
     mask, sigma, _ = small
     place = tuple(np.argwhere(mask)[5])
     silent, continued = sigma.copy(), sigma.copy()
     silent[place] = np.inf
-    continued[place] = interpolate_unknown(sigma, np.isfinite(silent), mask, GIVEN["voxel_size"])[place]
+    continued[place] = interpolate_unknown(sigma, np.isfinite(silent), mask, GIVEN["voxel_size"])[
+        place
+    ]
     both = [susceptibility_standard_error(s, mask, **GIVEN) for s in (silent, continued)]
     np.testing.assert_allclose(*both, rtol=1e-5)
     assert sigma[mask].min() < continued[place] < sigma[mask].max()
@@ -108,14 +124,20 @@ def test_what_makes_no_sense_is_refused(small):
 
 
 def test_realisations_of_an_inversion_that_does_nothing(small):
-    """Noise of plus or minus σ then is σ in every draw, but for the mean, and its logarithm is averaged."""
+    """Noise of plus or minus σ then is σ in every draw, but for the mean, and its logarithm is
+    averaged.
+    """
     mask = small[0]
     sigma = np.random.default_rng(0).uniform(1, 3, mask.shape).astype(np.float32)
     found = monte_carlo_standard_error(np.copy, sigma, mask, VOXEL, draws=64)
-    level, share = (ndimage.gaussian_filter(np.where(mask, v, 0), AVERAGED) for v in (np.log(sigma), 1.0))
+    level, share = (
+        ndimage.gaussian_filter(np.where(mask, v, 0), AVERAGED) for v in (np.log(sigma), 1.0)
+    )
     np.testing.assert_allclose(found[mask], np.exp(level / share)[mask], rtol=0.1)
     assert not found[~mask].any()
-    np.testing.assert_array_equal(found, monte_carlo_standard_error(np.copy, sigma, mask, VOXEL, draws=64))
+    np.testing.assert_array_equal(
+        found, monte_carlo_standard_error(np.copy, sigma, mask, VOXEL, draws=64)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +145,9 @@ def phantom():
     """Balls in a head, noisier below; edges where the magnitude has the balls."""
     shape = (44, 42, 30)
     centres = [(-8, 0, 0), (8, 4, 0), (0, -8, -10)]
-    balls = [sphere_field(shape, VOXEL, OBLIQUE, radius=5, chi=0.1, center=centre) for centre in centres]
+    balls = [
+        sphere_field(shape, VOXEL, OBLIQUE, radius=5, chi=0.1, center=centre) for centre in centres
+    ]
     x, y, z = centred_coordinates(shape, VOXEL)
     mask = (x / 19) ** 2 + (y / 28) ** 2 + (z / 26) ** 2 < 1
     sigma = (0.002 * (1 + 3 / (1 + np.exp(z / 3)))).astype(np.float32)
@@ -141,7 +165,9 @@ def phantom():
 
 
 def spread(respond, phantom, *, realisations=50, seed=8):
-    """Root mean square of the noise that an inversion leaves in each voxel, and in the regions' means."""
+    """Root mean square of the noise that an inversion leaves in each voxel, and in the regions'
+    means.
+    """
     mask, rng = phantom["mask"], np.random.default_rng(seed)
     variance, of_regions = 0, 0
     for _ in range(realisations):
@@ -149,12 +175,17 @@ def spread(respond, phantom, *, realisations=50, seed=8):
         chi = respond(noise)
         variance = variance + (chi - chi[mask].mean()) ** 2 / realisations
         zero = chi[phantom["reference"]].mean()
-        of_regions = of_regions + np.array([chi[r].mean() - zero for r in phantom["regions"]]) ** 2 / realisations
+        of_regions = (
+            of_regions
+            + np.array([chi[r].mean() - zero for r in phantom["regions"]]) ** 2 / realisations
+        )
     return np.sqrt(variance[mask]), np.sqrt(of_regions)
 
 
 def compare(found, of_regions, observed, observed_of_regions, mask):
-    """Within 20 %: most voxels, their median, and the regions; of fifty realisations the spread itself errs by 10 %."""
+    """Within 20 %: most voxels, their median, and the regions; of fifty realisations the spread
+    itself errs by 10 %.
+    """
     ratio = found[mask] / observed
     assert np.median(ratio) == pytest.approx(1, abs=0.05)
     assert np.mean(np.abs(ratio - 1) < 0.2) > 0.7
@@ -181,7 +212,9 @@ def test_iterative_spread_of_fifty_realisations(phantom, weighted):
     options = {"edges": edge_mask(phantom["magnitude"], mask, share=0.2), **given}
     if weighted:
         options["data_weight"] = noise_weight(sigma, mask)
-        options["outside_weight"] = zero_field_weight(phantom["field"], mask, float(np.mean(sigma[mask] ** 2)))
+        options["outside_weight"] = zero_field_weight(
+            phantom["field"], mask, float(np.mean(sigma[mask] ** 2))
+        )
     observed = spread(lambda noise: iterative(noise, mask, **options).chi, phantom)
     found = monte_carlo_standard_error(
         lambda noise: iterative(noise, mask, tolerance=ROUGH, **options).chi, sigma, mask, VOXEL
@@ -201,7 +234,11 @@ def test_iterative_spread_of_fifty_realisations(phantom, weighted):
 
 TILT = np.radians(12)
 AFFINE = np.eye(4)
-AFFINE[:3, :3] = [[1, 0, 0], [0, np.cos(TILT), -np.sin(TILT)], [0, np.sin(TILT), np.cos(TILT)]] @ np.diag(VOXEL)
+AFFINE[:3, :3] = [
+    [1, 0, 0],
+    [0, np.cos(TILT), -np.sin(TILT)],
+    [0, np.sin(TILT), np.cos(TILT)],
+] @ np.diag(VOXEL)
 B0_DIR = (0, np.sin(TILT), np.cos(TILT))
 
 
@@ -221,7 +258,9 @@ def nodes(phantom, tmp_path_factory):
         "standard_error_file": saved(folder, "sigma", phantom["sigma"]),
         "mask_file": saved(folder, "mask", phantom["mask"]),
     }
-    echoes = {"magnitude_file": saved(folder, "magnitude", np.stack([phantom["magnitude"]] * 2, axis=-1))}
+    echoes = {
+        "magnitude_file": saved(folder, "magnitude", np.stack([phantom["magnitude"]] * 2, axis=-1))
+    }
     found = {}
     for name, invert, propagate, more in (
         ("deterministic", Deterministic, DeterministicStandardError, {}),
@@ -247,23 +286,40 @@ def test_nodes_take_the_inversions_own_choices(nodes, phantom):
     expected = susceptibility_standard_error(
         phantom["sigma"], mask, VOXEL, lam=told["Lambda"], b0_dir=B0_DIR, reference=mask
     )
-    np.testing.assert_allclose(nib.load(found["deterministic"].chi_se_file).get_fdata(), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        nib.load(found["deterministic"].chi_se_file).get_fdata(), expected, rtol=1e-4
+    )
     assert told["StandardErrorFrom"] == "closed form"
     assert told["VoxelsWithoutSignal"] == 0
     told = found["iterative"].provenance
-    assert (told["NoiseRealisations"], told["StandardErrorFrom"]) == (16, "realisations of the noise")
+    assert (told["NoiseRealisations"], told["StandardErrorFrom"]) == (
+        16,
+        "realisations of the noise",
+    )
     edges = edge_mask(np.sqrt(2) * phantom["magnitude"], mask, share=told.get("EdgeShare"))
-    options = {"lam": told["Lambda"], "edges": edges, "outside_weight": told["OutsideFieldWeight"], "b0_dir": B0_DIR}
+    options = {
+        "lam": told["Lambda"],
+        "edges": edges,
+        "outside_weight": told["OutsideFieldWeight"],
+        "b0_dir": B0_DIR,
+    }
     options["data_weight"] = noise_weight(phantom["sigma"], mask, SMALLEST_WEIGHT)
     expected = monte_carlo_standard_error(
-        lambda noise: iterative(noise, mask, VOXEL, tolerance=ROUGH, **options).chi, phantom["sigma"], mask, VOXEL
+        lambda noise: iterative(noise, mask, VOXEL, tolerance=ROUGH, **options).chi,
+        phantom["sigma"],
+        mask,
+        VOXEL,
     )
-    np.testing.assert_allclose(nib.load(found["iterative"].chi_se_file).get_fdata(), expected, rtol=1e-3)
+    np.testing.assert_allclose(
+        nib.load(found["iterative"].chi_se_file).get_fdata(), expected, rtol=1e-3
+    )
 
 
 @pytest.mark.slow
 def test_nodes_standard_error_is_the_spread_of_medis_maps(nodes, phantom):
-    """MEDI is not linear: more noise also shifts its map, by the same in all draws, which is counted in: up to 30 %."""
+    """MEDI is not linear: more noise also shifts its map, by the same in all draws, which is
+    counted in: up to 30 %.
+    """
     files, found = nodes
     mask, told = phantom["mask"], found["medi"].provenance
     field = nib.load(files["local_field_file"]).get_fdata(dtype=np.float32)
@@ -271,7 +327,9 @@ def test_nodes_standard_error_is_the_spread_of_medis_maps(nodes, phantom):
     edges = free_edges(files["magnitude_file"], None, field, mask, space)
     options = {**space, "edges": edges, "standard_error": phantom["sigma"], "lam": told["Lambda"]}
     alone = medi(field, mask, **options).chi
-    observed, _ = spread(lambda noise: medi(field + noise, mask, **options).chi - alone, phantom, realisations=16)
+    observed, _ = spread(
+        lambda noise: medi(field + noise, mask, **options).chi - alone, phantom, realisations=16
+    )
     error = nib.load(found["medi"].chi_se_file).get_fdata()[mask]
     assert np.median(error) == pytest.approx(np.median(observed), rel=0.3)
     assert np.sqrt(np.mean(error**2)) == pytest.approx(np.sqrt(np.mean(observed**2)), rel=0.3)
@@ -281,7 +339,9 @@ def test_nodes_standard_error_is_the_spread_of_medis_maps(nodes, phantom):
 
 
 def noise_files(folder, files, found):
-    """The derivatives of a scan: standard errors of the field in Hz, of susceptibility with its sidecar."""
+    """The derivatives of a scan: standard errors of the field in Hz, of susceptibility with its
+    sidecar.
+    """
     chi_se = folder / "sub-01_desc-se_Chimap.nii"
     nib.save(nib.load(found.chi_se_file), chi_se)
     chi_se.with_suffix(".json").write_text(json.dumps(found.provenance))
@@ -314,10 +374,19 @@ def test_table_has_the_standard_error_of_each_mean(nodes, phantom, tmp_path, met
     if method != "deterministic":
         entering = weighted_standard_error(sigma, mask)
         chi_se = nib.load(found[method].chi_se_file).get_fdata(dtype=np.float32)
-        closed_form = susceptibility_standard_error(entering, mask, VOXEL, lam=lam, b0_dir=B0_DIR, reference=mask)
+        closed_form = susceptibility_standard_error(
+            entering, mask, VOXEL, lam=lam, b0_dir=B0_DIR, reference=mask
+        )
         scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=mask)
     expected = region_standard_errors(
-        entering, mask, VOXEL, phantom["regions"], lam=lam, b0_dir=B0_DIR, reference=phantom["reference"], scale=scale
+        entering,
+        mask,
+        VOXEL,
+        phantom["regions"],
+        lam=lam,
+        b0_dir=B0_DIR,
+        reference=phantom["reference"],
+        scale=scale,
     )
     assert [row["se"] for row in rows[:3]] == pytest.approx(expected, rel=1e-3)
     assert np.isnan(rows[3]["se"])
@@ -327,7 +396,9 @@ def test_table_has_the_standard_error_of_each_mean(nodes, phantom, tmp_path, met
 
 
 def test_regions_in_another_space_are_carried_to_the_scan(nodes, phantom, tmp_path):
-    """The spread of means over a region there, of the noise carried there: once by the data, once by the weights."""
+    """The spread of means over a region there, of the noise carried there: once by the data, once
+    by the weights.
+    """
     files, found = nodes
     mask, lam = phantom["mask"], found["deterministic"].provenance["Lambda"]
     shape, affine, motion = (40, 40, 40), np.diag([1.6, 1.6, 1.6, 1.0]), np.eye(4)
@@ -342,7 +413,9 @@ def test_regions_in_another_space_are_carried_to_the_scan(nodes, phantom, tmp_pa
 
     rng, means = np.random.default_rng(3), []
     for _ in range(50):
-        chi = respond((mask * phantom["sigma"] * rng.standard_normal(mask.shape)).astype(np.float32))
+        chi = respond(
+            (mask * phantom["sigma"] * rng.standard_normal(mask.shape)).astype(np.float32)
+        )
         there = resample(chi, mask=mask, **carry)
         means.append([there[r].mean() - there[reference].mean() for r in regions])
 
@@ -352,7 +425,12 @@ def test_regions_in_another_space_are_carried_to_the_scan(nodes, phantom, tmp_pa
 
     (tmp_path / "xfm.txt").write_text(itk_text(motion))
     measure = MeasureRegions(
-        chi_files=[write("chi", np.where(resample(mask.astype(np.float32), order=1, **carry) > 0.5, 0, np.nan))],
+        chi_files=[
+            write(
+                "chi",
+                np.where(resample(mask.astype(np.float32), order=1, **carry) > 0.5, 0, np.nan),
+            )
+        ],
         label_files=[write("labels", sum(i * r for i, r in enumerate(regions, start=1)))],
         names=[{1: "a", 2: "b", 3: "c"}],
         reference="edge",

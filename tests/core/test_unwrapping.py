@@ -22,7 +22,9 @@ def coordinates(shape=SHAPE):
 
 @pytest.fixture
 def head():
-    """Ellipsoid, a field in Hz that wraps several times at the later echoes, a smooth phase at TE = 0."""
+    """Ellipsoid, a field in Hz that wraps several times at the later echoes, a smooth phase at TE =
+    0.
+    """
     x, y, z = coordinates()
     mask = x**2 + y**2 + z**2 < 0.9
     field = 90 * np.exp(-((x - 0.8) ** 2 + y**2 + (z + 0.6) ** 2) / 0.2) + 40 * x * y + 15 * z
@@ -52,7 +54,12 @@ def assert_only_whole_turns(unwrapped, wrapped, mask):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "times",
-    [(0.006, 0.012, 0.018, 0.024), (0.004, 0.009, 0.012, 0.026), (0.020, 0.004, 0.012), (0.0023, 0.0046)],
+    [
+        (0.006, 0.012, 0.018, 0.024),
+        (0.004, 0.009, 0.012, 0.026),
+        (0.020, 0.004, 0.012),
+        (0.0023, 0.0046),
+    ],
     ids=["even", "uneven", "unordered", "two"],
 )
 def test_unwraps_to_the_truth(head, times, mode):
@@ -72,7 +79,8 @@ def test_echoes_lie_on_a_line_without_jumps_in_time(head, mode):
     wrapped, _ = acquire(field, offset + 3.0, times)
     values = unwrap_echoes(wrapped, mask, times, mode=mode)[mask]
     slope, intercept = np.polyfit(times, values.T, 1)
-    # Phase is exactly linear in time here: no residual beyond rounding, the field right up to one constant.
+    # Phase is exactly linear in time here: no residual beyond rounding, the field right up to one
+    # constant.
     np.testing.assert_allclose(values, np.outer(slope, times) + intercept[:, None], atol=1e-3)
     aliases = (slope / TURN - field[mask]) * 0.006
     np.testing.assert_allclose(aliases, np.rint(np.median(aliases)), atol=1e-3)
@@ -111,13 +119,15 @@ def test_components_are_each_placed_in_time(head, mode):
     times = [0.005, 0.010, 0.015]
     wrapped, true = acquire(field, offset, times)
     unwrapped = unwrap_echoes(wrapped, mask, times, mode=mode)
-    # A component may be whole turns off at all echoes alike: that is part of its phase at TE = 0, not of the field.
+    # A component may be whole turns off at all echoes alike: that is part of its phase at TE = 0,
+    # not of the field.
     turns = np.rint((unwrapped - true)[mask] / TURN)
     np.testing.assert_array_equal(np.diff(turns, axis=1), 0)
 
 
 def test_bipolar_readouts_need_the_spatial_mode(head):
-    # Even echoes carry a ramp along the readout; it changes by less than π per voxel but by several turns in all.
+    # Even echoes carry a ramp along the readout; it changes by less than π per voxel but by several
+    # turns in all.
     mask, field, offset = head
     times = np.array([0.005, 0.010, 0.015, 0.020])
     ramp = 7.0 * coordinates()[0]
@@ -129,7 +139,8 @@ def test_bipolar_readouts_need_the_spatial_mode(head):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_fringes_too_dense_to_resolve_are_carried_by_time(mode):
-    # 70 Hz a voxel: 0.28 turns between echoes, which space can resolve, but 1.7 turns at the last echo, which not.
+    # 70 Hz a voxel: 0.28 turns between echoes, which space can resolve, but 1.7 turns at the last
+    # echo, which not.
     shape = (24, 12, 10)
     field = 70.0 * np.arange(24)[:, None, None] * np.ones(shape)
     times = 0.004 * np.arange(1, 7)
@@ -181,15 +192,22 @@ def test_thin_volumes(shape):
     ],
 )
 def test_wrong_input_is_refused(change, message):
-    arguments = {"phase": np.zeros((*SHAPE, 2)), "mask": np.ones(SHAPE, bool), "echo_times": [0.006, 0.012]}
+    arguments = {
+        "phase": np.zeros((*SHAPE, 2)),
+        "mask": np.ones(SHAPE, bool),
+        "echo_times": [0.006, 0.012],
+    }
     with pytest.raises(ValueError, match=message):
         unwrap_echoes(**(arguments | change))
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_real_scan_is_linear_in_time(shared, mode):
-    # 7 T, 4, 8 and 12 ms, nothing masked. A wrong turn at one echo bends a voxel's line by 2π or 4π.
-    files = sorted((shared / "data" / "real_bids" / "sub-crop7T" / "anat").glob("*part-phase_MEGRE.nii.gz"))
+    # 7 T, 4, 8 and 12 ms, nothing masked. A wrong turn at one echo bends a voxel's line by 2π or
+    # 4π.
+    files = sorted(
+        (shared / "data" / "real_bids" / "sub-crop7T" / "anat").glob("*part-phase_MEGRE.nii.gz")
+    )
     wrapped = np.stack([nib.load(f).get_fdata(dtype=np.float32) for f in files], axis=-1)
     mask = np.ones(wrapped.shape[:3], bool)
     unwrapped = unwrap_echoes(wrapped, mask, [0.004, 0.008, 0.012], mode=mode)
@@ -223,7 +241,9 @@ def test_late_first_echo_is_carried_by_the_difference(mode):
 
 
 def sinus(times, snr, shape=(40, 36, 28)):
-    """Signal near the surface of a ball of air, and its field in Hz: beyond half a turn a voxel close to it."""
+    """Signal near the surface of a ball of air, and its field in Hz: beyond half a turn a voxel
+    close to it.
+    """
     x, y, z = np.meshgrid(*[np.arange(n) - 0.5 * n + 0.5 for n in shape], indexing="ij")
     distance = np.sqrt(x**2 + y**2 + (z + 13) ** 2)
     field = 330.0 * (6 / distance) ** 3 * (3 * (z + 13) ** 2 / distance**2 - 1) / 2
@@ -237,7 +257,11 @@ def sinus(times, snr, shape=(40, 36, 28)):
 
 @pytest.mark.parametrize(
     ("times", "snr"),
-    [([0.006, 0.012, 0.018, 0.024], 100), ([0.006, 0.012, 0.018, 0.024], 30), ([0.015, 0.025, 0.035], 100)],
+    [
+        ([0.006, 0.012, 0.018, 0.024], 100),
+        ([0.006, 0.012, 0.018, 0.024], 30),
+        ([0.015, 0.025, 0.035], 100),
+    ],
     ids=["usual", "low SNR", "late"],
 )
 def test_what_a_sinus_leaves_open_is_excluded_and_the_rest_is_exact(times, snr):
@@ -246,11 +270,13 @@ def test_what_a_sinus_leaves_open_is_excluded_and_the_rest_is_exact(times, snr):
     magnitude = np.abs(signal).astype(np.float32)
     fit = fit_field(unwrapped, magnitude, times, mask, centre_frequency=1.0)
     kept = exclude_unresolved(mask, fit.unresolved)
-    inside = np.angle(signal) + TURN * np.rint((true - np.angle(signal)) / TURN)  # what the measured phase should be
+    # what the measured phase should be
+    inside = np.angle(signal) + TURN * np.rint((true - np.angle(signal)) / TURN)
     wrong = np.zeros(mask.shape, bool)
     wrong[mask] = turns_off(unwrapped, inside, mask).any(axis=1)
     assert not (wrong & kept).any()
-    # What is excluded lies where the field changes by half a turn a voxel at the first echo, or next to it.
+    # What is excluded lies where the field changes by half a turn a voxel at the first echo, or
+    # next to it.
     steep = np.max(np.abs(np.gradient(field)), axis=0) * times[0] > 0.3
     assert fit.unresolved.any()
     assert not (fit.unresolved & ~steep).any()
@@ -263,7 +289,9 @@ def test_workflow_gives_unknown_voxels_no_weight(tmp_path, trim, is_phantom):
     signal, _, _, mask = sinus(times, 100)
     mask = mask.copy()
     mask[..., :5] = False  # the ball of air opens to the outside
-    signal[14:16, 12:14, 20, 2] *= -1  # a speck deep inside whose phase fits no line, a turn here or there
+    signal[
+        14:16, 12:14, 20, 2
+    ] *= -1  # a speck deep inside whose phase fits no line, a turn here or there
     files = {}
     for name, data in (("magnitude", np.abs(signal)), ("phase", np.angle(signal)), ("mask", mask)):
         files[f"{name}_file"] = tmp_path / f"{name}.nii"

@@ -17,7 +17,9 @@ def maps_of(sites="ABC", numbers=(1, 2, 3), seed=0):
 
 
 def test_a_hand_worked_voxel():
-    """Site A: 1, 3, 5 (SD 2); site B: 2, 2 (SD 0). By number: 1, 2 and 3, 2 (each 1/√2); 5 is alone."""
+    """Site A: 1, 3, 5 (SD 2); site B: 2, 2 (SD 0). By number: 1, 2 and 3, 2 (each 1/√2); 5 is
+    alone.
+    """
     values, sites, numbers = [1.0, 3.0, 5.0, 2.0, 2.0], list("AAABB"), [1, 2, 3, 1, 2]
     within, across = map_variability([np.full((1, 1, 1), v) for v in values], sites, numbers)
     assert within.item() == pytest.approx(1)
@@ -30,11 +32,22 @@ def test_voxels_have_what_the_statistics_give_regions():
     maps, sites, numbers = maps_of()
     within, across = map_variability(maps, sites, numbers)
     rows = [
-        {"subject": "01", "session": s, "run": str(n), "site": s, "scan": n, "method": "m", "roi": str(i), "mean": v}
+        {
+            "subject": "01",
+            "session": s,
+            "run": str(n),
+            "site": s,
+            "scan": n,
+            "method": "m",
+            "roi": str(i),
+            "mean": v,
+        }
         for m, s, n in zip(maps, sites, numbers, strict=True)
         for i, v in enumerate(m.ravel())
     ]
-    found = imprecision(pd.DataFrame(rows)).set_index("roi").loc[[str(i) for i in range(within.size)]]
+    found = (
+        imprecision(pd.DataFrame(rows)).set_index("roi").loc[[str(i) for i in range(within.size)]]
+    )
     np.testing.assert_allclose(within.ravel(), found["within"], rtol=1e-5)
     np.testing.assert_allclose(across.ravel(), found["cross"], rtol=1e-5)
 

@@ -1,4 +1,6 @@
-"""Anatomy beside the gradient-echo scans: which files are taken, what is refused, and what the nodes make of them."""
+"""Anatomy beside the gradient-echo scans: which files are taken, what is refused, and what the
+nodes make of them.
+"""
 
 import gzip
 import json
@@ -91,10 +93,16 @@ def test_lesions_are_found_in_any_session(raw, dataset):
     folder = dataset / "sub-01" / "ses-1" / "anat"
     seeds = touch(folder / "sub-01_ses-1_desc-seeds_FLAIR.tsv")
     added = touch(folder / "sub-01_ses-1_desc-lesionadd_mask.nii.gz")
-    touch(dataset / "sub-01" / "anat" / "sub-01_desc-lesions_mask.nii.gz")  # the truth of a simulation
+    # the truth of a simulation
+    touch(dataset / "sub-01" / "anat" / "sub-01_desc-lesions_mask.nii.gz")
     anatomy, left_out = find_anatomy("01", raw, [dataset])
     lesions = anatomy.lesions
-    assert (lesions.seeds, lesions.added, lesions.removed, lesions.ready) == (seeds, added, None, None)
+    assert (lesions.seeds, lesions.added, lesions.removed, lesions.ready) == (
+        seeds,
+        added,
+        None,
+        None,
+    )
     assert lesions.flair.name == "sub-01_FLAIR.nii.gz"
     assert left_out == []
 
@@ -186,13 +194,22 @@ def test_atria_of_a_scan(dataset):
 
 
 def test_structures_with_both_sides():
-    names = {1: "left_a", 2: "right_a", 3: "left_b", 4: "left_c", 5: "right_c", 6: "c", 7: "left d", 8: "right d"}
+    names = {
+        1: "left_a",
+        2: "right_a",
+        3: "left_b",
+        4: "left_c",
+        5: "right_c",
+        6: "c",
+        7: "left d",
+        8: "right d",
+    }
     assert both_sides(names) == {1: "a", 2: "a"}
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Nodes
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def flair_with_balls(centres, radius=5.0):
@@ -207,7 +224,10 @@ def flair_with_balls(centres, radius=5.0):
 
 
 def save(path, data, affine=AFFINE):
-    nib.save(nib.Nifti1Image(np.asarray(data, np.uint8 if data.dtype == bool else np.float32), affine), path)
+    nib.save(
+        nib.Nifti1Image(np.asarray(data, np.uint8 if data.dtype == bool else np.float32), affine),
+        path,
+    )
     return str(path)
 
 
@@ -219,8 +239,14 @@ def marked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image, lesions = flair_with_balls(CENTRES)
     seeds = tmp_path / "seeds.tsv"
-    seeds.write_text("x\ty\tz\n" + "".join("\t".join(map(str, c)) + "\n" for c in [*CENTRES, (0, 10, 0)]))
-    return {"flair_file": save(tmp_path / "flair.nii", image), "seeds_file": str(seeds)}, lesions, tmp_path
+    seeds.write_text(
+        "x\ty\tz\n" + "".join("\t".join(map(str, c)) + "\n" for c in [*CENTRES, (0, 10, 0)])
+    )
+    return (
+        {"flair_file": save(tmp_path / "flair.nii", image), "seeds_file": str(seeds)},
+        lesions,
+        tmp_path,
+    )
 
 
 def test_seeds_in_mm_grow_into_the_lesions(marked):
@@ -247,9 +273,14 @@ def test_voxels_are_added_and_removed_by_hand(marked):
     files, lesions, folder = marked
     added, removed = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     added[2:4, 2:4, 2:4] = removed[:20] = True
-    edits = {"added_file": save(folder / "add.nii", added), "removed_file": save(folder / "remove.nii", removed)}
+    edits = {
+        "added_file": save(folder / "add.nii", added),
+        "removed_file": save(folder / "remove.nii", removed),
+    }
     made = SegmentLesions(**files, **edits).run().outputs
-    np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, (lesions | added) & ~removed)
+    np.testing.assert_array_equal(
+        nib.load(made.mask_file).get_fdata() > 0, (lesions | added) & ~removed
+    )
     assert made.record["VoxelsByAddedMask"] == 8
     assert made.record["VoxelsByRemovedMask"] == np.count_nonzero((lesions | added) & removed)
 
@@ -258,8 +289,12 @@ def test_a_ready_mask_is_taken_from_any_grid(marked):
     files, lesions, folder = marked
     files.pop("seeds_file")
     turned = lesions[::-1].transpose(1, 0, 2)
-    affine = AFFINE @ np.array([[0, -1.0, 0, SHAPE[0] - 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    made = SegmentLesions(**files, ready_file=save(folder / "ready.nii", turned, affine)).run().outputs
+    affine = AFFINE @ np.array(
+        [[0, -1.0, 0, SHAPE[0] - 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    )
+    made = (
+        SegmentLesions(**files, ready_file=save(folder / "ready.nii", turned, affine)).run().outputs
+    )
     np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, lesions)
     assert "as it is" in made.record["LesionSource"]
 
@@ -295,7 +330,11 @@ def test_labels_of_freesurfer_need_some(tmp_path, monkeypatch):
     nib.save(nib.MGHImage(np.full((4, 4, 4), 2, np.int32), np.eye(4)), aseg)
     image = save(tmp_path / "image.nii", np.ones((4, 4, 4)))
     node = LabelsFromFreeSurfer(
-        aseg_file=str(aseg), image_file=image, image_source="T1w", average_file=image, mask_file=image
+        aseg_file=str(aseg),
+        image_file=image,
+        image_source="T1w",
+        average_file=image,
+        mask_file=image,
     )
     with pytest.raises(ValueError, match="none of the labels"):
         node.run()
@@ -308,7 +347,9 @@ def test_recon_all_that_is_not_installed_is_told_of(monkeypatch):
 
 
 def test_recon_all_is_run_once(tmp_path, monkeypatch):
-    """A stand-in writes what FreeSurfer would: the node's command line and folders are FreeSurfer's."""
+    """A stand-in writes what FreeSurfer would: the node's command line and folders are
+    FreeSurfer's.
+    """
     program = tmp_path / "bin" / "recon-all"
     program.parent.mkdir()
     log = tmp_path / "calls"
@@ -336,7 +377,11 @@ def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
     mask = np.zeros((4, 5, 6), bool)
     mask[1:3, 1:4, 1:5] = True
     chi = save(tmp_path / "chi.nii", np.zeros(mask.shape))
-    told = {"MagnitudeNoiseStandardDeviation": 2.0, "UnresolvedVoxels": 6, "MedianFieldStandardError": 0.001}
+    told = {
+        "MagnitudeNoiseStandardDeviation": 2.0,
+        "UnresolvedVoxels": 6,
+        "MedianFieldStandardError": 0.001,
+    }
     told |= {"Lambda": 1e4, "LambdaUnits": "mm", "LocalFieldStandardDeviation": 0.07}
     (tmp_path / "chi.json").write_text(json.dumps(told))
     other = save(tmp_path / "other.nii", np.zeros(mask.shape))
@@ -363,7 +408,10 @@ def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
     assert first["mask_volume"] == pytest.approx(24 * 1.5 / 1000)
     assert first["displacement"] == 0.1
     assert first["local_field_sd"] == 0.07
-    assert (first["lambda_at_bound"], first["doubts"]) == ("iterative", "local_field_sd, lambda_at_bound")
+    assert (first["lambda_at_bound"], first["doubts"]) == (
+        "iterative",
+        "local_field_sd, lambda_at_bound",
+    )
     assert (second["lambda_at_bound"], second["doubts"]) == ("none", "none")
     assert np.isnan(second["snr"])
     assert second["cause"] == "too far"

@@ -94,9 +94,13 @@ def test_pauli_2017_with_the_names_of_the_nuclei(tmp_path, monkeypatch):
         (found,) = np.unique(atlas.labels[source == index])
         assert atlas.names[found] == PAULI_NAMES[abbreviation]
     assert not atlas.labels[source == 0].any()
-    assert {"caudate_nucleus", "putamen", "globus_pallidus", "red_nucleus", "substantia_nigra"} < set(
-        atlas.names.values()
-    )
+    assert {
+        "caudate_nucleus",
+        "putamen",
+        "globus_pallidus",
+        "red_nucleus",
+        "substantia_nigra",
+    } < set(atlas.names.values())
 
 
 def test_download_that_fails_says_what_to_do(monkeypatch):
@@ -129,5 +133,8 @@ def test_big_brain(shared, tmp_path):
     atlas = load_atlas(tmp_path / "bigbrain.nii.gz")
     assert len(atlas.names) == 22
     for index, name in atlas.names.items():
-        x = (np.argwhere(atlas.labels[::4, ::4, ::4] == index) * 4 @ atlas.affine[:3, :3].T + atlas.affine[:3, 3])[:, 0]
+        x = (
+            np.argwhere(atlas.labels[::4, ::4, ::4] == index) * 4 @ atlas.affine[:3, :3].T
+            + atlas.affine[:3, 3]
+        )[:, 0]
         assert np.median(x) * (-1 if name.startswith("Left") else 1) > 2

@@ -1,4 +1,6 @@
-"""The audit says what there is, what would be decided, what differs and what is wrong; its exit code tells."""
+"""The audit says what there is, what would be decided, what differs and what is wrong; its exit
+code tells.
+"""
 
 import io
 import json
@@ -12,7 +14,14 @@ from helpers.analytic import centred_coordinates
 from helpers.datasets import bright_head
 
 from multiqsm.cli.audit import main
-from multiqsm.dataset.audit import COLUMNS, PRINTED, audit_problems, audit_table, inspect_scans, print_audit
+from multiqsm.dataset.audit import (
+    COLUMNS,
+    PRINTED,
+    audit_problems,
+    audit_table,
+    inspect_scans,
+    print_audit,
+)
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import Problem
 
@@ -28,7 +37,11 @@ def study(make_dataset, **of_subject):
             voxels=lambda part, te, random=random: random.uniform(
                 *((-3, 3) if part == "phase" else (50, 100)), (6, 5, 4)
             ),
-            metadata={"FlipAngle": 15, "RepetitionTime": 0.03, **of_subject.get(f"sub{subject}", {})},
+            metadata={
+                "FlipAngle": 15,
+                "RepetitionTime": 0.03,
+                **of_subject.get(f"sub{subject}", {}),
+            },
         )
     rows = [f"sub-{subject}\t{site}" for subject, site in SITES.items()]
     (root / "participants.tsv").write_text("\n".join(["participant_id\tsite", *rows]) + "\n")
@@ -106,7 +119,10 @@ def test_real_scans(shared):
     assert problems == []
     assert list(table["verdict"]) == ["ok", "ok"]
     assert list(table["b0_angle"]) == pytest.approx([0, 3.49], abs=0.01)
-    assert list(table["centre_frequency_source"]) == ["MagneticFieldStrength, nominal", "ImagingFrequency"]
+    assert list(table["centre_frequency_source"]) == [
+        "MagneticFieldStrength, nominal",
+        "ImagingFrequency",
+    ]
     assert table["is_bipolar"].to_list() == [False, None]
     assert abs(table["echo_offset"][0]) < 0.01
 
@@ -146,10 +162,22 @@ def test_user_gives_the_sign(make_dataset):
 
 def test_deviations_name_field_value_and_what_is_common(make_dataset):
     other = {"FlipAngle": 12, "MagneticFieldStrength": 1.5, "ImagingFrequency": 63.9}
-    table, problems = audit(study(make_dataset, sub02={"FlipAngle": 20}, sub04=other, sub05=other, sub06=other))
-    assert list(table["site_deviations"].fillna("")) == ["", "flip angle (°) 20.0, most have 15.0", "", "", "", ""]
+    table, problems = audit(
+        study(make_dataset, sub02={"FlipAngle": 20}, sub04=other, sub05=other, sub06=other)
+    )
+    assert list(table["site_deviations"].fillna("")) == [
+        "",
+        "flip angle (°) 20.0, most have 15.0",
+        "",
+        "",
+        "",
+        "",
+    ]
     assert [(problem.scan, problem.severity) for problem in problems] == [("sub-02", "warning")]
-    assert problems[0].cause == "differs from most scans of site North: flip angle (°) 20.0, most have 15.0"
+    assert (
+        problems[0].cause
+        == "differs from most scans of site North: flip angle (°) 20.0, most have 15.0"
+    )
     assert list(table["verdict"]) == ["ok", "warning", "ok", "ok", "ok", "ok"]
     # Three of six have 3 T: that is no majority that the others could deviate from.
     assert table["study_deviations"].isna().all()
@@ -157,7 +185,9 @@ def test_deviations_name_field_value_and_what_is_common(make_dataset):
 
 def test_a_site_that_differs_from_the_study_is_no_warning(make_dataset):
     table, problems = audit(
-        study(make_dataset, sub04={"FlipAngle": 12}, sub05={"FlipAngle": 12}, sub06={"FlipAngle": 15})
+        study(
+            make_dataset, sub04={"FlipAngle": 12}, sub05={"FlipAngle": 12}, sub06={"FlipAngle": 15}
+        )
     )
     assert [problem.scan for problem in problems] == ["sub-06"]
     assert table["study_deviations"].notna().to_list() == [False] * 3 + [True, True, False]
@@ -194,7 +224,9 @@ def test_one_image_of_somebody_else(make_dataset):
 
 
 def named_apart(make_dataset, told, *, suffix="T2starw", **options):
-    """Scans of one session, each of one echo: the label that tells it apart, echo time (ms) and echo number."""
+    """Scans of one session, each of one echo: the label that tells it apart, echo time (ms) and
+    echo number.
+    """
     for place, (label, time, number) in enumerate(told):
         entity = "acquisitions" if label.startswith("te") else "runs"
         random = np.random.default_rng(place)
@@ -215,7 +247,11 @@ def echoes_warned_of(root):
     """Causes and remedies by scan, of those that warn of echoes."""
     _, problems = audit(root)
     assert all(problem.severity == "warning" for problem in problems)
-    return {problem.scan: (problem.cause, problem.remedy) for problem in problems if "echo" in problem.cause.lower()}
+    return {
+        problem.scan: (problem.cause, problem.remedy)
+        for problem in problems
+        if "echo" in problem.cause.lower()
+    }
 
 
 FOUR = (6, 14, 22, 30)
@@ -225,10 +261,22 @@ FOUR = (6, 14, 22, 30)
     ("told", "suffix", "text"),
     [
         ([(str(n), te, n) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
-        ([(str(n), te, None) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        (
+            [(str(n), te, None) for n, te in enumerate(FOUR, 1)],
+            "T2starw",
+            "EchoTime 6, 14, 22, 30 ms",
+        ),
         ([(str(n), te, n) for n, te in enumerate(FOUR[:3], 1)], "T2starw", "EchoTime 6, 14, 22 ms"),
-        ([(str(n), te, None) for n, te in enumerate(FOUR, 1)], "MEGRE", "EchoTime 6, 14, 22, 30 ms"),
-        ([(f"te{n}", te, None) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        (
+            [(str(n), te, None) for n, te in enumerate(FOUR, 1)],
+            "MEGRE",
+            "EchoTime 6, 14, 22, 30 ms",
+        ),
+        (
+            [(f"te{n}", te, None) for n, te in enumerate(FOUR, 1)],
+            "T2starw",
+            "EchoTime 6, 14, 22, 30 ms",
+        ),
         ([("4", 6, None), ("3", 14, None)], "T2starw", "EchoTime 6, 14 ms"),
         ([(str(n), 6, n) for n in (1, 2, 3)], "T2starw", "EchoNumber 1, 2, 3, EchoTime 6, 6, 6 ms"),
     ],
@@ -248,7 +296,10 @@ def test_repeated_echoes_that_were_named_as_runs(make_dataset):
     told = [(str(run), te, None) for run, te in enumerate((6, 14, 6, 14), start=1)]
     found = echoes_warned_of(named_apart(make_dataset, told))
     assert len(found) == 4
-    assert all("the echoes of one scan and its repeats: EchoTime 6, 14 ms" in cause for cause, _ in found.values())
+    assert all(
+        "the echoes of one scan and its repeats: EchoTime 6, 14 ms" in cause
+        for cause, _ in found.values()
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,10 +324,14 @@ def test_repeats_are_not_taken_for_echoes(make_dataset, told):
     ],
 )
 def test_scans_that_differ_in_more_are_not_taken_for_echoes(make_dataset, other):
-    """Another protocol, tuned anew, elsewhere or of another matrix: two acquisitions in one session."""
+    """Another protocol, tuned anew, elsewhere or of another matrix: two acquisitions in one
+    session.
+    """
     named_apart(make_dataset, [("1", 6, None)])
     options = {"metadata": {"FlipAngle": 15}, **other}
-    root = make_dataset(sessions=("A",), runs=("2",), suffix="T2starw", echo_times=(0.014,), **options)
+    root = make_dataset(
+        sessions=("A",), runs=("2",), suffix="T2starw", echo_times=(0.014,), **options
+    )
     assert echoes_warned_of(root) == {}
 
 
@@ -287,15 +342,23 @@ def test_sessions_are_not_taken_for_echoes(make_dataset):
 
 
 def test_runs_of_several_echoes(make_dataset):
-    """Interleaved ones look like one scan; where the last echo is missing, the runs are no repeats."""
+    """Interleaved ones look like one scan; where the last echo is missing, the runs are no
+    repeats.
+    """
     for run, times in (("1", (0.006, 0.018)), ("2", (0.012, 0.024))):
         root = make_dataset("interleaved", runs=(run,), echo_times=times, voxels=_random(run))
     found = echoes_warned_of(root)
-    assert all("look like the echoes of one scan: EchoTime 6, 12, 18, 24 ms" in cause for cause, _ in found.values())
+    assert all(
+        "look like the echoes of one scan: EchoTime 6, 12, 18, 24 ms" in cause
+        for cause, _ in found.values()
+    )
     for run, times in (("1", (0.006, 0.012, 0.018)), ("2", (0.006, 0.012))):
         root = make_dataset("cut", runs=(run,), echo_times=times, voxels=_random(run))
     found = echoes_warned_of(root)
-    told = "runs differ in nothing but their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, 12 ms"
+    told = (
+        "runs differ in nothing but their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, "
+        "12 ms"
+    )
     assert {cause for cause, _ in found.values()} == {told}
     # Two protocols with names of their own are what they are.
     for name, times in (("a", (0.006, 0.012, 0.018)), ("b", (0.006, 0.012))):
@@ -323,12 +386,19 @@ def test_what_makes_no_scan_has_a_row(make_dataset):
     verdicts = table.set_index("scan")["verdict"]
     assert set(verdicts[verdicts == "error"].index) == {"sub-02", stray.name}
     assert table["site"].isna().sum() == 2
-    assert {problem.remedy for problem in problems} == {"correct the file's JSON", "rename the file"}
+    assert {problem.remedy for problem in problems} == {
+        "correct the file's JSON",
+        "rename the file",
+    }
 
 
 def test_left_out_without_a_remedy():
     (problem,) = audit_problems(
-        [], [Problem("sub-01", "", "strange", ""), Problem("sub-02", "", "removed by a filter", "", "note")]
+        [],
+        [
+            Problem("sub-01", "", "strange", ""),
+            Problem("sub-02", "", "removed by a filter", "", "note"),
+        ],
     )
     assert (problem.cause, problem.severity) == ("strange", "error")
     assert problem.remedy
@@ -359,11 +429,19 @@ def test_lines_have_at_most_120_columns(make_dataset):
 
 
 def test_problems_stand_below_with_their_remedy(make_dataset):
-    text = printed(*audit(study(make_dataset, sub02={"FlipAngle": 20}, sub05={"ImagingFrequency": 0})))
+    text = printed(
+        *audit(study(make_dataset, sub02={"FlipAngle": 20}, sub05={"ImagingFrequency": 0}))
+    )
     lines = text.splitlines()
-    assert " ".join(lines[0].split()) == "scan site n TE (ms) T matrix voxel (mm) B0° phase ± mask verdict"
+    assert (
+        " ".join(lines[0].split())
+        == "scan site n TE (ms) T matrix voxel (mm) B0° phase ± mask verdict"
+    )
     assert " ".join(lines[1].split()) == "sub-01 North 3 6…18 3 6×5×4 1×1×2 0 radians +1 auto ok"
-    assert any(line.startswith("error: sub-05: ") and line.endswith("write it in MHz, such as 123.2") for line in lines)
+    assert any(
+        line.startswith("error: sub-05: ") and line.endswith("write it in MHz, such as 123.2")
+        for line in lines
+    )
     assert lines[-1] == "6 scans: 4 ok, 1 with warnings, 1 with errors"
 
 
@@ -408,7 +486,10 @@ def test_table_is_written_and_read_back(make_dataset, tmp_path, capsys):
     chosen = tmp_path / "filter.json"
     chosen.write_text(json.dumps({"megre": {"session": "A"}}))
     root = make_dataset(sessions=("A", "B"))
-    assert main([str(root), "-o", str(output), "--n-procs", "1", "--bids-filter-file", str(chosen)]) == 0
+    assert (
+        main([str(root), "-o", str(output), "--n-procs", "1", "--bids-filter-file", str(chosen)])
+        == 0
+    )
     table = pd.read_csv(output, sep="\t", na_values="n/a")
     assert list(table.columns) == list(COLUMNS)
     assert list(table["scan"]) == ["sub-01_ses-A"]
@@ -419,10 +500,15 @@ def test_table_is_written_and_read_back(make_dataset, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
-@pytest.mark.parametrize(("manufacturer", "is_right"), [("Siemens", True), ("GE MEDICAL SYSTEMS", False)])
+@pytest.mark.parametrize(
+    ("manufacturer", "is_right"), [("Siemens", True), ("GE MEDICAL SYSTEMS", False)]
+)
 def test_sign_of_the_phase_is_checked_in_a_coarse_map(make_dataset, parts, manufacturer, is_right):
     root = make_dataset(
-        parts=parts, affine=np.diag([3, 3, 3, 1]), voxels=bright_head, metadata={"Manufacturer": manufacturer}
+        parts=parts,
+        affine=np.diag([3, 3, 3, 1]),
+        voxels=bright_head,
+        metadata={"Manufacturer": manufacturer},
     )
     table, problems = audit(root, check_sign=True)
     assert (table["sign_asymmetry"][0] > 0.25) == is_right
@@ -430,14 +516,19 @@ def test_sign_of_the_phase_is_checked_in_a_coarse_map(make_dataset, parts, manuf
     assert bool(problems) != is_right
     for problem in problems:
         assert problem.severity == "warning"
-        assert "as if the phase had the wrong sign (-1: Manufacturer is 'GE MEDICAL SYSTEMS'" in problem.cause
+        assert (
+            "as if the phase had the wrong sign (-1: Manufacturer is 'GE MEDICAL SYSTEMS'"
+            in problem.cause
+        )
         assert "--phase-sign" in problem.remedy
     assert audit(root)[0]["sign_asymmetry"].isna().all()
 
 
 def test_sign_is_not_looked_for_in_phantoms_and_what_has_errors(make_dataset):
     root = make_dataset(
-        voxels=bright_head, affine=np.diag([3, 3, 3, 1]), metadata={"Manufacturer": "GE MEDICAL SYSTEMS"}
+        voxels=bright_head,
+        affine=np.diag([3, 3, 3, 1]),
+        metadata={"Manufacturer": "GE MEDICAL SYSTEMS"},
     )
     (root / "participants.tsv").write_text("participant_id\tspecies\nsub-01\tphantom\n")
     table, problems = audit(root, check_sign=True)
@@ -452,11 +543,15 @@ def test_sign_is_not_looked_for_in_phantoms_and_what_has_errors(make_dataset):
 
 def test_sign_is_looked_for_in_the_mask_that_the_user_brought(make_dataset):
     root = make_dataset(
-        voxels=bright_head, affine=np.diag([3, 3, 3, 1]), metadata={"Manufacturer": "GE MEDICAL SYSTEMS"}
+        voxels=bright_head,
+        affine=np.diag([3, 3, 3, 1]),
+        metadata={"Manufacturer": "GE MEDICAL SYSTEMS"},
     )
     path = root / "derivatives/manual/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
     path.parent.mkdir(parents=True)
-    (root / "derivatives/manual/dataset_description.json").write_text('{"Name": "Masks", "BIDSVersion": "1.10.0"}')
+    (root / "derivatives/manual/dataset_description.json").write_text(
+        '{"Name": "Masks", "BIDSVersion": "1.10.0"}'
+    )
     image = nib.load(next(root.rglob("*echo-1_part-mag*.nii.gz")))
     distance = sum(c**2 for c in centred_coordinates(image.shape, (3, 3, 3))) ** 0.5
     for radius, is_enough in ((30, False), (50, True)):  # 110 and 520 mL
@@ -469,8 +564,14 @@ def test_sign_is_looked_for_in_the_mask_that_the_user_brought(make_dataset):
 @pytest.mark.parametrize(("option", "is_checked"), [((), True), (("--no-sign-check",), False)])
 def test_sign_check_can_be_left_out(make_dataset, tmp_path, capsys, option, is_checked):
     root = make_dataset(
-        voxels=bright_head, affine=np.diag([3, 3, 3, 1]), metadata={"Manufacturer": "GE MEDICAL SYSTEMS"}
+        voxels=bright_head,
+        affine=np.diag([3, 3, 3, 1]),
+        metadata={"Manufacturer": "GE MEDICAL SYSTEMS"},
     )
-    assert main([str(root), "-o", str(tmp_path / "audit.tsv"), "--strict", *option]) == int(is_checked)
+    assert main([str(root), "-o", str(tmp_path / "audit.tsv"), "--strict", *option]) == int(
+        is_checked
+    )
     assert ("wrong sign" in capsys.readouterr().out) == is_checked
-    assert pd.read_csv(tmp_path / "audit.tsv", sep="\t")["sign_asymmetry"].notna().all() == is_checked
+    assert (
+        pd.read_csv(tmp_path / "audit.tsv", sep="\t")["sign_asymmetry"].notna().all() == is_checked
+    )

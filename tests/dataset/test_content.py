@@ -1,4 +1,6 @@
-"""A file that is listed without its content is named, with the way to fetch it, and never taken for absent."""
+"""A file that is listed without its content is named, with the way to fetch it, and never taken for
+absent.
+"""
 
 import json
 import shutil
@@ -154,7 +156,9 @@ def test_regions_without_content_are_told_before_the_work(make_dataset, capsys):
 def test_dataset_of_masks_that_is_not_installed_is_told(make_dataset):
     root = make_dataset()
     (root / "derivatives/masks").mkdir(parents=True)
-    (root / ".gitmodules").write_text('[submodule "m"]\n\tpath = derivatives/masks\n\turl = ./masks\n')
+    (root / ".gitmodules").write_text(
+        '[submodule "m"]\n\tpath = derivatives/masks\n\turl = ./masks\n'
+    )
     (scan,), (left,) = collect_scans(root)
     assert (scan.brain_mask, left.scan, left.severity) == (None, "derivatives/masks", "note")
     assert left.text.endswith("fetch it with datalad get -n derivatives/masks")
@@ -186,7 +190,9 @@ def test_image_and_sidecar(make_dataset, how):
     scans, _ = collect_scans(root)
     found = {scan.label: inspect_scan(scan) for scan in scans}
     assert (found["sub-01"].verdict, found["sub-02"].verdict) == ("error", "ok")
-    assert f"{image.name}: {NAMED}datalad get {image}" in "\n".join(map(str, found["sub-01"].problems))
+    assert f"{image.name}: {NAMED}datalad get {image}" in "\n".join(
+        map(str, found["sub-01"].problems)
+    )
     sidecar = lose(root / "sub-02/anat/sub-02_echo-1_part-mag_MEGRE.json", how)
     scans, (left,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-01"]
@@ -259,7 +265,9 @@ def test_anatomy(tmp_path, name, without, how):
     with_anatomy(tmp_path)
     path = lose(tmp_path / name, how)
     found, left_out = anatomy_of(tmp_path)
-    assert {what for what in ("t1w", "flair", "freesurfer", "lesions") if getattr(found, what) is None} == without
+    assert {
+        what for what in ("t1w", "flair", "freesurfer", "lesions") if getattr(found, what) is None
+    } == without
     assert len(left_out) == len(without)
     assert all(left.severity == "error" and told(left.text, path) for left in left_out)
 
@@ -296,7 +304,10 @@ def test_tables_of_the_group_level(tmp_path):
     rois = people_table(subjects=2)
     write_scans(tmp_path / "out", rois)
     participants = lose(tmp_path / "participants.tsv")
-    for use in (lambda: add_participants(rois, tmp_path), lambda: collect_patients(tmp_path, tmp_path / "out")):
+    for use in (
+        lambda: add_participants(rois, tmp_path),
+        lambda: collect_patients(tmp_path, tmp_path / "out"),
+    ):
         with pytest.raises(DatasetError) as error:
             use()
         assert told(error.value, participants)
@@ -317,7 +328,10 @@ def test_table_of_a_questionnaire_is_a_problem_of_its_own(tmp_path):
 
 
 def test_model_and_atlas(tmp_path):
-    for path, use in ((tmp_path / "model.json", read_model), (tmp_path / "atlas.nii.gz", load_atlas)):
+    for path, use in (
+        (tmp_path / "model.json", read_model),
+        (tmp_path / "atlas.nii.gz", load_atlas),
+    ):
         lose(path)
         with pytest.raises(DatasetError) as error:
             use(path)

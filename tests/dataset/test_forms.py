@@ -1,4 +1,6 @@
-"""B0 is that of the form that is marked as the scanner's, through every step, and images stay where they lay."""
+"""B0 is that of the form that is marked as the scanner's, through every step, and images stay where
+they lay.
+"""
 
 import json
 import shutil
@@ -29,7 +31,9 @@ GEOMETRIES = (nib.Nifti1Image, nib.Nifti2Image)
 def turned(degrees, *, voxel_size=VOXEL_SIZE, mirrored=False):
     """Affine of voxels that are turned about two axes."""
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xy", (degrees, degrees / 2), degrees=True).as_matrix() * np.array(voxel_size)
+    affine[:3, :3] = Rotation.from_euler(
+        "xy", (degrees, degrees / 2), degrees=True
+    ).as_matrix() * np.array(voxel_size)
     affine[:3, 3] = -40, -30, -20
     return affine @ np.diag([-1 if mirrored else 1, 1, 1, 1])
 
@@ -38,7 +42,15 @@ SCANNED, MOVED = turned(10), turned(35)
 DEGREES = turn_between(SCANNED, MOVED)
 
 
-def image_with(sform=None, sform_code=0, qform=None, qform_code=0, *, shape=(6, 5, 4), image_class=nib.Nifti1Image):
+def image_with(
+    sform=None,
+    sform_code=0,
+    qform=None,
+    qform_code=0,
+    *,
+    shape=(6, 5, 4),
+    image_class=nib.Nifti1Image,
+):
     """An image of noise with these forms."""
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     image = image_class(values, SCANNED)
@@ -64,7 +76,14 @@ def found(root):
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(
     ("codes", "name"),
-    [((2, 1), "qform"), ((3, 1), "qform"), ((4, 1), "qform"), ((0, 1), "qform"), ((1, 2), "sform"), ((1, 0), "sform")],
+    [
+        ((2, 1), "qform"),
+        ((3, 1), "qform"),
+        ((4, 1), "qform"),
+        ((0, 1), "qform"),
+        ((1, 2), "sform"),
+        ((1, 0), "sform"),
+    ],
 )
 def test_the_scanners_form_gives_b0_whichever_it_is(codes, name, mirrored, image_class, tmp_path):
     scanned, moved = turned(10, mirrored=mirrored), turned(35, mirrored=mirrored)
@@ -110,7 +129,9 @@ def test_volume_keeps_both_forms_of_the_image_that_it_is_written_like(codes, tmp
     like = nib.load(tmp_path / "like.nii.gz")
     written = nib.load(write_volume(tmp_path / "made.nii.gz", np.zeros((6, 5, 4, 2)), like))
     for name in ("sform", "qform"):
-        for now, then in zip(*(getattr(i, f"get_{name}")(coded=True) for i in (written, like)), strict=True):
+        for now, then in zip(
+            *(getattr(i, f"get_{name}")(coded=True) for i in (written, like)), strict=True
+        ):
             np.testing.assert_allclose(now, then, atol=1e-5) if then is not None else None
     np.testing.assert_allclose(written.affine, like.affine, atol=1e-5)
     assert geometry(written) == geometry(like)
@@ -120,10 +141,16 @@ def test_volume_keeps_both_forms_of_the_image_that_it_is_written_like(codes, tmp
     ("forms", "cause"),
     [
         ((SCANNED, 1, SCANNED, 1), None),
-        ((SCANNED, 1, turned(10.5), 1), None),  # half a degree is what rounding and regridding leave
+        (
+            (SCANNED, 1, turned(10.5), 1),
+            None,
+        ),  # half a degree is what rounding and regridding leave
         ((MOVED, 2, SCANNED, 1), None),
         ((SCANNED, 1, MOVED, 2), None),
-        ((MOVED, 1, SCANNED, 1), "sform and qform both say that they are the scanner's (code 1), and differ by 27.9°"),
+        (
+            (MOVED, 1, SCANNED, 1),
+            "sform and qform both say that they are the scanner's (code 1), and differ by 27.9°",
+        ),
         ((turned(10, mirrored=True), 1, SCANNED, 1), "and differ by 180°"),
         ((turned(12), 1, SCANNED, 1), "and differ by 2.24°"),
     ],
@@ -139,9 +166,18 @@ def test_two_forms_of_the_scanner_must_agree(make_dataset, forms, cause):
 @pytest.mark.parametrize(
     ("forms", "cause"),
     [
-        ((SCANNED, 2, None, 0), "B0 is taken from the sform (code 2, aligned), since no form of the header has code 1"),
-        ((None, 0, SCANNED, 2), "B0 is taken from the qform (code 2, aligned), since no form of the header has code 1"),
-        ((SCANNED, 4, MOVED, 3), "code 1 (scanner), and the qform (code 3, Talairach) turns it by 27.9°"),
+        (
+            (SCANNED, 2, None, 0),
+            "B0 is taken from the sform (code 2, aligned), since no form of the header has code 1",
+        ),
+        (
+            (None, 0, SCANNED, 2),
+            "B0 is taken from the qform (code 2, aligned), since no form of the header has code 1",
+        ),
+        (
+            (SCANNED, 4, MOVED, 3),
+            "code 1 (scanner), and the qform (code 3, Talairach) turns it by 27.9°",
+        ),
         ((None, 0, None, 0), "no orientation"),
     ],
 )
@@ -149,16 +185,26 @@ def test_no_form_of_the_scanner_is_a_warning(make_dataset, forms, cause):
     root = make_dataset()
     set_forms(root, **dict(zip(("sform", "sform_code", "qform", "qform_code"), forms, strict=True)))
     (problem,) = found(root).problems
-    assert (problem.severity, problem.remedy[:7]) in (("warning", "nothing"), ("warning", "convert"))
+    assert (problem.severity, problem.remedy[:7]) in (
+        ("warning", "nothing"),
+        ("warning", "convert"),
+    )
     assert cause in problem.cause
 
 
 @pytest.mark.parametrize(
-    ("code", "qform_code", "severity"), [(1, 0, "error"), (2, 0, "error"), (4, 1, "warning"), (2, 1, "warning")]
+    ("code", "qform_code", "severity"),
+    [(1, 0, "error"), (2, 0, "error"), (4, 1, "warning"), (2, 1, "warning")],
 )
 def test_two_voxel_sizes(make_dataset, code, qform_code, severity):
     root = make_dataset()
-    set_forms(root, sform=turned(10, voxel_size=(2.5, 2.5, 4)), sform_code=code, qform=SCANNED, qform_code=qform_code)
+    set_forms(
+        root,
+        sform=turned(10, voxel_size=(2.5, 2.5, 4)),
+        sform_code=code,
+        qform=SCANNED,
+        qform_code=qform_code,
+    )
     (problem,) = [problem for problem in found(root).problems if "mm" in problem.cause]
     assert problem.severity == severity
     assert "voxels of 2.5×2.5×4 mm by its sform" in problem.cause
@@ -173,7 +219,9 @@ def test_form_that_holds_no_rotation(make_dataset):
     header["qform_code"], header["sform_code"], header["quatern_b"] = 1, 2, 3
     nib.save(nib.Nifti1Image(values, None, header), path)
     (problem,) = [problem for problem in found(root).problems if problem.severity == "error"]
-    assert str(problem).startswith(f"sub-01: {path.name}: its qform (code 1, scanner) holds no rotation")
+    assert str(problem).startswith(
+        f"sub-01: {path.name}: its qform (code 1, scanner) holds no rotation"
+    )
 
 
 def test_images_of_one_scan_must_agree_on_b0(make_dataset):
@@ -193,11 +241,16 @@ def test_audit_tells_the_angle_and_the_form(make_dataset):
     set_forms(root, sform=turned(34), sform_code=2, qform=turned(0), qform_code=1)
     scans, _ = collect_scans(root)
     row = audit_table(inspect_scans(scans), []).iloc[0]
-    assert (row["b0_angle"], row["b0_source"]) == (pytest.approx(0, abs=0.05), "qform (code 1, scanner)")
+    assert (row["b0_angle"], row["b0_source"]) == (
+        pytest.approx(0, abs=0.05),
+        "qform (code 1, scanner)",
+    )
     assert read_protocol(scans[0]).voxel_size == pytest.approx(VOXEL_SIZE)
 
 
-def test_b0_survives_decoding_cropping_background_and_inversion(make_dataset, tmp_path, monkeypatch):
+def test_b0_survives_decoding_cropping_background_and_inversion(
+    make_dataset, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     root = make_dataset(shape=(12, 12, 10))
     set_forms(root, sform=MOVED, sform_code=2, qform=SCANNED, qform_code=1)
@@ -219,13 +272,21 @@ def test_b0_survives_decoding_cropping_background_and_inversion(make_dataset, tm
         # By both forms the field of view begins and ends where it did.
         middles = [np.array([*(np.array(i.shape[:3]) - 1) / 2, 1]) for i in (image, before)]
         for form in ("get_sform", "get_qform"):
-            now, then = (getattr(i, form)() @ middle for i, middle in zip((image, before), middles, strict=True))
+            now, then = (
+                getattr(i, form)() @ middle
+                for i, middle in zip((image, before), middles, strict=True)
+            )
             np.testing.assert_allclose(now, then, atol=1e-4)
     mask = write_volume("mask.nii", np.ones((12, 12, 10), bool), nib.load(decoded.phase_file))
-    field = write_volume("field.nii", nib.load(decoded.phase_file).get_fdata()[..., 0], nib.load(decoded.phase_file))
+    field = write_volume(
+        "field.nii", nib.load(decoded.phase_file).get_fdata()[..., 0], nib.load(decoded.phase_file)
+    )
     local = HighPass(field_file=field, mask_file=mask).run().outputs
     chi = Deterministic(
-        local_field_file=local.local_field_file, standard_error_file=field, mask_file=mask, lambda_value=0.1
+        local_field_file=local.local_field_file,
+        standard_error_file=field,
+        mask_file=mask,
+        lambda_value=0.1,
     )
     made = chi.run().outputs
     for provenance in (local.provenance, made.provenance):
@@ -235,11 +296,28 @@ def test_b0_survives_decoding_cropping_background_and_inversion(make_dataset, tm
 
 @pytest.mark.slow
 def test_map_of_a_head_that_was_turned_afterwards_is_the_same(make_dataset, ball_head):
-    """Where the head has been registered to since changes no value, and the maps lie where the images lie."""
-    options = ("--inversion", "deterministic", "--background", "highpass", "--se-draws", "0", "--plugin", "Linear")
+    """Where the head has been registered to since changes no value, and the maps lie where the
+    images lie.
+    """
+    options = (
+        "--inversion",
+        "deterministic",
+        "--background",
+        "highpass",
+        "--se-draws",
+        "0",
+        "--plugin",
+        "Linear",
+    )
     straight, maps = make_dataset("straight", **ball_head), []
     shutil.copytree(straight, straight.with_name("moved"))
-    set_forms(straight.with_name("moved"), sform=MOVED, sform_code=2, qform=ball_head["affine"], qform_code=1)
+    set_forms(
+        straight.with_name("moved"),
+        sform=MOVED,
+        sform_code=2,
+        qform=ball_head["affine"],
+        qform_code=1,
+    )
     for name, source in (("straight", "sform"), ("moved", "qform")):
         root, out = straight.with_name(name), straight.with_name(f"{name}-out")
         assert main([str(root), str(out), "participant", "-w", f"{root}-work", *options]) == 0

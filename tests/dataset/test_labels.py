@@ -1,4 +1,6 @@
-"""Regions that a user has drawn: which files are taken, which table names them, and what is refused."""
+"""Regions that a user has drawn: which files are taken, which table names them, and what is
+refused.
+"""
 
 import json
 
@@ -19,7 +21,14 @@ LOOKUP = "index\tname\n1\tputamen\n2\tcsf\n"
 
 
 def draw(
-    dataset, stem=f"{STEM}_desc-rois", *, values=(0, 1, 2), shape=(3, 4, 5), affine=AFFINE, lookup=None, dtype="u1"
+    dataset,
+    stem=f"{STEM}_desc-rois",
+    *,
+    values=(0, 1, 2),
+    shape=(3, 4, 5),
+    affine=AFFINE,
+    lookup=None,
+    dtype="u1",
 ):
     """Write a label image, and its table if one is given."""
     path = dataset / f"{stem}_dseg.nii.gz"
@@ -47,7 +56,10 @@ def image(tmp_path):
 def test_labels_on_a_scan(dataset, image):
     path = draw(dataset, lookup=LOOKUP)
     labels = find_labels(SCAN, [dataset], image=image)
-    assert (labels.path, labels.lookup) == (path, path.with_name(path.name.replace(".nii.gz", ".tsv")))
+    assert (labels.path, labels.lookup) == (
+        path,
+        path.with_name(path.name.replace(".nii.gz", ".tsv")),
+    )
     assert labels.names == {1: "putamen", 2: "csf"}
     assert (labels.space, labels.entities, labels.expected, labels.notes) == ("scan", SCAN, {}, ())
 
@@ -92,7 +104,9 @@ def test_labels_in_the_subjects_space(dataset):
 
 def test_what_was_made_from_another_image_or_by_another_program_is_passed_over(dataset):
     path = draw(dataset, lookup=LOOKUP)
-    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps({"Sources": ["bids:raw:a_T1w.nii.gz"]}))
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(
+        json.dumps({"Sources": ["bids:raw:a_T1w.nii.gz"]})
+    )
     draw(dataset, STEM)
     assert find_labels(SCAN, [dataset]) is None
 
@@ -100,20 +114,27 @@ def test_what_was_made_from_another_image_or_by_another_program_is_passed_over(d
 def test_more_than_one_label_image_is_for_the_user_to_decide(dataset):
     draw(dataset, lookup=LOOKUP)
     draw(dataset.with_name("other"), f"{STEM}_seg-csf", lookup=LOOKUP)
-    with pytest.raises(DatasetError, match=r"sub-01_ses-A_acq-x_run-1: more than one label image .*seg-csf"):
+    with pytest.raises(
+        DatasetError, match=r"sub-01_ses-A_acq-x_run-1: more than one label image .*seg-csf"
+    ):
         find_labels(SCAN, [dataset, dataset.with_name("other")])
 
 
 def test_the_nearest_table_that_applies_is_taken(dataset):
     def named(stem):
-        (dataset / f"{stem}dseg.tsv").write_text(f"index\tname\n1\t{stem or 'plain'}\n".replace("/", "_"))
+        (dataset / f"{stem}dseg.tsv").write_text(
+            f"index\tname\n1\t{stem or 'plain'}\n".replace("/", "_")
+        )
         return find_labels(SCAN, [dataset]).names[1]
 
     path = draw(dataset, f"{STEM}_seg-nuclei_desc-rois")
     (dataset / "desc-truth_dseg.tsv").write_text("index\tname\n1\tno\n")
     (dataset / "seg-csf_dseg.tsv").write_text("index\tname\n1\tno\n")
     (dataset / "xdseg.tsv").write_text("index\tname\n1\tno\n")
-    with pytest.raises(DatasetError, match=r"no lookup table.*sub-01_ses-A_acq-x_run-1_seg-nuclei_desc-rois_dseg.tsv"):
+    with pytest.raises(
+        DatasetError,
+        match=r"no lookup table.*sub-01_ses-A_acq-x_run-1_seg-nuclei_desc-rois_dseg.tsv",
+    ):
         find_labels(SCAN, [dataset])
     assert named("") == "plain"
     assert named("desc-rois_") == "desc-rois_"
@@ -125,13 +146,17 @@ def test_the_nearest_table_that_applies_is_taken(dataset):
 
 def test_table_of_a_phantom(tmp_path):
     table = tmp_path / "dseg.tsv"
-    table.write_text("name\tcolor\tindex\tsusceptibility_ppm\ntube_1\tred\t1\t0\nwater\tn/a\t7\tn/a\nair\tblue\t0\t9\n")
+    table.write_text(
+        "name\tcolor\tindex\tsusceptibility_ppm\ntube_1\tred\t1\t0\nwater\tn/a\t7\tn/a\nair\tblue\t0\t9\n"
+    )
     assert read_lookup(table) == ({1: "tube_1", 7: "water"}, {"tube_1": 0.0})
 
 
 def test_table_with_a_byte_order_mark_as_spreadsheets_write_it(tmp_path):
     table = tmp_path / "dseg.tsv"
-    table.write_text("\ufeffindex\tname\r\n1\tnucleus caudatus (li)\r\n".replace(" (li)", ""), encoding="utf-8")
+    table.write_text(
+        "\ufeffindex\tname\r\n1\tnucleus caudatus (li)\r\n".replace(" (li)", ""), encoding="utf-8"
+    )
     assert read_lookup(table)[0] == {1: "nucleus caudatus"}
 
 
@@ -177,7 +202,8 @@ def test_labels_without_a_name_are_noted(dataset):
 
 
 def test_large_labels_are_read_as_they_are(dataset):
-    draw(dataset, values=(0, 1, 2**24 + 1), dtype="i4", lookup=LOOKUP)  # single precision would make it even
+    # single precision would make it even
+    draw(dataset, values=(0, 1, 2**24 + 1), dtype="i4", lookup=LOOKUP)
     (note,) = find_labels(SCAN, [dataset]).notes
     assert f" {2**24 + 1} " in note
 

@@ -1,4 +1,6 @@
-"""The text on methods tells what the sidecars say was done, of how many scans and people, and nothing else."""
+"""The text on methods tells what the sidecars say was done, of how many scans and people, and
+nothing else.
+"""
 
 import re
 
@@ -6,20 +8,37 @@ import pytest
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.files import write_json
-from multiqsm.dataset.methods import METHOD_STEPS, N_REGIONS, citation_text, methods_text, write_citation
+from multiqsm.dataset.methods import (
+    METHOD_STEPS,
+    N_REGIONS,
+    citation_text,
+    methods_text,
+    write_citation,
+)
 from multiqsm.dataset.outputs import derivative_path
 
 SCAN = ("mask", "unwrapping", "fieldmap", "pdf", "edges", "medi", "medi_scaled")
-CSF, BRAIN = "cerebrospinal fluid of the lateral ventricles, found", "mean of the brain, since no cerebrospinal fluid"
+CSF, BRAIN = (
+    "cerebrospinal fluid of the lateral ventricles, found",
+    "mean of the brain, since no cerebrospinal fluid",
+)
 
 
 def write_scan(root, subject, run, steps=SCAN, *, carried=(), regions=0, method="medi"):
-    """Write the sidecars of a scan's map, of the same in the person's space if there is one, and of its regions."""
-    entities, own = {"subject": subject, "run": run}, {} if steps is None else {METHOD_STEPS: list(steps)}
+    """Write the sidecars of a scan's map, of the same in the person's space if there is one, and of
+    its regions.
+    """
+    entities, own = (
+        {"subject": subject, "run": run},
+        {} if steps is None else {METHOD_STEPS: list(steps)},
+    )
     named = {"suffix": "Chimap", "desc": method, "extension": ".json"}
     write_json(derivative_path(root, entities, **named), own)
     if carried:
-        write_json(derivative_path(root, entities, space="subject", **named), {METHOD_STEPS: [*steps, *carried]})
+        write_json(
+            derivative_path(root, entities, space="subject", **named),
+            {METHOD_STEPS: [*steps, *carried]},
+        )
     if regions:
         path = derivative_path(root, entities, suffix="chi", desc="rois", extension=".json")
         write_json(path, {METHOD_STEPS: [*carried[1:], "regions_drawn"], N_REGIONS: regions})
@@ -45,10 +64,14 @@ def test_what_all_went_through_is_told_without_numbers(tmp_path):
         write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=7)
     text = methods_text(tmp_path)
     assert " (in " not in text
-    assert sentence(tmp_path, "registered rigidly").startswith("The scans of a person were registered rigidly")
+    assert sentence(tmp_path, "registered rigidly").startswith(
+        "The scans of a person were registered rigidly"
+    )
     assert sentence(tmp_path, CSF).endswith("found by R2* and position.")
     assert sentence(tmp_path, "7 regions") == "Susceptibility was measured in 7 regions of a scan."
-    assert absent(tmp_path, "MEDI compared phase factors", "closed-form", "single scan", "No region", BRAIN)
+    assert absent(
+        tmp_path, "MEDI compared phase factors", "closed-form", "single scan", "No region", BRAIN
+    )
 
 
 def test_reference_that_some_people_have_instead(tmp_path):
@@ -67,7 +90,10 @@ def test_reference_that_some_people_have_instead(tmp_path):
 def test_single_scan_is_not_registered(tmp_path):
     write_scan(tmp_path, "01", "1", carried=("single_scan", "csf_found"), regions=1)
     assert absent(tmp_path, "registered rigidly")
-    assert sentence(tmp_path, "nothing was registered") == "With a single scan of a person nothing was registered."
+    assert (
+        sentence(tmp_path, "nothing was registered")
+        == "With a single scan of a person nothing was registered."
+    )
     assert "in 1 region of" in methods_text(tmp_path)
     for run in "12":
         write_scan(tmp_path, "02", run, carried=("registration", "csf_found"), regions=1)
@@ -82,7 +108,9 @@ def test_scans_that_could_not_be_registered_and_regions_that_were_not_measured(t
     write_scan(tmp_path, "01", "3")
     assert sentence(tmp_path, "could not be registered").endswith("(in 1 of 3 scans).")
     assert sentence(tmp_path, "7 to 8 regions").endswith("(in 2 of 3 scans).")
-    assert sentence(tmp_path, "No region was measured") == "No region was measured (in 1 of 3 scans)."
+    assert (
+        sentence(tmp_path, "No region was measured") == "No region was measured (in 1 of 3 scans)."
+    )
     for run in "12":
         write_scan(tmp_path, "02", run)
     assert sentence(tmp_path, "could not be brought together").endswith("(in 1 of 2 people).")
@@ -90,22 +118,38 @@ def test_scans_that_could_not_be_registered_and_regions_that_were_not_measured(t
 
 
 def test_steps_of_some_scans(tmp_path):
-    """Two backgrounds, a mask of the user's, a single echo, and an inversion that made but one map."""
+    """Two backgrounds, a mask of the user's, a single echo, and an inversion that made but one
+    map.
+    """
     write_scan(tmp_path, "01", "1")
-    write_scan(tmp_path, "01", "1", (*SCAN[:3], "pdf", "deterministic", "gcv"), method="deterministic")
     write_scan(
-        tmp_path, "01", "2", ("user_mask", "single_unwrapping", "single_fieldmap", "vsharp", "medi", "medi_fixed")
+        tmp_path, "01", "1", (*SCAN[:3], "pdf", "deterministic", "gcv"), method="deterministic"
     )
-    for text in ("closed-form inversion", "V-SHARP", "projection onto dipole fields", "given with the scan"):
+    write_scan(
+        tmp_path,
+        "01",
+        "2",
+        ("user_mask", "single_unwrapping", "single_fieldmap", "vsharp", "medi", "medi_fixed"),
+    )
+    for text in (
+        "closed-form inversion",
+        "V-SHARP",
+        "projection onto dipole fields",
+        "given with the scan",
+    ):
         assert sentence(tmp_path, text).endswith(" (in 1 of 2 scans).")
-    assert sentence(tmp_path, "(MEDI), the absolute gradients").endswith("split Bregman iterations.")
+    assert sentence(tmp_path, "(MEDI), the absolute gradients").endswith(
+        "split Bregman iterations."
+    )
 
 
 def test_phantoms_are_no_people(tmp_path):
     write_scan(tmp_path, "ph", "1", ("phantom", "phantom_mask", *SCAN[1:]), regions=0)
     for run in "12":
         write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=3)
-    assert sentence(tmp_path, "Scans of phantoms").endswith("relative to the mean of the phantom (in 1 of 3 scans).")
+    assert sentence(tmp_path, "Scans of phantoms").endswith(
+        "relative to the mean of the phantom (in 1 of 3 scans)."
+    )
     assert sentence(tmp_path, CSF).endswith("position.")
     assert absent(tmp_path, "could not be")
 
@@ -133,7 +177,9 @@ def test_nothing_is_made_up_of_nothing(tmp_path):
 
 
 def test_papers_are_numbered_in_the_order_of_the_text():
-    text = citation_text({"pdf": "", "gcv": "(in 1 of 2 scans)", "unwrapping": "", "deterministic": ""})
+    text = citation_text(
+        {"pdf": "", "gcv": "(in 1 of 2 scans)", "unwrapping": "", "deterministic": ""}
+    )
     assert "projection onto dipole fields, weighted by the field's standard error [5]." in text
     assert "by generalised cross-validation (in 1 of 2 scans) [7]." in text
     assert "5. Liu T, " in text

@@ -11,7 +11,12 @@ from helpers.datasets import validator_errors
 
 from multiqsm.dataset.files import write_text
 from multiqsm.dataset.methods import write_citation
-from multiqsm.dataset.outputs import bids_uri, derivative_path, is_multiqsm_dataset, write_dataset_description
+from multiqsm.dataset.outputs import (
+    bids_uri,
+    derivative_path,
+    is_multiqsm_dataset,
+    write_dataset_description,
+)
 from multiqsm.dataset.sidecars import sidecar_path, write_sidecar
 
 PLAIN = {"subject": "01"}
@@ -42,7 +47,11 @@ FULL = {"subject": "01", "session": "A", "acquisition": "x", "reconstruction": "
             {"suffix": "dseg", "segmentation": "deepgrey", "extension": ".tsv"},
             "sub-01/anat/sub-01_seg-deepgrey_dseg.tsv",
         ),
-        (PLAIN, {"suffix": "chi", "desc": "rois", "extension": ".tsv"}, "sub-01/anat/sub-01_desc-rois_chi.tsv"),
+        (
+            PLAIN,
+            {"suffix": "chi", "desc": "rois", "extension": ".tsv"},
+            "sub-01/anat/sub-01_desc-rois_chi.tsv",
+        ),
         (PLAIN, {"suffix": "magnitude", "datatype": "fmap"}, "sub-01/fmap/sub-01_magnitude.nii.gz"),
         (
             FULL,
@@ -81,7 +90,11 @@ def test_names(entities, options, expected):
         (PLAIN | {"inversion": "1"}, {"suffix": "Chimap"}, "inversion"),
         (PLAIN, {"suffix": "Chimap", "extension": "/../../x"}, "extension"),
         ({"session": "A"}, {"suffix": "Chimap"}, "no anat file name"),
-        (PLAIN, {"suffix": "Chimap", "datatype": "dwi"}, "choose one of anat, fmap, figures, tables, xfm"),
+        (
+            PLAIN,
+            {"suffix": "Chimap", "datatype": "dwi"},
+            "choose one of anat, fmap, figures, tables, xfm",
+        ),
     ],
 )
 def test_no_name_is_made_up(entities, options, cause):
@@ -151,7 +164,9 @@ def test_files_are_readable_by_the_group(tmp_path):
 def test_description(make_dataset, tmp_path):
     raw, output = make_dataset(), tmp_path / "out"
     (raw / "dataset_description.json").write_text(
-        json.dumps({"Name": "Heads", "BIDSVersion": "1.8.0", "DatasetDOI": "doi:10.1/x", "License": "CC0"})
+        json.dumps(
+            {"Name": "Heads", "BIDSVersion": "1.8.0", "DatasetDOI": "doi:10.1/x", "License": "CC0"}
+        )
     )
     path = write_dataset_description(output, raw)
     first = path.read_text()
@@ -184,7 +199,9 @@ def test_description_of_another_dataset_is_not_replaced(make_dataset, content):
     assert (raw / "dataset_description.json").read_text() == content
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"GeneratedBy": {"Name": "x"}}', '{"GeneratedBy": [{"Name": "x"}]}'])
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", '{"GeneratedBy": {"Name": "x"}}', '{"GeneratedBy": [{"Name": "x"}]}']
+)
 def test_datasets_of_others_are_not_ours(tmp_path, content):
     (tmp_path / "dataset_description.json").write_text(content)
     assert not is_multiqsm_dataset(tmp_path)
@@ -200,26 +217,50 @@ def write_derivative(path, metadata, dtype=np.float32):
 
 @pytest.fixture
 def output(make_dataset, tmp_path):
-    """A derivative dataset with every kind of file that a run writes, for scans of all kinds of names."""
+    """A derivative dataset with every kind of file that a run writes, for scans of all kinds of
+    names.
+    """
     raw, root = make_dataset(sessions=("A",)), tmp_path / "out"
     write_dataset_description(root, raw)
     write_citation(root)
     sources = [bids_uri(raw / "sub-01/ses-A/anat/sub-01_ses-A_echo-1_part-mag_MEGRE.nii.gz", raw)]
     stripped = {"SkullStripped": True, "Sources": sources}
     whole = stripped | {"SkullStripped": False}
-    aligned = {"SpatialReference": "bids::sub-01/anat/sub-01_space-subject_desc-average_T2starw.nii.gz"}
+    aligned = {
+        "SpatialReference": "bids::sub-01/anat/sub-01_space-subject_desc-average_T2starw.nii.gz"
+    }
     images = (
         ({"suffix": "mask", "desc": "brain"}, {"Type": "Brain", "Sources": sources}, np.uint8),
         ({"suffix": "Chimap", "desc": "iterative"}, stripped | {"Units": "ppm"}, np.float32),
-        ({"suffix": "Chimap", "desc": "iterative", "space": "subject"}, stripped | aligned, np.float32),
+        (
+            {"suffix": "Chimap", "desc": "iterative", "space": "subject"},
+            stripped | aligned,
+            np.float32,
+        ),
         ({"suffix": "R2starmap"}, stripped | {"Units": "1/s"}, np.float32),
         ({"suffix": "T2starw", "desc": "average", "space": "subject"}, whole | aligned, np.float32),
-        ({"suffix": "mask", "desc": "brain", "space": "subject"}, aligned | {"Type": "Brain"}, np.uint8),
-        ({"suffix": "Chimap", "desc": "iterativewithinsd", "space": "subject"}, stripped | aligned, np.float32),
+        (
+            {"suffix": "mask", "desc": "brain", "space": "subject"},
+            aligned | {"Type": "Brain"},
+            np.uint8,
+        ),
+        (
+            {"suffix": "Chimap", "desc": "iterativewithinsd", "space": "subject"},
+            stripped | aligned,
+            np.float32,
+        ),
         ({"suffix": "dseg", "desc": "rois", "space": "subject"}, aligned, np.uint8),
         ({"suffix": "magnitude", "datatype": "fmap"}, whole, np.float32),
-        ({"suffix": "fieldmap", "desc": "total", "datatype": "fmap"}, whole | {"Units": "Hz"}, np.float32),
-        ({"suffix": "fieldmap", "desc": "local", "datatype": "fmap"}, stripped | {"Units": "Hz"}, np.float32),
+        (
+            {"suffix": "fieldmap", "desc": "total", "datatype": "fmap"},
+            whole | {"Units": "Hz"},
+            np.float32,
+        ),
+        (
+            {"suffix": "fieldmap", "desc": "local", "datatype": "fmap"},
+            stripped | {"Units": "Hz"},
+            np.float32,
+        ),
     )
     scans = (PLAIN, {"subject": "02", "session": "A", "run": "1"}, FULL | {"subject": "03"})
     for entities in scans:
@@ -228,15 +269,21 @@ def output(make_dataset, tmp_path):
         table = derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv")
         table.write_text("roi\tmean\nputamen\t0.04\n")
         write_sidecar(table, {"mean": {"Units": "ppm"}})
-        lookup = derivative_path(root, entities, suffix="dseg", desc="rois", space="subject", extension=".tsv")
+        lookup = derivative_path(
+            root, entities, suffix="dseg", desc="rois", space="subject", extension=".tsv"
+        )
         lookup.write_text("index\tname\n1\tputamen\n")
         transform = derivative_path(root, entities, suffix="xfm", space="subject", datatype="xfm")
         transform.write_text("#Insight Transform File V1.0\n")
         whose = {"subject": entities["subject"]}
-        registration = derivative_path(root, whose, suffix="xfm", desc="registration", datatype="xfm")
+        registration = derivative_path(
+            root, whose, suffix="xfm", desc="registration", datatype="xfm"
+        )
         write_text(registration, "site\ttranslation\nA\t0.4\n")
         write_sidecar(registration, {"translation": {"Units": "mm"}})
-        figure = derivative_path(root, entities, suffix="Chimap", desc="iterative", datatype="figures")
+        figure = derivative_path(
+            root, entities, suffix="Chimap", desc="iterative", datatype="figures"
+        )
         figure.parent.mkdir(exist_ok=True)
         figure.write_text("<svg/>")
         (root / f"sub-{entities['subject']}.html").write_text("<html/>")
@@ -258,7 +305,9 @@ def test_validator_is_awake(output):
     magnitude = derivative_path(output, PLAIN, suffix="magnitude", datatype="fmap")
     magnitude.unlink()
     sidecar_path(magnitude).unlink()
-    write_sidecar(derivative_path(output, PLAIN, suffix="Chimap", desc="iterative", space="subject"), {})
+    write_sidecar(
+        derivative_path(output, PLAIN, suffix="Chimap", desc="iterative", space="subject"), {}
+    )
     assert validator_errors(output) == {
         ("SIDECAR_KEY_REQUIRED", "SkullStripped"),
         ("SIDECAR_KEY_REQUIRED", "SpatialReference"),

@@ -46,13 +46,37 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
     ("changes", "figure", "text"),
     [
         ({"BrainMaskVolume": 4181.0}, "mask_volume", "holds 4181 mL, more than any brain"),
-        ({"BrainMaskVolume": 60.0, "BrainMaskFractionOfImage": 0.01}, "mask_volume", "60 mL, 1.0% of the image"),
-        ({"BrainMaskFractionUnresolved": 0.4}, "unresolved_voxels", "40% of the mask was left out at its surface"),
+        (
+            {"BrainMaskVolume": 60.0, "BrainMaskFractionOfImage": 0.01},
+            "mask_volume",
+            "60 mL, 1.0% of the image",
+        ),
+        (
+            {"BrainMaskFractionUnresolved": 0.4},
+            "unresolved_voxels",
+            "40% of the mask was left out at its surface",
+        ),
         ({"VoxelsWithoutWeightFraction": 0.05}, "without_weight", "5.0% of the mask has no weight"),
-        ({"LocalFieldStandardDeviation": 0.085}, "local_field_sd", "85 ppb, 85 times the field's standard error"),
-        ({"MedianFieldStandardError": 0.01}, "local_field_sd", "5.6 ppb) does not stand out of its noise"),
-        ({"SignLooksWrong": True, "PhaseSignSource": "given by the user"}, "sign_asymmetry", "given by the user"),
-        ({"LambdaAtBound": True}, "lambda_at_bound", "λ of the medi inversion is at a bound of its search, 0.3 mm"),
+        (
+            {"LocalFieldStandardDeviation": 0.085},
+            "local_field_sd",
+            "85 ppb, 85 times the field's standard error",
+        ),
+        (
+            {"MedianFieldStandardError": 0.01},
+            "local_field_sd",
+            "5.6 ppb) does not stand out of its noise",
+        ),
+        (
+            {"SignLooksWrong": True, "PhaseSignSource": "given by the user"},
+            "sign_asymmetry",
+            "given by the user",
+        ),
+        (
+            {"LambdaAtBound": True},
+            "lambda_at_bound",
+            "λ of the medi inversion is at a bound of its search, 0.3 mm",
+        ),
     ],
 )
 def test_implausible_figures_of_a_head(changes, figure, text):
@@ -82,4 +106,7 @@ def test_a_phantom_may_be_large_still_and_of_water():
 def test_each_inversion_has_its_own_bound():
     at_bound = HEAD | {"LambdaAtBound": True}
     found = find_doubts({"medi": HEAD, "iterative": at_bound, "deterministic": at_bound})
-    assert [doubt.text.split(" inversion")[0] for doubt in found] == ["λ of the iterative", "λ of the deterministic"]
+    assert [doubt.text.split(" inversion")[0] for doubt in found] == [
+        "λ of the iterative",
+        "λ of the deterministic",
+    ]

@@ -69,7 +69,9 @@ def test_notes_are_told(make_dataset):
 def test_missing_phase_of_one_echo(make_dataset):
     root = make_dataset()
     image(root, PHASE).unlink()
-    assert only_error(root).startswith(f"sub-01: {MAGNITUDE}: no phase image of echo 2 stands beside it; add")
+    assert only_error(root).startswith(
+        f"sub-01: {MAGNITUDE}: no phase image of echo 2 stands beside it; add"
+    )
 
 
 def test_missing_magnitude_of_one_echo(make_dataset):
@@ -92,7 +94,9 @@ def test_one_slice_short(make_dataset, name):
     root = make_dataset()
     edit_voxels(image(root, name), lambda data: data[..., :-1])
     error = only_error(root)
-    assert error.startswith(f"sub-01: {name}: 6×5×3 voxels, against 6×5×4 in sub-01_echo-1_part-mag_MEGRE.nii.gz")
+    assert error.startswith(
+        f"sub-01: {name}: 6×5×3 voxels, against 6×5×4 in sub-01_echo-1_part-mag_MEGRE.nii.gz"
+    )
 
 
 def test_first_echo_differs_and_is_the_one_named(make_dataset):
@@ -121,7 +125,10 @@ def test_four_dimensions(make_dataset):
     root = make_dataset(suffix="T2starw", echo_times=(0.02,))
     name = "sub-01_part-mag_T2starw.nii.gz"
     edit_voxels(image(root, name), lambda data: np.stack([data, data], axis=3))
-    assert f"{name}: the image is 4-D (6×5×4×2), as if echoes were stacked; BIDS has one" in errors(root)[0]
+    assert (
+        f"{name}: the image is 4-D (6×5×4×2), as if echoes were stacked; BIDS has one"
+        in errors(root)[0]
+    )
 
 
 def test_singular_affine(make_dataset):
@@ -138,7 +145,9 @@ def test_zero_voxel_size(make_dataset):
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[80:92] = np.array([1, 1, 0], "<f4").tobytes()
     path.write_bytes(gzip.compress(bytes(content)))
-    assert only_error(root).startswith(f"sub-01: {MAGNITUDE}: the header gives voxels of 1.0, 1.0, 0.0 mm")
+    assert only_error(root).startswith(
+        f"sub-01: {MAGNITUDE}: the header gives voxels of 1.0, 1.0, 0.0 mm"
+    )
 
 
 def test_no_orientation_is_a_warning(make_dataset):
@@ -180,7 +189,9 @@ def test_echo_time_in_one_parts_sidecar_is_enough(make_dataset):
 def test_parts_contradict_each_other_on_echo_time(make_dataset):
     root = make_dataset()
     edit_sidecars(root, "echo-2_part-phase", EchoTime=0.013)
-    assert only_error(root).startswith(f"sub-01: {PHASE}: EchoTime 0.013 s, where another part of echo 2 has 0.012 s")
+    assert only_error(root).startswith(
+        f"sub-01: {PHASE}: EchoTime 0.013 s, where another part of echo 2 has 0.012 s"
+    )
 
 
 def test_two_echoes_at_one_time(make_dataset):
@@ -190,7 +201,10 @@ def test_two_echoes_at_one_time(make_dataset):
 
 def test_echo_times_exchanged(make_dataset):
     root = make_dataset(echo_times=(0.012, 0.006, 0.018))
-    assert f"{MAGNITUDE}: echo 2 (0.006 s) has a shorter EchoTime than echo 1 (0.012 s)" in only_error(root)
+    assert (
+        f"{MAGNITUDE}: echo 2 (0.006 s) has a shorter EchoTime than echo 1 (0.012 s)"
+        in only_error(root)
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,14 +212,19 @@ def test_echo_times_exchanged(make_dataset):
     [
         (
             {"MagneticFieldStrength": None, "ImagingFrequency": None},
-            "neither MagneticFieldStrength nor ImagingFrequency is in its sidecar; add ImagingFrequency (MHz)",
+            "neither MagneticFieldStrength nor ImagingFrequency is in its sidecar; add "
+            "ImagingFrequency (MHz)",
         ),
         (
             {"ImagingFrequency": 123200000},
-            "ImagingFrequency is 1.232e+08, which no scanner has in MHz (is it in Hz?); write it in MHz",
+            "ImagingFrequency is 1.232e+08, which no scanner has in MHz (is it in Hz?); write it "
+            "in MHz",
         ),
         ({"ImagingFrequency": 0}, "ImagingFrequency is 0, which no scanner has in MHz"),
-        ({"ImagingFrequency": 63.9}, "ImagingFrequency is 63.9 MHz, but MagneticFieldStrength 3 T gives 127.7 MHz"),
+        (
+            {"ImagingFrequency": 63.9},
+            "ImagingFrequency is 63.9 MHz, but MagneticFieldStrength 3 T gives 127.7 MHz",
+        ),
         (
             {"MagneticFieldStrength": 30000, "ImagingFrequency": None},
             "MagneticFieldStrength is 30000, which no scanner",
@@ -223,13 +242,17 @@ def test_one_of_field_strength_and_frequency_is_enough(make_dataset, missing):
 
 
 def test_nominal_field_of_a_siemens_magnet_is_no_contradiction(make_dataset):
-    assert check(make_dataset(metadata={"ImagingFrequency": 123.2, "MagneticFieldStrength": 3})) == []
+    assert (
+        check(make_dataset(metadata={"ImagingFrequency": 123.2, "MagneticFieldStrength": 3})) == []
+    )
 
 
 def test_field_strength_that_is_no_number(make_dataset):
     root = make_dataset()
     edit_sidecars(root, "echo-2_part-mag", MagneticFieldStrength="3T")
-    assert only_error(root).startswith(f"sub-01: {MAGNITUDE}: MagneticFieldStrength is '3T', which is not a number")
+    assert only_error(root).startswith(
+        f"sub-01: {MAGNITUDE}: MagneticFieldStrength is '3T', which is not a number"
+    )
 
 
 def test_files_contradict_each_other_on_frequency(make_dataset):
@@ -278,7 +301,10 @@ def damage_stream(path):
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [
-        (damage_missing, "the file is listed but its content is not here; fetch it with datalad get "),
+        (
+            damage_missing,
+            "the file is listed but its content is not here; fetch it with datalad get ",
+        ),
         (damage_empty, "the file is empty; copy or convert it again"),
         (damage_text, "the file is truncated or damaged (Not a gzipped file"),
         (damage_text_compressed, "not a NIfTI file"),
@@ -324,7 +350,9 @@ def test_not_finite_inside(make_dataset, value):
     root = make_dataset()
     edit_voxels(image(root, PHASE), set_first(value))
     error = only_error(root)
-    assert error.startswith(f"sub-01: {PHASE}: 7 voxels are NaN or infinite, 7 of them where {MAGNITUDE} has signal")
+    assert error.startswith(
+        f"sub-01: {PHASE}: 7 voxels are NaN or infinite, 7 of them where {MAGNITUDE} has signal"
+    )
     assert "NaNs inside the brain" in error
 
 
@@ -334,7 +362,9 @@ def test_not_finite_in_the_background_is_a_warning(make_dataset):
     edit_voxels(image(root, MAGNITUDE), set_first(0))
     (problem,) = check(root)
     assert problem.severity == "warning"
-    assert str(problem).startswith(f"sub-01: {PHASE}: 7 voxels are NaN or infinite, all without signal")
+    assert str(problem).startswith(
+        f"sub-01: {PHASE}: 7 voxels are NaN or infinite, all without signal"
+    )
 
 
 def test_nothing_finite(make_dataset):
@@ -372,15 +402,18 @@ def test_phase_in_an_unknown_encoding_names_the_echo(make_dataset):
 def test_units_differ_between_echoes(make_dataset):
     root = make_dataset()
     edit_sidecars(root, "echo-2_part-phase", Units="arbitrary")
-    assert f"Units differ between the echoes: sub-01_echo-1_part-phase_MEGRE.nii.gz 'rad', {PHASE} 'arb" in only_error(
-        root
+    assert (
+        f"Units differ between the echoes: sub-01_echo-1_part-phase_MEGRE.nii.gz 'rad', {PHASE} "
+        "'arb" in only_error(root)
     )
 
 
 def test_siemens_integers(make_dataset):
     root = make_dataset(metadata={"Units": "arbitrary"})
     for path in (root / "sub-01/anat").glob("*part-phase*.nii.gz"):
-        edit_voxels(path, lambda data: np.rint((data + np.pi) / (2 * np.pi) * 4095).astype(np.int16))
+        edit_voxels(
+            path, lambda data: np.rint((data + np.pi) / (2 * np.pi) * 4095).astype(np.int16)
+        )
     assert check(root) == []
 
 
@@ -407,7 +440,10 @@ def test_mask_of_a_few_voxels(make_dataset):
     mask = np.zeros((6, 5, 4))
     mask[3, 2, 2] = 1
     (problem,) = check(with_mask(make_dataset(), mask))
-    assert (problem.severity, problem.cause) == ("error", "the brain mask holds no more than 1 voxels")
+    assert (problem.severity, problem.cause) == (
+        "error",
+        "the brain mask holds no more than 1 voxels",
+    )
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])
@@ -450,22 +486,32 @@ def test_stray_slope_of_a_real_file(make_dataset, shared):
         first = nib.load(shared / "data" / "quirks" / f"{name}.nii.gz").slicer[..., 0]
         nib.save(first, root / f"sub-01/anat/sub-01_part-{part}_T2starw.nii.gz")
     error = only_error(root)
-    assert error.startswith("sub-01: sub-01_part-phase_T2starw.nii.gz: Phase holds values from -0.0036")
+    assert error.startswith(
+        "sub-01: sub-01_part-phase_T2starw.nii.gz: Phase holds values from -0.0036"
+    )
 
 
 SMOOTH = (20, 18, 16)
 
 
 def smooth_head(part, echo_time, *, alternating=0.0, chopped=False, start=0.4):
-    """A field with wraps, and a little noise; `alternating` is what even echoes have in addition, `start` all."""
+    """A field with wraps, and a little noise; `alternating` is what even echoes have in addition,
+    `start` all.
+    """
     x, y, z = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij"))
     is_even = round(echo_time / 0.006) % 2 == 0
-    phase = start + 2 * np.pi * (60 * (z - 0.1) ** 2 + 50 * (x - 0.1) * y) * echo_time + is_even * alternating
+    phase = (
+        start
+        + 2 * np.pi * (60 * (z - 0.1) ** 2 + 50 * (x - 0.1) * y) * echo_time
+        + is_even * alternating
+    )
     phase = phase + np.pi * chopped * (np.arange(SMOOTH[2]) % 2)
     random = np.random.default_rng(round(1e6 * echo_time))
     signal = 1000 * np.exp(-20 * echo_time + 1j * phase) + random.normal(0, 20, SMOOTH)
     signal = signal + 1j * random.normal(0, 20, SMOOTH)
-    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](signal).astype(np.float32)
+    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](
+        signal
+    ).astype(np.float32)
 
 
 def inspect(root):
@@ -490,18 +536,24 @@ def test_smooth_head_is_good(make_dataset, parts):
 def test_chopped_slices(make_dataset, parts):
     root = make_dataset(parts=parts, voxels=lambda part, te: smooth_head(part, te, chopped=True))
     error = only_error(root)
-    assert "every second voxel along the third axis is turned by half a turn, as by slice chopping" in error
+    assert (
+        "every second voxel along the third axis is turned by half a turn, as by slice chopping"
+        in error
+    )
     assert "negate every second slice" in error
 
 
 @pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
 def test_bipolar_readout_is_a_warning(make_dataset, parts):
     ramp = np.linspace(-1, 1, SMOOTH[0]).reshape(-1, 1, 1)
-    root = make_dataset(parts=parts, voxels=lambda part, te: smooth_head(part, te, alternating=0.5 + ramp))
+    root = make_dataset(
+        parts=parts, voxels=lambda part, te: smooth_head(part, te, alternating=0.5 + ramp)
+    )
     (problem,) = check(root)
     assert problem.severity == "warning"
-    assert "depart from the line through odd ones by 0.5 rad, and by 2.1 rad from end to end of the first" in str(
-        problem
+    assert (
+        "depart from the line through odd ones by 0.5 rad, and by 2.1 rad from end to end of the "
+        "first" in str(problem)
     )
     assert "--unwrapping spatial" in problem.remedy
 
@@ -512,10 +564,14 @@ def test_mirrored_phase_is_a_warning(make_dataset, echo, axes):
     root = make_dataset(voxels=smooth_head)
     name = PHASE.replace("echo-2", f"echo-{echo}")
     edit_voxels(image(root, name), lambda data: np.flip(data, axes))
-    (problem,) = [problem for problem in check(root) if "mirrored" in problem.cause]  # and it looks bipolar
+    # and it looks bipolar
+    (problem,) = [problem for problem in check(root) if "mirrored" in problem.cause]
     assert (problem.severity, problem.file) == ("warning", name)
     along = {(0,): "its first axis", (1, 2): "its second and third axes"}[axes]
-    assert problem.cause == f"its phase fits that of the other echoes when it is mirrored along {along}"
+    assert (
+        problem.cause
+        == f"its phase fits that of the other echoes when it is mirrored along {along}"
+    )
 
 
 def test_mirrored_magnitude_is_a_warning(make_dataset):
@@ -525,7 +581,9 @@ def test_mirrored_magnitude_is_a_warning(make_dataset):
     edit_voxels(image(root, MAGNITUDE), lambda data: data[::-1])
     (problem,) = [problem for problem in check(root) if "mirrored" in problem.cause]
     assert (problem.severity, problem.file) == ("warning", MAGNITUDE)
-    assert problem.cause.startswith("its magnitude fits that of the other echoes when it is mirrored along its first")
+    assert problem.cause.startswith(
+        "its magnitude fits that of the other echoes when it is mirrored along its first"
+    )
 
 
 def test_mirrored_complex_echo_is_a_warning(make_dataset):
@@ -543,18 +601,24 @@ def test_phase_of_one_echo_that_is_noise_is_a_warning(make_dataset, echo):
     root = make_dataset(voxels=smooth_head)
     name = PHASE.replace("echo-2", f"echo-{echo}")
     edit_voxels(
-        image(root, name), lambda data: np.random.default_rng(0).uniform(-np.pi, np.pi, data.shape).astype("f4")
+        image(root, name),
+        lambda data: np.random.default_rng(0).uniform(-np.pi, np.pi, data.shape).astype("f4"),
     )
     (problem,) = [problem for problem in check(root) if "noise" in problem.cause]
     assert (problem.severity, problem.file) == ("warning", name)
 
 
-@pytest.mark.parametrize(("echo", "named", "told"), [(1, 2, "% above"), (2, 3, "% above"), (3, 2, "is 1.4 times what")])
+@pytest.mark.parametrize(
+    ("echo", "named", "told"), [(1, 2, "% above"), (2, 3, "% above"), (3, 2, "is 1.4 times what")]
+)
 def test_scale_of_one_magnitude_is_a_warning(make_dataset, echo, named, told):
     root = make_dataset(voxels=smooth_head)
     edit_voxels(image(root, MAGNITUDE.replace("echo-2", f"echo-{echo}")), lambda data: 0.5 * data)
     (problem,) = check(root)
-    assert (problem.severity, problem.file) == ("warning", MAGNITUDE.replace("echo-2", f"echo-{named}"))
+    assert (problem.severity, problem.file) == (
+        "warning",
+        MAGNITUDE.replace("echo-2", f"echo-{named}"),
+    )
     assert told in problem.cause
 
 
@@ -570,7 +634,8 @@ def test_echo_that_is_there_twice(make_dataset):
     root = make_dataset(voxels=smooth_head)
     shutil.copy(image(root, PHASE), image(root, PHASE.replace("echo-2", "echo-3")))
     assert only_error(root).startswith(
-        f"sub-01: {PHASE.replace('echo-2', 'echo-3')}: its values are those of {PHASE}; copy or convert the right image"
+        f"sub-01: {PHASE.replace('echo-2', 'echo-3')}: its values are those of {PHASE}; copy or "
+        "convert the right image"
     )
 
 
@@ -589,23 +654,31 @@ def test_images_of_two_echoes_exchanged(make_dataset):
 def test_siemens_magnitude_and_phase_exchanged(make_dataset):
     def voxels(part, te):
         values = smooth_head(part, te)
-        return np.rint((values + np.pi) / (2 * np.pi) * 4095 if part == "phase" else values).astype(np.int16)
+        return np.rint((values + np.pi) / (2 * np.pi) * 4095 if part == "phase" else values).astype(
+            np.int16
+        )
 
     root = make_dataset(voxels=voxels, metadata={"Units": "arbitrary"})
     assert check(root) == []
     for magnitude in (root / "sub-01/anat").glob("*part-mag*.nii.gz"):
-        phase, spare = magnitude.with_name(magnitude.name.replace("part-mag", "part-phase")), root / "spare"
+        phase, spare = (
+            magnitude.with_name(magnitude.name.replace("part-mag", "part-phase")),
+            root / "spare",
+        )
         magnitude.rename(spare)
         phase.rename(magnitude)
         spare.rename(phase)
-    assert f"sub-01: {MAGNITUDE}: neighbouring voxels jump as a phase's do, and those of {PHASE} do not" in "\n".join(
-        errors(root)
+    assert (
+        f"sub-01: {MAGNITUDE}: neighbouring voxels jump as a phase's do, and those of {PHASE} do "
+        "not" in "\n".join(errors(root))
     )
 
 
 def test_phase_of_zeros(make_dataset):
     root = make_dataset(voxels=lambda part, te: smooth_head(part, te) * (part == "mag"))
-    assert [error.split(":")[2] for error in errors(root)] == [" every voxel is 0; convert the scan again"] * 3
+    assert [error.split(":")[2] for error in errors(root)] == [
+        " every voxel is 0; convert the scan again"
+    ] * 3
 
 
 @pytest.mark.parametrize(
@@ -615,11 +688,26 @@ def test_phase_of_zeros(make_dataset):
         ("echo-2_part-phase", {"FlipAngle": 15}, None, None),
         ("echo-2_part-mag", {"EchoNumber": 3}, "warning", "EchoNumber is 3 in its sidecar"),
         ("echo-2_part-mag", {"EchoNumber": 2}, None, None),
-        ("echo-2_part-mag", {"Units": "rad"}, "warning", "Units is 'rad', which is that of a phase"),
+        (
+            "echo-2_part-mag",
+            {"Units": "rad"},
+            "warning",
+            "Units is 'rad', which is that of a phase",
+        ),
         ("echo-2_part-mag", {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]}, None, None),
-        ("echo-2_part-mag", {"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, "warning", "that of a phase"),
+        (
+            "echo-2_part-mag",
+            {"ImageType": ["ORIGINAL", "PRIMARY", "P"]},
+            "warning",
+            "that of a phase",
+        ),
         ("echo-2_part-phase", {"ImageType": ["DERIVED", "PRIMARY", "PHASE"]}, None, None),
-        ("echo-2_part-phase", {"ImageType": ["ORIGINAL", "PRIMARY", "M_FFE"]}, "warning", "that of a magnitude"),
+        (
+            "echo-2_part-phase",
+            {"ImageType": ["ORIGINAL", "PRIMARY", "M_FFE"]},
+            "warning",
+            "that of a magnitude",
+        ),
     ],
 )
 def test_sidecar_that_contradicts(make_dataset, pattern, fields, severity, cause):
@@ -649,7 +737,10 @@ def test_image_without_a_sidecar_is_a_warning(make_dataset):
 
 @pytest.mark.parametrize(
     ("dtype", "cause"),
-    [(np.complex64, "its voxels are complex64"), ([("R", "u1"), ("G", "u1"), ("B", "u1")], "where one")],
+    [
+        (np.complex64, "its voxels are complex64"),
+        ([("R", "u1"), ("G", "u1"), ("B", "u1")], "where one"),
+    ],
 )
 def test_voxels_that_are_no_numbers(make_dataset, dtype, cause):
     root = make_dataset()
@@ -695,9 +786,13 @@ STORED = {
 
 
 def stored_as(make_dataset, kinds, *, masked=False, spacing=0.006, **options):
-    """A smooth head whose echoes are stored in different ways; with 1 ms between three of them nothing wraps."""
+    """A smooth head whose echoes are stored in different ways; with 1 ms between three of them
+    nothing wraps.
+    """
     times = spacing * np.arange(1, len(kinds) + 1)
-    inside = np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij")[:2]) < 0.7
+    inside = (
+        np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij")[:2]) < 0.7
+    )
 
     def voxels(part, te):
         values = smooth_head(part, te)
@@ -712,8 +807,16 @@ def stored_as(make_dataset, kinds, *, masked=False, spacing=0.006, **options):
 @pytest.mark.parametrize(
     ("kinds", "odd", "ranges"),
     [
-        (("unsigned", "signed", "signed"), [1], "echo 1 is stored 0…4095, echo 2 -4094…4094, echo 3 -4094…4094"),
-        (("signed", "unsigned", "unsigned"), [2, 3], "echo 1 is stored -4094…4094, echo 2 0…4095, echo 3 0…4095"),
+        (
+            ("unsigned", "signed", "signed"),
+            [1],
+            "echo 1 is stored 0…4095, echo 2 -4094…4094, echo 3 -4094…4094",
+        ),
+        (
+            ("signed", "unsigned", "unsigned"),
+            [2, 3],
+            "echo 1 is stored -4094…4094, echo 2 0…4095, echo 3 0…4095",
+        ),
         (("signed", "signed", "unsigned"), [3], "echo 3 0…4095"),
         (("unsigned", "12 bits"), [1, 2], "echo 1 is stored 0…4095, echo 2 -2047…2047"),
         (("signed", "12 bits"), [2], "echo 2 -2047…2047"),
@@ -726,7 +829,10 @@ def test_integers_of_two_encodings(make_dataset, kinds, odd, ranges, masked):
     start = f"sub-01: {names}: the phase of the echoes is not stored alike: echo 1 is stored "
     assert error.startswith(start)
     # Wrapped phase comes to the ends of its range within the last step of the field.
-    found = [float(number) for number in re.findall(r"-?\d+(?=…|,|;)|(?<=…)-?\d+", error.removeprefix(start))]
+    found = [
+        float(number)
+        for number in re.findall(r"-?\d+(?=…|,|;)|(?<=…)-?\d+", error.removeprefix(start))
+    ]
     expected = [float(number) for number in re.findall(r"-?\d+(?=…|,|$)|(?<=…)-?\d+", ranges)]
     assert all(min(abs(number - other) for other in found) < 300 for number in expected)
 
@@ -734,14 +840,22 @@ def test_integers_of_two_encodings(make_dataset, kinds, odd, ranges, masked):
 @pytest.mark.parametrize("kind", ["unsigned", "signed", "radians", "positive"])
 @pytest.mark.parametrize(("n_echoes", "masked"), [(3, False), (24, True)])
 def test_one_encoding_is_good_whatever_the_echoes_span(make_dataset, kind, n_echoes, masked):
-    """The phase of first echoes hardly varies, and their background may be set to 0; late ones are wrapped."""
+    """The phase of first echoes hardly varies, and their background may be set to 0; late ones are
+    wrapped.
+    """
     fields = {} if kind in ("radians", "positive") else SIEMENS
     spacing = 0.018 / n_echoes
-    problems = check(stored_as(make_dataset, (kind,) * n_echoes, masked=masked, spacing=spacing, metadata=fields))
-    assert not [problem for problem in problems if "stored" in problem.cause or "varies" in problem.cause]
+    problems = check(
+        stored_as(make_dataset, (kind,) * n_echoes, masked=masked, spacing=spacing, metadata=fields)
+    )
+    assert not [
+        problem for problem in problems if "stored" in problem.cause or "varies" in problem.cause
+    ]
 
 
-@pytest.mark.parametrize("kinds", [("radians", "unsigned", "unsigned"), ("unsigned", "radians", "radians")])
+@pytest.mark.parametrize(
+    "kinds", [("radians", "unsigned", "unsigned"), ("unsigned", "radians", "radians")]
+)
 @pytest.mark.parametrize("units", ["rad", "arbitrary", None])
 def test_radians_and_integers(make_dataset, kinds, units):
     error = only_error(stored_as(make_dataset, kinds, metadata=SIEMENS | {"Units": units}))
@@ -757,7 +871,9 @@ def test_radians_cut_at_0_and_at_pi_are_the_same(make_dataset):
 
 def test_radians_that_were_rounded(make_dataset):
     error = only_error(stored_as(make_dataset, ("radians", "whole", "radians")))
-    assert error.startswith(f"sub-01: {PHASE}: the phase of the echoes is not stored alike: echo 1 is stored ")
+    assert error.startswith(
+        f"sub-01: {PHASE}: the phase of the echoes is not stored alike: echo 1 is stored "
+    )
 
 
 @pytest.mark.parametrize("echo", [1, 2, 3])
@@ -765,27 +881,40 @@ def test_echo_whose_scale_was_lost(make_dataset, echo):
     kinds = ["radians"] * 3
     kinds[echo - 1] = "half"
     error = only_error(stored_as(make_dataset, kinds))
-    assert error.startswith(f"sub-01: {PHASE.replace('echo-2', f'echo-{echo}')}: the phase of the echoes is not stored")
+    assert error.startswith(
+        f"sub-01: {PHASE.replace('echo-2', f'echo-{echo}')}: the phase of the echoes is not stored"
+    )
 
 
 @pytest.mark.parametrize(("echo", "named", "told"), [(1, 2, 2), (2, 2, 0.5), (3, 3, 0.5)])
 def test_echo_whose_scale_was_lost_and_does_not_wrap_is_a_warning(make_dataset, echo, named, told):
     kinds = ["radians"] * 3
     kinds[echo - 1] = "half"
-    problem = next(p for p in check(stored_as(make_dataset, kinds, spacing=0.001)) if "varies" in p.cause)
+    problem = next(
+        p for p in check(stored_as(make_dataset, kinds, spacing=0.001)) if "varies" in p.cause
+    )
     assert (problem.severity, problem.file) == ("warning", PHASE.replace("echo-2", f"echo-{named}"))
     assert float(problem.cause.split()[3]) == pytest.approx(told, rel=0.2)
 
 
 def test_case_of_mixed_encodings(copy_case):
     error = only_error(copy_case("mixed_phase_encodings"))
-    assert "sub-01_echo-1_part-phase_MEGRE.nii.gz: the phase of the echoes is not stored alike: echo 1 is" in error
+    assert (
+        "sub-01_echo-1_part-phase_MEGRE.nii.gz: the phase of the echoes is not stored alike: echo "
+        "1 is" in error
+    )
     assert "echo 1 is stored 165…3846, echo 2 -4084…3998" in error
 
 
-def parts_of(make_dataset, change=None, *, air=True, masked=False, narrow=False, n_echoes=3, name="raw"):
-    """A head in air as real and imaginary parts; `change` makes another image of a part and an echo's number."""
-    inside = np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij")[:2]) < (0.7 if air else 2)
+def parts_of(
+    make_dataset, change=None, *, air=True, masked=False, narrow=False, n_echoes=3, name="raw"
+):
+    """A head in air as real and imaginary parts; `change` makes another image of a part and an
+    echo's number.
+    """
+    inside = np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij")[:2]) < (
+        0.7 if air else 2
+    )
 
     def voxels(part, te):
         echo = round(te / 0.006)
@@ -820,26 +949,36 @@ LOST = {
 @pytest.mark.parametrize("kind", LOST)
 def test_lost_intercept_is_told_by_the_background(make_dataset, kind, masked):
     change, n = LOST[kind]
-    problems = [p for p in check(parts_of(make_dataset, change, masked=masked)) if p.severity == "error"]
-    assert [("background lies at" in p.cause, p.file.endswith(f"and {n - 1} more") or n == 1) for p in problems] == [
-        (True, True)
+    problems = [
+        p for p in check(parts_of(make_dataset, change, masked=masked)) if p.severity == "error"
     ]
+    assert [
+        ("background lies at" in p.cause, p.file.endswith(f"and {n - 1} more") or n == 1)
+        for p in problems
+    ] == [(True, True)]
 
 
 @pytest.mark.parametrize("kind", LOST)
 def test_lost_intercept_is_told_without_background(make_dataset, kind):
-    """A block of brain: equally spaced echoes are a geometric sequence, and not with something added."""
+    """A block of brain: equally spaced echoes are a geometric sequence, and not with something
+    added.
+    """
     change, n = LOST[kind]
-    (problem,) = [p for p in check(parts_of(make_dataset, change, air=False)) if p.severity == "error"]
+    (problem,) = [
+        p for p in check(parts_of(make_dataset, change, air=False)) if p.severity == "error"
+    ]
     assert problem.cause.startswith("its values have one sign, or nearly so")
     assert problem.file.endswith(f"and {n - 1} more") or n == 1 or kind.startswith("some")
 
 
 @pytest.mark.parametrize(
-    ("n_echoes", "masked", "severity"), [(2, False, "error"), (1, False, "warning"), (2, True, "warning")]
+    ("n_echoes", "masked", "severity"),
+    [(2, False, "error"), (1, False, "warning"), (2, True, "warning")],
 )
 def test_all_of_one_sign_without_more_to_tell_by(make_dataset, n_echoes, masked, severity):
-    """The phase of one echo may well lie in one quadrant, and so may that of a masked head at two."""
+    """The phase of one echo may well lie in one quadrant, and so may that of a masked head at
+    two.
+    """
 
     def change(part, echo, values):
         return np.where(values == 0, 0, values + 1000)
@@ -858,7 +997,9 @@ def test_negative_values_that_wrapped_around(make_dataset, bits, air):
     assert problem.file.endswith("and 5 more")
 
 
-@pytest.mark.parametrize("options", [{}, {"masked": True}, {"air": False}, {"masked": True, "narrow": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"masked": True}, {"air": False}, {"masked": True, "narrow": True}]
+)
 def test_parts_as_scanned_are_good(make_dataset, options):
     """A phase near 0 makes the real part positive; the background is 0 still, or there is none."""
     assert check(parts_of(make_dataset, **options)) == []
@@ -868,7 +1009,10 @@ def test_parts_as_scanned_are_good(make_dataset, options):
 
 @pytest.mark.parametrize("scale", [2, 0.5])
 def test_part_that_was_scaled_has_other_noise(make_dataset, scale):
-    root = parts_of(make_dataset, lambda part, echo, values: values * (scale if (part, echo) == ("imag", 2) else 1))
+    root = parts_of(
+        make_dataset,
+        lambda part, echo, values: values * (scale if (part, echo) == ("imag", 2) else 1),
+    )
     (problem,) = [p for p in check(root) if "noise" in p.cause]
     assert (problem.severity, problem.file) == ("warning", "sub-01_echo-2_part-imag_MEGRE.nii.gz")
     ratio = float(problem.cause.split("its noise is ")[1].split(" times")[0])
@@ -877,13 +1021,18 @@ def test_part_that_was_scaled_has_other_noise(make_dataset, scale):
 
 def test_case_of_lost_intercepts(copy_case):
     error = only_error(copy_case("realimag_offset"))
-    assert error.startswith("sub-01: sub-01_echo-1_part-real_MEGRE.nii.gz and 7 more: its values have one sign")
+    assert error.startswith(
+        "sub-01: sub-01_echo-1_part-real_MEGRE.nii.gz and 7 more: its values have one sign"
+    )
     assert "scl_inter" in error
 
 
 @pytest.mark.parametrize("name", ["sub-philips3T", "sub-crop7T"])
 def test_real_scans_as_real_and_imaginary_parts_are_good(shared, tmp_path, name):
-    source, folder = shared / "data" / "real_bids" / name / "anat", tmp_path / "raw" / "sub-01" / "anat"
+    source, folder = (
+        shared / "data" / "real_bids" / name / "anat",
+        tmp_path / "raw" / "sub-01" / "anat",
+    )
     folder.mkdir(parents=True)
     (tmp_path / "raw" / "dataset_description.json").write_text("{}")
     for path in source.glob("*part-mag*.nii.gz"):
@@ -892,5 +1041,7 @@ def test_real_scans_as_real_and_imaginary_parts_are_good(shared, tmp_path, name)
         for part, values in (("real", signal.real), ("imag", signal.imag)):
             made = folder / path.name.replace(name, "sub-01").replace("part-mag", f"part-{part}")
             nib.save(nib.Nifti1Image(values.astype(np.float32), None, magnitude.header), made)
-            shutil.copy(str(path).replace(".nii.gz", ".json"), str(made).replace(".nii.gz", ".json"))
+            shutil.copy(
+                str(path).replace(".nii.gz", ".json"), str(made).replace(".nii.gz", ".json")
+            )
     assert [problem for problem in check(tmp_path / "raw") if problem.severity == "error"] == []

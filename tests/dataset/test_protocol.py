@@ -1,4 +1,6 @@
-"""What scans have in common is found from all heads of a dataset, and each is reduced to it as a whole."""
+"""What scans have in common is found from all heads of a dataset, and each is reduced to it as a
+whole.
+"""
 
 import json
 
@@ -49,7 +51,9 @@ def test_coarsest_voxels_and_the_range_that_all_echoes_cover():
 
 
 def test_axes_are_those_of_the_body_whatever_the_images_are():
-    """The sagittal scan's third axis is right-left: 1.5 mm there, 1.1 and 0.9 mm along the other two."""
+    """The sagittal scan's third axis is right-left: 1.5 mm there, 1.1 and 0.9 mm along the other
+    two.
+    """
     common = common_protocol(protocols(TABLE[0], TABLE[3]))
     assert common.voxel_size == (1.5, 1.1, 2.0)
 
@@ -61,14 +65,20 @@ def test_order_of_the_scans_does_not_matter():
 
 def test_rounding_of_a_header_decides_nothing():
     alike = protocols(
-        ("sub-01", (1.0, 1.0, 2.0), (0, 1, 2), (6, 12)), ("sub-02", (1.0000001, 1, 2), (0, 1, 2), (6, 12))
+        ("sub-01", (1.0, 1.0, 2.0), (0, 1, 2), (6, 12)),
+        ("sub-02", (1.0000001, 1, 2), (0, 1, 2), (6, 12)),
     )
     assert common_protocol(alike).decided_by == ("sub-01",) * 5
 
 
 def test_echoes_without_a_common_range_are_refused_by_name():
-    early, late = ("sub-01", (1, 1, 2), (0, 1, 2), (2, 4, 6)), ("sub-02", (1, 1, 2), (0, 1, 2), (10, 20))
-    with pytest.raises(DatasetError, match=r"sub-02 has its first echo at 10 ms, after the last of sub-01 at 6 ms"):
+    early, late = (
+        ("sub-01", (1, 1, 2), (0, 1, 2), (2, 4, 6)),
+        ("sub-02", (1, 1, 2), (0, 1, 2), (10, 20)),
+    )
+    with pytest.raises(
+        DatasetError, match=r"sub-02 has its first echo at 10 ms, after the last of sub-01 at 6 ms"
+    ):
         common_protocol(protocols(early, late))
 
 
@@ -77,9 +87,9 @@ def test_single_echoes_within_the_tolerance_are_one_range():
     assert common_protocol(protocols(*near)).echo_range == pytest.approx((0.0204, 0.020))
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Scans of a dataset
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 AXIAL = np.array([[-1.0, 0, 0, 90], [0, 1, 0, -120], [0, 0, 2, -60], [0, 0, 0, 1]])
 # Voxel axes run along anterior-posterior, inferior-superior and right-left.
@@ -90,9 +100,19 @@ SAGITTAL = np.array([[0, 0, 3.0, -80], [0.5, 0, 0, -120], [0, 0.5, 0, -60], [0, 
 def mixed(tmp_path):
     """An axial head, a sagittal one with other echoes, and a phantom that is coarser than both."""
     root = tmp_path / "raw"
-    write_dataset(root, subjects=("01",), affine=AXIAL, shape=(12, 10, 8), echo_times=(0.006, 0.012, 0.018, 0.024))
     write_dataset(
-        root, subjects=("02",), affine=SAGITTAL, shape=(20, 32, 7), echo_times=(0.0055, 0.0115, 0.0175, 0.030)
+        root,
+        subjects=("01",),
+        affine=AXIAL,
+        shape=(12, 10, 8),
+        echo_times=(0.006, 0.012, 0.018, 0.024),
+    )
+    write_dataset(
+        root,
+        subjects=("02",),
+        affine=SAGITTAL,
+        shape=(20, 32, 7),
+        echo_times=(0.0055, 0.0115, 0.0175, 0.030),
     )
     write_dataset(root, subjects=("03",), affine=np.diag([5.0, 5, 5, 1]), echo_times=(0.040, 0.050))
     species = {"01": "homo sapiens", "02": "homo sapiens", "03": "phantom"}
@@ -122,7 +142,11 @@ def test_scans_are_reduced_to_what_they_share(mixed):
     assert sagittal.echo_times == (0.0055, 0.0115, 0.0175)
     assert sagittal.echoes_left_out == (0.030,)
     for part in ("magnitude", "phase"):
-        assert [path.name.split("echo-")[1][0] for path in getattr(sagittal, part)] == ["1", "2", "3"]
+        assert [path.name.split("echo-")[1][0] for path in getattr(sagittal, part)] == [
+            "1",
+            "2",
+            "3",
+        ]
     assert not isinstance(phantom, HarmonizedScan)
 
 
@@ -150,7 +174,9 @@ def test_what_was_decided_is_in_words_and_in_the_record(mixed, tmp_path):
 def test_workflow_crops_only_what_has_another_grid(mixed, tmp_path):
     scans, _ = harmonized(mixed)
     made = {
-        scan.label: init_scan_wf(scan, bids_dir=mixed, output_dir=tmp_path / "out", settings=Settings(), threads=1)
+        scan.label: init_scan_wf(
+            scan, bids_dir=mixed, output_dir=tmp_path / "out", settings=Settings(), threads=1
+        )
         for scan in scans
     }
     assert made["sub-02"].get_node("harmonize").interface.inputs.matrix == [10, 8, 7]
@@ -160,15 +186,22 @@ def test_workflow_crops_only_what_has_another_grid(mixed, tmp_path):
     assert [node.name for node in flat.successors(decode)] == ["harmonize"]
     # The mask is made on the cropped images, in less memory than the original would need.
     own, _ = collect_scans(mixed)
-    as_scanned = init_scan_wf(own[1], bids_dir=mixed, output_dir=tmp_path / "out", settings=Settings(), threads=1)
+    as_scanned = init_scan_wf(
+        own[1], bids_dir=mixed, output_dir=tmp_path / "out", settings=Settings(), threads=1
+    )
     assert made["sub-02"].get_node("mask")._mem_gb <= as_scanned.get_node("mask")._mem_gb
 
 
 def test_the_users_mask_is_not_used_and_that_is_said(mixed, tmp_path):
     folder = tmp_path / "masks" / "sub-01" / "anat"
     folder.mkdir(parents=True)
-    write_json(tmp_path / "masks" / "dataset_description.json", {"Name": "m", "BIDSVersion": "1.10.0"})
-    nib.save(nib.Nifti1Image(np.ones((12, 10, 8), np.uint8), AXIAL), folder / "sub-01_desc-brain_mask.nii.gz")
+    write_json(
+        tmp_path / "masks" / "dataset_description.json", {"Name": "m", "BIDSVersion": "1.10.0"}
+    )
+    nib.save(
+        nib.Nifti1Image(np.ones((12, 10, 8), np.uint8), AXIAL),
+        folder / "sub-01_desc-brain_mask.nii.gz",
+    )
     scans, _ = collect_scans(mixed, derivatives=[tmp_path / "masks"])
     axial = harmonize(scans, study_protocol(scans)[0])[0][0]
     assert axial.brain_mask is None
@@ -182,10 +215,14 @@ def test_a_part_of_the_dataset_is_brought_to_the_same_as_the_whole(mixed, capsys
     for choice in ((), ("--participant-label", "02")):
         assert main([*command, *choice]) == 0
         lines = capsys.readouterr().out.splitlines()
-        printed[choice] = [line for line in lines if line.startswith(("--harmonize", "sub-02: voxels"))]
+        printed[choice] = [
+            line for line in lines if line.startswith(("--harmonize", "sub-02: voxels"))
+        ]
     whole, part = printed.values()
     assert whole == part
-    assert part[0].startswith("--harmonize: what 2 head scans have in common: voxels of 3 mm right-left (as sub-02)")
+    assert part[0].startswith(
+        "--harmonize: what 2 head scans have in common: voxels of 3 mm right-left (as sub-02)"
+    )
     assert "sub-02: voxels 0.5×0.5×3 → 1×2×3 mm; echoes at 30 ms left out, 3 used" in part
 
 
@@ -218,7 +255,9 @@ def test_too_few_echoes_for_r2star_is_said(tmp_path):
 def test_scans_that_do_not_tell_their_protocol_do_not_decide(tmp_path):
     root = tmp_path / "raw"
     write_dataset(root, subjects=("01",))
-    write_dataset(root, subjects=("02",), metadata={"EchoTime": None}, affine=np.diag([4.0, 4, 4, 1]))
+    write_dataset(
+        root, subjects=("02",), metadata={"EchoTime": None}, affine=np.diag([4.0, 4, 4, 1])
+    )
     write_dataset(root, subjects=("03",), echo_times=(6, 12))
     write_dataset(root, subjects=("04",), metadata={"EchoTime": 0.01})
     write_dataset(root, subjects=("05",))

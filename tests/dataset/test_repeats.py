@@ -20,11 +20,22 @@ MULTI = Protocol({"acquisition": "a"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0))
     ("other", "expected"),
     [
         (MULTI, True),
-        (Protocol({"acquisition": "a"}, (6.1, 14.2, 21.8), None, (1.02, 0.99, 2.0)), True),  # a scanner's own choice
+        (
+            Protocol({"acquisition": "a"}, (6.1, 14.2, 21.8), None, (1.02, 0.99, 2.0)),
+            True,
+        ),  # a scanner's own choice
         (Protocol({"acquisition": "a"}), True),  # nothing else is known
         (Protocol({"acquisition": "b"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0)), False),
         (Protocol({}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0)), False),
-        (Protocol({"acquisition": "a", "reconstruction": "x"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 2.0)), False),
+        (
+            Protocol(
+                {"acquisition": "a", "reconstruction": "x"},
+                (6.0, 14.0, 22.0),
+                None,
+                (1.0, 1.0, 2.0),
+            ),
+            False,
+        ),
         (Protocol({"acquisition": "a"}, (6.0, 14.0), None, (1.0, 1.0, 2.0)), False),
         (Protocol({"acquisition": "a"}, (7.0, 14.0, 22.0), None, (1.0, 1.0, 2.0)), False),
         (Protocol({"acquisition": "a"}, (6.0, 14.0, 22.0), None, (1.0, 1.0, 1.0)), False),
@@ -37,7 +48,9 @@ def test_who_repeats_whom(other, expected):
 
 
 def test_single_echoes_of_one_time_and_other_numbers_are_no_repeats():
-    first, second, untold = (Protocol(echo_times=(6.0,), echo_number=number) for number in (1, 2, None))
+    first, second, untold = (
+        Protocol(echo_times=(6.0,), echo_number=number) for number in (1, 2, None)
+    )
     assert not first.is_repeated_by(second)
     assert first.is_repeated_by(untold)
 
@@ -49,12 +62,21 @@ def test_of_a_scan():
     found = scan_protocol(scan, (1, 1, 2))
     assert found == Protocol({"acquisition": "x", "chunk": "1"}, (pytest.approx(22),), 3, (1, 1, 2))
     assert str(found) == "acq-x, chunk-1, TE 22 ms, echo 3, 1×1×2 mm"
-    assert scan_protocol(Scan(entities, "MEGRE", echo_times=(0.01, 0.02), sidecars=sidecars), ()).echo_number is None
-    assert scan_protocol(Scan({"subject": "01"}, "MEGRE", echo_times=(None, 0.02)), ()) == Protocol()
+    assert (
+        scan_protocol(
+            Scan(entities, "MEGRE", echo_times=(0.01, 0.02), sidecars=sidecars), ()
+        ).echo_number
+        is None
+    )
+    assert (
+        scan_protocol(Scan({"subject": "01"}, "MEGRE", echo_times=(None, 0.02)), ()) == Protocol()
+    )
     assert str(Protocol()) == "no label"
 
 
-@pytest.mark.parametrize("protocol", [MULTI, Protocol(), Protocol({"task": "rest"}, (6.0,), 1, (0.46875, 1.0, 2.0))])
+@pytest.mark.parametrize(
+    "protocol", [MULTI, Protocol(), Protocol({"task": "rest"}, (6.0,), 1, (0.46875, 1.0, 2.0))]
+)
 def test_columns_of_a_table_tell_it_again(protocol):
     row = protocol.columns
     assert list(row) == list(COLUMNS)

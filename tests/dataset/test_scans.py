@@ -29,8 +29,14 @@ def test_scan_of_a_plain_dataset(make_dataset):
     assert scan.entities == {"subject": "01"}
     assert (scan.label, scan.node_name, scan.suffix) == ("sub-01", "sub_01", "MEGRE")
     assert scan.echo_times == (0.006, 0.012, 0.018)
-    assert [path.name for path in scan.phase] == [f"sub-01_echo-{e}_part-phase_MEGRE.nii.gz" for e in (1, 2, 3)]
-    assert (scan.field_strength, scan.imaging_frequency, scan.manufacturer) == (3.0, 123.2, "Siemens")
+    assert [path.name for path in scan.phase] == [
+        f"sub-01_echo-{e}_part-phase_MEGRE.nii.gz" for e in (1, 2, 3)
+    ]
+    assert (scan.field_strength, scan.imaging_frequency, scan.manufacturer) == (
+        3.0,
+        123.2,
+        "Siemens",
+    )
     assert scan.units == "rad"
     assert scan.metadata["Manufacturer"] == "Siemens"
     assert scan.brain_mask is None
@@ -38,12 +44,19 @@ def test_scan_of_a_plain_dataset(make_dataset):
 
 def test_every_entity_tells_scans_apart(make_dataset):
     root = make_dataset(
-        subjects=("01", "02"), sessions=("A", "B"), acquisitions=(None, "x"), reconstructions=("n",), runs=("1", "02")
+        subjects=("01", "02"),
+        sessions=("A", "B"),
+        acquisitions=(None, "x"),
+        reconstructions=("n",),
+        runs=("1", "02"),
     )
     scans, left_out = collect_scans(root)
     assert left_out == []
     assert len(scans) == 16
-    assert labels(scans)[:2] == ["sub-01_ses-A_acq-x_rec-n_run-02", "sub-01_ses-A_acq-x_rec-n_run-1"]
+    assert labels(scans)[:2] == [
+        "sub-01_ses-A_acq-x_rec-n_run-02",
+        "sub-01_ses-A_acq-x_rec-n_run-1",
+    ]
     assert scans[0].node_name == "sub_01_ses_A_acq_x_rec_n_run_02"
     for scan in scans:
         assert len(scan.magnitude) == len(scan.phase) == 3
@@ -66,9 +79,12 @@ def test_files_are_sorted_by_echo_time_not_by_name(make_dataset):
 
 def test_sidecars_are_inherited(make_dataset):
     root = make_dataset(
-        sessions=("A",), metadata={"MagneticFieldStrength": None, "ImagingFrequency": None, "Manufacturer": None}
+        sessions=("A",),
+        metadata={"MagneticFieldStrength": None, "ImagingFrequency": None, "Manufacturer": None},
     )
-    (root / "MEGRE.json").write_text(json.dumps({"MagneticFieldStrength": 7, "Manufacturer": "Philips"}))
+    (root / "MEGRE.json").write_text(
+        json.dumps({"MagneticFieldStrength": 7, "Manufacturer": "Philips"})
+    )
     (root / "sub-01/sub-01_MEGRE.json").write_text(json.dumps({"Manufacturer": "GE"}))
     (scan,), _ = collect_scans(root)
     assert (scan.field_strength, scan.manufacturer) == (7.0, "GE")
@@ -103,7 +119,9 @@ def test_magnitude_without_part_is_taken_and_it_is_said(make_dataset):
     (scan,), left_out = collect_scans(make_dataset(parts=(None, "phase")))
     assert left_out == []
     assert scan.magnitude[0].name == "sub-01_echo-1_MEGRE.nii.gz"
-    assert scan.notes[0] == "sub-01_echo-1_MEGRE.nii.gz: no part in the name, taken as the magnitude"
+    assert (
+        scan.notes[0] == "sub-01_echo-1_MEGRE.nii.gz: no part in the name, taken as the magnitude"
+    )
 
 
 def test_image_without_part_beside_a_magnitude_is_left_out(make_dataset):
@@ -194,13 +212,19 @@ def test_filter_file_selects(make_dataset, wanted, expected):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"participant_label": ["01", "03"]}, ["--participant-label 03", "its participants are: 01, 02"]),
+        (
+            {"participant_label": ["01", "03"]},
+            ["--participant-label 03", "its participants are: 01, 02"],
+        ),
         ({"session_label": ["C"]}, ["--session-label C", "removed all 12 images", "A (6), B (6)"]),
         (
             {"session_label": ["A"], "bids_filter": {"megre": {"run": 2}}},
             ["--bids-filter-file, run 2", "removed all 6 images", "(no run) (6)"],
         ),
-        ({"bids_filter": {"megre": {"acq": "x"}}}, ["--bids-filter-file, acq", "not a recognized entity"]),
+        (
+            {"bids_filter": {"megre": {"acq": "x"}}},
+            ["--bids-filter-file, acq", "not a recognized entity"],
+        ),
         ({"bids_filter": {"t1w": {"run": 1}}}, ["no query t1w", "megre"]),
         ({"bids_filter": {"megre": "x"}}, ["megre is 'x'", "write entities"]),
         ({"bids_filter": {"megre": {"part": "mag"}}}, ["sub-02_ses-B", "only magnitude images"]),
@@ -219,7 +243,9 @@ def test_empty_selection_names_what_emptied_it(make_dataset, options, said):
 def test_dataset_without_gradient_echo_says_what_there_is(make_dataset):
     root = make_dataset(suffix="T1w", echo_times=(0.003,), parts=(None,))
     with pytest.raises(
-        DatasetError, match=r"no image with suffix MEGRE or T2starw in an anat folder of sub-01; .* are: T1w \(1\)"
+        DatasetError,
+        match=r"no image with suffix MEGRE or T2starw in an anat folder of sub-01; "
+        r".* are: T1w \(1\)",
     ):
         collect_scans(root)
 
@@ -231,7 +257,14 @@ def test_participants_without_scans_are_left_out_with_the_reason(make_dataset):
     scans, left_out = collect_scans(root, session_label=["A"])
     assert labels(scans) == ["sub-01_ses-A"]
     assert left_out == [
-        Problem("sub-03", "", "no image with suffix MEGRE or T2starw in an anat folder", "", "note", "03"),
+        Problem(
+            "sub-03",
+            "",
+            "no image with suffix MEGRE or T2starw in an anat folder",
+            "",
+            "note",
+            "03",
+        ),
         Problem("sub-02", "", "removed by --session-label A", "", "note", "02"),
     ]
 
@@ -240,7 +273,9 @@ def test_label_that_bids_does_not_allow(make_dataset):
     root = make_dataset(sessions=("A", "2020-01-01"))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-A"]
-    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [left.scan for left in left_out]
+    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [
+        left.scan for left in left_out
+    ]
     assert "letters, digits and +" in left_out[0].text
 
 
@@ -271,7 +306,9 @@ def test_no_scan_may_be_no_error(make_dataset):
     assert "only magnitude images" in left_out[0].text
 
 
-@pytest.mark.parametrize("folder", ["sub-other", "sub-other_x/ses-Z", "run-7", "anat", "x_acq-y", "echo-9_part-imag"])
+@pytest.mark.parametrize(
+    "folder", ["sub-other", "sub-other_x/ses-Z", "run-7", "anat", "x_acq-y", "echo-9_part-imag"]
+)
 def test_folders_above_the_dataset_say_nothing(make_dataset, folder):
     root = make_dataset(f"{folder}/raw", sessions=("A",))
     ((scan,), left_out) = collect_scans(root)
@@ -328,7 +365,9 @@ def test_the_nearest_and_most_specific_sidecar_counts(make_dataset):
     assert "Null" not in scan.sidecars[scan.files[0].name]
 
 
-@pytest.mark.parametrize(("wanted", "n_scans"), [(2, 2), ("2", 2), ([1, 2], 3), ("02", 2), (None, 1), ("*", 3)])
+@pytest.mark.parametrize(
+    ("wanted", "n_scans"), [(2, 2), ("2", 2), ([1, 2], 3), ("02", 2), (None, 1), ("*", 3)]
+)
 def test_indices_match_however_they_are_padded(make_dataset, wanted, n_scans):
     root = make_dataset(runs=("1", "2", "02", None))
     assert len(collect_scans(root, bids_filter={"megre": {"run": wanted}})[0]) == n_scans
@@ -341,7 +380,12 @@ def test_filter_by_a_field_of_the_sidecars(make_dataset):
 
 
 def test_metadata_that_derivatives_carry_is_plain(make_dataset):
-    fields = {"SequenceName": {"a": 1}, "SoftwareVersions": ["x", "y\n"], "FlipAngle": 15, "StationName": "\ud800"}
+    fields = {
+        "SequenceName": {"a": 1},
+        "SoftwareVersions": ["x", "y\n"],
+        "FlipAngle": 15,
+        "StationName": "\ud800",
+    }
     ((scan,), _) = collect_scans(make_dataset(metadata=fields))
     carried = {key: scan.metadata[key] for key in fields if key in scan.metadata}
     assert carried == {"SoftwareVersions": ["x", "y\\n"], "FlipAngle": 15, "StationName": "\\ud800"}
@@ -350,7 +394,9 @@ def test_metadata_that_derivatives_carry_is_plain(make_dataset):
 def test_broken_sidecar_is_named(make_dataset):
     root = make_dataset()
     (root / "sub-01/anat/sub-01_echo-2_part-mag_MEGRE.json").write_text('{"EchoTime": 0.012,}')
-    with pytest.raises(DatasetError, match=r"sub-01_echo-2_part-mag_MEGRE\.json.*correct the file's JSON"):
+    with pytest.raises(
+        DatasetError, match=r"sub-01_echo-2_part-mag_MEGRE\.json.*correct the file's JSON"
+    ):
         collect_scans(root)
 
 
@@ -358,7 +404,10 @@ def test_other_folders_are_not_indexed(make_dataset):
     root = make_dataset()
     for folder in ("sub-01/func", "derivatives/x/sub-01/anat", "sourcedata/sub-01/anat"):
         (root / folder).mkdir(parents=True)
-        shutil.copy(root / "sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz", root / folder / "sub-01_bad_MEGRE.nii.gz")
+        shutil.copy(
+            root / "sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz",
+            root / folder / "sub-01_bad_MEGRE.nii.gz",
+        )
     scans, left_out = collect_scans(root)
     assert (len(scans), left_out) == (1, [])
 
@@ -394,7 +443,12 @@ def test_mask_made_from_a_t1w_is_left_out(make_dataset):
     root = make_dataset()
     name = "sub-01/anat/sub-01_desc-brain_mask.nii.gz"
     write_mask(root, "fmriprep", name, {"RawSources": ["sub-01/anat/sub-01_T1w.nii.gz"]})
-    mask = write_mask(root, "manual", name, {"Sources": ["bids:raw:sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz"]})
+    mask = write_mask(
+        root,
+        "manual",
+        name,
+        {"Sources": ["bids:raw:sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz"]},
+    )
     (scan,), left_out = collect_scans(root)
     assert scan.brain_mask == mask
     assert "fmriprep" in left_out[0].scan
@@ -405,13 +459,17 @@ def test_two_masks_are_refused(make_dataset):
     root = make_dataset()
     for dataset in ("one", "two"):
         write_mask(root, dataset, "sub-01/anat/sub-01_desc-brain_mask.nii.gz")
-    with pytest.raises(DatasetError, match=r"sub-01: more than one brain mask .*one.*two.*--derivatives"):
+    with pytest.raises(
+        DatasetError, match=r"sub-01: more than one brain mask .*one.*two.*--derivatives"
+    ):
         collect_scans(root)
 
 
 def test_site_of_the_sessions_table(make_dataset):
     root = make_dataset(sessions=("A", "B", "C"), metadata={"InstitutionName": "Clinic"})
-    (root / "sub-01/sub-01_sessions.tsv").write_text("session_id\tsite\nses-A\tNorth\nB\tSouth\nses-C\tn/a\n")
+    (root / "sub-01/sub-01_sessions.tsv").write_text(
+        "session_id\tsite\nses-A\tNorth\nB\tSouth\nses-C\tn/a\n"
+    )
     scans, _ = collect_scans(root)
     assert [scan.site for scan in scans] == ["North", "South", "Clinic"]
     assert scans[0].site_source == "column site of sub-01_sessions.tsv"
@@ -462,12 +520,16 @@ def test_real_scans(shared):
 
 def test_phantom_is_told_by_its_species(make_dataset):
     root = make_dataset(subjects=("01", "phantom"))
-    (root / "participants.tsv").write_text("participant_id\tspecies\nsub-01\thomo sapiens\nsub-phantom\tphantom\n")
+    (root / "participants.tsv").write_text(
+        "participant_id\tspecies\nsub-01\thomo sapiens\nsub-phantom\tphantom\n"
+    )
     scans, _ = collect_scans(root)
     assert [scan.is_phantom for scan in scans] == [False, True]
 
 
-@pytest.mark.parametrize("content", ["participant_id\tage\tspecies\nsub-01\t30\n", "participant_id\n"])
+@pytest.mark.parametrize(
+    "content", ["participant_id\tage\tspecies\nsub-01\t30\n", "participant_id\n"]
+)
 def test_ragged_participants_table_is_read(make_dataset, content):
     root = make_dataset()
     (root / "participants.tsv").write_text(content)
@@ -476,7 +538,11 @@ def test_ragged_participants_table_is_read(make_dataset, content):
 
 
 @pytest.mark.parametrize(
-    ("row", "note"), [("sub-01", "is shorter than the header"), ("sub-01\tA\x00B", "characters that cannot be printed")]
+    ("row", "note"),
+    [
+        ("sub-01", "is shorter than the header"),
+        ("sub-01\tA\x00B", "characters that cannot be printed"),
+    ],
 )
 def test_damaged_row_of_a_participant_is_told(make_dataset, row, note):
     root = make_dataset()
@@ -495,7 +561,9 @@ def test_participant_without_a_row_is_told(make_dataset, rows):
 
 def test_participants_table_in_another_encoding_is_named(make_dataset):
     root = make_dataset()
-    (root / "participants.tsv").write_bytes("participant_id\tsite\nsub-01\tZürich\n".encode("latin-1"))
+    (root / "participants.tsv").write_bytes(
+        "participant_id\tsite\nsub-01\tZürich\n".encode("latin-1")
+    )
     with pytest.raises(DatasetError, match=r"participants\.tsv.*UTF-8"):
         collect_scans(root)
 
@@ -503,16 +571,23 @@ def test_participants_table_in_another_encoding_is_named(make_dataset):
 @pytest.mark.parametrize(
     ("rows", "usable"),
     [
-        ("sub-01\tA\thomo sapiens\t25\nsub-01\tA\thomo sapiens\t26\n", True),  # age is not what the scans are read by
+        (
+            "sub-01\tA\thomo sapiens\t25\nsub-01\tA\thomo sapiens\t26\n",
+            True,
+        ),  # age is not what the scans are read by
         ("sub-01\tn/a\thomo sapiens\t25\n01\tA\thomo sapiens\t25\n", True),
         ("sub-01\tA\thomo sapiens\t25\nsub-01\tB\thomo sapiens\t25\n", False),
         ("sub-01\tA\thomo sapiens\t25\nsub-01\tA\tphantom\t25\n", False),
     ],
 )
 def test_participant_who_is_there_twice(make_dataset, rows, usable):
-    """Rows that agree in what is read are one; rows that do not cost that participant's scans and no others."""
+    """Rows that agree in what is read are one; rows that do not cost that participant's scans and
+    no others.
+    """
     root = make_dataset(subjects=("01", "02"))
-    (root / "participants.tsv").write_text(f"participant_id\tsite\tspecies\tage\n{rows}sub-02\tB\thomo sapiens\t30\n")
+    (root / "participants.tsv").write_text(
+        f"participant_id\tsite\tspecies\tage\n{rows}sub-02\tB\thomo sapiens\t30\n"
+    )
     scans, left_out = collect_scans(root)
     assert labels(scans) == (["sub-01", "sub-02"] if usable else ["sub-02"])
     if usable:

@@ -1,4 +1,6 @@
-"""The simulated dataset: BIDS as scanners' converters write it, truth and regions, and that scans are made once."""
+"""The simulated dataset: BIDS as scanners' converters write it, truth and regions, and that scans
+are made once.
+"""
 
 import csv
 import json
@@ -83,8 +85,12 @@ def test_scans_are_found_whole_and_at_their_sites(tiny):
         ("sub-phantom_ses-C_run-1", "C"),
     ]
     for scan in scans:
-        assert [problem for problem in inspect_scan(scan).problems if problem.severity == "error"] == []
-        assert scan.imaging_frequency == pytest.approx({"A": 123.25, "C": 127.72}[scan.site], abs=0.01)
+        assert [
+            problem for problem in inspect_scan(scan).problems if problem.severity == "error"
+        ] == []
+        assert scan.imaging_frequency == pytest.approx(
+            {"A": 123.25, "C": 127.72}[scan.site], abs=0.01
+        )
         assert len(scan.echo_times) == 6
 
 
@@ -99,8 +105,18 @@ def test_truth_is_neither_result_nor_the_users_mask(tiny):
 def test_participants_and_sessions(tiny):
     root, _ = tiny
     person, phantom = table(root / "participants.tsv")
-    assert person == {"participant_id": "sub-01", "species": "homo sapiens", "age": "25", "sex": "M"}
-    assert phantom == {"participant_id": "sub-phantom", "species": "phantom", "age": "n/a", "sex": "n/a"}
+    assert person == {
+        "participant_id": "sub-01",
+        "species": "homo sapiens",
+        "age": "25",
+        "sex": "M",
+    }
+    assert phantom == {
+        "participant_id": "sub-phantom",
+        "species": "phantom",
+        "age": "n/a",
+        "sex": "n/a",
+    }
     assert [row["site"] for row in table(root / "sub-01" / "sub-01_sessions.tsv")] == ["A", "C"]
 
 
@@ -122,7 +138,9 @@ def test_siemens_files_hold_the_scan(tiny):
     sign, _ = default_sign(plan.scanner.manufacturer)
     error = wrap_phase(apply_sign(phase, sign) - np.angle(scan.signal))
     assert np.abs(error).max() < 1.1 * np.pi / 4096
-    np.testing.assert_allclose(magnitude / 4095, np.abs(scan.signal) / np.abs(scan.signal).max(), atol=1e-3)
+    np.testing.assert_allclose(
+        magnitude / 4095, np.abs(scan.signal) / np.abs(scan.signal).max(), atol=1e-3
+    )
 
 
 def test_ge_files_hold_the_scan_with_the_phase_reversed(tiny):
@@ -140,7 +158,9 @@ def test_ge_files_hold_the_scan_with_the_phase_reversed(tiny):
 
 @pytest.mark.parametrize("site", ["A", "C"])
 def test_phase_between_echoes_is_the_true_field_and_wraps(tiny, site):
-    """Mean over the phantom's water and the brain: the field of the truth, in Hz, explains the decoded phase."""
+    """Mean over the phantom's water and the brain: the field of the truth, in Hz, explains the
+    decoded phase.
+    """
     root, scans = tiny
     plan, scan = scans["phantom", site]
     folder = root / "derivatives" / "truth" / "sub-phantom" / f"ses-{site}" / "fmap"
@@ -148,12 +168,16 @@ def test_phase_between_echoes_is_the_true_field_and_wraps(tiny, site):
     np.testing.assert_allclose(image.affine, plan.affine, atol=1e-4)
     field = image.get_fdata()
     if site == "A":
-        phase, _ = decode_phase(read(root, plan, "phase"), units="arbitrary", manufacturer="Siemens")
+        phase, _ = decode_phase(
+            read(root, plan, "phase"), units="arbitrary", manufacturer="Siemens"
+        )
     else:
         phase = -from_real_imaginary(read(root, plan, "real"), read(root, plan, "imag"))[1]
     times = plan.protocol.echo_times
     turn = wrap_phase(phase[..., 1] - phase[..., 0])
-    error = wrap_phase(turn - 2 * np.pi * field.astype(np.float32) * np.float32(times[1] - times[0]))
+    error = wrap_phase(
+        turn - 2 * np.pi * field.astype(np.float32) * np.float32(times[1] - times[0])
+    )
     inside = scan.mask & (scan.labels == 7)
     assert np.median(np.abs(error[inside])) < 0.05
     steps = np.abs(np.diff(phase[..., -1], axis=2))
@@ -167,11 +191,16 @@ def test_truth_is_the_scans(tiny):
     chi = nib.load(folder / "anat" / f"{stem}_desc-truth_Chimap.nii.gz").get_fdata(dtype=np.float32)
     np.testing.assert_array_equal(chi, scan.chi)
     local = nib.load(folder / "fmap" / f"{stem}_desc-local_fieldmap.nii.gz").get_fdata()
-    np.testing.assert_allclose(local, scan.local_field * plan.scanner.imaging_frequency, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        local, scan.local_field * plan.scanner.imaging_frequency, rtol=1e-5, atol=1e-5
+    )
     sidecar = json.loads((folder / "anat" / f"{stem}_desc-truth_Chimap.json").read_text())
     np.testing.assert_allclose(sidecar["ObjectToScanner"], plan.position.matrix)
     assert sidecar["NucleiSusceptibility"] == pytest.approx(plan.subject.chi)
-    names = {int(row["index"]): row["name"] for row in table(folder / "anat" / f"{stem}_desc-truth_dseg.tsv")}
+    names = {
+        int(row["index"]): row["name"]
+        for row in table(folder / "anat" / f"{stem}_desc-truth_dseg.tsv")
+    }
     labels = np.asarray(nib.load(folder / "anat" / f"{stem}_desc-truth_dseg.nii.gz").dataobj)
     assert set(np.unique(labels)) - {0} <= set(names)
     assert "left_putamen" in names.values()
@@ -196,14 +225,20 @@ def test_regions_are_drawn_on_a_persons_first_scan_and_on_every_scan_of_the_phan
     nuclei = find_labels(scans["01", "A"][0].entities, datasets)
     assert set(nuclei.names.values()) > {"caudate_nucleus", "substantia_nigra", "thalamus", "csf"}
     assert nuclei.expected == {}
-    assert list(find_labels(scans["phantom", "C"][0].entities, datasets).expected.values())[-1] == 2.04
+    assert (
+        list(find_labels(scans["phantom", "C"][0].entities, datasets).expected.values())[-1] == 2.04
+    )
 
 
 def test_regions_do_not_depend_on_what_part_of_the_study_is_made():
     whole = make_design("study", subjects=3, **COARSE)
     part = make_design("study", subjects=2, sites=["A", "B"], **COARSE)
     drawn = {tuple(plan.entities.values()) for plan in whole.plans if is_drawn_on(plan)}
-    assert {label for label in drawn if label[0] != "phantom"} == {("01", "A", "1"), ("02", "A", "1"), ("03", "A", "1")}
+    assert {label for label in drawn if label[0] != "phantom"} == {
+        ("01", "A", "1"),
+        ("02", "A", "1"),
+        ("03", "A", "1"),
+    }
     assert {tuple(plan.entities.values()) for plan in part.plans if is_drawn_on(plan)} < drawn
 
 
@@ -270,7 +305,21 @@ def test_a_truncated_scan_is_made_again_and_what_was_cut_short_removed(tmp_path)
 
 def test_flow_is_asked_for_by_an_option(tmp_path):
     root = tmp_path / "thalamus"
-    assert main([str(root), "--design", "thalamus", "--tables-only", "--subjects", "1", "--flow-phase", "0.4"]) == 0
+    assert (
+        main(
+            [
+                str(root),
+                "--design",
+                "thalamus",
+                "--tables-only",
+                "--subjects",
+                "1",
+                "--flow-phase",
+                "0.4",
+            ]
+        )
+        == 0
+    )
     description = json.loads((root / "dataset_description.json").read_text())
     assert "flow phase 0.4 rad" in description["GeneratedBy"][0]["Description"]
 
@@ -288,7 +337,12 @@ def test_protocols_of_a_dataset_are_one_choice(tmp_path):
 @pytest.mark.slow
 def test_sites_of_a_varied_study_differ_in_grid_and_echoes(tmp_path):
     root = tmp_path / "raw"
-    assert simulate_by_command(root, "--subjects", "1", "--runs", "1", "--sites", "A", "B", "--vary-protocols") == 0
+    assert (
+        simulate_by_command(
+            root, "--subjects", "1", "--runs", "1", "--sites", "A", "B", "--vary-protocols"
+        )
+        == 0
+    )
     scans, _ = collect_scans(root)
     sizes = [nib.load(scan.files[0]).header.get_zooms() for scan in scans]
     np.testing.assert_allclose(sizes, [(8, 8, 8), (6.4, 6.4, 9.6)], rtol=1e-6)
@@ -296,7 +350,9 @@ def test_sites_of_a_varied_study_differ_in_grid_and_echoes(tmp_path):
 
 
 @pytest.mark.slow
-def test_number_of_processes_does_not_change_a_byte_and_only_what_lacks_is_made_again(tmp_path, capsys):
+def test_number_of_processes_does_not_change_a_byte_and_only_what_lacks_is_made_again(
+    tmp_path, capsys
+):
     demo = ("--design", "demo", "--runs", "1", "--sites", "A", "C")
     one, two = tmp_path / "one", tmp_path / "two"
     assert simulate_by_command(one, *demo, "--subjects", "1", n_procs=1) == 0
@@ -310,10 +366,13 @@ def test_number_of_processes_does_not_change_a_byte_and_only_what_lacks_is_made_
     lost = next(path for path in two.rglob("sub-02_ses-C_*_echo-2_part-imag_MEGRE.nii.gz"))
     made_before = {path: (two / path).stat().st_mtime_ns for path in second}
     lost.unlink()
-    assert simulate_by_command(two, *demo, n_procs=2) == 0  # two threads, since there is one scan to make
+    # two threads, since there is one scan to make
+    assert simulate_by_command(two, *demo, n_procs=2) == 0
     assert contents(two) == second
     again = {path for path, time in made_before.items() if (two / path).stat().st_mtime_ns != time}
-    scans = {match[0] for path in again if (match := re.match(r"sub-\w+_ses-\w+_run-\d+", path.name))}
+    scans = {
+        match[0] for path in again if (match := re.match(r"sub-\w+_ses-\w+_run-\d+", path.name))
+    }
     assert scans == {"sub-02_ses-C_run-1"}
 
 
@@ -323,7 +382,12 @@ def test_a_failing_scan_is_named(tmp_path, capsys):
     write_dataset_files(root, make_design("demo", subjects=1, sites=["A", "B"], **COARSE))
     (root / "sub-01" / "ses-A").mkdir(exist_ok=True)
     (root / "sub-01" / "ses-A" / "anat").write_text("in the way of the folder")
-    assert simulate_by_command(root, "--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A", "B") == 1
+    assert (
+        simulate_by_command(
+            root, "--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A", "B"
+        )
+        == 1
+    )
     printed = capsys.readouterr()
     assert "failed: sub_01_ses_A_run_1: " in printed.err
     assert "1 of 2 scans are there" in printed.out
@@ -333,7 +397,10 @@ def test_more_participants_can_be_added_but_no_other_seed(tmp_path):
     smaller, larger = (make_design("demo", subjects=n, **COARSE) for n in (1, 2))
     write_dataset_files(tmp_path, larger)
     write_dataset_files(tmp_path, smaller)
-    assert [row["participant_id"] for row in table(tmp_path / "participants.tsv")] == ["sub-01", "sub-02"]
+    assert [row["participant_id"] for row in table(tmp_path / "participants.tsv")] == [
+        "sub-01",
+        "sub-02",
+    ]
     with pytest.raises(ValueError, match="another dataset"):
         write_dataset_files(tmp_path, make_design("demo", seed=1, **COARSE))
 
@@ -353,21 +420,36 @@ def test_tables_of_patients(tmp_path):
     assert validator_errors(root / "derivatives" / "manual") == set()
     patients = table(root / "participants.tsv")
     assert len(patients) == 12
-    assert {"age", "sex", "disease_duration", "therapy", "enhancing_lesions", "t2_lesion_volume"} < set(patients[0])
+    assert {
+        "age",
+        "sex",
+        "disease_duration",
+        "therapy",
+        "enhancing_lesions",
+        "t2_lesion_volume",
+    } < set(patients[0])
     true = root / "derivatives" / "truth"
     assert json.loads((true / "coefficients.json").read_text())["regressions"]["t2_lesion_volume"]
     assert len(table(true / "phenotype" / "thalamus.tsv")) == 12
     stats = root / "derivatives" / "freesurfer" / "sub-003" / "stats"
     aseg = (stats / "aseg.stats").read_text()
-    assert 5e3 < sum(float(line.split()[3]) for line in aseg.splitlines() if "-Thalamus" in line) < 25e3
-    assert re.search(r"^# Measure TotalGray, TotalGrayVol, [^,]+, [\d.]+, mm\^3$", aseg, re.MULTILINE)
+    assert (
+        5e3
+        < sum(float(line.split()[3]) for line in aseg.splitlines() if "-Thalamus" in line)
+        < 25e3
+    )
+    assert re.search(
+        r"^# Measure TotalGray, TotalGrayVol, [^,]+, [\d.]+, mm\^3$", aseg, re.MULTILINE
+    )
     for side in ("lh", "rh"):
         assert "MeanThickness, Mean Thickness" in (stats / f"{side}.aparc.stats").read_text()
 
 
 @pytest.mark.slow
 def test_images_of_patients(tmp_path):
-    """Lesions are bright in FLAIR, dark in T1w, and have the table's volume within 15 %; the thalamus is as drawn."""
+    """Lesions are bright in FLAIR, dark in T1w, and have the table's volume within 15 %; the
+    thalamus is as drawn.
+    """
     root, work = tmp_path / "thalamus", tmp_path / "work"
     voxels = ("--voxel-size", "2.5", "2.5", "2.5")
     options = (*voxels, "--subjects", "2", "--n-procs", "2", "-w", str(work))
@@ -386,22 +468,36 @@ def test_images_of_patients(tmp_path):
     assert np.median(bright[lesions]) > 1.3 * np.median(bright[around])
     assert np.median(dark[lesions]) < 0.9 * np.median(dark[around])
     volume = json.loads((true / "sub-002_desc-lesions_mask.json").read_text())["Volume"]
-    assert volume == pytest.approx(float(table(root / "participants.tsv")[1]["t2_lesion_volume"]), rel=0.15)
-    seeds = read_points(root / "derivatives" / "manual" / "sub-002" / "anat" / "sub-002_desc-seeds_FLAIR.tsv")
-    voxels = np.rint(np.column_stack([seeds, np.ones(len(seeds))]) @ np.linalg.inv(flair.affine).T)[:, :3].astype(int)
+    assert volume == pytest.approx(
+        float(table(root / "participants.tsv")[1]["t2_lesion_volume"]), rel=0.15
+    )
+    seeds = read_points(
+        root / "derivatives" / "manual" / "sub-002" / "anat" / "sub-002_desc-seeds_FLAIR.tsv"
+    )
+    voxels = np.rint(np.column_stack([seeds, np.ones(len(seeds))]) @ np.linalg.inv(flair.affine).T)[
+        :, :3
+    ].astype(int)
     assert lesions[tuple(voxels.T)].all()
     aseg = nib.load(root / "derivatives" / "freesurfer" / "sub-002" / "mri" / "aseg.mgz")
     assert aseg.shape == (256, 256, 256)
     assert nib.aff2axcodes(aseg.affine) == ("L", "I", "A")
     thalamus = {10: 21, 49: 22}  # FreeSurfer's left and right, and the simulator's
     for number, own in thalamus.items():
-        points = np.argwhere(np.asarray(aseg.dataobj) == number) @ aseg.affine[:3, :3].T + aseg.affine[:3, 3]
+        points = (
+            np.argwhere(np.asarray(aseg.dataobj) == number) @ aseg.affine[:3, :3].T
+            + aseg.affine[:3, 3]
+        )
         true_labels = nib.load(true / "sub-002_desc-truth_dseg.nii.gz")
-        middle = np.argwhere(true_labels.get_fdata() == own) @ true_labels.affine[:3, :3].T + true_labels.affine[:3, 3]
+        middle = (
+            np.argwhere(true_labels.get_fdata() == own) @ true_labels.affine[:3, :3].T
+            + true_labels.affine[:3, 3]
+        )
         np.testing.assert_allclose(points.mean(axis=0), middle.mean(axis=0), atol=0.7)
     chi = nib.load(true / "sub-002_desc-truth_Chimap.nii.gz").get_fdata()
     labels = nib.load(true / "sub-002_desc-truth_dseg.nii.gz").get_fdata()
-    drawn = table(root / "derivatives" / "truth" / "phenotype" / "thalamus.tsv")[1]["relative_susceptibility"]
+    drawn = table(root / "derivatives" / "truth" / "phenotype" / "thalamus.tsv")[1][
+        "relative_susceptibility"
+    ]
     assert np.median(chi[np.isin(labels, (21, 22))]) == pytest.approx(float(drawn) / 1000, abs=1e-4)
 
 
@@ -416,7 +512,9 @@ def test_images_of_patients(tmp_path):
         (["--design", "phantom", "--vary-protocols"], "no heads"),
     ],
 )
-def test_senseless_options_are_refused_before_anything_is_written(tmp_path, options, message, capsys):
+def test_senseless_options_are_refused_before_anything_is_written(
+    tmp_path, options, message, capsys
+):
     root = tmp_path / "raw"
     assert main([str(root), *options]) == 2
     assert message in capsys.readouterr().err

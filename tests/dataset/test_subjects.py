@@ -1,4 +1,6 @@
-"""Scans of a subject are put together: their numbers, what is missing, and regions that cannot be used."""
+"""Scans of a subject are put together: their numbers, what is missing, and regions that cannot be
+used.
+"""
 
 import json
 
@@ -15,9 +17,13 @@ METHODS = ("iterative", "deterministic")
 
 
 def numbers(*scans):
-    """Numbers of scans given as session/run or session, at the site of the same name as the session's first letter."""
+    """Numbers of scans given as session/run or session, at the site of the same name as the
+    session's first letter.
+    """
     told = [dict(zip(("session", "run"), name.split("/"), strict=False)) for name in scans]
-    return number_scans([({"subject": "01"} | entities, entities["session"][0], Protocol()) for entities in told])
+    return number_scans(
+        [({"subject": "01"} | entities, entities["session"][0], Protocol()) for entities in told]
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,13 +46,17 @@ def test_numbers(scans, expected):
 
 
 def test_numbers_of_subjects_are_their_own():
-    scans = [({"subject": subject, "session": "A"}, "A", Protocol()) for subject in ("01", "02", "+1")]
+    scans = [
+        ({"subject": subject, "session": "A"}, "A", Protocol()) for subject in ("01", "02", "+1")
+    ]
     assert number_scans(scans) == [1, 1, 1]
     assert number_scans([]) == []
 
 
 def processed(root, raw, entities, *, without=None, site="A", **options):
-    """Write empty derivatives of a scan but one, and the raw image that its regions were drawn on."""
+    """Write empty derivatives of a scan but one, and the raw image that its regions were drawn
+    on.
+    """
     files = [("mask", "anat", "brain"), ("magnitude", "fmap", None), ("R2starmap", "anat", None)]
     for suffix, datatype, desc in [*files, *(("Chimap", "anat", method) for method in METHODS)]:
         path = derivative_path(root, entities, suffix=suffix, datatype=datatype, desc=desc)
@@ -59,7 +69,9 @@ def processed(root, raw, entities, *, without=None, site="A", **options):
     return Scan(entities, "MEGRE", magnitude=(image,), site=site, **options)
 
 
-def draw(dataset, entities, *, space=None, value=1, shape=(3, 4, 5), lookup="index\tname\n1\tputamen\n"):
+def draw(
+    dataset, entities, *, space=None, value=1, shape=(3, 4, 5), lookup="index\tname\n1\tputamen\n"
+):
     path = derivative_path(dataset, entities, suffix="dseg", desc="rois", space=space)
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(np.full(shape, value, np.uint8), np.eye(4)), path)
@@ -74,7 +86,9 @@ def folders(tmp_path):
 
 def collect(scans, folders, **options):
     known, rater = folders
-    return collect_subjects(scans, known["root"], **{"methods": METHODS, "datasets": [rater], **options})
+    return collect_subjects(
+        scans, known["root"], **{"methods": METHODS, "datasets": [rater], **options}
+    )
 
 
 def test_subjects_are_sorted_and_their_scans_too(folders):
@@ -87,11 +101,17 @@ def test_subjects_are_sorted_and_their_scans_too(folders):
     subjects, left_out = collect(scans, folders)
     assert left_out == []
     assert [subject.label for subject in subjects] == ["01", "02"]
-    assert [(scan.site, scan.number) for scan in subjects[0].scans] == [("A", 1), ("A", 2), ("B", 1)]
+    assert [(scan.site, scan.number) for scan in subjects[0].scans] == [
+        ("A", 1),
+        ("A", 2),
+        ("B", 1),
+    ]
     scan = subjects[0].scans[1]
     assert scan.label == "sub-01_ses-A_run-2"
     assert scan.magnitude == known["root"] / "sub-01/ses-A/fmap/sub-01_ses-A_run-2_magnitude.nii.gz"
-    assert scan.mask == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_desc-brain_mask.nii.gz"
+    assert (
+        scan.mask == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_desc-brain_mask.nii.gz"
+    )
     assert scan.r2star == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_R2starmap.nii.gz"
     assert list(scan.chi) == list(METHODS)
     assert (scan.labels, subjects[0].labels, subjects[0].is_phantom) == (None, None, False)
@@ -131,7 +151,9 @@ def test_standard_errors_of_an_earlier_run_are_not_taken(folders):
 
 
 def test_scan_of_two_echoes_has_no_r2star(folders):
-    (subject,), left_out = collect([processed(**folders[0], entities={"subject": "01"}, without="R2starmap")], folders)
+    (subject,), left_out = collect(
+        [processed(**folders[0], entities={"subject": "01"}, without="R2starmap")], folders
+    )
     assert subject.scans[0].r2star is None
     assert left_out == []
 
@@ -146,7 +168,10 @@ def test_phantom(folders):
 def test_regions_of_a_scan_and_of_the_subject(folders):
     known, rater = folders
     scans = [processed(**known, entities={"subject": "01", "run": run}) for run in "12"]
-    mine, ours = draw(rater, {"subject": "01", "run": "1"}), draw(rater, {"subject": "01"}, space="subject")
+    mine, ours = (
+        draw(rater, {"subject": "01", "run": "1"}),
+        draw(rater, {"subject": "01"}, space="subject"),
+    )
     (subject,), left_out = collect(scans, folders)
     assert left_out == []
     assert subject.scans[0].labels.path == mine
@@ -157,7 +182,10 @@ def test_regions_of_a_scan_and_of_the_subject(folders):
 BAD_LABELS = {
     "another grid": ({"shape": (3, 4, 6)}, "3×4×6 voxels, but the scan has 3×4×5"),
     "no name column": ({"lookup": "index\tlabel\n1\tputamen\n"}, "no column name"),
-    "no susceptibility": ({"lookup": "index\tname\tsusceptibility_ppm\n1\ttube\tmuch\n"}, "susceptibility_ppm 'much'"),
+    "no susceptibility": (
+        {"lookup": "index\tname\tsusceptibility_ppm\n1\ttube\tmuch\n"},
+        "susceptibility_ppm 'much'",
+    ),
 }
 
 
@@ -220,7 +248,9 @@ def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
     """A filter left the scan out, which an earlier run had processed."""
     first, second = raw_and_made(folders, "1", "2")
     drawn = draw(folders[1], first.entities)
-    (subject,), left_out = collect([second], folders, others=[first.entities, {"subject": "02", "session": "1"}])
+    (subject,), left_out = collect(
+        [second], folders, others=[first.entities, {"subject": "02", "session": "1"}]
+    )
     assert left_out == []
     (elsewhere,) = subject.elsewhere
     assert (elsewhere.label, elsewhere.labels.path) == ("sub-01_ses-1", drawn)
@@ -281,10 +311,24 @@ def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
 
 def test_scans_know_their_protocol_and_are_counted_in_it(folders):
     named = [{"subject": "01", "acquisition": name, "run": run} for name in "ab" for run in "12"]
-    scans = [processed(**folders[0], entities=entities, echo_times=(0.006, 0.014)) for entities in named]
+    scans = [
+        processed(**folders[0], entities=entities, echo_times=(0.006, 0.014)) for entities in named
+    ]
     (subject,), _ = collect(scans, folders)
     found = [(str(scan.protocol), scan.number) for scan in subject.scans]
-    assert sorted(found) == [(f"acq-{name}, TE 6, 14 ms, 1×1×1 mm", n) for name in "ab" for n in (1, 2)]
+    assert sorted(found) == [
+        (f"acq-{name}, TE 6, 14 ms, 1×1×1 mm", n) for name in "ab" for n in (1, 2)
+    ]
     told = subject.scans[0].columns
-    assert [told[name] for name in ("subject", "session", "run", "acquisition")] == ["01", None, "1", "a"]
-    assert (told["echo_times"], told["voxel_size"], told["site"], told["scan"]) == ("6, 14", "1, 1, 1", "A", 1)
+    assert [told[name] for name in ("subject", "session", "run", "acquisition")] == [
+        "01",
+        None,
+        "1",
+        "a",
+    ]
+    assert (told["echo_times"], told["voxel_size"], told["site"], told["scan"]) == (
+        "6, 14",
+        "1, 1, 1",
+        "A",
+        1,
+    )

@@ -13,7 +13,11 @@ CAMPAIGN = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 def campaign(*arguments):
     """Run a campaign; it ends with 0 if it has found no fault."""
     return subprocess.run(
-        [sys.executable, str(CAMPAIGN), *arguments], capture_output=True, text=True, timeout=1800, check=False
+        [sys.executable, str(CAMPAIGN), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
     )
 
 
@@ -25,8 +29,14 @@ def test_runs_that_are_killed_lose_nothing():
 
 @pytest.mark.slow
 def test_a_disk_that_cannot_be_written_to_is_named():
-    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
-        pytest.skip("file systems can be mounted in a user namespace of Linux only, which this machine has not")
+    if (
+        not shutil.which("unshare")
+        or subprocess.run(["unshare", "-rm", "true"], check=False).returncode
+    ):
+        pytest.skip(
+            "file systems can be mounted in a user namespace of Linux only, which this machine has "
+            "not"
+        )
     ended = campaign("disk", "--n", "4")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 

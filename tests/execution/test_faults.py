@@ -1,4 +1,6 @@
-"""What happens to a run from outside: killed processes, a full disk, a second run, and what is left afterwards."""
+"""What happens to a run from outside: killed processes, a full disk, a second run, and what is left
+afterwards.
+"""
 
 import json
 import os
@@ -15,7 +17,13 @@ from multiqsm.dataset.problems import DatasetError
 from multiqsm.execution.code import ROOT, code_of
 from multiqsm.execution.locks import hold_subjects
 from multiqsm.execution.plugins import LOST, Runner, check_cluster_paths
-from multiqsm.execution.receipts import RECEIPTS, fingerprint, is_finished, receipt_path, write_receipt
+from multiqsm.execution.receipts import (
+    RECEIPTS,
+    fingerprint,
+    is_finished,
+    receipt_path,
+    write_receipt,
+)
 from multiqsm.execution.run import configure_nipype
 from multiqsm.execution.stages import run_stage
 
@@ -28,12 +36,20 @@ def chores(tmp_path):
 
 
 def run_chores(chores, deeds, *, retries=1, by_step=False, plugin="MultiProc"):
-    """Run one item per deed, by two processes or a scheduler; returns failures and what the user was told."""
+    """Run one item per deed, by two processes or a scheduler; returns failures and what the user
+    was told.
+    """
     stage, run_dir = chores
     items, told = [Item(f"scan_{place}", deed) for place, deed in enumerate(deeds)], []
     with Runner(plugin, {"n_procs": 2, "memory_gb": 2} if plugin == "MultiProc" else {}) as runner:
         failures = run_stage(
-            stage, items, runner=runner, by_step=by_step, retries=retries, run_dir=run_dir, tell=told.append
+            stage,
+            items,
+            runner=runner,
+            by_step=by_step,
+            retries=retries,
+            run_dir=run_dir,
+            tell=told.append,
         )
     return failures, told
 
@@ -115,7 +131,9 @@ SCHEDULERS = {
 
 @pytest.fixture(params=SCHEDULERS)
 def scheduler(request, tmp_path, monkeypatch):
-    """Name of a scheduler whose commands are there; the one that takes jobs back notes which in ``taken``."""
+    """Name of a scheduler whose commands are there; the one that takes jobs back notes which in
+    ``taken``.
+    """
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, text in SCHEDULERS[request.param].items():
@@ -123,15 +141,22 @@ def scheduler(request, tmp_path, monkeypatch):
         (commands / name).chmod(0o755)
     monkeypatch.chdir(tmp_path)  # Nipype leaves what qstat says in the working directory
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+    )
     return request.param
 
 
 @pytest.mark.slow
 def test_other_schedulers_by_their_plugin_names(chores, scheduler):
     failures, told = run_chores(chores, ["work", "die once", "err"], plugin=scheduler)
-    assert [(failure.scan, failure.cause) for failure in failures] == [("scan_2", "ValueError: no brain in it")]
-    assert any("lost: scan_1" in line and "ended without a word; it starts again (1 of 1)" in line for line in told)
+    assert [(failure.scan, failure.cause) for failure in failures] == [
+        ("scan_2", "ValueError: no brain in it")
+    ]
+    assert any(
+        "lost: scan_1" in line and "ended without a word; it starts again (1 of 1)" in line
+        for line in told
+    )
 
 
 @pytest.mark.slow
@@ -201,12 +226,16 @@ def test_receipt_knows_its_inputs_and_its_files(tmp_path):
         return is_finished(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}))
 
     assert not finished()
-    receipt = write_receipt(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made], made_by="0.1.0")
+    receipt = write_receipt(
+        tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made], made_by="0.1.0"
+    )
     assert set(json.loads(receipt.read_text())["Files"]) == {"sub-01/map.json", "sub-01/map.nii.gz"}
     assert finished()
     os.utime(source, ns=(0, 0))
     assert not finished()
-    write_receipt(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made], made_by="0.1.0")
+    write_receipt(
+        tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made], made_by="0.1.0"
+    )
     assert finished()
     made.write_bytes(b"2")
     assert not finished()
@@ -219,7 +248,9 @@ def copy_of_package(tmp_path):
     root = tmp_path / "multiqsm"
     for path in [file for pattern in ("*.py", "*.json", "*.html") for file in ROOT.rglob(pattern)]:
         place = path.relative_to(ROOT)
-        if place.parts[0] not in ("tests", "benchmarks", "build") and not place.parts[0].startswith("."):
+        if place.parts[0] not in ("tests", "benchmarks", "build") and not place.parts[0].startswith(
+            "."
+        ):
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, root / place)
     return root
@@ -230,23 +261,40 @@ def copy_of_package(tmp_path):
     [
         (
             "workflows.scans",
-            {"core/inversion/morphology.py", "interfaces/inversion.py", "bids_templates/citation.json"},
+            {
+                "core/inversion/morphology.py",
+                "interfaces/inversion.py",
+                "bids_templates/citation.json",
+            },
         ),
-        ("workflows.subjects", {"core/registration/midspace.py", "interfaces/regions.py", "pictures/overlays.py"}),
-        ("workflows.reports", {"reports/templates/report.html", "reports/subject.py", "interfaces/reports.py"}),
+        (
+            "workflows.subjects",
+            {"core/registration/midspace.py", "interfaces/regions.py", "pictures/overlays.py"},
+        ),
+        (
+            "workflows.reports",
+            {"reports/templates/report.html", "reports/subject.py", "interfaces/reports.py"},
+        ),
     ],
 )
 def test_results_depend_on_the_code_that_makes_them_and_no_other(tmp_path, module, is_made_by):
     root = copy_of_package(tmp_path)
     files = {path.relative_to(root).as_posix() for path in code_of(f"multiqsm.{module}", root)}
     assert is_made_by <= files
-    others = {"reports/templates/report.html", "reports/group.py", "cli/app.py", "execution/run.py"} - is_made_by
+    others = {
+        "reports/templates/report.html",
+        "reports/group.py",
+        "cli/app.py",
+        "execution/run.py",
+    } - is_made_by
     assert not others & files
     assert not {file for file in files if file.startswith(("simulation/", "cohort/"))}
 
 
 def test_code_that_draws_volumes_or_computes_makes_no_report_again():
-    """A report shows pictures that lie there; nor does a picture of a subject make a scan's maps again."""
+    """A report shows pictures that lie there; nor does a picture of a subject make a scan's maps
+    again.
+    """
     of_reports, of_scans = (
         {path.relative_to(ROOT).as_posix() for path in code_of(f"multiqsm.workflows.{name}", ROOT)}
         for name in ("reports", "scans")
@@ -265,7 +313,9 @@ def test_two_runs_on_one_subject_are_refused_and_on_two_are_not(tmp_path):
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout.readline() == "held\n"
         with hold_subjects(tmp_path, ["03", "04"]):
             pass
@@ -293,11 +343,20 @@ def test_two_runs_into_two_outputs_never_share_the_work_of_one_scan(chores, by_s
         "    open(sys.argv[2], 'w').write(str(time.time_ns()))\n"
     )
     ended = stage.work_dir / "ended"
-    command = [sys.executable, "-c", code, stage.work_dir, ended]  # until somebody waits for the lock
+    # until somebody waits for the lock
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        stage.work_dir,
+        ended,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         assert run_chores(chores, ["work"], by_step=by_step) == ([], [])
-    assert f"waiting: another run works on chores scan_0 in {stage.work_dir}" in capfd.readouterr().err
+    assert (
+        f"waiting: another run works on chores scan_0 in {stage.work_dir}" in capfd.readouterr().err
+    )
     (made,) = stage.output_dir.glob("*.txt")
     assert made.stat().st_mtime_ns > int(ended.read_text())
 
@@ -317,7 +376,16 @@ def test_batch_scripts_need_plain_paths():
 @pytest.mark.slow
 def test_a_run_that_is_asked_to_end_ends_soon_and_says_how_to_go_on(make_dataset, ball_head):
     root = make_dataset(subjects=("01", "02", "03"), **ball_head)
-    command = [sys.executable, "-m", "multiqsm", str(root), str(root.parent / "out"), "participant", "--n-procs", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "multiqsm",
+        str(root),
+        str(root.parent / "out"),
+        "participant",
+        "--n-procs",
+        "2",
+    ]
     with subprocess.Popen(command, cwd=root.parent, stderr=subprocess.PIPE, text=True) as process:
         assert "1/3 scans" in process.stderr.readline()
         process.terminate()

@@ -7,7 +7,8 @@ import pytest
 
 from multiqsm.execution.plugins import BUILT_UPON, Runner
 
-# Of Nipype 1.11: digests of what stands there. Where one differs, see whether execution/plugins.py is still right.
+# Of Nipype 1.11: digests of what stands there. Where one differs, see whether execution/plugins.py
+# is still right.
 SEEN = {
     "MultiProcPlugin.__init__": "43dcfc963aeb",
     "MultiProcPlugin._submit_job": "45ab2b71e0ea",
@@ -46,10 +47,16 @@ def test_every_private_method_that_is_overridden_is_listed():
     listed = {name for names in BUILT_UPON.values() for name in names}
     for plugin in ("MultiProc", "SLURM", "PBS"):
         chosen = Runner(plugin, {})._class
-        own = [parent for parent in chosen.__mro__ if parent.__module__ == "multiqsm.execution.plugins"]
+        own = [
+            parent for parent in chosen.__mro__ if parent.__module__ == "multiqsm.execution.plugins"
+        ]
         others = [parent for parent in chosen.__mro__ if parent.__module__.startswith("nipype")]
         for name in {name for parent in own for name in vars(parent)}:
-            if name.startswith("_") and callable(getattr(chosen, name)) and name not in ("__doc__", "__module__"):
+            if (
+                name.startswith("_")
+                and callable(getattr(chosen, name))
+                and name not in ("__doc__", "__module__")
+            ):
                 is_nipypes = any(name in vars(parent) for parent in others)
                 assert name in listed or not is_nipypes, f"{plugin}: {name}"
 

@@ -1,4 +1,6 @@
-"""A real SLURM of two nodes on this machine: jobs that are cancelled and nodes that die cost time, and nothing else."""
+"""A real SLURM of two nodes on this machine: jobs that are cancelled and nodes that die cost time,
+and nothing else.
+"""
 
 import os
 import signal
@@ -14,20 +16,28 @@ PATIENCE = 300  # s
 
 @pytest.fixture(scope="module")
 def slurm(shared, tmp_path_factory):
-    """Folder of a running SLURM, to which SLURM_CONF points the commands; skipped where none can be started."""
+    """Folder of a running SLURM, to which SLURM_CONF points the commands; skipped where none can be
+    started.
+    """
     scripts, folder = shared / "slurm", tmp_path_factory.mktemp("slurm")
     if os.geteuid() != 0 or not scripts.is_dir():
         pytest.skip("starting a SLURM takes root and the folder slurm of the shared test data")
     start = ["bash", str(scripts / "slurm_up.sh"), str(folder)]
     port = {"SLURM_PORT0": str(20000 + os.getpid() % 20000)}
     try:
-        started = subprocess.run(start, env=os.environ | port, capture_output=True, text=True, timeout=240, check=False)
+        started = subprocess.run(
+            start, env=os.environ | port, capture_output=True, text=True, timeout=240, check=False
+        )
     except subprocess.TimeoutExpired:
         pytest.skip("SLURM did not start within 4 minutes")
     if started.returncode != 0:
         pytest.skip(f"SLURM did not start: {(started.stderr or started.stdout).strip()[-300:]}")
     yield folder
-    subprocess.run(["bash", str(scripts / "slurm_down.sh"), str(folder), "--purge"], capture_output=True, check=False)
+    subprocess.run(
+        ["bash", str(scripts / "slurm_down.sh"), str(folder), "--purge"],
+        capture_output=True,
+        check=False,
+    )
 
 
 @pytest.mark.slow
@@ -35,7 +45,16 @@ def test_demo_on_two_nodes_with_a_cancelled_job_and_a_dead_node(demo, slurm, tmp
     raw, by_processes, out = demo[0] / "raw", demo[0] / "derivatives", tmp_path / "out"
     plugin = tmp_path / "plugin.yml"
     plugin.write_text("plugin: SLURM\nplugin_args:\n  sbatch_args: --time=30\n")
-    command = [sys.executable, "-m", "multiqsm", str(raw), str(out), "participant", "--use-plugin", str(plugin)]
+    command = [
+        sys.executable,
+        "-m",
+        "multiqsm",
+        str(raw),
+        str(out),
+        "participant",
+        "--use-plugin",
+        str(plugin),
+    ]
     command += ["--participant-label", "01"]
     environment = os.environ | {"SLURM_CONF": str(slurm / "slurm.conf")}
     log = tmp_path / "log"
@@ -56,7 +75,9 @@ def test_demo_on_two_nodes_with_a_cancelled_job_and_a_dead_node(demo, slurm, tmp
             run.kill()
     told = log.read_text()
     assert f"SLURM ended job {cancelled} on n1 as CANCELLED; it starts again (1 of 2)" in told
-    assert any(f"SLURM ended job {job} on n2 as NODE_FAIL; it starts again" in told for job in fell), told
+    assert any(
+        f"SLURM ended job {job} on n2 as NODE_FAIL; it starts again" in told for job in fell
+    ), told
     assert "6 scans processed, 0 failed, 0 left out" in told
     assert_same_results(by_processes / "sub-01", out / "sub-01")
 
@@ -64,7 +85,9 @@ def test_demo_on_two_nodes_with_a_cancelled_job_and_a_dead_node(demo, slurm, tmp
 def running(environment, node):
     """Jobs that run on a node."""
     command = ["squeue", "-h", "-t", "R", "-w", node, "-o", "%i"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 def wait_for(ask, run):

@@ -30,14 +30,22 @@ def depth(points):
 
 
 def anatomy(points, contrast="gre"):
-    """An ellipsoid with folds, two ventricles and a shell around it, evaluated at points (3, n) in mm."""
+    """An ellipsoid with folds, two ventricles and a shell around it, evaluated at points (3, n) in
+    mm.
+    """
     fluid, one, other = TISSUES[contrast]
     x, y, z = points
-    folds = np.sin(x / 9 + np.sin(z / 14)) + np.sin(y / 11 + 1 + np.sin(x / 17)) + np.sin(z / 10 + y / 30)
+    folds = (
+        np.sin(x / 9 + np.sin(z / 14))
+        + np.sin(y / 11 + 1 + np.sin(x / 17))
+        + np.sin(z / 10 + y / 30)
+    )
     share = 1 / (1 + np.exp(-3 * folds))
     value = one + (other - one) * share
     for side in (-1, 1):
-        distance = np.linalg.norm((points - np.array([[side * 13.0], [4.0], [6.0]])) / [[7.0], [22.0], [9.0]], axis=0)
+        distance = np.linalg.norm(
+            (points - np.array([[side * 13.0], [4.0], [6.0]])) / [[7.0], [22.0], [9.0]], axis=0
+        )
         value = fluid + (value - fluid) / (1 + np.exp(-12 * (distance - 1)))
     d = depth(points)
     brain = 1 / (1 + np.exp(-60 * d))
@@ -45,8 +53,20 @@ def anatomy(points, contrast="gre"):
     return value * brain + 0.8 * scalp
 
 
-def scan(pose=None, affine=None, *, contrast="gre", bias=0.0, noise=0.0, seed=0, shape=SHAPE, stretch=None):
-    """Image of the head at a pose in the scanner, voxel means by eight samples each; affine and mask with it."""
+def scan(
+    pose=None,
+    affine=None,
+    *,
+    contrast="gre",
+    bias=0.0,
+    noise=0.0,
+    seed=0,
+    shape=SHAPE,
+    stretch=None,
+):
+    """Image of the head at a pose in the scanner, voxel means by eight samples each; affine and
+    mask with it.
+    """
     pose = np.eye(4) if pose is None else pose
     affine = affine_of() if affine is None else affine
     back = np.linalg.inv(pose if stretch is None else pose @ stretch)

@@ -58,7 +58,9 @@ class Chores(Stage):
         workflow = Workflow(self.kind, base_dir=str(self.work_dir))
         for item in items:
             scan = Workflow(item.node_name)
-            scan.add_nodes([Node(Worker(deed=item.deed, folder=str(self.output_dir)), name="work", mem_gb=0.1)])
+            scan.add_nodes(
+                [Node(Worker(deed=item.deed, folder=str(self.output_dir)), name="work", mem_gb=0.1)]
+            )
             workflow.add_nodes([scan])
         return workflow
 

@@ -8,7 +8,9 @@ SERIAL = ["--plugin", "Linear"]  # processes take seconds to start
 
 
 def run(root, *options):
-    """Run the participant level, in this process if nothing is said of processes; return its exit code."""
+    """Run the participant level, in this process if nothing is said of processes; return its exit
+    code.
+    """
     out, work = root.parent / "out", root.parent / "work"
     plugin = [] if "--n-procs" in options else SERIAL
     return main([str(root), str(out), "participant", "-w", str(work), *plugin, *options])

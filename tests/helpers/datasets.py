@@ -36,8 +36,8 @@ def write_dataset(
 
     `voxels` gives the image of a part and an echo time; random numbers if not given.
 
-    None among the labels stands for a missing entity; among `parts`, for a magnitude without part. `metadata` is
-    added to each sidecar over `SCANNER`; a value of None removes the field.
+    None among the labels stands for a missing entity; among `parts`, for a magnitude without part.
+    `metadata` is added to each sidecar over `SCANNER`; a value of None removes the field.
     """
     root.mkdir(parents=True, exist_ok=True)
     write_json(root / "dataset_description.json", {"Name": "Test data", "BIDSVersion": "1.10.0"})
@@ -53,7 +53,11 @@ def write_dataset(
             image = folder / f"{stem}_{suffix}.nii.gz"
             values = values_of(part, shape, random) if voxels is None else voxels(part, time)
             save_as_scanned(image, values, affine)
-            sidecar = {**SCANNER, "EchoTime": time, "Units": "rad" if part == "phase" else "arbitrary"}
+            sidecar = {
+                **SCANNER,
+                "EchoTime": time,
+                "Units": "rad" if part == "phase" else "arbitrary",
+            }
             sidecar |= metadata or {}
             kept = {key: value for key, value in sidecar.items() if value is not None}
             write_json(image.with_name(f"{stem}_{suffix}.json"), kept)
@@ -69,18 +73,24 @@ def save_as_scanned(path, values, affine):
 
 def values_of(part, shape, random):
     """Random voxels as the part of an image has them."""
-    low, high = {"phase": (-np.pi, np.pi), "real": (-100, 100), "imag": (-100, 100)}.get(part, (50, 100))
+    low, high = {"phase": (-np.pi, np.pi), "real": (-100, 100), "imag": (-100, 100)}.get(
+        part, (50, 100)
+    )
     return random.uniform(low, high, shape).astype(np.float32)
 
 
 def bright_head(part, echo_time, seed=0):
-    """A ball of 520 mL of brain with three paramagnetic balls in it; its phase grows with the field. Voxels of 3 mm."""
+    """A ball of 520 mL of brain with three paramagnetic balls in it; its phase grows with the
+    field. Voxels of 3 mm.
+    """
     shape = (36, 40, 34)
     field, brain = iron_head(shape, (3, 3, 3), (0, 0, 1))
     random = np.random.default_rng(round(1e6 * echo_time) + seed)
     signal = 100 * brain * np.exp((-20 + 2j * np.pi * 123.2 * field) * echo_time)
     signal = signal + random.normal(size=(*shape, 2)).view(complex)[..., 0]
-    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](signal).astype(np.float32)
+    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](
+        signal
+    ).astype(np.float32)
 
 
 def write_json(path, content):
@@ -94,6 +104,10 @@ def validator_errors(root):
     command = str(beside) if beside.exists() else shutil.which("bids-validator-deno")
     if command is None:
         pytest.skip("bids-validator-deno is not installed")
-    run = subprocess.run([command, str(root), "--json"], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [command, str(root), "--json"], capture_output=True, text=True, check=False
+    )
     issues = json.loads(run.stdout)["issues"]["issues"]
-    return {(issue["code"], issue.get("subCode")) for issue in issues if issue["severity"] == "error"}
+    return {
+        (issue["code"], issue.get("subCode")) for issue in issues if issue["severity"] == "error"
+    }

@@ -27,11 +27,14 @@ def forward_field(chi, voxel_size, *, b0_dir=(0, 0, 1), workers=1):
 
     Notes
     -----
-    The sum over voxels of exact prism fields, point dipoles beyond eight voxels where the two agree, is a
-    convolution on a grid padded to twice the size: nothing wraps.
+    The sum over voxels of exact prism fields, point dipoles beyond eight voxels where the two
+    agree, is a convolution on a grid padded to twice the size: nothing wraps.
     """
     padded = [fft.next_fast_len(2 * n, real=True) for n in chi.shape]
-    reach = [min(round(8 * max(voxel_size) / h), n - 1) for n, h in zip(chi.shape, voxel_size, strict=True)]
+    reach = [
+        min(round(8 * max(voxel_size) / h), n - 1)
+        for n, h in zip(chi.shape, voxel_size, strict=True)
+    ]
     kernel = cyclic_kernel(padded, voxel_size, b0_dir, 0.0)
     kernel += near_kernel(padded, reach, voxel_size, 0.0, b0_dir)
     return convolve_padded(chi.astype(np.float32), even_spectrum(kernel, workers), padded, workers)

@@ -28,7 +28,10 @@ bankssts                                 1546   1043   3051  2.734 0.556     0.0
 AREA = "# Measure Cortex, {name}, White Surface Total Area, {value}, mm^2\n"
 
 
-ETIV = "# Measure EstimatedTotalIntraCranialVol, eTIV, Estimated Total Intracranial Volume, 1510000.0, mm^3\n"
+ETIV = (
+    "# Measure EstimatedTotalIntraCranialVol, eTIV, Estimated Total Intracranial Volume, "
+    "1510000.0, mm^3\n"
+)
 
 
 OLD, NEW = "{}-Thalamus-Proper", "{}-Thalamus"
@@ -37,8 +40,13 @@ OLD, NEW = "{}-Thalamus-Proper", "{}-Thalamus"
 def write_statistics(folder, *, name=NEW, head=ETIV, area="WhiteSurfArea", version="7.4"):
     folder.mkdir(parents=True, exist_ok=True)
     left, right = name.format("Left"), name.format("Right")
-    (folder / "aseg.stats").write_text(ASEG.format(version=version, head=head, left=left, right=right))
-    for side, thickness, value, vertices in (("lh", 2.5, 80_000, 110_000), ("rh", 2.3, 120_000, 110_000)):
+    (folder / "aseg.stats").write_text(
+        ASEG.format(version=version, head=head, left=left, right=right)
+    )
+    for side, thickness, value, vertices in (
+        ("lh", 2.5, 80_000, 110_000),
+        ("rh", 2.3, 120_000, 110_000),
+    ):
         line = AREA.format(name=area, value=value) if area else ""
         aparc = APARC.format(side=side, thickness=thickness, area=line, vertices=vertices)
         (folder / f"{side}.aparc.stats").write_text(aparc)

@@ -46,7 +46,9 @@ def assert_self_contained(html):
         assert attributes.get("src", "data:image/").startswith("data:image/")
     assert "url(" not in html
     assert "@import" not in html
-    policy = next(m["content"] for m in page.of("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        m["content"] for m in page.of("meta") if m.get("http-equiv") == "Content-Security-Policy"
+    )
     assert "default-src 'none'" in policy
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -72,7 +74,15 @@ ROIS = {
 }
 
 
-def roi_table(*, subjects=9, sites="ABC", scans=5, methods=("iterative", "deterministic"), seed=0, offset=0.004):
+def roi_table(
+    *,
+    subjects=9,
+    sites="ABC",
+    scans=5,
+    methods=("iterative", "deterministic"),
+    seed=0,
+    offset=0.004,
+):
     """Travelling heads: true values that rise with age, an offset of each site, and noise."""
     random = np.random.default_rng(seed)
     shifts = dict(zip(sites, random.normal(0, offset, len(sites)), strict=True))
@@ -86,6 +96,8 @@ def roi_table(*, subjects=9, sites="ABC", scans=5, methods=("iterative", "determ
                 for scan in range(1, scans + 1):
                     for method in methods:
                         value = truth + shifts[site] + own + random.normal(0, noise)
-                        rows.append((f"{number:02}", site, str(scan), site, method, roi, value, age, scan))
+                        rows.append(
+                            (f"{number:02}", site, str(scan), site, method, roi, value, age, scan)
+                        )
     names = ["subject", "session", "run", "site", "method", "roi", "mean", "age", "scan"]
     return pd.DataFrame(rows, columns=names).assign(unit="ppm", reference="csf")

@@ -12,8 +12,12 @@ TUBES = {"tube 1": 0.2, "tube 2": 0.4, "tube 3": 0.6, "tube 4": 0.8}  # ppm
 LABELS = ["subject", "session", "run", "site", "scan", "method", "roi"]
 
 
-def people_table(*, subjects=4, sites="ABC", scans=3, methods=("iterative", "deterministic"), slopes=None, seed=0):
-    """People who travelled to all sites: values with a person's own part and noise, times the slope of the site."""
+def people_table(
+    *, subjects=4, sites="ABC", scans=3, methods=("iterative", "deterministic"), slopes=None, seed=0
+):
+    """People who travelled to all sites: values with a person's own part and noise, times the slope
+    of the site.
+    """
     random, rows = np.random.default_rng(seed), []
     for subject in range(1, subjects + 1):
         for roi, level in ROIS.items():
@@ -21,11 +25,17 @@ def people_table(*, subjects=4, sites="ABC", scans=3, methods=("iterative", "det
             for site in sites:
                 for scan in range(1, scans + 1):
                     for method in methods:
-                        value = level and (truth + random.normal(0, 0.003)) * (slopes or {}).get(site, 1.0)
-                        rows.append((f"{subject:02}", site, str(scan), site, scan, method, roi, value))
+                        value = level and (truth + random.normal(0, 0.003)) * (slopes or {}).get(
+                            site, 1.0
+                        )
+                        rows.append(
+                            (f"{subject:02}", site, str(scan), site, scan, method, roi, value)
+                        )
     table = pd.DataFrame(rows, columns=[*LABELS, "mean"])
     spread = {"sd": 0.01, "median": table["mean"], "n_voxels": 100, "volume": 0.8, "n_excluded": 0}
-    return table.assign(**spread, unit="ppm", reference="csf", reference_offset=-0.03, reference_sd=0.004)
+    return table.assign(
+        **spread, unit="ppm", reference="csf", reference_offset=-0.03, reference_sd=0.004
+    )
 
 
 def tubes_table(*, slopes=SLOPES, methods=("iterative", "deterministic")):
@@ -45,4 +55,6 @@ def write_scans(root, table, acquisition=None):
     for (subject, session, run), rows in table.groupby(["subject", "session", "run"], dropna=False):
         entities = {"subject": subject, "session": session, "acquisition": acquisition, "run": run}
         entities = {key: label for key, label in entities.items() if isinstance(label, str)}
-        write_tsv(derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv"), rows)
+        write_tsv(
+            derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv"), rows
+        )

@@ -1,9 +1,18 @@
-"""Nodes that draw: each picture lies under its name, shows what there is, and does not stay when there is nothing."""
+"""Nodes that draw: each picture lies under its name, shows what there is, and does not stay when
+there is nothing.
+"""
 
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.travelling import SHAPE, affine_of, head_points, magnitude_of, susceptibility, voxel_means
+from helpers.travelling import (
+    SHAPE,
+    affine_of,
+    head_points,
+    magnitude_of,
+    susceptibility,
+    voxel_means,
+)
 from PIL import Image
 
 from multiqsm.core.registration.transforms import itk_text
@@ -56,7 +65,9 @@ def test_image_in_three_planes(head):
     assert out_file == str(folder / "sub-01" / "figures" / "sub-01_ses-A_run-1_magnitude.png")
     assert in_colour(pixels) == 0
     assert (pixels[0, 0] == 0).all()
-    outlined = PlotSlices(**options, entities=SCAN, output_dir=str(folder), suffix="magnitude", outline=True)
+    outlined = PlotSlices(
+        **options, entities=SCAN, output_dir=str(folder), suffix="magnitude", outline=True
+    )
     assert in_colour(drawn(outlined)[1]) > 0.001
 
 
@@ -115,7 +126,9 @@ def test_what_is_not_there_any_more_has_no_picture(head, transforms):
     assert not earlier.exists()
 
 
-@pytest.mark.parametrize(("labels", "measured"), [("ball", True), ("nothing", True), ("ball", False)])
+@pytest.mark.parametrize(
+    ("labels", "measured"), [("ball", True), ("nothing", True), ("ball", False)]
+)
 def test_regions(head, labels, measured):
     files, folder = head
     chi = files["chi"] if measured else ""
@@ -142,7 +155,12 @@ def test_regions(head, labels, measured):
 
 def test_lesions(head):
     files, folder = head
-    common = {**LESIONS, "flair_file": files["magnitude"], "entities": SUBJECT, "output_dir": str(folder)}
+    common = {
+        **LESIONS,
+        "flair_file": files["magnitude"],
+        "entities": SUBJECT,
+        "output_dir": str(folder),
+    }
     out_file, pixels = drawn(PlotLesions(**common, mask_file=files["ball"]))
     assert out_file == str(picture_path(folder, SUBJECT, **LESIONS))
     assert in_colour(pixels) > 0.0005
@@ -164,4 +182,6 @@ def test_all_nodes_that_draw_share_their_base():
     assert {cls.__name__ for cls in PlotInterface.__subclasses__()} == {
         *("PlotSlices", "PlotMaps", "PlotRegistration", "PlotRegions", "PlotLesions")
     }
-    assert all(cls._run_interface is PlotInterface._run_interface for cls in PlotInterface.__subclasses__())
+    assert all(
+        cls._run_interface is PlotInterface._run_interface for cls in PlotInterface.__subclasses__()
+    )

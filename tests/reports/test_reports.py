@@ -1,4 +1,6 @@
-"""Reports are one file, show what they were given, and believe no name; figures draw the tables' numbers."""
+"""Reports are one file, show what they were given, and believe no name; figures draw the tables'
+numbers.
+"""
 
 import base64
 import shutil
@@ -14,7 +16,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from multiqsm.pictures import agreement, drawing, overlays, regional, slices, variance
-from multiqsm.reports.blocks import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table, Warnings
+from multiqsm.reports.blocks import (
+    Badge,
+    Column,
+    Details,
+    KeyValues,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Warnings,
+)
 from multiqsm.reports.group import group_report
 from multiqsm.reports.html import format_value, render_report
 from multiqsm.reports.images import figure_uri, image_uri
@@ -39,13 +51,24 @@ def tube_table(sites="ABC", methods=("iterative", "deterministic")):
     """A phantom's tubes at every site, with the published slope."""
     random = np.random.default_rng(1)
     rows = [
-        ("phantom", site, "1", site, method, f"tube{i}", 0.91 * x - 0.04 + random.normal(0, 0.01), x, 1)
+        (
+            "phantom",
+            site,
+            "1",
+            site,
+            method,
+            f"tube{i}",
+            0.91 * x - 0.04 + random.normal(0, 0.01),
+            x,
+            1,
+        )
         for site in sites
         for method in methods
         for i, x in enumerate((0, 0.41, 0.82, 1.22, 1.63, 2.04))
     ]
     return pd.DataFrame(
-        rows, columns=["subject", "session", "run", "site", "method", "roi", "mean", "expected", "scan"]
+        rows,
+        columns=["subject", "session", "run", "site", "method", "roi", "mean", "expected", "scan"],
     )
 
 
@@ -114,8 +137,12 @@ def full_group_report(**options):
     return group_report(
         default_tables(),
         study={"dataset": "three sites", "settings": "preset lin2015"},
-        links={name: f"group/{name}.tsv" for name in ("rois", "imprecision_summary", "icc", "calibration")},
-        citation="# Methods\n\nField by PDF [1].\n\n# References\n\n1. Liu. doi:10.1002/nbm.1670\n2. Lin.",
+        links={
+            name: f"group/{name}.tsv"
+            for name in ("rois", "imprecision_summary", "icc", "calibration")
+        },
+        citation="# Methods\n\nField by PDF [1].\n\n# References\n\n1. Liu. "
+        "doi:10.1002/nbm.1670\n2. Lin.",
         versions={"multiqsm": "0.1.0", "numpy": "2.4"},
         **options,
     )
@@ -125,23 +152,41 @@ def full_subject_report(picture=None, **options):
     rois = roi_table(subjects=1)
     labels = [(f"ses-{site}", str(run), site) for site in "ABC" for run in range(1, 6)]
     scans = pd.DataFrame(labels, columns=["session", "run", "site"]).assign(
-        echo_times=[[6, 12, 18, 24, 30, 36]] * 15, voxel_size=[[1, 1, 2]] * 15, field_strength=3.0, phase_sign=-1,
-        phase_sign_source="manufacturer", mask_source="automatic", mask_volume=np.arange(15) + 1342.0,
-    )  # fmt: skip
+        echo_times=[[6, 12, 18, 24, 30, 36]] * 15,
+        voxel_size=[[1, 1, 2]] * 15,
+        field_strength=3.0,
+        phase_sign=-1,
+        phase_sign_source="manufacturer",
+        mask_source="automatic",
+        mask_volume=np.arange(15) + 1342.0,
+    )
     maps = scans[["session", "run", "site"]].merge(
-        pd.DataFrame({"method": ["medi", "iterative", "deterministic"], "lambda_units": ["ppm*mm", "mm", "mm"]}),
+        pd.DataFrame(
+            {
+                "method": ["medi", "iterative", "deterministic"],
+                "lambda_units": ["ppm*mm", "mm", "mm"],
+            }
+        ),
         how="cross",
     )
     maps = maps.assign(
-        lambda_value=0.0312, lambda_rule="gcv", iterations=12, reference="csf", reference_voxels=812,
+        lambda_value=0.0312,
+        lambda_rule="gcv",
+        iterations=12,
+        reference="csf",
+        reference_voxels=812,
         offset=np.linspace(-0.02, 0.02, 45),
         reference_sd=0.021,
-    )  # fmt: skip
+    )
     picture = noise_png(300) if picture is None else picture
     given = {
         "maps": maps,
-        "pictures": {f"{s}, run {r}": [Picture(picture, f"map {i}") for i in range(3)] for s, r, _ in labels},
-        "registration": scans[["session", "run", "site"]].assign(translation=0.4, rotation=0.8, displacement=0.11),
+        "pictures": {
+            f"{s}, run {r}": [Picture(picture, f"map {i}") for i in range(3)] for s, r, _ in labels
+        },
+        "registration": scans[["session", "run", "site"]].assign(
+            translation=0.4, rotation=0.8, displacement=0.11
+        ),
         "rois": rois,
         "variability_pictures": [Picture(picture, "voxel-wise SD, ppb")],
         "links": {"rois": "sub-01/anat/sub-01_desc-rois_chi.tsv"},
@@ -167,7 +212,15 @@ def subject_html():
 def test_group_report_is_one_whole_file(group_html):
     page = assert_self_contained(group_html)
     names = [a.get("href") for a in page.of("a")]
-    for anchor in ("overview", "regions", "imprecision", "tests", "icc", "variance", "detectable-change"):
+    for anchor in (
+        "overview",
+        "regions",
+        "imprecision",
+        "tests",
+        "icc",
+        "variance",
+        "detectable-change",
+    ):
         assert f"#{anchor}" in names
     for anchor in ("bland-altman", "calibration", "harmonisation", "age", "methods"):
         assert f"#{anchor}" in names
@@ -180,7 +233,8 @@ def test_group_report_is_one_whole_file(group_html):
 
 def test_same_input_gives_the_same_page():
     first, second = (
-        group_report({"rois": roi_table(subjects=2, scans=2), "published": pd.DataFrame()}) for _ in range(2)
+        group_report({"rois": roi_table(subjects=2, scans=2), "published": pd.DataFrame()})
+        for _ in range(2)
     )
     assert first == second
 
@@ -196,7 +250,12 @@ def test_failures_stand_before_everything_else(subject_html):
 
 def test_what_scans_share_is_said_once(subject_html):
     assert subject_html.count("manufacturer") == 1
-    assert table_of(subject_html, "Scans and what was decided for them: what differs")[1] == ["ses-A", "1", "A", "1342"]
+    assert table_of(subject_html, "Scans and what was decided for them: what differs")[1] == [
+        "ses-A",
+        "1",
+        "A",
+        "1342",
+    ]
     alike = pd.DataFrame({"run": ["1", "2"], "phase_sign": [-1, -1]})
     text = Page(subject_report("01", alike)).text
     assert "run 1; run 2" in text
@@ -226,7 +285,9 @@ def test_too_little_data_for_one_figure_costs_no_report():
 
 def test_imprecision_stands_beside_the_published_one():
     rois = roi_table(subjects=3, scans=2)
-    published = pd.DataFrame({"method": ["iterative"], "roi": ["putamen"], "within": [0.0037], "cross": [0.0038]})
+    published = pd.DataFrame(
+        {"method": ["iterative"], "roi": ["putamen"], "within": [0.0037], "cross": [0.0038]}
+    )
     summary = summarise_imprecision(imprecision(rois))
     html = group_report({"rois": rois, "imprecision_summary": summary, "published": published})
     rows = table_of(html, "Imprecision, mean over subjects")
@@ -240,7 +301,9 @@ def test_imprecision_stands_beside_the_published_one():
 
 def test_counts_of_scans_show_what_is_missing():
     rois = roi_table(subjects=3, scans=2)
-    rois.loc[(rois["subject"] == "02") & (rois["site"] == "C") & (rois["scan"] == 2), "mean"] = np.nan
+    rois.loc[(rois["subject"] == "02") & (rois["site"] == "C") & (rois["scan"] == 2), "mean"] = (
+        np.nan
+    )
     rows = table_of(group_report({"rois": rois}), "Scans of each subject at each site")
     assert rows[0] == ["subject", "site A", "site B", "site C", "total"]
     assert rows[2] == ["02", "2", "2", "1", "5"]
@@ -260,7 +323,9 @@ def test_scans_by_regions_with_mean_and_sd(subject_html):
 
 @pytest.mark.slow
 def test_names_are_not_believed():
-    rois = roi_table(subjects=2, sites=["A", EVIL], methods=[EVIL, "$x_$"]).replace({"putamen": EVIL, "01": EVIL})
+    rois = roi_table(subjects=2, sites=["A", EVIL], methods=[EVIL, "$x_$"]).replace(
+        {"putamen": EVIL, "01": EVIL}
+    )
     html = group_report(
         study_tables(rois),
         title=EVIL,
@@ -276,9 +341,15 @@ def test_names_are_not_believed():
     assert "<script" not in html
     assert "<script>alert('x')</script>" in page.text  # as text
     rois = rois[rois["subject"] == "02"]
-    scans = rois[["session", "run", "site"]].drop_duplicates().assign(phase_sign_source=EVIL, mask_source=EVIL)
+    scans = (
+        rois[["session", "run", "site"]]
+        .drop_duplicates()
+        .assign(phase_sign_source=EVIL, mask_source=EVIL)
+    )
     pictures = {EVIL: [Picture(noise_png(40), EVIL, EVIL)]}
-    html = subject_report(EVIL, scans, rois=rois, pictures=pictures, failures=[(EVIL, EVIL)], versions={EVIL: EVIL})
+    html = subject_report(
+        EVIL, scans, rois=rois, pictures=pictures, failures=[(EVIL, EVIL)], versions={EVIL: EVIL}
+    )
     assert_self_contained(html)
     assert "<script" not in html
 
@@ -297,7 +368,13 @@ def test_blocks_and_anchors():
         Paragraph("text"),
         Warnings(("careful",), level="info"),
         KeyValues({"echo_times": [6, 12.5], "mask": None}),
-        Details("more", (Table(pd.DataFrame({"ok": [True], "name": ["a"], "x": [1.5]})), Picture(figure, "none"))),
+        Details(
+            "more",
+            (
+                Table(pd.DataFrame({"ok": [True], "name": ["a"], "x": [1.5]})),
+                Picture(figure, "none"),
+            ),
+        ),
     )
     titles = ("Über alles", "Über alles", "Top")
     sections = [*(Section(title, blocks) for title in titles), Section("empty", ())]
@@ -386,7 +463,9 @@ def test_bars_are_the_imprecision_in_ppb():
     per_subject = imprecision(roi_table())
     axis = agreement.imprecision_figure(per_subject).axes[0]
     heights = [bar.get_height() for bar in axis.patches if bar.get_width() == pytest.approx(0.4)]
-    chosen = per_subject[(per_subject["roi"] == "caudate_nucleus") & (per_subject["method"] == "iterative")]
+    chosen = per_subject[
+        (per_subject["roi"] == "caudate_nucleus") & (per_subject["method"] == "iterative")
+    ]
     np.testing.assert_allclose(heights[:9], chosen["within"] * 1000)
     assert heights[9] == pytest.approx(chosen["within"].mean() * 1000)
     np.testing.assert_allclose(heights[10:19], chosen["cross"] * 1000)
@@ -395,10 +474,18 @@ def test_bars_are_the_imprecision_in_ppb():
 def test_labels_may_be_numbers():
     rois = roi_table(subjects=3)
     per_subject, table = imprecision(rois), age_regression(rois)
-    numbers = {name: t.assign(subject=t["subject"].astype(int)) for name, t in (("r", rois), ("i", per_subject))}
+    numbers = {
+        name: t.assign(subject=t["subject"].astype(int))
+        for name, t in (("r", rois), ("i", per_subject))
+    }
     axis = agreement.imprecision_figure(numbers["i"]).axes[0]
     assert axis.patches[1].get_height() == pytest.approx(1000 * per_subject["within"].iloc[0])
-    bars = regional.age_figure(numbers["r"], table, numbers["i"]).axes[0].containers[0][2][0].get_segments()
+    bars = (
+        regional.age_figure(numbers["r"], table, numbers["i"])
+        .axes[0]
+        .containers[0][2][0]
+        .get_segments()
+    )
     assert np.isfinite(bars).all()
 
 
@@ -411,7 +498,9 @@ def test_calibration_draws_the_fit_and_names_it():
     assert f"B: slope {fit['slope']:.3f}, R² > 0.9999" in labels
     colour = drawing.site_styles("ABC")["B"]["color"]
     line = next(
-        ln for ln in axis.lines if ln.get_color() == colour and ln.get_linestyle() == "-" and len(ln.get_xdata())
+        ln
+        for ln in axis.lines
+        if ln.get_color() == colour and ln.get_linestyle() == "-" and len(ln.get_xdata())
     )
     np.testing.assert_allclose(line.get_ydata(), fit["intercept"] + fit["slope"] * line.get_xdata())
 
@@ -424,7 +513,11 @@ def test_age_draws_lines_and_error_bars():
     chosen = per_subject[(per_subject["roi"] == "putamen") & (per_subject["method"] == "iterative")]
     np.testing.assert_allclose([np.ptp(bar[:, 1]) / 2 for bar in bars], chosen["cross"] * 1000)
     labels = [text.get_text() for text in axis.get_legend().get_texts()]
-    fit = table[(table["roi"] == "putamen") & (table["method"] == "iterative") & (table["analysis"] == "naive")].iloc[0]
+    fit = table[
+        (table["roi"] == "putamen")
+        & (table["method"] == "iterative")
+        & (table["analysis"] == "naive")
+    ].iloc[0]
     assert any(f"r = {fit['r']:.2f}" in label for label in labels)
     assert len(labels) == 3
 
@@ -446,7 +539,11 @@ def test_variance_shares_add_up():
 def test_icc_draws_one_form():
     table = intraclass_correlation(roi_table())
     axis = agreement.icc_figure(table).axes[0]
-    chosen = table[(table["method"] == "iterative") & (table["form"] == "ICC(2,1)") & (table["raters"] == "sites")]
+    chosen = table[
+        (table["method"] == "iterative")
+        & (table["form"] == "ICC(2,1)")
+        & (table["raters"] == "sites")
+    ]
     np.testing.assert_allclose(axis.containers[0].lines[0].get_xdata().astype(float), chosen["icc"])
     with pytest.raises(ValueError, match="no form"):
         agreement.icc_figure(table, form="ICC(9,9)")
@@ -458,7 +555,9 @@ def test_harmonisation_removes_a_sites_offset():
     figure = variance.harmonization_figure(rois.assign(mean=rois["mean"] + shift), rois)
 
     def bars(axis):
-        return np.array([line.get_ydata()[0] for line in axis.lines if line.get_color() == drawing.INK])
+        return np.array(
+            [line.get_ydata()[0] for line in axis.lines if line.get_color() == drawing.INK]
+        )
 
     before, after = (bars(axis).reshape(3, 5) for axis in figure.axes[:2])
     np.testing.assert_allclose(before - after, np.outer([0, 100, -100], np.ones(5)), atol=1e-9)
@@ -467,14 +566,21 @@ def test_harmonisation_removes_a_sites_offset():
 def test_maps_stand_in_radiological_convention():
     values, mask = head_maps()
     values[32:] += mask[32:]  # in RAS+, the side of high x is the patient's right
-    figure = slices.compare_maps_figure({"one": values, "two": -values}, mask, (1, 1, 2), (-1, 1), "ppm")
+    figure = slices.compare_maps_figure(
+        {"one": values, "two": -values}, mask, (1, 1, 2), (-1, 1), "ppm"
+    )
     axial = figure.axes[0].images[0].get_array()
-    assert np.nanmean(axial[:, : axial.shape[1] // 3]) > np.nanmean(axial[:, -(axial.shape[1] // 3) :]) + 0.5
+    assert (
+        np.nanmean(axial[:, : axial.shape[1] // 3])
+        > np.nanmean(axial[:, -(axial.shape[1] // 3) :]) + 0.5
+    )
     coronal = figure.axes[2]
     assert coronal.get_aspect() == 2
     assert coronal.images[0].get_array().shape[0] <= values.shape[2]
     windows = {"one": (-1, 1), "two": (-0.1, 0.1)}
-    figure = slices.compare_maps_figure({"one": values, "two": -values}, mask, (1, 1, 2), windows, "ppm")
+    figure = slices.compare_maps_figure(
+        {"one": values, "two": -values}, mask, (1, 1, 2), windows, "ppm"
+    )
     assert [axis.images[0].get_clim() for axis in figure.axes[:2]] == [(-1, 1), (-0.1, 0.1)]
     with pytest.raises(ValueError, match="resample"):
         slices.compare_maps_figure({"one": values[1:]}, mask, (1, 1, 2), (-1, 1), "ppm")
@@ -488,7 +594,9 @@ def test_two_maps_stand_beside_their_difference():
     assert [axis.get_title() for axis in figure.axes[:3]] == ["one", "two", "difference"]
     first, second, difference = (axis.images[0].get_array() for axis in figure.axes[:3])
     np.testing.assert_allclose(difference, first - second)
-    assert [axis.images[0].get_clim() for axis in figure.axes[:3]] == [(-0.1, 0.15)] * 2 + [(-0.05, 0.05)]
+    assert [axis.images[0].get_clim() for axis in figure.axes[:3]] == [(-0.1, 0.15)] * 2 + [
+        (-0.05, 0.05)
+    ]
     several = slices.susceptibility_figure(dict.fromkeys("abc", values), mask, (1, 1, 2))
     assert [axis.get_title() for axis in several.axes[:3]] == ["a", "b", "c"]
 
@@ -526,10 +634,22 @@ def test_regions_what_is_left_out_of_them_and_the_reference_are_outlined():
     chi = np.zeros((30, 40, 20))
     region, excluded, reference = (np.zeros(chi.shape, bool) for _ in range(3))
     region[5:25, 15:25, 5:15] = excluded[5:10, 15:25, 5:15] = reference[10:13, 3:6, 16:18] = True
-    figure = overlays.region_figure(chi, region, excluded, reference, (1, 1, 2), title="somebody's map")
+    figure = overlays.region_figure(
+        chi, region, excluded, reference, (1, 1, 2), title="somebody's map"
+    )
     axes = figure.axes[:8]
     tinted = [axis.images[1].get_array()[..., 3].any() for axis in axes]
-    assert tinted == [True, True, True, False, True, True, False, False]  # the right end of the region has none
+    # the right end of the region has none
+    assert tinted == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert all(axis.collections for axis in axes)
     assert figure.get_suptitle() == "somebody's map"
     # Right is on the left: what is left out lies at low x.
@@ -550,14 +670,18 @@ def test_lesions_are_outlined_where_most_of_them_is():
     assert len(outlined) == 5
     assert not any(axis.collections for axis in plain)
     assert all(axis.collections for axis in outlined)
-    assert not any(axis.collections for axis in overlays.lesion_figure(flair, lesions & False, (1, 1, 2)).axes)
+    assert not any(
+        axis.collections for axis in overlays.lesion_figure(flair, lesions & False, (1, 1, 2)).axes
+    )
     with pytest.raises(ValueError, match="'the lesions' has the shape"):
         overlays.lesion_figure(flair, lesions[1:], (1, 1, 2))
 
 
 def test_registration_of_a_single_scan_is_none():
     labels = {"session": ["A"], "run": ["1"], "site": ["A"]}
-    table = pd.DataFrame({**labels, "translation": [np.nan], "rotation": [np.nan], "displacement": [np.nan]})
+    table = pd.DataFrame(
+        {**labels, "translation": [np.nan], "rotation": [np.nan], "displacement": [np.nan]}
+    )
     text = Page(subject_report("01", pd.DataFrame(labels), registration=table)).text
     assert "There is a single scan: nothing was registered." in text
     assert "0.00" not in text
@@ -568,7 +692,13 @@ def test_registration_of_a_single_scan_is_none():
 
 def test_scans_that_acquisitions_tell_apart_are_not_averaged():
     rois = pd.DataFrame(
-        {"site": "A", "acquisition": ["fine", "coarse"], "method": "medi", "roi": "putamen", "mean": [0.02, 0.04]}
+        {
+            "site": "A",
+            "acquisition": ["fine", "coarse"],
+            "method": "medi",
+            "roi": "putamen",
+            "mean": [0.02, 0.04],
+        }
     )
     html = subject_report("01", rois[["site", "acquisition"]], rois=rois)
     rows = table_of(html, "Mean susceptibility (ppb), medi")
@@ -580,20 +710,44 @@ def test_group_report_names_protocols_and_who_is_left_out():
     rois = roi_table(subjects=2, scans=2)
     rois["protocol"] = "acq-" + rois["site"]
     excluded = pd.DataFrame(
-        [{"subject": "02", "session": "A", "run": "3", "site": "A", "protocol": "acq-x", "reason": "y"}]
+        [
+            {
+                "subject": "02",
+                "session": "A",
+                "run": "3",
+                "site": "A",
+                "protocol": "acq-x",
+                "reason": "y",
+            }
+        ]
     )
     html = group_report({"rois": rois, "excluded": excluded})
-    assert table_of(html, "Scans left out of all statistics")[1] == ["02", "A", "3", "A", "acq-x", "y"]
+    assert table_of(html, "Scans left out of all statistics")[1] == [
+        "02",
+        "A",
+        "3",
+        "A",
+        "acq-x",
+        "y",
+    ]
     assert "acq-B" in Page(html).text
 
 
 def test_lesions_and_quality_in_a_subjects_report():
     rows = [(str(n), 0.1 * (30 - n), 10, 1.0, 2.0, 3.0, 1) for n in range(1, 26)]
     total = ("total", sum(row[1] for row in rows), 250, np.nan, np.nan, np.nan, 25)
-    lesions = pd.DataFrame([*rows, total], columns=["lesion", "volume", "n_voxels", "x", "y", "z", "n_seeds"])
-    quality = pd.DataFrame({"session": ["n/a"], "run": ["n/a"], "site": ["A"], "snr": [178.7], "field_se": [0.0009]})
+    lesions = pd.DataFrame(
+        [*rows, total], columns=["lesion", "volume", "n_voxels", "x", "y", "z", "n_seeds"]
+    )
+    quality = pd.DataFrame(
+        {"session": ["n/a"], "run": ["n/a"], "site": ["A"], "snr": [178.7], "field_se": [0.0009]}
+    )
     scans = pd.DataFrame({"site": ["A"]})
-    page = Page(subject_report("01", scans, lesions=lesions, lesion_source="grown from seeds", quality=quality)).text
+    page = Page(
+        subject_report(
+            "01", scans, lesions=lesions, lesion_source="grown from seeds", quality=quality
+        )
+    ).text
     assert "Lesions, the 20 largest" in page
     assert "42.500" in page
     assert "grown from seeds" in page
@@ -619,14 +773,24 @@ def test_tables_that_cannot_be_drawn_are_refused():
 
 @pytest.mark.slow
 def test_browser_shows_reports_without_complaint(group_html, subject_html, tmp_path):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if browser is None:
         pytest.skip("no Chromium is installed")
     for name, html in (("group", group_html), ("subject", subject_html)):
         path = tmp_path / f"{name}.html"
         path.write_text(html, encoding="utf-8")
-        options = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
-        command = [browser, *options.split(), "--no-first-run", f"--user-data-dir={tmp_path / name}"]
+        options = (
+            "--headless --no-sandbox --disable-gpu --disable-background-networking "
+            "--disable-component-update"
+        )
+        command = [
+            browser,
+            *options.split(),
+            "--no-first-run",
+            f"--user-data-dir={tmp_path / name}",
+        ]
         command += ["--enable-logging=stderr", "--dump-dom", path.as_uri()]
         run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert "CONSOLE" not in run.stderr

@@ -1,4 +1,6 @@
-"""The simulated scanner: its field against formulas, its images against what k-space and spins must do."""
+"""The simulated scanner: its field against formulas, its images against what k-space and spins must
+do.
+"""
 
 from dataclasses import replace
 
@@ -54,7 +56,9 @@ def ball_field(distances, b0_dir, radius, chi=1.0):
 
 
 def ball_model(centre, radius, chi, exterior=0.0):
-    """An object for `magnetize`: a ball of some susceptibility around a place in the scanner (mm)."""
+    """An object for `magnetize`: a ball of some susceptibility around a place in the scanner
+    (mm).
+    """
 
     def model(shape, affine):
         tissue = empty_space(shape, exterior)
@@ -69,14 +73,16 @@ def ball_model(centre, radius, chi, exterior=0.0):
     return model
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Field
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("shape", "voxel_size", "b0_dir"), GRIDS)
 def test_ball(shape, voxel_size, b0_dir):
-    """Two voxels from its surface, inside and outside, the error is below 1 % of the peak field, 2χ/3."""
+    """Two voxels from its surface, inside and outside, the error is below 1 % of the peak field,
+    2χ/3.
+    """
     radius, centre = 11.0, (0.3, -0.2, 0.4)
     fine = coordinates(shape, voxel_size, 8, centre)
     field = forward_field(share(sum(x**2 for x in fine) < radius**2), voxel_size, b0_dir=b0_dir)
@@ -132,9 +138,13 @@ def test_nothing_wraps():
 
 
 def test_prism_obeys_the_trace_and_becomes_a_dipole():
-    """The fields for three perpendicular B0 sum to none everywhere; far away they are those of a dipole."""
+    """The fields for three perpendicular B0 sum to none everywhere; far away they are those of a
+    dipole.
+    """
     voxel_size = (0.5, 1.0, 2.0)
-    offsets = [np.array(v) for v in ([0.0, 0.5, 3.0, 30.0], [0.0, 2.0, -1.0, 20.0], [0.0, 2.0, 4.0, -25.0])]
+    offsets = [
+        np.array(v) for v in ([0.0, 0.5, 3.0, 30.0], [0.0, 2.0, -1.0, 20.0], [0.0, 2.0, 4.0, -25.0])
+    ]
     turn = Rotation.from_euler("xyz", [20, 50, 70], degrees=True).as_matrix()
     total = sum(prism_field(offsets, voxel_size, b) for b in turn)
     np.testing.assert_allclose(total, 0, atol=1e-12)
@@ -146,7 +156,9 @@ def test_prism_obeys_the_trace_and_becomes_a_dipole():
 
 @pytest.mark.parametrize("b0_dir", [(0, 0, 1), tuple(OBLIQUE)])
 def test_split_field_is_the_field(b0_dir):
-    """Against the direct sum over all voxels: rms 2e-4, maximum 1e-3 of the largest susceptibility."""
+    """Against the direct sum over all voxels: rms 2e-4, maximum 1e-3 of the largest
+    susceptibility.
+    """
     rng = np.random.default_rng(3)
     voxel_size, blocks = (0.5, 0.5, 1.0), (4, 4, 2)
     chi = np.zeros((80, 96, 88), np.float32)
@@ -164,17 +176,25 @@ def test_split_field_is_the_field(b0_dir):
 
 @pytest.mark.parametrize("tilt", [0, 25])
 def test_object_outside_the_image_acts_on_it(tilt):
-    """A ball of 9.4 ppm partly outside an oblique anisotropic image of odd size, against its formula.
+    """A ball of 9.4 ppm partly outside an oblique anisotropic image of odd size, against its
+    formula.
 
     As scans have it: within 1 % of the peak, 2χ/3, two voxels of the image from the surface.
     """
     rotation = Rotation.from_euler("xy", [tilt, -tilt / 2], degrees=True).as_matrix()
-    shape, voxel_size, centre, radius = (31, 28, 13), (2.0, 2.0, 3.0), np.array([4.0, -3.0, 20.0]), 18.0
+    shape, voxel_size, centre, radius = (
+        (31, 28, 13),
+        (2.0, 2.0, 3.0),
+        np.array([4.0, -3.0, 20.0]),
+        18.0,
+    )
     affine = scan_affine(shape, voxel_size, rotation=rotation)
     specimen = magnetize(ball_model(centre, radius, 9.4), affine, shape)
     fine = subgrid_affine(affine, (2, 2, 2), specimen.corner)
     index = np.indices(specimen.total_field.shape).reshape(3, -1)
-    offset = (fine[:3, :3] @ index + fine[:3, 3:] - centre[:, None]).reshape(3, *specimen.total_field.shape)
+    offset = (fine[:3, :3] @ index + fine[:3, 3:] - centre[:, None]).reshape(
+        3, *specimen.total_field.shape
+    )
     truth = ball_field(offset, (0, 0, 1), radius, 9.4)
     away = np.abs(np.linalg.norm(offset, axis=0) - radius) > 2 * max(voxel_size)
     assert np.abs(specimen.total_field - truth)[away].max() < 0.01 * 9.4 * 2 / 3
@@ -182,16 +202,20 @@ def test_object_outside_the_image_acts_on_it(tilt):
 
 @pytest.mark.parametrize("tilt", [0, 25])
 def test_long_cylinder_in_the_magnet(tilt):
-    """Along B0, straight and oblique in the image: χ/3 inside, none outside, within 1 % of χ/3 two voxels away.
+    """Along B0, straight and oblique in the image: χ/3 inside, none outside, within 1 % of χ/3 two
+    voxels away.
 
-    It leaves the image on both sides, to end where nothing acts on the image any more: (a/L)²/2 = 1e-3 of χ.
+    It leaves the image on both sides, to end where nothing acts on the image any more: (a/L)²/2 =
+    1e-3 of χ.
     """
     rotation = Rotation.from_euler("x", tilt, degrees=True).as_matrix()
     affine, radius = scan_affine((26, 26, 16), (1.0, 1.0, 1.0), rotation=rotation), 5.0
 
     def model(shape, affine):
         tissue = empty_space(shape, 0.0)
-        x, y = (affine[:2, :3] @ np.indices(shape).reshape(3, -1) + affine[:2, 3:]).reshape(2, *shape)
+        x, y = (affine[:2, :3] @ np.indices(shape).reshape(3, -1) + affine[:2, 3:]).reshape(
+            2, *shape
+        )
         alpha = coverage(np.float32(np.hypot(x, y) - radius), float(voxel_size_of(affine)[0]))
         tissue.paint((slice(None),) * 3, alpha, {"chi": 1.0, "r2s": 10.0, "pd": 1.0, "t1": 1.0}, 1)
         return tissue
@@ -206,7 +230,9 @@ def test_long_cylinder_in_the_magnet(tilt):
 
 
 def test_local_field_is_that_of_the_region_alone():
-    """Water has no field of its own, whatever the air does; 0.1 ppm have that of the voxels of their mask."""
+    """Water has no field of its own, whatever the air does; 0.1 ppm have that of the voxels of
+    their mask.
+    """
     shape, affine = (24, 24, 16), scan_affine((24, 24, 16), (2, 2, 3))
     water = magnetize(ball_model((0, 0, 0), 16.0, 0.0, exterior=9.4), affine, shape)
     assert np.abs(water.local_field).max() == 0
@@ -214,21 +240,25 @@ def test_local_field_is_that_of_the_region_alone():
     paramagnetic = magnetize(ball_model((0, 0, 0), 16.0, 0.1, exterior=0.0), affine, shape)
     chi = np.zeros(paramagnetic.local_field.shape, np.float32)
     mask = block_mean(paramagnetic.tissue.region, (2, 2, 2)) >= 0.5
-    chi[:] = np.kron(mask, np.ones((2, 2, 2))) * paramagnetic.tissue.chi * paramagnetic.tissue.region
+    chi[:] = (
+        np.kron(mask, np.ones((2, 2, 2))) * paramagnetic.tissue.chi * paramagnetic.tissue.region
+    )
     direct = forward_field(chi, (1, 1, 1.5))
     assert np.abs(paramagnetic.local_field - direct).max() < 1e-3 * 0.1
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Signal
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def test_steady_state_is_greatest_at_the_ernst_angle():
     t1, tr = 1.0, 0.05
     flips = np.arange(1.0, 40.0, 0.1)
     signal = [float(spoiled_steady_state(np.float32(1), np.float32(t1), tr, f)) for f in flips]
-    assert flips[np.argmax(signal)] == pytest.approx(np.rad2deg(np.arccos(np.exp(-tr / t1))), abs=0.15)
+    assert flips[np.argmax(signal)] == pytest.approx(
+        np.rad2deg(np.arccos(np.exp(-tr / t1))), abs=0.15
+    )
 
 
 def test_precession_and_decay():
@@ -245,17 +275,23 @@ def test_precession_and_decay():
 def test_waves_within_the_sampled_kspace_are_exact(shape, oversampling):
     """A plane wave on the fine grid comes back as that wave at the voxels' centres."""
     k = (3, -4, 2)
-    np.testing.assert_allclose(image_of(wave(shape, k, oversampling), shape), wave(shape, k), atol=1e-5)
+    np.testing.assert_allclose(
+        image_of(wave(shape, k, oversampling), shape), wave(shape, k), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("k", [(9, 0, 0), (0, 0, -6)])
 def test_waves_beyond_it_are_lost(k):
-    """Where the phase turns by more than π per voxel, the echo has left the sampled k-space: no signal."""
+    """Where the phase turns by more than π per voxel, the echo has left the sampled k-space: no
+    signal.
+    """
     assert np.abs(image_of(wave((16, 12, 10), k, (2, 2, 2)), (16, 12, 10))).max() < 1e-5
 
 
 def test_edges_ring():
-    """Truncating k-space overshoots an edge by the 9 % of Gibbs, to be seen half a voxel beside the nodes."""
+    """Truncating k-space overshoots an edge by the 9 % of Gibbs, to be seen half a voxel beside the
+    nodes.
+    """
     fine = np.zeros((128, 2, 2), np.complex64)
     fine[32:96] = 1
     fine[32], fine[95] = 0.5, 0.5
@@ -265,7 +301,9 @@ def test_edges_ring():
 
 def wave(shape, k, factor=(1, 1, 1)):
     """A plane wave with k periods over the image, at the centres of voxels `factor` times finer."""
-    axes = [(np.arange(n * f) + 0.5) / (n * f) * m for n, f, m in zip(shape, factor, k, strict=True)]
+    axes = [
+        (np.arange(n * f) + 0.5) / (n * f) * m for n, f, m in zip(shape, factor, k, strict=True)
+    ]
     x, y, z = np.ix_(*axes)
     return np.exp(2j * np.pi * (x + y + z)).astype(np.complex64)
 
@@ -328,7 +366,11 @@ def test_field_is_nothing_where_it_is_not_known():
     """Far from a small ball in a large image: no shim polynomial passes for the field."""
     protocol = Protocol((48, 48, 40), (4.0, 4.0, 4.0), (0.004, 0.009))
     ball = ball_model((0, 0, 0), 20.0, 0.0, exterior=1.0)
-    scan = acquire(magnetize(ball, scan_affine(protocol.shape, protocol.voxel_size), protocol.shape), protocol, seed=3)
+    scan = acquire(
+        magnetize(ball, scan_affine(protocol.shape, protocol.voxel_size), protocol.shape),
+        protocol,
+        seed=3,
+    )
     assert np.all(scan.total_field[scan.mask] != 0)
     for field in (scan.total_field, scan.local_field):
         assert not field[0].any()
@@ -364,7 +406,9 @@ def test_shim_removes_what_its_coils_can_make():
     index = np.indices((20, 22, 14)).reshape(3, -1)
     points = ((affine[:3, :3] @ index + affine[:3, 3:]) / 100).reshape(3, 20, 22, 14)
     truth = np.arange(9) / 10 - 0.3
-    total = sum(c * h for c, h in zip(truth, solid_harmonics(points), strict=True)).astype(np.float32)
+    total = sum(c * h for c, h in zip(truth, solid_harmonics(points), strict=True)).astype(
+        np.float32
+    )
     mask = np.linalg.norm(points, axis=0) < 0.7
     rng = np.random.default_rng(0)
     np.testing.assert_allclose(shim_coefficients(total, mask, affine, 0.0, rng), -truth, atol=1e-4)
@@ -376,21 +420,27 @@ def test_shim_fields_are_harmonic():
     for harmonic in solid_harmonics(grid):
         middle = (slice(1, -1),) * 3
         laplacian = sum(
-            np.diff(harmonic, 2, axis=a)[tuple(slice(None) if b == a else middle[b] for b in range(3))]
+            np.diff(harmonic, 2, axis=a)[
+                tuple(slice(None) if b == a else middle[b] for b in range(3))
+            ]
             for a in range(3)
         )
         np.testing.assert_allclose(laplacian, 0, atol=1e-12)
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Grids and vendors
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def test_fine_voxels_tile_the_voxel():
-    affine = scan_affine((7, 8, 9), (1, 2, 3), rotation=Rotation.from_rotvec([0.1, 0.2, 0.3]).as_matrix())
+    affine = scan_affine(
+        (7, 8, 9), (1, 2, 3), rotation=Rotation.from_rotvec([0.1, 0.2, 0.3]).as_matrix()
+    )
     fine = subgrid_affine(affine, (2, 3, 4))
-    corners = np.stack(np.meshgrid(*(np.arange(n) for n in (2, 3, 4)), indexing="ij"), -1).reshape(-1, 3)
+    corners = np.stack(np.meshgrid(*(np.arange(n) for n in (2, 3, 4)), indexing="ij"), -1).reshape(
+        -1, 3
+    )
     mean = corners.mean(axis=0) @ fine[:3, :3].T + fine[:3, 3]
     np.testing.assert_allclose(mean, affine[:3, 3], atol=1e-12)
     np.testing.assert_allclose(voxel_size_of(fine), (0.5, 2 / 3, 0.75))
@@ -416,7 +466,9 @@ def test_siemens_integers_decode_to_the_phase():
     radians, _ = decode_phase(phase, units="arbitrary", manufacturer="Siemens")
     error = np.angle(np.exp(1j * (radians - np.angle(signal))))
     assert np.abs(error).max() < 1.01 * np.pi / 4096
-    np.testing.assert_allclose(magnitude / 4095, np.abs(signal) / np.abs(signal).max(), atol=0.51 / 4095)
+    np.testing.assert_allclose(
+        magnitude / 4095, np.abs(signal) / np.abs(signal).max(), atol=0.51 / 4095
+    )
 
 
 def test_ge_pairs_have_the_opposite_phase():

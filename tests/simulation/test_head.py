@@ -1,4 +1,6 @@
-"""The simulated head: its anatomy against an atlas, its people, and that it is the same on every grid."""
+"""The simulated head: its anatomy against an atlas, its people, and that it is the same on every
+grid.
+"""
 
 import re
 from functools import partial
@@ -48,7 +50,9 @@ def head(affine):
 @pytest.fixture(scope="module")
 def close_up():
     """Deep grey matter at 1 mm."""
-    return head_model(average_subject(), (80, 80, 60), scan_affine((80, 80, 60), (1, 1, 1), centre=(0, -4, 5)))
+    return head_model(
+        average_subject(), (80, 80, 60), scan_affine((80, 80, 60), (1, 1, 1), centre=(0, -4, 5))
+    )
 
 
 def test_nuclei_agree_with_an_atlas(shared):
@@ -86,7 +90,9 @@ def test_tissues_have_their_places(head):
     assert volume["skull"] > 200
     assert volume["vein"] > 5
     middle = head.labels[:, 35, 36]
-    order = [label for label, previous in zip(middle[1:], middle[:-1], strict=True) if label != previous]
+    order = [
+        label for label, previous in zip(middle[1:], middle[:-1], strict=True) if label != previous
+    ]
     assert order[:2] == [INDEX["soft_tissue"], INDEX["skull"]]
     assert middle[0] == middle[-1] == 0
 
@@ -108,15 +114,21 @@ def test_ventricles_are_csf(close_up):
 
 
 def test_nuclei_have_their_susceptibility(close_up):
-    """A voxel from their surface, nuclei have the subject's values; veins that run there do not count."""
+    """A voxel from their surface, nuclei have the subject's values; veins that run there do not
+    count.
+    """
     for name, chi in average_subject().chi.items():
         pure = ndimage.binary_erosion(close_up.labels == INDEX[f"left_{name}"])
         assert np.median(close_up.chi[pure]) == pytest.approx(chi, abs=1e-3), name
 
 
 def test_finer_grid_shows_the_same_head(head, affine):
-    """Averaging a grid twice as fine gives the coarse one: within 6 % of the susceptibility's spread."""
-    fine = head_model(average_subject(), tuple(2 * n for n in SHAPE), subgrid_affine(affine, (2, 2, 2)))
+    """Averaging a grid twice as fine gives the coarse one: within 6 % of the susceptibility's
+    spread.
+    """
+    fine = head_model(
+        average_subject(), tuple(2 * n for n in SHAPE), subgrid_affine(affine, (2, 2, 2))
+    )
     error = block_mean(fine.chi, (2, 2, 2)) - head.chi
     assert abs(error.mean()) < 0.02 * head.chi.std()
     assert error.std() < 0.06 * head.chi.std()
@@ -153,7 +165,8 @@ def test_warp_does_not_fold():
     for seed in range(200):
         person = draw_subject(seed, 30.0)
         steepest = sum(
-            np.outer(np.abs(a), np.abs(k)) for a, k in zip(person.amplitudes, person.wave_vectors, strict=True)
+            np.outer(np.abs(a), np.abs(k))
+            for a, k in zip(person.amplitudes, person.wave_vectors, strict=True)
         )
         assert np.linalg.norm(steepest, 2) < 0.5
 
@@ -175,7 +188,9 @@ def test_normal_range_and_age():
 def test_every_tissue_names_its_source():
     described = [*anatomy()["tissues"].values(), *anatomy()["nuclei"].values()]
     for description in described:
-        assert re.search(r"\b(19|20)\d\d\b|our choice", description["source"]), description["source"]
+        assert re.search(r"\b(19|20)\d\d\b|our choice", description["source"]), description[
+            "source"
+        ]
 
 
 @pytest.mark.parametrize(
@@ -216,15 +231,17 @@ def test_distance_to_a_tube():
 def test_scan_of_a_head():
     """A coarse scan as a radiologist expects it.
 
-    Shimmed to a fraction of a ppm but for wraps near the sinuses; white matter decays with its R2*, the
-    pallidum faster; the image's grid gives the local field of the brain's own susceptibility to 20 %.
+    Shimmed to a fraction of a ppm but for wraps near the sinuses; white matter decays with its R2*,
+    the pallidum faster; the image's grid gives the local field of the brain's own susceptibility to
+    20 %.
     """
     protocol = Protocol((70, 80, 40), (3.0, 3.0, 3.5), (0.006, 0.018, 0.036))
     affine = scan_affine(protocol.shape, protocol.voxel_size, centre=(0, -18, 12))
     model = partial(head_model, draw_subject(3, 30.0))
     scan = acquire(magnetize(model, affine, protocol.shape), protocol, seed=4)
     assert 0.05 < scan.total_field[scan.mask].std() < 0.5
-    assert np.abs(scan.total_field[scan.mask]).max() * protocol.imaging_frequency * 0.036 > 1  # turns: wraps
+    # turns: wraps
+    assert np.abs(scan.total_field[scan.mask]).max() * protocol.imaging_frequency * 0.036 > 1
     decay = np.abs(scan.signal[..., 2]) / np.abs(scan.signal[..., 0])
     white = np.median(decay[scan.labels == INDEX["white_matter"]])
     assert white == pytest.approx(np.exp(-18.8 * 0.030), rel=0.1)

@@ -45,7 +45,9 @@ def test_volume_of_the_water(phantom):
 def test_each_tube_holds_its_solution(phantom):
     """Labels 1 to 6 in the order of the susceptibilities; away from their walls voxels are pure."""
     i, j, k = (a - (n - 1) / 2 for a, n in zip(np.indices(SHAPE), SHAPE, strict=True))
-    for label, ((u, v), chi) in enumerate(zip(tube_centres(), TUBE_SUSCEPTIBILITY, strict=True), start=1):
+    for label, ((u, v), chi) in enumerate(
+        zip(tube_centres(), TUBE_SUSCEPTIBILITY, strict=True), start=1
+    ):
         core = (np.hypot(2 * i - u, 2 * j - v) < 6) & (np.abs(3 * k) < 90)
         assert np.all(phantom.labels[core] == label)
         np.testing.assert_allclose(phantom.chi[core], chi, atol=1e-5)
@@ -74,14 +76,19 @@ def test_pose_moves_the_phantom():
     pose[:3, :3] = Rotation.from_euler("zyx", [30, 20, 10], degrees=True).as_matrix()
     pose[:3, 3] = 5, -6, 7
     affine = scan_affine((30, 31, 20), (8, 7, 12))
-    still, moved = phantom_model((30, 31, 20), affine), phantom_model((30, 31, 20), pose @ affine, pose=pose)
+    still, moved = (
+        phantom_model((30, 31, 20), affine),
+        phantom_model((30, 31, 20), pose @ affine, pose=pose),
+    )
     np.testing.assert_allclose(moved.chi, still.chi, atol=1e-3)
     assert (moved.labels != still.labels).mean() < 1e-3  # voxels that a surface halves
 
 
 @pytest.fixture(scope="module")
 def scan():
-    protocol = Protocol((75, 72, 74), (3.0, 3.0, 2.5), (0.0026, 0.0066, 0.0106), repetition_time=0.03, flip_angle=30)
+    protocol = Protocol(
+        (75, 72, 74), (3.0, 3.0, 2.5), (0.0026, 0.0066, 0.0106), repetition_time=0.03, flip_angle=30
+    )
     affine = scan_affine(protocol.shape, protocol.voxel_size)
     specimen = magnetize(phantom_model, affine, protocol.shape)
     return acquire(specimen, protocol, seed=1)
@@ -101,7 +108,9 @@ def test_field_of_the_tubes(scan):
 
 
 def test_tubes_shine_in_the_water(scan):
-    """Gadolinium shortens T1: at 30 degrees tubes are brighter than water, in the order of their content."""
+    """Gadolinium shortens T1: at 30 degrees tubes are brighter than water, in the order of their
+    content.
+    """
     magnitude = np.abs(scan.signal[..., 0])
     means = [
         magnitude[(scan.labels == label) & (scan.chi > 0.9 * chi - 0.01) & scan.mask].mean()

@@ -31,7 +31,11 @@ def test_study_is_that_of_2015(study):
     head, phantom = study.plans[0].protocol, phantoms[0].protocol
     assert (head.shape, head.voxel_size, head.flip_angle) == ((256, 256, 64), (1, 1, 2), 5)
     np.testing.assert_allclose(head.echo_times, [0.006, 0.012, 0.018, 0.024, 0.030, 0.036])
-    assert (phantom.shape, phantom.flip_angle, phantom.repetition_time) == ((224, 216, 92), 30, 0.03)
+    assert (phantom.shape, phantom.flip_angle, phantom.repetition_time) == (
+        (224, 216, 92),
+        30,
+        0.03,
+    )
     np.testing.assert_allclose(phantom.echo_times, 0.0026 + 0.004 * np.arange(6))
 
 
@@ -61,7 +65,9 @@ def test_a_part_of_a_study_has_the_whole_studys_plans(study):
 def test_more_people_than_the_study_had(study):
     larger = make_design("study", subjects=11)
     assert set(map(repr, study.plans)) <= set(map(repr, larger.plans))
-    first, tenth = (next(p for p in larger.plans if p.entities["subject"] == label) for label in ("01", "10"))
+    first, tenth = (
+        next(p for p in larger.plans if p.entities["subject"] == label) for label in ("01", "10")
+    )
     assert first.participant.age == tenth.participant.age
     assert first.subject.chi != tenth.subject.chi
 
@@ -72,7 +78,9 @@ def test_no_two_scans_share_random_numbers(study):
 
 
 def test_heads_settle_for_a_session_and_move_little_within(study):
-    """Runs of a session differ by less than 2 mm and 2 degrees; the image stays where it was prescribed."""
+    """Runs of a session differ by less than 2 mm and 2 degrees; the image stays where it was
+    prescribed.
+    """
     sessions = {}
     for plan in study.plans:
         sessions.setdefault((plan.entities["subject"], plan.entities["session"]), []).append(plan)
@@ -111,7 +119,9 @@ def test_voxels_of_another_size_keep_the_field_of_view():
 
 
 def test_protocols_vary_between_sites_on_demand(study):
-    """Voxels and echo times of heads are the site's, in the same field of view; all else is the study's."""
+    """Voxels and echo times of heads are the site's, in the same field of view; all else is the
+    study's.
+    """
     varied = make_design("study", vary_protocols=True)
     assert "protocols that differ between sites" in varied.summary
     assert "protocols" not in study.summary
@@ -126,7 +136,11 @@ def test_protocols_vary_between_sites_on_demand(study):
         extents = [np.multiply(p.shape, p.voxel_size) for p in (plan.protocol, own.protocol)]
         np.testing.assert_allclose(*extents, atol=max(plan.protocol.voxel_size))
         assert plan.protocol.echo_times[-1] < plan.protocol.repetition_time
-    assert [heads[site].voxel_size for site in "ABC"] == [(1, 1, 2), (0.8, 0.8, 2.4), (1.2, 1.2, 1.6)]
+    assert [heads[site].voxel_size for site in "ABC"] == [
+        (1, 1, 2),
+        (0.8, 0.8, 2.4),
+        (1.2, 1.2, 1.6),
+    ]
     assert [len(heads[site].echo_times) for site in "ABC"] == [6, 7, 5]
     assert heads["A"] == study.plans[0].protocol
 
@@ -176,14 +190,21 @@ def test_first_echo_has_the_sites_snr(site):
 
 
 def test_flow_reaches_the_ventricles_of_heads_alone():
-    """Asked for in the design and named in its summary; a phantom, whose tubes have the same labels, is still."""
+    """Asked for in the design and named in its summary; a phantom, whose tubes have the same
+    labels, is still.
+    """
     options = {"subjects": 1, "runs": 1, "sites": ["A"], "voxel_size": (6, 6, 6)}
     still, moving = (make_design("study", **options, flow_phase=phase) for phase in (0.0, 1.0))
     assert "flow" not in still.summary
     assert "flow phase 1 rad" in moving.summary
     for model in ("head", "phantom"):
-        plans = [next(p for p in design.plans if p.participant.model == model) for design in (still, moving)]
-        one, two = (simulate(replace(plan, protocol=replace(plan.protocol, snr=np.inf))) for plan in plans)
+        plans = [
+            next(p for p in design.plans if p.participant.model == model)
+            for design in (still, moving)
+        ]
+        one, two = (
+            simulate(replace(plan, protocol=replace(plan.protocol, snr=np.inf))) for plan in plans
+        )
         turn = np.abs(np.angle(two.signal[..., -1] * one.signal[..., -1].conj()))
         if model == "phantom":
             np.testing.assert_array_equal(one.signal, two.signal)
@@ -195,9 +216,9 @@ def test_flow_reaches_the_ventricles_of_heads_alone():
     assert cohort.plans[0].flow_phase == 0.5
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # Patients
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +231,9 @@ def measure(patients, name):
 
 
 def test_patients_are_as_published(patients):
-    """Means and standard deviations of Chiang et al., within 5 %, but 20 % for lesions, which have no upper tail."""
+    """Means and standard deviations of Chiang et al., within 5 %, but 20 % for lesions, which have
+    no upper tail.
+    """
     chi = measure(patients, "relative_susceptibility")
     assert chi.mean() == pytest.approx(-29.0, rel=0.05)
     assert chi.std() == pytest.approx(11.7, rel=0.05)
@@ -225,7 +248,10 @@ def test_patients_are_as_published(patients):
         ("cortical_thickness", 2.4, 0.16),
     ]:
         values = measure(patients, name)
-        assert (values.mean(), values.std()) == (pytest.approx(mean, rel=0.05), pytest.approx(sd, rel=0.05))
+        assert (values.mean(), values.std()) == (
+            pytest.approx(mean, rel=0.05),
+            pytest.approx(sd, rel=0.05),
+        )
 
 
 def test_lesions_of_the_default_cohort_fit_into_a_brain():
@@ -239,7 +265,10 @@ def test_regressions_return_their_coefficients(patients):
     """Ordinary least squares in many patients, within three standard errors."""
     chi = measure(patients, "relative_susceptibility")
     predictors = ("age", "enhancing_lesions", "disease_duration", "therapy")
-    columns = [np.ones(len(chi)), *(np.array([getattr(p, x) for p in patients], float) for x in predictors)]
+    columns = [
+        np.ones(len(chi)),
+        *(np.array([getattr(p, x) for p in patients], float) for x in predictors),
+    ]
     x = np.stack(columns, axis=1)
     slopes, residual, *_ = np.linalg.lstsq(x, chi, rcond=None)
     errors = np.sqrt(residual / (len(chi) - x.shape[1]) * np.diag(np.linalg.inv(x.T @ x)))

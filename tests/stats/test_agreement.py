@@ -7,8 +7,11 @@ import pytest
 
 from multiqsm.stats.agreement import bland_altman, bland_altman_points, intraclass_correlation
 
-SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
-# Peak expiratory flow of 17 subjects, large and mini meter: Bland and Altman, Lancet 1:307-310 (1986).
+SHROUT_FLEISS = np.array(
+    [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+)
+# Peak expiratory flow of 17 subjects, large and mini meter: Bland and Altman, Lancet 1:307-310
+# (1986).
 LARGE = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
 MINI = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
 
@@ -56,7 +59,11 @@ def test_shrout_and_fleiss():
     assert round(agreement.ci_high, 2) == 0.76
     assert round(consistency.ci_low, 2) == 0.34
     assert round(consistency.ci_high, 2) == 0.95
-    assert (consistency.f, consistency.df1, consistency.df2) == (pytest.approx(11.03, abs=0.005), 5, 15)
+    assert (consistency.f, consistency.df1, consistency.df2) == (
+        pytest.approx(11.03, abs=0.005),
+        5,
+        15,
+    )
 
 
 @pytest.mark.parametrize("raters", ["sites", "scans", "all"])
@@ -64,7 +71,11 @@ def test_icc_agrees_with_pingouin(raters):
     table = roi_table(study(np.random.default_rng(0)))
     ratings, site = table.assign(rater=table["site"] + table["scan"].astype(str)), "all"
     if raters == "sites":
-        ratings = table.groupby(["subject", "site"], as_index=False)["mean"].mean().rename(columns={"site": "rater"})
+        ratings = (
+            table.groupby(["subject", "site"], as_index=False)["mean"]
+            .mean()
+            .rename(columns={"site": "rater"})
+        )
     if raters == "scans":
         ratings, site = ratings[ratings["site"] == "B"], "B"
     wanted = pingouin.intraclass_corr(ratings, targets="subject", raters="rater", ratings="mean")
@@ -73,9 +84,13 @@ def test_icc_agrees_with_pingouin(raters):
     for form, theirs in (("ICC(2,1)", wanted.iloc[1]), ("ICC(3,1)", wanted.iloc[2])):
         ours = pick(found, raters=raters, site=site, form=form)
         assert ours.icc == pytest.approx(theirs["ICC"], abs=1e-9)
-        assert (ours.f, ours.p) == (pytest.approx(theirs["F"]), pytest.approx(theirs["pval"], rel=1e-6))
+        assert (ours.f, ours.p) == (
+            pytest.approx(theirs["F"]),
+            pytest.approx(theirs["pval"], rel=1e-6),
+        )
         assert (ours.df1, ours.df2) == (theirs["df1"], theirs["df2"])
-        assert [ours.ci_low, ours.ci_high] == pytest.approx(theirs[interval], abs=0.0051)  # rounded there
+        # rounded there
+        assert [ours.ci_low, ours.ci_high] == pytest.approx(theirs[interval], abs=0.0051)
         assert (ours.n_subjects, ours.n_left_out, ours.n_raters_left_out) == (9, 0, 0)
 
 
@@ -99,7 +114,9 @@ def test_incomplete_subjects_and_rare_scans_are_counted():
     without = intraclass_correlation(roi_table(np.delete(values, 3, axis=0)))
     for raters, site in (("scans", "B"), ("all", "all")):
         row = pick(found, raters=raters, site=site, form="ICC(2,1)")
-        assert row.icc == pytest.approx(pick(without, raters=raters, site=site, form="ICC(2,1)").icc)
+        assert row.icc == pytest.approx(
+            pick(without, raters=raters, site=site, form="ICC(2,1)").icc
+        )
         assert (row.n_subjects, row.n_left_out) == (8, 1)
     assert pick(found, raters="all", form="ICC(3,1)").n_raters_left_out == 1
     assert pick(found, raters="scans", site="A", form="ICC(3,1)").n_subjects == 9
@@ -117,7 +134,9 @@ def test_icc_that_cannot_be_had():
 
 
 def test_perfect_agreement():
-    found = intraclass_correlation(roi_table(np.broadcast_to([[[10.0]], [[20.0]], [[40.0]]], (3, 3, 5))))
+    found = intraclass_correlation(
+        roi_table(np.broadcast_to([[[10.0]], [[20.0]], [[40.0]]], (3, 3, 5)))
+    )
     assert found["icc"].tolist() == pytest.approx([1] * len(found))
     assert found["ci_low"].tolist() == pytest.approx([1] * len(found))
 
@@ -148,7 +167,8 @@ def test_bland_and_altman_1986():
     assert row.upper == pytest.approx(-2.1 + 1.96 * 38.8, abs=0.1)
     assert row.bias_low == pytest.approx(-22.0, abs=0.1)
     assert row.bias_high == pytest.approx(17.8, abs=0.1)
-    # Symmetric approximations there: lower -114.3 to -45.1, upper 40.9 to 110.1. The exact ones lean outwards.
+    # Symmetric approximations there: lower -114.3 to -45.1, upper 40.9 to 110.1. The exact ones
+    # lean outwards.
     assert row.lower_low < -114.3 < row.lower_high < -45.1
     assert 40.9 < row.upper_low < 110.1 < row.upper_high
     assert (row.n_subjects, row.n_differences, row.n_left_out) == (17, 17, 0)
@@ -166,7 +186,9 @@ def test_sites_are_compared_on_subject_means():
 def two_methods(rng, n=9, between=4.0, within=3.0, bias=6.0):
     first = study(rng, n=n)
     second = first - bias - rng.normal(0, between, (n, 1, 1)) - rng.normal(0, within, first.shape)
-    return pd.concat([roi_table(first), roi_table(second, method="deterministic")], ignore_index=True)
+    return pd.concat(
+        [roi_table(first), roi_table(second, method="deterministic")], ignore_index=True
+    )
 
 
 def test_methods_are_compared_with_the_anova_of_their_differences():
@@ -175,11 +197,15 @@ def test_methods_are_compared_with_the_anova_of_their_differences():
     d = 1000 * d.reshape(9, 15)
     ms_within = d.var(axis=1, ddof=1).mean()
     ms_between = 15 * d.mean(axis=1).var(ddof=1)
-    sd = np.sqrt((ms_between - ms_within) / 15 + ms_within)  # components of a one-way analysis of variance
+    # components of a one-way analysis of variance
+    sd = np.sqrt((ms_between - ms_within) / 15 + ms_within)
     row = pick(bland_altman(table), comparison="methods")
     assert (row["first"], row["second"], row["method"]) == ("iterative", "deterministic", "all")
     assert (row.bias, row.sd) == (pytest.approx(d.mean()), pytest.approx(sd))
-    assert (row.lower, row.upper) == (pytest.approx(d.mean() - 1.959964 * sd), pytest.approx(d.mean() + 1.959964 * sd))
+    assert (row.lower, row.upper) == (
+        pytest.approx(d.mean() - 1.959964 * sd),
+        pytest.approx(d.mean() + 1.959964 * sd),
+    )
     assert (row.n_subjects, row.n_differences) == (9, 135)
 
 
@@ -213,7 +239,10 @@ def test_points_are_what_the_limits_are_made_of():
     )
     first = points[points["comparison"] == "methods"].iloc[0]
     a, b = 1000 * table["mean"][0], 1000 * table["mean"][135]
-    assert (first["mean"], first["difference"]) == (pytest.approx((a + b) / 2), pytest.approx(a - b))
+    assert (first["mean"], first["difference"]) == (
+        pytest.approx((a + b) / 2),
+        pytest.approx(a - b),
+    )
     assert (first["subject"], first["site"], first["scan"]) == ("00", "A", 1)
     assert points.loc[points["comparison"] == "sites", "scan"].isna().all()
 
@@ -229,7 +258,9 @@ def test_nothing_to_compare():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("comparison", "sd"), [("sites", np.sqrt(2 * (2**2 + 4**2 / 5))), ("methods", 5.0)])
+@pytest.mark.parametrize(
+    ("comparison", "sd"), [("sites", np.sqrt(2 * (2**2 + 4**2 / 5))), ("methods", 5.0)]
+)
 def test_intervals_of_the_limits_cover(comparison, sd):
     rng = np.random.default_rng(11)
     bias = {"sites": 0.0, "methods": 6.0}[comparison]

@@ -6,7 +6,13 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from multiqsm.stats.calibration import LIKELY_SLOPES, LOWEST_R_SQUARED, apply_calibration, calibrate, doubtful_lines
+from multiqsm.stats.calibration import (
+    LIKELY_SLOPES,
+    LOWEST_R_SQUARED,
+    apply_calibration,
+    calibrate,
+    doubtful_lines,
+)
 
 EXPECTED = np.array([0, 0.41, 0.82, 1.22, 1.63, 2.04])
 
@@ -46,16 +52,26 @@ def noisy():
 def test_an_exact_line_is_found():
     found = calibrate(phantom(0.91 * EXPECTED[None] - 0.04)).set_index("site")
     for site in ("A", "all"):
-        assert found.loc[site, ["slope", "intercept", "r_squared"]].tolist() == pytest.approx([0.91, -0.04, 1])
+        assert found.loc[site, ["slope", "intercept", "r_squared"]].tolist() == pytest.approx(
+            [0.91, -0.04, 1]
+        )
         assert found.loc[site, "residual_sd"] == pytest.approx(0, abs=1e-12)
-        assert found.loc[site, ["n_tubes", "n_points", "n_scans", "n_missing"]].tolist() == [6, 6, 1, 0]
+        assert found.loc[site, ["n_tubes", "n_points", "n_scans", "n_missing"]].tolist() == [
+            6,
+            6,
+            1,
+            0,
+        ]
 
 
 def test_fit_of_tube_means_equals_statsmodels(noisy):
     found = calibrate(noisy).set_index(["method", "site"])
     assert list(found.index.get_level_values("site")) == ["A", "B", "C", "all"] * 2
     for (method, site), row in found.iterrows():
-        rows = noisy[(noisy["method"] == method) & noisy["site"].isin(["A", "B", "C"] if site == "all" else [site])]
+        rows = noisy[
+            (noisy["method"] == method)
+            & noisy["site"].isin(["A", "B", "C"] if site == "all" else [site])
+        ]
         points = rows.groupby(["site", "roi"])[["mean", "expected"]].mean()
         peer = sm.OLS(points["mean"], sm.add_constant(points["expected"])).fit()
         interval = peer.conf_int().loc["expected"]
@@ -64,7 +80,9 @@ def test_fit_of_tube_means_equals_statsmodels(noisy):
         assert [row["slope_se"], row["intercept_se"]] == pytest.approx(
             [peer.bse["expected"], peer.bse["const"]], rel=1e-6
         )
-        assert [row["slope_ci_low"], row["slope_ci_high"]] == pytest.approx(interval.tolist(), rel=1e-6)
+        assert [row["slope_ci_low"], row["slope_ci_high"]] == pytest.approx(
+            interval.tolist(), rel=1e-6
+        )
         assert row["r_squared"] == pytest.approx(peer.rsquared, rel=1e-9)
         assert row["residual_sd"] == pytest.approx(np.sqrt(peer.mse_resid), rel=1e-6)
         sites = 3 if site == "all" else 1
@@ -84,7 +102,9 @@ def test_repeats_do_not_make_it_surer():
 def test_missing_tubes_are_counted_and_impossible_fits_explained():
     measured = np.tile(0.9 * EXPECTED, (2, 1))
     measured[0, 2] = measured[:, 5] = np.nan
-    both = pd.concat([phantom(measured), phantom(np.where(EXPECTED > 0.5, np.nan, EXPECTED)[None], site="B")])
+    both = pd.concat(
+        [phantom(measured), phantom(np.where(EXPECTED > 0.5, np.nan, EXPECTED)[None], site="B")]
+    )
     found = calibrate(both).set_index("site")
     assert found.loc["A", "slope"] == pytest.approx(0.9)
     assert found.loc["A", ["n_tubes", "n_points", "n_scans", "n_missing"]].tolist() == [5, 5, 2, 3]
@@ -96,9 +116,14 @@ def test_missing_tubes_are_counted_and_impossible_fits_explained():
 
 
 def test_calibrated_values_are_the_true_ones(noisy):
-    lines = pd.concat([phantom(s * EXPECTED[None] - 0.04, site=k) for k, s in (("A", 0.9), ("B", 0.8))])
-    found = apply_calibration(in_vivo(sd=0.018, median=0.09, se=0.0018, volume=2.0), calibrate(lines))
-    assert found["mean"].tolist() == pytest.approx([0.1, 0.1])  # the intercept cancels against the reference
+    lines = pd.concat(
+        [phantom(s * EXPECTED[None] - 0.04, site=k) for k, s in (("A", 0.9), ("B", 0.8))]
+    )
+    found = apply_calibration(
+        in_vivo(sd=0.018, median=0.09, se=0.0018, volume=2.0), calibrate(lines)
+    )
+    # the intercept cancels against the reference
+    assert found["mean"].tolist() == pytest.approx([0.1, 0.1])
     assert found["sd"].tolist() == pytest.approx([0.02, 0.0225])
     assert found["median"].tolist() == pytest.approx([0.1, 0.1125])
     assert found["se"].tolist() == pytest.approx([0.002, 0.00225])
@@ -130,7 +155,9 @@ def scattered(r_squared, slope=0.9, site="A"):
 
 @pytest.mark.parametrize("r_squared", [0.0005, 0.3, 0.97])
 def test_a_line_that_tubes_do_not_lie_on_is_refused_and_told_of(r_squared):
-    lines = calibrate(pd.concat([scattered(r_squared), scattered(0.999, site="B")], ignore_index=True))
+    lines = calibrate(
+        pd.concat([scattered(r_squared), scattered(0.999, site="B")], ignore_index=True)
+    )
     assert lines["r_squared"].iloc[0] == pytest.approx(r_squared)
     named = rf"site A, iterative: R² {r_squared:.4f} \(at least 0.98 is wanted\), slope 0.90"
     with pytest.raises(ValueError, match=named) as refusal:
@@ -146,7 +173,9 @@ def test_a_line_that_tubes_do_not_lie_on_is_refused_and_told_of(r_squared):
 def test_lines_of_good_phantoms_are_not_doubted(noisy):
     """The published phantom's, and simulated ones of either inversion at 2 mm."""
     assert doubtful_lines(calibrate(noisy)) == []
-    lines = calibrate(pd.concat([scattered(0.986), scattered(0.9999, slope=0.67, site="B")], ignore_index=True))
+    lines = calibrate(
+        pd.concat([scattered(0.986), scattered(0.9999, slope=0.67, site="B")], ignore_index=True)
+    )
     assert doubtful_lines(lines) == []
     assert apply_calibration(in_vivo(), lines)["calibrated"].all()
     assert LOWEST_R_SQUARED == 0.98
@@ -158,7 +187,8 @@ def test_slopes_that_no_regularisation_explains_are_told_of(slope):
     (warning,) = doubtful_lines(calibrate(phantom(slope * EXPECTED[None] - 0.04)))
     least, most = LIKELY_SLOPES
     assert (
-        f"calibration of site A, iterative: R² 1.0000, slope {slope:.2f} ({least:g} to {most:g} is likely)" in warning
+        f"calibration of site A, iterative: R² 1.0000, slope {slope:.2f} ({least:g} to {most:g} is "
+        "likely)" in warning
     )
 
 

@@ -1,4 +1,6 @@
-"""Components of variance: the analysis of variance, statsmodels' REML, a dense likelihood and known truths."""
+"""Components of variance: the analysis of variance, statsmodels' REML, a dense likelihood and known
+truths.
+"""
 
 import warnings
 
@@ -16,7 +18,9 @@ TRUTH = {"subject": 100.0, "site": 25.0, "run": 4.0, "subject_site": 9.0, "resid
 def roi_table(values):
     """Long table of ppb values of shape (subjects, sites, scans)."""
     s, a, i = np.indices(values.shape).reshape(3, -1)
-    table = pd.DataFrame({"subject": s, "site": a, "scan": i + 1, "mean": values.ravel() / 1000, "unit": "ppm"})
+    table = pd.DataFrame(
+        {"subject": s, "site": a, "scan": i + 1, "mean": values.ravel() / 1000, "unit": "ppm"}
+    )
     return table.astype({"subject": str, "site": str}).assign(method="iterative", roi="putamen")
 
 
@@ -87,7 +91,9 @@ def test_unbalanced_data_agree_with_statsmodels(seed):
     rng = np.random.default_rng(seed)
     table = lose(roi_table(study(rng)), rng, 40)
     found = components(table)["variance"]
-    data = table.assign(y=1000 * table["mean"], cell=table["subject"] + "-" + table["site"], whole=1)
+    data = table.assign(
+        y=1000 * table["mean"], cell=table["subject"] + "-" + table["site"], whole=1
+    )
     factors = {"subject": "subject", "site": "site", "run": "scan", "subject_site": "cell"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,14 +132,21 @@ def test_ends_of_intervals_are_where_the_profile_reaches_its_limit():
         start = estimates.copy()
         start[k], bounds[k] = value, (value, value)
         return optimize.minimize(
-            dense_deviance, start, args=(y, factors), bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-13}
+            dense_deviance,
+            start,
+            args=(y, factors),
+            bounds=bounds,
+            method="L-BFGS-B",
+            options={"ftol": 1e-13},
         ).fun
 
     best = dense_deviance(estimates, y, factors)
     for name in COMPONENTS:
         assert profile(name, found.loc[name, "ci_high"]) - best == pytest.approx(3.8415, abs=2e-3)
         if found.loc[name, "ci_low"]:
-            assert profile(name, found.loc[name, "ci_low"]) - best == pytest.approx(3.8415, abs=2e-3)
+            assert profile(name, found.loc[name, "ci_low"]) - best == pytest.approx(
+                3.8415, abs=2e-3
+            )
         else:
             assert profile(name, 0 if name != "residual" else 1e-6) - best < 3.8415
 
@@ -141,7 +154,11 @@ def test_ends_of_intervals_are_where_the_profile_reaches_its_limit():
 def test_a_component_that_is_not_there_is_zero_with_an_upper_limit():
     y = study(np.random.default_rng(4))
     y -= y.mean(axis=(0, 1))  # less of both than the residual alone makes
-    y -= y.mean(axis=2, keepdims=True) - y.mean(axis=(1, 2), keepdims=True) - y.mean(axis=(0, 2), keepdims=True)
+    y -= (
+        y.mean(axis=2, keepdims=True)
+        - y.mean(axis=(1, 2), keepdims=True)
+        - y.mean(axis=(0, 2), keepdims=True)
+    )
     wanted = analysis_of_variance(y)
     assert max(wanted["run"], wanted["subject_site"]) < 0
     found = components(roi_table(y))
@@ -154,7 +171,9 @@ def test_a_component_that_is_not_there_is_zero_with_an_upper_limit():
 
 def test_offsets_of_sites_and_scans_go_to_their_components():
     y = study(np.random.default_rng(5))
-    moved = components(roi_table(y + np.array([0, 80, -40])[:, None] + np.array([0, 0, 0, 30, 0])))["variance"]
+    moved = components(roi_table(y + np.array([0, 80, -40])[:, None] + np.array([0, 0, 0, 30, 0])))[
+        "variance"
+    ]
     before = components(roi_table(y))["variance"]
     assert moved["site"] > 50 * before["site"]
     assert moved["run"] > 20 * before["run"]
@@ -175,9 +194,15 @@ def test_missing_values_are_absent_scans():
 def test_components_that_a_design_cannot_show():
     y = study(np.random.default_rng(7))
     one_site = components(roi_table(y[:, :1]))["variance"]
-    assert one_site.isna().to_dict() == dict.fromkeys(COMPONENTS, False) | {"site": True, "subject_site": True}
+    assert one_site.isna().to_dict() == dict.fromkeys(COMPONENTS, False) | {
+        "site": True,
+        "subject_site": True,
+    }
     one_scan = components(roi_table(y[:, :, :1]))["variance"]
-    assert one_scan.isna().to_dict() == dict.fromkeys(COMPONENTS, False) | {"run": True, "subject_site": True}
+    assert one_scan.isna().to_dict() == dict.fromkeys(COMPONENTS, False) | {
+        "run": True,
+        "subject_site": True,
+    }
     cells = y[:, :, 0]
     error = cells - cells.mean(axis=0) - cells.mean(axis=1)[:, None] + cells.mean()
     assert one_scan["residual"] == pytest.approx(np.sum(error**2) / 16, rel=1e-6)
@@ -211,6 +236,8 @@ def test_intervals_cover_the_truth(lost):
     covered = []
     for _ in range(100):
         found = components(lose(roi_table(study(rng)), rng, lost))
-        covered.append([found.loc[k, "ci_low"] <= v <= found.loc[k, "ci_high"] for k, v in TRUTH.items()])
+        covered.append(
+            [found.loc[k, "ci_low"] <= v <= found.loc[k, "ci_high"] for k, v in TRUTH.items()]
+        )
     # Within three standard errors of 95 %.
     assert (np.mean(covered, axis=0) >= 0.88).all(), np.mean(covered, axis=0)

@@ -10,7 +10,11 @@ from multiqsm.stats.filters import apply_filter, parse_filter
 @pytest.fixture
 def patients():
     return pd.DataFrame(
-        {"age": [30.0, 50.0, np.nan, 70.0], "onset": [25.0, 50.0, 20.0, 71.0], "sex": ["F", "M", "F", None]},
+        {
+            "age": [30.0, 50.0, np.nan, 70.0],
+            "onset": [25.0, 50.0, 20.0, 71.0],
+            "sex": ["F", "M", "F", None],
+        },
         index=list("abcd"),
     )
 

@@ -1,4 +1,6 @@
-"""Harmonisation takes away what sites add, keeps what people differ by, and is judged on people it does not know."""
+"""Harmonisation takes away what sites add, keeps what people differ by, and is judged on people it
+does not know.
+"""
 
 import numpy as np
 import pandas as pd
@@ -91,10 +93,15 @@ def test_leave_one_out_does_not_know_the_subject():
         own = changed["subject"] == "02"
         changed.loc[own, "mean"] += 0.5
         again = harmonise(changed, leave_one_out=True)
-        # The model of this subject is that of all others: the same line maps its values, wherever they are.
+        # The model of this subject is that of all others: the same line maps its values, wherever
+        # they are.
         shared = found.loc[own, "mean"].to_numpy(), again.loc[own, "mean"].to_numpy()
-        scale = site_effects(table[~own], model=harmonise.__name__).set_index(["roi", "site"])["scale"]
-        scale = scale.loc[list(zip(table.loc[own, "roi"], table.loc[own, "site"], strict=True))].to_numpy()
+        scale = site_effects(table[~own], model=harmonise.__name__).set_index(["roi", "site"])[
+            "scale"
+        ]
+        scale = scale.loc[
+            list(zip(table.loc[own, "roi"], table.loc[own, "site"], strict=True))
+        ].to_numpy()
         assert shared[1] - shared[0] == pytest.approx(0.5 / scale)
 
 
@@ -129,14 +136,18 @@ def test_effect_of_harmonisation():
 
 
 def unlike_people(rng, n=60, n_rois=5, noise=2.0):
-    """One scan each of different people at three sites, the older ones at the third; ROIs rise with age."""
+    """One scan each of different people at three sites, the older ones at the third; ROIs rise with
+    age.
+    """
     site = np.arange(n) % 3
     age = rng.integers(20, 60, n) + 15 * (site == 2)
     sex = np.where(rng.random(n) < 0.5, "F", "M")
     level = 60 + 0.8 * age + 5 * (sex == "M")
     values = level + rng.normal(0, noise, (n_rois, n)) * SCALE[site] + SHIFT[site]
     rows = [
-        pd.DataFrame({"subject": np.arange(n).astype(str), "site": np.array(list("ABC"))[site], "scan": 1})
+        pd.DataFrame(
+            {"subject": np.arange(n).astype(str), "site": np.array(list("ABC"))[site], "scan": 1}
+        )
         .assign(method="iterative", roi=roi, mean=v / 1000, unit="ppm", age=age, sex=sex)
         .astype({"sex": object})
         for roi, v in zip(ROIS, values, strict=False)
@@ -159,9 +170,13 @@ def test_what_covariates_explain_stays(harmonise):
 def test_shift_and_scale_is_the_linear_model():
     table, _ = unlike_people(np.random.default_rng(7))
     one = table[table["roi"] == "putamen"]
-    design = np.column_stack([one["site"] == s for s in "ABC"] + [one["age"], one["sex"] == "M"]).astype(float)
+    design = np.column_stack(
+        [one["site"] == s for s in "ABC"] + [one["age"], one["sex"] == "M"]
+    ).astype(float)
     beta, _, _, _ = np.linalg.lstsq(design, 1000 * one["mean"].to_numpy())
-    effects = site_effects(table, covariates=["age", "sex"]).set_index(["roi", "site"]).loc["putamen"]
+    effects = (
+        site_effects(table, covariates=["age", "sex"]).set_index(["roi", "site"]).loc["putamen"]
+    )
     assert effects["shift"].to_numpy() == pytest.approx(beta[:3] - beta[:3].mean())
     residual = 1000 * one["mean"].to_numpy() - design @ beta
     squares = [np.mean(residual[one["site"] == s] ** 2) for s in "ABC"]
@@ -170,7 +185,9 @@ def test_shift_and_scale_is_the_linear_model():
 
 @pytest.mark.parametrize("n_rois", [2, 5])
 def test_combat_agrees_with_neurocombat(monkeypatch, capsys, n_rois):
-    reference = pytest.importorskip("neuroCombat.neuroCombat", reason="the authors' implementation of ComBat")
+    reference = pytest.importorskip(
+        "neuroCombat.neuroCombat", reason="the authors' implementation of ComBat"
+    )
     table, _ = unlike_people(np.random.default_rng(8), n_rois=n_rois)
     one = table[table["roi"] == "caudate"]
     # It stops at changes of 1e-4; so that both are converged, go on.
@@ -184,7 +201,9 @@ def test_combat_agrees_with_neurocombat(monkeypatch, capsys, n_rois):
     )
     capsys.readouterr()
     found = combat(table, covariates=["age", "sex"])
-    assert 1000 * found["mean"].to_numpy().reshape(n_rois, -1) == pytest.approx(wanted["data"], abs=1e-6)
+    assert 1000 * found["mean"].to_numpy().reshape(n_rois, -1) == pytest.approx(
+        wanted["data"], abs=1e-6
+    )
 
 
 def test_combat_shrinks_towards_what_rois_share():

@@ -1,4 +1,6 @@
-"""A model's regressions equal statsmodels' formula interface and hand-worked figures; nobody is dropped silently."""
+"""A model's regressions equal statsmodels' formula interface and hand-worked figures; nobody is
+dropped silently.
+"""
 
 import numpy as np
 import pandas as pd
@@ -13,15 +15,21 @@ from multiqsm.stats.planning import correlation_power, detectable_correlation
 from multiqsm.stats.regression import diagnose, ols
 from multiqsm.stats.transformations import Transformation
 
-NODE = Node("table1", "Lesions", ("log_lesions", "thickness"), ("chi",), ("age", "sex.M", "therapy"))
+NODE = Node(
+    "table1", "Lesions", ("log_lesions", "thickness"), ("chi",), ("age", "sex.M", "therapy")
+)
 STEPS = (Transformation("Factor", "sex", "sex"), Transformation("Log", "lesions", "log_lesions"))
-MODEL = StudyModel("study", (NODE,), transformations=STEPS, subsets=(Subset("young", parse_filter("age <= 45")),))
+MODEL = StudyModel(
+    "study", (NODE,), transformations=STEPS, subsets=(Subset("young", parse_filter("age <= 45")),)
+)
 
 
 @pytest.fixture
 def patients():
     rng = np.random.default_rng(3)
-    table = pd.DataFrame({"age": rng.integers(20, 70, 80).astype(float)}, index=[f"{i:02}" for i in range(80)])
+    table = pd.DataFrame(
+        {"age": rng.integers(20, 70, 80).astype(float)}, index=[f"{i:02}" for i in range(80)]
+    )
     table["sex"] = np.where(rng.random(80) < 0.6, "F", "M")
     table["therapy"] = (rng.random(80) < 0.8).astype(float)
     table["chi"] = -29 + 0.3 * (table["age"] - 42) + rng.normal(0, 11, 80)
@@ -38,7 +46,9 @@ def rows_of(tables, name, **keys):
 
 
 @pytest.mark.parametrize("subset", ["all", "young"])
-@pytest.mark.parametrize(("outcome", "formula"), [("log_lesions", "np.log(lesions)"), ("thickness", "thickness")])
+@pytest.mark.parametrize(
+    ("outcome", "formula"), [("log_lesions", "np.log(lesions)"), ("thickness", "thickness")]
+)
 @pytest.mark.parametrize("adjusted", [False, True])
 def test_regressions_equal_statsmodels_formulas(patients, subset, outcome, formula, adjusted):
     patients.loc["07", "therapy"] = patients.loc["11", "chi"] = np.nan
@@ -50,20 +60,29 @@ def test_regressions_equal_statsmodels_formulas(patients, subset, outcome, formu
     expected = {"coefficient": peer.params, "se": peer.bse, "t": peer.tvalues, "p": peer.pvalues}
     for column, values in expected.items():
         assert row[column] == pytest.approx(values["chi"], rel=1e-8)
-    np.testing.assert_allclose(row[["ci_low", "ci_high"]].astype(float), peer.conf_int().loc["chi"], rtol=1e-8)
-    assert (row["r_squared"], row["adjusted_r_squared"]) == pytest.approx((peer.rsquared, peer.rsquared_adj))
+    np.testing.assert_allclose(
+        row[["ci_low", "ci_high"]].astype(float), peer.conf_int().loc["chi"], rtol=1e-8
+    )
+    assert (row["r_squared"], row["adjusted_r_squared"]) == pytest.approx(
+        (peer.rsquared, peer.rsquared_adj)
+    )
     assert (row["n"], row["df"]) == (peer.nobs, peer.df_resid)
     assert row["n"] + row["n_missing"] == len(chosen)
     used = chosen.dropna(subset=["chi", "therapy"] if adjusted else ["chi"])
     z = used.assign(y=peer.model.endog, chi=(used["chi"] - used["chi"].mean()) / used["chi"].std())
     z["y"] = (z["y"] - z["y"].mean()) / z["y"].std()
-    assert row["standardised"] == pytest.approx(smf.ols(f"y ~ chi{terms}", z).fit().params["chi"], rel=1e-8)
+    assert row["standardised"] == pytest.approx(
+        smf.ols(f"y ~ chi{terms}", z).fit().params["chi"], rel=1e-8
+    )
 
 
 def test_diagnostics_equal_statsmodels(patients):
     tables = run_model(patients, MODEL)
     keys = {"subset": "all", "outcome": "log_lesions", "adjusted": True}
-    found, points = rows_of(tables, "diagnostics", **keys).iloc[0], rows_of(tables, "residuals", **keys)
+    found, points = (
+        rows_of(tables, "diagnostics", **keys).iloc[0],
+        rows_of(tables, "residuals", **keys),
+    )
     peer = smf.ols("np.log(lesions) ~ chi + age + C(sex) + therapy", patients).fit()
     influence = OLSInfluence(peer)
     expected = {"leverage": influence.hat_matrix_diag, "cook": influence.cooks_distance[0]}
@@ -75,9 +94,14 @@ def test_diagnostics_equal_statsmodels(patients):
     partial = peer.resid + peer.params["chi"] * (chi - chi.mean())
     np.testing.assert_allclose(points["partial_residual"], partial, rtol=1e-8, atol=1e-10)
     place = peer.model.exog_names.index("chi")
-    assert found["variance_inflation"] == pytest.approx(variance_inflation_factor(peer.model.exog, place), rel=1e-8)
+    assert found["variance_inflation"] == pytest.approx(
+        variance_inflation_factor(peer.model.exog, place), rel=1e-8
+    )
     statistic, p, *_ = het_breuschpagan(peer.resid, peer.model.exog)
-    assert (found["breusch_pagan"], found["breusch_pagan_p"]) == (pytest.approx(statistic), pytest.approx(p))
+    assert (found["breusch_pagan"], found["breusch_pagan_p"]) == (
+        pytest.approx(statistic),
+        pytest.approx(p),
+    )
     assert found["breusch_pagan_df"] == 4
     assert found["cook_of"] == patients.index[np.argmax(influence.cooks_distance[0])]
     assert found["n_cook"] == np.sum(influence.cooks_distance[0] > 4 / 80)
@@ -85,8 +109,11 @@ def test_diagnostics_equal_statsmodels(patients):
 
 
 def test_diagnostics_by_hand():
-    # x = 1..5 and y as in the regression's own test: residuals .8 -1 .2 -.6 .6, leverage .2 + (x - 3)² / 10.
-    found = diagnose(np.array([2, 1, 3, 3, 5]), pd.DataFrame({"x": [1, 2, 3, 4, 5]}, index=list("abcde")))
+    # x = 1..5 and y as in the regression's own test: residuals .8 -1 .2 -.6 .6, leverage .2 + (x -
+    # 3)² / 10.
+    found = diagnose(
+        np.array([2, 1, 3, 3, 5]), pd.DataFrame({"x": [1, 2, 3, 4, 5]}, index=list("abcde"))
+    )
     np.testing.assert_allclose(found.rows["leverage"], [0.6, 0.3, 0.2, 0.3, 0.6])
     # Cook: residual² leverage / ((1 - leverage)² · 2 · .8), for the first .64 · .6 / (.16 · 1.6).
     assert found.rows.loc["a", "cook"] == pytest.approx(1.5)
@@ -115,7 +142,11 @@ def test_patient_on_whom_a_coefficient_depends_alone():
 @pytest.mark.parametrize(
     ("outcome", "covariates", "cause"),
     [
-        (np.arange(5.0) ** 2, pd.DataFrame(index=range(5)), "without covariates has nothing to diagnose"),
+        (
+            np.arange(5.0) ** 2,
+            pd.DataFrame(index=range(5)),
+            "without covariates has nothing to diagnose",
+        ),
         (2 * np.arange(5.0), pd.DataFrame({"x": np.arange(5.0)}), "the fit is perfect"),
     ],
 )
@@ -138,14 +169,18 @@ def test_predictor_is_not_adjusted_for_itself_or_its_outcome(patients):
 
 
 def test_missing_values_are_listed_and_counted(patients):
-    patients.loc["07", "therapy"] = patients.loc["11", "lesions"] = patients.loc["30", "age"] = np.nan
+    patients.loc["07", "therapy"] = patients.loc["11", "lesions"] = patients.loc["30", "age"] = (
+        np.nan
+    )
     tables = run_model(patients, MODEL)
     listed = tables["excluded"].set_index("participant")
     assert set(listed.index) == {"07", "11", "30"}
     assert not listed["left_out"].any()
     assert set(listed.loc["30", "what"]) == {"age", "subset young"}
     assert listed.loc["11", "what"] == "log_lesions"
-    counts = rows_of(tables, "coefficients", subset="all").set_index(["outcome", "adjusted"])["n_missing"]
+    counts = rows_of(tables, "coefficients", subset="all").set_index(["outcome", "adjusted"])[
+        "n_missing"
+    ]
     assert counts.to_dict() == {
         ("log_lesions", False): 1,
         ("log_lesions", True): 3,
@@ -163,7 +198,9 @@ def test_exclusions_are_applied_if_asked_and_always_listed(patients):
     patients.loc["06", "snr"] = np.nan
     rules = [Exclusion(parse_filter("snr < 20"), "noise", applied) for applied in (True, False)]
     for rule, n in zip(rules, (79, 80), strict=True):
-        tables = run_model(patients, StudyModel("m", (NODE,), exclusions=(rule,), transformations=STEPS))
+        tables = run_model(
+            patients, StudyModel("m", (NODE,), exclusions=(rule,), transformations=STEPS)
+        )
         assert len(tables["patients"]) == n
         assert tables["coefficients"]["n"].max() == n
         listed = tables["excluded"].set_index("participant")
@@ -175,9 +212,15 @@ def test_exclusions_are_applied_if_asked_and_always_listed(patients):
 def test_rule_without_its_column_is_a_problem_only_if_it_is_to_be_applied(patients):
     for applied in (True, False):
         rule = Exclusion(parse_filter("snr < 20"), "noise", applied)
-        tables = run_model(patients, StudyModel("m", (NODE,), exclusions=(rule,), transformations=STEPS))
+        tables = run_model(
+            patients, StudyModel("m", (NODE,), exclusions=(rule,), transformations=STEPS)
+        )
         assert len(tables["problems"]) == applied
-        assert (tables["problems"] if applied else tables["excluded"])["what"].str.contains("noise").all()
+        assert (
+            (tables["problems"] if applied else tables["excluded"])["what"]
+            .str.contains("noise")
+            .all()
+        )
         assert tables["coefficients"]["coefficient"].notna().all()
 
 
@@ -186,16 +229,31 @@ def test_rule_without_its_column_is_a_problem_only_if_it_is_to_be_applied(patien
     [
         ({}, ("weight",), "no column weight; there are age"),
         ({"therapy": 1.0}, ("therapy",), "constant in the rows used: therapy; leave it out"),
-        ({"years": lambda t: 2 * t["age"] + 1}, ("age", "years"), "collinear: age, years; leave one of them out"),
+        (
+            {"years": lambda t: 2 * t["age"] + 1},
+            ("age", "years"),
+            "collinear: age, years; leave one of them out",
+        ),
         ({"years": np.nan}, ("years",), "no patient has years"),
-        ({"years": lambda t: t["age"].where(t.index < "03")}, ("years",), "are too few for 3 coefficients"),
+        (
+            {"years": lambda t: t["age"].where(t.index < "03")},
+            ("years",),
+            "are too few for 3 coefficients",
+        ),
         ({"age": np.inf}, ("age",), "infinite values in age"),
         ({}, ("sex",), "sex is not numeric"),
-        ({"lesions": 0.0}, ("log_lesions",), "log_lesions could not be made: Log of lesions: the logarithm"),
+        (
+            {"lesions": 0.0},
+            ("log_lesions",),
+            "log_lesions could not be made: Log of lesions: the logarithm",
+        ),
     ],
 )
 def test_regression_that_cannot_be_computed_stops_no_other(patients, change, adjust, cause):
-    nodes = (Node("one", "", ("thickness",), ("chi",), adjust), Node("two", "", ("thickness",), ("chi",)))
+    nodes = (
+        Node("one", "", ("thickness",), ("chi",), adjust),
+        Node("two", "", ("thickness",), ("chi",)),
+    )
     tables = run_model(patients.assign(**change), StudyModel("m", nodes, transformations=STEPS[1:]))
     found = tables["coefficients"].set_index(["node", "adjusted"])
     with pytest.raises(ValueError, match=cause):
@@ -207,7 +265,9 @@ def test_regression_that_cannot_be_computed_stops_no_other(patients, change, adj
 
 def test_outcome_that_is_a_text_and_subset_without_its_column(patients):
     subset = Subset("heavy", parse_filter("weight > 80"))
-    tables = run_model(patients, StudyModel("m", (Node("one", "", ("sex",), ("chi",)),), subsets=(subset,)))
+    tables = run_model(
+        patients, StudyModel("m", (Node("one", "", ("sex",), ("chi",)),), subsets=(subset,))
+    )
     problems = tables["problems"].set_index("what")["problem"]
     assert "no column weight" in problems["subset heavy"]
     assert "an outcome must be a number" in problems["one [all]: sex on chi"]
@@ -234,14 +294,18 @@ def test_ladder_is_told_and_not_applied(patients):
 
 def test_ladder_of_the_model_is_applied(patients):
     steps = (Transformation("Ladder", "lesions", "best"),)
-    tables = run_model(patients, StudyModel("m", (Node("a", "", ("best",), ("chi",)),), transformations=steps))
+    tables = run_model(
+        patients, StudyModel("m", (Node("a", "", ("best",), ("chi",)),), transformations=steps)
+    )
     assert tables["ladder"]["column"].unique().tolist() == ["lesions"]
     peer = smf.ols("np.log(lesions) ~ chi", patients).fit()
     assert tables["coefficients"]["coefficient"].item() == pytest.approx(peer.params["chi"])
 
 
 def test_power_statement_of_the_study():
-    """95 patients detect r = .28 with 80 %: 79.2 % to be exact, and 80 % from r = .283 on, or 97 patients."""
+    """95 patients detect r = .28 with 80 %: 79.2 % to be exact, and 80 % from r = .283 on, or 97
+    patients.
+    """
     assert correlation_power(0.28, 95) == pytest.approx(0.792, abs=5e-4)
     assert round(correlation_power(0.28, 95), 1) == 0.8
     assert round(detectable_correlation(95), 2) == 0.28

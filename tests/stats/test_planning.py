@@ -31,7 +31,9 @@ def test_interval_of_the_smallest_detectable_change_covers():
     sdw = rng.normal(0, 3.0, (4000, 9, 5)).std(axis=2, ddof=1)
     found = smallest_detectable_change(np.sqrt((sdw**2).mean(axis=1)), df=36)
     truth = 1.959964 * np.sqrt(2) * 3
-    assert np.mean((found.ci_low < truth) & (truth < found.ci_high)) == pytest.approx(0.95, abs=0.012)
+    assert np.mean((found.ci_low < truth) & (truth < found.ci_high)) == pytest.approx(
+        0.95, abs=0.012
+    )
 
 
 @pytest.mark.parametrize("effect", [0.15, 0.5, 1.2])
@@ -40,8 +42,12 @@ def test_power_agrees_with_statsmodels(effect, alpha):
     for n in (4, 20, 90):
         paired = reference.TTestPower().power(effect, n, alpha)
         groups = reference.TTestIndPower().power(effect, n, alpha)
-        assert power(-2 * effect, 2.0, n, design="change", alpha=alpha) == pytest.approx(paired, abs=1e-9)
-        assert power(effect, 1.0, n, design="groups", alpha=alpha) == pytest.approx(groups, abs=1e-9)
+        assert power(-2 * effect, 2.0, n, design="change", alpha=alpha) == pytest.approx(
+            paired, abs=1e-9
+        )
+        assert power(effect, 1.0, n, design="groups", alpha=alpha) == pytest.approx(
+            groups, abs=1e-9
+        )
 
 
 def test_power_of_a_very_large_effect_is_one():
@@ -73,7 +79,9 @@ def test_a_large_effect_needs_few_subjects():
 
 
 def simulated_groups(rng, n, n_sites, effect):
-    """P-value of the group difference with the site as a factor, every site scanning as many of each group."""
+    """P-value of the group difference with the site as a factor, every site scanning as many of
+    each group.
+    """
     group, site = np.repeat([0.0, 1.0], n), np.tile(np.arange(n) % n_sites, 2)
     y = (
         effect * group

@@ -23,13 +23,20 @@ from multiqsm.stats.study import study_tables
 )
 def test_commonest_at_a_site(scans, preferred, expected):
     told = scans.split()
-    assert choose_protocols([scan[0] for scan in told], [scan[1] for scan in told], preferred) == expected
+    assert (
+        choose_protocols([scan[0] for scan in told], [scan[1] for scan in told], preferred)
+        == expected
+    )
 
 
 def two_protocols(**coarse):
-    """Four people with three scans at each of three sites, and one more scan of another protocol at site A."""
+    """Four people with three scans at each of three sites, and one more scan of another protocol at
+    site A.
+    """
     fine = people_table().assign(protocol="acq-fine, 1×1×2 mm")
-    other = people_table(sites="A", scans=1, seed=9).assign(protocol="acq-coarse, 2×2×2 mm", **coarse)
+    other = people_table(sites="A", scans=1, seed=9).assign(
+        protocol="acq-coarse, 2×2×2 mm", **coarse
+    )
     return fine, pd.concat([fine, other], ignore_index=True)
 
 
@@ -37,8 +44,10 @@ def test_other_protocols_are_left_out_and_told():
     fine, both = two_protocols()
     tables, (note,) = study_tables(both)
     assert note == (
-        "4 scans (acq-coarse, 2×2×2 mm) left out of all statistics: not of the protocol that counts at site A: "
-        "acq-fine, 1×1×2 mm, 12 scans (sub-01, sub-02, sub-03, sub-04); repeats are scans of one protocol: to compare "
+        "4 scans (acq-coarse, 2×2×2 mm) left out of all statistics: not of the protocol that "
+        "counts at site A: "
+        "acq-fine, 1×1×2 mm, 12 scans (sub-01, sub-02, sub-03, sub-04); repeats are scans of one "
+        "protocol: to compare "
         "the others, process them into another folder with --bids-filter-file"
     )
     pd.testing.assert_frame_equal(tables["imprecision"], imprecision(fine))
@@ -75,12 +84,19 @@ def test_phantom_tells_of_the_protocol_of_people():
     people = people_table(slopes=SLOPES).assign(protocol="acq-fine, 1×1×2 mm")
     tubes = tubes_table().assign(protocol="acq-fine, 1×1×2 mm")
     halved = {site: slope / 2 for site, slope in SLOPES.items()}
-    others = [tubes_table(slopes=halved).assign(protocol="acq-coarse", scan=scan, run=str(scan)) for scan in (1, 2)]
-    tables, notes = study_tables(pd.concat([people, tubes, *others], ignore_index=True), calibrated=True)
+    others = [
+        tubes_table(slopes=halved).assign(protocol="acq-coarse", scan=scan, run=str(scan))
+        for scan in (1, 2)
+    ]
+    tables, notes = study_tables(
+        pd.concat([people, tubes, *others], ignore_index=True), calibrated=True
+    )
     slopes = tables["calibration"].set_index(["method", "site"])["slope"]
     assert slopes["iterative", "B"] == pytest.approx(SLOPES["B"])
     assert sum("(acq-coarse) left out" in note and "sub-phantom" in note for note in notes) == 3
-    assert tables["rois"]["mean"].to_numpy() == pytest.approx(people_table()["mean"].to_numpy(), abs=1e-9)
+    assert tables["rois"]["mean"].to_numpy() == pytest.approx(
+        people_table()["mean"].to_numpy(), abs=1e-9
+    )
 
 
 def test_scans_of_a_table():

@@ -1,4 +1,6 @@
-"""Regression equals statsmodels, pingouin and hand-worked tables, and repeated scans do not count as people."""
+"""Regression equals statsmodels, pingouin and hand-worked tables, and repeated scans do not count
+as people.
+"""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,13 @@ def people(rng, *, scans, slope=0.001, between=0.01, within=0.005, roi="putamen"
         age = rng.uniform(23, 37)
         level = 0.02 + slope * age + rng.normal(0, between)
         rows += [
-            {"subject": f"{subject:02d}", "site": "ABC"[i % 3], "scan": i // 3 + 1, "age": age, "mean": level + e}
+            {
+                "subject": f"{subject:02d}",
+                "site": "ABC"[i % 3],
+                "scan": i // 3 + 1,
+                "age": age,
+                "mean": level + e,
+            }
             for i, e in enumerate(rng.normal(0, within, n))
         ]
     return pd.DataFrame(rows).assign(method="iterative", roi=roi)
@@ -50,7 +58,9 @@ def test_ols_by_hand():
     assert fit.residual_sd == pytest.approx(np.sqrt(2.4 / 3))
     assert slope["se"] == pytest.approx(np.sqrt(0.8 / 10))
     assert fit.r_squared == pytest.approx(6.4 / 8.8)
-    assert slope["ci_high"] - slope["coefficient"] == pytest.approx(3.182446 * np.sqrt(0.08), rel=1e-6)
+    assert slope["ci_high"] - slope["coefficient"] == pytest.approx(
+        3.182446 * np.sqrt(0.08), rel=1e-6
+    )
     assert (fit.n, fit.df, fit.n_missing) == (5, 3, 0)
 
 
@@ -60,7 +70,12 @@ def test_ols_equals_statsmodels_and_pingouin(patients):
     peer = sm.OLS(patients["chi"], sm.add_constant(covariates.astype(float))).fit()
     found = fit.coefficients
     assert found.index.tolist() == ["intercept", "age", "female", "duration", "therapy"]
-    for column, expected in (("coefficient", peer.params), ("se", peer.bse), ("t", peer.tvalues), ("p", peer.pvalues)):
+    for column, expected in (
+        ("coefficient", peer.params),
+        ("se", peer.bse),
+        ("t", peer.tvalues),
+        ("p", peer.pvalues),
+    ):
         np.testing.assert_allclose(found[column], expected, rtol=1e-8)
     np.testing.assert_allclose(found[["ci_low", "ci_high"]], peer.conf_int(), rtol=1e-8)
     assert (fit.r_squared, fit.df, fit.n) == (pytest.approx(peer.rsquared), peer.df_resid, 95)
@@ -79,12 +94,16 @@ def test_units_and_offsets_of_covariates_do_not_matter(patients):
 def test_missing_values_are_listed(patients):
     patients.index = [f"sub-{i:02d}" for i in range(95)]
     patients.loc["sub-07", "chi"] = patients.loc["sub-20", "age"] = np.nan
-    patients["duration"] = patients["duration"].round().astype("Int64").mask(patients.index == "sub-50")
+    patients["duration"] = (
+        patients["duration"].round().astype("Int64").mask(patients.index == "sub-50")
+    )
     fit = ols(patients["chi"], patients[["age", "duration"]])
     assert fit.missing == ("sub-07", "sub-20", "sub-50")
     assert (fit.n, fit.n_missing) == (92, 3)
     rest = patients.drop(index=list(fit.missing))
-    pd.testing.assert_frame_equal(fit.coefficients, ols(rest["chi"], rest[["age", "duration"]]).coefficients)
+    pd.testing.assert_frame_equal(
+        fit.coefficients, ols(rest["chi"], rest[["age", "duration"]]).coefficients
+    )
 
 
 def test_perfect_and_empty_relations():
@@ -100,11 +119,14 @@ def test_bad_designs_are_refused_by_name(patients):
     chi = patients["chi"]
     with pytest.raises(ValueError, match="constant in the rows used: site, drug;"):
         ols(chi, patients[["age"]].assign(site=3, drug=0.1))
-    twin = patients[["age", "duration", "therapy"]].assign(onset=patients["age"] - patients["duration"])
+    twin = patients[["age", "duration", "therapy"]].assign(
+        onset=patients["age"] - patients["duration"]
+    )
     with pytest.raises(ValueError, match="collinear: age, duration, onset;"):
         ols(chi, twin)
     with pytest.raises(
-        ValueError, match=r"3 rows with every value are too few for 3 coefficients \(intercept, age, dur"
+        ValueError,
+        match=r"3 rows with every value are too few for 3 coefficients \(intercept, age, dur",
     ):
         ols(chi[:3], patients[["age", "duration"]][:3])
     with pytest.raises(ValueError, match="sex is not numeric"):
@@ -120,26 +142,36 @@ def test_bad_designs_are_refused_by_name(patients):
 
 
 def restricted_deviance(theta, y, x, groups):
-    """-2 restricted log likelihood with dense matrices, after Patterson & Thompson; up to a constant."""
+    """-2 restricted log likelihood with dense matrices, after Patterson & Thompson; up to a
+    constant.
+    """
     v = np.eye(len(y)) + theta * (groups[:, None] == groups)
     vi = np.linalg.inv(v)
     gram = x.T @ vi @ x
     r = y - x @ np.linalg.solve(gram, x.T @ vi @ y)
-    return (len(y) - x.shape[1]) * np.log(r @ vi @ r) + np.linalg.slogdet(v)[1] + np.linalg.slogdet(gram)[1]
+    return (
+        (len(y) - x.shape[1]) * np.log(r @ vi @ r)
+        + np.linalg.slogdet(v)[1]
+        + np.linalg.slogdet(gram)[1]
+    )
 
 
-@pytest.mark.parametrize("scans", [[15] * 9, [15, 15, 14, 3, 1, 10, 15, 6, 2, 12], [2, 1, 1, 2, 3, 1, 2]])
+@pytest.mark.parametrize(
+    "scans", [[15] * 9, [15, 15, 14, 3, 1, 10, 15, 6, 2, 12], [2, 1, 1, 2, 3, 1, 2]]
+)
 def test_random_intercept_equals_statsmodels(scans):
     rng = np.random.default_rng(11)
     table = people(rng, scans=scans)
     table["scan_number"] = rng.normal(0, 1, len(table))  # varies within people
     y, x = 100 * table["mean"], table[["age", "scan_number"]]
     fit = random_intercept(y, x, table["subject"])
-    peer = MixedLM(y, sm.add_constant(x), groups=table["subject"]).fit(reml=True, method="bfgs", gtol=1e-10)
+    peer = MixedLM(y, sm.add_constant(x), groups=table["subject"]).fit(
+        reml=True, method="bfgs", gtol=1e-10
+    )
     assert fit.between_variance > 0
     np.testing.assert_allclose(fit.coefficients["coefficient"], peer.fe_params, rtol=1e-6)
-    # statsmodels takes standard errors from the joint Hessian with the variances; the usual ones are those of
-    # generalised least squares with the variances as known.
+    # statsmodels takes standard errors from the joint Hessian with the variances; the usual ones
+    # are those of generalised least squares with the variances as known.
     same = table["subject"].to_numpy()[:, None] == table["subject"].to_numpy()
     covariance = peer.scale * np.eye(len(y)) + peer.cov_re.iloc[0, 0] * same
     np.testing.assert_allclose(
@@ -177,14 +209,21 @@ def test_balanced_random_intercept_is_the_anova_and_the_subject_means():
     within = table["mean"] - table.groupby("subject")["mean"].transform("mean")
     assert mixed["within_variance"] == pytest.approx((within**2).sum() / (9 * 14))
     residual_variance = (
-        ols(*(lambda p: (p["mean"], p[["age"]]))(table.groupby("subject")[["mean", "age"]].mean())).residual_sd ** 2
+        ols(
+            *(lambda p: (p["mean"], p[["age"]]))(table.groupby("subject")[["mean", "age"]].mean())
+        ).residual_sd
+        ** 2
     )
-    assert mixed["between_variance"] == pytest.approx(residual_variance - mixed["within_variance"] / 15)
+    assert mixed["between_variance"] == pytest.approx(
+        residual_variance - mixed["within_variance"] / 15
+    )
 
 
 def test_no_variance_between_people_is_ordinary_least_squares():
     table = people(np.random.default_rng(0), scans=[6] * 6, between=0)
-    table["mean"] -= table.groupby("subject")["mean"].transform("mean") - 0.05 - 0.001 * table["age"]
+    table["mean"] -= (
+        table.groupby("subject")["mean"].transform("mean") - 0.05 - 0.001 * table["age"]
+    )
     fit = random_intercept(table["mean"], table[["age"]], table["subject"])
     plain = ols(table["mean"], table[["age"]])
     assert fit.between_variance == 0
@@ -208,7 +247,9 @@ def test_random_intercept_refuses_what_it_cannot_tell_apart():
 
 def test_age_regression_naive_and_means_equal_scipy():
     rng = np.random.default_rng(4)
-    table = pd.concat([people(rng, scans=[15] * 9), people(rng, scans=[15] * 9, slope=-0.002, roi="caudate")])
+    table = pd.concat(
+        [people(rng, scans=[15] * 9), people(rng, scans=[15] * 9, slope=-0.002, roi="caudate")]
+    )
     found = age_regression(table).set_index(["roi", "analysis"])
     assert found.index.get_level_values("analysis").tolist() == list(AGE_ANALYSES) * 2
     for roi, rows in table.groupby("roi"):
@@ -236,7 +277,9 @@ def test_missing_scans_and_ages_are_counted():
     assert found["n_subjects"].eq(8).all()
     assert found["n_missing"].eq(18).all()
     assert found["df"].to_dict() == {"naive": 115, "subject_means": 6, "random_intercept": 6}
-    pd.testing.assert_frame_equal(found.drop(columns="n_missing"), analyses(table.dropna()).drop(columns="n_missing"))
+    pd.testing.assert_frame_equal(
+        found.drop(columns="n_missing"), analyses(table.dropna()).drop(columns="n_missing")
+    )
 
 
 def test_impossible_analyses_say_why():
@@ -246,7 +289,11 @@ def test_impossible_analyses_say_why():
     assert found.loc[["subject_means", "random_intercept"], "slope"].isna().all()
     assert "2 rows with every value are too few" in found.loc["subject_means", "note"]
     assert "2 groups" in found.loc["random_intercept", "note"]
-    assert analyses(table.assign(age=30.0))["note"].str.contains("constant in the rows used: age|few").all()
+    assert (
+        analyses(table.assign(age=30.0))["note"]
+        .str.contains("constant in the rows used: age|few")
+        .all()
+    )
     assert analyses(table.assign(age=np.nan))["note"].str.contains("0 rows").all()
     with pytest.raises(ValueError, match="age is not numeric"):
         age_regression(table.assign(age="89+"))
@@ -264,7 +311,10 @@ def test_regression_leaves_out_the_reference():
 def test_only_the_honest_analyses_keep_their_error_rate():
     # No effect of age, people differ: how often is p < .05?
     rng = np.random.default_rng(9)
-    found = pd.concat(age_regression(people(rng, scans=[15, 15, 9, 15, 4, 15, 15, 7, 15], slope=0)) for _ in range(200))
+    found = pd.concat(
+        age_regression(people(rng, scans=[15, 15, 9, 15, 4, 15, 15, 7, 15], slope=0))
+        for _ in range(200)
+    )
     rate = (found["p"] < 0.05).groupby(found["analysis"]).mean()
     assert rate["naive"] > 0.4
     assert rate["subject_means"] == pytest.approx(0.05, abs=0.035)

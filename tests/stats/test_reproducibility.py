@@ -1,4 +1,6 @@
-"""Imprecision equals hand-worked tables, its tests equal pingouin's, and the published table's arithmetic follows."""
+"""Imprecision equals hand-worked tables, its tests equal pingouin's, and the published table's
+arithmetic follows.
+"""
 
 import numpy as np
 import pandas as pd
@@ -48,7 +50,9 @@ def long_table(values, *, subject="01", method="iterative", roi="putamen"):
 
 
 def with_sds(mean, within, cross):
-    """χ[a, i] = mean + a term of the site + a term of the scan: both imprecisions are known exactly."""
+    """χ[a, i] = mean + a term of the site + a term of the scan: both imprecisions are known
+    exactly.
+    """
     scans, sites = np.array([-2, -1, 0, 1, 2]), np.array([-1, 0, 1])
     return mean + cross * (sites / sites.std(ddof=1))[:, None] + within * scans / scans.std(ddof=1)
 
@@ -68,11 +72,12 @@ def study():
 
 def test_hand_worked_table():
     #          scans 1    2    3     SD
+    # 0.01
     values = [
         [0.01, 0.03, 0.05],  # 0.02
         [0.02, 0.02, 0.02],  # 0
         [0.06, 0.04, 0.05],
-    ]  # 0.01
+    ]
     # SD over sites: of 1, 2, 6 √7; of 3, 2, 4 1; of 5, 2, 5 √3.
     row = imprecision(long_table(values)).iloc[0]
     assert row["within"] == pytest.approx(0.01)
@@ -87,15 +92,21 @@ def test_missing_scans_are_tolerated_and_counted():
     whole = long_table(values)
     for table in (whole, whole.dropna()):  # NaN or no row: the same
         row = imprecision(table).iloc[0]
-        assert row["within"] == pytest.approx((np.sqrt(2) + np.sqrt(0.5)) / 2 * 0.01)  # B has one scan
+        # B has one scan
+        assert row["within"] == pytest.approx((np.sqrt(2) + np.sqrt(0.5)) / 2 * 0.01)
         assert row["cross"] == pytest.approx(0.01 * np.sqrt(7))  # scans 2 and 3 have one site
         assert row["mean"] == pytest.approx(0.034)
         assert row[["n_sites", "n_scans", "n_within", "n_cross"]].tolist() == [3, 5, 2, 1]
 
 
 def test_the_impossible_is_nan_not_dropped():
-    tables = [long_table([[0.01, 0.03]], subject="one site"), long_table([[np.nan]], subject="nothing")]
-    found = imprecision(pd.concat([*tables, long_table([[0.1], [0.2]], subject="one scan")])).set_index("subject")
+    tables = [
+        long_table([[0.01, 0.03]], subject="one site"),
+        long_table([[np.nan]], subject="nothing"),
+    ]
+    found = imprecision(
+        pd.concat([*tables, long_table([[0.1], [0.2]], subject="one scan")])
+    ).set_index("subject")
     assert len(found) == 3
     assert np.isfinite(found.loc["one site", "within"])
     assert np.isnan(found.loc["one site", "cross"])
@@ -117,28 +128,42 @@ def test_order_of_rows_does_not_matter(study):
 @pytest.mark.parametrize(("method", "roi"), PUBLISHED)
 def test_arithmetic_of_the_published_table(method, roi):
     within, within_percent, cross, cross_percent = PUBLISHED[method, roi]
-    # ROI means that give both percentages, the imprecisions being rounded to 0.0001 ppm, the percentages to 0.1.
+    # ROI means that give both percentages, the imprecisions being rounded to 0.0001 ppm, the
+    # percentages to 0.1.
     pairs = ((within, within_percent), (cross, cross_percent))
     lowest = max(100 * (size - 5e-5) / (percent + 0.05) for size, percent in pairs)
     highest = min(100 * (size + 5e-5) / (percent - 0.05) for size, percent in pairs)
     assert lowest < highest  # one divisor for both: the percentages are ratios of averages
     level = (lowest + highest) / 2
     if method == "iterative":
-        implied = {"caudate": 0.054, "putamen": 0.040, "pallidum": 0.129, "red nucleus": 0.061, "nigra": 0.065}
+        implied = {
+            "caudate": 0.054,
+            "putamen": 0.040,
+            "pallidum": 0.129,
+            "red nucleus": 0.061,
+            "nigra": 0.065,
+        }
         assert lowest - 0.0005 < implied[roi] < highest + 0.0005
 
     factor = 1 + 0.6 * np.linspace(-1, 1, 9)  # mean 1 over the nine subjects
     table = pd.concat(
-        long_table(with_sds(level / f * np.mean(1 / factor) ** -1, within * f, cross * f), subject=f"{s}")
+        long_table(
+            with_sds(level / f * np.mean(1 / factor) ** -1, within * f, cross * f), subject=f"{s}"
+        )
         for s, f in enumerate(factor)
     )
     summary = summarise_imprecision(imprecision(table)).iloc[0]
     assert summary["mean"] == pytest.approx(level)
-    for kind, size, percent in (("within", within, within_percent), ("cross", cross, cross_percent)):
+    for kind, size, percent in (
+        ("within", within, within_percent),
+        ("cross", cross, cross_percent),
+    ):
         assert summary[kind] == pytest.approx(size)
         assert summary[f"{kind}_percent"] == pytest.approx(percent, abs=0.05 + 100 * 5e-5 / level)
         assert summary[f"{kind}_sd"] == pytest.approx(size * factor.std(ddof=1))
-        assert summary[f"{kind}_sd_percent"] == pytest.approx(100 * size * factor.std(ddof=1) / level)
+        assert summary[f"{kind}_sd_percent"] == pytest.approx(
+            100 * size * factor.std(ddof=1) / level
+        )
     # The average of the subjects' own percentages is another number.
     assert imprecision(table)["within_percent"].mean() > 1.1 * summary["within_percent"]
 
@@ -157,11 +182,15 @@ def test_within_versus_cross_equals_pingouin(study):
     for row in tests.itertuples():
         one = found[(found["method"] == row.method) & (found["roi"] == row.roi)]
         expected = stats.ttest_rel(one["cross"], one["within"])
-        assert (row.statistic, row.df, row.p) == pytest.approx((expected.statistic, expected.df, expected.pvalue))
+        assert (row.statistic, row.df, row.p) == pytest.approx(
+            (expected.statistic, expected.df, expected.pvalue)
+        )
         interval = expected.confidence_interval(0.95)
         assert (row.ci_low, row.ci_high) == pytest.approx((interval.low, interval.high))
         peer = pingouin.ttest(one["cross"], one["within"], paired=True).iloc[0]
-        assert (row.statistic, row.p) == pytest.approx((peer["T"], peer.filter(regex="^p.val").iloc[0]), rel=1e-6)
+        assert (row.statistic, row.p) == pytest.approx(
+            (peer["T"], peer.filter(regex="^p.val").iloc[0]), rel=1e-6
+        )
     for _, family in tests.groupby("method"):
         reject, corrected = pingouin.multicomp(family["p"].to_numpy(), method="bonf")
         assert family["p_bonferroni"].to_numpy() == pytest.approx(corrected)
@@ -173,9 +202,15 @@ def test_between_rois_equals_scipy(study):
     tests = between_rois(found)
     assert len(tests) == 2 * 2 * 3
     assert (tests["n_tests"] == 3).all()
-    row = tests[(tests["method"] == "iterative") & (tests["measure"] == "cross") & (tests["roi_2"] == "nigra")].iloc[1]
+    row = tests[
+        (tests["method"] == "iterative")
+        & (tests["measure"] == "cross")
+        & (tests["roi_2"] == "nigra")
+    ].iloc[1]
     assert row["roi_1"] == "putamen"
-    values = found[found["method"] == "iterative"].pivot(index="subject", columns="roi", values="cross")
+    values = found[found["method"] == "iterative"].pivot(
+        index="subject", columns="roi", values="cross"
+    )
     expected = stats.ttest_rel(values["putamen"], values["nigra"])
     assert (row["statistic"], row["p"]) == pytest.approx((expected.statistic, expected.pvalue))
     assert row["mean_difference"] == pytest.approx((values["putamen"] - values["nigra"]).mean())
@@ -187,7 +222,9 @@ def test_between_methods_equals_scipy(study):
     assert len(tests) == 3 * 3
     assert (tests["n_tests"] == 3).all()
     for row in tests.itertuples():
-        values = found[found["roi"] == row.roi].pivot(index="subject", columns="method", values=row.measure)
+        values = found[found["roi"] == row.roi].pivot(
+            index="subject", columns="method", values=row.measure
+        )
         expected = stats.ttest_rel(values["iterative"], values["deterministic"])
         assert (row.statistic, row.p) == pytest.approx((expected.statistic, expected.pvalue))
     worse = tests[tests["measure"] == "within"]
@@ -206,7 +243,9 @@ def test_subjects_are_paired_by_name_and_missing_ones_left_out_of_n(study):
         assert first["iterative", "putamen"] == 9
         pairs = between_rois(table.sample(frac=1, random_state=2))
         nigra = (pairs["roi_1"] == "nigra") | (pairs["roi_2"] == "nigra")
-        assert (pairs["n_subjects"] == np.where(nigra & (pairs["method"] == "iterative"), 8, 9)).all()
+        assert (
+            pairs["n_subjects"] == np.where(nigra & (pairs["method"] == "iterative"), 8, 9)
+        ).all()
         methods = between_methods(table)
         assert (methods["n_subjects"] == np.where(methods["roi"] == "nigra", 8, 9)).all()
 
@@ -230,7 +269,15 @@ def test_impossible_tests_do_not_count(study):
 
 def test_alpha_is_the_family_wise_error():
     found = pd.concat(
-        pd.DataFrame({"subject": range(9), "method": "m", "roi": roi, "within": 0.0, "cross": np.arange(9) - shift})
+        pd.DataFrame(
+            {
+                "subject": range(9),
+                "method": "m",
+                "roi": roi,
+                "within": 0.0,
+                "cross": np.arange(9) - shift,
+            }
+        )
         for roi, shift in (("x", 1.65), ("y", 4))
     )
     row = within_versus_cross(found).iloc[0]
@@ -242,7 +289,9 @@ def test_alpha_is_the_family_wise_error():
 def test_within_subject_sd_by_hand():
     # ppb; subject 1: site variances 2 and 8, means 1 and 6; subject 2: 0 and 2, means 3 and 5.
     one, two = np.array([[0, 2], [4, 8]]) / 1000, np.array([[3, 3], [4, 6]]) / 1000
-    found = within_subject_sd(pd.concat([long_table(one, subject="1"), long_table(two, subject="2")]))
+    found = within_subject_sd(
+        pd.concat([long_table(one, subject="1"), long_table(two, subject="2")])
+    )
     found = found.set_index("definition")
     assert found.loc["within_site", "sdw"] == pytest.approx(np.sqrt((2 + 8 + 0 + 2) / 4))
     assert found.loc["all_scans", "sdw"] == pytest.approx(
@@ -258,13 +307,18 @@ def test_within_subject_sd_by_hand():
 
 
 def test_within_subject_sd_is_the_anova_mean_square(study):
-    # The residual mean square of an ANOVA on the factor whose means are taken away, with scans missing.
-    table = study[study["roi"] == "nigra"].drop(index=study.index[study["roi"] == "nigra"][[3, 20, 21, 22, 40]])
+    # The residual mean square of an ANOVA on the factor whose means are taken away, with scans
+    # missing.
+    table = study[study["roi"] == "nigra"].drop(
+        index=study.index[study["roi"] == "nigra"][[3, 20, 21, 22, 40]]
+    )
     found = within_subject_sd(table).set_index(["method", "definition"])
     for method, rows in table.groupby("method"):
         cell = rows["subject"] + rows["site"]
         for definition, factor in (("within_site", cell), ("all_scans", rows["subject"])):
-            anova = pingouin.anova(rows.assign(factor=factor), dv="mean", between="factor", detailed=True)
+            anova = pingouin.anova(
+                rows.assign(factor=factor), dv="mean", between="factor", detailed=True
+            )
             expected = 1000 * np.sqrt(anova.set_index("Source").loc["Within", "MS"])
             assert found.loc[(method, definition), "sdw"] == pytest.approx(expected, rel=1e-6)
 
@@ -277,7 +331,11 @@ def test_within_subject_sd_without_repeats_is_nan():
 
 
 def test_reference_and_excluded_regions_are_left_out():
-    tables = [long_table(np.full((3, 5), 1e-9), roi="csf"), long_table([[0.1, 0.2]]), long_table([[0.1, 0.3]], roi="x")]
+    tables = [
+        long_table(np.full((3, 5), 1e-9), roi="csf"),
+        long_table([[0.1, 0.2]]),
+        long_table([[0.1, 0.3]], roi="x"),
+    ]
     table = pd.concat(tables)
     assert imprecision(table)["roi"].tolist() == ["putamen", "x"]
     assert imprecision(table, exclude_rois=["x"])["roi"].tolist() == ["putamen"]

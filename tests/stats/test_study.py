@@ -10,8 +10,23 @@ from multiqsm.stats.planning import change_sd, sample_size
 from multiqsm.stats.reproducibility import imprecision, within_subject_sd
 from multiqsm.stats.study import detectable_changes, sample_sizes, study_tables
 
-ALWAYS = {"rois", "tubes", "imprecision", "imprecision_summary", "within_versus_cross", "between_rois"}
-ALWAYS |= {"between_methods", "within_subject_sd", "icc", "components", "sdc", "sample_size", "bland_altman"}
+ALWAYS = {
+    "rois",
+    "tubes",
+    "imprecision",
+    "imprecision_summary",
+    "within_versus_cross",
+    "between_rois",
+}
+ALWAYS |= {
+    "between_methods",
+    "within_subject_sd",
+    "icc",
+    "components",
+    "sdc",
+    "sample_size",
+    "bland_altman",
+}
 ALWAYS |= {"bland_altman_points", "harmonized", "harmonization"}
 
 
@@ -58,12 +73,16 @@ def test_one_inversion_is_compared_with_none():
 def test_calibration_comes_before_everything():
     people = people_table(slopes=SLOPES)
     plain = people_table()
-    tables, notes = study_tables(pd.concat([people, tubes_table()], ignore_index=True), calibrated=True)
+    tables, notes = study_tables(
+        pd.concat([people, tubes_table()], ignore_index=True), calibrated=True
+    )
     assert notes == []
     np.testing.assert_allclose(tables["rois"]["mean"], plain["mean"], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(tables["rois"]["sd"], plain["sd"] / people["site"].map(SLOPES))
     assert tables["rois"]["calibrated"].all()
-    np.testing.assert_allclose(tables["imprecision"]["cross"], imprecision(plain)["cross"], rtol=1e-6)
+    np.testing.assert_allclose(
+        tables["imprecision"]["cross"], imprecision(plain)["cross"], rtol=1e-6
+    )
     uncalibrated, _ = study_tables(people)
     assert (uncalibrated["imprecision"]["cross"] > 1.5 * tables["imprecision"]["cross"]).all()
 
@@ -82,7 +101,9 @@ def test_values_relative_to_another_region_are_left_out_and_counted():
     other = (people["subject"] == "02") & (people["site"] == "B")
     people.loc[other, "reference"] = "brain"
     tables, (note,) = study_tables(people)
-    assert note == "3 scans left out of all statistics: relative to another region than csf (sub-02)"
+    assert (
+        note == "3 scans left out of all statistics: relative to another region than csf (sub-02)"
+    )
     pd.testing.assert_frame_equal(tables["rois"], people[~other])
     pd.testing.assert_frame_equal(tables["imprecision"], imprecision(people[~other]))
 

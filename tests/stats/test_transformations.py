@@ -1,11 +1,18 @@
-"""Transformations by hand, in their order, and the ladder that finds the power that values were made with."""
+"""Transformations by hand, in their order, and the ladder that finds the power that values were
+made with.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from multiqsm.stats.transformations import Transformation, apply_transformations, ladder_of_powers, power
+from multiqsm.stats.transformations import (
+    Transformation,
+    apply_transformations,
+    ladder_of_powers,
+    power,
+)
 
 
 def step(name, column="x", output="y", **options):
@@ -27,14 +34,18 @@ def step(name, column="x", output="y", **options):
     ],
 )
 def test_by_hand(transformation, expected):
-    table, _, problems = apply_transformations(pd.DataFrame({"x": [1.0, 4.0, np.nan]}), [transformation])
+    table, _, problems = apply_transformations(
+        pd.DataFrame({"x": [1.0, 4.0, np.nan]}), [transformation]
+    )
     assert problems == {}
     np.testing.assert_allclose(table["y"], expected)
 
 
 def test_levels_become_columns():
     table = pd.DataFrame({"sex": ["M", "F", None, "M"], "stage": [1.0, 2.0, 2.5, 1.0]})
-    found, _, _ = apply_transformations(table, [step("Factor", "sex", "sex"), step("Factor", "stage", "s")])
+    found, _, _ = apply_transformations(
+        table, [step("Factor", "sex", "sex"), step("Factor", "stage", "s")]
+    )
     assert list(found.columns) == ["sex", "stage", "sex.F", "sex.M", "s.1", "s.2", "s.2.5"]
     np.testing.assert_array_equal(found["sex.M"], [1, 0, np.nan, 1])
 
@@ -84,7 +95,11 @@ def test_ladder_finds_the_power(exponent):
     assert table.loc[table["chosen"], "power"].item() == exponent
     row = table[table["chosen"]].iloc[0]
     chi2, p = stats.normaltest(normal)
-    assert (row["chi2"], row["p"], row["n"]) == (pytest.approx(chi2, abs=1e-9), pytest.approx(p), 300)
+    assert (row["chi2"], row["p"], row["n"]) == (
+        pytest.approx(chi2, abs=1e-9),
+        pytest.approx(p),
+        300,
+    )
 
 
 def test_ladder_of_log_normal_values_is_applied_where_it_is_asked_for():

@@ -1,4 +1,6 @@
-"""What a run may choose: presets, options that contradict each other, and every background field removal with MEDI."""
+"""What a run may choose: presets, options that contradict each other, and every background field
+removal with MEDI.
+"""
 
 import inspect
 import json
@@ -50,14 +52,27 @@ def inverting(method, **choices):
     ("interface", "function"),
     [
         *((PDF, pdf), (VSHARP, vsharp), (SHARP, sharp), (HighPass, high_pass), (Joint, joint)),
-        *((Medi, medi), (Iterative, iterative), (Deterministic, deterministic), (TKD, divide_field)),
+        *(
+            (Medi, medi),
+            (Iterative, iterative),
+            (Deterministic, deterministic),
+            (TKD, divide_field),
+        ),
     ],
 )
 def test_nodes_have_the_functions_own_defaults(interface, function):
     inputs, parameters = interface().inputs, inspect.signature(function).parameters
-    shared = [name for name in inputs.copyable_trait_names() if name in parameters and isdefined(getattr(inputs, name))]
-    assert {name: getattr(inputs, name) for name in shared} == {name: parameters[name].default for name in shared}
-    assert {"tolerance", "margin", "radius", "cutoff", "threshold"} & {*shared} or interface is Deterministic
+    shared = [
+        name
+        for name in inputs.copyable_trait_names()
+        if name in parameters and isdefined(getattr(inputs, name))
+    ]
+    assert {name: getattr(inputs, name) for name in shared} == {
+        name: parameters[name].default for name in shared
+    }
+    assert {"tolerance", "margin", "radius", "cutoff", "threshold"} & {
+        *shared
+    } or interface is Deterministic
 
 
 def test_default_is_the_first_of_each():
@@ -109,7 +124,10 @@ def test_lambda_of_a_map_that_nobody_makes_is_refused(options, message, make_dat
         ({}, {"lambda_rule": "scaled", "period": 1.5, "reduce_model_error": True}),
         ({"lambda_rule": "discrepancy"}, {"lambda_rule": "discrepancy"}),
         ({"medi_lambda": 0.001, "lambda_value": 0.2}, {"lambda_value": 0.001}),
-        ({"edge_share": 0.3, "model_error": False}, {"edge_share": 0.3, "reduce_model_error": False}),
+        (
+            {"edge_share": 0.3, "model_error": False},
+            {"edge_share": 0.3, "reduce_model_error": False},
+        ),
     ],
 )
 def test_choices_reach_medi(choices, expected):
@@ -121,39 +139,74 @@ def test_choices_reach_medi(choices, expected):
 
 def test_lambda_in_mm_is_the_quadratic_inversions():
     choices = {"medi_lambda": 0.001, "lambda_value": 0.2}
-    assert [inverting(method, **choices).lambda_value for method in ("iterative", "deterministic")] == [0.2, 0.2]
+    assert [
+        inverting(method, **choices).lambda_value for method in ("iterative", "deterministic")
+    ] == [0.2, 0.2]
     assert not isdefined(inverting("medi", lambda_value=0.2).lambda_value)
     assert not isdefined(inverting("iterative", medi_lambda=0.001).lambda_value)
 
 
 def recorded(*options):
-    """What the inversions of a run tell the text on methods, each with the rule that its λ is by."""
+    """What the inversions of a run tell the text on methods, each with the rule that its λ is
+    by.
+    """
     chosen, steps = settings(*options), set()
     for method in chosen.inversions:
-        workflow = init_inversion_wf(method=method, settings=chosen, period=1.5, threads=1, gigabytes=lambda n: n)
+        workflow = init_inversion_wf(
+            method=method, settings=chosen, period=1.5, threads=1, gigabytes=lambda n: n
+        )
         interface = workflow.get_node("invert").interface
-        found = Inversion(chi=None, lam=LambdaChoice(1.0, interface.inputs.lambda_rule), iterations=1, residual=0.0)
+        found = Inversion(
+            chi=None,
+            lam=LambdaChoice(1.0, interface.inputs.lambda_rule),
+            iterations=1,
+            residual=0.0,
+        )
         steps |= set(interface._record(found).steps)
     return steps
 
 
 def test_inversions_record_what_they_do():
     """By the names of the template's texts, all of which there are."""
-    common = {"edges", "jumps", "medi", "nonlinear", "model_error", "medi_scaled", "iterative", "deterministic", "gcv"}
+    common = {
+        "edges",
+        "jumps",
+        "medi",
+        "nonlinear",
+        "model_error",
+        "medi_scaled",
+        "iterative",
+        "deterministic",
+        "gcv",
+    }
     assert recorded() == common | {"weights", "outside_weight"}
-    assert recorded("--preset", "chiang2018") == {"edge_share", "medi", "nonlinear", "medi_discrepancy"}
-    assert recorded("--preset", "lin2015") == {"edge_share", "iterative", "deterministic", "discrepancy"}
+    assert recorded("--preset", "chiang2018") == {
+        "edge_share",
+        "medi",
+        "nonlinear",
+        "medi_discrepancy",
+    }
+    assert recorded("--preset", "lin2015") == {
+        "edge_share",
+        "iterative",
+        "deterministic",
+        "discrepancy",
+    }
     assert recorded() | recorded("--preset", "lin2015") <= set(load_template("citation")["steps"])
     for interface in (PDF, SHARP, VSHARP, HighPass, Joint):
         assert interface.step in load_template("citation")["steps"]
 
 
 @pytest.mark.parametrize(("species", "excluded"), [("homo sapiens", True), ("phantom", False)])
-def test_unresolved_voxels_leave_heads_surface_and_stay_in_phantoms(make_dataset, tmp_path, species, excluded):
+def test_unresolved_voxels_leave_heads_surface_and_stay_in_phantoms(
+    make_dataset, tmp_path, species, excluded
+):
     root = make_dataset()
     (root / "participants.tsv").write_text(f"participant_id\tspecies\nsub-01\t{species}\n")
     (scan,), _ = collect_scans(root)
-    workflow = init_scan_wf(scan, bids_dir=root, output_dir=tmp_path / "out", settings=Settings(), threads=1)
+    workflow = init_scan_wf(
+        scan, bids_dir=root, output_dir=tmp_path / "out", settings=Settings(), threads=1
+    )
     assert workflow.get_node("field").get_node("unknown").inputs.is_phantom != excluded
 
 
@@ -167,7 +220,8 @@ def test_medi_of_every_background(background, make_dataset, ball_head):
         nib.load(out / "sub-01" / "anat" / f"sub-01_desc-{name}_Chimap.nii.gz").get_fdata()
         for name in ("medi", "medise")
     )
-    # The high-pass filter, there for comparison, takes most of the field of a ball as wide as its kernel.
+    # The high-pass filter, there for comparison, takes most of the field of a ball as wide as its
+    # kernel.
     low = 0.03 if background == "highpass" else 0.2
     assert low < chi[iron(chi.shape)].mean() < 0.33
     assert np.median(error[error > 0]) < 0.02
@@ -188,9 +242,15 @@ def test_preset_of_the_thalamus_study(make_dataset, ball_head):
     root = make_dataset(**ball_head)
     assert run(root, "--preset", "chiang2018", "--se-draws", "0") == 0
     folder = root.parent / "out" / "sub-01" / "anat"
-    assert {path.name for path in folder.glob("sub-01_desc-*_Chimap.nii.gz")} == {"sub-01_desc-medi_Chimap.nii.gz"}
+    assert {path.name for path in folder.glob("sub-01_desc-*_Chimap.nii.gz")} == {
+        "sub-01_desc-medi_Chimap.nii.gz"
+    }
     told = json.loads((folder / "sub-01_desc-medi_Chimap.json").read_text())
-    assert (told["LambdaRule"], told["EdgeShare"], told["ModelErrorReduction"]) == ("discrepancy", 0.3, False)
+    assert (told["LambdaRule"], told["EdgeShare"], told["ModelErrorReduction"]) == (
+        "discrepancy",
+        0.3,
+        False,
+    )
     assert "ModelErrorThreshold" not in told
     assert "PDF" in told["BackgroundRemoval"]
     chi = nib.load(folder / "sub-01_desc-medi_Chimap.nii.gz").get_fdata()

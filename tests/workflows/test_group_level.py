@@ -17,8 +17,23 @@ from multiqsm.dataset.outputs import write_dataset_description
 from multiqsm.dataset.tables import read_tsv, write_tsv
 from multiqsm.stats.reproducibility import imprecision
 
-TABLES = {"roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary", "within_versus_cross"}
-TABLES |= {"between_rois", "between_methods", "within_subject_sd", "icc", "components", "sdc", "sample_size"}
+TABLES = {
+    "roi_chi",
+    "tubes_chi",
+    "calibration",
+    "imprecision",
+    "imprecision_summary",
+    "within_versus_cross",
+}
+TABLES |= {
+    "between_rois",
+    "between_methods",
+    "within_subject_sd",
+    "icc",
+    "components",
+    "sdc",
+    "sample_size",
+}
 TABLES |= {"bland_altman", "bland_altman_points", "harmonized", "harmonization", "age", "warnings"}
 
 
@@ -26,7 +41,9 @@ def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
     """Write a raw dataset without images, and a derivative dataset with nothing but tables."""
     raw, out = root / "raw", root / "out"
     raw.mkdir()
-    (raw / "dataset_description.json").write_text(json.dumps({"Name": "Study", "BIDSVersion": "1.10.0"}))
+    (raw / "dataset_description.json").write_text(
+        json.dumps({"Name": "Study", "BIDSVersion": "1.10.0"})
+    )
     if participants:
         (raw / "participants.tsv").write_text(participants)
     write_dataset_description(out, raw)
@@ -37,7 +54,15 @@ def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
 
 def run(root, *options):
     """Run the group level; return its exit code."""
-    arguments = [str(root / "raw"), str(root / "out"), "group", "-w", str(root / "work"), "--plugin", "Linear"]
+    arguments = [
+        str(root / "raw"),
+        str(root / "out"),
+        "group",
+        "-w",
+        str(root / "work"),
+        "--plugin",
+        "Linear",
+    ]
     return main([*arguments, *options])
 
 
@@ -54,7 +79,9 @@ def whole():
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, whole):
     ages = "".join(f"sub-{subject:02}\t{20 + 3 * subject}\tF\n" for subject in range(1, 5))
-    root = write_study(tmp_path_factory.mktemp("group"), whole, participants=f"participant_id\tage\tsex\n{ages}")
+    root = write_study(
+        tmp_path_factory.mktemp("group"), whole, participants=f"participant_id\tage\tsex\n{ages}"
+    )
     assert run(root, "--plugin", "MultiProc", "--n-procs", "2", "-w", str(root / "other")) == 0
     return root
 
@@ -95,13 +122,17 @@ def test_validator_accepts_tables_and_report(study):
 
 @pytest.mark.slow
 def test_calibration_divides_by_the_slope_of_the_site(study, whole, capfd):
-    """And without it the tables are again what they were, to the byte, though two processes had made them."""
+    """And without it the tables are again what they were, to the byte, though two processes had
+    made them.
+    """
     before, files = group_table(study, "roi_chi"), (study / "out" / "group").iterdir()
     content = {file.name: file.read_bytes() for file in files}
     assert run(study, "--calibrate") == 0
     after = group_table(study, "roi_chi")
     for column in ("mean", "sd", "median"):
-        np.testing.assert_allclose(after[column], before[column] / before["site"].map(SLOPES), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            after[column], before[column] / before["site"].map(SLOPES), rtol=1e-6, atol=1e-9
+        )
     assert after["calibrated"].all()
     assert "calibrated by the phantom" in (study / "out" / "group.html").read_text()
     assert f"report: {study / 'out' / 'group.html'}" in capfd.readouterr().out
@@ -112,7 +143,10 @@ def test_calibration_divides_by_the_slope_of_the_site(study, whole, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("tubes", "cause"),
-    [(tubes_table(slopes={"A": 0.9, "C": 1.1}), "'B'"), (None, "no phantom scan has tubes with expected")],
+    [
+        (tubes_table(slopes={"A": 0.9, "C": 1.1}), "'B'"),
+        (None, "no phantom scan has tubes with expected"),
+    ],
 )
 def test_calibration_without_a_phantom_is_refused(tmp_path, tubes, cause, capfd):
     write_study(tmp_path, people_table(scans=1))
@@ -147,15 +181,23 @@ def test_a_poor_calibration_is_told_of_and_refused(tmp_path, capfd):
 
 @pytest.mark.slow
 def test_the_case_of_repeats(tmp_path, shared, capfd):
-    """A person with two acquisitions of one scan each, who is there twice, and one whose echoes were named as runs."""
+    """A person with two acquisitions of one scan each, who is there twice, and one whose echoes
+    were named as runs.
+    """
     for folder in ("bids", "out"):
         shutil.copytree(shared / "cases" / "group_repeats" / folder, tmp_path / folder)
     (tmp_path / "bids").rename(tmp_path / "raw")
-    shutil.copy(shared / "cases" / "group_repeats" / "participants_twice.tsv", tmp_path / "raw" / "participants.tsv")
+    shutil.copy(
+        shared / "cases" / "group_repeats" / "participants_twice.tsv",
+        tmp_path / "raw" / "participants.tsv",
+    )
     for path in (tmp_path, *tmp_path.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     assert run(tmp_path) == 0
-    said, page = capfd.readouterr().err, html.unescape((tmp_path / "out" / "group.html").read_text())
+    said, page = (
+        capfd.readouterr().err,
+        html.unescape((tmp_path / "out" / "group.html").read_text()),
+    )
     for text in (
         "participants.tsv: rows of sub-multi contradict each other: its age was not used",
         "1 scan (acq-a) left out of all statistics",
@@ -190,7 +232,9 @@ def test_phantom_alone_is_a_study(tmp_path):
 
 @pytest.mark.slow
 def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
-    """Numbers as labels, no session and run, another reference, an age that is none: nothing of it stops the rest."""
+    """Numbers as labels, no session and run, another reference, an age that is none: nothing of it
+    stops the rest.
+    """
     people = people_table(subjects=3, sites="1", scans=1).assign(session=np.nan, run=np.nan)
     people.loc[people["subject"] == "02", "reference"] = "brain"
     write_study(tmp_path, people, participants="participant_id\tage\nsub-01\told\n")
@@ -209,7 +253,9 @@ def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
 
 @pytest.mark.slow
 def test_tables_of_an_earlier_run_do_not_stay(tmp_path):
-    write_study(tmp_path, pd.concat([people_table(subjects=1, scans=2), tubes_table()], ignore_index=True))
+    write_study(
+        tmp_path, pd.concat([people_table(subjects=1, scans=2), tubes_table()], ignore_index=True)
+    )
     assert run(tmp_path) == 0
     assert (tmp_path / "out" / "group" / "calibration.tsv").exists()
     for path in (tmp_path / "out").glob("sub-phantom/**/*_chi.tsv"):
@@ -222,7 +268,10 @@ def test_tables_of_an_earlier_run_do_not_stay(tmp_path):
 def test_group_before_participants(tmp_path, capsys):
     root = write_study(tmp_path, people_table(subjects=1, scans=1))
     assert main([str(root / "raw"), str(root / "nowhere"), "group", "-w", str(root / "work")]) == 2
-    assert "nowhere: no results of multiqsm; run the participant level first" in capsys.readouterr().err
+    assert (
+        "nowhere: no results of multiqsm; run the participant level first"
+        in capsys.readouterr().err
+    )
     for path in (root / "out").rglob("*_chi.tsv"):
         path.unlink()
     assert run(root) == 2
@@ -232,7 +281,15 @@ def test_group_before_participants(tmp_path, capsys):
 
 def test_dataset_that_is_not_there(tmp_path, capsys):
     root = write_study(tmp_path, people_table(subjects=1, scans=1))
-    arguments = [str(root / "elsewhere"), str(root / "out"), "group", "-w", str(root / "work"), "--plugin", "Linear"]
+    arguments = [
+        str(root / "elsewhere"),
+        str(root / "out"),
+        "group",
+        "-w",
+        str(root / "work"),
+        "--plugin",
+        "Linear",
+    ]
     assert main(arguments) == 2
     assert "elsewhere" in capsys.readouterr().err
 
@@ -246,7 +303,9 @@ def test_work_folder_inside_the_dataset_is_refused(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_participants_that_make_no_sense_are_named(tmp_path, capfd):
-    root = write_study(tmp_path, people_table(subjects=1, scans=1), participants="name\tage\n01\t3\n")
+    root = write_study(
+        tmp_path, people_table(subjects=1, scans=1), participants="name\tage\n01\t3\n"
+    )
     assert run(root) == 2
     assert "participants.tsv: no column participant_id" in capfd.readouterr().err
 

@@ -1,4 +1,6 @@
-"""The centre of k-space is the image of a coarser scan, at its place in the world; two protocols become one."""
+"""The centre of k-space is the image of a coarser scan, at its place in the world; two protocols
+become one.
+"""
 
 import json
 
@@ -28,10 +30,13 @@ MATRICES = pytest.mark.parametrize(
 
 
 def plane_waves(matrix, waves):
-    """Sum of complex waves at the voxels' centres; x runs from 0 to 1 over the field of view along each axis."""
+    """Sum of complex waves at the voxels' centres; x runs from 0 to 1 over the field of view along
+    each axis.
+    """
     x = np.meshgrid(*((np.arange(n) + 0.5) / n for n in matrix), indexing="ij")
     return sum(
-        amplitude * np.exp(2j * np.pi * sum(k * u for k, u in zip(wave, x, strict=True))) for wave, amplitude in waves
+        amplitude * np.exp(2j * np.pi * sum(k * u for k, u in zip(wave, x, strict=True)))
+        for wave, amplitude in waves
     )
 
 
@@ -41,7 +46,10 @@ def test_image_within_the_band_is_sampled_exactly(matrix, cropped):
     random = np.random.default_rng(0)
     highest = [(n - 1) // 2 for n in cropped]
     waves = [
-        ([random.integers(-k, k + 1) for k in highest], random.standard_normal() + 1j * random.standard_normal())
+        (
+            [random.integers(-k, k + 1) for k in highest],
+            random.standard_normal() + 1j * random.standard_normal(),
+        )
         for _ in range(20)
     ]
     found = crop_kspace(plane_waves(matrix, waves), cropped)
@@ -58,21 +66,31 @@ def test_what_the_coarser_scan_does_not_sample_is_gone(matrix, cropped):
 
 
 def test_cropping_in_two_steps_is_what_the_scanner_of_the_simulation_does_in_one():
-    """Another implementation: the simulation's scanner, which crops a fine grid by whole numbers."""
+    """Another implementation: the simulation's scanner, which crops a fine grid by whole
+    numbers.
+    """
     random = np.random.default_rng(1)
-    fine = (random.standard_normal((24, 12, 20)) + 1j * random.standard_normal((24, 12, 20))).astype(np.complex64)
+    fine = (
+        random.standard_normal((24, 12, 20)) + 1j * random.standard_normal((24, 12, 20))
+    ).astype(np.complex64)
 
     def scan(shape):
         factor = [n // m for n, m in zip(fine.shape, shape, strict=True)]
         return np.fft.ifftn(kspace_crop(fine, shape, factor, (0, 1, 2)))
 
-    np.testing.assert_allclose(crop_kspace(scan((12, 12, 10)), (6, 4, 5)), scan((6, 4, 5)), atol=1e-6)
+    np.testing.assert_allclose(
+        crop_kspace(scan((12, 12, 10)), (6, 4, 5)), scan((6, 4, 5)), atol=1e-6
+    )
 
 
 def test_noise_falls_as_voxels_grow():
-    """White noise stays white, its standard deviation less by the root of the ratio of voxel volumes."""
+    """White noise stays white, its standard deviation less by the root of the ratio of voxel
+    volumes.
+    """
     random = np.random.default_rng(2)
-    noise = (random.standard_normal((60, 61, 40)) + 1j * random.standard_normal((60, 61, 40))).astype(np.complex64)
+    noise = (
+        random.standard_normal((60, 61, 40)) + 1j * random.standard_normal((60, 61, 40))
+    ).astype(np.complex64)
     found = crop_kspace(noise, (40, 45, 31))
     assert found.dtype == np.complex64
     ratio = np.prod(found.shape) / np.prod(noise.shape)
@@ -83,7 +101,9 @@ def test_noise_falls_as_voxels_grow():
 
 def oblique(voxel_size, offset=(-31.0, 22.0, 7.0)):
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", (24, -13, 35), degrees=True).as_matrix() * np.array(voxel_size)
+    affine[:3, :3] = Rotation.from_euler("xyz", (24, -13, 35), degrees=True).as_matrix() * np.array(
+        voxel_size
+    )
     affine[:3, 3] = offset
     return affine
 
@@ -122,7 +142,9 @@ def test_field_of_view_keeps_its_corners(matrix, cropped):
     after = cropped_affine(before, matrix, cropped)
     for corner in np.ndindex(2, 2, 2):
         first, second = (np.array(corner) * n - 0.5 for n in (matrix, cropped))
-        np.testing.assert_allclose((after @ [*second, 1])[:3], (before @ [*first, 1])[:3], atol=1e-9)
+        np.testing.assert_allclose(
+            (after @ [*second, 1])[:3], (before @ [*first, 1])[:3], atol=1e-9
+        )
 
 
 def test_matrix_comes_as_near_to_the_target_as_a_whole_number_can():
@@ -156,7 +178,9 @@ def test_a_real_image_is_refused():
 
 
 def test_node_crops_wrapped_phase_of_all_echoes(tmp_path):
-    """A phase ramp that wraps many times, with a constant magnitude: the coarser ramp, wrapped, echo by echo."""
+    """A phase ramp that wraps many times, with a constant magnitude: the coarser ramp, wrapped,
+    echo by echo.
+    """
     matrix, cropped, affine = (20, 17, 12), (14, 17, 9), oblique((1.0, 2.0, 1.5))
     waves = {0: [((3, -2, 1), 5.0)], 1: [((-5, 4, 2), 2.0)]}
     echoes = np.stack([plane_waves(matrix, waves[e]) for e in waves], axis=-1)
@@ -178,23 +202,30 @@ def test_node_crops_wrapped_phase_of_all_echoes(tmp_path):
     assert np.abs(wrap_phase(phase.get_fdata() - np.angle(expected))).max() < 1e-5
     np.testing.assert_allclose(phase.affine, cropped_affine(affine, matrix, cropped), atol=1e-5)
     assert int(phase.header["qform_code"]) == 1
-    assert outputs.provenance == {"Site": "A", "HarmonizedResolution": "centre of k-space, not apodised"}
+    assert outputs.provenance == {
+        "Site": "A",
+        "HarmonizedResolution": "centre of k-space, not apodised",
+    }
 
 
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 # From two protocols to maps
-# ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------
 
 
 def tilted(voxel_size, degrees):
     """Affine of a grid that is turned about the x axis."""
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("x", degrees, degrees=True).as_matrix() * np.array(voxel_size)
+    affine[:3, :3] = Rotation.from_euler("x", degrees, degrees=True).as_matrix() * np.array(
+        voxel_size
+    )
     return affine
 
 
 def ball(shape, voxel_size, degrees=10):
-    """Options of `write_dataset` for a ball of brain with a ball of iron, like the fixture `ball_head`, on any grid."""
+    """Options of `write_dataset` for a ball of brain with a ball of iron, like the fixture
+    `ball_head`, on any grid.
+    """
     affine = tilted(voxel_size, degrees)
     b0_dir = affine[2, :3] / voxel_size
     iron, _ = sphere_field(shape, voxel_size, b0_dir, radius=8, chi=0.3, center=(5, 0, 3))
@@ -221,25 +252,39 @@ def iron_in_world(image):
 
 @pytest.mark.slow
 def test_two_protocols_become_one(tmp_path, capsys):
-    """Voxels, echoes and mask rule of two heads differ before and are one after; both maps show the iron."""
+    """Voxels, echoes and mask rule of two heads differ before and are one after; both maps show the
+    iron.
+    """
     root, out = tmp_path / "raw", tmp_path / "out"
     own = {
         "01": {**ball((33, 32, 27), (2.5, 2.5, 3.0)), "echo_times": (0.006, 0.012, 0.018)},
-        "02": {**ball((42, 40, 23), (2.0, 2.0, 3.5), degrees=-7), "echo_times": (0.004, 0.010, 0.016, 0.022)},
+        "02": {
+            **ball((42, 40, 23), (2.0, 2.0, 3.5), degrees=-7),
+            "echo_times": (0.004, 0.010, 0.016, 0.022),
+        },
     }
     for subject, options in own.items():
         write_dataset(root, subjects=(subject,), **options)
     options = ["--inversion", "iterative", "--plugin", "Linear", "-w", str(tmp_path / "work")]
     assert main([str(root), str(out), "participant", "--harmonize", *options]) == 0
-    assert "sub-02: voxels 2×2×3.5 → 2.471×2.5×3.5 mm; echoes at 4, 22 ms left out, 2 used" in capsys.readouterr().out
-    maps = {s: nib.load(out / f"sub-{s}" / "anat" / f"sub-{s}_desc-iterative_Chimap.nii.gz") for s in own}
+    assert (
+        "sub-02: voxels 2×2×3.5 → 2.471×2.5×3.5 mm; echoes at 4, 22 ms left out, 2 used"
+        in capsys.readouterr().out
+    )
+    maps = {
+        s: nib.load(out / f"sub-{s}" / "anat" / f"sub-{s}_desc-iterative_Chimap.nii.gz")
+        for s in own
+    }
     sizes = [np.linalg.norm(image.affine[:3, :3], axis=0) for image in maps.values()]
     np.testing.assert_allclose(sizes, [[2.5, 2.5, 3.52], [2.47, 2.5, 3.5]], atol=0.01)
     values = {s: iron_in_world(image) for s, image in maps.items()}
     # One protocol gives the same bias; the two grids, turned differently, cut the ball differently.
     assert 0.15 < values["01"] < 0.33
     assert values["02"] == pytest.approx(values["01"], rel=0.1)
-    sidecars = {s: json.loads((out / f"sub-{s}" / "anat" / f"sub-{s}_desc-brain_mask.json").read_text()) for s in own}
+    sidecars = {
+        s: json.loads((out / f"sub-{s}" / "anat" / f"sub-{s}_desc-brain_mask.json").read_text())
+        for s in own
+    }
     assert sidecars["01"]["HarmonizedTo"] == sidecars["02"]["HarmonizedTo"]
     assert sidecars["01"]["HarmonizedTo"]["EchoTimeRange"] == [0.006, 0.018]
     assert sidecars["02"]["HarmonizedEchoTimes"] == [0.010, 0.016]

@@ -1,4 +1,6 @@
-"""The group level with a model: from tables of a simulated cohort to those of the study, and to its report."""
+"""The group level with a model: from tables of a simulated cohort to those of the study, and to its
+report.
+"""
 
 import json
 import re
@@ -29,7 +31,11 @@ EVIL = "<script>alert('x')</script>"
 
 def write_patients(root, *, seed=0, n=PATIENTS):
     patients = draw_patients(n, seed=seed)
-    write_cohort(root / "raw", patients, make_patient_design(patients, voxel_size=None, flow_phase=0.0, seed=seed))
+    write_cohort(
+        root / "raw",
+        patients,
+        make_patient_design(patients, voxel_size=None, flow_phase=0.0, seed=seed),
+    )
     return root
 
 
@@ -61,7 +67,9 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
     adjusted = "age + C(sex) + disease_duration + therapy"
     first = table(study, "table1").set_index(["subset", "outcome", "adjusted"])
     for subset, chosen in (("all", known), ("50 years or younger", known[known["age"] <= 50])):
-        peer = smf.ols(f"np.log(t2_lesion_volume) ~ relative_susceptibility + {adjusted}", chosen).fit()
+        peer = smf.ols(
+            f"np.log(t2_lesion_volume) ~ relative_susceptibility + {adjusted}", chosen
+        ).fit()
         row = first.loc[subset, "log_t2_lesion_volume", True]
         assert row["coefficient"] == pytest.approx(peer.params["relative_susceptibility"], rel=1e-8)
         assert row["p"] == pytest.approx(peer.pvalues["relative_susceptibility"], rel=1e-8)
@@ -81,7 +89,9 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
 @pytest.mark.slow
 def test_every_column_is_described(study):
     files = sorted((study / "out" / "group" / "model-thalamus").glob("*.tsv"))
-    assert {"table1", "table2", "diagnostics", "residuals", "ladder", "descriptives", "power"} < {f.stem for f in files}
+    assert {"table1", "table2", "diagnostics", "residuals", "ladder", "descriptives", "power"} < {
+        f.stem for f in files
+    }
     for file in files:
         described = json.loads(file.with_suffix(".json").read_text())
         columns = set(read_tsv(file).columns)
@@ -98,9 +108,16 @@ def test_report_stands_alone(study):
     assert {"group/model-thalamus/table1.tsv", "group/model-thalamus/table2.tsv"} < set(links)
     for link in links:
         assert (study / "out" / link).is_file(), link
-    for text in ("P, published", "Breusch-Pagan", "Ladder of powers", "50 years or younger", "No figure"):
+    for text in (
+        "P, published",
+        "Breusch-Pagan",
+        "Ladder of powers",
+        "50 years or younger",
+        "No figure",
+    ):
         assert (text in page) == (text != "No figure"), text
-    assert page.count("<img") == 16  # two tables in two subsets: forest, partial residuals before and after, residuals
+    # two tables in two subsets: forest, partial residuals before and after, residuals
+    assert page.count("<img") == 16
 
 
 @pytest.mark.slow
@@ -150,7 +167,9 @@ def test_regression_that_fails_leaves_the_others(tmp_path, capfd):
     model.write_text(json.dumps(content))
     assert run(root, model=model) == 1
     assert "Nodes, number 3, Model: unknown key Z" in capfd.readouterr().err
-    found = table(root, "table1", "mine").query("subset == 'all'").set_index(["outcome", "adjusted"])
+    found = (
+        table(root, "table1", "mine").query("subset == 'all'").set_index(["outcome", "adjusted"])
+    )
     assert "no column weight" in found.loc[("thalamic_volume", True), "note"]
     assert found["coefficient"].notna().to_dict() == {key: not key[1] for key in found.index}
     assert table(root, "table2", "mine")["coefficient"].notna().all()
@@ -202,14 +221,20 @@ def test_output_folder_of_another_dataset_is_refused(tmp_path, capsys):
 @pytest.fixture
 def small():
     rng = np.random.default_rng(0)
-    patients = pd.DataFrame(rng.normal(size=(30, 3)), columns=["y", "x", EVIL], index=[f"{i:02}" for i in range(30)])
-    model = StudyModel("m", (Node("one", EVIL, ("y",), ("x", EVIL), ("x", EVIL)),), EVIL, problems=((EVIL, EVIL),))
+    patients = pd.DataFrame(
+        rng.normal(size=(30, 3)), columns=["y", "x", EVIL], index=[f"{i:02}" for i in range(30)]
+    )
+    model = StudyModel(
+        "m", (Node("one", EVIL, ("y",), ("x", EVIL), ("x", EVIL)),), EVIL, problems=((EVIL, EVIL),)
+    )
     return run_model(patients, model), model
 
 
 def test_report_believes_no_name(small):
     tables, model = small
-    tables["sources"] = pd.DataFrame({"column": [EVIL], "unit": [np.nan], "source": [EVIL], "n": [3], "used": [True]})
+    tables["sources"] = pd.DataFrame(
+        {"column": [EVIL], "unit": [np.nan], "source": [EVIL], "n": [3], "used": [True]}
+    )
     page = model_report(tables, model, warnings=[EVIL], citation=EVIL, versions={EVIL: EVIL})
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -249,11 +274,14 @@ def test_figures_show_the_numbers(small):
 
 @pytest.mark.slow
 def test_intervals_cover_the_true_coefficients():
-    """Of 40 cohorts: within three standard errors of 95 %, where cohorts are independent, not their 18 coefficients.
+    """Of 40 cohorts: within three standard errors of 95 %, where cohorts are independent, not their
+    18 coefficients.
 
     A single coefficient, binomial with n = 40: below 32 (80 %) once in 7700 times.
     """
-    coverage = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py")))
+    coverage = SimpleNamespace(
+        **runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
+    )
     found, truth = coverage.estimates(range(40)), coverage.true_coefficients()
     by_coefficient = coverage.coverage(found, truth)
     merged = found.merge(truth, on=coverage.REGRESSION)
@@ -264,6 +292,10 @@ def test_intervals_cover_the_true_coefficients():
     # What the design says, where it is a line: the population's coefficients are its own.
     lines = by_coefficient[~by_coefficient["outcome"].str.startswith("log")]
     lines = lines[(lines["predictor"] != "disease_duration") | lines["adjusted"]]
-    width = (found["ci_high"] - found["ci_low"]).groupby([found[name] for name in coverage.REGRESSION]).median()
+    width = (
+        (found["ci_high"] - found["ci_low"])
+        .groupby([found[name] for name in coverage.REGRESSION])
+        .median()
+    )
     for row in lines.itertuples():
         assert abs(row.truth - row.design) < 0.02 * width[row.outcome, row.predictor, row.adjusted]

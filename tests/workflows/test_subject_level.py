@@ -1,4 +1,6 @@
-"""The subject level from a person's derivatives: one space, one reference, the regions of one scan on all of them."""
+"""The subject level from a person's derivatives: one space, one reference, the regions of one scan
+on all of them.
+"""
 
 import base64
 import json
@@ -66,8 +68,8 @@ METHODS = ("deterministic",)
 PLACES = {"ses-A_run-1": 0, "ses-A_run-2": 1, "ses-B_run-1": 2}  # and B's second scan is noise
 EXPECTED = {name: value - CSF_CHI for name, (_, value) in NUCLEI.items()}  # ppm, relative to CSF
 SPACE = "bids::sub-01/anat/sub-01_space-subject_desc-average_T2starw.nii.gz"
-# The balls that are measured lie inside balls of constant susceptibility; at the sharp edges of these a cubic spline
-# rings by some 2 %.
+# The balls that are measured lie inside balls of constant susceptibility; at the sharp edges of
+# these a cubic spline rings by some 2 %.
 RINGING = 0.003  # ppm
 Study = namedtuple("Study", "out rater work scans")
 Run = namedtuple("Run", "out codes told errors")
@@ -77,20 +79,32 @@ def run_level(study, others=(), **choices):
     """Run the subject level; return what failed."""
     configure_nipype(study.work)
     subjects, left_out = collect_subjects(
-        study.scans, study.out, methods=METHODS, datasets=[study.rater], others=others, needs_atria=True
+        study.scans,
+        study.out,
+        methods=METHODS,
+        datasets=[study.rater],
+        others=others,
+        needs_atria=True,
     )
     assert left_out == []
     settings = Settings(inversions=METHODS, **choices)
-    workflow = init_subjects_wf(subjects, output_dir=study.out, work_dir=study.work, settings=settings)
+    workflow = init_subjects_wf(
+        subjects, output_dir=study.out, work_dir=study.work, settings=settings
+    )
     return run_workflow(workflow, Runner("Linear", {}), callback=Progress.of(workflow, "subjects"))
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Three scans at two sites in four poses, regions drawn on the first of them, and one that is noise."""
+    """Three scans at two sites in four poses, regions drawn on the first of them, and one that is
+    noise.
+    """
     root = tmp_path_factory.mktemp("subject")
     out, rater = root / "out", root / "rater"
-    scans = [write_processed(out, *name.replace("ses-", "").split("_run-"), place) for name, place in PLACES.items()]
+    scans = [
+        write_processed(out, *name.replace("ses-", "").split("_run-"), place)
+        for name, place in PLACES.items()
+    ]
     noise = np.random.default_rng(0).uniform(50, 100, SHAPE)
     scans.append(write_processed(out, "B", "2", 3, magnitude=noise))
     draw_regions(rater, "A", "1", 0)
@@ -101,7 +115,9 @@ def study(tmp_path_factory):
 
 @pytest.fixture
 def copied(study, tmp_path):
-    """The same once more, with the intermediate files of the first run: what did not change is not done again."""
+    """The same once more, with the intermediate files of the first run: what did not change is not
+    done again.
+    """
     for folder in ("out", "rater"):
         shutil.copytree(getattr(study, folder), tmp_path / folder)
     return study._replace(out=tmp_path / "out", rater=tmp_path / "rater")
@@ -127,9 +143,9 @@ def test_regions_of_the_first_scan_are_measured_on_all(study):
         assert (table["reference"] == "csf").all()
         assert (table["unit"] == "ppm").all()
         session, run = (part.split("-")[1] for part in name.split("_"))
-        assert set(zip(table["session"], table["site"], table["run"], table["scan"], strict=True)) == {
-            (session, session, run, int(run))
-        }
+        assert set(
+            zip(table["session"], table["site"], table["run"], table["scan"], strict=True)
+        ) == {(session, session, run, int(run))}
         assert (table["n_voxels"] > 10).all()
         assert table["se"].isna().all()  # these maps tell nothing of noise
     told = sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
@@ -144,7 +160,8 @@ def test_map_in_the_subject_space_says_what_zero_is(study):
         told, mask = sidecar(path), magnitude_of(place)[1]
         assert told["ReferenceRegion"] == "csf"
         assert told["ReferenceOffsetOver"] == "mean of the whole mask"
-        # The native map is relative to its mask's mean, so the offset is CSF's susceptibility less that of the mask.
+        # The native map is relative to its mask's mean, so the offset is CSF's susceptibility less
+        # that of the mask.
         of_mask = voxel_means(susceptibility, place)[mask].mean()
         assert told["ReferenceOffset"] == pytest.approx(CSF_CHI - of_mask, abs=0.001)
         assert told["ReferenceStandardDeviation"] < 0.003
@@ -180,11 +197,18 @@ def test_transforms_are_itk_text_and_those_put_in(study):
 
 def test_scan_that_cannot_be_registered_leaves_the_others(study):
     table = read_tsv(study.out / "sub-01" / "anat" / "sub-01_desc-registration_xfm.tsv")
-    assert list(zip(table["session"], table["run"], strict=True)) == [("A", "1"), ("A", "2"), ("B", "1"), ("B", "2")]
+    assert list(zip(table["session"], table["run"], strict=True)) == [
+        ("A", "1"),
+        ("A", "2"),
+        ("B", "1"),
+        ("B", "2"),
+    ]
     assert table["cause"].notna().tolist() == [False, False, False, True]
     assert table["translation"].notna().tolist() == [True, True, True, False]
     assert (table["displacement"][:3] < 0.2).all()
-    assert set(json.loads((study.out / "sub-01/anat/sub-01_desc-registration_xfm.json").read_text())) == set(table)
+    assert set(
+        json.loads((study.out / "sub-01/anat/sub-01_desc-registration_xfm.json").read_text())
+    ) == set(table)
     for ending in ("desc-rois_chi.tsv", "space-subject_desc-deterministic_Chimap.nii.gz"):
         assert not anat(study, "ses-B_run-2", ending).exists()
 
@@ -196,7 +220,8 @@ def test_variability_maps(study):
     for kind in ("within", "across"):
         name = f"sub-01_space-subject_desc-deterministic{kind}sd_Chimap"
         deviation = nib.load(folder / "anat" / f"{name}.nii.gz").get_fdata()
-        # The scans are the same head without noise; at the nuclei's surface they differ by interpolation.
+        # The scans are the same head without noise; at the nuclei's surface they differ by
+        # interpolation.
         assert np.nanmedian(deviation[mask]) < 0.001
         assert np.nanmax(deviation[regions.get_fdata() > 0]) < 0.01
         told = sidecar(folder / "anat" / name)
@@ -214,7 +239,9 @@ def test_subject_space_is_kept_with_its_regions(study):
     for name in ("average_T2starw", "brain_mask", "rois_dseg"):
         told = sidecar(folder / f"{stem}-{name}.nii.gz")
         assert told["SpatialReference"] == SPACE
-        np.testing.assert_array_equal(nib.load(folder / f"{stem}-{name}.nii.gz").affine, dseg.affine)
+        np.testing.assert_array_equal(
+            nib.load(folder / f"{stem}-{name}.nii.gz").affine, dseg.affine
+        )
 
 
 def test_regions_measured_on_the_scans_agree(copied, study):
@@ -240,7 +267,10 @@ def check_means(study, names, reference):
     for name in PLACES:
         table = read_roi_table(anat(study, name, "desc-rois_chi.tsv")).set_index("roi")
         for roi, nucleus in names.items():
-            assert table.loc[roi, "mean"] == pytest.approx(EXPECTED[nucleus], abs=2 * RINGING), (name, roi)
+            assert table.loc[roi, "mean"] == pytest.approx(EXPECTED[nucleus], abs=2 * RINGING), (
+                name,
+                roi,
+            )
         assert (table["reference"] == reference).all()
     return sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
 
@@ -248,7 +278,10 @@ def check_means(study, names, reference):
 def test_spheres_in_ventricles_found_by_themselves_as_reference(copied):
     assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
     told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
-    assert told["ReferenceSource"] == "spheres in the atrium of each lateral ventricle, found by R2* and position"
+    assert (
+        told["ReferenceSource"]
+        == "spheres in the atrium of each lateral ventricle, found by R2* and position"
+    )
     left, right = told["ReferenceCentres"]
     assert left[0] < -5
     assert right[0] > 5
@@ -268,19 +301,25 @@ def test_spheres_at_given_points_as_reference(copied, space):
     assert run_level(copied, reference="atrium", atrium_radius=5.0, roi_space=space) == []
     told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
     assert told["ReferenceSource"] == "spheres at given points"
-    between = read_itk_text(anat(copied, "ses-B_run-1", "from-scan_to-subject_mode-image_xfm.txt").read_text())
+    between = read_itk_text(
+        anat(copied, "ses-B_run-1", "from-scan_to-subject_mode-image_xfm.txt").read_text()
+    )
     expected = points @ np.linalg.inv(between).T
     np.testing.assert_allclose(told["ReferenceCentres"], expected[:, :3], atol=0.1)
 
 
 def write_freesurfer(folder, place):
-    """FreeSurfer's labels of the head as it lies at a place, the nuclei as thalami, and its T1-weighted image."""
+    """FreeSurfer's labels of the head as it lies at a place, the nuclei as thalami, and its
+    T1-weighted image.
+    """
     points, labels = head_points(place), np.zeros(np.prod(SHAPE), np.int32)
     labels[csf_share(points) > 0] = 4
     labels[(csf_share(points) > 0) & (points[0] > 0)] = 43
     for value, (centre, _) in zip((10, 49), NUCLEI.values(), strict=True):
         labels[np.linalg.norm(points.T - centre, axis=1) < DRAWN_RADIUS] = value
-    labels[np.linalg.norm(points.T - (0, 40, 0), axis=1) < 8] = 2  # white matter, which is not measured
+    labels[np.linalg.norm(points.T - (0, 40, 0), axis=1) < 8] = (
+        2  # white matter, which is not measured
+    )
     image, _, _ = head_scan(POSES[place], affine_of(place), contrast="t1w", noise=0.01, shape=SHAPE)
     folder.mkdir(parents=True)
     for name, data in (("aseg", labels.reshape(SHAPE)), ("orig", (200 * image).astype(np.float32))):
@@ -293,7 +332,9 @@ def test_labels_of_freesurfer_for_want_of_drawn_ones(copied):
     assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
     sides = {"left_thalamus": "left nucleus", "right_thalamus": "right nucleus"}
     told = check_means(copied, sides, "atrium")
-    assert told["ReferenceSource"] == "spheres in the atrium of each lateral ventricle, by their label"
+    assert (
+        told["ReferenceSource"] == "spheres in the atrium of each lateral ventricle, by their label"
+    )
     assert (told["RegionsFrom"], told["FreeSurferLabelsRegisteredBy"]) == ("FreeSurfer", "orig.mgz")
     table = read_roi_table(anat(copied, "ses-A_run-1", "desc-rois_chi.tsv")).set_index("roi")
     assert table.index.tolist() == [
@@ -305,7 +346,9 @@ def test_labels_of_freesurfer_for_want_of_drawn_ones(copied):
     assert both["mean"] == pytest.approx(
         np.average([one["mean"], other["mean"]], weights=[one["n_voxels"], other["n_voxels"]])
     )
-    names, _ = read_lookup(copied.out / "sub-01" / "anat" / "sub-01_space-subject_desc-rois_dseg.tsv")
+    names, _ = read_lookup(
+        copied.out / "sub-01" / "anat" / "sub-01_space-subject_desc-rois_dseg.tsv"
+    )
     assert names == {
         4: "left_lateral_ventricle",
         43: "right_lateral_ventricle",
@@ -318,14 +361,22 @@ def test_drawn_regions_come_before_freesurfers_but_their_ventricles_serve(copied
     write_freesurfer(copied.rater / "sub-01" / "mri", 0)
     assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
     told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
-    assert told["ReferenceSource"] == "spheres in the atrium of each lateral ventricle, by FreeSurfer's labels"
+    assert (
+        told["ReferenceSource"]
+        == "spheres in the atrium of each lateral ventricle, by FreeSurfer's labels"
+    )
     assert told["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
     assert "FreeSurferLabels" not in told
 
 
 def test_quality_of_every_scan(study):
     table = read_tsv(study.out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
-    assert list(zip(table["session"], table["run"], strict=True)) == [("A", "1"), ("A", "2"), ("B", "1"), ("B", "2")]
+    assert list(zip(table["session"], table["run"], strict=True)) == [
+        ("A", "1"),
+        ("A", "2"),
+        ("B", "1"),
+        ("B", "2"),
+    ]
     assert (table["mask_volume"] > 100).all()
     assert table["cause"].notna().tolist() == [False, False, False, True]
 
@@ -334,7 +385,10 @@ def test_unknown_label_as_reference_is_a_failure_with_its_cause(copied):
     (failure,) = run_level(copied, reference="putamen")
     assert failure.scan == "sub_01"
     assert failure.step == "regions"
-    assert "no label 'putamen' to refer to; the labels are: left nucleus, right nucleus" in failure.cause
+    assert (
+        "no label 'putamen' to refer to; the labels are: left nucleus, right nucleus"
+        in failure.cause
+    )
 
 
 @pytest.mark.parametrize("space", ["subject", "scan"])
@@ -351,7 +405,9 @@ def test_without_csf_the_brain_is_zero_and_the_table_says_so(copied, space):
         assert table["reference_offset"].iloc[0] == pytest.approx(0, abs=1e-4)
         told = sidecar(anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz"))
         assert told["ReferenceRegion"] == "brain"
-        assert told["ReferenceSource"].startswith("brain mask, since no CSF was found: no scan has an R2* map")
+        assert told["ReferenceSource"].startswith(
+            "brain mask, since no CSF was found: no scan has an R2* map"
+        )
 
 
 def test_report_shows_the_files_of_the_pictures(copied):
@@ -362,14 +418,18 @@ def test_report_shows_the_files_of_the_pictures(copied):
     named += [variability_map("deterministic", kind) for kind in ("within", "across")]
     paths = [picture_path(copied.out, {"subject": "01"}, **names) for names in named]
     assert all(path.stat().st_size > 1000 for path in paths)
-    paths += [picture_path(copied.out, scan, **names) for scan in entities for names in (MAGNITUDE, MAPS)]
+    paths += [
+        picture_path(copied.out, scan, **names) for scan in entities for names in (MAGNITUDE, MAPS)
+    ]
     contents = []
     for place, path in enumerate(paths):  # so small that they are taken as they are
         stream = BytesIO()
         Image.new("RGB", (8, 8), (place, 0, 0)).save(stream, format="png")
         path.write_bytes(stream.getvalue())
         contents.append(base64.b64encode(stream.getvalue()).decode())
-    page = Path(SubjectReport(**known, entities=entities, output_dir=str(copied.out)).run().outputs.out_file)
+    page = Path(
+        SubjectReport(**known, entities=entities, output_dir=str(copied.out)).run().outputs.out_file
+    )
     text = page.read_text()
     assert all(text.count(content) == 1 for content in contents)
     assert "edges must run through" in text
@@ -382,24 +442,40 @@ def test_report_shows_the_files_of_the_pictures(copied):
 
 
 def test_regions_drawn_anew_are_measured_anew(copied):
-    """The names and places of all files are as before: only what the label image holds has changed."""
+    """The names and places of all files are as before: only what the label image holds has
+    changed.
+    """
     draw_regions(copied.rater, "A", "1", 0, values=(2, 1))
     assert run_level(copied) == []
     for name in PLACES:
-        assert means(copied, name)["right nucleus"] == pytest.approx(EXPECTED["left nucleus"], abs=RINGING)
+        assert means(copied, name)["right nucleus"] == pytest.approx(
+            EXPECTED["left nucleus"], abs=RINGING
+        )
 
 
 def test_files_of_an_earlier_run_do_not_stay(copied):
-    """What another run knew of a scan that cannot be registered any more is gone; and the brain may be asked for."""
-    kinds = ("space-subject_desc-deterministic_Chimap.nii.gz", "from-scan_to-subject_mode-image_xfm.txt")
-    for ending in (*kinds, "space-subject_desc-deterministic_Chimap.json", "desc-rois_chi.tsv", "desc-rois_chi.json"):
+    """What another run knew of a scan that cannot be registered any more is gone; and the brain may
+    be asked for.
+    """
+    kinds = (
+        "space-subject_desc-deterministic_Chimap.nii.gz",
+        "from-scan_to-subject_mode-image_xfm.txt",
+    )
+    for ending in (
+        *kinds,
+        "space-subject_desc-deterministic_Chimap.json",
+        "desc-rois_chi.tsv",
+        "desc-rois_chi.json",
+    ):
         anat(copied, "ses-B_run-2", ending).touch()
     assert run_level(copied, reference="brain") == []
     left = {path.name for path in anat(copied, "ses-B_run-2", "x").parent.glob("*run-2*")}
     assert not any("subject" in name or "_chi." in name for name in left)
     for name in PLACES:
         assert all(anat(copied, name, ending).exists() for ending in kinds)
-        assert (read_roi_table(anat(copied, name, "desc-rois_chi.tsv"))["reference"] == "brain").all()
+        assert (
+            read_roi_table(anat(copied, name, "desc-rois_chi.tsv"))["reference"] == "brain"
+        ).all()
 
 
 def test_regions_drawn_in_the_subject_space(copied, study):
@@ -414,14 +490,18 @@ def test_regions_drawn_in_the_subject_space(copied, study):
 
 
 def test_regions_of_a_scan_that_cannot_be_registered(copied):
-    """They cannot be carried: the scans have no tables, an earlier run's are gone, and all else is there."""
+    """They cannot be carried: the scans have no tables, an earlier run's are gone, and all else is
+    there.
+    """
     shutil.rmtree(copied.rater)
     draw_regions(copied.rater, "B", "2", 3)
     assert run_level(copied) == []
     for name in PLACES:
         assert not list(anat(copied, name, "x").parent.glob("*_chi.*"))
         assert anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz").exists()
-    regions = nib.load(copied.out / "sub-01" / "anat" / "sub-01_space-subject_desc-rois_dseg.nii.gz")
+    regions = nib.load(
+        copied.out / "sub-01" / "anat" / "sub-01_space-subject_desc-rois_dseg.nii.gz"
+    )
     assert not np.any(regions.get_fdata())
 
 
@@ -433,7 +513,9 @@ MOTION = ["translation", "rotation", "displacement"]
 
 
 def test_regions_of_a_scan_that_is_not_among_these(copied):
-    """One scan alone, the regions drawn on another one: they follow, and the scan that they came from is left alone."""
+    """One scan alone, the regions drawn on another one: they follow, and the scan that they came
+    from is left alone.
+    """
     alone, before = (
         copied._replace(scans=copied.scans[2:3]),
         anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes(),
@@ -455,7 +537,8 @@ def test_regions_of_a_scan_that_is_not_among_these(copied):
     assert quality[MOTION].isna().all(axis=None)
     told = sidecar(anat(copied, "ses-B_run-1", "space-subject_desc-deterministic_Chimap.nii.gz"))
     assert told["MethodSteps"] == ["single_scan", "csf_found"]
-    # Maps of how scans vary, of which there is one, do not stay; nor does the picture of what was registered.
+    # Maps of how scans vary, of which there is one, do not stay; nor does the picture of what was
+    # registered.
     assert not list(copied.out.glob("sub-01/*/sub-01_*sd_Chimap*"))
     assert not picture_path(copied.out, {"subject": "01"}, **REGISTRATION).exists()
 
@@ -466,7 +549,10 @@ def test_points_of_a_scan_that_is_not_among_these(copied):
     path = copied.rater / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_run-1_desc-atrium_points.tsv"
     path.write_text("x\ty\tz\n" + rows)
     alone = copied._replace(scans=copied.scans[2:3])
-    assert run_level(alone, others=[copied.scans[0].entities], reference="atrium", atrium_radius=5.0) == []
+    assert (
+        run_level(alone, others=[copied.scans[0].entities], reference="atrium", atrium_radius=5.0)
+        == []
+    )
     told = sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
     assert told["ReferenceSource"] == "spheres at given points"
     expected = np.column_stack([VENTRICLES[0], [1, 1]]) @ POSES[2].T  # its own space is this scan's
@@ -486,7 +572,9 @@ def test_regions_of_a_scan_elsewhere_that_does_not_fit(copied):
 
 
 def test_scans_of_two_protocols_do_not_vary_together(copied):
-    """Both scans of site A are of one acquisition each: there is nothing within a site, and one scan of each across."""
+    """Both scans of site A are of one acquisition each: there is nothing within a site, and one
+    scan of each across.
+    """
     echoes = {"1": (0.006, 0.014), "2": (0.006, 0.030)}
     scans = [replace(scan, echo_times=echoes[scan.entities["run"]]) for scan in copied.scans[:3]]
     assert run_level(copied._replace(scans=scans)) == []
@@ -512,7 +600,9 @@ def anat_of_subject(study, name):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A person's two good scans, one without a brain, one that fits no other; and a phantom: by the command."""
+    """A person's two good scans, one without a brain, one that fits no other; and a phantom: by the
+    command.
+    """
     root = tmp_path_factory.mktemp("whole")
     raw, out = root / "raw", root / "out"
     write_raw(raw, "A", "1", 0)
@@ -522,7 +612,8 @@ def whole(tmp_path_factory):
     write_phantom(raw, "A", "1")
     draw_regions(raw / "derivatives" / "manual", "A", "1", 0)
     (raw / "participants.tsv").write_text(
-        "participant_id\tspecies\tage\tsex\nsub-01\thomo sapiens\t30\tF\nsub-ph\tphantom\tn/a\tn/a\n"
+        "participant_id\tspecies\tage\tsex\nsub-01\thomo "
+        "sapiens\t30\tF\nsub-ph\tphantom\tn/a\tn/a\n"
     )
     common = [str(raw), str(out)]
     options = ["-w", str(root / "work"), "--plugin", "Linear"]
@@ -538,11 +629,22 @@ def test_faults_are_named_and_leave_the_rest(whole):
     assert whole.codes == [1, 0]
     assert "4 scans processed, 1 failed, 0 left out" in whole.told
     assert "1 faults after the maps were made" in whole.told
-    # Site A has but one scan left to speak of the variation within a site: the map is there, and knows nothing.
-    within = whole.out / "sub-01" / "anat" / "sub-01_space-subject_desc-deterministicwithinsd_Chimap.nii.gz"
+    # Site A has but one scan left to speak of the variation within a site: the map is there, and
+    # knows nothing.
+    within = (
+        whole.out
+        / "sub-01"
+        / "anat"
+        / "sub-01_space-subject_desc-deterministicwithinsd_Chimap.nii.gz"
+    )
     assert np.isnan(nib.load(within).get_fdata()).all()
-    assert "failed: sub-01_ses-B_run-2 (sub-01_ses-B_run-2_echo-1_part-mag_MEGRE.nii.gz" in whole.errors
-    assert "failed: sub-01_ses-A_run-2: not registered to the subject's other scans: " in whole.errors
+    assert (
+        "failed: sub-01_ses-B_run-2 (sub-01_ses-B_run-2_echo-1_part-mag_MEGRE.nii.gz"
+        in whole.errors
+    )
+    assert (
+        "failed: sub-01_ses-A_run-2: not registered to the subject's other scans: " in whole.errors
+    )
     for name in ("ses-A_run-1", "ses-B_run-1"):
         table = read_roi_table(anat(whole, name, "desc-rois_chi.tsv"))
         assert list(table["roi"]) == list(NUCLEI)
@@ -554,7 +656,8 @@ def test_faults_are_named_and_leave_the_rest(whole):
 
 def test_both_scans_agree(whole):
     first, second = (means(whole, name) for name in ("ses-A_run-1", "ses-B_run-1"))
-    # Noise, another pose and another grid cost 1 ppb; λ and voxels of 3.5 mm a third of the nuclei, in both alike.
+    # Noise, another pose and another grid cost 1 ppb; λ and voxels of 3.5 mm a third of the nuclei,
+    # in both alike.
     np.testing.assert_allclose(first, second, atol=0.004)
     assert 0.06 < first["left nucleus"] < 0.11
     assert 0.03 < first["right nucleus"] < 0.055
@@ -563,7 +666,8 @@ def test_both_scans_agree(whole):
 def test_every_mean_has_its_standard_error(whole):
     for name in ("ses-A_run-1", "ses-B_run-1"):
         table = read_roi_table(anat(whole, name, "desc-rois_chi.tsv"))
-        # As many voxels as a nucleus has, each with noise, and some of it common: far less than one, not nothing.
+        # As many voxels as a nucleus has, each with noise, and some of it common: far less than
+        # one, not nothing.
         error = nib.load(anat(whole, name, "desc-deterministicse_Chimap.nii.gz")).get_fdata()
         usual = np.median(error[error > 0])
         assert (table["se"] < usual).all()
@@ -576,7 +680,9 @@ def test_every_mean_has_its_standard_error(whole):
 def test_phantom_is_measured_as_it_was_scanned(whole):
     folder = whole.out / "sub-ph" / "ses-A" / "anat"
     table = read_roi_table(folder / "sub-ph_ses-A_run-1_desc-rois_chi.tsv")
-    assert dict(zip(table["roi"], table["expected"], strict=True)) == {name: chi for name, (_, chi) in TUBES.items()}
+    assert dict(zip(table["roi"], table["expected"], strict=True)) == {
+        name: chi for name, (_, chi) in TUBES.items()
+    }
     assert (table["reference"] == "phantom").all()
     slope, _ = np.polyfit(table["expected"], table["mean"], 1)
     assert 0.6 < slope < 1.05
@@ -591,7 +697,8 @@ def test_subject_reports(whole):
         assert not re.search("https?:", page)
         assert "data:image/" in page
     assert "sub-01_ses-B_run-2" in person
-    assert person.count("not registered to") == 2  # among the faults, and in the table of the registration
+    # among the faults, and in the table of the registration
+    assert person.count("not registered to") == 2
     assert "found by R2* and position" in person
     assert "could not be registered were left out" in person
     assert "in 2 regions of a scan" in person
@@ -599,7 +706,10 @@ def test_subject_reports(whole):
         assert text in person
         assert text not in phantom
     assert "relative to the mean of the phantom" in phantom
-    for text, of_person, of_phantom in (("susceptibility maps of ses-", 3, 1), ("edges must run through", 1, 0)):
+    for text, of_person, of_phantom in (
+        ("susceptibility maps of ses-", 3, 1),
+        ("edges must run through", 1, 0),
+    ):
         assert (person.count(text), phantom.count(text)) == (of_person, of_phantom)
     assert "Every scan was processed, without warnings." in phantom
 
@@ -608,7 +718,10 @@ def test_group_of_it(whole):
     folder = whole.out / "group"
     assert set(read_tsv(folder / "tubes_chi.tsv")["roi"]) == set(TUBES)
     rois = read_tsv(folder / "roi_chi.tsv")
-    assert set(zip(rois["subject"], rois["site"], rois["age"], strict=True)) == {("01", "A", 30), ("01", "B", 30)}
+    assert set(zip(rois["subject"], rois["site"], rois["age"], strict=True)) == {
+        ("01", "A", 30),
+        ("01", "B", 30),
+    }
     calibration = read_tsv(folder / "calibration.tsv").set_index("site")
     assert 0.6 < calibration.loc["A", "slope"] < 1.05
     page = (whole.out / "group.html").read_text()

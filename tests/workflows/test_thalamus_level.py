@@ -1,4 +1,6 @@
-"""The thalamus study's measurements from simulated patients' images: by the commands, against the truth."""
+"""The thalamus study's measurements from simulated patients' images: by the commands, against the
+truth.
+"""
 
 import json
 import re
@@ -22,11 +24,18 @@ PATIENTS = ("001", "002", "003")
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """Images of patients, and what the participant level makes of them with FreeSurfer's labels and seeds alone."""
+    """Images of patients, and what the participant level makes of them with FreeSurfer's labels and
+    seeds alone.
+    """
     root = tmp_path_factory.mktemp("thalamus")
     raw, out, machine = root / "raw", root / "out", ["--n-procs", "2", "-w", str(root / "work")]
     voxels = ["--voxel-size", "1.5", "1.5", "2"]
-    assert simulate([str(raw), "--design", "thalamus", "--subjects", str(len(PATIENTS)), *voxels, *machine]) == 0
+    assert (
+        simulate(
+            [str(raw), "--design", "thalamus", "--subjects", str(len(PATIENTS)), *voxels, *machine]
+        )
+        == 0
+    )
     for drawn in (raw / "derivatives" / "manual").glob("sub-*/anat/*_dseg.*"):
         drawn.unlink()
     choices = ["--inversion", "medi", "--reference", "atrium", "--exclude-veins", "--se-draws", "0"]
@@ -47,12 +56,16 @@ def test_relative_susceptibility_of_the_thalamus(cohort):
     raw, out = cohort
     for patient in PATIENTS:
         table = read_roi_table(anat(out, patient, "desc-rois_chi.tsv")).set_index("roi")
-        assert 1000 * table.loc["thalamus", "mean"] == pytest.approx(truth_of(raw)[f"sub-{patient}"], abs=3)
+        assert 1000 * table.loc["thalamus", "mean"] == pytest.approx(
+            truth_of(raw)[f"sub-{patient}"], abs=3
+        )
         assert (table["reference"] == "atrium").all()
         assert table.loc["thalamus", "n_excluded"] > 50
         assert table.loc["thalamus", "volume"] > 8
         for side in ("left", "right"):
-            assert table.loc[f"{side}_thalamus", "mean"] == pytest.approx(table.loc["thalamus", "mean"], abs=0.002)
+            assert table.loc[f"{side}_thalamus", "mean"] == pytest.approx(
+                table.loc["thalamus", "mean"], abs=0.002
+            )
 
 
 def test_reference_lies_in_csf(cohort):
@@ -61,7 +74,9 @@ def test_reference_lies_in_csf(cohort):
         told = json.loads(anat(out, patient, "desc-rois_chi.json").read_text())
         assert told["FreeSurferLabelsRegisteredBy"] == "T1w"
         labels = nib.load(anat(raw / "derivatives/truth", patient, "desc-truth_dseg.nii.gz"))
-        names = read_tsv(anat(raw / "derivatives/truth", patient, "desc-truth_dseg.tsv")).set_index("name")["index"]
+        names = read_tsv(anat(raw / "derivatives/truth", patient, "desc-truth_dseg.tsv")).set_index(
+            "name"
+        )["index"]
         to_voxel = np.linalg.inv(labels.affine)
         for centre in told["ReferenceCentres"]:
             voxel = np.rint(to_voxel @ [*centre, 1])[:3].astype(int)
@@ -72,9 +87,16 @@ def test_reference_lies_in_csf(cohort):
 def test_volume_of_lesions(cohort):
     raw, out = cohort
     for patient in PATIENTS:
-        true = nib.load(anat(raw / "derivatives/truth", patient, "desc-lesions_mask.nii.gz")).get_fdata() > 0
+        true = (
+            nib.load(
+                anat(raw / "derivatives/truth", patient, "desc-lesions_mask.nii.gz")
+            ).get_fdata()
+            > 0
+        )
         table = pd.read_csv(anat(out, patient, "desc-lesions_stats.tsv"), sep="\t")
-        volume = json.loads(anat(raw / "derivatives/truth", patient, "desc-lesions_mask.json").read_text())["Volume"]
+        volume = json.loads(
+            anat(raw / "derivatives/truth", patient, "desc-lesions_mask.json").read_text()
+        )["Volume"]
         assert table["volume"].iloc[-1] == pytest.approx(volume, rel=0.1)
         found = nib.load(anat(out, patient, "space-FLAIR_label-lesion_mask.nii.gz")).get_fdata() > 0
         assert 2 * (found & true).sum() / (found.sum() + true.sum()) > 0.85
