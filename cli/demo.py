@@ -8,7 +8,7 @@ from .. import __version__
 from ..dataset.names import picture_path, susceptibility_map
 from ..dataset.outputs import derivative_path
 from ..dataset.simulated.layout import TRUTH
-from ..workflows.methods import DEFAULT_INVERSIONS
+from ..interfaces.methods import DEFAULT_INVERSIONS
 from .app import main as process
 from .arguments import EXIT_OK, available_cores, count
 from .simulate import main as simulate

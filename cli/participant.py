@@ -24,7 +24,7 @@ from ..dataset.sources import derivative_datasets
 from ..dataset.subjects import Subject, check_regions, collect_subjects
 from ..dataset.tables import read_tsv
 from ..execution.locks import hold_subjects
-from ..workflows.methods import INVERSIONS
+from ..interfaces.methods import INVERSIONS
 from ..workflows.settings import PRESETS
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
@@ -199,6 +199,7 @@ def _process_scans(scans, run, faults):
 
 def _process_subjects(scans, run, faults):
     """Bring each subject's scans together; returns the subjects that have any."""
+    from ..workflows.person import REGISTER, SAVE_REGISTRATION
     from .stages import SubjectsStage
 
     output_dir = run.output_dir
@@ -233,7 +234,7 @@ def _process_subjects(scans, run, faults):
         )
     # The table of a subject whose registration failed altogether is an earlier run's, or none.
     unregistered = {
-        failure.scan for failure in failures if failure.step in ("register", "save_registration")
+        failure.scan for failure in failures if failure.step in (REGISTER, SAVE_REGISTRATION)
     }
     for subject in subjects:
         if subject.is_phantom or subject.node_name in unregistered:

@@ -27,6 +27,10 @@ class ScansStage(Stage):
     def label(item):  # noqa: D102
         return item.label
 
+    @staticmethod
+    def subject(item):  # noqa: D102
+        return item.entities["subject"]
+
     def build(self, items):  # noqa: D102
         return init_scans_wf(
             items,

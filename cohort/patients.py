@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..dataset.content import is_there, require_content
+from ..dataset.names import LESION_TABLE, QUALITY_TABLE, ROI_TABLE, find_tables
 from ..dataset.outputs import LABEL
 from ..dataset.participants import merge_repeats
 from ..dataset.problems import DatasetError
@@ -17,7 +18,7 @@ from ..dataset.repeats import COLUMNS, match_protocols, read_protocol_columns
 from ..dataset.tables import read_text_table, read_tsv
 from ..stats.protocols import choose_protocols
 from . import freesurfer
-from .roi_tables import find_roi_tables, read_roi_table
+from .roi_tables import read_roi_table
 
 FREESURFER = Path("derivatives", "freesurfer")
 PPB_IN_PPM = 1000
@@ -293,7 +294,7 @@ def _susceptibility(gathering, output_dir, method, region, reference):
     source = FROM_MAPS
     rows = []
     scans = []
-    for path in find_roi_tables(output_dir):
+    for path in find_tables(output_dir, ROI_TABLE):
         try:
             table = read_roi_table(path)
             if (
@@ -411,7 +412,7 @@ def _side(roi):
 def _lesions(gathering, output_dir):
     source = FROM_LESIONS
     rows = []
-    for path in sorted(output_dir.glob("sub-*/**/anat/*_desc-lesions_stats.tsv")):
+    for path in find_tables(output_dir, LESION_TABLE):
         try:
             require_content(path)
             table = read_tsv(path)
@@ -440,7 +441,7 @@ def _quality(gathering, output_dir):
     """
     source = "quality tables"
     tables = []
-    for path in sorted(output_dir.glob("sub-*/**/*_desc-quality_stats.tsv")):
+    for path in find_tables(output_dir, QUALITY_TABLE):
         try:
             require_content(path)
             table = read_tsv(path)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ..dataset.content import is_there, require_content
 from ..dataset.entities import SCAN_ENTITIES
+from ..dataset.names import ROI_TABLE, find_tables
 from ..dataset.participants import merge_repeats
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
@@ -39,18 +40,13 @@ def read_roi_tables(output_dir):
     DatasetError
         If there is no table, or one cannot be read.
     """
-    paths = find_roi_tables(output_dir)
+    paths = find_tables(output_dir, ROI_TABLE)
     if not paths:
         raise DatasetError(
             f"{output_dir}: no table of regional values (*_desc-rois_chi.tsv)",
             "run the participant level first, with regions drawn as *_dseg.nii.gz or from an atlas",
         )
     return pd.concat([read_roi_table(path) for path in paths], ignore_index=True)
-
-
-def find_roi_tables(output_dir):
-    """Find the ROI tables of all scans of a derivative dataset; sorted paths."""
-    return sorted(Path(output_dir).glob("sub-*/**/anat/*_desc-rois_chi.tsv"))
 
 
 def read_roi_table(path):

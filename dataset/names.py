@@ -2,6 +2,8 @@
 `picture_path`.
 """
 
+from pathlib import Path
+
 from .outputs import SUBJECT_SPACE, derivative_path
 
 FLAIR_SPACE = "FLAIR"
@@ -71,6 +73,25 @@ def variability_map(method, kind):
         Suffix, space and desc.
     """
     return {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": f"{method}{kind}sd"}
+
+
+def find_tables(output_dir, named):
+    """Find the tables of a kind in a derivative dataset.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    named : dict of str
+        What names them, such as `ROI_TABLE`.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted.
+    """
+    name = f"*_desc-{named['desc']}_{named['suffix']}.tsv"
+    return sorted(Path(output_dir).glob(f"sub-*/**/anat/{name}"))
 
 
 def picture_path(output_dir, entities, *, suffix, desc=None, space=None):

@@ -62,10 +62,12 @@ def code_of(module, root):
         found[name] = path
         waiting += _imports(name, path)
         waiting.append(name.rpartition(".")[0])  # to import a module is to import its packages
+    texts = set().union(*map(_texts, found.values()))
     data = {
         file for path in found.values() for pattern in DATA for file in path.parent.glob(pattern)
     }
-    return sorted({*found.values(), *data})
+    read = {file for file in data if file.suffix != ".json" or _is_named(file.stem, texts)}
+    return sorted({*found.values(), *read})
 
 
 def _file_of(name, root):
@@ -73,6 +75,21 @@ def _file_of(name, root):
     place = root.joinpath(*name.split(".")[1:])
     candidates = (place / "__init__.py", place.with_suffix(".py"))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _is_named(stem, texts):
+    """Whether a file's name stands in a module, or begins with what stands there before a brace."""
+    return stem in texts or any(text.endswith("_") and stem.startswith(text) for text in texts)
+
+
+def _texts(path):
+    """Texts in a module, which name the JSON files that it loads."""
+    nodes = ast.walk(ast.parse(path.read_bytes()))
+    return {
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
 
 
 def _imports(name, path):

@@ -75,7 +75,7 @@ def read_crash(path, part_of):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # that one is Nipype's
     own = [(kind, message) for kind, message in errors if "NodeExecution" not in kind]
-    kind, message = own[0] if own else ("", lines[-1])
+    kind, message = own[0] if own else ("", lines[-1] if lines else "the crash file is empty")
     # empty where the part is a node by itself
     own_name = name.partition(f".{part}")[2].removeprefix(".")
     step = own_name or part

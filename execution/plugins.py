@@ -20,6 +20,7 @@ from nipype.pipeline.plugins.base import (
     SGELikeBatchManagerBase,
 )
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
+from nipype.pipeline.plugins.tools import report_crash
 
 # What Nipype does not promise to keep, and what is built upon here: a test fails when one of these
 # changes.
@@ -40,6 +41,11 @@ BUILT_UPON = {
     ),
     DistributedPluginBase: ("run", "_report_crash"),
     plugins.SLURMPlugin: ("_is_pending", "_submit_batchtask"),
+    plugins.PBSPlugin: ("_is_pending", "_submit_batchtask"),
+    plugins.SGEPlugin: ("_is_pending", "_submit_batchtask"),
+    plugins.LSFPlugin: ("_is_pending", "_submit_batchtask"),
+    plugins.OARPlugin: ("_is_pending", "_submit_batchtask"),
+    report_crash: (),
     process_initializer: (),
     run_node: (),
 }

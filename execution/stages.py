@@ -80,6 +80,11 @@ class Stage:
         """What the user knows the item by."""
         return f"sub-{item.label}"
 
+    @staticmethod
+    def subject(item):
+        """Label of the item's subject, without ``sub-``."""
+        return item.label
+
     def fingerprint(self, item):
         """Digest of all that the item's results depend on."""
         return fingerprint(software(self.made_by), item, self.settings, *self.also(item))
@@ -159,7 +164,7 @@ def run_stage(stage, items, *, runner, by_step, retries, run_dir, tell):
         )
     if waiting:
         _check_disk(stage, waiting, tell)
-    for subject in {stage.label(item).split("_")[0] for item in waiting}:
+    for subject in {f"sub-{stage.subject(item)}" for item in waiting}:
         remove_partial_files(stage.output_dir, subject)
     run = _run_steps if by_step else _run_jobs
     failures = []

@@ -12,7 +12,7 @@ from ..core.holes import interpolate_unknown
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
 from .inversion import magnitude_edges, none_if_undefined
-from .records import described_edges, edge_step
+from .methods import described_edges, edge_step
 
 
 class _BackgroundInputSpec(ThreadedInputSpec):

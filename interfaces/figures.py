@@ -12,6 +12,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from ..core.grid import voxel_size_of
 from ..dataset.files import in_one_step
 from ..dataset.names import picture_path
 from ..pictures.slices import slices_figure, susceptibility_figure
@@ -106,7 +107,7 @@ class PlotSlices(PlotInterface):
             else mask
         )
         window = given.window if isdefined(given.window) else np.percentile(data[measured], [1, 99])
-        voxel_size = image.header.get_zooms()[:3]
+        voxel_size = voxel_size_of(image.affine)
         return slices_figure(data, mask, voxel_size, window, given.title, given.unit, given.outline)
 
 
@@ -130,4 +131,4 @@ class PlotMaps(PlotInterface):
         mask, image = read_canonical(given.mask_file)
         files = zip(given.methods, given.chi_files, strict=True)
         maps = {method: read_canonical(file)[0] for method, file in files}
-        return susceptibility_figure(maps, mask > 0, image.header.get_zooms()[:3])
+        return susceptibility_figure(maps, mask > 0, voxel_size_of(image.affine))

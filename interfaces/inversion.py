@@ -12,7 +12,7 @@ from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_wei
 from ..core.phase.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
-from .records import DeterministicRecord, InversionRecord, IterativeRecord, MediRecord, TKDRecord
+from .methods import DeterministicRecord, InversionRecord, IterativeRecord, MediRecord, TKDRecord
 
 
 def magnitude_edges(magnitude_file, mask, share=None):

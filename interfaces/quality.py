@@ -65,7 +65,8 @@ class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     mask_files = traits.List(File(exists=True), mandatory=True, desc="brain mask of each")
     found = traits.List(
         traits.Dict,
-        desc="of each, what `RegisterScans` found; a phantom's scans are not registered",
+        desc="of each, what `multiqsm.interfaces.registration.RegisterScans` found; a phantom's "
+        "scans are not registered",
     )
     labels = traits.List(
         traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is"

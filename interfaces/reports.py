@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.affines import voxel_sizes
+from nibabel.affines import voxel_sizes  # ours would make reports depend on the numerics
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,

@@ -3,6 +3,7 @@
 import numpy as np
 from nipype.interfaces.base import File, traits
 
+from ..core.grid import voxel_size_of
 from ..core.registration.resampling import resample
 from ..dataset.labels import without_side
 from ..pictures.overlays import lesion_figure, region_figure, registration_figure
@@ -43,7 +44,7 @@ class PlotRegistration(PlotInterface):
         if len(given.titles) < 2 or not images:
             return None
         mask = read_canonical(given.mask_file)[0] > 0
-        return registration_figure(average, images, grid.header.get_zooms()[:3], mask=mask)
+        return registration_figure(average, images, voxel_size_of(grid.affine), mask=mask)
 
 
 class _PlotRegionsInputSpec(PlotInputSpec):
@@ -82,7 +83,7 @@ class PlotRegions(PlotInterface):
         shown = _thalami_or_all(labels, names)
         if not shown.any():
             return None
-        voxel_size = image.header.get_zooms()[:3]
+        voxel_size = voxel_size_of(image.affine)
         return region_figure(
             chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=given.title
         )
@@ -109,4 +110,4 @@ class PlotLesions(PlotInterface):
     def draw(self):  # noqa: D102
         flair, image = read_canonical(self.inputs.flair_file)
         lesions, _ = read_canonical(self.inputs.mask_file)
-        return lesion_figure(flair, lesions > 0, image.header.get_zooms()[:3])
+        return lesion_figure(flair, lesions > 0, voxel_size_of(image.affine))

@@ -20,7 +20,7 @@ from ..dataset.sidecars import sidecar_path
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 from .inversion import free_edges, iterative_weight
-from .records import InversionRecord, NoiseModel
+from .methods import InversionRecord, NoiseModel
 
 
 class _StandardErrorInputSpec(ThreadedInputSpec):

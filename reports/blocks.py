@@ -48,7 +48,7 @@ class Column:
     heading : str, optional
         Heading with unit; the name with spaces if not given.
     format : str
-        Format of numbers as in `format_value`.
+        Format of numbers as in `multiqsm.reports.html.format_value`.
     scale : float
         What numbers are multiplied with, such as 1000 from ppm to ppb.
     """
@@ -118,7 +118,7 @@ class KeyValues:
     Attributes
     ----------
     items : dict of str
-        Values are shown by `format_value`.
+        Values are shown by `multiqsm.reports.html.format_value`.
     caption : str
     """
 

@@ -146,7 +146,7 @@ def model_report(tables, model, *, warnings=(), links=None, citation="", version
     ----------
     tables : dict of str to DataFrame
         As of `stats.model.run_model`; ``coefficients`` must be there. Further ``sources`` of
-        `dataset.patients.collect_patients`, and ``published`` (outcome, predictor, adjusted,
+        `cohort.patients.collect_patients`, and ``published`` (outcome, predictor, adjusted,
         published, published_low, published_high, published_p) to set beside the coefficients of all
         patients.
     model : multiqsm.stats.model.StudyModel

@@ -16,7 +16,7 @@ class RandomInterceptFit:
     Attributes
     ----------
     coefficients : DataFrame
-        As in `LinearFit`.
+        As in `multiqsm.stats.regression.LinearFit`.
     between_variance, within_variance : float
         Variance of the groups' intercepts and of a row about its group's.
     n, n_groups, df : int
@@ -47,7 +47,7 @@ def random_intercept(outcome, covariates, groups):
     outcome : Series or ndarray, shape (n,)
         Outcome; NaN where missing.
     covariates : DataFrame, shape (n, p)
-        As in `ols`.
+        As in `multiqsm.stats.regression.ols`.
     groups : sequence, shape (n,)
         The group (person) of each row.
 
@@ -55,15 +55,17 @@ def random_intercept(outcome, covariates, groups):
     -------
     RandomInterceptFit
         Its tests have n_groups - (p + 1) degrees of freedom: right for covariates that do not vary
-        within a group (for equal groups and θ > 0 they are then exactly those of `ols` on the
-        groups' means), cautious for others. The uncertainty of θ is not propagated; at θ = 0 the
-        standard errors are those of `ols` on all rows.
+        within a group (for equal groups and θ > 0 they are then exactly those of
+        `multiqsm.stats.regression.ols` on the groups' means), cautious for others. The uncertainty
+        of θ is not propagated; at θ = 0 the standard errors are those of
+        `multiqsm.stats.regression.ols` on all rows.
 
     Raises
     ------
     ValueError
-        As `ols`; and if a row has no group, the groups are no more than the coefficients, or
-        nothing varies within any group, so that the two variances cannot be told apart.
+        As `multiqsm.stats.regression.ols`; and if a row has no group, the groups are no more than
+        the coefficients, or nothing varies within any group, so that the two variances cannot be
+        told apart.
 
     References
     ----------

@@ -1,6 +1,4 @@
-"""Linear regression: least squares with its diagnostics, a random intercept per subject,
-susceptibility on age.
-"""
+"""Linear regression: least squares with its diagnostics."""
 
 from dataclasses import dataclass
 

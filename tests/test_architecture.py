@@ -19,8 +19,8 @@ import multiqsm
 from multiqsm.dataset.anatomy import Anatomy, FreeSurferLabels, LesionSources
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.subjects import collect_subjects
+from multiqsm.interfaces.methods import DEFAULT_INVERSIONS, INVERSIONS
 from multiqsm.workflows.group import init_study_wf
-from multiqsm.workflows.methods import DEFAULT_INVERSIONS, INVERSIONS
 from multiqsm.workflows.model import init_model_wf
 from multiqsm.workflows.reports import init_reports_wf
 from multiqsm.workflows.scan import init_scan_wf

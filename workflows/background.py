@@ -4,7 +4,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from ..interfaces.background import INTERFACES
-from .methods import BACKGROUNDS
+from ..interfaces.methods import BACKGROUNDS
 
 
 def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="background"):

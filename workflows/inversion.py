@@ -6,9 +6,9 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from ..interfaces.inversion import INTERFACES
+from ..interfaces.methods import INVERSIONS
 from ..interfaces.reference import SubtractReference
 from ..interfaces.uncertainty import STANDARD_ERRORS
-from .methods import INVERSIONS
 
 WHOLE_MASK = "mean of the whole mask"
 

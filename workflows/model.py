@@ -13,7 +13,7 @@ def init_model_wf(*, bids_dir, output_dir, work_dir, model, phenotype=(), freesu
     bids_dir, output_dir, work_dir : path-like
         Roots of the raw dataset, of the derivative dataset and of intermediate files.
     model : str
-        The model's file, or its name, see `dataset.model.read_model`.
+        The model's file, or its name, see `cohort.model_files.read_model`.
     phenotype : sequence of path-like
         Further tables of participants.
     freesurfer_dir : path-like, optional

@@ -27,6 +27,9 @@ from .subject_regions import (
 from .subject_space import init_space_derivatives_wf
 from .variability import kinds_of_variability
 
+REGISTER = "register"
+SAVE_REGISTRATION = "save_registration"
+
 
 def init_person_wf(subject, *, output_dir, settings, gigabytes):
     """Build the workflow of one person: scans brought together, reference, regions, variability,
@@ -128,7 +131,7 @@ def _register_node(subject, settings, gigabytes):
         mask_files_elsewhere=[str(scan.mask) for scan in subject.elsewhere],
     )
     return make_node(
-        interface, "register", gigabytes(8 + 5 * (len(subject.scans) + len(subject.elsewhere)))
+        interface, REGISTER, gigabytes(8 + 5 * (len(subject.scans) + len(subject.elsewhere)))
     )
 
 
@@ -140,7 +143,7 @@ def _save_registration_node(subject, output_dir, gigabytes):
         columns=load_template("registration_table"),
         output_dir=str(output_dir),
     )
-    return Node(interface, name="save_registration", mem_gb=gigabytes(0))
+    return Node(interface, name=SAVE_REGISTRATION, mem_gb=gigabytes(0))
 
 
 def _plot_registration_node(subject, output_dir, gigabytes):

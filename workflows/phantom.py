@@ -13,7 +13,7 @@ def init_phantom_wf(subject, *, output_dir, settings, gigabytes):
     """Build the workflow of a phantom: the regions drawn on each scan, measured there, and its
     quality.
 
-    Parameters, returned value: as of `init_person_wf`.
+    Parameters, returned value: as of `multiqsm.workflows.person.init_person_wf`.
     """
     rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
     tables = make_tables_node(subject, output_dir, gigabytes)

@@ -20,7 +20,7 @@ def init_reports_wf(subjects, *, failures, warnings, sites, output_dir, work_dir
     sites : sequence of str
         All sites of the run: each has its colour in every report.
     output_dir, work_dir, settings
-        As of `init_subjects_wf`.
+        As of `multiqsm.workflows.subjects.init_subjects_wf`.
 
     Returns
     -------

@@ -15,6 +15,7 @@ from ..dataset.outputs import bids_uri
 from ..dataset.protocol import HarmonizedScan
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
+from ..interfaces.methods import BACKGROUNDS, INVERSIONS
 from ..interfaces.phase import DecodeEchoes
 from ..interfaces.quality import CheckSign
 from .background import init_background_wf
@@ -22,7 +23,6 @@ from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
 from .inversion import init_inversion_wf
 from .memory import volume_gigabytes
-from .methods import BACKGROUNDS, INVERSIONS
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .methods import BACKGROUNDS, DEFAULT_INVERSIONS, INVERSIONS
+from ..interfaces.methods import BACKGROUNDS, DEFAULT_INVERSIONS, INVERSIONS
 
 
 def option(default, meaning, *, values=None, flag=None, metavar=None, docs=None, instead_of=None):
@@ -49,8 +49,7 @@ class Settings:
 
     inversions: tuple[str, ...] = option(
         DEFAULT_INVERSIONS,
-        "which maps; the first is shown where there is room for one; tkd is a baseline to compare "
-        "with",
+        "which maps; the first is shown where there is room for one",
         values=tuple(INVERSIONS),
         flag="--inversion",
         docs="docs/methods.md#inversions",

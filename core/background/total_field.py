@@ -83,7 +83,7 @@ def joint(
     References
     ----------
     Liu et al., Magn Reson Med 78:303-315 (2017), eq. 5: total field inversion; solved otherwise
-    here, see `medi`.
+    here, see `multiqsm.core.inversion.morphology.medi`.
     """
     project = partial(
         pdf,

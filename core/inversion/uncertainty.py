@@ -30,7 +30,7 @@ AVERAGED = 0.5
 def susceptibility_standard_error(
     standard_error, mask, voxel_size, *, lam, b0_dir=(0, 0, 1), reference=None
 ):
-    """Standard error of each voxel of `inversion.deterministic` at a given λ.
+    """Standard error of each voxel of `inversion.closed_form.deterministic` at a given λ.
 
     Parameters
     ----------

@@ -66,8 +66,8 @@ def iterative(
     Parameters
     ----------
     field, mask, voxel_size, b0_dir, lam, rule, noise_variance
-        As for `deterministic`. Both rules judge λ by the weighted field, so that voxels without
-        weight have no say.
+        As for `multiqsm.core.inversion.closed_form.deterministic`. Both rules judge λ by the
+        weighted field, so that voxels without weight have no say.
     edges : ndarray of bool, shape (3, x, y, z)
         Differences inside the mask that are not regularised, from `regularization.edge_mask`. Those
         across the mask's surface never are.
@@ -91,7 +91,8 @@ def iterative(
     Raises
     ------
     ValueError
-        As `deterministic`, or if a weight is not between 0 and 1.
+        As `multiqsm.core.inversion.closed_form.deterministic`, or if a weight is not between 0 and
+        1.
 
     References
     ----------

@@ -25,7 +25,7 @@ def brain_mask(
        around the skull are thinner or apart.
     4. Rim: voxels with signal within ``rim`` of that, whatever their phase quality, which is lower
        at the brain's surface because the field is steep there. What is noise there is for
-       `trim_unreliable` to judge.
+       `multiqsm.core.mask.reliability.trim_unreliable` to judge.
     5. Closing and filling, so that sulci, sinuses, ventricles and dark deep grey matter are inside.
 
     Parameters

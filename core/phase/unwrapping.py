@@ -4,7 +4,7 @@ Field is the change of phase per time, and its estimate must not depend on what 
 added to every echo alike. The difference of two echoes has no such offset, but twice the noise, and
 of the later one all the dephasing. So it only serves to find the offset, which is smooth; space is
 left to the first echo, and what follows is carried by time. What neither settles is told by
-`unresolved_voxels`.
+`multiqsm.core.phase.fieldfit.FieldFit`.
 """
 
 import numpy as np

@@ -71,7 +71,7 @@ def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude
         Voxels within this distance in mm of a region's outside do not count, see
         `multiqsm.core.mask.shapes.erode`.
     exclude : ndarray of bool, shape (x, y, z), optional
-        Voxels that do not count, such as those of `vein_mask`.
+        Voxels that do not count, such as those of `multiqsm.core.regions.veins.vein_mask`.
 
     Returns
     -------

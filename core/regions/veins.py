@@ -46,7 +46,7 @@ def vein_mask(chi, labels, mask, voxel_size, *, contrast=3.0, radius=1.0, length
     Returns
     -------
     ndarray of bool, shape (x, y, z)
-        To be given to `roi_statistics` as ``exclude``.
+        To be given to `multiqsm.core.regions.statistics.roi_statistics` as ``exclude``.
 
     Raises
     ------

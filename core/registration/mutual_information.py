@@ -102,7 +102,7 @@ def register_affine_nmi(
     Parameters
     ----------
     moving, moving_affine, fixed, fixed_affine, fixed_mask
-        As of `registration.register_rigid`.
+        As of `registration.least_squares.register_rigid`.
     start : ndarray, shape (4, 4), optional
         Transform to start from; the identity by default.
     degrees_of_freedom : {6, 9, 12}

@@ -1,7 +1,7 @@
 """Transforms of space as 4 x 4 matrices: rigid means, distances, and ITK's text files.
 
 Every transform here maps points of the *fixed* image's world to points of the *moving* image's
-world (RAS, mm), which is what `resample.resample` takes to bring the moving image onto the fixed
+world (RAS, mm), which is what `resampling.resample` takes to bring the moving image onto the fixed
 one's grid.
 """
 

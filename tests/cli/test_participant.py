@@ -17,7 +17,7 @@ from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.dataset.outputs import derivative_path, write_dataset_description
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.execution.receipts import RECEIPTS
-from multiqsm.workflows.methods import DEFAULT_INVERSIONS
+from multiqsm.interfaces.methods import DEFAULT_INVERSIONS
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from multiqsm.core.background.projection import pdf
 from multiqsm.core.dipole import convolve
 from multiqsm.core.mask.shapes import erode
 from multiqsm.interfaces.background import INTERFACES
-from multiqsm.workflows.methods import BACKGROUNDS
+from multiqsm.interfaces.methods import BACKGROUNDS
 
 SPHERICAL = pytest.mark.parametrize("method", [sharp, vsharp])
 

@@ -30,8 +30,8 @@ from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
 from multiqsm.interfaces.inversion import TKD, Deterministic, Iterative, Medi
+from multiqsm.interfaces.methods import BACKGROUNDS, DEFAULT_INVERSIONS
 from multiqsm.workflows.inversion import init_inversion_wf
-from multiqsm.workflows.methods import BACKGROUNDS, DEFAULT_INVERSIONS
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import PRESETS, Settings
 

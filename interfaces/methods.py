@@ -1,5 +1,7 @@
-"""What an inversion did, as a value: its sidecar, the text on methods and its standard error are
-made from it.
+"""The methods that there are: what graphs and options must know of each, and what one did.
+
+What an inversion did is a value. Its sidecar, the text on methods and its standard error are made
+from it.
 """
 
 from dataclasses import dataclass
@@ -16,10 +18,23 @@ NO_WEIGHT = "none; where the field is not known, it is continued smoothly from a
 
 @dataclass(frozen=True)
 class InversionRecord:
-    """What all inversions have in common.
+    """An inversion: what must be known of it before, and what it did.
 
     Attributes
     ----------
+    needs_edges : bool
+        Whether it takes the magnitude, for its edges.
+    needs_variance : bool
+        Whether its discrepancy principle takes the variance of the field's noise; MEDI's takes the
+        standard error.
+    standard_error : {"closed form", "realisations"} or None
+        How the standard error of its map is found, if it is.
+    lambda_option : str or None
+        Which field of `multiqsm.workflows.settings.Settings` fixes its λ, if it has one.
+    lambda_units : str
+        Unit of λ, as sidecars have it.
+    is_default : bool
+        Whether it is made if no other is asked for.
     lam : multiqsm.core.inversion.regularization.LambdaChoice or None
         λ and how it was chosen; None of an inversion that has none.
     iterations : int
@@ -28,7 +43,12 @@ class InversionRecord:
         Root mean square of the field that the map leaves unexplained, ppm.
     """
 
+    needs_edges: ClassVar[bool] = False
+    needs_variance: ClassVar[bool] = False
+    standard_error: ClassVar[str | None] = None
+    lambda_option: ClassVar[str | None] = None
     lambda_units: ClassVar[str] = "mm"
+    is_default: ClassVar[bool] = True
 
     lam: LambdaChoice | None
     iterations: int
@@ -63,7 +83,11 @@ class InversionRecord:
 
 @dataclass(frozen=True)
 class DeterministicRecord(InversionRecord):
-    """What the closed form did."""
+    """The closed form."""
+
+    needs_variance: ClassVar[bool] = True
+    standard_error: ClassVar[str | None] = "closed form"
+    lambda_option: ClassVar[str | None] = "lambda_value"
 
     @property
     def steps(self):  # noqa: D102
@@ -78,7 +102,7 @@ class DeterministicRecord(InversionRecord):
 
 @dataclass(frozen=True)
 class IterativeRecord(InversionRecord):
-    """What the iterative inversion did.
+    """The iterative inversion.
 
     Attributes
     ----------
@@ -93,6 +117,11 @@ class IterativeRecord(InversionRecord):
     tolerance : float
         Relative residual at which it stopped.
     """
+
+    needs_edges: ClassVar[bool] = True
+    needs_variance: ClassVar[bool] = True
+    standard_error: ClassVar[str | None] = "realisations"
+    lambda_option: ClassVar[str | None] = "lambda_value"
 
     edge_share: float | None
     weighs_noise: bool
@@ -122,7 +151,7 @@ class IterativeRecord(InversionRecord):
 
 @dataclass(frozen=True)
 class MediRecord(InversionRecord):
-    """What MEDI did.
+    """MEDI.
 
     Attributes
     ----------
@@ -139,6 +168,9 @@ class MediRecord(InversionRecord):
         Iterations after which it would have stopped in any case.
     """
 
+    needs_edges: ClassVar[bool] = True
+    standard_error: ClassVar[str | None] = "realisations"
+    lambda_option: ClassVar[str | None] = "medi_lambda"
     lambda_units: ClassVar[str] = "ppm*mm"
     weighs_noise: ClassVar[bool] = True
 
@@ -176,13 +208,15 @@ class MediRecord(InversionRecord):
 
 @dataclass(frozen=True)
 class TKDRecord(InversionRecord):
-    """What thresholded k-space division did.
+    """Thresholded k-space division (TKD).
 
     Attributes
     ----------
     threshold : float
         Of the dipole kernel; smaller values were replaced by it.
     """
+
+    is_default: ClassVar[bool] = False
 
     threshold: float
 
@@ -196,6 +230,41 @@ class TKDRecord(InversionRecord):
             "DataWeight": NO_WEIGHT,
             "KernelThreshold": self.threshold,
         }
+
+
+# The best first: it is shown where there is room for one.
+INVERSIONS = {
+    "medi": MediRecord,
+    "iterative": IterativeRecord,
+    "deterministic": DeterministicRecord,
+    "tkd": TKDRecord,
+}
+DEFAULT_INVERSIONS = tuple(name for name, method in INVERSIONS.items() if method.is_default)
+
+
+@dataclass(frozen=True)
+class BackgroundMethod:
+    """What graphs must know of a method of background field removal.
+
+    Attributes
+    ----------
+    needs_edges : bool
+        Whether it takes the magnitude, for its edges.
+    shrinks_mask : bool
+        Whether it leaves the local field unknown in a part of the mask.
+    """
+
+    needs_edges: bool = False
+    shrinks_mask: bool = False
+
+
+BACKGROUNDS = {
+    "joint": BackgroundMethod(needs_edges=True),
+    "pdf": BackgroundMethod(),
+    "vsharp": BackgroundMethod(shrinks_mask=True),
+    "sharp": BackgroundMethod(shrinks_mask=True),
+    "highpass": BackgroundMethod(),
+}
 
 
 @dataclass(frozen=True)
