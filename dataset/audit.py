@@ -11,7 +11,8 @@ from functools import partial
 
 import pandas as pd
 
-from .facts import MISSING, scan_facts
+from ..core.phase.encoding import ENCODINGS
+from .facts import MISSING, REAL_AND_IMAGINARY, scan_facts
 from .preflight.inspection import inspect_scan
 from .problems import DatasetError, Problem
 from .split_echoes import find_split_echoes
@@ -32,8 +33,6 @@ COMPARED = {
     "matrix": "matrix",
     "voxel_size": "voxel size (mm)",
 }
-
-
 COLUMNS = (
     "scan",
     "subject",
@@ -77,7 +76,6 @@ COLUMNS = (
     "verdict",
 )
 
-
 # Title, column, and the most characters, so that a line has 120 with two spaces between.
 PRINTED = (
     ("scan", "scan", 24),
@@ -93,6 +91,8 @@ PRINTED = (
     ("mask", "mask", 4),
     ("verdict", "verdict", 7),
 )
+ENCODING_KINDS = {encoding.name: encoding.kind for encoding in ENCODINGS}
+ENCODING_KINDS[REAL_AND_IMAGINARY] = "re, im"
 
 
 def inspect_scans(scans, *, n_procs=1, check_sign=False):
@@ -340,7 +340,7 @@ def _cell(value, column, most):
         times = str(value).split(", ")
         text = times[0] if len(times) == 1 else f"{times[0]}…{times[-1]}"
     elif column == "phase_encoding":
-        text = "re, im" if str(value).startswith("real") else str(value).split(",")[0].split()[0]
+        text = ENCODING_KINDS.get(value, str(value))
     elif column in ("b0_angle", "field_strength"):
         text = f"{value:.3g}"
     elif column == "phase_sign":

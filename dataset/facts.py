@@ -8,6 +8,7 @@ from .preflight.readout import BIPOLAR_OFFSET, BIPOLAR_RAMP
 from .values import as_number, one_line
 
 MISSING = "n/a"
+REAL_AND_IMAGINARY = "real and imaginary parts"
 
 
 def scan_facts(inspection, phase_sign=0):
@@ -47,7 +48,7 @@ def scan_facts(inspection, phase_sign=0):
         "phase_units": scan.units,
         "phase_range": inspection.phase_range
         and "{:.6g} to {:.6g}".format(*inspection.phase_range),
-        "phase_encoding": "real and imaginary parts" if scan.real else inspection.phase_encoding,
+        "phase_encoding": REAL_AND_IMAGINARY if scan.real else inspection.phase_encoding,
         "phase_sign": sign,
         "phase_sign_source": reason,
         "sign_asymmetry": None

@@ -26,8 +26,6 @@ from .receipts import fingerprint, is_finished, write_receipt
 from .run import run_with_progress, run_workflow
 
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
-
-
 REMEDY = (
     "choose another folder with -w, make room, or have finished work removed with --clean-workdir"
 )

@@ -41,6 +41,8 @@ class PhaseEncoding:
     ----------
     name : str
         Description for the sidecars of derivatives.
+    kind : str
+        In a word.
     scale : float
         Radians per stored unit.
     offset : float
@@ -48,6 +50,7 @@ class PhaseEncoding:
     """
 
     name: str
+    kind: str
     scale: float
     offset: float
 
@@ -59,13 +62,14 @@ class PhaseEncoding:
         return phase
 
 
-RADIANS = PhaseEncoding("radians, -π to π", 1.0, 0.0)
+RADIANS = PhaseEncoding("radians, -π to π", "radians", 1.0, 0.0)
 
 # Kept as stored: phase is modulo 2π, and unwrapping does not care where the circle is cut.
-POSITIVE_RADIANS = PhaseEncoding("radians, 0 to 2π", 1.0, 0.0)
-BOTH_RADIANS = PhaseEncoding("radians, -π to π and 0 to 2π", 1.0, 0.0)
-SIEMENS_UNSIGNED = PhaseEncoding("Siemens integers, 0 to 4095", 2 * np.pi / 4096, -np.pi)
-SIEMENS_SIGNED = PhaseEncoding("Siemens integers, -4096 to 4095", np.pi / 4096, 0.0)
+POSITIVE_RADIANS = PhaseEncoding("radians, 0 to 2π", "radians", 1.0, 0.0)
+BOTH_RADIANS = PhaseEncoding("radians, -π to π and 0 to 2π", "radians", 1.0, 0.0)
+SIEMENS_UNSIGNED = PhaseEncoding("Siemens integers, 0 to 4095", "Siemens", 2 * np.pi / 4096, -np.pi)
+SIEMENS_SIGNED = PhaseEncoding("Siemens integers, -4096 to 4095", "Siemens", np.pi / 4096, 0.0)
+ENCODINGS = (RADIANS, POSITIVE_RADIANS, BOTH_RADIANS, SIEMENS_UNSIGNED, SIEMENS_SIGNED)
 
 
 def wrap_phase(phase):
