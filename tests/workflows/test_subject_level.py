@@ -384,7 +384,7 @@ def test_quality_of_every_scan(study):
 def test_unknown_label_as_reference_is_a_failure_with_its_cause(copied):
     (failure,) = run_level(copied, reference="putamen")
     assert failure.scan == "sub_01"
-    assert failure.step == "regions"
+    assert failure.step == "reference"
     assert (
         "no label 'putamen' to refer to; the labels are: left nucleus, right nucleus"
         in failure.cause
