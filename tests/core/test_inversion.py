@@ -133,7 +133,7 @@ def test_gcv_scores_are_those_of_converged_solutions(outside_weight):
     inside, weight = converged.inside, converged.weight
     sign = np.zeros(inside.shape)
     sign[inside] = np.random.default_rng(1).choice(np.float32([-1, 1]), mask.sum())
-    for lam, score in tried:
+    for lam, score in tried[::3]:
         of_data, of_sign = (
             weight * converged.dipole(converged.solve(b, lam))
             for b in (weight * converged.grid.embed(field), sign)

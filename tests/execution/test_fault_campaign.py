@@ -23,7 +23,7 @@ def campaign(*arguments):
 
 @pytest.mark.slow
 def test_runs_that_are_killed_lose_nothing():
-    ended = campaign("kills", "--n", "3")
+    ended = campaign("kills", "--n", "2")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -37,7 +37,7 @@ def test_a_disk_that_cannot_be_written_to_is_named():
             "file systems can be mounted in a user namespace of Linux only, which this machine has "
             "not"
         )
-    ended = campaign("disk", "--n", "4")
+    ended = campaign("disk", "--n", "3")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -49,5 +49,5 @@ def test_studies_that_mislead_are_told_of():
 
 @pytest.mark.slow
 def test_damaged_input_is_refused_or_named():
-    ended = campaign("inputs", "--n", "12")
+    ended = campaign("inputs", "--n", "8")
     assert ended.returncode == 0, ended.stdout + ended.stderr
