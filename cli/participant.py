@@ -12,7 +12,7 @@ from ..dataset.content import require_content
 from ..dataset.entities import scan_label
 from ..dataset.files import read_json
 from ..dataset.index import list_scans
-from ..dataset.labels import have_same_grid
+from ..dataset.labels import ATRIUM, have_same_grid
 from ..dataset.methods import write_citation
 from ..dataset.names import AVERAGE, REGISTRATION_TABLE, subject_space_map, susceptibility_map
 from ..dataset.outputs import derivative_path, write_dataset_description
@@ -30,7 +30,6 @@ from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
 
 SCANS_WORTH_A_PROCESS = 8
-ATRIUM = "atrium"  # of the references, the one that points may be given for
 
 
 def run_participants(options):

@@ -15,12 +15,12 @@ from ..dataset.outputs import LABEL
 from ..dataset.participants import merge_repeats
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, match_protocols, read_protocol_columns
+from ..dataset.sources import FREESURFER
 from ..dataset.tables import read_text_table, read_tsv
 from ..stats.protocols import choose_protocols
 from . import freesurfer
 from .roi_tables import read_roi_table
 
-FREESURFER = Path("derivatives", "freesurfer")
 PPB_IN_PPM = 1000
 SUSCEPTIBILITY, LESION_VOLUME, LESIONS = "relative_susceptibility", "t2_lesion_volume", "t2_lesions"
 UNITS = {**freesurfer.COLUMNS, SUSCEPTIBILITY: "ppb", LESION_VOLUME: "mL"}

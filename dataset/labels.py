@@ -20,6 +20,7 @@ from .sources import is_of_gradient_echo
 from .tables import read_rows
 
 DESC = "rois"
+ATRIUM = "atrium"  # a label, and the reference that points may be given for
 
 # What stands between the scan's own entities and the suffix.
 OWN_ENTITIES = re.compile(rf"(_seg-[a-zA-Z0-9+]+)?(_desc-{DESC})?")

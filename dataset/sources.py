@@ -12,6 +12,8 @@ from .problems import DatasetError, Problem, UnusableScanError
 from .sidecars import sidecar_path
 from .values import one_line
 
+FREESURFER = Path("derivatives", "freesurfer")  # below the raw dataset
+
 
 def derivative_datasets(root, derivatives=None):
     """List the derivative datasets to look for a user's masks and labels in.

@@ -54,15 +54,17 @@ def code_of(module, root):
     package = module.split(".")[0]
     waiting = [module]
     found = {}
+    texts = set()
     while waiting:
         name = waiting.pop()
         path = _file_of(name, root)
         if name.split(".")[0] != package or path is None or name in found:
             continue
         found[name] = path
-        waiting += _imports(name, path)
+        imports, named = _contents(name, path)
+        texts |= named
+        waiting += imports
         waiting.append(name.rpartition(".")[0])  # to import a module is to import its packages
-    texts = set().union(*map(_texts, found.values()))
     data = {
         file for path in found.values() for pattern in DATA for file in path.parent.glob(pattern)
     }
@@ -82,26 +84,22 @@ def _is_named(stem, texts):
     return stem in texts or any(text.endswith("_") and stem.startswith(text) for text in texts)
 
 
-def _texts(path):
-    """Texts in a module, which name the JSON files that it loads."""
-    nodes = ast.walk(ast.parse(path.read_bytes()))
-    return {
-        node.value
-        for node in nodes
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+@cache
+def _contents(name, path):
+    """What a module imports, at its top or when it is needed, and the texts in it.
 
-
-def _imports(name, path):
-    """Names of what a module imports, at its top or when it is needed, each perhaps a module."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    Of what it imports each name may be a module. Texts name the JSON files that it loads.
+    """
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    imports = []
+    texts = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = (
-                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            )
+            above = package[: len(package) - node.level + 1] if node.level else []
             origin = ".".join([*above, *filter(None, [node.module])])
-            yield origin
-            yield from (f"{origin}.{alias.name}" for alias in node.names)
+            imports += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.add(node.value)
+    return imports, texts

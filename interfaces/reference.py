@@ -16,14 +16,13 @@ from nipype.interfaces.base import (
 from ..core.regions.atrium import find_atria, sphere_mask
 from ..core.regions.reference import find_csf, reference_region, right_direction
 from ..core.regions.statistics import subtract_reference
-from ..dataset.labels import without_side
+from ..dataset.labels import ATRIUM, without_side
 from ..dataset.methods import METHOD_STEPS
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_labels, read_mask, read_volume, write_volume
 from .registration import NOT_REGISTERED, read_transform
 
 INSTEAD_OF_CSF = "brain mask, since no CSF was found"
-ATRIUM = "atrium"  # the name of the reference, and of a label that is drawn there
 BY_R2STAR = "found by R2* and position"
 
 # What the text on methods calls references, other regions than these being labels, and drawn

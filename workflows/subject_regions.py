@@ -2,7 +2,8 @@
 
 import shutil
 
-from ..interfaces.reference import ATRIUM, FindReference
+from ..dataset.labels import ATRIUM
+from ..interfaces.reference import FindReference
 from ..interfaces.regions import DefineRegions
 
 

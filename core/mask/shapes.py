@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
+CORNERS = np.ones((3, 3, 3), int)  # of voxels that share no more than a corner, for labelling
+
 # Dark or noisy specks below this volume in mm³ are vessels or small bleeds. Skull, sinuses and air
 # hang together and are far larger.
 _SPECK = 300.0
@@ -92,7 +94,7 @@ def fill_pockets(mask, voxel_size):
     a skull is not.
     """
     # Corners connect here: a thin skull in coarse voxels must not fall into specks.
-    labels, n_labels = ndimage.label(~mask, np.ones((3, 3, 3)))
+    labels, n_labels = ndimage.label(~mask, CORNERS)
     volume = np.bincount(labels.ravel(), minlength=n_labels + 1) * np.prod(voxel_size)
     is_filled = volume < _SPECK
     is_enclosed = ~is_filled

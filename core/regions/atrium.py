@@ -8,12 +8,11 @@ import numpy as np
 from scipy import ndimage
 
 from ..grid import voxel_size_of
-from ..mask.shapes import largest_component
+from ..mask.shapes import CORNERS, largest_component
 
 SIDES = ("left", "right")
 POSTERIOR = 1 / 3  # share of a ventricle's length, from its back, in which its atrium is looked for
 _EQUAL = 0.1  # mm of depth that voxels may differ by and pass for equally deep
-_CORNERS = np.ones((3, 3, 3), int)
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def find_atria(ventricles, affine, mask, *, radius=2.5):
     found = np.zeros(mask.shape, bool)
     chosen = []
     for side, on_side in zip(SIDES, (x < middle, x > middle), strict=True):
-        ventricle = largest_component(ventricles & on_side, _CORNERS)
+        ventricle = largest_component(ventricles & on_side, CORNERS)
         if not ventricle.any():
             raise ValueError(
                 f"no voxel of the {side} lateral ventricle: give coordinates or a label of the "

@@ -6,6 +6,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import flood
 
+from ..mask.shapes import CORNERS
 from ..robust import robust_sd
 
 # Whether a seed stands out is judged by the median of tissue within this distance in mm: with a
@@ -17,7 +18,6 @@ _CONTRAST = 3.0  # robust standard deviations by which it must
 # The border of a lesion is judged by what lies around it, mm from it: nearer voxels are mixed.
 _SHELL = (2.0, 8.0)
 _ROUNDS = 10  # of growth and what it says of the intensities; they settle within three or four
-_CORNERS = np.ones((3, 3, 3), int)
 
 
 def grow_lesions(flair, seeds, voxel_size, *, reach=40.0, share=0.5):
@@ -118,7 +118,7 @@ def lesion_table(lesions, affine, *, seeds=()):
     >>> table[["lesion", "n_voxels", "x"]].to_numpy().tolist()
     [['1', 2, 25.0], ['2', 1, 0.0], ['total', 3, nan]]
     """
-    pieces, n = ndimage.label(lesions, _CORNERS)
+    pieces, n = ndimage.label(lesions, CORNERS)
     counts = np.bincount(pieces.ravel(), minlength=n + 1)[1:]
     order = np.argsort(-counts, kind="stable")
     number_of = np.zeros(n + 1, np.int32)

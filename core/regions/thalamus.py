@@ -5,6 +5,7 @@ out.
 import numpy as np
 from scipy import ndimage
 
+from ..mask.shapes import CORNERS
 from ..robust import robust_sd
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian of standard deviation 1
@@ -181,7 +182,7 @@ def _unit(direction):
 
 
 def _connected_to(seeds, candidates):
-    pieces, n = ndimage.label(candidates, np.ones((3, 3, 3)))
+    pieces, n = ndimage.label(candidates, CORNERS)
     kept = np.zeros(n + 1, bool)
     kept[pieces[seeds]] = True
     kept[0] = False

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..grid import box_around, check_shapes
+from ..mask.shapes import CORNERS
 from ..robust import robust_sd
 
 
@@ -112,7 +113,7 @@ def _hessian(image, voxel_size):
 
 def _long_components(mask, voxel_size, length):
     """Components, corners included, in a box whose diagonal is long enough."""
-    components, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    components, _ = ndimage.label(mask, CORNERS)
     kept = np.zeros_like(mask)
     for index, box in enumerate(ndimage.find_objects(components), start=1):
         extent = [

@@ -7,8 +7,9 @@ from pathlib import Path
 from ...bids_templates import load_template
 from ...simulation.cohort import population
 from ..files import write_json, write_text
+from ..sources import FREESURFER
 from .description import extend_table, write_descriptions
-from .layout import FREESURFER, TRUTH
+from .layout import TRUTH
 
 # What FreeSurfer finds on either side beside what the design is about: made to differ, so that
 # means of both sides must be weighted as they should.

@@ -11,10 +11,10 @@ from ...simulation.scanners import SCANNERS
 from ..anatomy import ASEG
 from ..outputs import derivative_path
 from ..sidecars import sidecar_path
+from ..sources import FREESURFER
 
 TRUTH = Path("derivatives", "truth")
 MANUAL = Path("derivatives", "manual")
-FREESURFER = Path("derivatives", "freesurfer")
 ENCODINGS = {"siemens": (siemens_encoding, ("mag", "phase")), "ge": (ge_encoding, ("real", "imag"))}
 LESIONS_SEEN_IN, SEGMENTED = "FLAIR", "T1w"
 # a file on its way, as it is named until it is whole

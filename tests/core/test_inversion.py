@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.analytic import centred_coordinates, sphere_field
+from helpers.analytic import ball_in_head, centred_coordinates, sphere_field
 from scipy import fft
 from scipy.sparse.linalg import LinearOperator, cg
 
@@ -17,17 +17,6 @@ from multiqsm.core.phase.fieldfit import noise_weight
 TILTED = (0, np.sin(np.radians(20)), np.cos(np.radians(20)))
 
 
-def ball_in_head(voxel_size, b0_dir, *, odd=0, radius=7.0, head=48.0, chi=0.1):
-    """A ball's analytic local field in a spherical head, its magnitude, and where it is and is
-    not.
-    """
-    shape = tuple(2 * round((head + 2) / v) + odd for v in voxel_size)
-    field, share = sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=chi)
-    r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
-    mask, step = r < head, max(voxel_size)
-    return field, mask, (1 + 0.3 * share) * mask, r < radius - step, mask & (r > radius + step)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("odd", [0, 1])
 @pytest.mark.parametrize("b0_dir", [(0, 0, 1), TILTED, (1, 1, 1)])
@@ -36,7 +25,9 @@ def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
     # Noiseless, so hardly any regularisation is needed. The deterministic map loses up to 3 πR²/L²
     # = 3.5 % where B0 is diagonal: the three axes of k-space then lie on the cone of zeros (R the
     # ball's radius, L the grid).
-    field, mask, magnitude, inside, outside = ball_in_head(voxel_size, b0_dir, odd=odd)
+    field, mask, magnitude, inside, outside = ball_in_head(
+        voxel_size, b0_dir, odd, radius=7.0, head=48.0
+    )
     edges = edge_mask(magnitude, mask, share=0.1)
     closed = deterministic(field, mask, voxel_size, b0_dir=b0_dir, lam=0.01).chi
     iterated = iterative(field, mask, voxel_size, edges=edges, b0_dir=b0_dir, lam=0.02).chi

@@ -4,7 +4,7 @@ voxels.
 
 import numpy as np
 import pytest
-from helpers.analytic import centred_coordinates, sphere_field
+from helpers.analytic import ball_in_head
 from scipy import fft, optimize
 
 from multiqsm.core.dipole import dipole_kernel
@@ -20,17 +20,6 @@ GEOMETRIES = pytest.mark.parametrize(
     ("voxel_size", "b0_dir", "odd"),
     [((1, 1, 1), (0, 0, 1), 0), ((1, 1, 2), TILTED, 1), ((1.5, 1.25, 2), (1, 1, 1), 1)],
 )
-
-
-def ball_in_head(voxel_size=(1, 1, 1), b0_dir=(0, 0, 1), odd=0, *, radius=6.0, head=24.0, chi=0.1):
-    """A ball's analytic local field in a spherical head, a magnitude that shows it, and where it is
-    and is not.
-    """
-    shape = tuple(2 * round((head + 2) / v) + odd for v in voxel_size)
-    field, share = sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=chi)
-    r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
-    mask, step = r < head, max(voxel_size)
-    return field, mask, (1 + 0.3 * share) * mask, r < radius - step, mask & (r > radius + step)
 
 
 def noisy(field, sd, seed=0):

@@ -4,6 +4,7 @@ mask stays out.
 
 import numpy as np
 import pytest
+from helpers.analytic import world
 from scipy.spatial.transform import Rotation
 
 from multiqsm.core.registration.resampling import resample, resample_labels, resample_weights
@@ -29,10 +30,6 @@ MOTION[:3, :3] = Rotation.from_rotvec([-0.1, 0.05, 0.2]).as_matrix()
 MOTION[:3, 3] = 1.3, -2.2, 0.7
 
 
-def world(affine, shape=SHAPE):
-    return affine[:3, :3] @ np.indices(shape).reshape(3, -1) + affine[:3, 3:]
-
-
 def smooth(points):
     x, y, z = points
     return 2 + np.sin(x / 9 + 0.3) * np.cos(y / 8) + 0.5 * np.sin(z / 7)
@@ -48,7 +45,7 @@ def radius(points):
 
 def through(transform, affine):
     """Where in the source's world the target's voxels lie."""
-    return transform[:3, :3] @ world(affine) + transform[:3, 3:]
+    return transform[:3, :3] @ world(affine, SHAPE) + transform[:3, 3:]
 
 
 @pytest.mark.parametrize("target", GRIDS)
@@ -82,7 +79,7 @@ def test_edge_of_the_mask_does_not_ring(source):
     """A constant within a ball stays that constant, whatever lies outside; the ball keeps its
     volume.
     """
-    ball = (radius(world(source)) < 20).reshape(SHAPE)
+    ball = (radius(world(source, SHAPE)) < 20).reshape(SHAPE)
     image = np.where(ball, np.float32(3.3), np.nan)
     found = resample(image, source, PLAIN, SHAPE, transform=MOTION, mask=ball, fill=np.nan)
     inside = np.isfinite(found)
@@ -92,7 +89,7 @@ def test_edge_of_the_mask_does_not_ring(source):
 
 def test_values_near_the_edge_of_the_mask():
     """What the mask leaves out costs little accuracy even in its outermost voxels."""
-    ball = (radius(world(PLAIN)) < 20).reshape(SHAPE)
+    ball = (radius(world(PLAIN, SHAPE)) < 20).reshape(SHAPE)
     found = resample(
         np.where(ball, sampled(PLAIN), 1e6), PLAIN, OBLIQUE, SHAPE, mask=ball, fill=np.nan
     )
@@ -126,7 +123,7 @@ def nested(points):
 
 @pytest.mark.parametrize("source", GRIDS)
 def test_labels_keep_their_shape(source):
-    labels = nested(world(source)).reshape(SHAPE)
+    labels = nested(world(source, SHAPE)).reshape(SHAPE)
     fine_shape, fine = (60, 60, 60), affine_of((0.8, 0.8, 0.8), (60, 60, 60), TURN)
     found = resample_labels(labels, source, fine, fine_shape)
     truth = nested(world(fine, fine_shape)).reshape(fine_shape)

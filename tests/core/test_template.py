@@ -7,6 +7,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.analytic import world
 from helpers.analytic_head import SHAPE, affine_of, depth, motion, points_of, scan
 from scipy import ndimage
 
@@ -24,10 +25,6 @@ from multiqsm.interfaces.template import LabelsFromTemplate, MapToTemplate, _rea
 
 MATRIX = motion((4, -3, 5), (6, -9, 12)) @ np.diag([1.05, 0.96, 1.03, 1])
 GRID = affine_of()
-
-
-def world(affine, shape=SHAPE):
-    return affine[:3, :3] @ np.indices(shape).reshape(3, -1) + affine[:3, 3:]
 
 
 def moved(points, matrix):
@@ -84,7 +81,7 @@ def test_labels_through_a_warp():
     small = np.diag([0.95, 1.02, 0.97, 1.0])
     small[:3, 3] = 2, -1, 1
     found = labels_from_template(labels, affine, GRID, SHAPE, small, to_template=field_of(bend))
-    points = moved(world(GRID), small)
+    points = moved(world(GRID, SHAPE), small)
     truth = balls(points + bend(points)).reshape(SHAPE)
     for value in centres:
         agreed = (
@@ -104,8 +101,8 @@ def test_map_through_a_warp():
     def smooth(points):
         return np.sin(points[0] / 15) * np.cos(points[1] / 17 + points[2] / 20)
 
-    volume = smooth(world(GRID)).reshape(SHAPE).astype(np.float32)
-    mask = (depth(world(GRID)) > 0).reshape(SHAPE)
+    volume = smooth(world(GRID, SHAPE)).reshape(SHAPE).astype(np.float32)
+    mask = (depth(world(GRID, SHAPE)) > 0).reshape(SHAPE)
     volume[~mask] = np.nan
     target, shape = affine_of((3, 0, 2), (6, -9, 12), (40, 44, 36)), (40, 44, 36)
     options = {"from_template": field_of(bend, target, shape), "mask": mask, "fill": np.nan}

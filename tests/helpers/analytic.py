@@ -64,3 +64,19 @@ GEOMETRIES = pytest.mark.parametrize(
         ((40, 41, 31), (1.5, 1.5, 2), (1, 1, 1)),
     ],
 )
+
+
+def ball_in_head(voxel_size=(1, 1, 1), b0_dir=(0, 0, 1), odd=0, *, radius=6.0, head=24.0, chi=0.1):
+    """A ball's analytic local field in a spherical head, a magnitude that shows it, and where it is
+    and is not.
+    """
+    shape = tuple(2 * round((head + 2) / v) + odd for v in voxel_size)
+    field, share = sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=chi)
+    r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
+    mask, step = r < head, max(voxel_size)
+    return field, mask, (1 + 0.3 * share) * mask, r < radius - step, mask & (r > radius + step)
+
+
+def world(affine, shape):
+    """World coordinates of a grid's voxels, shape (3, n)."""
+    return affine[:3, :3] @ np.indices(shape).reshape(3, -1) + affine[:3, 3:]
