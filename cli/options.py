@@ -80,7 +80,7 @@ def _usage(choice):
     values = choice.metadata["values"]
     flag = _flag(choice)
     if isinstance(choice.default, bool):
-        return f"--no-{flag.removeprefix('--')}" if choice.default else flag
+        return f"--[no-]{flag.removeprefix('--')}"
     if isinstance(choice.default, tuple):
         return f"{flag} {' '.join(values)}"
     if isinstance(values, tuple):

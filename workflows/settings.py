@@ -62,7 +62,8 @@ class Settings:
     )
     unwrapping: str = option(
         "spatial",
-        "what a line in time leaves of later echoes: unwrapped in space, or less than half a turn",
+        "how the remainder of later echoes is unwrapped, after phase was extrapolated linearly in "
+        "echo time: in space, or to less than half a wrap",
         values=("spatial", "temporal"),
     )
     lambda_rule: str = option(
@@ -88,30 +89,28 @@ class Settings:
     )
     medi_data: str = option(
         "nonlinear",
-        "what MEDI compares: phase factors, which whole turns leave as they are, or the field",
+        "data term of MEDI: complex phase factors, which are insensitive to wraps, or the field",
         values=("nonlinear", "linear"),
     )
     model_error: bool = option(
-        True, "whether MEDI believes voxels less whose field no susceptibility explains"
+        True, "down-weight voxels that are inconsistent with the dipole model (MERIT), in MEDI"
     )
     edge_share: float | None = option(
         None,
-        "share of the magnitude's gradients that are edges, left free by MEDI and the iterative "
-        "inversion; those that "
-        "stand out of the noise if not given",
+        "fraction of the magnitude's gradients that count as edges, which MEDI and the iterative "
+        "inversion do not penalise; those above the noise if not given",
         values="fraction",
         metavar="SHARE",
     )
     data_weight: str = option(
         "noise",
-        "whether the iterative inversion believes noisy voxels less",
+        "data weights of the iterative inversion inside the mask: by the noise, or none",
         values=("noise", "none"),
     )
     outside_weight: float | None = option(
         None,
-        "how far the iterative inversion believes that the field outside the brain is zero; from "
-        "noise and field if "
-        "not given",
+        "weight of the zero-field condition outside the mask, in the iterative inversion; from the "
+        "noise and the field if not given",
         values="fraction",
         metavar="WEIGHT",
     )
