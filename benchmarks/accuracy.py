@@ -69,7 +69,7 @@ def noiseless_head(threads):
         maps = {
             "medi": medi(scan.local_field, scan.mask, edges=edges, **geometry),
             "iterative": iterative(
-                scan.local_field, scan.mask, edges=edges, outside_weight=weight, **geometry
+                scan.local_field, scan.mask, edges=edges, exterior_weight=weight, **geometry
             ),
             "deterministic": deterministic(scan.local_field, scan.mask, **geometry),
         }
@@ -111,14 +111,14 @@ def noisy_head(threads):
         + "---|" * len(REPORTED)
     )
     with fft.set_workers(threads):
-        for outside_weight in (1.0, weight):
+        for exterior_weight in (1.0, weight):
             for share in (None, 0.1, 0.2, 0.3):
                 edges = edge_mask(magnitude, scan.mask, share=share)
                 named = "by noise" if share is None else f"{share:.0%}"
                 found = iterative(
-                    field, scan.mask, edges=edges, outside_weight=outside_weight, **geometry
+                    field, scan.mask, edges=edges, exterior_weight=exterior_weight, **geometry
                 )
-                report(f"iterative, weight outside {outside_weight:.2f}, edges {named}", found)
+                report(f"iterative, weight outside {exterior_weight:.2f}, edges {named}", found)
         report("deterministic", deterministic(field, scan.mask, **geometry))
 
 

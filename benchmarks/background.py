@@ -20,21 +20,19 @@ from scipy import fft, ndimage, stats
 from multiqsm.core.background.highpass import high_pass
 from multiqsm.core.background.mean_value import sharp, vsharp
 from multiqsm.core.background.projection import pdf
-from multiqsm.core.background.total_field import joint
+from multiqsm.core.background.total_field import tfi
 from multiqsm.core.dipole import frequencies
 from multiqsm.core.inversion.regularization import edge_mask
 
 
-def remove_jointly(head):
+def remove_by_tfi(head):
     """Background and susceptibility together."""
     edges = edge_mask(head.magnitude, head.mask)
-    return joint(
-        *head.arguments, edges=edges, b0_dir=head.b0_dir, standard_error=head.standard_error
-    )
+    return tfi(*head.arguments, edges=edges, b0_dir=head.b0_dir, standard_error=head.standard_error)
 
 
 METHODS = {
-    "joint": remove_jointly,
+    "tfi": remove_by_tfi,
     "PDF": lambda head: pdf(
         *head.arguments, b0_dir=head.b0_dir, standard_error=head.standard_error
     ),

@@ -41,7 +41,7 @@ from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.dataset.files import read_json
 from multiqsm.dataset.outputs import derivative_path, write_dataset_description
 from multiqsm.dataset.tables import read_tsv, write_tsv
-from multiqsm.execution.receipts import RECEIPTS
+from multiqsm.execution.completion import COMPLETION_RECORDS
 
 OPTIONS = (
     "--inversion",
@@ -262,28 +262,30 @@ def files_below(folder):
 
 
 def damage_in(out):
-    """Files under their final names that are not whole, and receipts for what is not there."""
+    """Incomplete files under their final names, and completion records of missing files."""
     found = []
     for path in files_below(out):
         why = None if path.name.startswith(".") else broken_file(path)
         if why:
             found.append(f"{path.relative_to(out)} is half-written: {why}")
-    for receipt in files_below(out / RECEIPTS):
+    for record in files_below(out / COMPLETION_RECORDS):
         for name, size in (
-            {} if receipt.name.startswith(".") else read_json(receipt).get("Files", {}).items()
+            {} if record.name.startswith(".") else read_json(record).get("Files", {}).items()
         ):
             path = out / name
             if not path.is_file() or path.stat().st_size != size:
                 found.append(
-                    f"{receipt.relative_to(out)} is the receipt of {name}, which is not there"
+                    f"{record.relative_to(out)} is the completion record of a missing file, {name}"
                 )
     return found
 
 
 def times_of_finished(out):
-    """When each file that has a receipt was written."""
-    receipts = [path for path in files_below(out / RECEIPTS) if not path.name.startswith(".")]
-    names = {name for receipt in receipts for name in read_json(receipt).get("Files", {})}
+    """When each file that has a completion record was written."""
+    records = [
+        path for path in files_below(out / COMPLETION_RECORDS) if not path.name.startswith(".")
+    ]
+    names = {name for record in records for name in read_json(record).get("Files", {})}
     return {name: (out / name).stat().st_mtime_ns for name in names if (out / name).is_file()}
 
 
@@ -475,7 +477,10 @@ def take_disk_away(folder, n):
     import_everything()
     raw = write_dataset(folder / "raw", {"01": 1, "02": 1})
     first, undisturbed, case = (folder / name for name in ("first", "undisturbed", "case"))
-    work, out = case / "work", case / "output"  # always the same: receipts know where results lie
+    work, out = (
+        case / "work",
+        case / "output",
+    )  # always the same: completion records know where results lie
     case.mkdir()
     needs = {}
     for subjects in (("01",), ("01", "02")):
@@ -699,7 +704,7 @@ def damage_inputs(folder, damages, seed):
 
 
 def restore(source, target):
-    """Copy a folder with its times, so that receipts hold."""
+    """Copy a folder with its times, so that completion records hold."""
     remove(target)
     shutil.copytree(source, target, symlinks=True)
 

@@ -1,7 +1,7 @@
 """How strong sources inside the brain come out: a haemorrhage and a calcification in simulated
 heads.
 
-    python benchmarks/lesions.py [--voxel-size 2 2 2] [--seven-tesla] [--background joint pdf]
+    python benchmarks/lesions.py [--voxel-size 2 2 2] [--seven-tesla] [--background tfi pdf]
     [--keep DIR]
 
 A haemorrhage of 1.5 ppm and a calcification of -0.8 ppm, balls of 4 mm in white matter, in a head
@@ -26,7 +26,7 @@ from methods import METHOD_NAMES, REFERENCE, Problem
 from scipy import fft, ndimage
 
 from multiqsm.core.background.projection import pdf
-from multiqsm.core.background.total_field import joint
+from multiqsm.core.background.total_field import tfi
 from multiqsm.core.grid import voxel_size_of
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.simulation.acquisition import acquire
@@ -58,7 +58,7 @@ def main():
     )
     parser.add_argument("--voxel-size", type=float, nargs=3)
     parser.add_argument("--seven-tesla", action="store_true")
-    parser.add_argument("--background", nargs="+", choices=("joint", "pdf"), default=["joint"])
+    parser.add_argument("--background", nargs="+", choices=("tfi", "pdf"), default=["tfi"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--keep", type=Path, help="folder where simulated heads are kept, to be used again"
@@ -146,8 +146,8 @@ def head_with(shape, affine, *, subject, pose, lesions, workers):
 def maps(head, background):
     """Susceptibility by each inversion."""
     options = {"standard_error": head.standard_error, "b0_dir": head.b0_dir}
-    if background == "joint":
-        removal = joint(*head.arguments, edges=edge_mask(head.magnitude, head.mask), **options)
+    if background == "tfi":
+        removal = tfi(*head.arguments, edges=edge_mask(head.magnitude, head.mask), **options)
     else:
         removal = pdf(*head.arguments, **options)
     problem = Problem.of(head, removal.local_field, removal.mask)

@@ -51,8 +51,8 @@ from multiqsm.simulation.phantom import HEIGHT, TUBE_SUSCEPTIBILITY, WATER_LABEL
 from multiqsm.simulation.plan import simulate
 from multiqsm.simulation.study import make_design
 
-DEFAULT = ("joint", "medi")
-BACKGROUNDS = ("joint", "PDF", "V-SHARP")  # those good enough to be worth a map
+DEFAULT = ("tfi", "medi")
+BACKGROUNDS = ("tfi", "PDF", "V-SHARP")  # those good enough to be worth a map
 REFERENCE = "lateral_ventricle"
 REGIONS = (*NUCLEI, "thalamus")
 SURFACE_DEPTH = 2.0  # mm
@@ -113,7 +113,7 @@ class Problem:
             self.mask,
             edges=self.edges,
             data_weight=noise_weight(self.standard_error, self.mask, SMALLEST_WEIGHT),
-            outside_weight=zero_field_weight(self.field, self.mask, variance),
+            exterior_weight=zero_field_weight(self.field, self.mask, variance),
             **self.geometry,
             **options,
         )
@@ -160,7 +160,7 @@ def maps(options):
     for head in site_heads(options.threads, **scans):
         removals = {"none": true_field} | {name: METHODS[name] for name in BACKGROUNDS}
         if options.automatic_mask:
-            removals = {"joint": METHODS["joint"]}
+            removals = {"tfi": METHODS["tfi"]}
         for background, remove in removals.items():
             removal, found = kept(
                 options.keep,

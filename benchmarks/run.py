@@ -31,7 +31,7 @@ from scipy import fft
 from multiqsm.core.background.highpass import high_pass
 from multiqsm.core.background.mean_value import sharp, vsharp
 from multiqsm.core.background.projection import pdf
-from multiqsm.core.background.total_field import joint
+from multiqsm.core.background.total_field import tfi
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.grid import voxel_size_of
 from multiqsm.core.inversion.closed_form import deterministic
@@ -255,10 +255,10 @@ def closed_form(**options):
 
 def together(phantom):
     total, mask, magnitude = phantom["total"], phantom.mask, phantom["mag0"]
-    return lambda: joint(total, mask, edges=edge_mask(magnitude, mask), **phantom.geometry)
+    return lambda: tfi(total, mask, edges=edge_mask(magnitude, mask), **phantom.geometry)
 
 
-def edge_preserving(share=None, outside_weight=None, **options):
+def edge_preserving(share=None, exterior_weight=None, **options):
     def prepare(phantom):
         local, mask, magnitude = phantom["local"], phantom.mask, phantom["mag0"]
 
@@ -266,11 +266,11 @@ def edge_preserving(share=None, outside_weight=None, **options):
             edges = edge_mask(magnitude, mask, share=share)
             weight = (
                 zero_field_weight(local, mask, NOISE_PPM**2)
-                if outside_weight is None
-                else outside_weight
+                if exterior_weight is None
+                else exterior_weight
             )
             return iterative(
-                local, mask, edges=edges, outside_weight=weight, **phantom.geometry, **options
+                local, mask, edges=edges, exterior_weight=weight, **phantom.geometry, **options
             )
 
         return job
@@ -317,16 +317,14 @@ def chain_pdf(field, fit, mask, edges, geometry):
     return pdf(field, mask, standard_error=fit.standard_error, **geometry).local_field
 
 
-def chain_joint(field, fit, mask, edges, geometry):
-    return joint(
-        field, mask, edges=edges, standard_error=fit.standard_error, **geometry
-    ).local_field
+def chain_tfi(field, fit, mask, edges, geometry):
+    return tfi(field, mask, edges=edges, standard_error=fit.standard_error, **geometry).local_field
 
 
 def chain_iterative(local, fit, mask, edges, geometry):
     weights = {
         "data_weight": noise_weight(fit.standard_error, mask, SMALLEST_WEIGHT),
-        "outside_weight": zero_field_weight(local, mask, np.mean(fit.standard_error[mask] ** 2)),
+        "exterior_weight": zero_field_weight(local, mask, np.mean(fit.standard_error[mask] ** 2)),
     }
     return iterative(local, mask, edges=edges, **weights, **geometry)
 
@@ -348,7 +346,7 @@ ROWS = {
     "V-SHARP": (background(vsharp), LOCAL),
     "SHARP": (background(sharp), LOCAL),
     "high-pass": (background(high_pass), LOCAL),
-    "joint": (together, LOCAL),
+    "tfi": (together, LOCAL),
     "deterministic, GCV": (closed_form(), CHI),
     "deterministic, discrepancy": (closed_form(**DISCREPANCY), CHI),
     "deterministic, λ fixed": (closed_form(lam=0.1), CHI),
@@ -359,8 +357,8 @@ ROWS = {
     "MEDI, nonlinear": (sparse(period=0.98), CHI),
     "MEDI, λ fixed": (sparse(lam=5e-4), CHI),
     "chain: PDF, iterative": (chain(chain_pdf, chain_iterative), CHI),
-    "chain: joint, iterative": (chain(chain_joint, chain_iterative), CHI),
-    "chain: joint, MEDI (default)": (chain(chain_joint, chain_medi), CHI),
+    "chain: TFI, iterative": (chain(chain_tfi, chain_iterative), CHI),
+    "chain: TFI, MEDI (default)": (chain(chain_tfi, chain_medi), CHI),
 }
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from .. import __version__
 from ..cohort.model_files import SHIPPED
 from ..dataset.problems import DatasetError
 from ..workflows.settings import PRESETS
+from .aliases import current_arguments
 from .arguments import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
@@ -42,7 +43,8 @@ def main(argv=None):
         0 if all went well; 1 if some scan was left out or failed; 2 if there was nothing to do, or
         nothing was done; 130 if the run was interrupted.
     """
-    options = make_parser().parse_args(argv)
+    arguments = current_arguments(sys.argv[1:] if argv is None else argv)
+    options = make_parser().parse_args(arguments)
     try:
         with _ended_in_order():
             return LEVELS[options.analysis_level](options)

@@ -39,7 +39,7 @@ def count_from_zero(text):
     return value
 
 
-def share(text):
+def fraction(text):
     """Read a number from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:

@@ -6,12 +6,12 @@ import argparse
 from dataclasses import fields
 
 from ..workflows.settings import Settings
-from .arguments import count_from_zero, not_negative, positive, share
+from .arguments import count_from_zero, fraction, not_negative, positive
 
 NUMBERS = {
     "positive": positive,
     "not_negative": not_negative,
-    "fraction": share,
+    "fraction": fraction,
     "count_from_zero": count_from_zero,
 }
 
@@ -27,21 +27,8 @@ def add_settings(parser):
     """
     groups = _exclusive_groups(parser)
     for choice in fields(Settings):
-        told = choice.metadata
-        default = _default_text(choice)
-        meaning = f"{told['meaning']} (default: {default})" if default else told["meaning"]
-        given = {"dest": choice.name, "default": None, "help": meaning.replace("%", "%%")}
-        if isinstance(choice.default, bool):
-            given["action"] = argparse.BooleanOptionalAction
-        elif isinstance(told["values"], tuple):
-            given |= {"choices": told["values"], "type": type(told["values"][0])}
-        elif told["values"] is not None:
-            given["type"] = NUMBERS[told["values"]]
-        if told["metavar"] is not None:
-            given["metavar"] = told["metavar"]
-        if isinstance(choice.default, tuple):
-            given["nargs"] = "+"
-        groups.get(choice.name, parser).add_argument(_flag(choice), **given)
+        group = groups.get(choice.name, parser)
+        group.add_argument(_flag(choice), **_argument(choice))
 
 
 def settings_table():
@@ -53,10 +40,9 @@ def settings_table():
     """
     lines = ["| option | meaning (default) |", "|---|---|"]
     for choice in fields(Settings):
-        told = choice.metadata
-        page = f" ([docs]({told['docs']}))" if told["docs"] else ""
-        default = _default_text(choice)
-        meaning = told["meaning"] + (f" ({default})" if default else "") + page
+        page = choice.metadata["docs"]
+        link = f" ([docs]({page}))" if page else ""
+        meaning = f"{choice.metadata['meaning']} ({_default_text(choice)}){link}"
         lines.append(f"| `{_usage(choice)}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
@@ -69,6 +55,25 @@ def _exclusive_groups(parser):
             group = parser.add_mutually_exclusive_group()
             groups |= {choice.name: group, choice.metadata["instead_of"]: group}
     return groups
+
+
+def _argument(choice):
+    """Keyword arguments of `argparse.ArgumentParser.add_argument` for a field."""
+    values = choice.metadata["values"]
+    meaning = f"{choice.metadata['meaning']} (default: {_default_text(choice)})"
+    argument = {"dest": choice.name, "default": None, "help": meaning.replace("%", "%%")}
+    if isinstance(choice.default, bool):
+        argument["action"] = argparse.BooleanOptionalAction
+    elif isinstance(values, tuple):
+        argument["choices"] = values
+        argument["type"] = type(values[0])
+    elif values is not None:
+        argument["type"] = NUMBERS[values]
+    if choice.metadata["metavar"] is not None:
+        argument["metavar"] = choice.metadata["metavar"]
+    if isinstance(choice.default, tuple):
+        argument["nargs"] = "+"
+    return argument
 
 
 def _flag(choice):
@@ -90,9 +95,9 @@ def _usage(choice):
 
 
 def _default_text(choice):
-    """The default in words; empty where the meaning tells it."""
+    """The default in words."""
     if choice.default is None:
-        return ""
+        return choice.metadata["automatic"]
     if isinstance(choice.default, bool):
         return "yes" if choice.default else "no"
     if isinstance(choice.default, tuple):

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import nibabel as nib
 
-from ..execution.receipts import receipt_path
+from ..execution.completion import completion_record_path
 from ..execution.stages import Stage
 from ..workflows.reports import init_reports_wf
 from ..workflows.scans import init_scans_wf
@@ -80,8 +80,11 @@ class ReportsStage(Stage):
     sites: tuple[str, ...] = ()
 
     def also(self, item):  # noqa: D102
-        scans = [receipt_path(self.output_dir, ScansStage.kind, scan.label) for scan in item.scans]
-        subject = receipt_path(self.output_dir, SubjectsStage.kind, self.label(item))
+        scans = [
+            completion_record_path(self.output_dir, ScansStage.kind, scan.label)
+            for scan in item.scans
+        ]
+        subject = completion_record_path(self.output_dir, SubjectsStage.kind, self.label(item))
         told = [dict(told).get(item.label, ()) for told in (self.failures, self.warnings)]
         return *told, self.sites, subject, scans
 

@@ -6,11 +6,14 @@ therefore done on a grid that holds the mask's bounding box, a margin in mm on e
 more than that.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from scipy import fft
+
+Vector = Sequence[float] | np.ndarray  # a number for each axis, such as a voxel size
 
 SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer than this coincide
 

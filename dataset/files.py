@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+PathLike = str | os.PathLike[str]
+
 
 def read_json(path):
     """Read a description or sidecar that may well not be there.

@@ -1,3 +1,4 @@
-"""How a graph is run: plugins, progress, failures, stages, receipts and locks. It knows no
-graph.
+"""How a graph is run: plugins, progress, failures, stages, completion records and locks.
+
+Nothing here knows a particular graph.
 """

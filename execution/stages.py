@@ -18,11 +18,11 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import read_json, remove_partial_files, write_json
 from .code import software
+from .completion import fingerprint, is_finished, write_completion_record
 from .failures import Failure
 from .graphs import parts_of, working_nodes
 from .locks import hold_work
 from .plugins import Runner, check_cluster_paths
-from .receipts import fingerprint, is_finished, write_receipt
 from .run import run_with_progress, run_workflow
 
 AT_ONCE = 1000  # items in one graph: its memory must not grow with the study
@@ -97,7 +97,7 @@ class Stage:
 
     def finish(self, item, made_of, files):
         """Note that an item is finished, and tidy up."""
-        write_receipt(
+        write_completion_record(
             self.output_dir,
             self.kind,
             self.label(item),

@@ -7,7 +7,7 @@ from scipy.stats import median_abs_deviation
 from ..core.background.highpass import high_pass
 from ..core.background.mean_value import sharp, vsharp
 from ..core.background.projection import pdf
-from ..core.background.total_field import joint
+from ..core.background.total_field import tfi
 from ..core.holes import interpolate_unknown
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
@@ -71,11 +71,11 @@ class _BackgroundRemoval(CoreInterface):
         return read_volume(self.inputs.standard_error_file)[0]
 
 
-class _JointInputSpec(_BackgroundInputSpec):
+class _TFIInputSpec(_BackgroundInputSpec):
     magnitude_file = File(
         exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
     )
-    edge_share = traits.Float(
+    edge_fraction = traits.Float(
         desc="share of the mask's gradients that count as edges; by their noise if not given"
     )
     tolerance = traits.Float(
@@ -87,21 +87,23 @@ class _JointInputSpec(_BackgroundInputSpec):
     )
 
 
-class Joint(_BackgroundRemoval):
+class TFI(_BackgroundRemoval):
     """Background sources and susceptibility from one equation."""
 
-    input_spec = _JointInputSpec
-    step = "joint"
+    input_spec = _TFIInputSpec
+    step = "tfi"
 
     def _steps(self):
-        return self.step, edge_step(none_if_undefined(self.inputs.edge_share))
+        return self.step, edge_step(none_if_undefined(self.inputs.edge_fraction))
 
     def _remove(self, field, mask, **where):
         given = self.inputs
-        return joint(
+        return tfi(
             field,
             mask,
-            edges=magnitude_edges(given.magnitude_file, mask, none_if_undefined(given.edge_share)),
+            edges=magnitude_edges(
+                given.magnitude_file, mask, none_if_undefined(given.edge_fraction)
+            ),
             standard_error=self._standard_error(),
             margin=given.margin,
             tolerance=given.tolerance,
@@ -112,12 +114,12 @@ class Joint(_BackgroundRemoval):
     def _described(self, found):
         return {
             "BackgroundRemoval": "sources outside and susceptibility inside estimated together "
-            "(joint)",
-            **described_edges(none_if_undefined(self.inputs.edge_share), "Background"),
+            "(TFI)",
+            **described_edges(none_if_undefined(self.inputs.edge_fraction), "Background"),
             "BackgroundMargin": self.inputs.margin,
             "BackgroundTolerance": self.inputs.tolerance,
             # beside those of the projection
-            "BackgroundJointIterationsAllowed": self.inputs.max_iterations,
+            "BackgroundTFIIterationsAllowed": self.inputs.max_iterations,
             "BackgroundIterations": found.iterations,
             "BackgroundRelativeResidual": found.relative_residual,
         }
@@ -222,4 +224,4 @@ class HighPass(_BackgroundRemoval):
         }
 
 
-INTERFACES = {"joint": Joint, "pdf": PDF, "vsharp": VSHARP, "sharp": SHARP, "highpass": HighPass}
+INTERFACES = {"tfi": TFI, "pdf": PDF, "vsharp": VSHARP, "sharp": SHARP, "highpass": HighPass}

@@ -69,8 +69,8 @@ def _with_lambda(interface, value):
 
 
 def _with_edges(interface, settings):
-    if settings.edge_share is not None:
-        interface.inputs.edge_share = settings.edge_share
+    if settings.edge_fraction is not None:
+        interface.inputs.edge_fraction = settings.edge_fraction
     return interface
 
 
@@ -158,11 +158,13 @@ class _IterativeInputSpec(_QuadraticInputSpec):
     magnitude_file = File(
         exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
     )
-    edge_share = traits.Float(
+    edge_fraction = traits.Float(
         desc="share of the mask's gradients that count as edges; by their noise if not given"
     )
-    weigh_noise = traits.Bool(True, usedefault=True, desc="believe noisy voxels less")
-    outside_weight = traits.Float(
+    data_weighting = traits.Enum(
+        "noise", "none", usedefault=True, desc="data weights inside the mask: by the noise, or none"
+    )
+    exterior_weight = traits.Float(
         desc="weight of the zero field outside the mask; from noise and field if not given"
     )
     tolerance = traits.Float(5e-3, usedefault=True, desc="relative residual at which to stop")
@@ -172,37 +174,36 @@ class Iterative(_QuadraticInversion):
     """The inversion that leaves the magnitude's edges free."""
 
     input_spec = _IterativeInputSpec
-    _outside_weight = None  # until it is known
+    _exterior_weight = None  # until it is known
 
     @classmethod
     def chosen(cls, settings, period):
         """The node's interface with a run's choices."""
-        interface = cls(
-            lambda_rule=settings.lambda_rule, weigh_noise=settings.data_weight == "noise"
-        )
-        if settings.outside_weight is not None:
-            interface.inputs.outside_weight = settings.outside_weight
+        interface = cls(lambda_rule=settings.lambda_rule, data_weighting=settings.data_weighting)
+        if settings.exterior_weight is not None:
+            interface.inputs.exterior_weight = settings.exterior_weight
         return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
         given = self.inputs
         space = geometry(image)
-        weight = iterative_weight(standard_error, mask, given.weigh_noise)
+        weighs_noise = given.data_weighting == "noise"
+        weight = iterative_weight(standard_error, mask, weighs_noise)
         options = self._options(image)
-        if given.weigh_noise:
+        if weighs_noise:
             options["noise_variance"] = weighted_variance(standard_error, weight)
-        self._outside_weight = given.outside_weight
-        if not isdefined(given.outside_weight):
+        self._exterior_weight = given.exterior_weight
+        if not isdefined(given.exterior_weight):
             variance = weighted_variance(standard_error, known_weight(standard_error, mask))
-            self._outside_weight = zero_field_weight(field, mask, variance)
+            self._exterior_weight = zero_field_weight(field, mask, variance)
         return iterative(
             field,
             mask,
             edges=free_edges(
-                given.magnitude_file, none_if_undefined(given.edge_share), field, mask, space
+                given.magnitude_file, none_if_undefined(given.edge_fraction), field, mask, space
             ),
             data_weight=weight,
-            outside_weight=self._outside_weight,
+            exterior_weight=self._exterior_weight,
             tolerance=given.tolerance,
             **options,
         )
@@ -213,10 +214,10 @@ class Iterative(_QuadraticInversion):
             found.lam,
             found.iterations,
             found.residual,
-            edge_share=none_if_undefined(given.edge_share),
-            weighs_noise=given.weigh_noise,
-            outside_weight=self._outside_weight,
-            derives_outside_weight=not isdefined(given.outside_weight),
+            edge_fraction=none_if_undefined(given.edge_fraction),
+            weighs_noise=given.data_weighting == "noise",
+            exterior_weight=self._exterior_weight,
+            derives_exterior_weight=not isdefined(given.exterior_weight),
             tolerance=given.tolerance,
         )
 
@@ -225,7 +226,7 @@ class _MediInputSpec(_InversionInputSpec):
     magnitude_file = File(
         exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
     )
-    edge_share = traits.Float(
+    edge_fraction = traits.Float(
         desc="share of the mask's gradients that count as edges; by their noise if not given"
     )
     lambda_rule = traits.Enum("scaled", "discrepancy", usedefault=True, desc="how λ is chosen")
@@ -233,11 +234,10 @@ class _MediInputSpec(_InversionInputSpec):
     period = traits.Float(
         desc="field at which phase turns once, ppm; the data term is linear if not given"
     )
-    reduce_model_error = traits.Bool(
-        True, usedefault=True, desc="believe voxels less that nothing explains"
-    )
-    model_error = traits.Float(
-        3.0, usedefault=True, desc="which those are: residual in robust standard deviations"
+    merit = traits.Bool(
+        True,
+        usedefault=True,
+        desc="down-weight voxels that are inconsistent with the dipole model (MERIT)",
     )
     tolerance = traits.Float(2e-2, usedefault=True, desc="relative change of χ at which to stop")
     max_iterations = traits.Range(
@@ -260,9 +260,7 @@ class Medi(_Inversion):
         """The node's interface with a run's choices; `period` is the field at which phase turns
         once, ppm.
         """
-        interface = cls(
-            lambda_rule=cls.rules[settings.lambda_rule], reduce_model_error=settings.model_error
-        )
+        interface = cls(lambda_rule=cls.rules[settings.lambda_rule], merit=settings.merit)
         if settings.medi_data == "nonlinear":
             interface.inputs.period = period
         return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
@@ -274,7 +272,7 @@ class Medi(_Inversion):
             field,
             mask,
             edges=free_edges(
-                given.magnitude_file, none_if_undefined(given.edge_share), field, mask, space
+                given.magnitude_file, none_if_undefined(given.edge_fraction), field, mask, space
             ),
             standard_error=standard_error,
             lam=self._fixed_lambda(),
@@ -290,15 +288,15 @@ class Medi(_Inversion):
         given = self.inputs
         return {
             "period": none_if_undefined(given.period),
-            "model_error": given.model_error if given.reduce_model_error else None,
+            "merit": given.merit,
             "tolerance": given.tolerance,
             "max_iterations": given.max_iterations,
         }
 
     def _record(self, found):
-        share = none_if_undefined(self.inputs.edge_share)
+        share = none_if_undefined(self.inputs.edge_fraction)
         return MediRecord(
-            found.lam, found.iterations, found.residual, edge_share=share, **self._solver()
+            found.lam, found.iterations, found.residual, edge_fraction=share, **self._solver()
         )
 
 

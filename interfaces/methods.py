@@ -7,6 +7,7 @@ from it.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..core.inversion.morphology import MERIT_THRESHOLD
 from ..core.inversion.regularization import EDGE_SDS, JUMP_SDS, LambdaChoice
 from ..core.inversion.weighted import SMALLEST_WEIGHT
 
@@ -106,13 +107,13 @@ class IterativeRecord(InversionRecord):
 
     Attributes
     ----------
-    edge_share : float or None
+    edge_fraction : float or None
         Share of the magnitude's gradients that were edges; None: those beyond the noise.
     weighs_noise : bool
         Whether noisy voxels were believed less.
-    outside_weight : float
+    exterior_weight : float
         Weight of the zero field outside the mask.
-    derives_outside_weight : bool
+    derives_exterior_weight : bool
         Whether that comes from the noise and the field.
     tolerance : float
         Relative residual at which it stopped.
@@ -123,25 +124,25 @@ class IterativeRecord(InversionRecord):
     standard_error: ClassVar[str | None] = "realisations"
     lambda_option: ClassVar[str | None] = "lambda_value"
 
-    edge_share: float | None
+    edge_fraction: float | None
     weighs_noise: bool
-    outside_weight: float
-    derives_outside_weight: bool
+    exterior_weight: float
+    derives_exterior_weight: bool
     tolerance: float
 
     @property
     def steps(self):  # noqa: D102
-        options = {"weights": self.weighs_noise, "outside_weight": self.derives_outside_weight}
+        options = {"weights": self.weighs_noise, "exterior_weight": self.derives_exterior_weight}
         asked = [step for step, is_used in options.items() if is_used]
-        return *free_edge_steps(self.edge_share), "iterative", *asked, self.lam.rule
+        return *free_edge_steps(self.edge_fraction), "iterative", *asked, self.lam.rule
 
     def _own(self):
         told = {
             "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude "
             "has no edge",
-            **described_edges(self.edge_share),
+            **described_edges(self.edge_fraction),
             "DataWeight": NOISE_WEIGHT if self.weighs_noise else KNOWN_WEIGHT,
-            "OutsideFieldWeight": self.outside_weight,
+            "ExteriorWeight": self.exterior_weight,
             "InversionTolerance": self.tolerance,
         }
         if self.weighs_noise:
@@ -155,13 +156,12 @@ class MediRecord(InversionRecord):
 
     Attributes
     ----------
-    edge_share : float or None
+    edge_fraction : float or None
         As of `IterativeRecord`.
     period : float or None
         Field at which phase turns once, ppm; None of a linear data term.
-    model_error : float or None
-        Residual in robust standard deviations beyond which voxels were believed less; None if none
-        were.
+    merit : bool
+        Whether voxels that are inconsistent with the dipole model were down-weighted (MERIT).
     tolerance : float
         Relative change of χ at which it stopped.
     max_iterations : int
@@ -174,9 +174,9 @@ class MediRecord(InversionRecord):
     lambda_units: ClassVar[str] = "ppm*mm"
     weighs_noise: ClassVar[bool] = True
 
-    edge_share: float | None
+    edge_fraction: float | None
     period: float | None
-    model_error: float | None
+    merit: bool
     tolerance: float
     max_iterations: int
 
@@ -184,25 +184,25 @@ class MediRecord(InversionRecord):
     def steps(self):  # noqa: D102
         options = {
             "nonlinear": self.period is not None,
-            "model_error": self.model_error is not None,
+            "merit": self.merit,
         }
         asked = [step for step, is_used in options.items() if is_used]
-        return *free_edge_steps(self.edge_share), "medi", *asked, f"medi_{self.lam.rule}"
+        return *free_edge_steps(self.edge_fraction), "medi", *asked, f"medi_{self.lam.rule}"
 
     def _own(self):
         told = {
             "Inversion": "MEDI: absolute gradients penalised where the magnitude has no edge",
-            **described_edges(self.edge_share),
+            **described_edges(self.edge_fraction),
             "DataWeight": NOISE_WEIGHT,
             "DataTerm": "linear: field" if self.period is None else "nonlinear: phase factors",
-            "ModelErrorReduction": self.model_error is not None,
+            "ModelErrorReduction": self.merit,
             "InversionTolerance": self.tolerance,
             "InversionIterationsAllowed": self.max_iterations,
         }
         if self.period is not None:
             told["FieldPeriod"] = self.period
-        if self.model_error is not None:
-            told["ModelErrorThreshold"] = self.model_error
+        if self.merit:
+            told["ModelErrorThreshold"] = MERIT_THRESHOLD
         return told
 
 
@@ -259,7 +259,7 @@ class BackgroundMethod:
 
 
 BACKGROUNDS = {
-    "joint": BackgroundMethod(needs_edges=True),
+    "tfi": BackgroundMethod(needs_edges=True),
     "pdf": BackgroundMethod(),
     "vsharp": BackgroundMethod(shrinks_mask=True),
     "sharp": BackgroundMethod(shrinks_mask=True),
@@ -324,16 +324,16 @@ def described_edges(share, prefix=""):
         if not prefix:
             rule += f", and of the closed form's map beyond {JUMP_SDS:g}"
         return {f"{prefix}EdgeRule": rule}
-    return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeShare": share}
+    return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeFraction": share}
 
 
 def edge_step(share):
     """What the text on methods calls the rule for edges."""
-    return "edges" if share is None else "edge_share"
+    return "edges" if share is None else "edge_fraction"
 
 
 def free_edge_steps(share):
     """What the text on methods calls the rules for the edges that inversions leave free: jumps are
     among them.
     """
-    return ("edges", "jumps") if share is None else ("edge_share",)
+    return ("edges", "jumps") if share is None else ("edge_fraction",)

@@ -109,9 +109,9 @@ class IterativeStandardError(_DrawnStandardError):
         done = self.inputs.record
         field, _ = read_volume(self.inputs.local_field_file)
         options = {
-            "edges": self._edges(done.edge_share, field, mask, space),
+            "edges": self._edges(done.edge_fraction, field, mask, space),
             "data_weight": iterative_weight(sigma, mask, done.weighs_noise),
-            "outside_weight": done.outside_weight,
+            "exterior_weight": done.exterior_weight,
             "lam": done.lam.value,
             "tolerance": ROUGH,
             **space,
@@ -137,11 +137,11 @@ class MediStandardError(_DrawnStandardError):
         invert = partial(
             medi,
             mask=mask,
-            edges=self._edges(done.edge_share, field, mask, space),
+            edges=self._edges(done.edge_fraction, field, mask, space),
             standard_error=sigma,
             lam=done.lam.value,
             period=done.period,
-            model_error=done.model_error,
+            merit=done.merit,
             tolerance=done.tolerance,
             max_iterations=done.max_iterations,
             **space,

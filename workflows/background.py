@@ -7,7 +7,7 @@ from ..interfaces.background import INTERFACES
 from ..interfaces.methods import BACKGROUNDS
 
 
-def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="background"):
+def init_background_wf(*, method, threads, gigabytes, edge_fraction=None, name="background"):
     """Build the workflow that removes the background field.
 
     Parameters
@@ -18,7 +18,7 @@ def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="bac
         Threads of the Fourier transforms.
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
-    edge_share : float, optional
+    edge_fraction : float, optional
         Share of the magnitude's gradients that count as edges; by the noise if not given. For
         methods that need them.
 
@@ -46,8 +46,8 @@ def init_background_wf(*, method, threads, gigabytes, edge_share=None, name="bac
     interface = INTERFACES[method](num_threads=threads)
     if BACKGROUNDS[method].needs_edges:
         fields.append("magnitude_file")
-        if edge_share is not None:
-            interface.inputs.edge_share = edge_share
+        if edge_fraction is not None:
+            interface.inputs.edge_fraction = edge_fraction
     outputs = ["local_field_file", "mask_file", "provenance"]
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     outputnode = Node(IdentityInterface(outputs), name="outputnode")

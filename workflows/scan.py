@@ -65,7 +65,7 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         method=settings.background,
         threads=threads,
         gigabytes=gigabytes,
-        edge_share=settings.edge_share,
+        edge_fraction=settings.edge_fraction,
     )
     derivatives = init_scan_derivatives_wf(
         entities=scan.entities,

@@ -1,37 +1,52 @@
 """What a run does, as one value that is passed along; the studies' choices under their names."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..interfaces.methods import BACKGROUNDS, DEFAULT_INVERSIONS, INVERSIONS
 
 
-def option(default, meaning, *, values=None, flag=None, metavar=None, docs=None, instead_of=None):
+def option(
+    default: Any,
+    meaning: str,
+    *,
+    automatic: str | None = None,
+    values: tuple | str | None = None,
+    flag: str | None = None,
+    metavar: str | None = None,
+    docs: str | None = None,
+    instead_of: str | None = None,
+) -> Any:
     """Describe a choice of a run, once for the command line, its help and the README.
 
     Parameters
     ----------
     default
-        Its value if the user says nothing.
+        Value if the user does not give one.
     meaning : str
         What it is for, in a phrase.
+    automatic : str, optional
+        What a default of None stands for, in a phrase.
     values : tuple or str, optional
-        The values that it may have, or what kind of number it is: ``positive``, ``not_negative``,
-        ``fraction`` or ``count_from_zero``. Not needed for what is text, or yes or no.
+        The possible values, or the kind of number: ``positive``, ``not_negative``, ``fraction`` or
+        ``count_from_zero``. Not needed for text and for yes or no.
     flag : str, optional
-        Its name on the command line, if that is not the field's with hyphens.
+        Name on the command line, if that is not the field's name with hyphens.
     metavar : str, optional
-        What stands for its value in the help.
+        Placeholder for the value in the help.
     docs : str, optional
-        Page that says more.
+        Page with details.
     instead_of : str, optional
-        Field of the choice that this one takes the place of: only one of the two may be given.
+        Field of the choice that this one replaces: only one of the two may be given.
 
     Returns
     -------
     dataclasses.Field
+        Typed as Any, since the field stands for its value in the class body.
     """
     described = {
         "meaning": meaning,
+        "automatic": automatic,
         "values": values,
         "flag": flag,
         "metavar": metavar,
@@ -49,33 +64,33 @@ class Settings:
 
     inversions: tuple[str, ...] = option(
         DEFAULT_INVERSIONS,
-        "which maps; the first is shown where there is room for one",
+        "inversions to run; the first one is shown where there is room for a single map",
         values=tuple(INVERSIONS),
         flag="--inversion",
         docs="docs/methods.md#inversions",
     )
     background: str = option(
-        "joint",
-        "how the background field is removed; joint: together with a first map",
+        "tfi",
+        "background field removal; tfi: total field inversion, used for its local field",
         values=tuple(BACKGROUNDS),
         docs="docs/background.md",
     )
     unwrapping: str = option(
         "spatial",
-        "how the remainder of later echoes is unwrapped, after phase was extrapolated linearly in "
-        "echo time: in space, or to less than half a wrap",
+        "after extrapolating phase linearly in echo time, how the remainder of later echoes is "
+        "unwrapped: in space, or to less than half a wrap in each voxel",
         values=("spatial", "temporal"),
     )
     lambda_rule: str = option(
         "gcv",
-        "how λ is chosen: generalised cross-validation (of MEDI, in proportion to the residual), "
-        "or the discrepancy "
-        "principle",
+        "how the regularisation parameter λ is chosen: generalised cross-validation (for MEDI: in "
+        "proportion to the residual), or the discrepancy principle",
         values=("gcv", "discrepancy"),
     )
     lambda_value: float | None = option(
         None,
-        "fixed λ of the iterative and the deterministic inversion, mm; by the rule if not given",
+        "fixed λ of the iterative and the deterministic inversion, in mm",
+        automatic="chosen by --lambda-rule",
         values="positive",
         flag="--lambda",
         metavar="MM",
@@ -83,7 +98,8 @@ class Settings:
     )
     medi_lambda: float | None = option(
         None,
-        "fixed λ of MEDI, ppm·mm; by the rule if not given",
+        "fixed λ of MEDI, in ppm·mm",
+        automatic="chosen by --lambda-rule",
         values="positive",
         metavar="PPM_MM",
     )
@@ -92,89 +108,94 @@ class Settings:
         "data term of MEDI: complex phase factors, which are insensitive to wraps, or the field",
         values=("nonlinear", "linear"),
     )
-    model_error: bool = option(
-        True, "down-weight voxels that are inconsistent with the dipole model (MERIT), in MEDI"
+    merit: bool = option(
+        True, "MEDI: down-weight voxels that are inconsistent with the dipole model (MERIT)"
     )
-    edge_share: float | None = option(
+    edge_fraction: float | None = option(
         None,
-        "fraction of the magnitude's gradients that count as edges, which MEDI and the iterative "
-        "inversion do not penalise; those above the noise if not given",
+        "fraction of the magnitude's gradients that count as edges, which MEDI, TFI and the "
+        "iterative inversion do not penalise",
+        automatic="those above the noise",
         values="fraction",
-        metavar="SHARE",
+        metavar="FRACTION",
     )
-    data_weight: str = option(
+    data_weighting: str = option(
         "noise",
-        "data weights of the iterative inversion inside the mask: by the noise, or none",
+        "iterative inversion: data weights inside the mask, by the noise, or none",
         values=("noise", "none"),
     )
-    outside_weight: float | None = option(
+    exterior_weight: float | None = option(
         None,
-        "weight of the zero-field condition outside the mask, in the iterative inversion; from the "
-        "noise and the field if not given",
+        "iterative inversion: weight of the zero-field condition outside the mask",
+        automatic="from the noise and the field",
         values="fraction",
         metavar="WEIGHT",
     )
     harmonize: bool = option(
         False,
-        "bring head scans of different protocols to one voxel size, range of echo times and mask "
-        "rule",
+        "bring head scans of different protocols to the same voxel size, range of echo times and "
+        "mask rule",
         docs="docs/harmonization.md",
     )
     reference: str = option(
         "csf",
-        "region whose mean is zero in tables and in the person's space: brain, csf (a label, or "
-        "found by itself), "
-        "atrium (small spheres in the lateral ventricles) or a label's name",
+        "region whose mean susceptibility is set to zero in tables and in subject space: brain, "
+        "csf (a label, or segmented automatically), atrium (small spheres in the lateral "
+        "ventricles), or the name of a label",
         metavar="REGION",
     )
-    atrium_radius: float = option(2.5, "radius of these spheres", values="positive", metavar="MM")
+    atrium_radius: float = option(
+        2.5, "radius of the spheres of --reference atrium, in mm", values="positive", metavar="MM"
+    )
     subject_space: str = option(
         "middle",
-        "where a person's scans are brought to: the middle of them, or the first",
+        "space to which a subject's scans are registered: halfway between them, or the first scan",
         values=("middle", "first"),
     )
     atlas: str | None = option(
         None,
-        "regions where none are drawn: pauli2017, fetched when it is needed, or a label image in "
-        "MNI space",
+        "regions for scans without drawn ones: pauli2017, downloaded when needed, or a label image "
+        "in MNI space",
+        automatic="no atlas",
         metavar="ATLAS",
     )
     template_warp: bool = option(
         False,
-        "warp the template to the person as well, beyond an affine transform; needs "
+        "register the template nonlinearly, after the affine registration; needs "
         "multiqsm[template]",
     )
     roi_space: str = option(
         "subject",
-        "where regions are measured: in the person's space, or on each scan",
+        "where regions are measured: in subject space, or in the space of each scan",
         values=("subject", "scan"),
     )
     roi_erosion: float = option(
-        0.0, "erode regions by so much first", values="not_negative", metavar="MM"
+        0.0, "erode regions before measuring, in mm", values="not_negative", metavar="MM"
     )
     roi_smoothing: float = option(
         0.0,
-        "smooth the surfaces of drawn and of FreeSurfer's regions by so much (full width at half "
-        "maximum)",
+        "smooth the surfaces of drawn regions and of FreeSurfer's, full width at half maximum in "
+        "mm",
         values="not_negative",
         metavar="MM",
     )
-    exclude_veins: bool = option(False, "leave veins in regions out, and those along the thalamus")
+    exclude_veins: bool = option(
+        False, "leave out veins within regions, and those along the thalamus"
+    )
     recon_all: bool = option(
         False,
-        "run FreeSurfer, where it is installed, for people without its results; these are a source "
-        "of regions",
+        "run FreeSurfer's recon-all, if installed, for subjects without its results; its "
+        "segmentation is a source of regions",
         docs="docs/patients.md",
     )
     se_draws: int = option(
         4,
-        "realisations of noise for the standard errors of MEDI and the iterative inversion; 0 for "
-        "none",
+        "noise realisations for the standard errors of MEDI and the iterative inversion; 0: none",
         values="count_from_zero",
         metavar="N",
     )
     phase_sign: int = option(
-        0, "sign of the phase; 0: the manufacturer's (GE −1, others +1)", values=(1, -1, 0)
+        0, "sign of the phase; 0: that of the manufacturer (GE −1, others +1)", values=(1, -1, 0)
     )
 
     @property
@@ -194,16 +215,16 @@ PRESETS = {
         inversions=("iterative", "deterministic"),
         background="pdf",
         lambda_rule="discrepancy",
-        edge_share=0.3,
-        data_weight="none",
-        outside_weight=1.0,
+        edge_fraction=0.3,
+        data_weighting="none",
+        exterior_weight=1.0,
     ),
     "chiang2018": Settings(
         inversions=("medi",),
         background="pdf",
         lambda_rule="discrepancy",
-        edge_share=0.3,
-        model_error=False,
+        edge_fraction=0.3,
+        merit=False,
         reference="atrium",
         roi_smoothing=1.0,
         exclude_veins=True,

@@ -10,7 +10,7 @@ _BACKGROUND = 0.01
 _JUMP = 0.8
 
 
-def jump_share(values, low, high):
+def jump_fraction(values, low, high):
     """Share of neighbours between which values jump by most of their range, as a wrapped phase
     does.
 
@@ -30,7 +30,7 @@ def jump_share(values, low, high):
     Examples
     --------
     >>> wrapped = np.linspace(0, 40, 101).reshape(-1, 1, 1) % 6
-    >>> round(jump_share(wrapped, 0, 6), 2)
+    >>> round(jump_fraction(wrapped, 0, 6), 2)
     0.06
     """
     steps = [np.abs(np.diff(values, axis=axis)) for axis in range(values.ndim)]
@@ -49,7 +49,7 @@ def wrapped_range(values, least):
         A block of an image, 3-D. What more than a hundredth of its voxels have alike is background
         and not looked at.
     least : float
-        Share of neighbours that jump by most of the range, as of `jump_share`, above which it is
+        Share of neighbours that jump by most of the range, as of `jump_fraction`, above which it is
         wrapped.
 
     Returns
@@ -68,4 +68,4 @@ def wrapped_range(values, least):
         return None
     low = np.nanmin(known)
     high = np.nanmax(known)
-    return float(high - low) if jump_share(known, low, high) > least else None
+    return float(high - low) if jump_fraction(known, low, high) > least else None

@@ -81,7 +81,7 @@ def vsharp(
     standard_error=None,
     radius=16.0,
     correlation_length=10.0,
-    noise_share=0.003,
+    noise_fraction=0.003,
     tolerance=0.15,
     max_iterations=20,
 ):
@@ -112,7 +112,7 @@ def vsharp(
         neighbours.
     correlation_length : float
         Distance over which susceptibility is alike, mm: about the size of a nucleus.
-    noise_share : float
+    noise_fraction : float
         Power of the noise at a spatial frequency, relative to that of slow waves across B0. The
         default allows for noise of about the local field's own power in voxels of 1 x 1 x 2 mm.
     tolerance : float
@@ -152,7 +152,7 @@ def vsharp(
         else:
             small.append(sphere.high_pass_matrix(believed))
     few = sparse.vstack(small, format="csr") if small else None
-    spectrum = _local_spectrum(grid.shape, voxel_size, b0_dir, correlation_length, noise_share)
+    spectrum = _local_spectrum(grid.shape, voxel_size, b0_dir, correlation_length, noise_fraction)
 
     def normal(x):
         """The normal equations' operator."""
@@ -344,10 +344,12 @@ def _largest_spheres(mask, voxel_size, radius):
     return used, which, ladder[-1].reach(which > 0)
 
 
-def _local_spectrum(shape, voxel_size, b0_dir, correlation_length, noise_share):
+def _local_spectrum(shape, voxel_size, b0_dir, correlation_length, noise_fraction):
     """Power that a local field has at each spatial frequency, 1 for slow waves across B0."""
     slowness = 1 / (
         1
         + (2 * np.pi * correlation_length) ** 2 * sum(k**2 for k in frequencies(shape, voxel_size))
     )
-    return (3 * dipole_kernel(shape, voxel_size, b0_dir)) ** 2 * slowness + np.float32(noise_share)
+    return (3 * dipole_kernel(shape, voxel_size, b0_dir)) ** 2 * slowness + np.float32(
+        noise_fraction
+    )

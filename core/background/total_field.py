@@ -17,7 +17,7 @@ FIELD_PENALTY, GRADIENT_PENALTY = 0.005, 0.04
 PROJECTION_TOLERANCE = 5e-3
 
 
-def joint(
+def tfi(
     field,
     mask,
     voxel_size,

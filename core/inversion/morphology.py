@@ -25,6 +25,7 @@ OVER_RELAXATION = np.float32(1.7)
 # axis' differences seldom passes. On an ellipsoid and a head of known truth the error is within 8 %
 # of its least from 0.1 to 0.2.
 NOISE_TO_LAMBDA = 0.14
+MERIT_THRESHOLD = 3.0  # weighted residual that halves a weight, robust standard deviations
 ROUND = 5  # iterations between looks at convergence, λ and weights
 SLAB = 8  # planes that are worked on at once: few enough for the processor's cache
 
@@ -40,7 +41,7 @@ def medi(
     lam=None,
     rule="scaled",
     period=None,
-    model_error=3.0,
+    merit=True,
     tolerance=2e-2,
     max_iterations=100,
 ):
@@ -84,10 +85,10 @@ def medi(
         found on the way, without solving twice.
     period : float, optional
         Field after which phase has made a turn, ppm: 1/(f₀ ΔTE). Linear without it.
-    model_error : float or None
-        Voxels whose weighted residual exceeds this many robust standard deviations count for less
-        than half, the further off the less (Cauchy's weights): no susceptibility explains their
-        field. None believes them all.
+    merit : bool
+        Whether to down-weight voxels that are inconsistent with the dipole model (MERIT, model
+        error reduction through iterative tuning): by half at `MERIT_THRESHOLD`, the further off the
+        more (Cauchy's weights).
     tolerance : float
         Stop when χ changed by less than this share of its own standard deviation in five
         iterations.
@@ -120,7 +121,7 @@ def medi(
         lam=lam,
         rule=rule,
         period=period,
-        model_error=model_error,
+        merit=merit,
         margin=MARGIN,
     )
     solver.start(deterministic(field, mask, voxel_size, b0_dir=b0_dir).chi)
@@ -132,7 +133,7 @@ class SparseGradients:
 
     Parameters
     ----------
-    field, mask, voxel_size, edges, standard_error, b0_dir, lam, rule, period, model_error
+    field, mask, voxel_size, edges, standard_error, b0_dir, lam, rule, period, merit
         As for `medi`.
     margin : float
         Room around the mask's bounding box, mm.
@@ -155,7 +156,7 @@ class SparseGradients:
         lam=None,
         rule="scaled",
         period=None,
-        model_error=3.0,
+        merit=True,
         margin,
         free_outside=False,
         field_penalty=FIELD_PENALTY,
@@ -166,7 +167,7 @@ class SparseGradients:
         self.rule = _checked_rule(rule, lam, standard_error)
         self.mask = mask
         self.period = period
-        self.model_error = model_error
+        self.merit = merit
         self.field_penalty = np.float32(field_penalty)
         self.gradient_penalty = np.float32(gradient_penalty)
         self.voxel_size = tuple(np.float32(v) for v in voxel_size)
@@ -340,8 +341,8 @@ class SparseGradients:
         """λ and weights from what is left unexplained."""
         weighted = self.weight * self.unexplained()
         belief = np.ones_like(weighted)
-        if self.model_error is not None and iterations > 2 * ROUND:
-            spread = self.model_error * robust_sd(weighted)
+        if self.merit and iterations > 2 * ROUND:
+            spread = MERIT_THRESHOLD * robust_sd(weighted)
             belief = 1 / (1 + np.square(weighted / np.float32(spread))) if spread > 0 else belief
             self.believed[self.inside] = np.square(self.weight) * belief
         rms = float(np.sqrt(np.mean(belief * np.square(weighted), dtype=np.float64)))

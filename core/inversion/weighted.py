@@ -35,7 +35,7 @@ def iterative(
     *,
     edges,
     data_weight=None,
-    outside_weight=1.0,
+    exterior_weight=1.0,
     b0_dir=(0, 0, 1),
     lam=None,
     rule="gcv",
@@ -74,7 +74,7 @@ def iterative(
     data_weight : ndarray, shape (x, y, z), optional
         W inside the mask, 0 to 1; see `fieldfit.noise_weight`. 1 without it, as in the study.
         Enclosed voxels whose field is not known belong to the mask, with weight 0.
-    outside_weight : float
+    exterior_weight : float
         W outside the mask, 0 to 1; see `zero_field_weight`. 1 is the study's equation: the field of
         the brain is then taken to end at the mask's surface.
     tolerance : float
@@ -99,7 +99,7 @@ def iterative(
     Lin et al., AJNR 36:1644 (2015), eq. 1; Hutchinson, Commun Stat Simul Comput 19:433-450 (1990).
     """
     problem = _EdgeProblem(field, mask, voxel_size, b0_dir, edges, max_iterations, seed)
-    problem.weigh(data_weight, outside_weight)
+    problem.weigh(data_weight, exterior_weight)
     if lam is not None:
         choice = fixed_lambda(lam)
     elif rule == "gcv":
@@ -166,10 +166,10 @@ class _EdgeProblem(QuadraticProblem):
         self.seed = seed
         self.solved = {}  # (y, z) of the data by λ
 
-    def weigh(self, data_weight, outside_weight):
+    def weigh(self, data_weight, exterior_weight):
         """Set W; until then the field is believed everywhere alike."""
         self.solved = {}
-        weight = np.full(self.grid.shape, outside_weight, np.float32)
+        weight = np.full(self.grid.shape, exterior_weight, np.float32)
         weight[self.inside] = 1 if data_weight is None else data_weight[self.mask]
         if not ((weight >= 0) & (weight <= 1)).all():
             raise ValueError("weights of the field must lie between 0 and 1")

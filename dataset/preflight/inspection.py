@@ -19,7 +19,7 @@ from .phase_encoding import check_phase_encoding, check_stored_alike
 from .readout import check_alternating_voxels, check_mirrored, check_readout
 from .sign import check_phase_sign
 from .signal import Blocks, check_decay, check_exchange, check_noise, check_order_of_magnitudes
-from .values import check_identical, check_saturation, check_values, saturated_share
+from .values import check_identical, check_saturation, check_values, saturated_fraction
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _facts(scan, summaries):
         return {}
     reference = sound[commonest_grid(sound)]
     phases = [summaries[path] for path in scan.phase if path in summaries]
-    shares = [saturated_share(summaries[path]) for path in scan.magnitude if path in summaries]
+    shares = [saturated_fraction(summaries[path]) for path in scan.magnitude if path in summaries]
     return {
         "matrix": reference.shape,
         "voxel_size": reference.voxel_size,

@@ -5,7 +5,7 @@ from itertools import compress
 import numpy as np
 
 from ...core.artefacts.offsets import common_offset, echo_offsets, signal_background
-from ...core.artefacts.ranges import jump_share
+from ...core.artefacts.ranges import jump_fraction
 from ..problems import Problem
 from .echoes import are_rising
 from .phase_encoding import LOST_FACTOR
@@ -97,7 +97,7 @@ def _is_unsigned(summary):
     """
     inside = np.where(summary.block == 0, np.nan, summary.block)
     is_one_sided = summary.minimum >= 0 or summary.maximum <= 0
-    return is_one_sided and jump_share(inside, summary.minimum, summary.maximum) > SWAPPED_JUMPS
+    return is_one_sided and jump_fraction(inside, summary.minimum, summary.maximum) > SWAPPED_JUMPS
 
 
 def _smaller_side(values):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...core.artefacts.echoes import decay_steps, noise_echoes
-from ...core.artefacts.ranges import jump_share
+from ...core.artefacts.ranges import jump_fraction
 from ..entities import echo_number
 from ..problems import Problem
 from .echoes import are_rising
@@ -104,7 +104,7 @@ def check_exchange(scan, summaries):
         if phase is None:
             continue
         both = summaries[magnitude], summaries[phase]
-        jumps = [jump_share(s.block, s.minimum, s.maximum) for s in both]
+        jumps = [jump_fraction(s.block, s.minimum, s.maximum) for s in both]
         if (
             all(s.minimum < s.maximum for s in both)
             and jumps[0] > SWAPPED_JUMPS

@@ -11,7 +11,7 @@ from .wording import comma_separated
 
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
 # at the very maximum; of unsaturated images it is one or a few
-SATURATED_SHARE, SATURATED_VOXELS = (
+SATURATED_FRACTION, SATURATED_VOXELS = (
     1e-3,
     50,
 )
@@ -87,7 +87,7 @@ def check_identical(scan, summaries):
     return problems
 
 
-def saturated_share(summary):
+def saturated_fraction(summary):
     """Fraction of an image's non-zero voxels that have its maximum."""
     return summary.n_at_maximum / summary.n_nonzero if summary.n_nonzero else 0.0
 
@@ -101,15 +101,14 @@ def check_saturation(scan, summaries):
         and summaries[path].minimum < summaries[path].maximum
         and not summaries[path].is_binary
         and summaries[path].n_at_maximum >= SATURATED_VOXELS
-        and saturated_share(summaries[path]) > SATURATED_SHARE
+        and saturated_fraction(summaries[path]) > SATURATED_FRACTION
     ]
     if not cut:
         return []
-    worst = max(cut, key=lambda path: saturated_share(summaries[path]))
+    worst = max((summaries[path] for path in cut), key=saturated_fraction)
     cause = (
-        f"{summaries[worst].n_at_maximum} voxels ({100 * saturated_share(summaries[worst]):.2g} %) "
-        "have the maximum "
-        f"{summaries[worst].maximum:g}, as if brighter ones had been cut off"
+        f"{worst.n_at_maximum} voxels ({100 * saturated_fraction(worst):.2g} %) have the maximum "
+        f"{worst.maximum:g}, as if brighter ones had been cut off"
     )
     remedy = "scan with less gain, or convert the scan again: R2* and the weights are wrong there"
     return [Problem.of(scan, comma_separated(path.name for path in cut), cause, remedy, "warning")]

@@ -16,7 +16,7 @@ from multiqsm.cli.app import main
 from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.dataset.outputs import derivative_path, write_dataset_description
 from multiqsm.dataset.tables import read_tsv
-from multiqsm.execution.receipts import RECEIPTS
+from multiqsm.execution.completion import COMPLETION_RECORDS
 from multiqsm.interfaces.methods import DEFAULT_INVERSIONS
 
 
@@ -144,7 +144,7 @@ def test_one_process_gives_the_same_files_as_two(processed):
         if path.suffix in (".gz", ".json", ".tsv", ".txt")
     )
     # these know folders and times
-    files = [file for file in files if not file.is_relative_to(RECEIPTS)]
+    files = [file for file in files if not file.is_relative_to(COMPLETION_RECORDS)]
     assert len(files) > 50
     for file in files:
         assert (root.parent / "out" / file).read_bytes() == (other / file).read_bytes(), file
@@ -537,7 +537,7 @@ def test_folder_of_another_dataset_is_not_written_to(make_dataset, capsys):
     [
         ["--lambda", "-1"],
         ["--n-procs", "0"],
-        ["--edge-share", "2"],
+        ["--edge-fraction", "2"],
         ["--lambda", "1", "--lambda-rule", "gcv"],
         ["--se-draws", "-1"],
         ["--medi-lambda", "0"],

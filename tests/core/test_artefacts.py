@@ -10,7 +10,7 @@ from multiqsm.core.artefacts.coherence import alternating_axes, central_block, n
 from multiqsm.core.artefacts.echoes import decay_steps, echo_alternation, noise_echoes, phase_scale
 from multiqsm.core.artefacts.mirroring import MirroredEcho, mirrored_magnitude, mirrored_phase
 from multiqsm.core.artefacts.offsets import common_offset, echo_offsets, signal_background
-from multiqsm.core.artefacts.ranges import jump_share, wrapped_range
+from multiqsm.core.artefacts.ranges import jump_fraction, wrapped_range
 
 SHAPE = (24, 20, 16)
 TIMES = (0.005, 0.010, 0.015, 0.020)
@@ -121,11 +121,11 @@ def test_no_alternation_of_noise_or_nothing():
 
 def test_jumps_tell_phase_from_magnitude():
     magnitude, phase = echoes(noise=0.05)
-    assert jump_share(magnitude[3], magnitude[3].min(), magnitude[3].max()) == 0
-    assert jump_share(phase[3], -np.pi, np.pi) > 0.005
+    assert jump_fraction(magnitude[3], magnitude[3].min(), magnitude[3].max()) == 0
+    assert jump_fraction(phase[3], -np.pi, np.pi) > 0.005
     noise = np.random.default_rng(0).uniform(0, 4095, (40, 40, 40))
-    assert jump_share(noise, 0, 4095) == pytest.approx(0.04, abs=0.002)  # (1 - 0.8)²
-    assert jump_share(np.ones((2, 2, 2)), 1, 1) == 0
+    assert jump_fraction(noise, 0, 4095) == pytest.approx(0.04, abs=0.002)  # (1 - 0.8)²
+    assert jump_fraction(np.ones((2, 2, 2)), 1, 1) == 0
 
 
 @pytest.mark.parametrize("echo", [0, 1, 3])

@@ -9,7 +9,7 @@ from nipype import Node
 from multiqsm.core.background.highpass import high_pass
 from multiqsm.core.background.mean_value import sharp, vsharp
 from multiqsm.core.background.projection import pdf
-from multiqsm.core.background.total_field import joint
+from multiqsm.core.background.total_field import tfi
 from multiqsm.core.holes import fill_holes, interpolate_unknown
 from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.morphology import medi
@@ -107,12 +107,12 @@ def bleeding():
     }
 
 
-@pytest.mark.parametrize("method", [joint, pdf, vsharp, sharp, high_pass])
+@pytest.mark.parametrize("method", [tfi, pdf, vsharp, sharp, high_pass])
 def test_no_background_removal_takes_a_hole_for_outside(bleeding, method):
     options = dict(bleeding["space"])
-    if method in (joint, pdf, vsharp):
+    if method in (tfi, pdf, vsharp):
         options["standard_error"] = bleeding["error"]
-    if method is joint:
+    if method is tfi:
         options["edges"] = bleeding["edges"]
     found = method(bleeding["field"], bleeding["mask"], **options)
     assert found.mask[bleeding["inside"]].all()
@@ -130,7 +130,7 @@ def test_inversions_see_through_a_hole(bleeding):
         mask,
         edges=bleeding["edges"],
         data_weight=known.astype(np.float32),
-        outside_weight=0.2,
+        exterior_weight=0.2,
         lam=0.1,
         **space,
     ).chi

@@ -41,11 +41,11 @@ class Converged:
     It shares nothing but the kernel: full-volume unknown, differences by np.roll, scipy's CG.
     """
 
-    def __init__(self, mask, edges, voxel_size, b0_dir, data_weight, outside_weight):
+    def __init__(self, mask, edges, voxel_size, b0_dir, data_weight, exterior_weight):
         self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
         self.kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir).astype(float)
         self.inside, self.voxel_size = self.grid.embed(mask), voxel_size
-        self.weight = np.where(self.inside, self.grid.embed(data_weight), outside_weight)
+        self.weight = np.where(self.inside, self.grid.embed(data_weight), exterior_weight)
         self.smooth = [
             ~(self.grid.embed(e) | (self.inside ^ np.roll(self.inside, -1, axis)))
             for axis, e in enumerate(edges)
@@ -85,15 +85,15 @@ def noise_in_a_box(shape):
     return field, mask, edge_mask(magnitude, mask, share=0.3), rng.uniform(0.3, 1, shape)
 
 
-@pytest.mark.parametrize(("weighted", "outside_weight"), [(False, 1.0), (False, 0.3), (True, 0.3)])
+@pytest.mark.parametrize(("weighted", "exterior_weight"), [(False, 1.0), (False, 0.3), (True, 0.3)])
 @pytest.mark.parametrize("shape", [(24, 25, 18), (25, 24, 17)])
 def test_iterative_agrees_with_a_converged_double_precision_solution(
-    shape, weighted, outside_weight
+    shape, weighted, exterior_weight
 ):
     voxel_size, b0_dir, lam = (1, 1, 1.5), (0.2, -0.3, 0.9), 0.15
     field, mask, edges, data_weight = noise_in_a_box(shape)
     data_weight = data_weight if weighted else np.ones(shape)
-    converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, outside_weight)
+    converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, exterior_weight)
     expected = converged.grid.extract(
         converged.solve(converged.weight * converged.grid.embed(field), lam)
     )[mask]
@@ -102,25 +102,25 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(
         "b0_dir": b0_dir,
         "lam": lam,
         "data_weight": data_weight,
-        "outside_weight": outside_weight,
+        "exterior_weight": exterior_weight,
     }
     found = iterative(field, mask, voxel_size, **options).chi[mask]
     assert found.dtype == np.float32
     assert np.linalg.norm(found - expected) <= 0.01 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("outside_weight", [1.0, 0.3])
-def test_gcv_scores_are_those_of_converged_solutions(outside_weight):
+@pytest.mark.parametrize("exterior_weight", [1.0, 0.3])
+def test_gcv_scores_are_those_of_converged_solutions(exterior_weight):
     voxel_size, b0_dir = (1, 1, 1.5), (0.2, -0.3, 0.9)
     field, mask, edges, data_weight = noise_in_a_box((20, 21, 16))
     options = {
         "edges": edges,
         "b0_dir": b0_dir,
         "data_weight": data_weight,
-        "outside_weight": outside_weight,
+        "exterior_weight": exterior_weight,
     }
     tried = iterative(field, mask, voxel_size, seed=1, **options).lam.tried
-    converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, outside_weight)
+    converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, exterior_weight)
     inside, weight = converged.inside, converged.weight
     sign = np.zeros(inside.shape)
     sign[inside] = np.random.default_rng(1).choice(np.float32([-1, 1]), mask.sum())
@@ -185,7 +185,7 @@ def test_ball_near_the_surface_needs_the_field_outside_to_be_unknown():
     ball, elsewhere = share == 1, mask & (share == 0)
     loss, spread = {}, {}
     for w in (1, weight):
-        chi = iterative(field, mask, voxel_size, edges=edges, lam=0.1, outside_weight=w).chi
+        chi = iterative(field, mask, voxel_size, edges=edges, lam=0.1, exterior_weight=w).chi
         loss[w] = 0.1 - (chi[ball].mean() - chi[elsewhere].mean())
         spread[w] = error(chi, mask, 0.1 * share)
     assert loss[weight] < 0.6 * loss[1]

@@ -75,7 +75,7 @@ def test_solution_is_the_minimum():
         voxel_size,
         edges=edges,
         lam=lam,
-        model_error=None,
+        merit=False,
         tolerance=1e-6,
         max_iterations=3000,
     )
@@ -142,7 +142,7 @@ def test_discrepancy_meets_the_noise():
         edges=edges,
         standard_error=standard_error,
         rule="discrepancy",
-        model_error=None,
+        merit=False,
     )
     assert found.lam.rule == "discrepancy"
     assert found.residual == pytest.approx(sd, rel=0.02)
@@ -154,7 +154,7 @@ def test_voxels_a_turn_off_do_no_harm_where_the_data_term_knows_of_turns():
     field = noisy(field, 0.002)
     wrong = field.copy()
     wrong[np.random.default_rng(2).random(mask.shape) < 0.01] += period
-    options = {"edges": edges, "model_error": None, "lam": 3e-4}
+    options = {"edges": edges, "merit": False, "lam": 3e-4}
     right = medi(field, mask, (1, 1, 1), period=period, **options).chi
     nonlinear = medi(wrong, mask, (1, 1, 1), period=period, **options).chi
     linear = medi(wrong, mask, (1, 1, 1), **options).chi
@@ -167,7 +167,7 @@ def test_model_error_reduction_believes_impossible_voxels_less():
     edges = edge_mask(noisy(magnitude, 0.01), mask)
     wrong = noisy(field, 0.002)
     wrong[np.random.default_rng(2).random(mask.shape) < 0.005] += 0.2
-    plain = medi(wrong, mask, (1, 1, 1), edges=edges, model_error=None, lam=3e-4).chi
+    plain = medi(wrong, mask, (1, 1, 1), edges=edges, merit=False, lam=3e-4).chi
     reduced = medi(wrong, mask, (1, 1, 1), edges=edges, lam=3e-4).chi
     assert reduced[outside].std() < 0.5 * plain[outside].std()
     assert contrast(reduced, inside, outside) == pytest.approx(0.1, rel=0.05)

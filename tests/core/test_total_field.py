@@ -5,7 +5,7 @@ import pytest
 from helpers.analytic import centred_coordinates, sphere_field
 
 from multiqsm.core.background.projection import pdf
-from multiqsm.core.background.total_field import joint
+from multiqsm.core.background.total_field import tfi
 from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.regularization import edge_mask
 
@@ -43,7 +43,7 @@ def head_with_nuclei(shape, voxel_size, b0_dir, noise=0.002):
 @GEOMETRIES
 def test_tissue_keeps_more_of_its_field_than_with_pdf(shape, voxel_size, b0_dir):
     total, inside, _, mask, edges = head_with_nuclei(shape, voxel_size, b0_dir, noise=0.0005)
-    together = joint(total, mask, voxel_size, b0_dir=b0_dir, edges=edges).local_field
+    together = tfi(total, mask, voxel_size, b0_dir=b0_dir, edges=edges).local_field
     alone = pdf(total, mask, voxel_size, b0_dir=b0_dir).local_field
     errors = [np.std((local - inside)[mask]) for local in (together, alone)]
     assert errors[0] < 0.65 * errors[1]
@@ -53,7 +53,7 @@ def test_tissue_keeps_more_of_its_field_than_with_pdf(shape, voxel_size, b0_dir)
 @GEOMETRIES
 def test_nuclei_keep_their_susceptibility(shape, voxel_size, b0_dir):
     total, _, chi, mask, edges = head_with_nuclei(shape, voxel_size, b0_dir)
-    local = joint(total, mask, voxel_size, b0_dir=b0_dir, edges=edges).local_field
+    local = tfi(total, mask, voxel_size, b0_dir=b0_dir, edges=edges).local_field
     found = medi(local, mask, voxel_size, b0_dir=b0_dir, edges=edges).chi
     for value in (0.1, 0.15):
         nucleus, rest = np.abs(chi - value) < 1e-6, mask & (chi == 0)
@@ -69,7 +69,7 @@ def test_empty_head_stays_empty():
     outside, _ = sphere_field(shape, voxel_size, (0, 0, 1), radius=5, chi=9, center=(0, 26, 0))
     noise = np.random.default_rng(0).normal(0, 0.002, shape).astype(np.float32)
     edges = np.zeros((3, *shape), bool)
-    local = joint(outside + noise, mask, voxel_size, edges=edges).local_field
+    local = tfi(outside + noise, mask, voxel_size, edges=edges).local_field
     core = r < 15
     assert np.std((local - noise)[core]) < 0.5 * np.std(noise[core])
     assert np.std(outside[core]) > 10 * np.std(noise[core])
@@ -83,7 +83,7 @@ def test_unreliable_voxels_count_for_little():
     ).astype(np.float32)
     se = np.where(unreliable, 0.3, 0.002).astype(np.float32)
     weighted, plain = (
-        joint(total, mask, (1, 1, 1), edges=edges, standard_error=s).local_field for s in (se, None)
+        tfi(total, mask, (1, 1, 1), edges=edges, standard_error=s).local_field for s in (se, None)
     )
     good = mask & ~unreliable
     assert np.std((weighted - inside)[good]) < 0.5 * np.std((plain - inside)[good])
@@ -93,6 +93,6 @@ def test_bad_input_is_refused():
     mask = np.ones((8, 8, 8), bool)
     edges = np.zeros((3, *mask.shape), bool)
     with pytest.raises(ValueError, match="empty"):
-        joint(np.zeros(mask.shape), ~mask, (1, 1, 1), edges=edges)
+        tfi(np.zeros(mask.shape), ~mask, (1, 1, 1), edges=edges)
     with pytest.raises(ValueError, match="not finite"):
-        joint(np.full(mask.shape, np.nan), mask, (1, 1, 1), edges=edges)
+        tfi(np.full(mask.shape, np.nan), mask, (1, 1, 1), edges=edges)

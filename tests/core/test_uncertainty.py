@@ -212,7 +212,7 @@ def test_iterative_spread_of_fifty_realisations(phantom, weighted):
     options = {"edges": edge_mask(phantom["magnitude"], mask, share=0.2), **given}
     if weighted:
         options["data_weight"] = noise_weight(sigma, mask)
-        options["outside_weight"] = zero_field_weight(
+        options["exterior_weight"] = zero_field_weight(
             phantom["field"], mask, float(np.mean(sigma[mask] ** 2))
         )
     observed = spread(lambda noise: iterative(noise, mask, **options).chi, phantom)
@@ -296,11 +296,11 @@ def test_nodes_take_the_inversions_own_choices(nodes, phantom):
         16,
         "realisations of the noise",
     )
-    edges = edge_mask(np.sqrt(2) * phantom["magnitude"], mask, share=told.get("EdgeShare"))
+    edges = edge_mask(np.sqrt(2) * phantom["magnitude"], mask, share=told.get("EdgeFraction"))
     options = {
         "lam": told["Lambda"],
         "edges": edges,
-        "outside_weight": told["OutsideFieldWeight"],
+        "exterior_weight": told["ExteriorWeight"],
         "b0_dir": B0_DIR,
     }
     options["data_weight"] = noise_weight(phantom["sigma"], mask, SMALLEST_WEIGHT)

@@ -15,15 +15,15 @@ from helpers.chores import Chores, Item
 
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.execution.code import ROOT, code_of
-from multiqsm.execution.locks import hold_subjects
-from multiqsm.execution.plugins import LOST, Runner, check_cluster_paths
-from multiqsm.execution.receipts import (
-    RECEIPTS,
+from multiqsm.execution.completion import (
+    COMPLETION_RECORDS,
+    completion_record_path,
     fingerprint,
     is_finished,
-    receipt_path,
-    write_receipt,
+    write_completion_record,
 )
+from multiqsm.execution.locks import hold_subjects
+from multiqsm.execution.plugins import LOST, Runner, check_cluster_paths
 from multiqsm.execution.run import configure_nipype
 from multiqsm.execution.stages import run_stage
 
@@ -61,7 +61,9 @@ def test_a_killed_process_takes_nobody_with_it_and_begins_again(chores, by_step)
     assert failures == []
     assert any("scan_1" in line and "starts again (1 of 1)" in line for line in told)
     stage, _ = chores
-    assert sorted(path.stem for path in (stage.output_dir / RECEIPTS / "chores").iterdir()) == [
+    assert sorted(
+        path.stem for path in (stage.output_dir / COMPLETION_RECORDS / "chores").iterdir()
+    ) == [
         "scan_0",
         "scan_1",
         "scan_2",
@@ -86,11 +88,11 @@ def test_one_that_dies_each_time_is_given_up_and_named(chores):
 def test_what_is_finished_is_not_made_again(chores):
     stage, _ = chores
     assert run_chores(chores, ["work", "err"])[0]
-    before = receipt_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns
+    before = completion_record_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns
     failures, told = run_chores(chores, ["work", "work"])
     assert failures == []
     assert told[0] == "1 of 2 chores were finished before and are not made again"
-    assert receipt_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns == before
+    assert completion_record_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
@@ -226,20 +228,20 @@ def test_receipt_knows_its_inputs_and_its_files(tmp_path):
         return is_finished(tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}))
 
     assert not finished()
-    receipt = write_receipt(
+    record = write_completion_record(
         tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made], made_by="0.1.0"
     )
-    assert set(json.loads(receipt.read_text())["Files"]) == {"sub-01/map.json", "sub-01/map.nii.gz"}
+    assert set(json.loads(record.read_text())["Files"]) == {"sub-01/map.json", "sub-01/map.nii.gz"}
     assert finished()
     os.utime(source, ns=(0, 0))
     assert not finished()
-    write_receipt(
+    write_completion_record(
         tmp_path / "out", "scans", "sub-01", fingerprint({"file": source}), [made], made_by="0.1.0"
     )
     assert finished()
     made.write_bytes(b"2")
     assert not finished()
-    receipt.write_text('{"Fingerprint": ')
+    record.write_text('{"Fingerprint": ')
     assert not finished()
 
 

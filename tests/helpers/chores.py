@@ -8,7 +8,7 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline.engine import Node, Workflow
 
-from multiqsm.execution.receipts import fingerprint
+from multiqsm.execution.completion import fingerprint
 from multiqsm.execution.stages import Stage
 
 

@@ -20,7 +20,7 @@ from multiqsm.cli.participant import settings_of
 from multiqsm.core.background.highpass import high_pass
 from multiqsm.core.background.mean_value import sharp, vsharp
 from multiqsm.core.background.projection import pdf
-from multiqsm.core.background.total_field import joint
+from multiqsm.core.background.total_field import tfi
 from multiqsm.core.inversion.closed_form import deterministic, divide_field
 from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.problem import Inversion
@@ -28,7 +28,7 @@ from multiqsm.core.inversion.regularization import LambdaChoice
 from multiqsm.core.inversion.weighted import iterative
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import DatasetError
-from multiqsm.interfaces.background import PDF, SHARP, VSHARP, HighPass, Joint
+from multiqsm.interfaces.background import PDF, SHARP, TFI, VSHARP, HighPass
 from multiqsm.interfaces.inversion import TKD, Deterministic, Iterative, Medi
 from multiqsm.interfaces.methods import BACKGROUNDS, DEFAULT_INVERSIONS
 from multiqsm.workflows.inversion import init_inversion_wf
@@ -51,7 +51,7 @@ def inverting(method, **choices):
 @pytest.mark.parametrize(
     ("interface", "function"),
     [
-        *((PDF, pdf), (VSHARP, vsharp), (SHARP, sharp), (HighPass, high_pass), (Joint, joint)),
+        *((PDF, pdf), (VSHARP, vsharp), (SHARP, sharp), (HighPass, high_pass), (TFI, tfi)),
         *(
             (Medi, medi),
             (Iterative, iterative),
@@ -78,7 +78,7 @@ def test_nodes_have_the_functions_own_defaults(interface, function):
 def test_default_is_the_first_of_each():
     assert settings() == Settings()
     assert settings().inversions == DEFAULT_INVERSIONS
-    assert settings().background == next(iter(BACKGROUNDS)) == "joint"
+    assert settings().background == next(iter(BACKGROUNDS)) == "tfi"
     assert settings().standard_errors == DEFAULT_INVERSIONS
     assert settings("--se-draws", "0").standard_errors == ("deterministic",)
 
@@ -87,10 +87,10 @@ def test_presets_are_what_the_studies_did():
     lin, chiang = settings("--preset", "lin2015"), settings("--preset", "chiang2018")
     assert (lin.inversions, lin.background) == (("iterative", "deterministic"), "pdf")
     assert (chiang.inversions, chiang.background) == (("medi",), "pdf")
-    assert (lin.edge_share, chiang.edge_share) == (0.3, 0.3)
+    assert (lin.edge_fraction, chiang.edge_fraction) == (0.3, 0.3)
     assert (lin.lambda_rule, chiang.lambda_rule) == ("discrepancy", "discrepancy")
-    assert (chiang.model_error, chiang.medi_data) == (False, "nonlinear")
-    assert settings("--preset", "chiang2018", "--model-error", "--background", "sharp").model_error
+    assert (chiang.merit, chiang.medi_data) == (False, "nonlinear")
+    assert settings("--preset", "chiang2018", "--merit", "--background", "sharp").merit
     assert set(PRESETS) == {"default", "lin2015", "chiang2018"}
 
 
@@ -121,19 +121,19 @@ def test_lambda_of_a_map_that_nobody_makes_is_refused(options, message, make_dat
 @pytest.mark.parametrize(
     ("choices", "expected"),
     [
-        ({}, {"lambda_rule": "scaled", "period": 1.5, "reduce_model_error": True}),
+        ({}, {"lambda_rule": "scaled", "period": 1.5, "merit": True}),
         ({"lambda_rule": "discrepancy"}, {"lambda_rule": "discrepancy"}),
         ({"medi_lambda": 0.001, "lambda_value": 0.2}, {"lambda_value": 0.001}),
         (
-            {"edge_share": 0.3, "model_error": False},
-            {"edge_share": 0.3, "reduce_model_error": False},
+            {"edge_fraction": 0.3, "merit": False},
+            {"edge_fraction": 0.3, "merit": False},
         ),
     ],
 )
 def test_choices_reach_medi(choices, expected):
     inputs = inverting("medi", **choices)
     assert {name: getattr(inputs, name) for name in expected} == expected
-    assert isdefined(inputs.edge_share) == ("edge_share" in choices)
+    assert isdefined(inputs.edge_fraction) == ("edge_fraction" in choices)
     assert not isdefined(inverting("medi", medi_data="linear").period)
 
 
@@ -173,27 +173,27 @@ def test_inversions_record_what_they_do():
         "jumps",
         "medi",
         "nonlinear",
-        "model_error",
+        "merit",
         "medi_scaled",
         "iterative",
         "deterministic",
         "gcv",
     }
-    assert recorded() == common | {"weights", "outside_weight"}
+    assert recorded() == common | {"weights", "exterior_weight"}
     assert recorded("--preset", "chiang2018") == {
-        "edge_share",
+        "edge_fraction",
         "medi",
         "nonlinear",
         "medi_discrepancy",
     }
     assert recorded("--preset", "lin2015") == {
-        "edge_share",
+        "edge_fraction",
         "iterative",
         "deterministic",
         "discrepancy",
     }
     assert recorded() | recorded("--preset", "lin2015") <= set(load_template("citation")["steps"])
-    for interface in (PDF, SHARP, VSHARP, HighPass, Joint):
+    for interface in (PDF, SHARP, VSHARP, HighPass, TFI):
         assert interface.step in load_template("citation")["steps"]
 
 
@@ -228,8 +228,8 @@ def test_medi_of_every_background(background, make_dataset, ball_head):
     told = json.loads((out / "sub-01" / "anat" / "sub-01_desc-medi_Chimap.json").read_text())
     assert (told["LambdaRule"], told["LambdaUnits"]) == ("scaled", "ppm*mm")
     assert told["FieldPeriod"] == pytest.approx(1 / (123.2 * 0.006))
-    assert "EdgeShare" not in told
-    assert ("BackgroundEdgeRule" in told) == (background == "joint")
+    assert "EdgeFraction" not in told
+    assert ("BackgroundEdgeRule" in told) == (background == "tfi")
     assert told["DataTerm"].startswith("nonlinear")
     told = json.loads((out / "sub-01" / "anat" / "sub-01_desc-medise_Chimap.json").read_text())
     assert told["NoiseRealisations"] == 2
@@ -246,7 +246,7 @@ def test_preset_of_the_thalamus_study(make_dataset, ball_head):
         "sub-01_desc-medi_Chimap.nii.gz"
     }
     told = json.loads((folder / "sub-01_desc-medi_Chimap.json").read_text())
-    assert (told["LambdaRule"], told["EdgeShare"], told["ModelErrorReduction"]) == (
+    assert (told["LambdaRule"], told["EdgeFraction"], told["ModelErrorReduction"]) == (
         "discrepancy",
         0.3,
         False,

@@ -37,7 +37,7 @@ def test_noiseless_local_field_gives_the_nuclei():
             scan.mask,
             protocol.voxel_size,
             edges=edge_mask(seen, scan.mask, share=0.2),
-            outside_weight=zero_field_weight(scan.local_field, scan.mask, 1e-12),
+            exterior_weight=zero_field_weight(scan.local_field, scan.mask, 1e-12),
             b0_dir=b0_direction(affine),
         ).chi
         for name in (

@@ -1,5 +1,5 @@
-"""What has been made, and of what: a receipt for each finished item, so that no run makes it
-again.
+"""What has been made, and of what: a completion record for each finished item, so that no run
+makes it again.
 """
 
 import json
@@ -12,7 +12,7 @@ import numpy as np
 from ..dataset.files import read_json, write_json
 from ..dataset.sidecars import sidecar_path
 
-RECEIPTS = Path("logs", "finished")
+COMPLETION_RECORDS = Path("logs", "finished")
 
 
 def fingerprint(*values):
@@ -49,14 +49,14 @@ def is_finished(output_dir, kind, label, expected):
     -------
     bool
     """
-    receipt = read_json(receipt_path(output_dir, kind, label))
-    files = receipt.get("Files")
-    if receipt.get("Fingerprint") != expected or not isinstance(files, dict):
+    record = read_json(completion_record_path(output_dir, kind, label))
+    files = record.get("Files")
+    if record.get("Fingerprint") != expected or not isinstance(files, dict):
         return False
     return all(_size(Path(output_dir) / name) == size for name, size in files.items())
 
 
-def write_receipt(output_dir, kind, label, made_of, files, *, made_by):
+def write_completion_record(output_dir, kind, label, made_of, files, *, made_by):
     """Note that an item is finished.
 
     Parameters
@@ -73,19 +73,19 @@ def write_receipt(output_dir, kind, label, made_of, files, *, made_by):
     Returns
     -------
     pathlib.Path
-        The receipt.
+        The completion record.
     """
     root = Path(output_dir).absolute()
     written = {Path(file).absolute() for file in files}
     written |= {sidecar for sidecar in map(sidecar_path, written) if sidecar.exists()}
     sizes = {path.relative_to(root).as_posix(): _size(path) for path in sorted(written)}
     content = {"Software": made_by, "Fingerprint": made_of, "Files": sizes}
-    return write_json(receipt_path(output_dir, kind, label), content)
+    return write_json(completion_record_path(output_dir, kind, label), content)
 
 
-def receipt_path(output_dir, kind, label):
-    """Path of an item's receipt; arguments as of `is_finished`."""
-    return Path(output_dir, RECEIPTS, kind, f"{label}.json")
+def completion_record_path(output_dir, kind, label):
+    """Path of an item's completion record; arguments as of `is_finished`."""
+    return Path(output_dir, COMPLETION_RECORDS, kind, f"{label}.json")
 
 
 def _size(path):
