@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import disk_usage
@@ -41,7 +42,7 @@ BIDS: https://bids.neuroimaging.io
 LEVELS = {"participant": run_participants, "group": run_group}
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the BIDS App.
 
     Parameters
@@ -105,7 +106,7 @@ def _ended_in_order():
         signal.signal(signal.SIGTERM, earlier)
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line.
 
     Returns
