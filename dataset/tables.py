@@ -25,8 +25,11 @@ MODEL_LABELS: tuple[str, ...] = (
     "column",
     "what",
     "source",
+    "leverage_of",
+    "cook_of",
+    "studentised_of",
+    "most_inflated",
 )
-MODEL_LABELS += ("leverage_of", "cook_of", "studentised_of", "most_inflated")
 LESION_LABELS = ("lesion",)
 AS_TEXT = "save the table as UTF-8 text with tabs between columns"
 
