@@ -118,7 +118,7 @@ def noisy_head(threads):
                 found = iterative(
                     field, scan.mask, edges=edges, exterior_weight=exterior_weight, **geometry
                 )
-                report(f"iterative, weight outside {exterior_weight:.2f}, edges {named}", found)
+                report(f"iterative, exterior weight {exterior_weight:.2f}, edges {named}", found)
         report("deterministic", deterministic(field, scan.mask, **geometry))
 
 

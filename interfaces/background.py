@@ -8,7 +8,7 @@ from ..core.background.highpass import high_pass
 from ..core.background.mean_value import sharp, vsharp
 from ..core.background.projection import pdf
 from ..core.background.total_field import tfi
-from ..core.holes import interpolate_unknown
+from ..core.holes import interpolate_unmeasured
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
 from .inversion import magnitude_edges, none_if_undefined
@@ -65,7 +65,7 @@ class _BackgroundRemoval(CoreInterface):
         if not isdefined(self.inputs.standard_error_file):
             return local_field
         known = np.isfinite(self._standard_error())
-        return interpolate_unknown(local_field, known, mask, voxel_size)
+        return interpolate_unmeasured(local_field, known, mask, voxel_size)
 
     def _standard_error(self):
         return read_volume(self.inputs.standard_error_file)[0]

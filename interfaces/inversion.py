@@ -9,7 +9,7 @@ from ..core.inversion.closed_form import KERNEL_THRESHOLD, deterministic, divide
 from ..core.inversion.morphology import medi
 from ..core.inversion.regularization import edge_mask, jump_mask
 from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
-from ..core.phase.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
+from ..core.phase.fieldfit import combine_magnitude, noise_weight, uniform_weight, weighted_variance
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
 from .methods import DeterministicRecord, InversionRecord, IterativeRecord, MediRecord, TKDRecord
@@ -83,7 +83,7 @@ def iterative_weight(standard_error, mask, by_noise):
     """Data weight of the iterative inversion: by noise, or 1 wherever the field is known."""
     if by_noise:
         return noise_weight(standard_error, mask, SMALLEST_WEIGHT)
-    return known_weight(standard_error, mask)
+    return uniform_weight(standard_error, mask)
 
 
 class _InversionInputSpec(ThreadedInputSpec):
@@ -148,7 +148,9 @@ class Deterministic(_QuadraticInversion):
         return _with_lambda(cls(lambda_rule=settings.lambda_rule), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
-        return deterministic(field, mask, known=np.isfinite(standard_error), **self._options(image))
+        return deterministic(
+            field, mask, measured=np.isfinite(standard_error), **self._options(image)
+        )
 
     def _record(self, found):
         return DeterministicRecord(found.lam, found.iterations, found.residual)
@@ -194,7 +196,7 @@ class Iterative(_QuadraticInversion):
             options["noise_variance"] = weighted_variance(standard_error, weight)
         self._exterior_weight = given.exterior_weight
         if not isdefined(given.exterior_weight):
-            variance = weighted_variance(standard_error, known_weight(standard_error, mask))
+            variance = weighted_variance(standard_error, uniform_weight(standard_error, mask))
             self._exterior_weight = zero_field_weight(field, mask, variance)
         return iterative(
             field,

@@ -5,7 +5,7 @@ from nipype.interfaces.base import File, traits
 
 from ..core.mask.brain import brain_mask
 from ..core.mask.phantom import phantom_mask
-from ..core.mask.reliability import set_unknown_apart, trim_unreliable
+from ..core.mask.reliability import fill_unmeasured, trim_unreliable
 from ..core.mask.shapes import EmptyMaskError
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
@@ -132,7 +132,7 @@ class SetUnknownApart(CoreInterface):
         field, image = read_volume(self.inputs.field_file)
         standard_error, _ = read_volume(self.inputs.standard_error_file)
         voxel_size = geometry(image)["voxel_size"]
-        found = set_unknown_apart(
+        found = fill_unmeasured(
             field,
             standard_error,
             mask,

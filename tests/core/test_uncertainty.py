@@ -11,7 +11,7 @@ from helpers.analytic import centred_coordinates, sphere_field
 from nipype import Node
 from scipy import ndimage
 
-from multiqsm.core.holes import interpolate_unknown
+from multiqsm.core.holes import interpolate_unmeasured
 from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.regularization import edge_mask
@@ -103,9 +103,9 @@ def test_voxel_without_signal_counts_as_its_surroundings(small):
     place = tuple(np.argwhere(mask)[5])
     silent, continued = sigma.copy(), sigma.copy()
     silent[place] = np.inf
-    continued[place] = interpolate_unknown(sigma, np.isfinite(silent), mask, GIVEN["voxel_size"])[
-        place
-    ]
+    continued[place] = interpolate_unmeasured(
+        sigma, np.isfinite(silent), mask, GIVEN["voxel_size"]
+    )[place]
     both = [susceptibility_standard_error(s, mask, **GIVEN) for s in (silent, continued)]
     np.testing.assert_allclose(*both, rtol=1e-5)
     assert sigma[mask].min() < continued[place] < sigma[mask].max()
