@@ -233,7 +233,7 @@ class TKDRecord(InversionRecord):
 
 
 # The best first: it is shown where there is room for one.
-INVERSIONS = {
+INVERSIONS: dict[str, type[InversionRecord]] = {
     "medi": MediRecord,
     "iterative": IterativeRecord,
     "deterministic": DeterministicRecord,
