@@ -76,8 +76,8 @@ def _text(value):
 
 def _alternation_facts(alternation):
     """Return by how much even echoes depart from odd ones, and whether that is much."""
-    if not alternation:
-        return {"echo_offset": alternation, "echo_ramp": alternation, "is_bipolar": alternation}
+    if alternation is None:
+        return dict.fromkeys(("echo_offset", "echo_ramp", "is_bipolar"))
     ramp = max(alternation.ramp, key=abs)
     return {
         "echo_offset": round(alternation.offset, 4),

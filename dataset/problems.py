@@ -2,14 +2,11 @@
 the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
-if TYPE_CHECKING:
-    from .files import PathLike
+from .files import PathLike
 
 
 class DatasetError(Exception):

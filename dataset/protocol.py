@@ -125,7 +125,7 @@ class HarmonizedScan(Scan):
     original_voxel_size: tuple[float, float, float] = (0.0, 0.0, 0.0)
     echoes_left_out: tuple[float, ...] = ()
     mask_left_out: Path | None = None
-    common: CommonProtocol | None = field(default=None, repr=False)
+    common: CommonProtocol = field(repr=False, kw_only=True)
 
     @property
     def is_cropped(self) -> bool:
@@ -139,7 +139,7 @@ class HarmonizedScan(Scan):
             {} if self.mask_left_out is None else {"UserBrainMaskNotUsed": self.mask_left_out.name}
         )
         return {
-            "HarmonizedTo": self.common and self.common.record,
+            "HarmonizedTo": self.common.record,
             "HarmonizedVoxelSize": list(self.voxel_size),
             "HarmonizedMatrix": list(self.matrix),
             "HarmonizedEchoTimes": list(self.echo_times),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from .problems import DatasetError
 from .values import as_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from .scans import Scan
 
 # Labels that tell the protocols of a session apart; sessions and runs are what repeats differ in.

@@ -1,21 +1,15 @@
 """Sidecars of images: read by the principle of inheritance, and written."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .content import MissingContentError, require_content
 from .files import PathLike, write_json
 from .problems import UnusableScanError
 from .values import one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 SIDECAR_NAME = re.compile(r"((?:[a-zA-Z]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)\.json")
 LARGEST_SIDECAR = 16 * 2**20  # bytes: what converters write is a thousandth of that

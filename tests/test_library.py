@@ -14,7 +14,7 @@ from multiqsm.simulation.encoding import siemens_encoding
 from multiqsm.simulation.plan import simulate
 from multiqsm.simulation.study import make_design
 
-README = Path(multiqsm.__file__).parent / "README.md"
+README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.parametrize("name", multiqsm.__all__)

@@ -209,7 +209,7 @@ def test_deterministic_spread_of_fifty_realisations(phantom):
 def test_iterative_spread_of_fifty_realisations(phantom, weighted):
     mask, sigma = phantom["mask"], phantom["sigma"]
     given = {"voxel_size": VOXEL, "lam": 0.3, "b0_dir": OBLIQUE}
-    options = {"edges": edge_mask(phantom["magnitude"], mask, share=0.2), **given}
+    options = {"edges": edge_mask(phantom["magnitude"], mask, fraction=0.2), **given}
     if weighted:
         options["data_weight"] = noise_weight(sigma, mask)
         options["exterior_weight"] = zero_field_weight(
@@ -296,7 +296,7 @@ def test_nodes_take_the_inversions_own_choices(nodes, phantom):
         16,
         "realisations of the noise",
     )
-    edges = edge_mask(np.sqrt(2) * phantom["magnitude"], mask, share=told.get("EdgeFraction"))
+    edges = edge_mask(np.sqrt(2) * phantom["magnitude"], mask, fraction=told.get("EdgeFraction"))
     options = {
         "lam": told["Lambda"],
         "edges": edges,
