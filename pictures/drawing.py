@@ -3,7 +3,7 @@
 A site has one colour and one marker in all figures, both from `site_styles`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-SiteStyles = Mapping[str, Mapping[str, str]]  # colour and marker of each site
+SiteStyles = Mapping[str, Mapping[str, Any]]  # colour and marker of each site
 
 PPB = 1000  # ppb in one ppm
 
@@ -146,9 +146,7 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def panel_grid(
-    count: int, columns: int, width: float, height: float
-) -> tuple[Figure, Sequence[Axes]]:
+def panel_grid(count: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
     """Create a figure with `count` axes in rows of at most `columns`.
 
     Parameters
@@ -190,15 +188,15 @@ def finish_axis(
 
 def name_ticks(axis: Axes, names: Iterable[object], positions: np.ndarray) -> None:
     """Label ticks of the x axis: many or long labels at an angle, and at most 40 of them."""
-    names = list(map(short_name, names))
-    step = -(-len(names) // 40)
-    crowded = len(names) > 12 or max(map(len, names)) > 8
-    axis.set_xticks(positions[::step], names[::step])
+    texts = list(map(short_name, names))
+    step = -(-len(texts) // 40)
+    crowded = len(texts) > 12 or max(map(len, texts)) > 8
+    axis.set_xticks(positions[::step], texts[::step])
     if crowded:
-        axis.tick_params(axis="x", labelrotation=30 if len(names) <= 12 else 90)
+        axis.tick_params(axis="x", labelrotation=30 if len(texts) <= 12 else 90)
         for label in axis.get_xticklabels():
-            label.set_horizontalalignment("right" if len(names) <= 12 else "center")
-            label.set_rotation_mode("anchor" if len(names) <= 12 else "default")
+            label.set_horizontalalignment("right" if len(texts) <= 12 else "center")
+            label.set_rotation_mode("anchor" if len(texts) <= 12 else "default")
 
 
 def legend_of_sites(figure: Figure, styles: SiteStyles, sites: Iterable[object]) -> None:

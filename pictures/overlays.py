@@ -74,12 +74,8 @@ def registration_figure(
     rows = -(-len(images) // columns)
     width = 2.2
     heights = [width * size[up] / max(size[:2]) for up in (1, 2)]
-    figure = Figure(
-        figsize=(width * columns, rows * (sum(heights) + 0.35)),
-        layout="constrained",
-        facecolor="black",
-    )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
+    figure = Figure(figsize=(width * columns, rows * (sum(heights) + 0.35)), facecolor="black")
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
     axes = figure.subplots(
         2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights * rows}
     )
@@ -234,8 +230,8 @@ def lesion_figure(
     size = np.multiply(flair.shape[:2], voxel_size[:2])
     width = 2.2
     height = 2 * (width * size[1] / size[0] + 0.1) + 0.5
-    figure = Figure(figsize=(width * slices, height), layout="constrained", facecolor="black")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure = Figure(figsize=(width * slices, height), facecolor="black")
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for column, level in zip(figure.subplots(2, slices, squeeze=False).T, levels, strict=True):
         picture, aspect = slice_of(flair, 2, voxel_size, level)
         outline, _ = slice_of(lesions, 2, voxel_size, level)

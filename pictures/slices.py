@@ -156,12 +156,8 @@ def compare_maps_figure(
     size = box_size(box, voxel_size)
     width = 3.0
     heights = [width * size[up] / max(size[0], size[1]) for up in (1, 2, 2)]
-    figure = Figure(
-        figsize=(width * len(maps) + 0.2, sum(heights) + 0.9),
-        layout="constrained",
-        facecolor="black",
-    )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
+    figure = Figure(figsize=(width * len(maps) + 0.2, sum(heights) + 0.9), facecolor="black")
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
     axes = figure.subplots(3, len(maps), squeeze=False, gridspec_kw={"height_ratios": heights})
     inside = mask[box]
     images = []
