@@ -77,9 +77,9 @@ class Settings:
     )
     unwrapping: str = option(
         "spatial",
-        "how later echoes are unwrapped: predicted linearly in echo time, and the remainder unwrapped "
-        "in space (spatial) or taken to be less than half a wrap (temporal); or every echo in three "
-        "dimensions (individual)",
+        "how later echoes are unwrapped: predicted linearly in echo time, with the remainder "
+        "unwrapped in space (spatial) or taken to be less than half a wrap (temporal); or every "
+        "echo in three dimensions (individual)",
         values=("spatial", "temporal", "individual"),
     )
     lambda_rule: str = option(
