@@ -97,17 +97,17 @@ class TFI(_BackgroundRemoval):
         return self.step, edge_step(none_if_undefined(self.inputs.edge_fraction))
 
     def _remove(self, field, mask, **where):
-        given = self.inputs
+        inputs = self.inputs
         return tfi(
             field,
             mask,
             edges=magnitude_edges(
-                given.magnitude_file, mask, none_if_undefined(given.edge_fraction)
+                inputs.magnitude_file, mask, none_if_undefined(inputs.edge_fraction)
             ),
             standard_error=self._standard_error(),
-            margin=given.margin,
-            tolerance=given.tolerance,
-            max_iterations=given.max_iterations,
+            margin=inputs.margin,
+            tolerance=inputs.tolerance,
+            max_iterations=inputs.max_iterations,
             **where,
         )
 

@@ -75,7 +75,7 @@ def _with_edges(interface, settings):
 
 
 def none_if_undefined(value):
-    """What the core's functions take where Nipype has an input that was not given."""
+    """What the core's functions take where Nipype has an input that was not inputs."""
     return value if isdefined(value) else None
 
 
@@ -185,40 +185,40 @@ class Iterative(_QuadraticInversion):
         return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
-        given = self.inputs
+        inputs = self.inputs
         space = geometry(image)
-        weighs_noise = given.data_weighting == "noise"
+        weighs_noise = inputs.data_weighting == "noise"
         weight = iterative_weight(standard_error, mask, weighs_noise)
         options = self._options(image)
         if weighs_noise:
             options["noise_variance"] = weighted_variance(standard_error, weight)
-        self._exterior_weight = given.exterior_weight
-        if not isdefined(given.exterior_weight):
+        self._exterior_weight = inputs.exterior_weight
+        if not isdefined(inputs.exterior_weight):
             variance = weighted_variance(standard_error, known_weight(standard_error, mask))
             self._exterior_weight = zero_field_weight(field, mask, variance)
         return iterative(
             field,
             mask,
             edges=free_edges(
-                given.magnitude_file, none_if_undefined(given.edge_fraction), field, mask, space
+                inputs.magnitude_file, none_if_undefined(inputs.edge_fraction), field, mask, space
             ),
             data_weight=weight,
             exterior_weight=self._exterior_weight,
-            tolerance=given.tolerance,
+            tolerance=inputs.tolerance,
             **options,
         )
 
     def _record(self, found):
-        given = self.inputs
+        inputs = self.inputs
         return IterativeRecord(
             found.lam,
             found.iterations,
             found.residual,
-            edge_fraction=none_if_undefined(given.edge_fraction),
-            weighs_noise=given.data_weighting == "noise",
+            edge_fraction=none_if_undefined(inputs.edge_fraction),
+            weighs_noise=inputs.data_weighting == "noise",
             exterior_weight=self._exterior_weight,
-            derives_exterior_weight=not isdefined(given.exterior_weight),
-            tolerance=given.tolerance,
+            derives_exterior_weight=not isdefined(inputs.exterior_weight),
+            tolerance=inputs.tolerance,
         )
 
 
@@ -266,17 +266,17 @@ class Medi(_Inversion):
         return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
 
     def _invert(self, field, mask, standard_error, image):
-        given = self.inputs
+        inputs = self.inputs
         space = geometry(image)
         return medi(
             field,
             mask,
             edges=free_edges(
-                given.magnitude_file, none_if_undefined(given.edge_fraction), field, mask, space
+                inputs.magnitude_file, none_if_undefined(inputs.edge_fraction), field, mask, space
             ),
             standard_error=standard_error,
             lam=self._fixed_lambda(),
-            rule=given.lambda_rule,
+            rule=inputs.lambda_rule,
             **self._solver(),
             **space,
         )
@@ -285,12 +285,12 @@ class Medi(_Inversion):
         """What decides on the solution but edges and λ, as `core.inversion.morphology.medi` takes
         it.
         """
-        given = self.inputs
+        inputs = self.inputs
         return {
-            "period": none_if_undefined(given.period),
-            "merit": given.merit,
-            "tolerance": given.tolerance,
-            "max_iterations": given.max_iterations,
+            "period": none_if_undefined(inputs.period),
+            "merit": inputs.merit,
+            "tolerance": inputs.tolerance,
+            "max_iterations": inputs.max_iterations,
         }
 
     def _record(self, found):
