@@ -1,5 +1,17 @@
-"""multiqsm: quantitative susceptibility mapping in multisite studies."""
+"""multiqsm: quantitative susceptibility mapping in multisite studies.
 
-from importlib.metadata import version
+The functions that a scientist calls from Python, such as `decode_phase`, `unwrap_echoes`,
+`fit_field`, `medi` and `imprecision`, are attributes of this package; ``multiqsm.__all__`` lists
+them. They are imported when they are first used, from where ``__init__.pyi`` says.
+"""
 
-__version__ = version("multiqsm")
+from importlib.metadata import PackageNotFoundError, version
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+try:
+    __version__ = version("multiqsm")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"

@@ -113,12 +113,12 @@ def noisy_head(threads):
     with fft.set_workers(threads):
         for exterior_weight in (1.0, weight):
             for share in (None, 0.1, 0.2, 0.3):
-                edges = edge_mask(magnitude, scan.mask, share=share)
+                edges = edge_mask(magnitude, scan.mask, fraction=share)
                 named = "by noise" if share is None else f"{share:.0%}"
                 found = iterative(
                     field, scan.mask, edges=edges, exterior_weight=exterior_weight, **geometry
                 )
-                report(f"iterative, weight outside {exterior_weight:.2f}, edges {named}", found)
+                report(f"iterative, exterior weight {exterior_weight:.2f}, edges {named}", found)
         report("deterministic", deterministic(field, scan.mask, **geometry))
 
 

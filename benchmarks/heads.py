@@ -9,7 +9,7 @@ import numpy as np
 
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.mask.brain import brain_mask
-from multiqsm.core.mask.reliability import set_unknown_apart, trim_unreliable
+from multiqsm.core.mask.reliability import fill_unmeasured, trim_unreliable
 from multiqsm.core.mask.shapes import erode
 from multiqsm.core.phase.fieldfit import combine_magnitude, fit_field
 from multiqsm.core.phase.unwrapping import unwrap_echoes
@@ -115,7 +115,7 @@ def fit_known(signal, echo_times, voxel_size, centre_frequency, *, mask=None):
     unwrapped = unwrap_echoes(phase, mask, echo_times)
     fit = fit_field(unwrapped, magnitude, echo_times, mask, centre_frequency=centre_frequency)
     trimmed = trim_unreliable(mask, fit.standard_error)
-    return set_unknown_apart(fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size)
+    return fill_unmeasured(fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size)
 
 
 def nrmse(found, truth, region):

@@ -42,8 +42,8 @@ from multiqsm.core.mask.shapes import erode
 from multiqsm.core.phase.fieldfit import (
     combine_magnitude,
     fit_field,
-    known_weight,
     noise_weight,
+    uniform_weight,
     weighted_variance,
 )
 from multiqsm.core.phase.unwrapping import unwrap_echoes
@@ -106,7 +106,7 @@ class Problem:
 
     def iterative(self, **options):
         variance = weighted_variance(
-            self.standard_error, known_weight(self.standard_error, self.mask)
+            self.standard_error, uniform_weight(self.standard_error, self.mask)
         )
         return iterative(
             self.field,

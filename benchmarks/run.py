@@ -263,7 +263,7 @@ def edge_preserving(share=None, exterior_weight=None, **options):
         local, mask, magnitude = phantom["local"], phantom.mask, phantom["mag0"]
 
         def job():
-            edges = edge_mask(magnitude, mask, share=share)
+            edges = edge_mask(magnitude, mask, fraction=share)
             weight = (
                 zero_field_weight(local, mask, NOISE_PPM**2)
                 if exterior_weight is None

@@ -36,19 +36,19 @@ def current_arguments(arguments: Sequence[str]) -> list[str]:
     current: list[str] = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
+        spelled = argument.replace("=", " ", 1)
+        before = f"{current[-1]} {argument}" if current else ""
         if option in ALIASES:
-            argument = ALIASES[option] + equals + value
-            _announce(option, ALIASES[option])
-        elif equals and f"{option} {value}" in ALIASES:
-            argument = ALIASES[f"{option} {value}"].replace(" ", "=")
-            _announce(f"{option} {value}", ALIASES[f"{option} {value}"])
-        elif current and f"{current[-1]} {argument}" in ALIASES:
-            earlier = f"{current[-1]} {argument}"
-            argument = ALIASES[earlier].split()[1]
-            _announce(earlier, ALIASES[earlier])
+            argument = _announced(option) + equals + value
+        elif spelled in ALIASES:
+            argument = _announced(spelled).replace(" ", "=")
+        elif before in ALIASES:
+            argument = _announced(before).split()[1]
         current.append(argument)
     return current
 
 
-def _announce(earlier: str, current: str) -> None:
-    print(f"note: {earlier} is now called {current}", file=sys.stderr)
+def _announced(earlier: str) -> str:
+    """Return today's name after printing it."""
+    print(f"note: {earlier} is now called {ALIASES[earlier]}", file=sys.stderr)
+    return ALIASES[earlier]

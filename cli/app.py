@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import disk_usage
@@ -26,10 +27,22 @@ from .machine import JOBS
 from .options import add_settings
 from .participant import run_participants
 
+EXAMPLES = """examples:
+  multiqsm BIDS_DIR OUTPUT_DIR participant --dry-run
+      check every scan, without processing
+  multiqsm BIDS_DIR OUTPUT_DIR participant --participant-label 01 02 --n-procs 8
+      maps and regional values of two subjects, on eight cores
+  multiqsm BIDS_DIR OUTPUT_DIR group --calibrate
+      reproducibility within and across scanners, corrected by phantom scans
+
+documentation: README.md and docs/ of the source distribution
+BIDS: https://bids.neuroimaging.io
+"""
+
 LEVELS = {"participant": run_participants, "group": run_group}
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the BIDS App.
 
     Parameters
@@ -55,7 +68,7 @@ def main(argv=None):
         print(f"multiqsm: {error}: {_folders(options)}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
     except KeyboardInterrupt:
-        print("\nmultiqsm: interrupted; the same command goes on from here", file=sys.stderr)
+        print("\nmultiqsm: interrupted; the same command continues from here", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -93,7 +106,7 @@ def _ended_in_order():
         signal.signal(signal.SIGTERM, earlier)
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line.
 
     Returns
@@ -103,18 +116,26 @@ def make_parser():
     parser = argparse.ArgumentParser(
         prog="multiqsm",
         description=(
-            "Quantitative susceptibility mapping (QSM) of multi-echo gradient-echo scans in BIDS."
+            "Quantitative susceptibility mapping (QSM) of multi-echo gradient-echo scans in a BIDS "
+            "dataset: susceptibility maps of every scan, regional values of every subject, and "
+            "their reproducibility within and across scanners."
         ),
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("output_dir", type=Path, help="root of the derivative dataset to write")
-    parser.add_argument("analysis_level", choices=list(LEVELS), help="make maps, or compare them")
+    parser.add_argument(
+        "analysis_level",
+        choices=list(LEVELS),
+        help="participant: maps and regional values; group: reproducibility and other statistics",
+    )
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
-    _add_choice_of_scans(parser.add_argument_group("which scans"))
-    method = parser.add_argument_group("method; an option overrides the preset")
+    _add_choice_of_scans(parser.add_argument_group("selection of scans"))
+    method = parser.add_argument_group("methods; each option overrides the preset")
     preset_help = (
-        "named set of choices; lin2015: the 2015 multisite study's; chiang2018: MEDI as the 2018 "
-        "study of the thalamus"
+        "named set of choices; lin2015: as the 2015 multisite study; chiang2018: MEDI as the 2018 "
+        "study of the thalamus (default: %(default)s)"
     )
     method.add_argument("--preset", choices=list(PRESETS), default="default", help=preset_help)
     add_settings(method)
@@ -125,66 +146,81 @@ def make_parser():
 
 def _add_choice_of_scans(choice):
     choice.add_argument(
-        "--participant-label", nargs="+", metavar="LABEL", help="only these participants"
+        "--participant-label",
+        nargs="+",
+        metavar="LABEL",
+        help="process only these participants (default: all)",
     )
-    choice.add_argument("--session-label", nargs="+", metavar="LABEL", help="only these sessions")
-    filter_help = 'JSON such as {"megre": {"acquisition": "x"}}'
+    choice.add_argument(
+        "--session-label",
+        nargs="+",
+        metavar="LABEL",
+        help="process only these sessions (default: all)",
+    )
+    filter_help = 'JSON file that selects scans by BIDS entities: {"megre": {"acquisition": "x"}}'
     choice.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
-    derivatives_help = "datasets to look for masks and regions in"
+    derivatives_help = (
+        "derivative datasets with brain masks and regions (default: all in BIDS_DIR/derivatives)"
+    )
     choice.add_argument("--derivatives", nargs="+", type=Path, metavar="DIR", help=derivatives_help)
     choice.add_argument(
-        "--dry-run", action="store_true", help="check everything, say what would run, and stop"
+        "--dry-run",
+        action="store_true",
+        help="check all scans and report what would run, without running it",
     )
 
 
 def _add_group_level(study):
-    calibrate_help = "correct values by the phantom scans of their site before all statistics"
+    calibrate_help = (
+        "correct regional values by the phantom scans of their site before all statistics"
+    )
     study.add_argument("--calibrate", action="store_true", help=calibrate_help)
     model_help = (
-        f"compute the regressions of a model: a JSON or YAML file, or by name {', '.join(SHIPPED)}"
+        "fit the regressions of a study model: a JSON or YAML file, or the name of one that comes "
+        f"with multiqsm ({', '.join(SHIPPED)}) (default: none)"
     )
     study.add_argument("--model", metavar="FILE", help=model_help)
     phenotype_help = (
-        "further tables of a model's patients, beside participants.tsv and phenotype/*.tsv"
+        "further tables of participants for --model (default: participants.tsv and phenotype/*.tsv "
+        "only)"
     )
     study.add_argument("--phenotype", nargs="+", type=Path, metavar="TSV", help=phenotype_help)
     freesurfer_help = (
-        "FreeSurfer's results, for a model (the dataset's derivatives/freesurfer if not given)"
+        "FreeSurfer's subjects directory, for --model (default: BIDS_DIR/derivatives/freesurfer)"
     )
     study.add_argument("--freesurfer-dir", type=Path, metavar="DIR", help=freesurfer_help)
 
 
 def _add_machine(machine):
-    work_help = "intermediate files (default: %(default)s)"
+    work_help = "directory of intermediate files (default: %(default)s)"
     machine.add_argument(
         "-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help=work_help
     )
     procs_help = (
-        "processor cores: all of this machine if not set; on a cluster those of one job, 1 if not "
-        "set"
+        "number of processor cores (default: all of this machine); on a cluster, cores of each job "
+        "(default: 1)"
     )
     machine.add_argument("--n-procs", type=count, metavar="N", help=procs_help)
-    memory_help = "memory limit; 90 %% of the machine's if not set"
+    memory_help = "memory limit in GB (default: 90 %% of the machine's)"
     machine.add_argument("--mem-gb", type=positive, metavar="GB", help=memory_help)
     plugin_help = (
-        "Nipype plugin that runs the jobs: MultiProc, Linear, SLURM, SGE, PBS, LSF, … (default: "
-        "%(default)s)"
+        "Nipype plugin that runs the jobs, such as MultiProc, Linear, SLURM, SGE, PBS or LSF "
+        "(default: %(default)s)"
     )
     machine.add_argument("--plugin", default="MultiProc", help=plugin_help)
-    use_help = "YAML or JSON file with plugin and plugin_args, instead of --plugin"
+    use_help = "YAML or JSON file with plugin and plugin_args (default: as --plugin)"
     machine.add_argument("--use-plugin", type=Path, metavar="FILE", help=use_help)
     jobs_help = (
-        "what is one job: a scan (then a subject) from beginning to end, or every step; auto takes "
-        "scans where there "
-        "are enough of them for all cores (default: %(default)s)"
+        "unit of work of a job: a whole scan (or subject), or a single step; auto: scans where "
+        "there are enough to keep all cores busy (default: %(default)s)"
     )
     machine.add_argument("--jobs", choices=JOBS, default=JOBS[0], help=jobs_help)
     retries_help = (
-        "how often a scan is begun again whose process or job was killed from outside (default: "
-        "%(default)s)"
+        "how often a scan is restarted after its process or job was killed from outside "
+        "(default: %(default)s)"
     )
     machine.add_argument(
         "--retries", type=count_from_zero, default=2, metavar="N", help=retries_help
     )
-    clean_help = "remove the intermediate files of what is finished"
+    clean_help = "remove intermediate files of finished scans and subjects (default: keep them)"
     machine.add_argument("--clean-workdir", action="store_true", help=clean_help)

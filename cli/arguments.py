@@ -7,7 +7,7 @@ import os
 EXIT_OK, EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
-def positive(text):
+def positive(text: str) -> float:
     """Read a number above 0."""
     value = float(text)
     if not 0 < value < math.inf:
@@ -15,7 +15,7 @@ def positive(text):
     return value
 
 
-def not_negative(text):
+def not_negative(text: str) -> float:
     """Read a number of at least 0."""
     value = float(text)
     if not 0 <= value < math.inf:
@@ -23,7 +23,7 @@ def not_negative(text):
     return value
 
 
-def count(text):
+def count(text: str) -> int:
     """Read a whole number of at least 1."""
     value = int(text)
     if value < 1:
@@ -31,7 +31,7 @@ def count(text):
     return value
 
 
-def count_from_zero(text):
+def count_from_zero(text: str) -> int:
     """Read a whole number of at least 0."""
     value = int(text)
     if value < 0:
@@ -39,7 +39,7 @@ def count_from_zero(text):
     return value
 
 
-def fraction(text):
+def fraction(text: str) -> float:
     """Read a number from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
@@ -47,6 +47,8 @@ def fraction(text):
     return value
 
 
-def available_cores():
+def available_cores() -> int:
     """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
@@ -13,7 +14,7 @@ from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available
 from .machine import read_filter
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Audit a dataset.
 
     Parameters

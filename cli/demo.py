@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
@@ -14,7 +15,7 @@ from .arguments import EXIT_OK, available_cores, count
 from .simulate import main as simulate
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Simulate a small study of three sites, process it, and compare its scans.
 
     Parameters

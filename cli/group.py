@@ -3,6 +3,7 @@ of a model.
 """
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from ..cohort.model_files import SHIPPED, read_model
@@ -17,7 +18,7 @@ from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
 
 
-def run_group(options):
+def run_group(options: Namespace) -> int:
     """Compare the values of all scans in the output folder, or compute a model; write tables and
     report.
 

@@ -1,13 +1,21 @@
-"""What the options about the machine say."""
+"""Options about the machine, and the plugin that runs the jobs."""
 
 import os
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from ..dataset.content import require_content
 from ..dataset.problems import DatasetError
 from .arguments import available_cores
+
+if TYPE_CHECKING:  # Nipype takes seconds to import
+    from nipype.pipeline.engine import Workflow
+
+    from ..execution.failures import Failure
+    from ..execution.plugins import Runner
 
 JOBS = ("auto", "scan", "step")
 CGROUP_LIMITS = (
@@ -16,13 +24,24 @@ CGROUP_LIMITS = (
 )
 
 
-def read_options(path, option):
-    """Read a mapping, in JSON or YAML, that an option names.
+def read_options(path: Path, option: str) -> dict:
+    """Read the JSON or YAML file of an option.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    option : str
+        The option that names it, for messages.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
     DatasetError
-        If the file is none.
+        If the file cannot be read, or holds no mapping.
     """
     require_content(path)
     try:
@@ -30,23 +49,23 @@ def read_options(path, option):
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DatasetError(f"{option} {path}: {error}") from error
     if not isinstance(content, dict):
-        raise DatasetError(f"{option} {path}: holds no mapping of names to values")
+        raise DatasetError(f"{option} {path}: does not hold a mapping of names to values")
     return content
 
 
-def read_filter(options):
-    """Read the file of ``--bids-filter-file``; None if none is given.
+def read_filter(options: Namespace) -> dict | None:
+    """Read the file of ``--bids-filter-file``; None without that option.
 
     Raises
     ------
     DatasetError
-        If the file is none.
+        As `read_options`.
     """
     path = options.bids_filter_file
     return None if path is None else read_options(path, "--bids-filter-file")
 
 
-def check_work_dir(options):
+def check_work_dir(options: Namespace) -> None:
     """Refuse to put intermediate files among the user's data.
 
     Raises
@@ -57,12 +76,12 @@ def check_work_dir(options):
     if options.work_dir.absolute().is_relative_to(options.bids_dir.absolute()):
         raise DatasetError(
             f"{options.work_dir}: intermediate files would lie in the dataset",
-            "say with -w where else",
+            "choose a directory outside the dataset with -w",
         )
 
 
-def open_runner(options):
-    """Make what runs the graphs, as the options and the plugin file say.
+def open_runner(options: Namespace) -> "Runner":
+    """Open the Nipype plugin that runs the graphs, as the options and the plugin file say.
 
     Parameters
     ----------
@@ -76,42 +95,43 @@ def open_runner(options):
     Raises
     ------
     DatasetError
-        If the plugin file is none, or Nipype has no such plugin.
+        If the plugin file cannot be used, or Nipype has no such plugin.
     """
     from ..execution.plugins import Runner
 
     name = options.plugin
-    given = {}
+    arguments: dict = {}
     if options.use_plugin is not None:
         content = read_options(options.use_plugin, "--use-plugin")
         if unknown := sorted(set(content) - {"plugin", "plugin_args"}):
             raise DatasetError(
                 f"--use-plugin {options.use_plugin}: unknown {', '.join(unknown)}",
-                "it has plugin, plugin_args",
+                "allowed: plugin, plugin_args",
             )
         name = content.get("plugin", name)
-        given = content.get("plugin_args") or {}
-        if not isinstance(name, str) or not isinstance(given, dict):
+        arguments = content.get("plugin_args") or {}
+        if not isinstance(name, str) or not isinstance(arguments, dict):
             raise DatasetError(
-                f"--use-plugin {options.use_plugin}: plugin is a name and plugin_args are a mapping"
+                f"--use-plugin {options.use_plugin}: plugin must be a name, "
+                "and plugin_args a mapping"
             )
     try:
-        runner = Runner(name, given)
+        runner = Runner(name, arguments)
     except ValueError as error:
         raise DatasetError(str(error)) from error
     limits = {} if options.mem_gb is None else {"memory_gb": options.mem_gb}
-    if not runner.is_cluster:  # what this machine has is no limit to jobs on others
+    if not runner.is_cluster:  # limits of this machine do not apply to jobs on others
         limits = {"n_procs": cores(options), "memory_gb": 0.9 * machine_gigabytes(), **limits}
-    runner.arguments = {**limits, **given}
+    runner.arguments = {**limits, **arguments}
     return runner
 
 
-def cores(options):
+def cores(options: Namespace) -> int:
     """Cores of this machine that the command may use."""
     return options.n_procs or available_cores()
 
 
-def machine_gigabytes():
+def machine_gigabytes() -> float:
     """Memory that this process may use, GB: the machine's, or less in a container or a batch
     job.
     """
@@ -124,8 +144,8 @@ def machine_gigabytes():
     return min(limits) / 1e9
 
 
-def run_graph(workflow, options, kind):
-    """Run one graph to its end, with a folder of the run's own in the work folder.
+def run_graph(workflow: "Workflow", options: Namespace, kind: str) -> list["Failure"]:
+    """Run one graph to its end, in a directory of its own within the work directory.
 
     Parameters
     ----------

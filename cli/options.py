@@ -16,7 +16,7 @@ NUMBERS = {
 }
 
 
-def add_settings(parser):
+def add_settings(parser: argparse._ActionsContainer) -> None:
     """Add an option for each field of `Settings`; one that is not given is None, so that a preset's
     choice stands.
 
@@ -31,7 +31,7 @@ def add_settings(parser):
         group.add_argument(_flag(choice), **_argument(choice))
 
 
-def settings_table():
+def settings_table() -> str:
     """The options made from `Settings` as a table in Markdown, as the README has it.
 
     Returns

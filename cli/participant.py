@@ -1,9 +1,12 @@
 """The participant level: scans to maps, the maps of a subject to regional values and a report."""
 
 import sys
+from argparse import Namespace
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..dataset.anatomy import check_recon_all
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
@@ -25,14 +28,18 @@ from ..dataset.subjects import Subject, check_regions, collect_subjects
 from ..dataset.tables import read_tsv
 from ..execution.locks import hold_subjects
 from ..interfaces.methods import INVERSIONS
-from ..workflows.settings import PRESETS
+from ..workflows.settings import PRESETS, Settings
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, cores, open_runner, read_filter
+
+if TYPE_CHECKING:  # Nipype takes seconds to import
+    from ..execution.failures import Failure
+    from ..execution.stages import Stage
 
 SCANS_WORTH_A_PROCESS = 8
 
 
-def run_participants(options):
+def run_participants(options: Namespace) -> int:
     """Collect, check and process the scans, bring each subject's together, and say what was left
     out and what failed.
 
@@ -112,7 +119,7 @@ class _Run:
             "clean": options.clean_workdir,
         }
 
-    def process(self, stage, items):
+    def process(self, stage: "Stage", items: Sequence) -> list["Failure"]:
         """Process scans or subjects; returns the failures."""
         from ..execution.stages import run_stage
 
@@ -152,17 +159,17 @@ class _Faults:
             elif problem.severity == "warning":
                 self._note_warning(problem)
 
-    def warn(self, problem):
+    def warn(self, problem: Problem) -> None:
         """Take a warning and print it."""
         print(f"warning: {problem}", file=sys.stderr)
         self._note_warning(problem)
 
-    def add(self, problem):
+    def add(self, problem: Problem) -> None:
         """Take a fault and print it."""
         print(f"failed: {problem}", file=sys.stderr)
         self._note(problem)
 
-    def add_later(self, problem):
+    def add_later(self, problem: Problem) -> None:
         """The same of a fault that leaves the scan its maps."""
         self.add(problem)
         self.n_later += 1
@@ -279,7 +286,7 @@ def _write_reports(subjects, run, faults):
         faults.add_later(Problem(f"report of {failure.scan}", "", str(failure), ""))
 
 
-def settings_of(options):
+def settings_of(options: Namespace) -> Settings:
     """The choices of a run: the preset's, but for what the options say.
 
     Parameters

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
@@ -22,7 +23,7 @@ from .arguments import (
 COHORT = "thalamus"
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Simulate a study.
 
     Parameters

@@ -1,12 +1,16 @@
-"""The stages of the participant level: what is made of each scan and of each subject."""
+"""The stages of the participant level: maps of each scan, results and report of each subject."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import ClassVar
 
 import nibabel as nib
+from nipype.pipeline.engine import Workflow
 
+from ..dataset.scans import Scan
+from ..dataset.subjects import Subject
 from ..execution.completion import completion_record_path
 from ..execution.stages import Stage
 from ..workflows.reports import init_reports_wf
@@ -24,14 +28,17 @@ class ScansStage(Stage):
     bids_dir: Path = Path()
 
     @staticmethod
-    def label(item):  # noqa: D102
+    def label(item: Scan) -> str:
+        """Return the label of a scan."""
         return item.label
 
     @staticmethod
-    def subject(item):  # noqa: D102
+    def subject(item: Scan) -> str:
+        """Return the label of a scan's subject."""
         return item.entities["subject"]
 
-    def build(self, items):  # noqa: D102
+    def build(self, items: Sequence[Scan]) -> Workflow:
+        """Build the graph of some scans."""
         return init_scans_wf(
             items,
             bids_dir=self.bids_dir,
@@ -41,7 +48,8 @@ class ScansStage(Stage):
             threads=self.threads,
         )
 
-    def work_gigabytes(self, item):  # noqa: D102
+    def work_gigabytes(self, item: Scan) -> float:
+        """Estimate the disk space of the intermediate files, GB."""
         # Decoded echoes, their phase unwrapped and what is fitted to it; for each map χ, its error
         # and three between.
         volumes = 5 * len(item.echo_times) + 8 + 5 * len(self.settings.inversions)
@@ -50,20 +58,23 @@ class ScansStage(Stage):
 
 @dataclass(frozen=True)
 class SubjectsStage(Stage):
-    """What the scans of a subject are together."""
+    """Registration, regional values and variability of each subject."""
 
     kind: ClassVar[str] = "subjects"
     made_by: ClassVar[str] = init_subjects_wf.__module__
 
-    def build(self, items):  # noqa: D102
+    def build(self, items: Sequence[Subject]) -> Workflow:
+        """Build the graph of some subjects."""
         return init_subjects_wf(
             items, output_dir=self.output_dir, work_dir=self.graph_dir, settings=self.settings
         )
 
-    def also(self, item):  # noqa: D102
+    def also(self, item: Subject) -> tuple:
+        """Return what the result depends on besides the item, the settings and the code."""
         return (Path(self.settings.atlas or ""),)
 
-    def work_gigabytes(self, item):  # noqa: D102
+    def work_gigabytes(self, item: Subject) -> float:
+        """Estimate the disk space of the intermediate files, GB."""
         volumes = 6 + 3 * len(self.settings.inversions)  # for each scan
         return sum(4e-9 * prod(nib.load(scan.mask).shape) * volumes for scan in item.scans)
 
@@ -79,16 +90,19 @@ class ReportsStage(Stage):
     warnings: tuple = ()
     sites: tuple[str, ...] = ()
 
-    def also(self, item):  # noqa: D102
+    def also(self, item: Subject) -> tuple:
+        """Return what the result depends on besides the item, the settings and the code."""
         scans = [
             completion_record_path(self.output_dir, ScansStage.kind, scan.label)
             for scan in item.scans
         ]
         subject = completion_record_path(self.output_dir, SubjectsStage.kind, self.label(item))
-        told = [dict(told).get(item.label, ()) for told in (self.failures, self.warnings)]
-        return *told, self.sites, subject, scans
+        failures = dict(self.failures).get(item.label, ())
+        warnings = dict(self.warnings).get(item.label, ())
+        return failures, warnings, self.sites, subject, scans
 
-    def build(self, items):  # noqa: D102
+    def build(self, items: Sequence[Subject]) -> Workflow:
+        """Build the graph of some subjects."""
         return init_reports_wf(
             items,
             failures=dict(self.failures),
@@ -99,5 +113,6 @@ class ReportsStage(Stage):
             settings=self.settings,
         )
 
-    def work_gigabytes(self, item):  # noqa: D102
+    def work_gigabytes(self, item: Subject) -> float:
+        """Estimate the disk space of the intermediate files, GB."""
         return 0.0

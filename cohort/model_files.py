@@ -30,12 +30,8 @@ RESERVED = (
     "excluded",
     "patients",
     "problems",
+    "sources",
 )
-
-
-RESERVED += ("sources",)
-
-
 NEED_VALUE = ("Power",)
 MAY_HAVE_VALUE = ("Center",)
 MODEL_KEYS = (

@@ -1,17 +1,20 @@
 """The unit dipole in the Fourier domain, for any direction of B0 and any voxel size."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import fft
 
+from .grid import Vector
 
-def b0_direction(affine):
-    """Direction of B0 (the scanner's z axis) in voxel axes.
+
+def b0_direction(affine: ArrayLike) -> np.ndarray:
+    """Return the direction of B0 (the scanner's z axis) in voxel axes.
 
     Parameters
     ----------
     affine : array_like, shape (4, 4)
-        Voxel-to-scanner affine (NIfTI, mm). Its columns are normalised first, so that anisotropic
-        voxels do not bend the direction.
+        Voxel-to-scanner affine (NIfTI, mm). Its columns are normalised first: otherwise
+        anisotropic voxels would change the direction.
 
     Returns
     -------
@@ -32,19 +35,19 @@ def b0_direction(affine):
     return direction / np.linalg.norm(direction)
 
 
-def turn_between(affine, other):
-    """Angle by which an affine turns voxels against another, whatever their sizes and places.
+def rotation_between(affine: ArrayLike, reference: ArrayLike) -> float:
+    """Return the angle between the voxel axes of two affines; sizes and origins do not matter.
 
     Parameters
     ----------
-    affine, other : array_like, shape (4, 4)
+    affine, reference : array_like, shape (4, 4)
         Affines of the same voxels.
 
     Returns
     -------
     float
-        Degrees; the directions of B0 that the two give differ by no more. 180 if one mirrors what
-        the other does not.
+        Degrees. It is an upper bound of the angle between the two directions of B0. 180 if one of
+        the affines mirrors the image and the other does not.
 
     Raises
     ------
@@ -53,24 +56,26 @@ def turn_between(affine, other):
 
     Examples
     --------
-    >>> round(turn_between(np.eye(4), [[0, -2, 0, 9], [2, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]), 6)
+    >>> rotated = [[0, -2, 0, 9], [2, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]
+    >>> round(rotation_between(np.eye(4), rotated), 6)
     90.0
     """
-    # that of a unit vector: the chord of the angle
-    longest = np.linalg.norm(_axes(affine) - _axes(other), 2)
-    return float(np.degrees(2 * np.arcsin(min(1, longest / 2))))
+    # The spectral norm is the longest distance that any unit vector's end moves: the chord of the
+    # rotation angle, 2 sin(angle / 2).
+    chord = float(np.linalg.norm(_axes(affine) - _axes(reference), 2))
+    return float(np.degrees(2 * np.arcsin(min(1.0, chord / 2))))
 
 
 def _axes(affine):
-    """Directions of the voxel axes, in columns."""
+    """Return unit vectors along the voxel axes, as columns."""
     if not spans_space(affine):
         raise ValueError(f"the affine does not span three dimensions:\n{affine}")
     columns = np.asarray(affine, float)[:3, :3]
     return columns / np.linalg.norm(columns, axis=0)
 
 
-def spans_space(affine):
-    """Tell whether an affine's voxel axes have lengths, and directions that are independent.
+def spans_space(affine: ArrayLike) -> bool:
+    """Check that an affine's voxel axes have non-zero lengths and are linearly independent.
 
     Parameters
     ----------
@@ -90,8 +95,10 @@ def spans_space(affine):
     )
 
 
-def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
-    """Field of a unit dipole: D(k) = 1/3 - (k·b)²/|k|², D(0) = 0.
+def dipole_kernel(
+    shape: tuple[int, ...], voxel_size: Vector, b0_dir: Vector = (0, 0, 1)
+) -> np.ndarray:
+    """Return the spectrum of the unit dipole field, D(k) = 1/3 - (k·b)²/|k|² with D(0) = 0.
 
     Parameters
     ----------
@@ -110,8 +117,8 @@ def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
     Notes
     -----
     At the Nyquist frequency of an even axis k and -k are the same sample, so the mixed terms k_i
-    k_j of an oblique B0 average to zero there. Leaving them in would make the operator slightly
-    non-symmetric, which conjugate gradients do not forgive.
+    k_j of an oblique B0 average to zero there. With them the operator would not be exactly
+    symmetric, and conjugate gradients need a symmetric one.
 
     References
     ----------
@@ -129,8 +136,9 @@ def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
     k = frequencies(shape, voxel_size)
     signed = [np.where(_is_nyquist(n, ki.shape), 0, ki) for n, ki in zip(shape, k, strict=True)]
     k2 = _sum_of_squares(k)
-    k2[0, 0, 0] = 1
+    k2[0, 0, 0] = 1  # any number: D(0) is set below
     along = sum(bi * si for bi, si in zip(b, signed, strict=True)) ** 2
+    # The squares b_i² k_i² remain at the Nyquist frequency, only the mixed terms vanish.
     along += sum(bi**2 * (ki**2 - si**2) for bi, ki, si in zip(b, k, signed, strict=True))
     along /= k2
     kernel = np.subtract(np.float32(1 / 3), along, out=along)
@@ -138,26 +146,27 @@ def dipole_kernel(shape, voxel_size, b0_dir=(0, 0, 1)):
     return kernel
 
 
-def frequencies(shape, voxel_size):
-    """Spatial frequencies of the half spectrum, cycles per mm, as three broadcastable float32
-    arrays.
+def frequencies(shape: tuple[int, ...], voxel_size: Vector) -> tuple[np.ndarray, ...]:
+    """Return the spatial frequencies of the half spectrum, cycles per mm, as three broadcastable
+    float32 arrays.
     """
     axes = [
         fft.fftfreq(shape[0], voxel_size[0]),
         fft.fftfreq(shape[1], voxel_size[1]),
         fft.rfftfreq(shape[2], voxel_size[2]),
     ]
-    return tuple(a.astype(np.float32) for a in np.ix_(*axes))
+    return tuple(axis.astype(np.float32) for axis in np.ix_(*axes))
 
 
-def convolve(kernel, volume):
-    """Circular convolution of a real volume with a half-spectrum kernel."""
+def convolve(kernel: np.ndarray, volume: np.ndarray) -> np.ndarray:
+    """Convolve a real volume with a half-spectrum kernel; the convolution is circular."""
     return inverse_transform(kernel * fft.rfftn(volume), volume.shape)
 
 
-def inverse_transform(spectrum, shape):
-    """The real volume of a half spectrum that is used up: ``scipy.fft.irfftn`` would make a copy of
-    it first.
+def inverse_transform(spectrum: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the real volume of a half spectrum, which is overwritten to save memory.
+
+    ``scipy.fft.irfftn`` would copy the spectrum first.
     """
     return fft.irfft(fft.ifftn(spectrum, axes=(0, 1), overwrite_x=True), shape[2])
 
@@ -167,10 +176,10 @@ def _sum_of_squares(components):
 
 
 def _is_nyquist(n, shape):
-    """Mark the Nyquist sample of an axis of length `n` whose frequencies have the given broadcast
-    shape.
+    """Mark the Nyquist sample of an axis of `n` samples; `shape` is that of its frequencies, which
+    broadcast.
     """
-    marks = np.zeros(max(shape), bool)
+    is_nyquist = np.zeros(max(shape), bool)
     if n % 2 == 0:
-        marks[n // 2] = True
-    return marks.reshape(shape)
+        is_nyquist[n // 2] = True
+    return is_nyquist.reshape(shape)

@@ -88,7 +88,7 @@ class WorkingGrid:
         return out
 
 
-def within(mask, field):
+def field_in_mask(mask, field):
     """A field in the mask, as every method that solves for sources takes it: in single precision,
     zero outside.
 

@@ -1,25 +1,25 @@
-"""Voxels inside a mask whose field is not known: they belong to the inside, and data there have no
-weight.
+"""Holes: voxels enclosed by a mask whose field is not measured.
 
 A strong source, such as a haemorrhage, dephases its surroundings until their phase cannot be
-unwrapped. If these voxels were left out of the mask, background field removal and total field
-inversion would take them for the outside, where sources are free, and the source's own field would
-be given to the background.
+unwrapped. These voxels stay in the mask, but their data have no weight. If they were left out of
+it, background field removal and total field inversion would treat them as outside, where sources
+are unconstrained, and would assign the field of the source to the background.
 """
 
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
-from .grid import neighbours
+from .grid import Vector, neighbours
 
-# Of the linear system's residual: far below the noise of any field.
+# Relative residual of the linear system at which the solver stops: far below the noise of any
+# field.
 _TOLERANCE = 1e-4
 _MAX_ITERATIONS = 1000
 
 
-def fill_holes(mask):
-    """Fill what a mask encloses, also where a face of the volume cuts through the hole.
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill the holes of a mask, including those that are open at a face of the volume.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ def fill_holes(mask):
     >>> bool(fill_holes(mask).all())
     True
     """
+    # A slab's first slice may cut through a hole. Close each face with a lid: the outermost plane
+    # of the mask, itself filled in two dimensions.
     closed = np.pad(mask, 1)
     for axis in range(3):
         for face, nearest in ((0, 1), (-1, -2)):
@@ -44,67 +46,75 @@ def fill_holes(mask):
     return ndimage.binary_fill_holes(closed)[1:-1, 1:-1, 1:-1]
 
 
-def interpolate_unknown(values, known, mask, voxel_size):
-    """Fill in what is not known inside a mask by the smoothest continuation of what is around it.
+def interpolate_unmeasured(
+    values: np.ndarray, measured: np.ndarray, mask: np.ndarray, voxel_size: Vector
+) -> np.ndarray:
+    """Fill in the unmeasured voxels of a mask by the smoothest continuation of the measured ones.
 
-    It solves Laplace's equation in the unknown voxels, with the known ones as boundary values and
+    Solve Laplace's equation in the unmeasured voxels, with the measured ones as boundary values and
     no flux through the mask's surface. A background field obeys this equation, so its continuation
-    is exact; that of a local field is a guess. The weights of the known values are positive and sum
-    to 1, so that standard errors continued in the same way are never smaller than those of the
-    continued values.
+    is exact; that of a local field is a guess. Each filled value is a weighted mean of measured
+    ones: the weights are positive and sum to 1. Standard errors interpolated with the same weights
+    are therefore never smaller than the standard errors of the filled values.
 
     Parameters
     ----------
     values : ndarray, shape (x, y, z)
-        Any unit. Used where `known` alone.
-    known : ndarray of bool, shape (x, y, z)
-        Where `values` hold.
+        Any unit. Only used where `measured`.
+    measured : ndarray of bool, shape (x, y, z)
+        Where `values` are valid.
     mask : ndarray of bool, shape (x, y, z)
-        Where values are wanted.
+        Voxels to return values for.
     voxel_size : sequence of 3 floats
         In mm.
 
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        The values in the mask, zero outside. Unknown voxels without any way to a known one have the
-        known ones' median.
+        The values in the mask, zero outside. Unmeasured voxels that are not connected to a measured
+        one get the median of the measured ones.
 
     Raises
     ------
     ValueError
-        If nothing in the mask is known.
+        If no voxel of the mask is measured.
 
     Examples
     --------
     >>> line = np.array([[[0.0, 9.0, 9.0, 3.0]]])
-    >>> interpolate_unknown(line, line != 9, line >= 0, (1, 1, 2)).ravel().tolist()
+    >>> interpolate_unmeasured(line, line != 9, line >= 0, (1, 1, 2)).ravel().tolist()
     [0.0, 1.0, 2.0, 3.0]
     """
-    known = known & mask
-    unknown = mask & ~known
-    if not known.any():
-        raise ValueError("no voxel of the mask is known")
-    filled = np.where(known, values, 0).astype(np.float32)
-    if not unknown.any():
+    measured = measured & mask
+    unmeasured = mask & ~measured
+    if not measured.any():
+        raise ValueError(
+            "no voxel of the mask is measured: check the mask, and the images for signal"
+        )
+    filled = np.where(measured, values, 0).astype(np.float32)
+    if not unmeasured.any():
         return filled
-    # About the median, so that voxels which nothing reaches take it.
-    middle = np.median(filled[known])
-    laplacian, inflow = _laplace(filled - middle, known, unknown, voxel_size)
+    # Solve for the difference from the median: where no measured voxel is connected the solution is
+    # zero, and the voxel gets the median.
+    median = np.median(filled[measured])
+    laplacian, inflow = _laplace(filled - median, measured, unmeasured, voxel_size)
     diagonal = laplacian.diagonal()
     precondition = sparse.diags_array(1 / diagonal)
     solution, _ = cg(laplacian, inflow, rtol=_TOLERANCE, maxiter=_MAX_ITERATIONS, M=precondition)
-    filled[unknown] = middle + solution
+    filled[unmeasured] = median + solution
     return filled
 
 
-def _laplace(values, known, unknown, voxel_size):
-    """Laplace's equation for the unknown voxels: its matrix, and what the known neighbours
-    contribute.
+def _laplace(values, measured, unmeasured, voxel_size):
+    """Set up Laplace's equation in the unmeasured voxels.
+
+    Returns its matrix, and the right-hand side: what the measured neighbours contribute. Neighbours
+    are connected with a conductance of 1/h², h being their distance, as in the finite-difference
+    Laplacian; no connection leads out of the mask, so nothing flows through its surface.
     """
-    n = int(np.count_nonzero(unknown))
-    place = np.zeros(unknown.shape, np.int32)
-    place[unknown] = np.arange(n)
+    n = int(np.count_nonzero(unmeasured))
+    number = np.zeros(unmeasured.shape, np.int32)  # of each unmeasured voxel, its row of the matrix
+    number[unmeasured] = np.arange(n)
     diagonal = np.zeros(n)
     inflow = np.zeros(n)
     rows = []
@@ -112,19 +122,19 @@ def _laplace(values, known, unknown, voxel_size):
     conductances = []
     for axis, size in enumerate(voxel_size):
         conductance = 1 / float(size) ** 2
-        near, far = neighbours(axis)
-        for here, there in ((near, far), (far, near)):
-            beside_known = unknown[here] & known[there]
-            at = place[here][beside_known]
-            diagonal += conductance * np.bincount(at, minlength=n)
-            inflow += conductance * np.bincount(at, values[there][beside_known], n)
-            beside_unknown = unknown[here] & unknown[there]
-            at = place[here][beside_unknown]
-            diagonal += conductance * np.bincount(at, minlength=n)
-            rows.append(at)
-            columns.append(place[there][beside_unknown])
-            conductances.append(np.full(at.size, -conductance))
-    diagonal[diagonal == 0] = 1  # a voxel by itself
+        lower, upper = neighbours(axis)
+        for voxel, neighbour in ((lower, upper), (upper, lower)):
+            beside_measured = unmeasured[voxel] & measured[neighbour]
+            row = number[voxel][beside_measured]
+            diagonal += conductance * np.bincount(row, minlength=n)
+            inflow += conductance * np.bincount(row, values[neighbour][beside_measured], n)
+            beside_unmeasured = unmeasured[voxel] & unmeasured[neighbour]
+            row = number[voxel][beside_unmeasured]
+            diagonal += conductance * np.bincount(row, minlength=n)
+            rows.append(row)
+            columns.append(number[neighbour][beside_unmeasured])
+            conductances.append(np.full(row.size, -conductance))
+    diagonal[diagonal == 0] = 1  # a voxel without neighbours: any number keeps the matrix regular
     off_diagonal = sparse.coo_array(
         (np.concatenate(conductances), (np.concatenate(rows), np.concatenate(columns))),
         shape=(n, n),

@@ -6,10 +6,10 @@ import numpy as np
 from skimage.measure import block_reduce
 
 from .background.projection import pdf
-from .holes import interpolate_unknown
+from .holes import interpolate_unmeasured
 from .inversion.closed_form import deterministic
 from .mask.brain import brain_mask
-from .mask.reliability import KnownField, set_unknown_apart, trim_unreliable
+from .mask.reliability import FilledField, fill_unmeasured, trim_unreliable
 from .mask.shapes import EmptyMaskError, erode
 from .phase.fieldfit import fit_field
 from .phase.unwrapping import unwrap_echoes
@@ -186,7 +186,7 @@ def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):
     seconds.
 
     The field is made as others are, by `brain_mask`, `unwrap_echoes`, `fit_field`,
-    `trim_unreliable`, `set_unknown_apart` and `pdf`; a mask that the user brought is not trimmed.
+    `trim_unreliable`, `fill_unmeasured` and `pdf`; a mask that the user brought is not trimmed.
 
     Parameters
     ----------
@@ -217,9 +217,7 @@ def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):
         # The asymmetry is a ratio: any frequency will do.
         fit = fit_field(unwrapped, magnitude, echo_times, brain, centre_frequency=128.0)
         trimmed = trim_unreliable(brain, fit.standard_error) if mask is None else brain
-        total = set_unknown_apart(
-            fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size
-        )
+        total = fill_unmeasured(fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size)
     except EmptyMaskError:
         return SignCheck(None)
     where = {"voxel_size": voxel_size, "b0_dir": b0_dir}
@@ -229,7 +227,7 @@ def quick_sign_check(signal, echo_times, voxel_size, *, b0_dir, mask=None):
 
 
 def _coarse_field(field, standard_error, mask, voxel_size):
-    """Means over blocks of what is known of a field, a `KnownField`, and the blocks' sides in
+    """Means over blocks of what is known of a field, a `FilledField`, and the blocks' sides in
     mm.
     """
     factors, sides = _blocks(voxel_size, COARSE)
@@ -242,8 +240,8 @@ def _coarse_field(field, standard_error, mask, voxel_size):
     coarse = coarse_mask(mask, voxel_size)
     some = np.maximum(n_known, 1)
     error = np.where(n_known > 0, np.sqrt(total(np.square(standard_error))) / some, np.inf)
-    filled = interpolate_unknown(total(field) / some, n_known > 0, coarse, sides)
-    return KnownField(coarse, filled, np.where(coarse, error, 0).astype(np.float32)), sides
+    filled = interpolate_unmeasured(total(field) / some, n_known > 0, coarse, sides)
+    return FilledField(coarse, filled, np.where(coarse, error, 0).astype(np.float32)), sides
 
 
 def _blocks(voxel_size, size):

@@ -5,10 +5,12 @@ marked by a rater.
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
 from .content import is_there
+from .files import PathLike
 from .images import check_whole
 from .problems import DatasetError, Problem
 from .tables import read_rows
@@ -113,7 +115,9 @@ class Anatomy:
     lesions: LesionSources | None = None
 
 
-def find_anatomy(subject, folder, datasets):
+def find_anatomy(
+    subject: str, folder: PathLike | None, datasets: Sequence[PathLike]
+) -> tuple[Anatomy, list[Problem]]:
     """Find a subject's anatomical images, FreeSurfer's labels and marked lesions.
 
     FreeSurfer's results are ``<dataset>/sub-X/mri/aseg.mgz``. Lesions are marked in
@@ -138,7 +142,7 @@ def find_anatomy(subject, folder, datasets):
     left_out : list of Problem
         What cannot be used and why, and which of several images was taken.
     """
-    left_out = []
+    left_out: list[Problem] = []
     images = {suffix: _raw_images(folder, suffix) for suffix in ("T1w", "FLAIR")}
     freesurfer = _usable(
         "FreeSurfer's labels", subject, left_out, _find_freesurfer, datasets, images
@@ -151,7 +155,9 @@ def find_anatomy(subject, folder, datasets):
     return Anatomy(t1w, flair, freesurfer, lesions), left_out
 
 
-def find_atria(label, folder, datasets):
+def find_atria(
+    label: str, folder: PathLike, datasets: Sequence[PathLike]
+) -> list[tuple[float, float, float]]:
     """Find the coordinates that a user gives for the atria of a scan's lateral ventricles.
 
     Parameters
@@ -184,7 +190,7 @@ def find_atria(label, folder, datasets):
     return read_points(_only(found, f"{label}: tables of atria")) if found else []
 
 
-def read_points(path):
+def read_points(path: PathLike) -> list[tuple[float, float, float]]:
     """Read a table of points.
 
     Parameters
@@ -214,7 +220,7 @@ def read_points(path):
     return points
 
 
-def check_recon_all():
+def check_recon_all() -> None:
     """Raise an error if FreeSurfer's recon-all is not installed.
 
     Raises

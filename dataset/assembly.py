@@ -1,14 +1,16 @@
 """Images put together as scans by the entities that they share."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 from .entities import FILE_ENTITIES, PARTS, SCAN_ENTITIES, echo_number, scan_label
+from .index import RawImage
 from .problems import Problem, UnusableScanError
 from .scans import Scan
 from .values import as_number, as_text, one_line
 
 
-def assemble_scans(images):
+def assemble_scans(images: Iterable[RawImage]) -> tuple[list[Scan], list[Problem]]:
     """Sort images into scans by the entities that they share."""
     grouped = defaultdict(list)
     scans = []

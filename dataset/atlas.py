@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .content import is_there, require_content
+from .files import PathLike
 from .images import read_image
 from .labels import read_lookup
 from .problems import DatasetError
@@ -61,7 +62,7 @@ class Atlas:
     notes: tuple[str, ...] = ()
 
 
-def load_atlas(name_or_path):
+def load_atlas(name_or_path: PathLike) -> Atlas:
     """Load an atlas of regions in MNI space.
 
     Parameters
@@ -107,7 +108,7 @@ def load_atlas(name_or_path):
     return _named(path.name, labels, affine, names)
 
 
-def load_mni_template(resolution=2):
+def load_mni_template(resolution: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Load the T1-weighted MNI152 template without its skull, which nilearn carries along.
 
     Its space is that of the ICBM 2009 symmetric template. Atlases in the asymmetric one differ from

@@ -4,17 +4,20 @@ wrong.
 
 import multiprocessing
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
+from typing import TextIO
 
 import pandas as pd
 
 from ..core.phase.encoding import ENCODINGS
 from .facts import MISSING, REAL_AND_IMAGINARY, scan_facts
-from .preflight.inspection import inspect_scan
+from .preflight.inspection import Inspection, inspect_scan
 from .problems import DatasetError, Problem
+from .scans import Scan
 from .split_echoes import find_split_echoes
 from .values import one_line
 
@@ -95,7 +98,9 @@ ENCODING_KINDS = {encoding.name: encoding.kind for encoding in ENCODINGS}
 ENCODING_KINDS[REAL_AND_IMAGINARY] = "re, im"
 
 
-def inspect_scans(scans, *, n_procs=1, check_sign=False):
+def inspect_scans(
+    scans: Sequence[Scan], *, n_procs: int = 1, check_sign: bool = False
+) -> list[Inspection]:
     """Inspect scans, several at once if asked to.
 
     Parameters
@@ -134,7 +139,9 @@ def inspect_scans(scans, *, n_procs=1, check_sign=False):
         ) from error
 
 
-def audit_problems(inspections, left_out=()):
+def audit_problems(
+    inspections: Sequence[Inspection], left_out: Iterable[Problem] = ()
+) -> list[Problem]:
     """Gather what is wrong with scans, each alone and one beside the others.
 
     Parameters
@@ -216,7 +223,9 @@ def _shared(inspections):
     return shared
 
 
-def audit_table(inspections, problems, *, phase_sign=0):
+def audit_table(
+    inspections: Sequence[Inspection], problems: Iterable[Problem], *, phase_sign: int = 0
+) -> pd.DataFrame:
     """Make the table of a dataset's scans.
 
     Parameters
@@ -295,7 +304,7 @@ def _deviations(rows, *, by_site):
     return found
 
 
-def print_audit(table, problems, stream):
+def print_audit(table: pd.DataFrame, problems: Sequence[Problem], stream: TextIO) -> None:
     """Print a short table of at most 120 columns, the problems with their remedies, and the totals.
 
     Parameters

@@ -1,26 +1,29 @@
 """The scans of a BIDS dataset, found, put together, and with what else the dataset says of them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from .assembly import assemble_scans
 from .content import require_content
+from .files import PathLike
 from .filters import list_filters
 from .index import list_participants, select_images
 from .participants import ParticipantTables, find_site, is_phantom
 from .problems import DatasetError, Problem, UnusableScanError
+from .scans import Scan
 from .sources import derivative_datasets, find_brain_mask, list_missing_datasets
 
 
 def collect_scans(
-    bids_dir,
+    bids_dir: PathLike,
     *,
-    participant_label=None,
-    session_label=None,
-    bids_filter=None,
-    derivatives=None,
-    none_is_an_error=True,
-):
+    participant_label: Sequence[str] | None = None,
+    session_label: Sequence[str] | None = None,
+    bids_filter: Mapping[str, Mapping] | None = None,
+    derivatives: Sequence[PathLike] | None = None,
+    none_is_an_error: bool = True,
+) -> tuple[list[Scan], list[Problem]]:
     """Collect the scans to process, each put together by the entities of its files.
 
     Parameters

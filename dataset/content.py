@@ -5,6 +5,7 @@ content.
 import os
 from pathlib import Path
 
+from .files import PathLike
 from .problems import DatasetError
 
 # What stands in a file's place until its content is fetched: of git-annex if it is unlocked, of Git
@@ -17,14 +18,14 @@ ANNEX = "annex/objects"  # in the target of a link that git-annex made
 class MissingContentError(DatasetError):
     """A file is listed and its content is not here."""
 
-    def __init__(self, path, command=POINTERS[b"/annex/objects/"]):
+    def __init__(self, path: PathLike, command: str = POINTERS[b"/annex/objects/"]) -> None:
         cause = "the file is listed but its content is not here"
         super().__init__(
             cause, f"fetch it with {command.format(path=path)}, or restore the link", path
         )
 
 
-def require_content(path):
+def require_content(path: PathLike) -> None:
     """Refuse a file that is listed without its content: it was meant to be used, and must not be
     passed over.
 
@@ -48,7 +49,7 @@ def require_content(path):
         raise MissingContentError(path, command)
 
 
-def is_there(path):
+def is_there(path: PathLike) -> bool:
     """Tell whether there is a file or folder; arguments and errors as of `require_content`.
 
     Returns
@@ -60,12 +61,12 @@ def is_there(path):
     return Path(path).exists()
 
 
-def is_listed(path):
+def is_listed(path: PathLike) -> bool:
     """Tell whether a name is there, be it without content."""
     return os.path.lexists(path)
 
 
-def is_lost_folder(path):
+def is_lost_folder(path: Path) -> bool:
     """Tell whether a link leads nowhere and may have led to a folder, as git-annex's never do.
 
     Parameters

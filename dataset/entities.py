@@ -1,6 +1,8 @@
 """Entities of BIDS: what file names say."""
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 from .problems import UnusableScanError
 from .values import one_line
@@ -23,7 +25,7 @@ SUFFIX = re.compile(r"(?:^|_)([a-zA-Z0-9+]+)\.nii(?:\.gz)?$")
 FILE_ENTITIES = ("echo", "part", "suffix", "datatype", "extension")
 
 
-def scan_label(entities):
+def scan_label(entities: Mapping[str, str]) -> str:
     """Join entities as BIDS file names do.
 
     Parameters
@@ -46,7 +48,7 @@ def scan_label(entities):
     )
 
 
-def scan_title(entities):
+def scan_title(entities: Mapping[str, str]) -> str:
     """Name a scan among those of its subject.
 
     Parameters
@@ -69,7 +71,7 @@ def scan_title(entities):
     )
 
 
-def echo_number(path):
+def echo_number(path: Path) -> int:
     """Read the echo entity of a file name.
 
     Parameters
@@ -86,7 +88,7 @@ def echo_number(path):
     return int(found[1]) if found else 1
 
 
-def parse_name(name, subject, session):
+def parse_name(name: str, subject: str, session: str | None) -> dict[str, str]:
     """Entities of a file name by their long names; the name must say what its folders say."""
     parsed = FILE_NAME.fullmatch(name)
     if not parsed:

@@ -1,9 +1,12 @@
 """What a scan's images and sidecars tell, as the audit's table has it."""
 
+from typing import Any
+
 import numpy as np
 
 from ..core.dipole import b0_direction
 from ..core.phase.encoding import default_sign
+from .preflight.inspection import Inspection
 from .preflight.readout import BIPOLAR_OFFSET, BIPOLAR_RAMP
 from .values import as_number, one_line
 
@@ -11,7 +14,7 @@ MISSING = "n/a"
 REAL_AND_IMAGINARY = "real and imaginary parts"
 
 
-def scan_facts(inspection, phase_sign=0):
+def scan_facts(inspection: Inspection, phase_sign: int = 0) -> dict[str, Any]:
     """Row of a scan, without what others have to do with it."""
     scan = inspection.scan
     metadata = inspection.scan.metadata
@@ -20,8 +23,7 @@ def scan_facts(inspection, phase_sign=0):
     if phase_sign:
         sign = phase_sign
         reason = f"{phase_sign:+d}: given by the user"
-    found = inspection.alternation
-    ramp = max(found.ramp, key=abs) if found else None
+    alternation = _alternation_facts(inspection.alternation)
     b0_dir = None if inspection.scanner is None else b0_direction(inspection.scanner.affine)
     repetition = as_number(metadata.get("RepetitionTimeExcitation")) or as_number(
         metadata.get("RepetitionTime")
@@ -63,12 +65,22 @@ def scan_facts(inspection, phase_sign=0):
         "voxel_size": inspection.voxel_size
         and "×".join(f"{size:.3g}" for size in inspection.voxel_size),
         "saturated": inspection.saturated,
-        "echo_offset": found and round(found.offset, 4),
-        "echo_ramp": found and round(ramp, 4),
-        "is_bipolar": found and (abs(found.offset) >= BIPOLAR_OFFSET or abs(ramp) >= BIPOLAR_RAMP),
+        **alternation,
         "mask": "auto" if scan.brain_mask is None else "user",
     }
 
 
 def _text(value):
     return None if value is None else one_line(str(value))
+
+
+def _alternation_facts(alternation):
+    """Return by how much even echoes depart from odd ones, and whether that is much."""
+    if alternation is None:
+        return dict.fromkeys(("echo_offset", "echo_ramp", "is_bipolar"))
+    ramp = max(alternation.ramp, key=abs)
+    return {
+        "echo_offset": round(alternation.offset, 4),
+        "echo_ramp": round(ramp, 4),
+        "is_bipolar": abs(alternation.offset) >= BIPOLAR_OFFSET or abs(ramp) >= BIPOLAR_RAMP,
+    }

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 PathLike = str | os.PathLike[str]
 
 
-def read_json(path):
+def read_json(path: Path) -> dict:
     """Read a description or sidecar that may well not be there.
 
     Parameters
@@ -35,7 +36,7 @@ def read_json(path):
     return content if isinstance(content, dict) else {}
 
 
-def write_json(path, content):
+def write_json(path: Path, content: dict | list) -> Path:
     """Write a JSON file in one step, so that no reader meets half of it.
 
     Parameters
@@ -59,7 +60,7 @@ def write_json(path, content):
     return write_text(path, json.dumps(_json_safe(content), indent=2, ensure_ascii=False) + "\n")
 
 
-def write_text(path, text):
+def write_text(path: Path, text: str) -> Path:
     """Write a text file in one step, so that no reader meets half of it.
 
     Parameters
@@ -80,7 +81,7 @@ def write_text(path, text):
 
 
 @contextmanager
-def in_one_step(path):
+def in_one_step(path: Path) -> Iterator[Path]:
     """Let a file appear under its name when all of it is written, and not at all if that fails.
 
     Parameters
@@ -102,7 +103,7 @@ def in_one_step(path):
         partial.unlink(missing_ok=True)
 
 
-def remove_partial_files(output_dir, subject):
+def remove_partial_files(output_dir: PathLike, subject: str) -> None:
     """Remove what a killed run was just writing of a subject, which nobody else may be writing at
     the time.
 

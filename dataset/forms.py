@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 SCANNER = 1
 MEANINGS = {0: "unknown", SCANNER: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI", 5: "template"}
@@ -34,13 +35,13 @@ class Form:
     code: int
     affine: np.ndarray
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.name == "none":
             return "neither form: the third axis of the voxels"
         return f"{self.name} (code {self.code}, {MEANINGS.get(self.code, 'unknown')})"
 
 
-def header_forms(header):
+def header_forms(header: nib.Nifti1Header) -> tuple[Form, ...]:
     """Read the forms that have a code.
 
     Parameters
@@ -56,7 +57,7 @@ def header_forms(header):
     return tuple(_form(header, name) for name in FORMS if header[f"{name}_code"] > 0)
 
 
-def scanner_form(image):
+def scanner_form(image: SpatialImage) -> Form:
     """The form that tells where voxels lie in the scanner, and with them the direction of B0 and
     the voxel size.
 
@@ -79,6 +80,6 @@ def scanner_form(image):
 def _form(header, name):
     try:
         affine = getattr(header, f"get_{name}")()
-    except (ValueError, nib.spatialimages.HeaderDataError):  # a quaternion that is none
+    except (ValueError, HeaderDataError):  # a quaternion that is none
         affine = np.full((4, 4), np.nan)
     return Form(name, int(header[f"{name}_code"]), affine)

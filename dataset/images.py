@@ -8,9 +8,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import DTypeLike
 
 from ..core.artefacts.coherence import central_block
 from .content import MissingContentError, is_there
+from .files import PathLike
 from .forms import Form, header_forms, scanner_form
 from .problems import DatasetError
 
@@ -26,7 +30,7 @@ MOST_BYTES_BEHIND = 2**30  # the last voxel
 class UnreadableImageError(DatasetError):
     """An image cannot be read."""
 
-    def __init__(self, path, cause, remedy):
+    def __init__(self, path: PathLike, cause: str, remedy: str) -> None:
         super().__init__(cause, remedy, path)
 
 
@@ -84,7 +88,7 @@ class ImageSummary:
     sample: np.ndarray | None
 
 
-def summarize_image(path):
+def summarize_image(path: PathLike) -> ImageSummary:
     """Read an image to its last byte.
 
     Parameters
@@ -123,7 +127,7 @@ def summarize_image(path):
         n_nonzero=n_nonzero,
         is_binary=bool(values.size and n_nonzero == (n_at_maximum if maximum else 0)),
         n_at_maximum=n_at_maximum,
-        checksum=zlib.crc32(np.ascontiguousarray(data.T)),
+        checksum=zlib.crc32(np.ascontiguousarray(data.T).data),
         block=np.nan_to_num(central_block(data), posinf=0, neginf=0) if data.ndim == 3 else None,
         sample=np.nan_to_num(_every_nth(data), posinf=0, neginf=0) if data.ndim == 3 else None,
     )
@@ -135,7 +139,9 @@ def _every_nth(data):
     return data[::step, ::step, ::step].ravel()
 
 
-def read_image(path, dtype=np.float32):
+def read_image(
+    path: PathLike, dtype: DTypeLike = np.float32
+) -> tuple[nib.Nifti1Header, nib.Nifti1Image, np.ndarray]:
     """Read an image past its last voxel, to where a compressed file has the checksum.
 
     Parameters
@@ -175,7 +181,7 @@ def read_image(path, dtype=np.float32):
                 behind += len(chunk)
                 if behind > MOST_BYTES_BEHIND:
                     raise OSError("there is no end of data behind the last voxel")
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+    except (ImageFileError, HeaderDataError) as error:
         raise UnreadableImageError(path, f"not a NIfTI file ({error})", AGAIN) from error
     except MemoryError as error:
         cause = "there is too little memory to read it"
@@ -221,10 +227,10 @@ def _image_class(start):
     for image_class in (nib.Nifti1Image, nib.Nifti2Image):
         if image_class.header_class.may_contain_header(start):
             return image_class
-    raise nib.filebasedimages.ImageFileError("its first bytes are no header")
+    raise ImageFileError("its first bytes are no header")
 
 
-def check_whole(path):
+def check_whole(path: PathLike) -> None:
     """Read a file to its last byte, where a compressed one has its checksum.
 
     Parameters

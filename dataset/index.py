@@ -1,12 +1,14 @@
 """The gradient-echo images of a dataset, by their names."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from ..bids_templates import load_template
 from .content import MissingContentError, is_lost_folder, require_content
 from .entities import FILE_ENTITIES, SCAN_ENTITIES, SUFFIX, parse_name, scan_label
+from .files import PathLike
 from .filters import matches
 from .problems import DatasetError, Problem, UnusableScanError
 from .sidecars import Sidecars
@@ -15,7 +17,7 @@ from .values import one_line
 NAMED_AT_MOST = 5
 
 
-def list_scans(bids_dir, subjects):
+def list_scans(bids_dir: PathLike, subjects: Iterable[str]) -> list[dict[str, str]]:
     """List the gradient-echo scans of some subjects by the names of their images, be they usable or
     not.
 
@@ -32,14 +34,14 @@ def list_scans(bids_dir, subjects):
         Entities of each scan, in the order of the names.
     """
     images, *_ = find_images(Path(bids_dir).absolute(), sorted(subjects))
-    found = {}
+    scans: dict[str, dict[str, str]] = {}
     for image in _matching(images, load_template("queries")["megre"]):
         entities = {name: label for name, label in image.entities.items() if name in SCAN_ENTITIES}
-        found.setdefault(scan_label(entities), entities)
-    return list(found.values())
+        scans.setdefault(scan_label(entities), entities)
+    return list(scans.values())
 
 
-def list_participants(root, participant_label):
+def list_participants(root: Path, participant_label: Sequence[str] | None) -> list[str]:
     """Labels of the participants asked for, or of all; each must have a folder."""
     present = sorted(
         path.name.removeprefix("sub-") for path in root.glob("sub-*") if is_folder(path)
@@ -56,22 +58,23 @@ def list_participants(root, participant_label):
     return wanted
 
 
-class _Image:
+class RawImage:
     """A gradient-echo image of the raw dataset, by its name; its sidecars are read when they are
     asked for.
     """
 
-    def __init__(self, path, entities, sidecars):
+    def __init__(self, path: Path, entities: dict[str, str], sidecars: Sidecars) -> None:
         self.path = path
         self.filename = path.name
         self.entities = entities
         self._sidecars = sidecars
 
     @cached_property
-    def metadata(self):
-        return self._sidecars.merged(self)
+    def metadata(self) -> dict:
+        """Fields of the sidecars that apply to the image."""
+        return self._sidecars.merged(self.path, self.entities["suffix"])
 
-    def value(self, name):
+    def value(self, name: str) -> object:
         """An entity, or else a field of the sidecars; None if it is absent."""
         if name in SCAN_ENTITIES or name in FILE_ENTITIES:
             return self.entities.get(name)
@@ -81,7 +84,9 @@ class _Image:
             return None
 
 
-def find_images(root, subjects):
+def find_images(
+    root: Path, subjects: Iterable[str]
+) -> tuple[list[RawImage], list[Problem], Counter[str]]:
     """Find the images in the anatomical folders of participants.
 
     Returns those whose names BIDS allows, the others as left out, and how many images there are of
@@ -89,7 +94,7 @@ def find_images(root, subjects):
     """
     images = []
     left_out = []
-    suffixes = Counter()
+    suffixes: Counter[str] = Counter()
     sidecars = Sidecars(root)
     wanted = load_template("queries")["megre"]["suffix"]
     for subject in subjects:
@@ -107,7 +112,7 @@ def find_images(root, subjects):
                     Problem(
                         one_line(str(folder)),
                         "",
-                        error.strerror,
+                        error.strerror or str(error),
                         "make it readable",
                         subject=subject,
                     )
@@ -119,7 +124,7 @@ def find_images(root, subjects):
                     continue
                 suffixes[suffix[1]] += 1
                 try:
-                    images.append(_Image(path, parse_name(path.name, subject, session), sidecars))
+                    images.append(RawImage(path, parse_name(path.name, subject, session), sidecars))
                 except UnusableScanError as reason:
                     if suffix[1] in wanted:
                         left_out.append(Problem.from_error(one_line(path.name), reason, subject))
@@ -139,12 +144,14 @@ def _anatomical_folders(folder):
     return [(path, session) for path, session in found if is_folder(path)]
 
 
-def is_folder(path):
+def is_folder(path: Path) -> bool:
     """Whether it is a folder, or a link that may have led to one: whoever opens that is told."""
     return path.is_dir() or is_lost_folder(path)
 
 
-def select_images(root, subjects, filters):
+def select_images(
+    root: Path, subjects: Sequence[str], filters: Iterable[tuple[str, str, object]]
+) -> tuple[list[RawImage], list[Problem]]:
     """Apply the filters one after another, so that the one that removes the last image can be
     named.
 

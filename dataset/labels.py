@@ -4,6 +4,7 @@ datasets.
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from ..core.grid import grid_shift, is_same_place
 from .content import is_there
 from .entities import scan_label
+from .files import PathLike
 from .images import read_image
 from .outputs import SUBJECT_SPACE, derivative_path
 from .problems import DatasetError
@@ -61,7 +63,9 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def find_labels(entities, datasets, *, image=None):
+def find_labels(
+    entities: Mapping[str, str], datasets: Sequence[PathLike], *, image: PathLike | None = None
+) -> Labels | None:
     """Find the regions of interest drawn on a scan.
 
     The image is ``sub-X/[ses-Y/]anat/*_dseg.nii[.gz]`` with the scan's entities, and
@@ -96,7 +100,7 @@ def find_labels(entities, datasets, *, image=None):
     return _find(entities, datasets, scan_label(entities), space=None, image=image)
 
 
-def find_subject_labels(subject, datasets):
+def find_subject_labels(subject: str, datasets: Sequence[PathLike]) -> Labels | None:
     """Find the regions of interest drawn once for a subject, in the subject's space.
 
     The image is ``sub-X/anat/sub-X_space-subject[_seg-<label>][_desc-rois]_dseg.nii[.gz]``.
@@ -122,7 +126,7 @@ def find_subject_labels(subject, datasets):
     return _find(entities, datasets, scan_label(entities), space=SUBJECT_SPACE, image=None)
 
 
-def read_lookup(path):
+def read_lookup(path: Path) -> tuple[dict[int, str], dict[str, float]]:
     """Read a BIDS lookup table.
 
     Parameters
@@ -147,7 +151,7 @@ def read_lookup(path):
     rows = read_rows(
         path, ("index", "name"), "a lookup table has index and name, with tabs between columns"
     )
-    names = {}
+    names: dict[int, str] = {}
     expected = {}
     for number, row in enumerate(rows, start=2):
         try:
@@ -169,7 +173,7 @@ def read_lookup(path):
     return names, expected
 
 
-def both_sides(names):
+def both_sides(names: Mapping[int, str]) -> dict[int, str]:
     """Name structures of which both sides are labelled.
 
     Parameters
@@ -199,7 +203,7 @@ def both_sides(names):
     }
 
 
-def without_side(name):
+def without_side(name: str) -> str:
     """Name of a label without ``left_`` or ``right_`` before it.
 
     Examples
@@ -330,7 +334,7 @@ def _values(path, image):
     return [int(value) for value in values]
 
 
-def have_same_grid(first, second):
+def have_same_grid(first: PathLike, second: PathLike) -> bool:
     """Tell whether the voxels of two images lie at the same places.
 
     Parameters
@@ -342,10 +346,10 @@ def have_same_grid(first, second):
     -------
     bool
     """
-    first = nib.load(first)
-    second = nib.load(second)
-    return first.shape == second.shape and is_same_place(
-        first.shape[:3], first.affine, second.affine
+    image = nib.load(first)
+    reference = nib.load(second)
+    return image.shape == reference.shape and is_same_place(
+        image.shape[:3], image.affine, reference.affine
     )
 
 

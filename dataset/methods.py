@@ -4,12 +4,13 @@ it.
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import __version__
 from ..bids_templates import load_template
 from .entities import LONG_NAMES, scan_label
-from .files import read_json, write_text
+from .files import PathLike, read_json, write_text
 
 # sidecar field: names of the steps that an image went through, in the template `citation`
 METHOD_STEPS = "MethodSteps"
@@ -18,7 +19,7 @@ CITATION = Path("logs", "CITATION.md")
 MAP = re.compile(r"_desc-(?!.*(se|sd)_)[a-z]+_Chimap")
 
 
-def write_citation(output_dir):
+def write_citation(output_dir: PathLike) -> Path:
     """Write ``logs/CITATION.md``: `methods_text` of all that the dataset holds.
 
     Parameters
@@ -34,7 +35,7 @@ def write_citation(output_dir):
     return write_text(Path(output_dir) / CITATION, methods_text(output_dir))
 
 
-def methods_text(output_dir, scans=None):
+def methods_text(output_dir: PathLike, scans: Sequence[str] | None = None) -> str:
     """Tell what was done to the scans of a derivative dataset, by what their sidecars say.
 
     A step that not all scans (or people) went through is told with how many did.
@@ -59,7 +60,7 @@ def methods_text(output_dir, scans=None):
     return citation_text(made.steps(), **made.numbers())
 
 
-def citation_text(steps, **numbers):
+def citation_text(steps: Mapping[str, str], **numbers: str) -> str:
     """Put the sentences of some steps together, with the papers to cite.
 
     Parameters

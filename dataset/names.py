@@ -2,8 +2,10 @@
 `picture_path`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from .files import PathLike
 from .outputs import SUBJECT_SPACE, derivative_path
 
 FLAIR_SPACE = "FLAIR"
@@ -28,36 +30,36 @@ AVERAGE = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
 SUBJECT_MASK = {"suffix": "mask", "space": SUBJECT_SPACE, "desc": "brain"}
 REGISTRATION = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "registration"}
 REGISTRATION_TABLE = {"suffix": "xfm", "datatype": "xfm", "desc": "registration"}
-ROIS = {"suffix": "dseg", "space": SUBJECT_SPACE, "desc": "rois"}
-REFERENCE = {"suffix": "dseg", "space": SUBJECT_SPACE, "desc": "reference"}
-REGIONS = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": "regions"}
+ROIS: dict[str, str] = {"suffix": "dseg", "space": SUBJECT_SPACE, "desc": "rois"}
+REFERENCE: dict[str, str] = {"suffix": "dseg", "space": SUBJECT_SPACE, "desc": "reference"}
+REGIONS: dict[str, str] = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": "regions"}
 QUALITY_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "quality"}
 LESION_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "lesions"}
 LESION_MASK = {"suffix": "mask", "space": FLAIR_SPACE}
 LESIONS = LESION_MASK | {"desc": "lesions"}
 
 
-def susceptibility_map(method):
+def susceptibility_map(method: str) -> dict[str, str]:
     """What names a scan's map of susceptibility by an inversion, and the picture of it."""
     return {"suffix": "Chimap", "desc": method}
 
 
-def susceptibility_error_map(method):
+def susceptibility_error_map(method: str) -> dict[str, str]:
     """What names the map of its standard error."""
     return {"suffix": "Chimap", "desc": f"{method}se"}
 
 
-def subject_space_map(method):
+def subject_space_map(method: str) -> dict[str, str]:
     """What names a scan's map of susceptibility in the subject's space."""
     return {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": method}
 
 
-def reduced_mask_name(background):
+def reduced_mask_name(background: str) -> dict[str, str]:
     """What names the part of a brain mask that a background field removal leaves."""
     return {"suffix": "mask", "desc": background}
 
 
-def variability_map(method, kind):
+def variability_map(method: str, kind: str) -> dict[str, str]:
     """What names the map of the SD of susceptibility over scans, and the picture of it.
 
     Parameters
@@ -75,7 +77,7 @@ def variability_map(method, kind):
     return {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": f"{method}{kind}sd"}
 
 
-def find_tables(output_dir, named):
+def find_tables(output_dir: PathLike, named: Mapping[str, str]) -> list[Path]:
     """Find the tables of a kind in a derivative dataset.
 
     Parameters
@@ -94,7 +96,14 @@ def find_tables(output_dir, named):
     return sorted(Path(output_dir).glob(f"sub-*/**/anat/{name}"))
 
 
-def picture_path(output_dir, entities, *, suffix, desc=None, space=None):
+def picture_path(
+    output_dir: PathLike,
+    entities: Mapping[str, str],
+    *,
+    suffix: str,
+    desc: str | None = None,
+    space: str | None = None,
+) -> Path:
     """Name a picture of a scan or subject.
 
     Parameters
@@ -117,5 +126,12 @@ def picture_path(output_dir, entities, *, suffix, desc=None, space=None):
     >>> picture_path("out", {"subject": "01"}, suffix="Chimap", desc="maps").as_posix()
     'out/sub-01/figures/sub-01_desc-maps_Chimap.png'
     """
-    named = {"suffix": suffix, "desc": desc, "space": space}
-    return derivative_path(output_dir, entities, **named, datatype="figures", extension=".png")
+    return derivative_path(
+        output_dir,
+        entities,
+        suffix=suffix,
+        desc=desc,
+        space=space,
+        datatype="figures",
+        extension=".png",
+    )

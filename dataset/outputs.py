@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from bids.layout.writing import build_path
@@ -9,7 +10,7 @@ from bids.layout.writing import build_path
 from .. import __version__
 from ..bids_templates import load_template
 from .content import is_there
-from .files import read_json, write_json, write_text
+from .files import PathLike, read_json, write_json, write_text
 
 SUBJECT_SPACE = "subject"  # label of the space that a person's scans are brought to
 NOT_IN_FMAP = {"task": "task", "ceagent": "ce", "reconstruction": "rec"}
@@ -17,16 +18,16 @@ LABEL = re.compile(r"[a-zA-Z0-9+]+")
 
 
 def derivative_path(
-    output_dir,
-    entities,
+    output_dir: PathLike,
+    entities: Mapping[str, str],
     *,
-    suffix,
-    desc=None,
-    space=None,
-    segmentation=None,
-    datatype="anat",
-    extension=None,
-):
+    suffix: str,
+    desc: str | None = None,
+    space: str | None = None,
+    segmentation: str | None = None,
+    datatype: str = "anat",
+    extension: str | None = None,
+) -> Path:
     """Name a file of the derivative dataset.
 
     Parameters
@@ -66,11 +67,12 @@ def derivative_path(
     >>> derivative_path("out", scan, suffix="Chimap", desc="iterative").as_posix()
     'out/sub-01/anat/sub-01_run-1_desc-iterative_Chimap.nii.gz'
     """
-    labels = dict(entities)
-    if datatype == "fmap":
-        labels = _without_reconstruction(labels)
-    labels |= {"suffix": suffix, "desc": desc, "space": space, "segmentation": segmentation}
-    labels = {name: str(label) for name, label in labels.items() if label is not None}
+    scan_entities = _without_reconstruction(entities) if datatype == "fmap" else dict(entities)
+    own = {"suffix": suffix, "desc": desc, "space": space, "segmentation": segmentation}
+    labels: dict[str, str] = {}
+    for name, label in {**scan_entities, **own}.items():
+        if label is not None:
+            labels[name] = str(label)
     for name, label in labels.items():
         if not LABEL.fullmatch(label):
             raise ValueError(
@@ -97,16 +99,16 @@ def derivative_path(
 
 def _without_reconstruction(entities):
     """Append the labels that field maps may not have to the acquisition's."""
-    kept = {name: label for name, label in entities.items() if name not in NOT_IN_FMAP}
+    allowed = {name: label for name, label in entities.items() if name not in NOT_IN_FMAP}
     appended = [
         f"{short}{entities[name]}" for name, short in NOT_IN_FMAP.items() if entities.get(name)
     ]
     if appended:
-        kept["acquisition"] = "".join([entities.get("acquisition") or "", *appended])
-    return kept
+        allowed["acquisition"] = "".join([entities.get("acquisition") or "", *appended])
+    return allowed
 
 
-def bids_uri(path, dataset_root, name="raw"):
+def bids_uri(path: PathLike, dataset_root: PathLike, name: str = "raw") -> str:
     """Name a file by its BIDS URI.
 
     Parameters
@@ -137,7 +139,7 @@ def bids_uri(path, dataset_root, name="raw"):
     return f"bids:{name}:{relative.as_posix()}"
 
 
-def write_dataset_description(output_dir, bids_dir):
+def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
     """Write ``dataset_description.json`` and ``.bidsignore`` of the derivative dataset.
 
     Parameters
@@ -186,7 +188,7 @@ def write_dataset_description(output_dir, bids_dir):
     return write_json(path, description)
 
 
-def is_multiqsm_dataset(dataset_dir):
+def is_multiqsm_dataset(dataset_dir: PathLike) -> bool:
     """Tell whether a derivative dataset was made by this package.
 
     Parameters
@@ -208,7 +210,7 @@ def is_multiqsm_dataset(dataset_dir):
     generators = read_json(path).get("GeneratedBy") if is_there(path) else None
     if not isinstance(generators, list):
         return False
-    return any(isinstance(made, dict) and made.get("Name") == "multiqsm" for made in generators)
+    return any(isinstance(tool, dict) and tool.get("Name") == "multiqsm" for tool in generators)
 
 
 def _dataset_link(bids_dir, output_dir):

@@ -2,6 +2,9 @@
 
 import zlib
 from collections import defaultdict
+from pathlib import Path
+
+import pandas as pd
 
 from .content import is_there
 from .problems import DatasetError, UnusableScanError
@@ -16,17 +19,17 @@ LONGEST_NAME = 100  # characters of a site's name
 class ParticipantTables:
     """The tables of a dataset's participants and sessions, each read once."""
 
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._rows = {}
+        self._rows: dict[Path, dict[str, list[dict]]] = {}
 
-    def participant(self, scan):
+    def participant(self, scan: Scan) -> dict:
         """Row of the scan's participant; empty if there is none."""
         return self._row(
             self._root / "participants.tsv", "participant_id", "sub", scan.entities["subject"]
         )
 
-    def session(self, scan):
+    def session(self, scan: Scan) -> tuple[dict, str]:
         """Row of the scan's session, and the name of the table."""
         subject = f"sub-{scan.entities['subject']}"
         path = self._root / subject / f"{subject}_sessions.tsv"
@@ -58,7 +61,7 @@ class ParticipantTables:
             )
         return {**rows[0], **{column: values.pop() for column, values in told.items() if values}}
 
-    def notes(self, scan):
+    def notes(self, scan: Scan) -> tuple[str, ...]:
         """What the scan's owner should know of its participant's row."""
         row = self.participant(scan)
         name = f"sub-{scan.entities['subject']}"
@@ -81,7 +84,7 @@ class ParticipantTables:
         return tuple(notes)
 
 
-def merge_repeats(table):
+def merge_repeats(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Make one row of each participant's: values that agree count once, those that contradict each
     other are missing.
 
@@ -107,7 +110,7 @@ def merge_repeats(table):
     return rows.first().where(n_values <= 1, None), contradictions
 
 
-def find_site(scan, tables):
+def find_site(scan: Scan, tables: ParticipantTables) -> tuple[str, str]:
     """Return the scan's site and what told it."""
     session = scan.entities.get("session")
     rows = [(tables.participant(scan), "participants.tsv")]
@@ -151,7 +154,7 @@ def _site_name(text):
     return f"{name[:LONGEST_NAME]}… ({zlib.crc32(name.encode()):08x})"
 
 
-def is_phantom(scan, tables):
+def is_phantom(scan: Scan, tables: ParticipantTables) -> bool:
     """Whether the scan's participant is a phantom, by the column ``species`` of
     participants.tsv.
     """

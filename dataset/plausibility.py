@@ -4,6 +4,7 @@ The limits are far from what simulated heads, real heads and phantoms show; docs
 figures.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .methods import METHOD_STEPS
@@ -39,7 +40,7 @@ class Doubt:
     text: str
 
 
-def find_doubts(sidecars):
+def find_doubts(sidecars: Mapping[str, dict]) -> list[Doubt]:
     """Find what is implausible about a scan.
 
     Parameters

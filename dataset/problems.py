@@ -2,7 +2,11 @@
 the same.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, Self
+
+from .files import PathLike
 
 
 class DatasetError(Exception):
@@ -16,14 +20,28 @@ class DatasetError(Exception):
         Path of the file that is meant; empty if there is none, or if the cause names it.
     """
 
-    def __init__(self, cause, remedy="", file=""):
+    def __init__(self, cause: str, remedy: str = "", file: PathLike = "") -> None:
         super().__init__(cause, remedy, file)
         self.cause = cause
         self.remedy = remedy
         self.file = str(file)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return _told(self.file, self.cause, self.remedy)
+
+
+class LabelledScan(Protocol):
+    """What a problem needs of a scan, as `multiqsm.dataset.scans.Scan` has it."""
+
+    @property
+    def label(self) -> str:
+        """Label of the scan."""
+        ...
+
+    @property
+    def entities(self) -> Mapping[str, str]:
+        """Entities of the scan by their long names."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,21 +71,23 @@ class Problem:
     subject: str = ""
 
     @classmethod
-    def of(cls, scan, file, cause, remedy, severity="error"):
+    def of(
+        cls, scan: LabelledScan, file: str, cause: str, remedy: str, severity: str = "error"
+    ) -> Self:
         """Take label and subject of a `multiqsm.dataset.scans.Scan`."""
         return cls(scan.label, file, cause, remedy, severity, scan.entities["subject"])
 
     @classmethod
-    def from_error(cls, what, error, subject=""):
+    def from_error(cls, what: str, error: DatasetError, subject: str = "") -> Self:
         """Take a `DatasetError` that leaves something out: a scan, or what goes with one."""
         return cls(what, error.file, error.cause, error.remedy, "error", subject)
 
     @property
-    def text(self):
+    def text(self) -> str:
         """What is wrong with which file and what to do, without the scan's name."""
         return _told(self.file, self.cause, self.remedy)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.scan}: {self.text}"
 
 

@@ -7,12 +7,14 @@ invented.
 """
 
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 
 from ..core.harmonization import cropped_affine, cropped_matrix
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
@@ -73,7 +75,7 @@ class CommonProtocol:
     decided_by: tuple[str, ...]
     n_scans: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         *of_axes, of_first, of_last = self.decided_by
         voxels = ", ".join(
             f"{size:.4g} mm {axis} (as {scan})"
@@ -86,7 +88,7 @@ class CommonProtocol:
         )
 
     @property
-    def record(self):
+    def record(self) -> dict[str, object]:
         """As a field of sidecars."""
         return {
             "VoxelSize": list(self.voxel_size),
@@ -123,15 +125,15 @@ class HarmonizedScan(Scan):
     original_voxel_size: tuple[float, float, float] = (0.0, 0.0, 0.0)
     echoes_left_out: tuple[float, ...] = ()
     mask_left_out: Path | None = None
-    common: CommonProtocol | None = field(default=None, repr=False)
+    common: CommonProtocol = field(repr=False, kw_only=True)
 
     @property
-    def is_cropped(self):
+    def is_cropped(self) -> bool:
         """Whether the images must be brought to another grid."""
         return self.matrix != self.original_matrix
 
     @property
-    def record(self):
+    def record(self) -> dict[str, object]:
         """Sidecar fields that say what was decided."""
         mask = (
             {} if self.mask_left_out is None else {"UserBrainMaskNotUsed": self.mask_left_out.name}
@@ -148,7 +150,7 @@ class HarmonizedScan(Scan):
         }
 
     @property
-    def changes(self):
+    def changes(self) -> tuple[str, ...]:
         """What is done to the scan and what follows, in words; empty if it has the common protocol
         already.
         """
@@ -173,7 +175,7 @@ class HarmonizedScan(Scan):
         return tuple(changes)
 
 
-def common_protocol(protocols):
+def common_protocol(protocols: Sequence[ScanProtocol]) -> CommonProtocol:
     """Find what all scans can be brought to.
 
     Parameters
@@ -214,7 +216,7 @@ def common_protocol(protocols):
     return common
 
 
-def study_protocol(scans):
+def study_protocol(scans: Iterable[Scan]) -> tuple[CommonProtocol | None, list[tuple[str, str]]]:
     """Find what the head scans of a dataset have in common, from their sidecars and headers alone.
 
     A scan whose voxels turn out to be damaged counts here: repairing it changes nothing for the
@@ -249,7 +251,7 @@ def study_protocol(scans):
     return (common_protocol(protocols) if protocols else None), not_counted
 
 
-def read_protocol(scan):
+def read_protocol(scan: Scan) -> ScanProtocol:
     """Read a scan's protocol from its sidecars and its first image's header.
 
     Parameters
@@ -266,14 +268,14 @@ def read_protocol(scan):
     ValueError
         If they do not tell.
     """
-    times = scan.echo_times
-    if None in times or not all(0 < te <= LONGEST_ECHO_TIME for te in times):
+    times = tuple(te for te in scan.echo_times if te is not None and 0 < te <= LONGEST_ECHO_TIME)
+    if len(times) < len(scan.echo_times):
         raise ValueError("its sidecars do not give the echo times in seconds")
     if any(after <= before for before, after in pairwise(times)):
         raise ValueError("two of its echoes have the same echo time")
     try:
         image = nib.load(scan.files[0])
-    except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, zlib.error, ImageFileError) as error:
         raise ValueError(f"{scan.files[0].name} cannot be read ({error})") from error
     axes = scanner_form(image).affine[:3, :3]
     if len(image.shape) != 3 or not np.isfinite(axes).all() or np.linalg.matrix_rank(axes) < 3:
@@ -287,7 +289,7 @@ def read_protocol(scan):
     )
 
 
-def harmonize(scans, common):
+def harmonize(scans: Iterable[Scan], common: CommonProtocol) -> tuple[list[Scan], list[Problem]]:
     """Bring head scans to a common protocol; phantoms are left as they are.
 
     A phantom says what a scanner and a method make of a known susceptibility. Its tubes are wide

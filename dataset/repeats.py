@@ -1,12 +1,19 @@
 """Which scans repeat one another: those of one protocol."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .entities import SCAN_ENTITIES, scan_label
 from .problems import DatasetError
 from .values import as_number
+
+if TYPE_CHECKING:
+    from .scans import Scan
 
 # Labels that tell the protocols of a session apart; sessions and runs are what repeats differ in.
 LABELS = tuple(name for name in SCAN_ENTITIES if name not in ("subject", "session", "run"))
@@ -41,14 +48,14 @@ class Protocol:
     echo_number: int | None = None
     voxel_size: tuple[float, ...] = ()
 
-    def is_repeated_by(self, other):
+    def is_repeated_by(self, other: Protocol) -> bool:
         """Tell whether scans of the two are repeats; what one of them does not tell is taken for
         the same.
         """
         same_voxels = _alike(self.voxel_size, other.voxel_size, _is_same_size)
         return self.labels == other.labels and same_voxels and self.has_echoes_of(other)
 
-    def has_echoes_of(self, other):
+    def has_echoes_of(self, other: Protocol) -> bool:
         """Tell whether both have the same echoes, as far as they are known."""
         same_number = (
             None in (self.echo_number, other.echo_number) or self.echo_number == other.echo_number
@@ -56,14 +63,14 @@ class Protocol:
         return same_number and _alike(self.echo_times, other.echo_times, is_same_time)
 
     @property
-    def is_told(self):
+    def is_told(self) -> bool:
         """Whether echo times and voxel size are known, as they are not of tables of earlier
         versions.
         """
         return bool(self.echo_times and self.voxel_size)
 
     @property
-    def columns(self):
+    def columns(self) -> dict[str, str | None]:
         """The protocol as the columns `COLUMNS` of a table."""
         return {
             **{name: self.labels.get(name) for name in LABELS},
@@ -72,7 +79,7 @@ class Protocol:
             "voxel_size": _listed(self.voxel_size),
         }
 
-    def __str__(self):
+    def __str__(self) -> str:
         parts = [
             f"{short}-{self.labels[name]}"
             for name, short in SCAN_ENTITIES.items()
@@ -87,7 +94,7 @@ class Protocol:
         return ", ".join(parts) or "no label"
 
 
-def scan_protocol(scan, voxel_size):
+def scan_protocol(scan: Scan, voxel_size: Sequence[float]) -> Protocol:
     """The protocol of a scan.
 
     Parameters
@@ -102,13 +109,16 @@ def scan_protocol(scan, voxel_size):
     Protocol
     """
     labels = {name: scan.entities[name] for name in LABELS if scan.entities.get(name)}
-    times = () if None in scan.echo_times else tuple(1000 * time for time in scan.echo_times)
-    number = next((sidecar.get("EchoNumber") for sidecar in scan.sidecars.values()), None)
-    number = None if len(times) != 1 or as_number(number) is None else int(number)
+    times = tuple(1000 * time for time in scan.echo_times if time is not None)
+    if len(times) < len(scan.echo_times):
+        times = ()
+    first_sidecar = next(iter(scan.sidecars.values()), {})
+    number = first_sidecar.get("EchoNumber") if len(times) == 1 else None
+    number = None if number is None or as_number(number) is None else int(number)
     return Protocol(labels, times, number, tuple(voxel_size))
 
 
-def read_protocol_columns(row):
+def read_protocol_columns(row: Mapping[str, str | None]) -> Protocol:
     """The protocol that the columns of a table tell.
 
     Parameters
@@ -126,26 +136,30 @@ def read_protocol_columns(row):
     DatasetError
         If a column holds no numbers where there should be some.
     """
-    told = {name: row[name] for name in COLUMNS if isinstance(row.get(name), str)}
+    cells: dict[str, str] = {}
+    for name in COLUMNS:
+        cell = row.get(name)
+        if isinstance(cell, str):
+            cells[name] = cell
     try:
         numbers = {
-            name: tuple(float(number) for number in told[name].split(","))
+            name: tuple(float(number) for number in cells[name].split(","))
             for name in ("echo_times", "echo_number", "voxel_size")
-            if name in told
+            if name in cells
         }
     except ValueError as error:
         raise DatasetError(
             f"echo times, echo number or voxel size of a protocol: {error}"
         ) from error
     return Protocol(
-        labels={name: told[name] for name in LABELS if name in told},
+        labels={name: cells[name] for name in LABELS if name in cells},
         echo_times=numbers.get("echo_times", ()),
         echo_number=int(numbers["echo_number"][0]) if "echo_number" in numbers else None,
         voxel_size=numbers.get("voxel_size", ()),
     )
 
 
-def match_protocols(protocols):
+def match_protocols(protocols: Sequence[Protocol]) -> list[Protocol]:
     """Give each of several protocols as the first one that it repeats, so that equal ones are
     equal.
 
@@ -165,18 +179,18 @@ def match_protocols(protocols):
     >>> [protocol.echo_times for protocol in match_protocols([first, second, third])]
     [(5.0,), (5.0,), (12.0,)]
     """
-    known = []
-    matched = [None] * len(protocols)
+    distinct: list[Protocol] = []
+    matched = list(protocols)
     for place in sorted(range(len(protocols)), key=lambda place: not protocols[place].is_told):
         own = protocols[place]
-        same = next((protocol for protocol in known if protocol.is_repeated_by(own)), None)
+        same = next((protocol for protocol in distinct if protocol.is_repeated_by(own)), None)
         if same is None:
-            known.append(own)
+            distinct.append(own)
         matched[place] = same or own
     return matched
 
 
-def number_scans(scans):
+def number_scans(scans: Sequence[tuple[Mapping[str, str], str, Protocol]]) -> list[int]:
     """Count the scans of each subject at each site, of each protocol by itself: i = 1, 2, … of the
     2015 study.
 
@@ -200,8 +214,8 @@ def number_scans(scans):
     [1, 3]
     """
     matched = match_protocols([protocol for *_, protocol in scans])
-    groups = {}
-    sharing = {}
+    groups: dict[tuple, list[int]] = {}
+    sharing: dict[tuple, set[str]] = {}
     for place, ((entities, site, _), protocol) in enumerate(zip(scans, matched, strict=True)):
         groups.setdefault((entities["subject"], site, str(protocol)), []).append(place)
         labels = entities["subject"], site, tuple(protocol.labels.items())
@@ -221,7 +235,7 @@ def number_scans(scans):
     return numbers
 
 
-def is_same_time(one, other):
+def is_same_time(one: float, other: float) -> bool:
     """Tell whether two echo times in ms are those of one protocol."""
     return abs(one - other) <= ECHO_TIME_TOLERANCE
 

@@ -88,27 +88,27 @@ class Scan:
     notes: tuple[str, ...] = ()
 
     @property
-    def parts(self):
+    def parts(self) -> dict[str, tuple[Path, ...]]:
         """The parts that the scan consists of: a dict of part to its files."""
         return {part: getattr(self, part) for part in PARTS.values() if getattr(self, part)}
 
     @property
-    def files(self):
+    def files(self) -> tuple[Path, ...]:
         """All image files, part by part."""
         return tuple(path for paths in self.parts.values() for path in paths)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Readable label, such as ``sub-01_ses-A_acq-x_run-1``."""
         return scan_label(self.entities)
 
     @property
-    def node_name(self):
+    def node_name(self) -> str:
         """The label as a name that Nipype accepts, such as ``sub_01_ses_A_acq_x_run_1``."""
         return self.label.replace("-", "_").replace("+", "plus")
 
     @property
-    def centre_frequency(self):
+    def centre_frequency(self) -> tuple[float, str] | tuple[None, None]:
         """Centre frequency in MHz, and what it was taken from; None and None if nothing tells it.
 
         A nominal field strength is off by percents on some scanners, and ppm with it, so
@@ -121,7 +121,7 @@ class Scan:
         return None, None
 
     @property
-    def metadata(self):
+    def metadata(self) -> dict:
         """What the first file's sidecar says of the scanner and the sequence, in texts, numbers and
         lists of them.
         """

@@ -3,10 +3,11 @@
 import json
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from .content import MissingContentError, require_content
-from .files import write_json
+from .files import PathLike, write_json
 from .problems import UnusableScanError
 from .values import one_line
 
@@ -19,22 +20,22 @@ class Sidecars:
     specific last.
     """
 
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._of_folder = {}
-        self._shared = {}
+        self._of_folder: dict[Path, dict] = {}
+        self._shared: dict[Path, dict | UnusableScanError] = {}
 
-    def merged(self, image):
-        """Merge the sidecars that apply to an image."""
-        metadata = {}
-        folders = [image.path.parent]
+    def merged(self, image: Path, suffix: str) -> dict:
+        """Merge the sidecars that apply to an image with this suffix."""
+        metadata: dict = {}
+        folders = [image.parent]
         while folders[-1] != self._root:
             folders.append(folders[-1].parent)
-        labels = set(image.filename.split("_")[:-1])
+        labels = set(image.name.split("_")[:-1])
         for folder in reversed(folders):
-            for needed, path in self._named(folder).get(image.entities["suffix"], ()):
+            for needed, path in self._named(folder).get(suffix, ()):
                 if needed <= labels:
-                    metadata |= self._read(path, is_own=path == sidecar_path(image.path))
+                    metadata |= self._read(path, is_own=path == sidecar_path(image))
         return {key: value for key, value in metadata.items() if value is not None}
 
     def _named(self, folder):
@@ -68,7 +69,7 @@ class Sidecars:
         return self._shared[path]
 
 
-def read_sidecar(path):
+def read_sidecar(path: Path) -> dict:
     """Read a sidecar that strangers wrote: whatever is wrong with it makes the scan unusable, and
     no other.
     """
@@ -85,7 +86,7 @@ def read_sidecar(path):
             f"{path.name}: {path.stat().st_size / 2**20:.0f} MB, which is no sidecar",
             "write the sidecar again without what is not metadata",
         )
-    contradictions = []
+    contradictions: list[str] = []
 
     def collect(pairs):
         # Called for each object, the outermost last: what lies deeper is not used.
@@ -125,7 +126,7 @@ def read_sidecar(path):
 FIRST_IN_SIDECAR = ("Description", "Units", "Type", "SkullStripped", "SpatialReference", "Sources")
 
 
-def sidecar_path(path):
+def sidecar_path(path: PathLike) -> Path:
     """Name the JSON sidecar of an image or table.
 
     Parameters
@@ -147,7 +148,7 @@ def sidecar_path(path):
     return path.with_name(path.name.split(".", 1)[0] + ".json")
 
 
-def write_sidecar(path, metadata):
+def write_sidecar(path: PathLike, metadata: Mapping[str, object]) -> Path:
     """Write the JSON sidecar of a data file in one step, so that no reader meets half a file.
 
     Parameters

@@ -1,21 +1,25 @@
 """Derivative datasets of the user: brain masks, and images made from a gradient-echo scan."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from .content import MissingContentError, is_listed, is_there, require_content
-from .files import read_json
+from .files import PathLike, read_json
 from .index import is_folder
 from .names import BRAIN_MASK
 from .outputs import derivative_path, is_multiqsm_dataset
 from .problems import DatasetError, Problem, UnusableScanError
+from .scans import Scan
 from .sidecars import sidecar_path
 from .values import one_line
 
 FREESURFER = Path("derivatives", "freesurfer")  # below the raw dataset
 
 
-def derivative_datasets(root, derivatives=None):
+def derivative_datasets(
+    root: PathLike, derivatives: Sequence[PathLike] | None = None
+) -> list[Path]:
     """List the derivative datasets to look for a user's masks and labels in.
 
     Parameters
@@ -50,7 +54,7 @@ def derivative_datasets(root, derivatives=None):
     return [Path(path).absolute() for path in derivatives]
 
 
-def list_missing_datasets(root):
+def list_missing_datasets(root: Path) -> list[Problem]:
     """Folders of derivatives that belong to datasets of their own, which datalad has not
     fetched.
     """
@@ -65,7 +69,7 @@ def list_missing_datasets(root):
     ]
 
 
-def find_brain_mask(scan, datasets):
+def find_brain_mask(scan: Scan, datasets: Sequence[Path]) -> tuple[Path | None, list[Problem]]:
     """Find the mask with the scan's entities; one made from another image, such as a T1w, is not
     the scan's.
     """
@@ -95,7 +99,7 @@ def find_brain_mask(scan, datasets):
     return (own[0] if own else None), refused
 
 
-def is_of_gradient_echo(image):
+def is_of_gradient_echo(image: Path) -> bool:
     """Tell by its sidecar whether a mask or label image was made from a gradient-echo scan.
 
     Parameters

@@ -1,18 +1,20 @@
 """Echoes of one scan that are named as if they were scans of their own."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import pairwise
 
 from .facts import scan_facts
+from .preflight.inspection import Inspection
 from .repeats import is_same_time, scan_protocol
 
 
-def find_split_echoes(inspections):
+def find_split_echoes(inspections: Iterable[Inspection]) -> dict[str, tuple[str, str]]:
     """Map the label of each scan that differs from others of its session in nothing but echoes to
     cause and remedy.
     """
     groups = defaultdict(list)
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for inspection in inspections:
         if inspection.scanner is not None and None not in inspection.scan.echo_times:
             groups[_all_but_echoes(inspection)].append(inspection.scan)

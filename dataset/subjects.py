@@ -2,6 +2,7 @@
 drawn on them.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import nibabel as nib
 from ..core.grid import voxel_size_of
 from .anatomy import Anatomy, find_anatomy, find_atria
 from .entities import SCAN_ENTITIES, scan_label
+from .files import PathLike
 from .forms import scanner_form
 from .labels import Labels, find_labels, find_subject_labels
 from .names import (
@@ -24,6 +26,7 @@ from .outputs import derivative_path
 from .problems import DatasetError, Problem
 from .protocol import HarmonizedScan
 from .repeats import Protocol, number_scans, scan_protocol
+from .scans import Scan
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ class DrawnScan:
     atria: tuple[tuple[float, float, float], ...] = ()
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Readable label, such as ``sub-01_ses-A_run-1``."""
         return scan_label(self.entities)
 
     @property
-    def columns(self):
+    def columns(self) -> dict[str, str | None]:
         """Columns that tell in a table which scan it is."""
         return {name: self.entities.get(name) for name in SCAN_ENTITIES}
 
@@ -103,12 +106,12 @@ class ProcessedScan:
     atria: tuple[tuple[float, float, float], ...] = ()
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Readable label, such as ``sub-01_ses-A_run-1``."""
         return scan_label(self.entities)
 
     @property
-    def columns(self):
+    def columns(self) -> dict[str, str | int | None]:
         """Columns that tell in a table which scan it is."""
         own = {name: self.entities.get(name) for name in ("subject", "session", "run")}
         return {**own, **self.protocol.columns, "site": self.site, "scan": self.number}
@@ -144,14 +147,21 @@ class Subject:
     elsewhere: tuple[DrawnScan, ...] = ()
 
     @property
-    def node_name(self):
+    def node_name(self) -> str:
         """The label as a name that Nipype accepts."""
         return f"sub_{self.label.replace('+', 'plus')}"
 
 
 def collect_subjects(
-    scans, output_dir, *, methods, datasets, standard_errors=None, others=(), needs_atria=False
-):
+    scans: Sequence[Scan],
+    output_dir: PathLike,
+    *,
+    methods: Sequence[str],
+    datasets: Sequence[PathLike],
+    standard_errors: Sequence[str] | None = None,
+    others: Iterable[dict[str, str]] = (),
+    needs_atria: bool = False,
+) -> tuple[list[Subject], list[Problem]]:
     """Put the processed scans of each subject together.
 
     Parameters
@@ -190,7 +200,7 @@ def collect_subjects(
         ]
     )
     with_noise = methods if standard_errors is None else standard_errors
-    members = {}
+    members: dict[str, list[tuple[Scan, ProcessedScan]]] = {}
     left_out = []
     absent = list(others)
     for scan, protocol, number in zip(scans, protocols, numbers, strict=True):
@@ -222,7 +232,9 @@ def collect_subjects(
     return subjects, left_out
 
 
-def check_regions(scans, output_dir, datasets):
+def check_regions(
+    scans: Iterable[Scan], output_dir: PathLike, datasets: Sequence[PathLike]
+) -> list[Problem]:
     """Find the regions, anatomy and lesions that cannot be used, before hours of work go into the
     scans.
 
@@ -238,8 +250,8 @@ def check_regions(scans, output_dir, datasets):
     list of Problem
         Warnings: the scans will be taken without.
     """
-    left_out = []
-    first = {}
+    left_out: list[Problem] = []
+    first: dict[str, Scan] = {}
     for scan in scans:
         _drawn_on(scan, datasets, left_out)
         first.setdefault(scan.entities["subject"], scan)
@@ -253,7 +265,7 @@ def check_regions(scans, output_dir, datasets):
     ]
 
 
-def freesurfer_dir(output_dir):
+def freesurfer_dir(output_dir: PathLike) -> Path:
     """The folder that recon-all's results are written to and found in."""
     return Path(output_dir) / "sourcedata" / "freesurfer"
 

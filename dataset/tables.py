@@ -1,12 +1,13 @@
 """Tables as tab-separated text: those that people write, and this package's own."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from .content import require_content
-from .files import write_text
+from .files import PathLike, write_text
 from .problems import DatasetError
 from .repeats import COLUMNS
 
@@ -14,7 +15,7 @@ REQUIRED = ("subject", "session", "run", "site", "method", "roi", "unit", "refer
 TEXT_COLUMNS = (*REQUIRED, *COLUMNS, "protocol")
 
 # Labels of a model's tables, which may look like numbers.
-MODEL_LABELS = (
+MODEL_LABELS: tuple[str, ...] = (
     "participant",
     "node",
     "subset",
@@ -24,13 +25,16 @@ MODEL_LABELS = (
     "column",
     "what",
     "source",
+    "leverage_of",
+    "cook_of",
+    "studentised_of",
+    "most_inflated",
 )
-MODEL_LABELS += ("leverage_of", "cook_of", "studentised_of", "most_inflated")
 LESION_LABELS = ("lesion",)
 AS_TEXT = "save the table as UTF-8 text with tabs between columns"
 
 
-def read_rows(path, columns=(), hint=AS_TEXT):
+def read_rows(path: PathLike, columns: Sequence[str] = (), hint: str = AS_TEXT) -> list[dict]:
     """Read a table that somebody wrote.
 
     Parameters
@@ -73,7 +77,7 @@ def read_rows(path, columns=(), hint=AS_TEXT):
     return rows
 
 
-def read_text_table(path, columns=()):
+def read_text_table(path: PathLike, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table that somebody wrote, all cells as text.
 
     Parameters
@@ -98,7 +102,7 @@ def read_text_table(path, columns=()):
     return table.where(~table.isin(["n/a", ""]), None)
 
 
-def read_tsv(path):
+def read_tsv(path: PathLike) -> pd.DataFrame:
     """Read a table that this package wrote: labels are text, ``n/a`` is missing.
 
     Parameters
@@ -114,7 +118,7 @@ def read_tsv(path):
     return pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=labels)
 
 
-def write_tsv(path, table):
+def write_tsv(path: Path, table: pd.DataFrame) -> Path:
     """Write a table as BIDS has them in one step: tabs, and ``n/a`` for what is missing.
 
     Parameters

@@ -3,20 +3,20 @@
 import math
 
 
-def is_plain(value):
+def is_plain(value: object) -> bool:
     """Whether a value is a text, a number or a list of them."""
     items = value if isinstance(value, list) else [value]
     return all(isinstance(item, str | int | float) for item in items)
 
 
-def plain(value):
+def plain(value: object) -> object:
     """The value with texts that can be written anywhere: JSON can say what UTF-8 cannot."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     return one_line(value) if isinstance(value, str) else value
 
 
-def as_number(value):
+def as_number(value: object) -> float | None:
     """Take a number from a sidecar.
 
     Parameters
@@ -38,12 +38,12 @@ def as_number(value):
     return number if math.isfinite(number) else None
 
 
-def as_text(value):
+def as_text(value: object) -> str | None:
     """A sidecar's text, safe to print; None for what is no text."""
     return one_line(value) if isinstance(value, str) else None
 
 
-def one_line(text):
+def one_line(text: str) -> str:
     """Make a text of the dataset safe to print: one line, and nothing in it that steers a terminal.
 
     Parameters

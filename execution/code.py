@@ -93,7 +93,10 @@ def _contents(name, path):
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     imports = []
     texts = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    tree = ast.parse(path.read_bytes())
+    # What is imported for type hints only does not run.
+    tree.body = [statement for statement in tree.body if not _is_for_hints(statement)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -103,3 +106,12 @@ def _contents(name, path):
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(node.value)
     return imports, texts
+
+
+def _is_for_hints(statement):
+    """Whether a statement is ``if TYPE_CHECKING: …``."""
+    return (
+        isinstance(statement, ast.If)
+        and isinstance(statement.test, ast.Name)
+        and statement.test.id == "TYPE_CHECKING"
+    )

@@ -5,7 +5,7 @@ if it gets lost.
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import disk_usage, rmtree
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -56,7 +56,7 @@ class Stage:
 
     output_dir: Path
     work_dir: Path
-    settings: object
+    settings: Any
     clean: bool = False
     threads: int = 1
 

@@ -8,10 +8,10 @@ from ..core.background.highpass import high_pass
 from ..core.background.mean_value import sharp, vsharp
 from ..core.background.projection import pdf
 from ..core.background.total_field import tfi
-from ..core.holes import interpolate_unknown
+from ..core.holes import interpolate_unmeasured
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
-from .inversion import magnitude_edges, none_if_undefined
+from .inversion import EdgeInputSpec, magnitude_edges, none_if_undefined
 from .methods import described_edges, edge_step
 
 
@@ -64,20 +64,14 @@ class _BackgroundRemoval(CoreInterface):
         """
         if not isdefined(self.inputs.standard_error_file):
             return local_field
-        known = np.isfinite(self._standard_error())
-        return interpolate_unknown(local_field, known, mask, voxel_size)
+        measured = np.isfinite(self._standard_error())
+        return interpolate_unmeasured(local_field, measured, mask, voxel_size)
 
     def _standard_error(self):
         return read_volume(self.inputs.standard_error_file)[0]
 
 
-class _TFIInputSpec(_BackgroundInputSpec):
-    magnitude_file = File(
-        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
-    )
-    edge_fraction = traits.Float(
-        desc="share of the mask's gradients that count as edges; by their noise if not given"
-    )
+class _TFIInputSpec(EdgeInputSpec, _BackgroundInputSpec):
     tolerance = traits.Float(
         5e-2, usedefault=True, desc="relative change of the local field at which to stop"
     )

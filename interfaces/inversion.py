@@ -3,19 +3,30 @@
 from typing import ClassVar
 
 import numpy as np
-from nipype.interfaces.base import File, isdefined, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
 
 from ..core.inversion.closed_form import KERNEL_THRESHOLD, deterministic, divide_field
 from ..core.inversion.morphology import medi
 from ..core.inversion.regularization import edge_mask, jump_mask
 from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
-from ..core.phase.fieldfit import combine_magnitude, known_weight, noise_weight, weighted_variance
+from ..core.phase.fieldfit import combine_magnitude, noise_weight, uniform_weight, weighted_variance
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import described_b0, geometry, read_mask, read_volume, write_volume
 from .methods import DeterministicRecord, InversionRecord, IterativeRecord, MediRecord, TKDRecord
 
 
-def magnitude_edges(magnitude_file, mask, share=None):
+class EdgeInputSpec(BaseInterfaceInputSpec):
+    """Inputs of a method that does not penalise gradients at edges of the magnitude."""
+
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
+    )
+    edge_fraction = traits.Float(
+        desc="fraction of the mask's gradients that count as edges; by their noise if not given"
+    )
+
+
+def magnitude_edges(magnitude_file, mask, edge_fraction=None):
     """Edges of a scan's magnitude, all echoes together.
 
     Parameters
@@ -24,7 +35,7 @@ def magnitude_edges(magnitude_file, mask, share=None):
         Magnitude, echoes along the fourth axis.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
-    share : float, optional
+    edge_fraction : float, optional
         As for `multiqsm.core.inversion.regularization.edge_mask`.
 
     Returns
@@ -32,18 +43,18 @@ def magnitude_edges(magnitude_file, mask, share=None):
     ndarray of bool, shape (3, x, y, z)
     """
     magnitude = combine_magnitude(read_volume(magnitude_file)[0])
-    return edge_mask(magnitude, mask, share=share)
+    return edge_mask(magnitude, mask, fraction=edge_fraction)
 
 
-def free_edges(magnitude_file, share, field, mask, space):
+def free_edges(magnitude_file, edge_fraction, field, mask, space):
     """Differences of susceptibility that an inversion leaves free.
 
-    The magnitude's edges and, unless a share of them is asked for, jumps of the closed form's map
-    that stand far out.
+    The magnitude's edges and, unless a fraction of them is asked for, jumps of the closed form's
+    map that stand far out.
 
     Parameters
     ----------
-    magnitude_file, share
+    magnitude_file, edge_fraction
         As of `magnitude_edges`.
     field : ndarray, shape (x, y, z)
         Local field, ppm.
@@ -56,8 +67,8 @@ def free_edges(magnitude_file, share, field, mask, space):
     -------
     ndarray of bool, shape (3, x, y, z)
     """
-    edges = magnitude_edges(magnitude_file, mask, share)
-    if share is not None:
+    edges = magnitude_edges(magnitude_file, mask, edge_fraction)
+    if edge_fraction is not None:
         return edges
     return edges | jump_mask(deterministic(field, mask, **space).chi, mask)
 
@@ -83,7 +94,7 @@ def iterative_weight(standard_error, mask, by_noise):
     """Data weight of the iterative inversion: by noise, or 1 wherever the field is known."""
     if by_noise:
         return noise_weight(standard_error, mask, SMALLEST_WEIGHT)
-    return known_weight(standard_error, mask)
+    return uniform_weight(standard_error, mask)
 
 
 class _InversionInputSpec(ThreadedInputSpec):
@@ -148,19 +159,15 @@ class Deterministic(_QuadraticInversion):
         return _with_lambda(cls(lambda_rule=settings.lambda_rule), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
-        return deterministic(field, mask, known=np.isfinite(standard_error), **self._options(image))
+        return deterministic(
+            field, mask, measured=np.isfinite(standard_error), **self._options(image)
+        )
 
     def _record(self, found):
         return DeterministicRecord(found.lam, found.iterations, found.residual)
 
 
-class _IterativeInputSpec(_QuadraticInputSpec):
-    magnitude_file = File(
-        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
-    )
-    edge_fraction = traits.Float(
-        desc="share of the mask's gradients that count as edges; by their noise if not given"
-    )
+class _IterativeInputSpec(EdgeInputSpec, _QuadraticInputSpec):
     data_weighting = traits.Enum(
         "noise", "none", usedefault=True, desc="data weights inside the mask: by the noise, or none"
     )
@@ -176,6 +183,10 @@ class Iterative(_QuadraticInversion):
     input_spec = _IterativeInputSpec
     _exterior_weight = None  # until it is known
 
+    @property
+    def _weighs_noise(self):
+        return self.inputs.data_weighting == "noise"
+
     @classmethod
     def chosen(cls, settings, period):
         """The node's interface with a run's choices."""
@@ -187,14 +198,13 @@ class Iterative(_QuadraticInversion):
     def _invert(self, field, mask, standard_error, image):
         inputs = self.inputs
         space = geometry(image)
-        weighs_noise = inputs.data_weighting == "noise"
-        weight = iterative_weight(standard_error, mask, weighs_noise)
+        weight = iterative_weight(standard_error, mask, self._weighs_noise)
         options = self._options(image)
-        if weighs_noise:
+        if self._weighs_noise:
             options["noise_variance"] = weighted_variance(standard_error, weight)
         self._exterior_weight = inputs.exterior_weight
         if not isdefined(inputs.exterior_weight):
-            variance = weighted_variance(standard_error, known_weight(standard_error, mask))
+            variance = weighted_variance(standard_error, uniform_weight(standard_error, mask))
             self._exterior_weight = zero_field_weight(field, mask, variance)
         return iterative(
             field,
@@ -215,20 +225,14 @@ class Iterative(_QuadraticInversion):
             found.iterations,
             found.residual,
             edge_fraction=none_if_undefined(inputs.edge_fraction),
-            weighs_noise=inputs.data_weighting == "noise",
+            weighs_noise=self._weighs_noise,
             exterior_weight=self._exterior_weight,
             derives_exterior_weight=not isdefined(inputs.exterior_weight),
             tolerance=inputs.tolerance,
         )
 
 
-class _MediInputSpec(_InversionInputSpec):
-    magnitude_file = File(
-        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
-    )
-    edge_fraction = traits.Float(
-        desc="share of the mask's gradients that count as edges; by their noise if not given"
-    )
+class _MediInputSpec(EdgeInputSpec, _InversionInputSpec):
     lambda_rule = traits.Enum("scaled", "discrepancy", usedefault=True, desc="how λ is chosen")
     lambda_value = traits.Float(desc="fixed λ, ppm·mm; chosen by the rule if not given")
     period = traits.Float(
@@ -294,9 +298,12 @@ class Medi(_Inversion):
         }
 
     def _record(self, found):
-        share = none_if_undefined(self.inputs.edge_fraction)
         return MediRecord(
-            found.lam, found.iterations, found.residual, edge_fraction=share, **self._solver()
+            found.lam,
+            found.iterations,
+            found.residual,
+            edge_fraction=none_if_undefined(self.inputs.edge_fraction),
+            **self._solver(),
         )
 
 

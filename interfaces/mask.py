@@ -5,7 +5,7 @@ from nipype.interfaces.base import File, traits
 
 from ..core.mask.brain import brain_mask
 from ..core.mask.phantom import phantom_mask
-from ..core.mask.reliability import set_unknown_apart, trim_unreliable
+from ..core.mask.reliability import fill_unmeasured, trim_unreliable
 from ..core.mask.shapes import EmptyMaskError
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
@@ -96,7 +96,7 @@ class TrimMask(CoreInterface):
         return runtime
 
 
-class _SetUnknownApartInputSpec(ProvenanceInputSpec):
+class _FillUnmeasuredInputSpec(ProvenanceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="brain mask")
     field_file = File(exists=True, mandatory=True, desc="field, ppm")
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
@@ -108,7 +108,7 @@ class _SetUnknownApartInputSpec(ProvenanceInputSpec):
     )
 
 
-class _SetUnknownApartOutputSpec(_MaskOutputSpec):
+class _FillUnmeasuredOutputSpec(_MaskOutputSpec):
     field_file = File(desc="field, ppm, continued smoothly into voxels where it is not known")
     standard_error_file = File(desc="standard error of the field, ppm, infinite there")
     noise_variance = traits.Float(
@@ -116,15 +116,15 @@ class _SetUnknownApartOutputSpec(_MaskOutputSpec):
     )
 
 
-class SetUnknownApart(CoreInterface):
+class FillUnmeasured(CoreInterface):
     """Leave voxels whose field is not known out of the mask at its surface, and without weight
     inside.
 
     What the mask encloses belongs to the inside. A phantom's surface stays as it is.
     """
 
-    input_spec = _SetUnknownApartInputSpec
-    output_spec = _SetUnknownApartOutputSpec
+    input_spec = _FillUnmeasuredInputSpec
+    output_spec = _FillUnmeasuredOutputSpec
 
     def _run_interface(self, runtime):
         mask = read_mask(self.inputs.mask_file)
@@ -132,7 +132,7 @@ class SetUnknownApart(CoreInterface):
         field, image = read_volume(self.inputs.field_file)
         standard_error, _ = read_volume(self.inputs.standard_error_file)
         voxel_size = geometry(image)["voxel_size"]
-        found = set_unknown_apart(
+        found = fill_unmeasured(
             field,
             standard_error,
             mask,

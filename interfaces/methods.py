@@ -108,7 +108,7 @@ class IterativeRecord(InversionRecord):
     Attributes
     ----------
     edge_fraction : float or None
-        Share of the magnitude's gradients that were edges; None: those beyond the noise.
+        Fraction of the magnitude's gradients that were edges; None: those beyond the noise.
     weighs_noise : bool
         Whether noisy voxels were believed less.
     exterior_weight : float
@@ -233,7 +233,7 @@ class TKDRecord(InversionRecord):
 
 
 # The best first: it is shown where there is room for one.
-INVERSIONS = {
+INVERSIONS: dict[str, type[InversionRecord]] = {
     "medi": MediRecord,
     "iterative": IterativeRecord,
     "deterministic": DeterministicRecord,
@@ -305,13 +305,13 @@ class NoiseModel:
         )
 
 
-def described_edges(share, prefix=""):
+def described_edges(edge_fraction, prefix=""):
     """Sidecar fields that say what counted as an edge.
 
     Parameters
     ----------
-    share : float or None
-        Share of the gradients that counted; None: those beyond the noise.
+    edge_fraction : float or None
+        Fraction of the gradients that counted; None: those beyond the noise.
     prefix : str
         Of the fields' names.
 
@@ -319,21 +319,21 @@ def described_edges(share, prefix=""):
     -------
     dict
     """
-    if share is None:
+    if edge_fraction is None:
         rule = f"differences of the magnitude beyond {EDGE_SDS:g} robust standard deviations"
         if not prefix:
             rule += f", and of the closed form's map beyond {JUMP_SDS:g}"
         return {f"{prefix}EdgeRule": rule}
-    return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeFraction": share}
+    return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeFraction": edge_fraction}
 
 
-def edge_step(share):
+def edge_step(edge_fraction):
     """What the text on methods calls the rule for edges."""
-    return "edges" if share is None else "edge_fraction"
+    return "edges" if edge_fraction is None else "edge_fraction"
 
 
-def free_edge_steps(share):
+def free_edge_steps(edge_fraction):
     """What the text on methods calls the rules for the edges that inversions leave free: jumps are
     among them.
     """
-    return ("edges", "jumps") if share is None else ("edge_fraction",)
+    return ("edges", "jumps") if edge_fraction is None else ("edge_fraction",)

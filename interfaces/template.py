@@ -23,7 +23,7 @@ from ..dataset.atlas import load_atlas, load_mni_template
 from .images import read_mask, read_volume, write_volume
 from .registration import read_transform
 
-_TO_LPS = np.float32([-1, -1, 1])  # ITK's world has x to the left and y to the back
+_TO_LPS = np.array([-1, -1, 1], np.float32)  # ITK's world has x to the left and y to the back
 
 
 class _LabelsFromTemplateInputSpec(BaseInterfaceInputSpec):

@@ -80,8 +80,8 @@ class _DrawnStandardError(_StandardError):
 
     is_linear = True
 
-    def _edges(self, share, field, mask, space):
-        return free_edges(self.inputs.magnitude_file, share, field, mask, space)
+    def _edges(self, edge_fraction, field, mask, space):
+        return free_edges(self.inputs.magnitude_file, edge_fraction, field, mask, space)
 
     def _draw(self, respond, sigma, mask, space):
         options = {

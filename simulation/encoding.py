@@ -3,8 +3,8 @@
 import numpy as np
 
 
-def siemens_encoding(signal):
-    """Magnitude and phase as 12-bit integers.
+def siemens_encoding(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Encode a complex signal as magnitude and phase in 12-bit integers.
 
     Parameters
     ----------
@@ -23,8 +23,10 @@ def siemens_encoding(signal):
     return np.rint(magnitude).astype(np.uint16), phase
 
 
-def ge_encoding(signal):
-    """Real and imaginary parts as 16-bit integers, phase falling where the field is higher.
+def ge_encoding(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Encode a complex signal as real and imaginary parts in 16-bit integers.
+
+    The imaginary part is negated: the phase falls where the field is higher.
 
     Parameters
     ----------

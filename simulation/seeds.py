@@ -17,8 +17,8 @@ DRAWN = (
 )
 
 
-def generator(seed, drawn, *numbers):
-    """Random numbers of one key, whatever else is drawn.
+def generator(seed: int, drawn: str, *numbers: int) -> np.random.Generator:
+    """Return the random generator of one key, independent of all other draws.
 
     Parameters
     ----------
@@ -36,9 +36,10 @@ def generator(seed, drawn, *numbers):
     return np.random.default_rng(_sequence(seed, drawn, *numbers))
 
 
-def derived_seed(seed, drawn, *numbers):
-    """One integer of 64 bits in place of a generator, to be passed on; parameters as of
-    `generator`.
+def derived_seed(seed: int, drawn: str, *numbers: int) -> int:
+    """Return a 64-bit seed of one key, to be passed on in place of a generator.
+
+    The parameters are those of `generator`.
     """
     return int(_sequence(seed, drawn, *numbers).generate_state(1, np.uint64)[0])
 

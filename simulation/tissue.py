@@ -1,5 +1,6 @@
 """Objects on grids: what their spins are, voxel by voxel."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +33,12 @@ class Tissue:
     region: np.ndarray
     exterior: float
 
-    def paint(self, box, alpha, spins, label):
-        """Let a tissue take part of the voxels in a box, in place; relaxation mixes by the number
-        of spins.
+    def paint(
+        self, box: tuple[slice, ...], alpha: np.ndarray, spins: Mapping[str, float], label: int
+    ) -> None:
+        """Mix a tissue into the voxels of a box, in place.
+
+        Relaxation is averaged with proton density as the weight.
 
         Parameters
         ----------
@@ -50,26 +54,30 @@ class Tissue:
         added = alpha * np.float32(spins["pd"])
         self.pd[box] *= 1 - alpha
         self.pd[box] += added
-        share = added / np.maximum(self.pd[box], np.float32(1e-6))
+        fraction = added / np.maximum(self.pd[box], np.float32(1e-6))
         self.chi[box] += alpha * (np.float32(spins["chi"]) - self.chi[box])
-        self.r2s[box] += share * (np.float32(spins["r2s"]) - self.r2s[box])
-        self.t1[box] += share * (np.float32(spins["t1"]) - self.t1[box])
+        self.r2s[box] += fraction * (np.float32(spins["r2s"]) - self.r2s[box])
+        self.t1[box] += fraction * (np.float32(spins["t1"]) - self.t1[box])
         self.labels[box][alpha > 0.5] = label
 
 
-def empty_space(shape, chi):
-    """A grid without spins and of one susceptibility (ppm relative to water), to paint an object
-    on.
-    """
-    shape = tuple(int(n) for n in shape)
+def empty_space(shape: Sequence[int], chi: float) -> Tissue:
+    """Return an empty grid of uniform susceptibility (ppm relative to water), to paint on."""
+    shape = tuple(map(int, shape))
     r2s, pd, region = (np.zeros(shape, np.float32) for _ in range(3))
     chi_map = np.full(shape, chi, np.float32)
     t1 = np.ones(shape, np.float32)
     return Tissue(np.zeros(shape, np.uint8), chi_map, r2s, pd, t1, region, exterior=chi)
 
 
-def coverage(distance, width):
-    """Part of a voxel that lies inside a surface: 1/2 on it, 0 or 1 beyond half of `width` (mm)
-    from it.
+def coverage(distance: np.ndarray, width: float) -> np.ndarray:
+    """Return the fraction of each voxel that lies inside a surface.
+
+    It is 1/2 on the surface, and 1 or 0 beyond half of `width` (mm) inside or outside it.
+
+    Examples
+    --------
+    >>> coverage(np.array([-2.0, -0.25, 0.0, 2.0]), 1.0).tolist()
+    [1.0, 0.75, 0.5, 0.0]
     """
     return np.clip(np.float32(0.5) - distance / np.float32(width), 0, 1)

@@ -1,5 +1,7 @@
 """Susceptibility on age."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -15,7 +17,7 @@ AGE_ANALYSES = {
 }
 
 
-def age_regression(table, *, exclude_rois=()):
+def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
     """Regress ROI susceptibility on age, three ways.
 
     Repeated scans of one person are not independent; the published analysis takes them so and its p
@@ -60,24 +62,24 @@ def age_regression(table, *, exclude_rois=()):
     """
     require_columns(table, ["age"])
     numbers(table["age"])
-    found = []
+    rows = []
     for (method, roi), group in roi_values(table, exclude_rois=exclude_rois).groupby(
         ["method", "roi"], sort=False
     ):
-        known = group.dropna(subset=["mean", "age"])
-        people = known.groupby("subject", sort=False)[["mean", "age"]].mean()
+        measured = group.dropna(subset=["mean", "age"])
+        people = measured.groupby("subject", sort=False)[["mean", "age"]].mean()
         counts = {
-            "n_scans": len(known),
+            "n_scans": len(measured),
             "n_subjects": len(people),
-            "n_missing": len(group) - len(known),
+            "n_missing": len(group) - len(measured),
         }
         fits = {
-            "naive": _age_line(ols, known),
+            "naive": _age_line(ols, measured),
             "subject_means": _age_line(ols, people),
-            "random_intercept": _age_line(random_intercept, known, known["subject"]),
+            "random_intercept": _age_line(random_intercept, measured, measured["subject"]),
         }
         for analysis, line in fits.items():
-            found.append({"method": method, "roi": roi, "analysis": analysis, **line, **counts})
+            rows.append({"method": method, "roi": roi, "analysis": analysis, **line, **counts})
     columns = [
         *(
             "method",
@@ -95,7 +97,7 @@ def age_regression(table, *, exclude_rois=()):
         ),
         *("n_scans", "n_subjects", "n_missing", "between_variance", "within_variance", "note"),
     ]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _age_line(model, points, *groups):

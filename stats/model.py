@@ -255,8 +255,8 @@ def _subsets(table, subsets, excluded, problems):
     for subset in subsets:
         try:
             holds, unknown = apply_filter(subset.condition, table)
-        except ValueError as reason:
-            problems.append((f"subset {subset.name}", str(reason)))
+        except ValueError as error:
+            problems.append((f"subset {subset.name}", str(error)))
             continue
         reason = f"not in this subset: {', '.join(subset.condition.columns)} not complete"
         excluded += [

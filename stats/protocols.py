@@ -1,9 +1,18 @@
 """Which of several protocols a site's scans are compared in: repeats are scans of one."""
 
+from __future__ import annotations
+
 from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
 
 
-def choose_protocols(sites, protocols, preferred=None):
+def choose_protocols(
+    sites: Sequence[str] | pd.Series,
+    protocols: Sequence[str] | pd.Series,
+    preferred: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Choose one protocol for each site: that of most of its scans.
 
     Where several have as many scans at a site, it is the one that more scans of the study have, and
@@ -27,15 +36,15 @@ def choose_protocols(sites, protocols, preferred=None):
     >>> choose_protocols(["A", "A", "B"], ["fine", "coarse", "coarse"])
     {'A': 'coarse', 'B': 'coarse'}
     """
-    ranks = {}
+    ranks: dict[str, dict[str, tuple[bool, int, int]]] = {}
     of_study = Counter(protocols)
     for (site, protocol), n in Counter(zip(sites, protocols, strict=True)).items():
         is_preferred = (preferred or {}).get(site) == protocol
         ranks.setdefault(site, {})[protocol] = (is_preferred, n, of_study[protocol])
-    return {site: max(there, key=there.get) for site, there in ranks.items()}
+    return {site: max(ranking, key=ranking.__getitem__) for site, ranking in ranks.items()}
 
 
-def scans_of(table):
+def scans_of(table: pd.DataFrame) -> pd.DataFrame:
     """List the scans of a table of regional values, one row each.
 
     Parameters
@@ -49,5 +58,5 @@ def scans_of(table):
     DataFrame
         Those columns, without repetition.
     """
-    named = [name for name in ("subject", "session", "run", "site", "protocol") if name in table]
-    return table[named].drop_duplicates()
+    columns = [name for name in ("subject", "session", "run", "site", "protocol") if name in table]
+    return table[columns].drop_duplicates()

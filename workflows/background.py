@@ -19,7 +19,7 @@ def init_background_wf(*, method, threads, gigabytes, edge_fraction=None, name="
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
     edge_fraction : float, optional
-        Share of the magnitude's gradients that count as edges; by the noise if not given. For
+        Fraction of the magnitude's gradients that count as edges; by the noise if not given. For
         methods that need them.
 
     Inputs

@@ -5,7 +5,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
 from ..interfaces.fieldfit import FitField, FitR2star
-from ..interfaces.mask import SetUnknownApart, TrimMask
+from ..interfaces.mask import FillUnmeasured, TrimMask
 from ..interfaces.phase import Unwrap
 
 
@@ -81,7 +81,7 @@ def init_field_wf(
         name="fit",
         mem_gb=gigabytes(6 * n),
     )
-    unknown = Node(SetUnknownApart(is_phantom=is_phantom), name="unknown", mem_gb=gigabytes(12))
+    unknown = Node(FillUnmeasured(is_phantom=is_phantom), name="unknown", mem_gb=gigabytes(12))
     workflow = Workflow(name=name)
     # fmt: off
     workflow.connect([

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from ..grid import WorkingGrid, within
+from ..grid import WorkingGrid, field_in_mask
 from .removal import BackgroundRemoval
 
 
@@ -42,7 +42,7 @@ def high_pass(field, mask, voxel_size, *, b0_dir=(0, 0, 1), cutoff=16.0):
     """
     grid = WorkingGrid.around(mask, voxel_size, 0)
     inside = grid.embed(mask.astype(np.float32))
-    total = grid.embed(within(mask, field))
+    total = grid.embed(field_in_mask(mask, field))
     sigma = [np.sqrt(np.log(2) / 2) / np.pi * cutoff / size for size in voxel_size]
     weight, mean = (
         ndimage.gaussian_filter(volume, sigma, mode="constant") for volume in (inside, total)

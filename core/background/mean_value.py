@@ -13,7 +13,7 @@ import numpy as np
 from scipy import fft, ndimage, sparse
 
 from ..dipole import convolve, dipole_kernel, frequencies, inverse_transform
-from ..grid import WorkingGrid, within
+from ..grid import WorkingGrid, field_in_mask
 from ..linear_systems import conjugate_gradients
 from ..phase.fieldfit import noise_weight
 from .removal import BackgroundRemoval
@@ -300,7 +300,7 @@ def _centred(field, mask, grid):
     """The field on the grid about its mean in the mask, so that single precision is spent on what
     varies.
     """
-    target = grid.embed(within(mask, field))
+    target = grid.embed(field_in_mask(mask, field))
     inside = grid.embed(mask)
     values = target[inside]
     target[inside] = values - values.mean(dtype=np.float64)

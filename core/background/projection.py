@@ -5,7 +5,7 @@ inside it.
 import numpy as np
 
 from ..dipole import convolve, dipole_kernel
-from ..grid import WorkingGrid, within
+from ..grid import WorkingGrid, field_in_mask
 from ..linear_systems import inner
 from ..phase.fieldfit import noise_weight
 from .removal import BackgroundRemoval
@@ -71,7 +71,7 @@ def pdf(
     weight = grid.embed(noise_weight(standard_error, mask))
     outside = (~grid.embed(mask)).astype(np.float32)
     kernel = dipole_kernel(grid.shape, voxel_size, b0_dir)
-    target = grid.embed(within(mask, field))
+    target = grid.embed(field_in_mask(mask, field))
 
     misfit = weight * target  # of what is left: the local field
     gradient = convolve(kernel, weight * misfit)

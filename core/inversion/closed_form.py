@@ -15,15 +15,15 @@ def deterministic(
     voxel_size,
     *,
     b0_dir=(0, 0, 1),
-    known=None,
+    measured=None,
     lam=None,
     rule="gcv",
     noise_variance=None,
 ):
     """Invert the local field in closed form, χ = Fᴴ (D² + λ²|E|²)⁻¹ D F b.
 
-    A closed form has no data weights: where the field is not known, it needs one that is filled in,
-    as by `holes.interpolate_unknown`.
+    A closed form has no data weights: where the field is not measured, it must be filled in first,
+    for example by `holes.interpolate_unmeasured`.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def deterministic(
         Voxel size, mm.
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
-    known : ndarray of bool, shape (x, y, z), optional
+    measured : ndarray of bool, shape (x, y, z), optional
         Voxels whose field was measured; residuals of others are not judged. All of the mask without
         it.
     lam : float, optional
@@ -64,8 +64,8 @@ def deterministic(
     Lin et al., AJNR 36:1644 (2015), eq. 3.
     """
     problem = QuadraticProblem(field, mask, voxel_size, b0_dir)
-    if known is not None:
-        problem.weight = problem.grid.embed((mask & known).astype(np.float32))
+    if measured is not None:
+        problem.weight = problem.grid.embed((mask & measured).astype(np.float32))
     if lam is not None:
         choice = fixed_lambda(lam)
     elif rule == "gcv":
@@ -82,7 +82,7 @@ def divide_field(field, mask, voxel_size, *, b0_dir=(0, 0, 1), threshold=KERNEL_
     χ = F⁻¹[F b / D'] with D' = D where |D| exceeds the threshold, and sign(D) times the threshold
     elsewhere. What lies near the cone of small D comes out too small, so that susceptibility is
     underestimated. Nothing is chosen by the data, and there are no data weights: where the field is
-    not known, it needs one that is filled in.
+    not measured, it needs one that is filled in.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 
 from ..dipole import convolve, dipole_kernel
-from ..grid import WorkingGrid, neighbours, within
+from ..grid import WorkingGrid, field_in_mask, neighbours
 from ..phase.fieldfit import noise_weight
 from ..robust import robust_sd
 from .closed_form import deterministic
@@ -180,7 +180,7 @@ class SparseGradients:
         power[0, 0, 0] = 1  # where everything vanishes and χ is undetermined
         self.inverse = 1 / power
 
-        self.field = grid.embed(within(mask, field))
+        self.field = grid.embed(field_in_mask(mask, field))
         weight = noise_weight(standard_error, mask)
         self.weight = weight[mask]  # W
         self.believed = grid.embed(weight**2)  # W², less where the model cannot explain the field

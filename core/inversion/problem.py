@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 
 from ..dipole import dipole_kernel, inverse_transform
-from ..grid import WorkingGrid, within
+from ..grid import WorkingGrid, field_in_mask
 from ..linear_systems import inner
 from .regularization import (
     LambdaChoice,
@@ -70,7 +70,7 @@ class QuadraticProblem:
 
     def __init__(self, field, mask, voxel_size, b0_dir):
         self.mask = mask
-        self.field = within(mask, field)
+        self.field = field_in_mask(mask, field)
         self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
         self.inside = self.grid.embed(mask)
         self.weight = self.inside.astype(np.float32)  # of the residuals by which λ is judged

@@ -46,13 +46,13 @@ def gradient_power(shape, voxel_size):
     )
 
 
-def edge_mask(magnitude, mask, *, share=None):
+def edge_mask(magnitude, mask, *, fraction=None):
     """Find where the magnitude has an edge: the differences that regularisation must leave alone.
 
     Each axis on its own, from the differences between neighbours that are both inside the mask.
     Most of these are noise, so their median tells how large noise is, and what exceeds it clearly
-    is an edge. A noisy image has few edges then and a clear one many, which a fixed share of them
-    cannot know.
+    is an edge. A noisy image has few edges then and a clear one many, which a fixed fraction of
+    them cannot know.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def edge_mask(magnitude, mask, *, share=None):
         Magnitude image, any unit.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
-    share : float, optional
-        Share of the differences that are edges, the steepest, 0 to 1, as MEDI has it. Without it,
-        an edge is a difference of more than two robust standard deviations (1.4826 times the median
-        of their sizes).
+    fraction : float, optional
+        Fraction of the differences that are edges, the steepest, 0 to 1, as MEDI has it. Without
+        it, an edge is a difference of more than two robust standard deviations (1.4826 times the
+        median of their sizes).
 
     Returns
     -------
@@ -74,18 +74,18 @@ def edge_mask(magnitude, mask, *, share=None):
     Raises
     ------
     ValueError
-        If `share` is not between 0 and 1.
+        If `fraction` is not between 0 and 1.
 
     References
     ----------
     Liu et al., NeuroImage 59:2560-2568 (2012), eq. 4; Black et al., IEEE Trans Image Process
     7:421-432 (1998), sec. V, for the robust scale.
     """
-    if share is not None and not 0 <= share <= 1:
-        raise ValueError(f"the share of edges must lie between 0 and 1, got {share}")
-    if share is None:
+    if fraction is not None and not 0 <= fraction <= 1:
+        raise ValueError(f"the fraction of edges must lie between 0 and 1, got {fraction}")
+    if fraction is None:
         return _steep_differences(magnitude, mask, lambda slopes: EDGE_SDS * _robust_sd(slopes))
-    return _steep_differences(magnitude, mask, lambda slopes: _quantile(slopes, 1 - share))
+    return _steep_differences(magnitude, mask, lambda slopes: _quantile(slopes, 1 - fraction))
 
 
 def jump_mask(chi, mask):

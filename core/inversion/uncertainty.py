@@ -17,7 +17,7 @@ from scipy import fft, ndimage
 
 from ..dipole import convolve, dipole_kernel
 from ..grid import WorkingGrid
-from ..holes import interpolate_unknown
+from ..holes import interpolate_unmeasured
 from ..phase.fieldfit import noise_weight
 from .problem import MARGIN, regularised_power
 from .regularization import gradient_power
@@ -37,7 +37,7 @@ def susceptibility_standard_error(
     standard_error : ndarray, shape (x, y, z)
         Standard error of the field, ppm, its errors being independent. Where it is infinite the
         field is not known but continued from around, and so are standard errors
-        (`holes.interpolate_unknown`).
+        (`holes.interpolate_unmeasured`).
     mask : ndarray of bool, shape (x, y, z)
         Where the field was inverted.
     voxel_size : sequence of 3 floats
@@ -245,7 +245,7 @@ def _continued(standard_error, mask, voxel_size):
     known = np.isfinite(standard_error)
     if not (known & mask).any():
         raise ValueError("no voxel of the mask has any signal: its field is unknown everywhere")
-    return interpolate_unknown(standard_error, known, mask, voxel_size)
+    return interpolate_unmeasured(standard_error, known, mask, voxel_size)
 
 
 def _shares(region, mask):

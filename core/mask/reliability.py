@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..holes import fill_holes, interpolate_unknown
+from ..holes import fill_holes, interpolate_unmeasured
 from .shapes import EmptyMaskError, largest_component
 
 # A standard error of so many times its median is no longer that of tissue, see `trim_unreliable`.
@@ -139,7 +139,7 @@ def reliable_voxels(mask, unresolved, standard_error, *, factor=UNRELIABLE):
 
 
 @dataclass(frozen=True)
-class KnownField:
+class FilledField:
     """A field whose unknown voxels are set apart; maps have shape (x, y, z).
 
     Attributes
@@ -157,7 +157,7 @@ class KnownField:
     standard_error: np.ndarray
 
 
-def set_unknown_apart(field, standard_error, mask, unresolved, voxel_size, *, is_phantom=False):
+def fill_unmeasured(field, standard_error, mask, unresolved, voxel_size, *, is_phantom=False):
     """Leave voxels whose field is not known out of the mask at its surface, and without weight
     inside.
 
@@ -177,7 +177,7 @@ def set_unknown_apart(field, standard_error, mask, unresolved, voxel_size, *, is
 
     Returns
     -------
-    KnownField
+    FilledField
 
     Raises
     ------
@@ -198,7 +198,7 @@ def set_unknown_apart(field, standard_error, mask, unresolved, voxel_size, *, is
             "magnitude images, or give another mask."
         )
     error = np.where(known, standard_error, np.where(whole, np.inf, 0)).astype(np.float32)
-    return KnownField(whole, interpolate_unknown(field, known, whole, voxel_size), error)
+    return FilledField(whole, interpolate_unmeasured(field, known, whole, voxel_size), error)
 
 
 def _unreliable_from(mask, standard_error, factor):

@@ -214,7 +214,7 @@ def noise_weight(standard_error, mask, smallest=0.0):
     return weight
 
 
-def known_weight(standard_error, mask):
+def uniform_weight(standard_error, mask):
     """Weight 1 where the field is known, 0 where its standard error is infinite and outside the
     mask.
 

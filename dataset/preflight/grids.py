@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ...core.dipole import spans_space, turn_between
+from ...core.dipole import rotation_between, spans_space
 from ...core.grid import grid_shift, is_same_place, voxel_size_of
 from ..forms import SCANNER
 from ..problems import Problem
@@ -48,7 +48,7 @@ def _check_forms(scan, summaries, reference):
     if any(problem.severity == "error" for problem in problems):
         return problems
     for path, summary in summaries.items():
-        turn = turn_between(summary.scanner.affine, summaries[reference].scanner.affine)
+        turn = rotation_between(summary.scanner.affine, summaries[reference].scanner.affine)
         if turn > MOST_TURN:
             cause = (
                 f"its {summary.scanner} turns B0 by {turn:.3g}° against that of {reference.name}"
@@ -62,7 +62,7 @@ def _check_forms(scan, summaries, reference):
 def _form_faults(summary):
     """What is wrong with an image's forms: cause, remedy and severity of each fault."""
     affines = [form.affine for form in summary.forms if spans_space(form.affine)]
-    turn = turn_between(*affines) if len(affines) == 2 else 0
+    turn = rotation_between(*affines) if len(affines) == 2 else 0
     marked = [form for form in summary.forms if form.code == SCANNER]
     faults = []
     if len(marked) == 2 and turn > MOST_TURN:

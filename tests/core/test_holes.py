@@ -1,4 +1,4 @@
-"""Voxels inside a mask whose field is not known."""
+"""Voxels inside a mask whose field is not measured."""
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +10,7 @@ from multiqsm.core.background.highpass import high_pass
 from multiqsm.core.background.mean_value import sharp, vsharp
 from multiqsm.core.background.projection import pdf
 from multiqsm.core.background.total_field import tfi
-from multiqsm.core.holes import fill_holes, interpolate_unknown
+from multiqsm.core.holes import fill_holes, interpolate_unmeasured
 from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.regularization import jump_mask
@@ -24,38 +24,40 @@ VOXEL = (1.5, 1.0, 2.0)
 def test_a_harmonic_field_is_continued_exactly():
     x, y, z = (axis * size for axis, size in zip(np.indices((21, 22, 17)), VOXEL, strict=True))
     field = (x**2 + y**2 - 2 * z**2 + 3 * x).astype(np.float32)
-    known = np.ones(field.shape, bool)
-    known[6:14, 7:15, 5:12] = False
+    measured = np.ones(field.shape, bool)
+    measured[6:14, 7:15, 5:12] = False
     # Also where a face of the mask cuts the hole, for a field that does not change across it.
-    filled = interpolate_unknown(np.where(known, field, np.nan), known, np.ones_like(known), VOXEL)
+    filled = interpolate_unmeasured(
+        np.where(measured, field, np.nan), measured, np.ones_like(measured), VOXEL
+    )
     np.testing.assert_allclose(filled, field, atol=1e-3 * field.std())
 
 
 def test_continued_values_stay_between_those_around():
     rng = np.random.default_rng(0)
-    known = rng.random((12, 11, 10)) > 0.3
-    values = rng.uniform(2, 3, known.shape)
-    filled = interpolate_unknown(values, known, np.ones_like(known), VOXEL)
+    measured = rng.random((12, 11, 10)) > 0.3
+    values = rng.uniform(2, 3, measured.shape)
+    filled = interpolate_unmeasured(values, measured, np.ones_like(measured), VOXEL)
     assert filled.min() >= 2 - 1e-3
     assert filled.max() <= 3 + 1e-3
-    np.testing.assert_array_equal(filled[known], values.astype(np.float32)[known])
+    np.testing.assert_array_equal(filled[measured], values.astype(np.float32)[measured])
 
 
 def test_what_nothing_reaches_has_the_median():
     mask = np.zeros((9, 9, 9), bool)
     mask[:4] = mask[6, 6, 6] = mask[8, 2:4, 2] = True
-    known = mask.copy()
-    known[5:] = False
+    measured = mask.copy()
+    measured[5:] = False
     values = np.arange(mask.size, dtype=np.float32).reshape(mask.shape)
-    filled = interpolate_unknown(values, known, mask, VOXEL)
-    assert set(filled[5:][mask[5:]].tolist()) == {float(np.median(values[known]))}
+    filled = interpolate_unmeasured(values, measured, mask, VOXEL)
+    assert set(filled[5:][mask[5:]].tolist()) == {float(np.median(values[measured]))}
     assert not filled[~mask].any()
 
 
-def test_something_must_be_known():
+def test_at_least_one_voxel_must_be_measured():
     mask = np.ones((3, 3, 3), bool)
-    with pytest.raises(ValueError, match="no voxel of the mask is known"):
-        interpolate_unknown(np.zeros(mask.shape), ~mask, mask, VOXEL)
+    with pytest.raises(ValueError, match="no voxel of the mask is measured"):
+        interpolate_unmeasured(np.zeros(mask.shape), ~mask, mask, VOXEL)
 
 
 def test_only_what_is_enclosed_is_filled():
@@ -73,8 +75,9 @@ def test_only_what_is_enclosed_is_filled():
 
 @pytest.fixture(scope="module")
 def bleeding():
-    """A ball of brain with a strong source in it, whose own voxels and surroundings are not known;
-    fields in ppm.
+    """A ball of brain around a strong source; the source and its surroundings are not measured.
+
+    Fields in ppm.
     """
     shape = (44, 48, 30)
     source, share = sphere_field(shape, VOXEL, (0, 0.2, 0.98), radius=4, chi=1.5, center=(4, -3, 2))
@@ -83,12 +86,14 @@ def bleeding():
     _, dark = sphere_field(shape, VOXEL, (0, 0, 1), radius=5.5, chi=0, center=(4, -3, 2))
     noise = np.random.default_rng(1).normal(0, 1e-3, shape)
     brain, dark, inside = (part > 0.5 for part in (brain, dark, share))
-    known = brain & ~dark
-    error = np.where(known, 1e-3, np.inf)
-    field = interpolate_unknown(
-        np.where(known, source + around + noise, np.nan), known, brain, VOXEL
+    measured = brain & ~dark
+    error = np.where(measured, 1e-3, np.inf)
+    field = interpolate_unmeasured(
+        np.where(measured, source + around + noise, np.nan), measured, brain, VOXEL
     )
-    local = interpolate_unknown(np.where(known, source + noise, np.nan), known, brain, VOXEL)
+    local = interpolate_unmeasured(
+        np.where(measured, source + noise, np.nan), measured, brain, VOXEL
+    )
     space = {"voxel_size": VOXEL, "b0_dir": (0, 0.2, 0.98)}
     edges = np.zeros((3, *shape), bool)
     for axis in range(3):
@@ -98,7 +103,7 @@ def bleeding():
         "local": local,
         "true": source,
         "mask": brain,
-        "known": known,
+        "measured": measured,
         "inside": inside,
         "error": error.astype(np.float32),
         "space": space,
@@ -116,7 +121,7 @@ def test_no_background_removal_takes_a_hole_for_outside(bleeding, method):
         options["edges"] = bleeding["edges"]
     found = method(bleeding["field"], bleeding["mask"], **options)
     assert found.mask[bleeding["inside"]].all()
-    near = bleeding["known"] & found.mask & (np.abs(bleeding["true"]) > 0.05)
+    near = bleeding["measured"] & found.mask & (np.abs(bleeding["true"]) > 0.05)
     slope = np.polyfit(bleeding["true"][near], found.local_field[near], 1)[0]
     # A high-pass filter takes part of any local field; the others leave what the source does around
     # it.
@@ -124,12 +129,12 @@ def test_no_background_removal_takes_a_hole_for_outside(bleeding, method):
 
 
 def test_inversions_see_through_a_hole(bleeding):
-    space, mask, known = bleeding["space"], bleeding["mask"], bleeding["known"]
+    space, mask, measured = bleeding["space"], bleeding["mask"], bleeding["measured"]
     weighted = iterative(
         bleeding["local"],
         mask,
         edges=bleeding["edges"],
-        data_weight=known.astype(np.float32),
+        data_weight=measured.astype(np.float32),
         exterior_weight=0.2,
         lam=0.1,
         **space,
@@ -137,8 +142,8 @@ def test_inversions_see_through_a_hole(bleeding):
     sparse = medi(
         bleeding["local"], mask, edges=bleeding["edges"], standard_error=bleeding["error"], **space
     ).chi
-    inside, tissue = bleeding["inside"], known & (np.abs(bleeding["true"]) < 0.02)
-    closed = deterministic(bleeding["local"], mask, known=known, **space).chi
+    inside, tissue = bleeding["inside"], measured & (np.abs(bleeding["true"]) < 0.02)
+    closed = deterministic(bleeding["local"], mask, measured=measured, **space).chi
     true = bleeding["chi"][inside].mean()
     fractions = [
         float(chi[inside].mean() - np.median(chi[tissue])) / true
@@ -156,11 +161,11 @@ def test_inversions_see_through_a_hole(bleeding):
 def test_what_a_hole_holds_does_not_matter(bleeding):
     rng = np.random.default_rng(2)
     other = np.where(
-        bleeding["known"], bleeding["local"], rng.normal(0, 1, bleeding["local"].shape)
+        bleeding["measured"], bleeding["local"], rng.normal(0, 1, bleeding["local"].shape)
     )
     options = {
         "edges": bleeding["edges"],
-        "data_weight": bleeding["known"].astype(np.float32),
+        "data_weight": bleeding["measured"].astype(np.float32),
         "lam": 0.1,
     }
     maps = [
@@ -180,12 +185,12 @@ def test_the_local_field_of_a_surface_without_weight_is_continued(bleeding, tmp_
     """Nothing ties the background of PDF to such a voxel, which lies beside free sources."""
     mask, space = bleeding["mask"], bleeding["space"]
     rim = mask & ~erode(mask, VOXEL, 2.5)
-    known = bleeding["known"] & ~(rim & (np.random.default_rng(3).random(mask.shape) < 0.3))
-    field = interpolate_unknown(bleeding["field"], known, mask, VOXEL)
+    measured = bleeding["measured"] & ~(rim & (np.random.default_rng(3).random(mask.shape) < 0.3))
+    field = interpolate_unmeasured(bleeding["field"], measured, mask, VOXEL)
     angle = np.arctan2(space["b0_dir"][1], space["b0_dir"][2])
     rotation = [[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]]
     affine = nib.affines.from_matvec(np.transpose(rotation) @ np.diag(VOXEL))
-    images = {"field": field, "standard_error": np.where(known, 1e-3, np.inf), "mask": mask}
+    images = {"field": field, "standard_error": np.where(measured, 1e-3, np.inf), "mask": mask}
     for name, data in images.items():
         nib.save(nib.Nifti1Image(np.asarray(data, np.float32), affine), tmp_path / f"{name}.nii")
     files = {f"{name}_file": str(tmp_path / f"{name}.nii") for name in images}
@@ -195,10 +200,10 @@ def test_the_local_field_of_a_surface_without_weight_is_continued(bleeding, tmp_
         local[mask].std(), rel=1e-4
     )
     bare = pdf(field, mask, standard_error=images["standard_error"], **space).local_field
-    off = rim & ~known
+    off = rim & ~measured
     errors = [np.sqrt(np.mean((values - bleeding["true"])[off] ** 2)) for values in (local, bare)]
     assert errors[0] < 0.6 * errors[1]
-    deep = mask & ~rim & ~known
+    deep = mask & ~rim & ~measured
     np.testing.assert_allclose(local[deep], bare[deep], atol=0.01)
 
 

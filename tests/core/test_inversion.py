@@ -28,7 +28,7 @@ def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
     field, mask, magnitude, inside, outside = ball_in_head(
         voxel_size, b0_dir, odd, radius=7.0, head=48.0
     )
-    edges = edge_mask(magnitude, mask, share=0.1)
+    edges = edge_mask(magnitude, mask, fraction=0.1)
     closed = deterministic(field, mask, voxel_size, b0_dir=b0_dir, lam=0.01).chi
     iterated = iterative(field, mask, voxel_size, edges=edges, b0_dir=b0_dir, lam=0.02).chi
     for chi in (closed, iterated):
@@ -82,7 +82,7 @@ def noise_in_a_box(shape):
     mask[3:-3, 3:-3, 2:-2] = True
     field = rng.normal(0, 0.01, shape) * mask
     magnitude = rng.normal(100, 10, shape) * mask
-    return field, mask, edge_mask(magnitude, mask, share=0.3), rng.uniform(0.3, 1, shape)
+    return field, mask, edge_mask(magnitude, mask, fraction=0.3), rng.uniform(0.3, 1, shape)
 
 
 @pytest.mark.parametrize(("weighted", "exterior_weight"), [(False, 1.0), (False, 0.3), (True, 0.3)])
@@ -145,7 +145,7 @@ def test_mirrored_scan_gives_the_mirrored_map(axis):
 
     def invert(turn):
         m = turn(mask)
-        edges = edge_mask(turn(magnitude), m, share=0.1)
+        edges = edge_mask(turn(magnitude), m, fraction=0.1)
         return turn(iterative(turn(field), m, voxel_size, edges=edges, lam=0.1, tolerance=1e-4).chi)
 
     plain, mirrored = invert(lambda x: x), invert(lambda x: np.flip(x, axis))
@@ -164,7 +164,7 @@ def noisy_balls():
     )
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 36**2
     noise = np.random.default_rng(0).normal(0, 0.004, shape).astype(np.float32)
-    edges = edge_mask((1 + 0.3 * share) * mask, mask, share=0.1)
+    edges = edge_mask((1 + 0.3 * share) * mask, mask, fraction=0.1)
     return (shown + hidden + noise) * mask, mask, voxel_size, edges, 0.1 * share - 0.1 * other
 
 
@@ -179,7 +179,7 @@ def test_ball_near_the_surface_needs_the_field_outside_to_be_unknown():
     field, share = sphere_field(shape, voxel_size, (0, 0, 1), radius=6, chi=0.1, center=(0, 0, 24))
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 33**2
     field = (field + np.random.default_rng(0).normal(0, noise, shape).astype(np.float32)) * mask
-    edges = edge_mask((1 + 0.3 * share) * mask, mask, share=0.2)
+    edges = edge_mask((1 + 0.3 * share) * mask, mask, fraction=0.2)
     weight = zero_field_weight(field, mask, noise**2)
     assert 0.1 < weight < 0.3
     ball, elsewhere = share == 1, mask & (share == 0)

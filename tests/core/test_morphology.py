@@ -68,7 +68,7 @@ def test_solution_is_the_minimum():
     mask[2:-2, 2:-2, 2:-2] = True
     rng = np.random.default_rng(1)
     field = rng.normal(0, 0.01, shape) * mask
-    edges = edge_mask(rng.normal(100, 10, shape), mask, share=0.2)
+    edges = edge_mask(rng.normal(100, 10, shape), mask, fraction=0.2)
     found = medi(
         field,
         mask,

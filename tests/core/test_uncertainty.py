@@ -11,7 +11,7 @@ from helpers.analytic import centred_coordinates, sphere_field
 from nipype import Node
 from scipy import ndimage
 
-from multiqsm.core.holes import interpolate_unknown
+from multiqsm.core.holes import interpolate_unmeasured
 from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.regularization import edge_mask
@@ -103,9 +103,9 @@ def test_voxel_without_signal_counts_as_its_surroundings(small):
     place = tuple(np.argwhere(mask)[5])
     silent, continued = sigma.copy(), sigma.copy()
     silent[place] = np.inf
-    continued[place] = interpolate_unknown(sigma, np.isfinite(silent), mask, GIVEN["voxel_size"])[
-        place
-    ]
+    continued[place] = interpolate_unmeasured(
+        sigma, np.isfinite(silent), mask, GIVEN["voxel_size"]
+    )[place]
     both = [susceptibility_standard_error(s, mask, **GIVEN) for s in (silent, continued)]
     np.testing.assert_allclose(*both, rtol=1e-5)
     assert sigma[mask].min() < continued[place] < sigma[mask].max()
@@ -209,7 +209,7 @@ def test_deterministic_spread_of_fifty_realisations(phantom):
 def test_iterative_spread_of_fifty_realisations(phantom, weighted):
     mask, sigma = phantom["mask"], phantom["sigma"]
     given = {"voxel_size": VOXEL, "lam": 0.3, "b0_dir": OBLIQUE}
-    options = {"edges": edge_mask(phantom["magnitude"], mask, share=0.2), **given}
+    options = {"edges": edge_mask(phantom["magnitude"], mask, fraction=0.2), **given}
     if weighted:
         options["data_weight"] = noise_weight(sigma, mask)
         options["exterior_weight"] = zero_field_weight(
@@ -296,7 +296,7 @@ def test_nodes_take_the_inversions_own_choices(nodes, phantom):
         16,
         "realisations of the noise",
     )
-    edges = edge_mask(np.sqrt(2) * phantom["magnitude"], mask, share=told.get("EdgeFraction"))
+    edges = edge_mask(np.sqrt(2) * phantom["magnitude"], mask, fraction=told.get("EdgeFraction"))
     options = {
         "lam": told["Lambda"],
         "edges": edges,

@@ -12,7 +12,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from multiqsm.cli.app import main
-from multiqsm.core.dipole import b0_direction, turn_between
+from multiqsm.core.dipole import b0_direction, rotation_between
 from multiqsm.dataset.audit import audit_table, inspect_scans
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.forms import scanner_form
@@ -39,7 +39,7 @@ def turned(degrees, *, voxel_size=VOXEL_SIZE, mirrored=False):
 
 
 SCANNED, MOVED = turned(10), turned(35)
-DEGREES = turn_between(SCANNED, MOVED)
+DEGREES = rotation_between(SCANNED, MOVED)
 
 
 def image_with(
@@ -266,7 +266,7 @@ def test_b0_survives_decoding_cropping_background_and_inversion(
     ):
         image, before = nib.load(file), nib.load(before)
         assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (2, 1)
-        assert turn_between(image.affine, MOVED) < 0.01
+        assert rotation_between(image.affine, MOVED) < 0.01
         np.testing.assert_allclose(geometry(image)["b0_dir"], b0_direction(SCANNED), atol=1e-5)
         np.testing.assert_allclose(geometry(image)["voxel_size"], size, rtol=1e-5)
         # By both forms the field of view begins and ends where it did.

@@ -395,5 +395,5 @@ def test_a_run_that_is_asked_to_end_ends_soon_and_says_how_to_go_on(make_dataset
         process.terminate()
         _, told = process.communicate(timeout=30)
         assert process.returncode == 130
-    assert "interrupted; the same command goes on from here" in told
+    assert "interrupted; the same command continues from here" in told
     assert "Traceback" not in told
