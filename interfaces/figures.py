@@ -106,9 +106,13 @@ class PlotSlices(PlotInterface):
             if isdefined(inputs.window_mask_file)
             else mask
         )
-        window = inputs.window if isdefined(inputs.window) else np.percentile(data[measured], [1, 99])
+        window = (
+            inputs.window if isdefined(inputs.window) else np.percentile(data[measured], [1, 99])
+        )
         voxel_size = voxel_size_of(image.affine)
-        return slices_figure(data, mask, voxel_size, window, inputs.title, inputs.unit, inputs.outline)
+        return slices_figure(
+            data, mask, voxel_size, window, inputs.title, inputs.unit, inputs.outline
+        )
 
 
 class _PlotMapsInputSpec(PlotInputSpec):

@@ -6,6 +6,7 @@ from typing import TypedDict
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..core.dipole import b0_direction
 from ..core.grid import voxel_size_of
@@ -27,7 +28,7 @@ AFFINE_FIELDS = (
 
 
 class Geometry(TypedDict):
-    """What the core's functions need to know of a grid.
+    """Voxel size and direction of B0, as keyword arguments of the core's functions.
 
     Attributes
     ----------
@@ -85,11 +86,12 @@ def geometry(image: nib.Nifti1Image) -> Geometry:
     by a registration.
     """
     affine = scanner_form(image).affine
-    size = tuple(map(float, voxel_size_of(affine)))
-    return {"voxel_size": size, "b0_dir": tuple(b0_direction(affine).tolist())}
+    voxel_x, voxel_y, voxel_z = map(float, voxel_size_of(affine))
+    b0_x, b0_y, b0_z = map(float, b0_direction(affine))
+    return {"voxel_size": (voxel_x, voxel_y, voxel_z), "b0_dir": (b0_x, b0_y, b0_z)}
 
 
-def described_b0(image: nib.Nifti1Image) -> dict[str, list[float] | str]:
+def b0_fields(image: nib.Nifti1Image) -> dict[str, list[float] | str]:
     """Return sidecar fields: the direction of B0 and the source from which it was determined."""
     return {
         "B0Direction": list(geometry(image)["b0_dir"]),
@@ -118,7 +120,11 @@ def write_volume(path: PathLike, data: np.ndarray, like: nib.Nifti1Image) -> str
     str
         Absolute path of the file.
     """
-    dtype = {"b": np.uint8, "i": data.dtype, "u": data.dtype}.get(data.dtype.kind, np.float32)
+    dtype: DTypeLike = np.float32
+    if data.dtype.kind == "b":
+        dtype = np.uint8
+    elif data.dtype.kind in "iu":
+        dtype = data.dtype
     image = nib.Nifti1Image(data.astype(dtype, copy=False), like.affine)
     for field in AFFINE_FIELDS:
         image.header[field] = like.header[field]

@@ -109,7 +109,9 @@ class DefineRegions(SimpleInterface):
         else:
             self._results["shared_file"] = shared["path"]
             self._results["shared_names"] = shared["names"]
-        of_freesurfer = isdefined(inputs.freesurfer_file) and shared["path"] == inputs.freesurfer_file
+        of_freesurfer = (
+            isdefined(inputs.freesurfer_file) and shared["path"] == inputs.freesurfer_file
+        )
         self._results["record"] = inputs.freesurfer_record if of_freesurfer else {}
         return runtime
 

@@ -71,7 +71,12 @@ class PlotRegions(PlotInterface):
 
     def draw(self):  # noqa: D102
         inputs = self.inputs
-        files = (inputs.chi_files, inputs.label_files, inputs.excluded_files, inputs.reference_files)
+        files = (
+            inputs.chi_files,
+            inputs.label_files,
+            inputs.excluded_files,
+            inputs.reference_files,
+        )
         scans = zip(*files, inputs.names, strict=True)
         chosen = next((scan for scan in scans if all(scan)), None)
         if chosen is None:

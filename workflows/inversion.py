@@ -59,7 +59,7 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
         fields.append("magnitude_file")
     if told.needs_variance:
         fields.append("noise_variance")
-    interface = INTERFACES[method].chosen(settings, period)
+    interface = INTERFACES[method].from_settings(settings, period)
     interface.inputs.num_threads = threads
 
     inputnode = Node(IdentityInterface(fields), name="inputnode")
