@@ -20,7 +20,7 @@ def init_field_wf(
         Echo times, s. R2* is fitted to three or more.
     centre_frequency : float
         Centre frequency of the scanner, MHz.
-    unwrapping : {"spatial", "temporal"}
+    unwrapping : {"spatial", "temporal", "individual"}
         What a line in time leaves of later echoes: smooth in space, or less than half a turn.
     trim : bool
         Take unreliable voxels off the mask's surface.
