@@ -10,6 +10,7 @@ from ...core.phase.encoding import PhaseEncoding, apply_sign, default_sign
 from ..images import ImageSummary, read_image
 from ..problems import Problem
 from ..scans import Scan
+from .echoes import are_rising
 
 
 def check_phase_sign(
@@ -21,10 +22,13 @@ def check_phase_sign(
     Returns
     -------
     asymmetry : float or None
-        Skewness of susceptibility deep in the brain; None if there is too little brain.
+        Skewness of susceptibility deep in the brain; None if there is too little brain, or if
+        echo times are not known.
     problems : list of Problem
         A warning if the sign looks wrong.
     """
+    if not are_rising(scan.echo_times):
+        return None, []
     # slow to import: not before it is needed
     from ...core.quality import (
         coarse_mask,
