@@ -16,7 +16,7 @@ from ..core.registration.mutual_information import register_rigid_nmi
 from ..core.registration.resampling import resample_labels
 from ..core.registration.transforms import itk_text
 from ..dataset.anatomy import ASEG, ASEG_NAMES, check_recon_all
-from ..dataset.content import is_there
+from ..dataset.content import exists
 from .images import geometry, read_mask, read_volume, write_volume
 
 
@@ -107,7 +107,7 @@ class RunReconAll(SimpleInterface):
         subjects_dir = Path(self.inputs.subjects_dir)
         name = f"sub-{self.inputs.subject}"
         subjects_dir.mkdir(parents=True, exist_ok=True)
-        if not is_there(subjects_dir / name / ASEG):
+        if not exists(subjects_dir / name / ASEG):
             ReconAll(
                 subject_id=name,
                 directive="all",

@@ -15,7 +15,7 @@ from nipype.interfaces.base import (
 
 from ..core.phase.encoding import ppm_to_hz
 from ..core.phase.fieldfit import combine_magnitude
-from ..dataset.files import in_one_step, read_json, write_text
+from ..dataset.files import atomic_write, read_json, write_text
 from ..dataset.methods import METHOD_STEPS
 from ..dataset.names import TO_SUBJECT, picture_path, subject_space_map
 from ..dataset.outputs import bids_uri, derivative_path
@@ -201,6 +201,6 @@ def save_image(path, data, like, metadata):
     metadata : dict
         Content of the sidecar.
     """
-    with in_one_step(path) as partial:
+    with atomic_write(path) as partial:
         write_volume(partial, data, like)
         write_sidecar(path, metadata)

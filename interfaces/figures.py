@@ -13,7 +13,7 @@ from nipype.interfaces.base import (
 )
 
 from ..core.grid import voxel_size_of
-from ..dataset.files import in_one_step
+from ..dataset.files import atomic_write
 from ..dataset.names import picture_path
 from ..pictures.slices import slices_figure, susceptibility_figure
 from .images import read_canonical
@@ -67,7 +67,7 @@ class PlotInterface(SimpleInterface):
         # a disk that is full is told plainly when bytes are written, and not by the drawing
         picture = BytesIO()
         figure.savefig(picture, format="png", facecolor=figure.get_facecolor(), dpi=100)
-        with in_one_step(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(picture.getvalue())
         self._results["out_file"] = str(path.absolute())
         return runtime

@@ -13,7 +13,7 @@ from ..core.regions.statistics import regions_measured, roi_statistics
 from ..core.regions.thalamus import surface_veins
 from ..core.regions.veins import vein_mask
 from ..dataset.files import write_json
-from ..dataset.labels import both_sides, without_side
+from ..dataset.labels import bilateral_names, without_side
 from ..dataset.methods import METHOD_STEPS, N_REGIONS
 from ..dataset.names import ROI_TABLE
 from ..dataset.outputs import derivative_path
@@ -130,7 +130,7 @@ class MeasureRegions(SimpleInterface):
             else np.zeros_like(mask)
         )
         choices = {"erosion": self.inputs.erosion, "exclude": veins}
-        groups = [group for group in (names, both_sides(names)) if group]
+        groups = [group for group in (names, bilateral_names(names)) if group]
         tables = [
             roi_statistics(chi, labels, group, mask, voxel_size, **choices) for group in groups
         ]
