@@ -10,7 +10,7 @@ from ..core.phase.encoding import (
     default_sign,
     from_real_imaginary,
 )
-from ..core.phase.unwrapping import unwrap_echoes
+from ..core.phase.unwrapping import MODES, unwrap_echoes
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import read_mask, read_volume, write_volume
 
@@ -104,9 +104,7 @@ class _UnwrapInputSpec(ProvenanceInputSpec):
     )
     mask_file = File(exists=True, mandatory=True, desc="where to unwrap")
     echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s")
-    mode = traits.Enum(
-        "spatial", "temporal", usedefault=True, desc="every echo in space, or carried by time"
-    )
+    mode = traits.Enum(*MODES, usedefault=True, desc="how later echoes are unwrapped")
 
 
 class _UnwrapOutputSpec(ProvenanceOutputSpec):
@@ -126,7 +124,7 @@ class Unwrap(CoreInterface):
         self._results["unwrapped_file"] = write_volume(
             self.out_path(runtime, "unwrapped"), unwrapped, image
         )
-        in_time = "unwrapping" if self.inputs.mode == "spatial" else "temporal_unwrapping"
-        step = in_time if len(self.inputs.echo_times) > 1 else "single_unwrapping"
+        mode = self.inputs.mode if len(self.inputs.echo_times) > 1 else "single"
+        step = "unwrapping" if mode == "spatial" else f"{mode}_unwrapping"
         self.record(step, UnwrappingMode=self.inputs.mode)
         return runtime

@@ -31,9 +31,10 @@ def init_field_wf(
         Echo times, s. R2* is fitted to three or more.
     centre_frequency : float
         Centre frequency of the scanner, MHz.
-    unwrapping : {"spatial", "temporal"}
+    unwrapping : {"spatial", "temporal", "individual"}
         After extrapolating phase linearly in echo time, how the remainder of later echoes is
-        unwrapped: in space, or to less than half a wrap in each voxel.
+        unwrapped: in space, or to less than half a wrap in each voxel. Or each echo individually,
+        in three dimensions.
     trim : bool
         Remove unreliable voxels from the mask's surface.
     gigabytes : callable

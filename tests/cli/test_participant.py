@@ -167,7 +167,7 @@ def test_a_failing_scan_is_named_and_the_others_are_finished(make_dataset, ball_
     assert (root.parent / "out" / "sub-01.html").is_file()
     report = (root.parent / "out" / "sub-02.html").read_text()  # of a subject that has nothing else
     assert "step mask: EmptyMaskError: No brain found" in report
-    assert "Every scan was processed" not in report
+    assert "All scans were processed" not in report
     assert (
         root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-iterative_Chimap.nii.gz"
     ).is_file()
