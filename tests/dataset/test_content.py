@@ -29,7 +29,7 @@ from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.sources import derivative_datasets
 
 DRAWN = Path("sub-01/anat/sub-01_desc-rois_dseg.nii.gz")
-NAMED = "the file is listed but its content is not here; fetch it with "
+NAMED = "the file is listed, but its content is not available; fetch it with "
 FETCHED_BY = {"link": "datalad get", "pointer": "datalad get", "Git LFS": "git lfs pull"}
 
 

@@ -303,7 +303,7 @@ def damage_stream(path):
     [
         (
             damage_missing,
-            "the file is listed but its content is not here; fetch it with datalad get ",
+            "the file is listed, but its content is not available; fetch it with datalad get ",
         ),
         (damage_empty, "the file is empty; copy or convert it again"),
         (damage_text, "the file is truncated or damaged (Not a gzipped file"),

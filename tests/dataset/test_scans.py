@@ -208,42 +208,45 @@ def test_filter_file_selects(make_dataset, wanted, expected):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "messages"),
     [
         (
             {"participant_label": ["01", "03"]},
             ["--participant-label 03", "its participants are: 01, 02"],
         ),
-        ({"session_label": ["C"]}, ["--session-label C", "removed all 12 images", "A (6), B (6)"]),
+        (
+            {"session_label": ["C"]},
+            ["--session-label C", "removed all 12 remaining images", "A (6), B (6)"],
+        ),
         (
             {"session_label": ["A"], "bids_filter": {"megre": {"run": 2}}},
-            ["--bids-filter-file, run 2", "removed all 6 images", "(no run) (6)"],
+            ["--bids-filter-file, run 2", "removed all 6 remaining images", "(no run) (6)"],
         ),
         (
             {"bids_filter": {"megre": {"acq": "x"}}},
             ["--bids-filter-file, acq", "not a recognized entity"],
         ),
         ({"bids_filter": {"t1w": {"run": 1}}}, ["no query t1w", "megre"]),
-        ({"bids_filter": {"megre": "x"}}, ["megre is 'x'", "write entities"]),
+        ({"bids_filter": {"megre": "x"}}, ["megre is 'x'", "write an object of entities"]),
         ({"bids_filter": {"megre": {"part": "mag"}}}, ["sub-02_ses-B", "only magnitude images"]),
         ({"derivatives": ["no/such/folder"]}, ["no/such/folder", "no such folder"]),
     ],
 )
-def test_empty_selection_names_what_emptied_it(make_dataset, options, said):
+def test_error_names_the_filter_that_removed_the_last_image(make_dataset, options, messages):
     root = make_dataset(subjects=("01",), sessions=("A",), echo_times=(0.006, 0.012, 0.018))
     make_dataset(subjects=("02",), sessions=("B",))
     with pytest.raises(DatasetError) as error:
         collect_scans(root, **options)
-    for words in said:
-        assert words in str(error.value)
+    for message in messages:
+        assert message in str(error.value)
 
 
-def test_dataset_without_gradient_echo_says_what_there_is(make_dataset):
+def test_error_lists_the_suffixes_of_a_dataset_without_gradient_echo_images(make_dataset):
     root = make_dataset(suffix="T1w", echo_times=(0.003,), parts=(None,))
     with pytest.raises(
         DatasetError,
         match=r"no image with suffix MEGRE or T2starw in an anat folder of sub-01; "
-        r".* are: T1w \(1\)",
+        r"suffixes in these folders: T1w \(1\)",
     ):
         collect_scans(root)
 
@@ -318,10 +321,10 @@ def test_folders_above_the_dataset_say_nothing(make_dataset, folder):
     ("name", "reason"),
     [
         ("sub-01_part-magnitude_T2starw", "part-magnitude is none of mag, phase"),
-        ("sub-01_run-1a_part-mag_T2starw", "run-1a is no whole number"),
-        ("sub-02_part-mag_T2starw", "does not say what its folder sub-01 says"),
-        ("sub-01_ses-A_part-mag_T2starw", "does not say what its folder sub-01 says"),
-        ("sub-01_acq-a_acq-b_part-mag_T2starw", "an entity is in it twice"),
+        ("sub-01_run-1a_part-mag_T2starw", "run-1a is not a whole number"),
+        ("sub-02_part-mag_T2starw", "its name contradicts its folder, sub-01"),
+        ("sub-01_ses-A_part-mag_T2starw", "its name contradicts its folder, sub-01"),
+        ("sub-01_acq-a_acq-b_part-mag_T2starw", "it has an entity twice"),
         ("sub-01_part-mag_a b_T2starw", "letters, digits and +"),
         ("sub-01_acq-é_part-mag_T2starw", "letters, digits and +"),
     ],
