@@ -750,7 +750,7 @@ def test_image_without_a_sidecar_is_a_warning(make_dataset):
     ("dtype", "cause"),
     [
         (np.complex64, "its voxels are complex64"),
-        ([("R", "u1"), ("G", "u1"), ("B", "u1")], "where one"),
+        ([("R", "u1"), ("G", "u1"), ("B", "u1")], "integers or real"),
     ],
 )
 def test_voxels_that_are_no_numbers(make_dataset, dtype, cause):
