@@ -722,7 +722,7 @@ def test_group_report_names_protocols_and_who_is_left_out():
         ]
     )
     html = group_report({"rois": rois, "excluded": excluded})
-    assert table_of(html, "Scans left out of all statistics")[1] == [
+    assert table_of(html, "Scans excluded from all statistics")[1] == [
         "02",
         "A",
         "3",
