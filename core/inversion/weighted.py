@@ -231,7 +231,7 @@ class _EdgeProblem(QuadraticProblem):
             tolerance=ROUGH_TRACE,
             max_iterations=self.max_iterations,
         )
-        return 1 - (by_closed_form + inner(right_side, u)) / self.n_judged
+        return 1 - (by_closed_form + inner(right_side, u)) / self.n_weighted
 
     @cached_property
     def _probe(self):
