@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 from ..grid import neighbours
 from .encoding import wrap_phase
 
-MODES = ("spatial", "temporal")
+MODES = ("spatial", "temporal", "individual")
 
 # Side lengths in voxels of the boxes over which offsets are averaged. Receive phase varies over
 # many more voxels than that, and within a box the few wrong voxels near air are outnumbered.
@@ -44,7 +44,7 @@ def unwrap_echoes(
     mask: np.ndarray,
     echo_times: ArrayLike,
     *,
-    mode: Literal["spatial", "temporal"] = "spatial",
+    mode: Literal["spatial", "temporal", "individual"] = "spatial",
 ) -> np.ndarray:
     """Unwrap the phase of all echoes so that it is continuous in space and linear in time.
 
@@ -58,6 +58,9 @@ def unwrap_echoes(
     3. Later echoes: each is predicted by extrapolating phase linearly in echo time, mostly from the
        echoes shortly before it, and moved by the multiple of 2π that brings it closest.
 
+    In the mode 'individual', which the 2015 study used [1]_, all echoes are unwrapped in space
+    instead, each on its own, and then made consistent in time.
+
     Parameters
     ----------
     phase : ndarray, shape (x, y, z, n_echoes)
@@ -66,12 +69,15 @@ def unwrap_echoes(
         Voxels to unwrap. It may have several components and may touch the faces of the volume.
     echo_times : sequence of float, length n_echoes
         Echo times in s, all different, in any order; their spacing may vary.
-    mode : {'spatial', 'temporal'}
+    mode : {'spatial', 'temporal', 'individual'}
         After extrapolating phase linearly in echo time, how the remainder of later echoes is
         unwrapped. 'spatial' unwraps the smooth part of the remainder in space and adds it to the
         prediction. This handles phase that is not linear in time, such as the alternating offset of
         bipolar readouts. 'temporal' assumes that the remainder lies within ±π. It is faster, and
-        sufficient when phase is linear in time.
+        sufficient when phase is linear in time. 'individual' predicts nothing: every echo is
+        unwrapped in space, and then each connected component of the mask is moved by the multiple
+        of 2π that makes it consistent with the other echoes. Fringes of late echoes are dense, so
+        this has more errors; a voxel in which an echo is a wrap off stays so.
 
     Returns
     -------
@@ -102,35 +108,16 @@ def unwrap_echoes(
     """
     phase, mask, times = _checked(phase, mask, echo_times, mode)
     region = _Region(mask)
-    # A row for each echo, a column for each voxel of the mask. Rows are replaced by unwrapped phase
-    # one after the other, in the order of echo times.
+    # A row for each echo, a column for each voxel of the mask.
     echoes = np.ascontiguousarray(phase[mask].T, dtype=np.float32)
 
-    by_time = np.argsort(times)
-    first = by_time[0]
-    offset, echoes[first] = _first_echo(echoes, times, region)
-    # Phase without any offset, that is, proportional to echo time where the field alone made it.
-    linear = np.empty_like(echoes)
-    linear[first] = echoes[first] - offset
-    for n in range(1, len(by_time)):
-        earlier = by_time[:n]
-        echo = by_time[n]
-        # The weighted mean of what each earlier echo alone, as a line through the origin, predicts.
-        weight = times[earlier] ** _LATENESS
-        line = (weight * (times[echo] / times[earlier]) / np.sum(weight)).astype(np.float32)
-        predicted = line @ linear[earlier] + offset
-        own_offset: np.ndarray | np.float32 = np.float32(0)
-        # The common offset is that of the first two echoes, so only later ones have one of their
-        # own (even echoes of a bipolar readout differ from odd ones).
-        if mode == "spatial" and n > 1:
-            remainder = region.smooth(echoes[echo] - predicted, _REMAINDER_SMOOTHING)
-            own_offset = region.centre(region.unwrap(remainder))
-        echoes[echo] = _closest_to(predicted + own_offset, echoes[echo])
-        linear[echo] = echoes[echo] - offset - own_offset
-    del linear
+    if mode == "individual":
+        unwrapped = _individually(echoes, times, region)
+    else:
+        unwrapped = _predicted_in_time(echoes, times, region, mode)
 
     result = np.zeros(phase.shape, np.float32)
-    result[mask] = echoes.T
+    result[mask] = unwrapped.T
     return result
 
 
@@ -153,6 +140,60 @@ def _checked(phase, mask, echo_times, mode):
     if not np.isfinite(phase[mask]).all():
         raise ValueError("phase inside the mask is not finite: remove NaN and infinite values")
     return phase, mask, times
+
+
+def _predicted_in_time(echoes, times, region, mode):
+    """Unwrap the first echo in space, and each later one after predicting it from those before.
+
+    Rows of the array are replaced by unwrapped phase one after the other, in the order of echo
+    times.
+    """
+    by_time = np.argsort(times)
+    first = by_time[0]
+    offset, echoes[first] = _first_echo(echoes, times, region)
+    # Phase without any offset, that is, proportional to echo time where the field alone made it.
+    linear = np.empty_like(echoes)
+    linear[first] = echoes[first] - offset
+    for n in range(1, len(by_time)):
+        earlier = by_time[:n]
+        echo = by_time[n]
+        # The weighted mean of what each earlier echo alone, as a line through the origin, predicts.
+        weight = times[earlier] ** _LATENESS
+        line = (weight * (times[echo] / times[earlier]) / np.sum(weight)).astype(np.float32)
+        predicted = line @ linear[earlier] + offset
+        own_offset: np.ndarray | np.float32 = np.float32(0)
+        # The common offset is that of the first two echoes, so only later ones have one of their
+        # own (even echoes of a bipolar readout differ from odd ones).
+        if mode == "spatial" and n > 1:
+            remainder = region.smooth(echoes[echo] - predicted, _REMAINDER_SMOOTHING)
+            own_offset = region.centre(region.unwrap(remainder))
+        echoes[echo] = _closest_to(predicted + own_offset, echoes[echo])
+        linear[echo] = echoes[echo] - offset - own_offset
+    return echoes
+
+
+def _individually(wrapped, times, region):
+    """Unwrap every echo in space on its own, then make the echoes consistent in time.
+
+    The multiple of 2π of a component is free in every echo. The two echoes that are closest in time
+    fix two of them: their difference, and the phase at TE = 0 that it implies, as in the other
+    modes. The other echoes are moved to the line through these two.
+    """
+    echoes = np.stack([region.unwrap(echo) for echo in wrapped])
+    if len(times) == 1:
+        return region.centre(echoes[0])[None]
+    earlier, later = _closest_echoes(times)
+    spacing = times[later] - times[earlier]
+    difference = region.centre(echoes[later] - echoes[earlier], relative=True)
+    change = difference * np.float32(times[earlier] / spacing)  # since TE = 0
+    offset = region.centre(echoes[earlier] - change)
+    echoes[earlier] = offset + change
+    echoes[later] = echoes[earlier] + difference
+    for echo in np.argsort(np.abs(times - times[earlier])):
+        if echo not in (earlier, later):
+            predicted = offset + difference * np.float32(times[echo] / spacing)
+            echoes[echo] = predicted + region.centre(echoes[echo] - predicted)
+    return echoes
 
 
 def _closest_echoes(times):

@@ -713,7 +713,7 @@ def test_subject_reports(whole):
         ("edges must run through", 1, 0),
     ):
         assert (person.count(text), phantom.count(text)) == (of_person, of_phantom)
-    assert "Every scan was processed, without warnings." in phantom
+    assert "All scans were processed without warnings." in phantom
 
 
 def test_group_of_it(whole):
