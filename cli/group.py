@@ -9,7 +9,7 @@ from pathlib import Path
 from ..cohort.model_files import SHIPPED, read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import add_protocols, read_roi_tables
-from ..dataset.content import is_there
+from ..dataset.content import exists
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError
 from ..dataset.tables import read_tsv
@@ -109,10 +109,10 @@ def _run_model(options):
 
 def _further_sources(options):
     for path in options.phenotype or ():
-        if not (is_there(path) and path.is_file()):
+        if not (exists(path) and path.is_file()):
             raise DatasetError(f"--phenotype {path}: no such file")
     folder = options.freesurfer_dir
-    if folder is not None and not (is_there(folder) and folder.is_dir()):
+    if folder is not None and not (exists(folder) and folder.is_dir()):
         raise DatasetError(f"--freesurfer-dir {folder}: no such folder")
     phenotype = [path.absolute() for path in options.phenotype or ()]
     return {"phenotype": phenotype, "freesurfer_dir": None if folder is None else folder.absolute()}

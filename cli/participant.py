@@ -221,7 +221,7 @@ def _process_subjects(scans, run, faults):
         methods=settings.inversions,
         standard_errors=settings.standard_errors,
         datasets=datasets,
-        others=others,
+        excluded_scans=others,
         needs_atria=settings.reference == ATRIUM,
     )
     for problem in left_out:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataset.content import MissingContentError, is_listed, is_there, require_content
+from ..dataset.content import MissingContentError, exists, is_listed, require_content
 from ..dataset.problems import DatasetError
 
 COLUMNS = {
@@ -75,8 +75,8 @@ def find_statistics(freesurfer_dir):
         if not folder.name.startswith("sub-"):
             continue
         try:
-            is_run = is_there(folder) and folder.is_dir()
-            has_statistics = is_run and is_there(folder / "stats")
+            is_run = exists(folder) and folder.is_dir()
+            has_statistics = is_run and exists(folder / "stats")
         except MissingContentError as error:
             refused.append((folder.name, str(error)))
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..dataset.content import is_there, require_content
+from ..dataset.content import exists, require_content
 from ..dataset.names import LESION_TABLE, QUALITY_TABLE, ROI_TABLE, find_tables
 from ..dataset.outputs import LABEL
 from ..dataset.participants import merge_repeats
@@ -207,7 +207,7 @@ def _clinical(gathering, bids_dir, further):
     """Read all tables of participants; return that of ``participants.tsv``, or None."""
     participants = bids_dir / "participants.tsv"
     known = None
-    has_participants = is_there(participants)
+    has_participants = exists(participants)
     if not has_participants:
         gathering.notes.append(
             f"{participants}: missing, so nothing is known of age and sex from there"
@@ -270,7 +270,7 @@ def _numbers(values, name, gathering):
 def _freesurfer(gathering, folder, *, asked):
     source = FROM_FREESURFER
     rows = []
-    if not (is_there(folder) and folder.is_dir()):
+    if not (exists(folder) and folder.is_dir()):
         missing = (
             f"{folder}: no such folder, so there are no volumes and no cortical thickness of "
             "FreeSurfer's"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..dataset.content import is_there, require_content
+from ..dataset.content import exists, require_content
 from ..dataset.entities import SCAN_ENTITIES
 from ..dataset.names import ROI_TABLE, find_tables
 from ..dataset.participants import merge_repeats
@@ -123,7 +123,7 @@ def add_protocols(rois):
     scans["anew"] = scans["scan"].where(~is_mixed, numbers)
     rois = rois.merge(scans, on=keys, how="left", validate="m:1")
     untold = sum(
-        not protocol.is_told and other
+        not protocol.is_complete and other
         for protocol, other in zip(protocols, is_repeated, strict=True)
     )
     notes = [UNTOLD.format(n=untold)] if untold else []
@@ -154,7 +154,7 @@ def add_participants(rois, bids_dir):
         other only cost the values in question.
     """
     path = Path(bids_dir) / "participants.tsv"
-    if not is_there(path):
+    if not exists(path):
         return rois, [f"{path}: missing, so nothing can be said of age"]
     participants = read_text_table(path, ["participant_id"])
     participants = participants.dropna(subset="participant_id")

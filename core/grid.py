@@ -1,9 +1,9 @@
 """The working grid: the volume cropped to the mask's bounding box and padded.
 
-Dipole fields reach far, and a discrete Fourier transform wraps around: a brain that touches the
-ends of its slab would act on itself through the border. Every convolution with the dipole kernel is
-therefore done on a grid that holds the mask's bounding box, a margin in mm on each side, and no
-more than that.
+A dipole field reaches far, and a discrete Fourier transform wraps around: the field of a brain that
+touches the ends of its slab would re-enter at the opposite end. Every convolution with the dipole
+kernel is therefore done on a grid that holds the mask's bounding box with a margin on each side.
+Cropping to the box keeps the grid, and so memory and time, as small as possible.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import fft
 
 Vector = Sequence[float] | np.ndarray  # a number for each axis, such as a voxel size
 
-SAME_PLACE = 0.05  # of the smallest voxel side: corners of two grids closer than this coincide
+# Two grids coincide if their corners are closer than this fraction of the smallest voxel side.
+SAME_PLACE = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class WorkingGrid:
     box : tuple of slice
         The mask's bounding box in the volume.
     shape : tuple of int
-        Shape of the working grid, sizes that the FFT likes.
+        Shape of the working grid: sizes for which the FFT is fast.
     inner : tuple of slice
-        Where the box lies in the working grid.
+        The box in the working grid.
     """
 
     volume_shape: tuple[int, ...]
@@ -40,7 +42,7 @@ class WorkingGrid:
     inner: tuple[slice, ...]
 
     @classmethod
-    def around(cls, mask, voxel_size, margin):
+    def around(cls, mask: np.ndarray, voxel_size: Vector, margin: float) -> "WorkingGrid":
         """Lay a grid around `mask` with at least `margin` mm on each side.
 
         Parameters
@@ -51,6 +53,10 @@ class WorkingGrid:
             Voxel size, mm.
         margin : float
             Padding on each side of the bounding box, mm.
+
+        Returns
+        -------
+        WorkingGrid
 
         Raises
         ------
@@ -66,38 +72,40 @@ class WorkingGrid:
         """
         if not mask.any():
             raise ValueError("the mask is empty: there is no voxel to work on")
-        occupied = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-        box = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in occupied)
-        size = [s.stop - s.start for s in box]
-        wanted = [n + 2 * int(np.ceil(margin / v)) for n, v in zip(size, voxel_size, strict=True)]
-        shape = tuple(fft.next_fast_len(n, real=True) for n in wanted)
-        start = [(n - m) // 2 for n, m in zip(shape, size, strict=True)]
-        inner = tuple(slice(a, a + m) for a, m in zip(start, size, strict=True))
-        return cls(mask.shape, box, shape, inner)
+        box = box_around(mask)
+        shape = []
+        inner = []
+        for extent, size in zip(box, voxel_size, strict=True):
+            n = extent.stop - extent.start
+            padding = int(np.ceil(margin / size))
+            padded = fft.next_fast_len(n + 2 * padding, real=True)
+            start = (padded - n) // 2
+            shape.append(padded)
+            inner.append(slice(start, start + n))
+        return cls(mask.shape, box, tuple(shape), tuple(inner))
 
-    def embed(self, volume):
-        """Carry a volume onto the grid, zero in the padding, keeping its dtype."""
-        out = np.zeros(self.shape, volume.dtype)
-        out[self.inner] = volume[self.box]
-        return out
+    def embed(self, volume: np.ndarray) -> np.ndarray:
+        """Copy the box of a volume into the grid, with zeros in the padding; the dtype stays."""
+        padded = np.zeros(self.shape, volume.dtype)
+        padded[self.inner] = volume[self.box]
+        return padded
 
-    def extract(self, padded):
-        """Carry the grid's box back into a volume, zero outside the box."""
-        out = np.zeros(self.volume_shape, padded.dtype)
-        out[self.box] = padded[self.inner]
-        return out
+    def extract(self, padded: np.ndarray) -> np.ndarray:
+        """Copy the box of the grid back into a volume, with zeros outside the box."""
+        volume = np.zeros(self.volume_shape, padded.dtype)
+        volume[self.box] = padded[self.inner]
+        return volume
 
 
-def field_in_mask(mask, field):
-    """A field in the mask, as every method that solves for sources takes it: in single precision,
-    zero outside.
+def field_in_mask(mask: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Return the field in single precision with zeros outside the mask, as all solvers expect it.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (x, y, z)
-        Where the field is known.
+        Where the field is valid.
     field : ndarray, shape (x, y, z)
-        Field, any unit; what it holds outside the mask does not matter.
+        Field, any unit. Its values outside the mask are ignored.
 
     Returns
     -------
@@ -106,16 +114,26 @@ def field_in_mask(mask, field):
     Raises
     ------
     ValueError
-        If it is not finite everywhere in the mask.
+        If the field is not finite everywhere in the mask.
     """
-    known = np.where(mask, field, 0).astype(np.float32, copy=False)
-    if not np.isfinite(known).all():
+    masked = np.where(mask, field, 0).astype(np.float32, copy=False)
+    if not np.isfinite(masked).all():
         raise ValueError("the field holds values inside the mask that are not finite")
-    return known
+    return masked
 
 
-def neighbours(axis):
-    """Slices of a volume's voxels that have a next one along an axis, and of those next ones.
+def neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return slices that pair each voxel of a volume with the next one along an axis.
+
+    Parameters
+    ----------
+    axis : int
+        0, 1 or 2.
+
+    Returns
+    -------
+    near, far : tuple of 3 slices
+        All voxels but the last along the axis, and all but the first.
 
     Examples
     --------
@@ -131,8 +149,8 @@ def neighbours(axis):
     return tuple(near), tuple(far)
 
 
-def voxel_size_of(affine):
-    """Voxel size of a grid.
+def voxel_size_of(affine: np.ndarray) -> np.ndarray:
+    """Return the voxel size of a grid.
 
     Parameters
     ----------
@@ -147,44 +165,51 @@ def voxel_size_of(affine):
     return np.linalg.norm(affine[:3, :3], axis=0)
 
 
-def grid_shift(shape, affine, other):
-    """How far two affines put the voxels of a grid apart.
+def grid_shift(shape: Sequence[int], affine: np.ndarray, reference: np.ndarray) -> float:
+    """Return the greatest distance between the positions that two affines give to one voxel.
 
     Parameters
     ----------
     shape : sequence of 3 ints
-        Of the grid.
-    affine, other : ndarray, shape (4, 4)
+        Shape of the grid.
+    affine, reference : ndarray, shape (4, 4)
         From voxels to world coordinates, mm.
 
     Returns
     -------
     float
-        The greatest distance between the two places of a voxel, mm: that of a corner.
+        In mm. The distance is greatest at one of the grid's corners, so only these are compared.
+
+    Examples
+    --------
+    >>> shifted = np.eye(4)
+    >>> shifted[0, 3] = 2
+    >>> grid_shift((5, 5, 5), shifted, np.eye(4))
+    2.0
     """
-    corners = np.array([[*corner, 1] for corner in product(*((0, size - 1) for size in shape))])
-    return float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
+    ends = [(0, size - 1) for size in shape]
+    corners = np.array(list(product(*ends, [1])))  # homogeneous coordinates
+    return float(np.linalg.norm((corners @ (affine - reference).T)[:, :3], axis=1).max())
 
 
-def is_same_place(shape, affine, other):
-    """Whether two affines put the voxels of a grid at the same places, but for what rounding makes
-    of them.
+def is_same_place(shape: Sequence[int], affine: np.ndarray, reference: np.ndarray) -> bool:
+    """Check that two affines put the voxels of a grid at the same positions, up to rounding.
 
     Parameters
     ----------
-    shape, affine, other
+    shape, affine, reference
         As of `grid_shift`.
 
     Returns
     -------
     bool
-        Whether no voxel is moved by more than a twentieth of the smallest voxel side.
+        True if no voxel moves by more than a twentieth of the smallest voxel side.
     """
-    return grid_shift(shape, affine, other) <= SAME_PLACE * voxel_size_of(other).min()
+    return bool(grid_shift(shape, affine, reference) <= SAME_PLACE * voxel_size_of(reference).min())
 
 
-def box_around(region, margin=(0, 0, 0)):
-    """Box around the voxels of a region, with a margin as far as the volume reaches.
+def box_around(region: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, ...]:
+    """Return the bounding box of a region, enlarged by a margin as far as the volume reaches.
 
     Parameters
     ----------
@@ -205,19 +230,21 @@ def box_around(region, margin=(0, 0, 0)):
     (slice(3, 6, None), slice(2, 5, None), slice(7, 10, None))
     """
     box = []
-    for axis, room in enumerate(margin):
-        used = np.flatnonzero(region.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(max(int(used[0]) - room, 0), int(used[-1]) + 1 + room))
+    for axis, axis_margin in enumerate(margin):
+        across = tuple({0, 1, 2} - {axis})
+        occupied = np.flatnonzero(region.any(axis=across))
+        first = max(int(occupied[0]) - axis_margin, 0)
+        box.append(slice(first, int(occupied[-1]) + 1 + axis_margin))
     return tuple(box)
 
 
-def check_shapes(**arrays):
-    """Refuse arrays of different shapes.
+def check_shapes(**arrays: ArrayLike) -> None:
+    """Raise an error unless all arrays have the same shape.
 
     Parameters
     ----------
     **arrays
-        Arrays by the names that the error tells.
+        The arrays, under the names that the error message gives them.
 
     Raises
     ------
@@ -227,4 +254,4 @@ def check_shapes(**arrays):
     shapes = {name: np.shape(array) for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"{listed} must have one shape: bring them onto one grid")
+        raise ValueError(f"{listed} must have the same shape: resample them onto one grid")

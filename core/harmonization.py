@@ -1,32 +1,36 @@
-"""One resolution for scans of several: the centre of k-space, as a scanner with fewer steps would
-have taken it.
+"""Reduce scans to a common resolution by cropping k-space.
 
-Interpolated images would keep their noise and alias what is finer than the new grid, and
-interpolated phase breaks at its wraps. The complex image has neither fault: its Fourier transform
-is what the scanner sampled, and the part of it that a coarser scan of the same field of view takes
-gives that scan's image.
+Interpolating the images instead would alias structure finer than the new grid, and interpolated
+phase is wrong wherever it wraps. The complex image has neither problem: its Fourier transform is
+what the scanner sampled, and a coarser scan of the same field of view samples the centre of it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import fft
 
+from .grid import Vector
 
-def cropped_matrix(matrix, voxel_size, target):
-    """Size of the image that comes nearest to a voxel size in the same field of view, and is no
-    larger.
+
+def cropped_matrix(matrix: Sequence[int], voxel_size: Vector, target: Vector) -> tuple[int, ...]:
+    """Return the matrix size that comes closest to a voxel size in the same field of view.
+
+    It is never larger than the original matrix.
 
     Parameters
     ----------
     matrix : sequence of 3 ints
         Voxels along each axis.
     voxel_size, target : sequence of 3 floats
-        Voxel size, and that to come near to, mm.
+        Present and desired voxel size, mm.
 
     Returns
     -------
     tuple of int
-        A whole number n of voxels along each axis: voxels of the field of view's nth part differ
-        from a target that is no finer than `voxel_size` by at most its (2n)th part.
+        Voxels along each axis. These are whole numbers, so the target is met approximately: with n
+        voxels, the voxel size differs from a coarser target by at most 1/(2n) of it.
 
     Raises
     ------
@@ -38,91 +42,87 @@ def cropped_matrix(matrix, voxel_size, target):
     >>> cropped_matrix((320, 320, 54), (0.8, 0.8, 2.4), (1.2, 1.2, 2.4))
     (213, 213, 54)
     """
-    matrix, voxel_size, target = (
-        np.asarray(values, float) for values in (matrix, voxel_size, target)
-    )
-    for name, values in (
-        ("matrix", matrix),
-        ("voxel size", voxel_size),
-        ("target voxel size", target),
-    ):
-        if values.shape != (3,) or not (np.isfinite(values).all() and (values > 0).all()):
-            raise ValueError(f"the {name} must be three positive numbers, not {values.tolist()}")
-    wanted = np.rint(matrix * voxel_size / target)
-    return tuple(int(n) for n in np.clip(wanted, 1, matrix))
+    present = _positive_vector("matrix", matrix)
+    field_of_view = present * _positive_vector("voxel size", voxel_size)
+    nearest = np.rint(field_of_view / _positive_vector("target voxel size", target))
+    return tuple(np.clip(nearest, 1, present).astype(int).tolist())
 
 
-def crop_kspace(image, matrix):
-    """Keep the centre of an image's k-space: fewer and larger voxels in the same field of view.
+def _positive_vector(name, values):
+    vector = np.asarray(values, float)
+    if vector.shape != (3,) or not (np.isfinite(vector).all() and (vector > 0).all()):
+        raise ValueError(f"the {name} must be three positive numbers, not {vector.tolist()}")
+    return vector
 
-    The voxels of the result lie where those of a scan with that matrix would: the field of view
-    begins and ends where it did, so that a voxel's centre lies half a new voxel, no longer half an
-    old one, from its border (see `cropped_affine`). A linear phase over k-space moves the samples
-    there.
 
-    Of an even number n of steps the frequencies -n/2 to n/2 - 1 are kept, as a scanner samples
-    them. There is no apodisation: a scan that was taken with the coarser voxels has none either,
-    and one that is brought to them should ring at edges as that does.
+def crop_kspace(image: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
+    """Crop an image to the centre of its k-space: larger voxels in the same field of view.
+
+    The borders of the field of view do not move, so the first voxel's centre moves from half an old
+    voxel to half a new voxel from the border (see `cropped_affine`). A linear phase over k-space
+    shifts the samples accordingly.
+
+    For an even number n of samples, the frequencies -n/2 to n/2 - 1 are kept, as a scanner acquires
+    them. There is no apodisation: a scan acquired with the coarser voxels has none either, and the
+    cropped image should show the same Gibbs ringing.
 
     Parameters
     ----------
     image : ndarray of complex, shape (x, y, z) or more axes after these
         Complex images, such as the echoes of a scan along the fourth axis.
     matrix : sequence of 3 ints
-        Voxels to keep along each axis, none more than the image has.
+        Voxels along each axis after cropping, at most those of the image.
 
     Returns
     -------
     ndarray of complex, shape (\\*matrix, ...)
-        In the image's units: the mean over the field of view stays. An axis that keeps its size is
-        not touched.
+        In the image's units: the mean over the field of view is preserved. Axes that keep their
+        size are not transformed.
 
     Raises
     ------
     ValueError
-        If the image is real, or `matrix` asks for more voxels than there are or fewer than one.
+        If the image is real, or `matrix` is larger than the image's or smaller than one voxel.
 
     Examples
     --------
     >>> crop_kspace(np.full((4, 4, 2), 3.0 + 4.0j), (3, 2, 2))[0, 0, 0].round(6).tolist()
     (3+4j)
     """
-    image = np.asarray(image)
     if not np.iscomplexobj(image):
         raise ValueError("k-space is that of a complex image: combine magnitude and phase first")
-    if len(matrix) != 3 or any(
-        not 1 <= kept <= n for kept, n in zip(matrix, image.shape[:3], strict=True)
-    ):
-        raise ValueError(
-            f"a matrix of {tuple(matrix)} cannot be cut out of one of {image.shape[:3]}"
-        )
-    for axis, kept in enumerate(matrix):
-        if kept != image.shape[axis]:
-            image = _crop_axis(image, axis, kept)
+    present = image.shape[:3]
+    if len(matrix) != 3 or np.less(matrix, 1).any() or np.greater(matrix, present).any():
+        raise ValueError(f"a matrix of {present} cannot be cropped to {tuple(matrix)}")
+    for axis, n_cropped in enumerate(matrix):
+        if n_cropped != image.shape[axis]:
+            image = _crop_axis(image, axis, n_cropped)
     return image
 
 
-def _crop_axis(image, axis, kept):
+def _crop_axis(image, axis, n_cropped):
     n = image.shape[axis]
-    k = np.rint(np.fft.fftfreq(kept, 1 / kept)).astype(int)
-    # From the first old voxel's centre to the first new one's, as a share of the field of view.
-    shift = 0.5 / kept - 0.5 / n
-    ramp = np.exp(2j * np.pi * k * shift) * (kept / n)
-    ramp = ramp.reshape([-1 if a == axis else 1 for a in range(image.ndim)])
-    kspace = fft.fft(image, axis=axis).take(k % n, axis) * ramp.astype(image.dtype)
+    k = np.rint(np.fft.fftfreq(n_cropped, 1 / n_cropped)).astype(int)
+    # From the first old voxel's centre to the first new one's, as a fraction of the field of view.
+    shift = 0.5 / n_cropped - 0.5 / n
+    # The inverse transform divides by the number of samples, which is smaller than before.
+    ramp = np.exp(2j * np.pi * k * shift) * (n_cropped / n)
+    along_axis = [1] * image.ndim
+    along_axis[axis] = -1
+    ramp = ramp.reshape(along_axis).astype(image.dtype)
+    kspace = fft.fft(image, axis=axis).take(k % n, axis) * ramp
     return fft.ifft(kspace, axis=axis, overwrite_x=True)
 
 
-def cropped_affine(affine, matrix, cropped):
-    """Affine of an image after its k-space was cropped: the edges of the field of view stay where
-    they are.
+def cropped_affine(affine: ArrayLike, matrix: Sequence[int], cropped: Sequence[int]) -> np.ndarray:
+    """Return the affine of an image whose k-space was cropped; the field of view stays in place.
 
     Parameters
     ----------
     affine : ndarray, shape (4, 4)
-        From the image's voxels to its world, mm.
+        From the original image's voxels to world coordinates, mm.
     matrix, cropped : sequence of 3 ints
-        Voxels before and after.
+        Voxels along each axis before and after.
 
     Returns
     -------

@@ -1,36 +1,44 @@
 """Linear systems whose operator is symmetric and positive definite."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 
 def conjugate_gradients(
-    operator, right_side, *, tolerance, max_iterations, guess=None, precondition=None
-):
-    """Solve operator(u) = right_side.
+    operator: Callable[[np.ndarray], np.ndarray],
+    right_side: np.ndarray,
+    *,
+    tolerance: float,
+    max_iterations: int,
+    guess: np.ndarray | None = None,
+    precondition: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> tuple[np.ndarray, int, float]:
+    """Solve operator(u) = right_side by preconditioned conjugate gradients.
 
     Parameters
     ----------
     operator : callable
         Symmetric and positive definite; takes and returns an array like `right_side`.
     right_side : ndarray
-        Used up.
+        Overwritten.
     tolerance : float
-        Stop when the norm of the residual has fallen to this share of the right-hand side's.
+        Stop when the norm of the residual has fallen to this fraction of the right-hand side's.
     max_iterations : int
-        Stop after so many iterations in any case.
+        Maximum number of iterations.
     guess : ndarray, optional
-        Where to start, used up; zero without it.
+        Starting point, overwritten. Zero by default.
     precondition : callable, optional
-        Symmetric and positive (semi)definite, close to the operator's inverse. Norms are then
-        relative to it.
+        Symmetric and positive (semi)definite, close to the operator's inverse. Norms are then those
+        that it induces.
 
     Returns
     -------
     u : ndarray
         The solution.
     iterations : int
-        Iterations taken.
-    reached : float
+        Number of iterations.
+    relative_residual : float
         Norm of the residual relative to the right-hand side's.
 
     References
@@ -40,31 +48,37 @@ def conjugate_gradients(
     precondition = precondition or (lambda residual: residual)
     residual = right_side
     descent = precondition(right_side)
-    start = size = inner(residual, descent)
-    u = np.zeros_like(right_side) if guess is None else guess
-    if guess is not None:
+    squared_norm = inner(residual, descent)
+    initial = squared_norm
+    if guess is None:
+        u = np.zeros_like(right_side)
+    else:
+        u = guess
         residual -= operator(guess)
         descent = precondition(residual)
-        size = inner(residual, descent)
+        squared_norm = inner(residual, descent)
     direction = descent.copy()
     scratch = np.empty_like(residual)
     iterations = 0
-    while size > tolerance**2 * start and iterations < max_iterations:
+    while squared_norm > tolerance**2 * initial and iterations < max_iterations:
         response = operator(direction)
-        step = np.float32(size / inner(direction, response))
+        step = np.float32(squared_norm / inner(direction, response))
         u += np.multiply(direction, step, out=scratch)
         residual -= np.multiply(response, step, out=scratch)
         descent = precondition(residual)
-        previous = size
-        size = inner(residual, descent)
-        direction *= np.float32(size / previous)
+        previous = squared_norm
+        squared_norm = inner(residual, descent)
+        direction *= np.float32(squared_norm / previous)
         direction += descent
         iterations += 1
-    return u, iterations, float(np.sqrt(size / start)) if start else 0.0
+    relative_residual = np.sqrt(squared_norm / initial) if initial else 0.0
+    return u, iterations, float(relative_residual)
 
 
-def inner(x, y):
-    """Inner product by numpy's pairwise sum; not BLAS, whose result depends on the number of
-    threads.
+def inner(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the inner product of two arrays, independent of the number of threads.
+
+    numpy sums pairwise in one thread. The rounding of BLAS's dot product would depend on how the
+    arrays are divided among threads, and so would the number of iterations.
     """
     return float(np.sum(x * y))

@@ -1,23 +1,23 @@
-"""Spread of values among which some do not belong."""
+"""Spread of values that include outliers."""
 
 import numpy as np
 
-# A normal distribution's standard deviation is so many times the median size of its deviations.
+# Standard deviation of a normal distribution over the median of its absolute deviations.
 SD_PER_MEDIAN = 1.4826
 
 
-def robust_sd(deviations):
-    """Standard deviation of most values, whatever the others are.
+def robust_sd(deviations: np.ndarray) -> float:
+    """Return the standard deviation of the bulk of the values, robust to outliers.
 
     Parameters
     ----------
     deviations : ndarray
-        Deviations from what is usual, such as a median or a fit; not empty.
+        Deviations from a typical value, such as a median or a fit; not empty.
 
     Returns
     -------
     float
-        1.4826 times the median of their sizes, in their unit.
+        1.4826 times the median absolute deviation, in the unit of the deviations.
 
     Examples
     --------

@@ -1,19 +1,24 @@
 """How much a map varies between repeated scans, voxel by voxel."""
 
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 
 
-def map_variability(maps, sites, numbers):
-    """Standard deviations of repeated maps within and across sites, as the 2015 study defines them
-    for regions.
+def map_variability(
+    maps: Sequence[np.ndarray], sites: Sequence[str], numbers: Sequence[int]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the standard deviations of repeated maps within and across sites, voxel by voxel.
 
-    With χ[a, i] the map of site a and scan i: within sites, the mean over sites of the SD over i;
-    across sites, the mean over i of the SD over a. Sample SDs, n - 1.
+    The 2015 study defines them for regions. With χ[a, i] the map of site a and scan i, the SD
+    within sites is the mean over sites of the SD over i, and the SD across sites is the mean over i
+    of the SD over a. Both are sample SDs (n - 1).
 
     Parameters
     ----------
     maps : sequence of ndarray, shape (x, y, z)
-        Maps in one space; not-a-number where a map is not known.
+        Maps in one space, with NaN where a map has no value.
     sites : sequence of str
         Site of each map.
     numbers : sequence of int
@@ -22,8 +27,8 @@ def map_variability(maps, sites, numbers):
     Returns
     -------
     within, across : ndarray of float32, shape (x, y, z), or None
-        In the maps' unit; not-a-number where fewer than two maps of any site (any number) are
-        known. None if no site (no number) has two maps.
+        In the maps' unit. NaN in voxels where no site (no number) has two maps with a value. None
+        if no site (no number) has two maps.
 
     Raises
     ------
@@ -43,35 +48,39 @@ def map_variability(maps, sites, numbers):
     """
     if not len(maps) == len(sites) == len(numbers):
         raise ValueError(
-            f"{len(maps)} maps, {len(sites)} sites and {len(numbers)} numbers: there must be one "
-            "of each"
+            f"{len(maps)} maps, {len(sites)} sites and {len(numbers)} numbers: give one site and "
+            "one number for each map"
         )
     keys = list(zip(sites, numbers, strict=True))
     if len(set(keys)) < len(keys):
         raise ValueError("two maps have the same site and number")
-    return tuple(_mean_deviation(maps, kept) for kept in (sites, numbers))
+    return _mean_deviation(maps, sites), _mean_deviation(maps, numbers)
 
 
-def _mean_deviation(maps, groups):
-    """Mean over groups of the SD within each, of voxels that two of its maps know."""
-    total, known = 0.0, 0
-    for group in dict.fromkeys(groups):
-        members = [m for m, g in zip(maps, groups, strict=True) if g == group]
-        if len(members) > 1:
-            deviation, enough = _deviation(members)
+def _mean_deviation(maps: Sequence[np.ndarray], groups: Sequence[Hashable]) -> np.ndarray | None:
+    """Return the mean over groups of the SD within each, over voxels with two values in a group."""
+    members = defaultdict(list)
+    for group, volume in zip(groups, maps, strict=True):
+        members[group].append(volume)
+    total = np.zeros(())
+    n_groups = np.zeros((), int)
+    for volumes in members.values():
+        if len(volumes) > 1:
+            deviation, is_repeated = _deviation(volumes)
             total = total + deviation
-            known = known + enough
-    if np.ndim(known) == 0:
+            n_groups = n_groups + is_repeated
+    if n_groups.ndim == 0:
         return None
-    return np.where(known > 0, total / np.maximum(known, 1), np.nan).astype(np.float32)
+    mean = total / np.maximum(n_groups, 1)
+    return np.where(n_groups > 0, mean, np.nan).astype(np.float32)
 
 
 def _deviation(maps):
-    """Sample SD of the maps (0 where it is not known), and where it is."""
+    """Return the sample SD of maps, and which voxels have one: at least two values."""
     stack = np.stack(maps).astype(np.float64)
-    present = np.isfinite(stack)
-    n = present.sum(axis=0)
-    enough = n > 1
-    mean = np.where(present, stack, 0).sum(axis=0) / np.maximum(n, 1)
-    square = np.where(present, (stack - mean) ** 2, 0).sum(axis=0)
-    return np.where(enough, np.sqrt(square / np.maximum(n - 1, 1)), 0), enough
+    is_finite = np.isfinite(stack)
+    n = is_finite.sum(axis=0)
+    is_repeated = n > 1
+    mean = np.where(is_finite, stack, 0).sum(axis=0) / np.maximum(n, 1)
+    square = np.where(is_finite, (stack - mean) ** 2, 0).sum(axis=0)
+    return np.where(is_repeated, np.sqrt(square / np.maximum(n - 1, 1)), 0), is_repeated

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
-from .content import is_there
+from .content import exists
 from .files import PathLike
-from .images import check_whole
+from .images import check_readable
 from .problems import DatasetError, Problem
 from .tables import read_rows
 
@@ -184,7 +184,7 @@ def find_atria(
     found = [
         path
         for folder in folders
-        if is_there(folder)
+        if exists(folder)
         for path in sorted(folder.glob(f"{label}_{ATRIUM}.tsv"))
     ]
     return read_points(_only(found, f"{label}: tables of atria")) if found else []
@@ -254,7 +254,7 @@ def _usable(what, subject, left_out, find, *arguments):
     try:
         found = find(subject, *arguments, left_out)
         for path in _files(found):
-            check_whole(path)
+            check_readable(path)
         return found
     except DatasetError as error:
         left_out.append(Problem.from_error(f"{what} of sub-{subject}", error, subject))
@@ -292,8 +292,8 @@ def _first(images, left_out):
 def _find_freesurfer(subject, datasets, images, left_out):
     name = re.compile(rf"sub-{re.escape(subject)}(_ses-[a-zA-Z0-9+]+)?")
     beside = [path for dataset in datasets for path in sorted(Path(dataset).glob("sub-*"))]
-    folders = [path for path in beside if name.fullmatch(path.name) and is_there(path / "mri")]
-    done = [path for path in folders if is_there(path / ASEG)]
+    folders = [path for path in beside if name.fullmatch(path.name) and exists(path / "mri")]
+    done = [path for path in folders if exists(path / ASEG)]
     if not done:
         for folder in folders:
             cause = f"no {ASEG}: recon-all did not end"
@@ -301,7 +301,7 @@ def _find_freesurfer(subject, datasets, images, left_out):
         return None
     folder = _only(done, f"sub-{subject}: results of FreeSurfer")
     for name in SAME_SPACE:
-        if is_there(folder / "mri" / name):
+        if exists(folder / "mri" / name):
             return FreeSurferLabels(folder / ASEG, folder / "mri" / name, name)
     for suffix, found in images.items():
         if found:
@@ -343,9 +343,7 @@ def _find_lesions(subject, datasets, images, left_out):
 
 def _marked(subject, datasets, name):
     endings = (*IMAGE, ".tsv") if name.endswith("*") else IMAGE
-    folders = [
-        folder for dataset in datasets if is_there(folder := Path(dataset, f"sub-{subject}"))
-    ]
+    folders = [folder for dataset in datasets if exists(folder := Path(dataset, f"sub-{subject}"))]
     return sorted(
         path
         for f in folders

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .content import is_there, require_content
+from .content import exists, require_content
 from .files import PathLike
 from .images import read_image
 from .labels import read_lookup
@@ -98,7 +98,7 @@ def load_atlas(name_or_path: PathLike) -> Atlas:
             f"give a label image in MNI space (.nii or .nii.gz), or {PAULI_2017}",
         )
     lookup = path.with_name(f"{stem}.tsv")
-    if not is_there(lookup):
+    if not exists(lookup):
         raise DatasetError(
             f"{path}: no lookup table that names its labels",
             f"add {lookup.name} beside it, with the columns index and name",

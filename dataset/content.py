@@ -49,7 +49,7 @@ def require_content(path: PathLike) -> None:
         raise MissingContentError(path, command)
 
 
-def is_there(path: PathLike) -> bool:
+def exists(path: PathLike) -> bool:
     """Tell whether there is a file or folder; arguments and errors as of `require_content`.
 
     Returns
@@ -66,7 +66,7 @@ def is_listed(path: PathLike) -> bool:
     return os.path.lexists(path)
 
 
-def is_lost_folder(path: Path) -> bool:
+def is_broken_folder_link(path: Path) -> bool:
     """Tell whether a link leads nowhere and may have led to a folder, as git-annex's never do.
 
     Parameters

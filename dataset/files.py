@@ -75,13 +75,13 @@ def write_text(path: Path, text: str) -> Path:
     pathlib.Path
         The file.
     """
-    with in_one_step(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 
 @contextmanager
-def in_one_step(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Let a file appear under its name when all of it is written, and not at all if that fails.
 
     Parameters

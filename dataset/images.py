@@ -13,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 
 from ..core.artefacts.coherence import central_block
-from .content import MissingContentError, is_there
+from .content import MissingContentError, exists
 from .files import PathLike
 from .forms import Form, header_forms, scanner_form
 from .problems import DatasetError
@@ -199,7 +199,7 @@ def _unpacked(path):
 
 def _refuse_file(path):
     try:
-        if not is_there(path):
+        if not exists(path):
             raise UnreadableImageError(path, "there is no such file", "put the image there")
     except MissingContentError as error:
         raise UnreadableImageError(path, error.cause, error.remedy) from error
@@ -230,7 +230,7 @@ def _image_class(start):
     raise ImageFileError("its first bytes are no header")
 
 
-def check_whole(path: PathLike) -> None:
+def check_readable(path: PathLike) -> None:
     """Read a file to its last byte, where a compressed one has its checksum.
 
     Parameters

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..bids_templates import load_template
-from .content import MissingContentError, is_lost_folder, require_content
+from .content import MissingContentError, is_broken_folder_link, require_content
 from .entities import FILE_ENTITIES, SCAN_ENTITIES, SUFFIX, parse_name, scan_label
 from .files import PathLike
 from .filters import matches
@@ -133,20 +133,20 @@ def find_images(
 
 def _anatomical_folders(folder):
     """List a participant's ``anat`` folders, each with its session or None."""
-    if is_lost_folder(folder):
+    if is_broken_folder_link(folder):
         return [(folder, None)]
     sessions = sorted(path for path in folder.glob("ses-*") if is_folder(path))
     found = [(folder / "anat", None)]
     for path in sessions:
         found.append(
-            (path if is_lost_folder(path) else path / "anat", path.name.removeprefix("ses-"))
+            (path if is_broken_folder_link(path) else path / "anat", path.name.removeprefix("ses-"))
         )
     return [(path, session) for path, session in found if is_folder(path)]
 
 
 def is_folder(path: Path) -> bool:
     """Whether it is a folder, or a link that may have led to one: whoever opens that is told."""
-    return path.is_dir() or is_lost_folder(path)
+    return path.is_dir() or is_broken_folder_link(path)
 
 
 def select_images(

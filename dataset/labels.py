@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from ..core.grid import grid_shift, is_same_place
-from .content import is_there
+from .content import exists
 from .entities import scan_label
 from .files import PathLike
 from .images import read_image
@@ -173,7 +173,7 @@ def read_lookup(path: Path) -> tuple[dict[int, str], dict[str, float]]:
     return names, expected
 
 
-def both_sides(names: Mapping[int, str]) -> dict[int, str]:
+def bilateral_names(names: Mapping[int, str]) -> dict[int, str]:
     """Name structures of which both sides are labelled.
 
     Parameters
@@ -189,7 +189,7 @@ def both_sides(names: Mapping[int, str]) -> dict[int, str]:
 
     Examples
     --------
-    >>> both_sides({10: "left_thalamus", 49: "right_thalamus", 11: "left_putamen", 4: "csf"})
+    >>> bilateral_names({10: "left_thalamus", 49: "right_thalamus", 11: "left_putamen", 4: "csf"})
     {10: 'thalamus', 49: 'thalamus'}
     """
     plain = {
@@ -282,7 +282,7 @@ def _listed(indices):
 def _candidates(dataset, entities, space):
     """Label images of a scan or subject in a dataset, sorted by name."""
     pattern = derivative_path(dataset, entities, suffix="dseg", space=space)
-    if not is_there(pattern.parent):
+    if not exists(pattern.parent):
         return []
     stem = pattern.name.removesuffix("_dseg.nii.gz")
     name = re.compile(rf"{re.escape(stem)}{OWN_ENTITIES.pattern}_dseg\.nii(\.gz)?")

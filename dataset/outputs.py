@@ -9,7 +9,7 @@ from bids.layout.writing import build_path
 
 from .. import __version__
 from ..bids_templates import load_template
-from .content import is_there
+from .content import exists
 from .files import PathLike, read_json, write_json, write_text
 
 SUBJECT_SPACE = "subject"  # label of the space that a person's scans are brought to
@@ -163,7 +163,7 @@ def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
         If the description that is there has no content.
     """
     path = Path(output_dir) / "dataset_description.json"
-    if is_there(path) and not is_multiqsm_dataset(output_dir):
+    if exists(path) and not is_multiqsm_dataset(output_dir):
         raise ValueError(
             f"{path}: this folder holds a dataset that multiqsm did not make; choose another "
             "output folder"
@@ -207,7 +207,7 @@ def is_multiqsm_dataset(dataset_dir: PathLike) -> bool:
         If the description is listed without its content.
     """
     path = Path(dataset_dir) / "dataset_description.json"
-    generators = read_json(path).get("GeneratedBy") if is_there(path) else None
+    generators = read_json(path).get("GeneratedBy") if exists(path) else None
     if not isinstance(generators, list):
         return False
     return any(isinstance(tool, dict) and tool.get("Name") == "multiqsm" for tool in generators)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .content import is_there
+from .content import exists
 from .problems import DatasetError, UnusableScanError
 from .scans import Scan
 from .tables import read_rows
@@ -46,7 +46,7 @@ class ParticipantTables:
         """
         if path not in self._rows:
             rows = defaultdict(list)
-            for row in read_rows(path, [key]) if is_there(path) else ():
+            for row in read_rows(path, [key]) if exists(path) else ():
                 rows[(row[key] or "").removeprefix(f"{entity}-")].append(row)
             self._rows[path] = rows
         rows = self._rows[path].get(label, [{}])

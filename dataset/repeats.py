@@ -63,7 +63,7 @@ class Protocol:
         return same_number and _alike(self.echo_times, other.echo_times, is_same_time)
 
     @property
-    def is_told(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether echo times and voxel size are known, as they are not of tables of earlier
         versions.
         """
@@ -181,7 +181,7 @@ def match_protocols(protocols: Sequence[Protocol]) -> list[Protocol]:
     """
     distinct: list[Protocol] = []
     matched = list(protocols)
-    for place in sorted(range(len(protocols)), key=lambda place: not protocols[place].is_told):
+    for place in sorted(range(len(protocols)), key=lambda place: not protocols[place].is_complete):
         own = protocols[place]
         same = next((protocol for protocol in distinct if protocol.is_repeated_by(own)), None)
         if same is None:

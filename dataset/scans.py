@@ -7,7 +7,7 @@ from ..core.phase.encoding import GYROMAGNETIC_RATIO
 from .entities import PARTS, scan_label
 from .values import is_plain, plain
 
-CARRIED_METADATA = (
+COPIED_METADATA = (
     "Manufacturer",
     "ManufacturersModelName",
     "MagneticFieldStrength",
@@ -128,6 +128,6 @@ class Scan:
         sidecar = self.sidecars.get(self.files[0].name, {}) if self.files else {}
         return {
             key: plain(sidecar[key])
-            for key in CARRIED_METADATA
+            for key in COPIED_METADATA
             if key in sidecar and is_plain(sidecar[key])
         }

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .content import MissingContentError, is_listed, is_there, require_content
+from .content import MissingContentError, exists, is_listed, require_content
 from .files import PathLike, read_json
 from .index import is_folder
 from .names import BRAIN_MASK
@@ -47,8 +47,8 @@ def derivative_datasets(
         beside = sorted(
             path for path in Path(root, "derivatives").absolute().glob("*") if is_folder(path)
         )
-        return [path for path in beside if is_there(path) and not is_multiqsm_dataset(path)]
-    missing = [str(path) for path in derivatives if not (is_there(path) and Path(path).is_dir())]
+        return [path for path in beside if exists(path) and not is_multiqsm_dataset(path)]
+    missing = [str(path) for path in derivatives if not (exists(path) and Path(path).is_dir())]
     if missing:
         raise DatasetError(f"{', '.join(missing)}: no such folder of derivatives")
     return [Path(path).absolute() for path in derivatives]
@@ -83,7 +83,7 @@ def find_brain_mask(scan: Scan, datasets: Sequence[Path]) -> tuple[Path | None, 
     try:
         # One whose content is not here is the scan's as well: preflight tells that it cannot be
         # read.
-        found = [path for path in candidates if is_listed(path) or is_there(path)]
+        found = [path for path in candidates if is_listed(path) or exists(path)]
         foreign = [path for path in found if not is_of_gradient_echo(path)]
     except MissingContentError as error:
         raise UnusableScanError(error.cause, error.remedy, error.file) from error
@@ -119,7 +119,7 @@ def is_of_gradient_echo(image: Path) -> bool:
         If the sidecar is listed without its content.
     """
     sidecar = sidecar_path(image)
-    metadata = read_json(sidecar) if is_there(sidecar) else {}
+    metadata = read_json(sidecar) if exists(sidecar) else {}
     sources = metadata.get("Sources") or metadata.get("RawSources") or []
     sources = [
         source

@@ -159,7 +159,7 @@ def collect_subjects(
     methods: Sequence[str],
     datasets: Sequence[PathLike],
     standard_errors: Sequence[str] | None = None,
-    others: Iterable[dict[str, str]] = (),
+    excluded_scans: Iterable[dict[str, str]] = (),
     needs_atria: bool = False,
 ) -> tuple[list[Subject], list[Problem]]:
     """Put the processed scans of each subject together.
@@ -177,7 +177,7 @@ def collect_subjects(
     standard_errors : sequence of str, optional
         Inversions whose standard errors are wanted, if they are there: others may be left of an
         earlier run. All of `methods` by default.
-    others : sequence of dict of str
+    excluded_scans : sequence of dict of str
         Entities of further scans of these subjects, which a filter left out or which could not be
         processed. Regions that were drawn on them alone serve the scans if an earlier run made
         their magnitude and mask.
@@ -202,7 +202,7 @@ def collect_subjects(
     with_noise = methods if standard_errors is None else standard_errors
     members: dict[str, list[tuple[Scan, ProcessedScan]]] = {}
     left_out = []
-    absent = list(others)
+    absent = list(excluded_scans)
     for scan, protocol, number in zip(scans, protocols, numbers, strict=True):
         processed, missing = _processed(scan, protocol, number, output_dir, methods, with_noise)
         if missing:

@@ -13,7 +13,7 @@ from ..core.regions.statistics import regions_measured, roi_statistics
 from ..core.regions.thalamus import surface_veins
 from ..core.regions.veins import vein_mask
 from ..dataset.files import write_json
-from ..dataset.labels import both_sides, without_side
+from ..dataset.labels import bilateral_names, without_side
 from ..dataset.methods import METHOD_STEPS, N_REGIONS
 from ..dataset.names import ROI_TABLE
 from ..dataset.outputs import derivative_path
@@ -77,18 +77,18 @@ class MeasureRegions(SimpleInterface):
     output_spec = _MeasureRegionsOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         n = len(self.inputs.chi_files)
         scans = zip(
-            given.chi_files,
-            given.mask_files or [None] * n,
-            given.label_files,
-            given.names,
-            given.expected or [{}] * n,
-            given.offsets or [{}] * n,
-            given.noise or [{}] * n,
-            given.reference_files or [None] * n,
-            given.transform_files or [None] * n,
+            inputs.chi_files,
+            inputs.mask_files or [None] * n,
+            inputs.label_files,
+            inputs.names,
+            inputs.expected or [{}] * n,
+            inputs.offsets or [{}] * n,
+            inputs.noise or [{}] * n,
+            inputs.reference_files or [None] * n,
+            inputs.transform_files or [None] * n,
             strict=True,
         )
         self._results["rows"] = []
@@ -130,7 +130,7 @@ class MeasureRegions(SimpleInterface):
             else np.zeros_like(mask)
         )
         choices = {"erosion": self.inputs.erosion, "exclude": veins}
-        groups = [group for group in (names, both_sides(names)) if group]
+        groups = [group for group in (names, bilateral_names(names)) if group]
         tables = [
             roi_statistics(chi, labels, group, mask, voxel_size, **choices) for group in groups
         ]
@@ -187,11 +187,11 @@ class SaveRoiTables(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         self._results["out_files"] = []
-        for place, entities in enumerate(given.entities):
-            rows = [row for method in given.rows for row in method[place]]
-            path = derivative_path(given.output_dir, entities, **ROI_TABLE)
+        for place, entities in enumerate(inputs.entities):
+            rows = [row for method in inputs.rows for row in method[place]]
+            path = derivative_path(inputs.output_dir, entities, **ROI_TABLE)
             if not rows:
                 for earlier in (
                     path,
@@ -199,17 +199,17 @@ class SaveRoiTables(SimpleInterface):
                 ):  # of regions that are no longer there
                     earlier.unlink(missing_ok=True)
                 continue
-            table = pd.DataFrame([{**given.labels[place], **row} for row in rows])
+            table = pd.DataFrame([{**inputs.labels[place], **row} for row in rows])
             write_tsv(path, table)
             known = {
-                column: meaning for column, meaning in given.columns.items() if column in table
+                column: meaning for column, meaning in inputs.columns.items() if column in table
             }
             told = {
-                "RegionsFrom": given.sources[place],
+                "RegionsFrom": inputs.sources[place],
                 N_REGIONS: table["roi"].nunique(),
-                METHOD_STEPS: [*given.record.get(METHOD_STEPS, ()), given.steps[place]],
+                METHOD_STEPS: [*inputs.record.get(METHOD_STEPS, ()), inputs.steps[place]],
             }
-            write_json(path.with_suffix(".json"), {**known, **given.record, **told})
+            write_json(path.with_suffix(".json"), {**known, **inputs.record, **told})
             self._results["out_files"].append(str(path))
         return runtime
 

@@ -88,15 +88,15 @@ class SaveQuality(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        given = self.inputs
-        files = zip(given.maps, given.magnitude_files, given.mask_files, strict=True)
-        found = given.found if isdefined(given.found) else [{}] * len(given.labels)
-        scans = zip(given.labels, found, files, strict=True)
+        inputs = self.inputs
+        files = zip(inputs.maps, inputs.magnitude_files, inputs.mask_files, strict=True)
+        found = inputs.found if isdefined(inputs.found) else [{}] * len(inputs.labels)
+        scans = zip(inputs.labels, found, files, strict=True)
         rows = [{**labels, **_measured(*paths), **found} for labels, found, paths in scans]
-        subject = {"subject": given.subject}
-        path = derivative_path(given.output_dir, subject, **QUALITY_TABLE)
-        write_tsv(path, pd.DataFrame(rows).reindex(columns=list(given.columns)))
-        write_json(path.with_suffix(".json"), given.columns)
+        subject = {"subject": inputs.subject}
+        path = derivative_path(inputs.output_dir, subject, **QUALITY_TABLE)
+        write_tsv(path, pd.DataFrame(rows).reindex(columns=list(inputs.columns)))
+        write_json(path.with_suffix(".json"), inputs.columns)
         self._results["out_file"] = str(path)
         return runtime
 

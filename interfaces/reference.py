@@ -108,17 +108,17 @@ class FindReference(SimpleInterface):
     output_spec = _FindReferenceOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         grid = nib.load(self.inputs.average_file)
-        labels = read_labels(given.label_file)
-        names = _by_label(given.names)
-        mask = read_mask(given.mask_file)
+        labels = read_labels(inputs.label_file)
+        names = _by_label(inputs.names)
+        mask = read_mask(inputs.mask_file)
         region, name, record = self._reference(labels, names, mask, grid)
         file = write_volume(Path(runtime.cwd) / "reference.nii", region, grid)
         self._results["reference_file"] = file
-        self._results["reference_files"] = [file] * len(given.transform_files)
+        self._results["reference_files"] = [file] * len(inputs.transform_files)
         self._results["reference"] = name
-        self._results["record"] = record | given.regions_record
+        self._results["record"] = record | inputs.regions_record
         return runtime
 
     def _reference(self, labels, names, mask, grid):
@@ -191,9 +191,9 @@ class FindReference(SimpleInterface):
 
     def _given_atria(self):
         """Points in the subject space, of the first registered scan that has any."""
-        given = self.inputs
-        here = zip(given.atria, given.transform_files, strict=False)
-        elsewhere = zip(given.atria_elsewhere, given.transform_files_elsewhere, strict=False)
+        inputs = self.inputs
+        here = zip(inputs.atria, inputs.transform_files, strict=False)
+        elsewhere = zip(inputs.atria_elsewhere, inputs.transform_files_elsewhere, strict=False)
         for points, transform in (*here, *elsewhere):
             if points and transform != NOT_REGISTERED:
                 inverse = np.linalg.inv(read_transform(transform))
@@ -257,12 +257,12 @@ class RelateMaps(SimpleInterface):
     output_spec = _RelateMapsOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         self._results["out_files"] = []
         self._results["offsets"] = []
-        masks = given.mask_files or [None] * len(given.in_files)
+        masks = inputs.mask_files or [None] * len(inputs.in_files)
         for place, (in_file, region_file, mask_file) in enumerate(
-            zip(given.in_files, given.reference_files, masks, strict=True)
+            zip(inputs.in_files, inputs.reference_files, masks, strict=True)
         ):
             out_file = NOT_REGISTERED
             offset = {}

@@ -83,13 +83,13 @@ class DefineRegions(SimpleInterface):
     def _run_interface(self, runtime):
         folder = Path(runtime.cwd)
         grid = nib.load(self.inputs.average_file)
-        given = self.inputs
-        own = self._carried(given.drawn, given.transform_files, grid, folder, "scan")
+        inputs = self.inputs
+        own = self._carried(inputs.drawn, inputs.transform_files, grid, folder, "scan")
         elsewhere = self._carried(
-            given.drawn_elsewhere, given.transform_files_elsewhere, grid, folder, "elsewhere"
+            inputs.drawn_elsewhere, inputs.transform_files_elsewhere, grid, folder, "elsewhere"
         )
         shared = _carry_labels(
-            given.drawn_for_subject, None, grid, folder / "subject_labels.nii", given.smoothing
+            inputs.drawn_for_subject, None, grid, folder / "subject_labels.nii", inputs.smoothing
         )
         shared = shared or next((regions for regions in (*own, *elsewhere) if regions), None)
         shared = shared or self._of_freesurfer() or self._of_atlas()
@@ -109,8 +109,10 @@ class DefineRegions(SimpleInterface):
         else:
             self._results["shared_file"] = shared["path"]
             self._results["shared_names"] = shared["names"]
-        of_freesurfer = isdefined(given.freesurfer_file) and shared["path"] == given.freesurfer_file
-        self._results["record"] = given.freesurfer_record if of_freesurfer else {}
+        of_freesurfer = (
+            isdefined(inputs.freesurfer_file) and shared["path"] == inputs.freesurfer_file
+        )
+        self._results["record"] = inputs.freesurfer_record if of_freesurfer else {}
         return runtime
 
     def _carried(self, drawn, transform_files, grid, folder, name):
@@ -169,15 +171,15 @@ class RegionsToScans(SimpleInterface):
     output_spec = _RegionsToScansOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         folder = Path(runtime.cwd)
         self._results["label_files"] = []
         self._results["reference_files"] = []
         files = zip(
-            given.label_files,
-            given.reference_files,
-            given.transform_files,
-            given.grid_files,
+            inputs.label_files,
+            inputs.reference_files,
+            inputs.transform_files,
+            inputs.grid_files,
             strict=True,
         )
         for place, (label_file, reference_file, transform_file, grid_file) in enumerate(files):

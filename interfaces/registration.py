@@ -140,14 +140,14 @@ class SaveRegistration(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        given = self.inputs
-        found = [*given.found, *given.found_elsewhere]
-        rows = [{**labels, **row} for labels, row in zip(given.labels, found, strict=True)]
-        columns = list(given.columns)
-        subject = {"subject": given.subject}
-        path = derivative_path(given.output_dir, subject, **REGISTRATION_TABLE)
+        inputs = self.inputs
+        found = [*inputs.found, *inputs.found_elsewhere]
+        rows = [{**labels, **row} for labels, row in zip(inputs.labels, found, strict=True)]
+        columns = list(inputs.columns)
+        subject = {"subject": inputs.subject}
+        path = derivative_path(inputs.output_dir, subject, **REGISTRATION_TABLE)
         write_tsv(path, pd.DataFrame(rows).reindex(columns=columns))
-        write_json(path.with_suffix(".json"), given.columns)
+        write_json(path.with_suffix(".json"), inputs.columns)
         self._results["out_file"] = str(path)
         return runtime
 
@@ -176,10 +176,10 @@ class ResampleMaps(SimpleInterface):
     output_spec = _ResampleMapsOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         grid = nib.load(self.inputs.grid_file)
         self._results["out_files"] = []
-        files = zip(given.in_files, given.mask_files, given.transform_files, strict=True)
+        files = zip(inputs.in_files, inputs.mask_files, inputs.transform_files, strict=True)
         for place, (in_file, mask_file, transform_file) in enumerate(files):
             out_file = NOT_REGISTERED
             if NOT_REGISTERED not in (in_file, transform_file):

@@ -1,1 +1,1 @@
-"""Pictures: planes of volumes and figures of tables, as matplotlib figures of arrays and tables."""
+"""Draw planes of volumes and figures of tables: arrays and tables in, matplotlib figures out."""

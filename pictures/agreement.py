@@ -1,7 +1,12 @@
 """Figures of how well scans, sites and methods agree."""
 
+from collections.abc import Iterable
+from typing import Literal
+
 import numpy as np
+import pandas as pd
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .drawing import (
@@ -27,7 +32,7 @@ MOST_PAIRS = 6
 RATERS = {"sites": "sites (means)", "all": "all scans"}
 
 
-def imprecision_figure(per_subject):
+def imprecision_figure(per_subject: pd.DataFrame) -> Figure:
     """Draw within- and cross-site imprecision of each subject as bars, with the mean over subjects.
 
     Parameters
@@ -76,7 +81,13 @@ def imprecision_figure(per_subject):
     return figure
 
 
-def bland_altman_figure(points, limits, *, comparison="sites", method=None):
+def bland_altman_figure(
+    points: pd.DataFrame,
+    limits: pd.DataFrame,
+    *,
+    comparison: Literal["sites", "methods"] = "sites",
+    method: str | None = None,
+) -> Figure:
     """Draw differences between two sites (or methods) on their mean, with bias and limits of
     agreement.
 
@@ -114,16 +125,15 @@ def bland_altman_figure(points, limits, *, comparison="sites", method=None):
     limits = limits[
         (limits["comparison"] == comparison) & (limits["method"] == points["method"].iloc[0])
     ]
-    every = points[["first", "second"]].drop_duplicates()
+    all_pairs = points[["first", "second"]].drop_duplicates()
     rois = labels_of(points, "roi")
-    pairs = every.head(MOST_PAIRS).to_numpy().tolist()
+    pairs = all_pairs.head(MOST_PAIRS).to_numpy().tolist()
     figure, axes = panels(len(pairs), len(rois), 2.5, 2.1, sharex="col", sharey=True)
     for number, (row, (first, second)) in enumerate(zip(axes, pairs, strict=True)):
         for axis, roi in zip(row, rois, strict=True):
-            shown, lines = (
-                t[(t["first"] == first) & (t["second"] == second) & (t["roi"] == roi)]
-                for t in (points, limits)
-            )
+            of_pair = {"first": first, "second": second, "roi": roi}
+            differences = _rows_with(points, of_pair)
+            lines = _rows_with(limits, of_pair)
             for line in lines.to_dict("records"):
                 axis.axhspan(
                     line["lower"], line["upper"], color=to_rgba(PALETTE[0], 0.09), linewidth=0
@@ -132,7 +142,8 @@ def bland_altman_figure(points, limits, *, comparison="sites", method=None):
                 for limit in (line["lower"], line["upper"]):
                     axis.axhline(limit, color=PALETTE[0], linewidth=0.9, linestyle="--")
             axis.axhline(0, color=GREY, linewidth=0.7)
-            axis.plot(shown["mean"], shown["difference"], "o", color=INK, markersize=3.2, alpha=0.8)
+            style = {"color": INK, "markersize": 3.2, "alpha": 0.8}
+            axis.plot(differences["mean"], differences["difference"], "o", **style)
             finish_axis(
                 axis,
                 title=short_name(roi) if number == 0 else None,
@@ -140,13 +151,15 @@ def bland_altman_figure(points, limits, *, comparison="sites", method=None):
                 y=f"{short_name(first)} − {short_name(second)} (ppb)" if axis is row[0] else None,
             )
     title = short_name(points["method"].iloc[0]) if comparison == "sites" else "methods"
-    if len(every) > len(pairs):
-        title += f": the first {len(pairs)} of {len(every)} pairs"
+    if len(all_pairs) > len(pairs):
+        title += f": the first {len(pairs)} of {len(all_pairs)} pairs"
     figure.suptitle(title, fontsize=10, fontweight="bold", color=INK)
     return figure
 
 
-def icc_figure(table, *, form="ICC(2,1)", sites=None):
+def icc_figure(
+    table: pd.DataFrame, *, form: str = "ICC(2,1)", sites: Iterable[object] | None = None
+) -> Figure:
     """Draw intraclass correlations with their confidence intervals as a forest plot.
 
     Parameters
@@ -242,8 +255,8 @@ def icc_figure(table, *, form="ICC(2,1)", sites=None):
     return figure
 
 
-def of_method(table, method):
-    """Rows of one method, the first by default, and its name."""
+def of_method(table: pd.DataFrame, method: str | None) -> pd.DataFrame:
+    """Return the rows of one method, by default of the first."""
     chosen = table[table["method"] == (table["method"].iloc[0] if method is None else method)]
     if chosen.empty:
         raise ValueError(
@@ -251,3 +264,10 @@ def of_method(table, method):
             f"{', '.join(labels_of(table, 'method'))}"
         )
     return chosen
+
+
+def _rows_with(table, labels):
+    """Return the rows that have all these labels, by column."""
+    for column, label in labels.items():
+        table = table[table[column] == label]
+    return table

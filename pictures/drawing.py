@@ -1,11 +1,18 @@
-"""What the figures share: colours, words, axes.
+"""Colours, labels and axes that all figures share.
 
 A site has one colour and one marker in all figures, both from `site_styles`.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+SiteStyles = Mapping[str, Mapping[str, Any]]  # colour and marker of each site
 
 PPB = 1000  # ppb in one ppm
 
@@ -17,13 +24,13 @@ LONGEST = 28  # characters of a label; longer ones would leave no room for the d
 LABELS = ("subject", "site", "method", "roi", "first", "second")
 
 
-def readable(name):
-    """Write a label as words: underscores become spaces.
+def readable(name: object) -> str:
+    """Return a label as words: underscores become spaces.
 
     Parameters
     ----------
     name : object
-        A region's or column's name.
+        Name of a region or column.
 
     Returns
     -------
@@ -37,45 +44,52 @@ def readable(name):
     return " ".join(str(name).replace("_", " ").split())
 
 
-def site_styles(sites):
-    """Give every site its colour and marker, in the order of the labels.
+def site_styles(sites: Iterable[object]) -> dict[str, dict[str, str]]:
+    """Assign a colour and a marker to every site, in the order of their labels.
 
     Parameters
     ----------
     sites : iterable of str
-        All sites of the study, with or without repeats, so that a site that is missing in one
-        figure does not change the others' colours there.
+        All sites of the study, with or without repeats. A site that is missing in one figure then
+        does not change the colours of the others.
 
     Returns
     -------
     dict of str to dict
-        ``color`` and ``marker`` of each site; the pair repeats after 56 sites.
+        ``color`` and ``marker`` of each site. The pairs repeat after 56 sites.
 
     Examples
     --------
     >>> site_styles(["B", "A", "B"])["B"]
     {'color': '#D55E00', 'marker': 's'}
     """
-    return {
-        site: {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
-        for i, site in enumerate(sorted({str(site) for site in sites}))
-    }
+    styles = {}
+    for number, site in enumerate(sorted(set(map(str, sites)))):
+        # Seven colours and eight markers have no common divisor: 56 different pairs.
+        styles[site] = {
+            "color": PALETTE[number % len(PALETTE)],
+            "marker": MARKERS[number % len(MARKERS)],
+        }
+    return styles
 
 
-def with_columns(table, columns, name):
-    """Make a table ready to be drawn: labels are text, as they are not in a table read from a file.
+def with_columns(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.DataFrame:
+    """Check that a table has what a figure needs, and turn its labels into text.
+
+    A table that was read from a file has numbers for labels such as ``01``.
 
     Parameters
     ----------
     table : DataFrame
-    columns : sequence of str
-        What the figure needs.
+    columns : iterable of str
+        Columns that the figure needs.
     name : str
-        What the table is called in a message.
+        Name of the table in messages.
 
     Returns
     -------
     DataFrame
+        The table with `LABELS` as text.
 
     Raises
     ------
@@ -90,13 +104,12 @@ def with_columns(table, columns, name):
         )
     if table.empty:
         raise ValueError(f"{name} has no rows: there is nothing to draw")
-    return table.assign(
-        **{n: table[n].map(str, na_action="ignore") for n in LABELS if n in table.columns}
-    )
+    labels = table.columns.intersection(LABELS)
+    return table.assign(**table[labels].map(str, na_action="ignore"))
 
 
-def short_name(name):
-    """Write a label as words that leave room for the data, none of which start a formula.
+def short_name(name: object) -> str:
+    """Return a label as words, cut to `LONGEST` characters, with dollar signs escaped.
 
     Examples
     --------
@@ -109,16 +122,18 @@ def short_name(name):
     return text.replace("$", r"\$")  # unescaped dollars would start a formula
 
 
-def panels(rows, columns, width, height, **shared):
-    """Begin a figure of rows and columns of axes.
+def panels(
+    rows: int, columns: int, width: float, height: float, **shared: Any
+) -> tuple[Figure, np.ndarray]:
+    """Create a figure with rows and columns of axes.
 
     Parameters
     ----------
     rows, columns : int
     width, height : float
-        Of one panel, inches.
+        Size of one panel, inches.
     **shared
-        Which axes share a scale, as of `matplotlib.figure.Figure.subplots`.
+        Which axes share a scale: ``sharex`` and ``sharey`` of `matplotlib.figure.Figure.subplots`.
 
     Returns
     -------
@@ -131,8 +146,14 @@ def panels(rows, columns, width, height, **shared):
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def panel_grid(count, columns, width, height):
-    """Begin a figure of so many axes in rows of at most so many columns.
+def panel_grid(count: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """Create a figure with `count` axes in rows of at most `columns`.
+
+    Parameters
+    ----------
+    count, columns : int
+    width, height : float
+        Size of one panel, inches.
 
     Returns
     -------
@@ -146,10 +167,10 @@ def panel_grid(count, columns, width, height):
     return figure, axes.flat[:count]
 
 
-def finish_axis(axis, *, title=None, x=None, y=None):
-    """Give an axis its title, labels and quiet lines; only one with a label below has vertical
-    ones.
-    """
+def finish_axis(
+    axis: Axes, *, title: str | None = None, x: str | None = None, y: str | None = None
+) -> None:
+    """Set an axis's title, labels and light grid; vertical grid lines only if it has an x label."""
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -165,29 +186,27 @@ def finish_axis(axis, *, title=None, x=None, y=None):
         axis.set_ylabel(y, fontsize=9, color=INK)
 
 
-def name_ticks(axis, names, places):
-    """Write names below their places; many or long ones at an angle, and of very many every second
-    or third.
-    """
-    names = [short_name(name) for name in names]
-    step = -(-len(names) // 40)
-    crowded = len(names) > 12 or max(map(len, names)) > 8
-    axis.set_xticks(places[::step], names[::step])
+def name_ticks(axis: Axes, names: Iterable[object], positions: np.ndarray) -> None:
+    """Label ticks of the x axis: many or long labels at an angle, and at most 40 of them."""
+    texts = list(map(short_name, names))
+    step = -(-len(texts) // 40)
+    crowded = len(texts) > 12 or max(map(len, texts)) > 8
+    axis.set_xticks(positions[::step], texts[::step])
     if crowded:
-        axis.tick_params(axis="x", labelrotation=30 if len(names) <= 12 else 90)
+        axis.tick_params(axis="x", labelrotation=30 if len(texts) <= 12 else 90)
         for label in axis.get_xticklabels():
-            label.set_horizontalalignment("right" if len(names) <= 12 else "center")
-            label.set_rotation_mode("anchor" if len(names) <= 12 else "default")
+            label.set_horizontalalignment("right" if len(texts) <= 12 else "center")
+            label.set_rotation_mode("anchor" if len(texts) <= 12 else "default")
 
 
-def legend_of_sites(figure, styles, present):
-    """Explain above a figure the colours and markers of those sites that it shows."""
-    present = set(map(str, present))
-    handles = [
-        Line2D([], [], linestyle="none", label=f"site {short_name(site)}", **style)
-        for site, style in styles.items()
-        if site in present
-    ]
+def legend_of_sites(figure: Figure, styles: SiteStyles, sites: Iterable[object]) -> None:
+    """Put a legend above a figure with the colours and markers of the sites that it shows."""
+    shown_sites = set(map(str, sites))
+    handles = []
+    for site, style in styles.items():
+        if site in shown_sites:
+            label = f"site {short_name(site)}"
+            handles.append(Line2D([], [], linestyle="none", label=label, **style))
     figure.legend(
         handles=handles,
         loc="outside upper center",
@@ -197,6 +216,6 @@ def legend_of_sites(figure, styles, present):
     )
 
 
-def labels_of(table, column):
-    """Labels of a column, sorted."""
-    return [str(label) for label in pd.unique(table[column].dropna())]
+def labels_of(table: pd.DataFrame, column: str) -> list[str]:
+    """Return the different labels of a column, in the order of their first rows."""
+    return list(map(str, pd.unique(table[column].dropna())))

@@ -2,19 +2,40 @@
 on images.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ..core.grid import Vector
 from .drawing import short_name
-from .planes import CHI_WINDOW, add_bar, bounding_box, check_shapes, levels_of, plane_at, slice_of
+from .planes import (
+    CHI_WINDOW,
+    add_bar,
+    axes_in_plane,
+    bounding_box,
+    box_size,
+    check_shapes,
+    levels_of,
+    plane_at,
+    slice_of,
+)
 
 TINT = (1.0, 0.82, 0.5)
 REGION, EXCLUDED, REFERENCE = "#ffd166", "#ef476f", "#4cc9f0"
 
 
-def registration_figure(average, images, voxel_size, *, mask=None, tiles=8, columns=5):
+def registration_figure(
+    average: np.ndarray,
+    images: Mapping[str, np.ndarray],
+    voxel_size: Vector,
+    *,
+    mask: np.ndarray | None = None,
+    tiles: int = 8,
+    columns: int = 5,
+) -> Figure:
     """Draw each registered scan and the average as a checkerboard: edges that break show a
     misregistration.
 
@@ -47,47 +68,48 @@ def registration_figure(average, images, voxel_size, *, mask=None, tiles=8, colu
     box = bounding_box({"average": average, **images}, region)
     if not images:
         raise ValueError("there is no scan to compare with the average")
-    size = np.array([(part.stop - part.start) * v for part, v in zip(box, voxel_size, strict=True)])
+    size = box_size(box, voxel_size)
     square = max(size[:2]) / tiles
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     width = 2.2
     heights = [width * size[up] / max(size[:2]) for up in (1, 2)]
-    figure = Figure(
-        figsize=(width * columns, rows * (sum(heights) + 0.35)),
-        layout="constrained",
-        facecolor="black",
-    )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
+    figure = Figure(figsize=(width * columns, rows * (sum(heights) + 0.35)), facecolor="black")
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
     axes = figure.subplots(
         2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights * rows}
     )
     for axis in axes.flat:
         axis.axis("off")
-    still = _scaled(average[box])
+    fixed = _scaled(average[box])
     for number, (title, values) in enumerate(images.items()):
         row, column = divmod(number, columns)
-        moved = _scaled(values[box])
+        moving = _scaled(values[box])
         for axis, plane in zip(axes[2 * row : 2 * row + 2, column], (2, 0), strict=True):
-            (one, aspect), (other, _) = (
-                plane_at(v, plane, voxel_size, 0.5) for v in (still, moved)
-            )
-            spacing = [v for a, v in enumerate(voxel_size) if a != plane]
-            index = [
-                np.arange(n) * step // square
-                for n, step in zip(one.shape, spacing[::-1], strict=True)
-            ]
-            odd = (np.add.outer(*index) % 2).astype(bool)
-            board = np.where(odd[..., None], other[..., None] * np.array(TINT), one[..., None])
+            grey, aspect = plane_at(fixed, plane, voxel_size, 0.5)
+            tinted, _ = plane_at(moving, plane, voxel_size, 0.5)
+            across, up = axes_in_plane(plane)
+            rows_of_squares = np.arange(grey.shape[0]) * voxel_size[up] // square
+            columns_of_squares = np.arange(grey.shape[1]) * voxel_size[across] // square
+            odd = (np.add.outer(rows_of_squares, columns_of_squares) % 2).astype(bool)
+            board = np.where(odd[..., None], tinted[..., None] * np.array(TINT), grey[..., None])
             axis.imshow(board, origin="lower", aspect=aspect)
         axes[2 * row, column].set_title(short_name(title), color="white", fontsize=9)
     return figure
 
 
 def region_figure(
-    chi, regions, excluded, reference, voxel_size, *, title, window=CHI_WINDOW, margin=15.0
-):
-    """Draw regions, what was left out of them and the reference on a susceptibility map, in
+    chi: np.ndarray,
+    regions: np.ndarray,
+    excluded: np.ndarray,
+    reference: np.ndarray,
+    voxel_size: Vector,
+    *,
+    title: str,
+    window: Sequence[float] = CHI_WINDOW,
+    margin: float = 15.0,
+) -> Figure:
+    """Draw regions, the voxels excluded from them and the reference on a susceptibility map, in
     radiological convention.
 
     Parameters
@@ -118,20 +140,26 @@ def region_figure(
     """
     volumes = {"the excluded voxels": excluded, "the reference": reference, "the map": chi}
     check_shapes(volumes, regions)
-    shown = regions | reference
-    room = [int(np.ceil(margin / side)) for side in voxel_size]
-    box = tuple(
-        slice(max(part.start - m, 0), part.stop + m)
-        for part, m in zip(bounding_box({"the map": chi}, shown), room, strict=True)
+    tight_box = bounding_box({"the map": chi}, regions | reference)
+    parts = []
+    for part, side in zip(tight_box, voxel_size, strict=True):
+        n_voxels = int(np.ceil(margin / side))
+        parts.append(slice(max(part.start - n_voxels, 0), part.stop + n_voxels))
+    box = tuple(parts)
+    chi = chi[box]
+    regions = regions[box]
+    excluded = excluded[box]
+    reference = reference[box]
+    planes = (
+        (2, _level(regions, 2, 0.25)),
+        (2, _level(regions, 2, 0.5)),
+        (2, _level(regions, 2, 0.75)),
+        (2, _fullest(reference, 2)),
+        (1, _level(regions, 1, 0.5)),
+        (0, _level(regions, 0, 0.15)),
+        (0, _level(regions, 0, 0.85)),
+        (1, _fullest(reference, 1)),
     )
-    chi, regions, excluded, reference = (
-        volume[box] for volume in (chi, regions, excluded, reference)
-    )
-    planes = [(2, _level(regions, 2, share)) for share in (0.25, 0.5, 0.75)]
-    planes += [(2, _fullest(reference, 2)), (1, _level(regions, 1, 0.5))]
-    planes += [(0, _level(regions, 0, share)) for share in (0.15, 0.85)] + [
-        (1, _fullest(reference, 1))
-    ]
     figure = Figure(figsize=(13, 7.6), layout="constrained", facecolor="black")
     axes = figure.subplots(2, 4)
     for axis, (plane, index) in zip(axes.flat, planes, strict=True):
@@ -143,13 +171,16 @@ def region_figure(
             outline, _ = slice_of(volume, plane, voxel_size, index)
             if outline.any() and not outline.all():
                 axis.contour(outline, [0.5], colors=colour, linewidths=1.0)
-        left_out, _ = slice_of(excluded, plane, voxel_size, index)
-        axis.imshow(_tinted(left_out, EXCLUDED), origin="lower", aspect=aspect)
+        excluded_plane, _ = slice_of(excluded, plane, voxel_size, index)
+        axis.imshow(_tinted(excluded_plane, EXCLUDED), origin="lower", aspect=aspect)
         axis.axis("off")
     figure.suptitle(title, color="white", fontsize=12)
     add_bar(figure, image, axes, "ppm", 0.4)
-    named = ((REGION, "region"), (EXCLUDED, "left out as veins"), (REFERENCE, "reference"))
-    handles = [Patch(facecolor=colour, label=label) for colour, label in named]
+    handles = [
+        Patch(facecolor=REGION, label="region"),
+        Patch(facecolor=EXCLUDED, label="excluded as veins"),
+        Patch(facecolor=REFERENCE, label="reference"),
+    ]
     figure.legend(
         handles=handles,
         loc="outside lower right",
@@ -161,7 +192,9 @@ def region_figure(
     return figure
 
 
-def lesion_figure(flair, lesions, voxel_size, *, slices=6):
+def lesion_figure(
+    flair: np.ndarray, lesions: np.ndarray, voxel_size: Vector, *, slices: int = 6
+) -> Figure:
     """Draw lesions on axial planes of the FLAIR image, each plane with and without their outlines.
 
     Parameters
@@ -191,13 +224,14 @@ def lesion_figure(flair, lesions, voxel_size, *, slices=6):
     flair = flair[box]
     lesions = lesions[box]
     area = lesions.sum(axis=(0, 1)) if lesions.any() else head[box].sum(axis=(0, 1))
-    wanted = (np.arange(slices) + 0.5) / slices * area.sum()
-    levels = np.searchsorted(np.cumsum(area), wanted)
+    # The plane in the middle of each of `slices` equal parts of the lesions' volume.
+    middles = (np.arange(slices) + 0.5) / slices * area.sum()
+    levels = np.searchsorted(np.cumsum(area), middles)
     size = np.multiply(flair.shape[:2], voxel_size[:2])
     width = 2.2
     height = 2 * (width * size[1] / size[0] + 0.1) + 0.5
-    figure = Figure(figsize=(width * slices, height), layout="constrained", facecolor="black")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure = Figure(figsize=(width * slices, height), facecolor="black")
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for column, level in zip(figure.subplots(2, slices, squeeze=False).T, levels, strict=True):
         picture, aspect = slice_of(flair, 2, voxel_size, level)
         outline, _ = slice_of(lesions, 2, voxel_size, level)
@@ -210,19 +244,19 @@ def lesion_figure(flair, lesions, voxel_size, *, slices=6):
     return figure
 
 
-def _level(region, axis, share):
-    """Index of the plane at a share of a region's extent."""
+def _level(region, axis, fraction):
+    """Return the index of the plane at a fraction of a region's extent."""
     used = levels_of(region, axis)
-    return int(used[round(share * (used.size - 1))])
+    return int(used[round(fraction * (used.size - 1))])
 
 
 def _fullest(region, axis):
-    """Index of the plane that holds most of a region; the first where it is empty."""
-    return int(np.argmax(region.sum(axis=tuple(a for a in range(3) if a != axis))))
+    """Return the index of the plane that holds most of a region; 0 if the region is empty."""
+    return int(np.argmax(region.sum(axis=axes_in_plane(axis))))
 
 
 def _tinted(region, colour):
-    """A picture of a colour where a region is, else transparent."""
+    """Return an RGBA picture in one colour inside a region and transparent outside."""
     picture = np.zeros((*region.shape, 4))
     picture[region] = to_rgba(colour, 0.75)
     return picture

@@ -1,21 +1,28 @@
-"""Planes of volumes, as readers of scans know them: left of the picture is the patient's right, or
-the head's back.
+"""Planes of volumes in radiological convention.
+
+The left of the picture is the patient's right; in sagittal planes it is the back of the head.
 """
 
-import numpy as np
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..core.grid import Vector
 from .drawing import GREY
 
 CHI_WINDOW = (-0.1, 0.15)  # ppm
 
 
-def check_shapes(volumes, mask):
-    """Refuse volumes that cannot be shown together with a mask.
+def check_shapes(volumes: Mapping[str, np.ndarray], mask: np.ndarray) -> None:
+    """Check that volumes can be drawn together with a mask.
 
     Parameters
     ----------
-    volumes : dict of str to ndarray, shape (x, y, z)
-        By their titles.
+    volumes : mapping of str to ndarray, shape (x, y, z)
+        Volumes by their titles.
     mask : ndarray of bool, shape (x, y, z)
 
     Raises
@@ -28,59 +35,85 @@ def check_shapes(volumes, mask):
     for title, values in volumes.items():
         if values.shape != mask.shape:
             raise ValueError(
-                f"{title!r} has the shape {values.shape} and the mask {mask.shape}: resample one "
-                "of them"
+                f"{title!r} has the shape {values.shape}, but the mask has {mask.shape}: "
+                "resample one of them to the grid of the other"
             )
     if not mask.any():
         raise ValueError("the mask is empty")
 
 
-def bounding_box(volumes, mask):
-    """Box around a mask, as slices; raises as `check_shapes` does."""
+def bounding_box(volumes: Mapping[str, np.ndarray], mask: np.ndarray) -> tuple[slice, ...]:
+    """Return the box around a mask as slices, after `check_shapes` of the volumes."""
     check_shapes(volumes, mask)
-    extents = (levels_of(mask, axis) for axis in range(3))
-    return tuple(slice(extent[0], extent[-1] + 1) for extent in extents)
+    box = []
+    for axis in range(3):
+        levels = levels_of(mask, axis)
+        box.append(slice(levels[0], levels[-1] + 1))
+    return tuple(box)
 
 
-def levels_of(region, axis):
-    """Indices along an axis of the planes that meet a region, in order."""
-    return np.flatnonzero(region.any(axis=tuple(a for a in range(3) if a != axis)))
+def box_size(box: Iterable[slice], voxel_size: Vector) -> np.ndarray:
+    """Return the sides of a box of voxels in mm."""
+    sides = [(part.stop - part.start) * v for part, v in zip(box, voxel_size, strict=True)]
+    return np.array(sides)
 
 
-def plane_at(values, plane, voxel_size, share):
-    """A plane at a share of the volume's extent, as of `slice_of`."""
-    return slice_of(values, plane, voxel_size, int(share * (values.shape[plane] - 1)))
+def axes_in_plane(plane: int) -> tuple[int, int]:
+    """Return the two axes of a volume that span a plane, by the axis perpendicular to it.
+
+    Examples
+    --------
+    >>> axes_in_plane(1)
+    (0, 2)
+    """
+    first, second = np.delete(np.arange(3), plane).tolist()
+    return first, second
 
 
-def slice_of(values, plane, voxel_size, index):
-    """A plane of a volume as a picture.
+def levels_of(region: np.ndarray, axis: int) -> np.ndarray:
+    """Return the indices along an axis of the planes that hold voxels of a region, in order."""
+    return np.flatnonzero(region.any(axis=axes_in_plane(axis)))
+
+
+def plane_at(
+    values: np.ndarray, plane: int, voxel_size: Vector, fraction: float
+) -> tuple[np.ndarray, float]:
+    """Return the plane at a fraction of the volume's extent, as `slice_of` does."""
+    return slice_of(values, plane, voxel_size, int(fraction * (values.shape[plane] - 1)))
+
+
+def slice_of(
+    values: np.ndarray, plane: int, voxel_size: Vector, index: int
+) -> tuple[np.ndarray, float]:
+    """Return a plane of a volume as a picture, and the aspect ratio of its pixels.
 
     Parameters
     ----------
     values : ndarray, shape (x, y, z)
-        In RAS+ orientation.
+        Volume in RAS+ orientation.
     plane : int
-        Axis that the plane is perpendicular to.
+        Axis perpendicular to the plane.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
     index : int
-        Where along that axis.
+        Index along that axis.
 
     Returns
     -------
     picture : ndarray
-        Its first row is the lowest; left is the patient's right, or the back of the head in
+        The first row is the lowest. The left is the patient's right, or the back of the head in
         sagittal planes.
     aspect : float
-        Height of a pixel over its width.
+        Height of a pixel divided by its width.
     """
     picture = np.take(values, index, axis=plane).T
-    spacing = [v for axis, v in enumerate(voxel_size) if axis != plane]
-    return picture if plane == 0 else picture[:, ::-1], spacing[1] / spacing[0]
+    across, up = axes_in_plane(plane)
+    # RAS+ runs from the patient's left to right; the picture has the patient's right on its left.
+    return picture if plane == 0 else picture[:, ::-1], voxel_size[up] / voxel_size[across]
 
 
-def add_bar(figure, image, axes, unit, shrink):
-    """Put a colour bar below axes of a black figure, so much shorter than these."""
+def add_bar(figure: Figure, image: Any, axes: Axes | np.ndarray, unit: str, shrink: float) -> None:
+    """Put a colour bar below axes of a black figure, its length the fraction `shrink` of theirs."""
     bar = figure.colorbar(
         image, ax=axes, orientation="horizontal", shrink=shrink, aspect=30, pad=0.02
     )

@@ -1,6 +1,11 @@
 """Figures of regional values: all scans, with age, and a phantom's tubes."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..stats.calibration import POOLED
 from .agreement import of_method
@@ -9,6 +14,7 @@ from .drawing import (
     INK,
     PALETTE,
     PPB,
+    SiteStyles,
     finish_axis,
     labels_of,
     legend_of_sites,
@@ -30,7 +36,9 @@ ANALYSES = {
 SMALLEST = 1e-6  # ppm; a region whose every mean is below is the reference itself
 
 
-def calibration_figure(tubes, calibration, *, sites=None):
+def calibration_figure(
+    tubes: pd.DataFrame, calibration: pd.DataFrame, *, sites: Iterable[object] | None = None
+) -> Figure:
     """Draw measured on expected susceptibility of the phantom's tubes, with the regression of each
     site.
 
@@ -111,7 +119,13 @@ def calibration_figure(tubes, calibration, *, sites=None):
     return figure
 
 
-def age_figure(table, age_table, per_subject=None, *, method=None):
+def age_figure(
+    table: pd.DataFrame,
+    age_table: pd.DataFrame,
+    per_subject: pd.DataFrame | None = None,
+    *,
+    method: str | None = None,
+) -> Figure:
     """Draw regions' susceptibility on age: every subject's mean and all scans, and the lines of
     each analysis.
 
@@ -199,7 +213,7 @@ def age_figure(table, age_table, per_subject=None, *, method=None):
     return figure
 
 
-def roi_figure(table, *, sites=None):
+def roi_figure(table: pd.DataFrame, *, sites: Iterable[object] | None = None) -> Figure:
     """Draw the regions' mean susceptibility in every scan, coloured by site.
 
     Parameters
@@ -257,15 +271,15 @@ def roi_figure(table, *, sites=None):
     return figure
 
 
-def without_reference(table):
-    """Rows of regions whose values vary: those of the reference are 0 by definition."""
+def without_reference(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of all regions but the reference, whose values are 0 by definition."""
     largest = table.groupby("roi")["mean"].transform(lambda values: values.abs().max())
-    kept = table[~(largest < SMALLEST)]
-    if kept.empty:
+    regions = table[~(largest < SMALLEST)]
+    if regions.empty:
         raise ValueError(
             "every region is zero in all scans: there is nothing to draw beside the reference"
         )
-    return kept
+    return regions
 
 
 def _fit_label(site, fits):
@@ -283,9 +297,20 @@ def _association(fit):
     return p if not np.isfinite(r) else f"r = {r:.2f}, ".replace("-", "−") + p
 
 
-def draw_strip(axis, table, column, order, styles, *, bars=False, alpha=0.85):
-    """Scans of a site stand side by side in their own order, so that drifts show; no random
-    jitter.
+def draw_strip(
+    axis: Axes,
+    table: pd.DataFrame,
+    column: str,
+    order: Sequence[str],
+    styles: SiteStyles,
+    *,
+    bars: bool = False,
+    alpha: float = 0.85,
+) -> None:
+    """Draw the values of every scan, with the scans of a site side by side in their own order.
+
+    The order takes the place of random jitter, so that drifts become visible. `bars` adds the mean
+    of each site.
     """
     slot = 0.8 / len(styles)
     for number, (site, style) in enumerate(styles.items()):

@@ -3,6 +3,8 @@ assumptions.
 """
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
@@ -13,7 +15,7 @@ AFTER = PALETTE[0]
 STANDING_OUT = PALETTE[1]  # patients on whom a fit depends
 
 
-def forest_figure(coefficients):
+def forest_figure(coefficients: pd.DataFrame) -> Figure:
     """Draw standardised coefficients with their 95 % confidence intervals, before and after
     adjustment.
 
@@ -78,7 +80,7 @@ def forest_figure(coefficients):
     return figure
 
 
-def partial_residual_figure(residuals):
+def partial_residual_figure(residuals: pd.DataFrame) -> Figure:
     """Draw partial residuals on the predictor, a panel for each regression.
 
     The slope of the line is the predictor's coefficient; patients with a Cook's distance above 4 /
@@ -113,7 +115,7 @@ def partial_residual_figure(residuals):
     return figure
 
 
-def residual_figure(residuals):
+def residual_figure(residuals: pd.DataFrame) -> Figure:
     """Draw what the residuals of each regression say of its assumptions, three panels in a row.
 
     On the left residuals on fitted values: no trend, no funnel. In the middle ordered studentised
@@ -156,7 +158,7 @@ def residual_figure(residuals):
 
 
 def _regressions(residuals):
-    return [(pair, rows) for pair, rows in residuals.groupby(["outcome", "predictor"], sort=False)]
+    return list(residuals.groupby(["outcome", "predictor"], sort=False))
 
 
 def _pair(outcome, predictor):

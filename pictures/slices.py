@@ -1,10 +1,22 @@
 """Pictures of volumes in three planes: one image, or maps side by side."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..core.grid import Vector
 from .drawing import short_name
-from .planes import CHI_WINDOW, add_bar, bounding_box, check_shapes, levels_of, plane_at, slice_of
+from .planes import (
+    CHI_WINDOW,
+    add_bar,
+    bounding_box,
+    box_size,
+    check_shapes,
+    levels_of,
+    plane_at,
+    slice_of,
+)
 
 PLANES = (2, 1, 0)  # axes that axial, coronal and sagittal planes are perpendicular to
 DIFFERENCE_WINDOW = (-0.05, 0.05)  # ppm
@@ -13,7 +25,15 @@ PLACES = {"left": 0.01, "right": 0.87, "bottom": 0.01, "top": 0.95, "wspace": 0.
 BAR = (0.895, 0.3, 0.02, 0.4)
 
 
-def slices_figure(data, mask, voxel_size, window, title, unit, outline):
+def slices_figure(
+    data: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
+    window: Sequence[float],
+    title: str,
+    unit: str,
+    outline: bool,
+) -> Figure:
     """Draw a volume in RAS+ orientation in three planes, at a third, half and two thirds of the
     mask's extent.
 
@@ -40,30 +60,31 @@ def slices_figure(data, mask, voxel_size, window, title, unit, outline):
         If the shapes differ or the mask is empty.
     """
     check_shapes({title: data}, mask)
-    # Places are given, not searched for: that takes longer than all the rest.
+    # Positions are fixed: a layout engine would take longer than all the drawing.
     figure = Figure(figsize=(9, 9), facecolor="black")
     axes = figure.subplots(3, 3, gridspec_kw=PLACES)
     for row, plane in zip(axes, PLANES, strict=True):
         levels = levels_of(mask, plane)
-        for axis, share in zip(row, (0.35, 0.5, 0.65), strict=True):
-            index = levels[int(share * (levels.size - 1))]
-            (shown, aspect), (inside, _) = (
-                slice_of(v, plane, voxel_size, index) for v in (data, mask)
-            )
-            drawn = axis.imshow(
-                shown, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect
+        for axis, fraction in zip(row, (0.35, 0.5, 0.65), strict=True):
+            index = levels[int(fraction * (levels.size - 1))]
+            picture, aspect = slice_of(data, plane, voxel_size, index)
+            inside, _ = slice_of(mask, plane, voxel_size, index)
+            image = axis.imshow(
+                picture, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect
             )
             if outline and inside.any() and not inside.all():
                 axis.contour(inside, [0.5], colors="tab:red", linewidths=0.8)
             axis.axis("off")
     figure.suptitle(title, color="white")
-    bar = figure.colorbar(drawn, cax=figure.add_axes(BAR))
+    bar = figure.colorbar(image, cax=figure.add_axes(BAR))
     bar.set_label(unit, color="white")
     bar.ax.tick_params(colors="white")
     return figure
 
 
-def susceptibility_figure(maps, mask, voxel_size):
+def susceptibility_figure(
+    maps: Mapping[str, np.ndarray], mask: np.ndarray, voxel_size: Vector
+) -> Figure:
     """Draw a scan's susceptibility maps side by side, and the difference where there are two.
 
     Parameters
@@ -85,16 +106,24 @@ def susceptibility_figure(maps, mask, voxel_size):
     ValueError
         If there is no map, a shape differs from the mask's, or the mask is empty.
     """
-    shown = dict(maps)
+    panels = dict(maps)
     windows = dict.fromkeys(maps, CHI_WINDOW)
     if len(maps) == 2:
         first, second = maps.values()
-        shown["difference"] = first - second
+        panels["difference"] = first - second
         windows["difference"] = DIFFERENCE_WINDOW
-    return compare_maps_figure(shown, mask, voxel_size, windows, "ppm")
+    return compare_maps_figure(panels, mask, voxel_size, windows, "ppm")
 
 
-def compare_maps_figure(maps, mask, voxel_size, window, unit, *, share=0.5):
+def compare_maps_figure(
+    maps: Mapping[str, np.ndarray],
+    mask: np.ndarray,
+    voxel_size: Vector,
+    window: Sequence[float] | Mapping[str, Sequence[float]],
+    unit: str,
+    *,
+    fraction: float = 0.5,
+) -> Figure:
     """Draw the same three planes of several maps side by side, in radiological convention.
 
     Parameters
@@ -109,8 +138,8 @@ def compare_maps_figure(maps, mask, voxel_size, window, unit, *, share=0.5):
         Values shown black and white, one window for all or one for each title.
     unit : str
         Unit of the values.
-    share : float
-        Where the planes lie, as a share of the mask's extent along each axis.
+    fraction : float
+        Position of the planes, as a fraction of the mask's extent along each axis.
 
     Returns
     -------
@@ -123,33 +152,29 @@ def compare_maps_figure(maps, mask, voxel_size, window, unit, *, share=0.5):
         If there is no map, a shape differs from the mask's, or the mask is empty.
     """
     box = bounding_box(maps, mask)
-    windows = dict(window) if isinstance(window, dict) else dict.fromkeys(maps, tuple(window))
-    size = np.array([(part.stop - part.start) * v for part, v in zip(box, voxel_size, strict=True)])
+    windows = dict(window) if isinstance(window, Mapping) else dict.fromkeys(maps, tuple(window))
+    size = box_size(box, voxel_size)
     width = 3.0
     heights = [width * size[up] / max(size[0], size[1]) for up in (1, 2, 2)]
-    figure = Figure(
-        figsize=(width * len(maps) + 0.2, sum(heights) + 0.9),
-        layout="constrained",
-        facecolor="black",
-    )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
+    figure = Figure(figsize=(width * len(maps) + 0.2, sum(heights) + 0.9), facecolor="black")
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
     axes = figure.subplots(3, len(maps), squeeze=False, gridspec_kw={"height_ratios": heights})
     inside = mask[box]
-    drawn = []
+    images = []
     for column, (title, values) in zip(axes.T, maps.items(), strict=True):
-        shown = np.where(inside, values[box], np.nan)
+        masked = np.where(inside, values[box], np.nan)
         for axis, plane in zip(column, PLANES, strict=True):
-            picture, aspect = plane_at(shown, plane, voxel_size, share)
+            picture, aspect = plane_at(masked, plane, voxel_size, fraction)
             low, high = windows[title]
             image = axis.imshow(
                 picture, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect
             )
             axis.axis("off")
         column[0].set_title(short_name(title), color="white", fontsize=11)
-        drawn.append(image)
+        images.append(image)
     if len(set(map(tuple, windows.values()))) == 1:
-        add_bar(figure, drawn[0], axes, unit, 0.5 / len(maps) if len(maps) > 1 else 0.7)
+        add_bar(figure, images[0], axes, unit, 0.5 / len(maps) if len(maps) > 1 else 0.7)
     else:
-        for image, column in zip(drawn, axes.T, strict=True):
+        for image, column in zip(images, axes.T, strict=True):
             add_bar(figure, image, column, unit, 0.7)
     return figure

@@ -1,8 +1,11 @@
-"""Figures of where variation comes from, and of what harmonisation takes away."""
+"""Figures of the components of variance, and of site offsets before and after harmonisation."""
+
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 from .drawing import (
     GREY,
@@ -29,7 +32,7 @@ COMPONENTS = {  # not the sites' colours: these are no sites
 }
 
 
-def component_name(name):
+def component_name(name: str) -> str:
     """Write a component of variance as words.
 
     Parameters
@@ -48,7 +51,7 @@ def component_name(name):
     return "subject × site" if name == "subject_site" else readable(name)
 
 
-def variance_figure(components):
+def variance_figure(components: pd.DataFrame) -> Figure:
     """Draw each component's share of a region's variance as stacked bars, with its SD in ppb
     written in.
 
@@ -71,7 +74,9 @@ def variance_figure(components):
     table = with_columns(
         components, ("method", "roi", "component", "sd"), "the table of variance components"
     )
-    methods, rois, names = (labels_of(table, name) for name in ("method", "roi", "component"))
+    methods = labels_of(table, "method")
+    rois = labels_of(table, "roi")
+    names = labels_of(table, "component")
     figure, axes = panels(1, len(methods), 4.8, 0.42 * len(rois) + 1.4, sharey=True)
     for axis, method in zip(axes[0], methods, strict=True):
         sd = table[table["method"] == method].pivot_table(
@@ -122,8 +127,10 @@ def variance_figure(components):
     return figure
 
 
-def harmonization_figure(before, after, *, sites=None):
-    """Draw what is left of each site's own offset before and after harmonisation.
+def harmonization_figure(
+    before: pd.DataFrame, after: pd.DataFrame, *, sites: Iterable[object] | None = None
+) -> Figure:
+    """Draw the offset of each site before and after harmonisation.
 
     Parameters
     ----------
@@ -145,8 +152,8 @@ def harmonization_figure(before, after, *, sites=None):
     """
     columns = ("subject", "site", "method", "roi", "mean")
     tables = [
-        without_reference(with_columns(t, columns, f"the table {w}"))
-        for t, w in ((before, "before"), (after, "after"))
+        without_reference(with_columns(before, columns, "the table before")),
+        without_reference(with_columns(after, columns, "the table after")),
     ]
     methods = labels_of(tables[0], "method")
     rois = labels_of(tables[0], "roi")
@@ -163,9 +170,9 @@ def harmonization_figure(before, after, *, sites=None):
                 .groupby(["subject", "roi"])
                 .mean()
             )
-            known = pd.MultiIndex.from_frame(table[["subject", "roi"]])
+            keys = pd.MultiIndex.from_frame(table[["subject", "roi"]])
             table = table.assign(
-                mean=table["mean"].to_numpy(float) - centre.reindex(known).to_numpy()
+                mean=table["mean"].to_numpy(float) - centre.reindex(keys).to_numpy()
             )
             axis.axhline(0, color=GREY, linewidth=0.8)
             draw_strip(axis, table, "roi", rois, styles, bars=True, alpha=0.45)

@@ -1,11 +1,15 @@
-"""What a report is made of: sections of blocks."""
+"""The parts of a report: sections that hold blocks, such as paragraphs, tables and pictures."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-PICTURE_BUDGET = 160_000  # bytes of a picture in the page
+PICTURE_BUDGET = 160_000  # bytes of the page that one picture may occupy
 LEVELS = ("error", "warning", "info")
 
 
@@ -18,7 +22,7 @@ class Paragraph:
     text : str
         Line breaks are kept.
     note : bool
-        Whether it explains what stands beside it, and is set smaller.
+        Whether it explains a table or picture next to it; notes are set in smaller type.
     """
 
     text: str
@@ -50,7 +54,7 @@ class Column:
     format : str
         Format of numbers as in `multiqsm.reports.html.format_value`.
     scale : float
-        What numbers are multiplied with, such as 1000 from ppm to ppb.
+        Factor by which numbers are multiplied, such as 1000 from ppm to ppb.
     """
 
     name: str
@@ -66,20 +70,20 @@ class Table:
     Attributes
     ----------
     data : DataFrame
-        Its rows; the index is not shown.
+        The rows; the index is not shown.
     caption : str
     columns : sequence of Column, optional
-        Columns to show, in order; those that `data` lacks are left out. All as they are if not
-        given.
+        Columns to show, in order; those that `data` lacks are omitted. By default all columns of
+        `data`, unformatted.
     link : str, optional
         Relative path from the report to the table as a file.
     footer : DataFrame, optional
-        Rows below a rule, such as means, with columns of `data`.
+        Rows below a rule, such as means, with the columns of `data`.
     """
 
     data: pd.DataFrame
     caption: str = ""
-    columns: tuple[Column, ...] | None = None
+    columns: Sequence[Column] | None = None
     link: str | None = None
     footer: pd.DataFrame | None = None
 
@@ -94,19 +98,20 @@ class Picture:
         PNG, JPEG, WebP or SVG file, or a figure.
     caption : str
     alt : str
-        What it shows, for those who do not see it; the caption if empty.
+        Description for readers who cannot see the picture; the caption if empty.
     format : {'svg', 'webp', 'png', 'jpeg'}
-        How a figure is drawn: SVG suits plots, the others images of voxels.
+        File format that a figure is saved in: SVG suits plots, the others images of voxels.
     budget : int
-        Most bytes in the page. Images of voxels are compressed until they fit; SVG is not.
+        Bytes of the page that it may occupy. Images of voxels are compressed until they fit; SVG is
+        not.
     wide : bool
-        Whether it takes the full width where pictures stand side by side.
+        Whether it takes the full width of the page; pictures that do not are put side by side.
     """
 
     content: bytes | Figure
     caption: str = ""
     alt: str = ""
-    format: str = "svg"
+    format: Literal["svg", "webp", "png", "jpeg"] = "svg"
     budget: int = PICTURE_BUDGET
     wide: bool = True
 
@@ -118,17 +123,17 @@ class KeyValues:
     Attributes
     ----------
     items : dict of str
-        Values are shown by `multiqsm.reports.html.format_value`.
+        Values by name, formatted by `multiqsm.reports.html.format_value`.
     caption : str
     """
 
-    items: dict
+    items: Mapping[str, object]
     caption: str = ""
 
 
 @dataclass(frozen=True)
 class Warnings:
-    """Messages that the reader must not miss.
+    """Messages that the reader must notice.
 
     Attributes
     ----------
@@ -137,48 +142,48 @@ class Warnings:
     level : {'error', 'warning', 'info'}
     """
 
-    messages: tuple[str, ...]
+    messages: Sequence[str]
     title: str = "Warnings"
-    level: str = "warning"
+    level: Literal["error", "warning", "info"] = "warning"
 
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that the reader can fold away. Printed in any case.
+    """Blocks that the reader can collapse. They are always printed.
 
     Attributes
     ----------
     title : str
-    blocks : sequence
+    blocks : sequence of Block
     open : bool
-        Whether they are shown at first.
+        Whether they are expanded at first.
     """
 
     title: str
-    blocks: tuple
+    blocks: Sequence[Block]
     open: bool = False
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report with its entry in the navigation.
+    """A section of the report, with an entry in the navigation.
 
     Attributes
     ----------
     title : str
-    blocks : sequence
+    blocks : sequence of Block
     anchor : str, optional
-        Name in the page's address; made from the title if not given.
+        Fragment of the page's address; derived from the title if not given.
     """
 
     title: str
-    blocks: tuple
+    blocks: Sequence[Block]
     anchor: str | None = None
 
 
 @dataclass(frozen=True)
 class Badge:
-    """A number of the study in the report's head.
+    """A figure at the head of the report, such as the number of subjects.
 
     Attributes
     ----------
@@ -190,3 +195,6 @@ class Badge:
     value: str
     label: str
     level: str = field(default="")
+
+
+Block: TypeAlias = Paragraph | Heading | Table | Picture | KeyValues | Warnings | Details

@@ -1,11 +1,12 @@
 """Self-contained HTML pages: a report is a list of sections, a section a list of blocks.
 
-A page loads nothing from outside and runs no script: pictures are embedded, and its content
-security policy forbids all else. Every text is escaped.
+A page loads no other file and runs no script: pictures are embedded, and the content security
+policy forbids anything else. All text is escaped.
 """
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from numbers import Integral, Real
@@ -17,73 +18,86 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..pictures.drawing import readable
-from .blocks import LEVELS, Column, Details, Heading, KeyValues, Paragraph, Picture, Table, Warnings
+from .blocks import (
+    LEVELS,
+    Badge,
+    Column,
+    Details,
+    Heading,
+    KeyValues,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Warnings,
+)
 from .images import figure_uri, image_uri
 
 MISSING = "n/a"
-
-
 MINUS_ZERO = re.compile(r"^-(?=0(\.0*)?$)")
 
 
-def render_report(title, sections, *, subtitle="", badges=(), footer=""):
+def render_report(
+    title: str,
+    sections: Iterable[Section],
+    *,
+    subtitle: str = "",
+    badges: Iterable[Badge] = (),
+    footer: str = "",
+) -> str:
     """Write a report as one HTML page.
 
     Parameters
     ----------
     title : str
     sections : sequence of Section
-        Those without blocks are left out.
+        Sections without blocks are omitted.
     subtitle : str
     badges : sequence of Badge
     footer : str
-        What made the report.
+        Software that wrote the report.
 
     Returns
     -------
     str
-        The page. It needs no other file, and holds no date: the same input gives the same page.
+        The page. It needs no other file and contains no date: the same input gives the same page.
 
     Raises
     ------
     ValueError
-        If a block cannot be shown: a link that is not relative, a picture that is none, an unknown
-        level.
+        If a block cannot be shown: its link is not relative, its picture is not in a supported
+        format, or its level is unknown.
     TypeError
-        If a block is of no known kind.
+        If an object is not a block.
     """
-    # the body's own anchor
-    taken = {"top"}
-    shown = []
+    anchors = {"top"}  # the anchor of the body
+    contexts = []
     for section in sections:
         if section.blocks:
-            anchor = _anchor(section.anchor or section.title, taken)
-            shown.append(
-                {
-                    "title": section.title,
-                    "anchor": anchor,
-                    "blocks": [_context(b) for b in section.blocks],
-                }
-            )
+            anchor = _new_anchor(section.anchor or section.title, anchors)
+            blocks = list(map(_context, section.blocks))
+            contexts.append({"title": section.title, "anchor": anchor, "blocks": blocks})
     page = _environment().get_template("report.html")
-    return page.render(title=title, subtitle=subtitle, badges=badges, sections=shown, footer=footer)
+    return page.render(
+        title=title, subtitle=subtitle, badges=badges, sections=contexts, footer=footer
+    )
 
 
-def format_value(value, format=""):
-    """Write a value as text for a reader.
+def format_value(value: object, format: str = "") -> str:
+    """Format a value as text for a reader.
 
     Parameters
     ----------
     value : object
-        Missing values (None, NaN, NaT) become n/a; sequences are joined by commas.
+        Missing values (None, NaN, NaT) become n/a; items of sequences are joined by commas.
     format : str
-        A format specification for numbers, such as ``.2f`` or ``+.1f``; ``p`` for P values; empty
-        chooses four significant digits.
+        A format specification for numbers, such as ``.2f`` or ``+.1f``; ``p`` for P values. If
+        empty, numbers have four significant digits.
 
     Returns
     -------
     str
-        Minus signs are typographic.
+        Minus signs are typographic (U+2212).
 
     Examples
     --------
@@ -92,12 +106,7 @@ def format_value(value, format=""):
     """
     if isinstance(value, list | tuple | np.ndarray):
         return ", ".join(format_value(item, format) for item in value)
-    if (
-        value is None
-        or value is pd.NaT
-        or value is pd.NA
-        or (isinstance(value, Real) and np.isnan(value))
-    ):
+    if _is_missing(value):
         return MISSING
     if isinstance(value, bool | np.bool):
         return "yes" if value else "no"
@@ -115,8 +124,8 @@ def format_value(value, format=""):
     return MINUS_ZERO.sub("", text).replace("-", "−")
 
 
-def format_cell(value, column):
-    """Write a value as its column wants it.
+def format_cell(value: object, column: Column) -> str:
+    """Format a value as its column specifies.
 
     Parameters
     ----------
@@ -137,8 +146,14 @@ def format_cell(value, column):
     return format_value(value, column.format)
 
 
+def _is_missing(value):
+    if value is None or value is pd.NaT or value is pd.NA:
+        return True
+    return isinstance(value, Real) and np.isnan(value)
+
+
 def _context(block):
-    """What the template needs of a block: texts only."""
+    """Return the texts by which the template shows a block."""
     match block:
         case Paragraph():
             return {"kind": "note" if block.note else "paragraph", "text": block.text}
@@ -147,18 +162,15 @@ def _context(block):
         case Table():
             return {"kind": "table", **_table_context(block)}
         case Picture():
-            drawn = isinstance(block.content, Figure)
-            uri = (
-                figure_uri(block.content, block.format, budget=block.budget)
-                if drawn
-                else image_uri(block.content, budget=block.budget)
-            )
-            alt = block.alt or block.caption
+            if isinstance(block.content, Figure):
+                uri = figure_uri(block.content, block.format, budget=block.budget)
+            else:
+                uri = image_uri(block.content, budget=block.budget)
             return {
                 "kind": "picture",
                 "uri": uri,
                 "caption": block.caption,
-                "alt": alt,
+                "alt": block.alt or block.caption,
                 "wide": block.wide,
             }
         case KeyValues():
@@ -176,73 +188,71 @@ def _context(block):
                 "messages": block.messages,
             }
         case Details():
-            inner = [_context(b) for b in block.blocks]
-            return {"kind": "details", "title": block.title, "blocks": inner, "open": block.open}
-    raise TypeError(f"{type(block).__name__} is no block of a report")
+            blocks = list(map(_context, block.blocks))
+            return {"kind": "details", "title": block.title, "blocks": blocks, "open": block.open}
+    raise TypeError(f"{type(block).__name__} is not a block of a report")
 
 
 def _table_context(table):
-    data = table.data
-    columns = (
-        [Column(str(name)) for name in data.columns] if table.columns is None else table.columns
-    )
-    columns = [column for column in columns if column.name in data.columns]
-    numeric = {column.name: _is_numeric(data[column.name]) for column in columns}
-    headings = [
-        {
-            "text": readable(column.name) if column.heading is None else column.heading,
-            "numeric": numeric[column.name],
-        }
-        for column in columns
-    ]
-    parts = {
-        name: [
-            [
-                {"text": format_cell(row.get(column.name), column), "numeric": numeric[column.name]}
-                for column in columns
-            ]
-            for row in frame.to_dict("records")
-        ]
-        for name, frame in (
-            ("rows", data),
-            ("footer", data.iloc[:0] if table.footer is None else table.footer),
-        )
-    }
-    link = None if table.link is None else _relative_link(table.link)
+    columns = table.columns
+    if columns is None:
+        columns = map(Column, map(str, table.data.columns))
+    columns = [column for column in columns if column.name in table.data.columns]
+    is_numeric = {column.name: _is_numeric(table.data[column.name]) for column in columns}
+    headings = []
+    for column in columns:
+        text = readable(column.name) if column.heading is None else column.heading
+        headings.append({"text": text, "numeric": is_numeric[column.name]})
+    footer = table.data.iloc[:0] if table.footer is None else table.footer
     return {
         "headings": headings,
         "caption": table.caption,
-        "link": link,
+        "link": None if table.link is None else _relative_link(table.link),
         "file": table.link,
-        **parts,
+        "rows": _rows(table.data, columns, is_numeric),
+        "footer": _rows(footer, columns, is_numeric),
     }
 
 
+def _rows(frame, columns, is_numeric):
+    rows = []
+    for record in frame.to_dict("records"):
+        cells = []
+        for column in columns:
+            text = format_cell(record.get(column.name), column)
+            cells.append({"text": text, "numeric": is_numeric[column.name]})
+        rows.append(cells)
+    return rows
+
+
 def _is_numeric(values):
-    if pd.api.types.is_bool_dtype(values):
-        return False
-    known = values.dropna()
-    return len(known) > 0 and all(
-        isinstance(v, Real) and not isinstance(v, bool | np.bool) for v in known
-    )
+    values = values.dropna()
+    return len(values) > 0 and all(map(_is_number, values))
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool)
 
 
 def _relative_link(path):
     parts = urlsplit(path)
     if parts.scheme or parts.netloc or path.startswith(("/", "\\")) or "\\" in path:
-        raise ValueError(f"{path!r} is no relative path: a report links to files beside it only")
+        raise ValueError(
+            f"{path!r} is not a relative path: a report may only link to files next to it"
+        )
     return quote(path)
 
 
-def _anchor(text, taken):
+def _new_anchor(text, anchors):
+    """Return an anchor that the page does not have yet, and add it to `anchors`."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "section"
     anchor = stem
     number = 1
-    while anchor in taken:
+    while anchor in anchors:
         number += 1
         anchor = f"{stem}-{number}"
-    taken.add(anchor)
+    anchors.add(anchor)
     return anchor
 
 
@@ -263,12 +273,14 @@ def _environment():
 
 
 def _galleries(blocks):
-    """Narrow pictures in a row stand side by side, everything else alone."""
+    """Group consecutive narrow pictures, to be shown side by side; other blocks stay alone."""
     groups = []
+    extends_gallery = False
     for block in blocks:
-        narrow = block["kind"] == "picture" and not block["wide"]
-        if narrow and groups and groups[-1][-1]["kind"] == "picture" and not groups[-1][-1]["wide"]:
+        is_narrow = block["kind"] == "picture" and not block["wide"]
+        if is_narrow and extends_gallery:
             groups[-1].append(block)
         else:
             groups.append([block])
+        extends_gallery = is_narrow
     return groups

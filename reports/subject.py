@@ -1,7 +1,7 @@
-"""The report of one subject: what was processed, what was decided, what came out, and where to look
-twice.
-"""
+"""The report of one subject: its scans, their processing, the results, and warnings."""
 
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -10,6 +10,7 @@ from ..pictures.drawing import PPB, readable
 from ..pictures.regional import roi_figure
 from .blocks import (
     Badge,
+    Block,
     Column,
     Details,
     Heading,
@@ -22,9 +23,9 @@ from .blocks import (
 )
 from .html import format_cell, render_report
 
-SCAN_BUDGET = 480_000  # bytes that one scan's pictures take in the report
+SCAN_BUDGET = 480_000  # bytes of the report that the pictures of one scan may occupy
 LABELS = ("session", "task", "acquisition", "ceagent", "reconstruction", "run", "chunk", "site")
-LABEL_COLUMNS = tuple(Column(name) for name in LABELS)
+LABEL_COLUMNS = tuple(map(Column, LABELS))
 SCAN_COLUMNS = (
     *LABEL_COLUMNS,
     Column("scanner"),
@@ -32,7 +33,7 @@ SCAN_COLUMNS = (
     Column("echo_times", "echo times (ms)", ".4g"),
     Column("voxel_size", "voxel size (mm)", ".3g"),
     Column("phase_sign", "phase sign", "+d"),
-    Column("phase_sign_source", "phase sign decided by"),
+    Column("phase_sign_source", "phase sign determined by"),
     Column("phase_encoding", "phase stored as"),
     Column("mask_source", "brain mask"),
     Column("mask_volume", "brain volume (mL)", ".0f"),
@@ -47,7 +48,7 @@ MAP_COLUMNS = (
     Column("iterations", "iterations", "d"),
     Column("reference", "reference region"),
     Column("reference_voxels", "reference voxels", "d"),
-    Column("offset", "reference mean, subtracted (ppb)", "+.1f", PPB),
+    Column("offset", "subtracted reference mean (ppb)", "+.1f", PPB),
     Column("reference_sd", "reference SD (ppb)", ".1f", PPB),
 )
 REGISTRATION_COLUMNS = (
@@ -63,15 +64,15 @@ QUALITY_COLUMNS = (
     Column("snr", "SNR", ".0f"),
     Column("field_se", "standard error of the field (ppb)", ".2f", PPB),
     Column("local_field_sd", "SD of the local field (ppb)", ".1f", PPB),
-    Column("local_field_robust_sd", "the same, robust (ppb)", ".1f", PPB),
+    Column("local_field_robust_sd", "robust SD of the local field (ppb)", ".1f", PPB),
     Column("unresolved_voxels", "voxels not unwrapped", ".0f"),
-    Column("unresolved_share", "their share (%)", ".2f", 100),
-    Column("without_weight", "mask without weight (%)", ".2f", 100),
-    Column("mask_volume", "mask (mL)", ".0f"),
+    Column("unresolved_share", "voxels not unwrapped (%)", ".2f", 100),
+    Column("without_weight", "mask voxels without weight (%)", ".2f", 100),
+    Column("mask_volume", "mask volume (mL)", ".0f"),
     Column("lambda_at_bound", "λ at a bound"),
-    Column("sign_asymmetry", "skewness deep in the brain", "+.2f"),
+    Column("sign_asymmetry", "skewness in the deep brain", "+.2f"),
     Column("displacement", "residual displacement (mm)", ".2f"),
-    Column("doubts", "not plausible"),
+    Column("doubts", "implausible values"),
 )
 LESION_COLUMNS = (
     Column("lesion"),
@@ -82,31 +83,31 @@ LESION_COLUMNS = (
     Column("z", "z (mm)", ".1f"),
     Column("n_seeds", "seeds", "d"),
 )
-MOST_LESIONS = 20  # rows of the table in the report; all are in the file
+MAX_LESIONS = 20  # rows of the table in the report; the file has all lesions
 
 
 def subject_report(
-    subject,
-    scans,
+    subject: str,
+    scans: pd.DataFrame,
     *,
-    maps=None,
-    failures=(),
-    warnings=(),
-    pictures=None,
-    registration=None,
-    registration_picture=None,
-    quality=None,
-    lesions=None,
-    lesion_source="",
-    lesion_picture=None,
-    rois=None,
-    region_pictures=(),
-    variability_pictures=(),
-    links=None,
-    citation="",
-    versions=None,
-    sites=None,
-):
+    maps: pd.DataFrame | None = None,
+    failures: Iterable[tuple[str, str]] = (),
+    warnings: Iterable[str] = (),
+    pictures: Mapping[str, Sequence[Picture]] | None = None,
+    registration: pd.DataFrame | None = None,
+    registration_picture: Picture | None = None,
+    quality: pd.DataFrame | None = None,
+    lesions: pd.DataFrame | None = None,
+    lesion_source: str = "",
+    lesion_picture: Picture | None = None,
+    rois: pd.DataFrame | None = None,
+    region_pictures: Sequence[Picture] = (),
+    variability_pictures: Sequence[Picture] = (),
+    links: Mapping[str, str] | None = None,
+    citation: str = "",
+    versions: Mapping[str, str] | None = None,
+    sites: Iterable[object] | None = None,
+) -> str:
     """Write the report of one subject.
 
     Parameters
@@ -114,42 +115,42 @@ def subject_report(
     subject : str
         The subject's label.
     scans : DataFrame
-        One row per scan that was processed; shown are those columns of `SCAN_COLUMNS` that it has.
-        ``echo_times`` and ``voxel_size`` may hold lists.
+        One row per processed scan, with any of the columns of `SCAN_COLUMNS`. ``echo_times`` and
+        ``voxel_size`` may contain lists.
     maps : DataFrame, optional
         One row per scan and inversion, see `MAP_COLUMNS`; ``offset`` and ``reference_sd`` in ppm.
     failures : sequence of (str, str)
-        Scans that failed, and why.
+        Each scan that failed, and the cause.
     warnings : sequence of str
-        What the reader should look at.
+        What the reader should check.
     pictures : dict of str to sequence of Picture, optional
-        Pictures of each scan by the scan's title. They are compressed until a scan takes less than
-        half a megabyte.
+        Pictures of each scan by the scan's title. They are compressed until those of a scan occupy
+        less than half a megabyte.
     registration : DataFrame, optional
         One row per scan, see `REGISTRATION_COLUMNS`.
     registration_picture : Picture, optional
     quality : DataFrame, optional
         One row per scan, see `QUALITY_COLUMNS`.
     lesions : DataFrame, optional
-        One row per lesion and the total in the end, see `LESION_COLUMNS`.
+        One row per lesion and a last row with the total, see `LESION_COLUMNS`.
     lesion_source : str
-        How the lesions were found.
+        How the lesions were segmented.
     lesion_picture : Picture, optional
     rois : DataFrame, optional
         The ROI table of the subject: columns ``session``, ``run``, ``site``, ``method``, ``roi``,
         ``mean`` (ppm).
     region_pictures : sequence of Picture
-        Where the regions and the reference lie.
+        Pictures of the regions and the reference region.
     variability_pictures : sequence of Picture
-        Maps of the voxel-wise SD over scans.
+        Maps of the voxel-wise SD across scans.
     links : dict of str to str, optional
         Relative paths of the tables as files: ``scans``, ``maps``, ``registration``, ``rois``.
     citation : str
-        What was done, in words, with the papers to cite.
+        The methods text, with the papers to cite.
     versions : dict of str to str, optional
         Versions of the software.
     sites : iterable of str, optional
-        All sites of the study, for their colours; else those of `rois`.
+        All sites of the study, which determine the colours; by default those of `rois`.
 
     Returns
     -------
@@ -159,8 +160,8 @@ def subject_report(
     Raises
     ------
     ValueError
-        If a table lacks a column that its figure needs, a link is not relative, or a picture is
-        none.
+        If a table lacks a column that its figure needs, a link is not relative, or a picture is not
+        in a supported format.
     """
     links = links or {}
     versions = versions or {}
@@ -176,9 +177,10 @@ def subject_report(
         Section("Scans", _scan_pictures(pictures or {})),
         Section("Methods", methods_blocks(citation, versions)),
     ]
+    n_sites = _n_sites(scans)
     badges = [
         Badge(str(len(scans)), "scan processed" if len(scans) == 1 else "scans processed"),
-        Badge(str(_n_sites(scans)), "site" if _n_sites(scans) == 1 else "sites"),
+        Badge(str(n_sites), "site" if n_sites == 1 else "sites"),
         Badge(str(len(failures)), "failed", "error" if failures else ""),
         Badge(
             str(len(warnings)),
@@ -191,12 +193,12 @@ def subject_report(
         report,
         subtitle="Quantitative susceptibility mapping",
         badges=badges,
-        footer=_made_by(versions),
+        footer=first_version(versions),
     )
 
 
-def methods_blocks(citation, versions):
-    """Blocks with the text to cite and the versions of the software.
+def methods_blocks(citation: str, versions: Mapping[str, str]) -> tuple[Block, ...]:
+    """Return blocks with the methods text and the versions of the software.
 
     Parameters
     ----------
@@ -206,50 +208,70 @@ def methods_blocks(citation, versions):
 
     Returns
     -------
-    tuple
+    tuple of Block
     """
-    lines = [line.strip() for line in citation.splitlines()]
-    # the section's own title
-    blocks = [_markdown(line) for line in lines if line and line != "# Methods"]
+    blocks: list[Block] = []
+    for line in map(str.strip, citation.splitlines()):
+        if line.startswith("#"):
+            if line != "# Methods":  # the section of the report has this title already
+                blocks.append(Heading(line.lstrip("#").strip()))
+        elif line:
+            blocks.append(Paragraph(line))
     if versions:
         blocks.append(KeyValues(versions, "Software"))
     return tuple(blocks)
 
 
-def _markdown(line):
-    return Heading(line.lstrip("#").strip()) if line.startswith("#") else Paragraph(line)
+def message_blocks(failures: Sequence[tuple[str, str]], warnings: Sequence[str]) -> list[Warnings]:
+    """Return blocks with the scans that failed and the warnings; none if there are neither.
+
+    Parameters
+    ----------
+    failures : sequence of (str, str)
+        Each scan that failed, and the cause.
+    warnings : sequence of str
+
+    Returns
+    -------
+    list of Warnings
+    """
+    blocks = []
+    if failures:
+        messages = list(itertools.starmap("{}: {}".format, failures))
+        blocks.append(Warnings(messages, "Scans that failed", "error"))
+    if warnings:
+        blocks.append(Warnings(warnings))
+    return blocks
+
+
+def first_version(versions: Mapping[str, str]) -> str:
+    """Return the name and version of the first software, for the foot of a report.
+
+    Examples
+    --------
+    >>> first_version({"multiqsm": "0.1.0", "numpy": "2.4"})
+    'multiqsm 0.1.0'
+    """
+    if not versions:
+        return ""
+    name = next(iter(versions))
+    return f"{name} {versions[name]}"
 
 
 def _summary(scans, maps, failures, warnings, links):
-    blocks = []
-    if failures:
-        blocks.append(
-            Warnings(
-                tuple(f"{scan}: {cause}" for scan, cause in failures), "Scans that failed", "error"
-            )
-        )
-    if warnings:
-        blocks.append(Warnings(tuple(warnings)))
-    if not failures and not warnings:
-        blocks.append(
-            Warnings(("Every scan was processed, without warnings.",), "All well", "info")
-        )
+    blocks = message_blocks(failures, warnings)
+    if not blocks:
+        text = "All scans were processed without warnings."
+        blocks.append(Warnings((text,), "No problems", "info"))
     if not scans.empty:
-        blocks.extend(
-            _shared_and_own(
-                scans, "Scans and what was decided for them", SCAN_COLUMNS, links.get("scans")
-            )
-        )
+        blocks += _common_and_differing(scans, "Scan parameters", SCAN_COLUMNS, links.get("scans"))
     if maps is not None:
-        blocks.append(
-            Paragraph(
-                "An inversion leaves a constant open: the mean of the reference region is "
-                "subtracted, "
-                "so that susceptibility is relative to it.",
-                note=True,
-            )
+        text = (
+            "Susceptibility is determined only up to a constant. The mean of the reference region "
+            "was subtracted, so that values are relative to it."
         )
-        blocks.extend(_shared_and_own(maps, "Susceptibility maps", MAP_COLUMNS, links.get("maps")))
+        blocks.append(Paragraph(text, note=True))
+        blocks += _common_and_differing(maps, "Susceptibility maps", MAP_COLUMNS, links.get("maps"))
     return tuple(blocks)
 
 
@@ -257,12 +279,12 @@ def _regions(subject, rois, pictures, links, sites):
     if rois is None or rois.empty:
         return tuple(pictures)
     rois = rois.assign(subject=subject)
+    text = (
+        "Each point is one scan. The scans of each site are shown in order, so that drifts are "
+        "visible."
+    )
     blocks = [
-        Paragraph(
-            "Each point is one scan; the scans of a site stand in their order, "
-            "so that drifts show.",
-            note=True,
-        ),
+        Paragraph(text, note=True),
         Picture(
             roi_figure(rois, sites=sites),
             "Mean susceptibility of each region in every scan, by site.",
@@ -275,16 +297,16 @@ def _regions(subject, rois, pictures, links, sites):
 
 
 def _scans_by_rois(method, table, link):
-    labels = [name for name in LABELS if name in table.columns and not _empty(table[name])]
-    names = list(pd.unique(table["roi"]))
-    wide = table.assign(**{name: table[name].fillna("") for name in labels})
+    labels = _label_columns(table)
+    rois = list(pd.unique(table["roi"]))
+    wide = table.assign(**table[labels].fillna(""))
     wide = wide.pivot_table(index=labels, columns="roi", values="mean", sort=True, dropna=False)
-    wide = wide.dropna(how="all")[names] if labels else wide[names]
+    wide = wide.dropna(how="all")[rois] if labels else wide[rois]
     footer = pd.DataFrame([wide.mean(), wide.std(ddof=1)]).assign(**dict.fromkeys(labels[1:], ""))
     footer[labels[0]] = ["mean", "SD"]
-    columns = [Column(name) for name in labels] + [
-        Column(roi, readable(roi), ".1f", PPB) for roi in names
-    ]
+    columns = list(map(Column, labels))
+    for roi in rois:
+        columns.append(Column(roi, readable(roi), ".1f", PPB))
     return Table(
         wide.reset_index(),
         f"Mean susceptibility (ppb), {readable(method)}",
@@ -302,41 +324,39 @@ def _lesions(table, source, picture):
     items = {"lesions": str(len(rows)), "volume (mL)": f"{total['volume']:.3f}"}
     blocks = [KeyValues(items, "T2 lesions"), Paragraph(source, note=True)]
     if len(rows):
-        few = f", the {MOST_LESIONS} largest" if len(rows) > MOST_LESIONS else ""
-        blocks.append(Table(rows.head(MOST_LESIONS), f"Lesions{few}", LESION_COLUMNS))
-    return (*blocks, *([picture] if picture is not None else []))
+        is_long = len(rows) > MAX_LESIONS
+        caption = f"The {MAX_LESIONS} largest lesions" if is_long else "Lesions"
+        blocks.append(Table(rows.head(MAX_LESIONS), caption, LESION_COLUMNS))
+    if picture is not None:
+        blocks.append(picture)
+    return tuple(blocks)
 
 
 def _quality(table):
     if table is None:
         return ()
-    note = Paragraph(
-        "No scan is left out for these; the group level does that when it is asked to.", note=True
+    text = (
+        "No scan was excluded on the basis of these measures; exclusion is an option of the group "
+        "level."
     )
-    return (note, *_shared_and_own(table, "Quality of the scans", QUALITY_COLUMNS, None))
+    blocks = _common_and_differing(table, "Quality of the scans", QUALITY_COLUMNS, None)
+    return (Paragraph(text, note=True), *blocks)
 
 
 def _registration(table, picture, links):
     blocks = []
     if table is not None and len(table) == 1 and table["translation"].isna().all():
-        blocks.append(Paragraph("There is a single scan: nothing was registered.", note=True))
+        text = "There is only one scan, which needs no registration."
+        blocks.append(Paragraph(text, note=True))
     elif table is not None and not table.empty:
-        blocks.append(
-            Paragraph(
-                "Residual displacement is how far the scans' registrations to one another "
-                "disagree: "
-                "well below a voxel is good.",
-                note=True,
-            )
+        text = (
+            "The residual displacement says how far the pairwise registrations of the scans "
+            "disagree. It should be well below the voxel size."
         )
-        blocks.append(
-            Table(
-                _without_empty(table),
-                "Motion of each scan to the average",
-                REGISTRATION_COLUMNS,
-                links.get("registration"),
-            )
-        )
+        blocks.append(Paragraph(text, note=True))
+        caption = "Rigid motion between each scan and the average"
+        rows = _without_empty_labels(table)
+        blocks.append(Table(rows, caption, REGISTRATION_COLUMNS, links.get("registration")))
     if picture is not None:
         blocks.append(replace(picture, budget=SCAN_BUDGET))
     return tuple(blocks)
@@ -345,68 +365,70 @@ def _registration(table, picture, links):
 def _variability(pictures):
     if not pictures:
         return ()
-    note = Paragraph(
-        "Standard deviation of susceptibility over the registered scans, voxel by voxel.", note=True
-    )
-    return (note, *(replace(picture, budget=SCAN_BUDGET // len(pictures)) for picture in pictures))
+    text = "Voxel-wise standard deviation of susceptibility across the registered scans."
+    blocks = [Paragraph(text, note=True)]
+    for picture in pictures:
+        blocks.append(replace(picture, budget=SCAN_BUDGET // len(pictures)))
+    return tuple(blocks)
 
 
 def _scan_pictures(pictures):
     blocks = []
-    for title, shown in pictures.items():
-        budget = SCAN_BUDGET // max(len(shown), 1)
-        small = tuple(
-            replace(picture, budget=min(budget, picture.budget), wide=False) for picture in shown
-        )
-        blocks.append(Details(title, small, open=not blocks))
+    for title, pictures_of_scan in pictures.items():
+        budget = SCAN_BUDGET // max(len(pictures_of_scan), 1)
+        small_pictures = []
+        for picture in pictures_of_scan:
+            smaller_budget = min(budget, picture.budget)
+            small_pictures.append(replace(picture, budget=smaller_budget, wide=False))
+        blocks.append(Details(title, small_pictures, open=not blocks))
     return tuple(blocks)
 
 
-def _shared_and_own(table, caption, columns, link):
-    """What all scans share is said once, what differs stands in the table."""
-    shown = [
-        column
-        for column in columns
-        if column.name in table and column.name not in (*LABELS, "method")
-    ]
-    texts = {
-        column: {format_cell(value, column) for value in table[column.name]} for column in shown
-    }
-    shared = {
-        column: min(text) for column, text in texts.items() if len(text) == 1 and len(table) > 1
-    }
-    items = {c.heading or c.name: text for c, text in shared.items()}
-    if len(shared) == len(shown) and shown:
+def _common_and_differing(table, caption, columns, link):
+    """Return blocks that state what all scans have in common once, and a table of the rest."""
+    data_columns = []
+    common = {}
+    for column in columns:
+        if column.name in LABELS or column.name == "method" or column.name not in table:
+            continue
+        data_columns.append(column)
+        texts = {format_cell(value, column) for value in table[column.name]}
+        if len(texts) == 1 and len(table) > 1:
+            common[column] = texts.pop()
+    items = {column.heading or column.name: text for column, text in common.items()}
+    if data_columns and len(common) == len(data_columns):
         return [KeyValues({"scans": _scan_names(table), **items}, caption)]
-    own = _without_empty(table.drop(columns=[column.name for column in shared]))
-    if not shared:
-        return [Table(own, caption, columns, link)]
+    rows = _without_empty_labels(table.drop(columns=[column.name for column in common]))
+    if not common:
+        return [Table(rows, caption, columns, link)]
     return [
-        KeyValues(items, f"{caption}: the same for all"),
-        Table(own, f"{caption}: what differs", columns, link),
+        KeyValues(items, f"{caption}: common values"),
+        Table(rows, f"{caption}: values that differ", columns, link),
     ]
 
 
 def _scan_names(table):
-    labels = [name for name in LABELS if name in table and not _empty(table[name])]
-    names = table[labels].drop_duplicates().fillna("").astype(str)
-    return "; ".join(
-        " ".join(f"{name} {label}" for name, label in row.items() if label)
-        for row in names.to_dict("records")
-    )
+    labels = table[_label_columns(table)].drop_duplicates().fillna("").astype(str)
+    names = []
+    for row in labels.to_dict("records"):
+        words = [f"{name} {label}" for name, label in row.items() if label]
+        names.append(" ".join(words))
+    return "; ".join(names)
 
 
-def _without_empty(table):
-    return table[[name for name in table.columns if name not in LABELS or not _empty(table[name])]]
+def _label_columns(table):
+    """Return the names of those columns of labels that have a label in any row."""
+    return [name for name in LABELS if name in table and not _is_empty(table[name])]
 
 
-def _empty(labels):
+def _without_empty_labels(table):
+    empty = [name for name in LABELS if name in table and _is_empty(table[name])]
+    return table.drop(columns=empty)
+
+
+def _is_empty(labels):
     return labels.isna().all() or set(labels.dropna()) <= {"n/a", ""}
 
 
 def _n_sites(scans):
     return scans["site"].nunique() if "site" in scans else min(len(scans), 1)
-
-
-def _made_by(versions):
-    return ", ".join(f"{name} {version}" for name, version in list(versions.items())[:1])

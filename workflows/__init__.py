@@ -1,1 +1,1 @@
-"""Nipype graphs: here the pipeline is read."""
+"""The pipeline, as Nipype graphs."""

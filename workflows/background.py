@@ -1,26 +1,38 @@
-"""From the total field to the local field."""
+"""The background field: from the total field to the local field."""
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from ..interfaces.background import INTERFACES
 from ..interfaces.methods import BACKGROUNDS
+from .connections import by_name
+from .memory import VolumeMemory
 
 
-def init_background_wf(*, method, threads, gigabytes, edge_fraction=None, name="background"):
+def init_background_wf(
+    *,
+    method: str,
+    threads: int,
+    gigabytes: VolumeMemory,
+    edge_fraction: float | None = None,
+    name: str = "background",
+) -> Workflow:
     """Build the workflow that removes the background field.
 
     Parameters
     ----------
     method : str
-        How it is removed, of `BACKGROUNDS`.
+        Background field removal, one of `BACKGROUNDS`.
     threads : int
         Threads of the Fourier transforms.
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
     edge_fraction : float, optional
-        Fraction of the magnitude's gradients that count as edges; by the noise if not given. For
-        methods that need them.
+        Fraction of the magnitude's gradients that count as edges, for methods that need edges. By
+        default those above the noise count.
+
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -29,7 +41,7 @@ def init_background_wf(*, method, threads, gigabytes, edge_fraction=None, name="
     mask_file
         Brain mask.
     magnitude_file
-        All echoes, for the edges; if the method needs it.
+        All echoes, for the edges; only of methods that need edges.
     provenance
         Sidecar fields so far.
 
@@ -38,7 +50,8 @@ def init_background_wf(*, method, threads, gigabytes, edge_fraction=None, name="
     local_field_file
         Local field, ppm.
     mask_file
-        Where it is known: the brain mask or, with a method that shrinks it, less.
+        Voxels where the local field is valid: the brain mask, or the smaller mask of a method that
+        shrinks it.
     provenance
         Sidecar fields.
     """
@@ -56,8 +69,8 @@ def init_background_wf(*, method, threads, gigabytes, edge_fraction=None, name="
     workflow = Workflow(name=name)
     workflow.connect(
         [
-            (inputnode, remove, [(field, field) for field in fields]),
-            (remove, outputnode, [(output, output) for output in outputs]),
+            (inputnode, remove, by_name(fields)),
+            (remove, outputnode, by_name(outputs)),
         ]
     )
     return workflow

@@ -1,5 +1,7 @@
 """From echoes to the field: unwrapping, field fit, reliability, R2*."""
 
+from collections.abc import Sequence
+
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
@@ -7,12 +9,21 @@ from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
 from ..interfaces.fieldfit import FitField, FitR2star
 from ..interfaces.mask import FillUnmeasured, TrimMask
 from ..interfaces.phase import Unwrap
+from .connections import by_name
+from .memory import VolumeMemory
 
 
 def init_field_wf(
-    *, echo_times, centre_frequency, unwrapping, trim, gigabytes, is_phantom=False, name="field"
-):
-    """Build the workflow that fits the field of a scan.
+    *,
+    echo_times: Sequence[float],
+    centre_frequency: float,
+    unwrapping: str,
+    trim: bool,
+    gigabytes: VolumeMemory,
+    is_phantom: bool = False,
+    name: str = "field",
+) -> Workflow:
+    """Build the workflow that estimates the total field of a scan.
 
     Parameters
     ----------
@@ -20,15 +31,19 @@ def init_field_wf(
         Echo times, s. R2* is fitted to three or more.
     centre_frequency : float
         Centre frequency of the scanner, MHz.
-    unwrapping : {"spatial", "temporal"}
-        What a line in time leaves of later echoes: smooth in space, or less than half a turn.
+    unwrapping : {"spatial", "temporal", "individual"}
+        After extrapolating phase linearly in echo time, how the remainder of later echoes is
+        unwrapped: in space, or to less than half a wrap in each voxel. Or each echo individually,
+        in three dimensions.
     trim : bool
-        Take unreliable voxels off the mask's surface.
+        Remove unreliable voxels from the mask's surface.
     gigabytes : callable
         Memory in GB of a number of float32 volumes.
     is_phantom : bool
-        Voxels whose field is not known have no weight; in a phantom they do not leave the mask at
-        its surface. A tube's wall has no signal, and without it the tube would be cut off.
+        Keep voxels without a valid field in the mask at its surface too; they have no weight. The
+        wall of a phantom's tube has no signal, and without it the tube would be cut off.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -42,24 +57,20 @@ def init_field_wf(
     Outputs
     -------
     field_file, standard_error_file
-        Total field and its standard error, ppm. Where the field is not known it is continued
-        smoothly, and its standard error infinite.
+        Total field and its standard error, ppm. Where the field is not valid it is filled smoothly
+        from its surroundings, and its standard error is infinite.
     noise_variance
         Mean squared standard error of the fit over the whole mask, ppm².
     mask_file
-        Brain mask, trimmed, without unresolved voxels at its surface, and with all that it
-        encloses.
+        Brain mask, trimmed, without unresolved voxels at its surface and without holes.
     provenance, mask_provenance
         Sidecar fields of the field and of the mask.
     r2star_file, r2star_provenance
-        R2*, 1/s, where there are echoes enough.
+        R2*, 1/s; only of `ECHOES_FOR_R2STAR` echoes or more.
     """
-    n = len(echo_times)
-    with_r2star = n >= ECHOES_FOR_R2STAR
-    inputnode = Node(
-        IdentityInterface(["magnitude_file", "phase_file", "mask_file", "provenance"]),
-        name="inputnode",
-    )
+    n_echoes = len(echo_times)
+    with_r2star = n_echoes >= ECHOES_FOR_R2STAR
+    inputs = ["magnitude_file", "phase_file", "mask_file", "provenance"]
     outputs = [
         "field_file",
         "standard_error_file",
@@ -68,55 +79,45 @@ def init_field_wf(
         "provenance",
         "mask_provenance",
     ]
-    outputs += ["r2star_file", "r2star_provenance"] if with_r2star else []
+    if with_r2star:
+        outputs += ["r2star_file", "r2star_provenance"]
+    inputnode = Node(IdentityInterface(inputs), name="inputnode")
     outputnode = Node(IdentityInterface(outputs), name="outputnode")
 
     unwrap = Node(
         Unwrap(echo_times=list(echo_times), mode=unwrapping),
         name="unwrap",
-        mem_gb=gigabytes(3 * n + 8),
+        mem_gb=gigabytes(3 * n_echoes + 8),
     )
     fit = Node(
         FitField(echo_times=list(echo_times), centre_frequency=centre_frequency),
         name="fit",
-        mem_gb=gigabytes(6 * n),
+        mem_gb=gigabytes(6 * n_echoes),
     )
-    unknown = Node(FillUnmeasured(is_phantom=is_phantom), name="unknown", mem_gb=gigabytes(12))
+    fill = Node(FillUnmeasured(is_phantom=is_phantom), name="unknown", mem_gb=gigabytes(12))
     workflow = Workflow(name=name)
     # fmt: off
     workflow.connect([
-        (inputnode, unwrap, [
-            ("phase_file", "phase_file"), ("mask_file", "mask_file"), ("provenance", "provenance"),
-        ]),
-        (inputnode, fit, [("magnitude_file", "magnitude_file"), ("mask_file", "mask_file")]),
-        (unwrap, fit, [("unwrapped_file", "unwrapped_file"), ("provenance", "provenance")]),
-        (fit, unknown, [
-            ("field_file", "field_file"),
-            ("standard_error_file", "standard_error_file"),
-            ("unresolved_file", "unresolved_file"),
-        ]),
-        (unknown, outputnode, [
-            ("field_file", "field_file"),
-            ("standard_error_file", "standard_error_file"),
-            ("noise_variance", "noise_variance"),
-            ("mask_file", "mask_file"),
-            ("provenance", "provenance"),
-            ("provenance", "mask_provenance"),
-        ]),
+        (inputnode, unwrap, by_name(["phase_file", "mask_file", "provenance"])),
+        (inputnode, fit, by_name(["magnitude_file", "mask_file"])),
+        (unwrap, fit, by_name(["unwrapped_file", "provenance"])),
+        (fit, fill, by_name(["field_file", "standard_error_file", "unresolved_file"])),
+        (fill, outputnode, by_name([
+            "field_file", "standard_error_file", "noise_variance", "mask_file", "provenance",
+        ])),
+        (fill, outputnode, [("provenance", "mask_provenance")]),
     ])
     if trim:
         trim_mask = Node(TrimMask(), name="trim", mem_gb=gigabytes(8))
         workflow.connect([
             (inputnode, trim_mask, [("mask_file", "mask_file")]),
-            (fit, trim_mask, [
-                ("standard_error_file", "standard_error_file"), ("provenance", "provenance"),
-            ]),
-            (trim_mask, unknown, [("mask_file", "mask_file"), ("provenance", "provenance")]),
+            (fit, trim_mask, by_name(["standard_error_file", "provenance"])),
+            (trim_mask, fill, by_name(["mask_file", "provenance"])),
         ])
     else:
         workflow.connect([
-            (inputnode, unknown, [("mask_file", "mask_file")]),
-            (fit, unknown, [("provenance", "provenance")]),
+            (inputnode, fill, [("mask_file", "mask_file")]),
+            (fit, fill, [("provenance", "provenance")]),
         ])
     # fmt: on
     if with_r2star:
@@ -125,16 +126,12 @@ def init_field_wf(
 
 
 def _connect_r2star(workflow, inputnode, outputnode, echo_times, gigabytes):
-    """Fit R2* to the magnitude."""
+    """Add the node that fits R2* to the magnitude."""
     interface = FitR2star(echo_times=list(echo_times))
     r2star = Node(interface, name="r2star", mem_gb=gigabytes(4 * len(echo_times)))
     # fmt: off
     workflow.connect([
-        (inputnode, r2star, [
-            ("magnitude_file", "magnitude_file"),
-            ("mask_file", "mask_file"),
-            ("provenance", "provenance"),
-        ]),
+        (inputnode, r2star, by_name(["magnitude_file", "mask_file", "provenance"])),
         (r2star, outputnode, [("r2star_file", "r2star_file"), ("provenance", "r2star_provenance")]),
     ])
     # fmt: on

@@ -2,10 +2,11 @@
 
 from nipype.pipeline.engine import Node, Workflow
 
+from ..dataset.files import PathLike
 from ..interfaces.group import CollectRoiTables, GroupReport, StudyStatistics
 
 
-def init_group_wf(*, bids_dir, output_dir, calibrate):
+def init_group_wf(*, bids_dir: PathLike, output_dir: PathLike, calibrate: bool) -> Workflow:
     """Build the workflow of the group level.
 
     Parameters
@@ -18,7 +19,7 @@ def init_group_wf(*, bids_dir, output_dir, calibrate):
     Returns
     -------
     nipype.pipeline.engine.Workflow
-        Its node ``report`` gives the report's path.
+        Its node ``report`` has the path of the report as output.
     """
     collect = Node(
         CollectRoiTables(bids_dir=str(bids_dir), output_dir=str(output_dir)),
@@ -39,8 +40,10 @@ def init_group_wf(*, bids_dir, output_dir, calibrate):
     return workflow
 
 
-def init_study_wf(*, bids_dir, output_dir, work_dir, calibrate):
-    """Build the workflow of the group level.
+def init_study_wf(
+    *, bids_dir: PathLike, output_dir: PathLike, work_dir: PathLike, calibrate: bool
+) -> Workflow:
+    """Build the workflow of the group level within that of a study, which has a work directory.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
-"""From the local field to susceptibility relative to the whole mask; a smaller reference is found
-for all scans.
+"""The inversion: from the local field to susceptibility relative to the mean of the whole mask.
+
+A smaller reference region is applied later, to all scans of a subject together.
 """
 
 from nipype.interfaces.utility import IdentityInterface
@@ -9,11 +10,16 @@ from ..interfaces.inversion import INTERFACES
 from ..interfaces.methods import INVERSIONS
 from ..interfaces.reference import SubtractReference
 from ..interfaces.uncertainty import STANDARD_ERRORS
+from .connections import by_name
+from .memory import VolumeMemory
+from .settings import Settings
 
 WHOLE_MASK = "mean of the whole mask"
 
 
-def init_inversion_wf(*, method, settings, period, threads, gigabytes):
+def init_inversion_wf(
+    *, method: str, settings: Settings, period: float, threads: int, gigabytes: VolumeMemory
+) -> Workflow:
     """Build the workflow of one inversion, named after it.
 
     Parameters
@@ -23,7 +29,8 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
     settings : Settings
         λ, edges and weights.
     period : float
-        Field at which the scan's phase turns once from echo to echo, ppm.
+        Field at which the scan's phase wraps once between two echoes, ppm, see
+        `multiqsm.workflows.scan.phase_period`.
     threads : int
         Threads of the Fourier transforms.
     gigabytes : callable
@@ -51,15 +58,15 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
     chi_se_file
         Its standard error, ppm; of methods in ``settings.standard_errors``.
     chi_se_provenance
-        Sidecar fields of that.
+        Sidecar fields of the standard error.
     """
     fields = ["local_field_file", "standard_error_file", "mask_file", "provenance"]
-    told = INVERSIONS[method]
-    if told.needs_edges:
+    inversion = INVERSIONS[method]
+    if inversion.needs_edges:
         fields.append("magnitude_file")
-    if told.needs_variance:
+    if inversion.needs_variance:
         fields.append("noise_variance")
-    interface = INTERFACES[method].chosen(settings, period)
+    interface = INTERFACES[method].from_settings(settings, period)
     interface.inputs.num_threads = threads
 
     inputnode = Node(IdentityInterface(fields), name="inputnode")
@@ -75,21 +82,21 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
     workflow = Workflow(name=method)
     workflow.connect(
         [
-            (inputnode, invert, [(field, field) for field in fields]),
+            (inputnode, invert, by_name(fields)),
             (inputnode, reference, [("mask_file", "mask_file"), ("mask_file", "region_file")]),
-            (invert, reference, [("chi_file", "chi_file"), ("provenance", "provenance")]),
-            (reference, outputnode, [("chi_file", "chi_file"), ("provenance", "provenance")]),
+            (invert, reference, by_name(["chi_file", "provenance"])),
+            (reference, outputnode, by_name(["chi_file", "provenance"])),
         ]
     )
     if method in settings.standard_errors:
         propagate = _standard_error_node(method, settings.se_draws, threads, gigabytes)
-        wanted = ["standard_error_file", "mask_file"]
-        if told.standard_error == "realisations":
-            wanted += ["magnitude_file", "local_field_file"]
+        noise_fields = ["standard_error_file", "mask_file"]
+        if inversion.standard_error == "realisations":
+            noise_fields += ["magnitude_file", "local_field_file"]
         workflow.connect(
             [
-                (inputnode, propagate, [(field, field) for field in wanted]),
-                (invert, propagate, [("record", "record"), ("provenance", "provenance")]),
+                (inputnode, propagate, by_name(noise_fields)),
+                (invert, propagate, by_name(["record", "provenance"])),
                 (
                     propagate,
                     outputnode,
@@ -101,7 +108,7 @@ def init_inversion_wf(*, method, settings, period, threads, gigabytes):
 
 
 def _standard_error_node(method, draws, threads, gigabytes):
-    """What the inversion makes of the field's noise."""
+    """Return the node that propagates the noise of the field through the inversion."""
     interface = STANDARD_ERRORS[method](num_threads=threads)
     if INVERSIONS[method].standard_error == "realisations":
         interface.inputs.draws = draws

@@ -1,35 +1,49 @@
-"""The regressions of a model, from what is known of the patients to the report."""
+"""The regressions of a study model, from the tables of the patients to the report."""
+
+from collections.abc import Iterable
 
 from nipype.pipeline.engine import Node, Workflow
 
+from ..dataset.files import PathLike
 from ..interfaces.group import ModelReport, ModelStatistics
 
 
-def init_model_wf(*, bids_dir, output_dir, work_dir, model, phenotype=(), freesurfer_dir=None):
+def init_model_wf(
+    *,
+    bids_dir: PathLike,
+    output_dir: PathLike,
+    work_dir: PathLike,
+    model: PathLike,
+    phenotype: Iterable[PathLike] = (),
+    freesurfer_dir: PathLike | None = None,
+) -> Workflow:
     """Build the workflow of a model's regressions.
 
     Parameters
     ----------
     bids_dir, output_dir, work_dir : path-like
         Roots of the raw dataset, of the derivative dataset and of intermediate files.
-    model : str
-        The model's file, or its name, see `cohort.model_files.read_model`.
-    phenotype : sequence of path-like
+    model : path-like
+        The model's file, or the name of one that comes with multiqsm, see
+        `multiqsm.cohort.model_files.read_model`.
+    phenotype : iterable of path-like
         Further tables of participants.
     freesurfer_dir : path-like, optional
-        FreeSurfer's results, if not in the raw dataset.
+        FreeSurfer's subjects directory. By default that among the derivatives of the raw dataset.
 
     Returns
     -------
     nipype.pipeline.engine.Workflow
-        Its node ``report`` gives the report's path.
+        Its node ``report`` has the path of the report as output.
     """
-    places = {"bids_dir": str(bids_dir), "output_dir": str(output_dir)}
-    if freesurfer_dir is not None:
-        places["freesurfer_dir"] = str(freesurfer_dir)
     compute = ModelStatistics(
-        model=str(model), phenotype=[str(path) for path in phenotype], **places
+        bids_dir=str(bids_dir),
+        output_dir=str(output_dir),
+        model=str(model),
+        phenotype=list(map(str, phenotype)),
     )
+    if freesurfer_dir is not None:
+        compute.inputs.freesurfer_dir = str(freesurfer_dir)
     statistics = Node(compute, name="statistics", mem_gb=1)
     report = Node(
         ModelReport(output_dir=str(output_dir), model=str(model)), name="report", mem_gb=1

@@ -1,6 +1,4 @@
-"""One person, from the maps of all scans to maps in one space, regions, and how much the scans
-differ.
-"""
+"""One person: registration to a common space, regions, regional values and variability."""
 
 from pathlib import Path
 
@@ -9,15 +7,26 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
 from ..dataset.entities import scan_title
+from ..dataset.files import PathLike
 from ..dataset.names import REGISTRATION
-from ..dataset.subjects import freesurfer_dir
+from ..dataset.subjects import Subject, freesurfer_dir
 from ..interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll
 from ..interfaces.registration import RegisterScans, ResampleMaps, SaveRegistration
 from ..interfaces.subject_figures import PlotRegistration
 from ..interfaces.template import LabelsFromTemplate
+from .connections import by_name
 from .lesions import init_lesions_wf
+from .memory import VolumeMemory
+from .settings import Settings
 from .subject_maps import init_maps_wf
-from .subject_nodes import make_node, make_quality_node, make_tables_node
+from .subject_nodes import (
+    entities_of,
+    magnitude_files,
+    make_node,
+    make_quality_node,
+    make_tables_node,
+    mask_files,
+)
 from .subject_regions import (
     has_regions,
     make_reference_interface,
@@ -31,9 +40,11 @@ REGISTER = "register"
 SAVE_REGISTRATION = "save_registration"
 
 
-def init_person_wf(subject, *, output_dir, settings, gigabytes):
-    """Build the workflow of one person: scans brought together, reference, regions, variability,
-    quality, lesions.
+def init_person_wf(
+    subject: Subject, *, output_dir: PathLike, settings: Settings, gigabytes: VolumeMemory
+) -> Workflow:
+    """Build the workflow of one person: registration, regions, reference, regional values,
+    variability, quality, lesions.
 
     Parameters
     ----------
@@ -76,23 +87,21 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
     # fmt: off
     workflow.connect([
         (register, save_registration, [("found", "found"), ("found_elsewhere", "found_elsewhere")]),
-        (register, plot_registration, [(output, output) for output in (
-            "average_file", "mask_file", "transform_files",
-        )]),
+        (register, plot_registration, by_name(["average_file", "mask_file", "transform_files"])),
         (register, quality, [("found", "found")]),
         (register, derivatives, [
             ("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file"),
         ]),
         (reference, derivatives, [("reference_file", "inputnode.reference_file")]),
         (reference, tables, [("record", "record")]),
-        (regions, tables, [("sources", "sources"), ("steps", "steps")]),
+        (regions, tables, by_name(["sources", "steps"])),
         (rows, tables, [("out", "rows")]),
     ])
     if has_regions(subject, settings):
         workflow.connect([(regions, derivatives, [
             ("shared_file", "inputnode.label_file"), ("shared_names", "inputnode.lookup"),
         ])])
-    for place, method in enumerate(settings.inversions, start=1):
+    for number, method in enumerate(settings.inversions, start=1):
         maps = init_maps_wf(
             subject, method, output_dir=output_dir, settings=settings, gigabytes=gigabytes,
         )
@@ -106,11 +115,11 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
                 ("label_files", "inputnode.label_files"), ("names", "inputnode.names"),
             ]),
             (reference, maps, [
-                (field, f"inputnode.{field}")
-                for field in ("reference_files", "reference", "record")
+                ("reference_files", "inputnode.reference_files"),
+                ("reference", "inputnode.reference"), ("record", "inputnode.record"),
             ]),
             (derivatives, maps, [("outputnode.average_file", "inputnode.average_file")]),
-            (maps, rows, [("outputnode.rows", f"in{place}")]),
+            (maps, rows, [("outputnode.rows", f"in{number}")]),
         ])
         if template is not None and kinds_of_variability(subject):
             workflow.connect([(template, maps, [
@@ -122,21 +131,20 @@ def init_person_wf(subject, *, output_dir, settings, gigabytes):
 
 
 def _register_node(subject, settings, gigabytes):
-    """Node that brings the scans together."""
+    """Return the node that registers the scans to the subject space."""
     interface = RegisterScans(
-        magnitude_files=[str(scan.magnitude) for scan in subject.scans],
-        mask_files=[str(scan.mask) for scan in subject.scans],
+        magnitude_files=magnitude_files(subject.scans),
+        mask_files=mask_files(subject.scans),
         space=settings.subject_space,
-        magnitude_files_elsewhere=[str(scan.magnitude) for scan in subject.elsewhere],
-        mask_files_elsewhere=[str(scan.mask) for scan in subject.elsewhere],
+        magnitude_files_elsewhere=magnitude_files(subject.elsewhere),
+        mask_files_elsewhere=mask_files(subject.elsewhere),
     )
-    return make_node(
-        interface, REGISTER, gigabytes(8 + 5 * (len(subject.scans) + len(subject.elsewhere)))
-    )
+    n_scans = len(subject.scans) + len(subject.elsewhere)
+    return make_node(interface, REGISTER, gigabytes(8 + 5 * n_scans))
 
 
 def _save_registration_node(subject, output_dir, gigabytes):
-    """Node that writes the table of how the scans were brought together."""
+    """Return the node that writes the table of the registrations."""
     interface = SaveRegistration(
         labels=[scan.columns for scan in (*subject.scans, *subject.elsewhere)],
         subject=subject.label,
@@ -147,46 +155,41 @@ def _save_registration_node(subject, output_dir, gigabytes):
 
 
 def _plot_registration_node(subject, output_dir, gigabytes):
-    """Node that draws the registered scans on their average."""
+    """Return the node that draws the registered scans on their average."""
     interface = PlotRegistration(
         **REGISTRATION,
         entities={"subject": subject.label},
         output_dir=str(output_dir),
-        magnitude_files=[str(scan.magnitude) for scan in subject.scans],
-        titles=[scan_title(scan.entities) for scan in subject.scans],
+        magnitude_files=magnitude_files(subject.scans),
+        titles=list(map(scan_title, entities_of(subject.scans))),
     )
     return Node(interface, name="plot_registration", mem_gb=gigabytes(12 + len(subject.scans)))
 
 
 def _connect_template(workflow, register, settings, gigabytes):
-    """Bring an atlas to the subject space; None if none is asked for."""
+    """Add the node that registers an atlas to the subject space; return None without an atlas."""
     if settings.atlas is None:
         return None
     interface = LabelsFromTemplate(atlas=settings.atlas, nonlinear=settings.template_warp)
     template = make_node(interface, "template", gigabytes(60))
-    workflow.connect(
-        [(register, template, [("average_file", "average_file"), ("mask_file", "mask_file")])]
-    )
+    workflow.connect([(register, template, by_name(["average_file", "mask_file"]))])
     return template
 
 
 def _connect_freesurfer(workflow, register, subject, output_dir, settings, gigabytes):
-    """Bring FreeSurfer's labels to the subject space, and run it first where they are not there;
-    None if not needed.
+    """Add the nodes that resample FreeSurfer's labels to the subject space, and run FreeSurfer
+    first if there are none; return None if its labels are not needed.
     """
     if not needs_freesurfer(subject, settings):
         return None
-    known = subject.anatomy.freesurfer
-    labels = make_node(
-        LabelsFromFreeSurfer(smoothing=settings.roi_smoothing), "freesurfer", gigabytes(20) + 1.5
-    )
-    workflow.connect(
-        [(register, labels, [("average_file", "average_file"), ("mask_file", "mask_file")])]
-    )
-    if known is not None:
-        labels.inputs.aseg_file = str(known.aseg)
-        labels.inputs.image_file = str(known.image)
-        labels.inputs.image_source = known.image_source
+    labels = LabelsFromFreeSurfer(smoothing=settings.roi_smoothing)
+    labels = make_node(labels, "freesurfer", gigabytes(20) + 1.5)
+    workflow.connect([(register, labels, by_name(["average_file", "mask_file"]))])
+    existing = subject.anatomy.freesurfer
+    if existing is not None:
+        labels.inputs.aseg_file = str(existing.aseg)
+        labels.inputs.image_file = str(existing.image)
+        labels.inputs.image_source = existing.image_source
         return labels
     recon_all = RunReconAll(
         subject=subject.label,
@@ -195,42 +198,34 @@ def _connect_freesurfer(workflow, register, subject, output_dir, settings, gigab
     )
     labels.inputs.image_source = "orig.mgz"
     recon_all = Node(recon_all, name="recon_all", mem_gb=8)
-    workflow.connect(
-        [(recon_all, labels, [("aseg_file", "aseg_file"), ("image_file", "image_file")])]
-    )
+    workflow.connect([(recon_all, labels, by_name(["aseg_file", "image_file"]))])
     return labels
 
 
 def _connect_r2star(workflow, register, subject, gigabytes):
-    """Bring R2* maps to the subject space; None if no scan has one."""
-    if not any(scan.r2star for scan in subject.scans):
+    """Add the node that resamples R2* maps to the subject space; return None if no scan has one."""
+    r2star_files = [str(scan.r2star or "") for scan in subject.scans]
+    if not any(r2star_files):
         return None
-    interface = ResampleMaps(
-        in_files=[str(scan.r2star or "") for scan in subject.scans],
-        mask_files=[str(scan.mask) for scan in subject.scans],
-    )
+    interface = ResampleMaps(in_files=r2star_files, mask_files=mask_files(subject.scans))
     r2star = make_node(interface, "resample_r2star", gigabytes(12))
-    workflow.connect(
-        [
-            (
-                register,
-                r2star,
-                [("transform_files", "transform_files"), ("average_file", "grid_file")],
-            )
-        ]
-    )
+    # fmt: off
+    workflow.connect([(register, r2star, [
+        ("transform_files", "transform_files"), ("average_file", "grid_file"),
+    ])])
+    # fmt: on
     return r2star
 
 
 def _connect_regions(workflow, register, template, freesurfer, subject, settings, gigabytes):
-    """The regions of each scan in the subject space."""
-    n = len(subject.scans) + len(subject.elsewhere)
-    regions = make_node(make_regions_interface(subject, settings), "regions", gigabytes(10 + n))
+    """Add the node that defines the regions of each scan in the subject space."""
+    n_scans = len(subject.scans) + len(subject.elsewhere)
+    regions = make_regions_interface(subject, settings)
+    regions = make_node(regions, "regions", gigabytes(10 + n_scans))
     # fmt: off
-    workflow.connect([(register, regions, [
-        ("average_file", "average_file"), ("transform_files", "transform_files"),
-        ("transform_files_elsewhere", "transform_files_elsewhere"),
-    ])])
+    workflow.connect([(register, regions, by_name([
+        "average_file", "transform_files", "transform_files_elsewhere",
+    ]))])
     if freesurfer is not None:
         workflow.connect([(freesurfer, regions, [
             ("labels_file", "freesurfer_file"), ("names", "freesurfer_names"),
@@ -248,17 +243,14 @@ def _connect_regions(workflow, register, template, freesurfer, subject, settings
 def _connect_reference(
     workflow, register, regions, freesurfer, r2star, subject, settings, gigabytes
 ):
-    """The region that susceptibility is given relative to."""
-    reference = make_node(
-        make_reference_interface(subject, settings), "reference", gigabytes(10 + len(subject.scans))
-    )
+    """Add the node that finds the region that susceptibility is given relative to."""
+    reference = make_reference_interface(subject, settings)
+    reference = make_node(reference, "reference", gigabytes(10 + len(subject.scans)))
     # fmt: off
     workflow.connect([
-        (register, reference, [
-            ("average_file", "average_file"), ("mask_file", "mask_file"),
-            ("transform_files", "transform_files"),
-            ("transform_files_elsewhere", "transform_files_elsewhere"),
-        ]),
+        (register, reference, by_name([
+            "average_file", "mask_file", "transform_files", "transform_files_elsewhere",
+        ])),
         (regions, reference, [
             ("shared_file", "label_file"), ("shared_names", "names"), ("record", "regions_record"),
         ]),

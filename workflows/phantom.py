@@ -1,35 +1,64 @@
-"""One phantom, measured on each of its scans."""
+"""One phantom: its tubes measured on each of its scans."""
 
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
-from .subject_nodes import make_measure_node, make_quality_node, make_tables_node
+from ..dataset.files import PathLike
+from ..dataset.subjects import Subject
+from .memory import VolumeMemory
+from .settings import Settings
+from .subject_nodes import (
+    chi_files,
+    make_measure_node,
+    make_quality_node,
+    make_tables_node,
+    mask_files,
+)
 
-# Only the whole can be a phantom's reference; the regression over its tubes has an intercept.
+# A phantom has no tissue to refer to. The regression over its tubes has an intercept, so that the
+# choice of the reference does not matter.
 WHOLE_PHANTOM = "phantom"
 
 
-def init_phantom_wf(subject, *, output_dir, settings, gigabytes):
-    """Build the workflow of a phantom: the regions drawn on each scan, measured there, and its
-    quality.
+def init_phantom_wf(
+    subject: Subject, *, output_dir: PathLike, settings: Settings, gigabytes: VolumeMemory
+) -> Workflow:
+    """Build the workflow of one phantom: quality, and the values of the regions drawn on each scan.
 
-    Parameters, returned value: as of `multiqsm.workflows.person.init_person_wf`.
+    Nothing is registered: each scan is measured on its own grid.
+
+    Parameters
+    ----------
+    subject : multiqsm.dataset.subjects.Subject
+        The phantom and its processed scans.
+    output_dir : path-like
+        Root of the derivative dataset.
+    settings : Settings
+        Choices of the run.
+    gigabytes : callable
+        Memory in GB of a number of float32 volumes.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+        Named after the subject.
     """
+    label_files = []
+    names = []
+    for scan in subject.scans:
+        label_files.append(str(scan.labels.path) if scan.labels else "")
+        names.append(dict(scan.labels.names) if scan.labels else {})
     rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
     tables = make_tables_node(subject, output_dir, gigabytes)
     workflow = Workflow(name=subject.node_name)
     workflow.add_nodes([make_quality_node(subject, output_dir, settings, gigabytes)])
     workflow.connect(rows, "out", tables, "rows")
-    for place, method in enumerate(settings.inversions, start=1):
+    for number, method in enumerate(settings.inversions, start=1):
         measure = make_measure_node(subject, method, settings, gigabytes, name=f"measure_{method}")
-        measure.inputs.chi_files = [str(scan.chi[method]) for scan in subject.scans]
-        measure.inputs.mask_files = [str(scan.mask) for scan in subject.scans]
-        measure.inputs.label_files = [
-            str(scan.labels.path) if scan.labels else "" for scan in subject.scans
-        ]
-        measure.inputs.names = [
-            dict(scan.labels.names) if scan.labels else {} for scan in subject.scans
-        ]
+        measure.inputs.chi_files = chi_files(subject.scans, method)
+        measure.inputs.mask_files = mask_files(subject.scans)
+        measure.inputs.label_files = label_files
+        measure.inputs.names = names
         measure.inputs.reference = WHOLE_PHANTOM
-        workflow.connect(measure, "rows", rows, f"in{place}")
+        workflow.connect(measure, "rows", rows, f"in{number}")
     return workflow

@@ -1,26 +1,43 @@
-"""The report of each subject."""
+"""The reports of all subjects, one workflow each."""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 from nipype.pipeline.engine import Node, Workflow
 
+from ..dataset.files import PathLike
+from ..dataset.subjects import Subject
 from ..interfaces.reports import SubjectReport
+from .settings import Settings
+from .subject_nodes import entities_of
 
 
-def init_reports_wf(subjects, *, failures, warnings, sites, output_dir, work_dir, settings):
-    """Build the workflow that writes the report of each subject, from what lies in the derivative
+def init_reports_wf(
+    subjects: Iterable[Subject],
+    *,
+    failures: Mapping[str, Sequence[tuple[str, str]]],
+    warnings: Mapping[str, Sequence[str]],
+    sites: Iterable[str],
+    output_dir: PathLike,
+    work_dir: PathLike,
+    settings: Settings,
+) -> Workflow:
+    """Build the workflow that writes the report of each subject, from the files in the derivative
     dataset.
 
     Parameters
     ----------
-    subjects : sequence of multiqsm.dataset.subjects.Subject
+    subjects : iterable of multiqsm.dataset.subjects.Subject
         Subjects and their processed scans.
     failures : dict of str to list of (str, str)
-        By subject, what failed or was left out, and why.
+        By subject, the scans or steps that failed or were left out, and why.
     warnings : dict of str to list of str
-        By subject, what was found in the raw scans that the reader should look at.
-    sites : sequence of str
-        All sites of the run: each has its colour in every report.
-    output_dir, work_dir, settings
-        As of `multiqsm.workflows.subjects.init_subjects_wf`.
+        By subject, warnings about the raw scans.
+    sites : iterable of str
+        All sites of the run. Each has the same colour in every report.
+    output_dir, work_dir : path-like
+        Roots of the derivative dataset and of intermediate files.
+    settings : Settings
+        Choices of the run.
 
     Returns
     -------
@@ -30,7 +47,7 @@ def init_reports_wf(subjects, *, failures, warnings, sites, output_dir, work_dir
     for subject in subjects:
         report = SubjectReport(
             subject=subject.label,
-            entities=[dict(scan.entities) for scan in subject.scans],
+            entities=entities_of(subject.scans),
             methods=list(settings.inversions),
             failures=failures.get(subject.label, []),
             warnings=warnings.get(subject.label, []),

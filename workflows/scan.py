@@ -1,40 +1,47 @@
-"""One scan, from the scanner's files to susceptibility maps in BIDS."""
+"""One scan: from the scanner's files to susceptibility maps in BIDS."""
 
+from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version
-from itertools import pairwise
 from math import prod
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 from nipype.pipeline.engine import Node, Workflow
 
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
+from ..dataset.files import PathLike
 from ..dataset.methods import METHOD_STEPS
 from ..dataset.outputs import bids_uri
 from ..dataset.protocol import HarmonizedScan
+from ..dataset.scans import Scan
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.methods import BACKGROUNDS, INVERSIONS
 from ..interfaces.phase import DecodeEchoes
 from ..interfaces.quality import CheckSign
 from .background import init_background_wf
+from .connections import by_name
 from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
 from .inversion import init_inversion_wf
 from .memory import volume_gigabytes
+from .settings import Settings
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
 
 
-def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
+def init_scan_wf(
+    scan: Scan, *, bids_dir: PathLike, output_dir: PathLike, settings: Settings, threads: int
+) -> Workflow:
     """Build the workflow of one scan.
 
     Parameters
     ----------
     scan : multiqsm.dataset.scans.Scan
-        The scan, checked; a `multiqsm.dataset.protocol.HarmonizedScan` is brought to its matrix
-        first.
+        The scan, checked. Before all else a `multiqsm.dataset.protocol.HarmonizedScan` is cropped
+        in k-space to the matrix of the common protocol.
     bids_dir, output_dir : path-like
         Roots of the raw and of the derivative dataset.
     settings : Settings
@@ -46,18 +53,29 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
     -------
     nipype.pipeline.engine.Workflow
         Named after the scan.
+
+    Raises
+    ------
+    ValueError
+        If the centre frequency or an echo time is missing, which checking the scan rules out.
     """
     frequency, _ = scan.centre_frequency
+    echo_times = [time for time in scan.echo_times if time is not None]
+    if frequency is None or len(echo_times) < len(scan.echo_times):
+        raise ValueError(
+            f"{scan.label}: the centre frequency or an echo time is missing; give ImagingFrequency "
+            "and EchoTime in its sidecars"
+        )
     gigabytes = partial(volume_gigabytes, prod(_matrix(scan)))
     workflow = Workflow(name=scan.node_name)
     echoes = _connect_echoes(workflow, scan, settings, threads)
     mask = _connect_mask(workflow, echoes, scan, bids_dir, gigabytes)
     field = init_field_wf(
-        echo_times=scan.echo_times,
+        echo_times=echo_times,
         centre_frequency=frequency,
         unwrapping=settings.unwrapping,
-        trim=scan.brain_mask is None
-        and not scan.is_phantom,  # at a tube's wall phase is noise, and yet inside
+        # The wall of a phantom's tube has no phase but noise, and yet belongs to the phantom.
+        trim=scan.brain_mask is None and not scan.is_phantom,
         is_phantom=scan.is_phantom,
         gigabytes=gigabytes,
     )
@@ -97,23 +115,26 @@ def init_scan_wf(scan, *, bids_dir, output_dir, settings, threads):
         workflow.connect(echoes, "magnitude_file", background, "inputnode.magnitude_file")
     # fmt: on
     _connect_derivatives(workflow, echoes, field, background, derivatives, scan, settings)
-    told = _connect_sign(workflow, field, background, scan, threads, gigabytes)
+    provenance = _connect_sign(workflow, field, background, scan, threads, gigabytes)
     for method in settings.inversions:
         inversion = init_inversion_wf(
             method=method,
             settings=settings,
-            period=phase_period(scan.echo_times, frequency),
+            period=phase_period(echo_times, frequency),
             threads=threads,
             gigabytes=gigabytes,
         )
+        workflow.connect(*provenance, inversion, "inputnode.provenance")
         _connect_inversion(
-            workflow, echoes, field, background, told, inversion, derivatives, method, settings
+            workflow, echoes, field, background, inversion, derivatives, method, settings
         )
     return workflow
 
 
 def _connect_echoes(workflow, scan, settings, threads):
-    """The echoes' magnitude and phase, cropped if the scan is harmonised."""
+    """Add the nodes that decode magnitude and phase of the echoes, and crop them in k-space if the
+    scan is harmonised; return the last of them.
+    """
     n_echoes = len(scan.echo_times)
     as_scanned = partial(volume_gigabytes, prod(nib.load(scan.files[0]).shape))
     decode = Node(_decode_interface(scan, settings), name="decode", mem_gb=as_scanned(5 * n_echoes))
@@ -122,28 +143,25 @@ def _connect_echoes(workflow, scan, settings, threads):
         return decode
     crop = CropKSpace(matrix=list(scan.matrix), num_threads=threads)
     echoes = Node(crop, name="harmonize", mem_gb=as_scanned(6 * n_echoes + 6))
-    outputs = ("magnitude_file", "phase_file", "provenance")
-    workflow.connect([(decode, echoes, [(output, output) for output in outputs])])
+    workflow.connect([(decode, echoes, by_name(["magnitude_file", "phase_file", "provenance"]))])
     return echoes
 
 
 def _connect_mask(workflow, echoes, scan, bids_dir, gigabytes):
-    """The mask, found in the echoes or the user's."""
+    """Add the node that makes the mask from the echoes, or reads the user's."""
     mask = Node(
         _mask_interface(scan, bids_dir),
         name="mask",
         mem_gb=gigabytes(3 * len(scan.echo_times) + 12),
     )
-    workflow.connect(
-        [(echoes, mask, [("magnitude_file", "magnitude_file"), ("provenance", "provenance")])]
-    )
+    workflow.connect([(echoes, mask, by_name(["magnitude_file", "provenance"]))])
     if scan.brain_mask is None:
         workflow.connect(echoes, "phase_file", mask, "phase_file")
     return mask
 
 
 def _connect_derivatives(workflow, echoes, field, background, derivatives, scan, settings):
-    """What is saved beside the maps."""
+    """Save the mask, the magnitude, the fields and R2*."""
     # fmt: off
     workflow.connect([
         (echoes, derivatives, [
@@ -177,10 +195,10 @@ def _connect_derivatives(workflow, echoes, field, background, derivatives, scan,
 
 
 def _connect_sign(workflow, field, background, scan, threads, gigabytes):
-    """Judge the sign of a head's phase; returns the node that tells all so far, and the output that
-    it tells it by.
+    """Check the sign of a head's phase; return the node and its output that has the sidecar fields
+    so far.
     """
-    if scan.is_phantom:  # it has no nuclei and veins that would tell
+    if scan.is_phantom:  # the sign shows in deep nuclei and veins, which a phantom does not have
         return background, "outputnode.provenance"
     sign = Node(CheckSign(num_threads=threads), name="sign", mem_gb=gigabytes(15))
     # fmt: off
@@ -197,10 +215,9 @@ def _connect_sign(workflow, field, background, scan, threads, gigabytes):
 
 
 def _connect_inversion(
-    workflow, echoes, field, background, told, inversion, derivatives, method, settings
+    workflow, echoes, field, background, inversion, derivatives, method, settings
 ):
-    """One inversion with what it needs, and its map saved."""
-    teller, by = told
+    """Connect an inversion to its inputs, and save its map."""
     # fmt: off
     workflow.connect([
         (field, inversion, [("outputnode.standard_error_file", "inputnode.standard_error_file")]),
@@ -208,7 +225,6 @@ def _connect_inversion(
             ("outputnode.local_field_file", "inputnode.local_field_file"),
             ("outputnode.mask_file", "inputnode.mask_file"),
         ]),
-        (teller, inversion, [(by, "inputnode.provenance")]),
         (inversion, derivatives, [
             ("outputnode.chi_file", f"inputnode.{method}_chi_file"),
             ("outputnode.provenance", f"inputnode.{method}_chi_provenance"),
@@ -227,7 +243,7 @@ def _connect_inversion(
 
 
 def _matrix(scan):
-    """Voxels along each axis of what is worked on."""
+    """Return the number of voxels along each axis of the images that are processed."""
     if isinstance(scan, HarmonizedScan) and scan.is_cropped:
         return scan.matrix
     return nib.load(scan.files[0]).shape
@@ -238,25 +254,40 @@ def _has_r2star(scan):
 
 
 def _first_record(scan):
-    """What is known of the scan before any work, as sidecar fields."""
+    """Return the sidecar fields of the scan before any processing."""
     frequency, frequency_source = scan.centre_frequency
     record = {
         **scan.metadata,
         "CentreFrequency": frequency,
         "CentreFrequencySource": frequency_source,
+        "Site": scan.site,
+        "SiteSource": scan.site_source,
     }
-    record |= {"Site": scan.site, "SiteSource": scan.site_source}
-    is_harmonized = isinstance(scan, HarmonizedScan)
-    record |= scan.record if is_harmonized else {}
-    kinds = {"phantom": scan.is_phantom, "harmonization": is_harmonized}
-    if any(kinds.values()):
-        record[METHOD_STEPS] = [step for step, is_kind in kinds.items() if is_kind]
+    steps = []
+    if scan.is_phantom:
+        steps.append("phantom")
+    if isinstance(scan, HarmonizedScan):
+        record |= scan.record
+        steps.append("harmonization")
+    if steps:
+        record[METHOD_STEPS] = steps
     return record
 
 
-def phase_period(echo_times, centre_frequency):
-    """Field in ppm at which phase turns once between the two closest echoes; until the echo, of a
-    single one.
+def phase_period(echo_times: Iterable[float], centre_frequency: float) -> float:
+    """Return the field at which phase wraps once between the two closest echoes.
+
+    Parameters
+    ----------
+    echo_times : iterable of float
+        Echo times, s. The phase of a single echo wraps from excitation on.
+    centre_frequency : float
+        Centre frequency of the scanner, MHz.
+
+    Returns
+    -------
+    float
+        In ppm.
 
     Examples
     --------
@@ -266,15 +297,14 @@ def phase_period(echo_times, centre_frequency):
     0.4
     """
     times = sorted(echo_times)
-    spacing = min((later - earlier for earlier, later in pairwise(times)), default=times[0])
+    spacing = min(np.diff(times).tolist(), default=times[0])
     return 1 / (centre_frequency * spacing)
 
 
 def _decode_interface(scan, settings):
-    files = {part: [str(path) for path in paths] for part, paths in scan.parts.items()}
-    interface = DecodeEchoes(
-        phase_sign=settings.phase_sign, provenance=_first_record(scan), **files
-    )
+    interface = DecodeEchoes(phase_sign=settings.phase_sign, provenance=_first_record(scan))
+    for part, paths in scan.parts.items():
+        setattr(interface.inputs, part, list(map(str, paths)))
     if scan.units is not None:
         interface.inputs.units = scan.units
     if scan.manufacturer is not None:
@@ -289,7 +319,7 @@ def _mask_interface(scan, bids_dir):
 
 
 def _source(path, bids_dir):
-    """BIDS URI of a file in the raw dataset's folder, or the plain URI of one elsewhere."""
+    """Return the BIDS URI of a file in the raw dataset, or the plain URI of one elsewhere."""
     try:
         return bids_uri(path, bids_dir)
     except ValueError:
@@ -297,7 +327,9 @@ def _source(path, bids_dir):
 
 
 def _common_metadata(scan, bids_dir):
-    masks = [] if scan.brain_mask is None else [scan.brain_mask]
-    sources = [_source(path, bids_dir) for path in (*scan.files, *masks)]
+    """Return the sidecar fields that all derivatives of the scan have."""
+    sources = [_source(path, bids_dir) for path in scan.files]
+    if scan.brain_mask is not None:
+        sources.append(_source(scan.brain_mask, bids_dir))
     versions = {package: version(package) for package in RECORDED_PACKAGES}
     return {"SkullStripped": True, "Sources": sources, "ProcessingSoftware": versions}

@@ -1,16 +1,30 @@
-"""All scans of a run, one workflow each."""
+"""The scans of a run, one workflow each."""
+
+from collections.abc import Iterable
+from operator import attrgetter
 
 from nipype.pipeline.engine import Workflow
 
+from ..dataset.files import PathLike
+from ..dataset.scans import Scan
 from .scan import init_scan_wf
+from .settings import Settings
 
 
-def init_scans_wf(scans, *, bids_dir, output_dir, work_dir, settings, threads):
-    """Build the workflow of all scans, one workflow each in it.
+def init_scans_wf(
+    scans: Iterable[Scan],
+    *,
+    bids_dir: PathLike,
+    output_dir: PathLike,
+    work_dir: PathLike,
+    settings: Settings,
+    threads: int,
+) -> Workflow:
+    """Build the workflow of all scans, which consists of a workflow for each.
 
     Parameters
     ----------
-    scans : sequence of multiqsm.dataset.scans.Scan
+    scans : iterable of multiqsm.dataset.scans.Scan
         Checked scans.
     bids_dir, output_dir, work_dir : path-like
         Roots of the raw dataset, of the derivative dataset and of intermediate files.
@@ -24,12 +38,9 @@ def init_scans_wf(scans, *, bids_dir, output_dir, work_dir, settings, threads):
     nipype.pipeline.engine.Workflow
     """
     workflow = Workflow(name="scans", base_dir=str(work_dir))
-    common = {
-        "bids_dir": bids_dir,
-        "output_dir": output_dir,
-        "settings": settings,
-        "threads": threads,
-    }
-    for scan in sorted(scans, key=lambda scan: scan.label):
-        workflow.add_nodes([init_scan_wf(scan, **common)])
+    for scan in sorted(scans, key=attrgetter("label")):
+        scan_wf = init_scan_wf(
+            scan, bids_dir=bids_dir, output_dir=output_dir, settings=settings, threads=threads
+        )
+        workflow.add_nodes([scan_wf])
     return workflow

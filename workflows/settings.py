@@ -1,4 +1,4 @@
-"""What a run does, as one value that is passed along; the studies' choices under their names."""
+"""Settings: the choices of a run, and presets of published studies."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,14 +24,14 @@ def option(
     default
         Value if the user does not give one.
     meaning : str
-        What it is for, in a phrase.
+        Its purpose, in a phrase.
     automatic : str, optional
-        What a default of None stands for, in a phrase.
+        The meaning of a default of None, in a phrase.
     values : tuple or str, optional
         The possible values, or the kind of number: ``positive``, ``not_negative``, ``fraction`` or
-        ``count_from_zero``. Not needed for text and for yes or no.
+        ``count_from_zero``. Not needed for texts and switches.
     flag : str, optional
-        Name on the command line, if that is not the field's name with hyphens.
+        Name on the command line. By default the field's name with hyphens.
     metavar : str, optional
         Placeholder for the value in the help.
     docs : str, optional
@@ -44,7 +44,7 @@ def option(
     dataclasses.Field
         Typed as Any, since the field stands for its value in the class body.
     """
-    described = {
+    description = {
         "meaning": meaning,
         "automatic": automatic,
         "values": values,
@@ -53,12 +53,12 @@ def option(
         "docs": docs,
         "instead_of": instead_of,
     }
-    return field(default=default, metadata=described)
+    return field(default=default, metadata=description)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of a run; the defaults are what measured best. Each field says what it is for (see
+    """Choices of a run. The defaults are those that measured best; each field has its meaning (see
     `option`).
     """
 
@@ -77,9 +77,10 @@ class Settings:
     )
     unwrapping: str = option(
         "spatial",
-        "after extrapolating phase linearly in echo time, how the remainder of later echoes is "
-        "unwrapped: in space, or to less than half a wrap in each voxel",
-        values=("spatial", "temporal"),
+        "how later echoes are unwrapped: predicted linearly in echo time, with the remainder "
+        "unwrapped in space (spatial) or taken to be less than half a wrap (temporal); or every "
+        "echo in three dimensions (individual)",
+        values=("spatial", "temporal", "individual"),
     )
     lambda_rule: str = option(
         "gcv",
@@ -199,21 +200,28 @@ class Settings:
     )
 
     @property
-    def standard_errors(self):
-        """Inversions whose maps come with a standard error: the closed form's costs nothing."""
-        wanted = ("closed form", "realisations") if self.se_draws > 0 else ("closed form",)
-        return tuple(name for name in self.inversions if INVERSIONS[name].standard_error in wanted)
+    def standard_errors(self) -> tuple[str, ...]:
+        """Inversions whose maps have a standard error.
+
+        One in closed form is always computed, since it costs little; one from noise realisations
+        only if there are any.
+        """
+        kinds = {"closed form"}
+        if self.se_draws > 0:
+            kinds.add("realisations")
+        return tuple(name for name in self.inversions if INVERSIONS[name].standard_error in kinds)
 
 
-# The 2015 study: λ by the discrepancy principle, its equation without data weights, and an edge
-# mask as MEDI's, 30 % of the gradients. The 2018 study of the thalamus: MEDI as its publication has
-# it, and its reference; smoothing by 1 mm and the automatic search for veins stand for the hand
-# that drew.
+# The 2015 study: every echo unwrapped in three dimensions, λ by the discrepancy principle, its
+# equation without data weights, and an edge mask as MEDI's, 30 % of the gradients. The 2018 study
+# of the thalamus: MEDI and the reference as published; smoothing by 1 mm and the automatic
+# detection of veins replace drawing by hand.
 PRESETS = {
     "default": Settings(),
     "lin2015": Settings(
         inversions=("iterative", "deterministic"),
         background="pdf",
+        unwrapping="individual",
         lambda_rule="discrepancy",
         edge_fraction=0.3,
         data_weighting="none",

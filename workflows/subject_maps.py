@@ -1,27 +1,76 @@
-"""One inversion's maps of a person in one space, relative to the reference, and measured."""
+"""A person's maps of one inversion: in the subject space, relative to the reference, measured."""
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from ..dataset.files import PathLike
 from ..dataset.names import REGIONS, variability_map
 from ..dataset.outputs import SUBJECT_SPACE
+from ..dataset.subjects import Subject
 from ..interfaces.derivatives import SaveSubjectMaps
 from ..interfaces.reference import RelateMaps
 from ..interfaces.regions import RegionsToScans
 from ..interfaces.registration import ResampleMaps
 from ..interfaces.subject_figures import PlotRegions
-from .subject_nodes import make_measure_node, make_node
+from .connections import by_name
+from .memory import VolumeMemory
+from .settings import Settings
+from .subject_nodes import chi_files, entities_of, make_measure_node, make_node, mask_files
 from .subject_regions import has_regions
 from .variability import SD_MEANING, TEMPLATE_SPACE, connect_variability, kinds_of_variability
 
 
-def init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
-    """One inversion's maps: in the subject space, relative to the reference, measured in regions
-    and voxel by voxel.
+def init_maps_wf(
+    subject: Subject,
+    method: str,
+    *,
+    output_dir: PathLike,
+    settings: Settings,
+    gigabytes: VolumeMemory,
+) -> Workflow:
+    """Build the workflow that resamples an inversion's maps to the subject space, applies the
+    reference, and measures them in regions and voxel by voxel.
+
+    Parameters
+    ----------
+    subject : multiqsm.dataset.subjects.Subject
+        The person and the processed scans.
+    method : str
+        The inversion.
+    output_dir : path-like
+        Root of the derivative dataset.
+    settings : Settings
+        Choices of the run.
+    gigabytes : callable
+        Memory in GB of a number of float32 volumes.
+
+    Inputs
+    ------
+    transform_files, grid_file, mask_file
+        Transforms from the subject space to each scan, an image on its grid, and the brain mask.
+    label_files, names
+        Regions of each scan in the subject space, and their names.
+    reference_files, reference
+        Reference region of each scan in the subject space, and its name.
+    template_transform_file, from_template_file
+        Registration of the template to the subject space; only with an atlas.
+    record, steps
+        Sidecar fields of the reference, and steps for the text on methods.
+    average_file
+        Saved mean magnitude, the spatial reference of the maps.
+
+    Outputs
+    -------
+    rows
+        Rows of the tables of regional values, a list for each scan.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+        Named after the inversion.
     """
-    scans = subject.scans
-    masks = [str(scan.mask) for scan in subject.scans]
-    native = [str(scan.chi[method]) for scan in scans]
+    masks = mask_files(subject.scans)
+    native_maps = chi_files(subject.scans, method)
     fields = [
         "transform_files",
         "grid_file",
@@ -37,7 +86,8 @@ def init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
         IdentityInterface([*fields, "record", "steps", "average_file"]), name="inputnode"
     )
     outputnode = Node(IdentityInterface(["rows"]), name="outputnode")
-    resample = make_node(ResampleMaps(in_files=native, mask_files=masks), "resample", gigabytes(12))
+    resample = ResampleMaps(in_files=native_maps, mask_files=masks)
+    resample = make_node(resample, "resample", gigabytes(12))
     relate = make_node(RelateMaps(), "relate", gigabytes(6))
     save = _save_maps_node(subject, method, output_dir, gigabytes)
     measure = make_measure_node(subject, method, settings, gigabytes)
@@ -45,23 +95,23 @@ def init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
     workflow = Workflow(name=method)
     # fmt: off
     workflow.connect([
-        (inputnode, resample, [("transform_files", "transform_files"), ("grid_file", "grid_file")]),
+        (inputnode, resample, by_name(["transform_files", "grid_file"])),
         (inputnode, relate, [("reference_files", "reference_files")]),
         (resample, relate, [("out_files", "in_files")]),
-        (inputnode, save, [
-            ("transform_files", "transform_files"), ("reference", "reference"),
-            ("record", "record"),
-            ("steps", "steps"), ("average_file", "average_file"),
-        ]),
+        (inputnode, save, by_name([
+            "transform_files", "reference", "record", "steps", "average_file",
+        ])),
         (relate, save, [("out_files", "in_files"), ("offsets", "offsets")]),
-        (inputnode, measure, [("names", "names"), ("reference", "reference")]),
+        (inputnode, measure, by_name(["names", "reference"])),
         (measure, outputnode, [("rows", "rows")]),
     ])
     # fmt: on
     if settings.roi_space == "subject":
-        carried, related = _measure_in_space(workflow, inputnode, relate, measure)
+        regions, maps = _measure_in_space(workflow, inputnode, relate, measure)
     else:
-        carried, related = _measure_on_scans(workflow, inputnode, measure, masks, native, gigabytes)
+        regions, maps = _measure_on_scans(
+            workflow, inputnode, measure, masks, native_maps, gigabytes
+        )
     if kinds_of_variability(subject):
         connect_variability(
             workflow,
@@ -77,10 +127,8 @@ def init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
         plot = _region_picture_node(subject, method, output_dir, gigabytes)
         # fmt: off
         workflow.connect([
-            (related, plot, [("out_files", "chi_files")]),
-            (carried, plot, [
-                ("label_files", "label_files"), ("reference_files", "reference_files"),
-            ]),
+            (maps, plot, [("out_files", "chi_files")]),
+            (regions, plot, by_name(["label_files", "reference_files"])),
             (inputnode, plot, [("names", "names")]),
             (measure, plot, [("excluded_files", "excluded_files")]),
         ])
@@ -89,64 +137,60 @@ def init_maps_wf(subject, method, *, output_dir, settings, gigabytes):
 
 
 def _save_maps_node(subject, method, output_dir, gigabytes):
-    """Save the maps in the subject space; maps of variability that an earlier run had go."""
-    not_made = [
-        {"entities": {"subject": subject.label}, **variability_map(method, kind), "space": space}
-        for kind in SD_MEANING
-        for space in (SUBJECT_SPACE, TEMPLATE_SPACE)
-        if kind not in kinds_of_variability(subject)
-    ]
-    return Node(
-        SaveSubjectMaps(
-            native_files=[str(scan.chi[method]) for scan in subject.scans],
-            entities=[dict(scan.entities) for scan in subject.scans],
-            output_dir=str(output_dir),
-            method=method,
-            not_made=not_made,
-        ),
-        name="save_maps",
-        mem_gb=gigabytes(6),
+    """Return the node that saves the maps in the subject space, and removes an earlier run's maps
+    of variability that these scans do not allow.
+    """
+    entities = {"subject": subject.label}
+    kinds = kinds_of_variability(subject)
+    not_made = []
+    for kind in SD_MEANING:
+        if kind in kinds:
+            continue
+        for space in (SUBJECT_SPACE, TEMPLATE_SPACE):
+            not_made.append({"entities": entities, **variability_map(method, kind), "space": space})
+    save = SaveSubjectMaps(
+        native_files=chi_files(subject.scans, method),
+        entities=entities_of(subject.scans),
+        output_dir=str(output_dir),
+        method=method,
+        not_made=not_made,
     )
+    return Node(save, name="save_maps", mem_gb=gigabytes(6))
 
 
 def _measure_in_space(workflow, inputnode, relate, measure):
-    """Measure regions in the subject space; returns what gives the regions and the maps."""
+    """Measure regions in the subject space; return the nodes with the regions and with the maps."""
     # fmt: off
     workflow.connect([
-        (inputnode, measure, [
-            (field, field) for field in ("label_files", "reference_files", "transform_files")
-        ]),
+        (inputnode, measure, by_name(["label_files", "reference_files", "transform_files"])),
         (relate, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
     ])
     # fmt: on
     return inputnode, relate
 
 
-def _measure_on_scans(workflow, inputnode, measure, masks, native, gigabytes):
-    """Measure regions on each scan's own map; returns what gives the regions and the maps."""
-    carried = make_node(RegionsToScans(grid_files=masks), "regions_to_scans", gigabytes(10))
-    related = RelateMaps(in_files=native, mask_files=masks)
-    related = make_node(related, "relate_native", gigabytes(6))
+def _measure_on_scans(workflow, inputnode, measure, masks, native_maps, gigabytes):
+    """Measure regions in the space of each scan; return the nodes with the regions and with the
+    maps.
+    """
+    regions = make_node(RegionsToScans(grid_files=masks), "regions_to_scans", gigabytes(10))
+    relate = RelateMaps(in_files=native_maps, mask_files=masks)
+    relate = make_node(relate, "relate_native", gigabytes(6))
     measure.inputs.mask_files = masks
     # fmt: off
     workflow.connect([
-        (inputnode, carried, [
-            ("transform_files", "transform_files"), ("label_files", "label_files"),
-            ("reference_files", "reference_files"),
-        ]),
-        (carried, related, [("reference_files", "reference_files")]),
-        (carried, measure, [
-            ("label_files", "label_files"), ("reference_files", "reference_files"),
-        ]),
-        (related, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
+        (inputnode, regions, by_name(["transform_files", "label_files", "reference_files"])),
+        (regions, relate, [("reference_files", "reference_files")]),
+        (regions, measure, by_name(["label_files", "reference_files"])),
+        (relate, measure, [("out_files", "chi_files"), ("offsets", "offsets")]),
     ])
     # fmt: on
-    return carried, related
+    return regions, relate
 
 
 def _region_picture_node(subject, method, output_dir, gigabytes):
-    """A picture of the regions, of what was left out of them and of the reference, on the first
-    scan's map.
+    """Return the node that draws the regions, the voxels excluded from them and the reference on
+    the first scan's map.
     """
     plot = PlotRegions(
         output_dir=str(output_dir),

@@ -1,43 +1,84 @@
-"""Nodes that persons and phantoms share."""
+"""Nodes that persons and phantoms have in common, and lists of their scans' files."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from nipype.interfaces.base import BaseInterface
 from nipype.pipeline.engine import Node
 
 from ..bids_templates import load_template
+from ..dataset.files import PathLike
+from ..dataset.subjects import DrawnScan, ProcessedScan, Subject
 from ..interfaces.measurement import MeasureRegions, SaveRoiTables
 from ..interfaces.quality import SaveQuality
 from ..interfaces.regions import DRAWN
+from .memory import VolumeMemory
+from .settings import Settings
 
 
-def make_node(interface, name, mem_gb):
-    """A node whose inputs count by what they hold: a run writes derivatives anew, with another
-    date.
+def magnitude_files(scans: Iterable[ProcessedScan | DrawnScan]) -> list[str]:
+    """Return the paths of the scans' combined magnitude images."""
+    return [str(scan.magnitude) for scan in scans]
+
+
+def mask_files(scans: Iterable[ProcessedScan | DrawnScan]) -> list[str]:
+    """Return the paths of the scans' brain masks."""
+    return [str(scan.mask) for scan in scans]
+
+
+def chi_files(scans: Iterable[ProcessedScan], method: str) -> list[str]:
+    """Return the paths of the scans' susceptibility maps of an inversion."""
+    return [str(scan.chi[method]) for scan in scans]
+
+
+def entities_of(scans: Iterable[ProcessedScan]) -> list[dict[str, str]]:
+    """Return the scans' entities."""
+    return [dict(scan.entities) for scan in scans]
+
+
+def make_node(interface: BaseInterface, name: str, mem_gb: float) -> Node:
+    """Make a node that runs again if the content of its input files changes.
+
+    Their dates do not count: each run writes the derivatives again.
     """
     node = Node(interface, name=name, mem_gb=mem_gb)
     node.config = {"execution": {"hash_method": "content"}}
     return node
 
 
-def make_measure_node(subject, method, settings, gigabytes, name="measure"):
-    """Node that measures regions in the maps of one inversion."""
+def make_measure_node(
+    subject: Subject,
+    method: str,
+    settings: Settings,
+    gigabytes: VolumeMemory,
+    name: str = "measure",
+) -> Node:
+    """Make the node that measures regions in the maps of one inversion."""
+    noise_files = []
+    expected = []
+    for scan in subject.scans:
+        errors = scan.noise.get(method, {})
+        noise_files.append(dict(zip(errors, map(str, errors.values()), strict=True)))
+        expected.append(dict(scan.labels.expected) if scan.labels else {})
     interface = MeasureRegions(
         method=method,
-        noise=[
-            {name: str(path) for name, path in scan.noise.get(method, {}).items()}
-            for scan in subject.scans
-        ],
-        expected=[dict(scan.labels.expected) if scan.labels else {} for scan in subject.scans],
+        noise=noise_files,
+        expected=expected,
         erosion=settings.roi_erosion,
         exclude_veins=settings.exclude_veins,
     )
     return make_node(interface, name, gigabytes(25))
 
 
-def make_tables_node(subject, output_dir, gigabytes):
-    """Node that writes the table of regional values of each scan."""
+def make_tables_node(subject: Subject, output_dir: PathLike, gigabytes: VolumeMemory) -> Node:
+    """Make the node that writes the table of regional values of each scan."""
+    sources = []
+    for scan in subject.scans:
+        sources.append(scan.labels.path.name if scan.labels else "")
     interface = SaveRoiTables(
-        entities=[dict(scan.entities) for scan in subject.scans],
-        labels=[scan.columns for scan in subject.scans],
-        sources=[scan.labels.path.name if scan.labels else "" for scan in subject.scans],
+        entities=entities_of(subject.scans),
+        labels=_columns(subject.scans),
+        sources=sources,
         steps=[DRAWN] * len(subject.scans),
         columns=load_template("roi_table"),
         output_dir=str(output_dir),
@@ -45,18 +86,25 @@ def make_tables_node(subject, output_dir, gigabytes):
     return Node(interface, name="save_tables", mem_gb=gigabytes(0))
 
 
-def make_quality_node(subject, output_dir, settings, gigabytes):
-    """Node that writes the table of the scans' quality."""
+def make_quality_node(
+    subject: Subject, output_dir: PathLike, settings: Settings, gigabytes: VolumeMemory
+) -> Node:
+    """Make the node that writes the table of the scans' quality."""
+    maps = []
+    for scan in subject.scans:
+        maps.append({method: str(scan.chi[method]) for method in settings.inversions})
     interface = SaveQuality(
-        maps=[
-            {method: str(scan.chi[method]) for method in settings.inversions}
-            for scan in subject.scans
-        ],
-        magnitude_files=[str(scan.magnitude) for scan in subject.scans],
-        mask_files=[str(scan.mask) for scan in subject.scans],
-        labels=[scan.columns for scan in subject.scans],
+        maps=maps,
+        magnitude_files=magnitude_files(subject.scans),
+        mask_files=mask_files(subject.scans),
+        labels=_columns(subject.scans),
         subject=subject.label,
         columns=load_template("quality_table"),
         output_dir=str(output_dir),
     )
     return Node(interface, name="save_quality", mem_gb=gigabytes(4))
+
+
+def _columns(scans: Sequence[ProcessedScan]) -> list[dict[str, Any]]:
+    """Return the columns that identify each scan in a table."""
+    return [scan.columns for scan in scans]

@@ -1,58 +1,78 @@
-"""Where a person's regions come from."""
+"""The sources of a person's regions: drawn labels, FreeSurfer's labels, an atlas."""
 
 import shutil
+from collections.abc import Iterable
 
-from ..dataset.labels import ATRIUM
+from ..dataset.labels import ATRIUM, Labels
+from ..dataset.subjects import DrawnScan, ProcessedScan, Subject
 from ..interfaces.reference import FindReference
 from ..interfaces.regions import DefineRegions
+from .settings import Settings
 
 
-def make_regions_interface(subject, settings):
-    """Interface that defines regions, told of all that are drawn."""
+def make_regions_interface(subject: Subject, settings: Settings) -> DefineRegions:
+    """Make the interface that defines regions, with all that were drawn."""
     interface = DefineRegions(
-        drawn=[_drawn(scan.labels) for scan in subject.scans],
+        drawn=_drawn_on(subject.scans),
         smoothing=settings.roi_smoothing,
-        drawn_elsewhere=[_drawn(scan.labels) for scan in subject.elsewhere],
+        drawn_elsewhere=_drawn_on(subject.elsewhere),
     )
     if subject.labels is not None:
-        interface.inputs.drawn_for_subject = _drawn(subject.labels)
+        interface.inputs.drawn_for_subject = _described(subject.labels)
     return interface
 
 
-def make_reference_interface(subject, settings):
-    """Interface that finds the reference region, told of the points that the user gives."""
+def make_reference_interface(subject: Subject, settings: Settings) -> FindReference:
+    """Make the interface that finds the reference region, with the user's points in the atria."""
     return FindReference(
-        atria=[[list(point) for point in scan.atria] for scan in subject.scans],
-        atria_elsewhere=[[list(point) for point in scan.atria] for scan in subject.elsewhere],
+        atria=_points_in(subject.scans),
+        atria_elsewhere=_points_in(subject.elsewhere),
         radius=settings.atrium_radius,
         reference=settings.reference,
     )
 
 
-def _drawn(labels):
-    """What a node is told of drawn regions."""
-    return {} if labels is None else {"path": str(labels.path), "names": dict(labels.names)}
+def _drawn_on(scans: Iterable[ProcessedScan | DrawnScan]) -> list[dict]:
+    """Return the regions drawn on each scan; empty where there are none."""
+    return [_described(scan.labels) if scan.labels else {} for scan in scans]
 
 
-def _is_drawn(subject):
-    return subject.labels is not None or any(
-        scan.labels for scan in (*subject.scans, *subject.elsewhere)
-    )
+def _described(labels: Labels) -> dict:
+    return {"path": str(labels.path), "names": dict(labels.names)}
 
 
-def needs_freesurfer(subject, settings):
-    """Whether its labels are there or can be made, and wanted: drawn regions come first, but may
-    lack ventricles.
+def _points_in(scans: Iterable[ProcessedScan | DrawnScan]) -> list[list[list[float]]]:
+    """Return the points in the atria that the user gives on each scan."""
+    return [list(map(list, scan.atria)) for scan in scans]
+
+
+def needs_freesurfer(subject: Subject, settings: Settings) -> bool:
+    """Return whether FreeSurfer's labels are available, or can be made, and are of use.
+
+    Drawn regions have precedence. The reference in the atria needs labels of the ventricles, which
+    drawn regions may lack.
     """
-    can_be_made = (
+    can_run = (
         settings.recon_all
         and subject.anatomy.t1w is not None
         and shutil.which("recon-all") is not None
     )
-    is_there = subject.anatomy.freesurfer is not None or can_be_made
-    return is_there and (settings.reference == ATRIUM or not _is_drawn(subject))
+    is_available = subject.anatomy.freesurfer is not None or can_run
+    return is_available and (settings.reference == ATRIUM or not _has_drawn_regions(subject))
 
 
-def has_regions(subject, settings):
-    """Whether there is any source of regions."""
-    return settings.atlas is not None or _is_drawn(subject) or needs_freesurfer(subject, settings)
+def _has_drawn_regions(subject: Subject) -> bool:
+    return (
+        subject.labels is not None
+        or any(_drawn_on(subject.scans))
+        or any(_drawn_on(subject.elsewhere))
+    )
+
+
+def has_regions(subject: Subject, settings: Settings) -> bool:
+    """Return whether there is any source of regions."""
+    return (
+        settings.atlas is not None
+        or _has_drawn_regions(subject)
+        or needs_freesurfer(subject, settings)
+    )

@@ -1,17 +1,56 @@
-"""The space of a person's scans: what shows it, saved and drawn."""
+"""Derivatives of the subject space: mean magnitude, brain mask, regions, and their pictures."""
+
+from typing import Any
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from ..dataset.files import PathLike
 from ..dataset.names import AVERAGE, REFERENCE, ROIS, SUBJECT_MASK
 from ..dataset.outputs import bids_uri, derivative_path
+from ..dataset.subjects import Subject
 from ..interfaces.derivatives import SaveDerivative
 from ..interfaces.figures import PlotSlices
+from .memory import VolumeMemory
+from .settings import Settings
 from .subject_regions import has_regions
 
 
-def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
-    """Save what shows the subject space: the average magnitude, the brain mask and the regions."""
+def init_space_derivatives_wf(
+    subject: Subject, *, output_dir: PathLike, settings: Settings, gigabytes: VolumeMemory
+) -> Workflow:
+    """Build the workflow that saves and draws the average magnitude, the brain mask and the regions
+    in the subject space.
+
+    Parameters
+    ----------
+    subject : multiqsm.dataset.subjects.Subject
+        The person and the processed scans.
+    output_dir : path-like
+        Root of the derivative dataset.
+    settings : Settings
+        Choices of the run.
+    gigabytes : callable
+        Memory in GB of a number of float32 volumes.
+
+    Inputs
+    ------
+    average_file, mask_file
+        Mean magnitude and brain mask in the subject space.
+    reference_file
+        Mask of the reference region, for its picture.
+    label_file, lookup
+        Label image of the regions and their names; only if there are any regions.
+
+    Outputs
+    -------
+    average_file
+        The saved mean magnitude.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+    """
     space = spatial_reference(subject, output_dir)
     sources = space | {
         "SkullStripped": False,
@@ -21,7 +60,7 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
         "Description": "Mean of the scans' magnitudes, each over its median in the brain"
     }
     mask_metadata = sources | {"Type": "Brain", "Description": "Brain in half of the scans or more"}
-    common = {"output_dir": str(output_dir), "entities": {"subject": subject.label}}
+    common: dict[str, Any] = {"output_dir": str(output_dir), "entities": {"subject": subject.label}}
     average = common | AVERAGE
     mask = common | SUBJECT_MASK | {"is_mask": True}
     inputnode = Node(
@@ -83,7 +122,7 @@ def init_space_derivatives_wf(subject, *, output_dir, settings, gigabytes):
     return workflow
 
 
-def spatial_reference(subject, output_dir):
-    """The sidecar field that BIDS asks of whatever lies in a space of one's own."""
+def spatial_reference(subject: Subject, output_dir: PathLike) -> dict[str, str]:
+    """Return the sidecar field that BIDS requires of images in a subject's own space."""
     path = derivative_path(output_dir, {"subject": subject.label}, **AVERAGE)
     return {"SpatialReference": bids_uri(path, output_dir, "")}

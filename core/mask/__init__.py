@@ -1,1 +1,1 @@
-"""Masks of brains and phantoms from magnitude and phase, and voxels whose field is not known."""
+"""Masks of brains and phantoms from magnitude and phase, and voxels whose field is not measured."""

@@ -1,8 +1,9 @@
-"""The mask of a phantom, from magnitude and phase."""
+"""Mask a phantom by magnitude and phase."""
 
 import numpy as np
 
-from .roughness import checked_echoes, phase_roughness, weak_signal_roughness
+from ..grid import Vector
+from .roughness import checked_echoes, phase_roughness, weak_signal_roughness_limit
 from .shapes import (
     EmptyMaskError,
     depth_in,
@@ -13,35 +14,43 @@ from .shapes import (
 )
 from .signal import signal_above_ghosts
 
-# Roughness of a phantom's phase is below a limit between these: water's is below 0.3, noise's is
-# seldom below 1.4.
+# Range in rad of the largest roughness that is still accepted as a phantom's phase. Water has a
+# roughness below 0.3; noise seldom has one below 1.4.
 _SMOOTH = (0.7, 1.4)
 
 
-def phantom_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=3.0, rim=3.0):
-    """Mask of a phantom from phase quality and signal.
+def phantom_mask(
+    magnitude: np.ndarray,
+    phase: np.ndarray,
+    voxel_size: Vector,
+    *,
+    max_roughness: float | None = None,
+    opening: float = 3.0,
+    rim: float = 3.0,
+) -> np.ndarray:
+    """Mask a phantom by phase quality and signal.
 
-    A phantom's parts may differ tenfold in signal (gadolinium shortens T1), so that no threshold on
-    magnitude finds the dim ones and leaves the air. Air's phase is noise, whatever the signal
-    beside it; but ghosts, and ringing around the phantom, have its phase at a tenth of its signal.
-    So:
+    The signal of a phantom's parts may differ tenfold (gadolinium shortens T1), so no threshold on
+    magnitude includes the dim parts and excludes the air. Phase in air is noise. But ghosts, and
+    ringing around the phantom, have smooth phase at a tenth of the phantom's signal. Hence:
 
-    1. Phase quality: the region of smooth phase with the most signal, opened. It is the phantom
-       with its halo.
-    2. Signal: of that, what has more than a quarter of the phantom's usual signal within 25 mm, and
-       lies further from noise than from that. What is usual is a geometric mean, so that a few
-       bright tubes do not make their water look dim, and follows the coils: it begins as one value
-       for all of the region, half of whose signal's square root lies in brighter voxels, and is
-       found again where there is signal until that rests.
-    3. Rim: voxels with signal within ``rim``, whatever their phase quality, which air beside them
-       lowers.
-    4. Filling: what the phantom encloses, be it bright, dim or noise. What leaves it at its ends,
-       such as a tube, is inside as far as it is enclosed in a plane, unless it is noise and wider
-       than twice ``opening``.
+    1. Phase quality: of the regions of smooth phase, opened, the one with the most signal. It
+       contains the phantom and a halo of ghosts and ringing around it.
+    2. Signal: of this region, voxels with more than a quarter of the signal that is typical within
+       25 mm, and whose distance from noise exceeds that from the typical signal (on a logarithmic
+       scale). The typical signal is a geometric mean, so a few bright tubes do not make the water
+       around them look dim. It is first a single value for the whole region, and then computed
+       again, locally, from the voxels selected so far, until the selection no longer changes. In
+       this way it follows the sensitivity of the coils.
+    3. Rim: voxels with signal within the distance ``rim`` are added, whatever their phase quality,
+       which neighbouring air reduces.
+    4. Filling: everything that the phantom encloses is included, whether bright, dim or noise. A
+       part that is open at its ends, such as a tube, is included where it is enclosed in a plane,
+       unless it is noise and wider than twice ``opening``.
 
-    A part at the phantom's surface that has less than a quarter of the signal beside it is taken
-    for a ghost, unless it is so large that it sets the usual signal: a dim bath around a bright
-    ball is the phantom, a dim layer is not.
+    A part at the surface with less than a quarter of the signal next to it is regarded as a ghost,
+    unless it is so large that it determines the typical signal: a dim bath around a bright ball
+    belongs to the phantom, a dim layer does not.
 
     Parameters
     ----------
@@ -52,13 +61,13 @@ def phantom_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=3.
     voxel_size : tuple of 3 floats
         In mm.
     max_roughness : float, optional
-        In radians, see `phase_roughness`. The default is 0.7, which a signal of five times the
-        noise passes, or up to 1.4 where signals are weaker: the geometric mean of their median and
-        pure noise.
+        In radians, see `phase_roughness`. The default is 0.7, which is sufficient for signal above
+        five times the noise. For weaker signals it is up to 1.4: the geometric mean of their median
+        roughness and that of pure noise.
     opening : float, optional
-        In mm. What is thinner than twice this is cut off.
+        In mm. Parts that are thinner than twice this are cut off.
     rim : float, optional
-        In mm. The default takes back one coarse voxel or three fine ones.
+        In mm. The default adds one layer of coarse voxels or three of fine ones.
 
     Returns
     -------
@@ -76,9 +85,10 @@ def phantom_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=3.
     combined = np.linalg.norm(magnitude.astype(np.float32, copy=False), axis=3)
     roughness = phase_roughness(phase, np.ones(combined.shape, bool), voxel_size)
     if max_roughness is None:
-        max_roughness = np.clip(weak_signal_roughness(combined, roughness), *_SMOOTH)
-    smooth = (roughness < max_roughness) & (combined > 0)  # blanked air is as smooth as can be
-    body = signal = np.zeros_like(smooth)
+        max_roughness = np.clip(weak_signal_roughness_limit(combined, roughness), *_SMOOTH)
+    smooth = (roughness < max_roughness) & (combined > 0)  # air set to zero has smooth phase
+    body = np.zeros_like(smooth)
+    signal = np.zeros_like(smooth)
     deep = depth_in(smooth, voxel_size) > opening
     if deep.any():
         region = heaviest_component(smooth & dilate(deep, voxel_size, opening), np.sqrt(combined))
@@ -87,13 +97,10 @@ def phantom_mask(magnitude, phase, voxel_size, *, max_roughness=None, opening=3.
         body = largest_component(region & signal & dilate(deep, voxel_size, opening))
     if not body.any():
         raise EmptyMaskError(
-            f"No phantom found: of {smooth.size} voxels, {np.count_nonzero(smooth)} have phase "
-            "smoother than "
-            f"{max_roughness:.2g} rad and {np.count_nonzero(smooth & signal)} also have signal, "
-            "but none lies deeper "
-            f"than {opening:g} mm. Check that magnitude and phase belong together, or give a mask "
-            "in a derivatives "
-            "dataset."
+            f"No phantom found: of {smooth.size} voxels, {np.count_nonzero(smooth)} have a phase "
+            f"roughness below {max_roughness:.2g} rad and {np.count_nonzero(smooth & signal)} also "
+            f"have signal, but none lies deeper than {opening:g} mm. Check that magnitude and "
+            "phase belong together, or provide a mask in a derivatives dataset."
         )
     body = largest_component(signal & dilate(body, voxel_size, rim))
     return fill_body(body, smooth | signal, voxel_size, opening)

@@ -1,1 +1,1 @@
-"""Phase as scanners store it, unwrapped, and fitted by the field."""
+"""Phase: decoded from what scanners store, unwrapped, and fitted by a field."""

@@ -1,52 +1,52 @@
-"""Phase as scanners store it, turned into radians; its sign; field units.
+"""Decode stored phase to radians; the sign of phase; units of the field.
 
 Every vendor stores phase in its own way, and a wrong scale or sign gives a map that looks plausible
-and is wrong. So an encoding is recognised from what the sidecar says and from the ranges that
-vendors are known to write, one scale serves all echoes, no image is ever stretched to fill the
-circle, and what is not recognised is refused with a message that says what was found.
+but is wrong. An encoding is therefore recognised by the sidecar's metadata and the ranges that
+vendors write. All echoes are decoded with the same scale, and no image is stretched to fill 2π. An
+encoding that is not recognised is refused, with a message that describes the stored values.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 #: Gyromagnetic ratio of the proton over 2π, in MHz/T (CODATA 2018).
 GYROMAGNETIC_RATIO = 42.577478
 
-# Radians that a converter made from 12-bit integers can pass ±π by one step of 2π/4096.
+# Radians that were converted from 12-bit integers may exceed ±π by one step of 2π/4096.
 _ROUNDING = 2 * np.pi / 4096
 
-# Noise fills the circle, and even a masked head spans more than a radian at the shortest echo
-# times.
+# Smallest plausible range of a phase image, rad. Noise covers all of 2π, and even a masked head
+# spans more than a radian at the shortest echo times.
 _SMALLEST_SPAN = 0.5
 
-# A range that fills this much of an encoding identifies it without help from the sidecar.
+# Values that cover this fraction of an encoding's range identify it without metadata.
 _NEARLY_ALL = 0.95
-_KNOWN = (
+_SUPPORTED = (
     "Known encodings: radians within -π to π or 0 to 2π (Units 'rad'); Siemens integers 0 to 4095 "
-    "and "
-    "-4096 to 4095 (Units 'arbitrary', Manufacturer 'Siemens'); real and imaginary images."
+    "and -4096 to 4095 (Units 'arbitrary', Manufacturer 'Siemens'); real and imaginary images."
 )
 
 
 class PhaseEncodingError(ValueError):
-    """The stored numbers are not in a phase encoding that is known here."""
+    """The stored values are in no supported phase encoding."""
 
 
 @dataclass(frozen=True)
 class PhaseEncoding:
-    """How stored numbers become radians: ``radians = scale * stored + offset``.
+    """Conversion of stored values to radians: ``radians = scale * stored + offset``.
 
     Attributes
     ----------
     name : str
         Description for the sidecars of derivatives.
     kind : str
-        In a word.
+        Short name: 'radians' or the vendor.
     scale : float
         Radians per stored unit.
     offset : float
-        Radians that a stored zero stands for.
+        Phase of a stored zero, radians.
     """
 
     name: str
@@ -54,8 +54,8 @@ class PhaseEncoding:
     scale: float
     offset: float
 
-    def radians(self, stored):
-        """Stored numbers, an ndarray of any shape, as phase in radians (float32)."""
+    def radians(self, stored: np.ndarray) -> np.ndarray:
+        """Convert stored values, an ndarray of any shape, to phase in radians (float32)."""
         phase = stored.astype(np.float32)
         phase *= np.float32(self.scale)
         phase += np.float32(self.offset)
@@ -64,7 +64,7 @@ class PhaseEncoding:
 
 RADIANS = PhaseEncoding("radians, -π to π", "radians", 1.0, 0.0)
 
-# Kept as stored: phase is modulo 2π, and unwrapping does not care where the circle is cut.
+# Both ranges of radians are used as stored: unwrapping gives the same field for either.
 POSITIVE_RADIANS = PhaseEncoding("radians, 0 to 2π", "radians", 1.0, 0.0)
 BOTH_RADIANS = PhaseEncoding("radians, -π to π and 0 to 2π", "radians", 1.0, 0.0)
 SIEMENS_UNSIGNED = PhaseEncoding("Siemens integers, 0 to 4095", "Siemens", 2 * np.pi / 4096, -np.pi)
@@ -72,8 +72,8 @@ SIEMENS_SIGNED = PhaseEncoding("Siemens integers, -4096 to 4095", "Siemens", np.
 ENCODINGS = (RADIANS, POSITIVE_RADIANS, BOTH_RADIANS, SIEMENS_UNSIGNED, SIEMENS_SIGNED)
 
 
-def wrap_phase(phase):
-    """Subtract the nearest multiple of 2π.
+def wrap_phase(phase: np.ndarray) -> np.ndarray:
+    """Wrap phase to the range from -π to π by subtracting the nearest multiple of 2π.
 
     Parameters
     ----------
@@ -83,50 +83,57 @@ def wrap_phase(phase):
     Returns
     -------
     ndarray
-        Phase from -π to π, dtype as given.
+        Phase from -π to π, in the dtype of the input.
 
     Examples
     --------
     >>> wrap_phase(np.array([7.0, -3.0])).round(3).tolist()
     [0.717, -3.0]
     """
-    full_turn = phase.dtype.type(2 * np.pi)
-    return phase - full_turn * np.rint(phase / full_turn)
+    period = phase.dtype.type(2 * np.pi)
+    return phase - period * np.rint(phase / period)
 
 
-def decode_phase(stored, *, units=None, manufacturer=None, echo_axis=None):
-    """Turn stored phase into radians.
+def decode_phase(
+    stored: np.ndarray,
+    *,
+    units: str | None = None,
+    manufacturer: str | None = None,
+    echo_axis: int | None = None,
+) -> tuple[np.ndarray, PhaseEncoding]:
+    """Recognise the encoding of stored phase and convert it to radians.
 
     Parameters
     ----------
     stored : ndarray
-        The phase images of all echoes of a scan together, any shape: one encoding is decided on for
-        all.
+        Phase images of all echoes of a scan, any shape. All echoes have the same encoding.
     units : str, optional
         The sidecar's ``Units``: 'rad' or 'arbitrary'.
     manufacturer : str, optional
         The sidecar's ``Manufacturer``.
     echo_axis : int, optional
-        The axis along which echoes lie: of radians, some may be cut at ±π and others at 0.
+        The axis of the echoes. With it, some echoes in radians may range from -π to π and others
+        from 0 to 2π.
 
     Returns
     -------
     phase : ndarray of float32
-        Phase in radians, shape of ``stored``. Nothing but scale and offset is applied.
+        Phase in radians, shape of ``stored``. Only scale and offset are applied.
     encoding : PhaseEncoding
-        What was decided.
+        The encoding that was recognised.
 
     Raises
     ------
     PhaseEncodingError
-        If values are not finite, if range and sidecar contradict each other, or if the encoding is
-        unknown.
+        If values are not finite, range and metadata contradict each other, or the encoding is not
+        recognised.
 
     Notes
     -----
-    Units 'rad' are believed if the range is one that radians can have. Integers of a Siemens
-    scanner are recognised by their range, which need not be used to its ends. Without ``units`` or
-    ``manufacturer`` the range itself must identify the encoding, by filling at least 95 % of it.
+    Units 'rad' are accepted if all values are possible for radians. Integers of a Siemens scanner
+    are recognised by their range, of which they may cover only a part. Without ``units`` or
+    ``manufacturer`` the values themselves must identify the encoding: they must cover at least 95 %
+    of its range.
 
     Examples
     --------
@@ -139,21 +146,21 @@ def decode_phase(stored, *, units=None, manufacturer=None, echo_axis=None):
     """
     stored = np.asarray(stored)
     _refuse_not_finite(stored)
-    found = _describe(stored, units, manufacturer)
-    echoes = [stored] if echo_axis is None else np.moveaxis(stored, echo_axis, 0)
-    radians = _radians([(float(echo.min()), float(echo.max())) for echo in echoes])
-    encoding = _recognise(stored, units, manufacturer, radians, found)
-    _refuse_tiny_span(stored, encoding, found)
+    description = _describe(stored, units, manufacturer)
+    echoes = stored[np.newaxis] if echo_axis is None else np.moveaxis(stored, echo_axis, 0)
+    radians = _encoding_of_radians(echoes)
+    encoding = _recognise(stored, units, manufacturer, radians, description)
+    _refuse_tiny_span(stored, encoding, description)
     return encoding.radians(stored), encoding
 
 
-def from_real_imaginary(real, imaginary):
-    """Magnitude and phase of real and imaginary images.
+def from_real_imaginary(real: ArrayLike, imaginary: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Compute magnitude and phase from real and imaginary images.
 
     Parameters
     ----------
     real, imaginary : ndarray
-        Images of one shape, in one (any) unit.
+        Images of the same shape, in the same (arbitrary) unit.
 
     Returns
     -------
@@ -177,15 +184,16 @@ def from_real_imaginary(real, imaginary):
     imaginary = np.asarray(imaginary, dtype=np.float32)
     if real.shape != imaginary.shape:
         raise PhaseEncodingError(
-            f"Real {real.shape} and imaginary {imaginary.shape} images differ in shape."
+            f"Real {real.shape} and imaginary {imaginary.shape} images differ in shape. Check that "
+            "they belong together."
         )
     _refuse_not_finite(real)
     _refuse_not_finite(imaginary)
     return np.hypot(real, imaginary), np.arctan2(imaginary, real)
 
 
-def default_sign(manufacturer=None):
-    """Sign that makes phase grow with a positive field, by vendor.
+def default_sign(manufacturer: str | None = None) -> tuple[int, str]:
+    """Return the sign with which a vendor's phase increases with the field.
 
     Parameters
     ----------
@@ -195,9 +203,9 @@ def default_sign(manufacturer=None):
     Returns
     -------
     sign : int
-        -1 for GE, whose phase runs the other way, otherwise +1.
+        -1 for GE, whose phase decreases with the field, otherwise +1.
     reason : str
-        How it was decided, for the sidecars of derivatives.
+        Explanation, for the sidecars of derivatives.
 
     Examples
     --------
@@ -214,15 +222,15 @@ def default_sign(manufacturer=None):
     return 1, f"+1: the default for Manufacturer {manufacturer!r}"
 
 
-def apply_sign(phase, sign):
-    """Phase times +1 or -1.
+def apply_sign(phase: np.ndarray, sign: int) -> np.ndarray:
+    """Multiply phase by +1 or -1.
 
     Parameters
     ----------
     phase : ndarray
         Phase in radians, any shape.
     sign : {1, -1}
-        As from `default_sign` or from the user.
+        From `default_sign` or from the user.
 
     Returns
     -------
@@ -232,15 +240,15 @@ def apply_sign(phase, sign):
     Raises
     ------
     ValueError
-        If the sign is neither.
+        If the sign is neither 1 nor -1.
     """
     if sign not in (1, -1):
         raise ValueError(f"a phase sign is 1 or -1, not {sign!r}")
     return phase if sign == 1 else -phase
 
 
-def ppm_to_hz(field, centre_frequency):
-    """Field in ppm of B0 to Hz.
+def ppm_to_hz(field: np.ndarray | float, centre_frequency: float) -> np.ndarray | float:
+    """Convert a field from ppm of B0 to Hz.
 
     Parameters
     ----------
@@ -263,62 +271,71 @@ def ppm_to_hz(field, centre_frequency):
     return field * centre_frequency
 
 
-def _recognise(stored, units, manufacturer, radians, found):
-    """The encoding; `radians` is the one that it would be if the values were radians, or None."""
+def _recognise(stored, units, manufacturer, radians, description):
+    """Return the encoding; `radians` is the one for values in radians, None if they cannot be."""
     low = float(stored.min())
     high = float(stored.max())
-    whole = _holds_integers(stored)
+    is_integer = _holds_integers(stored)
     if units == "rad":
-        if whole:
+        if is_integer:
             raise PhaseEncodingError(
-                f"{found} Integers are no radians: correct Units or image. {_KNOWN}"
+                f"{description} Integers cannot be radians: correct Units in the sidecar, or "
+                f"replace the image. {_SUPPORTED}"
             )
         if radians:
             return radians
         raise PhaseEncodingError(
-            f"{found} Radians of a wrapped phase do not reach so far. {_KNOWN}"
+            f"{description} Wrapped phase in radians does not have such a range: correct Units in "
+            f"the sidecar, or replace the image. {_SUPPORTED}"
         )
     if units not in (None, "arbitrary"):
-        raise PhaseEncodingError(f"{found} These Units mean nothing for phase. {_KNOWN}")
-    if units is None and not whole and high - low >= _NEARLY_ALL * 2 * np.pi and radians:
+        raise PhaseEncodingError(
+            f"{description} Phase cannot have these Units: correct them in the sidecar. "
+            f"{_SUPPORTED}"
+        )
+    if units is None and not is_integer and high - low >= _NEARLY_ALL * 2 * np.pi and radians:
         return radians
-    if whole and (encoding := _siemens(low, high, manufacturer)):
+    if is_integer and (encoding := _siemens(low, high, manufacturer)):
         return encoding
     raise PhaseEncodingError(
-        f"{found} This does not identify an encoding. If the vendor's scale is known, convert the "
-        "image to "
-        f"radians and set Units to 'rad' in its sidecar. {_KNOWN}"
+        f"{description} This does not identify an encoding. If you know the vendor's scale, "
+        f"convert the image to radians and set Units to 'rad' in its sidecar. {_SUPPORTED}"
     )
 
 
-def _radians(ranges):
-    """The encoding that radians of these lowest and highest values are in, echo by echo, or
-    None.
+def _encoding_of_radians(echoes):
+    """Return the encoding of values in radians, or None if they exceed its range.
+
+    The first axis of `echoes` is that of the echoes.
     """
-    around_zero = [-np.pi - _ROUNDING <= low and high <= np.pi + _ROUNDING for low, high in ranges]
-    positive = [low >= -_ROUNDING and high <= 2 * np.pi + _ROUNDING for low, high in ranges]
-    if all(around_zero):
+    image_axes = tuple(range(1, echoes.ndim))
+    low = echoes.min(axis=image_axes).astype(float)
+    high = echoes.max(axis=image_axes).astype(float)
+    is_symmetric = (low >= -np.pi - _ROUNDING) & (high <= np.pi + _ROUNDING)
+    is_positive = (low >= -_ROUNDING) & (high <= 2 * np.pi + _ROUNDING)
+    if is_symmetric.all():
         return RADIANS
-    if all(positive):
+    if is_positive.all():
         return POSITIVE_RADIANS
-    return BOTH_RADIANS if all(map(any, zip(around_zero, positive, strict=True))) else None
+    return BOTH_RADIANS if (is_symmetric | is_positive).all() else None
 
 
 def _siemens(low, high, manufacturer):
-    named = bool(manufacturer) and manufacturer.strip().upper().startswith("SIEMENS")
-    if manufacturer and not named:
+    """Return the Siemens encoding of integers in this range, or None if they have another."""
+    is_siemens = bool(manufacturer) and manufacturer.strip().upper().startswith("SIEMENS")
+    if manufacturer and not is_siemens:
         return None
-    # Phase lies around the encoding's centre; a range on one side of it belongs to some other
-    # encoding, and one within ±2048 may be another vendor's or converter's 12 bits.
+    # Phase lies on both sides of the middle of its encoding. Values on one side only belong to
+    # another encoding, and values within ±2048 may be the 12 bits of another vendor or converter.
     if 0 <= low < 2048 < high <= 4095:
         encoding = SIEMENS_UNSIGNED
-        filled = (high - low) / 4095
+        fraction = (high - low) / 4095
     elif -4096 <= low < 0 < high <= 4096 and max(-low, high) > 2048:
         encoding = SIEMENS_SIGNED
-        filled = (high - low) / 8190
+        fraction = (high - low) / 8190
     else:
         return None
-    return encoding if named or filled >= _NEARLY_ALL else None
+    return encoding if is_siemens or fraction >= _NEARLY_ALL else None
 
 
 def _holds_integers(stored):
@@ -330,28 +347,26 @@ def _holds_integers(stored):
 def _describe(stored, units, manufacturer):
     kind = "integers" if _holds_integers(stored) else "values"
     return (
-        f"Phase holds {kind} from {stored.min():.6g} to {stored.max():.6g}; the sidecar says "
+        f"Phase holds {kind} from {stored.min():.6g} to {stored.max():.6g}; the sidecar has "
         f"Units {units!r}, Manufacturer {manufacturer!r}."
     )
 
 
 def _refuse_not_finite(stored):
     if stored.size == 0:
-        raise PhaseEncodingError("The image is empty.")
+        raise PhaseEncodingError("The image is empty: it has no voxel.")
     if n_bad := stored.size - np.count_nonzero(np.isfinite(stored)):
         raise PhaseEncodingError(
             f"{n_bad} of {stored.size} values are NaN or infinite. Set them to 0 in phase and "
-            "magnitude: the "
-            "mask then leaves these voxels out."
+            "magnitude: these voxels are then left out of the mask."
         )
 
 
-def _refuse_tiny_span(stored, encoding, found):
+def _refuse_tiny_span(stored, encoding, description):
     span = float(stored.max() - stored.min()) * encoding.scale
     if span < _SMALLEST_SPAN:
         raise PhaseEncodingError(
-            f"{found} As {encoding.name} that is a span of {span:.3g} rad, which no phase image "
-            "has. A stray "
-            "scl_slope in the NIfTI header is the usual cause: remove it, or convert the image to "
-            "radians."
+            f"{description} Read as {encoding.name}, this is a span of {span:.3g} rad, too little "
+            "for a phase image. The usual cause is a wrong scl_slope in the NIfTI header: remove "
+            "it, or convert the image to radians."
         )

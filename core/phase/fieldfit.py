@@ -1,26 +1,32 @@
-"""From unwrapped phases to a field map, and from magnitudes to R2*: weighted linear least squares
-in TE.
-"""
+"""Fit the field to unwrapped phase and R2* to magnitude, by weighted least squares in echo time."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from ..grid import neighbours
 
-ECHOES_FOR_R2STAR = 3  # for a map: a line through two points says nothing of its error
+ECHOES_FOR_R2STAR = 3  # fewest for a map: a line through two points leaves no residual to judge by
 
-# A residual this far on the way to where another turn fits equally well leaves the turn open.
+# Which multiple of 2π belongs to an echo is ambiguous if its residual exceeds this fraction of the
+# residual at which the next multiple would fit equally well.
 _AMBIGUITY = 0.5
-_TURN_MATTERS = 3.0  # standard errors of the field: a turn that moves it by less need not be known
-_OWN_SHARE = 0.95  # leverage above which an echo has nothing to be compared with
+
+# The ambiguity matters if the next multiple would change the field by more than this many standard
+# errors.
+_WRAP_MATTERS = 3.0
+
+# With a higher leverage, an echo alone determines the fit, and its residual shows nothing.
+_HIGHEST_LEVERAGE = 0.95
 
 
 @dataclass(frozen=True)
 class FieldFit:
-    """Result of `fit_field`; maps have shape (x, y, z) and are zero outside the mask, float32
-    unless said otherwise.
+    """Result of `fit_field`.
+
+    Maps have shape (x, y, z), are zero outside the mask, and float32 unless stated otherwise.
 
     Attributes
     ----------
@@ -33,11 +39,11 @@ class FieldFit:
     residual : ndarray
         Magnitude-weighted root mean square of measured minus fitted phase, rad.
     unresolved : ndarray of bool
-        Voxels whose phase might as well be whole turns elsewhere, by time or by space.
+        Voxels whose phase is ambiguous by multiples of 2π, in time or in space.
     noise_sd : float
         Standard deviation of the noise of the real (or imaginary) part, in units of the magnitude.
     noise_source : str
-        What `noise_sd` was taken from.
+        How `noise_sd` was determined.
     """
 
     field: np.ndarray
@@ -49,24 +55,32 @@ class FieldFit:
     noise_source: str
 
 
-def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
+def fit_field(
+    phase: np.ndarray,
+    magnitude: np.ndarray,
+    echo_times: ArrayLike,
+    mask: np.ndarray,
+    *,
+    centre_frequency: float,
+) -> FieldFit:
     r"""Fit φ(TE) = φ0 + 2π f₀ f TE in every voxel by weighted least squares.
 
-    The weights are the inverse variances of the phase, proportional to the squared magnitude. The
-    noise level comes from the fit's own residuals where there are three echoes or more (their
-    median over the mask, so that flow and partial volume do not inflate it); with fewer echoes
-    nothing is left over and it comes from the finest differences of the first echo's complex
-    signal. A single echo is fitted with φ0 = 0.
+    The weights are the inverse variances of the phase, proportional to the squared magnitude. With
+    three or more echoes the noise level is estimated from the residuals of the fit: their median
+    over the mask, which flow and partial volume do not inflate. With fewer echoes there are no
+    residuals, and it is estimated from the finest differences of the first echo's complex signal. A
+    single echo is fitted with φ0 = 0.
 
-    Where phase is not linear in time beyond what noise explains (flow, dephasing, a wrong turn of
-    unwrapping), the standard error grows with the misfit, so that whoever weights by it believes
-    these voxels less.
+    Where phase deviates from linearity in time by more than noise explains (flow, dephasing, an
+    unwrapping error), the standard error is increased in proportion to the misfit. Methods that
+    weight by it then give these voxels less weight.
 
-    A voxel is unresolved by time if one echo's residual is more than half way to where that echo
-    fits as well when it is moved by a turn, and the turn matters (three echoes or more). It is
-    unresolved by space if the fitted phase at the first echo differs by more than π from a
-    neighbour's: steps that size cannot be told from smaller ones. Both neighbours are then
-    unresolved. No truth is needed to know.
+    Voxels are marked as unresolved where unwrapping is ambiguous:
+
+    * In time, with three or more echoes: the residual of an echo is more than half of the residual
+      at which adding ±2π would fit equally well, and this would change the field noticeably.
+    * In space: the fitted phase at the first echo differs by more than π from that of a neighbour.
+      Such steps cannot be distinguished from smaller ones, so both neighbours are unresolved.
 
     Parameters
     ----------
@@ -77,7 +91,7 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     echo_times : sequence of n_echoes floats
         Echo times, s.
     mask : ndarray of bool, shape (x, y, z)
-        Where to fit.
+        Voxels to fit.
     centre_frequency : float
         The scanner's centre frequency, MHz.
 
@@ -88,7 +102,7 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     Raises
     ------
     ValueError
-        If the shapes or the number of echo times do not fit together, or echo times are equal.
+        If shapes or the number of echo times disagree, or echo times are equal.
 
     References
     ----------
@@ -105,7 +119,7 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     misfit = np.einsum("ij,ij,ij->i", w, residual, residual)  # Σ w (φ - φ̂)²
     noise_sd, noise_source = _noise_level(misfit, phase, magnitude, mask)
 
-    per_ppm = 2 * np.pi * centre_frequency  # rad/s of one ppm
+    per_ppm = 2 * np.pi * centre_frequency  # one ppm in rad/s
     with np.errstate(divide="ignore", invalid="ignore"):
         se = (
             noise_sd
@@ -115,7 +129,7 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
         )
         rms = np.sqrt(misfit / w.sum(axis=1))
     unresolved = _jumps(_into(mask, slope * np.float32(te.min())), mask)
-    unresolved[mask] |= _turn_open(residual, w, te, slope_information, noise_sd)
+    unresolved[mask] |= _is_ambiguous(residual, w, te, slope_information, noise_sd)
     return FieldFit(
         field=_into(mask, slope / per_ppm),
         phase_offset=_into(mask, intercept),
@@ -127,12 +141,12 @@ def fit_field(phase, magnitude, echo_times, mask, *, centre_frequency):
     )
 
 
-def fit_r2star(magnitude, echo_times, mask):
+def fit_r2star(magnitude: np.ndarray, echo_times: ArrayLike, mask: np.ndarray) -> np.ndarray:
     """Fit log magnitude = log S0 - R2* TE in every voxel by weighted least squares.
 
-    Weights are the inverse variances of the log, proportional to the squared magnitude. Echoes
-    without signal have no weight; a voxel with fewer than two echoes of signal gets 0. Values are
-    not clipped: a negative R2* is noise or inflow and says so.
+    Weights are the inverse variances of the logarithm, proportional to the squared magnitude.
+    Echoes without signal have no weight; a voxel with signal in fewer than two echoes gets 0.
+    Values are not clipped: a negative R2* indicates noise or inflow.
 
     Parameters
     ----------
@@ -141,7 +155,7 @@ def fit_r2star(magnitude, echo_times, mask):
     echo_times : sequence of n_echoes floats
         Echo times, s.
     mask : ndarray of bool, shape (x, y, z)
-        Where to fit.
+        Voxels to fit.
 
     Returns
     -------
@@ -151,7 +165,7 @@ def fit_r2star(magnitude, echo_times, mask):
     Raises
     ------
     ValueError
-        With fewer than two echoes, or shapes that do not fit together.
+        If there are fewer than two echoes, or shapes disagree.
     """
     te = np.asarray(echo_times, np.float64)
     _check_echoes(te, magnitude, magnitude, mask)
@@ -164,29 +178,31 @@ def fit_r2star(magnitude, echo_times, mask):
     return _into(mask, np.where(information > 0, -slope, 0))
 
 
-def combine_magnitude(magnitude):
-    """Root sum of squares over the echoes (last axis), float32."""
+def combine_magnitude(magnitude: np.ndarray) -> np.ndarray:
+    """Return the root sum of squares over the echoes (last axis), float32."""
     return np.linalg.norm(magnitude, axis=-1).astype(np.float32)
 
 
-def noise_weight(standard_error, mask, smallest=0.0):
-    """How far to believe the field of each voxel, from 0 to 1.
+def noise_weight(
+    standard_error: np.ndarray | None, mask: np.ndarray, smallest: float = 0.0
+) -> np.ndarray:
+    """Return data weights from 0 to 1 that decrease with the noise of the field.
 
     Parameters
     ----------
     standard_error : ndarray, shape (x, y, z), or None
-        Standard error of the field, any unit; infinite where nothing is known. Without it all
-        voxels are alike.
+        Standard error of the field, any unit; infinite where the field is not measured. With None
+        all voxels of the mask have weight 1.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
     smallest : float
-        Weight of any voxel with a finite standard error is at least this.
+        Lower bound for the weight of voxels with a finite standard error.
 
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        The median (finite) standard error over the voxel's own, at most 1: half of the voxels are
-        believed fully. Zero where it is infinite and outside the mask.
+        The median of the finite standard errors divided by the voxel's own, at most 1: half of the
+        voxels have full weight. Zero where the standard error is infinite, and outside the mask.
 
     Raises
     ------
@@ -204,24 +220,27 @@ def noise_weight(standard_error, mask, smallest=0.0):
     inside = standard_error[mask]
     if not (inside > 0).all():
         raise ValueError("standard errors inside the mask must be positive")
-    known = inside[np.isfinite(inside)]
-    if not known.size:
-        raise ValueError("no voxel of the mask has any signal: its field is unknown everywhere")
-    usual = np.median(known)
+    is_measured = np.isfinite(inside)
+    if not is_measured.any():
+        raise ValueError(
+            "the standard error is infinite in all of the mask: no voxel has any signal. Check the "
+            "magnitude images and the mask."
+        )
+    median = np.median(inside[is_measured])
     weight = np.zeros(mask.shape, np.float32)
-    believed = np.maximum(usual / np.maximum(inside, usual), smallest)
-    weight[mask] = np.where(np.isfinite(inside), believed, 0)
+    weight[mask] = np.where(
+        is_measured, np.maximum(median / np.maximum(inside, median), smallest), 0
+    )
     return weight
 
 
-def uniform_weight(standard_error, mask):
-    """Weight 1 where the field is known, 0 where its standard error is infinite and outside the
-    mask.
+def uniform_weight(standard_error: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return data weights of 1 where the field is measured, and 0 elsewhere.
 
     Parameters
     ----------
     standard_error : ndarray, shape (x, y, z)
-        Standard error of the field, any unit.
+        Standard error of the field, any unit; infinite where the field is not measured.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
 
@@ -232,9 +251,8 @@ def uniform_weight(standard_error, mask):
     return (mask & np.isfinite(standard_error)).astype(np.float32)
 
 
-def weighted_variance(standard_error, weight):
-    """Variance of the field's noise as an inversion with data weights sees it, mean (W σ)² where W
-    is not zero.
+def weighted_variance(standard_error: np.ndarray, weight: np.ndarray) -> float:
+    """Return the noise variance of the weighted field, mean (W σ)² over voxels of non-zero weight.
 
     Parameters
     ----------
@@ -246,7 +264,7 @@ def weighted_variance(standard_error, weight):
     Returns
     -------
     float
-        In the squared unit of the standard error.
+        In the unit of the standard error, squared.
 
     Examples
     --------
@@ -258,10 +276,10 @@ def weighted_variance(standard_error, weight):
 
 
 def _weighted_line(y, w, te):
-    """Fit y = a + b·te to each row by weighted least squares; a single echo gives a = 0.
+    """Fit y = a + b·te to each row by weighted least squares; with a single echo a = 0.
 
-    Returns intercept, slope and Σ w (te - t̄)², the information on the slope per unit noise
-    variance.
+    Returns the intercept a, the slope b and Σ w (te - t̄)², with which the variance of the slope is
+    σ² / Σ w (te - t̄)². Rows without weight get 0.
     """
     t = te.astype(np.float32)
     if te.size == 1:
@@ -277,86 +295,85 @@ def _weighted_line(y, w, te):
     return y_mean - slope * t_mean, slope, information
 
 
-def _turn_open(residual, w, te, information, noise_sd):
-    """Voxels with an echo that fits about as well one turn elsewhere, where this would change the
-    slope.
+def _is_ambiguous(residual, w, te, information, noise_sd):
+    """Mark voxels where an echo fits about as well after adding ±2π, if this changes the slope.
 
-    A turn added to echo i changes Σ w (φ - φ̂)² by 4π wᵢ (π (1 - hᵢ) - |rᵢ|), h being its leverage
-    and r its residual.
+    Adding ±2π to echo i changes Σ w (φ - φ̂)² by 4π wᵢ (π (1 - hᵢ) - |rᵢ|), with its leverage hᵢ and
+    its residual rᵢ. The fits are equally good where |rᵢ| = π (1 - hᵢ). The slope changes by
+    2π wᵢ (tᵢ - t̄) / Σ w (t - t̄)², and its standard error is σ / sqrt(Σ w (t - t̄)²).
     """
-    found = np.zeros(len(w), bool)
-    if te.size < 3:
-        return found
+    is_ambiguous = np.zeros(len(w), bool)
+    if te.size < 3:  # a line fits two echoes exactly, whatever multiple of 2π is added
+        return is_ambiguous
     total = w.sum(axis=1)
-    known = (total > 0) & (information > 0)
-    scale, slope_scale = (
-        np.divide(1, v, out=np.zeros_like(total), where=known) for v in (total, information)
-    )
+    has_signal = (total > 0) & (information > 0)
+    scale = np.divide(1, total, out=np.zeros_like(total), where=has_signal)
+    slope_scale = np.divide(1, information, out=np.zeros_like(total), where=has_signal)
     t = te.astype(np.float32)
     t_mean = (w @ t) * scale
-    turn_matters = np.float32(_TURN_MATTERS * noise_sd / (2 * np.pi)) * np.sqrt(information)
+    limit = np.float32(_WRAP_MATTERS * noise_sd / (2 * np.pi)) * np.sqrt(information)
     for i in range(te.size):
         dt = t[i] - t_mean
-        compared = 1 - w[:, i] * (scale + dt * dt * slope_scale)
-        found |= (
-            (np.abs(residual[:, i]) > np.float32(_AMBIGUITY * np.pi) * compared)
-            & (compared > 1 - _OWN_SHARE)
-            & (w[:, i] * np.abs(dt) > turn_matters)
+        remainder = 1 - w[:, i] * (scale + dt * dt * slope_scale)  # 1 - leverage
+        is_ambiguous |= (
+            (np.abs(residual[:, i]) > np.float32(_AMBIGUITY * np.pi) * remainder)
+            & (remainder > 1 - _HIGHEST_LEVERAGE)
+            & (w[:, i] * np.abs(dt) > limit)
         )
-    return found
+    return is_ambiguous
 
 
 def _jumps(phase, mask):
-    """Voxels of the mask whose phase differs by more than π from a neighbour's in the mask."""
-    found = np.zeros(mask.shape, bool)
+    """Mark voxels of the mask whose phase differs by more than π from that of a neighbour."""
+    jumps = np.zeros(mask.shape, bool)
     for axis in range(3):
-        near, far = neighbours(axis)
-        jump = np.abs(phase[far] - phase[near]) > np.float32(np.pi)
-        jump &= mask[near] & mask[far]
-        found[near] |= jump
-        found[far] |= jump
-    return found
+        lower, upper = neighbours(axis)
+        jump = np.abs(phase[upper] - phase[lower]) > np.float32(np.pi)
+        jump &= mask[lower] & mask[upper]
+        jumps[lower] |= jump
+        jumps[upper] |= jump
+    return jumps
 
 
 def _noise_level(misfit, phase, magnitude, mask):
-    spare = phase.shape[-1] - 2  # echoes beyond the two parameters
-    if spare >= 1:
-        # Σ w (φ - φ̂)² / σ² follows χ² with `spare` degrees of freedom.
-        return float(
-            np.sqrt(np.median(misfit) / stats.chi2.median(spare))
-        ), "residual of the field fit"
+    """Return the noise standard deviation of the signal, and how it was determined."""
+    freedom = phase.shape[-1] - 2  # degrees of freedom: echoes less the two parameters
+    if freedom >= 1:
+        # Σ w (φ - φ̂)² / σ² follows a χ² distribution with these degrees of freedom.
+        noise_sd = float(np.sqrt(np.median(misfit) / stats.chi2.median(freedom)))
+        return noise_sd, "residual of the field fit"
     signal = magnitude[..., 0] * np.exp(1j * phase[..., 0])
     return _noise_of_differences(signal, mask), "finest differences of the first echo"
 
 
-def _misfit_factor(misfit, noise_sd, spare):
-    """How much larger than noise the misfit is, where it is so beyond chance (P < 0.001); 1
-    elsewhere.
-    """
-    if spare < 1 or noise_sd == 0:
+def _misfit_factor(misfit, noise_sd, freedom):
+    """Return the ratio of misfit to noise where it is significant (P < 0.001), and 1 elsewhere."""
+    if freedom < 1 or noise_sd == 0:
         return 1
     chi2 = misfit / np.float32(noise_sd**2)
-    return np.sqrt(np.where(chi2 > stats.chi2.isf(1e-3, spare), chi2 / spare, 1))
+    return np.sqrt(np.where(chi2 > stats.chi2.isf(1e-3, freedom), chi2 / freedom, 1))
 
 
 def _noise_of_differences(signal, mask):
-    """Noise of a complex image from its finest 3D Haar coefficients, by the median of their
-    absolute values.
+    """Estimate the noise of a complex image by the median absolute value of its finest 3-D Haar
+    coefficients.
 
-    Anatomy and coil phase hardly reach the difference of differences of differences in a block of 2
-    x 2 x 2 voxels; blocks that are not wholly inside the mask are left out.
+    A coefficient is the difference along x of the difference along y of the difference along z, in
+    a block of 2 x 2 x 2 voxels. Anatomy and coil phase have little of it. Blocks that are not
+    entirely inside the mask are left out.
 
     References
     ----------
     Donoho & Johnstone, Biometrika 81:425-455 (1994), section 4.2.
     """
     detail = signal
-    whole = mask
+    is_inside = mask
     for axis in range(3):
-        near, far = neighbours(axis)
-        detail = detail[far] - detail[near]
-        whole = whole[far] & whole[near]
-    parts = np.concatenate([detail[whole].real, detail[whole].imag]) / np.sqrt(8)
+        lower, upper = neighbours(axis)
+        detail = detail[upper] - detail[lower]
+        is_inside = is_inside[upper] & is_inside[lower]
+    # The sum of eight independent values has eight times their variance.
+    parts = np.concatenate([detail[is_inside].real, detail[is_inside].imag]) / np.sqrt(8)
     return float(np.median(np.abs(parts)) / stats.norm.ppf(0.75)) if parts.size else 0.0
 
 
@@ -369,9 +386,8 @@ def _into(mask, values):
 def _check_echoes(te, phase, magnitude, mask):
     if phase.shape != magnitude.shape or phase.shape != (*mask.shape, te.size):
         raise ValueError(
-            f"phase {phase.shape}, magnitude {magnitude.shape}, mask {mask.shape} and {te.size} "
-            "echo times "
-            "do not fit together"
+            f"shapes disagree: phase {phase.shape}, magnitude {magnitude.shape}, mask "
+            f"{mask.shape} and {te.size} echo times"
         )
     if np.unique(te).size < te.size:
         raise ValueError(f"echo times must differ, got {te.tolist()} s")

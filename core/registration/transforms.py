@@ -1,26 +1,30 @@
-"""Transforms of space as 4 x 4 matrices: rigid means, distances, and ITK's text files.
+"""Affine and rigid transforms as 4 x 4 matrices: means, distances, and ITK's text files.
 
-Every transform here maps points of the *fixed* image's world to points of the *moving* image's
-world (RAS, mm), which is what `resampling.resample` takes to bring the moving image onto the fixed
-one's grid.
+A transform maps points of the *fixed* image's world to points of the *moving* image's world (RAS,
+mm). `resampling.resample` needs this direction to resample the moving image on the fixed image's
+grid.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world has x to the left and y to the back
+_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's x axis points left and its y axis backwards
+_ITK_HEADER = "#Insight Transform File V1.0"
+_ITK_KEYS = ["FixedParameters", "Parameters", "Transform"]
 
 
-def rigid_mean(transforms):
-    """Intrinsic mean of rigid transforms: the M with Σ log(M⁻¹ Tₖ) = 0.
+def rigid_mean(transforms: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the intrinsic mean of rigid transforms: the M with Σ log(M⁻¹ Tₖ) = 0.
 
-    It does not depend on the origin of coordinates, nor on which of two directions transforms are
-    given in.
+    It does not depend on the origin of coordinates. The mean of the inverse transforms is the
+    inverse of the mean.
 
     Parameters
     ----------
     transforms : sequence of ndarray, shape (4, 4)
-        Rigid, their rotations within half a turn of one another.
+        Rigid transforms whose rotations differ by less than 180 degrees.
 
     Returns
     -------
@@ -39,8 +43,8 @@ def rigid_mean(transforms):
     return mean
 
 
-def displacement(transform_a, transform_b, points):
-    """Mean distance between where two transforms take points.
+def displacement(transform_a: np.ndarray, transform_b: np.ndarray, points: np.ndarray) -> float:
+    """Return the mean distance between the images of points under two transforms.
 
     Parameters
     ----------
@@ -63,46 +67,55 @@ def displacement(transform_a, transform_b, points):
     return float(np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1).mean())
 
 
-def rigid_log(transform):
-    """Logarithm of a rigid transform: rotation vector (rad) and velocity (mm), shape (6,)."""
-    turn = Rotation.from_matrix(transform[:3, :3]).as_rotvec()
-    return np.concatenate([turn, np.linalg.solve(_drift(turn), transform[:3, 3])])
+def rigid_log(transform: np.ndarray) -> np.ndarray:
+    """Return the logarithm of a rigid transform.
+
+    It is a rotation vector (rad) and a velocity (mm), shape (6,).
+    """
+    rotation = Rotation.from_matrix(transform[:3, :3]).as_rotvec()
+    velocity = np.linalg.solve(_left_jacobian(rotation), transform[:3, 3])
+    return np.concatenate([rotation, velocity])
 
 
-def rigid_exp(twist):
-    """Rigid transform of a logarithm."""
-    return about(
-        np.zeros(3), Rotation.from_rotvec(twist[:3]).as_matrix(), _drift(twist[:3]) @ twist[3:]
-    )
+def rigid_exp(logarithm: np.ndarray) -> np.ndarray:
+    """Return the rigid transform, shape (4, 4), that has a logarithm; see `rigid_log`."""
+    rotation = logarithm[:3]
+    translation = _left_jacobian(rotation) @ logarithm[3:]
+    return affine_about(np.zeros(3), Rotation.from_rotvec(rotation).as_matrix(), translation)
 
 
-def _drift(turn):
-    """Matrix that takes a steady velocity during a turn to the translation it ends in."""
-    angle = np.linalg.norm(turn)
-    cross = np.cross(np.eye(3), turn)  # as a matrix, turn × what it is applied to
-    # The series' first terms are exact to 1e-16 below this angle, where the quotients lose digits.
+def _left_jacobian(rotation):
+    """Return the left Jacobian of a rotation vector, shape (3, 3).
+
+    A body that rotates at a constant rate and moves at a velocity that is constant in its own axes
+    follows an arc. The matrix maps that velocity to the translation at the end of the arc.
+    """
+    angle = np.linalg.norm(rotation)
+    cross = np.cross(np.eye(3), rotation)  # the matrix that maps v to rotation × v
+    # Below this angle the quotients lose digits by cancellation, and two terms of their Taylor
+    # series are exact to 1e-16.
     small = angle < 1e-4
     first = 0.5 - angle**2 / 24 if small else (1 - np.cos(angle)) / angle**2
     second = 1 / 6 - angle**2 / 120 if small else (angle - np.sin(angle)) / angle**3
     return np.eye(3) + first * cross + second * cross @ cross
 
 
-def about(centre, linear, translation):
-    """Linear map about a centre, then a translation, as a transform."""
+def affine_about(centre: np.ndarray, linear: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """Return the transform that applies a linear map about a centre, then a translation."""
     matrix = np.eye(4)
     matrix[:3, :3] = linear
     matrix[:3, 3] = centre + translation - linear @ centre
     return matrix
 
 
-def itk_text(matrix):
-    """Write a transform as the text of an ITK transform file (``.txt``, ``.tfm``).
+def itk_text(matrix: np.ndarray) -> str:
+    """Return a transform as the text of an ITK transform file (``.txt``, ``.tfm``).
 
     Parameters
     ----------
     matrix : ndarray, shape (4, 4)
-        From the fixed image's world to the moving one's in RAS mm, as registration finds it. ITK's
-        transforms have the same direction, in LPS.
+        From the fixed image's world to the moving image's world in RAS mm, the direction of all
+        registrations in this package. ITK's transforms have the same direction, in LPS.
 
     Returns
     -------
@@ -115,60 +128,71 @@ def itk_text(matrix):
     >>> itk_text(shift).splitlines()[3]
     'Parameters: 1.0 0.0 0.0 0.0 1.0 0.0 0.0 0.0 1.0 -1.0 -2.0 3.0'
     """
-    lps = _LPS @ np.asarray(matrix, float) @ _LPS + 0.0  # no negative zeros
-    numbers = " ".join(repr(float(v)) for v in [*lps[:3, :3].ravel(), *lps[:3, 3]])
+    lps = _FROM_LPS @ np.asarray(matrix, float) @ _FROM_LPS + 0.0  # + 0.0: no negative zeros
+    parameters = np.concatenate([lps[:3, :3].ravel(), lps[:3, 3]])
+    numbers = " ".join(map(repr, parameters.tolist()))
     return (
-        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        f"{_ITK_HEADER}\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
         f"Parameters: {numbers}\nFixedParameters: 0.0 0.0 0.0\n"
     )
 
 
-def read_itk_text(text):
-    """Read the text of an ITK transform file with one affine or rigid transform given as a matrix.
+def read_itk_text(text: str) -> np.ndarray:
+    """Read the text of an ITK transform file with one affine or rigid transform.
 
     Parameters
     ----------
     text : str
-        Of types ``AffineTransform`` and ``MatrixOffsetTransformBase`` in three dimensions.
+        The transform must be of type ``AffineTransform`` or ``MatrixOffsetTransformBase`` in three
+        dimensions, which hold a matrix.
 
     Returns
     -------
     ndarray, shape (4, 4)
-        From the fixed image's world to the moving one's in RAS mm.
+        From the fixed image's world to the moving image's world in RAS mm.
 
     Raises
     ------
     ValueError
-        If it is no such text.
+        If the text is not of this form.
     """
-    lines = [
-        line.split(":", 1)
-        for line in text.splitlines()
-        if line.strip() and not line.startswith("#")
-    ]
-    if not text.startswith("#Insight Transform File V1.0") or any(len(line) < 2 for line in lines):
+    if not text.startswith(_ITK_HEADER):
+        raise ValueError(f"this is not an ITK transform file, which begins with {_ITK_HEADER!r}")
+    keys = []
+    values = []
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        key, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError(
+                f"this is not an ITK transform file: its line {line!r} is not of the form "
+                "'key: value'"
+            )
+        keys.append(key.strip())
+        values.append(value.split())
+    if sorted(keys) != _ITK_KEYS:
         raise ValueError(
-            "this is not the text of an ITK transform file: it must begin with its header"
+            "the ITK transform file must hold exactly one transform with the lines "
+            f"{', '.join(_ITK_KEYS)}; it has {', '.join(keys) or 'none'}"
         )
-    keys = [key.strip() for key, _ in lines]
-    fields = {key.strip(): value.split() for key, value in lines}
-    if sorted(keys) != ["FixedParameters", "Parameters", "Transform"]:
-        raise ValueError(
-            "the ITK file must hold one transform with its parameters and fixed parameters"
-        )
-    kind = " ".join(fields["Transform"])
-    if kind.rsplit("_", 3)[0] not in (
+    fields = dict(zip(keys, values, strict=True))
+    transform_type = " ".join(fields["Transform"])
+    family = transform_type.rsplit("_", 3)[0]
+    if family not in (
         "AffineTransform",
         "MatrixOffsetTransformBase",
-    ) or not kind.endswith("_3_3"):
+    ) or not transform_type.endswith("_3_3"):
         raise ValueError(
-            f"the ITK file holds a transform of type {kind!r}; only affine ones of 3 dimensions "
-            "are read"
+            f"the ITK transform file holds a transform of type {transform_type!r}; only affine "
+            "transforms in 3 dimensions can be read"
         )
     parameters = np.array(fields["Parameters"], float)
     centre = np.array(fields["FixedParameters"], float)
     if parameters.shape != (12,) or centre.shape != (3,):
         raise ValueError(
-            f"12 parameters and 3 fixed ones are needed, got {parameters.size} and {centre.size}"
+            "the ITK transform file must have 12 parameters and 3 fixed parameters, not "
+            f"{parameters.size} and {centre.size}"
         )
-    return _LPS @ about(centre, parameters[:9].reshape(3, 3), parameters[9:]) @ _LPS
+    lps = affine_about(centre, parameters[:9].reshape(3, 3), parameters[9:])
+    return _FROM_LPS @ lps @ _FROM_LPS

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 
 from ...simulation import head, phantom
-from ..files import in_one_step, write_text
+from ..files import atomic_write, write_text
 
 
 def write_table(path, rows):
@@ -35,7 +35,7 @@ def write_image(path, data, affine):
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
     image.header.set_xyzt_units("mm")
-    with in_one_step(path) as partial:
+    with atomic_write(path) as partial:
         nib.save(image, partial)
 
 

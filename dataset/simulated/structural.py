@@ -8,7 +8,7 @@ from ...core.grid import voxel_size_of
 from ...core.registration.resampling import resample_labels
 from ...simulation import head
 from ..anatomy import ASEG_NAMES
-from ..files import in_one_step
+from ..files import atomic_write
 from ..outputs import bids_uri
 from ..sidecars import write_sidecar
 from .files import write_image, write_table
@@ -78,7 +78,7 @@ def _write_aseg(path, labels, affine, pose):
     grid = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     grid[:3, 3] = middle[:3] - grid[:3, :3] @ np.full(3, CONFORMED // 2)
     aseg = resample_labels(_aseg_labels(labels, affine, pose), affine, grid, (CONFORMED,) * 3)
-    with in_one_step(path) as partial:
+    with atomic_write(path) as partial:
         nib.save(nib.MGHImage(aseg.astype(np.int32), grid), partial)
 
 

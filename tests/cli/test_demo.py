@@ -76,7 +76,7 @@ def test_demo(demo):
     assert "not computed" in (results / "group.html").read_text()
     for subject in ("01", "02"):
         page = (results / f"sub-{subject}.html").read_text()
-        assert "Every scan was processed, without warnings." in page
+        assert "All scans were processed without warnings." in page
     assert validator_errors(results) == set()
 
     assert "report: demo/derivatives/group.html" in printed

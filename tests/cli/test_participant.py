@@ -167,7 +167,7 @@ def test_a_failing_scan_is_named_and_the_others_are_finished(make_dataset, ball_
     assert (root.parent / "out" / "sub-01.html").is_file()
     report = (root.parent / "out" / "sub-02.html").read_text()  # of a subject that has nothing else
     assert "step mask: EmptyMaskError: No brain found" in report
-    assert "Every scan was processed" not in report
+    assert "All scans were processed" not in report
     assert (
         root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-iterative_Chimap.nii.gz"
     ).is_file()
@@ -432,12 +432,12 @@ BAD_INPUT = {
     "an echo missing": (
         lambda anat: (anat / "sub-01_echo-2_part-mag_MEGRE.nii.gz").unlink(),
         "sub-01_echo-2_part-phase_MEGRE.nii.gz",
-        "no magnitude image of echo 2",
+        "the magnitude image of echo 2 is missing",
     ),
     "one slice short": (
         one_slice_short,
         "sub-01_echo-2_part-mag_MEGRE.nii.gz",
-        "6×5×3 voxels, against 6×5×4",
+        "6×5×3 voxels, but 6×5×4",
     ),
     "two echoes with the same TE": (
         same_echo_time,
@@ -447,7 +447,7 @@ BAD_INPUT = {
     "NaN in the brain": (
         nan_in_the_brain,
         "sub-01_echo-2_part-phase_MEGRE.nii.gz",
-        "NaNs inside the brain",
+        "inside the brain",
     ),
     "corrupt gzip": (corrupt_gzip, "sub-01_echo-3_part-mag_MEGRE.nii.gz", "truncated or damaged"),
     "no field strength": (
@@ -459,7 +459,7 @@ BAD_INPUT = {
     "probabilities as a mask": (
         mask_of(1),
         "sub-01_desc-brain_mask.nii.gz",
-        "more values than two",
+        "is not binary",
     ),
 }
 

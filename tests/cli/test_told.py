@@ -76,7 +76,7 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
         assert text in said.err
         assert text in page
     assert "1 faults after the maps were made" in said.out
-    assert "All well" not in page
+    assert "No problems" not in page
     assert not table_of(root, "2").exists()
     assert "No region was measured" in (root.parent / "out" / "logs" / "CITATION.md").read_text()
 

@@ -1,4 +1,4 @@
-"""Stored phase becomes radians by a known scale, or is refused with the reason."""
+"""Stored phase is decoded to radians if its encoding is recognised, and refused otherwise."""
 
 import re
 
@@ -30,7 +30,7 @@ def true_phase():
 
 
 def test_radians_stay_as_they_are(true_phase):
-    # 0 and ±π are data like any other.
+    # 0 and ±π are not special.
     true_phase.flat[:3] = 0, np.pi, -np.pi
     phase, encoding = decode_phase(true_phase.astype(np.float32), units="rad")
     assert encoding == RADIANS
@@ -39,12 +39,12 @@ def test_radians_stay_as_they_are(true_phase):
 
 
 @pytest.mark.parametrize("span", [2.5, 0.6])
-def test_a_range_that_is_not_full_is_not_stretched(true_phase, span):
+def test_partial_range_is_not_stretched(true_phase, span):
     narrow = (true_phase * span / np.pi).astype(np.float32)
     np.testing.assert_array_equal(decode_phase(narrow, units="rad")[0], narrow)
 
 
-def test_radians_may_pass_pi_by_a_rounding_error(true_phase):
+def test_radians_may_exceed_pi_by_a_rounding_error(true_phase):
     true_phase.flat[0] = np.pi + 1e-3
     assert decode_phase(true_phase, units="rad")[1] == RADIANS
 
@@ -52,19 +52,19 @@ def test_radians_may_pass_pi_by_a_rounding_error(true_phase):
 def test_radians_from_0_to_2pi(true_phase):
     phase, encoding = decode_phase(true_phase + np.pi, units="rad")
     assert encoding == POSITIVE_RADIANS
-    # A constant turn apart from the stored values would be right too; they are kept.
+    # Values are not shifted to -π to π, although that would also be right.
     np.testing.assert_allclose(phase, true_phase + np.pi, atol=1e-6)
 
 
-def test_radians_of_some_echoes_may_be_cut_at_0(true_phase):
+def test_some_echoes_may_range_from_0_to_2pi(true_phase):
     stored = np.where(np.arange(3) == 1, true_phase % (2 * np.pi), true_phase)
     phase, encoding = decode_phase(stored, units="rad", echo_axis=-1)
     assert encoding == BOTH_RADIANS
     np.testing.assert_allclose(np.exp(1j * phase), np.exp(1j * true_phase), atol=1e-6)
     assert decode_phase(np.moveaxis(stored, -1, 0), units="rad", echo_axis=0)[1] == BOTH_RADIANS
-    with pytest.raises(PhaseEncodingError, match="do not reach so far"):  # one image has one range
+    with pytest.raises(PhaseEncodingError, match="such a range"):  # a single image has one range
         decode_phase(stored, units="rad")
-    with pytest.raises(PhaseEncodingError, match="do not reach so far"):
+    with pytest.raises(PhaseEncodingError, match="such a range"):
         decode_phase(1.5 * true_phase, units="rad", echo_axis=-1)
 
 
@@ -77,9 +77,9 @@ def test_siemens_integers_round_trip(true_phase, encoding, dtype, span):
     true = true_phase * span / np.pi
     low, high = (0, 4095) if encoding is SIEMENS_UNSIGNED else (-4096, 4095)
     stored = np.clip(np.rint((true - encoding.offset) / encoding.scale), low, high).astype(dtype)
-    phase, found = decode_phase(stored, **SIEMENS)
-    assert found == encoding
-    # Half a step of rounding, a whole one where the range ends.
+    phase, recognised = decode_phase(stored, **SIEMENS)
+    assert recognised == encoding
+    # Half a step of rounding, a whole step at the ends of the range.
     np.testing.assert_allclose(phase, true, atol=encoding.scale * 1.01)
 
 
@@ -102,7 +102,7 @@ def test_one_scale_serves_all_echoes(true_phase):
 
 
 @pytest.mark.parametrize("encoding", [RADIANS, SIEMENS_UNSIGNED, SIEMENS_SIGNED])
-def test_a_full_range_identifies_itself_without_sidecar(true_phase, encoding):
+def test_full_range_is_recognised_without_metadata(true_phase, encoding):
     stored = (true_phase - encoding.offset) / encoding.scale
     if encoding is not RADIANS:
         stored = np.rint(stored).clip(-4096, 4095)
@@ -117,15 +117,15 @@ def test_a_full_range_identifies_itself_without_sidecar(true_phase, encoding):
             0.00367,
             False,
             {"units": "rad"},
-            "span of 0.0073.* rad, which no phase image has.*scl_slope",
+            "span of 0.0073.* rad, too little for a phase image.*scl_slope",
         ),
-        (-4.71, 4.71, False, {"units": "rad"}, "-4.7.* to 4.7.*do not reach so far"),
+        (-4.71, 4.71, False, {"units": "rad"}, "-4.7.* to 4.7.*such a range"),
         (
             0,
             4095,
             True,
             {"units": "rad", "manufacturer": "Siemens"},
-            "no radians.*Siemens integers",
+            "cannot be radians.*Siemens integers",
         ),
         (0, 4095, False, SIEMENS, "does not identify an encoding"),
         (0, 2000, True, SIEMENS, "does not identify an encoding"),
@@ -147,18 +147,20 @@ def test_a_full_range_identifies_itself_without_sidecar(true_phase, encoding):
             "set Units to 'rad'",
         ),
         (-2.5, 2.5, False, {}, "Units None"),
-        (-200, 200, False, {"units": "Hz"}, "'Hz'.*mean nothing"),
+        (-200, 200, False, {"units": "Hz"}, "'Hz'.*cannot have these Units"),
     ],
 )
-def test_unknown_encodings_are_refused_with_what_was_found(low, high, integer, sidecar, message):
+def test_unrecognised_encodings_are_refused_with_a_description(
+    low, high, integer, sidecar, message
+):
     stored = np.linspace(low, high, 1001)
     with pytest.raises(PhaseEncodingError, match=message) as error:
         decode_phase(np.rint(stored) if integer else stored, **sidecar)
-    assert re.search(r"from \S+ to \S+;", str(error.value)), "the range found is not stated"
+    assert re.search(r"from \S+ to \S+;", str(error.value)), "the range of values is not stated"
 
 
 def test_constant_phase_is_refused():
-    with pytest.raises(PhaseEncodingError, match="no phase image has"):
+    with pytest.raises(PhaseEncodingError, match="too little for a phase image"):
         decode_phase(np.zeros((4, 4, 4)), units="rad")
 
 
@@ -191,9 +193,9 @@ def test_real_and_imaginary(true_phase):
         ("Genoa", 1),
     ],
 )
-def test_default_sign_says_why(manufacturer, sign):
-    found, reason = default_sign(manufacturer)
-    assert found == sign
+def test_default_sign_is_explained(manufacturer, sign):
+    default, reason = default_sign(manufacturer)
+    assert default == sign
     assert manufacturer in reason
 
 
@@ -211,13 +213,13 @@ def test_sign_is_applied(true_phase):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_wrapping_changes_by_whole_turns(dtype):
+def test_wrapping_changes_phase_by_multiples_of_2pi(dtype):
     phase = np.linspace(-40, 40, 999).astype(dtype)
     wrapped = wrap_phase(phase)
     assert wrapped.dtype == dtype
     assert np.abs(wrapped).max() <= np.pi + 1e-5
-    turns = (phase - wrapped) / (2 * np.pi)
-    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-5)
+    wraps = (phase - wrapped) / (2 * np.pi)
+    np.testing.assert_allclose(wraps, np.rint(wraps), atol=1e-5)
 
 
 def test_field_units():
@@ -225,13 +227,13 @@ def test_field_units():
     assert ppm_to_hz(1.0, 123.2) == pytest.approx(123.2)
 
 
-def test_a_stray_scale_factor_of_a_real_file_is_named(shared):
+def test_wrong_scale_factor_of_a_real_file_is_reported(shared):
     stored = nib.load(shared / "data" / "quirks" / "romeo_phase.nii.gz").get_fdata()
     with pytest.raises(PhaseEncodingError, match=r"span of 0\.00735 rad.*scl_slope"):
         decode_phase(stored, units="rad")
 
 
-def test_nan_of_a_real_file_are_counted(shared):
+def test_nan_values_of_a_real_file_are_counted(shared):
     stored = nib.load(shared / "data" / "quirks" / "romeo_phase_with_nan.nii.gz").get_fdata()
     with pytest.raises(PhaseEncodingError, match="1280 of 163840"):
         decode_phase(stored, units="rad")

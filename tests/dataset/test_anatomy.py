@@ -14,7 +14,7 @@ import pytest
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.anatomy import check_recon_all, find_anatomy, find_atria, read_points
-from multiqsm.dataset.labels import both_sides
+from multiqsm.dataset.labels import bilateral_names
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.interfaces.anatomy import LabelsFromFreeSurfer, RunReconAll
 from multiqsm.interfaces.lesions import SaveLesions, SegmentLesions
@@ -204,7 +204,7 @@ def test_structures_with_both_sides():
         7: "left d",
         8: "right d",
     }
-    assert both_sides(names) == {1: "a", 2: "a"}
+    assert bilateral_names(names) == {1: "a", 2: "a"}
 
 
 # ------------------------------------------------------------------------------

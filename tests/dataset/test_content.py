@@ -21,7 +21,7 @@ from multiqsm.cohort.roi_tables import add_participants, read_roi_tables
 from multiqsm.dataset.anatomy import find_anatomy, find_atria
 from multiqsm.dataset.atlas import load_atlas
 from multiqsm.dataset.collection import collect_scans
-from multiqsm.dataset.content import MissingContentError, is_there, require_content
+from multiqsm.dataset.content import MissingContentError, exists, require_content
 from multiqsm.dataset.labels import find_labels, find_subject_labels
 from multiqsm.dataset.outputs import write_dataset_description
 from multiqsm.dataset.preflight.inspection import inspect_scan
@@ -66,7 +66,7 @@ def told(error, path):
 def test_listed_without_content(tmp_path, how):
     path = lose(tmp_path / "a" / "b.tsv", how)
     with pytest.raises(MissingContentError, match=f"{path}: {NAMED}{FETCHED_BY[how]}"):
-        is_there(path)
+        exists(path)
 
 
 def test_in_a_folder_that_is_a_link_to_nowhere(tmp_path):
@@ -77,12 +77,12 @@ def test_in_a_folder_that_is_a_link_to_nowhere(tmp_path):
 
 def test_there_and_not_there(tmp_path):
     path = tmp_path / "a.txt"
-    assert not is_there(path)
-    assert not is_there(tmp_path / "no" / "such" / "folder")
+    assert not exists(path)
+    assert not exists(tmp_path / "no" / "such" / "folder")
     path.write_text("content")
     (tmp_path / "linked").symlink_to(path)
     (tmp_path / "empty").write_bytes(b"")
-    assert all(is_there(tmp_path / name) for name in ("a.txt", "linked", "empty", "."))
+    assert all(exists(tmp_path / name) for name in ("a.txt", "linked", "empty", "."))
 
 
 @pytest.mark.parametrize("how", ["link", "pointer"])

@@ -249,7 +249,7 @@ def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
     first, second = raw_and_made(folders, "1", "2")
     drawn = draw(folders[1], first.entities)
     (subject,), left_out = collect(
-        [second], folders, others=[first.entities, {"subject": "02", "session": "1"}]
+        [second], folders, excluded_scans=[first.entities, {"subject": "02", "session": "1"}]
     )
     assert left_out == []
     (elsewhere,) = subject.elsewhere
@@ -262,7 +262,7 @@ def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
 def test_regions_that_cannot_be_carried_are_a_fault(folders):
     first, second = raw_and_made(folders, "1", "2", without="1")
     draw(folders[1], first.entities)
-    (subject,), (left,) = collect([second], folders, others=[first.entities])
+    (subject,), (left,) = collect([second], folders, excluded_scans=[first.entities])
     assert subject.elsewhere == ()
     assert (left.scan, left.severity) == ("regions of sub-01_ses-1", "error")
     for text in ("sub-01_ses-1_magnitude.nii.gz", "lost", "--session-label"):
@@ -276,7 +276,9 @@ def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
     first, second, third = raw_and_made(folders, "1", "2", "3", without="1")
     for scan in (first, third):
         draw(folders[1], scan.entities)
-    (subject,), left_out = collect([second], folders, others=[first.entities, third.entities])
+    (subject,), left_out = collect(
+        [second], folders, excluded_scans=[first.entities, third.entities]
+    )
     assert left_out == []
     assert [scan.label for scan in subject.elsewhere] == ["sub-01_ses-3"]
 
@@ -291,7 +293,7 @@ def test_regions_elsewhere_are_not_needed_where_there_are_others(folders, own):
             *((second.entities,) if own == "scan" else ({"subject": "01"},)),
             space={"subject": own}.get(own),
         )
-    (subject,), left_out = collect([second], folders, others=[first.entities])
+    (subject,), left_out = collect([second], folders, excluded_scans=[first.entities])
     assert (left_out, subject.elsewhere) == ([], ())
 
 
@@ -300,12 +302,14 @@ def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
     path = folders[1] / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_desc-atrium_points.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("x\ty\tz\n1\t2\t3\n")
-    (subject,), _ = collect([second], folders, others=[first.entities])
+    (subject,), _ = collect([second], folders, excluded_scans=[first.entities])
     assert subject.elsewhere == ()
-    (subject,), left_out = collect([second], folders, others=[first.entities], needs_atria=True)
+    (subject,), left_out = collect(
+        [second], folders, excluded_scans=[first.entities], needs_atria=True
+    )
     assert (left_out, subject.elsewhere[0].atria) == ([], ((1.0, 2.0, 3.0),))
     subject.elsewhere[0].magnitude.unlink()
-    _, (left,) = collect([second], folders, others=[first.entities], needs_atria=True)
+    _, (left,) = collect([second], folders, excluded_scans=[first.entities], needs_atria=True)
     assert left.scan == "points in the atria of sub-01_ses-1"
 
 

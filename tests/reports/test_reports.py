@@ -242,15 +242,15 @@ def test_same_input_gives_the_same_page():
 def test_failures_stand_before_everything_else(subject_html):
     page = assert_self_contained(subject_html)
     for early in ("echo times differ", "pallidum is negative"):
-        assert page.text.index(early) < page.text.index("Scans and what was decided")
-    assert "the same for all" in page.text
+        assert page.text.index(early) < page.text.index("Scan parameters")
+    assert "common values" in page.text
     assert "globus pallidus" in page.text
     assert "812" in page.text
 
 
 def test_what_scans_share_is_said_once(subject_html):
     assert subject_html.count("manufacturer") == 1
-    assert table_of(subject_html, "Scans and what was decided for them: what differs")[1] == [
+    assert table_of(subject_html, "Scan parameters: values that differ")[1] == [
         "ses-A",
         "1",
         "A",
@@ -358,7 +358,7 @@ def test_names_are_not_believed():
     "link", ["https://example.org/x.tsv", "javascript:alert(1)", "//host/x", "/etc/passwd", "a\\b"]
 )
 def test_links_lead_to_files_beside_the_report_only(link):
-    with pytest.raises(ValueError, match="no relative path"):
+    with pytest.raises(ValueError, match="is not a relative path"):
         render_report("x", [Section("a", (Table(pd.DataFrame({"a": [1]}), link=link),))])
 
 
@@ -384,7 +384,7 @@ def test_blocks_and_anchors():
     assert "6, 12.5" in page.text
     assert "n/a" in page.text
     assert "<td class=short>yes</td><td class=short>a</td><td class=number>1.5</td>" in html
-    with pytest.raises(TypeError, match="str is no block"):
+    with pytest.raises(TypeError, match="str is not a block"):
         render_report("x", [Section("a", ("text",))])
     with pytest.raises(ValueError, match="level 'loud' is unknown"):
         render_report("x", [Section("a", (Warnings(("a",), level="loud"),))])
@@ -683,9 +683,9 @@ def test_registration_of_a_single_scan_is_none():
         {**labels, "translation": [np.nan], "rotation": [np.nan], "displacement": [np.nan]}
     )
     text = Page(subject_report("01", pd.DataFrame(labels), registration=table)).text
-    assert "There is a single scan: nothing was registered." in text
+    assert "There is only one scan, which needs no registration." in text
     assert "0.00" not in text
-    assert "Motion of each scan" not in text
+    assert "Rigid motion" not in text
     moved = table.assign(translation=0.4, rotation=0.1, displacement=0.02)
     assert "0.40" in Page(subject_report("01", pd.DataFrame(labels), registration=moved)).text
 
@@ -748,7 +748,7 @@ def test_lesions_and_quality_in_a_subjects_report():
             "01", scans, lesions=lesions, lesion_source="grown from seeds", quality=quality
         )
     ).text
-    assert "Lesions, the 20 largest" in page
+    assert "The 20 largest lesions" in page
     assert "42.500" in page
     assert "grown from seeds" in page
     assert "179" in page

@@ -167,8 +167,8 @@ def test_sizes_that_are_none_are_refused(bad):
 
 
 @pytest.mark.parametrize("matrix", [(9, 8, 8), (8, 0, 8), (8, 8)])
-def test_matrices_that_cannot_be_cut_out_are_refused(matrix):
-    with pytest.raises(ValueError, match="cannot be cut out"):
+def test_matrix_that_the_image_cannot_be_cropped_to_is_refused(matrix):
+    with pytest.raises(ValueError, match="cannot be cropped"):
         crop_kspace(np.ones((8, 8, 8), complex), matrix)
 
 

@@ -75,7 +75,7 @@ Study = namedtuple("Study", "out rater work scans")
 Run = namedtuple("Run", "out codes told errors")
 
 
-def run_level(study, others=(), **choices):
+def run_level(study, excluded_scans=(), **choices):
     """Run the subject level; return what failed."""
     configure_nipype(study.work)
     subjects, left_out = collect_subjects(
@@ -83,7 +83,7 @@ def run_level(study, others=(), **choices):
         study.out,
         methods=METHODS,
         datasets=[study.rater],
-        others=others,
+        excluded_scans=excluded_scans,
         needs_atria=True,
     )
     assert left_out == []
@@ -520,7 +520,7 @@ def test_regions_of_a_scan_that_is_not_among_these(copied):
         copied._replace(scans=copied.scans[2:3]),
         anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes(),
     )
-    assert run_level(alone, others=[scan.entities for scan in copied.scans[:2]]) == []
+    assert run_level(alone, excluded_scans=[scan.entities for scan in copied.scans[:2]]) == []
     found = means(copied, "ses-B_run-1")
     for roi, expected in EXPECTED.items():
         assert found[roi] == pytest.approx(expected, abs=RINGING)
@@ -550,7 +550,9 @@ def test_points_of_a_scan_that_is_not_among_these(copied):
     path.write_text("x\ty\tz\n" + rows)
     alone = copied._replace(scans=copied.scans[2:3])
     assert (
-        run_level(alone, others=[copied.scans[0].entities], reference="atrium", atrium_radius=5.0)
+        run_level(
+            alone, excluded_scans=[copied.scans[0].entities], reference="atrium", atrium_radius=5.0
+        )
         == []
     )
     told = sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
@@ -564,7 +566,7 @@ def test_regions_of_a_scan_elsewhere_that_does_not_fit(copied):
     shutil.rmtree(copied.rater)
     draw_regions(copied.rater, "B", "2", 3)
     some = copied._replace(scans=copied.scans[:3])
-    assert run_level(some, others=[copied.scans[3].entities]) == []
+    assert run_level(some, excluded_scans=[copied.scans[3].entities]) == []
     assert not list(copied.out.rglob("*_chi.tsv"))
     found = registration(copied)
     assert found["cause"].notna().tolist() == [False, False, False, True]
@@ -711,7 +713,7 @@ def test_subject_reports(whole):
         ("edges must run through", 1, 0),
     ):
         assert (person.count(text), phantom.count(text)) == (of_person, of_phantom)
-    assert "Every scan was processed, without warnings." in phantom
+    assert "All scans were processed without warnings." in phantom
 
 
 def test_group_of_it(whole):

@@ -1,0 +1,171 @@
+"""Make the tables of docs/ again.
+
+    python docs/tables.py                       list the recipes: page, name and commands
+    python docs/tables.py NAME ... --work DIR   run recipes; needs the installed package
+
+Each recipe runs its commands in order and writes what they print to DIR/NAME.txt, below a line with
+the version and the commit of the code. Simulated studies stay in DIR, where several recipes share
+them, and an interrupted recipe continues when it is given again. Recipes for data that are not part
+of the repository name them in capitals; `--data NAME=FOLDER` says where they are.
+"""
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from multiqsm import __version__
+
+ROOT = Path(__file__).parents[1]
+STUDY = (
+    "multiqsm-simulate study --design study --voxel-size 2 2 2",
+    "multiqsm study study-pdf participant --background pdf --edge-fraction 0.2",
+    "multiqsm study study-pdf group",
+)
+THALAMUS = (
+    "multiqsm-simulate thalamus --design thalamus --tables-only",
+    "multiqsm thalamus thalamus-out group --model thalamus"
+    " --phenotype thalamus/derivatives/truth/phenotype/thalamus.tsv",
+)
+RECIPES = {
+    "audit": {"sign": ("sign.py --bids-dirs REAL_BIDS SPHERE_3T --fields TR_1_1 TR_2_4",)},
+    "background": {"background": ("background.py",)},
+    "benchmarks": {
+        "steps": ("run.py PHANTOM --repeats 7",),
+        "choices": ("accuracy.py choices",),
+        "lesions": ("lesions.py",),
+    },
+    "faults": {
+        "kills": ("faults.py kills --n 60",),
+        "disk": ("faults.py disk",),
+        "inputs": tuple(f"faults.py inputs --seed {seed}" for seed in (0, 1, 2)),
+        "studies": ("faults.py studies",),
+    },
+    "harmonization": {"harmonization": ("harmonization.py harmonization",)},
+    "methods": {
+        "maps": ("methods.py maps",),
+        "automatic-mask": ("methods.py maps --automatic-mask --sites A",),
+        "streaking": ("methods.py streaking",),
+        "timing": ("methods.py timing",),
+    },
+    "reproducibility": {"study": (*STUDY, "reproducibility.py study study-pdf")},
+    "scaling": {
+        "scaling": (
+            "scaling.py run --work scaling --scans 135",
+            "scaling.py plan --work scaling --scans 500 1000 2000",
+            "scaling.py group --work scaling --scans 500 1000 2000",
+            "scaling.py overhead --work scaling",
+        )
+    },
+    "simulation": {
+        "head": ("accuracy.py head",),
+        "scans": (
+            "multiqsm-simulate scans --design study --subjects 1 --runs 1",
+            "multiqsm scans scans-out participant --background pdf",
+            "accuracy.py scans scans scans-out",
+        ),
+        "calibration": (
+            "multiqsm-simulate study --design study --voxel-size 2 2 2",
+            "multiqsm study study-tfi participant",
+            "multiqsm study study-tfi group",
+            "cat study-tfi/group/calibration.tsv",
+        ),
+    },
+    "thalamus": {
+        "thalamus": (
+            *THALAMUS,
+            "cat thalamus-out/group/model-thalamus/descriptives.tsv",
+            "cat thalamus-out/group/model-thalamus/table1.tsv",
+            "cat thalamus-out/group/model-thalamus/table2.tsv",
+        ),
+        "coverage": ("coverage.py",),
+    },
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--work", type=Path, help="folder for studies and results")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=FOLDER")
+    options = parser.parse_args()
+    recipes = {name: commands for page in RECIPES.values() for name, commands in page.items()}
+    if not options.names:
+        print_recipes()
+        return
+    unknown = set(options.names) - set(recipes)
+    if unknown:
+        parser.error(f"no recipe is called {', '.join(sorted(unknown))}")
+    if options.work is None:
+        parser.error("--work DIR is needed")
+    folders = dict(argument.split("=", 1) for argument in options.data)
+    commands_by_name = {}
+    for name in options.names:
+        commands_by_name[name] = [insert_data(command, folders) for command in recipes[name]]
+        lacking = sorted({word for c in commands_by_name[name] for word in data_names(c)})
+        if lacking:
+            parser.error(f"{name} needs --data {' '.join(f'{word}=FOLDER' for word in lacking)}")
+    options.work.mkdir(parents=True, exist_ok=True)
+    for name, commands in commands_by_name.items():
+        run_recipe(name, commands, options.work)
+
+
+def print_recipes():
+    """Print every recipe below the page that has its table."""
+    for page, recipes in RECIPES.items():
+        print(f"docs/{page}.md")
+        for name, commands in recipes.items():
+            print(f"  {name}")
+            for command in commands:
+                print(f"    {command}")
+
+
+def data_names(command):
+    """Names in capitals: data that are not part of the repository."""
+    return [word for word in command.split() if re.fullmatch(r"[A-Z][A-Z0-9_]{2,}", word)]
+
+
+def insert_data(command, folders):
+    """The command with folders, as absolute paths, in place of the names of data."""
+    for name in data_names(command):
+        if name in folders:
+            command = command.replace(name, shlex.quote(str(Path(folders[name]).resolve())))
+    return command
+
+
+def run_recipe(name, commands, work):
+    """Run the commands in `work`, stop at the first that fails, and keep what they print."""
+    text = work / f"{name}.txt"
+    with text.open("w") as output:
+        print(f"multiqsm {__version__}, commit {commit()}", file=output, flush=True)
+        for command in commands:
+            print(f"\n$ {command}", file=output, flush=True)
+            print(command, flush=True)
+            completed = subprocess.run(arguments_of(command), cwd=work, stdout=output)
+            if completed.returncode:
+                sys.exit(f"{name}: exit code {completed.returncode} of: {command}")
+    print(f"{name}: {text}")
+
+
+def arguments_of(command):
+    """Words of a command, with the path of a benchmark or of an installed command."""
+    program, *words = shlex.split(command)
+    if program.endswith(".py"):
+        return [sys.executable, str(ROOT / "benchmarks" / program), *words]
+    if program.startswith("multiqsm"):
+        return [str(Path(sys.executable).parent / program), *words]
+    return [program, *words]
+
+
+def commit():
+    """The commit of this checkout, with a plus sign if files differ from it."""
+    arguments = ("git", "describe", "--always", "--dirty=+")
+    return subprocess.check_output(arguments, cwd=ROOT, text=True).strip()
+
+
+if __name__ == "__main__":
+    main()
