@@ -47,7 +47,8 @@ def derivative_path(
         appended to ``acq``. ``xfm`` stands for transforms of scans to a space and the subject's
         table of them, which are in the folder ``anat``.
     extension : str, optional
-        Default: ``.nii.gz``; ``.svg`` for figures; for transforms ``.txt``, for their table ``.tsv``.
+        Default: ``.nii.gz``; ``.svg`` for figures, ``.txt`` for transforms, ``.tsv`` for the table
+        of transforms.
 
     Returns
     -------
