@@ -312,7 +312,7 @@ def damage_stream(path):
     [
         (
             damage_missing,
-            "the file is listed but its content is not here; fetch it with datalad get ",
+            "the file is listed, but its content is not available; fetch it with datalad get ",
         ),
         (damage_empty, "the file is empty; copy or convert it again"),
         (damage_text, "the file is truncated or damaged (Not a gzipped file"),
@@ -750,7 +750,7 @@ def test_image_without_a_sidecar_is_a_warning(make_dataset):
     ("dtype", "cause"),
     [
         (np.complex64, "its voxels are complex64"),
-        ([("R", "u1"), ("G", "u1"), ("B", "u1")], "where one"),
+        ([("R", "u1"), ("G", "u1"), ("B", "u1")], "integers or real"),
     ],
 )
 def test_voxels_that_are_no_numbers(make_dataset, dtype, cause):
