@@ -249,7 +249,7 @@ def test_one_and_two_echoes_give_maps_but_no_r2star(make_dataset, ball_head, ech
     assert json.loads((folder / "sub-01_desc-iterative_Chimap.json").read_text())["Lambda"] == 0.2
     assert not list(folder.glob("*R2star*"))
     assert (
-        "regularisation parameter of the squared gradients was fixed"
+        "regularisation parameter of the L2 penalty was fixed"
         in (root.parent / "out" / "logs" / "CITATION.md").read_text()
     )
 
