@@ -505,7 +505,7 @@ def test_images_of_patients(tmp_path):
     ("options", "message"),
     [
         (["--design", "thalamus", "--runs", "2"], "leave out --runs"),
-        (["--design", "demo", "--tables-only"], "consists of images"),
+        (["--design", "demo", "--tables-only"], "has images only"),
         (["--design", "phantom", "--subjects", "2"], "no subjects"),
         (["--sites", "X"], "no site X"),
         (["--design", "thalamus", "--vary-protocols"], "leave out --vary-protocols"),
