@@ -1,6 +1,4 @@
-"""Anatomical images of a subject, and what was made of them: FreeSurfer's labels, and lesions
-marked by a rater.
-"""
+"""A subject's anatomical images, FreeSurfer labels and lesion markings."""
 
 import math
 import re
@@ -15,8 +13,8 @@ from .images import check_readable
 from .problems import DatasetError, Problem
 from .tables import read_rows
 
-# Labels of FreeSurfer's aseg.mgz that are measured or referred to, by the names that drawn regions
-# and atlases have.
+# Labels of FreeSurfer's aseg.mgz that are measured or serve as a reference, under the names that
+# drawn regions and atlases use.
 ASEG_NAMES = {
     4: "left_lateral_ventricle",
     43: "right_lateral_ventricle",
@@ -36,7 +34,8 @@ ASEG_NAMES = {
     58: "right_nucleus_accumbens",
 }
 ASEG = Path("mri", "aseg.mgz")
-# images that lie in the space of aseg.mgz, the best known first
+# Images in the space of aseg.mgz, in order of preference: the less an image was processed, the more
+# it resembles the scans that it is registered to.
 SAME_SPACE = (
     "orig.mgz",
     "T1.mgz",
@@ -49,12 +48,12 @@ LESION_MASKS = {
     "removed": "desc-lesionremove_mask",
 }
 ATRIUM = "desc-atrium_*"
-IMAGE = (".nii.gz", ".nii")
+IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
 class FreeSurferLabels:
-    """FreeSurfer's segmentation of a subject, and the image that brings it to the scans.
+    """FreeSurfer's segmentation of a subject, and the image that registers it to the scans.
 
     Attributes
     ----------
@@ -63,7 +62,7 @@ class FreeSurferLabels:
     image : pathlib.Path
         An image in the same space that is registered to the gradient-echo scans.
     image_source : str
-        What it is: ``orig.mgz`` or another of FreeSurfer's, ``T1w`` or ``FLAIR``.
+        Which image that is: ``orig.mgz`` or another one of FreeSurfer's, ``T1w`` or ``FLAIR``.
     """
 
     aseg: Path
@@ -73,19 +72,18 @@ class FreeSurferLabels:
 
 @dataclass(frozen=True)
 class LesionSources:
-    """What is known of a subject's lesions; all of it lies in the scanner's space of the FLAIR
-    image.
+    """Files that mark a subject's lesions, all in the scanner space of the FLAIR image.
 
     Attributes
     ----------
     flair : pathlib.Path
-        The image that they are seen in.
+        The image on which the lesions were marked.
     ready : pathlib.Path or None
-        A lesion mask that is taken as it is.
+        A complete lesion mask, used unchanged.
     seeds : pathlib.Path or None
-        Points in lesions that are grown: a table of coordinates or a mask.
+        Seed points from which lesions are grown: a table of coordinates or a mask.
     added, removed : pathlib.Path or None
-        Masks of voxels that are added and taken away by hand.
+        Masks of voxels that the rater added to or removed from the lesions.
     """
 
     flair: Path
@@ -97,16 +95,16 @@ class LesionSources:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What there is of a subject beside the gradient-echo scans.
+    """A subject's data besides the gradient-echo scans.
 
     Attributes
     ----------
     t1w, flair : pathlib.Path or None
-        Raw images; the first by path where there are several.
+        Raw images; the first in order of path if there are several.
     freesurfer : FreeSurferLabels or None
         FreeSurfer's labels.
     lesions : LesionSources or None
-        None if nobody has marked any.
+        None if no lesions are marked.
     """
 
     t1w: Path | None = None
@@ -121,11 +119,11 @@ def find_anatomy(
     """Find a subject's anatomical images, FreeSurfer's labels and marked lesions.
 
     FreeSurfer's results are ``<dataset>/sub-X/mri/aseg.mgz``. Lesions are marked in
-    ``<dataset>/sub-X/[ses-Y/]anat/``: seeds in ``*_desc-seeds_*.tsv`` (columns x, y, z in the
-    scanner's mm) or ``*_desc-seeds_*.nii[.gz]``, voxels to add and remove in
-    ``*_desc-lesionadd_mask.nii[.gz]`` and ``*_desc-lesionremove_mask.nii[.gz]``, and a ready mask
-    in ``*_label-lesion_mask.nii[.gz]``. They belong to the FLAIR image of their session, or else to
-    the first.
+    ``<dataset>/sub-X/[ses-Y/]anat/``: seeds in ``*_desc-seeds_*.tsv`` (columns x, y, z in scanner
+    mm) or ``*_desc-seeds_*.nii[.gz]``, voxels to add and remove in
+    ``*_desc-lesionadd_mask.nii[.gz]`` and ``*_desc-lesionremove_mask.nii[.gz]``, and a complete
+    mask in ``*_label-lesion_mask.nii[.gz]``. They belong to the FLAIR image of their session, or
+    else to the subject's first one.
 
     Parameters
     ----------
@@ -140,54 +138,50 @@ def find_anatomy(
     -------
     anatomy : Anatomy
     left_out : list of Problem
-        What cannot be used and why, and which of several images was taken.
+        Files that cannot be used, with the reason, and which of several images was chosen.
     """
     left_out: list[Problem] = []
-    images = {suffix: _raw_images(folder, suffix) for suffix in ("T1w", "FLAIR")}
+    images = {"T1w": _raw_images(folder, "T1w"), "FLAIR": _raw_images(folder, "FLAIR")}
     freesurfer = _usable(
         "FreeSurfer's labels", subject, left_out, _find_freesurfer, datasets, images
     )
     lesions = _usable("lesions", subject, left_out, _find_lesions, datasets, images)
-    t1w, flair = (
-        _usable(f"the {suffix} image", subject, left_out, _find_image, images[suffix])
-        for suffix in images
-    )
+    t1w = _usable("the T1w image", subject, left_out, _find_image, images["T1w"])
+    flair = _usable("the FLAIR image", subject, left_out, _find_image, images["FLAIR"])
     return Anatomy(t1w, flair, freesurfer, lesions), left_out
 
 
 def find_atria(
     label: str, folder: PathLike, datasets: Sequence[PathLike]
 ) -> list[tuple[float, float, float]]:
-    """Find the coordinates that a user gives for the atria of a scan's lateral ventricles.
+    """Find the coordinates that the user provides for the atria of a scan's lateral ventricles.
 
     Parameters
     ----------
     label : str
-        Of the scan, such as ``sub-01_ses-A_run-1``.
+        Label of the scan, such as ``sub-01_ses-A_run-1``.
     folder : path-like
-        Its folder in a dataset, such as ``sub-01/ses-A``.
+        The scan's folder in a dataset, such as ``sub-01/ses-A``.
     datasets : sequence of path-like
         Roots of derivative datasets.
 
     Returns
     -------
     list of tuple of float
-        x, y, z of each in the scanner's mm; empty if there is no ``*_desc-atrium_*.tsv`` of the
-        scan.
+        Coordinates x, y, z of each point in scanner mm; empty if the scan has no
+        ``*_desc-atrium_*.tsv``.
 
     Raises
     ------
     DatasetError
-        If there is more than one table, or it makes no sense.
+        If there is more than one table, or the table is not valid.
     """
-    folders = [Path(dataset, folder, "anat") for dataset in datasets]
-    found = [
-        path
-        for folder in folders
-        if exists(folder)
-        for path in sorted(folder.glob(f"{label}_{ATRIUM}.tsv"))
-    ]
-    return read_points(_only(found, f"{label}: tables of atria")) if found else []
+    tables: list[Path] = []
+    for dataset in datasets:
+        anat = Path(dataset, folder, "anat")
+        if exists(anat):
+            tables += sorted(anat.glob(f"{label}_{ATRIUM}.tsv"))
+    return read_points(_only(tables, f"{label}: tables of atria")) if tables else []
 
 
 def read_points(path: PathLike) -> list[tuple[float, float, float]]:
@@ -196,7 +190,7 @@ def read_points(path: PathLike) -> list[tuple[float, float, float]]:
     Parameters
     ----------
     path : path-like
-        TSV with the columns x, y and z in the scanner's mm (RAS+); others are ignored.
+        TSV with the columns x, y and z in scanner mm (RAS+); other columns are ignored.
 
     Returns
     -------
@@ -205,17 +199,19 @@ def read_points(path: PathLike) -> list[tuple[float, float, float]]:
     Raises
     ------
     DatasetError
-        If the table cannot be read, lacks a column, has no row, or a value is no number.
+        If the table cannot be read, lacks a column, has no rows, or a value is not a number.
     """
-    rows = read_rows(path, "xyz", "points have x, y and z, with tabs between columns")
-    points = [
-        tuple(_coordinate(row.get(axis), path, number) for axis in "xyz")
-        for number, row in enumerate(rows, 2)
-    ]
+    rows = read_rows(path, "xyz", "name the columns x, y and z, separated by tabs")
+    points: list[tuple[float, float, float]] = []
+    for line, row in enumerate(rows, start=2):  # line 1 has the headings
+        x = _coordinate(row["x"], path, line)
+        y = _coordinate(row["y"], path, line)
+        z = _coordinate(row["z"], path, line)
+        points.append((x, y, z))
     if not points:
         raise DatasetError(
-            f"{path}: no point is there",
-            "add a row with x, y and z in mm for each, or remove the file",
+            f"{path}: the table has no points",
+            "add one row per point with x, y and z in mm, or remove the file",
         )
     return points
 
@@ -226,44 +222,45 @@ def check_recon_all() -> None:
     Raises
     ------
     DatasetError
-        What to do.
+        If it is not on the PATH.
     """
     if shutil.which("recon-all") is None:
         raise DatasetError(
             "--recon-all: FreeSurfer's recon-all is not on the PATH",
-            "install FreeSurfer and source its "
-            "SetUpFreeSurfer.sh, or put its results into derivatives/freesurfer and leave "
-            "--recon-all out",
+            "install FreeSurfer and source its SetUpFreeSurfer.sh; or put existing results into "
+            "derivatives/freesurfer and omit --recon-all",
         )
 
 
-def _coordinate(text, path, number):
+def _coordinate(text, path, line):
     try:
         value = float(text or "")
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DatasetError(f"{path}, line {number}: {text!r} is no coordinate", "write mm")
+        raise DatasetError(
+            f"{path}, line {line}: {text!r} is not a coordinate", "write a number in mm"
+        )
     return value
 
 
-def _usable(what, subject, left_out, find, *arguments):
-    """What was found, or None with the reason among what is left out: the scans are processed
-    without.
+def _usable(description, subject, left_out, find, *arguments):
+    """Call `find` and check its files; on an error append a problem to `left_out` and return None,
+    since the scans can be processed without this anatomy.
     """
     try:
-        found = find(subject, *arguments, left_out)
-        for path in _files(found):
+        finding = find(subject, *arguments, left_out)
+        for path in _files(finding):
             check_readable(path)
-        return found
+        return finding
     except DatasetError as error:
-        left_out.append(Problem.from_error(f"{what} of sub-{subject}", error, subject))
+        left_out.append(Problem.from_error(f"{description} of sub-{subject}", error, subject))
         return None
 
 
-def _files(found):
-    """What was found, or those of its attributes that are files."""
-    values = vars(found).values() if is_dataclass(found) else [found]
+def _files(finding):
+    """Return a path itself, or those attributes of a dataclass that are paths."""
+    values = vars(finding).values() if is_dataclass(finding) else [finding]
     return [value for value in values if isinstance(value, Path)]
 
 
@@ -274,89 +271,100 @@ def _find_image(subject, images, left_out):
 def _raw_images(folder, suffix):
     if folder is None:
         return []
-    return sorted(
-        path for ending in IMAGE for path in Path(folder).glob(f"**/anat/*_{suffix}{ending}")
-    )
+    return _glob_all([Path(folder)], f"**/anat/*_{suffix}", IMAGE_EXTENSIONS)
+
+
+def _glob_all(folders, pattern, extensions):
+    """Return all files below some folders that match a pattern with one of the extensions,
+    sorted.
+    """
+    paths = []
+    for folder in folders:
+        for extension in extensions:
+            paths += folder.glob(f"{pattern}{extension}")
+    return sorted(paths)
 
 
 def _first(images, left_out):
-    """The first of some images; that there are others is told."""
+    """Return the first image, and add a note to `left_out` that names the unused ones."""
     if len(images) > 1:
-        others = ", ".join(path.name for path in images[1:])
-        left_out.append(
-            Problem(others, "", f"{images[0].name} is taken, the first of these images", "", "note")
-        )
+        unused = ", ".join(path.name for path in images[1:])
+        cause = f"not used: {images[0].name} is the first of these images"
+        left_out.append(Problem(unused, "", cause, "", "note"))
     return images[0]
 
 
 def _find_freesurfer(subject, datasets, images, left_out):
-    name = re.compile(rf"sub-{re.escape(subject)}(_ses-[a-zA-Z0-9+]+)?")
-    beside = [path for dataset in datasets for path in sorted(Path(dataset).glob("sub-*"))]
-    folders = [path for path in beside if name.fullmatch(path.name) and exists(path / "mri")]
-    done = [path for path in folders if exists(path / ASEG)]
-    if not done:
-        for folder in folders:
-            cause = f"no {ASEG}: recon-all did not end"
+    folder_name = re.compile(rf"sub-{re.escape(subject)}(_ses-[a-zA-Z0-9+]+)?")
+    complete = []
+    incomplete = []
+    for dataset in datasets:
+        for folder in sorted(Path(dataset).glob("sub-*")):
+            if folder_name.fullmatch(folder.name) and exists(folder / "mri"):
+                (complete if exists(folder / ASEG) else incomplete).append(folder)
+    if not complete:
+        for folder in incomplete:
+            cause = f"{ASEG} is missing: recon-all did not finish"
             left_out.append(Problem(str(folder), "", cause, "run it again", subject=subject))
         return None
-    folder = _only(done, f"sub-{subject}: results of FreeSurfer")
+    folder = _only(complete, f"sub-{subject}: FreeSurfer results")
     for name in SAME_SPACE:
         if exists(folder / "mri" / name):
             return FreeSurferLabels(folder / ASEG, folder / "mri" / name, name)
-    for suffix, found in images.items():
-        if found:
-            return FreeSurferLabels(folder / ASEG, _first(found, left_out), suffix)
+    for suffix, paths in images.items():
+        if paths:
+            return FreeSurferLabels(folder / ASEG, _first(paths, left_out), suffix)
     raise DatasetError(
-        f"{folder / ASEG}: no image brings these labels to the scans",
+        f"{folder / ASEG}: there is no image to register these labels to the scans",
         f"keep mri/{SAME_SPACE[0]} beside them, "
         "or put the T1w image into the subject's anat folder",
     )
 
 
 def _find_lesions(subject, datasets, images, left_out):
-    found = {kind: _marked(subject, datasets, name) for kind, name in LESION_MASKS.items()}
-    if not (found["ready"] or found["seeds"]):
-        for kind in ("added", "removed"):
-            for path in found[kind]:
-                cause = "nothing to edit: there are neither seeds nor a lesion mask"
-                left_out.append(Problem(str(path), "", cause, "", "note", subject))
+    marks = {}
+    for kind, name in LESION_MASKS.items():
+        marks[kind] = _find_marks(subject, datasets, name)
+    if not (marks["ready"] or marks["seeds"]):
+        for path in (*marks["added"], *marks["removed"]):
+            cause = "nothing to edit: there are neither seeds nor a lesion mask"
+            left_out.append(Problem(str(path), "", cause, "", "note", subject))
         return None
     if not images["FLAIR"]:
         raise DatasetError(
-            f"{(found['ready'] or found['seeds'])[0]}: there is no FLAIR image of the subject to "
-            "see lesions in",
-            "put it into the subject's anat folder",
+            f"{(marks['ready'] or marks['seeds'])[0]}: the subject has no FLAIR image on which "
+            "lesions could be segmented",
+            "put one into the subject's anat folder",
         )
-    chosen = {
-        kind: _only(paths, f"sub-{subject}: files of {kind}") if paths else None
-        for kind, paths in found.items()
-    }
-    if chosen["ready"] and chosen["seeds"]:
-        cause = f"the ready mask {chosen['ready'].name} is taken"
-        left_out.append(Problem(str(chosen["seeds"]), "", cause, "", "note", subject))
-        chosen["seeds"] = None
-    # The marks of a session were made on its image.
-    session = (chosen["ready"] or chosen["seeds"]).parents[1].name
-    own = [path for path in images["FLAIR"] if path.parents[1].name == session]
-    return LesionSources(_first(own or images["FLAIR"], left_out), **chosen)
+    sources = {}
+    for kind, paths in marks.items():
+        sources[kind] = _only(paths, f"sub-{subject}: files of {kind}") if paths else None
+    if sources["ready"] and sources["seeds"]:
+        cause = f"not used: there is a complete lesion mask, {sources['ready'].name}"
+        left_out.append(Problem(str(sources["seeds"]), "", cause, "", "note", subject))
+        sources["seeds"] = None
+    # Lesions are marked on the FLAIR image of the session in whose folder the marks are.
+    session = (sources["ready"] or sources["seeds"]).parents[1].name
+    of_session = [path for path in images["FLAIR"] if path.parents[1].name == session]
+    return LesionSources(_first(of_session or images["FLAIR"], left_out), **sources)
 
 
-def _marked(subject, datasets, name):
-    endings = (*IMAGE, ".tsv") if name.endswith("*") else IMAGE
-    folders = [folder for dataset in datasets if exists(folder := Path(dataset, f"sub-{subject}"))]
-    return sorted(
-        path
-        for f in folders
-        for e in endings
-        for path in f.glob(f"**/anat/sub-{subject}_*{name}{e}")
-    )
+def _find_marks(subject, datasets, name):
+    """Find a subject's lesion files whose names end in `name`; with a ``*`` they may be tables."""
+    extensions = (*IMAGE_EXTENSIONS, ".tsv") if name.endswith("*") else IMAGE_EXTENSIONS
+    folders = []
+    for dataset in datasets:
+        folder = Path(dataset, f"sub-{subject}")
+        if exists(folder):
+            folders.append(folder)
+    return _glob_all(folders, f"**/anat/sub-{subject}_*{name}", extensions)
 
 
-def _only(paths, what):
+def _only(paths, description):
     if len(paths) > 1:
         listed = ", ".join(map(str, paths))
         raise DatasetError(
-            f"{what}: more than one ({listed})",
-            "remove the others, or say with --derivatives whose to use",
+            f"{description}: more than one ({listed})",
+            "remove all but one, or choose the dataset to use with --derivatives",
         )
     return paths[0]

@@ -1,7 +1,8 @@
-"""Images put together as scans by the entities that they share."""
+"""Group images into scans by the entities that they share."""
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import chain
 
 from .entities import FILE_ENTITIES, PARTS, SCAN_ENTITIES, echo_number, scan_label
 from .index import RawImage
@@ -11,78 +12,94 @@ from .values import as_number, as_text, one_line
 
 
 def assemble_scans(images: Iterable[RawImage]) -> tuple[list[Scan], list[Problem]]:
-    """Sort images into scans by the entities that they share."""
+    """Group images into scans by the entities that they share.
+
+    Parameters
+    ----------
+    images : iterable of multiqsm.dataset.index.RawImage
+        Images of any number of scans.
+
+    Returns
+    -------
+    scans : list of multiqsm.dataset.scans.Scan
+    left_out : list of multiqsm.dataset.problems.Problem
+        An error for each group of images that makes no scan, and a note for each image that its
+        scan does not use.
+    """
     grouped = defaultdict(list)
     scans = []
     left_out = []
     for image in images:
-        entities = {
-            name: label for name, label in image.entities.items() if name not in FILE_ENTITIES
-        }
-        grouped[tuple(sorted(entities.items()))].append(image)
+        grouped[_scan_key(image)].append(image)
     for key, members in grouped.items():
+        entities = dict(key)
         try:
-            scan, refused = _assemble(dict(key), members)
-        except UnusableScanError as reason:
-            entities = dict(key)
-            left_out.append(Problem.from_error(scan_label(entities), reason, entities["subject"]))
+            scan, unused = _assemble(entities, members)
+        except UnusableScanError as error:
+            left_out.append(Problem.from_error(scan_label(entities), error, entities["subject"]))
         else:
             scans.append(scan)
-            left_out += refused
+            left_out += unused
     return scans, left_out
 
 
-def _assemble(entities, images):
-    """Put the images that share `entities` together as a scan.
-
-    Returns the scan and what of the images was not taken, as (file name, reason).
+def _scan_key(image):
+    """Return an image's entities as sorted pairs, without those that differ between the files of a
+    scan.
     """
-    strange = [name for name in entities if name not in SCAN_ENTITIES]
-    if strange:
+    entities = dict(image.entities)
+    for name in FILE_ENTITIES:
+        entities.pop(name, None)
+    return tuple(sorted(entities.items()))
+
+
+def _assemble(entities, images):
+    """Combine the images that share `entities` into a scan.
+
+    Returns the scan, and a note for each image that it does not use.
+    """
+    invalid = [name for name in entities if name not in SCAN_ENTITIES]
+    if invalid:
         raise UnusableScanError(
-            f"{_names(images)}: a gradient-echo scan has no {', '.join(strange)} in BIDS",
+            f"{_names(images)}: BIDS does not allow {', '.join(invalid)} for a gradient-echo scan",
             "rename the files",
         )
-    images, refused = _one_suffix(images)
+    images, unused = _choose_suffix(images)
     suffix = images[0].entities["suffix"]
-    parts, notes, without_part = _sort_by_part(images)
-    refused += without_part
-    parts, note = _choose_parts(parts)
-    notes += note
-    if suffix == "MEGRE" and any("_echo-" not in image.filename for image in _flat(parts)):
-        raise UnusableScanError(
-            f"{_names(_flat(parts))}: no echo in the name, as if all echoes were stacked in one "
-            "4-D file",
-            "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert) and name the "
-            "files echo-1, echo-2, …",
-        )
-    sidecars = {image.filename: image.metadata for image in _flat(parts)}
-    times = _echo_times(parts, sidecars)
-    known = None not in times.values()
-    order = sorted(times, key=lambda echo: (times[echo], echo) if known else echo)
-    phase_sidecars = [sidecars[image.filename] for image in parts.get("phase", {}).values()]
-    manufacturer = _first(sidecars.values(), "Manufacturer")
-    units = _first(phase_sidecars, "Units")
-    notes += [
-        f"{field} is {one_line(repr(value))} in the sidecar, which is no text and not used"
-        for field, value in (("Manufacturer", manufacturer), ("Units", units))
-        if value is not None and not isinstance(value, str)
-    ]
+    parts, notes, duplicates = _sort_by_part(images)
+    unused += duplicates
+    parts, part_notes = _choose_parts(parts)
+    notes += part_notes
+    images = _flat(parts)
+    if suffix == "MEGRE":
+        _require_echo_entity(images)
+    sidecars = {image.filename: image.metadata for image in images}
+    times = _echo_times(parts)
+    if None in times.values():
+        order = sorted(times)
+    else:
+        order = sorted(times, key=lambda echo: (times[echo], echo))
+    manufacturer = _first(images, "Manufacturer")
+    units = _first(parts.get("phase", {}).values(), "Units")
+    for field, value in (("Manufacturer", manufacturer), ("Units", units)):
+        if not isinstance(value, str | None):
+            notes.append(f"{field} is {one_line(repr(value))} in the sidecar: not a text, not used")
+    paths = {}
+    for part, echoes in parts.items():
+        paths[part] = tuple(echoes[echo].path for echo in order if echo in echoes)
     scan = Scan(
         entities=entities,
         suffix=suffix,
         echo_times=tuple(times[echo] for echo in order),
         sidecars=sidecars,
-        field_strength=as_number(_first(sidecars.values(), "MagneticFieldStrength")),
-        imaging_frequency=as_number(_first(sidecars.values(), "ImagingFrequency")),
+        field_strength=as_number(_first(images, "MagneticFieldStrength")),
+        imaging_frequency=as_number(_first(images, "ImagingFrequency")),
         manufacturer=as_text(manufacturer),
         units=as_text(units),
         notes=tuple(notes),
-        **{
-            part: tuple(of[echo].path for echo in order if echo in of) for part, of in parts.items()
-        },
+        **paths,
     )
-    return scan, refused
+    return scan, unused
 
 
 def _names(images):
@@ -90,81 +107,97 @@ def _names(images):
 
 
 def _flat(parts):
-    return [image for echoes in parts.values() for image in echoes.values()]
+    """Return the images of all parts in one list."""
+    return list(chain.from_iterable(echoes.values() for echoes in parts.values()))
 
 
-def _one_suffix(images):
-    """Keep the multi-echo images of a scan that is there as ``T2starw`` too: derivatives would
-    share names.
+def _require_echo_entity(images):
+    if any("_echo-" not in image.filename for image in images):
+        raise UnusableScanError(
+            f"{_names(images)}: no echo in the name; all echoes may be stacked in one 4-D file",
+            "BIDS requires one 3-D file for each echo: split the file (fslsplit, mrconvert) and "
+            "name the files echo-1, echo-2, …",
+        )
+
+
+def _choose_suffix(images):
+    """Drop ``T2starw`` images if the same scan exists as ``MEGRE``: names of derivatives do not
+    have the suffix and would collide.
     """
-    megre = [image for image in images if image.entities["suffix"] == "MEGRE"]
-    if not megre:
+    by_suffix = defaultdict(list)
+    for image in images:
+        by_suffix[image.entities["suffix"]].append(image)
+    chosen = by_suffix.pop("MEGRE", [])
+    if not chosen:
         return images, []
-    cause = "the same entities as a MEGRE scan, which is taken"
-    remedy = "tell them apart with acq- to process both"
-    others = [image for image in images if image.entities["suffix"] != "MEGRE"]
-    return megre, [_not_taken(image, cause, remedy) for image in others]
+    unused = []
+    for image in chain.from_iterable(by_suffix.values()):
+        cause = "not used: a MEGRE scan has the same entities"
+        unused.append(_unused(image, cause, "to process both, give them different acq- labels"))
+    return chosen, unused
 
 
 def _sort_by_part(images):
     """Sort images into a dict of part to a dict of echo number to image."""
     parts = defaultdict(dict)
     notes = []
-    refused = []
+    unused = []
     for image in sorted(images, key=lambda image: "part" not in image.entities):
         echo = echo_number(image.path)
         part = PARTS[image.entities.get("part", "mag")]
         if echo not in parts[part]:
             parts[part][echo] = image
             if "part" not in image.entities:
-                notes.append(f"{image.filename}: no part in the name, taken as the magnitude")
+                notes.append(f"{image.filename}: no part in the name, used as the magnitude")
         elif "part" not in image.entities:
-            refused.append(
-                _not_taken(image, f"no part in the name, and {parts[part][echo].filename} is there")
-            )
+            cause = f"not used: its name has no part, and {parts[part][echo].filename} exists"
+            unused.append(_unused(image, cause))
         else:
             raise UnusableScanError(
                 f"{parts[part][echo].filename} and {image.filename} are both the {part} of echo "
                 f"{echo}",
                 "remove one",
             )
-    return {part: parts[part] for part in PARTS.values() if part in parts}, notes, refused
+    return {part: parts[part] for part in PARTS.values() if part in parts}, notes, unused
 
 
-def _not_taken(image, cause, remedy=""):
+def _unused(image, cause, remedy=""):
     return Problem(image.filename, "", cause, remedy, "note", image.entities["subject"])
 
 
 def _choose_parts(parts):
-    """Keep magnitude with phase, else real with imaginary."""
+    """Choose magnitude with phase, else real with imaginary; return them and notes on the rest."""
     for pair in (("magnitude", "phase"), ("real", "imaginary")):
-        if all(part in parts for part in pair):
+        if parts.keys() >= set(pair):
             spare = [part for part in parts if part not in pair]
-            note = (
-                [f"{' and '.join(spare)} images not used: {' and '.join(pair)} are there"]
-                if spare
-                else []
-            )
-            return {part: parts[part] for part in pair}, note
+            notes = []
+            if spare:
+                notes.append(
+                    f"{' and '.join(spare)} images not used: there are {' and '.join(pair)}"
+                )
+            return {part: parts[part] for part in pair}, notes
     raise UnusableScanError(
-        f"only {' and '.join(parts)} images, where magnitude and phase, or real and imaginary, are "
-        "needed "
-        f"({_names(_flat(parts))})",
+        f"only {' and '.join(parts)} images ({_names(_flat(parts))}), but magnitude and phase, or "
+        "real and imaginary, are needed",
         "add part-phase files or convert the scan again with phase",
     )
 
 
-def _echo_times(parts, sidecars):
+def _echo_times(parts):
     """Map each echo number to its echo time, from the first part whose sidecar has one."""
-    numbers = sorted({echo for echoes in parts.values() for echo in echoes})
-    return {
-        echo: as_number(
-            _first([sidecars[of[echo].filename] for of in parts.values() if echo in of], "EchoTime")
-        )
-        for echo in numbers
-    }
+    images_of_echo = defaultdict(list)
+    for echoes in parts.values():
+        for echo, image in echoes.items():
+            images_of_echo[echo].append(image)
+    times = {}
+    for echo in sorted(images_of_echo):
+        times[echo] = as_number(_first(images_of_echo[echo], "EchoTime"))
+    return times
 
 
-def _first(sidecars, key):
-    """First value of a field over sidecars."""
-    return next((sidecar[key] for sidecar in sidecars if sidecar.get(key) is not None), None)
+def _first(images, field):
+    """Return the first value of a field in the images' sidecars; None if none has it."""
+    for image in images:
+        if image.metadata.get(field) is not None:
+            return image.metadata[field]
+    return None

@@ -1,6 +1,4 @@
-"""What a dataset holds, scan by scan: protocols, what was decided about each scan, and what is
-wrong.
-"""
+"""The audit of a dataset: each scan's protocol, how it would be processed, and its problems."""
 
 import multiprocessing
 from collections import Counter, defaultdict
@@ -21,7 +19,7 @@ from .scans import Scan
 from .split_echoes import find_split_echoes
 from .values import one_line
 
-#: Columns of the table that scans are compared by, with their names in a text.
+#: Columns of the table in which scans are compared, with their names for messages.
 COMPARED = {
     "suffix": "suffix",
     "n_echoes": "number of echoes",
@@ -79,8 +77,9 @@ COLUMNS = (
     "verdict",
 )
 
-# Title, column, and the most characters, so that a line has 120 with two spaces between.
-PRINTED = (
+# Title, column and maximal width of the printed table; with two spaces between columns a line has
+# at most 120 characters.
+PRINTED_COLUMNS = (
     ("scan", "scan", 24),
     ("site", "site", 10),
     ("n", "n_echoes", 2),
@@ -101,7 +100,7 @@ ENCODING_KINDS[REAL_AND_IMAGINARY] = "re, im"
 def inspect_scans(
     scans: Sequence[Scan], *, n_procs: int = 1, check_sign: bool = False
 ) -> list[Inspection]:
-    """Inspect scans, several at once if asked to.
+    """Inspect scans, optionally in parallel.
 
     Parameters
     ----------
@@ -120,12 +119,12 @@ def inspect_scans(
     Raises
     ------
     DatasetError
-        If one of several processes was killed.
+        If one of several worker processes was killed.
     """
     inspect = partial(inspect_scan, check_sign=check_sign)
     if n_procs == 1 or len(scans) < 2:
         return list(map(inspect, scans))
-    # A fresh interpreter each: a fork of a process with threads may hang.
+    # Each worker is a fresh interpreter: forking a process that has threads may deadlock.
     context = multiprocessing.get_context("spawn")
     n_procs = min(n_procs, len(scans))
     chunk = max(1, min(16, len(scans) // (4 * n_procs)))
@@ -134,70 +133,70 @@ def inspect_scans(
             return list(pool.map(inspect, scans, chunksize=chunk))
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a process that checked images was killed, perhaps for want of memory",
-            "give a smaller --n-procs",
+            "a process that checked images was killed, possibly because memory ran out",
+            "choose a smaller --n-procs",
         ) from error
 
 
 def audit_problems(
     inspections: Sequence[Inspection], left_out: Iterable[Problem] = ()
 ) -> list[Problem]:
-    """Gather what is wrong with scans, each alone and one beside the others.
+    """Collect the problems of scans, each by itself and in comparison with the others.
 
     Parameters
     ----------
     inspections : sequence of multiqsm.dataset.preflight.inspection.Inspection
         Of all scans.
     left_out : sequence of multiqsm.dataset.problems.Problem
-        What was not taken as a scan; notes are not told.
+        Problems of files and scans that were not collected; notes are ignored.
 
     Returns
     -------
     list of multiqsm.dataset.problems.Problem
-        First what was left out, as errors; then scan by scan.
+        First the errors of `left_out`; then the problems of each scan.
     """
     problems = []
     for problem in left_out:
         if problem.severity == "error":
             problems.append(replace(problem, remedy=problem.remedy or "correct the dataset"))
-    rows = [scan_facts(inspection) for inspection in inspections]
+    rows = list(map(scan_facts, inspections))
     deviations = _deviations(rows, by_site=True)
-    copies = _copies(inspections)
-    shared = _shared(inspections)
+    copies = _find_copies(inspections)
+    shared = _find_shared_images(inspections)
     split = find_split_echoes(inspections)
     for inspection, row, deviating in zip(inspections, rows, deviations, strict=True):
         problems += inspection.problems
+        warn = partial(Problem.of, inspection.scan, "", severity="warning")
+        label = row["scan"]
         if deviating:
-            cause = f"differs from most scans of site {row['site']}: {'; '.join(deviating)}"
-            remedy = (
-                "correct the sidecars if they are wrong; else leave the scan out or use --harmonize"
-            )
-            problems.append(Problem.of(inspection.scan, "", cause, remedy, "warning"))
-        if row["scan"] in copies:
-            cause = f"all its images have the values of {copies[row['scan']]}'s"
             problems.append(
-                Problem.of(
-                    inspection.scan, "", cause, "see which of the two scans they are", "warning"
+                warn(
+                    f"differs from most scans of site {row['site']}: {'; '.join(deviating)}",
+                    "correct the sidecars if they are wrong; otherwise exclude the scan or use "
+                    "--harmonize",
                 )
             )
-        elif row["scan"] in shared:
-            cause = f"some of its images have the values of {shared[row['scan']]}'s"
+        if label in copies:
             problems.append(
-                Problem.of(
-                    inspection.scan,
-                    "",
-                    cause,
-                    "see which of the two scans they belong to",
-                    "warning",
+                warn(
+                    f"all its images are identical to those of {copies[label]}",
+                    "find out to which of the two scans they belong",
                 )
             )
-        if row["scan"] in split:
-            problems.append(Problem.of(inspection.scan, "", *split[row["scan"]], "warning"))
+        elif label in shared:
+            problems.append(
+                warn(
+                    f"some of its images are identical to those of {shared[label]}",
+                    "find out to which of the two scans they belong",
+                )
+            )
+        if label in split:
+            problems.append(warn(*split[label]))
     return problems
 
 
-def _copies(inspections):
-    """Map the label of each scan whose images are another's to the first scan that has them."""
+def _find_copies(inspections):
+    """Map the label of each scan that duplicates an earlier one to the label of that scan."""
     first = {}
     copies = {}
     for inspection in inspections:
@@ -209,17 +208,16 @@ def _copies(inspections):
     return copies
 
 
-def _shared(inspections):
-    """Map the label of each scan that has some image of another one's to that scan."""
+def _find_shared_images(inspections):
+    """Map the label of each scan that shares only some images with another one to that scan."""
     owners = {}
     shared = {}
     for inspection in inspections:
         for checksum in inspection.checksums:
             owner = owners.setdefault(checksum, inspection)
             if set(owner.checksums) != set(inspection.checksums):
-                first = owner.scan.label
-                second = inspection.scan.label
-                shared |= {first: second, second: first}
+                shared[owner.scan.label] = inspection.scan.label
+                shared[inspection.scan.label] = owner.scan.label
     return shared
 
 
@@ -235,42 +233,41 @@ def audit_table(
     problems : sequence of multiqsm.dataset.problems.Problem
         As from `audit_problems`.
     phase_sign : {0, 1, -1}
-        Sign that the user gives; 0 for the manufacturer's.
+        Phase sign chosen by the user; 0 for the manufacturer's convention.
 
     Returns
     -------
     pandas.DataFrame
-        One row per scan, and one for each label that problems name and no scan has. Columns
+        One row per scan, and one for each label in `problems` that belongs to no scan. Columns
         `COLUMNS`: labels; ``n_echoes``; ``echo_times`` (ms), ``matrix`` and ``voxel_size`` (mm) as
-        texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, B0 against the third axis,
-        (degrees); ``b0_source``, the form of the header that tells it; ``field_strength`` (T);
-        ``centre_frequency`` (MHz); ``sign_asymmetry``, far below 0 if the phase has the wrong sign;
-        ``saturated``, greatest share of a magnitude's voxels at its maximum; ``echo_offset`` and
-        ``echo_ramp`` (rad), by which even echoes depart from odd ones; ``is_bipolar``, whether that
-        is much; ``mask``, user or auto; ``site_deviations`` and ``study_deviations``, where the
-        scan differs from what more than half of the site's or study's scans (phantoms apart) have;
-        ``problems``; ``verdict``, ok, warning or error.
+        texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, the angle between B0 and
+        the third voxel axis (degrees); ``b0_source``, the header's form that gives the direction;
+        ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``, far below 0 if the
+        phase has the wrong sign; ``saturated``, the largest fraction of a magnitude image's voxels
+        at its maximum; ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes differ from
+        odd ones; ``is_bipolar``, whether this difference indicates a bipolar readout; ``mask``,
+        user or auto; ``site_deviations`` and ``study_deviations``, where the scan differs from
+        the value of more than half of the site's or study's scans (phantoms are compared with
+        phantoms); ``problems``; ``verdict``, ok, warning or error.
     """
     rows = [scan_facts(inspection, phase_sign) for inspection in inspections]
     for column, by_site in (("site_deviations", True), ("study_deviations", False)):
         for row, deviating in zip(rows, _deviations(rows, by_site=by_site), strict=True):
             row[column] = "; ".join(deviating) or None
-    of_scan = defaultdict(list)
+    problems_of = defaultdict(list)
     for problem in problems:
-        of_scan[problem.scan].append(problem)
-    known = {row["scan"] for row in rows}
-    rows += [
-        {"scan": label} for label in of_scan if label not in known and label.startswith("sub-")
-    ]
+        problems_of[problem.scan].append(problem)
+    labels = {row["scan"] for row in rows}
+    for label in problems_of:
+        if label not in labels and label.startswith("sub-"):
+            rows.append({"scan": label})
     for row in rows:
-        found = of_scan[row["scan"]]
-        counts = Counter(problem.severity for problem in found)
+        own = problems_of[row["scan"]]
+        counts = Counter(problem.severity for problem in own)
         row["n_errors"] = counts["error"]
         row["n_warnings"] = counts["warning"]
-        row["problems"] = " | ".join(one_line(f"{p.severity}: {p}") for p in found) or None
-        row["verdict"] = next(
-            (severity for severity in ("error", "warning") if counts[severity]), "ok"
-        )
+        row["problems"] = " | ".join(map(_problem_line, own)) or None
+        row["verdict"] = "error" if counts["error"] else "warning" if counts["warning"] else "ok"
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
         "scan", kind="stable", ignore_index=True
     )
@@ -278,30 +275,34 @@ def audit_table(
 
 
 def _deviations(rows, *, by_site):
-    """For each row, the fields in which it differs from what more than half of its kind have, in
-    words.
-    """
+    """Describe, for each row, the fields in which it differs from the majority of its group."""
 
-    def kind(row):
+    def group(row):
         return (row["is_phantom"], row["site"] if by_site else None)
 
     values = defaultdict(Counter)
     for row in rows:
         for column in COMPARED:
-            values[kind(row), column][row[column]] += 1
-    found = []
+            values[group(row), column][row[column]] += 1
+    deviations = []
     for row in rows:
         deviating = []
         for column, name in COMPARED.items():
-            counts = values[kind(row), column]
-            (commonest, count), *_ = counts.most_common(1)
-            if 2 * count > counts.total() and row[column] != commonest:
-                own, others = (
-                    MISSING if value is None else value for value in (row[column], commonest)
-                )
-                deviating.append(f"{name} {own}, most have {others}")
-        found.append(deviating)
-    return found
+            counts = values[group(row), column]
+            commonest, count = counts.most_common(1)[0]
+            is_majority = 2 * count > counts.total()
+            if is_majority and row[column] != commonest:
+                deviating.append(f"{name} {_or_na(row[column])}, most have {_or_na(commonest)}")
+        deviations.append(deviating)
+    return deviations
+
+
+def _or_na(value):
+    return MISSING if value is None else value
+
+
+def _problem_line(problem):
+    return one_line(f"{problem.severity}: {problem}")
 
 
 def print_audit(table: pd.DataFrame, problems: Sequence[Problem], stream: TextIO) -> None:
@@ -316,33 +317,35 @@ def print_audit(table: pd.DataFrame, problems: Sequence[Problem], stream: TextIO
     stream : text stream
         Where to print. Characters that it cannot encode are replaced.
     """
-    cells = [[title for title, _, _ in PRINTED]]
-    cells += [
-        [_cell(row[column], column, most) for _, column, most in PRINTED]
-        for _, row in table.iterrows()
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
+    lines = _table_lines(table)
     if problems:
-        lines += ["", *(one_line(f"{problem.severity}: {problem}") for problem in problems)]
+        lines += ["", *map(_problem_line, problems)]
     counts = Counter(table["verdict"])
     totals = (
         f"{len(table)} scans: {counts['ok']} ok, {counts['warning']} with warnings, "
         f"{counts['error']} with errors"
     )
-    named = {problem.scan for problem in problems if problem.severity == "error"}
-    if n_other := len(named - set(table["scan"])):
-        totals += f"; {n_other} files of no scan"
+    with_errors = {problem.scan for problem in problems if problem.severity == "error"}
+    if n_files := len(with_errors - set(table["scan"])):
+        totals += f"; {n_files} files of no scan"
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     for line in [*lines, "", totals]:
-        encoding = getattr(stream, "encoding", None) or "utf-8"
         print(line.encode(encoding, "replace").decode(encoding), file=stream)
 
 
-def _cell(value, column, most):
-    """A value as the printed table has it, cut where it is too long."""
+def _table_lines(table):
+    """Align the printed columns of the table; the first line has the titles."""
+    columns = []
+    for title, column, max_width in PRINTED_COLUMNS:
+        cells = [title]
+        cells += [_cell(value, column, max_width) for value in table[column]]
+        width = max(map(len, cells))
+        columns.append([cell.ljust(width) for cell in cells])
+    return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
+
+
+def _cell(value, column, max_width):
+    """Format a value for the printed table, truncated to the width of the column."""
     if value is None or value is pd.NA or value != value:
         return "-"
     if column == "echo_times":
@@ -356,4 +359,4 @@ def _cell(value, column, most):
         text = f"{value:+d}"
     else:
         text = one_line(str(value))
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= max_width else f"{text[: max_width - 1]}…"

@@ -1,4 +1,4 @@
-"""The scans of a BIDS dataset, found, put together, and with what else the dataset says of them."""
+"""Collect the gradient-echo scans of a BIDS dataset, with their masks, sites and notes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,36 +24,35 @@ def collect_scans(
     derivatives: Sequence[PathLike] | None = None,
     none_is_an_error: bool = True,
 ) -> tuple[list[Scan], list[Problem]]:
-    """Collect the scans to process, each put together by the entities of its files.
+    """Collect the scans to process, grouping files by their entities.
 
     Parameters
     ----------
     bids_dir : path-like
         Root of the dataset.
     participant_label, session_label : sequence of str, optional
-        Labels to keep, with or without ``sub-`` and ``ses-``.
+        Labels to process, with or without ``sub-`` and ``ses-``.
     bids_filter : dict of dict, optional
         Content of the file behind ``--bids-filter-file``, such as ``{"megre": {"acquisition":
-        "x"}}``. A value may be a list; null asks that the entity be absent and ``"*"`` that it be
-        there. A field of the sidecars serves as an entity does.
+        "x"}}``. A value may be a list; null requires that the entity be absent and ``"*"`` that it
+        be present. Fields of the sidecars can be used like entities.
     derivatives : sequence of path-like, optional
-        Derivative datasets to look for brain masks in. By default all in the dataset's
+        Derivative datasets to search for brain masks. By default all in the dataset's
         ``derivatives`` folder except those that multiqsm made.
     none_is_an_error : bool
-        False if it is no error that none of the gradient-echo scans can be put together: the list
-        is empty then.
+        If False, return an empty list instead of raising an error when no scan is usable.
 
     Returns
     -------
     scans : list of Scan
         Sorted by label.
     left_out : list of Problem
-        What was not taken, and why: errors, and notes where that is as it should be.
+        Files and scans that are not used, and why: errors, or notes where that is intended.
 
     Raises
     ------
     DatasetError
-        If no scan is left, naming the filter or the missing part that removed the last one; or if
+        If no scan remains, naming the filter or the missing part that removed the last one; or if
         the dataset or the filter cannot be used.
     """
     root = Path(bids_dir).absolute()
@@ -61,35 +60,35 @@ def collect_scans(
     if not (root / "dataset_description.json").is_file():
         raise DatasetError(
             f"{root}: no dataset_description.json",
-            "give the root folder of a BIDS dataset, or add that file",
+            "specify the root folder of a BIDS dataset, or add that file",
         )
     subjects = list_participants(root, participant_label)
     images, left_out = select_images(root, subjects, list_filters(session_label, bids_filter or {}))
-    scans, refused = assemble_scans(images)
-    left_out += refused
+    scans, unused = assemble_scans(images)
+    left_out += unused
     datasets = derivative_datasets(root, derivatives)
     tables = ParticipantTables(root)
     completed = []
     left_out += list_missing_datasets(root) if derivatives is None else []
     for scan in sorted(scans, key=lambda scan: scan.label):
         try:
-            done, refused = _completed(scan, datasets, tables)
-        except UnusableScanError as reason:
-            left_out.append(Problem.from_error(scan.label, reason, scan.entities["subject"]))
+            completed_scan, unused = _complete(scan, datasets, tables)
+        except UnusableScanError as error:
+            left_out.append(Problem.from_error(scan.label, error, scan.entities["subject"]))
         else:
-            completed.append(done)
-            left_out += refused
+            completed.append(completed_scan)
+            left_out += unused
     if not completed and none_is_an_error:
         reasons = "\n".join(f"  {problem}" for problem in left_out)
         raise DatasetError(f"{root}: none of its gradient-echo scans can be processed\n{reasons}")
     return completed, left_out
 
 
-def _completed(scan, datasets, tables):
-    """The scan with what else the dataset says of it, and what was not taken."""
-    brain_mask, refused = find_brain_mask(scan, datasets)
+def _complete(scan, datasets, tables):
+    """Add mask, site and notes to a scan; return also a note for each mask that is not used."""
+    brain_mask, unused = find_brain_mask(scan, datasets)
     site, site_source = find_site(scan, tables)
-    done = replace(
+    completed = replace(
         scan,
         brain_mask=brain_mask,
         site=site,
@@ -97,4 +96,4 @@ def _completed(scan, datasets, tables):
         is_phantom=is_phantom(scan, tables),
         notes=(*scan.notes, *tables.notes(scan)),
     )
-    return done, refused
+    return completed, unused

@@ -1,6 +1,4 @@
-"""Files that a dataset names: whether they are there, not there, or listed without their
-content.
-"""
+"""Check whether files are present, absent, or listed without content (git-annex, Git LFS)."""
 
 import os
 from pathlib import Path
@@ -8,71 +6,86 @@ from pathlib import Path
 from .files import PathLike
 from .problems import DatasetError
 
-# What stands in a file's place until its content is fetched: of git-annex if it is unlocked, of Git
-# LFS.
+# Until its content is fetched, an unlocked file of git-annex or a file of Git LFS is a short text.
+# Here are the texts' distinctive parts, with the command that fetches the content.
 POINTERS = {b"/annex/objects/": "datalad get {path}", b"version https://git-lfs": "git lfs pull"}
-LARGEST_POINTER = 32 * 2**10  # bytes, by git-annex's own rule
-ANNEX = "annex/objects"  # in the target of a link that git-annex made
+LARGEST_POINTER = 32 * 2**10  # bytes, as git-annex defines it
+ANNEX = "annex/objects"  # part of the target of every link that git-annex makes
 
 
 class MissingContentError(DatasetError):
-    """A file is listed and its content is not here."""
+    """A file is listed, but its content has not been fetched."""
 
     def __init__(self, path: PathLike, command: str = POINTERS[b"/annex/objects/"]) -> None:
-        cause = "the file is listed but its content is not here"
+        cause = "the file is listed, but its content is not available"
         super().__init__(
             cause, f"fetch it with {command.format(path=path)}, or restore the link", path
         )
 
 
 def require_content(path: PathLike) -> None:
-    """Refuse a file that is listed without its content: it was meant to be used, and must not be
-    passed over.
+    """Raise an error if a file is listed without its content.
+
+    Such a file was meant to be used. If it were treated as absent, results would change silently.
 
     Parameters
     ----------
     path : path-like
-        A file or folder, which may well not be there.
+        A file or folder, which may also be absent.
 
     Raises
     ------
     MissingContentError
-        If it, or a folder that it would lie in, is a link to what is not here; or if it is the
-        pointer of git-annex or Git LFS to what was not fetched.
+        If the path or one of its parent folders is a broken link, or if the file is a pointer of
+        git-annex or Git LFS whose content has not been fetched.
     """
-    path = place = Path(path)
-    while not is_listed(place) and place != place.parent:
-        place = place.parent
-    if place.is_symlink() and not place.exists():
-        raise MissingContentError(place)
-    if path.is_file() and path.stat().st_size <= LARGEST_POINTER and (command := _pointer(path)):
-        raise MissingContentError(path, command)
+    path = Path(path)
+    closest = path  # the path itself, or else the closest parent folder that is listed
+    while not is_listed(closest) and closest != closest.parent:
+        closest = closest.parent
+    if closest.is_symlink() and not closest.exists():
+        raise MissingContentError(closest)
+    if path.is_file() and path.stat().st_size <= LARGEST_POINTER:
+        command = _fetch_command(path)
+        if command is not None:
+            raise MissingContentError(path, command)
 
 
 def exists(path: PathLike) -> bool:
-    """Tell whether there is a file or folder; arguments and errors as of `require_content`.
+    """Return whether a file or folder exists.
+
+    Parameters
+    ----------
+    path : path-like
+        A file or folder.
 
     Returns
     -------
     bool
-        False if nothing has this name.
+
+    Raises
+    ------
+    MissingContentError
+        If it is listed without its content; see `require_content`.
     """
     require_content(path)
     return Path(path).exists()
 
 
 def is_listed(path: PathLike) -> bool:
-    """Tell whether a name is there, be it without content."""
+    """Return whether a path is listed in its folder, with or without content."""
     return os.path.lexists(path)
 
 
 def is_broken_folder_link(path: Path) -> bool:
-    """Tell whether a link leads nowhere and may have led to a folder, as git-annex's never do.
+    """Return whether a path is a broken link whose target may have been a folder.
+
+    Links of git-annex do not count: it links files only.
 
     Parameters
     ----------
     path : pathlib.Path
-        The link, or anything else.
+        Any path.
 
     Returns
     -------
@@ -83,13 +96,14 @@ def is_broken_folder_link(path: Path) -> bool:
     )
 
 
-def _pointer(path):
-    """What fetches the content that a file points to; None if it is no pointer, or cannot be
-    read.
-    """
+def _fetch_command(path):
+    """Return the command that fetches a pointer's content; None if the file is no pointer."""
     try:
         with path.open("rb") as stream:
             start = stream.read(max(map(len, POINTERS)))
-    except OSError:  # who reads the file is told
+    except OSError:  # the error is reported by whoever needs the file's content
         return None
-    return next((command for mark, command in POINTERS.items() if start.startswith(mark)), None)
+    for mark, command in POINTERS.items():
+        if start.startswith(mark):
+            return command
+    return None

@@ -1,4 +1,4 @@
-"""Entities of BIDS: what file names say."""
+"""Read the BIDS entities in file names."""
 
 import re
 from collections.abc import Mapping
@@ -26,12 +26,12 @@ FILE_ENTITIES = ("echo", "part", "suffix", "datatype", "extension")
 
 
 def scan_label(entities: Mapping[str, str]) -> str:
-    """Join entities as BIDS file names do.
+    """Join the entities of a scan in the order of BIDS file names.
 
     Parameters
     ----------
     entities : dict of str
-        Entities by their long names.
+        Entities by their long names; those that a scan does not have are ignored.
 
     Returns
     -------
@@ -44,12 +44,12 @@ def scan_label(entities: Mapping[str, str]) -> str:
     'sub-01_ses-A_run-1'
     """
     return "_".join(
-        f"{key}-{entities[name]}" for name, key in SCAN_ENTITIES.items() if name in entities
+        f"{SCAN_ENTITIES[name]}-{entities[name]}" for name in SCAN_ENTITIES if name in entities
     )
 
 
 def scan_title(entities: Mapping[str, str]) -> str:
-    """Name a scan among those of its subject.
+    """Return the label of a scan without its subject.
 
     Parameters
     ----------
@@ -59,20 +59,20 @@ def scan_title(entities: Mapping[str, str]) -> str:
     Returns
     -------
     str
-        Its label without the subject's; ``scan`` if nothing else tells it apart.
+        Label of the other entities; ``scan`` if there are none.
 
     Examples
     --------
     >>> scan_title({"run": "1", "subject": "01", "session": "A"})
     'ses-A_run-1'
     """
-    return (
-        scan_label({name: label for name, label in entities.items() if name != "subject"}) or "scan"
-    )
+    without_subject = {**entities}
+    without_subject.pop("subject", None)
+    return scan_label(without_subject) or "scan"
 
 
 def echo_number(path: Path) -> int:
-    """Read the echo entity of a file name.
+    """Return the echo number in a file name.
 
     Parameters
     ----------
@@ -82,36 +82,61 @@ def echo_number(path: Path) -> int:
     Returns
     -------
     int
-        The echo's number; 1 where the name has none, as single-echo files may.
+        The echo number; 1 if the name has none, as names of single-echo files may.
+
+    Examples
+    --------
+    >>> echo_number(Path("sub-01_echo-02_part-phase_MEGRE.nii.gz"))
+    2
     """
-    found = re.search(r"_echo-(\d+)_", path.name)
-    return int(found[1]) if found else 1
+    echo = re.search(r"_echo-(\d+)_", path.name)
+    return int(echo[1]) if echo else 1
 
 
 def parse_name(name: str, subject: str, session: str | None) -> dict[str, str]:
-    """Entities of a file name by their long names; the name must say what its folders say."""
-    parsed = FILE_NAME.fullmatch(name)
-    if not parsed:
+    """Read the entities in the name of an image.
+
+    Parameters
+    ----------
+    name : str
+        The file name, without folder.
+    subject, session : str
+        Labels of the folders that the file lies in; `session` is None if there is no such folder.
+
+    Returns
+    -------
+    dict of str
+        Entities by their long names, with suffix, extension and datatype.
+
+    Raises
+    ------
+    UnusableScanError
+        If the name is not a BIDS name or contradicts the folders.
+    """
+    match = FILE_NAME.fullmatch(name)
+    if not match:
         raise UnusableScanError(
-            "no BIDS name: labels have letters, digits and + only", "rename the file"
+            "not a BIDS name: labels may contain only letters, digits and +", "rename the file"
         )
     pairs = [pair.split("-", 1) for pair in name.split("_")[:-1]]
     labels = dict(pairs)
     if len(labels) < len(pairs):
-        raise UnusableScanError("no BIDS name: an entity is in it twice", "rename the file")
+        raise UnusableScanError("not a BIDS name: it has an entity twice", "rename the file")
     if (labels.get("sub"), labels.get("ses")) != (subject, session):
         folder = one_line(f"sub-{subject}" + (f"/ses-{session}" if session else ""))
         raise UnusableScanError(
-            f"its name does not say what its folder {folder} says", "rename or move the file"
+            f"its name contradicts its folder, {folder}", "rename or move the file"
         )
     for index in INDICES:
         if not labels.get(index, "0").isdigit():
             raise UnusableScanError(
-                f"no BIDS name: {index}-{labels[index]} is no whole number", "rename the file"
+                f"not a BIDS name: {index}-{labels[index]} is not a whole number",
+                "rename the file",
             )
     if labels.get("part", "mag") not in PARTS:
         raise UnusableScanError(
-            f"no BIDS name: part-{labels['part']} is none of {', '.join(PARTS)}", "rename the file"
+            f"not a BIDS name: part-{labels['part']} is none of {', '.join(PARTS)}",
+            "rename the file",
         )
     entities = {LONG_NAMES.get(key, key): label for key, label in labels.items()}
-    return entities | {"suffix": parsed[1], "extension": parsed[2], "datatype": "anat"}
+    return entities | {"suffix": match[1], "extension": match[2], "datatype": "anat"}

@@ -1,4 +1,4 @@
-"""What a scan's images and sidecars tell, as the audit's table has it."""
+"""Facts about a scan from its images and sidecars: a row of the audit's table."""
 
 from typing import Any
 
@@ -15,67 +15,94 @@ REAL_AND_IMAGINARY = "real and imaginary parts"
 
 
 def scan_facts(inspection: Inspection, phase_sign: int = 0) -> dict[str, Any]:
-    """Row of a scan, without what others have to do with it."""
+    """Return the row of a scan, without the columns that compare it with other scans.
+
+    Parameters
+    ----------
+    inspection : multiqsm.dataset.preflight.inspection.Inspection
+        Of the scan.
+    phase_sign : {0, 1, -1}
+        Phase sign chosen by the user; 0 for the manufacturer's convention.
+
+    Returns
+    -------
+    dict
+        By columns of `multiqsm.dataset.audit.audit_table`; None for what is not available.
+    """
     scan = inspection.scan
     metadata = inspection.scan.metadata
-    frequency, source = scan.centre_frequency
-    sign, reason = default_sign(scan.manufacturer)
+    frequency, frequency_source = scan.centre_frequency
+    sign, sign_source = default_sign(scan.manufacturer)
     if phase_sign:
         sign = phase_sign
-        reason = f"{phase_sign:+d}: given by the user"
-    alternation = _alternation_facts(inspection.alternation)
-    b0_dir = None if inspection.scanner is None else b0_direction(inspection.scanner.affine)
-    repetition = as_number(metadata.get("RepetitionTimeExcitation")) or as_number(
+        sign_source = f"{phase_sign:+d}: given by the user"
+    repetition_time = as_number(metadata.get("RepetitionTimeExcitation")) or as_number(
         metadata.get("RepetitionTime")
     )
+    phase_range = inspection.phase_range
+    asymmetry = inspection.sign_asymmetry
+    matrix = inspection.matrix
+    voxel_size = inspection.voxel_size
     return {
         "scan": scan.label,
-        **{name: scan.entities.get(name) for name in ("subject", "session", "run")},
+        "subject": scan.entities.get("subject"),
+        "session": scan.entities.get("session"),
+        "run": scan.entities.get("run"),
         "site": scan.site,
         "site_source": scan.site_source,
         "is_phantom": scan.is_phantom,
         "suffix": scan.suffix,
         "n_echoes": len(scan.echo_times),
-        "echo_times": ", ".join(
-            MISSING if te is None else f"{1000 * te:.4g}" for te in scan.echo_times
-        ),
-        "repetition_time": repetition,
+        "echo_times": ", ".join(map(_milliseconds, scan.echo_times)),
+        "repetition_time": repetition_time,
         "flip_angle": as_number(metadata.get("FlipAngle")),
         "field_strength": scan.field_strength,
         "centre_frequency": frequency,
-        "centre_frequency_source": source,
+        "centre_frequency_source": frequency_source,
         "manufacturer": scan.manufacturer,
         "model": _text(metadata.get("ManufacturersModelName")),
         "software": _text(metadata.get("SoftwareVersions")),
         "phase_units": scan.units,
-        "phase_range": inspection.phase_range
-        and "{:.6g} to {:.6g}".format(*inspection.phase_range),
+        "phase_range": phase_range and "{:.6g} to {:.6g}".format(*phase_range),
         "phase_encoding": REAL_AND_IMAGINARY if scan.real else inspection.phase_encoding,
         "phase_sign": sign,
-        "phase_sign_source": reason,
-        "sign_asymmetry": None
-        if inspection.sign_asymmetry is None
-        else round(inspection.sign_asymmetry, 3),
-        "b0_dir": None if b0_dir is None else ", ".join(f"{part:.4f}" for part in b0_dir),
-        "b0_angle": None
-        if b0_dir is None
-        else float(np.degrees(np.arccos(min(1, abs(b0_dir[2])))).round(2)),
-        "b0_source": inspection.scanner and str(inspection.scanner),
-        "matrix": inspection.matrix and "×".join(map(str, inspection.matrix)),
-        "voxel_size": inspection.voxel_size
-        and "×".join(f"{size:.3g}" for size in inspection.voxel_size),
+        "phase_sign_source": sign_source,
+        "sign_asymmetry": None if asymmetry is None else round(asymmetry, 3),
+        **_b0_facts(inspection.scanner),
+        "matrix": matrix and "×".join(map(str, matrix)),
+        "voxel_size": voxel_size and "×".join(f"{size:.3g}" for size in voxel_size),
         "saturated": inspection.saturated,
-        **alternation,
+        **_alternation_facts(inspection.alternation),
         "mask": "auto" if scan.brain_mask is None else "user",
     }
+
+
+def _milliseconds(echo_time):
+    return MISSING if echo_time is None else f"{1000 * echo_time:.4g}"
 
 
 def _text(value):
     return None if value is None else one_line(str(value))
 
 
+def _b0_facts(scanner_form):
+    """Return the direction of B0, its angle with the third voxel axis, and where it was read."""
+    if scanner_form is None:
+        return dict.fromkeys(("b0_dir", "b0_angle", "b0_source"))
+    direction = b0_direction(scanner_form.affine)
+    # Rounding may make the third component of a unit vector larger than 1.
+    angle = np.degrees(np.arccos(min(1, abs(direction[2]))))
+    return {
+        "b0_dir": "{:.4f}, {:.4f}, {:.4f}".format(*direction),
+        "b0_angle": float(angle.round(2)),
+        "b0_source": str(scanner_form),
+    }
+
+
 def _alternation_facts(alternation):
-    """Return by how much even echoes depart from odd ones, and whether that is much."""
+    """Return by how much even echoes differ from odd ones, and whether the readout looks
+    bipolar.
+    """
     if alternation is None:
         return dict.fromkeys(("echo_offset", "echo_ramp", "is_bipolar"))
     ramp = max(alternation.ramp, key=abs)

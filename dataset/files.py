@@ -1,4 +1,4 @@
-"""Texts and JSON in files that appear whole or not at all."""
+"""Read JSON files, and write text and JSON files atomically."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ PathLike = str | os.PathLike[str]
 
 
 def read_json(path: Path) -> dict:
-    """Read a description or sidecar that may well not be there.
+    """Read a JSON object from a file that may be missing.
 
     Parameters
     ----------
@@ -25,9 +26,9 @@ def read_json(path: Path) -> dict:
     Returns
     -------
     dict
-        Its content; empty if the file is missing, unreadable or no JSON object.
+        Its content; empty if the file is missing, unreadable or not a JSON object.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # reading from a named pipe would block
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -37,15 +38,14 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, content: dict | list) -> Path:
-    """Write a JSON file in one step, so that no reader meets half of it.
+    """Write a JSON file atomically.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file; its folder is made if missing.
+        The file; its folder is created if missing.
     content : dict or list
-        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite
-        becomes null.
+        Numpy scalars and arrays, tuples and paths are converted; NaN and infinity become null.
 
     Returns
     -------
@@ -55,18 +55,18 @@ def write_json(path: Path, content: dict | list) -> Path:
     Raises
     ------
     TypeError
-        If a value has no form in JSON.
+        If a value cannot be converted to JSON.
     """
     return write_text(path, json.dumps(_json_safe(content), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file in one step, so that no reader meets half of it.
+    """Write a text file atomically.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file; its folder is made if missing.
+        The file; its folder is created if missing.
     text : str
         Its content.
 
@@ -82,17 +82,20 @@ def write_text(path: Path, text: str) -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Let a file appear under its name when all of it is written, and not at all if that fails.
+    """Write a file atomically: it gets its name only once it is complete.
+
+    Readers see either the earlier file or the new one, never a part. If writing fails, nothing
+    changes.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file; its folder is made if missing.
+        The file; its folder is created if missing.
 
     Yields
     ------
     pathlib.Path
-        The name to write it under, in the same folder.
+        Temporary name to write to, in the same folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
@@ -104,8 +107,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(output_dir: PathLike, subject: str) -> None:
-    """Remove what a killed run was just writing of a subject, which nobody else may be writing at
-    the time.
+    """Remove the temporary files that a killed run left for a subject.
+
+    No other process may be writing files of this subject at the same time.
 
     Parameters
     ----------
@@ -116,18 +120,18 @@ def remove_partial_files(output_dir: PathLike, subject: str) -> None:
     """
     root = Path(output_dir)
     name = re.compile(rf"\.[0-9a-f]{{32}}\.{re.escape(subject)}[._].*")
-    for place in (
+    hidden_files = chain(
         root.glob(".*"),
         root.glob("logs/finished/*/.*"),
         root.joinpath(subject).rglob(".*"),
-    ):
-        for path in place:
-            if name.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+    )
+    for path in hidden_files:
+        if name.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _json_safe(value):
-    """Convert what numpy and pathlib bring into what JSON can say."""
+    """Convert values of numpy and pathlib, and numbers that are not finite, for JSON."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, dict):

@@ -1,9 +1,8 @@
-"""Where a NIfTI header says that voxels lie: its two forms, and which of them tells the direction
-of B0.
+"""Read the two affine transforms (forms) of a NIfTI header, and choose the one that gives the
+direction of B0.
 
-Either form may lead to the scanner's millimetres, or to those of another image, after a
-registration has turned the head there. B0 stays where it was: along the third axis of the form that
-is marked as the scanner's.
+Either form may map voxels to scanner coordinates, or to the coordinates of another image to which
+the head was registered. B0 is along the third axis of scanner coordinates only.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 SCANNER = 1
 MEANINGS = {0: "unknown", SCANNER: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI", 5: "template"}
-FORMS = ("sform", "qform")  # readers take the first that has a code
+FORMS = ("sform", "qform")  # in order of precedence, as readers use the first that has a code
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,11 @@ class Form:
     Attributes
     ----------
     name : {'sform', 'qform', 'none'}
-        ``none`` is the guess of readers where neither has a code.
+        ``none`` if neither form has a code, so that readers assume an affine.
     code : int
-        What the form leads to: one of `MEANINGS`.
+        The target space: one of `MEANINGS`.
     affine : numpy.ndarray
-        4 by 4, voxel to mm; NaN if the header holds no rotation.
+        4 by 4, from voxels to mm; NaN if the header's quaternion is invalid.
     """
 
     name: str
@@ -42,12 +41,12 @@ class Form:
 
 
 def header_forms(header: nib.Nifti1Header) -> tuple[Form, ...]:
-    """Read the forms that have a code.
+    """Read the forms that have a nonzero code.
 
     Parameters
     ----------
     header : nibabel.Nifti1Header
-        Of NIfTI-1 or 2.
+        Header of a NIfTI-1 or NIfTI-2 image.
 
     Returns
     -------
@@ -58,28 +57,30 @@ def header_forms(header: nib.Nifti1Header) -> tuple[Form, ...]:
 
 
 def scanner_form(image: SpatialImage) -> Form:
-    """The form that tells where voxels lie in the scanner, and with them the direction of B0 and
-    the voxel size.
+    """Return the form that maps voxels to scanner coordinates, for the direction of B0 and the
+    voxel size.
 
     Parameters
     ----------
     image : nibabel.spatialimages.SpatialImage
-        An image; one that is no NIfTI has its affine alone.
+        An image; formats other than NIfTI have only the affine.
 
     Returns
     -------
     Form
-        The one with code 1; if both have it the sform, which the checks before a run compare with
-        the qform. If none has it, the one that the image's affine is taken from.
+        The form with code 1 (scanner). If both have it, the sform; the preflight checks report
+        whether the qform differs. If none has it, the form that defines the image's affine.
     """
     forms = header_forms(image.header) if isinstance(image.header, nib.Nifti1Header) else ()
-    marked = [form for form in forms if form.code == SCANNER]
-    return next(iter([*marked, *forms]), Form("none", 0, image.affine))
+    for form in forms:
+        if form.code == SCANNER:
+            return form
+    return forms[0] if forms else Form("none", 0, image.affine)
 
 
 def _form(header, name):
     try:
         affine = getattr(header, f"get_{name}")()
-    except (ValueError, HeaderDataError):  # a quaternion that is none
+    except (ValueError, HeaderDataError):  # the quaternion is not a rotation
         affine = np.full((4, 4), np.nan)
     return Form(name, int(header[f"{name}_code"]), affine)

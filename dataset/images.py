@@ -1,4 +1,4 @@
-"""Images as files: read to their last byte, so that no damaged one is taken for whole."""
+"""Read image files to their last byte, so that damage is always detected."""
 
 import gzip
 import math
@@ -18,13 +18,13 @@ from .files import PathLike
 from .forms import Form, header_forms, scanner_form
 from .problems import DatasetError
 
-AGAIN = "copy it again, or make it again"
+REMEDY = "copy it again, or create it again"
 COMPRESSED = (".gz", ".mgz")
 LONGEST_HEADER = 540  # bytes, of NIfTI-2
 CHUNK_BYTES = 2**20
 SAMPLE = 2**15  # voxels
-MOST_VOXELS = 2**30
-MOST_BYTES_BEHIND = 2**30  # the last voxel
+MAX_VOXELS = 2**30
+MAX_TRAILING_BYTES = 2**30  # after the last voxel: a compressed file can expand without end
 
 
 class UnreadableImageError(DatasetError):
@@ -36,39 +36,40 @@ class UnreadableImageError(DatasetError):
 
 @dataclass(frozen=True)
 class ImageSummary:
-    """What one complete reading of an image found.
+    """Grid and statistics of an image, from one complete read.
 
     Attributes
     ----------
     shape : tuple of int
         As in the header.
     affine : numpy.ndarray
-        4 by 4, voxel to mm.
+        4 by 4, from voxels to mm.
     voxel_size : tuple of float
-        In mm, as the header states it (nibabel takes 1 for a 0).
+        In mm, as stored in the header (nibabel would replace 0 by 1).
     forms : tuple of multiqsm.dataset.forms.Form
-        The header's forms that have a code; without any the affine is a guess.
+        The header's forms that have a code; if there are none, the affine is an assumption.
     scanner : multiqsm.dataset.forms.Form
         The form that gives the direction of B0.
     minimum, maximum : float
         Over the finite voxels; NaN if there are none.
     fraction : float or None
-        Some value that is not a whole number; None if all are whole, as integers are.
+        The first value that is not a whole number; None if there is none.
     not_finite : numpy.ndarray
         Flat indices of the voxels that are NaN or infinite.
     n_nonzero : int
         Number of voxels that are finite and not zero.
     is_binary : bool
-        There is no value but 0 and one other.
+        Whether there is at most one value besides 0.
     n_at_maximum : int
         Number of voxels that have the maximum.
     checksum : int
         CRC-32 of the values as 32-bit floats.
     block : numpy.ndarray or None
-        The middle of the image, with 0 for what is not finite; None unless the image is 3-D.
+        Central block of the image, with 0 in voxels that are not finite; None unless the image is
+        3-D.
     sample : numpy.ndarray or None
-        Voxels from all over the image, at the same places in images of the same shape; the rest as
-        of `block`.
+        Evenly spaced voxels of the whole image, at the same positions in images of the same shape;
+        0 and None as in `block`.
     """
 
     shape: tuple[int, ...]
@@ -89,13 +90,13 @@ class ImageSummary:
 
 
 def summarize_image(path: PathLike) -> ImageSummary:
-    """Read an image to its last byte.
+    """Read an image to its last byte, and summarize its grid and values.
 
     Parameters
     ----------
     path : path-like
-        A NIfTI file, compressed or not. A compressed one is read past its last voxel, for the
-        checksum.
+        A NIfTI file, compressed or not. A compressed file is read beyond its last voxel, so that
+        its checksum is verified.
 
     Returns
     -------
@@ -134,7 +135,7 @@ def summarize_image(path: PathLike) -> ImageSummary:
 
 
 def _every_nth(data):
-    """Evenly spaced voxels, some ten thousand."""
+    """Return some ten thousand evenly spaced voxels."""
     step = max(1, math.ceil((data.size / SAMPLE) ** (1 / 3)))
     return data[::step, ::step, ::step].ravel()
 
@@ -142,21 +143,23 @@ def _every_nth(data):
 def read_image(
     path: PathLike, dtype: DTypeLike = np.float32
 ) -> tuple[nib.Nifti1Header, nib.Nifti1Image, np.ndarray]:
-    """Read an image past its last voxel, to where a compressed file has the checksum.
+    """Read an image beyond its last voxel, so that the checksum of a compressed file is verified.
 
     Parameters
     ----------
     path : path-like
         A NIfTI file, compressed or not.
     dtype : numpy type
-        Of the voxels; 64-bit floats keep every label as it is, 32-bit ones those up to 2²⁴.
+        Type of the returned voxels. 64-bit floats represent every label exactly, 32-bit floats
+        only labels up to 2²⁴.
 
     Returns
     -------
     header : nibabel.Nifti1Header
-        As it is stored.
+        As stored in the file.
     image : nibabel.Nifti1Image
-        For its shape, affine and type; its voxels can no longer be read from it.
+        For its shape, affine and data type. The file is closed, so that voxels cannot be read from
+        it any more.
     data : ndarray
         The scaled voxels.
 
@@ -168,7 +171,7 @@ def read_image(
     path = Path(path)
     _refuse_file(path)
     try:
-        with _unpacked(path) as stream:
+        with _open(path) as stream:
             image_class = _image_class(stream.read(LONGEST_HEADER))
             stream.seek(0)
             header = image_class.header_class.from_fileobj(stream, check=False)
@@ -176,62 +179,62 @@ def read_image(
             image = image_class.from_stream(stream)
             _refuse_header(path, image)
             data = image.get_fdata(dtype=dtype, caching="unchanged")
-            behind = 0
+            n_trailing_bytes = 0
             while chunk := stream.read(CHUNK_BYTES):
-                behind += len(chunk)
-                if behind > MOST_BYTES_BEHIND:
-                    raise OSError("there is no end of data behind the last voxel")
+                n_trailing_bytes += len(chunk)
+                if n_trailing_bytes > MAX_TRAILING_BYTES:
+                    raise OSError("too much data after the last voxel")
     except (ImageFileError, HeaderDataError) as error:
-        raise UnreadableImageError(path, f"not a NIfTI file ({error})", AGAIN) from error
+        raise UnreadableImageError(path, f"not a NIfTI file ({error})", REMEDY) from error
     except MemoryError as error:
         cause = "there is too little memory to read it"
-        raise UnreadableImageError(path, cause, "free some, or take a machine with more") from error
+        raise UnreadableImageError(path, cause, "free memory, or use a larger machine") from error
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise UnreadableImageError(
-            path, f"the file is truncated or damaged ({error})", AGAIN
+            path, f"the file is truncated or damaged ({error})", REMEDY
         ) from error
     return header, image, data
 
 
-def _unpacked(path):
+def _open(path):
     return (gzip.open if path.suffix in COMPRESSED else open)(path, "rb")
 
 
 def _refuse_file(path):
     try:
         if not exists(path):
-            raise UnreadableImageError(path, "there is no such file", "put the image there")
+            raise UnreadableImageError(path, "there is no such file", "restore the image")
     except MissingContentError as error:
         raise UnreadableImageError(path, error.cause, error.remedy) from error
     if not path.is_file():
-        raise UnreadableImageError(path, "this is no regular file", "put the image there")
+        raise UnreadableImageError(path, "this is not a regular file", "replace it by the image")
     if path.stat().st_size == 0:
         raise UnreadableImageError(path, "the file is empty", "copy or convert it again")
 
 
 def _refuse_header(path, image):
-    """What no image has is refused before memory is asked for."""
-    kind = image.get_data_dtype().kind
-    if kind not in "iuf":
-        cause = f"its voxels are {image.get_data_dtype().name}, where one number each is needed"
+    """Refuse voxels that are not real numbers, and absurd shapes, before memory is allocated."""
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iuf":
+        cause = f"its voxels are {dtype.name}, but must be integers or real numbers"
         raise UnreadableImageError(
             path, cause, "write real and imaginary parts, or magnitude and phase, as two images"
         )
-    if math.prod(image.shape) > MOST_VOXELS:
+    if math.prod(image.shape) > MAX_VOXELS:
         cause = f"its header claims {math.prod(image.shape):.3g} voxels, more than any scan has"
-        raise UnreadableImageError(path, cause, AGAIN)
+        raise UnreadableImageError(path, cause, REMEDY)
 
 
 def _image_class(start):
-    """Tell the two NIfTI formats by a file's first bytes."""
+    """Detect by a file's first bytes whether it is NIfTI-1 or NIfTI-2."""
     for image_class in (nib.Nifti1Image, nib.Nifti2Image):
         if image_class.header_class.may_contain_header(start):
             return image_class
-    raise ImageFileError("its first bytes are no header")
+    raise ImageFileError("its first bytes are not a header")
 
 
 def check_readable(path: PathLike) -> None:
-    """Read a file to its last byte, where a compressed one has its checksum.
+    """Read a file to its last byte, so that the checksum of a compressed file is verified.
 
     Parameters
     ----------
@@ -246,10 +249,10 @@ def check_readable(path: PathLike) -> None:
     path = Path(path)
     _refuse_file(path)
     try:
-        with _unpacked(path) as stream:
+        with _open(path) as stream:
             while stream.read(CHUNK_BYTES):
                 pass
     except (OSError, EOFError, zlib.error) as error:
         raise UnreadableImageError(
-            path, f"the file is truncated or damaged ({error})", AGAIN
+            path, f"the file is truncated or damaged ({error})", REMEDY
         ) from error

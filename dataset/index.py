@@ -1,4 +1,4 @@
-"""The gradient-echo images of a dataset, by their names."""
+"""Find the gradient-echo images of a dataset by their names, and apply filters to them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ from .problems import DatasetError, Problem, UnusableScanError
 from .sidecars import Sidecars
 from .values import one_line
 
-NAMED_AT_MOST = 5
+MAX_LISTED_PARTICIPANTS = 5  # in a message
 
 
 def list_scans(bids_dir: PathLike, subjects: Iterable[str]) -> list[dict[str, str]]:
-    """List the gradient-echo scans of some subjects by the names of their images, be they usable or
-    not.
+    """List the gradient-echo scans of some subjects by the names of their images, whether or not
+    they are usable.
 
     Parameters
     ----------
@@ -42,25 +42,50 @@ def list_scans(bids_dir: PathLike, subjects: Iterable[str]) -> list[dict[str, st
 
 
 def list_participants(root: Path, participant_label: Sequence[str] | None) -> list[str]:
-    """Labels of the participants asked for, or of all; each must have a folder."""
-    present = sorted(
-        path.name.removeprefix("sub-") for path in root.glob("sub-*") if is_folder(path)
-    )
-    wanted = [str(label).removeprefix("sub-") for label in participant_label or present]
-    missing = [label for label in wanted if label not in present]
-    if missing:
+    """List the labels of participants.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Root of the dataset.
+    participant_label : sequence of str or None
+        Labels to process, with or without ``sub-``; None for all.
+
+    Returns
+    -------
+    list of str
+        Labels without ``sub-``.
+
+    Raises
+    ------
+    DatasetError
+        If a participant has no folder, or the dataset has no participants.
+    """
+    folders = sorted(filter(is_folder, root.glob("sub-*")))
+    available = [folder.name.removeprefix("sub-") for folder in folders]
+    labels = [str(label).removeprefix("sub-") for label in participant_label or available]
+    unavailable = [label for label in labels if label not in available]
+    if unavailable:
         raise DatasetError(
-            f"--participant-label {' '.join(map(one_line, missing))}: not in {root}; its "
-            "participants are: " + ", ".join(map(one_line, present))
+            f"--participant-label {' '.join(map(one_line, unavailable))}: not in {root}; its "
+            "participants are: " + ", ".join(map(one_line, available))
         )
-    if not wanted:
-        raise DatasetError(f"{root}: no sub-* folder", "give the root folder of a BIDS dataset")
-    return wanted
+    if not labels:
+        raise DatasetError(f"{root}: no sub-* folder", "specify the root folder of a BIDS dataset")
+    return labels
 
 
 class RawImage:
-    """A gradient-echo image of the raw dataset, by its name; its sidecars are read when they are
-    asked for.
+    """A gradient-echo image of the raw dataset; its sidecars are read on first use.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The image.
+    entities : dict of str
+        Its entities by their long names.
+    sidecars : multiqsm.dataset.sidecars.Sidecars
+        Reader of the dataset's sidecars.
     """
 
     def __init__(self, path: Path, entities: dict[str, str], sidecars: Sidecars) -> None:
@@ -75,7 +100,7 @@ class RawImage:
         return self._sidecars.merged(self.path, self.entities["suffix"])
 
     def value(self, name: str) -> object:
-        """An entity, or else a field of the sidecars; None if it is absent."""
+        """Return the value of an entity or else of a field of the sidecars; None if absent."""
         if name in SCAN_ENTITIES or name in FILE_ENTITIES:
             return self.entities.get(name)
         try:
@@ -89,35 +114,30 @@ def find_images(
 ) -> tuple[list[RawImage], list[Problem], Counter[str]]:
     """Find the images in the anatomical folders of participants.
 
-    Returns those whose names BIDS allows, the others as left out, and how many images there are of
-    each suffix.
+    Parameters
+    ----------
+    root : pathlib.Path
+        Root of the dataset.
+    subjects : iterable of str
+        Labels of the participants, without ``sub-``.
+
+    Returns
+    -------
+    images : list of RawImage
+        Images with a valid BIDS name.
+    left_out : list of multiqsm.dataset.problems.Problem
+        Unreadable folders, and gradient-echo images without a valid name.
+    suffixes : collections.Counter
+        Number of images of each suffix.
     """
-    images = []
-    left_out = []
+    images: list[RawImage] = []
+    left_out: list[Problem] = []
     suffixes: Counter[str] = Counter()
     sidecars = Sidecars(root)
-    wanted = load_template("queries")["megre"]["suffix"]
+    megre_suffixes = load_template("queries")["megre"]["suffix"]
     for subject in subjects:
         for folder, session in _anatomical_folders(root / f"sub-{subject}"):
-            try:
-                require_content(folder)
-                paths = sorted(folder.iterdir())
-            except MissingContentError as error:
-                name = one_line(folder.relative_to(root).as_posix())
-                cause = "the folder is a link to what is not here"
-                left_out.append(Problem(name, "", cause, error.remedy, subject=subject))
-                continue
-            except OSError as error:
-                left_out.append(
-                    Problem(
-                        one_line(str(folder)),
-                        "",
-                        error.strerror or str(error),
-                        "make it readable",
-                        subject=subject,
-                    )
-                )
-                continue
+            paths = _list_folder(folder, root, subject, left_out)
             for path in paths:
                 suffix = SUFFIX.search(path.name)
                 if suffix is None or path.name.startswith("."):
@@ -125,109 +145,147 @@ def find_images(
                 suffixes[suffix[1]] += 1
                 try:
                     images.append(RawImage(path, parse_name(path.name, subject, session), sidecars))
-                except UnusableScanError as reason:
-                    if suffix[1] in wanted:
-                        left_out.append(Problem.from_error(one_line(path.name), reason, subject))
+                except UnusableScanError as error:
+                    if suffix[1] in megre_suffixes:
+                        left_out.append(Problem.from_error(one_line(path.name), error, subject))
     return images, left_out, suffixes
 
 
+def _list_folder(folder, root, subject, left_out):
+    """List the files of a folder; if it cannot be read, append a problem to `left_out`."""
+    try:
+        require_content(folder)
+        return sorted(folder.iterdir())
+    except MissingContentError as error:
+        name = one_line(folder.relative_to(root).as_posix())
+        cause = "the folder is a broken link"
+        left_out.append(Problem(name, "", cause, error.remedy, subject=subject))
+    except OSError as error:
+        cause = error.strerror or str(error)
+        remedy = "make it readable"
+        left_out.append(Problem(one_line(str(folder)), "", cause, remedy, subject=subject))
+    return []
+
+
 def _anatomical_folders(folder):
-    """List a participant's ``anat`` folders, each with its session or None."""
+    """List a participant's ``anat`` folders, each with its session or None.
+
+    A folder that is a broken link is listed itself, so that it is reported.
+    """
     if is_broken_folder_link(folder):
         return [(folder, None)]
-    sessions = sorted(path for path in folder.glob("ses-*") if is_folder(path))
-    found = [(folder / "anat", None)]
-    for path in sessions:
-        found.append(
-            (path if is_broken_folder_link(path) else path / "anat", path.name.removeprefix("ses-"))
-        )
-    return [(path, session) for path, session in found if is_folder(path)]
+    folders = []
+    if is_folder(folder / "anat"):
+        folders.append((folder / "anat", None))
+    for path in sorted(filter(is_folder, folder.glob("ses-*"))):
+        anat = path if is_broken_folder_link(path) else path / "anat"
+        if is_folder(anat):
+            folders.append((anat, path.name.removeprefix("ses-")))
+    return folders
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder, or a link that may have led to one: whoever opens that is told."""
+    """Return whether a path is a folder, or a broken link to what may have been one.
+
+    Opening such a link raises an error, whereas ignoring it would lose data silently.
+    """
     return path.is_dir() or is_broken_folder_link(path)
 
 
 def select_images(
     root: Path, subjects: Sequence[str], filters: Iterable[tuple[str, str, object]]
 ) -> tuple[list[RawImage], list[Problem]]:
-    """Apply the filters one after another, so that the one that removes the last image can be
-    named.
+    """Select the gradient-echo images that pass all filters.
 
-    Returns the images, and what was left out: participants without any, and images without a BIDS
-    name.
+    Filters are applied one after another, so that the error can name the one that removes the last
+    image.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Root of the dataset.
+    subjects : sequence of str
+        Labels of the participants, without ``sub-``.
+    filters : iterable of (str, str, object)
+        As from `multiqsm.dataset.filters.list_filters`.
+
+    Returns
+    -------
+    images : list of RawImage
+    left_out : list of multiqsm.dataset.problems.Problem
+        Images without a valid BIDS name, and participants without images, as notes.
+
+    Raises
+    ------
+    DatasetError
+        If no image remains.
     """
     query = load_template("queries")["megre"]
     suffixes = " or ".join(query["suffix"])
-    present, misnamed, counts = find_images(root, subjects)
-    images = _matching(present, query)
+    all_images, misnamed, counts = find_images(root, subjects)
+    images = _matching(all_images, query)
     if not images and not misnamed:
-        there = (
-            ", ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items())) or "none"
-        )
         raise DatasetError(
             f"{root}: no image with suffix {suffixes} in an anat folder of {_listed(subjects)}",
-            f"the suffixes there are: {there}",
+            f"suffixes in these folders: {_counts_text(sorted(counts.items()))}",
         )
     left_out = misnamed + _without_images(
         subjects, images, f"no image with suffix {suffixes} in an anat folder"
     )
+    entities = (*SCAN_ENTITIES, *FILE_ENTITIES)
     for name, entity, value in filters:
-        if (
-            entity not in SCAN_ENTITIES
-            and entity not in FILE_ENTITIES
-            and not any(i.value(entity) for i in images)
-        ):
+        if entity not in entities and not any(image.value(entity) for image in images):
             raise DatasetError(
                 f"{name}: {entity!r} is not a recognized entity, nor a field of the sidecars",
-                f"the entities are: {', '.join((*SCAN_ENTITIES, *FILE_ENTITIES))}",
+                f"the entities are: {', '.join(entities)}",
             )
         query[entity] = value
-        left = _matching(present, query)
-        if not left:
+        remaining = _matching(all_images, query)
+        if not remaining:
             raise DatasetError(
-                f"{name} removed all {len(images)} images that were left",
-                f"the values of {entity} there are: {_values(images, entity)}",
+                f"{name} removed all {len(images)} remaining images",
+                f"their values of {entity} are: {_values_text(images, entity)}",
             )
-        left_out += _without_images(
-            {image.entities["subject"] for image in images}, left, f"removed by {name}"
-        )
-        images = left
+        left_out += _without_images(_subjects(images), remaining, f"removed by {name}")
+        images = remaining
     return images, left_out
 
 
 def _matching(images, query):
-    return [
-        image
-        for image in images
-        if all(matches(name, image.value(name), value) for name, value in query.items())
-    ]
+    return [image for image in images if _passes(image, query)]
+
+
+def _passes(image, query):
+    return all(matches(name, image.value(name), required) for name, required in query.items())
+
+
+def _subjects(images):
+    return {image.entities["subject"] for image in images}
 
 
 def _without_images(subjects, images, reason):
-    having = {image.entities["subject"] for image in images}
-    return [
-        Problem(one_line(f"sub-{subject}"), "", reason, "", "note", subject)
-        for subject in sorted(set(subjects) - having)
-    ]
+    """Return a note for each subject that has none of the images."""
+    notes = []
+    for subject in sorted(set(subjects) - _subjects(images)):
+        notes.append(Problem(one_line(f"sub-{subject}"), "", reason, "", "note", subject))
+    return notes
 
 
 def _listed(subjects):
-    """Name a few participants, or say how many they are."""
-    few = len(subjects) <= NAMED_AT_MOST
-    return (
-        ", ".join(one_line(f"sub-{subject}") for subject in subjects)
-        if few
-        else f"{len(subjects)} participants"
-    )
+    """List a few participants by name, or give their number."""
+    if len(subjects) > MAX_LISTED_PARTICIPANTS:
+        return f"{len(subjects)} participants"
+    return ", ".join(one_line(f"sub-{subject}") for subject in subjects)
 
 
-def _values(images, entity):
-    """List an entity's values over images, each with its count."""
-    found = [image.value(entity) for image in images]
-    counts = Counter(f"(no {entity})" if value is None else one_line(str(value)) for value in found)
-    return (
-        ", ".join(f"{value} ({count})" for value, count in sorted(counts.items(), key=str))
-        or "none"
-    )
+def _values_text(images, entity):
+    """List the values of an entity in some images, each with its count."""
+    counts = Counter()
+    for image in images:
+        value = image.value(entity)
+        counts[f"(no {entity})" if value is None else one_line(str(value))] += 1
+    return _counts_text(sorted(counts.items(), key=str))
+
+
+def _counts_text(counts):
+    return ", ".join(f"{value} ({count})" for value, count in counts) or "none"

@@ -276,10 +276,10 @@ class RunGraph(SimpleInterface):
     _always_run = True
 
     def _run_interface(self, runtime):
-        given = self.inputs
-        failures, seconds = _run_item(given.stage, given.item, Path(given.crash_dir))
+        inputs = self.inputs
+        failures, seconds = _run_item(inputs.stage, inputs.item, Path(inputs.crash_dir))
         outcome = {"Failures": [asdict(failure) for failure in failures], "Seconds": seconds}
-        write_json(Path(given.outcome_file), outcome)
+        write_json(Path(inputs.outcome_file), outcome)
         if failures:
             raise RuntimeError(str(failures[0]))
         return runtime

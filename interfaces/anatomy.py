@@ -45,23 +45,23 @@ class LabelsFromFreeSurfer(SimpleInterface):
     output_spec = _LabelsFromFreeSurferOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         folder = Path(runtime.cwd)
-        aseg, labelled = read_volume(given.aseg_file)
+        aseg, labelled = read_volume(inputs.aseg_file)
         labels = np.rint(aseg).astype(np.int32)
         labels[~np.isin(labels, list(ASEG_NAMES))] = 0
         present = set(np.unique(labels).tolist())
         if present == {0}:
             raise ValueError(
-                f"{given.aseg_file}: none of the labels {', '.join(map(str, ASEG_NAMES))} is in "
+                f"{inputs.aseg_file}: none of the labels {', '.join(map(str, ASEG_NAMES))} is in "
                 "it; run recon-all again"
             )
-        image, moving = read_volume(given.image_file)
-        average, grid = read_volume(given.average_file)
+        image, moving = read_volume(inputs.image_file)
+        average, grid = read_volume(inputs.average_file)
         fit = register_rigid_nmi(
-            image, moving.affine, average, grid.affine, fixed_mask=read_mask(given.mask_file)
+            image, moving.affine, average, grid.affine, fixed_mask=read_mask(inputs.mask_file)
         )
-        labels = smooth_labels(labels, geometry(labelled)["voxel_size"], given.smoothing)
+        labels = smooth_labels(labels, geometry(labelled)["voxel_size"], inputs.smoothing)
         carried = resample_labels(
             labels, labelled.affine, grid.affine, grid.shape, transform=fit.matrix
         )
@@ -72,8 +72,8 @@ class LabelsFromFreeSurfer(SimpleInterface):
             "names": {label: name for label, name in ASEG_NAMES.items() if label in present},
             "transform_file": str(transform),
             "record": {
-                "FreeSurferLabels": Path(given.aseg_file).name,
-                "FreeSurferLabelsRegisteredBy": given.image_source,
+                "FreeSurferLabels": Path(inputs.aseg_file).name,
+                "FreeSurferLabelsRegisteredBy": inputs.image_source,
                 "FreeSurferRegistration": "rigid, normalised mutual information with the mean "
                 "magnitude",
                 "FreeSurferMutualInformation": fit.nmi,

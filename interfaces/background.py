@@ -10,20 +10,20 @@ from ..core.background.projection import pdf
 from ..core.background.total_field import tfi
 from ..core.holes import interpolate_unmeasured
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
-from .images import described_b0, geometry, read_mask, read_volume, write_volume
+from .images import b0_fields, geometry, read_mask, read_volume, write_volume
 from .inversion import EdgeInputSpec, magnitude_edges, none_if_undefined
-from .methods import described_edges, edge_step
+from .methods import edge_fields, edge_step
 
 
 class _BackgroundInputSpec(ThreadedInputSpec):
     field_file = File(exists=True, mandatory=True, desc="total field, ppm")
     standard_error_file = File(exists=True, desc="standard error of the field, ppm")
-    mask_file = File(exists=True, mandatory=True, desc="where the local field is wanted")
+    mask_file = File(exists=True, mandatory=True, desc="where the local field is computed")
 
 
 class _BackgroundOutputSpec(ProvenanceOutputSpec):
     local_field_file = File(desc="local field, ppm")
-    mask_file = File(desc="where it is known")
+    mask_file = File(desc="where the local field is valid")
 
 
 class _BackgroundRemoval(CoreInterface):
@@ -32,35 +32,36 @@ class _BackgroundRemoval(CoreInterface):
     def _run_interface(self, runtime):
         field, image = read_volume(self.inputs.field_file)
         mask = read_mask(self.inputs.mask_file)
-        where = geometry(image)
+        space = geometry(image)
         with self.threads():
-            found = self._remove(field, mask, **where)
-        local_field = self._continued(found.local_field, found.mask, where["voxel_size"])
+            removal = self._remove(field, mask, **space)
+        valid = removal.mask
+        local_field = self._fill_unmeasured(removal.local_field, valid, space["voxel_size"])
         self._results["local_field_file"] = write_volume(
             self.out_path(runtime, "local_field"), local_field, image
         )
-        self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), found.mask, image)
-        lost = int(np.count_nonzero(mask & ~found.mask))
-        local = local_field[found.mask]
+        self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), valid, image)
+        n_lost = int(np.count_nonzero(mask & ~valid))
+        values = local_field[valid]
         self.record(
             *self._steps(),
-            **self._described(found),
-            **described_b0(image),
-            BackgroundMaskVoxelsLost=lost,
-            BackgroundMaskShareLost=lost / int(np.count_nonzero(mask)),
-            LocalFieldStandardDeviation=float(np.std(local, dtype=np.float64)),
-            LocalFieldRobustStandardDeviation=float(median_abs_deviation(local, scale="normal")),
+            **self._fields(removal),
+            **b0_fields(image),
+            BackgroundMaskVoxelsLost=n_lost,
+            BackgroundMaskShareLost=n_lost / int(np.count_nonzero(mask)),
+            LocalFieldStandardDeviation=float(np.std(values, dtype=np.float64)),
+            LocalFieldRobustStandardDeviation=float(median_abs_deviation(values, scale="normal")),
         )
         return runtime
 
     def _steps(self):
         return (self.step,)
 
-    def _continued(self, local_field, mask, voxel_size):
-        """The local field, continued from its surroundings where the total field is not known.
+    def _fill_unmeasured(self, local_field, mask, voxel_size):
+        """Interpolate the local field in voxels where the total field was not measured.
 
-        Inside the mask that changes nothing, the background being harmonic. At the surface of a
-        phantom nothing ties the background to such a voxel, next to sources outside.
+        Inside the mask this changes nothing, since the background is harmonic. At the surface of a
+        phantom, next to sources outside, the data do not constrain the background in such voxels.
         """
         if not isdefined(self.inputs.standard_error_file):
             return local_field
@@ -75,14 +76,16 @@ class _TFIInputSpec(EdgeInputSpec, _BackgroundInputSpec):
     tolerance = traits.Float(
         5e-2, usedefault=True, desc="relative change of the local field at which to stop"
     )
-    margin = traits.Float(10.0, usedefault=True, desc="room for sources around the mask, mm")
+    margin = traits.Float(
+        10.0, usedefault=True, desc="margin around the mask in which sources may lie, mm"
+    )
     max_iterations = traits.Range(
-        low=1, value=100, usedefault=True, desc="iterations after which to stop in any case"
+        low=1, value=100, usedefault=True, desc="largest number of iterations"
     )
 
 
 class TFI(_BackgroundRemoval):
-    """Background sources and susceptibility from one equation."""
+    """Total field inversion (TFI): background sources and susceptibility from one equation."""
 
     input_spec = _TFIInputSpec
     step = "tfi"
@@ -90,59 +93,63 @@ class TFI(_BackgroundRemoval):
     def _steps(self):
         return self.step, edge_step(none_if_undefined(self.inputs.edge_fraction))
 
-    def _remove(self, field, mask, **where):
-        given = self.inputs
+    def _remove(self, field, mask, **space):
+        inputs = self.inputs
         return tfi(
             field,
             mask,
             edges=magnitude_edges(
-                given.magnitude_file, mask, none_if_undefined(given.edge_fraction)
+                inputs.magnitude_file, mask, none_if_undefined(inputs.edge_fraction)
             ),
             standard_error=self._standard_error(),
-            margin=given.margin,
-            tolerance=given.tolerance,
-            max_iterations=given.max_iterations,
-            **where,
+            margin=inputs.margin,
+            tolerance=inputs.tolerance,
+            max_iterations=inputs.max_iterations,
+            **space,
         )
 
-    def _described(self, found):
+    def _fields(self, removal):
         return {
             "BackgroundRemoval": "sources outside and susceptibility inside estimated together "
             "(TFI)",
-            **described_edges(none_if_undefined(self.inputs.edge_fraction), "Background"),
+            **edge_fields(none_if_undefined(self.inputs.edge_fraction), "Background"),
             "BackgroundMargin": self.inputs.margin,
             "BackgroundTolerance": self.inputs.tolerance,
-            # beside those of the projection
+            # named apart from the iterations of the projection onto dipole fields
             "BackgroundTFIIterationsAllowed": self.inputs.max_iterations,
-            "BackgroundIterations": found.iterations,
-            "BackgroundRelativeResidual": found.relative_residual,
+            "BackgroundIterations": removal.iterations,
+            "BackgroundRelativeResidual": removal.relative_residual,
         }
 
 
 class _PDFInputSpec(_BackgroundInputSpec):
     tolerance = traits.Float(
-        1e-3, usedefault=True, desc="share taken off the local field's power at which to stop"
+        1e-3,
+        usedefault=True,
+        desc="relative decrease of the local field's power at which to stop",
     )
-    margin = traits.Float(10.0, usedefault=True, desc="room for sources around the mask, mm")
+    margin = traits.Float(
+        10.0, usedefault=True, desc="margin around the mask in which sources may lie, mm"
+    )
 
 
 class PDF(_BackgroundRemoval):
-    """Projection onto dipole fields."""
+    """Projection onto dipole fields (PDF)."""
 
     input_spec = _PDFInputSpec
     step = "pdf"
 
-    def _remove(self, field, mask, **where):
+    def _remove(self, field, mask, **space):
         options = {"margin": self.inputs.margin, "tolerance": self.inputs.tolerance}
-        return pdf(field, mask, standard_error=self._standard_error(), **where, **options)
+        return pdf(field, mask, standard_error=self._standard_error(), **space, **options)
 
-    def _described(self, found):
+    def _fields(self, removal):
         return {
             "BackgroundRemoval": "projection onto dipole fields (PDF)",
             "BackgroundMargin": self.inputs.margin,
             "BackgroundTolerance": self.inputs.tolerance,
-            "BackgroundIterations": found.iterations,
-            "BackgroundRelativeResidual": found.relative_residual,
+            "BackgroundIterations": removal.iterations,
+            "BackgroundRelativeResidual": removal.relative_residual,
         }
 
 
@@ -152,45 +159,45 @@ class _VSHARPInputSpec(_BackgroundInputSpec):
 
 
 class VSHARP(_BackgroundRemoval):
-    """Spherical means over the largest spheres that fit."""
+    """Spherical means over the largest spheres that fit into the mask (V-SHARP)."""
 
     input_spec = _VSHARPInputSpec
     step = "vsharp"
 
-    def _remove(self, field, mask, **where):
+    def _remove(self, field, mask, **space):
         options = {"radius": self.inputs.radius, "tolerance": self.inputs.tolerance}
-        return vsharp(field, mask, standard_error=self._standard_error(), **where, **options)
+        return vsharp(field, mask, standard_error=self._standard_error(), **space, **options)
 
-    def _described(self, found):
+    def _fields(self, removal):
         return {
             "BackgroundRemoval": "spherical means of variable radius, deconvolved by least squares "
             "(V-SHARP)",
             "BackgroundRadius": self.inputs.radius,
             "BackgroundTolerance": self.inputs.tolerance,
-            "BackgroundIterations": found.iterations,
-            "BackgroundRelativeResidual": found.relative_residual,
+            "BackgroundIterations": removal.iterations,
+            "BackgroundRelativeResidual": removal.relative_residual,
         }
 
 
 class _SHARPInputSpec(_BackgroundInputSpec):
     radius = traits.Float(6.0, usedefault=True, desc="radius of the sphere, mm")
     threshold = traits.Float(
-        0.02, usedefault=True, desc="share of a wave below which it is not restored"
+        0.02, usedefault=True, desc="smallest gain at which a spatial frequency is restored"
     )
 
 
 class SHARP(_BackgroundRemoval):
-    """Spherical means of one radius."""
+    """Spherical means of a single radius (SHARP)."""
 
     input_spec = _SHARPInputSpec
     step = "sharp"
 
-    def _remove(self, field, mask, **where):
+    def _remove(self, field, mask, **space):
         return sharp(
-            field, mask, radius=self.inputs.radius, threshold=self.inputs.threshold, **where
+            field, mask, radius=self.inputs.radius, threshold=self.inputs.threshold, **space
         )
 
-    def _described(self, found):
+    def _fields(self, removal):
         return {
             "BackgroundRemoval": "spherical means, deconvolved by truncation (SHARP)",
             "BackgroundRadius": self.inputs.radius,
@@ -199,19 +206,21 @@ class SHARP(_BackgroundRemoval):
 
 
 class _HighPassInputSpec(_BackgroundInputSpec):
-    cutoff = traits.Float(16.0, usedefault=True, desc="wavelength of which half is left, mm")
+    cutoff = traits.Float(
+        16.0, usedefault=True, desc="wavelength at which the gain is one half, mm"
+    )
 
 
 class HighPass(_BackgroundRemoval):
-    """Gaussian high-pass filter, for comparison."""
+    """Gaussian high-pass filter, as a baseline for comparison."""
 
     input_spec = _HighPassInputSpec
     step = "highpass"
 
-    def _remove(self, field, mask, **where):
-        return high_pass(field, mask, cutoff=self.inputs.cutoff, **where)
+    def _remove(self, field, mask, **space):
+        return high_pass(field, mask, cutoff=self.inputs.cutoff, **space)
 
-    def _described(self, found):
+    def _fields(self, removal):
         return {
             "BackgroundRemoval": "Gaussian high-pass filter",
             "BackgroundCutoff": self.inputs.cutoff,

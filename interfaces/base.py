@@ -1,56 +1,73 @@
-"""What the nodes have in common."""
+"""Base classes of the nodes."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+from nipype.interfaces.base.support import Bunch
 from scipy import fft
 
 from ..dataset.methods import METHOD_STEPS
 
 
 class ProvenanceInputSpec(BaseInterfaceInputSpec):
-    """Inputs of a step whose record travels with the image."""
+    """Inputs of a step that passes sidecar fields on with its image."""
 
-    provenance = traits.Dict(usedefault=True, desc="sidecar fields of the steps so far")
+    provenance = traits.Dict(usedefault=True, desc="sidecar fields of the steps before this one")
 
 
 class ProvenanceOutputSpec(TraitedSpec):
-    """Outputs of a step whose record travels with the image."""
+    """Outputs of a step that passes sidecar fields on with its image."""
 
-    provenance = traits.Dict(desc="sidecar fields of the steps so far and of this one")
+    provenance = traits.Dict(desc="sidecar fields of all steps up to this one")
 
 
 class ThreadedInputSpec(ProvenanceInputSpec):
-    """Inputs of a step that is mostly Fourier transforms."""
+    """Inputs of a step that spends most of its time in Fourier transforms."""
 
     num_threads = traits.Range(
-        low=1, value=1, usedefault=True, nohash=True, desc="threads of the Fourier transform"
+        low=1, value=1, usedefault=True, nohash=True, desc="threads of the Fourier transforms"
     )
 
 
 class CoreInterface(SimpleInterface):
     """A node around one function of the core."""
 
-    def record(self, *steps, **fields):
-        """Add this step's sidecar fields to those of the steps before it, and what the text on
-        methods calls it.
+    def record(self, *steps: str, **fields: Any) -> None:
+        """Add this step's sidecar fields to those of the steps before it.
+
+        Parameters
+        ----------
+        *steps
+            Keys of the sentences on this step in the methods text
+            (``bids_templates/citation.json``).
+        **fields
+            Sidecar fields of this step.
         """
         earlier = self.inputs.provenance
         if steps:
             fields[METHOD_STEPS] = [*earlier.get(METHOD_STEPS, ()), *steps]
         self._results["provenance"] = {**earlier, **fields}
 
-    def out_path(self, runtime, name):
-        """Path of an output in the node's working directory; uncompressed, since only nodes read
-        it.
+    def out_path(self, runtime: Bunch, name: str) -> Path:
+        """Return the path of an output in the node's working directory.
+
+        The file is not compressed, since only other nodes read it.
         """
         return Path(runtime.cwd) / f"{name}.nii"
 
     @contextmanager
-    def threads(self):
-        """Let the Fourier transforms use the node's threads; their results do not depend on how
-        many.
+    def threads(self) -> Iterator[None]:
+        """Let the Fourier transforms use the node's threads.
+
+        Results do not depend on the number of threads.
         """
         with fft.set_workers(self.inputs.num_threads):
             yield

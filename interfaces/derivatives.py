@@ -54,19 +54,19 @@ class SaveDerivative(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         path = derivative_path(
-            given.output_dir,
-            given.entities,
-            suffix=given.suffix,
-            desc=given.desc if isdefined(given.desc) else None,
-            space=given.space if isdefined(given.space) else None,
-            datatype=given.datatype,
+            inputs.output_dir,
+            inputs.entities,
+            suffix=inputs.suffix,
+            desc=inputs.desc if isdefined(inputs.desc) else None,
+            space=inputs.space if isdefined(inputs.space) else None,
+            datatype=inputs.datatype,
         )
         data, image = self._voxels()
-        save_image(path, data, image, {**given.provenance, **given.metadata})
-        if isdefined(given.lookup):
-            rows = [{"index": int(index), "name": name} for index, name in given.lookup.items()]
+        save_image(path, data, image, {**inputs.provenance, **inputs.metadata})
+        if isdefined(inputs.lookup):
+            rows = [{"index": int(index), "name": name} for index, name in inputs.lookup.items()]
             write_tsv(
                 path.with_name(path.name.replace(".nii.gz", ".tsv")),
                 pd.DataFrame(rows, columns=["index", "name"]),
@@ -130,14 +130,14 @@ class SaveSubjectMaps(SimpleInterface):
     _always_run = True
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         self._results["out_files"] = []
         scans = zip(
-            given.in_files,
-            given.native_files,
-            given.transform_files,
-            given.offsets,
-            given.entities,
+            inputs.in_files,
+            inputs.native_files,
+            inputs.transform_files,
+            inputs.offsets,
+            inputs.entities,
             strict=True,
         )
         for in_file, native_file, transform_file, offset, entities in scans:
@@ -149,9 +149,9 @@ class SaveSubjectMaps(SimpleInterface):
                 path, transform = self._paths(entities)
                 for earlier in (path, sidecar_path(path), transform):
                     earlier.unlink(missing_ok=True)
-        for named in given.not_made:  # an earlier run may have had other scans
-            path = derivative_path(given.output_dir, **named)
-            for earlier in (path, sidecar_path(path), picture_path(given.output_dir, **named)):
+        for named in inputs.not_made:  # an earlier run may have had other scans
+            path = derivative_path(inputs.output_dir, **named)
+            for earlier in (path, sidecar_path(path), picture_path(inputs.output_dir, **named)):
                 earlier.unlink(missing_ok=True)
         return runtime
 
@@ -162,7 +162,7 @@ class SaveSubjectMaps(SimpleInterface):
         return path, derivative_path(root, entities, **TO_SUBJECT)
 
     def _save(self, in_file, native_file, transform_file, offset, entities):
-        given = self.inputs
+        inputs = self.inputs
         root = self.inputs.output_dir
         path, transform = self._paths(entities)
         write_text(transform, transform_file.read_text(encoding="utf-8"))
@@ -170,20 +170,20 @@ class SaveSubjectMaps(SimpleInterface):
         native = read_json(sidecar_path(native_file))
         own = {
             "Sources": [bids_uri(file, root, "") for file in (native_file, transform)],
-            "SpatialReference": bids_uri(given.average_file, root, ""),
+            "SpatialReference": bids_uri(inputs.average_file, root, ""),
             "Interpolation": "cubic B-spline, once",
-            "ReferenceRegion": given.reference,
+            "ReferenceRegion": inputs.reference,
             "ReferenceOffset": offset["mean"],
             "ReferenceOffsetOver": native.get("ReferenceRegion"),
             "ReferenceStandardDeviation": offset["sd"],
             "ReferenceVoxels": offset["n_voxels"],
             METHOD_STEPS: [
                 *native.get(METHOD_STEPS, ()),
-                *given.steps,
-                *given.record.get(METHOD_STEPS, ()),
+                *inputs.steps,
+                *inputs.record.get(METHOD_STEPS, ()),
             ],
         }
-        save_image(path, np.nan_to_num(data), image, {**native, **given.record, **own})
+        save_image(path, np.nan_to_num(data), image, {**native, **inputs.record, **own})
         return str(path)
 
 

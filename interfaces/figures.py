@@ -53,13 +53,13 @@ class PlotInterface(SimpleInterface):
         raise NotImplementedError
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         named = {
-            name: getattr(given, name)
+            name: getattr(inputs, name)
             for name in ("desc", "space")
-            if isdefined(getattr(given, name))
+            if isdefined(getattr(inputs, name))
         }
-        path = picture_path(given.output_dir, given.entities, suffix=given.suffix, **named)
+        path = picture_path(inputs.output_dir, inputs.entities, suffix=inputs.suffix, **named)
         figure = self.draw()
         if figure is None:
             path.unlink(missing_ok=True)
@@ -95,20 +95,24 @@ class PlotSlices(PlotInterface):
     input_spec = _PlotSlicesInputSpec
 
     def draw(self):  # noqa: D102
-        given = self.inputs
-        data, image = read_canonical(given.in_file)
+        inputs = self.inputs
+        data, image = read_canonical(inputs.in_file)
         data = data[..., 0] if data.ndim == 4 else data
-        mask = read_canonical(given.mask_file)[0] > 0
+        mask = read_canonical(inputs.mask_file)[0] > 0
         # no region here: the middle of the whole image
         mask = mask if mask.any() else np.ones_like(mask)
         measured = (
-            read_canonical(given.window_mask_file)[0] > 0
-            if isdefined(given.window_mask_file)
+            read_canonical(inputs.window_mask_file)[0] > 0
+            if isdefined(inputs.window_mask_file)
             else mask
         )
-        window = given.window if isdefined(given.window) else np.percentile(data[measured], [1, 99])
+        window = (
+            inputs.window if isdefined(inputs.window) else np.percentile(data[measured], [1, 99])
+        )
         voxel_size = voxel_size_of(image.affine)
-        return slices_figure(data, mask, voxel_size, window, given.title, given.unit, given.outline)
+        return slices_figure(
+            data, mask, voxel_size, window, inputs.title, inputs.unit, inputs.outline
+        )
 
 
 class _PlotMapsInputSpec(PlotInputSpec):
@@ -127,8 +131,8 @@ class PlotMaps(PlotInterface):
     input_spec = _PlotMapsInputSpec
 
     def draw(self):  # noqa: D102
-        given = self.inputs
-        mask, image = read_canonical(given.mask_file)
-        files = zip(given.methods, given.chi_files, strict=True)
+        inputs = self.inputs
+        mask, image = read_canonical(inputs.mask_file)
+        files = zip(inputs.methods, inputs.chi_files, strict=True)
         maps = {method: read_canonical(file)[0] for method, file in files}
         return susceptibility_figure(maps, mask > 0, voxel_size_of(image.affine))

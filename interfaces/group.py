@@ -162,15 +162,15 @@ class ModelStatistics(SimpleInterface):
 
     def _run_interface(self, runtime):
         model = read_model(self.inputs.model)
-        given = self.inputs
+        inputs = self.inputs
         patients = collect_patients(
-            given.bids_dir,
-            given.output_dir,
+            inputs.bids_dir,
+            inputs.output_dir,
             method=model.method,
             region=model.region,
             reference=model.reference,
-            phenotype=given.phenotype if isdefined(given.phenotype) else (),
-            freesurfer_dir=given.freesurfer_dir if isdefined(given.freesurfer_dir) else None,
+            phenotype=inputs.phenotype if isdefined(inputs.phenotype) else (),
+            freesurfer_dir=inputs.freesurfer_dir if isdefined(inputs.freesurfer_dir) else None,
         )
         tables = run_model(patients.table, model)
         tables["sources"] = patients.sources

@@ -1,6 +1,8 @@
 """Susceptibility from the local field."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
@@ -10,9 +12,15 @@ from ..core.inversion.morphology import medi
 from ..core.inversion.regularization import edge_mask, jump_mask
 from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
 from ..core.phase.fieldfit import combine_magnitude, noise_weight, uniform_weight, weighted_variance
+from ..dataset.files import PathLike
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
-from .images import described_b0, geometry, read_mask, read_volume, write_volume
+from .images import Geometry, b0_fields, geometry, read_mask, read_volume, write_volume
 from .methods import DeterministicRecord, InversionRecord, IterativeRecord, MediRecord, TKDRecord
+
+if TYPE_CHECKING:  # a graph's settings are in a layer above
+    from ..workflows.settings import Settings
+
+_Value = TypeVar("_Value")
 
 
 class EdgeInputSpec(BaseInterfaceInputSpec):
@@ -22,12 +30,15 @@ class EdgeInputSpec(BaseInterfaceInputSpec):
         exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
     )
     edge_fraction = traits.Float(
-        desc="fraction of the mask's gradients that count as edges; by their noise if not given"
+        desc="fraction of the gradients in the mask that count as edges; default: those above the "
+        "noise"
     )
 
 
-def magnitude_edges(magnitude_file, mask, edge_fraction=None):
-    """Edges of a scan's magnitude, all echoes together.
+def magnitude_edges(
+    magnitude_file: PathLike, mask: np.ndarray, edge_fraction: float | None = None
+) -> np.ndarray:
+    """Find the edges of a scan's magnitude, of all echoes combined.
 
     Parameters
     ----------
@@ -36,7 +47,7 @@ def magnitude_edges(magnitude_file, mask, edge_fraction=None):
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
     edge_fraction : float, optional
-        As for `multiqsm.core.inversion.regularization.edge_mask`.
+        As in `multiqsm.core.inversion.regularization.edge_mask`.
 
     Returns
     -------
@@ -46,22 +57,30 @@ def magnitude_edges(magnitude_file, mask, edge_fraction=None):
     return edge_mask(magnitude, mask, fraction=edge_fraction)
 
 
-def free_edges(magnitude_file, edge_fraction, field, mask, space):
-    """Differences of susceptibility that an inversion leaves free.
+def free_edges(
+    magnitude_file: PathLike,
+    edge_fraction: float | None,
+    field: np.ndarray,
+    mask: np.ndarray,
+    space: Geometry,
+) -> np.ndarray:
+    """Find the edges that an inversion does not penalise.
 
-    The magnitude's edges and, unless a fraction of them is asked for, jumps of the closed form's
-    map that stand far out.
+    These are the edges of the magnitude and, unless a fraction of them is fixed, large jumps of the
+    closed form's map.
 
     Parameters
     ----------
-    magnitude_file, edge_fraction
-        As of `magnitude_edges`.
+    magnitude_file : path-like
+        Magnitude, echoes along the fourth axis.
+    edge_fraction : float or None
+        As in `magnitude_edges`.
     field : ndarray, shape (x, y, z)
         Local field, ppm.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
     space : dict
-        As of `interfaces.images.geometry`.
+        Voxel size and direction of B0, as returned by `multiqsm.interfaces.images.geometry`.
 
     Returns
     -------
@@ -85,13 +104,13 @@ def _with_edges(interface, settings):
     return interface
 
 
-def none_if_undefined(value):
-    """What the core's functions take where Nipype has an input that was not given."""
+def none_if_undefined(value: _Value) -> _Value | None:
+    """Return an input's value, or None if it is not set."""
     return value if isdefined(value) else None
 
 
-def iterative_weight(standard_error, mask, by_noise):
-    """Data weight of the iterative inversion: by noise, or 1 wherever the field is known."""
+def iterative_weight(standard_error: np.ndarray, mask: np.ndarray, by_noise: bool) -> np.ndarray:
+    """Return the data weight of the iterative inversion: by noise, or 1 in every measured voxel."""
     if by_noise:
         return noise_weight(standard_error, mask, SMALLEST_WEIGHT)
     return uniform_weight(standard_error, mask)
@@ -100,21 +119,21 @@ def iterative_weight(standard_error, mask, by_noise):
 class _InversionInputSpec(ThreadedInputSpec):
     local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
-    mask_file = File(exists=True, mandatory=True, desc="where susceptibility is wanted")
+    mask_file = File(exists=True, mandatory=True, desc="where susceptibility is computed")
 
 
 class _QuadraticInputSpec(_InversionInputSpec):
     noise_variance = traits.Float(
-        desc="variance of the field's noise, ppm²; the discrepancy principle needs it"
+        desc="variance of the field's noise, ppm²; required by the discrepancy principle"
     )
     lambda_rule = traits.Enum("gcv", "discrepancy", usedefault=True, desc="how λ is chosen")
-    lambda_value = traits.Float(desc="fixed λ, mm; chosen by the rule if not given")
+    lambda_value = traits.Float(desc="fixed λ, mm; default: chosen by the rule")
 
 
 class _InversionOutputSpec(ProvenanceOutputSpec):
     chi_file = File(desc="susceptibility, ppm, up to a constant")
     record = traits.Instance(
-        InversionRecord, desc="what was done, and all that it takes to invert another field alike"
+        InversionRecord, desc="record of this inversion, from which it can be repeated"
     )
 
 
@@ -126,11 +145,12 @@ class _Inversion(CoreInterface):
         mask = read_mask(self.inputs.mask_file)
         standard_error, _ = read_volume(self.inputs.standard_error_file)
         with self.threads():
-            found = self._invert(field, mask, standard_error, image)
-        self._results["chi_file"] = write_volume(self.out_path(runtime, "chi"), found.chi, image)
-        done = self._record(found)
-        self._results["record"] = done
-        self.record(*done.steps, **described_b0(image), **done.sidecar())
+            inversion = self._invert(field, mask, standard_error, image)
+        chi_file = write_volume(self.out_path(runtime, "chi"), inversion.chi, image)
+        record = self._record(inversion)
+        self._results["chi_file"] = chi_file
+        self._results["record"] = record
+        self.record(*record.steps, **b0_fields(image), **record.sidecar())
         return runtime
 
     def _fixed_lambda(self):
@@ -139,7 +159,7 @@ class _Inversion(CoreInterface):
 
 class _QuadraticInversion(_Inversion):
     def _options(self, image):
-        """Keyword arguments that both quadratic inversions share."""
+        """Return the keyword arguments that both quadratic inversions share."""
         return {
             **geometry(image),
             "lam": self._fixed_lambda(),
@@ -154,8 +174,8 @@ class Deterministic(_QuadraticInversion):
     input_spec = _QuadraticInputSpec
 
     @classmethod
-    def chosen(cls, settings, period):
-        """The node's interface with a run's choices."""
+    def from_settings(cls, settings: Settings, period: float) -> Deterministic:
+        """Return the interface with the settings of a run; `period` is not used."""
         return _with_lambda(cls(lambda_rule=settings.lambda_rule), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
@@ -163,80 +183,80 @@ class Deterministic(_QuadraticInversion):
             field, mask, measured=np.isfinite(standard_error), **self._options(image)
         )
 
-    def _record(self, found):
-        return DeterministicRecord(found.lam, found.iterations, found.residual)
+    def _record(self, inversion):
+        return DeterministicRecord(inversion.lam, inversion.iterations, inversion.residual)
 
 
 class _IterativeInputSpec(EdgeInputSpec, _QuadraticInputSpec):
     data_weighting = traits.Enum(
-        "noise", "none", usedefault=True, desc="data weights inside the mask: by the noise, or none"
+        "noise", "none", usedefault=True, desc="data weights in the mask: by the noise, or none"
     )
     exterior_weight = traits.Float(
-        desc="weight of the zero field outside the mask; from noise and field if not given"
+        desc="weight of the zero field outside the mask; default: from the noise and the field"
     )
     tolerance = traits.Float(5e-3, usedefault=True, desc="relative residual at which to stop")
 
 
 class Iterative(_QuadraticInversion):
-    """The inversion that leaves the magnitude's edges free."""
+    """The iterative inversion, which does not penalise edges of the magnitude."""
 
     input_spec = _IterativeInputSpec
-    _exterior_weight = None  # until it is known
+    _exterior_weight: float | None = None  # set by the inversion
 
     @property
     def _weighs_noise(self):
         return self.inputs.data_weighting == "noise"
 
     @classmethod
-    def chosen(cls, settings, period):
-        """The node's interface with a run's choices."""
+    def from_settings(cls, settings: Settings, period: float) -> Iterative:
+        """Return the interface with the settings of a run; `period` is not used."""
         interface = cls(lambda_rule=settings.lambda_rule, data_weighting=settings.data_weighting)
         if settings.exterior_weight is not None:
             interface.inputs.exterior_weight = settings.exterior_weight
         return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
 
     def _invert(self, field, mask, standard_error, image):
-        given = self.inputs
+        inputs = self.inputs
         space = geometry(image)
         weight = iterative_weight(standard_error, mask, self._weighs_noise)
         options = self._options(image)
         if self._weighs_noise:
             options["noise_variance"] = weighted_variance(standard_error, weight)
-        self._exterior_weight = given.exterior_weight
-        if not isdefined(given.exterior_weight):
+        self._exterior_weight = inputs.exterior_weight
+        if not isdefined(inputs.exterior_weight):
             variance = weighted_variance(standard_error, uniform_weight(standard_error, mask))
             self._exterior_weight = zero_field_weight(field, mask, variance)
         return iterative(
             field,
             mask,
             edges=free_edges(
-                given.magnitude_file, none_if_undefined(given.edge_fraction), field, mask, space
+                inputs.magnitude_file, none_if_undefined(inputs.edge_fraction), field, mask, space
             ),
             data_weight=weight,
             exterior_weight=self._exterior_weight,
-            tolerance=given.tolerance,
+            tolerance=inputs.tolerance,
             **options,
         )
 
-    def _record(self, found):
-        given = self.inputs
+    def _record(self, inversion):
+        inputs = self.inputs
         return IterativeRecord(
-            found.lam,
-            found.iterations,
-            found.residual,
-            edge_fraction=none_if_undefined(given.edge_fraction),
+            inversion.lam,
+            inversion.iterations,
+            inversion.residual,
+            edge_fraction=none_if_undefined(inputs.edge_fraction),
             weighs_noise=self._weighs_noise,
             exterior_weight=self._exterior_weight,
-            derives_exterior_weight=not isdefined(given.exterior_weight),
-            tolerance=given.tolerance,
+            derives_exterior_weight=not isdefined(inputs.exterior_weight),
+            tolerance=inputs.tolerance,
         )
 
 
 class _MediInputSpec(EdgeInputSpec, _InversionInputSpec):
     lambda_rule = traits.Enum("scaled", "discrepancy", usedefault=True, desc="how λ is chosen")
-    lambda_value = traits.Float(desc="fixed λ, ppm·mm; chosen by the rule if not given")
+    lambda_value = traits.Float(desc="fixed λ, ppm·mm; default: chosen by the rule")
     period = traits.Float(
-        desc="field at which phase turns once, ppm; the data term is linear if not given"
+        desc="field that wraps the phase once, ppm; without it the data term is linear"
     )
     merit = traits.Bool(
         True,
@@ -245,24 +265,27 @@ class _MediInputSpec(EdgeInputSpec, _InversionInputSpec):
     )
     tolerance = traits.Float(2e-2, usedefault=True, desc="relative change of χ at which to stop")
     max_iterations = traits.Range(
-        low=1, value=100, usedefault=True, desc="iterations after which to stop in any case"
+        low=1, value=100, usedefault=True, desc="largest number of iterations"
     )
 
 
 class Medi(_Inversion):
-    """Morphology-enabled dipole inversion."""
+    """Morphology-enabled dipole inversion (MEDI)."""
 
     input_spec = _MediInputSpec
-    # MEDI's own rules need no search
-    rules: ClassVar = {
-        "gcv": "scaled",
-        "discrepancy": "discrepancy",
-    }
+    # MEDI's rule for each rule of the settings; its own rules need no search for λ
+    rules: ClassVar[dict[str, str]] = {"gcv": "scaled", "discrepancy": "discrepancy"}
 
     @classmethod
-    def chosen(cls, settings, period):
-        """The node's interface with a run's choices; `period` is the field at which phase turns
-        once, ppm.
+    def from_settings(cls, settings: Settings, period: float) -> Medi:
+        """Return the interface with the settings of a run.
+
+        Parameters
+        ----------
+        settings : multiqsm.workflows.settings.Settings
+            Edges, data term and the rule for λ.
+        period : float
+            Field that wraps the phase once between echoes, ppm.
         """
         interface = cls(lambda_rule=cls.rules[settings.lambda_rule], merit=settings.merit)
         if settings.medi_data == "nonlinear":
@@ -270,38 +293,36 @@ class Medi(_Inversion):
         return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
 
     def _invert(self, field, mask, standard_error, image):
-        given = self.inputs
+        inputs = self.inputs
         space = geometry(image)
         return medi(
             field,
             mask,
             edges=free_edges(
-                given.magnitude_file, none_if_undefined(given.edge_fraction), field, mask, space
+                inputs.magnitude_file, none_if_undefined(inputs.edge_fraction), field, mask, space
             ),
             standard_error=standard_error,
             lam=self._fixed_lambda(),
-            rule=given.lambda_rule,
+            rule=inputs.lambda_rule,
             **self._solver(),
             **space,
         )
 
     def _solver(self):
-        """What decides on the solution but edges and λ, as `core.inversion.morphology.medi` takes
-        it.
-        """
-        given = self.inputs
+        """Return the keyword arguments of `medi` that its record holds as well."""
+        inputs = self.inputs
         return {
-            "period": none_if_undefined(given.period),
-            "merit": given.merit,
-            "tolerance": given.tolerance,
-            "max_iterations": given.max_iterations,
+            "period": none_if_undefined(inputs.period),
+            "merit": inputs.merit,
+            "tolerance": inputs.tolerance,
+            "max_iterations": inputs.max_iterations,
         }
 
-    def _record(self, found):
+    def _record(self, inversion):
         return MediRecord(
-            found.lam,
-            found.iterations,
-            found.residual,
+            inversion.lam,
+            inversion.iterations,
+            inversion.residual,
             edge_fraction=none_if_undefined(self.inputs.edge_fraction),
             **self._solver(),
         )
@@ -311,26 +332,26 @@ class _TKDInputSpec(_InversionInputSpec):
     threshold = traits.Float(
         KERNEL_THRESHOLD,
         usedefault=True,
-        desc="of the dipole kernel; smaller values are replaced by it",
+        desc="smallest magnitude of the dipole kernel; smaller values are replaced by it",
     )
 
 
 class TKD(_Inversion):
-    """Thresholded k-space division."""
+    """Thresholded k-space division (TKD)."""
 
     input_spec = _TKDInputSpec
 
     @classmethod
-    def chosen(cls, settings, period):
-        """The node's interface; there is nothing to choose."""
+    def from_settings(cls, settings: Settings, period: float) -> TKD:
+        """Return the interface; no setting of a run applies to it."""
         return cls()
 
     def _invert(self, field, mask, standard_error, image):
         return divide_field(field, mask, threshold=self.inputs.threshold, **geometry(image))
 
-    def _record(self, found):
+    def _record(self, inversion):
         return TKDRecord(
-            found.lam, found.iterations, found.residual, threshold=self.inputs.threshold
+            inversion.lam, inversion.iterations, inversion.residual, threshold=self.inputs.threshold
         )
 
 

@@ -47,25 +47,25 @@ class SegmentLesions(SimpleInterface):
     output_spec = _SegmentLesionsOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
-        flair, image = read_volume(given.flair_file)
+        inputs = self.inputs
+        flair, image = read_volume(inputs.flair_file)
         seeds = np.zeros((0, 3), int)
         record = {}
-        if isdefined(given.ready_file):
+        if isdefined(inputs.ready_file):
             lesions = self._mask("ready", image)
-            record["LesionSource"] = f"mask {Path(given.ready_file).name}, as it is"
+            record["LesionSource"] = f"mask {Path(inputs.ready_file).name}, as it is"
         else:
-            seeds = _seed_voxels(Path(given.seeds_file), image)
+            seeds = _seed_voxels(Path(inputs.seeds_file), image)
             lesions, grown = grow_lesions(
                 np.nan_to_num(flair), seeds, geometry(image)["voxel_size"]
             )
             record["LesionSource"] = (
-                f"grown by similar intensity from the seeds in {Path(given.seeds_file).name}"
+                f"grown by similar intensity from the seeds in {Path(inputs.seeds_file).name}"
             )
             record["Seeds"] = len(seeds)
             record["SeedsNotGrown"] = _points(seeds[~grown], image).round(2).tolist()
         for kind, change in (("added", np.logical_or), ("removed", lambda a, b: a & ~b)):
-            if isdefined(getattr(given, f"{kind}_file")):
+            if isdefined(getattr(inputs, f"{kind}_file")):
                 before = lesions
                 lesions = change(lesions, self._mask(kind, image))
                 record[f"VoxelsBy{kind.capitalize()}Mask"] = int(
@@ -114,28 +114,28 @@ class SaveLesions(SimpleInterface):
     _always_run = True  # the output directory is the user's, and may have been emptied since
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         root = self.inputs.output_dir
-        image = nib.load(given.flair_file)
-        lesions = read_mask(given.mask_file)
-        table, _ = lesion_table(lesions, image.affine, seeds=given.seeds)
+        image = nib.load(inputs.flair_file)
+        lesions = read_mask(inputs.mask_file)
+        table, _ = lesion_table(lesions, image.affine, seeds=inputs.seeds)
         total = table.iloc[-1]
-        entities = {"subject": given.subject, "label": "lesion"}
+        entities = {"subject": inputs.subject, "label": "lesion"}
         mask_path = derivative_path(root, entities, **LESION_MASK)
         metadata = {
             "Description": "T2 lesions",
             "Type": "Lesion",
             "SkullStripped": False,
-            "SpatialReference": given.flair_uri,
-            "Sources": [given.flair_uri],
+            "SpatialReference": inputs.flair_uri,
+            "Sources": [inputs.flair_uri],
             "Volume": total["volume"],
             "VolumeUnits": "mL",
             "Lesions": len(table) - 1,
         }
-        save_image(mask_path, lesions.astype(np.uint8), image, {**given.record, **metadata})
-        path = derivative_path(root, {"subject": given.subject}, **LESION_TABLE)
+        save_image(mask_path, lesions.astype(np.uint8), image, {**inputs.record, **metadata})
+        path = derivative_path(root, {"subject": inputs.subject}, **LESION_TABLE)
         write_tsv(path, table.round({"volume": 6, "x": 2, "y": 2, "z": 2}))
-        write_json(path.with_suffix(".json"), {**given.columns, **given.record})
+        write_json(path.with_suffix(".json"), {**inputs.columns, **inputs.record})
         self._results["mask_file"] = str(mask_path.absolute())
         self._results["table_file"] = str(path.absolute())
         return runtime

@@ -1,52 +1,53 @@
-"""The methods that there are: what graphs and options must know of each, and what one did.
+"""The methods that can be chosen: what graphs and options need to know of each, and its record.
 
-What an inversion did is a value. Its sidecar, the text on methods and its standard error are made
-from it.
+The record of an inversion is a value. The map's sidecar, the methods text and the standard error
+are made from it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from ..core.inversion.morphology import MERIT_THRESHOLD
 from ..core.inversion.regularization import EDGE_SDS, JUMP_SDS, LambdaChoice
 from ..core.inversion.weighted import SMALLEST_WEIGHT
 
-# What sidecars call the weights.
+# How sidecars describe the data weights.
 NOISE_WEIGHT = "inverse standard error"
-KNOWN_WEIGHT = "1 where the field is known, 0 elsewhere"
+UNIFORM_WEIGHT = "1 where the field is known, 0 elsewhere"
 NO_WEIGHT = "none; where the field is not known, it is continued smoothly from around"
 
 
 @dataclass(frozen=True)
 class InversionRecord:
-    """An inversion: what must be known of it before, and what it did.
+    """What graphs need to know of an inversion before it runs, and what it did.
 
     Attributes
     ----------
     needs_edges : bool
-        Whether it takes the magnitude, for its edges.
+        Whether it needs the magnitude, for its edges.
     needs_variance : bool
-        Whether its discrepancy principle takes the variance of the field's noise; MEDI's takes the
-        standard error.
+        Whether its discrepancy principle needs the variance of the field's noise. MEDI's uses the
+        standard error instead.
     standard_error : {"closed form", "realisations"} or None
-        How the standard error of its map is found, if it is.
+        How the standard error of its map is computed; None if it is not.
     lambda_option : str or None
-        Which field of `multiqsm.workflows.settings.Settings` fixes its λ, if it has one.
+        The field of `multiqsm.workflows.settings.Settings` that fixes its λ, if it has one.
     lambda_units : str
-        Unit of λ, as sidecars have it.
+        Unit of λ, as in sidecars.
     is_default : bool
-        Whether it is made if no other is asked for.
+        Whether it runs unless other inversions are chosen.
     lam : multiqsm.core.inversion.regularization.LambdaChoice or None
-        λ and how it was chosen; None of an inversion that has none.
+        λ and how it was chosen; None of an inversion without λ.
     iterations : int
-        Of the last solve; 0 for a closed form.
+        Number of iterations of the last solve; 0 for a closed form.
     residual : float
-        Root mean square of the field that the map leaves unexplained, ppm.
+        Root mean square of the part of the field that the map does not explain, ppm.
     """
 
     needs_edges: ClassVar[bool] = False
     needs_variance: ClassVar[bool] = False
-    standard_error: ClassVar[str | None] = None
+    standard_error: ClassVar[Literal["closed form", "realisations"] | None] = None
     lambda_option: ClassVar[str | None] = None
     lambda_units: ClassVar[str] = "mm"
     is_default: ClassVar[bool] = True
@@ -56,29 +57,32 @@ class InversionRecord:
     residual: float
 
     @property
-    def steps(self):
-        """What the text on methods calls what was done."""
+    def steps(self) -> tuple[str, ...]:
+        """Keys of the sentences on this inversion in the methods text."""
         raise NotImplementedError
 
-    def sidecar(self):
-        """Sidecar fields.
+    def sidecar(self) -> dict[str, Any]:
+        """Return the sidecar fields.
 
         Returns
         -------
         dict
         """
-        told = {"InversionIterations": self.iterations, "InversionResidual": self.residual}
+        fields: dict[str, Any] = {
+            "InversionIterations": self.iterations,
+            "InversionResidual": self.residual,
+        }
         if self.lam is not None:
-            told |= {
+            fields |= {
                 "Lambda": self.lam.value,
                 "LambdaUnits": self.lambda_units,
                 "LambdaRule": self.lam.rule,
                 "LambdaAtBound": self.lam.at_bound,
             }
-        return told | self._own()
+        return fields | self._own_fields()
 
-    def _own(self):
-        """Sidecar fields of this inversion alone."""
+    def _own_fields(self) -> dict[str, Any]:
+        """Return the sidecar fields of this kind of inversion alone."""
         raise NotImplementedError
 
 
@@ -87,14 +91,16 @@ class DeterministicRecord(InversionRecord):
     """The closed form."""
 
     needs_variance: ClassVar[bool] = True
-    standard_error: ClassVar[str | None] = "closed form"
+    standard_error: ClassVar[Literal["closed form", "realisations"] | None] = "closed form"
     lambda_option: ClassVar[str | None] = "lambda_value"
 
+    lam: LambdaChoice
+
     @property
-    def steps(self):  # noqa: D102
+    def steps(self) -> tuple[str, ...]:  # noqa: D102
         return "deterministic", self.lam.rule
 
-    def _own(self):
+    def _own_fields(self):
         return {
             "Inversion": "deterministic: closed form, all gradients penalised",
             "DataWeight": NO_WEIGHT,
@@ -108,22 +114,24 @@ class IterativeRecord(InversionRecord):
     Attributes
     ----------
     edge_fraction : float or None
-        Fraction of the magnitude's gradients that were edges; None: those beyond the noise.
+        Fraction of the magnitude's gradients that counted as edges; None if those above the noise
+        did.
     weighs_noise : bool
-        Whether noisy voxels were believed less.
+        Whether noisy voxels were down-weighted.
     exterior_weight : float
         Weight of the zero field outside the mask.
     derives_exterior_weight : bool
-        Whether that comes from the noise and the field.
+        Whether that weight was derived from the noise and the field.
     tolerance : float
-        Relative residual at which it stopped.
+        Relative residual at which the solver stopped.
     """
 
     needs_edges: ClassVar[bool] = True
     needs_variance: ClassVar[bool] = True
-    standard_error: ClassVar[str | None] = "realisations"
+    standard_error: ClassVar[Literal["closed form", "realisations"] | None] = "realisations"
     lambda_option: ClassVar[str | None] = "lambda_value"
 
+    lam: LambdaChoice
     edge_fraction: float | None
     weighs_noise: bool
     exterior_weight: float
@@ -131,49 +139,53 @@ class IterativeRecord(InversionRecord):
     tolerance: float
 
     @property
-    def steps(self):  # noqa: D102
-        options = {"weights": self.weighs_noise, "exterior_weight": self.derives_exterior_weight}
-        asked = [step for step, is_used in options.items() if is_used]
-        return *free_edge_steps(self.edge_fraction), "iterative", *asked, self.lam.rule
+    def steps(self) -> tuple[str, ...]:  # noqa: D102
+        steps = [*free_edge_steps(self.edge_fraction), "iterative"]
+        if self.weighs_noise:
+            steps.append("weights")
+        if self.derives_exterior_weight:
+            steps.append("exterior_weight")
+        return *steps, self.lam.rule
 
-    def _own(self):
-        told = {
+    def _own_fields(self):
+        fields = {
             "Inversion": "iterative: conjugate gradients, gradients penalised where the magnitude "
             "has no edge",
-            **described_edges(self.edge_fraction),
-            "DataWeight": NOISE_WEIGHT if self.weighs_noise else KNOWN_WEIGHT,
+            **edge_fields(self.edge_fraction),
+            "DataWeight": NOISE_WEIGHT if self.weighs_noise else UNIFORM_WEIGHT,
             "ExteriorWeight": self.exterior_weight,
             "InversionTolerance": self.tolerance,
         }
         if self.weighs_noise:
-            told["SmallestDataWeight"] = SMALLEST_WEIGHT
-        return told
+            fields["SmallestDataWeight"] = SMALLEST_WEIGHT
+        return fields
 
 
 @dataclass(frozen=True)
 class MediRecord(InversionRecord):
-    """MEDI.
+    """Morphology-enabled dipole inversion (MEDI).
 
     Attributes
     ----------
     edge_fraction : float or None
-        As of `IterativeRecord`.
+        As in `IterativeRecord`.
     period : float or None
-        Field at which phase turns once, ppm; None of a linear data term.
+        Field that wraps the phase once, ppm; None of a linear data term.
     merit : bool
         Whether voxels that are inconsistent with the dipole model were down-weighted (MERIT).
     tolerance : float
-        Relative change of χ at which it stopped.
+        Relative change of χ at which the solver stopped.
     max_iterations : int
-        Iterations after which it would have stopped in any case.
+        Largest number of iterations.
     """
 
     needs_edges: ClassVar[bool] = True
-    standard_error: ClassVar[str | None] = "realisations"
+    standard_error: ClassVar[Literal["closed form", "realisations"] | None] = "realisations"
     lambda_option: ClassVar[str | None] = "medi_lambda"
     lambda_units: ClassVar[str] = "ppm*mm"
     weighs_noise: ClassVar[bool] = True
 
+    lam: LambdaChoice
     edge_fraction: float | None
     period: float | None
     merit: bool
@@ -181,18 +193,18 @@ class MediRecord(InversionRecord):
     max_iterations: int
 
     @property
-    def steps(self):  # noqa: D102
-        options = {
-            "nonlinear": self.period is not None,
-            "merit": self.merit,
-        }
-        asked = [step for step, is_used in options.items() if is_used]
-        return *free_edge_steps(self.edge_fraction), "medi", *asked, f"medi_{self.lam.rule}"
+    def steps(self) -> tuple[str, ...]:  # noqa: D102
+        steps = [*free_edge_steps(self.edge_fraction), "medi"]
+        if self.period is not None:
+            steps.append("nonlinear")
+        if self.merit:
+            steps.append("merit")
+        return *steps, f"medi_{self.lam.rule}"
 
-    def _own(self):
-        told = {
+    def _own_fields(self):
+        fields = {
             "Inversion": "MEDI: absolute gradients penalised where the magnitude has no edge",
-            **described_edges(self.edge_fraction),
+            **edge_fields(self.edge_fraction),
             "DataWeight": NOISE_WEIGHT,
             "DataTerm": "linear: field" if self.period is None else "nonlinear: phase factors",
             "ModelErrorReduction": self.merit,
@@ -200,10 +212,10 @@ class MediRecord(InversionRecord):
             "InversionIterationsAllowed": self.max_iterations,
         }
         if self.period is not None:
-            told["FieldPeriod"] = self.period
+            fields["FieldPeriod"] = self.period
         if self.merit:
-            told["ModelErrorThreshold"] = MERIT_THRESHOLD
-        return told
+            fields["ModelErrorThreshold"] = MERIT_THRESHOLD
+        return fields
 
 
 @dataclass(frozen=True)
@@ -213,7 +225,7 @@ class TKDRecord(InversionRecord):
     Attributes
     ----------
     threshold : float
-        Of the dipole kernel; smaller values were replaced by it.
+        Smallest magnitude of the dipole kernel; smaller values were replaced by it.
     """
 
     is_default: ClassVar[bool] = False
@@ -221,10 +233,10 @@ class TKDRecord(InversionRecord):
     threshold: float
 
     @property
-    def steps(self):  # noqa: D102
+    def steps(self) -> tuple[str, ...]:  # noqa: D102
         return ("tkd",)
 
-    def _own(self):
+    def _own_fields(self):
         return {
             "Inversion": "thresholded k-space division (TKD)",
             "DataWeight": NO_WEIGHT,
@@ -232,7 +244,7 @@ class TKDRecord(InversionRecord):
         }
 
 
-# The best first: it is shown where there is room for one.
+# The best one first: it is shown where there is room for a single map.
 INVERSIONS: dict[str, type[InversionRecord]] = {
     "medi": MediRecord,
     "iterative": IterativeRecord,
@@ -244,14 +256,14 @@ DEFAULT_INVERSIONS = tuple(name for name, method in INVERSIONS.items() if method
 
 @dataclass(frozen=True)
 class BackgroundMethod:
-    """What graphs must know of a method of background field removal.
+    """What graphs need to know of a method of background field removal.
 
     Attributes
     ----------
     needs_edges : bool
-        Whether it takes the magnitude, for its edges.
+        Whether it needs the magnitude, for its edges.
     shrinks_mask : bool
-        Whether it leaves the local field unknown in a part of the mask.
+        Whether the local field is valid in a part of the mask only.
     """
 
     needs_edges: bool = False
@@ -269,16 +281,16 @@ BACKGROUNDS = {
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """What is known of the noise in a map of standard errors, as its sidecar tells it.
+    """How the noise of a susceptibility map is modelled, as recorded with its standard errors.
 
     Attributes
     ----------
     lam : float
-        λ of the closed form whose noise is correlated as the map's, mm.
+        λ of the closed form whose noise has the same correlation as the map's, mm.
     weighs_noise : bool or None
-        Whether noisy voxels were believed less; None of the closed form, which has no weights.
+        Whether noisy voxels were down-weighted; None of the closed form, which has no weights.
     smallest_weight : float
-        The least that a voxel was believed.
+        Lower limit of the data weight.
     """
 
     lam: float
@@ -286,12 +298,12 @@ class NoiseModel:
     smallest_weight: float
 
     @classmethod
-    def from_sidecar(cls, told):
-        """Read it.
+    def from_sidecar(cls, sidecar: Mapping[str, Any]) -> "NoiseModel":
+        """Return the model that a sidecar describes.
 
         Parameters
         ----------
-        told : dict
+        sidecar : dict
             The sidecar of a map of standard errors.
 
         Returns
@@ -299,21 +311,21 @@ class NoiseModel:
         NoiseModel
         """
         return cls(
-            lam=told.get("ClosedFormLambda", told["Lambda"]),
-            weighs_noise=told.get("DataWeightFollowsNoise"),
-            smallest_weight=told.get("SmallestDataWeight", 0.0),
+            lam=sidecar.get("ClosedFormLambda", sidecar["Lambda"]),
+            weighs_noise=sidecar.get("DataWeightFollowsNoise"),
+            smallest_weight=sidecar.get("SmallestDataWeight", 0.0),
         )
 
 
-def described_edges(edge_fraction, prefix=""):
-    """Sidecar fields that say what counted as an edge.
+def edge_fields(edge_fraction: float | None, prefix: str = "") -> dict[str, Any]:
+    """Return the sidecar fields that say what counted as an edge.
 
     Parameters
     ----------
     edge_fraction : float or None
-        Fraction of the gradients that counted; None: those beyond the noise.
+        Fraction of the gradients that counted as edges; None if those above the noise did.
     prefix : str
-        Of the fields' names.
+        Prefix of the fields' names.
 
     Returns
     -------
@@ -327,13 +339,14 @@ def described_edges(edge_fraction, prefix=""):
     return {f"{prefix}EdgeRule": "steepest differences", f"{prefix}EdgeFraction": edge_fraction}
 
 
-def edge_step(edge_fraction):
-    """What the text on methods calls the rule for edges."""
+def edge_step(edge_fraction: float | None) -> str:
+    """Return the key of the sentence on edges in the methods text."""
     return "edges" if edge_fraction is None else "edge_fraction"
 
 
-def free_edge_steps(edge_fraction):
-    """What the text on methods calls the rules for the edges that inversions leave free: jumps are
-    among them.
+def free_edge_steps(edge_fraction: float | None) -> tuple[str, ...]:
+    """Return the keys of the sentences on edges that an inversion does not penalise.
+
+    Without a fixed fraction of edges, jumps of the closed form's map are among them.
     """
     return ("edges", "jumps") if edge_fraction is None else ("edge_fraction",)

@@ -39,16 +39,16 @@ class DecodeEchoes(CoreInterface):
     output_spec = _DecodeEchoesOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
-        like = read_volume((given.phase or given.real)[0])[1]
+        inputs = self.inputs
+        like = read_volume((inputs.phase or inputs.real)[0])[1]
         try:
             magnitude, phase, encoding, blanked = self._decoded()
         except PhaseEncodingError as error:
-            raise PhaseEncodingError(f"{(given.phase or given.real)[0]}: {error}") from error
-        sign, reason = default_sign(given.manufacturer if isdefined(given.manufacturer) else None)
-        if given.phase_sign:
-            sign = given.phase_sign
-            reason = f"{given.phase_sign:+d}: given by the user"
+            raise PhaseEncodingError(f"{(inputs.phase or inputs.real)[0]}: {error}") from error
+        sign, reason = default_sign(inputs.manufacturer if isdefined(inputs.manufacturer) else None)
+        if inputs.phase_sign:
+            sign = inputs.phase_sign
+            reason = f"{inputs.phase_sign:+d}: given by the user"
         self._results["magnitude_file"] = write_volume(
             self.out_path(runtime, "magnitude"), magnitude, like
         )
@@ -67,21 +67,21 @@ class DecodeEchoes(CoreInterface):
         """Magnitude, phase, the encoding's name, and how many voxels were not finite (all in the
         background).
         """
-        given = self.inputs
-        if isdefined(given.real) and given.real:
-            (real, n_real) = _stack(given.real)
-            (imaginary, n_imaginary) = _stack(given.imaginary)
+        inputs = self.inputs
+        if isdefined(inputs.real) and inputs.real:
+            (real, n_real) = _stack(inputs.real)
+            (imaginary, n_imaginary) = _stack(inputs.imaginary)
             return (
                 *from_real_imaginary(real, imaginary),
                 "real and imaginary parts",
                 n_real + n_imaginary,
             )
-        (magnitude, n_magnitude) = _stack(given.magnitude)
-        (stored, n_phase) = _stack(given.phase)
+        (magnitude, n_magnitude) = _stack(inputs.magnitude)
+        (stored, n_phase) = _stack(inputs.phase)
         phase, encoding = decode_phase(
             stored,
-            units=given.units if isdefined(given.units) else None,
-            manufacturer=given.manufacturer if isdefined(given.manufacturer) else None,
+            units=inputs.units if isdefined(inputs.units) else None,
+            manufacturer=inputs.manufacturer if isdefined(inputs.manufacturer) else None,
             echo_axis=-1,
         )
         return magnitude, phase, encoding.name, n_magnitude + n_phase

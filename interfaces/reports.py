@@ -86,21 +86,21 @@ class SubjectReport(SimpleInterface):
     _always_run = True  # it tells of files that may have changed
 
     def _run_interface(self, runtime):
-        given = self.inputs
+        inputs = self.inputs
         root = Path(self.inputs.output_dir)
-        scans = [_ScanFiles(root, entities, given.methods) for entities in given.entities]
+        scans = [_ScanFiles(root, entities, inputs.methods) for entities in inputs.entities]
         page = subject_report(
-            given.subject,
+            inputs.subject,
             pd.DataFrame([scan.row for scan in scans]),
-            failures=given.failures,
-            warnings=[*given.warnings, *_warnings(root, given.subject, scans)],
-            sites=given.sites or None,
+            failures=inputs.failures,
+            warnings=[*inputs.warnings, *_warnings(root, inputs.subject, scans)],
+            sites=inputs.sites or None,
             **(
-                _results(root, given.subject, scans, given.methods) if scans else {}
+                _results(root, inputs.subject, scans, inputs.methods) if scans else {}
             ),  # else they are an earlier run's
         )
         self._results["out_file"] = str(
-            write_text(root / f"sub-{given.subject}.html", page).absolute()
+            write_text(root / f"sub-{inputs.subject}.html", page).absolute()
         )
         return runtime
 

@@ -30,10 +30,10 @@ class PlotRegistration(PlotInterface):
     input_spec = _PlotRegistrationInputSpec
 
     def draw(self):  # noqa: D102
-        given = self.inputs
+        inputs = self.inputs
         images = {}
-        average, grid = read_canonical(given.average_file)
-        scans = zip(given.titles, given.magnitude_files, given.transform_files, strict=True)
+        average, grid = read_canonical(inputs.average_file)
+        scans = zip(inputs.titles, inputs.magnitude_files, inputs.transform_files, strict=True)
         for title, magnitude_file, transform_file in scans:
             if transform_file:
                 magnitude, image = read_volume(magnitude_file)
@@ -41,9 +41,9 @@ class PlotRegistration(PlotInterface):
                 images[title] = resample(
                     magnitude, image.affine, grid.affine, grid.shape, transform=transform, order=1
                 )
-        if len(given.titles) < 2 or not images:
+        if len(inputs.titles) < 2 or not images:
             return None
-        mask = read_canonical(given.mask_file)[0] > 0
+        mask = read_canonical(inputs.mask_file)[0] > 0
         return registration_figure(average, images, voxel_size_of(grid.affine), mask=mask)
 
 
@@ -70,9 +70,14 @@ class PlotRegions(PlotInterface):
     input_spec = _PlotRegionsInputSpec
 
     def draw(self):  # noqa: D102
-        given = self.inputs
-        files = (given.chi_files, given.label_files, given.excluded_files, given.reference_files)
-        scans = zip(*files, given.names, strict=True)
+        inputs = self.inputs
+        files = (
+            inputs.chi_files,
+            inputs.label_files,
+            inputs.excluded_files,
+            inputs.reference_files,
+        )
+        scans = zip(*files, inputs.names, strict=True)
         chosen = next((scan for scan in scans if all(scan)), None)
         if chosen is None:
             return None
@@ -85,7 +90,7 @@ class PlotRegions(PlotInterface):
             return None
         voxel_size = voxel_size_of(image.affine)
         return region_figure(
-            chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=given.title
+            chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=inputs.title
         )
 
 

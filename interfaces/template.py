@@ -114,14 +114,14 @@ class MapToTemplate(SimpleInterface):
     output_spec = _MapToTemplateOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
-        data, image = read_volume(given.in_file)
-        mask = read_mask(given.mask_file) if given.mask_file else np.isfinite(data)
-        matrix = read_transform(given.transform_file)
-        if given.scan_transform_file:
-            matrix = matrix @ np.linalg.inv(read_transform(given.scan_transform_file))
-        warp = _read_warp(given.from_template_file) if given.from_template_file else None
-        t1, affine, _ = load_mni_template(given.resolution)
+        inputs = self.inputs
+        data, image = read_volume(inputs.in_file)
+        mask = read_mask(inputs.mask_file) if inputs.mask_file else np.isfinite(data)
+        matrix = read_transform(inputs.transform_file)
+        if inputs.scan_transform_file:
+            matrix = matrix @ np.linalg.inv(read_transform(inputs.scan_transform_file))
+        warp = _read_warp(inputs.from_template_file) if inputs.from_template_file else None
+        t1, affine, _ = load_mni_template(inputs.resolution)
         carried = map_to_template(
             data, image.affine, affine, t1.shape, matrix, from_template=warp, mask=mask, fill=np.nan
         )

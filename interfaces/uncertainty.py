@@ -1,7 +1,9 @@
 """Standard error of susceptibility, of maps and of regions' means."""
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 
+import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, traits
 
@@ -15,7 +17,7 @@ from ..core.inversion.uncertainty import (
 )
 from ..core.inversion.weighted import ROUGH, iterative
 from ..core.registration.resampling import resample_weights
-from ..dataset.files import read_json
+from ..dataset.files import PathLike, read_json
 from ..dataset.sidecars import sidecar_path
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
 from .images import geometry, read_mask, read_volume, write_volume
@@ -25,8 +27,8 @@ from .methods import InversionRecord, NoiseModel
 
 class _StandardErrorInputSpec(ThreadedInputSpec):
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
-    mask_file = File(exists=True, mandatory=True, desc="where the field was inverted")
-    record = traits.Instance(InversionRecord, mandatory=True, desc="what the inversion did")
+    mask_file = File(exists=True, mandatory=True, desc="mask of the inversion")
+    record = traits.Instance(InversionRecord, mandatory=True, desc="record of the inversion")
 
 
 class _StandardErrorOutputSpec(ProvenanceOutputSpec):
@@ -34,7 +36,7 @@ class _StandardErrorOutputSpec(ProvenanceOutputSpec):
 
 
 class _StandardError(CoreInterface):
-    """What an inversion makes of the field's noise, by the record of what it did."""
+    """Propagate the field's noise through an inversion, as its record describes it."""
 
     output_spec = _StandardErrorOutputSpec
 
@@ -47,7 +49,7 @@ class _StandardError(CoreInterface):
         self.record(
             Description="Standard error of susceptibility, from the field's noise alone",
             VoxelsWithoutSignal=int(np.isinf(sigma[mask]).sum()),
-            **self._described(),
+            **self._fields(),
         )
         return runtime
 
@@ -62,28 +64,28 @@ class DeterministicStandardError(_StandardError):
             sigma, mask, lam=self.inputs.record.lam.value, reference=mask, **space
         )
 
-    def _described(self):
+    def _fields(self):
         return {"StandardErrorFrom": "closed form"}
 
 
-class _DrawnInputSpec(_StandardErrorInputSpec):
+class _RealisationsInputSpec(_StandardErrorInputSpec):
     magnitude_file = File(
         exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis, for its edges"
     )
     local_field_file = File(exists=True, mandatory=True, desc="local field, ppm")
-    draws = traits.Int(mandatory=True, desc="realisations of the noise")
-    seed = traits.Int(0, usedefault=True, desc="seed of the noise")
+    draws = traits.Int(mandatory=True, desc="number of realisations of the noise")
+    seed = traits.Int(0, usedefault=True, desc="seed of the random noise")
 
 
-class _DrawnStandardError(_StandardError):
-    """Standard error from an inversion's response to realisations of the noise."""
+class _RealisationsStandardError(_StandardError):
+    """Standard error from the inversion of simulated realisations of the noise."""
 
     is_linear = True
 
     def _edges(self, edge_fraction, field, mask, space):
         return free_edges(self.inputs.magnitude_file, edge_fraction, field, mask, space)
 
-    def _draw(self, respond, sigma, mask, space):
+    def _standard_error(self, respond, sigma, mask, space):
         options = {
             "draws": self.inputs.draws,
             "seed": self.inputs.seed,
@@ -91,7 +93,7 @@ class _DrawnStandardError(_StandardError):
         }
         return monte_carlo_standard_error(respond, sigma, mask, space["voxel_size"], **options)
 
-    def _described(self):
+    def _fields(self):
         return {
             "StandardErrorFrom": "realisations of the noise",
             "DataWeightFollowsNoise": self.inputs.record.weighs_noise,
@@ -100,57 +102,61 @@ class _DrawnStandardError(_StandardError):
         }
 
 
-class IterativeStandardError(_DrawnStandardError):
-    """Standard error of the inversion that leaves the magnitude's edges free."""
+class IterativeStandardError(_RealisationsStandardError):
+    """Standard error of the iterative inversion."""
 
-    input_spec = _DrawnInputSpec
+    input_spec = _RealisationsInputSpec
 
     def _propagate(self, sigma, mask, space):
-        done = self.inputs.record
+        record = self.inputs.record
         field, _ = read_volume(self.inputs.local_field_file)
         options = {
-            "edges": self._edges(done.edge_fraction, field, mask, space),
-            "data_weight": iterative_weight(sigma, mask, done.weighs_noise),
-            "exterior_weight": done.exterior_weight,
-            "lam": done.lam.value,
+            "edges": self._edges(record.edge_fraction, field, mask, space),
+            "data_weight": iterative_weight(sigma, mask, record.weighs_noise),
+            "exterior_weight": record.exterior_weight,
+            "lam": record.lam.value,
             "tolerance": ROUGH,
             **space,
         }
-        return self._draw(lambda noise: iterative(noise, mask, **options).chi, sigma, mask, space)
+        return self._standard_error(
+            lambda noise: iterative(noise, mask, **options).chi, sigma, mask, space
+        )
 
 
-class MediStandardError(_DrawnStandardError):
-    """Standard error of MEDI, which is not linear: how its map changes as noise is added to its
-    field.
+class MediStandardError(_RealisationsStandardError):
+    """Standard error of MEDI: how its map changes when noise is added to the field.
 
-    The λ of the closed form is found as well: means over regions take the noise's correlation from
-    there.
+    MEDI is not linear, so that its response to noise alone would say nothing. The λ of the closed
+    form is computed as well: standard errors of regional means need the correlation of the noise,
+    which only the closed form has.
     """
 
-    input_spec = _DrawnInputSpec
+    input_spec = _RealisationsInputSpec
     is_linear = False
 
     def _propagate(self, sigma, mask, space):
-        done = self.inputs.record
+        record = self.inputs.record
         field, _ = read_volume(self.inputs.local_field_file)
         self._closed_form = deterministic(field, mask, **space).lam.value
         invert = partial(
             medi,
             mask=mask,
-            edges=self._edges(done.edge_fraction, field, mask, space),
+            edges=self._edges(record.edge_fraction, field, mask, space),
             standard_error=sigma,
-            lam=done.lam.value,
-            period=done.period,
-            merit=done.merit,
-            tolerance=done.tolerance,
-            max_iterations=done.max_iterations,
+            lam=record.lam.value,
+            period=record.period,
+            merit=record.merit,
+            tolerance=record.tolerance,
+            max_iterations=record.max_iterations,
             **space,
         )
         undisturbed = invert(field).chi
-        return self._draw(lambda noise: invert(field + noise).chi - undisturbed, sigma, mask, space)
+        return self._standard_error(
+            lambda noise: invert(field + noise).chi - undisturbed, sigma, mask, space
+        )
 
-    def _described(self):
-        return super()._described() | {"ClosedFormLambda": self._closed_form}
+    def _fields(self):
+        return super()._fields() | {"ClosedFormLambda": self._closed_form}
 
 
 STANDARD_ERRORS = {
@@ -160,36 +166,44 @@ STANDARD_ERRORS = {
 }
 
 
-def measured_standard_errors(regions, image, *, noise, reference=None, transform=None):
-    """Standard error of means over regions of a susceptibility map, from what the scan's
-    derivatives say of noise.
+def measured_standard_errors(
+    regions: Iterable[np.ndarray],
+    image: nib.Nifti1Image,
+    *,
+    noise: Mapping[str, PathLike],
+    reference: np.ndarray | None = None,
+    transform: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the standard errors of regional means of a susceptibility map.
 
-    The regions are carried to the scan's own grid as weights. The noise is the closed form's at the
-    map's λ (of MEDI, whose λ is another quantity, at that which the closed form would take), scaled
-    in each voxel to what the map of standard errors says.
+    The regions are resampled to the scan's own grid as weights. The noise is modelled as that of
+    the closed form at the map's λ, scaled in each voxel to the map of standard errors. MEDI's λ is
+    another quantity; its maps use the λ that the closed form would choose.
 
     Parameters
     ----------
     regions : iterable of ndarray of bool, shape (x, y, z)
-        Voxels that were averaged.
+        Voxels of each region.
     image : nibabel.Nifti1Image
         Image on their grid.
-    noise : dict of str
-        Paths of the scan's ``chi_se`` (ppm) and ``field_se`` (Hz), whose grid is the scan's own.
+    noise : dict of path-like
+        Files of the scan's standard errors on its own grid: ``chi_se`` of susceptibility (ppm) and
+        ``field_se`` of the field (Hz).
     reference : ndarray of bool, shape (x, y, z), optional
-        The reference region on the same grid; all of the map without it.
+        Reference region on the grid of the regions. By default the whole map.
     transform : ndarray, shape (4, 4), optional
-        From the regions' world to the scan's, mm. They share one by default.
+        From the world coordinates of the regions to those of the scan, mm. By default they are the
+        same.
 
     Returns
     -------
     ndarray, shape (n,)
-        In ppm; not a number for regions without a voxel.
+        In ppm; NaN of regions without a voxel.
     """
     chi_se, scan = read_volume(noise["chi_se"])
     model = NoiseModel.from_sidecar(read_json(sidecar_path(noise["chi_se"])))
-    mask = chi_se > 0  # some brain masks are more than was inverted
-    # in Hz, but its unit cancels: the scale is relative to it
+    mask = chi_se > 0  # a brain mask may be larger than the inversion's
+    # The unit, Hz, cancels: `scale` converts the closed form's standard error to ppm.
     sigma, _ = read_volume(noise["field_se"])
     if model.weighs_noise:
         sigma = weighted_standard_error(sigma, mask, model.smallest_weight)
@@ -199,13 +213,14 @@ def measured_standard_errors(regions, image, *, noise, reference=None, transform
     closed_form = susceptibility_standard_error(sigma, mask, reference=mask, **options)
     scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=closed_form > 0)
 
-    def carried(region):
+    def resampled(region):
         return resample_weights(
             region, image.affine, scan.affine, scan.shape[:3], transform=transform
         )
 
-    zero = mask if reference is None else carried(reference)
-    weights = (carried(region) for region in regions)
+    reference_weight = mask if reference is None else resampled(reference)
+    # lazily, since one region's weights are as large as a map
+    weights = map(resampled, regions)
     return region_standard_errors(
-        sigma, mask, regions=weights, reference=zero, scale=scale, **options
+        sigma, mask, regions=weights, reference=reference_weight, scale=scale, **options
     )

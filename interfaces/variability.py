@@ -38,11 +38,11 @@ class MapVariability(SimpleInterface):
     output_spec = _MapVariabilityOutputSpec
 
     def _run_interface(self, runtime):
-        given = self.inputs
-        places = [place for place, path in enumerate(given.in_files) if path != NOT_REGISTERED]
-        volumes = [read_volume(given.in_files[place]) for place in places]
+        inputs = self.inputs
+        places = [place for place, path in enumerate(inputs.in_files) if path != NOT_REGISTERED]
+        volumes = [read_volume(inputs.in_files[place]) for place in places]
         sites, numbers = (
-            [named[place] for place in places] for named in (given.sites, given.numbers)
+            [named[place] for place in places] for named in (inputs.sites, inputs.numbers)
         )
         maps = map_variability([data for data, _ in volumes], sites, numbers)
         for name, deviation in zip(("within", "across"), maps, strict=True):

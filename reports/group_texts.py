@@ -1,4 +1,4 @@
-"""What the columns and the tables of a study's report mean."""
+"""Headings of the columns and explanations of the tables of a study's report."""
 
 from ..pictures.drawing import PPB
 from .blocks import Column
@@ -26,13 +26,13 @@ COLUMNS = {
         Column("mean", "χ (ppb)", ".1f", PPB),
         Column("mean_sd", "SD over subjects (ppb)", ".1f", PPB),
         Column("within", "within-site (ppb)", ".1f", PPB),
-        Column("published_within", "publ. (ppb)", ".1f", PPB),
+        Column("published_within", "published (ppb)", ".1f", PPB),
         Column("cross", "cross-site (ppb)", ".1f", PPB),
-        Column("published_cross", "publ. (ppb)", ".1f", PPB),
+        Column("published_cross", "published (ppb)", ".1f", PPB),
         Column("within_percent", "within-site (%)", ".1f"),
-        Column("published_within_percent", "publ. (%)", ".1f"),
+        Column("published_within_percent", "published (%)", ".1f"),
         Column("cross_percent", "cross-site (%)", ".1f"),
-        Column("published_cross_percent", "publ. (%)", ".1f"),
+        Column("published_cross_percent", "published (%)", ".1f"),
     ),
     "within_versus_cross": (METHOD, ROI, *_TEST),
     "between_rois": (
@@ -60,8 +60,8 @@ COLUMNS = {
         Column("ci_high", "to", ".3f"),
         Column("n_subjects", "subjects", "d"),
         Column("n_raters", "raters", "d"),
-        Column("n_left_out", "subjects left out", "d"),
-        Column("n_raters_left_out", "raters left out", "d"),
+        Column("n_left_out", "excluded subjects", "d"),
+        Column("n_raters_left_out", "excluded raters", "d"),
     ),
     "components": (
         METHOD,
@@ -70,14 +70,14 @@ COLUMNS = {
         Column("sd", "SD (ppb)", ".2f"),
         Column("sd_low", "95 % CI from", ".2f"),
         Column("sd_high", "to", ".2f"),
-        Column("share", "share of variance (%)", ".1f"),
+        Column("share", "fraction of variance (%)", ".1f"),
         Column("n_levels", "levels", "d"),
         Column("n_scans", "scans", "d"),
     ),
     "within_subject_sd": (
         METHOD,
         ROI,
-        Column("definition", "scatter of"),
+        Column("definition", "variation"),
         Column("sdw", "SDw (ppb)", ".2f"),
         *_INTERVAL,
         Column("df", "df", "d"),
@@ -87,7 +87,7 @@ COLUMNS = {
     "sdc": (
         METHOD,
         ROI,
-        Column("definition", "scatter of"),
+        Column("definition", "variation"),
         Column("sdc", "SDC (ppb)", ".2f"),
         *_INTERVAL,
         Column("df", "df", "d"),
@@ -105,10 +105,14 @@ COLUMNS = {
         Column("upper", "upper limit (ppb)", "+.2f"),
         Column("n_subjects", "subjects", "d"),
         Column("n_differences", "differences", "d"),
-        Column("n_left_out", "left out", "d"),
+        Column("n_left_out", "excluded", "d"),
     ),
     "excluded": (
-        *(Column(name) for name in ("subject", "session", "run", "site", "protocol")),
+        Column("subject"),
+        Column("session"),
+        Column("run"),
+        Column("site"),
+        Column("protocol"),
         Column("reason"),
     ),
     "calibration": (
@@ -145,94 +149,98 @@ COLUMNS = {
     ),
 }
 NOTES = {
-    "rois": "Each point is the mean susceptibility of a region in one scan; a site's scans stand "
-    "in their order.",
+    "rois": (
+        "Each point is the mean susceptibility of a region in one scan. The scans of each site are "
+        "shown in order."
+    ),
     "imprecision": (
-        "Within-site imprecision is how much repeated scans on one scanner differ (the standard "
-        "deviation over a "
-        "site's scans, averaged over sites); cross-site imprecision is how much the sites differ "
-        "in one scan index "
-        "(the standard deviation over sites, averaged over scans). Percentages are of the mean "
+        "Within-site imprecision is the standard deviation over repeated scans at one site, "
+        "averaged over sites. Cross-site imprecision is the standard deviation over sites of scans "
+        "with the same index, averaged over these indices. Percentages are relative to the mean "
         "susceptibility."
     ),
-    "published": "Published figures are those of Lin et al., AJNR 2015, nine people on three "
-    "scanners.",
-    "within_versus_cross": (
-        "Paired t-test over subjects of cross-site minus within-site imprecision: a clear "
-        "difference would mean that "
-        "changing the scanner costs precision beyond repeating the scan."
+    "published": (
+        "Published values are those of Lin et al., AJNR 2015, for nine subjects on three scanners."
     ),
-    "between_rois": "Paired t-tests over subjects of whether two regions differ in imprecision "
-    "(first minus second).",
-    "between_methods": "Paired t-tests over subjects of whether two inversions differ (first minus "
-    "second).",
+    "within_versus_cross": (
+        "Paired t-test over subjects of cross-site minus within-site imprecision. A significant "
+        "difference would mean that changing the scanner adds variation to that of repeated scans."
+    ),
+    "between_rois": (
+        "Paired t-tests over subjects of the difference in imprecision between two regions (first "
+        "minus second)."
+    ),
+    "between_methods": (
+        "Paired t-tests over subjects of the difference between two inversions (first minus "
+        "second)."
+    ),
     "icc": (
-        "The intraclass correlation is the share of all variance that comes from true differences "
-        "between people: 1 is "
-        "perfect, above 0.9 excellent, below 0.5 poor. ICC(2,1) counts offsets of sites as error, "
-        "ICC(3,1) does not. "
-        "It depends on how different the people are: a homogeneous group lowers it."
+        "The intraclass correlation coefficient (ICC) is the fraction of the total variance that "
+        "is due to true differences between subjects. It is excellent above 0.9 and poor below "
+        "0.5. ICC(2,1) counts offsets between sites as error, ICC(3,1) does not. The ICC depends "
+        "on the variation between subjects: it is lower in a homogeneous group."
     ),
     "components": (
-        "Variance components split the scatter of all scans into what people, sites, people at "
-        "sites and repeated "
-        "scans contribute; each is given as a standard deviation in ppb."
+        "Variance components attribute the variation of all scans to subjects, sites, the "
+        "interaction of subject and site, and repeated scans. Each is given as a standard "
+        "deviation in ppb."
     ),
     "within_subject_sd": (
-        "The within-subject standard deviation (SDw) is the scatter of one person's repeated "
-        "measurements about "
-        "their own mean."
+        "The within-subject standard deviation (SDw) is the standard deviation of repeated "
+        "measurements of one subject about their mean."
     ),
     "sdc": (
-        "The smallest detectable change (SDC) is the change between two scans of one person that "
-        "measurement error "
-        "alone exceeds only once in twenty times: 1.96 √2 SDw."
+        "The smallest detectable change (SDC) is the change between two scans of one subject that "
+        "measurement error alone exceeds with a probability of 5 %: 1.96 √2 SDw."
     ),
-    "sample_size": "The number of people that a study needs to find an effect of this size with "
-    "the power stated.",
+    "sample_size": (
+        "The number of subjects needed to detect an effect of this size with the stated power."
+    ),
     "bland_altman": (
-        "Bland-Altman: the differences of two sites (or methods) on the same people. The bias "
-        "(solid line) is their "
-        "mean; 95 % of differences are expected between the limits of agreement (dashed lines)."
+        "Bland-Altman plots show the differences between two sites (or methods) in the same "
+        "subjects. The bias (solid line) is the mean difference; 95 % of the differences are "
+        "expected between the limits of agreement (dashed lines)."
     ),
     "calibration": (
-        "Calibration is a straight line through measured against expected susceptibility of the "
-        "phantom's tubes: a "
-        "slope of 1 and an intercept of 0 would be perfect; in-vivo values are divided by the "
-        "slope."
+        "The calibration is a linear regression of measured on expected susceptibility of the "
+        "phantom's tubes. A slope of 1 and an intercept of 0 would be ideal. In-vivo values are "
+        "calibrated by division by the slope."
     ),
     "harmonization": (
-        "Harmonisation brings the sites' scans to one protocol. Points are scans, bars a site's "
-        "mean; both as "
-        "differences from the subject's mean over sites. What moves towards zero was the "
-        "protocol's doing."
+        "Harmonisation brings the scans of all sites to a common protocol. Points are scans and "
+        "bars are means of sites, both as differences from the subject's mean over sites. Offsets "
+        "that move towards zero were caused by differences between protocols."
     ),
     "age": (
-        "The naive line takes every scan as another person, as the published analysis did: its P "
-        "is too small. The "
-        "honest ones take one mean per person, or let every person have their own level (random "
-        "intercept). Error bars "
-        "are the person's cross-site variability, faint points the scans."
+        "The naive regression treats every scan as a different subject, as the published analysis "
+        "did, which makes its P value too small. The valid analyses use one mean per subject, or "
+        "a random intercept for each subject. Error bars show the subject's cross-site "
+        "variability, faint points the scans."
+    ),
+    "bonferroni": (
+        "Bonferroni: P values are multiplied by the number of tests of their family, which limits "
+        "the family-wise error rate to 5 %."
     ),
 }
 KNOWN_TABLES = (
-    *(
-        "excluded",
-        "rois",
-        "imprecision",
-        "imprecision_summary",
-        "published",
-        "within_versus_cross",
-        "between_rois",
-    ),
-    *(
-        "between_methods",
-        "icc",
-        "components",
-        "within_subject_sd",
-        "sdc",
-        "sample_size",
-        "bland_altman",
-    ),
-    *("bland_altman_points", "tubes", "calibration", "harmonized", "harmonization", "age"),
+    "excluded",
+    "rois",
+    "imprecision",
+    "imprecision_summary",
+    "published",
+    "within_versus_cross",
+    "between_rois",
+    "between_methods",
+    "icc",
+    "components",
+    "within_subject_sd",
+    "sdc",
+    "sample_size",
+    "bland_altman",
+    "bland_altman_points",
+    "tubes",
+    "calibration",
+    "harmonized",
+    "harmonization",
+    "age",
 )

@@ -1,10 +1,13 @@
-"""The report of a study's regressions, with what is needed to judge them."""
+"""The report of a study's regressions, with the diagnostics needed to judge them."""
+
+import itertools
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from ..pictures.drawing import readable
 from ..pictures.regressions import forest_figure, partial_residual_figure, residual_figure
-from ..stats.model import ALL
+from ..stats.model import ALL, StudyModel
 from ..stats.reproducibility import require_columns
 from .blocks import (
     Badge,
@@ -13,13 +16,12 @@ from .blocks import (
     Heading,
     KeyValues,
     Paragraph,
-    Picture,
     Section,
     Table,
     Warnings,
 )
 from .html import render_report
-from .subject import methods_blocks
+from .parts import first_version, methods_blocks, picture_blocks
 
 _REGRESSION = (Column("outcome"), Column("predictor"), Column("adjusted"))
 _TESTS = (
@@ -46,12 +48,12 @@ _DIAGNOSTICS = (
     Column("variance_inflation", "VIF", ".2f"),
     Column("most_variance_inflation", "largest VIF", ".2f"),
     Column("leverage", "largest leverage", ".3f"),
-    Column("leverage_of", "of"),
+    Column("leverage_of", "patient"),
     Column("cook", "largest Cook's D", ".3f"),
-    Column("cook_of", "of"),
-    Column("n_cook", "above 4/n", "d"),
-    Column("studentised", "largest studentised", "+.2f"),
-    Column("studentised_of", "of"),
+    Column("cook_of", "patient"),
+    Column("n_cook", "Cook's D above 4/n", "d"),
+    Column("studentised", "largest studentised residual", "+.2f"),
+    Column("studentised_of", "patient"),
     Column("shapiro_w", "Shapiro-Wilk W", ".3f"),
     Column("shapiro_p", "P", "p"),
     Column("breusch_pagan", "Breusch-Pagan χ²", ".2f"),
@@ -74,9 +76,9 @@ _POWER = (
     Column("n", "n", "d"),
     Column("alpha", "two-sided α", ".2g"),
     Column("correlation", "correlation", ".2f"),
-    Column("power", "its power", ".3f"),
+    Column("power", "power", ".3f"),
     Column("detectable_correlation", "detectable correlation", ".3f"),
-    Column("wanted_power", "with power", ".2f"),
+    Column("wanted_power", "with a power of", ".2f"),
 )
 _LADDER = (
     Column("column"),
@@ -88,74 +90,84 @@ _LADDER = (
 )
 NOTES = {
     "coefficients": (
-        "Ordinary least squares. A coefficient is the change of the outcome for one unit of the "
-        "predictor; "
-        "standardised, for one standard deviation, in standard deviations. Before adjustment the "
-        "predictor stands "
-        "alone; after it, with the other variables of its row in the table as a file."
+        "Ordinary least squares. A coefficient is the change of the outcome per unit of the "
+        "predictor. A standardised coefficient is the change in standard deviations of the outcome "
+        "per standard deviation of the predictor. Before adjustment, the model contains the "
+        "predictor alone; after adjustment, also the variables listed with it in the linked table."
     ),
-    "standardised": "Intervals of standardised coefficients take both standard deviations as "
-    "known.",
+    "standardised": (
+        "Confidence intervals of standardised coefficients neglect the uncertainty of the two "
+        "standard deviations."
+    ),
     "partial": (
-        "Partial residuals are what is left of the outcome once the other variables are taken "
-        "away, and the line is "
-        "the predictor's coefficient: a curve here asks for a transformation. Patients in colour "
-        "have a Cook's "
-        "distance above 4 / n."
+        "Partial residuals are the outcome minus the fitted effects of the other variables; the "
+        "line is the fitted effect of the predictor. Curvature suggests that a variable should be "
+        "transformed. Coloured points are patients with a Cook's distance above 4/n."
     ),
     "residuals": (
-        "Left: no trend and no funnel are to be seen. Middle: normal residuals lie on the line. "
-        "Right: a patient far "
-        "to the right and far from zero decides the fit alone."
+        "Left: there should be neither a trend nor a funnel shape. Middle: normally distributed "
+        "residuals lie on the line. Right: a patient far to the right and far from zero has a "
+        "strong influence on the fit."
     ),
     "diagnostics": (
-        "A variance inflation factor (VIF) above 5 says that a predictor can hardly be told from "
-        "the others. Small P "
-        "of Shapiro-Wilk speaks against normal residuals, of Breusch-Pagan against equal variances."
+        "A variance inflation factor (VIF) above 5 indicates that a predictor is nearly "
+        "collinear with the others. A small P value indicates that residuals are not normally "
+        "distributed (Shapiro-Wilk) or that their variance is not constant (Breusch-Pagan)."
     ),
     "ladder": (
-        "The ladder of powers tests which transformation makes a variable most normal "
-        "(D'Agostino-Pearson K²; the "
-        "smallest χ²). It is for information: no transformation is applied but those that the "
-        "model names."
+        "The ladder of powers compares transformations by how normally distributed they make a "
+        "variable (D'Agostino-Pearson K²; the smallest χ² is best). It is for information only: "
+        "the regressions use only the transformations that the model specifies."
     ),
-    "power": "Power of the two-sided test of a correlation, exact for two normal variables, with "
-    "so many patients.",
-    "excluded": "Nobody is left out silently: everybody whom a rule or a missing value concerns is "
-    "listed here.",
+    "power": (
+        "Power of the two-sided test of a correlation between two normally distributed variables, "
+        "computed exactly for the number of patients."
+    ),
+    "excluded": (
+        "All patients to whom an exclusion rule applies, or for whom a value is missing, are "
+        "listed here."
+    ),
 }
 KNOWN_TABLES = (
-    *(
-        "coefficients",
-        "diagnostics",
-        "residuals",
-        "ladder",
-        "descriptives",
-        "power",
-        "excluded",
-        "patients",
-    ),
-    *("problems", "sources", "published"),
+    "coefficients",
+    "diagnostics",
+    "residuals",
+    "ladder",
+    "descriptives",
+    "power",
+    "excluded",
+    "patients",
+    "problems",
+    "sources",
+    "published",
 )
 
 
-def model_report(tables, model, *, warnings=(), links=None, citation="", versions=None):
+def model_report(
+    tables: Mapping[str, pd.DataFrame],
+    model: StudyModel,
+    *,
+    warnings: Iterable[str] = (),
+    links: Mapping[str, str] | None = None,
+    citation: str = "",
+    versions: Mapping[str, str] | None = None,
+) -> str:
     """Write the report of a study's regressions.
 
     Parameters
     ----------
     tables : dict of str to DataFrame
-        As of `stats.model.run_model`; ``coefficients`` must be there. Further ``sources`` of
+        Tables of `stats.model.run_model`; ``coefficients`` is required. Optionally ``sources`` of
         `cohort.patients.collect_patients`, and ``published`` (outcome, predictor, adjusted,
-        published, published_low, published_high, published_p) to set beside the coefficients of all
-        patients.
+        published, published_low, published_high, published_p) to show next to the coefficients of
+        all patients.
     model : multiqsm.stats.model.StudyModel
-        What was asked for.
+        The specified model.
     warnings : sequence of str
     links : dict of str to str, optional
         Relative paths from the report to the tables as files, by the names of `tables` and nodes.
     citation : str
-        What was done before, in words, with the papers to cite.
+        The methods text of the preceding analyses, with the papers to cite.
     versions : dict of str to str, optional
         Versions of the software.
 
@@ -172,7 +184,8 @@ def model_report(tables, model, *, warnings=(), links=None, citation="", version
     unknown = sorted(set(tables) - set(KNOWN_TABLES))
     if unknown:
         raise ValueError(
-            f"no part of the report shows {', '.join(unknown)}: known are {', '.join(KNOWN_TABLES)}"
+            f"no part of the report shows {', '.join(unknown)}: choose tables from "
+            f"{', '.join(KNOWN_TABLES)}"
         )
     coefficients = tables.get("coefficients", pd.DataFrame())
     require_columns(
@@ -181,107 +194,114 @@ def model_report(tables, model, *, warnings=(), links=None, citation="", version
     tables = {name: table for name, table in tables.items() if not table.empty}
     links = links or {}
     versions = versions or {}
-    failed = int(coefficients["coefficient"].isna().sum())
+    n_failed = int(coefficients["coefficient"].isna().sum())
+    node_sections = [Section(node.title, _node(tables, node, links)) for node in model.nodes]
+    diagnostics = _noted(tables, "diagnostics", "Diagnostics", _DIAGNOSTICS, links)
+    ladder = _noted(tables, "ladder", "Ladder of powers", _LADDER, links)
+    power = _noted(tables, "power", "Power and detectable correlation", _POWER, links)
     sections = [
         Section("Overview", _overview(tables, model, list(warnings), links)),
-        *(Section(node.title, _node(tables, node, links)) for node in model.nodes),
+        *node_sections,
         Section("Patients", _patients(tables, links)),
-        Section("Diagnostics", _diagnostics(tables, links)),
-        Section("Ladder of powers", _noted(tables, "ladder", "Ladder of powers", _LADDER, links)),
-        Section(
-            "Power", _noted(tables, "power", "Power and detectable correlation", _POWER, links)
-        ),
-        Section("Left out or missing", _excluded(tables, links)),
+        Section("Diagnostics", diagnostics),
+        Section("Ladder of powers", ladder),
+        Section("Power", power),
+        Section("Excluded or missing", _excluded(tables, links)),
         Section("Methods", methods_blocks(citation, versions)),
     ]
     badges = [
         Badge(str(len(tables.get("patients", ()))), "patients"),
-        Badge(str(len(coefficients) - failed), "regressions"),
-        Badge(str(failed), "not computed", "error" if failed else ""),
+        Badge(str(len(coefficients) - n_failed), "regressions"),
+        Badge(str(n_failed), "not computed", "error" if n_failed else ""),
     ]
     return render_report(
         f"Model {model.name}",
         sections,
         subtitle="Quantitative susceptibility mapping",
         badges=badges,
-        footer=", ".join(f"{name} {version}" for name, version in list(versions.items())[:1]),
+        footer=first_version(versions),
     )
 
 
 def _overview(tables, model, warnings, links):
     blocks = []
     if "problems" in tables:
-        messages = tuple(f"{row.what}: {row.problem}" for row in tables["problems"].itertuples())
-        blocks.append(Warnings(messages, "What could not be computed", "error"))
+        problems = tables["problems"][["what", "problem"]].to_numpy().tolist()
+        messages = list(itertools.starmap("{}: {}".format, problems))
+        blocks.append(Warnings(messages, "Parts that could not be computed", "error"))
     if warnings:
-        blocks.append(Warnings(tuple(warnings)))
+        blocks.append(Warnings(warnings))
     if model.description:
         blocks.append(Paragraph(model.description))
-    steps = [_step(step) for step in model.transformations]
-    rules = [
-        f"{rule.condition.text}: {'left out' if rule.applied else 'listed only'}"
-        for rule in model.exclusions
-    ]
-    subsets = [f"{subset.name}: {subset.condition.text}" for subset in model.subsets]
-    asked = {"transformations": steps, "exclusions": rules, "subsets": subsets}
-    blocks.append(
-        KeyValues({name: "; ".join(texts) or "none" for name, texts in asked.items()}, "The model")
-    )
+    items = {
+        "transformations": "; ".join(map(_transformation_text, model.transformations)) or "none",
+        "exclusions": "; ".join(map(_exclusion_text, model.exclusions)) or "none",
+        "subsets": "; ".join(map(_subset_text, model.subsets)) or "none",
+    }
+    blocks.append(KeyValues(items, "Model"))
     if "sources" in tables:
-        table = Table(tables["sources"], "Where each column comes from", link=links.get("sources"))
-        blocks.append(Details("Where each column comes from", (table,)))
+        caption = "Sources of the columns"
+        table = Table(tables["sources"], caption, link=links.get("sources"))
+        blocks.append(Details(caption, (table,)))
     return tuple(blocks)
 
 
-def _step(step):
+def _exclusion_text(rule):
+    return f"{rule.condition.text}: {'excluded' if rule.applied else 'only listed'}"
+
+
+def _subset_text(subset):
+    return f"{subset.name}: {subset.condition.text}"
+
+
+def _transformation_text(step):
     value = f" {step.options['Value']:g}" if "Value" in step.options else ""
     return f"{step.output} = {step.name}{value} of {step.column}"
 
 
 def _node(tables, node, links):
-    coefficients = (
-        tables["coefficients"] if "coefficients" in tables else pd.DataFrame(columns=["node"])
-    )
+    if "coefficients" not in tables:
+        return ()
+    coefficients = tables["coefficients"]
     coefficients = coefficients[coefficients["node"] == node.name]
     if coefficients.empty:
         return ()
     blocks = [Paragraph(NOTES["coefficients"], note=True)]
     for subset in coefficients["subset"].unique():
-        blocks += _node_in_subset(
-            tables, node, subset, coefficients[coefficients["subset"] == subset], links
-        )
+        rows = coefficients[coefficients["subset"] == subset]
+        blocks += _node_in_subset(tables, node, subset, rows, links)
     return tuple(blocks)
 
 
 def _node_in_subset(tables, node, subset, rows, links):
-    shown = rows
+    table = rows
     columns = (*_REGRESSION, *_TESTS)
     if subset == ALL and "published" in tables:
-        shown = rows.merge(tables["published"], on=["outcome", "predictor", "adjusted"], how="left")
-        if shown["published"].notna().any():
+        table = rows.merge(tables["published"], on=["outcome", "predictor", "adjusted"], how="left")
+        if table["published"].notna().any():
             columns = (*_REGRESSION, *_TESTS[:4], *_PUBLISHED, *_TESTS[4:])
-    link = links.get(node.name)
+    title = f"{node.title}: {subset}"
     blocks = [] if subset == ALL else [Heading(f"Patients: {subset}")]
-    blocks += _drawn(f"{node.title}: {subset}. {NOTES['standardised']}", forest_figure, rows)
-    blocks.append(Table(_named(shown), f"{node.title}: {subset}", columns, link))
+    blocks += picture_blocks(f"{title}. {NOTES['standardised']}", forest_figure, rows)
+    blocks.append(Table(_readable(table), title, columns, links.get(node.name)))
     if "residuals" not in tables:
         return blocks
     of_node = tables["residuals"]
     of_node = of_node[(of_node["node"] == node.name) & (of_node["subset"] == subset)]
-    for adjusted, what in ((True, "after adjustment"), (False, "before adjustment")):
+    for adjusted, stage in ((True, "after adjustment"), (False, "before adjustment")):
         part = of_node[of_node["adjusted"] == adjusted]
         if part.empty:
             continue
         pictures = [
             Paragraph(NOTES["partial"], note=True),
-            *_drawn(f"Partial residuals {what}.", partial_residual_figure, part),
+            *picture_blocks(f"Partial residuals {stage}.", partial_residual_figure, part),
         ]
         if adjusted or not of_node["adjusted"].any():
             pictures.append(Paragraph(NOTES["residuals"], note=True))
-            pictures += _drawn(f"Residuals {what}.", residual_figure, part, format="webp")
-        blocks.append(
-            Details(f"Residuals {what}: {subset}", tuple(pictures), subset == ALL and adjusted)
-        )
+            caption = f"Residuals {stage}."
+            pictures += picture_blocks(caption, residual_figure, part, format="webp")
+        is_open = subset == ALL and adjusted
+        blocks.append(Details(f"Residuals {stage}: {subset}", pictures, is_open))
     return blocks
 
 
@@ -292,44 +312,26 @@ def _patients(tables, links):
     if "sources" in tables:
         units = tables["sources"].query("used").set_index("column")["unit"]
         table = table.assign(unit=table["column"].map(units).astype(object).fillna(""))
-    return (
-        Table(_named(table), "Variables of the model", _DESCRIPTIVES, links.get("descriptives")),
-    )
-
-
-def _diagnostics(tables, links):
-    if "diagnostics" not in tables:
-        return ()
-    table = Table(
-        _named(tables["diagnostics"]), "Diagnostics", _DIAGNOSTICS, links.get("diagnostics")
-    )
-    return (Paragraph(NOTES["diagnostics"], note=True), table)
+    caption = "Variables of the model"
+    return (Table(_readable(table), caption, _DESCRIPTIVES, links.get("descriptives")),)
 
 
 def _excluded(tables, links):
     blocks = _noted(tables, "excluded", "Patients", None, links)
-    return blocks or (Paragraph("Nobody: every patient has every value.", note=True),)
+    return blocks or (Paragraph("No patient was excluded and no value is missing.", note=True),)
 
 
 def _noted(tables, name, caption, columns, links):
     if name not in tables:
         return ()
-    return Paragraph(NOTES[name], note=True), Table(
-        _named(tables[name]), caption, columns, links.get(name)
-    )
+    table = Table(_readable(tables[name]), caption, columns, links.get(name))
+    return (Paragraph(NOTES[name], note=True), table)
 
 
-def _named(table):
-    names = [name for name in ("outcome", "predictor", "column", "adjusted_for") if name in table]
-    table = table.assign(**{name: table[name].map(readable, na_action="ignore") for name in names})
-    return table.drop(columns="note") if "note" in table and table["note"].isna().all() else table
-
-
-def _drawn(caption, draw, table, *, format="svg"):
-    """A picture, or the reason why there is none: too little data for one figure must not cost the
-    report.
-    """
-    try:
-        return (Picture(draw(table), caption, format=format),)
-    except ValueError as reason:
-        return (Paragraph(f"No figure ({caption.rstrip('.')}): {reason}.", note=True),)
+def _readable(table):
+    """Return a table with its labels as words, and without its notes if there are none."""
+    names = table.columns.intersection(("outcome", "predictor", "column", "adjusted_for"))
+    table = table.assign(**table[names].map(readable, na_action="ignore"))
+    if "note" in table and table["note"].isna().all():
+        table = table.drop(columns="note")
+    return table

@@ -1,6 +1,5 @@
 """The report of one subject: its scans, their processing, the results, and warnings."""
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,10 +9,8 @@ from ..pictures.drawing import PPB, readable
 from ..pictures.regional import roi_figure
 from .blocks import (
     Badge,
-    Block,
     Column,
     Details,
-    Heading,
     KeyValues,
     Paragraph,
     Picture,
@@ -22,6 +19,7 @@ from .blocks import (
     Warnings,
 )
 from .html import format_cell, render_report
+from .parts import first_version, message_blocks, methods_blocks
 
 SCAN_BUDGET = 480_000  # bytes of the report that the pictures of one scan may occupy
 LABELS = ("session", "task", "acquisition", "ceagent", "reconstruction", "run", "chunk", "site")
@@ -195,67 +193,6 @@ def subject_report(
         badges=badges,
         footer=first_version(versions),
     )
-
-
-def methods_blocks(citation: str, versions: Mapping[str, str]) -> tuple[Block, ...]:
-    """Return blocks with the methods text and the versions of the software.
-
-    Parameters
-    ----------
-    citation : str
-        Markdown with one heading, paragraph or reference per line, such as ``logs/CITATION.md``.
-    versions : dict of str to str
-
-    Returns
-    -------
-    tuple of Block
-    """
-    blocks: list[Block] = []
-    for line in map(str.strip, citation.splitlines()):
-        if line.startswith("#"):
-            if line != "# Methods":  # the section of the report has this title already
-                blocks.append(Heading(line.lstrip("#").strip()))
-        elif line:
-            blocks.append(Paragraph(line))
-    if versions:
-        blocks.append(KeyValues(versions, "Software"))
-    return tuple(blocks)
-
-
-def message_blocks(failures: Sequence[tuple[str, str]], warnings: Sequence[str]) -> list[Warnings]:
-    """Return blocks with the scans that failed and the warnings; none if there are neither.
-
-    Parameters
-    ----------
-    failures : sequence of (str, str)
-        Each scan that failed, and the cause.
-    warnings : sequence of str
-
-    Returns
-    -------
-    list of Warnings
-    """
-    blocks = []
-    if failures:
-        messages = list(itertools.starmap("{}: {}".format, failures))
-        blocks.append(Warnings(messages, "Scans that failed", "error"))
-    if warnings:
-        blocks.append(Warnings(warnings))
-    return blocks
-
-
-def first_version(versions: Mapping[str, str]) -> str:
-    """Return the name and version of the first software, for the foot of a report.
-
-    Examples
-    --------
-    >>> first_version({"multiqsm": "0.1.0", "numpy": "2.4"})
-    'multiqsm 0.1.0'
-    """
-    if not versions:
-        return ""
-    name = next(iter(versions))
-    return f"{name} {versions[name]}"
 
 
 def _summary(scans, maps, failures, warnings, links):

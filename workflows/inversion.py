@@ -66,7 +66,7 @@ def init_inversion_wf(
         fields.append("magnitude_file")
     if inversion.needs_variance:
         fields.append("noise_variance")
-    interface = INTERFACES[method].chosen(settings, period)
+    interface = INTERFACES[method].from_settings(settings, period)
     interface.inputs.num_threads = threads
 
     inputnode = Node(IdentityInterface(fields), name="inputnode")

@@ -1,1 +1,1 @@
-"""Checks of a scan's sidecars and images before any work, one concern a file."""
+"""Checks of a scan's sidecars and images before processing, one concern a file."""

@@ -1,34 +1,37 @@
-"""A mask that the user brought."""
+"""Check the brain mask that the user provides."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
-from ..images import UnreadableImageError, summarize_image
+from ..images import ImageSummary, UnreadableImageError, summarize_image
 from ..problems import Problem
+from ..scans import Scan
 from .grids import commonest_grid, grid_difference
 
 FEWEST_IN_MASK = 27  # voxels
 
 
-def check_brain_mask(scan, summaries):
-    """The user's mask must lie on the scan's grid, hold something, and say of each voxel yes or
-    no.
-    """
+def check_brain_mask(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
+    """Check that the user's mask, if there is one, is binary, not empty and on the scan's grid."""
+    if scan.brain_mask is None:
+        return []
     name = scan.brain_mask.name
     try:
         mask = summarize_image(scan.brain_mask)
     except UnreadableImageError as error:
         return [Problem.of(scan, name, error.cause, error.remedy)]
-    remedy = "make the mask on the scan's own grid, or remove it to have one made"
+    remedy = "make the mask on the grid of the scan, or remove it to have one made automatically"
     if mask.n_nonzero == 0 or mask.not_finite.size:
-        return [Problem.of(scan, name, "the brain mask is empty or holds NaN", remedy)]
+        return [Problem.of(scan, name, "the brain mask is empty or contains NaN", remedy)]
     if mask.n_nonzero < FEWEST_IN_MASK:
-        cause = f"the brain mask holds no more than {mask.n_nonzero} voxels"
-        return [Problem.of(scan, name, cause, "make it again, or remove it to have one made")]
+        cause = f"the brain mask has too few voxels ({mask.n_nonzero})"
+        remedy = "make it again, or remove it to have one made automatically"
+        return [Problem.of(scan, name, cause, remedy)]
     if not mask.is_binary:
-        cause = (
-            f"the brain mask holds more values than two, from {mask.minimum:g} to {mask.maximum:g}"
-        )
-        return [Problem.of(scan, name, cause, "threshold it: 0 outside, 1 inside")]
+        cause = f"the brain mask is not binary (values from {mask.minimum:g} to {mask.maximum:g})"
+        remedy = "threshold it, so that it is 0 outside the brain and 1 inside"
+        return [Problem.of(scan, name, cause, remedy)]
     if not summaries:
         return []
     reference = commonest_grid(summaries)
@@ -38,8 +41,8 @@ def check_brain_mask(scan, summaries):
     if mask.n_nonzero == math.prod(mask.shape):
         cause = "the brain mask covers the whole image"
         remedy = (
-            "nothing needs doing if all of it is brain; else make the mask again, or remove it to "
-            "have one made"
+            "no action is needed if all of it is brain; otherwise make the mask again, or remove "
+            "it to have one made automatically"
         )
         return [Problem.of(scan, name, cause, remedy, "warning")]
     return []

@@ -1,26 +1,32 @@
-"""Grids: all images of a scan lie in one place, and their headers tell the direction of B0."""
+"""Check that all images of a scan share a grid and that their headers give the direction of B0."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from ...core.dipole import rotation_between, spans_space
 from ...core.grid import grid_shift, is_same_place, voxel_size_of
 from ..forms import SCANNER
+from ..images import ImageSummary
 from ..problems import Problem
+from ..scans import Scan
 from .wording import comma_separated, of_files, written_shape
 
-MOST_TURN = 1  # degree between two forms that are to give one direction of B0
-SAME_SIZE = 0.01  # of a voxel size: what rounded headers make of one and the same
+MOST_ROTATION = 1  # degree between two forms that give one direction of B0
+SAME_SIZE = 0.01  # of a voxel size, which rounding in headers changes
+AGAIN = "convert the scan again"
+AGAIN_FROM_SOURCE = "convert the scan again from its source"
 
 
-def check_grids(scan, summaries):
-    """All images must be 3-D, with a usable affine, on the grid that most of them have."""
+def check_grids(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
+    """Check that all images are 3-D, with a usable affine, on the grid that most of them have."""
     problems = []
     for path, summary in summaries.items():
-        wrong = grid_fault(summary)
-        if wrong:
-            problems.append(Problem.of(scan, path.name, *wrong))
+        fault = grid_fault(summary)
+        if fault:
+            problems.append(Problem.of(scan, path.name, *fault))
     if problems or not summaries:
         return problems
     reference = commonest_grid(summaries)
@@ -28,103 +34,98 @@ def check_grids(scan, summaries):
         difference = grid_difference(summary, summaries[reference])
         if difference:
             cause = f"{difference} {reference.name}"
-            problems.append(
-                Problem.of(scan, path.name, cause, "convert the scan again from its source")
-            )
+            problems.append(Problem.of(scan, path.name, cause, AGAIN_FROM_SOURCE))
     return problems + _check_forms(scan, summaries, reference)
 
 
 def _check_forms(scan, summaries, reference):
-    """The headers must tell the direction of B0 and the size of the voxels without
-    contradiction.
-    """
-    found = {}
+    """Check that the headers give the direction of B0 and the voxel size without contradiction."""
+    paths_of_fault = {}
     for path, summary in summaries.items():
         for fault in _form_faults(summary):
-            found.setdefault(fault, []).append(path)
+            paths_of_fault.setdefault(fault, []).append(path)
     problems = []
-    for (cause, remedy, severity), paths in found.items():
+    for (cause, remedy, severity), paths in paths_of_fault.items():
         problems.append(of_files(scan, paths, cause, remedy, severity))
     if any(problem.severity == "error" for problem in problems):
         return problems
     for path, summary in summaries.items():
-        turn = rotation_between(summary.scanner.affine, summaries[reference].scanner.affine)
-        if turn > MOST_TURN:
+        rotation = rotation_between(summary.scanner.affine, summaries[reference].scanner.affine)
+        if rotation > MOST_ROTATION:
             cause = (
-                f"its {summary.scanner} turns B0 by {turn:.3g}° against that of {reference.name}"
+                f"its {summary.scanner} gives a direction of B0 that is rotated by {rotation:.3g}° "
+                f"from that of {reference.name}"
             )
-            problems.append(
-                Problem.of(scan, path.name, cause, "convert the scan again from its source")
-            )
+            problems.append(Problem.of(scan, path.name, cause, AGAIN_FROM_SOURCE))
     return problems
 
 
 def _form_faults(summary):
-    """What is wrong with an image's forms: cause, remedy and severity of each fault."""
+    """Return cause, remedy and severity of each fault of an image's forms."""
     affines = [form.affine for form in summary.forms if spans_space(form.affine)]
-    turn = rotation_between(*affines) if len(affines) == 2 else 0
-    marked = [form for form in summary.forms if form.code == SCANNER]
+    rotation = rotation_between(*affines) if len(affines) == 2 else 0
+    scanner_forms = [form for form in summary.forms if form.code == SCANNER]
     faults = []
-    if len(marked) == 2 and turn > MOST_TURN:
+    if len(scanner_forms) == 2 and rotation > MOST_ROTATION:
         cause = (
-            "sform and qform both say that they are the scanner's (code 1), and differ by "
-            f"{turn:.3g}°"
+            "sform and qform both claim to be in scanner coordinates (code 1), but differ by "
+            f"{rotation:.3g}°"
         )
         remedy = (
-            "set the code of the form that was turned to 2 (aligned), or convert the scan again: "
-            "B0 depends on it"
+            "set the code of the form that was rotated to 2 (aligned), or convert the scan again: "
+            "the direction of B0 depends on it"
         )
         faults.append((cause, remedy, "error"))
     if not summary.forms:
         cause = (
-            "the header has no orientation (sform and qform codes are 0): B0 is taken along the "
-            "third axis"
+            "the header has no orientation (sform and qform codes are 0), so B0 is assumed to be "
+            "along the third axis"
         )
-        faults.append(
-            (cause, "convert the scan again with its orientation if it is not axial", "warning")
-        )
-    elif not marked:
-        apart = f", and the {summary.forms[1]} turns it by {turn:.3g}°" if turn > MOST_TURN else ""
+        remedy = "convert the scan again with its orientation if it is not axial"
+        faults.append((cause, remedy, "warning"))
+    elif not scanner_forms:
         cause = (
-            f"B0 is taken from the {summary.scanner}, since no form of the header has code 1 "
-            "(scanner)"
+            f"the direction of B0 is taken from the {summary.scanner}, since no form of the header "
+            "has code 1 (scanner)"
         )
+        if rotation > MOST_ROTATION:
+            cause += f", and the {summary.forms[1]} is rotated from it by {rotation:.3g}°"
         remedy = (
-            "nothing needs doing if the head was not turned since the scan; else convert the scan "
-            "again"
+            "no action is needed if the image was not rotated after the scan; otherwise convert "
+            "the scan again"
         )
-        faults.append((cause + apart, remedy, "warning"))
+        faults.append((cause, remedy, "warning"))
     return faults + _size_faults(summary)
 
 
 def _size_faults(summary):
-    """The sform states the voxel size once more."""
-    sform = next((form for form in summary.forms if form.name == "sform"), None)
-    if sform is None:
+    """Return the fault of an sform whose voxel size is not that of pixdim."""
+    sforms = [form for form in summary.forms if form.name == "sform"]
+    if not sforms:
         return []
+    sform = sforms[0]
     sizes = voxel_size_of(sform.affine)
     if np.allclose(sizes, summary.voxel_size, rtol=SAME_SIZE, atol=0):
         return []
-    by_sform, by_pixdim = (
-        "×".join(f"{size:.4g}" for size in stated) for stated in (sizes, summary.voxel_size)
+    cause = (
+        f"the voxel size is {_written_size(sizes)} mm in its {sform}, but "
+        f"{_written_size(summary.voxel_size)} mm in pixdim"
     )
-    cause = f"voxels of {by_sform} mm by its {sform}, and of {by_pixdim} mm by pixdim"
     if summary.scanner.name == "sform":
-        return [
-            (
-                cause,
-                "correct the one that is wrong (sform or pixdim), or convert the scan again",
-                "error",
-            )
-        ]
+        remedy = "correct the one that is wrong (sform or pixdim), or convert the scan again"
+        return [(cause, remedy, "error")]
     remedy = (
-        f"nothing needs doing if that form leads to a template: the {summary.scanner.name} is used"
+        f"no action is needed if the sform maps to a template: the {summary.scanner.name} is used"
     )
     return [(cause, remedy, "warning")]
 
 
-def grid_fault(summary):
-    """Cause and remedy of a grid that cannot be worked on, or None."""
+def _written_size(voxel_size):
+    return "×".join(f"{size:.4g}" for size in voxel_size)
+
+
+def grid_fault(summary: ImageSummary) -> tuple[str, str] | None:
+    """Return cause and remedy of a grid that cannot be processed, or None."""
     if len(summary.shape) != 3:
         cause = (
             f"the image is {len(summary.shape)}-D ({written_shape(summary)}), as if echoes were "
@@ -132,39 +133,37 @@ def grid_fault(summary):
         )
         return cause, "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert)"
     if not all(size > 0 and math.isfinite(size) for size in summary.voxel_size):
-        return (
-            f"the header gives voxels of {comma_separated(summary.voxel_size)} mm",
-            "convert the scan again",
-        )
+        return f"the header states a voxel size of {comma_separated(summary.voxel_size)} mm", AGAIN
     if not np.isfinite(summary.affine).all() or not spans_space(summary.affine):
-        return (
-            "the affine in the header is singular, so that voxels have no place",
-            "convert the scan again",
-        )
+        return "the affine in the header is singular, so voxels have no position", AGAIN
     if not spans_space(summary.scanner.affine):
         return (
-            f"its {summary.scanner} holds no rotation, so that B0 has no direction",
-            "convert the scan again",
+            f"its {summary.scanner} has no valid rotation, so the direction of B0 is undefined",
+            AGAIN,
         )
     return None
 
 
-def commonest_grid(summaries):
-    """Path of the first image whose grid the most images share."""
-    return max(
-        summaries,
-        key=lambda path: sum(
-            not grid_difference(summaries[path], other) for other in summaries.values()
-        ),
-    )
+def commonest_grid(summaries: Mapping[Path, ImageSummary]) -> Path:
+    """Return the path of the first image whose grid most images share."""
+
+    def n_same_grid(path):
+        differences = [grid_difference(summaries[path], other) for other in summaries.values()]
+        return differences.count("")
+
+    return max(summaries, key=n_same_grid)
 
 
-def grid_difference(summary, reference):
-    """Say how a grid differs from another, for the other's name to follow; empty if the grids
-    coincide.
+def grid_difference(summary: ImageSummary, reference: ImageSummary) -> str:
+    """Describe how a grid differs from another, for the other image's name to follow.
+
+    Returns
+    -------
+    str
+        Such as ``6×5×3 voxels, but 6×5×4 in``; empty if the grids coincide.
     """
     if summary.shape != reference.shape:
-        return f"{written_shape(summary)} voxels, against {written_shape(reference)} in"
+        return f"{written_shape(summary)} voxels, but {written_shape(reference)} in"
     if not is_same_place(summary.shape, summary.affine, reference.affine):
         shift = grid_shift(summary.shape, summary.affine, reference.affine)
         return f"the affine puts its voxels up to {shift:.3g} mm away from those of"

@@ -1,12 +1,15 @@
-"""Check a scan's sidecars and images before any work, so that what is wrong has a name and a
+"""Check a scan's sidecars and images before processing, and report each fault with its cause and a
 remedy.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ...core.artefacts.echoes import EchoAlternation
 from ..forms import Form
-from ..images import UnreadableImageError, summarize_image
+from ..images import ImageSummary, UnreadableImageError, summarize_image
 from ..problems import Problem
 from ..scans import Scan
 from .brain_mask import check_brain_mask
@@ -24,16 +27,16 @@ from .values import check_identical, check_saturation, check_values, saturated_f
 
 @dataclass(frozen=True)
 class Inspection:
-    """A scan, what is wrong with it, and what its images turned out to be.
+    """A scan, its problems, and the properties of its images.
 
     Attributes
     ----------
     scan : multiqsm.dataset.scans.Scan
         The scan.
     problems : tuple of Problem
-        Errors and warnings; empty if all is well.
+        Errors and warnings; empty if there are none.
     matrix : tuple of int or None
-        Voxels along the image's axes; None, as all that follows, where the images do not tell.
+        Voxels along the image's axes. None, as all properties below, if it cannot be determined.
     voxel_size : tuple of float or None
         mm, along the image's axes.
     scanner : multiqsm.dataset.forms.Form or None
@@ -41,14 +44,14 @@ class Inspection:
     phase_range : tuple of float or None
         Lowest and highest stored value of all phase images.
     phase_encoding : str or None
-        What the phase is stored as.
+        How the phase is stored.
     saturated : float or None
-        Greatest share of a magnitude's non-zero voxels that have its maximum.
+        Largest fraction of a magnitude's non-zero voxels that have its maximum.
     alternation : multiqsm.core.artefacts.echoes.EchoAlternation or None
-        By how much even echoes depart from odd ones.
+        By how much the phase of even echoes differs from that of odd ones.
     sign_asymmetry : float or None
-        Skewness of susceptibility deep in the brain, in a coarse map, if one was asked for and
-        there is brain enough.
+        Skewness of susceptibility deep in the brain, in a coarse map, if requested and if there is
+        enough brain.
     checksums : tuple of int
         CRC-32 of the values of each image that could be read.
     """
@@ -66,15 +69,17 @@ class Inspection:
     checksums: tuple[int, ...] = ()
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """``error``, ``warning`` or ``ok``: the worst of the problems."""
         severities = {problem.severity for problem in self.problems}
-        return next((severity for severity in ("error", "warning") if severity in severities), "ok")
+        for severity in ("error", "warning"):
+            if severity in severities:
+                return severity
+        return "ok"
 
 
-def inspect_scan(scan, *, check_sign=False):
-    """Check everything about a scan that can be known before processing, and say what its images
-    turned out to be.
+def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
+    """Check everything about a scan that can be checked before processing.
 
     Every file is read completely, one at a time.
 
@@ -83,15 +88,15 @@ def inspect_scan(scan, *, check_sign=False):
     scan : multiqsm.dataset.scans.Scan
         The scan.
     check_sign : bool
-        Whether to make a coarse map of a person's scan that has no errors, to see whether the phase
-        has the right sign; that takes two to four seconds, and reads the images again.
+        Whether to check the sign of the phase in a coarse map, if the scan is of a person and has
+        no errors. This takes two to four seconds and reads the images again.
 
     Returns
     -------
     Inspection
-        No image data are kept in it.
+        Problems and properties of the images, but no image data.
     """
-    remedy = "nothing needs doing if that is right"
+    remedy = "no action is needed if that is right"
     problems = [Problem.of(scan, "", note, remedy, "warning") for note in scan.notes]
     problems += check_echoes(scan)
     problems += check_echo_times(scan)
@@ -104,17 +109,14 @@ def inspect_scan(scan, *, check_sign=False):
     problems += check_values(scan, summaries)
     problems += check_identical(scan, summaries)
     problems += check_saturation(scan, summaries)
-    encoding, encoding_problems = (
-        check_phase_encoding(scan, summaries) if scan.phase else (None, [])
-    )
-    problems += encoding_problems
-    if scan.brain_mask is not None:
-        problems += check_brain_mask(scan, summaries)
+    encoding = None
+    if scan.phase:
+        encoding, encoding_problems = check_phase_encoding(scan, summaries)
+        problems += encoding_problems
+    problems += check_brain_mask(scan, summaries)
     alternation = None
-    # What compares images voxel by voxel is of no use where they do not fit together.
-    if len(summaries) == len(scan.files) and not any(
-        problem.severity == "error" for problem in grid_problems
-    ):
+    # Images can be compared voxel by voxel only if all of them were read and share a grid.
+    if len(summaries) == len(scan.files) and not _has_error(grid_problems):
         blocks = Blocks(scan, summaries, encoding)
         problems += check_order_of_magnitudes(scan, blocks) or check_decay(scan, blocks)
         problems += check_noise(scan, blocks)
@@ -126,11 +128,7 @@ def inspect_scan(scan, *, check_sign=False):
         alternation, bipolar_problems = check_readout(scan, blocks, summaries)
         problems += bipolar_problems
     asymmetry = None
-    if (
-        check_sign
-        and not scan.is_phantom
-        and not any(problem.severity == "error" for problem in problems)
-    ):
+    if check_sign and not scan.is_phantom and not _has_error(problems):
         asymmetry, sign_problems = check_phase_sign(scan, encoding, summaries)
         problems += sign_problems
     return Inspection(
@@ -139,33 +137,41 @@ def inspect_scan(scan, *, check_sign=False):
         alternation=alternation,
         sign_asymmetry=asymmetry,
         phase_encoding=encoding.name if encoding else None,
-        **_facts(scan, summaries),
+        **_image_properties(scan, summaries),
     )
 
 
-def _facts(scan, summaries):
-    """What the audit's table says of the images."""
-    sound = {path: summary for path, summary in summaries.items() if grid_fault(summary) is None}
-    if not sound:
+def _has_error(problems):
+    return any(problem.severity == "error" for problem in problems)
+
+
+def _image_properties(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> dict[str, Any]:
+    """Return those attributes of an `Inspection` that follow from its images."""
+    usable = {path: summary for path, summary in summaries.items() if grid_fault(summary) is None}
+    if not usable:
         return {}
-    reference = sound[commonest_grid(sound)]
+    reference = usable[commonest_grid(usable)]
     phases = [summaries[path] for path in scan.phase if path in summaries]
-    shares = [saturated_fraction(summaries[path]) for path in scan.magnitude if path in summaries]
+    phase_range = None
+    if phases:
+        minimum = min(phase.minimum for phase in phases)
+        maximum = max(phase.maximum for phase in phases)
+        phase_range = (minimum, maximum)
+    magnitudes = [summaries[path] for path in scan.magnitude if path in summaries]
     return {
         "matrix": reference.shape,
         "voxel_size": reference.voxel_size,
         "scanner": reference.scanner,
-        "phase_range": (min(p.minimum for p in phases), max(p.maximum for p in phases))
-        if phases
-        else None,
-        "saturated": max(shares, default=None),
+        "phase_range": phase_range,
+        "saturated": max(map(saturated_fraction, magnitudes), default=None),
         "checksums": tuple(summary.checksum for summary in summaries.values()),
     }
 
 
 def _summarize(scan):
-    """Read each file once; return the summaries by path, and the problems of those that cannot be
-    read.
+    """Read each file once.
+
+    Returns the summaries of images by path, and the problems of those that cannot be read.
     """
     summaries = {}
     problems = []

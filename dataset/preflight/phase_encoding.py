@@ -1,64 +1,79 @@
-"""Phase: in an encoding that is known, the same in all echoes."""
+"""Check that phase is in a known encoding, the same in all echoes."""
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from ...core.artefacts.echoes import phase_scale
 from ...core.artefacts.ranges import wrapped_range
-from ...core.phase.encoding import BOTH_RADIANS, PhaseEncodingError, decode_phase
+from ...core.phase.encoding import BOTH_RADIANS, PhaseEncoding, PhaseEncodingError, decode_phase
 from ..entities import echo_number
+from ..images import ImageSummary
 from ..problems import Problem
+from ..scans import Scan
 from ..values import one_line
 from .echoes import are_rising
-from .signal import SWAPPED_JUMPS
-from .wording import comma_separated
+from .signal import SWAPPED_JUMPS, Blocks
+from .wording import comma_separated_names
 
-OTHER_RANGE = 0.1  # of a range: wrapped phase fills its own to some hundredths
-# between phases, or noise, of two echoes: half way to 2; scans as they are have up to 1.1
+# Difference of two ranges, as a fraction: wrapped phase fills its range to some hundredths.
+OTHER_RANGE = 0.1
+# Ratio of the phase, or noise, of two echoes: half way to 2; unaltered scans have up to 1.1.
 LOST_FACTOR = 2**0.5
 WRAPPED_SPAN = 1.2 * np.pi  # rad; noise around the head reaches 2π
 
 
-def check_phase_encoding(scan, summaries):
-    """The phase of all echoes together must be in an encoding that is known; returns it, and the
-    problems.
+def check_phase_encoding(
+    scan: Scan, summaries: Mapping[Path, ImageSummary]
+) -> tuple[PhaseEncoding | None, list[Problem]]:
+    """Check that the phase of all echoes together is in a known encoding.
+
+    Returns
+    -------
+    encoding : PhaseEncoding or None
+        None if it is not known.
+    problems : list of Problem
+        An error if the encoding is not known, a warning if the phase never wraps.
     """
     units = {path.name: scan.sidecars.get(path.name, {}).get("Units") for path in scan.phase}
-    if len({repr(unit) for unit in units.values()}) > 1:
-        listed = ", ".join(f"{name} {one_line(repr(unit))}" for name, unit in units.items())
-        cause = f"Units differ between the echoes: {listed}"
+    if len(set(map(repr, units.values()))) > 1:
+        units_by_file = ", ".join(f"{name} {one_line(repr(unit))}" for name, unit in units.items())
+        cause = f"Units differ between the echoes: {units_by_file}"
         return None, [Problem.of(scan, scan.phase[0].name, cause, "correct the sidecars")]
-    readable = [
-        path
-        for path in scan.phase
-        if path in summaries and summaries[path].minimum < summaries[path].maximum
-    ]
+    readable = []
+    for path in scan.phase:
+        if path in summaries and summaries[path].minimum < summaries[path].maximum:
+            readable.append(path)
     if not readable:
         return None, []
-    encoding, fault = _decoded(scan, [summaries[path] for path in readable])
-    if fault is None:
-        extremes = [(summaries[path].minimum, summaries[path].maximum) for path in readable]
-        span = encoding.scale * (
-            max(high for _, high in extremes) - min(low for low, _ in extremes)
-        )
+    encoding, fault = _decode(scan, [summaries[path] for path in readable])
+    if encoding is not None:
+        lowest = min(summaries[path].minimum for path in readable)
+        highest = max(summaries[path].maximum for path in readable)
+        span = encoding.scale * (highest - lowest)
         return encoding, [] if span > WRAPPED_SPAN else [_narrow_phase(scan, span)]
-    alone = [path for path in readable if _decoded(scan, [summaries[path]])[1]]
-    names = comma_separated(path.name for path in alone or readable)
-    if len(alone) < len(readable) and _ranges_differ(readable, summaries):
+    faulty = []
+    for path in readable:
+        encoding_alone, _ = _decode(scan, [summaries[path]])
+        if encoding_alone is None:
+            faulty.append(path)
+    names = comma_separated_names(faulty or readable)
+    if len(faulty) < len(readable) and _ranges_differ(readable, summaries):
         fault = f"{fault} ({_stored_ranges(readable, summaries)})"
     return None, [Problem.of(scan, names, fault, "correct the images or their sidecars")]
 
 
 def _stored_ranges(paths, summaries):
-    """Say what range each echo's image has, as in "echo 1 is stored 0…4095, echo 2 -4096…4094"."""
-    verbs = ["is stored ", *([""] * (len(paths) - 1))]
-    return ", ".join(
-        f"echo {echo_number(path)} "
-        f"{verb}{summaries[path].minimum:.4g}…{summaries[path].maximum:.4g}"
-        for path, verb in zip(paths, verbs, strict=True)
-    )
+    """List the range of each echo's image, as in "echo 1: 0…4095, echo 2: -4096…4094"."""
+    ranges = []
+    for path in paths:
+        lowest = summaries[path].minimum
+        highest = summaries[path].maximum
+        ranges.append(f"echo {echo_number(path)}: {lowest:.4g}…{highest:.4g}")
+    return ", ".join(ranges)
 
 
 def _ranges_differ(paths, summaries):
@@ -68,18 +83,25 @@ def _ranges_differ(paths, summaries):
 
 def _narrow_phase(scan, span):
     cause = (
-        f"the phase of all echoes spans {span:.3g} rad of the 6.28 that wrapped phase has, as if "
+        f"the phase of all echoes spans only {span:.3g} rad, where wrapped phase spans 6.28, as if "
         "it had been scaled"
     )
-    remedy = "nothing needs doing if it is masked and hardly varies; else convert the images again"
+    remedy = (
+        "no action is needed if it is masked and hardly varies; otherwise convert the images again"
+    )
     return Problem.of(scan, scan.phase[0].name, cause, remedy, "warning")
 
 
-def _decoded(scan, summaries):
-    """Encoding of phase with these ranges, or why it cannot be decoded."""
-    values = [
-        [s.minimum, s.maximum, s.minimum if s.fraction is None else s.fraction] for s in summaries
-    ]
+def _decode(scan, summaries):
+    """Determine the encoding of phase images with these ranges.
+
+    Returns the encoding or None, and None or why the images cannot be decoded.
+    """
+    values = []
+    for summary in summaries:
+        # A value that is not whole distinguishes radians from integers, as the voxels would.
+        fraction = summary.minimum if summary.fraction is None else summary.fraction
+        values.append([summary.minimum, summary.maximum, fraction])
     try:
         _, encoding = decode_phase(
             np.array(values), units=scan.units, manufacturer=scan.manufacturer, echo_axis=0
@@ -89,67 +111,76 @@ def _decoded(scan, summaries):
     return encoding, None
 
 
-def check_stored_alike(scan, summaries, encoding, blocks):
-    """The phase of each echo must be stored as that of all echoes together was taken to be."""
+def check_stored_alike(
+    scan: Scan,
+    summaries: Mapping[Path, ImageSummary],
+    encoding: PhaseEncoding | None,
+    blocks: Blocks,
+) -> list[Problem]:
+    """Check that the phase of each echo is in the encoding that was determined from all echoes
+    together.
+    """
+    if encoding is None or blocks.magnitude is None or blocks.phase is None:
+        return []
     varies = all(summaries[path].minimum < summaries[path].maximum for path in scan.phase)
-    if encoding is None or blocks.phase is None or not are_rising(scan.echo_times) or not varies:
+    if not varies or not are_rising(scan.echo_times):
         return []
     bounds = phase_scale(blocks.magnitude, blocks.phase, scan.echo_times)
-    if odd := _stored_otherwise(scan, summaries, encoding, bounds):
-        cause = (
-            f"the phase of the echoes is not stored alike: {_stored_ranges(scan.phase, summaries)}"
-        )
+    ranges = _stored_ranges(scan.phase, summaries)
+    if deviating := _stored_otherwise(scan, summaries, encoding, bounds):
+        cause = f"phase is not stored in the same way in all echoes ({ranges})"
         remedy = (
-            "convert the scan again, or write the scale of each into its header (scl_slope, "
-            "scl_inter)"
+            "convert the scan again, or correct the scaling in each header (scl_slope, scl_inter)"
         )
-        return [Problem.of(scan, comma_separated(path.name for path in odd), cause, remedy)]
+        return [Problem.of(scan, comma_separated_names(deviating), cause, remedy)]
     problems = []
     if encoding == BOTH_RADIANS:
-        cause = f"{_stored_ranges(scan.phase, summaries)}, which are the same modulo 2π"
+        cause = f"the ranges of echoes differ, but are the same modulo 2π ({ranges})"
         remedy = (
-            "nothing needs doing if they are radians; if integers were scaled there, one range is "
-            "half a turn off"
+            "no action is needed if all echoes are in radians; if they were scaled from integers, "
+            "one range is off by π"
         )
         problems.append(Problem.of(scan, scan.phase[0].name, cause, remedy, "warning"))
     for (earlier, later), lowest, highest in zip(pairwise(scan.phase), *bounds, strict=True):
         if lowest > LOST_FACTOR or highest < 1 / LOST_FACTOR:
-            times = lowest if lowest > 1 else highest
+            ratio = lowest if lowest > 1 else highest
             cause = (
-                f"its phase varies {times:.2g} times as much as {earlier.name} and both EchoTimes "
-                "let expect"
+                f"its phase varies {ratio:.2g} times as much as expected from {earlier.name} and "
+                "the two EchoTimes"
             )
-            remedy = "see whether one of the two was scaled, or has the wrong EchoTime"
+            remedy = "check whether one of the two images was scaled or has the wrong EchoTime"
             problems.append(Problem.of(scan, later.name, cause, remedy, "warning"))
     return problems
 
 
 def _stored_otherwise(scan, summaries, encoding, bounds):
-    """Echoes whose phase is not in the encoding that was found for all."""
-    rounded = [
-        path for path in scan.phase if encoding.scale == 1 and summaries[path].fraction is None
-    ]
+    """Return the echoes whose phase is not in the encoding of all echoes together."""
+    rounded = []
+    for path in scan.phase:
+        if encoding.scale == 1 and summaries[path].fraction is None:
+            rounded.append(path)
     if rounded or not _ranges_differ(scan.phase, summaries):
         return rounded
-    # An encoding that an echo's range alone would have, and what it makes of the echo's scale.
-    alone = [_decoded(scan, [summaries[path]])[0] or encoding for path in scan.phase]
-    scales = np.array([own.scale / encoding.scale for own in alone])
-    certain = [
-        path
-        for path, own in zip(scan.phase, alone, strict=True)
-        if _turns_elsewhere(summaries[path], encoding)
-        or (own.scale != encoding.scale and _fills(summaries[path], own))
-    ]
+    # The encoding that each echo's range would have by itself, and what it makes of the scale.
+    encodings = [_decode(scan, [summaries[path]])[0] or encoding for path in scan.phase]
+    scales = np.array([alternative.scale / encoding.scale for alternative in encodings])
+    certain = []
+    for path, alternative in zip(scan.phase, encodings, strict=True):
+        fills_alternative = alternative.scale != encoding.scale and _fills(
+            summaries[path], alternative
+        )
+        if _wraps_elsewhere(summaries[path], encoding) or fills_alternative:
+            certain.append(path)
     corrected = [bound * scales[1:] / scales[:-1] for bound in bounds]
     if certain or _misfit(*bounds) - _misfit(*corrected) < math.log(LOST_FACTOR):
         return certain
     return [path for path, scale in zip(scan.phase, scales, strict=True) if scale != 1]
 
 
-def _turns_elsewhere(summary, encoding):
-    """Whether an image's phase turns around within another range than the encoding's."""
-    turn = wrapped_range(summary.block, SWAPPED_JUMPS)
-    return turn is not None and abs(encoding.scale * turn / (2 * np.pi) - 1) > OTHER_RANGE
+def _wraps_elsewhere(summary, encoding):
+    """Check whether an image's phase wraps at other values than those of the encoding."""
+    period = wrapped_range(summary.block, SWAPPED_JUMPS)
+    return period is not None and abs(encoding.scale * period / (2 * np.pi) - 1) > OTHER_RANGE
 
 
 def _fills(summary, encoding):
@@ -157,6 +188,6 @@ def _fills(summary, encoding):
 
 
 def _misfit(lowest, highest):
-    """How far scales are from 1 at least, as a logarithm, echoes together."""
+    """Return how far scales are from 1 at least, as a logarithm, summed over the echoes."""
     outside = np.maximum(np.log(lowest), -np.log(highest))
     return np.nansum(np.maximum(outside, 0))

@@ -1,77 +1,97 @@
-"""Readout: voxels that alternate, mirrored echoes, even echoes that depart from odd ones."""
+"""Check for effects of the readout: alternating voxels, mirrored echoes, bipolar gradients."""
+
+from collections.abc import Mapping
+from pathlib import Path
 
 from ...core.artefacts.coherence import alternating_axes
-from ...core.artefacts.echoes import echo_alternation
+from ...core.artefacts.echoes import EchoAlternation, echo_alternation
 from ...core.artefacts.mirroring import mirrored_magnitude, mirrored_phase
+from ..images import ImageSummary
 from ..problems import Problem
+from ..scans import Scan
 from .echoes import are_rising
+from .signal import Blocks
 from .wording import named_axes
 
-BIPOLAR_OFFSET, BIPOLAR_RAMP = 0.2, 0.5  # rad; monopolar scans have a tenth of that
+# rad; monopolar scans have a tenth of these
+BIPOLAR_OFFSET = 0.2
+BIPOLAR_RAMP = 0.5
 
 
-def check_alternating_voxels(scan, blocks):
-    """Slices that alternate by half a turn come of chopping; voxels within a slice, of a shifted
-    k-space.
+def check_alternating_voxels(scan: Scan, blocks: Blocks) -> list[Problem]:
+    """Check that the phase of every second voxel is not shifted by π.
+
+    From slice to slice this is RF chopping that was not undone, within a slice it is k-space that
+    was shifted by half its width.
     """
-    if blocks.phase is None:
+    if blocks.magnitude is None or blocks.phase is None:
         return []
     axes = alternating_axes(blocks.magnitude[0], blocks.phase[0])
     if not axes:
         return []
     cause = (
-        f"every second voxel along the {named_axes(axes)} is turned by half a turn, as by slice "
-        "chopping (GE) or by "
-        "k-space whose centre was taken for its corner"
+        f"the phase of every second voxel along the {named_axes(axes)} is shifted by π, as when "
+        "slice chopping (GE) is not undone or when the centre of k-space is taken for its corner"
     )
     remedy = (
-        "undo it in all echoes: negate every second slice of the real and imaginary images (add π "
-        "to the phase)"
+        "correct all echoes: negate every second slice of the real and imaginary images, which "
+        "adds π to the phase"
     )
     return [Problem.of(scan, (scan.phase or scan.real)[0].name, cause, remedy)]
 
 
-def check_mirrored(scan, blocks):
-    """All echoes see the same head, the same way round."""
+def check_mirrored(scan: Scan, blocks: Blocks) -> list[Problem]:
+    """Check that no echo is mirrored relative to the others."""
     phase = None
-    if blocks.phase is not None and are_rising(scan.echo_times):
-        phase = mirrored_phase(blocks.magnitude, blocks.phase, scan.echo_times)
-    magnitude = None if blocks.magnitude is None else mirrored_magnitude(blocks.magnitude)
-    remedy = "convert that echo again: its voxels lie in another order than its header says"
+    magnitude = None
+    if blocks.magnitude is not None:
+        magnitude = mirrored_magnitude(blocks.magnitude)
+        if blocks.phase is not None and are_rising(scan.echo_times):
+            phase = mirrored_phase(blocks.magnitude, blocks.phase, scan.echo_times)
+    remedy = "convert that echo again: its voxels are not in the order that its header states"
     problems = []
-    for kind, found, paths in (
+    for kind, mirrored, paths in (
         ("phase", phase, scan.phase),
         ("magnitude", magnitude, scan.magnitude),
     ):
-        if found is not None:
+        if mirrored is not None:
             cause = (
-                f"its {kind} fits that of the other echoes when it is mirrored along its "
-                f"{named_axes(found.axes)}"
+                f"its {kind} agrees with the other echoes only after mirroring along its "
+                f"{named_axes(mirrored.axes)}"
             )
-            problems.append(
-                Problem.of(scan, (paths or scan.real)[found.echo].name, cause, remedy, "warning")
-            )
+            file = (paths or scan.real)[mirrored.echo].name
+            problems.append(Problem.of(scan, file, cause, remedy, "warning"))
     return problems
 
 
-def check_readout(scan, blocks, summaries):
-    """Even and odd echoes of a bipolar readout lie on two lines; returns by how much, and a
-    warning.
+def check_readout(
+    scan: Scan, blocks: Blocks, summaries: Mapping[Path, ImageSummary]
+) -> tuple[EchoAlternation | None, list[Problem]]:
+    """Check whether the phase of even echoes is offset from that of odd ones, as with a bipolar
+    readout.
+
+    Returns
+    -------
+    alternation : EchoAlternation or None
+        Offset and ramp of the even echoes; None if they cannot be determined.
+    problems : list of Problem
+        A warning if they are large.
     """
     times = scan.echo_times
-    if blocks.phase is None or not are_rising(times):
+    if blocks.magnitude is None or blocks.phase is None or not are_rising(times):
         return None, []
     shape = summaries[scan.files[0]].shape
-    found = echo_alternation(blocks.magnitude, blocks.phase, times, shape)
-    if found is None:
+    alternation = echo_alternation(blocks.magnitude, blocks.phase, times, shape)
+    if alternation is None:
         return None, []
-    ramp = max(found.ramp, key=abs)
-    if abs(found.offset) < BIPOLAR_OFFSET and abs(ramp) < BIPOLAR_RAMP:
-        return found, []
+    ramp = max(alternation.ramp, key=abs)
+    if abs(alternation.offset) < BIPOLAR_OFFSET and abs(ramp) < BIPOLAR_RAMP:
+        return alternation, []
+    axis = named_axes([alternation.ramp.index(ramp)])
     cause = (
-        f"even echoes depart from the line through odd ones by {found.offset:.2g} rad, and by "
-        f"{ramp:.2g} rad from end "
-        f"to end of the {named_axes([found.ramp.index(ramp)])}, as with a bipolar readout"
+        "the phase of even echoes departs from a straight line through the odd ones by "
+        f"{alternation.offset:.2g} rad, plus a ramp of {ramp:.2g} rad from end to end of the "
+        f"{axis}, as with a bipolar readout"
     )
-    remedy = "map it with --unwrapping spatial, which gives each echo an offset of its own"
-    return found, [Problem.of(scan, "", cause, remedy, "warning")]
+    remedy = "process it with --unwrapping spatial, which allows a phase offset for each echo"
+    return alternation, [Problem.of(scan, "", cause, remedy, "warning")]

@@ -1,17 +1,34 @@
-"""The sign of the phase, by a coarse map."""
+"""Check the sign of the phase with a coarse susceptibility map."""
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from ...core.dipole import b0_direction
-from ...core.phase.encoding import apply_sign, default_sign
-from ..images import read_image
+from ...core.phase.encoding import PhaseEncoding, apply_sign, default_sign
+from ..images import ImageSummary, read_image
 from ..problems import Problem
+from ..scans import Scan
+from .echoes import are_rising
 
 
-def check_phase_sign(scan, encoding, summaries):
-    """Deep nuclei and veins are bright in a map if the sign is right; returns the asymmetry, and a
-    warning.
+def check_phase_sign(
+    scan: Scan, encoding: PhaseEncoding | None, summaries: Mapping[Path, ImageSummary]
+) -> tuple[float | None, list[Problem]]:
+    """Check that deep nuclei and veins are bright in a coarse map, as they are if the phase has the
+    right sign.
+
+    Returns
+    -------
+    asymmetry : float or None
+        Skewness of susceptibility deep in the brain; None if there is too little brain, or if
+        echo times are not known.
+    problems : list of Problem
+        A warning if the sign looks wrong.
     """
+    if not are_rising(scan.echo_times):
+        return None, []
     # slow to import: not before it is needed
     from ...core.quality import (
         coarse_mask,
@@ -22,26 +39,36 @@ def check_phase_sign(scan, encoding, summaries):
     sign, reason = default_sign(scan.manufacturer)
     reference = summaries[scan.files[0]]
     echoes = []
-    for pair in zip(scan.real or scan.magnitude, scan.imaginary or scan.phase, strict=True):
-        first, second = (np.nan_to_num(read_image(path)[2], posinf=0, neginf=0) for path in pair)
-        if scan.real:
-            signal = first + 1j * apply_sign(second, sign)
-        else:
-            signal = first * np.exp(1j * apply_sign(encoding.radians(second), sign))
-        coarse, voxel_size = coarse_signal(signal, reference.voxel_size)
+    for paths in zip(scan.real or scan.magnitude, scan.imaginary or scan.phase, strict=True):
+        coarse, voxel_size = coarse_signal(
+            _read_signal(paths, encoding, sign), reference.voxel_size
+        )
         echoes.append(coarse)
-    signal = np.stack(echoes, axis=-1)
-    b0_dir = b0_direction(reference.scanner.affine)
     mask = None
     if scan.brain_mask is not None:
         mask = coarse_mask(read_image(scan.brain_mask)[2] != 0, reference.voxel_size)
-    found = quick_sign_check(signal, scan.echo_times, voxel_size, b0_dir=b0_dir, mask=mask)
-    if not found.looks_wrong:
-        return found.asymmetry, []
-    cause = (
-        "in a coarse map dark values reach further than bright ones (skewness "
-        f"{found.asymmetry:+.2f}), as if the "
-        f"phase had the wrong sign ({reason})"
+    sign_check = quick_sign_check(
+        np.stack(echoes, axis=-1),
+        scan.echo_times,
+        voxel_size,
+        b0_dir=b0_direction(reference.scanner.affine),
+        mask=mask,
     )
-    remedy = "make a map, and give --phase-sign if deep nuclei are dark in it"
-    return found.asymmetry, [Problem.of(scan, "", cause, remedy, "warning")]
+    if not sign_check.looks_wrong:
+        return sign_check.asymmetry, []
+    cause = (
+        "in a coarse susceptibility map dark values reach further than bright ones (skewness "
+        f"{sign_check.asymmetry:+.2f}), as if the phase had the wrong sign ({reason})"
+    )
+    remedy = "look at a map, and set --phase-sign if deep nuclei are dark in it"
+    return sign_check.asymmetry, [Problem.of(scan, "", cause, remedy, "warning")]
+
+
+def _read_signal(paths, encoding, sign):
+    """Read the complex signal of an echo: from magnitude and phase, or, without an encoding of
+    phase, from real and imaginary parts.
+    """
+    first, second = (np.nan_to_num(read_image(path)[2], posinf=0, neginf=0) for path in paths)
+    if encoding is None:
+        return first + 1j * apply_sign(second, sign)
+    return first * np.exp(1j * apply_sign(encoding.radians(second), sign))

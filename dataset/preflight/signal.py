@@ -1,116 +1,140 @@
-"""Signal from echo to echo: it decays, and its phase is not noise."""
+"""Check the signal from echo to echo: its magnitude decays, and its phase is not noise."""
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from ...core.artefacts.echoes import decay_steps, noise_echoes
 from ...core.artefacts.ranges import jump_fraction
+from ...core.phase.encoding import PhaseEncoding
 from ..entities import echo_number
+from ..images import ImageSummary
 from ..problems import Problem
+from ..scans import Scan
 from .echoes import are_rising
 
-# of the magnitude from one echo to the next: more than inflow, fat in phase or noise make of it
+# Increase of the magnitude from one echo to the next: more than inflow or fat in phase cause.
 RISE = 0.1
-# logarithm of a magnitude, off the line through its neighbours; real and simulated scans have 0.005
+# Distance of a log magnitude from the line through its neighbours; real and simulated scans have
+# 0.005.
 DECAY_STEP = 0.15
-# share of neighbours that jump: the smallest of the real phases is this, of magnitudes it is 0
+# Fraction of neighbouring voxels with a jump: the smallest of real phase images; magnitudes have 0.
 SWAPPED_JUMPS = 2e-3
 
 
 class Blocks:
-    """The middle of a scan's echoes: magnitude in the images' unit and phase in radians, echoes
-    first.
+    """The central blocks of a scan's echoes.
 
-    Either is None where it cannot be had.
+    Attributes
+    ----------
+    magnitude : ndarray, shape (n_echoes, x, y, z), or None
+        In the unit of the images; None if the parts do not have the same echoes.
+    phase : ndarray, shape (n_echoes, x, y, z), or None
+        In radians; None as well if the phase has no known encoding.
     """
 
-    def __init__(self, scan, summaries, encoding):
-        parts = {
-            part: [summaries[path].block for path in paths] for part, paths in scan.parts.items()
-        }
-        self.magnitude = self.phase = None
-        if len({len(blocks) for blocks in parts.values()}) != 1:
+    def __init__(
+        self,
+        scan: Scan,
+        summaries: Mapping[Path, ImageSummary],
+        encoding: PhaseEncoding | None,
+    ) -> None:
+        self.magnitude: np.ndarray | None = None
+        self.phase: np.ndarray | None = None
+        blocks = {}
+        for part, paths in scan.parts.items():
+            blocks[part] = [summaries[path].block for path in paths]
+        if len(set(map(len, blocks.values()))) != 1:
             return
         if scan.real:
-            signal = np.array(parts["real"]) + 1j * np.array(parts["imaginary"])
+            signal = np.array(blocks["real"]) + 1j * np.array(blocks["imaginary"])
             self.magnitude = np.abs(signal)
             self.phase = np.angle(signal)
             return
-        self.magnitude = np.clip(np.array(parts["magnitude"]), 0, None)
+        self.magnitude = np.clip(np.array(blocks["magnitude"]), 0, None)
         if encoding is not None:
-            self.phase = encoding.radians(np.array(parts["phase"]))
+            self.phase = encoding.radians(np.array(blocks["phase"]))
 
 
-def check_order_of_magnitudes(scan, blocks):
-    """The magnitude decays from echo to echo."""
+def check_order_of_magnitudes(scan: Scan, blocks: Blocks) -> list[Problem]:
+    """Check that the magnitude decays from echo to echo."""
     if blocks.magnitude is None:
         return []
     paths = scan.magnitude or scan.real
     means = blocks.magnitude.mean(axis=(1, 2, 3))
     problems = []
-    for (path, mean), (following, next_mean) in pairwise(zip(paths, means, strict=True)):
+    for (path, mean), (next_path, next_mean) in pairwise(zip(paths, means, strict=True)):
         if next_mean > (1 + RISE) * mean:
-            cause = (
-                f"its magnitude is {100 * (next_mean / mean - 1) if mean else math.inf:.0f} % "
-                f"above {path.name}'s"
-            )
-            remedy = "see whether echoes, or their EchoTime, were exchanged"
-            problems.append(Problem.of(scan, following.name, cause, remedy, "warning"))
+            rise = 100 * (next_mean / mean - 1) if mean else math.inf
+            cause = f"its magnitude is {rise:.0f} % higher than that of {path.name}"
+            remedy = "check whether echoes or their EchoTimes were exchanged"
+            problems.append(Problem.of(scan, next_path.name, cause, remedy, "warning"))
     return problems
 
 
-def check_decay(scan, blocks):
-    """No echo stands out of the decay that the others have."""
+def check_decay(scan: Scan, blocks: Blocks) -> list[Problem]:
+    """Check that no echo deviates from the decay of its neighbours."""
     if blocks.magnitude is None or not are_rising(scan.echo_times):
         return []
     inner = (scan.magnitude or scan.real)[1:-1]
+    remedy = (
+        "check whether one of the three was scaled or has the wrong EchoTime, since R2* and the "
+        "weights of echoes depend on them"
+    )
     problems = []
     for path, step in zip(inner, decay_steps(blocks.magnitude, scan.echo_times), strict=True):
         if abs(step) > DECAY_STEP:
             cause = (
-                f"its magnitude is {math.exp(step):.2g} times what the echoes before and after it "
-                "let expect"
-            )
-            remedy = (
-                "see whether one of the three was scaled, or has the wrong EchoTime: R2* and the "
-                "weights are wrong"
+                f"its magnitude is {math.exp(step):.2g} times what is expected from the echoes "
+                "before and after it"
             )
             problems.append(Problem.of(scan, path.name, cause, remedy, "warning"))
     return problems
 
 
-def check_noise(scan, blocks):
-    """The phase of no echo is noise where that of another is not."""
-    if blocks.phase is None:
+def check_noise(scan: Scan, blocks: Blocks) -> list[Problem]:
+    """Check that no echo's phase is noise where that of another is not."""
+    if blocks.magnitude is None or blocks.phase is None:
         return []
-    cause = "its phase is noise, and that of other echoes is not"
-    remedy = "convert that echo again, or remove it if there is no signal so late"
+    cause = "its phase is noise, while that of other echoes is not"
+    remedy = "convert that echo again, or remove it if there is no signal at this echo time"
     paths = scan.phase or scan.real
-    return [
-        Problem.of(scan, paths[echo].name, cause, remedy, "warning")
-        for echo in noise_echoes(blocks.magnitude, blocks.phase)
-    ]
+    problems = []
+    for echo in noise_echoes(blocks.magnitude, blocks.phase):
+        problems.append(Problem.of(scan, paths[echo].name, cause, remedy, "warning"))
+    return problems
 
 
-def check_exchange(scan, summaries):
-    """Phase wraps and its noise fills the range: neighbours jump, which a magnitude's do not."""
+def check_exchange(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
+    """Check that magnitude and phase were not exchanged: only phase jumps between neighbouring
+    voxels, where it wraps and where it is noise.
+    """
+    phase_of_echo = {echo_number(path): path for path in scan.phase}
     problems = []
     for magnitude in scan.magnitude:
-        phase = next(
-            (path for path in scan.phase if echo_number(path) == echo_number(magnitude)), None
-        )
+        phase = phase_of_echo.get(echo_number(magnitude))
         if phase is None:
             continue
-        both = summaries[magnitude], summaries[phase]
-        jumps = [jump_fraction(s.block, s.minimum, s.maximum) for s in both]
-        if (
-            all(s.minimum < s.maximum for s in both)
-            and jumps[0] > SWAPPED_JUMPS
-            and jumps[1] < SWAPPED_JUMPS / 10
-        ):
-            cause = f"neighbouring voxels jump as a phase's do, and those of {phase.name} do not"
-            remedy = "see whether the magnitude and phase files were exchanged"
+        if not (_is_varied(summaries[magnitude]) and _is_varied(summaries[phase])):
+            continue
+        magnitude_jumps = _jump_fraction(summaries[magnitude])
+        phase_jumps = _jump_fraction(summaries[phase])
+        if magnitude_jumps > SWAPPED_JUMPS and phase_jumps < SWAPPED_JUMPS / 10:
+            cause = (
+                "it jumps between neighbouring voxels as phase images do, and "
+                f"{phase.name} does not"
+            )
+            remedy = "check whether the magnitude and phase files were exchanged"
             problems.append(Problem.of(scan, magnitude.name, cause, remedy))
     return problems
+
+
+def _is_varied(summary):
+    return summary.minimum < summary.maximum
+
+
+def _jump_fraction(summary):
+    return jump_fraction(summary.block, summary.minimum, summary.maximum)

@@ -1,46 +1,50 @@
-"""Values: finite, varied, not cut off, and no copy of another image's."""
+"""Check voxel values: finite, varied, not clipped, and not a copy of another image's."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from ..entities import echo_number
-from ..images import read_image
+from ..images import ImageSummary, read_image
 from ..problems import Problem
-from .wording import comma_separated
+from ..scans import Scan
+from .wording import comma_separated_names
 
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
-# at the very maximum; of unsaturated images it is one or a few
-SATURATED_FRACTION, SATURATED_VOXELS = (
-    1e-3,
-    50,
-)
+# Voxels at the very maximum of a clipped image; without clipping it is one or a few.
+SATURATED_FRACTION = 1e-3
+SATURATED_VOXELS = 50
 
 
-def check_values(scan, summaries):
-    """Images must hold finite values that differ; a magnitude must not be negative."""
+def check_values(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
+    """Check that images have finite values that vary, and that a magnitude is not negative."""
     problems = []
     for part, paths in scan.parts.items():
         for path in paths:
             if path not in summaries:
                 continue
-            wrong = _value_fault(part, summaries[path])
-            if wrong:
-                problems.append(Problem.of(scan, path.name, *wrong))
+            fault = _value_fault(part, summaries[path])
+            if fault:
+                problems.append(Problem.of(scan, path.name, *fault))
             elif summaries[path].not_finite.size:
                 problems.append(_not_finite_problem(scan, part, path, summaries))
     return problems
 
 
 def _value_fault(part, summary):
-    """Cause and remedy of values that carry nothing, or None."""
+    """Return cause and remedy of values without information, or None."""
     if math.isnan(summary.minimum):
-        return "not a single voxel is finite", "convert the scan again"
+        return "no voxel is finite", "convert the scan again"
     if summary.minimum == summary.maximum:
         return f"every voxel is {summary.minimum + 0.0:g}", "convert the scan again"  # -0 + 0 is 0
     if part == "magnitude" and summary.minimum < -summary.maximum / 2:
-        cause = f"values from {summary.minimum:g} to {summary.maximum:g}, which no magnitude has"
-        return cause, "see whether the magnitude and phase files were exchanged"
+        cause = (
+            f"values from {summary.minimum:g} to {summary.maximum:g}, though a magnitude cannot be "
+            "negative"
+        )
+        return cause, "check whether the magnitude and phase files were exchanged"
     return None
 
 
@@ -50,65 +54,71 @@ def _not_finite_problem(scan, part, path, summaries):
     """
     where = summaries[path].not_finite
     cause = f"{where.size} voxels are NaN or infinite"
-    partner = next(
-        (p for p in scan.parts[PARTNER[part]] if echo_number(p) == echo_number(path)), None
-    )
+    partner = _file_of_echo(scan.parts[PARTNER[part]], echo_number(path))
     if partner not in summaries or summaries[partner].shape != summaries[path].shape:
         return Problem.of(scan, path.name, cause, "convert the scan again")
     values = read_image(partner)[2].ravel()[where]
     inside = np.count_nonzero(np.isfinite(values) & (values != 0))
     if inside:
-        cause += f", {inside} of them where {partner.name} has signal: NaNs inside the brain"
-        return Problem.of(
-            scan,
-            path.name,
-            cause,
-            "convert the scan again, or set the voxels outside the brain to 0",
-        )
-    remedy = "nothing needs doing if that is the background"
+        cause += f", {inside} of them where {partner.name} has signal, thus inside the brain"
+        remedy = "convert the scan again, or set these voxels to 0 if they are outside the brain"
+        return Problem.of(scan, path.name, cause, remedy)
+    remedy = "no action is needed if that is the background"
     return Problem.of(scan, path.name, f"{cause}, all without signal", remedy, "warning")
 
 
-def check_identical(scan, summaries):
-    """No two images of a scan have the same values."""
+def _file_of_echo(paths, echo):
+    for path in paths:
+        if echo_number(path) == echo:
+            return path
+    return None
+
+
+def check_identical(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
+    """Check that no two images of a scan have the same values."""
     problems = []
-    seen = {}
+    path_of_values: dict[tuple, Path] = {}
     for path, summary in summaries.items():
         if not summary.minimum < summary.maximum:
             continue  # a constant image has a problem of its own
-        first = seen.setdefault(
-            (summary.shape, summary.minimum, summary.maximum, summary.checksum), path
-        )
+        values = (summary.shape, summary.minimum, summary.maximum, summary.checksum)
+        first = path_of_values.setdefault(values, path)
         if first is not path:
-            cause = f"its values are those of {first.name}"
-            problems.append(
-                Problem.of(scan, path.name, cause, "copy or convert the right image to this name")
-            )
+            cause = f"its values are identical to those of {first.name}"
+            remedy = "copy or convert the right image to this name"
+            problems.append(Problem.of(scan, path.name, cause, remedy))
     return problems
 
 
-def saturated_fraction(summary):
-    """Fraction of an image's non-zero voxels that have its maximum."""
+def saturated_fraction(summary: ImageSummary) -> float:
+    """Return the fraction of an image's non-zero voxels that have its maximum."""
     return summary.n_at_maximum / summary.n_nonzero if summary.n_nonzero else 0.0
 
 
-def check_saturation(scan, summaries):
-    """A magnitude that was cut off at its maximum has many voxels there."""
-    cut = [
-        path
-        for path in scan.magnitude
-        if path in summaries
-        and summaries[path].minimum < summaries[path].maximum
-        and not summaries[path].is_binary
-        and summaries[path].n_at_maximum >= SATURATED_VOXELS
-        and saturated_fraction(summaries[path]) > SATURATED_FRACTION
-    ]
-    if not cut:
+def check_saturation(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
+    """Check that magnitudes were not clipped, which leaves many voxels at the maximum."""
+    clipped = []
+    for path in scan.magnitude:
+        if path in summaries and _is_clipped(summaries[path]):
+            clipped.append(path)
+    if not clipped:
         return []
-    worst = max((summaries[path] for path in cut), key=saturated_fraction)
+    worst = max((summaries[path] for path in clipped), key=saturated_fraction)
     cause = (
         f"{worst.n_at_maximum} voxels ({100 * saturated_fraction(worst):.2g} %) have the maximum "
-        f"{worst.maximum:g}, as if brighter ones had been cut off"
+        f"{worst.maximum:g}, as if brighter values had been clipped"
     )
-    remedy = "scan with less gain, or convert the scan again: R2* and the weights are wrong there"
-    return [Problem.of(scan, comma_separated(path.name for path in cut), cause, remedy, "warning")]
+    remedy = (
+        "scan with a lower gain, or convert the scan again: R2* and the weights of echoes are "
+        "wrong in these voxels"
+    )
+    return [Problem.of(scan, comma_separated_names(clipped), cause, remedy, "warning")]
+
+
+def _is_clipped(summary):
+    return (
+        summary.minimum < summary.maximum
+        and not summary.is_binary
+        and summary.n_at_maximum >= SATURATED_VOXELS
+        and saturated_fraction(summary) > SATURATED_FRACTION
+    )

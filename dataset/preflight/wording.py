@@ -1,25 +1,50 @@
 """How the checks name files, axes and shapes."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..images import ImageSummary
 from ..problems import Problem
+from ..scans import Scan
 
 
-def comma_separated(values):
-    """Values with commas between them."""
-    return ", ".join(str(value) for value in values)
+def comma_separated(values: Iterable[object]) -> str:
+    """Join values with commas.
+
+    Examples
+    --------
+    >>> comma_separated([1, 3])
+    '1, 3'
+    """
+    return ", ".join(map(str, values))
 
 
-def written_shape(summary):
-    """An image's shape as in ``64×64×40``."""
-    return "×".join(str(size) for size in summary.shape)
+def comma_separated_names(paths: Iterable[Path]) -> str:
+    """Join the names of files with commas."""
+    return ", ".join(path.name for path in paths)
 
 
-def of_files(scan, paths, cause, remedy, severity="error"):
-    """One problem that several files have."""
-    others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return Problem.of(scan, f"{paths[0].name}{others}", cause, remedy, severity)
+def written_shape(summary: ImageSummary) -> str:
+    """Write an image's shape as in ``64×64×40``."""
+    return "×".join(map(str, summary.shape))
 
 
-def named_axes(axes):
-    """Axes of an image in words, as in ``first and third axes``."""
-    named = " and ".join(("first", "second", "third")[axis] for axis in axes)
-    return f"{named} {'axis' if len(axes) == 1 else 'axes'}"
+def of_files(
+    scan: Scan, paths: Sequence[Path], cause: str, remedy: str, severity: str = "error"
+) -> Problem:
+    """Return one problem that several files have, which names the first and counts the rest."""
+    rest = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return Problem.of(scan, f"{paths[0].name}{rest}", cause, remedy, severity)
+
+
+def named_axes(axes: Sequence[int]) -> str:
+    """Name axes of an image.
+
+    Examples
+    --------
+    >>> named_axes([0, 2])
+    'first and third axes'
+    """
+    ordinals = ("first", "second", "third")
+    names = " and ".join(ordinals[axis] for axis in axes)
+    return f"{names} {'axis' if len(axes) == 1 else 'axes'}"

@@ -249,7 +249,7 @@ def test_one_and_two_echoes_give_maps_but_no_r2star(make_dataset, ball_head, ech
     assert json.loads((folder / "sub-01_desc-iterative_Chimap.json").read_text())["Lambda"] == 0.2
     assert not list(folder.glob("*R2star*"))
     assert (
-        "regularisation parameter of the squared gradients was fixed"
+        "regularisation parameter of the L2 penalty was fixed"
         in (root.parent / "out" / "logs" / "CITATION.md").read_text()
     )
 
@@ -432,12 +432,12 @@ BAD_INPUT = {
     "an echo missing": (
         lambda anat: (anat / "sub-01_echo-2_part-mag_MEGRE.nii.gz").unlink(),
         "sub-01_echo-2_part-phase_MEGRE.nii.gz",
-        "no magnitude image of echo 2",
+        "the magnitude image of echo 2 is missing",
     ),
     "one slice short": (
         one_slice_short,
         "sub-01_echo-2_part-mag_MEGRE.nii.gz",
-        "6×5×3 voxels, against 6×5×4",
+        "6×5×3 voxels, but 6×5×4",
     ),
     "two echoes with the same TE": (
         same_echo_time,
@@ -447,7 +447,7 @@ BAD_INPUT = {
     "NaN in the brain": (
         nan_in_the_brain,
         "sub-01_echo-2_part-phase_MEGRE.nii.gz",
-        "NaNs inside the brain",
+        "inside the brain",
     ),
     "corrupt gzip": (corrupt_gzip, "sub-01_echo-3_part-mag_MEGRE.nii.gz", "truncated or damaged"),
     "no field strength": (
@@ -459,7 +459,7 @@ BAD_INPUT = {
     "probabilities as a mask": (
         mask_of(1),
         "sub-01_desc-brain_mask.nii.gz",
-        "more values than two",
+        "is not binary",
     ),
 }
 

@@ -235,7 +235,7 @@ def test_pipes_and_folders_in_place_of_files(make_dataset):
     assert [scan.label for scan in scans] == ["sub-02", "sub-03"]
     assert "no file" in left_out[0].text
     for scan in scans:
-        assert "this is no regular file" in " ".join(map(str, inspect_scan(scan).problems))
+        assert "this is not a regular file" in " ".join(map(str, inspect_scan(scan).problems))
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
@@ -308,7 +308,7 @@ def test_folder_that_links_to_itself(make_dataset, capsys):
     table, problems = audit(root, capsys)
     assert table.set_index("scan")["verdict"]["sub-01"] == "ok"
     # What the link shows once more does not say the session that it is in.
-    assert all("does not say what its folder sub-01/ses-1 says" in problem for problem in problems)
+    assert all("its name contradicts its folder, sub-01/ses-1" in problem for problem in problems)
 
 
 def test_sources_of_a_mask_may_be_anything(make_dataset):

@@ -42,7 +42,7 @@ def dataset(tmp_path):
     return tmp_path / "derivatives" / "some"
 
 
-def test_nothing_is_nothing(dataset, tmp_path):
+def test_no_files_give_an_empty_anatomy(dataset, tmp_path):
     anatomy, left_out = find_anatomy("01", None, [dataset])
     assert (anatomy.t1w, anatomy.flair, anatomy.freesurfer, anatomy.lesions) == (None,) * 4
     assert left_out == []
@@ -71,22 +71,22 @@ def test_flair_registers_the_labels_only_where_there_is_nothing_else(raw, datase
     (raw / "anat/sub-01_T1w.nii.gz").unlink()
     assert find_anatomy("01", raw, [dataset])[0].freesurfer.image_source == "FLAIR"
     (raw / "anat/sub-01_FLAIR.nii.gz").unlink()
-    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    anatomy, (problem,) = find_anatomy("01", raw, [dataset])
     assert anatomy.freesurfer is None
-    assert left.severity == "error"
-    assert "no image brings these labels to the scans" in left.text
+    assert problem.severity == "error"
+    assert "no image to register these labels to the scans" in problem.text
 
 
-def test_unfinished_and_repeated_results_of_freesurfer_are_named(raw, dataset):
+def test_unfinished_and_ambiguous_freesurfer_results_are_reported(raw, dataset):
     (dataset / "sub-01" / "mri").mkdir(parents=True)
     (dataset / "sub-011" / "mri").mkdir(parents=True)
-    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    anatomy, (problem,) = find_anatomy("01", raw, [dataset])
     assert anatomy.freesurfer is None
-    assert "recon-all did not end" in left.text
+    assert "recon-all did not finish" in problem.text
     for name in ("sub-01", "sub-01_ses-2"):
         touch(dataset / name / "mri" / "aseg.mgz")
-    _, (left,) = find_anatomy("01", raw, [dataset])
-    assert "more than one" in left.text
+    _, (problem,) = find_anatomy("01", raw, [dataset])
+    assert "more than one" in problem.text
 
 
 def test_lesions_are_found_in_any_session(raw, dataset):
@@ -107,42 +107,42 @@ def test_lesions_are_found_in_any_session(raw, dataset):
     assert left_out == []
 
 
-def test_a_ready_mask_comes_before_seeds(raw, dataset):
+def test_complete_mask_has_precedence_over_seeds(raw, dataset):
     ready = touch(dataset / "sub-01" / "anat" / "sub-01_space-orig_label-lesion_mask.nii.gz")
     touch(dataset / "sub-01" / "anat" / "sub-01_desc-seeds_mask.nii.gz")
-    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    anatomy, (problem,) = find_anatomy("01", raw, [dataset])
     assert (anatomy.lesions.ready, anatomy.lesions.seeds) == (ready, None)
-    assert "the ready mask" in left.text
-    assert left.severity == "note"
+    assert "there is a complete lesion mask" in problem.text
+    assert problem.severity == "note"
 
 
-def test_marks_that_cannot_be_used_are_named(raw, dataset):
+def test_unusable_lesion_marks_are_reported(raw, dataset):
     folder = dataset / "sub-01" / "anat"
     touch(folder / "sub-01_desc-lesionremove_mask.nii.gz")
-    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    anatomy, (problem,) = find_anatomy("01", raw, [dataset])
     assert anatomy.lesions is None
-    assert "nothing to edit" in left.text
+    assert "nothing to edit" in problem.text
     touch(folder / "sub-01_desc-seeds_FLAIR.tsv")
     (raw / "anat/sub-01_FLAIR.nii.gz").unlink()
-    _, (left,) = find_anatomy("01", raw, [dataset])
-    assert "no FLAIR image" in left.text
+    _, (problem,) = find_anatomy("01", raw, [dataset])
+    assert "no FLAIR image" in problem.text
     touch(raw / "anat/sub-01_FLAIR.nii.gz")
     touch(folder / "sub-01_desc-seeds_mask.nii.gz")
-    _, (left,) = find_anatomy("01", raw, [dataset])
-    assert "files of seeds: more than one" in left.text
+    _, (problem,) = find_anatomy("01", raw, [dataset])
+    assert "files of seeds: more than one" in problem.text
 
 
-def test_of_several_images_the_first_is_taken_and_that_is_said_where_it_matters(raw, dataset):
+def test_first_of_several_images_is_used_and_a_note_names_the_others(raw, dataset):
     other = touch(raw / "ses-2/anat/sub-01_ses-2_FLAIR.nii.gz")
     assert find_anatomy("01", raw, [dataset])[1] == []
     touch(dataset / "sub-01" / "ses-3" / "anat" / "sub-01_ses-3_desc-seeds_mask.nii.gz")
-    anatomy, (left,) = find_anatomy("01", raw, [dataset])
+    anatomy, (problem,) = find_anatomy("01", raw, [dataset])
     assert anatomy.lesions.flair == anatomy.flair == raw / "anat/sub-01_FLAIR.nii.gz"
-    assert left.scan == other.name
-    assert left.text.startswith("sub-01_FLAIR.nii.gz is taken")
+    assert problem.scan == other.name
+    assert problem.text.startswith("not used: sub-01_FLAIR.nii.gz is the first")
 
 
-def test_marks_of_a_session_are_of_its_image(raw, dataset):
+def test_lesion_marks_belong_to_the_flair_image_of_their_session(raw, dataset):
     own = touch(raw / "ses-2/anat/sub-01_ses-2_FLAIR.nii.gz")
     touch(dataset / "sub-01" / "ses-2" / "anat" / "sub-01_ses-2_desc-seeds_mask.nii.gz")
     anatomy, left_out = find_anatomy("01", raw, [dataset])
@@ -173,9 +173,9 @@ def test_points(tmp_path):
     assert read_points(path) == [(1.0, -2.5, 30.0)]
     for text, cause in (
         ("x\ty\n1\t2\n", "no column z"),
-        ("x\ty\tz\n", "no point is there"),
-        ("x\ty\tz\n1\t2\tn/a\n", "line 2: 'n/a' is no coordinate"),
-        ("x\ty\tz\n1\t2\n", "is no coordinate"),
+        ("x\ty\tz\n", "the table has no points"),
+        ("x\ty\tz\n1\t2\tn/a\n", "line 2: 'n/a' is not a coordinate"),
+        ("x\ty\tz\n1\t2\n", "is not a coordinate"),
     ):
         path.write_text(text)
         with pytest.raises(DatasetError, match=cause):

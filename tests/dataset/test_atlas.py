@@ -74,7 +74,7 @@ def test_files_that_are_no_label_images(tmp_path):
     with pytest.raises(DatasetError, match="4 dimensions"):
         load_atlas(path)
     path.write_bytes(b"no image")
-    with pytest.raises(DatasetError, match="copy it again, or make it again"):
+    with pytest.raises(DatasetError, match="copy it again, or create it again"):
         load_atlas(path)
 
 

@@ -16,7 +16,7 @@ from helpers.datasets import bright_head
 from multiqsm.cli.audit import main
 from multiqsm.dataset.audit import (
     COLUMNS,
-    PRINTED,
+    PRINTED_COLUMNS,
     audit_problems,
     audit_table,
     inspect_scans,
@@ -209,7 +209,9 @@ def test_copy_of_another_scan(make_dataset):
     for image in (root / "sub-01/anat").glob("*.nii.gz"):
         shutil.copy(image, root / "sub-04/anat" / image.name.replace("sub-01", "sub-04"))
     _, (problem,) = audit(root)
-    assert str(problem).startswith("sub-04: all its images have the values of sub-01's; see which")
+    assert str(problem).startswith(
+        "sub-04: all its images are identical to those of sub-01; find out"
+    )
 
 
 def test_one_image_of_somebody_else(make_dataset):
@@ -218,8 +220,8 @@ def test_one_image_of_somebody_else(make_dataset):
     shutil.copy(root / name, root / name.replace("sub-01", "sub-04"))
     _, problems = audit(root)
     assert {(problem.scan, problem.cause) for problem in problems} == {
-        ("sub-01", "some of its images have the values of sub-04's"),
-        ("sub-04", "some of its images have the values of sub-01's"),
+        ("sub-01", "some of its images are identical to those of sub-04"),
+        ("sub-04", "some of its images are identical to those of sub-01"),
     }
 
 
@@ -423,7 +425,7 @@ def test_lines_have_at_most_120_columns(make_dataset):
     table, _ = audit(root)
     lines = printed(table, []).splitlines()
     assert max(map(len, lines)) <= 120
-    assert sum(most for _, _, most in PRINTED) + 2 * (len(PRINTED) - 1) <= 120
+    assert sum(width for _, _, width in PRINTED_COLUMNS) + 2 * (len(PRINTED_COLUMNS) - 1) <= 120
     assert "0.469×0.469×…" in lines[1] or "0.469×0.469×0" in lines[1]
     assert lines[-1] == "1 scans: 1 ok, 0 with warnings, 0 with errors"
 

@@ -29,7 +29,7 @@ from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.sources import derivative_datasets
 
 DRAWN = Path("sub-01/anat/sub-01_desc-rois_dseg.nii.gz")
-NAMED = "the file is listed but its content is not here; fetch it with "
+NAMED = "the file is listed, but its content is not available; fetch it with "
 FETCHED_BY = {"link": "datalad get", "pointer": "datalad get", "Git LFS": "git lfs pull"}
 
 
@@ -99,10 +99,10 @@ def test_mask_is_the_scans_and_not_made_anew(make_dataset, how, capsys):
 def test_folder_of_masks_that_is_a_link_to_nowhere(make_dataset, name):
     root = make_dataset(subjects=("01", "02"))
     folder = lose(root / name, "folder")
-    scans, (left,) = collect_scans(root)
+    scans, (problem,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02"]
-    assert (left.scan, left.severity) == ("sub-01", "error")
-    assert told(left.text, folder)
+    assert (problem.scan, problem.severity) == ("sub-01", "error")
+    assert told(problem.text, folder)
 
 
 def test_sidecar_of_a_mask(make_dataset):
@@ -110,9 +110,9 @@ def test_sidecar_of_a_mask(make_dataset):
     root = make_dataset(subjects=("01", "02"))
     mask = save(root / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
     sidecar = lose(mask.with_name(mask.name.replace(".nii.gz", ".json")))
-    scans, (left,) = collect_scans(root)
+    scans, (problem,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02"]
-    assert told(left.text, sidecar)
+    assert told(problem.text, sidecar)
 
 
 def test_derivative_dataset(make_dataset):
@@ -159,9 +159,9 @@ def test_dataset_of_masks_that_is_not_installed_is_told(make_dataset):
     (root / ".gitmodules").write_text(
         '[submodule "m"]\n\tpath = derivatives/masks\n\turl = ./masks\n'
     )
-    (scan,), (left,) = collect_scans(root)
-    assert (scan.brain_mask, left.scan, left.severity) == (None, "derivatives/masks", "note")
-    assert left.text.endswith("fetch it with datalad get -n derivatives/masks")
+    (scan,), (problem,) = collect_scans(root)
+    assert (scan.brain_mask, problem.scan, problem.severity) == (None, "derivatives/masks", "note")
+    assert problem.text.endswith("fetch it with datalad get -n derivatives/masks")
 
 
 @pytest.mark.parametrize("how", ["link", "pointer"])
@@ -177,10 +177,10 @@ def test_file_of_the_whole_dataset(make_dataset, name, how):
 def test_table_of_sessions_stops_its_participant_alone(make_dataset):
     root = make_dataset(subjects=("01", "02"), sessions=("A",))
     path = lose(root / "sub-01/sub-01_sessions.tsv")
-    scans, (left,) = collect_scans(root)
+    scans, (problem,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02_ses-A"]
-    assert (left.scan, left.severity) == ("sub-01_ses-A", "error")
-    assert told(left.text, path)
+    assert (problem.scan, problem.severity) == ("sub-01_ses-A", "error")
+    assert told(problem.text, path)
 
 
 @pytest.mark.parametrize("how", ["link", "pointer"])
@@ -194,9 +194,9 @@ def test_image_and_sidecar(make_dataset, how):
         map(str, found["sub-01"].problems)
     )
     sidecar = lose(root / "sub-02/anat/sub-02_echo-1_part-mag_MEGRE.json", how)
-    scans, (left,) = collect_scans(root)
+    scans, (problem,) = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-01"]
-    assert f"{sidecar.name}: {NAMED}datalad get {sidecar}" in left.text
+    assert f"{sidecar.name}: {NAMED}datalad get {sidecar}" in problem.text
 
 
 @pytest.mark.parametrize("name", ["sub-02", "sub-02/anat"])
@@ -269,7 +269,7 @@ def test_anatomy(tmp_path, name, without, how):
         what for what in ("t1w", "flair", "freesurfer", "lesions") if getattr(found, what) is None
     } == without
     assert len(left_out) == len(without)
-    assert all(left.severity == "error" and told(left.text, path) for left in left_out)
+    assert all(problem.severity == "error" and told(problem.text, path) for problem in left_out)
 
 
 @pytest.mark.parametrize("name", ["fs/sub-01", "fs/sub-01/mri"])

@@ -149,10 +149,10 @@ def test_volume_keeps_both_forms_of_the_image_that_it_is_written_like(codes, tmp
         ((SCANNED, 1, MOVED, 2), None),
         (
             (MOVED, 1, SCANNED, 1),
-            "sform and qform both say that they are the scanner's (code 1), and differ by 27.9°",
+            "sform and qform both claim to be in scanner coordinates (code 1), but differ by 27.9°",
         ),
-        ((turned(10, mirrored=True), 1, SCANNED, 1), "and differ by 180°"),
-        ((turned(12), 1, SCANNED, 1), "and differ by 2.24°"),
+        ((turned(10, mirrored=True), 1, SCANNED, 1), "but differ by 180°"),
+        ((turned(12), 1, SCANNED, 1), "but differ by 2.24°"),
     ],
 )
 def test_two_forms_of_the_scanner_must_agree(make_dataset, forms, cause):
@@ -176,7 +176,7 @@ def test_two_forms_of_the_scanner_must_agree(make_dataset, forms, cause):
         ),
         (
             (SCANNED, 4, MOVED, 3),
-            "code 1 (scanner), and the qform (code 3, Talairach) turns it by 27.9°",
+            "code 1 (scanner), and the qform (code 3, Talairach) is rotated from it by 27.9°",
         ),
         ((None, 0, None, 0), "no orientation"),
     ],
@@ -186,7 +186,7 @@ def test_no_form_of_the_scanner_is_a_warning(make_dataset, forms, cause):
     set_forms(root, **dict(zip(("sform", "sform_code", "qform", "qform_code"), forms, strict=True)))
     (problem,) = found(root).problems
     assert (problem.severity, problem.remedy[:7]) in (
-        ("warning", "nothing"),
+        ("warning", "no acti"),
         ("warning", "convert"),
     )
     assert cause in problem.cause
@@ -207,8 +207,8 @@ def test_two_voxel_sizes(make_dataset, code, qform_code, severity):
     )
     (problem,) = [problem for problem in found(root).problems if "mm" in problem.cause]
     assert problem.severity == severity
-    assert "voxels of 2.5×2.5×4 mm by its sform" in problem.cause
-    assert "2.5×2.5×3 mm by pixdim" in problem.cause
+    assert "the voxel size is 2.5×2.5×4 mm in its sform" in problem.cause
+    assert "2.5×2.5×3 mm in pixdim" in problem.cause
 
 
 def test_form_that_holds_no_rotation(make_dataset):
@@ -220,7 +220,7 @@ def test_form_that_holds_no_rotation(make_dataset):
     nib.save(nib.Nifti1Image(values, None, header), path)
     (problem,) = [problem for problem in found(root).problems if problem.severity == "error"]
     assert str(problem).startswith(
-        f"sub-01: {path.name}: its qform (code 1, scanner) holds no rotation"
+        f"sub-01: {path.name}: its qform (code 1, scanner) has no valid rotation"
     )
 
 
@@ -233,7 +233,7 @@ def test_images_of_one_scan_must_agree_on_b0(make_dataset):
     nib.save(nib.Nifti1Image(values, None, image_with(MOVED, 2, MOVED, 1).header), path)
     (problem,) = found(root).problems
     assert (problem.severity, problem.file) == ("error", path.name)
-    assert "turns B0 by 27.9° against" in problem.cause
+    assert "a direction of B0 that is rotated by 27.9° from" in problem.cause
 
 
 def test_audit_tells_the_angle_and_the_form(make_dataset):

@@ -239,13 +239,13 @@ def test_a_broken_image_and_one_of_four_dimensions(dataset):
     with pytest.raises(DatasetError, match="4 dimensions"):
         find_labels(SCAN, [dataset])
     path.write_bytes(b"no image")
-    with pytest.raises(DatasetError, match="copy it again, or make it again"):
+    with pytest.raises(DatasetError, match="copy it again, or create it again"):
         find_labels(SCAN, [dataset])
     draw(dataset)
     content = path.read_bytes()
     for damaged in (content[:-20], content[:-8] + bytes(8)):  # cut off; whole, but for its checksum
         path.write_bytes(damaged)
-        with pytest.raises(DatasetError, match="copy it again, or make it again"):
+        with pytest.raises(DatasetError, match="copy it again, or create it again"):
             find_labels(SCAN, [dataset])
 
 

@@ -19,8 +19,8 @@ from multiqsm.dataset.outputs import derivative_path
 
 SCAN = ("mask", "unwrapping", "fieldmap", "pdf", "edges", "medi", "medi_scaled")
 CSF, BRAIN = (
-    "cerebrospinal fluid of the lateral ventricles, found",
-    "mean of the brain, since no cerebrospinal fluid",
+    "cerebrospinal fluid of the lateral ventricles, identified",
+    "mean of the brain, because no cerebrospinal fluid",
 )
 
 
@@ -67,10 +67,15 @@ def test_what_all_went_through_is_told_without_numbers(tmp_path):
     assert sentence(tmp_path, "registered rigidly").startswith(
         "The scans of a person were registered rigidly"
     )
-    assert sentence(tmp_path, CSF).endswith("found by R2* and position.")
-    assert sentence(tmp_path, "7 regions") == "Susceptibility was measured in 7 regions of a scan."
+    assert sentence(tmp_path, CSF).endswith("identified by R2* and position.")
+    assert sentence(tmp_path, "7 regions") == "Susceptibility was measured in 7 regions per scan."
     assert absent(
-        tmp_path, "MEDI compared phase factors", "closed-form", "single scan", "No region", BRAIN
+        tmp_path,
+        "MEDI compared complex phase factors",
+        "closed-form",
+        "single scan",
+        "No region",
+        BRAIN,
     )
 
 
@@ -78,12 +83,12 @@ def test_reference_that_some_people_have_instead(tmp_path):
     for subject, reference in (("01", "csf_found"), ("02", "brain_instead"), ("03", "csf_found")):
         for run in "12":
             write_scan(tmp_path, subject, run, carried=("registration", reference), regions=7)
-    assert sentence(tmp_path, CSF).endswith("found by R2* and position (in 2 of 3 people).")
-    assert sentence(tmp_path, BRAIN).endswith("to refer to (in 1 of 3 people).")
+    assert sentence(tmp_path, CSF).endswith("identified by R2* and position (in 2 of 3 people).")
+    assert sentence(tmp_path, BRAIN).endswith("as a reference (in 1 of 3 people).")
     # Everybody's own report tells of them alone.
     own = {subject: [f"sub-{subject}_run-{run}" for run in "12"] for subject in ("01", "02")}
     assert absent(tmp_path, CSF, " (in ", scans=own["02"])
-    assert sentence(tmp_path, BRAIN, scans=own["02"]).endswith("was found to refer to.")
+    assert sentence(tmp_path, BRAIN, scans=own["02"]).endswith("was identified as a reference.")
     assert absent(tmp_path, BRAIN, scans=own["01"])
 
 
@@ -91,15 +96,15 @@ def test_single_scan_is_not_registered(tmp_path):
     write_scan(tmp_path, "01", "1", carried=("single_scan", "csf_found"), regions=1)
     assert absent(tmp_path, "registered rigidly")
     assert (
-        sentence(tmp_path, "nothing was registered")
-        == "With a single scan of a person nothing was registered."
+        sentence(tmp_path, "no registration was needed")
+        == "For a person with a single scan, no registration was needed."
     )
-    assert "in 1 region of" in methods_text(tmp_path)
+    assert "in 1 region per" in methods_text(tmp_path)
     for run in "12":
         write_scan(tmp_path, "02", run, carried=("registration", "csf_found"), regions=1)
     assert absent(tmp_path, "registered rigidly", scans=["sub-01_run-1"])
     assert sentence(tmp_path, "registered rigidly").endswith("(in 1 of 2 people).")
-    assert sentence(tmp_path, "nothing was registered").endswith("(in 1 of 2 people).")
+    assert sentence(tmp_path, "no registration was needed").endswith("(in 1 of 2 people).")
 
 
 def test_scans_that_could_not_be_registered_and_regions_that_were_not_measured(tmp_path):
@@ -113,7 +118,7 @@ def test_scans_that_could_not_be_registered_and_regions_that_were_not_measured(t
     )
     for run in "12":
         write_scan(tmp_path, "02", run)
-    assert sentence(tmp_path, "could not be brought together").endswith("(in 1 of 2 people).")
+    assert sentence(tmp_path, "could not be aligned").endswith("(in 1 of 2 people).")
     assert sentence(tmp_path, "could not be registered").endswith("(in 1 of 5 scans).")
 
 
@@ -132,13 +137,13 @@ def test_steps_of_some_scans(tmp_path):
         ("user_mask", "single_unwrapping", "single_fieldmap", "vsharp", "medi", "medi_fixed"),
     )
     for text in (
-        "closed-form inversion",
+        "closed-form dipole inversion",
         "V-SHARP",
         "projection onto dipole fields",
-        "given with the scan",
+        "provided with the scan",
     ):
         assert sentence(tmp_path, text).endswith(" (in 1 of 2 scans).")
-    assert sentence(tmp_path, "(MEDI), the absolute gradients").endswith(
+    assert sentence(tmp_path, "(MEDI), with an L1 penalty on gradients").endswith(
         "split Bregman iterations."
     )
 
@@ -165,7 +170,9 @@ def test_labelled_reference_has_its_name(tmp_path):
 def test_maps_of_an_earlier_version_and_steps_of_a_later_one(tmp_path):
     write_scan(tmp_path, "01", "1", steps=None)
     write_scan(tmp_path, "01", "2", (*SCAN, "magic"))
-    assert sentence(tmp_path, "do not tell how they were made").endswith("(in 1 of 2 scans).")
+    assert sentence(tmp_path, "contain no record of how they were computed").endswith(
+        "(in 1 of 2 scans)."
+    )
     assert sentence(tmp_path, "projection onto").endswith("(in 1 of 2 scans).")
 
 
@@ -180,7 +187,7 @@ def test_papers_are_numbered_in_the_order_of_the_text():
     text = citation_text(
         {"pdf": "", "gcv": "(in 1 of 2 scans)", "unwrapping": "", "deterministic": ""}
     )
-    assert "projection onto dipole fields, weighted by the field's standard error [5]." in text
+    assert "(PDF), weighted by the inverse of the field's standard error [5]." in text
     assert "by generalised cross-validation (in 1 of 2 scans) [7]." in text
     assert "5. Liu T, " in text
     assert "10.3174/ajnr.A4137" in text

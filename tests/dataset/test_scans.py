@@ -119,16 +119,14 @@ def test_magnitude_without_part_is_taken_and_it_is_said(make_dataset):
     (scan,), left_out = collect_scans(make_dataset(parts=(None, "phase")))
     assert left_out == []
     assert scan.magnitude[0].name == "sub-01_echo-1_MEGRE.nii.gz"
-    assert (
-        scan.notes[0] == "sub-01_echo-1_MEGRE.nii.gz: no part in the name, taken as the magnitude"
-    )
+    assert scan.notes[0] == "sub-01_echo-1_MEGRE.nii.gz: no part in the name, used as the magnitude"
 
 
 def test_image_without_part_beside_a_magnitude_is_left_out(make_dataset):
     (scan,), left_out = collect_scans(make_dataset(parts=("mag", None, "phase")))
     assert len(scan.magnitude) == 3
     assert left_out[0].scan == "sub-01_echo-1_MEGRE.nii.gz"
-    assert "sub-01_echo-1_part-mag_MEGRE.nii.gz is there" in left_out[0].text
+    assert "sub-01_echo-1_part-mag_MEGRE.nii.gz exists" in left_out[0].text
 
 
 @pytest.mark.parametrize("part", ["mag", "phase", "real"])
@@ -173,7 +171,7 @@ def test_single_echo_scan_of_the_same_name_is_left_out(make_dataset):
     make_dataset(suffix="T2starw", echo_times=(0.02,))
     (scan,), left_out = collect_scans(make_dataset())
     assert scan.suffix == "MEGRE"
-    assert "sub-01_part-mag_T2starw.nii.gz" in [left.scan for left in left_out]
+    assert "sub-01_part-mag_T2starw.nii.gz" in [problem.scan for problem in left_out]
 
 
 def test_entity_that_the_derivatives_cannot_carry(make_dataset):
@@ -183,7 +181,7 @@ def test_entity_that_the_derivatives_cannot_carry(make_dataset):
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01"]
     assert "sub-02_inv-1_echo-1_part-mag_MEGRE.nii.gz" in left_out[0].text
-    assert "no inv" in left_out[0].text
+    assert "BIDS does not allow inv" in left_out[0].text
 
 
 def test_labels_select_with_and_without_prefix(make_dataset):
@@ -210,42 +208,45 @@ def test_filter_file_selects(make_dataset, wanted, expected):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "messages"),
     [
         (
             {"participant_label": ["01", "03"]},
             ["--participant-label 03", "its participants are: 01, 02"],
         ),
-        ({"session_label": ["C"]}, ["--session-label C", "removed all 12 images", "A (6), B (6)"]),
+        (
+            {"session_label": ["C"]},
+            ["--session-label C", "removed all 12 remaining images", "A (6), B (6)"],
+        ),
         (
             {"session_label": ["A"], "bids_filter": {"megre": {"run": 2}}},
-            ["--bids-filter-file, run 2", "removed all 6 images", "(no run) (6)"],
+            ["--bids-filter-file, run 2", "removed all 6 remaining images", "(no run) (6)"],
         ),
         (
             {"bids_filter": {"megre": {"acq": "x"}}},
             ["--bids-filter-file, acq", "not a recognized entity"],
         ),
         ({"bids_filter": {"t1w": {"run": 1}}}, ["no query t1w", "megre"]),
-        ({"bids_filter": {"megre": "x"}}, ["megre is 'x'", "write entities"]),
+        ({"bids_filter": {"megre": "x"}}, ["megre is 'x'", "write an object of entities"]),
         ({"bids_filter": {"megre": {"part": "mag"}}}, ["sub-02_ses-B", "only magnitude images"]),
         ({"derivatives": ["no/such/folder"]}, ["no/such/folder", "no such folder"]),
     ],
 )
-def test_empty_selection_names_what_emptied_it(make_dataset, options, said):
+def test_error_names_the_filter_that_removed_the_last_image(make_dataset, options, messages):
     root = make_dataset(subjects=("01",), sessions=("A",), echo_times=(0.006, 0.012, 0.018))
     make_dataset(subjects=("02",), sessions=("B",))
     with pytest.raises(DatasetError) as error:
         collect_scans(root, **options)
-    for words in said:
-        assert words in str(error.value)
+    for message in messages:
+        assert message in str(error.value)
 
 
-def test_dataset_without_gradient_echo_says_what_there_is(make_dataset):
+def test_error_lists_the_suffixes_of_a_dataset_without_gradient_echo_images(make_dataset):
     root = make_dataset(suffix="T1w", echo_times=(0.003,), parts=(None,))
     with pytest.raises(
         DatasetError,
         match=r"no image with suffix MEGRE or T2starw in an anat folder of sub-01; "
-        r".* are: T1w \(1\)",
+        r"suffixes in these folders: T1w \(1\)",
     ):
         collect_scans(root)
 
@@ -274,7 +275,7 @@ def test_label_that_bids_does_not_allow(make_dataset):
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-A"]
     assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [
-        left.scan for left in left_out
+        problem.scan for problem in left_out
     ]
     assert "letters, digits and +" in left_out[0].text
 
@@ -320,10 +321,10 @@ def test_folders_above_the_dataset_say_nothing(make_dataset, folder):
     ("name", "reason"),
     [
         ("sub-01_part-magnitude_T2starw", "part-magnitude is none of mag, phase"),
-        ("sub-01_run-1a_part-mag_T2starw", "run-1a is no whole number"),
-        ("sub-02_part-mag_T2starw", "does not say what its folder sub-01 says"),
-        ("sub-01_ses-A_part-mag_T2starw", "does not say what its folder sub-01 says"),
-        ("sub-01_acq-a_acq-b_part-mag_T2starw", "an entity is in it twice"),
+        ("sub-01_run-1a_part-mag_T2starw", "run-1a is not a whole number"),
+        ("sub-02_part-mag_T2starw", "its name contradicts its folder, sub-01"),
+        ("sub-01_ses-A_part-mag_T2starw", "its name contradicts its folder, sub-01"),
+        ("sub-01_acq-a_acq-b_part-mag_T2starw", "it has an entity twice"),
         ("sub-01_part-mag_a b_T2starw", "letters, digits and +"),
         ("sub-01_acq-é_part-mag_T2starw", "letters, digits and +"),
     ],
@@ -334,7 +335,7 @@ def test_names_that_bids_does_not_allow_are_left_out(make_dataset, name, reason)
     shutil.copy(image, image.with_name(f"{name}.nii.gz"))
     scans, left_out = collect_scans(root)
     assert len(scans[0].files) == 6
-    assert [left.scan for left in left_out] == [f"{name}.nii.gz"]
+    assert [problem.scan for problem in left_out] == [f"{name}.nii.gz"]
     assert reason in left_out[0].text
     assert left_out[0].severity == "error"
 
@@ -601,10 +602,10 @@ def test_session_that_is_there_twice(make_dataset):
     root = make_dataset(sessions=("1", "2"))
     table = root / "sub-01" / "sub-01_sessions.tsv"
     table.write_text("session_id\tscanner\nses-1\tPrisma\nses-1\tSkyra\nses-2\tSkyra\n")
-    scans, (left,) = collect_scans(root)
+    scans, (problem,) = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-2"]
-    assert (left.scan, left.severity) == ("sub-01_ses-1", "error")
-    assert "rows of ses-1 contradict each other (scanner)" in left.text
+    assert (problem.scan, problem.severity) == ("sub-01_ses-1", "error")
+    assert "rows of ses-1 contradict each other (scanner)" in problem.text
 
 
 def test_all_scans_are_listed_by_name(make_dataset):

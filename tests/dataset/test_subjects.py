@@ -133,8 +133,8 @@ def test_scan_without_derivatives_is_left_out_and_named(folders, without):
     ]
     (subject,), left_out = collect(scans, folders)
     assert [(scan.label, scan.number) for scan in subject.scans] == [("sub-01_run-2", 2)]
-    assert [left.scan for left in left_out] == ["sub-01_run-1", "sub-02"]
-    assert all(left.severity == "error" for left in left_out)
+    assert [problem.scan for problem in left_out] == ["sub-01_run-1", "sub-02"]
+    assert all(problem.severity == "error" for problem in left_out)
     assert left_out[0].text.startswith("not processed: sub-01_run-1")
     assert without in left_out[0].text
     assert left_out[0].text.endswith("is missing")
@@ -194,11 +194,11 @@ def test_regions_that_cannot_be_used_leave_the_scan(folders, case):
     options, cause = BAD_LABELS[case]
     scan = processed(**folders[0], entities={"subject": "01"})
     draw(folders[1], {"subject": "01"}, **options)
-    (subject,), (left,) = collect([scan], folders)
+    (subject,), (problem,) = collect([scan], folders)
     assert subject.scans[0].labels is None
-    assert left.scan == "regions of sub-01"
-    assert cause in left.text
-    assert left.severity == "error"
+    assert problem.scan == "regions of sub-01"
+    assert cause in problem.text
+    assert problem.severity == "error"
 
 
 def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
@@ -206,19 +206,19 @@ def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
     scan = processed(**known, entities={"subject": "01", "run": "1"})
     draw(rater, {"subject": "01", "run": "1"})
     draw(rater, {"subject": "01"}, space="subject").write_bytes(b"no image")
-    (subject,), (left,) = collect([scan], folders)
+    (subject,), (problem,) = collect([scan], folders)
     assert subject.labels is None
     assert subject.scans[0].labels is not None
-    assert (left.scan, left.severity) == ("regions of sub-01", "error")
+    assert (problem.scan, problem.severity) == ("regions of sub-01", "error")
 
 
 def test_labels_without_a_name_are_told_of_and_are_no_fault(folders):
     scan = processed(**folders[0], entities={"subject": "01"})
     draw(folders[1], {"subject": "01"}, value=7)
-    (subject,), (left,) = collect([scan], folders)
+    (subject,), (problem,) = collect([scan], folders)
     assert subject.scans[0].labels.names == {1: "putamen"}
-    assert left.severity == "note"
-    assert "label 7 is not in" in left.text
+    assert problem.severity == "note"
+    assert "label 7 is not in" in problem.text
 
 
 def test_two_datasets_with_regions_of_one_scan(folders, tmp_path):
@@ -226,9 +226,9 @@ def test_two_datasets_with_regions_of_one_scan(folders, tmp_path):
     for rater in ("one", "two"):
         draw(tmp_path / rater, {"subject": "01"})
         (tmp_path / rater / "dataset_description.json").write_text(json.dumps({"Name": rater}))
-    (subject,), (left,) = collect([scan], folders, datasets=[tmp_path / "one", tmp_path / "two"])
+    (subject,), (problem,) = collect([scan], folders, datasets=[tmp_path / "one", tmp_path / "two"])
     assert subject.scans[0].labels is None
-    assert "more than one label image" in left.text
+    assert "more than one label image" in problem.text
 
 
 def raw_and_made(folders, *sessions, without=None, **options):
@@ -262,14 +262,14 @@ def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
 def test_regions_that_cannot_be_carried_are_a_fault(folders):
     first, second = raw_and_made(folders, "1", "2", without="1")
     draw(folders[1], first.entities)
-    (subject,), (left,) = collect([second], folders, excluded_scans=[first.entities])
+    (subject,), (problem,) = collect([second], folders, excluded_scans=[first.entities])
     assert subject.elsewhere == ()
-    assert (left.scan, left.severity) == ("regions of sub-01_ses-1", "error")
+    assert (problem.scan, problem.severity) == ("regions of sub-01_ses-1", "error")
     for text in ("sub-01_ses-1_magnitude.nii.gz", "lost", "--session-label"):
-        assert text in left.text
+        assert text in problem.text
     # A scan that is there, but for its derivatives, is no better.
     _, left_out = collect([first, second], folders)
-    assert [left.scan for left in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
+    assert [problem.scan for problem in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
 
 
 def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
@@ -309,8 +309,8 @@ def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
     )
     assert (left_out, subject.elsewhere[0].atria) == ([], ((1.0, 2.0, 3.0),))
     subject.elsewhere[0].magnitude.unlink()
-    _, (left,) = collect([second], folders, excluded_scans=[first.entities], needs_atria=True)
-    assert left.scan == "points in the atria of sub-01_ses-1"
+    _, (problem,) = collect([second], folders, excluded_scans=[first.entities], needs_atria=True)
+    assert problem.scan == "points in the atria of sub-01_ses-1"
 
 
 def test_scans_know_their_protocol_and_are_counted_in_it(folders):

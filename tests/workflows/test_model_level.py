@@ -152,7 +152,7 @@ def test_patients_who_lack_something_are_listed(tmp_path, capfd):
         "log_t2_lesion_volume": PATIENTS - 2,
     }
     page = (root / "out" / "group_model-thalamus.html").read_text()
-    assert "What could not be computed" in page
+    assert "Parts that could not be computed" in page
     assert "longitudinal stream" in page
 
 

@@ -701,9 +701,9 @@ def test_subject_reports(whole):
     assert "sub-01_ses-B_run-2" in person
     # among the faults, and in the table of the registration
     assert person.count("not registered to") == 2
-    assert "found by R2* and position" in person
-    assert "could not be registered were left out" in person
-    assert "in 2 regions of a scan" in person
+    assert "identified by R2* and position" in person
+    assert "could not be registered were excluded" in person
+    assert "in 2 regions per scan" in person
     for text in ("registered rigidly", "ventricles"):
         assert text in person
         assert text not in phantom

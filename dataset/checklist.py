@@ -1,0 +1,350 @@
+"""The reporting checklist of the ISMRM consensus on QSM, filled in from sidecars.
+
+The items, and the sidecar fields that answer each, are in the template ``checklist``. A value is
+blank only if no sidecar of the scans has any of its fields.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from ..bids_templates import load_template
+from .files import PathLike, read_json, write_text
+from .tables import read_tsv, write_tsv
+
+CHECKLIST = Path("logs", "checklist.tsv")
+CHECKLIST_TEXT = Path("logs", "CHECKLIST.md")
+EXCLUDED = Path("group", "excluded.tsv")
+COLUMNS = ("section", "item", "applies_to", "value", "fields")
+MAP_NAME = re.compile(r"(?:_space-(?P<space>[a-zA-Z0-9]+))?_desc-(?P<desc>[a-z]+)_Chimap\.json$")
+PLANES = ("sagittal", "coronal", "axial")  # slices perpendicular to x, y, z of the scanner
+
+
+class _Map:
+    """A susceptibility map: its sidecar, and its header if one of the items asks for it."""
+
+    def __init__(self, path: Path, space: str | None, inversion: str):
+        self.path = path
+        self.space = space
+        self.inversion = inversion
+        self.sidecar = read_json(path)
+        self.scan = path.name.split("_space-" if space else "_desc-")[0]
+
+    @property
+    def scanner(self) -> str:
+        """Site, manufacturer and model; phantoms, which have a protocol of their own, apart."""
+        names = ("Manufacturer", "ManufacturersModelName")
+        model = " ".join(str(self.sidecar[name]) for name in names if name in self.sidecar)
+        site = f"site {self.sidecar.get('Site', 'unknown')}"
+        label = f"{site}: {model}" if model else site
+        is_phantom = "phantom" in self.sidecar.get("MethodSteps", ())
+        return f"{label}, phantom" if is_phantom else label
+
+    @property
+    def image(self) -> Any:
+        """The image, of which only the header is read."""
+        return nib.load(str(self.path).removesuffix(".json") + ".nii.gz")
+
+
+def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None) -> pd.DataFrame:
+    """Fill in the checklist of the ISMRM consensus from the sidecars of a derivative dataset.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    scans : sequence of str, optional
+        Labels of the scans to report; all by default.
+
+    Returns
+    -------
+    DataFrame
+        One row for each item and what it applies to:
+
+        * section: acquisition or processing
+        * item: as the consensus asks for it
+        * applies_to: a scanner, an inversion, or all scans
+        * value: text; if scans differ, each value with the number of scans, or the mean and
+          standard deviation of numbers; empty if nothing is known
+        * fields: the sidecar fields that the value is taken from
+
+    References
+    ----------
+    QSM Consensus Organization Committee et al. Magn Reson Med 2024;91:1834.
+    doi:10.1002/mrm.30006
+    """
+    maps = _find_maps(Path(output_dir), scans)
+    rows = []
+    for item in load_template("checklist")["items"]:
+        for label, group in _groups(item["of"], maps).items():
+            value = _value(item, group, Path(output_dir))
+            fields = ", ".join(item["fields"])
+            rows.append((item["section"], item["item"], label, value, fields))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def checklist_markdown(checklist: pd.DataFrame) -> str:
+    """Write a checklist as Markdown, with a table for each section.
+
+    Parameters
+    ----------
+    checklist : DataFrame
+        As `reporting_checklist` returns it.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    lines = ["# Reporting checklist", "", load_template("checklist")["source"]]
+    for section, rows in merge_equal_values(checklist).groupby("section", sort=False):
+        lines += ["", f"## {section}", "", "| item | applies to | value |", "|---|---|---|"]
+        for row in rows.itertuples():
+            cells = map(_escape, (row.item, row.applies_to, row.value))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def merge_equal_values(checklist: pd.DataFrame) -> pd.DataFrame:
+    """Merge the rows of an item that have the same value, for tables that are read by people.
+
+    Parameters
+    ----------
+    checklist : DataFrame
+        As `reporting_checklist` returns it.
+
+    Returns
+    -------
+    DataFrame
+        The same columns; applies_to names all scanners or inversions, or "all" if an item has one
+        value.
+    """
+    merged = []
+    for _, rows in checklist.groupby("item", sort=False):
+        for _, same in rows.groupby("value", sort=False):
+            row = same.iloc[0].copy()
+            is_common = len(same) == len(rows) > 1
+            row["applies_to"] = "all" if is_common else "; ".join(same["applies_to"])
+            merged.append(row)
+    return pd.DataFrame(merged, columns=checklist.columns)
+
+
+def write_checklist(output_dir: PathLike) -> Path:
+    """Write the checklist of a derivative dataset as ``logs/checklist.tsv`` and as Markdown.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    pathlib.Path
+        The Markdown file, ``logs/CHECKLIST.md``.
+    """
+    root = Path(output_dir)
+    checklist = reporting_checklist(root)
+    write_tsv(root / CHECKLIST, checklist)
+    return write_text(root / CHECKLIST_TEXT, checklist_markdown(checklist))
+
+
+def _escape(text):
+    return str(text).replace("|", "\\|")
+
+
+def _find_maps(root: Path, scans: Sequence[str] | None) -> list[_Map]:
+    """Find the susceptibility maps of single scans, without standard errors and variation."""
+    maps = []
+    for path in sorted(root.glob("sub-*/**/anat/*_Chimap.json")):
+        name = MAP_NAME.search(path.name)
+        if name is None or name["desc"].endswith(("se", "sd")):
+            continue
+        chi = _Map(path, name["space"], name["desc"])
+        if scans is None or chi.scan in scans:
+            maps.append(chi)
+    return maps
+
+
+def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
+    """Group maps by what an item applies to."""
+    in_scan_space = [chi for chi in maps if chi.space is None]
+    one_of_scan = list({chi.scan: chi for chi in in_scan_space}.values())
+    if kind == "scanner":
+        return _by_label(one_of_scan, lambda chi: chi.scanner)
+    if kind == "scans":
+        return {"all scans": one_of_scan} if one_of_scan else {}
+    if kind == "inversion":
+        return _by_label(in_scan_space, lambda chi: chi.inversion)
+    in_subject_space = [chi for chi in maps if chi.space is not None]
+    return _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
+
+
+def _by_label(maps: Iterable[_Map], label: Callable[[_Map], str]) -> dict[str, list[_Map]]:
+    groups: dict[str, list[_Map]] = {}
+    for chi in maps:
+        groups.setdefault(label(chi), []).append(chi)
+    return dict(sorted(groups.items()))
+
+
+def _value(item: dict, maps: list[_Map], root: Path) -> str:
+    """Answer an item, with the function that it names or with its sidecar fields."""
+    fields = item["fields"]
+    name = item.get("value")
+    if name == "excluded":
+        return _excluded(root)
+    if name == "n_scans":
+        return str(len(maps))
+    if name == "first":
+        return _first(maps, fields)
+    if name is None:
+        return _fields_text(maps, fields)
+    if name == "mean_sd":
+        return _mean_sd([float(chi.sidecar[fields[0]]) for chi in maps if fields[0] in chi.sidecar])
+    answer = _ANSWERS[name]
+    return _summary([answer(chi, fields) for chi in maps])
+
+
+def _fields_text(maps: list[_Map], fields: Sequence[str]) -> str:
+    """Give the values of all fields; with the names of the fields if there are several."""
+    parts = []
+    for field in fields:
+        summary = _summary([_plain(chi.sidecar.get(field)) for chi in maps])
+        if summary:
+            parts.append(summary if len(fields) == 1 else f"{_words(field)}: {summary}")
+    return "; ".join(parts)
+
+
+def _first(maps: list[_Map], fields: Sequence[str]) -> str:
+    """Give the value of the first field that a sidecar has."""
+    values = []
+    for chi in maps:
+        present = [field for field in fields if field in chi.sidecar]
+        values.append(_plain(chi.sidecar[present[0]]) if present else None)
+    return _summary(values)
+
+
+def _summary(values: Sequence[Any]) -> str:
+    """Summarise the values of several scans.
+
+    Equal values are given once. Up to four different ones are given with their numbers of scans,
+    and more numbers than that as mean ± standard deviation.
+    """
+    values = ["" if value is None else value for value in values]
+    counts = Counter(values)
+    if set(counts) <= {""}:
+        return ""
+    if len(counts) == 1:
+        return _text(values[0])
+    numbers = [value for value in values if isinstance(value, float)]
+    if len(counts) > 4 and len(numbers) == len(values):
+        return _mean_sd(numbers)
+    parts = []
+    for value, count in counts.most_common():
+        parts.append(f"{_text(value) or 'not stated'} ({count} of {len(values)} scans)")
+    return "; ".join(parts)
+
+
+def _mean_sd(numbers: Sequence[float]) -> str:
+    if not numbers:
+        return ""
+    mean = f"{np.mean(numbers):.6g}"
+    if len(numbers) == 1:
+        return f"{mean} (1 scan)"
+    return f"{mean} ± {np.std(numbers, ddof=1):.2g} ({len(numbers)} scans)"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Make a sidecar's value comparable: numbers as float, truth as a word, others as text."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, list):
+        return ", ".join(_text(_plain(part)) for part in value)
+    return str(value)
+
+
+def _words(field: str) -> str:
+    """Write the name of a sidecar field in words.
+
+    >>> _words("BackgroundEdgeRule")
+    'background edge rule'
+    >>> _words("MRAcquisitionType")
+    'MR acquisition type'
+    """
+    words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z0-9]+|[A-Z]+|[a-z0-9]+", field)
+    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words)
+
+
+def _echo_times(chi: _Map, fields: Sequence[str]) -> str | None:
+    """Give the number of echoes with TE1 : ΔTE : TEmax, or all times if their spacing varies."""
+    times = 1000 * np.array(chi.sidecar.get(fields[0], ()), dtype=float)
+    if not times.size:
+        return None
+    if times.size == 1:
+        return f"1, {times[0]:.4g}"
+    spacing = np.diff(times)
+    if np.ptp(spacing) > 0.01 * np.mean(spacing):
+        return f"{times.size}, " + ", ".join(f"{time:.4g}" for time in times)
+    return f"{times.size}, {times[0]:.4g} : {np.mean(spacing):.4g} : {times[-1]:.4g}"
+
+
+def _orientation(chi: _Map, _) -> str:
+    """Name the plane perpendicular to the third voxel axis, and how oblique it is."""
+    affine = chi.image.affine
+    normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
+    axis = int(np.argmax(np.abs(normal)))
+    angle = np.degrees(np.arccos(min(1.0, abs(normal[axis]))))
+    return PLANES[axis] if angle < 0.5 else f"{PLANES[axis]}, oblique"
+
+
+def _voxel_size(chi: _Map, _) -> str:
+    return _product(chi.image.header.get_zooms()[:3])
+
+
+def _matrix(chi: _Map, _) -> str:
+    return _product(chi.image.shape[:3])
+
+
+def _field_of_view(chi: _Map, _) -> str:
+    return _product(np.array(chi.image.shape[:3]) * chi.image.header.get_zooms()[:3])
+
+
+def _product(numbers: Iterable[float]) -> str:
+    return "×".join(f"{number:.4g}" for number in numbers)
+
+
+def _versions(chi: _Map, fields: Sequence[str]) -> str:
+    versions = chi.sidecar.get(fields[0], {})
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _excluded(root: Path) -> str:
+    """Count the scans that the group level excluded, by reason; blank before the group level."""
+    path = root / EXCLUDED
+    if not path.exists():
+        return ""
+    counts = read_tsv(path)["reason"].value_counts()
+    return "; ".join(f"{reason} ({count} scans)" for reason, count in counts.items())
+
+
+_ANSWERS: dict[str, Callable[[_Map, Sequence[str]], Any]] = {
+    "echo_times": _echo_times,
+    "field_of_view": _field_of_view,
+    "matrix": _matrix,
+    "orientation": _orientation,
+    "versions": _versions,
+    "voxel_size": _voxel_size,
+}

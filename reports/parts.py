@@ -1,0 +1,103 @@
+"""Blocks that several reports have in common."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .blocks import Block, Heading, KeyValues, Paragraph, Picture, Warnings
+
+
+def methods_blocks(citation: str, versions: Mapping[str, str]) -> tuple[Block, ...]:
+    """Return blocks with the methods text and the versions of the software.
+
+    Parameters
+    ----------
+    citation : str
+        Markdown with one heading, paragraph or reference per line, such as ``logs/CITATION.md``.
+    versions : dict of str to str
+
+    Returns
+    -------
+    tuple of Block
+    """
+    blocks: list[Block] = []
+    for line in map(str.strip, citation.splitlines()):
+        if line.startswith("#"):
+            if line != "# Methods":  # the section of the report has this title already
+                blocks.append(Heading(line.lstrip("#").strip()))
+        elif line:
+            blocks.append(Paragraph(line))
+    if versions:
+        blocks.append(KeyValues(versions, "Software"))
+    return tuple(blocks)
+
+
+def message_blocks(failures: Sequence[tuple[str, str]], warnings: Sequence[str]) -> list[Warnings]:
+    """Return blocks with the scans that failed and the warnings; none if there are neither.
+
+    Parameters
+    ----------
+    failures : sequence of (str, str)
+        Each scan that failed, and the cause.
+    warnings : sequence of str
+
+    Returns
+    -------
+    list of Warnings
+    """
+    blocks = []
+    if failures:
+        messages = list(itertools.starmap("{}: {}".format, failures))
+        blocks.append(Warnings(messages, "Scans that failed", "error"))
+    if warnings:
+        blocks.append(Warnings(warnings))
+    return blocks
+
+
+def picture_blocks(
+    caption: str,
+    draw: Callable[..., Figure],
+    *tables: pd.DataFrame | None,
+    format: Literal["svg", "webp"] = "svg",
+    **options: Any,
+) -> tuple[Picture | Paragraph]:
+    """Draw a figure, or state why there is none.
+
+    Parameters
+    ----------
+    caption : str
+        Caption of the picture.
+    draw : callable
+        Function that returns the figure of `tables` and raises ValueError if they have too little
+        data, for which the report must not fail.
+    *tables : DataFrame
+    format : {'svg', 'webp'}
+        Format that the figure is saved in.
+    **options
+        Keyword arguments of `draw`.
+
+    Returns
+    -------
+    tuple of one Block
+    """
+    try:
+        return (Picture(draw(*tables, **options), caption, format=format),)
+    except ValueError as error:
+        return (Paragraph(f"No figure ({caption.rstrip('.')}): {error}.", note=True),)
+
+
+def first_version(versions: Mapping[str, str]) -> str:
+    """Return the name and version of the first software, for the foot of a report.
+
+    Examples
+    --------
+    >>> first_version({"multiqsm": "0.1.0", "numpy": "2.4"})
+    'multiqsm 0.1.0'
+    """
+    if not versions:
+        return ""
+    name = next(iter(versions))
+    return f"{name} {versions[name]}"

@@ -1,0 +1,163 @@
+"""The reporting checklist is filled in from sidecars, and says nothing that they do not say."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from multiqsm.bids_templates import load_template
+from multiqsm.dataset.checklist import (
+    CHECKLIST,
+    CHECKLIST_TEXT,
+    checklist_markdown,
+    merge_equal_values,
+    reporting_checklist,
+    write_checklist,
+)
+from multiqsm.dataset.tables import read_tsv
+
+SIDECAR = {
+    "Site": "A",
+    "Manufacturer": "Siemens",
+    "ManufacturersModelName": "Skyra",
+    "MagneticFieldStrength": 3.0,
+    "CentreFrequency": 123.2,
+    "EchoTimes": [0.006, 0.014, 0.022],
+    "RepetitionTime": 0.045,
+    "ScanOptions": ["PFP", "FC"],
+    "Units": "ppm",
+    "Inversion": "MEDI",
+    "Lambda": 1e-3,
+    "ModelErrorReduction": True,
+    "MethodSteps": ["mask", "medi"],
+    "ProcessingSoftware": {"multiqsm": "1.0", "numpy": "2.0"},
+}
+
+
+def save_map(root, scan, sidecar, inversion="medi", space="", affine=None):
+    """Save a map of 4×5×6 voxels, of 1×1×2 mm unless the affine says otherwise."""
+    folder = root / scan.split("_")[0] / "anat"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{scan}{space}_desc-{inversion}_Chimap"
+    (folder / f"{stem}.json").write_text(json.dumps(sidecar))
+    affine = np.diag([1.0, 1, 2, 1]) if affine is None else affine
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), affine), folder / f"{stem}.nii.gz")
+
+
+def value(checklist, item, applies_to=None):
+    rows = checklist[checklist["item"] == item]
+    if applies_to is not None:
+        rows = rows[rows["applies_to"] == applies_to]
+    (only,) = rows["value"]
+    return only
+
+
+def test_values_come_from_sidecar_and_header(tmp_path):
+    save_map(tmp_path, "sub-01_run-1", SIDECAR)
+    checklist = reporting_checklist(tmp_path)
+    assert value(checklist, "Field strength (T)", "site A: Siemens Skyra") == "3"
+    assert value(checklist, "Centre frequency, mean ± SD (MHz)") == "123.2 (1 scan)"
+    assert value(checklist, "Number of echoes, TE1 : ΔTE : TEmax (ms)") == "3, 6 : 8 : 22"
+    assert value(checklist, "Repetition time (s)") == "0.045"
+    assert value(checklist, "Voxel size (mm)") == "1×1×2"
+    assert value(checklist, "Matrix") == "4×5×6"
+    assert value(checklist, "Field of view (mm)") == "4×5×12"
+    assert value(checklist, "Orientation") == "axial"
+    assert value(checklist, "Flow compensation, partial echo (scan options)") == "PFP, FC"
+    assert value(checklist, "Toolbox and versions") == "multiqsm 1.0, numpy 2.0"
+    assert value(checklist, "Data term and weights", "medi") == "model error reduction: yes"
+
+
+def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_path):
+    # Each field holds a value that occurs nowhere else, so a value can be traced to its field.
+    fields = sorted(
+        {field for item in load_template("checklist")["items"] for field in item["fields"]}
+        - {
+            "CentreFrequency",
+            "BrainMaskVolume",
+            "ReferenceOffset",
+            "EchoTimes",
+            "ReferenceStandardDeviation",
+            "ProcessingSoftware",
+            "B0Direction",
+        }
+    )
+    sidecar = {field: f"<{field}>" for field in fields}
+    for space in ("", "_space-subject"):
+        save_map(tmp_path, "sub-01", sidecar | {"Site": "A"}, space=space)
+    checklist = reporting_checklist(tmp_path)
+    for row in checklist.itertuples():
+        asked = [field for field in row.fields.split(", ") if field in fields]
+        if row.item == "Repetition time (s)":
+            asked = asked[:1]
+        assert [field for field in fields if f"<{field}>" in row.value] == sorted(asked)
+
+
+def test_what_no_sidecar_says_is_blank(tmp_path):
+    save_map(tmp_path, "sub-01", {"Site": "A"})
+    checklist = reporting_checklist(tmp_path)
+    known = ("Orientation", "Field of view (mm)", "Matrix", "Voxel size (mm)", "Number of scans")
+    for row in checklist.itertuples():
+        assert bool(row.value) == (row.item in known), row.item
+
+
+def test_scans_that_differ_are_counted_and_many_numbers_averaged(tmp_path):
+    for n in range(6):
+        sidecar = SIDECAR | {
+            "CentreFrequency": 123.0 + n / 10,
+            "FlipAngle": 5.0 if n else 25.0,
+            "Lambda": 1.0 + n,
+        }
+        save_map(tmp_path, f"sub-01_run-{n + 1}", sidecar)
+    checklist = reporting_checklist(tmp_path)
+    assert value(checklist, "Flip angle (°)") == "5 (5 of 6 scans); 25 (1 of 6 scans)"
+    # The SD of 0, 0.1, …, 0.5 is 0.187; that of 1, …, 6 is 1.87.
+    assert value(checklist, "Centre frequency, mean ± SD (MHz)") == "123.25 ± 0.19 (6 scans)"
+    assert value(checklist, "Regularisation parameter λ") == "lambda: 3.5 ± 1.9 (6 scans)"
+
+
+@pytest.mark.parametrize(
+    ("rotation", "orientation"),
+    [
+        (np.eye(3), "axial"),
+        (np.eye(3)[[2, 0, 1]], "sagittal"),
+        (np.array([[1, 0, 0], [0, 0, -1.0], [0, 1, 0]]), "coronal"),
+        (np.array([[1, 0, 0], [0, 0.98, -0.199], [0, 0.199, 0.98]]), "axial, oblique"),
+    ],
+)
+def test_orientation_is_that_of_the_slices(tmp_path, rotation, orientation):
+    affine = np.eye(4)
+    affine[:3, :3] = rotation
+    save_map(tmp_path, "sub-01", SIDECAR, affine=affine)
+    assert value(reporting_checklist(tmp_path), "Orientation") == orientation
+
+
+def test_phantoms_are_listed_apart_and_standard_errors_left_out(tmp_path):
+    save_map(tmp_path, "sub-01", SIDECAR)
+    save_map(tmp_path, "sub-01", SIDECAR | {"Inversion": "of the noise"}, inversion="medise")
+    save_map(tmp_path, "sub-p", SIDECAR | {"MethodSteps": ["phantom"]})
+    checklist = reporting_checklist(tmp_path)
+    scanners = set(checklist.loc[checklist["item"] == "Matrix", "applies_to"])
+    assert scanners == {"site A: Siemens Skyra", "site A: Siemens Skyra, phantom"}
+    assert value(checklist, "Dipole inversion", "medi") == "MEDI"
+    assert value(checklist, "Number of scans") == "2"
+    of_one_scan = reporting_checklist(tmp_path, ["sub-p"])
+    assert value(of_one_scan, "Number of scans") == "1"
+
+
+def test_equal_values_are_merged_for_people_and_written(tmp_path):
+    save_map(tmp_path, "sub-01", SIDECAR)
+    save_map(tmp_path, "sub-02", SIDECAR | {"Site": "B|C", "FlipAngle": 5})
+    merged = merge_equal_values(reporting_checklist(tmp_path))
+    assert list(merged.loc[merged["item"] == "Matrix", "applies_to"]) == ["all"]
+    assert len(merged[merged["item"] == "Flip angle (°)"]) == 2
+    path = write_checklist(tmp_path)
+    assert path == tmp_path / CHECKLIST_TEXT
+    assert path.read_text(encoding="utf-8") == checklist_markdown(reporting_checklist(tmp_path))
+    assert "site B\\|C" in path.read_text(encoding="utf-8")
+    assert set(read_tsv(tmp_path / CHECKLIST)["section"]) == {"Acquisition", "Processing"}
+
+
+def test_no_map_gives_an_empty_checklist(tmp_path):
+    assert reporting_checklist(tmp_path).empty
