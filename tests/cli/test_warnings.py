@@ -68,7 +68,7 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
     assert run(root, "--session-label", "2") == 1
     printed = capfd.readouterr()
     page = (root.parent / "out" / "sub-01.html").read_text()
-    for text in ("regions of sub-01_ses-1", "the other scans, which are left without regions"):
+    for text in ("regions of sub-01_ses-1", "process that scan as well"):
         assert text in printed.err
         assert text in page
     assert "1 faults after the maps were made" in printed.out
