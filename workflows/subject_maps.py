@@ -1,5 +1,9 @@
 """A person's maps of one inversion: in the subject space, relative to the reference, measured."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
@@ -14,10 +18,12 @@ from ..interfaces.registration import ResampleMaps
 from ..interfaces.subject_figures import PlotRegions
 from .connections import by_name
 from .memory import VolumeMemory
-from .settings import Settings
 from .subject_nodes import chi_files, entities_of, make_measure_node, make_node, mask_files
 from .subject_regions import has_regions
 from .variability import SD_MEANING, TEMPLATE_SPACE, connect_variability, kinds_of_variability
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 def init_maps_wf(

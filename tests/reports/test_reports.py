@@ -471,6 +471,19 @@ def test_bars_are_the_imprecision_in_ppb():
     np.testing.assert_allclose(heights[10:19], chosen["cross"] * 1000)
 
 
+def test_titles_of_the_imprecision_figure_have_the_corrected_p_value():
+    per_subject = pd.DataFrame(
+        [(s, "iterative", roi, 0.001, 0.002) for s in "12" for roi in ("putamen", "pallidum")],
+        columns=["subject", "method", "roi", "within", "cross"],
+    )
+    tests = pd.DataFrame(
+        {"method": "iterative", "roi": ["putamen", "pallidum"], "p_bonferroni": [0.031, np.nan]}
+    )
+    axes = agreement.imprecision_figure(per_subject, tests).axes
+    titles = [axis.get_title(loc="left") for axis in axes]
+    assert titles == ["putamen, iterative, P = .031", "pallidum, iterative"]
+
+
 def test_labels_may_be_numbers():
     rois = roi_table(subjects=3)
     per_subject, table = imprecision(rois), age_regression(rois)
@@ -599,6 +612,11 @@ def test_two_maps_stand_beside_their_difference():
     ]
     several = slices.susceptibility_figure(dict.fromkeys("abc", values), mask, (1, 1, 2))
     assert [axis.get_title() for axis in several.axes[:3]] == ["a", "b", "c"]
+    maps = {"medi": 3 * values, "iterative": 2 * values, "deterministic": values}
+    four = slices.susceptibility_figure(maps, mask, (1, 1, 2)).axes[:4]
+    assert four[3].get_title() == "iterative − deterministic"
+    np.testing.assert_allclose(four[3].images[0].get_array(), four[2].images[0].get_array())
+    assert four[3].images[0].get_clim() == (-0.05, 0.05)
 
 
 def test_planes_lie_in_the_mask_whatever_is_between_its_parts():
