@@ -47,7 +47,9 @@ def draw_study(group):
     """The 2015 study's figures: imprecision of each person and region, the phantom, age."""
     tables = {path.stem: read_tsv(path) for path in group.glob("*.tsv")}
     return {
-        "study_imprecision": imprecision_figure(tables["imprecision"]),
+        "study_imprecision": imprecision_figure(
+            tables["imprecision"], tables["within_versus_cross"]
+        ),
         "study_phantom": calibration_figure(tables["tubes_chi"], tables["calibration"]),
         "study_age": age_figure(
             tables["roi_chi"], tables["age"], tables["imprecision"], method="iterative"

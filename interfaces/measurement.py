@@ -1,4 +1,4 @@
-"""Susceptibility of regions, in a table of each scan."""
+"""Tables of the susceptibility of regions, one for each scan."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..dataset.names import ROI_TABLE
 from ..dataset.outputs import derivative_path
 from ..dataset.tables import write_tsv
 from .images import geometry, read_labels, read_mask, read_volume, write_volume
+from .regions import names_by_label
 from .registration import NOT_REGISTERED, read_transform
 from .uncertainty import measured_standard_errors
 
@@ -27,75 +28,75 @@ WITH_SURFACE_VEINS = "thalamus"
 
 class _MeasureRegionsInputSpec(BaseInterfaceInputSpec):
     chi_files = traits.List(
-        traits.Str, mandatory=True, desc="susceptibility of each scan, ppm; empty: left out"
+        traits.Str, mandatory=True, desc="map of each scan, ppm; empty: the scan is left out"
     )
     mask_files = traits.List(
-        traits.Str, usedefault=True, desc="where each is known, if it is not not-a-number elsewhere"
+        traits.Str, usedefault=True, desc="valid voxels of each map, unless others are NaN"
     )
-    label_files = traits.List(traits.Str, mandatory=True, desc="regions of each, on the same grid")
-    names = traits.List(traits.Dict, mandatory=True, desc="their names by label")
+    label_files = traits.List(traits.Str, mandatory=True, desc="regions on the grid of each map")
+    names = traits.List(traits.Dict, mandatory=True, desc="names of the regions by label")
     expected = traits.List(
         traits.Dict,
         usedefault=True,
-        desc="of each scan, true susceptibility by region: a phantom's tubes",
+        desc="true susceptibility by region, of each scan of a phantom",
     )
     offsets = traits.List(
-        traits.Dict, usedefault=True, desc="of each, mean and sd of the reference region"
+        traits.Dict, usedefault=True, desc="mean and SD of the reference region of each map"
     )
     noise = traits.List(
         traits.Dict,
         usedefault=True,
-        desc="of each scan, files that tell of its noise; empty: there are none",
+        desc="files of the standard errors of each scan; empty if there are none",
     )
     reference_files = traits.List(
         traits.Str,
         usedefault=True,
-        desc="reference region on each map's grid; all of the map without it",
+        desc="reference region on the grid of each map; default: the whole map",
     )
     transform_files = traits.List(
         traits.Str,
         usedefault=True,
-        desc="from the maps' space to each scan; they share one without it",
+        desc="from the space of the maps to each scan; default: they are the same",
     )
     reference = traits.Str(mandatory=True, desc="name of the reference region")
-    method = traits.Str(mandatory=True, desc="the inversion")
-    erosion = traits.Float(0.0, usedefault=True, desc="of the regions, mm")
-    exclude_veins = traits.Bool(False, usedefault=True, desc="leave veins out")
+    method = traits.Str(mandatory=True, desc="name of the inversion")
+    erosion = traits.Float(0.0, usedefault=True, desc="erosion of the regions, mm")
+    exclude_veins = traits.Bool(False, usedefault=True, desc="leave out veins")
 
 
 class _MeasureRegionsOutputSpec(TraitedSpec):
-    rows = traits.List(traits.List(traits.Dict), desc="of each scan, the rows of its table")
+    rows = traits.List(traits.List(traits.Dict), desc="rows of the table of each scan")
     excluded_files = traits.List(
-        traits.Str, desc="voxels of each that were left out as veins; empty: not measured"
+        traits.Str, desc="voxels left out as veins, of each scan; empty if it was not measured"
     )
 
 
 class MeasureRegions(SimpleInterface):
-    """Mean, SD and median of susceptibility in each region of each scan, for one inversion."""
+    """Measure mean, SD and median of susceptibility in the regions of each scan."""
 
     input_spec = _MeasureRegionsInputSpec
     output_spec = _MeasureRegionsOutputSpec
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        n = len(self.inputs.chi_files)
+        n_scans = len(inputs.chi_files)
         scans = zip(
             inputs.chi_files,
-            inputs.mask_files or [None] * n,
+            inputs.mask_files or [None] * n_scans,
             inputs.label_files,
             inputs.names,
-            inputs.expected or [{}] * n,
-            inputs.offsets or [{}] * n,
-            inputs.noise or [{}] * n,
-            inputs.reference_files or [None] * n,
-            inputs.transform_files or [None] * n,
+            inputs.expected or [{}] * n_scans,
+            inputs.offsets or [{}] * n_scans,
+            inputs.noise or [{}] * n_scans,
+            inputs.reference_files or [None] * n_scans,
+            inputs.transform_files or [None] * n_scans,
             strict=True,
         )
         self._results["rows"] = []
         self._results["excluded_files"] = []
-        for place, scan in enumerate(scans):
+        for index, scan in enumerate(scans):
             rows, excluded_file = self._measure(
-                Path(runtime.cwd) / f"scan{place}_excluded.nii", *scan
+                Path(runtime.cwd) / f"scan{index}_excluded.nii", *scan
             )
             self._results["rows"].append(rows)
             self._results["excluded_files"].append(excluded_file)
@@ -114,6 +115,7 @@ class MeasureRegions(SimpleInterface):
         reference_file,
         transform_file,
     ):
+        """Return the rows of a scan's table, and the file of its veins."""
         if NOT_REGISTERED in (chi_file, label_file):
             return [], NOT_REGISTERED
         chi, image = read_volume(chi_file)
@@ -121,30 +123,22 @@ class MeasureRegions(SimpleInterface):
         labels = read_labels(label_file)
         if mask_file is not None:
             mask &= read_mask(mask_file)
-        names = {int(label): name for label, name in names.items()}
+        names = names_by_label(names)
         voxel_size = geometry(image)["voxel_size"]
         chi = np.where(mask, chi, 0)
-        veins = (
-            _veins(chi, labels, names, mask, image.affine)
-            if self.inputs.exclude_veins
-            else np.zeros_like(mask)
-        )
-        choices = {"erosion": self.inputs.erosion, "exclude": veins}
-        groups = [group for group in (names, bilateral_names(names)) if group]
-        tables = [
-            roi_statistics(chi, labels, group, mask, voxel_size, **choices) for group in groups
-        ]
+        veins = np.zeros_like(mask)
+        if self.inputs.exclude_veins:
+            veins = _veins(chi, labels, names, mask, image.affine)
+        options = {"erosion": self.inputs.erosion, "exclude": veins}
+        tables = []
+        for group in _groups(names):
+            tables.append(roi_statistics(chi, labels, group, mask, voxel_size, **options))
         table = pd.concat(tables, ignore_index=True)
         table.insert(0, "method", self.inputs.method)
         errors = np.nan
         if noise:
-            regions = (
-                region
-                for group in groups
-                for region in regions_measured(labels, group, mask, voxel_size, **choices)
-            )
             errors = measured_standard_errors(
-                (_in_volume(kept, box, mask.shape) for _, box, kept, _ in regions),
+                _region_masks(labels, names, mask, voxel_size, **options),
                 image,
                 noise=noise,
                 reference=None if reference_file is None else read_mask(reference_file) & mask,
@@ -162,16 +156,18 @@ class MeasureRegions(SimpleInterface):
 
 class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
     rows = traits.List(
-        traits.List(traits.List(traits.Dict)), mandatory=True, desc="by method, by scan, the rows"
+        traits.List(traits.List(traits.Dict)), mandatory=True, desc="rows by method and scan"
     )
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
     labels = traits.List(
-        traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is"
+        traits.Dict, mandatory=True, desc="columns that identify the scan, of each"
     )
-    sources = traits.List(traits.Str, mandatory=True, desc="where the regions of each come from")
-    steps = traits.List(traits.Str, mandatory=True, desc="what the text on methods calls that")
-    record = traits.Dict(usedefault=True, desc="sidecar fields: how the reference was found")
-    columns = traits.Dict(mandatory=True, desc="what the columns mean")
+    sources = traits.List(traits.Str, mandatory=True, desc="file or atlas of the regions of each")
+    steps = traits.List(
+        traits.Str, mandatory=True, desc="keys of the sentences on that in the methods text"
+    )
+    record = traits.Dict(usedefault=True, desc="sidecar fields on the reference region")
+    columns = traits.Dict(mandatory=True, desc="descriptions of the columns")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
 
@@ -180,7 +176,7 @@ class _SaveRoiTablesOutputSpec(TraitedSpec):
 
 
 class SaveRoiTables(SimpleInterface):
-    """Write the table of each scan."""
+    """Write the table of each scan with its sidecar."""
 
     input_spec = _SaveRoiTablesInputSpec
     output_spec = _SaveRoiTablesOutputSpec
@@ -189,41 +185,48 @@ class SaveRoiTables(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         self._results["out_files"] = []
-        for place, entities in enumerate(inputs.entities):
-            rows = [row for method in inputs.rows for row in method[place]]
+        for index, entities in enumerate(inputs.entities):
             path = derivative_path(inputs.output_dir, entities, **ROI_TABLE)
-            if not rows:
-                for earlier in (
-                    path,
-                    path.with_suffix(".json"),
-                ):  # of regions that are no longer there
-                    earlier.unlink(missing_ok=True)
+            sidecar = path.with_suffix(".json")
+            rows = []
+            for method_rows in inputs.rows:
+                for row in method_rows[index]:
+                    rows.append({**inputs.labels[index], **row})
+            if not rows:  # an earlier run may have had regions on this scan
+                path.unlink(missing_ok=True)
+                sidecar.unlink(missing_ok=True)
                 continue
-            table = pd.DataFrame([{**inputs.labels[place], **row} for row in rows])
+            table = pd.DataFrame(rows)
             write_tsv(path, table)
-            known = {
-                column: meaning for column, meaning in inputs.columns.items() if column in table
-            }
-            told = {
-                "RegionsFrom": inputs.sources[place],
+            columns = {name: text for name, text in inputs.columns.items() if name in table}
+            fields = {
+                "RegionsFrom": inputs.sources[index],
                 N_REGIONS: table["roi"].nunique(),
-                METHOD_STEPS: [*inputs.record.get(METHOD_STEPS, ()), inputs.steps[place]],
+                METHOD_STEPS: [*inputs.record.get(METHOD_STEPS, ()), inputs.steps[index]],
             }
-            write_json(path.with_suffix(".json"), {**known, **inputs.record, **told})
+            write_json(sidecar, {**columns, **inputs.record, **fields})
             self._results["out_files"].append(str(path))
         return runtime
 
 
+def _groups(names):
+    """Return names of the regions, and of those of both sides together if there are any."""
+    return list(filter(None, [names, bilateral_names(names)]))
+
+
+def _region_masks(labels, names, mask, voxel_size, **options):
+    """Yield the voxels of each region that are measured, in the order of the table's rows."""
+    for group in _groups(names):
+        for _, box, region, _ in regions_measured(labels, group, mask, voxel_size, **options):
+            volume = np.zeros(mask.shape, bool)
+            volume[box] = region
+            yield volume
+
+
 def _veins(chi, labels, names, mask, affine):
-    """Veins in regions, and those along the thalamus."""
+    """Find veins in regions, and those along the thalamus."""
     voxel_size = voxel_size_of(affine)
     veins = vein_mask(chi, labels, mask, voxel_size)
-    beside = [label for label, name in names.items() if without_side(name) == WITH_SURFACE_VEINS]
+    thalami = [label for label, name in names.items() if without_side(name) == WITH_SURFACE_VEINS]
     directions = {"right": right_direction(affine), "up": b0_direction(affine)}
-    return veins | surface_veins(chi, np.isin(labels, beside), mask, voxel_size, **directions)
-
-
-def _in_volume(part, box, shape):
-    whole = np.zeros(shape, bool)
-    whole[box] = part
-    return whole
+    return veins | surface_veins(chi, np.isin(labels, thalami), mask, voxel_size, **directions)

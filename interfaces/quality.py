@@ -1,4 +1,4 @@
-"""Quality of scans, for those who decide which to leave out."""
+"""Quality of scans, to decide which ones to exclude."""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ class _CheckSignInputSpec(ThreadedInputSpec):
 
 
 class CheckSign(CoreInterface):
-    """Tell whether the phase of a person's scan has the right sign."""
+    """Check whether the phase of a person's scan has the right sign."""
 
     input_spec = _CheckSignInputSpec
     output_spec = ProvenanceOutputSpec
@@ -42,14 +42,10 @@ class CheckSign(CoreInterface):
             sign = check_sign_of_total(
                 field, mask, standard_error=standard_error, **geometry(image)
             )
-        judged = sign.asymmetry is not None
-        self.record(
-            **(
-                {"SignAsymmetry": sign.asymmetry, "SignLooksWrong": sign.looks_wrong}
-                if judged
-                else {}
-            )
-        )
+        fields = {}
+        if sign.asymmetry is not None:
+            fields = {"SignAsymmetry": sign.asymmetry, "SignLooksWrong": sign.looks_wrong}
+        self.record(**fields)
         return runtime
 
 
@@ -57,22 +53,22 @@ class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     maps = traits.List(
         traits.Dict,
         mandatory=True,
-        desc="maps of each scan by inversion, whose sidecars tell of it",
+        desc="maps of each scan by inversion; their sidecars are read",
     )
     magnitude_files = traits.List(
         File(exists=True), mandatory=True, desc="combined magnitude of each"
     )
     mask_files = traits.List(File(exists=True), mandatory=True, desc="brain mask of each")
-    found = traits.List(
+    motion = traits.List(
         traits.Dict,
-        desc="of each, what `multiqsm.interfaces.registration.RegisterScans` found; a phantom's "
-        "scans are not registered",
+        desc="motion of each, as returned by `multiqsm.interfaces.registration.RegisterScans`; "
+        "scans of a phantom are not registered",
     )
     labels = traits.List(
-        traits.Dict, mandatory=True, desc="of each, the columns that tell which scan it is"
+        traits.Dict, mandatory=True, desc="columns that identify the scan, of each"
     )
     subject = traits.Str(mandatory=True, desc="label of the subject")
-    columns = traits.Dict(mandatory=True, desc="what the columns mean")
+    columns = traits.Dict(mandatory=True, desc="descriptions of the columns")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
 
@@ -81,7 +77,7 @@ class _SaveQualityOutputSpec(TraitedSpec):
 
 
 class SaveQuality(SimpleInterface):
-    """Write the table of the quality of a subject's scans, one row each."""
+    """Write the quality table of a subject, with one row for each scan."""
 
     input_spec = _SaveQualityInputSpec
     output_spec = _SaveQualityOutputSpec
@@ -89,10 +85,19 @@ class SaveQuality(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        files = zip(inputs.maps, inputs.magnitude_files, inputs.mask_files, strict=True)
-        found = inputs.found if isdefined(inputs.found) else [{}] * len(inputs.labels)
-        scans = zip(inputs.labels, found, files, strict=True)
-        rows = [{**labels, **_measured(*paths), **found} for labels, found, paths in scans]
+        motion = inputs.motion if isdefined(inputs.motion) else [{}] * len(inputs.labels)
+        scans = zip(
+            inputs.labels,
+            inputs.maps,
+            inputs.magnitude_files,
+            inputs.mask_files,
+            motion,
+            strict=True,
+        )
+        rows = []
+        for labels, maps, magnitude_file, mask_file, motion_columns in scans:
+            quality = _quality(maps, magnitude_file, mask_file)
+            rows.append({**labels, **quality, **motion_columns})
         subject = {"subject": inputs.subject}
         path = derivative_path(inputs.output_dir, subject, **QUALITY_TABLE)
         write_tsv(path, pd.DataFrame(rows).reindex(columns=list(inputs.columns)))
@@ -101,31 +106,34 @@ class SaveQuality(SimpleInterface):
         return runtime
 
 
-def _measured(maps, magnitude_file, mask_file):
-    """What a scan's derivatives and their sidecars say of its quality; what an earlier program did
-    not write lacks.
+def _quality(maps, magnitude_file, mask_file):
+    """Return a scan's columns, from its derivatives and their sidecars.
+
+    Fields that an earlier version did not write are None.
     """
     sidecars = {method: read_json(sidecar_path(chi_file)) for method, chi_file in maps.items()}
-    told = next(iter(sidecars.values()))
+    sidecar = next(iter(sidecars.values()))
     magnitude, image = read_volume(magnitude_file)
     mask = read_mask(mask_file)
-    inside = int(np.count_nonzero(mask))
-    unresolved = told.get("UnresolvedVoxels")
-    noise = told.get("MagnitudeNoiseStandardDeviation")
-    at_bound = [method for method, own in sidecars.items() if own.get("LambdaAtBound")]
+    n_voxels = int(np.count_nonzero(mask))
+    noise = sidecar.get("MagnitudeNoiseStandardDeviation")
+    n_unresolved = sidecar.get("UnresolvedVoxels")
+    fraction_unresolved = None
+    if n_unresolved is not None:
+        fraction_unresolved = n_unresolved / max(n_voxels + n_unresolved, 1)
+    at_bound = [method for method, fields in sidecars.items() if fields.get("LambdaAtBound")]
+    # dict.fromkeys removes repetitions and keeps the order
+    doubts = dict.fromkeys(doubt.figure for doubt in find_doubts(sidecars))
     return {
-        "snr": float(np.median(magnitude[mask])) / noise if noise and inside else None,
-        "field_se": told.get("MedianFieldStandardError"),
-        "local_field_sd": told.get("LocalFieldStandardDeviation"),
-        "local_field_robust_sd": told.get("LocalFieldRobustStandardDeviation"),
-        "unresolved_voxels": unresolved,
-        "unresolved_share": None
-        if unresolved is None
-        else unresolved / max(inside + unresolved, 1),
-        "without_weight": told.get("VoxelsWithoutWeightFraction"),
-        "mask_volume": inside * float(np.prod(geometry(image)["voxel_size"])) / 1000,
+        "snr": float(np.median(magnitude[mask])) / noise if noise and n_voxels else None,
+        "field_se": sidecar.get("MedianFieldStandardError"),
+        "local_field_sd": sidecar.get("LocalFieldStandardDeviation"),
+        "local_field_robust_sd": sidecar.get("LocalFieldRobustStandardDeviation"),
+        "unresolved_voxels": n_unresolved,
+        "unresolved_share": fraction_unresolved,
+        "without_weight": sidecar.get("VoxelsWithoutWeightFraction"),
+        "mask_volume": n_voxels * float(np.prod(geometry(image)["voxel_size"])) / 1000,
         "lambda_at_bound": ", ".join(at_bound) or "none",
-        "sign_asymmetry": told.get("SignAsymmetry"),
-        "doubts": ", ".join(dict.fromkeys(doubt.figure for doubt in find_doubts(sidecars)))
-        or "none",
+        "sign_asymmetry": sidecar.get("SignAsymmetry"),
+        "doubts": ", ".join(doubts) or "none",
     }

@@ -1,5 +1,7 @@
 """Regions of interest in the space of a subject's scans, and on each scan."""
 
+from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +21,8 @@ from .images import geometry, read_labels, write_volume
 from .registration import NOT_REGISTERED, read_transform
 
 FREESURFER = "FreeSurfer"
-DRAWN = "regions_drawn"
+DRAWN = "regions_drawn"  # key of a sentence in the methods text
+NO_REGIONS = {"path": "", "names": {}, "source": "", "step": ""}
 
 
 class _DefineRegionsInputSpec(BaseInterfaceInputSpec):
@@ -28,121 +31,120 @@ class _DefineRegionsInputSpec(BaseInterfaceInputSpec):
     drawn = traits.List(
         traits.Dict,
         mandatory=True,
-        desc="of each scan, path and names of its regions; may be empty",
+        desc="path and names of the regions drawn on each scan; empty where there are none",
     )
     drawn_for_subject = traits.Dict(
-        usedefault=True, desc="path and names of regions in the subject space"
+        usedefault=True, desc="path and names of regions drawn in the subject space"
     )
     atlas_file = File(
-        exists=True, desc="an atlas' labels in the subject space, for want of drawn regions"
+        exists=True, desc="labels of an atlas in the subject space, used without drawn regions"
     )
-    atlas_names = traits.Dict(usedefault=True, desc="their names by label")
-    atlas = traits.Str(desc="what the atlas is called")
+    atlas_names = traits.Dict(usedefault=True, desc="names of the atlas by label")
+    atlas = traits.Str(desc="name of the atlas")
     freesurfer_file = File(
-        exists=True, desc="FreeSurfer's labels in the subject space, for want of drawn regions"
+        exists=True, desc="FreeSurfer's labels in the subject space, used without drawn regions"
     )
-    freesurfer_names = traits.Dict(usedefault=True, desc="their names by label")
+    freesurfer_names = traits.Dict(usedefault=True, desc="FreeSurfer's names by label")
     freesurfer_record = traits.Dict(
-        usedefault=True, desc="sidecar fields: how they were brought there"
+        usedefault=True, desc="sidecar fields on how FreeSurfer's labels were resampled"
     )
     smoothing = traits.Float(
-        0.0, usedefault=True, desc="of drawn regions' surfaces, full width at half maximum, mm"
+        0.0,
+        usedefault=True,
+        desc="smoothing of the surfaces of drawn regions, full width at half maximum, mm",
     )
     drawn_elsewhere = traits.List(
-        traits.Dict, usedefault=True, desc="regions on other scans, for want of any on these"
+        traits.Dict, usedefault=True, desc="regions drawn on other scans, used if these have none"
     )
     transform_files_elsewhere = traits.List(
-        traits.Str, usedefault=True, desc="subject space to each of these"
+        traits.Str, usedefault=True, desc="subject space to each of the other scans"
     )
 
 
 class _DefineRegionsOutputSpec(TraitedSpec):
     label_files = traits.List(
-        traits.Str, desc="regions for each scan in the subject space; empty where there are none"
+        traits.Str, desc="regions of each scan in the subject space; empty where there are none"
     )
-    names = traits.List(traits.Dict, desc="their names by label")
-    sources = traits.List(traits.Str, desc="where they come from")
-    steps = traits.List(traits.Str, desc="what the text on methods calls that")
+    names = traits.List(traits.Dict, desc="names of these regions by label")
+    sources = traits.List(traits.Str, desc="file or atlas that the regions come from")
+    steps = traits.List(traits.Str, desc="keys of the sentences on that in the methods text")
     shared_file = File(
-        desc="the regions that scans without their own share; empty if there are none"
+        desc="regions shared by the scans without regions of their own; an image of zeros if there "
+        "are none"
     )
-    shared_names = traits.Dict(desc="their names by label")
+    shared_names = traits.Dict(desc="names of the shared regions by label")
     record = traits.Dict(
-        desc="sidecar fields that say how they were brought to the subject space, if that is known"
+        desc="sidecar fields on how FreeSurfer's labels were resampled, if they are used"
     )
 
 
 class DefineRegions(SimpleInterface):
-    """Regions of each scan in the subject space: drawn on it, for the subject or on another scan,
-    or of an atlas.
+    """Define the regions of each scan in the subject space.
+
+    In order of precedence: regions drawn on the scan itself, in the subject space, on the first
+    other scan with any; FreeSurfer's labels; an atlas.
     """
 
     input_spec = _DefineRegionsInputSpec
     output_spec = _DefineRegionsOutputSpec
 
     def _run_interface(self, runtime):
-        folder = Path(runtime.cwd)
-        grid = nib.load(self.inputs.average_file)
         inputs = self.inputs
-        own = self._carried(inputs.drawn, inputs.transform_files, grid, folder, "scan")
-        elsewhere = self._carried(
-            inputs.drawn_elsewhere, inputs.transform_files_elsewhere, grid, folder, "elsewhere"
+        folder = Path(runtime.cwd)
+        grid = nib.load(inputs.average_file)
+        own = self._drawn_regions(inputs.drawn, inputs.transform_files, grid, folder / "scan")
+        elsewhere = self._drawn_regions(
+            inputs.drawn_elsewhere, inputs.transform_files_elsewhere, grid, folder / "elsewhere"
         )
-        shared = _carry_labels(
+        for_subject = _resample_regions(
             inputs.drawn_for_subject, None, grid, folder / "subject_labels.nii", inputs.smoothing
         )
-        shared = shared or next((regions for regions in (*own, *elsewhere) if regions), None)
-        shared = shared or self._of_freesurfer() or self._of_atlas()
-        regions = [
-            mine or shared or {"path": "", "names": {}, "source": "", "step": ""} for mine in own
-        ]
-        self._results["label_files"] = [region["path"] for region in regions]
-        self._results["names"] = [region["names"] for region in regions]
-        self._results["sources"] = [region["source"] for region in regions]
-        self._results["steps"] = [region["step"] for region in regions]
-        if (
-            shared is None
-        ):  # an earlier run may have had some, and what is saved is to be this run's
-            empty = write_volume(folder / "no_labels.nii", np.zeros(grid.shape[:3], np.int32), grid)
-            self._results["shared_file"] = empty
+        drawn = filter(None, [for_subject, *own, *elsewhere])
+        shared = next(drawn, None) or self._freesurfer_regions() or self._atlas_regions()
+        regions = [scan_regions or shared or NO_REGIONS for scan_regions in own]
+        self._results["label_files"] = list(map(itemgetter("path"), regions))
+        self._results["names"] = list(map(itemgetter("names"), regions))
+        self._results["sources"] = list(map(itemgetter("source"), regions))
+        self._results["steps"] = list(map(itemgetter("step"), regions))
+        if shared is None:  # an image all the same: it overwrites an earlier run's regions
+            no_labels = np.zeros(grid.shape[:3], np.int32)
+            self._results["shared_file"] = write_volume(folder / "no_labels.nii", no_labels, grid)
             self._results["shared_names"] = {}
         else:
             self._results["shared_file"] = shared["path"]
             self._results["shared_names"] = shared["names"]
-        of_freesurfer = (
+        is_freesurfer = (
             isdefined(inputs.freesurfer_file) and shared["path"] == inputs.freesurfer_file
         )
-        self._results["record"] = inputs.freesurfer_record if of_freesurfer else {}
+        self._results["record"] = inputs.freesurfer_record if is_freesurfer else {}
         return runtime
 
-    def _carried(self, drawn, transform_files, grid, folder, name):
-        """Regions of some scans in the subject space."""
-        files = enumerate(zip(drawn, transform_files, strict=True))
-        return [
-            _carry_labels(
-                regions,
-                transform,
-                grid,
-                folder / f"{name}{place}_labels.nii",
-                self.inputs.smoothing,
+    def _drawn_regions(self, drawn, transform_files, grid, stem):
+        """Resample the regions drawn on several scans to the subject space."""
+        regions = []
+        for index, (labels, transform_file) in enumerate(zip(drawn, transform_files, strict=True)):
+            out_file = stem.with_name(f"{stem.name}{index}_labels.nii")
+            regions.append(
+                _resample_regions(labels, transform_file, grid, out_file, self.inputs.smoothing)
             )
-            for place, (regions, transform) in files
-        ]
+        return regions
 
-    def _of_freesurfer(self):
+    def _freesurfer_regions(self):
         if not isdefined(self.inputs.freesurfer_file):
             return None
-        names = {int(label): name for label, name in self.inputs.freesurfer_names.items()}
-        file = self.inputs.freesurfer_file
-        return {"path": file, "names": names, "source": FREESURFER, "step": "regions_freesurfer"}
+        return {
+            "path": self.inputs.freesurfer_file,
+            "names": names_by_label(self.inputs.freesurfer_names),
+            "source": FREESURFER,
+            "step": "regions_freesurfer",
+        }
 
-    def _of_atlas(self):
+    def _atlas_regions(self):
         if not isdefined(self.inputs.atlas_file):
             return None
-        names = {int(label): name for label, name in self.inputs.atlas_names.items()}
         return {
             "path": self.inputs.atlas_file,
-            "names": names,
+            "names": names_by_label(self.inputs.atlas_names),
             "source": self.inputs.atlas,
             "step": "regions_atlas",
         }
@@ -156,7 +158,9 @@ class _RegionsToScansInputSpec(BaseInterfaceInputSpec):
         File(exists=True), mandatory=True, desc="reference region in the subject space"
     )
     transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
-    grid_files = traits.List(File(exists=True), mandatory=True, desc="an image of each scan")
+    grid_files = traits.List(
+        File(exists=True), mandatory=True, desc="an image on the grid of each scan"
+    )
 
 
 class _RegionsToScansOutputSpec(TraitedSpec):
@@ -165,7 +169,7 @@ class _RegionsToScansOutputSpec(TraitedSpec):
 
 
 class RegionsToScans(SimpleInterface):
-    """Carry regions from the subject space to each scan."""
+    """Resample regions from the subject space to the grid of each scan."""
 
     input_spec = _RegionsToScansInputSpec
     output_spec = _RegionsToScansOutputSpec
@@ -182,41 +186,45 @@ class RegionsToScans(SimpleInterface):
             inputs.grid_files,
             strict=True,
         )
-        for place, (label_file, reference_file, transform_file, grid_file) in enumerate(files):
+        for index, (label_file, reference_file, transform_file, grid_file) in enumerate(files):
             grid = nib.load(grid_file)
             kinds = {"label": label_file, "reference": reference_file}
             for kind, path in kinds.items():
                 out_file = NOT_REGISTERED
                 if path and transform_file != NOT_REGISTERED:
-                    inverse = np.linalg.inv(read_transform(transform_file))
-                    out_file = _write_carried(
-                        path, inverse, grid, folder / f"scan{place}_{kind}.nii"
+                    to_subject = np.linalg.inv(read_transform(transform_file))
+                    out_file = _write_resampled(
+                        path, to_subject, grid, folder / f"scan{index}_{kind}.nii"
                     )
                 self._results[f"{kind}_files"].append(out_file)
         return runtime
 
 
-def _carry_labels(drawn, transform_file, grid, out_file, smoothing):
-    """Regions in the subject space: path, names and source; None if there are none or their scan
-    failed.
-    """
+def _resample_regions(drawn, transform_file, grid, out_file, smoothing):
+    """Resample drawn regions to the subject space; None without any, or if their scan failed."""
     if not drawn or transform_file == NOT_REGISTERED:
         return None
     transform = None if transform_file is None else read_transform(transform_file)
-    names = {int(label): name for label, name in drawn["names"].items()}
     return {
-        "path": _write_carried(drawn["path"], transform, grid, out_file, smoothing),
-        "names": names,
+        "path": _write_resampled(drawn["path"], transform, grid, out_file, smoothing),
+        "names": names_by_label(drawn["names"]),
         "source": Path(drawn["path"]).name,
         "step": DRAWN,
     }
 
 
-def _write_carried(path, transform, grid, out_file, smoothing=0.0):
-    """Carry labels to another grid and write them, their surfaces smoothed on their own."""
+def _write_resampled(path, transform, grid, out_file, smoothing=0.0):
+    """Resample labels to another grid and write them; smooth their surfaces on their own grid."""
     image = nib.load(path)
     labels = smooth_labels(read_labels(path), geometry(image)["voxel_size"], smoothing)
-    carried = resample_labels(
-        labels, image.affine, grid.affine, grid.shape[:3], transform=transform
-    )
-    return write_volume(out_file, carried, grid)
+    labels = resample_labels(labels, image.affine, grid.affine, grid.shape[:3], transform=transform)
+    return write_volume(out_file, labels, grid)
+
+
+def names_by_label(names: Mapping[str, str] | Mapping[int, str]) -> dict[int, str]:
+    """Return names by integer label; dictionaries that pass between nodes may have text as keys.
+
+    >>> names_by_label({"1": "caudate nucleus"})
+    {1: 'caudate nucleus'}
+    """
+    return {int(label): name for label, name in names.items()}

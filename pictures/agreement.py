@@ -18,6 +18,7 @@ from .drawing import (
     finish_axis,
     labels_of,
     name_ticks,
+    p_text,
     panels,
     short_name,
     site_styles,
@@ -32,13 +33,18 @@ MAX_PAIRS = 6
 RATERS = {"sites": "sites (means)", "all": "all scans"}
 
 
-def imprecision_figure(per_subject: pd.DataFrame) -> Figure:
+def imprecision_figure(per_subject: pd.DataFrame, tests: pd.DataFrame | None = None) -> Figure:
     """Draw within- and cross-site imprecision of each subject as bars, with the mean over subjects.
+
+    As in Lin 2015, figures 5 and 6, the title of a panel has the P value of the paired test.
 
     Parameters
     ----------
     per_subject : DataFrame
         Columns ``subject``, ``method``, ``roi``, ``within`` and ``cross`` (ppm).
+    tests : DataFrame, optional
+        Tests of within- against cross-site imprecision: columns ``method``, ``roi`` and
+        ``p_bonferroni``.
 
     Returns
     -------
@@ -70,7 +76,7 @@ def imprecision_figure(per_subject: pd.DataFrame) -> Figure:
             axis.set_xlim(-0.7, len(subjects) + 1.4)
             finish_axis(
                 axis,
-                title=f"{short_name(roi)}, {short_name(method)}",
+                title=f"{short_name(roi)}, {short_name(method)}{_test_text(tests, method, roi)}",
                 y="SD (ppb)" if axis is row[0] else None,
             )
             name_ticks(axis, [*subjects, "mean"], places)
@@ -79,6 +85,14 @@ def imprecision_figure(per_subject: pd.DataFrame) -> Figure:
     handles = [Patch(color=WITHIN, label="within-site"), Patch(color=CROSS, label="cross-site")]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def _test_text(tests: pd.DataFrame | None, method: str, roi: str) -> str:
+    """Return the corrected P value of a panel's test, if there is one, for its title."""
+    if tests is None:
+        return ""
+    values = tests.loc[(tests["method"] == method) & (tests["roi"] == roi), "p_bonferroni"].dropna()
+    return f", {p_text(values.iloc[0])}" if len(values) else ""
 
 
 def bland_altman_figure(

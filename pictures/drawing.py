@@ -122,6 +122,15 @@ def short_name(name: object) -> str:
     return text.replace("$", r"\$")  # unescaped dollars would start a formula
 
 
+def p_text(p: float) -> str:
+    """Write a P value as journals do.
+
+    >>> p_text(0.0302), p_text(1), p_text(4e-5)
+    ('P = .030', 'P = 1.000', 'P < .001')
+    """
+    return "P < .001" if p < 0.001 else f"P = {p:.3f}".replace("0.", ".")
+
+
 def panels(
     rows: int, columns: int, width: float, height: float, **shared: Any
 ) -> tuple[Figure, np.ndarray]:

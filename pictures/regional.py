@@ -19,6 +19,7 @@ from .drawing import (
     labels_of,
     legend_of_sites,
     name_ticks,
+    p_text,
     panel_grid,
     panels,
     readable,
@@ -292,7 +293,7 @@ def _fit_label(site, fits):
 
 
 def _association(fit):
-    p = "P < .001" if fit["p"] < 0.001 else f"P = {fit['p']:.3f}".replace("0.", ".")
+    p = p_text(fit["p"])
     r = fit.get("r", np.nan)
     return p if not np.isfinite(r) else f"r = {r:.2f}, ".replace("-", "−") + p
 

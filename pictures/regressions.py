@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
+from ..stats.transformations import power
 from .drawing import GREY, INK, PALETTE, finish_axis, panel_grid, panels, short_name, with_columns
 
 BEFORE = "#7b8794"
@@ -153,6 +154,44 @@ def residual_figure(residuals: pd.DataFrame) -> Figure:
         finish_axis(row[0], title=_pair(outcome, predictor), x="fitted", y="residual")
         finish_axis(row[1], x="normal quantile", y="studentised")
         finish_axis(row[2], x="leverage", y="studentised")
+    return figure
+
+
+def ladder_figure(values: pd.Series, ladder: pd.DataFrame) -> Figure:
+    """Draw quantile-normal plots of a variable after each power of the ladder.
+
+    Normally distributed values lie on the line, which has the mean and standard deviation of the
+    values. The power that makes the variable most normal is coloured.
+
+    Parameters
+    ----------
+    values : Series, shape (n,)
+        The variable as it is; missing values are left out.
+    ladder : DataFrame
+        The variable's rows of `stats.transformations.ladder_of_powers`: columns ``power``,
+        ``formula``, ``chi2`` and ``chosen``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel for each power that is defined.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or there is nothing to draw.
+    """
+    columns = ("power", "formula", "chi2", "chosen")
+    rungs = with_columns(ladder, columns, "the ladder of powers").dropna(subset=["chi2"])
+    values = values.dropna().astype(float)
+    quantiles = stats.norm.ppf((np.arange(len(values)) + 0.5) / len(values))
+    figure, axes = panel_grid(len(rungs), 3, 2.6, 2.2)
+    for axis, rung in zip(axes, rungs.itertuples(), strict=True):
+        transformed = np.sort(power(values, rung.power).to_numpy())
+        color = AFTER if rung.chosen else GREY
+        axis.plot(quantiles, transformed, "o", color=color, markersize=2.5, markeredgewidth=0)
+        axis.axline((0, transformed.mean()), slope=transformed.std(ddof=1), color=INK, linewidth=1)
+        finish_axis(axis, title=f"{rung.formula}, χ² = {rung.chi2:.1f}", x="normal quantile")
     return figure
 
 

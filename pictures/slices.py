@@ -19,6 +19,7 @@ from .planes import (
 )
 
 PLANES = (2, 1, 0)  # axes that axial, coronal and sagittal planes are perpendicular to
+COMPARED = ("iterative", "deterministic")  # maps whose difference is shown, first minus second
 DIFFERENCE_WINDOW = (-0.05, 0.05)  # ppm
 # Positions of the nine planes and of the colour bar in the figure.
 PLACES = {"left": 0.01, "right": 0.87, "bottom": 0.01, "top": 0.95, "wspace": 0.02, "hspace": 0.02}
@@ -85,7 +86,10 @@ def slices_figure(
 def susceptibility_figure(
     maps: Mapping[str, np.ndarray], mask: np.ndarray, voxel_size: Vector
 ) -> Figure:
-    """Draw a scan's susceptibility maps side by side; of two maps also the difference.
+    """Draw a scan's susceptibility maps side by side, with a difference in a window of its own.
+
+    The difference is that of the iterative and the deterministic map, as in Lin 2015, figure 3, or
+    that of the two maps if there are only two.
 
     Parameters
     ----------
@@ -108,10 +112,11 @@ def susceptibility_figure(
     """
     panels = dict(maps)
     windows = dict.fromkeys(maps, CHI_WINDOW)
-    if len(maps) == 2:
-        first, second = maps.values()
-        panels["difference"] = first - second
-        windows["difference"] = DIFFERENCE_WINDOW
+    pair = list(maps) if len(maps) == 2 else [name for name in COMPARED if name in maps]
+    if len(pair) == 2:
+        title = "difference" if len(maps) == 2 else f"{pair[0]} − {pair[1]}"
+        panels[title] = maps[pair[0]] - maps[pair[1]]
+        windows[title] = DIFFERENCE_WINDOW
     return compare_maps_figure(panels, mask, voxel_size, windows, "ppm")
 
 

@@ -202,8 +202,12 @@ def _imprecision(tables, links):
             _table({"imprecision_summary": summary}, "imprecision_summary", caption, links)
         )
     if "imprecision" in tables:
-        caption = "Within- and cross-site imprecision of each subject."
-        blocks.extend(picture_blocks(caption, imprecision_figure, tables["imprecision"]))
+        caption = (
+            "Within- and cross-site imprecision of each subject, with the P value (Bonferroni) of "
+            "the paired test between them."
+        )
+        sources = (tables["imprecision"], tables.get("within_versus_cross"))
+        blocks.extend(picture_blocks(caption, imprecision_figure, *sources))
         columns = [
             column for column in COLUMNS["imprecision_summary"] if column.name != "n_subjects"
         ]

@@ -8,6 +8,7 @@ Conventions: field in ppm, lengths in mm, times in s. Phase grows with the field
 f0 · field · TE, f0 being the centre frequency. The scanner's z axis is B0.
 """
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ from scipy import fft
 
 from ..core.grid import voxel_size_of
 from ..core.phase.encoding import GYROMAGNETIC_RATIO
-from .grid import across, block_mean, block_mode, coordinates, subgrid_affine
+from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
+from .specimen import Specimen
 
 WATER_SIGNAL = 1000.0  # of fully relaxed water at TE = 0 without receive bias, arbitrary units
 
@@ -67,8 +69,9 @@ class Scan:
     noise_sigma : float
         Standard deviation of the noise of the real and of the imaginary part.
     total_field, local_field : ndarray of float32, shape (x, y, z)
-        Mean over each voxel, ppm: with shim and drift, and from within ``mask`` alone. They are
-        known in a box around the object and 0 in the rest of the image, where there is no signal.
+        Mean over each voxel, ppm. The total field includes shim and drift; the local field has its
+        sources within ``mask``. Both are computed in a box around the object and 0 in the rest of
+        the image, where there is no signal.
     chi : ndarray of float32, shape (x, y, z)
         Mean susceptibility of each voxel, ppm relative to water.
     labels : ndarray of uint8, shape (x, y, z)
@@ -76,7 +79,7 @@ class Scan:
     mask : ndarray of bool, shape (x, y, z)
         The region of interest: the brain, or the phantom's water.
     shim : ndarray, shape (9,)
-        What was added to the object's field, ppm: coefficients of `solid_harmonics`, the drift
+        Coefficients of `solid_harmonics` (ppm) that were added to the object's field, drift
         included.
     affine : ndarray, shape (4, 4)
         From voxels to the scanner's axes, mm.
@@ -93,17 +96,19 @@ class Scan:
     affine: np.ndarray
 
 
-def spoiled_steady_state(pd, t1, repetition_time, flip_angle):
-    """Transverse magnetisation just after the pulse of a spoiled gradient-echo sequence.
+def spoiled_steady_state(
+    pd: np.ndarray, t1: np.ndarray, repetition_time: float, flip_angle: float
+) -> np.ndarray:
+    """Return the transverse magnetisation just after the pulse of a spoiled gradient echo.
 
     Parameters
     ----------
     pd, t1 : ndarray
         Proton density relative to water; longitudinal relaxation time, s.
     repetition_time : float
-        s.
+        Repetition time, s.
     flip_angle : float
-        Degrees.
+        Flip angle, degrees.
 
     References
     ----------
@@ -114,10 +119,10 @@ def spoiled_steady_state(pd, t1, repetition_time, flip_angle):
     return pd * np.sin(alpha) * (1 - recovered) / (1 - np.cos(alpha) * recovered)
 
 
-def solid_harmonics(points):
-    """Solid harmonics up to second order, the fields of shim coils.
+def solid_harmonics(points: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
+    """Return the solid harmonics up to second order, the fields of shim coils.
 
-    In order 1, x, y, z, xy, yz, xz, z² - (x² + y²)/2, x² - y².
+    Their order is 1, x, y, z, xy, yz, xz, z² - (x² + y²)/2, x² - y².
 
     Parameters
     ----------
@@ -139,20 +144,26 @@ def solid_harmonics(points):
 
 
 def _polynomial(coefficients, affine, shape):
-    """Sum of solid harmonics on a grid."""
+    """Return a weighted sum of solid harmonics on a grid."""
     harmonics = solid_harmonics(coordinates(affine, shape))
     return sum(np.float32(c) * h for c, h in zip(coefficients, harmonics, strict=True))
 
 
-def shim_coefficients(total_field, mask, affine, error, rng):
-    """What a shim up to second order adds to the field, the imperfection of a real one included.
+def shim_coefficients(
+    total_field: np.ndarray,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    error: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return the field that a shim up to second order adds, with the errors of a real shim.
 
     Parameters
     ----------
     total_field : ndarray, shape (x, y, z)
-        Of the object, ppm.
+        Field of the object, ppm.
     mask : ndarray of bool, shape (x, y, z)
-        Where it is shimmed.
+        Voxels over which the field is shimmed.
     affine : ndarray, shape (4, 4)
         From voxels to the scanner's axes, mm.
     error : float
@@ -175,8 +186,10 @@ def shim_coefficients(total_field, mask, affine, error, rng):
     return error * rng.standard_normal(len(fitted)) / spread - fitted
 
 
-def kspace_crop(signal, shape, oversampling, axes):
-    """Transform some axes of a fine-grid signal to k-space and keep what the scan samples.
+def kspace_crop(
+    signal: np.ndarray, shape: Sequence[int], oversampling: Sequence[int], axes: Sequence[int]
+) -> np.ndarray:
+    """Transform a fine-grid signal to k-space and keep the frequencies that the scan samples.
 
     Parameters
     ----------
@@ -185,50 +198,59 @@ def kspace_crop(signal, shape, oversampling, axes):
     shape, oversampling : sequence of int
         Voxels of the image, and fine voxels per voxel.
     axes : sequence of int
-        Those to transform.
+        Axes to transform.
 
     Returns
     -------
     ndarray of complex64
-        k-space in the order of the FFT, whose inverse is the image at the voxels' centres: a centre
-        lies (n - 1)/2 fine voxels after the voxel's first one, hence the linear phase.
+        k-space in the order of the FFT. Its inverse transform is the image at the voxels' centres.
     """
     for axis in axes:
         n = shape[axis]
         factor = oversampling[axis]
         k = np.fft.fftfreq(n, 1 / n)
+        # A voxel's centre lies (factor - 1)/2 fine voxels after its first fine voxel. The linear
+        # phase moves the image by that distance.
         shift = np.exp(1j * np.pi * k * (factor - 1) / (n * factor)) / factor
-        kept = np.rint(k).astype(int) % (n * factor)
-        signal = fft.fft(signal, axis=axis).take(kept, axis)
-        signal = signal * across(shift.astype(np.complex64), axis)
+        sampled = np.rint(k).astype(int) % (n * factor)
+        signal = fft.fft(signal, axis=axis).take(sampled, axis)
+        signal = signal * along_axis(shift.astype(np.complex64), axis)
     return signal
 
 
-def precess(magnetization, r2s, frequency, echo_times, *, quadratic_phase=None):
-    """Complex signal of every echo in turn: decay by R2* and precession at the local frequency.
+def precess(
+    magnetization: np.ndarray,
+    r2s: np.ndarray,
+    frequency: np.ndarray,
+    echo_times: Sequence[float],
+    *,
+    quadratic_phase: np.ndarray | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the complex signal of each echo, after decay by R2* and precession.
 
     Parameters
     ----------
     magnetization : ndarray of complex64
         At TE = 0.
     r2s, frequency : ndarray of float32
-        R2* in 1/s, frequency offset in Hz.
+        R2* in 1/s, local frequency offset in Hz.
     echo_times : sequence of float
-        s.
+        Echo times, s.
     quadratic_phase : ndarray of float32, optional
         Phase in rad/s² that grows with TE², as that of flow along an uncompensated readout does.
 
     Yields
     ------
     ndarray of complex64
+        Signal at one echo time.
     """
     signal = magnetization
     elapsed = 0.0
-    previous = None
-    step = None
+    previous = np.nan  # close to no interval, so that the first echo computes its step
     for te in echo_times:
         interval = te - elapsed
-        if previous is None or not np.isclose(interval, previous, rtol=1e-9, atol=0):
+        # Evenly spaced echoes share one step: exponentials and sines cost more than the product.
+        if not np.isclose(interval, previous, rtol=1e-9, atol=0):
             angle = frequency * np.float32(2 * np.pi * interval)
             step = np.empty(angle.shape, np.complex64)
             decay = np.exp(r2s * np.float32(-interval))
@@ -237,51 +259,51 @@ def precess(magnetization, r2s, frequency, echo_times, *, quadratic_phase=None):
         signal = signal * step
         elapsed = te
         previous = interval
-        yield (
-            signal
-            if quadratic_phase is None
-            else signal * np.exp(1j * quadratic_phase * np.float32(te**2))
-        )
+        if quadratic_phase is None:
+            yield signal
+        else:
+            yield signal * np.exp(1j * quadratic_phase * np.float32(te**2))
 
 
 def acquire(
-    specimen,
-    protocol,
-    seed,
+    specimen: Specimen,
+    protocol: Protocol,
+    seed: int | Sequence[int],
     *,
-    b0_drift=0.0,
-    shim_error=0.02,
-    receive_phase=0.7,
-    receive_bias=0.15,
-    flow_phase=0.0,
-    flow_labels=(),
-    workers=1,
-):
+    b0_drift: float = 0.0,
+    shim_error: float = 0.02,
+    receive_phase: float = 0.7,
+    receive_bias: float = 0.15,
+    flow_phase: float = 0.0,
+    flow_labels: Sequence[int] = (),
+    workers: int = 1,
+) -> Scan:
     """Scan a specimen.
 
     Parameters
     ----------
     specimen : Specimen
-        Of `magnetize`, on the image's grid.
+        An object in the magnet on the image's grid, see `magnetize`.
     protocol : Protocol
         The sequence.
     seed : int or sequence of int
-        Of this scan: shim error, receive phase and bias, flow and noise.
+        Seed of this scan's shim error, receive phase and bias, flow and noise.
     b0_drift : float
         Offset of B0 since the centre frequency was set, ppm.
     shim_error : float
         Standard deviation of each shim term's error over the region of interest, ppm.
     receive_phase : float
-        Standard deviation of each coefficient of the receive phase at TE = 0, a smooth polynomial,
-        rad.
+        Standard deviation (rad) of each coefficient of the receive phase at TE = 0, a sum of solid
+        harmonics.
     receive_bias : float
-        Likewise of the logarithm of the receive sensitivity.
+        Standard deviation of each coefficient of the logarithm of the receive sensitivity, likewise
+        a sum of solid harmonics.
     flow_phase : float
-        Greatest phase (rad) at the last echo of spins that move, growing with TE².
+        Greatest phase (rad) of moving spins at the last echo. It grows with TE².
     flow_labels : sequence of int
-        Labels of the tissue that moves, such as the ventricles'.
+        Labels of moving tissue, such as the ventricles.
     workers : int
-        Threads. The result does not depend on it.
+        Number of threads. The result does not depend on it.
 
     Returns
     -------
@@ -294,18 +316,21 @@ def acquire(
     """
     prepared = (*specimen.shape, *specimen.oversampling, *voxel_size_of(specimen.affine))
     if not np.allclose(prepared, (*protocol.shape, *protocol.oversampling, *protocol.voxel_size)):
-        raise ValueError("the specimen's grid is not that of the protocol")
-    shim_rng, coil_rng, flow_rng, noise_rng = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)
-    )
+        raise ValueError(
+            "the specimen's grid is not that of the protocol: magnetize the object on the "
+            "protocol's shape, voxel size and oversampling"
+        )
+    seeds = np.random.SeedSequence(seed).spawn(4)
+    shim_rng, coil_rng, flow_rng, noise_rng = map(np.random.default_rng, seeds)
     truth = _truth(specimen)
     shim = shim_coefficients(
         truth["total_field"], truth["mask"], specimen.affine, shim_error, shim_rng
     )
     shim[0] += b0_drift
-    # Elsewhere the object's field is not known, and the shim alone would pass for the whole.
-    known = _held(specimen)
-    truth["total_field"][known] += _polynomial(shim, specimen.affine, specimen.shape)[known]
+    # Outside the box the object's field was not computed: the shim's field alone would be taken
+    # for the total field.
+    box = _image_box(specimen)
+    truth["total_field"][box] += _polynomial(shim, specimen.affine, specimen.shape)[box]
     phase = receive_phase * coil_rng.standard_normal(9)
     bias = receive_bias * coil_rng.standard_normal(9)
     flow = _flow(specimen, flow_phase / protocol.echo_times[-1] ** 2, flow_labels, flow_rng)
@@ -319,9 +344,7 @@ def acquire(
 
 
 def _truth(specimen):
-    """Fields, susceptibility, labels and mask on the image's grid: means of its voxels, before any
-    shim.
-    """
+    """Return fields (before the shim), susceptibility, labels and mask on the image's grid."""
     tissue = specimen.tissue
     factor = specimen.oversampling
     return {
@@ -334,50 +357,50 @@ def _truth(specimen):
 
 
 def _on_image(specimen, values, outside=0):
-    """Values on the voxels that a specimen holds, set into the whole image."""
+    """Insert values of a specimen's box into the whole image."""
     image = np.full(specimen.shape, outside, values.dtype)
-    image[_held(specimen)] = values
+    image[_image_box(specimen)] = values
     return image
 
 
-def _held(specimen):
-    """Where in the image the voxels lie that a specimen holds."""
-    first, extent = (
-        np.floor_divide(n, specimen.oversampling)
-        for n in (specimen.corner, specimen.tissue.chi.shape)
-    )
-    return tuple(slice(a, a + n) for a, n in zip(first, extent, strict=True))
+def _image_box(specimen):
+    """Return the box of image voxels that a specimen's arrays cover."""
+    first = np.floor_divide(specimen.corner, specimen.oversampling)
+    extent = np.floor_divide(specimen.tissue.chi.shape, specimen.oversampling)
+    return tuple(map(slice, first, first + extent))
 
 
 def _flow(specimen, rate, labels, rng):
-    """Phase in rad/s² of moving tissue: a smooth random pattern of velocities, at most `rate`."""
+    """Return the phase (rad/s²) of moving tissue: smooth random velocities, at most `rate`."""
     if not rate or not len(labels):
         return None
     moving = np.isin(specimen.tissue.labels, labels)
     fine = subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner)
     waves = rng.standard_normal((3, 3)) * 2 * np.pi / 0.4  # wavelengths near 40 mm
     x, y, z = coordinates(fine, moving.shape)
-    pattern = (
-        sum(np.sin(np.float32(a) * x + np.float32(b) * y + np.float32(c) * z) for a, b, c in waves)
-        / 3
-    )
-    return np.float32(rate) * pattern * moving
+    pattern = np.zeros(moving.shape, np.float32)
+    for wave in waves:
+        a, b, c = map(np.float32, wave)
+        pattern += np.sin(a * x + b * y + c * z)
+    return np.float32(rate) * (pattern / 3) * moving
 
 
 def _echoes(specimen, protocol, shim, phase, bias, flow, workers):
-    """Noise-free images of every echo, computed in sagittal slabs up to the last Fourier
-    transform.
+    """Return the noise-free images of all echoes.
+
+    Everything up to the Fourier transform along the first axis is done in sagittal slabs, to save
+    memory: the whole fine grid of every echo would not fit.
     """
     tissue = specimen.tissue
     factor = protocol.oversampling
-    held = tissue.chi.shape
-    fine = [n * f for n, f in zip(protocol.shape, factor, strict=True)]
+    extent = tissue.chi.shape
+    fine = np.multiply(protocol.shape, factor)
     kspace = np.zeros((len(protocol.echo_times), fine[0], *protocol.shape[1:]), np.complex64)
 
-    def fill(start):
-        rows = slice(start, min(start + 4, held[0]))
+    def fill(start: int) -> None:
+        rows = slice(start, min(start + 4, extent[0]))
         corner = np.add(specimen.corner, (start, 0, 0))
-        shape = (rows.stop - start, *held[1:])
+        shape = (rows.stop - start, *extent[1:])
         affine = subgrid_affine(specimen.affine, factor, corner)
         offset = specimen.total_field[rows] + _polynomial(shim, affine, shape)
         density = spoiled_steady_state(
@@ -390,16 +413,14 @@ def _echoes(specimen, protocol, shim, phase, bias, flow, workers):
             protocol.echo_times,
             quadratic_phase=None if flow is None else flow[rows],
         )
-        whole = np.zeros((shape[0], *fine[1:]), np.complex64)
-        place = tuple(slice(c, c + n) for c, n in zip(corner[1:], shape[1:], strict=True))
+        slab = np.zeros((shape[0], *fine[1:]), np.complex64)
+        planes, columns, slices = map(slice, corner, np.add(corner, shape))
         for echo, signal in zip(kspace, echoes, strict=True):
-            whole[:, place[0], place[1]] = signal
-            echo[corner[0] : corner[0] + shape[0]] = kspace_crop(
-                whole, protocol.shape, factor, (2, 1)
-            )
+            slab[:, columns, slices] = signal
+            echo[planes] = kspace_crop(slab, protocol.shape, factor, (2, 1))
 
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(fill, range(0, held[0], 4)))
+        list(pool.map(fill, range(0, extent[0], 4)))
     images = np.empty((len(kspace), *protocol.shape), np.complex64)
     for image, echo in zip(images, kspace, strict=True):
         image[:] = fft.ifftn(kspace_crop(echo, protocol.shape, factor, (0,)), workers=workers)

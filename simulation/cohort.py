@@ -1,5 +1,6 @@
-"""Patients whose thalamic susceptibility, lesions and atrophy follow known regressions, of
-``cohort.json``.
+"""Patients whose thalamic susceptibility, lesions and atrophy follow known regressions.
+
+The regressions and the population are in ``cohort.json``.
 """
 
 import json
@@ -7,19 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from .head import load_templates
+from .head import Subject, load_templates
 from .seeds import generator
 
 PATIENTS = 95
-MOST_LESIONS, USUAL_LESION = 60, 0.3  # number; volume in mL
-# where lesions lie: probability; mm below the surface; z in mm
-WHITE_MATTER = 0.7
-DEPTH = 8.0
-LOWEST = -15.0
+MOST_LESIONS = 60  # in one head
+USUAL_LESION = 0.3  # mL
+# Where lesions may lie:
+WHITE_MATTER = 0.7  # least probability of white matter
+DEPTH = 8.0  # mm below the brain's surface
+LOWEST = -15.0  # z in MNI space, mm
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Patient:
     Parameters
     ----------
     label : str
-        Of the participant, without ``sub-``.
+        Label of the participant, without ``sub-``.
     age : int
         Years.
     sex : {'M', 'F'}
@@ -37,7 +40,7 @@ class Patient:
     disease_duration : float
         Years since onset.
     therapy, enhancing_lesions : int
-        1 with a disease-modifying therapy, or with at least one enhancing lesion; else 0.
+        1 with a disease-modifying therapy or at least one enhancing lesion respectively, else 0.
     measures : dict of float
         Dependent variables of the regressions, in their units.
     """
@@ -52,20 +55,21 @@ class Patient:
 
 
 @cache
-def population():
-    """What patients are drawn from, ``cohort.json``."""
+def population() -> dict[str, Any]:
+    """Return the distributions that patients are drawn from, ``cohort.json``."""
     return json.loads(files(__package__).joinpath("cohort.json").read_text(encoding="utf-8"))
 
 
-def draw_patients(n=PATIENTS, *, seed=0):
+def draw_patients(n: int = PATIENTS, *, seed: int = 0) -> list[Patient]:
     """Draw patients.
 
     Parameters
     ----------
     n : int
-        How many.
+        Number of patients.
     seed : int
-        Each patient is drawn from a key of its own: more of them leave the others as they are.
+        Seed of the cohort. Each patient has random numbers of their own, so the first patients of a
+        larger cohort are those of a smaller one.
 
     Returns
     -------
@@ -76,32 +80,36 @@ def draw_patients(n=PATIENTS, *, seed=0):
 
 def _draw_patient(number, rng):
     clinical = population()["clinical"]
-    spread = population()["clinical"]["age"]
-    low, high = ((spread[end] - spread["mean"]) / spread["sd"] for end in ("low", "high"))
-    age = round(stats.truncnorm.rvs(low, high, spread["mean"], spread["sd"], random_state=rng))
+    ages = clinical["age"]
+    low = (ages["low"] - ages["mean"]) / ages["sd"]
+    high = (ages["high"] - ages["mean"]) / ages["sd"]
+    age = round(stats.truncnorm.rvs(low, high, ages["mean"], ages["sd"], random_state=rng))
     sex = "F" if rng.random() < clinical["share_female"] else "M"
     duration = clinical["disease_duration"]
     years = rng.gamma(duration["shape"], duration["mean"] / duration["shape"])
     # Onset after childhood.
     years = round(min(years, age - 16.0), 1)
-    therapy, lesions = (
-        int(rng.random() < clinical[f"share_{what}"]) for what in ("therapy", "enhancing_lesions")
-    )
-    known = {"age": age, "male_sex": sex == "M", "disease_duration": years}
-    known |= {"therapy": therapy, "enhancing_lesions": lesions}
-    measures = _draw_measures(known, rng)
+    therapy = int(rng.random() < clinical["share_therapy"])
+    lesions = int(rng.random() < clinical["share_enhancing_lesions"])
+    covariates = {
+        "age": age,
+        "male_sex": sex == "M",
+        "disease_duration": years,
+        "therapy": therapy,
+        "enhancing_lesions": lesions,
+    }
+    measures = _draw_measures(covariates, rng)
     return Patient(f"{number + 1:03}", age, sex, years, therapy, lesions, measures)
 
 
-def _draw_measures(known, rng):
+def _draw_measures(covariates, rng):
     """Draw the dependent variables in turn; a later one may depend on an earlier one."""
     centres = population()["centres"]
-    values = dict(known)
+    values = dict(covariates)
     for name, regression in population()["regressions"].items():
         slopes = regression["coefficients"].items()
-        expected = regression["intercept"] + sum(
-            b * (values[x] - centres.get(x, 0)) for x, b in slopes
-        )
+        effects = [slope * (values[x] - centres.get(x, 0)) for x, slope in slopes]
+        expected = regression["intercept"] + sum(effects)
         transform = np.exp if regression["transform"] == "log" else float
         values[name] = np.inf
         while values[name] > regression.get("highest", np.finfo(float).max):
@@ -111,31 +119,33 @@ def _draw_measures(known, rng):
     return {name: values[name] for name in population()["regressions"]}
 
 
-def affected(subject, patient, rng):
-    """A head with a patient's thalamic susceptibility and lesions.
+def with_disease(subject: Subject, patient: Patient, rng: np.random.Generator) -> Subject:
+    """Give a head a patient's thalamic susceptibility and lesions.
 
     Parameters
     ----------
-    subject : multiqsm.simulation.head.Subject
+    subject : Subject
         The head as it would be in health.
     patient : Patient
-        Whose measures it gets.
+        Patient whose measures the head gets.
     rng : numpy.random.Generator
         Places the lesions.
 
     Returns
     -------
-    multiqsm.simulation.head.Subject
+    Subject
     """
     chi = {**subject.chi, "thalamus": patient.measures["relative_susceptibility"] / 1000}
-    # Lesions are given in MNI space, their volume in the head.
+    # Lesions are placed in MNI space, but their volume is measured in the head.
     volume = 1000 * patient.measures["t2_lesion_volume"] * np.linalg.det(subject.affine[:3, :3])
     return replace(subject, chi=chi, lesions=_draw_lesions(volume, rng))
 
 
 def _draw_lesions(volume, rng):
-    """Balls in deep white matter that touch each other as little as possible, of a volume (mm³) in
-    all.
+    """Draw balls in deep white matter whose volumes (mm³) add up to `volume`.
+
+    Each is placed at the first of 50 random sites where it touches no earlier one, or else where it
+    overlaps least.
     """
     number = int(np.clip(volume / (1000 * USUAL_LESION), 3, MOST_LESIONS))
     volumes = np.exp(0.8 * rng.standard_normal(number))
@@ -144,20 +154,25 @@ def _draw_lesions(volume, rng):
     lesions = []
     for radius in radii:
         candidates = sites[rng.integers(len(sites), size=50)]
-        gaps = [
-            min((np.linalg.norm(c - b[:3]) - b[3] - radius for b in lesions), default=0.0)
-            for c in candidates
-        ]
-        place = candidates[
-            next((i for i, gap in enumerate(gaps) if gap >= 0), int(np.argmax(gaps)))
-        ]
-        lesions.append((*place.tolist(), *[float(radius)] * 3, 0.0, 0.0, 0.0))
+        gaps = np.array([_gap(centre, radius, lesions) for centre in candidates])
+        clear = np.flatnonzero(gaps >= 0)
+        centre = candidates[clear[0] if clear.size else np.argmax(gaps)]
+        lesions.append((*centre.tolist(), *[float(radius)] * 3, 0.0, 0.0, 0.0))
     return tuple(lesions)
+
+
+def _gap(centre, radius, lesions):
+    """Return the distance (mm) between a ball and the nearest lesion, negative if they overlap.
+
+    Without lesions it is 0.
+    """
+    gaps = [np.linalg.norm(centre - ball[:3]) - ball[3] - radius for ball in lesions]
+    return min(gaps, default=0.0)
 
 
 @cache
 def _lesion_sites():
-    """Voxels (MNI, mm) where a lesion may be centred, shape (n, 3)."""
+    """Return the voxels (MNI, mm) at which a lesion may be centred, shape (n, 3)."""
     templates = load_templates()
     index = np.argwhere((templates.white > WHITE_MATTER) & (templates.distance < -DEPTH))
     points = index + templates.affine[:3, 3]

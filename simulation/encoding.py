@@ -1,4 +1,4 @@
-"""What vendors' converters write of a complex image."""
+"""Integer encodings of complex images, as vendors' files have them."""
 
 import numpy as np
 
@@ -38,6 +38,6 @@ def ge_encoding(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     real, imaginary : ndarray of int16
     """
     scale = 32767 / np.abs(signal).max()
-    return np.rint(signal.real * scale).astype(np.int16), np.rint(-signal.imag * scale).astype(
-        np.int16
-    )
+    real = np.rint(signal.real * scale).astype(np.int16)
+    imaginary = np.rint(-signal.imag * scale).astype(np.int16)
+    return real, imaginary

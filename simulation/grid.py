@@ -1,12 +1,24 @@
 """Grids in the scanner: their affines, finer and coarser versions, coordinates of their voxels."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..core.grid import Vector
 
-def subgrid_affine(affine, factor, corner=(0, 0, 0)):
-    """Affine of the grid with `factor` voxels per voxel of `affine`, from its voxel `corner` on.
 
-    Voxel edges coincide, so that the mean of `factor` fine voxels is a voxel of the original grid.
+def subgrid_affine(affine: np.ndarray, factor: Vector, corner: Vector = (0, 0, 0)) -> np.ndarray:
+    """Return the affine of a grid with `factor` voxels per voxel of `affine`.
+
+    The grid starts at its voxel `corner`. Voxel edges coincide, so that the mean of `factor` fine
+    voxels is a voxel of the original grid.
+
+    Examples
+    --------
+    The first of two fine voxels per voxel of 1 mm is centred a quarter of a millimetre before it.
+
+    >>> subgrid_affine(np.eye(4), (2, 2, 1))[:3].tolist()
+    [[0.5, 0.0, 0.0, -0.25], [0.0, 0.5, 0.0, -0.25], [0.0, 0.0, 1.0, 0.0]]
     """
     factor = np.asarray(factor, float)
     scale = np.diag([*(1 / factor), 1.0])
@@ -15,29 +27,33 @@ def subgrid_affine(affine, factor, corner=(0, 0, 0)):
 
 
 def scan_affine(
-    shape,
-    voxel_size,
+    shape: Vector,
+    voxel_size: Vector,
     *,
-    rotation=None,
-    centre=(0.0, 0.0, 0.0),
-):
-    """Affine of an image whose middle lies at `centre`, turned by `rotation` from the scanner's
-    axes.
+    rotation: np.ndarray | None = None,
+    centre: Vector = (0.0, 0.0, 0.0),
+) -> np.ndarray:
+    """Return the affine of an image by its middle and its rotation from the scanner's axes.
 
     Parameters
     ----------
     shape : sequence of int
-        Voxels.
+        Voxels of the image.
     voxel_size : sequence of float
-        mm.
+        Voxel size, mm.
     rotation : ndarray, shape (3, 3), optional
-        Columns are the image's axes in the scanner's; an axial image by default.
+        Its columns are the image's axes in those of the scanner; an axial image by default.
     centre : sequence of float
-        mm, in the scanner's axes.
+        Middle of the image in the scanner's axes, mm.
 
     Returns
     -------
     ndarray, shape (4, 4)
+
+    Examples
+    --------
+    >>> scan_affine((3, 5, 4), (1, 1, 2), centre=(0, 10, 0))[:3, 3].tolist()
+    [-1.0, 8.0, -3.0]
     """
     affine = np.eye(4)
     affine[:3, :3] = (np.eye(3) if rotation is None else rotation) * np.asarray(voxel_size)
@@ -45,40 +61,70 @@ def scan_affine(
     return affine
 
 
-def block_mean(values, factor):
-    """Mean over blocks of `factor` voxels, which must divide the shape."""
+def block_mean(values: np.ndarray, factor: Vector) -> np.ndarray:
+    """Average blocks of `factor` voxels, which must divide the shape."""
     for axis, n in enumerate(factor):
         split = (*values.shape[:axis], values.shape[axis] // n, n, *values.shape[axis + 1 :])
         values = values.reshape(split).mean(axis=axis + 1)
     return values
 
 
-def block_mode(labels, factor):
-    """Most frequent label in blocks of `factor` voxels, which must divide the shape."""
-    counts, mode = 0, 0
-    offsets = [
+def block_mode(labels: np.ndarray, factor: Sequence[int]) -> np.ndarray:
+    """Return the most frequent label in blocks of `factor` voxels, which must divide the shape.
+
+    Examples
+    --------
+    >>> block_mode(np.array([[[2, 2, 1, 3, 3, 3]]]), (1, 1, 3)).tolist()
+    [[[2, 3]]]
+    """
+    strided = [
         labels[i :: factor[0], j :: factor[1], k :: factor[2]] for i, j, k in np.ndindex(*factor)
     ]
-    for candidate in offsets:
-        votes = sum((candidate == other).view(np.uint8) for other in offsets)
-        mode = np.where(votes > counts, candidate, mode)
-        counts = np.maximum(votes, counts)
-    return mode.astype(labels.dtype)
+    mode = np.zeros_like(strided[0])
+    most = np.zeros(mode.shape, np.uint8)
+    for candidate in strided:
+        votes = np.zeros(mode.shape, np.uint8)
+        for voter in strided:
+            votes += candidate == voter
+        mode = np.where(votes > most, candidate, mode)
+        most = np.maximum(votes, most)
+    return mode
 
 
-def affine_row(row, grid):
-    """One coordinate of a grid's voxels: a row of an affine applied to open index arrays, as
-    float32.
+def index_grid(box: Sequence[slice]) -> tuple[np.ndarray, ...]:
+    """Return the voxel indices of a box as open arrays of float32, one for each axis."""
+    return np.ix_(*(np.arange(side.start, side.stop, dtype=np.float32) for side in box))
+
+
+def affine_row(row: np.ndarray, grid: Sequence[np.ndarray]) -> np.ndarray:
+    """Return one coordinate of a grid's voxels as float32.
+
+    Parameters
+    ----------
+    row : ndarray, shape (4,)
+        Row of an affine.
+    grid : sequence of three ndarrays of float32
+        Open arrays of voxel indices, see `index_grid`.
     """
-    return sum(np.float32(r) * g for r, g in zip(row, grid, strict=False)) + np.float32(row[3])
+    x, y, z, shift = row.astype(np.float32)
+    i, j, k = grid
+    return x * i + y * j + z * k + shift
 
 
-def coordinates(affine, shape):
-    """Coordinates of a grid along the scanner's axes in units of 100 mm, as float32."""
-    grid = np.ix_(*(np.arange(n, dtype=np.float32) for n in shape))
+def coordinates(affine: np.ndarray, shape: Vector) -> list[np.ndarray]:
+    """Return a grid's coordinates along the scanner's axes in units of 100 mm, as float32."""
+    grid = index_grid(tuple(map(slice, (0, 0, 0), shape)))
     return [affine_row(row / 100, grid) for row in affine[:3]]
 
 
-def across(values, axis):
-    """A vector laid along one axis of three, to broadcast."""
-    return values.reshape([-1 if a == axis else 1 for a in range(3)])
+def along_axis(values: np.ndarray, axis: int) -> np.ndarray:
+    """Reshape a vector to lie along one of three axes, so that it broadcasts.
+
+    Examples
+    --------
+    >>> along_axis(np.arange(4), 1).shape
+    (1, 4, 1)
+    """
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return values.reshape(shape)

@@ -1,10 +1,9 @@
-"""A head that can be scanned at any position: MNI templates for the cortex, simple shapes for the
-rest.
+"""A digital head: MNI templates for grey and white matter, simple shapes for everything else.
 
-The anatomy lives in ``head.json``. It is evaluated at coordinates, so that any grid in any position
-shows the same head: grey and white matter by interpolation in the templates, everything else from
-the distance to ellipsoids, tubes and shells around the brain. Coordinates are mm, x to the right, y
-to the front, z up.
+The anatomy is described in ``head.json``. It is evaluated at coordinates, so that any grid at any
+position shows the same head: grey and white matter by interpolation in the templates, everything
+else from the distance to ellipsoids, tubes and shells around the brain. Coordinates are in mm, x to
+the right, y to the front, z up.
 """
 
 import json
@@ -13,33 +12,42 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ..core.grid import voxel_size_of
-from .grid import affine_row
-from .tissue import coverage, empty_space
+from .grid import affine_row, index_grid
+from .tissue import Tissue, coverage, empty_space
 
 SLAB = 4  # sagittal planes evaluated at a time, few enough for the cache
 SHARPENING = 2  # exponent that undoes some of the blur of a template averaged over people
 
+# Mirroring at the midsagittal plane negates x. A rotation vector keeps its x and is negated in y
+# and z.
+MIRROR_ELLIPSOID = (-1, 1, 1, 1, 1, 1, 1, -1, -1)
+MIRROR_TUBE = (-1, 1, 1, 1)
+
 
 @cache
-def anatomy():
-    """The parametric description of the head, ``head.json``."""
+def anatomy() -> dict[str, Any]:
+    """Return the parametric description of the head, ``head.json``."""
     return json.loads(files(__package__).joinpath("head.json").read_text(encoding="utf-8"))
 
 
-def label_names():
-    """Names of the labels of `head_model`, by index, such as ``left_putamen``; 0 is air."""
+def label_names() -> dict[int, str]:
+    """Return the names of the labels of `head_model` by index, such as ``left_putamen``.
+
+    0 is air.
+    """
     names = {index: name for name, index in anatomy()["labels"].items()}
     for name, nucleus in anatomy()["nuclei"].items():
-        names |= {
-            index: f"{side}_{name}"
-            for index, side in zip(nucleus["label"], ("left", "right"), strict=True)
-        }
+        left, right = nucleus["label"]
+        names[left] = f"left_{name}"
+        names[right] = f"right_{name}"
     return dict(sorted(names.items()))
 
 
@@ -50,9 +58,9 @@ class Templates:
     Parameters
     ----------
     grey, white : ndarray of float32, shape (x, y, z)
-        Probabilities.
+        Probabilities of the tissues.
     distance : ndarray of float32, shape (x, y, z)
-        From the brain's surface, mm, negative inside.
+        Distance from the brain's surface, mm, negative inside.
     affine : ndarray, shape (4, 4)
         From voxels to MNI mm.
     """
@@ -62,27 +70,29 @@ class Templates:
     distance: np.ndarray
     affine: np.ndarray
 
-    def brain_distance(self, points):
-        """Distance (mm) from the brain's surface at MNI coordinates, shape (3, ...)."""
+    def brain_distance(self, points: np.ndarray) -> np.ndarray:
+        """Return the distance (mm) from the brain's surface at MNI coordinates, shape (3, ...)."""
         return ndimage.map_coordinates(self.distance, self._index(points), order=1, mode="nearest")
 
-    def mixture(self, points):
-        """Fractions of grey matter, white matter and CSF at MNI coordinates, sharper than the
-        template's.
+    def mixture(self, points: np.ndarray) -> np.ndarray:
+        """Return fractions of grey matter, white matter and CSF at MNI coordinates, shape (3, ...).
+
+        They are sharper than those of the templates.
         """
         index = self._index(points)
-        grey, white = (ndimage.map_coordinates(t, index, order=1) for t in (self.grey, self.white))
+        grey = ndimage.map_coordinates(self.grey, index, order=1)
+        white = ndimage.map_coordinates(self.white, index, order=1)
         fractions = np.stack([grey, white, np.maximum(1 - grey - white, 0)]) ** SHARPENING
         return fractions / fractions.sum(axis=0)
 
     def _index(self, points):
-        """Voxel coordinates, whose axes are those of MNI space at 1 mm."""
+        """Return voxel coordinates; voxels are 1 mm along the axes of MNI space."""
         return points - np.float32(self.affine[:3, 3]).reshape([3] + [1] * (points.ndim - 1))
 
 
 @cache
-def load_templates():
-    """MNI152 grey and white matter as nilearn carries it along, with a margin around the brain."""
+def load_templates() -> Templates:
+    """Load nilearn's MNI152 grey and white matter, with a margin around the brain."""
     from nilearn.datasets import (
         load_mni152_gm_template,
         load_mni152_template,
@@ -91,17 +101,17 @@ def load_templates():
 
     t1 = load_mni152_template(resolution=1)
     inside = ndimage.binary_fill_holes(t1.get_fdata(dtype=np.float32) > 0)
-    kept = ndimage.find_objects(inside.view(np.int8))[0]
+    box = ndimage.find_objects(inside.view(np.int8))[0]
     margin = 20  # voxels of 1 mm, wider than the shells around the brain
-    inside = np.pad(inside[kept], margin)
-    grey, white = (
-        np.pad(load(resolution=1).get_fdata(dtype=np.float32)[kept], margin)
-        for load in (load_mni152_gm_template, load_mni152_wm_template)
-    )
+    inside = np.pad(inside[box], margin)
+    grey = load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
+    grey = np.pad(grey[box], margin)
+    white = load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
+    white = np.pad(white[box], margin)
     distance = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
     affine = t1.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [s.start - margin for s in kept]
-    return Templates(grey, white, np.float32(distance), affine)
+    affine[:3, 3] += affine[:3, :3] @ [side.start - margin for side in box]
+    return Templates(grey, white, distance.astype(np.float32), affine)
 
 
 # ------------------------------------------------------------------------------
@@ -117,17 +127,17 @@ class Subject:
     ----------
     age : float
         Years.
-    chi : dict
+    chi : mapping of str to float
         Susceptibility of each nucleus, ppm relative to CSF.
     affine : ndarray, shape (4, 4)
         From the head's coordinates to MNI space.
     wave_vectors, amplitudes : ndarray, shape (waves, 3)
-        Mild warp: plane waves (rad/mm in the head's coordinates) of displacement (mm) added to the
-        affine.
+        Plane waves of the mild warp that is added to the affine: wave vectors (rad/mm in the head's
+        coordinates) and displacements (mm).
     phases : ndarray, shape (waves,)
-        rad.
+        Phases of the waves, rad.
     lesions : sequence of nine floats each
-        Ellipsoids in MNI space, as of `ellipsoid_distance`.
+        Ellipsoids in MNI space, see `ellipsoid_distance`.
     """
 
     age: float
@@ -139,20 +149,22 @@ class Subject:
     lesions: Sequence[Sequence[float]] = ()
 
 
-def average_subject(age=None):
-    """The template's own anatomy, with the mean susceptibilities at an age (years)."""
+def average_subject(age: float | None = None) -> Subject:
+    """Return the template's own anatomy, with the mean susceptibilities at an age (years)."""
     age = anatomy()["reference_age"] if age is None else age
     return Subject(age, _mean_chi(age), np.eye(4), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
 
 
-def draw_subject(seed, age):
-    """Draw a person: susceptibilities from the normal range at an age, anatomy by an affine and a
-    mild warp.
+def draw_subject(seed: int | Sequence[int], age: float) -> Subject:
+    """Draw a person's susceptibilities and anatomy.
+
+    Susceptibilities come from the normal range at an age. The anatomy is that of the template,
+    changed by an affine and a mild warp.
 
     Parameters
     ----------
     seed : int or sequence of int
-        Of this person.
+        Seed of this person.
     age : float
         Years.
 
@@ -163,16 +175,14 @@ def draw_subject(seed, age):
         waves of 70 to 150 mm move the anatomy by about 0.7 mm each, too gently to fold it.
     """
     rng = np.random.default_rng(seed)
-    chi = {
-        name: mean + anatomy()["nuclei"][name]["chi_sd"] * rng.standard_normal()
-        for name, mean in _mean_chi(age).items()
-    }
+    chi = {}
+    for name, mean in _mean_chi(age).items():
+        chi[name] = mean + anatomy()["nuclei"][name]["chi_sd"] * rng.standard_normal()
     stretch = np.eye(3) + 0.01 * rng.standard_normal((3, 3))
     stretch[np.diag_indices(3)] = np.exp(0.03 * rng.standard_normal(3))
+    tilt = Rotation.from_rotvec(np.deg2rad(1.5) * rng.standard_normal(3))
     affine = np.eye(4)
-    affine[:3, :3] = (
-        Rotation.from_rotvec(np.deg2rad(1.5) * rng.standard_normal(3)).as_matrix() @ stretch
-    )
+    affine[:3, :3] = tilt.as_matrix() @ stretch
     direction = rng.standard_normal((6, 3))
     wave_vectors = direction / np.linalg.norm(direction, axis=1, keepdims=True)
     wave_vectors *= 2 * np.pi / rng.uniform(70, 150, (6, 1))
@@ -181,11 +191,12 @@ def draw_subject(seed, age):
 
 
 def _mean_chi(age):
-    """Mean susceptibility of each nucleus at an age."""
+    """Return the mean susceptibility of each nucleus at an age."""
     years = age - anatomy()["reference_age"]
-    return {
-        name: n["chi_mean"] + years * n["chi_per_year"] for name, n in anatomy()["nuclei"].items()
-    }
+    chi = {}
+    for name, nucleus in anatomy()["nuclei"].items():
+        chi[name] = nucleus["chi_mean"] + years * nucleus["chi_per_year"]
+    return chi
 
 
 # ------------------------------------------------------------------------------
@@ -193,52 +204,82 @@ def _mean_chi(age):
 # ------------------------------------------------------------------------------
 
 
-def ellipsoid_distance(points, ellipsoid):
-    """Distance (mm) from an ellipsoid's surface, negative inside, to first order near the surface.
+def ellipsoid_distance(points: np.ndarray, ellipsoid: Sequence[float]) -> np.ndarray:
+    """Return the distance (mm) from an ellipsoid's surface, negative inside.
+
+    It is exact on the surface and correct to first order near it.
 
     Parameters
     ----------
     points : ndarray, shape (3, ...)
-        mm.
+        Coordinates, mm.
     ellipsoid : sequence of nine floats
-        Centre (mm), semi-axes (mm), and the rotation vector (rad) that turns its axes into place.
+        Centre (mm), semi-axes (mm) and rotation vector (rad) of its axes.
+
+    Examples
+    --------
+    Points on the axes of an ellipsoid: its tips, and one 0.1 mm beyond.
+
+    >>> points = np.float32([[4, 0, 0], [0, 5, 0], [0, 0, 6.1]]).T
+    >>> np.round(ellipsoid_distance(points, [0, 0, 0, 4, 5, 6, 0, 0, 0]), 3)
+    array([0. , 0. , 0.1], dtype=float32)
     """
-    centre, axes, turn = np.reshape(ellipsoid, (3, 3))
-    into = Rotation.from_rotvec(turn).as_matrix().T.astype(np.float32)
+    centre, axes, rotation = np.reshape(ellipsoid, (3, 3))
+    to_axes = Rotation.from_rotvec(rotation).as_matrix().T.astype(np.float32)
     u, v, w = points
-    level2 = slope2 = 0
-    for row, shift, axis in zip(into, into @ centre, axes, strict=True):
+    # The level function is 1 on the surface. Its value there divided by its slope is the distance.
+    squared_level = np.zeros(u.shape, np.float32)
+    squared_slope = np.zeros(u.shape, np.float32)
+    for row, shift, axis in zip(to_axes, to_axes @ centre, axes, strict=True):
         q = (row[0] * u + row[1] * v + row[2] * w - np.float32(shift)) / np.float32(axis)
-        level2 = level2 + q * q
-        slope2 = slope2 + (q / np.float32(axis)) ** 2
-    level = np.sqrt(level2)
-    return level * (level - 1) / np.maximum(np.sqrt(slope2), np.float32(1e-6))
+        squared_level = squared_level + q * q
+        squared_slope = squared_slope + (q / np.float32(axis)) ** 2
+    level = np.sqrt(squared_level)
+    return level * (level - 1) / np.maximum(np.sqrt(squared_slope), np.float32(1e-6))
 
 
-def tube_distance(points, tube):
-    """Distance (mm) from the surface of a chain of cones with round ends, negative inside.
+def tube_distance(points: np.ndarray, tube: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return the distance (mm) from a chain of cones with round ends, negative inside.
 
     Parameters
     ----------
     points : ndarray, shape (3, ...)
-        mm.
+        Coordinates, mm.
     tube : sequence of (x, y, z, radius)
         Points of its axis, mm. Radii change linearly from point to point.
+
+    Examples
+    --------
+    A cone whose radius grows from 1 to 3 mm: beside its middle, and beyond its end.
+
+    >>> cone = [(0, 0, 0, 1.0), (10, 0, 0, 3.0)]
+    >>> tube_distance(np.float32([[5, 2, 0], [14, 0, 0]]).T, cone).tolist()
+    [0.0, 1.0]
     """
-    distance = np.float32(np.inf)
-    for start, end in zip(np.float32(tube[:-1]), np.float32(tube[1:]), strict=True):
-        along = end[:3] - start[:3]
-        offset = [p - s for p, s in zip(points, start, strict=False)]
-        t = sum(o * a for o, a in zip(offset, along, strict=True)) / (along @ along)
-        t = np.clip(t, 0, 1)
-        gap = np.sqrt(sum((o - t * a) ** 2 for o, a in zip(offset, along, strict=True)))
+    u, v, w = points
+    distance = np.asarray(np.inf, np.float32)
+    for start, end in pairwise(np.asarray(tube, np.float32)):
+        axis = end[:3] - start[:3]
+        x = u - start[0]
+        y = v - start[1]
+        z = w - start[2]
+        t = np.clip((x * axis[0] + y * axis[1] + z * axis[2]) / (axis @ axis), 0, 1)
+        gap = np.sqrt((x - t * axis[0]) ** 2 + (y - t * axis[1]) ** 2 + (z - t * axis[2]) ** 2)
         distance = np.minimum(distance, gap - start[3] - t * (end[3] - start[3]))
     return distance
 
 
-def shape_distance(points, shape):
-    """Distance (mm) from the union of a structure's ellipsoids and tubes, negative inside."""
-    distance = np.float32(np.inf)
+def shape_distance(points: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
+    """Return the distance (mm) from the union of ellipsoids and tubes, negative inside.
+
+    Parameters
+    ----------
+    points : ndarray, shape (3, ...)
+        Coordinates, mm.
+    shape : mapping
+        A structure's ``ellipsoids`` and ``tubes``, see `ellipsoid_distance` and `tube_distance`.
+    """
+    distance = np.asarray(np.inf, np.float32)
     for ellipsoid in shape["ellipsoids"]:
         distance = np.minimum(distance, ellipsoid_distance(points, ellipsoid))
     for tube in shape["tubes"]:
@@ -247,38 +288,39 @@ def shape_distance(points, shape):
 
 
 def _sides(shape):
-    """A structure's shapes on each side, the left one first; the structure itself if it is not
-    mirrored.
+    """Return a structure's shapes on the left and on the right.
+
+    A structure that is not mirrored has only one shape.
     """
     if not shape.get("mirrored", True):
         return [shape]
-    flip = np.array([-1, 1, 1])
     left = {
-        # A mirrored rotation vector keeps its x and turns the other way around y and z.
         "ellipsoids": [
-            [*flip * e[:3], *e[3:6], *-flip * e[6:]] for e in np.asarray(shape["ellipsoids"])
+            np.multiply(ellipsoid, MIRROR_ELLIPSOID) for ellipsoid in shape["ellipsoids"]
         ],
-        "tubes": [[[-x, *rest] for x, *rest in tube] for tube in shape["tubes"]],
+        "tubes": [np.multiply(tube, MIRROR_TUBE) for tube in shape["tubes"]],
     }
     return [left, shape]
 
 
 def _bounds(shape):
-    """Corners (mm) of a box around a structure."""
-    balls = [[*e[:3], max(e[3:6])] for e in shape["ellipsoids"]] + [
-        p for tube in shape["tubes"] for p in tube
-    ]
+    """Return the corners (mm) of a box around a structure."""
+    balls = []
+    for ellipsoid in shape["ellipsoids"]:
+        balls.append([*ellipsoid[:3], max(ellipsoid[3:6])])
+    for tube in shape["tubes"]:
+        balls.extend(tube)
     centres, radii = np.split(np.array(balls), [3], axis=1)
     return (centres - radii).min(axis=0), (centres + radii).max(axis=0)
 
 
 def _pieces(shape):
-    """One structure per segment of each tube, whose boxes are small."""
-    return [
-        {"ellipsoids": [], "tubes": [t[i : i + 2]]}
-        for t in shape["tubes"]
-        for i in range(len(t) - 1)
-    ]
+    """Split tubes into structures of one segment each, whose boxes are small."""
+    pieces = []
+    for tube in shape["tubes"]:
+        for segment in pairwise(tube):
+            pieces.append({"ellipsoids": [], "tubes": [segment]})
+    return pieces
 
 
 # ------------------------------------------------------------------------------
@@ -286,30 +328,37 @@ def _pieces(shape):
 # ------------------------------------------------------------------------------
 
 
-def head_model(subject, shape, affine, *, pose=None, workers=1):
-    """A subject's head on any grid in the scanner.
+def head_model(
+    subject: Subject,
+    shape: Sequence[int],
+    affine: np.ndarray,
+    *,
+    pose: np.ndarray | None = None,
+    workers: int = 1,
+) -> Tissue:
+    """Sample a subject's head on any grid in the scanner.
 
     Parameters
     ----------
     subject : Subject
-        Of `draw_subject`.
+        The person, see `draw_subject`.
     shape : sequence of int
-        Voxels.
+        Voxels of the grid.
     affine : ndarray, shape (4, 4)
         From voxels to the scanner's axes, mm.
     pose : ndarray, shape (4, 4), optional
         Rigid transform from the head's coordinates to the scanner's axes; the identity by default.
     workers : int
-        Threads.
+        Number of threads.
 
     Returns
     -------
     Tissue
-        Labels as in `label_names`; the region of interest is the brain with the CSF around and in
-        it. Voxels on a surface mix the tissues on its sides, spins by their proton density.
+        Labels as in `label_names`; the region of interest is the brain with its CSF. Voxels on a
+        surface mix the tissues on both sides; relaxation is weighted by proton density.
     """
     to_head = affine if pose is None else np.linalg.inv(pose) @ affine
-    canvas = _Canvas(subject, tuple(int(n) for n in shape), to_head)
+    canvas = _Canvas(subject, tuple(map(int, shape)), to_head)
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(canvas.paint_slab, range(0, shape[0], SLAB)))
     labels = anatomy()["labels"]
@@ -325,8 +374,9 @@ def head_model(subject, shape, affine, *, pose=None, workers=1):
     for side in _sides(anatomy()["lateral_ventricle"]):
         canvas.paint_ventricle(side)
     for vein in anatomy()["veins"].values():
-        for piece in (p for side in _sides(vein) for p in _pieces(side)):
-            canvas.paint_shape(piece, tissues["vein"], labels["vein"])
+        for side in _sides(vein):
+            for piece in _pieces(side):
+                canvas.paint_shape(piece, tissues["vein"], labels["vein"])
     for eye in _sides(anatomy()["eyes"]["eye"]):
         canvas.paint_shape(eye, tissues["eye"], labels["eye"], outside_brain=True)
     for cavity in anatomy()["cavities"].values():
@@ -338,42 +388,52 @@ def head_model(subject, shape, affine, *, pose=None, workers=1):
 class _Canvas:
     """A grid that tissues are painted on one after the other."""
 
-    def __init__(self, subject, shape, to_head):
+    def __init__(self, subject: Subject, shape: tuple[int, ...], to_head: np.ndarray) -> None:
         self.subject = subject
         self.to_head = to_head
         self.templates = load_templates()
         self.width = float(np.prod(voxel_size_of(to_head)) ** (1 / 3))
         self.tissue = empty_space(shape, anatomy()["tissues"]["air"]["chi"])
 
-    def points(self, box):
-        """MNI coordinates (mm) of the voxels in a box, shape (3, x, y, z)."""
-        grid = np.ix_(*(np.arange(s.start, s.stop, dtype=np.float32) for s in box))
+    def points(self, box: Sequence[slice]) -> np.ndarray:
+        """Return the MNI coordinates (mm) of the voxels in a box, shape (3, x, y, z)."""
+        grid = index_grid(box)
         linear = self.subject.affine @ self.to_head
         points = np.stack([affine_row(row, grid) for row in linear[:3]])
         waves = self.subject.wave_vectors @ self.to_head[:3]
         waves[:, 3] += self.subject.phases
-        for wave, amplitude in zip(waves, np.float32(self.subject.amplitudes), strict=True):
+        amplitudes = self.subject.amplitudes.astype(np.float32)
+        for wave, amplitude in zip(waves, amplitudes, strict=True):
             displacement = np.sin(affine_row(wave, grid))
             for axis in range(3):
                 points[axis] += amplitude[axis] * displacement
         return points
 
-    def box(self, shape):
-        """Voxels that may hold a structure; empty where it lies outside the grid."""
+    def box(self, shape: Mapping[str, Any]) -> tuple[slice, ...]:
+        """Return a box of voxels around a structure, empty if it lies outside the grid."""
         low, high = _bounds(shape)
         corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
         inverse = np.linalg.inv(self.subject.affine @ self.to_head)
         index = inverse[:3, :3] @ corners + inverse[:3, 3:]
+        # The warp is not inverted: the margin covers its greatest displacement, with some to spare
+        # for the affine.
         reach = np.abs(self.subject.amplitudes).sum(axis=0).max(initial=0) * 1.2 + self.width
         margin = np.abs(inverse[:3, :3]).sum(axis=1) * reach
         first = np.maximum(np.floor(index.min(axis=1) - margin).astype(int), 0)
         last = np.minimum(
             np.ceil(index.max(axis=1) + margin).astype(int) + 1, self.tissue.chi.shape
         )
-        return tuple(slice(a, max(a, b)) for a, b in zip(first, last, strict=True))
+        return tuple(map(slice, first, np.maximum(first, last)))
 
-    def paint_shape(self, shape, tissue, label, *, outside_brain=False):
-        """Paint a structure, if asked only where it keeps clear of the brain."""
+    def paint_shape(
+        self,
+        shape: Mapping[str, Any],
+        tissue: Mapping[str, float],
+        label: int,
+        *,
+        outside_brain: bool = False,
+    ) -> None:
+        """Paint a structure; on request only outside the brain and the CSF around it."""
         box = self.box(shape)
         points = self.points(box)
         alpha = coverage(shape_distance(points, shape), self.width)
@@ -384,8 +444,8 @@ class _Canvas:
             )
         self.tissue.paint(box, alpha, tissue, label)
 
-    def paint_ventricle(self, shape):
-        """Paint a ventricle: the template's CSF within a generous shape."""
+    def paint_ventricle(self, shape: Mapping[str, Any]) -> None:
+        """Paint a ventricle: the template's CSF within a shape larger than the ventricle."""
         box = self.box(shape)
         points = self.points(box)
         csf = self.templates.mixture(points)[2]
@@ -394,13 +454,15 @@ class _Canvas:
             box, alpha, anatomy()["tissues"]["csf"], anatomy()["labels"]["lateral_ventricle"]
         )
 
-    def paint_slab(self, start):
+    def paint_slab(self, start: int) -> None:
         """Paint soft tissue, skull, CSF and the brain's grey and white matter on a few planes."""
         nx, ny, nz = self.tissue.chi.shape
         box = (slice(start, min(start + SLAB, nx)), slice(0, ny), slice(0, nz))
         points = self.points(box)
         distance = self.templates.brain_distance(points)
-        shells, tissues, labels = (anatomy()[key] for key in ("shells", "tissues", "labels"))
+        shells = anatomy()["shells"]
+        tissues = anatomy()["tissues"]
+        labels = anatomy()["labels"]
         outer = distance - np.float32(shells["soft_tissue"])
         for part in anatomy()["soft_tissue"].values():
             outer = np.minimum(outer, shape_distance(points, part))
@@ -411,12 +473,13 @@ class _Canvas:
             alpha = coverage(distance - np.float32(shells[name]), self.width)
             self.tissue.paint(box, alpha, tissues[name], labels[name])
         self.tissue.region[box] = coverage(distance, self.width)
-        inside = np.nonzero(distance < self.width)
+        is_near = distance < self.width
         mixture = np.zeros((2, *distance.shape), np.float32)
-        mixture[(slice(None), *inside)] = self.templates.mixture(points[(slice(None), *inside)])[:2]
+        mixture[:, is_near] = self.templates.mixture(points[:, is_near])[:2]
         mixture *= self.tissue.region[box]
-        rest = np.maximum(1 - mixture[1], np.float32(1e-6))
-        self.tissue.paint(
-            box, np.minimum(mixture[0] / rest, 1), tissues["grey_matter"], labels["grey_matter"]
-        )
+        # White matter is painted last and covers some of the grey matter. Grey matter is painted in
+        # excess, so that its fraction is correct afterwards.
+        remainder = np.maximum(1 - mixture[1], np.float32(1e-6))
+        grey = np.minimum(mixture[0] / remainder, 1)
+        self.tissue.paint(box, grey, tissues["grey_matter"], labels["grey_matter"])
         self.tissue.paint(box, mixture[1], tissues["white_matter"], labels["white_matter"])

@@ -1,15 +1,16 @@
-"""What is simulated, as data, and the simulation of one scan of it."""
+"""The plan of a simulated study as data, and the simulation of a single scan."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .acquisition import Protocol, acquire
-from .cohort import Patient, affected
+from .acquisition import Protocol, Scan, acquire
+from .cohort import Patient, with_disease
 from .grid import scan_affine
-from .head import anatomy, draw_subject, head_model
+from .head import Subject, anatomy, draw_subject, head_model
 from .phantom import phantom_model
 from .scanners import Scanner
 from .seeds import generator
@@ -26,39 +27,48 @@ class Placement:
     rotation : tuple of float
         Rotation vector, degrees.
     translation : tuple of float
-        mm, after the rotation.
+        Translation after the rotation, mm.
     """
 
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
-    def matrix(self):
+    def matrix(self) -> np.ndarray:
         """The transform as an array of shape (4, 4)."""
         matrix = np.eye(4)
         matrix[:3, :3] = Rotation.from_rotvec(self.rotation, degrees=True).as_matrix()
         matrix[:3, 3] = self.translation
         return matrix
 
-    def after(self, first):
-        """This transform after another."""
+    def after(self, first: "Placement") -> "Placement":
+        """Compose this transform with one that is applied before it.
+
+        Examples
+        --------
+        >>> quarter = Placement(rotation=(0, 0, 90))
+        >>> shifted = quarter.after(Placement(translation=(10, 0, 0)))
+        >>> np.round(shifted.translation, 6).tolist()
+        [0.0, 10.0, 0.0]
+        """
         matrix = self.matrix @ first.matrix
-        turn = Rotation.from_matrix(matrix[:3, :3]).as_rotvec(degrees=True)
-        return Placement(tuple(turn.tolist()), tuple(matrix[:3, 3].tolist()))
+        rotation = Rotation.from_matrix(matrix[:3, :3]).as_rotvec(degrees=True)
+        return Placement(tuple(rotation.tolist()), tuple(matrix[:3, 3].tolist()))
 
 
 @dataclass(frozen=True)
 class Participant:
-    """Who is scanned.
+    """A person or a phantom that is scanned.
 
     Parameters
     ----------
     label : str
-        Of the participant, without ``sub-``.
+        Label of the participant, without ``sub-``.
     number : int
-        Counted from 0, whoever else takes part.
+        Number of the participant, which seeds their anatomy and scans. It does not depend on who
+        else takes part.
     model : {'head', 'phantom'}
-        What is scanned.
+        Object that is scanned.
     age : float or None
         Years.
     sex : str or None
@@ -72,39 +82,39 @@ class Participant:
     sex: str | None = None
 
     @property
-    def species(self):
-        """As in the column ``species`` of ``participants.tsv``."""
+    def species(self) -> str:
+        """The value of the column ``species`` in ``participants.tsv``."""
         return "phantom" if self.model == "phantom" else "homo sapiens"
 
 
 @dataclass(frozen=True)
 class ScanPlan:
-    """All that one scan depends on.
+    """Everything that one scan depends on.
 
     Parameters
     ----------
     entities : dict of str
         ``subject``, and in a study of travelling people ``session`` and ``run``.
     participant : Participant
-        Who is scanned.
+        The person or phantom that is scanned.
     scanner : Scanner
-        Where.
+        The scanner.
     protocol : Protocol
-        How: the design's sequence with the scanner's centre frequency and signal-to-noise ratio.
+        The design's sequence with the scanner's centre frequency and signal-to-noise ratio.
     anatomy_seed, scan_seed : int
-        Of the participant's anatomy, and of shim error, coil and noise of this scan.
+        Seeds of the participant's anatomy, and of shim error, coil and noise of this scan.
     position : Placement
-        Of the object in the scanner during this scan.
+        Position of the object in the scanner during this scan.
     prescription : Placement
-        Of the image in the scanner.
+        Position of the image in the scanner.
     b0_drift : float
         Offset of B0 since the session began, ppm.
     flow_phase : float
-        Greatest phase (rad) at the last echo of the CSF that moves in a head's lateral ventricles.
+        Greatest phase (rad) of moving CSF in a head's lateral ventricles, at the last echo.
     patient : multiqsm.simulation.cohort.Patient, optional
-        Whose disease the head has.
+        Patient whose disease the head has.
     structural : tuple of multiqsm.simulation.structural.Structural
-        Anatomical images that are made with the scan.
+        Anatomical images that are acquired in addition.
     """
 
     entities: dict[str, str]
@@ -121,8 +131,8 @@ class ScanPlan:
     structural: tuple[Structural, ...] = ()
 
     @property
-    def affine(self):
-        """From the image's voxels to the scanner's axes (mm), shape (4, 4)."""
+    def affine(self) -> np.ndarray:
+        """The image's affine, from voxels to the scanner's axes (mm), shape (4, 4)."""
         rotation = self.prescription.matrix[:3, :3]
         centre = self.prescription.translation
         return scan_affine(
@@ -130,14 +140,17 @@ class ScanPlan:
         )
 
     @property
-    def subject(self):
-        """The person, a `head.Subject`; None for a phantom."""
+    def subject(self) -> Subject | None:
+        """The person's head; None for a phantom."""
         if self.participant.model == "phantom":
             return None
-        person = draw_subject(self.anatomy_seed, self.participant.age)
+        age = self.participant.age
+        if age is None:
+            raise ValueError(f"the head {self.participant.label} has no age to draw its anatomy by")
+        person = draw_subject(self.anatomy_seed, age)
         if self.patient is None:
             return person
-        return affected(person, self.patient, generator(self.anatomy_seed, "lesions"))
+        return with_disease(person, self.patient, generator(self.anatomy_seed, "lesions"))
 
 
 @dataclass(frozen=True)
@@ -149,10 +162,10 @@ class Design:
     name : str
         ``study``, ``phantom``, ``demo`` or ``thalamus``.
     summary : str
-        In words, what every scan of the design depends on: its name, voxel size, whether sites
-        differ in protocol, flow (if any) and seed.
+        The design in words: its name, voxel size, whether sites differ in protocol, flow (if any)
+        and seed.
     plans : tuple of ScanPlan
-        One a scan.
+        One plan for each scan.
     """
 
     name: str
@@ -160,39 +173,43 @@ class Design:
     plans: tuple[ScanPlan, ...]
 
     @property
-    def participants(self):
-        """Those who are scanned, in order, each once."""
-        return tuple({plan.participant.label: plan.participant for plan in self.plans}.values())
+    def participants(self) -> tuple[Participant, ...]:
+        """All participants in the order of their scans."""
+        participants = {plan.participant.label: plan.participant for plan in self.plans}
+        return tuple(participants.values())
 
     @property
-    def sessions(self):
-        """Scanners that each participant goes to, by the participant's label."""
-        visits = {participant.label: {} for participant in self.participants}
+    def sessions(self) -> dict[str, tuple[Scanner, ...]]:
+        """Scanners that each participant visits, by the participant's label."""
+        visits: dict[str, dict[str, Scanner]] = {}
         for plan in self.plans:
-            visits[plan.participant.label][plan.scanner.site] = plan.scanner
+            scanners = visits.setdefault(plan.participant.label, {})
+            scanners[plan.scanner.site] = plan.scanner
         return {label: tuple(scanners.values()) for label, scanners in visits.items()}
 
 
-def simulate(plan, *, workers=1):
-    """Make one scan.
+def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
+    """Simulate one scan.
 
     Parameters
     ----------
     plan : ScanPlan
         The scan.
     workers : int
-        Threads. The result does not depend on it.
+        Number of threads. The result does not depend on it.
 
     Returns
     -------
     multiqsm.simulation.acquisition.Scan
     """
-    if plan.participant.model == "phantom":
-        model = partial(phantom_model, pose=plan.position.matrix)
-        flowing = ()
+    subject = plan.subject
+    pose = plan.position.matrix
+    flow_labels: tuple[int, ...] = ()
+    if subject is None:
+        model = partial(phantom_model, pose=pose)
     else:
-        flowing = (anatomy()["labels"]["lateral_ventricle"],)
-        model = partial(head_model, plan.subject, pose=plan.position.matrix, workers=workers)
+        model = partial(head_model, subject, pose=pose, workers=workers)
+        flow_labels = (anatomy()["labels"]["lateral_ventricle"],)
     protocol = plan.protocol
     specimen = magnetize(
         model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
@@ -203,29 +220,43 @@ def simulate(plan, *, workers=1):
         plan.scan_seed,
         b0_drift=plan.b0_drift,
         flow_phase=plan.flow_phase,
-        flow_labels=flowing,
+        flow_labels=flow_labels,
         workers=workers,
     )
 
 
-def simulate_anatomy(plan, *, workers=1):
-    """Make the anatomical images that go with a scan.
+def simulate_anatomy(
+    plan: ScanPlan, *, workers: int = 1
+) -> Iterator[tuple[Structural, np.ndarray, np.ndarray, np.ndarray]]:
+    """Simulate the anatomical images that are acquired with a scan.
 
     Parameters
     ----------
     plan : ScanPlan
         The scan.
     workers : int
-        Threads. The result does not depend on it.
+        Number of threads. The result does not depend on it.
 
     Yields
     ------
     sequence : multiqsm.simulation.structural.Structural
-        Which image.
+        The image's sequence.
     image, labels, affine : ndarray
-        As of `multiqsm.simulation.structural.simulate_structural`.
+        The image, see `multiqsm.simulation.structural.simulate_structural`.
+
+    Raises
+    ------
+    ValueError
+        If the plan is a phantom's and has anatomical images.
     """
+    subject = plan.subject
+    position = plan.position.matrix
+    prescription = plan.prescription.matrix
     for number, sequence in enumerate(plan.structural):
+        if subject is None:
+            raise ValueError("anatomical images are simulated of heads, not of phantoms")
         rng = generator(plan.scan_seed, "structural", number)
-        where = (plan.position.matrix, plan.prescription.matrix)
-        yield sequence, *simulate_structural(sequence, plan.subject, *where, rng, workers=workers)
+        image, labels, affine = simulate_structural(
+            sequence, subject, position, prescription, rng, workers=workers
+        )
+        yield sequence, image, labels, affine

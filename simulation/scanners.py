@@ -14,17 +14,17 @@ class Scanner:
     site : str
         Label of the site, and of a participant's session there.
     vendor : {'siemens', 'ge'}
-        How its images are written.
+        Vendor whose encoding the images have.
     manufacturer, model : str
-        As the vendor's files have it.
+        Manufacturer and model as in the vendor's files.
     field_strength : float
-        Nominal, T.
+        Nominal field strength, T.
     imaging_frequency : float
         Centre frequency, MHz.
     channels : int
-        Of the head coil.
+        Channels of the head coil.
     snr : float
-        Of the first echo.
+        Signal-to-noise ratio of the first echo.
     """
 
     site: str
@@ -56,8 +56,8 @@ DEMO_PROTOCOL = Protocol(
     repetition_time=0.045,
 )
 
-# The echoes after the first are our choice, as many as the repetition time has room for in half of
-# it.
+# The first echo time is published. The later ones are our choice: as many as fit into the first
+# half of the repetition time.
 PATIENT_PROTOCOL = Protocol(
     shape=(320, 416, 64),
     voxel_size=(0.5, 0.5, 2.0),
@@ -70,7 +70,7 @@ PATIENT_SITE = "C"
 
 @dataclass(frozen=True)
 class SiteProtocol:
-    """How a site's head scans differ from the design's where protocols vary.
+    """Differences of a site's head scans from the design's, where protocols vary.
 
     Parameters
     ----------

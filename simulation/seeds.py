@@ -1,5 +1,6 @@
-"""Random numbers by key: what is drawn, and the numbers of participant, site and run that it is
-drawn for.
+"""Independent random numbers for each draw.
+
+A draw has a key: its name, and the numbers of the participant, site and run that it is for.
 """
 
 import numpy as np
@@ -23,11 +24,11 @@ def generator(seed: int, drawn: str, *numbers: int) -> np.random.Generator:
     Parameters
     ----------
     seed : int
-        Of the whole study.
+        Seed of the whole study.
     drawn : str
-        One of `DRAWN`.
+        Name of the draw, one of `DRAWN`.
     *numbers : int
-        Of participant, site and run, as far as the draw depends on them.
+        Numbers of participant, site and run, as far as the draw depends on them.
 
     Returns
     -------

@@ -1,5 +1,6 @@
-"""An object in the magnet: its spins and the field that they feel, before any sequence is run."""
+"""An object in the magnet: its tissue and its field, before any sequence is run."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,23 +11,22 @@ from .field import NEAR_RADIUS, SplitField, split_width
 from .grid import block_mean, subgrid_affine
 from .tissue import Tissue
 
-COARSE_VOXEL = 2.0  # mm, of the grid that carries the field of distant sources
-SURROUNDINGS = 110.0  # mm beyond the image within which the object still acts on its field
+COARSE_VOXEL = 2.0  # mm, of the grid on which the field of distant sources is computed
+SURROUNDINGS = 110.0  # mm beyond the image, within which the object still affects its field
 
 
 @dataclass(frozen=True)
 class Specimen:
-    """An object in the magnet: fine-grid tissue and the field it makes, before any sequence is run.
+    """An object in the magnet: its tissue and its field on a fine grid.
 
     Parameters
     ----------
     tissue : Tissue
-        On the fine voxels of the image that hold the object.
+        Tissue on a box of the image's fine voxels around the object.
     total_field, local_field : ndarray of float32
-        On the same voxels, ppm: the whole object's field, and that of what lies within the region
-        of interest.
+        Fields on the same voxels, ppm: of the whole object, and of the region of interest alone.
     corner : tuple of int
-        First fine voxel of the image that these arrays hold.
+        First fine voxel of the image in these arrays.
     shape : tuple of int
         Voxels of the image.
     oversampling : tuple of int
@@ -45,52 +45,53 @@ class Specimen:
 
 
 def magnetize(
-    model,
-    affine,
-    shape,
+    model: Callable[[Sequence[int], np.ndarray], Tissue],
+    affine: np.ndarray,
+    shape: Sequence[int],
     *,
-    oversampling=(2, 2, 2),
-    workers=1,
-):
-    """Put an object into the magnet: its tissue on the fine grid of an image, and its field there.
+    oversampling: Sequence[int] = (2, 2, 2),
+    workers: int = 1,
+) -> Specimen:
+    """Compute an object's tissue on the fine grid of an image, and its field there.
 
     Parameters
     ----------
     model : callable
-        From a grid's shape and affine to the object's `Tissue`.
+        Function from a grid's shape and affine to the object's `Tissue`.
     affine : ndarray, shape (4, 4)
-        Of the image, from voxels to the scanner's axes, mm. B0 is along the scanner's z.
+        Affine of the image, from voxels to the scanner's axes, mm. B0 is along the scanner's z.
     shape : sequence of int
         Voxels of the image.
     oversampling : sequence of int
         Fine voxels per voxel along each axis.
     workers : int
-        Threads of the Fourier transforms.
+        Number of threads of the Fourier transforms.
 
     Returns
     -------
     Specimen
-        Its local field is that of the region of interest's susceptibility (relative to water),
-        within the voxels of the image that it fills at least half; all else is background.
+        The sources of its local field are the region of interest's susceptibility (relative to
+        water) in those voxels of the image that the region fills at least half. All other sources
+        are background.
 
     Raises
     ------
     ValueError
         If the object lies outside the image and its surroundings.
     """
-    shape = np.asarray(shape)
-    oversampling = np.asarray(oversampling)
-    fine_affine = subgrid_affine(affine, oversampling)
+    extent = np.asarray(shape)
+    factor = np.asarray(oversampling)
+    fine_affine = subgrid_affine(affine, factor)
     fine_size = voxel_size_of(fine_affine)
     blocks = np.maximum(np.rint(COARSE_VOXEL / fine_size).astype(int), 1)
-    # Coarse voxels from `low` to `high` hold the object. Those from `box_low` to `box_high` are
-    # known finely: the image with as much around it as the near field reaches.
-    low, high = _support(model, affine, shape, blocks * fine_size)
+    # Coarse voxels from `low` to `high` contain the object. Those from `box_low` to `box_high` are
+    # sampled finely: the image, and around it as much as the near field reaches.
+    low, high = _support(model, affine, extent, blocks * fine_size)
     margin = np.ceil(NEAR_RADIUS * split_width(blocks * fine_size) / (blocks * fine_size)).astype(
         int
     )
     box_low = np.maximum(low, -margin)
-    box_high = np.minimum(high, -(-shape * oversampling // blocks) + margin)
+    box_high = np.minimum(high, -(-extent * factor // blocks) + margin)
     corner = box_low * blocks
     box_shape = (box_high - box_low) * blocks
     tissue = model(tuple(box_shape), subgrid_affine(fine_affine, (1, 1, 1), corner))
@@ -105,33 +106,41 @@ def magnetize(
         workers=workers,
     )
     total = operator(tissue.chi - np.float32(tissue.exterior), around - np.float32(tissue.exterior))
-    # Whole voxels of the image within the box.
-    first = np.maximum(-(-corner // oversampling), 0) * oversampling
-    last = np.minimum(box_high * blocks // oversampling, shape) * oversampling
-    held = tuple(slice(a, b) for a, b in zip(first - corner, last - corner, strict=True))
-    mask = block_mean(tissue.region[held], oversampling) >= 0.5
+    # The specimen has the whole voxels of the image within the box.
+    first = np.maximum(-(-corner // factor), 0) * factor
+    last = np.minimum(box_high * blocks // factor, extent) * factor
+    whole = tuple(map(slice, first - corner, last - corner))
+    mask = block_mean(tissue.region[whole], factor) >= 0.5
     inside = np.zeros_like(tissue.chi)
-    inside[held] = (
-        tissue.chi[held] * tissue.region[held] * np.kron(mask, np.ones(oversampling, np.float32))
+    inside[whole] = (
+        tissue.chi[whole] * tissue.region[whole] * np.kron(mask, np.ones(factor, np.float32))
     )
     local = operator(inside, np.zeros_like(around))
-    arrays = {
-        name: getattr(tissue, name)[held] for name in ("labels", "chi", "r2s", "pd", "t1", "region")
-    }
+    cropped = replace(
+        tissue,
+        labels=tissue.labels[whole],
+        chi=tissue.chi[whole],
+        r2s=tissue.r2s[whole],
+        pd=tissue.pd[whole],
+        t1=tissue.t1[whole],
+        region=tissue.region[whole],
+    )
     return Specimen(
-        tissue=replace(tissue, **arrays),
-        total_field=total[held],
-        local_field=local[held],
-        corner=tuple(int(n) for n in first),
-        shape=tuple(int(n) for n in shape),
-        oversampling=tuple(int(n) for n in oversampling),
+        tissue=cropped,
+        total_field=total[whole],
+        local_field=local[whole],
+        corner=tuple(first.tolist()),
+        shape=tuple(extent.tolist()),
+        oversampling=tuple(factor.tolist()),
         affine=affine,
     )
 
 
 def _support(model, affine, shape, coarse_voxel):
-    """First and past-the-last coarse voxel, counted from the image's corner, that the object
-    occupies.
+    """Return the first and the past-the-last coarse voxel that the object occupies.
+
+    They count from the image's corner. The object is sampled about every 8 mm, so the box has a
+    margin of one sample.
     """
     voxel_size = voxel_size_of(affine)
     around = np.ceil(SURROUNDINGS / coarse_voxel).astype(int)
@@ -141,5 +150,8 @@ def _support(model, affine, shape, coarse_voxel):
     tissue = model(tuple(-(-(extent + 2 * around) // step)), probe)
     occupied = np.argwhere((tissue.chi != tissue.exterior) | (tissue.pd > 0))
     if not len(occupied):
-        raise ValueError("the object lies outside the image and its surroundings")
+        raise ValueError(
+            f"the object lies outside the image and its surroundings of {SURROUNDINGS:g} mm: check "
+            "the image's affine and the object's pose"
+        )
     return (occupied.min(axis=0) - 1) * step - around, (occupied.max(axis=0) + 2) * step - around

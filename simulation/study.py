@@ -1,17 +1,20 @@
-"""The studies that are simulated, as data: who is scanned where, how, and how often.
+"""The designs of simulated studies: who is scanned where, how, and how often.
 
-A design is a list of plans, one a scan. Each plan has all that its scan depends on, and its random
-numbers come from a key of its own (what is drawn; numbers of participant, site and run): any scan
-can be made alone, in any order and by any number of processes, and fewer participants, sites or
-runs leave the others' scans as they are.
+A design is a list of plans, one for each scan. A plan has everything that its scan depends on, and
+its random numbers come from a key of its own (name of the draw; numbers of participant, site and
+run). Any scan can therefore be simulated alone, in any order and by any number of processes, and a
+study with fewer participants, sites or runs has the same scans as the whole study.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
+from ..core.grid import Vector
 from .acquisition import Protocol
+from .cohort import Patient
 from .plan import Design, Participant, Placement, ScanPlan
 from .scanners import (
     DEMO_PROTOCOL,
@@ -26,14 +29,8 @@ from .scanners import (
 from .seeds import derived_seed, generator
 from .structural import FLAIR, T1W
 
-# mm in the head's coordinates, where the middle of the image is prescribed
-HEAD_CENTRE = (
-    0.0,
-    -18.0,
-    5.0,
-)
-
-
+# Where the middle of the image is prescribed, mm in the head's coordinates.
+HEAD_CENTRE = (0.0, -18.0, 5.0)
 PHANTOM_LABEL = "phantom"
 
 # Standard deviations: about the axes x, y and z of the scanner in degrees, along them in mm.
@@ -41,26 +38,18 @@ POSITION_SPREAD = {
     "head": ((5.0, 2.0, 2.0), (4.0, 4.0, 6.0)),
     "phantom": ((0.7, 0.7, 5.0), (3.0, 3.0, 5.0)),
 }
-
-
 PRESCRIPTION_SPREAD = ((2.0, 1.0, 1.0), (2.0, 2.0, 2.0))
-
-
 MOTION_SPREAD = {"head": ((0.3, 0.2, 0.2), (0.3, 0.3, 0.5)), "phantom": ((0.0,) * 3, (0.0,) * 3)}
+DRIFT_SPREAD = 0.01  # of B0, ppm from one run of a session to the next
 
-
-DRIFT_SPREAD = 0.01  # ppm from one run to the next, of B0 in a session
-
-# Nine people of 23 to 37 years, 28 ± 5, seven men; more people repeat their ages and sexes.
+# Nine people of 23 to 37 years, 28 ± 5, seven men. Further people repeat these ages and sexes.
 AGES = (25, 34, 23, 28, 37, 24, 30, 26, 25)
-
-
 SEXES = "MFMMMFMMM"
 
 
 @dataclass(frozen=True)
 class _Outline:
-    """What a design's name stands for: how many take part, how often, and the sequences."""
+    """A design's numbers of people and runs, and its sequences."""
 
     subjects: int
     runs: int
@@ -76,16 +65,16 @@ OUTLINES = {
 
 
 def make_design(
-    name,
+    name: str,
     *,
-    subjects=None,
-    runs=None,
-    sites=None,
-    voxel_size=None,
-    vary_protocols=False,
-    flow_phase=0.0,
-    seed=0,
-):
+    subjects: int | None = None,
+    runs: int | None = None,
+    sites: Sequence[str] | None = None,
+    voxel_size: Vector | None = None,
+    vary_protocols: bool = False,
+    flow_phase: float = 0.0,
+    seed: int = 0,
+) -> Design:
     """Plan every scan of a study.
 
     Parameters
@@ -94,20 +83,20 @@ def make_design(
         ``study``: travelling heads at three sites, and the phantom at each. ``phantom``: the
         phantom alone. ``demo``: fewer and coarser heads.
     subjects : int, optional
-        How many people; the design's own number by default. The phantom is no person.
+        Number of people, without the phantom; that of the design by default.
     runs : int, optional
-        Scans in a session; the design's own number by default.
+        Scans in a session; the design's number by default.
     sites : sequence of str, optional
         Labels of the sites; all of them by default.
     voxel_size : sequence of float, optional
-        mm; the design's own by default. The field of view stays.
+        Voxel size (mm) in the same field of view; the design's by default.
     vary_protocols : bool
         Scan heads at each site by the site's own protocol, see `SITE_PROTOCOLS`: voxel size and
         echo times differ. The phantom's protocol is the same everywhere.
     flow_phase : float
-        As of `ScanPlan`.
+        Greatest phase (rad) of moving CSF, see `ScanPlan`.
     seed : int
-        What all random numbers derive from.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -116,8 +105,8 @@ def make_design(
     Raises
     ------
     ValueError
-        If there is no such design or site, if a number is below 1, or if people are to be scanned,
-        or protocols of heads to vary, in a design that has none.
+        If there is no such design or site, if a number is below 1, or if a design without people is
+        asked for people or varying protocols.
 
     Examples
     --------
@@ -126,102 +115,110 @@ def make_design(
     (150, {'subject': '01', 'session': 'A', 'run': '1'})
     """
     if name not in OUTLINES:
-        raise ValueError(f"no design {name!r}; there are {', '.join(OUTLINES)}")
+        raise ValueError(f"no design {name!r}: choose one of {', '.join(OUTLINES)}")
     outline = OUTLINES[name]
     if subjects and not outline.subjects:
-        raise ValueError(f"the design {name} has no subjects to be {subjects} of")
+        raise ValueError(f"the design {name} has no subjects: leave out their number ({subjects})")
     if vary_protocols and not outline.subjects:
-        raise ValueError(f"the design {name} has no heads, whose protocols could vary")
-    subjects, runs = (
-        own if n is None else n for n, own in ((subjects, outline.subjects), (runs, outline.runs))
-    )
+        raise ValueError(
+            f"the design {name} has no heads: only protocols of heads can vary between sites"
+        )
+    if subjects is None:
+        subjects = outline.subjects
+    if runs is None:
+        runs = outline.runs
     if subjects < min(1, outline.subjects) or runs < 1:
         raise ValueError(
             f"{subjects} subjects with {runs} runs: there must be at least one of each"
         )
     protocols = {"head": outline.head, "phantom": outline.phantom}
     if voxel_size is not None:
-        protocols = {
-            model: _resized(protocol, voxel_size)
-            for model, protocol in protocols.items()
-            if protocol
-        }
-    participants = [
-        Participant(f"{n + 1:02}", n, age=AGES[n % len(AGES)], sex=SEXES[n % len(AGES)])
-        for n in range(subjects)
-    ]
+        for model, protocol in protocols.items():
+            protocols[model] = protocol and _resized(protocol, voxel_size)
+    participants = []
+    for n in range(subjects):
+        age = AGES[n % len(AGES)]
+        participants.append(Participant(f"{n + 1:02}", n, age=age, sex=SEXES[n % len(AGES)]))
     if outline.phantom is not None:
-        # Its number is no person's, however many take part.
+        # Its number is that of no person, whatever their number.
         participants.append(Participant(PHANTOM_LABEL, 2**31, model="phantom"))
+    plans = []
     visits = product(participants, _numbered_scanners(sites), range(runs))
-    plans = [
-        _plan(who, scanner, visit, run, protocols[who.model], seed)
-        for who, (visit, scanner), run in visits
-    ]
-    plans = [replace(plan, flow_phase=flow_phase) for plan in plans]
-    if vary_protocols:
-        plans = [_at_sites_protocol(plan) for plan in plans]
+    for participant, (visit, scanner), run in visits:
+        plan = _plan(participant, scanner, visit, run, protocols[participant.model], seed)
+        plan = replace(plan, flow_phase=flow_phase)
+        plans.append(_with_site_protocol(plan) if vary_protocols else plan)
     summary = _summary(name, voxel_size, flow_phase, seed, vary_protocols=vary_protocols)
     return Design(name, summary, tuple(plans))
 
 
-def make_patient_design(patients, *, voxel_size=None, flow_phase=0.0, seed=0):
+def make_patient_design(
+    patients: Sequence[Patient],
+    *,
+    voxel_size: Vector | None = None,
+    flow_phase: float = 0.0,
+    seed: int = 0,
+) -> Design:
     """Plan the scans of a cohort at one site: gradient echo, FLAIR and T1-weighted.
 
     Parameters
     ----------
     patients : sequence of multiqsm.simulation.cohort.Patient
-        The cohort, from the first patient on.
+        The cohort, from its first patient on.
     voxel_size : sequence of float, optional
-        mm, of all images; their own by default. The fields of view stay.
+        Voxel size (mm) of all images in the same fields of view; that of each protocol by default.
     flow_phase : float
-        As of `ScanPlan`.
+        Greatest phase (rad) of moving CSF, see `ScanPlan`.
     seed : int
-        What all random numbers derive from.
+        Seed of all random numbers.
 
     Returns
     -------
     Design
-        Named ``thalamus``, one plan a patient.
+        A design named ``thalamus`` with one plan for each patient.
     """
-    sequences = (PATIENT_PROTOCOL, FLAIR, T1W)
+    protocol = PATIENT_PROTOCOL
+    structural = (FLAIR, T1W)
     if voxel_size is not None:
-        sequences = (_resized(sequence, voxel_size) for sequence in sequences)
-    protocol, *structural = sequences
+        protocol = _resized(protocol, voxel_size)
+        structural = (_resized(FLAIR, voxel_size), _resized(T1W, voxel_size))
     visit, scanner = _numbered_scanners([PATIENT_SITE])[0]
     plans = []
     for number, patient in enumerate(patients):
-        who = Participant(patient.label, number, age=patient.age, sex=patient.sex)
-        plan = _plan(who, scanner, visit, 0, protocol, seed)
-        entities = {"subject": patient.label}
-        own = {"flow_phase": flow_phase, "patient": patient, "structural": tuple(structural)}
-        plans.append(replace(plan, entities=entities, **own))
+        participant = Participant(patient.label, number, age=patient.age, sex=patient.sex)
+        plan = _plan(participant, scanner, visit, 0, protocol, seed)
+        plan = replace(
+            plan,
+            entities={"subject": patient.label},
+            flow_phase=flow_phase,
+            patient=patient,
+            structural=structural,
+        )
+        plans.append(plan)
     return Design("thalamus", _summary("thalamus", voxel_size, flow_phase, seed), tuple(plans))
 
 
 def _summary(name, voxel_size, flow_phase, seed, *, vary_protocols=False):
-    sizes = (
-        "own voxels"
-        if voxel_size is None
-        else f"voxels of {'×'.join(f'{v:g}' for v in voxel_size)} mm"
-    )
+    if voxel_size is None:
+        sizes = "own voxels"
+    else:
+        x, y, z = voxel_size
+        sizes = f"voxels of {x:g}×{y:g}×{z:g} mm"
     flow = f"flow phase {flow_phase:g} rad, " if flow_phase else ""
     varied = "protocols that differ between sites, " if vary_protocols else ""
     return f"design {name}, {sizes}, {varied}{flow}seed {seed}"
 
 
 def _plan(participant, scanner, visit, run, protocol, seed):
-    """Plan one scan: who, where (and the site's number), which run (counted from 0) and how."""
+    """Plan one scan; `visit` is the number of the scanner's site, runs count from 0."""
     model = participant.model
     key = (participant.number, visit)
     centre = Placement(translation=HEAD_CENTRE if model == "head" else (0.0, 0.0, 0.0))
     settled = _draw_placement(generator(seed, "position", *key), POSITION_SPREAD[model])
-    # The first run finds the participant as positioned; motion is that since.
-    moved = (
-        _draw_placement(generator(seed, "motion", *key, run), MOTION_SPREAD[model])
-        if run
-        else Placement()
-    )
+    # Motion is relative to the first run.
+    moved = Placement()
+    if run:
+        moved = _draw_placement(generator(seed, "motion", *key, run), MOTION_SPREAD[model])
     slip = _draw_placement(generator(seed, "prescription", *key), PRESCRIPTION_SPREAD)
     return ScanPlan(
         entities={"subject": participant.label, "session": scanner.site, "run": str(run + 1)},
@@ -236,8 +233,8 @@ def _plan(participant, scanner, visit, run, protocol, seed):
     )
 
 
-def _at_sites_protocol(plan):
-    """The plan with its site's own protocol, if it is a head's."""
+def _with_site_protocol(plan):
+    """Return the plan with its site's own protocol, if it is a head's."""
     if plan.participant.model != "head":
         return plan
     own = SITE_PROTOCOLS[plan.scanner.site]
@@ -250,28 +247,26 @@ def _at_sites_protocol(plan):
 
 
 def _numbered_scanners(sites):
-    """The scanners of some sites with their numbers among all."""
+    """Return the scanners of some sites with their numbers among all scanners."""
     labels = [scanner.site for scanner in SCANNERS]
-    unknown = [site for site in sites or () if site not in labels]
+    if sites is None:
+        sites = labels
+    unknown = [site for site in sites if site not in labels]
     if unknown:
-        raise ValueError(f"no site {', '.join(unknown)}; there are {', '.join(labels)}")
-    return [
-        (n, scanner) for n, scanner in enumerate(SCANNERS) if sites is None or scanner.site in sites
-    ]
+        raise ValueError(f"no site {', '.join(unknown)}: choose from {', '.join(labels)}")
+    return [(n, scanner) for n, scanner in enumerate(SCANNERS) if scanner.site in sites]
 
 
 def _resized(protocol, voxel_size):
-    """The same field of view in other voxels, an even number of them along each axis."""
+    """Sample the same field of view by an even number of other voxels along each axis."""
     extent = np.multiply(protocol.shape, protocol.voxel_size)
     shape = np.maximum(2 * np.rint(extent / np.asarray(voxel_size) / 2).astype(int), 2)
-    return replace(
-        protocol, shape=tuple(shape.tolist()), voxel_size=tuple(float(v) for v in voxel_size)
-    )
+    return replace(protocol, shape=tuple(shape.tolist()), voxel_size=tuple(map(float, voxel_size)))
 
 
 def _draw_placement(rng, spread):
     """Draw a rigid transform from its standard deviations."""
-    rotation, translation = (
-        tuple((np.asarray(sd) * rng.standard_normal(3)).tolist()) for sd in spread
-    )
-    return Placement(rotation, translation)
+    rotation_sd, translation_sd = spread
+    rotation = rotation_sd * rng.standard_normal(3)
+    translation = translation_sd * rng.standard_normal(3)
+    return Placement(tuple(rotation.tolist()), tuple(translation.tolist()))

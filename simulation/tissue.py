@@ -1,4 +1,4 @@
-"""Objects on grids: what their spins are, voxel by voxel."""
+"""Objects on grids: susceptibility and relaxation of each voxel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tissue:
-    """An object on a grid: what the spins are, and what they feel.
+    """An object on a grid: the susceptibility, relaxation and anatomy of each voxel.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Tissue:
     region : ndarray of float32, shape (x, y, z)
         Fraction of each voxel that is of interest: the brain, or the phantom's water.
     exterior : float
-        Susceptibility of what surrounds the object to infinity, ppm relative to water.
+        Susceptibility of the medium that surrounds the object, ppm relative to water.
     """
 
     labels: np.ndarray
@@ -43,13 +43,13 @@ class Tissue:
         Parameters
         ----------
         box : tuple of slice
-            Voxels.
+            Voxels to paint.
         alpha : ndarray of float32
-            Part that the new tissue takes of each voxel, 0...1.
+            Fraction of each voxel that becomes the new tissue, 0...1.
         spins : mapping
             ``chi``, ``r2s``, ``pd`` and ``t1`` of the new tissue.
         label : int
-            Of voxels that are mostly the new tissue.
+            Label of voxels that become mostly the new tissue.
         """
         added = alpha * np.float32(spins["pd"])
         self.pd[box] *= 1 - alpha
@@ -64,7 +64,9 @@ class Tissue:
 def empty_space(shape: Sequence[int], chi: float) -> Tissue:
     """Return an empty grid of uniform susceptibility (ppm relative to water), to paint on."""
     shape = tuple(map(int, shape))
-    r2s, pd, region = (np.zeros(shape, np.float32) for _ in range(3))
+    r2s = np.zeros(shape, np.float32)
+    pd = np.zeros(shape, np.float32)
+    region = np.zeros(shape, np.float32)
     chi_map = np.full(shape, chi, np.float32)
     t1 = np.ones(shape, np.float32)
     return Tissue(np.zeros(shape, np.uint8), chi_map, r2s, pd, t1, region, exterior=chi)

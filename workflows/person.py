@@ -86,9 +86,9 @@ def init_person_wf(
     )
     # fmt: off
     workflow.connect([
-        (register, save_registration, [("found", "found"), ("found_elsewhere", "found_elsewhere")]),
+        (register, save_registration, by_name(["motion", "motion_elsewhere"])),
         (register, plot_registration, by_name(["average_file", "mask_file", "transform_files"])),
-        (register, quality, [("found", "found")]),
+        (register, quality, by_name(["motion"])),
         (register, derivatives, [
             ("average_file", "inputnode.average_file"), ("mask_file", "inputnode.mask_file"),
         ]),

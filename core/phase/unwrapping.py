@@ -161,7 +161,7 @@ def _predicted_in_time(echoes, times, region, mode):
         weight = times[earlier] ** _LATENESS
         line = (weight * (times[echo] / times[earlier]) / np.sum(weight)).astype(np.float32)
         predicted = line @ linear[earlier] + offset
-        own_offset: np.ndarray | np.float32 = np.float32(0)
+        own_offset = np.float32(0)
         # The common offset is that of the first two echoes, so only later ones have one of their
         # own (even echoes of a bipolar readout differ from odd ones).
         if mode == "spatial" and n > 1:

@@ -48,6 +48,20 @@ def test_bars_show_imprecision_in_ppb():
     np.testing.assert_allclose(heights[10:19], chosen["cross"] * 1000)
 
 
+def test_titles_of_the_imprecision_figure_have_the_corrected_p_value():
+    names = ["subject", "method", "roi", "within", "cross"]
+    rows = []
+    for subject in "12":
+        rows.append((subject, "iterative", "putamen", 0.001, 0.002))
+        rows.append((subject, "iterative", "pallidum", 0.001, 0.002))
+    tests = pd.DataFrame(
+        {"method": "iterative", "roi": ["putamen", "pallidum"], "p_bonferroni": [0.031, np.nan]}
+    )
+    axes = agreement.imprecision_figure(pd.DataFrame(rows, columns=names), tests).axes
+    titles = [axis.get_title(loc="left") for axis in axes]
+    assert titles == ["putamen, iterative, P = .031", "pallidum, iterative"]
+
+
 def test_labels_of_subjects_may_be_numbers():
     rois = roi_table(subjects=3)
     per_subject = imprecision(rois)

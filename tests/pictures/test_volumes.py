@@ -53,6 +53,11 @@ def test_difference_of_two_maps_is_drawn_next_to_them():
     ]
     several = slices.susceptibility_figure(dict.fromkeys("abc", values), mask, (1, 1, 2))
     assert [axis.get_title() for axis in several.axes[:3]] == ["a", "b", "c"]
+    maps = {"medi": 3 * values, "iterative": 2 * values, "deterministic": values}
+    four = slices.susceptibility_figure(maps, mask, (1, 1, 2)).axes[:4]
+    assert four[3].get_title() == "iterative − deterministic"
+    np.testing.assert_allclose(four[3].images[0].get_array(), four[2].images[0].get_array())
+    assert four[3].images[0].get_clim() == (-0.05, 0.05)
 
 
 def test_planes_intersect_a_mask_in_two_parts():
