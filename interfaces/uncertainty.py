@@ -225,8 +225,8 @@ def measured_standard_errors(
         sigma,
         mask,
         regions=weights,
+        lam=model.lam,
         reference=reference_weight,
         scale=scale,
-        lam=model.lam,
         **space,
     )
