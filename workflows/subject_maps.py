@@ -148,18 +148,18 @@ def _save_maps_node(subject, method, output_dir, gigabytes):
     """
     entities = {"subject": subject.label}
     kinds = kinds_of_variability(subject)
-    not_made = []
+    obsolete = []
     for kind in SD_MEANING:
         if kind in kinds:
             continue
         for space in (SUBJECT_SPACE, TEMPLATE_SPACE):
-            not_made.append({"entities": entities, **variability_map(method, kind), "space": space})
+            obsolete.append({"entities": entities, **variability_map(method, kind), "space": space})
     save = SaveSubjectMaps(
         native_files=chi_files(subject.scans, method),
         entities=entities_of(subject.scans),
         output_dir=str(output_dir),
         method=method,
-        not_made=not_made,
+        obsolete=obsolete,
     )
     return Node(save, name="save_maps", mem_gb=gigabytes(6))
 
