@@ -494,9 +494,7 @@ def test_results_of_two_datasets_are_kept_apart(make_dataset, capsys):
         (["--mem-gb", "0.1"], "of memory_gb, and no more than 0.1"),
     ],
 )
-def test_impossible_machine_options_are_refused_before_processing(
-    make_dataset, options, message, capsys
-):
+def test_impossible_machine_options_are_refused(make_dataset, options, message, capsys):
     assert run(make_dataset(), *options) == 2
     assert message in capsys.readouterr().err
 
