@@ -215,7 +215,7 @@ def test_output_folder_of_another_dataset_is_refused(tmp_path, capsys):
     (root / "out").mkdir()
     (root / "out" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
     assert run(root) == 2
-    assert "holds a dataset that multiqsm did not make" in capsys.readouterr().err
+    assert "contains a dataset that multiqsm did not create" in capsys.readouterr().err
 
 
 @pytest.fixture

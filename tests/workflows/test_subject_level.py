@@ -386,7 +386,7 @@ def test_unknown_label_as_reference_is_a_failure_with_its_cause(copied):
     assert failure.scan == "sub_01"
     assert failure.step == "reference"
     assert (
-        "no label 'putamen' to refer to; the labels are: left nucleus, right nucleus"
+        "no label 'putamen' for the reference; the labels are: left nucleus, right nucleus"
         in failure.cause
     )
 
