@@ -219,11 +219,11 @@ def test_what_is_finished_leaves_the_work_folder_and_is_not_made_again(
     assert run(root, *options) == 0
     told = capsys.readouterr().err
     for kind in ("scans", "subjects", "reports"):
-        assert f"1 of 1 {kind} were finished before and are not made again" in told
+        assert f"1 of 1 {kind} are already finished and are skipped" in told
     assert {path: path.stat().st_mtime_ns for path in files} == files
     # Another choice is another result.
     assert run(root, *options, "--lambda", "0.2") == 0
-    assert "finished before" not in capsys.readouterr().err
+    assert "already finished" not in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -503,7 +503,7 @@ def test_results_of_two_datasets_are_kept_apart(make_dataset, capsys):
     ("options", "message"),
     [
         (["--plugin", "Abacus"], "no plugin Abacus"),
-        (["--mem-gb", "0.1"], "of memory_gb, and no more than 0.1"),
+        (["--mem-gb", "0.1"], "GB of memory, but the limit is 0.1"),
     ],
 )
 def test_what_the_machine_cannot_do_is_said_before_any_work(make_dataset, options, message, capsys):
