@@ -22,7 +22,9 @@ from .planes import (
 )
 
 TINT = (1.0, 0.82, 0.5)
-REGION, EXCLUDED, REFERENCE = "#ffd166", "#ef476f", "#4cc9f0"
+REGION = "#ffd166"
+EXCLUDED = "#ef476f"
+REFERENCE = "#4cc9f0"
 
 
 def registration_figure(
