@@ -50,6 +50,7 @@ from multiqsm.dataset.names import (
     REGIONS,
     REGISTRATION,
     ROIS,
+    SITES,
     picture_path,
     variability_map,
 )
@@ -414,7 +415,7 @@ def test_report_shows_the_files_of_the_pictures(copied):
     """Each is in the page as it lies there; without the files there are none."""
     entities = [scan.entities for scan in copied.scans[:3]]
     known = {"methods": list(METHODS), "subject": "01", "failures": []}
-    named = [REGISTRATION, REGIONS, ROIS, REFERENCE]
+    named = [REGISTRATION, REGIONS, ROIS, REFERENCE, SITES]
     named += [variability_map("deterministic", kind) for kind in ("within", "across")]
     paths = [picture_path(copied.out, {"subject": "01"}, **names) for names in named]
     assert all(path.stat().st_size > 1000 for path in paths)
@@ -711,6 +712,7 @@ def test_subject_reports(whole):
     for text, of_person, of_phantom in (
         ("susceptibility maps of ses-", 3, 1),
         ("Edges should be continuous", 1, 0),
+        ("plane through two tubes of ses-", 0, 1),
     ):
         assert (person.count(text), phantom.count(text)) == (of_person, of_phantom)
     assert "All scans were processed without warnings." in phantom
