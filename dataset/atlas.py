@@ -15,8 +15,7 @@ from .problems import DatasetError
 
 PAULI_2017 = "pauli2017"
 
-# Names of the nuclei by the abbreviations of Pauli et al.; those that share a name become one
-# region.
+# Names of the nuclei by the abbreviations of Pauli et al.; nuclei with the same name are merged.
 PAULI_NAMES = {
     "Pu": "putamen",
     "Ca": "caudate_nucleus",
@@ -44,15 +43,15 @@ class Atlas:
     Attributes
     ----------
     name : str
-        What the atlas is called in sidecars: ``pauli2017``, or the file's name.
+        Name of the atlas in sidecars: ``pauli2017``, or the file's name.
     labels : ndarray of int32, shape (u, v, w)
-        0 is background; only named labels are there.
+        0 is background; labels without a name are 0.
     affine : ndarray, shape (4, 4)
         From voxels to MNI mm.
     names : dict of int to str
-        Name of each label; every name is there once.
+        Name of each label; names are unique.
     notes : tuple of str
-        What the user should know.
+        Remarks for the user.
     """
 
     name: str
@@ -69,10 +68,10 @@ def load_atlas(name_or_path: PathLike) -> Atlas:
     ----------
     name_or_path : str or path-like
         A label image in MNI space (NIfTI) with its lookup table, a TSV of the same name beside it,
-        as of `labels.read_lookup`. Or ``pauli2017``: the subcortical nuclei of Pauli et al. in
-        their deterministic version, which nilearn downloads once and keeps (CIT168 atlas in the
-        space MNI152NLin2009cAsym). There the external and internal globus pallidus are one region,
-        and so are the two parts of the substantia nigra.
+        as for `multiqsm.dataset.labels.read_lookup`. Or ``pauli2017``: the deterministic version of
+        the subcortical atlas of Pauli et al. (CIT168, in the space MNI152NLin2009cAsym), which
+        nilearn downloads once and caches. Here the external and internal globus pallidus are
+        merged, and so are the two parts of the substantia nigra.
 
     Returns
     -------
@@ -95,7 +94,7 @@ def load_atlas(name_or_path: PathLike) -> Atlas:
     if stem == path.name or not path.is_file():
         raise DatasetError(
             f"{path}: no atlas of this name and no such NIfTI file",
-            f"give a label image in MNI space (.nii or .nii.gz), or {PAULI_2017}",
+            f"specify a label image in MNI space (.nii or .nii.gz), or {PAULI_2017}",
         )
     lookup = path.with_name(f"{stem}.tsv")
     if not exists(lookup):
@@ -105,14 +104,14 @@ def load_atlas(name_or_path: PathLike) -> Atlas:
         )
     names, _ = read_lookup(lookup)
     labels, affine = _read_labels(path)
-    return _named(path.name, labels, affine, names)
+    return _select_named(path.name, labels, affine, names)
 
 
 def load_mni_template(resolution: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Load the T1-weighted MNI152 template without its skull, which nilearn carries along.
+    """Load the skull-stripped T1-weighted MNI152 template that is included in nilearn.
 
-    Its space is that of the ICBM 2009 symmetric template. Atlases in the asymmetric one differ from
-    it by a millimetre or so in places.
+    Its space is that of the symmetric ICBM 2009 template, which locally differs by about a
+    millimetre from the asymmetric template that some atlases use.
 
     Parameters
     ----------
@@ -135,54 +134,52 @@ def load_mni_template(resolution: int = 2) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _fetch_pauli():
-    """Download the deterministic atlas, or take what an earlier download left."""
+    """Download the deterministic atlas, or use nilearn's copy from an earlier download."""
     from nilearn.datasets import fetch_atlas_pauli_2017
 
     try:
         fetched = fetch_atlas_pauli_2017(atlas_type="deterministic", verbose=0)
-    # Whatever hinders a download (OSError, of which those of requests are kinds) or what came is no
-    # such file.
+    # Errors of requests are OSErrors; the others arise if what was downloaded is not the atlas.
     except (OSError, ValueError, IndexError) as error:
         raise DatasetError(
             f"the atlas {PAULI_2017} cannot be downloaded ({error})",
-            "run nilearn.datasets.fetch_atlas_pauli_2017("
-            "atlas_type='deterministic') where there is a network and copy its folder "
-            "nilearn_data, or give the path "
-            "of a label image in MNI space with its lookup table",
+            "run nilearn.datasets.fetch_atlas_pauli_2017(atlas_type='deterministic') on a computer "
+            "with internet access and copy its folder nilearn_data, or specify the path of a label "
+            "image in MNI space with its lookup table",
         ) from error
-    abbreviations = [name for name in fetched.labels if name != "Background"]
     labels, affine = _read_labels(Path(fetched.maps))
-    regions = list(dict.fromkeys(PAULI_NAMES.get(name, name) for name in abbreviations))
-    region_of = np.zeros(max(labels.max(), len(abbreviations)) + 1, np.int32)
-    for index, name in enumerate(abbreviations, start=1):
-        region_of[index] = regions.index(PAULI_NAMES.get(name, name)) + 1
-    return _named(PAULI_2017, region_of[labels], affine, dict(enumerate(regions, start=1)))
+    names = [PAULI_NAMES.get(name, name) for name in fetched.labels if name != "Background"]
+    regions = list(dict.fromkeys(names))
+    region_of = np.zeros(max(labels.max(), len(names)) + 1, np.int32)
+    for index, name in enumerate(names, start=1):
+        region_of[index] = regions.index(name) + 1
+    return _select_named(PAULI_2017, region_of[labels], affine, dict(enumerate(regions, start=1)))
 
 
 def _read_labels(path):
     _, image, values = read_image(path, np.float64)
     if values.ndim != 3:
-        raise DatasetError(f"{path}: {values.ndim} dimensions", "labels are one volume of three")
+        raise DatasetError(f"{path}: {values.ndim} dimensions", "save the labels as one 3-D volume")
     if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:
         raise DatasetError(
-            f"{path}: values that are no whole numbers from 0 on",
-            "an atlas of probabilities is not read",
+            f"{path}: some values are not whole numbers of 0 or more",
+            "use a label image; atlases of probabilities are not supported",
         )
     return values.astype(np.int32), image.affine
 
 
-def _named(name, labels, affine, names):
-    """The atlas with what has a name, after a look at whether there is any of it."""
+def _select_named(name, labels, affine, names):
+    """Return the atlas with the labels that have a name; raise an error if there are none."""
     present = set(np.unique(labels).tolist()) - {0}
     if not present & set(names):
         raise DatasetError(
-            f"{name}: none of the labels named in its table has a voxel",
-            "check that they belong together",
+            f"{name}: none of the labels in its table has a voxel",
+            "check that image and table belong together",
         )
     unnamed = sorted(present - set(names))
     notes = ()
     if unnamed:
         listed = ", ".join(map(str, unnamed[:5])) + (", …" if len(unnamed) > 5 else "")
-        notes = (f"{name}: labels without a name are left out ({listed})",)
+        notes = (f"{name}: labels without a name are ignored ({listed})",)
         labels = np.where(np.isin(labels, list(names)), labels, 0)
     return Atlas(name, labels, affine, dict(names), notes)

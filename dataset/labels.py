@@ -1,4 +1,4 @@
-"""Regions of interest that the user has drawn: label images with their lookup tables, in derivative
+"""Find user-drawn regions of interest: label images and their lookup tables in derivative
 datasets.
 """
 
@@ -22,19 +22,19 @@ from .sources import is_of_gradient_echo
 from .tables import read_rows
 
 DESC = "rois"
-ATRIUM = "atrium"  # a label, and the reference that points may be given for
+ATRIUM = "atrium"  # name of a region; as a reference it can also be specified by points
 
-# What stands between the scan's own entities and the suffix.
+# Entities of a label image, after the entities of its scan.
 OWN_ENTITIES = re.compile(rf"(_seg-[a-zA-Z0-9+]+)?(_desc-{DESC})?")
 SIDE = re.compile(r"^(left|right)_")
 INDEX = re.compile(r"\d{1,9}")
-# Names end up in tables, reports and file names.
+# Names are used in tables, reports and file names.
 NAME = re.compile(r"\w[\w.+ -]{0,63}")
 
 
 @dataclass(frozen=True)
 class Labels:
-    """A label image and what its labels are.
+    """A label image, with the names of its labels.
 
     Attributes
     ----------
@@ -43,15 +43,15 @@ class Labels:
     lookup : pathlib.Path
         The table that names its labels.
     names : dict of int to str
-        Name of each label, in the table's order; some may have no voxel.
+        Name of each label, in the table's order; labels without voxels may be included.
     space : {'scan', 'subject'}
-        Whether the image lies on its scan's own grid or in the subject's space.
+        Whether the image is on its scan's own grid or in the subject's space.
     entities : dict of str
-        Of the scan, or the subject's alone.
+        Entities of the scan, or the subject alone.
     expected : dict of str to float
-        True susceptibility in ppm by name, where the table has it; a phantom's tubes.
+        True susceptibility in ppm by name, if the table has it; used for the tubes of phantoms.
     notes : tuple of str
-        What the user should know.
+        Remarks for the user.
     """
 
     path: Path
@@ -68,23 +68,23 @@ def find_labels(
 ) -> Labels | None:
     """Find the regions of interest drawn on a scan.
 
-    The image is ``sub-X/[ses-Y/]anat/*_dseg.nii[.gz]`` with the scan's entities, and
-    ``seg-<label>`` and ``desc-rois`` if one likes. Its table is a ``dseg.tsv`` of the same name, or
-    one that applies by the inheritance principle: in the image's folder or above, with no other
-    entities than the image's; the nearest is taken.
+    The image is ``sub-X/[ses-Y/]anat/*_dseg.nii[.gz]`` with the scan's entities, and optionally
+    ``seg-<label>`` and ``desc-rois``. Its table is a ``dseg.tsv`` of the same name, or one that
+    applies by the inheritance principle: in the image's folder or above, with no entities that the
+    image does not have. The table in the closest folder is used.
 
-    Images whose sidecar says that they were made from something else than a gradient-echo scan are
-    passed over, and so are those with neither ``seg`` nor ``desc`` that have no table, as other
-    programs write of tissue classes.
+    Images are ignored if their sidecar says that they were made from an image other than a
+    gradient-echo scan. Images without ``seg``, ``desc`` and table are ignored as well, since
+    segmentations of tissue classes by other programs have such names.
 
     Parameters
     ----------
     entities : dict of str
         The scan's entities by their long names.
     datasets : sequence of path-like
-        Roots of derivative datasets, as of `multiqsm.dataset.sources.derivative_datasets`.
+        Roots of derivative datasets, as from `multiqsm.dataset.sources.derivative_datasets`.
     image : path-like, optional
-        An image of the scan, whose grid the labels must have.
+        An image of the scan; the labels must be on its grid.
 
     Returns
     -------
@@ -94,14 +94,14 @@ def find_labels(
     Raises
     ------
     DatasetError
-        If there is more than one label image, or the image or its table cannot be used, be it for
-        want of content; the message says why.
+        If there is more than one label image, or the image or its table cannot be used (for
+        example because its content has not been fetched); the message says why.
     """
     return _find(entities, datasets, scan_label(entities), space=None, image=image)
 
 
 def find_subject_labels(subject: str, datasets: Sequence[PathLike]) -> Labels | None:
-    """Find the regions of interest drawn once for a subject, in the subject's space.
+    """Find the regions of interest drawn in a subject's space, which apply to all its scans.
 
     The image is ``sub-X/anat/sub-X_space-subject[_seg-<label>][_desc-rois]_dseg.nii[.gz]``.
 
@@ -120,7 +120,7 @@ def find_subject_labels(subject: str, datasets: Sequence[PathLike]) -> Labels | 
     Raises
     ------
     DatasetError
-        As of `find_labels`.
+        See `find_labels`.
     """
     entities = {"subject": subject}
     return _find(entities, datasets, scan_label(entities), space=SUBJECT_SPACE, image=None)
@@ -132,49 +132,52 @@ def read_lookup(path: Path) -> tuple[dict[int, str], dict[str, float]]:
     Parameters
     ----------
     path : pathlib.Path
-        TSV with the columns ``index`` and ``name``, and ``susceptibility_ppm`` if one likes; others
-        are ignored.
+        TSV with the columns ``index`` and ``name``, and optionally ``susceptibility_ppm``; other
+        columns are ignored.
 
     Returns
     -------
     names : dict of int to str
-        Name of each label but 0, which is background.
+        Name of each label except 0, which is background.
     expected : dict of str to float
-        Susceptibility in ppm by name, where the table has it.
+        Susceptibility in ppm by name, for rows that have it.
 
     Raises
     ------
     DatasetError
-        If the table is no UTF-8 text, a column lacks, or an index, a name or a susceptibility makes
-        no sense or comes twice.
+        If the table is not UTF-8 text, lacks a column, has an invalid value, or has an index or
+        name twice.
     """
     rows = read_rows(
-        path, ("index", "name"), "a lookup table has index and name, with tabs between columns"
+        path, ("index", "name"), "a lookup table has the columns index and name, separated by tabs"
     )
     names: dict[int, str] = {}
-    expected = {}
-    for number, row in enumerate(rows, start=2):
+    expected: dict[str, float] = {}
+    for line, row in enumerate(rows, start=2):  # line 1 has the headings
         try:
             index, name, susceptibility = _parse(row)
         except ValueError as error:
-            raise DatasetError(f"{path}, line {number}: {error}") from error
+            raise DatasetError(f"{path}, line {line}: {error}") from error
         if index == 0:
             continue
         if index in names or name in names.values():
-            twice = f"index {index}" if index in names else f"name {name!r}"
+            duplicate = f"index {index}" if index in names else f"name {name!r}"
             raise DatasetError(
-                f"{path}, line {number}: {twice} is there twice", "each region needs its own"
+                f"{path}, line {line}: {duplicate} occurs twice",
+                "give each region its own index and name",
             )
         names[index] = name
         if susceptibility is not None:
             expected[name] = susceptibility
     if not names:
-        raise DatasetError(f"{path}: no label is named", "add a row with index and name for each")
+        raise DatasetError(
+            f"{path}: the table names no label", "add a row with index and name for each label"
+        )
     return names, expected
 
 
 def bilateral_names(names: Mapping[int, str]) -> dict[int, str]:
-    """Name structures of which both sides are labelled.
+    """Map the labels of bilateral structures to the name without the side.
 
     Parameters
     ----------
@@ -184,27 +187,26 @@ def bilateral_names(names: Mapping[int, str]) -> dict[int, str]:
     Returns
     -------
     dict of int to str
-        Labels called ``left_<structure>`` and ``right_<structure>`` by the name of the structure
-        alone, where both are there and no label has that name.
+        The name ``<structure>`` for each label called ``left_<structure>`` or
+        ``right_<structure>``, if both exist and no label is called ``<structure>``.
 
     Examples
     --------
     >>> bilateral_names({10: "left_thalamus", 49: "right_thalamus", 11: "left_putamen", 4: "csf"})
     {10: 'thalamus', 49: 'thalamus'}
     """
-    plain = {
-        index: without_side(name) for index, name in names.items() if without_side(name) != name
-    }
     present = set(names.values())
-    return {
-        index: name
-        for index, name in plain.items()
-        if {f"left_{name}", f"right_{name}"} <= present and name not in present
-    }
+    bilateral = {}
+    for index, name in names.items():
+        structure = without_side(name)
+        has_both_sides = {f"left_{structure}", f"right_{structure}"} <= present
+        if name != structure and has_both_sides and structure not in present:
+            bilateral[index] = structure
+    return bilateral
 
 
 def without_side(name: str) -> str:
-    """Name of a label without ``left_`` or ``right_`` before it.
+    """Return the name of a label without the prefix ``left_`` or ``right_``.
 
     Examples
     --------
@@ -215,47 +217,49 @@ def without_side(name: str) -> str:
 
 
 def _parse(row):
-    """Index, name and susceptibility (None where there is none) of a row."""
-    texts = {
-        column: (row.get(column) or "").strip()
-        for column in ("index", "name", "susceptibility_ppm")
-    }
-    if not INDEX.fullmatch(texts["index"]):
-        raise ValueError(f"index {texts['index']!r} is no whole number from 0 on")
-    if not NAME.fullmatch(texts["name"]):
+    """Return index, name and susceptibility (None if absent) of a row."""
+    index = (row["index"] or "").strip()
+    name = (row["name"] or "").strip()
+    value = (row.get("susceptibility_ppm") or "").strip()
+    if not INDEX.fullmatch(index):
+        raise ValueError(f"index {index!r} is not a whole number of 0 or more")
+    if not NAME.fullmatch(name):
         raise ValueError(
-            f"name {texts['name']!r}: use up to 64 letters, digits, spaces and _ . + -, and begin "
-            "with one"
+            f"name {name!r}: use up to 64 letters, digits, spaces and _ . + -, and begin with a "
+            "letter, a digit or _"
         )
-    value = texts["susceptibility_ppm"]
     if value in ("", "n/a"):
-        return int(texts["index"]), texts["name"], None
+        return int(index), name, None
     try:
         susceptibility = float(value)
     except ValueError:
         susceptibility = math.nan
     if not math.isfinite(susceptibility):
-        raise ValueError(f"susceptibility_ppm {value!r} is no number; write ppm, or n/a")
-    return int(texts["index"]), texts["name"], susceptibility
+        raise ValueError(f"susceptibility_ppm {value!r} is not a number; write ppm, or n/a")
+    return int(index), name, susceptibility
 
 
 def _find(entities, datasets, label, *, space, image):
-    found = []
+    """Find the one label image with these entities, and read its table; None if there is none."""
+    paths = []
+    lookups = []
     for dataset in datasets:
         for path in _candidates(Path(dataset), entities, space):
             lookup = _find_lookup(path, Path(dataset))
-            own = is_of_gradient_echo(path) or space is not None
-            if own and (lookup or _is_named(path)):
-                found.append((path, lookup))
-    if len(found) > 1:
-        listed = ", ".join(str(path) for path, _ in found)
+            is_own = is_of_gradient_echo(path) or space is not None
+            if is_own and (lookup or _is_named(path)):
+                paths.append(path)
+                lookups.append(lookup)
+    if len(paths) > 1:
         raise DatasetError(
-            f"{label}: more than one label image ({listed})",
-            "put all regions into one, say with --derivatives whose to use, or remove the others",
+            f"{label}: more than one label image ({', '.join(map(str, paths))})",
+            "put all regions into one image, choose the dataset to use with --derivatives, or "
+            "remove all but one",
         )
-    if not found:
+    if not paths:
         return None
-    path, lookup = found[0]
+    path = paths[0]
+    lookup = lookups[0]
     if lookup is None:
         raise DatasetError(
             f"{path}: no lookup table that names its labels",
@@ -263,24 +267,24 @@ def _find(entities, datasets, label, *, space, image):
             "at the root of its dataset, with the columns index and name",
         )
     names, expected = read_lookup(lookup)
-    values = _values(path, image)
+    values = _read_values(path, image)
     if values == [0]:
         raise DatasetError(
-            f"{path}: there is no label in it", "draw the regions, or remove the file"
+            f"{path}: the image has no labels", "draw the regions, or remove the file"
         )
     unnamed = sorted(set(values) - set(names) - {0})
-    notes = [f"{path}: {_listed(unnamed)} not in {lookup.name} and left out"] if unnamed else []
+    notes = [f"{path}: {_listed(unnamed)} not in {lookup.name} and ignored"] if unnamed else []
     kind = "scan" if space is None else "subject"
     return Labels(path, lookup, names, kind, dict(entities), expected, tuple(notes))
 
 
 def _listed(indices):
-    few = ", ".join(map(str, indices[:5])) + (", …" if len(indices) > 5 else "")
-    return f"label{'s' if len(indices) > 1 else ''} {few} {'are' if len(indices) > 1 else 'is'}"
+    first = ", ".join(map(str, indices[:5])) + (", …" if len(indices) > 5 else "")
+    return f"label{'s' if len(indices) > 1 else ''} {first} {'are' if len(indices) > 1 else 'is'}"
 
 
 def _candidates(dataset, entities, space):
-    """Label images of a scan or subject in a dataset, sorted by name."""
+    """List the label images of a scan or subject in a dataset, sorted by name."""
     pattern = derivative_path(dataset, entities, suffix="dseg", space=space)
     if not exists(pattern.parent):
         return []
@@ -290,52 +294,51 @@ def _candidates(dataset, entities, space):
 
 
 def _is_named(path):
-    """Tell whether the file says that it is about regions, and not some program's tissue
-    classes.
-    """
+    """Return whether a file name identifies regions, and not another program's tissue classes."""
     return re.search(r"_(seg|desc)-[^_]+_", path.name) is not None
 
 
 def _find_lookup(path, dataset):
-    """The table that applies to a label image, the nearest and of those the most particular; None
-    if none does.
+    """Find the table that applies to a label image by the inheritance principle.
+
+    Of several, the one in the closest folder; of these, the one with most entities. None if there
+    is none.
     """
-    parts = set(path.name.split(".")[0].split("_")[:-1])
+    entities = set(path.name.split(".")[0].split("_")[:-1])
     folder = path.parent
     while True:
-        tables = {table: table.stem.split("_")[:-1] for table in folder.glob("*dseg.tsv")}
-        applicable = [
-            table
-            for table, own in tables.items()
-            if parts.issuperset(own) and table.stem.split("_")[-1] == "dseg"
-        ]
+        applicable = []
+        for table in folder.glob("*dseg.tsv"):
+            *table_entities, suffix = table.stem.split("_")
+            if entities.issuperset(table_entities) and suffix == "dseg":
+                applicable.append((len(table_entities), table.name, table))
         if applicable:
-            return max(applicable, key=lambda table: (len(tables[table]), table.name))
+            return max(applicable)[-1]
         if folder == dataset or folder == folder.parent:
             return None
         folder = folder.parent
 
 
-def _values(path, image):
-    """The different values of a label image, after a look at its grid."""
+def _read_values(path, image):
+    """Return the distinct values of a label image, after checking its grid."""
     _, labels, data = read_image(path, np.float64)
     if image is not None:
         _check_grid(path, labels, nib.load(image))
     elif labels.ndim != 3:
-        raise DatasetError(f"{path}: {labels.ndim} dimensions", "labels are one volume of three")
-    # Label images are small once they are packed, and a value that is no integer may be anywhere.
+        raise DatasetError(f"{path}: {labels.ndim} dimensions", "save the labels as one 3-D volume")
+    # Every voxel is checked, since interpolation may leave only a few values that are not integers.
     values = np.unique(data)
     if not np.isfinite(values).all() or (values != np.round(values)).any():
         raise DatasetError(
-            f"{path}: values that are no integers", "save labels without interpolation or scaling"
+            f"{path}: some values are not integers", "save labels without interpolation or scaling"
         )
     if values[0] < 0:
-        raise DatasetError(f"{path}: negative labels", "number regions from 1 on")
+        raise DatasetError(f"{path}: some labels are negative", "number regions from 1")
     return [int(value) for value in values]
 
 
 def have_same_grid(first: PathLike, second: PathLike) -> bool:
-    """Tell whether the voxels of two images lie at the same places.
+    """Return whether two images have the same shape and voxel positions.
 
     Parameters
     ----------
@@ -357,14 +360,14 @@ def _check_grid(path, labels, image):
     if labels.shape != image.shape[:3]:
         raise DatasetError(
             f"{path}: {_times(labels.shape)} voxels, but the scan has {_times(image.shape)}",
-            "draw on the scan itself, or resample without interpolation",
+            "draw on the scan itself, or resample with nearest-neighbour interpolation",
         )
     if not is_same_place(labels.shape, labels.affine, image.affine):
         shift = grid_shift(labels.shape, labels.affine, image.affine)
         raise DatasetError(
-            f"{path}: its affine puts its voxels up to {shift:.3g} mm away from the scan's",
-            "copy the scan's geometry if the voxels are the scan's, else resample without "
-            "interpolation",
+            f"{path}: its affine places voxels up to {shift:.3g} mm away from the scan's",
+            "if the voxels are the scan's, copy the affine of the scan; otherwise resample with "
+            "nearest-neighbour interpolation",
         )
 
 

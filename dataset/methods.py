@@ -1,6 +1,4 @@
-"""What was done, in words with the papers to cite, as the sidecars of a derivative dataset tell
-it.
-"""
+"""Write the methods text of a derivative dataset, with references, from its sidecars."""
 
 import re
 from collections import defaultdict
@@ -12,7 +10,7 @@ from ..bids_templates import load_template
 from .entities import LONG_NAMES, scan_label
 from .files import PathLike, read_json, write_text
 
-# sidecar field: names of the steps that an image went through, in the template `citation`
+# Sidecar field: the processing steps of an image, by their names in the template `citation`.
 METHOD_STEPS = "MethodSteps"
 N_REGIONS = "NumberOfRegions"  # sidecar field of a table of regional values
 CITATION = Path("logs", "CITATION.md")
@@ -20,7 +18,7 @@ MAP = re.compile(r"_desc-(?!.*(se|sd)_)[a-z]+_Chimap")
 
 
 def write_citation(output_dir: PathLike) -> Path:
-    """Write ``logs/CITATION.md``: `methods_text` of all that the dataset holds.
+    """Write the methods text of all scans of a dataset to ``logs/CITATION.md``.
 
     Parameters
     ----------
@@ -36,41 +34,42 @@ def write_citation(output_dir: PathLike) -> Path:
 
 
 def methods_text(output_dir: PathLike, scans: Sequence[str] | None = None) -> str:
-    """Tell what was done to the scans of a derivative dataset, by what their sidecars say.
+    """Describe the processing of a derivative dataset's scans, as recorded in their sidecars.
 
-    A step that not all scans (or people) went through is told with how many did.
+    A step that was not applied to all scans (or people) is described with the number of those that
+    it was applied to.
 
     Parameters
     ----------
     output_dir : path-like
         Root of the derivative dataset.
     scans : sequence of str, optional
-        Labels of the scans that are meant; all by default.
+        Labels of the scans to describe; all by default.
 
     Returns
     -------
     str
         Markdown.
     """
-    made = _Made(scans)
-    subjects = ["sub-*"] if scans is None else sorted({_subject(scan) for scan in scans})
+    summary = _ProcessingSummary(scans)
+    subjects = ["sub-*"] if scans is None else sorted(_subjects(scans))
     for subject in subjects:
         for path in sorted(Path(output_dir).glob(f"{subject}/**/anat/*.json")):
-            made.take(path)
-    return citation_text(made.steps(), **made.numbers())
+            summary.add(path)
+    return citation_text(summary.steps(), **summary.placeholders())
 
 
-def citation_text(steps: Mapping[str, str], **numbers: str) -> str:
-    """Put the sentences of some steps together, with the papers to cite.
+def citation_text(steps: Mapping[str, str], **placeholders: str) -> str:
+    """Combine the sentences of some processing steps, with numbered references.
 
     Parameters
     ----------
     steps : mapping of str to str
-        Steps by their names in the template ``citation``, each with a remark that ends its
-        sentence, or nothing. Sentences are in the template's order. BIDS and Nipype are always
-        named.
-    **numbers
-        What stands in braces in the template's texts.
+        Steps by their names in the template ``citation``, each with a remark for the end of its
+        sentence, which may be empty. Sentences are in the template's order. BIDS and Nipype are
+        always cited.
+    **placeholders : str
+        Texts for the placeholders in braces in the template.
 
     Returns
     -------
@@ -85,115 +84,124 @@ def citation_text(steps: Mapping[str, str], **numbers: str) -> str:
     template = load_template("citation")
     if unknown := [step for step in steps if step not in template["steps"]]:
         raise ValueError(
-            f"No citation for {', '.join(unknown)}: known are {', '.join(template['steps'])}"
+            f"No citation for {', '.join(unknown)}: the template has {', '.join(template['steps'])}"
         )
-    told = {
-        name: step
-        for name, step in template["steps"].items()
-        if name in ("bids", "nipype") or name in steps
-    }
-    cited = list(dict.fromkeys(key for step in told.values() for key in step["references"]))
-    number = {key: place for place, key in enumerate(cited, start=1)}
+    numbers: dict[str, int] = {}  # of references, in the order of their first citation
     sentences = []
-    for name, step in told.items():
-        remark = steps.get(name, "")
-        marks = ", ".join(str(number[key]) for key in step["references"])
-        text = step["text"].format(**numbers)
-        sentences.append(
-            " ".join(part for part in (text, remark, marks and f"[{marks}]") if part) + "."
-        )
-    references = [f"{number[key]}. {template['references'][key]}" for key in cited]
+    for name, step in template["steps"].items():
+        if name not in steps and name not in ("bids", "nipype"):
+            continue
+        for key in step["references"]:
+            numbers.setdefault(key, len(numbers) + 1)
+        parts = [step["text"].format(**placeholders)]
+        if remark := steps.get(name):
+            parts.append(remark)
+        if step["references"]:
+            parts.append(f"[{', '.join(str(numbers[key]) for key in step['references'])}]")
+        sentences.append(f"{' '.join(parts)}.")
+    references = [f"{number}. {template['references'][key]}" for key, number in numbers.items()]
     introduction = template["introduction"].format(version=__version__)
     blocks = ["# Methods", introduction, " ".join(sentences), "# References", "\n".join(references)]
     return "\n\n".join(blocks) + "\n"
 
 
-class _Made:
-    """What the sidecars tell: the scans (or people) that went through each step."""
+class _ProcessingSummary:
+    """Which scans (or people) went through each processing step, collected from sidecars.
+
+    Parameters
+    ----------
+    scans : sequence of str or None
+        Labels of the scans to include; None for all.
+    """
 
     def __init__(self, scans):
         self._scans = scans
-        self._went_through = defaultdict(set)
-        self._of = _units()
-        self._maps = set()
-        self._carried = set()
-        self._untold = set()
+        self._units = _step_units()
+        self._processed = defaultdict(set)  # scans or people by step
+        self._maps = set()  # scans with a map that has a record of its steps
+        self._unrecorded = set()  # scans with a map that has none
+        self._in_subject_space = set()
         self._n_regions = {}
         self._references = set()
 
-    def take(self, path):
-        """Take the sidecar of a map, or of a table of regional values; others tell nothing more."""
+    def add(self, path):
+        """Add the sidecar of a map or of a table of regional values; ignore others."""
         labels = dict(pair.split("-", 1) for pair in path.stem.split("_") if "-" in pair)
-        scan = scan_label(
-            {LONG_NAMES[key]: label for key, label in labels.items() if key in LONG_NAMES}
-        )
+        scan = _scan_of(labels)
         suffix = path.stem.rsplit("_", 1)[-1]
         is_map = MAP.search(path.stem) is not None
-        is_meant = self._scans is None or scan in self._scans
-        if not (is_meant and (is_map or suffix in ("R2starmap", "chi"))):
+        is_selected = self._scans is None or scan in self._scans
+        if not (is_selected and (is_map or suffix in ("R2starmap", "chi"))):
             return
-        told = read_json(path)
-        steps = told.get(METHOD_STEPS)
+        sidecar = read_json(path)
+        steps = sidecar.get(METHOD_STEPS)
         if not isinstance(steps, list):
-            self._untold |= {scan} if is_map and "space" not in labels else set()
+            if is_map and "space" not in labels:
+                self._unrecorded.add(scan)
             return
         if is_map:
-            (self._carried if "space" in labels else self._maps).add(scan)
-        if N_REGIONS in told:
-            self._n_regions[scan] = told[N_REGIONS]
-        if "label" in steps and "ReferenceRegion" in told:
-            self._references.add(str(told["ReferenceRegion"]))
+            (self._in_subject_space if "space" in labels else self._maps).add(scan)
+        if N_REGIONS in sidecar:
+            self._n_regions[scan] = sidecar[N_REGIONS]
+        if "label" in steps and "ReferenceRegion" in sidecar:
+            self._references.add(str(sidecar["ReferenceRegion"]))
         for step in steps:
-            self._went_through[step].add(scan if self._of.get(step) == "scans" else _subject(scan))
+            is_of_scan = self._units.get(step) == "scans"
+            self._processed[step].add(scan if is_of_scan else _subject(scan))
 
     def steps(self):
-        """Steps with their remarks."""
-        phantoms = self._went_through["phantom"]
-        people = {_subject(scan) for scan in self._maps - phantoms}
-        together = {_subject(scan) for scan in self._carried}
-        absent = {
-            "apart": people - together,
-            "unregistered": {
-                scan for scan in self._maps - self._carried if _subject(scan) in together
-            },
+        """Return the steps with remarks on how many scans or people they were applied to."""
+        people = _subjects(self._maps - self._processed["phantom"])
+        registered = _subjects(self._in_subject_space)
+        not_in_subject_space = self._maps - self._in_subject_space
+        # Steps of the template that no sidecar records, since they describe what is missing.
+        processed = self._processed | {
+            "apart": people - registered,
+            "unregistered": {scan for scan in not_in_subject_space if _subject(scan) in registered},
             "regions": set(self._n_regions),
             "no_regions": self._maps - set(self._n_regions),
-            "untold": self._untold - self._maps,
+            "untold": self._unrecorded - self._maps,
         }
-        totals = {"scans": len(self._maps | self._untold), "people": len(people)}
-        done = {
-            step: found
-            for step, found in {**self._went_through, **absent}.items()
-            if found and step in self._of
-        }
-        return {
-            step: _remark(len(found), totals[self._of[step]], self._of[step])
-            for step, found in done.items()
-        }
+        totals = {"scans": len(self._maps | self._unrecorded), "people": len(people)}
+        remarks = {}
+        for step, members in processed.items():
+            if members and step in self._units:
+                unit = self._units[step]
+                remarks[step] = _remark(len(members), totals[unit], unit)
+        return remarks
 
-    def numbers(self):
-        """What the template's texts want to know."""
-        n = sorted(set(self._n_regions.values()))
-        regions = (
-            f"{n[0]} to {n[-1]} regions"
-            if len(n) > 1
-            else f"{n[0]} region{'s' * (n[0] != 1)}"
-            if n
-            else ""
-        )
+    def placeholders(self):
+        """Return texts for the placeholders of the template."""
+        counts = self._n_regions.values()
+        if len(set(counts)) > 1:
+            regions = f"{min(counts)} to {max(counts)} regions"
+        elif counts:
+            n_regions = min(counts)
+            regions = f"{n_regions} region{'s' * (n_regions != 1)}"
+        else:
+            regions = ""
         return {"regions": regions, "references": ", ".join(sorted(self._references))}
 
 
-def _units():
-    """Whether a step is one of scans or of people, by the step."""
-    return {
-        name: step.get("of", "scans") for name, step in load_template("citation")["steps"].items()
-    }
+def _step_units():
+    """Return for each step whether it is applied to scans or to people."""
+    steps = load_template("citation")["steps"]
+    return {name: step.get("of", "scans") for name, step in steps.items()}
+
+
+def _scan_of(labels):
+    """Return the label of the scan that a file with these entities belongs to."""
+    entities = {LONG_NAMES[key]: labels[key] for key in labels.keys() & LONG_NAMES.keys()}
+    return scan_label(entities)
+
+
+def _subjects(scans):
+    return set(map(_subject, scans))
 
 
 def _subject(scan):
     return scan.split("_", 1)[0]
 
 
-def _remark(n, total, what):
-    return f"(in {n} of {total} {what})" if n < total else ""
+def _remark(n, total, unit):
+    return f"(in {n} of {total} {unit})" if n < total else ""

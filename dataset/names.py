@@ -1,6 +1,4 @@
-"""What each derivative and each picture is called: keywords of `derivative_path` and
-`picture_path`.
-"""
+"""Names of derivatives and pictures, as keywords of `derivative_path` and `picture_path`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +8,7 @@ from .outputs import SUBJECT_SPACE, derivative_path
 
 FLAIR_SPACE = "FLAIR"
 
-# Of a scan.
+# Derivatives of a scan.
 BRAIN_MASK = {"suffix": "mask", "desc": "brain"}
 MAGNITUDE = {"suffix": "magnitude"}
 FIELD = {"suffix": "fieldmap"}
@@ -25,7 +23,7 @@ MAPS = {"suffix": "Chimap", "desc": "maps"}
 ROI_TABLE = {"suffix": "chi", "desc": "rois", "extension": ".tsv"}
 TO_SUBJECT = {"suffix": "xfm", "datatype": "xfm", "space": SUBJECT_SPACE}
 
-# Of a subject.
+# Derivatives of a subject.
 AVERAGE = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "average"}
 SUBJECT_MASK = {"suffix": "mask", "space": SUBJECT_SPACE, "desc": "brain"}
 REGISTRATION = {"suffix": "T2starw", "space": SUBJECT_SPACE, "desc": "registration"}
@@ -40,59 +38,64 @@ LESIONS = LESION_MASK | {"desc": "lesions"}
 
 
 def susceptibility_map(method: str) -> dict[str, str]:
-    """What names a scan's map of susceptibility by an inversion, and the picture of it."""
+    """Name a scan's susceptibility map by an inversion, and its picture."""
     return {"suffix": "Chimap", "desc": method}
 
 
 def susceptibility_error_map(method: str) -> dict[str, str]:
-    """What names the map of its standard error."""
+    """Name the standard-error map of a scan's susceptibility map."""
     return {"suffix": "Chimap", "desc": f"{method}se"}
 
 
 def subject_space_map(method: str) -> dict[str, str]:
-    """What names a scan's map of susceptibility in the subject's space."""
+    """Name a scan's susceptibility map in the subject's space."""
     return {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": method}
 
 
 def reduced_mask_name(background: str) -> dict[str, str]:
-    """What names the part of a brain mask that a background field removal leaves."""
+    """Name the mask of the voxels in which a background field removal yields the local field."""
     return {"suffix": "mask", "desc": background}
 
 
 def variability_map(method: str, kind: str) -> dict[str, str]:
-    """What names the map of the SD of susceptibility over scans, and the picture of it.
+    """Name the map of the standard deviation of susceptibility over scans, and its picture.
 
     Parameters
     ----------
     method : str
         The inversion.
     kind : {'within', 'across'}
-        The SD within or across sites.
+        Standard deviation within or across sites.
 
     Returns
     -------
     dict of str
         Suffix, space and desc.
+
+    Examples
+    --------
+    >>> variability_map("medi", "within")["desc"]
+    'mediwithinsd'
     """
     return {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": f"{method}{kind}sd"}
 
 
-def find_tables(output_dir: PathLike, named: Mapping[str, str]) -> list[Path]:
-    """Find the tables of a kind in a derivative dataset.
+def find_tables(output_dir: PathLike, table: Mapping[str, str]) -> list[Path]:
+    """Find all tables of a kind in a derivative dataset.
 
     Parameters
     ----------
     output_dir : path-like
         Root of the derivative dataset.
-    named : dict of str
-        What names them, such as `ROI_TABLE`.
+    table : dict of str
+        Name of the tables, such as `ROI_TABLE`.
 
     Returns
     -------
     list of pathlib.Path
         Sorted.
     """
-    name = f"*_desc-{named['desc']}_{named['suffix']}.tsv"
+    name = f"*_desc-{table['desc']}_{table['suffix']}.tsv"
     return sorted(Path(output_dir).glob(f"sub-*/**/anat/{name}"))
 
 
@@ -109,7 +112,7 @@ def picture_path(
     Parameters
     ----------
     output_dir, entities, suffix, desc, space
-        As of `multiqsm.dataset.outputs.derivative_path`.
+        See `multiqsm.dataset.outputs.derivative_path`.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def picture_path(
     Raises
     ------
     ValueError
-        As of `multiqsm.dataset.outputs.derivative_path`.
+        See `multiqsm.dataset.outputs.derivative_path`.
 
     Examples
     --------

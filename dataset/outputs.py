@@ -1,4 +1,4 @@
-"""Names of derivatives, and the description of the dataset that they are in."""
+"""File names of derivatives, and the description of the derivative dataset."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from ..bids_templates import load_template
 from .content import exists
 from .files import PathLike, read_json, write_json, write_text
 
-SUBJECT_SPACE = "subject"  # label of the space that a person's scans are brought to
+SUBJECT_SPACE = "subject"  # label of the space that a person's scans are resampled to
 NOT_IN_FMAP = {"task": "task", "ceagent": "ce", "reconstruction": "rec"}
 LABEL = re.compile(r"[a-zA-Z0-9+]+")
 
@@ -43,12 +43,12 @@ def derivative_path(
     desc, space, segmentation : str, optional
         Further entities of the derivative.
     datatype : {'anat', 'fmap', 'figures', 'xfm'}
-        BIDS has no ``task``, ``ce`` and ``rec`` for field maps: in ``fmap`` they are appended to
-        ``acq``. ``xfm`` are transforms of scans to a space, and the subject's table of them; they
-        lie in ``anat``.
+        BIDS does not allow ``task``, ``ce`` and ``rec`` for field maps: in ``fmap`` they are
+        appended to ``acq``. ``xfm`` stands for transforms of scans to a space and the subject's
+        table of them, which are in the folder ``anat``.
     extension : str, optional
-        ``.nii.gz`` unless given; ``.svg`` for figures, ``.txt`` and ``.tsv`` for transforms and
-        their table.
+        Default: ``.nii.gz``; ``.svg`` for figures, ``.txt`` for transforms, ``.tsv`` for the table
+        of transforms.
 
     Returns
     -------
@@ -58,8 +58,9 @@ def derivative_path(
     Raises
     ------
     ValueError
-        If a label is not alphanumeric (so no label leads out of `output_dir`), if a link does, or
-        if BIDS has no name for this combination of entities, suffix, datatype and extension.
+        If a label is not alphanumeric, so that no label can point outside `output_dir`; if a link
+        points outside; or if BIDS has no name for this combination of entities, suffix, datatype
+        and extension.
 
     Examples
     --------
@@ -67,7 +68,7 @@ def derivative_path(
     >>> derivative_path("out", scan, suffix="Chimap", desc="iterative").as_posix()
     'out/sub-01/anat/sub-01_run-1_desc-iterative_Chimap.nii.gz'
     """
-    scan_entities = _without_reconstruction(entities) if datatype == "fmap" else dict(entities)
+    scan_entities = _fmap_entities(entities) if datatype == "fmap" else dict(entities)
     own = {"suffix": suffix, "desc": desc, "space": space, "segmentation": segmentation}
     labels: dict[str, str] = {}
     for name, label in {**scan_entities, **own}.items():
@@ -76,12 +77,13 @@ def derivative_path(
     for name, label in labels.items():
         if not LABEL.fullmatch(label):
             raise ValueError(
-                f"{name} {label!r} is not a BIDS label: only letters, digits and + may be in it"
+                f"{name} {label!r} is not a BIDS label: use only letters, digits and +"
             )
     patterns = load_template("derivatives")
     if datatype not in patterns:
         raise ValueError(
-            f"No derivative is kept in {datatype!r}: choose one of {', '.join(patterns)}"
+            f"There are no derivatives of datatype {datatype!r}: choose one of "
+            f"{', '.join(patterns)}"
         )
     relative = build_path({**labels, "extension": extension}, patterns[datatype], strict=True)
     if relative is None:
@@ -91,34 +93,35 @@ def derivative_path(
     path = Path(output_dir) / relative
     if not path.parent.resolve().is_relative_to(Path(output_dir).resolve()):
         raise ValueError(
-            f"{path}: a link leads out of the output folder; remove the link or choose another "
+            f"{path}: a link points outside the output folder; remove the link or choose another "
             "folder"
         )
     return path
 
 
-def _without_reconstruction(entities):
-    """Append the labels that field maps may not have to the acquisition's."""
-    allowed = {name: label for name, label in entities.items() if name not in NOT_IN_FMAP}
-    appended = [
-        f"{short}{entities[name]}" for name, short in NOT_IN_FMAP.items() if entities.get(name)
-    ]
+def _fmap_entities(entities):
+    """Move the labels of entities that field maps may not have to the end of ``acq``."""
+    allowed = dict(entities)
+    appended = ""
+    for name, short in NOT_IN_FMAP.items():
+        if label := allowed.pop(name, None):
+            appended += f"{short}{label}"
     if appended:
-        allowed["acquisition"] = "".join([entities.get("acquisition") or "", *appended])
+        allowed["acquisition"] = f"{entities.get('acquisition') or ''}{appended}"
     return allowed
 
 
 def bids_uri(path: PathLike, dataset_root: PathLike, name: str = "raw") -> str:
-    """Name a file by its BIDS URI.
+    """Return the BIDS URI of a file.
 
     Parameters
     ----------
     path : path-like
-        A file inside the dataset. Links are not followed: they may lead into an annex.
+        A file inside the dataset. Links are not followed, since git-annex links point outside.
     dataset_root : path-like
         Root of the dataset.
     name : str
-        Key of the dataset in ``DatasetLinks``; empty for the dataset that the URI itself stands in.
+        Key of the dataset in ``DatasetLinks``; empty for the dataset in which the URI is used.
 
     Returns
     -------
@@ -145,9 +148,9 @@ def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
     Parameters
     ----------
     output_dir : path-like
-        Root of the derivative dataset, made if missing.
+        Root of the derivative dataset, created if missing.
     bids_dir : path-like
-        Root of the raw dataset, which BIDS URIs call ``raw``.
+        Root of the raw dataset, called ``raw`` in BIDS URIs.
 
     Returns
     -------
@@ -157,15 +160,15 @@ def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
     Raises
     ------
     ValueError
-        If `output_dir` holds another dataset, or results of another raw dataset: writing there
-        would make its records false.
+        If `output_dir` contains a dataset of another program, or results of another raw dataset.
+        Writing there would make its records false.
     MissingContentError
-        If the description that is there has no content.
+        If there is a description whose content has not been fetched.
     """
     path = Path(output_dir) / "dataset_description.json"
     if exists(path) and not is_multiqsm_dataset(output_dir):
         raise ValueError(
-            f"{path}: this folder holds a dataset that multiqsm did not make; choose another "
+            f"{path}: this folder contains a dataset that multiqsm did not create; choose another "
             "output folder"
         )
     link = _dataset_link(bids_dir, output_dir)
@@ -173,7 +176,7 @@ def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
     earlier = links.get("raw", link) if isinstance(links, dict) else link
     if earlier != link:
         raise ValueError(
-            f"{path}: this folder holds the results of {earlier}; choose another output folder"
+            f"{path}: this folder contains the results of {earlier}; choose another output folder"
         )
     raw = read_json(Path(bids_dir) / "dataset_description.json")
     source = {"URL": link, "DOI": raw.get("DatasetDOI")}
@@ -189,7 +192,7 @@ def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
 
 
 def is_multiqsm_dataset(dataset_dir: PathLike) -> bool:
-    """Tell whether a derivative dataset was made by this package.
+    """Return whether a derivative dataset was created by this package.
 
     Parameters
     ----------
@@ -214,8 +217,9 @@ def is_multiqsm_dataset(dataset_dir: PathLike) -> bool:
 
 
 def _dataset_link(bids_dir, output_dir):
-    """Link to the raw dataset: relative if it holds the derivatives, so that both can be moved
-    together.
+    """Return a link to the raw dataset.
+
+    It is relative if the raw dataset contains the derivatives, so that both can be moved together.
     """
     raw = Path(os.path.abspath(bids_dir))
     derivative = Path(os.path.abspath(output_dir))

@@ -1,9 +1,10 @@
-"""What a dataset's tables say of participants and sessions: site, scanner, phantom."""
+"""Read participants.tsv and sessions.tsv for the site of a scan and whether it is a phantom."""
 
 import zlib
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from .content import exists
@@ -17,32 +18,38 @@ LONGEST_NAME = 100  # characters of a site's name
 
 
 class ParticipantTables:
-    """The tables of a dataset's participants and sessions, each read once."""
+    """The tables of a dataset's participants and sessions, each read once.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Root of the dataset.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._rows: dict[Path, dict[str, list[dict]]] = {}
 
     def participant(self, scan: Scan) -> dict:
-        """Row of the scan's participant; empty if there is none."""
+        """Return the row of the scan's participant; empty if there is none."""
         return self._row(
             self._root / "participants.tsv", "participant_id", "sub", scan.entities["subject"]
         )
 
     def session(self, scan: Scan) -> tuple[dict, str]:
-        """Row of the scan's session, and the name of the table."""
+        """Return the row of the scan's session, and the name of the table."""
         subject = f"sub-{scan.entities['subject']}"
         path = self._root / subject / f"{subject}_sessions.tsv"
         try:
             return self._row(path, "session_id", "ses", scan.entities["session"]), path.name
-        except (
-            DatasetError
-        ) as error:  # of one participant: the others' scans have tables of their own
+        except DatasetError as error:
+            # Each participant has an own table, so that scans of others remain usable.
             raise UnusableScanError(error.cause, error.remedy, error.file) from error
 
     def _row(self, path, key, entity, label):
-        """Row of a table, with or without the entity's prefix in its key; several must not
-        contradict each other.
+        """Return the row with a label, merged from several rows unless they contradict each other.
+
+        Labels in the column `key` may have the prefix of the entity or not.
         """
         if path not in self._rows:
             rows = defaultdict(list)
@@ -50,43 +57,48 @@ class ParticipantTables:
                 rows[(row[key] or "").removeprefix(f"{entity}-")].append(row)
             self._rows[path] = rows
         rows = self._rows[path].get(label, [{}])
-        told = {
-            column: {row[column] for row in rows if _is_told(row.get(column))}
-            for column in READ_COLUMNS
-        }
-        if wrong := [column for column, values in told.items() if len(values) > 1]:
+        merged = dict(rows[0])
+        contradictory = []
+        for column in READ_COLUMNS:
+            values = {row[column] for row in rows if not _is_missing(row.get(column))}
+            if len(values) > 1:
+                contradictory.append(column)
+            elif values:
+                merged[column] = values.pop()
+        if contradictory:
             raise UnusableScanError(
-                f"{path.name}: rows of {entity}-{label} contradict each other ({', '.join(wrong)})",
+                f"{path.name}: rows of {entity}-{label} contradict each other in column "
+                f"{', '.join(contradictory)}",
                 "remove all but one",
             )
-        return {**rows[0], **{column: values.pop() for column, values in told.items() if values}}
+        return merged
 
     def notes(self, scan: Scan) -> tuple[str, ...]:
-        """What the scan's owner should know of its participant's row."""
+        """Return remarks for the user about the row of the scan's participant."""
         row = self.participant(scan)
         name = f"sub-{scan.entities['subject']}"
         if not row:
-            return (
-                (f"{name} is not in participants.tsv",)
-                if (self._root / "participants.tsv").exists()
-                else ()
-            )
+            has_table = (self._root / "participants.tsv").exists()
+            return (f"{name} is not in participants.tsv",) if has_table else ()
         notes = []
         if None in row.values():
             notes.append(
-                f"the row of {name} in participants.tsv is shorter than the header: the rest is "
-                "taken as missing"
+                f"the row of {name} in participants.tsv is shorter than the header: the remaining "
+                "values count as missing"
             )
-        if any(not value.isprintable() for value in row.values() if isinstance(value, str)):
+        # Cells beyond the headings are a list.
+        texts = [value for value in row.values() if isinstance(value, str)]
+        if not "".join(texts).isprintable():
             notes.append(
-                f"the row of {name} in participants.tsv holds characters that cannot be printed"
+                f"the row of {name} in participants.tsv contains characters that cannot be printed"
             )
         return tuple(notes)
 
 
 def merge_repeats(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Make one row of each participant's: values that agree count once, those that contradict each
-    other are missing.
+    """Merge the rows of each participant into one.
+
+    Equal values are merged; values that contradict each other are set to missing.
 
     Parameters
     ----------
@@ -100,53 +112,65 @@ def merge_repeats(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, st
     contradictions : list of (str, str)
         Participants and columns whose rows contradict each other.
     """
-    rows = table.groupby(level=0, sort=False)
-    n_values = rows.nunique()
-    contradictions = [
-        (label, column)
-        for label, counts in n_values.iterrows()
-        for column in counts.index[counts > 1]
-    ]
-    return rows.first().where(n_values <= 1, None), contradictions
+    groups = table.groupby(level=0, sort=False)
+    n_values = groups.nunique()
+    rows, columns = np.nonzero(n_values.to_numpy() > 1)
+    contradictions = list(zip(n_values.index[rows], n_values.columns[columns], strict=True))
+    return groups.first().where(n_values <= 1, None), contradictions
 
 
 def find_site(scan: Scan, tables: ParticipantTables) -> tuple[str, str]:
-    """Return the scan's site and what told it."""
+    """Return the scan's site, and where it was read.
+
+    Parameters
+    ----------
+    scan : multiqsm.dataset.scans.Scan
+        The scan.
+    tables : ParticipantTables
+        Tables of its dataset.
+
+    Returns
+    -------
+    site : str
+        From the columns ``site`` or ``scanner`` of the session or participant, or else from
+        institution and scanner in the sidecar, or else the session label.
+    source : str
+        In words.
+    """
     session = scan.entities.get("session")
     rows = [(tables.participant(scan), "participants.tsv")]
     if session is not None:
         rows.insert(0, tables.session(scan))
     for row, table in rows:
         for column in ("site", "scanner"):
-            if _is_told(row.get(column)):
+            if not _is_missing(row.get(column)):
                 return _site_name(row[column]), f"column {column} of {table}"
     return _site_of_sidecar(scan, session)
 
 
-def _is_told(value):
-    return value not in (None, "", "n/a")
+def _is_missing(value):
+    return value in (None, "", "n/a")
 
 
 def _site_of_sidecar(scan, session):
-    """The institution with its scanner, since an institution may have two; else the session."""
+    """Return the site from the sidecar, or else the session label.
+
+    The site is the institution with its scanner, as an institution may have several.
+    """
     metadata = scan.metadata
-    fields = [
-        "InstitutionName",
-        "StationName" if metadata.get("StationName") else "DeviceSerialNumber",
-    ]
-    named = [key for key in fields if metadata.get(key)]
-    if named:
-        return _site_name(
-            " ".join(str(metadata[key]) for key in named)
-        ), f"{' and '.join(named)} of the sidecar"
+    scanner = "StationName" if metadata.get("StationName") else "DeviceSerialNumber"
+    fields = [field for field in ("InstitutionName", scanner) if metadata.get(field)]
+    if fields:
+        site = " ".join(str(metadata[field]) for field in fields)
+        return _site_name(site), f"{' and '.join(fields)} of the sidecar"
     if session is not None:
         return session, "the session label"
     return Scan.site, Scan.site_source
 
 
 def _site_name(text):
-    """A name of one line; of an endless one the start, with what tells it from others that start
-    alike.
+    """Return a name of one line; truncate long names, with a checksum to distinguish names that
+    start with the same text.
     """
     name = one_line(text)
     if len(name) <= LONGEST_NAME:
@@ -155,7 +179,5 @@ def _site_name(text):
 
 
 def is_phantom(scan: Scan, tables: ParticipantTables) -> bool:
-    """Whether the scan's participant is a phantom, by the column ``species`` of
-    participants.tsv.
-    """
+    """Return whether the scan's participant is a phantom by ``species`` in participants.tsv."""
     return (tables.participant(scan).get("species") or "").strip().lower() == "phantom"

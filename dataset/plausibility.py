@@ -1,7 +1,7 @@
-"""Figures of a scan that no good scan has, and what to look at where one is met.
+"""Detect implausible quality figures of a scan, and advise what to inspect.
 
-The limits are far from what simulated heads, real heads and phantoms show; docs/quality.md has the
-figures.
+The limits are far from the figures of simulated heads, real heads and phantoms; see
+docs/quality.md.
 """
 
 from collections.abc import Mapping
@@ -13,27 +13,26 @@ LARGEST_BRAIN = 2200.0  # mL; the largest skulls hold about 1900
 SMALLEST_BRAIN_FRACTION = (
     0.03  # of the image; whole heads have 0.18 to 0.33, a newborn's would have 0.09
 )
-LARGEST_PHANTOM_FRACTION = 0.95  # of the image; some air is around a phantom
+LARGEST_PHANTOM_FRACTION = 0.95  # of the image; there is always some air around a phantom
 LARGEST_BRAIN_FIELD = 0.05  # ppm, SD of the local field
-LARGEST_PHANTOM_FIELD = 0.25  # ppm, SD; tubes of contrast agent come to a third of that
-LARGEST_PHANTOM_BULK = 0.05  # ppm, robust SD: between the tubes a phantom is water
-MOST_WITHOUT_WEIGHT = 0.02  # of a brain mask
-MOST_WITHOUT_WEIGHT_IN_PHANTOM = (
-    0.2  # of a phantom's mask; walls, bubbles and strong tubes have no weight
-)
-MOST_UNRESOLVED = 0.1  # of a mask, at its surface
+LARGEST_PHANTOM_FIELD = 0.25  # ppm, SD; tubes of contrast agent reach a third of that
+LARGEST_PHANTOM_BULK = 0.05  # ppm, robust SD; most of a phantom is water between the tubes
+MAX_WITHOUT_WEIGHT = 0.02  # of a brain mask
+# Of a phantom's mask, where walls, bubbles and tubes of high susceptibility have no weight.
+MAX_WITHOUT_WEIGHT_IN_PHANTOM = 0.2
+MAX_UNRESOLVED = 0.1  # of a mask, at its surface
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A figure that is not plausible.
+    """An implausible figure.
 
     Attributes
     ----------
     figure : str
         Its column in the table of quality.
     text : str
-        The figure, what it may come from, and what to do.
+        The figure, possible causes, and what to do.
     """
 
     figure: str
@@ -41,13 +40,13 @@ class Doubt:
 
 
 def find_doubts(sidecars: Mapping[str, dict]) -> list[Doubt]:
-    """Find what is implausible about a scan.
+    """Find the implausible figures of a scan.
 
     Parameters
     ----------
     sidecars : mapping of str to dict
-        Of each inversion, the sidecar of its map. A figure that is not there, as in the sidecars of
-        earlier versions, is not judged.
+        Sidecars of the scan's maps, by inversion. Figures that are missing, as in sidecars of
+        earlier versions, are not checked.
 
     Returns
     -------
@@ -59,127 +58,130 @@ def find_doubts(sidecars: Mapping[str, dict]) -> list[Doubt]:
     >>> [doubt.figure for doubt in find_doubts({"medi": {"BrainMaskVolume": 4181.0}})]
     ['mask_volume']
     """
-    told = next(iter(sidecars.values()), {})
-    of_scan = (_doubt_mask, _doubt_surface, _doubt_weights, _doubt_local_field, _doubt_sign)
-    found = [doubt for judge in of_scan if (doubt := judge(told))]
-    return found + [
-        doubt for method, own in sidecars.items() if (doubt := _doubt_lambda(method, own))
+    any_sidecar = next(iter(sidecars.values()), {})  # figures of the scan are the same in all maps
+    doubts = [
+        _doubt_mask(any_sidecar),
+        _doubt_surface(any_sidecar),
+        _doubt_weights(any_sidecar),
+        _doubt_local_field(any_sidecar),
+        _doubt_sign(any_sidecar),
     ]
+    for method, sidecar in sidecars.items():
+        doubts.append(_doubt_lambda(method, sidecar))
+    return [doubt for doubt in doubts if doubt is not None]
 
 
-def _doubt_mask(told):
-    volume = told.get("BrainMaskVolume")
-    fraction = told.get("BrainMaskFractionOfImage", 0.5)
+def _doubt_mask(sidecar):
+    volume = sidecar.get("BrainMaskVolume")
+    fraction = sidecar.get("BrainMaskFractionOfImage", 0.5)
     if volume is None:
         return None
-    look = (
-        "look at the picture of the mask, and bring a mask of your own (see --derivatives) if it "
-        "is off"
+    advice = (
+        "look at the picture of the mask, and provide your own mask (see --derivatives) if it is "
+        "wrong"
     )
-    if _is_phantom(told):
+    if _is_phantom(sidecar):
         if fraction <= LARGEST_PHANTOM_FRACTION:
             return None
         cause = (
-            f"the mask takes {fraction:.0%} of the image, as if it held the air around the phantom"
+            f"the mask covers {fraction:.0%} of the image: it may include the air around the "
+            "phantom"
         )
     elif volume > LARGEST_BRAIN:
-        cause = f"the mask holds {volume:.0f} mL, more than any brain: air or scalp may be in it"
+        cause = f"the mask has {volume:.0f} mL, more than any brain: it may include air or scalp"
     elif fraction < SMALLEST_BRAIN_FRACTION:
         cause = (
-            f"the mask holds {volume:.0f} mL, {fraction:.1%} of the image: most of the brain may "
-            "be missing"
+            f"the mask has {volume:.0f} mL, {fraction:.1%} of the image: most of the brain may be "
+            "missing"
         )
     else:
         return None
-    return Doubt("mask_volume", f"{cause}; {look}")
+    return Doubt("mask_volume", f"{cause}; {advice}")
 
 
-def _doubt_surface(told):
-    fraction = told.get("BrainMaskFractionUnresolved", 0)
-    if fraction <= MOST_UNRESOLVED:
+def _doubt_surface(sidecar):
+    fraction = sidecar.get("BrainMaskFractionUnresolved", 0)
+    if fraction <= MAX_UNRESOLVED:
         return None
     return Doubt(
         "unresolved_voxels",
-        f"{fraction:.0%} of the mask was left out at its surface, since its phase could not be "
-        "unwrapped: the mask may "
-        "hold air or scalp, or the phase be damaged; look at the picture of the mask, and at the "
-        "phase",
+        f"{fraction:.0%} of the mask was excluded at its surface, since the phase could not be "
+        "unwrapped there: the mask may include air or scalp, or the phase may be damaged; look at "
+        "the picture of the mask, and at the phase",
     )
 
 
-def _doubt_weights(told):
-    fraction = told.get("VoxelsWithoutWeightFraction", 0)
-    if fraction <= (MOST_WITHOUT_WEIGHT_IN_PHANTOM if _is_phantom(told) else MOST_WITHOUT_WEIGHT):
+def _doubt_weights(sidecar):
+    fraction = sidecar.get("VoxelsWithoutWeightFraction", 0)
+    limit = MAX_WITHOUT_WEIGHT_IN_PHANTOM if _is_phantom(sidecar) else MAX_WITHOUT_WEIGHT
+    if fraction <= limit:
         return None
     return Doubt(
         "without_weight",
-        f"{fraction:.1%} of the mask has no weight, its phase not being unwrapped or being noise: "
-        "there the maps are "
-        "a guess from around; look at the picture of the mask, and at the phase",
+        f"{fraction:.1%} of the mask has no weight, since the phase is noise or could not be "
+        "unwrapped: there the maps are extrapolated from the surroundings; look at the picture of "
+        "the mask, and at the phase",
     )
 
 
-def _doubt_local_field(told):
-    spread = told.get("LocalFieldStandardDeviation")
-    bulk = told.get("LocalFieldRobustStandardDeviation")
-    error = told.get("MedianFieldStandardError")
-    if spread is None:
+def _doubt_local_field(sidecar):
+    sd = sidecar.get("LocalFieldStandardDeviation")
+    robust_sd = sidecar.get("LocalFieldRobustStandardDeviation")
+    error = sidecar.get("MedianFieldStandardError")
+    if sd is None:
         return None
-    look = "look at the picture of the mask, at the field and at the echo times"
-    beside = f", {spread / error:.0f} times the field's standard error" if error else ""
-    if not _is_phantom(told):
-        if spread > LARGEST_BRAIN_FIELD:
+    ratio = f", {sd / error:.0f} times the field's standard error" if error else ""
+    if not _is_phantom(sidecar):
+        if sd > LARGEST_BRAIN_FIELD:
             cause = (
-                f"the local field has a standard deviation of {1000 * spread:.0f} ppb{beside}; a "
-                "brain has 5 to 30"
+                f"the local field has a standard deviation of {1000 * sd:.0f} ppb{ratio}; in "
+                "brains it is 5 to 30 ppb"
             )
-        elif error and bulk < error:
+        elif error and robust_sd < error:
             cause = (
-                f"the local field (robust standard deviation {1000 * bulk:.1f} ppb) does not stand "
-                "out of its noise "
-                f"(standard error {1000 * error:.1f} ppb)"
+                f"the local field (robust standard deviation {1000 * robust_sd:.1f} ppb) is below "
+                f"its noise (standard error {1000 * error:.1f} ppb)"
             )
         else:
             return None
-    elif spread > LARGEST_PHANTOM_FIELD:
+    elif sd > LARGEST_PHANTOM_FIELD:
         cause = (
-            f"the local field has a standard deviation of {1000 * spread:.0f} ppb{beside}; "
-            "phantoms have up to 100"
+            f"the local field has a standard deviation of {1000 * sd:.0f} ppb{ratio}; in phantoms "
+            "it is at most 100 ppb"
         )
-    elif bulk > LARGEST_PHANTOM_BULK:
+    elif robust_sd > LARGEST_PHANTOM_BULK:
         cause = (
-            f"the local field has a robust standard deviation of {1000 * bulk:.0f} ppb; in "
-            "phantoms it is up to 15"
+            f"the local field has a robust standard deviation of {1000 * robust_sd:.0f} ppb; in "
+            "phantoms it is at most 15 ppb"
         )
     else:
         return None
-    return Doubt("local_field_sd", f"{cause}; {look}")
+    advice = "look at the picture of the mask, at the field and at the echo times"
+    return Doubt("local_field_sd", f"{cause}; {advice}")
 
 
-def _doubt_sign(told):
-    if not told.get("SignLooksWrong"):
+def _doubt_sign(sidecar):
+    if not sidecar.get("SignLooksWrong"):
         return None
     return Doubt(
         "sign_asymmetry",
-        "dark values reach further than bright ones, as if the phase had the wrong sign "
-        f"({told.get('PhaseSignSource', 'source unknown')}); look at the maps, and give "
-        "--phase-sign if deep nuclei "
-        "are dark",
+        "dark values reach further than bright ones: the phase may have the wrong sign "
+        f"({sidecar.get('PhaseSignSource', 'source unknown')}); look at the maps, and set "
+        "--phase-sign if deep nuclei are dark",
     )
 
 
-def _doubt_lambda(method, told):
-    if not told.get("LambdaAtBound"):
+def _doubt_lambda(method, sidecar):
+    if not sidecar.get("LambdaAtBound"):
         return None
+    option = "--medi-lambda" if method == "medi" else "--lambda"
     return Doubt(
         "lambda_at_bound",
-        f"λ of the {method} inversion is at a bound of its search, {told['Lambda']:.3g} "
-        f"{told['LambdaUnits']}, and not "
-        "one that its rule finds: the map may be all noise or too smooth; look at it and at the "
-        "doubts beside this, or "
-        f"give {'--medi-lambda' if method == 'medi' else '--lambda'}",
+        f"λ of the {method} inversion, {sidecar['Lambda']:.3g} {sidecar['LambdaUnits']}, is at a "
+        "bound of its search range, so that its criterion did not determine it: the map may be "
+        f"noisy or too smooth; look at it and at the scan's other doubts, or set {option}",
     )
 
 
-def _is_phantom(told):
-    return "phantom" in told.get(METHOD_STEPS, ())
+def _is_phantom(sidecar):
+    return "phantom" in sidecar.get(METHOD_STEPS, ())

@@ -1,6 +1,4 @@
-"""What is wrong with a dataset or a scan, as values: audit, dry run, terminal and reports tell of
-the same.
-"""
+"""Problems of a dataset or a scan as values, which audit, dry run, terminal and reports share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +8,14 @@ from .files import PathLike
 
 
 class DatasetError(Exception):
-    """The dataset, or what was asked of it, leaves nothing that can be processed.
+    """The dataset, or a file or option that applies to it, cannot be used.
 
     Attributes
     ----------
     cause, remedy : str
         What is wrong, and what to do; the remedy may be empty.
     file : str
-        Path of the file that is meant; empty if there is none, or if the cause names it.
+        Path of the file; empty if the error is not about one file, or if the cause names it.
     """
 
     def __init__(self, cause: str, remedy: str = "", file: PathLike = "") -> None:
@@ -27,11 +25,11 @@ class DatasetError(Exception):
         self.file = str(file)
 
     def __str__(self) -> str:
-        return _told(self.file, self.cause, self.remedy)
+        return _message(self.file, self.cause, self.remedy)
 
 
 class LabelledScan(Protocol):
-    """What a problem needs of a scan, as `multiqsm.dataset.scans.Scan` has it."""
+    """The attributes of a scan that a problem needs; see `multiqsm.dataset.scans.Scan`."""
 
     @property
     def label(self) -> str:
@@ -46,21 +44,21 @@ class LabelledScan(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about a scan or a file that stops it (an error) or that its owner should know.
+    """An error, warning or note about a scan or a file.
 
     Attributes
     ----------
     scan : str
-        Label of the scan, or name of what is no scan: a subject, a folder, a file.
+        Label of the scan, or name of a subject, folder or file if it is not about a scan.
     file : str
-        Name of the scan's file; empty where the whole is meant.
+        Name of the scan's file; empty if it is about the whole scan.
     cause, remedy : str
         What is wrong, and what to do; the remedy may be empty.
     severity : {'error', 'warning', 'note'}
-        An error makes the scan unusable, or leaves out what should have been there. A note says
-        what was not taken, as it should be.
+        An error makes the scan, or data that belong to it, unusable. A note reports what was not
+        used as intended, so that nothing needs to be done.
     subject : str
-        Label of the subject in whose report it stands; empty if there is none.
+        Label of the subject whose report shows the problem; empty if there is none.
     """
 
     scan: str
@@ -74,27 +72,27 @@ class Problem:
     def of(
         cls, scan: LabelledScan, file: str, cause: str, remedy: str, severity: str = "error"
     ) -> Self:
-        """Take label and subject of a `multiqsm.dataset.scans.Scan`."""
+        """Create a problem with the label and subject of a scan."""
         return cls(scan.label, file, cause, remedy, severity, scan.entities["subject"])
 
     @classmethod
-    def from_error(cls, what: str, error: DatasetError, subject: str = "") -> Self:
-        """Take a `DatasetError` that leaves something out: a scan, or what goes with one."""
-        return cls(what, error.file, error.cause, error.remedy, "error", subject)
+    def from_error(cls, scan: str, error: DatasetError, subject: str = "") -> Self:
+        """Create a problem from the error that makes a scan, or data of it, unusable."""
+        return cls(scan, error.file, error.cause, error.remedy, "error", subject)
 
     @property
     def text(self) -> str:
-        """What is wrong with which file and what to do, without the scan's name."""
-        return _told(self.file, self.cause, self.remedy)
+        """File, cause and remedy in one line, without the scan's label."""
+        return _message(self.file, self.cause, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.scan}: {self.text}"
 
 
-def _told(file, cause, remedy):
-    told = f"{cause}; {remedy}" if remedy else cause
-    return f"{file}: {told}" if file else told
+def _message(file, cause, remedy):
+    message = f"{cause}; {remedy}" if remedy else cause
+    return f"{file}: {message}" if file else message
 
 
 class UnusableScanError(DatasetError):
-    """These files make no scan; others may."""
+    """A scan cannot be processed; other scans of the dataset are not affected."""

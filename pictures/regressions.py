@@ -1,6 +1,4 @@
-"""Figures of a study's regressions: forest plots, partial residuals and what residuals say of the
-assumptions.
-"""
+"""Figures of a study's regressions: forest plots, partial residuals, diagnostics of residuals."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +6,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
+from ..stats.transformations import power
 from .drawing import GREY, INK, PALETTE, finish_axis, panel_grid, panels, short_name, with_columns
 
 BEFORE = "#7b8794"
 AFTER = PALETTE[0]
-STANDING_OUT = PALETTE[1]  # patients on whom a fit depends
+INFLUENTIAL = PALETTE[1]  # patients with a strong influence on a fit
 
 
 def forest_figure(coefficients: pd.DataFrame) -> Figure:
@@ -28,7 +27,7 @@ def forest_figure(coefficients: pd.DataFrame) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        One line per outcome and predictor, the first on top.
+        One row per outcome and predictor, from top to bottom.
 
     Raises
     ------
@@ -81,10 +80,10 @@ def forest_figure(coefficients: pd.DataFrame) -> Figure:
 
 
 def partial_residual_figure(residuals: pd.DataFrame) -> Figure:
-    """Draw partial residuals on the predictor, a panel for each regression.
+    """Draw partial residuals against the predictor, one panel per regression.
 
-    The slope of the line is the predictor's coefficient; patients with a Cook's distance above 4 /
-    n stand out.
+    The slope of the line is the predictor's coefficient. Patients with a Cook's distance above 4/n
+    are coloured.
 
     Parameters
     ----------
@@ -116,17 +115,18 @@ def partial_residual_figure(residuals: pd.DataFrame) -> Figure:
 
 
 def residual_figure(residuals: pd.DataFrame) -> Figure:
-    """Draw what the residuals of each regression say of its assumptions, three panels in a row.
+    """Draw diagnostics of the residuals of each regression, three panels in a row.
 
-    On the left residuals on fitted values: no trend, no funnel. In the middle ordered studentised
-    residuals on normal quantiles: a straight line. On the right studentised residuals on leverage:
-    far to the right and far from zero are those on whom the fit depends.
+    Left: residuals against fitted values, which should show neither a trend nor a funnel. Middle:
+    ordered studentised residuals against normal quantiles, which should lie on the line. Right:
+    studentised residuals against leverage; patients far to the right and far from zero have a
+    strong influence on the fit.
 
     Parameters
     ----------
     residuals : DataFrame
         Columns ``outcome``, ``predictor``, ``fitted``, ``residual``, ``studentised``, ``leverage``
-        and ``cook``, as of `partial_residual_figure`.
+        and ``cook``, as in `partial_residual_figure`.
 
     Returns
     -------
@@ -157,6 +157,44 @@ def residual_figure(residuals: pd.DataFrame) -> Figure:
     return figure
 
 
+def ladder_figure(values: pd.Series, ladder: pd.DataFrame) -> Figure:
+    """Draw quantile-normal plots of a variable after each power of the ladder.
+
+    Normally distributed values lie on the line, which has the mean and standard deviation of the
+    values. The power that makes the variable most normal is coloured.
+
+    Parameters
+    ----------
+    values : Series, shape (n,)
+        The variable as it is; missing values are left out.
+    ladder : DataFrame
+        The variable's rows of `stats.transformations.ladder_of_powers`: columns ``power``,
+        ``formula``, ``chi2`` and ``chosen``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel for each power that is defined.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or there is nothing to draw.
+    """
+    columns = ("power", "formula", "chi2", "chosen")
+    rungs = with_columns(ladder, columns, "the ladder of powers").dropna(subset=["chi2"])
+    values = values.dropna().astype(float)
+    quantiles = stats.norm.ppf((np.arange(len(values)) + 0.5) / len(values))
+    figure, axes = panel_grid(len(rungs), 3, 2.6, 2.2)
+    for axis, rung in zip(axes, rungs.itertuples(), strict=True):
+        transformed = np.sort(power(values, rung.power).to_numpy())
+        color = AFTER if rung.chosen else GREY
+        axis.plot(quantiles, transformed, "o", color=color, markersize=2.5, markeredgewidth=0)
+        axis.axline((0, transformed.mean()), slope=transformed.std(ddof=1), color=INK, linewidth=1)
+        finish_axis(axis, title=f"{rung.formula}, χ² = {rung.chi2:.1f}", x="normal quantile")
+    return figure
+
+
 def _regressions(residuals):
     return list(residuals.groupby(["outcome", "predictor"], sort=False))
 
@@ -169,7 +207,7 @@ def _points(axis, x, y, influential):
     x = np.asarray(x, float)
     y = np.asarray(y, float)
     influential = np.asarray(influential, bool)
-    for chosen, color in ((~influential, GREY), (influential, STANDING_OUT)):
+    for chosen, color in ((~influential, GREY), (influential, INFLUENTIAL)):
         axis.plot(
             x[chosen], y[chosen], "o", color=color, markersize=3, alpha=0.75, markeredgewidth=0
         )

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from ..pictures.drawing import readable
-from ..pictures.regressions import forest_figure, partial_residual_figure, residual_figure
+from ..pictures.regressions import (
+    forest_figure,
+    ladder_figure,
+    partial_residual_figure,
+    residual_figure,
+)
 from ..stats.model import ALL, StudyModel
 from ..stats.reproducibility import require_columns
 from .blocks import (
@@ -197,7 +202,7 @@ def model_report(
     n_failed = int(coefficients["coefficient"].isna().sum())
     node_sections = [Section(node.title, _node(tables, node, links)) for node in model.nodes]
     diagnostics = _noted(tables, "diagnostics", "Diagnostics", _DIAGNOSTICS, links)
-    ladder = _noted(tables, "ladder", "Ladder of powers", _LADDER, links)
+    ladder = _ladder(tables, links)
     power = _noted(tables, "power", "Power and detectable correlation", _POWER, links)
     sections = [
         Section("Overview", _overview(tables, model, list(warnings), links)),
@@ -319,6 +324,20 @@ def _patients(tables, links):
 def _excluded(tables, links):
     blocks = _noted(tables, "excluded", "Patients", None, links)
     return blocks or (Paragraph("No patient was excluded and no value is missing.", note=True),)
+
+
+def _ladder(tables, links):
+    if "ladder" not in tables:
+        return ()
+    blocks = list(_noted(tables, "ladder", "Ladder of powers", _LADDER, links))
+    patients = tables.get("patients", pd.DataFrame())
+    for column, rungs in tables["ladder"].groupby("column", sort=False):
+        if column in patients:
+            title = f"Quantile-normal plots of {readable(column)}"
+            caption = f"{title} after each power; the most normal one is coloured."
+            pictures = picture_blocks(caption, ladder_figure, patients[column], rungs)
+            blocks.append(Details(title, pictures))
+    return tuple(blocks)
 
 
 def _noted(tables, name, caption, columns, links):

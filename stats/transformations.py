@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-LADDER = {-2.0: "1/x²", -1.0: "1/x", -0.5: "1/√x", 0.0: "log x", 0.5: "√x", 1.0: "x", 2.0: "x²"}
+LADDER = {
+    -3.0: "1/x³",
+    -2.0: "1/x²",
+    -1.0: "1/x",
+    -0.5: "1/√x",
+    0.0: "log x",
+    0.5: "√x",
+    1.0: "x",
+    2.0: "x²",
+    3.0: "x³",
+}
 FEWEST_FOR_LADDER = 20  # the χ² approximation of the test's kurtosis needs as many
 
 

@@ -1,4 +1,4 @@
-"""What all methods of background field removal give."""
+"""The result of background field removal."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ class BackgroundRemoval:
     Attributes
     ----------
     local_field : ndarray of float32, shape (x, y, z)
-        Field of the sources inside the mask, ppm, zero where it is not known.
+        Field of the sources inside the mask, ppm, zero outside `mask`.
     mask : ndarray of bool, shape (x, y, z)
-        Where it is known: all of the mask given or, with some methods, less.
+        Where the local field is valid: the input mask or, with some methods, a part of it.
     iterations : int
-        Iterations of the solver, if there is one.
+        Iterations of the solver; 0 if there is none.
     relative_residual : float
-        Norm of the normal equations' residual relative to its start, if there is a solver.
+        Norm of the normal equations' residual relative to its initial value; 0 without a solver.
     """
 
     local_field: np.ndarray

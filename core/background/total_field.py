@@ -1,75 +1,80 @@
-"""Background field and susceptibility estimated together."""
+"""Background field removal by total field inversion (TFI): sources inside the mask and outside are
+estimated together.
+"""
 
 from functools import partial
 
 import numpy as np
 
+from ..grid import Vector
 from ..inversion.morphology import SparseGradients
 from .projection import pdf
 from .removal import BackgroundRemoval
 
-# Of the splitting; the smaller the first, the sooner sources follow of which only the field inside
-# the mask tells.
-FIELD_PENALTY, GRADIENT_PENALTY = 0.005, 0.04
+# Penalties of the splitting, ρ and η in mm². With a small ρ, sources adapt quickly where only their
+# field inside the mask constrains them.
+FIELD_PENALTY = 0.005
+GRADIENT_PENALTY = 0.04
 
-# Of the projections before and after: the first's faults are put right, and the last has little
-# left to do.
+# Tolerance of the projections before and after. The errors of the first are corrected by the
+# inversion, and the last has little field left to explain.
 PROJECTION_TOLERANCE = 5e-3
 
 
 def tfi(
-    field,
-    mask,
-    voxel_size,
+    field: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
     *,
-    edges,
-    standard_error=None,
-    b0_dir=(0, 0, 1),
-    margin=10.0,
-    tolerance=5e-2,
-    max_iterations=100,
-):
-    r"""Remove the background field while explaining the local one.
+    edges: np.ndarray,
+    standard_error: np.ndarray | None = None,
+    b0_dir: Vector = (0, 0, 1),
+    margin: float = 10.0,
+    tolerance: float = 5e-2,
+    max_iterations: int = 100,
+) -> BackgroundRemoval:
+    r"""Separate the background from the local field by total field inversion.
 
-    A projection onto the fields of outside sources takes with it whatever part of the brain's own
-    field outside sources can mimic, and deep nuclei lose up to a third of their susceptibility.
-    Here sources inside and outside compete for the field: inside, susceptibility has sparse
-    gradients except at the magnitude's edges, as in MEDI; outside it is free,
+    A projection onto dipole fields (`pdf`) also removes any part of the brain's own field that
+    sources outside can produce, and deep nuclei lose up to a third of their susceptibility. Here,
+    sources inside and outside compete for the field: inside, susceptibility has sparse gradients
+    except at edges of the magnitude, as in MEDI; outside it is unpenalised,
 
         min ½ ‖W (D∗χ - f)‖² + λ ‖W_e G χ‖₁,    W_e = 0 outside the mask, at edges and across the
         surface.
 
-    The harmonic part of the field that either could explain goes to the inside as far as that makes
-    a simpler map. It starts from a rough projection onto dipole fields, stops when the local field
-    rests, and ends with a projection of what the inside does not explain, which clears the mask's
-    rim of background.
+    The harmonic part of the field, which either could explain, is assigned to sources inside as far
+    as this makes a simpler map. The inversion starts from a rough projection onto dipole fields,
+    and stops when the local field no longer changes. A final projection of the field that sources
+    inside do not explain removes residual background from the mask's rim.
 
-    It assumes that susceptibility inside is piecewise constant between the magnitude's edges. Where
-    it is not, as in a smooth gradient over the whole brain or in a lesion that the magnitude does
-    not show, a smooth part of its field may be given to the background or taken from it. At the
-    mask's surface, veins and their background stay ambiguous.
+    Susceptibility inside is assumed to be piecewise constant between the magnitude's edges. Where
+    it is not, as for a smooth gradient over the whole brain or for a lesion that is invisible in
+    the magnitude, a smooth part of the field may be assigned to the wrong side. At the mask's
+    surface, veins and background remain ambiguous.
 
     Parameters
     ----------
     field : ndarray, shape (x, y, z)
         Total field, ppm.
     mask : ndarray of bool, shape (x, y, z)
-        Region whose local field is wanted.
+        Region of interest.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
     edges : ndarray of bool, shape (3, x, y, z)
         Differences that are not penalised, from `regularization.edge_mask`.
     standard_error : ndarray, shape (x, y, z), optional
-        Standard error of the field, ppm, for the weights W. Uniform weights without it.
+        Standard error of the field, ppm, for the weights W; see `noise_weight`. Uniform weights by
+        default.
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
     margin : float
-        Room for sources around the mask's bounding box, mm.
+        Margin for sources around the mask's bounding box, mm.
     tolerance : float
-        Stop when the local field changed by less than this share of its own standard deviation in
-        five iterations.
+        Stop when the change of the local field over five iterations is less than this fraction of
+        its standard deviation.
     max_iterations : int
-        Stop after so many iterations in any case, beside those of the projection.
+        Maximum number of iterations, not counting those of the projections.
 
     Returns
     -------
@@ -82,8 +87,8 @@ def tfi(
 
     References
     ----------
-    Liu et al., Magn Reson Med 78:303-315 (2017), eq. 5: total field inversion; solved otherwise
-    here, see `multiqsm.core.inversion.morphology.medi`.
+    Liu et al., Magn Reson Med 78:303-315 (2017), eq. 5, for total field inversion. The solver is
+    another one here, see `multiqsm.core.inversion.morphology.medi`.
     """
     project = partial(
         pdf,
@@ -110,11 +115,11 @@ def tfi(
     iterations = start.iterations + solver.converge(
         tolerance, max_iterations, watch=solver.local_field
     )
-    left = np.zeros(mask.shape, np.float32)
-    left[mask] = solver.unexplained()
-    inside = solver.local_field() - left[mask]
-    del solver, start
-    rest = project(left)
-    local = rest.local_field
-    local[mask] += inside
-    return BackgroundRemoval(local, mask, iterations + rest.iterations, rest.relative_residual)
+    residual = np.zeros(mask.shape, np.float32)
+    residual[mask] = solver.unexplained()
+    explained = solver.local_field() - residual[mask]  # by sources inside
+    del solver, start  # release their memory
+    final = project(residual)
+    local = final.local_field
+    local[mask] += explained
+    return BackgroundRemoval(local, mask, iterations + final.iterations, final.relative_residual)

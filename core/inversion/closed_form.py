@@ -4,26 +4,27 @@ study, and TKD.
 
 import numpy as np
 
-from .problem import QuadraticProblem, checked_variance, fixed_lambda
+from ..grid import Vector
+from .problem import Inversion, QuadraticProblem, checked_variance, fixed_lambda
 
-KERNEL_THRESHOLD = 0.2  # of thresholded k-space division, as published
+KERNEL_THRESHOLD = 0.2  # as published
 
 
 def deterministic(
-    field,
-    mask,
-    voxel_size,
+    field: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
     *,
-    b0_dir=(0, 0, 1),
-    measured=None,
-    lam=None,
-    rule="gcv",
-    noise_variance=None,
-):
+    b0_dir: Vector = (0, 0, 1),
+    measured: np.ndarray | None = None,
+    lam: float | None = None,
+    rule: str = "gcv",
+    noise_variance: float | None = None,
+) -> Inversion:
     """Invert the local field in closed form, χ = Fᴴ (D² + λ²|E|²)⁻¹ D F b.
 
-    A closed form has no data weights: where the field is not measured, it must be filled in first,
-    for example by `holes.interpolate_unmeasured`.
+    The closed form has no data weighting: where the field is not measured, it must be filled in
+    first, for example by `holes.interpolate_unmeasured`.
 
     Parameters
     ----------
@@ -36,18 +37,19 @@ def deterministic(
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
     measured : ndarray of bool, shape (x, y, z), optional
-        Voxels whose field was measured; residuals of others are not judged. All of the mask without
-        it.
+        Voxels whose field was measured: only their residuals count for the choice of λ. By default,
+        all of the mask.
     lam : float, optional
-        Fixed λ, mm. Without it λ is chosen by `rule`.
+        Fixed λ, mm. By default, λ is chosen by `rule`.
     rule : {"gcv", "discrepancy"}
         Generalised cross-validation, or the study's discrepancy principle: the λ whose mean squared
-        residual in the mask equals the variance of the field's error. That is the noise's or, where
-        it is larger, what cross-validation infers from the field: else λ would fall until it
-        explains what no susceptibility does.
+        residual in the mask equals the variance of the field's error. This is the larger of the
+        noise variance and the error variance that cross-validation infers from the field. With the
+        noise alone, λ would decrease until χ fits errors that are inconsistent with the dipole
+        model.
     noise_variance : float, optional
-        Variance of the field's noise, ppm²; the discrepancy principle needs it. With weights, of
-        the weighted noise.
+        Variance of the field's noise, ppm², needed by the discrepancy principle. With data weights,
+        that of the weighted noise.
 
     Returns
     -------
@@ -56,8 +58,8 @@ def deterministic(
     Raises
     ------
     ValueError
-        If the mask is empty, the field not finite, λ not positive, the rule unknown, or the
-        discrepancy principle lacks its noise variance.
+        If the mask is empty, the field in it not finite, λ not positive, the rule unknown, or the
+        noise variance missing or not positive for the discrepancy principle.
 
     References
     ----------
@@ -75,21 +77,27 @@ def deterministic(
     return problem.result(problem.solve(choice.value), choice, 0)
 
 
-def divide_field(field, mask, voxel_size, *, b0_dir=(0, 0, 1), threshold=KERNEL_THRESHOLD):
-    r"""Invert the local field by thresholded k-space division (TKD), the simplest inversion and a
-    baseline.
+def divide_field(
+    field: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
+    *,
+    b0_dir: Vector = (0, 0, 1),
+    threshold: float = KERNEL_THRESHOLD,
+) -> Inversion:
+    r"""Invert the local field by thresholded k-space division (TKD), a simple baseline.
 
     χ = F⁻¹[F b / D'] with D' = D where |D| exceeds the threshold, and sign(D) times the threshold
-    elsewhere. What lies near the cone of small D comes out too small, so that susceptibility is
-    underestimated. Nothing is chosen by the data, and there are no data weights: where the field is
-    not measured, it needs one that is filled in.
+    elsewhere. Spatial frequencies near the cone D = 0 are attenuated, so that susceptibility is
+    underestimated. No parameter is chosen from the data, and there is no data weighting: where the
+    field is not measured, it must be filled in first.
 
     Parameters
     ----------
     field, mask, voxel_size, b0_dir
         As of `deterministic`.
     threshold : float
-        Of the dipole kernel, between 0 and 2/3.
+        Threshold of the dipole kernel, between 0 and 2/3.
 
     Returns
     -------

@@ -1,66 +1,73 @@
-"""Morphology-enabled dipole inversion (MEDI): sparse gradients where the magnitude has no edge.
+"""Morphology-enabled dipole inversion (MEDI): sparse gradients except at edges of the magnitude.
 
-From the local field, or from the total field if sources outside the mask are left free as well.
+The same solver inverts the local field, or the total field if sources outside the mask are
+unpenalised (total field inversion).
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import fft
 
 from ..dipole import convolve, dipole_kernel
-from ..grid import WorkingGrid, field_in_mask, neighbours
+from ..grid import Vector, WorkingGrid, field_in_mask, neighbours
 from ..phase.fieldfit import noise_weight
 from ..robust import robust_sd
 from .closed_form import deterministic
 from .problem import MARGIN, Inversion
 from .regularization import LambdaChoice, gradient_power
 
-# Penalties of the splitting: they decide how fast it converges, not to what.
+# Penalties of the splitting, ρ and η. They affect how fast it converges, but not the solution.
 FIELD_PENALTY = 0.3
 GRADIENT_PENALTY = 0.1  # mm²
+# Between 1 and 2. Values around 1.7 speed up alternating directions.
 OVER_RELAXATION = np.float32(1.7)
 
-# λ over the noise of the field and the mean voxel size: λ whose soft threshold the noise of an
-# axis' differences seldom passes. On an ellipsoid and a head of known truth the error is within 8 %
-# of its least from 0.1 to 0.2.
+# λ over the product of the field's noise and the mean voxel size. With this λ, noise of the
+# differences along an axis seldom exceeds the soft threshold. On an ellipsoid and a head of known
+# truth, the error is within 8 % of its minimum from 0.1 to 0.2.
 NOISE_TO_LAMBDA = 0.14
-MERIT_THRESHOLD = 3.0  # weighted residual that halves a weight, robust standard deviations
-ROUND = 5  # iterations between looks at convergence, λ and weights
-SLAB = 8  # planes that are worked on at once: few enough for the processor's cache
+MERIT_THRESHOLD = 3.0  # weighted residual that halves a weight, in robust standard deviations
+ROUND = 5  # iterations between updates of λ and weights and tests of convergence
+SLAB = 8  # planes that one thread works on at a time; few enough to fit into the processor's cache
 
 
 def medi(
-    field,
-    mask,
-    voxel_size,
+    field: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
     *,
-    edges,
-    standard_error=None,
-    b0_dir=(0, 0, 1),
-    lam=None,
-    rule="scaled",
-    period=None,
-    merit=True,
-    tolerance=2e-2,
-    max_iterations=100,
-):
+    edges: np.ndarray,
+    standard_error: np.ndarray | None = None,
+    b0_dir: Vector = (0, 0, 1),
+    lam: float | None = None,
+    rule: str = "scaled",
+    period: float | None = None,
+    merit: bool = True,
+    tolerance: float = 2e-2,
+    max_iterations: int = 100,
+) -> Inversion:
     r"""Invert the local field with sparse gradients, min ½ ‖W (exp(i p D∗χ) - exp(i p b))/p‖² + λ
     ‖W_e G χ‖₁.
 
     W is the inverse standard error of the field b relative to its median, at most 1, and 0 outside
     the mask; W_e is 0 at edges of the magnitude and across the mask's surface, 1 elsewhere; p =
-    2π/period turns field into phase. With fields small against the period, or without one, the
-    first term is linear, ½ ‖W (D∗χ - b)‖².
+    2π/period converts field to phase. Without a period, or if all fields are small relative to it,
+    the data term is linear, ½ ‖W (D∗χ - b)‖².
 
-    Solved by split Bregman iterations (alternating directions) on v = D∗χ and z = G χ, with the
-    closed form of the deterministic inversion, two pairs of Fourier transforms an iteration,
+    Solved by split Bregman iterations (alternating directions) with v = D∗χ and z = G χ as separate
+    variables. Each iteration costs two pairs of Fourier transforms, and has three steps: the closed
+    form of the deterministic inversion,
 
         χ = Fᴴ (ρ D² + η |E|²)⁻¹ (ρ D F (v - s) + η F Gᴴ (z - u)),
 
-    v by Newton's method in each voxel, z by soft thresholding, s and u the sums of what v and z
-    miss. They start at the closed form's χ: voxels of low weight are slow to tell of a strong
-    source, and until they have, their misfit would be taken for an error of the model.
+    Newton's method for v in each voxel, and soft thresholding for z. The multipliers s and u
+    accumulate the remaining differences D∗χ - v and G χ - z.
+
+    The iterations start at the deterministic χ. From zero, voxels of low weight would take many
+    iterations to reproduce the field of a strong source, and MERIT would meanwhile mistake their
+    residual for an error of the model.
 
     Parameters
     ----------
@@ -73,27 +80,28 @@ def medi(
     edges : ndarray of bool, shape (3, x, y, z)
         Differences that are not penalised, from `regularization.edge_mask`.
     standard_error : ndarray, shape (x, y, z), optional
-        Standard error of the field, ppm, for W, see `noise_weight`. W = 1 in the mask without it.
+        Standard error of the field, ppm, for W; see `noise_weight`. By default, W = 1 in the mask.
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
     lam : float, optional
-        Fixed λ, ppm·mm. Without it λ is chosen by `rule`.
+        Fixed λ, ppm·mm. By default, λ is chosen by `rule`.
     rule : {"scaled", "discrepancy"}
-        ``scaled``: λ in proportion to the weighted residual's root mean square and the mean voxel
-        size, so that it needs neither a search nor the noise's level (the scaled lasso).
-        ``discrepancy``: the λ whose weighted residual is the noise's, as in the study. Both are
-        found on the way, without solving twice.
+        ``scaled``: λ in proportion to the root mean square of the weighted residual and the mean
+        voxel size, so that it needs neither a search nor the noise level (the scaled lasso).
+        ``discrepancy``: the λ for which the weighted residual equals the noise, as in the study.
+        Both update λ during the iterations, so that the problem is solved only once.
     period : float, optional
-        Field after which phase has made a turn, ppm: 1/(f₀ ΔTE). Linear without it.
+        Difference of field over which phase wraps, ppm: 1/(f₀ ΔTE). By default, the data term is
+        linear.
     merit : bool
         Whether to down-weight voxels that are inconsistent with the dipole model (MERIT, model
-        error reduction through iterative tuning): by half at `MERIT_THRESHOLD`, the further off the
-        more (Cauchy's weights).
+        error reduction through iterative tuning), with Cauchy's weights: by half at
+        `MERIT_THRESHOLD`, and more for larger residuals.
     tolerance : float
-        Stop when χ changed by less than this share of its own standard deviation in five
-        iterations.
+        Stop when the change of χ over five iterations is less than this fraction of its standard
+        deviation.
     max_iterations : int
-        Stop after so many iterations in any case.
+        Maximum number of iterations.
 
     Returns
     -------
@@ -103,7 +111,7 @@ def medi(
     ------
     ValueError
         If the mask is empty, the field in it not finite, λ or the period not positive, the rule
-        unknown, or the discrepancy principle lacks the standard error.
+        unknown, or the standard error missing for the discrepancy principle.
 
     References
     ----------
@@ -136,9 +144,9 @@ class SparseGradients:
     field, mask, voxel_size, edges, standard_error, b0_dir, lam, rule, period, merit
         As for `medi`.
     margin : float
-        Room around the mask's bounding box, mm.
+        Margin around the mask's bounding box, mm.
     free_outside : bool
-        Whether gradients outside the mask go unpenalised. Sources there are then free to explain a
+        Whether gradients outside the mask are unpenalised, so that sources there can explain a
         background field.
     field_penalty, gradient_penalty : float
         ρ, and η in mm².
@@ -146,22 +154,22 @@ class SparseGradients:
 
     def __init__(
         self,
-        field,
-        mask,
-        voxel_size,
+        field: np.ndarray,
+        mask: np.ndarray,
+        voxel_size: Vector,
         *,
-        edges,
-        standard_error=None,
-        b0_dir=(0, 0, 1),
-        lam=None,
-        rule="scaled",
-        period=None,
-        merit=True,
-        margin,
-        free_outside=False,
-        field_penalty=FIELD_PENALTY,
-        gradient_penalty=GRADIENT_PENALTY,
-    ):
+        edges: np.ndarray,
+        standard_error: np.ndarray | None = None,
+        b0_dir: Vector = (0, 0, 1),
+        lam: float | None = None,
+        rule: str = "scaled",
+        period: float | None = None,
+        merit: bool = True,
+        margin: float,
+        free_outside: bool = False,
+        field_penalty: float = FIELD_PENALTY,
+        gradient_penalty: float = GRADIENT_PENALTY,
+    ) -> None:
         if period is not None and not period > 0:
             raise ValueError(f"the period of the field must be positive, got {period} ppm")
         self.rule = _checked_rule(rule, lam, standard_error)
@@ -177,85 +185,111 @@ class SparseGradients:
         power = self.field_penalty * self.kernel**2 + self.gradient_penalty * gradient_power(
             grid.shape, voxel_size
         )
-        power[0, 0, 0] = 1  # where everything vanishes and χ is undetermined
+        power[0, 0, 0] = 1  # both terms vanish and χ is undetermined: its mean will be zero
         self.inverse = 1 / power
 
         self.field = grid.embed(field_in_mask(mask, field))
         weight = noise_weight(standard_error, mask)
         self.weight = weight[mask]  # W
-        self.believed = grid.embed(weight**2)  # W², less where the model cannot explain the field
+        self.data_weight = grid.embed(weight**2)  # W², times the weight of MERIT
         self.noise = None if standard_error is None else _noise_level(standard_error, mask)
-        self.penalised = self._penalised(edges, free_outside)
+        self.is_penalised = self._penalised(edges, free_outside)
         self.lam = (
             float(lam)
             if lam is not None
             else NOISE_TO_LAMBDA * self._mean_size() * (self.noise or 0.0)
         )
 
-        # v; from the field itself, turns in it would be believed
-        self.chi_field = np.zeros(grid.shape, np.float32)
-        self.missed_field = np.zeros(grid.shape, np.float32)  # s
-        self.gradient = np.zeros((3, *grid.shape), np.float32)  # z
-        self.missed_gradient = np.zeros((3, *grid.shape), np.float32)  # u
-        self.divergence = np.zeros(grid.shape, np.float32)  # Gᴴ (z - u)
         self.chi = np.zeros(grid.shape, np.float32)
         self.explained = np.zeros(grid.shape, np.float32)  # D∗χ
+        # v. It starts at zero or at the field of a first χ, and not at the measured field: the data
+        # term is periodic, and would preserve errors of the field by whole periods.
+        self.split_field = np.zeros(grid.shape, np.float32)
+        self.field_multiplier = np.zeros(grid.shape, np.float32)  # s
+        self.split_gradient = np.zeros((3, *grid.shape), np.float32)  # z
+        self.gradient_multiplier = np.zeros((3, *grid.shape), np.float32)  # u
+        self.divergence = np.zeros(grid.shape, np.float32)  # Gᴴ (z - u)
 
-    def start(self, chi):
-        """Begin at a susceptibility inside the mask, ndarray of shape (x, y, z), ppm."""
+    def start(self, chi: np.ndarray) -> None:
+        """Initialise χ, v and z from a susceptibility inside the mask.
+
+        Parameters
+        ----------
+        chi : ndarray, shape (x, y, z)
+            Susceptibility, ppm.
+        """
         self.chi = self.grid.embed(chi)
-        self.chi_field = convolve(self.kernel, self.chi)
+        self.split_field = convolve(self.kernel, self.chi)
         slabs = self._slabs()
         for slab in slabs:
             for axis in range(3):
-                self.gradient[axis][slab] = self._slope(slab, axis)
+                self.split_gradient[axis][slab] = self._slope(slab, axis)
         for slab in slabs:
             self._diverge(slab)
 
-    def converge(self, tolerance, max_iterations, *, watch=None):
-        """Iterate until what is watched, χ in the mask by default, stays as it is; returns the
-        iterations.
+    def converge(
+        self,
+        tolerance: float,
+        max_iterations: int,
+        *,
+        watch: Callable[[], np.ndarray] | None = None,
+    ) -> int:
+        """Iterate until a quantity no longer changes.
+
+        Parameters
+        ----------
+        tolerance : float
+            Stop when the SD of its change over five iterations is at most this fraction of its own
+            SD.
+        max_iterations : int
+            Maximum number of iterations.
+        watch : callable, optional
+            Returns the quantity. By default, χ in the mask.
+
+        Returns
+        -------
+        int
+            Number of iterations.
         """
         watch = watch or (lambda: self.chi[self.inside])
         iterations = 0
-        before = watch()
+        previous = watch()
         with ThreadPoolExecutor(fft.get_workers()) as pool:
             while iterations < max_iterations:
                 for _ in range(min(ROUND, max_iterations - iterations)):
                     self._iterate(pool)
                     iterations += 1
                 self._adapt(iterations)
-                now = watch()
-                if np.std(now - before) <= tolerance * np.std(now):
+                current = watch()
+                if np.std(current - previous) <= tolerance * np.std(current):
                     break
-                before = now
+                previous = current
         return iterations
 
-    def susceptibility(self):
-        """χ in the mask, ppm."""
+    def susceptibility(self) -> np.ndarray:
+        """Return χ in the mask, ppm."""
         return np.where(self.mask, self.grid.extract(self.chi), np.float32(0))
 
-    def local_field(self):
-        """The field less that of the sources outside, in the mask's voxels, ppm."""
+    def local_field(self) -> np.ndarray:
+        """Return the field minus that of sources outside the mask, over its voxels, ppm."""
         spectrum = fft.rfftn(np.where(self.inside, np.float32(0), self.chi))
         spectrum *= self.kernel
         return self.field[self.inside] - fft.irfftn(spectrum, self.grid.shape)[self.inside]
 
-    def unexplained(self):
-        """The field less that of all sources, in the mask's voxels, ppm."""
+    def unexplained(self) -> np.ndarray:
+        """Return the field minus that of all sources, over the voxels of the mask, ppm."""
         return self.field[self.inside] - self.explained[self.inside]
 
-    def inversion(self, iterations):
-        """The result as it stands."""
-        left = self.unexplained()[self.weight > 0]
-        residual = float(np.sqrt(np.mean(np.square(left), dtype=np.float64)))
-        return Inversion(
-            self.susceptibility(), LambdaChoice(self.lam, self.rule), iterations, residual
-        )
+    def inversion(self, iterations: int) -> Inversion:
+        """Return the result after a number of iterations."""
+        residual = self.unexplained()[self.weight > 0]
+        rms = float(np.sqrt(np.mean(np.square(residual), dtype=np.float64)))
+        return Inversion(self.susceptibility(), LambdaChoice(self.lam, self.rule), iterations, rms)
 
     def _iterate(self, pool):
-        self.chi = self.explained = None  # their memory is wanted
-        spectrum = fft.rfftn(self.chi_field - self.missed_field)
+        # Release two volumes before transforms allocate new ones.
+        del self.chi, self.explained
+        spectrum = fft.rfftn(self.split_field - self.field_multiplier)
         sparse = fft.rfftn(self.divergence)
         spectrum *= self.kernel
         spectrum *= self.field_penalty
@@ -267,6 +301,7 @@ class SparseGradients:
         spectrum *= self.kernel
         self.explained = fft.irfftn(spectrum, self.grid.shape)
         slabs = self._slabs()
+        # The divergence of a slab needs z and u of the plane before it, so all are updated first.
         list(pool.map(self._split, slabs))
         list(pool.map(self._diverge, slabs))
 
@@ -274,92 +309,108 @@ class SparseGradients:
         return [slice(start, start + SLAB) for start in range(0, len(self.field), SLAB)]
 
     def _split(self, slab):
-        """v, s, z and u of some planes."""
-        wanted = (
+        """Update v, s, z and u of some planes."""
+        # Over-relaxation replaces D∗χ by a point beyond it, as seen from the previous v.
+        target = (
             OVER_RELAXATION * self.explained[slab]
-            + (1 - OVER_RELAXATION) * self.chi_field[slab]
-            + self.missed_field[slab]
+            + (1 - OVER_RELAXATION) * self.split_field[slab]
+            + self.field_multiplier[slab]
         )
-        self.chi_field[slab] = self._data_step(wanted, self.field[slab], self.believed[slab])
-        self.missed_field[slab] = wanted - self.chi_field[slab]
+        self.split_field[slab] = self._data_step(target, self.field[slab], self.data_weight[slab])
+        self.field_multiplier[slab] = target - self.split_field[slab]
 
         threshold = np.float32(self.lam) / self.gradient_penalty
         for axis in range(3):
             slope = self._slope(slab, axis)
             slope *= OVER_RELAXATION
-            slope += (1 - OVER_RELAXATION) * self.gradient[axis][slab]
-            slope += self.missed_gradient[axis][slab]
-            limit = threshold * self.penalised[axis][slab]
-            missed = np.clip(slope, -limit, limit, out=self.missed_gradient[axis][slab])
-            np.subtract(slope, missed, out=self.gradient[axis][slab])
+            slope += (1 - OVER_RELAXATION) * self.split_gradient[axis][slab]
+            slope += self.gradient_multiplier[axis][slab]
+            # Soft thresholding splits the slope in two: the part up to the threshold is the new
+            # multiplier u, and the rest is z. The limit is zero where nothing is penalised.
+            limit = threshold * self.is_penalised[axis][slab]
+            clipped = np.clip(slope, -limit, limit, out=self.gradient_multiplier[axis][slab])
+            np.subtract(slope, clipped, out=self.split_gradient[axis][slab])
 
-    def _data_step(self, wanted, field, weight):
-        """The least of ½ W² |exp(ipv) - exp(ipb)|²/p² + ½ ρ (v - wanted)²."""
-        off = wanted - field
+    def _data_step(self, target, field, weight):
+        """Return the v that minimises ½ W² |exp(ipv) - exp(ipb)|²/p² + ½ ρ (v - target)².
+
+        `field` is b, and `weight` W².
+        """
+        offset = target - field
         penalty = self.field_penalty
         if self.period is None:
-            return field + penalty * off / (weight + penalty)
-        turns = np.float32(self.period) * np.rint(off / np.float32(self.period))
-        off -= turns
+            return field + penalty * offset / (weight + penalty)
+        # The data term has a minimum at b plus every whole period. It cannot tell which is true;
+        # the target, which comes from χ, can. So v is sought around the one nearest to the target.
+        periods = np.float32(self.period) * np.rint(offset / np.float32(self.period))
+        offset -= periods
         p = np.float32(2 * np.pi / self.period)
-        left = penalty * off / (weight + penalty)
+        # v - b. The linear problem's solution differs from the nonlinear one by terms of third
+        # order only, as sin does from its argument, so two Newton steps from there are enough.
+        deviation = penalty * offset / (weight + penalty)
         for _ in range(2):
-            slope = weight * np.sin(p * left) / p + penalty * (left - off)
-            # Beyond a quarter of a turn the term bends down; its greatest bend keeps the step short
-            # there.
-            bend = np.maximum(weight * np.cos(p * left), 0) + penalty
-            left -= slope / bend
-        return field + turns + left
+            slope = weight * np.sin(p * deviation) / p + penalty * (deviation - offset)
+            # The true curvature has W² cos. Beyond a quarter of a period the cosine is negative:
+            # the sum might vanish or change sign, and the step would diverge or lead uphill. With
+            # the cosine cut off at zero, the curvature is at least ρ, and steps go downhill.
+            curvature = np.maximum(weight * np.cos(p * deviation), 0) + penalty
+            deviation -= slope / curvature
+        return field + periods + deviation
 
     def _slope(self, slab, axis):
-        """Slope of χ along an axis, wrapping around as the Fourier transform does."""
+        """Return the slope of χ along an axis, which wraps around as the Fourier transform does."""
         if axis:
             following = np.roll(self.chi[slab], -1, axis)
         else:
-            places = range(slab.start + 1, min(slab.stop, len(self.chi)) + 1)
-            following = np.take(self.chi, places, axis=0, mode="wrap")
+            planes = range(slab.start + 1, min(slab.stop, len(self.chi)) + 1)
+            following = np.take(self.chi, planes, axis=0, mode="wrap")
         following -= self.chi[slab]
         following *= 1 / self.voxel_size[axis]
         return following
 
     def _diverge(self, slab):
-        """Gᴴ (z - u) of some planes."""
+        """Update Gᴴ (z - u) of some planes."""
         total = np.zeros_like(self.divergence[slab])
         for axis, size in enumerate(self.voxel_size):
-            here = self.gradient[axis][slab] - self.missed_gradient[axis][slab]
+            gradient = self.split_gradient[axis]
+            multiplier = self.gradient_multiplier[axis]
+            difference = gradient[slab] - multiplier[slab]
             if axis:
-                before = np.roll(here, 1, axis)
+                preceding = np.roll(difference, 1, axis)
             else:
-                first = self.gradient[0][slab.start - 1] - self.missed_gradient[0][slab.start - 1]
-                before = np.concatenate([first[None], here[:-1]])
-            before -= here
-            before *= 1 / size
-            total += before
+                # For the first slab, index -1 is the last plane: the slope wraps around.
+                plane_before = gradient[slab.start - 1] - multiplier[slab.start - 1]
+                preceding = np.concatenate([plane_before[None], difference[:-1]])
+            preceding -= difference
+            preceding *= 1 / size
+            total += preceding
         self.divergence[slab] = total
 
     def _adapt(self, iterations):
-        """λ and weights from what is left unexplained."""
+        """Update MERIT's weights and λ from the residual."""
         weighted = self.weight * self.unexplained()
-        belief = np.ones_like(weighted)
+        merit_weight = np.ones_like(weighted)
+        # In the first rounds, residuals are still those of an unfinished solution.
         if self.merit and iterations > 2 * ROUND:
-            spread = MERIT_THRESHOLD * robust_sd(weighted)
-            belief = 1 / (1 + np.square(weighted / np.float32(spread))) if spread > 0 else belief
-            self.believed[self.inside] = np.square(self.weight) * belief
-        rms = float(np.sqrt(np.mean(belief * np.square(weighted), dtype=np.float64)))
+            threshold = MERIT_THRESHOLD * robust_sd(weighted)
+            if threshold > 0:
+                merit_weight = 1 / (1 + np.square(weighted / np.float32(threshold)))
+            self.data_weight[self.inside] = np.square(self.weight) * merit_weight
+        rms = float(np.sqrt(np.mean(merit_weight * np.square(weighted), dtype=np.float64)))
         if self.rule == "scaled":
             self.lam = NOISE_TO_LAMBDA * self._mean_size() * max(rms, self.noise or 0.0)
         elif self.rule == "discrepancy" and rms > 0:
             self.lam *= self.noise / rms
 
     def _penalised(self, edges, free_outside):
-        """Where W_e is 1."""
-        penalised = np.empty((3, *self.grid.shape), bool)
+        """Return where W_e is 1: away from edges, the mask's surface and, if free, the outside."""
+        is_penalised = np.empty((3, *self.grid.shape), bool)
         for axis in range(3):
-            penalised[axis] = self.inside if free_outside else True
+            is_penalised[axis] = self.inside if free_outside else True
             near, far = neighbours(axis)
-            penalised[axis][near] &= ~(self.inside[near] ^ self.inside[far])
-            penalised[axis] &= ~self.grid.embed(edges[axis])
-        return penalised
+            is_penalised[axis][near] &= ~(self.inside[near] ^ self.inside[far])
+            is_penalised[axis] &= ~self.grid.embed(edges[axis])
+        return is_penalised
 
     def _mean_size(self):
         return float(np.prod(self.voxel_size) ** (1 / 3))
@@ -373,11 +424,13 @@ def _checked_rule(rule, lam, standard_error):
     if rule not in ("scaled", "discrepancy"):
         raise ValueError(f"unknown rule for MEDI's λ {rule!r}: use 'scaled' or 'discrepancy'")
     if rule == "discrepancy" and standard_error is None:
-        raise ValueError("the discrepancy principle needs the field's standard error")
+        raise ValueError(
+            "the discrepancy principle needs the field's standard error: give it, or use 'scaled'"
+        )
     return rule
 
 
 def _noise_level(standard_error, mask):
-    """The standard error to which weights are relative."""
-    known = standard_error[mask & np.isfinite(standard_error)]
-    return float(np.median(known))
+    """Return the median standard error, which has the weight 1."""
+    measured = mask & np.isfinite(standard_error)
+    return float(np.median(standard_error[measured]))

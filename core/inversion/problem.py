@@ -1,6 +1,4 @@
-"""Quadratic inversions in the Fourier domain: what the deterministic and the iterative one
-share.
-"""
+"""The quadratic problem, in the Fourier domain, that `deterministic` and `iterative` solve."""
 
 from dataclasses import dataclass
 
@@ -8,7 +6,7 @@ import numpy as np
 from scipy import fft
 
 from ..dipole import dipole_kernel, inverse_transform
-from ..grid import WorkingGrid, field_in_mask
+from ..grid import Vector, WorkingGrid, field_in_mask
 from ..linear_systems import inner
 from .regularization import (
     LambdaChoice,
@@ -18,7 +16,7 @@ from .regularization import (
     minimise_gcv,
 )
 
-# Room around the mask's bounding box, mm: the field of what is inside has fallen off by then.
+# Margin around the mask's bounding box, mm, over which the field of sources inside falls off.
 MARGIN = 10.0
 
 
@@ -31,11 +29,11 @@ class Inversion:
     chi : ndarray of float32, shape (x, y, z)
         Susceptibility, ppm, up to a constant; zero outside the mask.
     lam : LambdaChoice or None
-        The regularisation parameter and how it was chosen; None of an inversion that has none.
+        The regularisation parameter and how it was chosen; None if the inversion has none.
     iterations : int
         Iterations of the last solve; 0 for a closed form.
     residual : float
-        Root mean square over the mask of the field that χ leaves unexplained, ppm.
+        Root mean square of the field's residual over voxels of the mask with weight, ppm.
     """
 
     chi: np.ndarray
@@ -44,9 +42,11 @@ class Inversion:
     residual: float
 
 
-def regularised_power(kernel, gradient, lam):
-    """The closed form's denominator M = D² + λ²|E|², with 1 at k = 0, where both vanish and χ is
-    undetermined.
+def regularised_power(kernel: np.ndarray, gradient: np.ndarray, lam: float) -> np.ndarray:
+    """Return the denominator of the closed form, M = D² + λ²|E|².
+
+    At k = 0 both terms vanish and χ is undetermined; M is set to 1 there, so that the mean of χ
+    over the grid is zero.
 
     Parameters
     ----------
@@ -59,96 +59,147 @@ def regularised_power(kernel, gradient, lam):
     -------
     ndarray of float32, shape (x, y, z // 2 + 1)
     """
-    m = np.float32(lam**2) * gradient
-    m += kernel**2
-    m[0, 0, 0] = 1
-    return m
+    power = np.float32(lam**2) * gradient
+    power += kernel**2
+    power[0, 0, 0] = 1
+    return power
 
 
 class QuadraticProblem:
-    """The field and the operators on the working grid, in the Fourier domain."""
+    """The field and the operators on the working grid, in the Fourier domain.
 
-    def __init__(self, field, mask, voxel_size, b0_dir):
+    Parameters
+    ----------
+    field : ndarray, shape (x, y, z)
+        Local field, ppm.
+    mask : ndarray of bool, shape (x, y, z)
+        Region of interest.
+    voxel_size : sequence of 3 floats
+        Voxel size, mm.
+    b0_dir : sequence of 3 floats
+        Direction of B0 in voxel axes.
+    """
+
+    def __init__(
+        self, field: np.ndarray, mask: np.ndarray, voxel_size: Vector, b0_dir: Vector
+    ) -> None:
         self.mask = mask
         self.field = field_in_mask(mask, field)
         self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
         self.inside = self.grid.embed(mask)
-        self.weight = self.inside.astype(np.float32)  # of the residuals by which λ is judged
+        self.weight = self.inside.astype(np.float32)  # of the residuals that λ is chosen by
         self.kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir)
         self.gradient = gradient_power(self.grid.shape, voxel_size)
         self.data = fft.rfftn(self.grid.embed(self.field))
 
     @property
-    def n_judged(self):
-        """How many voxels of the mask have a weight."""
+    def n_weighted(self) -> int:
+        """Number of voxels of the mask whose weight is not zero."""
         return int(np.count_nonzero(self.weight[self.inside]))
 
-    def regularised(self, lam):
-        """`regularised_power` of this problem."""
+    def regularised(self, lam: float) -> np.ndarray:
+        """Return `regularised_power` of this problem."""
         return regularised_power(self.kernel, self.gradient, lam)
 
-    def closed_form(self, lam, data):
-        """Spectrum of χ that explains a field's spectrum, were the field known everywhere."""
+    def closed_form(self, lam: float, data: np.ndarray) -> np.ndarray:
+        """Return the spectrum of χ for the spectrum of a field that is valid on the whole grid."""
         return self.kernel / self.regularised(lam) * data
 
-    def solve(self, lam):
-        """Spectrum of χ at one λ, good enough to judge it."""
+    def solve(self, lam: float) -> np.ndarray:
+        """Return the spectrum of χ for a λ, accurately enough to judge λ."""
         return self.closed_form(lam, self.data)
 
-    def volume(self, spectrum):
-        """The volume on the grid; uses up the spectrum."""
+    def volume(self, spectrum: np.ndarray) -> np.ndarray:
+        """Return the volume of a spectrum, on the grid. The spectrum is overwritten."""
         return inverse_transform(spectrum, self.grid.shape)
 
-    def explained(self, spectrum):
-        """Field of a susceptibility, on the mask as a vector."""
+    def explained(self, spectrum: np.ndarray) -> np.ndarray:
+        """Return the field of a spectrum of χ, as a vector over the voxels of the mask."""
         return self.volume(self.kernel * spectrum)[self.inside]
 
-    def unexplained(self, spectrum):
-        """What the field has beyond that."""
+    def unexplained(self, spectrum: np.ndarray) -> np.ndarray:
+        """Return the residual of the field for a spectrum of χ, over the voxels of the mask."""
         return self.field[self.mask] - self.explained(spectrum)
 
-    def mean_square(self, lam):
-        """Mean square of the weighted residual in the mask, ppm²."""
-        left = self.weight[self.inside] * self.unexplained(self.solve(lam))
-        return inner(left, left) / self.n_judged
+    def mean_square(self, lam: float) -> float:
+        """Return the mean square of the weighted residual in the mask for a λ, ppm²."""
+        residual = self.weight[self.inside] * self.unexplained(self.solve(lam))
+        return inner(residual, residual) / self.n_weighted
 
-    def choose_by_gcv(self):
-        """The λ that cross-validation prefers."""
+    def choose_by_gcv(self) -> LambdaChoice:
+        """Choose λ by generalised cross-validation."""
         return minimise_gcv(self._spectrum().gcv, start=0.1, factor=1.1)
 
-    def choose_by_discrepancy(self, noise_variance):
-        """The λ whose residual in the mask is the error of the field."""
+    def choose_by_discrepancy(self, noise_variance: float) -> LambdaChoice:
+        """Choose the λ whose mean squared residual equals the error variance of the field.
+
+        A residual of the GCV solution divided by its degrees of freedom estimates that variance,
+        including errors that are not noise. The larger of this and the noise variance is used.
+        """
         best = self.choose_by_gcv().value
         inferred = self.mean_square(best) / self.freedom(best)
         return meet_discrepancy(self.mean_square, max(noise_variance, inferred))
 
-    def freedom(self, lam):
-        """Share of the field's degrees of freedom that are left to its error."""
+    def freedom(self, lam: float) -> float:
+        """Return the residual's fraction of the field's degrees of freedom."""
         return self._spectrum().freedom(lam)
 
-    def result(self, spectrum, choice, iterations):
-        """The inversion whose χ has this spectrum; uses up the spectrum."""
-        left = self.unexplained(spectrum)[self.weight[self.inside] > 0]
-        residual = float(np.sqrt(np.mean(np.square(left), dtype=np.float64)))
+    def result(
+        self, spectrum: np.ndarray, choice: LambdaChoice | None, iterations: int
+    ) -> Inversion:
+        """Return the inversion for a spectrum of χ, which is overwritten."""
+        residual = self.unexplained(spectrum)[self.weight[self.inside] > 0]
+        rms = float(np.sqrt(np.mean(np.square(residual), dtype=np.float64)))
         chi = np.zeros(self.mask.shape, np.float32)
         chi[self.mask] = self.volume(spectrum)[self.inside]
-        return Inversion(chi, choice, iterations, residual)
+        return Inversion(chi, choice, iterations, rms)
 
     def _spectrum(self):
         power = (self.data.real**2 + self.data.imag**2) / float(np.prod(self.grid.shape))
         return RatioSpectrum(power, self.kernel, self.gradient, self.grid.shape[2])
 
 
-def fixed_lambda(lam):
-    """A λ that the user has chosen; a ValueError if it is not positive."""
+def fixed_lambda(lam: float) -> LambdaChoice:
+    """Return the choice of a λ that the user has fixed.
+
+    Parameters
+    ----------
+    lam : float
+        λ, mm.
+
+    Returns
+    -------
+    LambdaChoice
+
+    Raises
+    ------
+    ValueError
+        If λ is not positive.
+    """
     if not lam > 0:
         raise ValueError(f"λ must be positive, got {lam}")
     return LambdaChoice(float(lam), "fixed")
 
 
-def checked_variance(rule, noise_variance):
-    """The noise variance in ppm² that the discrepancy principle meets; a ValueError if the rule is
-    another.
+def checked_variance(rule: str, noise_variance: float | None) -> float:
+    """Return the noise variance for the discrepancy principle after checking it and the rule.
+
+    Parameters
+    ----------
+    rule : str
+        Rule for λ: ``discrepancy``, as all others have been dealt with.
+    noise_variance : float or None
+        In ppm².
+
+    Returns
+    -------
+    float
+        In ppm².
+
+    Raises
+    ------
+    ValueError
+        If the rule is unknown, or the noise variance missing or not positive.
     """
     if rule != "discrepancy":
         raise ValueError(f"unknown rule for λ {rule!r}: use 'gcv' or 'discrepancy'")

@@ -1,27 +1,31 @@
-"""How much to regularise, and where: gradients, the edge mask W_e and the rules for λ."""
+"""Regularisation of the inversions: gradients, the edge mask W_e and the rules for λ."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, sparse
 
 from ..dipole import frequencies
-from ..grid import neighbours
+from ..grid import Vector, neighbours
 from ..robust import SD_PER_MEDIAN
 
-# An edge of the magnitude exceeds so many standard deviations of its differences. A noisy phantom
-# hardly minds from 1.5 to 5; a head's squared-gradient map is best with more edges (1.5), its
-# nuclei with 2.
+# A difference of the magnitude is an edge if it exceeds this many standard deviations. The error on
+# a noisy phantom hardly depends on it from 1.5 to 5. Of a head, the squared-gradient map is best
+# with more edges (1.5), and its nuclei with 2.
 EDGE_SDS = 2.0
 
-# A jump of a first map exceeds so many standard deviations of its differences where a haemorrhage
-# or a calcification begins; tissue reaches about 10. With 20 to 40, heads with both lose no
-# accuracy, and heads without do not change.
+# A difference of a first map of χ is a jump, as at a haemorrhage or a calcification, if it exceeds
+# this many standard deviations; steps between tissues reach about 10. With 20 to 40, heads with
+# both lesions lose no accuracy, and heads without do not change.
 JUMP_SDS = 30.0
 
 
-def gradient_power(shape, voxel_size):
-    """Power |E|² = |Ex|² + |Ey|² + |Ez|² of the forward difference's transfer function, 1/mm².
+def gradient_power(shape: tuple[int, ...], voxel_size: Vector) -> np.ndarray:
+    """Return the power |E|² = |Ex|² + |Ey|² + |Ez|² of the gradient's transfer function, in 1/mm².
+
+    The gradient consists of forward differences, whose transfer function has the modulus 2/v
+    |sin(π v k)|, v being the voxel size.
 
     Parameters
     ----------
@@ -39,20 +43,21 @@ def gradient_power(shape, voxel_size):
     ----------
     Lin et al., AJNR 36:1644 (2015), eq. 3.
     """
-    k = frequencies(shape, voxel_size)
-    return sum(
-        ((2 / v * np.sin(np.pi * v * ki)) ** 2).astype(np.float32)
-        for ki, v in zip(k, voxel_size, strict=True)
-    )
+    power = np.zeros((), np.float32)
+    for k, size in zip(frequencies(shape, voxel_size), voxel_size, strict=True):
+        power = power + ((2 / size * np.sin(np.pi * size * k)) ** 2).astype(np.float32)
+    return power
 
 
-def edge_mask(magnitude, mask, *, fraction=None):
-    """Find where the magnitude has an edge: the differences that regularisation must leave alone.
+def edge_mask(
+    magnitude: np.ndarray, mask: np.ndarray, *, fraction: float | None = None
+) -> np.ndarray:
+    """Find the edges of the magnitude: differences between neighbours that are not regularised.
 
-    Each axis on its own, from the differences between neighbours that are both inside the mask.
-    Most of these are noise, so their median tells how large noise is, and what exceeds it clearly
-    is an edge. A noisy image has few edges then and a clear one many, which a fixed fraction of
-    them cannot know.
+    Each axis is treated separately, from the differences between neighbours that are both inside
+    the mask. Most of these are noise, so that their median measures the noise, and differences that
+    clearly exceed it are edges. The number of edges then adapts to the image: few if it is noisy,
+    many if it is clear. A fixed fraction of the differences cannot adapt in this way.
 
     Parameters
     ----------
@@ -61,9 +66,9 @@ def edge_mask(magnitude, mask, *, fraction=None):
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
     fraction : float, optional
-        Fraction of the differences that are edges, the steepest, 0 to 1, as MEDI has it. Without
-        it, an edge is a difference of more than two robust standard deviations (1.4826 times the
-        median of their sizes).
+        Fraction of the differences, the steepest, that are edges, 0 to 1, as in MEDI. By default,
+        an edge is a difference of more than two robust standard deviations (1.4826 times the median
+        absolute difference).
 
     Returns
     -------
@@ -81,105 +86,111 @@ def edge_mask(magnitude, mask, *, fraction=None):
     Liu et al., NeuroImage 59:2560-2568 (2012), eq. 4; Black et al., IEEE Trans Image Process
     7:421-432 (1998), sec. V, for the robust scale.
     """
-    if fraction is not None and not 0 <= fraction <= 1:
-        raise ValueError(f"the fraction of edges must lie between 0 and 1, got {fraction}")
     if fraction is None:
-        return _steep_differences(magnitude, mask, lambda slopes: EDGE_SDS * _robust_sd(slopes))
-    return _steep_differences(magnitude, mask, lambda slopes: _quantile(slopes, 1 - fraction))
+        return _steep_differences(magnitude, mask, lambda sizes: EDGE_SDS * _robust_sd(sizes))
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"the fraction of edges must lie between 0 and 1, got {fraction}")
+    return _steep_differences(magnitude, mask, lambda sizes: _quantile(sizes, 1 - fraction))
 
 
-def jump_mask(chi, mask):
-    """Find the jumps that no penalty of gradients should flatten: where a strong source begins.
+def jump_mask(chi: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Find the outlines of strong sources: jumps of χ that are not regularised.
 
-    The surroundings of a strong source are dephased, so that the magnitude tells of its outline
-    badly. The penalty is in proportion to the usual gradient, and a jump far beyond would be
-    smeared over all voxels whose data have little weight.
+    The signal around a strong source is dephased, so that the magnitude shows its outline poorly,
+    and `edge_mask` may miss it. The penalty is scaled to typical gradients, and would smear a much
+    larger jump over all voxels whose data have little weight.
 
     Parameters
     ----------
     chi : ndarray, shape (x, y, z)
-        A first map of susceptibility, any unit, such as the deterministic inversion's.
+        A first map of susceptibility, any unit, such as that of the deterministic inversion.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
 
     Returns
     -------
     ndarray of bool, shape (3, x, y, z)
-        As of `edge_mask`: True where a difference exceeds thirty robust standard deviations of its
-        axis'.
+        As of `edge_mask`: True where a difference exceeds thirty robust standard deviations of the
+        differences along its axis.
     """
-    return _steep_differences(chi, mask, lambda slopes: JUMP_SDS * _robust_sd(slopes))
+    return _steep_differences(chi, mask, lambda sizes: JUMP_SDS * _robust_sd(sizes))
 
 
 def _steep_differences(volume, mask, limit):
-    """Differences inside the mask whose size exceeds a limit, which a function takes from all sizes
-    along an axis.
+    """Find differences inside the mask that exceed a limit.
+
+    `limit` computes it from the absolute differences along an axis.
     """
-    steep = np.zeros((3, *mask.shape), bool)
+    is_steep = np.zeros((3, *mask.shape), bool)
     for axis in range(3):
         near, far = neighbours(axis)
-        slope = np.abs(np.diff(volume, axis=axis))
+        size = np.abs(np.diff(volume, axis=axis))
         inside = mask[near] & mask[far]
-        steep[axis][near] = inside & (slope > limit(slope[inside]))
-    return steep
+        is_steep[axis][near] = inside & (size > limit(size[inside]))
+    return is_steep
 
 
 def _robust_sd(sizes):
-    """Standard deviation of normally distributed differences with this median size."""
+    """Return the SD of zero-mean normal differences from their absolute values."""
     return SD_PER_MEDIAN * _quantile(sizes, 0.5)
 
 
-def edge_differences(edges, voxel_size):
-    """Gradient restricted to the edges, as a sparse matrix acting on a flattened volume, 1/mm.
+def edge_differences(edges: np.ndarray, voxel_size: Vector) -> sparse.csr_array:
+    """Return the gradient across edges as a sparse matrix that acts on a flattened volume, 1/mm.
 
     Parameters
     ----------
     edges : ndarray of bool, shape (3, x, y, z)
-        From `edge_mask`; differences wrap around at the volume's end as the Fourier transform does.
+        From `edge_mask`. Differences wrap around at the end of the volume, as the Fourier transform
+        does.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
 
     Returns
     -------
     scipy.sparse.csr_array of float32, shape (n_edges, x * y * z)
+        Each row subtracts a voxel from the next along the axis, and divides by their distance.
     """
     shape = edges.shape[1:]
-    here = [np.flatnonzero(e).astype(np.int32) for e in edges]
-    there = []
-    for h, size, stride in zip(here, shape, (shape[1] * shape[2], shape[2], 1), strict=True):
-        last = h // stride % size == size - 1
-        there.append(h + stride - np.int32(size * stride) * last)
-    n = sum(h.size for h in here)
-    slopes = np.concatenate(
-        [np.full(h.size, 1 / v, np.float32) for h, v in zip(here, voxel_size, strict=True)]
-    )
-    values = np.stack([-slopes, slopes], axis=1).ravel()
-    columns = np.stack([np.concatenate(here), np.concatenate(there)], axis=1).ravel()
+    strides = (shape[1] * shape[2], shape[2], 1)
+    near = []
+    far = []
+    slopes = []
+    for axis, size in enumerate(voxel_size):
+        index = np.flatnonzero(edges[axis]).astype(np.int32)
+        is_last = index // strides[axis] % shape[axis] == shape[axis] - 1
+        wrap = np.int32(shape[axis] * strides[axis])
+        near.append(index)
+        far.append(index + strides[axis] - wrap * is_last)
+        slopes.append(np.full(index.size, 1 / size, np.float32))
+    slope = np.concatenate(slopes)
+    n = slope.size
+    values = np.stack([-slope, slope], axis=1).ravel()
+    columns = np.stack([np.concatenate(near), np.concatenate(far)], axis=1).ravel()
     return sparse.csr_array(
         (values, columns, np.arange(0, 2 * n + 1, 2, dtype=np.int32)),
         shape=(n, int(np.prod(shape))),
     )
 
 
-# Beyond these the closed form is an unregularised inverse or a constant.
+# mm. The closed form is practically an unregularised inverse below, and a constant above.
 LAMBDA_RANGE = (1e-3, 1e1)
 
 
 @dataclass(frozen=True)
 class LambdaChoice:
-    """A regularisation parameter and where it came from.
+    """A regularisation parameter and how it was chosen.
 
     Attributes
     ----------
     value : float
-        λ, in mm (it multiplies a gradient per mm).
+        λ, in mm, as it multiplies a gradient in 1/mm; of MEDI in ppm·mm.
     rule : str
-        ``gcv``, ``discrepancy`` or ``fixed``.
+        ``gcv``, ``discrepancy``, ``scaled`` or ``fixed``.
     at_bound : bool
-        The rule wanted to leave the range of sensible values; λ is the range's end.
+        Whether the rule's optimum lies outside the range of sensible values; λ is then a bound.
     tried : tuple of (float, float)
-        Every λ tried and the rule's figure for it: the GCV score, or the mean squared residual in
-        ppm².
+        Every λ that was tried, with its GCV score or its mean squared residual in ppm².
     """
 
     value: float
@@ -189,12 +200,12 @@ class LambdaChoice:
 
 
 class RatioSpectrum:
-    """Residual and degrees of freedom of the deterministic inversion for every λ, at the cost of
-    none.
+    """Residual and degrees of freedom of the deterministic inversion for any λ, without solving it.
 
-    The deterministic solution leaves the share λ²/(λ² + q) of each spatial frequency unexplained,
-    and that share depends on the frequency through q = D²/|E|² alone. So a histogram over log q,
-    once of the field's power and once of the number of frequencies, is all that a rule for λ needs.
+    The deterministic solution leaves the fraction λ²/(λ² + q) of each spatial frequency
+    unexplained, which depends on the frequency only through q = D²/|E|². Two histograms over log q,
+    one of the field's power and one of the number of frequencies, are therefore all that a rule for
+    λ needs.
 
     Parameters
     ----------
@@ -203,19 +214,23 @@ class RatioSpectrum:
     kernel, gradient : ndarray, shape (x, y, z // 2 + 1)
         D and |E|² on the half spectrum.
     last_axis : int
-        Length of the volume's last axis, which says how often a frequency of the half spectrum
-        counts.
+        Length of the volume's last axis, which determines the multiplicity of the frequencies of
+        the half spectrum.
     """
 
-    def __init__(self, power, kernel, gradient, last_axis):
+    def __init__(
+        self, power: np.ndarray, kernel: np.ndarray, gradient: np.ndarray, last_axis: int
+    ) -> None:
         q = kernel**2
         np.divide(q, gradient, out=q, where=gradient > 0)
-        # q below 2^-30 is never explained, above 2^30 always
+        # Frequencies with q below 2^-30 are never explained, those above 2^30 always.
         low = -30
         high = 30
         per_octave = 8
         level = np.log2(q, out=np.full_like(q, low), where=q > 0)
         bins = np.rint((np.clip(level, low, high) - low) * per_octave).astype(np.int32)
+        # The half spectrum omits k whose complex conjugate -k it has, except in the planes of zero
+        # and Nyquist frequency, which contain both.
         multiplicity = np.full(kernel.shape[2], 2, np.float32)
         multiplicity[0] = 1
         if last_axis % 2 == 0:
@@ -226,35 +241,36 @@ class RatioSpectrum:
         self._count = np.bincount(flat, np.broadcast_to(multiplicity, kernel.shape).ravel(), n_bins)
         self._q = 2.0 ** (low + np.arange(n_bins) / per_octave)
 
-    def residual(self, lam):
-        """Sum over the spectrum of the squared residual."""
+    def residual(self, lam: float) -> float:
+        """Return the sum over the spectrum of the squared residual."""
         return float(self._power @ self._unexplained(lam) ** 2)
 
-    def gcv(self, lam):
-        """Generalised cross-validation score: residual over squared residual degrees of freedom."""
+    def gcv(self, lam: float) -> float:
+        """Return the GCV score: the residual over its squared degrees of freedom."""
         return self.residual(lam) / float(self._count @ self._unexplained(lam)) ** 2
 
-    def freedom(self, lam):
-        """Share of all degrees of freedom that are left to the residual."""
+    def freedom(self, lam: float) -> float:
+        """Return the residual's fraction of all degrees of freedom."""
         return float(self._count @ self._unexplained(lam)) / float(self._count.sum())
 
     def _unexplained(self, lam):
+        """Return the unexplained fraction of each bin's frequencies."""
         return lam**2 / (lam**2 + self._q)
 
 
-def minimise_gcv(score, start, *, factor):
+def minimise_gcv(score: Callable[[float], float], start: float, *, factor: float) -> LambdaChoice:
     """Find the λ of least generalised cross-validation score.
 
-    Walks downhill in steps of `factor` until the minimum is bracketed, then takes the vertex of the
-    parabola through the lowest three in log λ. The score is flat around its minimum, so this is as
-    close as it needs.
+    Walk downhill in steps of `factor` until the minimum is bracketed, then return the vertex of the
+    parabola in log λ through the three lowest scores. The score is flat around its minimum, so no
+    more accuracy is needed.
 
     Parameters
     ----------
     score : callable
-        Score of a λ.
+        Computes the score of a λ.
     start : float
-        Where to begin.
+        First λ.
     factor : float
         Ratio of successive λ.
 
@@ -266,12 +282,12 @@ def minimise_gcv(score, start, *, factor):
     ----------
     Golub, Heath & Wahba, Technometrics 21:215-223 (1979), eq. 1.4.
     """
-    tried = {}
+    scores: dict[int, float] = {}  # by step
 
-    def at(step):
-        if step not in tried:
-            tried[step] = score(start * factor**step)
-        return tried[step]
+    def at(step: int) -> float:
+        if step not in scores:
+            scores[step] = score(start * factor**step)
+        return scores[step]
 
     step = 0 if at(0) < at(1) else 1
     direction = -1 if step == 0 else 1
@@ -279,24 +295,26 @@ def minimise_gcv(score, start, *, factor):
     while low < step + direction < high and at(step + direction) < at(step):
         step += direction
     at_bound = not low < step + direction < high
-    vertex = 0.0
+    vertex = 0.0  # relative to `step`
     if not at_bound:
         before = at(step - 1)
-        here = at(step)
+        least = at(step)
         after = at(step + 1)
-        bend = before - 2 * here + after
-        vertex = (before - after) / (2 * bend) if bend > 0 else 0.0
-    figures = tuple((start * factor**s, float(v)) for s, v in sorted(tried.items()))
-    return LambdaChoice(start * factor ** (step + vertex), "gcv", at_bound, figures)
+        curvature = before - 2 * least + after
+        vertex = (before - after) / (2 * curvature) if curvature > 0 else 0.0
+    tried = []
+    for tried_step, value in sorted(scores.items()):
+        tried.append((start * factor**tried_step, float(value)))
+    return LambdaChoice(start * factor ** (step + vertex), "gcv", at_bound, tuple(tried))
 
 
-def meet_discrepancy(mean_square, noise_variance):
+def meet_discrepancy(mean_square: Callable[[float], float], noise_variance: float) -> LambdaChoice:
     """Find the λ whose mean squared residual equals the expected noise variance.
 
     Parameters
     ----------
     mean_square : callable
-        Mean squared residual over the mask of a λ, ppm²; grows with λ.
+        Computes the mean squared residual over the mask for a λ, ppm²; it increases with λ.
     noise_variance : float
         Expected variance of the field, ppm².
 
@@ -308,33 +326,39 @@ def meet_discrepancy(mean_square, noise_variance):
     ----------
     Morozov, Soviet Math Dokl 7:414-417 (1966); Lin et al., AJNR 36:1644 (2015).
     """
-    tried = {}
+    residuals: dict[float, float] = {}  # by λ
 
-    def excess(log_lam):
-        tried[float(np.exp(log_lam))] = value = float(mean_square(np.exp(log_lam)))
-        return np.log(value / noise_variance)
+    def excess(log_lam: float) -> float:
+        lam = np.exp(log_lam)
+        residual = float(mean_square(lam))
+        residuals[float(lam)] = residual
+        return np.log(residual / noise_variance)
+
+    def choice(log_lam: float, at_bound: bool) -> LambdaChoice:
+        return LambdaChoice(
+            float(np.exp(log_lam)), "discrepancy", at_bound, tuple(sorted(residuals.items()))
+        )
 
     octave = np.log(2)
-    (lowest, highest) = np.log(LAMBDA_RANGE)
-    here = np.log(0.3)  # most scans end within an octave or two of this
-    missing = excess(here)
-    direction = -1 if missing > 0 else 1
-    while lowest < here + direction * octave < highest:
-        previous = here
-        here = here + direction * octave
-        if excess(here) * missing <= 0:
-            root = optimize.brentq(excess, *sorted((previous, here)), xtol=0.02)
-            return LambdaChoice(
-                float(np.exp(root)), "discrepancy", False, tuple(sorted(tried.items()))
-            )
-    return LambdaChoice(float(np.exp(here)), "discrepancy", True, tuple(sorted(tried.items())))
+    lowest, highest = np.log(LAMBDA_RANGE)
+    log_lam = np.log(0.3)  # the solution for most scans lies within an octave or two
+    first_excess = excess(log_lam)
+    direction = -1 if first_excess > 0 else 1
+    while lowest < log_lam + direction * octave < highest:
+        previous = log_lam
+        log_lam = log_lam + direction * octave
+        if excess(log_lam) * first_excess <= 0:
+            bracket = sorted((previous, log_lam))
+            return choice(optimize.brentq(excess, *bracket, xtol=0.02), at_bound=False)
+    return choice(log_lam, at_bound=True)
 
 
-def _quantile(values, share):
-    """The order statistic at a share of the values; infinite where there are none. Faster than
-    interpolation.
+def _quantile(values, fraction):
+    """Return the order statistic at a fraction of the values; infinity if there are none.
+
+    A partial sort is faster than the interpolation of ``numpy.quantile``.
     """
     if not values.size:
         return np.inf
-    rank = round(share * (values.size - 1))
+    rank = round(fraction * (values.size - 1))
     return np.partition(values, rank)[rank]

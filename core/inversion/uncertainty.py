@@ -1,43 +1,50 @@
-"""Standard error of susceptibility from that of the field.
+"""Standard error of susceptibility, propagated from that of the field.
 
-The deterministic inversion is a convolution, χ = a ∗ b with a = F⁻¹[D/M]. Noise that is independent
-from voxel to voxel, with standard errors σ, therefore leaves in χ the variance a² ∗ σ²: exact, at
-the price of one convolution. The same holds for a region's mean, with all correlation between its
-voxels: a is even, so that weights r give Σ_j σ_j² (a ∗ r)_j². For other inversions the variance is
-estimated from their response to random noise.
+The deterministic inversion is a convolution, χ = a ∗ b with a = F⁻¹[D/M]. Noise with standard
+errors σ that is independent between voxels therefore gives χ the variance a² ∗ σ², exactly and at
+the cost of one convolution. The same holds for the mean of a region, including all correlations
+between its voxels: a is even, so that weights r give Σ_j σ_j² (a ∗ r)_j². For other inversions, the
+variance is estimated from their response to random noise.
 
-All of it is for a given λ, mask and edges, and for the noise of the field alone: not for what the
-inversion loses to regularisation, nor for errors of the background field.
+All standard errors are for a fixed λ, mask and edges, and for the noise of the field alone. They
+include neither the bias of regularisation nor errors of background field removal.
 """
 
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
 from scipy import fft, ndimage
 
 from ..dipole import convolve, dipole_kernel
-from ..grid import WorkingGrid
+from ..grid import Vector, WorkingGrid
 from ..holes import interpolate_unmeasured
 from ..phase.fieldfit import noise_weight
 from .problem import MARGIN, regularised_power
 from .regularization import gradient_power
 
-# SD in voxels of the Gaussian that averages estimated variances: as good as twice the draws, and
-# edges are kept.
+# SD in voxels of the Gaussian that smooths estimated variances. It reduces their error as much as
+# twice the draws would, and preserves edges.
 AVERAGED = 0.5
 
 
 def susceptibility_standard_error(
-    standard_error, mask, voxel_size, *, lam, b0_dir=(0, 0, 1), reference=None
-):
-    """Standard error of each voxel of `inversion.closed_form.deterministic` at a given λ.
+    standard_error: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
+    *,
+    lam: float,
+    b0_dir: Vector = (0, 0, 1),
+    reference: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the standard error of each voxel of the deterministic inversion for a given λ.
 
     Parameters
     ----------
     standard_error : ndarray, shape (x, y, z)
-        Standard error of the field, ppm, its errors being independent. Where it is infinite the
-        field is not known but continued from around, and so are standard errors
-        (`holes.interpolate_unmeasured`).
+        Standard error of the field, ppm; errors are assumed to be independent between voxels. Where
+        it is infinite, the field is not measured but interpolated from its surroundings, and so is
+        the standard error (`holes.interpolate_unmeasured`).
     mask : ndarray of bool, shape (x, y, z)
         Where the field was inverted.
     voxel_size : sequence of 3 floats
@@ -47,8 +54,8 @@ def susceptibility_standard_error(
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
     reference : ndarray, shape (x, y, z), optional
-        Weights (or a mask) of the region whose mean susceptibility is zero. Without it the mean
-        over the inversion's padded grid is.
+        Weights (or a mask) of the region whose mean susceptibility is zero. By default, the mean
+        over the inversion's padded grid is zero.
 
     Returns
     -------
@@ -58,45 +65,51 @@ def susceptibility_standard_error(
     Raises
     ------
     ValueError
-        If the mask is empty, a standard error inside it negative or not a number, or none finite,
-        or if the reference has no weight in the mask.
+        If the mask is empty, a standard error inside it negative or NaN, or none finite, or if the
+        reference has no weight in the mask.
     """
     operator = _ClosedForm(mask, voxel_size, b0_dir, lam)
-    variance = operator.grid.embed(
-        _continued(standard_error, mask, voxel_size).astype(np.float64) ** 2
-    )
+    sigma = _interpolated_errors(standard_error, mask, voxel_size).astype(np.float64)
+    variance = operator.grid.embed(sigma**2)
     result = convolve(operator.squared(), variance)
     if reference is not None:
         # Var(χ - χ_R) = Var(χ) - 2 Cov(χ, χ_R) + Var(χ_R)
-        weights = operator.transposed(_shares(reference, mask))
-        result -= 2 * convolve(operator.spectrum, variance * weights) - np.sum(
-            variance * weights**2
-        )
-    return np.where(mask, operator.grid.extract(np.sqrt(np.maximum(result, 0))), 0).astype(
-        np.float32
-    )
+        weights = operator.transposed(_mean_weights(reference, mask))
+        covariance = convolve(operator.spectrum, variance * weights)
+        result -= 2 * covariance - np.sum(variance * weights**2)
+    # Rounding may leave a variance of zero slightly negative.
+    error = operator.grid.extract(np.sqrt(np.maximum(result, 0)))
+    return np.where(mask, error, 0).astype(np.float32)
 
 
 def region_standard_errors(
-    standard_error, mask, voxel_size, regions, *, lam, b0_dir=(0, 0, 1), reference=None, scale=None
-):
-    """Standard error of regions' means of susceptibility, correlation between voxels included.
+    standard_error: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
+    regions: Iterable[np.ndarray],
+    *,
+    lam: float,
+    b0_dir: Vector = (0, 0, 1),
+    reference: np.ndarray | None = None,
+    scale: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return standard errors of regions' mean susceptibilities, with correlations between voxels.
 
     Parameters
     ----------
     standard_error, mask, voxel_size, lam, b0_dir, reference
         As of `susceptibility_standard_error`.
     regions : iterable of ndarray, shape (x, y, z)
-        Weights (or a mask) of each region; what lies outside the mask does not count.
+        Weights (or a mask) of each region. Voxels outside the mask are ignored.
     scale : ndarray, shape (x, y, z), optional
-        For another inversion than the deterministic: standard error of its map over that of
-        `susceptibility_standard_error`. Its noise is then taken to be the closed form's, times
-        this.
+        For inversions other than the deterministic one: the standard error of their map over that
+        of `susceptibility_standard_error`. Their noise is then approximated by that of the closed
+        form, multiplied by this in each voxel.
 
     Returns
     -------
     ndarray, shape (n,)
-        In ppm; not a number for a region without weight in the mask.
+        In ppm; NaN for a region without weight in the mask.
 
     Raises
     ------
@@ -104,43 +117,53 @@ def region_standard_errors(
         As `susceptibility_standard_error`.
     """
     operator = _ClosedForm(mask, voxel_size, b0_dir, lam)
-    sigma = operator.grid.embed(_continued(standard_error, mask, voxel_size))
-    zero = 0 if reference is None else _shares(reference, mask)
-    found = []
+    sigma = operator.grid.embed(_interpolated_errors(standard_error, mask, voxel_size))
+    reference_weights = 0 if reference is None else _mean_weights(reference, mask)
+    errors = []
     for region in regions:
         if not np.any(region[mask]):
-            found.append(np.nan)
+            errors.append(np.nan)
             continue
-        weights = _shares(region, mask) - zero
+        weights = _mean_weights(region, mask) - reference_weights
         response = sigma * operator.transposed(weights if scale is None else weights * scale)
-        found.append(np.sqrt(np.sum(np.square(response), dtype=np.float64)))
-    return np.array(found, float)
+        errors.append(np.sqrt(np.sum(np.square(response), dtype=np.float64)))
+    return np.array(errors, float)
 
 
 def monte_carlo_standard_error(
-    respond, standard_error, mask, voxel_size, *, gaussian=False, draws=16, seed=0
-):
-    """Standard error of each voxel of any inversion, from its response to random noise.
+    respond: Callable[[np.ndarray], np.ndarray],
+    standard_error: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
+    *,
+    gaussian: bool = False,
+    draws: int = 16,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return the standard error of each voxel of any inversion, from its response to random noise.
 
-    For an inversion that is linear the noise is plus or minus the standard error, which has its
-    variance and lets chance do less than a Gaussian. Another one tells them apart: MEDI's spread
-    comes out a fifth too large. The variance of the responses is averaged over each voxel and its
-    next neighbours, geometrically: next to a free edge it may be several times what it is
-    elsewhere, and should not spread.
+    For a linear inversion, the noise is plus or minus the standard error: this has the required
+    variance, and its sample variance scatters less than that of Gaussian noise. The response of a
+    nonlinear inversion depends on the distribution: with such noise, MEDI's standard error would be
+    a fifth too large.
+
+    The variance of the responses is smoothed over each voxel and its neighbours by a geometric
+    mean. Next to a free edge the variance may be several times that of the surroundings, and would
+    dominate an arithmetic mean.
 
     Parameters
     ----------
     respond : callable
-        Gives for noise of the field, ppm, ndarray of float32 of shape (x, y, z), zero outside the
-        mask, what it changes of susceptibility, ppm. Of a linear inversion this is the inversion
-        itself.
+        Computes the change of susceptibility, ppm, caused by noise of the field, ppm, which is an
+        ndarray of float32 of shape (x, y, z), zero outside the mask. For a linear inversion this is
+        the inversion itself.
     standard_error, mask, voxel_size
         As of `susceptibility_standard_error`.
     gaussian : bool
-        Whether the noise is Gaussian; give it for an inversion that is not linear.
+        Whether the noise is Gaussian, as it should be for a nonlinear inversion.
     draws : int
-        How many responses. A standard error from n of them is off by 1/√(2n) of itself, and less
-        once averaged.
+        Number of responses. The relative error of a standard error from n responses is 1/√(2n), and
+        less after smoothing.
     seed : int
         Seed of the noise.
 
@@ -153,7 +176,7 @@ def monte_carlo_standard_error(
     Raises
     ------
     ValueError
-        As `susceptibility_standard_error`, or if there is to be no draw.
+        As `susceptibility_standard_error`, or if `draws` is less than 1.
 
     References
     ----------
@@ -161,12 +184,12 @@ def monte_carlo_standard_error(
     """
     if draws < 1:
         raise ValueError(f"the noise must be drawn at least once, got {draws} draws")
-    sigma = _continued(standard_error, mask, voxel_size)
+    sigma = _interpolated_errors(standard_error, mask, voxel_size)
     rng = np.random.default_rng(seed)
     draw = (
         partial(rng.standard_normal, dtype=np.float32)
         if gaussian
-        else partial(rng.choice, np.float32([-1, 1]))
+        else partial(rng.choice, np.array([-1, 1], np.float32))
     )
     variance = np.zeros(mask.shape, np.float32)
     for _ in range(draws):
@@ -175,13 +198,18 @@ def monte_carlo_standard_error(
         change = respond(noise)[mask]
         variance[mask] += np.square(change - change.mean(dtype=np.float64)) / draws
     level = np.log(variance, out=np.zeros_like(variance), where=variance > 0)
-    level, share = (ndimage.gaussian_filter(v, AVERAGED) for v in (level, mask.astype(np.float32)))
-    return np.where(mask, np.exp(0.5 * level / np.maximum(share, 1e-6)), np.float32(0))
+    level = ndimage.gaussian_filter(level, AVERAGED)
+    # Normalise by the part of the Gaussian that lies inside the mask.
+    inside = ndimage.gaussian_filter(mask.astype(np.float32), AVERAGED)
+    return np.where(mask, np.exp(0.5 * level / np.maximum(inside, 1e-6)), np.float32(0))
 
 
-def weighted_standard_error(standard_error, mask, smallest=0.0):
-    """Noise that enters an inversion weighted by `fieldfit.noise_weight`: W²σ, since it works on W²
-    times the field.
+def weighted_standard_error(
+    standard_error: np.ndarray, mask: np.ndarray, smallest: float = 0.0
+) -> np.ndarray:
+    """Return the standard error of the weighted field, W²σ, for an inversion with data weighting.
+
+    The inversion works on W² times the field, with W of `fieldfit.noise_weight`.
 
     Parameters
     ----------
@@ -195,7 +223,7 @@ def weighted_standard_error(standard_error, mask, smallest=0.0):
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        In ppm; zero where the weight is.
+        In ppm; zero where the weight is zero.
 
     Raises
     ------
@@ -213,7 +241,7 @@ def weighted_standard_error(standard_error, mask, smallest=0.0):
 
 
 class _ClosedForm:
-    """The deterministic inversion at one λ as a linear operator on its working grid."""
+    """The deterministic inversion for one λ as a linear operator on its working grid."""
 
     def __init__(self, mask, voxel_size, b0_dir, lam):
         self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
@@ -223,35 +251,40 @@ class _ClosedForm:
         )
 
     def squared(self):
-        """Spectrum of a², in double precision, as its convolution must be: variances differ by many
-        powers of ten.
+        """Return the spectrum of a² in double precision.
+
+        Variances differ by many powers of ten between voxels, and the rounding error of a
+        convolution is relative to the largest.
         """
         impulse = np.zeros(self.grid.shape, np.float64)
         impulse[0, 0, 0] = 1
         return fft.rfftn(convolve(self.spectrum, impulse) ** 2)
 
     def transposed(self, weights):
-        """How much each voxel's field counts in a weighted sum of χ; on the grid."""
+        """Return the weights of the field, on the grid, in a weighted sum of χ: a ∗ r."""
         return convolve(self.spectrum, self.grid.embed(weights.astype(np.float32)))
 
 
-def _continued(standard_error, mask, voxel_size):
-    """Standard errors inside the mask, zero outside; where they are infinite, those of the
-    continued field.
-    """
+def _interpolated_errors(standard_error, mask, voxel_size):
+    """Return standard errors in the mask, interpolated where they are infinite; zero outside."""
     inside = standard_error[mask]
     if not (inside >= 0).all():
         raise ValueError("standard errors inside the mask must not be negative or not-a-number")
-    known = np.isfinite(standard_error)
-    if not (known & mask).any():
-        raise ValueError("no voxel of the mask has any signal: its field is unknown everywhere")
-    return interpolate_unmeasured(standard_error, known, mask, voxel_size)
+    measured = np.isfinite(standard_error)
+    if not (measured & mask).any():
+        raise ValueError(
+            "the standard error is infinite in all of the mask: no voxel has any signal. Check the "
+            "images, and the mask"
+        )
+    return interpolate_unmeasured(standard_error, measured, mask, voxel_size)
 
 
-def _shares(region, mask):
-    """Weights of a region's mean over its part of the mask."""
+def _mean_weights(region, mask):
+    """Return the weights of voxels in a region's mean over the mask; they sum to 1."""
     weights = np.where(mask, region, 0).astype(np.float32)
     total = weights.sum(dtype=np.float64)
     if not total > 0:
-        raise ValueError("the reference region has no voxel inside the mask")
+        raise ValueError(
+            "the reference region has no voxel inside the mask: check that both are of this scan"
+        )
     return weights / np.float32(total)

@@ -1,1 +1,1 @@
-"""Simulated studies written as BIDS datasets."""
+"""Write simulated studies as BIDS datasets."""

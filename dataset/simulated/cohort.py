@@ -1,19 +1,21 @@
-"""A simulated cohort of patients as tables: BIDS for what the clinic knows, FreeSurfer's
-statistics, the truth.
+"""Write a simulated cohort of patients as tables: clinical data in BIDS, FreeSurfer's statistics,
+and the truth.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...bids_templates import load_template
-from ...simulation.cohort import population
-from ..files import write_json, write_text
+from ...simulation.cohort import Patient, population
+from ...simulation.plan import Design
+from ..files import PathLike, write_json, write_text
 from ..sources import FREESURFER
 from .description import extend_table, write_descriptions
 from .layout import TRUTH
 
-# What FreeSurfer finds on either side beside what the design is about: made to differ, so that
-# means of both sides must be weighted as they should.
-LEFT_SHARE_OF_THALAMUS = 0.51
+# FreeSurfer's measures of the two hemispheres, which the design leaves open. They differ, so that a
+# mean over both sides is right only if it is weighted.
+LEFT_FRACTION_OF_THALAMUS = 0.51
 SURFACE_AREA = {"lh": 84_000.0, "rh": 86_000.0}  # mm²
 THINNER_RIGHT = 0.02  # mm
 ASEG = """\
@@ -37,17 +39,17 @@ APARC = """\
 """
 
 
-def write_cohort(output_dir, patients, design):
+def write_cohort(output_dir: PathLike, patients: Sequence[Patient], design: Design) -> None:
     """Write the tables of a cohort.
 
     Parameters
     ----------
     output_dir : path-like
         Root of the raw dataset, made if missing.
-    patients : list of multiqsm.simulation.cohort.Patient
+    patients : sequence of multiqsm.simulation.cohort.Patient
         The cohort.
     design : multiqsm.simulation.plan.Design
-        The scans of the cohort, be they made or not.
+        The scans of the cohort, whether they are simulated or not.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def write_cohort(output_dir, patients, design):
     write_json(truth / "coefficients.json", population())
     write_text(truth / ".bidsignore", "coefficients.json\n")
     for patient in patients:
-        # BIDS wants a folder for every participant, be there images or not.
+        # BIDS requires a folder for every participant, even without images.
         (output_dir / f"sub-{patient.label}").mkdir(exist_ok=True)
         _write_statistics(output_dir / FREESURFER / f"sub-{patient.label}" / "stats", patient)
 
@@ -89,20 +91,19 @@ def _true_row(patient):
 
 def _write_statistics(folder, patient):
     """Write FreeSurfer's tables of a patient; volumes in mm³."""
-    thalamus, grey_matter = (
-        1000 * patient.measures[f"{part}_volume"] for part in ("thalamic", "grey_matter")
-    )
-    left = LEFT_SHARE_OF_THALAMUS * thalamus
+    thalamus = 1000 * patient.measures["thalamic_volume"]
+    grey_matter = 1000 * patient.measures["grey_matter_volume"]
+    left = LEFT_FRACTION_OF_THALAMUS * thalamus
     aseg = ASEG.format(
         label=patient.label, grey_matter=grey_matter, left=left, right=thalamus - left
     )
     write_text(folder / "aseg.stats", aseg)
     # The mean over both sides, weighted by their areas, is the patient's.
     total = sum(SURFACE_AREA.values())
-    for side, other, sign in (("lh", "rh", 1), ("rh", "lh", -1)):
+    for side, opposite, sign in (("lh", "rh", 1), ("rh", "lh", -1)):
         thickness = (
             patient.measures["cortical_thickness"]
-            + sign * THINNER_RIGHT * SURFACE_AREA[other] / total
+            + sign * THINNER_RIGHT * SURFACE_AREA[opposite] / total
         )
         aparc = APARC.format(
             label=patient.label, hemisphere=side, area=SURFACE_AREA[side], thickness=thickness

@@ -1,24 +1,26 @@
-"""Descriptions and tables of a simulated dataset."""
+"""Write descriptions and tables of a simulated dataset."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ... import __version__
 from ...bids_templates import load_template
-from ..files import read_json, write_json, write_text
+from ...simulation.plan import Design
+from ..files import PathLike, read_json, write_json, write_text
 from ..tables import read_rows
 from .files import write_table
 from .layout import GENERATOR, MANUAL, TRUTH
 
 
-def write_dataset_files(output_dir, design):
-    """Write what describes a study, its truth and its regions: descriptions, README, participants
-    and sessions.
+def write_dataset_files(output_dir: PathLike, design: Design) -> None:
+    """Write the descriptions, READMEs and tables of participants and sessions of a study, of its
+    truth and of its regions.
 
     Parameters
     ----------
     output_dir : path-like
-        Root of the raw dataset, made if missing. It may hold a part of the same design: what is
-        there stays.
+        Root of the raw dataset, made if missing. It may hold a part of the same design, which is
+        kept.
     design : multiqsm.simulation.plan.Design
         The study.
 
@@ -30,31 +32,30 @@ def write_dataset_files(output_dir, design):
     output_dir = Path(output_dir)
     write_descriptions(output_dir, design.name, design.summary, "scans")
     write_json(output_dir / "sessions.json", load_template("simulated")["sessions"])
-    extend_table(
-        output_dir / "participants.tsv", [_participant_row(who) for who in design.participants]
-    )
+    participants = [_participant_row(participant) for participant in design.participants]
+    extend_table(output_dir / "participants.tsv", participants)
     for label, scanners in design.sessions.items():
         rows = [{"session_id": f"ses-{scanner.site}", "site": scanner.site} for scanner in scanners]
         extend_table(output_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv", rows)
 
 
-def write_descriptions(output_dir, name, summary, kind):
-    """Write description and README of a simulated dataset, its truth and its regions, and what its
-    columns mean.
+def write_descriptions(output_dir: Path, name: str, summary: str, kind: str) -> None:
+    """Write descriptions and READMEs of a simulated dataset, its truth and its regions, and the
+    description of its columns.
 
     Parameters
     ----------
     output_dir : pathlib.Path
         Root of the raw dataset, made if missing.
     name, summary : str
-        Of the design; the summary has all that the dataset's files depend on.
+        Name and summary of the design; the summary states all that the files depend on.
     kind : {'scans', 'tables'}
-        What the design makes: names its texts in the template ``simulated``.
+        What the design consists of, which selects the texts in the template ``simulated``.
 
     Raises
     ------
     ValueError
-        If the folder holds another dataset than that of this summary, or anything else.
+        If the folder holds a dataset with another summary, or anything else.
     """
     texts = load_template("simulated")[kind]
     description = {
@@ -66,11 +67,11 @@ def write_descriptions(output_dir, name, summary, kind):
     ]
     _refuse_another_dataset(output_dir, description)
     write_json(output_dir / "dataset_description.json", {**description, "DatasetType": "raw"})
-    for folder, what in ((TRUTH, "the truth"), (MANUAL, "regions of interest")):
+    for folder, content in ((TRUTH, "the truth"), (MANUAL, "regions of interest")):
         derivative = {
             **description,
             "DatasetType": "derivative",
-            "Name": f"{description['Name']}, {what}",
+            "Name": f"{description['Name']}, {content}",
         }
         write_json(
             output_dir / folder / "dataset_description.json",
@@ -89,22 +90,24 @@ def write_descriptions(output_dir, name, summary, kind):
 
 def _refuse_another_dataset(output_dir, description):
     path = output_dir / "dataset_description.json"
-    # Hidden files, such as those of version control, are no other dataset.
-    others = output_dir.is_dir() and any(
-        not entry.name.startswith(".") for entry in output_dir.iterdir()
-    )
-    if others and not path.exists():
+    if not path.exists() and _has_visible_entries(output_dir):
         raise ValueError(
-            f"{output_dir}: this folder holds no simulated dataset but something else; choose an "
-            "empty one"
+            f"{output_dir}: this folder contains something other than a simulated dataset; choose "
+            "an empty one"
         )
     if path.exists() and read_json(path).get("GeneratedBy") != description["GeneratedBy"]:
         raise ValueError(
-            f"{path}: this folder holds another dataset than "
-            f"{description['GeneratedBy'][0]['Description']}; "
-            "choose another output folder, or the same design, seed, voxel size, protocols and "
-            "flow to go on with it"
+            f"{path}: this folder contains another dataset than "
+            f"{description['GeneratedBy'][0]['Description']}; choose another output folder, or the "
+            "same design, seed, voxel size, protocols and flow to continue this dataset"
         )
+
+
+def _has_visible_entries(folder):
+    """Check for entries that are not hidden, as those of version control are."""
+    if not folder.is_dir():
+        return False
+    return any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def _participant_row(participant):
@@ -112,19 +115,17 @@ def _participant_row(participant):
     return {**row, "age": participant.age, "sex": participant.sex}
 
 
-def extend_table(path, rows):
-    """Write rows of a TSV table, and keep the other rows that are there already.
+def extend_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Add rows to a TSV table; they replace existing rows with the same key.
 
     Parameters
     ----------
     path : pathlib.Path
         The table.
-    rows : list of dict
+    rows : sequence of dict
         Rows, all with the same columns, of which the first is the key.
     """
     key = next(iter(rows[0]))
-    kept = {}
-    if path.exists():
-        kept = {row[key]: row for row in read_rows(path)}
-    kept |= {row[key]: row for row in rows}
-    write_table(path, [kept[name] for name in sorted(kept)])
+    existing = read_rows(path) if path.exists() else []
+    row_of_key = {row[key]: row for row in [*existing, *rows]}
+    write_table(path, [row_of_key[name] for name in sorted(row_of_key)])

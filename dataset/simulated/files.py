@@ -2,16 +2,19 @@
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from ...simulation import head, phantom
+from ...simulation.plan import ScanPlan
 from ..files import atomic_write, write_text
 
 
-def write_table(path, rows):
-    """Write a TSV table in one step.
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a TSV table atomically.
 
     Parameters
     ----------
@@ -23,14 +26,13 @@ def write_table(path, rows):
     lines = io.StringIO()
     writer = csv.DictWriter(lines, fieldnames=list(rows[0]), delimiter="\t", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {name: "n/a" if value is None else value for name, value in row.items()} for row in rows
-    )
+    for row in rows:
+        writer.writerow({name: "n/a" if value is None else value for name, value in row.items()})
     write_text(path, lines.getvalue())
 
 
-def write_image(path, data, affine):
-    """Write an image in scanner coordinates, in one step; the same voxels give the same bytes."""
+def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    """Write an image in scanner coordinates atomically; the same voxels give the same bytes."""
     image = nib.Nifti1Image(np.ascontiguousarray(data), affine)
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
@@ -39,13 +41,14 @@ def write_image(path, data, affine):
         nib.save(image, partial)
 
 
-def lookup_table(plan):
-    """Rows of the table of labels; a phantom's tubes have a susceptibility to calibrate with."""
+def lookup_table(plan: ScanPlan) -> list[dict[str, object]]:
+    """Return the rows of the table of labels; those of a phantom have the tubes' susceptibility."""
+    rows: list[dict[str, object]] = []
     if plan.participant.model == "head":
-        return [{"index": index, "name": name} for index, name in head.label_names().items()]
+        for index, name in head.label_names().items():
+            rows.append({"index": index, "name": name})
+        return rows
     chi = dict(enumerate(phantom.TUBE_SUSCEPTIBILITY, start=1))
-    names = phantom.label_names().items()
-    return [
-        {"index": index, "name": name, "susceptibility_ppm": chi.get(index)}
-        for index, name in names
-    ]
+    for index, name in phantom.label_names().items():
+        rows.append({"index": index, "name": name, "susceptibility_ppm": chi.get(index)})
+    return rows

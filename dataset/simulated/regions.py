@@ -1,4 +1,6 @@
-"""Regions that a rater would have drawn on a simulated scan."""
+"""Draw regions on a simulated scan, as a rater would."""
+
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -6,13 +8,15 @@ from scipy import ndimage
 from ...core.grid import voxel_size_of
 from ...core.mask.shapes import erode
 from ...simulation import head, phantom
+from ...simulation.plan import ScanPlan
+from ..files import PathLike
 from ..outputs import bids_uri
 from ..sidecars import write_sidecar
 from .files import lookup_table, write_image, write_table
 from .layout import drawn_path, raw_paths
 
-# Regions in the order of their labels, left and right together, by the true labels that they are
-# drawn on.
+# The true labels that each region consists of, left and right together; regions in the order of
+# their own labels.
 DRAWN_REGIONS = {
     "caudate_nucleus": ("left_caudate_nucleus", "right_caudate_nucleus"),
     "putamen": ("left_putamen", "right_putamen"),
@@ -22,10 +26,12 @@ DRAWN_REGIONS = {
     "thalamus": ("left_thalamus", "right_thalamus"),
     "csf": ("lateral_ventricle",),
 }
-TUBE_MARGIN = 3.0  # mm of a tube's radius that are left out
+TUBE_MARGIN = 3.0  # mm between a tube's wall and the region
 
 
-def write_drawn_regions(output_dir, plan, labels, mask):
+def write_drawn_regions(
+    output_dir: PathLike, plan: ScanPlan, labels: np.ndarray, mask: np.ndarray
+) -> Path:
     """Write regions of interest as a rater would draw them, with their lookup table.
 
     Parameters
@@ -53,15 +59,15 @@ def write_drawn_regions(output_dir, plan, labels, mask):
         rows = [row for row in lookup_table(plan) if row["susceptibility_ppm"] is not None]
     else:
         drawn = _draw_nuclei(labels)
-        rows = [{"index": index, "name": name} for index, name in enumerate(DRAWN_REGIONS, start=1)]
+        rows = []
+        for index, name in enumerate(DRAWN_REGIONS, start=1):
+            rows.append({"index": index, "name": name})
     write_image(path, drawn, plan.affine)
     sources = [bids_uri(path, output_dir) for path in raw_paths(output_dir, plan).values()]
-    what = (
-        "Middle half of each tube"
-        if is_phantom
-        else "Deep grey nuclei and CSF of the lateral ventricles"
-    )
-    description = f"{what}, as a rater would draw them: made from the true labels"
+    regions = "Deep grey nuclei and CSF of the lateral ventricles"
+    if is_phantom:
+        regions = "Middle half of each tube"
+    description = f"{regions}, as a rater would draw them: made from the true labels"
     write_sidecar(path, {"Description": description, "Sources": sources})
     write_table(drawn_path(output_dir, plan, extension=".tsv"), rows)
     return path

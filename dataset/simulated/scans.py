@@ -1,19 +1,24 @@
-"""Simulated scans: the images that a scanner would have written, and what is true of them."""
+"""Write simulated scans: the images that a scanner would have written, and their truth."""
+
+from pathlib import Path
 
 import numpy as np
 
 from ... import __version__
 from ...core.phase.encoding import ppm_to_hz
 from ...core.phase.fieldfit import combine_magnitude
+from ...simulation.acquisition import Scan
+from ...simulation.plan import ScanPlan
+from ..files import PathLike
 from ..sidecars import write_sidecar
 from .files import lookup_table, write_image, write_table
 from .layout import ENCODINGS, GENERATOR, is_drawn_on, lookup_path, raw_paths, true_paths
 from .regions import write_drawn_regions
 
 
-def write_scan(output_dir, plan, scan):
-    """Write a scan as its scanner's files are converted, its truth, and the regions drawn on it if
-    any are.
+def write_scan(output_dir: PathLike, plan: ScanPlan, scan: Scan) -> list[Path]:
+    """Write a scan as a converter of its scanner's files would, its truth, and the regions drawn on
+    it, if any.
 
     Parameters
     ----------
@@ -22,12 +27,12 @@ def write_scan(output_dir, plan, scan):
     plan : multiqsm.simulation.plan.ScanPlan
         What was simulated.
     scan : multiqsm.simulation.acquisition.Scan
-        What came out.
+        The simulated signal and truth.
 
     Returns
     -------
     list of pathlib.Path
-        The images, of the truth, the regions and the scan.
+        The images of the truth, of the regions and of the scan.
     """
     paths = _write_truth(output_dir, plan, scan)
     if is_drawn_on(plan):
@@ -65,7 +70,7 @@ def _write_truth(output_dir, plan, scan):
 
 
 def _raw_metadata(plan, echo):
-    """Sidecar of an echo's images, as a converter writes it."""
+    """Return the sidecar of an echo's images, as a converter writes it."""
     protocol = plan.protocol
     return {
         **scanner_metadata(plan),
@@ -80,8 +85,8 @@ def _raw_metadata(plan, echo):
     }
 
 
-def scanner_metadata(plan):
-    """Fields of a sidecar that tell of the scanner."""
+def scanner_metadata(plan: ScanPlan) -> dict[str, object]:
+    """Return the fields of a sidecar that describe the scanner."""
     scanner = plan.scanner
     return {
         "Modality": "MR",
@@ -100,10 +105,10 @@ def scanner_metadata(plan):
 
 
 def _true_metadata(plan, scan):
-    """Sidecars of a scan's truth by what its images show."""
+    """Return the sidecars of a scan's truth by the names of its images."""
     is_phantom = plan.participant.model == "phantom"
     field = {"Units": "Hz", "CentreFrequency": plan.scanner.imaging_frequency}
-    known = "known in a box around the object and 0 in the rest of the image"
+    extent = "known in a box around the object and 0 in the rest of the image"
     tissue = {} if is_phantom else {"NucleiSusceptibility": plan.subject.chi}
     return {
         "chi": {
@@ -121,7 +126,7 @@ def _true_metadata(plan, scan):
         },
         "total_field": {
             **field,
-            "Description": f"True field, shim and drift included, mean of each voxel; {known}",
+            "Description": f"True field, shim and drift included, mean of each voxel; {extent}",
             "ShimTerms": ["1", "x", "y", "z", "xy", "yz", "xz", "z2-(x2+y2)/2", "x2-y2"],
             "ShimUnits": "ppm, with scanner coordinates in units of 100 mm",
             "Shim": scan.shim,
@@ -129,7 +134,7 @@ def _true_metadata(plan, scan):
         "local_field": {
             **field,
             "Description": "True field of the sources within the mask, mean of each voxel; "
-            f"{known}",
+            f"{extent}",
         },
         "magnitude": {
             "Description": "Root sum of squares of the echoes as scanned",

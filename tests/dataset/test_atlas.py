@@ -42,10 +42,10 @@ def test_large_labels_are_read_as_they_are(tmp_path):
     assert np.unique(atlas.labels).tolist() == [0, 1, large]
 
 
-def test_labels_without_a_name_are_left_out(tmp_path):
+def test_labels_without_a_name_are_ignored(tmp_path):
     atlas = load_atlas(str(save(tmp_path / "a.nii", np.array([0, 1, 2, 3], np.int16))))
     assert np.unique(atlas.labels).tolist() == [0, 1]
-    assert "left out (2, 3)" in atlas.notes[0]
+    assert "ignored (2, 3)" in atlas.notes[0]
 
 
 @pytest.mark.parametrize(

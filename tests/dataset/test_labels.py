@@ -166,18 +166,24 @@ def test_table_with_a_byte_order_mark_as_spreadsheets_write_it(tmp_path):
         ("index,name\n1,putamen\n", "no column index, name"),
         ("index\tlabel\n1\tputamen\n", "no column name"),
         ("", "no column index, name"),
-        ("index\tname\n", "no label is named"),
-        ("index\tname\n1\ta\n1\tb\n", "line 3: index 1 is there twice"),
-        ("index\tname\n1\ta\n2\ta\n", "line 3: name 'a' is there twice"),
-        ("index\tname\n1.5\ta\n", "line 2: index '1.5' is no whole number"),
-        ("index\tname\n-1\ta\n", "index '-1' is no whole number"),
+        ("index\tname\n", "the table names no label"),
+        ("index\tname\n1\ta\n1\tb\n", "line 3: index 1 occurs twice"),
+        ("index\tname\n1\ta\n2\ta\n", "line 3: name 'a' occurs twice"),
+        ("index\tname\n1.5\ta\n", "line 2: index '1.5' is not a whole number"),
+        ("index\tname\n-1\ta\n", "index '-1' is not a whole number"),
         ("index\tname\n1\n", "name ''"),
         ("index\tname\n1\t<script>\n", "name '<script>'"),
         ("index\tname\n1\t../../etc\n", "name '../../etc'"),
         ("index\tname\n1\t=1+1\n", "name '=1.1'"),
         ("index\tname\n1\t" + "a" * 65 + "\n", "up to 64 letters"),
-        ("index\tname\tsusceptibility_ppm\n1\ta\thigh\n", "susceptibility_ppm 'high' is no number"),
-        ("index\tname\tsusceptibility_ppm\n1\ta\tinf\n", "susceptibility_ppm 'inf' is no number"),
+        (
+            "index\tname\tsusceptibility_ppm\n1\ta\thigh\n",
+            "susceptibility_ppm 'high' is not a number",
+        ),
+        (
+            "index\tname\tsusceptibility_ppm\n1\ta\tinf\n",
+            "susceptibility_ppm 'inf' is not a number",
+        ),
     ],
 )
 def test_bad_tables(tmp_path, content, message):
@@ -216,11 +222,11 @@ def test_whole_numbers_saved_as_floating_point_are_labels(dataset):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"values": (0, 0.5, 1), "dtype": "f4"}, "no integers"),
-        ({"values": (0, np.nan), "dtype": "f4"}, "no integers"),
-        ({"values": (0, -1), "dtype": "i2"}, "negative labels"),
+        ({"values": (0, 0.5, 1), "dtype": "f4"}, "not integers"),
+        ({"values": (0, np.nan), "dtype": "f4"}, "not integers"),
+        ({"values": (0, -1), "dtype": "i2"}, "some labels are negative"),
         ({"shape": (3, 4, 6)}, "3×4×6 voxels, but the scan has 3×4×5"),
-        ({"affine": MOVED}, "puts its voxels up to 0.2 mm away"),
+        ({"affine": MOVED}, "places voxels up to 0.2 mm away"),
     ],
 )
 def test_bad_images(dataset, image, change, message):

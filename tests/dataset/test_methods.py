@@ -196,7 +196,7 @@ def test_papers_are_numbered_in_the_order_of_the_text():
 
 
 def test_step_without_a_text():
-    with pytest.raises(ValueError, match="No citation for magic: known are bids, phantom"):
+    with pytest.raises(ValueError, match="No citation for magic: the template has bids, phantom"):
         citation_text({"magic": ""})
 
 

@@ -194,7 +194,9 @@ def test_derivatives_inside_the_dataset_are_linked_relatively(make_dataset):
 def test_description_of_another_dataset_is_not_replaced(make_dataset, content):
     raw = make_dataset()
     (raw / "dataset_description.json").write_text(content)
-    with pytest.raises(ValueError, match=r"dataset_description\.json: this folder holds a dataset"):
+    with pytest.raises(
+        ValueError, match=r"dataset_description\.json: this folder contains a dataset"
+    ):
         write_dataset_description(raw, raw)
     assert (raw / "dataset_description.json").read_text() == content
 

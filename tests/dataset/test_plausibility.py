@@ -28,13 +28,13 @@ PHANTOM = HEAD | {
 }
 
 
-def doubted(told, **changes):
-    return [doubt.figure for doubt in find_doubts({"medi": told | changes})]
+def doubted(sidecar, **changes):
+    return [doubt.figure for doubt in find_doubts({"medi": sidecar | changes})]
 
 
-@pytest.mark.parametrize("told", [HEAD, PHANTOM, {}])
-def test_plausible_scans(told):
-    assert find_doubts({"medi": told, "iterative": told}) == []
+@pytest.mark.parametrize("sidecar", [HEAD, PHANTOM, {}])
+def test_plausible_scans(sidecar):
+    assert find_doubts({"medi": sidecar, "iterative": sidecar}) == []
 
 
 def test_a_newborns_brain_and_a_slab_are_plausible():
@@ -45,7 +45,7 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
 @pytest.mark.parametrize(
     ("changes", "figure", "text"),
     [
-        ({"BrainMaskVolume": 4181.0}, "mask_volume", "holds 4181 mL, more than any brain"),
+        ({"BrainMaskVolume": 4181.0}, "mask_volume", "has 4181 mL, more than any brain"),
         (
             {"BrainMaskVolume": 60.0, "BrainMaskFractionOfImage": 0.01},
             "mask_volume",
@@ -54,7 +54,7 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
         (
             {"BrainMaskFractionUnresolved": 0.4},
             "unresolved_voxels",
-            "40% of the mask was left out at its surface",
+            "40% of the mask was excluded at its surface",
         ),
         ({"VoxelsWithoutWeightFraction": 0.05}, "without_weight", "5.0% of the mask has no weight"),
         (
@@ -65,7 +65,7 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
         (
             {"MedianFieldStandardError": 0.01},
             "local_field_sd",
-            "5.6 ppb) does not stand out of its noise",
+            "5.6 ppb) is below its noise",
         ),
         (
             {"SignLooksWrong": True, "PhaseSignSource": "given by the user"},
@@ -75,7 +75,7 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
         (
             {"LambdaAtBound": True},
             "lambda_at_bound",
-            "λ of the medi inversion is at a bound of its search, 0.3 mm",
+            "λ of the medi inversion, 0.3 mm, is at a bound of its search range",
         ),
     ],
 )
@@ -105,8 +105,8 @@ def test_a_phantom_may_be_large_still_and_of_water():
 
 def test_each_inversion_has_its_own_bound():
     at_bound = HEAD | {"LambdaAtBound": True}
-    found = find_doubts({"medi": HEAD, "iterative": at_bound, "deterministic": at_bound})
-    assert [doubt.text.split(" inversion")[0] for doubt in found] == [
+    doubts = find_doubts({"medi": HEAD, "iterative": at_bound, "deterministic": at_bound})
+    assert [doubt.text.split(" inversion")[0] for doubt in doubts] == [
         "λ of the iterative",
         "λ of the deterministic",
     ]

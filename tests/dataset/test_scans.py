@@ -595,7 +595,9 @@ def test_participant_who_is_there_twice(make_dataset, rows, usable):
         assert (scans[0].site, left_out) == ("A", [])
     else:
         assert (left_out[0].scan, left_out[0].severity == "error") == ("sub-01", True)
-        assert "participants.tsv: rows of sub-01 contradict each other (" in left_out[0].text
+        assert (
+            "participants.tsv: rows of sub-01 contradict each other in column " in left_out[0].text
+        )
 
 
 def test_session_that_is_there_twice(make_dataset):
@@ -605,7 +607,7 @@ def test_session_that_is_there_twice(make_dataset):
     scans, (problem,) = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-2"]
     assert (problem.scan, problem.severity) == ("sub-01_ses-1", "error")
-    assert "rows of ses-1 contradict each other (scanner)" in problem.text
+    assert "rows of ses-1 contradict each other in column scanner" in problem.text
 
 
 def test_all_scans_are_listed_by_name(make_dataset):
