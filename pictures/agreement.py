@@ -115,7 +115,7 @@ def bland_altman_figure(
         Columns ``comparison``, ``method``, ``roi``, ``first``, ``second``, ``bias``, ``lower`` and
         ``upper`` (ppb).
     comparison : {'sites', 'methods'}
-        What is compared.
+        Whether sites or methods are compared.
     method : str, optional
         Method to show, by default the first of the comparison.
 

@@ -118,7 +118,7 @@ def region_figure(
     chi : ndarray, shape (x, y, z)
         Susceptibility in RAS+ orientation, ppm.
     regions, excluded, reference : ndarray of bool, shape (x, y, z)
-        Regions whose outlines are drawn, voxels that are left out of them, and the reference
+        Regions whose outlines are drawn, voxels excluded from them, and the reference
         region.
     voxel_size : sequence of 3 floats
         Voxel size, mm.

@@ -221,7 +221,7 @@ def roi_figure(table: pd.DataFrame, *, sites: Iterable[object] | None = None) ->
     ----------
     table : DataFrame
         The ROI table: columns ``subject``, ``site``, ``method``, ``roi`` and ``mean`` (ppm). The
-        reference region is left out.
+        reference region is omitted.
     sites : iterable of str, optional
         All sites of the study, for their colours.
 

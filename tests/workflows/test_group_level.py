@@ -202,7 +202,7 @@ def test_the_case_of_repeats(tmp_path, shared, capfd):
         "participants.tsv: rows of sub-multi contradict each other: its age was not used",
         "1 scan (acq-a) left out of all statistics",
         "1 scan (acq-b) left out of all statistics",
-        "3 scans have tables of an earlier version, which tell neither echo times nor voxel size",
+        "3 scans have tables of an earlier version, without echo times and voxel size",
     ):
         assert f"warning: {text}" in said
         assert text in page
@@ -244,7 +244,7 @@ def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
     for note in (
         "1 scan left out of all statistics: relative to another region than",
         "components: not computed",
-        "age &#39;old&#39; is no number of years and was not used",
+        "age &#39;old&#39; is not a number of years and was not used",
         "no column sex",
     ):
         assert note in page, note
