@@ -213,7 +213,7 @@ def measured_standard_errors(
     closed_form = susceptibility_standard_error(sigma, mask, lam=model.lam, reference=mask, **space)
     scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=closed_form > 0)
 
-    def resampled(region):
+    def resampled(region: np.ndarray) -> np.ndarray:
         return resample_weights(
             region, image.affine, scan.affine, scan.shape[:3], transform=transform
         )
