@@ -169,7 +169,7 @@ def test_a_poor_calibration_is_told_of_and_refused(tmp_path, capfd):
     write_study(tmp_path, pd.concat([people_table(), tubes], ignore_index=True))
     assert run(tmp_path) == 0
     line, page = (
-        "calibration of site B, iterative: R² 0.0000 (at least 0.98 is wanted)",
+        "calibration of site B, iterative: R² 0.0000 (should be at least 0.98)",
         (tmp_path / "out" / "group.html"),
     )
     assert f"warning: {line}" in capfd.readouterr().err
