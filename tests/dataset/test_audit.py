@@ -195,8 +195,8 @@ def test_site_that_differs_from_the_study_gives_no_warning(make_dataset):
 def test_phantoms_are_not_compared_with_people(make_dataset):
     root = study(make_dataset, sub03={"FlipAngle": 30})
     (root / "participants.tsv").write_text(
-        "participant_id\tsite\tspecies\n"
-        + "".join(f"sub-0{n}\tN\t{'phantom' if n == 3 else 'n/a'}\n" for n in range(1, 7))
+        "participant_id\tsite\tspecies\nsub-01\tN\tn/a\nsub-02\tN\tn/a\nsub-03\tN\tphantom\n"
+        "sub-04\tN\tn/a\nsub-05\tN\tn/a\nsub-06\tN\tn/a\n"
     )
     table, problems = audit(root)
     assert problems == []
@@ -255,31 +255,23 @@ def echo_warnings(root):
     return warnings
 
 
-FOUR = (6, 14, 22, 30)
+# Label, echo time in ms, and EchoNumber of echoes that are named as scans.
+NUMBERED = [("1", 6, 1), ("2", 14, 2), ("3", 22, 3), ("4", 30, 4)]
+UNNUMBERED = [("1", 6, None), ("2", 14, None), ("3", 22, None), ("4", 30, None)]
+NAMED_BY_ECHO = [("te1", 6, None), ("te2", 14, None), ("te3", 22, None), ("te4", 30, None)]
+EQUAL_TIMES = [("1", 6, 1), ("2", 6, 2), ("3", 6, 3)]
 
 
 @pytest.mark.parametrize(
     ("echoes", "suffix", "text"),
     [
-        ([(str(n), te, n) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
-        (
-            [(str(n), te, None) for n, te in enumerate(FOUR, 1)],
-            "T2starw",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
-        ([(str(n), te, n) for n, te in enumerate(FOUR[:3], 1)], "T2starw", "EchoTime 6, 14, 22 ms"),
-        (
-            [(str(n), te, None) for n, te in enumerate(FOUR, 1)],
-            "MEGRE",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
-        (
-            [(f"te{n}", te, None) for n, te in enumerate(FOUR, 1)],
-            "T2starw",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
+        (NUMBERED, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        (UNNUMBERED, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        (NUMBERED[:3], "T2starw", "EchoTime 6, 14, 22 ms"),
+        (UNNUMBERED, "MEGRE", "EchoTime 6, 14, 22, 30 ms"),
+        (NAMED_BY_ECHO, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
         ([("4", 6, None), ("3", 14, None)], "T2starw", "EchoTime 6, 14 ms"),
-        ([(str(n), 6, n) for n in (1, 2, 3)], "T2starw", "EchoNumber 1, 2, 3, EchoTime 6, 6, 6 ms"),
+        (EQUAL_TIMES, "T2starw", "EchoNumber 1, 2, 3, EchoTime 6, 6, 6 ms"),
     ],
 )
 def test_echoes_named_as_scans_are_detected(make_dataset, echoes, suffix, text):
@@ -294,7 +286,7 @@ def test_echoes_named_as_scans_are_detected(make_dataset, echoes, suffix, text):
 
 
 def test_repeated_echoes_named_as_runs_are_detected(make_dataset):
-    echoes = [(str(run), te, None) for run, te in enumerate((6, 14, 6, 14), start=1)]
+    echoes = [("1", 6, None), ("2", 14, None), ("3", 6, None), ("4", 14, None)]
     warnings = echo_warnings(echoes_named_as_scans(make_dataset, echoes))
     assert len(warnings) == 4
     for cause, _ in warnings.values():
