@@ -156,7 +156,7 @@ class _Run:
                 by_step=by_step,
                 retries=options.retries,
                 run_dir=self.run_dir,
-                tell=lambda line: print(line, file=sys.stderr),
+                notify=lambda line: print(line, file=sys.stderr),
             )
         except ValueError as error:
             raise DatasetError(str(error)) from error

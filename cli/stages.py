@@ -23,7 +23,7 @@ class ScansStage(Stage):
     """The maps of each scan."""
 
     kind: ClassVar[str] = "scans"
-    made_by: ClassVar[str] = init_scans_wf.__module__
+    graph_module: ClassVar[str] = init_scans_wf.__module__
 
     bids_dir: Path = Path()
 
@@ -61,7 +61,7 @@ class SubjectsStage(Stage):
     """Registration, regional values and variability of each subject."""
 
     kind: ClassVar[str] = "subjects"
-    made_by: ClassVar[str] = init_subjects_wf.__module__
+    graph_module: ClassVar[str] = init_subjects_wf.__module__
 
     def build(self, items: Sequence[Subject]) -> Workflow:
         """Build the graph of some subjects."""
@@ -69,7 +69,7 @@ class SubjectsStage(Stage):
             items, output_dir=self.output_dir, work_dir=self.graph_dir, settings=self.settings
         )
 
-    def also(self, item: Subject) -> tuple:
+    def dependencies(self, item: Subject) -> tuple:
         """Return what the result depends on besides the item, the settings and the code."""
         return (Path(self.settings.atlas or ""),)
 
@@ -85,13 +85,13 @@ class ReportsStage(Stage):
     """The report of each subject."""
 
     kind: ClassVar[str] = "reports"
-    made_by: ClassVar[str] = init_reports_wf.__module__
+    graph_module: ClassVar[str] = init_reports_wf.__module__
 
     failures: tuple = ()
     warnings: tuple = ()
     sites: tuple[str, ...] = ()
 
-    def also(self, item: Subject) -> tuple:
+    def dependencies(self, item: Subject) -> tuple:
         """Return what the result depends on besides the item, the settings and the code."""
         scan_records = []
         for scan in item.scans:

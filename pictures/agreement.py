@@ -25,7 +25,8 @@ from .drawing import (
     with_columns,
 )
 
-WITHIN, CROSS = "#8ecae6", "#0b5d8f"
+WITHIN = "#8ecae6"
+CROSS = "#0b5d8f"
 
 # Koo and Li, J Chiropr Med 15:155-163 (2016): poor, moderate, good, excellent.
 ICC_BANDS = ((0.5, 0.75, "moderate", 0.35), (0.75, 0.9, "good", 0.7), (0.9, 1.0, "excellent", 1.0))
@@ -114,7 +115,7 @@ def bland_altman_figure(
         Columns ``comparison``, ``method``, ``roi``, ``first``, ``second``, ``bias``, ``lower`` and
         ``upper`` (ppb).
     comparison : {'sites', 'methods'}
-        What is compared.
+        Whether sites or methods are compared.
     method : str, optional
         Method to show, by default the first of the comparison.
 

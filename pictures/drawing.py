@@ -19,7 +19,9 @@ PPB = 1000  # ppb in one ppm
 # Okabe and Ito's palette, which is distinguishable with any type of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INK, GREY, RULE = "#1f2933", "#7b8794", "#e4e7eb"
+INK = "#1f2933"
+GREY = "#7b8794"
+RULE = "#e4e7eb"
 LONGEST = 28  # characters of a label; longer labels would leave too little room for the data
 LABELS = ("subject", "site", "method", "roi", "first", "second")
 
@@ -96,11 +98,10 @@ def with_columns(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.D
     ValueError
         If a column is missing or there are no rows.
     """
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
+    absent = [column for column in columns if column not in table.columns]
+    if absent:
         raise ValueError(
-            f"{name} has no column {', '.join(missing)}: it has "
-            f"{', '.join(map(str, table.columns))}"
+            f"{name} has no column {', '.join(absent)}: it has {', '.join(map(str, table.columns))}"
         )
     if table.empty:
         raise ValueError(f"{name} has no rows: there is nothing to draw")
@@ -123,8 +124,10 @@ def short_name(name: object) -> str:
 
 
 def p_text(p: float) -> str:
-    """Write a P value as journals do.
+    """Format a P value as in journals, without a leading zero.
 
+    Examples
+    --------
     >>> p_text(0.0302), p_text(1), p_text(4e-5)
     ('P = .030', 'P = 1.000', 'P < .001')
     """

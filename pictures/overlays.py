@@ -22,7 +22,9 @@ from .planes import (
 )
 
 TINT = (1.0, 0.82, 0.5)
-REGION, EXCLUDED, REFERENCE = "#ffd166", "#ef476f", "#4cc9f0"
+REGION = "#ffd166"
+EXCLUDED = "#ef476f"
+REFERENCE = "#4cc9f0"
 
 
 def registration_figure(
@@ -116,7 +118,7 @@ def region_figure(
     chi : ndarray, shape (x, y, z)
         Susceptibility in RAS+ orientation, ppm.
     regions, excluded, reference : ndarray of bool, shape (x, y, z)
-        Regions whose outlines are drawn, voxels that are left out of them, and the reference
+        Regions whose outlines are drawn, voxels excluded from them, and the reference
         region.
     voxel_size : sequence of 3 floats
         Voxel size, mm.

@@ -221,7 +221,7 @@ def roi_figure(table: pd.DataFrame, *, sites: Iterable[object] | None = None) ->
     ----------
     table : DataFrame
         The ROI table: columns ``subject``, ``site``, ``method``, ``roi`` and ``mean`` (ppm). The
-        reference region is left out.
+        reference region is omitted.
     sites : iterable of str, optional
         All sites of the study, for their colours.
 
@@ -315,13 +315,13 @@ def draw_strip(
     """
     slot = 0.8 / len(styles)
     for number, (site, style) in enumerate(styles.items()):
-        left = -0.4 + slot * number
+        start = -0.4 + slot * number
         chosen = table[table["site"] == site]
         for place, label in enumerate(order):
             values = chosen.loc[chosen[column] == label, "mean"].to_numpy(float) * PPB
             if not values.size:
                 continue
-            offsets = left + slot * (np.arange(values.size) + 0.5) / values.size
+            offsets = start + slot * (np.arange(values.size) + 0.5) / values.size
             axis.plot(
                 place + offsets,
                 values,
@@ -333,7 +333,7 @@ def draw_strip(
             )
             if bars:
                 axis.plot(
-                    [place + left, place + left + slot],
+                    [place + start, place + start + slot],
                     [np.nanmean(values)] * 2,
                     color=INK,
                     linewidth=1.8,

@@ -166,7 +166,7 @@ def ladder_figure(values: pd.Series, ladder: pd.DataFrame) -> Figure:
     Parameters
     ----------
     values : Series, shape (n,)
-        The variable as it is; missing values are left out.
+        The untransformed variable; missing values are omitted.
     ladder : DataFrame
         The variable's rows of `stats.transformations.ladder_of_powers`: columns ``power``,
         ``formula``, ``chi2`` and ``chosen``.

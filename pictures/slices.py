@@ -103,7 +103,7 @@ def susceptibility_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        As of `compare_maps_figure`.
+        See `compare_maps_figure`.
 
     Raises
     ------

@@ -85,14 +85,14 @@ def variance_figure(components: pd.DataFrame) -> Figure:
         sd = sd.reindex(index=rois, columns=names).fillna(0.0)
         total = (sd**2).sum(axis=1)
         percent = (100 * (sd**2).div(total.where(total > 0), axis=0)).fillna(0.0)
-        left = np.zeros(len(rois))
+        starts = np.zeros(len(rois))
         for number, name in enumerate(names):
             color = COMPONENTS.get(name, PALETTE[number % len(PALETTE)])
             dark = np.dot(to_rgba(color)[:3], (0.299, 0.587, 0.114)) < 0.55  # luma
             axis.barh(
                 np.arange(len(rois)),
                 percent[name],
-                left=left,
+                left=starts,
                 color=color,
                 height=0.62,
                 label=short_name(component_name(name)),
@@ -100,7 +100,7 @@ def variance_figure(components: pd.DataFrame) -> Figure:
             for place, (part, value) in enumerate(zip(percent[name], sd[name], strict=True)):
                 if part > 9:  # %, wide enough for the number
                     axis.text(
-                        left[place] + part / 2,
+                        starts[place] + part / 2,
                         place,
                         f"{value:.1f}",
                         ha="center",
@@ -109,7 +109,7 @@ def variance_figure(components: pd.DataFrame) -> Figure:
                         color="white" if dark else INK,
                         fontweight="bold",
                     )
-            left += percent[name].to_numpy()
+            starts += percent[name].to_numpy()
         axis.set_yticks(np.arange(len(rois)), [short_name(roi) for roi in rois])
         axis.set_ylim(len(rois) - 0.5, -0.5)
         axis.set_xlim(0, 100)

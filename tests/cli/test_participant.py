@@ -208,11 +208,11 @@ def test_finished_scans_are_removed_from_the_work_folder_and_not_processed_again
     assert run(root, *options) == 0
     printed = capsys.readouterr().err
     for kind in ("scans", "subjects", "reports"):
-        assert f"1 of 1 {kind} were finished before and are not made again" in printed
+        assert f"1 of 1 {kind} are already finished and are skipped" in printed
     assert [path.stat().st_mtime_ns for path in files] == times
     # Other settings give other results.
     assert run(root, *options, "--lambda", "0.2") == 0
-    assert "finished before" not in capsys.readouterr().err
+    assert "already finished" not in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -491,7 +491,7 @@ def test_results_of_two_datasets_are_kept_apart(make_dataset, capsys):
     ("options", "message"),
     [
         (["--plugin", "Abacus"], "no plugin Abacus"),
-        (["--mem-gb", "0.1"], "of memory_gb, and no more than 0.1"),
+        (["--mem-gb", "0.1"], "GB of memory, but the limit is 0.1"),
     ],
 )
 def test_impossible_machine_options_are_refused(make_dataset, options, message, capsys):

@@ -151,7 +151,7 @@ def test_a_poor_calibration_is_warned_of_and_refused(tmp_path, capfd):
     write_study(tmp_path, pd.concat([people_table(), tubes], ignore_index=True))
     assert run(tmp_path) == 0
     page = tmp_path / "out" / "group.html"
-    line = "calibration of site B, iterative: R² 0.0000 (at least 0.98 is wanted)"
+    line = "calibration of site B, iterative: R² 0.0000 (should be at least 0.98)"
     assert f"warning: {line}" in capfd.readouterr().err
     assert line in page.read_text()
     assert "site A, iterative" not in page.read_text()
@@ -180,7 +180,7 @@ def test_scans_that_are_no_repeats(tmp_path, shared, capfd):
         "participants.tsv: rows of sub-multi contradict each other: its age was not used",
         "1 scan (acq-a) left out of all statistics",
         "1 scan (acq-b) left out of all statistics",
-        "3 scans have tables of an earlier version, which tell neither echo times nor voxel size",
+        "3 scans have tables of an earlier version, without echo times and voxel size",
     ):
         assert f"warning: {text}" in printed
         assert text in page
@@ -222,7 +222,7 @@ def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
     for note in (
         "1 scan left out of all statistics: relative to another region than",
         "components: not computed",
-        "age &#39;old&#39; is no number of years and was not used",
+        "age &#39;old&#39; is not a number of years and was not used",
         "no column sex",
     ):
         assert note in page, note
