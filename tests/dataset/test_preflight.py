@@ -851,7 +851,7 @@ def test_integers_of_two_encodings(make_dataset, kinds, odd, ranges, masked):
 @pytest.mark.parametrize("kind", ["unsigned", "signed", "radians", "positive"])
 @pytest.mark.parametrize(("n_echoes", "masked"), [(3, False), (24, True)])
 def test_single_encoding_is_accepted(make_dataset, kind, n_echoes, masked):
-    """The phase of the first echoes hardly varies, and the background may be 0; late echoes wrap."""
+    """First echoes hardly vary in phase, and their background may be 0; late echoes wrap."""
     fields = {} if kind in ("radians", "positive") else SIEMENS
     spacing = 0.018 / n_echoes
     problems = check(
