@@ -2,7 +2,7 @@
 
 The functions that a scientist calls from Python, such as `decode_phase`, `unwrap_echoes`,
 `fit_field`, `medi` and `imprecision`, are attributes of this package; ``multiqsm.__all__`` lists
-them. They are imported when they are first used, from where ``__init__.pyi`` says.
+them. Each is imported on first use, from the module that ``__init__.pyi`` gives.
 """
 
 from importlib.metadata import PackageNotFoundError, version

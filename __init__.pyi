@@ -1,5 +1,5 @@
-# The public functions and where they are: what `import multiqsm` offers, for readers, type checkers
-# and the lazy import in __init__.py.
+# The public functions of the package and their modules, for readers, type checkers and the lazy
+# import in __init__.py.
 from .core.background.highpass import high_pass as high_pass
 from .core.background.mean_value import sharp as sharp
 from .core.background.mean_value import vsharp as vsharp

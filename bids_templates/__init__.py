@@ -1,10 +1,11 @@
-"""Names, patterns and texts of the datasets read and written, kept as JSON beside this file."""
+"""JSON templates: names, patterns and texts of the datasets that are read and written."""
 
 import json
 from importlib.resources import files
+from typing import Any
 
 
-def load_template(name):
+def load_template(name: str) -> Any:
     """Load one of the JSON templates.
 
     Parameters

@@ -1,9 +1,9 @@
-"""Earlier names of options and of their values, which go on working."""
+"""Earlier names of options and of their values, which continue to work."""
 
 import sys
 from collections.abc import Sequence
 
-# An option, or an option with one of its values, and what is written for it today.
+# An option, or an option with one of its values, and its name today.
 ALIASES = {
     "--background joint": "--background tfi",
     "--data-weight": "--data-weighting",
@@ -36,19 +36,19 @@ def current_arguments(arguments: Sequence[str]) -> list[str]:
     current: list[str] = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
-        spelled = argument.replace("=", " ", 1)
-        before = f"{current[-1]} {argument}" if current else ""
+        option_and_value = argument.replace("=", " ", 1)
+        value_of_option = f"{current[-1]} {argument}" if current else ""
         if option in ALIASES:
-            argument = _announced(option) + equals + value
-        elif spelled in ALIASES:
-            argument = _announced(spelled).replace(" ", "=")
-        elif before in ALIASES:
-            argument = _announced(before).split()[1]
+            argument = _announce(option) + equals + value
+        elif option_and_value in ALIASES:
+            argument = _announce(option_and_value).replace(" ", "=")
+        elif value_of_option in ALIASES:
+            argument = _announce(value_of_option).split()[1]
         current.append(argument)
     return current
 
 
-def _announced(earlier: str) -> str:
-    """Return today's name after printing it."""
+def _announce(earlier: str) -> str:
+    """Print and return today's name of an option."""
     print(f"note: {earlier} is now called {ALIASES[earlier]}", file=sys.stderr)
     return ALIASES[earlier]

@@ -53,57 +53,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well; 1 if some scan was left out or failed; 2 if there was nothing to do, or
-        nothing was done; 130 if the run was interrupted.
+        0 if all scans were processed; 1 if some were left out or failed; 2 if there was nothing to
+        process, or nothing could be processed; 130 if the run was interrupted.
     """
     arguments = current_arguments(sys.argv[1:] if argv is None else argv)
     options = make_parser().parse_args(arguments)
     try:
-        with _ended_in_order():
+        with _sigterm_as_interrupt():
             return LEVELS[options.analysis_level](options)
     except DatasetError as error:
         print(f"multiqsm: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
     except OSError as error:
-        print(f"multiqsm: {error}: {_folders(options)}", file=sys.stderr)
+        print(f"multiqsm: {error}; {_space_in_folders(options)}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
     except KeyboardInterrupt:
         print("\nmultiqsm: interrupted; the same command continues from here", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
-def _folders(options):
-    """Where is written to, what is wrong with that, and what to do."""
-    said = []
-    for name, folder in (("results", options.output_dir), ("intermediate files", options.work_dir)):
-        there = next(
-            path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path)
-        )
-        usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-        room = (
-            f"{disk_usage(there).free / 1e9:.2f} GB left"
-            if usable
-            else "which cannot be written to"
-        )
-        said.append(f"{name} go to {folder} ({room})")
-    return (
-        f"{', '.join(said)}; make room there, or choose other folders (-w for intermediate files)"
+def _space_in_folders(options: argparse.Namespace) -> str:
+    """Return which folders are written to, their free space, and what to do if it is exhausted."""
+    folders = (
+        f"results go to {options.output_dir} ({_space_in(options.output_dir)}), "
+        f"intermediate files to {options.work_dir} ({_space_in(options.work_dir)})"
     )
+    return f"{folders}; free space there, or choose other folders (-w for intermediate files)"
+
+
+def _space_in(folder: Path) -> str:
+    """Return the free space of a folder that may not exist yet."""
+    existing = folder.absolute()
+    while not os.path.exists(existing):
+        existing = existing.parent
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return f"{disk_usage(existing).free / 1e9:.2f} GB free"
+    return "not writable"
 
 
 @contextmanager
-def _ended_in_order():
-    """Let a scheduler's or a shell's request to end do what Ctrl-C does: jobs that wait elsewhere
-    are taken back.
+def _sigterm_as_interrupt():
+    """Treat SIGTERM, which schedulers and shells send, as Ctrl-C, so that jobs on a cluster are
+    cancelled.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    earlier_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        signal.signal(signal.SIGTERM, earlier_handler)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -166,7 +166,7 @@ def _add_choice_of_scans(choice):
     choice.add_argument(
         "--dry-run",
         action="store_true",
-        help="check all scans and report what would run, without running it",
+        help="check all scans and print what would be processed, without processing it",
     )
 
 
@@ -211,13 +211,12 @@ def _add_machine(machine):
     use_help = "YAML or JSON file with plugin and plugin_args (default: as --plugin)"
     machine.add_argument("--use-plugin", type=Path, metavar="FILE", help=use_help)
     jobs_help = (
-        "unit of work of a job: a whole scan (or subject), or a single step; auto: scans where "
-        "there are enough to keep all cores busy (default: %(default)s)"
+        "unit of work of a job: a whole scan (or subject), or a single step; auto: scans, if there "
+        "are enough to keep all cores busy, or else steps (default: %(default)s)"
     )
     machine.add_argument("--jobs", choices=JOBS, default=JOBS[0], help=jobs_help)
     retries_help = (
-        "how often a scan is restarted after its process or job was killed from outside "
-        "(default: %(default)s)"
+        "how often a scan is restarted after its process or job was killed (default: %(default)s)"
     )
     machine.add_argument(
         "--retries", type=count_from_zero, default=2, metavar="N", help=retries_help

@@ -1,10 +1,13 @@
-"""What the commands' arguments have in common."""
+"""Types of command-line arguments, and exit codes of the commands."""
 
 import argparse
 import math
 import os
 
-EXIT_OK, EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK = 0
+EXIT_FAILED_SCANS = 1
+EXIT_NOTHING_TO_DO = 2
+EXIT_INTERRUPTED = 130
 
 
 def positive(text: str) -> float:
@@ -48,7 +51,7 @@ def fraction(text: str) -> float:
 
 
 def available_cores() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""``multiqsm-audit``, what a dataset holds and what is wrong with it, before any work."""
+"""``multiqsm-audit``: the scans of a dataset and their problems, before any processing."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all is well; 1 if there are errors, or warnings that --strict counts; 2 if there is
+        0 if there are no errors; 1 if there are, or with ``--strict`` warnings; 2 if there is
         nothing to audit, or the table cannot be written.
     """
     options = _parser().parse_args(argv)
@@ -54,21 +54,19 @@ def _audit(options):
     print_audit(table, problems, sys.stdout)
     if options.output is not None:
         print(f"table: {write_tsv(options.output, table)}")
-    counted = {"error", "warning"} if options.strict else {"error"}
-    return (
-        EXIT_FAILED_SCANS if any(problem.severity in counted for problem in problems) else EXIT_OK
-    )
+    severities = {problem.severity for problem in problems}
+    if "error" in severities or (options.strict and "warning" in severities):
+        return EXIT_FAILED_SCANS
+    return EXIT_OK
 
 
 def _parser():
     parser = argparse.ArgumentParser(
         prog="multiqsm-audit",
-        description="Say what gradient-echo scans a BIDS dataset holds, what would be decided "
-        "about each, where its "
-        "protocol differs from its site's and the study's, and what is wrong. Every image is read; "
-        "nothing is written "
-        "but the table that is asked for.",
-        epilog="Exit code: 0 all well, 1 errors (with --strict: or warnings), 2 nothing to audit.",
+        description="List the gradient-echo scans of a BIDS dataset: how each would be processed, "
+        "where its protocol differs from that of its site and of the study, and its problems. "
+        "Every image is read; nothing is written but the table of -o.",
+        epilog="Exit code: 0 no errors, 1 errors (with --strict: or warnings), 2 nothing to audit.",
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
@@ -92,11 +90,11 @@ def _parser():
         help="processor cores (default: %(default)s)",
     )
     sign_help = (
-        "make no coarse map of each scan to see whether its phase has the right sign (saves 2 to 4 "
-        "s a scan)"
+        "do not check the sign of the phase, which takes a coarse map of each scan (saves 2 to 4 s "
+        "a scan)"
     )
     parser.add_argument("--no-sign-check", dest="check_sign", action="store_false", help=sign_help)
     parser.add_argument(
-        "--strict", action="store_true", help="let warnings count as errors do in the exit code"
+        "--strict", action="store_true", help="count warnings as errors in the exit code"
     )
     return parser

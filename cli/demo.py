@@ -1,4 +1,4 @@
-"""``multiqsm-demo``, a small simulated study, its susceptibility maps and how well they agree."""
+"""``multiqsm-demo``: a small simulated study, its susceptibility maps and their agreement."""
 
 import argparse
 import sys
@@ -26,10 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, else the exit code of the command that failed.
+        0 if all commands succeeded, else the exit code of the one that failed.
     """
     options = _parser().parse_args(argv)
-    raw, results, work = (options.output_dir / name for name in ("raw", "derivatives", "work"))
+    raw = options.output_dir / "raw"
+    results = options.output_dir / "derivatives"
+    work = options.output_dir / "work"
     common = ["-w", str(work), "--n-procs", str(options.n_procs)]
     print("simulating two people at three sites, two scans each", file=sys.stderr)
     code = simulate([str(raw), "--design", "demo", *common])
@@ -43,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = process([str(raw), str(results), "group", *common])
     if code != EXIT_OK:
         return code
-    first = {"subject": "01", "session": "A", "run": "1"}
+    entities = {"subject": "01", "session": "A", "run": "1"}
+    chi_map = susceptibility_map(DEFAULT_INVERSIONS[0])
     print("one of its maps, in ppm, and a picture of it:")
-    named = susceptibility_map(DEFAULT_INVERSIONS[0])
-    print(f"  {derivative_path(results, first, **named)}")
-    print(f"  {picture_path(results, first, **named)}")
+    print(f"  {derivative_path(results, entities, **chi_map)}")
+    print(f"  {picture_path(results, entities, **chi_map)}")
     print(f"the truth that it was simulated from: {raw / TRUTH}")
     return EXIT_OK
 

@@ -1,10 +1,10 @@
-"""The group level: the regional values of all scans to the statistics and the report of a study, or
-of a model.
-"""
+"""The group level: statistics and report of a study, or of a study model."""
 
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..cohort.model_files import SHIPPED, read_model
 from ..cohort.patients import collect_patients
@@ -17,26 +17,28 @@ from ..stats.protocols import scans_of
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
 
+if TYPE_CHECKING:  # Nipype takes seconds to import
+    from nipype.pipeline.engine import Workflow
+
 
 def run_group(options: Namespace) -> int:
-    """Compare the values of all scans in the output folder, or compute a model; write tables and
-    report.
+    """Compare the regional values of all scans, or compute a study model; write tables and report.
 
     Parameters
     ----------
     options : argparse.Namespace
-        Of the command.
+        Options of the command.
 
     Returns
     -------
     int
-        The exit code: 1 if something of a model could not be computed, or a file of its patients
-        not be used.
+        The exit code: 1 if part of a model could not be computed, or a file of its patients could
+        not be read.
 
     Raises
     ------
     DatasetError
-        If there is nothing to compare.
+        If there are no regional values, or the options cannot be used.
     """
     check_work_dir(options)
     if not options.bids_dir.is_dir():
@@ -45,8 +47,10 @@ def run_group(options: Namespace) -> int:
         )
     if options.model is not None:
         return _run_model(options)
-    if given := [name for name in ("phenotype", "freesurfer_dir") if getattr(options, name)]:
-        raise DatasetError(f"--{given[0].replace('_', '-')} goes with --model")
+    if options.phenotype:
+        raise DatasetError("--phenotype needs --model")
+    if options.freesurfer_dir:
+        raise DatasetError("--freesurfer-dir needs --model")
     if not is_multiqsm_dataset(options.output_dir):
         raise DatasetError(
             f"{options.output_dir}: no results of multiqsm", "run the participant level first"
@@ -74,17 +78,24 @@ def run_group(options: Namespace) -> int:
 def _run_model(options):
     if options.calibrate:
         raise DatasetError(
-            "--calibrate goes without --model: a phantom's scans do not correct a model's columns"
+            "--calibrate cannot be combined with --model: phantom scans do not correct the columns "
+            "of a model"
         )
     model = read_model(options.model)
-    given = _further_sources(options)
-    wanted = {"method": model.method, "region": model.region, "reference": model.reference}
-    patients = collect_patients(options.bids_dir, options.output_dir, **wanted, **given)
+    sources = _further_sources(options)
+    patients = collect_patients(
+        options.bids_dir,
+        options.output_dir,
+        method=model.method,
+        region=model.region,
+        reference=model.reference,
+        **sources,
+    )
     print(f"{len(patients.table)} patients; columns: {', '.join(patients.table.columns)}")
     for note in patients.notes:
         print(note)
     if options.dry_run:
-        return _tell(patients.problems + model.problems)
+        return _print_problems(patients.problems + model.problems)
     try:
         write_dataset_description(options.output_dir, options.bids_dir)
     except ValueError as error:
@@ -92,14 +103,14 @@ def _run_model(options):
 
     from ..workflows.model import init_model_wf  # Nipype is slow to import: not before it is needed
 
-    source = options.model if options.model in SHIPPED else Path(options.model).absolute()
-    if _failed(init_model_wf, options, model=source, **given):
+    model_file = options.model if options.model in SHIPPED else Path(options.model).absolute()
+    if _failed(init_model_wf, options, model=model_file, **sources):
         return EXIT_NOTHING_TO_DO
     tables = options.output_dir / "group" / f"model-{model.name}"
-    code = _tell(read_tsv(tables / "problems.tsv").itertuples(index=False))
-    listed = read_tsv(tables / "excluded.tsv")
+    code = _print_problems(read_tsv(tables / "problems.tsv").itertuples(index=False))
+    excluded = read_tsv(tables / "excluded.tsv")["participant"]
     print(
-        f"{listed['participant'].nunique()} patients left out of something or lacking a value: "
+        f"{excluded.nunique()} patients excluded from a regression or without one of its values: "
         f"{tables}/excluded.tsv"
     )
     print(f"report: {options.output_dir / f'group_model-{model.name}.html'}")
@@ -107,34 +118,40 @@ def _run_model(options):
     return code
 
 
-def _further_sources(options):
+def _further_sources(options: Namespace) -> dict[str, Any]:
+    """Return the further tables of participants and FreeSurfer's folder, as absolute paths."""
     for path in options.phenotype or ():
         if not (exists(path) and path.is_file()):
             raise DatasetError(f"--phenotype {path}: no such file")
     folder = options.freesurfer_dir
     if folder is not None and not (exists(folder) and folder.is_dir()):
         raise DatasetError(f"--freesurfer-dir {folder}: no such folder")
-    phenotype = [path.absolute() for path in options.phenotype or ()]
+    phenotype = list(map(Path.absolute, options.phenotype or ()))
     return {"phenotype": phenotype, "freesurfer_dir": None if folder is None else folder.absolute()}
 
 
-def _tell(problems):
-    """Print what could not be computed or used; the exit code says whether there was anything."""
-    problems = [f"{what}: {cause}" for what, cause in problems]
-    for problem in problems:
-        print(f"problem: {problem}", file=sys.stderr)
-    return EXIT_FAILED_SCANS if problems else EXIT_OK
+def _print_problems(problems: Iterable[tuple[str, str]]) -> int:
+    """Print what could not be computed or read, and why; return the exit code."""
+    code = EXIT_OK
+    for part, cause in problems:
+        print(f"problem: {part}: {cause}", file=sys.stderr)
+        code = EXIT_FAILED_SCANS
+    return code
 
 
-def _failed(init_wf, options, **choices):
-    """Build and run a graph; print what failed, and tell whether anything did."""
+def _failed(init_wf: Callable[..., "Workflow"], options: Namespace, **choices: Any) -> bool:
+    """Build and run a graph; print what failed, and return whether anything did."""
     from ..execution.code import software
     from ..execution.run import configure_nipype
 
     configure_nipype(options.work_dir.absolute())
-    places = {name: getattr(options, name).absolute() for name in ("bids_dir", "output_dir")}
-    places["work_dir"] = options.work_dir.absolute() / f"version-{software(init_wf.__module__)}"
-    failures = run_graph(init_wf(**places, **choices), options, "parts")
+    workflow = init_wf(
+        bids_dir=options.bids_dir.absolute(),
+        output_dir=options.output_dir.absolute(),
+        work_dir=options.work_dir.absolute() / f"version-{software(init_wf.__module__)}",
+        **choices,
+    )
+    failures = run_graph(workflow, options, "parts")
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return bool(failures)

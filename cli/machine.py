@@ -1,4 +1,4 @@
-"""Options about the machine, and the plugin that runs the jobs."""
+"""The machine that a command runs on: its files of options, plugin, cores and memory."""
 
 import os
 from argparse import Namespace
@@ -25,14 +25,14 @@ CGROUP_LIMITS = (
 
 
 def read_options(path: Path, option: str) -> dict:
-    """Read the JSON or YAML file of an option.
+    """Read the JSON or YAML file that an option names.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
     option : str
-        The option that names it, for messages.
+        The option, for messages.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def read_options(path: Path, option: str) -> dict:
     Raises
     ------
     DatasetError
-        If the file cannot be read, or holds no mapping.
+        If the file cannot be read, or is not a mapping.
     """
     require_content(path)
     try:
@@ -49,7 +49,7 @@ def read_options(path: Path, option: str) -> dict:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DatasetError(f"{option} {path}: {error}") from error
     if not isinstance(content, dict):
-        raise DatasetError(f"{option} {path}: does not hold a mapping of names to values")
+        raise DatasetError(f"{option} {path}: not a mapping of names to values")
     return content
 
 
@@ -81,12 +81,12 @@ def check_work_dir(options: Namespace) -> None:
 
 
 def open_runner(options: Namespace) -> "Runner":
-    """Open the Nipype plugin that runs the graphs, as the options and the plugin file say.
+    """Open the Nipype plugin that the options and the plugin file name.
 
     Parameters
     ----------
     options : argparse.Namespace
-        Of the command.
+        Options of the command.
 
     Returns
     -------
@@ -120,20 +120,21 @@ def open_runner(options: Namespace) -> "Runner":
     except ValueError as error:
         raise DatasetError(str(error)) from error
     limits = {} if options.mem_gb is None else {"memory_gb": options.mem_gb}
-    if not runner.is_cluster:  # limits of this machine do not apply to jobs on others
+    if not runner.is_cluster:  # limits of this machine do not apply to jobs on a cluster
         limits = {"n_procs": cores(options), "memory_gb": 0.9 * machine_gigabytes(), **limits}
     runner.arguments = {**limits, **arguments}
     return runner
 
 
 def cores(options: Namespace) -> int:
-    """Cores of this machine that the command may use."""
+    """Return the number of cores of this machine that the command may use."""
     return options.n_procs or available_cores()
 
 
 def machine_gigabytes() -> float:
-    """Memory that this process may use, GB: the machine's, or less in a container or a batch
-    job.
+    """Return the memory that this process may use, GB.
+
+    It is the machine's, or less in a container or a batch job.
     """
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in CGROUP_LIMITS:
@@ -145,16 +146,16 @@ def machine_gigabytes() -> float:
 
 
 def run_graph(workflow: "Workflow", options: Namespace, kind: str) -> list["Failure"]:
-    """Run one graph to its end, in a directory of its own within the work directory.
+    """Run one graph, in a directory of its own within the work directory.
 
     Parameters
     ----------
     workflow : nipype.pipeline.engine.Workflow
         The graph, made after `multiqsm.execution.run.configure_nipype`.
     options : argparse.Namespace
-        Of the command.
+        Options of the command.
     kind : str
-        What its parts are called.
+        Name of its parts, for the display of progress.
 
     Returns
     -------

@@ -17,13 +17,14 @@ NUMBERS = {
 
 
 def add_settings(parser: argparse._ActionsContainer) -> None:
-    """Add an option for each field of `Settings`; one that is not given is None, so that a preset's
-    choice stands.
+    """Add an option for each field of `Settings`.
+
+    An option that is not given is None, so that the preset's choice applies.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser or argument group
-        Takes the options.
+        The parser or group that the options are added to.
     """
     groups = _exclusive_groups(parser)
     for choice in fields(Settings):
@@ -32,7 +33,7 @@ def add_settings(parser: argparse._ActionsContainer) -> None:
 
 
 def settings_table() -> str:
-    """The options made from `Settings` as a table in Markdown, as the README has it.
+    """Return the options made from `Settings` as a table in Markdown, as the README has it.
 
     Returns
     -------
@@ -48,17 +49,18 @@ def settings_table() -> str:
 
 
 def _exclusive_groups(parser):
-    """Groups of options of which one at most may be given, by the names of their fields."""
+    """Return the groups of options that exclude each other, by the names of their fields."""
     groups = {}
     for choice in fields(Settings):
         if choice.metadata["instead_of"] is not None:
             group = parser.add_mutually_exclusive_group()
-            groups |= {choice.name: group, choice.metadata["instead_of"]: group}
+            groups[choice.name] = group
+            groups[choice.metadata["instead_of"]] = group
     return groups
 
 
 def _argument(choice):
-    """Keyword arguments of `argparse.ArgumentParser.add_argument` for a field."""
+    """Return the keyword arguments of `argparse.ArgumentParser.add_argument` for a field."""
     values = choice.metadata["values"]
     meaning = f"{choice.metadata['meaning']} (default: {_default_text(choice)})"
     argument = {"dest": choice.name, "default": None, "help": meaning.replace("%", "%%")}
@@ -81,7 +83,7 @@ def _flag(choice):
 
 
 def _usage(choice):
-    """The option as it is written, with its values."""
+    """Return the option as it is written, with its values."""
     values = choice.metadata["values"]
     flag = _flag(choice)
     if isinstance(choice.default, bool):
@@ -95,7 +97,7 @@ def _usage(choice):
 
 
 def _default_text(choice):
-    """The default in words."""
+    """Return the default in words."""
     if choice.default is None:
         return choice.metadata["automatic"]
     if isinstance(choice.default, bool):

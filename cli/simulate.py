@@ -1,4 +1,4 @@
-"""``multiqsm-simulate``, a study with known truth."""
+"""``multiqsm-simulate``: a simulated study whose true susceptibility is known."""
 
 import argparse
 import sys
@@ -34,23 +34,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if every scan is there; 1 if some failed; 2 if what was asked for makes no sense.
+        0 if all scans were simulated; 1 if some failed; 2 if the options contradict each other.
     """
     options = _parser().parse_args(argv)
-    make = _make_cohort if options.design == COHORT else _make_study
+    make_dataset = _make_cohort if options.design == COHORT else _make_study
     try:
-        return make(options)
+        return make_dataset(options)
     except ValueError as error:
         print(f"multiqsm-simulate: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
 
 
 def _make_cohort(options):
-    if unused := [name for name in ("runs", "sites") if getattr(options, name) is not None]:
-        raise ValueError(
-            f"--design {COHORT} has one scan a patient at one site: leave out "
-            f"--{', --'.join(unused)}"
-        )
+    if options.runs is not None:
+        raise ValueError(f"--design {COHORT} has one scan of each patient: leave out --runs")
+    if options.sites is not None:
+        raise ValueError(f"--design {COHORT} has one site: leave out --sites")
     if options.vary_protocols:
         raise ValueError(f"--design {COHORT} has one site: leave out --vary-protocols")
     patients = draw_patients(options.subjects or PATIENTS, seed=options.seed)
@@ -68,7 +67,7 @@ def _make_cohort(options):
 def _make_study(options):
     if options.tables_only:
         raise ValueError(
-            f"--tables-only goes with --design {COHORT}; {options.design} consists of images"
+            f"--tables-only needs --design {COHORT}: the design {options.design} has images only"
         )
     design = make_design(
         options.design,
@@ -95,14 +94,14 @@ def _make_scans(design, options):
 
 
 def _simulate(plans, options):
-    """Make scans, each a node; returns what failed."""
+    """Simulate scans, each as a node; return the failures."""
     from ..execution.plugins import Runner  # Nipype is slow to import: not before it is needed
     from ..execution.run import configure_nipype, run_with_progress
     from ..workflows.simulation import init_simulation_wf
 
     output_dir = options.output_dir.absolute()
     work_dir = options.work_dir.absolute()
-    # Now, since scans that are made at the same time share folders.
+    # Before any scan is simulated, since scans that are simulated at the same time share folders.
     for plan in plans:
         remove_partials(output_dir, plan)
     configure_nipype(work_dir)
@@ -117,8 +116,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="multiqsm-simulate",
         description="Simulate a multisite study of multi-echo gradient-echo scans, with its truth, "
-        "as a BIDS dataset. "
-        "Scans that are there already are not made again.",
+        "as a BIDS dataset. Scans that exist already are not simulated again.",
     )
     parser.add_argument("output_dir", type=Path, help="root of the dataset to write")
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
@@ -128,9 +126,9 @@ def _parser():
         default="demo",
         help="the study (default: %(default)s)",
     )
-    own = "(default: the design's)"
-    parser.add_argument("--subjects", type=count, metavar="N", help=f"how many people {own}")
-    parser.add_argument("--runs", type=count, metavar="N", help=f"scans in a session {own}")
+    default = "(default: the design's)"
+    parser.add_argument("--subjects", type=count, metavar="N", help=f"how many people {default}")
+    parser.add_argument("--runs", type=count, metavar="N", help=f"scans in a session {default}")
     parser.add_argument(
         "--sites", nargs="+", metavar="LABEL", help="only these sites, of A, B and C"
     )
@@ -139,19 +137,19 @@ def _parser():
         nargs=3,
         type=positive,
         metavar=("X", "Y", "Z"),
-        help=f"mm, in the same field of view {own}",
+        help=f"mm, in the same field of view {default}",
     )
     vary_help = (
-        "scan heads at each site with voxels and echo times of its own, as in studies that nobody "
-        "harmonised"
+        "scan heads at each site with its own voxel size and echo times, as in studies without a "
+        "common protocol"
     )
     parser.add_argument("--vary-protocols", action="store_true", help=vary_help)
     flow_help = (
-        "greatest phase of the CSF that moves in the lateral ventricles, at the last echo "
+        "largest flow-induced phase of the CSF in the lateral ventricles, at the last echo "
         "(default: none)"
     )
     parser.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)
-    tables_help = f"no images, for --design {COHORT}: its statistics need none"
+    tables_help = f"simulate no images, only the tables of --design {COHORT}"
     parser.add_argument("--tables-only", action="store_true", help=tables_help)
     parser.add_argument(
         "--seed", type=int, default=0, help="of all random numbers (default: %(default)s)"

@@ -1,4 +1,4 @@
-"""The stages of the participant level: maps of each scan, results and report of each subject."""
+"""The stages of the participant level: maps of each scan; results and report of each subject."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ScansStage(Stage):
     """The maps of each scan."""
 
     kind: ClassVar[str] = "scans"
-    made_by: ClassVar[str] = init_scans_wf.__module__
+    graph_module: ClassVar[str] = init_scans_wf.__module__
 
     bids_dir: Path = Path()
 
@@ -50,10 +50,10 @@ class ScansStage(Stage):
 
     def work_gigabytes(self, item: Scan) -> float:
         """Estimate the disk space of the intermediate files, GB."""
-        # Decoded echoes, their phase unwrapped and what is fitted to it; for each map χ, its error
-        # and three between.
-        volumes = 5 * len(item.echo_times) + 8 + 5 * len(self.settings.inversions)
-        return 4e-9 * prod(nib.load(item.files[0]).shape) * volumes
+        # The decoded echoes, their unwrapped phase and the fit; for each inversion the map, its
+        # standard error and three intermediate volumes.
+        n_volumes = 5 * len(item.echo_times) + 8 + 5 * len(self.settings.inversions)
+        return 4e-9 * prod(nib.load(item.files[0]).shape) * n_volumes
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SubjectsStage(Stage):
     """Registration, regional values and variability of each subject."""
 
     kind: ClassVar[str] = "subjects"
-    made_by: ClassVar[str] = init_subjects_wf.__module__
+    graph_module: ClassVar[str] = init_subjects_wf.__module__
 
     def build(self, items: Sequence[Subject]) -> Workflow:
         """Build the graph of some subjects."""
@@ -69,14 +69,15 @@ class SubjectsStage(Stage):
             items, output_dir=self.output_dir, work_dir=self.graph_dir, settings=self.settings
         )
 
-    def also(self, item: Subject) -> tuple:
+    def dependencies(self, item: Subject) -> tuple:
         """Return what the result depends on besides the item, the settings and the code."""
         return (Path(self.settings.atlas or ""),)
 
     def work_gigabytes(self, item: Subject) -> float:
         """Estimate the disk space of the intermediate files, GB."""
-        volumes = 6 + 3 * len(self.settings.inversions)  # for each scan
-        return sum(4e-9 * prod(nib.load(scan.mask).shape) * volumes for scan in item.scans)
+        n_volumes = 6 + 3 * len(self.settings.inversions)  # for each scan
+        n_voxels = sum(prod(nib.load(scan.mask).shape) for scan in item.scans)
+        return 4e-9 * n_voxels * n_volumes
 
 
 @dataclass(frozen=True)
@@ -84,22 +85,24 @@ class ReportsStage(Stage):
     """The report of each subject."""
 
     kind: ClassVar[str] = "reports"
-    made_by: ClassVar[str] = init_reports_wf.__module__
+    graph_module: ClassVar[str] = init_reports_wf.__module__
 
     failures: tuple = ()
     warnings: tuple = ()
     sites: tuple[str, ...] = ()
 
-    def also(self, item: Subject) -> tuple:
+    def dependencies(self, item: Subject) -> tuple:
         """Return what the result depends on besides the item, the settings and the code."""
-        scans = [
-            completion_record_path(self.output_dir, ScansStage.kind, scan.label)
-            for scan in item.scans
-        ]
-        subject = completion_record_path(self.output_dir, SubjectsStage.kind, self.label(item))
+        scan_records = []
+        for scan in item.scans:
+            record = completion_record_path(self.output_dir, ScansStage.kind, scan.label)
+            scan_records.append(record)
+        subject_record = completion_record_path(
+            self.output_dir, SubjectsStage.kind, self.label(item)
+        )
         failures = dict(self.failures).get(item.label, ())
         warnings = dict(self.warnings).get(item.label, ())
-        return failures, warnings, self.sites, subject, scans
+        return failures, warnings, self.sites, subject_record, scan_records
 
     def build(self, items: Sequence[Subject]) -> Workflow:
         """Build the graph of some subjects."""

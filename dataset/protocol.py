@@ -1,15 +1,14 @@
-"""What the head scans of a study have in common, and a scan reduced to it.
+"""Harmonize the protocols of a study's head scans.
 
-Sites of a study that nobody planned together differ in voxel size and echo times, and
-susceptibility depends on both. What every scan can be brought to is the coarsest voxel along each
-axis, and the echoes within the range that all of them cover. Nothing is made finer, and no echo is
-invented.
+If a study was not planned as one, its sites differ in voxel size and echo times, and susceptibility
+depends on both. All scans are reduced to what they have in common: the coarsest voxel size along
+each axis, and the echoes within the range of echo times that all of them cover. No scan is
+interpolated to smaller voxels or further echo times.
 """
 
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
 from pathlib import Path
 
 import nibabel as nib
@@ -24,26 +23,26 @@ from .problems import DatasetError, Problem
 from .scans import Scan
 
 AXES = ("right-left", "anterior-posterior", "inferior-superior")
-ROUNDING = 1e-3  # of a voxel size: what headers and oblique affines make of one and the same
-ECHO_TIME_TOLERANCE = 0.5e-3  # s: echoes that lie no further outside of the range belong to it
+ROUNDING = 1e-3  # relative: rounding of headers and oblique affines changes voxel sizes by less
+ECHO_TIME_TOLERANCE = 0.5e-3  # s: echoes this close to the range belong to it
 
 
 @dataclass(frozen=True)
 class ScanProtocol:
-    """What counts of a scan when scans are compared.
+    """The parameters of a scan that harmonization compares.
 
     Attributes
     ----------
     scan : str
         Label of the scan.
     matrix : tuple of int
-        Voxels along the image's axes.
+        Numbers of voxels along the image's axes.
     voxel_size : tuple of float
         mm, along the image's axes.
     axes : tuple of int
-        For each of the image's axes, which of `AXES` it runs along most.
+        For each of the image's axes, the index of the closest of `AXES`; a permutation.
     echo_times : tuple of float
-        s, rising.
+        s, in ascending order.
     """
 
     scan: str
@@ -55,7 +54,7 @@ class ScanProtocol:
 
 @dataclass(frozen=True)
 class CommonProtocol:
-    """What the head scans of a study have in common.
+    """The protocol that all head scans of a study can be reduced to.
 
     Attributes
     ----------
@@ -64,10 +63,10 @@ class CommonProtocol:
     echo_range : tuple of float
         Latest first echo and earliest last echo, s.
     decided_by : tuple of str
-        Labels of the scans (the first of several) that have these voxel sizes, this first and this
-        last echo.
+        Labels of the scans that these voxel sizes, first echo and last echo come from; the first
+        scan if several have the same.
     n_scans : int
-        How many scans were compared.
+        Number of scans that were compared.
     """
 
     voxel_size: tuple[float, float, float]
@@ -77,19 +76,19 @@ class CommonProtocol:
 
     def __str__(self) -> str:
         *of_axes, of_first, of_last = self.decided_by
-        voxels = ", ".join(
-            f"{size:.4g} mm {axis} (as {scan})"
-            for size, axis, scan in zip(self.voxel_size, AXES, of_axes, strict=True)
-        )
-        first, last = (f"{1000 * te:.4g}" for te in self.echo_range)
+        voxels = []
+        for size, axis, scan in zip(self.voxel_size, AXES, of_axes, strict=True):
+            voxels.append(f"{size:.4g} mm {axis} (as {scan})")
+        first, last = self.echo_range
         return (
-            f"what {self.n_scans} head scans have in common: voxels of {voxels}; "
-            f"echoes from {first} (as {of_first}) to {last} ms (as {of_last})"
+            f"common protocol of {self.n_scans} head scans: voxels of {', '.join(voxels)}; echoes "
+            f"from {_milliseconds(first)} (as {of_first}) to {_milliseconds(last)} ms "
+            f"(as {of_last})"
         )
 
     @property
     def record(self) -> dict[str, object]:
-        """As a field of sidecars."""
+        """Content of the sidecar field ``HarmonizedTo``."""
         return {
             "VoxelSize": list(self.voxel_size),
             "VoxelSizeAxes": list(AXES),
@@ -100,23 +99,22 @@ class CommonProtocol:
 
 @dataclass(frozen=True)
 class HarmonizedScan(Scan):
-    """A scan that is brought to a common protocol: what of its echoes is used, and the grid to
-    bring them to.
+    """A scan that is harmonized to a common protocol, with the echoes and the grid to use.
 
-    The files and echo times of the scan are those that are used; it has no mask of the user's.
+    Its files and echo times are only those that are used, and it has no user mask.
 
     Attributes
     ----------
     matrix, original_matrix : tuple of int
-        Voxels along the image's axes, to be had by cropping k-space, and as scanned.
+        Numbers of voxels along the image's axes, after cropping k-space and as acquired.
     voxel_size, original_voxel_size : tuple of float
         mm, along the image's axes.
     echoes_left_out : tuple of float
         Echo times of the echoes that are not used, s.
     mask_left_out : pathlib.Path or None
-        The user's mask that is not used, since every scan gets a mask by the same rule.
+        The user's mask. It is not used, since all scans are masked by the same method.
     common : CommonProtocol
-        What the scan is brought to.
+        The protocol that the scan is harmonized to.
     """
 
     matrix: tuple[int, int, int] = (0, 0, 0)
@@ -129,16 +127,13 @@ class HarmonizedScan(Scan):
 
     @property
     def is_cropped(self) -> bool:
-        """Whether the images must be brought to another grid."""
+        """Whether the images must be resampled to another grid, by cropping k-space."""
         return self.matrix != self.original_matrix
 
     @property
     def record(self) -> dict[str, object]:
-        """Sidecar fields that say what was decided."""
-        mask = (
-            {} if self.mask_left_out is None else {"UserBrainMaskNotUsed": self.mask_left_out.name}
-        )
-        return {
+        """Sidecar fields that document the harmonization."""
+        record: dict[str, object] = {
             "HarmonizedTo": self.common.record,
             "HarmonizedVoxelSize": list(self.voxel_size),
             "HarmonizedMatrix": list(self.matrix),
@@ -146,37 +141,34 @@ class HarmonizedScan(Scan):
             "OriginalVoxelSize": list(self.original_voxel_size),
             "OriginalMatrix": list(self.original_matrix),
             "EchoesLeftOut": list(self.echoes_left_out),
-            **mask,
         }
+        if self.mask_left_out is not None:
+            record["UserBrainMaskNotUsed"] = self.mask_left_out.name
+        return record
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """What is done to the scan and what follows, in words; empty if it has the common protocol
-        already.
-        """
+        """Descriptions of what harmonization changes; empty if the scan has the common protocol."""
         changes = []
         if self.is_cropped:
             changes.append(
                 f"voxels {_size_text(self.original_voxel_size)} → {_size_text(self.voxel_size)} mm"
             )
         if self.echoes_left_out:
-            times = ", ".join(f"{1000 * te:.4g}" for te in self.echoes_left_out)
-            changes.append(f"echoes at {times} ms left out, {len(self.echo_times)} used")
-            if (
-                len(self.echo_times)
-                < ECHOES_FOR_R2STAR
-                <= len(self.echo_times) + len(self.echoes_left_out)
-            ):
-                changes.append("too few echoes for R2*: no map of it")
+            times = ", ".join(map(_milliseconds, self.echoes_left_out))
+            n_used = len(self.echo_times)
+            changes.append(f"echoes at {times} ms left out, {n_used} used")
+            if n_used < ECHOES_FOR_R2STAR <= n_used + len(self.echoes_left_out):
+                changes.append("too few echoes for an R2* map")
         if self.mask_left_out is not None:
             changes.append(
-                f"brain mask {self.mask_left_out} not used: all scans get the automatic one"
+                f"brain mask {self.mask_left_out} not used: all scans get the automatic mask"
             )
         return tuple(changes)
 
 
 def common_protocol(protocols: Sequence[ScanProtocol]) -> CommonProtocol:
-    """Find what all scans can be brought to.
+    """Find the protocol that all scans can be reduced to.
 
     Parameters
     ----------
@@ -190,12 +182,13 @@ def common_protocol(protocols: Sequence[ScanProtocol]) -> CommonProtocol:
     Raises
     ------
     DatasetError
-        If there is no range of echo times that all scans have echoes on both sides of.
+        If the ranges of echo times of all scans do not overlap.
     """
-    sizes = np.array([[p.voxel_size[p.axes.index(axis)] for axis in range(3)] for p in protocols])
+    # Of each scan the voxel sizes in the order of AXES: argsort inverts the permutation.
+    sizes = np.array([np.take(p.voxel_size, np.argsort(p.axes)) for p in protocols])
     first = np.array([p.echo_times[0] for p in protocols])
     last = np.array([p.echo_times[-1] for p in protocols])
-    # Of scans that are alike the first, not the one whose header's rounding is highest.
+    # Scans that differ only by rounding are equal, so that the first of them decides.
     coarsest = (sizes > sizes.max(axis=0) * (1 - ROUNDING)).argmax(axis=0)
     deciding = [*coarsest, first.argmax(), last.argmin()]
     common = CommonProtocol(
@@ -204,23 +197,23 @@ def common_protocol(protocols: Sequence[ScanProtocol]) -> CommonProtocol:
         decided_by=tuple(protocols[i].scan for i in deciding),
         n_scans=len(protocols),
     )
-    if common.echo_range[1] < common.echo_range[0] - ECHO_TIME_TOLERANCE:
+    earliest, latest = common.echo_range
+    if latest < earliest - ECHO_TIME_TOLERANCE:
         *_, of_first, of_last = common.decided_by
         raise DatasetError(
-            f"--harmonize: {of_first} has its first echo at {1000 * common.echo_range[0]:.4g} ms, "
-            "after the last of "
-            f"{of_last} at {1000 * common.echo_range[1]:.4g} ms: the scans have no range of echo "
-            "times in common",
-            "leave one kind of them out with --bids-filter-file, or go without --harmonize",
+            f"--harmonize: {of_first} has its first echo at {_milliseconds(earliest)} ms, after "
+            f"the last echo of {of_last} at {_milliseconds(latest)} ms: the scans have no common "
+            "range of echo times",
+            "exclude one kind of scan with --bids-filter-file, or omit --harmonize",
         )
     return common
 
 
 def study_protocol(scans: Iterable[Scan]) -> tuple[CommonProtocol | None, list[tuple[str, str]]]:
-    """Find what the head scans of a dataset have in common, from their sidecars and headers alone.
+    """Find the common protocol of a dataset's head scans from their sidecars and headers.
 
-    A scan whose voxels turn out to be damaged counts here: repairing it changes nothing for the
-    others.
+    Scans with damaged voxels count as well. Otherwise the common protocol, and with it the results
+    of all scans, would change once they are repaired.
 
     Parameters
     ----------
@@ -237,7 +230,7 @@ def study_protocol(scans: Iterable[Scan]) -> tuple[CommonProtocol | None, list[t
     Raises
     ------
     DatasetError
-        As of `common_protocol`.
+        See `common_protocol`.
     """
     protocols = []
     not_counted = []
@@ -266,12 +259,12 @@ def read_protocol(scan: Scan) -> ScanProtocol:
     Raises
     ------
     ValueError
-        If they do not tell.
+        If the sidecars lack valid echo times, or the image cannot be read or has no valid grid.
     """
     times = tuple(te for te in scan.echo_times if te is not None and 0 < te <= LONGEST_ECHO_TIME)
     if len(times) < len(scan.echo_times):
-        raise ValueError("its sidecars do not give the echo times in seconds")
-    if any(after <= before for before, after in pairwise(times)):
+        raise ValueError("its sidecars do not have the echo times in seconds")
+    if (np.diff(times) <= 0).any():
         raise ValueError("two of its echoes have the same echo time")
     try:
         image = nib.load(scan.files[0])
@@ -290,71 +283,75 @@ def read_protocol(scan: Scan) -> ScanProtocol:
 
 
 def harmonize(scans: Iterable[Scan], common: CommonProtocol) -> tuple[list[Scan], list[Problem]]:
-    """Bring head scans to a common protocol; phantoms are left as they are.
+    """Harmonize head scans to a common protocol; phantoms are not changed.
 
-    A phantom says what a scanner and a method make of a known susceptibility. Its tubes are wide
-    beside any voxel, and its echo times are its own, so that there is nothing to share with heads.
+    Phantoms show how scanners and methods reproduce a known susceptibility. Voxel size matters
+    little to them, as their tubes are much wider than voxels, and their echo times need not agree
+    with those of heads.
 
     Parameters
     ----------
     scans : sequence of multiqsm.dataset.scans.Scan
-        Scans that `multiqsm.dataset.preflight.inspection.inspect_scan` finds no error in.
+        Scans in which `multiqsm.dataset.preflight.inspection.inspect_scan` finds no error.
     common : CommonProtocol
-        Of all head scans of the dataset.
+        Common protocol of all head scans of the dataset.
 
     Returns
     -------
     harmonized : list of multiqsm.dataset.scans.Scan
-        The phantoms as they are, of the heads each a `HarmonizedScan`; in order.
+        Phantoms unchanged, and heads as `HarmonizedScan`; in the order of `scans`.
     problems : list of multiqsm.dataset.problems.Problem
-        An error for each scan that is missing among them, having no echo in the range.
+        An error for each scan that has no echo in the range, and is therefore not returned.
     """
-    harmonized = []
+    harmonized: list[Scan] = []
     problems = []
     for scan in scans:
-        done = scan if scan.is_phantom else _harmonized(scan, common)
-        if done.echo_times:
-            harmonized.append(done)
+        result = scan if scan.is_phantom else _harmonize(scan, common)
+        if result.echo_times:
+            harmonized.append(result)
         else:
-            first, last = (f"{1000 * te:.4g}" for te in common.echo_range)
+            first, last = map(_milliseconds, common.echo_range)
             cause = (
                 f"no echo lies between {first} and {last} ms, the range of echo times that all "
                 "head scans cover"
             )
-            remedy = "leave the scan out with --bids-filter-file, or go without --harmonize"
+            remedy = "exclude the scan with --bids-filter-file, or omit --harmonize"
             problems.append(Problem.of(scan, "", cause, remedy))
     return harmonized, problems
 
 
-def _harmonized(scan, common):
+def _harmonize(scan, common):
     own = read_protocol(scan)
     target = [common.voxel_size[axis] for axis in own.axes]
     matrix = cropped_matrix(own.matrix, own.voxel_size, target)
     affine = cropped_affine(np.diag([*own.voxel_size, 1.0]), own.matrix, matrix)
-    used = [_is_within(te, common.echo_range) for te in own.echo_times]
-    kept = {f.name: getattr(scan, f.name) for f in fields(Scan)}
-    kept |= {part: _where(used, paths) for part, paths in scan.parts.items()}
-    kept |= {"echo_times": _where(used, own.echo_times), "brain_mask": None}
+    # The margin makes a difference of exactly the tolerance count as within, despite rounding.
+    margin = ECHO_TIME_TOLERANCE * (1 + 1e-6)
+    first, last = common.echo_range
+    is_used = [first - margin <= te <= last + margin for te in own.echo_times]
+    attributes = {attribute.name: getattr(scan, attribute.name) for attribute in fields(Scan)}
+    for part, paths in scan.parts.items():
+        attributes[part] = _select(paths, is_used)
+    attributes["echo_times"] = _select(own.echo_times, is_used)
+    attributes["brain_mask"] = None
     return HarmonizedScan(
-        **kept,
+        **attributes,
         matrix=matrix,
         original_matrix=own.matrix,
         voxel_size=tuple(np.diag(affine)[:3].tolist()),
         original_voxel_size=own.voxel_size,
-        echoes_left_out=_where([not keep for keep in used], own.echo_times),
+        echoes_left_out=_select(own.echo_times, np.logical_not(is_used)),
         mask_left_out=scan.brain_mask,
         common=common,
     )
 
 
-def _is_within(echo_time, echo_range):
-    # A tolerance of half a millisecond includes it, whatever binary fractions make of it.
-    margin = ECHO_TIME_TOLERANCE * (1 + 1e-6)
-    return echo_range[0] - margin <= echo_time <= echo_range[1] + margin
+def _select(values, is_selected):
+    return tuple(value for value, select in zip(values, is_selected, strict=True) if select)
 
 
-def _where(kept, values):
-    return tuple(value for value, keep in zip(values, kept, strict=True) if keep)
+def _milliseconds(seconds):
+    return f"{1000 * seconds:.4g}"
 
 
 def _size_text(voxel_size):

@@ -1,9 +1,9 @@
-"""Which scans repeat one another: those of one protocol."""
+"""Determine which scans are repeats of each other, that is, have the same protocol."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,32 +15,32 @@ from .values import as_number
 if TYPE_CHECKING:
     from .scans import Scan
 
-# Labels that tell the protocols of a session apart; sessions and runs are what repeats differ in.
+# Entities that distinguish protocols; repeats differ only in session and run.
 LABELS = tuple(name for name in SCAN_ENTITIES if name not in ("subject", "session", "run"))
-COLUMNS = (*LABELS, "echo_times", "echo_number", "voxel_size")
-# Echo times that a scanner shortens as far as the slab's angle allows move by tenths of a
-# millisecond, and the echoes of one scan lie further apart.
+NUMBERS = ("echo_times", "echo_number", "voxel_size")
+COLUMNS = (*LABELS, *NUMBERS)
+# If a scanner chooses the minimal echo times, they depend on the angle of the slab and vary by
+# tenths of a millisecond. The echoes of one scan are further apart.
 ECHO_TIME_TOLERANCE = 0.5  # ms
-# A field of view that is fitted to the head changes voxels by a few percent; resolutions that
-# people choose between differ by a tenth and more.
+# If the field of view is adjusted to the head, voxel sizes vary by a few percent. Resolutions that
+# are chosen on purpose differ by at least a tenth.
 VOXEL_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What susceptibility depends on in a scan beside the person: scans that share it repeat one
-    another.
+    """Those properties of a scan that affect susceptibility; repeats have them in common.
 
     Attributes
     ----------
     labels : dict of str
         Those of the scan's entities that are in `LABELS`.
     echo_times : tuple of float
-        ms; empty if they are not known.
+        ms; empty if unknown.
     echo_number : int or None
-        Which echo of its train a single echo is, where its sidecar says so.
+        Number of a single echo in its echo train, if the sidecar has it.
     voxel_size : tuple of float
-        mm, along the image's axes; empty if it is not known.
+        mm, along the image's axes; empty if unknown.
     """
 
     labels: dict[str, str] = field(default_factory=dict)
@@ -49,29 +49,28 @@ class Protocol:
     voxel_size: tuple[float, ...] = ()
 
     def is_repeated_by(self, other: Protocol) -> bool:
-        """Tell whether scans of the two are repeats; what one of them does not tell is taken for
-        the same.
+        """Return whether scans of two protocols are repeats.
+
+        A property that is unknown in one of them counts as equal.
         """
-        same_voxels = _alike(self.voxel_size, other.voxel_size, _is_same_size)
-        return self.labels == other.labels and same_voxels and self.has_echoes_of(other)
+        has_same_voxels = _agree(self.voxel_size, other.voxel_size, _is_same_size)
+        return self.labels == other.labels and has_same_voxels and self.has_echoes_of(other)
 
     def has_echoes_of(self, other: Protocol) -> bool:
-        """Tell whether both have the same echoes, as far as they are known."""
-        same_number = (
+        """Return whether two protocols have the same echoes, as far as these are known."""
+        has_same_number = (
             None in (self.echo_number, other.echo_number) or self.echo_number == other.echo_number
         )
-        return same_number and _alike(self.echo_times, other.echo_times, is_same_time)
+        return has_same_number and _agree(self.echo_times, other.echo_times, is_same_time)
 
     @property
     def is_complete(self) -> bool:
-        """Whether echo times and voxel size are known, as they are not of tables of earlier
-        versions.
-        """
+        """Whether echo times and voxel size are known; tables of earlier versions lack them."""
         return bool(self.echo_times and self.voxel_size)
 
     @property
     def columns(self) -> dict[str, str | None]:
-        """The protocol as the columns `COLUMNS` of a table."""
+        """The protocol as texts for the columns `COLUMNS` of a table."""
         return {
             **{name: self.labels.get(name) for name in LABELS},
             "echo_times": _listed(self.echo_times),
@@ -80,11 +79,10 @@ class Protocol:
         }
 
     def __str__(self) -> str:
-        parts = [
-            f"{short}-{self.labels[name]}"
-            for name, short in SCAN_ENTITIES.items()
-            if name in self.labels
-        ]
+        parts = []
+        for name, short in SCAN_ENTITIES.items():
+            if name in self.labels:
+                parts.append(f"{short}-{self.labels[name]}")
         if self.echo_times:
             parts.append(f"TE {_listed(self.echo_times)} ms")
         if self.echo_number is not None:
@@ -95,12 +93,12 @@ class Protocol:
 
 
 def scan_protocol(scan: Scan, voxel_size: Sequence[float]) -> Protocol:
-    """The protocol of a scan.
+    """Return the protocol of a scan.
 
     Parameters
     ----------
     scan : multiqsm.dataset.scans.Scan
-        The scan, as it is processed.
+        The scan as it is processed, after harmonization.
     voxel_size : sequence of float
         mm, along the image's axes.
 
@@ -119,13 +117,12 @@ def scan_protocol(scan: Scan, voxel_size: Sequence[float]) -> Protocol:
 
 
 def read_protocol_columns(row: Mapping[str, str | None]) -> Protocol:
-    """The protocol that the columns of a table tell.
+    """Return the protocol in the columns of a table.
 
     Parameters
     ----------
     row : mapping of str
-        Texts of those columns of `COLUMNS` that the table has; what is missing is None or
-        not-a-number.
+        Texts of those columns of `COLUMNS` that the table has; missing cells are None or NaN.
 
     Returns
     -------
@@ -134,25 +131,25 @@ def read_protocol_columns(row: Mapping[str, str | None]) -> Protocol:
     Raises
     ------
     DatasetError
-        If a column holds no numbers where there should be some.
+        If echo times, echo number or voxel size are not numbers.
     """
-    cells: dict[str, str] = {}
+    labels = {}
+    numbers: dict[str, tuple[float, ...]] = {}
     for name in COLUMNS:
         cell = row.get(name)
-        if isinstance(cell, str):
-            cells[name] = cell
-    try:
-        numbers = {
-            name: tuple(float(number) for number in cells[name].split(","))
-            for name in ("echo_times", "echo_number", "voxel_size")
-            if name in cells
-        }
-    except ValueError as error:
-        raise DatasetError(
-            f"echo times, echo number or voxel size of a protocol: {error}"
-        ) from error
+        if not isinstance(cell, str):
+            continue
+        if name in LABELS:
+            labels[name] = cell
+            continue
+        try:
+            numbers[name] = tuple(map(float, cell.split(",")))
+        except ValueError as error:
+            raise DatasetError(
+                f"echo times, echo number or voxel size of a protocol: {error}"
+            ) from error
     return Protocol(
-        labels={name: cells[name] for name in LABELS if name in cells},
+        labels=labels,
         echo_times=numbers.get("echo_times", ()),
         echo_number=int(numbers["echo_number"][0]) if "echo_number" in numbers else None,
         voxel_size=numbers.get("voxel_size", ()),
@@ -160,18 +157,18 @@ def read_protocol_columns(row: Mapping[str, str | None]) -> Protocol:
 
 
 def match_protocols(protocols: Sequence[Protocol]) -> list[Protocol]:
-    """Give each of several protocols as the first one that it repeats, so that equal ones are
-    equal.
+    """Replace each protocol by the first one that it repeats, so that repeats compare equal.
 
     Parameters
     ----------
     protocols : sequence of Protocol
-        In any order; where tolerances overlap, the first ones decide, and those that tell
-        everything before others.
+        In any order. As tolerances may overlap, earlier protocols have precedence, and complete
+        ones come before incomplete ones.
 
     Returns
     -------
     list of Protocol
+        In the same order.
 
     Examples
     --------
@@ -181,23 +178,32 @@ def match_protocols(protocols: Sequence[Protocol]) -> list[Protocol]:
     """
     distinct: list[Protocol] = []
     matched = list(protocols)
-    for place in sorted(range(len(protocols)), key=lambda place: not protocols[place].is_complete):
-        own = protocols[place]
-        same = next((protocol for protocol in distinct if protocol.is_repeated_by(own)), None)
-        if same is None:
-            distinct.append(own)
-        matched[place] = same or own
+    complete_first = sorted(
+        range(len(protocols)), key=lambda index: not protocols[index].is_complete
+    )
+    for index in complete_first:
+        repeated = _first_repeated(distinct, protocols[index])
+        if repeated is None:
+            distinct.append(protocols[index])
+        else:
+            matched[index] = repeated
     return matched
 
 
-def number_scans(scans: Sequence[tuple[Mapping[str, str], str, Protocol]]) -> list[int]:
-    """Count the scans of each subject at each site, of each protocol by itself: i = 1, 2, … of the
-    2015 study.
+def _first_repeated(candidates, protocol):
+    for candidate in candidates:
+        if candidate.is_repeated_by(protocol):
+            return candidate
+    return None
 
-    The number is the run's where all scans of a subject and protocol at a site have different whole
-    numbers as runs, so that a missing scan leaves the others theirs; else their place in the order
-    of their labels. Where runs are of several protocols under the same labels, their numbers count
-    something else.
+
+def number_scans(scans: Sequence[tuple[Mapping[str, str], str, Protocol]]) -> list[int]:
+    """Number the repeats of each subject, site and protocol: i = 1, 2, … of the 2015 study.
+
+    If all repeats have different whole numbers as run labels, these are the numbers, so that
+    numbers do not change if a scan is missing. Otherwise, scans are counted in the order of their
+    labels. This applies also if scans with the same labels except the run have several protocols,
+    as their runs then do not count repeats.
 
     Parameters
     ----------
@@ -207,6 +213,7 @@ def number_scans(scans: Sequence[tuple[Mapping[str, str], str, Protocol]]) -> li
     Returns
     -------
     list of int
+        The number of each scan.
 
     Examples
     --------
@@ -214,51 +221,66 @@ def number_scans(scans: Sequence[tuple[Mapping[str, str], str, Protocol]]) -> li
     [1, 3]
     """
     matched = match_protocols([protocol for *_, protocol in scans])
-    groups: dict[tuple, list[int]] = {}
-    sharing: dict[tuple, set[str]] = {}
-    for place, ((entities, site, _), protocol) in enumerate(zip(scans, matched, strict=True)):
-        groups.setdefault((entities["subject"], site, str(protocol)), []).append(place)
-        labels = entities["subject"], site, tuple(protocol.labels.items())
-        sharing.setdefault(labels, set()).add(str(protocol))
+    repeats = defaultdict(list)  # indices of scans by subject, site and protocol
+    protocols_of = defaultdict(set)  # by subject, site and labels
+    for index, (entities, site, _) in enumerate(scans):
+        protocol = matched[index]
+        repeats[entities["subject"], site, str(protocol)].append(index)
+        labels = tuple(protocol.labels.items())
+        protocols_of[entities["subject"], site, labels].add(str(protocol))
     numbers = [0] * len(scans)
-    for (subject, site, _), places in groups.items():
-        runs = [scans[place][0].get("run") or "" for place in places]
-        alone = len(sharing[subject, site, tuple(matched[places[0]].labels.items())]) == 1
-        by_run = (
-            alone
-            and all(run.isdecimal() for run in runs)
-            and max(Counter(map(int, runs)).values()) == 1
-        )
-        ordered = sorted(places, key=lambda place: _natural(scan_label(scans[place][0])))
-        for count, place in enumerate(ordered, start=1):
-            numbers[place] = int(scans[place][0]["run"]) if by_run else count
+    for (subject, site, _), indices in repeats.items():
+        labels = tuple(matched[indices[0]].labels.items())
+        has_one_protocol = len(protocols_of[subject, site, labels]) == 1
+        entities_of = [scans[index][0] for index in indices]
+        runs = _run_numbers(entities_of) if has_one_protocol else None
+        for index, number in zip(indices, runs or _ranks(entities_of), strict=True):
+            numbers[index] = number
     return numbers
 
 
-def is_same_time(one: float, other: float) -> bool:
-    """Tell whether two echo times in ms are those of one protocol."""
-    return abs(one - other) <= ECHO_TIME_TOLERANCE
+def _run_numbers(scans):
+    """Return the runs of scans as numbers; None unless all are numbers and different."""
+    runs = [entities.get("run") or "" for entities in scans]
+    if not all(map(str.isdecimal, runs)):
+        return None
+    numbers = list(map(int, runs))
+    return numbers if len(set(numbers)) == len(numbers) else None
 
 
-def _is_same_size(one, other):
-    return max(one, other) <= (1 + VOXEL_TOLERANCE) * min(one, other)
+def _ranks(scans):
+    """Return the rank of each scan, from 1, in the order of their labels."""
+    labels = list(map(scan_label, scans))
+    order = sorted(range(len(scans)), key=lambda index: _natural_key(labels[index]))
+    ranks = [0] * len(scans)
+    for rank, index in enumerate(order, start=1):
+        ranks[index] = rank
+    return ranks
 
 
-def _alike(ours, theirs, is_same):
-    """Whether two lists are the same number by number; one that is empty is not known."""
-    if not ours or not theirs:
+def is_same_time(first: float, second: float) -> bool:
+    """Return whether two echo times in ms agree within the tolerance."""
+    return abs(first - second) <= ECHO_TIME_TOLERANCE
+
+
+def _is_same_size(first, second):
+    return max(first, second) <= (1 + VOXEL_TOLERANCE) * min(first, second)
+
+
+def _agree(first, second, is_same):
+    """Return whether two sequences agree number by number; an empty one agrees with any."""
+    if not first or not second:
         return True
-    return len(ours) == len(theirs) and all(
-        is_same(one, other) for one, other in zip(ours, theirs, strict=True)
-    )
+    return len(first) == len(second) and all(map(is_same, first, second))
 
 
 def _listed(numbers):
     return ", ".join(f"{number:.5g}" for number in numbers) or None
 
 
-def _natural(text):
-    """Sort key that reads numbers as numbers: run-10 comes after run-2."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
-    ]
+def _natural_key(text):
+    """Return a sort key that compares numbers by value: run-10 comes after run-2."""
+    key = []
+    for part in re.split(r"(\d+)", text):
+        key.append((int(part), "") if part.isdecimal() else (-1, part))
+    return key

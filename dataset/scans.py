@@ -1,12 +1,14 @@
-"""A gradient-echo scan: its files, and what its sidecars say."""
+"""A gradient-echo scan: its files and the metadata from its sidecars."""
 
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from ..core.phase.encoding import GYROMAGNETIC_RATIO
 from .entities import PARTS, scan_label
 from .values import is_plain, plain
 
+# Fields of the raw sidecars that are copied to those of the maps.
 COPIED_METADATA = (
     "Manufacturer",
     "ManufacturersModelName",
@@ -39,39 +41,39 @@ COPIED_METADATA = (
 
 @dataclass(frozen=True)
 class Scan:
-    """One multi-echo gradient-echo scan: its files, sorted by echo time, and what its sidecars say.
+    """A gradient-echo scan: its files, sorted by echo time, and the metadata from its sidecars.
 
-    Either `magnitude` and `phase` are there, or `real` and `imaginary`; the others are empty. A
-    scan as found may lack a file of one echo: `multiqsm.dataset.preflight.brain_mask` says so.
+    A scan has either `magnitude` and `phase` or `real` and `imaginary`; the other two are empty. If
+    a part lacks the file of an echo, the checks in `multiqsm.dataset.preflight` report it.
 
     Attributes
     ----------
     entities : dict of str
-        What identifies the scan, by the long names of BIDS, without echo and part.
+        Entities that identify the scan, by the long names of BIDS, without echo and part.
     suffix : str
         ``MEGRE`` or ``T2starw``.
     magnitude, phase, real, imaginary : tuple of pathlib.Path
         One file for each echo.
     echo_times : tuple of float or None
-        In seconds; None where no sidecar has it.
+        In seconds; None for echoes without an echo time in any sidecar.
     sidecars : dict of dict
-        Metadata of each file, inherited fields included, by file name.
+        Metadata of each file including inherited fields, by file name.
     field_strength : float or None
         In tesla.
     imaging_frequency : float or None
         In MHz.
     manufacturer : str or None
-        As the sidecar has it.
+        As in the sidecar.
     units : str or None
         ``Units`` of the phase.
     brain_mask : pathlib.Path or None
-        A mask that the user brought.
+        The user's mask.
     site, site_source : str
-        The site, and what told it.
+        The site, and where it was read.
     is_phantom : bool
-        The participant's ``species`` in participants.tsv is phantom.
+        Whether the participant's ``species`` in participants.tsv is phantom.
     notes : tuple of str
-        Decisions taken while the files were put together, for the user to read.
+        Remarks for the user on how the files were grouped.
     """
 
     entities: dict[str, str]
@@ -94,13 +96,13 @@ class Scan:
 
     @property
     def parts(self) -> dict[str, tuple[Path, ...]]:
-        """The parts that the scan consists of: a dict of part to its files."""
+        """Files of each part that the scan has."""
         return {part: getattr(self, part) for part in PARTS.values() if getattr(self, part)}
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All image files, part by part."""
-        return tuple(path for paths in self.parts.values() for path in paths)
+        return tuple(chain.from_iterable(self.parts.values()))
 
     @property
     def label(self) -> str:
@@ -114,10 +116,10 @@ class Scan:
 
     @property
     def centre_frequency(self) -> tuple[float, str] | tuple[None, None]:
-        """Centre frequency in MHz, and what it was taken from; None and None if nothing tells it.
+        """Centre frequency in MHz, and the sidecar field it comes from; None and None if unknown.
 
-        A nominal field strength is off by percents on some scanners, and ppm with it, so
-        ImagingFrequency comes first.
+        ImagingFrequency has precedence: the nominal field strength of some scanners is wrong by a
+        few percent, and so would be all values in ppm.
         """
         if self.imaging_frequency is not None:
             return self.imaging_frequency, "ImagingFrequency"
@@ -127,12 +129,10 @@ class Scan:
 
     @property
     def metadata(self) -> dict:
-        """What the first file's sidecar says of the scanner and the sequence, in texts, numbers and
-        lists of them.
-        """
+        """Scanner and sequence from the first file's sidecar: texts, numbers and lists of them."""
         sidecar = self.sidecars.get(self.files[0].name, {}) if self.files else {}
-        return {
-            key: plain(sidecar[key])
-            for key in COPIED_METADATA
-            if key in sidecar and is_plain(sidecar[key])
-        }
+        metadata = {}
+        for field_name in COPIED_METADATA:
+            if field_name in sidecar and is_plain(sidecar[field_name]):
+                metadata[field_name] = plain(sidecar[field_name])
+        return metadata

@@ -1,4 +1,4 @@
-"""Sidecars of images: read by the principle of inheritance, and written."""
+"""Read JSON sidecars by the BIDS inheritance principle, and write them."""
 
 import json
 import re
@@ -12,12 +12,16 @@ from .problems import UnusableScanError
 from .values import one_line
 
 SIDECAR_NAME = re.compile(r"((?:[a-zA-Z]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)\.json")
-LARGEST_SIDECAR = 16 * 2**20  # bytes: what converters write is a thousandth of that
+LARGEST_SIDECAR = 16 * 2**20  # bytes, a thousand times what converters write
 
 
 class Sidecars:
-    """Sidecars by the principle of inheritance: those of the folders above, the nearest and most
-    specific last.
+    """The sidecars of a dataset, combined by the inheritance principle.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Root of the dataset.
     """
 
     def __init__(self, root: Path) -> None:
@@ -26,52 +30,85 @@ class Sidecars:
         self._shared: dict[Path, dict | UnusableScanError] = {}
 
     def merged(self, image: Path, suffix: str) -> dict:
-        """Merge the sidecars that apply to an image with this suffix."""
+        """Merge the sidecars that apply to an image.
+
+        Sidecars in folders closer to the image and sidecars with more entities have precedence.
+
+        Parameters
+        ----------
+        image : pathlib.Path
+            The image, below the root.
+        suffix : str
+            Its suffix.
+
+        Returns
+        -------
+        dict
+            Fields without those that are null.
+
+        Raises
+        ------
+        UnusableScanError
+            If a sidecar cannot be read.
+        """
         metadata: dict = {}
         folders = [image.parent]
         while folders[-1] != self._root:
             folders.append(folders[-1].parent)
         labels = set(image.name.split("_")[:-1])
         for folder in reversed(folders):
-            for needed, path in self._named(folder).get(suffix, ()):
-                if needed <= labels:
+            for required_labels, path in self._list_folder(folder).get(suffix, ()):
+                if required_labels <= labels:
                     metadata |= self._read(path, is_own=path == sidecar_path(image))
         return {key: value for key, value in metadata.items() if value is not None}
 
-    def _named(self, folder):
-        """Sidecars of a folder by suffix, each with the entities that it asks for, those that ask
-        for least first.
-        """
+    def _list_folder(self, folder):
+        """List a folder's sidecars by suffix, as pairs of labels and path, fewest labels first."""
         if folder not in self._of_folder:
-            found = defaultdict(list)
+            by_suffix = defaultdict(list)
             for path in sorted(folder.glob("*.json")):
-                if parsed := SIDECAR_NAME.fullmatch(path.name):
-                    found[parsed[2]].append((set(parsed[1].split("_")[:-1]), path))
-            self._of_folder[folder] = {
-                suffix: sorted(named, key=lambda entry: len(entry[0]))
-                for suffix, named in found.items()
-            }
+                if match := SIDECAR_NAME.fullmatch(path.name):
+                    labels = set(match[1].split("_")[:-1])
+                    by_suffix[match[2]].append((labels, path))
+            for sidecars in by_suffix.values():
+                sidecars.sort(key=lambda entry: len(entry[0]))
+            self._of_folder[folder] = by_suffix
         return self._of_folder[folder]
 
     def _read(self, path, *, is_own):
-        """Read a sidecar; one that several images share is read once, and refused as often as it is
-        asked for.
+        """Read a sidecar. One that several images share is read only once; if it is not valid, the
+        error is raised again for each image.
         """
         if is_own:
             return read_sidecar(path)
         if path not in self._shared:
             try:
                 self._shared[path] = read_sidecar(path)
-            except UnusableScanError as reason:
-                self._shared[path] = reason
+            except UnusableScanError as error:
+                self._shared[path] = error
         if isinstance(self._shared[path], UnusableScanError):
             raise self._shared[path]
         return self._shared[path]
 
 
 def read_sidecar(path: Path) -> dict:
-    """Read a sidecar that strangers wrote: whatever is wrong with it makes the scan unusable, and
-    no other.
+    """Read and validate a sidecar of the raw dataset.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The sidecar.
+
+    Returns
+    -------
+    dict
+        Its fields.
+
+    Raises
+    ------
+    UnusableScanError
+        If it is missing, without content, too large, not valid JSON, not an object, or has a field
+        twice with different values. Only scans to which it applies become unusable.
     """
     try:
         require_content(path)
@@ -79,23 +116,24 @@ def read_sidecar(path: Path) -> dict:
         raise UnusableScanError(f"{path.name}: {error.cause}", error.remedy) from error
     if not path.is_file():
         raise UnusableScanError(
-            f"{path.name}: the sidecar is no file", "remove it, or save the sidecar there"
+            f"{path.name}: the sidecar is not a file", "remove it, or replace it by the sidecar"
         )
     if path.stat().st_size > LARGEST_SIDECAR:
         raise UnusableScanError(
-            f"{path.name}: {path.stat().st_size / 2**20:.0f} MB, which is no sidecar",
-            "write the sidecar again without what is not metadata",
+            f"{path.name}: {path.stat().st_size / 2**20:.0f} MB is too large for a sidecar",
+            "write the sidecar again with metadata only",
         )
-    contradictions: list[str] = []
+    contradictory: set[str] = set()
 
-    def collect(pairs):
-        # Called for each object, the outermost last: what lies deeper is not used.
+    def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        # Called for each object of the file, the outermost last. Nested objects are not used, so
+        # that only the contradictions of the outermost one matter.
         content = dict(pairs)
-        contradictions[:] = ()
+        contradictory.clear()
         if len(content) < len(pairs):
-            contradictions[:] = sorted(
-                {key for key, value in pairs if repr(content[key]) != repr(value)}
-            )
+            for key, value in pairs:
+                if repr(content[key]) != repr(value):
+                    contradictory.add(key)
         return content
 
     try:
@@ -112,13 +150,13 @@ def read_sidecar(path: Path) -> dict:
         ) from error
     if not isinstance(content, dict):
         raise UnusableScanError(
-            f"{path.name}: a sidecar is an object in braces, which this is not",
+            f"{path.name}: the content is not a JSON object (in braces)",
             "correct the file's JSON",
         )
-    if contradictions:
-        names = ", ".join(map(one_line, contradictions))
+    if contradictory:
+        names = ", ".join(map(one_line, sorted(contradictory)))
         raise UnusableScanError(
-            f"{path.name}: {names} is there twice with different values", "correct the file's JSON"
+            f"{path.name}: {names} occurs twice with different values", "correct the file's JSON"
         )
     return content
 
@@ -127,12 +165,12 @@ FIRST_IN_SIDECAR = ("Description", "Units", "Type", "SkullStripped", "SpatialRef
 
 
 def sidecar_path(path: PathLike) -> Path:
-    """Name the JSON sidecar of an image or table.
+    """Return the path of the JSON sidecar of an image or table.
 
     Parameters
     ----------
     path : path-like
-        A data file, or a sidecar already.
+        A data file, or its sidecar.
 
     Returns
     -------
@@ -149,15 +187,15 @@ def sidecar_path(path: PathLike) -> Path:
 
 
 def write_sidecar(path: PathLike, metadata: Mapping[str, object]) -> Path:
-    """Write the JSON sidecar of a data file in one step, so that no reader meets half a file.
+    """Write the JSON sidecar of a data file atomically.
 
     Parameters
     ----------
     path : path-like
         The data file, or its sidecar.
     metadata : dict
-        Numpy scalars and arrays, tuples and paths are converted; a number that is not finite
-        becomes null.
+        Numpy scalars and arrays, tuples and paths are converted; NaN and infinity become null.
+        Fields are sorted by name, after those that describe the image.
 
     Returns
     -------
@@ -167,8 +205,13 @@ def write_sidecar(path: PathLike, metadata: Mapping[str, object]) -> Path:
     Raises
     ------
     TypeError
-        If a value has no form in JSON.
+        If a value cannot be converted to JSON.
     """
-    order = {key: place for place, key in enumerate(FIRST_IN_SIDECAR)}
-    keys = sorted(metadata, key=lambda key: (order.get(key, len(order)), key))
-    return write_json(sidecar_path(path), {key: metadata[key] for key in keys})
+
+    def order(name: str) -> tuple[int, str]:
+        is_first = name in FIRST_IN_SIDECAR
+        return (FIRST_IN_SIDECAR.index(name) if is_first else len(FIRST_IN_SIDECAR), name)
+
+    return write_json(
+        sidecar_path(path), {name: metadata[name] for name in sorted(metadata, key=order)}
+    )

@@ -1,4 +1,4 @@
-"""Derivative datasets of the user: brain masks, and images made from a gradient-echo scan."""
+"""Find the user's derivative datasets, and brain masks in them."""
 
 import re
 from collections.abc import Sequence
@@ -15,20 +15,21 @@ from .sidecars import sidecar_path
 from .values import one_line
 
 FREESURFER = Path("derivatives", "freesurfer")  # below the raw dataset
+GRADIENT_ECHO = re.compile(r"_(MEGRE|T2starw)\.")  # in a file name
 
 
 def derivative_datasets(
     root: PathLike, derivatives: Sequence[PathLike] | None = None
 ) -> list[Path]:
-    """List the derivative datasets to look for a user's masks and labels in.
+    """List the derivative datasets to search for the user's masks and labels.
 
     Parameters
     ----------
     root : path-like
         Root of the raw dataset.
     derivatives : sequence of path-like, optional
-        The datasets to take. By default all in the dataset's ``derivatives`` folder except those
-        that multiqsm made.
+        Datasets chosen by the user. By default all in the raw dataset's ``derivatives`` folder
+        except those that multiqsm created.
 
     Returns
     -------
@@ -38,69 +39,92 @@ def derivative_datasets(
     Raises
     ------
     DatasetError
-        If one of them does not exist, if ``derivatives`` is a link to what is not here, or if a
-        dataset's description is listed without its content, so that nobody knows whose it is.
+        If one of the folders does not exist, if ``derivatives`` is a broken link, or if a dataset's
+        description is listed without its content, so that its origin is unknown.
     """
-    # Nodes work in folders of their own: what is found there is named in full.
+    # Paths are absolute, since Nipype nodes run in their own working directories.
     if derivatives is None:
-        require_content(Path(root, "derivatives").absolute())
-        beside = sorted(
-            path for path in Path(root, "derivatives").absolute().glob("*") if is_folder(path)
-        )
-        return [path for path in beside if exists(path) and not is_multiqsm_dataset(path)]
-    missing = [str(path) for path in derivatives if not (exists(path) and Path(path).is_dir())]
-    if missing:
-        raise DatasetError(f"{', '.join(missing)}: no such folder of derivatives")
+        folder = Path(root, "derivatives").absolute()
+        require_content(folder)
+        paths = sorted(filter(is_folder, folder.glob("*")))
+        return [path for path in paths if exists(path) and not is_multiqsm_dataset(path)]
+    missing_paths = [path for path in derivatives if not (exists(path) and Path(path).is_dir())]
+    if missing_paths:
+        raise DatasetError(f"{', '.join(map(str, missing_paths))}: no such folder of derivatives")
     return [Path(path).absolute() for path in derivatives]
 
 
 def list_missing_datasets(root: Path) -> list[Problem]:
-    """Folders of derivatives that belong to datasets of their own, which datalad has not
-    fetched.
-    """
+    """List the subdatasets in the folder ``derivatives`` that datalad has not fetched, as notes."""
     modules = root / ".gitmodules"
     text = modules.read_text(encoding="utf-8", errors="replace") if modules.is_file() else ""
     names = re.findall(r"^\s*path\s*=\s*(derivatives/\S+)\s*$", text, re.MULTILINE)
-    empty = [name for name in names if (root / name).is_dir() and not any((root / name).iterdir())]
-    cause = "a dataset of its own that is not here"
-    remedy = "if it holds masks or regions, fetch it with datalad get -n {}"
-    return [
-        Problem(one_line(name), "", cause, remedy.format(one_line(name)), "note") for name in empty
-    ]
+    notes = []
+    for name in names:
+        folder = root / name
+        if folder.is_dir() and not any(folder.iterdir()):
+            label = one_line(name)
+            cause = "a subdataset that has not been fetched"
+            remedy = f"if it contains masks or regions, fetch it with datalad get -n {label}"
+            notes.append(Problem(label, "", cause, remedy, "note"))
+    return notes
 
 
 def find_brain_mask(scan: Scan, datasets: Sequence[Path]) -> tuple[Path | None, list[Problem]]:
-    """Find the mask with the scan's entities; one made from another image, such as a T1w, is not
-    the scan's.
+    """Find the user's brain mask of a scan.
+
+    Masks that were made from another image, such as a T1w, are not used.
+
+    Parameters
+    ----------
+    scan : multiqsm.dataset.scans.Scan
+        The scan, whose entities the mask must have.
+    datasets : sequence of pathlib.Path
+        Roots of derivative datasets.
+
+    Returns
+    -------
+    brain_mask : pathlib.Path or None
+    unused : list of multiqsm.dataset.problems.Problem
+        A note for each mask of another image.
+
+    Raises
+    ------
+    UnusableScanError
+        If a mask's sidecar is listed without its content.
+    DatasetError
+        If there is more than one mask.
     """
     if not datasets:
         return None, []
-    names = [
-        derivative_path("", scan.entities, **BRAIN_MASK, extension=extension)
-        for extension in (".nii.gz", ".nii")
-    ]
-    candidates = [dataset / name for dataset in datasets for name in names]
+    compressed = derivative_path("", scan.entities, **BRAIN_MASK, extension=".nii.gz")
+    own = []
+    unused = []
     try:
-        # One whose content is not here is the scan's as well: preflight tells that it cannot be
-        # read.
-        found = [path for path in candidates if is_listed(path) or exists(path)]
-        foreign = [path for path in found if not is_of_gradient_echo(path)]
+        for dataset in datasets:
+            for name in (compressed, compressed.with_suffix("")):
+                path = dataset / name
+                # A mask without content counts as well: the preflight checks report it.
+                if not (is_listed(path) or exists(path)):
+                    continue
+                if is_of_gradient_echo(path):
+                    own.append(path)
+                    continue
+                cause = "not used: its sidecar says that it was made from another image"
+                subject = scan.entities["subject"]
+                unused.append(Problem(one_line(str(path)), "", cause, "", "note", subject))
     except MissingContentError as error:
         raise UnusableScanError(error.cause, error.remedy, error.file) from error
-    own = [path for path in found if path not in foreign]
     if len(own) > 1:
         raise DatasetError(
             f"{scan.label}: more than one brain mask ({', '.join(map(str, own))})",
-            "say with --derivatives whose masks to use, or remove all but one",
+            "choose the dataset to use with --derivatives, or remove all but one",
         )
-    reason = "its sidecar says that it was made from another image"
-    subject = scan.entities["subject"]
-    refused = [Problem(one_line(str(path)), "", reason, "", "note", subject) for path in foreign]
-    return (own[0] if own else None), refused
+    return (own[0] if own else None), unused
 
 
 def is_of_gradient_echo(image: Path) -> bool:
-    """Tell by its sidecar whether a mask or label image was made from a gradient-echo scan.
+    """Return whether a mask or label image was made from a gradient-echo scan, by its sidecar.
 
     Parameters
     ----------
@@ -110,8 +134,8 @@ def is_of_gradient_echo(image: Path) -> bool:
     Returns
     -------
     bool
-        True if its sources are gradient-echo images, or if it names none: then it is taken at its
-        file name.
+        True if its sources are gradient-echo images, or if it names none, so that the file name
+        alone shows what it belongs to.
 
     Raises
     ------
@@ -121,9 +145,7 @@ def is_of_gradient_echo(image: Path) -> bool:
     sidecar = sidecar_path(image)
     metadata = read_json(sidecar) if exists(sidecar) else {}
     sources = metadata.get("Sources") or metadata.get("RawSources") or []
-    sources = [
-        source
-        for source in (sources if isinstance(sources, list) else [sources])
-        if isinstance(source, str)
-    ]
-    return not sources or any(re.search(r"_(MEGRE|T2starw)\.", source) for source in sources)
+    if not isinstance(sources, list):
+        sources = [sources]
+    names = [source for source in sources if isinstance(source, str)]
+    return not names or any(map(GRADIENT_ECHO.search, names))

@@ -1,9 +1,8 @@
-"""What is known of a subject once the scans have been processed: the maps on disk, and the regions
-drawn on them.
-"""
+"""Collect the processed scans of each subject, with the regions drawn on them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -31,18 +30,18 @@ from .scans import Scan
 
 @dataclass(frozen=True)
 class DrawnScan:
-    """A scan that is not among those brought together, but that regions or points were drawn on.
+    """An excluded scan on which regions or points were drawn.
 
     Attributes
     ----------
     entities : dict of str
-        Of the scan, by their long names.
+        Entities of the scan, by their long names.
     magnitude, mask : pathlib.Path
-        Combined magnitude and brain mask, of an earlier run.
+        Combined magnitude and brain mask, from an earlier run.
     labels : multiqsm.dataset.labels.Labels or None
-        Regions drawn on it, if they are needed.
+        Regions drawn on the scan, if they are needed.
     atria : tuple of tuple of float
-        Points in the atria of the lateral ventricles, in its mm, if they are needed.
+        Points in the atria of the lateral ventricles in mm, if they are needed.
     """
 
     entities: dict[str, str]
@@ -58,39 +57,38 @@ class DrawnScan:
 
     @property
     def columns(self) -> dict[str, str | None]:
-        """Columns that tell in a table which scan it is."""
+        """Columns that identify the scan in a table."""
         return {name: self.entities.get(name) for name in SCAN_ENTITIES}
 
 
 @dataclass(frozen=True)
 class ProcessedScan:
-    """A scan's derivatives.
+    """The derivatives of a scan.
 
     Attributes
     ----------
     entities : dict of str
-        Of the scan, by their long names.
+        Entities of the scan, by their long names.
     site : str
-        Where it was made.
+        Where it was acquired.
     protocol : multiqsm.dataset.repeats.Protocol
-        What it shares with its repeats.
+        The protocol that repeats have in common.
     number : int
-        Of the scan among its repeats at its site, from 1.
+        Number of the scan among its repeats at the site, from 1.
     magnitude, mask : pathlib.Path
         Combined magnitude and brain mask.
     r2star : pathlib.Path or None
-        R2* map; there is none of fewer than three echoes.
+        R2* map; None for scans with fewer than three echoes.
     chi : dict of str to pathlib.Path
         Susceptibility maps by inversion.
     noise : dict of str to dict of str to pathlib.Path
-        By inversion, what the standard error of its regional means is computed from: the standard
-        errors of susceptibility (``chi_se``) and of the field (``field_se``). Maps that were made
-        elsewhere have none.
+        By inversion, the maps from which standard errors of regional means are computed: the
+        standard errors of susceptibility (``chi_se``) and of the field (``field_se``). Maps made by
+        other programs have none.
     labels : multiqsm.dataset.labels.Labels or None
         Regions drawn on this scan.
     atria : tuple of tuple of float
-        Points in the atria of the lateral ventricles that the user gives, in the scan's mm; empty
-        if none.
+        The user's points in the atria of the lateral ventricles, in scanner mm; empty if none.
     """
 
     entities: dict[str, str]
@@ -112,9 +110,15 @@ class ProcessedScan:
 
     @property
     def columns(self) -> dict[str, str | int | None]:
-        """Columns that tell in a table which scan it is."""
-        own = {name: self.entities.get(name) for name in ("subject", "session", "run")}
-        return {**own, **self.protocol.columns, "site": self.site, "scan": self.number}
+        """Columns that identify the scan in a table."""
+        return {
+            "subject": self.entities.get("subject"),
+            "session": self.entities.get("session"),
+            "run": self.entities.get("run"),
+            **self.protocol.columns,
+            "site": self.site,
+            "scan": self.number,
+        }
 
 
 @dataclass(frozen=True)
@@ -130,13 +134,12 @@ class Subject:
     labels : multiqsm.dataset.labels.Labels or None
         Regions drawn in the subject's space.
     is_phantom : bool
-        A phantom's scans are not registered: each has its own regions.
+        A phantom's scans are not registered, so that each has its own regions.
     anatomy : multiqsm.dataset.anatomy.Anatomy
-        What there is beside these scans: other images, FreeSurfer's labels, lesions. A phantom has
-        none.
+        Other images, FreeSurfer's labels and lesions. Phantoms have none.
     elsewhere : tuple of DrawnScan
-        Other scans, whose drawn regions or points serve these scans for want of any of their own. A
-        phantom has none.
+        Excluded scans from which regions or points are propagated to these scans, if none of these
+        has any. Phantoms have none.
     """
 
     label: str
@@ -162,7 +165,7 @@ def collect_subjects(
     excluded_scans: Iterable[dict[str, str]] = (),
     needs_atria: bool = False,
 ) -> tuple[list[Subject], list[Problem]]:
-    """Put the processed scans of each subject together.
+    """Collect the processed scans of each subject.
 
     Parameters
     ----------
@@ -171,63 +174,64 @@ def collect_subjects(
     output_dir : path-like
         Root of the derivative dataset.
     methods : sequence of str
-        Inversions whose maps are wanted.
+        Inversions whose maps are required.
     datasets : sequence of path-like
-        Roots of the derivative datasets that may hold drawn regions.
+        Roots of the derivative datasets that may have drawn regions.
     standard_errors : sequence of str, optional
-        Inversions whose standard errors are wanted, if they are there: others may be left of an
-        earlier run. All of `methods` by default.
+        Inversions whose standard errors are used if they exist; those of other inversions, which
+        may remain from an earlier run, are ignored. All of `methods` by default.
     excluded_scans : sequence of dict of str
-        Entities of further scans of these subjects, which a filter left out or which could not be
-        processed. Regions that were drawn on them alone serve the scans if an earlier run made
+        Entities of further scans of these subjects, which a filter excluded or which could not be
+        processed. Regions drawn only on them are propagated to the scans if an earlier run made
         their magnitude and mask.
     needs_atria : bool
-        Whether the same is wanted of points in the atria.
+        Whether to propagate points in the atria as well.
 
     Returns
     -------
     subjects : list of Subject
         Sorted by label.
     left_out : list of Problem
-        Scans without derivatives, regions that are lost with scans that are not there, and regions,
-        anatomy or lesions that cannot be used: the scans are taken without.
+        Scans without derivatives, regions that cannot be propagated, and regions, anatomy or
+        lesions that cannot be used; the scans are then processed without them.
     """
     protocols = [scan_protocol(scan, _voxel_size(scan)) for scan in scans]
-    numbers = number_scans(
-        [
-            (scan.entities, scan.site, protocol)
-            for scan, protocol in zip(scans, protocols, strict=True)
-        ]
-    )
+    entities_of = [scan.entities for scan in scans]
+    sites = [scan.site for scan in scans]
+    numbers = number_scans(list(zip(entities_of, sites, protocols, strict=True)))
     with_noise = methods if standard_errors is None else standard_errors
-    members: dict[str, list[tuple[Scan, ProcessedScan]]] = {}
-    left_out = []
+    scans_of: dict[str, list[Scan]] = {}
+    processed_of: dict[str, list[ProcessedScan]] = {}
+    left_out: list[Problem] = []
     absent = list(excluded_scans)
     for scan, protocol, number in zip(scans, protocols, numbers, strict=True):
-        processed, missing = _processed(scan, protocol, number, output_dir, methods, with_noise)
-        if missing:
-            left_out.append(
-                Problem.of(scan, "", f"not processed: {missing[0].name} is missing", "")
-            )
+        processed = _processed(scan, protocol, number, output_dir, methods, with_noise)
+        required = (processed.mask, processed.magnitude, *processed.chi.values())
+        missing_files = [path for path in required if not path.exists()]
+        if missing_files:
+            cause = f"not processed: {missing_files[0].name} is missing"
+            left_out.append(Problem.of(scan, "", cause, ""))
             absent.append(scan.entities)
             continue
         labels, atria = _drawn_on(scan, datasets, left_out)
         processed = replace(processed, labels=labels, atria=atria)
-        members.setdefault(scan.entities["subject"], []).append((scan, processed))
+        scans_of.setdefault(scan.entities["subject"], []).append(scan)
+        processed_of.setdefault(scan.entities["subject"], []).append(processed)
     subjects = []
-    for label, found in sorted(members.items()):
-        ordered = sorted(
-            (processed for _, processed in found), key=lambda scan: (scan.site, scan.number)
-        )
-        drawn = _usable(f"sub-{label}", label, left_out, find_subject_labels, label, datasets)
-        subject = Subject(label, tuple(ordered), drawn, any(scan.is_phantom for scan, _ in found))
-        if not subject.is_phantom:
-            anatomy, notes = _anatomy_of(found[0][0], output_dir, datasets)
+    for label in sorted(scans_of):
+        ordered = sorted(processed_of[label], key=lambda scan: (scan.site, scan.number))
+        labels = _usable(label, f"sub-{label}", left_out, find_subject_labels, label, datasets)
+        is_phantom = any(scan.is_phantom for scan in scans_of[label])
+        subject = Subject(label, tuple(ordered), labels, is_phantom)
+        if not is_phantom:
+            anatomy, problems = _anatomy_of(scans_of[label][0], output_dir, datasets)
             subject = replace(subject, anatomy=anatomy)
-            left_out = left_out + notes
-            elsewhere, notes = _drawn_elsewhere(subject, absent, output_dir, datasets, needs_atria)
+            left_out += problems
+            elsewhere, problems = _drawn_elsewhere(
+                subject, absent, output_dir, datasets, needs_atria
+            )
             subject = replace(subject, elsewhere=elsewhere)
-            left_out = left_out + notes
+            left_out += problems
         subjects.append(subject)
     return subjects, left_out
 
@@ -235,59 +239,57 @@ def collect_subjects(
 def check_regions(
     scans: Iterable[Scan], output_dir: PathLike, datasets: Sequence[PathLike]
 ) -> list[Problem]:
-    """Find the regions, anatomy and lesions that cannot be used, before hours of work go into the
-    scans.
+    """Find the regions, anatomy and lesions that cannot be used, before processing starts.
 
     Parameters
     ----------
     scans : sequence of multiqsm.dataset.scans.Scan
         Scans that will be processed.
     output_dir, datasets
-        As of `collect_subjects`.
+        See `collect_subjects`.
 
     Returns
     -------
     list of Problem
-        Warnings: the scans will be taken without.
+        Warnings, as the scans will be processed without them.
     """
     left_out: list[Problem] = []
-    first: dict[str, Scan] = {}
+    first_scans: dict[str, Scan] = {}
     for scan in scans:
         _drawn_on(scan, datasets, left_out)
-        first.setdefault(scan.entities["subject"], scan)
-    for label, scan in first.items():
-        _usable(f"sub-{label}", label, left_out, find_subject_labels, label, datasets)
+        first_scans.setdefault(scan.entities["subject"], scan)
+    for label, scan in first_scans.items():
+        _usable(label, f"sub-{label}", left_out, find_subject_labels, label, datasets)
         if not scan.is_phantom:
-            _, notes = _anatomy_of(scan, output_dir, datasets)
-            left_out += notes
+            _, problems = _anatomy_of(scan, output_dir, datasets)
+            left_out += problems
     return [
         replace(problem, severity="warning") for problem in left_out if problem.severity == "error"
     ]
 
 
 def freesurfer_dir(output_dir: PathLike) -> Path:
-    """The folder that recon-all's results are written to and found in."""
+    """Return the folder to which recon-all's results are written, and where they are read."""
     return Path(output_dir) / "sourcedata" / "freesurfer"
 
 
 def _drawn_on(scan, datasets, left_out):
-    """Regions that were drawn on a scan, and points in its atria."""
-    subject = scan.entities["subject"]
-    labels = _usable(
-        scan.label, subject, left_out, find_labels, scan.entities, datasets, image=scan.files[0]
-    )
-    atria = _usable(
-        scan.label, subject, left_out, find_atria, scan.label, _folder(scan.entities), datasets
-    )
+    """Return the regions that were drawn on a scan, and the points in its atria."""
+    usable = partial(_usable, scan.entities["subject"], scan.label, left_out)
+    labels = usable(find_labels, scan.entities, datasets, image=scan.files[0])
+    atria = usable(find_atria, scan.label, _folder(scan.entities), datasets)
     return labels, tuple(atria or ())
 
 
 def _anatomy_of(scan, output_dir, datasets):
-    """What there is beside a person's scans, and what of it cannot be used."""
+    """Return a person's anatomy besides the scans, and problems of files that cannot be used."""
     label = scan.entities["subject"]
-    return find_anatomy(
-        label, _raw_folder(label, scan.files[0]), [*datasets, freesurfer_dir(output_dir)]
-    )
+    raw_folder = None  # if the image is not in a folder of the subject
+    for folder in scan.files[0].parents:
+        if folder.name == f"sub-{label}":
+            raw_folder = folder
+            break
+    return find_anatomy(label, raw_folder, [*datasets, freesurfer_dir(output_dir)])
 
 
 def _voxel_size(scan):
@@ -298,111 +300,98 @@ def _voxel_size(scan):
 
 
 def _folder(entities):
-    """A scan's folder in a dataset, above ``anat``."""
+    """Return a scan's folder in a dataset, above ``anat``."""
     return derivative_path("", entities, **BRAIN_MASK).parents[1]
 
 
-def _drawn_elsewhere(subject, others, output_dir, datasets, needs_atria):
-    """What was drawn on scans that are not there and on none that are: the scans to carry it from,
-    and what is lost.
+def _drawn_elsewhere(subject, excluded_scans, output_dir, datasets, needs_atria):
+    """Find excluded scans on which regions or points were drawn that no scan of the subject has.
+
+    Returns the scans from which these can be propagated, and problems of the other scans.
     """
-    found = []
-    absent = []
+    usable_scans = []
+    unusable_scans = []
     left_out = []
     needs_labels = subject.labels is None and not any(scan.labels for scan in subject.scans)
     needs_atria = needs_atria and not any(scan.atria for scan in subject.scans)
-    for entities in others:
+    for entities in excluded_scans:
         if entities["subject"] != subject.label:
             continue
-        what = scan_label(entities)
-        labels = (
-            _usable(what, entities["subject"], left_out, find_labels, entities, datasets)
-            if needs_labels
-            else None
-        )
-        atria = (
-            _usable(
-                what, entities["subject"], left_out, find_atria, what, _folder(entities), datasets
-            )
-            if needs_atria
-            else None
-        )
+        label = scan_label(entities)
+        usable = partial(_usable, subject.label, label, left_out)
+        labels = usable(find_labels, entities, datasets) if needs_labels else None
+        atria = usable(find_atria, label, _folder(entities), datasets) if needs_atria else None
         if not (labels or atria):
             continue
         magnitude = derivative_path(output_dir, entities, **MAGNITUDE_FILE)
         mask = derivative_path(output_dir, entities, **BRAIN_MASK)
         drawn = DrawnScan(dict(entities), magnitude, mask, labels, tuple(atria or ()))
-        (found if magnitude.exists() and mask.exists() else absent).append(drawn)
-    for scan in absent:
+        is_registrable = magnitude.exists() and mask.exists()
+        (usable_scans if is_registrable else unusable_scans).append(drawn)
+    have_labels = any(scan.labels for scan in usable_scans)
+    have_atria = any(scan.atria for scan in usable_scans)
+    for scan in unusable_scans:
         lost = []
-        if scan.labels and not any(other.labels for other in found):
+        if scan.labels and not have_labels:
             lost.append("regions")
-        if scan.atria and not any(other.atria for other in found):
+        if scan.atria and not have_atria:
             lost.append("points in the atria")
         if lost:
-            what = f"{' and '.join(lost)} of {scan.label}"
-            left_out.append(Problem(what, "", *_why_lost(scan), subject=scan.entities["subject"]))
-    return tuple(found), left_out
+            left_out.append(_lost_drawing(scan, " and ".join(lost)))
+    return tuple(usable_scans), left_out
 
 
-def _why_lost(scan):
-    """Cause and remedy."""
-    cause = (
-        f"they were drawn on a scan that is not among those processed, and {scan.magnitude.name} "
-        f"or {scan.mask.name}, "
-        "which would carry them to the others, is missing: they are lost to these"
-    )
-    remedy = (
+def _lost_drawing(scan, drawing):
+    """Return the problem that a drawing on an excluded scan cannot be propagated."""
+    return Problem(
+        f"{drawing} of {scan.label}",
+        "",
+        "cannot be used: they were drawn on a scan that is not processed, and to propagate them to "
+        f"the other scans, {scan.magnitude.name} and {scan.mask.name} are needed, of which at "
+        "least one is missing",
         "process that scan as well (without --session-label and --bids-filter-file), or draw them "
-        "on one of these"
+        "on a scan that is processed",
+        subject=scan.entities["subject"],
     )
-    return cause, remedy
 
 
 def _processed(scan, protocol, number, output_dir, methods, with_noise):
-    """The scan's derivatives, and which of those that every scan has are missing."""
+    """Return the scan's derivatives; those that every scan has are not checked for existence."""
 
-    def path(named):
-        return derivative_path(output_dir, scan.entities, **named)
+    def path(name):
+        return derivative_path(output_dir, scan.entities, **name)
 
     chi = {method: path(susceptibility_map(method)) for method in methods}
-    magnitude = path(MAGNITUDE_FILE)
-    mask = path(BRAIN_MASK)
     r2star = path(R2STAR)
-    missing = [file for file in (mask, magnitude, *chi.values()) if not file.exists()]
     field_se = path(TOTAL_FIELD_ERROR)
-    noise = {
-        method: {"chi_se": path(susceptibility_error_map(method)), "field_se": field_se}
-        for method in with_noise
-    }
-    noise = {
-        method: files
-        for method, files in noise.items()
-        if all(file.exists() for file in files.values())
-    }
-    r2star = r2star if r2star.exists() else None
-    found = ProcessedScan(
-        scan.entities, scan.site, protocol, number, magnitude, mask, r2star, chi, noise
+    noise = {}
+    for method in with_noise:
+        chi_se = path(susceptibility_error_map(method))
+        if chi_se.exists() and field_se.exists():
+            noise[method] = {"chi_se": chi_se, "field_se": field_se}
+    return ProcessedScan(
+        entities=scan.entities,
+        site=scan.site,
+        protocol=protocol,
+        number=number,
+        magnitude=path(MAGNITUDE_FILE),
+        mask=path(BRAIN_MASK),
+        r2star=r2star if r2star.exists() else None,
+        chi=chi,
+        noise=noise,
     )
-    return found, missing
 
 
-def _usable(what, subject, left_out, find, *arguments, **options):
-    """Labels, or None with the reason among what is left out: one bad file stops nobody else's
-    scans.
+def _usable(subject, label, left_out, find, *arguments, **options):
+    """Call `find` for drawn regions or points; on an error append a problem to `left_out` and
+    return None, so that one invalid file does not stop the processing of all scans.
     """
     try:
-        labels = find(*arguments, **options)
+        drawing = find(*arguments, **options)
     except DatasetError as error:
-        left_out.append(Problem.from_error(f"regions of {what}", error, subject))
+        left_out.append(Problem.from_error(f"regions of {label}", error, subject))
         return None
-    if isinstance(labels, Labels):
-        left_out += [
-            Problem(f"regions of {what}", "", note, "", "note", subject) for note in labels.notes
-        ]
-    return labels
-
-
-def _raw_folder(label, image):
-    """The subject's folder that a raw image lies in; None if the image lies elsewhere."""
-    return next((folder for folder in image.parents if folder.name == f"sub-{label}"), None)
+    if isinstance(drawing, Labels):
+        for note in drawing.notes:
+            left_out.append(Problem(f"regions of {label}", "", note, "", "note", subject))
+    return drawing

@@ -1,4 +1,4 @@
-"""Tables as tab-separated text: those that people write, and this package's own."""
+"""Read and write tables of tab-separated values, by users and by this package."""
 
 import csv
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from .repeats import COLUMNS
 REQUIRED = ("subject", "session", "run", "site", "method", "roi", "unit", "reference")
 TEXT_COLUMNS = (*REQUIRED, *COLUMNS, "protocol")
 
-# Labels of a model's tables, which may look like numbers.
+# Columns of a model's tables whose labels may look like numbers, and must stay text.
 MODEL_LABELS: tuple[str, ...] = (
     "participant",
     "node",
@@ -35,32 +35,32 @@ AS_TEXT = "save the table as UTF-8 text with tabs between columns"
 
 
 def read_rows(path: PathLike, columns: Sequence[str] = (), hint: str = AS_TEXT) -> list[dict]:
-    """Read a table that somebody wrote.
+    """Read the rows of a table written by a user.
 
     Parameters
     ----------
     path : path-like
-        The table: UTF-8, tabs between columns.
+        The table: UTF-8, with tabs between columns.
     columns : sequence of str
-        Those that it must have.
+        Required columns.
     hint : str
-        What to do if one lacks.
+        Advice in the error if a column is missing.
 
     Returns
     -------
     list of dict of str
-        Its rows. What a row lacks at its end is None; what it has beyond the headings stands under
-        None.
+        One dict per row. Missing cells at the end of a row are None; the list of excess cells has
+        the key None.
 
     Raises
     ------
     DatasetError
-        If the table is not here, cannot be read as such a table, or lacks a column.
+        If the table does not exist, is not a valid table, or lacks a column.
     """
     path = Path(path)
     require_content(path)
     if not path.is_file():
-        raise DatasetError(f"{path}: no file", "remove it, or save the table there")
+        raise DatasetError(f"{path}: not a file", "remove it, or replace it by the table")
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, delimiter="\t", strict=True)
@@ -68,22 +68,23 @@ def read_rows(path: PathLike, columns: Sequence[str] = (), hint: str = AS_TEXT) 
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: {error}", AS_TEXT) from error
-    if missing := [column for column in columns if column not in names]:
-        raise DatasetError(f"{path}: no column {', '.join(missing)}", hint)
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if absent := [column for column in columns if column not in names]:
+        raise DatasetError(f"{path}: no column {', '.join(absent)}", hint)
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
         raise DatasetError(
-            f"{path}: column {', '.join(map(repr, twice))} is there twice", "rename or remove one"
+            f"{path}: column {', '.join(map(repr, duplicates))} occurs twice",
+            "rename or remove one",
         )
     return rows
 
 
 def read_text_table(path: PathLike, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table that somebody wrote, all cells as text.
+    """Read a table written by a user, with all cells as text.
 
     Parameters
     ----------
     path, columns
-        As of `read_rows`.
+        See `read_rows`.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def read_text_table(path: PathLike, columns: Sequence[str] = ()) -> pd.DataFrame
     Raises
     ------
     DatasetError
-        As by `read_rows`, or if a row has more cells than there are headings.
+        See `read_rows`; also if a row has more cells than there are headings.
     """
     rows = read_rows(path, columns)
     if any(None in row for row in rows):
@@ -103,7 +104,7 @@ def read_text_table(path: PathLike, columns: Sequence[str] = ()) -> pd.DataFrame
 
 
 def read_tsv(path: PathLike) -> pd.DataFrame:
-    """Read a table that this package wrote: labels are text, ``n/a`` is missing.
+    """Read a table written by this package: labels are text, ``n/a`` is missing.
 
     Parameters
     ----------
@@ -119,12 +120,12 @@ def read_tsv(path: PathLike) -> pd.DataFrame:
 
 
 def write_tsv(path: Path, table: pd.DataFrame) -> Path:
-    """Write a table as BIDS has them in one step: tabs, and ``n/a`` for what is missing.
+    """Write a BIDS table atomically: tabs between columns, and ``n/a`` for missing values.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file; its folder is made if missing.
+        The file; its folder is created if missing.
     table : pandas.DataFrame
         Its index is not written.
 

@@ -1,50 +1,55 @@
-"""Values that strangers wrote into sidecars and tables, made safe to use and to print."""
+"""Make values from sidecars and tables of a dataset safe to use and to print."""
 
 import math
 
 
 def is_plain(value: object) -> bool:
-    """Whether a value is a text, a number or a list of them."""
+    """Return whether a value is a text, a number or a list of them."""
     items = value if isinstance(value, list) else [value]
     return all(isinstance(item, str | int | float) for item in items)
 
 
 def plain(value: object) -> object:
-    """The value with texts that can be written anywhere: JSON can say what UTF-8 cannot."""
+    """Return a value with its texts safe to print; JSON can have characters that UTF-8 cannot."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     return one_line(value) if isinstance(value, str) else value
 
 
 def as_number(value: object) -> float | None:
-    """Take a number from a sidecar.
+    """Return a sidecar's value as a number.
 
     Parameters
     ----------
     value : object
-        What the sidecar has.
+        Value of a field.
 
     Returns
     -------
     float or None
-        None for whatever is not a finite number: texts, lists, true and false, NaN.
+        None if it is not a finite number: texts, lists, true and false, NaN.
+
+    Examples
+    --------
+    >>> as_number(3), as_number("3"), as_number(True)
+    (3.0, None, None)
     """
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
         number = float(value)
-    except OverflowError:  # JSON's whole numbers have any length
+    except OverflowError:  # integers in JSON may exceed the range of floats
         return None
     return number if math.isfinite(number) else None
 
 
 def as_text(value: object) -> str | None:
-    """A sidecar's text, safe to print; None for what is no text."""
+    """Return a sidecar's text, safe to print; None if the value is not a text."""
     return one_line(value) if isinstance(value, str) else None
 
 
 def one_line(text: str) -> str:
-    """Make a text of the dataset safe to print: one line, and nothing in it that steers a terminal.
+    """Make a text safe to print: a single line without control characters.
 
     Parameters
     ----------
@@ -54,14 +59,19 @@ def one_line(text: str) -> str:
     Returns
     -------
     str
-        The same text if all of its characters are printable; the others are replaced by their
-        escapes.
+        The text, with characters that are not printable replaced by escape sequences.
 
     Examples
     --------
     >>> one_line("North\\nSouth")
     'North\\\\nSouth'
     """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    if text.isprintable():
+        return text
+    return "".join(map(_printable, text))
+
+
+def _printable(character):
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,4 +1,4 @@
-"""How a graph is run: plugins, progress, failures, stages, completion records and locks.
+"""Run graphs: plugins, progress, failures, stages, completion records and locks.
 
-Nothing here knows a particular graph.
+Nothing in this package depends on a particular graph.
 """

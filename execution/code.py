@@ -1,4 +1,4 @@
-"""The code that makes a result, so that other code makes it again."""
+"""Identify the code that a result depends on, so that the result is renewed if the code changes."""
 
 import ast
 from functools import cache
@@ -8,15 +8,16 @@ from pathlib import Path
 from .. import __version__
 
 ROOT = Path(__file__).parents[1]
-DATA = ("*.json", "templates/*.html")  # beside modules, which read them
+DATA = ("*.json", "templates/*.html")  # data files in the folders of the modules that read them
 
 
 @cache
-def software(module):
-    """The version of this package with a digest of the code of a module and of all that it imports.
+def software(module: str) -> str:
+    """Return the version of this package with a digest of the code of a module and of all that it
+    imports.
 
-    Results are reused only by the code that made them: an edited page of a report makes no map
-    again.
+    Results are reused only by the code that they were computed by: an edited page of a report does
+    not lead to new maps.
 
     Parameters
     ----------
@@ -35,9 +36,9 @@ def software(module):
     return f"{__version__}-{digest.hexdigest()[:8]}"
 
 
-def code_of(module, root):
-    """Files of the package that a module consists of: its own, those of what it imports, and the
-    data beside these.
+def code_of(module: str, root: Path) -> list[Path]:
+    """Return the files of the package that a module depends on: its own, those of the modules that
+    it imports, and the data files that these read.
 
     Parameters
     ----------
@@ -52,49 +53,57 @@ def code_of(module, root):
         Sorted.
     """
     package = module.split(".")[0]
-    waiting = [module]
-    found = {}
-    texts = set()
-    while waiting:
-        name = waiting.pop()
+    queue = [module]
+    modules: dict[str, Path] = {}
+    texts: set[str] = set()
+    while queue:
+        name = queue.pop()
         path = _file_of(name, root)
-        if name.split(".")[0] != package or path is None or name in found:
+        if name.split(".")[0] != package or path is None or name in modules:
             continue
-        found[name] = path
-        imports, named = _contents(name, path)
-        texts |= named
-        waiting += imports
-        waiting.append(name.rpartition(".")[0])  # to import a module is to import its packages
-    data = {
-        file for path in found.values() for pattern in DATA for file in path.parent.glob(pattern)
-    }
-    read = {file for file in data if file.suffix != ".json" or _is_named(file.stem, texts)}
-    return sorted({*found.values(), *read})
+        modules[name] = path
+        imports, texts_of_module = _contents(name, path)
+        texts |= texts_of_module
+        queue += imports
+        queue.append(name.rpartition(".")[0])  # importing a module imports its packages
+    files = set(modules.values())
+    for folder in {path.parent for path in modules.values()}:
+        for pattern in DATA:
+            for path in folder.glob(pattern):
+                if path.suffix != ".json" or _is_mentioned(path.stem, texts):
+                    files.add(path)
+    return sorted(files)
 
 
 def _file_of(name, root):
-    """The file of a module or package; None if it is none of this package's."""
+    """Return the file of a module or package; None if it is not part of this package."""
     place = root.joinpath(*name.split(".")[1:])
-    candidates = (place / "__init__.py", place.with_suffix(".py"))
-    return next((path for path in candidates if path.is_file()), None)
+    for path in (place / "__init__.py", place.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
 
 
-def _is_named(stem, texts):
-    """Whether a file's name stands in a module, or begins with what stands there before a brace."""
-    return stem in texts or any(text.endswith("_") and stem.startswith(text) for text in texts)
+def _is_mentioned(stem, texts):
+    """Check whether one of the texts is a file's name, or its beginning up to an underscore, as in
+    ``f"model_{name}"``.
+    """
+    if stem in texts:
+        return True
+    return any(text.endswith("_") and stem.startswith(text) for text in texts)
 
 
 @cache
 def _contents(name, path):
-    """What a module imports, at its top or when it is needed, and the texts in it.
+    """Return the names that a module imports, at its top or within functions, and the texts in it.
 
-    Of what it imports each name may be a module. Texts name the JSON files that it loads.
+    Each imported name may be a module. The texts include the names of the JSON files that it loads.
     """
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     imports = []
     texts = set()
     tree = ast.parse(path.read_bytes())
-    # What is imported for type hints only does not run.
+    # Code that is imported for type hints only is not run.
     tree.body = [statement for statement in tree.body if not _is_for_hints(statement)]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -102,14 +111,15 @@ def _contents(name, path):
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             origin = ".".join([*above, *filter(None, [node.module])])
-            imports += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+            imports.append(origin)
+            imports += [f"{origin}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(node.value)
     return imports, texts
 
 
 def _is_for_hints(statement):
-    """Whether a statement is ``if TYPE_CHECKING: …``."""
+    """Check whether a statement is ``if TYPE_CHECKING: …``."""
     return (
         isinstance(statement, ast.If)
         and isinstance(statement.test, ast.Name)

@@ -1,49 +1,54 @@
-"""What has been made, and of what: a completion record for each finished item, so that no run
-makes it again.
-"""
+"""Completion records: what a finished item was computed from, so that later runs can skip it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from ..dataset.files import read_json, write_json
+from ..dataset.files import PathLike, read_json, write_json
 from ..dataset.sidecars import sidecar_path
 
 COMPLETION_RECORDS = Path("logs", "finished")
 
 
-def fingerprint(*values):
-    """Digest of what a result depends on.
+def fingerprint(*values: object) -> str:
+    """Return a digest of what a result depends on.
 
     Parameters
     ----------
     *values
-        Dataclasses, dicts, sequences, arrays and scalars. A path stands for its file, by name, size
-        and time of modification.
+        Dataclasses, dicts, sequences, arrays and scalars. A path stands for its file, with name,
+        size and time of modification.
 
     Returns
     -------
     str
         Hexadecimal; the same in every process.
+
+    Examples
+    --------
+    >>> fingerprint({"lambda": 0.1, "runs": [1, 2]})[:8]
+    'ee785b7d'
     """
     text = json.dumps([_described(value) for value in values], sort_keys=True, default=repr)
     return sha256(text.encode()).hexdigest()
 
 
-def is_finished(output_dir, kind, label, expected):
-    """Tell whether an item was finished as it would be now, and its files are still there.
+def is_finished(output_dir: PathLike, kind: str, label: str, expected: str) -> bool:
+    """Check whether an item was finished with this fingerprint, and its files are unchanged in
+    size.
 
     Parameters
     ----------
     output_dir : path-like
         Root of the derivative dataset.
     kind, label : str
-        What was made, such as ``scans``, and of which.
+        Kind of the item, such as ``scans``, and its label.
     expected : str
-        Its `fingerprint`.
+        Its `fingerprint` in this run.
 
     Returns
     -------
@@ -56,19 +61,28 @@ def is_finished(output_dir, kind, label, expected):
     return all(_size(Path(output_dir) / name) == size for name, size in files.items())
 
 
-def write_completion_record(output_dir, kind, label, made_of, files, *, made_by):
-    """Note that an item is finished.
+def write_completion_record(
+    output_dir: PathLike,
+    kind: str,
+    label: str,
+    item_fingerprint: str,
+    files: Iterable[PathLike],
+    *,
+    software: str,
+) -> Path:
+    """Record that an item is finished.
 
     Parameters
     ----------
     output_dir, kind, label
         As of `is_finished`.
-    made_of : str
-        Its `fingerprint`, taken before it was made: what changed meanwhile makes the result stale.
+    item_fingerprint : str
+        Its `fingerprint`, computed before the item was processed, so that inputs which changed in
+        the meantime make the result outdated.
     files : iterable of path-like
-        The files that were written below `output_dir`; sidecars are found by themselves.
-    made_by : str
-        The software that made it, as of `multiqsm.execution.code.software`.
+        The files that were written below `output_dir`; their sidecars are added if they exist.
+    software : str
+        The code that it was computed by, as from `multiqsm.execution.code.software`.
 
     Returns
     -------
@@ -76,15 +90,16 @@ def write_completion_record(output_dir, kind, label, made_of, files, *, made_by)
         The completion record.
     """
     root = Path(output_dir).absolute()
-    written = {Path(file).absolute() for file in files}
-    written |= {sidecar for sidecar in map(sidecar_path, written) if sidecar.exists()}
-    sizes = {path.relative_to(root).as_posix(): _size(path) for path in sorted(written)}
-    content = {"Software": made_by, "Fingerprint": made_of, "Files": sizes}
+    paths = {Path(file).absolute() for file in files}
+    sidecars = {sidecar_path(path) for path in paths}
+    paths.update(filter(Path.exists, sidecars))
+    sizes = {path.relative_to(root).as_posix(): _size(path) for path in sorted(paths)}
+    content = {"Software": software, "Fingerprint": item_fingerprint, "Files": sizes}
     return write_json(completion_record_path(output_dir, kind, label), content)
 
 
-def completion_record_path(output_dir, kind, label):
-    """Path of an item's completion record; arguments as of `is_finished`."""
+def completion_record_path(output_dir: PathLike, kind: str, label: str) -> Path:
+    """Return the path of an item's completion record; parameters as of `is_finished`."""
     return Path(output_dir, COMPLETION_RECORDS, kind, f"{label}.json")
 
 
@@ -93,14 +108,15 @@ def _size(path):
 
 
 def _described(value):
+    """Describe a value in lists, dicts and scalars that JSON can represent."""
     if is_dataclass(value):
         content = {field.name: _described(getattr(value, field.name)) for field in fields(value)}
         return {"of": type(value).__name__, **content}
     if isinstance(value, Path):
         if not value.is_file():
             return [value.as_posix(), None]
-        found = value.stat()
-        return [value.as_posix(), found.st_size, found.st_mtime_ns]
+        status = value.stat()
+        return [value.as_posix(), status.st_size, status.st_mtime_ns]
     if isinstance(value, dict):
         return {str(key): _described(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,8 @@
-"""What failed in a graph, read out of Nipype's crash files."""
+"""Read the failures of a graph from Nipype's crash files."""
 
 import errno
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,9 @@ class Failure:
     kind : str
         Name of the exception's class; empty if the crash file has none.
     message : str
-        The error, in its own words.
+        Message of the exception.
     crash_file : pathlib.Path
-        Where the whole story is.
+        Nipype's file with the traceback and the inputs of the step.
     """
 
     scan: str
@@ -33,35 +34,33 @@ class Failure:
     crash_file: Path
 
     @property
-    def is_lost(self):
-        """Whether the process or job that ran it was killed: then nothing is wrong with the scan,
-        for all we know.
-        """
+    def is_lost(self) -> bool:
+        """Whether the process or job that ran it was killed, which need not be due to the scan."""
         return self.kind == LOST
 
     @property
-    def is_disk_full(self):
+    def is_disk_full(self) -> bool:
         """Whether the disk was full."""
         return self.kind == "OSError" and self.message.startswith(f"[Errno {errno.ENOSPC}]")
 
     @property
-    def cause(self):
+    def cause(self) -> str:
         """Kind and message."""
         return f"{self.kind}: {self.message}" if self.kind else self.message
 
-    def __str__(self):
-        return f"step {self.step}: {self.cause}\n        the whole story: {self.crash_file}"
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.cause}\n        details: {self.crash_file}"
 
 
-def read_crash(path, part_of):
-    """Read scan, step and error out of one of Nipype's crash files.
+def read_crash(path: Path, part_of: Mapping[str, str]) -> Failure:
+    """Read scan, step and error from one of Nipype's crash files.
 
     Parameters
     ----------
     path : pathlib.Path
         A crash file in text form.
     part_of : dict of str to str
-        The part of the run that each node belongs to.
+        The part of the run that each node belongs to, as from `multiqsm.execution.graphs.parts_of`.
 
     Returns
     -------
@@ -72,11 +71,15 @@ def read_crash(path, part_of):
     name = node[1] if node else "?"
     part = part_of.get(name, name)
     errors = re.findall(r"^\s*([\w.]+(?:Error|Exception|Interrupt)): (.*)$", text, re.MULTILINE)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # that one is Nipype's
-    own = [(kind, message) for kind, message in errors if "NodeExecution" not in kind]
-    kind, message = own[0] if own else ("", lines[-1] if lines else "the crash file is empty")
-    # empty where the part is a node by itself
-    own_name = name.partition(f".{part}")[2].removeprefix(".")
-    step = own_name or part
-    return Failure(scan=part, step=step, kind=kind.split(".")[-1], message=message, crash_file=path)
+    lines = list(filter(None, map(str.strip, text.splitlines())))
+    kind = ""
+    message = lines[-1] if lines else "the crash file is empty"
+    for error_kind, error_message in errors:
+        if "NodeExecution" not in error_kind:  # Nipype raises that after the error of the step
+            kind = error_kind.split(".")[-1]
+            message = error_message
+            break
+    # Empty if the part is a single node.
+    name_within_part = name.partition(f".{part}")[2].removeprefix(".")
+    step = name_within_part or part
+    return Failure(scan=part, step=step, kind=kind, message=message, crash_file=path)

@@ -1,16 +1,22 @@
 """Parts and steps of a graph."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nipype.interfaces.utility import IdentityInterface
 
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Node, Workflow
 
-def parts_of(workflow):
-    """The part of a run that each node belongs to: what the run's workflow holds, such as a scan's
-    workflow.
+
+def parts_of(workflow: Workflow) -> dict[str, str]:
+    """Return the part of a run that each node belongs to, such as a scan's workflow.
 
     Parameters
     ----------
     workflow : nipype.pipeline.engine.Workflow
-        The run's.
+        The workflow of the run, which consists of the workflows of its parts.
 
     Returns
     -------
@@ -30,22 +36,21 @@ def parts_of(workflow):
     return {f"{workflow.name}.{name}": name.split(".")[0] for name in workflow.list_node_names()}
 
 
-def working_nodes(workflow):
-    """The nodes that are run, by their full names: identity nodes are cut out of the graph before.
+def working_nodes(workflow: Workflow) -> dict[str, Node]:
+    """Return the nodes that are run by their full names; Nipype removes identity nodes before.
 
     Parameters
     ----------
     workflow : nipype.pipeline.engine.Workflow
+        The workflow of the run.
 
     Returns
     -------
     dict of str to nipype.pipeline.engine.Node
     """
-    nodes = {
-        f"{workflow.name}.{name}": workflow.get_node(name) for name in workflow.list_node_names()
-    }
-    return {
-        name: node
-        for name, node in nodes.items()
-        if not isinstance(node.interface, IdentityInterface)
-    }
+    nodes = {}
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        if not isinstance(node.interface, IdentityInterface):
+            nodes[f"{workflow.name}.{name}"] = node
+    return nodes

@@ -1,6 +1,8 @@
-"""Nipype's plugins, made to outlive what happens on clusters: a worker or job that is lost is one
-step that failed,
-never the end of the run and never an endless wait."""
+"""Nipype's plugins, made fault tolerant: a worker or job that is lost is one step that failed,
+never the end of the run and never an endless wait.
+"""
+
+from __future__ import annotations
 
 import getpass
 import multiprocessing
@@ -10,8 +12,11 @@ import shlex
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from nipype.pipeline import plugins
 from nipype.pipeline.plugins.base import (
@@ -22,9 +27,16 @@ from nipype.pipeline.plugins.base import (
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 from nipype.pipeline.plugins.tools import report_crash
 
-# What Nipype does not promise to keep, and what is built upon here: a test fails when one of these
-# changes.
-BUILT_UPON = {
+from ..dataset.files import PathLike
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
+
+    from .run import Callback
+
+# Methods and functions of Nipype that are overridden or called here although they are not part of
+# its interface. A test fails if one of them changes.
+NIPYPE_INTERNALS = {
     plugins.MultiProcPlugin: (
         "__init__",
         "_submit_job",
@@ -50,24 +62,21 @@ BUILT_UPON = {
     run_node: (),
 }
 
-LOST = "LostJobError"  # what a step's failure is called whose process or job was killed
-NO_HOST = "unknown"  # where Nipype says that a job ran that left no result
-UNREACHABLE_FOR = 600  # s for which a scheduler may not answer before its jobs are given up
-ASK_WITHIN = 30  # s
-# others, SGE and PBS among them, have qdel
-CANCELLING = {
-    "SLURM": "scancel",
-    "LSF": "bkill",
-    "OAR": "oardel",
-}
+LOST = "LostJobError"  # kind of the failure of a step whose process or job was killed
+NO_HOST = "unknown"  # Nipype's host name of a job without a result
+LONGEST_SILENCE = 600  # s without an answer of the scheduler, after which its jobs are given up
+COMMAND_TIMEOUT = 30  # s
+CANCEL_COMMANDS = {"SLURM": "scancel", "LSF": "bkill", "OAR": "oardel"}
+DEFAULT_CANCEL_COMMAND = "qdel"  # of SGE and PBS, among others
 
-# For the C library of workers and jobs: memory that was freed is kept. Handed back and fetched anew
-# for every volume, as it is by default, it takes a third of an inversion's time.
+# Settings of the C library of workers and jobs, which make it keep memory that was freed. By
+# default it returns the memory of every volume to the system and requests it again, which takes a
+# third of the time of an inversion.
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
 
 
 class Runner:
-    """Runs graphs by one plugin, whose processes stay for the next graph.
+    """Run graphs with one plugin, whose processes are kept for the next graph.
 
     Parameters
     ----------
@@ -79,28 +88,27 @@ class Runner:
     Raises
     ------
     ValueError
-        If there is no such plugin, or it does not tell what became of its jobs.
+        If there is no such plugin, or it does not report the status of its jobs.
     """
 
-    def __init__(self, plugin, plugin_args):
+    def __init__(self, plugin: str, plugin_args: Mapping[str, Any]) -> None:
         self.arguments = plugin_args
-        self._pool = None
-        os.environ.update(
-            {name: size for name, size in KEEP_FREED_MEMORY.items() if name not in os.environ}
-        )
+        self._pool: ProcessPoolExecutor | None = None
+        for name, size in KEEP_FREED_MEMORY.items():
+            os.environ.setdefault(name, size)
         self._class = _plugin_class(plugin)
 
     @property
-    def is_cluster(self):
+    def is_cluster(self) -> bool:
         """Whether each step is a job of a scheduler."""
         return issubclass(self._class, SGELikeBatchManagerBase)
 
     @property
-    def shares_fate(self):
-        """Whether the death of one process takes the others with it."""
+    def shares_fate(self) -> bool:
+        """Whether all running steps are lost if one process is killed."""
         return issubclass(self._class, plugins.MultiProcPlugin)
 
-    def run(self, workflow, callback):
+    def run(self, workflow: Workflow, callback: Callback) -> None:
         """Run a workflow.
 
         Parameters
@@ -108,12 +116,12 @@ class Runner:
         workflow : nipype.pipeline.engine.Workflow
             The graph.
         callback : callable
-            Is told of each node and that it has started, ended or failed.
+            Is called with each node and its status: ``start``, ``end`` or ``exception``.
 
         Raises
         ------
         Exception
-            If a node failed, after all that do not depend on it have run.
+            If a node failed, after all nodes that do not depend on it have run.
         """
         plugin = self._class({**self.arguments, "status_callback": callback})
         if self.shares_fate:
@@ -123,35 +131,46 @@ class Runner:
         except (KeyboardInterrupt, SystemExit):
             if self.is_cluster:
                 plugin.cancel()
-            for worker in multiprocessing.active_children():  # else Python waits for them to finish
+            # Python would wait for the workers to finish.
+            for worker in multiprocessing.active_children():
                 worker.terminate()
             raise
         finally:
             if self.shares_fate:
                 self._pool = plugin.pool
 
-    def close(self, *, wait=True):
-        """End the plugin's processes; after an interrupt, do not `wait` for those still at work."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the plugin's processes; after an interrupt, do not `wait` for those still working."""
         if self._pool is not None:
             self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, error, *_):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.close(wait=error is None)
 
 
-class SturdyMultiProcPlugin(plugins.MultiProcPlugin):
-    """Processes of this machine; one that is killed fails the nodes that ran, and is replaced."""
+class FaultTolerantMultiProcPlugin(plugins.MultiProcPlugin):
+    """Run nodes in processes of this machine.
 
-    def __init__(self, plugin_args=None):
+    If a process is killed, the nodes that were running fail and the processes are replaced.
+    """
+
+    def __init__(self, plugin_args: Mapping[str, Any] | None = None) -> None:
         super().__init__(plugin_args)
-        self.pool.shutdown()  # started nothing yet
+        self.pool.shutdown()  # has not started any process yet
 
-    def new_pool(self):
-        """Worker processes: started afresh, since a forked one inherits locks that hang it."""
+    def new_pool(self) -> ProcessPoolExecutor:
+        """Create worker processes, which are spawned: forked ones inherit locks that can block
+        them.
+        """
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(
             self.processors, context, initializer=_start_worker, initargs=(os.getcwd(),)
@@ -175,47 +194,45 @@ class SturdyMultiProcPlugin(plugins.MultiProcPlugin):
             return future.result()
         except BrokenProcessPool:
             cause = (
-                f"{LOST}: a process was killed while this ran, perhaps since memory ran out (see "
-                "--mem-gb)\n"
+                f"{LOST}: a process was killed while this step ran, perhaps because memory ran out "
+                "(see --mem-gb)\n"
             )
             return {"result": None, "traceback": [cause]}
 
     def _postrun_check(self):
-        """The processes stay for the next graph."""
+        """Keep the processes for the next graph."""
 
 
-class _SturdyCluster:
-    """What the plugins of schedulers lack; mixed into them, with `cancelling`, the command that
-    takes jobs back.
-    """
+class _FaultTolerantCluster:
+    """Mixin that makes the plugins of schedulers fault tolerant; `cancel_command` cancels jobs."""
 
     def __init__(self, plugin_args=None):
-        # names the jobs; not set in every container
+        # Nipype names jobs by it, and it is not set in every container.
         os.environ.setdefault("LOGNAME", getpass.getuser())
         super().__init__(plugin_args=plugin_args)
         self._refused = {}
         self._silent_since = None
 
     def cancel(self):
-        """Take back the jobs that wait or run."""
+        """Cancel the jobs that wait or run."""
         if self._pending:
-            _ask(self.cancelling, *map(str, self._pending))
+            _output_of(self.cancel_command, *map(str, self._pending))
 
     def _submit_batchtask(self, scriptfile, node):
-        taskid, told = None, "it gave no number to it"
+        taskid = None
+        reason = "it returned no job number"
         try:
             taskid = super()._submit_batchtask(scriptfile, node)
         except RuntimeError as error:
-            told = _last_line(str(error))
+            reason = _last_line(str(error))
         except Exception:
-            # Nipype reads the number out of an answer that may be none, and would end the whole run
-            # here.
+            # Nipype fails to parse an answer without a job number, which would end the whole run.
             pass
         if not taskid:
             taskid = -1 - len(self._refused)
             cause = (
-                f"the scheduler refused the job: {told}; to see why, submit it by hand, with your "
-                "arguments"
+                f"the scheduler refused the job: {reason}; to see why, submit the script by hand "
+                "with your plugin arguments"
             )
             self._refused[taskid] = f"{LOST}: {cause}: {scriptfile}\n"
         return taskid
@@ -224,9 +241,9 @@ class _SturdyCluster:
         try:
             pending = super()._is_pending(taskid)
         except Exception:
-            # A scheduler that restarts knows its jobs again.
+            # The scheduler may be restarting, after which it knows its jobs again.
             self._silent_since = self._silent_since or time.monotonic()
-            if time.monotonic() - self._silent_since > UNREACHABLE_FOR:
+            if time.monotonic() - self._silent_since > LONGEST_SILENCE:
                 raise
             return True
         self._silent_since = None
@@ -241,82 +258,83 @@ class _SturdyCluster:
         return result
 
     def _fate(self, taskid):
-        return f"job {taskid} ended without a word"
+        return f"job {taskid} ended without a result"
 
     def _clear_task(self, taskid):
         self._pending.pop(taskid, None)
 
     def _report_crash(self, node, result=None):
-        # Nipype gives a text where its own report needs lines, and ends the run over it.
+        # Nipype's report needs a list of lines, but gets a single string from some plugins, which
+        # would end the run.
         if result is not None and isinstance(result["traceback"], str):
             result = {**result, "traceback": result["traceback"].splitlines(keepends=True)}
         return super()._report_crash(node, result)
 
 
-class _SturdySlurm(_SturdyCluster):
-    """SLURM, which can say what became of a job."""
+class _FaultTolerantSlurm(_FaultTolerantCluster):
+    """The mixin for SLURM, which can report how a job ended."""
 
     def _submit_batchtask(self, scriptfile, node):
-        # A job that SLURM starts again by itself would never be seen to end.
-        wanted = [
+        # The end of a job that SLURM restarts by itself would never be noticed.
+        arguments = [
             "--no-requeue",
             f"--cpus-per-task={node.n_procs}",
             f"--mem={round(1024 * node.mem_gb)}M",
+            node.plugin_args.get("sbatch_args", ""),
         ]
-        given = node.plugin_args.get("sbatch_args", "")
-        node.plugin_args = {**node.plugin_args, "sbatch_args": " ".join([*wanted, given]).strip()}
+        node.plugin_args = {**node.plugin_args, "sbatch_args": " ".join(arguments).strip()}
         return super()._submit_batchtask(scriptfile, node)
 
     def _fate(self, taskid):
-        told = _ask("scontrol", "show", "job", "-o", str(taskid))
-        state = re.search(r"JobState=(\S+)", told)
-        where = re.search(r"\bNodeList=([^\s(]+)", told)
-        place = f" on {where[1]}" if where else ""
-        return f"SLURM ended job {taskid}{place} as {state[1]}" if state else super()._fate(taskid)
+        description = _output_of("scontrol", "show", "job", "-o", str(taskid))
+        state = re.search(r"JobState=(\S+)", description)
+        if state is None:
+            return super()._fate(taskid)
+        nodes = re.search(r"\bNodeList=([^\s(]+)", description)
+        place = f" on {nodes[1]}" if nodes else ""
+        return f"SLURM ended job {taskid}{place} as {state[1]}"
 
 
 def _plugin_class(name):
-    known = {
-        other.removesuffix("Plugin"): getattr(plugins, other)
-        for other in dir(plugins)
-        if other.endswith("Plugin")
-    }
-    if name not in known:
-        raise ValueError(f"Nipype has no plugin {name}; it has {', '.join(sorted(known))}")
-    base = known[name]
+    classes = {}
+    for attribute in dir(plugins):
+        if attribute.endswith("Plugin"):
+            classes[attribute.removesuffix("Plugin")] = getattr(plugins, attribute)
+    if name not in classes:
+        raise ValueError(f"Nipype has no plugin {name}; choose one of {', '.join(sorted(classes))}")
+    base = classes[name]
     if issubclass(base, GraphPluginBase):
         raise ValueError(
-            f"the plugin {name} does not tell what became of its jobs; take "
+            f"the plugin {name} does not report the status of its jobs; use "
             f"{name.removesuffix('Graph')}"
         )
     if issubclass(base, plugins.MultiProcPlugin):
-        return SturdyMultiProcPlugin
+        return FaultTolerantMultiProcPlugin
     if issubclass(base, SGELikeBatchManagerBase):
-        mixin = _SturdySlurm if name == "SLURM" else _SturdyCluster
-        return type(
-            f"Sturdy{base.__name__}", (mixin, base), {"cancelling": CANCELLING.get(name, "qdel")}
-        )
+        mixin = _FaultTolerantSlurm if name == "SLURM" else _FaultTolerantCluster
+        command = CANCEL_COMMANDS.get(name, DEFAULT_CANCEL_COMMAND)
+        return type(f"FaultTolerant{base.__name__}", (mixin, base), {"cancel_command": command})
     return base
 
 
-def check_cluster_paths(*paths):
-    """Refuse folders whose names Nipype would hand to a shell and to Python unquoted.
+def check_cluster_paths(*paths: PathLike) -> None:
+    """Check folders that Nipype writes unquoted into batch scripts.
 
     Parameters
     ----------
     *paths : path-like
-        Folders that stand in batch scripts.
+        Folders that appear in batch scripts.
 
     Raises
     ------
     ValueError
-        If one has spaces, quotes or the like in its name.
+        If a path has spaces, quotes or other characters that a shell interprets.
     """
     for path in map(str, paths):
         if shlex.quote(path) != path:
             raise ValueError(
-                f"{path}: batch jobs need a path without spaces, quotes and other characters of "
-                "the shell"
+                f"{path}: the path has spaces, quotes or other characters that a shell interprets, "
+                "which batch jobs do not support; choose another folder"
             )
 
 
@@ -326,21 +344,23 @@ def _start_worker(folder):
 
 
 def _end_with_parent():
-    """A worker whose run has been killed would go on beside the next one."""
+    """Exit when the parent process ends, so that no worker of a killed run writes beside the next
+    run.
+    """
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _ask(*command):
-    """Output of a scheduler's command; empty if it does not answer."""
+def _output_of(*command):
+    """Return the output of a scheduler's command; empty if it fails or does not answer."""
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=ASK_WITHIN, check=True
+            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
 def _last_line(text):
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "no reason given"

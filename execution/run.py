@@ -1,30 +1,42 @@
 """Run a graph to its end."""
 
+from __future__ import annotations
+
 import logging
 import os
 import uuid
+from collections.abc import Callable, Mapping
 from configparser import ConfigParser
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nipype import config
 
-from .failures import read_crash
+from ..dataset.files import PathLike
+from .failures import Failure, read_crash
 from .graphs import parts_of, working_nodes
 from .progress import Progress
 
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Node, Workflow
 
-def configure_nipype(work_dir):
-    """Set Nipype up for a run; to be called before any node is made.
+    from .plugins import Runner
 
-    Worker processes are started afresh (a forked one inherits locks that hang it), so they read
-    their configuration from a file. They are silent: what fails is in the crash files.
+Callback = Callable[["Node", str], None]  # is called with a node and its status
+
+
+def configure_nipype(work_dir: PathLike) -> Path:
+    """Configure Nipype for a run; to be called before any node is created.
+
+    Worker processes are spawned (forked ones inherit locks, which can block them), so they read
+    their configuration from a file. They log only critical errors: failures are in the crash files.
 
     Parameters
     ----------
     work_dir : path-like
-        Takes a folder for this run's configuration, log and crash files: other runs may share the
-        work folder.
+        Folder of intermediate files. It gets a folder for the configuration, log and crash files of
+        this run, since several runs may share it.
 
     Returns
     -------
@@ -39,14 +51,13 @@ def configure_nipype(work_dir):
         "crashfile_format": "txt",
         "stop_on_first_crash": "false",
         "remove_unnecessary_outputs": "false",
-        "create_report": "false",  # a page per step that nobody reads
+        "create_report": "false",  # a page for each step
         "poll_sleep_duration": "0.1",
-        "job_finished_timeout": "15",  # s until a result is seen on a network's file system
+        "job_finished_timeout": "15",  # s until a result is visible on a network file system
         "check_version": "false",
     }
-    settings["logging"] = {
-        f"{kind}_level": "CRITICAL" for kind in ("workflow", "utils", "interface")
-    }
+    levels = ("workflow_level", "utils_level", "interface_level")
+    settings["logging"] = dict.fromkeys(levels, "CRITICAL")
     with (run_dir / "nipype.cfg").open("w") as stream:
         settings.write(stream)
     os.environ["NIPYPE_CONFIG_DIR"] = str(run_dir)
@@ -55,24 +66,26 @@ def configure_nipype(work_dir):
     return run_dir
 
 
-def run_workflow(workflow, runner, *, callback, crash_dir=None):
-    """Run a workflow to its end; what fails stops only what depends on it.
+def run_workflow(
+    workflow: Workflow, runner: Runner, *, callback: Callback, crash_dir: Path | None = None
+) -> list[Failure]:
+    """Run a workflow to its end; a node that fails stops only the nodes that depend on it.
 
     Parameters
     ----------
     workflow : nipype.pipeline.engine.Workflow
-        The graph, made after `configure_nipype`.
+        The graph, created after `configure_nipype`.
     runner : multiqsm.execution.plugins.Runner
-        What runs it.
+        The plugin that runs it.
     callback : callable
-        Is told of each node and that it has started, ended or failed.
+        Is called with each node and its status: ``start``, ``end`` or ``exception``.
     crash_dir : pathlib.Path, optional
-        Takes the crash files, of this graph alone; the run's own folder by default.
+        Folder of the crash files of this graph alone; that of the run by default.
 
     Returns
     -------
     list of Failure
-        Empty if all went well.
+        Empty if no node failed.
     """
     crash_dir = crash_dir or Path(config.get("execution", "crashdump_dir"))
     workflow.config["execution"] = {
@@ -84,30 +97,38 @@ def run_workflow(workflow, runner, *, callback, crash_dir=None):
     try:
         runner.run(workflow, callback)
     except Exception:
-        # Nipype raises once the graph has run, and the crash files hold the causes; without one it
-        # is our own.
+        # If nodes failed, Nipype raises after the graph has run, and the causes are in the crash
+        # files. Without a new crash file the error is of another kind.
         if earlier.issuperset(crash_dir.iterdir()):
             raise
     part_of = parts_of(workflow)
-    return [read_crash(path, part_of) for path in sorted(set(crash_dir.iterdir()) - earlier)]
+    crash_files = set(crash_dir.iterdir()) - earlier
+    return [read_crash(path, part_of) for path in sorted(crash_files)]
 
 
-def run_with_progress(workflow, runner, kind, *, crash_dir=None, watch=None):
-    """Check that a graph gets what it needs, run it to its end and show how far it is.
+def run_with_progress(
+    workflow: Workflow,
+    runner: Runner,
+    kind: str,
+    *,
+    crash_dir: Path | None = None,
+    watch: Callback | None = None,
+) -> list[Failure]:
+    """Check that a graph has the resources that it needs, run it to its end and show its progress.
 
     Parameters
     ----------
     workflow, runner, crash_dir
         As of `run_workflow`.
     kind : str
-        What the graph's parts are called.
+        Plural noun for the parts of the graph, such as ``scans``.
     watch : callable, optional
-        Is told of each node as well.
+        Is called with each node and its status as well.
 
     Returns
     -------
     list of Failure
-        Empty if all went well.
+        Empty if no node failed.
 
     Raises
     ------
@@ -117,16 +138,18 @@ def run_with_progress(workflow, runner, kind, *, crash_dir=None, watch=None):
     check_resources(workflow, runner.arguments)
     progress = Progress.of(workflow, kind)
 
-    def tell(node, status):
+    def notify(node, status):
         progress(node, status)
         if watch is not None:
             watch(node, status)
 
-    return run_workflow(workflow, runner, callback=tell, crash_dir=crash_dir)
+    return run_workflow(workflow, runner, callback=notify, crash_dir=crash_dir)
 
 
-def check_resources(workflow, plugin_args):
-    """Refuse what Nipype would refuse half-way, or not at all.
+def check_resources(workflow: Workflow, plugin_args: Mapping[str, Any]) -> None:
+    """Check that no step needs more memory or cores than there are, before any step is run.
+
+    Nipype would refuse such a step in the middle of the run, or not at all.
 
     Parameters
     ----------
@@ -140,20 +163,23 @@ def check_resources(workflow, plugin_args):
     ValueError
         If a step needs more memory or cores than the plugin may use.
     """
-    for limit, attribute in (("memory_gb", "mem_gb"), ("n_procs", "n_procs")):
-        if limit not in plugin_args:
+    for argument, attribute, unit in (
+        ("memory_gb", "mem_gb", "GB of memory"),
+        ("n_procs", "n_procs", "cores"),
+    ):
+        if argument not in plugin_args:
             continue
         needs = {name: getattr(node, attribute) for name, node in working_nodes(workflow).items()}
-        name, most = max(needs.items(), key=lambda item: item[1])
-        if most > plugin_args[limit]:
+        name = max(needs, key=needs.__getitem__)
+        limit = plugin_args[argument]
+        if needs[name] > limit:
             raise ValueError(
-                f"{name} needs {most:g} of {limit}, and no more than {plugin_args[limit]:g} may be "
-                "used"
+                f"{name} needs {needs[name]:g} {unit}, but the limit is {limit:g} ({argument})"
             )
 
 
 def _log_to_file(path):
-    """Nipype's log goes to a file; the terminal shows progress and failures."""
+    """Direct Nipype's log to a file; the terminal shows progress and failures."""
     logger = logging.getLogger("nipype")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)

@@ -9,9 +9,9 @@ from ..core.background.mean_value import sharp, vsharp
 from ..core.background.projection import pdf
 from ..core.background.total_field import tfi
 from ..core.holes import interpolate_unmeasured
-from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
+from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec, none_if_undefined
 from .images import b0_fields, geometry, read_mask, read_volume, write_volume
-from .inversion import EdgeInputSpec, magnitude_edges, none_if_undefined
+from .inversion import EdgeInputSpec, magnitude_edges
 from .methods import edge_fields, edge_step
 
 

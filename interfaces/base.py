@@ -3,18 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 from nipype.interfaces.base.support import Bunch
 from scipy import fft
 
 from ..dataset.methods import METHOD_STEPS
+
+_Value = TypeVar("_Value")
+
+
+def none_if_undefined(value: _Value) -> _Value | None:
+    """Return an input's value, or None if it is not set."""
+    return value if isdefined(value) else None
 
 
 class ProvenanceInputSpec(BaseInterfaceInputSpec):

@@ -1,7 +1,10 @@
-"""Write results into the derivative dataset."""
+"""Nodes that write results into the derivative dataset."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 from nipype.interfaces.base import (
@@ -21,22 +24,25 @@ from ..dataset.names import TO_SUBJECT, picture_path, subject_space_map
 from ..dataset.outputs import bids_uri, derivative_path
 from ..dataset.sidecars import sidecar_path, write_sidecar
 from ..dataset.tables import write_tsv
+from .base import none_if_undefined
 from .images import read_volume, write_volume
 
 
 class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image to save")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
-    entities = traits.Dict(mandatory=True, desc="entities of the scan, by their long names")
+    entities = traits.Dict(
+        mandatory=True, desc="entities of the scan, with their long names as keys"
+    )
     suffix = traits.Str(mandatory=True, desc="BIDS suffix")
     desc = traits.Str(desc="BIDS desc entity")
     space = traits.Str(desc="BIDS space entity")
     datatype = traits.Enum("anat", "fmap", usedefault=True, desc="BIDS datatype")
-    metadata = traits.Dict(usedefault=True, desc="sidecar fields of this kind of image")
+    metadata = traits.Dict(usedefault=True, desc="sidecar fields that describe this kind of image")
     provenance = traits.Dict(usedefault=True, desc="sidecar fields of the steps that made it")
-    hz_per_ppm = traits.Float(desc="convert from ppm to Hz: the centre frequency in MHz")
-    is_mask = traits.Bool(False, usedefault=True, desc="save as 0 and 1")
-    lookup = traits.Dict(desc="names of labels: save as integers, with a table of them")
+    hz_per_ppm = traits.Float(desc="centre frequency in MHz, to convert from ppm to Hz")
+    is_mask = traits.Bool(False, usedefault=True, desc="save 0 and 1")
+    lookup = traits.Dict(desc="names by label, to save integers with a lookup table")
     combine_echoes = traits.Bool(
         False, usedefault=True, desc="save the root sum of squares over the echoes"
     )
@@ -47,7 +53,7 @@ class _SaveDerivativeOutputSpec(TraitedSpec):
 
 
 class SaveDerivative(SimpleInterface):
-    """Save an image under its BIDS name, with its sidecar; a reader never meets half a file."""
+    """Save an image under its BIDS name, with its sidecar; files are written atomically."""
 
     input_spec = _SaveDerivativeInputSpec
     output_spec = _SaveDerivativeOutputSpec
@@ -59,18 +65,16 @@ class SaveDerivative(SimpleInterface):
             inputs.output_dir,
             inputs.entities,
             suffix=inputs.suffix,
-            desc=inputs.desc if isdefined(inputs.desc) else None,
-            space=inputs.space if isdefined(inputs.space) else None,
+            desc=none_if_undefined(inputs.desc),
+            space=none_if_undefined(inputs.space),
             datatype=inputs.datatype,
         )
         data, image = self._voxels()
         save_image(path, data, image, {**inputs.provenance, **inputs.metadata})
         if isdefined(inputs.lookup):
-            rows = [{"index": int(index), "name": name} for index, name in inputs.lookup.items()]
-            write_tsv(
-                path.with_name(path.name.replace(".nii.gz", ".tsv")),
-                pd.DataFrame(rows, columns=["index", "name"]),
-            )
+            lookup = pd.DataFrame(inputs.lookup.items(), columns=["index", "name"])
+            lookup["index"] = lookup["index"].astype(int)
+            write_tsv(path.with_name(path.name.replace(".nii.gz", ".tsv")), lookup)
         self._results["out_file"] = str(path.absolute())
         return runtime
 
@@ -89,30 +93,37 @@ class SaveDerivative(SimpleInterface):
 
 class _SaveSubjectMapsInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(
-        traits.Str, mandatory=True, desc="map of each scan in the subject space; empty: left out"
+        traits.Str,
+        mandatory=True,
+        desc="map of each scan in the subject space; empty: the scan is left out",
     )
     native_files = traits.List(
-        traits.Str, mandatory=True, desc="the derivatives that they were made of"
+        traits.Str, mandatory=True, desc="derivative from which each map was resampled"
     )
     transform_files = traits.List(traits.Str, mandatory=True, desc="subject space to each scan")
     offsets = traits.List(
-        traits.Dict, mandatory=True, desc="of each, mean and sd of the reference region before"
+        traits.Dict,
+        mandatory=True,
+        desc="mean and SD of the reference region of each map, before the mean was subtracted",
     )
     reference = traits.Str(mandatory=True, desc="name of the reference region")
-    record = traits.Dict(usedefault=True, desc="sidecar fields: how the reference was found")
+    record = traits.Dict(usedefault=True, desc="sidecar fields on the reference region")
     steps = traits.List(
-        traits.Str, usedefault=True, desc="what the text on methods calls the registration"
+        traits.Str,
+        usedefault=True,
+        desc="keys of the sentences on the registration in the methods text",
     )
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
-    method = traits.Str(mandatory=True, desc="the inversion")
+    method = traits.Str(mandatory=True, desc="name of the inversion")
     average_file = File(
-        exists=True, mandatory=True, desc="the saved image that shows the subject space"
+        exists=True, mandatory=True, desc="saved average magnitude in the subject space"
     )
-    not_made = traits.List(
+    obsolete = traits.List(
         traits.Dict,
         usedefault=True,
-        desc="what names maps of the scans together that there are not",
+        desc="names of maps across scans that cannot be computed; those of an earlier run are "
+        "removed",
     )
 
 
@@ -121,9 +132,7 @@ class _SaveSubjectMapsOutputSpec(TraitedSpec):
 
 
 class SaveSubjectMaps(SimpleInterface):
-    """Save the susceptibility maps of a subject's scans in the subject space, with the transforms
-    that led there.
-    """
+    """Save the maps of a subject's scans in the subject space, and the transforms to it."""
 
     input_spec = _SaveSubjectMapsInputSpec
     output_spec = _SaveSubjectMapsOutputSpec
@@ -146,30 +155,28 @@ class SaveSubjectMaps(SimpleInterface):
                     self._save(in_file, Path(native_file), Path(transform_file), offset, entities)
                 )
             else:  # an earlier run may have registered the scan
-                path, transform = self._paths(entities)
-                for earlier in (path, sidecar_path(path), transform):
-                    earlier.unlink(missing_ok=True)
-        for named in inputs.not_made:  # an earlier run may have had other scans
-            path = derivative_path(inputs.output_dir, **named)
-            for earlier in (path, sidecar_path(path), picture_path(inputs.output_dir, **named)):
-                earlier.unlink(missing_ok=True)
+                map_file, saved_transform = self._paths(entities)
+                _remove(map_file, sidecar_path(map_file), saved_transform)
+        for names in inputs.obsolete:  # an earlier run may have had other scans
+            map_file = derivative_path(inputs.output_dir, **names)
+            _remove(map_file, sidecar_path(map_file), picture_path(inputs.output_dir, **names))
         return runtime
 
     def _paths(self, entities):
-        """The scan's map in the subject space, and the transform that led there."""
+        """Return the paths of the scan's map in the subject space and of its transform."""
         root = self.inputs.output_dir
-        path = derivative_path(root, entities, **subject_space_map(self.inputs.method))
-        return path, derivative_path(root, entities, **TO_SUBJECT)
+        map_file = derivative_path(root, entities, **subject_space_map(self.inputs.method))
+        return map_file, derivative_path(root, entities, **TO_SUBJECT)
 
     def _save(self, in_file, native_file, transform_file, offset, entities):
         inputs = self.inputs
-        root = self.inputs.output_dir
-        path, transform = self._paths(entities)
-        write_text(transform, transform_file.read_text(encoding="utf-8"))
+        root = inputs.output_dir
+        map_file, saved_transform = self._paths(entities)
+        write_text(saved_transform, transform_file.read_text(encoding="utf-8"))
         data, image = read_volume(in_file)
         native = read_json(sidecar_path(native_file))
-        own = {
-            "Sources": [bids_uri(file, root, "") for file in (native_file, transform)],
+        fields = {
+            "Sources": [bids_uri(file, root, "") for file in (native_file, saved_transform)],
             "SpatialReference": bids_uri(inputs.average_file, root, ""),
             "Interpolation": "cubic B-spline, once",
             "ReferenceRegion": inputs.reference,
@@ -183,17 +190,25 @@ class SaveSubjectMaps(SimpleInterface):
                 *inputs.record.get(METHOD_STEPS, ()),
             ],
         }
-        save_image(path, np.nan_to_num(data), image, {**native, **inputs.record, **own})
-        return str(path)
+        save_image(map_file, np.nan_to_num(data), image, {**native, **inputs.record, **fields})
+        return str(map_file)
 
 
-def save_image(path, data, like, metadata):
-    """Save an image and its sidecar so that a reader never meets half a file.
+def _remove(*paths):
+    """Remove files of an earlier run, if they exist."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def save_image(
+    path: Path, data: np.ndarray, like: nib.Nifti1Image, metadata: Mapping[str, Any]
+) -> None:
+    """Save an image and its sidecar, each atomically.
 
     Parameters
     ----------
     path : pathlib.Path
-        The image; its folder is made if missing.
+        File of the image. Its folder is created if it does not exist.
     data : ndarray
         Voxels.
     like : nibabel.Nifti1Image

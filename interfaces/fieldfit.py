@@ -1,4 +1,4 @@
-"""Field map and R2* of a scan."""
+"""Field map and R2* map of a scan."""
 
 import numpy as np
 from nipype.interfaces.base import File, traits
@@ -12,7 +12,7 @@ class _EchoesInputSpec(ProvenanceInputSpec):
     magnitude_file = File(
         exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis"
     )
-    mask_file = File(exists=True, mandatory=True, desc="where to fit")
+    mask_file = File(exists=True, mandatory=True, desc="mask of the voxels to fit")
     echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s")
 
 
@@ -26,9 +26,9 @@ class _FitFieldInputSpec(_EchoesInputSpec):
 class _FitFieldOutputSpec(ProvenanceOutputSpec):
     field_file = File(desc="field, ppm")
     standard_error_file = File(desc="standard error of the field, ppm")
-    phase_offset_file = File(desc="phase at TE = 0, rad")
-    residual_file = File(desc="weighted rms of measured minus fitted phase, rad")
-    unresolved_file = File(desc="voxels whose phase is not unwrapped for certain")
+    phase_offset_file = File(desc="phase offset: phase at TE = 0, rad")
+    residual_file = File(desc="weighted root mean square of measured minus fitted phase, rad")
+    unresolved_file = File(desc="voxels whose phase may be unwrapped wrongly")
 
 
 class FitField(CoreInterface):
@@ -48,13 +48,14 @@ class FitField(CoreInterface):
             mask,
             centre_frequency=self.inputs.centre_frequency,
         )
+        has_several_echoes = len(self.inputs.echo_times) > 1
         for name in ("field", "standard_error", "phase_offset", "residual", "unresolved"):
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(fit, name), image)
         self.record(
-            "fieldmap" if len(self.inputs.echo_times) > 1 else "single_fieldmap",
+            "fieldmap" if has_several_echoes else "single_fieldmap",
             FieldFit="weighted least squares of phase on echo time"
-            + (", with intercept" if len(self.inputs.echo_times) > 1 else ", through zero"),
+            + (", with intercept" if has_several_echoes else ", through zero"),
             EchoTimes=list(self.inputs.echo_times),
             MagnitudeNoiseStandardDeviation=fit.noise_sd,
             MagnitudeNoiseSource=fit.noise_source,

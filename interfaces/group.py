@@ -1,6 +1,4 @@
-"""The group level: the tables of all scans, the statistics of a study, its report; and the
-regressions of a model.
-"""
+"""The group level: tables of all scans, statistics of a study, regressions of a model, reports."""
 
 from pathlib import Path
 
@@ -28,11 +26,13 @@ from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
 from ..stats.model import run_model
 from ..stats.study import study_tables
+from .base import none_if_undefined
 
 GROUP = "group"
-# what the report warns of, for those who only see the terminal
+# The report's warnings, which the command line shows as well.
 WARNINGS = Path(GROUP, "warnings.tsv")
-FILE_NAMES = {"rois": "roi_chi", "tubes": "tubes_chi"}  # the other tables are called as they are
+# Names of tables' files, where they differ from those of the tables.
+FILE_NAMES = {"rois": "roi_chi", "tubes": "tubes_chi"}
 
 
 class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
@@ -42,39 +42,41 @@ class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
 
 class _CollectRoiTablesOutputSpec(TraitedSpec):
     out_file = File(desc="the table of all scans")
-    notes = traits.List(traits.Str, desc="what the reader should know")
+    notes = traits.List(traits.Str, desc="remarks for the reader")
 
 
 class CollectRoiTables(SimpleInterface):
-    """Put the tables of all scans together, with their protocols, age and sex."""
+    """Concatenate the tables of all scans, with their protocols, age and sex."""
 
     input_spec = _CollectRoiTablesInputSpec
     output_spec = _CollectRoiTablesOutputSpec
-    _always_run = True  # there may be more scans than the last time
+    _always_run = True  # scans may have been added since the last run
 
     def _run_interface(self, runtime):
-        rois, of_protocols = add_protocols(read_roi_tables(self.inputs.output_dir))
-        rois, of_participants = add_participants(rois, self.inputs.bids_dir)
+        rois, protocol_notes = add_protocols(read_roi_tables(self.inputs.output_dir))
+        rois, participant_notes = add_participants(rois, self.inputs.bids_dir)
         self._results["out_file"] = str(write_tsv(Path(runtime.cwd) / "rois.tsv", rois))
-        self._results["notes"] = [*of_protocols, *of_participants]
+        self._results["notes"] = [*protocol_notes, *participant_notes]
         return runtime
 
 
 class _StudyStatisticsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the table of all scans")
-    notes = traits.List(traits.Str, usedefault=True, desc="what is known so far")
+    notes = traits.List(traits.Str, usedefault=True, desc="remarks of the steps before")
     calibrate = traits.Bool(
-        False, usedefault=True, desc="correct by the phantom scans of each site"
+        False, usedefault=True, desc="calibrate by the phantom scans of each site"
     )
 
 
 class _StudyStatisticsOutputSpec(TraitedSpec):
-    tables = traits.Dict(desc="file of each table by its name")
-    notes = traits.List(traits.Str, desc="what was left out or could not be computed")
+    tables = traits.Dict(desc="files of the tables, by name")
+    notes = traits.List(
+        traits.Str, desc="remarks: scans left out, statistics that could not be computed"
+    )
 
 
 class StudyStatistics(SimpleInterface):
-    """Compute all tables of a study."""
+    """Compute the statistical tables of a study."""
 
     input_spec = _StudyStatisticsInputSpec
     output_spec = _StudyStatisticsOutputSpec
@@ -83,19 +85,16 @@ class StudyStatistics(SimpleInterface):
         tables, notes = study_tables(
             read_roi_table(self.inputs.in_file), calibrated=self.inputs.calibrate
         )
-        self._results["tables"] = {
-            name: str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
-            for name, table in tables.items()
-        }
+        self._results["tables"] = _write_tables(runtime, tables)
         self._results["notes"] = [*self.inputs.notes, *notes]
         return runtime
 
 
 class _GroupReportInputSpec(BaseInterfaceInputSpec):
-    tables = traits.Dict(mandatory=True, desc="file of each table by its name")
-    notes = traits.List(traits.Str, desc="what the reader should know")
+    tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
+    notes = traits.List(traits.Str, desc="remarks for the reader")
     calibrate = traits.Bool(
-        False, usedefault=True, desc="values were corrected by the phantom scans"
+        False, usedefault=True, desc="values were calibrated by the phantom scans"
     )
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
 
@@ -118,14 +117,13 @@ class GroupReport(SimpleInterface):
         for name in KNOWN_TABLES:
             file = root / GROUP / f"{FILE_NAMES.get(name, name)}.tsv"
             if name not in self.inputs.tables:
-                file.unlink(missing_ok=True)  # an earlier run's, that this one could not compute
+                file.unlink(missing_ok=True)  # from an earlier run, with other scans
                 continue
             tables[name] = read_tsv(self.inputs.tables[name])
             write_tsv(file, tables[name])
             links[name] = file.relative_to(root).as_posix()
         notes = pd.DataFrame({"warning": list(self.inputs.notes)})
         write_tsv(root / WARNINGS, notes)
-        citation = root / CITATION
         page = group_report(
             {**tables, "published": pd.DataFrame(load_template("published"))},
             study={
@@ -133,8 +131,8 @@ class GroupReport(SimpleInterface):
             },
             warnings=list(self.inputs.notes),
             links=links,
-            citation=citation.read_text(encoding="utf-8") if citation.exists() else "",
-            versions={made["Name"]: made.get("Version", "") for made in _generators(root)},
+            citation=_citation(root),
+            versions=_versions(root),
         )
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())
         return runtime
@@ -143,26 +141,26 @@ class GroupReport(SimpleInterface):
 class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):
     bids_dir = Directory(exists=True, mandatory=True, desc="root of the raw dataset")
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
-    model = traits.Str(mandatory=True, desc="the model's file, or its name")
-    phenotype = traits.List(File(exists=True), desc="further tables of participants")
-    freesurfer_dir = Directory(desc="FreeSurfer's results")
+    model = traits.Str(mandatory=True, desc="file of the model, or its name")
+    phenotype = traits.List(File(exists=True), desc="further tables of participants, TSV")
+    freesurfer_dir = Directory(desc="FreeSurfer's subjects directory")
 
 
 class _ModelStatisticsOutputSpec(TraitedSpec):
-    tables = traits.Dict(desc="file of each table by its name")
-    notes = traits.List(traits.Str, desc="what the reader should know")
+    tables = traits.Dict(desc="files of the tables, by name")
+    notes = traits.List(traits.Str, desc="remarks for the reader")
 
 
 class ModelStatistics(SimpleInterface):
-    """Bring together what is known of the patients, and compute a model's regressions."""
+    """Collect the variables of all patients, and fit the regressions of a model."""
 
     input_spec = _ModelStatisticsInputSpec
     output_spec = _ModelStatisticsOutputSpec
-    _always_run = True  # the model, or what is known of the patients, may have changed since
+    _always_run = True  # the model or the tables of the patients may have changed since
 
     def _run_interface(self, runtime):
-        model = read_model(self.inputs.model)
         inputs = self.inputs
+        model = read_model(inputs.model)
         patients = collect_patients(
             inputs.bids_dir,
             inputs.output_dir,
@@ -170,25 +168,22 @@ class ModelStatistics(SimpleInterface):
             region=model.region,
             reference=model.reference,
             phenotype=inputs.phenotype if isdefined(inputs.phenotype) else (),
-            freesurfer_dir=inputs.freesurfer_dir if isdefined(inputs.freesurfer_dir) else None,
+            freesurfer_dir=none_if_undefined(inputs.freesurfer_dir),
         )
         tables = run_model(patients.table, model)
         tables["sources"] = patients.sources
         tables["excluded"] = _stacked(patients.listed, tables["excluded"])
-        unread = pd.DataFrame(list(patients.problems), columns=["what", "problem"])
-        tables["problems"] = _stacked(unread, tables["problems"])
-        self._results["tables"] = {
-            name: str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
-            for name, table in tables.items()
-        }
+        problems = pd.DataFrame(list(patients.problems), columns=["what", "problem"])
+        tables["problems"] = _stacked(problems, tables["problems"])
+        self._results["tables"] = _write_tables(runtime, tables)
         self._results["notes"] = list(patients.notes)
         return runtime
 
 
 class _ModelReportInputSpec(BaseInterfaceInputSpec):
-    tables = traits.Dict(mandatory=True, desc="file of each table by its name")
-    model = traits.Str(mandatory=True, desc="the model's file, or its name")
-    notes = traits.List(traits.Str, desc="what the reader should know")
+    tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
+    model = traits.Str(mandatory=True, desc="file of the model, or its name")
+    notes = traits.List(traits.Str, desc="remarks for the reader")
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
 
 
@@ -197,7 +192,7 @@ class _ModelReportOutputSpec(TraitedSpec):
 
 
 class ModelReport(SimpleInterface):
-    """Save the tables of a model with a sidecar each, and write its report."""
+    """Save the tables of a model with their sidecars, and write its report."""
 
     input_spec = _ModelReportInputSpec
     output_spec = _ModelReportOutputSpec
@@ -208,27 +203,28 @@ class ModelReport(SimpleInterface):
         model = read_model(self.inputs.model)
         tables = {name: read_tsv(file) for name, file in self.inputs.tables.items()}
         folder = root / GROUP / f"model-{model.name}"
+        for pattern in (
+            "*.tsv",
+            "*.json",
+        ):  # another version of the model may have had other tables
+            for path in folder.glob(pattern):
+                path.unlink()
+        descriptions = load_template("model_tables")
         links = {}
-        for earlier in [*folder.glob("*.tsv"), *folder.glob("*.json")]:
-            earlier.unlink()  # another version of the model may have had other tables
         for name, table in _as_files(tables, model).items():
             file = write_tsv(folder / f"{name}.tsv", table)
-            described = load_template("model_tables")
-            write_json(
-                sidecar_path(file),
-                {column: described[column] for column in table if column in described},
-            )
+            columns = {name: descriptions[name] for name in table if name in descriptions}
+            write_json(sidecar_path(file), columns)
             links[name] = file.relative_to(root).as_posix()
         if model.name in SHIPPED:
             tables["published"] = pd.DataFrame(load_template(f"published_{model.name}"))
-        citation = root / CITATION
         page = model_report(
             tables,
             model,
             warnings=list(self.inputs.notes),
             links=links,
-            citation=citation.read_text(encoding="utf-8") if citation.exists() else "",
-            versions={made["Name"]: made.get("Version", "") for made in _generators(root)},
+            citation=_citation(root),
+            versions=_versions(root),
         )
         self._results["out_file"] = str(
             write_text(root / f"group_model-{model.name}.html", page).absolute()
@@ -237,17 +233,38 @@ class ModelReport(SimpleInterface):
 
 
 def _as_files(tables, model):
-    """The tables as they are saved: coefficients by the model's nodes."""
+    """Return the tables of each file: the coefficients are split by the nodes of the model."""
     coefficients = tables["coefficients"]
-    nodes = {node.name: coefficients[coefficients["node"] == node.name] for node in model.nodes}
-    return nodes | {name: table for name, table in tables.items() if name != "coefficients"}
+    files = {}
+    for node in model.nodes:
+        files[node.name] = coefficients[coefficients["node"] == node.name]
+    for name, table in tables.items():
+        if name != "coefficients":
+            files[name] = table
+    return files
 
 
 def _stacked(first, second):
-    """Rows of both tables; pandas would warn of one without any."""
-    filled = [table for table in (first, second) if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else first
+    """Concatenate two tables; pandas warns of empty ones."""
+    not_empty = [table for table in (first, second) if len(table)]
+    return pd.concat(not_empty, ignore_index=True) if not_empty else first
 
 
-def _generators(root):
-    return read_json(root / "dataset_description.json").get("GeneratedBy", [])
+def _write_tables(runtime, tables):
+    """Write tables to the node's working directory; return their files by name."""
+    files = {}
+    for name, table in tables.items():
+        files[name] = str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
+    return files
+
+
+def _citation(root):
+    """Return the methods text of the derivative dataset; empty if there is none."""
+    path = root / CITATION
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _versions(root):
+    """Return the versions of the software that made the derivative dataset, by name."""
+    generators = read_json(root / "dataset_description.json").get("GeneratedBy", [])
+    return {generator["Name"]: generator.get("Version", "") for generator in generators}

@@ -1,4 +1,4 @@
-"""Scans of several resolutions at one."""
+"""Harmonisation of voxel sizes."""
 
 import numpy as np
 from nipype.interfaces.base import File, traits
@@ -26,7 +26,7 @@ class _CropKSpaceOutputSpec(ProvenanceOutputSpec):
 
 
 class CropKSpace(CoreInterface):
-    """Bring a scan to larger voxels by cropping the k-space of its complex images."""
+    """Resample a scan to larger voxels by cropping the k-space of its complex images."""
 
     input_spec = _CropKSpaceInputSpec
     output_spec = _CropKSpaceOutputSpec
@@ -35,10 +35,11 @@ class CropKSpace(CoreInterface):
         magnitude, image = read_volume(self.inputs.magnitude_file)
         phase, _ = read_volume(self.inputs.phase_file)
         with self.threads():
-            # One echo at a time: the complex images of all would take as much memory again.
-            echoes = [
-                self._cropped(magnitude[..., e], phase[..., e]) for e in range(magnitude.shape[-1])
-            ]
+            # One echo at a time, since complex images of all echoes would double the memory.
+            echoes = []
+            for echo in range(magnitude.shape[-1]):
+                image_of_echo = magnitude[..., echo] * np.exp(1j * phase[..., echo])
+                echoes.append(crop_kspace(image_of_echo, self.inputs.matrix))
         signal = np.stack(echoes, axis=-1)
         like = on_another_grid(
             image, lambda affine: cropped_affine(affine, image.shape[:3], self.inputs.matrix)
@@ -51,6 +52,3 @@ class CropKSpace(CoreInterface):
         )
         self.record(HarmonizedResolution="centre of k-space, not apodised")
         return runtime
-
-    def _cropped(self, magnitude, phase):
-        return crop_kspace(magnitude * np.exp(1j * phase), self.inputs.matrix)

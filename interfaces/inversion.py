@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
@@ -13,14 +13,12 @@ from ..core.inversion.regularization import edge_mask, jump_mask
 from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
 from ..core.phase.fieldfit import combine_magnitude, noise_weight, uniform_weight, weighted_variance
 from ..dataset.files import PathLike
-from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec
+from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec, none_if_undefined
 from .images import Geometry, b0_fields, geometry, read_mask, read_volume, write_volume
 from .methods import DeterministicRecord, InversionRecord, IterativeRecord, MediRecord, TKDRecord
 
 if TYPE_CHECKING:  # a graph's settings are in a layer above
     from ..workflows.settings import Settings
-
-_Value = TypeVar("_Value")
 
 
 class EdgeInputSpec(BaseInterfaceInputSpec):
@@ -102,11 +100,6 @@ def _with_edges(interface, settings):
     if settings.edge_fraction is not None:
         interface.inputs.edge_fraction = settings.edge_fraction
     return interface
-
-
-def none_if_undefined(value: _Value) -> _Value | None:
-    """Return an input's value, or None if it is not set."""
-    return value if isdefined(value) else None
 
 
 def iterative_weight(standard_error: np.ndarray, mask: np.ndarray, by_noise: bool) -> np.ndarray:

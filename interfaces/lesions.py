@@ -1,4 +1,4 @@
-"""Lesions of a subject in the FLAIR image: grown or taken, edited, counted and saved."""
+"""Lesions of a subject in the FLAIR image: segmented, edited, counted and saved."""
 
 from pathlib import Path
 
@@ -28,20 +28,20 @@ from .images import geometry, read_mask, read_volume, write_volume
 
 class _SegmentLesionsInputSpec(BaseInterfaceInputSpec):
     flair_file = File(exists=True, mandatory=True, desc="FLAIR image")
-    ready_file = File(exists=True, desc="lesion mask that is taken as it is")
-    seeds_file = File(exists=True, desc="table of coordinates (mm), or mask of points, in lesions")
-    added_file = File(exists=True, desc="mask of voxels that are added")
-    removed_file = File(exists=True, desc="mask of voxels that are removed")
+    ready_file = File(exists=True, desc="lesion mask that is used unchanged")
+    seeds_file = File(exists=True, desc="seeds in lesions: table of coordinates (mm), or mask")
+    added_file = File(exists=True, desc="mask of voxels to add")
+    removed_file = File(exists=True, desc="mask of voxels to remove")
 
 
 class _SegmentLesionsOutputSpec(TraitedSpec):
-    mask_file = File(desc="all lesions on the FLAIR image's grid")
+    mask_file = File(desc="all lesions, on the grid of the FLAIR image")
     seeds = traits.List(traits.List(traits.Int), desc="voxels of the seeds")
-    record = traits.Dict(desc="sidecar fields: how the lesions were found")
+    record = traits.Dict(desc="sidecar fields on how the lesions were segmented")
 
 
 class SegmentLesions(SimpleInterface):
-    """Grow lesions from seeds, or take a ready mask; then add and remove what was drawn by hand."""
+    """Grow lesions from seeds or read a mask of them, then apply the edits drawn by hand."""
 
     input_spec = _SegmentLesionsInputSpec
     output_spec = _SegmentLesionsOutputSpec
@@ -56,47 +56,54 @@ class SegmentLesions(SimpleInterface):
             record["LesionSource"] = f"mask {Path(inputs.ready_file).name}, as it is"
         else:
             seeds = _seed_voxels(Path(inputs.seeds_file), image)
-            lesions, grown = grow_lesions(
+            lesions, has_grown = grow_lesions(
                 np.nan_to_num(flair), seeds, geometry(image)["voxel_size"]
             )
             record["LesionSource"] = (
                 f"grown by similar intensity from the seeds in {Path(inputs.seeds_file).name}"
             )
             record["Seeds"] = len(seeds)
-            record["SeedsNotGrown"] = _points(seeds[~grown], image).round(2).tolist()
-        for kind, change in (("added", np.logical_or), ("removed", lambda a, b: a & ~b)):
-            if isdefined(getattr(inputs, f"{kind}_file")):
-                before = lesions
-                lesions = change(lesions, self._mask(kind, image))
-                record[f"VoxelsBy{kind.capitalize()}Mask"] = int(
-                    np.count_nonzero(before != lesions)
-                )
+            record["SeedsNotGrown"] = _world_points(seeds[~has_grown], image).round(2).tolist()
+        if isdefined(inputs.added_file):
+            mask = self._mask("added", image)
+            record["VoxelsByAddedMask"] = int(np.count_nonzero(mask & ~lesions))
+            lesions = lesions | mask
+        if isdefined(inputs.removed_file):
+            mask = self._mask("removed", image)
+            record["VoxelsByRemovedMask"] = int(np.count_nonzero(mask & lesions))
+            lesions = lesions & ~mask
         self._results["mask_file"] = write_volume(Path(runtime.cwd) / "lesions.nii", lesions, image)
         self._results["seeds"] = seeds.tolist()
         self._results["record"] = record
         return runtime
 
     def _mask(self, kind, image):
-        """A mask on the FLAIR image's grid, whatever grid it was drawn on."""
+        """Read a mask, resampled to the grid of the FLAIR image if it was drawn on another one."""
         path = getattr(self.inputs, f"{kind}_file")
-        drawn = nib.load(path)
-        if drawn.ndim != 3:
-            raise ValueError(f"{path}: {drawn.ndim} dimensions; a mask is one volume of three")
+        mask_image = nib.load(path)
+        if mask_image.ndim != 3:
+            raise ValueError(
+                f"{path}: the image has {mask_image.ndim} dimensions; save the mask as a single "
+                "volume with three"
+            )
         mask = read_mask(path)
-        if drawn.shape == image.shape and is_same_place(
-            image.shape[:3], drawn.affine, image.affine
+        if mask_image.shape == image.shape and is_same_place(
+            image.shape[:3], mask_image.affine, image.affine
         ):
             return mask
-        return resample_labels(mask.view(np.uint8), drawn.affine, image.affine, image.shape) > 0
+        resampled = resample_labels(
+            mask.view(np.uint8), mask_image.affine, image.affine, image.shape
+        )
+        return resampled > 0
 
 
 class _SaveLesionsInputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="all lesions")
-    flair_file = File(exists=True, mandatory=True, desc="the image that they are seen in")
-    flair_uri = traits.Str(mandatory=True, desc="its BIDS URI")
+    flair_file = File(exists=True, mandatory=True, desc="image in which they were segmented")
+    flair_uri = traits.Str(mandatory=True, desc="BIDS URI of the FLAIR image")
     seeds = traits.List(traits.List(traits.Int), mandatory=True, desc="voxels of the seeds")
-    record = traits.Dict(mandatory=True, desc="sidecar fields: how the lesions were found")
-    columns = traits.Dict(mandatory=True, desc="what the table's columns mean")
+    record = traits.Dict(mandatory=True, desc="sidecar fields on how the lesions were segmented")
+    columns = traits.Dict(mandatory=True, desc="descriptions of the columns")
     subject = traits.Str(mandatory=True, desc="label of the subject")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
@@ -107,7 +114,7 @@ class _SaveLesionsOutputSpec(TraitedSpec):
 
 
 class SaveLesions(SimpleInterface):
-    """Save the lesion mask, and the table of lesions with their total."""
+    """Save the lesion mask, and the table of all lesions and their total."""
 
     input_spec = _SaveLesionsInputSpec
     output_spec = _SaveLesionsOutputSpec
@@ -115,7 +122,7 @@ class SaveLesions(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        root = self.inputs.output_dir
+        root = inputs.output_dir
         image = nib.load(inputs.flair_file)
         lesions = read_mask(inputs.mask_file)
         table, _ = lesion_table(lesions, image.affine, seeds=inputs.seeds)
@@ -133,30 +140,35 @@ class SaveLesions(SimpleInterface):
             "Lesions": len(table) - 1,
         }
         save_image(mask_path, lesions.astype(np.uint8), image, {**inputs.record, **metadata})
-        path = derivative_path(root, {"subject": inputs.subject}, **LESION_TABLE)
-        write_tsv(path, table.round({"volume": 6, "x": 2, "y": 2, "z": 2}))
-        write_json(path.with_suffix(".json"), {**inputs.columns, **inputs.record})
+        table_path = derivative_path(root, {"subject": inputs.subject}, **LESION_TABLE)
+        write_tsv(table_path, table.round({"volume": 6, "x": 2, "y": 2, "z": 2}))
+        write_json(table_path.with_suffix(".json"), {**inputs.columns, **inputs.record})
         self._results["mask_file"] = str(mask_path.absolute())
-        self._results["table_file"] = str(path.absolute())
+        self._results["table_file"] = str(table_path.absolute())
         return runtime
 
 
 def _seed_voxels(path, image):
-    """Voxels of the seeds, shape (n, 3); of a mask the deepest of each component."""
+    """Return the voxels of the seeds, shape (n, 3).
+
+    A mask has one seed in each connected component: its deepest voxel.
+    """
     if path.suffix == ".tsv":
         points = np.array(read_points(path))
     else:
-        marked = nib.load(path)
-        points = _points(_middles(read_mask(path)), marked)
+        points = _world_points(_deepest_voxels(read_mask(path)), nib.load(path))
     voxels = np.column_stack([points, np.ones(len(points))]) @ np.linalg.inv(image.affine).T
     return np.rint(voxels[:, :3]).astype(int)
 
 
-def _middles(mask):
-    pieces, n = ndimage.label(mask, np.ones((3, 3, 3)))
+def _deepest_voxels(mask):
+    """Return the voxel farthest from the surface in each connected component, shape (n, 3)."""
+    components, n_components = ndimage.label(mask, np.ones((3, 3, 3)))
     depth = ndimage.distance_transform_edt(mask)
-    return np.reshape(ndimage.maximum_position(depth, pieces, range(1, n + 1)), (-1, 3))
+    voxels = ndimage.maximum_position(depth, components, range(1, n_components + 1))
+    return np.reshape(voxels, (-1, 3))
 
 
-def _points(voxels, image):
+def _world_points(voxels, image):
+    """Return the world coordinates of voxels, mm."""
     return voxels @ image.affine[:3, :3].T + image.affine[:3, 3]

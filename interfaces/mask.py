@@ -55,22 +55,25 @@ class PhantomMask(CoreInterface):
 
 
 class _UserMaskInputSpec(ProvenanceInputSpec):
-    user_mask_file = File(exists=True, mandatory=True, desc="brain mask that the user brought")
-    magnitude_file = File(exists=True, mandatory=True, desc="image whose space it is in")
+    user_mask_file = File(exists=True, mandatory=True, desc="the user's brain mask")
+    magnitude_file = File(exists=True, mandatory=True, desc="image in the same space")
     source = traits.Str(mandatory=True, desc="URI of the mask, for the sidecar")
 
 
 class UserMask(CoreInterface):
-    """Take the brain mask that the user brought, as it is."""
+    """Use the user's brain mask unchanged."""
 
     input_spec = _UserMaskInputSpec
     output_spec = _MaskOutputSpec
 
     def _run_interface(self, runtime):
         mask = read_mask(self.inputs.user_mask_file)
-        image = read_volume(self.inputs.magnitude_file)[1]
+        _, image = read_volume(self.inputs.magnitude_file)
         if not mask.any():
-            raise EmptyMaskError(f"{self.inputs.user_mask_file}: the brain mask is empty")
+            raise EmptyMaskError(
+                f"{self.inputs.user_mask_file}: the brain mask has no voxels; correct or "
+                "remove it to have the brain masked automatically"
+            )
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
         self.record("user_mask", BrainMask=f"given by the user: {self.inputs.source}")
         return runtime
@@ -82,7 +85,7 @@ class _TrimMaskInputSpec(ProvenanceInputSpec):
 
 
 class TrimMask(CoreInterface):
-    """Take voxels off the mask's surface where the field is noise."""
+    """Remove voxels from the mask's surface where the field is dominated by noise."""
 
     input_spec = _TrimMaskInputSpec
     output_spec = _MaskOutputSpec
@@ -101,26 +104,23 @@ class _FillUnmeasuredInputSpec(ProvenanceInputSpec):
     field_file = File(exists=True, mandatory=True, desc="field, ppm")
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
     unresolved_file = File(
-        exists=True, mandatory=True, desc="voxels whose phase is not unwrapped for certain"
+        exists=True, mandatory=True, desc="voxels whose phase may be unwrapped wrongly"
     )
     is_phantom = traits.Bool(
-        False, usedefault=True, desc="keep the surface, and distrust noisy voxels too"
+        False, usedefault=True, desc="keep the surface, and treat noisy voxels as not measured"
     )
 
 
 class _FillUnmeasuredOutputSpec(_MaskOutputSpec):
-    field_file = File(desc="field, ppm, continued smoothly into voxels where it is not known")
-    standard_error_file = File(desc="standard error of the field, ppm, infinite there")
-    noise_variance = traits.Float(
-        desc="mean squared standard error of the fit over the whole mask, ppm²"
-    )
+    field_file = File(desc="field, ppm, interpolated in voxels where it was not measured")
+    standard_error_file = File(desc="standard error of the field, ppm, infinite in these voxels")
+    noise_variance = traits.Float(desc="mean squared standard error of the field in the mask, ppm²")
 
 
 class FillUnmeasured(CoreInterface):
-    """Leave voxels whose field is not known out of the mask at its surface, and without weight
-    inside.
+    """Remove unmeasured voxels at the mask's surface, and give those inside no weight.
 
-    What the mask encloses belongs to the inside. A phantom's surface stays as it is.
+    Holes in the mask are filled. The surface of a phantom is kept.
     """
 
     input_spec = _FillUnmeasuredInputSpec
@@ -132,7 +132,7 @@ class FillUnmeasured(CoreInterface):
         field, image = read_volume(self.inputs.field_file)
         standard_error, _ = read_volume(self.inputs.standard_error_file)
         voxel_size = geometry(image)["voxel_size"]
-        found = fill_unmeasured(
+        filled = fill_unmeasured(
             field,
             standard_error,
             mask,
@@ -142,22 +142,21 @@ class FillUnmeasured(CoreInterface):
         )
         for name in ("mask", "field", "standard_error"):
             path = self.out_path(runtime, name)
-            self._results[f"{name}_file"] = write_volume(path, getattr(found, name), image)
+            self._results[f"{name}_file"] = write_volume(path, getattr(filled, name), image)
         fitted = standard_error[mask & np.isfinite(standard_error)]
         self._results["noise_variance"] = float(np.mean(fitted**2, dtype=np.float64))
-        n_unknown = int(np.count_nonzero(np.isinf(found.standard_error)))
-        n_given = int(np.count_nonzero(mask))
-        n_left_out = int(np.count_nonzero(mask & ~found.mask))
+        n_voxels = int(np.count_nonzero(mask))  # before any are removed
+        n_removed = int(np.count_nonzero(mask & ~filled.mask))
+        n_without_weight = int(np.count_nonzero(np.isinf(filled.standard_error)))
+        steps = ["unknown"] if n_without_weight else []
         self.record(
-            *(["unknown"] if n_unknown else []),
-            BrainMaskVoxelsUnresolved=n_left_out,
-            BrainMaskFractionUnresolved=n_left_out / n_given,
-            BrainMaskVoxelsFilled=int(np.count_nonzero(found.mask & ~mask)),
-            VoxelsWithoutWeight=n_unknown,
-            VoxelsWithoutWeightFraction=n_unknown / int(np.count_nonzero(found.mask)),
-            BrainMaskVolume=n_given
-            * float(np.prod(voxel_size))
-            / 1000,  # mL, before anything is left out
-            BrainMaskFractionOfImage=n_given / mask.size,
+            *steps,
+            BrainMaskVoxelsUnresolved=n_removed,
+            BrainMaskFractionUnresolved=n_removed / n_voxels,
+            BrainMaskVoxelsFilled=int(np.count_nonzero(filled.mask & ~mask)),
+            VoxelsWithoutWeight=n_without_weight,
+            VoxelsWithoutWeightFraction=n_without_weight / int(np.count_nonzero(filled.mask)),
+            BrainMaskVolume=n_voxels * float(np.prod(voxel_size)) / 1000,  # mL
+            BrainMaskFractionOfImage=n_voxels / mask.size,
         )
         return runtime

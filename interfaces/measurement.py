@@ -9,7 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, Trai
 from ..core.dipole import b0_direction
 from ..core.grid import voxel_size_of
 from ..core.regions.reference import right_direction
-from ..core.regions.statistics import regions_measured, roi_statistics
+from ..core.regions.statistics import measured_regions, roi_statistics
 from ..core.regions.thalamus import surface_veins
 from ..core.regions.veins import vein_mask
 from ..dataset.files import write_json
@@ -217,7 +217,7 @@ def _groups(names):
 def _region_masks(labels, names, mask, voxel_size, **options):
     """Yield the voxels of each region that are measured, in the order of the table's rows."""
     for group in _groups(names):
-        for _, box, region, _ in regions_measured(labels, group, mask, voxel_size, **options):
+        for _, box, region, _ in measured_regions(labels, group, mask, voxel_size, **options):
             volume = np.zeros(mask.shape, bool)
             volume[box] = region
             yield volume

@@ -11,19 +11,19 @@ from ..core.phase.encoding import (
     from_real_imaginary,
 )
 from ..core.phase.unwrapping import MODES, unwrap_echoes
-from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
+from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
 from .images import read_mask, read_volume, write_volume
 
 
 class _DecodeEchoesInputSpec(ProvenanceInputSpec):
-    magnitude = InputMultiObject(File(exists=True), desc="magnitude, one file an echo")
-    phase = InputMultiObject(File(exists=True), desc="phase, one file an echo")
-    real = InputMultiObject(File(exists=True), desc="real part, one file an echo")
-    imaginary = InputMultiObject(File(exists=True), desc="imaginary part, one file an echo")
-    units = traits.Str(desc="Units of the phase, from its sidecar")
-    manufacturer = traits.Str(desc="Manufacturer, from the sidecar")
+    magnitude = InputMultiObject(File(exists=True), desc="magnitude, one file for each echo")
+    phase = InputMultiObject(File(exists=True), desc="phase, one file for each echo")
+    real = InputMultiObject(File(exists=True), desc="real part, one file for each echo")
+    imaginary = InputMultiObject(File(exists=True), desc="imaginary part, one file for each echo")
+    units = traits.Str(desc="units of the phase, from its sidecar")
+    manufacturer = traits.Str(desc="manufacturer, from the sidecar")
     phase_sign = traits.Enum(
-        0, 1, -1, usedefault=True, desc="sign of the phase; 0: the manufacturer's"
+        0, 1, -1, usedefault=True, desc="sign of the phase; 0: that of the manufacturer"
     )
 
 
@@ -33,22 +33,23 @@ class _DecodeEchoesOutputSpec(ProvenanceOutputSpec):
 
 
 class DecodeEchoes(CoreInterface):
-    """Read a scan's echoes, whatever their encoding, as one magnitude and one phase image."""
+    """Read a scan's echoes in any encoding, as one magnitude and one phase image."""
 
     input_spec = _DecodeEchoesInputSpec
     output_spec = _DecodeEchoesOutputSpec
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        like = read_volume((inputs.phase or inputs.real)[0])[1]
+        first_file = (inputs.phase or inputs.real)[0]
+        _, like = read_volume(first_file)
         try:
-            magnitude, phase, encoding, blanked = self._decoded()
+            magnitude, phase, encoding, n_not_finite = self._decode()
         except PhaseEncodingError as error:
-            raise PhaseEncodingError(f"{(inputs.phase or inputs.real)[0]}: {error}") from error
-        sign, reason = default_sign(inputs.manufacturer if isdefined(inputs.manufacturer) else None)
+            raise PhaseEncodingError(f"{first_file}: {error}") from error
+        sign, source = default_sign(none_if_undefined(inputs.manufacturer))
         if inputs.phase_sign:
             sign = inputs.phase_sign
-            reason = f"{inputs.phase_sign:+d}: given by the user"
+            source = f"{inputs.phase_sign:+d}: given by the user"
         self._results["magnitude_file"] = write_volume(
             self.out_path(runtime, "magnitude"), magnitude, like
         )
@@ -58,51 +59,46 @@ class DecodeEchoes(CoreInterface):
         self.record(
             PhaseEncoding=encoding,
             PhaseSign=sign,
-            PhaseSignSource=reason,
-            NonFiniteVoxelsSetToZero=blanked,
+            PhaseSignSource=source,
+            NonFiniteVoxelsSetToZero=n_not_finite,
         )
         return runtime
 
-    def _decoded(self):
-        """Magnitude, phase, the encoding's name, and how many voxels were not finite (all in the
-        background).
-        """
+    def _decode(self):
+        """Return magnitude, phase, the encoding's name, and the number of non-finite voxels."""
         inputs = self.inputs
         if isdefined(inputs.real) and inputs.real:
-            (real, n_real) = _stack(inputs.real)
-            (imaginary, n_imaginary) = _stack(inputs.imaginary)
-            return (
-                *from_real_imaginary(real, imaginary),
-                "real and imaginary parts",
-                n_real + n_imaginary,
-            )
-        (magnitude, n_magnitude) = _stack(inputs.magnitude)
-        (stored, n_phase) = _stack(inputs.phase)
+            real, n_real = _read_echoes(inputs.real)
+            imaginary, n_imaginary = _read_echoes(inputs.imaginary)
+            magnitude, phase = from_real_imaginary(real, imaginary)
+            return magnitude, phase, "real and imaginary parts", n_real + n_imaginary
+        magnitude, n_magnitude = _read_echoes(inputs.magnitude)
+        stored_values, n_phase = _read_echoes(inputs.phase)
         phase, encoding = decode_phase(
-            stored,
-            units=inputs.units if isdefined(inputs.units) else None,
-            manufacturer=inputs.manufacturer if isdefined(inputs.manufacturer) else None,
+            stored_values,
+            units=none_if_undefined(inputs.units),
+            manufacturer=none_if_undefined(inputs.manufacturer),
             echo_axis=-1,
         )
         return magnitude, phase, encoding.name, n_magnitude + n_phase
 
 
-def _stack(files):
-    """Read the echoes; what is not finite becomes zero and is counted.
+def _read_echoes(files):
+    """Read echoes along a fourth axis; set non-finite voxels to zero and return their number.
 
-    Preflight has refused scans where that would touch a voxel with signal.
+    The preflight checks have excluded scans that have such voxels outside the background.
     """
-    stack = np.stack([read_volume(f)[0] for f in files], axis=-1)
-    blank = ~np.isfinite(stack)
-    stack[blank] = 0
-    return stack, int(np.count_nonzero(blank))
+    stack = np.stack([read_volume(file)[0] for file in files], axis=-1)
+    is_not_finite = ~np.isfinite(stack)
+    stack[is_not_finite] = 0
+    return stack, int(np.count_nonzero(is_not_finite))
 
 
 class _UnwrapInputSpec(ProvenanceInputSpec):
     phase_file = File(
         exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis"
     )
-    mask_file = File(exists=True, mandatory=True, desc="where to unwrap")
+    mask_file = File(exists=True, mandatory=True, desc="mask of the voxels to unwrap")
     echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s")
     mode = traits.Enum(*MODES, usedefault=True, desc="how later echoes are unwrapped")
 

@@ -46,14 +46,14 @@ from ..reports.blocks import Picture
 from ..reports.subject import subject_report
 
 REGISTRATION_CAPTION = (
-    "Squares of each scan (tinted) among squares of the mean of all (grey): edges must run through"
+    "Checkerboard of each scan (tinted) and the average of all scans (grey). Edges should be "
+    "continuous across the squares."
 )
-REGISTRATION_ALT = "registered scans on their average"
-LESION_CAPTION = "Planes of the FLAIR image through the lesions, without and with their outlines"
+REGISTRATION_ALT = "checkerboards of the registered scans and their average"
+LESION_CAPTION = "Planes of the FLAIR image through the lesions, with and without their outlines"
 REGION_CAPTION = (
-    "Regions (the thalamus, if it is one of them), what was left out of them as veins, and the "
-    "reference, on the first "
-    "scan's map"
+    "Regions (only the thalamus, if it is one of them), voxels excluded as veins, and the "
+    "reference region, on the map of the first scan"
 )
 REGION_PICTURES = (
     (ROIS, "Outline of the regions on the mean magnitude"),

@@ -1,4 +1,4 @@
-"""Make simulated scans."""
+"""Simulation of scans."""
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -14,19 +14,19 @@ from ..simulation.plan import ScanPlan, simulate, simulate_anatomy
 
 
 class _SimulateScanInputSpec(BaseInterfaceInputSpec):
-    plan = traits.Instance(ScanPlan, mandatory=True, desc="the scan to make")
+    plan = traits.Instance(ScanPlan, mandatory=True, desc="the scan to simulate")
     output_dir = traits.Directory(mandatory=True, desc="root of the dataset")
-    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="threads")
+    num_threads = traits.Range(
+        low=1, value=1, usedefault=True, nohash=True, desc="number of threads"
+    )
 
 
 class _SimulateScanOutputSpec(TraitedSpec):
-    out_files = traits.List(File(), desc="images of the scan and of its truth")
+    out_files = traits.List(File(), desc="images of the scan and of its ground truth")
 
 
 class SimulateScan(SimpleInterface):
-    """Simulate a scan, and the anatomical images with it, and write them with their truth into the
-    dataset.
-    """
+    """Simulate a scan and its anatomical images, and write them with their ground truth."""
 
     input_spec = _SimulateScanInputSpec
     output_spec = _SimulateScanOutputSpec
@@ -36,9 +36,9 @@ class SimulateScan(SimpleInterface):
         root = self.inputs.output_dir
         plan = self.inputs.plan
         workers = self.inputs.num_threads
-        paths = [
-            write_structural(root, plan, *made) for made in simulate_anatomy(plan, workers=workers)
-        ]
+        paths = []
+        for structural in simulate_anatomy(plan, workers=workers):
+            paths.append(write_structural(root, plan, *structural))
         paths += write_scan(root, plan, simulate(plan, workers=workers))
         self._results["out_files"] = [str(path.absolute()) for path in paths]
         return runtime

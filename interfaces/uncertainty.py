@@ -209,8 +209,8 @@ def measured_standard_errors(
         sigma = weighted_standard_error(sigma, mask, model.smallest_weight)
     elif model.weighs_noise is not None:
         sigma = np.where(np.isfinite(sigma), sigma, 0)
-    options = {"lam": model.lam, **geometry(scan)}
-    closed_form = susceptibility_standard_error(sigma, mask, reference=mask, **options)
+    space = geometry(scan)
+    closed_form = susceptibility_standard_error(sigma, mask, lam=model.lam, reference=mask, **space)
     scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=closed_form > 0)
 
     def resampled(region):
@@ -222,5 +222,11 @@ def measured_standard_errors(
     # lazily, since one region's weights are as large as a map
     weights = map(resampled, regions)
     return region_standard_errors(
-        sigma, mask, regions=weights, reference=reference_weight, scale=scale, **options
+        sigma,
+        mask,
+        regions=weights,
+        lam=model.lam,
+        reference=reference_weight,
+        scale=scale,
+        **space,
     )

@@ -1,5 +1,6 @@
-"""How much maps vary between the scans of a subject."""
+"""Variability of maps between the scans of a subject."""
 
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -18,36 +19,35 @@ from .registration import NOT_REGISTERED
 
 class _MapVariabilityInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(
-        traits.Str, mandatory=True, desc="maps in the subject space; empty: left out"
+        traits.Str, mandatory=True, desc="maps in the subject space; empty: the scan is left out"
     )
-    sites = traits.List(traits.Str, mandatory=True, desc="site of each")
-    numbers = traits.List(traits.Int, mandatory=True, desc="number of each at its site")
+    sites = traits.List(traits.Str, mandatory=True, desc="site of each scan")
+    numbers = traits.List(traits.Int, mandatory=True, desc="number of each scan at its site")
 
 
 class _MapVariabilityOutputSpec(TraitedSpec):
-    within_file = File(desc="SD within sites; not-a-number where no site has two scans")
-    across_file = File(
-        desc="SD across sites; not-a-number where no scan number is there at two sites"
-    )
+    within_file = File(desc="SD within sites; NaN if no site has two scans")
+    across_file = File(desc="SD across sites; NaN if no scan number exists at two sites")
 
 
 class MapVariability(SimpleInterface):
-    """Standard deviation of repeated maps, voxel by voxel, within and across sites."""
+    """Compute the voxel-wise standard deviation of repeated maps, within and across sites."""
 
     input_spec = _MapVariabilityInputSpec
     output_spec = _MapVariabilityOutputSpec
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        places = [place for place, path in enumerate(inputs.in_files) if path != NOT_REGISTERED]
-        volumes = [read_volume(inputs.in_files[place]) for place in places]
-        sites, numbers = (
-            [named[place] for place in places] for named in (inputs.sites, inputs.numbers)
-        )
-        maps = map_variability([data for data, _ in volumes], sites, numbers)
-        for name, deviation in zip(("within", "across"), maps, strict=True):
-            if deviation is None:  # the scans that would repeat others were not registered
-                deviation = np.full(volumes[0][0].shape, np.nan)
+        is_registered = [path != NOT_REGISTERED for path in inputs.in_files]
+        images = list(map(read_volume, compress(inputs.in_files, is_registered)))
+        volumes = [volume for volume, _ in images]
+        sites = list(compress(inputs.sites, is_registered))
+        numbers = list(compress(inputs.numbers, is_registered))
+        _, like = images[0]
+        within, across = map_variability(volumes, sites, numbers)
+        for name, deviation in {"within": within, "across": across}.items():
+            if deviation is None:  # repetitions of a scan were not registered
+                deviation = np.full(volumes[0].shape, np.nan)
             path = Path(runtime.cwd) / f"{name}.nii"
-            self._results[f"{name}_file"] = write_volume(path, deviation, volumes[0][1])
+            self._results[f"{name}_file"] = write_volume(path, deviation, like)
         return runtime

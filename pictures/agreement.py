@@ -25,11 +25,12 @@ from .drawing import (
     with_columns,
 )
 
-WITHIN, CROSS = "#8ecae6", "#0b5d8f"
+WITHIN = "#8ecae6"
+CROSS = "#0b5d8f"
 
 # Koo and Li, J Chiropr Med 15:155-163 (2016): poor, moderate, good, excellent.
 ICC_BANDS = ((0.5, 0.75, "moderate", 0.35), (0.75, 0.9, "good", 0.7), (0.9, 1.0, "excellent", 1.0))
-MOST_PAIRS = 6
+MAX_PAIRS = 6
 RATERS = {"sites": "sites (means)", "all": "all scans"}
 
 
@@ -102,7 +103,7 @@ def bland_altman_figure(
     comparison: Literal["sites", "methods"] = "sites",
     method: str | None = None,
 ) -> Figure:
-    """Draw differences between two sites (or methods) on their mean, with bias and limits of
+    """Draw differences between two sites (or methods) against their mean, with bias and limits of
     agreement.
 
     Parameters
@@ -114,15 +115,15 @@ def bland_altman_figure(
         Columns ``comparison``, ``method``, ``roi``, ``first``, ``second``, ``bias``, ``lower`` and
         ``upper`` (ppb).
     comparison : {'sites', 'methods'}
-        What is compared.
+        Whether sites or methods are compared.
     method : str, optional
-        Method to show; the first of the comparison if not given.
+        Method to show, by default the first of the comparison.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One row per pair (of more than six the first six, which its title says), one column per
-        region.
+        One row per pair, one column per region. Of more than six pairs only the first six are
+        drawn, as the title then says.
 
     Raises
     ------
@@ -141,7 +142,7 @@ def bland_altman_figure(
     ]
     all_pairs = points[["first", "second"]].drop_duplicates()
     rois = labels_of(points, "roi")
-    pairs = all_pairs.head(MOST_PAIRS).to_numpy().tolist()
+    pairs = all_pairs.head(MAX_PAIRS).to_numpy().tolist()
     figure, axes = panels(len(pairs), len(rois), 2.5, 2.1, sharex="col", sharey=True)
     for number, (row, (first, second)) in enumerate(zip(axes, pairs, strict=True)):
         for axis, roi in zip(row, rois, strict=True):
@@ -182,7 +183,7 @@ def icc_figure(
         Columns ``method``, ``roi``, ``raters``, ``site``, ``form``, ``icc``, ``ci_low`` and
         ``ci_high``, see `stats.agreement.intraclass_correlation`.
     form : str
-        Which form to show.
+        Form to show.
     sites : iterable of str, optional
         All sites of the study, for their colours.
 
@@ -200,14 +201,12 @@ def icc_figure(
     ----------
     Koo and Li, J Chiropr Med 15:155-163 (2016).
     """
-    table = with_columns(
-        table,
-        ("method", "roi", "raters", "site", "form", "icc", "ci_low", "ci_high"),
-        "the table of ICC",
-    )
-    table = table[table["form"] == form]
+    columns = ("method", "roi", "raters", "site", "form", "icc", "ci_low", "ci_high")
+    all_forms = with_columns(table, columns, "the table of ICC")
+    table = all_forms[all_forms["form"] == form]
     if table.empty:
-        raise ValueError(f"the table of ICC has no form {form!r}")
+        forms = ", ".join(map(str, pd.unique(all_forms["form"])))
+        raise ValueError(f"the table of ICC has no form {form!r}: choose one of {forms}")
     scans = table["raters"] == "scans"
     styles = site_styles(table.loc[scans, "site"] if sites is None else sites)
     methods = labels_of(table, "method")
@@ -218,8 +217,8 @@ def icc_figure(
     for axis, method in zip(axes[0], methods, strict=True):
         for low, high, name, alpha in ICC_BANDS:
             axis.axvspan(low, high, color=to_rgba("#d8efe4", alpha), linewidth=0, zorder=0)
-            style = {"fontsize": 6.5, "color": GREY, "ha": "center", "va": "bottom"}
-            axis.text((low + high) / 2, 1.0, name, **style, transform=axis.get_xaxis_transform())
+            font = {"fontsize": 6.5, "color": GREY, "ha": "center", "va": "bottom"}
+            axis.text((low + high) / 2, 1.0, name, **font, transform=axis.get_xaxis_transform())
         for number, (raters, site) in enumerate(kinds):
             rows = table[
                 (table["method"] == method) & (table["raters"] == raters) & (table["site"] == site)
@@ -229,10 +228,15 @@ def icc_figure(
             bars = np.array(
                 [rows["icc"] - rows["ci_low"], rows["ci_high"] - rows["icc"]], dtype=float
             )
-            style = {
-                "color": INK if raters == "sites" else GREY,
-                "marker": "D" if raters == "sites" else "x",
-            }
+            if raters == "scans":
+                label = f"scans at {short_name(site)}"
+                style = styles[str(site)]
+            else:
+                label = short_name(RATERS.get(raters, raters))
+                style = {
+                    "color": INK if raters == "sites" else GREY,
+                    "marker": "D" if raters == "sites" else "x",
+                }
             axis.errorbar(
                 rows["icc"],
                 places,
@@ -241,10 +245,8 @@ def icc_figure(
                 markersize=4.5,
                 elinewidth=1.3,
                 capsize=2,
-                label=f"scans at {short_name(site)}"
-                if raters == "scans"
-                else short_name(RATERS.get(raters, raters)),
-                **(styles[str(site)] if raters == "scans" else style),
+                label=label,
+                **style,
             )
         axis.set_yticks(np.arange(len(rois)), [short_name(roi) for roi in rois])
         finish_axis(axis, x=f"{form} and 95 % CI")

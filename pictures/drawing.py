@@ -16,11 +16,13 @@ SiteStyles = Mapping[str, Mapping[str, Any]]  # colour and marker of each site
 
 PPB = 1000  # ppb in one ppm
 
-# Okabe and Ito's colours, distinct for every kind of colour vision.
+# Okabe and Ito's palette, which is distinguishable with any type of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INK, GREY, RULE = "#1f2933", "#7b8794", "#e4e7eb"
-LONGEST = 28  # characters of a label; longer ones would leave no room for the data
+INK = "#1f2933"
+GREY = "#7b8794"
+RULE = "#e4e7eb"
+LONGEST = 28  # characters of a label; longer labels would leave too little room for the data
 LABELS = ("subject", "site", "method", "roi", "first", "second")
 
 
@@ -50,8 +52,8 @@ def site_styles(sites: Iterable[object]) -> dict[str, dict[str, str]]:
     Parameters
     ----------
     sites : iterable of str
-        All sites of the study, with or without repeats. A site that is missing in one figure then
-        does not change the colours of the others.
+        All sites of the study, with or without repeats. A site that is absent from one
+        figure then does not change the colours of the others.
 
     Returns
     -------
@@ -74,9 +76,9 @@ def site_styles(sites: Iterable[object]) -> dict[str, dict[str, str]]:
 
 
 def with_columns(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.DataFrame:
-    """Check that a table has what a figure needs, and turn its labels into text.
+    """Check that a table has the columns of a figure, and convert its labels to text.
 
-    A table that was read from a file has numbers for labels such as ``01``.
+    In a table that was read from a file, labels such as ``01`` are numbers.
 
     Parameters
     ----------
@@ -96,11 +98,10 @@ def with_columns(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.D
     ValueError
         If a column is missing or there are no rows.
     """
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
+    absent = [column for column in columns if column not in table.columns]
+    if absent:
         raise ValueError(
-            f"{name} has no column {', '.join(missing)}: it has "
-            f"{', '.join(map(str, table.columns))}"
+            f"{name} has no column {', '.join(absent)}: it has {', '.join(map(str, table.columns))}"
         )
     if table.empty:
         raise ValueError(f"{name} has no rows: there is nothing to draw")
@@ -123,8 +124,10 @@ def short_name(name: object) -> str:
 
 
 def p_text(p: float) -> str:
-    """Write a P value as journals do.
+    """Format a P value as in journals, without a leading zero.
 
+    Examples
+    --------
     >>> p_text(0.0302), p_text(1), p_text(4e-5)
     ('P = .030', 'P = 1.000', 'P < .001')
     """
@@ -179,7 +182,7 @@ def panel_grid(count: int, columns: int, width: float, height: float) -> tuple[F
 def finish_axis(
     axis: Axes, *, title: str | None = None, x: str | None = None, y: str | None = None
 ) -> None:
-    """Set an axis's title, labels and light grid; vertical grid lines only if it has an x label."""
+    """Set the title, labels and grid of an axis; without `x` the grid has no vertical lines."""
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -196,7 +199,7 @@ def finish_axis(
 
 
 def name_ticks(axis: Axes, names: Iterable[object], positions: np.ndarray) -> None:
-    """Label ticks of the x axis: many or long labels at an angle, and at most 40 of them."""
+    """Label the ticks of the x axis, at most 40 of them; many or long labels are rotated."""
     texts = list(map(short_name, names))
     step = -(-len(texts) // 40)
     crowded = len(texts) > 12 or max(map(len, texts)) > 8
@@ -209,7 +212,7 @@ def name_ticks(axis: Axes, names: Iterable[object], positions: np.ndarray) -> No
 
 
 def legend_of_sites(figure: Figure, styles: SiteStyles, sites: Iterable[object]) -> None:
-    """Put a legend above a figure with the colours and markers of the sites that it shows."""
+    """Add a legend of the sites above a figure, limited to the sites that it shows."""
     shown_sites = set(map(str, sites))
     handles = []
     for site, style in styles.items():

@@ -1,6 +1,4 @@
-"""Pictures of volumes on one another: registered scans on their average, regions on maps, lesions
-on images.
-"""
+"""Overlays of volumes: registered scans on their average, regions on maps, lesions on images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +22,9 @@ from .planes import (
 )
 
 TINT = (1.0, 0.82, 0.5)
-REGION, EXCLUDED, REFERENCE = "#ffd166", "#ef476f", "#4cc9f0"
+REGION = "#ffd166"
+EXCLUDED = "#ef476f"
+REFERENCE = "#4cc9f0"
 
 
 def registration_figure(
@@ -36,8 +36,9 @@ def registration_figure(
     tiles: int = 8,
     columns: int = 5,
 ) -> Figure:
-    """Draw each registered scan and the average as a checkerboard: edges that break show a
-    misregistration.
+    """Draw each registered scan and the average as a checkerboard.
+
+    Edges that are discontinuous between squares indicate misregistration.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def registration_figure(
     voxel_size : sequence of 3 floats
         Voxel size, mm.
     mask : ndarray of bool, shape (x, y, z), optional
-        Crops the picture; without it everything is shown.
+        Region that the picture is cropped to, by default the whole volume.
     tiles : int
         Squares along the longer side of the axial plane.
     columns : int
@@ -117,15 +118,15 @@ def region_figure(
     chi : ndarray, shape (x, y, z)
         Susceptibility in RAS+ orientation, ppm.
     regions, excluded, reference : ndarray of bool, shape (x, y, z)
-        Regions whose outlines are drawn, voxels that are left out of them, and the reference
+        Regions whose outlines are drawn, voxels excluded from them, and the reference
         region.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
     title : str
     window : sequence of 2 floats
-        Values shown black and white, ppm.
+        Values shown as black and as white, ppm.
     margin : float
-        What is shown around regions and reference, mm.
+        Margin around the regions and the reference, mm.
 
     Returns
     -------
@@ -202,11 +203,11 @@ def lesion_figure(
     flair : ndarray, shape (x, y, z)
         Image in RAS+ orientation, any unit.
     lesions : ndarray of bool, shape (x, y, z)
-        May be empty: then planes through the head are shown.
+        Lesions. If there are none, planes through the head are shown.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
     slices : int
-        How many planes, spread evenly over the lesions so that each has as much of their volume.
+        Number of planes. Each represents an equal part of the lesions' volume.
 
     Returns
     -------
@@ -218,7 +219,7 @@ def lesion_figure(
     ValueError
         If the shapes differ or the image is empty.
     """
-    high = 1.3 * float(np.percentile(flair, 99.5))  # room above tissue, should lesions be few
+    high = 1.3 * float(np.percentile(flair, 99.5))  # so that lesions, if few, are not saturated
     head = flair > 0.1 * high
     box = bounding_box({"the lesions": lesions}, head)
     flair = flair[box]

@@ -1,4 +1,4 @@
-"""Figures of regional values: all scans, with age, and a phantom's tubes."""
+"""Figures of regional values in all scans, against age, and in the tubes of a phantom."""
 
 from collections.abc import Iterable, Sequence
 
@@ -29,19 +29,19 @@ from .drawing import (
 )
 
 ANALYSES = {
-    # Drawn wide below narrow: the lines of a balanced study coincide.
+    # Wide lines are drawn below narrow ones, because the lines of a balanced study coincide.
     "naive": ("all scans as if independent", "#c3cad2", "-", 5.0),
     "subject_means": ("subject means", PALETTE[0], "-", 2.0),
     "random_intercept": ("random intercept", PALETTE[1], (0, (1, 2)), 2.0),
 }
-SMALLEST = 1e-6  # ppm; a region whose every mean is below is the reference itself
+SMALLEST = 1e-6  # ppm; a region whose means are all smaller is the reference
 
 
 def calibration_figure(
     tubes: pd.DataFrame, calibration: pd.DataFrame, *, sites: Iterable[object] | None = None
 ) -> Figure:
-    """Draw measured on expected susceptibility of the phantom's tubes, with the regression of each
-    site.
+    """Draw measured against expected susceptibility of the phantom's tubes, with the regression of
+    each site.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def age_figure(
     *,
     method: str | None = None,
 ) -> Figure:
-    """Draw regions' susceptibility on age: every subject's mean and all scans, and the lines of
+    """Draw regional susceptibility against age: the means of subjects, all scans, and the lines of
     each analysis.
 
     Parameters
@@ -141,7 +141,7 @@ def age_figure(
     per_subject : DataFrame, optional
         Columns ``subject``, ``method``, ``roi`` and ``cross`` (ppm): the error bars.
     method : str, optional
-        Method to show; the first of the table if not given.
+        Method to show, by default the first of the table.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def age_figure(
         )
     rois = [roi for roi in labels_of(table, "roi") if roi in set(fits["roi"])]
     if not rois:
-        raise ValueError("no region has both measurements with an age and a regression on it")
+        raise ValueError("no region has both measurements with an age and a regression on age")
     figure, axes = panel_grid(len(rois), 3, 3.6, 3.1)
     for axis, roi in zip(axes, rois, strict=True):
         scans = table[table["roi"] == roi]
@@ -207,7 +207,7 @@ def age_figure(
                 label=f"{short_name(name)}: {_association(fit)}",
             )
         finish_axis(axis, title=short_name(roi), x="age (years)", y="susceptibility (ppb)")
-        if axis.get_legend_handles_labels()[0]:  # with few people there may be no line
+        if axis.get_legend_handles_labels()[0]:  # with few subjects there may be no line
             low, high = axis.get_ylim()
             axis.set_ylim(low, high + 0.32 * (high - low))  # room for the legend
             axis.legend(fontsize=7, frameon=False, loc="upper left", handlelength=2.2)
@@ -221,15 +221,15 @@ def roi_figure(table: pd.DataFrame, *, sites: Iterable[object] | None = None) ->
     ----------
     table : DataFrame
         The ROI table: columns ``subject``, ``site``, ``method``, ``roi`` and ``mean`` (ppm). The
-        reference region is left out.
+        reference region is omitted.
     sites : iterable of str, optional
         All sites of the study, for their colours.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Of one subject, one panel per method with the regions side by side; of more, one row per
-        region and one column per method with the subjects side by side.
+        For one subject, one panel per method with the regions side by side. For several subjects,
+        one row per region and one column per method with the subjects side by side.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def without_reference(table: pd.DataFrame) -> pd.DataFrame:
     regions = table[~(largest < SMALLEST)]
     if regions.empty:
         raise ValueError(
-            "every region is zero in all scans: there is nothing to draw beside the reference"
+            "all regions are zero in all scans: there is nothing to draw except the reference"
         )
     return regions
 
@@ -315,13 +315,13 @@ def draw_strip(
     """
     slot = 0.8 / len(styles)
     for number, (site, style) in enumerate(styles.items()):
-        left = -0.4 + slot * number
+        start = -0.4 + slot * number
         chosen = table[table["site"] == site]
         for place, label in enumerate(order):
             values = chosen.loc[chosen[column] == label, "mean"].to_numpy(float) * PPB
             if not values.size:
                 continue
-            offsets = left + slot * (np.arange(values.size) + 0.5) / values.size
+            offsets = start + slot * (np.arange(values.size) + 0.5) / values.size
             axis.plot(
                 place + offsets,
                 values,
@@ -333,7 +333,7 @@ def draw_strip(
             )
             if bars:
                 axis.plot(
-                    [place + left, place + left + slot],
+                    [place + start, place + start + slot],
                     [np.nanmean(values)] * 2,
                     color=INK,
                     linewidth=1.8,

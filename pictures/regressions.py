@@ -1,6 +1,4 @@
-"""Figures of a study's regressions: forest plots, partial residuals and what residuals say of the
-assumptions.
-"""
+"""Figures of a study's regressions: forest plots, partial residuals, diagnostics of residuals."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +11,7 @@ from .drawing import GREY, INK, PALETTE, finish_axis, panel_grid, panels, short_
 
 BEFORE = "#7b8794"
 AFTER = PALETTE[0]
-STANDING_OUT = PALETTE[1]  # patients on whom a fit depends
+INFLUENTIAL = PALETTE[1]  # patients with a strong influence on a fit
 
 
 def forest_figure(coefficients: pd.DataFrame) -> Figure:
@@ -29,7 +27,7 @@ def forest_figure(coefficients: pd.DataFrame) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        One line per outcome and predictor, the first on top.
+        One row per outcome and predictor, from top to bottom.
 
     Raises
     ------
@@ -82,10 +80,10 @@ def forest_figure(coefficients: pd.DataFrame) -> Figure:
 
 
 def partial_residual_figure(residuals: pd.DataFrame) -> Figure:
-    """Draw partial residuals on the predictor, a panel for each regression.
+    """Draw partial residuals against the predictor, one panel per regression.
 
-    The slope of the line is the predictor's coefficient; patients with a Cook's distance above 4 /
-    n stand out.
+    The slope of the line is the predictor's coefficient. Patients with a Cook's distance above 4/n
+    are coloured.
 
     Parameters
     ----------
@@ -117,17 +115,18 @@ def partial_residual_figure(residuals: pd.DataFrame) -> Figure:
 
 
 def residual_figure(residuals: pd.DataFrame) -> Figure:
-    """Draw what the residuals of each regression say of its assumptions, three panels in a row.
+    """Draw diagnostics of the residuals of each regression, three panels in a row.
 
-    On the left residuals on fitted values: no trend, no funnel. In the middle ordered studentised
-    residuals on normal quantiles: a straight line. On the right studentised residuals on leverage:
-    far to the right and far from zero are those on whom the fit depends.
+    Left: residuals against fitted values, which should show neither a trend nor a funnel. Middle:
+    ordered studentised residuals against normal quantiles, which should lie on the line. Right:
+    studentised residuals against leverage; patients far to the right and far from zero have a
+    strong influence on the fit.
 
     Parameters
     ----------
     residuals : DataFrame
         Columns ``outcome``, ``predictor``, ``fitted``, ``residual``, ``studentised``, ``leverage``
-        and ``cook``, as of `partial_residual_figure`.
+        and ``cook``, as in `partial_residual_figure`.
 
     Returns
     -------
@@ -167,7 +166,7 @@ def ladder_figure(values: pd.Series, ladder: pd.DataFrame) -> Figure:
     Parameters
     ----------
     values : Series, shape (n,)
-        The variable as it is; missing values are left out.
+        The untransformed variable; missing values are omitted.
     ladder : DataFrame
         The variable's rows of `stats.transformations.ladder_of_powers`: columns ``power``,
         ``formula``, ``chi2`` and ``chosen``.
@@ -208,7 +207,7 @@ def _points(axis, x, y, influential):
     x = np.asarray(x, float)
     y = np.asarray(y, float)
     influential = np.asarray(influential, bool)
-    for chosen, color in ((~influential, GREY), (influential, STANDING_OUT)):
+    for chosen, color in ((~influential, GREY), (influential, INFLUENTIAL)):
         axis.plot(
             x[chosen], y[chosen], "o", color=color, markersize=3, alpha=0.75, markeredgewidth=0
         )

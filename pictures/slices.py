@@ -21,7 +21,7 @@ from .planes import (
 PLANES = (2, 1, 0)  # axes that axial, coronal and sagittal planes are perpendicular to
 COMPARED = ("iterative", "deterministic")  # maps whose difference is shown, first minus second
 DIFFERENCE_WINDOW = (-0.05, 0.05)  # ppm
-# Of the figure: nine planes, and the colour bar beside them.
+# Positions of the nine planes and of the colour bar in the figure.
 PLACES = {"left": 0.01, "right": 0.87, "bottom": 0.01, "top": 0.95, "wspace": 0.02, "hspace": 0.02}
 BAR = (0.895, 0.3, 0.02, 0.4)
 
@@ -45,7 +45,7 @@ def slices_figure(
     voxel_size : sequence of 3 floats
         Voxel size, mm.
     window : sequence of 2 floats
-        Values shown black and white.
+        Values shown as black and as white.
     title, unit : str
     outline : bool
         Draw the mask's outline.
@@ -61,7 +61,7 @@ def slices_figure(
         If the shapes differ or the mask is empty.
     """
     check_shapes({title: data}, mask)
-    # Positions are fixed: a layout engine would take longer than all the drawing.
+    # Positions are fixed, because a layout engine would take longer than the drawing itself.
     figure = Figure(figsize=(9, 9), facecolor="black")
     axes = figure.subplots(3, 3, gridspec_kw=PLACES)
     for row, plane in zip(axes, PLANES, strict=True):
@@ -86,24 +86,24 @@ def slices_figure(
 def susceptibility_figure(
     maps: Mapping[str, np.ndarray], mask: np.ndarray, voxel_size: Vector
 ) -> Figure:
-    """Draw a scan's susceptibility maps side by side, with a difference that has its own window.
+    """Draw a scan's susceptibility maps side by side, with a difference in a window of its own.
 
-    The difference is that of the iterative and the deterministic map, as in Lin 2015, figure 3; of
-    the two maps if there are two others.
+    The difference is that of the iterative and the deterministic map, as in Lin 2015, figure 3, or
+    that of the two maps if there are only two.
 
     Parameters
     ----------
     maps : dict of str to ndarray, shape (x, y, z)
         Maps in RAS+ orientation by their titles, ppm.
     mask : ndarray of bool, shape (x, y, z)
-        What is shown; the picture is cropped to it.
+        Voxels that are shown; the picture is cropped to them.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
 
     Returns
     -------
     matplotlib.figure.Figure
-        As of `compare_maps_figure`.
+        See `compare_maps_figure`.
 
     Raises
     ------
@@ -136,11 +136,11 @@ def compare_maps_figure(
     maps : dict of str to ndarray, shape (x, y, z)
         Maps in RAS+ orientation by their titles.
     mask : ndarray of bool, shape (x, y, z)
-        What is shown; the picture is cropped to it.
+        Voxels that are shown; the picture is cropped to them.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
     window : sequence of 2 floats, or dict of str to sequence of 2 floats
-        Values shown black and white, one window for all or one for each title.
+        Values shown as black and as white: one window for all maps, or one for each title.
     unit : str
         Unit of the values.
     fraction : float

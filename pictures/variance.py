@@ -23,7 +23,7 @@ from .drawing import (
 )
 from .regional import draw_strip, without_reference
 
-COMPONENTS = {  # not the sites' colours: these are no sites
+COMPONENTS = {  # colours that differ from those of the sites
     "subject": "#0b5d8f",
     "site": "#b5420a",
     "run": "#5d3a9b",
@@ -52,8 +52,7 @@ def component_name(name: str) -> str:
 
 
 def variance_figure(components: pd.DataFrame) -> Figure:
-    """Draw each component's share of a region's variance as stacked bars, with its SD in ppb
-    written in.
+    """Draw each component's fraction of a region's variance as stacked bars, labelled with its SD.
 
     Parameters
     ----------
@@ -64,7 +63,8 @@ def variance_figure(components: pd.DataFrame) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        One panel per method. Variances add up and SDs do not, so lengths are shares of variance.
+        One panel per method. Lengths are fractions of the variance, because variances add up
+        and SDs do not.
 
     Raises
     ------
@@ -84,23 +84,23 @@ def variance_figure(components: pd.DataFrame) -> Figure:
         )
         sd = sd.reindex(index=rois, columns=names).fillna(0.0)
         total = (sd**2).sum(axis=1)
-        share = (100 * (sd**2).div(total.where(total > 0), axis=0)).fillna(0.0)
-        left = np.zeros(len(rois))
+        percent = (100 * (sd**2).div(total.where(total > 0), axis=0)).fillna(0.0)
+        starts = np.zeros(len(rois))
         for number, name in enumerate(names):
             color = COMPONENTS.get(name, PALETTE[number % len(PALETTE)])
             dark = np.dot(to_rgba(color)[:3], (0.299, 0.587, 0.114)) < 0.55  # luma
             axis.barh(
                 np.arange(len(rois)),
-                share[name],
-                left=left,
+                percent[name],
+                left=starts,
                 color=color,
                 height=0.62,
                 label=short_name(component_name(name)),
             )
-            for place, (part, value) in enumerate(zip(share[name], sd[name], strict=True)):
+            for place, (part, value) in enumerate(zip(percent[name], sd[name], strict=True)):
                 if part > 9:  # %, wide enough for the number
                     axis.text(
-                        left[place] + part / 2,
+                        starts[place] + part / 2,
                         place,
                         f"{value:.1f}",
                         ha="center",
@@ -109,11 +109,11 @@ def variance_figure(components: pd.DataFrame) -> Figure:
                         color="white" if dark else INK,
                         fontweight="bold",
                     )
-            left += share[name].to_numpy()
+            starts += percent[name].to_numpy()
         axis.set_yticks(np.arange(len(rois)), [short_name(roi) for roi in rois])
         axis.set_ylim(len(rois) - 0.5, -0.5)
         axis.set_xlim(0, 100)
-        finish_axis(axis, title=short_name(method), x="share of variance (%); numbers: SD in ppb")
+        finish_axis(axis, title=short_name(method), x="fraction of variance (%); numbers: SD (ppb)")
         axis.grid(False, axis="y")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
@@ -142,8 +142,8 @@ def harmonization_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        One row per method, one column each for before and after: every scan's difference from the
-        mean of its subject's site means, and a bar at each site's mean of it.
+        One row per method, one column each for before and after. Points are the differences
+        between scans and the mean of their subject's site means; bars are the means of sites.
 
     Raises
     ------

@@ -208,10 +208,10 @@ def _imprecision(tables, links):
         )
         sources = (tables["imprecision"], tables.get("within_versus_cross"))
         blocks.extend(picture_blocks(caption, imprecision_figure, *sources))
-        columns = [
-            column for column in COLUMNS["imprecision_summary"] if column.name != "n_subjects"
-        ]
-        columns = [Column("subject"), *columns]
+        columns = [Column("subject")]
+        for column in COLUMNS["imprecision_summary"]:
+            if column.name != "n_subjects":
+                columns.append(column)
         rows = _readable(tables["imprecision"])
         table = Table(rows, "Imprecision", columns, links.get("imprecision"))
         blocks.append(Details("Imprecision of each subject, as a table", (table,)))

@@ -327,9 +327,11 @@ def _excluded(tables, links):
 
 
 def _ladder(tables, links):
+    if "ladder" not in tables:
+        return ()
     blocks = list(_noted(tables, "ladder", "Ladder of powers", _LADDER, links))
     patients = tables.get("patients", pd.DataFrame())
-    for column, rungs in tables["ladder"].groupby("column", sort=False) if blocks else ():
+    for column, rungs in tables["ladder"].groupby("column", sort=False):
         if column in patients:
             title = f"Quantile-normal plots of {readable(column)}"
             caption = f"{title} after each power; the most normal one is coloured."

@@ -120,7 +120,7 @@ def subject_report(
     failures : sequence of (str, str)
         Each scan that failed, and the cause.
     warnings : sequence of str
-        What the reader should check.
+        Messages to the reader about what should be checked.
     pictures : dict of str to sequence of Picture, optional
         Pictures of each scan by the scan's title. They are compressed until those of a scan occupy
         less than half a megabyte.

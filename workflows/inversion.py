@@ -3,6 +3,10 @@
 A smaller reference region is applied later, to all scans of a subject together.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
@@ -12,7 +16,9 @@ from ..interfaces.reference import SubtractReference
 from ..interfaces.uncertainty import STANDARD_ERRORS
 from .connections import by_name
 from .memory import VolumeMemory
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 WHOLE_MASK = "mean of the whole mask"
 

@@ -1,6 +1,9 @@
 """One person: registration to a common space, regions, regional values and variability."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
@@ -17,7 +20,6 @@ from ..interfaces.template import LabelsFromTemplate
 from .connections import by_name
 from .lesions import init_lesions_wf
 from .memory import VolumeMemory
-from .settings import Settings
 from .subject_maps import init_maps_wf
 from .subject_nodes import (
     entities_of,
@@ -35,6 +37,9 @@ from .subject_regions import (
 )
 from .subject_space import init_space_derivatives_wf
 from .variability import kinds_of_variability
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 REGISTER = "register"
 SAVE_REGISTRATION = "save_registration"

@@ -1,12 +1,15 @@
 """One phantom: its tubes measured on each of its scans."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
 from ..dataset.subjects import Subject
 from .memory import VolumeMemory
-from .settings import Settings
 from .subject_nodes import (
     chi_files,
     make_measure_node,
@@ -14,6 +17,9 @@ from .subject_nodes import (
     make_tables_node,
     mask_files,
 )
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 # A phantom has no tissue to refer to. The regression over its tubes has an intercept, so that the
 # choice of the reference does not matter.

@@ -1,14 +1,18 @@
 """The reports of all subjects, one workflow each."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
-from ..dataset.subjects import Subject
 from ..interfaces.reports import SubjectReport
-from .settings import Settings
-from .subject_nodes import entities_of
+
+if TYPE_CHECKING:
+    from ..dataset.subjects import Subject
+    from .settings import Settings
 
 
 def init_reports_wf(
@@ -47,7 +51,7 @@ def init_reports_wf(
     for subject in subjects:
         report = SubjectReport(
             subject=subject.label,
-            entities=entities_of(subject.scans),
+            entities=[dict(scan.entities) for scan in subject.scans],
             methods=list(settings.inversions),
             failures=failures.get(subject.label, []),
             warnings=warnings.get(subject.label, []),

@@ -1,10 +1,13 @@
 """One scan: from the scanner's files to susceptibility maps in BIDS."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -27,7 +30,9 @@ from .derivatives import init_scan_derivatives_wf
 from .field import init_field_wf
 from .inversion import init_inversion_wf
 from .memory import volume_gigabytes
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
 

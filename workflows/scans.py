@@ -1,14 +1,19 @@
 """The scans of a run, one workflow each."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from nipype.pipeline.engine import Workflow
 
 from ..dataset.files import PathLike
 from ..dataset.scans import Scan
 from .scan import init_scan_wf
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 def init_scans_wf(

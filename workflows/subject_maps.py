@@ -1,5 +1,9 @@
 """A person's maps of one inversion: in the subject space, relative to the reference, measured."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
@@ -14,10 +18,12 @@ from ..interfaces.registration import ResampleMaps
 from ..interfaces.subject_figures import PlotRegions
 from .connections import by_name
 from .memory import VolumeMemory
-from .settings import Settings
 from .subject_nodes import chi_files, entities_of, make_measure_node, make_node, mask_files
 from .subject_regions import has_regions
 from .variability import SD_MEANING, TEMPLATE_SPACE, connect_variability, kinds_of_variability
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 def init_maps_wf(
@@ -142,18 +148,18 @@ def _save_maps_node(subject, method, output_dir, gigabytes):
     """
     entities = {"subject": subject.label}
     kinds = kinds_of_variability(subject)
-    not_made = []
+    obsolete = []
     for kind in SD_MEANING:
         if kind in kinds:
             continue
         for space in (SUBJECT_SPACE, TEMPLATE_SPACE):
-            not_made.append({"entities": entities, **variability_map(method, kind), "space": space})
+            obsolete.append({"entities": entities, **variability_map(method, kind), "space": space})
     save = SaveSubjectMaps(
         native_files=chi_files(subject.scans, method),
         entities=entities_of(subject.scans),
         output_dir=str(output_dir),
         method=method,
-        not_made=not_made,
+        obsolete=obsolete,
     )
     return Node(save, name="save_maps", mem_gb=gigabytes(6))
 

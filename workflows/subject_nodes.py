@@ -1,7 +1,9 @@
 """Nodes that persons and phantoms have in common, and lists of their scans' files."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline.engine import Node
@@ -13,7 +15,9 @@ from ..interfaces.measurement import MeasureRegions, SaveRoiTables
 from ..interfaces.quality import SaveQuality
 from ..interfaces.regions import DRAWN
 from .memory import VolumeMemory
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 def magnitude_files(scans: Iterable[ProcessedScan | DrawnScan]) -> list[str]:

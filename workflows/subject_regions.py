@@ -1,13 +1,18 @@
 """The sources of a person's regions: drawn labels, FreeSurfer's labels, an atlas."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..dataset.labels import ATRIUM, Labels
 from ..dataset.subjects import DrawnScan, ProcessedScan, Subject
 from ..interfaces.reference import FindReference
 from ..interfaces.regions import DefineRegions
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 def make_regions_interface(subject: Subject, settings: Settings) -> DefineRegions:

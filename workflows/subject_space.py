@@ -1,6 +1,8 @@
 """Derivatives of the subject space: mean magnitude, brain mask, regions, and their pictures."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
@@ -12,8 +14,10 @@ from ..dataset.subjects import Subject
 from ..interfaces.derivatives import SaveDerivative
 from ..interfaces.figures import PlotSlices
 from .memory import VolumeMemory
-from .settings import Settings
 from .subject_regions import has_regions
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 def init_space_derivatives_wf(

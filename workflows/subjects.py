@@ -1,8 +1,11 @@
 """The subjects of a run, one workflow each."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import partial
 from math import prod
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 from nipype.pipeline.engine import Workflow
@@ -12,7 +15,9 @@ from ..dataset.subjects import Subject
 from .memory import volume_gigabytes
 from .person import init_person_wf
 from .phantom import init_phantom_wf
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 def init_subjects_wf(

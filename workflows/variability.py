@@ -1,6 +1,9 @@
 """Variability of susceptibility: how much a person's maps differ within and across sites."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nipype.interfaces.utility import Select
 from nipype.pipeline.engine import Node, Workflow
@@ -16,9 +19,11 @@ from ..interfaces.template import MapToTemplate
 from ..interfaces.variability import MapVariability
 from ..stats.protocols import choose_protocols
 from .memory import VolumeMemory
-from .settings import Settings
 from .subject_nodes import make_node
 from .subject_space import spatial_reference
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 TEMPLATE_SPACE = "MNI152NLin2009aSym"  # the BIDS name of the template in nilearn
 SD_WINDOW = (0.0, 0.03)  # ppm

@@ -1,60 +1,61 @@
-"""How alike the phases of neighbouring voxels are: blocks of an image, and axes along which the
-sign alternates.
-"""
+"""Coherence of the phases of neighbouring voxels, which reveals alternating signs and noise."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-#: Voxels along each axis of the block that the judgements are made on.
+#: Voxels along each axis of the central block, which the checks of a scan examine.
 BLOCK = (64, 64, 64)
 
-# A sign that alternates makes the coherence -1; what a head's field leaves of it is far on the
-# positive side.
+# The coherence is -1 if signs alternate. Without alternation it is far above zero in a head, even
+# though the field varies.
 _ALTERNATING = -0.5
 
 
-def central_block(volume, size=BLOCK):
-    """Cut a block out of the middle of a volume.
+def central_block(volume: np.ndarray, size: Sequence[int] = BLOCK) -> np.ndarray:
+    """Return a view of the block in the middle of a volume.
 
     Parameters
     ----------
     volume : ndarray
         3-D.
     size : tuple of int
-        Voxels along each axis; one more where that brings the block to the middle; an axis with
-        fewer is kept whole.
+        Voxels along each axis. An axis gets one more if the block could not be central otherwise,
+        and stays whole if it has fewer.
 
     Returns
     -------
     ndarray
-        A view; that of the mirrored volume is its mirror image.
+        Its mirror image is the block of the mirrored volume.
 
     Examples
     --------
     >>> central_block(np.zeros((100, 10, 71)), (64, 64, 64)).shape
     (64, 10, 65)
     """
-    starts = [max(0, (have - want) // 2) for have, want in zip(volume.shape, size, strict=True)]
-    return volume[
-        tuple(slice(start, have - start) for start, have in zip(starts, volume.shape, strict=True))
-    ]
+    block = []
+    for n, n_block in zip(volume.shape, size, strict=True):
+        start = max(0, (n - n_block) // 2)
+        block.append(slice(start, n - start))
+    return volume[tuple(block)]
 
 
-def neighbour_coherence(magnitude, phase):
-    """How far the phases of neighbours agree, along each axis.
+def neighbour_coherence(magnitude: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """Return how well the phases of neighbouring voxels agree along each axis.
 
     Parameters
     ----------
     magnitude : ndarray, shape (x, y, z)
-        In any unit, not negative.
+        Any unit, not negative.
     phase : ndarray, shape (x, y, z)
         In radians.
 
     Returns
     -------
     ndarray, shape (3,)
-        The sum of S*(i) S(i+1) over the sum of its moduli, real part, with S the complex signal: 1
-        for a constant phase, 0 for noise, -1 where the sign alternates. NaN along an axis without
-        neighbours that have signal.
+        Real part of Σ S*(i) S(i+1) / Σ |S*(i) S(i+1)|, with S the complex signal: 1 for a constant
+        phase, 0 for noise, -1 if the sign alternates. NaN along an axis on which no neighbours have
+        signal.
 
     Examples
     --------
@@ -63,37 +64,53 @@ def neighbour_coherence(magnitude, phase):
     [1.0, 1.0, -1.0]
     """
     signal = magnitude * np.exp(1j * phase)
-    found = []
+    coherence = []
     for axis in range(3):
         product = neighbour_product(signal, axis)
         total = np.abs(product).sum()
-        found.append(product.sum().real / total if total > 0 else np.nan)
-    return np.array(found)
+        coherence.append(product.sum().real / total if total > 0 else np.nan)
+    return np.array(coherence)
 
 
-def alternating_axes(magnitude, phase):
-    """Axes along which every second voxel's phase is turned by π.
+def alternating_axes(magnitude: np.ndarray, phase: np.ndarray) -> tuple[int, ...]:
+    """Find axes along which the sign of the signal alternates from voxel to voxel.
 
-    Along the slices that is RF chopping which the reconstruction has not undone (GE); along an axis
-    in the plane it is k-space shifted by half its width, as if the centre had been taken for the
-    corner.
+    Across slices, the cause is RF chopping that the reconstruction has not undone (GE). Along an
+    axis in the plane, k-space is shifted by half its width: its centre was treated as its corner.
 
     Parameters
     ----------
     magnitude, phase : ndarray, shape (x, y, z)
-        As of `neighbour_coherence`; of the first echo, whose phase is the smoothest.
+        As of `neighbour_coherence`. The first echo is best, as its phase is the smoothest.
 
     Returns
     -------
     tuple of int
-        The axes.
+
+    Examples
+    --------
+    >>> alternating = np.pi * (np.arange(8) % 2) * np.ones((5, 5, 1))
+    >>> alternating_axes(np.ones((5, 5, 8)), alternating)
+    (2,)
     """
     return tuple(np.flatnonzero(neighbour_coherence(magnitude, phase) < _ALTERNATING).tolist())
 
 
-def neighbour_product(signal, axis):
-    """Each voxel's next one along an axis times its own complex conjugate: its phase is the
-    difference of theirs.
+def neighbour_product(signal: np.ndarray, axis: int) -> np.ndarray:
+    """Multiply each voxel's conjugate by the next voxel along an axis.
+
+    The phase of the product is the wrapped difference between the two phases.
+
+    Parameters
+    ----------
+    signal : ndarray of complex
+        Any shape.
+    axis : int
+
+    Returns
+    -------
+    ndarray of complex
+        The axis comes first, and is shorter by one.
     """
     following = np.moveaxis(signal, axis, 0)
     return following[1:] * following[:-1].conj()

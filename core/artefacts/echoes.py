@@ -1,68 +1,70 @@
-"""Echoes that are not what they should be: noise alone, rising signal, offsets that alternate."""
+"""Detect echoes of noise, steps of the decay, alternating phase offsets and scaled phase."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .coherence import neighbour_coherence, neighbour_product
 
-# Echo spacings within so much of each other count as equal.
+# Echo spacings that differ by less than this fraction count as equal.
 EQUAL_SPACING = 0.01
 
-# Second differences whose neighbours agree less are noise.
+# Second differences of phase whose neighbours are less coherent than this are noise.
 _COHERENT = 0.5
 
-# Coherence of neighbours' phases: noise has less than the one, an echo that can be told from noise
-# more than the other.
-_NOISE, _SIGNAL = 0.1, 0.5
+# An echo is noise if the coherence of neighbours is below the first, and another echo exceeds the
+# second.
+_NOISE = 0.1
+_SIGNAL = 0.5
 
-# Share of the strongest magnitudes above which a voxel counts as signal.
+# Voxels above this fraction of the strongest magnitudes (95th percentile) have signal.
 _STRONG = 0.3
 
-# Steps of phase from voxel to voxel that come near half a turn may have wrapped.
+# Phase differences between neighbours up to this, half of the range, have certainly not wrapped.
 _CERTAIN_STEP = np.pi / 2
 
-# Share of the variance of two echoes' differences that is common to them, above which it counts.
+# The steps of two echoes must share at least this fraction of their variance.
 _COMMON = 0.5
 
 
-def noise_echoes(magnitude, phase):
-    """Echoes whose phase is noise where that of others is not.
+def noise_echoes(magnitude: np.ndarray, phase: np.ndarray) -> tuple[int, ...]:
+    """Find echoes whose phase is noise although that of another echo is not.
 
     Parameters
     ----------
     magnitude, phase : ndarray, shape (echoes, x, y, z)
-        Of a block; phase in radians.
+        A block; phase in radians.
 
     Returns
     -------
     tuple of int
-        Their places, from 0: `neighbour_coherence` is below 0.1 along each axis, and above 0.5 in
-        some other echo.
+        Indices, from 0, of echoes whose `neighbour_coherence` is below 0.1 along each axis, if that
+        of another echo is above 0.5.
     """
-    coherence = np.array(
-        [np.abs(neighbour_coherence(*echo)) for echo in zip(magnitude, phase, strict=True)]
-    )
-    highest = np.nan_to_num(coherence).max(axis=1)
-    return tuple(np.flatnonzero(highest < _NOISE).tolist()) if (highest > _SIGNAL).any() else ()
+    coherence = np.array(list(map(neighbour_coherence, magnitude, phase)))
+    highest = np.nan_to_num(np.abs(coherence)).max(axis=1)
+    if not (highest > _SIGNAL).any():
+        return ()
+    return tuple(np.flatnonzero(highest < _NOISE).tolist())
 
 
-def decay_steps(magnitude, echo_times):
-    """By how much each echo's magnitude lies off the decay that its neighbours in time have.
+def decay_steps(magnitude: np.ndarray, echo_times: Sequence[float]) -> np.ndarray:
+    """Return how far each echo's magnitude deviates from the decay between its neighbours in time.
 
     Parameters
     ----------
     magnitude : ndarray, shape (echoes, x, y, z)
-        Of a block, not negative.
+        A block, not negative.
     echo_times : sequence of float
-        s, rising.
+        Echo times, s, increasing.
 
     Returns
     -------
     ndarray, shape (echoes - 2,)
-        Of the second echo to the last but one: median over voxels with signal of the logarithm of
-        the magnitude, minus that on the line through its neighbours. 0 for an exponential decay.
-        NaN without signal.
+        For all echoes but the first and the last: the logarithm of the magnitude minus its linear
+        interpolation between the neighbours, as the median over voxels with signal. 0 for an
+        exponential decay, NaN without signal.
     """
     first = magnitude[0]
     strong = (first > _STRONG * np.percentile(first, 95)) & (magnitude > 0).all(axis=0)
@@ -70,18 +72,19 @@ def decay_steps(magnitude, echo_times):
         return np.full(max(len(magnitude) - 2, 0), np.nan)
     log = np.log(magnitude[:, strong])
     times = np.asarray(echo_times)
-    share = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None]
-    return np.median(log[1:-1] - (1 - share) * log[:-2] - share * log[2:], axis=1)
+    fraction = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None]
+    deviation = log[1:-1] - (1 - fraction) * log[:-2] - fraction * log[2:]
+    return np.median(deviation, axis=1)
 
 
 @dataclass(frozen=True)
 class EchoAlternation:
-    """Phase by which even echoes depart from the line through the odd ones.
+    """Phase of the even echoes relative to a line in echo time through the odd ones.
 
     Attributes
     ----------
     offset : float
-        In the middle of the signal, radians, from -π/2 to π/2: half a turn more cannot be told.
+        Phase in the middle of the signal, radians, from -π/2 to π/2. It is determined up to π.
     ramp : tuple of float
         Its change from one end of the image to the other along each axis, radians.
     """
@@ -90,29 +93,31 @@ class EchoAlternation:
     ramp: tuple[float, float, float]
 
 
-def echo_alternation(magnitude, phase, echo_times, shape):
-    """Measure what a bipolar readout adds to the phase of every second echo.
+def echo_alternation(
+    magnitude: np.ndarray, phase: np.ndarray, echo_times: Sequence[float], shape: Sequence[int]
+) -> EchoAlternation | None:
+    """Measure the phase that a bipolar readout adds to every second echo.
 
     With readout gradients of alternating polarity, delays and eddy currents give even and odd
     echoes an offset and a ramp along the readout of opposite signs. Phase that is linear in echo
-    time has no second difference φ1 - 2 φ2 + φ3; the alternating phase d has twice itself. From
-    four echoes on, the second difference must change its sign from echo to echo; what keeps it is
-    no alternation.
+    time has no second difference φ1 - 2 φ2 + φ3; an additional phase d of the second echo changes
+    it by -2 d. With four echoes or more, the second difference of an alternating phase changes sign
+    from one echo to the next, and any part that does not is disregarded.
 
     Parameters
     ----------
     magnitude, phase : ndarray, shape (echoes, x, y, z)
-        Of a block; phase in radians.
+        A block; phase in radians.
     echo_times : sequence of float
-        s, rising.
+        Echo times, s, increasing.
     shape : tuple of int
         Voxels of the whole image along each axis.
 
     Returns
     -------
     EchoAlternation or None
-        None if there are fewer than three echoes, they are not equally spaced, or there is more
-        noise than signal.
+        None if there are fewer than three echoes, if the first four (or three) are not equally
+        spaced, or if noise dominates.
 
     References
     ----------
@@ -124,67 +129,76 @@ def echo_alternation(magnitude, phase, echo_times, shape):
     if len(spacing) < 2 or np.ptp(spacing[:3]) > EQUAL_SPACING * spacing[0]:
         return None
     signal = magnitude * np.exp(1j * phase)
-    differences = [
-        _second_difference(signal[first : first + 3]) for first in range(min(2, len(signal) - 2))
-    ]
-    measured = [_offset_and_ramp(difference, shape) for difference in differences]
+    measured = []
+    for triple in (signal[:3], signal[1:4]):
+        if len(triple) == 3:
+            measured.append(_offset_and_ramp(_second_difference(triple), shape))
     if None in measured:
         return None
-    # Twice the departure with one sign, then with the other: their half difference is free of what
-    # does not alternate.
-    (offset, ramp), *second = measured
-    for other_offset, other_ramp in second:
-        offset = _wrapped(offset - other_offset) / 2
-        ramp = (ramp - other_ramp) / 2
+    (offset, ramp), *following = measured
+    # The next second difference has the opposite sign. Half of their difference is free of phase
+    # that does not alternate.
+    for next_offset, next_ramp in following:
+        offset = _wrapped(offset - next_offset) / 2
+        ramp = (ramp - next_ramp) / 2
     return EchoAlternation(offset=float(-offset / 2), ramp=tuple((-ramp / 2).tolist()))
 
 
 def _second_difference(signal):
-    """Phase φ1 - 2 φ2 + φ3 with the weight of the weakest echo."""
+    """Return a complex signal with the phase φ1 - 2 φ2 + φ3 and the least of the magnitudes."""
     product = signal[0] * signal[2] * signal[1].conj() ** 2
     modulus = np.abs(product)
-    turned = np.divide(product, modulus, out=np.zeros_like(product), where=modulus > 0)
-    return turned * np.abs(signal).min(axis=0)
+    unit = np.divide(product, modulus, out=np.zeros_like(product), where=modulus > 0)
+    return unit * np.abs(signal).min(axis=0)
 
 
 def _offset_and_ramp(difference, shape):
-    """Phase of the mean, and the phase that the mean product of neighbours makes of the whole
-    length.
+    """Return the phase of the mean signal, and its mean gradient times the length of each axis.
+
+    None if the signal is noise: if its neighbours are not coherent.
     """
-    products = [neighbour_product(difference, axis) for axis in range(3)]
-    agreeing = sum(np.abs(product.sum()) for product in products)
-    if not agreeing > _COHERENT * sum(np.abs(product).sum() for product in products):
+    sums = []
+    total_modulus = 0.0
+    for axis in range(3):
+        product = neighbour_product(difference, axis)
+        sums.append(product.sum())
+        total_modulus += np.abs(product).sum()
+    if not np.abs(sums).sum() > _COHERENT * total_modulus:
         return None
-    return np.angle(difference.sum()), np.angle([product.sum() for product in products]) * shape
+    return np.angle(difference.sum()), np.angle(sums) * shape
 
 
 def _wrapped(angle):
     return np.angle(np.exp(1j * angle))
 
 
-def phase_scale(magnitude, phase, echo_times):
-    """Between what bounds each echo's phase is scaled against that of the echo before.
+def phase_scale(
+    magnitude: np.ndarray, phase: np.ndarray, echo_times: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bounds for the scale of each echo's phase relative to that of the preceding echo.
 
-    Differences of neighbours need no unwrapping, and grow with echo time; what they grow beyond
-    that is a scale. Noise hides it. It adds more to the earlier echo's variance, for its share, so
-    that the ratio of standard deviations is too small; and it flattens the regression of the
-    earlier echo on the later one, so that its inverse is too large. The mean difference along each
-    axis, a linear phase, may come of the readout and does not count.
+    Differences between neighbours need no unwrapping, and grow in proportion to echo time; any
+    further growth is a scale. It could be estimated in two ways, and noise biases them in opposite
+    directions. The ratio of the standard deviations is too small, because noise adds more to the
+    smaller variance of the earlier echo in proportion. The inverse slope of the regression of the
+    earlier echo on the later one is too large, because noise of the later one flattens the slope.
+    The mean difference along each axis, a linear phase, may be due to the readout and is
+    subtracted.
 
     Parameters
     ----------
     magnitude, phase : ndarray, shape (echoes, x, y, z)
-        Of a block; phase in radians.
+        A block; phase in radians.
     echo_times : sequence of float
-        s, rising.
+        Echo times, s, increasing.
 
     Returns
     -------
     lowest, highest : ndarray, shape (echoes - 1,)
-        1 lies between them for phase that is linear in echo time, s where the later echo was
-        multiplied by s; all are 1 and s without noise. NaN without signal; infinite where the two
-        have less than half of their variance in common: steps between materials, that do not grow,
-        would make the second too small.
+        They enclose 1 for phase that is linear in echo time, and s if the later echo was multiplied
+        by s; without noise, both are equal to it. NaN without signal. `highest` is infinite if the
+        two echoes share less than half of their variance: it would be too small if the phase also
+        had steps that do not grow with echo time, as between materials.
 
     Examples
     --------
@@ -193,46 +207,60 @@ def phase_scale(magnitude, phase, echo_times):
     >>> phase_scale(np.ones_like(phase), phase * [[[[0.5]]], [[[1]]]], [0.002, 0.004])
     (array([2.]), array([2.]))
     """
-    turned = np.exp(1j * phase)
-    bounds = []
-    steps = [
-        np.array([np.angle(neighbour_product(echo, axis)) for echo in turned]) for axis in range(3)
-    ]
+    unit_signal = np.exp(1j * phase)
+    steps = []  # of each axis: (echoes, ...)
+    for axis in range(3):
+        steps.append(np.array([np.angle(neighbour_product(echo, axis)) for echo in unit_signal]))
+    n_pairs = max(len(echo_times) - 1, 0)
+    lowest = np.full(n_pairs, np.nan)
+    highest = np.full(n_pairs, np.nan)
     for first, ratio in enumerate(np.divide(echo_times[:-1], echo_times[1:])):
         pair = slice(first, first + 2)
-        (earlier, shared), (_, later) = _covariance(
-            magnitude[pair].min(axis=0), [step[pair] for step in steps]
-        )
+        covariance = _covariance(magnitude[pair].min(axis=0), [step[pair] for step in steps])
+        (earlier, shared), (_, later) = covariance
         if not (earlier > 0 and later > 0):
-            bounds.append((np.nan, np.nan))
             continue
+        lowest[first] = ratio * np.sqrt(later / earlier)
         is_common = shared > np.sqrt(_COMMON * earlier * later)
-        bounds.append(
-            (ratio * np.sqrt(later / earlier), ratio * later / shared if is_common else np.inf)
-        )
-    lowest, highest = np.transpose(bounds) if bounds else (np.empty(0), np.empty(0))
+        highest[first] = ratio * later / shared if is_common else np.inf
     return lowest, highest
 
 
 def _covariance(magnitude, steps):
-    """Covariance of two echoes' differences of neighbours, about their mean along each axis, summed
-    over the axes.
+    """Return the covariance of two echoes' differences between neighbours, summed over the axes.
+
+    It is that about the mean along each axis, over voxels with signal whose differences have
+    certainly not wrapped, times their number.
     """
     total = np.zeros((2, 2))
-    for axis, both in enumerate(steps):
-        strength = np.minimum(
-            *(np.moveaxis(magnitude, axis, 0)[part] for part in (slice(1, None), slice(-1)))
-        )
-        known = (np.abs(both) < _CERTAIN_STEP).all(axis=0)
+    for axis, pair in enumerate(steps):
+        along = np.moveaxis(magnitude, axis, 0)
+        strength = np.minimum(along[1:], along[:-1])
+        is_certain = (np.abs(pair) < _CERTAIN_STEP).all(axis=0)
         if strength.size:
-            known &= strength > _STRONG * np.percentile(strength, 95)
-        if known.any():
-            total += np.count_nonzero(known) * np.cov(both[:, known], bias=True)
+            is_certain &= strength > _STRONG * np.percentile(strength, 95)
+        if is_certain.any():
+            total += np.count_nonzero(is_certain) * np.cov(pair[:, is_certain], bias=True)
     return total
 
 
-def equally_spaced(echo_times):
-    """The first of each three successive echoes that are equally spaced."""
+def equally_spaced(echo_times: Sequence[float]) -> list[int]:
+    """Return the index of the first of each three successive echoes that are equally spaced.
+
+    Parameters
+    ----------
+    echo_times : sequence of float
+        Echo times, s, increasing.
+
+    Returns
+    -------
+    list of int
+
+    Examples
+    --------
+    >>> equally_spaced([0.004, 0.008, 0.012, 0.020, 0.028])
+    [0, 2]
+    """
     spacing = np.diff(echo_times)
-    pairs = ((first, spacing[first : first + 2]) for first in range(len(spacing) - 1))
-    return [first for first, two in pairs if np.ptp(two) <= EQUAL_SPACING * two[0]]
+    is_equal = np.abs(np.diff(spacing)) <= EQUAL_SPACING * spacing[:-1]
+    return np.flatnonzero(is_equal).tolist()

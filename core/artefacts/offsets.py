@@ -1,7 +1,6 @@
-"""Offsets of real and imaginary parts: what the air around the object and the decay of the signal
-tell of zero.
-"""
+"""Detect constants added to real and imaginary images, from the air and from the signal's decay."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,35 +8,44 @@ import numpy as np
 from ..robust import robust_sd
 from .echoes import equally_spaced
 
-# Share of the voxels that are taken to be without signal, and how far their values may scatter: as
-# a share of what the strongest signals reach. Air has a twentieth of that in a scan with a
-# signal-to-noise ratio of 20.
-_AIR, _SCATTER = 0.1, 0.05
+# Fraction of the voxels that are assumed to have no signal.
+_AIR = 0.1
 
-# An intercept is lost where the background lies by so much of the strongest signals, and of its own
-# scatter, off 0.
-_OFF_ZERO, _OFF_NOISE = 0.05, 5
+# Largest SD of the background, as a fraction of the strongest signals. In air it is a twentieth of
+# that if the signal-to-noise ratio is 20.
+_SCATTER = 0.05
 
-# Slope, 1 for echoes that are a geometric sequence, below which noise makes it, and its turn (rad),
-# above which a bipolar readout does. An offset is one if the disagreement of the echoes falls to so
-# much of what it was. Of 2700 simulated sets of echoes without one (spreads of the field from 1 to
-# 60 Hz, spacings of 1 to 10 ms, signal-to-noise ratios of 10 to 200, two compartments, half of them
-# bipolar) one passed for having one.
-_GEOMETRIC, _TURNED, _CURED = 0.5, 0.2, 0.25
+# The background is off zero if its level exceeds this fraction of the strongest signals, and this
+# many of its own SDs.
+_OFF_ZERO = 0.05
+_OFF_NOISE = 5
+
+# Limits for offsets from the signal's decay. Of 2700 simulated sets of echoes without an offset,
+# one was reported to have one (spreads of the field from 1 to 60 Hz, echo spacings of 1 to 10 ms,
+# signal-to-noise ratios of 10 to 200, two compartments, half of them bipolar).
+
+# Least slope. It is 1 if the echoes of a voxel are a geometric sequence, and lower if noise
+# dominates.
+_GEOMETRIC = 0.5
+# Greatest phase of the slope, rad. It is zero unless the readout is bipolar.
+_BIPOLAR = 0.2
+# Greatest ratio of the disagreements of the echoes after and before an offset is removed.
+_CURED = 0.25
 
 
 @dataclass(frozen=True)
 class Background:
-    """What real and imaginary images hold where there is no signal.
+    """Values of real and imaginary images in voxels without signal.
 
     Attributes
     ----------
     level : ndarray, shape (images,)
-        Median of each image there; 0 if its scale is right.
+        Median of each image; 0 if nothing was added to it.
     noise : ndarray, shape (images,)
-        Robust standard deviation there: one and the same in all images of a scan.
+        Robust standard deviation of each image; the same for all images of a scan if their scales
+        are the same.
     is_off_zero : ndarray of bool, shape (images,)
-        The level cannot be 0, and hardly any voxel of the image is.
+        Whether the level is significantly different from 0, and few voxels of the image are near 0.
     """
 
     level: np.ndarray
@@ -45,23 +53,25 @@ class Background:
     is_off_zero: np.ndarray
 
 
-def signal_background(images):
-    """Find what the images hold where there is no signal, whatever was added to them.
+def signal_background(images: np.ndarray) -> Background | None:
+    """Determine level and noise of images in voxels without signal, whatever was added to them.
 
-    The densest tenth of an image's values is its background, or else some tissue. Background is
-    where all other images have theirs as well: there the image holds noise about one level. Tissue
-    that is alike in all other images has values that scatter more widely; where that is so, there
-    is no background, as in an image of the inside of a head.
+    The densest tenth of an image's values is its background, or else some tissue. To find out
+    which, each image is examined at the voxels where all other images have values of their densest
+    tenth. In background these are noise about one level. In tissue that happens to be uniform in
+    the other images, they scatter more widely: there is no background then, as in an image of the
+    inside of a head.
 
     Parameters
     ----------
     images : ndarray, shape (images, voxels)
-        Real and imaginary parts of all echoes, two at least, at the same voxels all over the image.
+        Real and imaginary parts of all echoes, at least two images, at the same voxels all over the
+        volume.
 
     Returns
     -------
     Background or None
-        None if there is no background.
+        None if the images have no background.
 
     Examples
     --------
@@ -70,64 +80,73 @@ def signal_background(images):
     >>> signal_background(noise + [[0], [500], [0], [0]]).is_off_zero.tolist()
     [False, True, False, False]
     """
-    middle = np.array([_densest(image) for image in images])[:, None]
-    strongest = np.percentile(np.abs(images - middle), 99, axis=1)
+    densest = np.array(list(map(_densest_value, images)))[:, None]
+    strongest = np.percentile(np.abs(images - densest), 99, axis=1)
     if not strongest.all():
         return None
-    distance = np.abs(images - middle) / strongest[:, None]
-    level, noise = np.transpose(
-        [_where_others_are_near(images, distance, own) for own in range(len(images))]
-    )
+    distance = np.abs(images - densest) / strongest[:, None]
+    level = np.zeros(len(images))
+    noise = np.zeros(len(images))
+    for index in range(len(images)):
+        level[index], noise[index] = _where_others_are_dense(images, distance, index)
     if not (noise < _SCATTER * strongest).all():
         return None
-    near_level, near_zero = (
-        (np.abs(images - place[:, None]) <= 3 * noise[:, None]).mean(axis=1)
-        for place in (level, 0 * level)
-    )
     is_far = np.abs(level) > np.maximum(_OFF_NOISE * noise, _OFF_ZERO * strongest)
+    near_level = _fraction_near(images, level, noise)
+    near_zero = _fraction_near(images, np.zeros_like(level), noise)
     return Background(level, noise, is_far & (near_zero < _AIR * near_level))
 
 
-def _densest(image):
-    """Middle of the shortest interval that holds a tenth of the values."""
+def _densest_value(image):
+    """Return the middle of the shortest interval that contains a tenth of the values."""
     ordered = np.sort(image)
     n = max(2, int(_AIR * len(ordered)))
     first = np.argmin(ordered[n - 1 :] - ordered[: len(ordered) - n + 1])
     return (ordered[first] + ordered[first + n - 1]) / 2
 
 
-def _where_others_are_near(images, distance, own):
-    """Median and robust standard deviation of an image at the tenth of voxels where the others are
-    at their densest.
+def _where_others_are_dense(images, distance, index):
+    """Return median and robust SD of an image, at the voxels where the others are at their densest.
+
+    `distance` is that of each value from the densest of its image. The voxels are the tenth for
+    which the largest distance in the other images is least.
     """
-    farthest = np.delete(distance, own, axis=0).max(axis=0)
+    farthest = np.delete(distance, index, axis=0).max(axis=0)
     n = max(2, int(_AIR * len(farthest)))
-    values = images[own, np.argpartition(farthest, n - 1)[:n]]
+    values = images[index, np.argpartition(farthest, n - 1)[:n]]
     level = np.median(values)
     return level, robust_sd(values - level)
 
 
-def common_offset(signal, echo_times):
-    """Constant that was added to the complex signal of all echoes.
+def _fraction_near(images, level, noise):
+    """Return the fraction of each image's values within three SDs of a level."""
+    is_near = np.abs(images - level[:, None]) <= 3 * noise[:, None]
+    return is_near.mean(axis=1)
 
-    Of three equally spaced echoes the signals of one voxel are a geometric sequence, at whatever
-    decay and field: (S1 - S2)(S3 - S2) = S2 d with d = 2 S2 - S1 - S3. With c added to them it is k
-    S2 d - c d, with k = 1: a regression over voxels, with or without background. Where differences
-    of echoes are noise k is far from 1. A bipolar readout would pass for an offset; it turns S1 S3
-    against S2², which an offset, with terms of its own, does not.
+
+def common_offset(signal: np.ndarray, echo_times: Sequence[float]) -> complex | None:
+    """Determine a constant that was added to the complex signal of all echoes.
+
+    At three equally spaced echoes, the signals of a voxel are a geometric sequence, whatever its
+    decay and field: (S1 - S2)(S3 - S2) = S2 d with d = 2 S2 - S1 - S3. If a constant c was added to
+    the signals, this becomes k S2 d - c d with k = 1. A regression over voxels gives k and c, with
+    or without background. If the differences between echoes are noise, k is far from 1.
+
+    A bipolar readout could be mistaken for an offset. It is recognised by the phase of S1 S3
+    relative to S2²: an offset contributes to the regression of S1 S3 by terms of its own.
 
     Parameters
     ----------
     signal : ndarray of complex, shape (echoes, voxels)
-        In any unit.
+        Any unit.
     echo_times : sequence of float
-        s, rising.
+        Echo times, s, increasing.
 
     Returns
     -------
     complex or None
-        0 within a quarter of the signal where nothing was added. None if it cannot be told, or no
-        three successive echoes are equally spaced.
+        If nothing was added, 0 to within a quarter of the signal. None if it cannot be determined,
+        or if no three successive echoes are equally spaced.
 
     Examples
     --------
@@ -137,37 +156,38 @@ def common_offset(signal, echo_times):
     (2-1j)
     """
     triples = [signal[first : first + 3] for first in equally_spaced(echo_times)]
-    for one, two, three in triples:
-        turn = _regressed(one * three, two**2, one + three, two, np.ones_like(two))[0]
-        if abs(np.angle(turn)) > _TURNED:
-            return None
     if not triples:
         return None
-    one, two, three = np.concatenate(triples, axis=1)
-    difference = 2 * two - one - three
-    slope, offset = _regressed((one - two) * (three - two), two * difference, -difference)
-    return offset / slope if slope.real > _GEOMETRIC and abs(slope.imag) < _TURNED else None
+    for s1, s2, s3 in triples:
+        k = _regress(s1 * s3, s2**2, s1 + s3, s2, np.ones_like(s2))[0]
+        if abs(np.angle(k)) > _BIPOLAR:
+            return None
+    s1, s2, s3 = np.concatenate(triples, axis=1)
+    difference = 2 * s2 - s1 - s3
+    slope, offset = _regress((s1 - s2) * (s3 - s2), s2 * difference, -difference)
+    is_geometric = slope.real > _GEOMETRIC and abs(slope.imag) < _BIPOLAR
+    return offset / slope if is_geometric else None
 
 
-def echo_offsets(signal, echo_times):
-    """Constant that was added to the complex signal of one echo, for each echo as if it were the
-    only one.
+def echo_offsets(signal: np.ndarray, echo_times: Sequence[float]) -> np.ndarray:
+    """Determine for each echo a constant that was added to its signal, if it is the only such echo.
 
-    Of three equally spaced echoes S1 S3 = k S2², with k = 1; a bipolar readout turns k. With c
-    added to the first echo alone it is k S2² + c S3, and to the second S2² = k S1 S3 + 2 c S2 - c².
-    An echo has such an offset if without it all echoes around agree much better.
+    At three equally spaced echoes S1 S3 = k S2², with k = 1, or with another phase of k if the
+    readout is bipolar. With a constant c added to the first echo alone, this becomes S1 S3 = k S2²
+    + c S3; to the second, S2² = k S1 S3 + 2 c S2 - c². An echo is reported to have an offset if all
+    triples of echoes that include it agree much better once it is removed.
 
     Parameters
     ----------
     signal : ndarray of complex, shape (echoes, voxels)
-        In any unit.
+        Any unit.
     echo_times : sequence of float
-        s, rising.
+        Echo times, s, increasing.
 
     Returns
     -------
     ndarray of complex, shape (echoes,)
-        0 for echoes that have none, and where it cannot be told.
+        0 for echoes without an offset, or if it cannot be determined.
 
     Examples
     --------
@@ -178,45 +198,58 @@ def echo_offsets(signal, echo_times):
     [0j, (2-1j), 0j]
     """
     offsets = np.zeros(len(signal), complex)
+    first_echoes = np.array(equally_spaced(echo_times), int)
     for echo in range(len(signal)):
-        around = [
-            slice(first, first + 3)
-            for first in equally_spaced(echo_times)
-            if first <= echo <= first + 2
-        ]
-        found = [_own_offset(signal[three], echo - three.start) for three in around]
-        slope, offset = min(found, key=lambda pair: abs(abs(pair[0]) - 1), default=(0, 0))
-        corrected = signal.copy()
-        corrected[echo] -= offset
-        agrees = [
-            _disagreement(corrected[three]) < _CURED * _disagreement(signal[three])
-            for three in around
-        ]
-        if abs(slope) > _GEOMETRIC and all(agrees):
-            offsets[echo] = offset
+        is_included = (first_echoes <= echo) & (echo <= first_echoes + 2)
+        offsets[echo] = _offset_in_triples(signal, echo, first_echoes[is_included])
     return offsets
 
 
-def _own_offset(signal, place):
-    """Slope k, and the offset of one of three echoes."""
-    one, two, three = signal
-    if place == 1:
-        slope, twice, _ = _regressed(two**2, one * three, two, np.ones_like(two))
+def _offset_in_triples(signal, echo, first_echoes):
+    """Return the offset of an echo, or 0, from the triples that begin at some echoes."""
+    # Of all triples, the one whose slope k is closest to 1 in modulus determines the offset.
+    best_slope = 0
+    best_offset = 0
+    least_deviation = np.inf
+    for first in first_echoes:
+        slope, offset = _own_offset(signal[first : first + 3], echo - first)
+        deviation = abs(abs(slope) - 1)
+        if deviation < least_deviation:
+            best_slope = slope
+            best_offset = offset
+            least_deviation = deviation
+    if not abs(best_slope) > _GEOMETRIC:
+        return 0
+    corrected = signal.copy()
+    corrected[echo] -= best_offset
+    for first in first_echoes:
+        triple = slice(first, first + 3)
+        if not _disagreement(corrected[triple]) < _CURED * _disagreement(signal[triple]):
+            return 0
+    return best_offset
+
+
+def _own_offset(signal, index):
+    """Return the slope k, and the offset of one of three echoes."""
+    s1, s2, s3 = signal
+    if index == 1:
+        slope, twice, _ = _regress(s2**2, s1 * s3, s2, np.ones_like(s2))
         return slope, twice / 2
-    return _regressed(one * three, two**2, three if place == 0 else one)
+    return _regress(s1 * s3, s2**2, s3 if index == 0 else s1)
 
 
 def _disagreement(signal):
-    """Share of the power of S1 S3 that S2² times a constant does not explain."""
+    """Return the fraction of the power of S1 S3 that S2² times a constant does not explain."""
     square = signal[1] ** 2
     product = signal[0] * signal[2]
     power = np.vdot(square, square).real * np.vdot(product, product).real
     return 1 - np.abs(np.vdot(square, product)) ** 2 / power if power else 1.0
 
 
-def _regressed(values, *predictors):
-    """Coefficients of the predictors that fit values best; predictors may differ by orders of
-    magnitude.
+def _regress(values, *predictors):
+    """Return the coefficients of predictors in a least-squares fit to values.
+
+    Predictors are scaled to unit norm for the fit, as they may differ by orders of magnitude.
     """
-    sizes = np.array([np.linalg.norm(predictor) or 1 for predictor in predictors])
-    return np.linalg.lstsq(np.transpose(predictors) / sizes, values, rcond=None)[0] / sizes
+    norms = np.array([np.linalg.norm(predictor) or 1 for predictor in predictors])
+    return np.linalg.lstsq(np.transpose(predictors) / norms, values, rcond=None)[0] / norms

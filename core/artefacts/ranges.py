@@ -1,31 +1,30 @@
-"""Whether stored phase wraps where it should, by the jumps between neighbouring voxels."""
+"""Determine from jumps between neighbouring voxels whether phase wraps, and at which period."""
 
 import numpy as np
 
-# Share of voxels that have one and the same value if the background was set to it; integers have
-# 4096 to share.
+# If more than this fraction of the voxels have the same value, it is a background that was set to a
+# constant. The values of stored phase are spread over about 4096 integers.
 _BACKGROUND = 0.01
 
-# Phase between neighbours that jumps by so much of the range has wrapped, or is noise.
+# A difference between neighbours of more than this fraction of the range is a wrap, or noise.
 _JUMP = 0.8
 
 
-def jump_fraction(values, low, high):
-    """Share of neighbours between which values jump by most of their range, as a wrapped phase
-    does.
+def jump_fraction(values: np.ndarray, low: float, high: float) -> float:
+    """Return the fraction of neighbours whose difference is most of the range, as at a phase wrap.
 
     Parameters
     ----------
     values : ndarray
         A block of an image, 3-D.
     low, high : float
-        Range of the whole image.
+        Least and greatest value of the whole image.
 
     Returns
     -------
     float
-        0 for a magnitude, whose neighbours are alike; 0.04 for uniform noise; some thousandths for
-        wraps.
+        0 for a magnitude image, whose neighbours are similar; 0.04 for uniform noise; a few
+        thousandths for wrapped phase.
 
     Examples
     --------
@@ -33,39 +32,43 @@ def jump_fraction(values, low, high):
     >>> round(jump_fraction(wrapped, 0, 6), 2)
     0.06
     """
-    steps = [np.abs(np.diff(values, axis=axis)) for axis in range(values.ndim)]
-    n_steps = sum(step.size for step in steps)
-    if n_steps == 0 or not high > low:
+    if not high > low:
         return 0.0
-    return float(sum(np.count_nonzero(step > _JUMP * (high - low)) for step in steps) / n_steps)
+    n_steps = 0
+    n_jumps = 0
+    for axis in range(values.ndim):
+        steps = np.abs(np.diff(values, axis=axis))
+        n_steps += steps.size
+        n_jumps += int(np.count_nonzero(steps > _JUMP * (high - low)))
+    return n_jumps / n_steps if n_steps else 0.0
 
 
-def wrapped_range(values, least):
-    """Range within which a phase turns around: stored as it may be, that is a whole turn.
+def wrapped_range(values: np.ndarray, least: float) -> float | None:
+    """Return the range of a wrapped phase, which is one period in whatever unit it is stored.
 
     Parameters
     ----------
     values : ndarray
-        A block of an image, 3-D. What more than a hundredth of its voxels have alike is background
-        and not looked at.
+        A block of an image, 3-D. A value that more than a hundredth of its voxels share is regarded
+        as background and ignored.
     least : float
-        Share of neighbours that jump by most of the range, as of `jump_fraction`, above which it is
-        wrapped.
+        The phase counts as wrapped if its `jump_fraction` is greater than this.
 
     Returns
     -------
     float or None
-        None if it does not turn around.
+        None if the phase does not wrap.
 
     Examples
     --------
     >>> wrapped_range(np.linspace(0, 40000, 101).reshape(-1, 1, 1) % 4096, 0.002) > 3800
     True
     """
-    found, counts = np.unique(values, return_counts=True)
-    known = np.where(np.isin(values, found[counts > _BACKGROUND * values.size]), np.nan, values)
-    if np.isnan(known).all():
+    distinct, counts = np.unique(values, return_counts=True)
+    background = distinct[counts > _BACKGROUND * values.size]
+    phase = np.where(np.isin(values, background), np.nan, values)
+    if np.isnan(phase).all():
         return None
-    low = np.nanmin(known)
-    high = np.nanmax(known)
-    return float(high - low) if jump_fraction(known, low, high) > least else None
+    low = np.nanmin(phase)
+    high = np.nanmax(phase)
+    return float(high - low) if jump_fraction(phase, low, high) > least else None

@@ -58,7 +58,7 @@ def unwrap_echoes(
     3. Later echoes: each is predicted by extrapolating phase linearly in echo time, mostly from the
        echoes shortly before it, and moved by the multiple of 2π that brings it closest.
 
-    In the mode 'individual', which the 2015 study used [1]_, all echoes are unwrapped in space
+    In the mode 'individual', which the study of Lin et al. used, all echoes are unwrapped in space
     instead, each on its own, and then made consistent in time.
 
     Parameters
@@ -96,6 +96,10 @@ def unwrap_echoes(
     component of the mask. It is chosen as follows. The median of the phase at TE = 0 lies within
     ±π. So does the median phase change over one echo spacing in the largest component; in every
     other component it lies within ±π of the largest component's.
+
+    References
+    ----------
+    Lin et al., AJNR 36:1644 (2015).
 
     Examples
     --------
@@ -231,8 +235,8 @@ def _first_echo(wrapped, times, region):
         witness = difference
     detrended = wrap_phase(echo - echo_trend)
     echo = echo_trend + region.unwrap(detrended, witness=witness, ratio=1 / time_ratio)
-    # Each component may still be a multiple of 2π off. The difference, scaled to the first echo
-    # time, tells how many.
+    # Each component may still be off by a multiple of 2π, which is determined by the difference,
+    # scaled to the first echo time.
     scaled = unwrapped * time_ratio
     return offset, _closest_to(scaled + region.centre(echo - scaled) + offset, wrapped[first])
 
@@ -369,7 +373,7 @@ class _Region:
         """Mark voxels whose wrapped phase differs by more than π/2 from that of a neighbour.
 
         Across a wrap, wrapped phase jumps by more than π, so for clean data a threshold of π would
-        do. But where the true difference exceeds π, the wrapped phase may jump by little: the
+        suffice. But where the true difference exceeds π, the wrapped phase may jump by little: the
         surface along which phase wraps has a gap there, and a group would reach through it to the
         other side. Next to such a gap phase differences pass through π/2 to π, because a field is
         continuous. The lower threshold marks these voxels too and so closes the gap.

@@ -2,66 +2,76 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import flood
 
+from ..grid import Vector, box_around
 from ..mask.shapes import CORNERS
 from ..robust import robust_sd
 
-# Whether a seed stands out is judged by the median of tissue within this distance in mm: with a
-# hundred lesions that is still healthy for the most part, and shading by receive coils varies
-# little.
+# A seed must exceed the median of tissue within this distance in mm. Even with a hundred lesions,
+# most of that tissue is healthy, and shading by receive coils varies little within it.
 _NEIGHBOURHOOD = 40.0
 _CONTRAST = 3.0  # robust standard deviations by which it must
 
-# The border of a lesion is judged by what lies around it, mm from it: nearer voxels are mixed.
+# Tissue around a lesion is sampled between these distances in mm: nearer voxels are mixed.
 _SHELL = (2.0, 8.0)
-_ROUNDS = 10  # of growth and what it says of the intensities; they settle within three or four
+_ROUNDS = 10  # of growth and update of the intensities, which converge within three or four
 
 
-def grow_lesions(flair, seeds, voxel_size, *, reach=40.0, share=0.5):
+def grow_lesions(
+    flair: np.ndarray,
+    seeds: ArrayLike,
+    voxel_size: Vector,
+    *,
+    reach: float = 40.0,
+    fraction: float = 0.5,
+) -> tuple[np.ndarray, np.ndarray]:
     """Grow lesions from seeds by similar intensity.
 
-    A lesion is what is connected with its seed and at least as bright as the border: the tissue's
-    intensity plus a share of the difference between the lesion's and the tissue's. With one half, a
-    voxel belongs to the lesion if more than half of it does, so that mixed voxels balance. The
-    lesion's intensity is first the seed's and then the median of the grown region; the tissue's is
-    the median within 40 mm of the seed and then that of 2 to 8 mm around the region; until it grows
-    no more. Air and fluid, dark by Otsu's threshold, are no tissue.
+    A lesion consists of the voxels that are connected with its seed and brighter than a threshold
+    between the intensities of tissue and of the lesion. With a fraction of one half, a voxel
+    belongs to the lesion if more than half of its volume does, so that partial volumes balance.
+
+    The lesion's intensity is first that of the seed, then the median of the grown region. The
+    tissue's intensity is first the median within 40 mm of the seed, then that of a shell 2 to 8 mm
+    around the region. Growth is repeated until the region does not change. Air and fluid, which are
+    dark by Otsu's threshold, are not tissue.
 
     Parameters
     ----------
     flair : ndarray, shape (x, y, z)
-        Image in which lesions are brighter than tissue and fluid is dark, any unit.
+        Image in which lesions are brighter than tissue, and fluid is dark; any unit.
     seeds : array_like of int, shape (n, 3)
-        A voxel in each lesion; several may lie in one.
+        Voxel indices of a seed in each lesion; a lesion may have several.
     voxel_size : sequence of 3 floats
         In mm.
     reach : float
         How far from its seed a lesion may extend, mm.
-    share : float
-        Where between the surroundings (0) and the lesion (1) the border's intensity lies.
+    fraction : float
+        Where the threshold lies between the intensities of tissue (0) and of the lesion (1).
 
     Returns
     -------
     lesions : ndarray of bool, shape (x, y, z)
         All lesions.
     grown : ndarray of bool, shape (n,)
-        Which seeds grew: one that stands out of its surroundings by less than three robust standard
-        deviations does not.
+        Which seeds grew. A seed does not grow if it exceeds its surroundings by less than three
+        robust standard deviations.
 
     Raises
     ------
     ValueError
-        If a seed lies outside the image, the image is not finite, or `share` is not between 0 and
-        1.
+        If a seed lies outside the image, the image is not finite, or `fraction` is not between 0
+        and 1.
 
     References
     ----------
     Chiang et al., AJNR Am J Neuroradiol 39:467-472 (2018), for regions grown from a seed at each
     lesion's centre; Adams & Bischof, IEEE Trans Pattern Anal Mach Intell 16:641-647 (1994), for
-    growing by a region's own intensity.
+    growth by a region's own intensity.
 
     Examples
     --------
@@ -71,45 +81,47 @@ def grow_lesions(flair, seeds, voxel_size, *, reach=40.0, share=0.5):
     >>> np.flatnonzero(lesions).tolist()
     [10, 11]
     """
-    seeds = _checked(flair, seeds, share)
+    indices = _checked_seeds(flair, seeds, fraction)
     lesions = np.zeros(flair.shape, bool)
-    grown = np.zeros(len(seeds), bool)
+    grown = np.zeros(len(indices), bool)
     tissue = flair > _otsu(flair)
-    for number, seed in enumerate(seeds):
-        box, distance = _ball(seed, flair.shape, voxel_size, max(reach, _NEIGHBOURHOOD))
+    for number, seed in enumerate(indices):
+        box, distance = _box_around_seed(seed, flair.shape, voxel_size, max(reach, _NEIGHBOURHOOD))
         image = flair[box]
-        centre = tuple(s - b.start for s, b in zip(seed, box, strict=True))
+        centre = tuple(seed - [part.start for part in box])
         near = tissue[box] & (distance <= _NEIGHBOURHOOD)
         if _stands_out(image[centre], image[near]):
             grown[number] = True
-            lesions[box] |= _grow(image, centre, near, distance <= reach, voxel_size, share)
+            lesions[box] |= _grow(image, centre, near, distance <= reach, voxel_size, fraction)
     return lesions, grown
 
 
-def lesion_table(lesions, affine, *, seeds=()):
+def lesion_table(
+    lesions: np.ndarray, affine: np.ndarray, *, seeds: ArrayLike = ()
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Count lesions and measure their volumes.
 
     Parameters
     ----------
     lesions : ndarray of bool, shape (x, y, z)
-        All lesions; what touches, corners included, is one.
+        All lesions. Voxels that share at least a corner belong to the same lesion.
     affine : ndarray, shape (4, 4)
-        From voxels to the scanner's mm.
+        From voxels to the scanner's coordinates, mm.
     seeds : array_like of int, shape (n, 3)
-        Voxels of seeds, to be counted.
+        Voxel indices of seeds, which are counted.
 
     Returns
     -------
     table : pandas.DataFrame
-        One row a lesion, the largest first, and the total in the end, with the columns
+        One row per lesion, the largest first, and the total in the last row, with the columns
 
-        * ``lesion``: number from 1 on, or ``total``;
+        * ``lesion``: number, starting from 1, or ``total``;
         * ``volume``: mL;
-        * ``n_voxels``;
-        * ``x``, ``y``, ``z``: centre of mass in the scanner's mm, not-a-number in the total;
-        * ``n_seeds``: how many seeds lie in it.
+        * ``n_voxels``: number of voxels;
+        * ``x``, ``y``, ``z``: centre of mass in the scanner's coordinates, mm, NaN in the total;
+        * ``n_seeds``: number of seeds in the lesion.
     labels : ndarray of int32, shape (x, y, z)
-        The lesions by their numbers in the table.
+        The lesions' numbers in the table.
 
     Examples
     --------
@@ -127,35 +139,41 @@ def lesion_table(lesions, affine, *, seeds=()):
     volume = abs(np.linalg.det(affine[:3, :3])) / 1000
     centres = np.reshape(ndimage.center_of_mass(lesions, labels, range(1, n + 1)), (n, 3))
     points = centres @ affine[:3, :3].T + affine[:3, 3]
-    held = np.bincount([labels[tuple(seed)] for seed in seeds], minlength=n + 1)[1:]
-    columns = {
-        "lesion": [*map(str, range(1, n + 1)), "total"],
-        "volume": volume * np.append(counts[order], counts.sum()),
-        "n_voxels": np.append(counts[order], counts.sum()),
-    }
-    columns |= {
-        axis: np.append(values, np.nan) for axis, values in zip("xyz", points.T, strict=True)
-    }
-    return pd.DataFrame(columns | {"n_seeds": np.append(held, held.sum())}), labels
+    x, y, z = points.T
+    indices = np.reshape(np.asarray(seeds, int), (-1, 3))
+    n_seeds = np.bincount(labels[tuple(indices.T)], minlength=n + 1)[1:]
+    table = pd.DataFrame(
+        {
+            "lesion": [*map(str, range(1, n + 1)), "total"],
+            "volume": volume * np.append(counts[order], counts.sum()),
+            "n_voxels": np.append(counts[order], counts.sum()),
+            "x": np.append(x, np.nan),
+            "y": np.append(y, np.nan),
+            "z": np.append(z, np.nan),
+            "n_seeds": np.append(n_seeds, n_seeds.sum()),
+        }
+    )
+    return table, labels
 
 
-def _checked(flair, seeds, share):
+def _checked_seeds(flair, seeds, fraction):
+    """Return seeds as an array, shape (n, 3), if growth from them is possible."""
     if not np.isfinite(flair).all():
         raise ValueError(
-            "the image in which lesions are grown holds values that are not finite: set them to 0"
+            "the image in which lesions are grown contains values that are not finite: set them "
+            "to 0"
         )
-    if not 0 < share < 1:
+    if not 0 < fraction < 1:
         raise ValueError(
-            f"a share of {share:g}: the border's intensity lies between 0 (tissue) and 1 (lesion)"
+            f"the threshold's fraction must lie between 0 (tissue) and 1 (lesion), got {fraction:g}"
         )
     seeds = np.reshape(np.asarray(seeds, int), (-1, 3))
     outside = ((seeds < 0) | (seeds >= flair.shape)).any(axis=1)
     if outside.any():
         raise ValueError(
             f"{np.count_nonzero(outside)} of {len(seeds)} seeds lie outside the image, the first "
-            "at voxel "
-            f"{seeds[outside][0].tolist()}: check that their coordinates are mm of the scanner's "
-            "space (RAS+)"
+            f"at voxel {seeds[outside][0].tolist()}: check that their coordinates are in mm in the "
+            "scanner's space (RAS+)"
         )
     return seeds
 
@@ -164,54 +182,53 @@ def _otsu(image):
     return threshold_otsu(image) if np.ptp(image) > 0 else -np.inf
 
 
-def _ball(seed, shape, voxel_size, reach):
-    """Slices around a seed and the distance in mm from it in them."""
-    box = tuple(
-        slice(max(int(s - reach // v), 0), min(int(s + reach // v) + 1, n))
-        for s, n, v in zip(seed, shape, voxel_size, strict=True)
-    )
-    offsets = [
-        (np.arange(b.start, b.stop) - s) * v for b, s, v in zip(box, seed, voxel_size, strict=True)
-    ]
-    return box, np.sqrt(sum(square for square in np.ix_(*(o**2 for o in offsets))))
+def _box_around_seed(seed, shape, voxel_size, reach):
+    """Return a box around a seed, and the distance of its voxels from the seed, mm."""
+    box = []
+    squares = []
+    for index, size, side in zip(seed, shape, voxel_size, strict=True):
+        start = max(int(index - reach // side), 0)
+        stop = min(int(index + reach // side) + 1, size)
+        box.append(slice(start, stop))
+        squares.append(((np.arange(start, stop) - index) * side) ** 2)
+    x, y, z = np.ix_(*squares)
+    return tuple(box), np.sqrt(x + y + z)
 
 
-def _stands_out(own, around):
-    if not around.size:
+def _stands_out(seed_value, tissue_values):
+    if not tissue_values.size:
         return False
-    usual = np.median(around)
-    return own > usual + _CONTRAST * robust_sd(around - usual)
+    median = np.median(tissue_values)
+    return seed_value > median + _CONTRAST * robust_sd(tissue_values - median)
 
 
-def _grow(image, seed, tissue, allowed, voxel_size, share):
-    """The region of a seed among the voxels allowed."""
-    own = float(image[seed])
-    usual = float(np.median(image[tissue]))
+def _grow(image, seed, tissue, allowed, voxel_size, fraction):
+    """Return the region that grows from a seed among the allowed voxels."""
+    lesion_value = float(image[seed])
+    tissue_value = float(np.median(image[tissue]))
+    # A rater chose the seed: it belongs to the lesion even if the grown region is brighter.
+    highest_threshold = np.nextafter(image[seed], -np.inf)
     region = np.zeros(image.shape, bool)
     region[seed] = True
     for _ in range(_ROUNDS):
-        # The seed is the rater's word: it stays, should the lesion become brighter than it.
-        bright = allowed & (
-            image > min(usual + share * (own - usual), np.nextafter(image[seed], -np.inf))
-        )
-        before = region
+        threshold = tissue_value + fraction * (lesion_value - tissue_value)
+        bright = allowed & (image > min(threshold, highest_threshold))
+        previous = region
         region = flood(bright.view(np.uint8), seed, connectivity=1)
-        if np.array_equal(before, region):
+        if np.array_equal(previous, region):
             break
-        own = float(np.median(image[region]))
-        around = _shell(region, tissue, voxel_size)
-        usual = float(np.median(image[around])) if around.any() else usual
+        lesion_value = float(np.median(image[region]))
+        shell = _shell(region, tissue, voxel_size)
+        if shell.any():
+            tissue_value = float(np.median(image[shell]))
     return region
 
 
 def _shell(region, tissue, voxel_size):
-    """Tissue around a region but not next to it."""
+    """Return tissue around a region but not next to it."""
     near, far = _SHELL
-    box = tuple(
-        slice(max(s.start - int(far // v) - 1, 0), s.stop + int(far // v) + 1)
-        for s, v in zip(ndimage.find_objects(region.view(np.uint8))[0], voxel_size, strict=True)
-    )
+    box = box_around(region, [int(far // side) + 1 for side in voxel_size])
     distance = ndimage.distance_transform_edt(~region[box], sampling=voxel_size)
-    around = np.zeros(region.shape, bool)
-    around[box] = tissue[box] & (distance > near) & (distance <= far)
-    return around
+    shell = np.zeros(region.shape, bool)
+    shell[box] = tissue[box] & (distance > near) & (distance <= far)
+    return shell

@@ -1,47 +1,50 @@
-"""The region whose mean susceptibility is zero: CSF of the lateral ventricles, found by itself or
-by its label.
+"""The region whose mean susceptibility is set to zero.
+
+It is CSF of the lateral ventricles, found automatically, or a label.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from ..grid import box_around
+from ..grid import Vector, box_around
 from ..mask.shapes import dilate, erode
 from ..robust import robust_sd
 
-# Tissue has an R2* of 15 to 20/s at 3 T, CSF of 2 to 3/s: a third of the brain's median lies
-# between the two, and follows field strength and shim, which raise both.
-_SHARE_OF_TISSUE = 1 / 3
+# At 3 T, tissue has an R2* of 15 to 20/s and CSF of 2 to 3/s. A third of the brain's median lies
+# between the two, and scales with field strength and shim, which affect both.
+_FRACTION_OF_TISSUE = 1 / 3
 
-# R2* is averaged by a Gaussian of so many mm, small against the body of a ventricle (radius 6 mm
-# and more); as wide as it takes to bring noise down to this share of the threshold.
+# Width in mm of the Gaussian that smooths R2*: small compared with the body of a ventricle (radius
+# 6 mm and more), and just wide enough to reduce noise to this fraction of the threshold.
 _SMOOTHING = (1.0, 2.0)
-_NOISE_SHARE = 1 / 3
+_NOISE_FRACTION = 1 / 3
 
-# The voxels at the border are left out, in every direction one, and as many as lie within this
-# distance in mm.
+# Voxels within this distance of the border in mm are left out, at least one voxel in each
+# direction: they contain tissue.
 _RIM = 1.5
 
-# Where lateral ventricles lie, mm: from the mask's surface (sulci and Sylvian fissures are nearer);
-# from the mask's centroid; and from the midsagittal plane, near which are third ventricle, cisterns
-# and the fissure between the hemispheres.
+# Position of the lateral ventricles, in mm. They are deeper below the mask's surface than sulci and
+# Sylvian fissures, and within a reach of the mask's centroid. They lie off the midsagittal plane,
+# near which are the third ventricle, cisterns and the interhemispheric fissure.
 _DEPTH = 15.0
 _REACH = 50.0
 _LATERAL_REACH = 35.0
 _MIDLINE = 4.0
 _USUAL_OFFSET = 8.0
-_ROOM = 15.0  # looked at beyond the reach, so that components are seen whole where it matters
+_MARGIN = 15.0  # searched beyond the reach, so that components near it are complete
 
-# Signal in the ventricles may be low, but not that low a share of the median: below, R2* means
-# nothing.
+# Below this fraction of the median signal, which is lower than that of CSF, R2* is meaningless.
 _SIGNAL = 0.1
 
-# Components below this volume in mL are no part of a ventricle that one would measure in.
+# Smaller components, in mL, are noise.
 _SPECK = 0.05
-_CSF = (
+
+_CSF_LABELS = (
     "csf",
     "cerebrospinal_fluid",
     "lateral_ventricle",
@@ -61,13 +64,13 @@ class VentricularCsf:
     mask : ndarray of bool, shape (x, y, z)
         CSF in the lateral ventricles, without its border.
     volume : float
-        Of this, mL.
+        Its volume, mL.
     volume_left, volume_right : float
-        Of its parts on either side of the mask's centroid, mL.
+        Volume on either side of the brain mask's centroid, mL.
     mean_r2star : float
-        Over the mask, 1/s.
+        Mean R2* in it, 1/s.
     threshold : float
-        R2* below which a voxel was taken for CSF, 1/s.
+        R2* below which voxels were considered CSF, 1/s.
     """
 
     mask: np.ndarray
@@ -79,48 +82,49 @@ class VentricularCsf:
 
 
 def find_csf(
-    r2star,
-    magnitude,
-    mask,
-    voxel_size,
+    r2star: np.ndarray,
+    magnitude: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
     *,
-    right=(1, 0, 0),
-    threshold=None,
-    minimum=0.3,
-    maximum=150.0,
-):
+    right: Vector = (1, 0, 0),
+    threshold: float | None = None,
+    minimum: float = 0.3,
+    maximum: float = 150.0,
+) -> VentricularCsf:
     """Find the CSF of the lateral ventricles by R2* and position.
 
-    1. Candidates: voxels with signal, and R2* below ``threshold`` after smoothing by a Gaussian of
-       1 mm, or up to 2 mm as noise demands.
-    2. Opening: the border of the candidates, 1.5 mm and at least one voxel, is taken off, and what
-       is left is grown back by as much. Sulci, and bridges of noise between ventricles and
-       cisterns, are gone.
-    3. Position: of the components, those that come within 50 mm of the mask's centroid and have at
-       least half of their voxels 8 mm or more off the midsagittal plane. Third and fourth ventricle
-       and the cisterns are in the middle.
-    4. Of these without their border, what is deeper than 15 mm and 4 to 35 mm off the plane.
+    1. Candidates are voxels with signal, whose R2* is below ``threshold`` after smoothing by a
+       Gaussian of 1 mm, or up to 2 mm depending on noise.
+    2. The candidates are opened: their border, 1.5 mm and at least one voxel, is removed, and the
+       rest is dilated by as much. This removes sulci, and bridges of noise between ventricles and
+       cisterns.
+    3. Of the components, those are selected that come within 50 mm of the mask's centroid and have
+       at least half of their voxels 8 mm or more off the midsagittal plane. This excludes the third
+       and fourth ventricle and the cisterns.
+    4. Of these components without their border, the result is what is deeper than 15 mm and 4 to
+       35 mm off the plane.
 
     Parameters
     ----------
     r2star : ndarray, shape (x, y, z)
         R2*, 1/s.
     magnitude : ndarray, shape (x, y, z)
-        Magnitude, echoes combined, any unit.
+        Magnitude of combined echoes, any unit.
     mask : ndarray of bool, shape (x, y, z)
-        The brain with its ventricles. A slab must hold the brain's middle, and its volume's faces
-        are no border.
+        The brain with its ventricles. A slab must contain the middle of the brain. The faces of the
+        volume are not borders.
     voxel_size : sequence of 3 floats
         In mm.
     right : sequence of 3 floats
-        Direction of the head's right in voxel axes, see `right_direction`. A head turned or tilted
-        by 6 degrees does no harm; one tilted by 10 may let a little of the fissure between the
-        hemispheres in.
+        Direction of the head's right in voxel axes, see `right_direction`. A rotation of the head
+        by 6 degrees has no effect; with 10 degrees, the result may include a small part of the
+        interhemispheric fissure.
     threshold : float, optional
         In 1/s. By default a third of the mask's median, near 5/s at 3 T.
     minimum, maximum : float
-        Plausible volumes without border, mL. The ventricles of the young have 10 to 20 mL, half of
-        them border.
+        Plausible volumes without border, mL. The ventricles of young people have 10 to 20 mL, half
+        of which is border.
 
     Returns
     -------
@@ -129,12 +133,12 @@ def find_csf(
     Raises
     ------
     ValueError
-        If nothing plausible is found, with what was; if shapes disagree or the mask is empty.
+        If the volume is implausible, shapes disagree or the mask is empty.
 
     References
     ----------
-    Liu et al., Magn Reson Med 79:2795-2803 (2018), who take what has an R2* below 5/s within 30 mm
-    of the centroid.
+    Liu et al., Magn Reson Med 79:2795-2803 (2018), who select voxels with an R2* below 5/s within
+    30 mm of the centroid.
     """
     mask = np.asarray(mask, bool)
     if not (r2star.shape == magnitude.shape == mask.shape):
@@ -143,30 +147,29 @@ def find_csf(
             "shape"
         )
     if not mask.any():
-        raise ValueError("the mask is empty: there is no brain to find ventricles in")
+        raise ValueError("the mask is empty: there is no brain in which to find ventricles")
     if not np.isfinite(r2star[mask]).all():
         raise ValueError("R2* is not finite within the mask")
     tissue = float(np.median(r2star[mask]))
     if tissue <= 0:
         raise ValueError(
-            f"the median of R2* in the mask is {tissue:.3g}/s: no CSF can be told from tissue by it"
+            f"the median of R2* in the mask is {tissue:.3g}/s, which must be positive to "
+            "distinguish CSF from tissue: check the echo times and the magnitude"
         )
-    threshold = tissue * _SHARE_OF_TISSUE if threshold is None else float(threshold)
+    threshold = tissue * _FRACTION_OF_TISSUE if threshold is None else float(threshold)
 
     deep = erode(mask, voxel_size, _DEPTH)
     signal = magnitude > _SIGNAL * np.median(magnitude[mask])
     distance, offset = _position(mask, voxel_size, right)
-    # What lies far from the centroid needs no look.
-    box = box_around(distance < _REACH + _ROOM)
+    box = box_around(distance < _REACH + _MARGIN)
     inside = mask[box]
     distance = distance[box]
     offset = offset[box]
     smooth = _denoise(np.clip(r2star[box], -tissue, 3 * tissue), inside, threshold, voxel_size)
     candidates = inside & signal[box] & (smooth < threshold)
     core = _without_rim(candidates, voxel_size)
-    ventricles = _lateral_components(
-        candidates & dilate(core, voxel_size, _thickness(voxel_size)), distance, offset
-    )
+    opened = candidates & dilate(core, voxel_size, _rim_thickness(voxel_size))
+    ventricles = _lateral_components(opened, distance, offset)
     ventricles &= core & deep[box] & (distance < _REACH)
     ventricles &= (np.abs(offset) > _MIDLINE) & (np.abs(offset) < _LATERAL_REACH)
     ventricles = _without_specks(ventricles, voxel_size)
@@ -174,23 +177,20 @@ def find_csf(
     millilitres = float(np.prod(voxel_size)) / 1000
     volume = int(np.count_nonzero(ventricles)) * millilitres
     if not minimum <= volume <= maximum:
-        candidate_volume, core_volume = (
-            np.count_nonzero(voxels) * millilitres for voxels in (candidates, core)
-        )
+        candidate_volume = np.count_nonzero(candidates) * millilitres
+        core_volume = np.count_nonzero(core) * millilitres
         raise ValueError(
             f"No plausible lateral ventricles: {volume:.2f} mL where {minimum:g} to {maximum:g} mL "
-            "are expected. "
-            f"R2* (median of the mask: {tissue:.3g}/s) is below {threshold:.2g}/s in "
-            f"{candidate_volume:.1f} mL around "
-            f"the brain's middle, of which {core_volume:.1f} mL are no border. Look at the R2* "
-            "map, draw the reference "
-            "by hand, or refer to the whole brain."
+            f"are expected. R2* (median of the mask: {tissue:.3g}/s) is below {threshold:.2g}/s in "
+            f"{candidate_volume:.1f} mL around the brain's middle, {core_volume:.1f} mL of which "
+            "remain without border. Check the R2* map, draw the reference by hand, or use the "
+            "whole brain as reference."
         )
-    found = np.zeros(mask.shape, bool)
-    found[box] = ventricles
-    values = r2star[found].astype(np.float64)
+    csf = np.zeros(mask.shape, bool)
+    csf[box] = ventricles
+    values = r2star[csf].astype(np.float64)
     return VentricularCsf(
-        mask=found,
+        mask=csf,
         volume=volume,
         volume_left=int(np.count_nonzero(ventricles & (offset < 0))) * millilitres,
         volume_right=int(np.count_nonzero(ventricles & (offset > 0))) * millilitres,
@@ -199,8 +199,8 @@ def find_csf(
     )
 
 
-def right_direction(affine):
-    """Direction of the head's right (the scanner's x axis) in voxel axes.
+def right_direction(affine: ArrayLike) -> np.ndarray:
+    """Return the direction of the head's right (the scanner's x axis) in voxel axes.
 
     Parameters
     ----------
@@ -222,15 +222,17 @@ def right_direction(affine):
     return direction / np.linalg.norm(direction)
 
 
-def reference_region(name, labels, names, mask):
-    """Take the region that is to be the reference by its name.
+def reference_region(
+    name: str, labels: np.ndarray, names: Mapping[int, str], mask: np.ndarray
+) -> np.ndarray:
+    """Return the reference region with a given name.
 
     Parameters
     ----------
     name : str
-        ``brain`` for the whole mask; the name of a label; or ``csf``, in whatever case, which is
-        also a label called CSF, (lateral) ventricle or ventricles, with or without a side, all of
-        them together. A label of exactly this name comes first.
+        ``brain`` for the whole mask; the name of a label; or ``csf`` in any case, which stands for
+        all labels called CSF, (lateral) ventricle or ventricles together, with or without a side. A
+        label of exactly this name has precedence.
     labels : ndarray of int, shape (x, y, z)
         Label image.
     names : mapping of int to str
@@ -246,7 +248,7 @@ def reference_region(name, labels, names, mask):
     Raises
     ------
     ValueError
-        If there is no such label, or it has no voxel in the mask.
+        If there is no such label, or no voxel of it lies in the mask.
 
     Examples
     --------
@@ -260,41 +262,46 @@ def reference_region(name, labels, names, mask):
     if not indices and name == "brain":
         return mask
     if not indices and name.lower() == "csf":
-        indices = [index for index, label in names.items() if _plain(label) in _CSF]
+        indices = [index for index, label in names.items() if _is_csf(label)]
     if not indices:
         raise ValueError(
-            f"no label {name!r} to refer to; the labels are: {', '.join(names.values()) or 'none'}"
+            f"no label {name!r} for the reference; the labels are: "
+            f"{', '.join(names.values()) or 'none'}"
         )
     region = np.isin(labels, indices) & mask
     if not region.any():
-        raise ValueError(f"label {name!r} has no voxel within the mask to refer to")
+        raise ValueError(f"label {name!r} has no voxel within the mask: choose another reference")
     return region
 
 
-def _plain(label):
-    """The label's name in lower case and without its side."""
-    return _SIDE.sub("", re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_"))
+def _is_csf(label):
+    name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    return _SIDE.sub("", name) in _CSF_LABELS
 
 
 def _noise_sd(image, mask):
-    """Standard deviation of what differs between neighbours, of which tissue has little."""
+    """Return the standard deviation of noise, estimated from differences between neighbours.
+
+    Tissue contributes little to these differences.
+    """
     differences = []
     for axis in range(3):
-        both = np.minimum(*(np.moveaxis(mask, axis, 0)[part] for part in (np.s_[1:], np.s_[:-1])))
-        differences.append(np.diff(np.moveaxis(image, axis, 0), axis=0)[both])
+        inside = np.moveaxis(mask, axis, 0)
+        are_inside = inside[1:] & inside[:-1]
+        differences.append(np.diff(np.moveaxis(image, axis, 0), axis=0)[are_inside])
     difference = np.concatenate(differences)
     return robust_sd(difference) / np.sqrt(2) if difference.size else 0.0
 
 
 def _denoise(image, mask, threshold, voxel_size):
-    """Smooth over the mask alone, as wide as noise demands: a Gaussian averages over (2 √π width)³
-    of volume.
+    """Smooth within the mask, just wide enough for the noise.
+
+    A Gaussian averages over a volume of (2 √π width)³.
     """
     image = np.where(mask, image, 0).astype(np.float32)
-    wanted = max(threshold, 1e-6) * _NOISE_SHARE
-    width = np.cbrt(np.prod(voxel_size) * (_noise_sd(image, mask) / wanted) ** 2) / (
-        2 * np.sqrt(np.pi)
-    )
+    target_sd = max(threshold, 1e-6) * _NOISE_FRACTION
+    volume = np.prod(voxel_size) * (_noise_sd(image, mask) / target_sd) ** 2
+    width = np.cbrt(volume) / (2 * np.sqrt(np.pi))
     sigma = [float(np.clip(width, *_SMOOTHING)) / side for side in voxel_size]
     weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
     total = ndimage.gaussian_filter(image, sigma)
@@ -307,30 +314,30 @@ def _without_rim(candidates, voxel_size):
     return inside & erode(candidates, voxel_size, _RIM)
 
 
-def _thickness(voxel_size):
-    """How far in mm `_without_rim` reaches in."""
+def _rim_thickness(voxel_size):
+    """Return how much `_without_rim` removes, mm."""
     return max(_RIM, *voxel_size)
 
 
 def _position(mask, voxel_size, right):
-    """Distance in mm of each voxel from the mask's centroid, and how far to the right of it."""
+    """Return the distance of each voxel from the mask's centroid, and its offset to the right.
+
+    Both are in mm.
+    """
     right = np.asarray(right, float) / np.linalg.norm(right)
-    square = np.float32(0)
-    offset = np.float32(0)
-    for axis, (side, share) in enumerate(zip(voxel_size, right, strict=True)):
-        counts = mask.sum(axis=tuple(a for a in range(3) if a != axis))
+    coordinates = []
+    for axis, side in enumerate(voxel_size):
+        counts = np.moveaxis(mask, axis, 0).sum(axis=(1, 2))
         index = np.arange(mask.shape[axis])
-        along = np.float32((index - counts @ index / counts.sum()) * side)
-        along = along.reshape([-1 if a == axis else 1 for a in range(3)])
-        square = square + along**2
-        offset = offset + np.float32(share) * along
-    return np.sqrt(square), np.broadcast_to(offset, mask.shape)
+        coordinates.append(np.float32((index - counts @ index / counts.sum()) * side))
+    x, y, z = np.ix_(*coordinates)
+    right_x, right_y, right_z = np.float32(right)
+    offset = right_x * x + right_y * y + right_z * z
+    return np.sqrt(x**2 + y**2 + z**2), offset
 
 
 def _lateral_components(mask, distance, offset):
-    """Components near the centroid that lie to the side of the midsagittal plane for the most
-    part.
-    """
+    """Return components near the centroid, most voxels of which lie off the midsagittal plane."""
     components, n = ndimage.label(mask)
     if n == 0:
         return mask
@@ -341,8 +348,8 @@ def _lateral_components(mask, distance, offset):
 
 
 def _without_specks(mask, voxel_size):
-    """The mask's components of some size."""
+    """Return the mask without its smallest components."""
     components, _ = ndimage.label(mask)
-    kept = np.bincount(components.ravel()) * np.prod(voxel_size) / 1000 >= _SPECK
-    kept[0] = False
-    return kept[components]
+    is_large = np.bincount(components.ravel()) * np.prod(voxel_size) / 1000 >= _SPECK
+    is_large[0] = False
+    return is_large[components]

@@ -1,23 +1,29 @@
-"""Regions of interest: their susceptibility, and the reference that it is given relative to."""
+"""Susceptibility of regions of interest, relative to that of a reference region."""
+
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from ..grid import box_around, check_shapes
+from ..grid import Vector, box_around, check_shapes
 from ..mask.shapes import erode
 
 
-def subtract_reference(chi, mask, region):
-    """Give susceptibility relative to a region's mean: an inversion leaves a constant open.
+def subtract_reference(
+    chi: np.ndarray, mask: np.ndarray, region: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """Subtract a reference region's mean susceptibility.
+
+    An inversion determines susceptibility only up to a constant.
 
     Parameters
     ----------
     chi : ndarray, shape (x, y, z)
         Susceptibility, ppm.
     mask : ndarray of bool, shape (x, y, z)
-        Where `chi` is known; it stays zero elsewhere.
+        Where `chi` is valid. It remains zero elsewhere.
     region : ndarray of bool, shape (x, y, z)
-        Reference region; its voxels outside the mask do not count.
+        Reference region. Its voxels outside the mask are ignored.
 
     Returns
     -------
@@ -44,14 +50,20 @@ def subtract_reference(chi, mask, region):
     if not values.size:
         raise ValueError("the reference region has no voxel inside the mask")
     offset = float(values.mean(dtype=np.float64))
-    return (
-        np.where(mask, chi - offset, 0).astype(np.float32),
-        offset,
-        float(values.std(dtype=np.float64)),
-    )
+    spread = float(values.std(dtype=np.float64))
+    return np.where(mask, chi - offset, 0).astype(np.float32), offset, spread
 
 
-def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude=None):
+def roi_statistics(
+    chi: np.ndarray,
+    labels: np.ndarray,
+    names: Mapping[int, str],
+    mask: np.ndarray,
+    voxel_size: Vector,
+    *,
+    erosion: float = 0.0,
+    exclude: np.ndarray | None = None,
+) -> pd.DataFrame:
     """Summarise susceptibility in every named region.
 
     Parameters
@@ -61,40 +73,41 @@ def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude
     labels : ndarray of int, shape (x, y, z)
         Label image; 0 is no region.
     names : mapping of int to str
-        Name of each label. Labels that share a name, such as a nucleus's left and right part, are
+        Name of each label. Labels with the same name, such as a nucleus's left and right part, are
         one region.
     mask : ndarray of bool, shape (x, y, z)
-        Where `chi` is known; a region's voxels outside it do not count.
+        Where `chi` is valid. A region's voxels outside it are ignored.
     voxel_size : sequence of 3 floats
         In mm.
     erosion : float
-        Voxels within this distance in mm of a region's outside do not count, see
+        Voxels within this distance in mm of a region's outside are ignored, see
         `multiqsm.core.mask.shapes.erode`.
     exclude : ndarray of bool, shape (x, y, z), optional
-        Voxels that do not count, such as those of `multiqsm.core.regions.veins.vein_mask`.
+        Voxels to ignore, such as those of `multiqsm.core.regions.veins.vein_mask`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a name, in the order of `names`, with the columns
+        One row per name, in the order of `names`, with the columns
 
         * ``roi``: the name;
-        * ``mean``, ``sd``, ``median`` in ppm: over the voxels that count; ``sd`` is the sample's (n
-          - 1);
-        * ``n_voxels``: how many they are;
-        * ``volume`` in mL: of these;
-        * ``n_excluded``: how many more `exclude` took away.
+        * ``mean``, ``sd``, ``median``: of the measured voxels, ppm; ``sd`` is the sample's (with
+          n - 1);
+        * ``n_voxels``: number of measured voxels;
+        * ``volume``: of these, mL;
+        * ``n_excluded``: number of voxels that only `exclude` removed.
 
-        A region without voxels has ``n_voxels`` and ``volume`` 0 and not-a-number for the rest.
+        A region without voxels has ``n_voxels`` and ``volume`` 0, and NaN for the statistics.
 
     Raises
     ------
     ValueError
-        If shapes disagree, there is no name, or `chi` is not finite in a voxel that counts.
+        If shapes disagree, there is no name, or `chi` is not finite in a measured voxel.
 
     Examples
     --------
-    >>> chi, labels = np.array([[[0.1, 0.3, 0.5]]]), np.array([[[1, 1, 0]]])
+    >>> chi = np.array([[[0.1, 0.3, 0.5]]])
+    >>> labels = np.array([[[1, 1, 0]]])
     >>> table = roi_statistics(chi, labels, {1: "putamen", 2: "caudate"}, labels > 0, (1, 1, 2))
     >>> table[["roi", "mean", "n_voxels"]].to_numpy().tolist()
     [['putamen', 0.2, 2], ['caudate', nan, 0]]
@@ -106,53 +119,62 @@ def roi_statistics(chi, labels, names, mask, voxel_size, *, erosion=0.0, exclude
     if not names:
         raise ValueError("no label has a name: give at least one")
     if erosion < 0:
-        raise ValueError(f"an erosion of {erosion:g} mm would grow the regions; give 0 or more")
+        raise ValueError(f"the erosion must not be negative, got {erosion:g} mm")
     rows = []
-    for name, box, kept, n_excluded in regions_measured(
+    for name, box, measured, n_excluded in measured_regions(
         labels, names, mask, voxel_size, erosion=erosion, exclude=exclude
     ):
-        rows.append(
-            {"roi": name, **_summary(name, chi[box][kept], voxel_size), "n_excluded": n_excluded}
-        )
+        summary = _summary(name, chi[box][measured], voxel_size)
+        rows.append({"roi": name, **summary, "n_excluded": n_excluded})
     return pd.DataFrame(rows)
 
 
-def regions_measured(labels, names, mask, voxel_size, *, erosion=0.0, exclude=None):
-    """Voxels of every named region that count.
+def measured_regions(
+    labels: np.ndarray,
+    names: Mapping[int, str],
+    mask: np.ndarray,
+    voxel_size: Vector,
+    *,
+    erosion: float = 0.0,
+    exclude: np.ndarray | None = None,
+) -> Iterator[tuple[str, tuple[slice, ...], np.ndarray, int]]:
+    """Yield the voxels of each named region that are measured.
 
     Parameters
     ----------
     labels, names, mask, voxel_size, erosion, exclude
-        As of `roi_statistics`.
+        As in `roi_statistics`.
 
     Yields
     ------
     name : str
-        Of the region, in the order of `names`.
+        Name of the region, in the order of `names`.
     box : tuple of slice
-        Part of the volume that holds it.
-    kept : ndarray of bool
-        Its voxels that count, in the box.
+        Part of the volume that contains the region.
+    measured : ndarray of bool
+        The region's measured voxels in the box.
     n_excluded : int
-        How many more `exclude` took away.
+        Number of voxels that only `exclude` removed.
     """
-    indices = {}
+    indices_of: dict[str, list[int]] = {}
     for index, name in names.items():
-        indices.setdefault(name, []).append(index)
-    for name, members in indices.items():
-        box, region = _region_of(labels, members)
-        region = (
-            region & mask[box] if erosion == 0 else erode(region, voxel_size, erosion) & mask[box]
-        )
-        kept = region if exclude is None else region & ~exclude[box]
-        yield name, box, kept, int(np.count_nonzero(region) - np.count_nonzero(kept))
+        indices_of.setdefault(name, []).append(index)
+    for name, indices in indices_of.items():
+        box, region = _region(labels, indices)
+        if erosion > 0:
+            region = erode(region, voxel_size, erosion)
+        region = region & mask[box]
+        measured = region if exclude is None else region & ~exclude[box]
+        n_excluded = int(np.count_nonzero(region) - np.count_nonzero(measured))
+        yield name, box, measured, n_excluded
 
 
-def _region_of(labels, members):
-    """A box around some labels and their voxels in it; erosion in it is that in the whole
-    volume.
+def _region(labels, indices):
+    """Return a box around some labels, and their voxels in it.
+
+    The box has a border of one voxel, so that erosion in it is the same as in the volume.
     """
-    region = np.isin(labels, members)
+    region = np.isin(labels, indices)
     if not region.any():
         return (slice(0, 0),) * 3, np.zeros((0, 0, 0), bool)
     box = box_around(region, (1, 1, 1))
@@ -167,7 +189,7 @@ def _summary(name, values, voxel_size):
     if not np.isfinite(values).all():
         raise ValueError(
             f"{name}: susceptibility is not finite in {np.count_nonzero(~np.isfinite(values))} "
-            "voxels"
+            "voxels: leave them out of the mask"
         )
     return {
         "mean": float(values.mean()),

@@ -1,30 +1,25 @@
-"""The volume of interest of the thalamus: edges smoothed, and the veins along its surface left
-out.
-"""
+"""The region of interest of the thalamus: smooth labels, without the veins on its surface."""
 
 import numpy as np
 from scipy import ndimage
 
+from ..grid import Vector, check_shapes
 from ..mask.shapes import CORNERS
 from ..robust import robust_sd
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian of standard deviation 1
-_FACING = (
-    0.5  # cosine of the greatest angle, 60 degrees, at which a surface still faces a direction
-)
-# mm, standard deviation of the Gaussian that surfaces are smoothed by to see where they face
-_NORMAL = 1.5
-_FEWEST = 20  # voxels that tell what is usual in a region
+_FACING = 0.5  # cosine of 60 degrees, the largest angle at which a surface faces a direction
+_NORMAL_SD = 1.5  # mm, of the Gaussian that smooths a surface before its normals are computed
+_MIN_VOXELS = 20  # from which a region's median and standard deviation can be estimated
 
 
-def smooth_labels(labels, voxel_size, fwhm):
-    """Smooth the surfaces of labels, as contours that are drawn slice by slice or follow voxel
-    edges need it.
+def smooth_labels(labels: np.ndarray, voxel_size: Vector, fwhm: float) -> np.ndarray:
+    """Smooth the surfaces of labels that were drawn slice by slice or follow voxel edges.
 
-    The indicator of each label is smoothed by a Gaussian, and in each voxel the label with the
-    largest share wins, background included: where one label meets background the surface lies at a
-    share of one half, and two labels that touch still do. A ball shrinks a little, by the
-    Gaussian's variance over its radius.
+    The indicator of each label is smoothed by a Gaussian. Each voxel gets the label with the
+    largest smoothed indicator, background included. A surface to background therefore lies where
+    the indicator is one half, and two adjacent labels remain adjacent. A ball shrinks slightly, by
+    the Gaussian's variance divided by the ball's radius.
 
     Parameters
     ----------
@@ -33,7 +28,7 @@ def smooth_labels(labels, voxel_size, fwhm):
     voxel_size : sequence of 3 floats
         In mm.
     fwhm : float
-        Full width at half maximum of the Gaussian, mm; 0 leaves everything as it is.
+        Full width at half maximum of the Gaussian, mm; with 0 the labels are unchanged.
 
     Returns
     -------
@@ -48,47 +43,64 @@ def smooth_labels(labels, voxel_size, fwhm):
     Examples
     --------
     >>> labels = np.zeros((9, 9, 1), int)
-    >>> labels[2:7, 2:7], labels[4, 7] = 3, 3
+    >>> labels[2:7, 2:7] = 3
+    >>> labels[4, 7] = 3
     >>> smooth_labels(labels, (1, 1, 1), 2.0)[4, :, 0].tolist()
     [0, 0, 3, 3, 3, 3, 3, 0, 0]
     """
     if fwhm < 0:
-        raise ValueError(f"a width of {fwhm:g} mm smooths nothing; give 0 or more")
+        raise ValueError(f"the width of the smoothing must not be negative, got {fwhm:g} mm")
     labels = np.asarray(labels)
     if fwhm == 0:
         return labels
     sigma = [fwhm / _FWHM / side for side in voxel_size]
-    margin = [int(np.ceil(4 * s)) for s in sigma]
+    margin = [int(np.ceil(4 * width)) for width in sigma]  # beyond it, the Gaussian is cut off
     values = np.unique(labels[labels != 0])
-    dense = np.where(labels != 0, np.searchsorted(values, labels) + 1, 0)
+    numbers = np.where(labels != 0, np.searchsorted(values, labels) + 1, 0)  # without gaps
     largest = np.zeros(labels.shape, np.float32)
     background = np.ones(labels.shape, np.float32)
     out = np.zeros_like(labels)
-    for index, found in enumerate(ndimage.find_objects(dense), start=1):
-        box = tuple(
-            slice(max(s.start - m, 0), s.stop + m) for s, m in zip(found, margin, strict=True)
-        )
-        share = ndimage.gaussian_filter((dense[box] == index).astype(np.float32), sigma)
-        wins = share > largest[box]
-        out[box] = np.where(wins, values[index - 1], out[box])
-        largest[box] = np.where(wins, share, largest[box])
-        background[box] -= share
+    for number, label_box in enumerate(ndimage.find_objects(numbers), start=1):
+        box = _with_margin(label_box, margin)
+        fraction = ndimage.gaussian_filter((numbers[box] == number).astype(np.float32), sigma)
+        wins = fraction > largest[box]
+        out[box] = np.where(wins, values[number - 1], out[box])
+        largest[box] = np.where(wins, fraction, largest[box])
+        background[box] -= fraction
     out[background >= largest] = 0
     return out
 
 
-def surface_veins(chi, region, mask, voxel_size, *, right, up, contrast=3.0, depth=3.0):
-    """Find voxels of a deep region that veins along its medial and its lower surface reach into.
+def _with_margin(box, margin):
+    wider = []
+    for part, width in zip(box, margin, strict=True):
+        wider.append(slice(max(part.start - width, 0), part.stop + width))
+    return tuple(wider)
 
-    The internal cerebral veins run along the thalamus's medial edge, the basal veins below it. A
-    voxel is taken for theirs, or for the blur of theirs in a map of susceptibility, if
+
+def surface_veins(
+    chi: np.ndarray,
+    region: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
+    *,
+    right: Vector,
+    up: Vector,
+    contrast: float = 3.0,
+    depth: float = 3.0,
+) -> np.ndarray:
+    """Find voxels of the thalamus that contain veins along its medial and lower surface.
+
+    The internal cerebral veins run along the medial edge of the thalamus, and the basal veins below
+    it. A voxel is considered part of a vein, or of its blur in a susceptibility map, if
 
     1. it lies within `depth` of the region's surface,
-    2. where that surface faces the midline or down, within 60 degrees, and
-    3. it exceeds the region's median by `contrast` robust standard deviations, both of what lies
-       deeper; or it exceeds half of that and is connected to such a voxel.
+    2. that surface faces the midline or downwards, within 60 degrees, and
+    3. it exceeds the median of the deeper part of the region by `contrast` robust standard
+       deviations of that part, or exceeds it by half as much and is connected to such a voxel.
 
-    Where a region is darker than what surrounds it, the mixed voxels of these surfaces go as well.
+    If the region is darker than its surroundings, voxels with partial volume at these surfaces are
+    found as well.
 
     Parameters
     ----------
@@ -97,21 +109,21 @@ def surface_veins(chi, region, mask, voxel_size, *, right, up, contrast=3.0, dep
     region : ndarray of bool, shape (x, y, z)
         The region, on one side or both.
     mask : ndarray of bool, shape (x, y, z)
-        The brain, whose centre tells where the midline is.
+        Brain mask, whose centre defines the midline.
     voxel_size : sequence of 3 floats
         In mm.
     right, up : sequence of 3 floats
-        The head's right and up in voxel axes, see
+        Directions of the head's right and up in voxel axes, see
         `multiqsm.core.regions.reference.right_direction`.
     contrast : float
-        In robust standard deviations.
+        Threshold, in robust standard deviations.
     depth : float
-        In mm.
+        Largest distance from the surface, mm.
 
     Returns
     -------
     ndarray of bool, shape (x, y, z)
-        Voxels of the region to leave out.
+        The region's voxels to leave out.
 
     Raises
     ------
@@ -120,61 +132,59 @@ def surface_veins(chi, region, mask, voxel_size, *, right, up, contrast=3.0, dep
 
     References
     ----------
-    Chiang et al., AJNR Am J Neuroradiol 39:467-472 (2018), who left the internal cerebral and basal
-    veins out by hand.
+    Chiang et al., AJNR Am J Neuroradiol 39:467-472 (2018), who left out the internal cerebral and
+    basal veins by hand.
     """
-    if not np.shape(chi) == np.shape(region) == np.shape(mask):
-        raise ValueError(
-            f"chi {np.shape(chi)}, region {np.shape(region)} and mask {np.shape(mask)} must have "
-            "one shape: bring them "
-            "onto one grid"
-        )
+    check_shapes(chi=chi, region=region, mask=mask)
     if not np.any(mask):
-        raise ValueError("the mask is empty: there is no midline to find veins by")
-    found = np.zeros(np.shape(region), bool)
+        raise ValueError("the mask is empty: there is no midline")
+    veins = np.zeros(np.shape(region), bool)
     region = np.asarray(region, bool) & mask
     if not region.any():
-        return found
+        return veins
     box = ndimage.find_objects(region.view(np.uint8))[0]
     inside = region[box]
     values = np.asarray(chi)[box]
-    distance, outward = _depth(inside, voxel_size)
+    distance, outward = _depth_and_normals(inside, voxel_size)
     medial = -np.sign(_offset(mask, voxel_size, right)[box])
-    facing = np.maximum(medial * (outward @ _unit(right)), -(outward @ _unit(up))) >= _FACING
+    faces_midline = medial * (outward @ _unit(right))
+    faces_down = -(outward @ _unit(up))
+    is_facing = np.maximum(faces_midline, faces_down) >= _FACING
     deep = inside & (distance > depth)
-    usual = values[deep if np.count_nonzero(deep) >= _FEWEST else inside]
-    median = np.median(usual)
-    threshold = contrast * robust_sd(usual - median)
-    near = inside & (distance <= depth) & facing
-    found[box] = _connected_to(
-        near & (values > median + threshold), near & (values > median + threshold / 2)
+    tissue = values[deep if np.count_nonzero(deep) >= _MIN_VOXELS else inside]
+    median = np.median(tissue)
+    threshold = contrast * robust_sd(tissue - median)
+    superficial = inside & (distance <= depth) & is_facing
+    veins[box] = _connected_to(
+        superficial & (values > median + threshold),
+        superficial & (values > median + threshold / 2),
     )
-    return found
+    return veins
 
 
-def _depth(inside, voxel_size):
-    """Distance in mm of each voxel from the nearest one outside, and the surface's normal there,
-    (x, y, z, 3).
+def _depth_and_normals(inside, voxel_size):
+    """Return the distance in mm of each voxel from the nearest one outside, and surface normals.
+
+    The normals point outwards and have the shape (x, y, z, 3). Away from the surface they are those
+    of the nearby surface.
     """
-    margin = [int(np.ceil(4 * _NORMAL / side)) for side in voxel_size]
-    padded = np.pad(inside, [(m, m) for m in margin])
-    inner = tuple(slice(m, m + n) for m, n in zip(margin, inside.shape, strict=True))
+    margin = [int(np.ceil(4 * _NORMAL_SD / side)) for side in voxel_size]
+    sigma = [_NORMAL_SD / side for side in voxel_size]
+    padded = np.pad(inside, [(width, width) for width in margin])
     distance = ndimage.distance_transform_edt(padded, sampling=voxel_size)
-    share = ndimage.gaussian_filter(
-        padded.astype(np.float32), [_NORMAL / side for side in voxel_size]
-    )
-    outward = -np.stack(np.gradient(share, *voxel_size), axis=-1)
-    return distance[inner], (
-        outward / np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-12)
-    )[inner]
+    smooth = ndimage.gaussian_filter(padded.astype(np.float32), sigma)
+    outward = -np.stack(np.gradient(smooth, *voxel_size), axis=-1)
+    normals = outward / np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-12)
+    inner = tuple(slice(width, width + n) for width, n in zip(margin, inside.shape, strict=True))
+    return distance[inner], normals[inner]
 
 
 def _offset(mask, voxel_size, right):
-    """How far each voxel lies to the right of the mask's centre, mm."""
-    step = _unit(right) * np.asarray(voxel_size)
-    index = np.ix_(*(np.arange(n) for n in np.shape(mask)))
-    along = sum(s * i for s, i in zip(step, index, strict=True))
-    return along - along[np.asarray(mask, bool)].mean()
+    """Return how far each voxel lies to the right of the mask's centre, mm."""
+    step_x, step_y, step_z = _unit(right) * np.asarray(voxel_size)
+    x, y, z = np.ix_(*map(np.arange, np.shape(mask)))
+    position = step_x * x + step_y * y + step_z * z
+    return position - position[np.asarray(mask, bool)].mean()
 
 
 def _unit(direction):
@@ -182,8 +192,8 @@ def _unit(direction):
 
 
 def _connected_to(seeds, candidates):
-    pieces, n = ndimage.label(candidates, CORNERS)
-    kept = np.zeros(n + 1, bool)
-    kept[pieces[seeds]] = True
-    kept[0] = False
-    return kept[pieces]
+    components, n = ndimage.label(candidates, CORNERS)
+    has_seed = np.zeros(n + 1, bool)
+    has_seed[components[seeds]] = True
+    has_seed[0] = False
+    return has_seed[components]

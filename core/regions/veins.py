@@ -1,53 +1,60 @@
-"""Veins in a susceptibility map: long, thin and paramagnetic."""
+"""Find veins in a susceptibility map: they are long, thin and paramagnetic."""
 
 import numpy as np
 from scipy import ndimage
 
-from ..grid import box_around, check_shapes
+from ..grid import Vector, box_around, check_shapes
 from ..mask.shapes import CORNERS
 from ..robust import robust_sd
 
 
-def vein_mask(chi, labels, mask, voxel_size, *, contrast=3.0, radius=1.0, length=6.0):
-    """Find the voxels of regions that a vein passes through.
+def vein_mask(
+    chi: np.ndarray,
+    labels: np.ndarray,
+    mask: np.ndarray,
+    voxel_size: Vector,
+    *,
+    contrast: float = 3.0,
+    radius: float = 1.0,
+    length: float = 6.0,
+) -> np.ndarray:
+    """Find the voxels of regions through which a vein passes.
 
-    A voxel is a vein's if
+    A voxel belongs to a vein if
 
-    1. it is part of something thin and bright in all directions but one: minus the middle
-       eigenvalue of the Hessian of `chi`, smoothed to the vein's width, exceeds ``contrast`` robust
-       standard deviations within the mask (a sheet has no second curvature, and the inside of a
-       nucleus none at all);
-    2. what is connected with it like that is at least ``length`` long, which noise and small bleeds
-       are not; and
-    3. it is brighter than its own region's median by more than ``contrast`` robust standard
-       deviations.
+    1. it is part of a bright tube: minus the middle eigenvalue of the Hessian of `chi`, smoothed to
+       the vein's width, exceeds ``contrast`` robust standard deviations within the mask (a sheet is
+       curved in one direction only, and the inside of a nucleus in none);
+    2. the connected tube is at least ``length`` long, unlike noise and small bleeds; and
+    3. it exceeds the median of its own region by more than ``contrast`` robust standard deviations.
 
-    The third rule protects thin nuclei, which are not brighter than they are themselves. It also
-    means that a region must be mostly tissue: a label drawn around a vein keeps it. Robust standard
-    deviations are 1.4826 times the median absolute deviation.
+    The third condition protects thin nuclei, which are not brighter than their own median. It also
+    requires that a region is mostly tissue: in a label drawn around a vein, the vein is not found.
+    Robust standard deviations are 1.4826 times the median absolute deviation.
 
     Parameters
     ----------
     chi : ndarray, shape (x, y, z)
         Susceptibility, ppm.
     labels : ndarray of int, shape (x, y, z)
-        Regions to look in; 0 is no region.
+        Regions in which to find veins; 0 is no region.
     mask : ndarray of bool, shape (x, y, z)
-        Where `chi` is known.
+        Where `chi` is valid.
     voxel_size : sequence of 3 floats
         In mm.
     contrast : float
-        In robust standard deviations. The default leaves a nucleus with noise but no vein as it is.
+        Threshold, in robust standard deviations. With the default, hardly any voxel is found in a
+        noisy nucleus without a vein.
     radius : float
-        Of the veins, mm. The default is that of the internal cerebral and basal veins; twice as
-        wide ones are found as well.
+        Radius of the veins, mm. The default is that of the internal cerebral and basal veins. Veins
+        of twice this radius are found as well.
     length : float
-        Of the shortest piece of vein that counts, mm: diagonal of the box around it.
+        Length of the shortest vein, mm, measured by the diagonal of its bounding box.
 
     Returns
     -------
     ndarray of bool, shape (x, y, z)
-        To be given to `multiqsm.core.regions.statistics.roi_statistics` as ``exclude``.
+        For the argument ``exclude`` of `multiqsm.core.regions.statistics.roi_statistics`.
 
     Raises
     ------
@@ -56,46 +63,47 @@ def vein_mask(chi, labels, mask, voxel_size, *, contrast=3.0, radius=1.0, length
 
     References
     ----------
-    Sato et al., Med Image Anal 2:143-168 (1998), for tubes by the eigenvalues of the Hessian.
+    Sato et al., Med Image Anal 2:143-168 (1998), for tubes from eigenvalues of the Hessian.
     """
     check_shapes(chi=chi, labels=labels, mask=mask)
     if not np.any(mask):
-        raise ValueError("the mask is empty: there is nowhere to look for veins")
-    found = np.zeros(mask.shape, bool)
+        raise ValueError("the mask is empty: there is no susceptibility")
+    veins = np.zeros(mask.shape, bool)
     inside = np.asarray(mask, bool) & (labels > 0)
     if not inside.any():
-        return found
-    # Veins are followed a little beyond the regions: what matters is how long they are, not how
-    # long in here.
+        return veins
+    # A short part of a long vein may lie within a region: tubes are searched beyond the regions.
     margin = [int(np.ceil((length + 3 * radius) / side)) for side in voxel_size]
     box = box_around(inside, margin)
-    tubes = mask[box] & _is_tube(
-        np.where(mask, chi, 0)[box], mask[box], voxel_size, radius, contrast
-    )
+    inside_mask = np.where(mask, chi, 0)[box]
+    tubes = mask[box] & _is_tube(inside_mask, mask[box], voxel_size, radius, contrast)
     tubes = _long_components(tubes, voxel_size, length)
     for label in np.unique(labels[inside]):
         region = inside[box] & (labels[box] == label)
         values = chi[box][region]
         median = np.median(values)
-        found[box] |= region & tubes & (chi[box] > median + contrast * robust_sd(values - median))
-    return found
+        threshold = median + contrast * robust_sd(values - median)
+        veins[box] |= region & tubes & (chi[box] > threshold)
+    return veins
 
 
 def _is_tube(chi, mask, voxel_size, radius, contrast):
-    """Voxels where susceptibility curves down in two directions at least."""
+    """Return voxels where susceptibility curves downwards in at least two directions."""
     sigma = [radius / side for side in voxel_size]
     weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
     smooth = ndimage.gaussian_filter(chi.astype(np.float32), sigma) / np.maximum(
         weight, np.float32(1e-3)
     )
     curvature = -np.linalg.eigvalsh(_hessian(smooth, voxel_size))[..., 1]
-    usual = curvature[mask]
-    return curvature > contrast * robust_sd(usual - np.median(usual))
+    typical = curvature[mask]
+    return curvature > contrast * robust_sd(typical - np.median(typical))
 
 
 def _hessian(image, voxel_size):
-    """Second derivatives, shape (x, y, z, 3, 3); not by smoothing's own, which fail for coarse
-    voxels.
+    """Return the second derivatives, shape (x, y, z, 3, 3).
+
+    They are finite differences, since the derivatives of a sampled Gaussian are inaccurate with
+    coarse voxels.
     """
     hessian = np.empty((*image.shape, 3, 3), np.float32)
     for i, side in enumerate(voxel_size):
@@ -112,13 +120,14 @@ def _hessian(image, voxel_size):
 
 
 def _long_components(mask, voxel_size, length):
-    """Components, corners included, in a box whose diagonal is long enough."""
+    """Return components in a bounding box whose diagonal is long enough.
+
+    Voxels that share a corner are connected.
+    """
     components, _ = ndimage.label(mask, CORNERS)
-    kept = np.zeros_like(mask)
+    long = np.zeros_like(mask)
     for index, box in enumerate(ndimage.find_objects(components), start=1):
-        extent = [
-            (part.stop - part.start) * side for part, side in zip(box, voxel_size, strict=True)
-        ]
-        if np.linalg.norm(extent) >= length:
-            kept[box] |= components[box] == index
-    return kept
+        size = np.array([part.stop - part.start for part in box])
+        if np.linalg.norm(size * voxel_size) >= length:
+            long[box] |= components[box] == index
+    return long

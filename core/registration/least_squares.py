@@ -6,7 +6,7 @@ See `transforms` for the direction of the transforms.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from ..robust import robust_sd
 from .multiscale import (
+    Image,
     affine_start,
     centred_start,
     check_images,
@@ -203,7 +204,7 @@ class _Level:
     world_to_voxel: np.ndarray
 
     @classmethod
-    def of(cls, fixed, moving, degree):
+    def of(cls, fixed: Image, moving: Image, degree: int) -> Self:
         """Sample the fixed image at voxels of its mask."""
         index = sampled_voxels(fixed.mask)
         points = index @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
@@ -224,7 +225,7 @@ class _Level:
             world_to_voxel=np.linalg.inv(moving.affine),
         )
 
-    def moving_values(self, matrix):
+    def moving_values(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Interpolate the moving image at the transformed points.
 
         The second array says which of the points lie within the moving image.

@@ -26,13 +26,13 @@ class Image:
         The smoothed image.
     affine : ndarray, shape (4, 4)
         From its voxels to its world, mm.
-    mask : ndarray of bool, shape (x, y, z), or None
-        Where images are compared, on the same grid.
+    mask : ndarray of bool, shape (x, y, z)
+        Where images are compared.
     """
 
     volume: np.ndarray
     affine: np.ndarray
-    mask: np.ndarray | None
+    mask: np.ndarray
 
 
 def pyramid(
@@ -41,10 +41,13 @@ def pyramid(
     fwhm: Sequence[float],
     mask: np.ndarray | None = None,
 ) -> list[Image]:
-    """Smooth an image to several widths (mm, coarse to fine) on grids of about half the width."""
+    """Smooth an image to several widths (mm, coarse to fine) on grids of about half the width.
+
+    The mask is everywhere by default.
+    """
     affine = np.asarray(affine, float)
     volume = np.asarray(volume, np.float32)
-    mask = None if mask is None else np.asarray(mask, bool)
+    mask = np.ones(volume.shape, bool) if mask is None else np.asarray(mask, bool)
     levels = []
     # Each level is made from the next finer one. The variances of Gaussians add, so that only the
     # difference needs to be added, and on a grid that is already coarser.
@@ -57,10 +60,10 @@ def pyramid(
         stride = np.minimum(stride, np.maximum(np.array(volume.shape) // _MIN_VOXELS, 1))
         x, y, z = stride.tolist()
         volume = volume[::x, ::y, ::z]
-        mask = None if mask is None else mask[::x, ::y, ::z]
+        mask = mask[::x, ::y, ::z]
         affine = affine @ np.diag([*stride, 1])
         previous_width = width
-        if mask is not None and not mask.any():
+        if not mask.any():
             raise ValueError(
                 f"the mask is too small to register images that are smoothed by {width:g} mm: "
                 "smooth less or check the mask"

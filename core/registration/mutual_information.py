@@ -6,7 +6,7 @@ See `transforms` for the direction of the transforms.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from .least_squares import solve_weighted, tukey_weight, value_or_error
 from .multiscale import (
+    Image,
     NoOverlapError,
     affine_start,
     centred_start,
@@ -201,6 +202,31 @@ def _better_fit(level, starts, bins):
 
 
 @dataclass(frozen=True)
+class _Binning:
+    """How the values of n points are assigned to bins of the joint histogram.
+
+    Attributes
+    ----------
+    first_bin : ndarray of int, shape (n,)
+        The first of the two bins in which a fixed value counts.
+    fraction : ndarray, shape (n,)
+        How much of it counts in the second.
+    moving_gain : ndarray, shape (n,)
+        Shading by which moving values are divided.
+    moving_limits : tuple of 2 floats
+        Values of the moving image, without shading, that the bins resolve.
+    bins : int
+        Along each axis.
+    """
+
+    first_bin: np.ndarray
+    fraction: np.ndarray
+    moving_gain: np.ndarray
+    moving_limits: tuple[float, float]
+    bins: int
+
+
+@dataclass(frozen=True)
 class _NmiLevel:
     """The samples of a level from which the similarity is computed.
 
@@ -228,7 +254,7 @@ class _NmiLevel:
     world_to_voxel: np.ndarray
 
     @classmethod
-    def of(cls, fixed, moving, degree, rng):
+    def of(cls, fixed: Image, moving: Image, degree: int, rng: np.random.Generator) -> Self:
         """Sample the fixed image near voxels of its mask."""
         index = sampled_voxels(fixed.mask)
         # Interpolation averages noise between voxels but not at voxels. If the points were those of
@@ -245,7 +271,7 @@ class _NmiLevel:
             world_to_voxel=np.linalg.inv(moving.affine),
         )
 
-    def moving_values(self, matrix):
+    def moving_values(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Interpolate the moving image at those transformed points that lie within it.
 
         Return their voxel coordinates, shape (3, k), which of the n points they are, and the k
@@ -261,7 +287,7 @@ class _NmiLevel:
         )
         return voxels, inside, values.astype(np.float64)
 
-    def binning(self, matrix, bins):
+    def binning(self, matrix: np.ndarray, bins: int) -> _Binning:
         """Correct both images' shading in their current position, and lay out the histogram."""
         _, inside, moving = self.moving_values(matrix)
         fixed_shading = _shading(self.values[inside], moving, self.basis[inside])
@@ -278,7 +304,7 @@ class _NmiLevel:
             bins=bins,
         )
 
-    def similarity(self, matrix, binning):
+    def similarity(self, matrix: np.ndarray, binning: _Binning) -> tuple[float, np.ndarray]:
         """Return the normalised mutual information and its derivative by the transform.
 
         The derivative has the shape (3, 4), without the transform's constant last row.
@@ -328,31 +354,6 @@ class _NmiLevel:
         by_linear = by_point @ self.points[inside]
         by_translation = by_point.sum(axis=1, keepdims=True)
         return nmi, np.concatenate([by_linear, by_translation], axis=1)
-
-
-@dataclass(frozen=True)
-class _Binning:
-    """How the values of n points are assigned to bins of the joint histogram.
-
-    Attributes
-    ----------
-    first_bin : ndarray of int, shape (n,)
-        The first of the two bins in which a fixed value counts.
-    fraction : ndarray, shape (n,)
-        How much of it counts in the second.
-    moving_gain : ndarray, shape (n,)
-        Shading by which moving values are divided.
-    moving_limits : tuple of 2 floats
-        Values of the moving image, without shading, that the bins resolve.
-    bins : int
-        Along each axis.
-    """
-
-    first_bin: np.ndarray
-    fraction: np.ndarray
-    moving_gain: np.ndarray
-    moving_limits: tuple[float, float]
-    bins: int
 
 
 def _maximise_nmi(level, matrix, degrees_of_freedom, bins):

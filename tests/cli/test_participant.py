@@ -22,7 +22,7 @@ from multiqsm.interfaces.methods import DEFAULT_INVERSIONS
 
 @pytest.fixture(scope="module")
 def processed(tmp_path_factory, ball_head):
-    """Two subjects' worth of derivatives, regions drawn on one of them, made with two processes."""
+    """Derivatives of two subjects, with regions drawn on one of them, made with two processes."""
     root = write_dataset(
         tmp_path_factory.mktemp("study") / "raw",
         subjects=("01", "02"),
@@ -41,23 +41,22 @@ def processed(tmp_path_factory, ball_head):
 
 
 @pytest.mark.slow
-def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
+def test_all_derivatives_have_sidecars_and_are_valid(processed):
     out = processed.parent / "out"
     for subject in ("01", "02"):
-        folder, stem = out / f"sub-{subject}" / "ses-A", f"sub-{subject}_ses-A"
-        for name in (
+        folder = out / f"sub-{subject}" / "ses-A"
+        stem = f"sub-{subject}_ses-A"
+        names = [
             f"anat/{stem}_desc-brain_mask",
-            *(
-                f"anat/{stem}_desc-{method}{kind}_Chimap"
-                for method in DEFAULT_INVERSIONS
-                for kind in ("", "se")
-            ),
             f"anat/{stem}_R2starmap",
             f"fmap/{stem}_magnitude",
             f"fmap/{stem}_desc-total_fieldmap",
             f"fmap/{stem}_desc-totalse_fieldmap",
             f"fmap/{stem}_desc-local_fieldmap",
-        ):
+        ]
+        for method in DEFAULT_INVERSIONS:
+            names += [f"anat/{stem}_desc-{method}_Chimap", f"anat/{stem}_desc-{method}se_Chimap"]
+        for name in names:
             assert (folder / f"{name}.nii.gz").is_file()
             assert json.loads((folder / f"{name}.json").read_text())["Sources"]
         for method in DEFAULT_INVERSIONS:
@@ -65,17 +64,18 @@ def test_all_derivatives_are_there_with_sidecars_and_valid(processed):
         for name in ("space-subject_desc-average_T2starw.nii.gz", "desc-registration_xfm.tsv"):
             assert (out / f"sub-{subject}" / "anat" / f"sub-{subject}_{name}").is_file()
         assert (folder / f"anat/{stem}_from-scan_to-subject_mode-image_xfm.txt").is_file()
-        drawn = {path.name for path in (out / f"sub-{subject}" / "figures").iterdir()}
-        scans = ("magnitude", "desc-local_fieldmap", "desc-maps_Chimap")
-        assert {f"{stem}_{name}.png" for name in scans} <= drawn
-        assert {f"{stem}_desc-{method}_Chimap.png" for method in DEFAULT_INVERSIONS} <= drawn
-        assert f"sub-{subject}_space-subject_desc-average_T2starw.png" in drawn
+        figures = out / f"sub-{subject}" / "figures"
+        for name in ("magnitude", "desc-local_fieldmap", "desc-maps_Chimap"):
+            assert (figures / f"{stem}_{name}.png").is_file()
+        for method in DEFAULT_INVERSIONS:
+            assert (figures / f"{stem}_desc-{method}_Chimap.png").is_file()
+        assert (figures / f"sub-{subject}_space-subject_desc-average_T2starw.png").is_file()
         assert (out / f"sub-{subject}.html").is_file()
     table = read_roi_table(
         out / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_desc-rois_chi.tsv"
     ).set_index("method")
     assert list(table.index) == list(DEFAULT_INVERSIONS)
-    # Each mean is known better than a voxel, and not perfectly.
+    # Each mean is more precise than a voxel, and not exact.
     assert table["se"].between(1e-5, 0.02).all()
     assert (table["reference"] == "brain").all()  # there are no ventricles in a ball
     assert table.loc["iterative", "mean"] > 0.2
@@ -94,19 +94,13 @@ def test_pybids_finds_the_derivatives_by_their_entities(processed):
     layout = BIDSLayout(
         processed.parent / "out", validate=False, config=["bids", "derivatives"], indexer=indexer
     )
-    wanted = {"suffix": "Chimap", "extension": ".nii.gz", "session": "A", "return_type": "filename"}
+    query = {"suffix": "Chimap", "extension": ".nii.gz", "session": "A", "return_type": "filename"}
+    out = processed.parent / "out"
+    entities = {"subject": "02", "session": "A"}
     for method in DEFAULT_INVERSIONS:
-        (found,) = (
-            path
-            for path in layout.get(subject="02", desc=method, **wanted)
-            if "space-" not in Path(path).name
-        )
-        assert Path(found) == derivative_path(
-            processed.parent / "out",
-            {"subject": "02", "session": "A"},
-            suffix="Chimap",
-            desc=method,
-        )
+        paths = layout.get(subject="02", desc=method, **query)
+        (path,) = (path for path in paths if "space-" not in Path(path).name)
+        assert Path(path) == derivative_path(out, entities, suffix="Chimap", desc=method)
     assert set(layout.get_subjects()) == {"01", "02"}
     assert set(layout.get_sessions()) == {"A"}
 
@@ -134,29 +128,27 @@ def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
 @pytest.mark.slow
 def test_one_process_gives_the_same_files_as_two(processed):
     root = processed
-    other = root.parent / "other"
-    assert (
-        main([str(root), str(other), "participant", "-w", str(root.parent / "work1"), *SERIAL]) == 0
-    )
-    files = sorted(
-        path.relative_to(other)
-        for path in other.rglob("*")
-        if path.suffix in (".gz", ".json", ".tsv", ".txt")
-    )
-    # these know folders and times
-    files = [file for file in files if not file.is_relative_to(COMPLETION_RECORDS)]
-    assert len(files) > 50
-    for file in files:
-        assert (root.parent / "out" / file).read_bytes() == (other / file).read_bytes(), file
+    serial_out = root.parent / "serial"
+    work = root.parent / "work1"
+    assert main([str(root), str(serial_out), "participant", "-w", str(work), *SERIAL]) == 0
+    n_files = 0
+    for path in serial_out.rglob("*"):
+        file = path.relative_to(serial_out)
+        if path.suffix not in (".gz", ".json", ".tsv", ".txt"):
+            continue
+        if file.is_relative_to(COMPLETION_RECORDS):  # they have folders and times
+            continue
+        assert (root.parent / "out" / file).read_bytes() == path.read_bytes(), file
+        n_files += 1
+    assert n_files > 50
 
 
 @pytest.mark.slow
-def test_a_failing_scan_is_named_and_the_others_are_finished(make_dataset, ball_head, capfd):
+def test_a_failed_scan_is_reported_and_the_others_are_processed(make_dataset, ball_head, capfd):
     root = make_dataset(subjects=("01", "02"), **ball_head)
     random = np.random.default_rng(0)
-    for path in (root / "sub-02" / "anat").glob(
-        "*part-phase*.nii.gz"
-    ):  # no brain in noise: the mask comes out empty
+    # There is no brain in noise, so that the mask is empty.
+    for path in (root / "sub-02" / "anat").glob("*part-phase*.nii.gz"):
         noise = random.uniform(-np.pi, np.pi, ball_head["shape"]).astype(np.float32)
         nib.save(nib.Nifti1Image(noise, ball_head["affine"]), path)
     assert run(root) == 1
@@ -174,7 +166,7 @@ def test_a_failing_scan_is_named_and_the_others_are_finished(make_dataset, ball_
 
 
 @pytest.mark.slow
-def test_derivatives_that_were_deleted_come_back(processed):
+def test_deleted_derivatives_are_made_again(processed):
     map_file = (
         processed.parent
         / "out"
@@ -190,7 +182,7 @@ def test_derivatives_that_were_deleted_come_back(processed):
 
 
 @pytest.mark.slow
-def test_a_scan_that_was_refused_stands_in_its_subjects_report(make_dataset, ball_head):
+def test_a_refused_scan_is_in_the_report_of_its_subject(make_dataset, ball_head):
     root = make_dataset(sessions=("A", "B"), **ball_head)
     sidecar = next((root / "sub-01" / "ses-B" / "anat").glob("*echo-2_part-phase*.json"))
     sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "EchoTime": "twelve"}))
@@ -202,28 +194,25 @@ def test_a_scan_that_was_refused_stands_in_its_subjects_report(make_dataset, bal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["scan", "step"])
-def test_what_is_finished_leaves_the_work_folder_and_is_not_made_again(
+def test_finished_scans_are_removed_from_the_work_folder_and_not_processed_again(
     make_dataset, ball_head, jobs, capsys
 ):
     root = make_dataset(**ball_head)
     options = ["--inversion", "deterministic", "--clean-workdir", "--jobs", jobs]
     assert run(root, *options) == 0
     assert not list((root.parent / "work").rglob("*.nii"))
-    files = {
-        path: path.stat().st_mtime_ns
-        for path in (root.parent / "out").rglob("sub-01*")
-        if path.is_file()
-    }
+    files = list(filter(Path.is_file, (root.parent / "out").rglob("sub-01*")))
+    times = [path.stat().st_mtime_ns for path in files]
     assert len(files) > 20
     capsys.readouterr()
     assert run(root, *options) == 0
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     for kind in ("scans", "subjects", "reports"):
-        assert f"1 of 1 {kind} were finished before and are not made again" in told
-    assert {path: path.stat().st_mtime_ns for path in files} == files
-    # Another choice is another result.
+        assert f"1 of 1 {kind} are already finished and are skipped" in printed
+    assert [path.stat().st_mtime_ns for path in files] == times
+    # Other settings give other results.
     assert run(root, *options, "--lambda", "0.2") == 0
-    assert "finished before" not in capsys.readouterr().err
+    assert "already finished" not in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -255,14 +244,14 @@ def test_one_and_two_echoes_give_maps_but_no_r2star(make_dataset, ball_head, ech
 
 
 @pytest.mark.slow
-def test_the_users_mask_is_taken_but_for_unresolved_voxels(make_dataset, ball_head):
+def test_the_users_mask_is_used_without_unresolved_voxels(make_dataset, ball_head):
     root = make_dataset(runs=("1",), acquisitions=("hi+res",), **ball_head)
     image = nib.load(
         root / "sub-01" / "anat" / "sub-01_acq-hi+res_run-1_echo-1_part-mag_MEGRE.nii.gz"
     )
     mask = np.zeros(image.shape, np.uint8)
     mask[8:-8, 8:-8, 6:-6] = 1
-    theirs = save_mask(
+    user_mask = save_mask(
         root.parent / "masks", image, mask, "sub-01_acq-hi+res_run-1_desc-brain_mask.nii.gz"
     )
     out = root / "derivatives" / "qsm"
@@ -274,12 +263,13 @@ def test_the_users_mask_is_taken_but_for_unresolved_voxels(make_dataset, ball_he
         *SERIAL,
     ]
     assert main([str(root), str(out), "participant", "--inversion", "deterministic", *options]) == 0
-    saved = out / "sub-01" / "anat" / theirs.name
-    kept = nib.load(saved).get_fdata()
-    assert (kept <= mask).all()
-    sidecar = json.loads(saved.with_name(saved.name.replace(".nii.gz", ".json")).read_text())
-    assert mask.sum() - kept.sum() == sidecar["BrainMaskVoxelsUnresolved"] < 0.005 * mask.sum()
-    assert theirs.absolute().as_uri() in sidecar["Sources"]
+    path = out / "sub-01" / "anat" / user_mask.name
+    saved_mask = nib.load(path).get_fdata()
+    assert (saved_mask <= mask).all()
+    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+    n_removed = mask.sum() - saved_mask.sum()
+    assert n_removed == sidecar["BrainMaskVoxelsUnresolved"] < 0.005 * mask.sum()
+    assert user_mask.absolute().as_uri() in sidecar["Sources"]
     assert validator_errors(out) == set()
 
 
@@ -294,38 +284,34 @@ def save_mask(dataset, like, mask, name):
     return folder / name
 
 
-def told_of_signs(root):
-    """What the sidecar of a map, the quality table and the report say of the sign."""
+def sign_checks(root):
+    """Return the asymmetry and the verdict in the sidecar of a map, the asymmetry in the quality
+    table, and whether the report warns of the sign.
+    """
     out = root.parent / "out"
     sidecar = json.loads((out / "sub-01/anat/sub-01_desc-deterministic_Chimap.json").read_text())
     table = read_tsv(out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
-    warned = "dark values reach further" in (out / "sub-01.html").read_text()
+    is_in_report = "dark values reach further" in (out / "sub-01.html").read_text()
     return (
         sidecar.get("SignAsymmetry"),
         sidecar.get("SignLooksWrong"),
         table["sign_asymmetry"][0],
-        warned,
+        is_in_report,
     )
 
 
 QUICK = (
-    "--inversion",
-    "deterministic",
-    "--se-draws",
-    "0",
-    "--reference",
-    "brain",
-    "--background",
-    "pdf",
+    *("--inversion", "deterministic", "--background", "pdf"),
+    *("--se-draws", "0", "--reference", "brain"),
 )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", ["1", "-1"])
-def test_a_wrong_phase_sign_is_pointed_out(make_dataset, capfd, sign):
+def test_a_wrong_phase_sign_is_reported(make_dataset, capfd, sign):
     root = make_dataset(voxels=bright_head, affine=np.diag([3, 3, 3, 1]))
     assert run(root, "--phase-sign", sign, *QUICK) == 0
-    asymmetry, looks_wrong, tabled, is_in_report = told_of_signs(root)
+    asymmetry, looks_wrong, tabled, is_in_report = sign_checks(root)
     assert int(sign) * asymmetry > 0.5
     assert tabled == pytest.approx(asymmetry, rel=1e-3)
     is_wrong = sign == "-1"
@@ -335,7 +321,7 @@ def test_a_wrong_phase_sign_is_pointed_out(make_dataset, capfd, sign):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", ["1", "-1"])
-def test_a_wrong_phase_sign_of_a_real_head_is_pointed_out(shared, tmp_path, capfd, sign):
+def test_a_wrong_phase_sign_of_a_real_head_is_reported(shared, tmp_path, capfd, sign):
     folders = [
         str(shared / "data" / "real_bids"),
         str(tmp_path / "out"),
@@ -344,18 +330,20 @@ def test_a_wrong_phase_sign_of_a_real_head_is_pointed_out(shared, tmp_path, capf
         str(tmp_path / "work"),
     ]
     assert main([*folders, "--phase-sign", sign, *QUICK, *SERIAL]) == 0
-    told = capfd.readouterr().err
-    assert ("sub-philips3T: dark values reach further" in told) == (sign == "-1")
-    assert "sub-crop7T: dark" not in told  # a crop of 23 mL tells nothing
+    printed = capfd.readouterr().err
+    assert ("sub-philips3T: dark values reach further" in printed) == (sign == "-1")
+    assert "sub-crop7T: dark" not in printed  # 23 mL are too little to judge the sign
 
 
 @pytest.mark.slow
 def test_the_sign_of_a_small_brain_is_not_judged(make_dataset, ball_head, capfd):
     root = make_dataset(**ball_head)  # 150 mL
     assert run(root, "--phase-sign", "-1", *QUICK) == 0
-    assert told_of_signs(root)[:2] == (None, None)
-    assert np.isnan(told_of_signs(root)[2])
-    assert not told_of_signs(root)[3]
+    asymmetry, looks_wrong, tabled, is_in_report = sign_checks(root)
+    assert asymmetry is None
+    assert looks_wrong is None
+    assert np.isnan(tabled)
+    assert not is_in_report
     assert "dark values" not in capfd.readouterr().err
 
 
@@ -411,7 +399,7 @@ def without_field_strength(anat):
 
 
 def mask_of(value):
-    def spoil(anat):
+    def add_mask(anat):
         image = nib.load(anat / "sub-01_echo-1_part-mag_MEGRE.nii.gz")
         mask = np.full(image.shape, value, np.float32)
         mask[0] *= 0.5  # of an empty mask this is empty too
@@ -419,7 +407,7 @@ def mask_of(value):
             anat.parents[1] / "derivatives" / "manual", image, mask, "sub-01_desc-brain_mask.nii.gz"
         )
 
-    return spoil
+    return add_mask
 
 
 def same_echo_time(anat):
@@ -465,10 +453,10 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_refused_before_any_work(case, make_dataset, capsys):
-    spoil, file, cause = BAD_INPUT[case]
+def test_bad_input_is_refused_before_processing(case, make_dataset, capsys):
+    damage, file, cause = BAD_INPUT[case]
     root = make_dataset()
-    spoil(root / "sub-01" / "anat")
+    damage(root / "sub-01" / "anat")
     assert run(root) != 0
     printed = capsys.readouterr().err
     assert any(file in line and cause in line for line in printed.splitlines()), printed
@@ -496,17 +484,17 @@ def test_results_of_two_datasets_are_kept_apart(make_dataset, capsys):
     root = make_dataset()
     write_dataset_description(root.parent / "out", make_dataset("other"))
     assert run(root) == 2
-    assert "holds the results of" in capsys.readouterr().err
+    assert "contains the results of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--plugin", "Abacus"], "no plugin Abacus"),
-        (["--mem-gb", "0.1"], "of memory_gb, and no more than 0.1"),
+        (["--mem-gb", "0.1"], "GB of memory, but the limit is 0.1"),
     ],
 )
-def test_what_the_machine_cannot_do_is_said_before_any_work(make_dataset, options, message, capsys):
+def test_impossible_machine_options_are_refused(make_dataset, options, message, capsys):
     assert run(make_dataset(), *options) == 2
     assert message in capsys.readouterr().err
 
@@ -517,7 +505,7 @@ def test_work_folder_inside_the_dataset_is_refused(make_dataset, capsys):
     assert "-w" in capsys.readouterr().err
 
 
-def test_participants_that_were_not_asked_for_are_no_fault(make_dataset):
+def test_participants_that_a_filter_excludes_are_no_fault(make_dataset):
     root = make_dataset(sessions=("A",))
     make_dataset(subjects=("02",), sessions=("B",))
     assert run(root, "--dry-run", "--session-label", "A") == 0
@@ -529,7 +517,7 @@ def test_folder_of_another_dataset_is_not_written_to(make_dataset, capsys):
     out.mkdir()
     (out / "dataset_description.json").write_text('{"Name": "Mine", "BIDSVersion": "1.10.0"}')
     assert run(root) == 2
-    assert "multiqsm did not make" in capsys.readouterr().err
+    assert "multiqsm did not create" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -543,14 +531,14 @@ def test_folder_of_another_dataset_is_not_written_to(make_dataset, capsys):
         ["--medi-lambda", "0"],
     ],
 )
-def test_senseless_options_are_refused(make_dataset, options, capsys):
+def test_invalid_options_are_refused(make_dataset, options, capsys):
     with pytest.raises(SystemExit):
         run(make_dataset(), *options)
     assert "usage" in capsys.readouterr().err
 
 
 def test_package_runs_as_a_module():
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "multiqsm", "--version"], capture_output=True, text=True, check=True
     )
-    assert found.stdout.startswith("multiqsm ")
+    assert process.stdout.startswith("multiqsm ")

@@ -164,14 +164,14 @@ def test_numbers_beyond_floats_are_none():
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
         (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "nested too deeply"),
         (b'{"EchoTime": ' + b"9" * 5000 + b"}", "correct the file's JSON"),
-        (b'[{"EchoTime": 0.012}]', "an object in braces"),
-        (b'"EchoTime"', "an object in braces"),
-        (b"null", "an object in braces"),
+        (b'[{"EchoTime": 0.012}]', "not a JSON object (in braces)"),
+        (b'"EchoTime"', "not a JSON object (in braces)"),
+        (b"null", "not a JSON object (in braces)"),
         (b"", "correct the file's JSON"),
         (b"\x00" * 100, "correct the file's JSON"),
         ('{"EchoTime": 0.012, "x": "Zürich"}'.encode("latin-1"), "save the file as UTF-8"),
         ('{"EchoTime": 0.012}'.encode("utf-16"), "save the file as UTF-8"),
-        (b'{"EchoTime": 0.012, "EchoTime": 12}', "EchoTime is there twice with different values"),
+        (b'{"EchoTime": 0.012, "EchoTime": 12}', "EchoTime occurs twice with different values"),
     ],
     ids=[
         "deep list",
@@ -201,7 +201,7 @@ def test_sidecar_of_a_hundred_megabytes_is_not_read(make_dataset):
     os.truncate(root / SIDECAR, 100 * 2**20)
     scans, left_out = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02"]
-    assert "100 MB, which is no sidecar" in left_out[0].text
+    assert "100 MB is too large for a sidecar" in left_out[0].text
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_pipes_and_folders_in_place_of_files(make_dataset):
     other.mkdir()
     scans, left_out = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02", "sub-03"]
-    assert "no file" in left_out[0].text
+    assert "not a file" in left_out[0].text
     for scan in scans:
         assert "this is not a regular file" in " ".join(map(str, inspect_scan(scan).problems))
 
@@ -242,7 +242,7 @@ def test_pipes_and_folders_in_place_of_files(make_dataset):
 def test_participants_table_that_is_no_file(make_dataset, make):
     root = make_dataset()
     make(root / "participants.tsv")
-    with pytest.raises(DatasetError, match=r"participants\.tsv: no file"):
+    with pytest.raises(DatasetError, match=r"participants\.tsv: not a file"):
         collect_scans(root)
 
 

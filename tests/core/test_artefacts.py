@@ -1,5 +1,5 @@
-"""What scanners and converters do to images is measured as it was put in, and nothing is found
-where nothing is.
+"""Artefacts of scanners and converters are measured as they were simulated, and clean images have
+none.
 """
 
 import nibabel as nib
@@ -37,7 +37,7 @@ def echoes(times=TIMES, *, alternating=0.0, noise=0.0, seed=0):
     return np.abs(signal), np.angle(signal)
 
 
-def test_block_is_the_middle():
+def test_central_block_is_the_middle():
     block = central_block(np.arange(10 * 7 * 3).reshape(10, 7, 3), (4, 9, 1))
     assert block.shape == (4, 7, 1)
     assert block[0, 0, 0] == 3 * 21 + 1
@@ -69,8 +69,9 @@ def test_coherence_needs_neighbours_with_signal():
 @pytest.mark.parametrize("axes", [(), (0,), (1,), (2,), (0, 1), (0, 1, 2)])
 def test_axes_that_alternate_are_found_in_noise(axes):
     magnitude, phase = echoes(noise=0.2)
-    turned = np.pi * sum((np.indices(SHAPE)[axis] % 2 for axis in axes), np.zeros(SHAPE))
-    assert alternating_axes(magnitude[0], np.angle(np.exp(1j * (phase[0] + turned)))) == axes
+    alternation = np.pi * (np.indices(SHAPE)[list(axes)] % 2).sum(axis=0)
+    wrapped = np.angle(np.exp(1j * (phase[0] + alternation)))
+    assert alternating_axes(magnitude[0], wrapped) == axes
 
 
 def test_nothing_alternates_in_noise_alone():
@@ -84,9 +85,9 @@ def test_alternation_is_measured(n_echoes, offset, ramp):
     # From end to end of n voxels a ramp has n - 1 steps.
     alternating = offset + ramp / 2 * grid()[0] * (SHAPE[0] - 1) / SHAPE[0]
     magnitude, phase = echoes(TIMES[:n_echoes], alternating=alternating, noise=0.03)
-    found = echo_alternation(magnitude, phase, TIMES[:n_echoes], SHAPE)
-    assert found.offset == pytest.approx(offset, abs=0.02)
-    assert found.ramp == pytest.approx((ramp, 0, 0), abs=0.05)
+    alternation = echo_alternation(magnitude, phase, TIMES[:n_echoes], SHAPE)
+    assert alternation.offset == pytest.approx(offset, abs=0.02)
+    assert alternation.ramp == pytest.approx((ramp, 0, 0), abs=0.05)
 
 
 def test_ramp_is_that_of_the_whole_image():
@@ -96,7 +97,7 @@ def test_ramp_is_that_of_the_whole_image():
     assert whole.ramp[1] == pytest.approx(2 * half.ramp[1])
 
 
-def test_what_keeps_its_sign_does_not_alternate():
+def test_second_difference_of_constant_sign_is_no_alternation():
     magnitude, phase = echoes()
     # second difference 0.15 rad, always
     bent = phase + 3000 * np.reshape(TIMES, (-1, 1, 1, 1)) ** 2
@@ -119,7 +120,7 @@ def test_no_alternation_of_noise_or_nothing():
     assert echo_alternation(np.zeros((3, *SHAPE)), noise[1], TIMES[:3], SHAPE) is None
 
 
-def test_jumps_tell_phase_from_magnitude():
+def test_jumps_distinguish_phase_from_magnitude():
     magnitude, phase = echoes(noise=0.05)
     assert jump_fraction(magnitude[3], magnitude[3].min(), magnitude[3].max()) == 0
     assert jump_fraction(phase[3], -np.pi, np.pi) > 0.005
@@ -136,7 +137,7 @@ def test_echo_of_noise_is_found(echo):
     assert noise_echoes(magnitude, phase) == (echo,)
 
 
-def test_what_is_all_noise_or_alternates_has_no_echo_of_noise():
+def test_scan_that_is_all_noise_or_alternates_has_no_echo_of_noise():
     magnitude, phase = echoes()
     noise = np.random.default_rng(0).uniform(-np.pi, np.pi, phase.shape)
     assert noise_echoes(magnitude, noise) == ()
@@ -150,8 +151,8 @@ def test_decay_that_is_exponential_has_no_steps(times):
     assert np.abs(decay_steps(magnitude, times)).max() < 0.01
     magnitude[2] *= 1.5  # between its neighbours it is too strong, and so they seem too weak
     steps = decay_steps(magnitude, times)
-    share = (times[1] - times[0]) / (times[2] - times[0])
-    assert steps == pytest.approx([-share * np.log(1.5), np.log(1.5)], abs=0.01)
+    fraction = (times[1] - times[0]) / (times[2] - times[0])
+    assert steps == pytest.approx([-fraction * np.log(1.5), np.log(1.5)], abs=0.01)
 
 
 def test_steps_of_decay_need_three_echoes_with_signal():
@@ -187,12 +188,14 @@ def mirrored(images, echo, axes):
 
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("echo", [0, 1, 2, 3])
-def test_mirrored_echo_is_named(echo, axes):
+def test_mirrored_echo_is_identified(echo, axes):
     magnitude, phase = head()
     assert mirrored_phase(magnitude, mirrored(phase, echo, axes), TIMES) == MirroredEcho(echo, axes)
     assert mirrored_magnitude(mirrored(magnitude, echo, axes)) == MirroredEcho(echo, axes)
-    whole = mirrored(magnitude, echo, axes), mirrored(phase, echo, axes)
-    assert mirrored_phase(*whole, TIMES) == MirroredEcho(echo, axes)
+    both_mirrored = mirrored_phase(
+        mirrored(magnitude, echo, axes), mirrored(phase, echo, axes), TIMES
+    )
+    assert both_mirrored == MirroredEcho(echo, axes)
 
 
 @pytest.mark.parametrize("noise", [0, 0.02, 0.3, 10])
@@ -235,24 +238,19 @@ def test_nothing_is_mirrored_without_signal():
 def real_echoes(shared):
     """Magnitude and phase of three echoes of a brain at 7 T, and their times."""
     folder = shared / "data" / "real_bids" / "sub-crop7T" / "anat"
-    parts = [
-        np.array(
-            [
-                nib.load(folder / f"sub-crop7T_echo-{n}_part-{part}_MEGRE.nii.gz").get_fdata()
-                for n in (1, 2, 3)
-            ]
-        )
-        for part in ("mag", "phase")
-    ]
+    parts = []
+    for part in ("mag", "phase"):
+        paths = [folder / f"sub-crop7T_echo-{n}_part-{part}_MEGRE.nii.gz" for n in (1, 2, 3)]
+        parts.append(np.array([nib.load(path).get_fdata() for path in paths]))
     return *parts, (0.004, 0.008, 0.012)
 
 
-def test_real_scan_is_free_of_both(real_echoes):
+def test_real_scan_has_no_artefacts(real_echoes):
     magnitude, phase, times = real_echoes
     assert neighbour_coherence(magnitude[0], phase[0]).min() > 0.98
-    found = echo_alternation(magnitude, phase, times, phase.shape[1:])
-    assert abs(found.offset) < 0.02
-    assert np.abs(found.ramp).max() < 0.05
+    alternation = echo_alternation(magnitude, phase, times, phase.shape[1:])
+    assert abs(alternation.offset) < 0.02
+    assert np.abs(alternation.ramp).max() < 0.05
     assert mirrored_phase(magnitude, phase, times) is None
     assert mirrored_magnitude(magnitude) is None
     assert noise_echoes(magnitude, phase) == ()
@@ -261,31 +259,32 @@ def test_real_scan_is_free_of_both(real_echoes):
 
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("echo", [0, 1, 2])
-def test_mirrored_echo_of_a_real_scan_is_named(real_echoes, echo, axes):
+def test_mirrored_echo_of_a_real_scan_is_identified(real_echoes, echo, axes):
     magnitude, phase, times = real_echoes
     assert mirrored_phase(magnitude, mirrored(phase, echo, axes), times) == MirroredEcho(echo, axes)
     assert mirrored_magnitude(mirrored(magnitude, echo, axes)) == MirroredEcho(echo, axes)
 
 
-def test_what_is_put_into_a_real_scan_is_found(real_echoes):
+def test_alternation_added_to_a_real_scan_is_measured(real_echoes):
     magnitude, phase, times = real_echoes
     shape = phase.shape[1:]
     assert alternating_axes(magnitude[0], phase[0] + np.pi * (np.arange(shape[2]) % 2)) == (2,)
     phase[1] += 0.5 + np.linspace(-1, 1, shape[0]).reshape(-1, 1, 1)
-    found = echo_alternation(magnitude, phase, times, shape)
+    alternation = echo_alternation(magnitude, phase, times, shape)
     # the signal is not in the middle of the image
-    assert found.offset == pytest.approx(0.5, abs=0.1)
-    assert found.ramp == pytest.approx((2.04, 0, 0), abs=0.1)
+    assert alternation.offset == pytest.approx(0.5, abs=0.1)
+    assert alternation.ramp == pytest.approx((2.04, 0, 0), abs=0.1)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 2])
 @pytest.mark.parametrize("noise", [0, 0.02])
 def test_scale_of_an_echos_phase_lies_between_its_bounds(scale, noise):
-    """The field makes 0.4 rad between voxels at most, twice of which is not wrapped."""
+    """Phase differs by at most 0.4 rad between neighbours, and does not wrap if doubled."""
     magnitude, phase = echoes(noise=noise)
-    phase[2] = np.angle(
-        np.exp(1j * scale * np.unwrap(np.unwrap(np.unwrap(phase[2], axis=0), axis=1), axis=2))
-    )
+    unwrapped = phase[2]
+    for axis in range(3):
+        unwrapped = np.unwrap(unwrapped, axis=axis)
+    phase[2] = np.angle(np.exp(1j * scale * unwrapped))
     lowest, highest = phase_scale(magnitude, phase, TIMES)
     expected = np.array([1, scale, 1 / scale])
     assert (lowest <= expected * 1.02).all()
@@ -293,19 +292,19 @@ def test_scale_of_an_echos_phase_lies_between_its_bounds(scale, noise):
     assert (highest / lowest < (1.01 if noise == 0 else 1.5)).all()
 
 
-def test_nothing_is_said_of_the_scale_of_noise_or_nothing():
+def test_scale_of_noise_or_without_signal_is_undetermined():
     random = np.random.default_rng(0)
-    magnitude, noise = np.ones((3, *SHAPE)), random.uniform(-np.pi, np.pi, (3, *SHAPE))
+    magnitude = np.ones((3, *SHAPE))
+    noise = random.uniform(-np.pi, np.pi, (3, *SHAPE))
     lowest, highest = phase_scale(magnitude, noise, TIMES[:3])
     assert (lowest < 0.75).all()
     assert np.isinf(highest).all()
-    for nothing in phase_scale(0 * magnitude, 0 * noise, TIMES[:3]):
-        assert np.isnan(nothing).all()
+    assert np.isnan(phase_scale(0 * magnitude, 0 * noise, TIMES[:3])).all()
     assert phase_scale(magnitude[:1], noise[:1], TIMES[:1])[0].size == 0
 
 
 @pytest.mark.parametrize(("low", "high"), [(-np.pi, np.pi), (0, 4095), (-2048, 2047)])
-def test_wrapped_phase_turns_around_within_its_range(low, high):
+def test_range_of_wrapped_phase_is_its_period(low, high):
     _, phase = echoes()
     stored = low + (phase[3] + np.pi) / (2 * np.pi) * (high - low)
     assert wrapped_range(stored, 0.002) == pytest.approx(high - low, rel=0.05)
@@ -314,7 +313,7 @@ def test_wrapped_phase_turns_around_within_its_range(low, high):
     assert wrapped_range(masked, 0.002) == pytest.approx(high - low, rel=0.05)
 
 
-def test_phase_that_is_not_wrapped_has_no_such_range():
+def test_phase_without_wraps_has_no_period():
     x, *_ = grid()
     # neighbours at the mask's rim are far apart
     narrow = np.where(np.hypot(*grid()[:2]) < 0.8, 2 + 0.1 * x, 0)
@@ -350,17 +349,17 @@ def head_parts(offsets=0, *, times=TIMES, masked=False, noise=0.02):
         np.repeat([0, 2], 4),
     ],
 )
-def test_background_lies_where_it_was_put(offsets, masked):
-    found = signal_background(head_parts(offsets, masked=masked))
-    assert found.level == pytest.approx(offsets, abs=0.01)
-    assert found.noise == pytest.approx(0 if masked else 0.02, rel=0.2)
-    assert found.is_off_zero.tolist() == (offsets != 0).tolist()
+def test_background_has_the_offsets_that_were_added(offsets, masked):
+    background = signal_background(head_parts(offsets, masked=masked))
+    assert background.level == pytest.approx(offsets, abs=0.01)
+    assert background.noise == pytest.approx(0 if masked else 0.02, rel=0.2)
+    assert background.is_off_zero.tolist() == (offsets != 0).tolist()
 
 
-def test_noise_tells_the_scale_of_an_image():
+def test_noise_is_scaled_with_its_image():
     scales = np.array([1, 1, 2, 1, 1, 1, 1, 0.5])
-    found = signal_background(head_parts() * scales[:, None])
-    assert found.noise / 0.02 == pytest.approx(scales, rel=0.2)
+    background = signal_background(head_parts() * scales[:, None])
+    assert background.noise / 0.02 == pytest.approx(scales, rel=0.2)
 
 
 def test_tissue_is_no_background(real_echoes):
@@ -371,7 +370,8 @@ def test_tissue_is_no_background(real_echoes):
 
 
 def signal_of(images):
-    return np.split(images, 2)[0] + 1j * np.split(images, 2)[1]
+    real, imaginary = np.split(images, 2)
+    return real + 1j * imaginary
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -391,8 +391,7 @@ def test_offset_of_one_echo_is_found_with_a_bipolar_readout_too(echo, alternatin
     assert echo_offsets(signal, TIMES) == pytest.approx((1 - 0.5j) * np.eye(4)[echo], abs=0.05)
 
 
-def test_offset_is_told_of_a_real_scan_and_not_found_in_it(real_echoes):
-    """There is no background in it."""
+def test_offset_added_to_a_real_scan_without_background_is_measured(real_echoes):
     magnitude, phase, times = real_echoes
     signal = (magnitude * np.exp(1j * phase)).reshape(3, -1)
     assert abs(common_offset(signal, times)) < 0.02
@@ -403,21 +402,18 @@ def test_offset_is_told_of_a_real_scan_and_not_found_in_it(real_echoes):
 @pytest.mark.parametrize("spread", [1, 3])
 @pytest.mark.parametrize("alternating", [0, 0.3, 1.2])
 def test_phase_that_hardly_changes_is_no_offset(spread, alternating):
-    """All signals of all echoes lie around one value then: whether that was added cannot be
-    told.
-    """
+    """Signals of all echoes are then close to one value, which might as well be an offset."""
     random = np.random.default_rng(0)
-    field, density = random.normal(0, spread, 5000), random.uniform(0.6, 1, 5000)
+    field = random.normal(0, spread, 5000)
+    density = random.uniform(0.6, 1, 5000)
     times = np.array([0.002, 0.004, 0.006])[:, None]
-    turned = np.exp(
-        1j * (0.3 + 2 * np.pi * field * times + alternating * np.array([[0], [1], [0]]))
-    )
-    signal = density * np.exp(-25 * times) * turned + 0.02 * random.normal(size=(3, 5000))
+    phase = 0.3 + 2 * np.pi * field * times + alternating * np.array([[0], [1], [0]])
+    signal = density * np.exp(-25 * times + 1j * phase) + 0.02 * random.normal(size=(3, 5000))
     assert common_offset(signal, times.ravel()) is None
     assert not echo_offsets(signal, times.ravel()).any()
 
 
-def test_unequal_spacing_tells_no_offset():
+def test_offset_needs_equally_spaced_echoes():
     signal = signal_of(head_parts(times=(0.004, 0.009, 0.02))) + 1
     assert common_offset(signal, (0.004, 0.009, 0.02)) is None
     assert not echo_offsets(signal, (0.004, 0.009, 0.02)).any()

@@ -9,8 +9,9 @@ from multiqsm.core.dipole import b0_direction, convolve, dipole_kernel, inverse_
 
 
 def rotation_about_x(degrees):
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    cosine = np.cos(np.radians(degrees))
+    sine = np.sin(np.radians(degrees))
+    return np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
 
 
 @pytest.mark.parametrize("b0_dir", [(0, 0, 1), (0, 0.5, 0.8), (1, 1, 1)])
@@ -22,8 +23,9 @@ def test_kernel_gives_the_field_of_a_ball(shape, voxel_size, b0_dir):
     # surface, by up to 6 % of the peak field; away from axial that is what sampling k-space costs.
     # On average it does not matter.
     worst = 0.015 if b0_dir == (0, 0, 1) else 0.065
-    expected, share = sphere_field(shape, voxel_size, b0_dir, radius=12, chi=1)
-    error = (convolve(dipole_kernel(shape, voxel_size, b0_dir), share) - expected) / expected.max()
+    expected, fraction = sphere_field(shape, voxel_size, b0_dir, radius=12, chi=1)
+    field = convolve(dipole_kernel(shape, voxel_size, b0_dir), fraction)
+    error = (field - expected) / expected.max()
     r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
     for region in (r < 12 - 2 * max(voxel_size), (r > 12 + 2 * max(voxel_size)) & (r < 40)):
         assert np.abs(error[region]).max() < worst
@@ -42,7 +44,7 @@ def test_convolution_is_symmetric_for_any_direction(shape):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(8, 6, 10), (7, 5, 9)])
-def test_inverse_transform_gives_the_volume_back(shape, dtype):
+def test_inverse_transform_restores_the_volume(shape, dtype):
     volume = np.random.default_rng(0).normal(size=shape).astype(dtype)
     back = inverse_transform(fft.rfftn(volume), shape)
     assert back.dtype == dtype

@@ -1,4 +1,4 @@
-"""Lesions grown from seeds: their volume, what is no lesion, and the table."""
+"""Lesions grown from seeds: their volume, seeds that do not grow, and the table."""
 
 import numpy as np
 import pandas as pd
@@ -8,42 +8,42 @@ from multiqsm.core.regions.lesions import grow_lesions, lesion_table
 
 VOXEL = (1.0, 1.0, 1.5)
 SHAPE = (80, 80, 50)
-TISSUE, CORTEX, LESION = 100.0, 120.0, 190.0
+TISSUE = 100.0
+CORTEX = 120.0
+LESION = 190.0
 
 
 def coverage(centre, radius, *, shape=SHAPE, voxel_size=VOXEL):
-    """Share of each voxel that a ball takes, by 64 samples each; the centre in mm from the volume's
-    middle.
+    """Return the fraction of each voxel that a ball fills, by 64 samples in each voxel.
+
+    The centre is in mm from the volume's middle.
     """
+    middle = (np.array(shape) - 1) / 2
+    index = np.moveaxis(np.indices(shape), 0, -1)
     total = np.zeros(shape)
     for corner in np.ndindex(4, 4, 4):
-        axes = [
-            (np.arange(n) - (n - 1) / 2 + (c + 0.5) / 4 - 0.5) * v
-            for n, c, v in zip(shape, corner, voxel_size, strict=True)
-        ]
-        total += sum(np.ix_(*((a - m) ** 2 for a, m in zip(axes, centre, strict=True)))) < radius**2
+        within_voxel = (np.array(corner) + 0.5) / 4 - 0.5
+        offset = (index - middle + within_voxel) * voxel_size - centre
+        total += np.einsum("...i,...i", offset, offset) < radius**2
     return total / 64
 
 
 def flair_of(balls, *, noise=3.0, seed=0):
-    """A head of tissue in air with half of it cortex-like, and lesions; fluid in the middle
-    plane.
-    """
+    """Return a head of tissue in air with lesions, a cortex-like half and fluid in the middle."""
     head = coverage((0, 0, 0), 36)
     image = np.full(SHAPE, TISSUE)
     image[:, : SHAPE[1] // 2 - 12] = CORTEX
     for centre, radius in balls:
-        share = coverage(centre, radius)
-        image += share * (LESION - image)
+        fraction = coverage(centre, radius)
+        image += fraction * (LESION - image)
     image[39:41] = 10
     rng = np.random.default_rng(seed)
-    return np.hypot(
-        head * image + noise * rng.standard_normal(SHAPE), noise * rng.standard_normal(SHAPE)
-    )
+    real = head * image + noise * rng.standard_normal(SHAPE)
+    return np.hypot(real, noise * rng.standard_normal(SHAPE))
 
 
 def voxel_of(point):
-    return [round(p / v + (n - 1) / 2) for p, v, n in zip(point, VOXEL, SHAPE, strict=True)]
+    return np.rint(np.divide(point, VOXEL) + (np.array(SHAPE) - 1) / 2).astype(int).tolist()
 
 
 def volume(radius):
@@ -54,10 +54,9 @@ BALLS = [((-18, 5, 0), 8.0), ((15, 12, 6), 4.0), ((20, -2, -12), 2.5), ((-12, -1
 
 
 def test_volumes_are_those_of_the_balls():
-    lesions, grown = grow_lesions(flair_of(BALLS), [voxel_of(centre) for centre, _ in BALLS], VOXEL)
-    table, labels = lesion_table(
-        lesions, np.diag([*VOXEL, 1]), seeds=[voxel_of(centre) for centre, _ in BALLS]
-    )
+    seeds = [voxel_of(centre) for centre, _ in BALLS]
+    lesions, grown = grow_lesions(flair_of(BALLS), seeds, VOXEL)
+    table, labels = lesion_table(lesions, np.diag([*VOXEL, 1]), seeds=seeds)
     assert grown.all()
     assert len(table) == len(BALLS) + 1
     expected = sorted((volume(radius) for _, radius in BALLS), reverse=True)
@@ -67,7 +66,7 @@ def test_volumes_are_those_of_the_balls():
     assert set(np.unique(labels)) == set(range(5))
 
 
-def test_shading_leaves_the_volume():
+def test_shading_does_not_change_the_volume():
     x = np.linspace(-1, 1, SHAPE[0])[:, None, None]
     (centre, radius), *_ = BALLS
     shaded = flair_of(BALLS[:1]) * (1 + 0.4 * x)
@@ -75,27 +74,27 @@ def test_shading_leaves_the_volume():
     assert lesions.sum() * np.prod(VOXEL) / 1000 == pytest.approx(volume(radius), rel=0.05)
 
 
-def test_seeds_off_the_centre_grow_the_same_lesion_and_two_in_one_are_one():
+def test_two_seeds_in_one_lesion_grow_the_same_lesion():
     (centre, _), *_ = BALLS
-    off = voxel_of(np.add(centre, (4, -3, 2)))
+    seed = voxel_of(centre)
+    peripheral_seed = voxel_of(np.add(centre, (4, -3, 2)))
     flair = flair_of(BALLS[:1])
-    one, both = (
-        grow_lesions(flair, seeds, VOXEL)[0]
-        for seeds in ([voxel_of(centre)], [off, voxel_of(centre)])
-    )
-    np.testing.assert_array_equal(one, both)
-    table, _ = lesion_table(both, np.eye(4), seeds=[off, voxel_of(centre)])
+    lesion, _ = grow_lesions(flair, [seed], VOXEL)
+    lesion_of_two, _ = grow_lesions(flair, [peripheral_seed, seed], VOXEL)
+    np.testing.assert_array_equal(lesion, lesion_of_two)
+    table, _ = lesion_table(lesion_of_two, np.eye(4), seeds=[peripheral_seed, seed])
     assert table["n_seeds"].tolist() == [2, 2]
 
 
 def test_a_seed_in_tissue_does_not_grow():
-    flair, lesion = flair_of(BALLS[:1]), voxel_of(BALLS[0][0])
+    flair = flair_of(BALLS[:1])
+    lesion = voxel_of(BALLS[0][0])
     lesions, grown = grow_lesions(flair, [lesion, voxel_of((20, 10, 0)), [0, 0, 0]], VOXEL)
     assert grown.tolist() == [True, False, False]
     np.testing.assert_array_equal(lesions, grow_lesions(flair, [lesion], VOXEL)[0])
 
 
-def test_no_seed_grows_nothing():
+def test_without_seeds_there_are_no_lesions():
     lesions, grown = grow_lesions(flair_of([]), np.zeros((0, 3), int), VOXEL)
     assert not lesions.any()
     assert grown.size == 0
@@ -104,7 +103,7 @@ def test_no_seed_grows_nothing():
     assert table["volume"].tolist() == [0.0]
 
 
-def test_a_lesion_ends_at_its_reach():
+def test_a_lesion_is_limited_by_the_reach():
     flair = np.zeros((60, 30, 30))
     flair[2:-2, 2:-2, 2:-2] = TISSUE
     flair[5:55, 12:18, 12:18] = LESION
@@ -115,7 +114,7 @@ def test_a_lesion_ends_at_its_reach():
 
 
 def test_centres_and_order_of_the_table():
-    """Two boxes on an oblique grid; what touches at a corner is one lesion."""
+    """There are two lesions on an oblique grid, one of which is connected by a corner only."""
     affine = np.array([[0, -2.0, 0, 5], [1.0, 0, 0, -3], [0, 0, 3.0, 7], [0, 0, 0, 1]])
     lesions = np.zeros((10, 10, 10), bool)
     lesions[1, 1, 1] = True
@@ -138,11 +137,11 @@ def test_centres_and_order_of_the_table():
             {"seeds": [[1, 1, 1], [80, 0, 0]]},
             r"1 of 2 seeds lie outside the image, the first at voxel \[80, 0, 0\]",
         ),
-        ({"share": 1.0}, "a share of 1"),
+        ({"fraction": 1.0}, "got 1"),
         ({"flair": np.full(SHAPE, np.nan)}, "not finite"),
     ],
 )
-def test_senseless_input_is_refused(change, message):
+def test_unusable_input_is_refused(change, message):
     arguments = {"flair": np.ones(SHAPE), "seeds": [[1, 1, 1]], "voxel_size": VOXEL} | change
     with pytest.raises(ValueError, match=message):
         grow_lesions(**arguments)

@@ -1,6 +1,4 @@
-"""Conjugate gradients find what elimination finds, from anywhere, and a good preconditioner
-helps.
-"""
+"""Conjugate gradients agree with elimination from any start, and a good preconditioner helps."""
 
 import numpy as np
 import pytest
@@ -23,11 +21,11 @@ def solve(**options):
 @pytest.mark.parametrize("guess", [None, "ones"])
 @pytest.mark.parametrize("precondition", [None, (1 / np.diag(MATRIX)).__mul__])
 def test_agrees_with_elimination(guess, precondition):
-    start = None if guess is None else np.ones(40)  # used up
-    found, iterations, reached = solve(guess=start, precondition=precondition)
-    np.testing.assert_allclose(found, SOLUTION, atol=1e-5 * np.abs(SOLUTION).max())
+    start = None if guess is None else np.ones(40)  # overwritten
+    solution, iterations, residual = solve(guess=start, precondition=precondition)
+    np.testing.assert_allclose(solution, SOLUTION, atol=1e-5 * np.abs(SOLUTION).max())
     assert 1 < iterations < 200
-    assert reached <= 1e-6
+    assert residual <= 1e-6
 
 
 def test_the_inverse_as_preconditioner_and_the_solution_as_guess_leave_nothing_to_do():
@@ -35,14 +33,14 @@ def test_the_inverse_as_preconditioner_and_the_solution_as_guess_leave_nothing_t
     assert solve(guess=SOLUTION.copy())[1] == 0
 
 
-def test_stops_where_it_is_told():
-    _, iterations, reached = conjugate_gradients(
+def test_stops_at_the_maximum_of_iterations_or_at_a_zero_residual():
+    _, iterations, residual = conjugate_gradients(
         MATRIX.dot, RIGHT_SIDE.copy(), tolerance=1e-6, max_iterations=3
     )
     assert iterations == 3
-    assert reached > 1e-6
-    found, iterations, reached = conjugate_gradients(
+    assert residual > 1e-6
+    solution, iterations, residual = conjugate_gradients(
         MATRIX.dot, np.zeros(40), tolerance=1e-6, max_iterations=3
     )
-    assert (iterations, reached) == (0, 0)
-    assert not found.any()
+    assert (iterations, residual) == (0, 0)
+    assert not solution.any()

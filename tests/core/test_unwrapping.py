@@ -23,8 +23,9 @@ def coordinates(shape=SHAPE):
 
 @pytest.fixture
 def head():
-    """An ellipsoid; a field in Hz whose phase wraps several times at the later echoes; and a smooth
-    phase offset.
+    """Return the mask of an ellipsoid, a field in Hz and a smooth phase offset.
+
+    The phase of the field wraps several times at the later echoes.
     """
     x, y, z = coordinates()
     mask = x**2 + y**2 + z**2 < 0.9
@@ -100,11 +101,11 @@ def test_agrees_with_reliability_sorting(head):
     mask, field, offset = head
     wrapped, _ = acquire(field, offset, [0.03], noise=0.1)
     reference = unwrap_phase(np.ma.array(wrapped[..., 0], mask=~mask), rng=0)
-    ours = unwrap_echoes(wrapped, mask, [0.03])
-    assert not wraps_off(ours, np.asarray(reference)[..., None], mask).any()
+    unwrapped = unwrap_echoes(wrapped, mask, [0.03])
+    assert not wraps_off(unwrapped, np.asarray(reference)[..., None], mask).any()
 
 
-def test_phase_that_is_smooth_keeps_its_values(head):
+def test_phase_without_wraps_is_unchanged(head):
     mask, field, _ = head
     small = (field / np.abs(field).max())[..., None].astype(np.float32)
     np.testing.assert_array_equal(unwrap_echoes(small, mask, [0.01])[mask], small[mask])
@@ -208,7 +209,7 @@ def test_thin_volumes(shape):
         ({"phase": np.full((*SHAPE, 2), np.nan)}, "not finite"),
     ],
 )
-def test_wrong_input_is_refused(change, message):
+def test_unusable_input_is_refused(change, message):
     arguments = {
         "phase": np.zeros((*SHAPE, 2)),
         "mask": np.ones(SHAPE, bool),
@@ -225,9 +226,8 @@ def test_real_scan_is_linear_in_time(shared, mode, tolerated):
     # 7 T; echo times 4, 8 and 12 ms; no mask. A wrong multiple of 2π at one echo changes the second
     # difference by 2π or 4π. Echoes that are unwrapped individually are not corrected in single
     # voxels.
-    files = sorted(
-        (shared / "data" / "real_bids" / "sub-crop7T" / "anat").glob("*part-phase_MEGRE.nii.gz")
-    )
+    folder = shared / "data" / "real_bids" / "sub-crop7T" / "anat"
+    files = sorted(folder.glob("*part-phase_MEGRE.nii.gz"))
     wrapped = np.stack([nib.load(f).get_fdata(dtype=np.float32) for f in files], axis=-1)
     mask = np.ones(wrapped.shape[:3], bool)
     unwrapped = unwrap_echoes(wrapped, mask, [0.004, 0.008, 0.012], mode=mode)
@@ -236,7 +236,7 @@ def test_real_scan_is_linear_in_time(shared, mode, tolerated):
     assert np.mean(np.abs(second_difference - np.median(second_difference)) > np.pi) < tolerated
 
 
-def test_first_echo_is_right_where_the_second_is_noise(head):
+def test_first_echo_is_correct_where_the_second_is_noise(head):
     # Signal that dephases after the first echo: the difference, unwrapped first, is noise there.
     mask, field, offset = head
     times = [0.006, 0.012, 0.018]

@@ -387,12 +387,12 @@ def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
     other = save(tmp_path / "other.nii", np.zeros(mask.shape))
     (tmp_path / "other.json").write_text(json.dumps(told | {"LambdaAtBound": True}))
     bare = save(tmp_path / "bare.nii", np.zeros(mask.shape))
-    found = [{"translation": 1.0, "rotation": 0.5, "displacement": 0.1}, {"cause": "too far"}]
+    motion = [{"translation": 1.0, "rotation": 0.5, "displacement": 0.1}, {"cause": "too far"}]
     SaveQuality(
         maps=[{"medi": chi, "iterative": other}, {"medi": bare}],
         magnitude_files=[save(tmp_path / "magnitude.nii", np.full(mask.shape, 300.0))] * 2,
         mask_files=[save(tmp_path / "mask.nii", mask)] * 2,
-        found=found,
+        motion=motion,
         labels=[{"run": run, "acquisition": "x", "site": "A", "scan": int(run)} for run in "12"],
         subject="01",
         columns=load_template("quality_table"),

@@ -357,10 +357,7 @@ def test_runs_of_several_echoes(make_dataset):
     for run, times in (("1", (0.006, 0.012, 0.018)), ("2", (0.006, 0.012))):
         root = make_dataset("cut", runs=(run,), echo_times=times, voxels=_random(run))
     found = echoes_warned_of(root)
-    told = (
-        "runs differ in nothing but their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, "
-        "12 ms"
-    )
+    told = "runs differ only in their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, 12 ms"
     assert {cause for cause, _ in found.values()} == {told}
     # Two protocols with names of their own are what they are.
     for name, times in (("a", (0.006, 0.012, 0.018)), ("b", (0.006, 0.012))):

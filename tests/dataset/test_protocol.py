@@ -63,7 +63,7 @@ def test_order_of_the_scans_does_not_matter():
     assert (forward.voxel_size, forward.echo_range) == (backward.voxel_size, backward.echo_range)
 
 
-def test_rounding_of_a_header_decides_nothing():
+def test_rounding_of_voxel_sizes_does_not_matter():
     alike = protocols(
         ("sub-01", (1.0, 1.0, 2.0), (0, 1, 2), (6, 12)),
         ("sub-02", (1.0000001, 1, 2), (0, 1, 2), (6, 12)),
@@ -71,13 +71,14 @@ def test_rounding_of_a_header_decides_nothing():
     assert common_protocol(alike).decided_by == ("sub-01",) * 5
 
 
-def test_echoes_without_a_common_range_are_refused_by_name():
+def test_scans_without_a_common_echo_range_are_named_in_the_error():
     early, late = (
         ("sub-01", (1, 1, 2), (0, 1, 2), (2, 4, 6)),
         ("sub-02", (1, 1, 2), (0, 1, 2), (10, 20)),
     )
     with pytest.raises(
-        DatasetError, match=r"sub-02 has its first echo at 10 ms, after the last of sub-01 at 6 ms"
+        DatasetError,
+        match=r"sub-02 has its first echo at 10 ms, after the last echo of sub-01 at 6 ms",
     ):
         common_protocol(protocols(early, late))
 
@@ -209,7 +210,7 @@ def test_the_users_mask_is_not_used_and_that_is_said(mixed, tmp_path):
     assert axial.record["UserBrainMaskNotUsed"] == "sub-01_desc-brain_mask.nii.gz"
 
 
-def test_a_part_of_the_dataset_is_brought_to_the_same_as_the_whole(mixed, capsys):
+def test_selecting_participants_does_not_change_the_common_protocol(mixed, capsys):
     command = [str(mixed), str(mixed.parent / "out"), "participant", "--harmonize", "--dry-run"]
     printed = {}
     for choice in ((), ("--participant-label", "02")):
@@ -221,7 +222,7 @@ def test_a_part_of_the_dataset_is_brought_to_the_same_as_the_whole(mixed, capsys
     whole, part = printed.values()
     assert whole == part
     assert part[0].startswith(
-        "--harmonize: what 2 head scans have in common: voxels of 3 mm right-left (as sub-02)"
+        "--harmonize: common protocol of 2 head scans: voxels of 3 mm right-left (as sub-02)"
     )
     assert "sub-02: voxels 0.5×0.5×3 → 1×2×3 mm; echoes at 30 ms left out, 3 used" in part
 
@@ -233,7 +234,7 @@ def test_without_the_option_nothing_changes(mixed, capsys):
     assert "--harmonize" not in printed
 
 
-def test_a_scan_without_an_echo_in_the_range_is_left_out_by_name(tmp_path, capsys):
+def test_a_scan_without_an_echo_in_the_range_is_excluded_with_an_error(tmp_path, capsys):
     root = tmp_path / "raw"
     write_dataset(root, subjects=("01",), echo_times=(0.004, 0.020))
     write_dataset(root, subjects=("02",), echo_times=(0.010, 0.014))
@@ -243,16 +244,16 @@ def test_a_scan_without_an_echo_in_the_range_is_left_out_by_name(tmp_path, capsy
     assert "1 scans would be processed" in printed.out
 
 
-def test_too_few_echoes_for_r2star_is_said(tmp_path):
+def test_harmonization_reports_if_too_few_echoes_remain_for_r2star(tmp_path):
     root = tmp_path / "raw"
     write_dataset(root, subjects=("01",), echo_times=(0.005, 0.010, 0.015))
     write_dataset(root, subjects=("02",), echo_times=(0.008, 0.016))
     first, second = harmonized(root)[0]
-    assert first.changes[-1] == "too few echoes for R2*: no map of it"
+    assert first.changes[-1] == "too few echoes for an R2* map"
     assert second.changes == ("echoes at 16 ms left out, 1 used",)
 
 
-def test_scans_that_do_not_tell_their_protocol_do_not_decide(tmp_path):
+def test_scans_without_a_readable_protocol_do_not_affect_the_common_one(tmp_path):
     root = tmp_path / "raw"
     write_dataset(root, subjects=("01",))
     write_dataset(
@@ -266,8 +267,8 @@ def test_scans_that_do_not_tell_their_protocol_do_not_decide(tmp_path):
     common, not_counted = study_protocol(collect_scans(root)[0])
     assert (common.n_scans, common.voxel_size) == (1, (1, 1, 2))
     assert {label: why.split(" (")[0] for label, why in not_counted} == {
-        "sub-02": "its sidecars do not give the echo times in seconds",
-        "sub-03": "its sidecars do not give the echo times in seconds",
+        "sub-02": "its sidecars do not have the echo times in seconds",
+        "sub-03": "its sidecars do not have the echo times in seconds",
         "sub-04": "two of its echoes have the same echo time",
         "sub-05": "sub-05_echo-1_part-mag_MEGRE.nii.gz cannot be read",
     }

@@ -489,7 +489,7 @@ def centre_of(image, label):
     ("options", "message"),
     [
         (["--design", "thalamus", "--runs", "2"], "leave out --runs"),
-        (["--design", "demo", "--tables-only"], "consists of images"),
+        (["--design", "demo", "--tables-only"], "has images only"),
         (["--design", "phantom", "--subjects", "2"], "no subjects"),
         (["--sites", "X"], "no site X"),
         (["--design", "thalamus", "--vary-protocols"], "leave out --vary-protocols"),

@@ -265,7 +265,7 @@ def test_regions_that_cannot_be_carried_are_a_fault(folders):
     (subject,), (problem,) = collect([second], folders, excluded_scans=[first.entities])
     assert subject.elsewhere == ()
     assert (problem.scan, problem.severity) == ("regions of sub-01_ses-1", "error")
-    for text in ("sub-01_ses-1_magnitude.nii.gz", "lost", "--session-label"):
+    for text in ("sub-01_ses-1_magnitude.nii.gz", "cannot be used", "--session-label"):
         assert text in problem.text
     # A scan that is there, but for its derivatives, is no better.
     _, left_out = collect([first, second], folders)

@@ -1,4 +1,4 @@
-"""A short fault campaign; the long one is in docs/faults.md."""
+"""A short fault campaign; docs/faults.md describes the long one."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ CAMPAIGN = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
 
 def campaign(*arguments):
-    """Run a campaign; it ends with 0 if it has found no fault."""
+    """Run a campaign, whose exit code is 0 if it finds no fault."""
     return subprocess.run(
         [sys.executable, str(CAMPAIGN), *arguments],
         capture_output=True,
@@ -22,32 +22,26 @@ def campaign(*arguments):
 
 
 @pytest.mark.slow
-def test_runs_that_are_killed_lose_nothing():
+def test_killed_runs_lose_no_results():
     ended = campaign("kills", "--n", "2")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.slow
-def test_a_disk_that_cannot_be_written_to_is_named():
-    if (
-        not shutil.which("unshare")
-        or subprocess.run(["unshare", "-rm", "true"], check=False).returncode
-    ):
-        pytest.skip(
-            "file systems can be mounted in a user namespace of Linux only, which this machine has "
-            "not"
-        )
+def test_disk_that_cannot_be_written_to_is_reported():
+    if not shutil.which("unshare") or subprocess.call(["unshare", "-rm", "true"]) != 0:
+        pytest.skip("this machine has no user namespaces of Linux to mount file systems in")
     ended = campaign("disk", "--n", "3")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.slow
-def test_studies_that_mislead_are_told_of():
+def test_misleading_studies_are_reported():
     ended = campaign("studies")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.slow
-def test_damaged_input_is_refused_or_named():
+def test_damaged_input_is_refused_or_reported():
     ended = campaign("inputs", "--n", "8")
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,11 +1,11 @@
-"""Fields that have a formula: the truth that no discretised operator has touched."""
+"""Analytic fields: a truth that is independent of discretised operators."""
 
 import numpy as np
 import pytest
 
 
 def centred_coordinates(shape, voxel_size):
-    """Voxel centres in mm from the volume's middle, three arrays of the given shape."""
+    """Return voxel centres in mm from the volume's middle, three arrays of the given shape."""
     axes = [(np.arange(n) - (n - 1) / 2) * v for n, v in zip(shape, voxel_size, strict=True)]
     return np.meshgrid(*axes, indexing="ij")
 
@@ -14,45 +14,54 @@ IRON = ((14, 10, 0), (-14, 10, 2), (0, -12, -5))  # mm
 
 
 def iron_head(shape, voxel_size, b0_dir, *, chi=0.2, radius=50):
-    """Field (ppm) of three balls of iron in a ball of brain, and the brain's share of each
-    voxel.
+    """Return the field (ppm) of three balls of iron in a ball of brain.
+
+    Also return the fraction of each voxel that is brain.
     """
-    fields = [
-        sphere_field(shape, voxel_size, b0_dir, radius=6, chi=chi, center=center)[0]
-        for center in IRON
-    ]
-    return sum(fields), sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=0)[1]
+    total = 0
+    for center in IRON:
+        field, _ = sphere_field(shape, voxel_size, b0_dir, radius=6, chi=chi, center=center)
+        total = total + field
+    _, brain_fraction = sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=0)
+    return total, brain_fraction
 
 
 def sphere_field(shape, voxel_size, b0_dir, *, radius, chi, center=(0, 0, 0)):
-    """Field (ppm) of a ball of susceptibility `chi` (ppm): (χ/3)(a/r)³(3cos²θ - 1) outside, 0
-    inside.
+    """Return the field (ppm) of a ball of susceptibility `chi` (ppm).
 
-    Averaged over each voxel, as a scan does (4 x 4 x 4 samples). Also returns the ball's share of
-    each voxel.
+    It is (χ/3)(a/r)³(3cos²θ - 1) outside and 0 inside, averaged over each voxel as in a scan (4 x 4
+    x 4 samples). Also return the fraction of each voxel that the ball fills.
     """
-    b = np.asarray(b0_dir, float) / np.linalg.norm(b0_dir)
-    fine = 4
-    field, share = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for offset in np.ndindex(fine, fine, fine):
-        shift = [
-            ((o + 0.5) / fine - 0.5) * v - c
-            for o, v, c in zip(offset, voxel_size, center, strict=True)
-        ]
-        x = [c + s for c, s in zip(centred_coordinates(shape, voxel_size), shift, strict=True)]
-        r = np.sqrt(sum(c**2 for c in x))
-        cosine = sum(bi * c for bi, c in zip(b, x, strict=True)) / np.maximum(r, 1e-9)
+    b_x, b_y, b_z = np.asarray(b0_dir, float) / np.linalg.norm(b0_dir)
+    samples = 4
+    field = np.zeros(shape, np.float32)
+    fraction = np.zeros(shape, np.float32)
+    grid = centred_coordinates(shape, voxel_size)
+    for sample in np.ndindex(samples, samples, samples):
+        within_voxel = (np.array(sample) + 0.5) / samples - 0.5
+        shift_x, shift_y, shift_z = within_voxel * voxel_size - center
+        x = grid[0] + shift_x
+        y = grid[1] + shift_y
+        z = grid[2] + shift_z
+        r = np.sqrt(x**2 + y**2 + z**2)
+        cosine = (b_x * x + b_y * y + b_z * z) / np.maximum(r, 1e-9)
         outside = chi / 3 * (radius / np.maximum(r, radius)) ** 3 * (3 * cosine**2 - 1)
-        field += np.where(r > radius, outside, 0) / fine**3
-        share += (r <= radius) / fine**3
-    return field, share
+        field += np.where(r > radius, outside, 0) / samples**3
+        fraction += (r <= radius) / samples**3
+    return field, fraction
 
 
 TILTED = (0, 0.34, 0.94)
 
 
+def distance_from_middle(shape, voxel_size):
+    x, y, z = centred_coordinates(shape, voxel_size)
+    return np.sqrt(x**2 + y**2 + z**2)
+
+
 def head(shape, voxel_size, radius=26.0):
-    r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
+    """Return the masks of a ball and of a ball that is 6 mm smaller."""
+    r = distance_from_middle(shape, voxel_size)
     return r < radius, r < radius - 6
 
 
@@ -67,16 +76,20 @@ GEOMETRIES = pytest.mark.parametrize(
 
 
 def ball_in_head(voxel_size=(1, 1, 1), b0_dir=(0, 0, 1), odd=0, *, radius=6.0, head=24.0, chi=0.1):
-    """A ball's analytic local field in a spherical head, a magnitude that shows it, and where it is
-    and is not.
+    """Return the analytic local field of a ball in a spherical head, and related arrays.
+
+    These are the head's mask, a magnitude that shows the ball, and masks of voxels inside and
+    outside the ball. `odd` is 1 for an odd number of voxels.
     """
-    shape = tuple(2 * round((head + 2) / v) + odd for v in voxel_size)
-    field, share = sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=chi)
-    r = np.sqrt(sum(c**2 for c in centred_coordinates(shape, voxel_size)))
-    mask, step = r < head, max(voxel_size)
-    return field, mask, (1 + 0.3 * share) * mask, r < radius - step, mask & (r > radius + step)
+    shape = tuple((2 * np.rint((head + 2) / np.array(voxel_size)).astype(int) + odd).tolist())
+    field, fraction = sphere_field(shape, voxel_size, b0_dir, radius=radius, chi=chi)
+    r = distance_from_middle(shape, voxel_size)
+    mask = r < head
+    inside = r < radius - max(voxel_size)
+    outside = mask & (r > radius + max(voxel_size))
+    return field, mask, (1 + 0.3 * fraction) * mask, inside, outside
 
 
 def world(affine, shape):
-    """World coordinates of a grid's voxels, shape (3, n)."""
+    """Return the world coordinates of a grid's voxels, shape (3, n)."""
     return affine[:3, :3] @ np.indices(shape).reshape(3, -1) + affine[:3, 3:]

@@ -1,4 +1,4 @@
-"""Work for a stage that takes no time: nodes that do as they are told."""
+"""A stage whose nodes take no time, and succeed or fail as requested."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ class _InputSpec(BaseInterfaceInputSpec):
 
 
 class Worker(SimpleInterface):
-    """Does as it is told."""
+    """Write a file, fail, or kill its process, as requested."""
 
     input_spec = _InputSpec
     output_spec = TraitedSpec
@@ -37,7 +37,7 @@ class Worker(SimpleInterface):
 
 
 class Item:
-    """A scan as far as a stage knows one."""
+    """What a stage needs of a scan."""
 
     def __init__(self, name, deed):
         self.node_name = self.label = name
@@ -45,10 +45,10 @@ class Item:
 
 
 class Chores(Stage):
-    """Something to make of items, quickly."""
+    """A stage that processes items quickly."""
 
     kind = "chores"
-    made_by = "multiqsm.execution.stages"
+    graph_module = "multiqsm.execution.stages"
 
     @staticmethod
     def label(item):

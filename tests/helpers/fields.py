@@ -1,4 +1,4 @@
-"""The field of voxels without any shortcut: what the simulator's faster sum is compared with."""
+"""The field of voxels by direct convolution, with which the simulator's faster sum is compared."""
 
 import numpy as np
 from scipy import fft
@@ -7,7 +7,7 @@ from multiqsm.simulation.field import convolve_padded, cyclic_kernel, even_spect
 
 
 def forward_field(chi, voxel_size, *, b0_dir=(0, 0, 1), workers=1):
-    """Field of voxels of given susceptibility, at their centres, in empty surroundings.
+    """Return the field of voxels at their centres, in empty surroundings.
 
     Parameters
     ----------
@@ -27,14 +27,13 @@ def forward_field(chi, voxel_size, *, b0_dir=(0, 0, 1), workers=1):
 
     Notes
     -----
-    The sum over voxels of exact prism fields, point dipoles beyond eight voxels where the two
-    agree, is a convolution on a grid padded to twice the size: nothing wraps.
+    The field is a sum over voxels of exact prism fields, or of point dipoles beyond eight voxels,
+    where the two agree. It is computed as a convolution on a grid padded to twice the size, so that
+    nothing wraps around.
     """
     padded = [fft.next_fast_len(2 * n, real=True) for n in chi.shape]
-    reach = [
-        min(round(8 * max(voxel_size) / h), n - 1)
-        for n, h in zip(chi.shape, voxel_size, strict=True)
-    ]
+    reach = np.rint(8 * max(voxel_size) / np.array(voxel_size)).astype(int)
+    reach = np.minimum(reach, np.array(chi.shape) - 1).tolist()
     kernel = cyclic_kernel(padded, voxel_size, b0_dir, 0.0)
     kernel += near_kernel(padded, reach, voxel_size, 0.0, b0_dir)
     return convolve_padded(chi.astype(np.float32), even_spectrum(kernel, workers), padded, workers)

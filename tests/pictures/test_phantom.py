@@ -42,12 +42,13 @@ def test_two_rows_show_each_map_in_two_windows():
     figure = tubes_figure(maps, np.ones(SHAPE, bool), labels, VOXEL_SIZE, strongest=1)
     images = [axis.images[0] for axis in figure.axes if axis.images]
     assert [axis.get_title() for axis in figure.axes[:2]] == ["iterative", "deterministic"]
-    wide, narrow = images[0], images[2]
+    wide = images[0]
+    narrow = images[2]
     assert wide.get_clim()[1] > 2 > narrow.get_clim()[1]
-    plane = images[0].get_array()
+    plane = wide.get_array()
     # The plane runs through tubes 1 and 3, each 5 voxels of 1 mm wide or more, and not through 2.
-    shown, counts = np.unique(np.rint(plane.compressed()), return_counts=True)
-    assert {1, 3} <= set(shown[counts > 100])
+    labels_in_plane, counts = np.unique(np.rint(plane.compressed()), return_counts=True)
+    assert {1, 3} <= set(labels_in_plane[counts > 100])
     assert plane.shape[0] == 59  # 30 slices of 2 mm, from centre to centre, in steps of 1 mm
 
 

@@ -195,11 +195,11 @@ def test_dry_run_writes_nothing(tmp_path, capsys):
     ("options", "cause"),
     [
         (["--model", "nothing.json"], "--model nothing.json"),
-        (["--model", "thalamus", "--calibrate"], "--calibrate goes without --model"),
+        (["--model", "thalamus", "--calibrate"], "--calibrate cannot be combined with --model"),
         (["--model", "thalamus", "--phenotype", "x.tsv"], "--phenotype x.tsv: no such file"),
         (["--model", "thalamus", "--freesurfer-dir", "x"], "--freesurfer-dir x: no such folder"),
-        (["--phenotype", "x.tsv"], "--phenotype goes with --model"),
-        (["--freesurfer-dir", "x"], "--freesurfer-dir goes with --model"),
+        (["--phenotype", "x.tsv"], "--phenotype needs --model"),
+        (["--freesurfer-dir", "x"], "--freesurfer-dir needs --model"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, options, cause, capsys):
@@ -215,7 +215,7 @@ def test_output_folder_of_another_dataset_is_refused(tmp_path, capsys):
     (root / "out").mkdir()
     (root / "out" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
     assert run(root) == 2
-    assert "holds a dataset that multiqsm did not make" in capsys.readouterr().err
+    assert "contains a dataset that multiqsm did not create" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -386,7 +386,7 @@ def test_unknown_label_as_reference_is_a_failure_with_its_cause(copied):
     assert failure.scan == "sub_01"
     assert failure.step == "reference"
     assert (
-        "no label 'putamen' to refer to; the labels are: left nucleus, right nucleus"
+        "no label 'putamen' for the reference; the labels are: left nucleus, right nucleus"
         in failure.cause
     )
 
@@ -432,13 +432,13 @@ def test_report_shows_the_files_of_the_pictures(copied):
     )
     text = page.read_text()
     assert all(text.count(content) == 1 for content in contents)
-    assert "edges must run through" in text
+    assert "Edges should be continuous" in text
     assert text.count("Magnitude and brain mask") == text.count("susceptibility maps of ses-") == 3
     for path in paths:
         path.unlink()
     SubjectReport(**known, entities=entities, output_dir=str(copied.out)).run()
     assert "data:image/png" not in page.read_text()
-    assert "edges must run through" not in page.read_text()
+    assert "Edges should be continuous" not in page.read_text()
 
 
 def test_regions_drawn_anew_are_measured_anew(copied):
@@ -710,7 +710,7 @@ def test_subject_reports(whole):
     assert "relative to the mean of the phantom" in phantom
     for text, of_person, of_phantom in (
         ("susceptibility maps of ses-", 3, 1),
-        ("edges must run through", 1, 0),
+        ("Edges should be continuous", 1, 0),
     ):
         assert (person.count(text), phantom.count(text)) == (of_person, of_phantom)
     assert "All scans were processed without warnings." in phantom

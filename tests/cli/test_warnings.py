@@ -1,5 +1,5 @@
-"""What is told of scans beside one another: regions that a filter would lose, spaces, echoes that
-are no repeats.
+"""Warnings about several scans: regions of scans that a filter excludes, subject spaces of other
+scans, echoes stored as runs.
 """
 
 import json
@@ -14,27 +14,22 @@ from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.dataset.tables import read_tsv
 
 OPTIONS = (
-    "--inversion",
-    "deterministic",
-    "--background",
-    "highpass",
-    "--se-draws",
-    "0",
-    "--reference",
-    "brain",
+    *("--inversion", "deterministic", "--background", "highpass", "--se-draws", "0"),
+    *("--reference", "brain", "--plugin", "Linear"),
 )
-OPTIONS += ("--plugin", "Linear")
 
 
 def run(root, *options):
-    out, work = root.parent / "out", root.parent / "work"
-    return main([str(root), str(out), "participant", "-w", str(work), *OPTIONS, *options])
+    out = str(root.parent / "out")
+    work = str(root.parent / "work")
+    return main([str(root), out, "participant", "-w", work, *OPTIONS, *options])
 
 
 def iron(shape, voxel_size=(2.5, 2.5, 3)):
-    """The ball of iron in `ball_head`, as a label image."""
-    axes = [(np.arange(n) - (n - 1) / 2) * size for n, size in zip(shape, voxel_size, strict=True)]
-    x, y, z = np.meshgrid(*axes, indexing="ij")
+    """Return a label image of the ball of iron in `ball_head`."""
+    centre = (np.array(shape) - 1) / 2
+    indices = np.moveaxis(np.indices(shape), 0, -1)
+    x, y, z = np.moveaxis((indices - centre) * voxel_size, -1, 0)
     return ((x - 5) ** 2 + y**2 + (z - 3) ** 2 < 6**2).astype(np.uint8)
 
 
@@ -64,31 +59,30 @@ def table_of(root, session):
 
 @pytest.mark.slow
 def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capfd):
-    """Without its maps they are lost, and told of; once there are some, they are carried, and it
-    has no other part.
+    """Without maps of that session its regions are reported as lost. With maps they are resampled
+    to the other session, and nothing else of that session is used.
     """
     root = make_dataset(sessions=("1", "2"), **ball_head)
     drawn = draw(root, "1", ball_head)
 
     assert run(root, "--session-label", "2") == 1
-    said, page = capfd.readouterr(), (root.parent / "out" / "sub-01.html").read_text()
-    for text in ("regions of sub-01_ses-1", "they are lost to"):
-        assert text in said.err
+    printed = capfd.readouterr()
+    page = (root.parent / "out" / "sub-01.html").read_text()
+    for text in ("regions of sub-01_ses-1", "process that scan as well"):
+        assert text in printed.err
         assert text in page
-    assert "1 faults after the maps were made" in said.out
+    assert "1 faults after the maps were made" in printed.out
     assert "No problems" not in page
     assert not table_of(root, "2").exists()
     assert "No region was measured" in (root.parent / "out" / "logs" / "CITATION.md").read_text()
 
     assert run(root) == 0
-    both = read_roi_table(table_of(root, "2"))
+    values_of_two = read_roi_table(table_of(root, "2"))
     table_of(root, "2").unlink()
     first = table_of(root, "1").read_bytes()
     capfd.readouterr()
     assert run(root, "--session-label", "2") == 0
-    text = (
-        "sub-01: the maps of sub-01_ses-1 in the person"  # its average is that of this session now
-    )
+    text = "sub-01: the maps of sub-01_ses-1 in the subject space are from an earlier run"
     assert f"warning: {text}" in capfd.readouterr().err
     page = (root.parent / "out" / "sub-01.html").read_text()
     assert "failed: " not in page
@@ -96,11 +90,12 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
     assert "no registration" in page
     assert "registered rigidly" not in page
     table = read_roi_table(table_of(root, "2"))
-    # The same person, whose two scans differ by noise alone: a space of one scan or of both is the
-    # same for the region.
-    assert table["mean"].to_numpy() == pytest.approx(both["mean"].to_numpy(), abs=0.005)
-    told = json.loads(table_of(root, "2").with_suffix(".json").read_text())
-    assert told["RegionsFrom"] == drawn.name
+    # The two scans differ by noise alone, so that the region's value does not depend on whether the
+    # subject space is that of one scan or of both.
+    expected = values_of_two["mean"].to_numpy()
+    assert table["mean"].to_numpy() == pytest.approx(expected, abs=0.005)
+    sidecar = json.loads(table_of(root, "2").with_suffix(".json").read_text())
+    assert sidecar["RegionsFrom"] == drawn.name
     assert table_of(root, "1").read_bytes() == first
     registration = read_tsv(
         root.parent / "out" / "sub-01" / "anat" / "sub-01_desc-registration_xfm.tsv"
@@ -116,9 +111,7 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
 
 @pytest.mark.slow
 def test_regions_in_a_space_of_other_scans(make_dataset, ball_head, capfd):
-    """The scans that there are decide on the person's space: regions on another grid than it has
-    are told of.
-    """
+    """The subject space depends on the scans: regions on another grid are warned of."""
     root = make_dataset(sessions=("1",), **ball_head)
     path = draw(root, "1", ball_head, name="space-subject_desc-rois")
     assert run(root) == 0
@@ -136,12 +129,12 @@ def test_regions_in_a_space_of_other_scans(make_dataset, ball_head, capfd):
 
 
 @pytest.mark.slow
-def test_the_case_of_echoes_as_runs(tmp_path, shared, capfd):
-    """Audit, dry run, run and report warn of them, and nothing takes them for repeats."""
+def test_echoes_stored_as_runs(tmp_path, shared, capfd):
+    """Audit, dry run, run and report warn of them, and they are not taken for repeats."""
     root = tmp_path / "raw"
     shutil.copytree(shared / "cases" / "echoes_as_runs", root)
-    named = ", ".join(f"sub-01_run-{run}" for run in range(1, 5))
-    text = f"{named} look like the echoes of one scan: EchoTime 6, 14, 22, 30"
+    labels = "sub-01_run-1, sub-01_run-2, sub-01_run-3, sub-01_run-4"
+    text = f"{labels} look like the echoes of one scan: EchoTime 6, 14, 22, 30"
     run(root)  # some of its four scans may not be registered to one another
     assert capfd.readouterr().err.count(f"{text} ms; name them echo-1 to echo-4") == 4
     out = tmp_path / "out"
