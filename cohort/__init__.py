@@ -1,3 +1,3 @@
-"""Tables of a study's people: regional values, FreeSurfer's statistics, what the clinic knows, and
-model files.
+"""Read tables of the participants of a study (regional values, FreeSurfer's statistics, clinical
+data) and model files.
 """

@@ -1,4 +1,4 @@
-"""FreeSurfer's tables of statistics, versions 5 to 8: volumes of thalamus, grey matter and head,
+"""Read FreeSurfer's statistics, versions 5 to 8: volumes of thalamus, grey matter and head, and
 cortical thickness.
 """
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..dataset.content import MissingContentError, exists, is_listed, require_content
+from ..dataset.files import PathLike
 from ..dataset.problems import DatasetError
 
 COLUMNS = {
@@ -19,22 +20,17 @@ COLUMNS = {
 }
 NAME = re.compile(r"sub-(?P<subject>[a-zA-Z0-9+]+)(_ses-(?P<session>[a-zA-Z0-9+]+))?")
 
-# The same structure or measure as the versions call it; the newest name first.
+# Names of the same structure or measure in different versions, the newest first.
 THALAMUS = ("{side}-Thalamus", "{side}-Thalamus-Proper", "{side}-Thalamus-Proper*")
 INTRACRANIAL = ("eTIV", "ICV")
-# what hemispheres are weighted by: areas, or vertices without them
-AREAS = (
-    "WhiteSurfArea",
-    "SurfArea",
-    "NumVert",
-)
-LARGEST = 10_000_000  # bytes; a table of statistics has some ten thousand
+AREAS = ("WhiteSurfArea", "SurfArea", "NumVert")  # weights of hemispheres: areas, else vertices
+LARGEST = 10_000_000  # bytes; a table of statistics has about ten thousand
 MM3_IN_ML = 1000
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """The folder of statistics of one run of FreeSurfer.
+    """Location of the statistics of one run of FreeSurfer.
 
     Attributes
     ----------
@@ -43,7 +39,7 @@ class Statistics:
     session : str or None
         Label of the session.
     folder : pathlib.Path
-        Holds ``aseg.stats``, ``lh.aparc.stats`` and ``rh.aparc.stats``.
+        Contains ``aseg.stats``, ``lh.aparc.stats`` and ``rh.aparc.stats``.
     """
 
     subject: str
@@ -51,8 +47,8 @@ class Statistics:
     folder: Path
 
 
-def find_statistics(freesurfer_dir):
-    """Find the tables of all participants in FreeSurfer's folder.
+def find_statistics(freesurfer_dir: PathLike) -> tuple[list[Statistics], list[tuple[str, str]]]:
+    """Find the statistics of all participants in FreeSurfer's folder.
 
     Parameters
     ----------
@@ -61,14 +57,14 @@ def find_statistics(freesurfer_dir):
 
     Returns
     -------
-    found : list of Statistics
-        Sorted by label. Folders that are no participant's, such as ``fsaverage``, are not in it.
+    runs : list of Statistics
+        Sorted by label, without folders of no participant, such as ``fsaverage``.
     refused : list of (str, str)
-        Folder, and why it was not used: runs of the longitudinal stream, whose measures do not
-        compare with those of others, participants' folders without statistics, and links to what is
-        not here.
+        Folder, and why it is not used: runs of the longitudinal stream, whose measures are not
+        comparable with those of other runs, folders of participants without statistics, and links
+        to content that is not available.
     """
-    found = []
+    runs = []
     refused = []
     folders = sorted(Path(freesurfer_dir).iterdir()) if Path(freesurfer_dir).is_dir() else []
     for folder in folders:
@@ -85,26 +81,22 @@ def find_statistics(freesurfer_dir):
         match = NAME.fullmatch(folder.name)
         if ".long." in folder.name or is_listed(folder / "base-tps"):
             cause = (
-                "is of FreeSurfer's longitudinal stream, whose measures do not compare with those "
-                "of single runs"
+                f"{folder}: is from FreeSurfer's longitudinal stream, whose measures are not "
+                "comparable with those of single runs; run recon-all on each session separately"
             )
-            refused.append(
-                (folder.name, f"{folder}: {cause}; run recon-all on each session by itself")
-            )
+            refused.append((folder.name, cause))
         elif match is None:
-            refused.append(
-                (folder.name, f"{folder}: is called neither sub-X nor sub-X_ses-Y; rename it")
-            )
+            cause = f"{folder}: its name is neither sub-X nor sub-X_ses-Y; rename it"
+            refused.append((folder.name, cause))
         elif not has_statistics:
-            refused.append(
-                (folder.name, f"{folder}: no folder stats; recon-all did not come to its end")
-            )
+            cause = f"{folder}: no folder stats; let recon-all finish, or run it again"
+            refused.append((folder.name, cause))
         else:
-            found.append(Statistics(match["subject"], match["session"], folder / "stats"))
-    return found, refused
+            runs.append(Statistics(match["subject"], match["session"], folder / "stats"))
+    return runs, refused
 
 
-def read_statistics(folder):
+def read_statistics(folder: PathLike) -> dict[str, float]:
     """Read the measures of one run of FreeSurfer.
 
     Parameters
@@ -118,32 +110,41 @@ def read_statistics(folder):
         ``thalamic_volume_left``, ``thalamic_volume_right`` and their sum ``thalamic_volume``,
         ``grey_matter_volume`` (cortex, subcortex and cerebellum) in mL; ``cortical_thickness`` in
         mm, the mean of both hemispheres weighted by the area of their white surface, or by vertices
-        where that is not given; ``intracranial_volume``, FreeSurfer's estimate, in mL, or NaN where
-        it is not given.
+        if it has no area; ``intracranial_volume``, FreeSurfer's estimate, in mL, or NaN if it has
+        none.
 
     Raises
     ------
     DatasetError
-        If a file is missing or cannot be read, with its line; or if a measure is missing.
+        If a file is missing or cannot be read (with the line), or if a measure is missing.
     """
     folder = Path(folder)
-    measures, structures = _read_table(folder / "aseg.stats")
-    left, right = (_thalamus(structures, side, folder / "aseg.stats") for side in ("Left", "Right"))
-    grey = _measure(measures, ("TotalGrayVol",), folder / "aseg.stats")
-    inside = next((measures[name] for name in INTRACRANIAL if name in measures), float("nan"))
+    path = folder / "aseg.stats"
+    measures, structures = _read_table(path)
+    left_thalamus = _thalamus(structures, "Left", path)
+    right_thalamus = _thalamus(structures, "Right", path)
     volumes = {
-        "thalamic_volume_left": left,
-        "thalamic_volume_right": right,
-        "thalamic_volume": left + right,
+        "thalamic_volume_left": left_thalamus,
+        "thalamic_volume_right": right_thalamus,
+        "thalamic_volume": left_thalamus + right_thalamus,
+        "grey_matter_volume": _measure(measures, ("TotalGrayVol",), path),
+        "intracranial_volume": _intracranial_volume(measures),
     }
-    volumes |= {"grey_matter_volume": grey, "intracranial_volume": inside}
-    return {name: value / MM3_IN_ML for name, value in volumes.items()} | {
-        "cortical_thickness": _thickness(folder)
-    }
+    statistics = {name: volume / MM3_IN_ML for name, volume in volumes.items()}
+    statistics["cortical_thickness"] = _thickness(folder)
+    return statistics
+
+
+def _intracranial_volume(measures):
+    for name in INTRACRANIAL:
+        if name in measures:
+            return measures[name]
+    return float("nan")
 
 
 def _thalamus(structures, side, path):
-    for name in (pattern.format(side=side) for pattern in THALAMUS):
+    for pattern in THALAMUS:
+        name = pattern.format(side=side)
         if name in structures:
             return structures[name]
     raise DatasetError(
@@ -159,30 +160,35 @@ def _measure(measures, names, path):
 
 
 def _thickness(folder):
-    paths = [folder / f"{side}.aparc.stats" for side in ("lh", "rh")]
-    sides = [_read_table(path)[0] for path in paths]
-    thickness = [
-        _measure(side, ("MeanThickness",), path) for side, path in zip(sides, paths, strict=True)
-    ]
-    shared = [name for name in AREAS if all(name in side for side in sides)]
+    """Return the mean thickness of both hemispheres, weighted by their areas."""
+    left_path = folder / "lh.aparc.stats"
+    right_path = folder / "rh.aparc.stats"
+    left_measures, _ = _read_table(left_path)
+    right_measures, _ = _read_table(right_path)
+    left_thickness = _measure(left_measures, ("MeanThickness",), left_path)
+    right_thickness = _measure(right_measures, ("MeanThickness",), right_path)
+    shared = [name for name in AREAS if name in left_measures and name in right_measures]
     if not shared:
         raise DatasetError(
-            f"{folder}: no measure {' or '.join(AREAS)} of both hemispheres to weight them by"
+            f"{folder}: no measure {' or '.join(AREAS)} of both hemispheres to weight them by",
+            "run recon-all again",
         )
-    weights = [side[shared[0]] for side in sides]
-    if sum(weights) <= 0:
+    left_area = left_measures[shared[0]]
+    right_area = right_measures[shared[0]]
+    total = left_area + right_area
+    if total <= 0:
         raise DatasetError(
             f"{folder}: {shared[0]} of the hemispheres is not positive", "run recon-all again"
         )
-    return sum(t * w for t, w in zip(thickness, weights, strict=True)) / sum(weights)
+    return (left_thickness * left_area + right_thickness * right_area) / total
 
 
 def _read_table(path):
-    """Measures of the head by their short names, and volumes of the structures by theirs."""
+    """Return the measures and the volumes of structures in a table, by their short names."""
     require_content(path)
     try:
         if path.stat().st_size > LARGEST:
-            raise DatasetError(f"{path}: larger than {LARGEST} bytes: no table of statistics")
+            raise DatasetError(f"{path}: larger than {LARGEST} bytes, so not a table of statistics")
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: {error}", "run recon-all again") from error
@@ -191,11 +197,11 @@ def _read_table(path):
     columns = None
     for number, line in enumerate(lines, start=1):
         if line.startswith("# Measure "):
-            fields = [field.strip() for field in line.removeprefix("# Measure ").split(",")]
+            fields = list(map(str.strip, line.removeprefix("# Measure ").split(",")))
             if len(fields) != 5:
                 raise DatasetError(
-                    f"{path}, line {number}: a measure has 5 fields, this one {len(fields)}: "
-                    f"{line!r}"
+                    f"{path}, line {number}: a measure has 5 fields, but this one has "
+                    f"{len(fields)}: {line!r}"
                 )
             measures[fields[1]] = _number(fields[-2], path, number)
         elif line.startswith("# ColHeaders"):
@@ -224,6 +230,6 @@ def _number(text, path, number):
         value = float("nan")
     if not 0 <= value < float("inf"):
         raise DatasetError(
-            f"{path}, line {number}: {text!r:.60} is no measure", "run recon-all again"
+            f"{path}, line {number}: {text!r:.60} is not a valid measure", "run recon-all again"
         )
     return value

@@ -1,15 +1,17 @@
-"""Model files: which regressions a study wants, in the words of BIDS Stats Models where they
-fit.
+"""Read model files: the regressions of a study, in the terms of BIDS Stats Models where they
+apply.
 """
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ..bids_templates import load_template
 from ..dataset.content import require_content
+from ..dataset.files import PathLike
 from ..dataset.problems import DatasetError
 from ..stats.filters import parse_filter
 from ..stats.model import ALL, Exclusion, Node, StudyModel, Subset
@@ -46,20 +48,23 @@ MODEL_KEYS = (
 )
 
 
-class _OneOfEach(yaml.SafeLoader):
-    """Plain values only, every key once, and no aliases, which can make a small file a huge one."""
+class _StrictLoader(yaml.SafeLoader):
+    """Load plain values only, without duplicate keys, and without aliases, by which a small file
+    can expand to a huge one.
+    """
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read: write the value again")
+            raise yaml.YAMLError("aliases (*name) are not supported: repeat the value")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
-        _unique((self.construct_object(key, deep=True), None) for key, _ in node.value)
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        _unique(zip(keys, keys, strict=True))
         return super().construct_mapping(node, deep=deep)
 
 
-def read_model(source):
+def read_model(source: PathLike) -> StudyModel:
     """Read a model.
 
     Parameters
@@ -70,13 +75,13 @@ def read_model(source):
     Returns
     -------
     multiqsm.stats.model.StudyModel
-        A node that makes no sense is left out, and named in its ``problems``.
+        Invalid nodes are left out and reported in its ``problems``.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read, or something else than a node makes no sense: keys that nobody
-        knows, filters that are none, transformations that do not exist. The message says where.
+        If the file cannot be read, or if anything but a node is invalid: unknown keys, filters that
+        cannot be parsed, transformations that do not exist. The message states the place.
     """
     if str(source) in SHIPPED:
         return _model(load_template(f"model_{source}"))
@@ -84,29 +89,30 @@ def read_model(source):
     require_content(path)
     try:
         if path.stat().st_size > LARGEST:
-            raise ValueError(f"larger than {LARGEST} bytes: no model")
+            raise ValueError(f"larger than {LARGEST} bytes, so not a model file")
         text = path.read_text(encoding="utf-8-sig")
-        is_yaml = path.suffix.lower() in (".yaml", ".yml")
-        content = (
-            yaml.load(text, _OneOfEach) if is_yaml else json.loads(text, object_pairs_hook=_unique)
-        )
-        return _model(content)
+        return _model(_parse(text, is_yaml=path.suffix.lower() in (".yaml", ".yml")))
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        known = (
-            f"; models that come with multiqsm: {', '.join(SHIPPED)}"
-            if isinstance(error, OSError)
-            else ""
-        )
-        raise DatasetError(f"--model {source}: {error}{known}") from error
+        cause = f"--model {source}: {error}"
+        if isinstance(error, OSError):
+            cause += f"; models that come with multiqsm: {', '.join(SHIPPED)}"
+        raise DatasetError(cause) from error
+
+
+def _parse(text: str, *, is_yaml: bool) -> Any:
+    if is_yaml:
+        return yaml.load(text, _StrictLoader)
+    return json.loads(text, object_pairs_hook=_unique)
 
 
 def _unique(pairs):
-    found = {}
+    """Return pairs of keys and values as a dict; refuse keys that occur twice."""
+    mapping = {}
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{key!r} is there twice")
-        found[key] = value
-    return found
+        if key in mapping:
+            raise ValueError(f"the key {key!r} occurs twice")
+        mapping[key] = value
+    return mapping
 
 
 def _model(content):
@@ -114,92 +120,105 @@ def _model(content):
     name = content.get("Name")
     if not isinstance(name, str) or not LABEL.fullmatch(name):
         raise ValueError(
-            f"Name {name!r:.80} of the model: give letters, digits, +, - and _, at most 64"
+            f"Name {name!r:.80} of the model: use letters, digits, +, - and _, at most 64"
         )
     if not str(content.get("BIDSModelVersion", "1.0.0")).startswith("1."):
-        raise ValueError(f"BIDSModelVersion {content['BIDSModelVersion']!r:.80}: only 1.x is known")
-    given = _object(content.get("Input", {}), "Input", ("Method", "Region", "Reference"))
-    chosen = {key.lower(): _text(value, f"Input, {key}") for key, value in given.items()}
-    power = _object(content.get("Power", {}), "Power", ("Correlation", "Power", "Alpha"))
-    limits = {key.lower(): _share(value, f"Power, {key}") for key, value in power.items()}
-    if limits.get("power", StudyModel.power) <= limits.get("alpha", StudyModel.alpha):
-        raise ValueError("Power: the power must be above Alpha: chance alone reaches it")
+        version = content["BIDSModelVersion"]
+        raise ValueError(f"BIDSModelVersion {version!r:.80}: only 1.x is supported")
+    inputs = {}
+    for key, value in _section(content, "Input", ("Method", "Region", "Reference")).items():
+        inputs[key.lower()] = _text(value, f"Input, {key}")
+    power = {}
+    for key, value in _section(content, "Power", ("Correlation", "Power", "Alpha")).items():
+        power[key.lower()] = _fraction(value, f"Power, {key}")
+    if power.get("power", StudyModel.power) <= power.get("alpha", StudyModel.alpha):
+        raise ValueError("Power: the power must exceed Alpha, which is reached by chance alone")
+    exclusions = [_exclusion(rule, place) for place, rule in _numbered(content, "Exclude")]
     nodes, problems = _nodes(content.get("Nodes"))
     return StudyModel(
         name=name,
         nodes=nodes,
         description=_text(content.get("Description", ""), "Description"),
-        exclusions=tuple(_exclusion(rule, place) for place, rule in _numbered(content, "Exclude")),
+        exclusions=tuple(exclusions),
         transformations=_transformations(content.get("Transformations", {"Instructions": []})),
         subsets=_subsets(content),
         problems=problems,
-        **chosen,
-        **limits,
+        **inputs,
+        **power,
     )
+
+
+def _section(content, key, keys):
+    return _object(content.get(key, {}), key, keys)
 
 
 def _object(value, where, keys):
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: holds no keys and values but {value!r:.80}")
+        raise ValueError(f"{where}: must have keys and values, not be {value!r:.80}")
     unknown = [str(key) for key in value if key not in keys]
     if unknown:
-        raise ValueError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(keys)}")
+        raise ValueError(
+            f"{where}: unknown key {', '.join(unknown)}; valid keys are {', '.join(keys)}"
+        )
     return value
 
 
 def _numbered(content, key):
     rows = content.get(key, [])
     if not isinstance(rows, list):
-        raise ValueError(f"{key}: holds no list but {rows!r:.80}")
+        raise ValueError(f"{key}: must be a list, not {rows!r:.80}")
     return [(f"{key}, number {number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def _text(value, where):
     if not isinstance(value, str):
-        raise ValueError(f"{where}: holds no text but {value!r:.80}")
+        raise ValueError(f"{where}: must be a text, not {value!r:.80}")
     return value
 
 
 def _number(value, where):
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not abs(value) < float("inf")
-    ):
-        raise ValueError(f"{where}: holds no number but {value!r:.80}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not abs(value) < float("inf"):
+        raise ValueError(f"{where}: must be a number, not {value!r:.80}")
     return float(value)
 
 
-def _share(value, where):
+def _fraction(value, where):
     number = _number(value, where)
     if not 0 < number < 1:
-        raise ValueError(f"{where}: must lie between 0 and 1, not at {number:g}")
+        raise ValueError(f"{where}: must be between 0 and 1, not {number:g}")
     return number
 
 
 def _names(value, where, *, needed=True):
-    """Column names, of a list or a single text; the intercept, which every regression has, may be
-    among them.
+    """Return the names of columns in a list or a single text.
+
+    The list may include 1, the intercept, which every regression has anyway.
     """
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list):
         raise ValueError(f"{where}: give a list of columns, not {value!r:.80}")
-    names = [name for name in names if name != 1 or isinstance(name, bool)]
-    wrong = [name for name in names if not isinstance(name, str) or not name]
-    if wrong:
-        raise ValueError(
-            f"{where}: {wrong[0]!r:.80} is no column; every regression has an intercept"
-        )
-    if len(set(names)) < len(names) or (needed and not names):
-        raise ValueError(f"{where}: {'names a column twice' if names else 'names no column'}")
-    return tuple(names)
+    columns = []
+    for name in names:
+        if name == 1 and not isinstance(name, bool):
+            continue
+        if not isinstance(name, str) or not name:
+            raise ValueError(
+                f"{where}: {name!r:.80} is not a column; every regression has an intercept"
+            )
+        columns.append(name)
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{where}: has a column twice")
+    if needed and not columns:
+        raise ValueError(f"{where}: has no column")
+    return tuple(columns)
 
 
 def _exclusion(rule, where):
     rule = _object(rule, where, ("Filter", "Reason", "Apply"))
     applied = rule.get("Apply", True)
     if not isinstance(applied, bool):
-        raise ValueError(f"{where}, Apply: true or false, not {applied!r:.80}")
+        raise ValueError(f"{where}, Apply: must be true or false, not {applied!r:.80}")
     return Exclusion(
         _filter(rule, where),
         _text(rule.get("Reason", rule.get("Filter")), f"{where}, Reason"),
@@ -209,7 +228,7 @@ def _exclusion(rule, where):
 
 def _filter(rule, where):
     if "Filter" not in rule:
-        raise ValueError(f"{where}: no Filter, such as 'age <= 50'")
+        raise ValueError(f"{where}: has no Filter; add one, such as 'age <= 50'")
     try:
         return parse_filter(rule["Filter"])
     except ValueError as reason:
@@ -218,11 +237,13 @@ def _filter(rule, where):
 
 def _subsets(content):
     subsets = []
+    names = {ALL}
     for where, part in _numbered(content, "Subsets"):
         part = _object(part, where, ("Name", "Filter"))
         name = _text(part.get("Name", part.get("Filter")), f"{where}, Name")
-        if name == ALL or name in [subset.name for subset in subsets]:
-            raise ValueError(f"{where}: there is a subset {name!r:.80} already")
+        if name in names:
+            raise ValueError(f"{where}: there is already a subset {name!r:.80}")
+        names.add(name)
         subsets.append(Subset(name, _filter(part, where)))
     return tuple(subsets)
 
@@ -231,7 +252,7 @@ def _transformations(content):
     content = _object(content, "Transformations", ("Transformer", "Instructions"))
     if content.get("Transformer", TRANSFORMER) != TRANSFORMER:
         raise ValueError(
-            f"Transformer {content['Transformer']!r:.80}: only {TRANSFORMER!r} is known"
+            f"Transformer {content['Transformer']!r:.80}: only {TRANSFORMER!r} is supported"
         )
     steps = []
     for where, row in _numbered(content, "Instructions"):
@@ -239,70 +260,71 @@ def _transformations(content):
         name = row.get("Name")
         if not isinstance(name, str) or name not in TRANSFORMATIONS:
             raise ValueError(
-                f"{where}: {name!r:.80} is no transformation; known are "
+                f"{where}: {name!r:.80} is not a transformation; available are "
                 f"{', '.join(TRANSFORMATIONS)}"
             )
         inputs = _names(row.get("Input"), f"{where}, Input")
         outputs = _names(row.get("Output", _outputs(name, inputs)), f"{where}, Output")
         if len(inputs) != len(outputs):
             raise ValueError(
-                f"{where}: {len(inputs)} columns of Input and {len(outputs)} of Output"
+                f"{where}: Input and Output must have the same number of columns, not "
+                f"{len(inputs)} and {len(outputs)}"
             )
         options = _options(row, name, where)
-        steps += [Transformation(name, i, o, options) for i, o in zip(inputs, outputs, strict=True)]
+        for column, result in zip(inputs, outputs, strict=True):
+            steps.append(Transformation(name, column, result, options))
     return tuple(steps)
 
 
 def _outputs(name, inputs):
+    """Return the default names of a transformation's results."""
     return list(inputs) if name == "Factor" else [f"{name.lower()}_{column}" for column in inputs]
 
 
 def _options(row, name, where):
     if name in NEED_VALUE and "Value" not in row:
-        raise ValueError(f"{where}: {name} needs a Value, its exponent")
+        raise ValueError(f"{where}: {name} needs a Value, the exponent")
     if "Value" not in row:
         return {}
     if name not in (*NEED_VALUE, *MAY_HAVE_VALUE):
-        raise ValueError(f"{where}: {name} takes no Value")
+        raise ValueError(f"{where}: {name} has no Value; remove it")
     return {"Value": _number(row["Value"], f"{where}, Value")}
 
 
 def _nodes(content):
     if not isinstance(content, list) or not content:
         raise ValueError("Nodes: give a list with at least one table of regressions")
-    nodes = []
+    nodes = {}
     problems = []
     for number, row in enumerate(content, start=1):
         where = f"Nodes, number {number}"
         try:
             node = _node(row, where)
-            if node.name in [other.name for other in nodes]:
-                raise ValueError(f"{where}: there is a node {node.name} already")
-            nodes.append(node)
+            if node.name in nodes:
+                raise ValueError(f"{where}: there is already a node {node.name}")
+            nodes[node.name] = node
         except ValueError as reason:
             problems.append((where, str(reason)))
     if not nodes:
         raise ValueError("; ".join(reason for _, reason in problems))
-    return tuple(nodes), tuple(problems)
+    return tuple(nodes.values()), tuple(problems)
 
 
 def _node(row, where):
     row = _object(row, where, ("Level", "Name", "Title", "Model"))
     name = row.get("Name")
     if not isinstance(name, str) or not LABEL.fullmatch(name):
-        raise ValueError(
-            f"{where}: Name {name!r:.80}: give letters, digits, +, - and _, at most 64"
-        )
+        raise ValueError(f"{where}: Name {name!r:.80}: use letters, digits, +, - and _, at most 64")
     if name in RESERVED:
         raise ValueError(
             f"{where}: {name} is the name of another table of the results; choose another Name"
         )
     if str(row.get("Level", "Dataset")).lower() != "dataset":
-        raise ValueError(f"{where}: Level {row['Level']!r:.80}: only Dataset is known")
+        raise ValueError(f"{where}: Level {row['Level']!r:.80}: only Dataset is supported")
     model = _object(row.get("Model"), f"{where}, Model", ("Type", "Y", "X", "Adjust"))
     if model.get("Type", "glm") != "glm":
         raise ValueError(
-            f"{where}: Type {model['Type']!r:.80}: only glm, ordinary least squares, is known"
+            f"{where}: Type {model['Type']!r:.80}: only glm, ordinary least squares, is supported"
         )
     return Node(
         name=name,

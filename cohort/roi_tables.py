@@ -1,28 +1,29 @@
-"""Regional values of all scans, with what is known of the participants."""
+"""Read the regional values of all scans, and add age and sex of the participants."""
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..dataset.content import exists, require_content
 from ..dataset.entities import SCAN_ENTITIES
+from ..dataset.files import PathLike
 from ..dataset.names import ROI_TABLE, find_tables
 from ..dataset.participants import merge_repeats
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
 from ..dataset.tables import REQUIRED, read_text_table, read_tsv
 
-ANEW = "remove the file and run the participant level again"
-UNTOLD = (
-    "{n} scans have tables of an earlier version, which tell neither echo times nor voxel size: "
-    "they count as repeats "
-    "even if they differ in these; run the participant level again"
+RUN_AGAIN = "remove the file and run the participant level again"
+UNKNOWN_PROTOCOLS = (
+    "{n} scans have tables of an earlier version, without echo times and voxel size: they count as "
+    "repeats even if they differ in these; run the participant level again"
 )
 PARTICIPANT_COLUMNS = ("age", "sex")
 OLDEST = 130  # years
 
 
-def read_roi_tables(output_dir):
+def read_roi_tables(output_dir: PathLike) -> pd.DataFrame:
     """Read the ROI tables of all scans of a derivative dataset.
 
     Parameters
@@ -46,10 +47,10 @@ def read_roi_tables(output_dir):
             f"{output_dir}: no table of regional values (*_desc-rois_chi.tsv)",
             "run the participant level first, with regions drawn as *_dseg.nii.gz or from an atlas",
         )
-    return pd.concat([read_roi_table(path) for path in paths], ignore_index=True)
+    return pd.concat(map(read_roi_table, paths), ignore_index=True)
 
 
-def read_roi_table(path):
+def read_roi_table(path: PathLike) -> pd.DataFrame:
     """Read the ROI table of one scan.
 
     Parameters
@@ -64,25 +65,37 @@ def read_roi_table(path):
     Raises
     ------
     DatasetError
-        If it is no such table, or its content is not here.
+        If it is not such a table, or its content is not available.
     """
     require_content(path)
     try:
         table = read_tsv(path)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}", ANEW) from error
-    missing = [column for column in (*REQUIRED, "scan", "mean") if column not in table]
-    if missing:
-        raise DatasetError(f"{path}: no column {', '.join(missing)}", ANEW)
-    # Tables of earlier versions have no columns of labels: these are in the file's name alone.
-    named = dict(pair.split("-", 1) for pair in Path(path).name.split("_") if "-" in pair)
-    told = {name: named[SCAN_ENTITIES[name]] for name in LABELS if SCAN_ENTITIES[name] in named}
-    return table.assign(**{name: label for name, label in told.items() if name not in table})
+        raise DatasetError(f"{path}: {error}", RUN_AGAIN) from error
+    missing_columns = [column for column in (*REQUIRED, "scan", "mean") if column not in table]
+    if missing_columns:
+        raise DatasetError(f"{path}: no column {', '.join(missing_columns)}", RUN_AGAIN)
+    # Tables of earlier versions have no columns of these labels, which are only in the file's name.
+    labels = _labels_in_name(Path(path).name)
+    for column in LABELS:
+        if column not in table and SCAN_ENTITIES[column] in labels:
+            table[column] = labels[SCAN_ENTITIES[column]]
+    return table
 
 
-def add_protocols(rois):
-    """Tell the scans of several protocols apart, and number those of one that are numbered with
-    others.
+def _labels_in_name(name):
+    """Return the labels in a BIDS name by the short names of their entities."""
+    labels = {}
+    for pair in name.split("_"):
+        entity, hyphen, label = pair.partition("-")
+        if hyphen:
+            labels[entity] = label
+    return labels
+
+
+def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Add the protocol of each scan, and number the scans of each protocol separately where a
+    subject has several.
 
     Parameters
     ----------
@@ -92,46 +105,49 @@ def add_protocols(rois):
     Returns
     -------
     rois : pandas.DataFrame
-        With the column ``protocol``, in words, the same for all scans of one. Where a subject has
-        scans of several protocols at a site, or two scans of one number, as runs with filters leave
-        them, ``scan`` counts anew.
+        With the column ``protocol``, a description that is the same for all scans of a protocol.
+        ``scan`` is numbered anew if a subject has scans of several protocols at a site, or two
+        scans with the same number, as after runs with filters.
     notes : list of str
-        What is not known of the protocols.
+        Which protocols are not known.
 
     Raises
     ------
     DatasetError
         If a column of protocols cannot be read.
     """
-    keys = [
-        name for name in ("subject", "session", "run", *COLUMNS, "site", "scan") if name in rois
-    ]
+    columns = ("subject", "session", "run", *COLUMNS, "site", "scan")
+    keys = [name for name in columns if name in rois]
     scans = rois[keys].drop_duplicates()
     rows = scans.to_dict("records")
-    protocols = match_protocols([read_protocol_columns(row) for row in rows])
-    scans = scans.assign(protocol=[str(protocol) for protocol in protocols])
-    entities = [
-        {name: row[name] for name in SCAN_ENTITIES if isinstance(row.get(name), str)}
-        for row in rows
-    ]
+    protocols = match_protocols(list(map(read_protocol_columns, rows)))
+    scans = scans.assign(protocol=list(map(str, protocols)))
+    entities = list(map(_entities, rows))
     numbers = number_scans(list(zip(entities, scans["site"], protocols, strict=True)))
-    there = scans.groupby(["subject", "site"])
+    at_site = scans.groupby(["subject", "site"])
     repeats = scans.groupby(["subject", "site", "protocol"])
-    is_numbered_twice = there["scan"].transform("nunique") < there["scan"].transform("size")
-    is_mixed = (there["protocol"].transform("nunique") > 1) | is_numbered_twice
+    is_numbered_twice = at_site["scan"].transform("nunique") < at_site["scan"].transform("size")
+    is_mixed = (at_site["protocol"].transform("nunique") > 1) | is_numbered_twice
     is_repeated = repeats["scan"].transform("size") > 1
-    scans["anew"] = scans["scan"].where(~is_mixed, numbers)
+    scans["new_scan"] = scans["scan"].where(~is_mixed, numbers)
     rois = rois.merge(scans, on=keys, how="left", validate="m:1")
-    untold = sum(
-        not protocol.is_complete and other
-        for protocol, other in zip(protocols, is_repeated, strict=True)
-    )
-    notes = [UNTOLD.format(n=untold)] if untold else []
-    return rois.assign(scan=rois["anew"]).drop(columns="anew"), notes
+    is_complete = np.array([protocol.is_complete for protocol in protocols], bool)
+    n_unknown = np.count_nonzero(~is_complete & is_repeated.to_numpy())
+    notes = [UNKNOWN_PROTOCOLS.format(n=n_unknown)] if n_unknown else []
+    return rois.assign(scan=rois["new_scan"]).drop(columns="new_scan"), notes
 
 
-def add_participants(rois, bids_dir):
-    """Add age and sex of ``participants.tsv`` to the table, where it has them.
+def _entities(row):
+    """Return the entities of a scan by their long names; missing ones are NaN in the row."""
+    entities = {}
+    for name in SCAN_ENTITIES:
+        if isinstance(row.get(name), str):
+            entities[name] = row[name]
+    return entities
+
+
+def add_participants(rois: pd.DataFrame, bids_dir: PathLike) -> tuple[pd.DataFrame, list[str]]:
+    """Add age and sex from ``participants.tsv`` to a table of regional values.
 
     Parameters
     ----------
@@ -145,35 +161,38 @@ def add_participants(rois, bids_dir):
     rois : pandas.DataFrame
         With the columns ``age`` (years) and ``sex``, if participants.tsv has them.
     notes : list of str
-        What was not found or not understood.
+        What is missing or invalid.
 
     Raises
     ------
     DatasetError
-        If the table of participants cannot be read. Rows of a participant that contradict each
-        other only cost the values in question.
+        If the table of participants cannot be read. If rows of a participant contradict each other,
+        only the values in question are not used.
     """
     path = Path(bids_dir) / "participants.tsv"
     if not exists(path):
-        return rois, [f"{path}: missing, so nothing can be said of age"]
+        return rois, [f"{path}: missing, so age and sex are not known"]
     participants = read_text_table(path, ["participant_id"])
     participants = participants.dropna(subset="participant_id")
     labels = participants["participant_id"].str.removeprefix("sub-")
-    known = [column for column in PARTICIPANT_COLUMNS if column in participants]
-    notes = [
-        f"{path.name}: no column {column}"
-        for column in PARTICIPANT_COLUMNS
-        if column not in participants
-    ]
-    values, contradictions = merge_repeats(participants[known].set_index(labels))
+    columns = []
+    notes = []
+    for column in PARTICIPANT_COLUMNS:
+        if column in participants:
+            columns.append(column)
+        else:
+            notes.append(f"{path.name}: no column {column}")
+    values, contradictions = merge_repeats(participants[columns].set_index(labels))
     for label, column in contradictions:
         cause = f"rows of sub-{label} contradict each other: its {column} was not used"
         notes.append(f"{path.name}: {cause}; remove all but one")
-    rois = rois.assign(**{column: rois["subject"].map(values[column]) for column in known})
+    rois = rois.copy()
+    for column in columns:
+        rois[column] = rois["subject"].map(values[column])
     if "age" in rois:
         years = pd.to_numeric(rois["age"], errors="coerce")
         years = years.where(years.between(0, OLDEST))
         for text in sorted(set(rois["age"][years.isna()].dropna())):
-            notes.append(f"{path.name}: age {text!r} is no number of years and was not used")
+            notes.append(f"{path.name}: age {text!r} is not a number of years and was not used")
         rois["age"] = years
     return rois, notes

@@ -58,8 +58,7 @@ def _assemble(entities, images):
 
     Returns the scan, and a note for each image that it does not use.
     """
-    invalid = [name for name in entities if name not in SCAN_ENTITIES]
-    if invalid:
+    if invalid := sorted(entities.keys() - SCAN_ENTITIES.keys()):
         raise UnusableScanError(
             f"{_names(images)}: BIDS does not allow {', '.join(invalid)} for a gradient-echo scan",
             "rename the files",
@@ -90,7 +89,7 @@ def _assemble(entities, images):
     scan = Scan(
         entities=entities,
         suffix=suffix,
-        echo_times=tuple(times[echo] for echo in order),
+        echo_times=tuple(map(times.get, order)),
         sidecars=sidecars,
         field_strength=as_number(_first(images, "MagneticFieldStrength")),
         imaging_frequency=as_number(_first(images, "ImagingFrequency")),
@@ -108,7 +107,10 @@ def _names(images):
 
 def _flat(parts):
     """Return the images of all parts in one list."""
-    return list(chain.from_iterable(echoes.values() for echoes in parts.values()))
+    images = []
+    for echoes in parts.values():
+        images += echoes.values()
+    return images
 
 
 def _require_echo_entity(images):
@@ -167,15 +169,16 @@ def _unused(image, cause, remedy=""):
 
 def _choose_parts(parts):
     """Choose magnitude with phase, else real with imaginary; return them and notes on the rest."""
-    for pair in (("magnitude", "phase"), ("real", "imaginary")):
-        if parts.keys() >= set(pair):
-            spare = [part for part in parts if part not in pair]
+    for first, second in (("magnitude", "phase"), ("real", "imaginary")):
+        if first in parts and second in parts:
+            unused = dict(parts)
+            chosen = {first: unused.pop(first), second: unused.pop(second)}
             notes = []
-            if spare:
+            if unused:
                 notes.append(
-                    f"{' and '.join(spare)} images not used: there are {' and '.join(pair)}"
+                    f"{' and '.join(unused)} images not used: there are {first} and {second}"
                 )
-            return {part: parts[part] for part in pair}, notes
+            return chosen, notes
     raise UnusableScanError(
         f"only {' and '.join(parts)} images ({_names(_flat(parts))}), but magnitude and phase, or "
         "real and imaginary, are needed",

@@ -2,12 +2,12 @@
 
 import multiprocessing
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
-from typing import TextIO
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -277,7 +277,7 @@ def audit_table(
 def _deviations(rows, *, by_site):
     """Describe, for each row, the fields in which it differs from the majority of its group."""
 
-    def group(row):
+    def group(row: Mapping[str, Any]) -> tuple[bool, str | None]:
         return (row["is_phantom"], row["site"] if by_site else None)
 
     values = defaultdict(Counter)
@@ -337,8 +337,8 @@ def _table_lines(table):
     """Align the printed columns of the table; the first line has the titles."""
     columns = []
     for title, column, max_width in PRINTED_COLUMNS:
-        cells = [title]
-        cells += [_cell(value, column, max_width) for value in table[column]]
+        cell_text = partial(_cell, column=column, max_width=max_width)
+        cells = [title, *map(cell_text, table[column])]
         width = max(map(len, cells))
         columns.append([cell.ljust(width) for cell in cells])
     return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]

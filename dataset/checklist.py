@@ -17,6 +17,7 @@ import pandas as pd
 from ..bids_templates import load_template
 from .files import PathLike, read_json, write_text
 from .tables import read_tsv, write_tsv
+from .values import join_numbers
 
 CHECKLIST = Path("logs", "checklist.tsv")
 CHECKLIST_TEXT = Path("logs", "CHECKLIST.md")
@@ -173,15 +174,22 @@ def _find_maps(root: Path, scans: Sequence[str] | None) -> list[_Map]:
 
 def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
     """Group maps by what an item applies to."""
-    in_scan_space = [chi for chi in maps if chi.space is None]
-    one_of_scan = list({chi.scan: chi for chi in in_scan_space}.values())
+    in_scan_space = []
+    in_subject_space = []
+    map_of_scan = {}
+    for chi in maps:
+        if chi.space is None:
+            in_scan_space.append(chi)
+            map_of_scan[chi.scan] = chi
+        else:
+            in_subject_space.append(chi)
+    one_per_scan = list(map_of_scan.values())
     if kind == "scanner":
-        return _by_label(one_of_scan, lambda chi: chi.scanner)
+        return _by_label(one_per_scan, lambda chi: chi.scanner)
     if kind == "scans":
-        return {"all scans": one_of_scan} if one_of_scan else {}
+        return {"all scans": one_per_scan} if one_per_scan else {}
     if kind == "inversion":
         return _by_label(in_scan_space, lambda chi: chi.inversion)
-    in_subject_space = [chi for chi in maps if chi.space is not None]
     return _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
 
 
@@ -224,8 +232,8 @@ def _first(maps: list[_Map], fields: Sequence[str]) -> str:
     """Give the value of the first field that a sidecar has."""
     values = []
     for chi in maps:
-        present = [field for field in fields if field in chi.sidecar]
-        values.append(_plain(chi.sidecar[present[0]]) if present else None)
+        field = next(filter(chi.sidecar.__contains__, fields), None)
+        values.append(None if field is None else _plain(chi.sidecar[field]))
     return _summary(values)
 
 
@@ -272,7 +280,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | float):
         return float(value)
     if isinstance(value, list):
-        return ", ".join(_text(_plain(part)) for part in value)
+        return ", ".join(map(_text, map(_plain, value)))
     return str(value)
 
 
@@ -297,7 +305,7 @@ def _echo_times(chi: _Map, fields: Sequence[str]) -> str | None:
         return f"1, {times[0]:.4g}"
     spacing = np.diff(times)
     if np.ptp(spacing) > 0.01 * np.mean(spacing):
-        return f"{times.size}, " + ", ".join(f"{time:.4g}" for time in times)
+        return f"{times.size}, {join_numbers(times, '.4g')}"
     return f"{times.size}, {times[0]:.4g} : {np.mean(spacing):.4g} : {times[-1]:.4g}"
 
 
@@ -323,7 +331,7 @@ def _field_of_view(chi: _Map, _) -> str:
 
 
 def _product(numbers: Iterable[float]) -> str:
-    return "×".join(f"{number:.4g}" for number in numbers)
+    return join_numbers(numbers, ".4g", "×")
 
 
 def _versions(chi: _Map, fields: Sequence[str]) -> str:

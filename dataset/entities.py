@@ -1,7 +1,7 @@
 """Read the BIDS entities in file names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .problems import UnusableScanError
@@ -19,7 +19,7 @@ SCAN_ENTITIES = {
     "chunk": "chunk",
 }
 INDICES = ("run", "echo", "chunk")
-LONG_NAMES = {short: name for name, short in SCAN_ENTITIES.items()}
+LONG_NAMES = dict(zip(SCAN_ENTITIES.values(), SCAN_ENTITIES, strict=True))
 FILE_NAME = re.compile(r"(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)+([a-zA-Z0-9]+)(\.nii(?:\.gz)?)")
 SUFFIX = re.compile(r"(?:^|_)([a-zA-Z0-9+]+)\.nii(?:\.gz)?$")
 FILE_ENTITIES = ("echo", "part", "suffix", "datatype", "extension")
@@ -43,9 +43,11 @@ def scan_label(entities: Mapping[str, str]) -> str:
     >>> scan_label({"run": "1", "subject": "01", "session": "A"})
     'sub-01_ses-A_run-1'
     """
-    return "_".join(
-        f"{SCAN_ENTITIES[name]}-{entities[name]}" for name in SCAN_ENTITIES if name in entities
-    )
+    parts = []
+    for name, key in SCAN_ENTITIES.items():
+        if name in entities:
+            parts.append(f"{key}-{entities[name]}")
+    return "_".join(parts)
 
 
 def scan_title(entities: Mapping[str, str]) -> str:
@@ -69,6 +71,17 @@ def scan_title(entities: Mapping[str, str]) -> str:
     without_subject = {**entities}
     without_subject.pop("subject", None)
     return scan_label(without_subject) or "scan"
+
+
+def strip_prefix(labels: Iterable[object], prefix: str) -> list[str]:
+    """Return labels as texts without a prefix, which some of them may have.
+
+    Examples
+    --------
+    >>> strip_prefix(["sub-01", "02"], "sub-")
+    ['01', '02']
+    """
+    return [str(label).removeprefix(prefix) for label in labels]
 
 
 def echo_number(path: Path) -> int:

@@ -8,7 +8,7 @@ from ..core.dipole import b0_direction
 from ..core.phase.encoding import default_sign
 from .preflight.inspection import Inspection
 from .preflight.readout import BIPOLAR_OFFSET, BIPOLAR_RAMP
-from .values import as_number, one_line
+from .values import as_number, join_numbers, one_line
 
 MISSING = "n/a"
 REAL_AND_IMAGINARY = "real and imaginary parts"
@@ -70,7 +70,7 @@ def scan_facts(inspection: Inspection, phase_sign: int = 0) -> dict[str, Any]:
         "sign_asymmetry": None if asymmetry is None else round(asymmetry, 3),
         **_b0_facts(inspection.scanner),
         "matrix": matrix and "×".join(map(str, matrix)),
-        "voxel_size": voxel_size and "×".join(f"{size:.3g}" for size in voxel_size),
+        "voxel_size": voxel_size and join_numbers(voxel_size, ".3g", "×"),
         "saturated": inspection.saturated,
         **_alternation_facts(inspection.alternation),
         "mask": "auto" if scan.brain_mask is None else "user",
@@ -93,7 +93,7 @@ def _b0_facts(scanner_form):
     # Rounding may make the third component of a unit vector larger than 1.
     angle = np.degrees(np.arccos(min(1, abs(direction[2]))))
     return {
-        "b0_dir": "{:.4f}, {:.4f}, {:.4f}".format(*direction),
+        "b0_dir": join_numbers(direction, ".4f"),
         "b0_angle": float(angle.round(2)),
         "b0_source": str(scanner_form),
     }

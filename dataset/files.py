@@ -137,7 +137,7 @@ def _json_safe(value):
     if isinstance(value, dict):
         return {str(key): _json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_safe(item) for item in value]
+        return list(map(_json_safe, value))
     if isinstance(value, Path):
         return value.as_posix()
     if isinstance(value, float) and not math.isfinite(value):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from ..bids_templates import load_template
-from .entities import INDICES
+from .entities import INDICES, strip_prefix
 from .problems import DatasetError
 
 
@@ -43,7 +43,7 @@ def list_filters(
             f"--bids-filter-file: megre is {megre!r}",
             'write an object of entities, such as {"acquisition": "x"}',
         )
-    sessions = [str(label).removeprefix("ses-") for label in session_label or ()]
+    sessions = strip_prefix(session_label or (), "ses-")
     filters: list[tuple[str, str, object]] = []
     if sessions:
         filters.append((f"--session-label {' '.join(sessions)}", "session", sessions))

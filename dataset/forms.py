@@ -53,7 +53,11 @@ def header_forms(header: nib.Nifti1Header) -> tuple[Form, ...]:
     tuple of Form
         The sform first.
     """
-    return tuple(_form(header, name) for name in FORMS if header[f"{name}_code"] > 0)
+    forms = []
+    for name in FORMS:
+        if header[f"{name}_code"] > 0:
+            forms.append(_form(header, name))
+    return tuple(forms)
 
 
 def scanner_form(image: SpatialImage) -> Form:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from ..bids_templates import load_template
 from .content import MissingContentError, is_broken_folder_link, require_content
-from .entities import FILE_ENTITIES, SCAN_ENTITIES, SUFFIX, parse_name, scan_label
+from .entities import (
+    FILE_ENTITIES,
+    SCAN_ENTITIES,
+    SUFFIX,
+    parse_name,
+    scan_label,
+    strip_prefix,
+)
 from .files import PathLike
 from .filters import matches
 from .problems import DatasetError, Problem, UnusableScanError
@@ -62,8 +69,8 @@ def list_participants(root: Path, participant_label: Sequence[str] | None) -> li
         If a participant has no folder, or the dataset has no participants.
     """
     folders = sorted(filter(is_folder, root.glob("sub-*")))
-    available = [folder.name.removeprefix("sub-") for folder in folders]
-    labels = [str(label).removeprefix("sub-") for label in participant_label or available]
+    available = strip_prefix((folder.name for folder in folders), "sub-")
+    labels = strip_prefix(participant_label or available, "sub-")
     unavailable = [label for label in labels if label not in available]
     if unavailable:
         raise DatasetError(

@@ -334,7 +334,7 @@ def _read_values(path, image):
         )
     if values[0] < 0:
         raise DatasetError(f"{path}: some labels are negative", "number regions from 1")
-    return [int(value) for value in values]
+    return list(map(int, values))
 
 
 def have_same_grid(first: PathLike, second: PathLike) -> bool:

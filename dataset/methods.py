@@ -82,7 +82,7 @@ def citation_text(steps: Mapping[str, str], **placeholders: str) -> str:
         If a step has no text.
     """
     template = load_template("citation")
-    if unknown := [step for step in steps if step not in template["steps"]]:
+    if unknown := sorted(steps.keys() - template["steps"].keys()):
         raise ValueError(
             f"No citation for {', '.join(unknown)}: the template has {', '.join(template['steps'])}"
         )
@@ -91,13 +91,12 @@ def citation_text(steps: Mapping[str, str], **placeholders: str) -> str:
     for name, step in template["steps"].items():
         if name not in steps and name not in ("bids", "nipype"):
             continue
-        for key in step["references"]:
-            numbers.setdefault(key, len(numbers) + 1)
         parts = [step["text"].format(**placeholders)]
         if remark := steps.get(name):
             parts.append(remark)
-        if step["references"]:
-            parts.append(f"[{', '.join(str(numbers[key]) for key in step['references'])}]")
+        citations = [numbers.setdefault(key, len(numbers) + 1) for key in step["references"]]
+        if citations:
+            parts.append(str(citations))  # such as [1, 2]
         sentences.append(f"{' '.join(parts)}.")
     references = [f"{number}. {template['references'][key]}" for key, number in numbers.items()]
     introduction = template["introduction"].format(version=__version__)
@@ -124,7 +123,7 @@ class _ProcessingSummary:
         self._n_regions = {}
         self._references = set()
 
-    def add(self, path):
+    def add(self, path: Path) -> None:
         """Add the sidecar of a map or of a table of regional values; ignore others."""
         labels = dict(pair.split("-", 1) for pair in path.stem.split("_") if "-" in pair)
         scan = _scan_of(labels)
@@ -149,7 +148,7 @@ class _ProcessingSummary:
             is_of_scan = self._units.get(step) == "scans"
             self._processed[step].add(scan if is_of_scan else _subject(scan))
 
-    def steps(self):
+    def steps(self) -> dict[str, str]:
         """Return the steps with remarks on how many scans or people they were applied to."""
         people = _subjects(self._maps - self._processed["phantom"])
         registered = _subjects(self._in_subject_space)
@@ -170,7 +169,7 @@ class _ProcessingSummary:
                 remarks[step] = _remark(len(members), totals[unit], unit)
         return remarks
 
-    def placeholders(self):
+    def placeholders(self) -> dict[str, str]:
         """Return texts for the placeholders of the template."""
         counts = self._n_regions.values()
         if len(set(counts)) > 1:

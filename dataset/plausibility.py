@@ -68,7 +68,7 @@ def find_doubts(sidecars: Mapping[str, dict]) -> list[Doubt]:
     ]
     for method, sidecar in sidecars.items():
         doubts.append(_doubt_lambda(method, sidecar))
-    return [doubt for doubt in doubts if doubt is not None]
+    return list(filter(None, doubts))
 
 
 def _doubt_mask(sidecar):

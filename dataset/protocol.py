@@ -21,6 +21,7 @@ from .forms import scanner_form
 from .preflight.echoes import LONGEST_ECHO_TIME
 from .problems import DatasetError, Problem
 from .scans import Scan
+from .values import join_numbers
 
 AXES = ("right-left", "anterior-posterior", "inferior-superior")
 ROUNDING = 1e-3  # relative: rounding of headers and oblique affines changes voxel sizes by less
@@ -152,7 +153,8 @@ class HarmonizedScan(Scan):
         changes = []
         if self.is_cropped:
             changes.append(
-                f"voxels {_size_text(self.original_voxel_size)} → {_size_text(self.voxel_size)} mm"
+                f"voxels {join_numbers(self.original_voxel_size, '.4g', '×')} → "
+                f"{join_numbers(self.voxel_size, '.4g', '×')} mm"
             )
         if self.echoes_left_out:
             times = ", ".join(map(_milliseconds, self.echoes_left_out))
@@ -186,8 +188,7 @@ def common_protocol(protocols: Sequence[ScanProtocol]) -> CommonProtocol:
     """
     # Of each scan the voxel sizes in the order of AXES: argsort inverts the permutation.
     sizes = np.array([np.take(p.voxel_size, np.argsort(p.axes)) for p in protocols])
-    first = np.array([p.echo_times[0] for p in protocols])
-    last = np.array([p.echo_times[-1] for p in protocols])
+    first, last = np.array([(p.echo_times[0], p.echo_times[-1]) for p in protocols]).T
     # Scans that differ only by rounding are equal, so that the first of them decides.
     coarsest = (sizes > sizes.max(axis=0) * (1 - ROUNDING)).argmax(axis=0)
     deciding = [*coarsest, first.argmax(), last.argmin()]
@@ -322,7 +323,7 @@ def harmonize(scans: Iterable[Scan], common: CommonProtocol) -> tuple[list[Scan]
 
 def _harmonize(scan, common):
     own = read_protocol(scan)
-    target = [common.voxel_size[axis] for axis in own.axes]
+    target = np.take(common.voxel_size, own.axes)
     matrix = cropped_matrix(own.matrix, own.voxel_size, target)
     affine = cropped_affine(np.diag([*own.voxel_size, 1.0]), own.matrix, matrix)
     # The margin makes a difference of exactly the tolerance count as within, despite rounding.
@@ -352,7 +353,3 @@ def _select(values, is_selected):
 
 def _milliseconds(seconds):
     return f"{1000 * seconds:.4g}"
-
-
-def _size_text(voxel_size):
-    return "×".join(f"{size:.4g}" for size in voxel_size)

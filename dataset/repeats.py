@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .entities import SCAN_ENTITIES, scan_label
 from .problems import DatasetError
-from .values import as_number
+from .values import as_number, join_numbers
 
 if TYPE_CHECKING:
     from .scans import Scan
@@ -48,20 +48,21 @@ class Protocol:
     echo_number: int | None = None
     voxel_size: tuple[float, ...] = ()
 
-    def is_repeated_by(self, other: Protocol) -> bool:
+    def is_repeated_by(self, protocol: Protocol) -> bool:
         """Return whether scans of two protocols are repeats.
 
         A property that is unknown in one of them counts as equal.
         """
-        has_same_voxels = _agree(self.voxel_size, other.voxel_size, _is_same_size)
-        return self.labels == other.labels and has_same_voxels and self.has_echoes_of(other)
+        has_same_voxels = _agree(self.voxel_size, protocol.voxel_size, _is_same_size)
+        return self.labels == protocol.labels and has_same_voxels and self.has_echoes_of(protocol)
 
-    def has_echoes_of(self, other: Protocol) -> bool:
+    def has_echoes_of(self, protocol: Protocol) -> bool:
         """Return whether two protocols have the same echoes, as far as these are known."""
         has_same_number = (
-            None in (self.echo_number, other.echo_number) or self.echo_number == other.echo_number
+            None in (self.echo_number, protocol.echo_number)
+            or self.echo_number == protocol.echo_number
         )
-        return has_same_number and _agree(self.echo_times, other.echo_times, is_same_time)
+        return has_same_number and _agree(self.echo_times, protocol.echo_times, is_same_time)
 
     @property
     def is_complete(self) -> bool:
@@ -72,10 +73,11 @@ class Protocol:
     def columns(self) -> dict[str, str | None]:
         """The protocol as texts for the columns `COLUMNS` of a table."""
         return {
-            **{name: self.labels.get(name) for name in LABELS},
-            "echo_times": _listed(self.echo_times),
+            **dict.fromkeys(LABELS),
+            **self.labels,
+            "echo_times": join_numbers(self.echo_times, ".5g") or None,
             "echo_number": None if self.echo_number is None else str(self.echo_number),
-            "voxel_size": _listed(self.voxel_size),
+            "voxel_size": join_numbers(self.voxel_size, ".5g") or None,
         }
 
     def __str__(self) -> str:
@@ -84,11 +86,11 @@ class Protocol:
             if name in self.labels:
                 parts.append(f"{short}-{self.labels[name]}")
         if self.echo_times:
-            parts.append(f"TE {_listed(self.echo_times)} ms")
+            parts.append(f"TE {join_numbers(self.echo_times, '.5g')} ms")
         if self.echo_number is not None:
             parts.append(f"echo {self.echo_number}")
         if self.voxel_size:
-            parts.append(f"{'×'.join(f'{size:.4g}' for size in self.voxel_size)} mm")
+            parts.append(f"{join_numbers(self.voxel_size, '.4g', '×')} mm")
         return ", ".join(parts) or "no label"
 
 
@@ -272,10 +274,6 @@ def _agree(first, second, is_same):
     if not first or not second:
         return True
     return len(first) == len(second) and all(map(is_same, first, second))
-
-
-def _listed(numbers):
-    return ", ".join(f"{number:.5g}" for number in numbers) or None
 
 
 def _natural_key(text):

@@ -208,10 +208,9 @@ def write_sidecar(path: PathLike, metadata: Mapping[str, object]) -> Path:
         If a value cannot be converted to JSON.
     """
 
-    def order(name: str) -> tuple[int, str]:
+    def order(field: tuple[str, object]) -> tuple[int, str]:
+        name, _ = field
         is_first = name in FIRST_IN_SIDECAR
         return (FIRST_IN_SIDECAR.index(name) if is_first else len(FIRST_IN_SIDECAR), name)
 
-    return write_json(
-        sidecar_path(path), {name: metadata[name] for name in sorted(metadata, key=order)}
-    )
+    return write_json(sidecar_path(path), dict(sorted(metadata.items(), key=order)))

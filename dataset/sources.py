@@ -48,10 +48,18 @@ def derivative_datasets(
         require_content(folder)
         paths = sorted(filter(is_folder, folder.glob("*")))
         return [path for path in paths if exists(path) and not is_multiqsm_dataset(path)]
-    missing_paths = [path for path in derivatives if not (exists(path) and Path(path).is_dir())]
-    if missing_paths:
-        raise DatasetError(f"{', '.join(map(str, missing_paths))}: no such folder of derivatives")
-    return [Path(path).absolute() for path in derivatives]
+    folders = []
+    missing_folders = []
+    for path in derivatives:
+        if exists(path) and Path(path).is_dir():
+            folders.append(Path(path).absolute())
+        else:
+            missing_folders.append(str(path))
+    if missing_folders:
+        raise DatasetError(
+            f"{', '.join(missing_folders)}: no such folder of derivatives", "check --derivatives"
+        )
+    return folders
 
 
 def list_missing_datasets(root: Path) -> list[Problem]:

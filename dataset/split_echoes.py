@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 
 from .facts import scan_facts
 from .preflight.inspection import Inspection
 from .repeats import is_same_time, scan_protocol
+from .values import join_numbers
 
 
 def find_split_echoes(inspections: Iterable[Inspection]) -> dict[str, tuple[str, str]]:
@@ -78,13 +79,16 @@ def _distinct_echoes(scans):
 
 
 def _all_echo_times(protocols):
-    return sorted(chain.from_iterable(protocol.echo_times for protocol in protocols))
+    times: list[float] = []
+    for protocol in protocols:
+        times += protocol.echo_times
+    return sorted(times)
 
 
 def _echoes_of_one_scan(scans, protocols, have_distinct_times):
     """Return cause and remedy for scans that look like the echoes of one scan."""
     times = _all_echo_times(protocols)
-    evidence = f"EchoTime {_listed(times)} ms"
+    evidence = f"EchoTime {join_numbers(times, '.4g')} ms"
     if not have_distinct_times:
         numbers = ", ".join(str(protocol.echo_number) for protocol in protocols)
         evidence = f"EchoNumber {numbers}, {evidence}"
@@ -110,7 +114,8 @@ def _runs_with_different_echoes(scans):
             continue
         echoes = []
         for scan in runs:
-            echoes.append(f"{scan.label} {_listed(1000 * np.array(scan.echo_times))} ms")
+            times = join_numbers(1000 * np.array(scan.echo_times), ".4g")
+            echoes.append(f"{scan.label} {times} ms")
         cause = f"runs differ only in their echo times: {'; '.join(echoes)}"
         remedy = "check whether echoes are missing; runs with different echo times are not repeats"
         problems |= dict.fromkeys(_labels(runs), (cause, remedy))
@@ -119,7 +124,3 @@ def _runs_with_different_echoes(scans):
 
 def _labels(scans):
     return [scan.label for scan in scans]
-
-
-def _listed(times):
-    return ", ".join(f"{time:.4g}" for time in times)

@@ -1,6 +1,6 @@
 """Collect the processed scans of each subject, with the regions drawn on them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -195,16 +195,16 @@ def collect_subjects(
         Scans without derivatives, regions that cannot be propagated, and regions, anatomy or
         lesions that cannot be used; the scans are then processed without them.
     """
-    protocols = [scan_protocol(scan, _voxel_size(scan)) for scan in scans]
-    entities_of = [scan.entities for scan in scans]
-    sites = [scan.site for scan in scans]
-    numbers = number_scans(list(zip(entities_of, sites, protocols, strict=True)))
+    repeats: list[tuple[Mapping[str, str], str, Protocol]] = []
+    for scan in scans:
+        repeats.append((scan.entities, scan.site, scan_protocol(scan, _voxel_size(scan))))
+    numbers = number_scans(repeats)
     with_noise = methods if standard_errors is None else standard_errors
     scans_of: dict[str, list[Scan]] = {}
     processed_of: dict[str, list[ProcessedScan]] = {}
     left_out: list[Problem] = []
     absent = list(excluded_scans)
-    for scan, protocol, number in zip(scans, protocols, numbers, strict=True):
+    for scan, (_, _, protocol), number in zip(scans, repeats, numbers, strict=True):
         processed = _processed(scan, protocol, number, output_dir, methods, with_noise)
         required = (processed.mask, processed.magnitude, *processed.chi.values())
         missing_files = [path for path in required if not path.exists()]
@@ -263,9 +263,8 @@ def check_regions(
         if not scan.is_phantom:
             _, problems = _anatomy_of(scan, output_dir, datasets)
             left_out += problems
-    return [
-        replace(problem, severity="warning") for problem in left_out if problem.severity == "error"
-    ]
+    errors = [problem for problem in left_out if problem.severity == "error"]
+    return [replace(problem, severity="warning") for problem in errors]
 
 
 def freesurfer_dir(output_dir: PathLike) -> Path:
@@ -312,8 +311,8 @@ def _drawn_elsewhere(subject, excluded_scans, output_dir, datasets, needs_atria)
     usable_scans = []
     unusable_scans = []
     left_out = []
-    needs_labels = subject.labels is None and not any(scan.labels for scan in subject.scans)
-    needs_atria = needs_atria and not any(scan.atria for scan in subject.scans)
+    needs_labels = subject.labels is None and not _have_labels(subject.scans)
+    needs_atria = needs_atria and not _have_atria(subject.scans)
     for entities in excluded_scans:
         if entities["subject"] != subject.label:
             continue
@@ -328,17 +327,23 @@ def _drawn_elsewhere(subject, excluded_scans, output_dir, datasets, needs_atria)
         drawn = DrawnScan(dict(entities), magnitude, mask, labels, tuple(atria or ()))
         is_registrable = magnitude.exists() and mask.exists()
         (usable_scans if is_registrable else unusable_scans).append(drawn)
-    have_labels = any(scan.labels for scan in usable_scans)
-    have_atria = any(scan.atria for scan in usable_scans)
     for scan in unusable_scans:
         lost = []
-        if scan.labels and not have_labels:
+        if scan.labels and not _have_labels(usable_scans):
             lost.append("regions")
-        if scan.atria and not have_atria:
+        if scan.atria and not _have_atria(usable_scans):
             lost.append("points in the atria")
         if lost:
             left_out.append(_lost_drawing(scan, " and ".join(lost)))
     return tuple(usable_scans), left_out
+
+
+def _have_labels(scans):
+    return any(scan.labels for scan in scans)
+
+
+def _have_atria(scans):
+    return any(scan.atria for scan in scans)
 
 
 def _lost_drawing(scan, drawing):
@@ -358,7 +363,7 @@ def _lost_drawing(scan, drawing):
 def _processed(scan, protocol, number, output_dir, methods, with_noise):
     """Return the scan's derivatives; those that every scan has are not checked for existence."""
 
-    def path(name):
+    def path(name: Mapping[str, str]) -> Path:
         return derivative_path(output_dir, scan.entities, **name)
 
     chi = {method: path(susceptibility_map(method)) for method in methods}

@@ -1,6 +1,7 @@
 """Make values from sidecars and tables of a dataset safe to use and to print."""
 
 import math
+from collections.abc import Iterable
 
 
 def is_plain(value: object) -> bool:
@@ -12,7 +13,7 @@ def is_plain(value: object) -> bool:
 def plain(value: object) -> object:
     """Return a value with its texts safe to print; JSON can have characters that UTF-8 cannot."""
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return list(map(plain, value))
     return one_line(value) if isinstance(value, str) else value
 
 
@@ -46,6 +47,30 @@ def as_number(value: object) -> float | None:
 def as_text(value: object) -> str | None:
     """Return a sidecar's text, safe to print; None if the value is not a text."""
     return one_line(value) if isinstance(value, str) else None
+
+
+def join_numbers(numbers: Iterable[float], spec: str, separator: str = ", ") -> str:
+    """Format numbers and join them to a text.
+
+    Parameters
+    ----------
+    numbers : iterable of float
+        Any numbers.
+    spec : str
+        Format of each number, such as ``.4g``.
+    separator : str
+        Text between the numbers.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> join_numbers((0.5, 0.5, 2.0), ".4g", "×")
+    '0.5×0.5×2'
+    """
+    return separator.join(format(number, spec) for number in numbers)
 
 
 def one_line(text: str) -> str:

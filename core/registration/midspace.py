@@ -178,7 +178,7 @@ def first_space(
     transforms = {}
     for k, transform in registered.items():
         transforms[k] = np.eye(4) if k == first else transform @ to_mid_space
-    scans = list(map(_as_scan, images, affines, masks))
+    scans = [_as_scan(*scan) for scan in zip(images, affines, masks, strict=True)]
     grid = _Grid(scans[first].affine, scans[first].image.shape)
     average, mask = _average(scans, transforms, grid)
     return replace(

@@ -1,6 +1,4 @@
-"""FreeSurfer's tables of versions 5 to 8: what each calls the same measure, and what is refused,
-with file and line.
-"""
+"""FreeSurfer's statistics, versions 5 to 8; errors are reported with file and line."""
 
 import math
 
@@ -14,7 +12,7 @@ ICV = "# Measure IntraCranialVol, ICV, Intracranial Volume, 1500000.0, mm^3\n"
 
 
 @pytest.mark.parametrize(
-    ("version", "name", "head", "area", "inside"),
+    ("version", "name", "head", "area", "intracranial"),
     [
         ("5.1", OLD, ICV, "WhiteSurfArea", 1500),
         ("5.3", OLD, ETIV, "SurfArea", 1510),
@@ -25,35 +23,35 @@ ICV = "# Measure IntraCranialVol, ICV, Intracranial Volume, 1500000.0, mm^3\n"
         ("without head", NEW, "", "WhiteSurfArea", math.nan),
     ],
 )
-def test_measures_of_every_version(tmp_path, version, name, head, area, inside):
-    found = read_statistics(
-        write_statistics(tmp_path, name=name, head=head, area=area, version=version)
-    )
-    assert found == pytest.approx(
-        {
-            "thalamic_volume_left": 7.1,
-            "thalamic_volume_right": 6.9,
-            "thalamic_volume": 14.0,
-            "grey_matter_volume": 607.0005,
-            "intracranial_volume": inside,
-            "cortical_thickness": (2.5 * 80 + 2.3 * 120) / 200,  # by area
-        },
-        nan_ok=True,
-    )
+def test_measures_of_every_version(tmp_path, version, name, head, area, intracranial):
+    folder = write_statistics(tmp_path, name=name, head=head, area=area, version=version)
+    expected = {
+        "thalamic_volume_left": 7.1,
+        "thalamic_volume_right": 6.9,
+        "thalamic_volume": 14.0,
+        "grey_matter_volume": 607.0005,
+        "intracranial_volume": intracranial,
+        "cortical_thickness": (2.5 * 80 + 2.3 * 120) / 200,  # weighted by area
+    }
+    assert read_statistics(folder) == pytest.approx(expected, nan_ok=True)
 
 
-def test_thickness_by_vertices_where_there_is_no_area(tmp_path):
-    assert read_statistics(write_statistics(tmp_path, area=None))[
-        "cortical_thickness"
-    ] == pytest.approx(2.4)
+def test_thickness_is_weighted_by_vertices_without_areas(tmp_path):
+    statistics = read_statistics(write_statistics(tmp_path, area=None))
+    assert statistics["cortical_thickness"] == pytest.approx(2.4)
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "cause"),
     [
-        ("aseg.stats", "7100.0  Left", "7l00  Left", "aseg.stats, line 11: '7l00' is no measure"),
-        ("aseg.stats", "607000.500000", "nan", "aseg.stats, line 6: 'nan' is no measure"),
-        ("aseg.stats", "607000.500000", "-3", "aseg.stats, line 6: '-3' is no measure"),
+        (
+            "aseg.stats",
+            "7100.0  Left",
+            "7l00  Left",
+            "aseg.stats, line 11: '7l00' is not a valid measure",
+        ),
+        ("aseg.stats", "607000.500000", "nan", "aseg.stats, line 6: 'nan' is not a valid measure"),
+        ("aseg.stats", "607000.500000", "-3", "aseg.stats, line 6: '-3' is not a valid measure"),
         (
             "aseg.stats",
             "  90.0     8.0    40.0",
@@ -64,7 +62,7 @@ def test_thickness_by_vertices_where_there_is_no_area(tmp_path):
             "aseg.stats",
             ", Total gray matter volume",
             "",
-            "aseg.stats, line 6: a measure has 5 fields, this one 4",
+            "aseg.stats, line 6: a measure has 5 fields, but this one has 4",
         ),
         (
             "aseg.stats",
@@ -85,11 +83,11 @@ def test_thickness_by_vertices_where_there_is_no_area(tmp_path):
             "rh.aparc.stats",
             "2.3",
             "2,3",
-            "rh.aparc.stats, line 5: a measure has 5 fields, this one 6",
+            "rh.aparc.stats, line 5: a measure has 5 fields, but this one has 6",
         ),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path, file, old, new, cause):
+def test_unreadable_statistics_are_reported(tmp_path, file, old, new, cause):
     path = write_statistics(tmp_path) / file
     text = path.read_text()
     path.unlink()
@@ -105,7 +103,7 @@ def test_binary_file_is_refused(tmp_path):
         read_statistics(tmp_path)
 
 
-def test_hemispheres_with_nothing_to_weight_them_by(tmp_path):
+def test_hemispheres_without_weights(tmp_path):
     for path in write_statistics(tmp_path, area=None).glob("*.aparc.stats"):
         path.write_text(path.read_text().replace("NumVert,", "x,"))
     with pytest.raises(
@@ -128,12 +126,9 @@ def test_folders(tmp_path):
     (tmp_path / "sub-04" / "base-tps").write_text("sub-04_ses-1\n")
     (tmp_path / "sub-07").mkdir()
     (tmp_path / "sub-08").write_text("a file")
-    found, refused = find_statistics(tmp_path)
-    assert [(run.subject, run.session) for run in found] == [
-        ("01", "a"),
-        ("02", None),
-        ("06", None),
-    ]
+    runs, refused = find_statistics(tmp_path)
+    assert [run.subject for run in runs] == ["01", "02", "06"]
+    assert [run.session for run in runs] == ["a", None, None]
     causes = dict(refused)
     assert "longitudinal stream" in causes["sub-03.long.sub-03_base"]
     assert "longitudinal stream" in causes["sub-04"]

@@ -1,9 +1,8 @@
-"""Model files say what they say in JSON and in YAML, and what makes no sense is named with its
-place.
-"""
+"""Model files in JSON and YAML; invalid content is reported with its place."""
 
 import json
 import re
+from itertools import product
 
 import pytest
 import yaml
@@ -68,22 +67,24 @@ MODEL = StudyModel(
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.yaml", "model.YML"])
-def test_json_and_yaml_say_the_same(tmp_path, name):
+def test_json_and_yaml_are_equivalent(tmp_path, name):
     path = tmp_path / name
     path.write_text(json.dumps(CONTENT) if name.endswith("json") else yaml.safe_dump(CONTENT))
     assert read_model(path) == MODEL
 
 
-def test_byte_order_mark_is_no_part_of_it(tmp_path):
+def test_byte_order_mark_is_ignored(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps(CONTENT), encoding="utf-8-sig")
     assert read_model(tmp_path / "model.json") == MODEL
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_models_that_come_along(name):
+def test_shipped_models(name):
     model = read_model(name)
     assert (model.name, model.problems) == (name, ())
-    regressions = {(y, x) for node in model.nodes for y in node.outcomes for x in node.predictors}
+    regressions = set()
+    for node in model.nodes:
+        regressions.update(product(node.outcomes, node.predictors))
     published = {(row["outcome"], row["predictor"]) for row in load_template(f"published_{name}")}
     assert published <= regressions
 
@@ -100,41 +101,47 @@ def write(tmp_path, change):
     ("change", "cause"),
     [
         (lambda c: c.pop("Name"), "Name None of the model"),
-        (lambda c: c.update(Name="../x"), "Name '../x' of the model: give letters"),
-        (lambda c: c.update(Exclud=[]), "the model: unknown key Exclud; known are Name"),
-        (lambda c: c.update(BIDSModelVersion="2.0"), "BIDSModelVersion '2.0': only 1.x is known"),
-        (lambda c: c.update(Description=3), "Description: holds no text but 3"),
+        (lambda c: c.update(Name="../x"), "Name '../x' of the model: use letters"),
+        (lambda c: c.update(Exclud=[]), "the model: unknown key Exclud; valid keys are Name"),
+        (
+            lambda c: c.update(BIDSModelVersion="2.0"),
+            "BIDSModelVersion '2.0': only 1.x is supported",
+        ),
+        (lambda c: c.update(Description=3), "Description: must be a text, not 3"),
         (
             lambda c: c["Input"].update(Task="rest"),
-            "Input: unknown key Task; known are Method, Region, Reference",
+            "Input: unknown key Task; valid keys are Method, Region, Reference",
         ),
-        (lambda c: c["Input"].update(Method=["medi"]), "Input, Method: holds no text"),
-        (lambda c: c.update(Exclude={}), "Exclude: holds no list"),
-        (lambda c: c["Exclude"][1].pop("Filter"), "Exclude, number 2: no Filter"),
+        (lambda c: c["Input"].update(Method=["medi"]), "Input, Method: must be a text"),
+        (lambda c: c.update(Exclude={}), "Exclude: must be a list"),
+        (lambda c: c["Exclude"][1].pop("Filter"), "Exclude, number 2: has no Filter"),
         (
             lambda c: c["Exclude"][0].update(Filter="os.system('x')"),
             "Exclude, number 1: filter .* cannot be read",
         ),
-        (lambda c: c["Exclude"][0].update(Apply="yes"), "Exclude, number 1, Apply: true or false"),
+        (
+            lambda c: c["Exclude"][0].update(Apply="yes"),
+            "Exclude, number 1, Apply: must be true or false",
+        ),
         (
             lambda c: c["Subsets"].append(c["Subsets"][0]),
-            "Subsets, number 2: there is a subset 'young' already",
+            "Subsets, number 2: there is already a subset 'young'",
         ),
-        (lambda c: c["Subsets"][0].update(Name="all"), "there is a subset 'all' already"),
-        (lambda c: c["Power"].update(Alpha=5), "Power, Alpha: must lie between 0 and 1"),
-        (lambda c: c["Power"].update(Power=True), "Power, Power: holds no number but True"),
-        (lambda c: c["Power"].update(Power=0.005), "the power must be above Alpha"),
+        (lambda c: c["Subsets"][0].update(Name="all"), "there is already a subset 'all'"),
+        (lambda c: c["Power"].update(Alpha=5), "Power, Alpha: must be between 0 and 1"),
+        (lambda c: c["Power"].update(Power=True), "Power, Power: must be a number, not True"),
+        (lambda c: c["Power"].update(Power=0.005), "the power must exceed Alpha"),
         (
             lambda c: c["Transformations"].update(Transformer="r"),
-            "Transformer 'r': only 'multiqsm' is known",
+            "Transformer 'r': only 'multiqsm' is supported",
         ),
         (
             lambda c: c["Transformations"]["Instructions"][1].update(Name="Ln"),
-            "number 2: 'Ln' is no transformation",
+            "number 2: 'Ln' is not a transformation",
         ),
         (
             lambda c: c["Transformations"]["Instructions"][1].update(Value=2),
-            "number 2: Log takes no Value",
+            "number 2: Log has no Value",
         ),
         (
             lambda c: c["Transformations"]["Instructions"][2].pop("Value"),
@@ -142,7 +149,7 @@ def write(tmp_path, change):
         ),
         (
             lambda c: c["Transformations"]["Instructions"][2].update(Value="x"),
-            "number 3, Value: holds no number",
+            "number 3, Value: must be a number",
         ),
         (
             lambda c: c["Transformations"]["Instructions"][2].pop("Input"),
@@ -150,30 +157,30 @@ def write(tmp_path, change):
         ),
         (
             lambda c: c["Transformations"]["Instructions"][1].update(Output=["x"]),
-            "2 columns of Input and 1 of Output",
+            "must have the same number of columns, not 2 and 1",
         ),
         (lambda c: c.update(Nodes=[]), "Nodes: give a list with at least one"),
         (lambda c: c["Nodes"][0].update(GroupBy=["x"]), "Nodes, number 1: unknown key GroupBy"),
         (lambda c: c["Nodes"][0].update(Level="Run"), "Nodes, number 1: Level 'Run': only Dataset"),
         (lambda c: c["Nodes"][0].update(Name="residuals"), "is the name of another table"),
-        (lambda c: c["Nodes"][0].pop("Model"), "Nodes, number 1, Model: holds no keys"),
+        (lambda c: c["Nodes"][0].pop("Model"), "Nodes, number 1, Model: must have keys"),
         (lambda c: c["Nodes"][0]["Model"].update(Type="meta"), "Type 'meta': only glm"),
         (lambda c: c["Nodes"][0]["Model"].pop("Y"), "Nodes, number 1, Y: give a list of columns"),
-        (lambda c: c["Nodes"][0]["Model"].update(X=[1]), "Nodes, number 1, X: names no column"),
+        (lambda c: c["Nodes"][0]["Model"].update(X=[1]), "Nodes, number 1, X: has no column"),
         (
             lambda c: c["Nodes"][0]["Model"].update(X=[0, "a"]),
-            "X: 0 is no column; every regression has an intercept",
+            "X: 0 is not a column; every regression has an intercept",
         ),
-        (lambda c: c["Nodes"][0]["Model"].update(X=["a", "a"]), "X: names a column twice"),
+        (lambda c: c["Nodes"][0]["Model"].update(X=["a", "a"]), "X: has a column twice"),
     ],
 )
-def test_what_makes_no_sense_is_named(tmp_path, change, cause):
+def test_invalid_content_is_reported(tmp_path, change, cause):
     path = write(tmp_path, change)
     with pytest.raises(DatasetError, match=f"--model {re.escape(str(path))}: .*{cause}"):
         read_model(path)
 
 
-def test_node_that_makes_no_sense_leaves_the_others(tmp_path):
+def test_invalid_node_is_left_out(tmp_path):
     path = write(
         tmp_path, lambda c: c["Nodes"].append({**c["Nodes"][0], "Name": "table2", "Filtre": "x"})
     )
@@ -181,25 +188,27 @@ def test_node_that_makes_no_sense_leaves_the_others(tmp_path):
     assert model.nodes == MODEL.nodes
     ((where, problem),) = model.problems
     assert where == "Nodes, number 2"
-    assert problem == "Nodes, number 2: unknown key Filtre; known are Level, Name, Title, Model"
+    assert (
+        problem == "Nodes, number 2: unknown key Filtre; valid keys are Level, Name, Title, Model"
+    )
     again = write(tmp_path, lambda c: c["Nodes"].append(c["Nodes"][0]))
-    assert "there is a node table1 already" in read_model(again).problems[0][1]
+    assert "there is already a node table1" in read_model(again).problems[0][1]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "cause"),
     [
         ("m.json", "", "Expecting value"),
-        ("m.json", "[1]", "the model: holds no keys and values"),
-        ("m.json", '{"Name": "a", "Name": "b"}', "'Name' is there twice"),
+        ("m.json", "[1]", "the model: must have keys and values"),
+        ("m.json", '{"Name": "a", "Name": "b"}', "the key 'Name' occurs twice"),
         ("m.json", "[" * 100_000, "recursion"),
         (
             "m.json",
             '{"Name": "x", "Power": {"Alpha": 1e400}, "Nodes": []}',
-            "Power, Alpha: holds no number but inf",
+            "Power, Alpha: must be a number, not inf",
         ),
-        ("m.yaml", "Name: a\nName: b\n", "'Name' is there twice"),
-        ("m.yaml", "Name: &a [1]\nNodes: *a\n", "aliases .* are not read"),
+        ("m.yaml", "Name: a\nName: b\n", "the key 'Name' occurs twice"),
+        ("m.yaml", "Name: &a [1]\nNodes: *a\n", "aliases .* are not supported"),
         (
             "m.yaml",
             "Name: !!python/object/apply:os.system [x]\n",
@@ -207,10 +216,10 @@ def test_node_that_makes_no_sense_leaves_the_others(tmp_path):
         ),
         ("m.yaml", "? [1, 2]\n: 3\n", "unhashable"),
         ("m.yaml", "Name: [", "parsing a flow"),
-        ("m.yaml", "x" * 1_000_001, "larger than 1000000 bytes: no model"),
+        ("m.yaml", "x" * 1_000_001, "larger than 1000000 bytes, so not a model file"),
     ],
 )
-def test_files_that_are_none(tmp_path, name, text, cause):
+def test_invalid_files(tmp_path, name, text, cause):
     (tmp_path / name).write_text(text)
     with pytest.raises(DatasetError, match=f"(?s){name}: .*{cause}"):
         read_model(tmp_path / name)

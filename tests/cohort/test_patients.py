@@ -1,4 +1,4 @@
-"""What is known of patients comes together from all sources, and whoever lacks one is listed."""
+"""Data of patients are collected from all sources, and patients without a source are listed."""
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def write_rois(
     volumes=None,
     acquisition=None,
 ):
-    """The ROI table of a scan; values in ppm by region."""
+    """Write the ROI table of a scan; values in ppm by region."""
     entities = f"sub-{subject}" + (f"_ses-{session}" if session else "")
     entities += f"_acq-{acquisition}" if acquisition else ""
     table = pd.DataFrame({"roi": list(values), "mean": list(values.values())})
@@ -59,14 +59,13 @@ def causes(patients, label):
     return dict(listed.loc[listed["participant"] == label, ["what", "reason"]].to_numpy())
 
 
-def listed(patients):
-    """Who is listed for what reason."""
-    return list(
-        patients.listed[["participant", "what", "reason"]].itertuples(index=False, name=None)
-    )
+def reasons(patients):
+    """Participant, source and reason of each row of the list."""
+    columns = patients.listed[["participant", "what", "reason"]]
+    return list(columns.itertuples(index=False, name=None))
 
 
-def test_numbers_are_numbers_and_phantoms_no_patients(raw, out):
+def test_numbers_are_converted_and_phantoms_are_left_out(raw, out):
     patients = collect_patients(raw, out)
     assert list(patients.table.index) == ["01", "02"]
     assert list(patients.table.columns) == ["age", "sex", "lesions"]
@@ -79,7 +78,7 @@ def test_numbers_are_numbers_and_phantoms_no_patients(raw, out):
     assert "no such folder" in patients.notes[0]
 
 
-def test_strays_in_a_column_of_numbers_are_listed(raw, out):
+def test_invalid_values_in_a_column_of_numbers_are_listed(raw, out):
     rows = [
         ("00", "40", "I"),
         ("01", "41", "V"),
@@ -87,38 +86,37 @@ def test_strays_in_a_column_of_numbers_are_listed(raw, out):
         ("03", "inf", "I"),
         ("04", "42", "V"),
     ]
-    lines = ["participant_id\tage\tstage", *("\t".join(row) for row in rows)]
+    lines = ["participant_id\tage\tstage", *map("\t".join, rows)]
     (raw / "participants.tsv").write_text("\n".join(lines))
     patients = collect_patients(raw, out)
     np.testing.assert_array_equal(patients.table["age"], [40, 41, np.nan, np.nan, 42])
-    assert "'89+' is no finite number: missing" in causes(patients, "02")["participants.tsv, age"]
-    assert "'inf' is no finite number" in causes(patients, "03")["participants.tsv, age"]
+    reason = causes(patients, "02")["participants.tsv, age"]
+    assert reason == "'89+' is not a finite number, so it counts as missing"
+    assert "'inf' is not a finite number" in causes(patients, "03")["participants.tsv, age"]
     assert patients.table["stage"].tolist() == list("IVVIV")
 
 
-def test_rows_of_one_patient_count_where_they_agree(raw, out):
+def test_values_in_which_rows_of_a_patient_agree_are_used(raw, out):
     rows = ["sub-01\t40\t2", "sub-01\t40\t2", "sub-02\t30\t3", "sub-02\t31\t3", "sub-03\t5\t1"]
     (raw / "participants.tsv").write_text("\n".join(["participant_id\tage\tedss", *rows]))
     patients = collect_patients(raw, out)
     np.testing.assert_array_equal(patients.table["age"], [40, np.nan, 5])
     assert patients.table["edss"].to_list() == [2, 3, 1]
-    assert (
-        causes(patients, "01")["participants.tsv"]
-        == "there 2 times: what its rows agree in is used"
-    )
-    listed = patients.listed[patients.listed["participant"] == "02"]
-    assert "its rows contradict each other: age was not used" in listed.to_string()
+    reason = "has 2 rows; values in which they agree are used"
+    assert causes(patients, "01")["participants.tsv"] == reason
+    reason = "its rows contradict each other: age was not used"
+    assert ("02", "participants.tsv", reason) in reasons(patients)
 
 
-def test_labels_that_are_none(raw, out):
+def test_rows_with_invalid_labels_are_left_out(raw, out):
     (raw / "participants.tsv").write_text("participant_id\tage\nsub-../x\t40\nn/a\t3\nsub-01\t4\n")
     patients = collect_patients(raw, out)
     assert list(patients.table.index) == ["01"]
-    assert "is no label of a participant" in causes(patients, "sub-../x")["participants.tsv"]
+    assert "not a valid label" in causes(patients, "sub-../x")["participants.tsv"]
     assert patients.listed["left_out"].tolist() == [True, True]
 
 
-def test_phenotype_tables_join_and_the_last_source_of_a_column_counts(raw, out, tmp_path):
+def test_last_source_of_a_column_is_used(raw, out, tmp_path):
     (raw / "phenotype").mkdir()
     (raw / "phenotype" / "clinic.tsv").write_text(
         "participant_id\tlesions\tedss\nsub-01\t7\t2.5\nsub-09\t1\t1\n"
@@ -128,16 +126,13 @@ def test_phenotype_tables_join_and_the_last_source_of_a_column_counts(raw, out, 
     further.write_text("participant_id\tchi\nsub-02\t-30\n", encoding="utf-8-sig")
     patients = collect_patients(raw, out, phenotype=[further])
     assert patients.table.loc["01", ["lesions", "edss"]].tolist() == [7, 2.5]
-    assert np.isnan(patients.table.loc["02", "lesions"])  # one source for everybody
+    assert np.isnan(patients.table.loc["02", "lesions"])  # one source for all patients
     assert patients.table.loc["02", "chi"] == -30
     used = patients.sources.set_index(["column", "source"])["used"]
     assert not used["lesions", "participants.tsv"]
     assert used["lesions", "phenotype/clinic.tsv"]
     assert used["chi", str(further)]
-    assert (
-        "lesions is of phenotype/clinic.tsv; that of participants.tsv was not used"
-        in patients.notes
-    )
+    assert "lesions is from phenotype/clinic.tsv, not from participants.tsv" in patients.notes
     assert "not in participants.tsv" in causes(patients, "09")["phenotype/clinic.tsv"]
 
 
@@ -154,12 +149,12 @@ def test_phenotype_tables_join_and_the_last_source_of_a_column_counts(raw, out, 
         (b"participant_id\tedss\nsub-01\t3\nsub-02\t3\t4\n", "more cells than there are headings"),
     ],
 )
-def test_table_that_is_none_is_a_problem_and_the_others_go_on(raw, out, content, cause):
+def test_invalid_table_is_a_problem_and_others_are_used(raw, out, content, cause):
     (raw / "phenotype").mkdir()
     (raw / "phenotype" / "bad.tsv").write_bytes(content)
     patients = collect_patients(raw, out)
-    ((what, problem),) = patients.problems
-    assert what == "phenotype/bad.tsv"
+    ((name, problem),) = patients.problems
+    assert name == "phenotype/bad.tsv"
     assert cause in problem
     assert len(patients.table) == 2
 
@@ -172,14 +167,14 @@ def test_freesurfer(raw, out, tmp_path):
     patients = collect_patients(raw, out)
     assert patients.table.loc["01", "thalamic_volume"] == pytest.approx(14)
     assert patients.table.loc["07", "cortical_thickness"] == pytest.approx(2.38)
-    assert causes(patients, "02")["FreeSurfer"] == "nothing there for this patient"
+    assert causes(patients, "02")["FreeSurfer"] == "no data of this patient"
     assert "not in participants.tsv" in causes(patients, "07")["FreeSurfer"]
     assert patients.problems[0][0] == "FreeSurfer, sub-02.long.sub-02"
     elsewhere = collect_patients(raw, out, freesurfer_dir=tmp_path / "nowhere")
     assert elsewhere.problems[0][0] == "FreeSurfer"
 
 
-def test_freesurfer_file_that_cannot_be_read_costs_its_patient_only(raw, out):
+def test_unreadable_freesurfer_file_affects_its_patient_only(raw, out):
     folder = raw / "derivatives" / "freesurfer"
     write_statistics(folder / "sub-01" / "stats")
     (write_statistics(folder / "sub-02" / "stats") / "lh.aparc.stats").unlink()
@@ -200,32 +195,31 @@ def test_sessions_are_averaged_and_listed(raw, out):
     assert patients.table.loc["01", "thalamic_volume_left"] == pytest.approx(7.2)
     assert patients.table.loc["01", CHI] == pytest.approx(-30)
     assert causes(patients, "01") == dict.fromkeys(
-        ["FreeSurfer", SOURCE], "measured 2 times: their mean is used"
+        ["FreeSurfer", SOURCE], "measured 2 times; the mean is used"
     )
 
 
 def test_acquisitions_of_a_patient_are_not_averaged(raw, out):
-    """Most of the site's patients have the fine one; who has none of it keeps what there is, and is
-    listed.
+    """Most patients of the site have the fine one; a patient without it keeps the coarse one, and
+    is listed.
     """
     for subject, acquisition, value in (
-        *(
-            ("01", "fine", -0.02),
-            ("01", "coarse", -0.09),
-            ("02", "fine", -0.04),
-            ("03", "coarse", -0.06),
-        ),
-        *(("04", "fine", -0.04), ("05", "fine", -0.05)),
+        ("01", "fine", -0.02),
+        ("01", "coarse", -0.09),
+        ("02", "fine", -0.04),
+        ("03", "coarse", -0.06),
+        ("04", "fine", -0.04),
+        ("05", "fine", -0.05),
     ):
         write_rois(out, subject, {"thalamus": value}, acquisition=acquisition)
     patients = collect_patients(raw, out)
     assert patients.table[CHI].dropna().to_dict() == pytest.approx(
         {"01": -20, "02": -40, "03": -60, "04": -40, "05": -50}
     )
-    assert ("01", SOURCE, "scanned with acq-coarse as well, which is not used") in listed(patients)
-    assert ("03", SOURCE, "scanned with acq-coarse, most at site A with acq-fine") in listed(
-        patients
-    )
+    reason = "also scanned with acq-coarse, which is not used"
+    assert ("01", SOURCE, reason) in reasons(patients)
+    reason = "scanned with acq-coarse, while most at site A have acq-fine"
+    assert ("03", SOURCE, reason) in reasons(patients)
 
 
 @pytest.mark.parametrize(
@@ -241,11 +235,11 @@ def test_susceptibility_in_ppb(raw, out, values, expected):
     write_rois(out, "01", values, volumes=[3.0, 5.0])
     patients = collect_patients(raw, out)
     assert patients.table.loc["01", CHI] == pytest.approx(expected)
-    assert causes(patients, "02")[SOURCE] == "nothing there for this patient"
+    assert causes(patients, "02")[SOURCE] == "no data of this patient"
     assert "susceptibility of thalamus relative to csf, medi" in patients.notes
 
 
-def test_scans_that_say_nothing_of_the_region_are_listed(raw, out):
+def test_scans_without_a_value_of_the_region_are_listed(raw, out):
     write_rois(out, "01", {"thalamus": -0.03})
     write_rois(out, "02", {"thalamus": -0.03}, reference="brain")
     write_rois(out, "03", {"thalamus": -0.03})
@@ -257,27 +251,27 @@ def test_scans_that_say_nothing_of_the_region_are_listed(raw, out):
     assert patients.table[CHI].dropna().index.tolist() == ["01", "03"]
     expected = {
         "02": "relative to brain, not to csf",
-        "04": "no region thalamus, but putamen",
+        "04": "no region thalamus, only putamen",
         "05": "thalamus on the left side only",
-        "06": "no map of medi, but of iterative",
-        "07": "no value of thalamus",
+        "06": "no map of medi, only of iterative",
+        "07": "thalamus has no value",
     }
     assert {label: causes(patients, label)[SOURCE] for label in expected} == expected
-    other = collect_patients(raw, out, reference="brain")
-    assert other.table[CHI].dropna().index.tolist() == ["02"]
+    patients = collect_patients(raw, out, reference="brain")
+    assert patients.table[CHI].dropna().index.tolist() == ["02"]
 
 
-def test_measured_susceptibility_goes_before_that_of_a_table(raw, out):
+def test_measured_susceptibility_takes_precedence_over_that_of_a_table(raw, out):
     (raw / "phenotype").mkdir()
     (raw / "phenotype" / "old.tsv").write_text(f"participant_id\t{CHI}\nsub-01\t-1\nsub-02\t-2\n")
     assert collect_patients(raw, out).table[CHI].tolist() == [-1, -2]
     write_rois(out, "01", {"thalamus": -0.03})
     patients = collect_patients(raw, out)
     np.testing.assert_allclose(patients.table[CHI], [-30, np.nan])
-    assert f"{CHI} is of {SOURCE}; that of phenotype/old.tsv was not used" in patients.notes
+    assert f"{CHI} is from {SOURCE}, not from phenotype/old.tsv" in patients.notes
 
 
-def test_region_in_nobody_leaves_the_table_and_says_so(raw, out):
+def test_region_that_no_patient_has_is_a_problem(raw, out):
     (raw / "phenotype").mkdir()
     (raw / "phenotype" / "old.tsv").write_text(f"participant_id\t{CHI}\nsub-01\t-1\n")
     write_rois(out, "01", {"putamen": -0.03})
@@ -301,7 +295,7 @@ def test_lesions_and_quality_are_measured(raw, out):
     assert patients.table["t2_lesion_volume"].tolist() == [2, 0]
     assert patients.table["t2_lesions"].tolist() == [2, 0]
     np.testing.assert_array_equal(patients.table["snr"], [55, np.nan])
-    assert patients.table.loc["01", "age"] == 40  # the clinic's
+    assert patients.table.loc["01", "age"] == 40  # from participants.tsv
     assert not {"run", "note", "subject"} & set(patients.table.columns)
 
 
@@ -311,21 +305,18 @@ def test_tables_of_measures_that_cannot_be_read(raw, out):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\xff\xfe\x00")
     patients = collect_patients(raw, out)
-    assert sorted(what for what, _ in patients.problems) == [
-        "lesion tables",
-        "quality tables",
-        SOURCE,
-    ]
-    assert all("run the participant level again" in problem for _, problem in patients.problems)
+    sources, problems = zip(*sorted(patients.problems), strict=True)
+    assert sources == ("lesion tables", "quality tables", SOURCE)
+    assert all("run the participant level again" in problem for problem in problems)
 
 
-def test_phantoms_tubes_are_no_patients(raw, out):
+def test_phantom_has_no_susceptibility_of_a_patient(raw, out):
     write_rois(out, "ph", {"tube 1": 0.2})
     path = next(out.glob("sub-ph/anat/*.tsv"))
     write_tsv(path, pd.read_csv(path, sep="\t", dtype=str).assign(expected=0.2))
     assert CHI not in collect_patients(raw, out).table
 
 
-def test_nobody_is_known(tmp_path):
-    with pytest.raises(DatasetError, match="no patient is known"):
+def test_no_patient(tmp_path):
+    with pytest.raises(DatasetError, match=r"there is no patient in participants\.tsv"):
         collect_patients(tmp_path, tmp_path)

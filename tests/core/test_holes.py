@@ -21,8 +21,8 @@ from multiqsm.interfaces.background import PDF
 VOXEL = (1.5, 1.0, 2.0)
 
 
-def test_a_harmonic_field_is_continued_exactly():
-    x, y, z = (axis * size for axis, size in zip(np.indices((21, 22, 17)), VOXEL, strict=True))
+def test_harmonic_field_is_interpolated_exactly():
+    x, y, z = np.indices((21, 22, 17)) * np.reshape(VOXEL, (3, 1, 1, 1))
     field = (x**2 + y**2 - 2 * z**2 + 3 * x).astype(np.float32)
     measured = np.ones(field.shape, bool)
     measured[6:14, 7:15, 5:12] = False
@@ -33,7 +33,7 @@ def test_a_harmonic_field_is_continued_exactly():
     np.testing.assert_allclose(filled, field, atol=1e-3 * field.std())
 
 
-def test_continued_values_stay_between_those_around():
+def test_interpolated_values_lie_between_the_measured_ones():
     rng = np.random.default_rng(0)
     measured = rng.random((12, 11, 10)) > 0.3
     values = rng.uniform(2, 3, measured.shape)
@@ -43,7 +43,7 @@ def test_continued_values_stay_between_those_around():
     np.testing.assert_array_equal(filled[measured], values.astype(np.float32)[measured])
 
 
-def test_what_nothing_reaches_has_the_median():
+def test_unconnected_voxels_get_the_median():
     mask = np.zeros((9, 9, 9), bool)
     mask[:4] = mask[6, 6, 6] = mask[8, 2:4, 2] = True
     measured = mask.copy()
@@ -60,7 +60,7 @@ def test_at_least_one_voxel_must_be_measured():
         interpolate_unmeasured(np.zeros(mask.shape), ~mask, mask, VOXEL)
 
 
-def test_only_what_is_enclosed_is_filled():
+def test_only_enclosed_holes_are_filled():
     mask = np.ones((9, 9, 9), bool)
     mask[4, 4, 4] = mask[0, 4, 4] = False  # inside, and cut by a face
     mask[2, 2, :] = False  # a channel from face to face
@@ -80,21 +80,21 @@ def bleeding():
     Fields in ppm.
     """
     shape = (44, 48, 30)
-    source, share = sphere_field(shape, VOXEL, (0, 0.2, 0.98), radius=4, chi=1.5, center=(4, -3, 2))
-    around, _ = sphere_field(shape, VOXEL, (0, 0.2, 0.98), radius=6, chi=9, center=(0, 0, -44))
-    _, brain = sphere_field(shape, VOXEL, (0, 0, 1), radius=24, chi=0)
-    _, dark = sphere_field(shape, VOXEL, (0, 0, 1), radius=5.5, chi=0, center=(4, -3, 2))
+    b0_dir = (0, 0.2, 0.98)
+    place = (4, -3, 2)
+    source, fraction = sphere_field(shape, VOXEL, b0_dir, radius=4, chi=1.5, center=place)
+    background, _ = sphere_field(shape, VOXEL, b0_dir, radius=6, chi=9, center=(0, 0, -44))
+    inside = fraction > 0.5
+    brain = sphere_field(shape, VOXEL, b0_dir, radius=24, chi=0)[1] > 0.5
+    dark = sphere_field(shape, VOXEL, b0_dir, radius=5.5, chi=0, center=place)[1] > 0.5
     noise = np.random.default_rng(1).normal(0, 1e-3, shape)
-    brain, dark, inside = (part > 0.5 for part in (brain, dark, share))
     measured = brain & ~dark
     error = np.where(measured, 1e-3, np.inf)
-    field = interpolate_unmeasured(
-        np.where(measured, source + around + noise, np.nan), measured, brain, VOXEL
-    )
-    local = interpolate_unmeasured(
-        np.where(measured, source + noise, np.nan), measured, brain, VOXEL
-    )
-    space = {"voxel_size": VOXEL, "b0_dir": (0, 0.2, 0.98)}
+    total = np.where(measured, source + background + noise, np.nan)
+    field = interpolate_unmeasured(total, measured, brain, VOXEL)
+    local = np.where(measured, source + noise, np.nan)
+    local = interpolate_unmeasured(local, measured, brain, VOXEL)
+    space = {"voxel_size": VOXEL, "b0_dir": b0_dir}
     edges = np.zeros((3, *shape), bool)
     for axis in range(3):
         edges[axis] = inside ^ np.roll(inside, -1, axis)
@@ -108,28 +108,29 @@ def bleeding():
         "error": error.astype(np.float32),
         "space": space,
         "edges": edges,
-        "chi": 1.5 * share,
+        "chi": 1.5 * fraction,
     }
 
 
 @pytest.mark.parametrize("method", [tfi, pdf, vsharp, sharp, high_pass])
-def test_no_background_removal_takes_a_hole_for_outside(bleeding, method):
+def test_no_background_removal_treats_a_hole_as_outside(bleeding, method):
     options = dict(bleeding["space"])
     if method in (tfi, pdf, vsharp):
         options["standard_error"] = bleeding["error"]
     if method is tfi:
         options["edges"] = bleeding["edges"]
-    found = method(bleeding["field"], bleeding["mask"], **options)
-    assert found.mask[bleeding["inside"]].all()
-    near = bleeding["measured"] & found.mask & (np.abs(bleeding["true"]) > 0.05)
-    slope = np.polyfit(bleeding["true"][near], found.local_field[near], 1)[0]
-    # A high-pass filter takes part of any local field; the others leave what the source does around
-    # it.
+    removal = method(bleeding["field"], bleeding["mask"], **options)
+    assert removal.mask[bleeding["inside"]].all()
+    near = bleeding["measured"] & removal.mask & (np.abs(bleeding["true"]) > 0.05)
+    slope = np.polyfit(bleeding["true"][near], removal.local_field[near], 1)[0]
+    # A high-pass filter removes part of any local field; the others preserve that of the source.
     assert slope > (0.5 if method is high_pass else 0.85)
 
 
-def test_inversions_see_through_a_hole(bleeding):
-    space, mask, measured = bleeding["space"], bleeding["mask"], bleeding["measured"]
+def test_inversions_recover_a_source_in_a_hole(bleeding):
+    space = bleeding["space"]
+    mask = bleeding["mask"]
+    measured = bleeding["measured"]
     weighted = iterative(
         bleeding["local"],
         mask,
@@ -142,48 +143,44 @@ def test_inversions_see_through_a_hole(bleeding):
     sparse = medi(
         bleeding["local"], mask, edges=bleeding["edges"], standard_error=bleeding["error"], **space
     ).chi
-    inside, tissue = bleeding["inside"], measured & (np.abs(bleeding["true"]) < 0.02)
+    inside = bleeding["inside"]
+    tissue = measured & (np.abs(bleeding["true"]) < 0.02)
     closed = deterministic(bleeding["local"], mask, measured=measured, **space).chi
     true = bleeding["chi"][inside].mean()
-    fractions = [
-        float(chi[inside].mean() - np.median(chi[tissue])) / true
-        for chi in (weighted, sparse, closed)
-    ]
-    assert fractions[0] == pytest.approx(1, rel=0.1)
-    # Sparse gradients have little to go by where there are no data, and stop before they have
-    # filled the hole.
-    assert fractions[1] > 0.7
-    # The closed form has no weights, and the field inside a source is no continuation of that
-    # around it.
-    assert fractions[2] > 0.5
+
+    def recovered(chi):
+        return float(chi[inside].mean() - np.median(chi[tissue])) / true
+
+    assert recovered(weighted) == pytest.approx(1, rel=0.1)
+    # With sparse gradients, voxels without data change slowly, and the iterations stop before they
+    # have converged.
+    assert recovered(sparse) > 0.7
+    # The closed form has no weights, and the field inside a source differs from the interpolated
+    # one.
+    assert recovered(closed) > 0.5
 
 
-def test_what_a_hole_holds_does_not_matter(bleeding):
-    rng = np.random.default_rng(2)
-    other = np.where(
-        bleeding["measured"], bleeding["local"], rng.normal(0, 1, bleeding["local"].shape)
-    )
+def test_values_in_a_hole_do_not_matter(bleeding):
+    local = bleeding["local"]
+    noise = np.random.default_rng(2).normal(0, 1, local.shape)
+    noise_in_hole = np.where(bleeding["measured"], local, noise)
     options = {
         "edges": bleeding["edges"],
         "data_weight": bleeding["measured"].astype(np.float32),
         "lam": 0.1,
+        "tolerance": 1e-4,
+        **bleeding["space"],
     }
-    maps = [
-        iterative(
-            field.astype(np.float32),
-            bleeding["mask"],
-            tolerance=1e-4,
-            **options,
-            **bleeding["space"],
-        ).chi
-        for field in (bleeding["local"], other)
-    ]
+    maps = []
+    for field in (local, noise_in_hole):
+        maps.append(iterative(field.astype(np.float32), bleeding["mask"], **options).chi)
     np.testing.assert_allclose(*maps, atol=1e-5)
 
 
-def test_the_local_field_of_a_surface_without_weight_is_continued(bleeding, tmp_path):
-    """Nothing ties the background of PDF to such a voxel, which lies beside free sources."""
-    mask, space = bleeding["mask"], bleeding["space"]
+def test_local_field_of_unmeasured_surface_voxels_is_interpolated(bleeding, tmp_path):
+    """PDF's background is unconstrained in such a voxel, which lies beside free sources."""
+    mask = bleeding["mask"]
+    space = bleeding["space"]
     rim = mask & ~erode(mask, VOXEL, 2.5)
     measured = bleeding["measured"] & ~(rim & (np.random.default_rng(3).random(mask.shape) < 0.3))
     field = interpolate_unmeasured(bleeding["field"], measured, mask, VOXEL)
@@ -194,21 +191,24 @@ def test_the_local_field_of_a_surface_without_weight_is_continued(bleeding, tmp_
     for name, data in images.items():
         nib.save(nib.Nifti1Image(np.asarray(data, np.float32), affine), tmp_path / f"{name}.nii")
     files = {f"{name}_file": str(tmp_path / f"{name}.nii") for name in images}
-    found = Node(PDF(**files), name="pdf", base_dir=tmp_path).run().outputs
-    local = nib.load(found.local_field_file).get_fdata()
-    assert found.provenance["LocalFieldStandardDeviation"] == pytest.approx(
+    outputs = Node(PDF(**files), name="pdf", base_dir=tmp_path).run().outputs
+    local = nib.load(outputs.local_field_file).get_fdata()
+    assert outputs.provenance["LocalFieldStandardDeviation"] == pytest.approx(
         local[mask].std(), rel=1e-4
     )
     bare = pdf(field, mask, standard_error=images["standard_error"], **space).local_field
-    off = rim & ~measured
-    errors = [np.sqrt(np.mean((values - bleeding["true"])[off] ** 2)) for values in (local, bare)]
-    assert errors[0] < 0.6 * errors[1]
+    unmeasured_rim = rim & ~measured
+
+    def rms_error(values):
+        return np.sqrt(np.mean((values - bleeding["true"])[unmeasured_rim] ** 2))
+
+    assert rms_error(local) < 0.6 * rms_error(bare)
     deep = mask & ~rim & ~measured
     np.testing.assert_allclose(local[deep], bare[deep], atol=0.01)
 
 
-def test_only_a_strong_source_jumps():
-    """Thirty standard deviations are no noise's, nor those of the usual steps between tissues."""
+def test_only_a_strong_source_is_a_jump():
+    """Neither noise nor steps between tissues reach thirty standard deviations."""
     noise = np.random.default_rng(0).normal(0, 0.01, (24, 26, 20))
     _, ball = sphere_field(noise.shape, (1, 1, 1), (0, 0, 1), radius=4, chi=0)
     mask = np.ones(noise.shape, bool)

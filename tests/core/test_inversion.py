@@ -1,4 +1,4 @@
-"""Both inversions recover what is there, for any geometry, and λ is found without the truth."""
+"""Both inversions recover susceptibility in any geometry, and choose a good λ."""
 
 import numpy as np
 import pytest
@@ -22,9 +22,9 @@ TILTED = (0, np.sin(np.radians(20)), np.cos(np.radians(20)))
 @pytest.mark.parametrize("b0_dir", [(0, 0, 1), TILTED, (1, 1, 1)])
 @pytest.mark.parametrize("voxel_size", [(1, 1, 1), (1, 1, 2), (0.5, 0.5, 2)])
 def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
-    # Noiseless, so hardly any regularisation is needed. The deterministic map loses up to 3 πR²/L²
-    # = 3.5 % where B0 is diagonal: the three axes of k-space then lie on the cone of zeros (R the
-    # ball's radius, L the grid).
+    # Without noise, hardly any regularisation is needed. The deterministic map loses up to 3 πR²/L²
+    # = 3.5 % if B0 is diagonal (R is the ball's radius, L the size of the grid): the three axes of
+    # k-space then lie on the cone D = 0.
     field, mask, magnitude, inside, outside = ball_in_head(
         voxel_size, b0_dir, odd, radius=7.0, head=48.0
     )
@@ -36,34 +36,35 @@ def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
 
 
 class Converged:
-    """The iterative inversion's equation, solved to the end in double precision.
+    """The iterative inversion's equation, solved to convergence in double precision.
 
-    It shares nothing but the kernel: full-volume unknown, differences by np.roll, scipy's CG.
+    Only the kernel is shared with the package: χ on the full volume, np.roll, scipy's CG.
     """
 
     def __init__(self, mask, edges, voxel_size, b0_dir, data_weight, exterior_weight):
         self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
         self.kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir).astype(float)
-        self.inside, self.voxel_size = self.grid.embed(mask), voxel_size
+        self.inside = self.grid.embed(mask)
+        self.voxel_size = voxel_size
         self.weight = np.where(self.inside, self.grid.embed(data_weight), exterior_weight)
-        self.smooth = [
-            ~(self.grid.embed(e) | (self.inside ^ np.roll(self.inside, -1, axis)))
-            for axis, e in enumerate(edges)
-        ]
+        self.is_penalised = []
+        for axis, axis_edges in enumerate(edges):
+            surface = self.inside ^ np.roll(self.inside, -1, axis)
+            self.is_penalised.append(~(self.grid.embed(axis_edges) | surface))
 
     def dipole(self, x):
         return np.fft.irfftn(self.kernel * np.fft.rfftn(x), self.grid.shape, axes=(0, 1, 2))
 
     def solve(self, weighted_field, lam):
-        """χ on the grid that explains W b."""
+        """Return χ on the grid for W b."""
 
         def normal_operator(flat):
             x = flat.reshape(self.grid.shape)
             # pins the undetermined constant
             out = self.dipole(self.weight**2 * self.dipole(x)) + x.mean()
-            for axis, (w, v) in enumerate(zip(self.smooth, self.voxel_size, strict=True)):
-                g = w * (np.roll(x, -1, axis) - x) / v**2
-                out += lam**2 * (np.roll(g, 1, axis) - g)
+            for axis, size in enumerate(self.voxel_size):
+                gradient = self.is_penalised[axis] * (np.roll(x, -1, axis) - x) / size**2
+                out += lam**2 * (np.roll(gradient, 1, axis) - gradient)
             return out.ravel()
 
         size = int(np.prod(self.grid.shape))
@@ -90,13 +91,14 @@ def noise_in_a_box(shape):
 def test_iterative_agrees_with_a_converged_double_precision_solution(
     shape, weighted, exterior_weight
 ):
-    voxel_size, b0_dir, lam = (1, 1, 1.5), (0.2, -0.3, 0.9), 0.15
+    voxel_size = (1, 1, 1.5)
+    b0_dir = (0.2, -0.3, 0.9)
+    lam = 0.15
     field, mask, edges, data_weight = noise_in_a_box(shape)
     data_weight = data_weight if weighted else np.ones(shape)
     converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, exterior_weight)
-    expected = converged.grid.extract(
-        converged.solve(converged.weight * converged.grid.embed(field), lam)
-    )[mask]
+    weighted_field = converged.weight * converged.grid.embed(field)
+    expected = converged.grid.extract(converged.solve(weighted_field, lam))[mask]
     options = {
         "edges": edges,
         "b0_dir": b0_dir,
@@ -104,14 +106,15 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(
         "data_weight": data_weight,
         "exterior_weight": exterior_weight,
     }
-    found = iterative(field, mask, voxel_size, **options).chi[mask]
-    assert found.dtype == np.float32
-    assert np.linalg.norm(found - expected) <= 0.01 * np.linalg.norm(expected)
+    chi = iterative(field, mask, voxel_size, **options).chi[mask]
+    assert chi.dtype == np.float32
+    assert np.linalg.norm(chi - expected) <= 0.01 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("exterior_weight", [1.0, 0.3])
 def test_gcv_scores_are_those_of_converged_solutions(exterior_weight):
-    voxel_size, b0_dir = (1, 1, 1.5), (0.2, -0.3, 0.9)
+    voxel_size = (1, 1, 1.5)
+    b0_dir = (0.2, -0.3, 0.9)
     field, mask, edges, data_weight = noise_in_a_box((20, 21, 16))
     options = {
         "edges": edges,
@@ -121,88 +124,101 @@ def test_gcv_scores_are_those_of_converged_solutions(exterior_weight):
     }
     tried = iterative(field, mask, voxel_size, seed=1, **options).lam.tried
     converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, exterior_weight)
-    inside, weight = converged.inside, converged.weight
-    sign = np.zeros(inside.shape)
-    sign[inside] = np.random.default_rng(1).choice(np.float32([-1, 1]), mask.sum())
+    inside = converged.inside
+    weight = converged.weight
+    weighted_field = weight * converged.grid.embed(field)
+    probe = np.zeros(inside.shape)
+    probe[inside] = np.random.default_rng(1).choice(np.float32([-1, 1]), mask.sum())
     for lam, score in tried[::3]:
-        of_data, of_sign = (
-            weight * converged.dipole(converged.solve(b, lam))
-            for b in (weight * converged.grid.embed(field), sign)
-        )
-        left = np.mean((weight * converged.grid.embed(field) - of_data)[inside] ** 2)
-        assert score == pytest.approx(left / (1 - np.mean((sign * of_sign)[inside])) ** 2, rel=0.02)
+        explained = weight * converged.dipole(converged.solve(weighted_field, lam))
+        mean_square = np.mean((weighted_field - explained)[inside] ** 2)
+        explained_probe = weight * converged.dipole(converged.solve(probe, lam))
+        freedom = 1 - np.mean((probe * explained_probe)[inside])
+        assert score == pytest.approx(mean_square / freedom**2, rel=0.02)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_mirrored_scan_gives_the_mirrored_map(axis):
-    # Also where the mask is cut flat inside the volume and where it touches the volume's end.
-    voxel_size, shape = (2, 2, 3), (33, 32, 21)
-    field, share = sphere_field(shape, voxel_size, (0, 0, 1), radius=6, chi=0.1)
+    # The mask also has flat faces, inside the volume and at its end.
+    voxel_size = (2, 2, 3)
+    shape = (33, 32, 21)
+    field, fraction = sphere_field(shape, voxel_size, (0, 0, 1), radius=6, chi=0.1)
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 28**2
     mask[..., :3] = mask[..., -1:] = False
     mask[: shape[0] // 3] = False
-    magnitude = (1 + 0.3 * share) * mask
+    magnitude = (1 + 0.3 * fraction) * mask
 
-    def invert(turn):
-        m = turn(mask)
-        edges = edge_mask(turn(magnitude), m, fraction=0.1)
-        return turn(iterative(turn(field), m, voxel_size, edges=edges, lam=0.1, tolerance=1e-4).chi)
+    def invert(field, mask, magnitude):
+        edges = edge_mask(magnitude, mask, fraction=0.1)
+        return iterative(field, mask, voxel_size, edges=edges, lam=0.1, tolerance=1e-4).chi
 
-    plain, mirrored = invert(lambda x: x), invert(lambda x: np.flip(x, axis))
-    assert np.abs(plain - mirrored).max() < 1e-3 * np.abs(plain).max()
+    plain = invert(field, mask, magnitude)
+    mirrored = invert(np.flip(field, axis), np.flip(mask, axis), np.flip(magnitude, axis))
+    assert np.abs(plain - np.flip(mirrored, axis)).max() < 1e-3 * np.abs(plain).max()
 
 
 @pytest.fixture(scope="module")
 def noisy_balls():
-    """Two balls, only one of which the magnitude shows, and noise: too much smoothing costs the
-    other one.
-    """
-    voxel_size, shape = (1.5, 1.5, 2), (50, 51, 38)
-    shown, share = sphere_field(shape, voxel_size, (0, 0, 1), radius=8, chi=0.1, center=(-12, 0, 0))
-    hidden, other = sphere_field(
+    """Two balls and noise. The magnitude shows only one: too much smoothing blurs the other."""
+    voxel_size = (1.5, 1.5, 2)
+    shape = (50, 51, 38)
+    visible_field, visible = sphere_field(
+        shape, voxel_size, (0, 0, 1), radius=8, chi=0.1, center=(-12, 0, 0)
+    )
+    hidden_field, hidden = sphere_field(
         shape, voxel_size, (0, 0, 1), radius=6, chi=-0.1, center=(14, 4, 0)
     )
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 36**2
     noise = np.random.default_rng(0).normal(0, 0.004, shape).astype(np.float32)
-    edges = edge_mask((1 + 0.3 * share) * mask, mask, fraction=0.1)
-    return (shown + hidden + noise) * mask, mask, voxel_size, edges, 0.1 * share - 0.1 * other
+    edges = edge_mask((1 + 0.3 * visible) * mask, mask, fraction=0.1)
+    field = (visible_field + hidden_field + noise) * mask
+    return field, mask, voxel_size, edges, 0.1 * visible - 0.1 * hidden
 
 
 def error(chi, mask, truth):
     return np.std((chi - truth)[mask])
 
 
-def test_ball_near_the_surface_needs_the_field_outside_to_be_unknown():
-    # Its field is cut off at the mask's surface; believing in zeros beyond costs an eighth of its
-    # susceptibility.
-    voxel_size, shape, noise = (1.5, 1.5, 2), (50, 51, 38), 0.0005
-    field, share = sphere_field(shape, voxel_size, (0, 0, 1), radius=6, chi=0.1, center=(0, 0, 24))
+def test_ball_near_the_surface_needs_a_low_exterior_weight():
+    # Its field does not end at the mask's surface. Full weight for zeros outside costs an eighth of
+    # its susceptibility.
+    voxel_size = (1.5, 1.5, 2)
+    shape = (50, 51, 38)
+    noise = 0.0005
+    field, fraction = sphere_field(
+        shape, voxel_size, (0, 0, 1), radius=6, chi=0.1, center=(0, 0, 24)
+    )
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 33**2
     field = (field + np.random.default_rng(0).normal(0, noise, shape).astype(np.float32)) * mask
-    edges = edge_mask((1 + 0.3 * share) * mask, mask, fraction=0.2)
+    edges = edge_mask((1 + 0.3 * fraction) * mask, mask, fraction=0.2)
     weight = zero_field_weight(field, mask, noise**2)
     assert 0.1 < weight < 0.3
-    ball, elsewhere = share == 1, mask & (share == 0)
-    loss, spread = {}, {}
-    for w in (1, weight):
-        chi = iterative(field, mask, voxel_size, edges=edges, lam=0.1, exterior_weight=w).chi
-        loss[w] = 0.1 - (chi[ball].mean() - chi[elsewhere].mean())
-        spread[w] = error(chi, mask, 0.1 * share)
+    ball = fraction == 1
+    elsewhere = mask & (fraction == 0)
+    loss = {}
+    spread = {}
+    for exterior_weight in (1, weight):
+        chi = iterative(
+            field, mask, voxel_size, edges=edges, lam=0.1, exterior_weight=exterior_weight
+        ).chi
+        loss[exterior_weight] = 0.1 - (chi[ball].mean() - chi[elsewhere].mean())
+        spread[exterior_weight] = error(chi, mask, 0.1 * fraction)
     assert loss[weight] < 0.6 * loss[1]
     assert spread[weight] < 0.8 * spread[1]
 
 
-def with_wrong_voxels(field, off):
-    """A field with a patch that is `off` (ppm) by chance, and its standard error, which says so."""
-    spoilt, standard_error = field.copy(), np.full(field.shape, 0.004, np.float32)
+def with_wrong_voxels(field, sd):
+    """Return a field with errors (ppm) of this SD in a patch, and its standard error."""
+    spoilt = field.copy()
+    standard_error = np.full(field.shape, 0.004, np.float32)
     patch = np.zeros(field.shape, bool)
     patch[20:24, 36:40, 18:21] = True
-    spoilt[patch] += np.random.default_rng(1).normal(0, off, np.count_nonzero(patch))
-    standard_error[patch] = off
+    spoilt[patch] += np.random.default_rng(1).normal(0, sd, np.count_nonzero(patch))
+    standard_error[patch] = sd
     return spoilt, standard_error
 
 
-def test_voxels_that_are_not_believed_have_no_say_in_lambda(noisy_balls):
+def test_voxels_of_low_weight_do_not_affect_lambda(noisy_balls):
     field, mask, voxel_size, edges, _ = noisy_balls
     spoilt, standard_error = with_wrong_voxels(field, 2.0)
     clean = iterative(field, mask, voxel_size, edges=edges)
@@ -215,7 +231,7 @@ def test_voxels_that_are_not_believed_have_no_say_in_lambda(noisy_balls):
 
 
 def test_wrong_voxels_do_little_harm_when_weighted(noisy_balls):
-    # A patch of the field is off by fifty times the noise.
+    # The errors of a patch of the field are fifty times the noise.
     field, mask, voxel_size, edges, truth = noisy_balls
     spoilt, standard_error = with_wrong_voxels(field, 0.2)
     options = {"edges": edges, "lam": 0.2}
@@ -228,7 +244,7 @@ def test_wrong_voxels_do_little_harm_when_weighted(noisy_balls):
     assert error(weighted, mask, truth) < 1.1 * error(clean, mask, truth)
 
 
-def test_outside_weight_is_one_where_the_surface_holds_only_noise():
+def test_exterior_weight_is_one_if_the_surface_has_only_noise():
     mask = np.zeros((20, 20, 20), bool)
     mask[4:-4, 4:-4, 4:-4] = True
     field = np.random.default_rng(0).normal(0, 0.01, mask.shape) * mask
@@ -257,11 +273,11 @@ def test_discrepancy_principle_leaves_the_noise_unexplained(noisy_balls, method)
     field, mask, voxel_size, edges, _ = noisy_balls
     options = {"rule": "discrepancy", "noise_variance": 0.004**2}
     if method == "deterministic":
-        found = deterministic(field, mask, voxel_size, **options)
+        inversion = deterministic(field, mask, voxel_size, **options)
     else:
-        found = iterative(field, mask, voxel_size, edges=edges, **options)
-    # 3 %: the closed form's rule counts the margin too, where a little of the field is left.
-    assert found.residual == pytest.approx(0.004, rel=0.03)
+        inversion = iterative(field, mask, voxel_size, edges=edges, **options)
+    # 3 %: the closed form's rule includes the margin, where the field is not quite zero.
+    assert inversion.residual == pytest.approx(0.004, rel=0.03)
 
 
 def test_same_seed_same_map_whatever_the_number_of_threads(noisy_balls):

@@ -1,6 +1,4 @@
-"""MEDI recovers what is there, solves what it says it solves, and is not led astray by impossible
-voxels.
-"""
+"""MEDI recovers susceptibility, minimises its cost, and down-weights inconsistent voxels."""
 
 import numpy as np
 import pytest
@@ -35,41 +33,40 @@ def contrast(chi, inside, outside):
 def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd, period):
     field, mask, magnitude, inside, outside = ball_in_head(voxel_size, b0_dir, odd)
     edges = edge_mask(noisy(magnitude, 0.01), mask)
-    found = medi(noisy(field, 0.001), mask, voxel_size, edges=edges, b0_dir=b0_dir, period=period)
-    # 4 %: partial volume of the ball's surface, where its field is not a voxel's own.
-    assert contrast(found.chi, inside, outside) == pytest.approx(0.1, rel=0.04)
-    assert found.chi[outside].std() < 0.004
-    assert not found.chi[~mask].any()
+    chi = medi(noisy(field, 0.001), mask, voxel_size, edges=edges, b0_dir=b0_dir, period=period).chi
+    # 4 %: partial volume at the ball's surface.
+    assert contrast(chi, inside, outside) == pytest.approx(0.1, rel=0.04)
+    assert chi[outside].std() < 0.004
+    assert not chi[~mask].any()
 
 
-def test_what_the_magnitude_does_not_show_keeps_its_edges():
-    # Squared gradients smooth a ball that has no edge in the magnitude; sparse ones let it jump.
+def test_ball_that_the_magnitude_does_not_show_keeps_its_edges():
+    # A penalty of squared gradients smooths it, a sparse one allows steps.
     field, mask, _, inside, outside = ball_in_head()
-    truth, known = np.where(inside, 0.1, 0.0), inside | outside
+    truth = np.where(inside, 0.1, 0.0)
+    compared = inside | outside
     edges = edge_mask(noisy(np.ones(mask.shape), 0.01), mask)
     field = noisy(field, 0.003)
-    sparse, squared, closed = (
-        np.std((found.chi - truth)[known])
-        for found in (
-            medi(field, mask, (1, 1, 1), edges=edges),
-            iterative(field, mask, (1, 1, 1), edges=edges),
-            deterministic(field, mask, (1, 1, 1)),
-        )
+    inversions = (
+        medi(field, mask, (1, 1, 1), edges=edges),
+        iterative(field, mask, (1, 1, 1), edges=edges),
+        deterministic(field, mask, (1, 1, 1)),
     )
+    sparse, squared, closed = (np.std((each.chi - truth)[compared]) for each in inversions)
     assert sparse < 0.6 * min(squared, closed)
 
 
 def test_solution_is_the_minimum():
-    """A convex problem: the cost of an independent minimiser, smooth but close to |x|, is no
-    lower.
-    """
-    shape, voxel_size, lam = (12, 11, 10), (1, 1, 1.5), 2e-3
+    """An independent minimiser, of a smooth approximation of |x|, arrives at the same χ."""
+    shape = (12, 11, 10)
+    voxel_size = (1, 1, 1.5)
+    lam = 2e-3
     mask = np.zeros(shape, bool)
     mask[2:-2, 2:-2, 2:-2] = True
     rng = np.random.default_rng(1)
     field = rng.normal(0, 0.01, shape) * mask
     edges = edge_mask(rng.normal(100, 10, shape), mask, fraction=0.2)
-    found = medi(
+    chi = medi(
         field,
         mask,
         voxel_size,
@@ -78,64 +75,64 @@ def test_solution_is_the_minimum():
         merit=False,
         tolerance=1e-6,
         max_iterations=3000,
-    )
+    ).chi[mask]
 
     grid = WorkingGrid.around(mask, voxel_size, MARGIN)
-    kernel, inside = dipole_kernel(grid.shape, voxel_size).astype(float), grid.embed(mask)
+    kernel = dipole_kernel(grid.shape, voxel_size).astype(float)
+    inside = grid.embed(mask)
     target = grid.embed(field)
-    smooth = [
-        ~(grid.embed(e) | (inside ^ np.roll(inside, -1, axis))) for axis, e in enumerate(edges)
-    ]
+    is_penalised = []
+    for axis in range(3):
+        surface = inside ^ np.roll(inside, -1, axis)
+        is_penalised.append(~(grid.embed(edges[axis]) | surface))
 
     def cost_and_slope(x, roundness):
         x = x.reshape(grid.shape)
-        left = inside * (fft.irfftn(kernel * fft.rfftn(x), grid.shape) - target)
-        cost, slope = 0.5 * np.sum(left**2), fft.irfftn(kernel * fft.rfftn(left), grid.shape)
+        residual = inside * (fft.irfftn(kernel * fft.rfftn(x), grid.shape) - target)
+        cost = 0.5 * np.sum(residual**2)
+        slope = fft.irfftn(kernel * fft.rfftn(residual), grid.shape)
         for axis, size in enumerate(voxel_size):
-            g = smooth[axis] * (np.roll(x, -1, axis) - x) / size
-            size_of = np.sqrt(g**2 + roundness**2)
-            cost += lam * np.sum(size_of - roundness)
-            s = lam * g / size_of / size
-            slope += np.roll(s, 1, axis) - s
+            gradient = is_penalised[axis] * (np.roll(x, -1, axis) - x) / size
+            modulus = np.sqrt(gradient**2 + roundness**2)
+            cost += lam * np.sum(modulus - roundness)
+            weighted = lam * gradient / modulus / size
+            slope += np.roll(weighted, 1, axis) - weighted
         return cost, slope.ravel()
 
-    best, x = np.inf, np.zeros(grid.shape).ravel()
+    x = np.zeros(grid.shape).ravel()
     for roundness in (1e-3, 1e-4, 1e-5):
-        result = optimize.minimize(
+        x = optimize.minimize(
             cost_and_slope,
             x,
             (roundness,),
             method="L-BFGS-B",
             jac=True,
             options={"maxiter": 3000, "maxfun": 6000},
-        )
-        x = result.x
-    best = cost_and_slope(x, 1e-9)[0]
-    reached = x.reshape(grid.shape)
-    ours = grid.extract(reached)[mask]
-    assert np.corrcoef(ours, found.chi[mask])[0, 1] > 0.99
-    assert np.std(ours - ours.mean() - found.chi[mask] + found.chi[mask].mean()) < 0.1 * np.std(
-        ours
-    )
-    assert best < 0.5 * np.sum(field**2)  # the minimiser did find something
+        ).x
+    expected = grid.extract(x.reshape(grid.shape))[mask]
+    assert np.corrcoef(expected, chi)[0, 1] > 0.99
+    difference = expected - expected.mean() - chi + chi.mean()
+    assert np.std(difference) < 0.1 * np.std(expected)
+    # The minimiser did explain some of the field.
+    assert cost_and_slope(x, 1e-9)[0] < 0.5 * np.sum(field**2)
 
 
-def test_lambda_grows_with_noise_and_is_not_searched():
+def test_lambda_increases_with_noise():
     field, mask, magnitude, *_ = ball_in_head()
     edges = edge_mask(noisy(magnitude, 0.01), mask)
-    quiet, loud = (
-        medi(noisy(field, sd), mask, (1, 1, 1), edges=edges).lam for sd in (0.002, 0.008)
-    )
-    assert quiet.rule == loud.rule == "scaled"
+    low = medi(noisy(field, 0.002), mask, (1, 1, 1), edges=edges).lam
+    high = medi(noisy(field, 0.008), mask, (1, 1, 1), edges=edges).lam
+    assert low.rule == high.rule == "scaled"
     # the residual is nearly all noise
-    assert loud.value / quiet.value == pytest.approx(4, rel=0.15)
+    assert high.value / low.value == pytest.approx(4, rel=0.15)
 
 
 def test_discrepancy_meets_the_noise():
     field, mask, magnitude, *_ = ball_in_head()
-    edges, sd = edge_mask(noisy(magnitude, 0.01), mask), 0.004
+    edges = edge_mask(noisy(magnitude, 0.01), mask)
+    sd = 0.004
     standard_error = np.full(mask.shape, sd, np.float32)
-    found = medi(
+    inversion = medi(
         noisy(field, sd),
         mask,
         (1, 1, 1),
@@ -144,13 +141,14 @@ def test_discrepancy_meets_the_noise():
         rule="discrepancy",
         merit=False,
     )
-    assert found.lam.rule == "discrepancy"
-    assert found.residual == pytest.approx(sd, rel=0.02)
+    assert inversion.lam.rule == "discrepancy"
+    assert inversion.residual == pytest.approx(sd, rel=0.02)
 
 
-def test_voxels_a_turn_off_do_no_harm_where_the_data_term_knows_of_turns():
+def test_field_errors_by_a_period_are_harmless_with_the_nonlinear_data_term():
     field, mask, magnitude, *_ = ball_in_head()
-    edges, period = edge_mask(noisy(magnitude, 0.01), mask), 0.5
+    edges = edge_mask(noisy(magnitude, 0.01), mask)
+    period = 0.5
     field = noisy(field, 0.002)
     wrong = field.copy()
     wrong[np.random.default_rng(2).random(mask.shape) < 0.01] += period
@@ -162,15 +160,15 @@ def test_voxels_a_turn_off_do_no_harm_where_the_data_term_knows_of_turns():
     assert np.std((linear - right)[mask]) > 0.02
 
 
-def test_model_error_reduction_believes_impossible_voxels_less():
+def test_merit_down_weights_inconsistent_voxels():
     field, mask, magnitude, inside, outside = ball_in_head()
     edges = edge_mask(noisy(magnitude, 0.01), mask)
     wrong = noisy(field, 0.002)
     wrong[np.random.default_rng(2).random(mask.shape) < 0.005] += 0.2
     plain = medi(wrong, mask, (1, 1, 1), edges=edges, merit=False, lam=3e-4).chi
-    reduced = medi(wrong, mask, (1, 1, 1), edges=edges, lam=3e-4).chi
-    assert reduced[outside].std() < 0.5 * plain[outside].std()
-    assert contrast(reduced, inside, outside) == pytest.approx(0.1, rel=0.05)
+    merit = medi(wrong, mask, (1, 1, 1), edges=edges, lam=3e-4).chi
+    assert merit[outside].std() < 0.5 * plain[outside].std()
+    assert contrast(merit, inside, outside) == pytest.approx(0.1, rel=0.05)
 
 
 def test_threads_change_nothing():

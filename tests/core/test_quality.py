@@ -1,4 +1,4 @@
-"""A map, and the echoes before there is one, tell whether the phase has the right sign."""
+"""The sign of the phase is recognised from a map, and from the echoes alone."""
 
 import numpy as np
 import pytest
@@ -19,21 +19,17 @@ from multiqsm.core.quality import (
 )
 
 TIMES = (0.005, 0.012, 0.019)
-SHAPE, VOXEL_SIZE = (37, 42, 34), (3.2, 2.8, 3.5)
+SHAPE = (37, 42, 34)
+VOXEL_SIZE = (3.2, 2.8, 3.5)
 TILTED = (0.1736, 0, 0.9848)
 
 
-def echoes(*, times=TIMES, b0_dir=TILTED, chi=0.2, radius=50, noise=2.0, seed=0, more=0):
-    """Complex signal of a ball of brain with three balls of iron in it, above a ball of air, echoes
-    last.
-    """
+def echoes(*, times=TIMES, b0_dir=TILTED, chi=0.2, radius=50, noise=2.0, seed=0, lesion_field=0):
+    """Signal of a ball of brain with three balls of iron, above a ball of air; echoes last."""
     random = np.random.default_rng(seed)
     field, brain = iron_head(SHAPE, VOXEL_SIZE, b0_dir, chi=chi, radius=radius)
-    field = (
-        field
-        + more
-        + sphere_field(SHAPE, VOXEL_SIZE, b0_dir, radius=10, chi=9, center=(0, 30, -65))[0]
-    )
+    air, _ = sphere_field(SHAPE, VOXEL_SIZE, b0_dir, radius=10, chi=9, center=(0, 30, -65))
+    field = field + lesion_field + air
     signal = [100 * brain * np.exp((-20 + 2j * np.pi * 123.2 * field) * te + 0.4j) for te in times]
     return np.stack(signal, -1) + noise * (
         random.normal(size=(*SHAPE, 2 * len(times))).view(complex)
@@ -46,7 +42,7 @@ def asymmetry(signal, times=TIMES, b0_dir=TILTED):
 
 @pytest.mark.parametrize("times", [TIMES, (0.004, 0.009, 0.02, 0.024), (0.008, 0.02), (0.02,)])
 @pytest.mark.parametrize("b0_dir", [(0, 0, 1), TILTED])
-def test_sign_is_told_from_the_echoes(times, b0_dir):
+def test_sign_is_determined_from_the_echoes(times, b0_dir):
     signal = echoes(times=times, b0_dir=b0_dir)
     right = quick_sign_check(signal, times, VOXEL_SIZE, b0_dir=b0_dir)
     wrong = quick_sign_check(signal.conj(), times, VOXEL_SIZE, b0_dir=b0_dir)
@@ -60,24 +56,24 @@ def test_diamagnetic_balls_look_like_the_wrong_sign():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_ball_of_water_looks_like_neither(seed):
+def test_ball_of_water_has_no_asymmetry(seed):
     assert abs(asymmetry(echoes(chi=0, seed=seed))) < 0.25
 
 
-def test_one_strong_calcification_does_not_decide():
-    # Of -1 ppm, five times as far from the brain as the iron, and a tenth of its volume.
+def test_one_strong_calcification_does_not_reverse_the_asymmetry():
+    # -1 ppm, five times as far from the brain as the iron, and a tenth of its volume.
     lesion, _ = sphere_field(SHAPE, VOXEL_SIZE, TILTED, radius=4, chi=-1, center=(5, 22, 18))
-    assert asymmetry(echoes(more=lesion)) > 0.25
+    assert asymmetry(echoes(lesion_field=lesion)) > 0.25
 
 
-def test_too_little_brain_tells_nothing():
+def test_too_little_brain_has_no_asymmetry():
     assert asymmetry(echoes(radius=40)) is None  # 270 mL
     noise = np.random.default_rng(0).normal(size=(*SHAPE, 6)).view(complex)
     assert asymmetry(noise) is None
     assert not SignCheck(None).looks_wrong
 
 
-def test_a_flat_piece_of_brain_tells_nothing():
+def test_flat_piece_of_brain_has_no_asymmetry():
     # 490 mL, nearly all of it near the surface.
     x, y, z = centred_coordinates((60, 60, 16), (3, 3, 3))
     mask = (np.hypot(x, y) < 75) & (np.abs(z) < 14)
@@ -85,45 +81,44 @@ def test_a_flat_piece_of_brain_tells_nothing():
     assert check_sign(field, mask, (3, 3, 3), b0_dir=(0, 0, 1)).asymmetry is None
 
 
-def test_echoes_are_judged_in_the_mask_that_the_user_brought():
+def test_echoes_are_judged_in_the_mask_of_the_user():
     field, brain = iron_head(SHAPE, VOXEL_SIZE, TILTED)
-    where = {"voxel_size": VOXEL_SIZE, "b0_dir": TILTED}
+    space = {"voxel_size": VOXEL_SIZE, "b0_dir": TILTED}
     signal = echoes()
     for sign, phase in ((1, signal), (-1, signal.conj())):
-        assert sign * quick_sign_check(phase, TIMES, mask=brain > 0.5, **where).asymmetry > 0.5
+        assert sign * quick_sign_check(phase, TIMES, mask=brain > 0.5, **space).asymmetry > 0.5
     small = sum(c**2 for c in centred_coordinates(SHAPE, VOXEL_SIZE)) < 40**2
-    assert check_sign(field, small, **where).asymmetry is None
-    for mask in (
-        small,
-        brain > 1,
-        small & (field > np.sort(field[small])[-9]),
-    ):  # 270 mL, nothing, eight voxels
-        assert quick_sign_check(signal, TIMES, mask=mask, **where).asymmetry is None
+    assert check_sign(field, small, **space).asymmetry is None
+    eight_voxels = small & (field > np.sort(field[small])[-9])
+    for mask in (small, brain > 1, eight_voxels):  # 270 mL, none, and eight voxels
+        assert quick_sign_check(signal, TIMES, mask=mask, **space).asymmetry is None
 
 
-def test_tables_and_models_name_the_limits_that_hold():
-    told = load_template("quality_table")["sign_asymmetry"]["Description"]
+def test_templates_have_the_limits_of_the_code():
+    description = load_template("quality_table")["sign_asymmetry"]["Description"]
     limits = (
         f"{DEEP:g} mm",
         f"{SMALLEST_BRAIN / 1e3:g} mL",
         f"{SMALLEST_DEEP / 1e3:g} mL",
         f"{WRONG_SIGN:g}",
     )
-    assert all(limit in told for limit in limits)
+    for limit in limits:
+        assert limit in description
     rules = [rule["Filter"] for rule in load_template("model_thalamus")["Exclude"]]
     assert f"sign_asymmetry < {WRONG_SIGN:g}" in rules
 
 
-def test_field_and_asymmetry_turn_together_and_units_do_not_matter():
+def test_asymmetry_changes_sign_with_the_field_and_does_not_depend_on_units():
     field, brain = iron_head(SHAPE, VOXEL_SIZE, TILTED)
     field = field + 1e-3 * np.random.default_rng(0).normal(size=SHAPE)
-    right, turned, in_other_units = (
-        check_sign(factor * field, brain > 0.5, VOXEL_SIZE, b0_dir=TILTED).asymmetry
-        for factor in (1, -1, 123)
-    )
+
+    def scaled_asymmetry(factor):
+        return check_sign(factor * field, brain > 0.5, VOXEL_SIZE, b0_dir=TILTED).asymmetry
+
+    right = scaled_asymmetry(1)
     assert right > 0.5
-    assert turned == pytest.approx(-right)
-    assert in_other_units == pytest.approx(right, rel=1e-3)
+    assert scaled_asymmetry(-1) == pytest.approx(-right)
+    assert scaled_asymmetry(123) == pytest.approx(right, rel=1e-3)
 
 
 def test_skewness_of_known_distributions():
@@ -147,7 +142,7 @@ def test_blocks_average_complex_signal():
     )
 
 
-def test_a_mask_of_blocks_has_those_that_are_mostly_filled():
+def test_coarse_mask_has_the_blocks_that_are_mostly_filled():
     mask = np.zeros((6, 2, 2), bool)
     mask[:2] = True
     mask[3] = True

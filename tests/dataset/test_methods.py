@@ -32,11 +32,11 @@ def write_scan(root, subject, run, steps=SCAN, *, carried=(), regions=0, method=
         {"subject": subject, "run": run},
         {} if steps is None else {METHOD_STEPS: list(steps)},
     )
-    named = {"suffix": "Chimap", "desc": method, "extension": ".json"}
-    write_json(derivative_path(root, entities, **named), own)
+    name = {"suffix": "Chimap", "desc": method, "extension": ".json"}
+    write_json(derivative_path(root, entities, **name), own)
     if carried:
         write_json(
-            derivative_path(root, entities, space="subject", **named),
+            derivative_path(root, entities, space="subject", **name),
             {METHOD_STEPS: [*steps, *carried]},
         )
     if regions:
@@ -50,8 +50,8 @@ def sentences(root, **options):
 
 def sentence(root, text, **options):
     """The only sentence that has a text in it, without the marks of papers."""
-    (found,) = [line for line in sentences(root, **options) if text in line]
-    return re.sub(r" \[[\d, ]+\]", "", found)
+    (match,) = [line for line in sentences(root, **options) if text in line]
+    return re.sub(r" \[[\d, ]+\]", "", match)
 
 
 def absent(root, *texts, **options):
@@ -59,7 +59,7 @@ def absent(root, *texts, **options):
     return not any(text in page for text in texts)
 
 
-def test_what_all_went_through_is_told_without_numbers(tmp_path):
+def test_steps_of_all_scans_have_no_numbers(tmp_path):
     for run in "12":
         write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=7)
     text = methods_text(tmp_path)
@@ -148,7 +148,7 @@ def test_steps_of_some_scans(tmp_path):
     )
 
 
-def test_phantoms_are_no_people(tmp_path):
+def test_phantoms_do_not_count_as_people(tmp_path):
     write_scan(tmp_path, "ph", "1", ("phantom", "phantom_mask", *SCAN[1:]), regions=0)
     for run in "12":
         write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=3)
@@ -160,10 +160,10 @@ def test_phantoms_are_no_people(tmp_path):
 
 
 def test_labelled_reference_has_its_name(tmp_path):
-    named = {"suffix": "Chimap", "desc": "medi", "extension": ".json"}
-    told = {METHOD_STEPS: [*SCAN, "single_scan", "label"], "ReferenceRegion": "white matter"}
-    write_json(derivative_path(tmp_path, {"subject": "01"}, space="subject", **named), told)
-    write_json(derivative_path(tmp_path, {"subject": "01"}, **named), {METHOD_STEPS: list(SCAN)})
+    name = {"suffix": "Chimap", "desc": "medi", "extension": ".json"}
+    sidecar = {METHOD_STEPS: [*SCAN, "single_scan", "label"], "ReferenceRegion": "white matter"}
+    write_json(derivative_path(tmp_path, {"subject": "01"}, space="subject", **name), sidecar)
+    write_json(derivative_path(tmp_path, {"subject": "01"}, **name), {METHOD_STEPS: list(SCAN)})
     assert "the mean of a labelled region (white matter)" in methods_text(tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_maps_of_an_earlier_version_and_steps_of_a_later_one(tmp_path):
     assert sentence(tmp_path, "projection onto").endswith("(in 1 of 2 scans).")
 
 
-def test_nothing_is_made_up_of_nothing(tmp_path):
+def test_empty_dataset_has_a_minimal_methods_text(tmp_path):
     assert len(sentences(tmp_path)) == 2
     path = write_citation(tmp_path)
     assert path == tmp_path / "logs" / "CITATION.md"

@@ -50,7 +50,7 @@ def test_coarsest_voxels_and_the_range_that_all_echoes_cover():
     assert "echoes from 6 (as sub-01) to 33 ms (as sub-03)" in str(common)
 
 
-def test_axes_are_those_of_the_body_whatever_the_images_are():
+def test_voxel_sizes_are_compared_along_anatomical_axes():
     """The sagittal scan's third axis is right-left: 1.5 mm there, 1.1 and 0.9 mm along the other
     two.
     """
@@ -128,7 +128,7 @@ def harmonized(root):
     return harmonize(scans, common)
 
 
-def test_scans_are_reduced_to_what_they_share(mixed):
+def test_scans_are_reduced_to_the_common_protocol(mixed):
     (axial, sagittal, phantom), problems = harmonized(mixed)
     assert problems == []
     assert axial.common.voxel_size == (3, 1, 2)
@@ -151,7 +151,7 @@ def test_scans_are_reduced_to_what_they_share(mixed):
     assert not isinstance(phantom, HarmonizedScan)
 
 
-def test_what_was_decided_is_in_words_and_in_the_record(mixed, tmp_path):
+def test_harmonization_is_described_in_words_and_in_the_sidecar(mixed, tmp_path):
     axial, sagittal, _ = harmonized(mixed)[0]
     assert axial.changes == ("voxels 1×1×2 → 3×1×2 mm",)
     assert sagittal.changes == ("voxels 0.5×0.5×3 → 1×2×3 mm", "echoes at 30 ms left out, 3 used")
@@ -172,17 +172,17 @@ def test_what_was_decided_is_in_words_and_in_the_record(mixed, tmp_path):
     }
 
 
-def test_workflow_crops_only_what_has_another_grid(mixed, tmp_path):
+def test_workflow_crops_only_scans_with_another_grid(mixed, tmp_path):
     scans, _ = harmonized(mixed)
-    made = {
+    workflows = {
         scan.label: init_scan_wf(
             scan, bids_dir=mixed, output_dir=tmp_path / "out", settings=Settings(), threads=1
         )
         for scan in scans
     }
-    assert made["sub-02"].get_node("harmonize").interface.inputs.matrix == [10, 8, 7]
-    assert made["sub-03"].get_node("harmonize") is None
-    flat = made["sub-02"]._create_flat_graph()
+    assert workflows["sub-02"].get_node("harmonize").interface.inputs.matrix == [10, 8, 7]
+    assert workflows["sub-03"].get_node("harmonize") is None
+    flat = workflows["sub-02"]._create_flat_graph()
     (decode,) = (node for node in flat.nodes() if node.name == "decode")
     assert [node.name for node in flat.successors(decode)] == ["harmonize"]
     # The mask is made on the cropped images, in less memory than the original would need.
@@ -190,10 +190,10 @@ def test_workflow_crops_only_what_has_another_grid(mixed, tmp_path):
     as_scanned = init_scan_wf(
         own[1], bids_dir=mixed, output_dir=tmp_path / "out", settings=Settings(), threads=1
     )
-    assert made["sub-02"].get_node("mask")._mem_gb <= as_scanned.get_node("mask")._mem_gb
+    assert workflows["sub-02"].get_node("mask")._mem_gb <= as_scanned.get_node("mask")._mem_gb
 
 
-def test_the_users_mask_is_not_used_and_that_is_said(mixed, tmp_path):
+def test_unused_user_mask_is_reported(mixed, tmp_path):
     folder = tmp_path / "masks" / "sub-01" / "anat"
     folder.mkdir(parents=True)
     write_json(
@@ -227,7 +227,7 @@ def test_selecting_participants_does_not_change_the_common_protocol(mixed, capsy
     assert "sub-02: voxels 0.5×0.5×3 → 1×2×3 mm; echoes at 30 ms left out, 3 used" in part
 
 
-def test_without_the_option_nothing_changes(mixed, capsys):
+def test_nothing_changes_without_the_option(mixed, capsys):
     assert main([str(mixed), str(mixed.parent / "out"), "participant", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "sub-02  unknown  4  5.5…30" in printed
@@ -274,7 +274,7 @@ def test_scans_without_a_readable_protocol_do_not_affect_the_common_one(tmp_path
     }
 
 
-def test_phantoms_alone_are_left_as_they_are(tmp_path, capsys):
+def test_phantoms_are_not_harmonized(tmp_path, capsys):
     root = write_dataset(tmp_path / "raw")
     (root / "participants.tsv").write_text("participant_id\tspecies\nsub-01\tphantom\n")
     assert main([str(root), str(tmp_path / "out"), "participant", "--harmonize", "--dry-run"]) == 0

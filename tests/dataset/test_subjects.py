@@ -20,9 +20,12 @@ def numbers(*scans):
     """Numbers of scans given as session/run or session, at the site of the same name as the
     session's first letter.
     """
-    told = [dict(zip(("session", "run"), name.split("/"), strict=False)) for name in scans]
+    all_entities = [dict(zip(("session", "run"), name.split("/"), strict=False)) for name in scans]
     return number_scans(
-        [({"subject": "01"} | entities, entities["session"][0], Protocol()) for entities in told]
+        [
+            ({"subject": "01"} | entities, entities["session"][0], Protocol())
+            for entities in all_entities
+        ]
     )
 
 
@@ -40,12 +43,12 @@ def numbers(*scans):
         (["A", "B", "C"], [1, 1, 1]),
     ],
 )
-def test_numbers(scans, expected):
+def test_repeats_are_numbered(scans, expected):
     assert numbers(*scans) == expected
     assert numbers(*scans[::-1]) == expected[::-1]
 
 
-def test_numbers_of_subjects_are_their_own():
+def test_repeats_are_numbered_within_a_subject():
     scans = [
         ({"subject": subject, "session": "A"}, "A", Protocol()) for subject in ("01", "02", "+1")
     ]
@@ -85,18 +88,18 @@ def folders(tmp_path):
 
 
 def collect(scans, folders, **options):
-    known, rater = folders
+    roots, rater = folders
     return collect_subjects(
-        scans, known["root"], **{"methods": METHODS, "datasets": [rater], **options}
+        scans, roots["root"], **{"methods": METHODS, "datasets": [rater], **options}
     )
 
 
 def test_subjects_are_sorted_and_their_scans_too(folders):
-    known, _ = folders
-    named = [("02", "A", "1"), ("01", "B", "1"), ("01", "A", "2"), ("01", "A", "1")]
+    roots, _ = folders
+    rows = [("02", "A", "1"), ("01", "B", "1"), ("01", "A", "2"), ("01", "A", "1")]
     scans = [
-        processed(**known, entities={"subject": subject, "session": site, "run": run}, site=site)
-        for subject, site, run in named
+        processed(**roots, entities={"subject": subject, "session": site, "run": run}, site=site)
+        for subject, site, run in rows
     ]
     subjects, left_out = collect(scans, folders)
     assert left_out == []
@@ -108,16 +111,16 @@ def test_subjects_are_sorted_and_their_scans_too(folders):
     ]
     scan = subjects[0].scans[1]
     assert scan.label == "sub-01_ses-A_run-2"
-    assert scan.magnitude == known["root"] / "sub-01/ses-A/fmap/sub-01_ses-A_run-2_magnitude.nii.gz"
+    assert scan.magnitude == roots["root"] / "sub-01/ses-A/fmap/sub-01_ses-A_run-2_magnitude.nii.gz"
     assert (
-        scan.mask == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_desc-brain_mask.nii.gz"
+        scan.mask == roots["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_desc-brain_mask.nii.gz"
     )
-    assert scan.r2star == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_R2starmap.nii.gz"
+    assert scan.r2star == roots["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_R2starmap.nii.gz"
     assert list(scan.chi) == list(METHODS)
     assert (scan.labels, subjects[0].labels, subjects[0].is_phantom) == (None, None, False)
 
 
-def test_only_the_maps_that_are_wanted_must_be_there(folders):
+def test_only_required_maps_must_exist(folders):
     scan = processed(**folders[0], entities={"subject": "01"}, without="iterative")
     (subject,), left_out = collect([scan], folders, methods=("deterministic",))
     assert left_out == []
@@ -140,7 +143,7 @@ def test_scan_without_derivatives_is_left_out_and_named(folders, without):
     assert left_out[0].text.endswith("is missing")
 
 
-def test_standard_errors_of_an_earlier_run_are_not_taken(folders):
+def test_standard_errors_of_an_earlier_run_are_ignored(folders):
     scan, root = processed(**folders[0], entities={"subject": "01"}), folders[0]["root"]
     for desc, suffix, kind in (("iterativese", "Chimap", "anat"), ("totalse", "fieldmap", "fmap")):
         derivative_path(root, scan.entities, suffix=suffix, desc=desc, datatype=kind).touch()
@@ -166,8 +169,8 @@ def test_phantom(folders):
 
 
 def test_regions_of_a_scan_and_of_the_subject(folders):
-    known, rater = folders
-    scans = [processed(**known, entities={"subject": "01", "run": run}) for run in "12"]
+    roots, rater = folders
+    scans = [processed(**roots, entities={"subject": "01", "run": run}) for run in "12"]
     mine, ours = (
         draw(rater, {"subject": "01", "run": "1"}),
         draw(rater, {"subject": "01"}, space="subject"),
@@ -190,7 +193,7 @@ BAD_LABELS = {
 
 
 @pytest.mark.parametrize("case", BAD_LABELS)
-def test_regions_that_cannot_be_used_leave_the_scan(folders, case):
+def test_scan_with_invalid_regions_is_still_used(folders, case):
     options, cause = BAD_LABELS[case]
     scan = processed(**folders[0], entities={"subject": "01"})
     draw(folders[1], {"subject": "01"}, **options)
@@ -201,9 +204,9 @@ def test_regions_that_cannot_be_used_leave_the_scan(folders, case):
     assert problem.severity == "error"
 
 
-def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
-    known, rater = folders
-    scan = processed(**known, entities={"subject": "01", "run": "1"})
+def test_invalid_regions_of_the_subject_do_not_affect_those_of_the_scan(folders):
+    roots, rater = folders
+    scan = processed(**roots, entities={"subject": "01", "run": "1"})
     draw(rater, {"subject": "01", "run": "1"})
     draw(rater, {"subject": "01"}, space="subject").write_bytes(b"no image")
     (subject,), (problem,) = collect([scan], folders)
@@ -212,7 +215,7 @@ def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
     assert (problem.scan, problem.severity) == ("regions of sub-01", "error")
 
 
-def test_labels_without_a_name_are_told_of_and_are_no_fault(folders):
+def test_labels_without_a_name_give_a_note(folders):
     scan = processed(**folders[0], entities={"subject": "01"})
     draw(folders[1], {"subject": "01"}, value=7)
     (subject,), (problem,) = collect([scan], folders)
@@ -244,7 +247,7 @@ def raw_and_made(folders, *sessions, without=None, **options):
     ]
 
 
-def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
+def test_regions_of_an_excluded_scan_are_propagated(folders):
     """A filter left the scan out, which an earlier run had processed."""
     first, second = raw_and_made(folders, "1", "2")
     drawn = draw(folders[1], first.entities)
@@ -259,7 +262,7 @@ def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
     assert [scan.label for scan in subject.scans] == ["sub-01_ses-2"]
 
 
-def test_regions_that_cannot_be_carried_are_a_fault(folders):
+def test_regions_that_cannot_be_propagated_are_an_error(folders):
     first, second = raw_and_made(folders, "1", "2", without="1")
     draw(folders[1], first.entities)
     (subject,), (problem,) = collect([second], folders, excluded_scans=[first.entities])
@@ -272,7 +275,7 @@ def test_regions_that_cannot_be_carried_are_a_fault(folders):
     assert [problem.scan for problem in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
 
 
-def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
+def test_one_usable_excluded_scan_with_regions_suffices(folders):
     first, second, third = raw_and_made(folders, "1", "2", "3", without="1")
     for scan in (first, third):
         draw(folders[1], scan.entities)
@@ -284,7 +287,7 @@ def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
 
 
 @pytest.mark.parametrize("own", ["scan", "subject", "phantom"])
-def test_regions_elsewhere_are_not_needed_where_there_are_others(folders, own):
+def test_regions_of_excluded_scans_are_ignored_if_there_are_others(folders, own):
     first, second = raw_and_made(folders, "1", "2", without="1", is_phantom=own == "phantom")
     draw(folders[1], first.entities)
     if own != "phantom":
@@ -297,7 +300,7 @@ def test_regions_elsewhere_are_not_needed_where_there_are_others(folders, own):
     assert (left_out, subject.elsewhere) == ([], ())
 
 
-def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
+def test_points_on_excluded_scans_are_propagated_on_request(folders):
     first, second = raw_and_made(folders, "1", "2")
     path = folders[1] / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_desc-atrium_points.tsv"
     path.parent.mkdir(parents=True)
@@ -313,24 +316,27 @@ def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
     assert problem.scan == "points in the atria of sub-01_ses-1"
 
 
-def test_scans_know_their_protocol_and_are_counted_in_it(folders):
-    named = [{"subject": "01", "acquisition": name, "run": run} for name in "ab" for run in "12"]
+def test_scans_have_a_protocol_and_a_number(folders):
+    all_entities = [
+        {"subject": "01", "acquisition": name, "run": run} for name in "ab" for run in "12"
+    ]
     scans = [
-        processed(**folders[0], entities=entities, echo_times=(0.006, 0.014)) for entities in named
+        processed(**folders[0], entities=entities, echo_times=(0.006, 0.014))
+        for entities in all_entities
     ]
     (subject,), _ = collect(scans, folders)
-    found = [(str(scan.protocol), scan.number) for scan in subject.scans]
-    assert sorted(found) == [
+    protocols = [(str(scan.protocol), scan.number) for scan in subject.scans]
+    assert sorted(protocols) == [
         (f"acq-{name}, TE 6, 14 ms, 1×1×1 mm", n) for name in "ab" for n in (1, 2)
     ]
-    told = subject.scans[0].columns
-    assert [told[name] for name in ("subject", "session", "run", "acquisition")] == [
+    columns = subject.scans[0].columns
+    assert [columns[name] for name in ("subject", "session", "run", "acquisition")] == [
         "01",
         None,
         "1",
         "a",
     ]
-    assert (told["echo_times"], told["voxel_size"], told["site"], told["scan"]) == (
+    assert (columns["echo_times"], columns["voxel_size"], columns["site"], columns["scan"]) == (
         "6, 14",
         "1, 1, 1",
         "A",

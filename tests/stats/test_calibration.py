@@ -159,7 +159,7 @@ def test_a_line_that_tubes_do_not_lie_on_is_refused_and_told_of(r_squared):
         pd.concat([scattered(r_squared), scattered(0.999, site="B")], ignore_index=True)
     )
     assert lines["r_squared"].iloc[0] == pytest.approx(r_squared)
-    named = rf"site A, iterative: R² {r_squared:.4f} \(at least 0.98 is wanted\), slope 0.90"
+    named = rf"site A, iterative: R² {r_squared:.4f} \(should be at least 0.98\), slope 0.90"
     with pytest.raises(ValueError, match=named) as refusal:
         apply_calibration(in_vivo(), lines)
     (warning,) = doubtful_lines(lines)
@@ -187,8 +187,8 @@ def test_slopes_that_no_regularisation_explains_are_told_of(slope):
     (warning,) = doubtful_lines(calibrate(phantom(slope * EXPECTED[None] - 0.04)))
     least, most = LIKELY_SLOPES
     assert (
-        f"calibration of site A, iterative: R² 1.0000, slope {slope:.2f} ({least:g} to {most:g} is "
-        "likely)" in warning
+        f"calibration of site A, iterative: R² 1.0000, slope {slope:.2f} "
+        f"(should be {least:g} to {most:g})" in warning
     )
 
 

@@ -221,7 +221,7 @@ def test_every_roi_and_method_has_its_own():
 
 
 def test_data_that_say_nothing_are_refused():
-    with pytest.raises(ValueError, match=r"putamen \(iterative\).*all the same"):
+    with pytest.raises(ValueError, match=r"putamen \(iterative\).*values are equal"):
         variance_components(roi_table(np.full((3, 3, 3), 7.0)))
     y = study(np.random.default_rng(9), (2, 2, 2))
     few = roi_table(y).iloc[[0, 1, 2, 4]]

@@ -46,8 +46,8 @@ def test_other_protocols_are_left_out_and_told():
     assert note == (
         "4 scans (acq-coarse, 2×2×2 mm) left out of all statistics: not of the protocol that "
         "counts at site A: "
-        "acq-fine, 1×1×2 mm, 12 scans (sub-01, sub-02, sub-03, sub-04); repeats are scans of one "
-        "protocol: to compare "
+        "acq-fine, 1×1×2 mm, 12 scans (sub-01, sub-02, sub-03, sub-04); only scans of one "
+        "protocol are repeats: to compare "
         "the others, process them into another folder with --bids-filter-file"
     )
     pd.testing.assert_frame_equal(tables["imprecision"], imprecision(fine))

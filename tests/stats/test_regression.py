@@ -241,7 +241,7 @@ def test_random_intercept_refuses_what_it_cannot_tell_apart():
         random_intercept(table["mean"][:6], table[["age"]][:6], table["subject"][:6])
     with pytest.raises(ValueError, match="every row needs a group"):
         random_intercept(table["mean"], table[["age"]], table["subject"].mask(table.index == 2))
-    with pytest.raises(ValueError, match="3 groups and 12 rows"):
+    with pytest.raises(ValueError, match="3 groups for 12 rows"):
         random_intercept(table["mean"], table[["age"]], [1, 2, 3])
 
 

@@ -339,7 +339,7 @@ def test_reference_and_excluded_regions_are_left_out():
     table = pd.concat(tables)
     assert imprecision(table)["roi"].tolist() == ["putamen", "x"]
     assert imprecision(table, exclude_rois=["x"])["roi"].tolist() == ["putamen"]
-    with pytest.raises(ValueError, match="no ROI is left"):
+    with pytest.raises(ValueError, match="no ROI remains"):
         imprecision(table, exclude_rois=["x", "putamen"])
 
 
