@@ -245,7 +245,7 @@ def test_rule_without_its_column_is_a_problem_only_if_it_is_to_be_applied(patien
         (
             {"lesions": 0.0},
             ("log_lesions",),
-            "log_lesions could not be made: Log of lesions: the logarithm",
+            "log_lesions could not be computed: Log of lesions: the logarithm",
         ),
     ],
 )

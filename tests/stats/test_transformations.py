@@ -63,11 +63,11 @@ def test_later_ones_see_earlier_ones():
         ([step("Log")], "y", r"the logarithm of x is not defined for 0 \(b\): choose another"),
         ([step("Reciprocal")], "y", "the power -1 of x is not defined for 0"),
         ([step("Scale", "one")], "y", "it is constant"),
-        ([step("Sqrt", "sex")], "y", "it holds texts; Factor makes numbers of them"),
+        ([step("Sqrt", "sex")], "y", "it holds texts: code them as numbers by Factor"),
         ([step("Factor", "one", "one")], "one", "it has 1 level"),
         ([step("Center", output="sex")], "sex", "there is a column sex already"),
         ([step("Ladder")], "y", "needs 20 values, not 3"),
-        ([step("Log", output="z"), step("Scale", "z")], "y", "z could not be made: Log of x"),
+        ([step("Log", output="z"), step("Scale", "z")], "y", "z could not be computed: Log of x"),
     ],
 )
 def test_what_cannot_be_made_is_named_and_stops_nothing(steps, output, cause):
