@@ -121,12 +121,12 @@ def read_statistics(folder: PathLike) -> dict[str, float]:
     folder = Path(folder)
     path = folder / "aseg.stats"
     measures, structures = _read_table(path)
-    left = _thalamus(structures, "Left", path)
-    right = _thalamus(structures, "Right", path)
+    left_thalamus = _thalamus(structures, "Left", path)
+    right_thalamus = _thalamus(structures, "Right", path)
     volumes = {
-        "thalamic_volume_left": left,
-        "thalamic_volume_right": right,
-        "thalamic_volume": left + right,
+        "thalamic_volume_left": left_thalamus,
+        "thalamic_volume_right": right_thalamus,
+        "thalamic_volume": left_thalamus + right_thalamus,
         "grey_matter_volume": _measure(measures, ("TotalGrayVol",), path),
         "intracranial_volume": _intracranial_volume(measures),
     }
@@ -163,18 +163,18 @@ def _thickness(folder):
     """Return the mean thickness of both hemispheres, weighted by their areas."""
     left_path = folder / "lh.aparc.stats"
     right_path = folder / "rh.aparc.stats"
-    left, _ = _read_table(left_path)
-    right, _ = _read_table(right_path)
-    left_thickness = _measure(left, ("MeanThickness",), left_path)
-    right_thickness = _measure(right, ("MeanThickness",), right_path)
-    shared = [name for name in AREAS if name in left and name in right]
+    left_measures, _ = _read_table(left_path)
+    right_measures, _ = _read_table(right_path)
+    left_thickness = _measure(left_measures, ("MeanThickness",), left_path)
+    right_thickness = _measure(right_measures, ("MeanThickness",), right_path)
+    shared = [name for name in AREAS if name in left_measures and name in right_measures]
     if not shared:
         raise DatasetError(
             f"{folder}: no measure {' or '.join(AREAS)} of both hemispheres to weight them by",
             "run recon-all again",
         )
-    left_area = left[shared[0]]
-    right_area = right[shared[0]]
+    left_area = left_measures[shared[0]]
+    right_area = right_measures[shared[0]]
     total = left_area + right_area
     if total <= 0:
         raise DatasetError(

@@ -31,6 +31,7 @@ FROM_FREESURFER = "FreeSurfer"
 FROM_MAPS = "susceptibility maps"
 FROM_LESIONS = "lesion tables"
 MEASURED = (FROM_FREESURFER, FROM_MAPS, FROM_LESIONS)  # sources that should have every patient
+LISTED_COLUMNS = ["participant", "what", "reason", "left_out"]
 RUN_AGAIN = "remove the file and run the participant level again"
 NO_MEASURES = ("participant_id", "species")
 SCAN_KEYS = ("subject", "session", "run", "site", "scan", *COLUMNS, "unit")
@@ -136,9 +137,9 @@ class _Collection:
         if len(table) and len(table.columns):
             self.tables.append((source, table))
 
-    def list(self, participant, what, reason, left_out=False):
+    def list(self, participant, source, reason, left_out=False):
         """List a participant with a reason."""
-        self.listed.append((participant, what, reason, left_out))
+        self.listed.append((participant, source, reason, left_out))
 
     def averaged(self, source, rows):
         """Average the numbers of patients with several rows."""
@@ -152,7 +153,9 @@ class _Collection:
 
         `participants` is the table of ``participants.tsv``, or None.
         """
-        labels = set().union(*(table.index for _, table in self.tables))
+        labels = set()
+        for _, table in self.tables:
+            labels.update(table.index)
         if participants is not None:
             labels.update(participants.index)
             self._list_unregistered(participants)
@@ -173,7 +176,7 @@ class _Collection:
         return Patients(
             table=pd.DataFrame(columns, index=labels),
             sources=pd.DataFrame(sources, columns=["column", "unit", "source", "n", "used"]),
-            listed=pd.DataFrame(self.listed, columns=["participant", "what", "reason", "left_out"]),
+            listed=pd.DataFrame(self.listed, columns=LISTED_COLUMNS),
             problems=tuple(self.problems),
             notes=tuple(self.notes),
         )
@@ -188,9 +191,10 @@ class _Collection:
         """List those without data of a source, unless another reason is listed."""
         for source, table in self.tables:
             if source in MEASURED:
-                listed = {label for label, what, *_ in self.listed if what == source}
+                listed = pd.DataFrame(self.listed, columns=LISTED_COLUMNS)
+                listed_labels = set(listed["participant"][listed["what"] == source])
                 for label in labels.difference(table.index):
-                    if label not in listed:
+                    if label not in listed_labels:
                         self.list(label, source, "no data of this patient")
 
     def _columns(self, labels):
@@ -317,7 +321,7 @@ def _susceptibility(collection, output_dir, method, region, reference):
         reference = values.loc[values[SUSCEPTIBILITY].notna(), "reference"].mode().get(0)
     differs = (values["reference"] != reference) & values[SUSCEPTIBILITY].notna()
     values.loc[differs, "cause"] = values["reference"].map(
-        lambda other: f"relative to {other}, not to {reference}"
+        lambda reference_of_scan: f"relative to {reference_of_scan}, not to {reference}"
     )
     _select_protocols(collection, source, values)
     for row in values[values["cause"].notna()].itertuples():
@@ -391,9 +395,10 @@ def _value_of_both_sides(rois, region):
     if "" in sides:
         value, _ = sides[""]
     elif "left" in sides and "right" in sides:
-        left, left_volume = sides["left"]
-        right, right_volume = sides["right"]
-        value = (left * left_volume + right * right_volume) / (left_volume + right_volume)
+        left_value, left_volume = sides["left"]
+        right_value, right_volume = sides["right"]
+        total_volume = left_volume + right_volume
+        value = (left_value * left_volume + right_value * right_volume) / total_volume
     else:
         return np.nan, f"{region} on the {next(iter(sides))} side only"
     return value, None if np.isfinite(value) else f"{region} has no value"

@@ -47,7 +47,7 @@ def read_roi_tables(output_dir: PathLike) -> pd.DataFrame:
             f"{output_dir}: no table of regional values (*_desc-rois_chi.tsv)",
             "run the participant level first, with regions drawn as *_dseg.nii.gz or from an atlas",
         )
-    return pd.concat([read_roi_table(path) for path in paths], ignore_index=True)
+    return pd.concat(map(read_roi_table, paths), ignore_index=True)
 
 
 def read_roi_table(path: PathLike) -> pd.DataFrame:
@@ -72,9 +72,9 @@ def read_roi_table(path: PathLike) -> pd.DataFrame:
         table = read_tsv(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: {error}", RUN_AGAIN) from error
-    missing = [column for column in (*REQUIRED, "scan", "mean") if column not in table]
-    if missing:
-        raise DatasetError(f"{path}: no column {', '.join(missing)}", RUN_AGAIN)
+    missing_columns = [column for column in (*REQUIRED, "scan", "mean") if column not in table]
+    if missing_columns:
+        raise DatasetError(f"{path}: no column {', '.join(missing_columns)}", RUN_AGAIN)
     # Tables of earlier versions have no columns of these labels, which are only in the file's name.
     labels = _labels_in_name(Path(path).name)
     for column in LABELS:
@@ -139,7 +139,11 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def _entities(row):
     """Return the entities of a scan by their long names; missing ones are NaN in the row."""
-    return {name: row[name] for name in SCAN_ENTITIES if isinstance(row.get(name), str)}
+    entities = {}
+    for name in SCAN_ENTITIES:
+        if isinstance(row.get(name), str):
+            entities[name] = row[name]
+    return entities
 
 
 def add_participants(rois: pd.DataFrame, bids_dir: PathLike) -> tuple[pd.DataFrame, list[str]]:

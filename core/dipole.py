@@ -36,7 +36,7 @@ def b0_direction(affine: ArrayLike) -> np.ndarray:
 
 
 def rotation_between(affine: ArrayLike, reference: ArrayLike) -> float:
-    """Return the angle between the voxel axes of two affines; sizes and origins do not matter.
+    """Return the angle between the voxel axes of two affines, whatever their sizes and origins.
 
     Parameters
     ----------
@@ -147,8 +147,19 @@ def dipole_kernel(
 
 
 def frequencies(shape: tuple[int, ...], voxel_size: Vector) -> tuple[np.ndarray, ...]:
-    """Return the spatial frequencies of the half spectrum, cycles per mm, as three broadcastable
-    float32 arrays.
+    """Return the spatial frequencies of the half spectrum of ``scipy.fft.rfftn``.
+
+    Parameters
+    ----------
+    shape : tuple of 3 ints
+        Shape of the volume.
+    voxel_size : sequence of 3 floats
+        Voxel size, mm.
+
+    Returns
+    -------
+    tuple of 3 ndarrays of float32, broadcastable to shape (x, y, z // 2 + 1)
+        Cycles per mm along each axis.
     """
     axes = [
         fft.fftfreq(shape[0], voxel_size[0]),

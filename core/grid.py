@@ -71,7 +71,7 @@ class WorkingGrid:
         (40, 40, 45)
         """
         if not mask.any():
-            raise ValueError("the mask is empty: there is no voxel to work on")
+            raise ValueError("the mask is empty: check the image or threshold that it comes from")
         box = box_around(mask)
         shape = []
         inner = []
@@ -118,7 +118,10 @@ def field_in_mask(mask: np.ndarray, field: np.ndarray) -> np.ndarray:
     """
     masked = np.where(mask, field, 0).astype(np.float32, copy=False)
     if not np.isfinite(masked).all():
-        raise ValueError("the field holds values inside the mask that are not finite")
+        raise ValueError(
+            "the field has values inside the mask that are not finite: check the input images, or "
+            "leave these voxels out of the mask"
+        )
     return masked
 
 

@@ -18,7 +18,7 @@ from .phase.unwrapping import unwrap_echoes
 from .robust import robust_sd
 
 COARSE = 3.0  # mm; nuclei are still several voxels wide, and a map takes seconds
-ROUGH = 1e-2  # tolerance of background removal; the sign needs no better
+ROUGH_TOLERANCE = 1e-2  # tolerance of background removal; the sign needs no better
 
 # Depth below the mask's surface, mm. Nearer to the surface, residual background would dominate.
 DEEP = 10.0
@@ -122,7 +122,7 @@ def check_sign_of_total(
         block_size,
         b0_dir=b0_dir,
         standard_error=total.standard_error,
-        tolerance=ROUGH,
+        tolerance=ROUGH_TOLERANCE,
     )
     return check_sign(removal.local_field, removal.mask, block_size, b0_dir=b0_dir)
 

@@ -3,6 +3,7 @@
 import ast
 from functools import cache
 from hashlib import sha256
+from itertools import filterfalse
 from pathlib import Path
 
 from .. import __version__
@@ -104,7 +105,7 @@ def _contents(name, path):
     texts = set()
     tree = ast.parse(path.read_bytes())
     # Code that is imported for type hints only is not run.
-    tree.body = [statement for statement in tree.body if not _is_for_hints(statement)]
+    tree.body = list(filterfalse(_is_for_hints, tree.body))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names]

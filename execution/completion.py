@@ -33,7 +33,7 @@ def fingerprint(*values: object) -> str:
     >>> fingerprint({"lambda": 0.1, "runs": [1, 2]})[:8]
     'ee785b7d'
     """
-    text = json.dumps([_described(value) for value in values], sort_keys=True, default=repr)
+    text = json.dumps(list(map(_described, values)), sort_keys=True, default=repr)
     return sha256(text.encode()).hexdigest()
 
 
@@ -91,7 +91,7 @@ def write_completion_record(
     """
     root = Path(output_dir).absolute()
     paths = {Path(file).absolute() for file in files}
-    sidecars = {sidecar_path(path) for path in paths}
+    sidecars = set(map(sidecar_path, paths))
     paths.update(filter(Path.exists, sidecars))
     sizes = {path.relative_to(root).as_posix(): _size(path) for path in sorted(paths)}
     content = {"Software": software, "Fingerprint": item_fingerprint, "Files": sizes}
@@ -120,7 +120,7 @@ def _described(value):
     if isinstance(value, dict):
         return {str(key): _described(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_described(item) for item in value]
+        return list(map(_described, value))
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value

@@ -4,6 +4,7 @@ again if its process or job is lost.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import filterfalse
 from pathlib import Path
 from shutil import disk_usage, rmtree
 from typing import Any, ClassVar
@@ -167,7 +168,7 @@ def run_stage(
     ValueError
         If an item needs more memory, cores or disk space than there are.
     """
-    unfinished = [item for item in items if not stage.is_finished(item)]
+    unfinished = list(filterfalse(stage.is_finished, items))
     n_finished = len(items) - len(unfinished)
     if n_finished:
         notify(f"{n_finished} of {len(items)} {stage.kind} are already finished and are skipped")
@@ -223,7 +224,7 @@ def _check_disk(stage, items, notify):
     """Refuse to start if the disk is too small for one item, and warn if it is too small for all,
     rather than fail hours later.
     """
-    needs = [stage.work_gigabytes(item) for item in items]
+    needs = list(map(stage.work_gigabytes, items))
     free = disk_usage(stage.work_dir).free / 1e9
     free_space = _free_space(stage.work_dir, digits=1)
     if max(needs) > free:

@@ -1,4 +1,4 @@
-"""FreeSurfer's labels in the space of a subject's scans, and FreeSurfer itself."""
+"""FreeSurfer: its labels in the space of a subject's scans, and recon-all itself."""
 
 from pathlib import Path
 
@@ -22,24 +22,26 @@ from .images import geometry, read_mask, read_volume, write_volume
 
 class _LabelsFromFreeSurferInputSpec(BaseInterfaceInputSpec):
     aseg_file = File(exists=True, mandatory=True, desc="FreeSurfer's aseg.mgz")
-    image_file = File(exists=True, mandatory=True, desc="image in the same space")
-    image_source = traits.Str(mandatory=True, desc="what this image is, for the sidecar")
+    image_file = File(exists=True, mandatory=True, desc="image in the space of the aseg.mgz")
+    image_source = traits.Str(mandatory=True, desc="description of this image for the sidecar")
     average_file = File(exists=True, mandatory=True, desc="the subject's average magnitude")
     mask_file = File(exists=True, mandatory=True, desc="the subject's brain mask")
     smoothing = traits.Float(
-        0.0, usedefault=True, desc="of the labels' surfaces, full width at half maximum, mm"
+        0.0,
+        usedefault=True,
+        desc="smoothing of the surfaces of labels, full width at half maximum, mm",
     )
 
 
 class _LabelsFromFreeSurferOutputSpec(TraitedSpec):
-    labels_file = File(desc="those of FreeSurfer's labels that are measured, on the subject's grid")
-    names = traits.Dict(desc="name of each")
-    transform_file = File(desc="from the subject's world to FreeSurfer's, ITK text")
-    record = traits.Dict(desc="sidecar fields: how the labels were brought here")
+    labels_file = File(desc="the measured labels of FreeSurfer, on the subject's grid")
+    names = traits.Dict(desc="names by label")
+    transform_file = File(desc="transform from the subject's world to FreeSurfer's, ITK text")
+    record = traits.Dict(desc="sidecar fields on the registration")
 
 
 class LabelsFromFreeSurfer(SimpleInterface):
-    """Register FreeSurfer's image to a subject's scans and bring its labels onto their grid."""
+    """Register FreeSurfer's image to a subject's scans, and resample its labels to their grid."""
 
     input_spec = _LabelsFromFreeSurferInputSpec
     output_spec = _LabelsFromFreeSurferOutputSpec
@@ -47,30 +49,35 @@ class LabelsFromFreeSurfer(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         folder = Path(runtime.cwd)
-        aseg, labelled = read_volume(inputs.aseg_file)
+        aseg, aseg_image = read_volume(inputs.aseg_file)
         labels = np.rint(aseg).astype(np.int32)
         labels[~np.isin(labels, list(ASEG_NAMES))] = 0
-        present = set(np.unique(labels).tolist())
-        if present == {0}:
+        present_labels = set(np.unique(labels).tolist())
+        if present_labels == {0}:
             raise ValueError(
-                f"{inputs.aseg_file}: none of the labels {', '.join(map(str, ASEG_NAMES))} is in "
-                "it; run recon-all again"
+                f"{inputs.aseg_file}: contains none of the labels "
+                f"{', '.join(map(str, ASEG_NAMES))}; run recon-all again"
             )
-        image, moving = read_volume(inputs.image_file)
+        moving, moving_image = read_volume(inputs.image_file)
         average, grid = read_volume(inputs.average_file)
         fit = register_rigid_nmi(
-            image, moving.affine, average, grid.affine, fixed_mask=read_mask(inputs.mask_file)
+            moving,
+            moving_image.affine,
+            average,
+            grid.affine,
+            fixed_mask=read_mask(inputs.mask_file),
         )
-        labels = smooth_labels(labels, geometry(labelled)["voxel_size"], inputs.smoothing)
-        carried = resample_labels(
-            labels, labelled.affine, grid.affine, grid.shape, transform=fit.matrix
+        labels = smooth_labels(labels, geometry(aseg_image)["voxel_size"], inputs.smoothing)
+        labels = resample_labels(
+            labels, aseg_image.affine, grid.affine, grid.shape, transform=fit.matrix
         )
-        transform = folder / "transform.txt"
-        transform.write_text(itk_text(fit.matrix), encoding="utf-8")
+        transform_file = folder / "transform.txt"
+        transform_file.write_text(itk_text(fit.matrix), encoding="utf-8")
+        names = {label: name for label, name in ASEG_NAMES.items() if label in present_labels}
         self._results |= {
-            "labels_file": write_volume(folder / "labels.nii", carried, grid),
-            "names": {label: name for label, name in ASEG_NAMES.items() if label in present},
-            "transform_file": str(transform),
+            "labels_file": write_volume(folder / "labels.nii", labels, grid),
+            "names": names,
+            "transform_file": str(transform_file),
             "record": {
                 "FreeSurferLabels": Path(inputs.aseg_file).name,
                 "FreeSurferLabelsRegisteredBy": inputs.image_source,
@@ -85,20 +92,22 @@ class LabelsFromFreeSurfer(SimpleInterface):
 class _RunReconAllInputSpec(BaseInterfaceInputSpec):
     subject = traits.Str(mandatory=True, desc="label of the subject, without sub-")
     t1w_file = File(exists=True, mandatory=True, desc="T1-weighted image")
-    subjects_dir = traits.Directory(mandatory=True, desc="where FreeSurfer's results go")
+    subjects_dir = traits.Directory(
+        mandatory=True, desc="FreeSurfer's subjects directory, where the results are written"
+    )
 
 
 class _RunReconAllOutputSpec(TraitedSpec):
     aseg_file = File(desc="FreeSurfer's aseg.mgz")
-    image_file = File(desc="the image that it lies on")
+    image_file = File(desc="image in the space of the aseg.mgz")
 
 
 class RunReconAll(SimpleInterface):
-    """Run FreeSurfer's recon-all on a subject's T1-weighted image; what is there already stays."""
+    """Run FreeSurfer's recon-all on a subject's T1-weighted image, unless its results exist."""
 
     input_spec = _RunReconAllInputSpec
     output_spec = _RunReconAllOutputSpec
-    _always_run = True  # the results are the user's, and may have been removed since
+    _always_run = True  # the user may have removed the results since
 
     def _run_interface(self, runtime):
         from nipype.interfaces.freesurfer import ReconAll

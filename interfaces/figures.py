@@ -1,6 +1,9 @@
-"""Pictures to judge a scan by; what a node needs to draw one."""
+"""Pictures for the visual check of a scan, and the base of all nodes that draw a picture."""
+
+from __future__ import annotations
 
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from nipype.interfaces.base import (
@@ -17,56 +20,61 @@ from ..dataset.files import atomic_write
 from ..dataset.names import picture_path
 from ..pictures.phantom import tubes_figure
 from ..pictures.slices import slices_figure, susceptibility_figure
+from .base import none_if_undefined
 from .images import read_canonical
 from .regions import names_by_label
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 class PlotInputSpec(BaseInterfaceInputSpec):
-    """Inputs that name a picture."""
+    """Inputs from which the file name of a picture is made."""
 
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
     entities = traits.Dict(
-        mandatory=True, desc="entities of the scan or subject, by their long names"
+        mandatory=True, desc="entities of the scan or subject, with their long names as keys"
     )
-    suffix = traits.Str(mandatory=True, desc="BIDS suffix of what is shown")
-    desc = traits.Str(desc="BIDS desc entity of what is shown")
-    space = traits.Str(desc="BIDS space entity of what is shown")
+    suffix = traits.Str(mandatory=True, desc="BIDS suffix of the image that is shown")
+    desc = traits.Str(desc="BIDS desc entity of the image that is shown")
+    space = traits.Str(desc="BIDS space entity of the image that is shown")
 
 
 class PlotOutputSpec(TraitedSpec):
-    """The picture's file."""
+    """File of the picture."""
 
-    out_file = File(desc="the picture, PNG; nothing if there is nothing to show")
+    out_file = File(desc="the picture, PNG; undefined if there is nothing to show")
 
 
 class PlotInterface(SimpleInterface):
-    """Draw one picture into the derivative dataset, so that a reader never meets half of it.
+    """Draw one picture and save it in the derivative dataset; the file is written atomically.
 
-    What is drawn is the figure that `draw` returns. If it returns None, the picture of an earlier
-    run is removed.
+    Subclasses implement `draw`. If it returns None, the picture of an earlier run is removed.
     """
 
     input_spec = PlotInputSpec
     output_spec = PlotOutputSpec
-    _always_run = True  # as the derivatives that the picture stands beside
+    _always_run = True  # the output directory is the user's, and may have been emptied since
 
-    def draw(self):
-        """Draw the figure; None if there is nothing to show."""
+    def draw(self) -> Figure | None:
+        """Return the figure, or None if there is nothing to show."""
         raise NotImplementedError
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        named = {
-            name: getattr(inputs, name)
-            for name in ("desc", "space")
-            if isdefined(getattr(inputs, name))
-        }
-        path = picture_path(inputs.output_dir, inputs.entities, suffix=inputs.suffix, **named)
+        path = picture_path(
+            inputs.output_dir,
+            inputs.entities,
+            suffix=inputs.suffix,
+            desc=none_if_undefined(inputs.desc),
+            space=none_if_undefined(inputs.space),
+        )
         figure = self.draw()
         if figure is None:
             path.unlink(missing_ok=True)
             return runtime
-        # a disk that is full is told plainly when bytes are written, and not by the drawing
+        # Draw to memory first: on a full disk, writing bytes raises an error that names the cause,
+        # whereas Matplotlib's may hide it.
         picture = BytesIO()
         figure.savefig(picture, format="png", facecolor=figure.get_facecolor(), dpi=100)
         with atomic_write(path) as partial:
@@ -76,41 +84,40 @@ class PlotInterface(SimpleInterface):
 
 
 class _PlotSlicesInputSpec(PlotInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="image to show; of several volumes the first")
-    mask_file = File(
-        exists=True, mandatory=True, desc="its outline is drawn, and the planes lie around it"
-    )
-    title = traits.Str(mandatory=True, desc="what the picture shows")
+    in_file = File(exists=True, mandatory=True, desc="image to show; the first volume of several")
+    mask_file = File(exists=True, mandatory=True, desc="mask on which the planes are centred")
+    title = traits.Str(mandatory=True, desc="title of the picture")
     window = traits.Tuple(
-        traits.Float, traits.Float, desc="values shown black and white; 1st and 99th percentile"
+        traits.Float,
+        traits.Float,
+        desc="values shown in black and white; default: 1st and 99th percentile",
     )
     window_mask_file = File(
-        exists=True, desc="where these percentiles are taken, if not in mask_file"
+        exists=True, desc="mask in which the percentiles are computed; default: mask_file"
     )
     unit = traits.Str("", usedefault=True, desc="unit beside the colour bar")
     outline = traits.Bool(False, usedefault=True, desc="draw the mask's outline")
 
 
 class PlotSlices(PlotInterface):
-    """Draw an image in three planes, three slices each, in radiological convention."""
+    """Draw three slices of an image in each of three planes, in radiological convention."""
 
     input_spec = _PlotSlicesInputSpec
 
-    def draw(self):  # noqa: D102
+    def draw(self) -> Figure:  # noqa: D102
         inputs = self.inputs
         data, image = read_canonical(inputs.in_file)
-        data = data[..., 0] if data.ndim == 4 else data
+        if data.ndim == 4:
+            data = data[..., 0]
         mask = read_canonical(inputs.mask_file)[0] > 0
-        # no region here: the middle of the whole image
-        mask = mask if mask.any() else np.ones_like(mask)
-        measured = (
-            read_canonical(inputs.window_mask_file)[0] > 0
-            if isdefined(inputs.window_mask_file)
-            else mask
-        )
-        window = (
-            inputs.window if isdefined(inputs.window) else np.percentile(data[measured], [1, 99])
-        )
+        if not mask.any():  # show the middle of the whole image
+            mask = np.ones_like(mask)
+        window_mask = mask
+        if isdefined(inputs.window_mask_file):
+            window_mask = read_canonical(inputs.window_mask_file)[0] > 0
+        window = inputs.window
+        if not isdefined(window):
+            window = np.percentile(data[window_mask], [1, 99])
         voxel_size = voxel_size_of(image.affine)
         return slices_figure(
             data, mask, voxel_size, window, inputs.title, inputs.unit, inputs.outline
@@ -119,20 +126,18 @@ class PlotSlices(PlotInterface):
 
 class _PlotMapsInputSpec(PlotInputSpec):
     chi_files = traits.List(
-        File(exists=True), mandatory=True, desc="a scan's map of each inversion, ppm"
+        File(exists=True), mandatory=True, desc="map of the scan by each inversion, ppm"
     )
-    mask_file = File(exists=True, mandatory=True, desc="brain mask; what is shown")
-    methods = traits.List(traits.Str, mandatory=True, desc="the inversions")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask; voxels outside are not shown")
+    methods = traits.List(traits.Str, mandatory=True, desc="names of the inversions")
 
 
 class PlotMaps(PlotInterface):
-    """Draw the susceptibility maps of a scan side by side, and their difference if there are
-    two.
-    """
+    """Draw the susceptibility maps of a scan side by side, with the difference of two of them."""
 
     input_spec = _PlotMapsInputSpec
 
-    def draw(self):  # noqa: D102
+    def draw(self) -> Figure:  # noqa: D102
         inputs = self.inputs
         mask, image = read_canonical(inputs.mask_file)
         files = zip(inputs.methods, inputs.chi_files, strict=True)

@@ -71,7 +71,7 @@ class UserMask(CoreInterface):
         _, image = read_volume(self.inputs.magnitude_file)
         if not mask.any():
             raise EmptyMaskError(
-                f"{self.inputs.user_mask_file}: the brain mask has no voxels; correct or "
+                f"{self.inputs.user_mask_file}: the brain mask has no voxels; correct it, or "
                 "remove it to have the brain masked automatically"
             )
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)

@@ -1,7 +1,7 @@
-"""The methods that can be chosen: what graphs and options need to know of each, and its record.
+"""Registry of the methods that can be chosen, and records of what an inversion did.
 
-The record of an inversion is a value. The map's sidecar, the methods text and the standard error
-are made from it.
+Graphs and options read the properties of each method here. The map's sidecar, the methods text and
+the standard error are made from the record of its inversion.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ NO_WEIGHT = "none; where the field is not known, it is continued smoothly from a
 
 @dataclass(frozen=True)
 class InversionRecord:
-    """What graphs need to know of an inversion before it runs, and what it did.
+    """Properties of an inversion that graphs need before it runs, and the record of what it did.
 
     Attributes
     ----------
@@ -256,7 +256,7 @@ DEFAULT_INVERSIONS = tuple(name for name, method in INVERSIONS.items() if method
 
 @dataclass(frozen=True)
 class BackgroundMethod:
-    """What graphs need to know of a method of background field removal.
+    """Properties of a method of background field removal that graphs need.
 
     Attributes
     ----------

@@ -1,11 +1,13 @@
-"""Reports: what lies in the derivative dataset, gathered for the reader."""
+"""Report of a subject: its content is read from the derivative dataset."""
 
+from functools import partial
+from itertools import chain, starmap
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.affines import voxel_sizes  # ours would make reports depend on the numerics
+from nibabel.affines import voxel_sizes  # not from core, on which reports do not depend
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -73,12 +75,15 @@ REGION_PICTURES = (
 class _SubjectReportInputSpec(BaseInterfaceInputSpec):
     subject = traits.Str(mandatory=True, desc="label of the subject")
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each processed scan")
-    methods = traits.List(traits.Str, mandatory=True, desc="inversions")
+    methods = traits.List(traits.Str, mandatory=True, desc="names of the inversions")
     failures = traits.List(
-        traits.Tuple(traits.Str, traits.Str), desc="what failed or was left out, and why"
+        traits.Tuple(traits.Str, traits.Str),
+        desc="steps that failed and scans that were left out, with the cause",
     )
-    warnings = traits.List(traits.Str, usedefault=True, desc="what was found in the raw scans")
-    sites = traits.List(traits.Str, usedefault=True, desc="all sites of the run, for their colours")
+    warnings = traits.List(traits.Str, usedefault=True, desc="warnings of the preflight checks")
+    sites = traits.List(
+        traits.Str, usedefault=True, desc="all sites of the run, which decide on their colours"
+    )
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
 
@@ -87,38 +92,40 @@ class _SubjectReportOutputSpec(TraitedSpec):
 
 
 class SubjectReport(SimpleInterface):
-    """Write a subject's report from the derivatives that there are."""
+    """Write a subject's report from the derivatives that exist."""
 
     input_spec = _SubjectReportInputSpec
     output_spec = _SubjectReportOutputSpec
-    _always_run = True  # it tells of files that may have changed
+    _always_run = True  # the files that it shows may have changed
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        root = Path(self.inputs.output_dir)
+        root = Path(inputs.output_dir)
         scans = [_ScanFiles(root, entities, inputs.methods) for entities in inputs.entities]
+        warnings = [*inputs.warnings, *_scan_warnings(scans)]
+        results = {}
+        if scans:  # without any, results in the dataset are those of an earlier run
+            warnings += _lesion_warnings(root, inputs.subject)
+            results = _results(root, inputs.subject, scans, inputs.methods)
         page = subject_report(
             inputs.subject,
             pd.DataFrame([scan.row for scan in scans]),
             failures=inputs.failures,
-            warnings=[*inputs.warnings, *_warnings(root, inputs.subject, scans)],
+            warnings=warnings,
             sites=inputs.sites or None,
-            **(
-                _results(root, inputs.subject, scans, inputs.methods) if scans else {}
-            ),  # else they are an earlier run's
+            **results,
         )
-        self._results["out_file"] = str(
-            write_text(root / f"sub-{inputs.subject}.html", page).absolute()
-        )
+        report = write_text(root / f"sub-{inputs.subject}.html", page)
+        self._results["out_file"] = str(report.absolute())
         return runtime
 
 
 def _results(root, subject, scans, methods):
-    """What there is to tell of a subject's processed scans, as `subject_report` takes it."""
+    """Return the results of a subject's processed scans, as arguments of `subject_report`."""
     table = _subject_path(root, subject, **REGISTRATION_TABLE)
     entities = {"subject": subject}
     return {
-        "maps": _join([_map_rows(scan) for scan in scans]),
+        "maps": _concatenate(map(_map_rows, scans)),
         "citation": methods_text(root, [scan.label for scan in scans]),
         "pictures": {scan.title: scan.pictures() for scan in scans},
         "registration": _read_table(table),
@@ -131,21 +138,20 @@ def _results(root, subject, scans, methods):
         "lesion_picture": _picture(
             root, entities, LESIONS, LESION_CAPTION, "lesions on the FLAIR image"
         ),
-        "rois": _join([_read_table(scan.table) for scan in scans]),
+        "rois": _concatenate([_read_table(scan.table) for scan in scans]),
         "region_pictures": _pictures(root, entities, REGION_PICTURES),
         "variability_pictures": _pictures(root, entities, _variability_captions(methods)),
         "versions": scans[0].sidecar.get("ProcessingSoftware", {}),
     }
 
 
-def _warnings(root, subject, scans):
-    """What the results give to look at."""
-    found = dict.fromkeys(text for scan in scans for text in scan.warnings)
-    return [*found, *(_lesion_warnings(root, subject) if scans else ())]
+def _scan_warnings(scans):
+    """Return the warnings of all scans without repetitions, in order."""
+    return list(dict.fromkeys(chain.from_iterable(scan.warnings for scan in scans)))
 
 
 class _ScanFiles:
-    """A scan's derivatives as the report tells of them."""
+    """Derivatives of a scan that the report shows."""
 
     def __init__(self, root, entities, methods):
         self.root = root
@@ -153,23 +159,25 @@ class _ScanFiles:
         self.methods = methods
         self.label = scan_label(entities)
         self.title = scan_title(entities)
-        self.sidecars = {method: read_json(sidecar_path(self.chi(method))) for method in methods}
+        self.sidecars = {
+            method: read_json(sidecar_path(self.chi_file(method))) for method in methods
+        }
         self.sidecar = self.sidecars[methods[0]]
         self.table = derivative_path(root, entities, **ROI_TABLE)
 
-    def chi(self, method):
+    def chi_file(self, method):
         return derivative_path(self.root, self.entities, **susceptibility_map(method))
 
     @property
     def labels(self):
-        return {key: self.entities.get(key) for key in ("session", "run", *LABELS)} | {
-            "site": self.sidecar.get("Site")
-        }
+        """Columns that identify the scan."""
+        labels = {key: self.entities.get(key) for key in ("session", "run", *LABELS)}
+        return labels | {"site": self.sidecar.get("Site")}
 
     @property
     def row(self):
         sidecar = self.sidecar
-        image = nib.load(self.chi(self.methods[0]))
+        image = nib.load(self.chi_file(self.methods[0]))
         mask = nib.load(self.mask)
         voxel_size = voxel_sizes(scanner_form(image).affine)
         volume = np.count_nonzero(np.asanyarray(mask.dataobj)) * np.prod(voxel_size) / 1000
@@ -188,9 +196,10 @@ class _ScanFiles:
         }
 
     def _roi_source(self):
-        told = read_json(sidecar_path(self.table))
-        by = told.get("FreeSurferLabelsRegisteredBy")
-        return f"{told['RegionsFrom']}, registered by {by}" if by else told.get("RegionsFrom")
+        sidecar = read_json(sidecar_path(self.table))
+        source = sidecar.get("RegionsFrom")
+        image = sidecar.get("FreeSurferLabelsRegisteredBy")
+        return f"{source}, registered by {image}" if image else source
 
     @property
     def mask(self):
@@ -198,37 +207,33 @@ class _ScanFiles:
 
     @property
     def warnings(self):
-        """What the reader must know: another reference than asked for, figures that are not
-        plausible.
-        """
-        return [
-            *self._reference_warnings(),
-            *(f"{self.title}: {doubt.text}" for doubt in find_doubts(self.sidecars)),
-        ]
-
-    def _reference_warnings(self):
+        """Warnings: a reference other than the chosen one, and implausible values."""
+        warnings = []
         for method in self.methods:
-            carried = self.carried(method)
-            if "brain_instead" in carried.get(METHOD_STEPS, ()):
-                yield f"values are relative to the {carried['ReferenceSource']}"
+            sidecar = self.subject_space_sidecar(method)
+            if "brain_instead" in sidecar.get(METHOD_STEPS, ()):
+                warnings.append(f"values are relative to the {sidecar['ReferenceSource']}")
+        for doubt in find_doubts(self.sidecars):
+            warnings.append(f"{self.title}: {doubt.text}")
+        return warnings
 
-    def carried(self, method):
-        """Sidecar of the map in the subject space."""
+    def subject_space_sidecar(self, method):
+        """Read the sidecar of the map in the subject space."""
         path = derivative_path(self.root, self.entities, **subject_space_map(method))
         return read_json(sidecar_path(path))
 
     def pictures(self):
-        """Magnitude with mask, the maps side by side, and the tubes of a phantom."""
-        shown = (
+        """Return the pictures of the magnitude with the mask, the maps side by side, and tubes."""
+        captions = (
             (MAGNITUDE, "Magnitude and brain mask", f"magnitude of {self.title}"),
             (MAPS, "Susceptibility", f"susceptibility maps of {self.title}"),
             (TUBES, TUBES_CAPTION, f"plane through two tubes of {self.title}"),
         )
-        return _pictures(self.root, self.entities, shown)
+        return _pictures(self.root, self.entities, captions)
 
 
 def _map_rows(scan):
-    """One row for each inversion of a scan, with the reference of its map in the subject space."""
+    """Return a row for each inversion, with the reference of its map in the subject space."""
     rows = []
     for method, sidecar in scan.sidecars.items():
         row = scan.labels | {
@@ -238,74 +243,76 @@ def _map_rows(scan):
             "lambda_rule": sidecar.get("LambdaRule"),
             "iterations": sidecar.get("InversionIterations"),
         }
-        carried = scan.carried(method)
-        if carried:
+        subject_space = scan.subject_space_sidecar(method)
+        if subject_space:
+            region = subject_space.get("ReferenceRegion")
+            source = subject_space.get("ReferenceSource")
             row |= {
-                "reference": f"{carried.get('ReferenceRegion')} ({carried.get('ReferenceSource')})",
-                "reference_voxels": carried.get("ReferenceVoxels"),
-                "offset": carried.get("ReferenceOffset"),
-                "reference_sd": carried.get("ReferenceStandardDeviation"),
+                "reference": f"{region} ({source})",
+                "reference_voxels": subject_space.get("ReferenceVoxels"),
+                "offset": subject_space.get("ReferenceOffset"),
+                "reference_sd": subject_space.get("ReferenceStandardDeviation"),
             }
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _lesion_source(root, subject):
-    """What the lesions' sidecar says of how they were found; empty if there are none."""
-    told = _lesion_record(root, subject)
-    edits = [(kind, told.get(f"VoxelsBy{kind}Mask")) for kind in ("Added", "Removed")]
-    parts = [
-        told.get("LesionSource"),
-        *(f"voxels {kind.lower()} by hand: {n}" for kind, n in edits if n is not None),
-    ]
+    """Return how the lesions were segmented, by their sidecar; empty if there are none."""
+    sidecar = _lesion_sidecar(root, subject)
+    parts = [sidecar.get("LesionSource")]
+    for kind in ("Added", "Removed"):
+        n_voxels = sidecar.get(f"VoxelsBy{kind}Mask")
+        if n_voxels is not None:
+            parts.append(f"voxels {kind.lower()} by hand: {n_voxels}")
     return "; ".join(filter(None, parts))
 
 
 def _lesion_warnings(root, subject):
-    for point in _lesion_record(root, subject).get("SeedsNotGrown", []):
-        place = ", ".join(f"{value:.1f}" for value in point)
+    """Yield a warning for each seed that did not grow."""
+    for point in _lesion_sidecar(root, subject).get("SeedsNotGrown", []):
+        position = ", ".join(f"{coordinate:.1f}" for coordinate in point)
         yield (
-            f"the seed of a lesion at {place} mm does not stand out of its surroundings and did "
-            "not grow"
+            f"the lesion seed at {position} mm did not grow, because its intensity does not differ "
+            "clearly from that of its surroundings; move it, or draw the lesion by hand"
         )
 
 
-def _lesion_record(root, subject):
+def _lesion_sidecar(root, subject):
     return read_json(_subject_path(root, subject, **LESION_TABLE).with_suffix(".json"))
 
 
 def _variability_captions(methods):
-    """What names the maps of the SD over scans, each with its caption."""
-    return [
-        (
-            variability_map(method, kind),
-            f"Standard deviation of susceptibility {kind} sites, {readable(method)}",
-        )
-        for kind in ("within", "across")
-        for method in methods
-    ]
+    """Return the names of the maps of standard deviations over scans, each with its caption."""
+    captions = []
+    for kind in ("within", "across"):
+        for method in methods:
+            caption = f"Standard deviation of susceptibility {kind} sites, {readable(method)}"
+            captions.append((variability_map(method, kind), caption))
+    return captions
 
 
-def _pictures(root, entities, shown):
-    """Those pictures that are there; each told of as `_picture` is."""
-    found = (_picture(root, entities, *told) for told in shown)
-    return [picture for picture in found if picture is not None]
+def _pictures(root, entities, captions):
+    """Return the pictures that exist; each has its names, a caption and possibly a description."""
+    pictures = starmap(partial(_picture, root, entities), captions)
+    return [picture for picture in pictures if picture is not None]
 
 
-def _picture(root, entities, named, caption, alt=""):
-    """A picture as it was drawn before; None if there is none."""
-    path = picture_path(root, entities, **named)
+def _picture(root, entities, names, caption, alt=""):
+    """Read a picture that was drawn before; None if it does not exist."""
+    path = picture_path(root, entities, **names)
     return Picture(path.read_bytes(), caption, alt) if path.exists() else None
 
 
-def _subject_path(root, subject, **named):
-    return derivative_path(root, {"subject": subject}, **named)
+def _subject_path(root, subject, **names):
+    return derivative_path(root, {"subject": subject}, **names)
 
 
 def _read_table(path):
     return read_tsv(path) if path.exists() else None
 
 
-def _join(tables):
-    present = [table for table in tables if table is not None]
-    return pd.concat(present, ignore_index=True) if present else None
+def _concatenate(tables):
+    """Return the rows of all tables that exist; None if none does."""
+    existing = [table for table in tables if table is not None]
+    return pd.concat(existing, ignore_index=True) if existing else None

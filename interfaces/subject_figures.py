@@ -1,4 +1,8 @@
-"""Pictures to judge by how a subject's scans were registered, and where regions and lesions lie."""
+"""Pictures for the visual check of a subject's registration, regions and lesions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from nipype.interfaces.base import File, traits
@@ -13,25 +17,26 @@ from .figures import PlotInputSpec, PlotInterface
 from .images import read_canonical, read_volume
 from .registration import NOT_REGISTERED, read_transform
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 class _PlotRegistrationInputSpec(PlotInputSpec):
     average_file = File(exists=True, mandatory=True, desc="mean magnitude in the subject space")
     mask_file = File(exists=True, mandatory=True, desc="brain mask in the subject space")
     magnitude_files = traits.List(File(exists=True), mandatory=True, desc="magnitude of each scan")
     transform_files = traits.List(
-        traits.Str, mandatory=True, desc="subject space to scan; empty: not registered"
+        traits.Str, mandatory=True, desc="subject space to each scan; empty: not registered"
     )
-    titles = traits.List(traits.Str, mandatory=True, desc="what each scan is called")
+    titles = traits.List(traits.Str, mandatory=True, desc="title of each scan")
 
 
 class PlotRegistration(PlotInterface):
-    """Draw each registered scan's magnitude and the average as a checkerboard; a single scan has no
-    picture.
-    """
+    """Draw a checkerboard of each registered scan and the average; none of a single scan."""
 
     input_spec = _PlotRegistrationInputSpec
 
-    def draw(self):  # noqa: D102
+    def draw(self) -> Figure | None:  # noqa: D102
         inputs = self.inputs
         images = {}
         average, grid = read_canonical(inputs.average_file)
@@ -80,62 +85,67 @@ class PlotSites(PlotInterface):
 
 class _PlotRegionsInputSpec(PlotInputSpec):
     chi_files = traits.List(
-        traits.Str, mandatory=True, desc="map of each scan, ppm; empty: there is none"
+        traits.Str, mandatory=True, desc="map of each scan, ppm; empty if there is none"
     )
-    label_files = traits.List(traits.Str, mandatory=True, desc="regions of each, on the same grid")
-    names = traits.List(traits.Dict, mandatory=True, desc="their names by label")
+    label_files = traits.List(traits.Str, mandatory=True, desc="regions on the grid of each map")
+    names = traits.List(traits.Dict, mandatory=True, desc="names of the regions by label")
     excluded_files = traits.List(
-        traits.Str, mandatory=True, desc="voxels that were left out of them"
+        traits.Str, mandatory=True, desc="voxels excluded from the regions"
     )
     reference_files = traits.List(
-        traits.Str, mandatory=True, desc="reference region on the same grid"
+        traits.Str, mandatory=True, desc="reference region on the grid of each map"
     )
-    title = traits.Str(mandatory=True, desc="what the picture shows")
+    title = traits.Str(mandatory=True, desc="title of the picture")
 
 
 class PlotRegions(PlotInterface):
-    """Draw regions, what was left out of them and the reference on the first map that was
-    measured.
-    """
+    """Draw regions, the voxels excluded from them and the reference on the first measured map."""
 
     input_spec = _PlotRegionsInputSpec
 
-    def draw(self):  # noqa: D102
+    def draw(self) -> Figure | None:  # noqa: D102
         inputs = self.inputs
-        files = (
+        scans = zip(
             inputs.chi_files,
             inputs.label_files,
             inputs.excluded_files,
             inputs.reference_files,
+            inputs.names,
+            strict=True,
         )
-        scans = zip(*files, inputs.names, strict=True)
-        chosen = next((scan for scan in scans if all(scan)), None)
-        if chosen is None:
+        measured = filter(all, scans)  # scans with all files and with names of regions
+        scan = next(measured, None)
+        if scan is None:
             return None
-        *paths, names = chosen
-        (chi, image), (labels, _), (excluded, _), (reference, _) = (
-            read_canonical(file) for file in paths
-        )
-        shown = _thalami_or_all(labels, names)
-        if not shown.any():
+        *files, names = scan
+        (chi, image), (labels, _), (excluded, _), (reference, _) = map(read_canonical, files)
+        regions = _thalamus_or_all(labels, names)
+        if not regions.any():
             return None
-        voxel_size = voxel_size_of(image.affine)
         return region_figure(
-            chi, shown, shown & (excluded > 0), reference > 0, voxel_size, title=inputs.title
+            chi,
+            regions,
+            regions & (excluded > 0),
+            reference > 0,
+            voxel_size_of(image.affine),
+            title=inputs.title,
         )
 
 
-def _thalami_or_all(labels, names):
-    """The thalamus, if it is one of the regions, else all of them."""
-    thalami = np.isin(
-        labels, [int(label) for label, name in names.items() if without_side(name) == "thalamus"]
-    )
-    return thalami if thalami.any() else np.isin(labels, [int(label) for label in names])
+def _thalamus_or_all(labels, names):
+    """Return the voxels of the thalamus if it is one of the regions, otherwise of all regions."""
+    thalamus_labels = [int(label) for label in names if without_side(names[label]) == "thalamus"]
+    thalamus = np.isin(labels, thalamus_labels)
+    return thalamus if thalamus.any() else np.isin(labels, list(map(int, names)))
 
 
 class _PlotLesionsInputSpec(PlotInputSpec):
-    flair_file = File(exists=True, mandatory=True, desc="the image that the lesions are seen in")
-    mask_file = File(exists=True, mandatory=True, desc="all lesions, on the same grid")
+    flair_file = File(
+        exists=True, mandatory=True, desc="FLAIR image in which the lesions were segmented"
+    )
+    mask_file = File(
+        exists=True, mandatory=True, desc="all lesions, on the grid of the FLAIR image"
+    )
 
 
 class PlotLesions(PlotInterface):
@@ -143,7 +153,7 @@ class PlotLesions(PlotInterface):
 
     input_spec = _PlotLesionsInputSpec
 
-    def draw(self):  # noqa: D102
+    def draw(self) -> Figure:  # noqa: D102
         flair, image = read_canonical(self.inputs.flair_file)
         lesions, _ = read_canonical(self.inputs.mask_file)
         return lesion_figure(flair, lesions > 0, voxel_size_of(image.affine))

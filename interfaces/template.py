@@ -1,4 +1,4 @@
-"""A subject's brain and MNI space: labels from an atlas, and maps in the template."""
+"""Registration to MNI space: atlas labels for a subject, and maps on the template's grid."""
 
 from pathlib import Path
 
@@ -23,33 +23,39 @@ from ..dataset.atlas import load_atlas, load_mni_template
 from .images import read_mask, read_volume, write_volume
 from .registration import read_transform
 
-_TO_LPS = np.array([-1, -1, 1], np.float32)  # ITK's world has x to the left and y to the back
+# From RAS to ITK's world coordinates, where x points to the left and y to the back.
+_TO_LPS = np.array([-1, -1, 1], np.float32)
 
 
 class _LabelsFromTemplateInputSpec(BaseInterfaceInputSpec):
     average_file = File(exists=True, mandatory=True, desc="the subject's average magnitude")
     mask_file = File(exists=True, mandatory=True, desc="the subject's brain mask")
-    atlas = traits.Str(
-        mandatory=True, desc="name of an atlas or path of its label image, as of `load_atlas`"
+    atlas = traits.Str(mandatory=True, desc="name of an atlas, or path of its label image")
+    nonlinear = traits.Bool(
+        False,
+        usedefault=True,
+        desc="register nonlinearly after the affine registration; needs dipy",
     )
-    nonlinear = traits.Bool(False, usedefault=True, desc="register by a warp as well; needs dipy")
 
 
 class _LabelsFromTemplateOutputSpec(TraitedSpec):
-    labels_file = File(desc="the atlas' labels on the subject's grid")
+    labels_file = File(desc="labels of the atlas on the subject's grid")
     names = traits.Dict(desc="name of each label")
-    notes = traits.List(traits.Str, desc="what the user should know of the atlas")
-    transform_file = File(desc="affine from the subject's world to MNI, ITK text")
+    notes = traits.List(traits.Str, desc="remarks on the atlas for the user")
+    transform_file = File(desc="affine transform from the subject's world to MNI, ITK text")
     to_template_file = traits.Either(
-        None, File, desc="warp from there on to MNI, ITK displacement field"
+        None, File, desc="warp applied after the affine transform, ITK displacement field"
     )
-    from_template_file = traits.Either(None, File, desc="its inverse, ITK displacement field")
+    from_template_file = traits.Either(
+        None, File, desc="inverse of the warp, ITK displacement field"
+    )
     nmi = traits.Float(desc="normalised mutual information of the affine registration")
 
 
 class LabelsFromTemplate(SimpleInterface):
-    """Register MNI152 to a subject and bring an atlas' labels onto the subject's grid, with one
-    interpolation.
+    """Register MNI152 to a subject and resample an atlas to the subject's grid.
+
+    The labels are interpolated once.
     """
 
     input_spec = _LabelsFromTemplateInputSpec
@@ -89,26 +95,30 @@ class LabelsFromTemplate(SimpleInterface):
 
 
 class _MapToTemplateInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="a map in the subject's space, or in a scan's")
-    mask_file = File(exists=True, desc="where the map is known; where it is finite by default")
+    in_file = File(
+        exists=True, mandatory=True, desc="map in the subject space or the space of a scan"
+    )
+    mask_file = File(exists=True, desc="valid voxels of the map; default: finite ones")
     transform_file = File(
-        exists=True, mandatory=True, desc="affine from the subject's world to MNI, ITK text"
+        exists=True,
+        mandatory=True,
+        desc="affine transform from the subject's world to MNI, ITK text",
     )
     from_template_file = traits.Either(
         None, File(exists=True), usedefault=True, desc="warp, ITK displacement field"
     )
     scan_transform_file = File(
-        exists=True, desc="from the subject's world to the scan's, if the map is in the scan's"
+        exists=True, desc="from the subject's world to the scan's, for a map in a scan's space"
     )
-    resolution = traits.Enum(2, 1, usedefault=True, desc="voxel size, mm")
+    resolution = traits.Enum(2, 1, usedefault=True, desc="voxel size of the template, mm")
 
 
 class _MapToTemplateOutputSpec(TraitedSpec):
-    out_file = File(desc="the map in MNI space, not-a-number where it is not known")
+    out_file = File(desc="the map in MNI space, NaN where it is not valid")
 
 
 class MapToTemplate(SimpleInterface):
-    """Bring a map of a subject onto the MNI152 template's grid, with one interpolation."""
+    """Resample a map of a subject to the grid of the MNI152 template, interpolating once."""
 
     input_spec = _MapToTemplateInputSpec
     output_spec = _MapToTemplateOutputSpec
@@ -122,20 +132,21 @@ class MapToTemplate(SimpleInterface):
             matrix = matrix @ np.linalg.inv(read_transform(inputs.scan_transform_file))
         warp = _read_warp(inputs.from_template_file) if inputs.from_template_file else None
         t1, affine, _ = load_mni_template(inputs.resolution)
-        carried = map_to_template(
+        resampled = map_to_template(
             data, image.affine, affine, t1.shape, matrix, from_template=warp, mask=mask, fill=np.nan
         )
         like = nib.Nifti1Image(t1, affine)
         like.set_sform(affine, "mni")
         self._results["out_file"] = write_volume(
-            Path(runtime.cwd) / "in_template.nii", carried, like
+            Path(runtime.cwd) / "in_template.nii", resampled, like
         )
         return runtime
 
 
 def _write_warp(path, field):
-    """Write a displacement field as ITK and ANTs read it: five dimensions, LPS; None if there is no
-    field.
+    """Write a displacement field in ITK's format (five dimensions, LPS), which ANTs reads too.
+
+    Returns the path, or None without a field.
     """
     if field is None:
         return None

@@ -15,7 +15,7 @@ from ..core.inversion.uncertainty import (
     susceptibility_standard_error,
     weighted_standard_error,
 )
-from ..core.inversion.weighted import ROUGH, iterative
+from ..core.inversion.weighted import ROUGH_TOLERANCE, iterative
 from ..core.registration.resampling import resample_weights
 from ..dataset.files import PathLike, read_json
 from ..dataset.sidecars import sidecar_path
@@ -115,7 +115,7 @@ class IterativeStandardError(_RealisationsStandardError):
             "data_weight": iterative_weight(sigma, mask, record.weighs_noise),
             "exterior_weight": record.exterior_weight,
             "lam": record.lam.value,
-            "tolerance": ROUGH,
+            "tolerance": ROUGH_TOLERANCE,
             **space,
         }
         return self._standard_error(
@@ -213,7 +213,7 @@ def measured_standard_errors(
     closed_form = susceptibility_standard_error(sigma, mask, lam=model.lam, reference=mask, **space)
     scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=closed_form > 0)
 
-    def resampled(region):
+    def resampled(region: np.ndarray) -> np.ndarray:
         return resample_weights(
             region, image.affine, scan.affine, scan.shape[:3], transform=transform
         )

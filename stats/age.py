@@ -1,4 +1,4 @@
-"""Susceptibility on age."""
+"""Regression of susceptibility on age."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,29 @@ from .regression import LinearFit, numbers, ols
 from .reproducibility import require_columns, roi_values
 
 AGE_ANALYSES = {
-    "naive": "every scan a point, as if repeated scans of one person were independent (as "
+    "naive": "one point for each scan, as if repeated scans of one person were independent (as "
     "published); p is too small",
-    "subject_means": "one point a person: the mean of their scans and ages",
-    "random_intercept": "every scan a point, a random intercept per person (REML)",
+    "subject_means": "one point for each person: the mean of their scans and ages",
+    "random_intercept": "one point for each scan, with a random intercept per person (REML)",
 }
+_COLUMNS = [
+    *("method", "roi", "analysis", "slope", "se", "ci_low", "ci_high", "intercept"),
+    *("r", "statistic", "df", "p", "n_scans", "n_subjects", "n_missing"),
+    *("between_variance", "within_variance", "note"),
+]
 
 
 def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
     """Regress ROI susceptibility on age, three ways.
 
-    Repeated scans of one person are not independent; the published analysis takes them so and its p
-    is too small. Column `analysis` says which of `AGE_ANALYSES` a row is:
+    Repeated scans of one person are not independent. The published analysis treats them as if they
+    were, so its p is too small. Column `analysis` has the name of the analysis, one of
+    `AGE_ANALYSES`:
 
-    * naive: every scan a point, Pearson r (as published);
-    * subject_means: one point a person, the mean of their scans (and ages), whatever their number;
-    * random_intercept: every scan a point, with a random intercept per person; see
+    * naive: one point for each scan, Pearson r (as published);
+    * subject_means: one point for each person, the mean of their scans and ages; people with more
+      scans do not have more weight;
+    * random_intercept: one point for each scan, with a random intercept per person; see
       `random_intercept` for its degrees of freedom (n_subjects - 2). Sites are not modelled: their
       differences count as variance within a person.
 
@@ -34,7 +41,7 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
     table : DataFrame
         Long ROI table, see `roi_values`, with column age (years).
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
 
     Returns
     -------
@@ -46,10 +53,10 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
         * intercept: ppm at age 0
         * r: Pearson's correlation (NaN for random_intercept)
         * statistic, df, p: Student's t of the slope
-        * n_scans, n_subjects: scans with age and value, and of how many people
+        * n_scans, n_subjects: scans with age and value, and the number of people scanned
         * n_missing: rows left out because age or value is missing
         * between_variance, within_variance: variance components of random_intercept, ppm², else NaN
-        * note: why a row has NaN instead of a slope, else NaN
+        * note: the reason for a slope of NaN, else NaN
 
     Raises
     ------
@@ -63,9 +70,8 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
     require_columns(table, ["age"])
     numbers(table["age"])
     rows = []
-    for (method, roi), group in roi_values(table, exclude_rois=exclude_rois).groupby(
-        ["method", "roi"], sort=False
-    ):
+    values = roi_values(table, exclude_rois=exclude_rois)
+    for (method, roi), group in values.groupby(["method", "roi"], sort=False):
         measured = group.dropna(subset=["mean", "age"])
         people = measured.groupby("subject", sort=False)[["mean", "age"]].mean()
         counts = {
@@ -80,27 +86,11 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
         }
         for analysis, line in fits.items():
             rows.append({"method": method, "roi": roi, "analysis": analysis, **line, **counts})
-    columns = [
-        *(
-            "method",
-            "roi",
-            "analysis",
-            "slope",
-            "se",
-            "ci_low",
-            "ci_high",
-            "intercept",
-            "r",
-            "statistic",
-            "df",
-            "p",
-        ),
-        *("n_scans", "n_subjects", "n_missing", "between_variance", "within_variance", "note"),
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _age_line(model, points, *groups):
+    """Fit a model of the mean on age and return the columns of its row."""
     try:
         fit = model(points["mean"], points[["age"]], *groups)
     except ValueError as reason:
@@ -108,10 +98,17 @@ def _age_line(model, points, *groups):
     age = fit.coefficients.loc["age"]
     row = {
         "slope": age["coefficient"],
+        "se": age["se"],
+        "ci_low": age["ci_low"],
+        "ci_high": age["ci_high"],
+        "intercept": fit.coefficients.loc["intercept", "coefficient"],
         "statistic": age["t"],
-        **age[["se", "p", "ci_low", "ci_high"]],
+        "df": fit.df,
+        "p": age["p"],
     }
-    row |= {"intercept": fit.coefficients.loc["intercept", "coefficient"], "df": fit.df}
     if isinstance(fit, LinearFit):
-        return row | {"r": np.copysign(np.sqrt(fit.r_squared), age["coefficient"])}
-    return row | {"between_variance": fit.between_variance, "within_variance": fit.within_variance}
+        row["r"] = np.copysign(np.sqrt(fit.r_squared), age["coefficient"])
+    else:
+        row["between_variance"] = fit.between_variance
+        row["within_variance"] = fit.within_variance
+    return row

@@ -1,7 +1,6 @@
-"""Agreement: of sites and of repeated scans (intraclass correlation), of pairs of sites and methods
-(Bland-Altman).
-"""
+"""Agreement of sites, scans and methods: intraclass correlation and Bland-Altman analysis."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -15,33 +14,34 @@ _ICC_COLUMNS = ("icc", "ci_low", "ci_high", "f", "df1", "df2", "p")
 _PAIR_COLUMNS = ["comparison", "method", "roi", "first", "second"]
 
 
-def intraclass_correlation(table, *, exclude_rois=(), confidence=0.95):
-    """Intraclass correlations of a single measurement, ICC(2,1) and ICC(3,1).
+def intraclass_correlation(
+    table: pd.DataFrame, *, exclude_rois: Sequence[str] = (), confidence: float = 0.95
+) -> pd.DataFrame:
+    """Compute intraclass correlations of a single measurement, ICC(2,1) and ICC(3,1).
 
-    ICC(2,1), absolute agreement, takes raters as a sample of all raters and counts their offsets as
-    error; ICC(3,1), consistency, takes them as the only ones of interest and ignores offsets. The
-    interval of ICC(3,1) is exact, that of ICC(2,1) an approximation that is too narrow with few
-    raters (three sites that differ by a third of the subjects' SD: covers about 90 % instead of 95
-    %). Three kinds of raters:
+    ICC(2,1), absolute agreement, treats raters as a sample of all raters and counts their offsets
+    as error. ICC(3,1), consistency, treats them as the only raters of interest and ignores their
+    offsets. The interval of ICC(3,1) is exact. That of ICC(2,1) is an approximation that is too
+    narrow with few raters: with three sites that differ by a third of the subjects' SD, it covers
+    about 90 % instead of 95 %. There are three kinds of raters:
 
-    * sites: every site rates a subject with the mean of its scans there, of all scans that there
-      are. The noise of single scans is averaged out, so this ICC is that of a study that scans as
-      often.
+    * sites: a site rates a subject by the mean of all scans there. The noise of single scans is
+      averaged out, so this ICC applies to studies that scan each subject as often.
     * scans: the scans of a site, in their order, one ICC per site.
-    * all: every scan index at every site is a rater. Scans of one site share its offset, which this
-      ICC does not know; its interval is too narrow where sites differ. `variance_components` tells
-      the two apart.
+    * all: every scan index at every site is a rater. Scans of one site share its offset. This ICC
+      ignores that, so its interval is too narrow where sites differ; `variance_components`
+      separates sites from scans.
 
-    The ICCs need a complete table. First raters that fewer than half of the subjects have are left
-    out (a scan repeated for one subject only), then subjects that lack one of the raters that
-    remain.
+    The ICCs need a complete table. Raters of fewer than half of the subjects (such as a scan that
+    only one subject repeated) are left out first, then subjects that lack one of the remaining
+    raters.
 
     Parameters
     ----------
     table : DataFrame
         Long ROI table, see `reproducibility.roi_values`.
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
     confidence : float
         Confidence of the intervals.
 
@@ -55,8 +55,8 @@ def intraclass_correlation(table, *, exclude_rois=(), confidence=0.95):
         * form: ICC(2,1) or ICC(3,1)
         * icc, ci_low, ci_high: the correlation and its confidence interval
         * f, df1, df2, p: F test of no difference between subjects; the same for both forms
-        * n_subjects, n_raters: what the correlation is made of
-        * n_left_out, n_raters_left_out: subjects and raters with values that are left out
+        * n_subjects, n_raters: subjects and raters in the correlation
+        * n_left_out, n_raters_left_out: subjects and raters that have values but are left out
 
         With fewer than two subjects or raters, or values that are all equal, everything but the
         counts is NaN.
@@ -71,9 +71,9 @@ def intraclass_correlation(table, *, exclude_rois=(), confidence=0.95):
     Shrout and Fleiss, Psychol Bull 86:420-428 (1979); McGraw and Wong, Psychol Methods 1:30-46
     (1996), tables 4 and 7.
     """
-    found = []
-    rows = roi_values(table, exclude_rois=exclude_rois)
-    for (method, roi), group in rows.groupby(["method", "roi"], sort=False):
+    rows = []
+    roi_table = roi_values(table, exclude_rois=exclude_rois)
+    for (method, roi), group in roi_table.groupby(["method", "roi"], sort=False):
         for raters, site, cells in _ratings(group):
             complete = _complete(cells)
             names = {"method": method, "roi": roi, "raters": raters, "site": site}
@@ -84,24 +84,26 @@ def intraclass_correlation(table, *, exclude_rois=(), confidence=0.95):
                 "n_raters_left_out": int(cells.notna().any(axis=0).sum()) - complete.shape[1],
             }
             for form, values in _icc(complete.to_numpy(np.float64), confidence).items():
-                found.append({**names, "form": form, **values, **counts})
-    return pd.DataFrame(found)
+                rows.append({**names, "form": form, **values, **counts})
+    return pd.DataFrame(rows)
 
 
-def bland_altman(table, *, exclude_rois=(), confidence=0.95):
-    """Bias and limits of agreement between every pair of sites and every pair of methods.
+def bland_altman(
+    table: pd.DataFrame, *, exclude_rois: Sequence[str] = (), confidence: float = 0.95
+) -> pd.DataFrame:
+    """Compute bias and limits of agreement between every pair of sites and of methods.
 
-    Differences are first minus second, in the order in which the table names them.
+    Differences are first minus second, in the order of the table.
 
-    Sites are compared on the mean of each subject's scans at the site, so the limits are those of
-    such means, not of single scans; limits and their exact intervals follow from the normal
+    Sites are compared by the mean of each subject's scans at the site. The limits are therefore
+    those of such means, not of single scans. They and their exact intervals follow from the normal
     distribution of the differences (noncentral t).
 
-    Methods are compared scan by scan. A subject's scans are no independent sample, so the variance
-    of the differences is put together from the variance between the subjects' mean differences and
-    the variance of differences within subjects: SD² = s²_between + (1 - 1/m) s²_within, with m the
-    harmonic mean of scans per subject. The bias is the mean of the subjects' mean differences, and
-    intervals follow from the two variances (MOVER).
+    Methods are compared scan by scan. A subject's scans are not independent, so the variance of the
+    differences is the sum of two parts, between the subjects' mean differences and within subjects:
+    SD² = s²_between + (1 - 1/m) s²_within, with m the harmonic mean of scans per subject. The bias
+    is the mean of the subjects' mean differences, and intervals follow from the two variances
+    (MOVER).
 
     Limits of agreement are bias ± 1.96 SD, 95 % whatever the confidence of the intervals.
 
@@ -110,7 +112,7 @@ def bland_altman(table, *, exclude_rois=(), confidence=0.95):
     table : DataFrame
         Long ROI table, see `reproducibility.roi_values`.
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
     confidence : float
         Confidence of the intervals.
 
@@ -119,14 +121,15 @@ def bland_altman(table, *, exclude_rois=(), confidence=0.95):
     DataFrame
         One row per comparison, ROI and pair. Empty with one site and one method.
 
-        * comparison: sites or methods; method: the method that sites are compared in, else "all"
+        * comparison: sites or methods
+        * method: the method for which sites are compared, else "all"
         * roi, first, second
         * bias, bias_low, bias_high: ppb
         * sd: standard deviation of the differences, ppb
         * lower, lower_low, lower_high, upper, upper_low, upper_high: limits of agreement and their
           intervals, ppb
-        * n_subjects, n_differences: what they are made of
-        * n_left_out: subjects (of sites) or scans (of methods) with only one of the two values
+        * n_subjects, n_differences: subjects and differences in the comparison
+        * n_left_out: subjects (for sites) or scans (for methods) with only one of the two values
 
         With fewer than two subjects, everything but bias and counts is NaN.
 
@@ -141,17 +144,17 @@ def bland_altman(table, *, exclude_rois=(), confidence=0.95):
     17:571-582 (2007); Carkeet, Optom Vis Sci 92:e71-e80 (2015); Zou, Stat Methods Med Res
     22:630-642 (2013), section 3.
     """
-    found = []
+    rows = []
     for names, pairs in _pairs(table, exclude_rois):
-        known = pairs.dropna()
-        differences = (known["first"] - known["second"]).groupby("subject")
+        complete = pairs.dropna()
+        differences = (complete["first"] - complete["second"]).groupby("subject")
         limits = _limits_of_means if names["comparison"] == "sites" else _limits_of_repeats
         counts = {
             "n_subjects": differences.ngroups,
-            "n_differences": len(known),
-            "n_left_out": int(pairs.notna().any(axis=1).sum()) - len(known),
+            "n_differences": len(complete),
+            "n_left_out": int(pairs.notna().any(axis=1).sum()) - len(complete),
         }
-        found.append({**names, **limits(differences, confidence), **counts})
+        rows.append({**names, **limits(differences, confidence), **counts})
     columns = [
         *_PAIR_COLUMNS,
         *_interval_names("bias"),
@@ -159,25 +162,27 @@ def bland_altman(table, *, exclude_rois=(), confidence=0.95):
         *_interval_names("lower"),
         *_interval_names("upper"),
     ]
-    return pd.DataFrame(found, columns=[*columns, "n_subjects", "n_differences", "n_left_out"])
+    return pd.DataFrame(rows, columns=[*columns, "n_subjects", "n_differences", "n_left_out"])
 
 
-def bland_altman_points(table, *, exclude_rois=()):
-    """Give the points of the Bland-Altman plots, see `bland_altman`.
+def bland_altman_points(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the points of the Bland-Altman plots, see `bland_altman`.
 
     Parameters
     ----------
     table : DataFrame
         Long ROI table, see `reproducibility.roi_values`.
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
 
     Returns
     -------
     DataFrame
-        One row per point: comparison, method, roi, first, second as in `bland_altman`, subject,
-        site, scan (the last two NaN where sites are compared), mean and difference (first minus
-        second) of the two values, ppb.
+        One row per point:
+
+        * comparison, method, roi, first, second: as in `bland_altman`
+        * subject, site, scan: where sites are compared, the last two are NaN
+        * mean, difference (first minus second) of the two values, ppb
 
     Raises
     ------
@@ -185,17 +190,19 @@ def bland_altman_points(table, *, exclude_rois=()):
         See `reproducibility.roi_values`.
     """
     columns = [*_PAIR_COLUMNS, "subject", "site", "scan", "mean", "difference"]
-    found = [pd.DataFrame(columns=columns)]
+    tables = []
     for names, pairs in _pairs(table, exclude_rois):
         points = pairs.dropna().reset_index()
         points["mean"] = (points["first"] + points["second"]) / 2
         points["difference"] = points["first"] - points["second"]
-        found.append(points.assign(**names).reindex(columns=columns))
-    return pd.concat(found[1:] or found, ignore_index=True)
+        tables.append(points.assign(**names).reindex(columns=columns))
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _ratings(group):
-    """Yield kind of raters, site and the cells (subjects × raters) of one method and ROI."""
+    """Yield kind of raters, site and the values (subjects × raters) of one method and ROI."""
     yield "sites", ALL, group.groupby(["subject", "site"])["mean"].mean().unstack("site")
     for site, scans in group.groupby("site"):
         yield "scans", site, scans.pivot(index="subject", columns="scan", values="mean")
@@ -204,12 +211,13 @@ def _ratings(group):
 
 def _complete(cells):
     """Leave out rare raters, then subjects that lack a rater."""
-    there = cells.notna()
-    common = there.sum(axis=0) * 2 >= there.any(axis=1).sum()
-    return cells.loc[:, common & there.any(axis=0)].dropna()
+    is_measured = cells.notna()
+    is_common = is_measured.sum(axis=0) * 2 >= is_measured.any(axis=1).sum()
+    return cells.loc[:, is_common & is_measured.any(axis=0)].dropna()
 
 
 def _icc(y, confidence):
+    """Return both forms of the ICC with the F test, from the mean squares of a two-way ANOVA."""
     n, k = y.shape
     empty = dict.fromkeys(_ICC_COLUMNS, np.nan)
     if n < 2 or k < 2 or not np.ptp(y):
@@ -221,7 +229,7 @@ def _icc(y, confidence):
     df1 = n - 1
     df2 = (n - 1) * (k - 1)
     ms_error = np.sum((y - rows[:, None] - columns + y.mean()) ** 2) / df2
-    with np.errstate(divide="ignore", invalid="ignore"):  # no error at all: F is infinite
+    with np.errstate(divide="ignore", invalid="ignore"):  # without any error F is infinite
         f = np.float64(ms_rows) / ms_error
     test = {"f": f, "df1": df1, "df2": df2, "p": stats.f.sf(f, df1, df2)}
     return {
@@ -251,6 +259,7 @@ def _agreement(ms_rows, ms_columns, ms_error, n, k, confidence):
 
 
 def _consistency(f, n, k, confidence):
+    """McGraw and Wong's ICC(C,1), whose interval follows from that of F."""
     tail = (1 - confidence) / 2
     df1 = n - 1
     df2 = (n - 1) * (k - 1)
@@ -261,8 +270,9 @@ def _consistency(f, n, k, confidence):
 
 
 def _pairs(table, exclude_rois):
-    """Yield the names of a pair and its values in ppb: columns first and second, one row per
-    subject or scan.
+    """Yield the names of a pair and a table of its values (ppb), columns first and second.
+
+    The table has one row per subject where sites are compared, and one per scan where methods are.
     """
     rows = roi_values(table, exclude_rois=exclude_rois)
     rows = rows.assign(mean=1000 * rows["mean"])
@@ -289,23 +299,27 @@ def _interval_names(name):
 
 
 def _limits(bias, bias_reach, sd, inner, outer):
-    """Name bias and limits; `inner` and `outer` are the distances from the bias to the ends of a
-    limit's interval.
+    """Return the columns of bias and limits of agreement.
+
+    `inner` and `outer` are the distances from the bias to the ends of a limit's interval.
     """
     z = stats.norm.isf(0.025)
-    lower = (bias - z * sd, bias - outer, bias - inner)
-    upper = (bias + z * sd, bias + inner, bias + outer)
     return {
-        **dict(
-            zip(_interval_names("bias"), (bias, bias - bias_reach, bias + bias_reach), strict=True)
-        ),
+        "bias": bias,
+        "bias_low": bias - bias_reach,
+        "bias_high": bias + bias_reach,
         "sd": sd,
-        **dict(zip(_interval_names("lower"), lower, strict=True)),
-        **dict(zip(_interval_names("upper"), upper, strict=True)),
+        "lower": bias - z * sd,
+        "lower_low": bias - outer,
+        "lower_high": bias - inner,
+        "upper": bias + z * sd,
+        "upper_low": bias + inner,
+        "upper_high": bias + outer,
     }
 
 
 def _limits_of_means(differences, confidence):
+    """Return bias and limits of agreement of independent differences, one for each subject."""
     d = differences.mean().to_numpy()
     if d.size < 2:
         return {"bias": d.mean() if d.size else np.nan}
@@ -318,6 +332,7 @@ def _limits_of_means(differences, confidence):
 
 
 def _limits_of_repeats(differences, confidence):
+    """Return bias and limits of agreement of repeated differences, several for each subject."""
     means = differences.mean().to_numpy()
     counts = differences.count().to_numpy()
     n = means.size
@@ -332,10 +347,10 @@ def _limits_of_repeats(differences, confidence):
     tail = (1 - confidence) / 2
     z = stats.norm.isf(0.025)
     sd = np.sqrt(variance)
-    # from the variance to the ends of its interval
-    below, above = (
-        np.sqrt(np.sum((parts * (1 - dfs / stats.chi2.isf(p, dfs))) ** 2)) for p in (tail, 1 - tail)
-    )
+    # Distances from the variance to the ends of its interval (MOVER): those of its two parts,
+    # combined as a root sum of squares.
+    below = np.sqrt(np.sum((parts * (1 - dfs / stats.chi2.isf(tail, dfs))) ** 2))
+    above = np.sqrt(np.sum((parts * (1 - dfs / stats.chi2.isf(1 - tail, dfs))) ** 2))
     bias_reach = stats.t.isf(tail, n - 1) * np.sqrt(between / n)
     sd_below = sd - np.sqrt(variance - below)
     sd_above = np.sqrt(variance + above) - sd

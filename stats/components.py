@@ -1,6 +1,6 @@
-"""Components of variance: how much of the variation is the subject's, the site's, the session's and
-the scan's.
-"""
+"""Components of variance: the variation due to subjects, sites, sessions and scans."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,16 @@ from scipy import optimize, stats
 from .reproducibility import roi_values
 
 COMPONENTS = ("subject", "site", "run", "subject_site", "residual")
-_NEGLIGIBLE = 1e-10  # of the total variance: a component this small is zero
-_CONVERGED = 1e-12  # of the deviance
+_NEGLIGIBLE = 1e-10  # fraction of the total variance below which a component is zero
+_CONVERGED = 1e-12  # expected decrease of the deviance at which the fit stops
 _MOST_STEPS = 200
+_TOO_FEW_SCANS = "there are too few scans to separate its components of variance"
 
 
-def variance_components(table, *, exclude_rois=(), confidence=0.95):
-    r"""Components of variance by restricted maximum likelihood (REML).
+def variance_components(
+    table: pd.DataFrame, *, exclude_rois: Sequence[str] = (), confidence: float = 0.95
+) -> pd.DataFrame:
+    r"""Estimate components of variance by restricted maximum likelihood (REML).
 
     The model of an ROI's value in scan i of subject s at site a is
 
@@ -25,28 +28,29 @@ def variance_components(table, *, exclude_rois=(), confidence=0.95):
 
     * subject: true differences between people.
     * site: offsets of sites shared by all subjects.
-    * run: what the position of a scan in its session (column `scan`) does in all subjects and sites
-      alike, warming up for instance. Usually near zero.
-    * subject_site: how a subject's mean at a site departs from both. With one session per subject
-      and site it holds the variation from session to session too; the data cannot tell them apart.
-    * residual: scans of one session, after the effect of their position.
+    * run: the effect of a scan's position in its session (column `scan`) that is common to all
+      subjects and sites, such as warming up. Usually near zero.
+    * subject_site: deviation of a subject's mean at a site from the sum of both effects. With one
+      session per subject and site it includes the variation from session to session, which such
+      data cannot separate.
+    * residual: variation between scans of one session, after the effect of their position.
 
-    Components are not negative: one that would fit best below zero is given as 0, with its upper
-    limit.
+    Components are not negative: where the best fit would be below zero, the estimate is 0, with its
+    upper limit.
 
-    The intervals come from the profile of the restricted likelihood, the set of values that a
-    likelihood ratio test (χ² with one degree of freedom) does not reject. It holds for unbalanced
-    data as well as for balanced, never leaves the range of a variance, and stays near its nominal
-    level with few levels: 93 % instead of 95 % for a mean square of two degrees of freedom, such as
-    that of three sites. Three sites know little of the variance of all sites, and the interval says
-    so: its upper end lies several times above the estimate.
+    The intervals come from the profile of the restricted likelihood: they contain the values that a
+    likelihood ratio test (χ² with one degree of freedom) does not reject. They are valid for
+    balanced and unbalanced data, stay within the range of a variance, and cover close to their
+    nominal level with few levels: 93 % instead of 95 % for a mean square of two degrees of freedom,
+    such as that of three sites. Three sites say little about the variance of all sites, so the
+    upper limit is several times the estimate.
 
     Parameters
     ----------
     table : DataFrame
-        Long ROI table, see `reproducibility.roi_values`. Missing scans are tolerated.
+        Long ROI table, see `reproducibility.roi_values`. Scans may be missing.
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
     confidence : float
         Confidence of the intervals.
 
@@ -59,18 +63,18 @@ def variance_components(table, *, exclude_rois=(), confidence=0.95):
         * variance, ci_low, ci_high: ppb²
         * sd, sd_low, sd_high: their square roots, ppb
         * share: percent of the sum of all components
-        * n_levels: subjects, sites, scan indices, subject × site cells, or scans
+        * n_levels: number of subjects, sites, scan indices, subject × site cells, or scans
         * n_scans: scans with a value
 
-        A component without two levels, or that the design confounds with another, is not in the
-        model and NaN: with one site subject_site is in subject; with one scan per subject and site
-        it is in residual, and run too.
+        A component with fewer than two levels, or that the design confounds with another, is not in
+        the model and NaN. With one site, subject_site is part of subject; with one scan per subject
+        and site, subject_site and run are part of residual.
 
     Raises
     ------
     ValueError
-        If an ROI has too few scans for the components of its design, or its values are all the
-        same. See `reproducibility.roi_values` too.
+        If an ROI has too few scans for the components of its design, or its values are all equal.
+        See also `reproducibility.roi_values`.
 
     References
     ----------
@@ -78,24 +82,27 @@ def variance_components(table, *, exclude_rois=(), confidence=0.95):
     Components (1992), chapter 6; Lindstrom and Bates, J Am Stat Assoc 83:1014-1022 (1988), eq.
     2.9-2.12 (the form of the likelihood).
     """
-    found = []
-    rows = roi_values(table, exclude_rois=exclude_rois)
-    for (method, roi), group in rows.groupby(["method", "roi"], sort=False):
-        known = group.dropna(subset=["mean"])
-        levels = _levels(known)
-        names = _in_model(levels, len(known))
+    rows = []
+    values = roi_values(table, exclude_rois=exclude_rois)
+    for (method, roi), group in values.groupby(["method", "roi"], sort=False):
+        measured = group.dropna(subset=["mean"])
+        levels = _levels(measured)
+        n_levels = {name: int(level.max()) + 1 for name, level in levels.items()}
+        n_levels["residual"] = len(measured)
+        names = _in_model(n_levels)
         try:
             model = _Likelihood(
-                1000 * known["mean"].to_numpy(np.float64), [levels[name] for name in names[:-1]]
+                1000 * measured["mean"].to_numpy(np.float64), [levels[name] for name in names[:-1]]
             )
         except ValueError as error:
             raise ValueError(f"{roi} ({method}): {error}") from None
         estimates = model.fit()
-        intervals = [model.interval(estimates, k, confidence) for k in range(len(names))]
-        fitted = {name: (estimates[k], *intervals[k]) for k, name in enumerate(names)}
+        limits = dict.fromkeys(COMPONENTS, (np.nan, np.nan, np.nan))
+        for k, name in enumerate(names):
+            limits[name] = (estimates[k], *model.interval(estimates, k, confidence))
         for name in COMPONENTS:
-            variance, low, high = model.scale**2 * np.array(fitted.get(name, [np.nan] * 3))
-            found.append(
+            variance, low, high = model.scale**2 * np.array(limits[name])
+            rows.append(
                 {
                     "method": method,
                     "roi": roi,
@@ -107,89 +114,89 @@ def variance_components(table, *, exclude_rois=(), confidence=0.95):
                     "sd_low": np.sqrt(low),
                     "sd_high": np.sqrt(high),
                     "share": 100 * variance / (model.scale**2 * estimates.sum()),
-                    "n_levels": len(known) if name == "residual" else int(levels[name].max()) + 1,
-                    "n_scans": len(known),
+                    "n_levels": n_levels[name],
+                    "n_scans": len(measured),
                 }
             )
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
-def _levels(known):
+def _levels(measured):
     """Number the levels of every component but the residual."""
-    columns = {
-        "subject": "subject",
-        "site": "site",
-        "run": "scan",
-        "subject_site": ["subject", "site"],
+    return {
+        "subject": measured.groupby("subject").ngroup().to_numpy(),
+        "site": measured.groupby("site").ngroup().to_numpy(),
+        "run": measured.groupby("scan").ngroup().to_numpy(),
+        "subject_site": measured.groupby(["subject", "site"]).ngroup().to_numpy(),
     }
-    return {name: known.groupby(column).ngroup().to_numpy() for name, column in columns.items()}
 
 
-def _in_model(levels, n_scans):
-    """Components that the design can tell apart."""
-    n = {name: level.max() + 1 for name, level in levels.items()}
-    repeated = n["subject_site"] < n_scans
-    wanted = {
-        "subject": n["subject"] > 1,
-        "site": n["site"] > 1,
-        "run": n["run"] > 1 and repeated,
-        "subject_site": repeated and min(n["subject"], n["site"]) > 1,
-        "residual": True,
-    }
-    return [name for name in COMPONENTS if wanted[name]]
+def _in_model(n_levels):
+    """List the components that the design does not confound."""
+    is_repeated = n_levels["subject_site"] < n_levels["residual"]
+    names = []
+    if n_levels["subject"] > 1:
+        names.append("subject")
+    if n_levels["site"] > 1:
+        names.append("site")
+    if n_levels["run"] > 1 and is_repeated:
+        names.append("run")
+    if min(n_levels["subject"], n_levels["site"]) > 1 and is_repeated:
+        names.append("subject_site")
+    return [*names, "residual"]
 
 
 class _Likelihood:
-    """Restricted likelihood of y = μ + Σ Z_k u_k + e, u_k ~ N(0, v_k I), e ~ N(0, v_e I); y is
-    scaled to unit SD.
+    """Restricted likelihood of y = μ + Σ Z_k u_k + e, u_k ~ N(0, v_k I), e ~ N(0, v_e I).
 
-    All it needs of the data are the cross products of Z = [Z_1 Z_2 …], the intercept and y, so an
-    evaluation costs the number of levels cubed, whatever the number of scans.
+    y is scaled to unit SD. The data enter only by the cross products of Z = [Z_1 Z_2 …], the
+    intercept and y, so an evaluation costs the cube of the number of levels, whatever the number of
+    scans.
     """
 
-    def __init__(self, y, factors):
+    def __init__(self, y: np.ndarray, factors: Sequence[np.ndarray]) -> None:
         if y.size < 2 or np.ptp(y) <= 1e-9 * np.abs(y).max():
-            raise ValueError("its values are all the same, so there is no variance to take apart")
+            raise ValueError("all its values are equal: there is no variance to decompose")
         self.scale = y.std(ddof=1)
         self._n = y.size
-        owner = np.repeat(np.arange(len(factors)), [factor.max() + 1 for factor in factors])
-        # levels × components
-        self._member = (owner[:, None] == np.arange(len(factors))).astype(np.float64)
         indicators = [factor[:, None] == np.arange(factor.max() + 1) for factor in factors]
-        known = np.column_stack([*indicators, np.ones(y.size), (y - y.mean()) / self.scale]).astype(
-            np.float64
-        )
-        if np.linalg.matrix_rank(known[:, :-1]) == y.size:
-            raise ValueError("there are too few scans to tell its components apart")
-        self._products = known.T @ known
+        component = np.repeat(np.arange(len(factors)), [z.shape[1] for z in indicators])
+        # levels × components: 1 where a level belongs to a component
+        self._member = (component[:, None] == np.arange(len(factors))).astype(np.float64)
+        columns = [*indicators, np.ones(y.size), (y - y.mean()) / self.scale]
+        data = np.column_stack(columns).astype(np.float64)
+        if np.linalg.matrix_rank(data[:, :-1]) == y.size:
+            raise ValueError(_TOO_FEW_SCANS)
+        self._products = data.T @ data
 
-    def fit(self):
-        """Components that maximise the likelihood, the residual last."""
+    def fit(self) -> np.ndarray:
+        """Return the components that maximise the likelihood, the residual last."""
         start = np.maximum(self._moment_estimates(), 0.0)
         start[-1] = max(start[-1], 1e-3)
         best, _ = self._maximise(start)
         best[best < _NEGLIGIBLE * best.sum()] = 0.0
         return best
 
-    def interval(self, estimates, k, confidence):
-        """Ends of the profile interval of component k."""
+    def interval(self, estimates: np.ndarray, k: int, confidence: float) -> tuple[float, float]:
+        """Return the limits of the profile interval of component k."""
         lowest = self._evaluate(estimates)[0]
         limit = lowest + stats.chi2.ppf(confidence, 1)
         start = estimates.copy()
 
         def excess(variance):
-            """How far the deviance, the other components at their best, is above the limit."""
+            """Return the profile deviance at a variance of component k, minus the limit."""
             nonlocal start
             start[k] = variance
             start, deviance = self._maximise(start, fixed=k)
             return deviance - limit
 
+        def log_excess(log):
+            return excess(np.exp(log))
+
         def crossing(inside, outside):
-            return np.exp(
-                optimize.brentq(
-                    lambda log: excess(np.exp(log)), *np.log([inside, outside]), xtol=1e-4
-                )
-            )
+            """Return the variance at which the profile deviance reaches the limit."""
+            ends = np.log([inside, outside])
+            return np.exp(optimize.brentq(log_excess, *ends, xtol=1e-4))
 
         floor = _NEGLIGIBLE * estimates.sum()
         inside = max(estimates[k], floor)
@@ -201,8 +208,10 @@ class _Likelihood:
         return low, crossing(inside, outside)
 
     def _maximise(self, start, fixed=None):
-        """Fisher scoring; each step is the best of the quadratic model among components that are
-        not negative.
+        """Maximise the likelihood by Fisher scoring.
+
+        Each step minimises the quadratic model among components that are not negative. A component
+        `fixed` keeps its value.
         """
         x = start.copy()
         free = np.arange(start.size) != fixed
@@ -216,37 +225,38 @@ class _Likelihood:
             if descent < _CONVERGED:
                 break
             length = min(1.0, 0.9 * x[-1] / max(-step[-1], 1e-300))  # the residual stays positive
-            while (tried := self._evaluate(x + length * step))[
-                0
-            ] > deviance - 1e-4 * length * descent:
+            trial = self._evaluate(x + length * step)
+            while trial[0] > deviance - 1e-4 * length * descent:  # Armijo's condition
                 length /= 2
                 if length < 1e-8:
-                    return x, deviance  # no more to gain in double precision
+                    return x, deviance  # double precision allows no further progress
+                trial = self._evaluate(x + length * step)
             x = x + length * step
-            deviance, gradient, curvature = tried
+            deviance, gradient, curvature = trial
         return x, deviance
 
     def _moment_estimates(self):
-        """Moment estimates by MINQUE(0), one step from no component at all; for balanced data those
-        of the ANOVA.
+        """Return moment estimates by MINQUE(0), a single step from all components at zero.
+
+        For balanced data these are the estimates of the ANOVA.
         """
         none = np.append(np.zeros(self._member.shape[1]), 1.0)
         _, gradient, curvature = self._evaluate(none)
         if np.linalg.matrix_rank(curvature, tol=1e-9 * self._n**2) < none.size:
-            raise ValueError("there are too few scans to tell its components apart")
+            raise ValueError(_TOO_FEW_SCANS)
         return none - np.linalg.solve(curvature, gradient)
 
     def _project(self, ratios):
-        """[Z y]ᵀ P [Z y] for residual variance 1 and the other components' ratios to it; log |V|
-        and log |XᵀV⁻¹X|.
+        """Return [Z y]ᵀ P [Z y], log |V| and log |XᵀV⁻¹X| for a residual variance of 1.
+
+        `ratios` are those of the other components to the residual variance.
         """
         root = np.sqrt(self._member @ ratios)
         q = root.size
         inner = np.eye(q) + root[:, None] * self._products[:q, :q] * root
         scaled = root[:, None] * self._products[:q]
-        # Not by triangular solves, which spread over threads that cost far more than they save at
-        # this size.
-        # [Z 1 y]ᵀ V⁻¹ [Z 1 y]
+        # [Z 1 y]ᵀ V⁻¹ [Z 1 y]. Not by triangular solves: they use threads, which at this size cost
+        # far more than they save.
         weighted = self._products - scaled.T @ np.linalg.solve(inner, scaled)
         intercept = weighted[q]
         precision = weighted[q, q]
@@ -255,7 +265,7 @@ class _Likelihood:
         return projected, np.linalg.slogdet(inner)[1], np.log(precision)
 
     def _evaluate(self, components):
-        """Deviance -2 log L up to a constant, its gradient and its expected second derivatives."""
+        """Return the deviance -2 log L up to a constant, its gradient and expected Hessian."""
         v = components[:-1]
         residual = components[-1]
         projected, log_v, log_precision = self._project(v / residual)
@@ -267,7 +277,8 @@ class _Likelihood:
         trace = self._sum_levels(np.diag(inner)) / residual  # tr P V_k
         power = self._sum_levels(last**2) / residual**2  # yᵀ P V_k P y
         between = self._sum_levels(self._sum_levels(inner**2).T) / residual**2  # tr P V_k P V_l
-        # From P V P = P: the residual's share of each is what the other components leave.
+        # P V P = P gives the derivatives by the residual variance: those by all components,
+        # weighted with the components, add up to a known total.
         own_trace = (df - v @ trace) / residual
         own_power = (square - v @ power) / residual
         across = (trace - between @ v) / residual
@@ -276,4 +287,5 @@ class _Likelihood:
         return deviance, np.append(trace - power, own_trace - own_power), curvature
 
     def _sum_levels(self, x):
+        """Sum over the levels of each component."""
         return self._member.T @ x

@@ -1,20 +1,22 @@
-"""Harmonisation: taking away what a site adds to ROI values, and what that gains."""
+"""Harmonisation: removal of site effects from ROI values, and its benefit."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from .reproducibility import imprecision, require_columns, roi_values, within_subject_sd
 
-_FEWEST_SUBJECTS = 3  # per site; two have a spread, but their two numbers fit any shift and scale
-_ROUNDING = 1e-9  # of the largest value: what is left of equal values
+_FEWEST_SUBJECTS = 3  # per site; a shift and a scale fit any two values exactly
+_ROUNDING = 1e-9  # fraction of the largest value below which a residual is a rounding error
 
 
 @dataclass(frozen=True)
 class _Samples:
-    """Means per subject and site (rows) of every ROI (columns), in ppm; sites as numbers;
-    covariates, centred.
+    """Means (ppm) of each subject at each site (rows) in every ROI (columns).
+
+    Subjects and sites are numbers; covariates are centred.
     """
 
     values: np.ndarray
@@ -22,17 +24,16 @@ class _Samples:
     site: np.ndarray
     covariates: np.ndarray
 
-    def at(self, keep):
+    def at(self, rows):
+        """Return the samples of some rows."""
         return _Samples(
-            self.values[keep], self.subject[keep], self.site[keep], self.covariates[keep]
+            self.values[rows], self.subject[rows], self.site[rows], self.covariates[rows]
         )
 
 
 @dataclass(frozen=True)
 class _SiteModel:
-    """y = center + x slopes + shift[site] + scale[site] (what is left), for every ROI (last
-    axis).
-    """
+    """y = center + x slopes + shift[site] + scale[site] · residual, for every ROI (last axis)."""
 
     center: np.ndarray
     slopes: np.ndarray
@@ -41,25 +42,32 @@ class _SiteModel:
     n_subjects: np.ndarray  # sites × ROIs
 
     def harmonise(self, y, site, roi, covariates):
+        """Return values without the shift and scale of their site."""
         level = self.center[roi] + np.sum(covariates * self.slopes[:, roi].T, axis=1)
         return level + (y - level - self.shift[site, roi]) / self.scale[site, roi]
 
 
-def shift_and_scale(table, *, covariates=(), leave_one_out=False, exclude_rois=()):
+def shift_and_scale(
+    table: pd.DataFrame,
+    *,
+    covariates: Sequence[str] = (),
+    leave_one_out: bool = False,
+    exclude_rois: Sequence[str] = (),
+) -> pd.DataFrame:
     """Bring every site to the pooled mean and spread, ROI by ROI.
 
-    A site's shift is its mean minus the pooled mean, its scale the spread of subjects there
-    relative to the pooled spread (root mean square). Both come from the means of the subjects'
-    scans at each site:
+    A site's shift is its mean minus the pooled mean; its scale is the spread of its subjects
+    relative to the pooled spread (root mean square). Both are estimated from the means of the
+    subjects' scans at each site:
 
-    * without covariates from the subjects scanned at all sites (travelling subjects), who are the
-      same people everywhere. The other subjects' scans are harmonised with them.
-    * with covariates from all subjects, by a linear model of site and covariates, y = site + x β +
+    * without covariates, from the subjects scanned at all sites (travelling subjects), who are the
+      same people everywhere. The other subjects' scans are harmonised by these estimates.
+    * with covariates, from all subjects, by a linear model of site and covariates, y = site + x β +
       error, for data where sites scanned different people. It removes everything that differs
-      between sites beyond the covariates, true differences between their people included.
+      between sites beyond the covariates, including true differences between their people.
 
-    A scale from few subjects is itself uncertain, by about 25 % where nine different people make up
-    a site's spread, and by less where the same people do.
+    A scale estimated from few subjects is itself uncertain: by about 25 % if each site scanned nine
+    different people, and by less if they are the same people.
 
     Parameters
     ----------
@@ -68,38 +76,43 @@ def shift_and_scale(table, *, covariates=(), leave_one_out=False, exclude_rois=(
     covariates : sequence of str
         Columns with properties of the subjects, numbers or categories, for instance age and sex.
     leave_one_out : bool
-        Harmonise each subject with what all others say of the sites. Needed for an honest measure
-        of what harmonisation gains: sites that are estimated from a subject's own scans agree in
-        them by construction.
+        Harmonise each subject by site effects that are estimated from all other subjects. Needed
+        for an unbiased measure of the benefit of harmonisation: sites agree by construction in the
+        scans that their effects are estimated from.
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
 
     Returns
     -------
     DataFrame
-        The table without excluded ROIs, `mean` harmonised. Columns sd and median, which are not,
-        are left out.
+        The table without excluded ROIs, `mean` harmonised. Columns that are not harmonised (sd,
+        median and se) are left out.
 
     Raises
     ------
     ValueError
         If a site has fewer than three subjects to estimate from (not counting the one left out) or
-        all with the same value, a covariate is missing or differs within a subject, or site and
-        covariates cannot be told apart.
+        all its subjects have the same value, a covariate is missing or differs within a subject, or
+        site and covariates are collinear.
     """
     return _harmonise(table, _shift_and_scale_model, covariates, leave_one_out, exclude_rois)
 
 
-def combat(table, *, covariates=(), leave_one_out=False, exclude_rois=()):
-    """ComBat: shifts and scales of sites, drawn together over ROIs by empirical Bayes (parametric
-    priors).
+def combat(
+    table: pd.DataFrame,
+    *,
+    covariates: Sequence[str] = (),
+    leave_one_out: bool = False,
+    exclude_rois: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Harmonise by ComBat: empirical Bayes over ROIs, with parametric priors.
 
-    As `shift_and_scale` with all subjects, but each site's shifts (in units of the residual SD) and
-    squared scales are shrunk to what is common to its ROIs. This pays with many ROIs that a site
-    affects alike; with two or three there is little to learn the priors from. Estimated per method
-    from the subjects' means at each site, those that have all ROIs. It takes them as independent,
-    which those of one person at several sites are not: their true differences, if no covariate
-    explains them, count as noise and make it shrink more than needed.
+    Like `shift_and_scale` with all subjects, but each site's shifts (in units of the residual SD)
+    and squared scales are shrunk towards those of its other ROIs. This helps with many ROIs that a
+    site affects alike; two or three say little about the priors. The effects are estimated for each
+    method from the subjects' means at each site, where all ROIs are measured. They are treated as
+    independent, which the means of one person at several sites are not: true differences between
+    people that no covariate explains count as noise, and effects are shrunk more than necessary.
 
     Parameters
     ----------
@@ -109,13 +122,13 @@ def combat(table, *, covariates=(), leave_one_out=False, exclude_rois=()):
     Returns
     -------
     DataFrame
-        The table without excluded ROIs, `mean` harmonised. Columns sd and median, which are not,
-        are left out.
+        The table without excluded ROIs, `mean` harmonised. Columns that are not harmonised (sd,
+        median and se) are left out.
 
     Raises
     ------
     ValueError
-        If there are fewer than two ROIs, or for the reasons that `shift_and_scale` has.
+        If there are fewer than two ROIs; see also `shift_and_scale`.
 
     References
     ----------
@@ -125,67 +138,77 @@ def combat(table, *, covariates=(), leave_one_out=False, exclude_rois=()):
     return _harmonise(table, _combat_model, covariates, leave_one_out, exclude_rois)
 
 
-def site_effects(table, *, model="shift_and_scale", covariates=(), exclude_rois=()):
-    """Shift and scale of every site that harmonisation takes away.
+def site_effects(
+    table: pd.DataFrame,
+    *,
+    model: str = "shift_and_scale",
+    covariates: Sequence[str] = (),
+    exclude_rois: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the shift and scale of every site that harmonisation removes.
 
     Parameters
     ----------
     table, covariates, exclude_rois
         See `shift_and_scale`.
     model : {'shift_and_scale', 'combat'}
-        Which harmonisation.
+        Harmonisation method.
 
     Returns
     -------
     DataFrame
-        One row per method, ROI and site: method, roi, site, shift (ppb), scale (relative),
-        n_subjects (that they are estimated from), n_left_out (subjects of the site that they are
-        not).
+        One row per method, ROI and site:
+
+        * method, roi, site
+        * shift (ppb), scale (relative)
+        * n_subjects: subjects from whom they are estimated
+        * n_left_out: other subjects of the site
 
     Raises
     ------
     ValueError
-        If the model is unknown, or for the reasons that `shift_and_scale` and `combat` have.
+        If the model is unknown; see also `shift_and_scale` and `combat`.
     """
     fits = {"shift_and_scale": _shift_and_scale_model, "combat": _combat_model}
     if model not in fits:
-        raise ValueError(f"model {model!r} is unknown; it is one of {', '.join(fits)}")
-    found = []
-    for method, _, samples, labels in _each_method(
-        roi_values(table, exclude_rois=exclude_rois), covariates
-    ):
-        fitted = _fit(fits[model], samples, labels)
-        there = np.isfinite(samples.values)
+        raise ValueError(f"model {model!r} is unknown: choose one of {', '.join(fits)}")
+    rows = []
+    values = roi_values(table, exclude_rois=exclude_rois)
+    for method, _, samples, labels in _each_method(values, covariates):
+        effects = _fit(fits[model], samples, labels)
+        is_measured = np.isfinite(samples.values)
         for r, roi in enumerate(labels["roi"]):
             for s, site in enumerate(labels["site"]):
-                n = int(fitted.n_subjects[s, r])
-                found.append(
+                n = int(effects.n_subjects[s, r])
+                rows.append(
                     {
                         "method": method,
                         "roi": roi,
                         "site": site,
-                        "shift": 1000 * fitted.shift[s, r],
-                        "scale": fitted.scale[s, r],
+                        "shift": 1000 * effects.shift[s, r],
+                        "scale": effects.scale[s, r],
                         "n_subjects": n,
-                        "n_left_out": int(there[samples.site == s, r].sum()) - n,
+                        "n_left_out": int(is_measured[samples.site == s, r].sum()) - n,
                     }
                 )
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
-def harmonization_effect(before, after, *, exclude_rois=()):
-    """Variation between scans and sites before and after harmonisation.
+def harmonization_effect(
+    before: pd.DataFrame, after: pd.DataFrame, *, exclude_rois: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Compare variation between scans and sites before and after harmonisation.
 
-    It is honest only where `after` does not know the subjects that it is measured on: harmonise
-    with ``leave_one_out=True``. The variation between subjects stands beside it, since a
-    harmonisation that shrinks all values gains nothing.
+    The comparison is unbiased only if no subject was harmonised by effects estimated from their own
+    scans: harmonise with ``leave_one_out=True``. The variation between subjects is reported too,
+    because a harmonisation that shrinks all values gains nothing.
 
     Parameters
     ----------
     before, after : DataFrame
         Long ROI tables of the same scans, see `reproducibility.roi_values`.
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
 
     Returns
     -------
@@ -200,25 +223,25 @@ def harmonization_effect(before, after, *, exclude_rois=()):
     Raises
     ------
     ValueError
-        If the tables do not hold the same scans. See `reproducibility.roi_values` too.
+        If the tables do not have the same scans. See also `reproducibility.roi_values`.
     """
-    keys = ["subject", "site", "scan", "method", "roi"]
-    scans = [
-        roi_values(t, exclude_rois=exclude_rois).dropna(subset=["mean"]).set_index(keys).index
-        for t in (before, after)
-    ]
-    if not scans[0].sort_values().equals(scans[1].sort_values()):
-        raise ValueError("the tables before and after must hold the same scans, methods and ROIs")
+    if not _measured_scans(before, exclude_rois).equals(_measured_scans(after, exclude_rois)):
+        raise ValueError("the tables before and after must have the same scans, methods and ROIs")
+    effect = _measures(before, exclude_rois).rename(columns={"value": "before"})
+    harmonised = _measures(after, exclude_rois).rename(columns={"value": "after"})
     names = ["method", "roi", "measure"]
-    one, two = (
-        _measures(t, exclude_rois).rename(columns={"value": n})
-        for t, n in ((before, "before"), (after, "after"))
-    )
-    both = one.merge(two, on=names, how="left", validate="one_to_one")
-    return both.assign(ratio=both["after"] / both["before"].where(both["before"] > 0))
+    effect = effect.merge(harmonised, on=names, how="left", validate="one_to_one")
+    return effect.assign(ratio=effect["after"] / effect["before"].where(effect["before"] > 0))
+
+
+def _measured_scans(table, exclude_rois):
+    """Return the sorted labels of all values in a table."""
+    measured = roi_values(table, exclude_rois=exclude_rois).dropna(subset=["mean"])
+    return measured.set_index(["subject", "site", "scan", "method", "roi"]).index.sort_values()
 
 
 def _measures(table, exclude_rois):
+    """Return the measures (ppb) of `harmonization_effect` for one table, in column value."""
     sdw = within_subject_sd(table, exclude_rois=exclude_rois).rename(
         columns={"definition": "measure", "sdw": "value"}
     )
@@ -231,60 +254,64 @@ def _measures(table, exclude_rois):
 
 
 def _harmonise(table, fit, covariates, leave_one_out, exclude_rois):
+    """Harmonise by a model that `fit` estimates from samples."""
     rows = roi_values(table, exclude_rois=exclude_rois).drop(
         columns=["sd", "median", "se"], errors="ignore"
     )
     harmonised = np.full(len(rows), np.nan)
-    for _, here, samples, labels in _each_method(rows, covariates):
-        codes = {name: rows[name].to_numpy()[here] for name in labels}
-        codes = {name: pd.Index(labels[name]).get_indexer(values) for name, values in codes.items()}
-        x = samples.covariates[_first_of(codes["subject"], samples.subject)]
-        y = rows["mean"].to_numpy(np.float64)[here]
-        found = np.empty(here.size)
-        whole = None if leave_one_out else _fit(fit, samples, labels)
-        for subject in np.unique(codes["subject"]):
-            own = codes["subject"] == subject
-            model = whole or _fit(fit, samples.at(samples.subject != subject), labels)
-            found[own] = model.harmonise(y[own], codes["site"][own], codes["roi"][own], x[own])
-        harmonised[here] = found
+    for _, positions, samples, labels in _each_method(rows, covariates):
+        group = rows.iloc[positions]
+        subject = pd.Index(labels["subject"]).get_indexer(group["subject"])
+        site = pd.Index(labels["site"]).get_indexer(group["site"])
+        roi = pd.Index(labels["roi"]).get_indexer(group["roi"])
+        x = samples.covariates[_first_of(subject, samples.subject)]
+        y = group["mean"].to_numpy(np.float64)
+        values = np.empty(positions.size)
+        if not leave_one_out:
+            model = _fit(fit, samples, labels)
+        for number in np.unique(subject):
+            own = subject == number
+            if leave_one_out:
+                model = _fit(fit, samples.at(samples.subject != number), labels)
+            values[own] = model.harmonise(y[own], site[own], roi[own], x[own])
+        harmonised[positions] = values
     return rows.assign(mean=harmonised)
 
 
-def _first_of(subjects, among):
-    """Where each subject stands first among the samples."""
-    unique, first = np.unique(among, return_index=True)
+def _first_of(subjects, sampled):
+    """Return the first position of each of some subjects among the samples' subjects."""
+    unique, first = np.unique(sampled, return_index=True)
     return first[np.searchsorted(unique, subjects)]
 
 
 def _each_method(rows, covariates):
-    """Yield each method, the positions of its rows, its samples and the labels that their numbers
-    stand for.
+    """Yield each method, the positions of its rows, its samples and their labels.
+
+    The labels of subjects, sites and ROIs are in the order of their numbers in the samples.
     """
     people = _covariates(rows, covariates)
     for method in rows["method"].unique():
-        here = np.flatnonzero(rows["method"] == method)
-        group = rows.iloc[here]
+        positions = np.flatnonzero(rows["method"] == method)
+        group = rows.iloc[positions]
         cells = group.groupby(["subject", "site", "roi"])["mean"].mean().unstack("roi")
         cells = cells.reindex(columns=group["roi"].unique())
         subject, subjects = pd.factorize(cells.index.get_level_values("subject"))
         site, sites = pd.factorize(cells.index.get_level_values("site"), sort=True)
         x = people.loc[subjects].to_numpy(np.float64)[subject]
+        samples = _Samples(cells.to_numpy(np.float64), subject, site, x - x.mean(axis=0))
         labels = {"subject": subjects, "site": sites, "roi": cells.columns}
-        yield (
-            method,
-            here,
-            _Samples(cells.to_numpy(np.float64), subject, site, x - x.mean(axis=0)),
-            labels,
-        )
+        yield method, positions, samples, labels
 
 
 def _covariates(rows, names):
-    """Covariates of every subject; categories as indicators of all levels but the first."""
+    """Return the covariates of every subject; categories as indicators of all but one level."""
     names = list(names)
     require_columns(rows, names)
     for name in names:
         if rows[name].isna().any():
-            raise ValueError(f"covariate {name} is missing for some subjects")
+            raise ValueError(
+                f"covariate {name} is missing for some subjects: add it, or leave them out"
+            )
         if (rows.groupby("subject")[name].nunique() > 1).any():
             raise ValueError(f"covariate {name} must be the same in all rows of a subject")
     first = rows.drop_duplicates("subject").set_index("subject")[names]
@@ -292,6 +319,7 @@ def _covariates(rows, names):
 
 
 def _fit(fit, samples, labels):
+    """Estimate a site model, and refuse one that rests on too few subjects or equal values."""
     model = fit(samples, len(labels["site"]))
     few = np.argwhere(model.n_subjects < _FEWEST_SUBJECTS)
     if few.size:
@@ -299,23 +327,24 @@ def _fit(fit, samples, labels):
         roi = labels["roi"][few[0, 1]]
         raise ValueError(
             f"site {site} has {model.n_subjects[tuple(few[0])]} subjects to estimate its shift and "
-            f"scale of {roi} "
-            f"from; {_FEWEST_SUBJECTS} or more are needed"
+            f"scale of {roi} from; {_FEWEST_SUBJECTS} or more are needed"
         )
     if not (np.isfinite(model.scale) & (model.scale > 0)).all():
-        raise ValueError("a site has the same value in all subjects, so it has no scale")
+        raise ValueError("a site has the same value in all subjects: it has no scale to estimate")
     return model
 
 
 def _linear_model(samples, n_sites):
-    """Pooled level, slopes, shifts and residuals of y = site + x β, for ROIs without missing
-    values.
+    """Fit y = site + x β to ROIs without missing values.
+
+    Returns pooled level, slopes, shifts, residuals and the number of samples of each site.
     """
     indicators = (samples.site[:, None] == np.arange(n_sites)).astype(np.float64)
     design = np.hstack([indicators, samples.covariates])
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise ValueError(
-            "sites and covariates cannot be told apart, or a site has no subject to estimate from"
+            "sites and covariates are collinear, or a site has no subject to estimate from: leave "
+            "out a covariate or the site"
         )
     beta = np.linalg.lstsq(design, samples.values, rcond=None)[0]
     residual = samples.values - design @ beta
@@ -326,73 +355,81 @@ def _linear_model(samples, n_sites):
 
 
 def _shift_and_scale_model(samples, n_sites):
-    return _stack([_one_roi(samples, r, n_sites) for r in range(samples.values.shape[1])])
+    """Estimate shift and scale of each ROI separately."""
+    models = [_roi_model(samples, r, n_sites) for r in range(samples.values.shape[1])]
+    return _SiteModel(
+        center=np.concatenate([model.center for model in models], axis=-1),
+        slopes=np.concatenate([model.slopes for model in models], axis=-1),
+        shift=np.concatenate([model.shift for model in models], axis=-1),
+        scale=np.concatenate([model.scale for model in models], axis=-1),
+        n_subjects=np.concatenate([model.n_subjects for model in models], axis=-1),
+    )
 
 
-def _one_roi(samples, r, n_sites):
-    here = samples.at(np.isfinite(samples.values[:, r]))
-    here = _Samples(here.values[:, [r]], here.subject, here.site, here.covariates)
-    if not here.covariates.shape[1]:
-        n_visited = np.bincount(here.subject)
-        here = here.at(n_visited[here.subject] == n_sites)
-    counts = np.bincount(here.site, minlength=n_sites)
-    if counts.min() < _FEWEST_SUBJECTS:  # refused by `_fit`, which knows the names
-        empty = np.full((n_sites, 1), np.nan)
-        return _SiteModel(
-            np.zeros(1), np.zeros((here.covariates.shape[1], 1)), empty, empty, counts[:, None]
-        )
-    center, slopes, shift, residual, counts = _linear_model(here, n_sites)
-    squares = np.stack([np.mean(residual[here.site == s] ** 2, axis=0) for s in range(n_sites)])
+def _roi_model(samples, r, n_sites):
+    """Estimate shift and scale of ROI number `r`."""
+    samples = samples.at(np.isfinite(samples.values[:, r]))
+    samples = replace(samples, values=samples.values[:, [r]])
+    n_covariates = samples.covariates.shape[1]
+    if not n_covariates:
+        n_visited = np.bincount(samples.subject)
+        samples = samples.at(n_visited[samples.subject] == n_sites)
+    counts = np.bincount(samples.site, minlength=n_sites)
+    if counts.min() < _FEWEST_SUBJECTS:
+        return _empty_model(counts[:, None], n_covariates)
+    center, slopes, shift, residual, counts = _linear_model(samples, n_sites)
+    squares = np.stack([np.mean(residual[samples.site == s] ** 2, axis=0) for s in range(n_sites)])
     pooled = np.mean(residual**2, axis=0)
     with np.errstate(invalid="ignore"):
         scale = np.sqrt(squares / pooled)
     return _SiteModel(center, slopes, shift, scale, counts[:, None].astype(int))
 
 
-def _stack(models):
-    parts = ("center", "slopes", "shift", "scale", "n_subjects")
-    return _SiteModel(
-        *(np.concatenate([getattr(m, part) for m in models], axis=-1) for part in parts)
-    )
+def _empty_model(n_subjects, n_covariates):
+    """Return a model without estimates. `_fit` refuses it with the names of site and ROI."""
+    n_rois = n_subjects.shape[1]
+    empty = np.full(n_subjects.shape, np.nan)
+    return _SiteModel(np.zeros(n_rois), np.zeros((n_covariates, n_rois)), empty, empty, n_subjects)
 
 
 def _combat_model(samples, n_sites):
+    """Estimate shifts and scales of all ROIs with common priors."""
     n_rois = samples.values.shape[1]
     if n_rois < 2:
         raise ValueError(
-            "ComBat learns its priors over ROIs and needs two or more; use shift_and_scale for one"
+            "ComBat estimates its priors over ROIs and needs two or more: use shift_and_scale for "
+            "one"
         )
-    whole = samples.at(np.isfinite(samples.values).all(axis=1))
-    counts = np.bincount(whole.site, minlength=n_sites)
+    complete = samples.at(np.isfinite(samples.values).all(axis=1))
+    counts = np.bincount(complete.site, minlength=n_sites)
     n_subjects = np.broadcast_to(counts[:, None], (n_sites, n_rois))
-    if counts.min() < _FEWEST_SUBJECTS:  # refused by `_fit`, which knows the names
-        empty = np.full((n_sites, n_rois), np.nan)
-        return _SiteModel(
-            empty[0], np.zeros((whole.covariates.shape[1], n_rois)), empty, empty, n_subjects
-        )
-    center, slopes, _, residual, _ = _linear_model(whole, n_sites)
+    if counts.min() < _FEWEST_SUBJECTS:
+        return _empty_model(n_subjects, complete.covariates.shape[1])
+    center, slopes, _, residual, _ = _linear_model(complete, n_sites)
     sd = np.sqrt(np.mean(residual**2, axis=0))
     if not (sd > 0).all():
-        raise ValueError("an ROI has the same value in all subjects, so it has no scale")
-    z = (whole.values - center - whole.covariates @ slopes) / sd
-    shift, scale = np.empty((2, n_sites, n_rois))
+        raise ValueError("an ROI has the same value in all subjects: it has no scale to estimate")
+    z = (complete.values - center - complete.covariates @ slopes) / sd
+    shift = np.empty((n_sites, n_rois))
+    scale = np.empty((n_sites, n_rois))
     for s in range(n_sites):
-        gamma, delta_squared = _shrink(z[whole.site == s])
+        gamma, delta_squared = _shrink(z[complete.site == s])
         shift[s] = gamma * sd
         scale[s] = np.sqrt(delta_squared)
     return _SiteModel(center, slopes, shift, scale, n_subjects)
 
 
 def _shrink(z):
-    """Empirical Bayes estimates of a site's shifts and squared scales, ROIs in columns (Johnson
-    2007, section 3.2).
+    """Estimate a site's shifts and squared scales by empirical Bayes.
+
+    `z` has the site's samples in rows and ROIs in columns (Johnson 2007, section 3.2).
     """
     n = len(z)
     shift = z.mean(axis=0)
     square = z.var(axis=0, ddof=1)
     shift_prior = shift.mean()
     shift_spread = shift.var(ddof=1)
-    # moments of the inverse gamma distribution
+    # The prior of the squared scales is an inverse gamma distribution with these moments.
     mean = square.mean()
     spread = square.var(ddof=1)
     shape = 2 + mean**2 / spread
@@ -400,11 +437,11 @@ def _shrink(z):
     gamma = shift
     delta = square
     for _ in range(10_000):
-        previous = gamma, delta
+        previous_gamma = gamma
+        previous_delta = delta
         gamma = (n * shift_spread * shift + delta * shift_prior) / (n * shift_spread + delta)
         delta = (rate + 0.5 * np.sum((z - gamma) ** 2, axis=0)) / (n / 2 + shape - 1)
-        if np.allclose(gamma, previous[0], rtol=1e-10, atol=1e-12) and np.allclose(
-            delta, previous[1], rtol=1e-10
-        ):
+        has_converged = np.allclose(gamma, previous_gamma, rtol=1e-10, atol=1e-12)
+        if has_converged and np.allclose(delta, previous_delta, rtol=1e-10):
             break
     return gamma, delta

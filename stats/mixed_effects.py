@@ -1,5 +1,6 @@
 """Linear regression with a random intercept for each subject."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +17,13 @@ class RandomInterceptFit:
     Attributes
     ----------
     coefficients : DataFrame
-        As in `multiqsm.stats.regression.LinearFit`.
+        Coefficients, as in `multiqsm.stats.regression.LinearFit`.
     between_variance, within_variance : float
-        Variance of the groups' intercepts and of a row about its group's.
+        Variance of the groups' intercepts, and of the rows within a group.
     n, n_groups, df : int
         Rows and groups used, degrees of freedom of the t-tests.
     missing : tuple
-        Labels of the rows that were left out because a value is missing.
+        Labels of the rows left out because a value is missing.
     """
 
     coefficients: pd.DataFrame
@@ -34,43 +35,57 @@ class RandomInterceptFit:
     missing: tuple
 
 
-def random_intercept(outcome, covariates, groups):
-    r"""Linear mixed model with a random intercept per group, by restricted maximum likelihood.
+def random_intercept(
+    outcome: pd.Series | np.ndarray,
+    covariates: pd.DataFrame,
+    groups: Sequence | pd.Series | np.ndarray,
+) -> RandomInterceptFit:
+    r"""Fit a linear model with a random intercept per group by restricted maximum likelihood.
 
     With θ the ratio of the variance between groups to that within, the model is ordinary least
-    squares on data from which the share 1 - 1/√(1 + n θ) of the mean of a group of n rows has been
-    taken away; θ, the only parameter left, is a root of the restricted likelihood's derivative, or
-    0 at its boundary.
+    squares after subtracting the fraction 1 - 1/√(1 + n θ) of its mean from each group of n rows.
+    The only other parameter, θ, is a root of the restricted likelihood's derivative, or 0 at its
+    boundary.
 
     Parameters
     ----------
     outcome : Series or ndarray, shape (n,)
         Outcome; NaN where missing.
     covariates : DataFrame, shape (n, p)
-        As in `multiqsm.stats.regression.ols`.
+        Covariates, as in `multiqsm.stats.regression.ols`.
     groups : sequence, shape (n,)
         The group (person) of each row.
 
     Returns
     -------
     RandomInterceptFit
-        Its tests have n_groups - (p + 1) degrees of freedom: right for covariates that do not vary
-        within a group (for equal groups and θ > 0 they are then exactly those of
-        `multiqsm.stats.regression.ols` on the groups' means), cautious for others. The uncertainty
-        of θ is not propagated; at θ = 0 the standard errors are those of
-        `multiqsm.stats.regression.ols` on all rows.
+        Its tests have n_groups - (p + 1) degrees of freedom. This is exact for covariates that do
+        not vary within a group: for groups of equal size and θ > 0 the tests are those of
+        `multiqsm.stats.regression.ols` on the groups' means. It is conservative for other
+        covariates. The uncertainty of θ is not propagated; at θ = 0 the standard errors are those
+        of `multiqsm.stats.regression.ols` on all rows.
 
     Raises
     ------
     ValueError
-        As `multiqsm.stats.regression.ols`; and if a row has no group, the groups are no more than
-        the coefficients, or nothing varies within any group, so that the two variances cannot be
-        told apart.
+        If a row has no group, there are no more groups than coefficients, or nothing varies within
+        any group, so that the two variances cannot be separated. See also
+        `multiqsm.stats.regression.ols`.
 
     References
     ----------
     Patterson & Thompson, Biometrika 58:545-554 (1971); Fuller & Battese, J Am Stat Assoc 68:626-632
     (1973).
+
+    Examples
+    --------
+    Two scans of each of four people, whose true values rise by 1 every 10 years.
+
+    >>> scans = pd.DataFrame({"age": [20, 20, 30, 30, 40, 40, 50, 50], "who": list("AABBCCDD")})
+    >>> chi = scans["age"] / 10 + np.array([0.3, 0.1, -0.2, -0.4, 0.2, 0.0, 0.1, -0.1])
+    >>> fit = random_intercept(chi, scans[["age"]], scans["who"])
+    >>> fit.n_groups, fit.df, round(float(fit.coefficients.loc["age", "coefficient"]), 3)
+    (4, 2, 0.098)
     """
     y, x, names, present = design_matrix(outcome, covariates)
     codes, counts = _group_codes(groups, present)
@@ -79,10 +94,9 @@ def random_intercept(outcome, covariates, groups):
         raise ValueError(
             f"{counts.size} groups are too few for {len(names)} coefficients ({', '.join(names)})"
         )
-    flat = least_squares(y, x)[1]
-    if np.sum((flat - _group_means(flat, codes, counts)) ** 2) <= 1e-10 * np.sum(
-        (y - y.mean()) ** 2
-    ):
+    residual = least_squares(y, x)[1]
+    within_squares = np.sum((residual - _group_means(residual, codes, counts)) ** 2)
+    if within_squares <= 1e-10 * np.sum((y - y.mean()) ** 2):
         raise ValueError(
             "values do not vary within any group: repeated, differing values are needed"
         )
@@ -102,11 +116,12 @@ def random_intercept(outcome, covariates, groups):
 
 
 def _group_codes(groups, present):
+    """Number the groups of the complete rows, and count the rows of each."""
     if len(groups) != len(present):
-        raise ValueError(f"{len(groups)} groups and {len(present)} rows do not fit together")
+        raise ValueError(f"{len(groups)} groups for {len(present)} rows: give one for each row")
     codes, _ = pd.factorize(np.asarray(groups)[present])
     if (codes < 0).any():
-        raise ValueError("every row needs a group, some have none")
+        raise ValueError("every row needs a group, but some have none")
     return codes, np.bincount(codes)
 
 
@@ -122,18 +137,19 @@ def _group_means(values, codes, counts):
 
 
 def _partially_demeaned(theta, y, x, codes, counts):
-    """Generalised least squares for V = I + θ J as ordinary least squares (Fuller & Battese 1973,
-    section 2).
+    """Solve generalised least squares for V = I + θ J as ordinary least squares.
+
+    See Fuller & Battese (1973), section 2.
     """
-    share = (1 - 1 / np.sqrt(1 + counts * theta))[codes]
+    fraction = (1 - 1 / np.sqrt(1 + counts * theta))[codes]
     return least_squares(
-        y - share * _group_means(y, codes, counts),
-        x - share[:, None] * _group_means(x, codes, counts),
+        y - fraction * _group_means(y, codes, counts),
+        x - fraction[:, None] * _group_means(x, codes, counts),
     )
 
 
 def _variance_ratio(y, x, codes, counts):
-    """The θ ≥ 0 at which the restricted likelihood, profiled over all else, is largest."""
+    """Return the θ ≥ 0 that maximises the restricted likelihood."""
     df = y.size - x.shape[1]
 
     def deviance(theta):
@@ -142,8 +158,8 @@ def _variance_ratio(y, x, codes, counts):
         return df * np.log(residual @ residual) + np.log1p(counts * theta).sum() + logdet
 
     def slope(theta):
-        # d deviance / dθ = tr(P ZZᵀ) - df yᵀP ZZᵀP y / yᵀP y, P y being the whitened residual, tr
-        # from the whitened Q.
+        # d deviance / dθ = tr(P ZZᵀ) - df yᵀP ZZᵀP y / yᵀP y. P y is the whitened residual, and the
+        # trace follows from the whitened Q.
         _, residual, q, _ = _partially_demeaned(theta, y, x, codes, counts)
         weight = 1 / (1 + counts * theta)
         trace = weight @ (counts - (_group_sums(q, codes, counts) ** 2).sum(axis=1))
@@ -152,7 +168,7 @@ def _variance_ratio(y, x, codes, counts):
         )
 
     grid = np.concatenate([[0], np.logspace(-4, 12, 33)])
-    best = int(np.argmin([deviance(theta) for theta in grid]))
+    best = int(np.argmin(list(map(deviance, grid))))
     if best == 0 and slope(0) >= 0:
         return 0.0
     return float(optimize.brentq(slope, grid[max(best - 1, 0)], grid[best + 1], xtol=1e-13))

@@ -1,4 +1,4 @@
-"""Which of several protocols a site's scans are compared in: repeats are scans of one."""
+"""The choice of one protocol for each site: only scans of one protocol are repeats."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def choose_protocols(
 ) -> dict[str, str]:
     """Choose one protocol for each site: that of most of its scans.
 
-    Where several have as many scans at a site, it is the one that more scans of the study have, and
-    then the first.
+    If several protocols have equally many scans at a site, the one with more scans in the study is
+    chosen, and then the first.
 
     Parameters
     ----------
     sites, protocols : sequence of str
-        Of each scan.
+        Site and protocol of each scan.
     preferred : dict of str to str, optional
-        By site, a protocol to choose if any scan there has it: a phantom is to say something of
-        people's scans.
+        For each site, the protocol to choose if any scan there has it. A phantom's scans should
+        have the protocol of people's scans.
 
     Returns
     -------
@@ -50,13 +50,18 @@ def scans_of(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        Long ROI table with columns subject, session, run, site and, if it tells several protocols,
-        protocol.
+        Long ROI table with columns subject, session, run, site and optionally protocol.
 
     Returns
     -------
     DataFrame
-        Those columns, without repetition.
+        Those columns, one row for each scan.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"subject": ["01", "01"], "session": "A", "run": "1", "site": "A"})
+    >>> len(scans_of(table.assign(roi=["putamen", "thalamus"])))
+    1
     """
     columns = [name for name in ("subject", "session", "run", "site", "protocol") if name in table]
     return table[columns].drop_duplicates()

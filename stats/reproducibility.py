@@ -1,5 +1,6 @@
-"""How well repeated scans agree: imprecision within a site and across sites, and its tests."""
+"""Reproducibility of repeated scans: imprecision within a site and across sites, and its tests."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -12,10 +13,10 @@ _TEST_COLUMNS = [
     *("n_subjects", "mean_difference", "ci_low", "ci_high", "statistic", "df"),
     *("p", "n_tests", "p_bonferroni", "significant"),
 ]
-_ZERO = 1e-6  # ppm; what rounding leaves of the reference region's zero
+_ZERO = 1e-6  # ppm; the mean of the reference region is zero up to rounding
 
 
-def require_columns(table, columns):
+def require_columns(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Refuse a table that lacks a column.
 
     Parameters
@@ -23,12 +24,12 @@ def require_columns(table, columns):
     table : DataFrame
         Any table.
     columns : sequence of str
-        The columns that it must have.
+        Columns that it must have.
 
     Raises
     ------
     ValueError
-        If a column is absent; the message names those that are.
+        If a column is absent; the message names the absent ones.
     """
     absent = [column for column in columns if column not in table.columns]
     if absent:
@@ -38,7 +39,7 @@ def require_columns(table, columns):
         )
 
 
-def roi_values(table, *, exclude_rois=()):
+def roi_values(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
     """Check a long ROI table and leave out the reference region.
 
     Parameters
@@ -52,70 +53,77 @@ def roi_values(table, *, exclude_rois=()):
     Returns
     -------
     DataFrame
-        The rows of the other ROIs, in their order. An ROI whose mean is zero in every scan of a
-        method (to 1e-6 ppm) is the reference itself and is left out too.
+        The rows of the other ROIs, in their order. An ROI whose mean is zero (to 1e-6 ppm) in every
+        scan of a method is the reference itself and is left out too.
 
     Raises
     ------
     ValueError
         If a column or label is missing, a scan appears twice, the unit is not ppm, phantom tubes
-        and in-vivo regions are mixed, or nothing is left.
+        and in-vivo regions are mixed, or no ROI remains.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"roi": ["csf", "putamen"], "mean": [0.0, 0.045]})
+    >>> table = table.assign(subject="01", site="A", scan=1, method="medi")
+    >>> roi_values(table)["roi"].tolist()  # values are relative to the CSF
+    ['putamen']
     """
     labels = ["subject", "site", "scan", "method", "roi"]
     require_columns(table, [*labels, "mean"])
-    nameless = [label for label in labels if table[label].isna().any()]
-    if nameless:
+    incomplete = [label for label in labels if table[label].isna().any()]
+    if incomplete:
         raise ValueError(
-            f"{', '.join(nameless)}: every row of the ROI table needs one, some have none"
+            f"{', '.join(incomplete)}: every row of the ROI table needs one, but some have none"
         )
-    twice = table.duplicated(labels)
-    if twice.any():
-        first = table.loc[twice, labels].iloc[0]
-        raise ValueError(
-            f"the same scan appears twice: {', '.join(f'{k} {v}' for k, v in first.items())}"
-        )
+    is_repeated = table.duplicated(labels)
+    if is_repeated.any():
+        first = table.loc[is_repeated, labels].iloc[0]
+        description = ", ".join(f"{label} {value}" for label, value in first.items())
+        raise ValueError(f"the same scan appears twice: {description}")
     if "unit" in table.columns and (table["unit"] != "ppm").any():
         raise ValueError(
             f"values must be in ppm, got {', '.join(map(str, table['unit'].unique()))}"
         )
     if "expected" in table.columns and table["expected"].notna().nunique() > 1:
         raise ValueError(
-            "phantom tubes (with an expected value) and in-vivo regions are mixed: give one of them"
+            "phantom tubes (with an expected value) and in-vivo regions are mixed: use only one of "
+            "them"
         )
 
     largest = table["mean"].abs().groupby([table["method"], table["roi"]]).transform("max")
-    kept = table[~(largest <= _ZERO) & ~table["roi"].isin(exclude_rois)]
-    if kept.empty:
-        raise ValueError("no ROI is left: all are excluded or zero in every scan")
-    return kept
+    values = table[~(largest <= _ZERO) & ~table["roi"].isin(exclude_rois)]
+    if values.empty:
+        raise ValueError("no ROI remains: all are excluded or zero in every scan")
+    return values
 
 
-def imprecision(table, *, exclude_rois=()):
-    r"""Within-site and cross-site imprecision of each subject.
+def imprecision(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
+    r"""Compute within-site and cross-site imprecision of each subject.
 
     With χ[a, i] an ROI's mean at site a in scan i, within-site imprecision is the mean over sites
-    of the standard deviation over scans, cross-site imprecision the mean over scans of the standard
-    deviation over sites; both are sample standard deviations (n - 1). Missing scans (no row, or
-    NaN) are tolerated: a site counts with two scans or more, a scan index with two sites or more,
-    each with the same weight.
+    of the standard deviation over scans, and cross-site imprecision is the mean over scans of the
+    standard deviation over sites. Both are sample standard deviations (n - 1). Scans may be missing
+    (no row, or NaN): a site counts if it has two scans or more, a scan index if it has two sites or
+    more, each with the same weight.
 
     Parameters
     ----------
     table : DataFrame
         Long ROI table, see `roi_values`.
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
 
     Returns
     -------
     DataFrame
-        One row per subject, method and ROI of the table, NaN where there is too little:
+        One row per subject, method and ROI of the table, NaN where there are too few scans:
 
         * subject, method, roi
         * mean: mean of all scans, ppm
         * within, cross: imprecision, ppm
         * within_percent, cross_percent: imprecision in % of this subject's \|mean\|
-        * n_sites, n_scans: what the subject has
+        * n_sites, n_scans: sites and scans of the subject
         * n_within: sites with two scans or more; n_cross: scan indices with two sites or more
 
     Raises
@@ -126,17 +134,27 @@ def imprecision(table, *, exclude_rois=()):
     References
     ----------
     Lin et al., AJNR 36:1644 (2015), statistical analysis.
+
+    Examples
+    --------
+    Two scans at each of two sites, ppm.
+
+    >>> table = pd.DataFrame({"site": list("AABB"), "scan": [1, 2, 1, 2]})
+    >>> table["mean"] = [0.040, 0.042, 0.050, 0.052]
+    >>> table = table.assign(subject="01", method="medi", roi="putamen")
+    >>> imprecision(table)[["within", "cross"]].round(4).values.tolist()
+    [[0.0014, 0.0071]]
     """
-    found = []
-    rows = roi_values(table, exclude_rois=exclude_rois)
-    for (subject, method, roi), group in rows.groupby(["subject", "method", "roi"], sort=False):
+    rows = []
+    values = roi_values(table, exclude_rois=exclude_rois)
+    for (subject, method, roi), group in values.groupby(["subject", "method", "roi"], sort=False):
         chi = group.pivot(index="scan", columns="site", values="mean")
         over_scans = chi.std(axis=0, ddof=1)
         over_sites = chi.std(axis=1, ddof=1)
         mean = group["mean"].mean()
         within = over_scans.mean()
         cross = over_sites.mean()
-        found.append(
+        rows.append(
             {
                 "subject": subject,
                 "method": method,
@@ -152,17 +170,17 @@ def imprecision(table, *, exclude_rois=()):
                 "n_cross": int(over_sites.notna().sum()),
             }
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
-def summarise_imprecision(imprecisions):
-    r"""Imprecision averaged over subjects, the published table.
+def summarise_imprecision(imprecisions: pd.DataFrame) -> pd.DataFrame:
+    r"""Average imprecision over subjects, as in the published table.
 
     The percentages are ratios of averages: the mean imprecision over subjects in % of the mean
-    susceptibility over the same subjects. So the published table is formed: its within-site and
-    cross-site percentages of an ROI share one divisor. The average of the subjects' own percentages
-    is another number (larger where a subject's susceptibility is near zero); `imprecision` holds
-    them.
+    susceptibility over the same subjects. The published table does the same: its within-site and
+    cross-site percentages of an ROI have the same divisor. The average of the subjects' own
+    percentages, which `imprecision` returns, is larger where a subject's susceptibility is near
+    zero.
 
     Parameters
     ----------
@@ -179,38 +197,38 @@ def summarise_imprecision(imprecisions):
         * within, within_sd, cross, cross_sd: imprecision, mean and SD over subjects, ppm
         * within_percent, within_sd_percent, cross_percent, cross_sd_percent: the same in % of
           \|mean\|
-        * n_within, n_cross: subjects with a within-site, cross-site imprecision
+        * n_within, n_cross: subjects with a within-site and with a cross-site imprecision
 
     References
     ----------
     Lin et al., AJNR 36:1644 (2015), table of imprecision.
     """
     require_columns(imprecisions, ["method", "roi", "mean", *IMPRECISIONS])
-    found = []
+    rows = []
     for (method, roi), group in imprecisions.groupby(["method", "roi"], sort=False):
         row = {"method": method, "roi": roi, "n_subjects": int(group["mean"].notna().sum())}
         row |= {"mean": group["mean"].mean(), "mean_sd": group["mean"].std(ddof=1)}
         for kind in IMPRECISIONS:
-            known = group.dropna(subset=[kind])
-            size = known[kind].mean()
-            spread = known[kind].std(ddof=1)
-            level = known["mean"].mean()
+            measured = group.dropna(subset=[kind])
+            size = measured[kind].mean()
+            spread = measured[kind].std(ddof=1)
+            level = measured["mean"].mean()
             row |= {
                 kind: size,
                 f"{kind}_sd": spread,
                 f"{kind}_percent": _percent(size, level),
                 f"{kind}_sd_percent": _percent(spread, level),
-                f"n_{kind}": len(known),
+                f"n_{kind}": len(measured),
             }
-        found.append(row)
-    return pd.DataFrame(found)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def within_versus_cross(imprecisions, *, alpha=0.05):
+def within_versus_cross(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     """Test whether imprecision across sites differs from that within a site.
 
-    Paired two-sided t-test over subjects per method and ROI, Bonferroni over the ROIs of a method:
-    each is judged at alpha / n_tests.
+    There is a paired two-sided t-test over subjects for each method and ROI, with Bonferroni
+    correction over the ROIs of a method: each is tested at alpha / n_tests.
 
     Parameters
     ----------
@@ -229,29 +247,30 @@ def within_versus_cross(imprecisions, *, alpha=0.05):
         * mean_difference, ci_low, ci_high: cross - within and its 95 % confidence interval (not
           widened for the number of tests), ppm
         * statistic, df, p: Student's t, its degrees of freedom, two-sided p
-        * n_tests, p_bonferroni, significant: tests made of the family, p times that (at most 1),
-          and whether it is below alpha
+        * n_tests, p_bonferroni, significant: number of tests in the family, p times that number (at
+          most 1), and whether it is below alpha
 
-        A test that cannot be made (fewer than two subjects, or differences that are all the same)
-        has NaN and does not count in n_tests.
+        A test that is impossible (fewer than two subjects, or differences that are all equal) has
+        NaN and does not count in n_tests.
 
     References
     ----------
     Lin et al., AJNR 36:1644 (2015), statistical analysis.
     """
     require_columns(imprecisions, ["method", "roi", *IMPRECISIONS])
-    found = [
-        {"method": method, "roi": roi, **_paired_t(group["cross"] - group["within"])}
-        for (method, roi), group in imprecisions.groupby(["method", "roi"], sort=False)
-    ]
-    return _bonferroni(found, ["method", "roi"], family=["method"], alpha=alpha)
+    rows = []
+    for (method, roi), group in imprecisions.groupby(["method", "roi"], sort=False):
+        test = _paired_t(group["cross"] - group["within"])
+        rows.append({"method": method, "roi": roi, **test})
+    return _bonferroni(rows, ["method", "roi"], family=["method"], alpha=alpha)
 
 
-def between_rois(imprecisions, *, alpha=0.05):
-    """Test whether ROIs differ in imprecision, in pairs.
+def between_rois(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Test whether pairs of ROIs differ in imprecision.
 
-    Paired two-sided t-test over subjects for every pair of ROIs, for within-site and cross-site
-    imprecision; Bonferroni over the pairs of a method and measure.
+    There is a paired two-sided t-test over subjects for every pair of ROIs, both for within-site
+    and for cross-site imprecision, with Bonferroni correction over the pairs of a method and
+    measure.
 
     Parameters
     ----------
@@ -272,23 +291,23 @@ def between_rois(imprecisions, *, alpha=0.05):
     Lin et al., AJNR 36:1644 (2015), statistical analysis.
     """
     require_columns(imprecisions, ["subject", "method", "roi", *IMPRECISIONS])
-    found = []
+    rows = []
     for method, group in imprecisions.groupby("method", sort=False):
         for measure in IMPRECISIONS:
             values = group.pivot(index="subject", columns="roi", values=measure)
-            for one, two in combinations(group["roi"].unique(), 2):
-                names = {"method": method, "measure": measure, "roi_1": one, "roi_2": two}
-                found.append({**names, **_paired_t(values[one] - values[two])})
+            for first, second in combinations(group["roi"].unique(), 2):
+                names = {"method": method, "measure": measure, "roi_1": first, "roi_2": second}
+                rows.append({**names, **_paired_t(values[first] - values[second])})
     return _bonferroni(
-        found, ["method", "measure", "roi_1", "roi_2"], family=["method", "measure"], alpha=alpha
+        rows, ["method", "measure", "roi_1", "roi_2"], family=["method", "measure"], alpha=alpha
     )
 
 
-def between_methods(imprecisions, *, alpha=0.05):
-    """Test whether methods differ in mean susceptibility and imprecision, in pairs.
+def between_methods(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Test whether pairs of methods differ in mean susceptibility and imprecision.
 
-    Paired two-sided t-test over subjects for every pair of methods and ROI; Bonferroni over the
-    ROIs of a pair of methods and measure.
+    There is a paired two-sided t-test over subjects for every pair of methods and ROI, with
+    Bonferroni correction over the ROIs of a pair of methods and measure.
 
     Parameters
     ----------
@@ -305,51 +324,52 @@ def between_methods(imprecisions, *, alpha=0.05):
         method_1 - method_2. Empty with a single method.
     """
     require_columns(imprecisions, ["subject", "method", "roi", "mean", *IMPRECISIONS])
-    found = []
+    rows = []
     values = imprecisions.pivot(
         index=["subject", "roi"], columns="method", values=["mean", *IMPRECISIONS]
     )
-    for one, two in combinations(imprecisions["method"].unique(), 2):
+    for first, second in combinations(imprecisions["method"].unique(), 2):
         for measure in ("mean", *IMPRECISIONS):
-            difference = values[measure, one] - values[measure, two]
+            difference = values[measure, first] - values[measure, second]
             for roi in imprecisions["roi"].unique():
-                names = {"method_1": one, "method_2": two, "measure": measure, "roi": roi}
-                found.append({**names, **_paired_t(difference.xs(roi, level="roi"))})
-    names = ["method_1", "method_2", "measure", "roi"]
-    return _bonferroni(found, names, family=names[:3], alpha=alpha)
+                names = {"method_1": first, "method_2": second, "measure": measure, "roi": roi}
+                rows.append({**names, **_paired_t(difference.xs(roi, level="roi"))})
+    columns = ["method_1", "method_2", "measure", "roi"]
+    return _bonferroni(rows, columns, family=columns[:3], alpha=alpha)
 
 
-def within_subject_sd(table, *, exclude_rois=()):
-    """Within-subject standard deviation (SDw) within a site and across sites.
+def within_subject_sd(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
+    """Compute the within-subject standard deviation (SDw) within a site and across sites.
 
-    Variances are pooled over subjects, weighted by their degrees of freedom: with no scan missing,
-    SDw is the root mean square of the standard deviations. Three definitions, in column
-    `definition`:
+    Variances are pooled over subjects, weighted by their degrees of freedom: if no scan is missing,
+    SDw is the root mean square of the standard deviations. Column `definition` has one of three
+    definitions:
 
-    * within_site: scans about their subject's mean at the same site. Repeatability of one scanner.
-    * all_scans: scans about their subject's mean over all sites. What a single scan at any of the
-      sites is good for. Its confidence interval takes scans as independent; it is too narrow where
-      sites differ.
-    * site_means: a subject's site means about their mean. The scatter between sites; the noise of
-      the scans still adds within_site² / scans per site to its square.
+    * within_site: deviation of scans from their subject's mean at the same site. This is the
+      repeatability of one scanner.
+    * all_scans: deviation of scans from their subject's mean over all sites. This is the precision
+      of a single scan at any of the sites. Its confidence interval treats scans as independent and
+      is too narrow where sites differ.
+    * site_means: deviation of a subject's site means from their mean. This is the variation between
+      sites; the noise of the scans still adds within_site² / scans per site to its square.
 
     Parameters
     ----------
     table : DataFrame
         Long ROI table, see `roi_values`.
     exclude_rois : sequence of str
-        ROIs to leave out beside the reference.
+        ROIs to leave out in addition to the reference.
 
     Returns
     -------
     DataFrame
-        One row per method, ROI and definition, NaN where there is too little:
+        One row per method, ROI and definition, NaN where there are too few scans:
 
         * method, roi, definition
         * sdw, ci_low, ci_high: SDw and its 95 % confidence interval (chi-square, normal errors),
           ppb
         * df: degrees of freedom
-        * n_subjects, n_scans: all that have a value
+        * n_subjects, n_scans: subjects and scans with a value
 
     Raises
     ------
@@ -360,22 +380,21 @@ def within_subject_sd(table, *, exclude_rois=()):
     ----------
     Bland & Altman, BMJ 313:744 (1996).
     """
-    found = []
-    for (method, roi), group in roi_values(table, exclude_rois=exclude_rois).groupby(
-        ["method", "roi"], sort=False
-    ):
-        known = group.dropna(subset=["mean"])
-        site_means = known.groupby(["subject", "site"])["mean"].mean()
-        counts = {"n_subjects": known["subject"].nunique(), "n_scans": len(known)}
+    rows = []
+    values = roi_values(table, exclude_rois=exclude_rois)
+    for (method, roi), group in values.groupby(["method", "roi"], sort=False):
+        measured = group.dropna(subset=["mean"])
+        site_means = measured.groupby(["subject", "site"])["mean"].mean()
+        counts = {"n_subjects": measured["subject"].nunique(), "n_scans": len(measured)}
         cells = {
-            "within_site": known.groupby(["subject", "site"])["mean"],
-            "all_scans": known.groupby("subject")["mean"],
+            "within_site": measured.groupby(["subject", "site"])["mean"],
+            "all_scans": measured.groupby("subject")["mean"],
             "site_means": site_means.groupby("subject"),
         }
         for definition, grouped in cells.items():
             names = {"method": method, "roi": roi, "definition": definition}
-            found.append({**names, **_pooled_sd(grouped, scale=1000), **counts})  # ppm to ppb
-    return pd.DataFrame(found)
+            rows.append({**names, **_pooled_sd(grouped, scale=1000), **counts})  # ppm to ppb
+    return pd.DataFrame(rows)
 
 
 def _percent(part, whole):
@@ -383,25 +402,30 @@ def _percent(part, whole):
 
 
 def _paired_t(difference):
-    """One-sample t-test of the differences that are known."""
+    """Test by a one-sample t-test whether the mean of measured differences is zero."""
     d = difference.dropna().to_numpy(float)
     row = {
         "n_subjects": d.size,
         "df": d.size - 1,
         "mean_difference": d.mean() if d.size else np.nan,
     }
-    # Differences that are equal up to rounding have no spread to test against.
+    # Differences that are equal up to rounding have no standard error.
     if d.size < 2 or np.ptp(d) <= 1e-12 * np.abs(d).max():
         return row | dict.fromkeys(("ci_low", "ci_high", "statistic", "p"), np.nan)
     se = d.std(ddof=1) / np.sqrt(d.size)
     t = d.mean() / se
-    reach = stats.t.isf(0.025, d.size - 1) * se
-    p = 2 * stats.t.sf(abs(t), d.size - 1)
-    return row | {"ci_low": d.mean() - reach, "ci_high": d.mean() + reach, "statistic": t, "p": p}
+    half_width = stats.t.isf(0.025, d.size - 1) * se
+    return row | {
+        "ci_low": d.mean() - half_width,
+        "ci_high": d.mean() + half_width,
+        "statistic": t,
+        "p": 2 * stats.t.sf(abs(t), d.size - 1),
+    }
 
 
-def _bonferroni(found, names, *, family, alpha):
-    tests = pd.DataFrame(found, columns=[*names, *_TEST_COLUMNS])
+def _bonferroni(rows, names, *, family, alpha):
+    """Tabulate tests with Bonferroni correction within each family."""
+    tests = pd.DataFrame(rows, columns=[*names, *_TEST_COLUMNS])
     tests["n_tests"] = tests.groupby(family)["p"].transform("count")
     tests["p_bonferroni"] = (tests["p"] * tests["n_tests"]).clip(upper=1)
     tests["significant"] = tests["p_bonferroni"] < alpha
@@ -409,6 +433,7 @@ def _bonferroni(found, names, *, family, alpha):
 
 
 def _pooled_sd(grouped, *, scale):
+    """Pool the standard deviations of groups, with a χ² confidence interval."""
     df = int((grouped.count() - 1).sum())
     if df < 1:
         return {"sdw": np.nan, "ci_low": np.nan, "ci_high": np.nan, "df": df}

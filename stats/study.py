@@ -1,4 +1,7 @@
-"""All tables of a multisite study, from the table of regional values."""
+"""All tables of a multisite study, computed from the table of regional values."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 
@@ -19,22 +22,23 @@ from .reproducibility import (
     within_versus_cross,
 )
 
-EFFECTS = (5.0, 10.0)  # ppb, that the sample sizes are given for
+EFFECTS = (5.0, 10.0)  # ppb; the sample sizes are for these effects
 
 
-def study_tables(rois, *, calibrated=False):
+def study_tables(
+    rois: pd.DataFrame, *, calibrated: bool = False
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Compute every table that the values of a study allow.
 
     Parameters
     ----------
     rois : DataFrame
-        The long table of regional values: people's regions, and phantoms' tubes with their
-        ``expected`` susceptibility. With a column ``age`` there is an age regression. With a column
-        ``protocol`` each site is told by the scans of its commonest protocol alone, see
-        `protocols.choose_protocols`; a phantom's by those of people's protocol, if it was scanned
-        with that.
+        Long table of regional values: people's regions, and phantoms' tubes with their ``expected``
+        susceptibility. With a column ``age`` there is an age regression. With a column ``protocol``
+        only the scans of each site's commonest protocol are used, see `protocols.choose_protocols`;
+        of a phantom those of the people's protocol, if there are any.
     calibrated : bool
-        Correct people's values by the phantom scans of their site before anything else.
+        Correct people's values by the phantom scans of their site first.
 
     Returns
     -------
@@ -43,32 +47,39 @@ def study_tables(rois, *, calibrated=False):
         ``imprecision_summary``; ``within_versus_cross``, ``between_rois``, ``between_methods``;
         ``within_subject_sd``; ``icc``; ``components``; ``sdc``; ``sample_size``; ``bland_altman``
         and ``bland_altman_points``; ``harmonized`` and ``harmonization``; ``age``; ``excluded``,
-        the scans that were left out of all others and why.
+        the scans that are in no other table, with the reason.
     notes : list of str
-        What was left out, is doubtful or could not be computed, and why.
+        Scans that were left out, doubtful results and tables that could not be computed, with the
+        reasons.
 
     Raises
     ------
     ValueError
-        If columns are missing, or `calibrated` is asked for and a site has no calibration, or a
-        poor one.
+        If columns are missing, or if `calibrated` is set and a site has no calibration or a poor
+        one.
     """
     require_columns(
         rois, ["subject", "session", "run", "site", "scan", "method", "roi", "mean", "reference"]
     )
-    known = rois["expected"].notna() if "expected" in rois else pd.Series(False, index=rois.index)
-    # also a tube of it that nobody knows
-    is_phantom = known.groupby(rois["subject"]).transform("any")
+    has_expected = pd.Series(False, index=rois.index)
+    if "expected" in rois:
+        has_expected = rois["expected"].notna()
+    # A phantom may also have tubes without an expected value.
+    is_phantom = has_expected.groupby(rois["subject"]).transform("any")
     tubes = rois[is_phantom]
     people = rois[~is_phantom].drop(columns="expected", errors="ignore")
-    people, excluded, notes = _of_one_kind(people)
-    tubes, not_used, more_notes = _of_one_protocol(tubes, _protocols_at(people))
+    excluded: list[pd.DataFrame] = []
+    notes: list[str] = []
+    people = _with_one_reference(people, excluded, notes)
+    people = _with_one_protocol(people, excluded, notes)
+    tubes = _with_one_protocol(tubes, excluded, notes, preferred=_site_protocols(people))
     tables = {"tubes": tubes, "rois": people}
-    notes = notes + more_notes
-    if excluded or not_used:
-        tables["excluded"] = pd.concat([*excluded, *not_used], ignore_index=True)
+    if excluded:
+        tables["excluded"] = pd.concat(excluded, ignore_index=True)
 
-    def compute(name, function, *arguments, **options):
+    def compute(
+        name: str, function: Callable[..., pd.DataFrame], *arguments: Any, **options: Any
+    ) -> None:
         try:
             tables[name] = function(*arguments, **options)
         except ValueError as cause:
@@ -83,7 +94,8 @@ def study_tables(rois, *, calibrated=False):
             raise ValueError(
                 "there is no calibration: no phantom scan has tubes with expected susceptibility"
             )
-        tables["rois"] = people = apply_calibration(people, tables["calibration"])
+        people = apply_calibration(people, tables["calibration"])
+        tables["rois"] = people
     if people.empty:
         return tables, notes
     compute("imprecision", imprecision, people)
@@ -110,124 +122,127 @@ def study_tables(rois, *, calibrated=False):
     return tables, notes
 
 
-def detectable_changes(within_subject):
-    """Smallest detectable change of each region, on one scanner and across scanners.
+def detectable_changes(within_subject: pd.DataFrame) -> pd.DataFrame:
+    """Compute the smallest detectable change of each region, on one scanner and across scanners.
 
     Parameters
     ----------
     within_subject : DataFrame
-        As of `stats.reproducibility.within_subject_sd`.
+        Result of `stats.reproducibility.within_subject_sd`.
 
     Returns
     -------
     DataFrame
         Columns ``method``, ``roi``, ``definition`` (``within_site``: both scans at one site;
-        ``all_scans``: anywhere), ``sdc``, ``ci_low``, ``ci_high`` (ppb), ``df``.
+        ``all_scans``: at any sites), ``sdc``, ``ci_low``, ``ci_high`` (ppb), ``df``.
     """
-    wanted = within_subject["definition"].isin(["within_site", "all_scans"])
-    kept = within_subject[wanted & within_subject["sdw"].notna()]
-    change = smallest_detectable_change(kept["sdw"].to_numpy(), df=kept["df"].to_numpy())
-    named = kept[["method", "roi", "definition"]].reset_index(drop=True)
-    return named.assign(
-        sdc=change.value, ci_low=change.ci_low, ci_high=change.ci_high, df=kept["df"].to_numpy()
-    )
+    is_single_scan = within_subject["definition"].isin(["within_site", "all_scans"])
+    precision = within_subject[is_single_scan & within_subject["sdw"].notna()]
+    df = precision["df"].to_numpy()
+    change = smallest_detectable_change(precision["sdw"].to_numpy(), df=df)
+    labels = precision[["method", "roi", "definition"]].reset_index(drop=True)
+    return labels.assign(sdc=change.value, ci_low=change.ci_low, ci_high=change.ci_high, df=df)
 
 
-def sample_sizes(components):
-    """Subjects that a study needs to see an effect with 80 % power, two-sided α .05, one scan at
-    each time.
+def sample_sizes(components: pd.DataFrame) -> pd.DataFrame:
+    """Compute the number of subjects that a study needs to detect an effect.
+
+    Power is 80 %, α is .05 (two-sided), with one scan at each time point.
 
     Parameters
     ----------
     components : DataFrame
-        As of `stats.components.variance_components`.
+        Result of `stats.components.variance_components`.
 
     Returns
     -------
     DataFrame
-        Columns ``method``, ``roi``, ``effect`` (ppb), ``change`` (subjects of a longitudinal study,
-        two sessions on one scanner), ``change_across_sites`` (the second on another scanner;
-        missing with one site), ``group`` (subjects in each of two groups at one site).
+        One row per method, ROI and effect:
+
+        * method, roi, effect (ppb)
+        * change: subjects of a longitudinal study with two sessions on one scanner
+        * change_across_sites: the same with the second session on another scanner; missing with one
+          site
+        * group: subjects in each of two groups at one site
     """
     rows = []
     for (method, roi), part in components.groupby(["method", "roi"], sort=False):
         sd = part.set_index("component")["sd"]
-        known = sd.fillna(0.0)
-        # What differs between two sessions of a person is in the component subject × site.
-        same = change_sd(known["residual"], subject_site_sd=known["subject_site"])
-        other = change_sd(
-            known["residual"], subject_site_sd=known["subject_site"], site_sd=known["site"]
+        has_sites = pd.notna(sd["site"])
+        sd = sd.fillna(0.0)
+        # The component subject × site includes the variation between two sessions of a person.
+        change = change_sd(sd["residual"], subject_site_sd=sd["subject_site"])
+        change_across_sites = change_sd(
+            sd["residual"], subject_site_sd=sd["subject_site"], site_sd=sd["site"]
         )
-        group = group_sd(known["subject"], known["residual"], subject_site_sd=known["subject_site"])
+        group = group_sd(sd["subject"], sd["residual"], subject_site_sd=sd["subject_site"])
         for effect in EFFECTS:
             row = {
                 "method": method,
                 "roi": roi,
                 "effect": effect,
-                "change": sample_size(effect, same, design="change"),
+                "change": sample_size(effect, change, design="change"),
+                "change_across_sites": pd.NA,
+                "group": sample_size(effect, group, design="groups"),
             }
-            several = pd.notna(sd["site"])
-            row["change_across_sites"] = (
-                sample_size(effect, other, design="change") if several else pd.NA
-            )
-            rows.append(row | {"group": sample_size(effect, group, design="groups")})
+            if has_sites:
+                row["change_across_sites"] = sample_size(
+                    effect, change_across_sites, design="change"
+                )
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _of_one_kind(people):
-    """Keep what is comparable: one reference everywhere, and at each site one protocol."""
-    people, others, notes = _of_one_reference(people)
-    people, more_others, more_notes = _of_one_protocol(people)
-    return people, others + more_others, notes + more_notes
+def _with_one_reference(people, excluded, notes):
+    """Return the rows with the commonest reference region.
 
-
-def _of_one_reference(people):
-    """Keep the rows that share the commonest reference: values relative to different regions are
-    not comparable.
+    Values relative to different regions are not comparable. The excluded scans and a note are
+    appended to `excluded` and `notes`.
     """
     if people.empty or people["reference"].nunique() == 1:
-        return people, [], []
-    kept = people["reference"].mode()[0]
-    reason = f"relative to another region than {kept}"
-    scans = scans_of(people[people["reference"] != kept]).assign(reason=reason)
-    note = f"{_counted(scans)} left out of all statistics: {reason} ({_listed(scans)})"
-    return people[people["reference"] == kept], [scans], [note]
+        return people
+    reference = people["reference"].mode()[0]
+    reason = f"relative to another region than {reference}"
+    scans = scans_of(people[people["reference"] != reference]).assign(reason=reason)
+    excluded.append(scans)
+    notes.append(f"{_count(scans)} left out of all statistics: {reason} ({_subjects(scans)})")
+    return people[people["reference"] == reference]
 
 
-def _of_one_protocol(rois, preferred=None):
-    """Keep the scans of one protocol at each site: others are no repeats of these."""
+def _with_one_protocol(rois, excluded, notes, preferred=None):
+    """Return the scans of one protocol at each site: scans of different protocols are no repeats.
+
+    The excluded scans and notes are appended to `excluded` and `notes`.
+    """
     if rois.empty or "protocol" not in rois:
-        return rois, [], []
+        return rois
     scans = scans_of(rois)
-    chosen = choose_protocols(scans["site"], scans["protocol"], preferred)
-    others = scans[scans["protocol"] != scans["site"].map(chosen)]
-    excluded = []
-    notes = []
-    for (site, protocol), group in others.groupby(["site", "protocol"], sort=False):
-        counted = scans[(scans["site"] == site) & (scans["protocol"] == chosen[site])]
+    protocols = choose_protocols(scans["site"], scans["protocol"], preferred)
+    is_chosen = scans["protocol"] == scans["site"].map(protocols)
+    for (site, protocol), group in scans[~is_chosen].groupby(["site", "protocol"], sort=False):
+        chosen = scans[is_chosen & (scans["site"] == site)]
         reason = (
-            f"not of the protocol that counts at site {site}: {chosen[site]}, {_counted(counted)}"
+            f"not of the protocol that counts at site {site}: {protocols[site]}, {_count(chosen)}"
         )
         excluded.append(group.assign(reason=reason))
         notes.append(
-            f"{_counted(group)} ({protocol}) left out of all statistics: {reason} "
-            f"({_listed(group)}); repeats are "
-            "scans of one protocol: to compare the others, process them into another folder with "
-            "--bids-filter-file"
+            f"{_count(group)} ({protocol}) left out of all statistics: {reason} "
+            f"({_subjects(group)}); only scans of one protocol are repeats: to compare the others, "
+            "process them into another folder with --bids-filter-file"
         )
-    return rois[rois["protocol"] == rois["site"].map(chosen)], excluded, notes
+    return rois[rois["protocol"] == rois["site"].map(protocols)]
 
 
-def _protocols_at(people):
-    """The protocol that each site is told by."""
-    return (
-        dict(zip(people["site"], people["protocol"], strict=True)) if "protocol" in people else {}
-    )
+def _site_protocols(people):
+    """Return the protocol of each site, after all others were excluded."""
+    if "protocol" not in people:
+        return {}
+    return dict(zip(people["site"], people["protocol"], strict=True))
 
 
-def _counted(scans):
+def _count(scans):
     return f"{len(scans)} scan{'s' * (len(scans) != 1)}"
 
 
-def _listed(scans):
+def _subjects(scans):
     return ", ".join(sorted({f"sub-{subject}" for subject in scans["subject"]}))

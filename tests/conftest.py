@@ -11,30 +11,33 @@ import pytest
 from helpers.analytic import sphere_field
 from helpers.datasets import SCANNER, write_dataset
 
-# They keep all cores busy by themselves, or wait for what happens on a machine: one after the
-# other, and first.
+# These keep all cores busy by themselves, or wait for other processes of the machine. They run
+# one after the other, and first.
 WHOLE_MACHINE = ("cli/test_demo.py", "execution/test_slurm.py", "execution/test_fault_campaign.py")
 
 
 def file_of(nodeid):
-    """A test's file below this folder."""
+    """Return a test's file, relative to this folder."""
     return nodeid.split("::")[0].removeprefix("tests/")
 
 
 def pytest_collection_modifyitems(items):
-    """The long ones first."""
-    slow = {file_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
-    items.sort(
-        key=lambda item: (
-            file_of(item.nodeid) not in WHOLE_MACHINE,
-            file_of(item.nodeid) not in slow,
-        )
-    )
+    """Run the files with slow tests first."""
+    slow = set()
+    for item in items:
+        if item.get_closest_marker("slow"):
+            slow.add(file_of(item.nodeid))
+
+    def priority(item):
+        file = file_of(item.nodeid)
+        return file not in WHOLE_MACHINE, file not in slow
+
+    items.sort(key=priority)
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist the tests run one after the other
 def pytest_xdist_make_scheduler(config, log):
-    """Share the tests out to processes by files, whose tests share what is costly to make."""
+    """Distribute the tests to processes by files, whose tests share costly fixtures."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFiles(LoadScopeScheduling):
@@ -47,7 +50,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def shared():
-    """Folder of data that are not part of the checkout; the test is skipped where it is missing."""
+    """Folder of data that are not part of the checkout; without it the test is skipped."""
     folder = Path(os.environ.get("MULTIQSM_SHARED", Path(__file__).parents[2] / "shared"))
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}: set MULTIQSM_SHARED to the folder of shared test data")
@@ -56,7 +59,7 @@ def shared():
 
 @pytest.fixture
 def copy_case(shared, tmp_path):
-    """Copy one of the named cases among the shared data; returns the copy's root."""
+    """Copy one of the cases among the shared data, by its name; return the copy's root."""
 
     def copy(name):
         if not (shared / "cases" / name).is_dir():
@@ -68,9 +71,7 @@ def copy_case(shared, tmp_path):
 
 @pytest.fixture
 def make_dataset(tmp_path):
-    """Write a small multi-echo BIDS dataset; call it with any options of `write_dataset` but the
-    root.
-    """
+    """Write a small multi-echo BIDS dataset; the options are those of `write_dataset`."""
 
     def make(name="raw", **options):
         return write_dataset(tmp_path / name, **options)
@@ -85,7 +86,9 @@ def ball_head():
     A ball of brain, a ball of iron in it, air below it; tilted by 10 degrees, anisotropic,
     odd-sized.
     """
-    shape, voxel_size, tilt = (33, 32, 27), (2.5, 2.5, 3), np.radians(10)
+    shape = (33, 32, 27)
+    voxel_size = (2.5, 2.5, 3)
+    tilt = np.radians(10)
     affine = np.eye(4)
     affine[:3, :3] = [
         [1, 0, 0],
@@ -110,15 +113,13 @@ def ball_head():
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """The embedded default, run as the README has it, with a relative path: its folder, and what it
-    printed.
-    """
+    """Folder and output of the demo, run with a relative path as in the README."""
     folder = tmp_path_factory.mktemp("study")
     command = [
         sys.executable,
         "-c",
         "from multiqsm.cli.demo import main; raise SystemExit(main(['demo']))",
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / "demo", done.stdout
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return folder / "demo", process.stdout

@@ -1,5 +1,5 @@
-"""The house: every wire is connected, the layers import downwards only, the examples in docstrings
-run.
+"""The architecture: every field of the graphs is connected, the layers import downwards only, files
+and functions are short, and the examples in docstrings run.
 """
 
 import ast
@@ -55,7 +55,7 @@ def test_layers():
 
 
 def sources():
-    """Files of the package, and what they say."""
+    """Yield the modules of the package and their texts."""
     root = Path(multiqsm.__file__).parent
     for name in MODULES:
         place = root.joinpath(*name.split(".")[1:])
@@ -64,31 +64,30 @@ def sources():
 
 
 def test_files_and_functions_are_short():
-    """A file is read in one go, and a function seen at a glance."""
-    long = []
+    """A file can be read in one go, and a function seen at a glance."""
+    too_long = []
     for name, text in sources():
         if text.count("\n") > LONGEST_FILE:
-            long.append(f"{name}: {text.count(chr(10))} lines")
-        functions = (
-            node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)
-        )
-        for function in functions:
-            has_docstring = ast.get_docstring(function) is not None
-            first = function.body[0].end_lineno + 1 if has_docstring else function.body[0].lineno
-            if function.end_lineno - first + 1 > LONGEST_FUNCTION:
-                long.append(f"{name}.{function.name}: {function.end_lineno - first + 1} lines")
-    assert long == []
+            too_long.append(f"{name}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and body_lines(node) > LONGEST_FUNCTION:
+                too_long.append(f"{name}.{node.name}: {body_lines(node)} lines")
+    assert too_long == []
+
+
+def body_lines(function):
+    """Return the number of lines of a function's body without its docstring."""
+    has_docstring = ast.get_docstring(function) is not None
+    first = function.body[0].end_lineno + 1 if has_docstring else function.body[0].lineno
+    return function.end_lineno - first + 1
 
 
 def test_no_function_has_the_name_of_its_module():
-    """Else an import of one hides the other."""
-    named_alike = [
-        name
-        for name, text in sources()
-        for node in ast.parse(text).body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name.rpartition(".")[2]
-    ]
-    assert named_alike == []
+    """Otherwise an import of one would hide the other."""
+    for name, text in sources():
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert node.name != name.rpartition(".")[2]
 
 
 def workflows_within(workflow):
@@ -138,19 +137,21 @@ def scan_wf(request, make_dataset, tmp_path):
 
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory):
-    """Persons by what is known of them, and a phantom; with the root of their derivatives."""
+    """The root of derivatives, and subjects: persons with different data, and a phantom."""
     root = tmp_path_factory.mktemp("subjects")
-    out, rater = root / "out", root / "rater"
-    scans = [write_processed(out, "A", run, place) for place, run in enumerate("12")]
+    out = root / "out"
+    rater = root / "rater"
+    scans = [write_processed(out, "A", "1", 0), write_processed(out, "A", "2", 1)]
     draw_regions(rater, "A", "1", 0)
     (person,), _ = collect_subjects(scans, out, methods=["deterministic"], datasets=[rater])
-    person = replace(
-        person,
-        scans=tuple(
-            replace(scan, chi=dict.fromkeys(DEFAULT_INVERSIONS, scan.mask)) for scan in person.scans
-        ),
-    )
-    bare = tuple(replace(scan, labels=None, r2star=None) for scan in person.scans)
+    complete = []
+    bare = []
+    for scan in person.scans:
+        scan = replace(scan, chi=dict.fromkeys(DEFAULT_INVERSIONS, scan.mask))
+        complete.append(scan)
+        bare.append(replace(scan, labels=None, r2star=None))
+    person = replace(person, scans=tuple(complete))
+    bare = tuple(bare)
     return out, {
         "person": person,
         "regions on the scans": person,
@@ -183,8 +184,8 @@ GRAPHS = (
 
 @pytest.fixture(params=GRAPHS)
 def later_wf(request, subjects, tmp_path):
-    """The graphs that come after the scans'."""
-    out, known = subjects
+    """The graphs after those of the scans."""
+    out, subject_of = subjects
     common = {"output_dir": out, "work_dir": tmp_path}
     if request.param == "group":
         return init_study_wf(bids_dir=tmp_path, calibrate=False, **common)
@@ -193,23 +194,23 @@ def later_wf(request, subjects, tmp_path):
     settings = Settings(roi_space="scan" if request.param == "regions on the scans" else "subject")
     if request.param == "reports":
         return init_reports_wf(
-            [known["person"]], failures={}, warnings={}, sites=[], settings=settings, **common
+            [subject_of["person"]], failures={}, warnings={}, sites=[], settings=settings, **common
         )
-    return init_subjects_wf([known[request.param]], settings=settings, **common)
+    return init_subjects_wf([subject_of[request.param]], settings=settings, **common)
 
 
-# Without regions nobody saves them, and a single scan has no variation that a picture shows.
+# Fields of input nodes that are not connected if there are no regions, or no repeated scans.
 ONLY_FOR_SOME = {
     "space_derivatives": {"label_file", "lookup"},
     **{method: {"mask_file"} for method in DEFAULT_INVERSIONS},
 }
 
 
-def test_every_field_of_every_identity_node_is_wired(scan_wf):
+def test_every_field_of_every_identity_node_is_connected(scan_wf):
     check_identity_nodes(scan_wf)
 
 
-def test_every_field_of_every_later_identity_node_is_wired(later_wf, request):
+def test_every_field_of_every_later_identity_node_is_connected(later_wf, request):
     partial = request.node.callspec.params["later_wf"] in ("no regions", "one scan", "patient")
     check_identity_nodes(later_wf, may_be_idle=ONLY_FOR_SOME if partial else {})
 
@@ -221,28 +222,36 @@ def check_identity_nodes(whole, may_be_idle=None):
                 continue
             fields = set(node.inputs.copyable_trait_names())
             if node.name == "inputnode":
-                used = {
-                    f
-                    for _, _, data in workflow._graph.out_edges(node, True)
-                    for f, _ in data["connect"]
-                }
+                connected = outputs_from(workflow, node)
             else:
-                used = {
-                    f
-                    for _, _, data in workflow._graph.in_edges(node, True)
-                    for _, f in data["connect"]
-                }
-            idle = fields - used
+                connected = inputs_to(workflow, node)
+            idle = fields - connected
             assert idle <= (may_be_idle or {}).get(workflow.name, set()), (
                 f"{workflow.name}.{node.name}: {idle}"
             )
 
 
-def test_every_wire_into_a_subworkflow_carries_all_its_inputs(scan_wf):
+def inputs_to(workflow, node):
+    """Return the inputs of a node that are connected."""
+    inputs = set()
+    for _, _, data in workflow._graph.in_edges(node, True):
+        inputs.update(target for _, target in data["connect"])
+    return inputs
+
+
+def outputs_from(workflow, node):
+    """Return the outputs of a node that are connected."""
+    outputs = set()
+    for _, _, data in workflow._graph.out_edges(node, True):
+        outputs.update(source for source, _ in data["connect"])
+    return outputs
+
+
+def test_all_inputs_of_a_subworkflow_are_connected(scan_wf):
     check_subworkflows(scan_wf)
 
 
-def test_every_wire_into_a_later_subworkflow_carries_all_its_inputs(later_wf, request):
+def test_all_inputs_of_a_later_subworkflow_are_connected(later_wf, request):
     partial = request.node.callspec.params["later_wf"] == "no regions"
     check_subworkflows(later_wf, may_be_idle=ONLY_FOR_SOME if partial else {})
 
@@ -253,24 +262,24 @@ def check_subworkflows(whole, may_be_idle=None):
             if not hasattr(node, "_graph") or node.get_node("inputnode") is None:
                 continue
             inputnode = node.get_node("inputnode")
-            wanted = {f"inputnode.{f}" for f in inputnode.inputs.copyable_trait_names()}
-            given = {
-                f for _, _, data in workflow._graph.in_edges(node, True) for _, f in data["connect"]
-            }
-            assert given <= wanted, f"{workflow.name}.{node.name}"
-            idle = {f"inputnode.{f}" for f in (may_be_idle or {}).get(node.name, set())}
-            assert wanted - given <= idle, f"{workflow.name}.{node.name}"
+            inputs = {f"inputnode.{field}" for field in inputnode.inputs.copyable_trait_names()}
+            connected = inputs_to(workflow, node)
+            assert connected <= inputs, f"{workflow.name}.{node.name}"
+            idle = (may_be_idle or {}).get(node.name, set())
+            assert {field.removeprefix("inputnode.") for field in inputs - connected} <= idle, (
+                f"{workflow.name}.{node.name}"
+            )
 
 
-def test_every_wire_ends_at_a_declared_field(scan_wf):
-    check_wires(scan_wf)
+def test_every_connection_is_between_declared_fields(scan_wf):
+    check_connections(scan_wf)
 
 
-def test_every_later_wire_ends_at_a_declared_field(later_wf):
-    check_wires(later_wf)
+def test_every_later_connection_is_between_declared_fields(later_wf):
+    check_connections(later_wf)
 
 
-def check_wires(whole):
+def check_connections(whole):
     for source, target, data in whole._create_flat_graph().edges(data=True):
         for output, field in data["connect"]:
             assert output in source.outputs.copyable_trait_names(), f"{source.fullname}.{output}"

@@ -1,4 +1,4 @@
-"""What `import multiqsm` offers, and the README's example of it."""
+"""The public functions of `import multiqsm`, and the README's example of them."""
 
 import re
 import subprocess
@@ -18,12 +18,12 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.parametrize("name", multiqsm.__all__)
-def test_public_names_are_there_and_documented(name):
+def test_public_names_exist_and_are_documented(name):
     assert getattr(multiqsm, name).__doc__ or name == "PRESETS"
 
 
 def test_import_loads_no_numerics():
-    """Whoever asks for the version only does not wait for scipy and Nipype."""
+    """Reading the version does not wait for the import of scipy and Nipype."""
     command = "import multiqsm, sys; print({'numpy', 'scipy', 'nipype'} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=True

@@ -25,7 +25,7 @@ from .regularization import gradient_power
 
 # SD in voxels of the Gaussian that smooths estimated variances. It reduces their error as much as
 # twice the draws would, and preserves edges.
-AVERAGED = 0.5
+SMOOTHING_SD = 0.5
 
 
 def susceptibility_standard_error(
@@ -198,9 +198,9 @@ def monte_carlo_standard_error(
         change = respond(noise)[mask]
         variance[mask] += np.square(change - change.mean(dtype=np.float64)) / draws
     level = np.log(variance, out=np.zeros_like(variance), where=variance > 0)
-    level = ndimage.gaussian_filter(level, AVERAGED)
+    level = ndimage.gaussian_filter(level, SMOOTHING_SD)
     # Normalise by the part of the Gaussian that lies inside the mask.
-    inside = ndimage.gaussian_filter(mask.astype(np.float32), AVERAGED)
+    inside = ndimage.gaussian_filter(mask.astype(np.float32), SMOOTHING_SD)
     return np.where(mask, np.exp(0.5 * level / np.maximum(inside, 1e-6)), np.float32(0))
 
 

@@ -14,8 +14,8 @@ from .regularization import edge_differences, minimise_gcv
 
 # Tolerances while λ is chosen. The residuals that λ is judged by are accurate long before χ has
 # converged. The trace is accurate even earlier, as its error is quadratic in that of the solution.
-ROUGH = 2e-2
-ROUGH_TRACE = 0.1
+ROUGH_TOLERANCE = 2e-2
+TRACE_TOLERANCE = 0.1
 
 # Least weight of a measured voxel. A standard error of ten times the median or more comes from
 # phase that is not linear in echo time, as around a haemorrhage, and is no good measure of the
@@ -214,7 +214,7 @@ class _EdgeProblem(QuadraticProblem):
 
     def solve(self, lam):
         """Return the spectrum of χ for a λ, accurately enough to judge λ."""
-        return self.converge(lam, ROUGH)[0]
+        return self.converge(lam, ROUGH_TOLERANCE)[0]
 
     def choose_by_gcv(self) -> LambdaChoice:
         """Choose λ by generalised cross-validation of W b and W Fᴴ D F."""
@@ -241,7 +241,7 @@ class _EdgeProblem(QuadraticProblem):
         solution, _, _ = conjugate_gradients(
             system.operator,
             right_side.copy(),
-            tolerance=ROUGH_TRACE,
+            tolerance=TRACE_TOLERANCE,
             max_iterations=self.max_iterations,
         )
         return 1 - (explained + inner(right_side, solution)) / self.n_weighted

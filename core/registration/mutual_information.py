@@ -363,7 +363,7 @@ def _maximise_nmi(level, matrix, degrees_of_freedom, bins):
     radius = float(np.sqrt(np.var(level.points, axis=0).sum()))
     steps = _DIFFERENCE * np.eye(degrees_of_freedom)
 
-    def cost(parameters):
+    def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         trial = matrix @ _affine(parameters, centre, radius)
         try:
             nmi, by_matrix = level.similarity(trial, binning)

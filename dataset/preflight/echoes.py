@@ -1,8 +1,9 @@
 """Check that no echo is missing and that echo times increase."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise, permutations
+from pathlib import Path
 from typing import TypeGuard
 
 from ..entities import echo_number
@@ -19,7 +20,7 @@ def check_echoes(scan: Scan) -> list[Problem]:
     paths_of_part = {}
     present: set[int] = set()
     for part, paths in scan.parts.items():
-        paths_of_part[part] = {echo_number(path): path for path in paths}
+        paths_of_part[part] = path_of_echo(paths)
         present.update(paths_of_part[part])
     problems = []
     for part, complete in permutations(paths_of_part, 2):
@@ -37,6 +38,11 @@ def check_echoes(scan: Scan) -> list[Problem]:
         remedy = "add the missing files; no action is needed if the echo was left out on purpose"
         problems.append(Problem.of(scan, "", cause, remedy, "warning"))
     return problems
+
+
+def path_of_echo(paths: Iterable[Path]) -> dict[int, Path]:
+    """Return the files of one part by the numbers of their echoes."""
+    return {echo_number(path): path for path in paths}
 
 
 def check_echo_times(scan: Scan) -> list[Problem]:

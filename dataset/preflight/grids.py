@@ -1,6 +1,5 @@
 """Check that all images of a scan share a grid and that their headers give the direction of B0."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,9 +44,11 @@ def _check_forms(scan, summaries, reference):
         for fault in _form_faults(summary):
             paths_of_fault.setdefault(fault, []).append(path)
     problems = []
+    has_error = False
     for (cause, remedy, severity), paths in paths_of_fault.items():
         problems.append(of_files(scan, paths, cause, remedy, severity))
-    if any(problem.severity == "error" for problem in problems):
+        has_error |= severity == "error"
+    if has_error:
         return problems
     for path, summary in summaries.items():
         rotation = rotation_between(summary.scanner.affine, summaries[reference].scanner.affine)
@@ -62,11 +63,15 @@ def _check_forms(scan, summaries, reference):
 
 def _form_faults(summary):
     """Return cause, remedy and severity of each fault of an image's forms."""
-    affines = [form.affine for form in summary.forms if spans_space(form.affine)]
+    affines = []
+    n_scanner_forms = 0
+    for form in summary.forms:
+        n_scanner_forms += form.code == SCANNER
+        if spans_space(form.affine):
+            affines.append(form.affine)
     rotation = rotation_between(*affines) if len(affines) == 2 else 0
-    scanner_forms = [form for form in summary.forms if form.code == SCANNER]
     faults = []
-    if len(scanner_forms) == 2 and rotation > MOST_ROTATION:
+    if n_scanner_forms == 2 and rotation > MOST_ROTATION:
         cause = (
             "sform and qform both claim to be in scanner coordinates (code 1), but differ by "
             f"{rotation:.3g}°"
@@ -83,7 +88,7 @@ def _form_faults(summary):
         )
         remedy = "convert the scan again with its orientation if it is not axial"
         faults.append((cause, remedy, "warning"))
-    elif not scanner_forms:
+    elif n_scanner_forms == 0:
         cause = (
             f"the direction of B0 is taken from the {summary.scanner}, since no form of the header "
             "has code 1 (scanner)"
@@ -132,7 +137,8 @@ def grid_fault(summary: ImageSummary) -> tuple[str, str] | None:
             "stacked"
         )
         return cause, "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert)"
-    if not all(size > 0 and math.isfinite(size) for size in summary.voxel_size):
+    voxel_size = np.array(summary.voxel_size)
+    if not (np.isfinite(voxel_size) & (voxel_size > 0)).all():
         return f"the header states a voxel size of {comma_separated(summary.voxel_size)} mm", AGAIN
     if not np.isfinite(summary.affine).all() or not spans_space(summary.affine):
         return "the affine in the header is singular, so voxels have no position", AGAIN
@@ -148,7 +154,8 @@ def commonest_grid(summaries: Mapping[Path, ImageSummary]) -> Path:
     """Return the path of the first image whose grid most images share."""
 
     def n_same_grid(path):
-        differences = [grid_difference(summaries[path], other) for other in summaries.values()]
+        reference = summaries[path]
+        differences = [grid_difference(reference, summary) for summary in summaries.values()]
         return differences.count("")
 
     return max(summaries, key=n_same_grid)

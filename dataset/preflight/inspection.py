@@ -71,9 +71,8 @@ class Inspection:
     @property
     def verdict(self) -> str:
         """``error``, ``warning`` or ``ok``: the worst of the problems."""
-        severities = {problem.severity for problem in self.problems}
         for severity in ("error", "warning"):
-            if severity in severities:
+            if _has_severity(self.problems, severity):
                 return severity
         return "ok"
 
@@ -116,7 +115,7 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
     problems += check_brain_mask(scan, summaries)
     alternation = None
     # Images can be compared voxel by voxel only if all of them were read and share a grid.
-    if len(summaries) == len(scan.files) and not _has_error(grid_problems):
+    if len(summaries) == len(scan.files) and not _has_severity(grid_problems, "error"):
         blocks = Blocks(scan, summaries, encoding)
         problems += check_order_of_magnitudes(scan, blocks) or check_decay(scan, blocks)
         problems += check_noise(scan, blocks)
@@ -128,7 +127,7 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
         alternation, bipolar_problems = check_readout(scan, blocks, summaries)
         problems += bipolar_problems
     asymmetry = None
-    if check_sign and not scan.is_phantom and not _has_error(problems):
+    if check_sign and not scan.is_phantom and not _has_severity(problems, "error"):
         asymmetry, sign_problems = check_phase_sign(scan, encoding, summaries)
         problems += sign_problems
     return Inspection(
@@ -141,23 +140,26 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
     )
 
 
-def _has_error(problems):
-    return any(problem.severity == "error" for problem in problems)
+def _has_severity(problems, severity):
+    return any(problem.severity == severity for problem in problems)
 
 
 def _image_properties(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> dict[str, Any]:
     """Return those attributes of an `Inspection` that follow from its images."""
-    usable = {path: summary for path, summary in summaries.items() if grid_fault(summary) is None}
+    usable = {}
+    for path, summary in summaries.items():
+        if grid_fault(summary) is None:
+            usable[path] = summary
     if not usable:
         return {}
     reference = usable[commonest_grid(usable)]
-    phases = [summaries[path] for path in scan.phase if path in summaries]
+    phases = _summaries_of(scan.phase, summaries)
+    magnitudes = _summaries_of(scan.magnitude, summaries)
     phase_range = None
     if phases:
         minimum = min(phase.minimum for phase in phases)
         maximum = max(phase.maximum for phase in phases)
         phase_range = (minimum, maximum)
-    magnitudes = [summaries[path] for path in scan.magnitude if path in summaries]
     return {
         "matrix": reference.shape,
         "voxel_size": reference.voxel_size,
@@ -166,6 +168,10 @@ def _image_properties(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> dic
         "saturated": max(map(saturated_fraction, magnitudes), default=None),
         "checksums": tuple(summary.checksum for summary in summaries.values()),
     }
+
+
+def _summaries_of(paths, summaries):
+    return [summaries[path] for path in paths if path in summaries]
 
 
 def _summarize(scan):

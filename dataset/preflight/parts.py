@@ -68,7 +68,7 @@ def _check_noise_levels(scan, paths, noise):
 
 def _check_balance(scan, paths, images):
     """Check that images have values of both signs: over a head, phase takes all values."""
-    is_lopsided = np.array([_rarer_sign_fraction(image) < LOPSIDED for image in images])
+    is_lopsided = np.array(list(map(_rarer_sign_fraction, images))) < LOPSIDED
     real, imaginary = np.split(images, 2)
     offsets = _offsets(real + 1j * imaginary, scan.echo_times)
     cause = (

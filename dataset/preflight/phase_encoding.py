@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +51,8 @@ def check_phase_encoding(
         return None, []
     encoding, fault = _decode(scan, [summaries[path] for path in readable])
     if encoding is not None:
-        lowest = min(summaries[path].minimum for path in readable)
-        highest = max(summaries[path].maximum for path in readable)
-        span = encoding.scale * (highest - lowest)
+        minima, maxima = _extremes(readable, summaries)
+        span = encoding.scale * (maxima.max() - minima.min())
         return encoding, [] if span > WRAPPED_SPAN else [_narrow_phase(scan, span)]
     faulty = []
     for path in readable:
@@ -76,9 +75,15 @@ def _stored_ranges(paths, summaries):
     return ", ".join(ranges)
 
 
+def _extremes(paths, summaries):
+    """Return the minima and the maxima of images as two arrays."""
+    return np.array([(summaries[path].minimum, summaries[path].maximum) for path in paths]).T
+
+
 def _ranges_differ(paths, summaries):
-    ends = np.array([(summaries[path].minimum, summaries[path].maximum) for path in paths])
-    return bool((np.ptp(ends, axis=0) > OTHER_RANGE * np.ptp(ends, axis=1).max()).any())
+    minima, maxima = _extremes(paths, summaries)
+    tolerance = OTHER_RANGE * (maxima - minima).max()
+    return bool(np.ptp(minima) > tolerance or np.ptp(maxima) > tolerance)
 
 
 def _narrow_phase(scan, span):
@@ -122,8 +127,8 @@ def check_stored_alike(
     """
     if encoding is None or blocks.magnitude is None or blocks.phase is None:
         return []
-    varies = all(summaries[path].minimum < summaries[path].maximum for path in scan.phase)
-    if not varies or not are_rising(scan.echo_times):
+    minima, maxima = _extremes(scan.phase, summaries)
+    if not (minima < maxima).all() or not are_rising(scan.echo_times):
         return []
     bounds = phase_scale(blocks.magnitude, blocks.phase, scan.echo_times)
     ranges = _stored_ranges(scan.phase, summaries)
@@ -161,20 +166,24 @@ def _stored_otherwise(scan, summaries, encoding, bounds):
             rounded.append(path)
     if rounded or not _ranges_differ(scan.phase, summaries):
         return rounded
-    # The encoding that each echo's range would have by itself, and what it makes of the scale.
-    encodings = [_decode(scan, [summaries[path]])[0] or encoding for path in scan.phase]
-    scales = np.array([alternative.scale / encoding.scale for alternative in encodings])
     certain = []
-    for path, alternative in zip(scan.phase, encodings, strict=True):
+    scale_ratios = []
+    for path in scan.phase:
+        # The encoding that this echo's range would have by itself.
+        alternative = _decode(scan, [summaries[path]])[0] or encoding
+        scale_ratios.append(alternative.scale / encoding.scale)
         fills_alternative = alternative.scale != encoding.scale and _fills(
             summaries[path], alternative
         )
         if _wraps_elsewhere(summaries[path], encoding) or fills_alternative:
             certain.append(path)
-    corrected = [bound * scales[1:] / scales[:-1] for bound in bounds]
-    if certain or _misfit(*bounds) - _misfit(*corrected) < math.log(LOST_FACTOR):
+    scales = np.array(scale_ratios)
+    lowest, highest = bounds
+    # Would the echoes have the same scale if each were in the encoding of its own range?
+    corrected = _misfit(lowest * scales[1:] / scales[:-1], highest * scales[1:] / scales[:-1])
+    if certain or _misfit(lowest, highest) - corrected < math.log(LOST_FACTOR):
         return certain
-    return [path for path, scale in zip(scan.phase, scales, strict=True) if scale != 1]
+    return list(compress(scan.phase, scales != 1))
 
 
 def _wraps_elsewhere(summary, encoding):

@@ -68,7 +68,13 @@ def _read_signal(paths, encoding, sign):
     """Read the complex signal of an echo: from magnitude and phase, or, without an encoding of
     phase, from real and imaginary parts.
     """
-    first, second = (np.nan_to_num(read_image(path)[2], posinf=0, neginf=0) for path in paths)
+    first, second = map(_read_finite, paths)
     if encoding is None:
         return first + 1j * apply_sign(second, sign)
     return first * np.exp(1j * apply_sign(encoding.radians(second), sign))
+
+
+def _read_finite(path):
+    """Read the voxels of an image, with 0 for those that are not finite."""
+    _, _, voxels = read_image(path)
+    return np.nan_to_num(voxels, posinf=0, neginf=0)

@@ -14,7 +14,7 @@ from ..entities import echo_number
 from ..images import ImageSummary
 from ..problems import Problem
 from ..scans import Scan
-from .echoes import are_rising
+from .echoes import are_rising, path_of_echo
 
 # Increase of the magnitude from one echo to the next: more than inflow or fat in phase cause.
 RISE = 0.1
@@ -112,7 +112,7 @@ def check_exchange(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[P
     """Check that magnitude and phase were not exchanged: only phase jumps between neighbouring
     voxels, where it wraps and where it is noise.
     """
-    phase_of_echo = {echo_number(path): path for path in scan.phase}
+    phase_of_echo = path_of_echo(scan.phase)
     problems = []
     for magnitude in scan.magnitude:
         phase = phase_of_echo.get(echo_number(magnitude))

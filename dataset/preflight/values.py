@@ -10,6 +10,7 @@ from ..entities import echo_number
 from ..images import ImageSummary, read_image
 from ..problems import Problem
 from ..scans import Scan
+from .echoes import path_of_echo
 from .wording import comma_separated_names
 
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
@@ -54,7 +55,7 @@ def _not_finite_problem(scan, part, path, summaries):
     """
     where = summaries[path].not_finite
     cause = f"{where.size} voxels are NaN or infinite"
-    partner = _file_of_echo(scan.parts[PARTNER[part]], echo_number(path))
+    partner = path_of_echo(scan.parts[PARTNER[part]]).get(echo_number(path))
     if partner not in summaries or summaries[partner].shape != summaries[path].shape:
         return Problem.of(scan, path.name, cause, "convert the scan again")
     values = read_image(partner)[2].ravel()[where]
@@ -65,13 +66,6 @@ def _not_finite_problem(scan, part, path, summaries):
         return Problem.of(scan, path.name, cause, remedy)
     remedy = "no action is needed if that is the background"
     return Problem.of(scan, path.name, f"{cause}, all without signal", remedy, "warning")
-
-
-def _file_of_echo(paths, echo):
-    for path in paths:
-        if echo_number(path) == echo:
-            return path
-    return None
 
 
 def check_identical(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
@@ -97,13 +91,13 @@ def saturated_fraction(summary: ImageSummary) -> float:
 
 def check_saturation(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
     """Check that magnitudes were not clipped, which leaves many voxels at the maximum."""
-    clipped = []
+    clipped = {}
     for path in scan.magnitude:
         if path in summaries and _is_clipped(summaries[path]):
-            clipped.append(path)
+            clipped[path] = summaries[path]
     if not clipped:
         return []
-    worst = max((summaries[path] for path in clipped), key=saturated_fraction)
+    worst = max(clipped.values(), key=saturated_fraction)
     cause = (
         f"{worst.n_at_maximum} voxels ({100 * saturated_fraction(worst):.2g} %) have the maximum "
         f"{worst.maximum:g}, as if brighter values had been clipped"

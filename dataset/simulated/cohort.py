@@ -58,10 +58,10 @@ def write_cohort(output_dir: PathLike, patients: Sequence[Patient], design: Desi
     """
     output_dir = Path(output_dir)
     write_descriptions(output_dir, design.name, design.summary, "tables")
-    extend_table(output_dir / "participants.tsv", [_clinical_row(patient) for patient in patients])
+    extend_table(output_dir / "participants.tsv", list(map(_clinical_row, patients)))
     truth = output_dir / TRUTH
     columns = load_template("simulated")["tables"]["phenotype"]
-    extend_table(truth / "phenotype" / "thalamus.tsv", [_true_row(patient) for patient in patients])
+    extend_table(truth / "phenotype" / "thalamus.tsv", list(map(_true_row, patients)))
     write_json(truth / "phenotype" / "thalamus.json", columns)
     write_json(truth / "coefficients.json", population())
     write_text(truth / ".bidsignore", "coefficients.json\n")
@@ -93,9 +93,12 @@ def _write_statistics(folder, patient):
     """Write FreeSurfer's tables of a patient; volumes in mm³."""
     thalamus = 1000 * patient.measures["thalamic_volume"]
     grey_matter = 1000 * patient.measures["grey_matter_volume"]
-    left = LEFT_FRACTION_OF_THALAMUS * thalamus
+    left_thalamus = LEFT_FRACTION_OF_THALAMUS * thalamus
     aseg = ASEG.format(
-        label=patient.label, grey_matter=grey_matter, left=left, right=thalamus - left
+        label=patient.label,
+        grey_matter=grey_matter,
+        left=left_thalamus,
+        right=thalamus - left_thalamus,
     )
     write_text(folder / "aseg.stats", aseg)
     # The mean over both sides, weighted by their areas, is the patient's.

@@ -32,11 +32,11 @@ def write_dataset_files(output_dir: PathLike, design: Design) -> None:
     output_dir = Path(output_dir)
     write_descriptions(output_dir, design.name, design.summary, "scans")
     write_json(output_dir / "sessions.json", load_template("simulated")["sessions"])
-    participants = [_participant_row(participant) for participant in design.participants]
+    participants = list(map(_participant_row, design.participants))
     extend_table(output_dir / "participants.tsv", participants)
     for label, scanners in design.sessions.items():
-        rows = [{"session_id": f"ses-{scanner.site}", "site": scanner.site} for scanner in scanners]
-        extend_table(output_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv", rows)
+        sessions = list(map(_session_row, scanners))
+        extend_table(output_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv", sessions)
 
 
 def write_descriptions(output_dir: Path, name: str, summary: str, kind: str) -> None:
@@ -113,6 +113,10 @@ def _has_visible_entries(folder):
 def _participant_row(participant):
     row = {"participant_id": f"sub-{participant.label}", "species": participant.species}
     return {**row, "age": participant.age, "sex": participant.sex}
+
+
+def _session_row(scanner):
+    return {"session_id": f"ses-{scanner.site}", "site": scanner.site}
 
 
 def extend_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -57,14 +57,14 @@ def remove_partials(output_dir: PathLike, plan: ScanPlan) -> None:
 def _files(output_dir, plan):
     """Return the paths of all files of a scan and of its truth."""
     images = [*raw_paths(output_dir, plan).values(), *true_paths(output_dir, plan).values()]
-    images += [structural_path(output_dir, plan, sequence) for sequence in plan.structural]
     tables = [lookup_path(output_dir, plan)]
-    suffixes = [sequence.suffix for sequence in plan.structural]
-    if LESION_SUFFIX in suffixes:
-        images.append(lesions_path(output_dir, plan))
-        tables.append(seeds_path(output_dir, plan))
-    if SEGMENTED_SUFFIX in suffixes:
-        tables.append(aseg_path(output_dir, plan))
+    for sequence in plan.structural:
+        images.append(structural_path(output_dir, plan, sequence))
+        if sequence.suffix == LESION_SUFFIX:
+            images.append(lesions_path(output_dir, plan))
+            tables.append(seeds_path(output_dir, plan))
+        if sequence.suffix == SEGMENTED_SUFFIX:
+            tables.append(aseg_path(output_dir, plan))
     if is_drawn_on(plan):
         images.append(drawn_path(output_dir, plan))
         tables.append(drawn_path(output_dir, plan, extension=".tsv"))

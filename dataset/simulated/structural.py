@@ -119,8 +119,9 @@ def _aseg_labels(labels, affine, pose):
     ventricles = np.argwhere(labels == head.anatomy()["labels"]["lateral_ventricle"])
     to_head = np.linalg.inv(pose) @ affine
     is_left = ventricles @ to_head[0, :3] + to_head[0, 3] < 0
-    sides = [number_of[f"{side}_lateral_ventricle"] for side in ("left", "right")]
-    aseg[tuple(ventricles.T)] = np.where(is_left, *sides)
+    left_number = number_of["left_lateral_ventricle"]
+    right_number = number_of["right_lateral_ventricle"]
+    aseg[tuple(ventricles.T)] = np.where(is_left, left_number, right_number)
     return aseg
 
 

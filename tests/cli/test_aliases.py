@@ -1,4 +1,4 @@
-"""Earlier names of options go on working."""
+"""Earlier names of options continue to work."""
 
 import pytest
 

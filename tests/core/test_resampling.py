@@ -129,8 +129,8 @@ def test_labels_keep_their_shape(source):
     assert resampled.dtype == np.int16
     assert set(np.unique(resampled)) == {-4, 0, 11, 300}
     for label in (-4, 11, 300):
-        both = np.sum((resampled == label) & (truth == label))
-        dice = 2 * both / (np.sum(resampled == label) + np.sum(truth == label))
+        n_common = np.sum((resampled == label) & (truth == label))
+        dice = 2 * n_common / (np.sum(resampled == label) + np.sum(truth == label))
         assert dice > 0.92
     # Nearest-neighbour interpolation copies voxel corners, and more voxels are wrong.
     nearest = resample(labels.astype(np.float32), source, fine, fine_shape, order=0)

@@ -14,13 +14,18 @@ from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.uncertainty import (
-    AVERAGED,
+    SMOOTHING_SD,
     monte_carlo_standard_error,
     region_standard_errors,
     susceptibility_standard_error,
     weighted_standard_error,
 )
-from multiqsm.core.inversion.weighted import ROUGH, SMALLEST_WEIGHT, iterative, zero_field_weight
+from multiqsm.core.inversion.weighted import (
+    ROUGH_TOLERANCE,
+    SMALLEST_WEIGHT,
+    iterative,
+    zero_field_weight,
+)
 from multiqsm.core.phase.fieldfit import noise_weight
 from multiqsm.core.registration.resampling import resample
 from multiqsm.core.registration.transforms import itk_text
@@ -129,8 +134,8 @@ def test_realisations_of_the_identity(small):
     mask = small[0]
     sigma = np.random.default_rng(0).uniform(1, 3, mask.shape).astype(np.float32)
     error = monte_carlo_standard_error(np.copy, sigma, mask, VOXEL, draws=64)
-    level = ndimage.gaussian_filter(np.where(mask, np.log(sigma), 0), AVERAGED)
-    inside = ndimage.gaussian_filter(mask.astype(float), AVERAGED)
+    level = ndimage.gaussian_filter(np.where(mask, np.log(sigma), 0), SMOOTHING_SD)
+    inside = ndimage.gaussian_filter(mask.astype(float), SMOOTHING_SD)
     np.testing.assert_allclose(error[mask], np.exp(level / inside)[mask], rtol=0.1)
     assert not error[~mask].any()
     np.testing.assert_array_equal(
@@ -223,7 +228,10 @@ def test_iterative_spread_of_fifty_realisations(phantom, weighted):
         )
     observed = spread(lambda noise: iterative(noise, mask, **options).chi, phantom)
     error = monte_carlo_standard_error(
-        lambda noise: iterative(noise, mask, tolerance=ROUGH, **options).chi, sigma, mask, VOXEL
+        lambda noise: iterative(noise, mask, tolerance=ROUGH_TOLERANCE, **options).chi,
+        sigma,
+        mask,
+        VOXEL,
     )
     weighted_sigma = weighted_standard_error(sigma, mask) if weighted else sigma
     closed_form = susceptibility_standard_error(weighted_sigma, mask, reference=mask, **settings)
@@ -312,7 +320,7 @@ def test_nodes_use_the_choices_of_the_inversion(nodes, phantom):
         "exterior_weight": provenance["ExteriorWeight"],
         "b0_dir": B0_DIR,
         "data_weight": noise_weight(phantom["sigma"], mask, SMALLEST_WEIGHT),
-        "tolerance": ROUGH,
+        "tolerance": ROUGH_TOLERANCE,
     }
     expected = monte_carlo_standard_error(
         lambda noise: iterative(noise, mask, VOXEL, **options).chi, phantom["sigma"], mask, VOXEL

@@ -1,5 +1,5 @@
-"""Anatomy beside the gradient-echo scans: which files are taken, what is refused, and what the
-nodes make of them.
+"""Anatomical images, FreeSurfer labels and lesions: which files are used, and what the nodes do
+with them.
 """
 
 import gzip
@@ -66,7 +66,7 @@ def test_freesurfers_own_image_registers_its_labels_before_the_t1w(raw, dataset,
     assert left_out == []
 
 
-def test_flair_registers_the_labels_only_where_there_is_nothing_else(raw, dataset):
+def test_flair_registers_the_labels_only_without_better_images(raw, dataset):
     touch(dataset / "sub-01_ses-1" / "mri" / "aseg.mgz")
     (raw / "anat/sub-01_T1w.nii.gz").unlink()
     assert find_anatomy("01", raw, [dataset])[0].freesurfer.image_source == "FLAIR"
@@ -133,12 +133,12 @@ def test_unusable_lesion_marks_are_reported(raw, dataset):
 
 
 def test_first_of_several_images_is_used_and_a_note_names_the_others(raw, dataset):
-    other = touch(raw / "ses-2/anat/sub-01_ses-2_FLAIR.nii.gz")
+    second_image = touch(raw / "ses-2/anat/sub-01_ses-2_FLAIR.nii.gz")
     assert find_anatomy("01", raw, [dataset])[1] == []
     touch(dataset / "sub-01" / "ses-3" / "anat" / "sub-01_ses-3_desc-seeds_mask.nii.gz")
     anatomy, (problem,) = find_anatomy("01", raw, [dataset])
     assert anatomy.lesions.flair == anatomy.flair == raw / "anat/sub-01_FLAIR.nii.gz"
-    assert problem.scan == other.name
+    assert problem.scan == second_image.name
     assert problem.text.startswith("not used: sub-01_FLAIR.nii.gz is the first")
 
 
@@ -151,7 +151,7 @@ def test_lesion_marks_belong_to_the_flair_image_of_their_session(raw, dataset):
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-9], lambda b: b[:-8] + bytes(8)])
-def test_damaged_files_are_left_out_before_they_are_used(raw, dataset, damage):
+def test_damaged_files_are_reported_and_not_used(raw, dataset, damage):
     aseg = touch(dataset / "sub-01" / "mri" / "aseg.mgz")
     touch(dataset / "sub-01" / "mri" / "orig.mgz")
     seeds = touch(dataset / "sub-01" / "anat" / "sub-01_desc-seeds_mask.nii.gz")
@@ -161,13 +161,14 @@ def test_damaged_files_are_left_out_before_they_are_used(raw, dataset, damage):
     anatomy, left_out = find_anatomy("01", raw, [dataset])
     assert (anatomy.freesurfer, anatomy.lesions, anatomy.t1w) == (None, None, None)
     assert anatomy.flair is not None
-    assert all(note.severity == "error" for note in left_out)
-    whys = [note.text for note in left_out]
+    assert len(left_out) == len(spoilt)
     for path in spoilt:
-        assert sum(why.startswith(f"{path}: ") and "copy" in why for why in whys) == 1
+        (problem,) = [problem for problem in left_out if problem.text.startswith(f"{path}: ")]
+        assert problem.severity == "error"
+        assert "copy" in problem.text
 
 
-def test_points(tmp_path):
+def test_table_of_points_is_read_and_validated(tmp_path):
     path = tmp_path / "points.tsv"
     path.write_text("name\tx\ty\tz\na\t1\t-2.5\t3e1\n")
     assert read_points(path) == [(1.0, -2.5, 30.0)]
@@ -185,7 +186,7 @@ def test_points(tmp_path):
         read_points(path)
 
 
-def test_atria_of_a_scan(dataset):
+def test_points_in_the_atria_of_a_scan_are_found(dataset):
     assert find_atria("sub-01_run-1", "sub-01", [dataset]) == []
     path = touch(dataset / "sub-01" / "anat" / "sub-01_run-1_desc-atrium_points.tsv")
     path.write_text("x\ty\tz\n-22\t-40\t12\n24\t-41\t12\n")
@@ -251,22 +252,22 @@ def marked(tmp_path, monkeypatch):
 
 def test_seeds_in_mm_grow_into_the_lesions(marked):
     files, lesions, _ = marked
-    made = SegmentLesions(**files).run().outputs
-    np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, lesions)
-    assert made.record["Seeds"] == 3
-    np.testing.assert_allclose(made.record["SeedsNotGrown"], [[0, 10, 0]], atol=1)
+    outputs = SegmentLesions(**files).run().outputs
+    np.testing.assert_array_equal(nib.load(outputs.mask_file).get_fdata() > 0, lesions)
+    assert outputs.record["Seeds"] == 3
+    np.testing.assert_allclose(outputs.record["SeedsNotGrown"], [[0, 10, 0]], atol=1)
 
 
-def test_a_mask_of_points_grows_the_same(marked):
+def test_seeds_may_be_a_mask(marked):
     files, lesions, folder = marked
     points = np.zeros(SHAPE, bool)
     for centre in CENTRES:
         index = np.rint(np.linalg.inv(AFFINE) @ [*centre, 1])[:3].astype(int)
         points[tuple(slice(i - 1, i + 2) for i in index)] = True
     files["seeds_file"] = save(folder / "seeds.nii", points)
-    made = SegmentLesions(**files).run().outputs
-    assert len(made.seeds) == 2
-    np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, lesions)
+    outputs = SegmentLesions(**files).run().outputs
+    assert len(outputs.seeds) == 2
+    np.testing.assert_array_equal(nib.load(outputs.mask_file).get_fdata() > 0, lesions)
 
 
 def test_voxels_are_added_and_removed_by_hand(marked):
@@ -277,35 +278,35 @@ def test_voxels_are_added_and_removed_by_hand(marked):
         "added_file": save(folder / "add.nii", added),
         "removed_file": save(folder / "remove.nii", removed),
     }
-    made = SegmentLesions(**files, **edits).run().outputs
+    outputs = SegmentLesions(**files, **edits).run().outputs
     np.testing.assert_array_equal(
-        nib.load(made.mask_file).get_fdata() > 0, (lesions | added) & ~removed
+        nib.load(outputs.mask_file).get_fdata() > 0, (lesions | added) & ~removed
     )
-    assert made.record["VoxelsByAddedMask"] == 8
-    assert made.record["VoxelsByRemovedMask"] == np.count_nonzero((lesions | added) & removed)
+    assert outputs.record["VoxelsByAddedMask"] == 8
+    assert outputs.record["VoxelsByRemovedMask"] == np.count_nonzero((lesions | added) & removed)
 
 
-def test_a_ready_mask_is_taken_from_any_grid(marked):
+def test_complete_mask_may_have_any_grid(marked):
     files, lesions, folder = marked
     files.pop("seeds_file")
     turned = lesions[::-1].transpose(1, 0, 2)
     affine = AFFINE @ np.array(
         [[0, -1.0, 0, SHAPE[0] - 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     )
-    made = (
+    outputs = (
         SegmentLesions(**files, ready_file=save(folder / "ready.nii", turned, affine)).run().outputs
     )
-    np.testing.assert_array_equal(nib.load(made.mask_file).get_fdata() > 0, lesions)
-    assert "as it is" in made.record["LesionSource"]
+    np.testing.assert_array_equal(nib.load(outputs.mask_file).get_fdata() > 0, lesions)
+    assert "as it is" in outputs.record["LesionSource"]
 
 
 def test_lesions_are_saved_with_their_table(marked):
     files, lesions, folder = marked
-    made = SegmentLesions(**files).run().outputs
+    outputs = SegmentLesions(**files).run().outputs
     SaveLesions(
-        mask_file=made.mask_file,
-        seeds=made.seeds,
-        record=made.record,
+        mask_file=outputs.mask_file,
+        seeds=outputs.seeds,
+        record=outputs.record,
         flair_file=files["flair_file"],
         flair_uri="bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz",
         columns=load_template("lesion_table"),
@@ -317,14 +318,14 @@ def test_lesions_are_saved_with_their_table(marked):
     assert list(table) == list(load_template("lesion_table"))
     assert table["lesion"].tolist() == ["1", "2", "total"]
     assert table["volume"].iloc[-1] == pytest.approx(lesions.sum() * 1.5 / 1000)
-    found = sorted(table[["x", "y", "z"]][:2].to_numpy().tolist())
-    np.testing.assert_allclose(found, sorted(CENTRES), atol=0.3)
+    points = sorted(table[["x", "y", "z"]][:2].to_numpy().tolist())
+    np.testing.assert_allclose(points, sorted(CENTRES), atol=0.3)
     saved = nib.load(anat / "sub-01_space-FLAIR_label-lesion_mask.nii.gz")
     np.testing.assert_array_equal(saved.get_fdata() > 0, lesions)
     np.testing.assert_allclose(saved.affine, AFFINE)
 
 
-def test_labels_of_freesurfer_need_some(tmp_path, monkeypatch):
+def test_freesurfer_labels_without_any_region_are_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     aseg = tmp_path / "aseg.mgz"
     nib.save(nib.MGHImage(np.full((4, 4, 4), 2, np.int32), np.eye(4)), aseg)
@@ -340,16 +341,14 @@ def test_labels_of_freesurfer_need_some(tmp_path, monkeypatch):
         node.run()
 
 
-def test_recon_all_that_is_not_installed_is_told_of(monkeypatch):
+def test_missing_recon_all_is_reported(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DatasetError, match="not on the PATH; install FreeSurfer"):
         check_recon_all()
 
 
 def test_recon_all_is_run_once(tmp_path, monkeypatch):
-    """A stand-in writes what FreeSurfer would: the node's command line and folders are
-    FreeSurfer's.
-    """
+    """A stand-in writes FreeSurfer's results, with the command line and folders of FreeSurfer."""
     program = tmp_path / "bin" / "recon-all"
     program.parent.mkdir()
     log = tmp_path / "calls"
@@ -363,33 +362,33 @@ def test_recon_all_is_run_once(tmp_path, monkeypatch):
     t1w = touch(tmp_path / "sub-01_T1w.nii.gz")
     node = {"subject": "01", "t1w_file": str(t1w), "subjects_dir": str(tmp_path / "freesurfer")}
     for _ in range(2):
-        made = RunReconAll(**node).run().outputs
-        assert made.aseg_file == str(tmp_path / "freesurfer" / "sub-01" / "mri" / "aseg.mgz")
-        assert made.image_file.endswith("orig.mgz")
+        outputs = RunReconAll(**node).run().outputs
+        assert outputs.aseg_file == str(tmp_path / "freesurfer" / "sub-01" / "mri" / "aseg.mgz")
+        assert outputs.image_file.endswith("orig.mgz")
     calls = [line for line in log.read_text().splitlines() if "-subjid" in line]
     assert len(calls) == 1
     assert "-all" in calls[0]
     assert str(t1w) in calls[0]
 
 
-def test_quality_is_one_row_a_scan(tmp_path, monkeypatch):
+def test_table_of_quality_has_one_row_per_scan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mask = np.zeros((4, 5, 6), bool)
     mask[1:3, 1:4, 1:5] = True
     chi = save(tmp_path / "chi.nii", np.zeros(mask.shape))
-    told = {
+    sidecar = {
         "MagnitudeNoiseStandardDeviation": 2.0,
         "UnresolvedVoxels": 6,
         "MedianFieldStandardError": 0.001,
     }
-    told |= {"Lambda": 1e4, "LambdaUnits": "mm", "LocalFieldStandardDeviation": 0.07}
-    (tmp_path / "chi.json").write_text(json.dumps(told))
-    other = save(tmp_path / "other.nii", np.zeros(mask.shape))
-    (tmp_path / "other.json").write_text(json.dumps(told | {"LambdaAtBound": True}))
+    sidecar |= {"Lambda": 1e4, "LambdaUnits": "mm", "LocalFieldStandardDeviation": 0.07}
+    (tmp_path / "chi.json").write_text(json.dumps(sidecar))
+    second_map = save(tmp_path / "other.nii", np.zeros(mask.shape))
+    (tmp_path / "other.json").write_text(json.dumps(sidecar | {"LambdaAtBound": True}))
     bare = save(tmp_path / "bare.nii", np.zeros(mask.shape))
     motion = [{"translation": 1.0, "rotation": 0.5, "displacement": 0.1}, {"cause": "too far"}]
     SaveQuality(
-        maps=[{"medi": chi, "iterative": other}, {"medi": bare}],
+        maps=[{"medi": chi, "iterative": second_map}, {"medi": bare}],
         magnitude_files=[save(tmp_path / "magnitude.nii", np.full(mask.shape, 300.0))] * 2,
         mask_files=[save(tmp_path / "mask.nii", mask)] * 2,
         motion=motion,

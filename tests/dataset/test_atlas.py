@@ -1,4 +1,4 @@
-"""Atlases: which labels are taken, what they are called, and what is refused."""
+"""Atlases: which labels are used, what their names are, and which files are refused."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def test_atlas_from_a_file(tmp_path, name, dtype):
     np.testing.assert_allclose(atlas.affine, AFFINE, atol=1e-6)
 
 
-def test_large_labels_are_read_as_they_are(tmp_path):
+def test_large_labels_are_read_exactly(tmp_path):
     large = 2**24 + 1  # in single precision it would be even
     lookup = f"index\tname\n1\tputamen\n{large}\tred_nucleus\n"
     atlas = load_atlas(save(tmp_path / "a.nii.gz", np.array([0, 1, large], np.int32), lookup))
@@ -58,12 +58,12 @@ def test_labels_without_a_name_are_ignored(tmp_path):
         (np.array([0, -1], np.int16), LOOKUP, "whole numbers"),
     ],
 )
-def test_what_is_no_atlas_is_refused(tmp_path, values, lookup, cause):
+def test_invalid_atlases_are_refused(tmp_path, values, lookup, cause):
     with pytest.raises(DatasetError, match=cause):
         load_atlas(save(tmp_path / "a.nii.gz", values, lookup))
 
 
-def test_files_that_are_no_label_images(tmp_path):
+def test_files_that_are_not_label_images_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="no atlas of this name"):
         load_atlas("pauli2018")
     (tmp_path / "a.txt").write_text("1")
@@ -79,7 +79,7 @@ def test_files_that_are_no_label_images(tmp_path):
 
 
 def test_pauli_2017_with_the_names_of_the_nuclei(tmp_path, monkeypatch):
-    """As nilearn gives it: labels are numbered from 1 in the order of the list."""
+    """As nilearn returns it: labels are numbered from 1 in the order of the list."""
     abbreviations = list(PAULI_NAMES)
     path = save(tmp_path / "maps.nii.gz", np.arange(17, dtype=np.uint8), None)
     monkeypatch.setattr(
@@ -91,8 +91,8 @@ def test_pauli_2017_with_the_names_of_the_nuclei(tmp_path, monkeypatch):
     assert len(atlas.names) == len(set(atlas.names.values())) == 14
     source = np.resize(np.arange(17), (3, 4, 5))
     for index, abbreviation in enumerate(abbreviations, start=1):
-        (found,) = np.unique(atlas.labels[source == index])
-        assert atlas.names[found] == PAULI_NAMES[abbreviation]
+        (label,) = np.unique(atlas.labels[source == index])
+        assert atlas.names[label] == PAULI_NAMES[abbreviation]
     assert not atlas.labels[source == 0].any()
     assert {
         "caudate_nucleus",
@@ -103,7 +103,7 @@ def test_pauli_2017_with_the_names_of_the_nuclei(tmp_path, monkeypatch):
     } < set(atlas.names.values())
 
 
-def test_download_that_fails_says_what_to_do(monkeypatch):
+def test_failed_download_tells_what_to_do(monkeypatch):
     def offline(**options):
         raise ConnectionError("no route to host")
 
@@ -113,7 +113,7 @@ def test_download_that_fails_says_what_to_do(monkeypatch):
 
 
 @pytest.mark.parametrize("resolution", [1, 2])
-def test_template_and_its_mask_have_one_grid(resolution):
+def test_template_and_its_mask_have_the_same_grid(resolution):
     t1, affine, mask = load_mni_template(resolution)
     assert t1.shape == mask.shape
     assert mask.dtype == bool
@@ -122,7 +122,7 @@ def test_template_and_its_mask_have_one_grid(resolution):
 
 
 def test_big_brain(shared, tmp_path):
-    """A published atlas of 0.5 mm: sides are where they belong."""
+    """A published atlas with voxels of 0.5 mm: left and right are not confused."""
     folder = shared / "data" / "atlas_bigbrain"
     if not folder.is_dir():
         pytest.skip("no BigBrain atlas among the shared data")

@@ -1,9 +1,8 @@
-"""The audit says what there is, what would be decided, what differs and what is wrong; its exit
-code tells.
-"""
+"""The audit lists scans, their protocols and deviations, and problems, also by its exit code."""
 
 import io
 import json
+import re
 import shutil
 
 import nibabel as nib
@@ -31,7 +30,7 @@ SITES = {"01": "North", "02": "North", "03": "North", "04": "South", "05": "Sout
 def study(make_dataset, **of_subject):
     """Six people at two sites; `of_subject` changes the metadata of some, as ``sub02={...}``."""
     for number, subject in enumerate(SITES):
-        random = np.random.default_rng(number)  # images of their own
+        random = np.random.default_rng(number)  # different images
         root = make_dataset(
             subjects=(subject,),
             voxels=lambda part, te, random=random: random.uniform(
@@ -135,7 +134,7 @@ def test_sign_of_a_real_head(shared, tmp_path, manufacturer, sign):
         path.write_text(json.dumps({**json.loads(path.read_text()), "Manufacturer": manufacturer}))
     table, problems = audit(root, check_sign=True)
     crop, head = table["sign_asymmetry"]
-    assert np.isnan(crop)  # of 23 mL
+    assert np.isnan(crop)  # its volume is only 23 mL
     assert sign * head > 0.5
     assert [problem.scan for problem in problems] == ([] if sign == 1 else ["sub-philips3T"])
 
@@ -154,16 +153,16 @@ def test_tilt_and_mask_and_parts(make_dataset):
     assert (table["mask"][0], table["phase_encoding"][0]) == ("user", "real and imaginary parts")
 
 
-def test_user_gives_the_sign(make_dataset):
+def test_sign_chosen_by_the_user_has_precedence(make_dataset):
     scans, _ = collect_scans(make_dataset())
     table = audit_table(inspect_scans(scans), [], phase_sign=-1)
     assert (table["phase_sign"][0], table["phase_sign_source"][0]) == (-1, "-1: given by the user")
 
 
-def test_deviations_name_field_value_and_what_is_common(make_dataset):
-    other = {"FlipAngle": 12, "MagneticFieldStrength": 1.5, "ImagingFrequency": 63.9}
+def test_deviations_name_field_value_and_majority(make_dataset):
+    changes = {"FlipAngle": 12, "MagneticFieldStrength": 1.5, "ImagingFrequency": 63.9}
     table, problems = audit(
-        study(make_dataset, sub02={"FlipAngle": 20}, sub04=other, sub05=other, sub06=other)
+        study(make_dataset, sub02={"FlipAngle": 20}, sub04=changes, sub05=changes, sub06=changes)
     )
     assert list(table["site_deviations"].fillna("")) == [
         "",
@@ -183,7 +182,7 @@ def test_deviations_name_field_value_and_what_is_common(make_dataset):
     assert table["study_deviations"].isna().all()
 
 
-def test_a_site_that_differs_from_the_study_is_no_warning(make_dataset):
+def test_site_that_differs_from_the_study_gives_no_warning(make_dataset):
     table, problems = audit(
         study(
             make_dataset, sub04={"FlipAngle": 12}, sub05={"FlipAngle": 12}, sub06={"FlipAngle": 15}
@@ -196,15 +195,15 @@ def test_a_site_that_differs_from_the_study_is_no_warning(make_dataset):
 def test_phantoms_are_not_compared_with_people(make_dataset):
     root = study(make_dataset, sub03={"FlipAngle": 30})
     (root / "participants.tsv").write_text(
-        "participant_id\tsite\tspecies\n"
-        + "".join(f"sub-0{n}\tN\t{'phantom' if n == 3 else 'n/a'}\n" for n in range(1, 7))
+        "participant_id\tsite\tspecies\nsub-01\tN\tn/a\nsub-02\tN\tn/a\nsub-03\tN\tphantom\n"
+        "sub-04\tN\tn/a\nsub-05\tN\tn/a\nsub-06\tN\tn/a\n"
     )
     table, problems = audit(root)
     assert problems == []
     assert table["is_phantom"].sum() == 1
 
 
-def test_copy_of_another_scan(make_dataset):
+def test_copy_of_another_scan_is_detected(make_dataset):
     root = study(make_dataset)
     for image in (root / "sub-01/anat").glob("*.nii.gz"):
         shutil.copy(image, root / "sub-04/anat" / image.name.replace("sub-01", "sub-04"))
@@ -214,7 +213,7 @@ def test_copy_of_another_scan(make_dataset):
     )
 
 
-def test_one_image_of_somebody_else(make_dataset):
+def test_image_of_another_scan_is_detected(make_dataset):
     root = study(make_dataset)
     name = "sub-01/anat/sub-01_echo-2_part-mag_MEGRE.nii.gz"
     shutil.copy(root / name, root / name.replace("sub-01", "sub-04"))
@@ -225,11 +224,9 @@ def test_one_image_of_somebody_else(make_dataset):
     }
 
 
-def named_apart(make_dataset, told, *, suffix="T2starw", **options):
-    """Scans of one session, each of one echo: the label that tells it apart, echo time (ms) and
-    echo number.
-    """
-    for place, (label, time, number) in enumerate(told):
+def echoes_named_as_scans(make_dataset, echoes, *, suffix="T2starw", **options):
+    """Write scans of one session with one echo each: label, echo time (ms) and echo number."""
+    for place, (label, time, number) in enumerate(echoes):
         entity = "acquisitions" if label.startswith("te") else "runs"
         random = np.random.default_rng(place)
         root = make_dataset(
@@ -245,79 +242,69 @@ def named_apart(make_dataset, told, *, suffix="T2starw", **options):
     return root
 
 
-def echoes_warned_of(root):
-    """Causes and remedies by scan, of those that warn of echoes."""
+def echo_warnings(root):
+    """Return causes and remedies, by scan, of the warnings about echoes."""
     _, problems = audit(root)
-    assert all(problem.severity == "warning" for problem in problems)
-    return {
-        problem.scan: (problem.cause, problem.remedy)
-        for problem in problems
-        if "echo" in problem.cause.lower()
-    }
+    warnings = {}
+    for problem in problems:
+        assert problem.severity == "warning"
+        if "echo" in problem.cause.lower():
+            warnings[problem.scan] = (problem.cause, problem.remedy)
+    return warnings
 
 
-FOUR = (6, 14, 22, 30)
+# Label, echo time in ms, and EchoNumber of echoes that are named as scans.
+NUMBERED = [("1", 6, 1), ("2", 14, 2), ("3", 22, 3), ("4", 30, 4)]
+UNNUMBERED = [("1", 6, None), ("2", 14, None), ("3", 22, None), ("4", 30, None)]
+NAMED_BY_ECHO = [("te1", 6, None), ("te2", 14, None), ("te3", 22, None), ("te4", 30, None)]
+EQUAL_TIMES = [("1", 6, 1), ("2", 6, 2), ("3", 6, 3)]
 
 
 @pytest.mark.parametrize(
-    ("told", "suffix", "text"),
+    ("echoes", "suffix", "text"),
     [
-        ([(str(n), te, n) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
-        (
-            [(str(n), te, None) for n, te in enumerate(FOUR, 1)],
-            "T2starw",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
-        ([(str(n), te, n) for n, te in enumerate(FOUR[:3], 1)], "T2starw", "EchoTime 6, 14, 22 ms"),
-        (
-            [(str(n), te, None) for n, te in enumerate(FOUR, 1)],
-            "MEGRE",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
-        (
-            [(f"te{n}", te, None) for n, te in enumerate(FOUR, 1)],
-            "T2starw",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
+        (NUMBERED, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        (UNNUMBERED, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        (NUMBERED[:3], "T2starw", "EchoTime 6, 14, 22 ms"),
+        (UNNUMBERED, "MEGRE", "EchoTime 6, 14, 22, 30 ms"),
+        (NAMED_BY_ECHO, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
         ([("4", 6, None), ("3", 14, None)], "T2starw", "EchoTime 6, 14 ms"),
-        ([(str(n), 6, n) for n in (1, 2, 3)], "T2starw", "EchoNumber 1, 2, 3, EchoTime 6, 6, 6 ms"),
+        (EQUAL_TIMES, "T2starw", "EchoNumber 1, 2, 3, EchoTime 6, 6, 6 ms"),
     ],
 )
-def test_echoes_that_were_named_as_scans(make_dataset, told, suffix, text):
-    found = echoes_warned_of(named_apart(make_dataset, told, suffix=suffix))
-    assert len(found) == len(told)
-    for label, (cause, remedy) in found.items():
+def test_echoes_named_as_scans_are_detected(make_dataset, echoes, suffix, text):
+    warnings = echo_warnings(echoes_named_as_scans(make_dataset, echoes, suffix=suffix))
+    assert len(warnings) == len(echoes)
+    for label, (cause, remedy) in warnings.items():
         assert label in cause
         assert f"look like the echoes of one scan: {text}" in cause
-        assert f"name them echo-1 to echo-{len(told)} of one scan" in remedy
+        assert f"name them echo-1 to echo-{len(echoes)} of one scan" in remedy
         assert "none is a repeat of another" in remedy
         assert ("correct EchoTime" in remedy) == text.startswith("EchoNumber")
 
 
-def test_repeated_echoes_that_were_named_as_runs(make_dataset):
-    told = [(str(run), te, None) for run, te in enumerate((6, 14, 6, 14), start=1)]
-    found = echoes_warned_of(named_apart(make_dataset, told))
-    assert len(found) == 4
-    assert all(
-        "the echoes of one scan and its repeats: EchoTime 6, 14 ms" in cause
-        for cause, _ in found.values()
-    )
+def test_repeated_echoes_named_as_runs_are_detected(make_dataset):
+    echoes = [("1", 6, None), ("2", 14, None), ("3", 6, None), ("4", 14, None)]
+    warnings = echo_warnings(echoes_named_as_scans(make_dataset, echoes))
+    assert len(warnings) == 4
+    for cause, _ in warnings.values():
+        assert "the echoes of one scan and its repeats: EchoTime 6, 14 ms" in cause
 
 
 @pytest.mark.parametrize(
-    "told",
+    "echoes",
     [
         [("1", 6, None), ("2", 6, None)],
         [("1", 6, 1), ("2", 6, 1), ("3", 6, None)],
         [("1", 5.12, None), ("2", 5.08, None)],  # the shortest that the slab's angle allows
     ],
 )
-def test_repeats_are_not_taken_for_echoes(make_dataset, told):
-    assert echoes_warned_of(named_apart(make_dataset, told)) == {}
+def test_repeats_are_not_mistaken_for_echoes(make_dataset, echoes):
+    assert echo_warnings(echoes_named_as_scans(make_dataset, echoes)) == {}
 
 
 @pytest.mark.parametrize(
-    "other",
+    "changes",
     [
         {"metadata": {"FlipAngle": 20}},
         {"metadata": {"FlipAngle": 15, "ImagingFrequency": 123.2003}},
@@ -325,44 +312,39 @@ def test_repeats_are_not_taken_for_echoes(make_dataset, told):
         {"shape": (6, 5, 5), "voxels": None},
     ],
 )
-def test_scans_that_differ_in_more_are_not_taken_for_echoes(make_dataset, other):
-    """Another protocol, tuned anew, elsewhere or of another matrix: two acquisitions in one
-    session.
-    """
-    named_apart(make_dataset, [("1", 6, None)])
-    options = {"metadata": {"FlipAngle": 15}, **other}
+def test_scans_that_differ_in_other_parameters_are_not_mistaken_for_echoes(make_dataset, changes):
+    """Another flip angle, frequency, position or matrix: two acquisitions in one session."""
+    echoes_named_as_scans(make_dataset, [("1", 6, None)])
+    options = {"metadata": {"FlipAngle": 15}, **changes}
     root = make_dataset(
         sessions=("A",), runs=("2",), suffix="T2starw", echo_times=(0.014,), **options
     )
-    assert echoes_warned_of(root) == {}
+    assert echo_warnings(root) == {}
 
 
-def test_sessions_are_not_taken_for_echoes(make_dataset):
+def test_sessions_are_not_mistaken_for_echoes(make_dataset):
     for session, time in (("A", 0.006), ("B", 0.014)):
         root = make_dataset(sessions=(session,), suffix="T2starw", echo_times=(time,))
-    assert echoes_warned_of(root) == {}
+    assert echo_warnings(root) == {}
 
 
-def test_runs_of_several_echoes(make_dataset):
-    """Interleaved ones look like one scan; where the last echo is missing, the runs are no
-    repeats.
-    """
+def test_runs_with_different_echo_times_are_detected(make_dataset):
+    """Interleaved echoes look like one scan. If the last echo is missing, runs are not repeats."""
     for run, times in (("1", (0.006, 0.018)), ("2", (0.012, 0.024))):
         root = make_dataset("interleaved", runs=(run,), echo_times=times, voxels=_random(run))
-    found = echoes_warned_of(root)
-    assert all(
-        "look like the echoes of one scan: EchoTime 6, 12, 18, 24 ms" in cause
-        for cause, _ in found.values()
-    )
+    warnings = echo_warnings(root)
+    for cause, _ in warnings.values():
+        assert "look like the echoes of one scan: EchoTime 6, 12, 18, 24 ms" in cause
     for run, times in (("1", (0.006, 0.012, 0.018)), ("2", (0.006, 0.012))):
         root = make_dataset("cut", runs=(run,), echo_times=times, voxels=_random(run))
-    found = echoes_warned_of(root)
-    told = "runs differ only in their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, 12 ms"
-    assert {cause for cause, _ in found.values()} == {told}
-    # Two protocols with names of their own are what they are.
+    warnings = echo_warnings(root)
+    cause = "runs differ only in their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, 12 ms"
+    causes, _ = zip(*warnings.values(), strict=True)
+    assert set(causes) == {cause}
+    # Different acq- labels mean two protocols, which need not agree.
     for name, times in (("a", (0.006, 0.012, 0.018)), ("b", (0.006, 0.012))):
         root = make_dataset("two", acquisitions=(name,), echo_times=times, voxels=_random(name))
-    assert echoes_warned_of(root) == {}
+    assert echo_warnings(root) == {}
 
 
 def _random(seed):
@@ -371,11 +353,11 @@ def _random(seed):
 
 
 def test_the_case_of_echoes_as_runs(shared):
-    found = echoes_warned_of(shared / "cases" / "echoes_as_runs")
-    assert sorted(found) == [f"sub-01_run-{run}" for run in range(1, 5)]
+    warnings = echo_warnings(shared / "cases" / "echoes_as_runs")
+    assert sorted(warnings) == [f"sub-01_run-{run}" for run in range(1, 5)]
 
 
-def test_what_makes_no_scan_has_a_row(make_dataset):
+def test_files_of_no_scan_have_a_row(make_dataset):
     root = study(make_dataset)
     (root / "sub-02/anat/sub-02_echo-1_part-mag_MEGRE.json").write_text("[1]")
     stray = root / "sub-03/anat/sub-03_echo-1_part-mag_x_MEGRE.nii.gz"
@@ -391,7 +373,7 @@ def test_what_makes_no_scan_has_a_row(make_dataset):
     }
 
 
-def test_left_out_without_a_remedy():
+def test_problem_without_a_remedy_gets_a_general_one():
     (problem,) = audit_problems(
         [],
         [
@@ -403,7 +385,7 @@ def test_left_out_without_a_remedy():
     assert problem.remedy
 
 
-def test_processes_change_nothing(make_dataset):
+def test_number_of_processes_does_not_change_the_table(make_dataset):
     root = study(make_dataset, sub02={"FlipAngle": 20})
     alone, together = audit(root), audit(root, n_procs=2)
     pd.testing.assert_frame_equal(alone[0], together[0])
@@ -427,7 +409,7 @@ def test_lines_have_at_most_120_columns(make_dataset):
     assert lines[-1] == "1 scans: 1 ok, 0 with warnings, 0 with errors"
 
 
-def test_problems_stand_below_with_their_remedy(make_dataset):
+def test_problems_are_printed_below_the_table_with_remedies(make_dataset):
     text = printed(
         *audit(study(make_dataset, sub02={"FlipAngle": 20}, sub05={"ImagingFrequency": 0}))
     )
@@ -437,14 +419,12 @@ def test_problems_stand_below_with_their_remedy(make_dataset):
         == "scan site n TE (ms) T matrix voxel (mm) B0° phase ± mask verdict"
     )
     assert " ".join(lines[1].split()) == "sub-01 North 3 6…18 3 6×5×4 1×1×2 0 radians +1 auto ok"
-    assert any(
-        line.startswith("error: sub-05: ") and line.endswith("write it in MHz, such as 123.2")
-        for line in lines
-    )
+    (error,) = filter(re.compile("error: sub-05: ").match, lines)
+    assert error.endswith("write it in MHz, such as 123.2")
     assert lines[-1] == "6 scans: 4 ok, 1 with warnings, 1 with errors"
 
 
-def test_stream_that_knows_ascii_only(make_dataset):
+def test_printing_to_an_ascii_stream_replaces_characters(make_dataset):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     print_audit(*audit(make_dataset()), stream)
@@ -474,7 +454,7 @@ def test_all_scans_unusable_is_an_error(make_dataset, capsys):
     assert "1 scans: 0 ok, 0 with warnings, 1 with errors" in capsys.readouterr().out
 
 
-def test_nothing_to_audit(tmp_path, make_dataset, capsys):
+def test_dataset_without_scans_is_an_error(tmp_path, make_dataset, capsys):
     assert main([str(tmp_path)]) == 2
     assert main([str(make_dataset(suffix="T1w", echo_times=(0.003,), parts=(None,)))]) == 2
     assert capsys.readouterr().err.count("multiqsm-audit: ") == 2
@@ -523,7 +503,7 @@ def test_sign_of_the_phase_is_checked_in_a_coarse_map(make_dataset, parts, manuf
     assert audit(root)[0]["sign_asymmetry"].isna().all()
 
 
-def test_sign_is_not_looked_for_in_phantoms_and_what_has_errors(make_dataset):
+def test_sign_is_not_checked_in_phantoms_and_scans_with_errors(make_dataset):
     root = make_dataset(
         voxels=bright_head,
         affine=np.diag([3, 3, 3, 1]),
@@ -540,7 +520,7 @@ def test_sign_is_not_looked_for_in_phantoms_and_what_has_errors(make_dataset):
     assert (table["verdict"][0], table["sign_asymmetry"].isna().all()) == ("error", True)
 
 
-def test_sign_is_looked_for_in_the_mask_that_the_user_brought(make_dataset):
+def test_sign_is_checked_in_the_users_mask(make_dataset):
     root = make_dataset(
         voxels=bright_head,
         affine=np.diag([3, 3, 3, 1]),

@@ -88,18 +88,18 @@ def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_p
         save_map(tmp_path, "sub-01", sidecar | {"Site": "A"}, space=space)
     checklist = reporting_checklist(tmp_path)
     for row in checklist.itertuples():
-        asked = [field for field in row.fields.split(", ") if field in fields]
+        item_fields = [field for field in row.fields.split(", ") if field in fields]
         if row.item == "Repetition time (s)":
-            asked = asked[:1]
-        assert [field for field in fields if f"<{field}>" in row.value] == sorted(asked)
+            item_fields = item_fields[:1]
+        assert [field for field in fields if f"<{field}>" in row.value] == sorted(item_fields)
 
 
 def test_what_no_sidecar_says_is_blank(tmp_path):
     save_map(tmp_path, "sub-01", {"Site": "A"})
     checklist = reporting_checklist(tmp_path)
-    known = ("Orientation", "Field of view (mm)", "Matrix", "Voxel size (mm)", "Number of scans")
+    answered = ("Orientation", "Field of view (mm)", "Matrix", "Voxel size (mm)", "Number of scans")
     for row in checklist.itertuples():
-        assert bool(row.value) == (row.item in known), row.item
+        assert bool(row.value) == (row.item in answered), row.item
 
 
 def test_scans_that_differ_are_counted_and_many_numbers_averaged(tmp_path):

@@ -1,6 +1,4 @@
-"""A file that is listed without its content is named, with the way to fetch it, and never taken for
-absent.
-"""
+"""A file without content is reported, with the command to fetch it, and not treated as absent."""
 
 import json
 import shutil
@@ -29,12 +27,12 @@ from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.sources import derivative_datasets
 
 DRAWN = Path("sub-01/anat/sub-01_desc-rois_dseg.nii.gz")
-NAMED = "the file is listed, but its content is not available; fetch it with "
+MISSING_CONTENT = "the file is listed, but its content is not available; fetch it with "
 FETCHED_BY = {"link": "datalad get", "pointer": "datalad get", "Git LFS": "git lfs pull"}
 
 
 def lose(path, how="link"):
-    """Leave a file's name, and take its content away; returns the file."""
+    """Remove a file's content but keep its name; return the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -58,24 +56,28 @@ def save(path, values=None):
     return path
 
 
-def told(error, path):
-    return f"{path}: {NAMED}datalad get {path}" in str(error)
+def labels(scans):
+    return [scan.label for scan in scans]
+
+
+def reports_missing_content(error, path):
+    return f"{path}: {MISSING_CONTENT}datalad get {path}" in str(error)
 
 
 @pytest.mark.parametrize("how", FETCHED_BY)
 def test_listed_without_content(tmp_path, how):
     path = lose(tmp_path / "a" / "b.tsv", how)
-    with pytest.raises(MissingContentError, match=f"{path}: {NAMED}{FETCHED_BY[how]}"):
+    with pytest.raises(MissingContentError, match=f"{path}: {MISSING_CONTENT}{FETCHED_BY[how]}"):
         exists(path)
 
 
-def test_in_a_folder_that_is_a_link_to_nowhere(tmp_path):
+def test_file_in_a_folder_that_is_a_broken_link(tmp_path):
     folder = lose(tmp_path / "sub-01", "folder")
     with pytest.raises(MissingContentError, match=f"^{folder}: "):
         require_content(folder / "anat" / "mask.nii.gz")
 
 
-def test_there_and_not_there(tmp_path):
+def test_exists_for_present_and_absent_files(tmp_path):
     path = tmp_path / "a.txt"
     assert not exists(path)
     assert not exists(tmp_path / "no" / "such" / "folder")
@@ -86,61 +88,61 @@ def test_there_and_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["link", "pointer"])
-def test_mask_is_the_scans_and_not_made_anew(make_dataset, how, capsys):
+def test_mask_without_content_is_not_replaced_by_an_automatic_one(make_dataset, how, capsys):
     root = make_dataset(subjects=("01", "02"))
     mask = lose(root / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz", how)
     assert audit([str(root), "--n-procs", "1"]) == 1
-    said = capsys.readouterr().out
-    assert f"error: sub-01: {mask.name}: {NAMED}datalad get {mask}" in said
-    assert "1 ok" in said
+    printed = capsys.readouterr().out
+    assert f"error: sub-01: {mask.name}: {MISSING_CONTENT}datalad get {mask}" in printed
+    assert "1 ok" in printed
 
 
 @pytest.mark.parametrize("name", ["derivatives/masks/sub-01", "derivatives/masks/sub-01/anat"])
-def test_folder_of_masks_that_is_a_link_to_nowhere(make_dataset, name):
+def test_folder_of_masks_that_is_a_broken_link(make_dataset, name):
     root = make_dataset(subjects=("01", "02"))
     folder = lose(root / name, "folder")
     scans, (problem,) = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-02"]
+    assert labels(scans) == ["sub-02"]
     assert (problem.scan, problem.severity) == ("sub-01", "error")
-    assert told(problem.text, folder)
+    assert reports_missing_content(problem.text, folder)
 
 
 def test_sidecar_of_a_mask(make_dataset):
-    """It would say what image the mask was made from."""
+    """It would name the image from which the mask was made."""
     root = make_dataset(subjects=("01", "02"))
     mask = save(root / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
     sidecar = lose(mask.with_name(mask.name.replace(".nii.gz", ".json")))
     scans, (problem,) = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-02"]
-    assert told(problem.text, sidecar)
+    assert labels(scans) == ["sub-02"]
+    assert reports_missing_content(problem.text, sidecar)
 
 
 def test_derivative_dataset(make_dataset):
-    """Without its description nobody knows whether its masks are the user's."""
+    """Without its description, its masks may be the user's or not."""
     root = make_dataset()
     description = lose(root / "derivatives/masks/dataset_description.json")
     with pytest.raises(DatasetError) as error:
         collect_scans(root)
-    assert told(error.value, description)
+    assert reports_missing_content(error.value, description)
     shutil.rmtree(description.parent)
     folder = lose(root / "derivatives/masks", "folder")
     with pytest.raises(DatasetError) as error:
         derivative_datasets(root)
-    assert told(error.value, folder)
+    assert reports_missing_content(error.value, folder)
     lose(folder)  # a file such as a README
     assert derivative_datasets(root) == []
 
 
-def test_all_derivatives_behind_a_link_to_nowhere(make_dataset):
-    """As of a disk that is not mounted."""
+def test_derivatives_behind_a_broken_link(make_dataset):
+    """Such as a disk that is not mounted."""
     root = make_dataset()
     folder = lose(root / "derivatives", "folder")
     with pytest.raises(DatasetError) as error:
         collect_scans(root)
-    assert told(error.value, folder)
+    assert reports_missing_content(error.value, folder)
 
 
-def test_regions_without_content_are_told_before_the_work(make_dataset, capsys):
+def test_regions_without_content_are_reported_before_processing(make_dataset, capsys):
     root = make_dataset()
     image = save(root / "derivatives/rater" / DRAWN)
     image.with_name("sub-01_desc-rois_dseg.tsv").write_text("index\tname\n1\tputamen\n")
@@ -150,10 +152,10 @@ def test_regions_without_content_are_told_before_the_work(make_dataset, capsys):
     assert main([str(root), str(root.parent / "out"), "participant", "--dry-run"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "regions of sub-01" in line]
     assert line.startswith("warning: ")
-    assert told(line, path)
+    assert reports_missing_content(line, path)
 
 
-def test_dataset_of_masks_that_is_not_installed_is_told(make_dataset):
+def test_dataset_of_masks_that_is_not_installed_is_reported(make_dataset):
     root = make_dataset()
     (root / "derivatives/masks").mkdir(parents=True)
     (root / ".gitmodules").write_text(
@@ -171,16 +173,16 @@ def test_file_of_the_whole_dataset(make_dataset, name, how):
     path = lose(root / name, how)
     with pytest.raises(DatasetError) as error:
         collect_scans(root)
-    assert told(error.value, path)
+    assert reports_missing_content(error.value, path)
 
 
-def test_table_of_sessions_stops_its_participant_alone(make_dataset):
+def test_table_of_sessions_without_content_affects_only_its_participant(make_dataset):
     root = make_dataset(subjects=("01", "02"), sessions=("A",))
     path = lose(root / "sub-01/sub-01_sessions.tsv")
     scans, (problem,) = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-02_ses-A"]
+    assert labels(scans) == ["sub-02_ses-A"]
     assert (problem.scan, problem.severity) == ("sub-01_ses-A", "error")
-    assert told(problem.text, path)
+    assert reports_missing_content(problem.text, path)
 
 
 @pytest.mark.parametrize("how", ["link", "pointer"])
@@ -188,15 +190,15 @@ def test_image_and_sidecar(make_dataset, how):
     root = make_dataset(subjects=("01", "02"))
     image = lose(root / "sub-01/anat/sub-01_echo-2_part-phase_MEGRE.nii.gz", how)
     scans, _ = collect_scans(root)
-    found = {scan.label: inspect_scan(scan) for scan in scans}
-    assert (found["sub-01"].verdict, found["sub-02"].verdict) == ("error", "ok")
-    assert f"{image.name}: {NAMED}datalad get {image}" in "\n".join(
-        map(str, found["sub-01"].problems)
+    inspections = {scan.label: inspect_scan(scan) for scan in scans}
+    assert (inspections["sub-01"].verdict, inspections["sub-02"].verdict) == ("error", "ok")
+    assert f"{image.name}: {MISSING_CONTENT}datalad get {image}" in "\n".join(
+        map(str, inspections["sub-01"].problems)
     )
     sidecar = lose(root / "sub-02/anat/sub-02_echo-1_part-mag_MEGRE.json", how)
     scans, (problem,) = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-01"]
-    assert f"{sidecar.name}: {NAMED}datalad get {sidecar}" in problem.text
+    assert labels(scans) == ["sub-01"]
+    assert f"{sidecar.name}: {MISSING_CONTENT}datalad get {sidecar}" in problem.text
 
 
 @pytest.mark.parametrize("name", ["sub-02", "sub-02/anat"])
@@ -204,7 +206,7 @@ def test_folder_of_a_participant(make_dataset, name):
     root = make_dataset(subjects=("01", "02"))
     folder = lose(root / name, "folder")
     scans, left_out = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-01"]
+    assert labels(scans) == ["sub-01"]
     assert left_out[0].severity == "error"
     assert f"datalad get {folder}" in left_out[0].text
 
@@ -219,7 +221,7 @@ def test_regions(tmp_path, lost, how):
     path = lose(image.with_name(stem + lost), how)
     with pytest.raises(DatasetError) as error:
         find_labels({"subject": "01"}, [tmp_path])
-    assert told(error.value, path)
+    assert reports_missing_content(error.value, path)
 
 
 @pytest.mark.parametrize("place", ["dseg.tsv", "sub-01/anat/sub-01_space-subject_dseg.tsv"])
@@ -228,7 +230,7 @@ def test_regions_of_a_subject_and_inherited_tables(tmp_path, place):
     path = lose(tmp_path / place)
     with pytest.raises(DatasetError) as error:
         find_subject_labels("01", [tmp_path])
-    assert told(error.value, path)
+    assert reports_missing_content(error.value, path)
 
 
 def anatomy_of(root):
@@ -244,8 +246,8 @@ def with_anatomy(root):
     (root / "fs/sub-01/anat").mkdir()
     (root / "fs/sub-01/anat/sub-01_desc-seeds_points.tsv").write_text("x\ty\tz\n1\t2\t3\n")
     save(root / "fs/sub-01/anat/sub-01_desc-lesionadd_mask.nii.gz")
-    found, left_out = anatomy_of(root)
-    assert None not in (found.t1w, found.flair, found.freesurfer, found.lesions)
+    anatomy, left_out = anatomy_of(root)
+    assert None not in (anatomy.t1w, anatomy.flair, anatomy.freesurfer, anatomy.lesions)
     assert left_out == []
 
 
@@ -264,28 +266,29 @@ def with_anatomy(root):
 def test_anatomy(tmp_path, name, without, how):
     with_anatomy(tmp_path)
     path = lose(tmp_path / name, how)
-    found, left_out = anatomy_of(tmp_path)
-    assert {
-        what for what in ("t1w", "flair", "freesurfer", "lesions") if getattr(found, what) is None
-    } == without
+    anatomy, left_out = anatomy_of(tmp_path)
+    for kind in ("t1w", "flair", "freesurfer", "lesions"):
+        assert (getattr(anatomy, kind) is None) == (kind in without)
     assert len(left_out) == len(without)
-    assert all(problem.severity == "error" and told(problem.text, path) for problem in left_out)
+    for problem in left_out:
+        assert problem.severity == "error"
+        assert reports_missing_content(problem.text, path)
 
 
 @pytest.mark.parametrize("name", ["fs/sub-01", "fs/sub-01/mri"])
 def test_results_of_freesurfer_elsewhere(tmp_path, name):
     with_anatomy(tmp_path)
     path = lose(tmp_path / name, "folder")
-    found, left_out = anatomy_of(tmp_path)
-    assert found.freesurfer is None
-    assert told(left_out[0].text, path)
+    anatomy, left_out = anatomy_of(tmp_path)
+    assert anatomy.freesurfer is None
+    assert reports_missing_content(left_out[0].text, path)
 
 
 def test_points_in_the_atria(tmp_path):
     path = lose(tmp_path / "sub-01/anat/sub-01_desc-atrium_points.tsv")
     with pytest.raises(DatasetError) as error:
         find_atria("sub-01", "sub-01", [tmp_path])
-    assert told(error.value, path)
+    assert reports_missing_content(error.value, path)
 
 
 def test_statistics_of_freesurfer(tmp_path):
@@ -293,11 +296,11 @@ def test_statistics_of_freesurfer(tmp_path):
     path = lose(folder / "lh.aparc.stats")
     with pytest.raises(DatasetError) as error:
         read_statistics(folder)
-    assert told(error.value, path)
+    assert reports_missing_content(error.value, path)
     stats = lose(folder, "folder")
-    found, ((name, why),) = find_statistics(tmp_path)
-    assert (found, name) == ([], "sub-01")
-    assert told(why, stats)
+    statistics, ((name, message),) = find_statistics(tmp_path)
+    assert (statistics, name) == ([], "sub-01")
+    assert reports_missing_content(message, stats)
 
 
 def test_tables_of_the_group_level(tmp_path):
@@ -310,21 +313,21 @@ def test_tables_of_the_group_level(tmp_path):
     ):
         with pytest.raises(DatasetError) as error:
             use()
-        assert told(error.value, participants)
+        assert reports_missing_content(error.value, participants)
     table = lose(next((tmp_path / "out").glob("sub-*/**/*_chi.tsv")))
     with pytest.raises(DatasetError) as error:
         read_roi_tables(tmp_path / "out")
-    assert told(error.value, table)
+    assert reports_missing_content(error.value, table)
 
 
-def test_table_of_a_questionnaire_is_a_problem_of_its_own(tmp_path):
+def test_questionnaire_without_content_does_not_affect_other_tables(tmp_path):
     (tmp_path / "participants.tsv").write_text("participant_id\tage\nsub-01\t40\n")
     path = lose(tmp_path / "phenotype/scores.tsv")
     patients = collect_patients(tmp_path, tmp_path / "out")
     assert patients.table["age"].tolist() == [40]
-    ((name, why),) = patients.problems
+    ((name, message),) = patients.problems
     assert name == "phenotype/scores.tsv"
-    assert told(why, path)
+    assert reports_missing_content(message, path)
 
 
 def test_model_and_atlas(tmp_path):
@@ -335,21 +338,21 @@ def test_model_and_atlas(tmp_path):
         lose(path)
         with pytest.raises(DatasetError) as error:
             use(path)
-        assert told(error.value, path)
+        assert reports_missing_content(error.value, path)
     atlas = save(tmp_path / "named.nii.gz")
     lookup = lose(tmp_path / "named.tsv")
     with pytest.raises(DatasetError) as error:
         load_atlas(atlas)
-    assert told(error.value, lookup)
+    assert reports_missing_content(error.value, lookup)
 
 
-def test_description_of_results_is_not_written_over(make_dataset, tmp_path):
+def test_description_without_content_is_not_overwritten(make_dataset, tmp_path):
     root, out = make_dataset(), tmp_path / "out"
     write_dataset_description(out, root)
     path = lose(out / "dataset_description.json")
     with pytest.raises(DatasetError) as error:
         write_dataset_description(out, root)
-    assert told(error.value, path)
+    assert reports_missing_content(error.value, path)
 
 
 def test_case_of_a_mask_in_the_annex(copy_case, capsys):
@@ -358,4 +361,4 @@ def test_case_of_a_mask_in_the_annex(copy_case, capsys):
     mask.parent.mkdir(parents=True)
     mask.symlink_to("../../../../.git/annex/objects/none.nii.gz")  # as its make_link.sh does
     assert audit([str(root), "--n-procs", "1"]) == 1
-    assert f"{mask.name}: {NAMED}datalad get {mask}" in capsys.readouterr().out
+    assert f"{mask.name}: {MISSING_CONTENT}datalad get {mask}" in capsys.readouterr().out

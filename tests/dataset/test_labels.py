@@ -1,6 +1,4 @@
-"""Regions that a user has drawn: which files are taken, which table names them, and what is
-refused.
-"""
+"""Regions drawn by a user: which files are used, which table names them, and which are refused."""
 
 import json
 
@@ -30,7 +28,7 @@ def draw(
     lookup=None,
     dtype="u1",
 ):
-    """Write a label image, and its table if one is given."""
+    """Write a label image, and its table if there is one."""
     path = dataset / f"{stem}_dseg.nii.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     voxels = np.resize(np.array(values, dtype), shape)
@@ -88,7 +86,7 @@ def test_names_of_label_images(dataset, own):
         "sub-01/anat/sub-01_space-subject_desc-rois",
     ],
 )
-def test_another_images_labels_are_not_the_scans(dataset, stem):
+def test_labels_of_another_image_are_not_used(dataset, stem):
     draw(dataset, stem, lookup=LOOKUP)
     assert find_labels(SCAN, [dataset]) is None
 
@@ -102,7 +100,7 @@ def test_labels_in_the_subjects_space(dataset):
     assert find_subject_labels("03", [dataset]) is None
 
 
-def test_what_was_made_from_another_image_or_by_another_program_is_passed_over(dataset):
+def test_labels_of_other_images_or_programs_are_ignored(dataset):
     path = draw(dataset, lookup=LOOKUP)
     path.with_name(path.name.replace(".nii.gz", ".json")).write_text(
         json.dumps({"Sources": ["bids:raw:a_T1w.nii.gz"]})
@@ -111,7 +109,7 @@ def test_what_was_made_from_another_image_or_by_another_program_is_passed_over(d
     assert find_labels(SCAN, [dataset]) is None
 
 
-def test_more_than_one_label_image_is_for_the_user_to_decide(dataset):
+def test_more_than_one_label_image_is_an_error(dataset):
     draw(dataset, lookup=LOOKUP)
     draw(dataset.with_name("other"), f"{STEM}_seg-csf", lookup=LOOKUP)
     with pytest.raises(
@@ -120,7 +118,7 @@ def test_more_than_one_label_image_is_for_the_user_to_decide(dataset):
         find_labels(SCAN, [dataset, dataset.with_name("other")])
 
 
-def test_the_nearest_table_that_applies_is_taken(dataset):
+def test_closest_applicable_table_is_used(dataset):
     def named(stem):
         (dataset / f"{stem}dseg.tsv").write_text(
             f"index\tname\n1\t{stem or 'plain'}\n".replace("/", "_")
@@ -152,7 +150,7 @@ def test_table_of_a_phantom(tmp_path):
     assert read_lookup(table) == ({1: "tube_1", 7: "water"}, {"tube_1": 0.0})
 
 
-def test_table_with_a_byte_order_mark_as_spreadsheets_write_it(tmp_path):
+def test_table_with_a_byte_order_mark_is_read(tmp_path):
     table = tmp_path / "dseg.tsv"
     table.write_text(
         "\ufeffindex\tname\r\n1\tnucleus caudatus (li)\r\n".replace(" (li)", ""), encoding="utf-8"
@@ -186,7 +184,7 @@ def test_table_with_a_byte_order_mark_as_spreadsheets_write_it(tmp_path):
         ),
     ],
 )
-def test_bad_tables(tmp_path, content, message):
+def test_invalid_tables_are_refused(tmp_path, content, message):
     table = tmp_path / "dseg.tsv"
     table.write_text(content)
     with pytest.raises(DatasetError, match=message) as refusal:
@@ -194,27 +192,27 @@ def test_bad_tables(tmp_path, content, message):
     assert str(table) in str(refusal.value)
 
 
-def test_a_table_that_is_no_text(tmp_path):
+def test_table_that_is_not_utf8_is_refused(tmp_path):
     table = tmp_path / "dseg.tsv"
     table.write_bytes(b"\xff\xfei\x00n\x00d\x00e\x00x\x00")
     with pytest.raises(DatasetError, match="save the table as UTF-8"):
         read_lookup(table)
 
 
-def test_labels_without_a_name_are_noted(dataset):
+def test_labels_without_a_name_are_ignored_with_a_note(dataset):
     draw(dataset, values=(0, 1, 4, 9), lookup=LOOKUP)
     (note,) = find_labels(SCAN, [dataset]).notes
     assert "labels 4, 9 are not in" in note
 
 
-def test_large_labels_are_read_as_they_are(dataset):
+def test_large_labels_are_read_exactly(dataset):
     # single precision would make it even
     draw(dataset, values=(0, 1, 2**24 + 1), dtype="i4", lookup=LOOKUP)
     (note,) = find_labels(SCAN, [dataset]).notes
     assert f" {2**24 + 1} " in note
 
 
-def test_whole_numbers_saved_as_floating_point_are_labels(dataset):
+def test_whole_numbers_stored_as_floats_are_labels(dataset):
     draw(dataset, values=(0.0, 1.0, 2.0), dtype="f4", lookup=LOOKUP)
     assert find_labels(SCAN, [dataset]).notes == ()
 
@@ -229,18 +227,18 @@ def test_whole_numbers_saved_as_floating_point_are_labels(dataset):
         ({"affine": MOVED}, "places voxels up to 0.2 mm away"),
     ],
 )
-def test_bad_images(dataset, image, change, message):
+def test_invalid_label_images_are_refused(dataset, image, change, message):
     draw(dataset, lookup=LOOKUP, **change)
     with pytest.raises(DatasetError, match=message):
         find_labels(SCAN, [dataset], image=image)
 
 
-def test_a_rounded_affine_is_the_same(dataset, image):
+def test_rounding_of_the_affine_does_not_matter(dataset, image):
     draw(dataset, lookup=LOOKUP, affine=AFFINE + 5e-4 * (np.arange(16).reshape(4, 4) == 3))
     assert find_labels(SCAN, [dataset], image=image) is not None
 
 
-def test_a_broken_image_and_one_of_four_dimensions(dataset):
+def test_damaged_and_four_dimensional_images_are_refused(dataset):
     path = draw(dataset, lookup=LOOKUP, shape=(3, 4, 5, 2))
     with pytest.raises(DatasetError, match="4 dimensions"):
         find_labels(SCAN, [dataset])
@@ -255,19 +253,19 @@ def test_a_broken_image_and_one_of_four_dimensions(dataset):
             find_labels(SCAN, [dataset])
 
 
-def test_labels_found_by_a_relative_path_are_named_in_full(dataset, monkeypatch):
+def test_paths_of_labels_are_absolute(dataset, monkeypatch):
     draw(dataset, lookup=LOOKUP)
     monkeypatch.chdir(dataset.parent)
     assert find_labels(SCAN, derivative_datasets(".", [dataset.name])).path.is_absolute()
     (dataset.parent / "derivatives").mkdir()
     dataset.rename(dataset.parent / "derivatives" / dataset.name)
-    (found,) = derivative_datasets(".")
-    assert find_labels(SCAN, [found]).path.is_absolute()
+    (folder,) = derivative_datasets(".")
+    assert find_labels(SCAN, [folder]).path.is_absolute()
 
 
-def test_grids_are_told_apart(dataset):
-    one = draw(dataset, "one")
+def test_grids_are_compared(dataset):
+    labels = draw(dataset, "one")
     rounded = AFFINE + 1e-5
-    assert have_same_grid(one, draw(dataset, "same", affine=rounded))
-    assert not have_same_grid(one, draw(dataset, "moved", affine=MOVED))
-    assert not have_same_grid(one, draw(dataset, "larger", shape=(3, 4, 6)))
+    assert have_same_grid(labels, draw(dataset, "same", affine=rounded))
+    assert not have_same_grid(labels, draw(dataset, "moved", affine=MOVED))
+    assert not have_same_grid(labels, draw(dataset, "larger", shape=(3, 4, 6)))

@@ -1,5 +1,5 @@
-"""The text on methods tells what the sidecars say was done, of how many scans and people, and
-nothing else.
+"""The methods text describes the processing steps that the sidecars record, with their numbers of
+scans and people.
 """
 
 import re
@@ -25,18 +25,16 @@ CSF, BRAIN = (
 
 
 def write_scan(root, subject, run, steps=SCAN, *, carried=(), regions=0, method="medi"):
-    """Write the sidecars of a scan's map, of the same in the person's space if there is one, and of
-    its regions.
-    """
+    """Write the sidecars of a scan's map, of its map in the subject's space, and of its regions."""
     entities, own = (
         {"subject": subject, "run": run},
         {} if steps is None else {METHOD_STEPS: list(steps)},
     )
-    named = {"suffix": "Chimap", "desc": method, "extension": ".json"}
-    write_json(derivative_path(root, entities, **named), own)
+    name = {"suffix": "Chimap", "desc": method, "extension": ".json"}
+    write_json(derivative_path(root, entities, **name), own)
     if carried:
         write_json(
-            derivative_path(root, entities, space="subject", **named),
+            derivative_path(root, entities, space="subject", **name),
             {METHOD_STEPS: [*steps, *carried]},
         )
     if regions:
@@ -49,9 +47,9 @@ def sentences(root, **options):
 
 
 def sentence(root, text, **options):
-    """The only sentence that has a text in it, without the marks of papers."""
-    (found,) = [line for line in sentences(root, **options) if text in line]
-    return re.sub(r" \[[\d, ]+\]", "", found)
+    """Return the only sentence that contains a text, without its citations."""
+    (match,) = [line for line in sentences(root, **options) if text in line]
+    return re.sub(r" \[[\d, ]+\]", "", match)
 
 
 def absent(root, *texts, **options):
@@ -59,7 +57,7 @@ def absent(root, *texts, **options):
     return not any(text in page for text in texts)
 
 
-def test_what_all_went_through_is_told_without_numbers(tmp_path):
+def test_steps_of_all_scans_have_no_numbers(tmp_path):
     for run in "12":
         write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=7)
     text = methods_text(tmp_path)
@@ -86,10 +84,11 @@ def test_reference_that_some_people_have_instead(tmp_path):
     assert sentence(tmp_path, CSF).endswith("identified by R2* and position (in 2 of 3 people).")
     assert sentence(tmp_path, BRAIN).endswith("as a reference (in 1 of 3 people).")
     # Everybody's own report tells of them alone.
-    own = {subject: [f"sub-{subject}_run-{run}" for run in "12"] for subject in ("01", "02")}
-    assert absent(tmp_path, CSF, " (in ", scans=own["02"])
-    assert sentence(tmp_path, BRAIN, scans=own["02"]).endswith("was identified as a reference.")
-    assert absent(tmp_path, BRAIN, scans=own["01"])
+    scans_of_01 = ["sub-01_run-1", "sub-01_run-2"]
+    scans_of_02 = ["sub-02_run-1", "sub-02_run-2"]
+    assert absent(tmp_path, CSF, " (in ", scans=scans_of_02)
+    assert sentence(tmp_path, BRAIN, scans=scans_of_02).endswith("was identified as a reference.")
+    assert absent(tmp_path, BRAIN, scans=scans_of_01)
 
 
 def test_single_scan_is_not_registered(tmp_path):
@@ -123,8 +122,8 @@ def test_scans_that_could_not_be_registered_and_regions_that_were_not_measured(t
 
 
 def test_steps_of_some_scans(tmp_path):
-    """Two backgrounds, a mask of the user's, a single echo, and an inversion that made but one
-    map.
+    """Two methods of background removal, a user's mask, a single echo, and an inversion with only
+    one map.
     """
     write_scan(tmp_path, "01", "1")
     write_scan(
@@ -148,7 +147,7 @@ def test_steps_of_some_scans(tmp_path):
     )
 
 
-def test_phantoms_are_no_people(tmp_path):
+def test_phantoms_do_not_count_as_people(tmp_path):
     write_scan(tmp_path, "ph", "1", ("phantom", "phantom_mask", *SCAN[1:]), regions=0)
     for run in "12":
         write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=3)
@@ -160,10 +159,10 @@ def test_phantoms_are_no_people(tmp_path):
 
 
 def test_labelled_reference_has_its_name(tmp_path):
-    named = {"suffix": "Chimap", "desc": "medi", "extension": ".json"}
-    told = {METHOD_STEPS: [*SCAN, "single_scan", "label"], "ReferenceRegion": "white matter"}
-    write_json(derivative_path(tmp_path, {"subject": "01"}, space="subject", **named), told)
-    write_json(derivative_path(tmp_path, {"subject": "01"}, **named), {METHOD_STEPS: list(SCAN)})
+    name = {"suffix": "Chimap", "desc": "medi", "extension": ".json"}
+    sidecar = {METHOD_STEPS: [*SCAN, "single_scan", "label"], "ReferenceRegion": "white matter"}
+    write_json(derivative_path(tmp_path, {"subject": "01"}, space="subject", **name), sidecar)
+    write_json(derivative_path(tmp_path, {"subject": "01"}, **name), {METHOD_STEPS: list(SCAN)})
     assert "the mean of a labelled region (white matter)" in methods_text(tmp_path)
 
 
@@ -176,7 +175,7 @@ def test_maps_of_an_earlier_version_and_steps_of_a_later_one(tmp_path):
     assert sentence(tmp_path, "projection onto").endswith("(in 1 of 2 scans).")
 
 
-def test_nothing_is_made_up_of_nothing(tmp_path):
+def test_empty_dataset_has_a_minimal_methods_text(tmp_path):
     assert len(sentences(tmp_path)) == 2
     path = write_citation(tmp_path)
     assert path == tmp_path / "logs" / "CITATION.md"
@@ -202,5 +201,7 @@ def test_step_without_a_text():
 
 def test_every_reference_is_cited_and_exists():
     template = load_template("citation")
-    cited = {key for step in template["steps"].values() for key in step["references"]}
+    cited = set()
+    for step in template["steps"].values():
+        cited.update(step["references"])
     assert cited == set(template["references"])

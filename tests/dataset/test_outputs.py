@@ -75,7 +75,7 @@ FULL = {"subject": "01", "session": "A", "acquisition": "x", "reconstruction": "
         ),
     ],
 )
-def test_names(entities, options, expected):
+def test_names_of_derivatives(entities, options, expected):
     assert derivative_path("out", entities, **options) == Path("out") / expected
 
 
@@ -97,7 +97,7 @@ def test_names(entities, options, expected):
         ),
     ],
 )
-def test_no_name_is_made_up(entities, options, cause):
+def test_invalid_names_are_refused(entities, options, cause):
     with pytest.raises(ValueError, match=cause):
         derivative_path("out", entities, **options)
 
@@ -144,7 +144,7 @@ def test_sidecar(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_sidecar_that_json_cannot_say_leaves_the_old_one(tmp_path):
+def test_failed_write_keeps_the_earlier_sidecar(tmp_path):
     path = write_sidecar(tmp_path / "x.json", {"Units": "ppm"})
     with pytest.raises(TypeError):
         write_sidecar(path, {"Units": object()})
@@ -204,7 +204,7 @@ def test_description_of_another_dataset_is_not_replaced(make_dataset, content):
 @pytest.mark.parametrize(
     "content", ["{}", "[]", '{"GeneratedBy": {"Name": "x"}}', '{"GeneratedBy": [{"Name": "x"}]}']
 )
-def test_datasets_of_others_are_not_ours(tmp_path, content):
+def test_datasets_of_other_programs_are_recognized(tmp_path, content):
     (tmp_path / "dataset_description.json").write_text(content)
     assert not is_multiqsm_dataset(tmp_path)
 
@@ -219,7 +219,7 @@ def write_derivative(path, metadata, dtype=np.float32):
 
 @pytest.fixture
 def output(make_dataset, tmp_path):
-    """A derivative dataset with every kind of file that a run writes, for scans of all kinds of
+    """A derivative dataset with every kind of file that a run writes, for scans with all kinds of
     names.
     """
     raw, root = make_dataset(sessions=("A",)), tmp_path / "out"
@@ -301,8 +301,8 @@ def test_validator_accepts_the_dataset(output):
 
 
 @pytest.mark.slow
-def test_validator_is_awake(output):
-    """The files are seen: without what BIDS asks of derivatives, the validator objects."""
+def test_validator_reports_an_invalid_dataset(output):
+    """The validator sees the files: it objects if required fields or files are missing."""
     write_sidecar(derivative_path(output, PLAIN, suffix="R2starmap"), {})
     magnitude = derivative_path(output, PLAIN, suffix="magnitude", datatype="fmap")
     magnitude.unlink()

@@ -1,4 +1,4 @@
-"""Figures of a scan that no good scan has are told, and good ones are not."""
+"""Implausible figures of a scan are reported, and plausible ones are not."""
 
 import pytest
 
@@ -99,7 +99,7 @@ def test_implausible_figures_of_a_phantom(changes, figure):
     assert doubted(PHANTOM, **changes) == [figure]
 
 
-def test_a_phantom_may_be_large_still_and_of_water():
+def test_phantom_may_be_large_and_homogeneous():
     assert doubted(PHANTOM, BrainMaskVolume=8000.0, MedianFieldStandardError=0.02) == []
 
 

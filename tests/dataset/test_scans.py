@@ -1,4 +1,4 @@
-"""Scans are put together by name, and whatever is left out has a reason."""
+"""Files are grouped to scans by name, and every file that is not used is reported with a reason."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from multiqsm.dataset.collection import collect_scans
@@ -16,6 +17,10 @@ from multiqsm.dataset.problems import DatasetError, Problem
 
 def labels(scans):
     return [scan.label for scan in scans]
+
+
+def scans_of(problems):
+    return [problem.scan for problem in problems]
 
 
 def edit(path, **fields):
@@ -29,9 +34,8 @@ def test_scan_of_a_plain_dataset(make_dataset):
     assert scan.entities == {"subject": "01"}
     assert (scan.label, scan.node_name, scan.suffix) == ("sub-01", "sub_01", "MEGRE")
     assert scan.echo_times == (0.006, 0.012, 0.018)
-    assert [path.name for path in scan.phase] == [
-        f"sub-01_echo-{e}_part-phase_MEGRE.nii.gz" for e in (1, 2, 3)
-    ]
+    for echo, path in enumerate(scan.phase, start=1):
+        assert path.name == f"sub-01_echo-{echo}_part-phase_MEGRE.nii.gz"
     assert (scan.field_strength, scan.imaging_frequency, scan.manufacturer) == (
         3.0,
         123.2,
@@ -42,7 +46,7 @@ def test_scan_of_a_plain_dataset(make_dataset):
     assert scan.brain_mask is None
 
 
-def test_every_entity_tells_scans_apart(make_dataset):
+def test_every_entity_distinguishes_scans(make_dataset):
     root = make_dataset(
         subjects=("01", "02"),
         sessions=("A", "B"),
@@ -90,7 +94,7 @@ def test_sidecars_are_inherited(make_dataset):
     assert (scan.field_strength, scan.manufacturer) == (7.0, "GE")
 
 
-def test_an_images_own_sidecar_goes_before_one_beside_it(make_dataset):
+def test_own_sidecar_has_precedence_over_others_in_its_folder(make_dataset):
     (scan,), _ = collect_scans(make_dataset(parts=(None, "phase")))
     for path in scan.phase:
         assert scan.sidecars[path.name]["Units"] == "rad"
@@ -104,7 +108,7 @@ def test_real_and_imaginary_images(make_dataset):
     assert scan.imaginary[2].name == "sub-01_echo-3_part-imag_MEGRE.nii.gz"
 
 
-def test_phase_is_preferred_and_it_is_said(make_dataset):
+def test_phase_is_preferred_with_a_note(make_dataset):
     (scan,), _ = collect_scans(make_dataset(parts=("mag", "phase", "real", "imag")))
     assert list(scan.parts) == ["magnitude", "phase"]
     assert "real and imaginary images not used" in scan.notes[0]
@@ -115,7 +119,7 @@ def test_single_echo(make_dataset):
     assert (scan.suffix, scan.echo_times, len(scan.files)) == ("T2starw", (0.02,), 2)
 
 
-def test_magnitude_without_part_is_taken_and_it_is_said(make_dataset):
+def test_image_without_part_is_used_as_magnitude_with_a_note(make_dataset):
     (scan,), left_out = collect_scans(make_dataset(parts=(None, "phase")))
     assert left_out == []
     assert scan.magnitude[0].name == "sub-01_echo-1_MEGRE.nii.gz"
@@ -171,10 +175,10 @@ def test_single_echo_scan_of_the_same_name_is_left_out(make_dataset):
     make_dataset(suffix="T2starw", echo_times=(0.02,))
     (scan,), left_out = collect_scans(make_dataset())
     assert scan.suffix == "MEGRE"
-    assert "sub-01_part-mag_T2starw.nii.gz" in [problem.scan for problem in left_out]
+    assert "sub-01_part-mag_T2starw.nii.gz" in scans_of(left_out)
 
 
-def test_entity_that_the_derivatives_cannot_carry(make_dataset):
+def test_entity_that_gradient_echo_scans_may_not_have(make_dataset):
     root = make_dataset(subjects=("01", "02"))
     for path in (root / "sub-02/anat").iterdir():
         path.rename(path.with_name(path.name.replace("_echo", "_inv-1_echo")))
@@ -193,7 +197,7 @@ def test_labels_select_with_and_without_prefix(make_dataset):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("label", "expected"),
     [
         ("x", ["sub-01_acq-x"]),
         (["x", "y"], ["sub-01_acq-x", "sub-01_acq-y"]),
@@ -201,9 +205,9 @@ def test_labels_select_with_and_without_prefix(make_dataset):
         ("*", ["sub-01_acq-x", "sub-01_acq-y"]),
     ],
 )
-def test_filter_file_selects(make_dataset, wanted, expected):
+def test_filter_file_selects(make_dataset, label, expected):
     root = make_dataset(acquisitions=(None, "x", "y"))
-    scans, _ = collect_scans(root, bids_filter={"megre": {"acquisition": wanted}})
+    scans, _ = collect_scans(root, bids_filter={"megre": {"acquisition": label}})
     assert labels(scans) == expected
 
 
@@ -274,9 +278,7 @@ def test_label_that_bids_does_not_allow(make_dataset):
     root = make_dataset(sessions=("A", "2020-01-01"))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-A"]
-    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [
-        problem.scan for problem in left_out
-    ]
+    assert "sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz" in scans_of(left_out)
     assert "letters, digits and +" in left_out[0].text
 
 
@@ -291,7 +293,7 @@ def test_dataset_without_participants(make_dataset):
         collect_scans(root)
 
 
-def test_broken_sidecar_costs_its_own_scan_alone(make_dataset):
+def test_broken_sidecar_affects_only_its_own_scan(make_dataset):
     root = make_dataset(subjects=("01", "02"))
     (root / "sub-02/anat/sub-02_echo-2_part-mag_MEGRE.json").write_text('{"EchoTime": 0.012,}')
     scans, left_out = collect_scans(root)
@@ -300,7 +302,7 @@ def test_broken_sidecar_costs_its_own_scan_alone(make_dataset):
     assert left_out[0].text.startswith("sub-02_echo-2_part-mag_MEGRE.json: ")
 
 
-def test_no_scan_may_be_no_error(make_dataset):
+def test_missing_scans_need_not_be_an_error(make_dataset):
     root = make_dataset(parts=("mag",))
     scans, left_out = collect_scans(root, none_is_an_error=False)
     assert scans == []
@@ -310,7 +312,7 @@ def test_no_scan_may_be_no_error(make_dataset):
 @pytest.mark.parametrize(
     "folder", ["sub-other", "sub-other_x/ses-Z", "run-7", "anat", "x_acq-y", "echo-9_part-imag"]
 )
-def test_folders_above_the_dataset_say_nothing(make_dataset, folder):
+def test_sidecars_above_the_dataset_are_ignored(make_dataset, folder):
     root = make_dataset(f"{folder}/raw", sessions=("A",))
     ((scan,), left_out) = collect_scans(root)
     assert scan.entities == {"subject": "01", "session": "A"}
@@ -335,19 +337,19 @@ def test_names_that_bids_does_not_allow_are_left_out(make_dataset, name, reason)
     shutil.copy(image, image.with_name(f"{name}.nii.gz"))
     scans, left_out = collect_scans(root)
     assert len(scans[0].files) == 6
-    assert [problem.scan for problem in left_out] == [f"{name}.nii.gz"]
+    assert scans_of(left_out) == [f"{name}.nii.gz"]
     assert reason in left_out[0].text
     assert left_out[0].severity == "error"
 
 
-def test_hidden_files_are_no_images(make_dataset):
+def test_hidden_files_are_ignored(make_dataset):
     root = make_dataset()
     image = root / "sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz"
     shutil.copy(image, image.with_name(f"._{image.name}"))
     assert collect_scans(root)[1] == []
 
 
-def test_the_nearest_and_most_specific_sidecar_counts(make_dataset):
+def test_closest_and_most_specific_sidecar_has_precedence(make_dataset):
     root = make_dataset(sessions=("A",), echo_times=(0.006, 0.012))
     subject, anat = root / "sub-01", root / "sub-01/ses-A/anat"
     for path, angle in (
@@ -367,11 +369,11 @@ def test_the_nearest_and_most_specific_sidecar_counts(make_dataset):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "n_scans"), [(2, 2), ("2", 2), ([1, 2], 3), ("02", 2), (None, 1), ("*", 3)]
+    ("label", "n_scans"), [(2, 2), ("2", 2), ([1, 2], 3), ("02", 2), (None, 1), ("*", 3)]
 )
-def test_indices_match_however_they_are_padded(make_dataset, wanted, n_scans):
+def test_indices_match_regardless_of_padding(make_dataset, label, n_scans):
     root = make_dataset(runs=("1", "2", "02", None))
-    assert len(collect_scans(root, bids_filter={"megre": {"run": wanted}})[0]) == n_scans
+    assert len(collect_scans(root, bids_filter={"megre": {"run": label}})[0]) == n_scans
 
 
 def test_filter_by_a_field_of_the_sidecars(make_dataset):
@@ -380,7 +382,7 @@ def test_filter_by_a_field_of_the_sidecars(make_dataset):
     assert labels(collect_scans(root, bids_filter={"megre": {"FlipAngle": 20}})[0]) == ["sub-02"]
 
 
-def test_metadata_that_derivatives_carry_is_plain(make_dataset):
+def test_metadata_for_derivatives_is_plain(make_dataset):
     fields = {
         "SequenceName": {"a": 1},
         "SoftwareVersions": ["x", "y\n"],
@@ -430,7 +432,7 @@ def test_brain_mask_of_the_user_is_found_by_entities(make_dataset):
     assert left_out == []
 
 
-def test_own_mask_of_an_earlier_run_is_not_the_users(make_dataset):
+def test_mask_of_an_earlier_run_is_not_a_user_mask(make_dataset):
     root = make_dataset()
     write_dataset_description(root / "derivatives/multiqsm", root)
     mask = write_mask(root, "multiqsm", "sub-01/anat/sub-01_desc-brain_mask.nii.gz")
@@ -456,7 +458,7 @@ def test_mask_made_from_a_t1w_is_left_out(make_dataset):
     assert "another image" in left_out[0].text
 
 
-def test_two_masks_are_refused(make_dataset):
+def test_two_masks_are_an_error(make_dataset):
     root = make_dataset()
     for dataset in ("one", "two"):
         write_mask(root, dataset, "sub-01/anat/sub-01_desc-brain_mask.nii.gz")
@@ -503,7 +505,7 @@ def test_site_without_a_table(make_dataset, sidecar, sessions, site, source):
     assert (scan.site, scan.site_source) == (site, source)
 
 
-def test_echo_time_that_is_no_number_is_kept_apart(make_dataset):
+def test_invalid_echo_time_is_none(make_dataset):
     root = make_dataset()
     for part in ("mag", "phase"):
         edit(root / f"sub-01/anat/sub-01_echo-2_part-{part}_MEGRE.json", EchoTime="12 ms")
@@ -519,7 +521,7 @@ def test_real_scans(shared):
     assert left_out == []
 
 
-def test_phantom_is_told_by_its_species(make_dataset):
+def test_phantom_is_recognized_by_its_species(make_dataset):
     root = make_dataset(subjects=("01", "phantom"))
     (root / "participants.tsv").write_text(
         "participant_id\tspecies\nsub-01\thomo sapiens\nsub-phantom\tphantom\n"
@@ -545,17 +547,17 @@ def test_ragged_participants_table_is_read(make_dataset, content):
         ("sub-01\tA\x00B", "characters that cannot be printed"),
     ],
 )
-def test_damaged_row_of_a_participant_is_told(make_dataset, row, note):
+def test_damaged_row_of_a_participant_is_reported(make_dataset, row, note):
     root = make_dataset()
     (root / "participants.tsv").write_text(f"participant_id\tsite\n{row}\n")
     ((scan,), _) = collect_scans(root)
-    assert any(note in told for told in scan.notes)
+    assert any(note in text for text in scan.notes)
 
 
 @pytest.mark.parametrize("rows", ["", "sub-02\tNorth\n"])
-def test_participant_without_a_row_is_told(make_dataset, rows):
+def test_participant_without_a_row_is_reported(make_dataset, rows):
     root = make_dataset()
-    assert collect_scans(root)[0][0].notes == ()  # without any table nothing is missing from it
+    assert collect_scans(root)[0][0].notes == ()  # there is no table
     (root / "participants.tsv").write_text(f"participant_id\tsite\n{rows}")
     assert collect_scans(root)[0][0].notes == ("sub-01 is not in participants.tsv",)
 
@@ -575,15 +577,15 @@ def test_participants_table_in_another_encoding_is_named(make_dataset):
         (
             "sub-01\tA\thomo sapiens\t25\nsub-01\tA\thomo sapiens\t26\n",
             True,
-        ),  # age is not what the scans are read by
+        ),  # the age is not used
         ("sub-01\tn/a\thomo sapiens\t25\n01\tA\thomo sapiens\t25\n", True),
         ("sub-01\tA\thomo sapiens\t25\nsub-01\tB\thomo sapiens\t25\n", False),
         ("sub-01\tA\thomo sapiens\t25\nsub-01\tA\tphantom\t25\n", False),
     ],
 )
-def test_participant_who_is_there_twice(make_dataset, rows, usable):
-    """Rows that agree in what is read are one; rows that do not cost that participant's scans and
-    no others.
+def test_participant_with_two_rows(make_dataset, rows, usable):
+    """Equal rows are merged. Rows that contradict each other make only that participant's scans
+    unusable.
     """
     root = make_dataset(subjects=("01", "02"))
     (root / "participants.tsv").write_text(
@@ -600,7 +602,7 @@ def test_participant_who_is_there_twice(make_dataset, rows, usable):
         )
 
 
-def test_session_that_is_there_twice(make_dataset):
+def test_session_with_two_rows(make_dataset):
     root = make_dataset(sessions=("1", "2"))
     table = root / "sub-01" / "sub-01_sessions.tsv"
     table.write_text("session_id\tscanner\nses-1\tPrisma\nses-1\tSkyra\nses-2\tSkyra\n")
@@ -611,13 +613,16 @@ def test_session_that_is_there_twice(make_dataset):
 
 
 def test_all_scans_are_listed_by_name(make_dataset):
-    """Whether they can be used or not; other images are none."""
+    """Scans are listed whether they are usable or not; other images are ignored."""
     root = make_dataset(subjects=("01", "02", "03"), sessions=("1", "2"), acquisitions=("x",))
     for path in root.glob("sub-02/ses-2/anat/*part-phase*"):
         path.unlink()
     (root / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_T1w.nii.gz").touch()
     listed = list_scans(root, ["02", "01"])
-    assert [tuple(entities.values()) for entities in listed] == [
-        (subject, session, "x") for subject in ("01", "02") for session in "12"
+    assert pd.DataFrame(listed).to_numpy().tolist() == [
+        ["01", "1", "x"],
+        ["01", "2", "x"],
+        ["02", "1", "x"],
+        ["02", "2", "x"],
     ]
     assert set(listed[0]) == {"subject", "session", "acquisition"}

@@ -1,8 +1,7 @@
-"""Scans of a subject are put together: their numbers, what is missing, and regions that cannot be
-used.
-"""
+"""Processed scans of a subject: their numbers, missing files, and regions that cannot be used."""
 
 import json
+from itertools import product
 
 import nibabel as nib
 import numpy as np
@@ -17,45 +16,55 @@ METHODS = ("iterative", "deterministic")
 
 
 def numbers(*scans):
-    """Numbers of scans given as session/run or session, at the site of the same name as the
-    session's first letter.
-    """
-    told = [dict(zip(("session", "run"), name.split("/"), strict=False)) for name in scans]
-    return number_scans(
-        [({"subject": "01"} | entities, entities["session"][0], Protocol()) for entities in told]
-    )
+    """Numbers of scans given as session/run or session; the site is the session's first letter."""
+    rows = []
+    for scan in scans:
+        session, *run = scan.split("/")
+        entities = {"subject": "01", "session": session}
+        if run:
+            entities["run"] = run[0]
+        rows.append((entities, session[0], Protocol()))
+    return number_scans(rows)
+
+
+def labels(scans):
+    return [scan.label for scan in scans]
+
+
+def scans_of(problems):
+    return [problem.scan for problem in problems]
 
 
 @pytest.mark.parametrize(
     ("scans", "expected"),
     [
         (["A/1", "A/2", "B/1"], [1, 2, 1]),
-        (["A/1", "A/3", "A/5"], [1, 3, 5]),  # what is missing leaves the others their numbers
+        (["A/1", "A/3", "A/5"], [1, 3, 5]),  # missing scans do not change numbers
         (["A/10", "A/2"], [10, 2]),
         (["A/01", "A/02"], [1, 2]),
-        (["A1/1", "A2/1", "A3/1"], [1, 2, 3]),  # the sessions of one site count
-        (["A10", "A2", "A1"], [3, 2, 1]),  # in the order of numbers, not of letters
+        (["A1/1", "A2/1", "A3/1"], [1, 2, 3]),  # sessions of one site are counted
+        (["A10", "A2", "A1"], [3, 2, 1]),  # in numerical order
         (["A1/1", "A1/2", "A2/1"], [1, 2, 3]),
         (["A1/1", "A1"], [2, 1]),  # a scan without a run
         (["A", "B", "C"], [1, 1, 1]),
     ],
 )
-def test_numbers(scans, expected):
+def test_repeats_are_numbered(scans, expected):
     assert numbers(*scans) == expected
     assert numbers(*scans[::-1]) == expected[::-1]
 
 
-def test_numbers_of_subjects_are_their_own():
-    scans = [
-        ({"subject": subject, "session": "A"}, "A", Protocol()) for subject in ("01", "02", "+1")
-    ]
+def test_repeats_are_numbered_within_a_subject():
+    scans = []
+    for subject in ("01", "02", "+1"):
+        scans.append(({"subject": subject, "session": "A"}, "A", Protocol()))
     assert number_scans(scans) == [1, 1, 1]
     assert number_scans([]) == []
 
 
 def processed(root, raw, entities, *, without=None, site="A", **options):
-    """Write empty derivatives of a scan but one, and the raw image that its regions were drawn
-    on.
+    """Write empty derivatives of a scan, except `without`, and the raw image on which its regions
+    are drawn.
     """
     files = [("mask", "anat", "brain"), ("magnitude", "fmap", None), ("R2starmap", "anat", None)]
     for suffix, datatype, desc in [*files, *(("Chimap", "anat", method) for method in METHODS)]:
@@ -85,22 +94,22 @@ def folders(tmp_path):
 
 
 def collect(scans, folders, **options):
-    known, rater = folders
+    roots, rater = folders
     return collect_subjects(
-        scans, known["root"], **{"methods": METHODS, "datasets": [rater], **options}
+        scans, roots["root"], **{"methods": METHODS, "datasets": [rater], **options}
     )
 
 
 def test_subjects_are_sorted_and_their_scans_too(folders):
-    known, _ = folders
-    named = [("02", "A", "1"), ("01", "B", "1"), ("01", "A", "2"), ("01", "A", "1")]
-    scans = [
-        processed(**known, entities={"subject": subject, "session": site, "run": run}, site=site)
-        for subject, site, run in named
-    ]
+    roots, _ = folders
+    rows = [("02", "A", "1"), ("01", "B", "1"), ("01", "A", "2"), ("01", "A", "1")]
+    scans = []
+    for subject, site, run in rows:
+        entities = {"subject": subject, "session": site, "run": run}
+        scans.append(processed(**roots, entities=entities, site=site))
     subjects, left_out = collect(scans, folders)
     assert left_out == []
-    assert [subject.label for subject in subjects] == ["01", "02"]
+    assert labels(subjects) == ["01", "02"]
     assert [(scan.site, scan.number) for scan in subjects[0].scans] == [
         ("A", 1),
         ("A", 2),
@@ -108,16 +117,16 @@ def test_subjects_are_sorted_and_their_scans_too(folders):
     ]
     scan = subjects[0].scans[1]
     assert scan.label == "sub-01_ses-A_run-2"
-    assert scan.magnitude == known["root"] / "sub-01/ses-A/fmap/sub-01_ses-A_run-2_magnitude.nii.gz"
+    assert scan.magnitude == roots["root"] / "sub-01/ses-A/fmap/sub-01_ses-A_run-2_magnitude.nii.gz"
     assert (
-        scan.mask == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_desc-brain_mask.nii.gz"
+        scan.mask == roots["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_desc-brain_mask.nii.gz"
     )
-    assert scan.r2star == known["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_R2starmap.nii.gz"
+    assert scan.r2star == roots["root"] / "sub-01/ses-A/anat/sub-01_ses-A_run-2_R2starmap.nii.gz"
     assert list(scan.chi) == list(METHODS)
     assert (scan.labels, subjects[0].labels, subjects[0].is_phantom) == (None, None, False)
 
 
-def test_only_the_maps_that_are_wanted_must_be_there(folders):
+def test_only_required_maps_must_exist(folders):
     scan = processed(**folders[0], entities={"subject": "01"}, without="iterative")
     (subject,), left_out = collect([scan], folders, methods=("deterministic",))
     assert left_out == []
@@ -133,14 +142,14 @@ def test_scan_without_derivatives_is_left_out_and_named(folders, without):
     ]
     (subject,), left_out = collect(scans, folders)
     assert [(scan.label, scan.number) for scan in subject.scans] == [("sub-01_run-2", 2)]
-    assert [problem.scan for problem in left_out] == ["sub-01_run-1", "sub-02"]
-    assert all(problem.severity == "error" for problem in left_out)
+    assert scans_of(left_out) == ["sub-01_run-1", "sub-02"]
+    assert {problem.severity for problem in left_out} == {"error"}
     assert left_out[0].text.startswith("not processed: sub-01_run-1")
     assert without in left_out[0].text
     assert left_out[0].text.endswith("is missing")
 
 
-def test_standard_errors_of_an_earlier_run_are_not_taken(folders):
+def test_standard_errors_of_an_earlier_run_are_ignored(folders):
     scan, root = processed(**folders[0], entities={"subject": "01"}), folders[0]["root"]
     for desc, suffix, kind in (("iterativese", "Chimap", "anat"), ("totalse", "fieldmap", "fmap")):
         derivative_path(root, scan.entities, suffix=suffix, desc=desc, datatype=kind).touch()
@@ -166,8 +175,8 @@ def test_phantom(folders):
 
 
 def test_regions_of_a_scan_and_of_the_subject(folders):
-    known, rater = folders
-    scans = [processed(**known, entities={"subject": "01", "run": run}) for run in "12"]
+    roots, rater = folders
+    scans = [processed(**roots, entities={"subject": "01", "run": run}) for run in "12"]
     mine, ours = (
         draw(rater, {"subject": "01", "run": "1"}),
         draw(rater, {"subject": "01"}, space="subject"),
@@ -190,7 +199,7 @@ BAD_LABELS = {
 
 
 @pytest.mark.parametrize("case", BAD_LABELS)
-def test_regions_that_cannot_be_used_leave_the_scan(folders, case):
+def test_scan_with_invalid_regions_is_still_used(folders, case):
     options, cause = BAD_LABELS[case]
     scan = processed(**folders[0], entities={"subject": "01"})
     draw(folders[1], {"subject": "01"}, **options)
@@ -201,9 +210,9 @@ def test_regions_that_cannot_be_used_leave_the_scan(folders, case):
     assert problem.severity == "error"
 
 
-def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
-    known, rater = folders
-    scan = processed(**known, entities={"subject": "01", "run": "1"})
+def test_invalid_regions_of_the_subject_do_not_affect_those_of_the_scan(folders):
+    roots, rater = folders
+    scan = processed(**roots, entities={"subject": "01", "run": "1"})
     draw(rater, {"subject": "01", "run": "1"})
     draw(rater, {"subject": "01"}, space="subject").write_bytes(b"no image")
     (subject,), (problem,) = collect([scan], folders)
@@ -212,7 +221,7 @@ def test_bad_regions_of_the_subject_leave_those_of_the_scan(folders):
     assert (problem.scan, problem.severity) == ("regions of sub-01", "error")
 
 
-def test_labels_without_a_name_are_told_of_and_are_no_fault(folders):
+def test_labels_without_a_name_give_a_note(folders):
     scan = processed(**folders[0], entities={"subject": "01"})
     draw(folders[1], {"subject": "01"}, value=7)
     (subject,), (problem,) = collect([scan], folders)
@@ -232,20 +241,17 @@ def test_two_datasets_with_regions_of_one_scan(folders, tmp_path):
 
 
 def raw_and_made(folders, *sessions, without=None, **options):
-    """A scan of each session with its derivatives, those of `without` but for their magnitude."""
-    return [
-        processed(
-            **folders[0],
-            entities={"subject": "01", "session": session},
-            without="magnitude" if session == without else None,
-            **options,
-        )
-        for session in sessions
-    ]
+    """Write a scan of each session with derivatives, but no magnitude for session `without`."""
+    scans = []
+    for session in sessions:
+        entities = {"subject": "01", "session": session}
+        absent = "magnitude" if session == without else None
+        scans.append(processed(**folders[0], entities=entities, without=absent, **options))
+    return scans
 
 
-def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
-    """A filter left the scan out, which an earlier run had processed."""
+def test_regions_of_an_excluded_scan_are_propagated(folders):
+    """A filter excluded a scan that an earlier run had processed."""
     first, second = raw_and_made(folders, "1", "2")
     drawn = draw(folders[1], first.entities)
     (subject,), left_out = collect(
@@ -256,10 +262,10 @@ def test_regions_of_a_scan_that_is_not_there_are_carried(folders):
     assert (elsewhere.label, elsewhere.labels.path) == ("sub-01_ses-1", drawn)
     assert elsewhere.magnitude.name == "sub-01_ses-1_magnitude.nii.gz"
     assert elsewhere.columns["session"] == "1"
-    assert [scan.label for scan in subject.scans] == ["sub-01_ses-2"]
+    assert labels(subject.scans) == ["sub-01_ses-2"]
 
 
-def test_regions_that_cannot_be_carried_are_a_fault(folders):
+def test_regions_that_cannot_be_propagated_are_an_error(folders):
     first, second = raw_and_made(folders, "1", "2", without="1")
     draw(folders[1], first.entities)
     (subject,), (problem,) = collect([second], folders, excluded_scans=[first.entities])
@@ -267,12 +273,12 @@ def test_regions_that_cannot_be_carried_are_a_fault(folders):
     assert (problem.scan, problem.severity) == ("regions of sub-01_ses-1", "error")
     for text in ("sub-01_ses-1_magnitude.nii.gz", "cannot be used", "--session-label"):
         assert text in problem.text
-    # A scan that is there, but for its derivatives, is no better.
+    # The same holds for a scan without derivatives that no filter excludes.
     _, left_out = collect([first, second], folders)
-    assert [problem.scan for problem in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
+    assert scans_of(left_out) == ["sub-01_ses-1", "regions of sub-01_ses-1"]
 
 
-def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
+def test_one_usable_excluded_scan_with_regions_suffices(folders):
     first, second, third = raw_and_made(folders, "1", "2", "3", without="1")
     for scan in (first, third):
         draw(folders[1], scan.entities)
@@ -280,11 +286,11 @@ def test_regions_of_two_scans_elsewhere_are_not_lost_with_one(folders):
         [second], folders, excluded_scans=[first.entities, third.entities]
     )
     assert left_out == []
-    assert [scan.label for scan in subject.elsewhere] == ["sub-01_ses-3"]
+    assert labels(subject.elsewhere) == ["sub-01_ses-3"]
 
 
 @pytest.mark.parametrize("own", ["scan", "subject", "phantom"])
-def test_regions_elsewhere_are_not_needed_where_there_are_others(folders, own):
+def test_regions_of_excluded_scans_are_ignored_if_there_are_others(folders, own):
     first, second = raw_and_made(folders, "1", "2", without="1", is_phantom=own == "phantom")
     draw(folders[1], first.entities)
     if own != "phantom":
@@ -297,7 +303,7 @@ def test_regions_elsewhere_are_not_needed_where_there_are_others(folders, own):
     assert (left_out, subject.elsewhere) == ([], ())
 
 
-def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
+def test_points_on_excluded_scans_are_propagated_on_request(folders):
     first, second = raw_and_made(folders, "1", "2")
     path = folders[1] / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_desc-atrium_points.tsv"
     path.parent.mkdir(parents=True)
@@ -313,24 +319,27 @@ def test_points_elsewhere_are_carried_if_they_are_asked_for(folders):
     assert problem.scan == "points in the atria of sub-01_ses-1"
 
 
-def test_scans_know_their_protocol_and_are_counted_in_it(folders):
-    named = [{"subject": "01", "acquisition": name, "run": run} for name in "ab" for run in "12"]
-    scans = [
-        processed(**folders[0], entities=entities, echo_times=(0.006, 0.014)) for entities in named
-    ]
+def test_scans_have_a_protocol_and_a_number(folders):
+    scans = []
+    for acquisition, run in product("ab", "12"):
+        entities = {"subject": "01", "acquisition": acquisition, "run": run}
+        scans.append(processed(**folders[0], entities=entities, echo_times=(0.006, 0.014)))
     (subject,), _ = collect(scans, folders)
-    found = [(str(scan.protocol), scan.number) for scan in subject.scans]
-    assert sorted(found) == [
-        (f"acq-{name}, TE 6, 14 ms, 1×1×1 mm", n) for name in "ab" for n in (1, 2)
+    protocols = [(str(scan.protocol), scan.number) for scan in subject.scans]
+    assert sorted(protocols) == [
+        ("acq-a, TE 6, 14 ms, 1×1×1 mm", 1),
+        ("acq-a, TE 6, 14 ms, 1×1×1 mm", 2),
+        ("acq-b, TE 6, 14 ms, 1×1×1 mm", 1),
+        ("acq-b, TE 6, 14 ms, 1×1×1 mm", 2),
     ]
-    told = subject.scans[0].columns
-    assert [told[name] for name in ("subject", "session", "run", "acquisition")] == [
+    columns = subject.scans[0].columns
+    assert [columns[name] for name in ("subject", "session", "run", "acquisition")] == [
         "01",
         None,
         "1",
         "a",
     ]
-    assert (told["echo_times"], told["voxel_size"], told["site"], told["scan"]) == (
+    assert (columns["echo_times"], columns["voxel_size"], columns["site"], columns["scan"]) == (
         "6, 14",
         "1, 1, 1",
         "A",

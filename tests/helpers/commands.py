@@ -1,4 +1,4 @@
-"""Runs of the commands in this process."""
+"""The commands, run in this process."""
 
 from helpers.analytic import centred_coordinates
 
@@ -8,15 +8,16 @@ SERIAL = ["--plugin", "Linear"]  # processes take seconds to start
 
 
 def run(root, *options):
-    """Run the participant level, in this process if nothing is said of processes; return its exit
-    code.
+    """Run the participant level; return its exit code. Without ``--n-procs`` it runs in this
+    process.
     """
-    out, work = root.parent / "out", root.parent / "work"
+    out = root.parent / "out"
+    work = root.parent / "work"
     plugin = [] if "--n-procs" in options else SERIAL
     return main([str(root), str(out), "participant", "-w", str(work), *plugin, *options])
 
 
 def iron(shape):
-    """The middle of the ball of iron in `ball_head`."""
+    """Return a mask of the middle of the ball of iron in `ball_head`."""
     x, y, z = centred_coordinates(shape, (2.5, 2.5, 3))
     return (x - 5) ** 2 + y**2 + (z - 3) ** 2 < 5**2

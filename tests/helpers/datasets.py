@@ -1,4 +1,4 @@
-"""Small BIDS datasets for tests, and the official validator's opinion of one."""
+"""Small BIDS datasets for tests, and the errors that the official validator finds."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def write_dataset(
 ):
     """Write every combination of the entities as a scan; return the root.
 
-    `voxels` gives the image of a part and an echo time; random numbers if not given.
+    `voxels` returns the image of a part and an echo time; by default images are random.
 
     None among the labels stands for a missing entity; among `parts`, for a magnitude without part.
     `metadata` is added to each sidecar over `SCANNER`; a value of None removes the field.
@@ -48,8 +48,9 @@ def write_dataset(
         folder = root / f"sub-{subject}" / (f"ses-{labels[0]}" if labels[0] else "") / "anat"
         folder.mkdir(parents=True, exist_ok=True)
         for (echo, time), part in product(enumerate(echo_times, start=1), parts):
-            named = [*entities, ("echo", echo if suffix == "MEGRE" else None), ("part", part)]
-            stem = "_".join(f"{key}-{label}" for key, label in named if label is not None)
+            stem = "_".join(f"{key}-{label}" for key, label in entities if label is not None)
+            stem += f"_echo-{echo}" if suffix == "MEGRE" else ""
+            stem += f"_part-{part}" if part is not None else ""
             image = folder / f"{stem}_{suffix}.nii.gz"
             values = values_of(part, shape, random) if voxels is None else voxels(part, time)
             save_as_scanned(image, values, affine)
@@ -59,20 +60,20 @@ def write_dataset(
                 "Units": "rad" if part == "phase" else "arbitrary",
             }
             sidecar |= metadata or {}
-            kept = {key: value for key, value in sidecar.items() if value is not None}
-            write_json(image.with_name(f"{stem}_{suffix}.json"), kept)
+            fields = {key: value for key, value in sidecar.items() if value is not None}
+            write_json(image.with_name(f"{stem}_{suffix}.json"), fields)
     return root
 
 
 def save_as_scanned(path, values, affine):
-    """Write an image whose affine leads to the scanner, as converters do; the affine may be any."""
+    """Write an image with any affine, marked as that to the scanner, as converters do."""
     image = nib.Nifti1Image(values, affine)
     image.set_sform(affine, 1)
     nib.save(image, path)
 
 
 def values_of(part, shape, random):
-    """Random voxels as the part of an image has them."""
+    """Return random voxels in the range of a part of an image."""
     low, high = {"phase": (-np.pi, np.pi), "real": (-100, 100), "imag": (-100, 100)}.get(
         part, (50, 100)
     )
@@ -80,8 +81,8 @@ def values_of(part, shape, random):
 
 
 def bright_head(part, echo_time, seed=0):
-    """A ball of 520 mL of brain with three paramagnetic balls in it; its phase grows with the
-    field. Voxels of 3 mm.
+    """Return an image of a ball of 520 mL of brain with three paramagnetic balls in it; its phase
+    grows with the field. Voxels have 3 mm.
     """
     shape = (36, 40, 34)
     field, brain = iron_head(shape, (3, 3, 3), (0, 0, 1))
@@ -99,15 +100,16 @@ def write_json(path, content):
 
 
 def validator_errors(root):
-    """Codes of the official validator's errors."""
-    beside = Path(sys.executable).with_name("bids-validator-deno")
-    command = str(beside) if beside.exists() else shutil.which("bids-validator-deno")
+    """Return the codes of the official validator's errors."""
+    installed = Path(sys.executable).with_name("bids-validator-deno")
+    command = str(installed) if installed.exists() else shutil.which("bids-validator-deno")
     if command is None:
         pytest.skip("bids-validator-deno is not installed")
-    run = subprocess.run(
+    process = subprocess.run(
         [command, str(root), "--json"], capture_output=True, text=True, check=False
     )
-    issues = json.loads(run.stdout)["issues"]["issues"]
-    return {
-        (issue["code"], issue.get("subCode")) for issue in issues if issue["severity"] == "error"
-    }
+    errors = set()
+    for issue in json.loads(process.stdout)["issues"]["issues"]:
+        if issue["severity"] == "error":
+            errors.add((issue["code"], issue.get("subCode")))
+    return errors

@@ -1,4 +1,4 @@
-"""FreeSurfer's tables of statistics, small ones."""
+"""Small tables of statistics as FreeSurfer writes them."""
 
 ASEG = """\
 # Title Segmentation Statistics
@@ -39,10 +39,9 @@ OLD, NEW = "{}-Thalamus-Proper", "{}-Thalamus"
 
 def write_statistics(folder, *, name=NEW, head=ETIV, area="WhiteSurfArea", version="7.4"):
     folder.mkdir(parents=True, exist_ok=True)
-    left, right = name.format("Left"), name.format("Right")
-    (folder / "aseg.stats").write_text(
-        ASEG.format(version=version, head=head, left=left, right=right)
-    )
+    """Write `aseg.stats` and both `aparc.stats` into a folder; return the folder."""
+    names = {"left": name.format("Left"), "right": name.format("Right")}
+    (folder / "aseg.stats").write_text(ASEG.format(version=version, head=head, **names))
     for side, thickness, value, vertices in (
         ("lh", 2.5, 80_000, 110_000),
         ("rh", 2.3, 120_000, 110_000),

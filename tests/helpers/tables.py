@@ -1,4 +1,6 @@
-"""Tables of regional values as the participant level writes them, with a truth that is known."""
+"""Tables of regional values as the participant level writes them, of known truth."""
+
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,19 +17,19 @@ LABELS = ["subject", "session", "run", "site", "scan", "method", "roi"]
 def people_table(
     *, subjects=4, sites="ABC", scans=3, methods=("iterative", "deterministic"), slopes=None, seed=0
 ):
-    """People who travelled to all sites: values with a person's own part and noise, times the slope
-    of the site.
+    """Return values of people who travelled to all sites: a person's own value plus noise, times
+    the slope of the site.
     """
-    random, rows = np.random.default_rng(seed), []
+    random = np.random.default_rng(seed)
+    slope_of_site = dict.fromkeys(sites, 1.0) | (slopes or {})
+    rows = []
     for subject in range(1, subjects + 1):
         for roi, level in ROIS.items():
             truth = level and level + random.normal(0, 0.01)
             for site in sites:
                 for scan in range(1, scans + 1):
                     for method in methods:
-                        value = level and (truth + random.normal(0, 0.003)) * (slopes or {}).get(
-                            site, 1.0
-                        )
+                        value = level and slope_of_site[site] * (truth + random.normal(0, 0.003))
                         rows.append(
                             (f"{subject:02}", site, str(scan), site, scan, method, roi, value)
                         )
@@ -39,13 +41,14 @@ def people_table(
 
 
 def tubes_table(*, slopes=SLOPES, methods=("iterative", "deterministic")):
-    """A phantom's tubes at each site: the slope times what is expected, and an intercept."""
-    rows = [
-        ("phantom", site, "1", site, 1, method, tube, slope * expected - 0.04, expected)
-        for site, slope in slopes.items()
-        for method in methods
-        for tube, expected in TUBES.items()
-    ]
+    """Return values of a phantom's tubes at each site: the slope times the expected value, plus an
+    intercept.
+    """
+    rows = []
+    for (site, slope), method in product(slopes.items(), methods):
+        for tube, expected in TUBES.items():
+            mean = slope * expected - 0.04
+            rows.append(("phantom", site, "1", site, 1, method, tube, mean, expected))
     table = pd.DataFrame(rows, columns=[*LABELS, "mean", "expected"])
     return table.assign(sd=0.01, median=table["mean"], unit="ppm", reference="phantom")
 

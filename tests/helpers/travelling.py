@@ -1,5 +1,5 @@
-"""A person who is scanned again and again: the head of `analytic_head` at any pose, as a scan or as
-its derivatives.
+"""A person who is scanned several times: the head of `analytic_head` at any pose, as a scan or as
+derivatives.
 """
 
 import nibabel as nib
@@ -14,18 +14,17 @@ from multiqsm.dataset.assembly import Scan
 from multiqsm.dataset.outputs import derivative_path
 from multiqsm.dataset.sidecars import write_sidecar
 
-SHAPE, VOXEL = (40, 48, 32), (3.5, 3.5, 4.0)
+SHAPE = (40, 48, 32)
+VOXEL = (3.5, 3.5, 4.0)  # mm
 # centres and semi-axes, mm
-VENTRICLES = (
-    [(side * 13.0, 4.0, 6.0) for side in (-1, 1)],
-    (9.0, 24.0, 11.0),
-)
-# mm, ppm
+VENTRICLES = ([(-13.0, 4.0, 6.0), (13.0, 4.0, 6.0)], (9.0, 24.0, 11.0))
+# centres, mm, and susceptibilities, ppm
 NUCLEI = {
     "left nucleus": ((-34.0, -4.0, 4.0), 0.10),
     "right nucleus": ((34.0, -4.0, 4.0), 0.05),
 }
-RADIUS, DRAWN_RADIUS = 10.0, 6.5  # mm
+RADIUS = 10.0  # of a nucleus, mm
+DRAWN_RADIUS = 6.5  # of the region drawn on it, mm
 CSF_CHI = -0.03  # ppm
 R2STAR = {"tissue": 20.0, "csf": 3.0}  # 1/s
 POSES = [
@@ -34,7 +33,7 @@ POSES = [
     motion((-6, 3, 2), (-5, 4, -10)),
     motion((2, 4, -7), (3, 8, 5)),
 ]
-AFFINE_TURNS = [(0, 0, 0), (3, -5, 4), (-6, 2, 1), (0, 4, 0)]  # degrees
+AFFINE_ROTATIONS = [(0, 0, 0), (3, -5, 4), (-6, 2, 1), (0, 4, 0)]  # degrees
 TUBES = {
     "tube 1": ((-18.0, 0.0, 0.0), 0.2),
     "tube 2": ((18.0, 0.0, 0.0), 0.4),
@@ -44,45 +43,47 @@ TUBE_RADIUS = 8.0  # mm
 
 
 def affine_of(place):
-    """Voxels to mm of the scan at a place in the lists: the field of view is turned, and follows
-    the head.
+    """Return the affine of the scan at a place in the lists: the field of view is rotated, and
+    follows the head.
     """
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_rotvec(AFFINE_TURNS[place], degrees=True).as_matrix() * VOXEL
+    matrix[:3, :3] = Rotation.from_rotvec(AFFINE_ROTATIONS[place], degrees=True).as_matrix() * VOXEL
     matrix[:3, 3] = POSES[place][:3, 3] - matrix[:3, :3] @ ((np.array(SHAPE) - 1) / 2)
     return matrix
 
 
 def head_points(place, shift=0.0):
-    """Where the voxels of a scan lie in the head, (3, n), mm."""
+    """Return the positions of a scan's voxels in the head, (3, n), mm."""
     index = np.indices(SHAPE).reshape(3, -1) + np.reshape(shift, (-1, 1))
     to_head = np.linalg.inv(POSES[place]) @ affine_of(place)
     return to_head[:3, :3] @ index + to_head[:3, 3:]
 
 
 def voxel_means(function, place):
-    """A function of position in the head, averaged over each voxel of a scan."""
-    corners = [head_points(place, np.array(corner) / 2 - 0.25) for corner in np.ndindex(2, 2, 2)]
-    return (
-        np.mean([function(points) for points in corners], axis=0).reshape(SHAPE).astype(np.float32)
-    )
+    """Return a function of position in the head, averaged over each voxel of a scan."""
+    samples = []
+    for corner in np.ndindex(2, 2, 2):
+        samples.append(function(head_points(place, np.array(corner) / 2 - 0.25)))
+    return np.mean(samples, axis=0).reshape(SHAPE).astype(np.float32)
 
 
-def csf_share(points):
+def csf_fraction(points):
+    """Return 1 in the ventricles, and 0 elsewhere."""
     centres, axes = VENTRICLES
     distances = [np.linalg.norm((points.T - centre) / axes, axis=1) for centre in centres]
     return (np.min(distances, axis=0) < 1).astype(float)
 
 
 def susceptibility(points):
-    chi = CSF_CHI * csf_share(points)
+    """Return the susceptibility at points in the head, ppm."""
+    chi = CSF_CHI * csf_fraction(points)
     for centre, value in NUCLEI.values():
         chi = chi + value * (np.linalg.norm(points.T - centre, axis=1) < RADIUS)
     return chi
 
 
 def magnitude_of(place, seed=0):
-    """Magnitude and brain mask of a scan."""
+    """Return the magnitude and the brain mask of a scan."""
     image, _, mask = head_scan(POSES[place], affine_of(place), noise=0.01, seed=seed, shape=SHAPE)
     return np.maximum(100 * image, 0), mask
 
@@ -92,16 +93,19 @@ def entities_of(session, run, subject="01"):
 
 
 def write_processed(root, session, run, place, *, magnitude=None, r2star=True):
-    """Write the derivatives of a scan, susceptibility being relative to its mask; return what found
-    it.
+    """Write the derivatives of a scan, with susceptibility relative to its mask's mean; return the
+    scan.
     """
     entities = entities_of(session, run)
-    own, mask = magnitude_of(place, seed=place)
+    head_magnitude, mask = magnitude_of(place, seed=place)
     chi = voxel_means(susceptibility, place)
     chi = np.where(mask, chi - chi[mask].mean(), 0)
-    fluid = voxel_means(csf_share, place)
+    fluid = voxel_means(csf_fraction, place)
     volumes = {
-        ("magnitude", None): (own if magnitude is None else magnitude, {"SkullStripped": False}),
+        ("magnitude", None): (
+            head_magnitude if magnitude is None else magnitude,
+            {"SkullStripped": False},
+        ),
         ("mask", "brain"): (mask.astype(np.uint8), {"Type": "Brain"}),
         ("Chimap", "deterministic"): (
             chi,
@@ -115,12 +119,8 @@ def write_processed(root, session, run, place, *, magnitude=None, r2star=True):
         datatype = "fmap" if suffix == "magnitude" else "anat"
         path = derivative_path(root, entities, suffix=suffix, desc=desc, datatype=datatype)
         path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(
-            nib.Nifti1Image(
-                data.astype(np.uint8 if suffix == "mask" else np.float32), affine_of(place)
-            ),
-            path,
-        )
+        dtype = np.uint8 if suffix == "mask" else np.float32
+        nib.save(nib.Nifti1Image(data.astype(dtype), affine_of(place)), path)
         write_sidecar(path, metadata)
     magnitude_file = derivative_path(root, entities, suffix="magnitude", datatype="fmap")
     return Scan(entities, "MEGRE", magnitude=(magnitude_file,), site=session)
@@ -128,7 +128,8 @@ def write_processed(root, session, run, place, *, magnitude=None, r2star=True):
 
 def draw_regions(dataset, session, run, place, *, values=(1, 2)):
     """Draw the nuclei on a scan's own grid; return the label image's path."""
-    points, labels = head_points(place), np.zeros(np.prod(SHAPE), np.uint8)
+    points = head_points(place)
+    labels = np.zeros(np.prod(SHAPE), np.uint8)
     for value, (centre, _) in zip(values, NUCLEI.values(), strict=True):
         labels[np.linalg.norm(points.T - centre, axis=1) < DRAWN_RADIUS] = value
     lookup = "".join(f"{index}\t{name}\n" for index, name in enumerate(NUCLEI, start=1))
@@ -148,17 +149,18 @@ def _write_labels(dataset, entities, labels, affine, lookup, header="index\tname
 def write_raw(
     root, session, run, place, *, phase_is_noise=False, magnitude_is_noise=False, masked=True
 ):
-    """Write a head scan as a scanner does, and a brain mask drawn by hand if one likes."""
+    """Write a head scan as a scanner does, and optionally a brain mask drawn by hand."""
     magnitude, mask = magnitude_of(place, seed=place)
     random = np.random.default_rng(place)
     if magnitude_is_noise:
         magnitude = np.where(mask, random.uniform(50, 100, SHAPE), 0)
-    field, turn = np.zeros(SHAPE), affine_of(place)[:3, :3] / VOXEL
-    for centre, chi in NUCLEI.values():
-        # The head's middle is that of the field of view, so only rotations are left.
-        own = turn.T @ POSES[place][:3, :3] @ centre
-        field += sphere_field(SHAPE, VOXEL, turn[2], radius=RADIUS, chi=chi, center=own)[0]
-    decay = np.where(voxel_means(csf_share, place) > 0.5, R2STAR["csf"], R2STAR["tissue"])
+    field = np.zeros(SHAPE)
+    rotation = affine_of(place)[:3, :3] / VOXEL
+    for position, chi in NUCLEI.values():
+        # The field of view has the head's middle, so that it differs from the head by a rotation.
+        centre = rotation.T @ POSES[place][:3, :3] @ position
+        field += sphere_field(SHAPE, VOXEL, rotation[2], radius=RADIUS, chi=chi, center=centre)[0]
+    decay = np.where(voxel_means(csf_fraction, place) > 0.5, R2STAR["csf"], R2STAR["tissue"])
     voxels = _voxels_of(magnitude, field, decay, random, phase_is_noise=phase_is_noise)
     write_dataset(
         root, sessions=(session,), runs=(run,), shape=SHAPE, affine=affine_of(place), voxels=voxels
@@ -168,33 +170,32 @@ def write_raw(
 
 
 def write_phantom(root, session, run):
-    """Write a scan of a phantom: three balls in a larger one, and labels with what is expected of
-    them.
-    """
-    shape, voxel = (30, 30, 30), (3.0, 3.0, 3.0)
+    """Write a scan of a phantom, three balls in a larger one, and labels with susceptibilities."""
+    shape = (30, 30, 30)
+    voxel = (3.0, 3.0, 3.0)
     affine = np.diag([*voxel, 1.0])
-    middles = (np.indices(shape).reshape(3, -1).T - (np.array(shape) - 1) / 2) * voxel
-    mask = (np.linalg.norm(middles, axis=1) < 36).reshape(shape)
-    field, labels = np.zeros(shape), np.zeros(shape, np.uint8)
-    for index, (centre, chi) in enumerate(TUBES.values(), start=1):
-        field += sphere_field(shape, voxel, (0, 0, 1), radius=TUBE_RADIUS, chi=chi, center=centre)[
-            0
-        ]
-        labels[(np.linalg.norm(middles - centre, axis=1) < TUBE_RADIUS - 3).reshape(shape)] = index
+    points = (np.indices(shape).reshape(3, -1).T - (np.array(shape) - 1) / 2) * voxel
+    mask = (np.linalg.norm(points, axis=1) < 36).reshape(shape)
+    field = np.zeros(shape)
+    labels = np.zeros(shape, np.uint8)
+    lookup = ""
+    for index, (name, (centre, chi)) in enumerate(TUBES.items(), start=1):
+        tube = {"radius": TUBE_RADIUS, "chi": chi, "center": centre}
+        field += sphere_field(shape, voxel, (0, 0, 1), **tube)[0]
+        distance = np.linalg.norm(points - centre, axis=1).reshape(shape)
+        labels[distance < TUBE_RADIUS - 3] = index
+        lookup += f"{index}\t{name}\t{chi}\n"
     entities = entities_of(session, run, subject="ph")
     voxels = _voxels_of(100.0 * mask, field, np.full(shape, 5.0), np.random.default_rng(0))
     options = {"shape": shape, "affine": affine, "voxels": voxels}
     write_dataset(root, subjects=("ph",), sessions=(session,), runs=(run,), **options)
     _write_mask(root, entities, mask, affine)
-    lookup = "".join(
-        f"{index}\t{name}\t{chi}\n" for index, (name, (_, chi)) in enumerate(TUBES.items(), start=1)
-    )
     header = "index\tname\tsusceptibility_ppm\n"
     _write_labels(root / "derivatives" / "manual", entities, labels, affine, lookup, header)
 
 
 def _voxels_of(magnitude, field, decay, random, *, phase_is_noise=False):
-    """What `write_dataset` asks for the images of a part and an echo."""
+    """Return the function that gives `write_dataset` the image of a part and an echo."""
 
     def voxels(part, echo_time):
         if part == "phase" and phase_is_noise:
@@ -213,11 +214,11 @@ def _write_mask(root, entities, mask, affine):
     dataset = root / "derivatives" / "manual"
     path = derivative_path(dataset, entities, suffix="mask", desc="brain")
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = {
+    description = {
         "Name": "Masks",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "manual"}],
     }
-    write_json(dataset / "dataset_description.json", made)
+    write_json(dataset / "dataset_description.json", description)
     nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), path)

@@ -1,6 +1,4 @@
-"""Nodes that draw: each picture lies under its name, shows what there is, and does not stay when
-there is nothing.
-"""
+"""Nodes that draw a picture: its file name, its content, and its removal if there is none."""
 
 import nibabel as nib
 import numpy as np
@@ -43,14 +41,14 @@ SCAN = {"subject": "01", "session": "A", "run": "1"}
 
 @pytest.fixture
 def head(tmp_path, monkeypatch):
-    """A scan's images by name, and the folder."""
+    """Files of a scan's images by name, and their folder."""
     monkeypatch.chdir(tmp_path)
     magnitude, mask = magnitude_of(0)
     volumes = {
         "magnitude": magnitude,
         "mask": mask,
         "chi": np.where(mask, voxel_means(susceptibility, 0), 0),
-        "nothing": np.zeros(SHAPE),
+        "empty": np.zeros(SHAPE),
         "ball": (np.linalg.norm(head_points(0).T, axis=1) < 15).reshape(SHAPE),
     }
     files = {name: save(tmp_path / f"{name}.nii", volume) for name, volume in volumes.items()}
@@ -62,32 +60,32 @@ def save(path, volume):
     return str(path)
 
 
-def drawn(node):
-    """The file that a node draws, and its pixels."""
+def draw(node):
+    """Run a node that draws; return the file of the picture and its pixels."""
     out_file = node.run().outputs.out_file
     return out_file, np.asarray(Image.open(out_file).convert("RGB"))
 
 
-def in_colour(pixels):
-    """Share of the pixels that are not grey."""
+def coloured_fraction(pixels):
+    """Return the fraction of pixels that are not grey."""
     return (np.ptp(pixels.astype(int), axis=-1) > 60).mean()
 
 
-def test_image_in_three_planes(head):
+def test_image_is_drawn_in_three_planes(head):
     files, folder = head
     options = {"in_file": files["magnitude"], "mask_file": files["mask"], "title": "magnitude"}
     plain = PlotSlices(**options, entities=SCAN, output_dir=str(folder), suffix="magnitude")
-    out_file, pixels = drawn(plain)
+    out_file, pixels = draw(plain)
     assert out_file == str(folder / "sub-01" / "figures" / "sub-01_ses-A_run-1_magnitude.png")
-    assert in_colour(pixels) == 0
+    assert coloured_fraction(pixels) == 0
     assert (pixels[0, 0] == 0).all()
     outlined = PlotSlices(
         **options, entities=SCAN, output_dir=str(folder), suffix="magnitude", outline=True
     )
-    assert in_colour(drawn(outlined)[1]) > 0.001
+    assert coloured_fraction(draw(outlined)[1]) > 0.001
 
 
-def test_maps_side_by_side(head):
+def test_maps_are_drawn_side_by_side(head):
     files, folder = head
     widths = []
     for methods in (("medi",), ("medi", "iterative"), ("medi", "iterative", "deterministic")):
@@ -99,7 +97,7 @@ def test_maps_side_by_side(head):
             entities=SCAN,
             output_dir=str(folder),
         )
-        out_file, pixels = drawn(node)
+        out_file, pixels = draw(node)
         widths.append(pixels.shape[1])
         assert out_file == str(picture_path(folder, SCAN, **MAPS))
     # The difference of two maps is a third panel; of three, that of the iterative and the
@@ -138,7 +136,7 @@ def test_tubes_are_drawn_relative_to_the_water(head, monkeypatch):
     monkeypatch.setattr(figures, "tubes_figure", record)
     # Without the label that has no voxels, the strongest is the second.
     node = tubes_node(head, {"weak": 0.5, "strong": 1.0, "absent": 2.0})
-    out_file, _ = drawn(node)
+    out_file, _ = draw(node)
     assert out_file == str(picture_path(folder, SCAN, **TUBES))
     maps, mask, tubes, strongest = drawings[0]
     chi = maps["iterative"]
@@ -150,7 +148,7 @@ def test_tubes_are_drawn_relative_to_the_water(head, monkeypatch):
 def test_one_tube_of_known_susceptibility_has_no_picture(head):
     _, folder = head
     earlier = picture_path(folder, SCAN, **TUBES)
-    drawn(tubes_node(head, {"weak": 0.5, "strong": 1.0}))
+    draw(tubes_node(head, {"weak": 0.5, "strong": 1.0}))
     assert earlier.exists()
     tubes_node(head, {"weak": 0.5, "absent": 1.0}).run()
     assert not earlier.exists()
@@ -179,7 +177,7 @@ def test_first_registered_map_of_each_site(head, monkeypatch):
     monkeypatch.setattr(subject_figures, "compare_maps_figure", record)
     chi = files["chi"]
     node = sites_node(head, list("AABB"), [chi, files["ball"], "", files["magnitude"]])
-    out_file, _ = drawn(node)
+    out_file, _ = draw(node)
     assert out_file == str(picture_path(folder, SUBJECT, **SITES))
     # The first scan at site B was not registered.
     assert list(drawings[0]) == ["site A", "site B"]
@@ -205,33 +203,31 @@ def registration_node(head, transforms):
     )
 
 
-def test_registered_scans_on_their_average(head):
+def test_checkerboard_of_registered_scans_and_their_average(head):
     _, folder = head
     (folder / "identity.txt").write_text(itk_text(np.eye(4)))
     identity = str(folder / "identity.txt")
-    out_file, both = drawn(registration_node(head, [identity, identity]))
+    out_file, two_scans = draw(registration_node(head, [identity, identity]))
     assert out_file == str(picture_path(folder, SUBJECT, **REGISTRATION))
-    assert in_colour(both) > 0.1  # squares of the scans are tinted
-    _, one = drawn(registration_node(head, [identity, ""]))  # the other scan fits none
-    assert one.shape[1] < both.shape[1]
+    assert coloured_fraction(two_scans) > 0.1  # squares of the scans are tinted
+    _, single_scan = draw(registration_node(head, [identity, ""]))  # the other one failed
+    assert single_scan.shape[1] < two_scans.shape[1]
 
 
 @pytest.mark.parametrize("transforms", [["", ""], ["identity.txt"]])
-def test_what_is_not_there_any_more_has_no_picture(head, transforms):
-    """No scan was registered, or there is a single one; an earlier run had others."""
+def test_picture_of_an_earlier_registration_is_removed(head, transforms):
+    """No scan was registered, or there is only one, whereas an earlier run had more."""
     _, folder = head
     (folder / "identity.txt").write_text(itk_text(np.eye(4)))
-    earlier = picture_path(folder, SUBJECT, **REGISTRATION)
-    earlier.parent.mkdir(parents=True)
-    earlier.write_bytes(b"earlier")
+    picture = picture_path(folder, SUBJECT, **REGISTRATION)
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"earlier")
     registration_node(head, transforms).run()
-    assert not earlier.exists()
+    assert not picture.exists()
 
 
-@pytest.mark.parametrize(
-    ("labels", "measured"), [("ball", True), ("nothing", True), ("ball", False)]
-)
-def test_regions(head, labels, measured):
+@pytest.mark.parametrize(("labels", "measured"), [("ball", True), ("empty", True), ("ball", False)])
+def test_regions_are_drawn_on_the_first_measured_map(head, labels, measured):
     files, folder = head
     chi = files["chi"] if measured else ""
     node = PlotRegions(
@@ -239,7 +235,7 @@ def test_regions(head, labels, measured):
         chi_files=["", chi],
         label_files=[files[labels]] * 2,
         names=[{"1": "ball"}] * 2,
-        excluded_files=[files["nothing"]] * 2,
+        excluded_files=[files["empty"]] * 2,
         reference_files=[files["ball"]] * 2,
         title="regions",
         entities=SUBJECT,
@@ -247,15 +243,15 @@ def test_regions(head, labels, measured):
     )
     path = picture_path(folder, SUBJECT, **REGIONS)
     if measured and labels == "ball":
-        out_file, pixels = drawn(node)
+        out_file, pixels = draw(node)
         assert out_file == str(path)
-        assert in_colour(pixels) > 0.001
+        assert coloured_fraction(pixels) > 0.001
     else:
         node.run()
         assert not path.exists()
 
 
-def test_lesions(head):
+def test_lesions_are_outlined(head):
     files, folder = head
     common = {
         **LESIONS,
@@ -263,28 +259,27 @@ def test_lesions(head):
         "entities": SUBJECT,
         "output_dir": str(folder),
     }
-    out_file, pixels = drawn(PlotLesions(**common, mask_file=files["ball"]))
+    out_file, pixels = draw(PlotLesions(**common, mask_file=files["ball"]))
     assert out_file == str(picture_path(folder, SUBJECT, **LESIONS))
-    assert in_colour(pixels) > 0.0005
-    assert in_colour(drawn(PlotLesions(**common, mask_file=files["nothing"]))[1]) == 0
+    assert coloured_fraction(pixels) > 0.0005
+    assert coloured_fraction(draw(PlotLesions(**common, mask_file=files["empty"]))[1]) == 0
 
 
-def test_images_are_drawn_in_ras_and_what_is_not_a_number_as_zero(tmp_path):
+def test_images_are_drawn_in_ras_with_nan_as_zero(tmp_path):
     data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     data[0, 0, 0] = np.nan
     path = tmp_path / "lps.nii"
     nib.save(nib.Nifti1Image(data, np.diag([-1.0, -2, 3, 1])), path)
-    turned, image = read_canonical(path)
-    np.testing.assert_array_equal(turned, np.nan_to_num(data)[::-1, ::-1])
+    canonical, image = read_canonical(path)
+    np.testing.assert_array_equal(canonical, np.nan_to_num(data)[::-1, ::-1])
     assert nib.aff2axcodes(image.affine) == tuple("RAS")
     assert image.header.get_zooms() == (1, 2, 3)
 
 
 def test_all_nodes_that_draw_share_their_base():
-    assert {cls.__name__ for cls in PlotInterface.__subclasses__()} == {
-        *("PlotSlices", "PlotMaps", "PlotRegistration", "PlotRegions", "PlotLesions"),
-        *("PlotTubes", "PlotSites"),
-    }
-    assert all(
-        cls._run_interface is PlotInterface._run_interface for cls in PlotInterface.__subclasses__()
-    )
+    nodes = PlotInterface.__subclasses__()
+    expected = {PlotSlices, PlotMaps, PlotTubes}
+    expected |= {PlotRegistration, PlotSites, PlotRegions, PlotLesions}
+    assert set(nodes) == expected
+    for node in nodes:
+        assert node._run_interface is PlotInterface._run_interface

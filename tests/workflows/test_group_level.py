@@ -18,28 +18,17 @@ from multiqsm.dataset.tables import read_tsv, write_tsv
 from multiqsm.stats.reproducibility import imprecision
 
 TABLES = {
-    "roi_chi",
-    "tubes_chi",
-    "calibration",
-    "imprecision",
-    "imprecision_summary",
-    "within_versus_cross",
+    *("roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary"),
+    *("within_versus_cross", "between_rois", "between_methods", "within_subject_sd", "icc"),
+    *("components", "sdc", "sample_size", "bland_altman", "bland_altman_points", "harmonized"),
+    *("harmonization", "age", "warnings"),
 }
-TABLES |= {
-    "between_rois",
-    "between_methods",
-    "within_subject_sd",
-    "icc",
-    "components",
-    "sdc",
-    "sample_size",
-}
-TABLES |= {"bland_altman", "bland_altman_points", "harmonized", "harmonization", "age", "warnings"}
 
 
 def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
-    """Write a raw dataset without images, and a derivative dataset with nothing but tables."""
-    raw, out = root / "raw", root / "out"
+    """Write a raw dataset without images, and a derivative dataset with only tables."""
+    raw = root / "raw"
+    out = root / "out"
     raw.mkdir()
     (raw / "dataset_description.json").write_text(
         json.dumps({"Name": "Study", "BIDSVersion": "1.10.0"})
@@ -54,16 +43,8 @@ def write_study(root, table, *, participants="participant_id\tage\tsex\n"):
 
 def run(root, *options):
     """Run the group level; return its exit code."""
-    arguments = [
-        str(root / "raw"),
-        str(root / "out"),
-        "group",
-        "-w",
-        str(root / "work"),
-        "--plugin",
-        "Linear",
-    ]
-    return main([*arguments, *options])
+    arguments = [str(root / "raw"), str(root / "out"), "group", "-w", str(root / "work")]
+    return main([*arguments, "--plugin", "Linear", *options])
 
 
 def group_table(root, name):
@@ -72,7 +53,7 @@ def group_table(root, name):
 
 @pytest.fixture(scope="module")
 def whole():
-    """People whose values follow the slope of their site, and the phantom that tells it."""
+    """People whose values follow the slope of their site, and the phantom that it is fitted to."""
     return pd.concat([people_table(slopes=SLOPES), tubes_table()], ignore_index=True)
 
 
@@ -87,16 +68,17 @@ def study(tmp_path_factory, whole):
 
 
 @pytest.mark.slow
-def test_all_tables_are_there(study, whole):
+def test_all_tables_are_written(study, whole):
     assert {path.stem for path in (study / "out" / "group").iterdir()} == TABLES
     people = whole[whole["expected"].isna()]
-    rois, found = group_table(study, "roi_chi"), group_table(study, "imprecision")
+    rois = group_table(study, "roi_chi")
     assert len(rois) == len(people)
     assert set(rois["age"]) == {23, 26, 29, 32}
     assert set(rois["sex"]) == {"F"}
     key = ["subject", "method", "roi"]
     expected = imprecision(people).sort_values(key, ignore_index=True)
-    pd.testing.assert_frame_equal(found.sort_values(key, ignore_index=True), expected)
+    written = group_table(study, "imprecision").sort_values(key, ignore_index=True)
+    pd.testing.assert_frame_equal(written, expected)
     slopes = group_table(study, "calibration").set_index(["site", "method"])["slope"]
     for site, slope in SLOPES.items():
         assert slopes[site, "iterative"] == pytest.approx(slope)
@@ -109,9 +91,10 @@ def test_report_stands_alone(study):
     for link in re.findall(r'href="([^"#:]+)"', page):
         assert (study / "out" / link).is_file(), link
     assert "not computed" not in page
-    # In figures, beside the tables made of them, or in words.
-    drawn = {"bland_altman_points", "harmonized", "tubes_chi", "warnings"}
-    assert {name for name in TABLES if f"group/{name}.tsv" not in page} <= drawn
+    # These are in figures, beside the tables made of them, or in words.
+    without_link = {"bland_altman_points", "harmonized", "tubes_chi", "warnings"}
+    for name in TABLES - without_link:
+        assert f"group/{name}.tsv" in page
     assert "as measured" in page
 
 
@@ -122,11 +105,10 @@ def test_validator_accepts_tables_and_report(study):
 
 @pytest.mark.slow
 def test_calibration_divides_by_the_slope_of_the_site(study, whole, capfd):
-    """And without it the tables are again what they were, to the byte, though two processes had
-    made them.
-    """
-    before, files = group_table(study, "roi_chi"), (study / "out" / "group").iterdir()
-    content = {file.name: file.read_bytes() for file in files}
+    """Without it, a later run in one process repeats the tables of two processes to the byte."""
+    folder = study / "out" / "group"
+    before = group_table(study, "roi_chi")
+    content = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert run(study, "--calibrate") == 0
     after = group_table(study, "roi_chi")
     for column in ("mean", "sd", "median"):
@@ -137,7 +119,7 @@ def test_calibration_divides_by_the_slope_of_the_site(study, whole, capfd):
     assert "calibrated by the phantom" in (study / "out" / "group.html").read_text()
     assert f"report: {study / 'out' / 'group.html'}" in capfd.readouterr().out
     assert run(study) == 0
-    assert {file.name: file.read_bytes() for file in (study / "out" / "group").iterdir()} == content
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == content
 
 
 @pytest.mark.slow
@@ -160,18 +142,16 @@ def test_calibration_without_a_phantom_is_refused(tmp_path, tubes, cause, capfd)
 
 
 @pytest.mark.slow
-def test_a_poor_calibration_is_told_of_and_refused(tmp_path, capfd):
-    """The tubes of site B scatter about their line: their labels were exchanged, say."""
+def test_a_poor_calibration_is_warned_of_and_refused(tmp_path, capfd):
+    """The tubes of site B scatter about their line, as if their labels were exchanged."""
     tubes = tubes_table()
     exchanged = {"tube 1": 0.6, "tube 2": 0.2, "tube 3": 0.8, "tube 4": 0.4}
     at_b = tubes["site"] == "B"
     tubes.loc[at_b, "expected"] = tubes.loc[at_b, "roi"].map(exchanged)
     write_study(tmp_path, pd.concat([people_table(), tubes], ignore_index=True))
     assert run(tmp_path) == 0
-    line, page = (
-        "calibration of site B, iterative: R² 0.0000 (at least 0.98 is wanted)",
-        (tmp_path / "out" / "group.html"),
-    )
+    page = tmp_path / "out" / "group.html"
+    line = "calibration of site B, iterative: R² 0.0000 (should be at least 0.98)"
     assert f"warning: {line}" in capfd.readouterr().err
     assert line in page.read_text()
     assert "site A, iterative" not in page.read_text()
@@ -180,9 +160,9 @@ def test_a_poor_calibration_is_told_of_and_refused(tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_the_case_of_repeats(tmp_path, shared, capfd):
-    """A person with two acquisitions of one scan each, who is there twice, and one whose echoes
-    were named as runs.
+def test_scans_that_are_no_repeats(tmp_path, shared, capfd):
+    """One person has two acquisitions of one scan each, and two rows in participants.tsv. The
+    echoes of another were stored as runs.
     """
     for folder in ("bids", "out"):
         shutil.copytree(shared / "cases" / "group_repeats" / folder, tmp_path / folder)
@@ -194,31 +174,29 @@ def test_the_case_of_repeats(tmp_path, shared, capfd):
     for path in (tmp_path, *tmp_path.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     assert run(tmp_path) == 0
-    said, page = (
-        capfd.readouterr().err,
-        html.unescape((tmp_path / "out" / "group.html").read_text()),
-    )
+    printed = capfd.readouterr().err
+    page = html.unescape((tmp_path / "out" / "group.html").read_text())
     for text in (
         "participants.tsv: rows of sub-multi contradict each other: its age was not used",
         "1 scan (acq-a) left out of all statistics",
         "1 scan (acq-b) left out of all statistics",
         "3 scans have tables of an earlier version, without echo times and voxel size",
     ):
-        assert f"warning: {text}" in said
+        assert f"warning: {text}" in printed
         assert text in page
-    found = group_table(tmp_path, "imprecision").set_index("subject")
-    assert "multi" not in found.index
-    assert (found.loc["runs", "n_scans"] == 3).all()
+    values = group_table(tmp_path, "imprecision").set_index("subject")
+    assert "multi" not in values.index
+    assert (values.loc["runs", "n_scans"] == 3).all()
     assert list(group_table(tmp_path, "excluded")["protocol"]) == ["acq-a", "acq-b"]
-    # Tables of this version tell the echoes as well.
-    for run_, time in (("1", 6), ("2", 14), ("3", 22)):
-        path = tmp_path / "out/sub-runs/anat" / f"sub-runs_run-{run_}_desc-rois_chi.tsv"
+    # Tables of this version have columns of the echoes as well.
+    for number, time in (("1", 6), ("2", 14), ("3", 22)):
+        path = tmp_path / "out/sub-runs/anat" / f"sub-runs_run-{number}_desc-rois_chi.tsv"
         write_tsv(path, read_tsv(path).assign(echo_times=str(time), voxel_size="4, 4, 4"))
     assert run(tmp_path) == 0
     assert "tables of an earlier version" not in capfd.readouterr().err
-    found = group_table(tmp_path, "imprecision")
-    assert (found["n_scans"] == 1).all()
-    assert (found["n_within"] == 0).all()
+    values = group_table(tmp_path, "imprecision")
+    assert (values["n_scans"] == 1).all()
+    assert (values["n_within"] == 0).all()
 
 
 @pytest.mark.slow
@@ -232,8 +210,8 @@ def test_phantom_alone_is_a_study(tmp_path):
 
 @pytest.mark.slow
 def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
-    """Numbers as labels, no session and run, another reference, an age that is none: nothing of it
-    stops the rest.
+    """Numbers as labels, no session and run, another reference, and an invalid age do not prevent
+    other statistics.
     """
     people = people_table(subjects=3, sites="1", scans=1).assign(session=np.nan, run=np.nan)
     people.loc[people["subject"] == "02", "reference"] = "brain"
@@ -252,7 +230,7 @@ def test_small_study_has_notes_where_it_has_no_statistics(tmp_path):
 
 
 @pytest.mark.slow
-def test_tables_of_an_earlier_run_do_not_stay(tmp_path):
+def test_tables_of_an_earlier_run_are_removed(tmp_path):
     write_study(
         tmp_path, pd.concat([people_table(subjects=1, scans=2), tubes_table()], ignore_index=True)
     )
@@ -279,18 +257,10 @@ def test_group_before_participants(tmp_path, capsys):
     assert not (root / "work").exists()
 
 
-def test_dataset_that_is_not_there(tmp_path, capsys):
+def test_missing_dataset_is_refused(tmp_path, capsys):
     root = write_study(tmp_path, people_table(subjects=1, scans=1))
-    arguments = [
-        str(root / "elsewhere"),
-        str(root / "out"),
-        "group",
-        "-w",
-        str(root / "work"),
-        "--plugin",
-        "Linear",
-    ]
-    assert main(arguments) == 2
+    arguments = [str(root / "elsewhere"), str(root / "out"), "group", "-w", str(root / "work")]
+    assert main([*arguments, "--plugin", "Linear"]) == 2
     assert "elsewhere" in capsys.readouterr().err
 
 
@@ -302,7 +272,7 @@ def test_work_folder_inside_the_dataset_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_participants_that_make_no_sense_are_named(tmp_path, capfd):
+def test_invalid_table_of_participants_is_refused(tmp_path, capfd):
     root = write_study(
         tmp_path, people_table(subjects=1, scans=1), participants="name\tage\n01\t3\n"
     )

@@ -1,5 +1,5 @@
-"""The centre of k-space is the image of a coarser scan, at its place in the world; two protocols
-become one.
+"""Harmonisation: cropping k-space gives the image of a coarser scan at the same position, and two
+protocols become one.
 """
 
 import json
@@ -30,34 +30,33 @@ MATRICES = pytest.mark.parametrize(
 
 
 def plane_waves(matrix, waves):
-    """Sum of complex waves at the voxels' centres; x runs from 0 to 1 over the field of view along
-    each axis.
+    """Sum complex waves at the voxels' centres. Positions run from 0 to 1 over the field of view
+    along each axis.
     """
-    x = np.meshgrid(*((np.arange(n) + 0.5) / n for n in matrix), indexing="ij")
-    return sum(
-        amplitude * np.exp(2j * np.pi * sum(k * u for k, u in zip(wave, x, strict=True)))
-        for wave, amplitude in waves
-    )
+    positions = [(np.arange(n) + 0.5) / n for n in matrix]
+    x, y, z = np.meshgrid(*positions, indexing="ij")
+    image = 0
+    for (kx, ky, kz), amplitude in waves:
+        image = image + amplitude * np.exp(2j * np.pi * (kx * x + ky * y + kz * z))
+    return image
 
 
 @MATRICES
 def test_image_within_the_band_is_sampled_exactly(matrix, cropped):
     """Waves that both matrices sample: the result is their formula at the new voxels' centres."""
     random = np.random.default_rng(0)
-    highest = [(n - 1) // 2 for n in cropped]
-    waves = [
-        (
-            [random.integers(-k, k + 1) for k in highest],
-            random.standard_normal() + 1j * random.standard_normal(),
-        )
-        for _ in range(20)
-    ]
-    found = crop_kspace(plane_waves(matrix, waves), cropped)
-    np.testing.assert_allclose(found, plane_waves(cropped, waves), atol=1e-12)
+    highest = (np.array(cropped) - 1) // 2
+    waves = []
+    for _ in range(20):
+        wave = random.integers(-highest, highest + 1)
+        amplitude = random.standard_normal() + 1j * random.standard_normal()
+        waves.append((wave, amplitude))
+    image = crop_kspace(plane_waves(matrix, waves), cropped)
+    np.testing.assert_allclose(image, plane_waves(cropped, waves), atol=1e-12)
 
 
 @MATRICES
-def test_what_the_coarser_scan_does_not_sample_is_gone(matrix, cropped):
+def test_frequencies_that_the_coarser_scan_does_not_sample_are_removed(matrix, cropped):
     for axis in range(3):
         if cropped[axis] < matrix[axis] - 1:
             wave = [0, 0, 0]
@@ -65,17 +64,15 @@ def test_what_the_coarser_scan_does_not_sample_is_gone(matrix, cropped):
             assert np.abs(crop_kspace(plane_waves(matrix, [(wave, 1.0)]), cropped)).max() < 1e-12
 
 
-def test_cropping_in_two_steps_is_what_the_scanner_of_the_simulation_does_in_one():
-    """Another implementation: the simulation's scanner, which crops a fine grid by whole
-    numbers.
-    """
+def test_cropping_in_two_steps_agrees_with_one_step_of_the_simulated_scanner():
+    """The simulated scanner is implemented otherwise: it crops a fine grid by integer factors."""
     random = np.random.default_rng(1)
     fine = (
         random.standard_normal((24, 12, 20)) + 1j * random.standard_normal((24, 12, 20))
     ).astype(np.complex64)
 
     def scan(shape):
-        factor = [n // m for n, m in zip(fine.shape, shape, strict=True)]
+        factor = np.floor_divide(fine.shape, shape).tolist()
         return np.fft.ifftn(kspace_crop(fine, shape, factor, (0, 1, 2)))
 
     np.testing.assert_allclose(
@@ -84,19 +81,17 @@ def test_cropping_in_two_steps_is_what_the_scanner_of_the_simulation_does_in_one
 
 
 def test_noise_falls_as_voxels_grow():
-    """White noise stays white, its standard deviation less by the root of the ratio of voxel
-    volumes.
-    """
+    """White noise stays white; its standard deviation falls with the root of the voxel volume."""
     random = np.random.default_rng(2)
     noise = (
         random.standard_normal((60, 61, 40)) + 1j * random.standard_normal((60, 61, 40))
     ).astype(np.complex64)
-    found = crop_kspace(noise, (40, 45, 31))
-    assert found.dtype == np.complex64
-    ratio = np.prod(found.shape) / np.prod(noise.shape)
-    assert found.real.std() == pytest.approx(np.sqrt(ratio), rel=0.02)
-    neighbours = np.corrcoef(found.real[1:].ravel(), found.real[:-1].ravel())[0, 1]
-    assert abs(neighbours) < 0.02
+    cropped = crop_kspace(noise, (40, 45, 31))
+    assert cropped.dtype == np.complex64
+    ratio = np.prod(cropped.shape) / np.prod(noise.shape)
+    assert cropped.real.std() == pytest.approx(np.sqrt(ratio), rel=0.02)
+    correlation = np.corrcoef(cropped.real[1:].ravel(), cropped.real[:-1].ravel())[0, 1]
+    assert abs(correlation) < 0.02
 
 
 def oblique(voxel_size, offset=(-31.0, 22.0, 7.0)):
@@ -122,17 +117,17 @@ def world(affine, matrix):
         ((64, 64, 64), (1.0, 1.0, 1.0), (32, 63, 47)),
     ],
 )
-def test_a_point_stays_where_it_is_in_the_world(matrix, voxel_size, cropped):
-    """Centroid of a small blob on an oblique grid, in a phase that turns: within 0.01 voxel."""
+def test_a_point_keeps_its_world_coordinates(matrix, voxel_size, cropped):
+    """The centroid of a small blob on an oblique grid moves by less than 0.01 voxel."""
     affine = oblique(voxel_size)
     new = cropped_affine(affine, matrix, cropped)
     new_size = np.linalg.norm(new[:3, :3], axis=0)
-    place = (affine @ [*(0.47 * np.array(matrix) + 0.3), 1])[:3]
-    distance = np.linalg.norm(world(affine, matrix) - place[:, None, None, None], axis=0)
+    centre = (affine @ [*(0.47 * np.array(matrix) + 0.3), 1])[:3]
+    distance = np.linalg.norm(world(affine, matrix) - centre[:, None, None, None], axis=0)
     blob = np.exp(-((distance / (1.5 * new_size.max())) ** 2) / 2 + 0.7j)
     weight = np.real(crop_kspace(blob, cropped) * np.exp(-0.7j))
     centroid = (world(new, cropped) * weight).sum(axis=(1, 2, 3)) / weight.sum()
-    error = np.linalg.solve(new[:3, :3], centroid - place)
+    error = np.linalg.solve(new[:3, :3], centroid - centre)
     assert np.abs(error).max() < 0.01
 
 
@@ -141,33 +136,33 @@ def test_field_of_view_keeps_its_corners(matrix, cropped):
     before = oblique((0.7, 1.1, 2.3))
     after = cropped_affine(before, matrix, cropped)
     for corner in np.ndindex(2, 2, 2):
-        first, second = (np.array(corner) * n - 0.5 for n in (matrix, cropped))
-        np.testing.assert_allclose(
-            (after @ [*second, 1])[:3], (before @ [*first, 1])[:3], atol=1e-9
-        )
+        old_voxel = np.multiply(corner, matrix) - 0.5
+        new_voxel = np.multiply(corner, cropped) - 0.5
+        np.testing.assert_allclose(after @ [*new_voxel, 1], before @ [*old_voxel, 1], atol=1e-9)
 
 
-def test_matrix_comes_as_near_to_the_target_as_a_whole_number_can():
+def test_matrix_is_the_integer_nearest_to_the_target():
     random = np.random.default_rng(3)
     for _ in range(200):
-        matrix, size = random.integers(8, 400, 3), random.uniform(0.4, 3, 3)
+        matrix = random.integers(8, 400, 3)
+        size = random.uniform(0.4, 3, 3)
         target = size * random.uniform(1, 3, 3)
-        found = np.array(cropped_matrix(matrix, size, target))
-        assert (found <= matrix).all()
-        assert (np.abs(matrix * size / found - target) <= target / (2 * found) + 1e-9).all()
+        cropped = np.array(cropped_matrix(matrix, size, target))
+        assert (cropped <= matrix).all()
+        assert (np.abs(matrix * size / cropped - target) <= target / (2 * cropped) + 1e-9).all()
         assert cropped_matrix(matrix, size, size) == tuple(matrix)
-        # What an affine in single precision makes of a size that is the target's.
+        # The voxel size may be the target but for the single precision of the affine.
         assert cropped_matrix(matrix, size, size * (1 - 1e-6)) == tuple(matrix)
 
 
 @pytest.mark.parametrize("bad", [(0, 1, 1), (1, np.nan, 1), (1, 1), (1, 1, -2)])
-def test_sizes_that_are_none_are_refused(bad):
+def test_invalid_voxel_sizes_are_refused(bad):
     with pytest.raises(ValueError, match="three positive numbers"):
         cropped_matrix((8, 8, 8), (1, 1, 1), bad)
 
 
 @pytest.mark.parametrize("matrix", [(9, 8, 8), (8, 0, 8), (8, 8)])
-def test_matrix_that_the_image_cannot_be_cropped_to_is_refused(matrix):
+def test_invalid_matrices_are_refused(matrix):
     with pytest.raises(ValueError, match="cannot be cropped"):
         crop_kspace(np.ones((8, 8, 8), complex), matrix)
 
@@ -178,12 +173,12 @@ def test_a_real_image_is_refused():
 
 
 def test_node_crops_wrapped_phase_of_all_echoes(tmp_path):
-    """A phase ramp that wraps many times, with a constant magnitude: the coarser ramp, wrapped,
-    echo by echo.
-    """
-    matrix, cropped, affine = (20, 17, 12), (14, 17, 9), oblique((1.0, 2.0, 1.5))
-    waves = {0: [((3, -2, 1), 5.0)], 1: [((-5, 4, 2), 2.0)]}
-    echoes = np.stack([plane_waves(matrix, waves[e]) for e in waves], axis=-1)
+    """A phase ramp that wraps many times gives the wrapped ramp on the coarser grid."""
+    matrix = (20, 17, 12)
+    cropped = (14, 17, 9)
+    affine = oblique((1.0, 2.0, 1.5))
+    waves_of_echoes = [[((3, -2, 1), 5.0)], [((-5, 4, 2), 2.0)]]
+    echoes = np.stack([plane_waves(matrix, waves) for waves in waves_of_echoes], axis=-1)
     for name, part in (("magnitude", np.abs(echoes)), ("phase", np.angle(echoes))):
         image = nib.Nifti1Image(part.astype(np.float32), affine)
         image.set_qform(affine, 1)
@@ -196,8 +191,9 @@ def test_node_crops_wrapped_phase_of_all_echoes(tmp_path):
         provenance={"Site": "A"},
     )
     outputs = node.run(cwd=str(tmp_path)).outputs
-    magnitude, phase = (nib.load(f) for f in (outputs.magnitude_file, outputs.phase_file))
-    expected = np.stack([plane_waves(cropped, waves[e]) for e in waves], axis=-1)
+    magnitude = nib.load(outputs.magnitude_file)
+    phase = nib.load(outputs.phase_file)
+    expected = np.stack([plane_waves(cropped, waves) for waves in waves_of_echoes], axis=-1)
     np.testing.assert_allclose(magnitude.get_fdata(), np.abs(expected), rtol=1e-5)
     assert np.abs(wrap_phase(phase.get_fdata() - np.angle(expected))).max() < 1e-5
     np.testing.assert_allclose(phase.affine, cropped_affine(affine, matrix, cropped), atol=1e-5)
@@ -214,7 +210,7 @@ def test_node_crops_wrapped_phase_of_all_echoes(tmp_path):
 
 
 def tilted(voxel_size, degrees):
-    """Affine of a grid that is turned about the x axis."""
+    """Affine of a grid that is rotated about the x axis."""
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_euler("x", degrees, degrees=True).as_matrix() * np.array(
         voxel_size
@@ -243,27 +239,29 @@ def ball(shape, voxel_size, degrees=10):
 
 
 def iron_in_world(image):
-    """Voxels in the middle of the ball of iron, and the mean of the image there."""
+    """Return the mean of an image in the middle of the ball of iron."""
     size = np.linalg.norm(image.affine[:3, :3], axis=0)
-    x = [(np.arange(n) - (n - 1) / 2) * v for n, v in zip(image.shape, size, strict=True)]
-    x, y, z = np.meshgrid(*x, indexing="ij")
+    centre = (np.array(image.shape) - 1) / 2
+    voxels = np.moveaxis(np.indices(image.shape), 0, -1)
+    x, y, z = np.moveaxis((voxels - centre) * size, -1, 0)
     return image.get_fdata()[(x - 5) ** 2 + y**2 + (z - 3) ** 2 < 5**2].mean()
 
 
 @pytest.mark.slow
 def test_two_protocols_become_one(tmp_path, capsys):
-    """Voxels, echoes and mask rule of two heads differ before and are one after; both maps show the
-    iron.
+    """Two heads differ in voxels, echoes and mask rule, and agree after harmonisation. Both maps
+    show the iron.
     """
-    root, out = tmp_path / "raw", tmp_path / "out"
-    own = {
+    root = tmp_path / "raw"
+    out = tmp_path / "out"
+    protocols = {
         "01": {**ball((33, 32, 27), (2.5, 2.5, 3.0)), "echo_times": (0.006, 0.012, 0.018)},
         "02": {
             **ball((42, 40, 23), (2.0, 2.0, 3.5), degrees=-7),
             "echo_times": (0.004, 0.010, 0.016, 0.022),
         },
     }
-    for subject, options in own.items():
+    for subject, options in protocols.items():
         write_dataset(root, subjects=(subject,), **options)
     options = ["--inversion", "iterative", "--plugin", "Linear", "-w", str(tmp_path / "work")]
     assert main([str(root), str(out), "participant", "--harmonize", *options]) == 0
@@ -271,27 +269,22 @@ def test_two_protocols_become_one(tmp_path, capsys):
         "sub-02: voxels 2×2×3.5 → 2.471×2.5×3.5 mm; echoes at 4, 22 ms left out, 2 used"
         in capsys.readouterr().out
     )
-    maps = {
-        s: nib.load(out / f"sub-{s}" / "anat" / f"sub-{s}_desc-iterative_Chimap.nii.gz")
-        for s in own
-    }
-    sizes = [np.linalg.norm(image.affine[:3, :3], axis=0) for image in maps.values()]
-    np.testing.assert_allclose(sizes, [[2.5, 2.5, 3.52], [2.47, 2.5, 3.5]], atol=0.01)
-    values = {s: iron_in_world(image) for s, image in maps.items()}
-    # One protocol gives the same bias; the two grids, turned differently, cut the ball differently.
-    assert 0.15 < values["01"] < 0.33
-    assert values["02"] == pytest.approx(values["01"], rel=0.1)
-    sidecars = {
-        s: json.loads((out / f"sub-{s}" / "anat" / f"sub-{s}_desc-brain_mask.json").read_text())
-        for s in own
-    }
-    assert sidecars["01"]["HarmonizedTo"] == sidecars["02"]["HarmonizedTo"]
-    assert sidecars["01"]["HarmonizedTo"]["EchoTimeRange"] == [0.006, 0.018]
-    assert sidecars["02"]["HarmonizedEchoTimes"] == [0.010, 0.016]
-    assert sidecars["02"]["EchoesLeftOut"] == [0.004, 0.022]
-    assert sidecars["02"]["OriginalMatrix"] == [42, 40, 23]
-    assert sidecars["02"]["HarmonizedMatrix"] == list(maps["02"].shape)
-    assert len(sidecars["02"]["Sources"]) == 2 * 2
+    first = nib.load(out / "sub-01/anat/sub-01_desc-iterative_Chimap.nii.gz")
+    second = nib.load(out / "sub-02/anat/sub-02_desc-iterative_Chimap.nii.gz")
+    np.testing.assert_allclose(first.header.get_zooms(), [2.5, 2.5, 3.52], atol=0.01)
+    np.testing.assert_allclose(second.header.get_zooms(), [2.47, 2.5, 3.5], atol=0.01)
+    # One protocol gives the same bias, but the two rotated grids sample the ball differently.
+    assert 0.15 < iron_in_world(first) < 0.33
+    assert iron_in_world(second) == pytest.approx(iron_in_world(first), rel=0.1)
+    of_first = json.loads((out / "sub-01/anat/sub-01_desc-brain_mask.json").read_text())
+    of_second = json.loads((out / "sub-02/anat/sub-02_desc-brain_mask.json").read_text())
+    assert of_first["HarmonizedTo"] == of_second["HarmonizedTo"]
+    assert of_first["HarmonizedTo"]["EchoTimeRange"] == [0.006, 0.018]
+    assert of_second["HarmonizedEchoTimes"] == [0.010, 0.016]
+    assert of_second["EchoesLeftOut"] == [0.004, 0.022]
+    assert of_second["OriginalMatrix"] == [42, 40, 23]
+    assert of_second["HarmonizedMatrix"] == list(second.shape)
+    assert len(of_second["Sources"]) == 2 * 2
     assert not list((out / "sub-02").rglob("*R2star*"))
     assert list((out / "sub-01").rglob("*R2starmap.nii.gz"))
     assert "centre of k-space" in (out / "logs" / "CITATION.md").read_text()

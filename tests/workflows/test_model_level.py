@@ -60,13 +60,14 @@ def study(tmp_path_factory):
 
 @pytest.mark.slow
 def test_tables_1_and_2_are_those_of_statsmodels(study):
-    """From the files that the simulator wrote to the tables, the whole way."""
+    """The whole level, from the files of the simulator to the tables."""
     clinic = pd.read_csv(study / "raw" / "participants.tsv", sep="\t")
     true = pd.read_csv(study / "raw" / TRUTH / "phenotype" / "thalamus.tsv", sep="\t")
-    known = clinic.merge(true, on="participant_id")
+    patients = clinic.merge(true, on="participant_id")
     adjusted = "age + C(sex) + disease_duration + therapy"
     first = table(study, "table1").set_index(["subset", "outcome", "adjusted"])
-    for subset, chosen in (("all", known), ("50 years or younger", known[known["age"] <= 50])):
+    younger = patients[patients["age"] <= 50]
+    for subset, chosen in (("all", patients), ("50 years or younger", younger)):
         peer = smf.ols(
             f"np.log(t2_lesion_volume) ~ relative_susceptibility + {adjusted}", chosen
         ).fit()
@@ -78,7 +79,7 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
     for predictor in ("enhancing_lesions", "age"):
         for adjustment in (False, True):
             terms = predictor if not adjustment else f"{predictor} + {adjusted}"
-            peer = smf.ols(f"relative_susceptibility ~ {terms}", known).fit()
+            peer = smf.ols(f"relative_susceptibility ~ {terms}", patients).fit()
             row = second.loc["all", predictor, adjustment]
             interval = row[["ci_low", "ci_high"]].astype(float)
             np.testing.assert_allclose(interval, peer.conf_int().loc[predictor], rtol=1e-8)
@@ -88,16 +89,17 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
 
 @pytest.mark.slow
 def test_every_column_is_described(study):
-    files = sorted((study / "out" / "group" / "model-thalamus").glob("*.tsv"))
-    assert {"table1", "table2", "diagnostics", "residuals", "ladder", "descriptives", "power"} < {
-        f.stem for f in files
-    }
-    for file in files:
-        described = json.loads(file.with_suffix(".json").read_text())
-        columns = set(read_tsv(file).columns)
-        assert set(described) <= columns
-        if file.stem != "patients":  # whose columns are the study's own
-            assert set(described) == columns
+    folder = study / "out" / "group" / "model-thalamus"
+    for name in (
+        *("table1", "table2", "diagnostics", "residuals", "ladder", "descriptives", "power"),
+    ):
+        assert (folder / f"{name}.tsv").exists()
+    for path in folder.glob("*.tsv"):
+        descriptions = json.loads(path.with_suffix(".json").read_text())
+        columns = set(read_tsv(path).columns)
+        assert set(descriptions) <= columns
+        if path.stem != "patients":  # it has columns of the study's own tables
+            assert set(descriptions) == columns
 
 
 @pytest.mark.slow
@@ -108,16 +110,12 @@ def test_report_stands_alone(study):
     assert {"group/model-thalamus/table1.tsv", "group/model-thalamus/table2.tsv"} < set(links)
     for link in links:
         assert (study / "out" / link).is_file(), link
-    for text in (
-        "P, published",
-        "Breusch-Pagan",
-        "Ladder of powers",
-        "50 years or younger",
-        "No figure",
-    ):
-        assert (text in page) == (text != "No figure"), text
-    # two tables in two subsets: forest, partial residuals before and after, residuals
-    assert page.count("<img") == 16
+    for text in ("P, published", "Breusch-Pagan", "Ladder of powers", "50 years or younger"):
+        assert text in page, text
+    assert "No figure" not in page
+    # Two tables in two subsets: forest, partial residuals before and after, residuals; and the
+    # ladder of powers of five columns.
+    assert page.count("<img") == 16 + 5
 
 
 @pytest.mark.slow
@@ -126,7 +124,7 @@ def test_validator_accepts_tables_and_report(study):
 
 
 @pytest.mark.slow
-def test_patients_who_lack_something_are_listed(tmp_path, capfd):
+def test_patients_with_missing_values_are_listed(tmp_path, capfd):
     root = write_patients(tmp_path)
     participants = root / "raw" / "participants.tsv"
     rows = participants.read_text().splitlines()
@@ -139,11 +137,11 @@ def test_patients_who_lack_something_are_listed(tmp_path, capfd):
     printed = capfd.readouterr()
     assert "problem: FreeSurfer, sub-010" in printed.err
     assert "longitudinal stream" in printed.err
-    listed = table(root, "excluded").groupby("participant")["what"].agg(list)
-    assert listed["003"] == ["therapy"]
-    assert "participants.tsv" in listed["007"]  # there twice
-    assert "phenotype" in "".join(listed["005"])  # not among the participants
-    assert {"FreeSurfer", "thalamic_volume"} <= set(listed["010"]) & set(listed["011"])
+    reasons = table(root, "excluded").groupby("participant")["what"].agg(list)
+    assert reasons["003"] == ["therapy"]
+    assert "participants.tsv" in reasons["007"]  # listed there twice
+    assert "phenotype" in "".join(reasons["005"])  # not among the participants
+    assert {"FreeSurfer", "thalamic_volume"} <= set(reasons["010"]) & set(reasons["011"])
     first = table(root, "table1").query("subset == 'all' and adjusted").set_index("outcome")
     assert first["n"].to_dict() == {
         "thalamic_volume": PATIENTS - 4,
@@ -167,13 +165,12 @@ def test_regression_that_fails_leaves_the_others(tmp_path, capfd):
     model.write_text(json.dumps(content))
     assert run(root, model=model) == 1
     assert "Nodes, number 3, Model: unknown key Z" in capfd.readouterr().err
-    found = (
-        table(root, "table1", "mine").query("subset == 'all'").set_index(["outcome", "adjusted"])
-    )
-    assert "no column weight" in found.loc[("thalamic_volume", True), "note"]
-    assert found["coefficient"].notna().to_dict() == {key: not key[1] for key in found.index}
+    rows = table(root, "table1", "mine").query("subset == 'all'")
+    notes = rows.set_index(["outcome", "adjusted"])["note"]
+    assert "no column weight" in notes["thalamic_volume", True]
+    assert (rows["coefficient"].notna() == ~rows["adjusted"].astype(bool)).all()
     assert table(root, "table2", "mine")["coefficient"].notna().all()
-    # Another version of the model has other tables, and none of an earlier one stays.
+    # The tables of an earlier version of the model are removed.
     content["Nodes"] = content["Nodes"][1:2]
     model.write_text(json.dumps(content))
     assert run(root, model=model) == 0
@@ -221,16 +218,15 @@ def test_output_folder_of_another_dataset_is_refused(tmp_path, capsys):
 @pytest.fixture
 def small():
     rng = np.random.default_rng(0)
-    patients = pd.DataFrame(
-        rng.normal(size=(30, 3)), columns=["y", "x", EVIL], index=[f"{i:02}" for i in range(30)]
-    )
+    labels = pd.RangeIndex(30).map("{:02}".format)
+    patients = pd.DataFrame(rng.normal(size=(30, 3)), columns=["y", "x", EVIL], index=labels)
     model = StudyModel(
         "m", (Node("one", EVIL, ("y",), ("x", EVIL), ("x", EVIL)),), EVIL, problems=((EVIL, EVIL),)
     )
     return run_model(patients, model), model
 
 
-def test_report_believes_no_name(small):
+def test_report_escapes_names(small):
     tables, model = small
     tables["sources"] = pd.DataFrame(
         {"column": [EVIL], "unit": [np.nan], "source": [EVIL], "n": [3], "used": [True]}
@@ -240,7 +236,7 @@ def test_report_believes_no_name(small):
     assert "&lt;script&gt;" in page
 
 
-def test_report_of_what_failed_has_its_reasons(small):
+def test_report_of_failed_regressions_has_their_reasons(small):
     tables, model = small
     failed = tables["coefficients"].assign(coefficient=np.nan, standardised=np.nan, note="too few")
     page = model_report({"coefficients": failed, "problems": tables["problems"]}, model)
@@ -254,48 +250,50 @@ def test_report_of_what_failed_has_its_reasons(small):
 
 def test_figures_show_the_numbers(small):
     tables, _ = small
-    found = tables["coefficients"]
-    axis = forest_figure(found).axes[0]
-    drawn = sorted(line.get_xdata()[0] for line in axis.lines if line.get_marker() in ("o", "s"))
-    np.testing.assert_allclose(drawn, sorted(found["standardised"]))
+    coefficients = tables["coefficients"]
+    axis = forest_figure(coefficients).axes[0]
+    drawn = []
+    for line in axis.lines:
+        if line.get_marker() in ("o", "s"):
+            drawn.append(line.get_xdata()[0])
+    np.testing.assert_allclose(sorted(drawn), sorted(coefficients["standardised"]))
     residuals = tables["residuals"]
     adjusted = residuals[residuals["adjusted"]]
     panels = partial_residual_figure(adjusted).axes
     assert len(panels) == 2
     slope = np.ptp(panels[0].lines[-1].get_ydata()) / np.ptp(panels[0].lines[-1].get_xdata())
-    assert slope == pytest.approx(abs(found[found["adjusted"]]["coefficient"].iloc[0]))
+    adjusted_coefficients = coefficients[coefficients["adjusted"]]["coefficient"]
+    assert slope == pytest.approx(abs(adjusted_coefficients.iloc[0]))
     assert sum(len(line.get_xdata()) for line in panels[0].lines[:2]) == 30
     assert len(residual_figure(adjusted).axes) == 6
     with pytest.raises(ValueError, match="no regression has a result"):
-        forest_figure(found.assign(standardised=np.nan))
+        forest_figure(coefficients.assign(standardised=np.nan))
     with pytest.raises(ValueError, match="no rows"):
         residual_figure(residuals[:0])
 
 
 @pytest.mark.slow
 def test_intervals_cover_the_true_coefficients():
-    """Of 40 cohorts: within three standard errors of 95 %, where cohorts are independent, not their
-    18 coefficients.
+    """In 40 cohorts, intervals cover the truth within three standard errors of 95 %.
 
-    A single coefficient, binomial with n = 40: below 32 (80 %) once in 7700 times.
+    Cohorts are independent, but not the 18 coefficients of each. The coverage of a single
+    coefficient, binomial with n = 40, is below 32 (80 %) once in 7700 times.
     """
     coverage = SimpleNamespace(
         **runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
     )
-    found, truth = coverage.estimates(range(40)), coverage.true_coefficients()
-    by_coefficient = coverage.coverage(found, truth)
-    merged = found.merge(truth, on=coverage.REGRESSION)
-    held = (merged["ci_low"] <= merged["truth"]) & (merged["truth"] <= merged["ci_high"])
-    by_cohort = held.groupby(merged["seed"]).mean()
+    estimates = coverage.estimates(range(40))
+    truth = coverage.true_coefficients()
+    by_coefficient = coverage.coverage(estimates, truth)
+    merged = estimates.merge(truth, on=coverage.REGRESSION)
+    is_covered = (merged["ci_low"] <= merged["truth"]) & (merged["truth"] <= merged["ci_high"])
+    by_cohort = is_covered.groupby(merged["seed"]).mean()
     assert abs(by_cohort.mean() - 0.95) < 3 * by_cohort.std() / np.sqrt(40)
     assert by_coefficient["covered"].min() >= 0.8
-    # What the design says, where it is a line: the population's coefficients are its own.
+    # Where the design is linear, the population's coefficients are those of the design.
     lines = by_coefficient[~by_coefficient["outcome"].str.startswith("log")]
     lines = lines[(lines["predictor"] != "disease_duration") | lines["adjusted"]]
-    width = (
-        (found["ci_high"] - found["ci_low"])
-        .groupby([found[name] for name in coverage.REGRESSION])
-        .median()
-    )
+    estimates["width"] = estimates["ci_high"] - estimates["ci_low"]
+    width = estimates.groupby(coverage.REGRESSION)["width"].median()
     for row in lines.itertuples():
         assert abs(row.truth - row.design) < 0.02 * width[row.outcome, row.predictor, row.adjusted]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.analytic_head import points_of
 from helpers.analytic_head import scan as head_scan
@@ -27,7 +28,7 @@ from helpers.travelling import (
     TUBES,
     VENTRICLES,
     affine_of,
-    csf_share,
+    csf_fraction,
     draw_regions,
     head_points,
     magnitude_of,
@@ -73,7 +74,7 @@ SPACE = "bids::sub-01/anat/sub-01_space-subject_desc-average_T2starw.nii.gz"
 # these a cubic spline rings by some 2 %.
 RINGING = 0.003  # ppm
 Study = namedtuple("Study", "out rater work scans")
-Run = namedtuple("Run", "out codes told errors")
+Run = namedtuple("Run", "out codes printed errors")
 
 
 def run_level(study, excluded_scans=(), **choices):
@@ -97,27 +98,28 @@ def run_level(study, excluded_scans=(), **choices):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Three scans at two sites in four poses, regions drawn on the first of them, and one that is
+    """Three scans at two sites in three poses, with regions drawn on the first, and a scan that is
     noise.
     """
     root = tmp_path_factory.mktemp("subject")
-    out, rater = root / "out", root / "rater"
-    scans = [
-        write_processed(out, *name.replace("ses-", "").split("_run-"), place)
-        for name, place in PLACES.items()
-    ]
+    out = root / "out"
+    rater = root / "rater"
+    scans = []
+    for name, place in PLACES.items():
+        session, run = name.removeprefix("ses-").split("_run-")
+        scans.append(write_processed(out, session, run, place))
     noise = np.random.default_rng(0).uniform(50, 100, SHAPE)
     scans.append(write_processed(out, "B", "2", 3, magnitude=noise))
     draw_regions(rater, "A", "1", 0)
-    made = Study(out, rater, root / "work", scans)
-    assert run_level(made) == []
-    return made
+    study = Study(out, rater, root / "work", scans)
+    assert run_level(study) == []
+    return study
 
 
 @pytest.fixture
 def copied(study, tmp_path):
-    """The same once more, with the intermediate files of the first run: what did not change is not
-    done again.
+    """A copy of the study. It shares the intermediate files of the first run, so that unchanged
+    nodes do not run again.
     """
     for folder in ("out", "rater"):
         shutil.copytree(getattr(study, folder), tmp_path / folder)
@@ -128,7 +130,7 @@ def anat(study, name, ending):
     return study.out / "sub-01" / name.split("_")[0] / "anat" / f"sub-01_{name}_{ending}"
 
 
-def sidecar(path):
+def read_sidecar(path):
     return json.loads(path.with_name(path.name.split(".")[0] + ".json").read_text())
 
 
@@ -143,34 +145,36 @@ def test_regions_of_the_first_scan_are_measured_on_all(study):
             assert table.loc[roi, "mean"] == pytest.approx(expected, abs=RINGING), name
         assert (table["reference"] == "csf").all()
         assert (table["unit"] == "ppm").all()
-        session, run = (part.split("-")[1] for part in name.split("_"))
-        assert set(
-            zip(table["session"], table["site"], table["run"], table["scan"], strict=True)
-        ) == {(session, session, run, int(run))}
+        session, run = name.removeprefix("ses-").split("_run-")
+        assert (table["session"] == session).all()
+        assert (table["site"] == session).all()
+        assert (table["run"] == run).all()
+        assert (table["scan"] == int(run)).all()
         assert (table["n_voxels"] > 10).all()
-        assert table["se"].isna().all()  # these maps tell nothing of noise
-    told = sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
-    assert told["mean"]["Units"] == "ppm"
-    assert told["ReferenceSource"] == "found by R2* and position"
-    assert "expected" not in told
+        assert table["se"].isna().all()  # these maps have no standard errors
+    sidecar = read_sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
+    assert sidecar["mean"]["Units"] == "ppm"
+    assert sidecar["ReferenceSource"] == "found by R2* and position"
+    assert "expected" not in sidecar
 
 
-def test_map_in_the_subject_space_says_what_zero_is(study):
+def test_map_in_the_subject_space_has_its_reference_in_the_sidecar(study):
     for name, place in PLACES.items():
         path = anat(study, name, "space-subject_desc-deterministic_Chimap.nii.gz")
-        told, mask = sidecar(path), magnitude_of(place)[1]
-        assert told["ReferenceRegion"] == "csf"
-        assert told["ReferenceOffsetOver"] == "mean of the whole mask"
+        sidecar = read_sidecar(path)
+        mask = magnitude_of(place)[1]
+        assert sidecar["ReferenceRegion"] == "csf"
+        assert sidecar["ReferenceOffsetOver"] == "mean of the whole mask"
         # The native map is relative to its mask's mean, so the offset is CSF's susceptibility less
         # that of the mask.
         of_mask = voxel_means(susceptibility, place)[mask].mean()
-        assert told["ReferenceOffset"] == pytest.approx(CSF_CHI - of_mask, abs=0.001)
-        assert told["ReferenceStandardDeviation"] < 0.003
-        assert told["ReferenceVoxels"] > 20
-        assert told["SpatialReference"] == SPACE
+        assert sidecar["ReferenceOffset"] == pytest.approx(CSF_CHI - of_mask, abs=0.001)
+        assert sidecar["ReferenceStandardDeviation"] < 0.003
+        assert sidecar["ReferenceVoxels"] > 20
+        assert sidecar["SpatialReference"] == SPACE
         assert (
             f"bids::{path.relative_to(study.out).parent}/sub-01_{name}_desc-deterministic_Chimap.nii.gz"
-            in (told["Sources"])
+            in (sidecar["Sources"])
         )
     average = study.out / "sub-01" / "anat" / "sub-01_space-subject_desc-average_T2starw.nii.gz"
     assert nib.load(average).shape == nib.load(path).shape
@@ -178,12 +182,13 @@ def test_map_in_the_subject_space_says_what_zero_is(study):
 
 def test_native_maps_stay_relative_to_the_whole_mask(study):
     for name, place in PLACES.items():
-        path, mask = anat(study, name, "desc-deterministic_Chimap.nii.gz"), magnitude_of(place)[1]
+        path = anat(study, name, "desc-deterministic_Chimap.nii.gz")
+        mask = magnitude_of(place)[1]
         assert nib.load(path).get_fdata()[mask].mean() == pytest.approx(0, abs=1e-6)
-        assert sidecar(path)["ReferenceRegion"] == "mean of the whole mask"
+        assert read_sidecar(path)["ReferenceRegion"] == "mean of the whole mask"
 
 
-def test_transforms_are_itk_text_and_those_put_in(study):
+def test_transforms_are_itk_text_and_agree_with_the_poses(study):
     matrices = {}
     for name, place in PLACES.items():
         path = anat(study, name, "from-scan_to-subject_mode-image_xfm.txt")
@@ -196,20 +201,15 @@ def test_transforms_are_itk_text_and_those_put_in(study):
         assert displacement(between, POSES[place], brain) < 0.2
 
 
-def test_scan_that_cannot_be_registered_leaves_the_others(study):
-    table = read_tsv(study.out / "sub-01" / "anat" / "sub-01_desc-registration_xfm.tsv")
-    assert list(zip(table["session"], table["run"], strict=True)) == [
-        ("A", "1"),
-        ("A", "2"),
-        ("B", "1"),
-        ("B", "2"),
-    ]
+def test_scan_that_cannot_be_registered_does_not_affect_the_others(study):
+    table = registration(study)
+    assert table["session"].tolist() == ["A", "A", "B", "B"]
+    assert table["run"].tolist() == ["1", "2", "1", "2"]
     assert table["cause"].notna().tolist() == [False, False, False, True]
     assert table["translation"].notna().tolist() == [True, True, True, False]
     assert (table["displacement"][:3] < 0.2).all()
-    assert set(
-        json.loads((study.out / "sub-01/anat/sub-01_desc-registration_xfm.json").read_text())
-    ) == set(table)
+    descriptions = read_sidecar(study.out / "sub-01/anat/sub-01_desc-registration_xfm.tsv")
+    assert set(descriptions) == set(table)
     for ending in ("desc-rois_chi.tsv", "space-subject_desc-deterministic_Chimap.nii.gz"):
         assert not anat(study, "ses-B_run-2", ending).exists()
 
@@ -225,21 +225,21 @@ def test_variability_maps(study):
         # interpolation.
         assert np.nanmedian(deviation[mask]) < 0.001
         assert np.nanmax(deviation[regions.get_fdata() > 0]) < 0.01
-        told = sidecar(folder / "anat" / name)
-        assert told["Units"] == "ppm"
-        assert told["SpatialReference"] == SPACE
+        sidecar = read_sidecar(folder / "anat" / name)
+        assert sidecar["Units"] == "ppm"
+        assert sidecar["SpatialReference"] == SPACE
         assert (folder / "figures" / f"{name}.png").stat().st_size > 1000
 
 
-def test_subject_space_is_kept_with_its_regions(study):
+def test_subject_space_is_saved_with_its_regions(study):
     folder = study.out / "sub-01" / "anat"
     stem = "sub-01_space-subject_desc"
     dseg = nib.load(folder / f"{stem}-rois_dseg.nii.gz")
     assert dseg.get_data_dtype().kind == "i"
     assert read_lookup(folder / f"{stem}-rois_dseg.tsv")[0] == dict(enumerate(NUCLEI, start=1))
     for name in ("average_T2starw", "brain_mask", "rois_dseg"):
-        told = sidecar(folder / f"{stem}-{name}.nii.gz")
-        assert told["SpatialReference"] == SPACE
+        sidecar = read_sidecar(folder / f"{stem}-{name}.nii.gz")
+        assert sidecar["SpatialReference"] == SPACE
         np.testing.assert_array_equal(
             nib.load(folder / f"{stem}-{name}.nii.gz").affine, dseg.affine
         )
@@ -259,12 +259,15 @@ def test_label_as_reference(copied):
         assert table.loc["right nucleus", "mean"] == pytest.approx(0, abs=1e-6)
         assert table.loc["left nucleus", "mean"] == pytest.approx(0.05, abs=RINGING)
         assert (table["reference"] == "right nucleus").all()
-        told = sidecar(anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz"))
-        assert (told["ReferenceRegion"], told["ReferenceSource"]) == ("right nucleus", "label")
+        sidecar = read_sidecar(anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz"))
+        assert sidecar["ReferenceRegion"] == "right nucleus"
+        assert sidecar["ReferenceSource"] == "label"
 
 
 def check_means(study, names, reference):
-    """The nuclei have their susceptibility relative to CSF in every scan; both ring."""
+    """Check that the nuclei have their susceptibility relative to CSF in every scan; return a
+    sidecar. Nuclei and reference both ring.
+    """
     for name in PLACES:
         table = read_roi_table(anat(study, name, "desc-rois_chi.tsv")).set_index("roi")
         for roi, nucleus in names.items():
@@ -273,17 +276,17 @@ def check_means(study, names, reference):
                 roi,
             )
         assert (table["reference"] == reference).all()
-    return sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
+    return read_sidecar(anat(study, "ses-A_run-1", "desc-rois_chi.tsv"))
 
 
-def test_spheres_in_ventricles_found_by_themselves_as_reference(copied):
+def test_automatic_spheres_in_the_ventricles_as_reference(copied):
     assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
-    told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
+    sidecar = check_means(copied, {name: name for name in NUCLEI}, "atrium")
     assert (
-        told["ReferenceSource"]
+        sidecar["ReferenceSource"]
         == "spheres in the atrium of each lateral ventricle, found by R2* and position"
     )
-    left, right = told["ReferenceCentres"]
+    left, right = sidecar["ReferenceCentres"]
     assert left[0] < -5
     assert right[0] > 5
     assert max(left[1], right[1]) < VENTRICLES[0][0][1]  # in the back
@@ -294,59 +297,71 @@ def test_spheres_in_ventricles_found_by_themselves_as_reference(copied):
 @pytest.mark.parametrize("space", ["subject", "scan"])
 def test_spheres_at_given_points_as_reference(copied, space):
     """They are given in a scan that is not the first, in its own coordinates."""
-    points = np.column_stack([VENTRICLES[0], [1, 1]]) @ POSES[2].T
-    rows = "".join("\t".join(f"{value:.3f}" for value in point[:3]) + "\n" for point in points)
-    path = copied.rater / "sub-01" / "ses-B" / "anat" / "sub-01_ses-B_run-1_desc-atrium_points.tsv"
-    path.parent.mkdir(parents=True)
-    path.write_text("x\ty\tz\n" + rows)
+    points = atria_in(2)
+    write_points(copied.rater, "B", points)
     assert run_level(copied, reference="atrium", atrium_radius=5.0, roi_space=space) == []
-    told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
-    assert told["ReferenceSource"] == "spheres at given points"
+    sidecar = check_means(copied, {name: name for name in NUCLEI}, "atrium")
+    assert sidecar["ReferenceSource"] == "spheres at given points"
     between = read_itk_text(
         anat(copied, "ses-B_run-1", "from-scan_to-subject_mode-image_xfm.txt").read_text()
     )
     expected = points @ np.linalg.inv(between).T
-    np.testing.assert_allclose(told["ReferenceCentres"], expected[:, :3], atol=0.1)
+    np.testing.assert_allclose(sidecar["ReferenceCentres"], expected[:, :3], atol=0.1)
+
+
+def atria_in(place):
+    """Return the points in the atria as homogeneous coordinates, in the head's pose at a place."""
+    return np.column_stack([VENTRICLES[0], [1, 1]]) @ POSES[place].T
+
+
+def write_points(rater, session, points):
+    """Write points in the atria on the first scan of a session."""
+    name = f"sub-01_ses-{session}_run-1_desc-atrium_points.tsv"
+    path = rater / "sub-01" / f"ses-{session}" / "anat" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(points[:, :3], columns=["x", "y", "z"])
+    table.to_csv(path, sep="\t", index=False, float_format="%.3f")
 
 
 def write_freesurfer(folder, place):
-    """FreeSurfer's labels of the head as it lies at a place, the nuclei as thalami, and its
+    """Write FreeSurfer's labels of the head in its pose at a place, the nuclei as thalami, and its
     T1-weighted image.
     """
-    points, labels = head_points(place), np.zeros(np.prod(SHAPE), np.int32)
-    labels[csf_share(points) > 0] = 4
-    labels[(csf_share(points) > 0) & (points[0] > 0)] = 43
+    points = head_points(place)
+    labels = np.zeros(np.prod(SHAPE), np.int32)
+    labels[csf_fraction(points) > 0] = 4
+    labels[(csf_fraction(points) > 0) & (points[0] > 0)] = 43
     for value, (centre, _) in zip((10, 49), NUCLEI.values(), strict=True):
         labels[np.linalg.norm(points.T - centre, axis=1) < DRAWN_RADIUS] = value
-    labels[np.linalg.norm(points.T - (0, 40, 0), axis=1) < 8] = (
-        2  # white matter, which is not measured
-    )
+    is_white_matter = np.linalg.norm(points.T - (0, 40, 0), axis=1) < 8  # it is not measured
+    labels[is_white_matter] = 2
     image, _, _ = head_scan(POSES[place], affine_of(place), contrast="t1w", noise=0.01, shape=SHAPE)
     folder.mkdir(parents=True)
     for name, data in (("aseg", labels.reshape(SHAPE)), ("orig", (200 * image).astype(np.float32))):
         nib.save(nib.MGHImage(data, affine_of(place)), folder / f"{name}.mgz")
 
 
-def test_labels_of_freesurfer_for_want_of_drawn_ones(copied):
+def test_labels_of_freesurfer_without_drawn_regions(copied):
     shutil.rmtree(copied.rater)
     write_freesurfer(copied.rater / "sub-01" / "mri", 3)
     assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
     sides = {"left_thalamus": "left nucleus", "right_thalamus": "right nucleus"}
-    told = check_means(copied, sides, "atrium")
+    sidecar = check_means(copied, sides, "atrium")
     assert (
-        told["ReferenceSource"] == "spheres in the atrium of each lateral ventricle, by their label"
+        sidecar["ReferenceSource"]
+        == "spheres in the atrium of each lateral ventricle, by their label"
     )
-    assert (told["RegionsFrom"], told["FreeSurferLabelsRegisteredBy"]) == ("FreeSurfer", "orig.mgz")
+    assert sidecar["RegionsFrom"] == "FreeSurfer"
+    assert sidecar["FreeSurferLabelsRegisteredBy"] == "orig.mgz"
     table = read_roi_table(anat(copied, "ses-A_run-1", "desc-rois_chi.tsv")).set_index("roi")
     assert table.index.tolist() == [
         *("left_lateral_ventricle", "right_lateral_ventricle", *sides),
         *("lateral_ventricle", "thalamus"),
     ]
-    both, one, other = (table.loc[name] for name in ("thalamus", *sides))
-    assert both["n_voxels"] == one["n_voxels"] + other["n_voxels"]
-    assert both["mean"] == pytest.approx(
-        np.average([one["mean"], other["mean"]], weights=[one["n_voxels"], other["n_voxels"]])
-    )
+    thalami = table.loc[list(sides)]
+    assert table.loc["thalamus", "n_voxels"] == thalami["n_voxels"].sum()
+    mean = np.average(thalami["mean"], weights=thalami["n_voxels"])
+    assert table.loc["thalamus", "mean"] == pytest.approx(mean)
     names, _ = read_lookup(
         copied.out / "sub-01" / "anat" / "sub-01_space-subject_desc-rois_dseg.tsv"
     )
@@ -358,26 +373,22 @@ def test_labels_of_freesurfer_for_want_of_drawn_ones(copied):
     }
 
 
-def test_drawn_regions_come_before_freesurfers_but_their_ventricles_serve(copied):
+def test_drawn_regions_have_precedence_and_freesurfer_gives_the_ventricles(copied):
     write_freesurfer(copied.rater / "sub-01" / "mri", 0)
     assert run_level(copied, reference="atrium", atrium_radius=5.0) == []
-    told = check_means(copied, {name: name for name in NUCLEI}, "atrium")
+    sidecar = check_means(copied, {name: name for name in NUCLEI}, "atrium")
     assert (
-        told["ReferenceSource"]
+        sidecar["ReferenceSource"]
         == "spheres in the atrium of each lateral ventricle, by FreeSurfer's labels"
     )
-    assert told["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
-    assert "FreeSurferLabels" not in told
+    assert sidecar["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
+    assert "FreeSurferLabels" not in sidecar
 
 
 def test_quality_of_every_scan(study):
     table = read_tsv(study.out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
-    assert list(zip(table["session"], table["run"], strict=True)) == [
-        ("A", "1"),
-        ("A", "2"),
-        ("B", "1"),
-        ("B", "2"),
-    ]
+    assert table["session"].tolist() == ["A", "A", "B", "B"]
+    assert table["run"].tolist() == ["1", "2", "1", "2"]
     assert (table["mask_volume"] > 100).all()
     assert table["cause"].notna().tolist() == [False, False, False, True]
 
@@ -393,7 +404,7 @@ def test_unknown_label_as_reference_is_a_failure_with_its_cause(copied):
 
 
 @pytest.mark.parametrize("space", ["subject", "scan"])
-def test_without_csf_the_brain_is_zero_and_the_table_says_so(copied, space):
+def test_without_csf_the_brain_is_the_reference(copied, space):
     for path in copied.out.rglob("*R2starmap*"):
         path.unlink()
     assert run_level(copied, roi_space=space) == []
@@ -404,48 +415,57 @@ def test_without_csf_the_brain_is_zero_and_the_table_says_so(copied, space):
         for roi, (_, value) in NUCLEI.items():
             assert table.loc[roi, "mean"] == pytest.approx(value - of_mask, abs=RINGING)
         assert table["reference_offset"].iloc[0] == pytest.approx(0, abs=1e-4)
-        told = sidecar(anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz"))
-        assert told["ReferenceRegion"] == "brain"
-        assert told["ReferenceSource"].startswith(
+        sidecar = read_sidecar(anat(copied, name, "space-subject_desc-deterministic_Chimap.nii.gz"))
+        assert sidecar["ReferenceRegion"] == "brain"
+        assert sidecar["ReferenceSource"].startswith(
             "brain mask, since no CSF was found: no scan has an R2* map"
         )
 
 
 def test_report_shows_the_files_of_the_pictures(copied):
-    """Each is in the page as it lies there; without the files there are none."""
+    """The page has each picture file unchanged; without the files it has no pictures."""
     entities = [scan.entities for scan in copied.scans[:3]]
-    known = {"methods": list(METHODS), "subject": "01", "failures": []}
-    named = [REGISTRATION, REGIONS, ROIS, REFERENCE, SITES]
-    named += [variability_map("deterministic", kind) for kind in ("within", "across")]
-    paths = [picture_path(copied.out, {"subject": "01"}, **names) for names in named]
-    assert all(path.stat().st_size > 1000 for path in paths)
-    paths += [
-        picture_path(copied.out, scan, **names) for scan in entities for names in (MAGNITUDE, MAPS)
+    report = SubjectReport(
+        subject="01",
+        methods=list(METHODS),
+        failures=[],
+        entities=entities,
+        output_dir=str(copied.out),
+    )
+    pictures = [
+        *(REGISTRATION, REGIONS, ROIS, REFERENCE, SITES),
+        variability_map("deterministic", "within"),
+        variability_map("deterministic", "across"),
     ]
+    paths = []
+    for names in pictures:
+        path = picture_path(copied.out, {"subject": "01"}, **names)
+        assert path.stat().st_size > 1000
+        paths.append(path)
+    for scan in entities:
+        paths.append(picture_path(copied.out, scan, **MAGNITUDE))
+        paths.append(picture_path(copied.out, scan, **MAPS))
     contents = []
-    for place, path in enumerate(paths):  # so small that they are taken as they are
+    for number, path in enumerate(paths):  # so small that they are not compressed again
         stream = BytesIO()
-        Image.new("RGB", (8, 8), (place, 0, 0)).save(stream, format="png")
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(stream, format="png")
         path.write_bytes(stream.getvalue())
         contents.append(base64.b64encode(stream.getvalue()).decode())
-    page = Path(
-        SubjectReport(**known, entities=entities, output_dir=str(copied.out)).run().outputs.out_file
-    )
+    page = Path(report.run().outputs.out_file)
     text = page.read_text()
-    assert all(text.count(content) == 1 for content in contents)
+    for content in contents:
+        assert text.count(content) == 1
     assert "Edges should be continuous" in text
     assert text.count("Magnitude and brain mask") == text.count("susceptibility maps of ses-") == 3
     for path in paths:
         path.unlink()
-    SubjectReport(**known, entities=entities, output_dir=str(copied.out)).run()
+    report.run()
     assert "data:image/png" not in page.read_text()
     assert "Edges should be continuous" not in page.read_text()
 
 
-def test_regions_drawn_anew_are_measured_anew(copied):
-    """The names and places of all files are as before: only what the label image holds has
-    changed.
-    """
+def test_regions_that_were_drawn_again_are_measured_again(copied):
+    """Only the content of the label image has changed, and no file name."""
     draw_regions(copied.rater, "A", "1", 0, values=(2, 1))
     assert run_level(copied) == []
     for name in PLACES:
@@ -454,9 +474,9 @@ def test_regions_drawn_anew_are_measured_anew(copied):
         )
 
 
-def test_files_of_an_earlier_run_do_not_stay(copied):
-    """What another run knew of a scan that cannot be registered any more is gone; and the brain may
-    be asked for.
+def test_files_of_an_earlier_run_are_removed(copied):
+    """The derivatives in subject space and the regional values of a scan that cannot be registered
+    any more are removed. The reference is the brain.
     """
     kinds = (
         "space-subject_desc-deterministic_Chimap.nii.gz",
@@ -470,13 +490,14 @@ def test_files_of_an_earlier_run_do_not_stay(copied):
     ):
         anat(copied, "ses-B_run-2", ending).touch()
     assert run_level(copied, reference="brain") == []
-    left = {path.name for path in anat(copied, "ses-B_run-2", "x").parent.glob("*run-2*")}
-    assert not any("subject" in name or "_chi." in name for name in left)
+    folder = anat(copied, "ses-B_run-2", "x").parent
+    assert not list(folder.glob("*run-2*subject*"))
+    assert not list(folder.glob("*run-2*_chi.*"))
     for name in PLACES:
-        assert all(anat(copied, name, ending).exists() for ending in kinds)
-        assert (
-            read_roi_table(anat(copied, name, "desc-rois_chi.tsv"))["reference"] == "brain"
-        ).all()
+        for ending in kinds:
+            assert anat(copied, name, ending).exists()
+        table = read_roi_table(anat(copied, name, "desc-rois_chi.tsv"))
+        assert (table["reference"] == "brain").all()
 
 
 def test_regions_drawn_in_the_subject_space(copied, study):
@@ -491,8 +512,8 @@ def test_regions_drawn_in_the_subject_space(copied, study):
 
 
 def test_regions_of_a_scan_that_cannot_be_registered(copied):
-    """They cannot be carried: the scans have no tables, an earlier run's are gone, and all else is
-    there.
+    """They cannot be resampled to the other scans: these have no tables, also none of an earlier
+    run, but all other derivatives.
     """
     shutil.rmtree(copied.rater)
     draw_regions(copied.rater, "B", "2", 3)
@@ -513,101 +534,90 @@ def registration(study):
 MOTION = ["translation", "rotation", "displacement"]
 
 
-def test_regions_of_a_scan_that_is_not_among_these(copied):
-    """One scan alone, the regions drawn on another one: they follow, and the scan that they came
-    from is left alone.
+def test_regions_of_an_excluded_scan(copied):
+    """A single scan is measured in regions drawn on another scan, whose own derivatives do not
+    change.
     """
-    alone, before = (
-        copied._replace(scans=copied.scans[2:3]),
-        anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes(),
-    )
+    alone = copied._replace(scans=copied.scans[2:3])
+    before = anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes()
     assert run_level(alone, excluded_scans=[scan.entities for scan in copied.scans[:2]]) == []
-    found = means(copied, "ses-B_run-1")
+    values = means(copied, "ses-B_run-1")
     for roi, expected in EXPECTED.items():
-        assert found[roi] == pytest.approx(expected, abs=RINGING)
-    told = sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
-    assert told["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
-    assert (told["NumberOfRegions"], told["MethodSteps"]) == (2, ["csf_found", "regions_drawn"])
+        assert values[roi] == pytest.approx(expected, abs=RINGING)
+    sidecar = read_sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
+    assert sidecar["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
+    assert sidecar["NumberOfRegions"] == 2
+    assert sidecar["MethodSteps"] == ["csf_found", "regions_drawn"]
     assert anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes() == before
-    found = registration(copied)
-    assert list(zip(found["session"], found["run"], strict=True)) == [("B", "1"), ("A", "1")]
-    assert found.loc[0, MOTION].isna().all()  # a single scan, which is registered to nothing
-    assert found.loc[1, "translation"] > 5
+    table = registration(copied)
+    assert table["session"].tolist() == ["B", "A"]
+    assert table["run"].tolist() == ["1", "1"]
+    assert table.loc[0, MOTION].isna().all()  # a single scan, which is registered to nothing
+    assert table.loc[1, "translation"] > 5
     quality = read_tsv(copied.out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
     assert quality["session"].tolist() == ["B"]
     assert quality[MOTION].isna().all(axis=None)
-    told = sidecar(anat(copied, "ses-B_run-1", "space-subject_desc-deterministic_Chimap.nii.gz"))
-    assert told["MethodSteps"] == ["single_scan", "csf_found"]
-    # Maps of how scans vary, of which there is one, do not stay; nor does the picture of what was
-    # registered.
+    sidecar = read_sidecar(
+        anat(copied, "ses-B_run-1", "space-subject_desc-deterministic_Chimap.nii.gz")
+    )
+    assert sidecar["MethodSteps"] == ["single_scan", "csf_found"]
+    # A single scan has no variability and no registration: their earlier files are removed.
     assert not list(copied.out.glob("sub-01/*/sub-01_*sd_Chimap*"))
     assert not picture_path(copied.out, {"subject": "01"}, **REGISTRATION).exists()
 
 
-def test_points_of_a_scan_that_is_not_among_these(copied):
-    points = np.column_stack([VENTRICLES[0], [1, 1]]) @ POSES[0].T
-    rows = "".join("\t".join(f"{value:.3f}" for value in point[:3]) + "\n" for point in points)
-    path = copied.rater / "sub-01" / "ses-A" / "anat" / "sub-01_ses-A_run-1_desc-atrium_points.tsv"
-    path.write_text("x\ty\tz\n" + rows)
+def test_points_of_an_excluded_scan(copied):
+    write_points(copied.rater, "A", atria_in(0))
     alone = copied._replace(scans=copied.scans[2:3])
-    assert (
-        run_level(
-            alone, excluded_scans=[copied.scans[0].entities], reference="atrium", atrium_radius=5.0
-        )
-        == []
-    )
-    told = sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
-    assert told["ReferenceSource"] == "spheres at given points"
-    expected = np.column_stack([VENTRICLES[0], [1, 1]]) @ POSES[2].T  # its own space is this scan's
-    np.testing.assert_allclose(told["ReferenceCentres"], expected[:, :3], atol=0.3)
+    excluded_scans = [copied.scans[0].entities]
+    choices = {"reference": "atrium", "atrium_radius": 5.0}
+    assert run_level(alone, excluded_scans=excluded_scans, **choices) == []
+    sidecar = read_sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
+    assert sidecar["ReferenceSource"] == "spheres at given points"
+    expected = atria_in(2)  # the space of a single scan is its own
+    np.testing.assert_allclose(sidecar["ReferenceCentres"], expected[:, :3], atol=0.3)
 
 
-def test_regions_of_a_scan_elsewhere_that_does_not_fit(copied):
-    """It is noise: the scans go on without regions, and the table has the cause."""
+def test_regions_of_an_excluded_scan_that_cannot_be_registered(copied):
+    """It is noise: the other scans have no regions, and the table has the cause."""
     shutil.rmtree(copied.rater)
     draw_regions(copied.rater, "B", "2", 3)
-    some = copied._replace(scans=copied.scans[:3])
-    assert run_level(some, excluded_scans=[copied.scans[3].entities]) == []
+    good = copied._replace(scans=copied.scans[:3])
+    assert run_level(good, excluded_scans=[copied.scans[3].entities]) == []
     assert not list(copied.out.rglob("*_chi.tsv"))
-    found = registration(copied)
-    assert found["cause"].notna().tolist() == [False, False, False, True]
-    assert found.loc[3, "cause"].startswith("not registered to the average of the scans")
+    table = registration(copied)
+    assert table["cause"].notna().tolist() == [False, False, False, True]
+    assert table.loc[3, "cause"].startswith("not registered to the average of the scans")
 
 
-def test_scans_of_two_protocols_do_not_vary_together(copied):
-    """Both scans of site A are of one acquisition each: there is nothing within a site, and one
-    scan of each across.
+def test_variability_is_that_of_scans_of_one_protocol(copied):
+    """The two scans of site A have different protocols: there is no variability within a site, and
+    one scan of each site across.
     """
-    echoes = {"1": (0.006, 0.014), "2": (0.006, 0.030)}
-    scans = [replace(scan, echo_times=echoes[scan.entities["run"]]) for scan in copied.scans[:3]]
+    echo_times = {"1": (0.006, 0.014), "2": (0.006, 0.030)}
+    scans = []
+    for scan in copied.scans[:3]:
+        scans.append(replace(scan, echo_times=echo_times[scan.entities["run"]]))
     assert run_level(copied._replace(scans=scans)) == []
-    maps = {
-        kind: anat_of_subject(copied, f"space-subject_desc-deterministic{kind}sd_Chimap")
-        for kind in ("within", "across")
-    }
-    assert not maps["within"].with_suffix(".json").exists()
-    sources = json.loads(maps["across"].with_suffix(".json").read_text())["Sources"]
-    assert [source.split("/")[-1].split("_desc")[0] for source in sources] == [
-        "sub-01_ses-A_run-1",
-        "sub-01_ses-B_run-1",
-    ]
+    stem = copied.out / "sub-01" / "anat" / "sub-01_space-subject_desc-deterministic"
+    assert not Path(f"{stem}withinsd_Chimap.json").exists()
+    first, second = json.loads(Path(f"{stem}acrosssd_Chimap.json").read_text())["Sources"]
+    assert "sub-01_ses-A_run-1" in first
+    assert "sub-01_ses-B_run-1" in second
     table = read_roi_table(anat(copied, "ses-A_run-2", "desc-rois_chi.tsv"))
-    assert set(zip(table["echo_times"], table["voxel_size"], table["scan"], strict=True)) == {
-        ("6, 30", "3.5, 3.5, 4", 1)
-    }
-
-
-def anat_of_subject(study, name):
-    return study.out / "sub-01" / "anat" / f"sub-01_{name}"
+    assert (table["echo_times"] == "6, 30").all()
+    assert (table["voxel_size"] == "3.5, 3.5, 4").all()
+    assert (table["scan"] == 1).all()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A person's two good scans, one without a brain, one that fits no other; and a phantom: by the
-    command.
+    """Run both levels of the command on a person and a phantom. The person has two good scans, one
+    without a brain, and one that cannot be registered.
     """
     root = tmp_path_factory.mktemp("whole")
-    raw, out = root / "raw", root / "out"
+    raw = root / "raw"
+    out = root / "out"
     write_raw(raw, "A", "1", 0)
     write_raw(raw, "A", "2", 3, magnitude_is_noise=True)
     write_raw(raw, "B", "1", 1)
@@ -620,20 +630,19 @@ def whole(tmp_path_factory):
     )
     common = [str(raw), str(out)]
     options = ["-w", str(root / "work"), "--plugin", "Linear"]
-    with redirect_stdout(StringIO()) as told, redirect_stderr(StringIO()) as errors:
+    with redirect_stdout(StringIO()) as printed, redirect_stderr(StringIO()) as errors:
         codes = [
             main([*common, "participant", "--inversion", "deterministic", *options]),
             main([*common, "group", *options]),
         ]
-    return Run(out, codes, told.getvalue(), errors.getvalue())
+    return Run(out, codes, printed.getvalue(), errors.getvalue())
 
 
-def test_faults_are_named_and_leave_the_rest(whole):
+def test_faults_are_reported_and_do_not_affect_other_scans(whole):
     assert whole.codes == [1, 0]
-    assert "4 scans processed, 1 failed, 0 left out" in whole.told
-    assert "1 faults after the maps were made" in whole.told
-    # Site A has but one scan left to speak of the variation within a site: the map is there, and
-    # knows nothing.
+    assert "4 scans processed, 1 failed, 0 left out" in whole.printed
+    assert "1 faults after the maps were made" in whole.printed
+    # Site A has a single scan without the failed one, so that the map within sites is empty.
     within = (
         whole.out
         / "sub-01"
@@ -658,9 +667,10 @@ def test_faults_are_named_and_leave_the_rest(whole):
 
 
 def test_both_scans_agree(whole):
-    first, second = (means(whole, name) for name in ("ses-A_run-1", "ses-B_run-1"))
-    # Noise, another pose and another grid cost 1 ppb; λ and voxels of 3.5 mm a third of the nuclei,
-    # in both alike.
+    first = means(whole, "ses-A_run-1")
+    second = means(whole, "ses-B_run-1")
+    # Noise, another pose and another grid change the means by 1 ppb. λ and voxels of 3.5 mm reduce
+    # those of the nuclei by a third, in both scans alike.
     np.testing.assert_allclose(first, second, atol=0.004)
     assert 0.06 < first["left nucleus"] < 0.11
     assert 0.03 < first["right nucleus"] < 0.055
@@ -669,33 +679,35 @@ def test_both_scans_agree(whole):
 def test_every_mean_has_its_standard_error(whole):
     for name in ("ses-A_run-1", "ses-B_run-1"):
         table = read_roi_table(anat(whole, name, "desc-rois_chi.tsv"))
-        # As many voxels as a nucleus has, each with noise, and some of it common: far less than
-        # one, not nothing.
+        # The mean over a nucleus has less noise than a voxel, but more than if the noise of voxels
+        # were independent.
         error = nib.load(anat(whole, name, "desc-deterministicse_Chimap.nii.gz")).get_fdata()
         usual = np.median(error[error > 0])
         assert (table["se"] < usual).all()
         assert (table["se"] > usual / np.sqrt(table["n_voxels"]) / 2).all()
-        told = sidecar(anat(whole, name, "desc-deterministicse_Chimap.nii.gz"))
-        assert (told["Units"], told["StandardErrorFrom"]) == ("ppm", "closed form")
-        assert "se" in sidecar(anat(whole, name, "desc-rois_chi.tsv"))
+        sidecar = read_sidecar(anat(whole, name, "desc-deterministicse_Chimap.nii.gz"))
+        assert (sidecar["Units"], sidecar["StandardErrorFrom"]) == ("ppm", "closed form")
+        assert "se" in read_sidecar(anat(whole, name, "desc-rois_chi.tsv"))
 
 
-def test_phantom_is_measured_as_it_was_scanned(whole):
+def test_phantom_is_measured_in_the_space_of_its_scan(whole):
     folder = whole.out / "sub-ph" / "ses-A" / "anat"
     table = read_roi_table(folder / "sub-ph_ses-A_run-1_desc-rois_chi.tsv")
-    assert dict(zip(table["roi"], table["expected"], strict=True)) == {
-        name: chi for name, (_, chi) in TUBES.items()
-    }
+    expected = table.set_index("roi")["expected"]
+    assert set(expected.index) == set(TUBES)
+    for name, (_, chi) in TUBES.items():
+        assert expected[name] == chi
     assert (table["reference"] == "phantom").all()
     slope, _ = np.polyfit(table["expected"], table["mean"], 1)
     assert 0.6 < slope < 1.05
     assert table["se"].between(1e-5, 0.01).all()
-    assert "expected" in sidecar(folder / "sub-ph_ses-A_run-1_desc-rois_chi.tsv")
+    assert "expected" in read_sidecar(folder / "sub-ph_ses-A_run-1_desc-rois_chi.tsv")
     assert not list(whole.out.glob("sub-ph/**/*subject*"))
 
 
 def test_subject_reports(whole):
-    person, phantom = ((whole.out / f"sub-{subject}.html").read_text() for subject in ("01", "ph"))
+    person = (whole.out / "sub-01.html").read_text()
+    phantom = (whole.out / "sub-ph.html").read_text()
     for page in (person, phantom):
         assert not re.search("https?:", page)
         assert "data:image/" in page
@@ -709,23 +721,22 @@ def test_subject_reports(whole):
         assert text in person
         assert text not in phantom
     assert "relative to the mean of the phantom" in phantom
-    for text, of_person, of_phantom in (
-        ("susceptibility maps of ses-", 3, 1),
-        ("Edges should be continuous", 1, 0),
-        ("plane through two tubes of ses-", 0, 1),
-    ):
-        assert (person.count(text), phantom.count(text)) == (of_person, of_phantom)
+    assert person.count("susceptibility maps of ses-") == 3
+    assert phantom.count("susceptibility maps of ses-") == 1
+    assert person.count("Edges should be continuous") == 1
+    assert "Edges should be continuous" not in phantom
+    assert "plane through two tubes of ses-" not in person
+    assert phantom.count("plane through two tubes of ses-") == 1
     assert "All scans were processed without warnings." in phantom
 
 
-def test_group_of_it(whole):
+def test_group_level_with_a_phantom(whole):
     folder = whole.out / "group"
     assert set(read_tsv(folder / "tubes_chi.tsv")["roi"]) == set(TUBES)
     rois = read_tsv(folder / "roi_chi.tsv")
-    assert set(zip(rois["subject"], rois["site"], rois["age"], strict=True)) == {
-        ("01", "A", 30),
-        ("01", "B", 30),
-    }
+    assert set(rois["site"]) == {"A", "B"}
+    assert (rois["subject"] == "01").all()
+    assert (rois["age"] == 30).all()
     calibration = read_tsv(folder / "calibration.tsv").set_index("site")
     assert 0.6 < calibration.loc["A", "slope"] < 1.05
     page = (whole.out / "group.html").read_text()
@@ -733,5 +744,5 @@ def test_group_of_it(whole):
     assert "harmonized: not computed: site A has 0 subjects to estimate its shift and scale" in page
 
 
-def test_validator_accepts_all_of_it(whole):
+def test_validator_accepts_the_derivatives(whole):
     assert validator_errors(whole.out) == set()

@@ -1,6 +1,4 @@
-"""The thalamus study's measurements from simulated patients' images: by the commands, against the
-truth.
-"""
+"""The measurements of the thalamus study: from images of simulated patients, against the truth."""
 
 import json
 import re
@@ -18,26 +16,21 @@ from multiqsm.dataset.tables import read_tsv
 
 pytestmark = pytest.mark.slow
 
-# The first three patients: a thalamus far below its surroundings, many lesions, and few.
+# The first three patients have a thalamus of low susceptibility, many lesions, and few lesions.
 PATIENTS = ("001", "002", "003")
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """Images of patients, and what the participant level makes of them with FreeSurfer's labels and
-    seeds alone.
-    """
+    """Images of patients, and their derivatives by FreeSurfer's labels and seeds alone."""
     root = tmp_path_factory.mktemp("thalamus")
-    raw, out, machine = root / "raw", root / "out", ["--n-procs", "2", "-w", str(root / "work")]
-    voxels = ["--voxel-size", "1.5", "1.5", "2"]
-    assert (
-        simulate(
-            [str(raw), "--design", "thalamus", "--subjects", str(len(PATIENTS)), *voxels, *machine]
-        )
-        == 0
-    )
-    for drawn in (raw / "derivatives" / "manual").glob("sub-*/anat/*_dseg.*"):
-        drawn.unlink()
+    raw = root / "raw"
+    out = root / "out"
+    machine = ["--n-procs", "2", "-w", str(root / "work")]
+    design = ["--design", "thalamus", "--subjects", str(len(PATIENTS))]
+    assert simulate([str(raw), *design, "--voxel-size", "1.5", "1.5", "2", *machine]) == 0
+    for path in (raw / "derivatives" / "manual").glob("sub-*/anat/*_dseg.*"):
+        path.unlink()
     choices = ["--inversion", "medi", "--reference", "atrium", "--exclude-veins", "--se-draws", "0"]
     assert main([str(raw), str(out), "participant", *choices, *machine]) == 0
     return raw, out
@@ -71,35 +64,33 @@ def test_relative_susceptibility_of_the_thalamus(cohort):
 def test_reference_lies_in_csf(cohort):
     raw, out = cohort
     for patient in PATIENTS:
-        told = json.loads(anat(out, patient, "desc-rois_chi.json").read_text())
-        assert told["FreeSurferLabelsRegisteredBy"] == "T1w"
-        labels = nib.load(anat(raw / "derivatives/truth", patient, "desc-truth_dseg.nii.gz"))
-        names = read_tsv(anat(raw / "derivatives/truth", patient, "desc-truth_dseg.tsv")).set_index(
-            "name"
-        )["index"]
+        sidecar = json.loads(anat(out, patient, "desc-rois_chi.json").read_text())
+        assert sidecar["FreeSurferLabelsRegisteredBy"] == "T1w"
+        truth = raw / "derivatives" / "truth"
+        labels = nib.load(anat(truth, patient, "desc-truth_dseg.nii.gz"))
+        names = read_tsv(anat(truth, patient, "desc-truth_dseg.tsv")).set_index("name")["index"]
         to_voxel = np.linalg.inv(labels.affine)
-        for centre in told["ReferenceCentres"]:
-            voxel = np.rint(to_voxel @ [*centre, 1])[:3].astype(int)
-            around = np.asarray(labels.dataobj)[tuple(slice(v - 1, v + 2) for v in voxel)]
-            assert (around == names["lateral_ventricle"]).all()
+        for centre in sidecar["ReferenceCentres"]:
+            x, y, z = np.rint(to_voxel @ [*centre, 1])[:3].astype(int)
+            sphere = np.asarray(labels.dataobj)[x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2]
+            assert (sphere == names["lateral_ventricle"]).all()
 
 
 def test_volume_of_lesions(cohort):
     raw, out = cohort
     for patient in PATIENTS:
-        true = (
-            nib.load(
-                anat(raw / "derivatives/truth", patient, "desc-lesions_mask.nii.gz")
-            ).get_fdata()
-            > 0
-        )
+        truth = raw / "derivatives" / "truth"
+        sidecar = json.loads(anat(truth, patient, "desc-lesions_mask.json").read_text())
         table = pd.read_csv(anat(out, patient, "desc-lesions_stats.tsv"), sep="\t")
-        volume = json.loads(
-            anat(raw / "derivatives/truth", patient, "desc-lesions_mask.json").read_text()
-        )["Volume"]
-        assert table["volume"].iloc[-1] == pytest.approx(volume, rel=0.1)
-        found = nib.load(anat(out, patient, "space-FLAIR_label-lesion_mask.nii.gz")).get_fdata() > 0
-        assert 2 * (found & true).sum() / (found.sum() + true.sum()) > 0.85
+        assert table["volume"].iloc[-1] == pytest.approx(sidecar["Volume"], rel=0.1)
+        true_mask = read_mask(anat(truth, patient, "desc-lesions_mask.nii.gz"))
+        mask = read_mask(anat(out, patient, "space-FLAIR_label-lesion_mask.nii.gz"))
+        dice = 2 * (mask & true_mask).sum() / (mask.sum() + true_mask.sum())
+        assert dice > 0.85
+
+
+def read_mask(path):
+    return nib.load(path).get_fdata() > 0
 
 
 def test_quality_and_report(cohort):
@@ -116,7 +107,7 @@ def test_quality_and_report(cohort):
         assert "spheres in the atrium of each lateral ventricle" in page
 
 
-def test_validator_accepts_all_of_it(cohort):
+def test_validator_accepts_all_datasets(cohort):
     raw, out = cohort
     assert validator_errors(out) == set()
     assert validator_errors(raw / "derivatives" / "manual") == set()
