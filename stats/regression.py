@@ -157,7 +157,7 @@ def diagnose(outcome: pd.Series | np.ndarray, covariates: pd.DataFrame) -> Diagn
     n, n_coefficients = x.shape
     # The second limit is for a constant outcome, whose spread is a rounding error as its residuals
     # are.
-    if residual @ residual <= max(1e-20 * np.sum((y - y.mean()) ** 2), 1e-28 * (y @ y)):
+    if residual @ residual <= max(1e-20 * np.sum((y - y.mean()) ** 2), 1e-24 * (y @ y)):
         raise ValueError(
             "the fit is perfect: its residuals are rounding errors, and there is nothing to "
             "diagnose"
