@@ -100,9 +100,9 @@ def test_missing_values_are_listed(patients):
         patients["duration"].round().astype("Int64").mask(patients.index == "sub-50")
     )
     fit = ols(patients["chi"], patients[["age", "duration"]])
-    assert fit.missing == ("sub-07", "sub-20", "sub-50")
+    assert fit.missing_rows == ("sub-07", "sub-20", "sub-50")
     assert (fit.n, fit.n_missing) == (92, 3)
-    rest = patients.drop(index=list(fit.missing))
+    rest = patients.drop(index=list(fit.missing_rows))
     pd.testing.assert_frame_equal(
         fit.coefficients, ols(rest["chi"], rest[["age", "duration"]]).coefficients
     )
