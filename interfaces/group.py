@@ -27,6 +27,7 @@ from ..reports.model import model_report
 from ..stats.model import run_model
 from ..stats.study import study_tables
 from .base import none_if_undefined
+from .group_pictures import person_pictures, phantom_pictures
 
 GROUP = "group"
 # The report's warnings, which the command line shows as well.
@@ -130,6 +131,8 @@ class GroupReport(SimpleInterface):
                 "values": "calibrated by the phantom" if self.inputs.calibrate else "as measured"
             },
             warnings=list(self.inputs.notes),
+            pictures=person_pictures(root, tables["rois"]) if "rois" in tables else (),
+            phantom_pictures=phantom_pictures(root, tables["tubes"]) if "tubes" in tables else {},
             links=links,
             citation=_citation(root),
             versions=_versions(root),
