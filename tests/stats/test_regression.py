@@ -233,7 +233,7 @@ def test_no_variance_between_people_is_ordinary_least_squares():
     assert fit.df == 4
 
 
-def test_random_intercept_refuses_what_it_cannot_tell_apart():
+def test_random_intercept_refuses_inseparable_variances():
     table = people(np.random.default_rng(0), scans=[3] * 4)
     with pytest.raises(ValueError, match="vary within any group"):
         random_intercept(table["mean"], table[["age"]], table.index)
@@ -310,7 +310,7 @@ def test_regression_leaves_out_the_reference():
 
 
 @pytest.mark.slow
-def test_only_the_honest_analyses_keep_their_error_rate():
+def test_only_analyses_per_person_keep_their_error_rate():
     # No effect of age, people differ: how often is p < .05?
     rng = np.random.default_rng(9)
     tests = pd.concat(
