@@ -59,8 +59,12 @@ class CollectRoiTables(SimpleInterface):
 class _StudyStatisticsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the table of all scans")
     notes = traits.List(traits.Str, usedefault=True, desc="remarks of the steps before")
-    calibrate = traits.Bool(
-        False, usedefault=True, desc="calibrate by the phantom scans of each site"
+    calibrate = traits.Enum(
+        "no",
+        "yes",
+        "if possible",
+        usedefault=True,
+        desc="calibrate by the phantom scans of each site",
     )
 
 
@@ -69,6 +73,7 @@ class _StudyStatisticsOutputSpec(TraitedSpec):
     notes = traits.List(
         traits.Str, desc="remarks: scans left out, statistics that could not be computed"
     )
+    calibrated = traits.Bool(desc="whether values were calibrated")
 
 
 class StudyStatistics(SimpleInterface):
@@ -78,19 +83,41 @@ class StudyStatistics(SimpleInterface):
     output_spec = _StudyStatisticsOutputSpec
 
     def _run_interface(self, runtime):
-        tables, notes = study_tables(
-            read_roi_table(self.inputs.in_file), calibrated=self.inputs.calibrate
-        )
+        rois = read_roi_table(self.inputs.in_file)
+        tables, notes, calibrated = _study_tables(rois, self.inputs.calibrate)
         self._results["tables"] = _write_tables(runtime, tables)
+        self._results["calibrated"] = calibrated
         self._results["notes"] = [*self.inputs.notes, *notes]
         return runtime
+
+
+def _study_tables(rois, calibrate):
+    """Compute the tables; return them with the remarks, and whether values were calibrated."""
+    if calibrate == "no":
+        return *study_tables(rois), False
+    try:
+        return *study_tables(rois, calibrated=True), True
+    except ValueError as reason:
+        if calibrate == "yes":
+            raise
+        tables, notes = study_tables(rois)
+        return tables, [*notes, f"values are not calibrated: {reason}"], False
 
 
 class _GroupReportInputSpec(BaseInterfaceInputSpec):
     tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
     notes = traits.List(traits.Str, desc="remarks for the reader")
-    calibrate = traits.Bool(
-        False, usedefault=True, desc="values were calibrated by the phantom scans"
+    calibrated = traits.Bool(
+        False, usedefault=True, desc="whether values were calibrated by the phantom scans"
+    )
+    preset = traits.Str(desc="title of the study whose preset was used")
+    differences = traits.List(
+        traits.Tuple(traits.Str, traits.Str, traits.Str),
+        usedefault=True,
+        desc="choices that are not the preset's: option, the preset's value, the value used",
+    )
+    method_differences = traits.List(
+        traits.Str, usedefault=True, desc="how the preset's methods differ from the study's"
     )
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
 
@@ -123,9 +150,9 @@ class GroupReport(SimpleInterface):
         links["checklist"] = CHECKLIST.as_posix()
         page = group_report(
             {**tables, "published": pd.DataFrame(load_template("published"))},
-            study={
-                "values": "calibrated by the phantom" if self.inputs.calibrate else "as measured"
-            },
+            study=self._study(),
+            differences=self._differences(),
+            method_differences=self.inputs.method_differences,
             warnings=list(self.inputs.notes),
             links=links,
             citation=_citation(root),
@@ -134,6 +161,18 @@ class GroupReport(SimpleInterface):
         )
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())
         return runtime
+
+    def _study(self):
+        """Say how the study was processed, for the overview."""
+        study = {"values": "calibrated by the phantom" if self.inputs.calibrated else "as measured"}
+        if isdefined(self.inputs.preset):
+            exact = "" if not self.inputs.differences else ", except for the choices listed below"
+            study["settings"] = f"as {self.inputs.preset}{exact}"
+        return study
+
+    def _differences(self):
+        columns = ["option", "preset", "used"]
+        return pd.DataFrame(list(self.inputs.differences), columns=columns)
 
 
 class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):

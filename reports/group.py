@@ -23,6 +23,8 @@ def group_report(
     *,
     title: str = "Reproducibility across sites",
     study: Mapping[str, object] | None = None,
+    differences: pd.DataFrame | None = None,
+    method_differences: Iterable[str] = (),
     failures: Iterable[tuple[str, str]] = (),
     warnings: Iterable[str] = (),
     links: Mapping[str, str] | None = None,
@@ -49,6 +51,11 @@ def group_report(
     title : str
     study : dict, optional
         Further information about the study, by name.
+    differences : DataFrame, optional
+        Choices that differ from the preset of a published study: columns ``option``, ``preset`` and
+        ``used``.
+    method_differences : sequence of str
+        How the methods of the preset differ from the study's.
     failures : sequence of (str, str)
         Each scan that failed, and the cause.
     warnings : sequence of str
@@ -109,6 +116,7 @@ def group_report(
     }
     absent = [name for name, blocks in parts.items() if not blocks]
     overview = _overview(rois, study or {}, failures, list(warnings), absent)
+    overview.extend(_preset_blocks(differences, list(method_differences)))
     if "excluded" in filled:
         overview.append(_table(filled, "excluded", "Scans excluded from all statistics", links))
     sections = [
@@ -132,6 +140,22 @@ def group_report(
         badges=badges,
         footer=first_version(versions),
     )
+
+
+def _preset_blocks(differences, method_differences):
+    """List the choices that differ from a preset, and how its methods differ from the study's."""
+    blocks = []
+    if differences is not None and len(differences):
+        columns = (
+            Column("option"),
+            Column("preset", "value of the preset"),
+            Column("used", "value used"),
+        )
+        blocks.append(Table(differences, "Choices that differ from the preset", columns))
+    if method_differences:
+        paragraphs = tuple(map(Paragraph, method_differences))
+        blocks.append(Details("How these methods differ from those of the study", paragraphs))
+    return blocks
 
 
 def _overview(rois, study, failures, warnings, absent):
