@@ -15,7 +15,7 @@ from ..stats.reproducibility import require_columns
 from .blocks import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table
 from .group_texts import COLUMNS, KNOWN_TABLES, METHOD, NOTES, ROI
 from .html import render_report
-from .parts import first_version, message_blocks, methods_blocks, picture_blocks
+from .parts import checklist_blocks, first_version, message_blocks, methods_blocks, picture_blocks
 
 
 def group_report(
@@ -31,6 +31,7 @@ def group_report(
     phantom_pictures: Mapping[str, Picture] | None = None,
     links: Mapping[str, str] | None = None,
     citation: str = "",
+    checklist: pd.DataFrame | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """Write the report of a study.
@@ -65,9 +66,12 @@ def group_report(
     phantom_pictures : dict of str to Picture, optional
         Maps of a phantom by site.
     links : dict of str to str, optional
-        Relative paths from the report to the tables as files, by the names of `tables`.
+        Relative paths from the report to the tables as files, by the names of `tables`, and to the
+        ``checklist``.
     citation : str
         The methods text, with the papers to cite.
+    checklist : DataFrame, optional
+        The reporting checklist: columns ``section``, ``item``, ``applies_to`` and ``value``.
     versions : dict of str to str, optional
         Versions of the software.
 
@@ -126,6 +130,7 @@ def group_report(
         Section("Maps", _maps("rois" in filled, pictures, phantom_pictures or {})),
         *itertools.starmap(Section, parts.items()),
         Section("Methods", methods_blocks(citation, versions)),
+        Section("Reporting checklist", checklist_blocks(checklist, links.get("checklist"))),
     ]
     n_scans = int(_scan_count(rois).sum())
     badges = [
