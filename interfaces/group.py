@@ -17,7 +17,9 @@ from ..bids_templates import load_template
 from ..cohort.model_files import SHIPPED, read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import add_participants, add_protocols, read_roi_table, read_roi_tables
+from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.files import read_json, write_json, write_text
+from ..dataset.group_tables import GROUP, remove_group_table, write_group_table
 from ..dataset.methods import CITATION
 from ..dataset.sidecars import sidecar_path
 from ..dataset.tables import read_tsv, write_tsv
@@ -27,12 +29,6 @@ from ..reports.model import model_report
 from ..stats.model import run_model
 from ..stats.study import study_tables
 from .base import none_if_undefined
-
-GROUP = "group"
-# The report's warnings, which the command line shows as well.
-WARNINGS = Path(GROUP, "warnings.tsv")
-# Names of tables' files, where they differ from those of the tables.
-FILE_NAMES = {"rois": "roi_chi", "tubes": "tubes_chi"}
 
 
 class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
@@ -142,15 +138,16 @@ class GroupReport(SimpleInterface):
         tables = {}
         links = {}
         for name in KNOWN_TABLES:
-            file = root / GROUP / f"{FILE_NAMES.get(name, name)}.tsv"
             if name not in self.inputs.tables:
-                file.unlink(missing_ok=True)  # from an earlier run, with other scans
+                remove_group_table(root, name)  # from an earlier run, with other scans
                 continue
             tables[name] = read_tsv(self.inputs.tables[name])
-            write_tsv(file, tables[name])
+            file = write_group_table(root, name, tables[name])
             links[name] = file.relative_to(root).as_posix()
-        notes = pd.DataFrame({"warning": list(self.inputs.notes)})
-        write_tsv(root / WARNINGS, notes)
+        # The command line shows the report's warnings as well.
+        write_group_table(root, "warnings", pd.DataFrame({"warning": list(self.inputs.notes)}))
+        checklist = write_checklist(root)  # after the tables, since it counts the excluded scans
+        links["checklist"] = CHECKLIST.as_posix()
         page = group_report(
             {**tables, "published": pd.DataFrame(load_template("published"))},
             study=self._study(),
@@ -159,6 +156,7 @@ class GroupReport(SimpleInterface):
             warnings=list(self.inputs.notes),
             links=links,
             citation=_citation(root),
+            checklist=merge_equal_values(checklist),
             versions=_versions(root),
         )
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())

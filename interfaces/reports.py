@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from ..dataset.checklist import CHECKLIST, merge_equal_values, reporting_checklist
 from ..dataset.entities import scan_label, scan_title
 from ..dataset.files import read_json, write_text
 from ..dataset.forms import scanner_form
@@ -124,9 +125,12 @@ def _results(root, subject, scans, methods):
     """Return the results of a subject's processed scans, as arguments of `subject_report`."""
     table = _subject_path(root, subject, **REGISTRATION_TABLE)
     entities = {"subject": subject}
+    labels = [scan.label for scan in scans]
     return {
         "maps": _concatenate(map(_map_rows, scans)),
-        "citation": methods_text(root, [scan.label for scan in scans]),
+        "citation": methods_text(root, labels),
+        "checklist": merge_equal_values(reporting_checklist(root, labels)),
+        "links": {"checklist": CHECKLIST.as_posix()} if (root / CHECKLIST).exists() else {},
         "pictures": {scan.title: scan.pictures() for scan in scans},
         "registration": _read_table(table),
         "registration_picture": _picture(

@@ -15,7 +15,7 @@ from ..stats.reproducibility import require_columns
 from .blocks import Badge, Column, Details, KeyValues, Paragraph, Section, Table
 from .group_texts import COLUMNS, KNOWN_TABLES, METHOD, NOTES, ROI
 from .html import render_report
-from .parts import first_version, message_blocks, methods_blocks, picture_blocks
+from .parts import checklist_blocks, first_version, message_blocks, methods_blocks, picture_blocks
 
 
 def group_report(
@@ -29,6 +29,7 @@ def group_report(
     warnings: Iterable[str] = (),
     links: Mapping[str, str] | None = None,
     citation: str = "",
+    checklist: pd.DataFrame | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """Write the report of a study.
@@ -59,9 +60,12 @@ def group_report(
         Each scan that failed, and the cause.
     warnings : sequence of str
     links : dict of str to str, optional
-        Relative paths from the report to the tables as files, by the names of `tables`.
+        Relative paths from the report to the tables as files, by the names of `tables`, and to the
+        ``checklist``.
     citation : str
         The methods text, with the papers to cite.
+    checklist : DataFrame, optional
+        The reporting checklist: columns ``section``, ``item``, ``applies_to`` and ``value``.
     versions : dict of str to str, optional
         Versions of the software.
 
@@ -119,6 +123,7 @@ def group_report(
         Section("Overview", overview),
         *itertools.starmap(Section, parts.items()),
         Section("Methods", methods_blocks(citation, versions)),
+        Section("Reporting checklist", checklist_blocks(checklist, links.get("checklist"))),
     ]
     n_scans = int(_scan_count(rois).sum())
     badges = [
