@@ -138,7 +138,7 @@ class PlotMaps(PlotInterface):
     input_spec = _PlotMapsInputSpec
 
     def draw(self) -> Figure:
-        """Draw the maps and their difference; see `multiqsm.pictures.slices.susceptibility_figure`."""
+        """Draw the maps and the difference of two of them."""
         inputs = self.inputs
         mask, image = read_canonical(inputs.mask_file)
         files = zip(inputs.methods, inputs.chi_files, strict=True)
