@@ -29,6 +29,7 @@ from ..reports.model import model_report
 from ..stats.model import run_model
 from ..stats.study import study_tables
 from .base import none_if_undefined
+from .group_pictures import person_pictures, phantom_pictures
 
 
 class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
@@ -154,6 +155,8 @@ class GroupReport(SimpleInterface):
             differences=self._differences(),
             method_differences=self.inputs.method_differences,
             warnings=list(self.inputs.notes),
+            pictures=person_pictures(root, tables["rois"]) if "rois" in tables else (),
+            phantom_pictures=phantom_pictures(root, tables["tubes"]) if "tubes" in tables else {},
             links=links,
             citation=_citation(root),
             checklist=merge_equal_values(checklist),

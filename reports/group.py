@@ -3,7 +3,7 @@ explained in a note.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from ..pictures.drawing import PPB, readable
 from ..pictures.regional import age_figure, calibration_figure, roi_figure
 from ..pictures.variance import component_name, harmonization_figure, variance_figure
 from ..stats.reproducibility import require_columns
-from .blocks import Badge, Column, Details, KeyValues, Paragraph, Section, Table
+from .blocks import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table
 from .group_texts import COLUMNS, KNOWN_TABLES, METHOD, NOTES, ROI
 from .html import render_report
 from .parts import checklist_blocks, first_version, message_blocks, methods_blocks, picture_blocks
@@ -27,6 +27,8 @@ def group_report(
     method_differences: Iterable[str] = (),
     failures: Iterable[tuple[str, str]] = (),
     warnings: Iterable[str] = (),
+    pictures: Sequence[Picture] = (),
+    phantom_pictures: Mapping[str, Picture] | None = None,
     links: Mapping[str, str] | None = None,
     citation: str = "",
     checklist: pd.DataFrame | None = None,
@@ -59,6 +61,10 @@ def group_report(
     failures : sequence of (str, str)
         Each scan that failed, and the cause.
     warnings : sequence of str
+    pictures : sequence of Picture
+        Maps of a person.
+    phantom_pictures : dict of str to Picture, optional
+        Maps of a phantom by site.
     links : dict of str to str, optional
         Relative paths from the report to the tables as files, by the names of `tables`, and to the
         ``checklist``.
@@ -121,6 +127,7 @@ def group_report(
         overview.append(_table(filled, "excluded", "Scans excluded from all statistics", links))
     sections = [
         Section("Overview", overview),
+        Section("Maps", _maps("rois" in filled, pictures, phantom_pictures or {})),
         *itertools.starmap(Section, parts.items()),
         Section("Methods", methods_blocks(citation, versions)),
         Section("Reporting checklist", checklist_blocks(checklist, links.get("checklist"))),
@@ -180,6 +187,16 @@ def _overview(rois, study, failures, warnings, absent):
         text = f"This report lacks the following, which was not computed: {', '.join(absent)}."
         blocks.append(Paragraph(text, note=True))
     return blocks
+
+
+def _maps(has_people, pictures, phantom_pictures):
+    blocks = list(pictures)
+    if has_people and not pictures:
+        text = "The participant level wrote no picture of the person who would be shown here."
+        blocks.append(Paragraph(text, note=True))
+    for number, (site, picture) in enumerate(phantom_pictures.items()):
+        blocks.append(Details(f"Phantom at site {site}", (picture,), open=number == 0))
+    return tuple(blocks)
 
 
 def _scan_count(rois):
