@@ -1,5 +1,6 @@
 """Read the regional values of all scans, and add age and sex of the participants."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     rows = scans.to_dict("records")
     protocols = match_protocols(list(map(read_protocol_columns, rows)))
     scans = scans.assign(protocol=list(map(str, protocols)))
-    entities = list(map(_entities, rows))
+    entities = list(map(entities_of, rows))
     numbers = number_scans(list(zip(entities, scans["site"], protocols, strict=True)))
     at_site = scans.groupby(["subject", "site"])
     repeats = scans.groupby(["subject", "site", "protocol"])
@@ -137,12 +138,24 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return rois.assign(scan=rois["new_scan"]).drop(columns="new_scan"), notes
 
 
-def _entities(row):
-    """Return the entities of a scan by their long names; missing ones are NaN in the row."""
+def entities_of(row: Mapping[str, object]) -> dict[str, str]:
+    """Return the entities of a scan.
+
+    Parameters
+    ----------
+    row : dict
+        A row of a table of regional values. Missing labels are NaN or None.
+
+    Returns
+    -------
+    dict of str
+        By their long names.
+    """
     entities = {}
     for name in SCAN_ENTITIES:
-        if isinstance(row.get(name), str):
-            entities[name] = row[name]
+        label = row.get(name)
+        if isinstance(label, str):
+            entities[name] = label
     return entities
 
 

@@ -17,6 +17,7 @@ from ..bids_templates import load_template
 from ..cohort.model_files import SHIPPED, read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import add_participants, add_protocols, read_roi_table, read_roi_tables
+from ..cohort.times import collect_times
 from ..dataset.files import read_json, write_json, write_text
 from ..dataset.methods import CITATION
 from ..dataset.sidecars import sidecar_path
@@ -26,6 +27,7 @@ from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
 from ..stats.model import run_model
 from ..stats.study import study_tables
+from ..stats.times import computation_times
 from .base import none_if_undefined
 
 GROUP = "group"
@@ -90,6 +92,35 @@ class StudyStatistics(SimpleInterface):
         return runtime
 
 
+class _ComputationTimesInputSpec(BaseInterfaceInputSpec):
+    tables = traits.Dict(mandatory=True, desc="files of the other tables, by name")
+    notes = traits.List(traits.Str, usedefault=True, desc="remarks of the steps before")
+    output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
+
+
+class _ComputationTimesOutputSpec(TraitedSpec):
+    tables = traits.Dict(desc="files of all tables, by name")
+    notes = traits.List(traits.Str, desc="remarks, also on times that are not known")
+
+
+class ComputationTimes(SimpleInterface):
+    """Average the computation times of the scans in the statistics: people's, or else phantoms'."""
+
+    input_spec = _ComputationTimesInputSpec
+    output_spec = _ComputationTimesOutputSpec
+    _always_run = True  # scans may have been processed again since the last run
+
+    def _run_interface(self, runtime):
+        rois = read_tsv(self.inputs.tables["rois"])
+        if rois.empty:
+            rois = read_tsv(self.inputs.tables["tubes"])
+        times, notes = collect_times(self.inputs.output_dir, rois)
+        tables = {} if times.empty else {"times": computation_times(times)}
+        self._results["tables"] = {**self.inputs.tables, **_write_tables(runtime, tables)}
+        self._results["notes"] = [*self.inputs.notes, *notes]
+        return runtime
+
+
 class _GroupReportInputSpec(BaseInterfaceInputSpec):
     tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
     notes = traits.List(traits.Str, desc="remarks for the reader")
@@ -117,15 +148,20 @@ class GroupReport(SimpleInterface):
         for name in KNOWN_TABLES:
             file = root / GROUP / f"{FILE_NAMES.get(name, name)}.tsv"
             if name not in self.inputs.tables:
-                file.unlink(missing_ok=True)  # from an earlier run, with other scans
+                for path in (file, sidecar_path(file)):
+                    path.unlink(missing_ok=True)  # from an earlier run, with other scans
                 continue
             tables[name] = read_tsv(self.inputs.tables[name])
-            write_tsv(file, tables[name])
+            _write_described(file, name, tables[name])
             links[name] = file.relative_to(root).as_posix()
         notes = pd.DataFrame({"warning": list(self.inputs.notes)})
-        write_tsv(root / WARNINGS, notes)
+        _write_described(root / WARNINGS, "warnings", notes)
         page = group_report(
-            {**tables, "published": pd.DataFrame(load_template("published"))},
+            {
+                **tables,
+                "published": pd.DataFrame(load_template("published")),
+                "published_times": pd.DataFrame(load_template("published_times")),
+            },
             study={
                 "values": "calibrated by the phantom" if self.inputs.calibrate else "as measured"
             },
@@ -256,6 +292,15 @@ def _write_tables(runtime, tables):
     for name, table in tables.items():
         files[name] = str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
     return files
+
+
+def _write_described(file, name, table):
+    """Write a table of the study, with a sidecar that describes its columns."""
+    template = load_template("group_tables")
+    descriptions = {**template["columns"], **template["tables"][name]["Columns"]}
+    write_tsv(file, table)
+    columns = {column: descriptions[column] for column in table if column in descriptions}
+    write_json(sidecar_path(file), columns)
 
 
 def _citation(root):

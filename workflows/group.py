@@ -3,7 +3,7 @@
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
-from ..interfaces.group import CollectRoiTables, GroupReport, StudyStatistics
+from ..interfaces.group import CollectRoiTables, ComputationTimes, GroupReport, StudyStatistics
 
 
 def init_group_wf(*, bids_dir: PathLike, output_dir: PathLike, calibrate: bool) -> Workflow:
@@ -27,6 +27,7 @@ def init_group_wf(*, bids_dir: PathLike, output_dir: PathLike, calibrate: bool) 
         mem_gb=1,
     )
     statistics = Node(StudyStatistics(calibrate=calibrate), name="statistics", mem_gb=1)
+    times = Node(ComputationTimes(output_dir=str(output_dir)), name="times", mem_gb=1)
     report = Node(
         GroupReport(output_dir=str(output_dir), calibrate=calibrate), name="report", mem_gb=1
     )
@@ -34,7 +35,8 @@ def init_group_wf(*, bids_dir: PathLike, output_dir: PathLike, calibrate: bool) 
     workflow.connect(
         [
             (collect, statistics, [("out_file", "in_file"), ("notes", "notes")]),
-            (statistics, report, [("tables", "tables"), ("notes", "notes")]),
+            (statistics, times, [("tables", "tables"), ("notes", "notes")]),
+            (times, report, [("tables", "tables"), ("notes", "notes")]),
         ]
     )
     return workflow
