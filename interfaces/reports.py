@@ -33,6 +33,8 @@ from ..dataset.names import (
     REGISTRATION_TABLE,
     ROI_TABLE,
     ROIS,
+    SITES,
+    TUBES,
     picture_path,
     subject_space_map,
     susceptibility_map,
@@ -57,10 +59,16 @@ REGION_CAPTION = (
     "Regions (only the thalamus, if it is one of them), voxels excluded as veins, and the "
     "reference region, on the map of the first scan"
 )
+TUBES_CAPTION = (
+    "Susceptibility in the plane through two tubes, relative to the water; below, in a narrow "
+    "window in which streaks are visible"
+)
+SITES_CAPTION = "Susceptibility in the first scan of each site, in subject space"
 REGION_PICTURES = (
     (ROIS, "Outline of the regions on the mean magnitude"),
     (REFERENCE, "Outline of the reference region"),
     (REGIONS, REGION_CAPTION),
+    (SITES, SITES_CAPTION),
 )
 
 
@@ -215,10 +223,11 @@ class _ScanFiles:
         return read_json(sidecar_path(path))
 
     def pictures(self):
-        """Return the pictures of the magnitude with the mask, and of the maps side by side."""
+        """Return the pictures of the magnitude with the mask, the maps side by side, and tubes."""
         captions = (
             (MAGNITUDE, "Magnitude and brain mask", f"magnitude of {self.title}"),
             (MAPS, "Susceptibility", f"susceptibility maps of {self.title}"),
+            (TUBES, TUBES_CAPTION, f"plane through two tubes of {self.title}"),
         )
         return _pictures(self.root, self.entities, captions)
 

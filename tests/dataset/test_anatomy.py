@@ -348,9 +348,7 @@ def test_missing_recon_all_is_reported(monkeypatch):
 
 
 def test_recon_all_is_run_once(tmp_path, monkeypatch):
-    """A stand-in writes what FreeSurfer would: the node's command line and folders are
-    FreeSurfer's.
-    """
+    """A stand-in writes FreeSurfer's results, with the command line and folders of FreeSurfer."""
     program = tmp_path / "bin" / "recon-all"
     program.parent.mkdir()
     log = tmp_path / "calls"

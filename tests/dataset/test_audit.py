@@ -30,7 +30,7 @@ SITES = {"01": "North", "02": "North", "03": "North", "04": "South", "05": "Sout
 def study(make_dataset, **of_subject):
     """Six people at two sites; `of_subject` changes the metadata of some, as ``sub02={...}``."""
     for number, subject in enumerate(SITES):
-        random = np.random.default_rng(number)  # images of their own
+        random = np.random.default_rng(number)  # different images
         root = make_dataset(
             subjects=(subject,),
             voxels=lambda part, te, random=random: random.uniform(
@@ -134,7 +134,7 @@ def test_sign_of_a_real_head(shared, tmp_path, manufacturer, sign):
         path.write_text(json.dumps({**json.loads(path.read_text()), "Manufacturer": manufacturer}))
     table, problems = audit(root, check_sign=True)
     crop, head = table["sign_asymmetry"]
-    assert np.isnan(crop)  # of 23 mL
+    assert np.isnan(crop)  # its volume is only 23 mL
     assert sign * head > 0.5
     assert [problem.scan for problem in problems] == ([] if sign == 1 else ["sub-philips3T"])
 
@@ -225,9 +225,7 @@ def test_image_of_another_scan_is_detected(make_dataset):
 
 
 def echoes_named_as_scans(make_dataset, echoes, *, suffix="T2starw", **options):
-    """Scans of one session, each of one echo: the label that tells it apart, echo time (ms) and
-    echo number.
-    """
+    """Write scans of one session with one echo each: label, echo time (ms) and echo number."""
     for place, (label, time, number) in enumerate(echoes):
         entity = "acquisitions" if label.startswith("te") else "runs"
         random = np.random.default_rng(place)
@@ -315,9 +313,7 @@ def test_repeats_are_not_mistaken_for_echoes(make_dataset, echoes):
     ],
 )
 def test_scans_that_differ_in_other_parameters_are_not_mistaken_for_echoes(make_dataset, changes):
-    """Another protocol, tuned anew, elsewhere or of another matrix: two acquisitions in one
-    session.
-    """
+    """Another flip angle, frequency, position or matrix: two acquisitions in one session."""
     echoes_named_as_scans(make_dataset, [("1", 6, None)])
     options = {"metadata": {"FlipAngle": 15}, **changes}
     root = make_dataset(
@@ -345,7 +341,7 @@ def test_runs_with_different_echo_times_are_detected(make_dataset):
     cause = "runs differ only in their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, 12 ms"
     causes, _ = zip(*warnings.values(), strict=True)
     assert set(causes) == {cause}
-    # Two protocols with names of their own are what they are.
+    # Different acq- labels mean two protocols, which need not agree.
     for name, times in (("a", (0.006, 0.012, 0.018)), ("b", (0.006, 0.012))):
         root = make_dataset("two", acquisitions=(name,), echo_times=times, voxels=_random(name))
     assert echo_warnings(root) == {}

@@ -1,6 +1,4 @@
-"""A file that is listed without its content is named, with the way to fetch it, and never taken for
-absent.
-"""
+"""A file without content is reported, with the command to fetch it, and not treated as absent."""
 
 import json
 import shutil
@@ -34,7 +32,7 @@ FETCHED_BY = {"link": "datalad get", "pointer": "datalad get", "Git LFS": "git l
 
 
 def lose(path, how="link"):
-    """Leave a file's name, and take its content away; returns the file."""
+    """Remove a file's content but keep its name; return the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -110,7 +108,7 @@ def test_folder_of_masks_that_is_a_broken_link(make_dataset, name):
 
 
 def test_sidecar_of_a_mask(make_dataset):
-    """It would say what image the mask was made from."""
+    """It would name the image from which the mask was made."""
     root = make_dataset(subjects=("01", "02"))
     mask = save(root / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
     sidecar = lose(mask.with_name(mask.name.replace(".nii.gz", ".json")))
@@ -120,7 +118,7 @@ def test_sidecar_of_a_mask(make_dataset):
 
 
 def test_derivative_dataset(make_dataset):
-    """Without its description nobody knows whether its masks are the user's."""
+    """Without its description, its masks may be the user's or not."""
     root = make_dataset()
     description = lose(root / "derivatives/masks/dataset_description.json")
     with pytest.raises(DatasetError) as error:
@@ -136,7 +134,7 @@ def test_derivative_dataset(make_dataset):
 
 
 def test_derivatives_behind_a_broken_link(make_dataset):
-    """As of a disk that is not mounted."""
+    """Such as a disk that is not mounted."""
     root = make_dataset()
     folder = lose(root / "derivatives", "folder")
     with pytest.raises(DatasetError) as error:

@@ -25,9 +25,7 @@ CSF, BRAIN = (
 
 
 def write_scan(root, subject, run, steps=SCAN, *, carried=(), regions=0, method="medi"):
-    """Write the sidecars of a scan's map, of the same in the person's space if there is one, and of
-    its regions.
-    """
+    """Write the sidecars of a scan's map, of its map in the subject's space, and of its regions."""
     entities, own = (
         {"subject": subject, "run": run},
         {} if steps is None else {METHOD_STEPS: list(steps)},
@@ -49,7 +47,7 @@ def sentences(root, **options):
 
 
 def sentence(root, text, **options):
-    """The only sentence that has a text in it, without the marks of papers."""
+    """Return the only sentence that contains a text, without its citations."""
     (match,) = [line for line in sentences(root, **options) if text in line]
     return re.sub(r" \[[\d, ]+\]", "", match)
 
@@ -124,8 +122,8 @@ def test_scans_that_could_not_be_registered_and_regions_that_were_not_measured(t
 
 
 def test_steps_of_some_scans(tmp_path):
-    """Two backgrounds, a mask of the user's, a single echo, and an inversion that made but one
-    map.
+    """Two methods of background removal, a user's mask, a single echo, and an inversion with only
+    one map.
     """
     write_scan(tmp_path, "01", "1")
     write_scan(

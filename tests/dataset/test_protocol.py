@@ -99,7 +99,7 @@ SAGITTAL = np.array([[0, 0, 3.0, -80], [0.5, 0, 0, -120], [0, 0.5, 0, -60], [0, 
 
 @pytest.fixture
 def mixed(tmp_path):
-    """An axial head, a sagittal one with other echoes, and a phantom that is coarser than both."""
+    """An axial head, a sagittal head with other echo times, and a phantom with coarser voxels."""
     root = tmp_path / "raw"
     write_dataset(
         root,
@@ -133,13 +133,13 @@ def test_scans_are_reduced_to_the_common_protocol(mixed):
     assert problems == []
     assert axial.common.voxel_size == (3, 1, 2)
     assert axial.common.echo_range == (0.006, 0.024)
-    # 12 mm in voxels of 3 mm; the others are coarsest already.
+    # 12 mm in voxels of 3 mm; the other axes are not cropped.
     assert (axial.original_matrix, axial.matrix) == ((12, 10, 8), (4, 10, 8))
     assert axial.voxel_size == (3, 1, 2)
     # 10 mm anterior-posterior and 16 mm inferior-superior.
     assert (sagittal.original_matrix, sagittal.matrix) == ((20, 32, 7), (10, 8, 7))
     assert sagittal.voxel_size == (1, 2, 3)
-    # Half a millisecond early is early enough.
+    # Half a millisecond is within the tolerance.
     assert sagittal.echo_times == (0.0055, 0.0115, 0.0175)
     assert sagittal.echoes_left_out == (0.030,)
     for part in ("magnitude", "phase"):

@@ -1,4 +1,4 @@
-"""Scans are put together by name, and whatever is left out has a reason."""
+"""Files are grouped to scans by name, and every file that is not used is reported with a reason."""
 
 import json
 import shutil
@@ -557,7 +557,7 @@ def test_damaged_row_of_a_participant_is_reported(make_dataset, row, note):
 @pytest.mark.parametrize("rows", ["", "sub-02\tNorth\n"])
 def test_participant_without_a_row_is_reported(make_dataset, rows):
     root = make_dataset()
-    assert collect_scans(root)[0][0].notes == ()  # without any table nothing is missing from it
+    assert collect_scans(root)[0][0].notes == ()  # there is no table
     (root / "participants.tsv").write_text(f"participant_id\tsite\n{rows}")
     assert collect_scans(root)[0][0].notes == ("sub-01 is not in participants.tsv",)
 
@@ -577,15 +577,15 @@ def test_participants_table_in_another_encoding_is_named(make_dataset):
         (
             "sub-01\tA\thomo sapiens\t25\nsub-01\tA\thomo sapiens\t26\n",
             True,
-        ),  # age is not what the scans are read by
+        ),  # the age is not used
         ("sub-01\tn/a\thomo sapiens\t25\n01\tA\thomo sapiens\t25\n", True),
         ("sub-01\tA\thomo sapiens\t25\nsub-01\tB\thomo sapiens\t25\n", False),
         ("sub-01\tA\thomo sapiens\t25\nsub-01\tA\tphantom\t25\n", False),
     ],
 )
 def test_participant_with_two_rows(make_dataset, rows, usable):
-    """Rows that agree in what is read are one; rows that do not cost that participant's scans and
-    no others.
+    """Equal rows are merged. Rows that contradict each other make only that participant's scans
+    unusable.
     """
     root = make_dataset(subjects=("01", "02"))
     (root / "participants.tsv").write_text(
@@ -613,7 +613,7 @@ def test_session_with_two_rows(make_dataset):
 
 
 def test_all_scans_are_listed_by_name(make_dataset):
-    """Whether they can be used or not; other images are none."""
+    """Scans are listed whether they are usable or not; other images are ignored."""
     root = make_dataset(subjects=("01", "02", "03"), sessions=("1", "2"), acquisitions=("x",))
     for path in root.glob("sub-02/ses-2/anat/*part-phase*"):
         path.unlink()

@@ -1,6 +1,4 @@
-"""Scans of a subject are put together: their numbers, what is missing, and regions that cannot be
-used.
-"""
+"""Processed scans of a subject: their numbers, missing files, and regions that cannot be used."""
 
 import json
 from itertools import product
@@ -41,11 +39,11 @@ def scans_of(problems):
     ("scans", "expected"),
     [
         (["A/1", "A/2", "B/1"], [1, 2, 1]),
-        (["A/1", "A/3", "A/5"], [1, 3, 5]),  # what is missing leaves the others their numbers
+        (["A/1", "A/3", "A/5"], [1, 3, 5]),  # missing scans do not change numbers
         (["A/10", "A/2"], [10, 2]),
         (["A/01", "A/02"], [1, 2]),
-        (["A1/1", "A2/1", "A3/1"], [1, 2, 3]),  # the sessions of one site count
-        (["A10", "A2", "A1"], [3, 2, 1]),  # in the order of numbers, not of letters
+        (["A1/1", "A2/1", "A3/1"], [1, 2, 3]),  # sessions of one site are counted
+        (["A10", "A2", "A1"], [3, 2, 1]),  # in numerical order
         (["A1/1", "A1/2", "A2/1"], [1, 2, 3]),
         (["A1/1", "A1"], [2, 1]),  # a scan without a run
         (["A", "B", "C"], [1, 1, 1]),
@@ -65,8 +63,8 @@ def test_repeats_are_numbered_within_a_subject():
 
 
 def processed(root, raw, entities, *, without=None, site="A", **options):
-    """Write empty derivatives of a scan but one, and the raw image that its regions were drawn
-    on.
+    """Write empty derivatives of a scan, except `without`, and the raw image on which its regions
+    are drawn.
     """
     files = [("mask", "anat", "brain"), ("magnitude", "fmap", None), ("R2starmap", "anat", None)]
     for suffix, datatype, desc in [*files, *(("Chimap", "anat", method) for method in METHODS)]:
@@ -253,7 +251,7 @@ def raw_and_made(folders, *sessions, without=None, **options):
 
 
 def test_regions_of_an_excluded_scan_are_propagated(folders):
-    """A filter left the scan out, which an earlier run had processed."""
+    """A filter excluded a scan that an earlier run had processed."""
     first, second = raw_and_made(folders, "1", "2")
     drawn = draw(folders[1], first.entities)
     (subject,), left_out = collect(
@@ -275,7 +273,7 @@ def test_regions_that_cannot_be_propagated_are_an_error(folders):
     assert (problem.scan, problem.severity) == ("regions of sub-01_ses-1", "error")
     for text in ("sub-01_ses-1_magnitude.nii.gz", "cannot be used", "--session-label"):
         assert text in problem.text
-    # A scan that is there, but for its derivatives, is no better.
+    # The same holds for a scan without derivatives that no filter excludes.
     _, left_out = collect([first, second], folders)
     assert scans_of(left_out) == ["sub-01_ses-1", "regions of sub-01_ses-1"]
 

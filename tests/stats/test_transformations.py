@@ -43,11 +43,11 @@ def test_by_hand(transformation, expected):
 
 def test_levels_become_columns():
     table = pd.DataFrame({"sex": ["M", "F", None, "M"], "stage": [1.0, 2.0, 2.5, 1.0]})
-    found, _, _ = apply_transformations(
+    transformed, _, _ = apply_transformations(
         table, [step("Factor", "sex", "sex"), step("Factor", "stage", "s")]
     )
-    assert list(found.columns) == ["sex", "stage", "sex.F", "sex.M", "s.1", "s.2", "s.2.5"]
-    np.testing.assert_array_equal(found["sex.M"], [1, 0, np.nan, 1])
+    assert list(transformed.columns) == ["sex", "stage", "sex.F", "sex.M", "s.1", "s.2", "s.2.5"]
+    np.testing.assert_array_equal(transformed["sex.M"], [1, 0, np.nan, 1])
 
 
 def test_later_ones_see_earlier_ones():
@@ -72,8 +72,10 @@ def test_later_ones_see_earlier_ones():
 )
 def test_what_cannot_be_made_is_named_and_stops_nothing(steps, output, cause):
     table = pd.DataFrame({"x": [1.0, 0.0, 2.0], "sex": list("FMF"), "one": 1.0}, index=list("abc"))
-    found, _, problems = apply_transformations(table, [*steps, step("Center", "x", "centred")])
-    assert "centred" in found
+    transformed, _, problems = apply_transformations(
+        table, [*steps, step("Center", "x", "centred")]
+    )
+    assert "centred" in transformed
     with pytest.raises(ValueError, match=cause):
         raise ValueError(problems[output])
 
@@ -102,7 +104,7 @@ def test_ladder_finds_the_power(exponent):
     )
 
 
-def test_ladder_of_log_normal_values_is_applied_where_it_is_asked_for():
+def test_ladder_of_log_normal_values_is_applied_on_request():
     values = pd.DataFrame({"x": np.exp(np.random.default_rng(0).normal(2, 1, 95))})
     values.loc[3, "x"] = np.nan
     table, ladders, problems = apply_transformations(values, [step("Ladder")])
