@@ -29,7 +29,7 @@ def timed(compute: Callable[[], _Result], grid: Sequence[int]) -> tuple[_Result,
     """Run a computation and measure its time.
 
     Pairs of Fourier transforms are timed just before and after it: its cost in such pairs depends
-    less on the machine, and on what else the machine does, than seconds do.
+    less on the machine, and on the matrix, than seconds do.
 
     Parameters
     ----------

@@ -144,6 +144,7 @@ COLUMNS = {
         Column("fft_pairs_sd", "SD", ".1f"),
         Column("wall_ratio", "time, ratio to deterministic", ".1f"),
         Column("published_wall_ratio", "published ratio", ".4g"),
+        Column("cpu_ratio", "CPU time, ratio to deterministic", ".1f"),
         Column("fft_pairs_ratio", "FFT pairs, ratio to deterministic", ".1f"),
     ),
     "age": (
@@ -167,10 +168,10 @@ NOTES = {
         "Time of the inversion alone, with the choice of λ, but without reading and writing files, "
         "finding edges and computing standard errors. CPU time is that of all threads. An FFT pair "
         "is a forward and an inverse Fourier transform of the volume on which the inversion works "
-        "(the box around the mask, with a margin), timed just before and after the inversion: time "
-        "in FFT pairs depends less on the machine, and on what else it was doing. Ratios are of "
-        "mean times, over the scans that have both inversions. Unlike all other results, times "
-        "differ from run to run."
+        "(the box around the mask, with a margin), timed just before and after the inversion. "
+        "Compare CPU times if the machine was busy with other work, and FFT pairs if machines or "
+        "matrices differ. Ratios are of mean times, over the scans that have both inversions. "
+        "Unlike all other results, times differ from run to run."
     ),
     "published_times": (
         "Published times are those of Lin et al., AJNR 2015, on another computer; the ratio was "

@@ -26,8 +26,9 @@ def computation_times(times: pd.DataFrame) -> pd.DataFrame:
           n − 1
         * fft_pairs, fft_pairs_sd: mean and SD of the elapsed time in FFT pairs
         * fft_pair: mean elapsed time of an FFT pair, s
-        * wall_ratio, fft_pairs_ratio: mean elapsed time divided by that of the deterministic
-          inversion, in s and in FFT pairs, over the n_ratio scans that have both
+        * wall_ratio, cpu_ratio, fft_pairs_ratio: mean elapsed time, processor time and elapsed time
+          in FFT pairs, divided by that of the deterministic inversion, over the n_ratio scans that
+          have both
         * threads, processor: of all scans, separated by commas where they differ
 
     Raises
@@ -46,7 +47,7 @@ def computation_times(times: pd.DataFrame) -> pd.DataFrame:
         sds = group[measures].std(ddof=1)
         of_both = group.merge(baseline, on="scan", suffixes=("", "_baseline"))
         ratios = {}
-        for name in ("wall", "fft_pairs"):
+        for name in ("wall", "cpu", "fft_pairs"):
             ratios[name] = pd.NA
             if len(of_both):
                 ratios[name] = of_both[name].mean() / of_both[f"{name}_baseline"].mean()
@@ -62,6 +63,7 @@ def computation_times(times: pd.DataFrame) -> pd.DataFrame:
                 "fft_pairs_sd": sds["fft_pairs"],
                 "fft_pair": means["fft_pair"],
                 "wall_ratio": ratios["wall"],
+                "cpu_ratio": ratios["cpu"],
                 "fft_pairs_ratio": ratios["fft_pairs"],
                 "n_ratio": len(of_both),
                 "threads": _values(group["threads"]),

@@ -34,6 +34,7 @@ def test_means_and_ratios_by_hand():
     # The third scan has no deterministic inversion.
     assert iterative["n_ratio"] == 2
     assert iterative["wall_ratio"] == pytest.approx(120 / 1.5)
+    assert iterative["cpu_ratio"] == pytest.approx(180 / 2)
     assert iterative["fft_pairs_ratio"] == pytest.approx(240 / 5)
     assert result.loc["deterministic", "wall_ratio"] == 1
     assert result.loc["deterministic", "fft_pairs_ratio"] == 1
@@ -45,7 +46,7 @@ def test_ratio_of_fft_pairs_does_not_depend_on_the_speed_of_the_machine():
     here = computation_times(table())
     there = computation_times(table(slower))
     np.testing.assert_allclose(there["wall"], 7 * here["wall"])
-    for column in ("fft_pairs", "fft_pairs_sd", "fft_pairs_ratio"):
+    for column in ("fft_pairs", "fft_pairs_sd", "fft_pairs_ratio", "cpu_ratio"):
         np.testing.assert_allclose(there[column].astype(float), here[column].astype(float))
 
 
