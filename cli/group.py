@@ -12,6 +12,7 @@ from ..cohort.roi_tables import add_protocols, read_roi_tables
 from ..dataset.content import exists
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError
+from ..dataset.readme import write_readme
 from ..dataset.tables import read_tsv
 from ..stats.protocols import scans_of
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
@@ -64,15 +65,34 @@ def run_group(options: Namespace) -> int:
     if options.dry_run:
         return EXIT_OK
 
+    write_readme(options.output_dir)
+
     from ..workflows.group import init_study_wf
 
-    if _failed(init_study_wf, options, calibrate=options.calibrate):
+    if _failed(init_study_wf, options, **_choices(options)):
         return EXIT_NOTHING_TO_DO
     for warning in read_tsv(options.output_dir / "group" / "warnings.tsv")["warning"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"report: {options.output_dir / 'group.html'}")
     print(f"tables: {options.output_dir / 'group'}")
     return EXIT_OK
+
+
+def _choices(options: Namespace) -> dict[str, Any]:
+    """Return whether to calibrate, and how the scans' settings differ from a preset's.
+
+    The preset is the one on the command line, or else the one that all scans agree with.
+    """
+    from ..execution.completion import recorded_settings
+    from ..workflows.presets import CALIBRATED, differences_from, preset_of
+
+    settings = list(recorded_settings(options.output_dir, "scans").values())
+    preset = preset_of(settings) if options.preset == "default" else options.preset
+    calibrate = "if possible" if options.preset in CALIBRATED else "no"
+    if options.calibrate is not None:
+        calibrate = "yes" if options.calibrate else "no"
+    differences = [] if preset is None else differences_from(preset, settings)
+    return {"calibrate": calibrate, "preset": preset, "differences": differences}
 
 
 def _run_model(options):
@@ -100,6 +120,7 @@ def _run_model(options):
         write_dataset_description(options.output_dir, options.bids_dir)
     except ValueError as error:
         raise DatasetError(str(error)) from error
+    write_readme(options.output_dir)
 
     from ..workflows.model import init_model_wf  # Nipype is slow to import: not before it is needed
 

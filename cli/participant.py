@@ -3,12 +3,13 @@
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dataset.anatomy import check_recon_all
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
+from ..dataset.checklist import write_checklist
 from ..dataset.collection import collect_scans
 from ..dataset.content import require_content
 from ..dataset.entities import scan_label
@@ -18,11 +19,13 @@ from ..dataset.methods import write_citation
 from ..dataset.outputs import write_dataset_description
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
+from ..dataset.readme import write_readme
 from ..dataset.scans import Scan
 from ..dataset.sources import derivative_datasets
 from ..dataset.subjects import Subject, check_regions, collect_subjects
 from ..execution.locks import hold_subjects
 from ..interfaces.methods import INVERSIONS
+from ..workflows.presets import differences_from
 from ..workflows.settings import PRESETS, Settings
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .faults import (
@@ -89,11 +92,13 @@ def run_participants(options: Namespace) -> int:
             write_dataset_description(options.output_dir, options.bids_dir)
         except ValueError as error:
             raise DatasetError(str(error)) from error
+        write_readme(options.output_dir, _chosen_options(settings))
         with hold_subjects(options.output_dir, _subject_labels(usable)):
             run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
             processed = _process_scans(usable, run, faults)
             subjects = _process_subjects(processed, run, faults)
             write_citation(options.output_dir)
+            write_checklist(options.output_dir)
             _write_reports(subjects, run, faults)
     warn_of_doubts(processed, settings, options.output_dir)
     n_failed = len(usable) - len(processed)
@@ -379,6 +384,14 @@ def _harmonized(usable, scans, options):
         if isinstance(scan, HarmonizedScan) and scan.changes:
             print(f"{scan.label}: {'; '.join(scan.changes)}")
     return harmonized
+
+
+def _chosen_options(settings: Settings) -> list[str]:
+    """Return the options whose values are not the defaults."""
+    choices = []
+    for difference in differences_from("default", [asdict(settings)]):
+        choices.append(f"{difference.option} {difference.used}")
+    return choices
 
 
 def _exit_code(n_good, n_bad):

@@ -123,7 +123,7 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     rows = scans.to_dict("records")
     protocols = match_protocols(list(map(read_protocol_columns, rows)))
     scans = scans.assign(protocol=list(map(str, protocols)))
-    entities = list(map(entities_of, rows))
+    entities = list(map(row_entities, rows))
     numbers = number_scans(list(zip(entities, scans["site"], protocols, strict=True)))
     at_site = scans.groupby(["subject", "site"])
     repeats = scans.groupby(["subject", "site", "protocol"])
@@ -138,18 +138,18 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return rois.assign(scan=rois["new_scan"]).drop(columns="new_scan"), notes
 
 
-def entities_of(row: Mapping[str, object]) -> dict[str, str]:
-    """Return the entities of a scan.
+def row_entities(row: Mapping[str, object]) -> dict[str, str]:
+    """Return the entities of the scan in a row of an ROI table.
 
     Parameters
     ----------
-    row : dict
-        A row of a table of regional values. Missing labels are NaN or None.
+    row : mapping of str
+        Cells by column; missing ones are NaN.
 
     Returns
     -------
     dict of str
-        By their long names.
+        Entities by their long names.
     """
     entities = {}
     for name in SCAN_ENTITIES:

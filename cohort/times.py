@@ -8,7 +8,7 @@ from ..dataset.entities import SCAN_ENTITIES, scan_label
 from ..dataset.files import PathLike
 from ..dataset.problems import DatasetError
 from ..dataset.times import MEASURE_AGAIN, InversionTime, read_times
-from .roi_tables import entities_of
+from .roi_tables import row_entities
 
 COLUMNS = ("scan", "method", "wall", "cpu", "fft_pair", "fft_pairs", "threads", "processor")
 
@@ -59,7 +59,7 @@ def _methods_of_scans(rows: Iterable[dict]) -> dict[str, list[str]]:
     """Return the inversions of each scan, by its label."""
     methods: dict[str, list[str]] = {}
     for row in rows:
-        methods.setdefault(scan_label(entities_of(row)), []).append(row["method"])
+        methods.setdefault(scan_label(row_entities(row)), []).append(row["method"])
     return methods
 
 
