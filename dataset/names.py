@@ -36,6 +36,7 @@ SITES: dict[str, str] = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": "si
 QUALITY_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "quality"}
 LESION_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "lesions"}
 LESION_MASK = {"suffix": "mask", "space": FLAIR_SPACE}
+FLAIR_REGIONS: dict[str, str] = {"suffix": "Chimap", "space": FLAIR_SPACE, "desc": "regions"}
 LESIONS = LESION_MASK | {"desc": "lesions"}
 
 
