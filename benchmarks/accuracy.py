@@ -75,10 +75,10 @@ def noiseless_head(threads):
         }
     print_regions(
         scan.chi,
-        {name: found.chi for name, found in maps.items()},
+        {name: inversion.chi for name, inversion in maps.items()},
         regions_of(scan.labels, scan.mask),
     )
-    print(", ".join(f"λ {name} {found.lam.value:.3g}" for name, found in maps.items()))
+    print(", ".join(f"λ {name} {inversion.lam.value:.3g}" for name, inversion in maps.items()))
 
 
 def noisy_head(threads):
@@ -90,17 +90,17 @@ def noisy_head(threads):
     regions = regions_of(scan.labels, scan.mask)
     core = erode(scan.mask, geometry["voxel_size"], CORE_DEPTH)
 
-    def report(name, found):
-        error = 100 * np.std((found.chi - scan.chi)[core]) / np.std(scan.chi[core])
+    def report(name, inversion):
+        error = 100 * np.std((inversion.chi - scan.chi)[core]) / np.std(scan.chi[core])
         biases = []
         for region in REPORTED:
             true, value = (
                 m[regions[region]].mean() - m[regions[REFERENCE]].mean()
-                for m in (scan.chi, found.chi)
+                for m in (scan.chi, inversion.chi)
             )
             biases.append(f"{100 * (value / true - 1):+.0f} %")
         print(
-            f"| {name} | {found.lam.value:.3f} | {error:.1f} | " + " | ".join(biases) + " |",
+            f"| {name} | {inversion.lam.value:.3f} | {error:.1f} | " + " | ".join(biases) + " |",
             flush=True,
         )
 
@@ -114,11 +114,14 @@ def noisy_head(threads):
         for exterior_weight in (1.0, weight):
             for share in (None, 0.1, 0.2, 0.3):
                 edges = edge_mask(magnitude, scan.mask, fraction=share)
-                named = "by noise" if share is None else f"{share:.0%}"
-                found = iterative(
+                edges_text = "by noise" if share is None else f"{share:.0%}"
+                inversion = iterative(
                     field, scan.mask, edges=edges, exterior_weight=exterior_weight, **geometry
                 )
-                report(f"iterative, exterior weight {exterior_weight:.2f}, edges {named}", found)
+                report(
+                    f"iterative, exterior weight {exterior_weight:.2f}, edges {edges_text}",
+                    inversion,
+                )
         report("deterministic", deterministic(field, scan.mask, **geometry))
 
 
@@ -143,11 +146,11 @@ def simulated_scans(raw_dir, derivatives_dir):
             f"sub-{scan.entities['subject']}", *(["ses-" + scan.entities["session"]]), "anat"
         )
         truth = raw_dir / "derivatives" / "truth" / folder
-        found = {
+        paths = {
             name: derivatives_dir / folder / f"{scan.label}_desc-{name}_Chimap.nii.gz"
             for name in METHODS
         }
-        maps = {name: nib.load(path).get_fdata() for name, path in found.items() if path.exists()}
+        maps = {name: nib.load(path).get_fdata() for name, path in paths.items() if path.exists()}
         mask = (
             nib.load(derivatives_dir / folder / f"{scan.label}_desc-brain_mask.nii.gz").get_fdata()
             > 0
@@ -212,9 +215,9 @@ def middle_half(tube):
     """The tube without its ends, where its field is not that of a long cylinder."""
     slices = np.flatnonzero(tube.any(axis=(0, 1)))
     quarter = slices.size // 4
-    kept = np.zeros_like(tube)
-    kept[:, :, slices[quarter : slices.size - quarter]] = True
-    return tube & kept
+    middle = np.zeros_like(tube)
+    middle[:, :, slices[quarter : slices.size - quarter]] = True
+    return tube & middle
 
 
 if __name__ == "__main__":

@@ -62,29 +62,31 @@ def main():
     measured = {name: [] for name in METHODS}
     with fft.set_workers(options.threads):
         for head in site_heads(options.threads, voxel_size=options.voxel_size, keep=options.keep):
-            found = {name: remove(head) for name, remove in METHODS.items()}
-            for name, removal in found.items():
+            removals = {name: remove(head) for name, remove in METHODS.items()}
+            for name, removal in removals.items():
                 measured[name].append(measure(head, removal))
             if options.figure and head.site == "A":
-                draw(head, found, options.figure)
+                draw(head, removals, options.figure)
     print_tables(measured)
 
 
 def measure(head, removal):
     """All figures of one method on one head, by the table's columns."""
-    found, truth, known = removal.local_field, head.local_field, removal.mask
-    nuclei = stats.linregress(truth[head.nuclei & known], found[head.nuclei & known])
+    field = removal.local_field
+    truth = head.local_field
+    mask = removal.mask
+    nuclei = stats.linregress(truth[head.nuclei & mask], field[head.nuclei & mask])
     return {
         "site": head.site,
-        "known": 100 * np.count_nonzero(known) / np.count_nonzero(head.mask),
-        "core": nrmse(found, truth, head.core),
-        "core, known": nrmse(found, truth, head.core & known),
-        "all known": nrmse(found, truth, known),
-        "all": nrmse(found, truth, head.mask),
+        "known": 100 * np.count_nonzero(mask) / np.count_nonzero(head.mask),
+        "core": nrmse(field, truth, head.core),
+        "core, known": nrmse(field, truth, head.core & mask),
+        "all known": nrmse(field, truth, mask),
+        "all": nrmse(field, truth, head.mask),
         "r": nuclei.rvalue,
         "slope": nuclei.slope,
         "depth": error_by_depth(head, removal),
-        "wave": kept_by_wavelength(head, found),
+        "wave": fraction_by_wavelength(head, field),
     }
 
 
@@ -100,14 +102,14 @@ def error_by_depth(head, removal):
     return [100 * error[shell].std() if shell.any() else np.nan for shell in shells]
 
 
-def kept_by_wavelength(head, found):
-    """Share of the local field's waves that is found in the core: regression of found on true
-    waves, per cent.
+def fraction_by_wavelength(head, field):
+    """Return the percentage of the local field's waves that remains in the core, by regression of
+    the estimated waves on the true ones.
     """
     k = np.sqrt(sum(ki**2 for ki in frequencies(head.mask.shape, head.voxel_size)))
     waves = [
         fft.rfftn(np.where(head.core, f - f[head.core].mean(), 0))
-        for f in (found, head.local_field)
+        for f in (field, head.local_field)
     ]
     shared, power = np.real(waves[0] * np.conj(waves[1])), np.abs(waves[1]) ** 2
     limits = [*(1 / length for length in WAVELENGTHS), np.inf]
@@ -153,7 +155,7 @@ def print_means(title, columns, figure, measured):
         )
 
 
-def draw(head, found, path):
+def draw(head, removals, path):
     """Draw the true local field, each method's and its error, in an axial and a sagittal plane
     through the nuclei.
     """
@@ -174,7 +176,7 @@ def draw(head, found, path):
             head.voxel_size[2] / head.voxel_size[1],
         ),
     }
-    columns = len(found) + 1
+    columns = len(removals) + 1
     heights = [
         np.shape(take(head.mask))[0] / np.shape(take(head.mask))[1] * aspect
         for take, aspect in planes.values()
@@ -183,13 +185,13 @@ def draw(head, found, path):
     figure = Figure(figsize=size, layout="constrained", facecolor="black")
     axes = figure.subplots(4, columns, height_ratios=np.repeat(heights, 2))
     for row, (take, aspect) in enumerate(planes.values()):
-        for column, name in enumerate(["truth", *found]):
-            local = head.local_field if name == "truth" else found[name].local_field
-            known = head.mask if name == "truth" else found[name].mask
-            shown = [(name, local)]
+        for column, name in enumerate(["truth", *removals]):
+            local = head.local_field if name == "truth" else removals[name].local_field
+            mask = head.mask if name == "truth" else removals[name].mask
+            panels = [(name, local)]
             if name != "truth":
-                shown.append((f"{name}: error", np.where(known, local - head.local_field, 0)))
-            for line, (title, volume) in enumerate(shown):
+                panels.append((f"{name}: error", np.where(mask, local - head.local_field, 0)))
+            for line, (title, volume) in enumerate(panels):
                 axis = axes[2 * row + line, column]
                 limits = {"vmin": -WINDOW, "vmax": WINDOW}
                 axis.imshow(

@@ -57,8 +57,8 @@ def _of_cohort(seed):
     with TemporaryDirectory() as folder:
         write_cohort(folder, patients, design)
         phenotype = [Path(folder) / TRUTH / "phenotype" / "thalamus.tsv"]
-        known = collect_patients(folder, Path(folder) / "none", phenotype=phenotype)
-    tables = run_model(known.table, MODEL)
+        patients = collect_patients(folder, Path(folder) / "none", phenotype=phenotype)
+    tables = run_model(patients.table, MODEL)
     assert tables["problems"].empty
     return tables["coefficients"].assign(seed=seed)
 
@@ -67,39 +67,39 @@ def true_coefficients():
     """Coefficients of the population, and of the design where it has them."""
     patients = draw_patients(POPULATION, seed=POPULATION_SEED)
     columns = ("age", "sex", "disease_duration", "therapy", "enhancing_lesions")
-    known = pd.DataFrame(
+    table = pd.DataFrame(
         [{name: getattr(patient, name) for name in columns} for patient in patients]
     )
     chi = np.array([patient.measures["relative_susceptibility"] for patient in patients])
-    measured = known.assign(relative_susceptibility=chi)
+    measured = table.assign(relative_susceptibility=chi)
     expected = {name: _expected(name, measured) for name in population()["regressions"]}
     expected["t2_lesion_volume"] = np.exp(_truncated(expected["t2_lesion_volume"]))
     # Susceptibility as a predictor has its residual; as an outcome its expectation.
     tables = [
-        run_model(known.assign(**{**expected, **own}), replace(MODEL, nodes=(node,)))[
+        run_model(table.assign(**{**expected, **own}), replace(MODEL, nodes=(node,)))[
             "coefficients"
         ]
         for node, own in zip(MODEL.nodes, ({"relative_susceptibility": chi}, {}), strict=True)
     ]
-    found = pd.concat(tables, ignore_index=True)
+    coefficients = pd.concat(tables, ignore_index=True)
     regressions = population()["regressions"]
     design = [
         regressions[outcome.removeprefix("log_")]["coefficients"].get(
             predictor.removesuffix(".M"), 0.0
         )
-        for outcome, predictor in found[["outcome", "predictor"]].to_numpy()
+        for outcome, predictor in coefficients[["outcome", "predictor"]].to_numpy()
     ]
     # the rest are rounding errors
-    truth = found["coefficient"].where(found["coefficient"].abs() > 1e-9, 0.0)
-    return found[REGRESSION].assign(truth=truth, design=design)
+    truth = coefficients["coefficient"].where(coefficients["coefficient"].abs() > 1e-9, 0.0)
+    return coefficients[REGRESSION].assign(truth=truth, design=design)
 
 
-def _expected(name, known):
+def _expected(name, patients):
     """What the design expects of a measure, before its transform."""
     regression, centres = population()["regressions"][name], population()["centres"]
     slopes = regression["coefficients"].items()
     return regression["intercept"] + sum(
-        (b * (known[x] - centres.get(x, 0)) for x, b in slopes), 0.0 * known["age"]
+        (b * (patients[x] - centres.get(x, 0)) for x, b in slopes), 0.0 * patients["age"]
     )
 
 
@@ -110,8 +110,8 @@ def _truncated(expected):
     return expected - lesions["residual_sd"] * stats.norm.pdf(reach) / stats.norm.cdf(reach)
 
 
-def coverage(found, truth):
-    """Share of the intervals that hold the truth, by coefficient.
+def coverage(estimates, truth):
+    """Return the fraction of intervals that cover the truth, by coefficient.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def coverage(found, truth):
         Columns ``outcome``, ``predictor``, ``adjusted``, ``design``, ``truth``, ``mean`` (of the
         estimates), ``covered`` and ``covered_design`` (shares), ``n`` (cohorts).
     """
-    merged = found.merge(truth, on=REGRESSION)
+    merged = estimates.merge(truth, on=REGRESSION)
     for name, value in (("covered", "truth"), ("covered_design", "design")):
         merged[name] = (merged["ci_low"] <= merged[value]) & (merged[value] <= merged["ci_high"])
     grouped = merged.groupby(REGRESSION, sort=False)

@@ -118,9 +118,9 @@ def fit_known(signal, echo_times, voxel_size, centre_frequency, *, mask=None):
     return fill_unmeasured(fit.field, fit.standard_error, trimmed, fit.unresolved, voxel_size)
 
 
-def nrmse(found, truth, region):
+def nrmse(estimate, truth, region):
     """Error relative to the truth's spread, both about their means over a region, in per cent."""
-    return 100 * (found - truth)[region].std() / truth[region].std()
+    return 100 * (estimate - truth)[region].std() / truth[region].std()
 
 
 def kept(folder, name, make):
@@ -131,7 +131,7 @@ def kept(folder, name, make):
         return make()
     path = folder / f"{name}.pickle"
     if not path.exists():
-        made = make()
+        content = make()
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pickle.dumps(made))
+        path.write_bytes(pickle.dumps(content))
     return pickle.loads(path.read_bytes())

@@ -198,27 +198,27 @@ def map_by_all(head, remove):
     return removal, {name: getattr(problem, name)().chi for name in METHOD_NAMES}
 
 
-def judge(head, known, chi):
+def judge(head, mask, chi):
     """Errors of one map; regions in ppm relative to the reference, found and true."""
-    brain = known & head.brain
-    deep = erode(known, head.voxel_size, SURFACE_DEPTH)
-    regions = {name: mean_in(head, known, chi, name) for name in REGIONS}
+    brain = mask & head.brain
+    deep = erode(mask, head.voxel_size, SURFACE_DEPTH)
+    regions = {name: mean_in(head, mask, chi, name) for name in REGIONS}
     sides = [
-        mean_in(head, known, chi, f"{side}_{name}") for name in NUCLEI for side in ("left", "right")
+        mean_in(head, mask, chi, f"{side}_{name}") for name in NUCLEI for side in ("left", "right")
     ]
     return {
         "core": nrmse(chi, head.chi, head.core & brain),
         "all": nrmse(chi, head.chi, brain),
         "deep": nrmse(chi, head.chi, deep & brain),
-        "beyond": nrmse(chi, head.chi, known),
+        "beyond": nrmse(chi, head.chi, mask),
         "slope": stats.linregress([true for _, true in sides], [value for value, _ in sides]).slope,
         "regions": regions,
     }
 
 
-def mean_in(head, known, chi, name):
+def mean_in(head, mask, chi, name):
     """Mean of a region relative to the reference: found and true, ppm."""
-    region, reference = (head.region(n) & known for n in (name, REFERENCE))
+    region, reference = (head.region(n) & mask for n in (name, REFERENCE))
     return tuple(float(m[region].mean() - m[reference].mean()) for m in (chi, head.chi))
 
 

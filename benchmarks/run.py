@@ -176,9 +176,9 @@ def time_fft_pair(phantom, n=10):
     return times
 
 
-def nrmse(found, truth, region):
+def nrmse(estimate, truth, region):
     """Error relative to the truth's spread, both about their means over a region, in per cent."""
-    difference = (found - truth)[region]
+    difference = (estimate - truth)[region]
     return 100 * difference.std() / truth[region].std()
 
 

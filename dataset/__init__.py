@@ -1,1 +1,1 @@
-"""BIDS datasets as files: what comes in from one, its checks, and what goes out to one."""
+"""Read, check and write the files of BIDS datasets."""

@@ -90,7 +90,7 @@ class ImageSummary:
 
 
 def summarize_image(path: PathLike) -> ImageSummary:
-    """Read an image to its last byte, and summarize its grid and values.
+    """Read an image to its last byte, and summarise its grid and values.
 
     Parameters
     ----------

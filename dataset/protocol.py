@@ -1,4 +1,4 @@
-"""Harmonize the protocols of a study's head scans.
+"""Harmonise the protocols of a study's head scans.
 
 If a study was not planned as one, its sites differ in voxel size and echo times, and susceptibility
 depends on both. All scans are reduced to what they have in common: the coarsest voxel size along
@@ -30,7 +30,7 @@ ECHO_TIME_TOLERANCE = 0.5e-3  # s: echoes this close to the range belong to it
 
 @dataclass(frozen=True)
 class ScanProtocol:
-    """The parameters of a scan that harmonization compares.
+    """The parameters of a scan that harmonisation compares.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class CommonProtocol:
 
 @dataclass(frozen=True)
 class HarmonizedScan(Scan):
-    """A scan that is harmonized to a common protocol, with the echoes and the grid to use.
+    """A scan that is harmonised to a common protocol, with the echoes and the grid to use.
 
     Its files and echo times are only those that are used, and it has no user mask.
 
@@ -115,7 +115,7 @@ class HarmonizedScan(Scan):
     mask_left_out : pathlib.Path or None
         The user's mask. It is not used, since all scans are masked by the same method.
     common : CommonProtocol
-        The protocol that the scan is harmonized to.
+        The protocol that the scan is harmonised to.
     """
 
     matrix: tuple[int, int, int] = (0, 0, 0)
@@ -133,7 +133,7 @@ class HarmonizedScan(Scan):
 
     @property
     def record(self) -> dict[str, object]:
-        """Sidecar fields that document the harmonization."""
+        """Sidecar fields that document the harmonisation."""
         record: dict[str, object] = {
             "HarmonizedTo": self.common.record,
             "HarmonizedVoxelSize": list(self.voxel_size),
@@ -149,7 +149,7 @@ class HarmonizedScan(Scan):
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """Descriptions of what harmonization changes; empty if the scan has the common protocol."""
+        """Descriptions of what harmonisation changes; empty if the scan has the common protocol."""
         changes = []
         if self.is_cropped:
             changes.append(
@@ -284,7 +284,7 @@ def read_protocol(scan: Scan) -> ScanProtocol:
 
 
 def harmonize(scans: Iterable[Scan], common: CommonProtocol) -> tuple[list[Scan], list[Problem]]:
-    """Harmonize head scans to a common protocol; phantoms are not changed.
+    """Harmonise head scans to a common protocol; phantoms are not changed.
 
     Phantoms show how scanners and methods reproduce a known susceptibility. Voxel size matters
     little to them, as their tubes are much wider than voxels, and their echo times need not agree

@@ -100,7 +100,7 @@ def scan_protocol(scan: Scan, voxel_size: Sequence[float]) -> Protocol:
     Parameters
     ----------
     scan : multiqsm.dataset.scans.Scan
-        The scan as it is processed, after harmonization.
+        The scan as it is processed, after harmonisation.
     voxel_size : sequence of float
         mm, along the image's axes.
 

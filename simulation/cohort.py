@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from .head import Subject, load_templates
 from .seeds import generator
@@ -80,17 +80,11 @@ def draw_patients(n: int = PATIENTS, *, seed: int = 0) -> list[Patient]:
 
 def _draw_patient(number, rng):
     clinical = population()["clinical"]
-    ages = clinical["age"]
-    low = (ages["low"] - ages["mean"]) / ages["sd"]
-    high = (ages["high"] - ages["mean"]) / ages["sd"]
-    age = round(stats.truncnorm.rvs(low, high, ages["mean"], ages["sd"], random_state=rng))
-    sex = "F" if rng.random() < clinical["share_female"] else "M"
-    duration = clinical["disease_duration"]
-    years = rng.gamma(duration["shape"], duration["mean"] / duration["shape"])
-    # Onset after childhood.
-    years = round(min(years, age - 16.0), 1)
-    therapy = int(rng.random() < clinical["share_therapy"])
-    lesions = int(rng.random() < clinical["share_enhancing_lesions"])
+    age = _draw_age(clinical["age"], rng)
+    sex = "F" if rng.random() < clinical["fraction_female"] else "M"
+    years = _draw_duration(clinical["disease_duration"], age, rng)
+    therapy = int(rng.random() < clinical["fraction_therapy"])
+    lesions = int(rng.random() < clinical["fraction_enhancing_lesions"])
     covariates = {
         "age": age,
         "male_sex": sex == "M",
@@ -100,6 +94,26 @@ def _draw_patient(number, rng):
     }
     measures = _draw_measures(covariates, rng)
     return Patient(f"{number + 1:03}", age, sex, years, therapy, lesions, measures)
+
+
+def _draw_age(ages, rng):
+    """Draw an age in whole years from a truncated normal distribution."""
+    half_year = (
+        0.5  # ages are rounded, and the youngest and oldest are as likely as their neighbours
+    )
+    low = (ages["low"] - half_year - ages["mean"]) / ages["sd"]
+    high = (ages["high"] + half_year - ages["mean"]) / ages["sd"]
+    age = stats.truncnorm.rvs(low, high, ages["mean"], ages["sd"], random_state=rng)
+    return int(np.clip(round(age), ages["low"], ages["high"]))
+
+
+def _draw_duration(durations, age, rng):
+    """Draw years since onset from a gamma distribution that is truncated to the possible range."""
+    shape = durations["shape"]
+    scale = durations["mean"] / shape
+    longest = min(durations["high"], age - durations["earliest_onset"])
+    low, high = special.gammainc(shape, np.array([durations["low"], longest]) / scale)
+    return round(scale * float(special.gammaincinv(shape, rng.uniform(low, high))), 1)
 
 
 def _draw_measures(covariates, rng):

@@ -42,7 +42,7 @@ def label_names() -> dict[int, str]:
 
 
 def solution(chi: float) -> dict[str, float]:
-    """Return the properties of a gadolinium solution, as `Tissue.paint` wants them.
+    """Return the properties of a gadolinium solution, in the form that `Tissue.paint` expects.
 
     Parameters
     ----------

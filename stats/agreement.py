@@ -70,6 +70,17 @@ def intraclass_correlation(
     ----------
     Shrout and Fleiss, Psychol Bull 86:420-428 (1979); McGraw and Wong, Psychol Methods 1:30-46
     (1996), tables 4 and 7.
+
+    Examples
+    --------
+    Site B measures consistently more than site A, so that consistency exceeds agreement.
+
+    >>> table = pd.DataFrame({"subject": list("112233"), "site": list("ABABAB")})
+    >>> table["mean"] = [0.040, 0.049, 0.050, 0.061, 0.060, 0.070]
+    >>> table = table.assign(scan=1, method="medi", roi="putamen")
+    >>> icc = intraclass_correlation(table).query("raters == 'sites'")
+    >>> icc[["form", "icc"]].round(2).values.tolist()
+    [['ICC(2,1)', 0.68], ['ICC(3,1)', 1.0]]
     """
     rows = []
     roi_table = roi_values(table, exclude_rois=exclude_rois)

@@ -23,19 +23,19 @@ def before_and_after(
     Parameters
     ----------
     coefficients : DataFrame
-        As of `stats.model.run_model`: one row for each regression.
+        Table ``coefficients`` of `stats.model.run_model`: one row for each regression.
     published : DataFrame, optional
         Published coefficients of all patients: columns ``outcome``, ``predictor``, ``adjusted``,
         ``published``, ``published_low``, ``published_high``, ``published_p``; ``unit``, that of the
-        published coefficient, and ``factor``, by which ours is multiplied to have it (1000 from
-        mL to mm³).
+        published coefficient, and ``factor``, by which our coefficients are multiplied to convert
+        them to it (1000 from mL to mm³).
 
     Returns
     -------
     DataFrame
         One row for each outcome and predictor of a node and subset:
 
-        * node, subset, outcome, predictor; unit, if something is published
+        * node, subset, outcome, predictor; unit, if there are published coefficients
         * before, before_low, before_high, before_p: coefficient before adjustment, its 95 %
           confidence interval and P
         * after, after_low, after_high, after_p: the same after adjustment

@@ -183,17 +183,17 @@ class _Likelihood:
         limit = lowest + stats.chi2.ppf(confidence, 1)
         start = estimates.copy()
 
-        def excess(variance):
+        def excess(variance: float) -> float:
             """Return the profile deviance at a variance of component k, minus the limit."""
             nonlocal start
             start[k] = variance
             start, deviance = self._maximise(start, fixed=k)
             return deviance - limit
 
-        def log_excess(log):
+        def log_excess(log: float) -> float:
             return excess(np.exp(log))
 
-        def crossing(inside, outside):
+        def crossing(inside: float, outside: float) -> float:
             """Return the variance at which the profile deviance reaches the limit."""
             ends = np.log([inside, outside])
             return np.exp(optimize.brentq(log_excess, *ends, xtol=1e-4))

@@ -22,7 +22,7 @@ class RandomInterceptFit:
         Variance of the groups' intercepts, and of the rows within a group.
     n, n_groups, df : int
         Rows and groups used, degrees of freedom of the t-tests.
-    missing : tuple
+    missing_rows : tuple
         Labels of the rows left out because a value is missing.
     """
 
@@ -32,7 +32,7 @@ class RandomInterceptFit:
     n: int
     n_groups: int
     df: int
-    missing: tuple
+    missing_rows: tuple
 
 
 def random_intercept(
@@ -111,7 +111,7 @@ def random_intercept(
         n=y.size,
         n_groups=counts.size,
         df=df,
-        missing=tuple(present.index[~present]),
+        missing_rows=tuple(present.index[~present]),
     )
 
 
@@ -152,12 +152,12 @@ def _variance_ratio(y, x, codes, counts):
     """Return the θ ≥ 0 that maximises the restricted likelihood."""
     df = y.size - x.shape[1]
 
-    def deviance(theta):
+    def deviance(theta: float) -> float:
         _, residual, _, r = _partially_demeaned(theta, y, x, codes, counts)
         logdet = 2 * np.log(np.abs(np.diag(r))).sum()
         return df * np.log(residual @ residual) + np.log1p(counts * theta).sum() + logdet
 
-    def slope(theta):
+    def slope(theta: float) -> float:
         # d deviance / dθ = tr(P ZZᵀ) - df yᵀP ZZᵀP y / yᵀP y. P y is the whitened residual, and the
         # trace follows from the whitened Q.
         _, residual, q, _ = _partially_demeaned(theta, y, x, codes, counts)

@@ -1,7 +1,10 @@
-"""A study's regressions as a model says them: outcomes on predictors, before and after adjustment,
-in subsets.
+"""The regressions of a study as its model specifies them.
+
+Outcomes are regressed on predictors, before and after adjustment, in all patients and in subsets.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +15,7 @@ from .planning import correlation_power, detectable_correlation
 from .regression import diagnose, ols
 from .transformations import Transformation, apply_transformations, ladder_of_powers
 
-ALL = "all"  # the subset of everybody
+ALL = "all"  # the subset of all patients
 KEYS = ("node", "subset", "outcome", "predictor", "adjusted")
 
 
@@ -23,9 +26,9 @@ class Exclusion:
     Attributes
     ----------
     condition : Filter
-        Holds for those who are to be left out.
+        Holds for the patients to leave out.
     reason : str
-        Why.
+        Reason for leaving them out.
     applied : bool
         Whether they are left out, or only listed.
     """
@@ -37,13 +40,14 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Subset:
-    """A part of the patients in which all regressions are repeated.
+    """A subset of the patients in which all regressions are repeated.
 
     Attributes
     ----------
     name : str
+        Name of the subset.
     condition : Filter
-        Holds for those who are in it.
+        Holds for the patients in it.
     """
 
     name: str
@@ -52,44 +56,45 @@ class Subset:
 
 @dataclass(frozen=True)
 class Node:
-    """Regressions that make one table: every outcome on every predictor.
+    """The regressions of one table: every outcome on every predictor.
 
     Attributes
     ----------
     name, title : str
-        Of the table's file, and of its part of the report.
+        Name of the table's file, and title of its section of the report.
     outcomes, predictors, adjust : tuple of str
-        Columns. Each outcome is regressed on each predictor alone, and on it with all others of
-        `adjust`.
+        Columns. Each outcome is regressed on each predictor alone, and on the predictor with all
+        other columns of `adjust`.
     """
 
     name: str
     title: str
-    outcomes: tuple
-    predictors: tuple
-    adjust: tuple = ()
+    outcomes: tuple[str, ...]
+    predictors: tuple[str, ...]
+    adjust: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StudyModel:
-    """What is to be computed of a table of patients.
+    """The analysis of a table of patients.
 
     Attributes
     ----------
     name, description : str
+        Name and description of the model.
     method, region, reference : str or None
-        Inversion, region and reference of the susceptibility; the commonest reference if not given.
+        Inversion, region and reference of the susceptibility; None for the commonest reference.
     exclusions, transformations, subsets, nodes : tuple
-        Of `Exclusion`, `Transformation`, `Subset` and `Node`.
+        `Exclusion`, `Transformation`, `Subset` and `Node` objects.
     correlation, power, alpha : float
-        Of the statement of power: the correlation that it is given for, the power that the
-        detectable correlation is given for, and the two-sided significance level.
+        Parameters of the power analysis: the correlation whose power is computed, the power of the
+        detectable correlation, and the two-sided significance level.
     problems : tuple of (str, str)
-        What of the model cannot be computed, and why.
+        Parts of the model that cannot be computed, with the reasons.
     """
 
     name: str
-    nodes: tuple
+    nodes: tuple[Node, ...]
     description: str = ""
     method: str = "medi"
     region: str = "thalamus"
@@ -100,20 +105,42 @@ class StudyModel:
     correlation: float = 0.28
     power: float = 0.8
     alpha: float = 0.05
-    problems: tuple = ()
+    problems: tuple[tuple[str, str], ...] = ()
 
 
-def run_model(patients, model):
-    """Compute a model's regressions, and what is needed to judge them.
+@dataclass(frozen=True)
+class _Regression:
+    """A regression of one outcome on one predictor in a subset."""
 
-    Exclusions come first, then transformations of everybody who is left, then subsets. A regression
-    that cannot be computed stops no other one.
+    node: str
+    subset: str
+    outcome: str
+    predictor: str
+    adjusted_for: tuple[str, ...] = ()
+
+    def __str__(self):
+        adjusted = " (adjusted)" if self.adjusted_for else ""
+        return f"{self.node} [{self.subset}]: {self.outcome} on {self.predictor}{adjusted}"
+
+    @property
+    def keys(self) -> dict[str, str | bool]:
+        """The regression's values of the columns `KEYS`."""
+        values = (self.node, self.subset, self.outcome, self.predictor, bool(self.adjusted_for))
+        return dict(zip(KEYS, values, strict=True))
+
+
+def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFrame]:
+    """Compute a model's regressions, with diagnostics and power.
+
+    Exclusions come first, then transformations of the remaining patients, then subsets. If one
+    regression fails, the others are computed nevertheless.
 
     Parameters
     ----------
     patients : DataFrame, shape (n, ...)
         One row per patient, indexed by label; NaN where missing.
     model : StudyModel
+        The analysis.
 
     Returns
     -------
@@ -121,47 +148,53 @@ def run_model(patients, model):
         * ``coefficients``: one row per regression: ``node``, ``subset``, ``outcome``,
           ``predictor``, ``adjusted``, ``adjusted_for``; ``coefficient``, ``se``, ``ci_low``,
           ``ci_high`` (95 %, unit of the outcome by that of the predictor), ``t``, ``df``, ``p`` of
-          the predictor; ``standardised``, ``standardised_low``, ``standardised_high``: the same by
-          the SDs of predictor and outcome; ``r_squared``, ``adjusted_r_squared``; ``n``,
-          ``n_missing`` (patients of the subset that lack a value); ``note``: why there is no
-          result, else NaN
+          the predictor; ``standardised``, ``standardised_low``, ``standardised_high``: coefficient
+          and interval in units of the SDs of predictor and outcome; ``r_squared``,
+          ``adjusted_r_squared``; ``n``, ``n_missing`` (patients of the subset that lack a value);
+          ``note``: the reason for a missing result, else NaN
         * ``diagnostics``: one row per regression: ``leverage`` and ``cook`` (largest, with
           ``leverage_of``, ``cook_of``), ``n_leverage`` (above 2 p / n), ``n_cook`` (above 4 / n),
           ``studentised`` (largest in size, with ``studentised_of``), ``variance_inflation`` (of the
           predictor), ``most_inflated`` and its ``most_variance_inflation``, ``shapiro_w``,
-          ``shapiro_p``, ``breusch_pagan``, ``breusch_pagan_df``, ``breusch_pagan_p``; of
-          regressions with a diagnosis
+          ``shapiro_p``, ``breusch_pagan``, ``breusch_pagan_df``, ``breusch_pagan_p``
         * ``residuals``: one row per regression and patient: ``participant``, ``predictor_value``,
-          ``outcome_value``, ``fitted``, ``residual``, ``partial_residual`` (residual and the
-          predictor's part, about the predictor's mean), ``leverage``, ``studentised``, ``cook``
-        * ``ladder``: as of `ladder_of_powers`, of the columns that outcomes are made of
+          ``outcome_value``, ``fitted``, ``residual``, ``partial_residual`` (residual plus the
+          effect of the predictor, relative to its mean), ``leverage``, ``studentised``, ``cook``
+        * ``ladder``: results of `ladder_of_powers` for the columns from which outcomes are computed
         * ``descriptives``: by subset and column, ``n``, ``n_missing``, ``mean``, ``sd``,
           ``median``, ``minimum``, ``maximum``
         * ``power``: by subset, ``n``, ``alpha``, ``correlation`` and its ``power``,
           ``detectable_correlation`` with ``wanted_power``
         * ``excluded``: ``participant``, ``what``, ``reason``, ``left_out`` (bool): exclusions,
-          applied or not, missing values, and who could not be judged
-        * ``patients``: those left, with the transformed columns
+          applied or not, missing values, and patients for whom a condition is undefined
+        * ``patients``: the remaining patients, with the transformed columns
         * ``problems``: ``what``, ``problem``
     """
-    excluded = []
+    excluded: list[tuple] = []
     problems = [*model.problems]
-    kept = _apply_exclusions(patients, model.exclusions, excluded, problems)
-    table, ladders, unmade = apply_transformations(kept, model.transformations)
-    problems += [(f"transformation {name}", reason) for name, reason in unmade.items()]
+    included = _apply_exclusions(patients, model.exclusions, excluded, problems)
+    table, ladders, failures = apply_transformations(included, model.transformations)
+    for name, reason in failures.items():
+        problems.append((f"transformation {name}", reason))
     _list_missing(table, model, excluded)
     subsets = _subsets(table, model.subsets, excluded, problems)
-    fits = [
-        _fit(members, table, unmade, keys)
-        for name, members in subsets.items()
-        for keys in _regressions(model.nodes, name)
-    ]
-    problems += [(" ".join(_words(row)), row["note"]) for row, _, _ in fits if "note" in row]
+    coefficients = []
+    diagnostics = []
+    residuals = [pd.DataFrame(columns=RESIDUALS)]
+    for subset, members in subsets.items():
+        for regression in _regressions(model.nodes, subset):
+            row, diagnosis = _fit(members, table, failures, regression)
+            coefficients.append(row)
+            if "note" in row:
+                problems.append((str(regression), row["note"]))
+            if diagnosis is not None:
+                diagnostics.append(_diagnostics_row(diagnosis, regression))
+                residuals.append(_residuals(diagnosis, regression, table, row["coefficient"]))
     return {
-        "coefficients": pd.DataFrame([row for row, _, _ in fits], columns=COEFFICIENTS),
-        "diagnostics": pd.DataFrame([row for _, row, _ in fits if row], columns=DIAGNOSTICS),
-        "residuals": _stack([rows for _, _, rows in fits if rows is not None], RESIDUALS),
-        "ladder": _ladders(ladders, kept, model),
+        "coefficients": pd.DataFrame(coefficients, columns=COEFFICIENTS),
+        "diagnostics": pd.DataFrame(diagnostics, columns=DIAGNOSTICS),
+        "residuals": pd.concat(residuals[1:] or residuals, ignore_index=True)[RESIDUALS],
+        "ladder": _ladders(ladders, included, model),
         "descriptives": _descriptives(table, subsets, model),
         "power": _power(subsets, model),
         "excluded": pd.DataFrame(excluded, columns=["participant", "what", "reason", "left_out"]),
@@ -170,20 +203,18 @@ def run_model(patients, model):
     }
 
 
-def used_columns(model):
-    """Columns that a model's regressions are about, in their order.
+def used_columns(model: StudyModel) -> list[str]:
+    """List the columns of a model's regressions in their order.
 
-    Parameters
-    ----------
-    model : StudyModel
-
-    Returns
-    -------
-    list of str
+    Examples
+    --------
+    >>> node = Node("t", "T", outcomes=("volume",), predictors=("chi", "age"), adjust=("age",))
+    >>> used_columns(StudyModel("m", nodes=(node,)))
+    ['volume', 'chi', 'age']
     """
-    names = [
-        name for node in model.nodes for name in (*node.outcomes, *node.predictors, *node.adjust)
-    ]
+    names: list[str] = []
+    for node in model.nodes:
+        names.extend((*node.outcomes, *node.predictors, *node.adjust))
     return list(dict.fromkeys(names))
 
 
@@ -195,16 +226,8 @@ COEFFICIENTS = [
 ]
 DIAGNOSTICS = [
     *KEYS,
-    *(
-        "leverage",
-        "leverage_of",
-        "n_leverage",
-        "cook",
-        "cook_of",
-        "n_cook",
-        "studentised",
-        "studentised_of",
-    ),
+    *("leverage", "leverage_of", "n_leverage", "cook", "cook_of", "n_cook"),
+    *("studentised", "studentised_of"),
     *("variance_inflation", "most_variance_inflation", "most_inflated"),
     *("shapiro_w", "shapiro_p", "breusch_pagan", "breusch_pagan_df", "breusch_pagan_p"),
 ]
@@ -215,42 +238,53 @@ RESIDUALS = [
 ]
 
 
+POWER = [
+    *("subset", "n", "alpha", "correlation", "power"),
+    *("detectable_correlation", "wanted_power"),
+]
+
+
 def _apply_exclusions(patients, exclusions, excluded, problems):
-    """Leave out whom the rules say; list everybody whom a rule concerns or cannot judge."""
+    """Return the patients without those whom a rule excludes.
+
+    Everybody for whom a rule holds or is undefined is listed in `excluded`.
+    """
     left_out = pd.Series(False, index=patients.index)
     for rule in exclusions:
-        what = f"{rule.reason} ({rule.condition.text})"
+        subject = f"{rule.reason} ({rule.condition.text})"
         try:
             holds, unknown = apply_filter(rule.condition, patients)
         except ValueError as reason:
             if rule.applied:
-                problems.append((f"exclusion for {what}", str(reason)))
+                problems.append((f"exclusion for {subject}", str(reason)))
             else:
-                missing = [name for name in rule.condition.columns if name not in patients]
-                cause = f"no column {', '.join(missing)}" if missing else reason
-                excluded.append((np.nan, what, f"nobody can be judged: {cause}", False))
+                absent = [name for name in rule.condition.columns if name not in patients]
+                cause = f"no column {', '.join(absent)}" if absent else reason
+                excluded.append((np.nan, subject, f"nobody can be judged: {cause}", False))
             continue
-        effect = (
-            "left out by the model"
-            if rule.applied
-            else "listed only: the model does not apply this rule"
-        )
-        excluded += [(label, what, effect, rule.applied) for label in patients.index[holds]]
-        unjudged = f"cannot be judged: {', '.join(rule.condition.columns)} not complete"
-        excluded += [(label, what, unjudged, False) for label in patients.index[unknown]]
+        effect = "listed only: the model does not apply this rule"
+        if rule.applied:
+            effect = "left out by the model"
+        for label in patients.index[holds]:
+            excluded.append((label, subject, effect, rule.applied))
+        columns = ", ".join(rule.condition.columns)
+        for label in patients.index[unknown]:
+            excluded.append((label, subject, f"cannot be judged: {columns} not complete", False))
         left_out |= holds & rule.applied
     return patients[~left_out]
 
 
 def _list_missing(table, model, excluded):
+    """List the patients who lack a value that a regression needs."""
     reason = "missing: not in the regressions that need it"
     for name in used_columns(model):
         if name in table:
-            excluded += [(label, name, reason, False) for label in table.index[table[name].isna()]]
+            for label in table.index[table[name].isna()]:
+                excluded.append((label, name, reason, False))
 
 
 def _subsets(table, subsets, excluded, problems):
-    """Labels of the patients of each subset, everybody first."""
+    """Return the labels of the patients of each subset, that of all patients first."""
     members = {ALL: table.index}
     for subset in subsets:
         try:
@@ -259,106 +293,97 @@ def _subsets(table, subsets, excluded, problems):
             problems.append((f"subset {subset.name}", str(error)))
             continue
         reason = f"not in this subset: {', '.join(subset.condition.columns)} not complete"
-        excluded += [
-            (label, f"subset {subset.name}", reason, False) for label in table.index[unknown]
-        ]
+        for label in table.index[unknown]:
+            excluded.append((label, f"subset {subset.name}", reason, False))
         members[subset.name] = table.index[holds]
     return members
 
 
-def _regressions(nodes, subset):
+def _regressions(nodes: Sequence[Node], subset: str) -> Iterator[_Regression]:
+    """Yield the regressions of a subset, each without and then with adjustment."""
     for node in nodes:
         for outcome in node.outcomes:
             for predictor in node.predictors:
-                others = tuple(name for name in node.adjust if name not in (predictor, outcome))
-                yield (node.name, subset, outcome, predictor, False), ()
-                if others:
-                    yield (node.name, subset, outcome, predictor, True), others
+                covariates = [name for name in node.adjust if name not in (predictor, outcome)]
+                yield _Regression(node.name, subset, outcome, predictor)
+                if covariates:
+                    yield _Regression(node.name, subset, outcome, predictor, tuple(covariates))
 
 
-def _fit(members, table, unmade, regression):
-    """Rows of the coefficients' and the diagnostics' table, and the residuals; of a regression that
-    fails, its note.
+def _fit(members, table, failures, regression):
+    """Return a regression's row of coefficients, and its diagnostics.
+
+    The row of a regression that fails has a note. Diagnostics are None without residuals.
     """
-    keys, others = regression
-    named = dict(zip(KEYS, keys, strict=True))
-    row = {**named, "adjusted_for": ", ".join(others) or np.nan}
-    columns = [named["outcome"], named["predictor"], *others]
+    row = {**regression.keys, "adjusted_for": ", ".join(regression.adjusted_for) or np.nan}
+    columns = [regression.outcome, regression.predictor, *regression.adjusted_for]
     try:
-        _check_columns(columns, table, unmade)
-        chosen = table.loc[members, columns]
-        row |= {"n": len(chosen.dropna()), "n_missing": len(chosen) - len(chosen.dropna())}
-        outcome = chosen[columns[0]]
-        covariates = chosen[columns[1:]]
+        _check_columns(columns, table, failures)
+        values = table.loc[members, columns]
+        complete = values.dropna()
+        row |= {"n": len(complete), "n_missing": len(values) - len(complete)}
+        outcome = values[columns[0]]
+        covariates = values[columns[1:]]
         if not pd.api.types.is_numeric_dtype(outcome):
             raise ValueError(
                 f"{columns[0]} is not numeric ({outcome.dtype}): an outcome must be a number"
             )
         fit = ols(outcome, covariates)
     except ValueError as reason:
-        return {**row, "note": str(reason)}, None, None
-    found = fit.coefficients.loc[named["predictor"]]
-    spread = chosen.dropna().std()
-    ratio = (
-        spread[named["predictor"]] / spread[named["outcome"]]
-        if spread[named["outcome"]] > 0
-        else np.nan
-    )
-    row |= {name: found[name] for name in ("coefficient", "se", "ci_low", "ci_high", "t", "p")}
-    row |= {"standardised": found["coefficient"] * ratio, "df": fit.df}
-    row |= {f"standardised_{end}": found[f"ci_{end}"] * ratio for end in ("low", "high")}
-    row |= {"r_squared": fit.r_squared, "adjusted_r_squared": fit.adjusted_r_squared}
+        return {**row, "note": str(reason)}, None
+    coefficient = fit.coefficients.loc[regression.predictor]
+    spread = complete.std()
+    ratio = np.nan
+    if spread[regression.outcome] > 0:
+        ratio = spread[regression.predictor] / spread[regression.outcome]
+    row |= {
+        **coefficient,
+        "df": fit.df,
+        "standardised": coefficient["coefficient"] * ratio,
+        "standardised_low": coefficient["ci_low"] * ratio,
+        "standardised_high": coefficient["ci_high"] * ratio,
+        "r_squared": fit.r_squared,
+        "adjusted_r_squared": fit.adjusted_r_squared,
+    }
     try:
-        diagnosis = diagnose(outcome, covariates)
+        return row, diagnose(outcome, covariates)
     except ValueError:  # a perfect fit has coefficients and no residuals
-        return row, None, None
-    return (
-        row,
-        {**named, **_diagnosis(diagnosis, named)},
-        _residuals(diagnosis, named, chosen, found["coefficient"]),
-    )
+        return row, None
 
 
-def _check_columns(columns, table, unmade):
-    for name in columns:
-        cause = next(
-            (
-                reason
-                for made, reason in unmade.items()
-                if name == made or name.startswith(f"{made}.")
-            ),
-            None,
-        )
-        if name not in table and cause:
-            raise ValueError(f"{name} could not be made: {cause}")
-    missing = [name for name in columns if name not in table]
-    if missing:
+def _check_columns(columns, table, failures):
+    """Refuse a regression whose columns are absent or empty, with the cause."""
+    absent = [name for name in columns if name not in table]
+    for name in absent:
+        for output, reason in failures.items():
+            if name == output or name.startswith(f"{output}."):
+                raise ValueError(f"{name} could not be computed: {reason}")
+    if absent:
         raise ValueError(
-            f"no column {', '.join(missing)}; there are {', '.join(map(str, table.columns))}"
+            f"no column {', '.join(absent)}; there are {', '.join(map(str, table.columns))}"
         )
     empty = [name for name in columns if table[name].isna().all()]
     if empty:
         raise ValueError(f"no patient has {', '.join(empty)}")
 
 
-def _diagnosis(diagnosis, named):
+def _diagnostics_row(diagnosis, regression):
+    """Summarise the diagnostics of a regression."""
     rows = diagnosis.rows
     inflation = diagnosis.variance_inflation
     n = len(rows)
     p = len(inflation) + 1
-    found = {}
+    row = regression.keys
     for name in ("leverage", "cook", "studentised"):
         sizes = rows[name].abs()
-        largest = sizes.idxmax() if sizes.notna().any() else None
-        found |= {
-            name: np.nan if largest is None else rows.loc[largest, name],
-            f"{name}_of": largest,
-        }
-    return {
-        **found,
+        row |= {name: np.nan, f"{name}_of": None}
+        if sizes.notna().any():
+            largest = sizes.idxmax()
+            row |= {name: rows.loc[largest, name], f"{name}_of": largest}
+    return row | {
         "n_leverage": int((rows["leverage"] > 2 * p / n).sum()),
         "n_cook": int((rows["cook"] > 4 / n).sum()),
-        "variance_inflation": inflation[named["predictor"]],
+        "variance_inflation": inflation[regression.predictor],
         "most_variance_inflation": inflation.max(),
         "most_inflated": inflation.idxmax(),
         "shapiro_w": diagnosis.shapiro_w,
@@ -369,52 +394,44 @@ def _diagnosis(diagnosis, named):
     }
 
 
-def _residuals(diagnosis, named, chosen, slope):
+def _residuals(diagnosis, regression, table, slope):
+    """Return the rows of a regression's residuals and partial residuals."""
     rows = diagnosis.rows
-    values = chosen.loc[rows.index, named["predictor"]].astype(float)
+    values = table.loc[rows.index, regression.predictor].astype(float)
     partial = rows["residual"] + slope * (values - values.mean())
-    labelled = (
-        rows.rename(columns={"outcome": "outcome_value"}).rename_axis("participant").reset_index()
-    )
-    return labelled.assign(
-        **named, predictor_value=values.to_numpy(), partial_residual=partial.to_numpy()
+    labelled = rows.rename(columns={"outcome": "outcome_value"}).rename_axis("participant")
+    return labelled.reset_index().assign(
+        **regression.keys, predictor_value=values.to_numpy(), partial_residual=partial.to_numpy()
     )
 
 
-def _stack(tables, columns):
-    return (
-        pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
-    )
+def _ladders(requested, patients, model):
+    """Return the ladders of the model, and those of all other outcomes, for information.
 
-
-def _words(row):
-    adjusted = " (adjusted)" if row["adjusted"] else ""
-    return row["node"], f"[{row['subset']}]:", row["outcome"], "on", f"{row['predictor']}{adjusted}"
-
-
-def _ladders(asked, patients, model):
-    """The ladders that the model asked for, and those of all other outcomes, for information."""
-    made_of = {step.output: step.column for step in model.transformations if step.name != "Factor"}
-    tables = [asked] if len(asked) else []
-    known = set(asked["column"])
-    for name in dict.fromkeys(name for node in model.nodes for name in node.outcomes):
-        while name in made_of:
-            name = made_of[name]
-        if (
-            name in known
-            or name not in patients
-            or not pd.api.types.is_numeric_dtype(patients[name])
-        ):
-            continue
-        known.add(name)
-        try:
-            tables.append(ladder_of_powers(patients[name].astype(float)))
-        except ValueError:  # too few or constant: the regression itself says so
-            continue
-    return pd.concat(tables, ignore_index=True) if tables else asked
+    The ladder of a transformed outcome is that of the column from which it is computed.
+    """
+    sources = {}
+    for step in model.transformations:
+        if step.name != "Factor":
+            sources[step.output] = step.column
+    tables = [requested] if len(requested) else []
+    tested = set(requested["column"])
+    for node in model.nodes:
+        for name in node.outcomes:
+            while name in sources:
+                name = sources[name]
+            if name in tested or name not in patients:
+                continue
+            tested.add(name)
+            if pd.api.types.is_numeric_dtype(patients[name]):
+                # Too few or equal values are noted by the regression itself.
+                with suppress(ValueError):
+                    tables.append(ladder_of_powers(patients[name].astype(float)))
+    return pd.concat(tables, ignore_index=True) if tables else requested
 
 
 def _descriptives(table, subsets, model):
+    """Return descriptive statistics of all numeric columns in each subset."""
     names = used_columns(model)
     names += [step.column for step in model.transformations if step.column not in names]
     rows = []
@@ -429,9 +446,8 @@ def _descriptives(table, subsets, model):
                 "n": values.count(),
                 "n_missing": values.isna().sum(),
             }
-            with np.errstate(
-                invalid="ignore"
-            ):  # infinite values have no spread; the regressions name them
+            # Infinite values have no spread; the regressions report them.
+            with np.errstate(invalid="ignore"):
                 row |= {"mean": values.mean(), "sd": values.std(), "median": values.median()}
             rows.append({**row, "minimum": values.min(), "maximum": values.max()})
     columns = ["subset", "column", "n", "n_missing", "mean", "sd", "median", "minimum", "maximum"]
@@ -439,21 +455,22 @@ def _descriptives(table, subsets, model):
 
 
 def _power(subsets, model):
+    """Return the power of each subset of four patients or more."""
     rows = []
     for subset, members in subsets.items():
-        if (n := len(members)) < 4:
+        n = len(members)
+        if n < 4:
             continue
-        detectable = detectable_correlation(n, power=model.power, alpha=model.alpha)
-        row = {"subset": subset, "n": n, "alpha": model.alpha, "correlation": model.correlation}
-        row |= {"power": correlation_power(model.correlation, n, alpha=model.alpha)}
-        rows.append({**row, "detectable_correlation": detectable, "wanted_power": model.power})
-    columns = [
-        "subset",
-        "n",
-        "alpha",
-        "correlation",
-        "power",
-        "detectable_correlation",
-        "wanted_power",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+        row = {
+            "subset": subset,
+            "n": n,
+            "alpha": model.alpha,
+            "correlation": model.correlation,
+            "power": correlation_power(model.correlation, n, alpha=model.alpha),
+            "detectable_correlation": detectable_correlation(
+                n, power=model.power, alpha=model.alpha
+            ),
+            "wanted_power": model.power,
+        }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=POWER)

@@ -359,7 +359,7 @@ def detectable_correlation(n: int, *, power: float = 0.8, alpha: float = 0.05) -
             f"a power of {power} is reached without any correlation at alpha = {alpha}"
         )
 
-    def excess(correlation):
+    def excess(correlation: float) -> float:
         return correlation_power(correlation, n, alpha=alpha) - power
 
     return float(optimize.brentq(excess, 0, 1 - 1e-9))

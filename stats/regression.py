@@ -25,7 +25,7 @@ class LinearFit:
         Standard deviation of the residuals, with `df` degrees of freedom.
     n, df : int
         Rows used and residual degrees of freedom.
-    missing : tuple
+    missing_rows : tuple
         Labels of the rows left out because a value is missing.
     """
 
@@ -34,12 +34,12 @@ class LinearFit:
     residual_sd: float
     n: int
     df: int
-    missing: tuple
+    missing_rows: tuple
 
     @property
     def n_missing(self) -> int:
         """Number of rows left out because a value is missing."""
-        return len(self.missing)
+        return len(self.missing_rows)
 
     @property
     def adjusted_r_squared(self) -> float:
@@ -120,7 +120,7 @@ def ols(outcome: pd.Series | np.ndarray, covariates: pd.DataFrame) -> LinearFit:
         residual_sd=float(np.sqrt(variance)),
         n=y.size,
         df=df,
-        missing=tuple(present.index[~present]),
+        missing_rows=tuple(present.index[~present]),
     )
 
 
@@ -157,7 +157,7 @@ def diagnose(outcome: pd.Series | np.ndarray, covariates: pd.DataFrame) -> Diagn
     n, n_coefficients = x.shape
     # The second limit is for a constant outcome, whose spread is a rounding error as its residuals
     # are.
-    if residual @ residual <= max(1e-20 * np.sum((y - y.mean()) ** 2), 1e-28 * (y @ y)):
+    if residual @ residual <= max(1e-20 * np.sum((y - y.mean()) ** 2), 1e-24 * (y @ y)):
         raise ValueError(
             "the fit is perfect: its residuals are rounding errors, and there is nothing to "
             "diagnose"

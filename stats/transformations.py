@@ -1,7 +1,8 @@
 """Transformations of a table's columns, and the ladder of powers that helps to choose one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,8 @@ LADDER = {
     2.0: "x²",
     3.0: "x³",
 }
-FEWEST_FOR_LADDER = 20  # the χ² approximation of the test's kurtosis needs as many
+_LADDER_COLUMNS = ["column", "power", "formula", "chi2", "p", "n", "chosen"]
+FEWEST_FOR_LADDER = 20  # values that the χ² approximation of the kurtosis test needs
 
 
 @dataclass(frozen=True)
@@ -30,30 +32,29 @@ class Transformation:
     name : str
         One of `TRANSFORMATIONS`.
     column : str
-        What is transformed.
+        Column to transform.
     output : str
-        What the result is called. Of ``Factor`` it is the beginning: ``sex`` gives ``sex.F`` and
-        ``sex.M``.
-    options : dict
-        ``Value`` of ``Power`` (the exponent) and ``Center`` (what is subtracted; the mean if not
-        given).
+        Name of the result. For ``Factor`` it is a prefix: ``sex`` gives ``sex.F`` and ``sex.M``.
+    options : mapping
+        ``Value`` of ``Power`` (the exponent) and of ``Center`` (the number to subtract; the mean by
+        default).
     """
 
     name: str
     column: str
     output: str
-    options: Mapping = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def power(values, exponent):
-    """Raise to a power, the natural logarithm standing for the power zero.
+def power(values: pd.Series, exponent: float) -> pd.Series:
+    """Raise values to a power; the power zero is the natural logarithm.
 
     Parameters
     ----------
     values : Series, shape (n,)
-        NaN where missing.
+        Values; NaN where missing.
     exponent : float
-        The power.
+        Exponent.
 
     Returns
     -------
@@ -63,45 +64,49 @@ def power(values, exponent):
     ------
     ValueError
         If the power is not defined for a value; the message names the rows.
+
+    Examples
+    --------
+    >>> power(pd.Series([4.0, 9.0]), 0.5).tolist()
+    [2.0, 3.0]
     """
-    whole = float(exponent).is_integer() and exponent != 0
-    forbidden = (values == 0) & (exponent <= 0) | (values < 0) & (not whole)
-    if forbidden.any():
-        rows = ", ".join(map(str, values.index[forbidden][:10]))
-        what = "the logarithm" if exponent == 0 else f"the power {exponent:g}"
+    is_whole = float(exponent).is_integer() and exponent != 0
+    is_undefined = (values == 0) & (exponent <= 0) | (values < 0) & (not is_whole)
+    if is_undefined.any():
+        rows = ", ".join(map(str, values.index[is_undefined][:10]))
+        function = "the logarithm" if exponent == 0 else f"the power {exponent:g}"
         raise ValueError(
-            f"{what} of {values.name} is not defined for {values[forbidden].iloc[0]:g} ({rows}): "
-            "choose another "
-            "transformation, or leave these rows out"
+            f"{function} of {values.name} is not defined for {values[is_undefined].iloc[0]:g} "
+            f"({rows}): choose another transformation, or leave these rows out"
         )
     return np.log(values) if exponent == 0 else values**exponent
 
 
-def ladder_of_powers(values):
-    """Test each power of Tukey's ladder for how normal it makes the values.
+def ladder_of_powers(values: pd.Series) -> pd.DataFrame:
+    """Test how normal each power of Tukey's ladder makes the values.
 
     The statistic is D'Agostino and Pearson's K² of skewness and kurtosis, χ² with two degrees of
-    freedom under normality: that of Stata's ``ladder`` without its adjustment for small samples.
-    The power with the smallest is marked as chosen; of equal ones, the one closest to leaving
-    values as they are. Powers that would change the order of the values, or are not defined for
-    them, are left out: with zeros those of 0 and below, with negative values all but 1.
+    freedom under normality. It is that of Stata's ``ladder`` without its adjustment for small
+    samples. The power with the smallest statistic is marked as chosen; of equal ones, the one
+    closest to 1. Powers that would change the order of the values or are not defined for them are
+    not tested: with zeros, those of 0 and below; with negative values, all but 1.
 
     Parameters
     ----------
     values : Series, shape (n,)
-        NaN where missing.
+        Values; NaN where missing.
 
     Returns
     -------
     DataFrame
         One row for each power, from the lowest: ``column``, ``power`` (0 is the natural logarithm),
-        ``formula``, ``chi2``, ``p``, ``n``, ``chosen``. ``chi2`` is NaN for powers that are left
-        out.
+        ``formula``, ``chi2``, ``p``, ``n``, ``chosen``. ``chi2`` and ``p`` are NaN for powers that
+        are not tested.
 
     Raises
     ------
     ValueError
-        If fewer than 20 values are known, or all are equal.
+        If there are fewer than 20 values, or all are equal.
 
     References
     ----------
@@ -114,79 +119,84 @@ def ladder_of_powers(values):
     >>> ladder_of_powers(spread).query("chosen")["formula"].item()
     'log x'
     """
-    known = values.dropna()
-    if len(known) < FEWEST_FOR_LADDER:
+    measured = values.dropna()
+    if len(measured) < FEWEST_FOR_LADDER:
         raise ValueError(
             f"{values.name}: the ladder of powers needs {FEWEST_FOR_LADDER} values, not "
-            f"{len(known)}"
+            f"{len(measured)}"
         )
-    if known.nunique() == 1:
+    if measured.nunique() == 1:
         raise ValueError(f"{values.name} is constant: no power makes it normal")
     rows = []
     for exponent, formula in LADDER.items():
         chi2 = np.nan
         p = np.nan
-        if exponent == 1 or known.min() > 0 or (exponent > 0 and known.min() == 0):
-            chi2, p = stats.normaltest(power(known, exponent).to_numpy(float))
+        if exponent == 1 or measured.min() > 0 or (exponent > 0 and measured.min() == 0):
+            chi2, p = stats.normaltest(power(measured, exponent).to_numpy(float))
         rows.append(
             {"column": values.name, "power": exponent, "formula": formula, "chi2": chi2, "p": p}
         )
-    table = pd.DataFrame(rows).assign(n=len(known))
-    closest = (
-        table.assign(distance=(table["power"] - 1).abs()).sort_values(["chi2", "distance"]).index[0]
-    )
-    return table.assign(chosen=table.index == closest)
+    table = pd.DataFrame(rows).assign(n=len(measured))
+    distance = (table["power"] - 1).abs()
+    chosen = table.assign(distance=distance).sort_values(["chi2", "distance"]).index[0]
+    return table.assign(chosen=table.index == chosen)
 
 
-def apply_transformations(table, transformations):
+def apply_transformations(
+    table: pd.DataFrame, transformations: Sequence[Transformation]
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
     """Apply transformations one after another; a later one may use an earlier one's result.
 
     Parameters
     ----------
     table : DataFrame, shape (n, ...)
-        Columns to transform.
+        Table of the columns to transform.
     transformations : sequence of Transformation
+        Transformations in their order.
 
     Returns
     -------
     table : DataFrame
-        With the results as further columns.
+        Copy of the table with the results as additional columns.
     ladders : DataFrame
-        As of `ladder_of_powers`, of every ``Ladder`` among the transformations.
+        Result of `ladder_of_powers` for every ``Ladder`` among the transformations.
     problems : dict of str to str
-        Why a result could not be made, by its name.
+        For each result that could not be computed, the reason.
     """
     table = table.copy()
-    ladders = []
-    problems = {}
+    ladders: list[pd.DataFrame] = []
+    problems: dict[str, str] = {}
     for step in transformations:
         try:
             if step.column in problems:
-                raise ValueError(f"{step.column} could not be made: {problems[step.column]}")
+                raise ValueError(f"{step.column} could not be computed: {problems[step.column]}")
             if step.column not in table:
                 raise ValueError(
                     f"no column {step.column}; there are {', '.join(map(str, table.columns))}"
                 )
-            results = (
-                _factor(table[step.column], step)
-                if step.name == "Factor"
-                else _numeric(table, step, ladders)
-            )
-            if taken := [name for name in results if name in table]:
+            if step.name == "Factor":
+                results = _factor(table[step.column], step)
+            else:
+                results = _numeric(table, step, ladders)
+            existing = [name for name in results if name in table]
+            if existing:
                 raise ValueError(
-                    f"there is a column {', '.join(taken)} already: name another Output"
+                    f"there is a column {', '.join(existing)} already: choose another Output"
                 )
         except ValueError as reason:
             problems[step.output] = f"{step.name} of {step.column}: {reason}"
         else:
             table = table.assign(**results)
-    return table, _together(ladders), problems
+    if not ladders:
+        return table, pd.DataFrame(columns=_LADDER_COLUMNS), problems
+    return table, pd.concat(ladders, ignore_index=True), problems
 
 
 def _numeric(table, step, ladders):
+    """Transform numbers; the test of a ladder of powers is appended to `ladders`."""
     values = table[step.column]
     if not pd.api.types.is_numeric_dtype(values):
-        raise ValueError("it holds texts; Factor makes numbers of them")
+        raise ValueError("it holds texts: code them as numbers by Factor")
     values = values.astype(float)
     if step.name == "Ladder":
         rungs = ladder_of_powers(values)
@@ -198,17 +208,18 @@ def _numeric(table, step, ladders):
 
 
 def _factor(values, step):
-    """One column of 0 and 1 for every level, named as pybids does."""
+    """Return one column of 0 and 1 for every level, named as in pybids."""
     levels = sorted(values.dropna().unique(), key=str)
     if len(levels) < 2:
         raise ValueError(
             f"it has {len(levels)} level ({', '.join(map(str, levels))}): there is nothing to "
             "compare"
         )
-    return {
-        f"{step.output}.{_level(level)}": (values == level).astype(float).where(values.notna())
-        for level in levels
-    }
+    indicators = {}
+    for level in levels:
+        indicator = (values == level).astype(float).where(values.notna())
+        indicators[f"{step.output}.{_level(level)}"] = indicator
+    return indicators
 
 
 def _level(level):
@@ -217,13 +228,8 @@ def _level(level):
 
 def _scale(values, _):
     if values.nunique() < 2:
-        raise ValueError("it is constant: it has no standard deviation to be divided by")
+        raise ValueError("it is constant: its standard deviation is zero")
     return (values - values.mean()) / values.std()
-
-
-def _together(ladders):
-    columns = ["column", "power", "formula", "chi2", "p", "n", "chosen"]
-    return pd.concat(ladders, ignore_index=True) if ladders else pd.DataFrame(columns=columns)
 
 
 TRANSFORMATIONS = {
@@ -233,6 +239,6 @@ TRANSFORMATIONS = {
     "Power": power,
     "Center": lambda values, centre: values - (values.mean() if centre is None else centre),
     "Scale": _scale,
-    "Ladder": None,  # a power, once the values have been seen
-    "Factor": None,  # several columns
+    "Ladder": None,  # the power depends on the values, see `_numeric`
+    "Factor": None,  # several columns, see `_factor`
 }

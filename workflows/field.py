@@ -32,9 +32,9 @@ def init_field_wf(
     centre_frequency : float
         Centre frequency of the scanner, MHz.
     unwrapping : {"spatial", "temporal", "individual"}
-        After extrapolating phase linearly in echo time, how the remainder of later echoes is
-        unwrapped: in space, or to less than half a wrap in each voxel. Or each echo individually,
-        in three dimensions.
+        How later echoes are unwrapped: predicted linearly in echo time, with the remainder
+        unwrapped in space (spatial) or taken to be less than half a wrap (temporal); or every echo
+        in three dimensions (individual).
     trim : bool
         Remove unreliable voxels from the mask's surface.
     gigabytes : callable

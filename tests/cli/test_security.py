@@ -1,5 +1,5 @@
-"""Datasets are strangers' text: nothing of it leads out of the output, is run, or brings the
-program down.
+"""Datasets are untrusted input: no text in them leads to files outside the output folder, is run as
+code, or stops the program.
 """
 
 import ast
@@ -23,18 +23,18 @@ from multiqsm.dataset.values import as_number, one_line
 from multiqsm.reports.subject import subject_report
 
 HOSTILE = {
-    "a way out": "../../x",
+    "a path outside": "../../x",
     "HTML": "<script>alert(1)</script>",
     "a formula": "=cmd|' /C calc'!A0",
     "mathematics": "$\\frac{x^$",
     "two lines": "North\nSouth",
     "zero": "a\x00b",
     "a terminal's colours": "\x1b[31mred\x1b[2J",
-    "backwards": "\u202enoitcerid",
+    "right to left": "\u202enoitcerid",
     "a format": "%s{0}{x}",
     "quotes": "a'b`c\\d",
     "another script": "東京 Zürich",
-    "endless": "x" * 20000,
+    "very long": "x" * 20000,
 }
 ANAT = "sub-01/anat"
 SIDECAR = f"{ANAT}/sub-01_echo-2_part-mag_MEGRE.json"
@@ -46,7 +46,7 @@ def hostile(request):
 
 
 def audit(root, capsys):
-    """Audit a dataset as the command does; return the table and what was printed."""
+    """Audit a dataset as the command does; return the table and the problems."""
     scans, left_out = collect_scans(root, none_is_an_error=False)
     inspections = inspect_scans(scans)
     problems = audit_problems(inspections, left_out)
@@ -58,7 +58,7 @@ def audit(root, capsys):
 
 
 def is_printable(text):
-    return all(character.isprintable() for character in text)
+    return text.isprintable()
 
 
 def quoted(text):
@@ -85,19 +85,20 @@ def test_site_of_a_table(make_dataset, hostile, capsys):
 def test_texts_of_a_sidecar(make_dataset, hostile, key, capsys):
     table, problems = audit(make_dataset(sessions=("A",), metadata={key: hostile}), capsys)
     assert len(table) == 1
-    assert all(is_printable(str(value)) for value in table.iloc[0])
-    assert all(is_printable(problem) for problem in problems)
+    assert all(map(is_printable, map(str, table.iloc[0])))
+    assert all(map(is_printable, problems))
 
 
-def test_sites_that_start_alike_stay_apart(make_dataset):
+def test_long_site_names_that_differ_at_their_end_are_different_sites(make_dataset):
     root = make_dataset(subjects=("01", "02"))
-    rows = [f"sub-0{n}\t{'x' * 5000}{n}" for n in (1, 2)]
-    (root / "participants.tsv").write_text("\n".join(["participant_id\tsite", *rows]) + "\n")
+    name = "x" * 5000
+    table = f"participant_id\tsite\nsub-01\t{name}1\nsub-02\t{name}2\n"
+    (root / "participants.tsv").write_text(table)
     scans, _ = collect_scans(root)
     assert scans[0].site != scans[1].site
 
 
-def test_texts_that_utf8_cannot_say(make_dataset, capsys):
+def test_texts_that_utf8_cannot_encode(make_dataset, capsys):
     root = make_dataset(
         metadata={"InstitutionName": "\ud800", "Manufacturer": "\ud800", "StationName": "\udfff"}
     )
@@ -147,7 +148,7 @@ def test_texts_that_utf8_cannot_say(make_dataset, capsys):
 def test_values_of_other_types(make_dataset, key, value, capsys):
     table, problems = audit(make_dataset(metadata={key: value}), capsys)
     assert len(table) == 1
-    assert all(is_printable(problem) for problem in problems)
+    assert all(map(is_printable, problems))
     if key in ("EchoTime", "MagneticFieldStrength", "ImagingFrequency"):
         assert table["verdict"][0] == "error"
 
@@ -187,7 +188,7 @@ def test_numbers_beyond_floats_are_none():
         "twice",
     ],
 )
-def test_sidecar_that_is_none(make_dataset, content, reason):
+def test_invalid_sidecar(make_dataset, content, reason):
     root = make_dataset(subjects=("01", "02"))
     (root / SIDECAR).write_bytes(content)
     scans, left_out = collect_scans(root)
@@ -228,9 +229,9 @@ def test_pipes_and_folders_in_place_of_files(make_dataset):
     image = root / SIDECAR.replace("sub-01", "sub-02").replace(".json", ".nii.gz")
     image.unlink()
     os.mkfifo(image)
-    other = root / SIDECAR.replace("sub-01", "sub-03").replace(".json", ".nii.gz")
-    other.unlink()
-    other.mkdir()
+    folder = root / SIDECAR.replace("sub-01", "sub-03").replace(".json", ".nii.gz")
+    folder.unlink()
+    folder.mkdir()
     scans, left_out = collect_scans(root)
     assert [scan.label for scan in scans] == ["sub-02", "sub-03"]
     assert "not a file" in left_out[0].text
@@ -238,15 +239,15 @@ def test_pipes_and_folders_in_place_of_files(make_dataset):
         assert "this is not a regular file" in " ".join(map(str, inspect_scan(scan).problems))
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_participants_table_that_is_no_file(make_dataset, make):
+@pytest.mark.parametrize("create", [os.mkfifo, os.mkdir])
+def test_participants_table_that_is_no_file(make_dataset, create):
     root = make_dataset()
-    make(root / "participants.tsv")
+    create(root / "participants.tsv")
     with pytest.raises(DatasetError, match=r"participants\.tsv: not a file"):
         collect_scans(root)
 
 
-def test_quote_without_end_swallows_no_rows(make_dataset):
+def test_quote_without_end_is_refused(make_dataset):
     root = make_dataset(subjects=("01", "02"))
     (root / "participants.tsv").write_text('participant_id\tsite\nsub-01\t"North\nsub-02\tSouth\n')
     with pytest.raises(DatasetError, match=r"participants\.tsv: unexpected end of data"):
@@ -276,7 +277,7 @@ def test_participant_folders_with_odd_names(make_dataset, label, capsys):
 
 
 @pytest.mark.parametrize("label", ["../01", "01/../01", "", "*", "0?", "01\n", "$HOME", "sub-"])
-def test_participant_labels_that_are_asked_for(make_dataset, label):
+def test_invalid_participant_labels_of_the_command(make_dataset, label):
     with pytest.raises(DatasetError, match="--participant-label") as error:
         collect_scans(make_dataset(), participant_label=[label])
     assert is_printable(str(error.value))
@@ -284,17 +285,17 @@ def test_participant_labels_that_are_asked_for(make_dataset, label):
 
 @pytest.mark.parametrize("label", ["../x", "a/b", "a\\b", "", "a b", "a\n", "é", ".", "x" + "\x00"])
 @pytest.mark.parametrize("name", ["subject", "session", "acquisition"])
-def test_no_label_names_a_derivative_that_bids_would_not(tmp_path, name, label):
+def test_labels_that_bids_does_not_allow_name_no_derivative(tmp_path, name, label):
     with pytest.raises(ValueError, match="not a BIDS label"):
         derivative_path(tmp_path, {"subject": "01", name: label}, suffix="mask", desc="brain")
 
 
-def test_data_may_be_links_out_of_the_dataset(make_dataset, tmp_path, capsys):
+def test_data_may_be_links_to_files_outside_the_dataset(make_dataset, tmp_path, capsys):
     root = make_dataset()
     annex = tmp_path / "annex"
     annex.mkdir()
-    for place, path in enumerate(sorted((root / ANAT).iterdir())):
-        key = annex / f"{place}"
+    for number, path in enumerate(sorted((root / ANAT).iterdir())):
+        key = annex / f"{number}"
         path.rename(key)
         path.symlink_to(key)
     table, problems = audit(root, capsys)
@@ -307,8 +308,9 @@ def test_folder_that_links_to_itself(make_dataset, capsys):
     (root / "sub-01" / "ses-1").symlink_to(root / "sub-01")
     table, problems = audit(root, capsys)
     assert table.set_index("scan")["verdict"]["sub-01"] == "ok"
-    # What the link shows once more does not say the session that it is in.
-    assert all("its name contradicts its folder, sub-01/ses-1" in problem for problem in problems)
+    # Files behind the link have no session in their names, but are in the folder of one.
+    for problem in problems:
+        assert "its name contradicts its folder, sub-01/ses-1" in problem
 
 
 def test_sources_of_a_mask_may_be_anything(make_dataset):
@@ -339,12 +341,12 @@ def test_names_in_reports(hostile):
     assert "<script" not in html
 
 
-SOURCES = sorted(
-    path
-    for path in Path(multiqsm.__file__).parent.rglob("*.py")
-    if not {"tests", "benchmarks", "docs", "build"}
-    & set(path.relative_to(Path(multiqsm.__file__).parent).parts)
-)
+PACKAGE = Path(multiqsm.__file__).parent
+NOT_INSTALLED = {"tests", "benchmarks", "docs", "build"}
+SOURCES = []
+for path in sorted(PACKAGE.rglob("*.py")):
+    if path.relative_to(PACKAGE).parts[0] not in NOT_INSTALLED:
+        SOURCES.append(path)
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_CALLS = {("os", "system"), ("os", "popen"), ("pd", "read_pickle"), ("np", "fromregex")}
 FORBIDDEN_IMPORTS = {"pickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}
@@ -382,8 +384,9 @@ def check_call(node):
         assert not (keyword.arg in ("allow_pickle", "shell") and is_true)
 
 
-def test_no_derivative_through_a_link_out_of_the_output(tmp_path):
-    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+def test_no_derivative_is_written_through_a_link_out_of_the_output(tmp_path):
+    output = tmp_path / "out"
+    elsewhere = tmp_path / "elsewhere"
     output.mkdir()
     elsewhere.mkdir()
     (output / "sub-01").symlink_to(elsewhere)
@@ -391,7 +394,7 @@ def test_no_derivative_through_a_link_out_of_the_output(tmp_path):
         derivative_path(output, {"subject": "01"}, suffix="mask", desc="brain")
 
 
-def test_link_to_the_output_itself_is_welcome(tmp_path):
+def test_output_folder_may_be_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "real")
     path = derivative_path(tmp_path / "out", {"subject": "01"}, suffix="mask", desc="brain")
@@ -414,13 +417,13 @@ def test_description_that_is_nested_too_deeply(tmp_path):
     assert read_json(path) == {}
 
 
-@pytest.mark.parametrize("made_by", [5, None, "x", {}])
-def test_generators_of_other_types(tmp_path, made_by):
-    (tmp_path / "dataset_description.json").write_text(json.dumps({"GeneratedBy": made_by}))
+@pytest.mark.parametrize("generators", [5, None, "x", {}])
+def test_generators_of_other_types(tmp_path, generators):
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"GeneratedBy": generators}))
     assert not is_multiqsm_dataset(tmp_path)
 
 
-def test_links_of_an_output_that_are_none(tmp_path):
+def test_invalid_dataset_links_of_an_output(tmp_path):
     output = tmp_path / "out"
     output.mkdir()
     description = {"GeneratedBy": [{"Name": "multiqsm"}], "DatasetLinks": ["x"]}
@@ -429,6 +432,6 @@ def test_links_of_an_output_that_are_none(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["\ud800", "Zürich\udcff"])
-def test_texts_that_utf8_cannot_say_are_written(tmp_path, name):
+def test_texts_that_utf8_cannot_encode_are_written(tmp_path, name):
     path = write_json(tmp_path / "x.json", {"Name": name})
     assert json.loads(path.read_text(encoding="utf-8"))["Name"] == name

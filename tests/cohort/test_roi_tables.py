@@ -176,10 +176,9 @@ def test_invalid_table_of_participants(raw, text, cause):
         add_participants(people_table(subjects=1), raw(text))
 
 
-def protocols_of(rois):
-    """Protocol and number by subject, session and run."""
-    scans = rois[["subject", "session", "run", "protocol", "scan"]].drop_duplicates()
-    return list(scans.itertuples(index=False, name=None))
+def scans_of(rois):
+    """Subject, session, run, protocol and number of each scan."""
+    return rois[["subject", "session", "run", "protocol", "scan"]].drop_duplicates()
 
 
 def test_acquisitions_are_distinguished_and_numbered_separately(tmp_path):
@@ -192,7 +191,9 @@ def test_acquisitions_are_distinguished_and_numbered_separately(tmp_path):
             write_scans(root, rows, acquisition=acquisition)
         rois, notes = add_protocols(read_roi_tables(root))
         assert notes == []  # no scan is a repeat of another
-        assert [row[3:] for row in protocols_of(rois)] == [("acq-coarse", 1), ("acq-fine", 1)]
+        scans = scans_of(rois)
+        assert scans["protocol"].tolist() == ["acq-coarse", "acq-fine"]
+        assert scans["scan"].tolist() == [1, 1]
 
 
 def test_echoes_that_were_named_as_runs_do_not_count_as_repeats():
@@ -202,11 +203,13 @@ def test_echoes_that_were_named_as_runs_do_not_count_as_repeats():
     )
     rois, notes = add_protocols(table)
     assert notes == []
-    assert [row[3:] for row in protocols_of(rois)] == [
-        ("TE 6 ms, 4×4×4 mm", 1),
-        ("TE 14 ms, 4×4×4 mm", 1),
-        ("TE 22 ms, 4×4×4 mm", 1),
+    scans = scans_of(rois)
+    assert scans["protocol"].tolist() == [
+        "TE 6 ms, 4×4×4 mm",
+        "TE 14 ms, 4×4×4 mm",
+        "TE 22 ms, 4×4×4 mm",
     ]
+    assert scans["scan"].tolist() == [1, 1, 1]
 
 
 def test_tables_of_an_earlier_version_are_one_protocol_with_a_note():
@@ -229,4 +232,6 @@ def test_scans_with_the_same_number_are_numbered_anew():
     )
     rois, notes = add_protocols(table)
     assert notes == []
-    assert [(row[1], row[4]) for row in protocols_of(rois)] == [("A1", 1), ("A2", 2), ("A3", 3)]
+    scans = scans_of(rois)
+    assert scans["session"].tolist() == ["A1", "A2", "A3"]
+    assert scans["scan"].tolist() == [1, 2, 3]

@@ -1,5 +1,5 @@
-"""Anatomy beside the gradient-echo scans: which files are taken, what is refused, and what the
-nodes make of them.
+"""Anatomical images, FreeSurfer labels and lesions: which files are used, and what the nodes do
+with them.
 """
 
 import gzip
@@ -161,10 +161,11 @@ def test_damaged_files_are_reported_and_not_used(raw, dataset, damage):
     anatomy, left_out = find_anatomy("01", raw, [dataset])
     assert (anatomy.freesurfer, anatomy.lesions, anatomy.t1w) == (None, None, None)
     assert anatomy.flair is not None
-    assert all(note.severity == "error" for note in left_out)
-    whys = [note.text for note in left_out]
+    assert len(left_out) == len(spoilt)
     for path in spoilt:
-        assert sum(why.startswith(f"{path}: ") and "copy" in why for why in whys) == 1
+        (problem,) = [problem for problem in left_out if problem.text.startswith(f"{path}: ")]
+        assert problem.severity == "error"
+        assert "copy" in problem.text
 
 
 def test_table_of_points_is_read_and_validated(tmp_path):
@@ -347,9 +348,7 @@ def test_missing_recon_all_is_reported(monkeypatch):
 
 
 def test_recon_all_is_run_once(tmp_path, monkeypatch):
-    """A stand-in writes what FreeSurfer would: the node's command line and folders are
-    FreeSurfer's.
-    """
+    """A stand-in writes FreeSurfer's results, with the command line and folders of FreeSurfer."""
     program = tmp_path / "bin" / "recon-all"
     program.parent.mkdir()
     log = tmp_path / "calls"

@@ -1,4 +1,4 @@
-"""Atlases: which labels are taken, what they are called, and what is refused."""
+"""Atlases: which labels are used, what their names are, and which files are refused."""
 
 import json
 import shutil
@@ -79,7 +79,7 @@ def test_files_that_are_not_label_images_are_refused(tmp_path):
 
 
 def test_pauli_2017_with_the_names_of_the_nuclei(tmp_path, monkeypatch):
-    """As nilearn gives it: labels are numbered from 1 in the order of the list."""
+    """As nilearn returns it: labels are numbered from 1 in the order of the list."""
     abbreviations = list(PAULI_NAMES)
     path = save(tmp_path / "maps.nii.gz", np.arange(17, dtype=np.uint8), None)
     monkeypatch.setattr(
@@ -122,7 +122,7 @@ def test_template_and_its_mask_have_the_same_grid(resolution):
 
 
 def test_big_brain(shared, tmp_path):
-    """A published atlas of 0.5 mm: sides are where they belong."""
+    """A published atlas with voxels of 0.5 mm: left and right are not confused."""
     folder = shared / "data" / "atlas_bigbrain"
     if not folder.is_dir():
         pytest.skip("no BigBrain atlas among the shared data")

@@ -1,9 +1,8 @@
-"""The audit says what there is, what would be decided, what differs and what is wrong; its exit
-code tells.
-"""
+"""The audit lists scans, their protocols and deviations, and problems, also by its exit code."""
 
 import io
 import json
+import re
 import shutil
 
 import nibabel as nib
@@ -31,7 +30,7 @@ SITES = {"01": "North", "02": "North", "03": "North", "04": "South", "05": "Sout
 def study(make_dataset, **of_subject):
     """Six people at two sites; `of_subject` changes the metadata of some, as ``sub02={...}``."""
     for number, subject in enumerate(SITES):
-        random = np.random.default_rng(number)  # images of their own
+        random = np.random.default_rng(number)  # different images
         root = make_dataset(
             subjects=(subject,),
             voxels=lambda part, te, random=random: random.uniform(
@@ -135,7 +134,7 @@ def test_sign_of_a_real_head(shared, tmp_path, manufacturer, sign):
         path.write_text(json.dumps({**json.loads(path.read_text()), "Manufacturer": manufacturer}))
     table, problems = audit(root, check_sign=True)
     crop, head = table["sign_asymmetry"]
-    assert np.isnan(crop)  # of 23 mL
+    assert np.isnan(crop)  # its volume is only 23 mL
     assert sign * head > 0.5
     assert [problem.scan for problem in problems] == ([] if sign == 1 else ["sub-philips3T"])
 
@@ -196,8 +195,8 @@ def test_site_that_differs_from_the_study_gives_no_warning(make_dataset):
 def test_phantoms_are_not_compared_with_people(make_dataset):
     root = study(make_dataset, sub03={"FlipAngle": 30})
     (root / "participants.tsv").write_text(
-        "participant_id\tsite\tspecies\n"
-        + "".join(f"sub-0{n}\tN\t{'phantom' if n == 3 else 'n/a'}\n" for n in range(1, 7))
+        "participant_id\tsite\tspecies\nsub-01\tN\tn/a\nsub-02\tN\tn/a\nsub-03\tN\tphantom\n"
+        "sub-04\tN\tn/a\nsub-05\tN\tn/a\nsub-06\tN\tn/a\n"
     )
     table, problems = audit(root)
     assert problems == []
@@ -226,9 +225,7 @@ def test_image_of_another_scan_is_detected(make_dataset):
 
 
 def echoes_named_as_scans(make_dataset, echoes, *, suffix="T2starw", **options):
-    """Scans of one session, each of one echo: the label that tells it apart, echo time (ms) and
-    echo number.
-    """
+    """Write scans of one session with one echo each: label, echo time (ms) and echo number."""
     for place, (label, time, number) in enumerate(echoes):
         entity = "acquisitions" if label.startswith("te") else "runs"
         random = np.random.default_rng(place)
@@ -246,41 +243,33 @@ def echoes_named_as_scans(make_dataset, echoes, *, suffix="T2starw", **options):
 
 
 def echo_warnings(root):
-    """Causes and remedies by scan, of those that warn of echoes."""
+    """Return causes and remedies, by scan, of the warnings about echoes."""
     _, problems = audit(root)
-    assert all(problem.severity == "warning" for problem in problems)
-    return {
-        problem.scan: (problem.cause, problem.remedy)
-        for problem in problems
-        if "echo" in problem.cause.lower()
-    }
+    warnings = {}
+    for problem in problems:
+        assert problem.severity == "warning"
+        if "echo" in problem.cause.lower():
+            warnings[problem.scan] = (problem.cause, problem.remedy)
+    return warnings
 
 
-FOUR = (6, 14, 22, 30)
+# Label, echo time in ms, and EchoNumber of echoes that are named as scans.
+NUMBERED = [("1", 6, 1), ("2", 14, 2), ("3", 22, 3), ("4", 30, 4)]
+UNNUMBERED = [("1", 6, None), ("2", 14, None), ("3", 22, None), ("4", 30, None)]
+NAMED_BY_ECHO = [("te1", 6, None), ("te2", 14, None), ("te3", 22, None), ("te4", 30, None)]
+EQUAL_TIMES = [("1", 6, 1), ("2", 6, 2), ("3", 6, 3)]
 
 
 @pytest.mark.parametrize(
     ("echoes", "suffix", "text"),
     [
-        ([(str(n), te, n) for n, te in enumerate(FOUR, 1)], "T2starw", "EchoTime 6, 14, 22, 30 ms"),
-        (
-            [(str(n), te, None) for n, te in enumerate(FOUR, 1)],
-            "T2starw",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
-        ([(str(n), te, n) for n, te in enumerate(FOUR[:3], 1)], "T2starw", "EchoTime 6, 14, 22 ms"),
-        (
-            [(str(n), te, None) for n, te in enumerate(FOUR, 1)],
-            "MEGRE",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
-        (
-            [(f"te{n}", te, None) for n, te in enumerate(FOUR, 1)],
-            "T2starw",
-            "EchoTime 6, 14, 22, 30 ms",
-        ),
+        (NUMBERED, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        (UNNUMBERED, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
+        (NUMBERED[:3], "T2starw", "EchoTime 6, 14, 22 ms"),
+        (UNNUMBERED, "MEGRE", "EchoTime 6, 14, 22, 30 ms"),
+        (NAMED_BY_ECHO, "T2starw", "EchoTime 6, 14, 22, 30 ms"),
         ([("4", 6, None), ("3", 14, None)], "T2starw", "EchoTime 6, 14 ms"),
-        ([(str(n), 6, n) for n in (1, 2, 3)], "T2starw", "EchoNumber 1, 2, 3, EchoTime 6, 6, 6 ms"),
+        (EQUAL_TIMES, "T2starw", "EchoNumber 1, 2, 3, EchoTime 6, 6, 6 ms"),
     ],
 )
 def test_echoes_named_as_scans_are_detected(make_dataset, echoes, suffix, text):
@@ -295,13 +284,11 @@ def test_echoes_named_as_scans_are_detected(make_dataset, echoes, suffix, text):
 
 
 def test_repeated_echoes_named_as_runs_are_detected(make_dataset):
-    echoes = [(str(run), te, None) for run, te in enumerate((6, 14, 6, 14), start=1)]
+    echoes = [("1", 6, None), ("2", 14, None), ("3", 6, None), ("4", 14, None)]
     warnings = echo_warnings(echoes_named_as_scans(make_dataset, echoes))
     assert len(warnings) == 4
-    assert all(
-        "the echoes of one scan and its repeats: EchoTime 6, 14 ms" in cause
-        for cause, _ in warnings.values()
-    )
+    for cause, _ in warnings.values():
+        assert "the echoes of one scan and its repeats: EchoTime 6, 14 ms" in cause
 
 
 @pytest.mark.parametrize(
@@ -326,9 +313,7 @@ def test_repeats_are_not_mistaken_for_echoes(make_dataset, echoes):
     ],
 )
 def test_scans_that_differ_in_other_parameters_are_not_mistaken_for_echoes(make_dataset, changes):
-    """Another protocol, tuned anew, elsewhere or of another matrix: two acquisitions in one
-    session.
-    """
+    """Another flip angle, frequency, position or matrix: two acquisitions in one session."""
     echoes_named_as_scans(make_dataset, [("1", 6, None)])
     options = {"metadata": {"FlipAngle": 15}, **changes}
     root = make_dataset(
@@ -344,22 +329,19 @@ def test_sessions_are_not_mistaken_for_echoes(make_dataset):
 
 
 def test_runs_with_different_echo_times_are_detected(make_dataset):
-    """Interleaved ones look like one scan; where the last echo is missing, the runs are no
-    repeats.
-    """
+    """Interleaved echoes look like one scan. If the last echo is missing, runs are not repeats."""
     for run, times in (("1", (0.006, 0.018)), ("2", (0.012, 0.024))):
         root = make_dataset("interleaved", runs=(run,), echo_times=times, voxels=_random(run))
     warnings = echo_warnings(root)
-    assert all(
-        "look like the echoes of one scan: EchoTime 6, 12, 18, 24 ms" in cause
-        for cause, _ in warnings.values()
-    )
+    for cause, _ in warnings.values():
+        assert "look like the echoes of one scan: EchoTime 6, 12, 18, 24 ms" in cause
     for run, times in (("1", (0.006, 0.012, 0.018)), ("2", (0.006, 0.012))):
         root = make_dataset("cut", runs=(run,), echo_times=times, voxels=_random(run))
     warnings = echo_warnings(root)
     cause = "runs differ only in their echo times: sub-01_run-1 6, 12, 18 ms; sub-01_run-2 6, 12 ms"
-    assert {cause for cause, _ in warnings.values()} == {cause}
-    # Two protocols with names of their own are what they are.
+    causes, _ = zip(*warnings.values(), strict=True)
+    assert set(causes) == {cause}
+    # Different acq- labels mean two protocols, which need not agree.
     for name, times in (("a", (0.006, 0.012, 0.018)), ("b", (0.006, 0.012))):
         root = make_dataset("two", acquisitions=(name,), echo_times=times, voxels=_random(name))
     assert echo_warnings(root) == {}
@@ -437,10 +419,8 @@ def test_problems_are_printed_below_the_table_with_remedies(make_dataset):
         == "scan site n TE (ms) T matrix voxel (mm) B0° phase ± mask verdict"
     )
     assert " ".join(lines[1].split()) == "sub-01 North 3 6…18 3 6×5×4 1×1×2 0 radians +1 auto ok"
-    assert any(
-        line.startswith("error: sub-05: ") and line.endswith("write it in MHz, such as 123.2")
-        for line in lines
-    )
+    (error,) = filter(re.compile("error: sub-05: ").match, lines)
+    assert error.endswith("write it in MHz, such as 123.2")
     assert lines[-1] == "6 scans: 4 ok, 1 with warnings, 1 with errors"
 
 

@@ -1,6 +1,4 @@
-"""A file that is listed without its content is named, with the way to fetch it, and never taken for
-absent.
-"""
+"""A file without content is reported, with the command to fetch it, and not treated as absent."""
 
 import json
 import shutil
@@ -34,7 +32,7 @@ FETCHED_BY = {"link": "datalad get", "pointer": "datalad get", "Git LFS": "git l
 
 
 def lose(path, how="link"):
-    """Leave a file's name, and take its content away; returns the file."""
+    """Remove a file's content but keep its name; return the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -56,6 +54,10 @@ def save(path, values=None):
     image_class = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
     nib.save(image_class(values.astype(np.float32), np.diag([1, 1, 2, 1])), path)
     return path
+
+
+def labels(scans):
+    return [scan.label for scan in scans]
 
 
 def reports_missing_content(error, path):
@@ -100,23 +102,23 @@ def test_folder_of_masks_that_is_a_broken_link(make_dataset, name):
     root = make_dataset(subjects=("01", "02"))
     folder = lose(root / name, "folder")
     scans, (problem,) = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-02"]
+    assert labels(scans) == ["sub-02"]
     assert (problem.scan, problem.severity) == ("sub-01", "error")
     assert reports_missing_content(problem.text, folder)
 
 
 def test_sidecar_of_a_mask(make_dataset):
-    """It would say what image the mask was made from."""
+    """It would name the image from which the mask was made."""
     root = make_dataset(subjects=("01", "02"))
     mask = save(root / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
     sidecar = lose(mask.with_name(mask.name.replace(".nii.gz", ".json")))
     scans, (problem,) = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-02"]
+    assert labels(scans) == ["sub-02"]
     assert reports_missing_content(problem.text, sidecar)
 
 
 def test_derivative_dataset(make_dataset):
-    """Without its description nobody knows whether its masks are the user's."""
+    """Without its description, its masks may be the user's or not."""
     root = make_dataset()
     description = lose(root / "derivatives/masks/dataset_description.json")
     with pytest.raises(DatasetError) as error:
@@ -132,7 +134,7 @@ def test_derivative_dataset(make_dataset):
 
 
 def test_derivatives_behind_a_broken_link(make_dataset):
-    """As of a disk that is not mounted."""
+    """Such as a disk that is not mounted."""
     root = make_dataset()
     folder = lose(root / "derivatives", "folder")
     with pytest.raises(DatasetError) as error:
@@ -178,7 +180,7 @@ def test_table_of_sessions_without_content_affects_only_its_participant(make_dat
     root = make_dataset(subjects=("01", "02"), sessions=("A",))
     path = lose(root / "sub-01/sub-01_sessions.tsv")
     scans, (problem,) = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-02_ses-A"]
+    assert labels(scans) == ["sub-02_ses-A"]
     assert (problem.scan, problem.severity) == ("sub-01_ses-A", "error")
     assert reports_missing_content(problem.text, path)
 
@@ -195,7 +197,7 @@ def test_image_and_sidecar(make_dataset, how):
     )
     sidecar = lose(root / "sub-02/anat/sub-02_echo-1_part-mag_MEGRE.json", how)
     scans, (problem,) = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-01"]
+    assert labels(scans) == ["sub-01"]
     assert f"{sidecar.name}: {MISSING_CONTENT}datalad get {sidecar}" in problem.text
 
 
@@ -204,7 +206,7 @@ def test_folder_of_a_participant(make_dataset, name):
     root = make_dataset(subjects=("01", "02"))
     folder = lose(root / name, "folder")
     scans, left_out = collect_scans(root)
-    assert [scan.label for scan in scans] == ["sub-01"]
+    assert labels(scans) == ["sub-01"]
     assert left_out[0].severity == "error"
     assert f"datalad get {folder}" in left_out[0].text
 
@@ -265,14 +267,12 @@ def test_anatomy(tmp_path, name, without, how):
     with_anatomy(tmp_path)
     path = lose(tmp_path / name, how)
     anatomy, left_out = anatomy_of(tmp_path)
-    assert {
-        kind for kind in ("t1w", "flair", "freesurfer", "lesions") if getattr(anatomy, kind) is None
-    } == without
+    for kind in ("t1w", "flair", "freesurfer", "lesions"):
+        assert (getattr(anatomy, kind) is None) == (kind in without)
     assert len(left_out) == len(without)
-    assert all(
-        problem.severity == "error" and reports_missing_content(problem.text, path)
-        for problem in left_out
-    )
+    for problem in left_out:
+        assert problem.severity == "error"
+        assert reports_missing_content(problem.text, path)
 
 
 @pytest.mark.parametrize("name", ["fs/sub-01", "fs/sub-01/mri"])

@@ -1,6 +1,4 @@
-"""Regions that a user has drawn: which files are taken, which table names them, and what is
-refused.
-"""
+"""Regions drawn by a user: which files are used, which table names them, and which are refused."""
 
 import json
 
@@ -30,7 +28,7 @@ def draw(
     lookup=None,
     dtype="u1",
 ):
-    """Write a label image, and its table if one is given."""
+    """Write a label image, and its table if there is one."""
     path = dataset / f"{stem}_dseg.nii.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     voxels = np.resize(np.array(values, dtype), shape)

@@ -1,5 +1,5 @@
-"""The text on methods tells what the sidecars say was done, of how many scans and people, and
-nothing else.
+"""The methods text describes the processing steps that the sidecars record, with their numbers of
+scans and people.
 """
 
 import re
@@ -25,9 +25,7 @@ CSF, BRAIN = (
 
 
 def write_scan(root, subject, run, steps=SCAN, *, carried=(), regions=0, method="medi"):
-    """Write the sidecars of a scan's map, of the same in the person's space if there is one, and of
-    its regions.
-    """
+    """Write the sidecars of a scan's map, of its map in the subject's space, and of its regions."""
     entities, own = (
         {"subject": subject, "run": run},
         {} if steps is None else {METHOD_STEPS: list(steps)},
@@ -49,7 +47,7 @@ def sentences(root, **options):
 
 
 def sentence(root, text, **options):
-    """The only sentence that has a text in it, without the marks of papers."""
+    """Return the only sentence that contains a text, without its citations."""
     (match,) = [line for line in sentences(root, **options) if text in line]
     return re.sub(r" \[[\d, ]+\]", "", match)
 
@@ -86,10 +84,11 @@ def test_reference_that_some_people_have_instead(tmp_path):
     assert sentence(tmp_path, CSF).endswith("identified by R2* and position (in 2 of 3 people).")
     assert sentence(tmp_path, BRAIN).endswith("as a reference (in 1 of 3 people).")
     # Everybody's own report tells of them alone.
-    own = {subject: [f"sub-{subject}_run-{run}" for run in "12"] for subject in ("01", "02")}
-    assert absent(tmp_path, CSF, " (in ", scans=own["02"])
-    assert sentence(tmp_path, BRAIN, scans=own["02"]).endswith("was identified as a reference.")
-    assert absent(tmp_path, BRAIN, scans=own["01"])
+    scans_of_01 = ["sub-01_run-1", "sub-01_run-2"]
+    scans_of_02 = ["sub-02_run-1", "sub-02_run-2"]
+    assert absent(tmp_path, CSF, " (in ", scans=scans_of_02)
+    assert sentence(tmp_path, BRAIN, scans=scans_of_02).endswith("was identified as a reference.")
+    assert absent(tmp_path, BRAIN, scans=scans_of_01)
 
 
 def test_single_scan_is_not_registered(tmp_path):
@@ -123,8 +122,8 @@ def test_scans_that_could_not_be_registered_and_regions_that_were_not_measured(t
 
 
 def test_steps_of_some_scans(tmp_path):
-    """Two backgrounds, a mask of the user's, a single echo, and an inversion that made but one
-    map.
+    """Two methods of background removal, a user's mask, a single echo, and an inversion with only
+    one map.
     """
     write_scan(tmp_path, "01", "1")
     write_scan(
@@ -202,5 +201,7 @@ def test_step_without_a_text():
 
 def test_every_reference_is_cited_and_exists():
     template = load_template("citation")
-    cited = {key for step in template["steps"].values() for key in step["references"]}
+    cited = set()
+    for step in template["steps"].values():
+        cited.update(step["references"])
     assert cited == set(template["references"])

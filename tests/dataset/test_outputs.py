@@ -219,7 +219,7 @@ def write_derivative(path, metadata, dtype=np.float32):
 
 @pytest.fixture
 def output(make_dataset, tmp_path):
-    """A derivative dataset with every kind of file that a run writes, for scans of all kinds of
+    """A derivative dataset with every kind of file that a run writes, for scans with all kinds of
     names.
     """
     raw, root = make_dataset(sessions=("A",)), tmp_path / "out"
@@ -302,7 +302,7 @@ def test_validator_accepts_the_dataset(output):
 
 @pytest.mark.slow
 def test_validator_reports_an_invalid_dataset(output):
-    """The files are seen: without what BIDS asks of derivatives, the validator objects."""
+    """The validator sees the files: it objects if required fields or files are missing."""
     write_sidecar(derivative_path(output, PLAIN, suffix="R2starmap"), {})
     magnitude = derivative_path(output, PLAIN, suffix="magnitude", datatype="fmap")
     magnitude.unlink()

@@ -1,4 +1,4 @@
-"""Figures of a scan that no good scan has are told, and good ones are not."""
+"""Implausible figures of a scan are reported, and plausible ones are not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Repeats are scans of one protocol: labels but session and run, echo times, voxel size."""
+"""Repeats are scans with the same labels (except session and run), echo times and voxel size."""
 
 import pytest
 
@@ -48,11 +48,11 @@ def test_repeats_are_scans_of_one_protocol(protocol, expected):
 
 
 def test_single_echoes_with_different_numbers_are_not_repeats():
-    first, second, untold = (
-        Protocol(echo_times=(6.0,), echo_number=number) for number in (1, 2, None)
-    )
+    first = Protocol(echo_times=(6.0,), echo_number=1)
+    second = Protocol(echo_times=(6.0,), echo_number=2)
+    unknown = Protocol(echo_times=(6.0,))
     assert not first.is_repeated_by(second)
-    assert first.is_repeated_by(untold)
+    assert first.is_repeated_by(unknown)
 
 
 def test_protocol_of_a_scan():
@@ -83,7 +83,7 @@ def test_protocol_survives_a_round_trip_through_columns(protocol):
     row = protocol.columns
     assert list(row) == list(COLUMNS)
     assert read_protocol_columns(row) == protocol
-    assert read_protocol_columns({name: float("nan") for name in COLUMNS}) == Protocol()
+    assert read_protocol_columns(dict.fromkeys(COLUMNS, float("nan"))) == Protocol()
 
 
 def test_invalid_columns_are_refused():
@@ -92,22 +92,21 @@ def test_invalid_columns_are_refused():
 
 
 def test_incomplete_protocols_match_the_first_compatible_one():
-    near, far, untold = Protocol(echo_times=(6.2,)), Protocol(echo_times=(14.0,)), Protocol()
-    whole = Protocol(echo_times=(6.0,), voxel_size=(1, 1, 1))
-    assert match_protocols([untold, near, far, whole]) == [whole, whole, far, whole]
+    near = Protocol(echo_times=(6.2,))
+    far = Protocol(echo_times=(14.0,))
+    complete = Protocol(echo_times=(6.0,), voxel_size=(1, 1, 1))
+    matched = match_protocols([Protocol(), near, far, complete])
+    assert matched == [complete, complete, far, complete]
     assert match_protocols([]) == []
 
 
 def scans(*rows):
-    """Scans of a person given as (run, echo time, acquisition)."""
-    return [
-        (
-            {"subject": "01", "run": run} | ({"acquisition": name} if name else {}),
-            "A",
-            Protocol({"acquisition": name} if name else {}, (time,)),
-        )
-        for run, time, name in rows
-    ]
+    """Entities, site and protocol of a person's scans given as (run, echo time, acquisition)."""
+    result = []
+    for run, time, acquisition in rows:
+        labels = {"acquisition": acquisition} if acquisition else {}
+        result.append(({"subject": "01", "run": run, **labels}, "A", Protocol(labels, (time,))))
+    return result
 
 
 @pytest.mark.parametrize(

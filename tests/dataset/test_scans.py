@@ -1,4 +1,4 @@
-"""Scans are put together by name, and whatever is left out has a reason."""
+"""Files are grouped to scans by name, and every file that is not used is reported with a reason."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from multiqsm.dataset.collection import collect_scans
@@ -16,6 +17,10 @@ from multiqsm.dataset.problems import DatasetError, Problem
 
 def labels(scans):
     return [scan.label for scan in scans]
+
+
+def scans_of(problems):
+    return [problem.scan for problem in problems]
 
 
 def edit(path, **fields):
@@ -29,9 +34,8 @@ def test_scan_of_a_plain_dataset(make_dataset):
     assert scan.entities == {"subject": "01"}
     assert (scan.label, scan.node_name, scan.suffix) == ("sub-01", "sub_01", "MEGRE")
     assert scan.echo_times == (0.006, 0.012, 0.018)
-    assert [path.name for path in scan.phase] == [
-        f"sub-01_echo-{e}_part-phase_MEGRE.nii.gz" for e in (1, 2, 3)
-    ]
+    for echo, path in enumerate(scan.phase, start=1):
+        assert path.name == f"sub-01_echo-{echo}_part-phase_MEGRE.nii.gz"
     assert (scan.field_strength, scan.imaging_frequency, scan.manufacturer) == (
         3.0,
         123.2,
@@ -171,7 +175,7 @@ def test_single_echo_scan_of_the_same_name_is_left_out(make_dataset):
     make_dataset(suffix="T2starw", echo_times=(0.02,))
     (scan,), left_out = collect_scans(make_dataset())
     assert scan.suffix == "MEGRE"
-    assert "sub-01_part-mag_T2starw.nii.gz" in [problem.scan for problem in left_out]
+    assert "sub-01_part-mag_T2starw.nii.gz" in scans_of(left_out)
 
 
 def test_entity_that_gradient_echo_scans_may_not_have(make_dataset):
@@ -274,9 +278,7 @@ def test_label_that_bids_does_not_allow(make_dataset):
     root = make_dataset(sessions=("A", "2020-01-01"))
     scans, left_out = collect_scans(root)
     assert labels(scans) == ["sub-01_ses-A"]
-    assert ("sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz") in [
-        problem.scan for problem in left_out
-    ]
+    assert "sub-01_ses-2020-01-01_echo-1_part-mag_MEGRE.nii.gz" in scans_of(left_out)
     assert "letters, digits and +" in left_out[0].text
 
 
@@ -335,7 +337,7 @@ def test_names_that_bids_does_not_allow_are_left_out(make_dataset, name, reason)
     shutil.copy(image, image.with_name(f"{name}.nii.gz"))
     scans, left_out = collect_scans(root)
     assert len(scans[0].files) == 6
-    assert [problem.scan for problem in left_out] == [f"{name}.nii.gz"]
+    assert scans_of(left_out) == [f"{name}.nii.gz"]
     assert reason in left_out[0].text
     assert left_out[0].severity == "error"
 
@@ -555,7 +557,7 @@ def test_damaged_row_of_a_participant_is_reported(make_dataset, row, note):
 @pytest.mark.parametrize("rows", ["", "sub-02\tNorth\n"])
 def test_participant_without_a_row_is_reported(make_dataset, rows):
     root = make_dataset()
-    assert collect_scans(root)[0][0].notes == ()  # without any table nothing is missing from it
+    assert collect_scans(root)[0][0].notes == ()  # there is no table
     (root / "participants.tsv").write_text(f"participant_id\tsite\n{rows}")
     assert collect_scans(root)[0][0].notes == ("sub-01 is not in participants.tsv",)
 
@@ -575,15 +577,15 @@ def test_participants_table_in_another_encoding_is_named(make_dataset):
         (
             "sub-01\tA\thomo sapiens\t25\nsub-01\tA\thomo sapiens\t26\n",
             True,
-        ),  # age is not what the scans are read by
+        ),  # the age is not used
         ("sub-01\tn/a\thomo sapiens\t25\n01\tA\thomo sapiens\t25\n", True),
         ("sub-01\tA\thomo sapiens\t25\nsub-01\tB\thomo sapiens\t25\n", False),
         ("sub-01\tA\thomo sapiens\t25\nsub-01\tA\tphantom\t25\n", False),
     ],
 )
 def test_participant_with_two_rows(make_dataset, rows, usable):
-    """Rows that agree in what is read are one; rows that do not cost that participant's scans and
-    no others.
+    """Equal rows are merged. Rows that contradict each other make only that participant's scans
+    unusable.
     """
     root = make_dataset(subjects=("01", "02"))
     (root / "participants.tsv").write_text(
@@ -611,13 +613,16 @@ def test_session_with_two_rows(make_dataset):
 
 
 def test_all_scans_are_listed_by_name(make_dataset):
-    """Whether they can be used or not; other images are none."""
+    """Scans are listed whether they are usable or not; other images are ignored."""
     root = make_dataset(subjects=("01", "02", "03"), sessions=("1", "2"), acquisitions=("x",))
     for path in root.glob("sub-02/ses-2/anat/*part-phase*"):
         path.unlink()
     (root / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_T1w.nii.gz").touch()
     listed = list_scans(root, ["02", "01"])
-    assert [tuple(entities.values()) for entities in listed] == [
-        (subject, session, "x") for subject in ("01", "02") for session in "12"
+    assert pd.DataFrame(listed).to_numpy().tolist() == [
+        ["01", "1", "x"],
+        ["01", "2", "x"],
+        ["02", "1", "x"],
+        ["02", "2", "x"],
     ]
     assert set(listed[0]) == {"subject", "session", "acquisition"}

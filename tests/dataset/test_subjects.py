@@ -1,8 +1,7 @@
-"""Scans of a subject are put together: their numbers, what is missing, and regions that cannot be
-used.
-"""
+"""Processed scans of a subject: their numbers, missing files, and regions that cannot be used."""
 
 import json
+from itertools import product
 
 import nibabel as nib
 import numpy as np
@@ -17,27 +16,34 @@ METHODS = ("iterative", "deterministic")
 
 
 def numbers(*scans):
-    """Numbers of scans given as session/run or session, at the site of the same name as the
-    session's first letter.
-    """
-    all_entities = [dict(zip(("session", "run"), name.split("/"), strict=False)) for name in scans]
-    return number_scans(
-        [
-            ({"subject": "01"} | entities, entities["session"][0], Protocol())
-            for entities in all_entities
-        ]
-    )
+    """Numbers of scans given as session/run or session; the site is the session's first letter."""
+    rows = []
+    for scan in scans:
+        session, *run = scan.split("/")
+        entities = {"subject": "01", "session": session}
+        if run:
+            entities["run"] = run[0]
+        rows.append((entities, session[0], Protocol()))
+    return number_scans(rows)
+
+
+def labels(scans):
+    return [scan.label for scan in scans]
+
+
+def scans_of(problems):
+    return [problem.scan for problem in problems]
 
 
 @pytest.mark.parametrize(
     ("scans", "expected"),
     [
         (["A/1", "A/2", "B/1"], [1, 2, 1]),
-        (["A/1", "A/3", "A/5"], [1, 3, 5]),  # what is missing leaves the others their numbers
+        (["A/1", "A/3", "A/5"], [1, 3, 5]),  # missing scans do not change numbers
         (["A/10", "A/2"], [10, 2]),
         (["A/01", "A/02"], [1, 2]),
-        (["A1/1", "A2/1", "A3/1"], [1, 2, 3]),  # the sessions of one site count
-        (["A10", "A2", "A1"], [3, 2, 1]),  # in the order of numbers, not of letters
+        (["A1/1", "A2/1", "A3/1"], [1, 2, 3]),  # sessions of one site are counted
+        (["A10", "A2", "A1"], [3, 2, 1]),  # in numerical order
         (["A1/1", "A1/2", "A2/1"], [1, 2, 3]),
         (["A1/1", "A1"], [2, 1]),  # a scan without a run
         (["A", "B", "C"], [1, 1, 1]),
@@ -49,16 +55,16 @@ def test_repeats_are_numbered(scans, expected):
 
 
 def test_repeats_are_numbered_within_a_subject():
-    scans = [
-        ({"subject": subject, "session": "A"}, "A", Protocol()) for subject in ("01", "02", "+1")
-    ]
+    scans = []
+    for subject in ("01", "02", "+1"):
+        scans.append(({"subject": subject, "session": "A"}, "A", Protocol()))
     assert number_scans(scans) == [1, 1, 1]
     assert number_scans([]) == []
 
 
 def processed(root, raw, entities, *, without=None, site="A", **options):
-    """Write empty derivatives of a scan but one, and the raw image that its regions were drawn
-    on.
+    """Write empty derivatives of a scan, except `without`, and the raw image on which its regions
+    are drawn.
     """
     files = [("mask", "anat", "brain"), ("magnitude", "fmap", None), ("R2starmap", "anat", None)]
     for suffix, datatype, desc in [*files, *(("Chimap", "anat", method) for method in METHODS)]:
@@ -97,13 +103,13 @@ def collect(scans, folders, **options):
 def test_subjects_are_sorted_and_their_scans_too(folders):
     roots, _ = folders
     rows = [("02", "A", "1"), ("01", "B", "1"), ("01", "A", "2"), ("01", "A", "1")]
-    scans = [
-        processed(**roots, entities={"subject": subject, "session": site, "run": run}, site=site)
-        for subject, site, run in rows
-    ]
+    scans = []
+    for subject, site, run in rows:
+        entities = {"subject": subject, "session": site, "run": run}
+        scans.append(processed(**roots, entities=entities, site=site))
     subjects, left_out = collect(scans, folders)
     assert left_out == []
-    assert [subject.label for subject in subjects] == ["01", "02"]
+    assert labels(subjects) == ["01", "02"]
     assert [(scan.site, scan.number) for scan in subjects[0].scans] == [
         ("A", 1),
         ("A", 2),
@@ -136,8 +142,8 @@ def test_scan_without_derivatives_is_left_out_and_named(folders, without):
     ]
     (subject,), left_out = collect(scans, folders)
     assert [(scan.label, scan.number) for scan in subject.scans] == [("sub-01_run-2", 2)]
-    assert [problem.scan for problem in left_out] == ["sub-01_run-1", "sub-02"]
-    assert all(problem.severity == "error" for problem in left_out)
+    assert scans_of(left_out) == ["sub-01_run-1", "sub-02"]
+    assert {problem.severity for problem in left_out} == {"error"}
     assert left_out[0].text.startswith("not processed: sub-01_run-1")
     assert without in left_out[0].text
     assert left_out[0].text.endswith("is missing")
@@ -235,20 +241,17 @@ def test_two_datasets_with_regions_of_one_scan(folders, tmp_path):
 
 
 def raw_and_made(folders, *sessions, without=None, **options):
-    """A scan of each session with its derivatives, those of `without` but for their magnitude."""
-    return [
-        processed(
-            **folders[0],
-            entities={"subject": "01", "session": session},
-            without="magnitude" if session == without else None,
-            **options,
-        )
-        for session in sessions
-    ]
+    """Write a scan of each session with derivatives, but no magnitude for session `without`."""
+    scans = []
+    for session in sessions:
+        entities = {"subject": "01", "session": session}
+        absent = "magnitude" if session == without else None
+        scans.append(processed(**folders[0], entities=entities, without=absent, **options))
+    return scans
 
 
 def test_regions_of_an_excluded_scan_are_propagated(folders):
-    """A filter left the scan out, which an earlier run had processed."""
+    """A filter excluded a scan that an earlier run had processed."""
     first, second = raw_and_made(folders, "1", "2")
     drawn = draw(folders[1], first.entities)
     (subject,), left_out = collect(
@@ -259,7 +262,7 @@ def test_regions_of_an_excluded_scan_are_propagated(folders):
     assert (elsewhere.label, elsewhere.labels.path) == ("sub-01_ses-1", drawn)
     assert elsewhere.magnitude.name == "sub-01_ses-1_magnitude.nii.gz"
     assert elsewhere.columns["session"] == "1"
-    assert [scan.label for scan in subject.scans] == ["sub-01_ses-2"]
+    assert labels(subject.scans) == ["sub-01_ses-2"]
 
 
 def test_regions_that_cannot_be_propagated_are_an_error(folders):
@@ -270,9 +273,9 @@ def test_regions_that_cannot_be_propagated_are_an_error(folders):
     assert (problem.scan, problem.severity) == ("regions of sub-01_ses-1", "error")
     for text in ("sub-01_ses-1_magnitude.nii.gz", "cannot be used", "--session-label"):
         assert text in problem.text
-    # A scan that is there, but for its derivatives, is no better.
+    # The same holds for a scan without derivatives that no filter excludes.
     _, left_out = collect([first, second], folders)
-    assert [problem.scan for problem in left_out] == ["sub-01_ses-1", "regions of sub-01_ses-1"]
+    assert scans_of(left_out) == ["sub-01_ses-1", "regions of sub-01_ses-1"]
 
 
 def test_one_usable_excluded_scan_with_regions_suffices(folders):
@@ -283,7 +286,7 @@ def test_one_usable_excluded_scan_with_regions_suffices(folders):
         [second], folders, excluded_scans=[first.entities, third.entities]
     )
     assert left_out == []
-    assert [scan.label for scan in subject.elsewhere] == ["sub-01_ses-3"]
+    assert labels(subject.elsewhere) == ["sub-01_ses-3"]
 
 
 @pytest.mark.parametrize("own", ["scan", "subject", "phantom"])
@@ -317,17 +320,17 @@ def test_points_on_excluded_scans_are_propagated_on_request(folders):
 
 
 def test_scans_have_a_protocol_and_a_number(folders):
-    all_entities = [
-        {"subject": "01", "acquisition": name, "run": run} for name in "ab" for run in "12"
-    ]
-    scans = [
-        processed(**folders[0], entities=entities, echo_times=(0.006, 0.014))
-        for entities in all_entities
-    ]
+    scans = []
+    for acquisition, run in product("ab", "12"):
+        entities = {"subject": "01", "acquisition": acquisition, "run": run}
+        scans.append(processed(**folders[0], entities=entities, echo_times=(0.006, 0.014)))
     (subject,), _ = collect(scans, folders)
     protocols = [(str(scan.protocol), scan.number) for scan in subject.scans]
     assert sorted(protocols) == [
-        (f"acq-{name}, TE 6, 14 ms, 1×1×1 mm", n) for name in "ab" for n in (1, 2)
+        ("acq-a, TE 6, 14 ms, 1×1×1 mm", 1),
+        ("acq-a, TE 6, 14 ms, 1×1×1 mm", 2),
+        ("acq-b, TE 6, 14 ms, 1×1×1 mm", 1),
+        ("acq-b, TE 6, 14 ms, 1×1×1 mm", 2),
     ]
     columns = subject.scans[0].columns
     assert [columns[name] for name in ("subject", "session", "run", "acquisition")] == [

@@ -43,15 +43,16 @@ def coordinates(shape, voxel_size, factor=1, centre=(0.0, 0.0, 0.0)):
     return np.ix_(*axes)
 
 
-def share(inside):
-    """Partial volumes of a shape given on a grid eight times as fine."""
+def fractions(inside):
+    """Return the partial volumes of a shape that is sampled eight times as finely."""
     return block_mean(inside.astype(np.float32), (8, 8, 8))
 
 
 def ball_field(distances, b0_dir, radius, chi=1.0):
     """Field (ppm) of a ball at distances (mm, three open arrays) from its centre: none inside."""
-    r = np.sqrt(sum(x**2 for x in distances))
-    cosine = sum(x * b for x, b in zip(distances, b0_dir, strict=True)) / r
+    x, y, z = distances
+    r = np.sqrt(x**2 + y**2 + z**2)
+    cosine = (x * b0_dir[0] + y * b0_dir[1] + z * b0_dir[2]) / r
     return np.where(r < radius, 0, chi / 3 * (radius / r) ** 3 * (3 * cosine**2 - 1))
 
 
@@ -84,10 +85,12 @@ def test_ball(shape, voxel_size, b0_dir):
     2χ/3.
     """
     radius, centre = 11.0, (0.3, -0.2, 0.4)
-    fine = coordinates(shape, voxel_size, 8, centre)
-    field = forward_field(share(sum(x**2 for x in fine) < radius**2), voxel_size, b0_dir=b0_dir)
+    x, y, z = coordinates(shape, voxel_size, 8, centre)
+    ball = fractions(x**2 + y**2 + z**2 < radius**2)
+    field = forward_field(ball, voxel_size, b0_dir=b0_dir)
     distances = coordinates(shape, voxel_size, 1, centre)
-    away = np.abs(np.sqrt(sum(x**2 for x in distances)) - radius) > 2 * max(voxel_size)
+    x, y, z = distances
+    away = np.abs(np.sqrt(x**2 + y**2 + z**2) - radius) > 2 * max(voxel_size)
     error = np.abs(field - ball_field(distances, b0_dir, radius))
     assert error[away].max() < 0.01 * 2 / 3
 
@@ -101,9 +104,11 @@ def test_long_cylinder(parallel):
     voxel_size, radius = (1.0, 1.2, 1.0), 6.0
     b0_dir = (0, 0, 1) if parallel else (0.6, 0.8, 0)
     x, y, _ = coordinates((48, 40, 1), voxel_size, 8, (0.2, 0.1, 0))
-    section = share((x**2 + y**2 < radius**2) & np.ones((1, 1, 8), bool))
+    section = fractions((x**2 + y**2 < radius**2) & np.ones((1, 1, 8), bool))
     field = forward_field(np.tile(section, (1, 1, 360)), voxel_size, b0_dir=b0_dir)[:, :, 180]
-    x, y, _ = (a[..., 0] for a in coordinates((48, 40, 1), voxel_size, 1, (0.2, 0.1, 0)))
+    x, y, _ = coordinates((48, 40, 1), voxel_size, 1, (0.2, 0.1, 0))
+    x = x[..., 0]
+    y = y[..., 0]
     r2 = x**2 + y**2
     if parallel:
         truth, peak = np.where(r2 < radius**2, 1 / 3, 0), 1 / 3
@@ -142,14 +147,12 @@ def test_prism_obeys_the_trace_and_becomes_a_dipole():
     dipole.
     """
     voxel_size = (0.5, 1.0, 2.0)
-    offsets = [
-        np.array(v) for v in ([0.0, 0.5, 3.0, 30.0], [0.0, 2.0, -1.0, 20.0], [0.0, 2.0, 4.0, -25.0])
-    ]
+    offsets = np.array([[0.0, 0.5, 3.0, 30.0], [0.0, 2.0, -1.0, 20.0], [0.0, 2.0, 4.0, -25.0]])
     turn = Rotation.from_euler("xyz", [20, 50, 70], degrees=True).as_matrix()
     total = sum(prism_field(offsets, voxel_size, b) for b in turn)
     np.testing.assert_allclose(total, 0, atol=1e-12)
-    r = np.sqrt(sum(o[-1] ** 2 for o in offsets))
-    cosine = sum(o[-1] * b for o, b in zip(offsets, OBLIQUE, strict=True)) / r
+    r = np.linalg.norm(offsets[:, -1])
+    cosine = offsets[:, -1] @ OBLIQUE / r
     dipole = np.prod(voxel_size) * (3 * cosine**2 - 1) / (4 * np.pi * r**3)
     assert prism_field(offsets, voxel_size, OBLIQUE)[-1] == pytest.approx(dipole, rel=5e-3)
 
@@ -222,8 +225,8 @@ def test_long_cylinder_in_the_magnet(tilt):
 
     specimen = magnetize(model, affine, (26, 26, 16))
     fine = subgrid_affine(affine, (2, 2, 2), specimen.corner)
-    held = specimen.total_field.shape
-    x, y = (fine[:2, :3] @ np.indices(held).reshape(3, -1) + fine[:2, 3:]).reshape(2, *held)
+    shape = specimen.total_field.shape
+    x, y = (fine[:2, :3] @ np.indices(shape).reshape(3, -1) + fine[:2, 3:]).reshape(2, *shape)
     distance = np.hypot(x, y) - radius
     error = np.abs(specimen.total_field - np.where(distance < 0, 1 / 3, 0))
     assert error[np.abs(distance) > 2].max() < 0.01 / 3
@@ -310,7 +313,7 @@ def wave(shape, k, factor=(1, 1, 1)):
 
 def image_of(fine, shape):
     """Image of a fine-grid signal by k-space cropping."""
-    factor = [m // n for m, n in zip(fine.shape, shape, strict=True)]
+    factor = np.floor_divide(fine.shape, shape)
     return np.fft.ifftn(kspace_crop(fine, shape, factor, (0, 1, 2)))
 
 
@@ -346,18 +349,20 @@ def test_phase_of_the_images_is_the_true_field(specimen):
 
 
 def test_same_seed_same_scan_on_any_number_of_threads(specimen):
-    one, two = (acquire(specimen, PROTOCOL, seed=[7, 1], workers=n) for n in (1, 3))
-    other = acquire(specimen, PROTOCOL, seed=[7, 2])
+    scan = acquire(specimen, PROTOCOL, seed=[7, 1])
+    threaded = acquire(specimen, PROTOCOL, seed=[7, 1], workers=3)
+    reseeded = acquire(specimen, PROTOCOL, seed=[7, 2])
     ball = ball_model((0, 2, 1), 26.0, 0.0, exterior=1.0)
     again = magnetize(ball, specimen.affine, PROTOCOL.shape, workers=3)
     np.testing.assert_array_equal(again.total_field, specimen.total_field)
-    np.testing.assert_array_equal(one.signal, two.signal)
-    np.testing.assert_array_equal(one.total_field, two.total_field)
-    assert np.abs(one.shim - other.shim).max() > 0
+    np.testing.assert_array_equal(scan.signal, threaded.signal)
+    np.testing.assert_array_equal(scan.total_field, threaded.total_field)
+    assert np.abs(scan.shim - reseeded.shim).max() > 0
 
 
 def test_drift_moves_the_field_by_its_value(specimen):
-    still, moved = (acquire(specimen, PROTOCOL, seed=8, b0_drift=d) for d in (0.0, 0.05))
+    still = acquire(specimen, PROTOCOL, seed=8)
+    moved = acquire(specimen, PROTOCOL, seed=8, b0_drift=0.05)
     np.testing.assert_allclose((moved.total_field - still.total_field)[still.mask], 0.05, atol=1e-5)
     assert np.ptp(moved.local_field - still.local_field) == 0
 
@@ -418,13 +423,10 @@ def test_shim_fields_are_harmonic():
     """A field in free space has no Laplacian, or coils could not make it."""
     grid = np.meshgrid(*(np.arange(5.0),) * 3, indexing="ij")
     for harmonic in solid_harmonics(grid):
-        middle = (slice(1, -1),) * 3
-        laplacian = sum(
-            np.diff(harmonic, 2, axis=a)[
-                tuple(slice(None) if b == a else middle[b] for b in range(3))
-            ]
-            for a in range(3)
-        )
+        x = np.diff(harmonic, 2, axis=0)[:, 1:-1, 1:-1]
+        y = np.diff(harmonic, 2, axis=1)[1:-1, :, 1:-1]
+        z = np.diff(harmonic, 2, axis=2)[1:-1, 1:-1, :]
+        laplacian = x + y + z
         np.testing.assert_allclose(laplacian, 0, atol=1e-12)
 
 

@@ -64,10 +64,12 @@ def test_tubes_stand_apart():
 
 def test_relaxivity():
     """A solution is one concentration: susceptibility, R1 and R2 grow in proportion."""
-    one, two = solution(1.0), solution(2.0)
     water = solution(0.0)
-    assert two["r2s"] - water["r2s"] == pytest.approx(2 * (one["r2s"] - water["r2s"]))
-    assert 1 / two["t1"] - 1 / water["t1"] == pytest.approx(2 * (1 / one["t1"] - 1 / water["t1"]))
+    single = solution(1.0)
+    double = solution(2.0)
+    assert double["r2s"] - water["r2s"] == pytest.approx(2 * (single["r2s"] - water["r2s"]))
+    r1 = 1 / single["t1"] - 1 / water["t1"]
+    assert 1 / double["t1"] - 1 / water["t1"] == pytest.approx(2 * r1)
 
 
 def test_pose_moves_the_phantom():

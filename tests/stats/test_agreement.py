@@ -42,17 +42,17 @@ def study(rng, n=9, subject=10.0, site=3.0, interaction=2.0, residual=4.0, mean=
     )
 
 
-def pick(found, **names):
+def pick(rows, **names):
     for name, value in names.items():
-        found = found[found[name] == value]
-    assert len(found) == 1
-    return found.iloc[0]
+        rows = rows[rows[name] == value]
+    assert len(rows) == 1
+    return rows.iloc[0]
 
 
 def test_shrout_and_fleiss():
-    found = intraclass_correlation(roi_table(SHROUT_FLEISS[:, :, None]))
-    agreement = pick(found, raters="sites", form="ICC(2,1)")
-    consistency = pick(found, raters="sites", form="ICC(3,1)")
+    icc = intraclass_correlation(roi_table(SHROUT_FLEISS[:, :, None]))
+    agreement = pick(icc, raters="sites", form="ICC(2,1)")
+    consistency = pick(icc, raters="sites", form="ICC(3,1)")
     assert round(agreement.icc, 2) == 0.29
     assert round(consistency.icc, 2) == 0.71
     assert round(agreement.ci_low, 2) == 0.02
@@ -78,11 +78,11 @@ def test_icc_agrees_with_pingouin(raters):
         )
     if raters == "scans":
         ratings, site = ratings[ratings["site"] == "B"], "B"
-    wanted = pingouin.intraclass_corr(ratings, targets="subject", raters="rater", ratings="mean")
-    found = intraclass_correlation(table)
-    interval = next(c for c in wanted.columns if c.startswith("CI95"))
-    for form, theirs in (("ICC(2,1)", wanted.iloc[1]), ("ICC(3,1)", wanted.iloc[2])):
-        ours = pick(found, raters=raters, site=site, form=form)
+    reference = pingouin.intraclass_corr(ratings, targets="subject", raters="rater", ratings="mean")
+    icc = intraclass_correlation(table)
+    interval = next(c for c in reference.columns if c.startswith("CI95"))
+    for form, theirs in (("ICC(2,1)", reference.iloc[1]), ("ICC(3,1)", reference.iloc[2])):
+        ours = pick(icc, raters=raters, site=site, form=form)
         assert ours.icc == pytest.approx(theirs["ICC"], abs=1e-9)
         assert (ours.f, ours.p) == (
             pytest.approx(theirs["F"]),
@@ -110,18 +110,18 @@ def test_incomplete_subjects_and_rare_scans_are_counted():
     extra = whole.iloc[[0]].assign(scan=6)
     lost = (whole["subject"] == "03") & (whole["site"] == "B") & (whole["scan"] == 2)
     whole.loc[lost, "mean"] = np.nan
-    found = intraclass_correlation(pd.concat([whole, extra]))
+    icc = intraclass_correlation(pd.concat([whole, extra]))
     without = intraclass_correlation(roi_table(np.delete(values, 3, axis=0)))
     for raters, site in (("scans", "B"), ("all", "all")):
-        row = pick(found, raters=raters, site=site, form="ICC(2,1)")
+        row = pick(icc, raters=raters, site=site, form="ICC(2,1)")
         assert row.icc == pytest.approx(
             pick(without, raters=raters, site=site, form="ICC(2,1)").icc
         )
         assert (row.n_subjects, row.n_left_out) == (8, 1)
-    assert pick(found, raters="all", form="ICC(3,1)").n_raters_left_out == 1
-    assert pick(found, raters="scans", site="A", form="ICC(3,1)").n_subjects == 9
+    assert pick(icc, raters="all", form="ICC(3,1)").n_raters_left_out == 1
+    assert pick(icc, raters="scans", site="A", form="ICC(3,1)").n_subjects == 9
     # The mean of the scans that a site has is there still.
-    assert pick(found, raters="sites", form="ICC(2,1)").n_left_out == 0
+    assert pick(icc, raters="sites", form="ICC(2,1)").n_left_out == 0
 
 
 def test_icc_that_cannot_be_had():
@@ -134,11 +134,11 @@ def test_icc_that_cannot_be_had():
 
 
 def test_perfect_agreement():
-    found = intraclass_correlation(
+    icc = intraclass_correlation(
         roi_table(np.broadcast_to([[[10.0]], [[20.0]], [[40.0]]], (3, 3, 5)))
     )
-    assert found["icc"].tolist() == pytest.approx([1] * len(found))
-    assert found["ci_low"].tolist() == pytest.approx([1] * len(found))
+    assert icc["icc"].tolist() == pytest.approx([1] * len(icc))
+    assert icc["ci_low"].tolist() == pytest.approx([1] * len(icc))
 
 
 @pytest.mark.slow
@@ -147,9 +147,9 @@ def test_icc_intervals_cover():
     truth = {"ICC(2,1)": 100 / (100 + 9 + 16), "ICC(3,1)": 100 / (100 + 16)}
     covered = {form: [] for form in truth}
     for _ in range(300):
-        found = intraclass_correlation(roi_table(study(rng, n=20, interaction=0)[:, :, :1]))
+        icc = intraclass_correlation(roi_table(study(rng, n=20, interaction=0)[:, :, :1]))
         for form, value in truth.items():
-            row = pick(found, raters="sites", form=form)
+            row = pick(icc, raters="sites", form=form)
             covered[form].append(row.ci_low < value < row.ci_high)
     assert 0.92 < np.mean(covered["ICC(3,1)"]) < 0.98
     # What three sites say of the variance between sites is too little for the approximation.
@@ -176,10 +176,10 @@ def test_bland_and_altman_1986():
 
 def test_sites_are_compared_on_subject_means():
     values = study(np.random.default_rng(5))
-    found = bland_altman(roi_table(values))
-    assert found[["first", "second"]].to_numpy().tolist() == [["A", "B"], ["A", "C"], ["B", "C"]]
+    limits = bland_altman(roi_table(values))
+    assert limits[["first", "second"]].to_numpy().tolist() == [["A", "B"], ["A", "C"], ["B", "C"]]
     d = values[:, 0].mean(axis=1) - values[:, 2].mean(axis=1)
-    row = pick(found, first="A", second="C")
+    row = pick(limits, first="A", second="C")
     assert (row.bias, row.sd) == (pytest.approx(d.mean()), pytest.approx(d.std(ddof=1)))
 
 
@@ -222,20 +222,20 @@ def test_missing_scans_are_counted():
     table = two_methods(np.random.default_rng(8))
     table = table.drop(index=[3, 4]).reset_index(drop=True)  # of the first method
     table.loc[(table["subject"] == "02") & (table["site"] == "C"), "mean"] = np.nan
-    found = bland_altman(table)
-    methods = pick(found, comparison="methods")
+    limits = bland_altman(table)
+    methods = pick(limits, comparison="methods")
     assert (methods.n_subjects, methods.n_differences, methods.n_left_out) == (9, 135 - 2 - 5, 2)
-    sites = pick(found, comparison="sites", method="deterministic", first="A", second="C")
+    sites = pick(limits, comparison="sites", method="deterministic", first="A", second="C")
     assert (sites.n_subjects, sites.n_left_out) == (8, 1)
 
 
 def test_points_are_what_the_limits_are_made_of():
     table = two_methods(np.random.default_rng(9))
-    points, found = bland_altman_points(table), bland_altman(table)
+    points, limits = bland_altman_points(table), bland_altman(table)
     assert len(points) == 2 * 3 * 9 + 135
     names = ["comparison", "method", "roi", "first", "second"]
     assert points.groupby(names)["difference"].mean().to_dict() == pytest.approx(
-        found.set_index(names)["bias"].to_dict()
+        limits.set_index(names)["bias"].to_dict()
     )
     first = points[points["comparison"] == "methods"].iloc[0]
     a, b = 1000 * table["mean"][0], 1000 * table["mean"][135]

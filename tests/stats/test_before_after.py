@@ -55,13 +55,13 @@ def test_ours_has_the_published_unit_and_stays_beside_it():
 def test_every_regression_of_the_2018_study_is_published_beside_ours():
     published = pd.DataFrame(load_template("published_thalamus"))
     assert len(published) == 18
-    wanted = set()
+    expected = set()
     for node in read_model("thalamus").nodes:
         for outcome in node.outcomes:
             for predictor in node.predictors:
-                wanted |= {(outcome, predictor, False), (outcome, predictor, True)}
+                expected |= {(outcome, predictor, False), (outcome, predictor, True)}
     keys = published[["outcome", "predictor", "adjusted"]]
-    assert set(keys.itertuples(index=False, name=None)) == wanted
+    assert set(keys.itertuples(index=False, name=None)) == expected
     # Intervals of least squares are symmetric: one that is not was copied wrongly. Two printed
     # digits of a limit allow for the difference.
     middle = (published["published_low"] + published["published_high"]) / 2

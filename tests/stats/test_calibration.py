@@ -50,13 +50,13 @@ def noisy():
 
 
 def test_an_exact_line_is_found():
-    found = calibrate(phantom(0.91 * EXPECTED[None] - 0.04)).set_index("site")
+    lines = calibrate(phantom(0.91 * EXPECTED[None] - 0.04)).set_index("site")
     for site in ("A", "all"):
-        assert found.loc[site, ["slope", "intercept", "r_squared"]].tolist() == pytest.approx(
+        assert lines.loc[site, ["slope", "intercept", "r_squared"]].tolist() == pytest.approx(
             [0.91, -0.04, 1]
         )
-        assert found.loc[site, "residual_sd"] == pytest.approx(0, abs=1e-12)
-        assert found.loc[site, ["n_tubes", "n_points", "n_scans", "n_missing"]].tolist() == [
+        assert lines.loc[site, "residual_sd"] == pytest.approx(0, abs=1e-12)
+        assert lines.loc[site, ["n_tubes", "n_points", "n_scans", "n_missing"]].tolist() == [
             6,
             6,
             1,
@@ -65,9 +65,9 @@ def test_an_exact_line_is_found():
 
 
 def test_fit_of_tube_means_equals_statsmodels(noisy):
-    found = calibrate(noisy).set_index(["method", "site"])
-    assert list(found.index.get_level_values("site")) == ["A", "B", "C", "all"] * 2
-    for (method, site), row in found.iterrows():
+    lines = calibrate(noisy).set_index(["method", "site"])
+    assert list(lines.index.get_level_values("site")) == ["A", "B", "C", "all"] * 2
+    for (method, site), row in lines.iterrows():
         rows = noisy[
             (noisy["method"] == method)
             & noisy["site"].isin(["A", "B", "C"] if site == "all" else [site])
@@ -102,45 +102,45 @@ def test_repeats_do_not_make_it_surer():
 def test_missing_tubes_are_counted_and_impossible_fits_explained():
     measured = np.tile(0.9 * EXPECTED, (2, 1))
     measured[0, 2] = measured[:, 5] = np.nan
-    both = pd.concat(
+    table = pd.concat(
         [phantom(measured), phantom(np.where(EXPECTED > 0.5, np.nan, EXPECTED)[None], site="B")]
     )
-    found = calibrate(both).set_index("site")
-    assert found.loc["A", "slope"] == pytest.approx(0.9)
-    assert found.loc["A", ["n_tubes", "n_points", "n_scans", "n_missing"]].tolist() == [5, 5, 2, 3]
-    assert np.isnan(found.loc["B", "slope"])
-    assert "2 rows" in found.loc["B", "note"]
-    assert found.loc["B", "n_tubes"] == 2
+    lines = calibrate(table).set_index("site")
+    assert lines.loc["A", "slope"] == pytest.approx(0.9)
+    assert lines.loc["A", ["n_tubes", "n_points", "n_scans", "n_missing"]].tolist() == [5, 5, 2, 3]
+    assert np.isnan(lines.loc["B", "slope"])
+    assert "2 rows" in lines.loc["B", "note"]
+    assert lines.loc["B", "n_tubes"] == 2
     with pytest.raises(ValueError, match=r"\('iterative', 'B'\)"):
-        apply_calibration(in_vivo(), found.reset_index())
+        apply_calibration(in_vivo(), lines.reset_index())
 
 
 def test_calibrated_values_are_the_true_ones(noisy):
     lines = pd.concat(
         [phantom(s * EXPECTED[None] - 0.04, site=k) for k, s in (("A", 0.9), ("B", 0.8))]
     )
-    found = apply_calibration(
+    corrected = apply_calibration(
         in_vivo(sd=0.018, median=0.09, se=0.0018, volume=2.0), calibrate(lines)
     )
     # the intercept cancels against the reference
-    assert found["mean"].tolist() == pytest.approx([0.1, 0.1])
-    assert found["sd"].tolist() == pytest.approx([0.02, 0.0225])
-    assert found["median"].tolist() == pytest.approx([0.1, 0.1125])
-    assert found["se"].tolist() == pytest.approx([0.002, 0.00225])
-    assert found["volume"].tolist() == [2.0, 2.0]
-    assert found["calibrated"].all()
-    assert found["calibration_slope"].tolist() == pytest.approx([0.9, 0.8])
+    assert corrected["mean"].tolist() == pytest.approx([0.1, 0.1])
+    assert corrected["sd"].tolist() == pytest.approx([0.02, 0.0225])
+    assert corrected["median"].tolist() == pytest.approx([0.1, 0.1125])
+    assert corrected["se"].tolist() == pytest.approx([0.002, 0.00225])
+    assert corrected["volume"].tolist() == [2.0, 2.0]
+    assert corrected["calibrated"].all()
+    assert corrected["calibration_slope"].tolist() == pytest.approx([0.9, 0.8])
 
 
 def test_phantom_rows_stay_and_the_input_is_not_changed():
     tubes = phantom(0.9 * EXPECTED[None])
     table = pd.concat([in_vivo()[:1], tubes], ignore_index=True)
     before = table.copy()
-    found = apply_calibration(table, calibrate(table))
+    corrected = apply_calibration(table, calibrate(table))
     pd.testing.assert_frame_equal(table, before)
-    assert found["calibrated"].tolist() == [True] + [False] * 6
-    assert found["mean"].tolist() == pytest.approx([0.1, *0.9 * EXPECTED])
-    assert found["calibration_slope"].notna().tolist() == [True] + [False] * 6
+    assert corrected["calibrated"].tolist() == [True] + [False] * 6
+    assert corrected["mean"].tolist() == pytest.approx([0.1, *0.9 * EXPECTED])
+    assert corrected["calibration_slope"].notna().tolist() == [True] + [False] * 6
 
 
 def scattered(r_squared, slope=0.9, site="A"):
@@ -159,8 +159,8 @@ def test_a_line_that_tubes_do_not_lie_on_is_refused_and_told_of(r_squared):
         pd.concat([scattered(r_squared), scattered(0.999, site="B")], ignore_index=True)
     )
     assert lines["r_squared"].iloc[0] == pytest.approx(r_squared)
-    named = rf"site A, iterative: R² {r_squared:.4f} \(should be at least 0.98\), slope 0.90"
-    with pytest.raises(ValueError, match=named) as refusal:
+    description = rf"site A, iterative: R² {r_squared:.4f} \(should be at least 0.98\), slope 0.90"
+    with pytest.raises(ValueError, match=description) as refusal:
         apply_calibration(in_vivo(), lines)
     (warning,) = doubtful_lines(lines)
     for text in (str(refusal.value), warning):

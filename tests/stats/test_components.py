@@ -68,11 +68,11 @@ def analysis_of_variance(y):
 @pytest.mark.parametrize("shape", [(9, 3, 5), (12, 4, 2)])
 def test_balanced_data_agree_with_the_analysis_of_variance(shape):
     y = study(np.random.default_rng(0), shape)
-    wanted = analysis_of_variance(y)
-    assert min(wanted.values()) > 0
-    found = components(roi_table(y))
-    for name, variance in wanted.items():
-        row = found.loc[name]
+    expected = analysis_of_variance(y)
+    assert min(expected.values()) > 0
+    estimates = components(roi_table(y))
+    for name, variance in expected.items():
+        row = estimates.loc[name]
         assert row["variance"] == pytest.approx(variance, rel=1e-6)
         assert row["sd"] ** 2 == pytest.approx(row["variance"])
         assert row["ci_low"] < row["variance"] < row["ci_high"]
@@ -81,16 +81,16 @@ def test_balanced_data_agree_with_the_analysis_of_variance(shape):
             pytest.approx(row["ci_high"]),
         )
     s, a, i = shape
-    assert found["share"].sum() == pytest.approx(100)
-    assert found["n_levels"].tolist() == [s, a, i, s * a, s * a * i]
-    assert (found["n_scans"] == s * a * i).all()
+    assert estimates["share"].sum() == pytest.approx(100)
+    assert estimates["n_levels"].tolist() == [s, a, i, s * a, s * a * i]
+    assert (estimates["n_scans"] == s * a * i).all()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_unbalanced_data_agree_with_statsmodels(seed):
     rng = np.random.default_rng(seed)
     table = lose(roi_table(study(rng)), rng, 40)
-    found = components(table)["variance"]
+    variances = components(table)["variance"]
     data = table.assign(
         y=1000 * table["mean"], cell=table["subject"] + "-" + table["site"], whole=1
     )
@@ -100,9 +100,9 @@ def test_unbalanced_data_agree_with_statsmodels(seed):
         fit = MixedLM.from_formula(
             "y ~ 1", data, groups="whole", vc_formula={k: f"0 + C({v})" for k, v in factors.items()}
         ).fit(reml=True, method="powell", xtol=1e-10, ftol=1e-12)  # others stop early
-    wanted = dict(zip(fit.model.exog_vc.names, fit.vcomp, strict=True)) | {"residual": fit.scale}
+    expected = dict(zip(fit.model.exog_vc.names, fit.vcomp, strict=True)) | {"residual": fit.scale}
     for name in COMPONENTS:
-        assert found[name] == pytest.approx(wanted[name], rel=1e-5, abs=1e-6)
+        assert variances[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6)
 
 
 def dense_deviance(variances, y, factors):
@@ -110,9 +110,9 @@ def dense_deviance(variances, y, factors):
     v = variances[-1] * np.eye(y.size)
     for variance, factor in zip(variances[:-1], factors, strict=True):
         v += variance * (factor[:, None] == factor)
-    inverse, one = np.linalg.inv(v), np.ones(y.size)
-    residual = y - one @ inverse @ y / (one @ inverse @ one)
-    return np.linalg.slogdet(v)[1] + np.log(one @ inverse @ one) + residual @ inverse @ residual
+    inverse, ones = np.linalg.inv(v), np.ones(y.size)
+    residual = y - ones @ inverse @ y / (ones @ inverse @ ones)
+    return np.linalg.slogdet(v)[1] + np.log(ones @ inverse @ ones) + residual @ inverse @ residual
 
 
 def test_ends_of_intervals_are_where_the_profile_reaches_its_limit():
@@ -121,9 +121,9 @@ def test_ends_of_intervals_are_where_the_profile_reaches_its_limit():
     y = 1000 * table["mean"].to_numpy()
     factors = [table[c].to_numpy() for c in ("subject", "site", "scan")]
     factors.append((table["subject"] + table["site"]).to_numpy())
-    found = components(table)
+    intervals = components(table)
 
-    estimates = found["variance"].to_numpy()
+    estimates = intervals["variance"].to_numpy()
 
     def profile(name, value):
         """Deviance at one component's value, the others at their best."""
@@ -142,9 +142,11 @@ def test_ends_of_intervals_are_where_the_profile_reaches_its_limit():
 
     best = dense_deviance(estimates, y, factors)
     for name in COMPONENTS:
-        assert profile(name, found.loc[name, "ci_high"]) - best == pytest.approx(3.8415, abs=2e-3)
-        if found.loc[name, "ci_low"]:
-            assert profile(name, found.loc[name, "ci_low"]) - best == pytest.approx(
+        assert profile(name, intervals.loc[name, "ci_high"]) - best == pytest.approx(
+            3.8415, abs=2e-3
+        )
+        if intervals.loc[name, "ci_low"]:
+            assert profile(name, intervals.loc[name, "ci_low"]) - best == pytest.approx(
                 3.8415, abs=2e-3
             )
         else:
@@ -159,14 +161,14 @@ def test_a_component_that_is_not_there_is_zero_with_an_upper_limit():
         - y.mean(axis=(1, 2), keepdims=True)
         - y.mean(axis=(0, 2), keepdims=True)
     )
-    wanted = analysis_of_variance(y)
-    assert max(wanted["run"], wanted["subject_site"]) < 0
-    found = components(roi_table(y))
+    expected = analysis_of_variance(y)
+    assert max(expected["run"], expected["subject_site"]) < 0
+    estimates = components(roi_table(y))
     for name in ("run", "subject_site"):
-        assert found.loc[name, "variance"] == 0
-        assert found.loc[name, "ci_low"] == 0
-        assert 0 < found.loc[name, "ci_high"] < 10
-    assert found.loc["residual", "variance"] == pytest.approx(16, rel=0.3)
+        assert estimates.loc[name, "variance"] == 0
+        assert estimates.loc[name, "ci_low"] == 0
+        assert 0 < estimates.loc[name, "ci_high"] < 10
+    assert estimates.loc["residual", "variance"] == pytest.approx(16, rel=0.3)
 
 
 def test_offsets_of_sites_and_scans_go_to_their_components():
@@ -210,14 +212,14 @@ def test_components_that_a_design_cannot_show():
 
 def test_every_roi_and_method_has_its_own():
     rng = np.random.default_rng(8)
-    one, two = roi_table(study(rng)), roi_table(study(rng)).assign(roi="caudate")
+    putamen, caudate = roi_table(study(rng)), roi_table(study(rng)).assign(roi="caudate")
     csf = roi_table(np.zeros((9, 3, 5))).assign(roi="csf")
-    found = variance_components(pd.concat([one, two, csf], ignore_index=True))
-    assert found.groupby("roi", sort=False)["component"].agg(list).to_dict() == {
+    table = variance_components(pd.concat([putamen, caudate, csf], ignore_index=True))
+    assert table.groupby("roi", sort=False)["component"].agg(list).to_dict() == {
         "putamen": list(COMPONENTS),
         "caudate": list(COMPONENTS),
     }
-    pd.testing.assert_frame_equal(found.iloc[:5], variance_components(one))
+    pd.testing.assert_frame_equal(table.iloc[:5], variance_components(putamen))
 
 
 def test_data_that_say_nothing_are_refused():
@@ -235,9 +237,12 @@ def test_intervals_cover_the_truth(lost):
     rng = np.random.default_rng(10)
     covered = []
     for _ in range(100):
-        found = components(lose(roi_table(study(rng)), rng, lost))
+        estimates = components(lose(roi_table(study(rng)), rng, lost))
         covered.append(
-            [found.loc[k, "ci_low"] <= v <= found.loc[k, "ci_high"] for k, v in TRUTH.items()]
+            [
+                estimates.loc[k, "ci_low"] <= v <= estimates.loc[k, "ci_high"]
+                for k, v in TRUTH.items()
+            ]
         )
     # Within three standard errors of 95 %.
     assert (np.mean(covered, axis=0) >= 0.88).all(), np.mean(covered, axis=0)

@@ -60,12 +60,12 @@ def test_shifts_and_scales_without_noise_go_away():
 def test_effects_of_sites():
     truth = np.broadcast_to(people(np.random.default_rng(1)), (5, 9, 3, 2))
     table = roi_table(distort(truth))
-    found = site_effects(table).set_index(["roi", "site"]).loc["putamen"]
+    effects = site_effects(table).set_index(["roi", "site"]).loc["putamen"]
     cells = distort(truth)[1, :, :, 0]
-    assert found["shift"].to_numpy() == pytest.approx(cells.mean(axis=0) - cells.mean())
-    assert found["scale"].to_numpy() == pytest.approx(SCALE / np.sqrt(np.mean(SCALE**2)))
-    assert (found["n_subjects"] == 9).all()
-    assert (found["n_left_out"] == 0).all()
+    assert effects["shift"].to_numpy() == pytest.approx(cells.mean(axis=0) - cells.mean())
+    assert effects["scale"].to_numpy() == pytest.approx(SCALE / np.sqrt(np.mean(SCALE**2)))
+    assert (effects["n_subjects"] == 9).all()
+    assert (effects["n_left_out"] == 0).all()
 
 
 def test_subjects_scanned_at_one_site_only_are_harmonised_by_the_others():
@@ -73,13 +73,15 @@ def test_subjects_scanned_at_one_site_only_are_harmonised_by_the_others():
     table = roi_table(distort(truth))
     fewer = table[(table["subject"] != "04") | (table["site"] == "B")]
     expected = shift_and_scale(table[table["subject"] != "04"])
-    found = shift_and_scale(fewer)
-    others = found["subject"] != "04"
-    assert found.loc[others, "mean"].to_numpy() == pytest.approx(expected["mean"].to_numpy())
+    harmonised = shift_and_scale(fewer)
+    is_travelling = harmonised["subject"] != "04"
+    assert harmonised.loc[is_travelling, "mean"].to_numpy() == pytest.approx(
+        expected["mean"].to_numpy()
+    )
     left_out = site_effects(fewer).groupby("site")["n_left_out"].unique().map(list).to_dict()
     assert left_out == {"A": [0], "B": [1], "C": [0]}
     # It ends where the same person's scans at the other sites would.
-    assert found.loc[~others, "mean"].to_numpy() == pytest.approx(
+    assert harmonised.loc[~is_travelling, "mean"].to_numpy() == pytest.approx(
         wide(shift_and_scale(table, leave_one_out=True))[:, 4, 1].ravel() / 1000
     )
 
@@ -88,14 +90,14 @@ def test_leave_one_out_does_not_know_the_subject():
     rng = np.random.default_rng(3)
     table = roi_table(distort(people(rng) + rng.normal(0, 4, (5, 9, 3, 3))))
     for harmonise in (shift_and_scale, combat):
-        found = harmonise(table, leave_one_out=True)
+        harmonised = harmonise(table, leave_one_out=True)
         changed = table.copy()
         own = changed["subject"] == "02"
         changed.loc[own, "mean"] += 0.5
         again = harmonise(changed, leave_one_out=True)
         # The model of this subject is that of all others: the same line maps its values, wherever
         # they are.
-        shared = found.loc[own, "mean"].to_numpy(), again.loc[own, "mean"].to_numpy()
+        shared = harmonised.loc[own, "mean"].to_numpy(), again.loc[own, "mean"].to_numpy()
         scale = site_effects(table[~own], model=harmonise.__name__).set_index(["roi", "site"])[
             "scale"
         ]
@@ -110,9 +112,9 @@ def test_gain_on_known_people_is_an_illusion_where_sites_do_not_differ():
     ratios = {False: [], True: []}
     for _ in range(8):
         table = roi_table(people(rng, n=5) + rng.normal(0, 4, (5, 5, 3, 2)))
-        for honest, found in ratios.items():
+        for honest, site_ratios in ratios.items():
             effect = harmonization_effect(table, shift_and_scale(table, leave_one_out=honest))
-            found.append(effect.loc[effect["measure"] == "site_means", "ratio"].mean())
+            site_ratios.append(effect.loc[effect["measure"] == "site_means", "ratio"].mean())
     assert np.mean(ratios[False]) < 0.92
     assert np.mean(ratios[True]) > 1.02
 
@@ -158,28 +160,28 @@ def unlike_people(rng, n=60, n_rois=5, noise=2.0):
 @pytest.mark.parametrize("harmonise", [shift_and_scale, combat])
 def test_what_covariates_explain_stays(harmonise):
     table, level = unlike_people(np.random.default_rng(6))
-    found = harmonise(table, covariates=["age", "sex"])
-    left = 1000 * found["mean"].to_numpy().reshape(5, -1) - level
-    by_site = np.stack([left[:, s::3].mean(axis=1) for s in range(3)])
+    harmonised = harmonise(table, covariates=["age", "sex"])
+    remainder = 1000 * harmonised["mean"].to_numpy().reshape(5, -1) - level
+    by_site = np.stack([remainder[:, s::3].mean(axis=1) for s in range(3)])
     assert np.ptp(by_site, axis=0).max() < 1.5  # 15 before, and the third site's age is 12 ppb
-    assert left.std() < 2.5
+    assert remainder.std() < 2.5
     without = site_effects(table, model=harmonise.__name__, covariates=["age", "sex"])
     assert (without["n_subjects"] == 20).all()
 
 
 def test_shift_and_scale_is_the_linear_model():
     table, _ = unlike_people(np.random.default_rng(7))
-    one = table[table["roi"] == "putamen"]
+    putamen = table[table["roi"] == "putamen"]
     design = np.column_stack(
-        [one["site"] == s for s in "ABC"] + [one["age"], one["sex"] == "M"]
+        [putamen["site"] == s for s in "ABC"] + [putamen["age"], putamen["sex"] == "M"]
     ).astype(float)
-    beta, _, _, _ = np.linalg.lstsq(design, 1000 * one["mean"].to_numpy())
+    beta, _, _, _ = np.linalg.lstsq(design, 1000 * putamen["mean"].to_numpy())
     effects = (
         site_effects(table, covariates=["age", "sex"]).set_index(["roi", "site"]).loc["putamen"]
     )
     assert effects["shift"].to_numpy() == pytest.approx(beta[:3] - beta[:3].mean())
-    residual = 1000 * one["mean"].to_numpy() - design @ beta
-    squares = [np.mean(residual[one["site"] == s] ** 2) for s in "ABC"]
+    residual = 1000 * putamen["mean"].to_numpy() - design @ beta
+    squares = [np.mean(residual[putamen["site"] == s] ** 2) for s in "ABC"]
     assert effects["scale"].to_numpy() == pytest.approx(np.sqrt(squares / np.mean(residual**2)))
 
 
@@ -189,20 +191,20 @@ def test_combat_agrees_with_neurocombat(monkeypatch, capsys, n_rois):
         "neuroCombat.neuroCombat", reason="the authors' implementation of ComBat"
     )
     table, _ = unlike_people(np.random.default_rng(8), n_rois=n_rois)
-    one = table[table["roi"] == "caudate"]
+    caudate = table[table["roi"] == "caudate"]
     # It stops at changes of 1e-4; so that both are converged, go on.
     monkeypatch.setattr(reference.it_sol, "__defaults__", (1e-12,))
-    wanted = reference.neuroCombat(
+    expected = reference.neuroCombat(
         1000 * table["mean"].to_numpy().reshape(n_rois, -1),
-        one[["site", "age", "sex"]],
+        caudate[["site", "age", "sex"]],
         "site",
         categorical_cols=["sex"],
         continuous_cols=["age"],
     )
     capsys.readouterr()
-    found = combat(table, covariates=["age", "sex"])
-    assert 1000 * found["mean"].to_numpy().reshape(n_rois, -1) == pytest.approx(
-        wanted["data"], abs=1e-6
+    harmonised = combat(table, covariates=["age", "sex"])
+    assert 1000 * harmonised["mean"].to_numpy().reshape(n_rois, -1) == pytest.approx(
+        expected["data"], abs=1e-6
     )
 
 
@@ -215,7 +217,7 @@ def test_combat_shrinks_towards_what_rois_share():
         )
         for model in ("shift_and_scale", "combat")
     }
-    spread = {model: found.std() for model, found in shifts.items()}
+    spread = {model: values.std() for model, values in shifts.items()}
     assert (spread["combat"] < spread["shift_and_scale"]).all()
 
 
@@ -226,10 +228,10 @@ def test_incomplete_tables():
     table.loc[lost, "mean"] = np.nan
     table = pd.concat([table, table[table["roi"] == "putamen"].assign(roi="csf", mean=0.0)])
     for harmonise, n_putamen in ((shift_and_scale, 9), (combat, 8)):
-        found = harmonise(table)
-        assert len(found) == 5 * 9 * 9
-        assert "sd" not in found
-        assert found["mean"].isna().sum() == 3
+        harmonised = harmonise(table)
+        assert len(harmonised) == 5 * 9 * 9
+        assert "sd" not in harmonised
+        assert harmonised["mean"].isna().sum() == 3
         n = site_effects(table, model=harmonise.__name__).set_index(["roi", "site"])
         assert n.loc[("putamen", "A"), "n_subjects"] == n_putamen
         assert n.loc[("nigra", "A"), ["n_subjects", "n_left_out"]].tolist() == [8, 0]

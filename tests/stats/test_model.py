@@ -79,7 +79,7 @@ def test_regressions_equal_statsmodels_formulas(patients, subset, outcome, formu
 def test_diagnostics_equal_statsmodels(patients):
     tables = run_model(patients, MODEL)
     keys = {"subset": "all", "outcome": "log_lesions", "adjusted": True}
-    found, points = (
+    diagnostics, points = (
         rows_of(tables, "diagnostics", **keys).iloc[0],
         rows_of(tables, "residuals", **keys),
     )
@@ -94,49 +94,49 @@ def test_diagnostics_equal_statsmodels(patients):
     partial = peer.resid + peer.params["chi"] * (chi - chi.mean())
     np.testing.assert_allclose(points["partial_residual"], partial, rtol=1e-8, atol=1e-10)
     place = peer.model.exog_names.index("chi")
-    assert found["variance_inflation"] == pytest.approx(
+    assert diagnostics["variance_inflation"] == pytest.approx(
         variance_inflation_factor(peer.model.exog, place), rel=1e-8
     )
     statistic, p, *_ = het_breuschpagan(peer.resid, peer.model.exog)
-    assert (found["breusch_pagan"], found["breusch_pagan_p"]) == (
+    assert (diagnostics["breusch_pagan"], diagnostics["breusch_pagan_p"]) == (
         pytest.approx(statistic),
         pytest.approx(p),
     )
-    assert found["breusch_pagan_df"] == 4
-    assert found["cook_of"] == patients.index[np.argmax(influence.cooks_distance[0])]
-    assert found["n_cook"] == np.sum(influence.cooks_distance[0] > 4 / 80)
-    assert found["n_leverage"] == np.sum(influence.hat_matrix_diag > 2 * 5 / 80)
+    assert diagnostics["breusch_pagan_df"] == 4
+    assert diagnostics["cook_of"] == patients.index[np.argmax(influence.cooks_distance[0])]
+    assert diagnostics["n_cook"] == np.sum(influence.cooks_distance[0] > 4 / 80)
+    assert diagnostics["n_leverage"] == np.sum(influence.hat_matrix_diag > 2 * 5 / 80)
 
 
 def test_diagnostics_by_hand():
     # x = 1..5 and y as in the regression's own test: residuals .8 -1 .2 -.6 .6, leverage .2 + (x -
     # 3)² / 10.
-    found = diagnose(
+    diagnosis = diagnose(
         np.array([2, 1, 3, 3, 5]), pd.DataFrame({"x": [1, 2, 3, 4, 5]}, index=list("abcde"))
     )
-    np.testing.assert_allclose(found.rows["leverage"], [0.6, 0.3, 0.2, 0.3, 0.6])
+    np.testing.assert_allclose(diagnosis.rows["leverage"], [0.6, 0.3, 0.2, 0.3, 0.6])
     # Cook: residual² leverage / ((1 - leverage)² · 2 · .8), for the first .64 · .6 / (.16 · 1.6).
-    assert found.rows.loc["a", "cook"] == pytest.approx(1.5)
+    assert diagnosis.rows.loc["a", "cook"] == pytest.approx(1.5)
     # Without a: sum of squares 2.4 - .64 / .4 = .8 on 2 degrees of freedom; .8 / √(.4 · .4).
-    assert found.rows.loc["a", "studentised"] == pytest.approx(2.0)
-    assert found.variance_inflation["x"] == pytest.approx(1)
+    assert diagnosis.rows.loc["a", "studentised"] == pytest.approx(2.0)
+    assert diagnosis.variance_inflation["x"] == pytest.approx(1)
 
 
 def test_inflation_of_two_covariates_is_that_of_their_correlation():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 2)) @ [[1, 0.7], [0, 1]]
-    found = diagnose(rng.normal(size=50), pd.DataFrame(x, columns=["a", "b"]))
+    diagnosis = diagnose(rng.normal(size=50), pd.DataFrame(x, columns=["a", "b"]))
     r = np.corrcoef(x.T)[0, 1]
-    np.testing.assert_allclose(found.variance_inflation, 1 / (1 - r**2))
+    np.testing.assert_allclose(diagnosis.variance_inflation, 1 / (1 - r**2))
 
 
 def test_patient_on_whom_a_coefficient_depends_alone():
     """The only one with a covariate's value has leverage 1, and no residual to judge by."""
     rng = np.random.default_rng(0)
-    found = diagnose(rng.normal(size=9), pd.DataFrame({"only": np.arange(9) == 4}))
-    assert found.rows["leverage"].iloc[4] == pytest.approx(1)
-    assert found.rows.loc[4, ["studentised", "cook"]].isna().all()
-    assert found.rows.drop(index=4).notna().all(axis=None)
+    diagnosis = diagnose(rng.normal(size=9), pd.DataFrame({"only": np.arange(9) == 4}))
+    assert diagnosis.rows["leverage"].iloc[4] == pytest.approx(1)
+    assert diagnosis.rows.loc[4, ["studentised", "cook"]].isna().all()
+    assert diagnosis.rows.drop(index=4).notna().all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_adjusted_r_squared_by_hand():
 def test_predictor_is_not_adjusted_for_itself_or_its_outcome(patients):
     node = Node("table2", "", ("chi",), ("age", "therapy"), ("age", "chi", "therapy"))
     tables = run_model(patients, StudyModel("m", (node,)))
-    found = tables["coefficients"].set_index(["predictor", "adjusted"])["adjusted_for"]
-    assert (found["age", True], found["therapy", True]) == ("therapy", "age")
+    adjustments = tables["coefficients"].set_index(["predictor", "adjusted"])["adjusted_for"]
+    assert (adjustments["age", True], adjustments["therapy", True]) == ("therapy", "age")
     assert used_columns(StudyModel("m", (node,))) == ["chi", "age", "therapy"]
 
 
@@ -245,7 +245,7 @@ def test_rule_without_its_column_is_a_problem_only_if_it_is_to_be_applied(patien
         (
             {"lesions": 0.0},
             ("log_lesions",),
-            "log_lesions could not be made: Log of lesions: the logarithm",
+            "log_lesions could not be computed: Log of lesions: the logarithm",
         ),
     ],
 )
@@ -255,12 +255,15 @@ def test_regression_that_cannot_be_computed_stops_no_other(patients, change, adj
         Node("two", "", ("thickness",), ("chi",)),
     )
     tables = run_model(patients.assign(**change), StudyModel("m", nodes, transformations=STEPS[1:]))
-    found = tables["coefficients"].set_index(["node", "adjusted"])
+    coefficients = tables["coefficients"].set_index(["node", "adjusted"])
     with pytest.raises(ValueError, match=cause):
-        raise ValueError(found.loc[("one", True), "note"])
-    assert found["coefficient"].isna().tolist() == [False, True, False]
+        raise ValueError(coefficients.loc[("one", True), "note"])
+    assert coefficients["coefficient"].isna().tolist() == [False, True, False]
     problems = tables["problems"].set_index("what")["problem"]
-    assert problems["one [all]: thickness on chi (adjusted)"] == found.loc[("one", True), "note"]
+    assert (
+        problems["one [all]: thickness on chi (adjusted)"]
+        == coefficients.loc[("one", True), "note"]
+    )
 
 
 def test_outcome_that_is_a_text_and_subset_without_its_column(patients):
@@ -311,6 +314,6 @@ def test_power_statement_of_the_study():
     assert round(detectable_correlation(95), 2) == 0.28
     assert correlation_power(0.28, 96) < 0.8 < correlation_power(0.28, 97)
     table = pd.DataFrame({"y": np.random.default_rng(0).normal(size=95), "x": np.arange(95.0)})
-    found = run_model(table, StudyModel("m", (Node("a", "", ("y",), ("x",)),)))["power"].iloc[0]
-    assert (found["n"], found["power"]) == (95, pytest.approx(correlation_power(0.28, 95)))
-    assert found["detectable_correlation"] == pytest.approx(detectable_correlation(95))
+    row = run_model(table, StudyModel("m", (Node("a", "", ("y",), ("x",)),)))["power"].iloc[0]
+    assert (row["n"], row["power"]) == (95, pytest.approx(correlation_power(0.28, 95)))
+    assert row["detectable_correlation"] == pytest.approx(detectable_correlation(95))

@@ -17,11 +17,11 @@ from multiqsm.stats.planning import (
 
 
 def test_smallest_detectable_change():
-    found = smallest_detectable_change([5.0, 0.0], df=36)
-    assert found.value == pytest.approx([1.959964 * np.sqrt(2) * 5, 0], rel=1e-6)
+    change = smallest_detectable_change([5.0, 0.0], df=36)
+    assert change.value == pytest.approx([1.959964 * np.sqrt(2) * 5, 0], rel=1e-6)
     # 36 df: chi-squared quantiles 21.336 and 54.437 from a printed table.
-    assert found.ci_low[0] == pytest.approx(found.value[0] * np.sqrt(36 / 54.437), rel=1e-4)
-    assert found.ci_high[0] == pytest.approx(found.value[0] * np.sqrt(36 / 21.336), rel=1e-4)
+    assert change.ci_low[0] == pytest.approx(change.value[0] * np.sqrt(36 / 54.437), rel=1e-4)
+    assert change.ci_high[0] == pytest.approx(change.value[0] * np.sqrt(36 / 21.336), rel=1e-4)
     assert np.isnan(smallest_detectable_change(5.0).ci_low)
 
 
@@ -29,9 +29,9 @@ def test_smallest_detectable_change():
 def test_interval_of_the_smallest_detectable_change_covers():
     rng = np.random.default_rng(0)
     sdw = rng.normal(0, 3.0, (4000, 9, 5)).std(axis=2, ddof=1)
-    found = smallest_detectable_change(np.sqrt((sdw**2).mean(axis=1)), df=36)
+    change = smallest_detectable_change(np.sqrt((sdw**2).mean(axis=1)), df=36)
     truth = 1.959964 * np.sqrt(2) * 3
-    assert np.mean((found.ci_low < truth) & (truth < found.ci_high)) == pytest.approx(
+    assert np.mean((change.ci_low < truth) & (truth < change.ci_high)) == pytest.approx(
         0.95, abs=0.012
     )
 
@@ -56,14 +56,14 @@ def test_power_of_a_very_large_effect_is_one():
     assert power(50.0, 1.0, 90, design="groups") == pytest.approx(1)
 
 
-@pytest.mark.parametrize("wanted", [0.8, 0.95])
+@pytest.mark.parametrize("target", [0.8, 0.95])
 @pytest.mark.parametrize("effect", [0.08, 0.3, 0.9, 5.0])
-def test_sample_size_agrees_with_statsmodels(effect, wanted):
+def test_sample_size_agrees_with_statsmodels(effect, target):
     # Above two subjects, which statsmodels' root finding does not go below either.
-    paired = np.ceil(reference.TTestPower().solve_power(effect, power=wanted, alpha=0.05))
-    groups = np.ceil(reference.TTestIndPower().solve_power(effect, power=wanted, alpha=0.05))
-    assert sample_size(effect, 1.0, design="change", power=wanted) == max(paired, 2)
-    assert sample_size(effect, 1.0, design="groups", power=wanted) == max(groups, 2)
+    paired = np.ceil(reference.TTestPower().solve_power(effect, power=target, alpha=0.05))
+    groups = np.ceil(reference.TTestIndPower().solve_power(effect, power=target, alpha=0.05))
+    assert sample_size(effect, 1.0, design="change", power=target) == max(paired, 2)
+    assert sample_size(effect, 1.0, design="groups", power=target) == max(groups, 2)
 
 
 @pytest.mark.parametrize(("design", "n_sites"), [("change", 1), ("change", 4), ("groups", 3)])
@@ -103,8 +103,8 @@ def test_simulated_multisite_comparison_has_the_power():
     n = sample_size(3.0, sd, design="groups", n_sites=3)
     n += -n % 3
     rng = np.random.default_rng(1)
-    found = np.mean([simulated_groups(rng, n, 3, 3.0) < 0.05 for _ in range(3000)])
-    assert found == pytest.approx(power(3.0, sd, n, design="groups", n_sites=3), abs=0.025)
+    rate = np.mean([simulated_groups(rng, n, 3, 3.0) < 0.05 for _ in range(3000)])
+    assert rate == pytest.approx(power(3.0, sd, n, design="groups", n_sites=3), abs=0.025)
 
 
 def test_simulated_change_has_the_sd_and_the_power():
@@ -116,8 +116,8 @@ def test_simulated_change_has_the_sd_and_the_power():
     change = rng.normal(2.0, 0.5, (4000, n)) + values[1] - values[0]
     sd = change_sd(1.5, n_scans=n_scans, subject_site_sd=1.0, site_sd=2.0, true_change_sd=0.5)
     assert change.std() == pytest.approx(sd, rel=0.01)
-    found = np.mean(stats.ttest_1samp(change, 0, axis=1).pvalue < 0.05)
-    assert found == pytest.approx(power(2.0, sd, n, design="change"), abs=0.025)
+    rate = np.mean(stats.ttest_1samp(change, 0, axis=1).pvalue < 0.05)
+    assert rate == pytest.approx(power(2.0, sd, n, design="change"), abs=0.025)
 
 
 def test_scans_of_one_session_average_only_the_residual():
@@ -146,8 +146,8 @@ def test_simulated_correlation_has_the_power():
     rng = np.random.default_rng(3)
     x, noise = rng.normal(size=(2, 20000, 12))
     y = 0.6 * x + 0.8 * noise
-    found = np.mean(stats.pearsonr(x, y, axis=1).pvalue < 0.05)
-    assert correlation_power(0.6, 12) == pytest.approx(found, abs=0.01)
+    rate = np.mean(stats.pearsonr(x, y, axis=1).pvalue < 0.05)
+    assert correlation_power(0.6, 12) == pytest.approx(rate, abs=0.01)
 
 
 def test_bad_input_is_refused():

@@ -22,11 +22,10 @@ from multiqsm.stats.study import study_tables
     ],
 )
 def test_commonest_at_a_site(scans, preferred, expected):
-    told = scans.split()
-    assert (
-        choose_protocols([scan[0] for scan in told], [scan[1] for scan in told], preferred)
-        == expected
-    )
+    """A scan is a letter of its site and one of its protocol."""
+    sites = scans.replace(" ", "")[::2]
+    protocols = scans.replace(" ", "")[1::2]
+    assert choose_protocols(sites, protocols, preferred) == expected
 
 
 def two_protocols(**coarse):
@@ -34,15 +33,15 @@ def two_protocols(**coarse):
     site A.
     """
     fine = people_table().assign(protocol="acq-fine, 1×1×2 mm")
-    other = people_table(sites="A", scans=1, seed=9).assign(
+    extra = people_table(sites="A", scans=1, seed=9).assign(
         protocol="acq-coarse, 2×2×2 mm", **coarse
     )
-    return fine, pd.concat([fine, other], ignore_index=True)
+    return fine, pd.concat([fine, extra], ignore_index=True)
 
 
 def test_other_protocols_are_left_out_and_told():
-    fine, both = two_protocols()
-    tables, (note,) = study_tables(both)
+    fine, mixture = two_protocols()
+    tables, (note,) = study_tables(mixture)
     assert note == (
         "4 scans (acq-coarse, 2×2×2 mm) left out of all statistics: not of the protocol that "
         "counts at site A: "
@@ -61,10 +60,10 @@ def test_other_protocols_are_left_out_and_told():
 
 def test_two_acquisitions_of_a_person_are_no_test_and_retest():
     """One scan of each is one scan: there is nothing to repeat."""
-    both = people_table(subjects=1, sites="A", scans=2).assign(
+    mixture = people_table(subjects=1, sites="A", scans=2).assign(
         protocol=lambda table: table["scan"].map({1: "acq-a", 2: "acq-b"}), scan=1
     )
-    tables, notes = study_tables(both)
+    tables, notes = study_tables(mixture)
     assert (tables["imprecision"]["n_scans"] == 1).all()
     assert (tables["imprecision"]["n_within"] == 0).all()
     assert any(note.startswith("1 scan (acq-b) left out") for note in notes)
@@ -84,12 +83,12 @@ def test_phantom_tells_of_the_protocol_of_people():
     people = people_table(slopes=SLOPES).assign(protocol="acq-fine, 1×1×2 mm")
     tubes = tubes_table().assign(protocol="acq-fine, 1×1×2 mm")
     halved = {site: slope / 2 for site, slope in SLOPES.items()}
-    others = [
+    rest = [
         tubes_table(slopes=halved).assign(protocol="acq-coarse", scan=scan, run=str(scan))
         for scan in (1, 2)
     ]
     tables, notes = study_tables(
-        pd.concat([people, tubes, *others], ignore_index=True), calibrated=True
+        pd.concat([people, tubes, *rest], ignore_index=True), calibrated=True
     )
     slopes = tables["calibration"].set_index(["method", "site"])["slope"]
     assert slopes["iterative", "B"] == pytest.approx(SLOPES["B"])

@@ -68,20 +68,22 @@ def test_ols_equals_statsmodels_and_pingouin(patients):
     covariates = patients.drop(columns="chi")
     fit = ols(patients["chi"], covariates)
     peer = sm.OLS(patients["chi"], sm.add_constant(covariates.astype(float))).fit()
-    found = fit.coefficients
-    assert found.index.tolist() == ["intercept", "age", "female", "duration", "therapy"]
+    coefficients = fit.coefficients
+    assert coefficients.index.tolist() == ["intercept", "age", "female", "duration", "therapy"]
     for column, expected in (
         ("coefficient", peer.params),
         ("se", peer.bse),
         ("t", peer.tvalues),
         ("p", peer.pvalues),
     ):
-        np.testing.assert_allclose(found[column], expected, rtol=1e-8)
-    np.testing.assert_allclose(found[["ci_low", "ci_high"]], peer.conf_int(), rtol=1e-8)
+        np.testing.assert_allclose(coefficients[column], expected, rtol=1e-8)
+    np.testing.assert_allclose(coefficients[["ci_low", "ci_high"]], peer.conf_int(), rtol=1e-8)
     assert (fit.r_squared, fit.df, fit.n) == (pytest.approx(peer.rsquared), peer.df_resid, 95)
     second = pingouin.linear_regression(covariates.astype(float), patients["chi"])
-    np.testing.assert_allclose(found["se"], second["se"], rtol=1e-6)
-    np.testing.assert_allclose(found["p"], second.filter(regex="^p.?val").iloc[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(coefficients["se"], second["se"], rtol=1e-6)
+    np.testing.assert_allclose(
+        coefficients["p"], second.filter(regex="^p.?val").iloc[:, 0], rtol=1e-6
+    )
 
 
 def test_units_and_offsets_of_covariates_do_not_matter(patients):
@@ -98,9 +100,9 @@ def test_missing_values_are_listed(patients):
         patients["duration"].round().astype("Int64").mask(patients.index == "sub-50")
     )
     fit = ols(patients["chi"], patients[["age", "duration"]])
-    assert fit.missing == ("sub-07", "sub-20", "sub-50")
+    assert fit.missing_rows == ("sub-07", "sub-20", "sub-50")
     assert (fit.n, fit.n_missing) == (92, 3)
-    rest = patients.drop(index=list(fit.missing))
+    rest = patients.drop(index=list(fit.missing_rows))
     pd.testing.assert_frame_equal(
         fit.coefficients, ols(rest["chi"], rest[["age", "duration"]]).coefficients
     )
@@ -196,14 +198,14 @@ def test_variance_ratio_minimises_the_restricted_likelihood(seed):
         table["subject"].to_numpy(),
     )
     best = restricted_deviance(ratio, *dense)
-    for other in [0, *np.logspace(-4, 5, 60), ratio * 1.01, ratio * 0.99]:
-        assert restricted_deviance(other, *dense) >= best - 1e-9
+    for theta in [0, *np.logspace(-4, 5, 60), ratio * 1.01, ratio * 0.99]:
+        assert restricted_deviance(theta, *dense) >= best - 1e-9
 
 
 def test_balanced_random_intercept_is_the_anova_and_the_subject_means():
     table = people(np.random.default_rng(2), scans=[15] * 9)
-    found = analyses(table)
-    means, mixed = found.loc["subject_means"], found.loc["random_intercept"]
+    lines = analyses(table)
+    means, mixed = lines.loc["subject_means"], lines.loc["random_intercept"]
     for column in ("slope", "se", "ci_low", "ci_high", "statistic", "df", "p", "intercept"):
         assert mixed[column] == pytest.approx(means[column], rel=1e-6)
     within = table["mean"] - table.groupby("subject")["mean"].transform("mean")
@@ -250,45 +252,45 @@ def test_age_regression_naive_and_means_equal_scipy():
     table = pd.concat(
         [people(rng, scans=[15] * 9), people(rng, scans=[15] * 9, slope=-0.002, roi="caudate")]
     )
-    found = age_regression(table).set_index(["roi", "analysis"])
-    assert found.index.get_level_values("analysis").tolist() == list(AGE_ANALYSES) * 2
+    lines = age_regression(table).set_index(["roi", "analysis"])
+    assert lines.index.get_level_values("analysis").tolist() == list(AGE_ANALYSES) * 2
     for roi, rows in table.groupby("roi"):
         points = {"naive": rows, "subject_means": rows.groupby("subject")[["mean", "age"]].mean()}
-        for analysis, one in points.items():
-            row, line = found.loc[roi, analysis], stats.linregress(one["age"], one["mean"])
-            r, p = stats.pearsonr(one["age"], one["mean"])
+        for analysis, sample in points.items():
+            row, line = lines.loc[roi, analysis], stats.linregress(sample["age"], sample["mean"])
+            r, p = stats.pearsonr(sample["age"], sample["mean"])
             assert (row["r"], row["p"]) == pytest.approx((r, p), rel=1e-6)
             assert (row["slope"], row["intercept"], row["se"]) == pytest.approx(
                 (line.slope, line.intercept, line.stderr)
             )
-            assert row["df"] == len(one) - 2
-    assert found["n_scans"].eq(135).all()
-    assert found["n_subjects"].eq(9).all()
-    assert found["n_missing"].eq(0).all()
-    assert found["note"].isna().all()
+            assert row["df"] == len(sample) - 2
+    assert lines["n_scans"].eq(135).all()
+    assert lines["n_subjects"].eq(9).all()
+    assert lines["n_missing"].eq(0).all()
+    assert lines["note"].isna().all()
 
 
 def test_missing_scans_and_ages_are_counted():
     table = people(np.random.default_rng(6), scans=[15] * 9)
     table.loc[[0, 40, 41], "mean"] = np.nan
     table.loc[table["subject"] == "08", "age"] = np.nan
-    found = analyses(table)
-    assert found["n_scans"].eq(117).all()
-    assert found["n_subjects"].eq(8).all()
-    assert found["n_missing"].eq(18).all()
-    assert found["df"].to_dict() == {"naive": 115, "subject_means": 6, "random_intercept": 6}
+    lines = analyses(table)
+    assert lines["n_scans"].eq(117).all()
+    assert lines["n_subjects"].eq(8).all()
+    assert lines["n_missing"].eq(18).all()
+    assert lines["df"].to_dict() == {"naive": 115, "subject_means": 6, "random_intercept": 6}
     pd.testing.assert_frame_equal(
-        found.drop(columns="n_missing"), analyses(table.dropna()).drop(columns="n_missing")
+        lines.drop(columns="n_missing"), analyses(table.dropna()).drop(columns="n_missing")
     )
 
 
 def test_impossible_analyses_say_why():
     table = people(np.random.default_rng(7), scans=[5, 5])
-    found = analyses(table)
-    assert np.isfinite(found.loc["naive", "slope"])
-    assert found.loc[["subject_means", "random_intercept"], "slope"].isna().all()
-    assert "2 rows with every value are too few" in found.loc["subject_means", "note"]
-    assert "2 groups" in found.loc["random_intercept", "note"]
+    lines = analyses(table)
+    assert np.isfinite(lines.loc["naive", "slope"])
+    assert lines.loc[["subject_means", "random_intercept"], "slope"].isna().all()
+    assert "2 rows with every value are too few" in lines.loc["subject_means", "note"]
+    assert "2 groups" in lines.loc["random_intercept", "note"]
     assert (
         analyses(table.assign(age=30.0))["note"]
         .str.contains("constant in the rows used: age|few")
@@ -303,19 +305,19 @@ def test_impossible_analyses_say_why():
 
 def test_regression_leaves_out_the_reference():
     table = people(np.random.default_rng(8), scans=[4] * 5)
-    both = pd.concat([table, table.assign(roi="csf", mean=0.0), table.assign(roi="other")])
-    assert age_regression(both, exclude_rois=["other"])["roi"].unique().tolist() == ["putamen"]
+    tables = pd.concat([table, table.assign(roi="csf", mean=0.0), table.assign(roi="other")])
+    assert age_regression(tables, exclude_rois=["other"])["roi"].unique().tolist() == ["putamen"]
 
 
 @pytest.mark.slow
 def test_only_the_honest_analyses_keep_their_error_rate():
     # No effect of age, people differ: how often is p < .05?
     rng = np.random.default_rng(9)
-    found = pd.concat(
+    tests = pd.concat(
         age_regression(people(rng, scans=[15, 15, 9, 15, 4, 15, 15, 7, 15], slope=0))
         for _ in range(200)
     )
-    rate = (found["p"] < 0.05).groupby(found["analysis"]).mean()
+    rate = (tests["p"] < 0.05).groupby(tests["analysis"]).mean()
     assert rate["naive"] > 0.4
     assert rate["subject_means"] == pytest.approx(0.05, abs=0.035)
     assert rate["random_intercept"] == pytest.approx(0.05, abs=0.035)

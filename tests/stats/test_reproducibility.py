@@ -104,17 +104,17 @@ def test_the_impossible_is_nan_not_dropped():
         long_table([[0.01, 0.03]], subject="one site"),
         long_table([[np.nan]], subject="nothing"),
     ]
-    found = imprecision(
+    imprecisions = imprecision(
         pd.concat([*tables, long_table([[0.1], [0.2]], subject="one scan")])
     ).set_index("subject")
-    assert len(found) == 3
-    assert np.isfinite(found.loc["one site", "within"])
-    assert np.isnan(found.loc["one site", "cross"])
-    assert np.isnan(found.loc["one scan", "within"])
-    assert np.isfinite(found.loc["one scan", "cross"])
-    assert found.loc["nothing", ["mean", "within", "cross", "within_percent"]].isna().all()
-    assert found.loc["nothing", "n_scans"] == 0
-    summary = summarise_imprecision(found.reset_index()).iloc[0]
+    assert len(imprecisions) == 3
+    assert np.isfinite(imprecisions.loc["one site", "within"])
+    assert np.isnan(imprecisions.loc["one site", "cross"])
+    assert np.isnan(imprecisions.loc["one scan", "within"])
+    assert np.isfinite(imprecisions.loc["one scan", "cross"])
+    assert imprecisions.loc["nothing", ["mean", "within", "cross", "within_percent"]].isna().all()
+    assert imprecisions.loc["nothing", "n_scans"] == 0
+    summary = summarise_imprecision(imprecisions.reset_index()).iloc[0]
     assert summary[["n_subjects", "n_within", "n_cross"]].tolist() == [2, 1, 1]
     assert np.isnan(summary["within_sd"])
 
@@ -175,19 +175,21 @@ def test_percent_of_a_diamagnetic_region():
 
 
 def test_within_versus_cross_equals_pingouin(study):
-    found = imprecision(study)
-    tests = within_versus_cross(found)
+    imprecisions = imprecision(study)
+    tests = within_versus_cross(imprecisions)
     assert len(tests) == 6
     assert (tests["n_tests"] == 3).all()
     for row in tests.itertuples():
-        one = found[(found["method"] == row.method) & (found["roi"] == row.roi)]
-        expected = stats.ttest_rel(one["cross"], one["within"])
+        rows = imprecisions[
+            (imprecisions["method"] == row.method) & (imprecisions["roi"] == row.roi)
+        ]
+        expected = stats.ttest_rel(rows["cross"], rows["within"])
         assert (row.statistic, row.df, row.p) == pytest.approx(
             (expected.statistic, expected.df, expected.pvalue)
         )
         interval = expected.confidence_interval(0.95)
         assert (row.ci_low, row.ci_high) == pytest.approx((interval.low, interval.high))
-        peer = pingouin.ttest(one["cross"], one["within"], paired=True).iloc[0]
+        peer = pingouin.ttest(rows["cross"], rows["within"], paired=True).iloc[0]
         assert (row.statistic, row.p) == pytest.approx(
             (peer["T"], peer.filter(regex="^p.val").iloc[0]), rel=1e-6
         )
@@ -198,8 +200,8 @@ def test_within_versus_cross_equals_pingouin(study):
 
 
 def test_between_rois_equals_scipy(study):
-    found = imprecision(study)
-    tests = between_rois(found)
+    imprecisions = imprecision(study)
+    tests = between_rois(imprecisions)
     assert len(tests) == 2 * 2 * 3
     assert (tests["n_tests"] == 3).all()
     row = tests[
@@ -208,7 +210,7 @@ def test_between_rois_equals_scipy(study):
         & (tests["roi_2"] == "nigra")
     ].iloc[1]
     assert row["roi_1"] == "putamen"
-    values = found[found["method"] == "iterative"].pivot(
+    values = imprecisions[imprecisions["method"] == "iterative"].pivot(
         index="subject", columns="roi", values="cross"
     )
     expected = stats.ttest_rel(values["putamen"], values["nigra"])
@@ -217,12 +219,12 @@ def test_between_rois_equals_scipy(study):
 
 
 def test_between_methods_equals_scipy(study):
-    found = imprecision(study)
-    tests = between_methods(found)
+    imprecisions = imprecision(study)
+    tests = between_methods(imprecisions)
     assert len(tests) == 3 * 3
     assert (tests["n_tests"] == 3).all()
     for row in tests.itertuples():
-        values = found[found["roi"] == row.roi].pivot(
+        values = imprecisions[imprecisions["roi"] == row.roi].pivot(
             index="subject", columns="method", values=row.measure
         )
         expected = stats.ttest_rel(values["iterative"], values["deterministic"])
@@ -233,11 +235,15 @@ def test_between_methods_equals_scipy(study):
 
 
 def test_subjects_are_paired_by_name_and_missing_ones_left_out_of_n(study):
-    found = imprecision(study)
-    gone = (found["subject"] == "03") & (found["roi"] == "nigra") & (found["method"] == "iterative")
-    blank = found.copy()
+    imprecisions = imprecision(study)
+    gone = (
+        (imprecisions["subject"] == "03")
+        & (imprecisions["roi"] == "nigra")
+        & (imprecisions["method"] == "iterative")
+    )
+    blank = imprecisions.copy()
     blank.loc[gone, ["mean", "within", "cross"]] = np.nan
-    for table in (found[~gone], blank):
+    for table in (imprecisions[~gone], blank):
         first = within_versus_cross(table).set_index(["method", "roi"])["n_subjects"]
         assert first["iterative", "nigra"] == 8
         assert first["iterative", "putamen"] == 9
@@ -251,24 +257,28 @@ def test_subjects_are_paired_by_name_and_missing_ones_left_out_of_n(study):
 
 
 def test_impossible_tests_do_not_count(study):
-    found = imprecision(study)
-    single = found.drop(found[(found["roi"] == "nigra") & (found["subject"] != "00")].index)
+    imprecisions = imprecision(study)
+    single = imprecisions.drop(
+        imprecisions[(imprecisions["roi"] == "nigra") & (imprecisions["subject"] != "00")].index
+    )
     tests = within_versus_cross(single)
     nigra = tests["roi"] == "nigra"
     assert tests.loc[nigra, ["p", "statistic", "ci_low", "p_bonferroni"]].isna().all(axis=None)
     assert not tests.loc[nigra, "significant"].any()
     assert (tests["n_tests"] == 2).all()
-    same = found.assign(cross=found["within"] + 0.001)  # differences without spread
+    same = imprecisions.assign(cross=imprecisions["within"] + 0.001)  # differences without spread
     assert within_versus_cross(same)["p"].isna().all()
     assert within_versus_cross(same)["mean_difference"].to_numpy() == pytest.approx(0.001)
-    one = found[(found["roi"] == "nigra") & (found["method"] == "iterative")]
-    assert between_rois(one).empty
-    assert between_methods(one).empty
-    assert "p_bonferroni" in between_methods(one).columns
+    single_roi = imprecisions[
+        (imprecisions["roi"] == "nigra") & (imprecisions["method"] == "iterative")
+    ]
+    assert between_rois(single_roi).empty
+    assert between_methods(single_roi).empty
+    assert "p_bonferroni" in between_methods(single_roi).columns
 
 
 def test_alpha_is_the_family_wise_error():
-    found = pd.concat(
+    imprecisions = pd.concat(
         pd.DataFrame(
             {
                 "subject": range(9),
@@ -280,30 +290,30 @@ def test_alpha_is_the_family_wise_error():
         )
         for roi, shift in (("x", 1.65), ("y", 4))
     )
-    row = within_versus_cross(found).iloc[0]
+    row = within_versus_cross(imprecisions).iloc[0]
     assert 0.025 < row["p"] < 0.05  # below .05, not below .05 / 2
     assert not row["significant"]
-    assert within_versus_cross(found, alpha=0.1)["significant"].iloc[0]
+    assert within_versus_cross(imprecisions, alpha=0.1)["significant"].iloc[0]
 
 
 def test_within_subject_sd_by_hand():
     # ppb; subject 1: site variances 2 and 8, means 1 and 6; subject 2: 0 and 2, means 3 and 5.
-    one, two = np.array([[0, 2], [4, 8]]) / 1000, np.array([[3, 3], [4, 6]]) / 1000
-    found = within_subject_sd(
-        pd.concat([long_table(one, subject="1"), long_table(two, subject="2")])
+    first, second = np.array([[0, 2], [4, 8]]) / 1000, np.array([[3, 3], [4, 6]]) / 1000
+    deviations = within_subject_sd(
+        pd.concat([long_table(first, subject="1"), long_table(second, subject="2")])
     )
-    found = found.set_index("definition")
-    assert found.loc["within_site", "sdw"] == pytest.approx(np.sqrt((2 + 8 + 0 + 2) / 4))
-    assert found.loc["all_scans", "sdw"] == pytest.approx(
+    deviations = deviations.set_index("definition")
+    assert deviations.loc["within_site", "sdw"] == pytest.approx(np.sqrt((2 + 8 + 0 + 2) / 4))
+    assert deviations.loc["all_scans", "sdw"] == pytest.approx(
         np.sqrt((np.var([0, 2, 4, 8]) * 4 + np.var([3, 3, 4, 6]) * 4) / 6)
     )
-    assert found.loc["site_means", "sdw"] == pytest.approx(np.sqrt((12.5 + 2) / 2))
-    assert found["df"].to_dict() == {"within_site": 4, "all_scans": 6, "site_means": 2}
-    assert (found["n_scans"] == 8).all()
-    assert (found["n_subjects"] == 2).all()
+    assert deviations.loc["site_means", "sdw"] == pytest.approx(np.sqrt((12.5 + 2) / 2))
+    assert deviations["df"].to_dict() == {"within_site": 4, "all_scans": 6, "site_means": 2}
+    assert (deviations["n_scans"] == 8).all()
+    assert (deviations["n_subjects"] == 2).all()
     # 4 df: chi-squared quantiles 0.4844 and 11.143 from a printed table.
-    assert found.loc["within_site", "ci_low"] == pytest.approx(np.sqrt(12 / 11.143), rel=1e-4)
-    assert found.loc["within_site", "ci_high"] == pytest.approx(np.sqrt(12 / 0.4844), rel=1e-4)
+    assert deviations.loc["within_site", "ci_low"] == pytest.approx(np.sqrt(12 / 11.143), rel=1e-4)
+    assert deviations.loc["within_site", "ci_high"] == pytest.approx(np.sqrt(12 / 0.4844), rel=1e-4)
 
 
 def test_within_subject_sd_is_the_anova_mean_square(study):
@@ -312,7 +322,7 @@ def test_within_subject_sd_is_the_anova_mean_square(study):
     table = study[study["roi"] == "nigra"].drop(
         index=study.index[study["roi"] == "nigra"][[3, 20, 21, 22, 40]]
     )
-    found = within_subject_sd(table).set_index(["method", "definition"])
+    deviations = within_subject_sd(table).set_index(["method", "definition"])
     for method, rows in table.groupby("method"):
         cell = rows["subject"] + rows["site"]
         for definition, factor in (("within_site", cell), ("all_scans", rows["subject"])):
@@ -320,14 +330,14 @@ def test_within_subject_sd_is_the_anova_mean_square(study):
                 rows.assign(factor=factor), dv="mean", between="factor", detailed=True
             )
             expected = 1000 * np.sqrt(anova.set_index("Source").loc["Within", "MS"])
-            assert found.loc[(method, definition), "sdw"] == pytest.approx(expected, rel=1e-6)
+            assert deviations.loc[(method, definition), "sdw"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_within_subject_sd_without_repeats_is_nan():
-    found = within_subject_sd(long_table([[0.1], [0.2]])).set_index("definition")
-    assert np.isnan(found.loc["within_site", "sdw"])
-    assert found.loc["within_site", "df"] == 0
-    assert found.loc["site_means", "sdw"] == pytest.approx(1000 * 0.1 / np.sqrt(2))
+    deviations = within_subject_sd(long_table([[0.1], [0.2]])).set_index("definition")
+    assert np.isnan(deviations.loc["within_site", "sdw"])
+    assert deviations.loc["within_site", "df"] == 0
+    assert deviations.loc["site_means", "sdw"] == pytest.approx(1000 * 0.1 / np.sqrt(2))
 
 
 def test_reference_and_excluded_regions_are_left_out():

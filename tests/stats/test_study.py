@@ -98,14 +98,14 @@ def test_calibration_that_cannot_be_done_is_refused():
 
 def test_values_relative_to_another_region_are_left_out_and_counted():
     people = people_table(subjects=5)
-    other = (people["subject"] == "02") & (people["site"] == "B")
-    people.loc[other, "reference"] = "brain"
+    is_moved = (people["subject"] == "02") & (people["site"] == "B")
+    people.loc[is_moved, "reference"] = "brain"
     tables, (note,) = study_tables(people)
     assert (
         note == "3 scans left out of all statistics: relative to another region than csf (sub-02)"
     )
-    pd.testing.assert_frame_equal(tables["rois"], people[~other])
-    pd.testing.assert_frame_equal(tables["imprecision"], imprecision(people[~other]))
+    pd.testing.assert_frame_equal(tables["rois"], people[~is_moved])
+    pd.testing.assert_frame_equal(tables["imprecision"], imprecision(people[~is_moved]))
 
 
 def test_what_cannot_be_computed_is_noted_and_leaves_the_rest():
@@ -144,30 +144,30 @@ def test_table_that_is_none():
 
 def test_detectable_changes_are_1_96_root_2_of_the_sd():
     within = within_subject_sd(people_table())
-    found = detectable_changes(within)
-    assert set(found["definition"]) == {"within_site", "all_scans"}
+    changes = detectable_changes(within)
+    assert set(changes["definition"]) == {"within_site", "all_scans"}
     key = ["method", "roi", "definition"]
-    sdw = within.set_index(key)["sdw"].loc[list(found[key].itertuples(index=False, name=None))]
-    np.testing.assert_allclose(found["sdc"], 1.96 * np.sqrt(2) * sdw, rtol=1e-4)
-    assert (found["ci_low"] < found["sdc"]).all()
-    assert (found["sdc"] < found["ci_high"]).all()
+    sdw = within.set_index(key)["sdw"].loc[list(changes[key].itertuples(index=False, name=None))]
+    np.testing.assert_allclose(changes["sdc"], 1.96 * np.sqrt(2) * sdw, rtol=1e-4)
+    assert (changes["ci_low"] < changes["sdc"]).all()
+    assert (changes["sdc"] < changes["ci_high"]).all()
 
 
 def test_sample_sizes_follow_the_components():
     components = variance_components(people_table(subjects=6))
-    found = sample_sizes(components)
-    assert set(found["effect"]) == {5.0, 10.0}
+    sizes = sample_sizes(components)
+    assert set(sizes["effect"]) == {5.0, 10.0}
     sd = components.set_index(["method", "roi", "component"])["sd"].sort_index()
-    for row in found.itertuples():
+    for row in sizes.itertuples():
         parts = sd[row.method, row.roi]
         same = change_sd(parts["residual"], subject_site_sd=parts["subject_site"])
         assert row.change == sample_size(row.effect, same, design="change")
         assert row.change <= row.change_across_sites
-    by_effect = found.pivot(index=["method", "roi"], columns="effect", values="group")
+    by_effect = sizes.pivot(index=["method", "roi"], columns="effect", values="group")
     assert (by_effect[5.0] > by_effect[10.0]).all()
 
 
 def test_sample_sizes_of_one_site_say_nothing_of_others():
-    found = sample_sizes(variance_components(people_table(subjects=6, sites="A")))
-    assert found["change_across_sites"].isna().all()
-    assert found["change"].notna().all()
+    sizes = sample_sizes(variance_components(people_table(subjects=6, sites="A")))
+    assert sizes["change_across_sites"].isna().all()
+    assert sizes["change"].notna().all()

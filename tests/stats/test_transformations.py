@@ -43,11 +43,11 @@ def test_by_hand(transformation, expected):
 
 def test_levels_become_columns():
     table = pd.DataFrame({"sex": ["M", "F", None, "M"], "stage": [1.0, 2.0, 2.5, 1.0]})
-    found, _, _ = apply_transformations(
+    transformed, _, _ = apply_transformations(
         table, [step("Factor", "sex", "sex"), step("Factor", "stage", "s")]
     )
-    assert list(found.columns) == ["sex", "stage", "sex.F", "sex.M", "s.1", "s.2", "s.2.5"]
-    np.testing.assert_array_equal(found["sex.M"], [1, 0, np.nan, 1])
+    assert list(transformed.columns) == ["sex", "stage", "sex.F", "sex.M", "s.1", "s.2", "s.2.5"]
+    np.testing.assert_array_equal(transformed["sex.M"], [1, 0, np.nan, 1])
 
 
 def test_later_ones_see_earlier_ones():
@@ -63,17 +63,19 @@ def test_later_ones_see_earlier_ones():
         ([step("Log")], "y", r"the logarithm of x is not defined for 0 \(b\): choose another"),
         ([step("Reciprocal")], "y", "the power -1 of x is not defined for 0"),
         ([step("Scale", "one")], "y", "it is constant"),
-        ([step("Sqrt", "sex")], "y", "it holds texts; Factor makes numbers of them"),
+        ([step("Sqrt", "sex")], "y", "it holds texts: code them as numbers by Factor"),
         ([step("Factor", "one", "one")], "one", "it has 1 level"),
         ([step("Center", output="sex")], "sex", "there is a column sex already"),
         ([step("Ladder")], "y", "needs 20 values, not 3"),
-        ([step("Log", output="z"), step("Scale", "z")], "y", "z could not be made: Log of x"),
+        ([step("Log", output="z"), step("Scale", "z")], "y", "z could not be computed: Log of x"),
     ],
 )
 def test_what_cannot_be_made_is_named_and_stops_nothing(steps, output, cause):
     table = pd.DataFrame({"x": [1.0, 0.0, 2.0], "sex": list("FMF"), "one": 1.0}, index=list("abc"))
-    found, _, problems = apply_transformations(table, [*steps, step("Center", "x", "centred")])
-    assert "centred" in found
+    transformed, _, problems = apply_transformations(
+        table, [*steps, step("Center", "x", "centred")]
+    )
+    assert "centred" in transformed
     with pytest.raises(ValueError, match=cause):
         raise ValueError(problems[output])
 
