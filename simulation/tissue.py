@@ -78,9 +78,7 @@ def empty_space(
     chi_map = np.full(shape, chi, np.float32)
     t1 = np.ones(shape, np.float32)
     labels = np.zeros(shape, np.uint8)
-    return Tissue(
-        labels, chi_map, r2s, pd, t1, region, exterior=chi, whole_of=dict(whole_of or {})
-    )
+    return Tissue(labels, chi_map, r2s, pd, t1, region, exterior=chi, whole_of=dict(whole_of or {}))
 
 
 def coverage(distance: np.ndarray, width: float) -> np.ndarray:
