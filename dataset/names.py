@@ -20,6 +20,7 @@ LOCAL_FIELD = FIELD | IN_FMAP | {"desc": "local"}
 LOCAL_FIELD_PICTURE = FIELD | {"desc": "local"}
 R2STAR = {"suffix": "R2starmap"}
 MAPS = {"suffix": "Chimap", "desc": "maps"}
+TUBES = {"suffix": "Chimap", "desc": "tubes"}
 ROI_TABLE = {"suffix": "chi", "desc": "rois", "extension": ".tsv"}
 TO_SUBJECT = {"suffix": "xfm", "datatype": "xfm", "space": SUBJECT_SPACE}
 
@@ -31,6 +32,7 @@ REGISTRATION_TABLE = {"suffix": "xfm", "datatype": "xfm", "desc": "registration"
 ROIS: dict[str, str] = {"suffix": "dseg", "space": SUBJECT_SPACE, "desc": "rois"}
 REFERENCE: dict[str, str] = {"suffix": "dseg", "space": SUBJECT_SPACE, "desc": "reference"}
 REGIONS: dict[str, str] = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": "regions"}
+SITES: dict[str, str] = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": "sites"}
 QUALITY_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "quality"}
 LESION_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "lesions"}
 LESION_MASK = {"suffix": "mask", "space": FLAIR_SPACE}

@@ -18,8 +18,9 @@ from nipype.interfaces.base import (
 from ..core.grid import voxel_size_of
 from ..dataset.files import atomic_write
 from ..dataset.names import picture_path
+from ..pictures.phantom import tubes_figure
 from ..pictures.slices import slices_figure, susceptibility_figure
-from .base import none_if_undefined
+from .base import names_by_label, none_if_undefined
 from .images import read_canonical
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class PlotSlices(PlotInterface):
 
     input_spec = _PlotSlicesInputSpec
 
-    def draw(self) -> Figure:  # noqa: D102
+    def draw(self) -> Figure:
+        """Draw three slices in each of three planes."""
         inputs = self.inputs
         data, image = read_canonical(inputs.in_file)
         if data.ndim == 4:
@@ -135,9 +137,60 @@ class PlotMaps(PlotInterface):
 
     input_spec = _PlotMapsInputSpec
 
-    def draw(self) -> Figure:  # noqa: D102
+    def draw(self) -> Figure:
+        """Draw the maps and the difference of two of them."""
         inputs = self.inputs
         mask, image = read_canonical(inputs.mask_file)
         files = zip(inputs.methods, inputs.chi_files, strict=True)
         maps = {method: read_canonical(file)[0] for method, file in files}
         return susceptibility_figure(maps, mask > 0, voxel_size_of(image.affine))
+
+
+class _PlotTubesInputSpec(PlotInputSpec):
+    chi_files = traits.List(
+        File(exists=True), mandatory=True, desc="a phantom scan's map of each inversion, ppm"
+    )
+    mask_file = File(exists=True, mandatory=True, desc="mask of the phantom")
+    methods = traits.List(traits.Str, mandatory=True, desc="the inversions")
+    label_file = File(exists=True, desc="the tubes on the same grid; undefined if none are drawn")
+    names = traits.Dict(usedefault=True, desc="their names by label")
+    expected = traits.Dict(
+        usedefault=True, desc="expected susceptibility of those tubes for which it is known, ppm"
+    )
+
+
+class PlotTubes(PlotInterface):
+    """Draw a phantom's maps in the plane through the strongest tube and another one, relative to
+    the water; fewer than two tubes with expected susceptibility have no picture.
+    """
+
+    input_spec = _PlotTubesInputSpec
+
+    def draw(self):
+        """Draw the plane through two tubes; None without two labelled tubes."""
+        inputs = self.inputs
+        if not isdefined(inputs.label_file):
+            return None
+        mask, image = read_canonical(inputs.mask_file)
+        labels, _ = read_canonical(inputs.label_file)
+        names = names_by_label(inputs.names)
+        present = set(np.unique(labels).tolist())
+        expected = {}
+        for label, name in names.items():
+            if label in present and name in inputs.expected:
+                expected[label] = inputs.expected[name]
+        if len(expected) < 2:
+            return None
+        water = (mask > 0) & (labels == 0)
+        maps = {}
+        for method, file in zip(inputs.methods, inputs.chi_files, strict=True):
+            chi, _ = read_canonical(file)
+            maps[method] = chi - np.median(chi[water]) if water.any() else chi
+        tubes = np.where(np.isin(labels, list(expected)), labels, 0).astype(np.int32)
+        return tubes_figure(
+            maps,
+            mask > 0,
+            tubes,
+            voxel_size_of(image.affine),
+            strongest=max(expected, key=expected.__getitem__),
+        )

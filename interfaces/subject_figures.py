@@ -11,9 +11,11 @@ from ..core.grid import voxel_size_of
 from ..core.registration.resampling import resample
 from ..dataset.labels import without_side
 from ..pictures.overlays import lesion_figure, region_figure, registration_figure
+from ..pictures.planes import CHI_WINDOW
+from ..pictures.slices import compare_maps_figure
 from .figures import PlotInputSpec, PlotInterface
 from .images import read_canonical, read_volume
-from .registration import read_transform
+from .registration import NOT_REGISTERED, read_transform
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +36,8 @@ class PlotRegistration(PlotInterface):
 
     input_spec = _PlotRegistrationInputSpec
 
-    def draw(self) -> Figure | None:  # noqa: D102
+    def draw(self) -> Figure | None:
+        """Draw the checkerboards; None for a single scan."""
         inputs = self.inputs
         images = {}
         average, grid = read_canonical(inputs.average_file)
@@ -50,6 +53,36 @@ class PlotRegistration(PlotInterface):
             return None
         mask = read_canonical(inputs.mask_file)[0] > 0
         return registration_figure(average, images, voxel_size_of(grid.affine), mask=mask)
+
+
+class _PlotSitesInputSpec(PlotInputSpec):
+    chi_files = traits.List(
+        traits.Str, mandatory=True, desc="map of each scan in the subject space, ppm; empty: none"
+    )
+    mask_file = File(exists=True, mandatory=True, desc="brain mask in the subject space")
+    sites = traits.List(traits.Str, mandatory=True, desc="site of each scan")
+
+
+class PlotSites(PlotInterface):
+    """Draw the first registered map of each site side by side; a single site has no picture."""
+
+    input_spec = _PlotSitesInputSpec
+
+    def draw(self):
+        """Draw the maps side by side; None for a single site."""
+        inputs = self.inputs
+        first_files = {}
+        for site, file in zip(inputs.sites, inputs.chi_files, strict=True):
+            if file != NOT_REGISTERED:
+                first_files.setdefault(f"site {site}", file)
+        if len(first_files) < 2:
+            return None
+        mask, image = read_canonical(inputs.mask_file)
+        maps = {}
+        for title, file in first_files.items():
+            maps[title], _ = read_canonical(file)
+        voxel_size = voxel_size_of(image.affine)
+        return compare_maps_figure(maps, mask > 0, voxel_size, CHI_WINDOW, "ppm")
 
 
 class _PlotRegionsInputSpec(PlotInputSpec):
@@ -72,7 +105,8 @@ class PlotRegions(PlotInterface):
 
     input_spec = _PlotRegionsInputSpec
 
-    def draw(self) -> Figure | None:  # noqa: D102
+    def draw(self) -> Figure | None:
+        """Draw the regions on the first map that was measured; None if no scan has regions."""
         inputs = self.inputs
         scans = zip(
             inputs.chi_files,
@@ -122,7 +156,8 @@ class PlotLesions(PlotInterface):
 
     input_spec = _PlotLesionsInputSpec
 
-    def draw(self) -> Figure:  # noqa: D102
+    def draw(self) -> Figure:
+        """Draw the lesions on FLAIR."""
         flair, image = read_canonical(self.inputs.flair_file)
         lesions, _ = read_canonical(self.inputs.mask_file)
         return lesion_figure(flair, lesions > 0, voxel_size_of(image.affine))

@@ -8,7 +8,9 @@ from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
+from ..dataset.names import TUBES
 from ..dataset.subjects import Subject
+from ..interfaces.figures import PlotTubes
 from .memory import VolumeMemory
 from .subject_nodes import (
     chi_files,
@@ -29,7 +31,8 @@ WHOLE_PHANTOM = "phantom"
 def init_phantom_wf(
     subject: Subject, *, output_dir: PathLike, settings: Settings, gigabytes: VolumeMemory
 ) -> Workflow:
-    """Build the workflow of one phantom: quality, and the values of the regions drawn on each scan.
+    """Build the workflow of one phantom: quality, the values of the regions drawn on each scan, and
+    pictures of its tubes.
 
     Nothing is registered: each scan is measured on its own grid.
 
@@ -59,6 +62,9 @@ def init_phantom_wf(
     workflow = Workflow(name=subject.node_name)
     workflow.add_nodes([make_quality_node(subject, output_dir, settings, gigabytes)])
     workflow.connect(rows, "out", tables, "rows")
+    for number, scan in enumerate(subject.scans):
+        plot = _plot_tubes_node(scan, f"plot_tubes{number}", output_dir, settings, gigabytes)
+        workflow.add_nodes([plot])
     for number, method in enumerate(settings.inversions, start=1):
         measure = make_measure_node(subject, method, settings, gigabytes, name=f"measure_{method}")
         measure.inputs.chi_files = chi_files(subject.scans, method)
@@ -68,3 +74,20 @@ def init_phantom_wf(
         measure.inputs.reference = WHOLE_PHANTOM
         workflow.connect(measure, "rows", rows, f"in{number}")
     return workflow
+
+
+def _plot_tubes_node(scan, name, output_dir, settings, gigabytes):
+    """Return the node that draws a scan's maps in the plane through two tubes."""
+    plot = PlotTubes(
+        **TUBES,
+        entities=dict(scan.entities),
+        output_dir=str(output_dir),
+        chi_files=[str(scan.chi[method]) for method in settings.inversions],
+        mask_file=str(scan.mask),
+        methods=list(settings.inversions),
+    )
+    if scan.labels is not None:
+        plot.inputs.label_file = str(scan.labels.path)
+        plot.inputs.names = dict(scan.labels.names)
+        plot.inputs.expected = dict(scan.labels.expected)
+    return Node(plot, name=name, mem_gb=gigabytes(4 + 2 * len(settings.inversions)))

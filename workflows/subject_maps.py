@@ -8,14 +8,14 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
-from ..dataset.names import REGIONS, variability_map
+from ..dataset.names import REGIONS, SITES, variability_map
 from ..dataset.outputs import SUBJECT_SPACE
 from ..dataset.subjects import Subject
 from ..interfaces.derivatives import SaveSubjectMaps
 from ..interfaces.reference import RelateMaps
 from ..interfaces.regions import RegionsToScans
 from ..interfaces.registration import ResampleMaps
-from ..interfaces.subject_figures import PlotRegions
+from ..interfaces.subject_figures import PlotRegions, PlotSites
 from .connections import by_name
 from .memory import VolumeMemory
 from .subject_nodes import chi_files, entities_of, make_measure_node, make_node, mask_files
@@ -129,6 +129,14 @@ def init_maps_wf(
             settings,
             gigabytes,
         )
+    if method == settings.inversions[0]:
+        plot_sites = _site_picture_node(subject, output_dir, gigabytes)
+        # fmt: off
+        workflow.connect([
+            (inputnode, plot_sites, [("mask_file", "mask_file")]),
+            (relate, plot_sites, [("out_files", "chi_files")]),
+        ])
+        # fmt: on
     if method == settings.inversions[0] and has_regions(subject, settings):
         plot = _region_picture_node(subject, method, output_dir, gigabytes)
         # fmt: off
@@ -205,3 +213,15 @@ def _region_picture_node(subject, method, output_dir, gigabytes):
         title=f"Susceptibility, {method}, relative to the reference",
     )
     return Node(plot, name="plot_regions", mem_gb=gigabytes(12))
+
+
+def _site_picture_node(subject, output_dir, gigabytes):
+    """Return the node that draws the map of the first scan of each site."""
+    plot = PlotSites(
+        output_dir=str(output_dir),
+        entities={"subject": subject.label},
+        **SITES,
+        sites=[scan.site for scan in subject.scans],
+    )
+    n_sites = len(set(plot.inputs.sites))
+    return Node(plot, name="plot_sites", mem_gb=gigabytes(8 + 2 * n_sites))

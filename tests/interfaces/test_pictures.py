@@ -14,10 +14,26 @@ from helpers.travelling import (
 from PIL import Image
 
 from multiqsm.core.registration.transforms import itk_text
-from multiqsm.dataset.names import LESIONS, MAPS, REGIONS, REGISTRATION, picture_path
-from multiqsm.interfaces.figures import PlotInterface, PlotMaps, PlotSlices
+from multiqsm.dataset.names import (
+    LESIONS,
+    MAPS,
+    REGIONS,
+    REGISTRATION,
+    SITES,
+    TUBES,
+    picture_path,
+)
+from multiqsm.interfaces import figures, subject_figures
+from multiqsm.interfaces.figures import PlotInterface, PlotMaps, PlotSlices, PlotTubes
 from multiqsm.interfaces.images import read_canonical
-from multiqsm.interfaces.subject_figures import PlotLesions, PlotRegions, PlotRegistration
+from multiqsm.interfaces.subject_figures import (
+    PlotLesions,
+    PlotRegions,
+    PlotRegistration,
+    PlotSites,
+)
+from multiqsm.pictures.phantom import tubes_figure
+from multiqsm.pictures.slices import compare_maps_figure
 
 SUBJECT = {"subject": "01"}
 SCAN = {"subject": "01", "session": "A", "run": "1"}
@@ -87,6 +103,90 @@ def test_maps_are_drawn_side_by_side(head):
     # The difference of two maps is a third panel; of three, that of the iterative and the
     # deterministic map is a fourth.
     assert widths == [320, 920, 1220]
+
+
+def tubes_node(head, expected):
+    """Return a node that draws two rods of 1 and 0.5 ppm in water of 0.2 ppm."""
+    files, folder = head
+    rods = np.zeros(SHAPE)
+    rods[10:14, 24:28] = 1
+    rods[24:28, 24:28] = 2
+    chi = np.choose(rods.astype(int), [0.2, 0.7, 1.2])
+    return PlotTubes(
+        **TUBES,
+        chi_files=[save(folder / "rods_chi.nii", chi)],
+        methods=["iterative"],
+        mask_file=files["mask"],
+        label_file=save(folder / "rods.nii", rods),
+        names={"1": "weak", "2": "strong", "3": "absent"},
+        expected=expected,
+        entities=SCAN,
+        output_dir=str(folder),
+    )
+
+
+def test_tubes_are_drawn_relative_to_the_water(head, monkeypatch):
+    _, folder = head
+    drawings = []
+
+    def record(maps, mask, tubes, voxel_size, *, strongest):
+        drawings.append((maps, mask, tubes, strongest))
+        return tubes_figure(maps, mask, tubes, voxel_size, strongest=strongest)
+
+    monkeypatch.setattr(figures, "tubes_figure", record)
+    # Without the label that has no voxels, the strongest is the second.
+    node = tubes_node(head, {"weak": 0.5, "strong": 1.0, "absent": 2.0})
+    out_file, _ = draw(node)
+    assert out_file == str(picture_path(folder, SCAN, **TUBES))
+    maps, mask, tubes, strongest = drawings[0]
+    chi = maps["iterative"]
+    assert np.median(chi[mask & (tubes == 0)]) == 0
+    np.testing.assert_allclose(chi[tubes == 1], 0.5, atol=1e-6)
+    assert strongest == 2
+
+
+def test_one_tube_of_known_susceptibility_has_no_picture(head):
+    _, folder = head
+    earlier = picture_path(folder, SCAN, **TUBES)
+    draw(tubes_node(head, {"weak": 0.5, "strong": 1.0}))
+    assert earlier.exists()
+    tubes_node(head, {"weak": 0.5, "absent": 1.0}).run()
+    assert not earlier.exists()
+
+
+def sites_node(head, sites, chi_files):
+    files, folder = head
+    return PlotSites(
+        **SITES,
+        chi_files=chi_files,
+        sites=sites,
+        mask_file=files["mask"],
+        entities=SUBJECT,
+        output_dir=str(folder),
+    )
+
+
+def test_first_registered_map_of_each_site(head, monkeypatch):
+    files, folder = head
+    drawings = []
+
+    def record(maps, *arguments):
+        drawings.append(maps)
+        return compare_maps_figure(maps, *arguments)
+
+    monkeypatch.setattr(subject_figures, "compare_maps_figure", record)
+    chi = files["chi"]
+    node = sites_node(head, list("AABB"), [chi, files["ball"], "", files["magnitude"]])
+    out_file, _ = draw(node)
+    assert out_file == str(picture_path(folder, SUBJECT, **SITES))
+    # The first scan at site B was not registered.
+    assert list(drawings[0]) == ["site A", "site B"]
+    for title, name in (("site A", "chi"), ("site B", "magnitude")):
+        np.testing.assert_array_equal(drawings[0][title], read_canonical(files[name])[0])
+    for sites, chi_files in (("AA", [chi, chi]), ("AB", [chi, ""])):
+        picture_path(folder, SUBJECT, **SITES).write_bytes(b"earlier")
+        sites_node(head, list(sites), chi_files).run()
+        assert not picture_path(folder, SUBJECT, **SITES).exists()
 
 
 def registration_node(head, transforms):
@@ -178,7 +278,8 @@ def test_images_are_drawn_in_ras_with_nan_as_zero(tmp_path):
 
 def test_all_nodes_that_draw_share_their_base():
     nodes = PlotInterface.__subclasses__()
-    expected = {PlotSlices, PlotMaps, PlotRegistration, PlotRegions, PlotLesions}
+    expected = {PlotSlices, PlotMaps, PlotTubes}
+    expected |= {PlotRegistration, PlotSites, PlotRegions, PlotLesions}
     assert set(nodes) == expected
     for node in nodes:
         assert node._run_interface is PlotInterface._run_interface

@@ -126,14 +126,14 @@ def test_field_depends_on_proportions_alone():
     np.testing.assert_allclose(small, large, atol=1e-5)
 
 
-def test_turning_object_and_b0_together_turns_the_field():
+def test_rotating_object_and_b0_together_rotates_the_field():
     chi = np.random.default_rng(2).standard_normal((12, 9, 10))
     field = forward_field(chi, (1, 0.7, 1.3), b0_dir=(0.6, 0, 0.8))
-    turned = forward_field(chi.transpose(2, 0, 1), (1.3, 1, 0.7), b0_dir=(0.8, 0.6, 0))
-    np.testing.assert_allclose(turned, field.transpose(2, 0, 1), atol=1e-5)
+    rotated = forward_field(chi.transpose(2, 0, 1), (1.3, 1, 0.7), b0_dir=(0.8, 0.6, 0))
+    np.testing.assert_allclose(rotated, field.transpose(2, 0, 1), atol=1e-5)
 
 
-def test_nothing_wraps():
+def test_field_does_not_wrap_around():
     """An object in a corner has the same field whatever the grid's size."""
     chi = np.zeros((24, 20, 16), np.float32)
     chi[:4, :4, :4] = 1
@@ -148,8 +148,8 @@ def test_prism_obeys_the_trace_and_becomes_a_dipole():
     """
     voxel_size = (0.5, 1.0, 2.0)
     offsets = np.array([[0.0, 0.5, 3.0, 30.0], [0.0, 2.0, -1.0, 20.0], [0.0, 2.0, 4.0, -25.0]])
-    turn = Rotation.from_euler("xyz", [20, 50, 70], degrees=True).as_matrix()
-    total = sum(prism_field(offsets, voxel_size, b) for b in turn)
+    axes = Rotation.from_euler("xyz", [20, 50, 70], degrees=True).as_matrix()
+    total = sum(prism_field(offsets, voxel_size, b) for b in axes)
     np.testing.assert_allclose(total, 0, atol=1e-12)
     r = np.linalg.norm(offsets[:, -1])
     cosine = offsets[:, -1] @ OBLIQUE / r
@@ -285,7 +285,7 @@ def test_waves_within_the_sampled_kspace_are_exact(shape, oversampling):
 
 @pytest.mark.parametrize("k", [(9, 0, 0), (0, 0, -6)])
 def test_waves_beyond_it_are_lost(k):
-    """Where the phase turns by more than π per voxel, the echo has left the sampled k-space: no
+    """Where the phase changes by more than π per voxel, the echo has left the sampled k-space: no
     signal.
     """
     assert np.abs(image_of(wave((16, 12, 10), k, (2, 2, 2)), (16, 12, 10))).max() < 1e-5
@@ -329,7 +329,7 @@ def specimen():
 
 
 @pytest.mark.parametrize("snr", [20.0, 185.0])
-def test_first_echo_has_the_snr_that_was_asked_for(specimen, snr):
+def test_first_echo_has_the_requested_snr(specimen, snr):
     scan = acquire(specimen, replace(PROTOCOL, snr=snr), seed=5)
     clean = acquire(specimen, replace(PROTOCOL, snr=np.inf), seed=5)
     noise = scan.signal[..., 0] - clean.signal[..., 0]
@@ -342,9 +342,9 @@ def test_first_echo_has_the_snr_that_was_asked_for(specimen, snr):
 def test_phase_of_the_images_is_the_true_field(specimen):
     """Phase between echoes is 2π f0 · field · ΔTE, and grows where the field is higher."""
     scan = acquire(specimen, replace(PROTOCOL, snr=np.inf), seed=6)
-    turn = np.angle(scan.signal[..., 1] * scan.signal[..., 0].conj())
+    phase = np.angle(scan.signal[..., 1] * scan.signal[..., 0].conj())
     expected = 2 * np.pi * PROTOCOL.imaging_frequency * scan.total_field * 0.005
-    error = np.angle(np.exp(1j * (turn - expected)))[scan.mask]
+    error = np.angle(np.exp(1j * (phase - expected)))[scan.mask]
     assert np.sqrt(np.mean(error**2)) < 0.03  # what ringing leaves 4 mm below the surface
 
 
@@ -382,8 +382,8 @@ def test_field_is_nothing_where_it_is_not_known():
         assert not field[:, :, -1].any()
 
 
-def test_flow_turns_the_phase_of_what_moves_alone(specimen):
-    """The phase error grows with TE² and stays below what was asked."""
+def test_flow_changes_only_the_phase_of_moving_tissue(specimen):
+    """The phase error grows with TE² and stays below the requested maximum."""
     options = {"receive_phase": 0.0, "receive_bias": 0.0}
     quiet = replace(PROTOCOL, snr=np.inf)
     still = acquire(specimen, quiet, seed=9, **options)

@@ -161,7 +161,7 @@ def test_finer_grid_shows_the_same_head(head, affine):
 
 
 def test_pose_moves_the_head(head, affine):
-    """Turning head and image together changes nothing but rounding."""
+    """Rotating head and image together changes nothing but rounding."""
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_euler("xyz", [8, -5, 12], degrees=True).as_matrix()
     pose[:3, 3] = 3, -4, 6
@@ -237,7 +237,7 @@ def test_susceptibility_correlates_with_age_as_published(name, r):
 
 
 def test_distance_to_an_ellipsoid():
-    """Along its axes, turned, the surface is at the semi-axes."""
+    """Along its rotated axes, the surface is at the semi-axes."""
     turn = Rotation.from_rotvec([0.3, -0.5, 0.2])
     ellipsoid = [1, 2, 3, 4, 5, 6, *turn.as_rotvec()]
     tips = np.array([1, 2, 3]) + turn.apply(np.diag([4.0, 5.0, 6.0]))

@@ -73,7 +73,7 @@ def test_relaxivity():
 
 
 def test_pose_moves_the_phantom():
-    """Turning phantom and image together changes nothing."""
+    """Rotating phantom and image together changes nothing."""
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_euler("zyx", [30, 20, 10], degrees=True).as_matrix()
     pose[:3, 3] = 5, -6, 7

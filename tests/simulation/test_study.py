@@ -178,7 +178,7 @@ def test_phantom_alone():
         ({"name": "phantom", "vary_protocols": True}, "no heads"),
     ],
 )
-def test_senseless_designs_are_refused(options, message):
+def test_impossible_designs_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make_design(**options)
 
@@ -204,8 +204,8 @@ def test_first_echo_has_the_sites_snr(site):
 
 
 def test_flow_reaches_the_ventricles_of_heads_alone():
-    """Asked for in the design and named in its summary; a phantom, whose tubes have the same
-    labels, is still.
+    """The design requests flow and its summary says so; phantoms, whose tubes have the same labels,
+    have none.
     """
     options = {"subjects": 1, "runs": 1, "sites": ["A"], "voxel_size": (6, 6, 6)}
     still = make_design("study", **options)
@@ -268,7 +268,7 @@ def test_lesions_of_the_default_cohort_fit_into_a_brain():
     assert lesions.mean() == pytest.approx(11.0, abs=3 * 15.8 / np.sqrt(95))
 
 
-def test_regressions_return_their_coefficients(patients):
+def test_patients_follow_the_published_regressions(patients):
     """Ordinary least squares in many patients, within three standard errors."""
     chi = measure(patients, "relative_susceptibility")
     predictors = ("age", "enhancing_lesions", "disease_duration", "therapy")

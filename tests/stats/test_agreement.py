@@ -229,7 +229,7 @@ def test_missing_scans_are_counted():
     assert (sites.n_subjects, sites.n_left_out) == (8, 1)
 
 
-def test_points_are_what_the_limits_are_made_of():
+def test_limits_are_computed_from_the_points():
     table = two_methods(np.random.default_rng(9))
     points, limits = bland_altman_points(table), bland_altman(table)
     assert len(points) == 2 * 3 * 9 + 135

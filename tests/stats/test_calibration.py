@@ -144,17 +144,17 @@ def test_phantom_rows_stay_and_the_input_is_not_changed():
 
 
 def scattered(r_squared, slope=0.9, site="A"):
-    """A phantom whose tubes scatter about a line by so much that R² is what is asked for."""
+    """A phantom whose tubes scatter about a line with the requested R²."""
     rng = np.random.default_rng(1)
     line, noise = slope * EXPECTED, rng.normal(size=EXPECTED.size)
     design = np.column_stack([np.ones_like(EXPECTED), EXPECTED])
     noise -= design @ np.linalg.lstsq(design, noise, rcond=None)[0]
-    share = np.var(line) * (1 - r_squared) / r_squared / np.var(noise)
-    return phantom((line + np.sqrt(share) * noise)[None], site=site)
+    scale = np.var(line) * (1 - r_squared) / r_squared / np.var(noise)
+    return phantom((line + np.sqrt(scale) * noise)[None], site=site)
 
 
 @pytest.mark.parametrize("r_squared", [0.0005, 0.3, 0.97])
-def test_a_line_that_tubes_do_not_lie_on_is_refused_and_told_of(r_squared):
+def test_poor_fit_is_refused_and_warned_of(r_squared):
     lines = calibrate(
         pd.concat([scattered(r_squared), scattered(0.999, site="B")], ignore_index=True)
     )
@@ -182,7 +182,7 @@ def test_lines_of_good_phantoms_are_not_doubted(noisy):
 
 
 @pytest.mark.parametrize("slope", [0.45, 1.9, 3.03, -0.9])
-def test_slopes_that_no_regularisation_explains_are_told_of(slope):
+def test_implausible_slopes_are_warned_of(slope):
     """Such as those of twice the field strength."""
     (warning,) = doubtful_lines(calibrate(phantom(slope * EXPECTED[None] - 0.04)))
     least, most = LIKELY_SLOPES
@@ -192,7 +192,7 @@ def test_slopes_that_no_regularisation_explains_are_told_of(slope):
     )
 
 
-def test_no_line_at_all_is_told_by_its_note():
+def test_missing_fit_has_a_note_and_no_warning():
     lines = calibrate(phantom(np.where(EXPECTED > 0.5, np.nan, EXPECTED)[None]))
     assert lines["note"].notna().all()
     assert doubtful_lines(lines) == []

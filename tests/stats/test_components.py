@@ -210,7 +210,7 @@ def test_components_that_a_design_cannot_show():
     assert one_scan["residual"] == pytest.approx(np.sum(error**2) / 16, rel=1e-6)
 
 
-def test_every_roi_and_method_has_its_own():
+def test_components_of_every_roi_and_method():
     rng = np.random.default_rng(8)
     putamen, caudate = roi_table(study(rng)), roi_table(study(rng)).assign(roi="caudate")
     csf = roi_table(np.zeros((9, 3, 5))).assign(roi="csf")

@@ -36,7 +36,7 @@ def people(rng, n=9, n_rois=5):
 
 
 def distort(values):
-    """What the sites make of it: a shift of each, and a scale of the distance from 60 ppb."""
+    """Apply the site effects: a shift of each site, and a scale of the distance from 60 ppb."""
     return 60 + SHIFT[:, None] + SCALE[:, None] * (values - 60)
 
 
@@ -208,7 +208,7 @@ def test_combat_agrees_with_neurocombat(monkeypatch, capsys, n_rois):
     )
 
 
-def test_combat_shrinks_towards_what_rois_share():
+def test_combat_shrinks_towards_the_mean_over_rois():
     rng = np.random.default_rng(9)
     table, _ = unlike_people(rng, noise=12.0)
     shifts = {

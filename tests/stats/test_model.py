@@ -193,7 +193,7 @@ def test_missing_values_are_listed_and_counted(patients):
     assert described.loc["sex.M", "mean"] == pytest.approx((patients["sex"] == "M").mean())
 
 
-def test_exclusions_are_applied_if_asked_and_always_listed(patients):
+def test_exclusions_are_applied_on_request_and_always_listed(patients):
     patients["snr"] = np.where(patients.index == "05", 10.0, 50.0)
     patients.loc["06", "snr"] = np.nan
     rules = [Exclusion(parse_filter("snr < 20"), "noise", applied) for applied in (True, False)]
@@ -285,7 +285,7 @@ def test_perfect_fit_has_coefficients_and_no_diagnostics(patients):
     assert tables["diagnostics"].empty
 
 
-def test_ladder_is_told_and_not_applied(patients):
+def test_ladder_is_reported_and_not_applied(patients):
     tables = run_model(patients, MODEL)
     ladder = tables["ladder"]
     assert set(ladder["column"]) == {"lesions", "thickness"}

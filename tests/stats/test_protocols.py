@@ -39,7 +39,7 @@ def two_protocols(**coarse):
     return fine, pd.concat([fine, extra], ignore_index=True)
 
 
-def test_other_protocols_are_left_out_and_told():
+def test_other_protocols_are_left_out_with_a_note():
     fine, mixture = two_protocols()
     tables, (note,) = study_tables(mixture)
     assert note == (
@@ -78,7 +78,7 @@ def test_sites_may_have_protocols_of_their_own():
     pd.testing.assert_frame_equal(tables["imprecision"], imprecision(people))
 
 
-def test_phantom_tells_of_the_protocol_of_people():
+def test_phantom_scans_have_the_protocol_of_people():
     """It was scanned more often with another one, whose slope is half as large."""
     people = people_table(slopes=SLOPES).assign(protocol="acq-fine, 1×1×2 mm")
     tubes = tubes_table().assign(protocol="acq-fine, 1×1×2 mm")

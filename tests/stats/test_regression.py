@@ -233,7 +233,7 @@ def test_no_variance_between_people_is_ordinary_least_squares():
     assert fit.df == 4
 
 
-def test_random_intercept_refuses_what_it_cannot_tell_apart():
+def test_random_intercept_refuses_inseparable_variances():
     table = people(np.random.default_rng(0), scans=[3] * 4)
     with pytest.raises(ValueError, match="vary within any group"):
         random_intercept(table["mean"], table[["age"]], table.index)
@@ -268,6 +268,21 @@ def test_age_regression_naive_and_means_equal_scipy():
     assert lines["n_subjects"].eq(9).all()
     assert lines["n_missing"].eq(0).all()
     assert lines["note"].isna().all()
+
+
+def test_p_values_are_corrected_for_the_regions_of_an_analysis():
+    rng = np.random.default_rng(5)
+    regions = []
+    for roi, slope in (("putamen", 0.002), ("caudate nucleus", 0.0), ("red nucleus", 0.001)):
+        regions.append(people(rng, scans=[5] * 8, slope=slope).assign(roi=roi))
+    lines = age_regression(pd.concat(regions, ignore_index=True))
+    assert (lines["n_tests"] == 3).all()
+    np.testing.assert_allclose(lines["p_bonferroni"], np.minimum(1, 3 * lines["p"]))
+    assert (lines["significant"] == (3 * lines["p"] < 0.05)).all()
+    # A region in which nobody has an age is not tested.
+    regions[1] = regions[1].assign(age=np.nan)
+    lines = age_regression(pd.concat(regions, ignore_index=True))
+    assert (lines["n_tests"] == 2).all()
 
 
 def test_missing_scans_and_ages_are_counted():
@@ -310,7 +325,7 @@ def test_regression_leaves_out_the_reference():
 
 
 @pytest.mark.slow
-def test_only_the_honest_analyses_keep_their_error_rate():
+def test_only_analyses_per_person_keep_their_error_rate():
     # No effect of age, people differ: how often is p < .05?
     rng = np.random.default_rng(9)
     tests = pd.concat(

@@ -59,7 +59,7 @@ def test_without_age_and_phantom_there_is_nothing_of_them():
     assert notes == []
 
 
-def test_ages_that_nobody_knows_are_no_age():
+def test_no_age_regression_without_any_age():
     tables, notes = study_tables(people_table().assign(age=np.nan))
     assert "age" not in tables
     assert notes == []
@@ -121,7 +121,7 @@ def test_what_cannot_be_computed_is_noted_and_leaves_the_rest():
     assert not any("nan" in note for note in notes)
 
 
-def test_tube_that_nobody_knows_belongs_to_its_phantom():
+def test_tube_without_expected_value_belongs_to_its_phantom():
     tubes = tubes_table()
     tubes.loc[tubes["roi"] == "tube 1", "expected"] = np.nan
     tables, notes = study_tables(pd.concat([people_table(), tubes], ignore_index=True))

@@ -104,7 +104,7 @@ def test_ladder_finds_the_power(exponent):
     )
 
 
-def test_ladder_of_log_normal_values_is_applied_where_it_is_asked_for():
+def test_ladder_of_log_normal_values_is_applied_on_request():
     values = pd.DataFrame({"x": np.exp(np.random.default_rng(0).normal(2, 1, 95))})
     values.loc[3, "x"] = np.nan
     table, ladders, problems = apply_transformations(values, [step("Ladder")])

@@ -51,6 +51,7 @@ from multiqsm.dataset.names import (
     REGIONS,
     REGISTRATION,
     ROIS,
+    SITES,
     picture_path,
     variability_map,
 )
@@ -432,7 +433,7 @@ def test_report_shows_the_files_of_the_pictures(copied):
         output_dir=str(copied.out),
     )
     pictures = [
-        *(REGISTRATION, REGIONS, ROIS, REFERENCE),
+        *(REGISTRATION, REGIONS, ROIS, REFERENCE, SITES),
         variability_map("deterministic", "within"),
         variability_map("deterministic", "across"),
     ]
@@ -724,6 +725,8 @@ def test_subject_reports(whole):
     assert phantom.count("susceptibility maps of ses-") == 1
     assert person.count("Edges should be continuous") == 1
     assert "Edges should be continuous" not in phantom
+    assert "plane through two tubes of ses-" not in person
+    assert phantom.count("plane through two tubes of ses-") == 1
     assert "All scans were processed without warnings." in phantom
 
 
