@@ -50,7 +50,15 @@ RECIPES = {
         "streaking": ("methods.py streaking",),
         "timing": ("methods.py timing",),
     },
-    "reproducibility": {"study": (*STUDY, "reproducibility.py study study-pdf")},
+    "reproducibility": {
+        "study": (*STUDY, "reproducibility.py study study-pdf"),
+        "references": (
+            "multiqsm-simulate coarse --design demo --subjects 3 --runs 3 --voxel-size 3 3 3",
+            "multiqsm coarse coarse-out participant",
+            "multiqsm coarse coarse-out group",
+            "cat coarse-out/group/references.tsv",
+        ),
+    },
     "scaling": {
         "scaling": (
             "scaling.py run --work scaling --scans 135",
