@@ -4,9 +4,11 @@ The items, and the sidecar fields that answer each, are in the template ``checkl
 blank only if no sidecar of the scans has any of its fields.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,29 @@ import numpy as np
 import pandas as pd
 
 from ..bids_templates import load_template
-from .files import PathLike, read_json, write_text
+from .files import PathLike, read_json, write_json, write_text
+from .group_tables import group_table_path
+from .sidecars import sidecar_path
 from .tables import read_tsv, write_tsv
 from .values import join_numbers
 
 CHECKLIST = Path("logs", "checklist.tsv")
 CHECKLIST_TEXT = Path("logs", "CHECKLIST.md")
-EXCLUDED = Path("group", "excluded.tsv")
 COLUMNS = ("section", "item", "applies_to", "value", "fields")
 MAP_NAME = re.compile(r"(?:_space-(?P<space>[a-zA-Z0-9]+))?_desc-(?P<desc>[a-z]+)_Chimap\.json$")
 PLANES = ("sagittal", "coronal", "axial")  # slices perpendicular to x, y, z of the scanner
 
 
 class _Map:
-    """A susceptibility map: its sidecar, and its header if one of the items asks for it."""
+    """A susceptibility map or its standard error: its sidecar, and its header if an item asks for
+    it.
+    """
 
-    def __init__(self, path: Path, space: str | None, inversion: str):
+    def __init__(self, path: Path, space: str | None, desc: str):
         self.path = path
         self.space = space
-        self.inversion = inversion
+        self.is_standard_error = desc.endswith("se")
+        self.inversion = desc.removesuffix("se")
         self.sidecar = read_json(path)
         self.scan = path.name.split("_space-" if space else "_desc-")[0]
 
@@ -47,10 +53,20 @@ class _Map:
         is_phantom = "phantom" in self.sidecar.get("MethodSteps", ())
         return f"{label}, phantom" if is_phantom else label
 
-    @property
+    @cached_property
     def image(self) -> Any:
         """The image, of which only the header is read."""
         return nib.load(str(self.path).removesuffix(".json") + ".nii.gz")
+
+    @property
+    def matrix(self) -> Sequence[int]:
+        """Voxels along the image's axes, as acquired: before harmonisation, if there was one."""
+        return self.sidecar.get("OriginalMatrix") or self.image.shape[:3]
+
+    @property
+    def voxel_size(self) -> Sequence[float]:
+        """Voxel size, mm, as acquired."""
+        return self.sidecar.get("OriginalVoxelSize") or self.image.header.get_zooms()[:3]
 
 
 def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None) -> pd.DataFrame:
@@ -70,14 +86,14 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
 
         * section: acquisition or processing
         * item: as the consensus asks for it
-        * applies_to: a scanner, an inversion, or all scans
+        * applies_to: a scanner, an inversion (of a map or of its standard error), or all scans
         * value: text; if scans differ, each value with the number of scans, or the mean and
           standard deviation of numbers; empty if nothing is known
         * fields: the sidecar fields that the value is taken from
 
     References
     ----------
-    QSM Consensus Organization Committee et al. Magn Reson Med 2024;91:1834.
+    QSM Consensus Organization Committee et al. Magn Reson Med 2024;91:1834-1862.
     doi:10.1002/mrm.30006
     """
     maps = _find_maps(Path(output_dir), scans)
@@ -136,8 +152,10 @@ def merge_equal_values(checklist: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(merged, columns=checklist.columns)
 
 
-def write_checklist(output_dir: PathLike) -> Path:
-    """Write the checklist of a derivative dataset as ``logs/checklist.tsv`` and as Markdown.
+def write_checklist(output_dir: PathLike) -> pd.DataFrame:
+    """Write the checklist of a derivative dataset.
+
+    It is written as ``logs/checklist.tsv`` with a sidecar, and as text in ``logs/CHECKLIST.md``.
 
     Parameters
     ----------
@@ -146,13 +164,15 @@ def write_checklist(output_dir: PathLike) -> Path:
 
     Returns
     -------
-    pathlib.Path
-        The Markdown file, ``logs/CHECKLIST.md``.
+    DataFrame
+        The checklist, as of `reporting_checklist`.
     """
     root = Path(output_dir)
     checklist = reporting_checklist(root)
     write_tsv(root / CHECKLIST, checklist)
-    return write_text(root / CHECKLIST_TEXT, checklist_markdown(checklist))
+    write_json(sidecar_path(root / CHECKLIST), load_template("checklist")["columns"])
+    write_text(root / CHECKLIST_TEXT, checklist_markdown(checklist))
+    return checklist
 
 
 def _escape(text):
@@ -160,15 +180,19 @@ def _escape(text):
 
 
 def _find_maps(root: Path, scans: Sequence[str] | None) -> list[_Map]:
-    """Find the susceptibility maps of single scans, without standard errors and variation."""
+    """Find the susceptibility maps of single scans and their standard errors."""
+    subjects = ["sub-*"]
+    if scans is not None:
+        subjects = sorted({scan.split("_", 1)[0] for scan in scans})
     maps = []
-    for path in sorted(root.glob("sub-*/**/anat/*_Chimap.json")):
-        name = MAP_NAME.search(path.name)
-        if name is None or name["desc"].endswith(("se", "sd")):
-            continue
-        chi = _Map(path, name["space"], name["desc"])
-        if scans is None or chi.scan in scans:
-            maps.append(chi)
+    for subject in subjects:
+        for path in sorted(root.glob(f"{subject}/**/anat/*_Chimap.json")):
+            name = MAP_NAME.search(path.name)
+            if name is None or name["desc"].endswith("sd"):
+                continue
+            chi = _Map(path, name["space"], name["desc"])
+            if scans is None or chi.scan in scans:
+                maps.append(chi)
     return maps
 
 
@@ -176,9 +200,12 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
     """Group maps by what an item applies to."""
     in_scan_space = []
     in_subject_space = []
+    standard_errors = []
     map_of_scan = {}
     for chi in maps:
-        if chi.space is None:
+        if chi.is_standard_error:
+            standard_errors.append(chi)
+        elif chi.space is None:
             in_scan_space.append(chi)
             map_of_scan[chi.scan] = chi
         else:
@@ -188,6 +215,8 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
         return _by_label(one_per_scan, lambda chi: chi.scanner)
     if kind == "scans":
         return {"all scans": one_per_scan} if one_per_scan else {}
+    if kind == "standard error":
+        return _by_label(standard_errors, lambda chi: chi.inversion)
     if kind == "inversion":
         return _by_label(in_scan_space, lambda chi: chi.inversion)
     return _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
@@ -259,12 +288,17 @@ def _summary(values: Sequence[Any]) -> str:
 
 
 def _mean_sd(numbers: Sequence[float]) -> str:
+    """Give mean ± standard deviation; the last digit of both is the second of the deviation."""
     if not numbers:
         return ""
-    mean = f"{np.mean(numbers):.6g}"
+    mean = np.mean(numbers)
     if len(numbers) == 1:
-        return f"{mean} (1 scan)"
-    return f"{mean} ± {np.std(numbers, ddof=1):.2g} ({len(numbers)} scans)"
+        return f"{mean:.6g} (1 scan)"
+    sd = np.std(numbers, ddof=1)
+    if sd == 0:
+        return f"{mean:.6g} ± 0 ({len(numbers)} scans)"
+    decimals = max(0, 1 - math.floor(math.log10(sd)))
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f} ({len(numbers)} scans)"
 
 
 def _text(value: Any) -> str:
@@ -297,8 +331,14 @@ def _words(field: str) -> str:
 
 
 def _echo_times(chi: _Map, fields: Sequence[str]) -> str | None:
-    """Give the number of echoes with TE1 : ΔTE : TEmax, or all times if their spacing varies."""
-    times = 1000 * np.array(chi.sidecar.get(fields[0], ()), dtype=float)
+    """Give the number of echoes with TE1 : ΔTE : TEmax, or all times if their spacing varies.
+
+    The fields hold the echoes that were used and those that harmonisation left out.
+    """
+    acquired = []
+    for field in fields:
+        acquired += chi.sidecar.get(field, ())
+    times = 1000 * np.sort(np.array(acquired, dtype=float))
     if not times.size:
         return None
     if times.size == 1:
@@ -319,15 +359,15 @@ def _orientation(chi: _Map, _) -> str:
 
 
 def _voxel_size(chi: _Map, _) -> str:
-    return _product(chi.image.header.get_zooms()[:3])
+    return _product(chi.voxel_size)
 
 
 def _matrix(chi: _Map, _) -> str:
-    return _product(chi.image.shape[:3])
+    return _product(chi.matrix)
 
 
 def _field_of_view(chi: _Map, _) -> str:
-    return _product(np.array(chi.image.shape[:3]) * chi.image.header.get_zooms()[:3])
+    return _product(np.multiply(chi.matrix, chi.voxel_size))
 
 
 def _product(numbers: Iterable[float]) -> str:
@@ -341,11 +381,15 @@ def _versions(chi: _Map, fields: Sequence[str]) -> str:
 
 def _excluded(root: Path) -> str:
     """Count the scans that the group level excluded, by reason; blank before the group level."""
-    path = root / EXCLUDED
+    path = group_table_path(root, "excluded")
     if not path.exists():
-        return ""
+        has_statistics = group_table_path(root, "warnings").exists()
+        return "none" if has_statistics else ""
     counts = read_tsv(path)["reason"].value_counts()
-    return "; ".join(f"{reason} ({count} scans)" for reason, count in counts.items())
+    parts = []
+    for reason, count in counts.items():
+        parts.append(f"{reason} ({count} {'scan' if count == 1 else 'scans'})")
+    return "; ".join(parts)
 
 
 _ANSWERS: dict[str, Callable[[_Map, Sequence[str]], Any]] = {
