@@ -27,6 +27,7 @@ from ..dataset.tables import read_tsv, write_tsv
 from ..reports.group import group_report
 from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
+from ..stats.before_after import before_and_after
 from ..stats.model import run_model
 from ..stats.study import study_tables
 from ..stats.times import computation_times
@@ -284,6 +285,10 @@ class ModelReport(SimpleInterface):
         ):  # another version of the model may have had other tables
             for path in folder.glob(pattern):
                 path.unlink()
+        published = _published(model)
+        tables["before_and_after"] = before_and_after(
+            tables["coefficients"], published.pop("coefficients", None)
+        )
         descriptions = load_template("model_tables")
         links = {}
         for name, table in _as_files(tables, model).items():
@@ -291,10 +296,8 @@ class ModelReport(SimpleInterface):
             columns = {name: descriptions[name] for name in table if name in descriptions}
             write_json(sidecar_path(file), columns)
             links[name] = file.relative_to(root).as_posix()
-        if model.name in SHIPPED:
-            tables["published"] = pd.DataFrame(load_template(f"published_{model.name}"))
         page = model_report(
-            tables,
+            {**tables, **{f"published_{name}": table for name, table in published.items()}},
             model,
             warnings=list(self.inputs.notes),
             links=links,
@@ -305,6 +308,14 @@ class ModelReport(SimpleInterface):
             write_text(root / f"group_model-{model.name}.html", page).absolute()
         )
         return runtime
+
+
+def _published(model):
+    """Return the published tables of a model that comes with the package, by name."""
+    if model.name not in SHIPPED:
+        return {}
+    tables = load_template(f"published_{model.name}")
+    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
 
 
 def _as_files(tables, model):
