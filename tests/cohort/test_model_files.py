@@ -11,7 +11,7 @@ from multiqsm.bids_templates import load_template
 from multiqsm.cohort.model_files import SHIPPED, read_model
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.stats.filters import parse_filter
-from multiqsm.stats.model import Exclusion, Node, StudyModel, Subset
+from multiqsm.stats.model import ALL, Exclusion, Node, StudyModel, Subset
 from multiqsm.stats.transformations import Transformation
 
 CONTENT = {
@@ -85,8 +85,11 @@ def test_shipped_models(name):
     regressions = set()
     for node in model.nodes:
         regressions.update(product(node.outcomes, node.predictors))
-    published = {(row["outcome"], row["predictor"]) for row in load_template(f"published_{name}")}
-    assert published <= regressions
+    published = load_template(f"published_{name}")
+    subsets = {ALL, *(subset.name for subset in model.subsets)}
+    for row in (*published["coefficients"], *published["covariates"]):
+        assert (row["outcome"], row["predictor"]) in regressions
+        assert row.get("subset", ALL) in subsets
 
 
 def write(tmp_path, change):
