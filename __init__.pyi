@@ -38,6 +38,7 @@ from .stats.harmonization import shift_and_scale as shift_and_scale
 from .stats.planning import power as power
 from .stats.planning import sample_size as sample_size
 from .stats.planning import smallest_detectable_change as smallest_detectable_change
+from .stats.references import reference_stability as reference_stability
 from .stats.reproducibility import between_methods as between_methods
 from .stats.reproducibility import between_rois as between_rois
 from .stats.reproducibility import imprecision as imprecision

@@ -30,7 +30,9 @@ from multiqsm.simulation.head import head_model
 from multiqsm.simulation.scanners import SITE_PROTOCOLS
 from multiqsm.simulation.study import make_design
 
-SUBJECTS, RUNS, SITES = 3, 2, len(SITE_PROTOCOLS)
+SUBJECTS = 3
+RUNS = 2
+SITES = len(SITE_PROTOCOLS)
 VOXEL_SIZE = (1.6, 1.6, 2.0)  # mm, of the site that keeps the design's protocol
 WAYS = {"as scanned": (), "harmonised": ("--harmonize",)}
 
@@ -91,7 +93,7 @@ def true_labels(plan, image):
     tissue = head_model(
         plan.subject, shape, subgrid_affine(image.affine, factor), pose=plan.position.matrix
     )
-    return block_mode(tissue.labels, factor)
+    return block_mode(tissue.labels, factor, tissue.whole_of)
 
 
 def print_table(values):

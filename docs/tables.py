@@ -50,7 +50,15 @@ RECIPES = {
         "streaking": ("methods.py streaking",),
         "timing": ("methods.py timing",),
     },
-    "reproducibility": {"study": (*STUDY, "reproducibility.py study study-pdf")},
+    "reproducibility": {
+        "study": (*STUDY, "reproducibility.py study study-pdf"),
+        "references": (
+            "multiqsm-simulate coarse --design demo --subjects 3 --runs 3 --voxel-size 3 3 3",
+            "multiqsm coarse coarse-out participant",
+            "multiqsm coarse coarse-out group",
+            "cat coarse-out/group/references.tsv",
+        ),
+    },
     "scaling": {
         "scaling": (
             "scaling.py run --work scaling --scans 135",
@@ -72,6 +80,17 @@ RECIPES = {
             "multiqsm study study-tfi group",
             "cat study-tfi/group/calibration.tsv",
         ),
+    },
+    "studies": {
+        "studies": (
+            "multiqsm-simulate lin --design study --subjects 3 --runs 2",
+            "multiqsm lin lin-out participant --preset lin2015 --se-draws 0",
+            "multiqsm lin lin-out group --preset lin2015",
+            *THALAMUS,
+            "multiqsm-simulate patients --design thalamus --subjects 5 --voxel-size 1.5 1.5 2",
+            "multiqsm patients patients-out participant --preset chiang2018 --se-draws 0",
+            "docs/studies.py lin-out thalamus-out patients-out",
+        )
     },
     "thalamus": {
         "thalamus": (
@@ -155,7 +174,8 @@ def arguments_of(command):
     """Words of a command, with the path of a benchmark or of an installed command."""
     program, *words = shlex.split(command)
     if program.endswith(".py"):
-        return [sys.executable, str(ROOT / "benchmarks" / program), *words]
+        folder = "" if "/" in program else "benchmarks"
+        return [sys.executable, str(ROOT / folder / program), *words]
     if program.startswith("multiqsm"):
         return [str(Path(sys.executable).parent / program), *words]
     return [program, *words]

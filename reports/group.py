@@ -42,14 +42,14 @@ def group_report(
         ``rois``, the long ROI table of people, or ``tubes`` is required; each of the others adds
         its part to the report: ``imprecision`` (per subject), ``imprecision_summary``,
         ``within_versus_cross``, ``between_rois``, ``between_methods`` and ``within_subject_sd`` of
-        `stats.reproducibility`; ``published`` (method, roi, within, cross in ppm, within_percent,
-        cross_percent) to show next to the summary; ``icc``, ``bland_altman`` and
-        ``bland_altman_points`` of `stats.agreement`; ``components`` of `stats.components`; ``sdc``
-        (method, roi, sdc, ci_low, ci_high, ppb); ``sample_size`` (any columns); ``tubes`` (the
-        phantom's ROI table) and ``calibration`` of `stats.calibration`; ``harmonized`` (the ROI
-        table of the harmonised scans, to compare with ``rois``) and ``harmonization`` (any
-        columns); ``age`` of `stats.regression`; ``excluded``, the scans that were excluded from
-        all other tables.
+        `stats.reproducibility`; ``references`` of `stats.references`; ``published`` (method, roi,
+        within, cross in ppm, within_percent, cross_percent) to show next to the summary; ``icc``,
+        ``bland_altman`` and ``bland_altman_points`` of `stats.agreement`; ``components`` of
+        `stats.components`; ``sdc`` (method, roi, sdc, ci_low, ci_high, ppb); ``sample_size`` (any
+        columns); ``tubes`` (the phantom's ROI table) and ``calibration`` of `stats.calibration`;
+        ``harmonized`` (the ROI table of the harmonised scans, to compare with ``rois``) and
+        ``harmonization`` (any columns); ``age`` of `stats.regression`; ``excluded``, the scans that
+        were excluded from all other tables.
     title : str
     study : dict, optional
         Further information about the study, by name.
@@ -112,6 +112,7 @@ def group_report(
         "Regions": _regions(filled, links, sites),
         "Imprecision": _imprecision(filled, links),
         "Tests": _tests(filled, links),
+        "Reference regions": _references(filled, links),
         "ICC": _icc(filled, links, sites),
         "Variance": _components(filled, links),
         "Detectable change": _detectable_change(filled, links),
@@ -280,6 +281,16 @@ def _tests(tables, links):
     return tuple(blocks)
 
 
+def _references(tables, links):
+    if "references" not in tables:
+        return ()
+    caption = "Imprecision of reference regions, and of deep grey regions relative to them"
+    return (
+        Paragraph(NOTES["references"], note=True),
+        _table(tables, "references", caption, links),
+    )
+
+
 def _icc(tables, links, sites):
     if "icc" not in tables:
         return ()
@@ -391,7 +402,7 @@ def _readable(table):
         ranks = table[keys].apply(lambda labels: pd.factorize(labels)[0])
         table = table.loc[ranks.sort_values(keys, kind="stable").index]
     names = table.columns.intersection(
-        ("method", "roi", "roi_1", "roi_2", "definition", "analysis")
+        ("method", "roi", "roi_1", "roi_2", "reference", "definition", "analysis")
     )
     table = table.assign(**table[names].map(readable, na_action="ignore"))
     if "note" in table and table["note"].isna().all():

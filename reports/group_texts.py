@@ -49,6 +49,17 @@ COLUMNS = {
         ROI,
         *_TEST,
     ),
+    "references": (
+        METHOD,
+        Column("reference", "reference region"),
+        Column("n_subjects", "subjects", "d"),
+        Column("mean", "χ (ppb)", "+.1f", PPB),
+        Column("within", "within-site (ppb)", ".2f", PPB),
+        Column("cross", "cross-site (ppb)", ".2f", PPB),
+        Column("n_regions", "deep grey regions", "d"),
+        Column("regions_within", "their within-site (ppb)", ".2f", PPB),
+        Column("regions_cross", "their cross-site (ppb)", ".2f", PPB),
+    ),
     "icc": (
         METHOD,
         ROI,
@@ -175,6 +186,14 @@ NOTES = {
         "Paired t-tests over subjects of the difference between two inversions (first minus "
         "second)."
     ),
+    "references": (
+        "A map has no absolute zero: values are relative to the mean of a reference region, whose "
+        "own variation from scan to scan is added to that of all regions. The first columns are "
+        "the susceptibility and the imprecision of each candidate relative to the mean of the "
+        "whole brain, which is zero itself and has none. The last ones are the imprecision of the "
+        "deep grey regions of the 2015 study if their values refer to this candidate, averaged "
+        "over regions: the smaller, the better the reference. All are means over subjects."
+    ),
     "icc": (
         "The intraclass correlation coefficient (ICC) is the fraction of the total variance that "
         "is due to true differences between subjects. It is excellent above 0.9 and poor below "
@@ -233,6 +252,7 @@ KNOWN_TABLES = (
     "within_versus_cross",
     "between_rois",
     "between_methods",
+    "references",
     "icc",
     "components",
     "within_subject_sd",

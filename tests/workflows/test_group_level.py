@@ -23,7 +23,15 @@ from multiqsm.workflows.settings import PRESETS
 TABLES = {
     *("roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary"),
     *("within_versus_cross", "between_rois", "between_methods", "within_subject_sd", "icc"),
-    *("components", "sdc", "sample_size", "bland_altman", "bland_altman_points", "harmonized"),
+    *(
+        "references",
+        "components",
+        "sdc",
+        "sample_size",
+        "bland_altman",
+        "bland_altman_points",
+        "harmonized",
+    ),
     *("harmonization", "age", "warnings"),
 }
 
