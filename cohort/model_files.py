@@ -25,6 +25,8 @@ LARGEST = 1_000_000  # bytes
 
 # Names of the other tables of the results.
 RESERVED = (
+    "before_and_after",
+    "covariates",
     "diagnostics",
     "residuals",
     "ladder",

@@ -12,7 +12,7 @@ from multiqsm.cohort.model_files import SHIPPED, read_model
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.stats.filters import apply_filter, parse_filter
-from multiqsm.stats.model import Exclusion, Node, StudyModel, Subset
+from multiqsm.stats.model import ALL, Exclusion, Node, StudyModel, Subset
 from multiqsm.stats.transformations import Transformation
 
 CONTENT = {
@@ -98,8 +98,11 @@ def test_shipped_models(name):
     regressions = set()
     for node in model.nodes:
         regressions.update(product(node.outcomes, node.predictors))
-    published = {(row["outcome"], row["predictor"]) for row in load_template(f"published_{name}")}
-    assert published <= regressions
+    published = load_template(f"published_{name}")
+    subsets = {ALL, *(subset.name for subset in model.subsets)}
+    for row in (*published["coefficients"], *published["covariates"]):
+        assert (row["outcome"], row["predictor"]) in regressions
+        assert row.get("subset", ALL) in subsets
 
 
 def write(tmp_path, change):
