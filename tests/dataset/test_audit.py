@@ -508,7 +508,7 @@ def test_sign_of_the_phase_is_checked_in_a_coarse_map(make_dataset, parts, manuf
     for problem in problems:
         assert problem.severity == "warning"
         assert (
-            "as if the phase had the wrong sign (-1: Manufacturer is 'GE MEDICAL SYSTEMS'"
+            "which suggests a wrong phase sign (-1: Manufacturer is 'GE MEDICAL SYSTEMS'"
             in problem.cause
         )
         assert "--phase-sign" in problem.remedy
@@ -562,7 +562,7 @@ def test_sign_check_can_be_left_out(make_dataset, tmp_path, capsys, option, is_c
     assert main([str(root), "-o", str(tmp_path / "audit.tsv"), "--strict", *option]) == int(
         is_checked
     )
-    assert ("wrong sign" in capsys.readouterr().out) == is_checked
+    assert ("wrong phase sign" in capsys.readouterr().out) == is_checked
     assert (
         pd.read_csv(tmp_path / "audit.tsv", sep="\t")["sign_asymmetry"].notna().all() == is_checked
     )

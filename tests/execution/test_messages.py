@@ -2,6 +2,7 @@
 
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 from helpers.chores import Worker
 from nipype.pipeline.engine import Node, Workflow
@@ -21,7 +22,7 @@ def test_progress_shows_labels():
     run.add_nodes([scan])
     progress = Progress.of(run, "scans", {"sub_01_ses_B_run_1": "sub-01_ses-B_run-1"})
     progress.stream = StringIO()
-    progress(run.get_node("sub_01_ses_B_run_1.fit"), "end")
+    progress(SimpleNamespace(fullname="scans.sub_01_ses_B_run_1.fit", name="fit"), "end")
     assert progress.stream.getvalue().endswith("] sub-01_ses-B_run-1 done\n")
 
 
