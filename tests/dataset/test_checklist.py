@@ -34,7 +34,7 @@ SIDECAR = {
     "Units": "ppm",
     "Inversion": "MEDI",
     "Lambda": 1e-3,
-    "ModelErrorReduction": True,
+    "MERIT": True,
     "MethodSteps": ["mask", "medi"],
     "ProcessingSoftware": {"multiqsm": "1.0", "numpy": "2.0"},
 }
@@ -71,7 +71,7 @@ def test_values_come_from_sidecar_and_header(tmp_path):
     assert value(checklist, "Orientation") == "axial"
     assert value(checklist, "Flow compensation, partial echo (scan options)") == "PFP, FC"
     assert value(checklist, "Toolbox and versions") == "multiqsm 1.0, numpy 2.0"
-    assert value(checklist, "Data term and weights", "medi") == "model error reduction: yes"
+    assert value(checklist, "Data term and weights", "medi") == "MERIT: yes"
 
 
 def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_path):
