@@ -16,6 +16,7 @@ from .core.inversion.weighted import iterative as iterative
 from .core.inversion.weighted import zero_field_weight as zero_field_weight
 from .core.mask.brain import brain_mask as brain_mask
 from .core.mask.phantom import phantom_mask as phantom_mask
+from .core.mask.reliability import fill_unmeasured as fill_unmeasured
 from .core.mask.reliability import trim_unreliable as trim_unreliable
 from .core.phase.encoding import apply_sign as apply_sign
 from .core.phase.encoding import decode_phase as decode_phase

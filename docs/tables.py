@@ -96,8 +96,10 @@ RECIPES = {
         "thalamus": (
             *THALAMUS,
             "cat thalamus-out/group/model-thalamus/descriptives.tsv",
-            "cat thalamus-out/group/model-thalamus/table1.tsv",
-            "cat thalamus-out/group/model-thalamus/table2.tsv",
+            "cat thalamus-out/group/model-thalamus/before_and_after.tsv",
+            "cat thalamus-out/group/model-thalamus/covariates.tsv",
+            "cat thalamus-out/group/model-thalamus/power.tsv",
+            "cat thalamus-out/group/model-thalamus/ladder.tsv",
         ),
         "coverage": ("coverage.py",),
     },

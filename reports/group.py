@@ -49,7 +49,8 @@ def group_report(
         columns); ``tubes`` (the phantom's ROI table) and ``calibration`` of `stats.calibration`;
         ``harmonized`` (the ROI table of the harmonised scans, to compare with ``rois``) and
         ``harmonization`` (any columns); ``age`` of `stats.regression`; ``excluded``, the scans that
-        were excluded from all other tables.
+        were excluded from all other tables; ``times`` of `stats.times`, with ``published_times``
+        (method, wall in s, wall_ratio) to show next to it.
     title : str
     study : dict, optional
         Further information about the study, by name.
@@ -120,6 +121,7 @@ def group_report(
         "Calibration": _calibration(filled, links, sites),
         "Harmonisation": _harmonization(filled, links, sites),
         "Age": _age(filled, links),
+        "Computation time": _times(filled, links),
     }
     absent = [name for name, blocks in parts.items() if not blocks]
     overview = _overview(rois, study or {}, failures, list(warnings), absent)
@@ -241,9 +243,7 @@ def _imprecision(tables, links):
         summary = tables["imprecision_summary"]
         if "published" in tables:
             blocks.append(Paragraph(NOTES["published"], note=True))
-            published = tables["published"].set_index(["method", "roi"])
-            published = published.add_prefix("published_").reset_index()
-            summary = summary.merge(published, on=["method", "roi"], how="left")
+            summary = _with_published(summary, tables["published"], ["method", "roi"])
         caption = "Imprecision, mean over subjects"
         blocks.append(
             _table({"imprecision_summary": summary}, "imprecision_summary", caption, links)
@@ -387,6 +387,28 @@ def _age(tables, links):
         blocks.extend(part if number == 0 else [Details(title, part)])
     table = _table(tables, "age", "Regression on age", links)
     return (*blocks, Details("Regressions on age, as a table", (table,)))
+
+
+def _times(tables, links):
+    if "times" not in tables:
+        return ()
+    times = tables["times"]
+    machine = {}
+    for column in ("processor", "threads"):
+        machine[column] = ", ".join(map(str, times[column].dropna().unique()))
+    blocks = [Paragraph(NOTES["times"], note=True)]
+    if "published_times" in tables:
+        blocks.append(Paragraph(NOTES["published_times"], note=True))
+        times = _with_published(times, tables["published_times"], ["method"])
+    caption = "Computation time of an inversion, mean over scans"
+    blocks.append(_table({"times": times}, "times", caption, links))
+    return (*blocks, KeyValues(machine, "Timed on"))
+
+
+def _with_published(table, published, keys):
+    """Return a table with the published values of its rows in columns of their own."""
+    published = published.set_index(keys).add_prefix("published_").reset_index()
+    return table.merge(published, on=keys, how="left")
 
 
 def _table(tables, name, caption, links):

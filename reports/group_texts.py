@@ -81,7 +81,7 @@ COLUMNS = {
         Column("sd", "SD (ppb)", ".2f"),
         Column("sd_low", "95 % CI from", ".2f"),
         Column("sd_high", "to", ".2f"),
-        Column("share", "fraction of variance (%)", ".1f"),
+        Column("percent_of_variance", "% of variance", ".1f"),
         Column("n_levels", "levels", "d"),
         Column("n_scans", "scans", "d"),
     ),
@@ -143,6 +143,21 @@ COLUMNS = {
         Column("n_missing", "missing values", "d"),
         Column("note"),
     ),
+    "times": (
+        METHOD,
+        Column("n_scans", "scans", "d"),
+        Column("wall", "time (s)", ".3f"),
+        Column("wall_sd", "SD (s)", ".3f"),
+        Column("published_wall", "published (s)", ".4g"),
+        Column("cpu", "CPU time (s)", ".3f"),
+        Column("cpu_sd", "SD (s)", ".3f"),
+        Column("fft_pairs", "FFT pairs", ".1f"),
+        Column("fft_pairs_sd", "SD", ".1f"),
+        Column("wall_ratio", "time, ratio to deterministic", ".1f"),
+        Column("published_wall_ratio", "published ratio", ".4g"),
+        Column("cpu_ratio", "CPU time, ratio to deterministic", ".1f"),
+        Column("fft_pairs_ratio", "FFT pairs, ratio to deterministic", ".1f"),
+    ),
     "age": (
         METHOD,
         ROI,
@@ -161,6 +176,19 @@ COLUMNS = {
     ),
 }
 NOTES = {
+    "times": (
+        "Time of the inversion alone, with the choice of λ, but without reading and writing files, "
+        "finding edges and computing standard errors. CPU time is that of all threads. An FFT pair "
+        "is a forward and an inverse Fourier transform of the volume on which the inversion works "
+        "(the box around the mask, with a margin), timed just before and after the inversion. "
+        "Compare CPU times if the machine was busy with other work, and FFT pairs if machines or "
+        "matrices differ. Ratios are of mean times, over the scans that have both inversions. "
+        "Unlike all other results, times differ from run to run."
+    ),
+    "published_times": (
+        "Published times are those of Lin et al., AJNR 2015, on another computer; the ratio was "
+        "given as nearly 700."
+    ),
     "rois": (
         "Each point is the mean susceptibility of a region in one scan. The scans of each site are "
         "shown in order."
@@ -265,4 +293,6 @@ KNOWN_TABLES = (
     "harmonized",
     "harmonization",
     "age",
+    "times",
+    "published_times",
 )

@@ -60,7 +60,7 @@ def reference_stability(
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), for the definition of imprecision.
+    Lin et al., AJNR 36:467-474 (2015), for the definition of imprecision.
 
     Examples
     --------

@@ -13,7 +13,9 @@ from multiqsm.dataset.group_tables import (
     write_group_table,
 )
 from multiqsm.dataset.sidecars import sidecar_path
+from multiqsm.reports.group_texts import KNOWN_TABLES
 from multiqsm.stats.study import study_tables
+from multiqsm.stats.times import computation_times
 
 # Numbers without a unit: labels, counts, ratios, and statistics of tests.
 DIMENSIONLESS = {
@@ -21,6 +23,7 @@ DIMENSIONLESS = {
     *("slope", "slope_se", "slope_ci_low", "slope_ci_high", "calibration_slope", "r_squared"),
     *("icc", "f", "df", "df1", "df2", "statistic", "p", "p_bonferroni", "r", "ratio"),
     *("change", "change_across_sites", "group"),  # numbers of subjects
+    *("fft_pairs", "fft_pairs_sd", "wall_ratio", "cpu_ratio", "fft_pairs_ratio"),
 }
 
 
@@ -43,11 +46,19 @@ def tables():
     other_protocol = (values["subject"] == "05") & (values["session"] == "C")
     values.loc[other_protocol, "protocol"] = "acq-y"
     tables, _ = study_tables(values, calibrated=True)
-    return tables
+    time = {"scan": "sub-01", "method": "medi", "wall": 9.0, "cpu": 9.0, "fft_pair": 0.1}
+    times = pd.DataFrame([{**time, "fft_pairs": 90.0, "threads": 1, "processor": "a processor"}])
+    return tables | {"times": computation_times(times)}
 
 
 def test_the_study_has_every_table_of_the_template(tables):
     assert {*tables, "warnings"} == set(load_template("group_tables")["tables"])
+
+
+def test_the_template_has_every_table_that_the_group_level_writes():
+    published = {name for name in KNOWN_TABLES if name.startswith("published")}
+    assert published == {"published", "published_times"}  # read from templates, and not written
+    assert set(KNOWN_TABLES) - published <= set(load_template("group_tables")["tables"])
 
 
 def test_every_column_is_described(tables):

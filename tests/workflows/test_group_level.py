@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.datasets import validator_errors
-from helpers.tables import SLOPES, people_table, tubes_table, write_scans
+from helpers.pages import table_of
+from helpers.tables import SLOPES, WALL_TIMES, people_table, tubes_table, write_scans
 
 from multiqsm.cli.app import main
 from multiqsm.dataset.methods import write_citation
 from multiqsm.dataset.outputs import write_dataset_description
 from multiqsm.dataset.tables import read_tsv, write_tsv
+from multiqsm.dataset.times import times_path
 from multiqsm.execution.completion import write_completion_record
 from multiqsm.stats.reproducibility import imprecision
 from multiqsm.workflows.settings import PRESETS
@@ -32,7 +34,7 @@ TABLES = {
         "bland_altman_points",
         "harmonized",
     ),
-    *("harmonization", "age", "warnings"),
+    *("harmonization", "age", "times", "warnings"),
 }
 
 
@@ -95,6 +97,42 @@ def test_all_tables_are_written(study, whole):
     slopes = group_table(study, "calibration").set_index(["site", "method"])["slope"]
     for site, slope in SLOPES.items():
         assert slopes[site, "iterative"] == pytest.approx(slope)
+
+
+@pytest.mark.slow
+def test_computation_times_are_in_a_table_and_in_the_report(study):
+    """Those of people: every scan was given the same times, so that their SD is 0."""
+    times = group_table(study, "times").set_index("method")
+    ratio = WALL_TIMES["iterative"] / WALL_TIMES["deterministic"]
+    for method, wall in WALL_TIMES.items():
+        row = times.loc[method]
+        assert row["n_scans"] == row["n_ratio"] == 36
+        assert (row["wall"], row["wall_sd"], row["cpu"]) == (wall, 0, 2 * wall)
+        assert row["fft_pairs"] == wall / 0.25
+    assert times.loc["iterative", "wall_ratio"] == ratio
+    page = (study / "out" / "group.html").read_text()
+    headings, *rows = table_of(page, "Computation time of an inversion, mean over scans")
+    published = [headings.index("published (s)"), headings.index("published ratio")]
+    for method, *cells in rows:
+        expected = {"iterative": ["123", "700"], "deterministic": ["0.17", "1"]}[method]
+        assert [cells[column - 1] for column in published] == expected
+    assert "a processor" in page
+
+
+@pytest.mark.slow
+def test_computation_times_that_cannot_be_read_are_reported(tmp_path, capfd):
+    write_study(tmp_path, people_table(subjects=2, scans=1))
+    times_path(tmp_path / "out", "sub-01_ses-A_run-1").write_text("{")
+    times_path(tmp_path / "out", "sub-02_ses-B_run-1").unlink()
+    assert run(tmp_path) == 0
+    assert (group_table(tmp_path, "times")["n_scans"] == 4).all()
+    printed = capfd.readouterr().err
+    assert "sub-01_ses-A_run-1.json: no JSON object with computation times" in printed
+    assert "computation times of 1 scan are not known (sub-02_ses-B_run-1)" in printed
+    shutil.rmtree(tmp_path / "out" / "logs" / "times")
+    assert run(tmp_path) == 0
+    assert not (tmp_path / "out" / "group" / "times.tsv").exists()
+    assert not (tmp_path / "out" / "group" / "times.json").exists()
 
 
 @pytest.mark.slow
