@@ -81,7 +81,7 @@ COLUMNS = {
         Column("sd", "SD (ppb)", ".2f"),
         Column("sd_low", "95 % CI from", ".2f"),
         Column("sd_high", "to", ".2f"),
-        Column("share", "fraction of variance (%)", ".1f"),
+        Column("percent_of_variance", "% of variance", ".1f"),
         Column("n_levels", "levels", "d"),
         Column("n_scans", "scans", "d"),
     ),

@@ -92,7 +92,7 @@ _POWER = (
     Column("correlation", "correlation", ".2f"),
     Column("power", "power", ".3f"),
     Column("detectable_correlation", "detectable correlation", ".3f"),
-    Column("wanted_power", "with a power of", ".2f"),
+    Column("target_power", "with a power of", ".2f"),
 )
 _LADDER = (
     Column("column"),

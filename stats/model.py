@@ -166,7 +166,7 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
         * ``descriptives``: by subset and column, ``n``, ``n_missing``, ``mean``, ``sd``,
           ``median``, ``minimum``, ``maximum``
         * ``power``: by subset, ``n``, ``alpha``, ``correlation`` and its ``power``,
-          ``detectable_correlation`` with ``wanted_power``
+          ``detectable_correlation`` with ``target_power``
         * ``excluded``: ``participant``, ``what``, ``reason``, ``left_out`` (bool): exclusions,
           applied or not, missing values, and patients for whom a condition is undefined
         * ``patients``: the remaining patients, with the transformed columns
@@ -250,7 +250,7 @@ RESIDUALS = [
 
 POWER = [
     *("subset", "n", "alpha", "correlation", "power"),
-    *("detectable_correlation", "wanted_power"),
+    *("detectable_correlation", "target_power"),
 ]
 
 
@@ -487,7 +487,7 @@ def _power(subsets, model):
             "detectable_correlation": detectable_correlation(
                 n, power=model.power, alpha=model.alpha
             ),
-            "wanted_power": model.power,
+            "target_power": model.power,
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=POWER)

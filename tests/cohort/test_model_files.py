@@ -10,7 +10,8 @@ import yaml
 from multiqsm.bids_templates import load_template
 from multiqsm.cohort.model_files import SHIPPED, read_model
 from multiqsm.dataset.problems import DatasetError
-from multiqsm.stats.filters import parse_filter
+from multiqsm.dataset.tables import read_tsv
+from multiqsm.stats.filters import apply_filter, parse_filter
 from multiqsm.stats.model import ALL, Exclusion, Node, StudyModel, Subset
 from multiqsm.stats.transformations import Transformation
 
@@ -76,6 +77,27 @@ def test_json_and_yaml_are_equivalent(tmp_path, name):
 def test_byte_order_mark_is_ignored(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps(CONTENT), encoding="utf-8-sig")
     assert read_model(tmp_path / "model.json") == MODEL
+
+
+def test_filters_of_earlier_versions_hold_for_quality_tables_of_any(tmp_path):
+    rule = {"Filter": "unresolved_share > 0.05 or age > 90", "Reason": "wraps"}
+    path = write(tmp_path, lambda content: content.update(Exclude=[rule]))
+    (exclusion,) = read_model(path).exclusions
+    assert exclusion.condition.columns == ("unresolved_fraction", "age")
+    for column in ("unresolved_share", "unresolved_fraction"):
+        table = tmp_path / f"{column}.tsv"
+        table.write_text(f"{column}\tage\n0.01\t40\n0.2\t40\n")
+        holds, _ = apply_filter(exclusion.condition, read_tsv(table))
+        assert holds.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.yaml"])
+def test_line_of_a_syntax_error(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('{"Name": "study",\n "Nodes": [}\n')
+    language = path.suffix[1:].upper()
+    with pytest.raises(DatasetError, match=rf"{name}: not valid {language} \(line 2: ."):
+        read_model(path)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -218,7 +240,7 @@ def test_invalid_node_is_left_out(tmp_path):
             "could not determine a constructor",
         ),
         ("m.yaml", "? [1, 2]\n: 3\n", "unhashable"),
-        ("m.yaml", "Name: [", "parsing a flow"),
+        ("m.yaml", "Name: [", r"not valid YAML \(line 1"),
         ("m.yaml", "x" * 1_000_001, "larger than 1000000 bytes, so not a model file"),
     ],
 )

@@ -547,7 +547,7 @@ def test_regions_of_an_excluded_scan(copied):
     sidecar = read_sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
     assert sidecar["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
     assert sidecar["NumberOfRegions"] == 2
-    assert sidecar["MethodSteps"] == ["csf_found", "regions_drawn"]
+    assert sidecar["MethodSteps"] == ["csf_automatic", "regions_drawn"]
     assert anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes() == before
     table = registration(copied)
     assert table["session"].tolist() == ["B", "A"]
@@ -560,7 +560,7 @@ def test_regions_of_an_excluded_scan(copied):
     sidecar = read_sidecar(
         anat(copied, "ses-B_run-1", "space-subject_desc-deterministic_Chimap.nii.gz")
     )
-    assert sidecar["MethodSteps"] == ["single_scan", "csf_found"]
+    assert sidecar["MethodSteps"] == ["single_scan", "csf_automatic"]
     # A single scan has no variability and no registration: their earlier files are removed.
     assert not list(copied.out.glob("sub-01/*/sub-01_*sd_Chimap*"))
     assert not picture_path(copied.out, {"subject": "01"}, **REGISTRATION).exists()
@@ -641,7 +641,7 @@ def whole(tmp_path_factory):
 def test_faults_are_reported_and_do_not_affect_other_scans(whole):
     assert whole.codes == [1, 0]
     assert "4 scans processed, 1 failed, 0 left out" in whole.printed
-    assert "1 faults after the maps were made" in whole.printed
+    assert "1 error in registration, regions or reports" in whole.printed
     # Site A has a single scan without the failed one, so that the map within sites is empty.
     within = (
         whole.out
