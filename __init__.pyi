@@ -27,8 +27,12 @@ from .core.phase.fieldfit import fit_field as fit_field
 from .core.phase.fieldfit import fit_r2star as fit_r2star
 from .core.phase.fieldfit import noise_weight as noise_weight
 from .core.phase.unwrapping import unwrap_echoes as unwrap_echoes
+from .dataset.collection import collect_scans as collect_scans
+from .dataset.subjects import collect_subjects as collect_subjects
+from .simulation.cohort import draw_patients as draw_patients
 from .simulation.plan import simulate as simulate
 from .simulation.study import make_design as make_design
+from .simulation.study import make_patient_design as make_patient_design
 from .stats.agreement import bland_altman as bland_altman
 from .stats.agreement import intraclass_correlation as intraclass_correlation
 from .stats.calibration import apply_calibration as apply_calibration

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dataset.anatomy import check_recon_all
+from ..dataset.atlas import atlas_names
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
 from ..dataset.checklist import write_checklist
 from ..dataset.collection import collect_scans
@@ -20,6 +21,7 @@ from ..dataset.outputs import write_dataset_description
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
 from ..dataset.readme import write_readme
+from ..dataset.references import check_reference
 from ..dataset.scans import Scan
 from ..dataset.sources import derivative_datasets
 from ..dataset.subjects import Subject, check_regions, collect_subjects
@@ -73,6 +75,11 @@ def run_participants(options: Namespace) -> int:
         session_label=options.session_label,
         bids_filter=read_filter(options),
         derivatives=options.derivatives,
+    )
+    check_reference(
+        settings.reference,
+        atlas=settings.atlas,
+        datasets=derivative_datasets(options.bids_dir, options.derivatives),
     )
     usable, n_refused, problems = _preflight(scans, left_out, settings, options)
     if settings.harmonize:
@@ -295,8 +302,8 @@ def settings_of(options: Namespace) -> Settings:
     Raises
     ------
     DatasetError
-        If the options contradict each other, or ``--recon-all`` is given and FreeSurfer is not
-        installed.
+        If the options contradict each other, there is no such atlas, or ``--recon-all`` is given
+        and FreeSurfer is not installed.
     """
     choices: dict[str, Any] = {}
     for field in fields(Settings):
@@ -309,6 +316,8 @@ def settings_of(options: Namespace) -> Settings:
         choices["atlas"] = str(atlas.absolute())  # nodes work in folders of their own
     settings = replace(PRESETS[options.preset], **choices)
     _refuse_unused_lambda(settings, choices)
+    if settings.atlas is not None:
+        atlas_names(settings.atlas)  # an error, before any work, if there is no such atlas
     if settings.recon_all:
         check_recon_all()
     return settings

@@ -1,5 +1,7 @@
 """The unit dipole in the Fourier domain, for any direction of B0 and any voxel size."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import fft

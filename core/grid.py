@@ -6,6 +6,8 @@ kernel is therefore done on a grid that holds the mask's bounding box with a mar
 Cropping to the box keeps the grid, and so memory and time, as small as possible.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -42,7 +44,7 @@ class WorkingGrid:
     inner: tuple[slice, ...]
 
     @classmethod
-    def around(cls, mask: np.ndarray, voxel_size: Vector, margin: float) -> "WorkingGrid":
+    def around(cls, mask: np.ndarray, voxel_size: Vector, margin: float) -> WorkingGrid:
         """Lay a grid around `mask` with at least `margin` mm on each side.
 
         Parameters

@@ -5,6 +5,8 @@ phase is wrong wherever it wraps. The complex image has neither problem: its Fou
 what the scanner sampled, and a coarser scan of the same field of view samples the centre of it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

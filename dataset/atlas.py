@@ -89,6 +89,35 @@ def load_atlas(name_or_path: PathLike) -> Atlas:
     if str(name_or_path) == PAULI_2017:
         return _fetch_pauli()
     path = Path(name_or_path)
+    names = _names_in(path)
+    labels, affine = _read_labels(path)
+    return _select_named(path.name, labels, affine, names)
+
+
+def atlas_names(name_or_path: PathLike) -> tuple[str, ...]:
+    """Return the names of an atlas's regions, without download and without reading its image.
+
+    Parameters
+    ----------
+    name_or_path : str or path-like
+        As of `load_atlas`.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    DatasetError
+        If there is no such atlas, image or table, or the table cannot be used.
+    """
+    if str(name_or_path) == PAULI_2017:
+        return tuple(dict.fromkeys(PAULI_NAMES.values()))
+    return tuple(_names_in(Path(name_or_path)).values())
+
+
+def _names_in(path):
+    """Return the names of an atlas in a file; raise an error if it has no image or no table."""
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
     require_content(path)
     if stem == path.name or not path.is_file():
@@ -103,8 +132,7 @@ def load_atlas(name_or_path: PathLike) -> Atlas:
             f"add {lookup.name} beside it, with the columns index and name",
         )
     names, _ = read_lookup(lookup)
-    labels, affine = _read_labels(path)
-    return _select_named(path.name, labels, affine, names)
+    return names
 
 
 def load_mni_template(resolution: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -113,9 +113,18 @@ def make_design(
     >>> design = make_design("study")
     >>> len(design.plans), design.plans[0].entities
     (150, {'subject': '01', 'session': 'A', 'run': '1'})
+
+    One scan with its truth, which takes some seconds:
+
+    >>> scan = simulate(make_design("demo").plans[0])  # doctest: +SKIP
+    >>> scan.signal.shape[:3] == scan.chi.shape  # doctest: +SKIP
+    True
     """
     if name not in OUTLINES:
-        raise ValueError(f"no design {name!r}: choose one of {', '.join(OUTLINES)}")
+        raise ValueError(
+            f"no design {name!r}: choose one of {', '.join(OUTLINES)}; make_patient_design plans "
+            "that of the thalamus, from the patients of draw_patients"
+        )
     outline = OUTLINES[name]
     if subjects and not outline.subjects:
         raise ValueError(f"the design {name} has no subjects: leave out their number ({subjects})")

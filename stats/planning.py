@@ -1,5 +1,7 @@
 """Planning of studies: smallest detectable change, sample size and power."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -65,6 +65,17 @@ def init_scan_wf(
     ------
     ValueError
         If the centre frequency or an echo time is missing, which checking the scan rules out.
+
+    Examples
+    --------
+    The workflow of a dataset's first scan. `collect_subjects` finds the maps that such workflows
+    have made, by subject, for `init_person_wf`.
+
+    >>> scans, problems = collect_scans("raw")  # doctest: +SKIP
+    >>> workflow = init_scan_wf(
+    ...     scans[0], bids_dir="raw", output_dir="out", settings=Settings(), threads=1
+    ... )  # doctest: +SKIP
+    >>> workflow.run()  # doctest: +SKIP
     """
     frequency, _ = scan.centre_frequency
     echo_times = [time for time in scan.echo_times if time is not None]

@@ -1,9 +1,18 @@
 """Settings: the choices of a run, and presets of published studies."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from ..interfaces.methods import BACKGROUNDS, DEFAULT_INVERSIONS, INVERSIONS
+
+# The kinds of numbers: how each is called in an error, and its condition.
+NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "positive": ("a number above 0", lambda number: number > 0),
+    "not_negative": ("a number of 0 or more", lambda number: number >= 0),
+    "fraction": ("a number from 0 to 1", lambda number: 0 <= number <= 1),
+    "count_from_zero": ("a whole number of 0 or more", lambda n: n >= 0 and n == int(n)),
+}
 
 
 def option(
@@ -60,6 +69,18 @@ def option(
 class Settings:
     """Choices of a run. The defaults are those that measured best; each field has its meaning (see
     `option`).
+
+    Raises
+    ------
+    ValueError
+        If a value is not among those that its field may have.
+
+    Examples
+    --------
+    >>> Settings(background="joint")
+    Traceback (most recent call last):
+    ...
+    ValueError: background='joint': use one of tfi, pdf, vsharp, sharp, highpass
     """
 
     inversions: tuple[str, ...] = option(
@@ -199,6 +220,10 @@ class Settings:
         0, "sign of the phase; 0: that of the manufacturer (GE −1, others +1)", values=(1, -1, 0)
     )
 
+    def __post_init__(self) -> None:
+        for choice in fields(self):
+            _check_choice(choice, getattr(self, choice.name))
+
     @property
     def standard_errors(self) -> tuple[str, ...]:
         """Inversions whose maps have a standard error.
@@ -210,6 +235,32 @@ class Settings:
         if self.se_draws > 0:
             kinds.add("realisations")
         return tuple(name for name in self.inversions if INVERSIONS[name].standard_error in kinds)
+
+
+def _check_choice(choice: Field, value: Any) -> None:
+    """Raise an error if a field may not have a value."""
+    values = choice.metadata["values"]
+    if value is None and choice.default is None:
+        return
+    if isinstance(choice.default, bool):
+        is_allowed = isinstance(value, bool)
+        allowed = "True or False"
+    elif isinstance(choice.default, tuple):
+        is_allowed = isinstance(value, tuple) and len(value) > 0 and set(value) <= set(values)
+        allowed = f"a tuple of {', '.join(values)}"
+    elif isinstance(values, tuple):
+        is_allowed = value in values
+        allowed = f"one of {', '.join(map(str, values))}"
+    elif values is not None:
+        allowed, condition = NUMBERS[values]
+        is_allowed = (
+            isinstance(value, int | float) and not isinstance(value, bool) and condition(value)
+        )
+    else:
+        is_allowed = isinstance(value, str) and value != ""
+        allowed = "a text"
+    if not is_allowed:
+        raise ValueError(f"{choice.name}={value!r}: use {allowed}")
 
 
 # The 2015 study: every echo unwrapped in three dimensions, λ by the discrepancy principle, its

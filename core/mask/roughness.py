@@ -1,5 +1,7 @@
 """Measure phase quality: phase is smooth where there is signal, and rough where there is none."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage

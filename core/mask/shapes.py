@@ -1,5 +1,7 @@
 """Morphology of masks: depth below the surface, erosion, connected components, filling of holes."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage

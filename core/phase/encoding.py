@@ -6,6 +6,8 @@ vendors write. All echoes are decoded with the same scale, and no image is stret
 encoding that is not recognised is refused, with a message that describes the stored values.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Fit the field to unwrapped phase and R2* to magnitude, by weighted least squares in echo time."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -9,6 +9,8 @@ the echoes before it. Voxels where this remains ambiguous are reported by
 `multiqsm.core.phase.fieldfit.FieldFit`.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The reference region of the thalamus study: a sphere of CSF in the atrium of each ventricle."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

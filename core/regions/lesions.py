@@ -1,5 +1,7 @@
 """Lesions that are bright in FLAIR images: grown from seeds, counted and measured."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike

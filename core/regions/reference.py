@@ -3,6 +3,8 @@
 It is CSF of the lateral ventricles, found automatically, or a label.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 See `transforms` for the direction of the transforms.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter

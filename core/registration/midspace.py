@@ -1,5 +1,7 @@
 """Find the space in the middle of several scans of one subject, and average the scans in it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """Smooth images to several widths, and choose the voxels at which registration compares them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement

@@ -14,6 +14,8 @@ scan's own space: use ``A @ inv(T)``, where T maps the subject's world to the sc
 `midspace.mid_space`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,6 +4,7 @@ with MEDI.
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -246,3 +247,23 @@ def test_preset_of_the_thalamus_study(make_dataset, ball_head):
     assert "PDF" in sidecar["BackgroundRemoval"]
     chi = nib.load(folder / "sub-01_desc-medi_Chimap.nii.gz").get_fdata()
     assert 0.2 < chi[iron(chi.shape)].mean() < 0.33
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"background": "joint"}, "background='joint': use one of tfi, pdf"),
+        ({"inversions": "medi"}, "inversions='medi': use a tuple of medi"),
+        ({"inversions": ("medi", "star")}, "use a tuple of medi"),
+        ({"merit": "no"}, "merit='no': use True or False"),
+        ({"lambda_value": 0}, "lambda_value=0: use a number above 0"),
+        ({"edge_fraction": 30}, "edge_fraction=30: use a number from 0 to 1"),
+        ({"roi_erosion": -1.0}, "use a number of 0 or more"),
+        ({"se_draws": 2.5}, "use a whole number"),
+        ({"phase_sign": 2}, "use one of 1, -1, 0"),
+        ({"reference": None}, "reference=None: use a text"),
+    ],
+)
+def test_values_that_a_choice_cannot_have(choices, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Settings(**choices)
