@@ -69,6 +69,9 @@ def init_maps_wf(
     -------
     rows
         Rows of the tables of regional values, a list for each scan.
+    label_files, excluded_files
+        Of the first inversion: regions of each scan on the grid of the measured maps, and the
+        voxels left out as veins.
 
     Returns
     -------
@@ -91,7 +94,9 @@ def init_maps_wf(
     inputnode = Node(
         IdentityInterface([*fields, "record", "steps", "average_file"]), name="inputnode"
     )
-    outputnode = Node(IdentityInterface(["rows"]), name="outputnode")
+    is_first = method == settings.inversions[0]
+    outputs = ["rows", "label_files", "excluded_files"] if is_first else ["rows"]
+    outputnode = Node(IdentityInterface(outputs), name="outputnode")
     resample = ResampleMaps(in_files=native_maps, mask_files=masks)
     resample = make_node(resample, "resample", gigabytes(12))
     relate = make_node(RelateMaps(), "relate", gigabytes(6))
@@ -129,15 +134,17 @@ def init_maps_wf(
             settings,
             gigabytes,
         )
-    if method == settings.inversions[0]:
+    if is_first:
         plot_sites = _site_picture_node(subject, output_dir, gigabytes)
         # fmt: off
         workflow.connect([
+            (regions, outputnode, by_name(["label_files"])),
+            (measure, outputnode, by_name(["excluded_files"])),
             (inputnode, plot_sites, [("mask_file", "mask_file")]),
             (relate, plot_sites, [("out_files", "chi_files")]),
         ])
         # fmt: on
-    if method == settings.inversions[0] and has_regions(subject, settings):
+    if is_first and has_regions(subject, settings):
         plot = _region_picture_node(subject, method, output_dir, gigabytes)
         # fmt: off
         workflow.connect([
