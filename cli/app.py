@@ -172,9 +172,10 @@ def _add_choice_of_scans(choice):
 
 def _add_group_level(study):
     calibrate_help = (
-        "correct regional values by the phantom scans of their site before all statistics"
+        "correct regional values by the phantom scans of their site before all statistics "
+        "(default: no; with --preset lin2015: if there are phantom scans)"
     )
-    study.add_argument("--calibrate", action="store_true", help=calibrate_help)
+    study.add_argument("--calibrate", action=argparse.BooleanOptionalAction, help=calibrate_help)
     model_help = (
         "fit the regressions of a study model: a JSON or YAML file, or the name of one that comes "
         f"with multiqsm ({', '.join(SHIPPED)}) (default: none)"

@@ -66,13 +66,30 @@ def run_group(options: Namespace) -> int:
 
     from ..workflows.group import init_study_wf
 
-    if _failed(init_study_wf, options, calibrate=options.calibrate):
+    if _failed(init_study_wf, options, **_choices(options)):
         return EXIT_NOTHING_TO_DO
     for warning in read_tsv(options.output_dir / "group" / "warnings.tsv")["warning"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"report: {options.output_dir / 'group.html'}")
     print(f"tables: {options.output_dir / 'group'}")
     return EXIT_OK
+
+
+def _choices(options: Namespace) -> dict[str, Any]:
+    """Return whether to calibrate, and how the scans' settings differ from a preset's.
+
+    The preset is the one on the command line, or else the one that all scans agree with.
+    """
+    from ..execution.completion import recorded_settings
+    from ..workflows.presets import CALIBRATED, differences_from, preset_of
+
+    settings = list(recorded_settings(options.output_dir, "scans").values())
+    preset = preset_of(settings) if options.preset == "default" else options.preset
+    calibrate = "if possible" if options.preset in CALIBRATED else "no"
+    if options.calibrate is not None:
+        calibrate = "yes" if options.calibrate else "no"
+    differences = [] if preset is None else differences_from(preset, settings)
+    return {"calibrate": calibrate, "preset": preset, "differences": differences}
 
 
 def _run_model(options):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dataset.anatomy import check_recon_all
 from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
+from ..dataset.checklist import write_checklist
 from ..dataset.collection import collect_scans
 from ..dataset.content import require_content
 from ..dataset.entities import scan_label
@@ -94,6 +95,7 @@ def run_participants(options: Namespace) -> int:
             processed = _process_scans(usable, run, faults)
             subjects = _process_subjects(processed, run, faults)
             write_citation(options.output_dir)
+            write_checklist(options.output_dir)
             _write_reports(subjects, run, faults)
     warn_of_doubts(processed, settings, options.output_dir)
     n_failed = len(usable) - len(processed)

@@ -1,5 +1,6 @@
 """Read the regional values of all scans, and add age and sex of the participants."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     rows = scans.to_dict("records")
     protocols = match_protocols(list(map(read_protocol_columns, rows)))
     scans = scans.assign(protocol=list(map(str, protocols)))
-    entities = list(map(_entities, rows))
+    entities = list(map(row_entities, rows))
     numbers = number_scans(list(zip(entities, scans["site"], protocols, strict=True)))
     at_site = scans.groupby(["subject", "site"])
     repeats = scans.groupby(["subject", "site", "protocol"])
@@ -137,12 +138,24 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return rois.assign(scan=rois["new_scan"]).drop(columns="new_scan"), notes
 
 
-def _entities(row):
-    """Return the entities of a scan by their long names; missing ones are NaN in the row."""
+def row_entities(row: Mapping[str, object]) -> dict[str, str]:
+    """Return the entities of the scan in a row of an ROI table.
+
+    Parameters
+    ----------
+    row : mapping of str
+        Cells by column; missing ones are NaN.
+
+    Returns
+    -------
+    dict of str
+        Entities by their long names.
+    """
     entities = {}
     for name in SCAN_ENTITIES:
-        if isinstance(row.get(name), str):
-            entities[name] = row[name]
+        label = row.get(name)
+        if isinstance(label, str):
+            entities[name] = label
     return entities
 
 

@@ -4,9 +4,11 @@ The items, and the sidecar fields that answer each, are in the template ``checkl
 blank only if no sidecar of the scans has any of its fields.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from ..bids_templates import load_template
-from .files import PathLike, read_json, write_text
+from .files import PathLike, read_json, write_json, write_text
+from .group_tables import group_table_path
+from .sidecars import sidecar_path
 from .tables import read_tsv, write_tsv
 from .values import join_numbers
 
 CHECKLIST = Path("logs", "checklist.tsv")
 CHECKLIST_TEXT = Path("logs", "CHECKLIST.md")
-EXCLUDED = Path("group", "excluded.tsv")
 COLUMNS = ("section", "item", "applies_to", "value", "fields")
 MAP_NAME = re.compile(r"(?:_space-(?P<space>[a-zA-Z0-9]+))?_desc-(?P<desc>[a-z]+)_Chimap\.json$")
 PLANES = ("sagittal", "coronal", "axial")  # slices perpendicular to x, y, z of the scanner
@@ -47,7 +50,7 @@ class _Map:
         is_phantom = "phantom" in self.sidecar.get("MethodSteps", ())
         return f"{label}, phantom" if is_phantom else label
 
-    @property
+    @cached_property
     def image(self) -> Any:
         """The image, of which only the header is read."""
         return nib.load(str(self.path).removesuffix(".json") + ".nii.gz")
@@ -77,7 +80,7 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
 
     References
     ----------
-    QSM Consensus Organization Committee et al. Magn Reson Med 2024;91:1834.
+    QSM Consensus Organization Committee et al. Magn Reson Med 2024;91:1834-1862.
     doi:10.1002/mrm.30006
     """
     maps = _find_maps(Path(output_dir), scans)
@@ -136,8 +139,10 @@ def merge_equal_values(checklist: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(merged, columns=checklist.columns)
 
 
-def write_checklist(output_dir: PathLike) -> Path:
-    """Write the checklist of a derivative dataset as ``logs/checklist.tsv`` and as Markdown.
+def write_checklist(output_dir: PathLike) -> pd.DataFrame:
+    """Write the checklist of a derivative dataset.
+
+    It is written as ``logs/checklist.tsv`` with a sidecar, and as text in ``logs/CHECKLIST.md``.
 
     Parameters
     ----------
@@ -146,13 +151,15 @@ def write_checklist(output_dir: PathLike) -> Path:
 
     Returns
     -------
-    pathlib.Path
-        The Markdown file, ``logs/CHECKLIST.md``.
+    DataFrame
+        The checklist, as of `reporting_checklist`.
     """
     root = Path(output_dir)
     checklist = reporting_checklist(root)
     write_tsv(root / CHECKLIST, checklist)
-    return write_text(root / CHECKLIST_TEXT, checklist_markdown(checklist))
+    write_json(sidecar_path(root / CHECKLIST), load_template("checklist")["columns"])
+    write_text(root / CHECKLIST_TEXT, checklist_markdown(checklist))
+    return checklist
 
 
 def _escape(text):
@@ -161,14 +168,18 @@ def _escape(text):
 
 def _find_maps(root: Path, scans: Sequence[str] | None) -> list[_Map]:
     """Find the susceptibility maps of single scans, without standard errors and variation."""
+    subjects = ["sub-*"]
+    if scans is not None:
+        subjects = sorted({scan.split("_", 1)[0] for scan in scans})
     maps = []
-    for path in sorted(root.glob("sub-*/**/anat/*_Chimap.json")):
-        name = MAP_NAME.search(path.name)
-        if name is None or name["desc"].endswith(("se", "sd")):
-            continue
-        chi = _Map(path, name["space"], name["desc"])
-        if scans is None or chi.scan in scans:
-            maps.append(chi)
+    for subject in subjects:
+        for path in sorted(root.glob(f"{subject}/**/anat/*_Chimap.json")):
+            name = MAP_NAME.search(path.name)
+            if name is None or name["desc"].endswith(("se", "sd")):
+                continue
+            chi = _Map(path, name["space"], name["desc"])
+            if scans is None or chi.scan in scans:
+                maps.append(chi)
     return maps
 
 
@@ -259,12 +270,17 @@ def _summary(values: Sequence[Any]) -> str:
 
 
 def _mean_sd(numbers: Sequence[float]) -> str:
+    """Give mean ± standard deviation; the last digit of both is the second of the deviation."""
     if not numbers:
         return ""
-    mean = f"{np.mean(numbers):.6g}"
+    mean = np.mean(numbers)
     if len(numbers) == 1:
-        return f"{mean} (1 scan)"
-    return f"{mean} ± {np.std(numbers, ddof=1):.2g} ({len(numbers)} scans)"
+        return f"{mean:.6g} (1 scan)"
+    sd = np.std(numbers, ddof=1)
+    if sd == 0:
+        return f"{mean:.6g} ± 0 ({len(numbers)} scans)"
+    decimals = max(0, 1 - math.floor(math.log10(sd)))
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f} ({len(numbers)} scans)"
 
 
 def _text(value: Any) -> str:
@@ -341,11 +357,15 @@ def _versions(chi: _Map, fields: Sequence[str]) -> str:
 
 def _excluded(root: Path) -> str:
     """Count the scans that the group level excluded, by reason; blank before the group level."""
-    path = root / EXCLUDED
+    path = group_table_path(root, "excluded")
     if not path.exists():
-        return ""
+        has_statistics = group_table_path(root, "warnings").exists()
+        return "none" if has_statistics else ""
     counts = read_tsv(path)["reason"].value_counts()
-    return "; ".join(f"{reason} ({count} scans)" for reason, count in counts.items())
+    parts = []
+    for reason, count in counts.items():
+        parts.append(f"{reason} ({count} {'scan' if count == 1 else 'scans'})")
+    return "; ".join(parts)
 
 
 _ANSWERS: dict[str, Callable[[_Map, Sequence[str]], Any]] = {

@@ -1,10 +1,11 @@
 """Completion records: what a finished item was computed from, so that later runs can skip it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,7 @@ def write_completion_record(
     files: Iterable[PathLike],
     *,
     software: str,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Record that an item is finished.
 
@@ -83,6 +85,8 @@ def write_completion_record(
         The files that were written below `output_dir`; their sidecars are added if they exist.
     software : str
         The code that it was computed by, as from `multiqsm.execution.code.software`.
+    settings : mapping, optional
+        Choices of the run, for readers of the record and for `recorded_settings`.
 
     Returns
     -------
@@ -95,7 +99,31 @@ def write_completion_record(
     paths.update(filter(Path.exists, sidecars))
     sizes = {path.relative_to(root).as_posix(): _size(path) for path in sorted(paths)}
     content = {"Software": software, "Fingerprint": item_fingerprint, "Files": sizes}
+    if settings is not None:
+        content["Settings"] = dict(settings)
     return write_json(completion_record_path(output_dir, kind, label), content)
+
+
+def recorded_settings(output_dir: PathLike, kind: str) -> dict[str, dict[str, Any]]:
+    """Read the settings that finished items were processed with.
+
+    Parameters
+    ----------
+    output_dir, kind
+        As of `is_finished`.
+
+    Returns
+    -------
+    dict of str to dict
+        Settings by the label of the item; without items whose record has none, as those of earlier
+        versions.
+    """
+    settings = {}
+    for path in sorted(Path(output_dir, COMPLETION_RECORDS, kind).glob("*.json")):
+        recorded = read_json(path).get("Settings")
+        if isinstance(recorded, dict):
+            settings[path.stem] = recorded
+    return settings
 
 
 def completion_record_path(output_dir: PathLike, kind: str, label: str) -> Path:

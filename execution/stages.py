@@ -108,6 +108,7 @@ class Stage:
             item_fingerprint,
             files,
             software=software(self.graph_module),
+            settings=asdict(self.settings),
         )
         if self.clean:
             rmtree(self.item_dir(item), ignore_errors=True)

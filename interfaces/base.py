@@ -1,6 +1,6 @@
 """Base classes of the nodes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,3 +79,12 @@ class CoreInterface(SimpleInterface):
         """
         with fft.set_workers(self.inputs.num_threads):
             yield
+
+
+def names_by_label(names: Mapping[str, str] | Mapping[int, str]) -> dict[int, str]:
+    """Return names by integer label; dictionaries that pass between nodes may have text as keys.
+
+    >>> names_by_label({"1": "caudate nucleus"})
+    {1: 'caudate nucleus'}
+    """
+    return {int(label): name for label, name in names.items()}

@@ -20,9 +20,8 @@ from ..dataset.files import atomic_write
 from ..dataset.names import picture_path
 from ..pictures.phantom import tubes_figure
 from ..pictures.slices import slices_figure, susceptibility_figure
-from .base import none_if_undefined
+from .base import names_by_label, none_if_undefined
 from .images import read_canonical
-from .regions import names_by_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +103,8 @@ class PlotSlices(PlotInterface):
 
     input_spec = _PlotSlicesInputSpec
 
-    def draw(self) -> Figure:  # noqa: D102
+    def draw(self) -> Figure:
+        """Draw three slices in each of three planes."""
         inputs = self.inputs
         data, image = read_canonical(inputs.in_file)
         if data.ndim == 4:
@@ -137,7 +137,8 @@ class PlotMaps(PlotInterface):
 
     input_spec = _PlotMapsInputSpec
 
-    def draw(self) -> Figure:  # noqa: D102
+    def draw(self) -> Figure:
+        """Draw the maps and the difference of two of them."""
         inputs = self.inputs
         mask, image = read_canonical(inputs.mask_file)
         files = zip(inputs.methods, inputs.chi_files, strict=True)
@@ -165,7 +166,8 @@ class PlotTubes(PlotInterface):
 
     input_spec = _PlotTubesInputSpec
 
-    def draw(self):  # noqa: D102
+    def draw(self):
+        """Draw the plane through two tubes; None without two labelled tubes."""
         inputs = self.inputs
         if not isdefined(inputs.label_file):
             return None

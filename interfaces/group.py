@@ -17,7 +17,9 @@ from ..bids_templates import load_template
 from ..cohort.model_files import SHIPPED, read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import add_participants, add_protocols, read_roi_table, read_roi_tables
+from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.files import read_json, write_json, write_text
+from ..dataset.group_tables import GROUP, remove_group_table, write_group_table
 from ..dataset.methods import CITATION
 from ..dataset.sidecars import sidecar_path
 from ..dataset.tables import read_tsv, write_tsv
@@ -27,12 +29,7 @@ from ..reports.model import model_report
 from ..stats.model import run_model
 from ..stats.study import study_tables
 from .base import none_if_undefined
-
-GROUP = "group"
-# The report's warnings, which the command line shows as well.
-WARNINGS = Path(GROUP, "warnings.tsv")
-# Names of tables' files, where they differ from those of the tables.
-FILE_NAMES = {"rois": "roi_chi", "tubes": "tubes_chi"}
+from .group_pictures import person_pictures, phantom_pictures
 
 
 class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
@@ -63,8 +60,12 @@ class CollectRoiTables(SimpleInterface):
 class _StudyStatisticsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the table of all scans")
     notes = traits.List(traits.Str, usedefault=True, desc="remarks of the steps before")
-    calibrate = traits.Bool(
-        False, usedefault=True, desc="calibrate by the phantom scans of each site"
+    calibrate = traits.Enum(
+        "no",
+        "yes",
+        "if possible",
+        usedefault=True,
+        desc="calibrate by the phantom scans of each site",
     )
 
 
@@ -73,6 +74,7 @@ class _StudyStatisticsOutputSpec(TraitedSpec):
     notes = traits.List(
         traits.Str, desc="remarks: scans left out, statistics that could not be computed"
     )
+    calibrated = traits.Bool(desc="whether values were calibrated")
 
 
 class StudyStatistics(SimpleInterface):
@@ -82,19 +84,41 @@ class StudyStatistics(SimpleInterface):
     output_spec = _StudyStatisticsOutputSpec
 
     def _run_interface(self, runtime):
-        tables, notes = study_tables(
-            read_roi_table(self.inputs.in_file), calibrated=self.inputs.calibrate
-        )
+        rois = read_roi_table(self.inputs.in_file)
+        tables, notes, calibrated = _study_tables(rois, self.inputs.calibrate)
         self._results["tables"] = _write_tables(runtime, tables)
+        self._results["calibrated"] = calibrated
         self._results["notes"] = [*self.inputs.notes, *notes]
         return runtime
+
+
+def _study_tables(rois, calibrate):
+    """Compute the tables; return them with the remarks, and whether values were calibrated."""
+    if calibrate == "no":
+        return *study_tables(rois), False
+    try:
+        return *study_tables(rois, calibrated=True), True
+    except ValueError as reason:
+        if calibrate == "yes":
+            raise
+        tables, notes = study_tables(rois)
+        return tables, [*notes, f"values are not calibrated: {reason}"], False
 
 
 class _GroupReportInputSpec(BaseInterfaceInputSpec):
     tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
     notes = traits.List(traits.Str, desc="remarks for the reader")
-    calibrate = traits.Bool(
-        False, usedefault=True, desc="values were calibrated by the phantom scans"
+    calibrated = traits.Bool(
+        False, usedefault=True, desc="whether values were calibrated by the phantom scans"
+    )
+    preset = traits.Str(desc="title of the study whose preset was used")
+    differences = traits.List(
+        traits.Tuple(traits.Str, traits.Str, traits.Str),
+        usedefault=True,
+        desc="choices that are not the preset's: option, the preset's value, the value used",
+    )
+    method_differences = traits.List(
+        traits.Str, usedefault=True, desc="how the preset's methods differ from the study's"
     )
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
 
@@ -115,27 +139,43 @@ class GroupReport(SimpleInterface):
         tables = {}
         links = {}
         for name in KNOWN_TABLES:
-            file = root / GROUP / f"{FILE_NAMES.get(name, name)}.tsv"
             if name not in self.inputs.tables:
-                file.unlink(missing_ok=True)  # from an earlier run, with other scans
+                remove_group_table(root, name)  # from an earlier run, with other scans
                 continue
             tables[name] = read_tsv(self.inputs.tables[name])
-            write_tsv(file, tables[name])
+            file = write_group_table(root, name, tables[name])
             links[name] = file.relative_to(root).as_posix()
-        notes = pd.DataFrame({"warning": list(self.inputs.notes)})
-        write_tsv(root / WARNINGS, notes)
+        # The command line shows the report's warnings as well.
+        write_group_table(root, "warnings", pd.DataFrame({"warning": list(self.inputs.notes)}))
+        checklist = write_checklist(root)  # after the tables, since it counts the excluded scans
+        links["checklist"] = CHECKLIST.as_posix()
         page = group_report(
             {**tables, "published": pd.DataFrame(load_template("published"))},
-            study={
-                "values": "calibrated by the phantom" if self.inputs.calibrate else "as measured"
-            },
+            study=self._study(),
+            differences=self._differences(),
+            method_differences=self.inputs.method_differences,
             warnings=list(self.inputs.notes),
+            pictures=person_pictures(root, tables["rois"]) if "rois" in tables else (),
+            phantom_pictures=phantom_pictures(root, tables["tubes"]) if "tubes" in tables else {},
             links=links,
             citation=_citation(root),
+            checklist=merge_equal_values(checklist),
             versions=_versions(root),
         )
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())
         return runtime
+
+    def _study(self):
+        """Say how the study was processed, for the overview."""
+        study = {"values": "calibrated by the phantom" if self.inputs.calibrated else "as measured"}
+        if isdefined(self.inputs.preset):
+            exact = "" if not self.inputs.differences else ", except for the choices listed below"
+            study["settings"] = f"as {self.inputs.preset}{exact}"
+        return study
+
+    def _differences(self):
+        columns = ["option", "preset", "used"]
+        return pd.DataFrame(list(self.inputs.differences), columns=columns)
 
 
 class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):

@@ -97,7 +97,8 @@ class DeterministicRecord(InversionRecord):
     lam: LambdaChoice
 
     @property
-    def steps(self) -> tuple[str, ...]:  # noqa: D102
+    def steps(self) -> tuple[str, ...]:
+        """Return the names of the steps; see `InversionRecord.steps`."""
         return "deterministic", self.lam.rule
 
     def _own_fields(self):
@@ -139,7 +140,8 @@ class IterativeRecord(InversionRecord):
     tolerance: float
 
     @property
-    def steps(self) -> tuple[str, ...]:  # noqa: D102
+    def steps(self) -> tuple[str, ...]:
+        """Return the names of the steps; see `InversionRecord.steps`."""
         steps = [*free_edge_steps(self.edge_fraction), "iterative"]
         if self.weighs_noise:
             steps.append("weights")
@@ -193,7 +195,8 @@ class MediRecord(InversionRecord):
     max_iterations: int
 
     @property
-    def steps(self) -> tuple[str, ...]:  # noqa: D102
+    def steps(self) -> tuple[str, ...]:
+        """Return the names of the steps; see `InversionRecord.steps`."""
         steps = [*free_edge_steps(self.edge_fraction), "medi"]
         if self.period is not None:
             steps.append("nonlinear")
@@ -233,7 +236,8 @@ class TKDRecord(InversionRecord):
     threshold: float
 
     @property
-    def steps(self) -> tuple[str, ...]:  # noqa: D102
+    def steps(self) -> tuple[str, ...]:
+        """Return the names of the steps; see `InversionRecord.steps`."""
         return ("tkd",)
 
     def _own_fields(self):

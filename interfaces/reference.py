@@ -18,9 +18,8 @@ from ..core.regions.reference import find_csf, reference_region, right_direction
 from ..core.regions.statistics import subtract_reference
 from ..dataset.labels import ATRIUM, without_side
 from ..dataset.methods import METHOD_STEPS
-from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
+from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, names_by_label
 from .images import geometry, read_labels, read_mask, read_volume, write_volume
-from .regions import names_by_label
 from .registration import NOT_REGISTERED, read_transform
 
 INSTEAD_OF_CSF = "brain mask, since no CSF was found"

@@ -1,6 +1,5 @@
 """Regions of interest in the space of a subject's scans, and on each scan."""
 
-from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from nipype.interfaces.base import (
 
 from ..core.regions.thalamus import smooth_labels
 from ..core.registration.resampling import resample_labels
+from .base import names_by_label
 from .images import geometry, read_labels, write_volume
 from .registration import NOT_REGISTERED, read_transform
 
@@ -219,12 +219,3 @@ def _write_resampled(path, transform, grid, out_file, smoothing=0.0):
     labels = smooth_labels(read_labels(path), geometry(image)["voxel_size"], smoothing)
     labels = resample_labels(labels, image.affine, grid.affine, grid.shape[:3], transform=transform)
     return write_volume(out_file, labels, grid)
-
-
-def names_by_label(names: Mapping[str, str] | Mapping[int, str]) -> dict[int, str]:
-    """Return names by integer label; dictionaries that pass between nodes may have text as keys.
-
-    >>> names_by_label({"1": "caudate nucleus"})
-    {1: 'caudate nucleus'}
-    """
-    return {int(label): name for label, name in names.items()}

@@ -1,5 +1,6 @@
 """Report of a subject: its content is read from the derivative dataset."""
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import chain, starmap
 from pathlib import Path
@@ -16,6 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from ..dataset.checklist import CHECKLIST, merge_equal_values, reporting_checklist
 from ..dataset.entities import scan_label, scan_title
 from ..dataset.files import read_json, write_text
 from ..dataset.forms import scanner_form
@@ -124,18 +126,21 @@ def _results(root, subject, scans, methods):
     """Return the results of a subject's processed scans, as arguments of `subject_report`."""
     table = _subject_path(root, subject, **REGISTRATION_TABLE)
     entities = {"subject": subject}
+    labels = [scan.label for scan in scans]
     return {
         "maps": _concatenate(map(_map_rows, scans)),
-        "citation": methods_text(root, [scan.label for scan in scans]),
+        "citation": methods_text(root, labels),
+        "checklist": merge_equal_values(reporting_checklist(root, labels)),
+        "links": {"checklist": CHECKLIST.as_posix()} if (root / CHECKLIST).exists() else {},
         "pictures": {scan.title: scan.pictures() for scan in scans},
         "registration": _read_table(table),
-        "registration_picture": _picture(
+        "registration_picture": read_picture(
             root, entities, REGISTRATION, REGISTRATION_CAPTION, REGISTRATION_ALT
         ),
         "quality": _read_table(_subject_path(root, subject, **QUALITY_TABLE)),
         "lesions": _read_table(_subject_path(root, subject, **LESION_TABLE)),
         "lesion_source": _lesion_source(root, subject),
-        "lesion_picture": _picture(
+        "lesion_picture": read_picture(
             root, entities, LESIONS, LESION_CAPTION, "lesions on the FLAIR image"
         ),
         "rois": _concatenate([_read_table(scan.table) for scan in scans]),
@@ -294,12 +299,30 @@ def _variability_captions(methods):
 
 def _pictures(root, entities, captions):
     """Return the pictures that exist; each has its names, a caption and possibly a description."""
-    pictures = starmap(partial(_picture, root, entities), captions)
+    pictures = starmap(partial(read_picture, root, entities), captions)
     return [picture for picture in pictures if picture is not None]
 
 
-def _picture(root, entities, names, caption, alt=""):
-    """Read a picture that was drawn before; None if it does not exist."""
+def read_picture(
+    root: Path, entities: Mapping[str, str], names: Mapping[str, str], caption: str, alt: str = ""
+) -> Picture | None:
+    """Read a picture that was drawn before; None if it does not exist.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Root of the derivative dataset.
+    entities : dict of str
+        Entities of the scan or subject, by their long names.
+    names : dict of str
+        Name of the picture, such as `multiqsm.dataset.names.MAPS`.
+    caption, alt : str
+        See `multiqsm.reports.blocks.Picture`.
+
+    Returns
+    -------
+    Picture or None
+    """
     path = picture_path(root, entities, **names)
     return Picture(path.read_bytes(), caption, alt) if path.exists() else None
 

@@ -36,7 +36,8 @@ class PlotRegistration(PlotInterface):
 
     input_spec = _PlotRegistrationInputSpec
 
-    def draw(self) -> Figure | None:  # noqa: D102
+    def draw(self) -> Figure | None:
+        """Draw the checkerboards; None for a single scan."""
         inputs = self.inputs
         images = {}
         average, grid = read_canonical(inputs.average_file)
@@ -67,7 +68,8 @@ class PlotSites(PlotInterface):
 
     input_spec = _PlotSitesInputSpec
 
-    def draw(self):  # noqa: D102
+    def draw(self):
+        """Draw the maps side by side; None for a single site."""
         inputs = self.inputs
         first_files = {}
         for site, file in zip(inputs.sites, inputs.chi_files, strict=True):
@@ -103,7 +105,8 @@ class PlotRegions(PlotInterface):
 
     input_spec = _PlotRegionsInputSpec
 
-    def draw(self) -> Figure | None:  # noqa: D102
+    def draw(self) -> Figure | None:
+        """Draw the regions on the first map that was measured; None if no scan has regions."""
         inputs = self.inputs
         scans = zip(
             inputs.chi_files,
@@ -153,7 +156,8 @@ class PlotLesions(PlotInterface):
 
     input_spec = _PlotLesionsInputSpec
 
-    def draw(self) -> Figure:  # noqa: D102
+    def draw(self) -> Figure:
+        """Draw the lesions on FLAIR."""
         flair, image = read_canonical(self.inputs.flair_file)
         lesions, _ = read_canonical(self.inputs.mask_file)
         return lesion_figure(flair, lesions > 0, voxel_size_of(image.affine))

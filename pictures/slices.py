@@ -1,6 +1,6 @@
 """Pictures of volumes in three planes: one image, or maps side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -112,12 +112,26 @@ def susceptibility_figure(
     """
     panels = dict(maps)
     windows = dict.fromkeys(maps, CHI_WINDOW)
-    pair = list(maps) if len(maps) == 2 else [name for name in COMPARED if name in maps]
-    if len(pair) == 2:
+    pair = compared_maps(maps)
+    if pair is not None:
         title = "difference" if len(maps) == 2 else f"{pair[0]} − {pair[1]}"
         panels[title] = maps[pair[0]] - maps[pair[1]]
         windows[title] = DIFFERENCE_WINDOW
     return compare_maps_figure(panels, mask, voxel_size, windows, "ppm")
+
+
+def compared_maps(titles: Iterable[str]) -> tuple[str, str] | None:
+    """Return the two maps of a scan whose difference is shown; None if there are no such two.
+
+    Examples
+    --------
+    >>> compared_maps(["medi", "iterative", "deterministic"])
+    ('iterative', 'deterministic')
+    """
+    titles = list(titles)
+    if len(titles) == 2:
+        return titles[0], titles[1]
+    return COMPARED if set(COMPARED) <= set(titles) else None
 
 
 def compare_maps_figure(

@@ -3,7 +3,7 @@ explained in a note.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -12,10 +12,10 @@ from ..pictures.drawing import PPB, readable
 from ..pictures.regional import age_figure, calibration_figure, roi_figure
 from ..pictures.variance import component_name, harmonization_figure, variance_figure
 from ..stats.reproducibility import require_columns
-from .blocks import Badge, Column, Details, KeyValues, Paragraph, Section, Table
+from .blocks import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table
 from .group_texts import COLUMNS, KNOWN_TABLES, METHOD, NOTES, ROI
 from .html import render_report
-from .parts import first_version, message_blocks, methods_blocks, picture_blocks
+from .parts import checklist_blocks, first_version, message_blocks, methods_blocks, picture_blocks
 
 
 def group_report(
@@ -23,10 +23,15 @@ def group_report(
     *,
     title: str = "Reproducibility across sites",
     study: Mapping[str, object] | None = None,
+    differences: pd.DataFrame | None = None,
+    method_differences: Iterable[str] = (),
     failures: Iterable[tuple[str, str]] = (),
     warnings: Iterable[str] = (),
+    pictures: Sequence[Picture] = (),
+    phantom_pictures: Mapping[str, Picture] | None = None,
     links: Mapping[str, str] | None = None,
     citation: str = "",
+    checklist: pd.DataFrame | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """Write the report of a study.
@@ -48,13 +53,25 @@ def group_report(
     title : str
     study : dict, optional
         Further information about the study, by name.
+    differences : DataFrame, optional
+        Choices that differ from the preset of a published study: columns ``option``, ``preset`` and
+        ``used``.
+    method_differences : sequence of str
+        How the methods of the preset differ from the study's.
     failures : sequence of (str, str)
         Each scan that failed, and the cause.
     warnings : sequence of str
+    pictures : sequence of Picture
+        Maps of a person.
+    phantom_pictures : dict of str to Picture, optional
+        Maps of a phantom by site.
     links : dict of str to str, optional
-        Relative paths from the report to the tables as files, by the names of `tables`.
+        Relative paths from the report to the tables as files, by the names of `tables`, and to the
+        ``checklist``.
     citation : str
         The methods text, with the papers to cite.
+    checklist : DataFrame, optional
+        The reporting checklist: columns ``section``, ``item``, ``applies_to`` and ``value``.
     versions : dict of str to str, optional
         Versions of the software.
 
@@ -105,12 +122,15 @@ def group_report(
     }
     absent = [name for name, blocks in parts.items() if not blocks]
     overview = _overview(rois, study or {}, failures, list(warnings), absent)
+    overview.extend(_preset_blocks(differences, list(method_differences)))
     if "excluded" in filled:
         overview.append(_table(filled, "excluded", "Scans excluded from all statistics", links))
     sections = [
         Section("Overview", overview),
+        Section("Maps", _maps("rois" in filled, pictures, phantom_pictures or {})),
         *itertools.starmap(Section, parts.items()),
         Section("Methods", methods_blocks(citation, versions)),
+        Section("Reporting checklist", checklist_blocks(checklist, links.get("checklist"))),
     ]
     n_scans = int(_scan_count(rois).sum())
     badges = [
@@ -127,6 +147,22 @@ def group_report(
         badges=badges,
         footer=first_version(versions),
     )
+
+
+def _preset_blocks(differences, method_differences):
+    """List the choices that differ from a preset, and how its methods differ from the study's."""
+    blocks = []
+    if differences is not None and len(differences):
+        columns = (
+            Column("option"),
+            Column("preset", "value of the preset"),
+            Column("used", "value used"),
+        )
+        blocks.append(Table(differences, "Choices that differ from the preset", columns))
+    if method_differences:
+        paragraphs = tuple(map(Paragraph, method_differences))
+        blocks.append(Details("How these methods differ from those of the study", paragraphs))
+    return blocks
 
 
 def _overview(rois, study, failures, warnings, absent):
@@ -151,6 +187,16 @@ def _overview(rois, study, failures, warnings, absent):
         text = f"This report lacks the following, which was not computed: {', '.join(absent)}."
         blocks.append(Paragraph(text, note=True))
     return blocks
+
+
+def _maps(has_people, pictures, phantom_pictures):
+    blocks = list(pictures)
+    if has_people and not pictures:
+        text = "The participant level wrote no picture of the person who would be shown here."
+        blocks.append(Paragraph(text, note=True))
+    for number, (site, picture) in enumerate(phantom_pictures.items()):
+        blocks.append(Details(f"Phantom at site {site}", (picture,), open=number == 0))
+    return tuple(blocks)
 
 
 def _scan_count(rois):

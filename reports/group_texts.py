@@ -142,6 +142,7 @@ COLUMNS = {
         Column("r", "Pearson r", "+.2f"),
         Column("df", "df", "d"),
         Column("p", "P", "p"),
+        Column("p_bonferroni", "P, Bonferroni", "p"),
         Column("n_scans", "scans", "d"),
         Column("n_subjects", "subjects", "d"),
         Column("n_missing", "missing", "d"),
@@ -215,7 +216,8 @@ NOTES = {
         "The naive regression treats every scan as a different subject, as the published analysis "
         "did, which makes its P value too small. The valid analyses use one mean per subject, or "
         "a random intercept for each subject. Error bars show the subject's cross-site "
-        "variability, faint points the scans."
+        "variability, faint points the scans. The corrected P values count the regions of an "
+        "analysis."
     ),
     "bonferroni": (
         "Bonferroni: P values are multiplied by the number of tests of their family, which limits "

@@ -7,7 +7,14 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .blocks import Block, Heading, KeyValues, Paragraph, Picture, Warnings
+from .blocks import Block, Column, Heading, KeyValues, Paragraph, Picture, Table, Warnings
+
+CHECKLIST_NOTE = (
+    "What the ISMRM consensus on QSM of the brain (doi:10.1002/mrm.30006) asks authors to report. "
+    "The values come from the sidecars and headers of the maps; where they hold nothing, the value "
+    "is blank."
+)
+CHECKLIST_COLUMNS = (Column("item"), Column("applies_to", "applies to"), Column("value"))
 
 
 def methods_blocks(citation: str, versions: Mapping[str, str]) -> tuple[Block, ...]:
@@ -32,6 +39,29 @@ def methods_blocks(citation: str, versions: Mapping[str, str]) -> tuple[Block, .
             blocks.append(Paragraph(line))
     if versions:
         blocks.append(KeyValues(versions, "Software"))
+    return tuple(blocks)
+
+
+def checklist_blocks(checklist: pd.DataFrame | None, link: str | None) -> tuple[Block, ...]:
+    """Return blocks with the reporting checklist, a table for each of its sections.
+
+    Parameters
+    ----------
+    checklist : DataFrame or None
+        Columns ``section``, ``item``, ``applies_to`` and ``value``.
+    link : str or None
+        Relative path from the report to the checklist as a file.
+
+    Returns
+    -------
+    tuple of Block
+        None if there is no checklist.
+    """
+    if checklist is None or checklist.empty:
+        return ()
+    blocks: list[Block] = [Paragraph(CHECKLIST_NOTE, note=True)]
+    for section, rows in checklist.groupby("section", sort=False):
+        blocks.append(Table(rows, str(section), CHECKLIST_COLUMNS, link))
     return tuple(blocks)
 
 

@@ -19,7 +19,7 @@ from .blocks import (
     Warnings,
 )
 from .html import format_cell, render_report
-from .parts import first_version, message_blocks, methods_blocks
+from .parts import checklist_blocks, first_version, message_blocks, methods_blocks
 
 SCAN_BUDGET = 480_000  # bytes of the report that the pictures of one scan may occupy
 LABELS = ("session", "task", "acquisition", "ceagent", "reconstruction", "run", "chunk", "site")
@@ -103,6 +103,7 @@ def subject_report(
     variability_pictures: Sequence[Picture] = (),
     links: Mapping[str, str] | None = None,
     citation: str = "",
+    checklist: pd.DataFrame | None = None,
     versions: Mapping[str, str] | None = None,
     sites: Iterable[object] | None = None,
 ) -> str:
@@ -142,9 +143,13 @@ def subject_report(
     variability_pictures : sequence of Picture
         Maps of the voxel-wise SD across scans.
     links : dict of str to str, optional
-        Relative paths of the tables as files: ``scans``, ``maps``, ``registration``, ``rois``.
+        Relative paths of the tables as files: ``scans``, ``maps``, ``registration``, ``rois``;
+        ``checklist``, that of all scans.
     citation : str
         The methods text, with the papers to cite.
+    checklist : DataFrame, optional
+        The reporting checklist of the subject's scans: columns ``section``, ``item``,
+        ``applies_to`` and ``value``.
     versions : dict of str to str, optional
         Versions of the software.
     sites : iterable of str, optional
@@ -174,6 +179,7 @@ def subject_report(
         Section("Variability", _variability(variability_pictures)),
         Section("Scans", _scan_pictures(pictures or {})),
         Section("Methods", methods_blocks(citation, versions)),
+        Section("Reporting checklist", checklist_blocks(checklist, links.get("checklist"))),
     ]
     n_sites = _n_sites(scans)
     badges = [

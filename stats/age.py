@@ -7,7 +7,7 @@ import pandas as pd
 
 from .mixed_effects import random_intercept
 from .regression import LinearFit, numbers, ols
-from .reproducibility import require_columns, roi_values
+from .reproducibility import correct_p, require_columns, roi_values
 
 AGE_ANALYSES = {
     "naive": "one point for each scan, as if repeated scans of one person were independent (as "
@@ -17,7 +17,8 @@ AGE_ANALYSES = {
 }
 _COLUMNS = [
     *("method", "roi", "analysis", "slope", "se", "ci_low", "ci_high", "intercept"),
-    *("r", "statistic", "df", "p", "n_scans", "n_subjects", "n_missing"),
+    *("r", "statistic", "df", "p", "n_tests", "p_bonferroni", "significant"),
+    *("n_scans", "n_subjects", "n_missing"),
     *("between_variance", "within_variance", "note"),
 ]
 
@@ -53,6 +54,8 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
         * intercept: ppm at age 0
         * r: Pearson's correlation (NaN for random_intercept)
         * statistic, df, p: Student's t of the slope
+        * n_tests, p_bonferroni, significant: number of regions with a test, p times that number (at
+          most 1), and whether that is below .05
         * n_scans, n_subjects: scans with age and value, and the number of people scanned
         * n_missing: rows left out because age or value is missing
         * between_variance, within_variance: variance components of random_intercept, ppm², else NaN
@@ -86,7 +89,7 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
         }
         for analysis, line in fits.items():
             rows.append({"method": method, "roi": roi, "analysis": analysis, **line, **counts})
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return correct_p(pd.DataFrame(rows, columns=_COLUMNS), ["method", "analysis"])
 
 
 def _age_line(model, points, *groups):

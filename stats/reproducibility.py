@@ -426,10 +426,38 @@ def _paired_t(difference):
 def _bonferroni(rows, names, *, family, alpha):
     """Tabulate tests with Bonferroni correction within each family."""
     tests = pd.DataFrame(rows, columns=[*names, *_TEST_COLUMNS])
-    tests["n_tests"] = tests.groupby(family)["p"].transform("count")
-    tests["p_bonferroni"] = (tests["p"] * tests["n_tests"]).clip(upper=1)
-    tests["significant"] = tests["p_bonferroni"] < alpha
-    return tests
+    return correct_p(tests, family, alpha=alpha)
+
+
+def correct_p(tests: pd.DataFrame, family: Sequence[str], *, alpha: float = 0.05) -> pd.DataFrame:
+    """Correct P values for the number of tests of their family (Bonferroni).
+
+    Parameters
+    ----------
+    tests : DataFrame
+        One row per test: column ``p``, NaN if the test could not be made, and those of `family`.
+    family : sequence of str
+        Columns whose equal values make tests a family.
+    alpha : float
+        Level of significance.
+
+    Returns
+    -------
+    DataFrame
+        The table with n_tests (of the family, without those that could not be made), p_bonferroni
+        (p times that number, at most 1) and significant (whether that is below alpha).
+
+    Examples
+    --------
+    >>> tests = pd.DataFrame({"method": "medi", "p": [0.02, 0.6, np.nan]})
+    >>> correct_p(tests, ["method"])["p_bonferroni"].tolist()
+    [0.04, 1.0, nan]
+    """
+    corrected = tests.copy()
+    corrected["n_tests"] = corrected.groupby(list(family))["p"].transform("count")
+    corrected["p_bonferroni"] = (corrected["p"] * corrected["n_tests"]).clip(upper=1)
+    corrected["significant"] = corrected["p_bonferroni"] < alpha
+    return corrected
 
 
 def _pooled_sd(grouped, *, scale):

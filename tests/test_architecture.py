@@ -188,7 +188,7 @@ def later_wf(request, subjects, tmp_path):
     out, subject_of = subjects
     common = {"output_dir": out, "work_dir": tmp_path}
     if request.param == "group":
-        return init_study_wf(bids_dir=tmp_path, calibrate=False, **common)
+        return init_study_wf(bids_dir=tmp_path, **common)
     if request.param == "model":
         return init_model_wf(bids_dir=tmp_path, model="thalamus", **common)
     settings = Settings(roi_space="scan" if request.param == "regions on the scans" else "subject")

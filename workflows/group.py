@@ -1,20 +1,38 @@
 """The group level, from the tables of all scans to the report of the study."""
 
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
+
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
 from ..interfaces.group import CollectRoiTables, GroupReport, StudyStatistics
+from .connections import by_name
+from .presets import Difference, method_differences, preset_title
 
 
-def init_group_wf(*, bids_dir: PathLike, output_dir: PathLike, calibrate: bool) -> Workflow:
+def init_group_wf(
+    *,
+    bids_dir: PathLike,
+    output_dir: PathLike,
+    calibrate: str = "no",
+    preset: str | None = None,
+    differences: Sequence[Difference] = (),
+) -> Workflow:
     """Build the workflow of the group level.
 
     Parameters
     ----------
     bids_dir, output_dir : path-like
         Roots of the raw and of the derivative dataset.
-    calibrate : bool
-        Correct people's values by the phantom scans of their site.
+    calibrate : {'no', 'yes', 'if possible'}
+        Whether people's values are corrected by the phantom scans of their site. If that is not
+        possible, 'yes' is an error and 'if possible' a warning.
+    preset : str, optional
+        Preset of a published study that the report compares the settings with.
+    differences : sequence of Difference
+        Choices that are not the preset's.
 
     Returns
     -------
@@ -27,21 +45,23 @@ def init_group_wf(*, bids_dir: PathLike, output_dir: PathLike, calibrate: bool) 
         mem_gb=1,
     )
     statistics = Node(StudyStatistics(calibrate=calibrate), name="statistics", mem_gb=1)
-    report = Node(
-        GroupReport(output_dir=str(output_dir), calibrate=calibrate), name="report", mem_gb=1
-    )
+    report = Node(GroupReport(output_dir=str(output_dir)), name="report", mem_gb=1)
+    if preset is not None:
+        report.inputs.preset = preset_title(preset)
+        report.inputs.differences = [astuple(difference) for difference in differences]
+        report.inputs.method_differences = list(method_differences(preset))
     workflow = Workflow(name="group")
     workflow.connect(
         [
             (collect, statistics, [("out_file", "in_file"), ("notes", "notes")]),
-            (statistics, report, [("tables", "tables"), ("notes", "notes")]),
+            (statistics, report, by_name(["tables", "notes", "calibrated"])),
         ]
     )
     return workflow
 
 
 def init_study_wf(
-    *, bids_dir: PathLike, output_dir: PathLike, work_dir: PathLike, calibrate: bool
+    *, bids_dir: PathLike, output_dir: PathLike, work_dir: PathLike, **choices: Any
 ) -> Workflow:
     """Build the workflow of the group level within that of a study, which has a work directory.
 
@@ -49,15 +69,13 @@ def init_study_wf(
     ----------
     bids_dir, output_dir, work_dir : path-like
         Roots of the raw dataset, of the derivative dataset and of intermediate files.
-    calibrate : bool
-        Correct people's values by the phantom scans of their site.
+    **choices
+        Further choices, as of `init_group_wf`.
 
     Returns
     -------
     nipype.pipeline.engine.Workflow
     """
     workflow = Workflow(name="study", base_dir=str(work_dir))
-    workflow.add_nodes(
-        [init_group_wf(bids_dir=bids_dir, output_dir=output_dir, calibrate=calibrate)]
-    )
+    workflow.add_nodes([init_group_wf(bids_dir=bids_dir, output_dir=output_dir, **choices)])
     return workflow

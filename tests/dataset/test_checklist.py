@@ -4,6 +4,7 @@ import json
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from multiqsm.bids_templates import load_template
@@ -15,6 +16,8 @@ from multiqsm.dataset.checklist import (
     reporting_checklist,
     write_checklist,
 )
+from multiqsm.dataset.files import read_json
+from multiqsm.dataset.sidecars import sidecar_path
 from multiqsm.dataset.tables import read_tsv
 
 SIDECAR = {
@@ -152,11 +155,13 @@ def test_equal_values_are_merged_for_people_and_written(tmp_path):
     merged = merge_equal_values(reporting_checklist(tmp_path))
     assert list(merged.loc[merged["item"] == "Matrix", "applies_to"]) == ["all"]
     assert len(merged[merged["item"] == "Flip angle (°)"]) == 2
-    path = write_checklist(tmp_path)
-    assert path == tmp_path / CHECKLIST_TEXT
-    assert path.read_text(encoding="utf-8") == checklist_markdown(reporting_checklist(tmp_path))
-    assert "site B\\|C" in path.read_text(encoding="utf-8")
-    assert set(read_tsv(tmp_path / CHECKLIST)["section"]) == {"Acquisition", "Processing"}
+    checklist = write_checklist(tmp_path)
+    pd.testing.assert_frame_equal(checklist, reporting_checklist(tmp_path))
+    text = (tmp_path / CHECKLIST_TEXT).read_text(encoding="utf-8")
+    assert text == checklist_markdown(checklist)
+    assert "site B\\|C" in text
+    pd.testing.assert_frame_equal(read_tsv(tmp_path / CHECKLIST), checklist)
+    assert list(read_json(sidecar_path(tmp_path / CHECKLIST))) == list(checklist)
 
 
 def test_no_map_gives_an_empty_checklist(tmp_path):

@@ -224,6 +224,22 @@ def test_overview_names_the_parts_that_were_not_computed():
     assert "#icc" not in html
 
 
+def test_maps_of_a_person_and_of_phantoms_are_shown():
+    content = noise_png(40)
+    html = group_report(
+        {"rois": roi_table(subjects=2, scans=1), "tubes": tube_table()},
+        pictures=[Picture(content, "sub-01 at three sites")],
+        phantom_pictures={site: Picture(content, f"tubes at {site}") for site in "AB"},
+    )
+    text = assert_self_contained(html).text
+    captions = ("sub-01 at three sites", "Phantom at site A", "tubes at A", "Phantom at site B")
+    positions = [text.index(caption) for caption in captions]
+    assert positions == sorted(positions)
+    assert "no picture" not in text
+    assert "wrote no picture of the person" in Page(group_report({"rois": roi_table()})).text
+    assert "wrote no picture" not in Page(group_report({"tubes": tube_table()})).text
+
+
 def test_report_is_written_despite_a_figure_without_data():
     rois = roi_table(subjects=2)
     table = age_regression(rois)

@@ -270,6 +270,21 @@ def test_age_regression_naive_and_means_equal_scipy():
     assert lines["note"].isna().all()
 
 
+def test_p_values_are_corrected_for_the_regions_of_an_analysis():
+    rng = np.random.default_rng(5)
+    regions = []
+    for roi, slope in (("putamen", 0.002), ("caudate nucleus", 0.0), ("red nucleus", 0.001)):
+        regions.append(people(rng, scans=[5] * 8, slope=slope).assign(roi=roi))
+    lines = age_regression(pd.concat(regions, ignore_index=True))
+    assert (lines["n_tests"] == 3).all()
+    np.testing.assert_allclose(lines["p_bonferroni"], np.minimum(1, 3 * lines["p"]))
+    assert (lines["significant"] == (3 * lines["p"] < 0.05)).all()
+    # A region in which nobody has an age is not tested.
+    regions[1] = regions[1].assign(age=np.nan)
+    lines = age_regression(pd.concat(regions, ignore_index=True))
+    assert (lines["n_tests"] == 2).all()
+
+
 def test_missing_scans_and_ages_are_counted():
     table = people(np.random.default_rng(6), scans=[15] * 9)
     table.loc[[0, 40, 41], "mean"] = np.nan

@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from multiqsm.cli.app import main
 from multiqsm.dataset.methods import write_citation
 from multiqsm.dataset.outputs import write_dataset_description
 from multiqsm.dataset.tables import read_tsv, write_tsv
+from multiqsm.execution.completion import write_completion_record
 from multiqsm.stats.reproducibility import imprecision
+from multiqsm.workflows.settings import PRESETS
 
 TABLES = {
     *("roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary"),
@@ -69,7 +72,9 @@ def study(tmp_path_factory, whole):
 
 @pytest.mark.slow
 def test_all_tables_are_written(study, whole):
-    assert {path.stem for path in (study / "out" / "group").iterdir()} == TABLES
+    folder = study / "out" / "group"
+    assert {path.stem for path in folder.glob("*.tsv")} == TABLES
+    assert {path.stem for path in folder.glob("*.json")} == TABLES
     people = whole[whole["expected"].isna()]
     rois = group_table(study, "roi_chi")
     assert len(rois) == len(people)
@@ -120,6 +125,45 @@ def test_calibration_divides_by_the_slope_of_the_site(study, whole, capfd):
     assert f"report: {study / 'out' / 'group.html'}" in capfd.readouterr().out
     assert run(study) == 0
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == content
+
+
+def record_settings(root, settings, scan="sub-1_ses-A_run-1"):
+    """Write the completion record of a scan that was processed with some settings."""
+    write_completion_record(
+        root / "out", "scans", scan, "0", (), software="0", settings=asdict(settings)
+    )
+
+
+@pytest.mark.slow
+def test_preset_calibrates_by_phantoms_and_lists_choices_that_differ(tmp_path, whole):
+    write_study(tmp_path, whole)
+    record_settings(tmp_path, replace(PRESETS["lin2015"], background="vsharp"))
+    assert run(tmp_path, "--preset", "lin2015") == 0
+    assert group_table(tmp_path, "roi_chi")["calibrated"].all()
+    page = (tmp_path / "out" / "group.html").read_text()
+    assert "as Lin 2015, except for the choices listed below" in page
+    row = re.search(r"<tr>(?:(?!</tr>).)*--background.*?</tr>", page, re.DOTALL)[0]
+    assert re.findall(r">([^<>]+)</td>", row) == ["--background", "pdf", "vsharp"]
+    # Without the preset on the command line, nothing is calibrated, and its name is not used.
+    assert run(tmp_path) == 0
+    assert "calibrated" not in group_table(tmp_path, "roi_chi")
+    assert "as Lin 2015" not in (tmp_path / "out" / "group.html").read_text()
+    # All scans agree with the preset: the report says so unasked.
+    record_settings(tmp_path, PRESETS["lin2015"])
+    assert run(tmp_path) == 0
+    page = (tmp_path / "out" / "group.html").read_text()
+    assert "as Lin 2015" in page
+    assert "except for the choices" not in page
+    assert run(tmp_path, "--preset", "lin2015", "--no-calibrate") == 0
+    assert "calibrated" not in group_table(tmp_path, "roi_chi")
+
+
+@pytest.mark.slow
+def test_preset_without_a_phantom_says_that_values_are_not_calibrated(tmp_path, capfd):
+    write_study(tmp_path, people_table(slopes=SLOPES))
+    assert run(tmp_path, "--preset", "lin2015") == 0
+    assert "warning: values are not calibrated: there is no calibration" in capfd.readouterr().err
+    assert "as measured" in (tmp_path / "out" / "group.html").read_text()
 
 
 @pytest.mark.slow
@@ -239,8 +283,8 @@ def test_tables_of_an_earlier_run_are_removed(tmp_path):
     for path in (tmp_path / "out").glob("sub-phantom/**/*_chi.tsv"):
         path.unlink()
     assert run(tmp_path) == 0
-    names = {path.stem for path in (tmp_path / "out" / "group").iterdir()}
-    assert "calibration" not in names
+    names = {path.name for path in (tmp_path / "out" / "group").iterdir()}
+    assert not names & {"calibration.tsv", "calibration.json"}
 
 
 def test_group_before_participants(tmp_path, capsys):

@@ -1,0 +1,76 @@
+"""A report says as which study scans were processed, and lists each choice that differs."""
+
+import json
+from dataclasses import asdict, fields, replace
+
+import pytest
+
+from multiqsm.bids_templates import load_template
+from multiqsm.workflows.presets import (
+    CALIBRATED,
+    Difference,
+    differences_from,
+    method_differences,
+    preset_of,
+    preset_title,
+)
+from multiqsm.workflows.settings import PRESETS, Settings
+
+
+def recorded(settings):
+    """Settings as they are read from a completion record."""
+    return json.loads(json.dumps(asdict(settings)))
+
+
+@pytest.mark.parametrize("name", ["lin2015", "chiang2018"])
+def test_a_run_with_a_preset_is_recognised(name):
+    settings = [recorded(PRESETS[name])] * 3
+    assert differences_from(name, settings) == []
+    assert preset_of(settings) == name
+
+
+def test_a_run_with_the_defaults_is_none_of_the_studies():
+    assert preset_of([recorded(Settings())]) is None
+    assert preset_of([]) is None
+
+
+def test_each_choice_that_differs_is_listed_with_its_option():
+    changed = replace(
+        PRESETS["lin2015"], lambda_value=0.1, inversions=("medi",), exclude_veins=True
+    )
+    assert differences_from("lin2015", [recorded(changed)]) == [
+        Difference("--inversion", "iterative deterministic", "medi"),
+        Difference("--lambda", "automatic", "0.1"),
+        Difference("--exclude-veins", "no", "yes"),
+    ]
+    assert preset_of([recorded(changed)]) is None
+
+
+def test_scans_that_differ_from_each_other_are_counted():
+    original = recorded(PRESETS["lin2015"])
+    settings = [original, original, recorded(replace(PRESETS["lin2015"], background="sharp"))]
+    (difference,) = differences_from("lin2015", settings)
+    assert difference == Difference(
+        "--background", "pdf", "pdf (2 of 3 scans), sharp (1 of 3 scans)"
+    )
+
+
+def test_an_option_that_did_not_exist_yet_is_not_compared():
+    settings = recorded(PRESETS["lin2015"])
+    del settings["unwrapping"]
+    assert differences_from("lin2015", [settings]) == []
+
+
+def test_every_field_of_the_settings_can_differ():
+    for field in fields(Settings):
+        settings = recorded(PRESETS["lin2015"]) | {field.name: "something else"}
+        (difference,) = differences_from("lin2015", [settings])
+        assert difference.used == "something else"
+
+
+def test_studies_have_a_title_and_say_how_methods_differ():
+    studies = set(PRESETS) - {"default"}
+    assert set(load_template("presets")) == studies
+    assert preset_title("lin2015") == "Lin 2015"
+    assert all(method_differences(name) for name in studies)
+    assert set(CALIBRATED) <= studies

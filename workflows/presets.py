@@ -1,0 +1,111 @@
+"""How a run differs from the preset of a published study."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..bids_templates import load_template
+from .settings import PRESETS, Settings
+
+# Presets of studies that calibrate regional values by a phantom, where there is one.
+CALIBRATED = ("lin2015",)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A choice that is not the preset's.
+
+    Attributes
+    ----------
+    option : str
+        Name of the option on the command line.
+    preset : str
+        The preset's value.
+    used : str
+        The value that was used; if scans differ, each value with its number of scans.
+    """
+
+    option: str
+    preset: str
+    used: str
+
+
+def preset_of(settings: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the name of the preset that all scans were processed with, without any difference.
+
+    Parameters
+    ----------
+    settings : sequence of dict
+        Settings of each scan, as recorded: `Settings` as a dict, whose tuples may be lists.
+
+    Returns
+    -------
+    str or None
+        None if there is no such preset, or it is the default.
+    """
+    for name in PRESETS:
+        if name != "default" and settings and not differences_from(name, settings):
+            return name
+    return None
+
+
+def differences_from(preset: str, settings: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """List the choices in which scans were not processed as a preset does.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the preset.
+    settings : sequence of dict
+        As of `preset_of`.
+
+    Returns
+    -------
+    list of Difference
+        In the order of the options. A choice that a record lacks is not compared: the option did
+        not exist yet.
+
+    Examples
+    --------
+    >>> used = asdict(PRESETS["lin2015"]) | {"background": "vsharp"}
+    >>> differences_from("lin2015", [used])
+    [Difference(option='--background', preset='pdf', used='vsharp')]
+    """
+    preset_values = asdict(PRESETS[preset])
+    differences = []
+    for field in fields(Settings):
+        text = _text(preset_values[field.name])
+        used = [_text(values[field.name]) for values in settings if field.name in values]
+        if set(used) <= {text}:
+            continue
+        option = field.metadata["flag"] or f"--{field.name.replace('_', '-')}"
+        differences.append(Difference(option, text, _counted(used)))
+    return differences
+
+
+def method_differences(preset: str) -> tuple[str, ...]:
+    """Return how a preset's methods differ from the study's in ways that no option changes."""
+    return tuple(load_template("presets")[preset]["Differences"])
+
+
+def preset_title(preset: str) -> str:
+    """Return the name of a preset's study, such as ``Lin 2015``."""
+    return load_template("presets")[preset]["Title"]
+
+
+def _counted(texts: Sequence[str]) -> str:
+    counts = Counter(texts)
+    if len(counts) == 1:
+        return texts[0]
+    return ", ".join(f"{text} ({n} of {len(texts)} scans)" for text, n in counts.most_common())
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "automatic"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float | int) else str(value)
