@@ -53,7 +53,15 @@ def init_group_wf(
     workflow = Workflow(name="group")
     workflow.connect(
         [
-            (collect, statistics, [("out_file", "in_file"), ("notes", "notes")]),
+            (
+                collect,
+                statistics,
+                [
+                    ("out_file", "in_file"),
+                    ("r2star_file", "r2star_file"),
+                    ("notes", "notes"),
+                ],
+            ),
             (statistics, report, by_name(["tables", "notes", "calibrated"])),
         ]
     )

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from helpers.tables import SLOPES, people_table, tubes_table
+from helpers.tables import SLOPES, people_table, r2star_table, tubes_table
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.files import read_json
@@ -13,6 +13,7 @@ from multiqsm.dataset.group_tables import (
     write_group_table,
 )
 from multiqsm.dataset.sidecars import sidecar_path
+from multiqsm.stats.relaxation import r2star_tables
 from multiqsm.stats.study import study_tables
 
 # Numbers without a unit: labels, counts, ratios, and statistics of tests.
@@ -43,7 +44,8 @@ def tables():
     other_protocol = (values["subject"] == "05") & (values["session"] == "C")
     values.loc[other_protocol, "protocol"] = "acq-y"
     tables, _ = study_tables(values, calibrated=True)
-    return tables
+    tables_of_r2star, _ = r2star_tables(r2star_table(values), tables["rois"], tables["tubes"])
+    return tables | tables_of_r2star
 
 
 def test_the_study_has_every_table_of_the_template(tables):

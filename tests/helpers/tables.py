@@ -53,11 +53,29 @@ def tubes_table(*, slopes=SLOPES, methods=("iterative", "deterministic")):
     return table.assign(sd=0.01, median=table["mean"], unit="ppm", reference="phantom")
 
 
-def write_scans(root, table, acquisition=None):
+def r2star_table(table):
+    """Return R2* of the scans and regions of a table of susceptibility, 1/s: 20 and a slope of 100
+    per ppm.
+    """
+    table = table[table["method"] == table["method"].iloc[0]]
+    of_susceptibility = [
+        "method",
+        "se",
+        "reference",
+        "reference_offset",
+        "reference_sd",
+        "expected",
+    ]
+    table = table.drop(columns=of_susceptibility, errors="ignore")
+    mean = 20 + 100 * table["mean"]
+    return table.assign(mean=mean, median=mean, sd=1.0, unit="1/s").reset_index(drop=True)
+
+
+def write_scans(root, table, acquisition=None, suffix="chi"):
     """Write the table of every scan where the participant level has it."""
     for (subject, session, run), rows in table.groupby(["subject", "session", "run"], dropna=False):
         entities = {"subject": subject, "session": session, "acquisition": acquisition, "run": run}
         entities = {key: label for key, label in entities.items() if isinstance(label, str)}
         write_tsv(
-            derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv"), rows
+            derivative_path(root, entities, suffix=suffix, desc="rois", extension=".tsv"), rows
         )
