@@ -85,7 +85,8 @@ def noisy_head(threads):
     """Print what the choice of edges and weights does to a map."""
     scan, geometry = simulated_head(threads)
     noise = np.random.default_rng(0).normal(0, NOISE_PPM, scan.mask.shape).astype(np.float32)
-    field, magnitude = scan.local_field + noise, combine_magnitude(np.abs(scan.signal))
+    field = scan.local_field + noise
+    magnitude = combine_magnitude(np.abs(scan.signal))
     weight = zero_field_weight(field, scan.mask, NOISE_PPM**2)
     regions = regions_of(scan.labels, scan.mask)
     core = erode(scan.mask, geometry["voxel_size"], CORE_DEPTH)

@@ -111,7 +111,8 @@ def fraction_by_wavelength(head, field):
         fft.rfftn(np.where(head.core, f - f[head.core].mean(), 0))
         for f in (field, head.local_field)
     ]
-    shared, power = np.real(waves[0] * np.conj(waves[1])), np.abs(waves[1]) ** 2
+    shared = np.real(waves[0] * np.conj(waves[1]))
+    power = np.abs(waves[1]) ** 2
     limits = [*(1 / length for length in WAVELENGTHS), np.inf]
     bands = [(k > low) & (k <= high) for low, high in pairwise(limits)]
     return [100 * shared[band].sum() / power[band].sum() for band in bands]
@@ -161,10 +162,8 @@ def draw(head, removals, path):
     """
     across, _, along = np.nonzero(head.nuclei)
     # of one side, and at the height of most
-    x, z = (
-        int(np.quantile(across, 0.25)),
-        int(np.median(along)),
-    )
+    x = int(np.quantile(across, 0.25))
+    z = int(np.median(along))
     (box,) = ndimage.find_objects(head.mask.astype(np.uint8))
     planes = {
         "axial": (

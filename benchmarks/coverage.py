@@ -96,7 +96,8 @@ def true_coefficients():
 
 def _expected(name, patients):
     """What the design expects of a measure, before its transform."""
-    regression, centres = population()["regressions"][name], population()["centres"]
+    regression = population()["regressions"][name]
+    centres = population()["centres"]
     slopes = regression["coefficients"].items()
     return regression["intercept"] + sum(
         (b * (patients[x] - centres.get(x, 0)) for x, b in slopes), 0.0 * patients["age"]

@@ -1,16 +1,21 @@
-"""Kill runs, take their disk away and feed them damaged files and misleading studies: what is lost,
-and what is said.
+"""Test fault tolerance: kill runs, make disks fail, damage input files, mislead with intact ones.
 
-python benchmarks/faults.py {kills,disk,inputs,studies} [--n N] [--seed S] [--kinds TEXT] [--keep
-DIR]
+    python benchmarks/faults.py {kills,disk,inputs,studies} [--n N] [--seed S] [--kinds TEXT]
+                                [--keep DIR]
 
-kills     N runs with two processes are killed (SIGKILL) at random moments, each followed by the
-next disk      work or output folder full, read-only or somebody else's, in about N cases (Linux
-with user namespaces) inputs    N datasets with one good and one damaged subject studies   whole
-files that mislead together: scans that are no repeats, regions that a filter loses, a poor phantom
+kills:
+    N runs with two processes are killed (SIGKILL) at random moments; the same command follows.
+disk:
+    The work or output folder is full, read-only or another user's, in about N cases (Linux with
+    user namespaces).
+inputs:
+    N datasets with one intact and one damaged subject.
+studies:
+    Intact files with misleading content: scans that are not repeats, regions that a filter
+    excludes, a poor phantom.
 
-Printed is a Markdown table, and below it a line for each fault of the software. The exit code is 1
-if there is one.
+Prints a Markdown table, and below it a line for each failure of the software. The exit code is 1 if
+there is one.
 """
 
 import argparse
@@ -54,12 +59,11 @@ OPTIONS = (
     "brain",
 )
 # mm; so much brain tells the sign of its phase
-SHAPE, VOXEL_SIZE, RADIUS = (
-    (30, 30, 24),
-    (4.2, 4.2, 4.8),
-    54,
-)
-ECHO_TIMES, IMAGING_FREQUENCY = (0.006, 0.012, 0.018), 123.2  # s, MHz
+SHAPE = (30, 30, 24)
+VOXEL_SIZE = (4.2, 4.2, 4.8)  # mm
+RADIUS = 54  # mm
+ECHO_TIMES = (0.006, 0.012, 0.018)  # s
+IMAGING_FREQUENCY = 123.2  # MHz
 # in the environment of a run's processes, so that they can be told from others
 MARK = "MULTIQSM_FAULT_CAMPAIGN"
 OUTLIVE = 10  # s that a worker may outlive its run
@@ -147,10 +151,8 @@ def write_scan(folder, stem, *, iron, seed):
     """A ball of brain with a ball of iron in it and air below, received by a coil at one side."""
     folder.mkdir(parents=True, exist_ok=True)
     field = ball_field(0.3, 12, iron) + ball_field(9, 12, (0, 0, -77))
-    brain, noise = (
-        100 * (distance((0, 0, 0)) < RADIUS) * 124 / distance((93, 77, 62)),
-        np.random.default_rng(seed),
-    )
+    brain = 100 * (distance((0, 0, 0)) < RADIUS) * 124 / distance((93, 77, 62))
+    noise = np.random.default_rng(seed)
     for echo, time_ in enumerate(ECHO_TIMES, start=1):
         signal_ = brain * np.exp(
             -20 * time_ + 1j * (0.5 + 2 * np.pi * IMAGING_FREQUENCY * field * time_)
@@ -340,12 +342,12 @@ def kill_runs(folder, n, chance):
     if run.wait() != 0:
         raise RuntimeError(log.read_text())
     length = time.monotonic() - started
-    faults, counts, kept = [], Counter(), {}
+    faults = []
+    counts = Counter()
+    kept = {}
     while counts["killed"] < n or counts["open"]:
-        run, seconds = (
-            start(command(raw, out, work, "--n-procs", "2"), log),
-            chance.uniform(0, length),
-        )
+        run = start(command(raw, out, work, "--n-procs", "2"), log)
+        seconds = chance.uniform(0, length)
         whole_family = chance.random() < 0.5
         try:
             code = run.wait(seconds if counts["killed"] < n else LIMIT)
@@ -419,7 +421,8 @@ def start(arguments, log):
 
 def family():
     """Processes that a run of this campaign has started, and that live."""
-    mark, found = f"{MARK}={os.getpid()}".encode(), []
+    mark = f"{MARK}={os.getpid()}".encode()
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state = folder.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0]
@@ -477,10 +480,9 @@ def take_disk_away(folder, n):
     import_everything()
     raw = write_dataset(folder / "raw", {"01": 1, "02": 1})
     first, undisturbed, case = (folder / name for name in ("first", "undisturbed", "case"))
-    work, out = (
-        case / "work",
-        case / "output",
-    )  # always the same: completion records know where results lie
+    # The paths are always the same, since completion records depend on where inputs are.
+    work = case / "work"
+    out = case / "output"
     case.mkdir()
     needs = {}
     for subjects in (("01",), ("01", "02")):
@@ -493,7 +495,8 @@ def take_disk_away(folder, n):
                 key: n - needs.get(which, {}).get(key, 0) for key, n in usage(place).items()
             }
     remove(case)
-    faults, counts = [], defaultdict(Counter)
+    faults = []
+    counts = defaultdict(Counter)
     cases = list(disk_cases())
     for which, how, share, plugin in cases[:: max(1, len(cases) // (n or len(cases)))]:
         kind = f"{which} folder {how}"
@@ -514,7 +517,8 @@ def disk_cases():
     """All cases: which folder, what is wrong with it, the share of what it needs that is left, the
     plugin.
     """
-    serial, parallel = ("--plugin", "Linear"), ("--n-procs", "2", "--jobs", "scan")
+    serial = ("--plugin", "Linear")
+    parallel = ("--n-procs", "2", "--jobs", "scan")
     for which in ("work", "output"):
         for share in (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
             yield which, "full", share, serial
@@ -531,7 +535,9 @@ class DiskCase:
     """One folder that cannot be written to: a file system of its own."""
 
     def __init__(self, folder, which, options):
-        self.folder, self.which, self.log = folder, which, folder / "log.txt"
+        self.folder = folder
+        self.which = which
+        self.log = folder / "log.txt"
         self.raw, *self.plugin = options
         self.places = {"work": folder / "work", "output": folder / "output"}
         self.room = self.places[which]
@@ -588,7 +594,8 @@ class DiskCase:
 
     def without_room(self):
         code = self.process()
-        said, found = self.log.read_text(errors="replace"), damage_in(self.places["output"])
+        said = self.log.read_text(errors="replace")
+        found = damage_in(self.places["output"])
         if code == 0:
             return found, "had room"
         found += what_a_message_lacks(code, said, self.places[self.which])
@@ -645,13 +652,15 @@ def damage_inputs(folder, damages, seed):
     pristine = write_dataset(folder / "pristine", {"01": 1, "02": 1})
     raw, out, work, log = (folder / name for name in ("raw", "out", "work", "log.txt"))
     restore(pristine, raw)
-    before, first = folder / "before", folder / "first"
+    before = folder / "before"
+    first = folder / "first"
     for subjects, kept in ((("01",), first), (("01", "02"), before)):
         run_or_raise(command(raw, out, work, "--plugin", "Linear", *only(*subjects)), log)
         restore(out, kept)
     usual = set(log.read_text().splitlines())
     kinds = defaultdict(Counter)
-    faults, unknowable = [], []
+    faults = []
+    unknowable = []
     for place, (name, mutate) in enumerate(damages):
         chance = np.random.default_rng([seed, place])
         remove(out, work)
@@ -737,7 +746,8 @@ def departure(out, before):
     """
     name = "sub-02/anat/sub-02_run-1_desc-deterministic_Chimap.nii.gz"
     found, true = (nib.load(root / name).get_fdata() for root in (out, before))
-    regions, true_regions = regional_means(out), regional_means(before)
+    regions = regional_means(out)
+    true_regions = regional_means(before)
     if (
         found.shape != true.shape
         or not np.isfinite(found).all()
@@ -781,14 +791,13 @@ def lost_of_good(out, before, outcome, name):
 def mislead(folder, having=""):
     """Run each study that misleads; what it must say, and may not count."""
     import_everything()
-    faults, rows = [], []
+    faults = []
+    rows = []
     for name, prepare in STUDIES.items():
         if having not in name:
             continue
-        place, log = (
-            folder / re.sub(r"\W+", "-", name),
-            folder / f"{re.sub(r'[^a-z]+', '-', name)}.txt",
-        )
+        place = folder / re.sub(r"\W+", "-", name)
+        log = folder / f"{re.sub(r'[^a-z]+', '-', name)}.txt"
         for arguments, code, words in prepare(place):
             found = run_here([*arguments, "-w", str(place / "work"), "--plugin", "Linear"], log)
             said = log.read_text(errors="replace")
@@ -824,7 +833,8 @@ def write_tables(place, scans):
     """Write a raw dataset without images, and tables of regional values: of each scan labels,
     columns and values.
     """
-    raw, out = place / "raw", place / "out"
+    raw = place / "raw"
+    out = place / "out"
     raw.mkdir(parents=True)
     write_json(raw / "dataset_description.json", {"Name": "Study", "BIDSVersion": "1.10.0"})
     (raw / "participants.tsv").write_text("participant_id\tage\n01\t30\n02\t40\n03\t50\n")

@@ -30,7 +30,9 @@ from multiqsm.simulation.head import head_model
 from multiqsm.simulation.scanners import SITE_PROTOCOLS
 from multiqsm.simulation.study import make_design
 
-SUBJECTS, RUNS, SITES = 3, 2, len(SITE_PROTOCOLS)
+SUBJECTS = 3
+RUNS = 2
+SITES = len(SITE_PROTOCOLS)
 VOXEL_SIZE = (1.6, 1.6, 2.0)  # mm, of the site that keeps the design's protocol
 WAYS = {"as scanned": (), "harmonised": ("--harmonize",)}
 

@@ -83,7 +83,8 @@ def simulate_head(plan, threads, *, automatic_mask=False):
 
 def fit_head(scan, plan, *, automatic_mask=False):
     """Fit a scan's field in the true mask or the pipeline's, less what the pipeline takes off."""
-    times, voxel_size = plan.protocol.echo_times, plan.protocol.voxel_size
+    times = plan.protocol.echo_times
+    voxel_size = plan.protocol.voxel_size
     frequency = plan.protocol.imaging_frequency
     total = fit_known(
         scan.signal, times, voxel_size, frequency, mask=None if automatic_mask else scan.mask
@@ -109,7 +110,8 @@ def fit_known(signal, echo_times, voxel_size, centre_frequency, *, mask=None):
     """What is known of the field (ppm) of complex echoes, in a brain mask or the pipeline's, less
     what it takes off.
     """
-    phase, magnitude = np.angle(signal), np.abs(signal)
+    phase = np.angle(signal)
+    magnitude = np.abs(signal)
     if mask is None:
         mask = brain_mask(magnitude, phase, voxel_size)
     unwrapped = unwrap_echoes(phase, mask, echo_times)

@@ -17,7 +17,7 @@ python benchmarks/methods.py picture DERIVATIVES_DIR --figure docs/inversions.pn
 
 `--keep` names a folder for simulated scans and maps, to be used again. Errors are NRMSE after
 removing the mean; susceptibility of regions is relative to the lateral ventricles. λ is chosen by
-rules that see no truth.
+rules that do not use the truth.
 """
 
 import argparse
@@ -227,8 +227,10 @@ def where_error_lies(head, chi):
     brain = head.mask & head.brain
     error = (chi - head.chi) - (chi - head.chi)[brain].mean()
     square = np.where(brain, error**2, 0)
-    surface, vein = ~erode(head.mask, head.voxel_size, SURFACE_DEPTH), head.region("vein")
-    ventricle, thick = head.region(REFERENCE), head.region("csf")
+    surface = ~erode(head.mask, head.voxel_size, SURFACE_DEPTH)
+    vein = head.region("vein")
+    ventricle = head.region(REFERENCE)
+    thick = head.region("csf")
     parts = {
         "veins to 2 mm": vein & surface,
         "CSF to 2 mm": thick & surface,
@@ -383,8 +385,10 @@ def simulate_phantom(threads):
     """Simulate the phantom at the first site and fit its field."""
     plan = make_design("phantom", runs=1).plans[0]
     scan = simulate(plan, workers=threads)
-    times, frequency = plan.protocol.echo_times, plan.protocol.imaging_frequency
-    phase, magnitude = unwrap_echoes(np.angle(scan.signal), scan.mask, times), np.abs(scan.signal)
+    times = plan.protocol.echo_times
+    frequency = plan.protocol.imaging_frequency
+    phase = unwrap_echoes(np.angle(scan.signal), scan.mask, times)
+    magnitude = np.abs(scan.signal)
     fit = fit_field(phase, magnitude, times, scan.mask, centre_frequency=frequency)
     to_phantom = np.linalg.inv(plan.position.matrix) @ plan.affine
     indices = np.stack(np.indices(scan.mask.shape, dtype=np.float32), axis=-1)
@@ -410,7 +414,8 @@ def streaking(options):
     """
     scan = kept(options.keep, "phantom", lambda: simulate_phantom(options.threads))
     found = kept(options.keep, "maps-phantom", lambda: map_by_all(scan, true_field))[1]
-    water, (cone, beside) = water_within(scan), cones_and_beside(scan)
+    water = water_within(scan)
+    (cone, beside) = cones_and_beside(scan)
     ill = frequencies_without_field(scan)
     print("| inversion | SD of water on the cones, ppb | beside, ppb | all, ppb ", end="")
     print(f"| power where \\|D\\| < {SMALL_KERNEL:g} % | these alone, ppb | slope of tubes |")
@@ -443,14 +448,17 @@ def cones_and_beside(scan):
     at other angles.
     """
     strongest = int(np.argmax(TUBE_SUSCEPTIBILITY))
-    water, cone, beside = water_within(scan), False, False
+    water = water_within(scan)
+    cone = False
+    beside = False
     for end in (-HEIGHT / 2, HEIGHT / 2):
         offset = scan.points - np.float32([*tube_centres()[strongest], end])
         reach = np.linalg.norm(offset, axis=-1)
         angle = np.degrees(np.arccos(np.abs(offset[..., 2]) / np.maximum(reach, 1e-3)))
         near = water & (reach > CONE_REACH[0]) & (reach < CONE_REACH[1])
         off = np.abs(angle - MAGIC_ANGLE)
-        cone, beside = cone | (near & (off < CONE_WIDTH)), beside | (near & (off > 2 * CONE_WIDTH))
+        cone = cone | (near & (off < CONE_WIDTH))
+        beside = beside | (near & (off > 2 * CONE_WIDTH))
     return cone, beside & ~cone
 
 
@@ -507,7 +515,8 @@ def picture(options):
 def draw_planes(axes, path, title):
     """Draw the middle axial, coronal and sagittal plane of a map's brain."""
     image = nib.as_closest_canonical(nib.load(path))
-    chi, sizes = image.get_fdata(dtype=np.float32), image.header.get_zooms()
+    chi = image.get_fdata(dtype=np.float32)
+    sizes = image.header.get_zooms()
     (box,) = ndimage.find_objects((chi != 0).astype(np.uint8))
     chi = chi[box]
     for axis, across in zip(axes, (2, 1, 0), strict=True):

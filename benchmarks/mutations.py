@@ -31,7 +31,8 @@ class Subject:
     """Files of one subject of a dataset, and chance to choose among them."""
 
     def __init__(self, root, label):
-        self.root, self.label = root, label
+        self.root = root
+        self.label = label
         self.anat = root / f"sub-{label}" / "anat"
         self.rater = root / "derivatives" / "rater" / f"sub-{label}" / "anat"
         self.labels = self.rater / f"sub-{label}_run-1_dseg.nii.gz"
@@ -206,7 +207,8 @@ def of_forms(change):
 
 def turned_sform(header, degrees, **codes):
     """An sform that is turned about the first axis."""
-    turn, angle = np.eye(4), np.radians(degrees)
+    turn = np.eye(4)
+    angle = np.radians(degrees)
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     rows = turn @ header.get_sform()
     return {**codes, **dict(zip(("srow_x", "srow_y", "srow_z"), rows, strict=False))}

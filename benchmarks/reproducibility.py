@@ -113,7 +113,8 @@ def true_values(raw_dir, derivatives_dir):
                 chi.shape,
                 transform=np.linalg.inv(transform),
             )
-            values, mask = chi.get_fdata(dtype=np.float32), np.ones(chi.shape, bool)
+            values = chi.get_fdata(dtype=np.float32)
+            mask = np.ones(chi.shape, bool)
             zero = values[reference_region("csf", labels, names, mask)].mean()
             table = roi_statistics(
                 values - zero, labels, names, mask, nib.affines.voxel_sizes(chi.affine)

@@ -9,7 +9,7 @@ echoes.
 Each row is measured in a process of its own. An FFT pair is one scipy float32 rfftn + irfftn of the
 phantom's volume with the same threads, timed right before and after. Errors are NRMSE after
 removing the mean, in voxels more than 5 mm inside the mask (core) and in the whole mask (all). λ is
-chosen by rules that see no truth.
+chosen without knowledge of the truth.
 """
 
 import argparse
@@ -83,7 +83,9 @@ def main():
     parser.add_argument("phantom_dir", type=Path, nargs="?")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--rows", nargs="+", default=[""], help="only rows whose names begin so")
+    parser.add_argument(
+        "--rows", nargs="+", default=[""], help="only rows whose names begin with one of these"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.phantom_dir or in_a_process_of_its_own(simulate_phantom, Path(scratch))
@@ -107,7 +109,8 @@ def in_a_process_of_its_own(function, *arguments):
 
 def simulate_phantom(folder):
     """Write a simulated head in the layout of a phantom's folder."""
-    shape, voxel_size = (112, 128, 60), (1.75, 1.75, 2.25)
+    shape = (112, 128, 60)
+    voxel_size = (1.75, 1.75, 2.25)
     protocol = Protocol(
         shape,
         voxel_size,
@@ -132,10 +135,8 @@ def simulate_phantom(folder):
         "total": (scan.total_field + noise[1]) * scan.mask,
     }
     for echo in range(len(ECHO_TIMES)):
-        volumes[f"phase{echo}"], volumes[f"mag{echo}"] = (
-            np.angle(scan.signal[..., echo]),
-            np.abs(scan.signal[..., echo]),
-        )
+        volumes[f"phase{echo}"] = np.angle(scan.signal[..., echo])
+        volumes[f"mag{echo}"] = np.abs(scan.signal[..., echo])
     for name, volume in volumes.items():
         nib.save(nib.Nifti1Image(volume.astype(np.float32), affine), folder / f"{name}.nii.gz")
     return folder
@@ -146,7 +147,8 @@ def measure(name, folder, threads, repeats):
     phantom = Phantom(folder)
     prepare, judge = ROWS[name]
     job = prepare(phantom)
-    seconds, pairs = [], []
+    seconds = []
+    pairs = []
     with fft.set_workers(threads):
         for _ in range(repeats):
             before = time_fft_pair(phantom)
@@ -186,8 +188,10 @@ def judge_map(truth_name, attribute):
     """Judge one map of a result against the phantom's truth."""
 
     def judge(phantom, result):
-        mask, voxel_size = phantom.mask, phantom.geometry["voxel_size"]
-        found, truth = getattr(result, attribute), phantom[truth_name]
+        mask = phantom.mask
+        voxel_size = phantom.geometry["voxel_size"]
+        found = getattr(result, attribute)
+        truth = phantom[truth_name]
         core = erode(mask, voxel_size, CORE_DEPTH)
         return f"{nrmse(found, truth, core):.1f}", f"{nrmse(found, truth, mask):.1f}"
 
@@ -217,7 +221,8 @@ def judge_unwrapping(phantom, unwrapped):
 
 def unwrapping(mode):
     def prepare(phantom):
-        phase, mask = phantom.echoes("phase"), phantom.mask
+        phase = phantom.echoes("phase")
+        mask = phantom.mask
         return lambda: unwrap_echoes(phase, mask, ECHO_TIMES, mode=mode)
 
     return prepare
@@ -225,7 +230,9 @@ def unwrapping(mode):
 
 def field(mode):
     def prepare(phantom):
-        phase, magnitude, mask = phantom.echoes("phase"), phantom.echoes("mag"), phantom.mask
+        phase = phantom.echoes("phase")
+        magnitude = phantom.echoes("mag")
+        mask = phantom.mask
         return lambda: fit_field(
             unwrap_echoes(phase, mask, ECHO_TIMES, mode=mode),
             magnitude,
@@ -239,7 +246,8 @@ def field(mode):
 
 def background(remove):
     def prepare(phantom):
-        total, mask = phantom["total"], phantom.mask
+        total = phantom["total"]
+        mask = phantom.mask
         return lambda: remove(total, mask, **phantom.geometry)
 
     return prepare
@@ -247,20 +255,25 @@ def background(remove):
 
 def closed_form(**options):
     def prepare(phantom):
-        local, mask = phantom["local"], phantom.mask
+        local = phantom["local"]
+        mask = phantom.mask
         return lambda: deterministic(local, mask, **phantom.geometry, **options)
 
     return prepare
 
 
 def together(phantom):
-    total, mask, magnitude = phantom["total"], phantom.mask, phantom["mag0"]
+    total = phantom["total"]
+    mask = phantom.mask
+    magnitude = phantom["mag0"]
     return lambda: tfi(total, mask, edges=edge_mask(magnitude, mask), **phantom.geometry)
 
 
 def edge_preserving(share=None, exterior_weight=None, **options):
     def prepare(phantom):
-        local, mask, magnitude = phantom["local"], phantom.mask, phantom["mag0"]
+        local = phantom["local"]
+        mask = phantom.mask
+        magnitude = phantom["mag0"]
 
         def job():
             edges = edge_mask(magnitude, mask, fraction=share)
@@ -280,7 +293,9 @@ def edge_preserving(share=None, exterior_weight=None, **options):
 
 def sparse(**options):
     def prepare(phantom):
-        local, mask, magnitude = phantom["local"], phantom.mask, phantom["mag0"]
+        local = phantom["local"]
+        mask = phantom.mask
+        magnitude = phantom["mag0"]
         return lambda: medi(
             local, mask, edges=edge_mask(magnitude, mask), **phantom.geometry, **options
         )
@@ -292,7 +307,9 @@ def chain(remove, invert):
     """From the echoes to susceptibility, as the pipeline does it in the true mask."""
 
     def prepare(phantom):
-        phase, magnitude, mask = phantom.echoes("phase"), phantom.echoes("mag"), phantom.mask
+        phase = phantom.echoes("phase")
+        magnitude = phantom.echoes("mag")
+        mask = phantom.mask
 
         def job():
             unwrapped = unwrap_echoes(phase, mask, ECHO_TIMES)
@@ -337,7 +354,8 @@ def chain_medi(local, fit, mask, edges, geometry):
 
 
 DISCREPANCY = {"rule": "discrepancy", "noise_variance": NOISE_PPM**2}
-CHI, LOCAL = judge_map("chi", "chi"), judge_map("local_true", "local_field")
+CHI = judge_map("chi", "chi")
+LOCAL = judge_map("local_true", "local_field")
 ROWS = {
     "unwrapping, 4 echoes, spatial": (unwrapping("spatial"), judge_unwrapping),
     "unwrapping, 4 echoes, temporal": (unwrapping("temporal"), judge_unwrapping),

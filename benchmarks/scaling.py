@@ -1,17 +1,23 @@
-"""How cost grows with the size of a study, from many tiny scans that are run for real.
+"""Measure how cost grows with the size of a study, from many tiny scans that are processed.
 
-python benchmarks/scaling.py {run,plan,group,overhead} --work DIR [--scans N ...] [--n-procs N]
+    python benchmarks/scaling.py {run,plan,group,overhead} --work DIR [--scans N ...] [--n-procs N]
 
-All start from one scan of the embedded demo at 5×5×5 mm, simulated once into DIR and linked under
-as many names.
+All start from one scan of the embedded demo at 5×5×5 mm, which is simulated once into DIR and
+linked under many names.
 
-run       processes N scans and samples, every second, memory and open files of the main process and
-of its workers plan      times `--dry-run` over N scans, and its peak memory group     times the
-group level over the tables of N scans: those of the largest `run`, repeated under new names
-overhead  the demo itself: the time of the participant level beside what its steps and their
-algorithms take
+run:
+    Process N scans; sample memory and open files of the main process and of its workers every
+    second.
+plan:
+    Time `--dry-run` over N scans, and measure its peak memory.
+group:
+    Time the group level over the tables of N scans: those of the largest `run`, repeated under new
+    names.
+overhead:
+    Compare the time of the participant level of the demo with that of its steps and of their
+    algorithms.
 
-Printed are Markdown tables.
+Prints Markdown tables.
 """
 
 import argparse
@@ -51,7 +57,8 @@ def main():
 
 def study(work, n):
     """A dataset of n scans, linked from one."""
-    root, one = work / f"raw-{n}", work / "one"
+    root = work / f"raw-{n}"
+    one = work / "one"
     if root.exists():
         return root
     if not one.exists():
@@ -68,7 +75,8 @@ def study(work, n):
             *3 * "5",
         ]
         simulate([str(one), *arguments, "-w", str(work / "simulation")])
-    scan, regions = (one / "sub-01", one / MANUAL / "sub-01")
+    scan = one / "sub-01"
+    regions = one / MANUAL / "sub-01"
     rows = ["participant_id\tage\tsex"]
     for place in range(n):
         subject, session, number = name(place)
@@ -110,7 +118,8 @@ def run(options):
     )
     print("|---|---|---|---|---|")
     for n in options.scans:
-        root, out = study(options.work, n), options.work / f"out-{n}"
+        root = study(options.work, n)
+        out = options.work / f"out-{n}"
         shutil.rmtree(out, ignore_errors=True)
         command = [
             *MULTIQSM,
@@ -120,7 +129,8 @@ def run(options):
             "-w",
             str(options.work / f"work-{n}"),
         ]
-        samples, started = [], time.monotonic()
+        samples = []
+        started = time.monotonic()
         with subprocess.Popen(
             [*command, "--n-procs", str(options.n_procs), "--clean-workdir"]
         ) as process:
@@ -130,7 +140,8 @@ def run(options):
         minutes = (time.monotonic() - started) / 60
         own, workers, files = np.array([found for found in samples if found]).T
         thirds = len(own) // 3
-        first, last = slice(None, thirds), slice(-thirds, None)
+        first = slice(None, thirds)
+        last = slice(-thirds, None)
         cells = [f"{np.median(of[first]):.0f} / {np.median(of[last]):.0f}" for of in (own, workers)]
         cells.append(f"{np.median(files[first]):.0f} / {np.median(files[last]):.0f}")
         print(f"| {n} | {minutes:.1f} | {' | '.join(cells)} |", flush=True)
@@ -180,7 +191,8 @@ def group(options):
         "|\n|---|---|---|---|"
     )
     for n in options.scans:
-        root, out = study(options.work, n), options.work / f"tables-{n}"
+        root = study(options.work, n)
+        out = options.work / f"tables-{n}"
         repeat_tables(tables, source, out, n)
         command = [
             *MULTIQSM,

@@ -1,18 +1,18 @@
-"""Is a phase of the wrong sign told, and no other? The asymmetry of heads and phantoms, as they are
-and turned round.
+"""Is a reversed sign of the phase detected, without false alarms?
 
     python benchmarks/sign.py [--bids-dirs DIR …] [--fields DIR …] [--only TEXT …]
 
-A table with a row for each scan: the volume of its mask and of what of it lies deep, the asymmetry
-of its total field as a run finds it (`check_sign_of_total`) and that of `quick_sign_check`, as the
-audit makes it, each with the phase as it is and with its sign turned. The scans are simulated heads
-and phantoms, those of BIDS datasets, and local fields that were made elsewhere (in the first
-column), of which each folder has `local_field_ppm` and `mask` (.nii.gz). Phantoms are judged as
-heads, as happens where participants.tsv does not say what they are, and the simulated one once more
-in its true mask, as if the user had brought it. A dash is no verdict.
+Prints a table with a row for each scan: the volume of its mask and of the part deeper than 10 mm,
+and the asymmetry of its susceptibility as a run computes it from the total field
+(`check_sign_of_total`) and as the audit does (`quick_sign_check`), each with the phase as it is and
+with the opposite sign. The scans are simulated heads and phantoms, those of BIDS datasets, and
+local fields that were computed by others (in the first column), each in a folder with
+`local_field_ppm` and `mask` (.nii.gz). Phantoms are judged as if they were heads, as happens if
+participants.tsv does not identify them, and the simulated one also in its true mask, as if the user
+had supplied it. A dash means that the sign is not judged.
 
-Below it is said which scans are not judged as they ought to be (a right sign alarms, or the wrong
-one of a whole head does not); the exit code is 1 if there is one.
+Lines below the table name scans with a false alarm, and whole heads whose reversed sign is not
+detected; the exit code is 1 if there is one.
 """
 
 import argparse
@@ -55,11 +55,10 @@ BALL = 80.0  # mm, radius of the ball of water
 LOW_SNR = 30.0
 PIECE, IN_ITS_MASK = "site A, 40 mm of the head", "in its own mask"
 # mm: thickness, and how far above the image's usual middle
-SLAB, SLAB_HEIGHTS = (
-    40,
-    (-40, -20, 0, 20, 40),
-)
-CALCIUM, BLOOD = SPINS[CALCIFICATION], {**SPINS[HAEMORRHAGE], "r2s": 60.0}
+SLAB = 40
+SLAB_HEIGHTS = (-40, -20, 0, 20, 40)
+CALCIUM = SPINS[CALCIFICATION]
+BLOOD = {**SPINS[HAEMORRHAGE], "r2s": 60.0}
 WATER = {"chi": 0.0, "r2s": 1.0, "pd": 1.0, "t1": 2.8}
 
 
@@ -229,7 +228,8 @@ def is_at(plan, number, site):
 
 def slab(plan, height):
     """The plan of a few slices of the same head."""
-    protocol, prescription = plan.protocol, plan.prescription
+    protocol = plan.protocol
+    prescription = plan.prescription
     n_slices = round(SLAB / protocol.voxel_size[2])
     moved = replace(
         prescription, translation=tuple(np.add(prescription.translation, (0, 0, height)).tolist())
@@ -266,7 +266,8 @@ def ball(shape, affine):
 
 def judge_simulated(plan, make, *, in_its_mask):
     """All checks of a simulated scan."""
-    scan, protocol = make(), plan.protocol
+    scan = make()
+    protocol = plan.protocol
     where = (protocol.voxel_size, tuple(b0_direction(plan.affine)))
     mask = scan.mask if in_its_mask else None
     return judge_echoes(
@@ -315,7 +316,8 @@ def run_check(echoes):
 def audit_check(echoes):
     """The check of a coarse field."""
     blocks = [coarse_signal(echo, echoes.voxel_size) for echo in np.moveaxis(echoes.signal, -1, 0)]
-    signal, voxel_size = np.stack([block for block, _ in blocks], axis=-1), blocks[0][1]
+    signal = np.stack([block for block, _ in blocks], axis=-1)
+    voxel_size = blocks[0][1]
     mask = None if echoes.mask is None else coarse_mask(echoes.mask, echoes.voxel_size)
     return quick_sign_check(signal, echoes.echo_times, voxel_size, b0_dir=echoes.b0_dir, mask=mask)
 
@@ -324,8 +326,10 @@ def judge_field(field, mask):
     """The check of a local field that was made elsewhere, as it is and turned; it has no echoes to
     audit.
     """
-    inside, voxel_size = mask.get_fdata() > 0, tuple(map(float, field.header.get_zooms()))
-    local, b0_dir = field.get_fdata(dtype=np.float32), tuple(b0_direction(field.affine))
+    inside = mask.get_fdata() > 0
+    voxel_size = tuple(map(float, field.header.get_zooms()))
+    local = field.get_fdata(dtype=np.float32)
+    b0_dir = tuple(b0_direction(field.affine))
     pair = tuple(check_sign(sign * local, inside, voxel_size, b0_dir=b0_dir) for sign in (1, -1))
     checks = dict(zip(KINDS, (pair, (SignCheck(None), SignCheck(None))), strict=True))
     return Judged(*volumes_of(inside, voxel_size), checks)

@@ -12,6 +12,7 @@ from ..cohort.roi_tables import add_protocols, read_roi_tables
 from ..dataset.content import exists
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError
+from ..dataset.readme import write_readme
 from ..dataset.tables import read_tsv
 from ..stats.protocols import scans_of
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
@@ -63,6 +64,8 @@ def run_group(options: Namespace) -> int:
     )
     if options.dry_run:
         return EXIT_OK
+
+    write_readme(options.output_dir)
 
     from ..workflows.group import init_study_wf
 
@@ -117,6 +120,7 @@ def _run_model(options):
         write_dataset_description(options.output_dir, options.bids_dir)
     except ValueError as error:
         raise DatasetError(str(error)) from error
+    write_readme(options.output_dir)
 
     from ..workflows.model import init_model_wf  # Nipype is slow to import: not before it is needed
 

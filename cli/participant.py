@@ -3,7 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from ..dataset.methods import write_citation
 from ..dataset.outputs import write_dataset_description
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
+from ..dataset.readme import write_readme
 from ..dataset.scans import Scan
 from ..dataset.sources import derivative_datasets
 from ..dataset.subjects import Subject, check_regions, collect_subjects
 from ..execution.locks import hold_subjects
 from ..interfaces.methods import INVERSIONS
+from ..workflows.presets import differences_from
 from ..workflows.settings import PRESETS, Settings
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .faults import (
@@ -90,6 +92,7 @@ def run_participants(options: Namespace) -> int:
             write_dataset_description(options.output_dir, options.bids_dir)
         except ValueError as error:
             raise DatasetError(str(error)) from error
+        write_readme(options.output_dir, _chosen_options(settings))
         with hold_subjects(options.output_dir, _subject_labels(usable)):
             run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
             processed = _process_scans(usable, run, faults)
@@ -381,6 +384,14 @@ def _harmonized(usable, scans, options):
         if isinstance(scan, HarmonizedScan) and scan.changes:
             print(f"{scan.label}: {'; '.join(scan.changes)}")
     return harmonized
+
+
+def _chosen_options(settings: Settings) -> list[str]:
+    """Return the options whose values are not the defaults."""
+    choices = []
+    for difference in differences_from("default", [asdict(settings)]):
+        choices.append(f"{difference.option} {difference.used}")
+    return choices
 
 
 def _exit_code(n_good, n_bad):

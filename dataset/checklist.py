@@ -31,12 +31,15 @@ PLANES = ("sagittal", "coronal", "axial")  # slices perpendicular to x, y, z of 
 
 
 class _Map:
-    """A susceptibility map: its sidecar, and its header if one of the items asks for it."""
+    """A susceptibility map or its standard error: its sidecar, and its header if an item asks for
+    it.
+    """
 
-    def __init__(self, path: Path, space: str | None, inversion: str):
+    def __init__(self, path: Path, space: str | None, desc: str):
         self.path = path
         self.space = space
-        self.inversion = inversion
+        self.is_standard_error = desc.endswith("se")
+        self.inversion = desc.removesuffix("se")
         self.sidecar = read_json(path)
         self.scan = path.name.split("_space-" if space else "_desc-")[0]
 
@@ -54,6 +57,16 @@ class _Map:
     def image(self) -> Any:
         """The image, of which only the header is read."""
         return nib.load(str(self.path).removesuffix(".json") + ".nii.gz")
+
+    @property
+    def matrix(self) -> Sequence[int]:
+        """Voxels along the image's axes, as acquired: before harmonisation, if there was one."""
+        return self.sidecar.get("OriginalMatrix") or self.image.shape[:3]
+
+    @property
+    def voxel_size(self) -> Sequence[float]:
+        """Voxel size, mm, as acquired."""
+        return self.sidecar.get("OriginalVoxelSize") or self.image.header.get_zooms()[:3]
 
 
 def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None) -> pd.DataFrame:
@@ -73,7 +86,7 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
 
         * section: acquisition or processing
         * item: as the consensus asks for it
-        * applies_to: a scanner, an inversion, or all scans
+        * applies_to: a scanner, an inversion (of a map or of its standard error), or all scans
         * value: text; if scans differ, each value with the number of scans, or the mean and
           standard deviation of numbers; empty if nothing is known
         * fields: the sidecar fields that the value is taken from
@@ -167,7 +180,7 @@ def _escape(text):
 
 
 def _find_maps(root: Path, scans: Sequence[str] | None) -> list[_Map]:
-    """Find the susceptibility maps of single scans, without standard errors and variation."""
+    """Find the susceptibility maps of single scans and their standard errors."""
     subjects = ["sub-*"]
     if scans is not None:
         subjects = sorted({scan.split("_", 1)[0] for scan in scans})
@@ -175,7 +188,7 @@ def _find_maps(root: Path, scans: Sequence[str] | None) -> list[_Map]:
     for subject in subjects:
         for path in sorted(root.glob(f"{subject}/**/anat/*_Chimap.json")):
             name = MAP_NAME.search(path.name)
-            if name is None or name["desc"].endswith(("se", "sd")):
+            if name is None or name["desc"].endswith("sd"):
                 continue
             chi = _Map(path, name["space"], name["desc"])
             if scans is None or chi.scan in scans:
@@ -187,9 +200,12 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
     """Group maps by what an item applies to."""
     in_scan_space = []
     in_subject_space = []
+    standard_errors = []
     map_of_scan = {}
     for chi in maps:
-        if chi.space is None:
+        if chi.is_standard_error:
+            standard_errors.append(chi)
+        elif chi.space is None:
             in_scan_space.append(chi)
             map_of_scan[chi.scan] = chi
         else:
@@ -199,6 +215,8 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
         return _by_label(one_per_scan, lambda chi: chi.scanner)
     if kind == "scans":
         return {"all scans": one_per_scan} if one_per_scan else {}
+    if kind == "standard error":
+        return _by_label(standard_errors, lambda chi: chi.inversion)
     if kind == "inversion":
         return _by_label(in_scan_space, lambda chi: chi.inversion)
     return _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
@@ -313,8 +331,14 @@ def _words(field: str) -> str:
 
 
 def _echo_times(chi: _Map, fields: Sequence[str]) -> str | None:
-    """Give the number of echoes with TE1 : ΔTE : TEmax, or all times if their spacing varies."""
-    times = 1000 * np.array(chi.sidecar.get(fields[0], ()), dtype=float)
+    """Give the number of echoes with TE1 : ΔTE : TEmax, or all times if their spacing varies.
+
+    The fields hold the echoes that were used and those that harmonisation left out.
+    """
+    acquired = []
+    for field in fields:
+        acquired += chi.sidecar.get(field, ())
+    times = 1000 * np.sort(np.array(acquired, dtype=float))
     if not times.size:
         return None
     if times.size == 1:
@@ -335,15 +359,15 @@ def _orientation(chi: _Map, _) -> str:
 
 
 def _voxel_size(chi: _Map, _) -> str:
-    return _product(chi.image.header.get_zooms()[:3])
+    return _product(chi.voxel_size)
 
 
 def _matrix(chi: _Map, _) -> str:
-    return _product(chi.image.shape[:3])
+    return _product(chi.matrix)
 
 
 def _field_of_view(chi: _Map, _) -> str:
-    return _product(np.array(chi.image.shape[:3]) * chi.image.header.get_zooms()[:3])
+    return _product(np.multiply(chi.matrix, chi.voxel_size))
 
 
 def _product(numbers: Iterable[float]) -> str:

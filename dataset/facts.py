@@ -7,7 +7,7 @@ import numpy as np
 from ..core.dipole import b0_direction
 from ..core.phase.encoding import default_sign
 from .preflight.inspection import Inspection
-from .preflight.readout import BIPOLAR_OFFSET, BIPOLAR_RAMP
+from .preflight.readout import looks_bipolar
 from .values import as_number, join_numbers, one_line
 
 MISSING = "n/a"
@@ -109,5 +109,5 @@ def _alternation_facts(alternation):
     return {
         "echo_offset": round(alternation.offset, 4),
         "echo_ramp": round(ramp, 4),
-        "is_bipolar": abs(alternation.offset) >= BIPOLAR_OFFSET or abs(ramp) >= BIPOLAR_RAMP,
+        "is_bipolar": looks_bipolar(alternation),
     }

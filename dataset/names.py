@@ -14,9 +14,9 @@ MAGNITUDE = {"suffix": "magnitude"}
 FIELD = {"suffix": "fieldmap"}
 IN_FMAP = {"datatype": "fmap"}
 MAGNITUDE_FILE = MAGNITUDE | IN_FMAP
-TOTAL_FIELD = FIELD | IN_FMAP | {"desc": "total"}
-TOTAL_FIELD_ERROR = FIELD | IN_FMAP | {"desc": "totalse"}
-LOCAL_FIELD = FIELD | IN_FMAP | {"desc": "local"}
+TOTAL_FIELD: dict[str, str] = FIELD | IN_FMAP | {"desc": "total"}
+TOTAL_FIELD_ERROR: dict[str, str] = FIELD | IN_FMAP | {"desc": "totalse"}
+LOCAL_FIELD: dict[str, str] = FIELD | IN_FMAP | {"desc": "local"}
 LOCAL_FIELD_PICTURE = FIELD | {"desc": "local"}
 R2STAR = {"suffix": "R2starmap"}
 MAPS = {"suffix": "Chimap", "desc": "maps"}
@@ -37,6 +37,7 @@ SITES: dict[str, str] = {"suffix": "Chimap", "space": SUBJECT_SPACE, "desc": "si
 QUALITY_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "quality"}
 LESION_TABLE = {"suffix": "stats", "datatype": "tables", "desc": "lesions"}
 LESION_MASK = {"suffix": "mask", "space": FLAIR_SPACE}
+FLAIR_REGIONS: dict[str, str] = {"suffix": "Chimap", "space": FLAIR_SPACE, "desc": "regions"}
 LESIONS = LESION_MASK | {"desc": "lesions"}
 
 

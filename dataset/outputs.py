@@ -145,6 +145,8 @@ def bids_uri(path: PathLike, dataset_root: PathLike, name: str = "raw") -> str:
 def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
     """Write ``dataset_description.json`` and ``.bidsignore`` of the derivative dataset.
 
+    Of an earlier description, ``Authors`` are kept.
+
     Parameters
     ----------
     output_dir : path-like
@@ -172,7 +174,8 @@ def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
             "output folder"
         )
     link = _dataset_link(bids_dir, output_dir)
-    links = read_json(path).get("DatasetLinks")
+    existing = read_json(path)
+    links = existing.get("DatasetLinks")
     earlier = links.get("raw", link) if isinstance(links, dict) else link
     if earlier != link:
         raise ValueError(
@@ -187,6 +190,8 @@ def write_dataset_description(output_dir: PathLike, bids_dir: PathLike) -> Path:
     description["DatasetLinks"] = {"raw": source["URL"]}
     if "License" in raw:
         description["License"] = raw["License"]
+    if "Authors" in existing:  # added by the user, who alone knows them
+        description["Authors"] = existing["Authors"]
     write_text(Path(output_dir) / ".bidsignore", "\n".join(load_template("bidsignore")) + "\n")
     return write_json(path, description)
 

@@ -37,6 +37,7 @@ COPIED_METADATA = (
     "ParallelReductionFactorInPlane",
     "ParallelReductionFactorOutOfPlane",
 )
+POLARITY_SOURCE = "phase of even echoes"  # how the polarity of the readout is determined
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Scan:
         The site, and where it was read.
     is_phantom : bool
         Whether the participant's ``species`` in participants.tsv is phantom.
+    readout_polarity : str or None
+        ``monopolar`` or ``bipolar``, as the images of a checked scan show it; None if they do not.
     notes : tuple of str
         Remarks for the user on how the files were grouped.
     """
@@ -92,6 +95,7 @@ class Scan:
     site: str = "unknown"
     site_source: str = "nothing in the dataset"
     is_phantom: bool = False
+    readout_polarity: str | None = None
     notes: tuple[str, ...] = ()
 
     @property

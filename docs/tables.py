@@ -73,6 +73,17 @@ RECIPES = {
             "cat study-tfi/group/calibration.tsv",
         ),
     },
+    "studies": {
+        "studies": (
+            "multiqsm-simulate lin --design study --subjects 3 --runs 2",
+            "multiqsm lin lin-out participant --preset lin2015 --se-draws 0",
+            "multiqsm lin lin-out group --preset lin2015",
+            *THALAMUS,
+            "multiqsm-simulate patients --design thalamus --subjects 5 --voxel-size 1.5 1.5 2",
+            "multiqsm patients patients-out participant --preset chiang2018 --se-draws 0",
+            "docs/studies.py lin-out thalamus-out patients-out",
+        )
+    },
     "thalamus": {
         "thalamus": (
             *THALAMUS,
@@ -155,7 +166,8 @@ def arguments_of(command):
     """Words of a command, with the path of a benchmark or of an installed command."""
     program, *words = shlex.split(command)
     if program.endswith(".py"):
-        return [sys.executable, str(ROOT / "benchmarks" / program), *words]
+        folder = "" if "/" in program else "benchmarks"
+        return [sys.executable, str(ROOT / folder / program), *words]
     if program.startswith("multiqsm"):
         return [str(Path(sys.executable).parent / program), *words]
     return [program, *words]

@@ -178,6 +178,8 @@ class SaveSubjectMaps(SimpleInterface):
         fields = {
             "Sources": [bids_uri(file, root, "") for file in (native_file, saved_transform)],
             "SpatialReference": bids_uri(inputs.average_file, root, ""),
+            "Description": f"Magnetic susceptibility relative to {inputs.reference}, in subject "
+            f"space, by the inversion {inputs.method}",
             "Interpolation": "cubic B-spline, once",
             "ReferenceRegion": inputs.reference,
             "ReferenceOffset": offset["mean"],

@@ -24,6 +24,7 @@ from ..dataset.forms import scanner_form
 from ..dataset.methods import METHOD_STEPS, methods_text
 from ..dataset.names import (
     BRAIN_MASK,
+    FLAIR_REGIONS,
     LESION_TABLE,
     LESIONS,
     MAGNITUDE,
@@ -65,11 +66,17 @@ TUBES_CAPTION = (
     "Susceptibility in the plane through two tubes, relative to the water; below, in a narrow "
     "window in which streaks are visible"
 )
+FLAIR_CAPTION = (
+    "Regions (only the thalamus, if it is one of them), voxels excluded as veins, and the "
+    "reference region, in axial planes of FLAIR: on FLAIR, on FLAIR with the map of the first "
+    "scan in colour, and on the map"
+)
 SITES_CAPTION = "Susceptibility in the first scan of each site, in subject space"
 REGION_PICTURES = (
     (ROIS, "Outline of the regions on the mean magnitude"),
     (REFERENCE, "Outline of the reference region"),
     (REGIONS, REGION_CAPTION),
+    (FLAIR_REGIONS, FLAIR_CAPTION),
     (SITES, SITES_CAPTION),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..pictures.planes import CHI_WINDOW
 from ..pictures.slices import compare_maps_figure
 from .figures import PlotInputSpec, PlotInterface
 from .images import read_canonical, read_volume
+from .regions import names_by_label
 from .registration import NOT_REGISTERED, read_transform
 
 if TYPE_CHECKING:
@@ -85,7 +87,9 @@ class PlotSites(PlotInterface):
         return compare_maps_figure(maps, mask > 0, voxel_size, CHI_WINDOW, "ppm")
 
 
-class _PlotRegionsInputSpec(PlotInputSpec):
+class PlotRegionsInputSpec(PlotInputSpec):
+    """Inputs of pictures of regions on a susceptibility map."""
+
     chi_files = traits.List(
         traits.Str, mandatory=True, desc="map of each scan, ppm; empty if there is none"
     )
@@ -103,26 +107,17 @@ class _PlotRegionsInputSpec(PlotInputSpec):
 class PlotRegions(PlotInterface):
     """Draw regions, the voxels excluded from them and the reference on the first measured map."""
 
-    input_spec = _PlotRegionsInputSpec
+    input_spec = PlotRegionsInputSpec
 
     def draw(self) -> Figure | None:
         """Draw the regions on the first map that was measured; None if no scan has regions."""
         inputs = self.inputs
-        scans = zip(
-            inputs.chi_files,
-            inputs.label_files,
-            inputs.excluded_files,
-            inputs.reference_files,
-            inputs.names,
-            strict=True,
-        )
-        measured = filter(all, scans)  # scans with all files and with names of regions
-        scan = next(measured, None)
+        scan = first_measured(inputs)
         if scan is None:
             return None
         *files, names = scan
         (chi, image), (labels, _), (excluded, _), (reference, _) = map(read_canonical, files)
-        regions = _thalamus_or_all(labels, names)
+        regions = thalamus_or_all(labels, names)
         if not regions.any():
             return None
         return region_figure(
@@ -135,11 +130,50 @@ class PlotRegions(PlotInterface):
         )
 
 
-def _thalamus_or_all(labels, names):
-    """Return the voxels of the thalamus if it is one of the regions, otherwise of all regions."""
-    thalamus_labels = [int(label) for label in names if without_side(names[label]) == "thalamus"]
+def first_measured(inputs: PlotRegionsInputSpec) -> tuple[str, str, str, str, dict] | None:
+    """Choose the first scan that was measured.
+
+    Parameters
+    ----------
+    inputs : PlotRegionsInputSpec
+        Inputs of a node that draws regions.
+
+    Returns
+    -------
+    tuple or None
+        Files of the map, the regions, the excluded voxels and the reference, and the names of the
+        regions; None if no scan was measured.
+    """
+    scans = zip(
+        inputs.chi_files,
+        inputs.label_files,
+        inputs.excluded_files,
+        inputs.reference_files,
+        inputs.names,
+        strict=True,
+    )
+    measured = filter(all, scans)  # scans with all files and with names of regions
+    return next(measured, None)
+
+
+def thalamus_or_all(labels: np.ndarray, names: Mapping[str, str] | Mapping[int, str]) -> np.ndarray:
+    """Return the voxels of the thalamus if it is one of the regions, otherwise of all regions.
+
+    Parameters
+    ----------
+    labels : ndarray
+        Label image.
+    names : dict of str
+        Names of the regions by label.
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    names = names_by_label(names)
+    thalamus_labels = [label for label, name in names.items() if without_side(name) == "thalamus"]
     thalamus = np.isin(labels, thalamus_labels)
-    return thalamus if thalamus.any() else np.isin(labels, list(map(int, names)))
+    return thalamus if thalamus.any() else np.isin(labels, list(names))
 
 
 class _PlotLesionsInputSpec(PlotInputSpec):

@@ -47,7 +47,6 @@ class _StandardError(CoreInterface):
             chi_se = self._propagate(sigma, mask, geometry(image))
         self._results["chi_se_file"] = write_volume(self.out_path(runtime, "chi_se"), chi_se, image)
         self.record(
-            Description="Standard error of susceptibility, from the field's noise alone",
             VoxelsWithoutSignal=int(np.isinf(sigma[mask]).sum()),
             **self._fields(),
         )

@@ -3,28 +3,29 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from ..core.grid import Vector
 from .drawing import short_name
 from .planes import (
     CHI_WINDOW,
+    EXCLUDED,
+    REFERENCE,
+    REGION,
     add_bar,
     axes_in_plane,
     bounding_box,
     box_size,
     check_shapes,
-    levels_of,
+    fullest_level,
+    level_at,
     plane_at,
+    region_legend,
     slice_of,
+    tinted,
 )
 
 TINT = (1.0, 0.82, 0.5)
-REGION = "#ffd166"
-EXCLUDED = "#ef476f"
-REFERENCE = "#4cc9f0"
 
 
 def registration_figure(
@@ -152,14 +153,14 @@ def region_figure(
     excluded = excluded[box]
     reference = reference[box]
     planes = (
-        (2, _level(regions, 2, 0.25)),
-        (2, _level(regions, 2, 0.5)),
-        (2, _level(regions, 2, 0.75)),
-        (2, _fullest(reference, 2)),
-        (1, _level(regions, 1, 0.5)),
-        (0, _level(regions, 0, 0.15)),
-        (0, _level(regions, 0, 0.85)),
-        (1, _fullest(reference, 1)),
+        (2, level_at(regions, 2, 0.25)),
+        (2, level_at(regions, 2, 0.5)),
+        (2, level_at(regions, 2, 0.75)),
+        (2, fullest_level(reference, 2)),
+        (1, level_at(regions, 1, 0.5)),
+        (0, level_at(regions, 0, 0.15)),
+        (0, level_at(regions, 0, 0.85)),
+        (1, fullest_level(reference, 1)),
     )
     figure = Figure(figsize=(13, 7.6), layout="constrained", facecolor="black")
     axes = figure.subplots(2, 4)
@@ -173,23 +174,11 @@ def region_figure(
             if outline.any() and not outline.all():
                 axis.contour(outline, [0.5], colors=colour, linewidths=1.0)
         excluded_plane, _ = slice_of(excluded, plane, voxel_size, index)
-        axis.imshow(_tinted(excluded_plane, EXCLUDED), origin="lower", aspect=aspect)
+        axis.imshow(tinted(excluded_plane, EXCLUDED), origin="lower", aspect=aspect)
         axis.axis("off")
     figure.suptitle(title, color="white", fontsize=12)
     add_bar(figure, image, axes, "ppm", 0.4)
-    handles = [
-        Patch(facecolor=REGION, label="region"),
-        Patch(facecolor=EXCLUDED, label="excluded as veins"),
-        Patch(facecolor=REFERENCE, label="reference"),
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside lower right",
-        ncols=3,
-        frameon=False,
-        labelcolor="white",
-        fontsize=9,
-    )
+    region_legend(figure)
     return figure
 
 
@@ -243,24 +232,6 @@ def lesion_figure(
             column[1].contour(outline, [0.5], colors=EXCLUDED, linewidths=0.9)
     figure.suptitle("FLAIR and lesions", color="white", fontsize=11)
     return figure
-
-
-def _level(region, axis, fraction):
-    """Return the index of the plane at a fraction of a region's extent."""
-    used = levels_of(region, axis)
-    return int(used[round(fraction * (used.size - 1))])
-
-
-def _fullest(region, axis):
-    """Return the index of the plane that holds most of a region; 0 if the region is empty."""
-    return int(np.argmax(region.sum(axis=axes_in_plane(axis))))
-
-
-def _tinted(region, colour):
-    """Return an RGBA picture in one colour inside a region and transparent outside."""
-    picture = np.zeros((*region.shape, 4))
-    picture[region] = to_rgba(colour, 0.75)
-    return picture
 
 
 def _scaled(values):

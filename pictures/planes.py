@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ..core.grid import Vector
 from .drawing import GREY
 
 CHI_WINDOW = (-0.1, 0.15)  # ppm
+REGION = "#ffd166"  # colours of regions, of the voxels excluded from them, and of the reference
+EXCLUDED = "#ef476f"
+REFERENCE = "#4cc9f0"
 
 
 def check_shapes(volumes: Mapping[str, np.ndarray], mask: np.ndarray) -> None:
@@ -75,6 +80,17 @@ def levels_of(region: np.ndarray, axis: int) -> np.ndarray:
     return np.flatnonzero(region.any(axis=axes_in_plane(axis)))
 
 
+def level_at(region: np.ndarray, axis: int, fraction: float) -> int:
+    """Return the index of the plane at a fraction of a region's extent along an axis."""
+    occupied = levels_of(region, axis)
+    return int(occupied[round(fraction * (occupied.size - 1))])
+
+
+def fullest_level(region: np.ndarray, axis: int) -> int:
+    """Return the index of the plane that holds most of a region; 0 if the region is empty."""
+    return int(np.argmax(region.sum(axis=axes_in_plane(axis))))
+
+
 def plane_at(
     values: np.ndarray, plane: int, voxel_size: Vector, fraction: float
 ) -> tuple[np.ndarray, float]:
@@ -110,6 +126,30 @@ def slice_of(
     across, up = axes_in_plane(plane)
     # RAS+ runs from the patient's left to right; the picture has the patient's right on its left.
     return picture if plane == 0 else picture[:, ::-1], voxel_size[up] / voxel_size[across]
+
+
+def tinted(region: np.ndarray, colour: str) -> np.ndarray:
+    """Return an RGBA picture in one colour inside a region and transparent outside."""
+    picture = np.zeros((*region.shape, 4))
+    picture[region] = to_rgba(colour, 0.75)
+    return picture
+
+
+def region_legend(figure: Figure) -> None:
+    """Name the colours of regions, excluded voxels and reference below a black figure."""
+    handles = [
+        Patch(facecolor=REGION, label="region"),
+        Patch(facecolor=EXCLUDED, label="excluded as veins"),
+        Patch(facecolor=REFERENCE, label="reference"),
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside lower right",
+        ncols=3,
+        frameon=False,
+        labelcolor="white",
+        fontsize=9,
+    )
 
 
 def add_bar(figure: Figure, image: Any, axes: Axes | np.ndarray, unit: str, shrink: float) -> None:

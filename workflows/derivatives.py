@@ -21,9 +21,28 @@ from ..dataset.names import (
     susceptibility_error_map,
     susceptibility_map,
 )
+from ..dataset.outputs import bids_uri, derivative_path
 from ..interfaces.derivatives import SaveDerivative
 from ..interfaces.figures import PlotMaps, PlotSlices
 from .memory import VolumeMemory
+
+FIELDS = {
+    "field": TOTAL_FIELD,
+    "standard_error": TOTAL_FIELD_ERROR,
+    "local_field": LOCAL_FIELD,
+}
+DESCRIPTIONS = {
+    "mask": "Voxels of the brain, or of the phantom, that were processed",
+    "reduced_mask": "Part of the brain mask in which the local field is known",
+    "magnitude": "Root sum of squares of the echoes",
+    "field": "Field, relative to the centre frequency",
+    "standard_error": "Standard error of the field, from the noise of the images",
+    "local_field": "Field of the sources inside the mask",
+    "r2star": "Transverse relaxation rate R2*",
+    "chi": "Magnetic susceptibility relative to the mean of the mask, by the inversion {method}",
+    "chi_se": "Standard error of susceptibility, from the field's noise alone, by the inversion "
+    "{method}",
+}
 
 
 def init_scan_derivatives_wf(
@@ -79,8 +98,15 @@ def init_scan_derivatives_wf(
         Sidecar fields of each image.
     """
     common: dict[str, Any] = {"output_dir": str(output_dir), "entities": dict(entities)}
+    magnitude = derivative_path(output_dir, entities, **MAGNITUDE_FILE)
     saved = _saved_images(
-        centre_frequency, metadata, inversions, standard_errors, with_r2star, reduced_mask
+        centre_frequency,
+        metadata,
+        inversions,
+        standard_errors,
+        with_r2star,
+        reduced_mask,
+        {"SpatialReference": bids_uri(magnitude, output_dir, "")},
     )
     drawn = _drawn_images(inversions)
     fields = []
@@ -113,34 +139,40 @@ def _saved_images(
     standard_errors: Sequence[str],
     with_r2star: bool,
     reduced_mask: str | None,
+    space: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """Return the options of `SaveDerivative` of each image, by its name on the input node."""
-    field = {"hz_per_ppm": centre_frequency, "metadata": {**metadata, "Units": "Hz"}}
+    """Return the options of `SaveDerivative` of each image, by its name on the input node.
+
+    `space` are the sidecar fields that BIDS recommends for masks.
+    """
+
+    def described(description: str, **fields: Any) -> dict[str, Any]:
+        return {"metadata": {**metadata, "Description": description, **fields}}
+
+    field = {"hz_per_ppm": centre_frequency}
+    mask = {"is_mask": True}
+    of_mask = {"Type": "Brain", **space}
     saved: dict[str, dict[str, Any]] = {
-        "mask": {**BRAIN_MASK, "is_mask": True, "metadata": {**metadata, "Type": "Brain"}},
-        "magnitude": {
-            **MAGNITUDE_FILE,
-            "combine_echoes": True,
-            "metadata": {**metadata, "SkullStripped": False},
-        },
-        "field": TOTAL_FIELD | field,
-        "standard_error": TOTAL_FIELD_ERROR | field,
-        "local_field": LOCAL_FIELD | field,
+        "mask": BRAIN_MASK | mask | described(DESCRIPTIONS["mask"], **of_mask),
+        "magnitude": MAGNITUDE_FILE
+        | {"combine_echoes": True}
+        | described(DESCRIPTIONS["magnitude"], SkullStripped=False),
     }
+    for image, names in FIELDS.items():
+        saved[image] = names | field | described(DESCRIPTIONS[image], Units="Hz")
     if reduced_mask is not None:
-        description = "Part of the brain mask in which the local field is known"
-        saved["reduced_mask"] = {
-            **reduced_mask_name(reduced_mask),
-            "is_mask": True,
-            "metadata": {**metadata, "Type": "Brain", "Description": description},
-        }
+        metadata_of_mask = described(DESCRIPTIONS["reduced_mask"], **of_mask)
+        saved["reduced_mask"] = {**reduced_mask_name(reduced_mask), **mask, **metadata_of_mask}
     if with_r2star:
-        saved["r2star"] = R2STAR | {"metadata": {**metadata, "Units": "1/s"}}
+        saved["r2star"] = R2STAR | described(DESCRIPTIONS["r2star"], Units="1/s")
     for method in inversions:
-        chi = {"metadata": {**metadata, "Units": "ppm"}}
-        saved[f"{method}_chi"] = susceptibility_map(method) | chi
+        description = DESCRIPTIONS["chi"].format(method=method)
+        saved[f"{method}_chi"] = susceptibility_map(method) | described(description, Units="ppm")
         if method in standard_errors:
-            saved[f"{method}_chi_se"] = susceptibility_error_map(method) | chi
+            description = DESCRIPTIONS["chi_se"].format(method=method)
+            saved[f"{method}_chi_se"] = susceptibility_error_map(method) | described(
+                description, Units="ppm"
+            )
     return saved
 
 

@@ -18,7 +18,7 @@ from ..dataset.files import PathLike
 from ..dataset.methods import METHOD_STEPS
 from ..dataset.outputs import bids_uri
 from ..dataset.protocol import HarmonizedScan
-from ..dataset.scans import Scan
+from ..dataset.scans import POLARITY_SOURCE, Scan
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.methods import BACKGROUNDS, INVERSIONS
@@ -268,6 +268,9 @@ def _first_record(scan):
         "Site": scan.site,
         "SiteSource": scan.site_source,
     }
+    if scan.readout_polarity is not None:
+        record["ReadoutPolarity"] = scan.readout_polarity
+        record["ReadoutPolaritySource"] = POLARITY_SOURCE
     steps = []
     if scan.is_phantom:
         steps.append("phantom")

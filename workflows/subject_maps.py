@@ -17,6 +17,7 @@ from ..interfaces.regions import RegionsToScans
 from ..interfaces.registration import ResampleMaps
 from ..interfaces.subject_figures import PlotRegions, PlotSites
 from .connections import by_name
+from .flair import connect_flair
 from .memory import VolumeMemory
 from .subject_nodes import chi_files, entities_of, make_measure_node, make_node, mask_files
 from .subject_regions import has_regions
@@ -145,15 +146,19 @@ def init_maps_wf(
         ])
         # fmt: on
     if is_first and has_regions(subject, settings):
-        plot = _region_picture_node(subject, method, output_dir, gigabytes)
-        # fmt: off
-        workflow.connect([
-            (maps, plot, [("out_files", "chi_files")]),
-            (regions, plot, by_name(["label_files", "reference_files"])),
-            (inputnode, plot, [("names", "names")]),
-            (measure, plot, [("excluded_files", "excluded_files")]),
-        ])
-        # fmt: on
+        plot_regions = _region_picture_node(subject, method, output_dir, gigabytes)
+        plot_flair = connect_flair(
+            workflow, inputnode, subject, method, output_dir, settings, gigabytes
+        )
+        for plot in (plot_regions, plot_flair):
+            # fmt: off
+            workflow.connect([
+                (maps, plot, [("out_files", "chi_files")]),
+                (regions, plot, by_name(["label_files", "reference_files"])),
+                (inputnode, plot, [("names", "names")]),
+                (measure, plot, [("excluded_files", "excluded_files")]),
+            ])
+            # fmt: on
     return workflow
 
 

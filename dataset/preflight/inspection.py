@@ -3,7 +3,7 @@ remedy.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from .grids import check_grids, commonest_grid, grid_fault
 from .metadata import check_sidecars
 from .parts import check_parts
 from .phase_encoding import check_phase_encoding, check_stored_alike
-from .readout import check_alternating_voxels, check_mirrored, check_readout
+from .readout import check_alternating_voxels, check_mirrored, check_readout, looks_bipolar
 from .sign import check_phase_sign
 from .signal import Blocks, check_decay, check_exchange, check_noise, check_order_of_magnitudes
 from .values import check_identical, check_saturation, check_values, saturated_fraction
@@ -32,7 +32,7 @@ class Inspection:
     Attributes
     ----------
     scan : multiqsm.dataset.scans.Scan
-        The scan.
+        The scan, with the polarity of its readout if it can be determined.
     problems : tuple of Problem
         Errors and warnings; empty if there are none.
     matrix : tuple of int or None
@@ -131,13 +131,19 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
         asymmetry, sign_problems = check_phase_sign(scan, encoding, summaries)
         problems += sign_problems
     return Inspection(
-        scan=scan,
+        scan=replace(scan, readout_polarity=_polarity(alternation)),
         problems=tuple(dict.fromkeys(problems)),
         alternation=alternation,
         sign_asymmetry=asymmetry,
         phase_encoding=encoding.name if encoding else None,
         **_image_properties(scan, summaries),
     )
+
+
+def _polarity(alternation: EchoAlternation | None) -> str | None:
+    if alternation is None:
+        return None
+    return "bipolar" if looks_bipolar(alternation) else "monopolar"
 
 
 def _has_severity(problems, severity):

@@ -18,6 +18,14 @@ BIPOLAR_OFFSET = 0.2
 BIPOLAR_RAMP = 0.5
 
 
+def looks_bipolar(alternation: EchoAlternation) -> bool:
+    """Return whether the phase of even echoes departs from that of odd ones as with a bipolar
+    readout.
+    """
+    ramp = max(map(abs, alternation.ramp))
+    return abs(alternation.offset) >= BIPOLAR_OFFSET or ramp >= BIPOLAR_RAMP
+
+
 def check_alternating_voxels(scan: Scan, blocks: Blocks) -> list[Problem]:
     """Check that the phase of every second voxel is not shifted by π.
 
@@ -84,9 +92,9 @@ def check_readout(
     alternation = echo_alternation(blocks.magnitude, blocks.phase, times, shape)
     if alternation is None:
         return None, []
-    ramp = max(alternation.ramp, key=abs)
-    if abs(alternation.offset) < BIPOLAR_OFFSET and abs(ramp) < BIPOLAR_RAMP:
+    if not looks_bipolar(alternation):
         return alternation, []
+    ramp = max(alternation.ramp, key=abs)
     axis = named_axes([alternation.ramp.index(ramp)])
     cause = (
         "the phase of even echoes departs from a straight line through the odd ones by "

@@ -20,6 +20,7 @@ from multiqsm.dataset.files import read_json
 from multiqsm.dataset.sidecars import sidecar_path
 from multiqsm.dataset.tables import read_tsv
 
+LAMBDA = "Regularisation parameter λ, or threshold of the dipole kernel"
 SIDECAR = {
     "Site": "A",
     "Manufacturer": "Siemens",
@@ -81,6 +82,9 @@ def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_p
             "BrainMaskVolume",
             "ReferenceOffset",
             "EchoTimes",
+            "EchoesLeftOut",
+            "OriginalMatrix",
+            "OriginalVoxelSize",
             "ReferenceStandardDeviation",
             "ProcessingSoftware",
             "B0Direction",
@@ -89,6 +93,7 @@ def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_p
     sidecar = {field: f"<{field}>" for field in fields}
     for space in ("", "_space-subject"):
         save_map(tmp_path, "sub-01", sidecar | {"Site": "A"}, space=space)
+    save_map(tmp_path, "sub-01", sidecar, inversion="medise")
     checklist = reporting_checklist(tmp_path)
     for row in checklist.itertuples():
         item_fields = [field for field in row.fields.split(", ") if field in fields]
@@ -117,7 +122,7 @@ def test_scans_that_differ_are_counted_and_many_numbers_averaged(tmp_path):
     assert value(checklist, "Flip angle (°)") == "5 (5 of 6 scans); 25 (1 of 6 scans)"
     # The SD of 0, 0.1, …, 0.5 is 0.187; that of 1, …, 6 is 1.87.
     assert value(checklist, "Centre frequency, mean ± SD (MHz)") == "123.25 ± 0.19 (6 scans)"
-    assert value(checklist, "Regularisation parameter λ") == "lambda: 3.5 ± 1.9 (6 scans)"
+    assert value(checklist, LAMBDA) == "lambda: 3.5 ± 1.9 (6 scans)"
 
 
 @pytest.mark.parametrize(
@@ -162,6 +167,39 @@ def test_equal_values_are_merged_for_people_and_written(tmp_path):
     assert "site B\\|C" in text
     pd.testing.assert_frame_equal(read_tsv(tmp_path / CHECKLIST), checklist)
     assert list(read_json(sidecar_path(tmp_path / CHECKLIST))) == list(checklist)
+
+
+def test_harmonised_scans_are_reported_as_acquired(tmp_path):
+    harmonised = {
+        "EchoTimes": [0.014, 0.022],
+        "EchoesLeftOut": [0.006, 0.030],
+        "OriginalMatrix": [8, 10, 6],
+        "OriginalVoxelSize": [0.5, 0.5, 2.0],
+        "HarmonizedVoxelSize": [1.0, 1.0, 2.0],
+    }
+    save_map(tmp_path, "sub-01", SIDECAR | harmonised)
+    checklist = reporting_checklist(tmp_path)
+    assert value(checklist, "Number of echoes, TE1 : ΔTE : TEmax (ms)") == "4, 6 : 8 : 30"
+    assert value(checklist, "Matrix") == "8×10×6"
+    assert value(checklist, "Voxel size (mm)") == "0.5×0.5×2"
+    assert value(checklist, "Field of view (mm)") == "4×5×12"
+    assert "harmonized voxel size: 1, 1, 2" in value(checklist, "Harmonisation of protocols")
+
+
+def test_single_echo_and_unknown_manufacturer(tmp_path):
+    save_map(tmp_path, "sub-01", {"Site": "A", "EchoTimes": [0.02]})
+    checklist = reporting_checklist(tmp_path)
+    echoes = "Number of echoes, TE1 : ΔTE : TEmax (ms)"
+    assert value(checklist, echoes, "site A") == "1, 20"
+    assert value(checklist, "Readout polarity") == ""
+
+
+def test_parameters_of_the_standard_error_are_those_of_its_map(tmp_path):
+    save_map(tmp_path, "sub-01", SIDECAR)
+    error = SIDECAR | {"StandardErrorFrom": "realisations of the noise", "NoiseRealisations": 4}
+    save_map(tmp_path, "sub-01", error, inversion="medise")
+    text = value(reporting_checklist(tmp_path), "Standard error of susceptibility", "medi")
+    assert text == "standard error from: realisations of the noise; noise realisations: 4"
 
 
 def test_no_map_gives_an_empty_checklist(tmp_path):

@@ -184,6 +184,15 @@ def test_description(make_dataset, tmp_path):
     assert "*.html" in (output / ".bidsignore").read_text().splitlines()
 
 
+def test_authors_that_the_user_added_are_kept(make_dataset, tmp_path):
+    raw = make_dataset()
+    path = write_dataset_description(tmp_path / "out", raw)
+    description = json.loads(path.read_text()) | {"Authors": ["A. Author"]}
+    path.write_text(json.dumps(description))
+    write_dataset_description(tmp_path / "out", raw)
+    assert json.loads(path.read_text()) == description
+
+
 def test_derivatives_inside_the_dataset_are_linked_relatively(make_dataset):
     raw = make_dataset()
     path = write_dataset_description(raw / "derivatives" / "multiqsm", raw)

@@ -570,6 +570,23 @@ def test_bipolar_readout_is_a_warning(make_dataset, parts):
         "end to end of the first" in str(problem)
     )
     assert "--unwrapping spatial" in problem.remedy
+    (scan,), _ = collect_scans(root)
+    assert inspect_scan(scan).scan.readout_polarity == "bipolar"
+
+
+@pytest.mark.parametrize(
+    ("echo_times", "polarity"),
+    [
+        ((0.006, 0.012, 0.018), "monopolar"),
+        ((0.006, 0.012), None),  # two echoes do not show it
+        ((0.006, 0.012, 0.020), None),  # nor do echoes at unequal distances
+    ],
+)
+def test_polarity_of_the_readout(make_dataset, echo_times, polarity):
+    root = make_dataset(echo_times=echo_times, voxels=smooth_head)
+    (scan,), _ = collect_scans(root)
+    assert scan.readout_polarity is None
+    assert inspect_scan(scan).scan.readout_polarity == polarity
 
 
 @pytest.mark.parametrize("echo", [1, 2, 3])

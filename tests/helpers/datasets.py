@@ -101,6 +101,16 @@ def write_json(path, content):
 
 def validator_errors(root):
     """Return the codes of the official validator's errors."""
+    return validator_issues(root, "error")
+
+
+def validator_warnings(root):
+    """Return the codes of the official validator's warnings."""
+    return validator_issues(root, "warning")
+
+
+def validator_issues(root, severity):
+    """Return the codes of the official validator's issues of a severity."""
     installed = Path(sys.executable).with_name("bids-validator-deno")
     command = str(installed) if installed.exists() else shutil.which("bids-validator-deno")
     if command is None:
@@ -108,8 +118,8 @@ def validator_errors(root):
     process = subprocess.run(
         [command, str(root), "--json"], capture_output=True, text=True, check=False
     )
-    errors = set()
+    issues = set()
     for issue in json.loads(process.stdout)["issues"]["issues"]:
-        if issue["severity"] == "error":
-            errors.add((issue["code"], issue.get("subCode")))
-    return errors
+        if issue["severity"] == severity:
+            issues.add((issue["code"], issue.get("subCode")))
+    return issues

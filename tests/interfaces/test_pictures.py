@@ -25,6 +25,7 @@ from multiqsm.dataset.names import (
 )
 from multiqsm.interfaces import figures, subject_figures
 from multiqsm.interfaces.figures import PlotInterface, PlotMaps, PlotSlices, PlotTubes
+from multiqsm.interfaces.flair import PlotFlair
 from multiqsm.interfaces.images import read_canonical
 from multiqsm.interfaces.subject_figures import (
     PlotLesions,
@@ -279,7 +280,7 @@ def test_images_are_drawn_in_ras_with_nan_as_zero(tmp_path):
 def test_all_nodes_that_draw_share_their_base():
     nodes = PlotInterface.__subclasses__()
     expected = {PlotSlices, PlotMaps, PlotTubes}
-    expected |= {PlotRegistration, PlotSites, PlotRegions, PlotLesions}
+    expected |= {PlotRegistration, PlotSites, PlotRegions, PlotFlair, PlotLesions}
     assert set(nodes) == expected
     for node in nodes:
         assert node._run_interface is PlotInterface._run_interface

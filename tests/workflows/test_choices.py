@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers.commands import iron, run
-from helpers.datasets import validator_errors
+from helpers.datasets import validator_errors, validator_warnings
+from helpers.sidecars import unreported_fields
 from nipype.interfaces.base import isdefined
 
 from multiqsm.bids_templates import load_template
@@ -208,10 +209,19 @@ def test_medi_of_every_background(background, make_dataset, ball_head):
     assert "EdgeFraction" not in sidecar
     assert ("BackgroundEdgeRule" in sidecar) == (background == "tfi")
     assert sidecar["DataTerm"].startswith("nonlinear")
+    assert sidecar["ReadoutPolarity"] == "monopolar"
+    assert sidecar["ReadoutPolaritySource"] == "phase of even echoes"
+    assert unreported_fields(sidecar) == set()
     of_error = json.loads((folder / "sub-01_desc-medise_Chimap.json").read_text())
     assert of_error["NoiseRealisations"] == 2
     assert 0.01 < of_error["ClosedFormLambda"] < 10
+    assert unreported_fields(of_error) == set()
     assert validator_errors(out) == set()
+    # Who should be named as author is for the user to say.
+    assert validator_warnings(out) == {("TOO_FEW_AUTHORS", None)}
+    assert (
+        f"* `--background {background}`" in (out / "README.md").read_text() or background == "tfi"
+    )
 
 
 @pytest.mark.slow

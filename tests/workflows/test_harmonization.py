@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from helpers.analytic import sphere_field
 from helpers.datasets import SCANNER, validator_errors, write_dataset
+from helpers.sidecars import unreported_fields
 from scipy.spatial.transform import Rotation
 
 from multiqsm.cli.app import main
 from multiqsm.core.harmonization import crop_kspace, cropped_affine, cropped_matrix
 from multiqsm.core.phase.encoding import wrap_phase
+from multiqsm.dataset.tables import read_tsv
 from multiqsm.interfaces.harmonization import CropKSpace
 from multiqsm.simulation.acquisition import kspace_crop
 
@@ -283,6 +285,15 @@ def test_two_protocols_become_one(tmp_path, capsys):
     assert of_second["HarmonizedEchoTimes"] == [0.010, 0.016]
     assert of_second["EchoesLeftOut"] == [0.004, 0.022]
     assert of_second["OriginalMatrix"] == [42, 40, 23]
+    sidecar = json.loads((out / "sub-02/anat/sub-02_desc-iterative_Chimap.json").read_text())
+    assert unreported_fields(sidecar) == set()
+    # The checklist has the protocol as acquired.
+    checklist = read_tsv(out / "logs" / "checklist.tsv").set_index("item")["value"]
+    assert checklist["Voxel size (mm)"] == "2.5×2.5×3 (1 of 2 scans); 2×2×3.5 (1 of 2 scans)"
+    page = (out / "sub-02.html").read_text()
+    assert 'href="logs/checklist.tsv"' in page
+    assert "4, 4 : 6 : 22" in page
+    assert "3, 6 : 6 : 18" not in page  # of the other subject
     assert of_second["HarmonizedMatrix"] == list(second.shape)
     assert len(of_second["Sources"]) == 2 * 2
     assert not list((out / "sub-02").rglob("*R2star*"))

@@ -103,6 +103,7 @@ def test_quality_and_report(cohort):
         page = (out / f"sub-{patient}.html").read_text()
         assert re.search("<h2[^>]*>.*Lesions", page)
         assert "Planes of the FLAIR image through the lesions" in page
+        assert "in axial planes of FLAIR" in page
         assert "FreeSurfer, registered by T1w" in page
         assert "spheres in the atrium of each lateral ventricle" in page
 
