@@ -136,13 +136,11 @@ def init_maps_wf(
             gigabytes,
         )
     if is_first:
-        plot_sites = _site_picture_node(subject, output_dir, gigabytes)
+        _connect_site_picture(workflow, inputnode, relate, subject, output_dir, gigabytes)
         # fmt: off
         workflow.connect([
             (regions, outputnode, by_name(["label_files"])),
             (measure, outputnode, by_name(["excluded_files"])),
-            (inputnode, plot_sites, [("mask_file", "mask_file")]),
-            (relate, plot_sites, [("out_files", "chi_files")]),
         ])
         # fmt: on
     if is_first and has_regions(subject, settings):
@@ -227,8 +225,8 @@ def _region_picture_node(subject, method, output_dir, gigabytes):
     return Node(plot, name="plot_regions", mem_gb=gigabytes(12))
 
 
-def _site_picture_node(subject, output_dir, gigabytes):
-    """Return the node that draws the map of the first scan of each site."""
+def _connect_site_picture(workflow, inputnode, relate, subject, output_dir, gigabytes):
+    """Add the node that draws the map of the first scan of each site."""
     plot = PlotSites(
         output_dir=str(output_dir),
         entities={"subject": subject.label},
@@ -236,4 +234,10 @@ def _site_picture_node(subject, output_dir, gigabytes):
         sites=[scan.site for scan in subject.scans],
     )
     n_sites = len(set(plot.inputs.sites))
-    return Node(plot, name="plot_sites", mem_gb=gigabytes(8 + 2 * n_sites))
+    plot = Node(plot, name="plot_sites", mem_gb=gigabytes(8 + 2 * n_sites))
+    # fmt: off
+    workflow.connect([
+        (inputnode, plot, [("mask_file", "mask_file")]),
+        (relate, plot, [("out_files", "chi_files")]),
+    ])
+    # fmt: on
