@@ -16,6 +16,7 @@ from .core.inversion.weighted import iterative as iterative
 from .core.inversion.weighted import zero_field_weight as zero_field_weight
 from .core.mask.brain import brain_mask as brain_mask
 from .core.mask.phantom import phantom_mask as phantom_mask
+from .core.mask.reliability import fill_unmeasured as fill_unmeasured
 from .core.mask.reliability import trim_unreliable as trim_unreliable
 from .core.phase.encoding import apply_sign as apply_sign
 from .core.phase.encoding import decode_phase as decode_phase
@@ -38,6 +39,7 @@ from .stats.harmonization import shift_and_scale as shift_and_scale
 from .stats.planning import power as power
 from .stats.planning import sample_size as sample_size
 from .stats.planning import smallest_detectable_change as smallest_detectable_change
+from .stats.references import reference_stability as reference_stability
 from .stats.reproducibility import between_methods as between_methods
 from .stats.reproducibility import between_rois as between_rois
 from .stats.reproducibility import imprecision as imprecision

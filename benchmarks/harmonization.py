@@ -93,7 +93,7 @@ def true_labels(plan, image):
     tissue = head_model(
         plan.subject, shape, subgrid_affine(image.affine, factor), pose=plan.position.matrix
     )
-    return block_mode(tissue.labels, factor)
+    return block_mode(tissue.labels, factor, tissue.whole_of)
 
 
 def print_table(values):

@@ -1,16 +1,19 @@
 """How easily the package reads, by count, at one or more revisions.
 
-    python benchmarks/style.py [REVISION ...]
+    python benchmarks/style.py [--check] [REVISION ...]
 
 prints a table with a row for each revision (the working tree if none is named): lines over 100
 columns in per cent; tuple assignments (both sides tuples of equal length, not all constants) and
-comprehensions in a thousand lines; public arguments with a type hint and public functions and
-classes with a docstring in per cent. Tests, benchmarks and docs are not counted.
+comprehensions in a thousand lines; type hints of arguments and results of public functions, and
+docstrings of public functions and classes, in per cent. Tests, benchmarks and docs are not counted.
+With --check the exit code is 1 if a revision is beyond the limits, and these are named.
 """
 
 import argparse
 import ast
+import configparser
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,33 +23,50 @@ COLUMNS = 100
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
+# Limits of --check.
+MOST = {"> 100 columns": 0.1, "tuples": 1.0, "comprehensions": 15.0}
+LEAST = {"hints": 100.0, "docstrings": 100.0}
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("revisions", nargs="*", metavar="REVISION")
-    revisions = parser.parse_args().revisions
+    parser.add_argument("--check", action="store_true", help="exit code 1 beyond the limits")
+    options = parser.parse_args()
     print("| revision | lines | > 100 columns | tuples | comprehensions | hints | docstrings |")
     print("|---|---|---|---|---|---|---|")
-    for revision in revisions or [None]:
-        print(row(revision or "working tree", measure(sources(revision))))
+    faults = []
+    for revision in options.revisions or [None]:
+        name = revision or "working tree"
+        counts = measure(sources(revision))
+        print(row(name, counts))
+        for fault in beyond_limits(rates(counts)):
+            faults.append(f"{name}: {fault}")
+    if options.check and faults:
+        print("\n".join(faults), file=sys.stderr)
+        sys.exit(1)
 
 
 def sources(revision=None):
     """Texts of the package's modules, of a revision or of the working tree."""
+    if revision is None:
+        return [path.read_text(encoding="utf-8") for path in modules()]
     texts = []
-    for name in listed(revision):
+    for name in git("ls-tree", "-r", "--name-only", revision).splitlines():
         if name.endswith(".py") and Path(name).parts[0] not in LEFT_OUT:
-            texts.append(
-                git("show", f"{revision}:{name}") if revision else (ROOT / name).read_text()
-            )
+            texts.append(git("show", f"{revision}:{name}"))
     return texts
 
 
-def listed(revision):
-    """Paths of all files, relative to the root."""
-    if revision:
-        return git("ls-tree", "-r", "--name-only", revision).splitlines()
-    return git("ls-files").splitlines()
+def modules():
+    """Return the modules of the packages that setup.cfg lists."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    paths = []
+    for package in setup["options"]["packages"].split():
+        folder = ROOT.joinpath(*package.split(".")[1:])
+        paths.extend(sorted(folder.glob("*.py")))
+    return paths
 
 
 def git(*arguments):
@@ -89,24 +109,58 @@ def count_public(node, counts):
         if isinstance(child, ast.ClassDef):
             count_public(child, counts)
             continue
-        arguments = child.args
-        for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-            if argument.arg not in ("self", "cls"):
-                counts["arguments"] += 1
-                counts["hints"] += argument.annotation is not None
+        for hint in hints_of(child):
+            counts["places"] += 1
+            counts["hints"] += hint is not None
+
+
+def hints_of(function):
+    """Return the hints of a function's arguments and of its result; None where there is none."""
+    arguments = function.args
+    hinted = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    hints = [argument.annotation for argument in hinted if argument.arg not in ("self", "cls")]
+    for argument in (arguments.vararg, arguments.kwarg):
+        if argument is not None:
+            hints.append(argument.annotation)
+    hints.append(function.returns)
+    return hints
+
+
+def rates(counts):
+    """Return the table's columns from the third on."""
+    thousand_lines = counts["lines"] / 1000
+    return {
+        "> 100 columns": 100 * counts["long"] / counts["lines"],
+        "tuples": counts["tuples"] / thousand_lines,
+        "comprehensions": counts["comprehensions"] / thousand_lines,
+        "hints": 100 * counts["hints"] / counts["places"],
+        "docstrings": 100 * counts["docstrings"] / counts["public"],
+    }
+
+
+def beyond_limits(values):
+    """Return a phrase for each rate beyond its limit."""
+    faults = []
+    for name, most in MOST.items():
+        if values[name] > most:
+            faults.append(f"{name} {values[name]:.2f}, at most {most:g}")
+    for name, least in LEAST.items():
+        if values[name] < least:
+            faults.append(f"{name} {values[name]:.2f} %, at least {least:g} %")
+    return faults
 
 
 def row(name, counts):
     """A row of the table."""
-    thousand_lines = counts["lines"] / 1000
+    values = rates(counts)
     columns = (
         name,
         f"{counts['lines']}",
-        f"{100 * counts['long'] / counts['lines']:.1f} %",
-        f"{counts['tuples'] / thousand_lines:.1f}",
-        f"{counts['comprehensions'] / thousand_lines:.1f}",
-        f"{100 * counts['hints'] / counts['arguments']:.0f} %",
-        f"{100 * counts['docstrings'] / counts['public']:.0f} %",
+        f"{values['> 100 columns']:.1f} %",
+        f"{values['tuples']:.1f}",
+        f"{values['comprehensions']:.1f}",
+        f"{values['hints']:.0f} %",
+        f"{values['docstrings']:.0f} %",
     )
     return f"| {' | '.join(columns)} |"
 

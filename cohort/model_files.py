@@ -13,6 +13,7 @@ from ..bids_templates import load_template
 from ..dataset.content import require_content
 from ..dataset.files import PathLike
 from ..dataset.problems import DatasetError
+from ..dataset.tables import EARLIER_COLUMNS
 from ..stats.filters import parse_filter
 from ..stats.model import ALL, Exclusion, Node, StudyModel, Subset
 from ..stats.transformations import TRANSFORMATIONS, Transformation
@@ -24,6 +25,8 @@ LARGEST = 1_000_000  # bytes
 
 # Names of the other tables of the results.
 RESERVED = (
+    "before_and_after",
+    "covariates",
     "diagnostics",
     "residuals",
     "ladder",
@@ -206,7 +209,7 @@ def _names(value, where, *, needed=True):
             raise ValueError(
                 f"{where}: {name!r:.80} is not a column; every regression has an intercept"
             )
-        columns.append(name)
+        columns.append(EARLIER_COLUMNS.get(name, name))
     if len(set(columns)) < len(columns):
         raise ValueError(f"{where}: has a column twice")
     if needed and not columns:
@@ -230,9 +233,17 @@ def _filter(rule, where):
     if "Filter" not in rule:
         raise ValueError(f"{where}: has no Filter; add one, such as 'age <= 50'")
     try:
-        return parse_filter(rule["Filter"])
+        return parse_filter(_with_current_columns(rule["Filter"]))
     except ValueError as reason:
         raise ValueError(f"{where}: {reason}") from reason
+
+
+def _with_current_columns(condition):
+    """Replace columns that had another name in earlier versions in the text of a filter."""
+    if isinstance(condition, str):
+        for earlier, current in EARLIER_COLUMNS.items():
+            condition = re.sub(rf"\b{earlier}\b", current, condition)
+    return condition
 
 
 def _subsets(content):

@@ -37,7 +37,7 @@ def map_variability(
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), Statistical analysis.
+    Lin et al., AJNR 36:467-474 (2015), Statistical analysis.
 
     Examples
     --------

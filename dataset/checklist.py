@@ -50,8 +50,12 @@ class _Map:
         model = " ".join(str(self.sidecar[name]) for name in names if name in self.sidecar)
         site = f"site {self.sidecar.get('Site', 'unknown')}"
         label = f"{site}: {model}" if model else site
-        is_phantom = "phantom" in self.sidecar.get("MethodSteps", ())
-        return f"{label}, phantom" if is_phantom else label
+        return f"{label}{self.kind_of_object}"
+
+    @property
+    def kind_of_object(self) -> str:
+        """What is added to the labels of phantoms' maps, so that they are reported apart."""
+        return ", phantom" if "phantom" in self.sidecar.get("MethodSteps", ()) else ""
 
     @cached_property
     def image(self) -> Any:
@@ -86,7 +90,8 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
 
         * section: acquisition or processing
         * item: as the consensus asks for it
-        * applies_to: a scanner, an inversion (of a map or of its standard error), or all scans
+        * applies_to: a scanner, an inversion (of a map or of its standard error), or all scans;
+          phantoms apart from people
         * value: text; if scans differ, each value with the number of scans, or the mean and
           standard deviation of numbers; empty if nothing is known
         * fields: the sidecar fields that the value is taken from
@@ -214,11 +219,11 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
     if kind == "scanner":
         return _by_label(one_per_scan, lambda chi: chi.scanner)
     if kind == "scans":
-        return {"all scans": one_per_scan} if one_per_scan else {}
+        return _by_label(one_per_scan, lambda chi: f"all scans{chi.kind_of_object}")
     if kind == "standard error":
-        return _by_label(standard_errors, lambda chi: chi.inversion)
+        return _by_label(standard_errors, lambda chi: f"{chi.inversion}{chi.kind_of_object}")
     if kind == "inversion":
-        return _by_label(in_scan_space, lambda chi: chi.inversion)
+        return _by_label(in_scan_space, lambda chi: f"{chi.inversion}{chi.kind_of_object}")
     return _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
 
 

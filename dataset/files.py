@@ -123,6 +123,7 @@ def remove_partial_files(output_dir: PathLike, subject: str) -> None:
     hidden_files = chain(
         root.glob(".*"),
         root.glob("logs/finished/*/.*"),
+        root.glob("logs/times/.*"),
         root.joinpath(subject).rglob(".*"),
     )
     for path in hidden_files:

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..bids_templates import load_template
@@ -12,6 +13,14 @@ from .files import PathLike, read_json, write_text
 
 # Sidecar field: the processing steps of an image, by their names in the template `citation`.
 METHOD_STEPS = "MethodSteps"
+# Names of steps in sidecars of earlier versions, and their names today.
+EARLIER_STEPS = {
+    "unknown": "unmeasured_voxels",
+    "jumps": "strong_source_edges",
+    "csf_found": "csf_automatic",
+    "atrium_found": "atrium_automatic",
+    "brain_instead": "brain_as_fallback",
+}
 N_REGIONS = "NumberOfRegions"  # sidecar field of a table of regional values
 CITATION = Path("logs", "CITATION.md")
 MAP = re.compile(r"_desc-(?!.*(se|sd)_)[a-z]+_Chimap")
@@ -31,6 +40,32 @@ def write_citation(output_dir: PathLike) -> Path:
         The text.
     """
     return write_text(Path(output_dir) / CITATION, methods_text(output_dir))
+
+
+def method_steps(sidecar: Mapping[str, Any]) -> list[str] | None:
+    """Return the processing steps that a sidecar records, by their names in the template.
+
+    Parameters
+    ----------
+    sidecar : mapping
+        Sidecar of an image or a table. It may be of an earlier version, in which some steps had
+        other names.
+
+    Returns
+    -------
+    list of str or None
+        None if there is no record.
+
+    Examples
+    --------
+    >>> method_steps({"MethodSteps": ["mask", "csf_found"]})
+    ['mask', 'csf_automatic']
+    """
+    steps = sidecar.get(METHOD_STEPS)
+    if not isinstance(steps, list):
+        return None
+    names = map(str, steps)
+    return [EARLIER_STEPS.get(name, name) for name in names]
 
 
 def methods_text(output_dir: PathLike, scans: Sequence[str] | None = None) -> str:
@@ -133,8 +168,8 @@ class _ProcessingSummary:
         if not (is_selected and (is_map or suffix in ("R2starmap", "chi"))):
             return
         sidecar = read_json(path)
-        steps = sidecar.get(METHOD_STEPS)
-        if not isinstance(steps, list):
+        steps = method_steps(sidecar)
+        if steps is None:
             if is_map and "space" not in labels:
                 self._unrecorded.add(scan)
             return
@@ -155,11 +190,11 @@ class _ProcessingSummary:
         not_in_subject_space = self._maps - self._in_subject_space
         # Steps of the template that no sidecar records, since they describe what is missing.
         processed = self._processed | {
-            "apart": people - registered,
+            "not_aligned": people - registered,
             "unregistered": {scan for scan in not_in_subject_space if _subject(scan) in registered},
             "regions": set(self._n_regions),
             "no_regions": self._maps - set(self._n_regions),
-            "untold": self._unrecorded - self._maps,
+            "no_record": self._unrecorded - self._maps,
         }
         totals = {"scans": len(self._maps | self._unrecorded), "people": len(people)}
         remarks = {}

@@ -31,6 +31,8 @@ MODEL_LABELS: tuple[str, ...] = (
     "most_inflated",
 )
 LESION_LABELS = ("lesion",)
+# Columns of tables of earlier versions, and their names today.
+EARLIER_COLUMNS = {"unresolved_share": "unresolved_fraction"}
 AS_TEXT = "save the table as UTF-8 text with tabs between columns"
 
 
@@ -104,7 +106,8 @@ def read_text_table(path: PathLike, columns: Sequence[str] = ()) -> pd.DataFrame
 
 
 def read_tsv(path: PathLike) -> pd.DataFrame:
-    """Read a table written by this package: labels are text, ``n/a`` is missing.
+    """Read a table written by this package: labels are text, ``n/a`` is missing, and columns of
+    earlier versions have their names of today.
 
     Parameters
     ----------
@@ -116,7 +119,8 @@ def read_tsv(path: PathLike) -> pd.DataFrame:
     pandas.DataFrame
     """
     labels = dict.fromkeys((*TEXT_COLUMNS, *MODEL_LABELS, *LESION_LABELS), str)
-    return pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=labels)
+    table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=labels)
+    return table.rename(columns=EARLIER_COLUMNS)
 
 
 def write_tsv(path: Path, table: pd.DataFrame) -> Path:

@@ -50,7 +50,15 @@ RECIPES = {
         "streaking": ("methods.py streaking",),
         "timing": ("methods.py timing",),
     },
-    "reproducibility": {"study": (*STUDY, "reproducibility.py study study-pdf")},
+    "reproducibility": {
+        "study": (*STUDY, "reproducibility.py study study-pdf"),
+        "references": (
+            "multiqsm-simulate coarse --design demo --subjects 3 --runs 3 --voxel-size 3 3 3",
+            "multiqsm coarse coarse-out participant",
+            "multiqsm coarse coarse-out group",
+            "cat coarse-out/group/references.tsv",
+        ),
+    },
     "scaling": {
         "scaling": (
             "scaling.py run --work scaling --scans 135",
@@ -88,8 +96,10 @@ RECIPES = {
         "thalamus": (
             *THALAMUS,
             "cat thalamus-out/group/model-thalamus/descriptives.tsv",
-            "cat thalamus-out/group/model-thalamus/table1.tsv",
-            "cat thalamus-out/group/model-thalamus/table2.tsv",
+            "cat thalamus-out/group/model-thalamus/before_and_after.tsv",
+            "cat thalamus-out/group/model-thalamus/covariates.tsv",
+            "cat thalamus-out/group/model-thalamus/power.tsv",
+            "cat thalamus-out/group/model-thalamus/ladder.tsv",
         ),
         "coverage": ("coverage.py",),
     },

@@ -48,7 +48,7 @@ class _BackgroundRemoval(CoreInterface):
             **self._fields(removal),
             **b0_fields(image),
             BackgroundMaskVoxelsLost=n_lost,
-            BackgroundMaskShareLost=n_lost / int(np.count_nonzero(mask)),
+            BackgroundMaskFractionLost=n_lost / int(np.count_nonzero(mask)),
             LocalFieldStandardDeviation=float(np.std(values, dtype=np.float64)),
             LocalFieldRobustStandardDeviation=float(median_abs_deviation(values, scale="normal")),
         )

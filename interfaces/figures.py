@@ -166,7 +166,7 @@ class PlotTubes(PlotInterface):
 
     input_spec = _PlotTubesInputSpec
 
-    def draw(self):
+    def draw(self) -> Figure | None:
         """Draw the plane through two tubes; None without two labelled tubes."""
         inputs = self.inputs
         if not isdefined(inputs.label_file):

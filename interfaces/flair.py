@@ -79,7 +79,8 @@ class PlotFlair(PlotInterface):
 
     input_spec = _PlotFlairInputSpec
 
-    def draw(self) -> Figure | None:  # noqa: D102
+    def draw(self) -> Figure | None:
+        """Draw map and FLAIR fused; None without FLAIR, measured scan or regions."""
         inputs = self.inputs
         scan = first_measured(inputs)
         if scan is None or not isdefined(inputs.flair_file):

@@ -23,6 +23,7 @@ from ..cohort.roi_tables import (
     read_roi_table,
     read_roi_tables,
 )
+from ..cohort.times import collect_times
 from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.files import read_json, write_json, write_text
 from ..dataset.group_tables import GROUP, remove_group_table, write_group_table
@@ -32,9 +33,11 @@ from ..dataset.tables import read_tsv, write_tsv
 from ..reports.group import group_report
 from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
+from ..stats.before_after import before_and_after
 from ..stats.model import run_model
 from ..stats.relaxation import r2star_tables
 from ..stats.study import study_tables
+from ..stats.times import computation_times
 from .base import none_if_undefined
 from .group_pictures import person_pictures, phantom_pictures
 
@@ -116,6 +119,35 @@ def _study_tables(rois, calibrate):
             raise
         tables, notes = study_tables(rois)
         return tables, [*notes, f"values are not calibrated: {reason}"], False
+
+
+class _ComputationTimesInputSpec(BaseInterfaceInputSpec):
+    tables = traits.Dict(mandatory=True, desc="files of the other tables, by name")
+    notes = traits.List(traits.Str, usedefault=True, desc="remarks of the steps before")
+    output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
+
+
+class _ComputationTimesOutputSpec(TraitedSpec):
+    tables = traits.Dict(desc="files of all tables, by name")
+    notes = traits.List(traits.Str, desc="remarks, also on times that are not known")
+
+
+class ComputationTimes(SimpleInterface):
+    """Average the computation times of the scans in the statistics: people's, or else phantoms'."""
+
+    input_spec = _ComputationTimesInputSpec
+    output_spec = _ComputationTimesOutputSpec
+    _always_run = True  # scans may have been processed again since the last run
+
+    def _run_interface(self, runtime):
+        rois = read_tsv(self.inputs.tables["rois"])
+        if rois.empty:
+            rois = read_tsv(self.inputs.tables["tubes"])
+        times, notes = collect_times(self.inputs.output_dir, rois)
+        tables = {} if times.empty else {"times": computation_times(times)}
+        self._results["tables"] = {**self.inputs.tables, **_write_tables(runtime, tables)}
+        self._results["notes"] = [*self.inputs.notes, *notes]
+        return runtime
 
 
 class _GroupReportInputSpec(BaseInterfaceInputSpec):
@@ -262,6 +294,10 @@ class ModelReport(SimpleInterface):
         ):  # another version of the model may have had other tables
             for path in folder.glob(pattern):
                 path.unlink()
+        published = _published(model)
+        tables["before_and_after"] = before_and_after(
+            tables["coefficients"], published.pop("coefficients", None)
+        )
         descriptions = load_template("model_tables")
         links = {}
         for name, table in _as_files(tables, model).items():
@@ -269,10 +305,8 @@ class ModelReport(SimpleInterface):
             columns = {name: descriptions[name] for name in table if name in descriptions}
             write_json(sidecar_path(file), columns)
             links[name] = file.relative_to(root).as_posix()
-        if model.name in SHIPPED:
-            tables["published"] = pd.DataFrame(load_template(f"published_{model.name}"))
         page = model_report(
-            tables,
+            {**tables, **{f"published_{name}": table for name, table in published.items()}},
             model,
             warnings=list(self.inputs.notes),
             links=links,
@@ -283,6 +317,14 @@ class ModelReport(SimpleInterface):
             write_text(root / f"group_model-{model.name}.html", page).absolute()
         )
         return runtime
+
+
+def _published(model):
+    """Return the published tables of a model that comes with the package, by name."""
+    if model.name not in SHIPPED:
+        return {}
+    tables = load_template(f"published_{model.name}")
+    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
 
 
 def _as_files(tables, model):
@@ -313,7 +355,7 @@ def _write_tables(runtime, tables):
 
 def _published():
     """Return the published values that the report of a study compares with."""
-    names = ("published", "published_r2star")
+    names = ("published", "published_r2star", "published_times")
     return {name: pd.DataFrame(load_template(name)) for name in names}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -9,13 +10,16 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, trai
 
 from ..core.inversion.closed_form import KERNEL_THRESHOLD, deterministic, divide_field
 from ..core.inversion.morphology import medi
+from ..core.inversion.problem import working_grid
 from ..core.inversion.regularization import edge_mask, jump_mask
 from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
 from ..core.phase.fieldfit import combine_magnitude, noise_weight, uniform_weight, weighted_variance
 from ..dataset.files import PathLike
+from ..dataset.times import InversionTime
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec, none_if_undefined
 from .images import Geometry, b0_fields, geometry, read_mask, read_volume, write_volume
 from .methods import DeterministicRecord, InversionRecord, IterativeRecord, MediRecord, TKDRecord
+from .timing import timed
 
 if TYPE_CHECKING:  # a graph's settings are in a layer above
     from ..workflows.settings import Settings
@@ -128,6 +132,7 @@ class _InversionOutputSpec(ProvenanceOutputSpec):
     record = traits.Instance(
         InversionRecord, desc="record of this inversion, from which it can be repeated"
     )
+    time = traits.Instance(InversionTime, desc="its computation time, which is in no sidecar")
 
 
 class _Inversion(CoreInterface):
@@ -138,13 +143,21 @@ class _Inversion(CoreInterface):
         mask = read_mask(self.inputs.mask_file)
         standard_error, _ = read_volume(self.inputs.standard_error_file)
         with self.threads():
-            inversion = self._invert(field, mask, standard_error, image)
+            invert = self._prepare(field, mask, standard_error, image)
+            grid = working_grid(mask, geometry(image)["voxel_size"]).shape
+            inversion, self._results["time"] = timed(invert, grid)
         chi_file = write_volume(self.out_path(runtime, "chi"), inversion.chi, image)
         record = self._record(inversion)
         self._results["chi_file"] = chi_file
         self._results["record"] = record
         self.record(*record.steps, **b0_fields(image), **record.sidecar())
         return runtime
+
+    def _prepare(self, field, mask, standard_error, image):
+        """Return the inversion as a function without arguments, which is timed: edges and weights
+        are computed here.
+        """
+        raise NotImplementedError
 
     def _fixed_lambda(self):
         return none_if_undefined(self.inputs.lambda_value)
@@ -171,9 +184,9 @@ class Deterministic(_QuadraticInversion):
         """Return the interface with the settings of a run; `period` is not used."""
         return _with_lambda(cls(lambda_rule=settings.lambda_rule), settings.lambda_value)
 
-    def _invert(self, field, mask, standard_error, image):
-        return deterministic(
-            field, mask, measured=np.isfinite(standard_error), **self._options(image)
+    def _prepare(self, field, mask, standard_error, image):
+        return partial(
+            deterministic, field, mask, measured=np.isfinite(standard_error), **self._options(image)
         )
 
     def _record(self, inversion):
@@ -208,7 +221,7 @@ class Iterative(_QuadraticInversion):
             interface.inputs.exterior_weight = settings.exterior_weight
         return _with_lambda(_with_edges(interface, settings), settings.lambda_value)
 
-    def _invert(self, field, mask, standard_error, image):
+    def _prepare(self, field, mask, standard_error, image):
         inputs = self.inputs
         space = geometry(image)
         weight = iterative_weight(standard_error, mask, self._weighs_noise)
@@ -219,7 +232,8 @@ class Iterative(_QuadraticInversion):
         if not isdefined(inputs.exterior_weight):
             variance = weighted_variance(standard_error, uniform_weight(standard_error, mask))
             self._exterior_weight = zero_field_weight(field, mask, variance)
-        return iterative(
+        return partial(
+            iterative,
             field,
             mask,
             edges=free_edges(
@@ -285,10 +299,11 @@ class Medi(_Inversion):
             interface.inputs.period = period
         return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
 
-    def _invert(self, field, mask, standard_error, image):
+    def _prepare(self, field, mask, standard_error, image):
         inputs = self.inputs
         space = geometry(image)
-        return medi(
+        return partial(
+            medi,
             field,
             mask,
             edges=free_edges(
@@ -339,8 +354,9 @@ class TKD(_Inversion):
         """Return the interface; no setting of a run applies to it."""
         return cls()
 
-    def _invert(self, field, mask, standard_error, image):
-        return divide_field(field, mask, threshold=self.inputs.threshold, **geometry(image))
+    def _prepare(self, field, mask, standard_error, image):
+        options = {"threshold": self.inputs.threshold, **geometry(image)}
+        return partial(divide_field, field, mask, **options)
 
     def _record(self, inversion):
         return TKDRecord(

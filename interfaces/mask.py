@@ -148,7 +148,7 @@ class FillUnmeasured(CoreInterface):
         n_voxels = int(np.count_nonzero(mask))  # before any are removed
         n_removed = int(np.count_nonzero(mask & ~filled.mask))
         n_without_weight = int(np.count_nonzero(np.isinf(filled.standard_error)))
-        steps = ["unknown"] if n_without_weight else []
+        steps = ["unmeasured_voxels"] if n_without_weight else []
         self.record(
             *steps,
             BrainMaskVoxelsUnresolved=n_removed,

@@ -210,14 +210,14 @@ class MediRecord(InversionRecord):
             **edge_fields(self.edge_fraction),
             "DataWeight": NOISE_WEIGHT,
             "DataTerm": "linear: field" if self.period is None else "nonlinear: phase factors",
-            "ModelErrorReduction": self.merit,
+            "MERIT": self.merit,
             "InversionTolerance": self.tolerance,
             "InversionIterationsAllowed": self.max_iterations,
         }
         if self.period is not None:
             fields["FieldPeriod"] = self.period
         if self.merit:
-            fields["ModelErrorThreshold"] = MERIT_THRESHOLD
+            fields["MERITThreshold"] = MERIT_THRESHOLD
         return fields
 
 
@@ -353,4 +353,4 @@ def free_edge_steps(edge_fraction: float | None) -> tuple[str, ...]:
 
     Without a fixed fraction of edges, jumps of the closed form's map are among them.
     """
-    return ("edges", "jumps") if edge_fraction is None else ("edge_fraction",)
+    return ("edges", "strong_source_edges") if edge_fraction is None else ("edge_fraction",)

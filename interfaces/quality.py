@@ -130,7 +130,7 @@ def _quality(maps, magnitude_file, mask_file):
         "local_field_sd": sidecar.get("LocalFieldStandardDeviation"),
         "local_field_robust_sd": sidecar.get("LocalFieldRobustStandardDeviation"),
         "unresolved_voxels": n_unresolved,
-        "unresolved_share": fraction_unresolved,
+        "unresolved_fraction": fraction_unresolved,
         "without_weight": sidecar.get("VoxelsWithoutWeightFraction"),
         "mask_volume": n_voxels * float(np.prod(geometry(image)["voxel_size"])) / 1000,
         "lambda_at_bound": ", ".join(at_bound) or "none",

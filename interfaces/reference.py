@@ -141,12 +141,12 @@ class FindReference(SimpleInterface):
             # into all tables, keeps them from being mistaken for values relative to CSF.
             record = {
                 "ReferenceSource": f"{INSTEAD_OF_CSF}: {cause}",
-                METHOD_STEPS: ["brain_instead"],
+                METHOD_STEPS: ["brain_as_fallback"],
             }
             return mask, "brain", record
         record = {
             "ReferenceSource": BY_R2STAR,
-            METHOD_STEPS: ["csf_found"],
+            METHOD_STEPS: ["csf_automatic"],
             "ReferenceMeanR2star": csf.mean_r2star,
             "ReferenceVolumeLeft": csf.volume_left,
             "ReferenceVolumeRight": csf.volume_right,
@@ -175,7 +175,7 @@ class FindReference(SimpleInterface):
         except ValueError as error:
             raise _NoCsfError(f"{error}") from error
         record |= {
-            METHOD_STEPS: ["atrium_found"],
+            METHOD_STEPS: ["atrium_automatic"],
             "ReferenceSource": f"spheres in the atrium of each lateral ventricle, {source}",
             "ReferenceCentres": atria.centres.round(2).tolist(),
             "ReferenceDepths": atria.depths.round(2).tolist(),

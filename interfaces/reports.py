@@ -21,7 +21,7 @@ from ..dataset.checklist import CHECKLIST, merge_equal_values, reporting_checkli
 from ..dataset.entities import scan_label, scan_title
 from ..dataset.files import read_json, write_text
 from ..dataset.forms import scanner_form
-from ..dataset.methods import METHOD_STEPS, methods_text
+from ..dataset.methods import method_steps, methods_text
 from ..dataset.names import (
     BRAIN_MASK,
     FLAIR_REGIONS,
@@ -223,7 +223,7 @@ class _ScanFiles:
         warnings = []
         for method in self.methods:
             sidecar = self.subject_space_sidecar(method)
-            if "brain_instead" in sidecar.get(METHOD_STEPS, ()):
+            if "brain_as_fallback" in (method_steps(sidecar) or ()):
                 warnings.append(f"values are relative to the {sidecar['ReferenceSource']}")
         for doubt in find_doubts(self.sidecars):
             warnings.append(f"{self.title}: {doubt.text}")

@@ -70,10 +70,10 @@ class PlotSites(PlotInterface):
 
     input_spec = _PlotSitesInputSpec
 
-    def draw(self):
+    def draw(self) -> Figure | None:
         """Draw the maps side by side; None for a single site."""
         inputs = self.inputs
-        first_files = {}
+        first_files: dict[str, str] = {}
         for site, file in zip(inputs.sites, inputs.chi_files, strict=True):
             if file != NOT_REGISTERED:
                 first_files.setdefault(f"site {site}", file)

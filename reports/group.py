@@ -42,16 +42,17 @@ def group_report(
         ``rois``, the long ROI table of people, or ``tubes`` is required; each of the others adds
         its part to the report: ``imprecision`` (per subject), ``imprecision_summary``,
         ``within_versus_cross``, ``between_rois``, ``between_methods`` and ``within_subject_sd`` of
-        `stats.reproducibility`; ``published`` (method, roi, within, cross in ppm, within_percent,
-        cross_percent) to show next to the summary; ``icc``, ``bland_altman`` and
-        ``bland_altman_points`` of `stats.agreement`; ``components`` of `stats.components`; ``sdc``
-        (method, roi, sdc, ci_low, ci_high, ppb); ``sample_size`` (any columns); ``tubes`` (the
-        phantom's ROI table) and ``calibration`` of `stats.calibration`; ``harmonized`` (the ROI
-        table of the harmonised scans, to compare with ``rois``) and ``harmonization`` (any
-        columns); ``age`` of `stats.regression`; ``roi_r2star``, ``tubes_r2star`` and
-        ``within_subject_sd_r2star`` of `stats.relaxation`; ``published_r2star`` (roi, definition,
-        sdw in 1/s) to show next to the latter; ``excluded``, the scans that were excluded from
-        all other tables.
+        `stats.reproducibility`; ``references`` of `stats.references`; ``published`` (method, roi,
+        within, cross in ppm, within_percent, cross_percent) to show next to the summary; ``icc``,
+        ``bland_altman`` and ``bland_altman_points`` of `stats.agreement`; ``components`` of
+        `stats.components`; ``sdc`` (method, roi, sdc, ci_low, ci_high, ppb); ``sample_size`` (any
+        columns); ``tubes`` (the phantom's ROI table) and ``calibration`` of `stats.calibration`;
+        ``harmonized`` (the ROI table of the harmonised scans, to compare with ``rois``) and
+        ``harmonization`` (any columns); ``age`` of `stats.regression`; ``roi_r2star``,
+        ``tubes_r2star`` and ``within_subject_sd_r2star`` of `stats.relaxation`, with
+        ``published_r2star`` (roi, definition, sdw in 1/s) to show next to the latter; ``excluded``,
+        the scans that were excluded from all other tables; ``times`` of `stats.times`, with
+        ``published_times`` (method, wall in s, wall_ratio) to show next to it.
     title : str
     study : dict, optional
         Further information about the study, by name.
@@ -114,6 +115,7 @@ def group_report(
         "Regions": _regions(filled, links, sites),
         "Imprecision": _imprecision(filled, links),
         "Tests": _tests(filled, links),
+        "Reference regions": _references(filled, links),
         "ICC": _icc(filled, links, sites),
         "Variance": _components(filled, links),
         "Detectable change": _detectable_change(filled, links),
@@ -122,6 +124,7 @@ def group_report(
         "Harmonisation": _harmonization(filled, links, sites),
         "Age": _age(filled, links),
         "R2*": _r2star(filled, links),
+        "Computation time": _times(filled, links),
     }
     absent = [name for name, blocks in parts.items() if not blocks]
     overview = _overview(rois, study or {}, failures, list(warnings), absent)
@@ -243,9 +246,7 @@ def _imprecision(tables, links):
         summary = tables["imprecision_summary"]
         if "published" in tables:
             blocks.append(Paragraph(NOTES["published"], note=True))
-            published = tables["published"].set_index(["method", "roi"])
-            published = published.add_prefix("published_").reset_index()
-            summary = summary.merge(published, on=["method", "roi"], how="left")
+            summary = _with_published(summary, tables["published"], ["method", "roi"])
         caption = "Imprecision, mean over subjects"
         blocks.append(
             _table({"imprecision_summary": summary}, "imprecision_summary", caption, links)
@@ -281,6 +282,16 @@ def _tests(tables, links):
     if blocks:
         blocks.insert(0, Paragraph(NOTES["bonferroni"], note=True))
     return tuple(blocks)
+
+
+def _references(tables, links):
+    if "references" not in tables:
+        return ()
+    caption = "Imprecision of reference regions, and of deep grey regions relative to them"
+    return (
+        Paragraph(NOTES["references"], note=True),
+        _table(tables, "references", caption, links),
+    )
 
 
 def _icc(tables, links, sites):
@@ -422,6 +433,28 @@ def _by_definition(table, published):
     return regions.reset_index()
 
 
+def _times(tables, links):
+    if "times" not in tables:
+        return ()
+    times = tables["times"]
+    machine = {}
+    for column in ("processor", "threads"):
+        machine[column] = ", ".join(map(str, times[column].dropna().unique()))
+    blocks = [Paragraph(NOTES["times"], note=True)]
+    if "published_times" in tables:
+        blocks.append(Paragraph(NOTES["published_times"], note=True))
+        times = _with_published(times, tables["published_times"], ["method"])
+    caption = "Computation time of an inversion, mean over scans"
+    blocks.append(_table({"times": times}, "times", caption, links))
+    return (*blocks, KeyValues(machine, "Timed on"))
+
+
+def _with_published(table, published, keys):
+    """Return a table with the published values of its rows in columns of their own."""
+    published = published.set_index(keys).add_prefix("published_").reset_index()
+    return table.merge(published, on=keys, how="left")
+
+
 def _table(tables, name, caption, links):
     return Table(_readable(tables[name]), caption, COLUMNS.get(name), links.get(name))
 
@@ -435,7 +468,7 @@ def _readable(table):
         ranks = table[keys].apply(lambda labels: pd.factorize(labels)[0])
         table = table.loc[ranks.sort_values(keys, kind="stable").index]
     names = table.columns.intersection(
-        ("method", "roi", "roi_1", "roi_2", "definition", "analysis")
+        ("method", "roi", "roi_1", "roi_2", "reference", "definition", "analysis")
     )
     table = table.assign(**table[names].map(readable, na_action="ignore"))
     if "note" in table and table["note"].isna().all():

@@ -49,6 +49,17 @@ COLUMNS = {
         ROI,
         *_TEST,
     ),
+    "references": (
+        METHOD,
+        Column("reference", "reference region"),
+        Column("n_subjects", "subjects", "d"),
+        Column("mean", "χ (ppb)", "+.1f", PPB),
+        Column("within", "within-site (ppb)", ".2f", PPB),
+        Column("cross", "cross-site (ppb)", ".2f", PPB),
+        Column("n_regions", "deep grey regions", "d"),
+        Column("regions_within", "their within-site (ppb)", ".2f", PPB),
+        Column("regions_cross", "their cross-site (ppb)", ".2f", PPB),
+    ),
     "icc": (
         METHOD,
         ROI,
@@ -70,7 +81,7 @@ COLUMNS = {
         Column("sd", "SD (ppb)", ".2f"),
         Column("sd_low", "95 % CI from", ".2f"),
         Column("sd_high", "to", ".2f"),
-        Column("share", "fraction of variance (%)", ".1f"),
+        Column("percent_of_variance", "% of variance", ".1f"),
         Column("n_levels", "levels", "d"),
         Column("n_scans", "scans", "d"),
     ),
@@ -153,6 +164,21 @@ COLUMNS = {
         Column("n_missing", "missing values", "d"),
         Column("note"),
     ),
+    "times": (
+        METHOD,
+        Column("n_scans", "scans", "d"),
+        Column("wall", "time (s)", ".3f"),
+        Column("wall_sd", "SD (s)", ".3f"),
+        Column("published_wall", "published (s)", ".4g"),
+        Column("cpu", "CPU time (s)", ".3f"),
+        Column("cpu_sd", "SD (s)", ".3f"),
+        Column("fft_pairs", "FFT pairs", ".1f"),
+        Column("fft_pairs_sd", "SD", ".1f"),
+        Column("wall_ratio", "time, ratio to deterministic", ".1f"),
+        Column("published_wall_ratio", "published ratio", ".4g"),
+        Column("cpu_ratio", "CPU time, ratio to deterministic", ".1f"),
+        Column("fft_pairs_ratio", "FFT pairs, ratio to deterministic", ".1f"),
+    ),
     "age": (
         METHOD,
         ROI,
@@ -171,6 +197,19 @@ COLUMNS = {
     ),
 }
 NOTES = {
+    "times": (
+        "Time of the inversion alone, with the choice of λ, but without reading and writing files, "
+        "finding edges and computing standard errors. CPU time is that of all threads. An FFT pair "
+        "is a forward and an inverse Fourier transform of the volume on which the inversion works "
+        "(the box around the mask, with a margin), timed just before and after the inversion. "
+        "Compare CPU times if the machine was busy with other work, and FFT pairs if machines or "
+        "matrices differ. Ratios are of mean times, over the scans that have both inversions. "
+        "Unlike all other results, times differ from run to run."
+    ),
+    "published_times": (
+        "Published times are those of Lin et al., AJNR 2015, on another computer; the ratio was "
+        "given as nearly 700."
+    ),
     "rois": (
         "Each point is the mean susceptibility of a region in one scan. The scans of each site are "
         "shown in order."
@@ -195,6 +234,14 @@ NOTES = {
     "between_methods": (
         "Paired t-tests over subjects of the difference between two inversions (first minus "
         "second)."
+    ),
+    "references": (
+        "A map has no absolute zero: values are relative to the mean of a reference region, whose "
+        "own variation from scan to scan is added to that of all regions. The first columns are "
+        "the susceptibility and the imprecision of each candidate relative to the mean of the "
+        "whole brain, which is zero itself and has none. The last ones are the imprecision of the "
+        "deep grey regions of the 2015 study if their values refer to this candidate, averaged "
+        "over regions: the smaller, the better the reference. All are means over subjects."
     ),
     "icc": (
         "The intraclass correlation coefficient (ICC) is the fraction of the total variance that "
@@ -268,6 +315,7 @@ KNOWN_TABLES = (
     "within_versus_cross",
     "between_rois",
     "between_methods",
+    "references",
     "icc",
     "components",
     "within_subject_sd",
@@ -284,4 +332,6 @@ KNOWN_TABLES = (
     "tubes_r2star",
     "within_subject_sd_r2star",
     "published_r2star",
+    "times",
+    "published_times",
 )

@@ -27,6 +27,7 @@ from .blocks import (
 )
 from .html import render_report
 from .parts import first_version, methods_blocks, picture_blocks
+from .side_by_side import BEFORE_AND_AFTER, before_and_after_texts, descriptive_text
 
 _REGRESSION = (Column("outcome"), Column("predictor"), Column("adjusted"))
 _TESTS = (
@@ -41,11 +42,18 @@ _TESTS = (
     Column("n_missing", "missing", "d"),
     Column("note"),
 )
-_PUBLISHED = (
-    Column("published", "published", ".3g"),
-    Column("published_low", "95 % CI from", ".3g"),
-    Column("published_high", "to", ".3g"),
-    Column("published_p", "P, published", "p"),
+_COVARIATES = (
+    Column("outcome"),
+    Column("predictor"),
+    Column("term", "covariate"),
+    Column("coefficient", "coefficient", ".3g"),
+    Column("se", "standard error", ".3g"),
+    Column("ci_low", "95 % CI from", ".3g"),
+    Column("ci_high", "to", ".3g"),
+    Column("t", "t", ".2f"),
+    Column("p", "P", "p"),
+    Column("published_p", "P, published"),
+    Column("n", "n", "d"),
 )
 _DIAGNOSTICS = (
     Column("subset"),
@@ -75,6 +83,7 @@ _DESCRIPTIVES = (
     Column("maximum", "largest", ".4g"),
     Column("n", "n", "d"),
     Column("n_missing", "missing", "d"),
+    Column("published", "published: mean ± SD (range) or number"),
 )
 _POWER = (
     Column("subset"),
@@ -83,7 +92,7 @@ _POWER = (
     Column("correlation", "correlation", ".2f"),
     Column("power", "power", ".3f"),
     Column("detectable_correlation", "detectable correlation", ".3f"),
-    Column("wanted_power", "with a power of", ".2f"),
+    Column("target_power", "with a power of", ".2f"),
 )
 _LADDER = (
     Column("column"),
@@ -99,6 +108,14 @@ NOTES = {
         "predictor. A standardised coefficient is the change in standard deviations of the outcome "
         "per standard deviation of the predictor. Before adjustment, the model contains the "
         "predictor alone; after adjustment, also the variables listed with it in the linked table."
+    ),
+    "before_and_after": (
+        "Coefficient (95 % confidence interval) and P. Where published coefficients are beside "
+        "them, ours are converted to their unit; the others have the units of the columns."
+    ),
+    "covariates": (
+        "Coefficients of the variables for which a regression is adjusted, from the regression of "
+        "the outcome on the predictor and all of them."
     ),
     "standardised": (
         "Confidence intervals of standardised coefficients neglect the uncertainty of the two "
@@ -135,6 +152,8 @@ NOTES = {
 }
 KNOWN_TABLES = (
     "coefficients",
+    "before_and_after",
+    "covariates",
     "diagnostics",
     "residuals",
     "ladder",
@@ -144,7 +163,8 @@ KNOWN_TABLES = (
     "patients",
     "problems",
     "sources",
-    "published",
+    "published_covariates",
+    "published_variables",
 )
 
 
@@ -163,9 +183,10 @@ def model_report(
     ----------
     tables : dict of str to DataFrame
         Tables of `stats.model.run_model`; ``coefficients`` is required. Optionally ``sources`` of
-        `cohort.patients.collect_patients`, and ``published`` (outcome, predictor, adjusted,
-        published, published_low, published_high, published_p) to show next to the coefficients of
-        all patients.
+        `cohort.patients.collect_patients`, and ``before_and_after`` of
+        `stats.before_after.before_and_after`. To be shown next to ours: ``published_covariates``
+        (subset, outcome, predictor, term, published_p) and ``published_variables`` (column, and
+        those of `side_by_side.descriptive_text`) of all patients.
     model : multiqsm.stats.model.StudyModel
         The specified model.
     warnings : sequence of str
@@ -279,20 +300,15 @@ def _node(tables, node, links):
 
 
 def _node_in_subset(tables, node, subset, rows, links):
-    table = rows
-    columns = (*_REGRESSION, *_TESTS)
-    if subset == ALL and "published" in tables:
-        table = rows.merge(tables["published"], on=["outcome", "predictor", "adjusted"], how="left")
-        if table["published"].notna().any():
-            columns = (*_REGRESSION, *_TESTS[:4], *_PUBLISHED, *_TESTS[4:])
     title = f"{node.title}: {subset}"
     blocks = [] if subset == ALL else [Heading(f"Patients: {subset}")]
+    blocks += _side_by_side(tables, node, subset, links)
     blocks += picture_blocks(f"{title}. {NOTES['standardised']}", forest_figure, rows)
-    blocks.append(Table(_readable(table), title, columns, links.get(node.name)))
+    blocks.append(Table(_readable(rows), title, (*_REGRESSION, *_TESTS), links.get(node.name)))
+    blocks += _covariates(tables, node, subset, links)
     if "residuals" not in tables:
         return blocks
-    of_node = tables["residuals"]
-    of_node = of_node[(of_node["node"] == node.name) & (of_node["subset"] == subset)]
+    of_node = _of_node(tables, "residuals", node, subset)
     for adjusted, stage in ((True, "after adjustment"), (False, "before adjustment")):
         part = of_node[of_node["adjusted"] == adjusted]
         if part.empty:
@@ -310,6 +326,35 @@ def _node_in_subset(tables, node, subset, rows, links):
     return blocks
 
 
+def _of_node(tables, name, node, subset):
+    table = tables[name]
+    return table[(table["node"] == node.name) & (table["subset"] == subset)]
+
+
+def _side_by_side(tables, node, subset, links):
+    if "before_and_after" not in tables:
+        return []
+    texts = before_and_after_texts(_of_node(tables, "before_and_after", node, subset))
+    caption = f"{node.title}, before and after adjustment: {subset}"
+    table = Table(_readable(texts), caption, BEFORE_AND_AFTER, links.get("before_and_after"))
+    return [Paragraph(NOTES["before_and_after"], note=True), table]
+
+
+def _covariates(tables, node, subset, links):
+    if "covariates" not in tables:
+        return []
+    rows = _of_node(tables, "covariates", node, subset)
+    if rows.empty:
+        return []
+    if "published_covariates" in tables:
+        keys = ["subset", "outcome", "predictor", "term"]
+        rows = rows.merge(tables["published_covariates"], on=keys, how="left")
+        rows = rows.dropna(axis="columns", how="all")
+    caption = f"Coefficients of the covariates: {subset}"
+    table = Table(_readable(rows), caption, _COVARIATES, links.get("covariates"))
+    return [Details(caption, (Paragraph(NOTES["covariates"], note=True), table))]
+
+
 def _patients(tables, links):
     if "descriptives" not in tables:
         return ()
@@ -317,6 +362,10 @@ def _patients(tables, links):
     if "sources" in tables:
         units = tables["sources"].query("used").set_index("column")["unit"]
         table = table.assign(unit=table["column"].map(units).astype(object).fillna(""))
+    if "published_variables" in tables:
+        published = tables["published_variables"].assign(subset=ALL)
+        table = table.merge(published, on=["subset", "column"], how="left")
+        table = table.assign(published=table.apply(descriptive_text, axis="columns"))
     caption = "Variables of the model"
     return (Table(_readable(table), caption, _DESCRIPTIVES, links.get("descriptives")),)
 
@@ -349,7 +398,8 @@ def _noted(tables, name, caption, columns, links):
 
 def _readable(table):
     """Return a table with its labels as words, and without its notes if there are none."""
-    names = table.columns.intersection(("outcome", "predictor", "column", "adjusted_for"))
+    labels = ("outcome", "predictor", "term", "column", "adjusted_for")
+    names = table.columns.intersection(labels)
     table = table.assign(**table[names].map(readable, na_action="ignore"))
     if "note" in table and table["note"].isna().all():
         table = table.drop(columns="note")

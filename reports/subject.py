@@ -64,7 +64,7 @@ QUALITY_COLUMNS = (
     Column("local_field_sd", "SD of the local field (ppb)", ".1f", PPB),
     Column("local_field_robust_sd", "robust SD of the local field (ppb)", ".1f", PPB),
     Column("unresolved_voxels", "voxels not unwrapped", ".0f"),
-    Column("unresolved_share", "voxels not unwrapped (%)", ".2f", 100),
+    Column("unresolved_fraction", "voxels not unwrapped (%)", ".2f", 100),
     Column("without_weight", "mask voxels without weight (%)", ".2f", 100),
     Column("mask_volume", "mask volume (mL)", ".0f"),
     Column("lambda_at_bound", "λ at a bound"),

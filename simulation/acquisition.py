@@ -351,7 +351,7 @@ def _truth(specimen):
         "total_field": _on_image(specimen, block_mean(specimen.total_field, factor)),
         "local_field": _on_image(specimen, block_mean(specimen.local_field, factor)),
         "chi": _on_image(specimen, block_mean(tissue.chi, factor), outside=tissue.exterior),
-        "labels": _on_image(specimen, block_mode(tissue.labels, factor)),
+        "labels": _on_image(specimen, block_mode(tissue.labels, factor, tissue.whole_of)),
         "mask": _on_image(specimen, block_mean(tissue.region, factor) >= 0.5),
     }
 

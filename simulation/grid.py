@@ -1,6 +1,6 @@
 """Grids in the scanner: their affines, finer and coarser versions, coordinates of their voxels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -69,17 +69,50 @@ def block_mean(values: np.ndarray, factor: Vector) -> np.ndarray:
     return values
 
 
-def block_mode(labels: np.ndarray, factor: Sequence[int]) -> np.ndarray:
+def block_mode(
+    labels: np.ndarray, factor: Sequence[int], whole_of: Mapping[int, int] | None = None
+) -> np.ndarray:
     """Return the most frequent label in blocks of `factor` voxels, which must divide the shape.
+
+    A label that is a part of a tissue counts as this tissue. A block of this tissue has the part's
+    label if the part is most of the tissue in it: without the part, all other labels are the same.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (x, y, z)
+    factor : sequence of int
+        Voxels of a block along each axis.
+    whole_of : mapping of int to int, optional
+        For each label that is a part of a tissue, the label of this tissue.
 
     Examples
     --------
+    Label 4 is a part of tissue 3.
+
     >>> block_mode(np.array([[[2, 2, 1, 3, 3, 3]]]), (1, 1, 3)).tolist()
     [[[2, 3]]]
+    >>> block_mode(np.array([[[2, 4, 4, 3, 4, 3]]]), (1, 1, 3), {4: 3}).tolist()
+    [[[4, 3]]]
     """
-    strided = [
+    whole = labels
+    for part, tissue in (whole_of or {}).items():
+        whole = np.where(whole == part, labels.dtype.type(tissue), whole)
+    mode = _most_frequent(_strided(whole, factor))
+    for part, tissue in (whole_of or {}).items():
+        n_part = sum((voxels == part).astype(np.uint8) for voxels in _strided(labels, factor))
+        n_tissue = sum((voxels == tissue).astype(np.uint8) for voxels in _strided(whole, factor))
+        mode[(mode == tissue) & (2 * n_part > n_tissue)] = part
+    return mode
+
+
+def _strided(labels, factor):
+    """Return each voxel of all blocks as an array: the first ones, the second ones and so on."""
+    return [
         labels[i :: factor[0], j :: factor[1], k :: factor[2]] for i, j, k in np.ndindex(*factor)
     ]
+
+
+def _most_frequent(strided):
     mode = np.zeros_like(strided[0])
     most = np.zeros(mode.shape, np.uint8)
     for candidate in strided:

@@ -48,6 +48,7 @@ def label_names() -> dict[int, str]:
         left, right = nucleus["label"]
         names[left] = f"left_{name}"
         names[right] = f"right_{name}"
+    names |= {part["label"]: name for name, part in anatomy()["parts"].items()}
     return dict(sorted(names.items()))
 
 
@@ -382,6 +383,8 @@ def head_model(
     for cavity in anatomy()["cavities"].values():
         for side in _sides(cavity):
             canvas.paint_shape(side, tissues["air"], 0, outside_brain=True)
+    for part in anatomy()["parts"].values():
+        canvas.label_part(part)
     return canvas.tissue
 
 
@@ -393,7 +396,9 @@ class _Canvas:
         self.to_head = to_head
         self.templates = load_templates()
         self.width = float(np.prod(voxel_size_of(to_head)) ** (1 / 3))
-        self.tissue = empty_space(shape, anatomy()["tissues"]["air"]["chi"])
+        labels = anatomy()["labels"]
+        whole_of = {part["label"]: labels[part["whole"]] for part in anatomy()["parts"].values()}
+        self.tissue = empty_space(shape, anatomy()["tissues"]["air"]["chi"], whole_of)
 
     def points(self, box: Sequence[slice]) -> np.ndarray:
         """Return the MNI coordinates (mm) of the voxels in a box, shape (3, x, y, z)."""
@@ -453,6 +458,13 @@ class _Canvas:
         self.tissue.paint(
             box, alpha, anatomy()["tissues"]["csf"], anatomy()["labels"]["lateral_ventricle"]
         )
+
+    def label_part(self, part: Mapping[str, Any]) -> None:
+        """Label a part of a tissue; other tissues within its shape keep their labels."""
+        box = self.box(part)
+        labels = self.tissue.labels[box]
+        is_inside = shape_distance(self.points(box), part) < 0
+        labels[is_inside & (labels == self.tissue.whole_of[part["label"]])] = part["label"]
 
     def paint_slab(self, start: int) -> None:
         """Paint soft tissue, skull, CSF and the brain's grey and white matter on a few planes."""

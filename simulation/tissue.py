@@ -1,7 +1,7 @@
 """Objects on grids: susceptibility and relaxation of each voxel."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Tissue:
         Fraction of each voxel that is of interest: the brain, or the phantom's water.
     exterior : float
         Susceptibility of the medium that surrounds the object, ppm relative to water.
+    whole_of : mapping of int to int
+        For each label that is only a part of a tissue, the label of this tissue.
     """
 
     labels: np.ndarray
@@ -32,6 +34,7 @@ class Tissue:
     t1: np.ndarray
     region: np.ndarray
     exterior: float
+    whole_of: Mapping[int, int] = field(default_factory=dict)
 
     def paint(
         self, box: tuple[slice, ...], alpha: np.ndarray, spins: Mapping[str, float], label: int
@@ -61,15 +64,21 @@ class Tissue:
         self.labels[box][alpha > 0.5] = label
 
 
-def empty_space(shape: Sequence[int], chi: float) -> Tissue:
-    """Return an empty grid of uniform susceptibility (ppm relative to water), to paint on."""
+def empty_space(
+    shape: Sequence[int], chi: float, whole_of: Mapping[int, int] | None = None
+) -> Tissue:
+    """Return an empty grid of uniform susceptibility (ppm relative to water), to paint on.
+
+    `whole_of` has the labels that are parts of a tissue, see `Tissue`.
+    """
     shape = tuple(map(int, shape))
     r2s = np.zeros(shape, np.float32)
     pd = np.zeros(shape, np.float32)
     region = np.zeros(shape, np.float32)
     chi_map = np.full(shape, chi, np.float32)
     t1 = np.ones(shape, np.float32)
-    return Tissue(np.zeros(shape, np.uint8), chi_map, r2s, pd, t1, region, exterior=chi)
+    labels = np.zeros(shape, np.uint8)
+    return Tissue(labels, chi_map, r2s, pd, t1, region, exterior=chi, whole_of=dict(whole_of or {}))
 
 
 def coverage(distance: np.ndarray, width: float) -> np.ndarray:

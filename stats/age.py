@@ -68,7 +68,7 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), statistical analysis.
+    Lin et al., AJNR 36:467-474 (2015), statistical analysis.
     """
     require_columns(table, ["age"])
     numbers(table["age"])

@@ -52,7 +52,7 @@ def calibrate(table: pd.DataFrame) -> pd.DataFrame:
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), phantom experiment.
+    Lin et al., AJNR 36:467-474 (2015), phantom experiment.
 
     Examples
     --------

@@ -62,7 +62,7 @@ def variance_components(
         * method, roi, component
         * variance, ci_low, ci_high: ppb²
         * sd, sd_low, sd_high: their square roots, ppb
-        * share: percent of the sum of all components
+        * percent_of_variance: percent of the sum of all components
         * n_levels: number of subjects, sites, scan indices, subject × site cells, or scans
         * n_scans: scans with a value
 
@@ -113,7 +113,7 @@ def variance_components(
                     "sd": np.sqrt(variance),
                     "sd_low": np.sqrt(low),
                     "sd_high": np.sqrt(high),
-                    "share": 100 * variance / (model.scale**2 * estimates.sum()),
+                    "percent_of_variance": 100 * variance / (model.scale**2 * estimates.sum()),
                     "n_levels": n_levels[name],
                     "n_scans": len(measured),
                 }

@@ -152,6 +152,8 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
           and interval in units of the SDs of predictor and outcome; ``r_squared``,
           ``adjusted_r_squared``; ``n``, ``n_missing`` (patients of the subset that lack a value);
           ``note``: the reason for a missing result, else NaN
+        * ``covariates``: one row per adjusted regression and covariate (``term``):
+          ``coefficient``, ``se``, ``ci_low``, ``ci_high``, ``t``, ``p`` of the covariate; ``n``
         * ``diagnostics``: one row per regression: ``leverage`` and ``cook`` (largest, with
           ``leverage_of``, ``cook_of``), ``n_leverage`` (above 2 p / n), ``n_cook`` (above 4 / n),
           ``studentised`` (largest in size, with ``studentised_of``), ``variance_inflation`` (of the
@@ -164,7 +166,7 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
         * ``descriptives``: by subset and column, ``n``, ``n_missing``, ``mean``, ``sd``,
           ``median``, ``minimum``, ``maximum``
         * ``power``: by subset, ``n``, ``alpha``, ``correlation`` and its ``power``,
-          ``detectable_correlation`` with ``wanted_power``
+          ``detectable_correlation`` with ``target_power``
         * ``excluded``: ``participant``, ``what``, ``reason``, ``left_out`` (bool): exclusions,
           applied or not, missing values, and patients for whom a condition is undefined
         * ``patients``: the remaining patients, with the transformed columns
@@ -179,12 +181,15 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
     _list_missing(table, model, excluded)
     subsets = _subsets(table, model.subsets, excluded, problems)
     coefficients = []
+    covariates = [pd.DataFrame(columns=COVARIATES)]
     diagnostics = []
     residuals = [pd.DataFrame(columns=RESIDUALS)]
     for subset, members in subsets.items():
         for regression in _regressions(model.nodes, subset):
-            row, diagnosis = _fit(members, table, failures, regression)
+            row, fit, diagnosis = _fit(members, table, failures, regression)
             coefficients.append(row)
+            if fit is not None and regression.adjusted_for:
+                covariates.append(_covariates(fit, regression))
             if "note" in row:
                 problems.append((str(regression), row["note"]))
             if diagnosis is not None:
@@ -192,6 +197,7 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
                 residuals.append(_residuals(diagnosis, regression, table, row["coefficient"]))
     return {
         "coefficients": pd.DataFrame(coefficients, columns=COEFFICIENTS),
+        "covariates": pd.concat(covariates[1:] or covariates, ignore_index=True)[COVARIATES],
         "diagnostics": pd.DataFrame(diagnostics, columns=DIAGNOSTICS),
         "residuals": pd.concat(residuals[1:] or residuals, ignore_index=True)[RESIDUALS],
         "ladder": _ladders(ladders, included, model),
@@ -224,6 +230,10 @@ COEFFICIENTS = [
     *("standardised", "standardised_low", "standardised_high", "r_squared", "adjusted_r_squared"),
     *("n", "n_missing", "note"),
 ]
+COVARIATES = [
+    *("node", "subset", "outcome", "predictor", "term"),
+    *("coefficient", "se", "ci_low", "ci_high", "t", "p", "n"),
+]
 DIAGNOSTICS = [
     *KEYS,
     *("leverage", "leverage_of", "n_leverage", "cook", "cook_of", "n_cook"),
@@ -240,7 +250,7 @@ RESIDUALS = [
 
 POWER = [
     *("subset", "n", "alpha", "correlation", "power"),
-    *("detectable_correlation", "wanted_power"),
+    *("detectable_correlation", "target_power"),
 ]
 
 
@@ -311,9 +321,10 @@ def _regressions(nodes: Sequence[Node], subset: str) -> Iterator[_Regression]:
 
 
 def _fit(members, table, failures, regression):
-    """Return a regression's row of coefficients, and its diagnostics.
+    """Return a regression's row of coefficients, its fit and its diagnostics.
 
-    The row of a regression that fails has a note. Diagnostics are None without residuals.
+    A regression that fails has a note in its row and no fit. Diagnostics are None without
+    residuals.
     """
     row = {**regression.keys, "adjusted_for": ", ".join(regression.adjusted_for) or np.nan}
     columns = [regression.outcome, regression.predictor, *regression.adjusted_for]
@@ -330,7 +341,7 @@ def _fit(members, table, failures, regression):
             )
         fit = ols(outcome, covariates)
     except ValueError as reason:
-        return {**row, "note": str(reason)}, None
+        return {**row, "note": str(reason)}, None, None
     coefficient = fit.coefficients.loc[regression.predictor]
     spread = complete.std()
     ratio = np.nan
@@ -346,9 +357,9 @@ def _fit(members, table, failures, regression):
         "adjusted_r_squared": fit.adjusted_r_squared,
     }
     try:
-        return row, diagnose(outcome, covariates)
+        return row, fit, diagnose(outcome, covariates)
     except ValueError:  # a perfect fit has coefficients and no residuals
-        return row, None
+        return row, fit, None
 
 
 def _check_columns(columns, table, failures):
@@ -365,6 +376,12 @@ def _check_columns(columns, table, failures):
     empty = [name for name in columns if table[name].isna().all()]
     if empty:
         raise ValueError(f"no patient has {', '.join(empty)}")
+
+
+def _covariates(fit, regression):
+    """Return the coefficients of the variables that a regression is adjusted for."""
+    rows = fit.coefficients.loc[list(regression.adjusted_for)]
+    return rows.rename_axis("term").reset_index().assign(**regression.keys, n=fit.n)
 
 
 def _diagnostics_row(diagnosis, regression):
@@ -470,7 +487,7 @@ def _power(subsets, model):
             "detectable_correlation": detectable_correlation(
                 n, power=model.power, alpha=model.alpha
             ),
-            "wanted_power": model.power,
+            "target_power": model.power,
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=POWER)

@@ -137,7 +137,7 @@ def imprecision(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), statistical analysis.
+    Lin et al., AJNR 36:467-474 (2015), statistical analysis.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def summarise_imprecision(imprecisions: pd.DataFrame) -> pd.DataFrame:
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), table of imprecision.
+    Lin et al., AJNR 36:467-474 (2015), table of imprecision.
     """
     require_columns(imprecisions, ["method", "roi", "mean", *IMPRECISIONS])
     rows = []
@@ -259,7 +259,7 @@ def within_versus_cross(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> p
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), statistical analysis.
+    Lin et al., AJNR 36:467-474 (2015), statistical analysis.
     """
     require_columns(imprecisions, ["method", "roi", *IMPRECISIONS])
     rows = []
@@ -292,7 +292,7 @@ def between_rois(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataF
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), statistical analysis.
+    Lin et al., AJNR 36:467-474 (2015), statistical analysis.
     """
     require_columns(imprecisions, ["subject", "method", "roi", *IMPRECISIONS])
     rows = []

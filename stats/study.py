@@ -12,6 +12,7 @@ from .components import variance_components
 from .harmonization import harmonization_effect, shift_and_scale
 from .planning import change_sd, group_sd, sample_size, smallest_detectable_change
 from .protocols import choose_protocols, scans_of
+from .references import reference_stability
 from .reproducibility import (
     between_methods,
     between_rois,
@@ -45,6 +46,7 @@ def study_tables(
     tables : dict of str to DataFrame
         ``rois`` and ``tubes``; ``calibration``; ``imprecision`` (per subject) and
         ``imprecision_summary``; ``within_versus_cross``, ``between_rois``, ``between_methods``;
+        ``references``;
         ``within_subject_sd``; ``icc``; ``components``; ``sdc``; ``sample_size``; ``bland_altman``
         and ``bland_altman_points``; ``harmonized`` and ``harmonization``; ``age``; ``excluded``,
         the scans that are in no other table, with the reason.
@@ -105,6 +107,7 @@ def study_tables(
         compute("between_rois", between_rois, tables["imprecision"])
         if people["method"].nunique() > 1:
             compute("between_methods", between_methods, tables["imprecision"])
+    compute("references", reference_stability, people)
     compute("within_subject_sd", within_subject_sd, people)
     compute("icc", intraclass_correlation, people)
     compute("components", variance_components, people)

@@ -7,7 +7,7 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
-from ..interfaces.group import CollectRoiTables, GroupReport, StudyStatistics
+from ..interfaces.group import CollectRoiTables, ComputationTimes, GroupReport, StudyStatistics
 from .connections import by_name
 from .presets import Difference, method_differences, preset_title
 
@@ -45,6 +45,7 @@ def init_group_wf(
         mem_gb=1,
     )
     statistics = Node(StudyStatistics(calibrate=calibrate), name="statistics", mem_gb=1)
+    times = Node(ComputationTimes(output_dir=str(output_dir)), name="times", mem_gb=1)
     report = Node(GroupReport(output_dir=str(output_dir)), name="report", mem_gb=1)
     if preset is not None:
         report.inputs.preset = preset_title(preset)
@@ -53,16 +54,10 @@ def init_group_wf(
     workflow = Workflow(name="group")
     workflow.connect(
         [
-            (
-                collect,
-                statistics,
-                [
-                    ("out_file", "in_file"),
-                    ("r2star_file", "r2star_file"),
-                    ("notes", "notes"),
-                ],
-            ),
-            (statistics, report, by_name(["tables", "notes", "calibrated"])),
+            (collect, statistics, [("out_file", "in_file"), *by_name(["r2star_file", "notes"])]),
+            (statistics, times, by_name(["tables", "notes"])),
+            (statistics, report, by_name(["calibrated"])),
+            (times, report, by_name(["tables", "notes"])),
         ]
     )
     return workflow

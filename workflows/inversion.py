@@ -61,6 +61,8 @@ def init_inversion_wf(
         Susceptibility relative to the mask's mean, ppm.
     provenance
         Sidecar fields.
+    time
+        Computation time.
     chi_se_file
         Its standard error, ppm; of methods in ``settings.standard_errors``.
     chi_se_provenance
@@ -76,7 +78,7 @@ def init_inversion_wf(
     interface.inputs.num_threads = threads
 
     inputnode = Node(IdentityInterface(fields), name="inputnode")
-    outputs = ["chi_file", "provenance"]
+    outputs = ["chi_file", "provenance", "time"]
     if method in settings.standard_errors:
         outputs += ["chi_se_file", "chi_se_provenance"]
     outputnode = Node(IdentityInterface(outputs), name="outputnode")
@@ -92,6 +94,7 @@ def init_inversion_wf(
             (inputnode, reference, [("mask_file", "mask_file"), ("mask_file", "region_file")]),
             (invert, reference, by_name(["chi_file", "provenance"])),
             (reference, outputnode, by_name(["chi_file", "provenance"])),
+            (invert, outputnode, by_name(["time"])),
         ]
     )
     if method in settings.standard_errors:

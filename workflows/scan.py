@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
+from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
@@ -24,6 +25,7 @@ from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.methods import BACKGROUNDS, INVERSIONS
 from ..interfaces.phase import DecodeEchoes
 from ..interfaces.quality import CheckSign
+from ..interfaces.timing import SaveTimes
 from .background import init_background_wf
 from .connections import by_name
 from .derivatives import init_scan_derivatives_wf
@@ -121,7 +123,8 @@ def init_scan_wf(
     # fmt: on
     _connect_derivatives(workflow, echoes, field, background, derivatives, scan, settings)
     provenance = _connect_sign(workflow, field, background, scan, threads, gigabytes)
-    for method in settings.inversions:
+    times = _times_node(workflow, scan, output_dir, settings.inversions, gigabytes)
+    for number, method in enumerate(settings.inversions, start=1):
         inversion = init_inversion_wf(
             method=method,
             settings=settings,
@@ -133,6 +136,7 @@ def init_scan_wf(
         _connect_inversion(
             workflow, echoes, field, background, inversion, derivatives, method, settings
         )
+        workflow.connect(inversion, "outputnode.time", times, f"in{number}")
     return workflow
 
 
@@ -245,6 +249,17 @@ def _connect_inversion(
     if INVERSIONS[method].needs_edges:
         workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
     # fmt: on
+
+
+def _times_node(workflow, scan, output_dir, inversions, gigabytes):
+    """Add the nodes that save the computation times of all inversions; return the one that collects
+    these.
+    """
+    times = Node(Merge(len(inversions)), name="times", mem_gb=gigabytes(0))
+    save = SaveTimes(output_dir=str(output_dir), scan=scan.label, methods=list(inversions))
+    save = Node(save, name="save_times", mem_gb=gigabytes(0))
+    workflow.connect(times, "out", save, "times")
+    return times
 
 
 def _matrix(scan):

@@ -63,7 +63,7 @@ def deterministic(
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), eq. 3.
+    Lin et al., AJNR 36:467-474 (2015), eq. 3.
     """
     problem = QuadraticProblem(field, mask, voxel_size, b0_dir)
     if measured is not None:

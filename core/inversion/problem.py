@@ -65,6 +65,28 @@ def regularised_power(kernel: np.ndarray, gradient: np.ndarray, lam: float) -> n
     return power
 
 
+def working_grid(mask: np.ndarray, voxel_size: Vector) -> WorkingGrid:
+    """Return the grid on which an inversion works: the mask's bounding box with a margin.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (x, y, z)
+        Region of interest.
+    voxel_size : sequence of 3 floats
+        Voxel size, mm.
+
+    Returns
+    -------
+    WorkingGrid
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
+    return WorkingGrid.around(mask, voxel_size, MARGIN)
+
+
 class QuadraticProblem:
     """The field and the operators on the working grid, in the Fourier domain.
 
@@ -85,7 +107,7 @@ class QuadraticProblem:
     ) -> None:
         self.mask = mask
         self.field = field_in_mask(mask, field)
-        self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
+        self.grid = working_grid(mask, voxel_size)
         self.inside = self.grid.embed(mask)
         self.weight = self.inside.astype(np.float32)  # of the residuals that λ is chosen by
         self.kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir)

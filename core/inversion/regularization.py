@@ -41,7 +41,7 @@ def gradient_power(shape: tuple[int, ...], voxel_size: Vector) -> np.ndarray:
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), eq. 3.
+    Lin et al., AJNR 36:467-474 (2015), eq. 3.
     """
     power = np.zeros((), np.float32)
     for k, size in zip(frequencies(shape, voxel_size), voxel_size, strict=True):
@@ -324,7 +324,7 @@ def meet_discrepancy(mean_square: Callable[[float], float], noise_variance: floa
 
     References
     ----------
-    Morozov, Soviet Math Dokl 7:414-417 (1966); Lin et al., AJNR 36:1644 (2015).
+    Morozov, Soviet Math Dokl 7:414-417 (1966); Lin et al., AJNR 36:467-474 (2015).
     """
     residuals: dict[float, float] = {}  # by λ
 

@@ -17,10 +17,10 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ..dipole import convolve, dipole_kernel
-from ..grid import Vector, WorkingGrid
+from ..grid import Vector
 from ..holes import interpolate_unmeasured
 from ..phase.fieldfit import noise_weight
-from .problem import MARGIN, regularised_power
+from .problem import regularised_power, working_grid
 from .regularization import gradient_power
 
 # SD in voxels of the Gaussian that smooths estimated variances. It reduces their error as much as
@@ -244,7 +244,7 @@ class _ClosedForm:
     """The deterministic inversion for one λ as a linear operator on its working grid."""
 
     def __init__(self, mask, voxel_size, b0_dir, lam):
-        self.grid = WorkingGrid.around(mask, voxel_size, MARGIN)
+        self.grid = working_grid(mask, voxel_size)
         kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir)
         self.spectrum = kernel / regularised_power(
             kernel, gradient_power(self.grid.shape, voxel_size), lam

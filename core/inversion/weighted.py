@@ -99,7 +99,8 @@ def iterative(
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015), eq. 1; Hutchinson, Commun Stat Simul Comput 19:433-450 (1990).
+    Lin et al., AJNR 36:467-474 (2015), eq. 1; Hutchinson, Commun Stat Simul Comput 19:433-450
+    (1990).
     """
     problem = _EdgeProblem(field, mask, voxel_size, b0_dir, edges, max_iterations, seed)
     problem.set_weights(data_weight, exterior_weight)

@@ -106,8 +106,8 @@ def fit_field(
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015); Kressler et al., IEEE Trans Med Imaging 29:273-281 (2010), eq.
-    4-5.
+    Lin et al., AJNR 36:467-474 (2015); Kressler et al., IEEE Trans Med Imaging 29:273-281 (2010),
+    eq. 4-5.
     """
     te = np.asarray(echo_times, np.float64)
     _check_echoes(te, phase, magnitude, mask)

@@ -99,7 +99,7 @@ def unwrap_echoes(
 
     References
     ----------
-    Lin et al., AJNR 36:1644 (2015).
+    Lin et al., AJNR 36:467-474 (2015).
 
     Examples
     --------

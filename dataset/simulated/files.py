@@ -42,13 +42,27 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
 
 
 def lookup_table(plan: ScanPlan) -> list[dict[str, object]]:
-    """Return the rows of the table of labels; those of a phantom have the tubes' susceptibility."""
+    """Return the rows of the table of labels, with the true susceptibility of each label of a head,
+    and of each tube of a phantom.
+    """
     rows: list[dict[str, object]] = []
     if plan.participant.model == "head":
         for index, name in head.label_names().items():
-            rows.append({"index": index, "name": name})
+            chi = _head_susceptibility(name, plan.subject)
+            rows.append({"index": index, "name": name, "susceptibility_ppm": chi})
         return rows
-    chi = dict(enumerate(phantom.TUBE_SUSCEPTIBILITY, start=1))
+    chi_of_tube = dict(enumerate(phantom.TUBE_SUSCEPTIBILITY, start=1))
     for index, name in phantom.label_names().items():
-        rows.append({"index": index, "name": name, "susceptibility_ppm": chi.get(index)})
+        rows.append({"index": index, "name": name, "susceptibility_ppm": chi_of_tube.get(index)})
     return rows
+
+
+def _head_susceptibility(name, subject):
+    """Return the susceptibility (ppm relative to water) of a label of a person's head."""
+    nucleus = name.removeprefix("left_").removeprefix("right_")
+    if nucleus in subject.chi:
+        return subject.chi[nucleus]
+    parts = head.anatomy()["parts"]
+    tissue = parts[name]["whole"] if name in parts else name
+    tissue = "csf" if tissue == "lateral_ventricle" else tissue
+    return head.anatomy()["tissues"][tissue]["chi"]

@@ -25,6 +25,7 @@ DRAWN_REGIONS = {
     "substantia_nigra": ("left_substantia_nigra", "right_substantia_nigra"),
     "thalamus": ("left_thalamus", "right_thalamus"),
     "csf": ("lateral_ventricle",),
+    "splenium": ("splenium",),
 }
 TUBE_MARGIN = 3.0  # mm between a tube's wall and the region
 
@@ -48,9 +49,9 @@ def write_drawn_regions(
     Returns
     -------
     pathlib.Path
-        The label image. Of a head: deep grey nuclei, left and right together, and the CSF of the
-        lateral ventricles without its border in the plane. Of a phantom: the middle half of each
-        tube without 3 mm at its wall.
+        The label image. Of a head: deep grey nuclei, left and right together, the CSF of the
+        lateral ventricles without its border in the plane, and the splenium. Of a phantom: the
+        middle half of each tube without 3 mm at its wall.
     """
     path = drawn_path(output_dir, plan)
     is_phantom = plan.participant.model == "phantom"
@@ -58,13 +59,13 @@ def write_drawn_regions(
         drawn = _draw_tubes(labels, mask, voxel_size_of(plan.affine))
         rows = [row for row in lookup_table(plan) if row["susceptibility_ppm"] is not None]
     else:
-        drawn = _draw_nuclei(labels)
+        drawn = _draw_head(labels)
         rows = []
         for index, name in enumerate(DRAWN_REGIONS, start=1):
             rows.append({"index": index, "name": name})
     write_image(path, drawn, plan.affine)
     sources = [bids_uri(path, output_dir) for path in raw_paths(output_dir, plan).values()]
-    regions = "Deep grey nuclei and CSF of the lateral ventricles"
+    regions = "Deep grey nuclei, CSF of the lateral ventricles and splenium of the corpus callosum"
     if is_phantom:
         regions = "Middle half of each tube"
     description = f"{regions}, as a rater would draw them: made from the true labels"
@@ -73,7 +74,7 @@ def write_drawn_regions(
     return path
 
 
-def _draw_nuclei(labels):
+def _draw_head(labels):
     index_of = {name: index for index, name in head.label_names().items()}
     drawn = np.zeros(labels.shape, np.uint8)
     for number, (name, parts) in enumerate(DRAWN_REGIONS.items(), start=1):

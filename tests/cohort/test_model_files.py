@@ -10,8 +10,9 @@ import yaml
 from multiqsm.bids_templates import load_template
 from multiqsm.cohort.model_files import SHIPPED, read_model
 from multiqsm.dataset.problems import DatasetError
-from multiqsm.stats.filters import parse_filter
-from multiqsm.stats.model import Exclusion, Node, StudyModel, Subset
+from multiqsm.dataset.tables import read_tsv
+from multiqsm.stats.filters import apply_filter, parse_filter
+from multiqsm.stats.model import ALL, Exclusion, Node, StudyModel, Subset
 from multiqsm.stats.transformations import Transformation
 
 CONTENT = {
@@ -78,6 +79,18 @@ def test_byte_order_mark_is_ignored(tmp_path):
     assert read_model(tmp_path / "model.json") == MODEL
 
 
+def test_filters_of_earlier_versions_hold_for_quality_tables_of_any(tmp_path):
+    rule = {"Filter": "unresolved_share > 0.05 or age > 90", "Reason": "wraps"}
+    path = write(tmp_path, lambda content: content.update(Exclude=[rule]))
+    (exclusion,) = read_model(path).exclusions
+    assert exclusion.condition.columns == ("unresolved_fraction", "age")
+    for column in ("unresolved_share", "unresolved_fraction"):
+        table = tmp_path / f"{column}.tsv"
+        table.write_text(f"{column}\tage\n0.01\t40\n0.2\t40\n")
+        holds, _ = apply_filter(exclusion.condition, read_tsv(table))
+        assert holds.tolist() == [False, True]
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_models(name):
     model = read_model(name)
@@ -85,8 +98,11 @@ def test_shipped_models(name):
     regressions = set()
     for node in model.nodes:
         regressions.update(product(node.outcomes, node.predictors))
-    published = {(row["outcome"], row["predictor"]) for row in load_template(f"published_{name}")}
-    assert published <= regressions
+    published = load_template(f"published_{name}")
+    subsets = {ALL, *(subset.name for subset in model.subsets)}
+    for row in (*published["coefficients"], *published["covariates"]):
+        assert (row["outcome"], row["predictor"]) in regressions
+        assert row.get("subset", ALL) in subsets
 
 
 def write(tmp_path, change):

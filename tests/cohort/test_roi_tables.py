@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.tables import people_table, r2star_table, tubes_table, write_scans
+from helpers.tables import people_table, r2star_table, tubes_table, write_r2star, write_scans
 
 from multiqsm.cohort.roi_tables import (
     add_participants,
@@ -58,7 +58,7 @@ def test_r2star_has_numbers_and_participants_of_the_table_of_susceptibility(tmp_
     rois, _ = add_protocols(table)
     rois = rois.assign(age=30.0)
     written = r2star_table(table[table["run"] != "3"])
-    write_scans(tmp_path, written, suffix="R2starmap")
+    write_r2star(tmp_path, written)
     r2star, notes = read_r2star_tables(tmp_path, rois)
     assert notes == []
     assert len(r2star) == len(written)
@@ -75,7 +75,7 @@ def test_r2star_has_numbers_and_participants_of_the_table_of_susceptibility(tmp_
 
 def test_r2star_without_a_table_of_susceptibility_is_noted(tmp_path):
     table = people_table(subjects=1, scans=1, methods=("iterative",))
-    write_scans(tmp_path, r2star_table(table), suffix="R2starmap")
+    write_r2star(tmp_path, r2star_table(table))
     r2star, notes = read_r2star_tables(tmp_path, table[table["site"] != "B"])
     assert set(r2star["site"]) == {"A", "C"}
     assert len(notes) == 1

@@ -229,6 +229,6 @@ def test_node_writes_the_field_where_it_is_valid_and_records_the_lost_voxels(
     assert not local[~valid].any()
     lost = np.count_nonzero(mask) - np.count_nonzero(valid)
     assert outputs.provenance["BackgroundMaskVoxelsLost"] == lost
-    assert outputs.provenance["BackgroundMaskShareLost"] == pytest.approx(lost / mask.sum())
+    assert outputs.provenance["BackgroundMaskFractionLost"] == pytest.approx(lost / mask.sum())
     assert outputs.provenance["Site"] == "A"
     assert (lost > 0) == BACKGROUNDS[name].shrinks_mask

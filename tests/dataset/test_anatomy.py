@@ -403,7 +403,7 @@ def test_table_of_quality_has_one_row_per_scan(tmp_path, monkeypatch):
     first, second = table.to_dict("records")
     assert first["snr"] == 150
     assert (first["acquisition"], first["site"], first["scan"]) == ("x", "A", 1)
-    assert first["unresolved_share"] == pytest.approx(6 / 30)
+    assert first["unresolved_fraction"] == pytest.approx(6 / 30)
     assert first["mask_volume"] == pytest.approx(24 * 1.5 / 1000)
     assert first["displacement"] == 0.1
     assert first["local_field_sd"] == 0.07

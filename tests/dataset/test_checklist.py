@@ -17,6 +17,7 @@ from multiqsm.dataset.checklist import (
     write_checklist,
 )
 from multiqsm.dataset.files import read_json
+from multiqsm.dataset.group_tables import write_group_table
 from multiqsm.dataset.sidecars import sidecar_path
 from multiqsm.dataset.tables import read_tsv
 
@@ -33,7 +34,7 @@ SIDECAR = {
     "Units": "ppm",
     "Inversion": "MEDI",
     "Lambda": 1e-3,
-    "ModelErrorReduction": True,
+    "MERIT": True,
     "MethodSteps": ["mask", "medi"],
     "ProcessingSoftware": {"multiqsm": "1.0", "numpy": "2.0"},
 }
@@ -70,7 +71,7 @@ def test_values_come_from_sidecar_and_header(tmp_path):
     assert value(checklist, "Orientation") == "axial"
     assert value(checklist, "Flow compensation, partial echo (scan options)") == "PFP, FC"
     assert value(checklist, "Toolbox and versions") == "multiqsm 1.0, numpy 2.0"
-    assert value(checklist, "Data term and weights", "medi") == "model error reduction: yes"
+    assert value(checklist, "Data term and weights", "medi") == "MERIT: yes"
 
 
 def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_path):
@@ -148,8 +149,9 @@ def test_phantoms_are_listed_apart_and_standard_errors_left_out(tmp_path):
     checklist = reporting_checklist(tmp_path)
     scanners = set(checklist.loc[checklist["item"] == "Matrix", "applies_to"])
     assert scanners == {"site A: Siemens Skyra", "site A: Siemens Skyra, phantom"}
-    assert value(checklist, "Dipole inversion", "medi") == "MEDI"
-    assert value(checklist, "Number of scans") == "2"
+    for kind in ("", ", phantom"):
+        assert value(checklist, "Dipole inversion", f"medi{kind}") == "MEDI"
+        assert value(checklist, "Number of scans", f"all scans{kind}") == "1"
     of_one_scan = reporting_checklist(tmp_path, ["sub-p"])
     assert value(of_one_scan, "Number of scans") == "1"
 
@@ -200,6 +202,18 @@ def test_parameters_of_the_standard_error_are_those_of_its_map(tmp_path):
     save_map(tmp_path, "sub-01", error, inversion="medise")
     text = value(reporting_checklist(tmp_path), "Standard error of susceptibility", "medi")
     assert text == "standard error from: realisations of the noise; noise realisations: 4"
+
+
+def test_scans_excluded_from_statistics_are_counted_once_there_are_statistics(tmp_path):
+    save_map(tmp_path, "sub-01", SIDECAR)
+    item = "Scans excluded from statistics"
+    assert value(reporting_checklist(tmp_path), item) == ""
+    write_group_table(tmp_path, "warnings", pd.DataFrame({"warning": []}))
+    assert value(reporting_checklist(tmp_path), item) == "none"
+    excluded = pd.DataFrame({"reason": ["other protocol", "other protocol", "other reference"]})
+    write_group_table(tmp_path, "excluded", excluded)
+    expected = "other protocol (2 scans); other reference (1 scan)"
+    assert value(reporting_checklist(tmp_path), item) == expected
 
 
 def test_no_map_gives_an_empty_checklist(tmp_path):

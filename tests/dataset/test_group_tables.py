@@ -15,6 +15,7 @@ from multiqsm.dataset.group_tables import (
 from multiqsm.dataset.sidecars import sidecar_path
 from multiqsm.stats.relaxation import r2star_tables
 from multiqsm.stats.study import study_tables
+from multiqsm.stats.times import computation_times
 
 # Numbers without a unit: labels, counts, ratios, and statistics of tests.
 DIMENSIONLESS = {
@@ -22,6 +23,7 @@ DIMENSIONLESS = {
     *("slope", "slope_se", "slope_ci_low", "slope_ci_high", "calibration_slope", "r_squared"),
     *("icc", "f", "df", "df1", "df2", "statistic", "p", "p_bonferroni", "r", "ratio"),
     *("change", "change_across_sites", "group"),  # numbers of subjects
+    *("fft_pairs", "fft_pairs_sd", "wall_ratio", "cpu_ratio", "fft_pairs_ratio"),
 }
 
 
@@ -45,7 +47,9 @@ def tables():
     values.loc[other_protocol, "protocol"] = "acq-y"
     tables, _ = study_tables(values, calibrated=True)
     tables_of_r2star, _ = r2star_tables(r2star_table(values), tables["rois"], tables["tubes"])
-    return tables | tables_of_r2star
+    time = {"scan": "sub-01", "method": "medi", "wall": 9.0, "cpu": 9.0, "fft_pair": 0.1}
+    times = pd.DataFrame([{**time, "fft_pairs": 90.0, "threads": 1, "processor": "a processor"}])
+    return tables | tables_of_r2star | {"times": computation_times(times)}
 
 
 def test_the_study_has_every_table_of_the_template(tables):

@@ -9,6 +9,7 @@ import pytest
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.files import write_json
 from multiqsm.dataset.methods import (
+    EARLIER_STEPS,
     METHOD_STEPS,
     N_REGIONS,
     citation_text,
@@ -59,7 +60,7 @@ def absent(root, *texts, **options):
 
 def test_steps_of_all_scans_have_no_numbers(tmp_path):
     for run in "12":
-        write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=7)
+        write_scan(tmp_path, "01", run, carried=("registration", "csf_automatic"), regions=7)
     text = methods_text(tmp_path)
     assert " (in " not in text
     assert sentence(tmp_path, "registered rigidly").startswith(
@@ -78,7 +79,11 @@ def test_steps_of_all_scans_have_no_numbers(tmp_path):
 
 
 def test_reference_that_some_people_have_instead(tmp_path):
-    for subject, reference in (("01", "csf_found"), ("02", "brain_instead"), ("03", "csf_found")):
+    for subject, reference in (
+        ("01", "csf_automatic"),
+        ("02", "brain_as_fallback"),
+        ("03", "csf_automatic"),
+    ):
         for run in "12":
             write_scan(tmp_path, subject, run, carried=("registration", reference), regions=7)
     assert sentence(tmp_path, CSF).endswith("identified by R2* and position (in 2 of 3 people).")
@@ -92,7 +97,7 @@ def test_reference_that_some_people_have_instead(tmp_path):
 
 
 def test_single_scan_is_not_registered(tmp_path):
-    write_scan(tmp_path, "01", "1", carried=("single_scan", "csf_found"), regions=1)
+    write_scan(tmp_path, "01", "1", carried=("single_scan", "csf_automatic"), regions=1)
     assert absent(tmp_path, "registered rigidly")
     assert (
         sentence(tmp_path, "no registration was needed")
@@ -100,7 +105,7 @@ def test_single_scan_is_not_registered(tmp_path):
     )
     assert "in 1 region per" in methods_text(tmp_path)
     for run in "12":
-        write_scan(tmp_path, "02", run, carried=("registration", "csf_found"), regions=1)
+        write_scan(tmp_path, "02", run, carried=("registration", "csf_automatic"), regions=1)
     assert absent(tmp_path, "registered rigidly", scans=["sub-01_run-1"])
     assert sentence(tmp_path, "registered rigidly").endswith("(in 1 of 2 people).")
     assert sentence(tmp_path, "no registration was needed").endswith("(in 1 of 2 people).")
@@ -108,7 +113,9 @@ def test_single_scan_is_not_registered(tmp_path):
 
 def test_scans_that_could_not_be_registered_and_regions_that_were_not_measured(tmp_path):
     for run in "12":
-        write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=6 + int(run))
+        write_scan(
+            tmp_path, "01", run, carried=("registration", "csf_automatic"), regions=6 + int(run)
+        )
     write_scan(tmp_path, "01", "3")
     assert sentence(tmp_path, "could not be registered").endswith("(in 1 of 3 scans).")
     assert sentence(tmp_path, "7 to 8 regions").endswith("(in 2 of 3 scans).")
@@ -150,7 +157,7 @@ def test_steps_of_some_scans(tmp_path):
 def test_phantoms_do_not_count_as_people(tmp_path):
     write_scan(tmp_path, "ph", "1", ("phantom", "phantom_mask", *SCAN[1:]), regions=0)
     for run in "12":
-        write_scan(tmp_path, "01", run, carried=("registration", "csf_found"), regions=3)
+        write_scan(tmp_path, "01", run, carried=("registration", "csf_automatic"), regions=3)
     assert sentence(tmp_path, "Scans of phantoms").endswith(
         "relative to the mean of the phantom (in 1 of 3 scans)."
     )
@@ -173,6 +180,18 @@ def test_maps_of_an_earlier_version_and_steps_of_a_later_one(tmp_path):
         "(in 1 of 2 scans)."
     )
     assert sentence(tmp_path, "projection onto").endswith("(in 1 of 2 scans).")
+
+
+def test_steps_of_earlier_versions_have_their_sentences(tmp_path):
+    names = load_template("citation")["steps"].keys()
+    assert not EARLIER_STEPS.keys() & names
+    for run, (earlier, current) in enumerate(EARLIER_STEPS.items(), start=1):
+        subjects = [f"{run}earlier", f"{run}current"]
+        write_scan(tmp_path, subjects[0], "1", (*SCAN, earlier))
+        write_scan(tmp_path, subjects[1], "1", (*SCAN, current))
+        texts = [methods_text(tmp_path, [f"sub-{subject}_run-1"]) for subject in subjects]
+        assert texts[0] == texts[1]
+        assert load_template("citation")["steps"][current]["text"] in texts[0]
 
 
 def test_empty_dataset_has_a_minimal_methods_text(tmp_path):

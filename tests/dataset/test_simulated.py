@@ -201,12 +201,18 @@ def test_truth_is_the_scans(tiny):
     sidecar = json.loads((folder / "anat" / f"{stem}_desc-truth_Chimap.json").read_text())
     np.testing.assert_allclose(sidecar["ObjectToScanner"], plan.position.matrix)
     assert sidecar["NucleiSusceptibility"] == pytest.approx(plan.subject.chi)
-    names = pd.read_table(folder / "anat" / f"{stem}_desc-truth_dseg.tsv", index_col="index")[
-        "name"
-    ]
+    lookup = pd.read_table(folder / "anat" / f"{stem}_desc-truth_dseg.tsv", index_col="index")
+    names = lookup["name"]
     labels = np.asarray(nib.load(folder / "anat" / f"{stem}_desc-truth_dseg.nii.gz").dataobj)
     assert set(np.unique(labels)) - {0} <= set(names.index)
     assert "left_putamen" in set(names)
+    values = lookup.set_index("name")["susceptibility_ppm"]
+    assert values.notna().all()
+    for side in ("left", "right"):
+        assert values[f"{side}_putamen"] == pytest.approx(plan.subject.chi["putamen"])
+    # The splenium has the susceptibility of white matter, the ventricles that of CSF.
+    assert values["splenium"] == values["white_matter"] == -0.03
+    assert values["lateral_ventricle"] == values["csf"] == 0
 
 
 def test_tubes_have_their_susceptibility_in_the_table(tiny):
@@ -251,7 +257,7 @@ def test_regions_do_not_depend_on_which_part_of_the_study_is_simulated():
     assert set(scans_drawn_on(part)) < set(drawn)
 
 
-def test_nuclei_are_drawn_from_the_true_labels_and_csf_without_its_border(tmp_path):
+def test_regions_are_drawn_from_the_true_labels_and_csf_without_its_border(tmp_path):
     plan = make_design("study", subjects=1, runs=1, voxel_size=(4, 4, 4)).plans[0]
     index = {name: index for index, name in label_names().items()}
     labels = np.zeros(plan.protocol.shape, np.uint8)
@@ -259,6 +265,7 @@ def test_nuclei_are_drawn_from_the_true_labels_and_csf_without_its_border(tmp_pa
     labels[20:24, 4:8, 4] = index["right_putamen"]
     labels[10:15, 10:14, 6:8] = index["lateral_ventricle"]
     labels[10, 20, 6] = index["vein"]
+    labels[12:16, 18, 6] = index["splenium"]
     drawn = np.asarray(nib.load(write_drawn_regions(tmp_path, plan, labels, labels > 0)).dataobj)
     names = find_labels(plan.entities, [tmp_path / "derivatives" / "manual"]).names
     number = {name: index for index, name in names.items()}
@@ -266,7 +273,8 @@ def test_nuclei_are_drawn_from_the_true_labels_and_csf_without_its_border(tmp_pa
     csf = np.zeros(labels.shape, bool)
     csf[11:14, 11:13, 6:8] = True
     np.testing.assert_array_equal(drawn == number["csf"], csf)
-    assert set(np.unique(drawn)) == {0, number["putamen"], number["csf"]}
+    np.testing.assert_array_equal(drawn == number["splenium"], labels == index["splenium"])
+    assert set(np.unique(drawn)) == {0, number["putamen"], number["csf"], number["splenium"]}
 
 
 def test_tubes_are_drawn_in_their_middle_half_away_from_the_wall(tmp_path):

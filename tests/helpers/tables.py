@@ -5,12 +5,16 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from multiqsm.dataset.entities import scan_label
+from multiqsm.dataset.names import R2STAR_TABLE
 from multiqsm.dataset.outputs import derivative_path
 from multiqsm.dataset.tables import write_tsv
+from multiqsm.dataset.times import InversionTime, write_times
 
 ROIS = {"putamen": 0.045, "pallidum": 0.12, "csf": 0.0}  # ppm; the last is the reference
 SLOPES = {"A": 0.9, "B": 0.8, "C": 1.1}
 TUBES = {"tube 1": 0.2, "tube 2": 0.4, "tube 3": 0.6, "tube 4": 0.8}  # ppm
+WALL_TIMES = {"iterative": 30.0, "deterministic": 0.5}  # s
 LABELS = ["subject", "session", "run", "site", "scan", "method", "roi"]
 
 
@@ -71,11 +75,29 @@ def r2star_table(table):
     return table.assign(mean=mean, median=mean, sd=1.0, unit="1/s").reset_index(drop=True)
 
 
-def write_scans(root, table, acquisition=None, suffix="chi"):
-    """Write the table of every scan where the participant level has it."""
+def write_scans(root, table, acquisition=None):
+    """Write the table and the computation times of every scan where the participant level has
+    them.
+    """
+    for entities, rows in _scans_of(table, acquisition):
+        write_tsv(
+            derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv"), rows
+        )
+        times = {}
+        for method in rows["method"].unique():
+            wall = WALL_TIMES.get(method, 1.0)
+            times[method] = InversionTime(wall, 2 * wall, 0.25, (40, 40, 45), 2, "a processor")
+        write_times(root, scan_label(entities), times)
+
+
+def write_r2star(root, table):
+    """Write the table of R2* of every scan where the participant level has it."""
+    for entities, rows in _scans_of(table):
+        write_tsv(derivative_path(root, entities, **R2STAR_TABLE), rows)
+
+
+def _scans_of(table, acquisition=None):
+    """Yield entities and rows of each scan."""
     for (subject, session, run), rows in table.groupby(["subject", "session", "run"], dropna=False):
         entities = {"subject": subject, "session": session, "acquisition": acquisition, "run": run}
-        entities = {key: label for key, label in entities.items() if isinstance(label, str)}
-        write_tsv(
-            derivative_path(root, entities, suffix=suffix, desc="rois", extension=".tsv"), rows
-        )
+        yield {key: label for key, label in entities.items() if isinstance(label, str)}, rows

@@ -27,6 +27,7 @@ from multiqsm.stats.age import age_regression
 from multiqsm.stats.agreement import bland_altman, bland_altman_points, intraclass_correlation
 from multiqsm.stats.calibration import calibrate
 from multiqsm.stats.components import variance_components
+from multiqsm.stats.references import reference_stability
 from multiqsm.stats.relaxation import r2star_within_subject_sd
 from multiqsm.stats.reproducibility import (
     between_methods,
@@ -61,6 +62,7 @@ def study_tables(rois=None):
         "within_versus_cross": within_versus_cross(per_subject),
         "between_rois": between_rois(per_subject),
         "between_methods": between_methods(per_subject),
+        "references": reference_stability(rois.assign(reference_offset=0.009)),
         "icc": intraclass_correlation(rois),
         "components": variance_components(rois),
         "within_subject_sd": sdw,
@@ -224,7 +226,7 @@ def test_report_of_fifteen_scans_is_within_the_budget(subject_html):
 def test_overview_names_the_parts_that_were_not_computed():
     html = group_report({"rois": roi_table(subjects=2, scans=1), "icc": pd.DataFrame()})
     page = assert_self_contained(html)
-    assert "was not computed: Imprecision, Tests, ICC, Variance," in page.text
+    assert "was not computed: Imprecision, Tests, Reference regions, ICC, Variance," in page.text
     assert "#icc" not in html
 
 
@@ -349,6 +351,28 @@ def test_scans_that_differ_in_acquisition_are_not_averaged():
     rows = table_of(html, "Mean susceptibility (ppb), medi")
     assert [row[-1] for row in rows] == ["putamen", "40.0", "20.0", "30.0", "14.1"]
     assert [row[0] for row in rows[1:3]] == ["coarse", "fine"]
+
+
+def test_group_report_compares_reference_regions():
+    """In ppb; the whole brain has no imprecision of its own."""
+    references = pd.DataFrame(
+        {
+            "method": "medi",
+            "reference": ["csf", "brain"],
+            "n_subjects": 9,
+            "mean": [0.0096, 0.0],
+            "within": [0.00052, np.nan],
+            "cross": [0.00131, np.nan],
+            "n_regions": 5,
+            "regions_within": [0.00084, 0.00089],
+            "regions_cross": [0.00147, 0.00133],
+        }
+    )
+    html = group_report({"rois": roi_table(subjects=1), "references": references})
+    caption = "Imprecision of reference regions, and of deep grey regions relative to them"
+    rows = table_of(html, caption)
+    assert rows[1] == ["medi", "csf", "9", "+9.6", "0.52", "1.31", "5", "0.84", "1.47"]
+    assert rows[2] == ["medi", "brain", "9", "+0.0", "n/a", "n/a", "5", "0.89", "1.33"]
 
 
 def test_group_report_lists_protocols_and_excluded_scans():

@@ -460,6 +460,19 @@ def test_block_mode_is_the_most_frequent_label():
     assert block_mode(labels, (2, 2, 2)).ravel().tolist() == [5, 7]
 
 
+def test_a_part_counts_as_its_tissue_and_leaves_all_other_labels_as_they_are():
+    """Label 4 is a part of tissue 3."""
+    labels = np.random.default_rng(0).integers(1, 5, (20, 20, 20)).astype(np.uint8)
+    mode = block_mode(labels, (2, 2, 2), {4: 3})
+    merged = np.where(labels == 4, 3, labels).astype(np.uint8)
+    np.testing.assert_array_equal(np.where(mode == 4, 3, mode), block_mode(merged, (2, 2, 2)))
+    n_part = 8 * block_mean(labels == 4, (2, 2, 2))
+    n_tissue = 8 * block_mean(merged == 3, (2, 2, 2))
+    has_part = (block_mode(merged, (2, 2, 2)) == 3) & (n_part > n_tissue / 2)
+    assert has_part.any()
+    np.testing.assert_array_equal(mode == 4, has_part)
+
+
 def test_siemens_integers_decode_to_the_phase():
     signal = random_signal()
     magnitude, phase = siemens_encoding(signal)

@@ -120,6 +120,33 @@ def test_nuclei_have_their_susceptibility(close_up):
         assert np.median(close_up.chi[pure]) == pytest.approx(chi, abs=1e-3), name
 
 
+def test_splenium_lies_across_the_middle_of_the_corpus_callosum():
+    """About 24 mm wide, its middle near MNI coordinates (0, −38, 16) mm, and white matter only."""
+    shape = (60, 50, 50)
+    affine = scan_affine(shape, (1, 1, 1), centre=(0, -38, 16))
+    head = head_model(average_subject(), shape, affine)
+    splenium = head.labels == INDEX["splenium"]
+    points = np.argwhere(splenium) @ affine[:3, :3].T + affine[:3, 3]
+    np.testing.assert_allclose(points.mean(axis=0), (0, -38, 16), atol=1)
+    assert np.ptp(points[:, 0]) == pytest.approx(24, abs=2)
+    assert 0.7 < splenium.sum() / 1000 < 2  # mL
+    assert ndimage.label(splenium)[1] == 1
+    white_matter = anatomy()["tissues"]["white_matter"]
+    np.testing.assert_allclose(head.chi[splenium], white_matter["chi"], atol=2e-3)
+    np.testing.assert_allclose(head.r2s[splenium], white_matter["r2s"], atol=0.5)
+
+
+def test_parts_change_nothing_but_the_label_of_their_tissue(head, affine, monkeypatch):
+    monkeypatch.setitem(anatomy(), "parts", {})
+    without = head_model(average_subject(), SHAPE, affine)
+    for name in ("chi", "r2s", "pd", "t1", "region"):
+        np.testing.assert_array_equal(getattr(head, name), getattr(without, name))
+    is_splenium = head.labels == INDEX["splenium"]
+    assert is_splenium.any()
+    labels = np.where(is_splenium, INDEX["white_matter"], head.labels)
+    np.testing.assert_array_equal(labels, without.labels)
+
+
 def test_finer_grid_shows_the_same_head(head, affine):
     """Averaging a grid twice as fine gives the coarse one: within 6 % of the susceptibility's
     spread.
@@ -183,7 +210,9 @@ def test_normal_range_and_age():
 
 
 def test_every_tissue_names_its_source():
-    described = [*anatomy()["tissues"].values(), *anatomy()["nuclei"].values()]
+    described = []
+    for group in ("tissues", "nuclei", "parts"):
+        described.extend(anatomy()[group].values())
     for description in described:
         assert re.search(r"\b(19|20)\d\d\b|our choice", description["source"]), description[
             "source"

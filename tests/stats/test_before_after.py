@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from multiqsm.bids_templates import load_template
 from multiqsm.cohort.model_files import read_model
@@ -35,6 +36,9 @@ def test_ours_has_the_published_unit_and_stays_beside_it():
             "factor": 1000,
         }
     )
+    in_subset = published[1:].assign(subset="50 years or younger", published_p=0.036)
+    in_subset[["published", "published_low", "published_high"]] = np.nan
+    published = pd.concat([published, in_subset])
     table = before_and_after(coefficients(), published)
     assert len(table) == 4
     volume = table[(table["outcome"] == "thalamic_volume") & (table["subset"] == "all")].iloc[0]
@@ -46,14 +50,36 @@ def test_ours_has_the_published_unit_and_stays_beside_it():
     thickness = table[table["outcome"] == "thickness"].iloc[0]
     assert thickness["before"] == 5.0
     assert np.isnan(thickness["published_before"])
-    # The published values are those of all patients.
     younger = table[table["subset"] != "all"]
     assert younger["published_before"].isna().all()
+    assert younger["published_after_p"].iloc[0] == 0.036
     np.testing.assert_allclose(younger["before"].iloc[0], 10)
 
 
+def test_without_published_coefficients_ours_keep_their_units():
+    table = before_and_after(coefficients())
+    assert table["unit"].isna().all()
+    assert table["after"].tolist() == [1.01, 5.0] * 2
+    assert not [name for name in table if name.startswith("published")]
+
+
+def test_contradictory_published_coefficients_are_refused():
+    row = {"outcome": "thickness", "predictor": "chi", "adjusted": True, "published": 1.0}
+    row |= {"published_low": 0.0, "published_high": 2.0, "published_p": 0.5, "factor": 1}
+    units = pd.DataFrame([{**row, "unit": "mm"}, {**row, "unit": "cm", "subset": "young"}])
+    twice = pd.DataFrame([{**row, "unit": "mm"}, {**row, "unit": "mm"}])
+    for published in (units, twice):
+        with pytest.raises(ValueError, match="many-to-one"):
+            before_and_after(coefficients(), published)
+
+
 def test_every_regression_of_the_2018_study_is_published_beside_ours():
-    published = pd.DataFrame(load_template("published_thalamus"))
+    published = pd.DataFrame(load_template("published_thalamus")["coefficients"])
+    # Of the younger patients, the paper has one P only.
+    younger = published[published["subset"].notna()]
+    assert younger["published_p"].tolist() == [0.036]
+    assert younger["subset"].tolist() == [subset.name for subset in read_model("thalamus").subsets]
+    published = published[published["subset"].isna()]
     assert len(published) == 18
     expected = set()
     for node in read_model("thalamus").nodes:

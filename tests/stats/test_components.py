@@ -81,7 +81,7 @@ def test_balanced_data_agree_with_the_analysis_of_variance(shape):
             pytest.approx(row["ci_high"]),
         )
     s, a, i = shape
-    assert estimates["share"].sum() == pytest.approx(100)
+    assert estimates["percent_of_variance"].sum() == pytest.approx(100)
     assert estimates["n_levels"].tolist() == [s, a, i, s * a, s * a * i]
     assert (estimates["n_scans"] == s * a * i).all()
 

@@ -76,6 +76,35 @@ def test_regressions_equal_statsmodels_formulas(patients, subset, outcome, formu
     )
 
 
+@pytest.mark.parametrize("subset", ["all", "young"])
+def test_covariates_equal_statsmodels(patients, subset):
+    patients.loc["07", "therapy"] = np.nan
+    covariates = run_model(patients, MODEL)["covariates"]
+    assert len(covariates) == 2 * 2 * 3  # subsets, outcomes, covariates
+    rows = rows_of({"": covariates}, "", subset=subset, outcome="log_lesions").set_index("term")
+    chosen = patients if subset == "all" else patients[patients["age"] <= 45]
+    peer = smf.ols("np.log(lesions) ~ chi + age + C(sex) + therapy", chosen).fit()
+    names = {"age": "age", "sex.M": "C(sex)[T.M]", "therapy": "therapy"}
+    assert rows.index.tolist() == list(names)
+    for term, name in names.items():
+        row = rows.loc[term]
+        ours = row[["coefficient", "se", "t", "p", "ci_low", "ci_high"]].astype(float)
+        theirs = [values[name] for values in (peer.params, peer.bse, peer.tvalues, peer.pvalues)]
+        np.testing.assert_allclose(ours, [*theirs, *peer.conf_int().loc[name]], rtol=1e-8)
+        assert (row["predictor"], row["n"]) == ("chi", peer.nobs)
+
+
+def test_predictor_is_not_a_covariate_of_itself(patients):
+    node = Node("table2", "", ("chi",), ("age", "therapy"), ("age", "therapy"))
+    covariates = run_model(patients, StudyModel("m", (node,)))["covariates"]
+    assert covariates[["predictor", "term"]].to_numpy().tolist() == [
+        ["age", "therapy"],
+        ["therapy", "age"],
+    ]
+    unadjusted = run_model(patients, StudyModel("m", (Node("a", "", ("chi",), ("age",)),)))
+    assert unadjusted["covariates"].empty
+
+
 def test_diagnostics_equal_statsmodels(patients):
     tables = run_model(patients, MODEL)
     keys = {"subset": "all", "outcome": "log_lesions", "adjusted": True}

@@ -17,6 +17,7 @@ ALWAYS = {
     "imprecision_summary",
     "within_versus_cross",
     "between_rois",
+    "references",
 }
 ALWAYS |= {
     "between_methods",

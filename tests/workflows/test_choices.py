@@ -166,7 +166,7 @@ def test_inversions_record_their_steps():
     chiang = recorded_steps("--preset", "chiang2018")
     lin = recorded_steps("--preset", "lin2015")
     assert default == {
-        *("edges", "jumps", "medi", "nonlinear", "merit", "medi_scaled"),
+        *("edges", "strong_source_edges", "medi", "nonlinear", "merit", "medi_scaled"),
         *("iterative", "deterministic", "gcv", "weights", "exterior_weight"),
     }
     assert chiang == {"edge_fraction", "medi", "nonlinear", "medi_discrepancy"}
@@ -234,8 +234,8 @@ def test_preset_of_the_thalamus_study(make_dataset, ball_head):
     sidecar = json.loads((folder / "sub-01_desc-medi_Chimap.json").read_text())
     assert sidecar["LambdaRule"] == "discrepancy"
     assert sidecar["EdgeFraction"] == 0.3
-    assert sidecar["ModelErrorReduction"] is False
-    assert "ModelErrorThreshold" not in sidecar
+    assert sidecar["MERIT"] is False
+    assert "MERITThreshold" not in sidecar
     assert "PDF" in sidecar["BackgroundRemoval"]
     chi = nib.load(folder / "sub-01_desc-medi_Chimap.nii.gz").get_fdata()
     assert 0.2 < chi[iron(chi.shape)].mean() < 0.33

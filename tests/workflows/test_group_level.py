@@ -10,12 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.datasets import validator_errors
-from helpers.tables import SLOPES, people_table, r2star_table, tubes_table, write_scans
+from helpers.pages import table_of
+from helpers.tables import (
+    SLOPES,
+    WALL_TIMES,
+    people_table,
+    r2star_table,
+    tubes_table,
+    write_r2star,
+    write_scans,
+)
 
 from multiqsm.cli.app import main
 from multiqsm.dataset.methods import write_citation
 from multiqsm.dataset.outputs import write_dataset_description
 from multiqsm.dataset.tables import read_tsv, write_tsv
+from multiqsm.dataset.times import times_path
 from multiqsm.execution.completion import write_completion_record
 from multiqsm.stats.reproducibility import imprecision
 from multiqsm.workflows.settings import PRESETS
@@ -23,8 +33,16 @@ from multiqsm.workflows.settings import PRESETS
 TABLES = {
     *("roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary"),
     *("within_versus_cross", "between_rois", "between_methods", "within_subject_sd", "icc"),
-    *("components", "sdc", "sample_size", "bland_altman", "bland_altman_points", "harmonized"),
-    *("harmonization", "age", "warnings"),
+    *(
+        "references",
+        "components",
+        "sdc",
+        "sample_size",
+        "bland_altman",
+        "bland_altman_points",
+        "harmonized",
+    ),
+    *("harmonization", "age", "times", "warnings"),
     *("roi_r2star", "tubes_r2star", "within_subject_sd_r2star"),
 }
 
@@ -67,7 +85,7 @@ def study(tmp_path_factory, whole):
     root = write_study(
         tmp_path_factory.mktemp("group"), whole, participants=f"participant_id\tage\tsex\n{ages}"
     )
-    write_scans(root / "out", r2star_table(whole), suffix="R2starmap")
+    write_r2star(root / "out", r2star_table(whole))
     assert run(root, "--plugin", "MultiProc", "--n-procs", "2", "-w", str(root / "other")) == 0
     return root
 
@@ -116,7 +134,7 @@ def test_r2star_is_reported_beside_the_published_values(study, whole):
 def test_study_without_r2star_has_all_other_tables(tmp_path, study, whole):
     """Tables of an earlier run are removed."""
     write_study(tmp_path, whole, participants=(study / "raw" / "participants.tsv").read_text())
-    write_scans(tmp_path / "out", r2star_table(whole), suffix="R2starmap")
+    write_r2star(tmp_path / "out", r2star_table(whole))
     assert run(tmp_path) == 0
     for path in (tmp_path / "out").glob("sub-*/**/*_R2starmap.tsv"):
         path.unlink()
@@ -127,6 +145,42 @@ def test_study_without_r2star_has_all_other_tables(tmp_path, study, whole):
         assert file.read_bytes() == (study / "out" / "group" / name).read_bytes(), name
     page = (tmp_path / "out" / "group.html").read_text()
     assert "which was not computed: R2*" in page
+
+
+@pytest.mark.slow
+def test_computation_times_are_in_a_table_and_in_the_report(study):
+    """Those of people: every scan was given the same times, so that their SD is 0."""
+    times = group_table(study, "times").set_index("method")
+    ratio = WALL_TIMES["iterative"] / WALL_TIMES["deterministic"]
+    for method, wall in WALL_TIMES.items():
+        row = times.loc[method]
+        assert row["n_scans"] == row["n_ratio"] == 36
+        assert (row["wall"], row["wall_sd"], row["cpu"]) == (wall, 0, 2 * wall)
+        assert row["fft_pairs"] == wall / 0.25
+    assert times.loc["iterative", "wall_ratio"] == ratio
+    page = (study / "out" / "group.html").read_text()
+    headings, *rows = table_of(page, "Computation time of an inversion, mean over scans")
+    published = [headings.index("published (s)"), headings.index("published ratio")]
+    for method, *cells in rows:
+        expected = {"iterative": ["123", "700"], "deterministic": ["0.17", "1"]}[method]
+        assert [cells[column - 1] for column in published] == expected
+    assert "a processor" in page
+
+
+@pytest.mark.slow
+def test_computation_times_that_cannot_be_read_are_reported(tmp_path, capfd):
+    write_study(tmp_path, people_table(subjects=2, scans=1))
+    times_path(tmp_path / "out", "sub-01_ses-A_run-1").write_text("{")
+    times_path(tmp_path / "out", "sub-02_ses-B_run-1").unlink()
+    assert run(tmp_path) == 0
+    assert (group_table(tmp_path, "times")["n_scans"] == 4).all()
+    printed = capfd.readouterr().err
+    assert "sub-01_ses-A_run-1.json: no JSON object with computation times" in printed
+    assert "computation times of 1 scans are not known (sub-02_ses-B_run-1)" in printed
+    shutil.rmtree(tmp_path / "out" / "logs" / "times")
+    assert run(tmp_path) == 0
+    assert not (tmp_path / "out" / "group" / "times.tsv").exists()
+    assert not (tmp_path / "out" / "group" / "times.json").exists()
 
 
 @pytest.mark.slow

@@ -91,7 +91,8 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
 def test_every_column_is_described(study):
     folder = study / "out" / "group" / "model-thalamus"
     for name in (
-        *("table1", "table2", "diagnostics", "residuals", "ladder", "descriptives", "power"),
+        *("table1", "table2", "before_and_after", "covariates"),
+        *("diagnostics", "residuals", "ladder", "descriptives", "power"),
     ):
         assert (folder / f"{name}.tsv").exists()
     for path in folder.glob("*.tsv"):
@@ -100,6 +101,32 @@ def test_every_column_is_described(study):
         assert set(descriptions) <= columns
         if path.stem != "patients":  # it has columns of the study's own tables
             assert set(descriptions) == columns
+
+
+@pytest.mark.slow
+def test_tables_of_the_paper_are_side_by_side_in_its_units(study):
+    merged = table(study, "before_and_after")
+    assert len(merged) == 2 * (4 + 5)  # subsets, and rows of tables 1 and 2
+    assert merged["unit"].notna().all()
+    first = table(study, "table1").set_index(["subset", "outcome", "adjusted"])["coefficient"]
+    for row in merged[merged["node"] == "table1"].itertuples():
+        factor = 1000 if row.outcome.endswith("_volume") and row.outcome[:3] != "log" else 1
+        ours = [factor * first[row.subset, row.outcome, adjusted] for adjusted in (False, True)]
+        assert [row.before, row.after] == pytest.approx(ours)
+    younger = merged[merged["subset"] == "50 years or younger"]
+    assert younger["published_after_p"].dropna().tolist() == [0.036]
+    page = (study / "out" / "group_model-thalamus.html").read_text()
+    for text in (
+        "9.0 (−28.0 to 46.1)",
+        "−860 (−2026 to 305)",
+        "8.40 (0.41 to 16.40)",
+        "10.68 (2.28 to 19.09)",
+        "<td class=short>.036</td>",
+        "42 ± 10 (25 to 71)",
+        "57 of 95",
+    ):
+        assert page.count(text) == 1, text
+    assert page.count("<summary>Coefficients of the covariates: all</summary>") == 2
 
 
 @pytest.mark.slow

@@ -609,7 +609,7 @@ def test_regions_of_an_excluded_scan(copied):
     sidecar = read_sidecar(anat(copied, "ses-B_run-1", "desc-rois_chi.tsv"))
     assert sidecar["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
     assert sidecar["NumberOfRegions"] == 2
-    assert sidecar["MethodSteps"] == ["csf_found", "regions_drawn"]
+    assert sidecar["MethodSteps"] == ["csf_automatic", "regions_drawn"]
     assert anat(copied, "ses-A_run-1", "desc-rois_chi.tsv").read_bytes() == before
     table = registration(copied)
     assert table["session"].tolist() == ["B", "A"]
@@ -622,7 +622,7 @@ def test_regions_of_an_excluded_scan(copied):
     sidecar = read_sidecar(
         anat(copied, "ses-B_run-1", "space-subject_desc-deterministic_Chimap.nii.gz")
     )
-    assert sidecar["MethodSteps"] == ["single_scan", "csf_found"]
+    assert sidecar["MethodSteps"] == ["single_scan", "csf_automatic"]
     # A single scan has no variability and no registration: their earlier files are removed.
     assert not list(copied.out.glob("sub-01/*/sub-01_*sd_Chimap*"))
     assert not picture_path(copied.out, {"subject": "01"}, **REGISTRATION).exists()

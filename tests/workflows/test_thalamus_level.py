@@ -99,7 +99,7 @@ def test_quality_and_report(cohort):
         quality = read_tsv(anat(out, patient, "desc-quality_stats.tsv"))
         assert len(quality) == 1
         assert quality["snr"].between(50, 500).all()
-        assert (quality["unresolved_share"] < 0.05).all()
+        assert (quality["unresolved_fraction"] < 0.05).all()
         page = (out / f"sub-{patient}.html").read_text()
         assert re.search("<h2[^>]*>.*Lesions", page)
         assert "Planes of the FLAIR image through the lesions" in page

@@ -1,0 +1,63 @@
+"""The list of references in the docs has every paper that the code cites."""
+
+import ast
+import re
+from pathlib import Path
+
+import multiqsm
+from multiqsm.bids_templates import load_template
+from multiqsm.dataset.files import read_json
+
+ROOT = Path(multiqsm.__file__).parent
+# Volume and first page, as in 36:467, 36(3):467 and 25B:65.
+PLACE = re.compile(r"\b(\d{1,3})B?(?:\(\d+\))?:(e?\d+)")
+
+
+def places(text):
+    """Return the volume and first page of each paper that a text cites."""
+    text = " ".join(text.split())
+    return set(PLACE.findall(re.sub(r"eq\. \d+:\d+", "", text)))
+
+
+def references_of(docstring):
+    """Return the section on references of a docstring; empty if there is none."""
+    _, _, rest = (docstring or "").partition("References\n----------\n")
+    return re.split(r"\n[A-Z][a-z]+\n---", rest)[0]
+
+
+def listed():
+    return places((ROOT / "docs" / "references.md").read_text(encoding="utf-8"))
+
+
+def cited_in_docstrings():
+    cited = set()
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for path in sorted(ROOT.rglob("*.py")):
+        if {"tests", "build"} & set(path.relative_to(ROOT).parts):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kinds):
+                cited |= places(references_of(ast.get_docstring(node)))
+    return cited
+
+
+def test_papers_in_docstrings_are_listed():
+    cited = cited_in_docstrings()
+    assert ("36", "467") in cited  # the 2015 study
+    assert len(cited) > 40
+    assert cited <= listed()
+
+
+def test_papers_of_the_methods_text_are_listed():
+    cited = places(" ".join(load_template("citation")["references"].values()))
+    assert len(cited) > 20
+    assert cited <= listed()
+    assert places(load_template("checklist")["source"]) <= listed()
+
+
+def test_papers_of_the_simulated_tissues_are_listed():
+    tissues = read_json(ROOT / "simulation" / "head.json")
+    sources = " ".join(re.findall(r"'source': [\"'](.*?)[\"'][,}]", str(tissues)))
+    cited = places(sources)
+    assert len(cited) > 8
+    assert cited <= listed()
