@@ -195,7 +195,7 @@ class GroupReport(SimpleInterface):
         checklist = write_checklist(root)  # after the tables, since it counts the excluded scans
         links["checklist"] = CHECKLIST.as_posix()
         page = group_report(
-            tables | _published(),
+            tables | _published_reproducibility(),
             study=self._study(),
             differences=self._differences(),
             method_differences=self.inputs.method_differences,
@@ -353,7 +353,7 @@ def _write_tables(runtime, tables):
     return files
 
 
-def _published():
+def _published_reproducibility():
     """Return the published values that the report of a study compares with."""
     names = ("published", "published_r2star", "published_times")
     return {name: pd.DataFrame(load_template(name)) for name in names}
