@@ -49,7 +49,8 @@ def collect_times(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.DataFram
             unknown.append(label)
     if unknown:
         notes.append(
-            f"computation times of {len(unknown)} scans are not known ({', '.join(unknown)}); "
+            f"computation times of {len(unknown)} scan{'s' * (len(unknown) != 1)} are not known "
+            f"({', '.join(unknown)}); "
             f"{MEASURE_AGAIN}"
         )
     return pd.DataFrame(rows, columns=list(COLUMNS)), notes

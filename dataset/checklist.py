@@ -274,8 +274,9 @@ def _first(maps: list[_Map], fields: Sequence[str]) -> str:
 def _summary(values: Sequence[Any]) -> str:
     """Summarise the values of several scans.
 
-    Equal values are given once. Up to four different ones are given with their numbers of scans,
-    and more numbers than that as mean ± standard deviation.
+    Equal values are given once. Up to four different ones are given with their numbers of scans.
+    More numbers than that, and three or more of which no two are equal, are given as mean ±
+    standard deviation.
     """
     values = ["" if value is None else value for value in values]
     counts = Counter(values)
@@ -284,7 +285,8 @@ def _summary(values: Sequence[Any]) -> str:
     if len(counts) == 1:
         return _text(values[0])
     numbers = [value for value in values if isinstance(value, float)]
-    if len(counts) > 4 and len(numbers) == len(values):
+    are_many = len(counts) > 4 or len(counts) == len(values) > 2
+    if are_many and len(numbers) == len(values):
         return _mean_sd(numbers)
     parts = []
     for value, count in counts.most_common():

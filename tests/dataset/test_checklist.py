@@ -126,6 +126,12 @@ def test_scans_that_differ_are_counted_and_many_numbers_averaged(tmp_path):
     assert value(checklist, LAMBDA) == "lambda: 3.5 ± 1.9 (6 scans)"
 
 
+def test_numbers_of_three_scans_that_all_differ_are_averaged(tmp_path):
+    for n in range(3):
+        save_map(tmp_path, f"sub-01_run-{n + 1}", SIDECAR | {"Lambda": 1.0 + n})
+    assert value(reporting_checklist(tmp_path), LAMBDA) == "lambda: 2.0 ± 1.0 (3 scans)"
+
+
 @pytest.mark.parametrize(
     ("rotation", "orientation"),
     [

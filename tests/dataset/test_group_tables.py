@@ -13,6 +13,7 @@ from multiqsm.dataset.group_tables import (
     write_group_table,
 )
 from multiqsm.dataset.sidecars import sidecar_path
+from multiqsm.reports.group_texts import KNOWN_TABLES
 from multiqsm.stats.relaxation import r2star_tables
 from multiqsm.stats.study import study_tables
 from multiqsm.stats.times import computation_times
@@ -54,6 +55,13 @@ def tables():
 
 def test_the_study_has_every_table_of_the_template(tables):
     assert {*tables, "warnings"} == set(load_template("group_tables")["tables"])
+
+
+def test_the_template_has_every_table_that_the_group_level_writes():
+    published = {name for name in KNOWN_TABLES if name.startswith("published")}
+    # These are read from templates, and not written.
+    assert published == {"published", "published_r2star", "published_times"}
+    assert set(KNOWN_TABLES) - published <= set(load_template("group_tables")["tables"])
 
 
 def test_every_column_is_described(tables):

@@ -176,7 +176,7 @@ def test_computation_times_that_cannot_be_read_are_reported(tmp_path, capfd):
     assert (group_table(tmp_path, "times")["n_scans"] == 4).all()
     printed = capfd.readouterr().err
     assert "sub-01_ses-A_run-1.json: no JSON object with computation times" in printed
-    assert "computation times of 1 scans are not known (sub-02_ses-B_run-1)" in printed
+    assert "computation times of 1 scan are not known (sub-02_ses-B_run-1)" in printed
     shutil.rmtree(tmp_path / "out" / "logs" / "times")
     assert run(tmp_path) == 0
     assert not (tmp_path / "out" / "group" / "times.tsv").exists()
