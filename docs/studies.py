@@ -17,6 +17,11 @@ import pandas as pd
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.tables import read_tsv
+from multiqsm.reports.side_by_side import (
+    BEFORE_AND_AFTER,
+    before_and_after_texts,
+    descriptive_text,
+)
 from multiqsm.stats.before_after import before_and_after
 from multiqsm.stats.model import ALL
 
@@ -31,7 +36,6 @@ PUBLISHED_AGE = {  # Pearson's r over all scans, and P
     "caudate_nucleus": ("none", "> .5"),
 }
 PUBLISHED_LINE = {"slope": ".91", "intercept": "−.04", "r_squared": "> .999"}
-PUBLISHED_SECONDS = {"iterative": "123", "deterministic": "0.17"}
 
 
 def main():
@@ -52,10 +56,11 @@ def main():
         "calibration": calibration_table(study),
         "age": age_table(study),
         "times": times_table(study),
+        "references": references_table(study),
         "descriptives": descriptives_table(model),
         "table1": side_by_side(model, "table1"),
         "table2": side_by_side(model, "table2"),
-        "younger": younger_table(model),
+        "younger": side_by_side(model, "table1", subset="50 years or younger"),
         "power": power_table(model),
         "patients": patients_table(options.patients),
     }
@@ -153,60 +158,57 @@ def age_table(study):
 
 
 def times_table(study):
-    if "times" not in study:
-        return "*The run has no table of computation times.*"
+    published = pd.DataFrame(load_template("published_times")).set_index("method")
     rows = []
     for line in study["times"].itertuples():
-        values = (line.wall_mean, line.cpu_mean, line.fft_pairs_mean, line.ratio)
+        values = (line.wall, line.cpu, line.fft_pairs, line.wall_ratio)
         texts = [number(value, ".3g") for value in values]
-        rows.append([line.method, *texts, PUBLISHED_SECONDS.get(line.method, "")])
+        theirs = published.loc[line.method] if line.method in published.index else {}
+        texts += [number(theirs.get(column), ".3g") for column in ("wall", "wall_ratio")]
+        rows.append([line.method, *texts])
     headings = ["method", "wall time (s)", "CPU time (s)", "FFT pairs", "ratio to deterministic"]
-    return markdown([*headings, "published (s)"], rows)
+    return markdown([*headings, "published (s)", "published ratio"], rows)
+
+
+def references_table(study):
+    rows = []
+    for line in study["references"].itertuples():
+        values = (line.within, line.cross, line.regions_within, line.regions_cross)
+        texts = [number(value * PPB, ".2f") for value in values]
+        rows.append([line.method, line.reference, *texts])
+    own = ["method", "reference", "its own within (ppb)", "cross (ppb)"]
+    return markdown([*own, "five regions relative to it: within (ppb)", "cross (ppb)"], rows)
 
 
 def descriptives_table(model):
+    published = pd.DataFrame(load_template("published_thalamus")["variables"]).set_index("column")
     table = model["descriptives"]
-    table = table[table["subset"] == ALL]
-    published = load_template("published_thalamus_cohort")
     rows = []
-    for line in table.itertuples():
-        if line.column in published:
-            ours = f"{line.mean:.4g} ± {line.sd:.3g} ({line.minimum:.4g} to {line.maximum:.4g})"
-            rows.append([published[line.column]["Name"], ours, published[line.column]["Text"]])
+    for line in table[table["subset"] == ALL].to_dict("records"):
+        if line["column"] in published.index:
+            low, high = (f"{line[limit]:.4g}" for limit in ("minimum", "maximum"))
+            ours = f"{line['mean']:.4g} ± {line['sd']:.3g} ({low} to {high})".replace("-", "−")
+            theirs = descriptive_text(published.loc[line["column"]])
+            rows.append([line["column"].replace("_", " "), ours, theirs])
     return markdown(["variable", "simulated", "published"], rows)
 
 
-def side_by_side(model, node):
-    coefficients = model[node]
-    published = pd.DataFrame(load_template("published_thalamus"))
-    table = before_and_after(coefficients, published)
-    table = table[table["subset"] == ALL]
+def side_by_side(model, node, *, subset=ALL):
+    """A table of the 2018 study: coefficients before and after adjustment, ours and published."""
+    published = pd.DataFrame(load_template("published_thalamus")["coefficients"])
+    table = before_and_after(model[node], published)
+    texts = before_and_after_texts(table[table["subset"] == subset])
+    columns = [column for column in BEFORE_AND_AFTER if column.name in texts]
+    columns = columns[1:] if node == "table2" else [columns[0], *columns[2:]]
     rows = []
-    for line in table.to_dict("records"):
-        name = line["outcome"] if node == "table1" else line["predictor"]
-        cells = [name.replace("_", " "), str(line["unit"])]
-        for stage in ("before", "published_before", "after", "published_after"):
-            cells.append(coefficient_text(line, stage))
-        rows.append(cells)
-    what = "outcome" if node == "table1" else "predictor"
-    return markdown([what, "unit", "before", "published", "after", "published"], rows)
+    for line in texts.to_dict("records"):
+        cells = [line[column.name] for column in columns]
+        rows.append([readable_cell(cell) for cell in cells])
+    return markdown([column.heading or column.name for column in columns], rows)
 
 
-def coefficient_text(line, stage):
-    """A coefficient with its 95 % confidence interval and P."""
-    value, low, high = (number(line[f"{stage}{part}"], ".3g") for part in ("", "_low", "_high"))
-    return f"{value} ({low} to {high}), {number(line[f'{stage}_p'], '.3f')}"
-
-
-def younger_table(model):
-    rows = []
-    for node in ("table1", "table2"):
-        table = before_and_after(model[node])
-        table = table[table["subset"] != ALL]
-        for line in table.to_dict("records"):
-            pair = f"{line['outcome']} on {line['predictor']}".replace("_", " ")
-            rows.append([pair, coefficient_text(line, "before"), coefficient_text(line, "after")])
-    return markdown(["regression, patients of 50 years or younger", "before", "after"], rows)
+def readable_cell(cell):
+    return number(cell, ".3f") if isinstance(cell, float) else cell.replace("_", " ")
 
 
 def power_table(model):
