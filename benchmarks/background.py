@@ -141,7 +141,7 @@ def print_tables(measured):
     depths = [f"to {depth:g} mm" for depth in DEPTHS[1:-1]]
     print_means("error % by depth", [*depths, "deeper"], "depth", measured)
     lengths = [f"from {length:g} mm" for length in WAVELENGTHS[1:]]
-    print_means("kept % by wavelength", [*lengths, "shorter"], "wave", measured)
+    print_means("recovered % by wavelength", [*lengths, "shorter"], "wave", measured)
 
 
 def print_means(title, columns, figure, measured):

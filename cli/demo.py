@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("one of its maps, in ppm, and a picture of it:")
     print(f"  {derivative_path(results, entities, **chi_map)}")
     print(f"  {picture_path(results, entities, **chi_map)}")
-    print(f"the truth that it was simulated from: {raw / TRUTH}")
+    print(f"ground truth: {raw / TRUTH}")
     return EXIT_OK
 
 

@@ -1,5 +1,6 @@
 """The machine that a command runs on: its files of options, plugin, cores and memory."""
 
+import json
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ..dataset.content import require_content
+from ..dataset.files import reading_failure
 from ..dataset.problems import DatasetError
 from .arguments import available_cores
 
@@ -45,9 +47,11 @@ def read_options(path: Path, option: str) -> dict:
     """
     require_content(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DatasetError(f"{option} {path}: {error}") from error
+        text = path.read_text(encoding="utf-8-sig")
+        is_json = path.suffix.lower() == ".json"
+        content = json.loads(text) if is_json else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DatasetError(f"{option} {path}: {reading_failure(error)}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{option} {path}: not a mapping of names to values")
     return content

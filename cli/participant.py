@@ -80,7 +80,11 @@ def run_participants(options: Namespace) -> int:
         usable = _harmonized(usable, scans, options)
         n_refused += n_checked - len(usable)
     if options.dry_run:
-        print(f"{len(usable)} scans would be processed into {options.output_dir} with {settings}")
+        choices = ", ".join(
+            [f"preset {options.preset}", *_chosen_options(settings, options.preset)]
+        )
+        print(f"{len(usable)} scans would be processed into {options.output_dir}")
+        print(f"settings: {choices}")
     if options.dry_run or not usable:
         return _exit_code(len(usable), n_refused)
 
@@ -92,7 +96,7 @@ def run_participants(options: Namespace) -> int:
             write_dataset_description(options.output_dir, options.bids_dir)
         except ValueError as error:
             raise DatasetError(str(error)) from error
-        write_readme(options.output_dir, _chosen_options(settings))
+        write_readme(options.output_dir, _chosen_options(settings, "default"))
         with hold_subjects(options.output_dir, _subject_labels(usable)):
             run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
             processed = _process_scans(usable, run, faults)
@@ -105,8 +109,8 @@ def run_participants(options: Namespace) -> int:
     print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
     if faults.n_later:
         print(
-            f"{faults.n_later} faults after the maps were made: see above, and the subjects' "
-            "reports"
+            f"{faults.n_later} {'error' if faults.n_later == 1 else 'errors'} in registration, "
+            "regions or reports (listed above); the maps themselves are complete"
         )
     print(f"results: {options.output_dir}")
     return _exit_code(len(processed), n_refused + n_failed + faults.n_later)
@@ -315,16 +319,16 @@ def _refuse_unused_lambda(settings: Settings, choices: Mapping[str, Any]) -> Non
 
     It was probably meant for another inversion, whose λ has another unit.
     """
-    inversions = ", ".join(settings.inversions)
+    inversions = f"--inversion {' '.join(settings.inversions)}"
     options = {INVERSIONS[name].lambda_option for name in settings.inversions}
     if "medi_lambda" in choices and "medi_lambda" not in options:
         raise DatasetError(
-            f"--medi-lambda is MEDI's, which is not among the inversions: {inversions}",
+            f"--medi-lambda applies to MEDI, which is not selected ({inversions})",
             "give --lambda in mm",
         )
     if "lambda_value" in choices and "lambda_value" not in options:
         raise DatasetError(
-            f"--lambda does not apply to the chosen inversions: {inversions}",
+            f"--lambda does not apply to the selected inversions ({inversions})",
             "give --medi-lambda in ppm·mm",
         )
 
@@ -386,11 +390,16 @@ def _harmonized(usable, scans, options):
     return harmonized
 
 
-def _chosen_options(settings: Settings) -> list[str]:
-    """Return the options whose values are not the defaults."""
+def _chosen_options(settings: Settings, preset: str) -> list[str]:
+    """Return the options whose values are not the preset's, as they are written."""
     choices = []
-    for difference in differences_from("default", [asdict(settings)]):
-        choices.append(f"{difference.option} {difference.used}")
+    for difference in differences_from(preset, [asdict(settings)]):
+        if difference.used == "yes":
+            choices.append(difference.option)
+        elif difference.used == "no":
+            choices.append(f"--no-{difference.option.removeprefix('--')}")
+        else:
+            choices.append(f"{difference.option} {difference.used}")
     return choices
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
+from ..dataset.entities import scan_label
 from ..dataset.simulated.cohort import write_cohort
 from ..dataset.simulated.description import write_dataset_files
 from ..dataset.simulated.layout import TRUTH, is_complete, remove_partials
@@ -58,7 +59,7 @@ def _make_cohort(options):
     )
     write_cohort(options.output_dir, patients, design)
     print(
-        f"tables of {len(patients)} patients: {options.output_dir}; their truth: "
+        f"tables of {len(patients)} patients: {options.output_dir}; ground truth: "
         f"{options.output_dir / TRUTH}"
     )
     return EXIT_OK if options.tables_only else _make_scans(design, options)
@@ -88,8 +89,8 @@ def _make_scans(design, options):
     failures = _simulate(plans, options) if plans else []
     for failure in failures:
         print(f"failed: {failure.scan}: {failure}", file=sys.stderr)
-    print(f"{len(design.plans) - len(failures)} of {len(design.plans)} scans are there")
-    print(f"dataset: {options.output_dir}; its truth: {options.output_dir / TRUTH}")
+    print(f"{len(design.plans) - len(failures)} of {len(design.plans)} scans complete")
+    print(f"dataset: {options.output_dir}; ground truth: {options.output_dir / TRUTH}")
     return EXIT_FAILED_SCANS if failures else EXIT_OK
 
 
@@ -97,7 +98,7 @@ def _simulate(plans, options):
     """Simulate scans, each as a node; return the failures."""
     from ..execution.plugins import Runner  # Nipype is slow to import: not before it is needed
     from ..execution.run import configure_nipype, run_with_progress
-    from ..workflows.simulation import init_simulation_wf
+    from ..workflows.simulation import init_simulation_wf, node_name
 
     output_dir = options.output_dir.absolute()
     work_dir = options.work_dir.absolute()
@@ -108,8 +109,11 @@ def _simulate(plans, options):
     # Many scans keep the cores busy by themselves; few leave some for threads.
     threads = max(1, options.n_procs // len(plans))
     workflow = init_simulation_wf(plans, output_dir=output_dir, work_dir=work_dir, threads=threads)
+    labels = {}
+    for plan in plans:
+        labels[node_name(plan)] = scan_label(plan.entities)
     with Runner("MultiProc", {"n_procs": options.n_procs}) as runner:
-        return run_with_progress(workflow, runner, "scans")
+        return run_with_progress(workflow, runner, "scans", labels=labels)
 
 
 def _parser():
@@ -152,7 +156,7 @@ def _parser():
     tables_help = f"simulate no images, only the tables of --design {COHORT}"
     parser.add_argument("--tables-only", action="store_true", help=tables_help)
     parser.add_argument(
-        "--seed", type=int, default=0, help="of all random numbers (default: %(default)s)"
+        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
     )
     parser.add_argument(
         "--n-procs",

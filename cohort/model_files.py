@@ -11,7 +11,7 @@ import yaml
 
 from ..bids_templates import load_template
 from ..dataset.content import require_content
-from ..dataset.files import PathLike
+from ..dataset.files import PathLike, reading_failure
 from ..dataset.problems import DatasetError
 from ..dataset.tables import EARLIER_COLUMNS
 from ..stats.filters import parse_filter
@@ -96,7 +96,7 @@ def read_model(source: PathLike) -> StudyModel:
         text = path.read_text(encoding="utf-8-sig")
         return _model(_parse(text, is_yaml=path.suffix.lower() in (".yaml", ".yml")))
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        cause = f"--model {source}: {error}"
+        cause = f"--model {source}: {reading_failure(error)}"
         if isinstance(error, OSError):
             cause += f"; models that come with multiqsm: {', '.join(SHIPPED)}"
         raise DatasetError(cause) from error

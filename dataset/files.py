@@ -37,6 +37,39 @@ def read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
+def reading_failure(error: Exception) -> str:
+    """Return in words why a JSON or YAML file of a user could not be read.
+
+    Parameters
+    ----------
+    error : Exception
+        The error of opening or parsing the file.
+
+    Returns
+    -------
+    str
+        For invalid JSON or YAML with the line.
+
+    Examples
+    --------
+    >>> try:
+    ...     json.loads('{"megre": \\n x}')
+    ... except ValueError as error:
+    ...     reading_failure(error)
+    'not valid JSON (line 2: Expecting value)'
+    """
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON (line {error.lineno}: {error.msg})"
+    place = getattr(error, "problem_mark", None)  # of an error of YAML
+    if place is not None:
+        return f"not valid YAML (line {place.line + 1}: {getattr(error, 'problem', '')})"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
+
+
 def write_json(path: Path, content: dict | list) -> Path:
     """Write a JSON file atomically.
 

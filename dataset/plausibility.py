@@ -165,7 +165,8 @@ def _doubt_sign(sidecar):
         return None
     return Doubt(
         "sign_asymmetry",
-        "dark values reach further than bright ones: the phase may have the wrong sign "
+        f"susceptibility is skewed to negative values (skewness {sidecar['SignAsymmetry']:.2f}), "
+        "which suggests a wrong phase sign "
         f"({sidecar.get('PhaseSignSource', 'source unknown')}); look at the maps, and set "
         "--phase-sign if deep nuclei are dark",
     )

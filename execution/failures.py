@@ -8,6 +8,17 @@ from pathlib import Path
 
 from .plugins import LOST
 
+# Exceptions of this package whose messages are written for the user.
+OWN_ERRORS = (
+    "DatasetError",
+    "MissingContentError",
+    "UnreadableImageError",
+    "UnusableScanError",
+    "EmptyMaskError",
+    "NoOverlapError",
+    "PhaseEncodingError",
+)
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -45,8 +56,10 @@ class Failure:
 
     @property
     def cause(self) -> str:
-        """Kind and message."""
-        return f"{self.kind}: {self.message}" if self.kind else self.message
+        """The message, with the kind of an exception that is not this package's."""
+        if not self.kind or self.kind in OWN_ERRORS:
+            return self.message
+        return f"{self.kind}: {self.message}"
 
     def __str__(self) -> str:
         return f"step {self.step}: {self.cause}\n        details: {self.crash_file}"

@@ -45,7 +45,7 @@ def hold_subjects(output_dir: PathLike, labels: Iterable[str]) -> Iterator[None]
 def hold_work(work_dir: PathLike, names: Iterable[str]) -> Iterator[None]:
     """Reserve the intermediate files of items for this process.
 
-    Waits while another process, such as a job that was believed lost, is still working on them.
+    Waits while another process, such as a job that was presumed lost, is still working on them.
 
     Parameters
     ----------

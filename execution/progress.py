@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -30,6 +31,8 @@ class Progress:
         Plural noun for the parts.
     stream : file-like
         Where progress is shown.
+    labels : dict of str to str
+        BIDS labels of parts; one without a label is shown by its name.
     started : float
         Time of the monotonic clock at the start of the run, s.
     """
@@ -38,6 +41,7 @@ class Progress:
     remaining: dict[str, int]
     kind: str = "scans"
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    labels: Mapping[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -45,24 +49,25 @@ class Progress:
         self.failed: set[str] = set()
 
     @classmethod
-    def of(cls, workflow: Workflow, kind: str) -> Self:
+    def of(cls, workflow: Workflow, kind: str, labels: Mapping[str, str] | None = None) -> Self:
         """Count the nodes of a workflow that are run, by part."""
         part_of = parts_of(workflow)
         n_steps = Counter(map(part_of.__getitem__, working_nodes(workflow)))
-        return cls(part_of, n_steps, kind)
+        return cls(part_of, n_steps, kind, labels=labels or {})
 
     def __call__(self, node: Node, status: str) -> None:
         """Take note that a node has started, ended or failed, as Nipype's callback."""
         part = self.part_of[node.fullname]
+        label = self.labels.get(part, part)
         if status == "end":
             self.remaining[part] -= 1
             if self.remaining[part] == 0:
-                self._show(f"{part} done", ends_line=True)
+                self._show(f"{label} done", ends_line=True)
             else:
-                self._show(f"{part} {node.name}", ends_line=False)
+                self._show(f"{label} {node.name}", ends_line=False)
         elif status == "exception" and part not in self.failed:
             self.failed.add(part)
-            self._show(f"{part} failed", ends_line=True)
+            self._show(f"{label} failed", ends_line=True)
 
     def _show(self, event, *, ends_line):
         if self.stream.isatty():

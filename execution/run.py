@@ -111,6 +111,7 @@ def run_with_progress(
     runner: Runner,
     kind: str,
     *,
+    labels: Mapping[str, str] | None = None,
     crash_dir: Path | None = None,
     watch: Callback | None = None,
 ) -> list[Failure]:
@@ -122,6 +123,8 @@ def run_with_progress(
         As of `run_workflow`.
     kind : str
         Plural noun for the parts of the graph, such as ``scans``.
+    labels : dict of str to str, optional
+        BIDS labels by which the display of progress calls the parts.
     watch : callable, optional
         Is called with each node and its status as well.
 
@@ -136,7 +139,7 @@ def run_with_progress(
         If a step needs more memory or cores than the plugin may use.
     """
     check_resources(workflow, runner.arguments)
-    progress = Progress.of(workflow, kind)
+    progress = Progress.of(workflow, kind, labels)
 
     def notify(node, status):
         progress(node, status)

@@ -218,7 +218,7 @@ def _report_full_disk(stage, failures, notify):
 
 
 def _free_space(folder, digits):
-    return f"{folder} has {disk_usage(folder).free / 1e9:.{digits}f} GB left"
+    return f"{folder} has {disk_usage(folder).free / 1e9:.{digits}f} GB free"
 
 
 def _check_disk(stage, items, notify):
@@ -246,7 +246,12 @@ def _run_steps(stage, items, runner, run_dir):
     watch = _Watch(stage.output_dir, workflow)
     with hold_work(stage.work_dir, [_work_name(stage, item) for item in items]):
         failures = run_with_progress(
-            workflow, runner, stage.kind, crash_dir=run_dir / "crash", watch=watch
+            workflow,
+            runner,
+            stage.kind,
+            labels=_labels(stage, items),
+            crash_dir=run_dir / "crash",
+            watch=watch,
         )
     failed = {failure.scan for failure in failures}
     for item in items:
@@ -266,7 +271,10 @@ def _run_jobs(stage, items, runner, run_dir):
         job = RunGraph(stage=stage, item=item, crash_dir=str(run_dir / "crash" / item.node_name))
         job.inputs.outcome_file = str(_outcome_path(run_dir, item))
         workflow.add_nodes([Node(job, name=item.node_name, mem_gb=gigabytes, n_procs=threads)])
-    failed_jobs = run_with_progress(workflow, runner, stage.kind, crash_dir=run_dir / "lost")
+    labels = _labels(stage, items)
+    failed_jobs = run_with_progress(
+        workflow, runner, stage.kind, labels=labels, crash_dir=run_dir / "lost"
+    )
     failure_of_job = {failure.scan: failure for failure in failed_jobs}
     failures = []
     for item in items:
@@ -309,7 +317,7 @@ class RunGraph(SimpleInterface):
 def _run_item(stage, item, crash_dir):
     """Run the graph of one item; returns its failures, and the duration of each step in s."""
     with hold_work(stage.work_dir, [_work_name(stage, item)]):
-        if stage.is_finished(item):  # by a job that was believed lost
+        if stage.is_finished(item):  # by a job that was presumed lost
             return [], {}
         item_fingerprint = stage.fingerprint(item)
         workflow = stage.build([item])
@@ -318,6 +326,11 @@ def _run_item(stage, item, crash_dir):
         if not failures:
             stage.finish(item, item_fingerprint, watch.files.get(item.node_name, ()))
     return failures, watch.seconds
+
+
+def _labels(stage, items):
+    """Return the BIDS labels of items by the names of their nodes."""
+    return {item.node_name: stage.label(item) for item in items}
 
 
 def _work_name(stage, item):

@@ -64,7 +64,7 @@ class Settings:
 
     inversions: tuple[str, ...] = option(
         DEFAULT_INVERSIONS,
-        "inversions to run; the first one is shown where there is room for a single map",
+        "inversions to run; reports with a single map show the first",
         values=tuple(INVERSIONS),
         flag="--inversion",
         docs="docs/methods.md#inversions",
@@ -114,8 +114,8 @@ class Settings:
     )
     edge_fraction: float | None = option(
         None,
-        "fraction of the magnitude's gradients that count as edges, which MEDI, TFI and the "
-        "iterative inversion do not penalise",
+        "fraction of the magnitude's gradients that count as edges in MEDI, TFI and the iterative "
+        "inversion",
         automatic="those above the noise",
         values="fraction",
         metavar="FRACTION",

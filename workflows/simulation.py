@@ -41,10 +41,15 @@ def init_simulation_wf(
     return workflow
 
 
+def node_name(plan: ScanPlan) -> str:
+    """Return the name of the node that simulates a scan."""
+    return scan_label(plan.entities).replace("-", "_")
+
+
 def _scan_node(plan, output_dir, threads):
     return Node(
         SimulateScan(plan=plan, output_dir=str(output_dir), num_threads=threads),
-        name=scan_label(plan.entities).replace("-", "_"),
+        name=node_name(plan),
         n_procs=threads,
         mem_gb=_gigabytes(plan),
     )

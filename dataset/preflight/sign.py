@@ -57,8 +57,8 @@ def check_phase_sign(
     if not sign_check.looks_wrong:
         return sign_check.asymmetry, []
     cause = (
-        "in a coarse susceptibility map dark values reach further than bright ones (skewness "
-        f"{sign_check.asymmetry:+.2f}), as if the phase had the wrong sign ({reason})"
+        "in a coarse map, susceptibility is skewed to negative values (skewness "
+        f"{sign_check.asymmetry:.2f}), which suggests a wrong phase sign ({reason})"
     )
     remedy = "look at a map, and set --phase-sign if deep nuclei are dark in it"
     return sign_check.asymmetry, [Problem.of(scan, "", cause, remedy, "warning")]

@@ -295,7 +295,7 @@ def sign_checks(root):
     out = root.parent / "out"
     sidecar = json.loads((out / "sub-01/anat/sub-01_desc-deterministic_Chimap.json").read_text())
     table = read_tsv(out / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv")
-    is_in_report = "dark values reach further" in (out / "sub-01.html").read_text()
+    is_in_report = "susceptibility is skewed to negative" in (out / "sub-01.html").read_text()
     return (
         sidecar.get("SignAsymmetry"),
         sidecar.get("SignLooksWrong"),
@@ -320,7 +320,7 @@ def test_a_wrong_phase_sign_is_reported(make_dataset, capfd, sign):
     assert tabled == pytest.approx(asymmetry, rel=1e-3)
     is_wrong = sign == "-1"
     assert (looks_wrong, is_in_report) == (is_wrong, is_wrong)
-    assert ("sub-01: dark values reach further" in capfd.readouterr().err) == is_wrong
+    assert ("sub-01: susceptibility is skewed to negative" in capfd.readouterr().err) == is_wrong
 
 
 @pytest.mark.slow
@@ -335,8 +335,8 @@ def test_a_wrong_phase_sign_of_a_real_head_is_reported(shared, tmp_path, capfd, 
     ]
     assert main([*folders, "--phase-sign", sign, *QUICK, *SERIAL]) == 0
     printed = capfd.readouterr().err
-    assert ("sub-philips3T: dark values reach further" in printed) == (sign == "-1")
-    assert "sub-crop7T: dark" not in printed  # 23 mL are too little to judge the sign
+    assert ("sub-philips3T: susceptibility is skewed to negative" in printed) == (sign == "-1")
+    assert "sub-crop7T: susceptibility" not in printed  # 23 mL are too little to judge the sign
 
 
 @pytest.mark.slow
@@ -348,7 +348,7 @@ def test_the_sign_of_a_small_brain_is_not_judged(make_dataset, ball_head, capfd)
     assert looks_wrong is None
     assert np.isnan(tabled)
     assert not is_in_report
-    assert "dark values" not in capfd.readouterr().err
+    assert "skewed to negative" not in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -360,7 +360,7 @@ def test_the_sign_of_a_phantom_is_not_judged(make_dataset, capfd):
         next(root.parent.glob("out/**/*_desc-deterministic_Chimap.json")).read_text()
     )
     assert "SignAsymmetry" not in sidecar
-    assert "dark values" not in capfd.readouterr().err
+    assert "skewed to negative" not in capfd.readouterr().err
 
 
 def edit_json(path, **changes):

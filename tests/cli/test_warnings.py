@@ -71,7 +71,7 @@ def test_regions_of_a_session_that_is_filtered_out(make_dataset, ball_head, capf
     for text in ("regions of sub-01_ses-1", "process that scan as well"):
         assert text in printed.err
         assert text in page
-    assert "1 faults after the maps were made" in printed.out
+    assert "1 error in registration, regions or reports" in printed.out
     assert "No problems" not in page
     assert not table_of(root, "2").exists()
     assert "No region was measured" in (root.parent / "out" / "logs" / "CITATION.md").read_text()

@@ -91,6 +91,15 @@ def test_filters_of_earlier_versions_hold_for_quality_tables_of_any(tmp_path):
         assert holds.tolist() == [False, True]
 
 
+@pytest.mark.parametrize("name", ["model.json", "model.yaml"])
+def test_line_of_a_syntax_error(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('{"Name": "study",\n "Nodes": [}\n')
+    language = path.suffix[1:].upper()
+    with pytest.raises(DatasetError, match=rf"{name}: not valid {language} \(line 2: ."):
+        read_model(path)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_models(name):
     model = read_model(name)
@@ -231,7 +240,7 @@ def test_invalid_node_is_left_out(tmp_path):
             "could not determine a constructor",
         ),
         ("m.yaml", "? [1, 2]\n: 3\n", "unhashable"),
-        ("m.yaml", "Name: [", "parsing a flow"),
+        ("m.yaml", "Name: [", r"not valid YAML \(line 1"),
         ("m.yaml", "x" * 1_000_001, "larger than 1000000 bytes, so not a model file"),
     ],
 )

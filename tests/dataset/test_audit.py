@@ -460,6 +460,18 @@ def test_dataset_without_scans_is_an_error(tmp_path, make_dataset, capsys):
     assert capsys.readouterr().err.count("multiqsm-audit: ") == 2
 
 
+def test_filter_files_that_cannot_be_read(make_dataset, tmp_path, capsys):
+    root = str(make_dataset())
+    broken = tmp_path / "filter.json"
+    broken.write_text('{"megre":\n {"session" "A"}}')
+    assert main([root, "--bids-filter-file", str(broken)]) == 2
+    cause = "not valid JSON (line 2: Expecting ':' delimiter)"
+    assert f"--bids-filter-file {broken}: {cause}" in capsys.readouterr().err
+    absent = tmp_path / "absent.json"
+    assert main([root, "--bids-filter-file", str(absent)]) == 2
+    assert f"--bids-filter-file {absent}: no such file" in capsys.readouterr().err
+
+
 def test_table_is_written_and_read_back(make_dataset, tmp_path, capsys):
     output = tmp_path / "new folder" / "audit.tsv"
     chosen = tmp_path / "filter.json"
@@ -496,7 +508,7 @@ def test_sign_of_the_phase_is_checked_in_a_coarse_map(make_dataset, parts, manuf
     for problem in problems:
         assert problem.severity == "warning"
         assert (
-            "as if the phase had the wrong sign (-1: Manufacturer is 'GE MEDICAL SYSTEMS'"
+            "which suggests a wrong phase sign (-1: Manufacturer is 'GE MEDICAL SYSTEMS'"
             in problem.cause
         )
         assert "--phase-sign" in problem.remedy
@@ -550,7 +562,7 @@ def test_sign_check_can_be_left_out(make_dataset, tmp_path, capsys, option, is_c
     assert main([str(root), "-o", str(tmp_path / "audit.tsv"), "--strict", *option]) == int(
         is_checked
     )
-    assert ("wrong sign" in capsys.readouterr().out) == is_checked
+    assert ("wrong phase sign" in capsys.readouterr().out) == is_checked
     assert (
         pd.read_csv(tmp_path / "audit.tsv", sep="\t")["sign_asymmetry"].notna().all() == is_checked
     )

@@ -358,7 +358,7 @@ def test_number_of_processes_changes_no_byte_and_only_incomplete_scans_are_simul
     two = tmp_path / "two"
     assert simulate_by_command(by_one, *demo, "--subjects", "1", n_procs=1) == 0
     assert simulate_by_command(two, *demo, n_procs=2) == 0
-    assert "4 of 4 scans are there" in capsys.readouterr().out
+    assert "4 of 4 scans complete" in capsys.readouterr().out
     first = contents(by_one)
     second = contents(two)
     shared = {path for path in first if "sub-01" in path.name}
@@ -389,7 +389,7 @@ def test_scan_that_fails_is_reported(tmp_path, capsys):
     assert simulate_by_command(root, *options) == 1
     printed = capsys.readouterr()
     assert "failed: sub_01_ses_A_run_1: " in printed.err
-    assert "1 of 2 scans are there" in printed.out
+    assert "1 of 2 scans complete" in printed.out
 
 
 def test_participants_can_be_added_but_the_seed_cannot_change(tmp_path):

@@ -358,7 +358,7 @@ def test_two_runs_never_process_one_scan_in_one_work_folder_at_the_same_time(
 
 def test_item_that_needs_more_space_than_the_disk_has_is_refused(chores, monkeypatch):
     monkeypatch.setattr(Chores, "work_gigabytes", lambda self, item: 1e9)
-    with pytest.raises(ValueError, match="GB left, but one of the chores needs up to 1000000000"):
+    with pytest.raises(ValueError, match="GB free, but one of the chores needs up to 1000000000"):
         run_chores(chores, ["work"])
 
 

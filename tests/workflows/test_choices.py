@@ -101,7 +101,7 @@ def test_options_that_exclude_each_other():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--inversion", "deterministic", "--medi-lambda", "1e-3"], "--medi-lambda is MEDI's"),
+        (["--inversion", "deterministic", "--medi-lambda", "1e-3"], "MEDI, which is not selected"),
         (["--preset", "lin2015", "--medi-lambda", "1e-3"], "give --lambda in mm"),
         (["--preset", "chiang2018", "--lambda", "0.2"], "give --medi-lambda in ppm·mm"),
     ],
@@ -111,6 +111,13 @@ def test_lambda_that_no_inversion_uses_is_refused(options, message, make_dataset
         settings(*options)
     assert run(make_dataset(), *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_dry_run_lists_the_options_that_differ_from_the_preset(make_dataset, capsys):
+    root = make_dataset()
+    chosen = ["--preset", "lin2015", "--background", "vsharp", "--harmonize"]
+    assert run(root, "--dry-run", *chosen) == 0
+    assert "settings: preset lin2015, --background vsharp, --harmonize\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

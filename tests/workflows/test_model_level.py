@@ -218,7 +218,7 @@ def test_dry_run_writes_nothing(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
-        (["--model", "nothing.json"], "--model nothing.json"),
+        (["--model", "nothing.json"], "--model nothing.json: no such file; models that"),
         (["--model", "thalamus", "--calibrate"], "--calibrate cannot be combined with --model"),
         (["--model", "thalamus", "--phenotype", "x.tsv"], "--phenotype x.tsv: no such file"),
         (["--model", "thalamus", "--freesurfer-dir", "x"], "--freesurfer-dir x: no such folder"),

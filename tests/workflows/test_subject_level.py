@@ -703,7 +703,7 @@ def whole(tmp_path_factory):
 def test_faults_are_reported_and_do_not_affect_other_scans(whole):
     assert whole.codes == [1, 0]
     assert "4 scans processed, 1 failed, 0 left out" in whole.printed
-    assert "1 faults after the maps were made" in whole.printed
+    assert "1 error in registration, regions or reports" in whole.printed
     # Site A has a single scan without the failed one, so that the map within sites is empty.
     within = (
         whole.out
