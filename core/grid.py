@@ -61,7 +61,7 @@ class WorkingGrid:
         Raises
         ------
         ValueError
-            If the mask is empty.
+            If the mask is empty, or the voxel size not three numbers.
 
         Examples
         --------
@@ -72,6 +72,8 @@ class WorkingGrid:
         """
         if not mask.any():
             raise ValueError("the mask is empty: check the image or threshold that it comes from")
+        if np.shape(voxel_size) != (3,):
+            raise ValueError(f"the voxel size must be three numbers in mm, got {voxel_size}")
         box = box_around(mask)
         shape = []
         inner = []
@@ -239,6 +241,47 @@ def box_around(region: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[s
         first = max(int(occupied[0]) - axis_margin, 0)
         box.append(slice(first, int(occupied[-1]) + 1 + axis_margin))
     return tuple(box)
+
+
+def check_grid(
+    mask: np.ndarray, *, edges: np.ndarray | None = None, **volumes: np.ndarray | None
+) -> None:
+    """Raise an error unless all volumes are on the grid of the mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (x, y, z)
+        Region of interest.
+    edges : ndarray, shape (3, x, y, z), optional
+        From `regularization.edge_mask`.
+    **volumes
+        Arrays of shape (x, y, z), or None, under the names that the error message gives them.
+
+    Raises
+    ------
+    ValueError
+        If a shape differs from that of the mask, or the mask has not three axes.
+
+    Examples
+    --------
+    >>> check_grid(np.zeros((4, 5, 6), bool), field=np.zeros((4, 5, 7)))
+    Traceback (most recent call last):
+    ...
+    ValueError: field has the shape (4, 5, 7), but the mask (4, 5, 6): resample them onto one grid
+    """
+    if mask.ndim != 3:
+        raise ValueError(f"the mask has the shape {mask.shape}: it must have three axes")
+    for name, volume in volumes.items():
+        if volume is not None and volume.shape != mask.shape:
+            raise ValueError(
+                f"{name} has the shape {volume.shape}, but the mask {mask.shape}: resample them "
+                "onto one grid"
+            )
+    if edges is not None and edges.shape != (3, *mask.shape):
+        raise ValueError(
+            f"edges has the shape {edges.shape}, but the mask {mask.shape}: it must be "
+            f"{(3, *mask.shape)}, with one volume for each axis, as from edge_mask"
+        )
 
 
 def check_shapes(**arrays: ArrayLike) -> None:

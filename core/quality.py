@@ -62,8 +62,8 @@ def check_sign(
     Deep grey nuclei and veins are paramagnetic and lie far above the brain's median susceptibility;
     no healthy structure of that size lies as far below. With the wrong sign of the phase, the skew
     is reversed. The skewness is always that of the closed-form inversion, whichever inversion makes
-    the study's maps: it is linear, so the map changes sign with the field, and it is nearly
-    unskewed for water. MEDI's piecewise constant maps may be skewed either way.
+    the maps: it is linear, so the map changes sign with the field, and it is nearly unskewed for
+    water. MEDI's piecewise constant maps may be skewed either way.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def check_sign_of_total(
 ) -> SignCheck:
     """Check the sign of a total field: `check_sign` on coarse voxels after `pdf`.
 
-    PDF is used whichever background removal the study uses, since other methods may remove more of
+    PDF is used whichever background removal makes the maps, since other methods may remove more of
     the nuclei's field. The voxels are averaged to coarse ones, as fine ones would take minutes.
 
     Parameters
@@ -215,9 +215,9 @@ def quick_sign_check(
 ) -> SignCheck:
     """Check the sign of the phase from coarse echoes, within seconds.
 
-    The total field is made as that of the study's maps: by `brain_mask`, `unwrap_echoes`,
-    `fit_field`, `trim_unreliable` and `fill_unmeasured`, then judged by `check_sign_of_total`. A
-    mask supplied by the user is not trimmed.
+    The total field is made as that of the maps: by `brain_mask`, `unwrap_echoes`, `fit_field`,
+    `trim_unreliable` and `fill_unmeasured`, then judged by `check_sign_of_total`. A mask supplied
+    by the user is not trimmed.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ class DecodeEchoes(CoreInterface):
         try:
             magnitude, phase, encoding, n_not_finite = self._decode()
         except PhaseEncodingError as error:
-            raise PhaseEncodingError(f"{first_file}: {error}") from error
+            raise PhaseEncodingError(f"{first_file}: {error.for_image}") from error
         sign, source = default_sign(none_if_undefined(inputs.manufacturer))
         if inputs.phase_sign:
             sign = inputs.phase_sign

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from ..grid import Vector, WorkingGrid, field_in_mask
+from ..grid import Vector, WorkingGrid, check_grid, field_in_mask
 from .removal import BackgroundRemoval
 
 
@@ -41,12 +41,13 @@ def high_pass(
     Raises
     ------
     ValueError
-        If the mask is empty or the field in it not finite.
+        If shapes differ, the mask is empty or the field in it not finite.
 
     References
     ----------
     Haacke et al., Magn Reson Med 52:612-618 (2004), there as a window on k-space.
     """
+    check_grid(mask, field=field)
     grid = WorkingGrid.around(mask, voxel_size, 0)
     inside = grid.embed(mask.astype(np.float32))
     total = grid.embed(field_in_mask(mask, field))

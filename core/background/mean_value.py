@@ -12,7 +12,7 @@ import numpy as np
 from scipy import fft, ndimage, sparse
 
 from ..dipole import convolve, dipole_kernel, frequencies, inverse_transform
-from ..grid import Vector, WorkingGrid, field_in_mask
+from ..grid import Vector, WorkingGrid, check_grid, field_in_mask
 from ..linear_systems import conjugate_gradients
 from ..phase.fieldfit import noise_weight
 from .removal import BackgroundRemoval
@@ -60,12 +60,13 @@ def sharp(
     Raises
     ------
     ValueError
-        If the mask is empty, the field in it not finite, or no sphere fits into it.
+        If shapes differ, the mask is empty, the field in it not finite, or no sphere fits into it.
 
     References
     ----------
     Schweser et al., NeuroImage 54:2789-2807 (2011), SHARP.
     """
+    check_grid(mask, field=field)
     # Without a margin the restored field would wrap around.
     grid = WorkingGrid.around(mask, voxel_size, 2 * radius)
     sphere = Sphere.of_radius(radius, voxel_size)
@@ -141,14 +142,15 @@ def vsharp(
     Raises
     ------
     ValueError
-        If the mask is empty, the field in it not finite, a standard error in it not positive, or if
-        the mask is too thin for the smallest sphere.
+        If shapes differ, the mask is empty, the field in it not finite, a standard error in it not
+        positive, or if the mask is too thin for the smallest sphere.
 
     References
     ----------
     Wu et al., Magn Reson Med 67:137-147 (2012), spheres of varying size; Sun & Wilman, Magn Reson
     Med 71:1151-1157 (2014), deconvolution by least squares.
     """
+    check_grid(mask, field=field, standard_error=standard_error)
     # No margin is needed: no sphere extends beyond the mask, so nothing wraps around.
     grid = WorkingGrid.around(mask, voxel_size, 0)
     inside = grid.embed(mask)

@@ -6,7 +6,7 @@ The background is approximated by the field of sources outside the mask.
 import numpy as np
 
 from ..dipole import convolve, dipole_kernel
-from ..grid import Vector, WorkingGrid, field_in_mask
+from ..grid import Vector, WorkingGrid, check_grid, field_in_mask
 from ..linear_systems import inner
 from ..phase.fieldfit import noise_weight
 from .removal import BackgroundRemoval
@@ -59,13 +59,15 @@ def pdf(
     Raises
     ------
     ValueError
-        If the mask is empty, the field in it not finite, or a standard error in it not positive.
+        If shapes differ, the mask is empty, the field in it not finite, or a standard error in it
+        not positive.
 
     References
     ----------
     Liu et al., NMR Biomed 24:1129-1136 (2011), eq. 4; de Rochefort et al., Magn Reson Med
     63:194-206 (2010).
     """
+    check_grid(mask, field=field, standard_error=standard_error)
     grid = WorkingGrid.around(mask, voxel_size, margin)
     weight = grid.embed(noise_weight(standard_error, mask))
     outside = (~grid.embed(mask)).astype(np.float32)

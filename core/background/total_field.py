@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from ..grid import Vector
+from ..grid import Vector, check_grid
 from ..inversion.morphology import SparseGradients
 from .projection import pdf
 from .removal import BackgroundRemoval
@@ -83,13 +83,14 @@ def tfi(
     Raises
     ------
     ValueError
-        As `pdf`.
+        As `pdf`, or if the edges are on another grid.
 
     References
     ----------
     Liu et al., Magn Reson Med 78:303-315 (2017), eq. 5, for total field inversion. The solver is
     another one here, see `multiqsm.core.inversion.morphology.medi`.
     """
+    check_grid(mask, edges=edges)
     project = partial(
         pdf,
         mask=mask,

@@ -4,7 +4,7 @@ study, and TKD.
 
 import numpy as np
 
-from ..grid import Vector
+from ..grid import Vector, check_grid
 from .problem import Inversion, QuadraticProblem, checked_variance, fixed_lambda
 
 KERNEL_THRESHOLD = 0.2  # as published
@@ -42,11 +42,11 @@ def deterministic(
     lam : float, optional
         Fixed λ, mm. By default, λ is chosen by `rule`.
     rule : {"gcv", "discrepancy"}
-        Generalised cross-validation, or the study's discrepancy principle: the λ whose mean squared
-        residual in the mask equals the variance of the field's error. This is the larger of the
-        noise variance and the error variance that cross-validation infers from the field. With the
-        noise alone, λ would decrease until χ fits errors that are inconsistent with the dipole
-        model.
+        Generalised cross-validation, or the discrepancy principle of Lin et al. (2015): the λ whose
+        mean squared residual in the mask equals the variance of the field's error. This is the
+        larger of the noise variance and the error variance that cross-validation infers from the
+        field. With the noise alone, λ would decrease until χ fits errors that are inconsistent with
+        the dipole model.
     noise_variance : float, optional
         Variance of the field's noise, ppm², needed by the discrepancy principle. With data weights,
         that of the weighted noise.
@@ -58,14 +58,15 @@ def deterministic(
     Raises
     ------
     ValueError
-        If the mask is empty, the field in it not finite, λ not positive, the rule unknown, or the
-        noise variance missing or not positive for the discrepancy principle.
+        If shapes differ, the mask is empty, the field in it not finite, λ not positive, the rule
+        unknown, or the noise variance missing or not positive for the discrepancy principle.
 
     References
     ----------
     Lin et al., AJNR 36:467-474 (2015), eq. 3.
     """
     problem = QuadraticProblem(field, mask, voxel_size, b0_dir)
+    check_grid(mask, measured=measured)
     if measured is not None:
         problem.weight = problem.grid.embed((mask & measured).astype(np.float32))
     if lam is not None:
@@ -107,7 +108,8 @@ def divide_field(
     Raises
     ------
     ValueError
-        If the mask is empty, the field in it not finite, or the threshold not between 0 and 2/3.
+        If shapes differ, the mask is empty, the field in it not finite, or the threshold not
+        between 0 and 2/3.
 
     References
     ----------

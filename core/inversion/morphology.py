@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 
 from ..dipole import convolve, dipole_kernel
-from ..grid import Vector, WorkingGrid, field_in_mask, neighbours
+from ..grid import Vector, WorkingGrid, check_grid, field_in_mask, neighbours
 from ..phase.fieldfit import noise_weight
 from ..robust import robust_sd
 from .closed_form import deterministic
@@ -51,6 +51,9 @@ def medi(
     r"""Invert the local field with sparse gradients, min ½ ‖W (exp(i p D∗χ) - exp(i p b))/p‖² + λ
     ‖W_e G χ‖₁.
 
+    By default the data term is linear. The command line's is nonlinear: for its result, pass as
+    `period` 1/(f₀ ΔTE) of the two closest echoes, and edges that include `jump_mask`.
+
     W is the inverse standard error of the field b relative to its median, at most 1, and 0 outside
     the mask; W_e is 0 at edges of the magnitude and across the mask's surface, 1 elsewhere; p =
     2π/period converts field to phase. Without a period, or if all fields are small relative to it,
@@ -88,8 +91,8 @@ def medi(
     rule : {"scaled", "discrepancy"}
         ``scaled``: λ in proportion to the root mean square of the weighted residual and the mean
         voxel size, so that it needs neither a search nor the noise level (the scaled lasso).
-        ``discrepancy``: the λ for which the weighted residual equals the noise, as in the study.
-        Both update λ during the iterations, so that the problem is solved only once.
+        ``discrepancy``: the λ for which the weighted residual equals the noise, as in Lin et al.
+        (2015). Both update λ during the iterations, so that the problem is solved only once.
     period : float, optional
         Difference of field over which phase wraps, ppm: 1/(f₀ ΔTE). By default, the data term is
         linear.
@@ -110,8 +113,8 @@ def medi(
     Raises
     ------
     ValueError
-        If the mask is empty, the field in it not finite, λ or the period not positive, the rule
-        unknown, or the standard error missing for the discrepancy principle.
+        If shapes differ, the mask is empty, the field in it not finite, λ or the period not
+        positive, the rule unknown, or the standard error missing for the discrepancy principle.
 
     References
     ----------
@@ -170,6 +173,7 @@ class SparseGradients:
         field_penalty: float = FIELD_PENALTY,
         gradient_penalty: float = GRADIENT_PENALTY,
     ) -> None:
+        check_grid(mask, edges=edges, field=field, standard_error=standard_error)
         if period is not None and not period > 0:
             raise ValueError(f"the period of the field must be positive, got {period} ppm")
         self.rule = _checked_rule(rule, lam, standard_error)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import fft
 
 from ..dipole import dipole_kernel, inverse_transform
-from ..grid import Vector, WorkingGrid, field_in_mask
+from ..grid import Vector, WorkingGrid, check_grid, field_in_mask
 from ..linear_systems import inner
 from .regularization import (
     LambdaChoice,
@@ -105,6 +105,7 @@ class QuadraticProblem:
     def __init__(
         self, field: np.ndarray, mask: np.ndarray, voxel_size: Vector, b0_dir: Vector
     ) -> None:
+        check_grid(mask, field=field)
         self.mask = mask
         self.field = field_in_mask(mask, field)
         self.grid = working_grid(mask, voxel_size)
@@ -159,12 +160,12 @@ class QuadraticProblem:
         including errors that are not noise. The larger of this and the noise variance is used.
         """
         best = self.choose_by_gcv().value
-        inferred = self.mean_square(best) / self.freedom(best)
+        inferred = self.mean_square(best) / self.residual_dof_fraction(best)
         return meet_discrepancy(self.mean_square, max(noise_variance, inferred))
 
-    def freedom(self, lam: float) -> float:
+    def residual_dof_fraction(self, lam: float) -> float:
         """Return the residual's fraction of the field's degrees of freedom."""
-        return self._spectrum().freedom(lam)
+        return self._spectrum().residual_dof_fraction(lam)
 
     def result(
         self, spectrum: np.ndarray, choice: LambdaChoice | None, iterations: int

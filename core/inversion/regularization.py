@@ -7,7 +7,7 @@ import numpy as np
 from scipy import optimize, sparse
 
 from ..dipole import frequencies
-from ..grid import Vector, neighbours
+from ..grid import Vector, check_grid, neighbours
 from ..robust import SD_PER_MEDIAN
 
 # A difference of the magnitude is an edge if it exceeds this many standard deviations. The error on
@@ -79,13 +79,14 @@ def edge_mask(
     Raises
     ------
     ValueError
-        If `fraction` is not between 0 and 1.
+        If shapes differ, or `fraction` is not between 0 and 1.
 
     References
     ----------
     Liu et al., NeuroImage 59:2560-2568 (2012), eq. 4; Black et al., IEEE Trans Image Process
     7:421-432 (1998), sec. V, for the robust scale.
     """
+    check_grid(mask, magnitude=magnitude)
     if fraction is None:
         return _steep_differences(magnitude, mask, lambda sizes: EDGE_SDS * _robust_sd(sizes))
     if not 0 <= fraction <= 1:
@@ -112,7 +113,13 @@ def jump_mask(chi: np.ndarray, mask: np.ndarray) -> np.ndarray:
     ndarray of bool, shape (3, x, y, z)
         As of `edge_mask`: True where a difference exceeds thirty robust standard deviations of the
         differences along its axis.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ.
     """
+    check_grid(mask, chi=chi)
     return _steep_differences(chi, mask, lambda sizes: JUMP_SDS * _robust_sd(sizes))
 
 
@@ -249,7 +256,7 @@ class RatioSpectrum:
         """Return the GCV score: the residual over its squared degrees of freedom."""
         return self.residual(lam) / float(self._count @ self._unexplained(lam)) ** 2
 
-    def freedom(self, lam: float) -> float:
+    def residual_dof_fraction(self, lam: float) -> float:
         """Return the residual's fraction of all degrees of freedom."""
         return float(self._count @ self._unexplained(lam)) / float(self._count.sum())
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from scipy import fft
 
-from ..grid import Vector, neighbours
+from ..grid import Vector, check_grid, neighbours
 from ..linear_systems import conjugate_gradients, inner
 from .problem import Inversion, LambdaChoice, QuadraticProblem, checked_variance, fixed_lambda
 from .regularization import edge_differences, minimise_gcv
@@ -48,6 +48,10 @@ def iterative(
     r"""Invert the local field without regularising across edges, min ‖W (Fᴴ D F χ - b)‖² + λ²‖W_e G
     χ‖².
 
+    The defaults are the published equation, with W = 1 everywhere. The command line derives W from
+    the noise: for its result, pass as `data_weight` that of `noise_weight` with `SMALLEST_WEIGHT`,
+    as `exterior_weight` that of `zero_field_weight`, and edges that include `jump_mask`.
+
     W is the data weighting: inside the mask by the noise of the field; outside, where b is set to
     zero, the exterior weight.
 
@@ -75,11 +79,11 @@ def iterative(
         Differences inside the mask that are not regularised, from `regularization.edge_mask`.
         Differences across the mask's surface are never regularised.
     data_weight : ndarray, shape (x, y, z), optional
-        W inside the mask, 0 to 1; see `fieldfit.noise_weight`. 1 by default, as in the study.
-        Enclosed voxels whose field is not measured belong to the mask, with weight 0.
+        W inside the mask, 0 to 1; see `fieldfit.noise_weight`. 1 by default, as in Lin et al.
+        (2015). Enclosed voxels whose field is not measured belong to the mask, with weight 0.
     exterior_weight : float
-        W outside the mask, 0 to 1; see `zero_field_weight`. 1 is the study's equation, in which the
-        brain's field is zero outside the mask.
+        W outside the mask, 0 to 1; see `zero_field_weight`. 1 is the equation of Lin et al. (2015),
+        in which the brain's field is zero outside the mask.
     tolerance : float
         Stop when the residual in (y, z) has fallen to this fraction of the right-hand side.
     max_iterations : int
@@ -94,8 +98,8 @@ def iterative(
     Raises
     ------
     ValueError
-        As `multiqsm.core.inversion.closed_form.deterministic`, or if a weight is not between 0 and
-        1, or all weights in the mask are zero.
+        As `multiqsm.core.inversion.closed_form.deterministic`, or if the edges or the weight are on
+        another grid, a weight is not between 0 and 1, or all weights in the mask are zero.
 
     References
     ----------
@@ -120,9 +124,10 @@ def zero_field_weight(field: np.ndarray, mask: np.ndarray, noise_variance: float
     The brain's field does not end at its surface. If it is forced to zero outside (weight 1), deep
     nuclei lose a tenth of their susceptibility; if it is free (weight 0), sources outside the mask
     may explain the field inside. The field is continuous, so just outside the mask it is about as
-    large as at the surface, and it falls off from there. If it is already within the noise at the
-    surface (less than twice the noise), a zero is as good as a measurement. The further it exceeds
-    the noise, the less a zero holds.
+    large as at the surface, and it falls off from there. If the field at the surface is less than
+    twice the noise, a field of zero outside is within the error of a measurement and gets full
+    weight. The more the field at the surface exceeds the noise, the greater is the error of that
+    zero, and the smaller its weight.
 
     Parameters
     ----------
@@ -139,6 +144,7 @@ def zero_field_weight(field: np.ndarray, mask: np.ndarray, noise_variance: float
         σ / (s - σ), with σ the noise SD and s the root mean square of the field at the surface;
         between 0.1 and 1.
     """
+    check_grid(mask, field=field)
     surface = np.zeros_like(mask)
     for axis in range(3):
         near, far = neighbours(axis)
@@ -158,6 +164,7 @@ class _EdgeProblem(QuadraticProblem):
 
     def __init__(self, field, mask, voxel_size, b0_dir, edges, max_iterations, seed):
         super().__init__(field, mask, voxel_size, b0_dir)
+        check_grid(mask, edges=edges)
         grid_edges = np.stack([self.grid.embed(axis_edges) for axis_edges in edges])
         for axis, axis_edges in enumerate(grid_edges):
             # Susceptibility just outside the mask is not determined by the data, and need not be
@@ -173,6 +180,7 @@ class _EdgeProblem(QuadraticProblem):
 
     def set_weights(self, data_weight, exterior_weight):
         """Set W; until then it is 1 inside the mask and outside."""
+        check_grid(self.mask, data_weight=data_weight)
         self.solutions = {}
         weight = np.full(self.grid.shape, exterior_weight, np.float32)
         weight[self.inside] = 1 if data_weight is None else data_weight[self.mask]
@@ -222,10 +230,12 @@ class _EdgeProblem(QuadraticProblem):
         # The closed form's optimum costs no solution here, and is a good place to start.
         start = super().choose_by_gcv().value * EDGES_LAMBDA
         return minimise_gcv(
-            lambda lam: self.mean_square(lam) / self.freedom(lam) ** 2, start=start, factor=1.6
+            lambda lam: self.mean_square(lam) / self.residual_dof_fraction(lam) ** 2,
+            start=start,
+            factor=1.6,
         )
 
-    def freedom(self, lam):
+    def residual_dof_fraction(self, lam):
         """Return the residual's fraction of the weighted field's degrees of freedom.
 
         The trace of the influence matrix, which has no closed form with weights and edges, is the

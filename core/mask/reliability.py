@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..grid import Vector
+from ..grid import Vector, check_grid
 from ..holes import fill_holes, interpolate_unmeasured
 from .shapes import EmptyMaskError, largest_component
 
@@ -46,8 +46,11 @@ def trim_unreliable(
     ------
     EmptyMaskError
         If no voxel remains or the mask is empty.
+    ValueError
+        If shapes differ.
     """
     mask = np.asarray(mask, dtype=bool)
+    check_grid(mask, standard_error=standard_error)
     limit = _highest_reliable(mask, standard_error, factor)
     unreliable = mask & ~(standard_error <= limit)
     labels, n_labels = ndimage.label(~mask | unreliable)
@@ -204,7 +207,10 @@ def fill_unmeasured(
     ------
     EmptyMaskError
         If no voxel is measured.
+    ValueError
+        If shapes differ.
     """
+    check_grid(mask, field=field, standard_error=standard_error, unresolved=unresolved)
     if is_phantom:
         measured = reliable_voxels(mask, unresolved, standard_error)
         whole = fill_holes(mask)

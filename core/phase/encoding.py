@@ -23,14 +23,54 @@ _SMALLEST_SPAN = 0.5
 
 # Values that cover this fraction of an encoding's range identify it without metadata.
 _NEARLY_ALL = 0.95
-_SUPPORTED = (
-    "Known encodings: radians within -π to π or 0 to 2π (Units 'rad'); Siemens integers 0 to 4095 "
-    "and -4096 to 4095 (Units 'arbitrary', Manufacturer 'Siemens'); real and imaginary images."
+
+
+@dataclass(frozen=True)
+class _Reason:
+    """Why values are refused, and the remedy: for an array, and for an image with a sidecar."""
+
+    cause: str
+    for_array: str
+    for_image: str
+
+
+_INTEGERS = _Reason(
+    "Integers cannot be radians:",
+    "pass the units and the manufacturer of the stored values.",
+    "correct Units in the sidecar, or replace the image.",
+)
+_RANGE = _Reason(
+    "Wrapped phase in radians does not have such a range:",
+    "check the units.",
+    "correct Units in the sidecar, or replace the image.",
+)
+_UNITS = _Reason(
+    "Phase cannot have these units:",
+    "pass 'rad' or 'arbitrary'.",
+    "correct Units in the sidecar.",
+)
+_UNIDENTIFIED = _Reason(
+    "This does not identify an encoding. If you know the vendor's scale,",
+    "convert to radians and pass units='rad'.",
+    "convert the image to radians and set Units to 'rad' in its sidecar.",
 )
 
 
 class PhaseEncodingError(ValueError):
-    """The stored values are in no supported phase encoding."""
+    """The stored values are in no supported phase encoding.
+
+    Parameters
+    ----------
+    message : str
+        For the caller of a function of arrays.
+    for_image : str, optional
+        For the user whose image and sidecar hold the values and their units. By default, the
+        message.
+    """
+
+    def __init__(self, message: str, for_image: str | None = None) -> None:
+        super().__init__(message)
+        self.for_image = message if for_image is None else for_image
 
 
 @dataclass(frozen=True)
@@ -108,7 +148,7 @@ def decode_phase(
     stored : ndarray
         Phase images of all echoes of a scan, any shape. All echoes have the same encoding.
     units : str, optional
-        The sidecar's ``Units``: 'rad' or 'arbitrary'.
+        Of the stored values, as in BIDS sidecars: 'rad' or 'arbitrary'.
     manufacturer : str, optional
         The sidecar's ``Manufacturer``.
     echo_axis : int, optional
@@ -146,11 +186,10 @@ def decode_phase(
     """
     stored = np.asarray(stored)
     _refuse_not_finite(stored)
-    description = _describe(stored, units, manufacturer)
     echoes = stored[np.newaxis] if echo_axis is None else np.moveaxis(stored, echo_axis, 0)
     radians = _encoding_of_radians(echoes)
-    encoding = _recognise(stored, units, manufacturer, radians, description)
-    _refuse_tiny_span(stored, encoding, description)
+    encoding = _recognise(stored, units, manufacturer, radians)
+    _refuse_tiny_span(stored, encoding, units, manufacturer)
     return encoding.radians(stored), encoding
 
 
@@ -271,36 +310,22 @@ def ppm_to_hz(field: np.ndarray | float, centre_frequency: float) -> np.ndarray 
     return field * centre_frequency
 
 
-def _recognise(stored, units, manufacturer, radians, description):
+def _recognise(stored, units, manufacturer, radians):
     """Return the encoding; `radians` is the one for values in radians, None if they cannot be."""
     low = float(stored.min())
     high = float(stored.max())
     is_integer = _holds_integers(stored)
     if units == "rad":
-        if is_integer:
-            raise PhaseEncodingError(
-                f"{description} Integers cannot be radians: correct Units in the sidecar, or "
-                f"replace the image. {_SUPPORTED}"
-            )
-        if radians:
+        if radians and not is_integer:
             return radians
-        raise PhaseEncodingError(
-            f"{description} Wrapped phase in radians does not have such a range: correct Units in "
-            f"the sidecar, or replace the image. {_SUPPORTED}"
-        )
+        raise _refusal(stored, units, manufacturer, _INTEGERS if is_integer else _RANGE)
     if units not in (None, "arbitrary"):
-        raise PhaseEncodingError(
-            f"{description} Phase cannot have these Units: correct them in the sidecar. "
-            f"{_SUPPORTED}"
-        )
+        raise _refusal(stored, units, manufacturer, _UNITS)
     if units is None and not is_integer and high - low >= _NEARLY_ALL * 2 * np.pi and radians:
         return radians
     if is_integer and (encoding := _siemens(low, high, manufacturer)):
         return encoding
-    raise PhaseEncodingError(
-        f"{description} This does not identify an encoding. If you know the vendor's scale, "
-        f"convert the image to radians and set Units to 'rad' in its sidecar. {_SUPPORTED}"
-    )
+    raise _refusal(stored, units, manufacturer, _UNIDENTIFIED)
 
 
 def _encoding_of_radians(echoes):
@@ -344,11 +369,31 @@ def _holds_integers(stored):
     return bool(stored.any()) and np.array_equal(stored, np.rint(stored))
 
 
+def _refusal(stored, units, manufacturer, reason):
+    """Return the error with what was stored, why it is refused, and the remedy."""
+    for_array, for_image = _describe(stored, units, manufacturer)
+    return PhaseEncodingError(
+        f"{for_array} {reason.cause} {reason.for_array} {_known('units=', 'manufacturer=')}",
+        f"{for_image} {reason.cause} {reason.for_image} {_known('Units ', 'Manufacturer ')}",
+    )
+
+
 def _describe(stored, units, manufacturer):
+    """Describe the values and their metadata: of an array, and of an image with a sidecar."""
     kind = "integers" if _holds_integers(stored) else "values"
+    values = f"Phase holds {kind} from {stored.min():.6g} to {stored.max():.6g};"
     return (
-        f"Phase holds {kind} from {stored.min():.6g} to {stored.max():.6g}; the sidecar has "
-        f"Units {units!r}, Manufacturer {manufacturer!r}."
+        f"{values} units={units!r}, manufacturer={manufacturer!r}.",
+        f"{values} the sidecar has Units {units!r}, Manufacturer {manufacturer!r}.",
+    )
+
+
+def _known(units, manufacturer):
+    """List the encodings that are recognised, by the names that the metadata have."""
+    return (
+        f"Known encodings: radians within -π to π or 0 to 2π ({units}'rad'); Siemens integers 0 to "
+        f"4095 and -4096 to 4095 ({units}'arbitrary', {manufacturer}'Siemens'); real and imaginary "
+        "images."
     )
 
 
@@ -362,11 +407,13 @@ def _refuse_not_finite(stored):
         )
 
 
-def _refuse_tiny_span(stored, encoding, description):
+def _refuse_tiny_span(stored, encoding, units, manufacturer):
     span = float(stored.max() - stored.min()) * encoding.scale
     if span < _SMALLEST_SPAN:
-        raise PhaseEncodingError(
-            f"{description} Read as {encoding.name}, this is a span of {span:.3g} rad, too little "
-            "for a phase image. The usual cause is a wrong scl_slope in the NIfTI header: remove "
-            "it, or convert the image to radians."
+        for_array, for_image = _describe(stored, units, manufacturer)
+        cause = (
+            f"Read as {encoding.name}, this is a span of {span:.3g} rad, too little for a phase "
+            "image. The usual cause is a wrong scl_slope in the NIfTI header: remove it, or "
+            "convert the image to radians."
         )
+        raise PhaseEncodingError(f"{for_array} {cause}", f"{for_image} {cause}")

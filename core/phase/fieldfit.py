@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from ..grid import neighbours
+from ..grid import check_grid, neighbours
 
 ECHOES_FOR_R2STAR = 3  # fewest for a map: a line through two points leaves no residual to judge by
 
@@ -20,6 +20,9 @@ _WRAP_MATTERS = 3.0
 
 # With a higher leverage, an echo alone determines the fit, and its residual shows nothing.
 _HIGHEST_LEVERAGE = 0.95
+
+# Seconds. No gradient echo has signal that late, but every echo time in milliseconds is above it.
+_LONGEST_ECHO_TIME = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def fit_field(
     Raises
     ------
     ValueError
-        If shapes or the number of echo times disagree, or echo times are equal.
+        If shapes or the number of echo times disagree, or echo times are equal or above 1 s.
 
     References
     ----------
@@ -165,7 +168,7 @@ def fit_r2star(magnitude: np.ndarray, echo_times: ArrayLike, mask: np.ndarray) -
     Raises
     ------
     ValueError
-        If there are fewer than two echoes, or shapes disagree.
+        If there are fewer than two echoes, shapes disagree, or echo times are equal or above 1 s.
     """
     te = np.asarray(echo_times, np.float64)
     _check_echoes(te, magnitude, magnitude, mask)
@@ -207,7 +210,8 @@ def noise_weight(
     Raises
     ------
     ValueError
-        If a standard error inside the mask is zero, negative or not a number, or none is finite.
+        If shapes differ, a standard error inside the mask is zero, negative or not a number, or
+        none is finite.
 
     Examples
     --------
@@ -215,6 +219,7 @@ def noise_weight(
     >>> noise_weight(se, np.array([[[True, True, True, True, False]]])).tolist()
     [[[1.0, 1.0, 0.5, 0.0, 0.0]]]
     """
+    check_grid(mask, standard_error=standard_error)
     if standard_error is None:
         return mask.astype(np.float32)
     inside = standard_error[mask]
@@ -391,3 +396,7 @@ def _check_echoes(te, phase, magnitude, mask):
         )
     if np.unique(te).size < te.size:
         raise ValueError(f"echo times must differ, got {te.tolist()} s")
+    if te.max() > _LONGEST_ECHO_TIME:
+        raise ValueError(
+            f"echo times are in seconds, got {te.tolist()}: divide milliseconds by 1000"
+        )

@@ -229,12 +229,14 @@ def _first_echo(wrapped, times, region):
     if times[first] > _LATE * spacing:
         trend = region.trend(unwrapped)
         echo_trend = trend * time_ratio
-        witness = wrap_phase(difference - trend)
+        reference_phase = wrap_phase(difference - trend)
     else:
         echo_trend = np.float32(0)
-        witness = difference
+        reference_phase = difference
     detrended = wrap_phase(echo - echo_trend)
-    echo = echo_trend + region.unwrap(detrended, witness=witness, ratio=1 / time_ratio)
+    echo = echo_trend + region.unwrap(
+        detrended, reference_phase=reference_phase, ratio=1 / time_ratio
+    )
     # Each component may still be off by a multiple of 2π, which is determined by the difference,
     # scaled to the first echo time.
     scaled = unwrapped * time_ratio
@@ -310,7 +312,7 @@ class _Region:
         return np.broadcast_to(total, shape)[self.inside]
 
     def unwrap(
-        self, values: np.ndarray, *, witness: np.ndarray | None = None, ratio: float = 1.0
+        self, values: np.ndarray, *, reference_phase: np.ndarray | None = None, ratio: float = 1.0
     ) -> np.ndarray:
         """Unwrap in space along the most reliable paths.
 
@@ -322,9 +324,9 @@ class _Region:
         any two voxels. Sorting by reliability [1]_ arrives at the same tree.
 
         The weight of an edge, large where it is unreliable, is the sum of three squares: the second
-        differences of phase at its two voxels; its wrapped gradient; and, with a ``witness``, the
-        disagreement of the witness's gradient, as in [2]_. The witness is phase that should equal
-        ``ratio`` times the values: the phase difference of two echoes, for instance.
+        differences of phase at its two voxels; its wrapped gradient; and, with a reference phase,
+        the disagreement of its gradient, as in [2]_. ``reference_phase`` should equal ``ratio``
+        times the values: the phase difference of two echoes, for instance.
 
         A tree over all voxels would be slow. Most voxels are far from any wrap, so they are first
         merged: voxels that are connected without a large jump between them form a group, which is
@@ -355,10 +357,10 @@ class _Region:
         roughness = self._roughness(phase, np.union1d(tail, head))
         gradient = wrap_phase(phase[head] - phase[tail])
         weight = roughness[tail] + roughness[head] + gradient**2
-        if witness is not None:
+        if reference_phase is not None:
             # Divided by the ratio, so that the disagreement is in radians of the values.
             scale = np.float32(ratio)
-            reference = self._volume(witness).ravel()
+            reference = self._volume(reference_phase).ravel()
             disagreement = wrap_phase(reference[head] - reference[tail] - scale * gradient) / scale
             weight += disagreement**2
         wraps = _wraps_along_tree(nodes[tail], nodes[head], step, weight, n_nodes)

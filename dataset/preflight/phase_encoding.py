@@ -112,7 +112,7 @@ def _decode(scan, summaries):
             np.array(values), units=scan.units, manufacturer=scan.manufacturer, echo_axis=0
         )
     except PhaseEncodingError as error:
-        return None, str(error).rstrip(".")
+        return None, error.for_image.rstrip(".")
     return encoding, None
 
 

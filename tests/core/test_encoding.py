@@ -144,10 +144,10 @@ def test_full_range_is_recognised_without_metadata(true_phase, encoding):
             np.pi,
             False,
             {"units": "arbitrary", "manufacturer": "Philips"},
-            "set Units to 'rad'",
+            "convert to radians and pass units='rad'",
         ),
-        (-2.5, 2.5, False, {}, "Units None"),
-        (-200, 200, False, {"units": "Hz"}, "'Hz'.*cannot have these Units"),
+        (-2.5, 2.5, False, {}, "units=None, manufacturer=None"),
+        (-200, 200, False, {"units": "Hz"}, "'Hz'.*cannot have these units.*'rad' or 'arbitrary'"),
     ],
 )
 def test_unrecognised_encodings_are_refused_with_a_description(
@@ -157,6 +157,8 @@ def test_unrecognised_encodings_are_refused_with_a_description(
     with pytest.raises(PhaseEncodingError, match=message) as error:
         decode_phase(np.rint(stored) if integer else stored, **sidecar)
     assert re.search(r"from \S+ to \S+;", str(error.value)), "the range of values is not stated"
+    assert "sidecar" not in str(error.value)  # an array has none
+    assert "the sidecar has Units" in error.value.for_image
 
 
 def test_constant_phase_is_refused():
