@@ -116,9 +116,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multiqsm",
         description=(
-            "Quantitative susceptibility mapping (QSM) of multi-echo gradient-echo scans in a BIDS "
-            "dataset: susceptibility maps of every scan, regional values of every subject, and "
-            "their reproducibility within and across scanners."
+            "Quantitative susceptibility mapping (QSM) of multi-echo gradient-echo scans in a\n"
+            "BIDS dataset: susceptibility maps of every scan, regional values of every subject,\n"
+            "and their reproducibility within and across scanners."
         ),
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

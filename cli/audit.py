@@ -13,6 +13,15 @@ from ..dataset.tables import write_tsv
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count
 from .machine import read_filter
 
+EXAMPLES = """examples:
+  multiqsm-audit BIDS_DIR
+      check every scan of a dataset
+  multiqsm-audit BIDS_DIR --session-label A --no-sign-check -o audit.tsv
+      check the scans of one session quickly, and write the table
+
+exit code: 0 no errors; 1 errors, or with --strict warnings; 2 nothing to audit
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Audit a dataset.
@@ -63,38 +72,63 @@ def _audit(options):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="multiqsm-audit",
-        description="List the gradient-echo scans of a BIDS dataset: how each would be processed, "
-        "where its protocol differs from that of its site and of the study, and its problems. "
-        "Every image is read; nothing is written but the table of -o.",
-        epilog="Exit code: 0 no errors, 1 errors (with --strict: or warnings), 2 nothing to audit.",
+        description="List the gradient-echo scans of a BIDS dataset: how each would be processed,\n"
+        "where its protocol differs from that of its site and of the study, and its\n"
+        "problems. Every image is read; only the table of --output is written.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
-    parser.add_argument(
-        "--participant-label", nargs="+", metavar="LABEL", help="only these participants"
+    _add_choice_of_scans(parser.add_argument_group("selection of scans"))
+    check = parser.add_argument_group("checks")
+    sign_help = (
+        "do not check the sign of the phase, which takes a coarse map of each scan, 2 to 4 s "
+        "(default: check it)"
     )
-    parser.add_argument("--session-label", nargs="+", metavar="LABEL", help="only these sessions")
-    filter_help = 'JSON such as {"megre": {"acquisition": "x"}}'
-    parser.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
-    parser.add_argument(
-        "--derivatives", nargs="+", type=Path, metavar="DIR", help="datasets to look for masks in"
+    check.add_argument("--no-sign-check", dest="check_sign", action="store_false", help=sign_help)
+    check.add_argument(
+        "--strict",
+        action="store_true",
+        help="count warnings as errors in the exit code (default: no)",
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write the whole table, as TSV"
+    output = parser.add_argument_group("output and machine")
+    output.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the table with all its columns, as TSV (default: print it only)",
     )
-    parser.add_argument(
+    output.add_argument(
         "--n-procs",
         type=count,
         default=available_cores(),
         metavar="N",
-        help="processor cores (default: %(default)s)",
-    )
-    sign_help = (
-        "do not check the sign of the phase, which takes a coarse map of each scan (saves 2 to 4 s "
-        "a scan)"
-    )
-    parser.add_argument("--no-sign-check", dest="check_sign", action="store_false", help=sign_help)
-    parser.add_argument(
-        "--strict", action="store_true", help="count warnings as errors in the exit code"
+        help="number of processor cores (default: all of this machine, %(default)s)",
     )
     return parser
+
+
+def _add_choice_of_scans(choice):
+    choice.add_argument(
+        "--participant-label",
+        nargs="+",
+        metavar="LABEL",
+        help="audit only these participants (default: all)",
+    )
+    choice.add_argument(
+        "--session-label",
+        nargs="+",
+        metavar="LABEL",
+        help="audit only these sessions (default: all)",
+    )
+    filter_help = 'JSON file that selects scans by BIDS entities: {"megre": {"acquisition": "x"}}'
+    choice.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
+    choice.add_argument(
+        "--derivatives",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="derivative datasets with brain masks (default: all in BIDS_DIR/derivatives)",
+    )

@@ -14,6 +14,13 @@ from .app import main as process
 from .arguments import EXIT_OK, available_cores, count
 from .simulate import main as simulate
 
+EXAMPLES = """examples:
+  multiqsm-demo demo
+      the study in the folder demo, with its reports in demo/derivatives
+  multiqsm-demo demo --n-procs 4
+      on four cores; the same command continues an interrupted demo
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate a small study of three sites, process it, and compare its scans.
@@ -55,16 +62,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="multiqsm-demo", description=main.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="multiqsm-demo",
+        description="Simulate a small study (two people at three sites, two scans each), make its\n"
+        "susceptibility maps, and compare the scans. This takes some minutes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        "output_dir", type=Path, help="folder for the simulated dataset and the results"
+        "output_dir",
+        type=Path,
+        help="folder for the simulated dataset (raw), the results (derivatives) and intermediate "
+        "files (work)",
     )
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
-    parser.add_argument(
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
         "--n-procs",
         type=count,
         default=available_cores(),
         metavar="N",
-        help="processor cores (default: %(default)s)",
+        help="number of processor cores (default: all of this machine, %(default)s)",
     )
     return parser

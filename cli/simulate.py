@@ -22,6 +22,15 @@ from .arguments import (
 )
 
 COHORT = "thalamus"
+DESIGN_DEFAULT = "(default: the design's)"
+EXAMPLES = """examples:
+  multiqsm-simulate OUTPUT_DIR
+      two people at three sites, two scans each
+  multiqsm-simulate OUTPUT_DIR --design phantom --sites A B
+      a phantom of gadolinium solutions at two sites
+  multiqsm-simulate OUTPUT_DIR --design thalamus --tables-only
+      the clinical tables of a study of patients, without images
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,54 +128,71 @@ def _simulate(plans, options):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="multiqsm-simulate",
-        description="Simulate a multisite study of multi-echo gradient-echo scans, with its truth, "
-        "as a BIDS dataset. Scans that exist already are not simulated again.",
+        description="Simulate a multisite study of multi-echo gradient-echo scans, with its\n"
+        "ground truth, as a BIDS dataset. Scans that exist already are not simulated again.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", type=Path, help="root of the dataset to write")
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
-    parser.add_argument(
-        "--design",
-        choices=[*OUTLINES, COHORT],
-        default="demo",
-        help="the study (default: %(default)s)",
-    )
-    default = "(default: the design's)"
-    parser.add_argument("--subjects", type=count, metavar="N", help=f"how many people {default}")
-    parser.add_argument("--runs", type=count, metavar="N", help=f"scans in a session {default}")
-    parser.add_argument(
-        "--sites", nargs="+", metavar="LABEL", help="only these sites, of A, B and C"
-    )
-    parser.add_argument(
-        "--voxel-size",
-        nargs=3,
-        type=positive,
-        metavar=("X", "Y", "Z"),
-        help=f"mm, in the same field of view {default}",
-    )
-    vary_help = (
-        "scan heads at each site with its own voxel size and echo times, as in studies without a "
-        "common protocol"
-    )
-    parser.add_argument("--vary-protocols", action="store_true", help=vary_help)
-    flow_help = (
-        "largest flow-induced phase of the CSF in the lateral ventricles, at the last echo "
-        "(default: none)"
-    )
-    parser.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)
-    tables_help = f"simulate no images, only the tables of --design {COHORT}"
-    parser.add_argument("--tables-only", action="store_true", help=tables_help)
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
-    )
-    parser.add_argument(
+    _add_study(parser.add_argument_group("study"))
+    _add_scans(parser.add_argument_group("scans"))
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
         "--n-procs",
         type=count,
         default=available_cores(),
         metavar="N",
-        help="processor cores (default: %(default)s)",
+        help="number of processor cores (default: all of this machine, %(default)s)",
     )
-    work_help = "log and crash files (default: %(default)s)"
-    parser.add_argument(
+    work_help = "directory of log and crash files (default: %(default)s)"
+    machine.add_argument(
         "-w", "--work-dir", type=Path, default=Path("multiqsm_work"), help=work_help
     )
     return parser
+
+
+def _add_study(study):
+    study.add_argument(
+        "--design",
+        choices=[*OUTLINES, COHORT],
+        default="demo",
+        help="the study to simulate (default: %(default)s)",
+    )
+    study.add_argument(
+        "--subjects", type=count, metavar="N", help=f"number of people {DESIGN_DEFAULT}"
+    )
+    study.add_argument(
+        "--runs", type=count, metavar="N", help=f"scans in each session {DESIGN_DEFAULT}"
+    )
+    study.add_argument(
+        "--sites",
+        nargs="+",
+        metavar="LABEL",
+        help="simulate only these sites, of A, B and C (default: all)",
+    )
+    tables_help = f"simulate no images, only the tables of --design {COHORT} (default: both)"
+    study.add_argument("--tables-only", action="store_true", help=tables_help)
+    study.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
+    )
+
+
+def _add_scans(scans):
+    scans.add_argument(
+        "--voxel-size",
+        nargs=3,
+        type=positive,
+        metavar=("X", "Y", "Z"),
+        help=f"in mm, in the same field of view {DESIGN_DEFAULT}",
+    )
+    vary_help = (
+        "scan heads at each site with its own voxel size and echo times, as in studies without a "
+        "common protocol (default: one protocol)"
+    )
+    scans.add_argument("--vary-protocols", action="store_true", help=vary_help)
+    flow_help = (
+        "largest flow-induced phase of the CSF in the lateral ventricles, at the last echo, in "
+        "radians (default: none)"
+    )
+    scans.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)

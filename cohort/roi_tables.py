@@ -9,7 +9,7 @@ import pandas as pd
 from ..dataset.content import exists, require_content
 from ..dataset.entities import SCAN_ENTITIES
 from ..dataset.files import PathLike
-from ..dataset.names import ROI_TABLE, find_tables
+from ..dataset.names import R2STAR_TABLE, ROI_TABLE, find_tables
 from ..dataset.participants import merge_repeats
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
@@ -21,6 +21,7 @@ UNKNOWN_PROTOCOLS = (
     "repeats even if they differ in these; run the participant level again"
 )
 PARTICIPANT_COLUMNS = ("age", "sex")
+R2STAR_COLUMNS = ("subject", "session", "run", "site", "scan", "roi", "mean", "unit")
 OLDEST = 130  # years
 
 
@@ -68,19 +69,70 @@ def read_roi_table(path: PathLike) -> pd.DataFrame:
     DatasetError
         If it is not such a table, or its content is not available.
     """
-    require_content(path)
-    try:
-        table = read_tsv(path)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}", RUN_AGAIN) from error
-    missing_columns = [column for column in (*REQUIRED, "scan", "mean") if column not in table]
-    if missing_columns:
-        raise DatasetError(f"{path}: no column {', '.join(missing_columns)}", RUN_AGAIN)
+    table = _read_table(path, (*REQUIRED, "scan", "mean"))
     # Tables of earlier versions have no columns of these labels, which are only in the file's name.
     labels = _labels_in_name(Path(path).name)
     for column in LABELS:
         if column not in table and SCAN_ENTITIES[column] in labels:
             table[column] = labels[SCAN_ENTITIES[column]]
+    return table
+
+
+def read_r2star_tables(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Read the tables of R2* of all scans of a derivative dataset.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    rois : pandas.DataFrame
+        Long table of regional susceptibility, with protocols and columns of the participants.
+
+    Returns
+    -------
+    r2star : pandas.DataFrame
+        The long table, sorted by file name; empty if there are no tables. Number and protocol of
+        each scan, age and sex are those of `rois`.
+    notes : list of str
+        Tables that are not used.
+
+    Raises
+    ------
+    DatasetError
+        If a table cannot be read.
+    """
+    tables = []
+    for path in find_tables(output_dir, R2STAR_TABLE):
+        tables.append(_read_table(path, R2STAR_COLUMNS))
+    if not tables:
+        return pd.DataFrame(columns=list(R2STAR_COLUMNS)), []
+    r2star = pd.concat(tables, ignore_index=True)
+    labels = ("subject", "session", "run", *COLUMNS, "site")
+    keys = [column for column in labels if column in r2star and column in rois]
+    added = [column for column in ("protocol", *PARTICIPANT_COLUMNS) if column in rois]
+    scans = rois[[*keys, "scan", *added]].drop_duplicates()
+    columns = [*r2star, *added]
+    known = r2star.drop(columns="scan").merge(scans, on=keys, how="inner", validate="m:1")
+    n_unknown = len(r2star[keys].drop_duplicates()) - len(known[keys].drop_duplicates())
+    notes = []
+    if n_unknown:
+        notes.append(
+            f"{n_unknown} tables of R2* are not used: their scans have no table of regional "
+            "susceptibility; run the participant level again"
+        )
+    return known[columns], notes
+
+
+def _read_table(path, columns):
+    """Read a table of a scan; raise a DatasetError if that fails, or if a column is missing."""
+    require_content(path)
+    try:
+        table = read_tsv(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: {error}", RUN_AGAIN) from error
+    missing_columns = [column for column in columns if column not in table]
+    if missing_columns:
+        raise DatasetError(f"{path}: no column {', '.join(missing_columns)}", RUN_AGAIN)
     return table
 
 

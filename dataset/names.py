@@ -21,7 +21,8 @@ LOCAL_FIELD_PICTURE = FIELD | {"desc": "local"}
 R2STAR = {"suffix": "R2starmap"}
 MAPS = {"suffix": "Chimap", "desc": "maps"}
 TUBES = {"suffix": "Chimap", "desc": "tubes"}
-ROI_TABLE = {"suffix": "chi", "desc": "rois", "extension": ".tsv"}
+ROI_TABLE: dict[str, str] = {"suffix": "chi", "desc": "rois", "extension": ".tsv"}
+R2STAR_TABLE = R2STAR | {"desc": "rois", "extension": ".tsv"}
 TO_SUBJECT = {"suffix": "xfm", "datatype": "xfm", "space": SUBJECT_SPACE}
 
 # Derivatives of a subject.

@@ -16,7 +16,13 @@ from nipype.interfaces.base import (
 from ..bids_templates import load_template
 from ..cohort.model_files import SHIPPED, read_model
 from ..cohort.patients import collect_patients
-from ..cohort.roi_tables import add_participants, add_protocols, read_roi_table, read_roi_tables
+from ..cohort.roi_tables import (
+    add_participants,
+    add_protocols,
+    read_r2star_tables,
+    read_roi_table,
+    read_roi_tables,
+)
 from ..cohort.times import collect_times
 from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.files import read_json, write_json, write_text
@@ -29,6 +35,7 @@ from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
 from ..stats.before_after import before_and_after
 from ..stats.model import run_model
+from ..stats.relaxation import r2star_tables
 from ..stats.study import study_tables
 from ..stats.times import computation_times
 from .base import none_if_undefined
@@ -42,6 +49,7 @@ class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
 
 class _CollectRoiTablesOutputSpec(TraitedSpec):
     out_file = File(desc="the table of all scans")
+    r2star_file = File(desc="the table of R2* of all scans; without rows if there is none")
     notes = traits.List(traits.Str, desc="remarks for the reader")
 
 
@@ -56,12 +64,15 @@ class CollectRoiTables(SimpleInterface):
         rois, protocol_notes = add_protocols(read_roi_tables(self.inputs.output_dir))
         rois, participant_notes = add_participants(rois, self.inputs.bids_dir)
         self._results["out_file"] = str(write_tsv(Path(runtime.cwd) / "rois.tsv", rois))
-        self._results["notes"] = [*protocol_notes, *participant_notes]
+        r2star, r2star_notes = read_r2star_tables(self.inputs.output_dir, rois)
+        self._results["r2star_file"] = str(write_tsv(Path(runtime.cwd) / "r2star.tsv", r2star))
+        self._results["notes"] = [*protocol_notes, *participant_notes, *r2star_notes]
         return runtime
 
 
 class _StudyStatisticsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the table of all scans")
+    r2star_file = File(exists=True, mandatory=True, desc="the table of R2* of all scans")
     notes = traits.List(traits.Str, usedefault=True, desc="remarks of the steps before")
     calibrate = traits.Enum(
         "no",
@@ -89,9 +100,11 @@ class StudyStatistics(SimpleInterface):
     def _run_interface(self, runtime):
         rois = read_roi_table(self.inputs.in_file)
         tables, notes, calibrated = _study_tables(rois, self.inputs.calibrate)
-        self._results["tables"] = _write_tables(runtime, tables)
+        r2star = read_tsv(self.inputs.r2star_file)
+        tables_of_r2star, r2star_notes = r2star_tables(r2star, tables["rois"], tables["tubes"])
+        self._results["tables"] = _write_tables(runtime, tables | tables_of_r2star)
         self._results["calibrated"] = calibrated
-        self._results["notes"] = [*self.inputs.notes, *notes]
+        self._results["notes"] = [*self.inputs.notes, *notes, *r2star_notes]
         return runtime
 
 
@@ -182,11 +195,7 @@ class GroupReport(SimpleInterface):
         checklist = write_checklist(root)  # after the tables, since it counts the excluded scans
         links["checklist"] = CHECKLIST.as_posix()
         page = group_report(
-            {
-                **tables,
-                "published": pd.DataFrame(load_template("published")),
-                "published_times": pd.DataFrame(load_template("published_times")),
-            },
+            tables | _published_reproducibility(),
             study=self._study(),
             differences=self._differences(),
             method_differences=self.inputs.method_differences,
@@ -342,6 +351,12 @@ def _write_tables(runtime, tables):
     for name, table in tables.items():
         files[name] = str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
     return files
+
+
+def _published_reproducibility():
+    """Return the published values that the report of a study compares with."""
+    names = ("published", "published_r2star", "published_times")
+    return {name: pd.DataFrame(load_template(name)) for name in names}
 
 
 def _citation(root):

@@ -1,4 +1,4 @@
-"""Tables of the susceptibility of regions, one for each scan."""
+"""Tables of the susceptibility and of R2* of regions, one of each for each scan."""
 
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from ..core.regions.veins import vein_mask
 from ..dataset.files import write_json
 from ..dataset.labels import bilateral_names, without_side
 from ..dataset.methods import METHOD_STEPS, N_REGIONS
-from ..dataset.names import ROI_TABLE
 from ..dataset.outputs import derivative_path
 from ..dataset.tables import write_tsv
 from .images import geometry, read_labels, read_mask, read_volume, write_volume
@@ -154,9 +153,77 @@ class MeasureRegions(SimpleInterface):
         return table.to_dict("records"), write_volume(excluded_file, veins, image)
 
 
+class _MeasureR2starInputSpec(BaseInterfaceInputSpec):
+    r2star_files = traits.List(
+        traits.Str, mandatory=True, desc="R2* map of each scan, 1/s; empty if there is none"
+    )
+    mask_files = traits.List(
+        traits.Str, usedefault=True, desc="valid voxels of each map, unless others are NaN"
+    )
+    label_files = traits.List(traits.Str, mandatory=True, desc="regions on the grid of each map")
+    names = traits.List(traits.Dict, mandatory=True, desc="names of the regions by label")
+    excluded_files = traits.List(
+        traits.Str,
+        mandatory=True,
+        desc="voxels left out as veins, of each scan; empty: susceptibility was not measured",
+    )
+    erosion = traits.Float(0.0, usedefault=True, desc="erosion of the regions, mm")
+
+
+class _MeasureR2starOutputSpec(TraitedSpec):
+    rows = traits.List(traits.List(traits.Dict), desc="rows of the table of each scan")
+
+
+class MeasureR2star(SimpleInterface):
+    """Measure mean, SD and median of R2* in the regions of each scan.
+
+    The voxels are those in which susceptibility was measured. No reference is subtracted.
+    """
+
+    input_spec = _MeasureR2starInputSpec
+    output_spec = _MeasureR2starOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        scans = zip(
+            inputs.r2star_files,
+            inputs.mask_files or [None] * len(inputs.r2star_files),
+            inputs.label_files,
+            inputs.names,
+            inputs.excluded_files,
+            strict=True,
+        )
+        self._results["rows"] = [self._measure(*scan) for scan in scans]
+        return runtime
+
+    def _measure(self, r2star_file, mask_file, label_file, names, excluded_file):
+        """Return the rows of a scan's table; none without a map, or if susceptibility was not
+        measured.
+        """
+        if NOT_REGISTERED in (r2star_file, excluded_file):
+            return []
+        r2star, image = read_volume(r2star_file)
+        mask = np.isfinite(r2star)
+        if mask_file is not None:
+            mask &= read_mask(mask_file)
+        r2star = np.where(mask, r2star, 0)
+        labels = read_labels(label_file)
+        options = {"erosion": self.inputs.erosion, "exclude": read_mask(excluded_file)}
+        tables = []
+        for group in _groups(names_by_label(names)):
+            tables.append(
+                roi_statistics(
+                    r2star, labels, group, mask, geometry(image)["voxel_size"], **options
+                )
+            )
+        table = pd.concat(tables, ignore_index=True)
+        table["unit"] = "1/s"
+        return table.to_dict("records")
+
+
 class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
     rows = traits.List(
-        traits.List(traits.List(traits.Dict)), mandatory=True, desc="rows by method and scan"
+        traits.List(traits.List(traits.Dict)), mandatory=True, desc="rows by map and scan"
     )
     entities = traits.List(traits.Dict, mandatory=True, desc="entities of each scan")
     labels = traits.List(
@@ -168,6 +235,7 @@ class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
     )
     record = traits.Dict(usedefault=True, desc="sidecar fields on the reference region")
     columns = traits.Dict(mandatory=True, desc="descriptions of the columns")
+    file_name = traits.Dict(mandatory=True, desc="names of the files, as of `derivative_path`")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
 
 
@@ -186,11 +254,11 @@ class SaveRoiTables(SimpleInterface):
         inputs = self.inputs
         self._results["out_files"] = []
         for index, entities in enumerate(inputs.entities):
-            path = derivative_path(inputs.output_dir, entities, **ROI_TABLE)
+            path = derivative_path(inputs.output_dir, entities, **inputs.file_name)
             sidecar = path.with_suffix(".json")
             rows = []
-            for method_rows in inputs.rows:
-                for row in method_rows[index]:
+            for map_rows in inputs.rows:
+                for row in map_rows[index]:
                     rows.append({**inputs.labels[index], **row})
             if not rows:  # an earlier run may have had regions on this scan
                 path.unlink(missing_ok=True)

@@ -48,9 +48,11 @@ def group_report(
         `stats.components`; ``sdc`` (method, roi, sdc, ci_low, ci_high, ppb); ``sample_size`` (any
         columns); ``tubes`` (the phantom's ROI table) and ``calibration`` of `stats.calibration`;
         ``harmonized`` (the ROI table of the harmonised scans, to compare with ``rois``) and
-        ``harmonization`` (any columns); ``age`` of `stats.regression`; ``excluded``, the scans that
-        were excluded from all other tables; ``times`` of `stats.times`, with ``published_times``
-        (method, wall in s, wall_ratio) to show next to it.
+        ``harmonization`` (any columns); ``age`` of `stats.regression`; ``roi_r2star``,
+        ``tubes_r2star`` and ``within_subject_sd_r2star`` of `stats.relaxation`, with
+        ``published_r2star`` (roi, definition, sdw in 1/s) to show next to the latter; ``excluded``,
+        the scans that were excluded from all other tables; ``times`` of `stats.times`, with
+        ``published_times`` (method, wall in s, wall_ratio) to show next to it.
     title : str
     study : dict, optional
         Further information about the study, by name.
@@ -121,6 +123,7 @@ def group_report(
         "Calibration": _calibration(filled, links, sites),
         "Harmonisation": _harmonization(filled, links, sites),
         "Age": _age(filled, links),
+        "R2*": _r2star(filled, links),
         "Computation time": _times(filled, links),
     }
     absent = [name for name, blocks in parts.items() if not blocks]
@@ -387,6 +390,47 @@ def _age(tables, links):
         blocks.extend(part if number == 0 else [Details(title, part)])
     table = _table(tables, "age", "Regression on age", links)
     return (*blocks, Details("Regressions on age, as a table", (table,)))
+
+
+def _r2star(tables, links):
+    captions = {"roi_r2star": "R2* of the regions", "tubes_r2star": "R2* of the phantom's tubes"}
+    blocks = []
+    for name, caption in captions.items():
+        if name in tables:
+            values = tables[name].groupby("roi", sort=False)["mean"]
+            table = values.agg(["mean", "std", "min", "max", "count"]).reset_index()
+            columns = COLUMNS["roi_r2star"]
+            blocks.append(
+                Table(_readable(table), f"{caption}, all scans", columns, links.get(name))
+            )
+    if blocks:
+        blocks.insert(0, Paragraph(NOTES["r2star"], note=True))
+    name = "within_subject_sd_r2star"
+    if name in tables:
+        blocks.append(Paragraph(NOTES[name], note=True))
+        if "published_r2star" in tables:
+            blocks.append(Paragraph(NOTES["published_r2star"], note=True))
+        rows = _by_definition(tables[name], tables.get("published_r2star"))
+        caption = "Within-subject standard deviation of R2*"
+        blocks.append(_table({name: rows}, name, caption, links))
+    return tuple(blocks)
+
+
+def _by_definition(table, published):
+    """Return a table of SDw with one row for each region, and published values if there are any:
+    the columns of a definition start with its name.
+    """
+    if published is not None:
+        published = published.rename(columns={"sdw": "published"})
+        table = table.merge(published, on=["roi", "definition"], how="left")
+    regions = table.drop_duplicates("roi")[["roi", "n_subjects", "n_scans"]].set_index("roi")
+    for definition, rows in table.groupby("definition", sort=False):
+        rows = rows.set_index("roi")
+        regions[definition] = rows["sdw"]
+        for column in ("ci_low", "ci_high", "published"):
+            if column in rows:
+                regions[f"{definition}_{column}"] = rows[column]
+    return regions.reset_index()
 
 
 def _times(tables, links):

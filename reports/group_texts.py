@@ -95,6 +95,27 @@ COLUMNS = {
         Column("n_subjects", "subjects", "d"),
         Column("n_scans", "scans", "d"),
     ),
+    "roi_r2star": (
+        ROI,
+        Column("mean", "mean R2* (1/s)", ".1f"),
+        Column("std", "SD of all scans (1/s)", ".1f"),
+        Column("min", "smallest (1/s)", ".1f"),
+        Column("max", "largest (1/s)", ".1f"),
+        Column("count", "scans", "d"),
+    ),
+    "within_subject_sd_r2star": (
+        ROI,
+        Column("within_site", "SDw within a site (1/s)", ".2f"),
+        Column("within_site_ci_low", "95 % CI from", ".2f"),
+        Column("within_site_ci_high", "to", ".2f"),
+        Column("within_site_published", "published (1/s)", ".2f"),
+        Column("all_scans", "SDw across sites (1/s)", ".2f"),
+        Column("all_scans_ci_low", "95 % CI from", ".2f"),
+        Column("all_scans_ci_high", "to", ".2f"),
+        Column("all_scans_published", "published (1/s)", ".2f"),
+        Column("n_subjects", "subjects", "d"),
+        Column("n_scans", "scans", "d"),
+    ),
     "sdc": (
         METHOD,
         ROI,
@@ -266,6 +287,20 @@ NOTES = {
         "variability, faint points the scans. The corrected P values count the regions of an "
         "analysis."
     ),
+    "r2star": (
+        "R2* is measured in the same voxels as susceptibility, and nothing is subtracted from it. "
+        "Scans of fewer than three echoes have no R2*."
+    ),
+    "within_subject_sd_r2star": (
+        "The within-subject standard deviation (SDw) is the standard deviation of repeated "
+        "measurements of one subject: within a site about the subject's mean at that site, across "
+        "sites about the subject's mean over all sites. The last row pools the variances of all "
+        "regions; it has no confidence interval, because the regions of a scan vary together."
+    ),
+    "published_r2star": (
+        "Published values are those of 24 travelling heads at three sites, for seven deep grey "
+        "nuclei (NMR in Biomedicine 2022, doi 10.1002/nbm.4788)."
+    ),
     "bonferroni": (
         "Bonferroni: P values are multiplied by the number of tests of their family, which limits "
         "the family-wise error rate to 5 %."
@@ -293,6 +328,10 @@ KNOWN_TABLES = (
     "harmonized",
     "harmonization",
     "age",
+    "roi_r2star",
+    "tubes_r2star",
+    "within_subject_sd_r2star",
+    "published_r2star",
     "times",
     "published_times",
 )

@@ -39,7 +39,9 @@ def require_columns(table: pd.DataFrame, columns: Sequence[str]) -> None:
         )
 
 
-def roi_values(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
+def roi_values(
+    table: pd.DataFrame, *, exclude_rois: Sequence[str] = (), unit: str = "ppm"
+) -> pd.DataFrame:
     """Check a long ROI table and leave out the reference region.
 
     Parameters
@@ -49,6 +51,8 @@ def roi_values(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.D
         roi and mean (ppm; NaN where missing). `scan` counts the scans of a subject at a site.
     exclude_rois : sequence of str
         ROIs to leave out.
+    unit : str
+        Unit of the values. A column ``unit`` is checked against it.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def roi_values(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.D
     Raises
     ------
     ValueError
-        If a column or label is missing, a scan appears twice, the unit is not ppm, phantom tubes
+        If a column or label is missing, a scan appears twice, the unit is another, phantom tubes
         and in-vivo regions are mixed, or no ROI remains.
 
     Examples
@@ -81,9 +85,9 @@ def roi_values(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.D
         first = table.loc[is_repeated, labels].iloc[0]
         description = ", ".join(f"{label} {value}" for label, value in first.items())
         raise ValueError(f"the same scan appears twice: {description}")
-    if "unit" in table.columns and (table["unit"] != "ppm").any():
+    if "unit" in table.columns and (table["unit"] != unit).any():
         raise ValueError(
-            f"values must be in ppm, got {', '.join(map(str, table['unit'].unique()))}"
+            f"values must be in {unit}, got {', '.join(map(str, table['unit'].unique()))}"
         )
     if "expected" in table.columns and table["expected"].notna().nunique() > 1:
         raise ValueError(
@@ -338,7 +342,9 @@ def between_methods(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.Da
     return _bonferroni(rows, columns, family=columns[:3], alpha=alpha)
 
 
-def within_subject_sd(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
+def within_subject_sd(
+    table: pd.DataFrame, *, exclude_rois: Sequence[str] = (), unit: str = "ppm"
+) -> pd.DataFrame:
     """Compute the within-subject standard deviation (SDw) within a site and across sites.
 
     Variances are pooled over subjects, weighted by their degrees of freedom: if no scan is missing,
@@ -359,6 +365,8 @@ def within_subject_sd(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) 
         Long ROI table, see `roi_values`.
     exclude_rois : sequence of str
         ROIs to leave out in addition to the reference.
+    unit : str
+        Unit of the values.
 
     Returns
     -------
@@ -367,7 +375,7 @@ def within_subject_sd(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) 
 
         * method, roi, definition
         * sdw, ci_low, ci_high: SDw and its 95 % confidence interval (chi-square, normal errors),
-          ppb
+          ppb for values in ppm, otherwise in their unit
         * df: degrees of freedom
         * n_subjects, n_scans: subjects and scans with a value
 
@@ -381,7 +389,8 @@ def within_subject_sd(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) 
     Bland & Altman, BMJ 313:744 (1996).
     """
     rows = []
-    values = roi_values(table, exclude_rois=exclude_rois)
+    values = roi_values(table, exclude_rois=exclude_rois, unit=unit)
+    scale = 1000 if unit == "ppm" else 1  # ppm to ppb
     for (method, roi), group in values.groupby(["method", "roi"], sort=False):
         measured = group.dropna(subset=["mean"])
         site_means = measured.groupby(["subject", "site"])["mean"].mean()
@@ -393,7 +402,7 @@ def within_subject_sd(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) 
         }
         for definition, grouped in cells.items():
             names = {"method": method, "roi": roi, "definition": definition}
-            rows.append({**names, **_pooled_sd(grouped, scale=1000), **counts})  # ppm to ppb
+            rows.append({**names, **_pooled_sd(grouped, scale=scale), **counts})
     return pd.DataFrame(rows)
 
 

@@ -54,7 +54,7 @@ def init_group_wf(
     workflow = Workflow(name="group")
     workflow.connect(
         [
-            (collect, statistics, [("out_file", "in_file"), ("notes", "notes")]),
+            (collect, statistics, [("out_file", "in_file"), *by_name(["r2star_file", "notes"])]),
             (statistics, times, by_name(["tables", "notes"])),
             (statistics, report, by_name(["calibrated"])),
             (times, report, by_name(["tables", "notes"])),

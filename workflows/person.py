@@ -29,6 +29,7 @@ from .subject_nodes import (
     make_tables_node,
     mask_files,
 )
+from .subject_r2star import connect_r2star_tables, r2star_files
 from .subject_regions import (
     has_regions,
     make_reference_interface,
@@ -131,6 +132,10 @@ def init_person_wf(
                 ("transform_file", "inputnode.template_transform_file"),
                 ("from_template_file", "inputnode.from_template_file"),
             ])])
+        if number == 1:
+            connect_r2star_tables(
+                workflow, r2star, regions, maps, subject, output_dir, settings, gigabytes,
+            )
     # fmt: on
     return workflow
 
@@ -209,10 +214,10 @@ def _connect_freesurfer(workflow, register, subject, output_dir, settings, gigab
 
 def _connect_r2star(workflow, register, subject, gigabytes):
     """Add the node that resamples R2* maps to the subject space; return None if no scan has one."""
-    r2star_files = [str(scan.r2star or "") for scan in subject.scans]
-    if not any(r2star_files):
+    in_files = r2star_files(subject.scans)
+    if not any(in_files):
         return None
-    interface = ResampleMaps(in_files=r2star_files, mask_files=mask_files(subject.scans))
+    interface = ResampleMaps(in_files=in_files, mask_files=mask_files(subject.scans))
     r2star = make_node(interface, "resample_r2star", gigabytes(12))
     # fmt: off
     workflow.connect([(register, r2star, [

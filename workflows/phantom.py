@@ -19,6 +19,7 @@ from .subject_nodes import (
     make_tables_node,
     mask_files,
 )
+from .subject_r2star import add_r2star_tables
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -73,6 +74,13 @@ def init_phantom_wf(
         measure.inputs.names = names
         measure.inputs.reference = WHOLE_PHANTOM
         workflow.connect(measure, "rows", rows, f"in{number}")
+        if number == 1:
+            measure_r2star, _ = add_r2star_tables(
+                workflow, subject, output_dir, settings, gigabytes
+            )
+            measure_r2star.inputs.label_files = label_files
+            measure_r2star.inputs.names = names
+            workflow.connect(measure, "excluded_files", measure_r2star, "excluded_files")
     return workflow
 
 

@@ -70,6 +70,9 @@ def init_maps_wf(
     -------
     rows
         Rows of the tables of regional values, a list for each scan.
+    label_files, excluded_files
+        Of the first inversion: regions of each scan on the grid of the measured maps, and the
+        voxels left out as veins.
 
     Returns
     -------
@@ -92,7 +95,9 @@ def init_maps_wf(
     inputnode = Node(
         IdentityInterface([*fields, "record", "steps", "average_file"]), name="inputnode"
     )
-    outputnode = Node(IdentityInterface(["rows"]), name="outputnode")
+    is_first = method == settings.inversions[0]
+    outputs = ["rows", "label_files", "excluded_files"] if is_first else ["rows"]
+    outputnode = Node(IdentityInterface(outputs), name="outputnode")
     resample = ResampleMaps(in_files=native_maps, mask_files=masks)
     resample = make_node(resample, "resample", gigabytes(12))
     relate = make_node(RelateMaps(), "relate", gigabytes(6))
@@ -130,15 +135,15 @@ def init_maps_wf(
             settings,
             gigabytes,
         )
-    if method == settings.inversions[0]:
-        plot_sites = _site_picture_node(subject, output_dir, gigabytes)
+    if is_first:
+        _connect_site_picture(workflow, inputnode, relate, subject, output_dir, gigabytes)
         # fmt: off
         workflow.connect([
-            (inputnode, plot_sites, [("mask_file", "mask_file")]),
-            (relate, plot_sites, [("out_files", "chi_files")]),
+            (regions, outputnode, by_name(["label_files"])),
+            (measure, outputnode, by_name(["excluded_files"])),
         ])
         # fmt: on
-    if method == settings.inversions[0] and has_regions(subject, settings):
+    if is_first and has_regions(subject, settings):
         plot_regions = _region_picture_node(subject, method, output_dir, gigabytes)
         plot_flair = connect_flair(
             workflow, inputnode, subject, method, output_dir, settings, gigabytes
@@ -220,8 +225,8 @@ def _region_picture_node(subject, method, output_dir, gigabytes):
     return Node(plot, name="plot_regions", mem_gb=gigabytes(12))
 
 
-def _site_picture_node(subject, output_dir, gigabytes):
-    """Return the node that draws the map of the first scan of each site."""
+def _connect_site_picture(workflow, inputnode, relate, subject, output_dir, gigabytes):
+    """Add the node that draws the map of the first scan of each site."""
     plot = PlotSites(
         output_dir=str(output_dir),
         entities={"subject": subject.label},
@@ -229,4 +234,10 @@ def _site_picture_node(subject, output_dir, gigabytes):
         sites=[scan.site for scan in subject.scans],
     )
     n_sites = len(set(plot.inputs.sites))
-    return Node(plot, name="plot_sites", mem_gb=gigabytes(8 + 2 * n_sites))
+    plot = Node(plot, name="plot_sites", mem_gb=gigabytes(8 + 2 * n_sites))
+    # fmt: off
+    workflow.connect([
+        (inputnode, plot, [("mask_file", "mask_file")]),
+        (relate, plot, [("out_files", "chi_files")]),
+    ])
+    # fmt: on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import BaseInterface
@@ -10,6 +10,7 @@ from nipype.pipeline.engine import Node
 
 from ..bids_templates import load_template
 from ..dataset.files import PathLike
+from ..dataset.names import ROI_TABLE
 from ..dataset.subjects import DrawnScan, ProcessedScan, Subject
 from ..interfaces.measurement import MeasureRegions, SaveRoiTables
 from ..interfaces.quality import SaveQuality
@@ -74,8 +75,18 @@ def make_measure_node(
     return make_node(interface, name, gigabytes(25))
 
 
-def make_tables_node(subject: Subject, output_dir: PathLike, gigabytes: VolumeMemory) -> Node:
-    """Make the node that writes the table of regional values of each scan."""
+def make_tables_node(
+    subject: Subject,
+    output_dir: PathLike,
+    gigabytes: VolumeMemory,
+    *,
+    name: str = "save_tables",
+    file_name: Mapping[str, str] = ROI_TABLE,
+    template: str = "roi_table",
+) -> Node:
+    """Make the node that writes the table of regional values of each scan: by default that of
+    susceptibility.
+    """
     sources = []
     for scan in subject.scans:
         sources.append(scan.labels.path.name if scan.labels else "")
@@ -84,10 +95,11 @@ def make_tables_node(subject: Subject, output_dir: PathLike, gigabytes: VolumeMe
         labels=_columns(subject.scans),
         sources=sources,
         steps=[DRAWN] * len(subject.scans),
-        columns=load_template("roi_table"),
+        columns=load_template(template),
+        file_name=dict(file_name),
         output_dir=str(output_dir),
     )
-    return Node(interface, name="save_tables", mem_gb=gigabytes(0))
+    return Node(interface, name=name, mem_gb=gigabytes(0))
 
 
 def make_quality_node(

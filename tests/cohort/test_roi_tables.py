@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.tables import people_table, tubes_table, write_scans
+from helpers.tables import people_table, r2star_table, tubes_table, write_r2star, write_scans
 
 from multiqsm.cohort.roi_tables import (
     add_participants,
     add_protocols,
+    read_r2star_tables,
     read_roi_table,
     read_roi_tables,
 )
@@ -45,6 +46,55 @@ def test_only_phantoms_have_expected_values(tmp_path):
     write_scans(tmp_path, tubes_table())
     rois = read_roi_tables(tmp_path)
     assert rois["expected"].notna().tolist() == (rois["subject"] == "phantom").tolist()
+
+
+def test_r2star_has_numbers_and_participants_of_the_table_of_susceptibility(tmp_path):
+    """Two protocols at a site are numbered separately for susceptibility, and so they are here,
+    although a scan of two echoes has no R2*.
+    """
+    table = people_table(subjects=1, sites="A", scans=4, methods=("iterative",))
+    is_long = table["run"].isin(["2", "4"])
+    table["echo_times"] = np.where(is_long, "6, 14, 22", "4, 8, 12")
+    rois, _ = add_protocols(table)
+    rois = rois.assign(age=30.0)
+    written = r2star_table(table[table["run"] != "3"])
+    write_r2star(tmp_path, written)
+    r2star, notes = read_r2star_tables(tmp_path, rois)
+    assert notes == []
+    assert len(r2star) == len(written)
+    number = r2star.set_index("run")["scan"]
+    assert (number["1"] == 1).all()
+    assert (number["2"] == 1).all()
+    assert (number["4"] == 2).all()
+    assert (r2star["age"] == 30).all()
+    assert r2star["protocol"].nunique() == 2
+    scan_and_region = ["run", "roi"]
+    means = r2star.sort_values(scan_and_region)["mean"]
+    np.testing.assert_allclose(means, written.sort_values(scan_and_region)["mean"])
+
+
+def test_r2star_without_a_table_of_susceptibility_is_noted(tmp_path):
+    table = people_table(subjects=1, scans=1, methods=("iterative",))
+    write_r2star(tmp_path, r2star_table(table))
+    r2star, notes = read_r2star_tables(tmp_path, table[table["site"] != "B"])
+    assert set(r2star["site"]) == {"A", "C"}
+    assert len(notes) == 1
+    assert notes[0].startswith("1 tables of R2* are not used")
+
+
+def test_study_without_r2star(tmp_path):
+    r2star, notes = read_r2star_tables(tmp_path, people_table())
+    assert r2star.empty
+    assert notes == []
+
+
+def test_invalid_table_of_r2star_is_reported(tmp_path):
+    path = tmp_path / "sub-01" / "anat" / "sub-01_desc-rois_R2starmap.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("subject\tmean\n01\t20\n")
+    cause = "R2starmap.tsv: no column session, run, site, scan, roi, unit"
+    with pytest.raises(DatasetError, match=cause):
+        read_r2star_tables(tmp_path, people_table())
 
 
 def test_no_table(tmp_path):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from helpers.tables import SLOPES, people_table, tubes_table
+from helpers.tables import SLOPES, people_table, r2star_table, tubes_table
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.files import read_json
@@ -14,6 +14,7 @@ from multiqsm.dataset.group_tables import (
 )
 from multiqsm.dataset.sidecars import sidecar_path
 from multiqsm.reports.group_texts import KNOWN_TABLES
+from multiqsm.stats.relaxation import r2star_tables
 from multiqsm.stats.study import study_tables
 from multiqsm.stats.times import computation_times
 
@@ -46,9 +47,10 @@ def tables():
     other_protocol = (values["subject"] == "05") & (values["session"] == "C")
     values.loc[other_protocol, "protocol"] = "acq-y"
     tables, _ = study_tables(values, calibrated=True)
+    tables_of_r2star, _ = r2star_tables(r2star_table(values), tables["rois"], tables["tubes"])
     time = {"scan": "sub-01", "method": "medi", "wall": 9.0, "cpu": 9.0, "fft_pair": 0.1}
     times = pd.DataFrame([{**time, "fft_pairs": 90.0, "threads": 1, "processor": "a processor"}])
-    return tables | {"times": computation_times(times)}
+    return tables | tables_of_r2star | {"times": computation_times(times)}
 
 
 def test_the_study_has_every_table_of_the_template(tables):
@@ -57,7 +59,8 @@ def test_the_study_has_every_table_of_the_template(tables):
 
 def test_the_template_has_every_table_that_the_group_level_writes():
     published = {name for name in KNOWN_TABLES if name.startswith("published")}
-    assert published == {"published", "published_times"}  # read from templates, and not written
+    # These are read from templates, and not written.
+    assert published == {"published", "published_r2star", "published_times"}
     assert set(KNOWN_TABLES) - published <= set(load_template("group_tables")["tables"])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from multiqsm.dataset.entities import scan_label
+from multiqsm.dataset.names import R2STAR_TABLE
 from multiqsm.dataset.outputs import derivative_path
 from multiqsm.dataset.tables import write_tsv
 from multiqsm.dataset.times import InversionTime, write_times
@@ -56,13 +57,29 @@ def tubes_table(*, slopes=SLOPES, methods=("iterative", "deterministic")):
     return table.assign(sd=0.01, median=table["mean"], unit="ppm", reference="phantom")
 
 
+def r2star_table(table):
+    """Return R2* of the scans and regions of a table of susceptibility, 1/s: 20 and a slope of 100
+    per ppm.
+    """
+    table = table[table["method"] == table["method"].iloc[0]]
+    of_susceptibility = [
+        "method",
+        "se",
+        "reference",
+        "reference_offset",
+        "reference_sd",
+        "expected",
+    ]
+    table = table.drop(columns=of_susceptibility, errors="ignore")
+    mean = 20 + 100 * table["mean"]
+    return table.assign(mean=mean, median=mean, sd=1.0, unit="1/s").reset_index(drop=True)
+
+
 def write_scans(root, table, acquisition=None):
     """Write the table and the computation times of every scan where the participant level has
     them.
     """
-    for (subject, session, run), rows in table.groupby(["subject", "session", "run"], dropna=False):
-        entities = {"subject": subject, "session": session, "acquisition": acquisition, "run": run}
-        entities = {key: label for key, label in entities.items() if isinstance(label, str)}
+    for entities, rows in _scans_of(table, acquisition):
         write_tsv(
             derivative_path(root, entities, suffix="chi", desc="rois", extension=".tsv"), rows
         )
@@ -71,3 +88,16 @@ def write_scans(root, table, acquisition=None):
             wall = WALL_TIMES.get(method, 1.0)
             times[method] = InversionTime(wall, 2 * wall, 0.25, (40, 40, 45), 2, "a processor")
         write_times(root, scan_label(entities), times)
+
+
+def write_r2star(root, table):
+    """Write the table of R2* of every scan where the participant level has it."""
+    for entities, rows in _scans_of(table):
+        write_tsv(derivative_path(root, entities, **R2STAR_TABLE), rows)
+
+
+def _scans_of(table, acquisition=None):
+    """Yield entities and rows of each scan."""
+    for (subject, session, run), rows in table.groupby(["subject", "session", "run"], dropna=False):
+        entities = {"subject": subject, "session": session, "acquisition": acquisition, "run": run}
+        yield {key: label for key, label in entities.items() if isinstance(label, str)}, rows

@@ -27,6 +27,7 @@ RADIUS = 10.0  # of a nucleus, mm
 DRAWN_RADIUS = 6.5  # of the region drawn on it, mm
 CSF_CHI = -0.03  # ppm
 R2STAR = {"tissue": 20.0, "csf": 3.0}  # 1/s
+NUCLEI_R2STAR = {"left nucleus": 40.0, "right nucleus": 30.0}  # 1/s, in derivatives
 POSES = [
     np.eye(4),
     motion((4, -6, 5), (6, -9, 12)),
@@ -82,6 +83,15 @@ def susceptibility(points):
     return chi
 
 
+def effective_relaxation(points):
+    """Return R2* at points in the head, 1/s."""
+    decay = R2STAR["tissue"] + (R2STAR["csf"] - R2STAR["tissue"]) * csf_fraction(points)
+    for name, (centre, _) in NUCLEI.items():
+        is_inside = np.linalg.norm(points.T - centre, axis=1) < RADIUS
+        decay = np.where(is_inside, NUCLEI_R2STAR[name], decay)
+    return decay
+
+
 def magnitude_of(place, seed=0):
     """Return the magnitude and the brain mask of a scan."""
     image, _, mask = head_scan(POSES[place], affine_of(place), noise=0.01, seed=seed, shape=SHAPE)
@@ -100,7 +110,6 @@ def write_processed(root, session, run, place, *, magnitude=None, r2star=True):
     head_magnitude, mask = magnitude_of(place, seed=place)
     chi = voxel_means(susceptibility, place)
     chi = np.where(mask, chi - chi[mask].mean(), 0)
-    fluid = voxel_means(csf_fraction, place)
     volumes = {
         ("magnitude", None): (
             head_magnitude if magnitude is None else magnitude,
@@ -113,7 +122,7 @@ def write_processed(root, session, run, place, *, magnitude=None, r2star=True):
         ),
     }
     if r2star:
-        decay = R2STAR["tissue"] + (R2STAR["csf"] - R2STAR["tissue"]) * fluid
+        decay = voxel_means(effective_relaxation, place)
         volumes["R2starmap", None] = (np.where(mask, decay, 0), {"Units": "1/s"})
     for (suffix, desc), (data, metadata) in volumes.items():
         datatype = "fmap" if suffix == "magnitude" else "anat"

@@ -17,6 +17,7 @@ from helpers.pages import (
     table_of,
     tube_table,
 )
+from helpers.tables import r2star_table
 
 from multiqsm.pictures import regional
 from multiqsm.reports.blocks import Picture
@@ -27,6 +28,7 @@ from multiqsm.stats.agreement import bland_altman, bland_altman_points, intracla
 from multiqsm.stats.calibration import calibrate
 from multiqsm.stats.components import variance_components
 from multiqsm.stats.references import reference_stability
+from multiqsm.stats.relaxation import r2star_within_subject_sd
 from multiqsm.stats.reproducibility import (
     between_methods,
     between_rois,
@@ -74,6 +76,8 @@ def study_tables(rois=None):
         "calibration": calibrate(tubes),
         "harmonized": rois.assign(mean=rois["mean"] - site_means + all_means),
         "age": age_regression(rois),
+        "roi_r2star": r2star_table(rois),
+        "within_subject_sd_r2star": r2star_within_subject_sd(r2star_table(rois)),
     }
 
 
@@ -175,7 +179,7 @@ def test_group_report_is_complete_and_self_contained(group_html):
         "detectable-change",
     ):
         assert f"#{anchor}" in names
-    for anchor in ("bland-altman", "calibration", "harmonisation", "age", "methods"):
+    for anchor in ("bland-altman", "calibration", "harmonisation", "age", "r2", "methods"):
         assert f"#{anchor}" in names
     assert {"group/rois.tsv", "group/icc.tsv"} <= set(names)
     assert "phase scale is not known" in page.text

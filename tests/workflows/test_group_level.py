@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 from helpers.datasets import validator_errors
 from helpers.pages import table_of
-from helpers.tables import SLOPES, WALL_TIMES, people_table, tubes_table, write_scans
+from helpers.tables import (
+    SLOPES,
+    WALL_TIMES,
+    people_table,
+    r2star_table,
+    tubes_table,
+    write_r2star,
+    write_scans,
+)
 
 from multiqsm.cli.app import main
 from multiqsm.dataset.methods import write_citation
@@ -35,6 +43,7 @@ TABLES = {
         "harmonized",
     ),
     *("harmonization", "age", "times", "warnings"),
+    *("roi_r2star", "tubes_r2star", "within_subject_sd_r2star"),
 }
 
 
@@ -76,6 +85,7 @@ def study(tmp_path_factory, whole):
     root = write_study(
         tmp_path_factory.mktemp("group"), whole, participants=f"participant_id\tage\tsex\n{ages}"
     )
+    write_r2star(root / "out", r2star_table(whole))
     assert run(root, "--plugin", "MultiProc", "--n-procs", "2", "-w", str(root / "other")) == 0
     return root
 
@@ -97,6 +107,44 @@ def test_all_tables_are_written(study, whole):
     slopes = group_table(study, "calibration").set_index(["site", "method"])["slope"]
     for site, slope in SLOPES.items():
         assert slopes[site, "iterative"] == pytest.approx(slope)
+
+
+@pytest.mark.slow
+def test_r2star_is_reported_beside_the_published_values(study, whole):
+    people = r2star_table(whole[whole["expected"].isna()])
+    r2star = group_table(study, "roi_r2star")
+    assert len(r2star) == len(people)
+    assert set(r2star["age"]) == {23, 26, 29, 32}
+    sdw = group_table(study, "within_subject_sd_r2star").set_index(["roi", "definition"])["sdw"]
+    putamen = people[people["roi"] == "putamen"]
+    variances = putamen.groupby(["subject", "site"])["mean"].var(ddof=1)
+    assert sdw["putamen", "within_site"] == pytest.approx(np.sqrt(variances.mean()))
+    assert "csf" not in sdw.index.get_level_values("roi")  # the reference of susceptibility
+    page = (study / "out" / "group.html").read_text()
+    row = re.search(r"<tr>(?:(?!</tr>).)*all regions.*?</tr>", page, re.DOTALL)[0]
+    cells = re.findall(r">([^<>]*)</td>", row)
+    assert cells[4] == "0.97"
+    assert cells[8] == "1.27"
+    assert cells[1] == f"{sdw['all_regions', 'within_site']:.2f}"
+    assert cells[5] == f"{sdw['all_regions', 'all_scans']:.2f}"
+    assert "10.1002/nbm.4788" in page
+
+
+@pytest.mark.slow
+def test_study_without_r2star_has_all_other_tables(tmp_path, study, whole):
+    """Tables of an earlier run are removed."""
+    write_study(tmp_path, whole, participants=(study / "raw" / "participants.tsv").read_text())
+    write_r2star(tmp_path / "out", r2star_table(whole))
+    assert run(tmp_path) == 0
+    for path in (tmp_path / "out").glob("sub-*/**/*_R2starmap.tsv"):
+        path.unlink()
+    assert run(tmp_path) == 0
+    written = {file.name: file for file in (tmp_path / "out" / "group").glob("*.tsv")}
+    assert set(written) == {f"{name}.tsv" for name in TABLES if "r2star" not in name}
+    for name, file in written.items():
+        assert file.read_bytes() == (study / "out" / "group" / name).read_bytes(), name
+    page = (tmp_path / "out" / "group.html").read_text()
+    assert "which was not computed: R2*" in page
 
 
 @pytest.mark.slow

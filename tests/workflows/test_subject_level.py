@@ -23,7 +23,9 @@ from helpers.travelling import (
     CSF_CHI,
     DRAWN_RADIUS,
     NUCLEI,
+    NUCLEI_R2STAR,
     POSES,
+    R2STAR,
     SHAPE,
     TUBES,
     VENTRICLES,
@@ -73,6 +75,7 @@ SPACE = "bids::sub-01/anat/sub-01_space-subject_desc-average_T2starw.nii.gz"
 # The balls that are measured lie inside balls of constant susceptibility; at the sharp edges of
 # these a cubic spline rings by some 2 %.
 RINGING = 0.003  # ppm
+RINGING_R2STAR = 0.04  # of a nucleus's difference from the tissue around it
 Study = namedtuple("Study", "out rater work scans")
 Run = namedtuple("Run", "out codes printed errors")
 
@@ -156,6 +159,65 @@ def test_regions_of_the_first_scan_are_measured_on_all(study):
     assert sidecar["mean"]["Units"] == "ppm"
     assert sidecar["ReferenceSource"] == "found by R2* and position"
     assert "expected" not in sidecar
+
+
+def r2star_table(study, name):
+    return read_tsv(anat(study, name, "desc-rois_R2starmap.tsv")).set_index("roi")
+
+
+def check_r2star(study):
+    """Check that every scan's table has the nuclei's R2*, in the voxels of susceptibility."""
+    for name in PLACES:
+        table = r2star_table(study, name)
+        for roi, expected in NUCLEI_R2STAR.items():
+            tolerance = RINGING_R2STAR * (expected - R2STAR["tissue"])
+            for statistic in ("mean", "median"):
+                value = table.loc[roi, statistic]
+                assert value == pytest.approx(expected, abs=tolerance), (name, roi, statistic)
+        assert (table["unit"] == "1/s").all()
+        chi = read_roi_table(anat(study, name, "desc-rois_chi.tsv")).set_index("roi")
+        shared = ["subject", "session", "run", "site", "scan", "echo_times", "voxel_size"]
+        shared += ["n_voxels", "volume", "n_excluded"]
+        pd.testing.assert_frame_equal(table[shared], chi[shared])
+
+
+def test_r2star_of_regions_is_measured_in_the_same_voxels(study):
+    check_r2star(study)
+    assert not anat(study, "ses-B_run-2", "desc-rois_R2starmap.tsv").exists()
+    path = anat(study, "ses-B_run-1", "desc-rois_R2starmap.tsv")
+    sidecar = read_sidecar(path)
+    assert sidecar["mean"] == {"Description": "Mean R2* of the region", "Units": "1/s"}
+    assert sidecar["RegionsFrom"] == "sub-01_ses-A_run-1_desc-rois_dseg.nii.gz"
+    assert sidecar["MethodSteps"] == ["roi_r2star", "regions_drawn"]
+    assert set(read_tsv(path)) <= set(sidecar)
+
+
+def test_r2star_of_regions_in_the_space_of_each_scan(copied):
+    """Voxels of a scan are means over the edges of the nuclei, and nothing is interpolated. Veins
+    that are left out are those of the susceptibility map.
+    """
+    assert run_level(copied, roi_space="scan", exclude_veins=True) == []
+    check_r2star(copied)
+
+
+def test_scan_without_r2star_map_has_no_table_of_it(copied):
+    """The table of an earlier run is removed. Susceptibility hardly changes: one map fewer helps to
+    find the CSF.
+    """
+    before = {name: means(copied, name) for name in PLACES}
+    anat(copied, "ses-A_run-2", "R2starmap.nii.gz").unlink()
+    assert run_level(copied) == []
+    for ending in ("tsv", "json"):
+        assert not anat(copied, "ses-A_run-2", f"desc-rois_R2starmap.{ending}").exists()
+    for name, values in before.items():
+        np.testing.assert_allclose(means(copied, name), values, atol=1e-4)  # ppm
+    assert len(r2star_table(copied, "ses-A_run-1")) == len(NUCLEI)
+    for name in ("ses-A_run-1", "ses-B_run-1"):
+        anat(copied, name, "R2starmap.nii.gz").unlink()
+    anat(copied, "ses-B_run-2", "R2starmap.nii.gz").unlink()
+    assert run_level(copied, reference="brain") == []
+    assert not list(copied.out.glob("sub-01/**/*desc-rois_R2starmap.*"))
+    assert len(means(copied, "ses-A_run-1")) == len(NUCLEI)
 
 
 def test_map_in_the_subject_space_has_its_reference_in_the_sidecar(study):
@@ -674,6 +736,16 @@ def test_both_scans_agree(whole):
     np.testing.assert_allclose(first, second, atol=0.004)
     assert 0.06 < first["left nucleus"] < 0.11
     assert 0.03 < first["right nucleus"] < 0.055
+
+
+def test_r2star_is_that_of_the_simulated_decay(whole):
+    """From three noisy echoes to the table. The echoes' noise is half a percent of the signal."""
+    for name in ("ses-A_run-1", "ses-B_run-1"):
+        np.testing.assert_allclose(r2star_table(whole, name)["mean"], R2STAR["tissue"], atol=0.5)
+    tubes = read_tsv(whole.out / "sub-ph/ses-A/anat/sub-ph_ses-A_run-1_desc-rois_R2starmap.tsv")
+    assert set(tubes["roi"]) == set(TUBES)
+    np.testing.assert_allclose(tubes["mean"], 5.0, atol=0.5)  # 1/s, of the whole phantom
+    assert "R2* was measured in the same voxels" in (whole.out / "sub-01.html").read_text()
 
 
 def test_every_mean_has_its_standard_error(whole):

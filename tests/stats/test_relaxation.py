@@ -1,0 +1,90 @@
+"""Within-subject SD of R2* equals a calculation by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.tables import people_table, r2star_table
+
+from multiqsm.stats.relaxation import r2star_tables, r2star_within_subject_sd
+
+
+def long_table(values, roi="putamen", subject="01"):
+    """Return rows of an array of sites by scans, 1/s."""
+    sites, scans = np.indices(np.shape(values))
+    table = pd.DataFrame({"site": np.array(list("ABC"))[sites.ravel()], "scan": scans.ravel() + 1})
+    return table.assign(subject=subject, roi=roi, mean=np.ravel(values), unit="1/s")
+
+
+def sdw_of(table, **options):
+    return r2star_within_subject_sd(table, **options).set_index(["roi", "definition"])
+
+
+def test_sdw_by_hand():
+    """Subject 1 has variances of 2 and 0 at its sites, subject 2 of 8 and 2, each of one degree of
+    freedom. About the means over sites, 22 and 32, squares sum to 4 + 0 + 1 + 1 and 4 + 4 + 1 + 1.
+    """
+    first = long_table([[20.0, 22.0], [23.0, 23.0]])
+    second = long_table([[30.0, 34.0], [31.0, 33.0]], subject="02")
+    sdw = sdw_of(pd.concat([first, second], ignore_index=True)).loc["putamen"]
+    assert sdw.loc["within_site", "sdw"] == pytest.approx(np.sqrt((2 + 0 + 8 + 2) / 4))
+    assert sdw.loc["within_site", "df"] == 4
+    assert sdw.loc["all_scans", "sdw"] == pytest.approx(np.sqrt((4 + 0 + 1 + 1 + 10) / 6))
+    assert sdw.loc["all_scans", "df"] == 6
+    # Site means are 21 and 23 of the first, and 32 and 32 of the second subject.
+    assert sdw.loc["site_means", "sdw"] == pytest.approx(np.sqrt((2 + 0) / 2))
+    assert (sdw["n_subjects"] == 2).all()
+    assert (sdw["n_scans"] == 8).all()
+
+
+def test_variances_of_all_regions_are_pooled_by_their_degrees_of_freedom():
+    """The putamen has variances of 2 and 2, the caudate nucleus of 18 at one site."""
+    putamen = long_table([[20.0, 22.0], [30.0, 32.0]])
+    caudate = long_table([[20.0, 26.0]], roi="caudate_nucleus")
+    sdw = sdw_of(pd.concat([putamen, caudate], ignore_index=True))
+    pooled = sdw.loc["all_regions", "within_site"]
+    assert pooled["sdw"] == pytest.approx(np.sqrt((2 + 2 + 18) / 3))
+    assert pooled["df"] == 3
+    assert np.isnan(pooled["ci_low"])
+    assert pooled["n_scans"] == 4
+
+
+def test_sides_of_a_structure_are_not_counted_again():
+    whole = [long_table([[20.0, 22.0]], roi="thalamus")]
+    sides = [long_table([[20.0, 30.0]], roi=f"{side}_thalamus") for side in ("left", "right")]
+    nigra = [long_table([[20.0, 24.0]], roi="left_nigra")]  # without a row for both sides
+    sdw = sdw_of(pd.concat(whole + sides + nigra, ignore_index=True))["sdw"]
+    assert sdw["all_regions", "within_site"] == pytest.approx(np.sqrt((2 + 8) / 2))
+
+
+def test_without_repeats_there_is_no_sdw_within_a_site():
+    sdw = sdw_of(long_table([[20.0], [22.0]]))
+    assert sdw.loc[("all_regions", "within_site"), "df"] == 0
+    assert np.isnan(sdw.loc[("all_regions", "within_site"), "sdw"])
+    assert sdw.loc[("all_regions", "all_scans"), "sdw"] == pytest.approx(np.sqrt(2))
+
+
+def test_values_in_another_unit_are_refused():
+    with pytest.raises(ValueError, match="values must be in 1/s, got 1/ms"):
+        r2star_within_subject_sd(long_table([[20.0, 22.0]]).assign(unit="1/ms"))
+
+
+def test_only_scans_that_count_for_susceptibility_are_used():
+    """Site C has none of these, and one scan at B has no R2*: it had two echoes."""
+    people = people_table()
+    r2star = r2star_table(people)
+    has_two_echoes = (r2star["subject"] == "01") & (r2star["site"] == "B") & (r2star["scan"] == 2)
+    people = people[people["site"] != "C"]
+    tables, notes = r2star_tables(r2star[~has_two_echoes], people, people.iloc[:0])
+    assert set(tables) == {"roi_r2star", "within_subject_sd_r2star"}
+    assert set(tables["roi_r2star"]["site"]) == {"A", "B"}
+    n_scans = 4 * 2 * 3
+    expected = f"1 of {n_scans} scans of people have no R2*, which needs three echoes"
+    assert notes == [expected]
+    sdw = tables["within_subject_sd_r2star"]
+    assert set(sdw["roi"]) == {"putamen", "pallidum", "all_regions"}
+    assert set(sdw["n_scans"]) == {n_scans - 1}
+
+
+def test_study_without_r2star_has_no_tables():
+    people = people_table()
+    assert r2star_tables(r2star_table(people).iloc[:0], people, people.iloc[:0]) == ({}, [])
