@@ -3,8 +3,6 @@
 See `transforms` for the direction of the transforms.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
