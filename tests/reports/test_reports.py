@@ -37,6 +37,7 @@ from multiqsm.stats.reproducibility import (
     within_subject_sd,
     within_versus_cross,
 )
+from multiqsm.stats.times import computation_times
 
 EVIL = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 
@@ -50,6 +51,8 @@ def study_tables(rois=None):
     scaled = sdw[["sdw", "ci_low", "ci_high"]] * 1.96 * np.sqrt(2)
     site_means = rois.groupby(["site", "method", "roi"])["mean"].transform("mean")
     all_means = rois.groupby(["method", "roi"])["mean"].transform("mean")
+    time = {"scan": "sub-01", "method": "medi", "wall": 9.0, "cpu": 9.0, "fft_pair": 0.1}
+    times = pd.DataFrame([{**time, "fft_pairs": 90.0, "threads": 1, "processor": "a processor"}])
     published = pd.DataFrame(
         [("iterative", "putamen", 0.0037, 0.0038, 9.3, 9.5)],
         columns=["method", "roi", "within", "cross", "within_percent", "cross_percent"],
@@ -78,6 +81,7 @@ def study_tables(rois=None):
         "age": age_regression(rois),
         "roi_r2star": r2star_table(rois),
         "within_subject_sd_r2star": r2star_within_subject_sd(r2star_table(rois)),
+        "times": computation_times(times),
     }
 
 
