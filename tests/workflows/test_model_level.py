@@ -137,6 +137,12 @@ def test_tables_of_the_paper_are_side_by_side_in_its_units(study):
         "57 of 95",
     ):
         assert page.count(text) == 1, text
+    clinic = pd.read_csv(study / "raw" / "participants.tsv", sep="\t")
+    assert f"{clinic['therapy'].sum()} of {PATIENTS}" in page
+    assert "which sex is coded as 1" in page
+    assert "sex.M</td>" not in page
+    assert "mL per ppb" in page
+    assert "with a power of 80 % at a two-sided" in page
     assert page.count("<summary>Coefficients of the covariates: all</summary>") == 2
 
 
