@@ -185,10 +185,13 @@ class GroupReport(SimpleInterface):
         tables = {}
         links = {}
         for name in KNOWN_TABLES:
-            if name not in self.inputs.tables:
+            table = None
+            if name in self.inputs.tables:
+                table = read_tsv(self.inputs.tables[name])
+            if table is None or (name == "tubes" and table.empty):  # a study without a phantom
                 remove_group_table(root, name)  # from an earlier run, with other scans
                 continue
-            tables[name] = read_tsv(self.inputs.tables[name])
+            tables[name] = table
             file = write_group_table(root, name, tables[name])
             links[name] = file.relative_to(root).as_posix()
         # The command line shows the report's warnings as well.
