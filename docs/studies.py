@@ -17,6 +17,7 @@ import pandas as pd
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.tables import read_tsv
+from multiqsm.pictures.drawing import readable
 from multiqsm.reports.side_by_side import (
     BEFORE_AND_AFTER,
     before_and_after_texts,
@@ -210,7 +211,7 @@ def side_by_side(model, node, *, subset=ALL):
 
 
 def readable_cell(cell):
-    return number(cell, ".3f") if isinstance(cell, float) else cell.replace("_", " ")
+    return number(cell, ".3f") if isinstance(cell, float) else readable(cell)
 
 
 def power_table(model):
