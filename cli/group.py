@@ -14,6 +14,7 @@ from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError
 from ..dataset.readme import write_readme
 from ..dataset.tables import read_tsv
+from ..stats.model import used_columns
 from ..stats.protocols import scans_of
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
@@ -136,14 +137,21 @@ def _run_model(options):
         return EXIT_NOTHING_TO_DO
     tables = options.output_dir / "group" / f"model-{model.name}"
     code = _print_problems(read_tsv(tables / "problems.tsv").itertuples(index=False))
-    excluded = read_tsv(tables / "excluded.tsv")["participant"]
-    print(
-        f"{excluded.nunique()} patients excluded from a regression or without one of its values: "
-        f"{tables}/excluded.tsv"
-    )
+    _print_excluded(tables / "excluded.tsv", used_columns(model), len(patients.table))
     print(f"report: {options.output_dir / f'group_model-{model.name}.html'}")
     print(f"tables: {tables}")
     return code
+
+
+def _print_excluded(path: Path, columns: list[str], n_patients: int) -> None:
+    """Print how many patients are listed as excluded, and how many lack each column."""
+    excluded = read_tsv(path)
+    for column in columns:
+        n_lacking = excluded.loc[excluded["what"] == column, "participant"].nunique()
+        if n_lacking:
+            print(f"{n_lacking} of {n_patients} patients lack {column}")
+    n_excluded = excluded["participant"].nunique()
+    print(f"{n_excluded} patients excluded from a regression or without one of its values: {path}")
 
 
 def _further_sources(options: Namespace) -> dict[str, Any]:

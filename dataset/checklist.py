@@ -1,12 +1,10 @@
 """The reporting checklist of the ISMRM consensus on QSM, filled in from sidecars.
 
 The items, and the sidecar fields that answer each, are in the template ``checklist``. A value is
-blank only if no sidecar of the scans has any of its fields.
+blank only if no sidecar of the scans has any of its fields, nor shows that a step was not done.
 """
 
-import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +17,9 @@ import pandas as pd
 from ..bids_templates import load_template
 from .files import PathLike, read_json, write_json, write_text
 from .group_tables import group_table_path
+from .methods import method_steps
 from .sidecars import sidecar_path
+from .summaries import comparable, field_in_words, mean_and_sd, summarise
 from .tables import read_tsv, write_tsv
 from .values import join_numbers
 
@@ -27,6 +27,13 @@ CHECKLIST = Path("logs", "checklist.tsv")
 CHECKLIST_TEXT = Path("logs", "CHECKLIST.md")
 COLUMNS = ("section", "item", "applies_to", "value", "fields")
 MAP_NAME = re.compile(r"(?:_space-(?P<space>[a-zA-Z0-9]+))?_desc-(?P<desc>[a-z]+)_Chimap\.json$")
+BRAIN = "brain"  # name of the reference region that is the whole mask
+UNWRAPPING_STEPS = (
+    "unwrapping",
+    "temporal_unwrapping",
+    "individual_unwrapping",
+    "single_unwrapping",
+)
 PLANES = ("sagittal", "coronal", "axial")  # slices perpendicular to x, y, z of the scanner
 
 
@@ -90,8 +97,8 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
 
         * section: acquisition or processing
         * item: as the consensus asks for it
-        * applies_to: a scanner, an inversion (of a map or of its standard error), or all scans;
-          phantoms apart from people
+        * applies_to: a scanner, an inversion (of a map or of its standard error), both, or all
+          scans; phantoms apart from people
         * value: text; if scans differ, each value with the number of scans, or the mean and
           standard deviation of numbers; empty if nothing is known
         * fields: the sidecar fields that the value is taken from
@@ -222,6 +229,8 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
         return _by_label(one_per_scan, lambda chi: f"all scans{chi.kind_of_object}")
     if kind == "standard error":
         return _by_label(standard_errors, lambda chi: f"{chi.inversion}{chi.kind_of_object}")
+    if kind == "inversion and scanner":
+        return _by_label(in_scan_space, lambda chi: f"{chi.inversion}, {chi.scanner}")
     if kind == "inversion":
         return _by_label(in_scan_space, lambda chi: f"{chi.inversion}{chi.kind_of_object}")
     return _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
@@ -244,22 +253,85 @@ def _value(item: dict, maps: list[_Map], root: Path) -> str:
         return str(len(maps))
     if name == "first":
         return _first(maps, fields)
-    if name is None:
-        return _fields_text(maps, fields)
     if name == "mean_sd":
-        return _mean_sd([float(chi.sidecar[fields[0]]) for chi in maps if fields[0] in chi.sidecar])
+        return _mean_and_sd(maps, fields[0])
+    if name == "by_reference":
+        return _by_reference(maps, fields[0])
+    if name is None:
+        return _fields_text(maps, fields) or _known_without_fields(item, maps)
     answer = _ANSWERS[name]
-    return _summary([answer(chi, fields) for chi in maps])
+    return summarise([answer(chi, fields) for chi in maps])
 
 
 def _fields_text(maps: list[_Map], fields: Sequence[str]) -> str:
     """Give the values of all fields; with the names of the fields if there are several."""
+    template = load_template("checklist")
+    unit_fields = template["unit_fields"].values()
     parts = []
     for field in fields:
-        summary = _summary([_plain(chi.sidecar.get(field)) for chi in maps])
+        summary = "" if field in unit_fields else _field_text(maps, field)
         if summary:
-            parts.append(summary if len(fields) == 1 else f"{_words(field)}: {summary}")
+            name = template["names"].get(field) or field_in_words(field)
+            parts.append(summary if len(fields) == 1 else f"{name}: {summary}")
     return "; ".join(parts)
+
+
+def _field_text(maps: list[_Map], field: str) -> str:
+    """Give the values of a field with their unit, which another field may hold."""
+    template = load_template("checklist")
+    words = template["words"].get(field, {})
+    unit_field = template["unit_fields"].get(field)
+    values_by_unit: dict[str, list[Any]] = {}
+    for chi in maps:
+        unit = template["units"].get(field, "")
+        if unit_field is not None:
+            unit = str(chi.sidecar.get(unit_field, "")).replace("*", "·")
+        value = comparable(chi.sidecar.get(field))
+        values_by_unit.setdefault(unit, []).append(words.get(value, value))
+    summaries = [summarise(values, unit) for unit, values in values_by_unit.items()]
+    return "; ".join(filter(None, summaries))
+
+
+def _known_without_fields(item: dict, maps: list[_Map]) -> str:
+    """Answer an item that no sidecar has fields of, because the step was not done.
+
+    Only the record of all steps shows that a step was not done.
+    """
+    if any(method_steps(chi.sidecar) is None for chi in maps):
+        return ""
+    return item.get("without_fields", {}).get(maps[0].inversion, item.get("otherwise", ""))
+
+
+def _mean_and_sd(maps: list[_Map], field: str) -> str:
+    return mean_and_sd([float(chi.sidecar[field]) for chi in maps if field in chi.sidecar])
+
+
+def _by_reference(maps: list[_Map], field: str) -> str:
+    """Give mean ± standard deviation, apart for each region that scans are relative to."""
+    groups: dict[str, list[_Map]] = {}
+    for chi in maps:
+        groups.setdefault(str(chi.sidecar.get("ReferenceRegion", "")), []).append(chi)
+    parts = []
+    for region, group in sorted(groups.items()):
+        sizes = [abs(chi.sidecar.get(field, np.inf)) for chi in group]
+        # The mean over the mask relative to itself is zero but for rounding errors.
+        if region == BRAIN and field == "ReferenceOffset" and max(sizes) < 1e-9:
+            summary = "0: the reference is the whole mask"
+        else:
+            summary = _mean_and_sd(group, field)
+        if summary:
+            is_named = len(groups) > 1
+            parts.append(f"{region or 'no reference'}: {summary}" if is_named else summary)
+    return "; ".join(parts)
+
+
+def _unwrapping(chi: _Map, fields: Sequence[str]) -> Any:
+    """Give the sentence of the methods text on unwrapping; the option if no step is recorded."""
+    texts = load_template("citation")["steps"]
+    for step in method_steps(chi.sidecar) or ():
+        if step in UNWRAPPING_STEPS:
+            return texts[step]["text"]
+    return comparable(chi.sidecar.get(fields[-1]))
 
 
 def _first(maps: list[_Map], fields: Sequence[str]) -> str:
@@ -267,74 +339,8 @@ def _first(maps: list[_Map], fields: Sequence[str]) -> str:
     values = []
     for chi in maps:
         field = next(filter(chi.sidecar.__contains__, fields), None)
-        values.append(None if field is None else _plain(chi.sidecar[field]))
-    return _summary(values)
-
-
-def _summary(values: Sequence[Any]) -> str:
-    """Summarise the values of several scans.
-
-    Equal values are given once. Up to four different ones are given with their numbers of scans.
-    More numbers than that, and three or more of which no two are equal, are given as mean ±
-    standard deviation.
-    """
-    values = ["" if value is None else value for value in values]
-    counts = Counter(values)
-    if set(counts) <= {""}:
-        return ""
-    if len(counts) == 1:
-        return _text(values[0])
-    numbers = [value for value in values if isinstance(value, float)]
-    are_many = len(counts) > 4 or len(counts) == len(values) > 2
-    if are_many and len(numbers) == len(values):
-        return _mean_sd(numbers)
-    parts = []
-    for value, count in counts.most_common():
-        parts.append(f"{_text(value) or 'not stated'} ({count} of {len(values)} scans)")
-    return "; ".join(parts)
-
-
-def _mean_sd(numbers: Sequence[float]) -> str:
-    """Give mean ± standard deviation; the last digit of both is the second of the deviation."""
-    if not numbers:
-        return ""
-    mean = np.mean(numbers)
-    if len(numbers) == 1:
-        return f"{mean:.6g} (1 scan)"
-    sd = np.std(numbers, ddof=1)
-    if sd == 0:
-        return f"{mean:.6g} ± 0 ({len(numbers)} scans)"
-    decimals = max(0, 1 - math.floor(math.log10(sd)))
-    return f"{mean:.{decimals}f} ± {sd:.{decimals}f} ({len(numbers)} scans)"
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    """Make a sidecar's value comparable: numbers as float, truth as a word, others as text."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return float(value)
-    if isinstance(value, list):
-        return ", ".join(map(_text, map(_plain, value)))
-    return str(value)
-
-
-def _words(field: str) -> str:
-    """Write the name of a sidecar field in words.
-
-    >>> _words("BackgroundEdgeRule")
-    'background edge rule'
-    >>> _words("MRAcquisitionType")
-    'MR acquisition type'
-    """
-    words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z0-9]+|[A-Z]+|[a-z0-9]+", field)
-    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words)
+        values.append(None if field is None else comparable(chi.sidecar[field]))
+    return summarise(values)
 
 
 def _echo_times(chi: _Map, fields: Sequence[str]) -> str | None:
@@ -387,11 +393,11 @@ def _versions(chi: _Map, fields: Sequence[str]) -> str:
 
 
 def _excluded(root: Path) -> str:
-    """Count the scans that the group level excluded, by reason; blank before the group level."""
+    """Count the scans that the group level excluded, by reason; that it was not run if so."""
     path = group_table_path(root, "excluded")
     if not path.exists():
         has_statistics = group_table_path(root, "warnings").exists()
-        return "none" if has_statistics else ""
+        return "none" if has_statistics else "the group level was not run"
     counts = read_tsv(path)["reason"].value_counts()
     parts = []
     for reason, count in counts.items():
@@ -404,6 +410,7 @@ _ANSWERS: dict[str, Callable[[_Map, Sequence[str]], Any]] = {
     "field_of_view": _field_of_view,
     "matrix": _matrix,
     "orientation": _orientation,
+    "unwrapping": _unwrapping,
     "versions": _versions,
     "voxel_size": _voxel_size,
 }

@@ -170,7 +170,7 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
         * ``excluded``: ``participant``, ``what``, ``reason``, ``left_out`` (bool): exclusions,
           applied or not, missing values, and patients for whom a condition is undefined
         * ``patients``: the remaining patients, with the transformed columns
-        * ``problems``: ``what``, ``problem``
+        * ``problems``: ``what``, ``problem``; regressions that fail for the same cause share a row
     """
     excluded: list[tuple] = []
     problems = [*model.problems]
@@ -184,6 +184,7 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
     covariates = [pd.DataFrame(columns=COVARIATES)]
     diagnostics = []
     residuals = [pd.DataFrame(columns=RESIDUALS)]
+    regressions_by_cause: dict[str, list[_Regression]] = {}
     for subset, members in subsets.items():
         for regression in _regressions(model.nodes, subset):
             row, fit, diagnosis = _fit(members, table, failures, regression)
@@ -191,10 +192,13 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
             if fit is not None and regression.adjusted_for:
                 covariates.append(_covariates(fit, regression))
             if "note" in row:
-                problems.append((str(regression), row["note"]))
+                regressions_by_cause.setdefault(row["note"], []).append(regression)
             if diagnosis is not None:
                 diagnostics.append(_diagnostics_row(diagnosis, regression))
                 residuals.append(_residuals(diagnosis, regression, table, row["coefficient"]))
+    for cause, failed in regressions_by_cause.items():
+        subject = str(failed[0]) if len(failed) == 1 else f"{len(failed)} regressions"
+        problems.append((subject, cause))
     return {
         "coefficients": pd.DataFrame(coefficients, columns=COEFFICIENTS),
         "covariates": pd.concat(covariates[1:] or covariates, ignore_index=True)[COVARIATES],
@@ -288,9 +292,9 @@ def _list_missing(table, model, excluded):
     """List the patients who lack a value that a regression needs."""
     reason = "missing: not in the regressions that need it"
     for name in used_columns(model):
-        if name in table:
-            for label in table.index[table[name].isna()]:
-                excluded.append((label, name, reason, False))
+        is_missing = table[name].isna() if name in table else pd.Series(True, index=table.index)
+        for label in table.index[is_missing]:
+            excluded.append((label, name, reason, False))
 
 
 def _subsets(table, subsets, excluded, problems):
@@ -371,7 +375,8 @@ def _check_columns(columns, table, failures):
                 raise ValueError(f"{name} could not be computed: {reason}")
     if absent:
         raise ValueError(
-            f"no column {', '.join(absent)}; there are {', '.join(map(str, table.columns))}"
+            f"no column {', '.join(absent)}: run the participant level first, or give a table that "
+            "has it with --phenotype"
         )
     empty = [name for name in columns if table[name].isna().all()]
     if empty:

@@ -19,6 +19,7 @@ from multiqsm.dataset.checklist import (
 from multiqsm.dataset.files import read_json
 from multiqsm.dataset.group_tables import write_group_table
 from multiqsm.dataset.sidecars import sidecar_path
+from multiqsm.dataset.summaries import mean_and_sd
 from multiqsm.dataset.tables import read_tsv
 
 LAMBDA = "Regularisation parameter λ, or threshold of the dipole kernel"
@@ -71,7 +72,7 @@ def test_values_come_from_sidecar_and_header(tmp_path):
     assert value(checklist, "Orientation") == "axial"
     assert value(checklist, "Flow compensation, partial echo (scan options)") == "PFP, FC"
     assert value(checklist, "Toolbox and versions") == "multiqsm 1.0, numpy 2.0"
-    assert value(checklist, "Data term and weights", "medi") == "MERIT: yes"
+    assert value(checklist, "Data term and weights", "medi, site A: Siemens Skyra") == "MERIT: yes"
 
 
 def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_path):
@@ -89,6 +90,7 @@ def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_p
             "ReferenceStandardDeviation",
             "ProcessingSoftware",
             "B0Direction",
+            "MethodSteps",
         }
     )
     sidecar = {field: f"<{field}>" for field in fields}
@@ -107,6 +109,7 @@ def test_what_no_sidecar_says_is_blank(tmp_path):
     save_map(tmp_path, "sub-01", {"Site": "A"})
     checklist = reporting_checklist(tmp_path)
     answered = ("Orientation", "Field of view (mm)", "Matrix", "Voxel size (mm)", "Number of scans")
+    answered += ("Scans excluded from statistics",)
     for row in checklist.itertuples():
         assert bool(row.value) == (row.item in answered), row.item
 
@@ -213,12 +216,72 @@ def test_parameters_of_the_standard_error_are_those_of_its_map(tmp_path):
 def test_scans_excluded_from_statistics_are_counted_once_there_are_statistics(tmp_path):
     save_map(tmp_path, "sub-01", SIDECAR)
     item = "Scans excluded from statistics"
-    assert value(reporting_checklist(tmp_path), item) == ""
+    assert value(reporting_checklist(tmp_path), item) == "the group level was not run"
     write_group_table(tmp_path, "warnings", pd.DataFrame({"warning": []}))
     assert value(reporting_checklist(tmp_path), item) == "none"
     excluded = pd.DataFrame({"reason": ["other protocol", "other protocol", "other reference"]})
     write_group_table(tmp_path, "excluded", excluded)
     expected = "other protocol (2 scans); other reference (1 scan)"
+    assert value(reporting_checklist(tmp_path), item) == expected
+
+
+@pytest.mark.parametrize("n_scans", [9, 45])
+@pytest.mark.parametrize("frequency", [123.2516, 123.1938, 298.042138])
+def test_equal_numbers_have_no_deviation_whatever_the_rounding_of_their_mean(n_scans, frequency):
+    assert mean_and_sd([frequency] * n_scans) == f"{frequency} ± 0 ({n_scans} scans)"
+    last_bit = np.nextafter(frequency, np.inf)
+    assert mean_and_sd([frequency, last_bit], "MHz") == f"{frequency} ± 0 MHz (2 scans)"
+    assert mean_and_sd([0.0] * n_scans) == f"0 ± 0 ({n_scans} scans)"
+
+
+def test_what_was_not_done_is_stated_where_all_steps_are_recorded(tmp_path):
+    save_map(tmp_path, "sub-01", SIDECAR, inversion="deterministic")
+    checklist = reporting_checklist(tmp_path)
+    assert value(checklist, "Harmonisation of protocols") == "none"
+    assert value(checklist, "Edges") == "none: all gradients are penalised"
+
+
+def test_numbers_are_beside_their_units_and_options_are_in_words(tmp_path):
+    fields = {"LambdaUnits": "ppm*mm", "LambdaRule": "gcv", "FieldPeriod": 1.5}
+    save_map(tmp_path, "sub-01", SIDECAR | fields | {"BackgroundMargin": 10})
+    save_map(tmp_path, "sub-02", SIDECAR | fields | {"BackgroundMargin": 10, "Lambda": 2e-3})
+    checklist = reporting_checklist(tmp_path)
+    in_scans = "0.001 ppm·mm (1 of 2 scans); 0.002 ppm·mm (1 of 2 scans)"
+    rule = "lambda rule: generalised cross-validation"
+    assert value(checklist, LAMBDA) == f"lambda: {in_scans}; {rule}"
+    assert "field period: 1.5 ppm;" in value(checklist, "Data term and weights")
+    parameters = value(checklist, "Parameters of background field removal")
+    assert parameters == "background margin: 10 mm"
+    assert "; model: Skyra" in value(checklist, "Scanner")
+
+
+def test_unwrapping_is_described_by_the_sentence_of_its_step(tmp_path):
+    steps = {"UnwrappingMode": "spatial", "MethodSteps": ["mask", "unwrapping"]}
+    save_map(tmp_path, "sub-01", SIDECAR | steps)
+    text = value(reporting_checklist(tmp_path), "Unwrapping")
+    assert text == load_template("citation")["steps"]["unwrapping"]["text"]
+
+
+def test_scanners_are_not_pooled_in_what_is_measured_for_each_scan(tmp_path):
+    for site, volume in (("A", 24.0), ("B", 1672.0)):
+        save_map(tmp_path, f"sub-{site}", SIDECAR | {"Site": site, "BrainMaskVolume": volume})
+    checklist = reporting_checklist(tmp_path)
+    for site, volume in (("A", 24), ("B", 1672)):
+        scanner = f"site {site}: Siemens Skyra"
+        assert value(checklist, "Volume of the mask (mL)", scanner) == f"{volume} (1 scan)"
+        assert value(checklist, LAMBDA, f"medi, {scanner}") == "lambda: 0.001"
+
+
+def test_references_are_not_pooled_and_the_whole_mask_differs_from_itself_by_nothing(tmp_path):
+    space = "_space-subject"
+    for n, offset in enumerate((0.006, 0.008)):
+        fields = {"ReferenceRegion": "csf", "ReferenceOffset": offset}
+        save_map(tmp_path, f"sub-0{n + 1}", SIDECAR | fields, space=space)
+    item = "Reference region relative to the whole mask, mean ± SD over scans (ppm)"
+    assert value(reporting_checklist(tmp_path), item) == "0.0070 ± 0.0014 (2 scans)"
+    fields = {"ReferenceRegion": "brain", "ReferenceOffset": -3e-10}
+    save_map(tmp_path, "sub-03", SIDECAR | fields, space=space)
+    expected = "brain: 0: the reference is the whole mask; csf: 0.0070 ± 0.0014 (2 scans)"
     assert value(reporting_checklist(tmp_path), item) == expected
 
 

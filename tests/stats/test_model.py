@@ -256,7 +256,7 @@ def test_rule_without_its_column_is_a_problem_only_if_it_is_to_be_applied(patien
 @pytest.mark.parametrize(
     ("change", "adjust", "cause"),
     [
-        ({}, ("weight",), "no column weight; there are age"),
+        ({}, ("weight",), "no column weight: run the participant level first"),
         ({"therapy": 1.0}, ("therapy",), "constant in the rows used: therapy; leave it out"),
         (
             {"years": lambda t: 2 * t["age"] + 1},
@@ -293,6 +293,17 @@ def test_regression_that_cannot_be_computed_stops_no_other(patients, change, adj
         problems["one [all]: thickness on chi (adjusted)"]
         == coefficients.loc[("one", True), "note"]
     )
+
+
+def test_cause_of_several_failures_is_one_problem_and_lists_all_patients(patients):
+    node = Node("one", "", ("thickness", "chi"), ("weight",), ("age",))
+    tables = run_model(patients, StudyModel("m", (node,)))
+    assert tables["problems"]["what"].tolist() == ["4 regressions"]
+    assert (
+        tables["coefficients"]["note"].unique().tolist() == tables["problems"]["problem"].tolist()
+    )
+    lacking = tables["excluded"].query("what == 'weight'")["participant"]
+    assert lacking.tolist() == patients.index.tolist()
 
 
 def test_outcome_that_is_a_text_and_subset_without_its_column(patients):

@@ -206,6 +206,19 @@ def test_regression_that_fails_leaves_the_others(tmp_path, capfd):
     assert "table2" in names
 
 
+def test_measure_that_nobody_has_is_one_line(tmp_path, capfd):
+    root = write_patients(tmp_path, n=12)
+    assert run(root, phenotype=False) == 1
+    printed = capfd.readouterr()
+    problems = [line for line in printed.err.splitlines() if line.startswith("problem: ")]
+    assert problems == [
+        "problem: 36 regressions: no column relative_susceptibility: run the participant level "
+        "first, or give a table that has it with --phenotype"
+    ]
+    assert "12 of 12 patients lack relative_susceptibility" in printed.out
+    assert "\n12 patients excluded from a regression" in printed.out
+
+
 def test_dry_run_writes_nothing(tmp_path, capsys):
     root = write_patients(tmp_path, n=2)
     assert run(root, "--dry-run") == 0
