@@ -224,3 +224,7 @@ def _add_machine(machine):
     )
     clean_help = "remove intermediate files of finished scans and subjects (default: keep them)"
     machine.add_argument("--clean-workdir", action="store_true", help=clean_help)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

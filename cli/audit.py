@@ -132,3 +132,7 @@ def _add_choice_of_scans(choice):
         metavar="DIR",
         help="derivative datasets with brain masks (default: all in BIDS_DIR/derivatives)",
     )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

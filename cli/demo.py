@@ -85,3 +85,7 @@ def _parser():
         help="number of processor cores (default: all of this machine, %(default)s)",
     )
     return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -196,3 +196,7 @@ def _add_scans(scans):
         "radians (default: none)"
     )
     scans.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -50,10 +50,16 @@ def collect_times(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.DataFram
     if unknown:
         notes.append(
             f"computation times of {len(unknown)} scan{'s' * (len(unknown) != 1)} are not known "
-            f"({', '.join(unknown)}); "
-            f"{MEASURE_AGAIN}"
+            f"({_first_labels(unknown)}); {MEASURE_AGAIN}"
         )
     return pd.DataFrame(rows, columns=list(COLUMNS)), notes
+
+
+def _first_labels(labels: list[str]) -> str:
+    """Name the first three of some scans, and how many more there are."""
+    names = ", ".join(labels[:3])
+    n_more = len(labels) - 3
+    return f"{names} and {n_more} more" if n_more > 0 else names
 
 
 def _methods_of_scans(rows: Iterable[dict]) -> dict[str, list[str]]:

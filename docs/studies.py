@@ -188,6 +188,8 @@ def descriptives_table(model):
         if line["column"] in published.index:
             low, high = (f"{line[limit]:.4g}" for limit in ("minimum", "maximum"))
             ours = f"{line['mean']:.4g} ± {line['sd']:.3g} ({low} to {high})".replace("-", "−")
+            if pd.notna(line["count"]):
+                ours = f"{line['count']:.0f} of {line['n']}"
             theirs = descriptive_text(published.loc[line["column"]])
             rows.append([line["column"].replace("_", " "), ours, theirs])
     return markdown(["variable", "simulated", "published"], rows)

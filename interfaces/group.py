@@ -14,6 +14,7 @@ from nipype.interfaces.base import (
 )
 
 from ..bids_templates import load_template
+from ..cohort.descriptions import add_units, describe_columns, model_table_columns
 from ..cohort.model_files import SHIPPED, read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import (
@@ -190,10 +191,13 @@ class GroupReport(SimpleInterface):
         tables = {}
         links = {}
         for name in KNOWN_TABLES:
-            if name not in self.inputs.tables:
+            table = None
+            if name in self.inputs.tables:
+                table = read_tsv(self.inputs.tables[name])
+            if table is None or (name == "tubes" and table.empty):  # a study without a phantom
                 remove_group_table(root, name)  # from an earlier run, with other scans
                 continue
-            tables[name] = read_tsv(self.inputs.tables[name])
+            tables[name] = table
             file = write_group_table(root, name, tables[name])
             links[name] = file.relative_to(root).as_posix()
         # The command line shows the report's warnings as well.
@@ -257,6 +261,7 @@ class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):
 class _ModelStatisticsOutputSpec(TraitedSpec):
     tables = traits.Dict(desc="files of the tables, by name")
     notes = traits.List(traits.Str, desc="remarks for the reader")
+    descriptions = traits.Dict(desc="descriptions of the columns of the table of patients")
 
 
 class ModelStatistics(SimpleInterface):
@@ -279,12 +284,16 @@ class ModelStatistics(SimpleInterface):
             freesurfer_dir=none_if_undefined(inputs.freesurfer_dir),
         )
         tables = run_model(patients.table, model)
-        tables["sources"] = patients.sources
+        descriptions = describe_columns(
+            tables["patients"], patients.sources, model.transformations, inputs.bids_dir
+        )
+        tables["sources"] = add_units(patients.sources, descriptions)
         tables["excluded"] = _stacked(patients.listed, tables["excluded"])
         problems = pd.DataFrame(list(patients.problems), columns=["what", "problem"])
         tables["problems"] = _stacked(problems, tables["problems"])
         self._results["tables"] = _write_tables(runtime, tables)
         self._results["notes"] = list(patients.notes)
+        self._results["descriptions"] = descriptions
         return runtime
 
 
@@ -292,6 +301,9 @@ class _ModelReportInputSpec(BaseInterfaceInputSpec):
     tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
     model = traits.Str(mandatory=True, desc="file of the model, or its name")
     notes = traits.List(traits.Str, desc="remarks for the reader")
+    descriptions = traits.Dict(
+        mandatory=True, desc="descriptions of the columns of the table of patients"
+    )
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
 
 
@@ -311,21 +323,20 @@ class ModelReport(SimpleInterface):
         model = read_model(self.inputs.model)
         tables = {name: read_tsv(file) for name, file in self.inputs.tables.items()}
         folder = root / GROUP / f"model-{model.name}"
-        for pattern in (
-            "*.tsv",
-            "*.json",
-        ):  # another version of the model may have had other tables
+        for pattern in ("*.tsv", "*.json"):  # another version may have had other tables
             for path in folder.glob(pattern):
                 path.unlink()
         published = _published(model)
         tables["before_and_after"] = before_and_after(
             tables["coefficients"], published.pop("coefficients", None)
         )
-        descriptions = load_template("model_tables")
         links = {}
         for name, table in _as_files(tables, model).items():
             file = write_tsv(folder / f"{name}.tsv", table)
-            columns = {name: descriptions[name] for name in table if name in descriptions}
+            if name == "patients":
+                columns = self.inputs.descriptions
+            else:
+                columns = model_table_columns(name, table)
             write_json(sidecar_path(file), columns)
             links[name] = file.relative_to(root).as_posix()
         page = model_report(

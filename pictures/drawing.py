@@ -26,8 +26,11 @@ LONGEST = 28  # characters of a label; longer labels would leave too little room
 LABELS = ("subject", "site", "method", "roi", "first", "second")
 
 
+SEXES = {"sex.M": "male sex", "sex.F": "female sex"}
+
+
 def readable(name: object) -> str:
-    """Return a label as words: underscores become spaces.
+    """Return a label as words: underscores become spaces, and levels of sex its name.
 
     Parameters
     ----------
@@ -42,7 +45,11 @@ def readable(name: object) -> str:
     --------
     >>> readable("globus_pallidus")
     'globus pallidus'
+    >>> readable("sex.M")
+    'male sex'
     """
+    if name in SEXES:
+        return SEXES[name]
     return " ".join(str(name).replace("_", " ").split())
 
 

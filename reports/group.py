@@ -13,7 +13,7 @@ from ..pictures.regional import age_figure, calibration_figure, roi_figure
 from ..pictures.variance import component_name, harmonization_figure, variance_figure
 from ..stats.reproducibility import require_columns
 from .blocks import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table
-from .group_texts import COLUMNS, KNOWN_TABLES, METHOD, NOTES, ROI
+from .group_texts import COLUMNS, KNOWN_TABLES, METHOD, NOTES, REFERENCE_NAMES, ROI
 from .html import render_report
 from .parts import checklist_blocks, first_version, message_blocks, methods_blocks, picture_blocks
 
@@ -288,9 +288,10 @@ def _references(tables, links):
     if "references" not in tables:
         return ()
     caption = "Imprecision of reference regions, and of deep grey regions relative to them"
+    named = tables["references"].replace({"reference": REFERENCE_NAMES})
     return (
         Paragraph(NOTES["references"], note=True),
-        _table(tables, "references", caption, links),
+        _table({"references": named}, "references", caption, links),
     )
 
 

@@ -306,6 +306,9 @@ NOTES = {
         "the family-wise error rate to 5 %."
     ),
 }
+# Names of reference regions, where they differ from their labels in words.
+REFERENCE_NAMES = {"brain": "whole brain", "csf": "CSF"}
+
 KNOWN_TABLES = (
     "excluded",
     "rois",

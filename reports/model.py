@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from ..pictures.drawing import readable
@@ -31,6 +32,7 @@ from .side_by_side import BEFORE_AND_AFTER, before_and_after_texts, descriptive_
 
 _REGRESSION = (Column("outcome"), Column("predictor"), Column("adjusted"))
 _TESTS = (
+    Column("unit"),
     Column("coefficient", "coefficient", ".3g"),
     Column("ci_low", "95 % CI from", ".3g"),
     Column("ci_high", "to", ".3g"),
@@ -76,6 +78,7 @@ _DESCRIPTIVES = (
     Column("subset"),
     Column("column"),
     Column("unit"),
+    Column("number", "number of patients"),
     Column("mean", "mean", ".4g"),
     Column("sd", "SD", ".4g"),
     Column("median", "median", ".4g"),
@@ -165,6 +168,7 @@ KNOWN_TABLES = (
     "sources",
     "published_covariates",
     "published_variables",
+    "published_remarks",
 )
 
 
@@ -186,7 +190,8 @@ def model_report(
         `cohort.patients.collect_patients`, and ``before_and_after`` of
         `stats.before_after.before_and_after`. To be shown next to ours: ``published_covariates``
         (subset, outcome, predictor, term, published_p) and ``published_variables`` (column, and
-        those of `side_by_side.descriptive_text`) of all patients.
+        those of `side_by_side.descriptive_text`) of all patients, and ``published_remarks``
+        (``text``, and ``about``: the predictor, or power, that it is about).
     model : multiqsm.stats.model.StudyModel
         The specified model.
     warnings : sequence of str
@@ -221,10 +226,13 @@ def model_report(
     links = links or {}
     versions = versions or {}
     n_failed = int(coefficients["coefficient"].isna().sum())
-    node_sections = [Section(node.title, _node(tables, node, links)) for node in model.nodes]
+    node_sections = [Section(node.title, _node(tables, node, model, links)) for node in model.nodes]
     diagnostics = _noted(tables, "diagnostics", "Diagnostics", _DIAGNOSTICS, links)
     ladder = _ladder(tables, links)
-    power = _noted(tables, "power", "Power and detectable correlation", _POWER, links)
+    power = (
+        *_noted(tables, "power", "Power and detectable correlation", _POWER, links),
+        *_remarks(tables, ["power"]),
+    )
     sections = [
         Section("Overview", _overview(tables, model, list(warnings), links)),
         *node_sections,
@@ -285,7 +293,7 @@ def _transformation_text(step):
     return f"{step.output} = {step.name}{value} of {step.column}"
 
 
-def _node(tables, node, links):
+def _node(tables, node, model, links):
     if "coefficients" not in tables:
         return ()
     coefficients = tables["coefficients"]
@@ -295,15 +303,16 @@ def _node(tables, node, links):
     blocks = [Paragraph(NOTES["coefficients"], note=True)]
     for subset in coefficients["subset"].unique():
         rows = coefficients[coefficients["subset"] == subset]
-        blocks += _node_in_subset(tables, node, subset, rows, links)
+        blocks += _node_in_subset(tables, node, subset, rows, model, links)
     return tuple(blocks)
 
 
-def _node_in_subset(tables, node, subset, rows, links):
+def _node_in_subset(tables, node, subset, rows, model, links):
     title = f"{node.title}: {subset}"
     blocks = [] if subset == ALL else [Heading(f"Patients: {subset}")]
     blocks += _side_by_side(tables, node, subset, links)
     blocks += picture_blocks(f"{title}. {NOTES['standardised']}", forest_figure, rows)
+    rows = rows.assign(unit=_units(rows, tables, model))
     blocks.append(Table(_readable(rows), title, (*_REGRESSION, *_TESTS), links.get(node.name)))
     blocks += _covariates(tables, node, subset, links)
     if "residuals" not in tables:
@@ -337,7 +346,34 @@ def _side_by_side(tables, node, subset, links):
     texts = before_and_after_texts(_of_node(tables, "before_and_after", node, subset))
     caption = f"{node.title}, before and after adjustment: {subset}"
     table = Table(_readable(texts), caption, BEFORE_AND_AFTER, links.get("before_and_after"))
-    return [Paragraph(NOTES["before_and_after"], note=True), table]
+    remarks = _remarks(tables, texts["predictor"])
+    return [Paragraph(NOTES["before_and_after"], note=True), *remarks, table]
+
+
+def _remarks(tables, subjects):
+    """Return the remarks on published results about one of the subjects."""
+    if "published_remarks" not in tables:
+        return []
+    remarks = tables["published_remarks"]
+    texts = remarks.loc[remarks["about"].isin(subjects), "text"]
+    return [Paragraph(text, note=True) for text in texts]
+
+
+def _units(rows, tables, model):
+    """Return the unit of each coefficient; empty where that of the outcome is not known."""
+    if "sources" not in tables:
+        return ""
+    known = tables["sources"].query("used").dropna(subset=["unit"])
+    units = known.set_index("column")["unit"].to_dict()
+    for step in model.transformations:
+        if step.name == "Log" and step.column in units:
+            units[step.output] = f"log {units[step.column]}"
+    texts = []
+    for row in rows.itertuples():
+        unit = units.get(row.outcome, "")
+        per = units.get(row.predictor)
+        texts.append(f"{unit} per {per}" if unit and per else unit)
+    return texts
 
 
 def _covariates(tables, node, subset, links):
@@ -359,6 +395,8 @@ def _patients(tables, links):
     if "descriptives" not in tables:
         return ()
     table = tables["descriptives"]
+    if "count" in table:
+        table = _as_numbers_of_patients(table)
     if "sources" in tables:
         units = tables["sources"].query("used").set_index("column")["unit"]
         table = table.assign(unit=table["column"].map(units).astype(object).fillna(""))
@@ -368,6 +406,15 @@ def _patients(tables, links):
         table = table.assign(published=table.apply(descriptive_text, axis="columns"))
     caption = "Variables of the model"
     return (Table(_readable(table), caption, _DESCRIPTIVES, links.get("descriptives")),)
+
+
+def _as_numbers_of_patients(table):
+    """Show the number of ones instead of the mean and SD of columns of 0 and 1."""
+    is_count = table["count"].notna()
+    numbers = table["count"].map("{:.0f}".format) + " of " + table["n"].map(str)
+    table = table.assign(number=numbers.where(is_count, ""))
+    table.loc[is_count, ["mean", "sd", "median", "minimum", "maximum"]] = np.nan
+    return table
 
 
 def _excluded(tables, links):

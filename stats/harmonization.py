@@ -337,9 +337,10 @@ def _fit(fit, samples, labels):
     if few.size:
         site = labels["site"][few[0, 0]]
         roi = labels["roi"][few[0, 1]]
+        n_subjects = int(model.n_subjects[tuple(few[0])])
         raise ValueError(
-            f"site {site} has {model.n_subjects[tuple(few[0])]} subjects to estimate its shift and "
-            f"scale of {roi} from; {_FEWEST_SUBJECTS} or more are needed"
+            f"site {site} has {n_subjects} subject{'s' * (n_subjects != 1)} to estimate its shift "
+            f"and scale of {roi} from; {_FEWEST_SUBJECTS} or more are needed"
         )
     if not (np.isfinite(model.scale) & (model.scale > 0)).all():
         raise ValueError("a site has the same value in all subjects: it has no scale to estimate")

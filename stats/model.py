@@ -164,7 +164,7 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
           effect of the predictor, relative to its mean), ``leverage``, ``studentised``, ``cook``
         * ``ladder``: results of `ladder_of_powers` for the columns from which outcomes are computed
         * ``descriptives``: by subset and column, ``n``, ``n_missing``, ``mean``, ``sd``,
-          ``median``, ``minimum``, ``maximum``
+          ``median``, ``minimum``, ``maximum``; ``count`` of ones in columns of 0 and 1, else NaN
         * ``power``: by subset, ``n``, ``alpha``, ``correlation`` and its ``power``,
           ``detectable_correlation`` with ``target_power``
         * ``excluded``: ``participant``, ``what``, ``reason``, ``left_out`` (bool): exclusions,
@@ -250,8 +250,8 @@ RESIDUALS = [
     *("participant", "predictor_value", "outcome_value", "fitted", "residual", "partial_residual"),
     *("leverage", "studentised", "cook"),
 ]
-
-
+DESCRIPTIVES = ["subset", "column", "n", "n_missing", "count"]
+DESCRIPTIVES += ["mean", "sd", "median", "minimum", "maximum"]
 POWER = [
     *("subset", "n", "alpha", "correlation", "power"),
     *("detectable_correlation", "target_power"),
@@ -462,18 +462,18 @@ def _descriptives(table, subsets, model):
             if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
                 continue
             values = table.loc[members, name].astype(float)
-            row = {
-                "subset": subset,
-                "column": name,
-                "n": values.count(),
-                "n_missing": values.isna().sum(),
-            }
+            row = {"subset": subset, "column": name, "n": values.count()}
+            row |= {"n_missing": values.isna().sum(), "count": _count_of_ones(values)}
             # Infinite values have no spread; the regressions report them.
             with np.errstate(invalid="ignore"):
                 row |= {"mean": values.mean(), "sd": values.std(), "median": values.median()}
             rows.append({**row, "minimum": values.min(), "maximum": values.max()})
-    columns = ["subset", "column", "n", "n_missing", "mean", "sd", "median", "minimum", "maximum"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=DESCRIPTIVES)
+
+
+def _count_of_ones(values):
+    """Return the number of ones in a column of 0 and 1, and NaN for other columns."""
+    return values.sum() if values.dropna().isin((0, 1)).all() else np.nan
 
 
 def _power(subsets, model):

@@ -13,6 +13,9 @@ ROOT = Path(multiqsm.__file__).parent
 PLACE = re.compile(r"\b(\d{1,3})B?(?:\(\d+\))?:(e?\d+)")
 
 
+DOI = re.compile(r"\b10\.\d{4,}/[A-Za-z0-9./_()-]*[A-Za-z0-9]")
+
+
 def places(text):
     """Return the volume and first page of each paper that a text cites."""
     text = " ".join(text.split())
@@ -39,6 +42,27 @@ def cited_in_docstrings():
             if isinstance(node, kinds):
                 cited |= places(references_of(ast.get_docstring(node)))
     return cited
+
+
+def dois(*suffixes):
+    """Return the files, outside the list and the tests, that a doi occurs in, by doi."""
+    files = {}
+    for path in sorted(ROOT.rglob("*")):
+        place = path.relative_to(ROOT)
+        is_searched = path.suffix in suffixes and not {"tests", "build"} & set(place.parts)
+        if is_searched and place != Path("docs", "references.md"):
+            for doi in DOI.findall(path.read_text(encoding="utf-8")):
+                files.setdefault(doi.lower(), set()).add(place.as_posix())
+    return files
+
+
+def test_papers_cited_by_doi_are_listed():
+    text = (ROOT / "docs" / "references.md").read_text(encoding="utf-8")
+    listed_dois = {doi.lower() for doi in DOI.findall(text)}
+    cited = dois(".py", ".json", ".md")
+    assert "reports/group_texts.py" in cited["10.1002/nbm.4788"]
+    assert len(cited) > 20
+    assert {doi: files for doi, files in cited.items() if doi not in listed_dois} == {}
 
 
 def test_papers_in_docstrings_are_listed():

@@ -50,6 +50,7 @@ def init_model_wf(
     )
     model_wf = Workflow(name="model")
     workflow = Workflow(name="study", base_dir=str(work_dir))
-    model_wf.connect([(statistics, report, [("tables", "tables"), ("notes", "notes")])])
+    outputs = [(name, name) for name in ("tables", "notes", "descriptions")]
+    model_wf.connect([(statistics, report, outputs)])
     workflow.add_nodes([model_wf])
     return workflow

@@ -52,6 +52,14 @@ def test_missing_times_are_reported(study):
     assert "run the participant level again" in note
 
 
+def test_three_of_many_scans_without_times_are_named(tmp_path):
+    rois = people_table(subjects=4, sites="AB", scans=2)
+    _, (note,) = collect_times(tmp_path, rois)
+    assert "of 16 scans are not known (" in note
+    assert note.count("sub-") == 3
+    assert " and 13 more);" in note
+
+
 @pytest.mark.parametrize(
     ("content", "cause"),
     [

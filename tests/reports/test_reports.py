@@ -375,8 +375,8 @@ def test_group_report_compares_reference_regions():
     html = group_report({"rois": roi_table(subjects=1), "references": references})
     caption = "Imprecision of reference regions, and of deep grey regions relative to them"
     rows = table_of(html, caption)
-    assert rows[1] == ["medi", "csf", "9", "+9.6", "0.52", "1.31", "5", "0.84", "1.47"]
-    assert rows[2] == ["medi", "brain", "9", "+0.0", "n/a", "n/a", "5", "0.89", "1.33"]
+    assert rows[1] == ["medi", "CSF", "9", "+9.6", "0.52", "1.31", "5", "0.84", "1.47"]
+    assert rows[2] == ["medi", "whole brain", "9", "+0.0", "n/a", "n/a", "5", "0.89", "1.33"]
 
 
 def test_group_report_lists_protocols_and_excluded_scans():

@@ -245,6 +245,9 @@ def test_bad_input_is_refused():
         shift_and_scale(table, leave_one_out=True)
     with pytest.raises(ValueError, match="site A has 2 subjects"):
         combat(table, leave_one_out=True)
+    two_people = table[table["subject"].isin(table["subject"].unique()[:2])]
+    with pytest.raises(ValueError, match="site A has 1 subject to estimate"):
+        shift_and_scale(two_people, leave_one_out=True)
     with pytest.raises(ValueError, match="two or more"):
         combat(table[table["roi"] == "nigra"])
     with pytest.raises(ValueError, match="no column age"):

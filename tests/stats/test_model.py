@@ -219,6 +219,8 @@ def test_missing_values_are_listed_and_counted(patients):
     described = rows_of(tables, "descriptives", subset="all").set_index("column")
     assert described.loc["lesions", ["n", "n_missing"]].tolist() == [79, 1]
     assert described.loc["lesions", "mean"] == pytest.approx(patients["lesions"].mean())
+    assert described.loc["sex.M", "count"] == (patients["sex"] == "M").sum()
+    assert np.isnan(described.loc["lesions", "count"])
     assert described.loc["sex.M", "mean"] == pytest.approx((patients["sex"] == "M").mean())
 
 

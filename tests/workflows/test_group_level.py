@@ -268,6 +268,8 @@ def test_preset_without_a_phantom_says_that_values_are_not_calibrated(tmp_path, 
     assert run(tmp_path, "--preset", "lin2015") == 0
     assert "warning: values are not calibrated: there is no calibration" in capfd.readouterr().err
     assert "as measured" in (tmp_path / "out" / "group.html").read_text()
+    written = {path.stem for path in (tmp_path / "out" / "group").iterdir()}
+    assert written.isdisjoint({"tubes_chi", "tubes_r2star"})  # they would have no rows
 
 
 @pytest.mark.slow

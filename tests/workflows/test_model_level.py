@@ -98,9 +98,20 @@ def test_every_column_is_described(study):
     for path in folder.glob("*.tsv"):
         descriptions = json.loads(path.with_suffix(".json").read_text())
         columns = set(read_tsv(path).columns)
-        assert set(descriptions) <= columns
-        if path.stem != "patients":  # it has columns of the study's own tables
-            assert set(descriptions) == columns
+        assert set(descriptions) == columns, path.name
+        for entry in descriptions.values():
+            assert entry["Description"]
+    patients = json.loads((folder / "patients.json").read_text())
+    assert patients["age"] == {"Description": "Age", "Units": "year"}
+    assert patients["cortical_thickness"]["Units"] == "mm"
+    assert patients["sex.M"]["Description"] == "Whether sex is M"
+    assert patients["log_t2_lesion_volume"]["Description"] == (
+        "Natural logarithm of t2_lesion_volume (mL)"
+    )
+    covariates = json.loads((folder / "covariates.json").read_text())
+    assert covariates["coefficient"]["Description"].startswith("Coefficient of the covariate")
+    units = table(study, "sources").query("used").set_index("column")["unit"]
+    assert units[["age", "disease_duration", "thalamic_volume"]].tolist() == ["year", "year", "mL"]
 
 
 @pytest.mark.slow
@@ -126,6 +137,12 @@ def test_tables_of_the_paper_are_side_by_side_in_its_units(study):
         "57 of 95",
     ):
         assert page.count(text) == 1, text
+    clinic = pd.read_csv(study / "raw" / "participants.tsv", sep="\t")
+    assert f"{clinic['therapy'].sum()} of {PATIENTS}" in page
+    assert "which sex is coded as 1" in page
+    assert "sex.M</td>" not in page
+    assert "mL per ppb" in page
+    assert "with a power of 80 % at a two-sided" in page
     assert page.count("<summary>Coefficients of the covariates: all</summary>") == 2
 
 
