@@ -70,7 +70,7 @@ def run_group(options: Namespace) -> int:
 
     from ..workflows.group import init_study_wf
 
-    if _failed(init_study_wf, options, **_choices(options)):
+    if _failed(init_study_wf, options, **_choices(options, len(scans))):
         return EXIT_NOTHING_TO_DO
     for warning in read_tsv(options.output_dir / "group" / "warnings.tsv")["warning"]:
         print(f"warning: {warning}", file=sys.stderr)
@@ -79,7 +79,7 @@ def run_group(options: Namespace) -> int:
     return EXIT_OK
 
 
-def _choices(options: Namespace) -> dict[str, Any]:
+def _choices(options: Namespace, n_scans: int) -> dict[str, Any]:
     """Return whether to calibrate, and how the scans' settings differ from a preset's.
 
     The preset is the one on the command line, or else the one that all scans agree with.
@@ -88,12 +88,19 @@ def _choices(options: Namespace) -> dict[str, Any]:
     from ..workflows.presets import CALIBRATED, differences_from, preset_of
 
     settings = list(recorded_settings(options.output_dir, "scans").values())
-    preset = preset_of(settings) if options.preset == "default" else options.preset
+    preset = options.preset
+    if preset == "default":
+        preset = preset_of(settings) if len(settings) >= n_scans else None
     calibrate = "if possible" if options.preset in CALIBRATED else "no"
     if options.calibrate is not None:
         calibrate = "yes" if options.calibrate else "no"
     differences = [] if preset is None else differences_from(preset, settings)
-    return {"calibrate": calibrate, "preset": preset, "differences": differences}
+    return {
+        "calibrate": calibrate,
+        "preset": preset,
+        "differences": differences,
+        "n_unrecorded": max(n_scans - len(settings), 0),
+    }
 
 
 def _run_model(options):

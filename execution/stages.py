@@ -46,8 +46,8 @@ class Stage:
         Full name of the module that builds the graph, on whose code the results depend.
     output_dir, work_dir : pathlib.Path
         Roots of the derivative dataset and of intermediate files.
-    settings : dataclass
-        Settings of the run.
+    settings : dataclass or None
+        Settings of the run, if it has any.
     clean : bool
         Whether to remove an item's intermediate files once it is finished.
     threads : int
@@ -101,6 +101,7 @@ class Stage:
 
     def finish(self, item: Any, item_fingerprint: str, files: Iterable[PathLike]) -> None:
         """Record that an item is finished; remove its intermediate files if the run is `clean`."""
+        settings = None if self.settings is None else asdict(self.settings)
         write_completion_record(
             self.output_dir,
             self.kind,
@@ -108,7 +109,7 @@ class Stage:
             item_fingerprint,
             files,
             software=software(self.graph_module),
-            settings=asdict(self.settings),
+            settings=settings,
         )
         if self.clean:
             rmtree(self.item_dir(item), ignore_errors=True)

@@ -163,6 +163,12 @@ class _GroupReportInputSpec(BaseInterfaceInputSpec):
         usedefault=True,
         desc="choices that are not the preset's: option, the preset's value, the value used",
     )
+    preset_calibrates = traits.Bool(
+        False, usedefault=True, desc="whether the preset calibrates where there are phantoms"
+    )
+    n_unrecorded = traits.Int(
+        0, usedefault=True, desc="number of scans whose settings are not recorded"
+    )
     method_differences = traits.List(
         traits.Str, usedefault=True, desc="how the preset's methods differ from the study's"
     )
@@ -198,10 +204,11 @@ class GroupReport(SimpleInterface):
         write_group_table(root, "warnings", pd.DataFrame({"warning": list(self.inputs.notes)}))
         checklist = write_checklist(root)  # after the tables, since it counts the excluded scans
         links["checklist"] = CHECKLIST.as_posix()
+        differences = self._differences()
         page = group_report(
             tables | _published_reproducibility(),
-            study=self._study(),
-            differences=self._differences(),
+            study=self._study(differences),
+            differences=differences,
             method_differences=self.inputs.method_differences,
             warnings=list(self.inputs.notes),
             pictures=person_pictures(root, tables["rois"]) if "rois" in tables else (),
@@ -214,17 +221,33 @@ class GroupReport(SimpleInterface):
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())
         return runtime
 
-    def _study(self):
+    def _study(self, differences):
         """Say how the study was processed, for the overview."""
         study = {"values": "calibrated by the phantom" if self.inputs.calibrated else "as measured"}
-        if isdefined(self.inputs.preset):
-            exact = "" if not self.inputs.differences else ", except for the choices listed below"
-            study["settings"] = f"as {self.inputs.preset}{exact}"
+        preset = self.inputs.preset
+        if not isdefined(preset):
+            return study
+        study["settings"] = f"as {preset}"
+        if len(differences):
+            n = len(differences)
+            study["settings"] = (
+                f"preset {preset}, with {n} choice{'s' * (n > 1)} changed (listed below)"
+            )
+        if self.inputs.n_unrecorded:
+            study["settings"] = (
+                f"not known of {self.inputs.n_unrecorded} scans, which were processed by an "
+                f"earlier version; of the others: {study['settings']}"
+            )
         return study
 
     def _differences(self):
+        """Return the choices that differ from the preset, with that of calibration."""
         columns = ["option", "preset", "used"]
-        return pd.DataFrame(list(self.inputs.differences), columns=columns)
+        differences = list(self.inputs.differences)
+        has_phantom = "calibration" in self.inputs.tables
+        if self.inputs.preset_calibrates and has_phantom and not self.inputs.calibrated:
+            differences.append(("--calibrate", "yes, if there are phantom scans", "no"))
+        return pd.DataFrame(differences, columns=columns)
 
 
 class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):

@@ -9,7 +9,7 @@ from nipype.pipeline.engine import Node, Workflow
 from ..dataset.files import PathLike
 from ..interfaces.group import CollectRoiTables, ComputationTimes, GroupReport, StudyStatistics
 from .connections import by_name
-from .presets import Difference, method_differences, preset_title
+from .presets import CALIBRATED, Difference, method_differences, preset_title
 
 
 def init_group_wf(
@@ -19,6 +19,7 @@ def init_group_wf(
     calibrate: str = "no",
     preset: str | None = None,
     differences: Sequence[Difference] = (),
+    n_unrecorded: int = 0,
 ) -> Workflow:
     """Build the workflow of the group level.
 
@@ -33,6 +34,8 @@ def init_group_wf(
         Preset of a published study that the report compares the settings with.
     differences : sequence of Difference
         Choices that are not the preset's.
+    n_unrecorded : int
+        Number of scans whose settings are not recorded, so that they cannot be compared.
 
     Returns
     -------
@@ -50,7 +53,9 @@ def init_group_wf(
     if preset is not None:
         report.inputs.preset = preset_title(preset)
         report.inputs.differences = [astuple(difference) for difference in differences]
-        report.inputs.method_differences = list(method_differences(preset))
+        report.inputs.method_differences = method_differences(preset, differences)
+        report.inputs.preset_calibrates = preset in CALIBRATED
+        report.inputs.n_unrecorded = n_unrecorded
     workflow = Workflow(name="group")
     workflow.connect(
         [

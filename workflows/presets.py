@@ -10,6 +10,8 @@ from .settings import PRESETS, Settings
 
 # Presets of studies that calibrate regional values by a phantom, where there is one.
 CALIBRATED = ("lin2015",)
+# Choices that change neither maps nor regional values.
+NOT_COMPARED = ("se_draws",)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def differences_from(preset: str, settings: Sequence[Mapping[str, Any]]) -> list
     -------
     list of Difference
         In the order of the options. A choice that a record lacks is not compared: the option did
-        not exist yet.
+        not exist yet. Nor are choices that change neither maps nor regional values.
 
     Examples
     --------
@@ -75,6 +77,8 @@ def differences_from(preset: str, settings: Sequence[Mapping[str, Any]]) -> list
     preset_values = asdict(PRESETS[preset])
     differences = []
     for field in fields(Settings):
+        if field.name in NOT_COMPARED:
+            continue
         text = _text(preset_values[field.name])
         used = [_text(values[field.name]) for values in settings if field.name in values]
         if set(used) <= {text}:
@@ -84,9 +88,27 @@ def differences_from(preset: str, settings: Sequence[Mapping[str, Any]]) -> list
     return differences
 
 
-def method_differences(preset: str) -> tuple[str, ...]:
-    """Return how a preset's methods differ from the study's in ways that no option changes."""
-    return tuple(load_template("presets")[preset]["Differences"])
+def method_differences(preset: str, differences: Sequence[Difference] = ()) -> list[str]:
+    """Return how a preset's methods differ from the study's in ways that no option changes.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the preset.
+    differences : sequence of Difference
+        Choices that are not the preset's: what concerns these methods is left out.
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+    """
+    changed = [difference.option for difference in differences]
+    texts = []
+    for difference in load_template("presets")[preset]["Differences"]:
+        if difference.get("Option") not in changed:
+            texts.append(difference["Text"])
+    return texts
 
 
 def preset_title(preset: str) -> str:

@@ -221,35 +221,45 @@ def test_calibration_divides_by_the_slope_of_the_site(study, whole, capfd):
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == content
 
 
-def record_settings(root, settings, scan="sub-1_ses-A_run-1"):
-    """Write the completion record of a scan that was processed with some settings."""
-    write_completion_record(
-        root / "out", "scans", scan, "0", (), software="0", settings=asdict(settings)
-    )
+def record_settings(root, settings, n_scans):
+    """Write the completion records of scans that were processed with some settings."""
+    for number in range(n_scans):
+        write_completion_record(
+            *(root / "out", "scans", f"scan-{number}", "0", ()),
+            software="0",
+            settings=asdict(settings),
+        )
 
 
 @pytest.mark.slow
 def test_preset_calibrates_by_phantoms_and_lists_choices_that_differ(tmp_path, whole):
     write_study(tmp_path, whole)
-    record_settings(tmp_path, replace(PRESETS["lin2015"], background="vsharp"))
+    n_scans = len(whole[["subject", "site", "scan"]].drop_duplicates())
+    page = tmp_path / "out" / "group.html"
+    # Nothing is known of how the scans were processed.
+    assert run(tmp_path, "--preset", "lin2015") == 0
+    assert f"not known of {n_scans} scans" in page.read_text()
+    record_settings(tmp_path, replace(PRESETS["lin2015"], background="vsharp"), n_scans)
     assert run(tmp_path, "--preset", "lin2015") == 0
     assert group_table(tmp_path, "roi_chi")["calibrated"].all()
-    page = (tmp_path / "out" / "group.html").read_text()
-    assert "as Lin 2015, except for the choices listed below" in page
-    row = re.search(r"<tr>(?:(?!</tr>).)*--background.*?</tr>", page, re.DOTALL)[0]
+    assert "preset Lin 2015, with 1 choice changed" in page.read_text()
+    row = re.search(r"<tr>(?:(?!</tr>).)*--background.*?</tr>", page.read_text(), re.DOTALL)[0]
     assert re.findall(r">([^<>]+)</td>", row) == ["--background", "pdf", "vsharp"]
     # Without the preset on the command line, nothing is calibrated, and its name is not used.
     assert run(tmp_path) == 0
     assert "calibrated" not in group_table(tmp_path, "roi_chi")
-    assert "as Lin 2015" not in (tmp_path / "out" / "group.html").read_text()
-    # All scans agree with the preset: the report says so unasked.
-    record_settings(tmp_path, PRESETS["lin2015"])
+    assert "Lin 2015, with" not in page.read_text()
+    # All scans agree with the preset: the report says so unasked, and what differs after them.
+    record_settings(tmp_path, PRESETS["lin2015"], n_scans)
     assert run(tmp_path) == 0
-    page = (tmp_path / "out" / "group.html").read_text()
-    assert "as Lin 2015" in page
-    assert "except for the choices" not in page
+    assert "preset Lin 2015, with 1 choice changed" in page.read_text()
+    assert "--calibrate" in page.read_text()
+    assert run(tmp_path, "--preset", "lin2015") == 0
+    assert "as Lin 2015" in page.read_text()
+    assert "changed (listed below)" not in page.read_text()
     assert run(tmp_path, "--preset", "lin2015", "--no-calibrate") == 0
     assert "calibrated" not in group_table(tmp_path, "roi_chi")
+    assert "--calibrate" in page.read_text()
 
 
 @pytest.mark.slow
