@@ -100,7 +100,7 @@ def test_templates_have_the_limits_of_the_code():
         f"{DEEP:g} mm",
         f"{SMALLEST_BRAIN / 1e3:g} mL",
         f"{SMALLEST_DEEP / 1e3:g} mL",
-        f"{WRONG_SIGN:g}",
+        f"{WRONG_SIGN:g}".replace("-", "−"),
     )
     for limit in limits:
         assert limit in description
