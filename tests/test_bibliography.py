@@ -8,7 +8,9 @@ import multiqsm
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.files import read_json
 
-ROOT = Path(multiqsm.__file__).parent
+ROOT = Path(multiqsm.__file__).parent  # of the code, which may be installed
+LIST = Path(__file__).parents[1] / "docs" / "references.md"
+PAGES = (LIST.parents[1] / "README.md", *sorted(LIST.parent.glob("*.md")))
 # Volume and first page, as in 36:467, 36(3):467 and 25B:65.
 PLACE = re.compile(r"\b(\d{1,3})B?(?:\(\d+\))?:(e?\d+)")
 
@@ -29,14 +31,14 @@ def references_of(docstring):
 
 
 def listed():
-    return places((ROOT / "docs" / "references.md").read_text(encoding="utf-8"))
+    return places(LIST.read_text(encoding="utf-8"))
 
 
 def cited_in_docstrings():
     cited = set()
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
     for path in sorted(ROOT.rglob("*.py")):
-        if {"tests", "build"} & set(path.relative_to(ROOT).parts):
+        if not is_code(path):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, kinds):
@@ -44,23 +46,30 @@ def cited_in_docstrings():
     return cited
 
 
-def dois(*suffixes):
+def is_code(path):
+    """Check whether a file is of the package, and not of the tests, a build or an environment."""
+    folders = path.relative_to(ROOT).parts
+    is_hidden = any(name.startswith(".") for name in folders)
+    return not is_hidden and not {"tests", "build"} & set(folders)
+
+
+def dois():
     """Return the files, outside the list and the tests, that a doi occurs in, by doi."""
+    paths = [path for path in PAGES if path != LIST]
+    for suffix in (".py", ".json"):
+        paths += filter(is_code, sorted(ROOT.rglob(f"*{suffix}")))
     files = {}
-    for path in sorted(ROOT.rglob("*")):
-        place = path.relative_to(ROOT)
-        is_searched = path.suffix in suffixes and not {"tests", "build"} & set(place.parts)
-        if is_searched and place != Path("docs", "references.md"):
-            for doi in DOI.findall(path.read_text(encoding="utf-8")):
-                files.setdefault(doi.lower(), set()).add(place.as_posix())
+    for path in paths:
+        for doi in DOI.findall(path.read_text(encoding="utf-8")):
+            files.setdefault(doi.lower(), set()).add(path.name)
     return files
 
 
 def test_papers_cited_by_doi_are_listed():
-    text = (ROOT / "docs" / "references.md").read_text(encoding="utf-8")
+    text = LIST.read_text(encoding="utf-8")
     listed_dois = {doi.lower() for doi in DOI.findall(text)}
-    cited = dois(".py", ".json", ".md")
-    assert "reports/group_texts.py" in cited["10.1002/nbm.4788"]
+    cited = dois()
+    assert "group_texts.py" in cited["10.1002/nbm.4788"]
     assert len(cited) > 20
     assert {doi: files for doi, files in cited.items() if doi not in listed_dois} == {}
 
