@@ -85,7 +85,7 @@ def _choices(options: Namespace, n_scans: int) -> dict[str, Any]:
     The preset is the one on the command line, or else the one that all scans agree with.
     """
     from ..execution.completion import recorded_settings
-    from ..workflows.presets import CALIBRATED, differences_from, preset_of
+    from ..workflows.presets import CALIBRATED, NOT_COMPARED, differences_from, preset_of
 
     settings = list(recorded_settings(options.output_dir, "scans").values())
     preset = options.preset
@@ -94,7 +94,9 @@ def _choices(options: Namespace, n_scans: int) -> dict[str, Any]:
     calibrate = "if possible" if options.preset in CALIBRATED else "no"
     if options.calibrate is not None:
         calibrate = "yes" if options.calibrate else "no"
-    differences = [] if preset is None else differences_from(preset, settings)
+    differences = []
+    if preset is not None:
+        differences = differences_from(preset, settings, ignored=NOT_COMPARED)
     return {
         "calibrate": calibrate,
         "preset": preset,

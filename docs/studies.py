@@ -10,10 +10,10 @@ commands that this needs.
 
 import argparse
 import json
-import subprocess
 from pathlib import Path
 
 import pandas as pd
+from tables import commit
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.tables import read_tsv
@@ -67,12 +67,6 @@ def main():
     }
     template = (DOCS / "studies.template.md").read_text(encoding="utf-8")
     (DOCS / "studies.md").write_text(template.format(**parts), encoding="utf-8")
-
-
-def commit():
-    """The commit of this checkout, with a plus sign if files differ from it."""
-    arguments = ("git", "describe", "--always", "--dirty=+")
-    return subprocess.check_output(arguments, cwd=DOCS, text=True).strip()
 
 
 def group_tables(folder):

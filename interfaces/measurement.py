@@ -17,23 +17,27 @@ from ..dataset.labels import bilateral_names, without_side
 from ..dataset.methods import METHOD_STEPS, N_REGIONS
 from ..dataset.outputs import derivative_path
 from ..dataset.tables import write_tsv
+from .base import names_by_label
 from .images import geometry, read_labels, read_mask, read_volume, write_volume
-from .regions import names_by_label
 from .registration import NOT_REGISTERED, read_transform
 from .uncertainty import measured_standard_errors
 
 WITH_SURFACE_VEINS = "thalamus"
 
 
-class _MeasureRegionsInputSpec(BaseInterfaceInputSpec):
-    chi_files = traits.List(
-        traits.Str, mandatory=True, desc="map of each scan, ppm; empty: the scan is left out"
-    )
+class _RegionsInputSpec(BaseInterfaceInputSpec):
     mask_files = traits.List(
         traits.Str, usedefault=True, desc="valid voxels of each map, unless others are NaN"
     )
     label_files = traits.List(traits.Str, mandatory=True, desc="regions on the grid of each map")
     names = traits.List(traits.Dict, mandatory=True, desc="names of the regions by label")
+    erosion = traits.Float(0.0, usedefault=True, desc="erosion of the regions, mm")
+
+
+class _MeasureRegionsInputSpec(_RegionsInputSpec):
+    chi_files = traits.List(
+        traits.Str, mandatory=True, desc="map of each scan, ppm; empty: the scan is left out"
+    )
     expected = traits.List(
         traits.Dict,
         usedefault=True,
@@ -59,7 +63,6 @@ class _MeasureRegionsInputSpec(BaseInterfaceInputSpec):
     )
     reference = traits.Str(mandatory=True, desc="name of the reference region")
     method = traits.Str(mandatory=True, desc="name of the inversion")
-    erosion = traits.Float(0.0, usedefault=True, desc="erosion of the regions, mm")
     exclude_veins = traits.Bool(False, usedefault=True, desc="leave out veins")
 
 
@@ -153,21 +156,15 @@ class MeasureRegions(SimpleInterface):
         return table.to_dict("records"), write_volume(excluded_file, veins, image)
 
 
-class _MeasureR2starInputSpec(BaseInterfaceInputSpec):
+class _MeasureR2starInputSpec(_RegionsInputSpec):
     r2star_files = traits.List(
         traits.Str, mandatory=True, desc="R2* map of each scan, 1/s; empty if there is none"
     )
-    mask_files = traits.List(
-        traits.Str, usedefault=True, desc="valid voxels of each map, unless others are NaN"
-    )
-    label_files = traits.List(traits.Str, mandatory=True, desc="regions on the grid of each map")
-    names = traits.List(traits.Dict, mandatory=True, desc="names of the regions by label")
     excluded_files = traits.List(
         traits.Str,
         mandatory=True,
         desc="voxels left out as veins, of each scan; empty: susceptibility was not measured",
     )
-    erosion = traits.Float(0.0, usedefault=True, desc="erosion of the regions, mm")
 
 
 class _MeasureR2starOutputSpec(TraitedSpec):

@@ -14,9 +14,9 @@ from ..dataset.labels import without_side
 from ..pictures.overlays import lesion_figure, region_figure, registration_figure
 from ..pictures.planes import CHI_WINDOW
 from ..pictures.slices import compare_maps_figure
+from .base import names_by_label
 from .figures import PlotInputSpec, PlotInterface
 from .images import read_canonical, read_volume
-from .regions import names_by_label
 from .registration import NOT_REGISTERED, read_transform
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from .settings import PRESETS, Settings
 
 # Presets of studies that calibrate regional values by a phantom, where there is one.
 CALIBRATED = ("lin2015",)
-# Choices that change neither maps nor regional values.
+# Choices that change neither maps nor regional values, so that a study is not compared by them.
 NOT_COMPARED = ("se_draws",)
 
 
@@ -47,12 +47,16 @@ def preset_of(settings: Sequence[Mapping[str, Any]]) -> str | None:
         None if there is no such preset, or it is the default.
     """
     for name in PRESETS:
-        if name != "default" and settings and not differences_from(name, settings):
+        if name == "default" or not settings:
+            continue
+        if not differences_from(name, settings, ignored=NOT_COMPARED):
             return name
     return None
 
 
-def differences_from(preset: str, settings: Sequence[Mapping[str, Any]]) -> list[Difference]:
+def differences_from(
+    preset: str, settings: Sequence[Mapping[str, Any]], *, ignored: Sequence[str] = ()
+) -> list[Difference]:
     """List the choices in which scans were not processed as a preset does.
 
     Parameters
@@ -61,12 +65,14 @@ def differences_from(preset: str, settings: Sequence[Mapping[str, Any]]) -> list
         Name of the preset.
     settings : sequence of dict
         As of `preset_of`.
+    ignored : sequence of str
+        Fields of `Settings` that are not compared.
 
     Returns
     -------
     list of Difference
         In the order of the options. A choice that a record lacks is not compared: the option did
-        not exist yet. Nor are choices that change neither maps nor regional values.
+        not exist yet.
 
     Examples
     --------
@@ -77,7 +83,7 @@ def differences_from(preset: str, settings: Sequence[Mapping[str, Any]]) -> list
     preset_values = asdict(PRESETS[preset])
     differences = []
     for field in fields(Settings):
-        if field.name in NOT_COMPARED:
+        if field.name in ignored:
             continue
         text = _text(preset_values[field.name])
         used = [_text(values[field.name]) for values in settings if field.name in values]
