@@ -28,9 +28,10 @@ from multiqsm.core.inversion.weighted import iterative, zero_field_weight
 from multiqsm.core.mask.shapes import erode
 from multiqsm.core.phase.fieldfit import combine_magnitude
 from multiqsm.dataset.collection import collect_scans
-from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import average_subject, head_model, label_names
+from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.specimen import magnetize
 
 METHODS = ("medi", "iterative", "deterministic")

@@ -41,9 +41,10 @@ from multiqsm.core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_fi
 from multiqsm.core.mask.shapes import erode
 from multiqsm.core.phase.fieldfit import combine_magnitude, fit_field, noise_weight
 from multiqsm.core.phase.unwrapping import unwrap_echoes
-from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import average_subject, head_model
+from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.specimen import magnetize
 
 CORE_DEPTH = 5.0  # mm

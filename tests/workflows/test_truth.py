@@ -9,9 +9,10 @@ from multiqsm.core.dipole import b0_direction
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative, zero_field_weight
 from multiqsm.core.phase.fieldfit import combine_magnitude
-from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import anatomy, average_subject, head_model
+from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.specimen import magnetize
 
 
