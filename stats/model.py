@@ -31,11 +31,14 @@ class Exclusion:
         Reason for leaving them out.
     applied : bool
         Whether they are left out, or only listed.
+    is_optional : bool
+        Whether the rule may name columns that nobody has; if not, that is a problem.
     """
 
     condition: Filter
     reason: str
     applied: bool = True
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class StudyModel:
         Inversion, region and reference of the susceptibility; None for the commonest reference.
     exclusions, transformations, subsets, nodes : tuple
         `Exclusion`, `Transformation`, `Subset` and `Node` objects.
+    described : tuple of str
+        Columns that are in no regression, but in the descriptive statistics.
     correlation, power, alpha : float
         Parameters of the power analysis: the correlation whose power is computed, the power of the
         detectable correlation, and the two-sided significance level.
@@ -102,6 +107,7 @@ class StudyModel:
     exclusions: tuple[Exclusion, ...] = ()
     transformations: tuple[Transformation, ...] = ()
     subsets: tuple[Subset, ...] = ()
+    described: tuple[str, ...] = ()
     correlation: float = 0.28
     power: float = 0.8
     alpha: float = 0.05
@@ -269,10 +275,10 @@ def _apply_exclusions(patients, exclusions, excluded, problems):
         try:
             holds, unknown = apply_filter(rule.condition, patients)
         except ValueError as reason:
-            if rule.applied:
+            absent = [name for name in rule.condition.columns if name not in patients]
+            if rule.applied and not (rule.is_optional and absent):
                 problems.append((f"exclusion for {subject}", str(reason)))
             else:
-                absent = [name for name in rule.condition.columns if name not in patients]
                 cause = f"no column {', '.join(absent)}" if absent else reason
                 excluded.append((np.nan, subject, f"nobody can be judged: {cause}", False))
             continue
@@ -454,8 +460,8 @@ def _ladders(requested, patients, model):
 
 def _descriptives(table, subsets, model):
     """Return descriptive statistics of all numeric columns in each subset."""
-    names = used_columns(model)
-    names += [step.column for step in model.transformations if step.column not in names]
+    names = [*used_columns(model), *(step.column for step in model.transformations)]
+    names = list(dict.fromkeys([*names, *model.described]))
     rows = []
     for subset, members in subsets.items():
         for name in names:

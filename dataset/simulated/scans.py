@@ -15,6 +15,19 @@ from .files import lookup_table, write_image, write_table
 from .layout import ENCODINGS, GENERATOR, is_drawn_on, lookup_path, raw_paths, true_paths
 from .regions import write_drawn_regions
 
+# There is no PixelBandwidth: a readout takes no time, so that no bandwidth would be true.
+SAMPLING = {
+    "SequenceName": "megre3d",
+    "PulseSequenceDetails": "simulated: all of an echo's k-space is sampled at its echo time",
+    "ScanOptions": "none",
+    "SpoilingState": True,
+    "MTState": False,
+    "PartialFourier": 1,
+    "ParallelReductionFactorInPlane": 1,
+    "ParallelReductionFactorOutOfPlane": 1,
+    "CoilCombinationMethod": "none: the signal is that of one coil of smooth sensitivity",
+}
+
 
 def write_scan(output_dir: PathLike, plan: ScanPlan, scan: Scan) -> list[Path]:
     """Write a scan as a converter of its scanner's files would, its truth, and the regions drawn on
@@ -77,6 +90,7 @@ def _raw_metadata(plan, echo):
         "PulseSequenceType": "3D spoiled multi-echo gradient echo",
         "ScanningSequence": "GR",
         "SequenceVariant": "SP",
+        **SAMPLING,
         "EchoNumber": echo + 1,
         "EchoTime": protocol.echo_times[echo],
         "RepetitionTimeExcitation": protocol.repetition_time,

@@ -26,6 +26,7 @@ from multiqsm.simulation.study import make_patient_design
 from multiqsm.stats.model import Node, StudyModel, run_model
 
 PATIENTS = 60
+ANALYSED = 57  # three of the first 60 patients have poor images
 EVIL = "<script>alert('x')</script>"
 
 
@@ -63,7 +64,7 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
     """The whole level, from the files of the simulator to the tables."""
     clinic = pd.read_csv(study / "raw" / "participants.tsv", sep="\t")
     true = pd.read_csv(study / "raw" / TRUTH / "phenotype" / "thalamus.tsv", sep="\t")
-    patients = clinic.merge(true, on="participant_id")
+    patients = clinic.merge(true, on="participant_id").query("image_quality == 'good'")
     adjusted = "age + C(sex) + disease_duration + therapy"
     first = table(study, "table1").set_index(["subset", "outcome", "adjusted"])
     younger = patients[patients["age"] <= 50]
@@ -83,7 +84,7 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
             row = second.loc["all", predictor, adjustment]
             interval = row[["ci_low", "ci_high"]].astype(float)
             np.testing.assert_allclose(interval, peer.conf_int().loc[predictor], rtol=1e-8)
-    assert len(table(study, "patients")) == PATIENTS
+    assert len(table(study, "patients")) == len(patients) == ANALYSED
     assert table(study, "problems").empty
 
 
@@ -138,7 +139,8 @@ def test_tables_of_the_paper_are_side_by_side_in_its_units(study):
     ):
         assert page.count(text) == 1, text
     clinic = pd.read_csv(study / "raw" / "participants.tsv", sep="\t")
-    assert f"{clinic['therapy'].sum()} of {PATIENTS}" in page
+    analysed = clinic.query("image_quality == 'good'")
+    assert f"{analysed['therapy'].sum()} of {ANALYSED}" in page
     assert "which sex is coded as 1" in page
     assert "sex.M</td>" not in page
     assert "mL per ppb" in page
@@ -160,6 +162,17 @@ def test_report_stands_alone(study):
     # Two tables in two subsets: forest, partial residuals before and after, residuals; and the
     # ladder of powers of five columns.
     assert page.count("<img") == 16 + 5
+
+
+@pytest.mark.slow
+def test_patients_with_poor_images_are_left_out_and_listed(study):
+    excluded = table(study, "excluded")
+    left_out = excluded[excluded["left_out"]]
+    assert left_out["participant"].tolist() == ["006", "007", "031"]
+    assert set(left_out["what"]) == {"poor image quality (image_quality == 'poor')"}
+    assert not set(left_out["participant"]) & set(table(study, "patients")["participant"])
+    described = table(study, "descriptives").query("subset == 'all' and column == 'edss'")
+    assert described["n"].tolist() == [ANALYSED]
 
 
 @pytest.mark.slow
@@ -188,10 +201,10 @@ def test_patients_with_missing_values_are_listed(tmp_path, capfd):
     assert {"FreeSurfer", "thalamic_volume"} <= set(reasons["010"]) & set(reasons["011"])
     first = table(root, "table1").query("subset == 'all' and adjusted").set_index("outcome")
     assert first["n"].to_dict() == {
-        "thalamic_volume": PATIENTS - 4,
-        "grey_matter_volume": PATIENTS - 4,
-        "cortical_thickness": PATIENTS - 4,
-        "log_t2_lesion_volume": PATIENTS - 2,
+        "thalamic_volume": ANALYSED - 4,
+        "grey_matter_volume": ANALYSED - 4,
+        "cortical_thickness": ANALYSED - 4,
+        "log_t2_lesion_volume": ANALYSED - 2,
     }
     page = (root / "out" / "group_model-thalamus.html").read_text()
     assert "Parts that could not be computed" in page
@@ -232,7 +245,8 @@ def test_measure_that_nobody_has_is_one_line(tmp_path, capfd):
         "problem: 36 regressions: no column relative_susceptibility: run the participant level "
         "first, or give a table that has it with --phenotype"
     ]
-    assert "12 of 12 patients lack relative_susceptibility" in printed.out
+    assert "2 of 12 patients left out by rules of the model" in printed.out
+    assert "10 of 10 patients lack relative_susceptibility" in printed.out
     assert "\n12 patients excluded from a regression" in printed.out
 
 
