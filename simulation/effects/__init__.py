@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from .phantom_defects import PhantomDefects
+from .temperature import Temperature
+
 # The place of a name is part of the seed of its random numbers: new names are added at the end.
 NAMES = (
     "breathing",
@@ -28,12 +31,27 @@ NAMES = (
     "phantom_defects",
     "temperature",
 )
+# Effects that only one kind of object has.
+HEAD_ONLY = (
+    "breathing",
+    "pulsation",
+    "motion",
+    "flow",
+    "anisotropy",
+    "microstructure",
+    "pathology",
+    "skull_base",
+)
+PHANTOM_ONLY = ("phantom_defects", "temperature")
 IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
 
 
 @dataclass(frozen=True)
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
+
+    phantom_defects: PhantomDefects | None = None
+    temperature: Temperature | None = None
 
     def only(self, *names: str) -> "Effects":
         """Return these effects with all but the named ones left out.
@@ -55,6 +73,11 @@ class Effects:
         """
         return replace(self, **dict.fromkeys(self._checked(names)))
 
+    def of(self, model: str) -> "Effects":
+        """Return the effects that an object has, a ``head`` or a ``phantom``."""
+        others = HEAD_ONLY if model == "phantom" else PHANTOM_ONLY
+        return self.without(*(set(others) & set(self.amplitudes())))
+
     def amplitudes(self) -> dict[str, object]:
         """Return the parameters of each effect by its name; None where it is left out."""
         return {effect.name: getattr(self, effect.name) for effect in fields(self)}
@@ -70,7 +93,10 @@ class Effects:
 
 
 IDEAL = Effects()
-ROUGH = Effects()
+ROUGH = Effects(
+    phantom_defects=PhantomDefects(),
+    temperature=Temperature(),
+)
 
 
 def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generator:
