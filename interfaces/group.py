@@ -31,6 +31,7 @@ from ..dataset.group_tables import GROUP, remove_group_table, write_group_table
 from ..dataset.methods import CITATION
 from ..dataset.sidecars import sidecar_path
 from ..dataset.tables import read_tsv, write_tsv
+from ..pictures.drawing import readable
 from ..reports.group import group_report
 from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
@@ -362,8 +363,12 @@ def _published(model):
 
 
 def _as_files(tables, model):
-    """Return the tables of each file: the coefficients are split by the nodes of the model."""
+    """Return the tables of each file: the coefficients are split by the nodes of the model, and
+    the variables that they are adjusted for are in words.
+    """
     coefficients = tables["coefficients"]
+    in_words = coefficients["adjusted_for"].map(readable, na_action="ignore")
+    coefficients = coefficients.assign(adjusted_for=in_words)
     files = {}
     for node in model.nodes:
         files[node.name] = coefficients[coefficients["node"] == node.name]

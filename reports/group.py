@@ -390,7 +390,8 @@ def _age(tables, links):
         part = picture_blocks(f"{title}.", age_figure, *sources, method=method)
         blocks.extend(part if number == 0 else [Details(title, part)])
     table = _table(tables, "age", "Regression on age", links)
-    return (*blocks, Details("Regressions on age, as a table", (table,)))
+    notes = Paragraph(NOTES["bonferroni"], note=True)
+    return (*blocks, Details("Regressions on age, as a table", (notes, table)))
 
 
 def _r2star(tables, links):
@@ -469,7 +470,7 @@ def _readable(table):
         ranks = table[keys].apply(lambda labels: pd.factorize(labels)[0])
         table = table.loc[ranks.sort_values(keys, kind="stable").index]
     names = table.columns.intersection(
-        ("method", "roi", "roi_1", "roi_2", "reference", "definition", "analysis")
+        ("method", "roi", "roi_1", "roi_2", "reference", "definition", "analysis", "family")
     )
     table = table.assign(**table[names].map(readable, na_action="ignore"))
     if "note" in table and table["note"].isna().all():

@@ -13,6 +13,7 @@ _TEST = (
     Column("statistic", "t", "+.2f"),
     Column("df", "df", "d"),
     Column("p", "P", "p"),
+    Column("family"),
     Column("n_tests", "tests", "d"),
     Column("p_bonferroni", "P, Bonferroni", "p"),
     Column("significant"),
@@ -189,6 +190,8 @@ COLUMNS = {
         Column("r", "Pearson r", "+.2f"),
         Column("df", "df", "d"),
         Column("p", "P", "p"),
+        Column("family"),
+        Column("n_tests", "tests", "d"),
         Column("p_bonferroni", "P, Bonferroni", "p"),
         Column("n_scans", "scans", "d"),
         Column("n_subjects", "subjects", "d"),
@@ -284,8 +287,8 @@ NOTES = {
         "The naive regression treats every scan as a different subject, as the published analysis "
         "did, which makes its P value too small. The valid analyses use one mean per subject, or "
         "a random intercept for each subject. Error bars show the subject's cross-site "
-        "variability, faint points the scans. The corrected P values count the regions of an "
-        "analysis."
+        "variability, faint points the scans. P values in the figure are corrected (Bonferroni) for "
+        "the number of regions of a family (see the table of regressions)."
     ),
     "r2star": (
         "R2* is measured in the same voxels as susceptibility, and nothing is subtracted from it. "
@@ -303,7 +306,11 @@ NOTES = {
     ),
     "bonferroni": (
         "Bonferroni: P values are multiplied by the number of tests of their family, which limits "
-        "the family-wise error rate to 5 %."
+        "the family-wise error rate to 5 %. If all five nuclei of the 2015 study are measured "
+        "(caudate nucleus, putamen, globus pallidus, red nucleus, substantia nigra), these are the "
+        "family deep grey, as in the study; further regions, and comparisons with them, are the "
+        "family other. Otherwise, the corrected P of a nucleus would depend on which further "
+        "regions are labelled. If one of the five is missing, all regions are one family."
     ),
 }
 # Names of reference regions, where they differ from their labels in words.
