@@ -10,52 +10,18 @@ f0 · field · TE, f0 being the centre frequency. The scanner's z axis is B0.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import fft
 
 from ..core.grid import voxel_size_of
-from ..core.phase.encoding import GYROMAGNETIC_RATIO
+from .effects import IDEAL, Effects, Records
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
+from .protocol import Protocol
 from .specimen import Specimen
 
 WATER_SIGNAL = 1000.0  # of fully relaxed water at TE = 0 without receive bias, arbitrary units
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A spoiled multi-echo gradient-echo scan.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Voxels of the image.
-    voxel_size : tuple of float
-        Voxel size, mm.
-    echo_times : tuple of float
-        Echo times, s.
-    repetition_time : float
-        Repetition time, s.
-    flip_angle : float
-        Flip angle, degrees.
-    imaging_frequency : float
-        Centre frequency, MHz.
-    snr : float
-        Mean first-echo magnitude in the region of interest over the standard deviation of the real
-        part's noise.
-    oversampling : tuple of int
-        Fine voxels per voxel along each axis on which spins precess.
-    """
-
-    shape: tuple[int, int, int] = (256, 256, 64)
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 2.0)
-    echo_times: tuple[float, ...] = (0.006, 0.012, 0.018, 0.024, 0.030, 0.036)
-    repetition_time: float = 0.045
-    flip_angle: float = 5.0
-    imaging_frequency: float = 3.0 * GYROMAGNETIC_RATIO
-    snr: float = 185.0
-    oversampling: tuple[int, int, int] = (2, 2, 2)
 
 
 @dataclass(frozen=True)
@@ -83,6 +49,8 @@ class Scan:
         included.
     affine : ndarray, shape (4, 4)
         From voxels to the scanner's axes, mm.
+    effects : mapping
+        What was drawn for each of the scan's effects, by the effect's name.
     """
 
     signal: np.ndarray
@@ -94,6 +62,7 @@ class Scan:
     mask: np.ndarray
     shim: np.ndarray
     affine: np.ndarray
+    effects: Records = field(default_factory=dict)
 
 
 def spoiled_steady_state(
@@ -276,6 +245,7 @@ def acquire(
     receive_bias: float = 0.15,
     flow_phase: float = 0.0,
     flow_labels: Sequence[int] = (),
+    effects: Effects = IDEAL,
     workers: int = 1,
 ) -> Scan:
     """Scan a specimen.
@@ -302,6 +272,8 @@ def acquire(
         Greatest phase (rad) of moving spins at the last echo. It grows with TE².
     flow_labels : sequence of int
         Labels of moving tissue, such as the ventricles.
+    effects : Effects
+        What makes the scan rougher than the ideal one.
     workers : int
         Number of threads. The result does not depend on it.
 
@@ -335,12 +307,20 @@ def acquire(
     bias = receive_bias * coil_rng.standard_normal(9)
     flow = _flow(specimen, flow_phase / protocol.echo_times[-1] ** 2, flow_labels, flow_rng)
     signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
+    records: Records = {}
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
     for echo in signal:
         echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
         echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
     signal = np.moveaxis(signal, 0, -1)
-    return Scan(signal=signal, noise_sigma=sigma, shim=shim, affine=specimen.affine, **truth)
+    return Scan(
+        signal=signal,
+        noise_sigma=sigma,
+        shim=shim,
+        affine=specimen.affine,
+        effects=records,
+        **truth,
+    )
 
 
 def _truth(specimen):

@@ -7,11 +7,13 @@ from functools import partial
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .acquisition import Protocol, Scan, acquire
+from .acquisition import Scan, acquire
 from .cohort import Patient, with_disease
+from .effects import IDEAL, Effects
 from .grid import scan_affine
 from .head import Subject, anatomy, draw_subject, head_model
 from .phantom import phantom_model
+from .protocol import Protocol
 from .scanners import Scanner
 from .seeds import generator
 from .specimen import magnetize
@@ -115,6 +117,8 @@ class ScanPlan:
         Patient whose disease the head has.
     structural : tuple of multiqsm.simulation.structural.Structural
         Anatomical images that are acquired in addition.
+    effects : multiqsm.simulation.effects.Effects
+        What makes the scan rougher than the ideal one.
     """
 
     entities: dict[str, str]
@@ -129,6 +133,7 @@ class ScanPlan:
     flow_phase: float = 0.0
     patient: Patient | None = None
     structural: tuple[Structural, ...] = ()
+    effects: Effects = IDEAL
 
     @property
     def affine(self) -> np.ndarray:
@@ -221,6 +226,7 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         b0_drift=plan.b0_drift,
         flow_phase=plan.flow_phase,
         flow_labels=flow_labels,
+        effects=plan.effects,
         workers=workers,
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .acquisition import Protocol
+from .protocol import Protocol
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from itertools import product
 import numpy as np
 
 from ..core.grid import Vector
-from .acquisition import Protocol
 from .cohort import Patient
+from .effects import IDEAL, Effects
 from .plan import Design, Participant, Placement, ScanPlan
+from .protocol import Protocol
 from .scanners import (
     DEMO_PROTOCOL,
     HEAD_PROTOCOL,
@@ -73,6 +74,7 @@ def make_design(
     voxel_size: Vector | None = None,
     vary_protocols: bool = False,
     flow_phase: float = 0.0,
+    effects: Effects = IDEAL,
     seed: int = 0,
 ) -> Design:
     """Plan every scan of a study.
@@ -95,6 +97,8 @@ def make_design(
         echo times differ. The phantom's protocol is the same everywhere.
     flow_phase : float
         Greatest phase (rad) of moving CSF, see `ScanPlan`.
+    effects : Effects
+        What makes the scans rougher than ideal ones.
     seed : int
         Seed of all random numbers.
 
@@ -155,7 +159,7 @@ def make_design(
     visits = product(participants, _numbered_scanners(sites), range(runs))
     for participant, (visit, scanner), run in visits:
         plan = _plan(participant, scanner, visit, run, protocols[participant.model], seed)
-        plan = replace(plan, flow_phase=flow_phase)
+        plan = replace(plan, flow_phase=flow_phase, effects=effects)
         plans.append(_with_site_protocol(plan) if vary_protocols else plan)
     summary = _summary(name, voxel_size, flow_phase, seed, vary_protocols=vary_protocols)
     return Design(name, summary, tuple(plans))
@@ -166,6 +170,7 @@ def make_patient_design(
     *,
     voxel_size: Vector | None = None,
     flow_phase: float = 0.0,
+    effects: Effects = IDEAL,
     seed: int = 0,
 ) -> Design:
     """Plan the scans of a cohort at one site: gradient echo, FLAIR and T1-weighted.
@@ -178,6 +183,8 @@ def make_patient_design(
         Voxel size (mm) of all images in the same fields of view; that of each protocol by default.
     flow_phase : float
         Greatest phase (rad) of moving CSF, see `ScanPlan`.
+    effects : Effects
+        What makes the scans rougher than ideal ones.
     seed : int
         Seed of all random numbers.
 
@@ -200,6 +207,7 @@ def make_patient_design(
             plan,
             entities={"subject": patient.label},
             flow_phase=flow_phase,
+            effects=effects,
             patient=patient,
             structural=structural,
         )

@@ -140,5 +140,6 @@ def _true_metadata(plan, scan):
             "Description": "Root sum of squares of the echoes as scanned",
             "Units": "arbitrary",
             "NoiseStandardDeviation": scan.noise_sigma,
+            "Effects": scan.effects,
         },
     }

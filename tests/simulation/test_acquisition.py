@@ -12,7 +12,6 @@ from scipy.spatial.transform import Rotation
 from multiqsm.core.grid import voxel_size_of
 from multiqsm.core.phase.encoding import decode_phase
 from multiqsm.simulation.acquisition import (
-    Protocol,
     acquire,
     kspace_crop,
     precess,
@@ -23,6 +22,7 @@ from multiqsm.simulation.acquisition import (
 from multiqsm.simulation.encoding import ge_encoding, siemens_encoding
 from multiqsm.simulation.field import SplitField, prism_field
 from multiqsm.simulation.grid import block_mean, block_mode, scan_affine, subgrid_affine
+from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.specimen import magnetize
 from multiqsm.simulation.tissue import coverage, empty_space
 

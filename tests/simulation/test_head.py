@@ -12,7 +12,7 @@ from nibabel import load
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.grid import block_mean, scan_affine, subgrid_affine
 from multiqsm.simulation.head import (
     anatomy,
@@ -23,6 +23,7 @@ from multiqsm.simulation.head import (
     label_names,
     tube_distance,
 )
+from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.specimen import magnetize
 
 INDEX = {name: index for index, name in label_names().items()}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.phantom import (
     AIR,
@@ -19,6 +19,7 @@ from multiqsm.simulation.phantom import (
     solution,
     tube_centres,
 )
+from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.specimen import magnetize
 
 SHAPE, VOXEL = (112, 111, 70), (2.0, 2.0, 3.0)

@@ -9,9 +9,10 @@ from multiqsm.core.dipole import b0_direction
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative, zero_field_weight
 from multiqsm.core.phase.fieldfit import combine_magnitude
-from multiqsm.simulation.acquisition import Protocol, acquire
+from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import anatomy, average_subject, head_model
+from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.specimen import magnetize
 
 
@@ -36,7 +37,7 @@ def test_noiseless_local_field_gives_the_nuclei():
             scan.local_field,
             scan.mask,
             protocol.voxel_size,
-            edges=edge_mask(edge_image, scan.mask, fraction=0.2),
+            edges=edge_mask(edge_image, scan.mask, edge_fraction=0.2),
             exterior_weight=zero_field_weight(scan.local_field, scan.mask, 1e-12),
             b0_dir=b0_direction(affine),
         ).chi

@@ -1,0 +1,90 @@
+"""What makes a simulated scan rougher than the ideal one: physiology, the scanner, the object.
+
+Each effect is a frozen dataclass of amplitudes with their sources, and can be switched on alone.
+Its random numbers depend on the scan's seed and the effect's name only, so that switching one
+effect on or off leaves the others, and the ideal part of the scan, as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+# The place of a name is part of the seed of its random numbers: new names are added at the end.
+NAMES = (
+    "breathing",
+    "pulsation",
+    "motion",
+    "truncation",
+    "flow",
+    "eddy_currents",
+    "bipolar",
+    "coils",
+    "noise",
+    "anisotropy",
+    "microstructure",
+    "pathology",
+    "skull_base",
+    "phantom_defects",
+    "temperature",
+)
+IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
+
+
+@dataclass(frozen=True)
+class Effects:
+    """The effects of a scan; None, the default of each, leaves one out."""
+
+    def only(self, *names: str) -> "Effects":
+        """Return these effects with all but the named ones left out.
+
+        Raises
+        ------
+        ValueError
+            If no effect has one of these names.
+        """
+        return self.without(*(set(self.amplitudes()) - self._checked(names)))
+
+    def without(self, *names: str) -> "Effects":
+        """Return these effects with the named ones left out.
+
+        Raises
+        ------
+        ValueError
+            If no effect has one of these names.
+        """
+        return replace(self, **dict.fromkeys(self._checked(names)))
+
+    def amplitudes(self) -> dict[str, object]:
+        """Return the parameters of each effect by its name; None where it is left out."""
+        return {effect.name: getattr(self, effect.name) for effect in fields(self)}
+
+    def _checked(self, names):
+        unknown = set(names) - set(self.amplitudes())
+        if unknown:
+            raise ValueError(
+                f"no effect is called {', '.join(sorted(unknown))}: choose from "
+                f"{', '.join(self.amplitudes())}"
+            )
+        return set(names)
+
+
+IDEAL = Effects()
+ROUGH = Effects()
+
+
+def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generator:
+    """Return the random generator of one effect of a scan, independent of all other draws.
+
+    Parameters
+    ----------
+    seed : int or sequence of int
+        Seed of the scan.
+    name : str
+        Name of the effect, one of `NAMES`.
+    """
+    key = (IDEAL_DRAWS + NAMES.index(name),)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+Records = dict[str, Mapping[str, object]]
