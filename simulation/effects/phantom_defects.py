@@ -68,15 +68,14 @@ def draw_build(defects: PhantomDefects, rng: np.random.Generator) -> Build:
         angle = np.deg2rad(90 + 3 * rng.standard_normal())  # of the top
         distance = RADIUS - radius
         z = rng.uniform(-1, 1) * (HEIGHT / 2 - radius)
-        bubbles.append(
-            Bubble((distance * np.cos(angle), distance * np.sin(angle), float(z)), float(radius))
-        )
-    for centre in centres:
+        centre = (float(distance * np.cos(angle)), float(distance * np.sin(angle)), float(z))
+        bubbles.append(Bubble(centre, float(radius)))
+    for x, y in centres.tolist():
         radius = rng.uniform(*defects.bubble_radius) / 2
         end = rng.choice([-1, 1]) * (TUBE_LENGTH / 2 - rng.uniform(5, 30))
         if rng.random() < defects.tube_bubbles:
-            top = float(centre[1] + TUBE_RADIUS - radius)
-            bubbles.append(Bubble((float(centre[0]), top, float(end)), float(radius)))
+            top = float(y + TUBE_RADIUS - radius)
+            bubbles.append(Bubble((x, top, float(end)), float(radius)))
     return Build(tilts=tuple(map(tuple, tilts.tolist())), bubbles=tuple(bubbles))
 
 
