@@ -11,6 +11,7 @@ from ..dataset.simulated.cohort import write_cohort
 from ..dataset.simulated.description import write_dataset_files
 from ..dataset.simulated.layout import TRUTH, is_complete, remove_partials
 from ..simulation.cohort import PATIENTS, draw_patients
+from ..simulation.effects import IDEAL, ROUGH
 from ..simulation.study import OUTLINES, make_design, make_patient_design
 from .arguments import (
     EXIT_FAILED_SCANS,
@@ -64,7 +65,11 @@ def _make_cohort(options):
         raise ValueError(f"--design {COHORT} has one site: leave out --vary-protocols")
     patients = draw_patients(options.subjects or PATIENTS, seed=options.seed)
     design = make_patient_design(
-        patients, voxel_size=options.voxel_size, flow_phase=options.flow_phase, seed=options.seed
+        patients,
+        voxel_size=options.voxel_size,
+        flow_phase=options.flow_phase,
+        effects=_effects(options),
+        seed=options.seed,
     )
     write_cohort(options.output_dir, patients, design)
     print(
@@ -87,10 +92,20 @@ def _make_study(options):
         voxel_size=options.voxel_size,
         vary_protocols=options.vary_protocols,
         flow_phase=options.flow_phase,
+        effects=_effects(options),
         seed=options.seed,
     )
     write_dataset_files(options.output_dir, design)
     return _make_scans(design, options)
+
+
+def _effects(options):
+    """Return the effects that the options ask for: all by default."""
+    if options.ideal:
+        return IDEAL
+    if options.effects is not None:
+        return ROUGH.only(*options.effects)
+    return ROUGH.without(*options.without_effects)
 
 
 def _make_scans(design, options):
@@ -137,6 +152,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
     _add_study(parser.add_argument_group("study"))
     _add_scans(parser.add_argument_group("scans"))
+    _add_effects(parser.add_argument_group("effects beyond the ideal scan"))
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--n-procs",
@@ -196,6 +212,32 @@ def _add_scans(scans):
         "radians (default: none)"
     )
     scans.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)
+
+
+def _add_effects(effects):
+    exclusive = effects.add_mutually_exclusive_group()
+    exclusive.add_argument(
+        "--ideal",
+        action="store_true",
+        help="leave out all effects: nobody breathes or moves during a scan, the scanner and the "
+        "phantom are perfect (default: all effects)",
+    )
+    names = list(ROUGH.amplitudes())
+    exclusive.add_argument(
+        "--effects",
+        nargs="+",
+        choices=names,
+        metavar="EFFECT",
+        help=f"simulate these effects only, of {', '.join(names)}",
+    )
+    exclusive.add_argument(
+        "--without-effects",
+        nargs="+",
+        choices=names,
+        default=[],
+        metavar="EFFECT",
+        help="leave out these effects",
+    )
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ class Effects:
         """Return the parameters of each effect by its name; None where it is left out."""
         return {effect.name: getattr(self, effect.name) for effect in fields(self)}
 
+    def switched_on(self) -> list[str]:
+        """Return the names of the effects that are not left out."""
+        return [name for name, effect in self.amplitudes().items() if effect is not None]
+
     def _checked(self, names):
         unknown = set(names) - set(self.amplitudes())
         if unknown:
