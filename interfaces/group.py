@@ -235,8 +235,8 @@ class GroupReport(SimpleInterface):
             )
         if self.inputs.n_unrecorded:
             study["settings"] = (
-                f"not known of {self.inputs.n_unrecorded} scans, which were processed by an "
-                f"earlier version; of the others: {study['settings']}"
+                f"not known of {self.inputs.n_unrecorded} scans, whose completion records are "
+                f"missing or outdated; of the others: {study['settings']}"
             )
         return study
 
