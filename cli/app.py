@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from .. import __version__
-from ..cohort.model_files import SHIPPED
+from ..bids_templates import SHIPPED_MODELS
 from ..dataset.problems import DatasetError
 from ..workflows.settings import PRESETS
 from .aliases import current_arguments
@@ -22,10 +22,8 @@ from .arguments import (
     count_from_zero,
     positive,
 )
-from .group import run_group
 from .machine import JOBS
 from .options import add_settings
-from .participant import run_participants
 
 EXAMPLES = """examples:
   multiqsm BIDS_DIR OUTPUT_DIR participant --dry-run
@@ -39,7 +37,7 @@ documentation: README.md and docs/ of the source distribution
 BIDS: https://bids.neuroimaging.io
 """
 
-LEVELS = {"participant": run_participants, "group": run_group}
+LEVELS = ("participant", "group")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         with _sigterm_as_interrupt():
-            return LEVELS[options.analysis_level](options)
+            return _run_level(options)
     except DatasetError as error:
         print(f"multiqsm: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
@@ -70,6 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nmultiqsm: interrupted; the same command continues from here", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _run_level(options: argparse.Namespace) -> int:
+    # Imported only now, so that --help and errors in the command line come at once.
+    if options.analysis_level == "participant":
+        from .participant import run_participants
+
+        return run_participants(options)
+    from .group import run_group
+
+    return run_group(options)
 
 
 def _space_in_folders(options: argparse.Namespace) -> str:
@@ -127,7 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("output_dir", type=Path, help="root of the derivative dataset to write")
     parser.add_argument(
         "analysis_level",
-        choices=list(LEVELS),
+        choices=LEVELS,
         help="participant: maps and regional values; group: reproducibility and other statistics",
     )
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
@@ -178,7 +187,7 @@ def _add_group_level(study):
     study.add_argument("--calibrate", action=argparse.BooleanOptionalAction, help=calibrate_help)
     model_help = (
         "fit the regressions of a study model: a JSON or YAML file, or the name of one that comes "
-        f"with multiqsm ({', '.join(SHIPPED)}) (default: none)"
+        f"with multiqsm ({', '.join(SHIPPED_MODELS)}) (default: none)"
     )
     study.add_argument("--model", metavar="FILE", help=model_help)
     phenotype_help = (
