@@ -24,8 +24,9 @@ from .arguments import (
 )
 from .machine import JOBS
 from .options import add_settings
+from .parser import DOCUMENTATION, CommandParser
 
-EXAMPLES = """examples:
+EXAMPLES = f"""examples:
   multiqsm BIDS_DIR OUTPUT_DIR participant --dry-run
       check every scan, without processing
   multiqsm BIDS_DIR OUTPUT_DIR participant --participant-label 01 02 --n-procs 8
@@ -33,7 +34,7 @@ EXAMPLES = """examples:
   multiqsm BIDS_DIR OUTPUT_DIR group --calibrate
       reproducibility within and across scanners, corrected by phantom scans
 
-documentation: README.md and docs/ of the source distribution
+documentation: {DOCUMENTATION}
 BIDS: https://bids.neuroimaging.io
 """
 
@@ -122,7 +123,7 @@ def make_parser() -> argparse.ArgumentParser:
     -------
     argparse.ArgumentParser
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="multiqsm",
         description=(
             "Quantitative susceptibility mapping (QSM) of multi-echo gradient-echo scans in a\n"
@@ -130,7 +131,6 @@ def make_parser() -> argparse.ArgumentParser:
             "and their reproducibility within and across scanners."
         ),
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("output_dir", type=Path, help="root of the derivative dataset to write")
@@ -172,6 +172,12 @@ def _add_choice_of_scans(choice):
         "derivative datasets with brain masks and regions (default: all in BIDS_DIR/derivatives)"
     )
     choice.add_argument("--derivatives", nargs="+", type=Path, metavar="DIR", help=derivatives_help)
+    choice.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="accepted, as other BIDS Apps have it, and without effect: multiqsm checks what it "
+        "needs by itself",
+    )
     choice.add_argument(
         "--dry-run",
         action="store_true",
@@ -230,6 +236,14 @@ def _add_machine(machine):
     )
     machine.add_argument(
         "--retries", type=count_from_zero, default=2, metavar="N", help=retries_help
+    )
+    machine.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="print the log of each step at the terminal as well; -vv: with all details "
+        "(default: only to the log in the work directory)",
     )
     clean_help = "remove intermediate files of finished scans and subjects (default: keep them)"
     machine.add_argument("--clean-workdir", action="store_true", help=clean_help)

@@ -186,7 +186,7 @@ def _failed(init_wf: Callable[..., "Workflow"], options: Namespace, **choices: A
     from ..execution.code import software
     from ..execution.run import configure_nipype
 
-    configure_nipype(options.work_dir.absolute())
+    configure_nipype(options.work_dir.absolute(), verbosity=options.verbose)
     workflow = init_wf(
         bids_dir=options.bids_dir.absolute(),
         output_dir=options.output_dir.absolute(),

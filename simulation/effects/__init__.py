@@ -10,24 +10,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-# The place of a name is part of the seed of its random numbers: new names are added at the end.
-NAMES = (
-    "breathing",
-    "pulsation",
-    "motion",
-    "truncation",
-    "flow",
-    "eddy_currents",
-    "bipolar",
-    "coils",
-    "noise",
-    "anisotropy",
-    "microstructure",
-    "pathology",
-    "skull_base",
-    "phantom_defects",
-    "temperature",
-)
+from ..names import EFFECTS
+
 IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
 
 
@@ -85,9 +69,9 @@ def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generato
     seed : int or sequence of int
         Seed of the scan.
     name : str
-        Name of the effect, one of `NAMES`.
+        Name of the effect, one of `multiqsm.simulation.names.EFFECTS`.
     """
-    key = (IDEAL_DRAWS + NAMES.index(name),)
+    key = (IDEAL_DRAWS + EFFECTS.index(name),)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
