@@ -14,8 +14,8 @@ from ..dataset.content import exists
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError
 from ..dataset.tables import read_tsv
-from ..stats.model import used_columns
 from ..stats.protocols import scans_of
+from ..stats.specification import used_columns
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
 from .readme import update_readme
