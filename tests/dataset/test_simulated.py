@@ -410,12 +410,12 @@ def test_folder_with_other_content_is_not_changed(tmp_path, capsys):
 
 def test_tables_of_patients(tmp_path):
     root = tmp_path / "thalamus"
-    assert main([str(root), "--design", "thalamus", "--tables-only", "--subjects", "12"]) == 0
+    assert main([str(root), "--design", "thalamus", "--tables-only", "--subjects", "14"]) == 0
     assert validator_errors(root) == set()
     assert validator_errors(root / "derivatives" / "truth") == set()
     assert validator_errors(root / "derivatives" / "manual") == set()
     patients = table(root / "participants.tsv")
-    assert len(patients) == 12
+    assert len(patients) == 14
     assert {
         "age",
         "sex",
@@ -427,10 +427,10 @@ def test_tables_of_patients(tmp_path):
         "t2_lesion_volume",
     } < set(patients[0])
     labels = [row["participant_id"] for row in patients if row["image_quality"] == "poor"]
-    assert labels == ["sub-006", "sub-007"]
+    assert labels == ["sub-014"]
     truth = root / "derivatives" / "truth"
     assert json.loads((truth / "coefficients.json").read_text())["regressions"]["t2_lesion_volume"]
-    assert len(table(truth / "phenotype" / "thalamus.tsv")) == 12
+    assert len(table(truth / "phenotype" / "thalamus.tsv")) == 14
     stats = root / "derivatives" / "freesurfer" / "sub-003" / "stats"
     aseg = (stats / "aseg.stats").read_text()
     volumes = re.findall(r"^ +\d+ +\d+ +\d+ +([\d.]+) +\w+-Thalamus", aseg, re.MULTILINE)

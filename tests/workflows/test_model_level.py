@@ -23,7 +23,8 @@ from multiqsm.pictures.regressions import forest_figure, partial_residual_figure
 from multiqsm.reports.model import model_report
 from multiqsm.simulation.cohort import draw_patients
 from multiqsm.simulation.study import make_patient_design
-from multiqsm.stats.model import Node, StudyModel, run_model
+from multiqsm.stats.model import run_model
+from multiqsm.stats.specification import Node, StudyModel
 
 PATIENTS = 60
 ANALYSED = 57  # three of the first 60 patients have poor images
@@ -143,6 +144,10 @@ def test_tables_of_the_paper_are_side_by_side_in_its_units(study):
     assert f"{analysed['therapy'].sum()} of {ANALYSED}" in page
     assert "which sex is coded as 1" in page
     assert "sex.M</td>" not in page
+    assert "also contains age, sex (male), disease duration, therapy, except" in page
+    adjustments = set(table(study, "table1")["adjusted_for"].dropna())
+    assert adjustments == {"age, sex (male), disease duration, therapy"}
+    assert "P = .028" in page  # the paper's text, where its table has .02
     assert "mL per ppb" in page
     assert "with a power of 80 % at a two-sided" in page
     assert page.count("<summary>Coefficients of the covariates: all</summary>") == 2
@@ -168,7 +173,7 @@ def test_report_stands_alone(study):
 def test_patients_with_poor_images_are_left_out_and_listed(study):
     excluded = table(study, "excluded")
     left_out = excluded[excluded["left_out"]]
-    assert left_out["participant"].tolist() == ["006", "007", "031"]
+    assert left_out["participant"].tolist() == ["014", "044", "045"]
     assert set(left_out["what"]) == {"poor image quality (image_quality == 'poor')"}
     assert not set(left_out["participant"]) & set(table(study, "patients")["participant"])
     described = table(study, "descriptives").query("subset == 'all' and column == 'edss'")
@@ -237,7 +242,7 @@ def test_regression_that_fails_leaves_the_others(tmp_path, capfd):
 
 
 def test_measure_that_nobody_has_is_one_line(tmp_path, capfd):
-    root = write_patients(tmp_path, n=12)
+    root = write_patients(tmp_path, n=14)
     assert run(root, phenotype=False) == 1
     printed = capfd.readouterr()
     problems = [line for line in printed.err.splitlines() if line.startswith("problem: ")]
@@ -245,9 +250,9 @@ def test_measure_that_nobody_has_is_one_line(tmp_path, capfd):
         "problem: 36 regressions: no column relative_susceptibility: run the participant level "
         "first, or give a table that has it with --phenotype"
     ]
-    assert "2 of 12 patients left out by rules of the model" in printed.out
-    assert "10 of 10 patients lack relative_susceptibility" in printed.out
-    assert "\n12 patients excluded from a regression" in printed.out
+    assert "1 of 14 patients left out by rules of the model" in printed.out
+    assert "13 of 13 patients lack relative_susceptibility" in printed.out
+    assert "\n14 patients excluded from a regression" in printed.out
 
 
 def test_dry_run_writes_nothing(tmp_path, capsys):
