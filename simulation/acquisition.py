@@ -17,6 +17,8 @@ from scipy import fft
 
 from ..core.grid import voxel_size_of
 from .effects import IDEAL, Effects, Records
+from .effects.kspace import distort_lines, sampled_lines
+from .effects.truncation import truncate
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .protocol import Protocol
 from .specimen import Specimen
@@ -246,6 +248,7 @@ def acquire(
     flow_phase: float = 0.0,
     flow_labels: Sequence[int] = (),
     effects: Effects = IDEAL,
+    vendor: str = "siemens",
     workers: int = 1,
 ) -> Scan:
     """Scan a specimen.
@@ -274,6 +277,8 @@ def acquire(
         Labels of moving tissue, such as the ventricles.
     effects : Effects
         What makes the scan rougher than the ideal one.
+    vendor : {'siemens', 'ge'}
+        Vendor of the scanner, by which `effects` may truncate k-space.
     workers : int
         Number of threads. The result does not depend on it.
 
@@ -307,11 +312,26 @@ def acquire(
     bias = receive_bias * coil_rng.standard_normal(9)
     flow = _flow(specimen, flow_phase / protocol.echo_times[-1] ** 2, flow_labels, flow_rng)
     signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
-    records: Records = {}
+    sampled = sampled_lines(effects, vendor, protocol.shape)
+    centre = specimen.affine[:3] @ (*np.argwhere(truth["mask"]).mean(axis=0), 1)
+    records = distort_lines(
+        signal,
+        protocol,
+        specimen.affine,
+        centre,
+        effects,
+        seed,
+        vendor=vendor,
+        workers=workers,
+    )
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
+    # The image has the noise of the lines that are acquired.
+    spread = np.float32(sigma / np.sqrt(sampled.mean()))
     for echo in signal:
-        echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
-        echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
+        echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * spread
+        echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * spread
+        if not sampled.all():
+            echo[:] = truncate(echo, sampled, workers=workers)
     signal = np.moveaxis(signal, 0, -1)
     return Scan(
         signal=signal,

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from .acquisition import Scan, acquire
 from .cohort import Patient, with_disease
-from .effects import IDEAL, Effects
+from .effects import IDEAL, OF_THE_LIVING, Effects
 from .grid import scan_affine
 from .head import Subject, anatomy, draw_subject, head_model
 from .phantom import phantom_model
@@ -210,8 +210,10 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
     subject = plan.subject
     pose = plan.position.matrix
     flow_labels: tuple[int, ...] = ()
+    effects = plan.effects
     if subject is None:
         model = partial(phantom_model, pose=pose)
+        effects = effects.without(*OF_THE_LIVING)
     else:
         model = partial(head_model, subject, pose=pose, workers=workers)
         flow_labels = (anatomy()["labels"]["lateral_ventricle"],)
@@ -226,7 +228,8 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         b0_drift=plan.b0_drift,
         flow_phase=plan.flow_phase,
         flow_labels=flow_labels,
-        effects=plan.effects,
+        effects=effects,
+        vendor=plan.scanner.vendor,
         workers=workers,
     )
 

@@ -10,6 +10,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from .motion import Motion
+from .physiology import Breathing, Pulsation
+from .truncation import Truncation
+
 # The place of a name is part of the seed of its random numbers: new names are added at the end.
 NAMES = (
     "breathing",
@@ -28,12 +32,18 @@ NAMES = (
     "phantom_defects",
     "temperature",
 )
+OF_THE_LIVING = ("breathing", "pulsation", "motion")  # a phantom has none of these
 IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
 
 
 @dataclass(frozen=True)
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
+
+    breathing: Breathing | None = None
+    pulsation: Pulsation | None = None
+    motion: Motion | None = None
+    truncation: Truncation | None = None
 
     def only(self, *names: str) -> "Effects":
         """Return these effects with all but the named ones left out.
@@ -70,7 +80,12 @@ class Effects:
 
 
 IDEAL = Effects()
-ROUGH = Effects()
+ROUGH = Effects(
+    breathing=Breathing(),
+    pulsation=Pulsation(),
+    motion=Motion(),
+    truncation=Truncation(),
+)
 
 
 def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generator:
