@@ -16,8 +16,9 @@ import numpy as np
 from scipy import fft
 
 from ..core.grid import voxel_size_of
-from .effects import IDEAL, Effects, Records
+from .effects import IDEAL, Effects, Records, effect_generator
 from .effects.kspace import distort_lines, sampled_lines
+from .effects.phantom_defects import PHASE_AXIS, add_ghosts, modulate_lines
 from .effects.truncation import truncate
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .protocol import Protocol
@@ -247,6 +248,7 @@ def acquire(
     receive_bias: float = 0.15,
     flow_phase: float = 0.0,
     flow_labels: Sequence[int] = (),
+    field_drift: float = 0.0,
     effects: Effects = IDEAL,
     vendor: str = "siemens",
     workers: int = 1,
@@ -275,6 +277,8 @@ def acquire(
         Greatest phase (rad) of moving spins at the last echo. It grows with TE².
     flow_labels : sequence of int
         Labels of moving tissue, such as the ventricles.
+    field_drift : float
+        Change of B0 from the first to the last line of k-space, ppm.
     effects : Effects
         What makes the scan rougher than the ideal one.
     vendor : {'siemens', 'ge'}
@@ -324,6 +328,15 @@ def acquire(
         vendor=vendor,
         workers=workers,
     )
+    if field_drift:
+        n = protocol.shape[PHASE_AXIS]
+        drift = field_drift * protocol.imaging_frequency * ((np.arange(n) + 0.5) / n - 0.5)
+        modulate_lines(signal, protocol.echo_times, np.ones(n), drift)
+    if effects.phantom_defects:
+        rng = effect_generator(seed, "phantom_defects")
+        records["phantom_defects"] = add_ghosts(
+            signal, protocol.echo_times, effects.phantom_defects, rng
+        )
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
     # The image has the noise of the lines that are acquired.
     spread = np.float32(sigma / np.sqrt(sampled.mean()))

@@ -12,10 +12,23 @@ import numpy as np
 
 from ..names import EFFECTS
 from .motion import Motion
+from .phantom_defects import PhantomDefects
 from .physiology import Breathing, Pulsation
+from .temperature import Temperature
 from .truncation import Truncation
 
-OF_THE_LIVING = ("breathing", "pulsation", "motion")  # a phantom has none of these
+# Effects that only one kind of object has.
+HEAD_ONLY = (
+    "breathing",
+    "pulsation",
+    "motion",
+    "flow",
+    "anisotropy",
+    "microstructure",
+    "pathology",
+    "skull_base",
+)
+PHANTOM_ONLY = ("phantom_defects", "temperature")
 IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
 
 
@@ -27,6 +40,8 @@ class Effects:
     pulsation: Pulsation | None = None
     motion: Motion | None = None
     truncation: Truncation | None = None
+    phantom_defects: PhantomDefects | None = None
+    temperature: Temperature | None = None
 
     def only(self, *names: str) -> "Effects":
         """Return these effects with all but the named ones left out.
@@ -47,6 +62,11 @@ class Effects:
             If no effect has one of these names.
         """
         return replace(self, **dict.fromkeys(self._checked(names)))
+
+    def of(self, model: str) -> "Effects":
+        """Return the effects that an object has, a ``head`` or a ``phantom``."""
+        others = HEAD_ONLY if model == "phantom" else PHANTOM_ONLY
+        return self.without(*(set(others) & set(self.amplitudes())))
 
     def amplitudes(self) -> dict[str, object]:
         """Return the parameters of each effect by its name; None where it is left out."""
@@ -72,6 +92,8 @@ ROUGH = Effects(
     pulsation=Pulsation(),
     motion=Motion(),
     truncation=Truncation(),
+    phantom_defects=PhantomDefects(),
+    temperature=Temperature(),
 )
 
 
