@@ -10,26 +10,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from ..names import EFFECTS
 from .flow import Flow
 
-# The place of a name is part of the seed of its random numbers: new names are added at the end.
-NAMES = (
-    "breathing",
-    "pulsation",
-    "motion",
-    "truncation",
-    "flow",
-    "eddy_currents",
-    "bipolar",
-    "coils",
-    "noise",
-    "anisotropy",
-    "microstructure",
-    "pathology",
-    "skull_base",
-    "phantom_defects",
-    "temperature",
-)
 IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
 
 
@@ -63,6 +46,10 @@ class Effects:
         """Return the parameters of each effect by its name; None where it is left out."""
         return {effect.name: getattr(self, effect.name) for effect in fields(self)}
 
+    def switched_on(self) -> list[str]:
+        """Return the names of the effects that are not left out."""
+        return [name for name, effect in self.amplitudes().items() if effect is not None]
+
     def _checked(self, names):
         unknown = set(names) - set(self.amplitudes())
         if unknown:
@@ -87,9 +74,9 @@ def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generato
     seed : int or sequence of int
         Seed of the scan.
     name : str
-        Name of the effect, one of `NAMES`.
+        Name of the effect, one of `multiqsm.simulation.names.EFFECTS`.
     """
-    key = (IDEAL_DRAWS + NAMES.index(name),)
+    key = (IDEAL_DRAWS + EFFECTS.index(name),)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
