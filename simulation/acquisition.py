@@ -18,6 +18,7 @@ from scipy import fft
 from ..core.grid import voxel_size_of
 from .effects import IDEAL, Effects, Records, effect_generator
 from .effects.flow import BloodFlow, random_flow_phase
+from .effects.phantom_defects import PHASE_AXIS, add_ghosts, modulate_lines
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .harmonics import polynomial, solid_harmonics
 from .protocol import Protocol
@@ -221,6 +222,7 @@ def acquire(
     flow_phase: float = 0.0,
     flow_labels: Sequence[int] = (),
     blood_flow: BloodFlow | None = None,
+    field_drift: float = 0.0,
     effects: Effects = IDEAL,
     workers: int = 1,
 ) -> Scan:
@@ -251,6 +253,8 @@ def acquire(
     blood_flow : callable, optional
         Velocities of blood, see `multiqsm.simulation.effects.flow.BloodFlow`; blood at rest by
         default.
+    field_drift : float
+        Change of B0 from the first to the last line of k-space, ppm.
     effects : Effects
         What makes the scan rougher than the ideal one.
     workers : int
@@ -302,6 +306,15 @@ def acquire(
         )
         flow = moved if flow is None else flow + moved
     signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
+    if field_drift:
+        n = protocol.shape[PHASE_AXIS]
+        drift = field_drift * protocol.imaging_frequency * ((np.arange(n) + 0.5) / n - 0.5)
+        modulate_lines(signal, protocol.echo_times, np.ones(n), drift)
+    if effects.phantom_defects:
+        rng = effect_generator(seed, "phantom_defects")
+        records["phantom_defects"] = add_ghosts(
+            signal, protocol.echo_times, effects.phantom_defects, rng
+        )
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
     for echo in signal:
         echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)

@@ -249,6 +249,7 @@ def _plan(participant, scanner, visit, run, protocol, seed):
         scan_seed=derived_seed(seed, "scan", *key, run),
         position=moved.after(settled),
         prescription=settled.after(centre).after(slip),
+        session_seed=derived_seed(seed, "session", *key),
         b0_drift=run * DRIFT_SPREAD * float(generator(seed, "drift", *key).standard_normal()),
     )
 

@@ -12,7 +12,21 @@ import numpy as np
 
 from ..names import EFFECTS
 from .flow import Flow
+from .phantom_defects import PhantomDefects
+from .temperature import Temperature
 
+# Effects that only one kind of object has.
+HEAD_ONLY = (
+    "breathing",
+    "pulsation",
+    "motion",
+    "flow",
+    "anisotropy",
+    "microstructure",
+    "pathology",
+    "skull_base",
+)
+PHANTOM_ONLY = ("phantom_defects", "temperature")
 IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
 
 
@@ -21,6 +35,8 @@ class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
 
     flow: Flow | None = None
+    phantom_defects: PhantomDefects | None = None
+    temperature: Temperature | None = None
 
     def only(self, *names: str) -> "Effects":
         """Return these effects with all but the named ones left out.
@@ -41,6 +57,11 @@ class Effects:
             If no effect has one of these names.
         """
         return replace(self, **dict.fromkeys(self._checked(names)))
+
+    def of(self, model: str) -> "Effects":
+        """Return the effects that an object has, a ``head`` or a ``phantom``."""
+        others = HEAD_ONLY if model == "phantom" else PHANTOM_ONLY
+        return self.without(*(set(others) & set(self.amplitudes())))
 
     def amplitudes(self) -> dict[str, object]:
         """Return the parameters of each effect by its name; None where it is left out."""
@@ -63,6 +84,8 @@ class Effects:
 IDEAL = Effects()
 ROUGH = Effects(
     flow=Flow(),
+    phantom_defects=PhantomDefects(),
+    temperature=Temperature(),
 )
 
 
