@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..names import EFFECTS
+from .flow import Flow
 from .motion import Motion
 from .phantom_defects import PhantomDefects
 from .physiology import Breathing, Pulsation
@@ -40,6 +41,7 @@ class Effects:
     pulsation: Pulsation | None = None
     motion: Motion | None = None
     truncation: Truncation | None = None
+    flow: Flow | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
 
@@ -92,6 +94,7 @@ ROUGH = Effects(
     pulsation=Pulsation(),
     motion=Motion(),
     truncation=Truncation(),
+    flow=Flow(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
 )
