@@ -16,13 +16,10 @@ from .layout import ENCODINGS, GENERATOR, is_drawn_on, lookup_path, raw_paths, t
 from .regions import write_drawn_regions
 
 # There is no PixelBandwidth: a readout takes no time, so that no bandwidth would be true.
-SAMPLING = {
+SEQUENCE = {
     "SequenceName": "megre3d",
-    "PulseSequenceDetails": "simulated: all of an echo's k-space is sampled at its echo time",
-    "ScanOptions": "none",
     "SpoilingState": True,
     "MTState": False,
-    "PartialFourier": 1,
     "ParallelReductionFactorInPlane": 1,
     "ParallelReductionFactorOutOfPlane": 1,
     "CoilCombinationMethod": "none: the signal is that of one coil of smooth sensitivity",
@@ -59,7 +56,7 @@ def _write_raw(output_dir, plan, scan):
     paths = raw_paths(output_dir, plan)
     for (echo, part), path in paths.items():
         write_image(path, encoded[part][..., echo], scan.affine)
-        write_sidecar(path, _raw_metadata(plan, echo))
+        write_sidecar(path, {**_raw_metadata(plan, echo), **_sampling(scan)})
     return list(paths.values())
 
 
@@ -90,13 +87,28 @@ def _raw_metadata(plan, echo):
         "PulseSequenceType": "3D spoiled multi-echo gradient echo",
         "ScanningSequence": "GR",
         "SequenceVariant": "SP",
-        **SAMPLING,
+        **SEQUENCE,
         "EchoNumber": echo + 1,
         "EchoTime": protocol.echo_times[echo],
         "RepetitionTimeExcitation": protocol.repetition_time,
         "FlipAngle": protocol.flip_angle,
         "Units": "arbitrary",
     }
+
+
+def _sampling(scan):
+    """Return the fields of a sidecar that describe which part of k-space is acquired."""
+    truncation = scan.effects.get("truncation", {})
+    partial_fourier = truncation.get("PartialFourier", 1)
+    details = ["simulated, without duration of the readout"]
+    if truncation.get("PhaseResolution", 1) < 1 or truncation.get("SliceResolution", 1) < 1:
+        details.append("interpolated by zeros around k-space")
+    if truncation.get("Elliptical", False):
+        details.append("corners of k-space not acquired")
+    metadata = {"PulseSequenceDetails": ", ".join(details), "PartialFourier": partial_fourier}
+    if partial_fourier == 1:
+        return {**metadata, "ScanOptions": "none"}
+    return {**metadata, "PartialFourierDirection": "PHASE", "ScanOptions": "PFP"}
 
 
 def scanner_metadata(plan: ScanPlan) -> dict[str, object]:

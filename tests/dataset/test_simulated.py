@@ -13,6 +13,7 @@ from helpers.datasets import validator_errors
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from multiqsm.bids_templates import load_template
 from multiqsm.cli.simulate import main
 from multiqsm.core.phase.encoding import (
     apply_sign,
@@ -26,11 +27,15 @@ from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.labels import find_labels
 from multiqsm.dataset.outputs import is_multiqsm_dataset
 from multiqsm.dataset.preflight.inspection import inspect_scan
+from multiqsm.dataset.scans import COPIED_METADATA
+from multiqsm.dataset.sidecars import sidecar_path
 from multiqsm.dataset.simulated.description import write_dataset_files
 from multiqsm.dataset.simulated.layout import is_complete, is_drawn_on
 from multiqsm.dataset.simulated.regions import write_drawn_regions
 from multiqsm.dataset.simulated.scans import write_scan
 from multiqsm.dataset.sources import derivative_datasets
+from multiqsm.simulation.effects import Effects
+from multiqsm.simulation.effects.truncation import Truncation
 from multiqsm.simulation.head import label_names
 from multiqsm.simulation.plan import simulate
 from multiqsm.simulation.study import make_design
@@ -185,6 +190,48 @@ def test_phase_between_echoes_is_the_true_field_and_wraps(tiny, site):
     assert np.median(np.abs(error[inside])) < 0.05
     steps = np.abs(np.diff(phase[..., -1], axis=2))
     assert (steps[inside[..., 1:] & inside[..., :-1]] > np.pi).any()
+
+
+@pytest.mark.parametrize("site", ["A", "C"])
+def test_sidecars_state_the_part_of_kspace_that_is_acquired(tmp_path, site):
+    """The fraction of lines with signal is the sidecar's partial Fourier factor or, at the site
+    that acquires k-space symmetrically, 1 up to the zeros that the details name.
+    """
+    effects = Effects(truncation=Truncation())
+    design = make_design("phantom", sites=[site], effects=effects, **COARSE)
+    scan = simulate(design.plans[0])
+    write_dataset_files(tmp_path, design)
+    images = write_scan(tmp_path, design.plans[0], scan)
+    assert validator_errors(tmp_path) == set()
+    sidecar = json.loads(sidecar_path(images[-1]).read_text())
+    n_lines = scan.signal.shape[0]
+    power = np.abs(np.fft.fft(scan.signal[..., 0], axis=0)).max(axis=(1, 2))
+    acquired = np.fft.fftfreq(n_lines)[power > 1e-4 * power.max()]
+    assert sidecar["ParallelReductionFactorInPlane"] == 1
+    if site == "A":
+        assert sidecar["PartialFourier"] == pytest.approx(len(acquired) / n_lines, abs=1 / n_lines)
+        assert (sidecar["PartialFourierDirection"], sidecar["ScanOptions"]) == ("PHASE", "PFP")
+        assert acquired.min() == pytest.approx(-0.375, abs=1 / n_lines)
+    else:
+        assert sidecar["PartialFourier"] == 1
+        assert sidecar["ScanOptions"] == "none"
+        assert acquired.min() == pytest.approx(-acquired.max(), abs=1 / n_lines)
+        assert "zeros around k-space, corners of k-space" in sidecar["PulseSequenceDetails"]
+
+
+def test_sidecars_answer_the_acquisition_items_of_the_checklist(tiny):
+    """Each item that a converter answers has one of its fields, except for the bandwidth of a
+    readout, which takes no time.
+    """
+    root, _ = tiny
+    scans, _ = collect_scans(root)
+    for scan in scans:
+        blank = set()
+        for item in load_template("checklist")["items"]:
+            fields = set(item["fields"]) & set(COPIED_METADATA)
+            if fields and not fields & set(scan.metadata):
+                blank.add(item["item"])
+        assert blank == {"Pixel bandwidth (Hz)"}
 
 
 def test_truth_is_the_scans(tiny):
