@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from ..core.grid import voxel_size_of
-from .head import MIRROR_TUBE, Subject, anatomy
+from .head import Subject, anatomy
+from .shapes import MIRROR_TUBE
 
 
 def blood_flow(
