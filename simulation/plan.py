@@ -9,7 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from .acquisition import Scan, acquire
 from .cohort import Patient, with_disease
-from .effects import IDEAL, Effects
+from .effects import IDEAL, Effects, effect_generator
+from .effects.white_matter import add_white_matter
+from .fibres import draw_fibres
 from .grid import scan_affine
 from .head import Subject, anatomy, draw_subject, head_model
 from .phantom import phantom_model
@@ -219,6 +221,18 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
     specimen = magnetize(
         model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
     )
+    if subject is not None:
+        # A person's fibres are the same in all scans.
+        fibres = draw_fibres(effect_generator(plan.anatomy_seed, "anisotropy"))
+        specimen = add_white_matter(
+            specimen,
+            model,
+            subject,
+            fibres,
+            pose=pose,
+            anisotropy=plan.effects.anisotropy,
+            microstructure=plan.effects.microstructure,
+        )
     return acquire(
         specimen,
         protocol,

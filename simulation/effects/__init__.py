@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from .white_matter import Anisotropy, Microstructure
+
 # The place of a name is part of the seed of its random numbers: new names are added at the end.
 NAMES = (
     "breathing",
@@ -34,6 +36,9 @@ IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first s
 @dataclass(frozen=True)
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
+
+    anisotropy: Anisotropy | None = None
+    microstructure: Microstructure | None = None
 
     def only(self, *names: str) -> "Effects":
         """Return these effects with all but the named ones left out.
@@ -70,7 +75,10 @@ class Effects:
 
 
 IDEAL = Effects()
-ROUGH = Effects()
+ROUGH = Effects(
+    anisotropy=Anisotropy(),
+    microstructure=Microstructure(),
+)
 
 
 def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generator:
