@@ -68,7 +68,7 @@ def noiseless_head(threads):
     weight = zero_field_weight(scan.local_field, scan.mask, 1e-12)
     with fft.set_workers(threads):
         maps = {
-            "medi": medi(scan.local_field, scan.mask, edges=edges, **geometry),
+            "medi": medi(scan.local_field, scan.mask, edges=edges, medi_data="linear", **geometry),
             "iterative": iterative(
                 scan.local_field, scan.mask, edges=edges, exterior_weight=weight, **geometry
             ),
@@ -79,7 +79,11 @@ def noiseless_head(threads):
         {name: inversion.chi for name, inversion in maps.items()},
         regions_of(scan.labels, scan.mask),
     )
-    print(", ".join(f"λ {name} {inversion.lam.value:.3g}" for name, inversion in maps.items()))
+    print(
+        ", ".join(
+            f"λ {name} {inversion.lambda_choice.value:.3g}" for name, inversion in maps.items()
+        )
+    )
 
 
 def noisy_head(threads):
@@ -102,7 +106,9 @@ def noisy_head(threads):
             )
             biases.append(f"{100 * (value / true - 1):+.0f} %")
         print(
-            f"| {name} | {inversion.lam.value:.3f} | {error:.1f} | " + " | ".join(biases) + " |",
+            f"| {name} | {inversion.lambda_choice.value:.3f} | {error:.1f} | "
+            + " | ".join(biases)
+            + " |",
             flush=True,
         )
 
@@ -115,7 +121,7 @@ def noisy_head(threads):
     with fft.set_workers(threads):
         for exterior_weight in (1.0, weight):
             for share in (None, 0.1, 0.2, 0.3):
-                edges = edge_mask(magnitude, scan.mask, fraction=share)
+                edges = edge_mask(magnitude, scan.mask, edge_fraction=share)
                 edges_text = "by noise" if share is None else f"{share:.0%}"
                 inversion = iterative(
                     field, scan.mask, edges=edges, exterior_weight=exterior_weight, **geometry

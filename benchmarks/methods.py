@@ -306,11 +306,11 @@ def timing(options):
     """Print seconds and Fourier transforms of each inversion of the true local field with noise."""
     fixed = FIXED_LAMBDA
     jobs = {
-        "deterministic, λ fixed": lambda p: p.deterministic(lam=fixed["deterministic"]),
+        "deterministic, λ fixed": lambda p: p.deterministic(lambda_value=fixed["deterministic"]),
         "deterministic, GCV": lambda p: p.deterministic(),
-        "iterative, λ fixed": lambda p: p.iterative(lam=fixed["iterative"]),
+        "iterative, λ fixed": lambda p: p.iterative(lambda_value=fixed["iterative"]),
         "iterative, GCV": lambda p: p.iterative(),
-        "MEDI, linear": lambda p: p.medi(period=None),
+        "MEDI, linear": lambda p: p.medi(medi_data="linear"),
         "MEDI": lambda p: p.medi(),
     }
     measured = {name: [] for name in jobs}

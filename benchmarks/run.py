@@ -159,11 +159,11 @@ def measure(name, folder, threads, repeats):
             pairs.append(seconds[-1] / statistics.median([*before, *time_fft_pair(phantom)]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     iterations = getattr(result, "iterations", "")
-    lam = f"{result.lam.value:.3g}" if hasattr(result, "lam") else ""
+    lambda_value = f"{result.lambda_choice.value:.3g}" if hasattr(result, "lambda_choice") else ""
     core, whole = judge(phantom, result)
     return (
         f"| {name} | {statistics.median(seconds):.2f} | {statistics.median(pairs):.0f} | "
-        f"{iterations} | {lam} "
+        f"{iterations} | {lambda_value} "
         f"| {core} | {whole} | {peak:.0f} |"
     )
 
@@ -224,7 +224,7 @@ def unwrapping(mode):
     def prepare(phantom):
         phase = phantom.echoes("phase")
         mask = phantom.mask
-        return lambda: unwrap_echoes(phase, mask, ECHO_TIMES, mode=mode)
+        return lambda: unwrap_echoes(phase, mask, ECHO_TIMES, unwrapping=mode)
 
     return prepare
 
@@ -235,7 +235,7 @@ def field(mode):
         magnitude = phantom.echoes("mag")
         mask = phantom.mask
         return lambda: fit_field(
-            unwrap_echoes(phase, mask, ECHO_TIMES, mode=mode),
+            unwrap_echoes(phase, mask, ECHO_TIMES, unwrapping=mode),
             magnitude,
             ECHO_TIMES,
             mask,
@@ -277,7 +277,7 @@ def edge_preserving(share=None, exterior_weight=None, **options):
         magnitude = phantom["mag0"]
 
         def job():
-            edges = edge_mask(magnitude, mask, fraction=share)
+            edges = edge_mask(magnitude, mask, edge_fraction=share)
             weight = (
                 zero_field_weight(local, mask, NOISE_PPM**2)
                 if exterior_weight is None
@@ -354,7 +354,7 @@ def chain_medi(local, fit, mask, edges, geometry):
     )
 
 
-DISCREPANCY = {"rule": "discrepancy", "noise_variance": NOISE_PPM**2}
+DISCREPANCY = {"lambda_rule": "discrepancy", "noise_variance": NOISE_PPM**2}
 CHI = judge_map("chi", "chi")
 LOCAL = judge_map("local_true", "local_field")
 ROWS = {
@@ -368,13 +368,13 @@ ROWS = {
     "tfi": (together, LOCAL),
     "deterministic, GCV": (closed_form(), CHI),
     "deterministic, discrepancy": (closed_form(**DISCREPANCY), CHI),
-    "deterministic, λ fixed": (closed_form(lam=0.1), CHI),
+    "deterministic, λ fixed": (closed_form(lambda_value=0.1), CHI),
     "iterative, GCV": (edge_preserving(), CHI),
     "iterative, lin2015": (edge_preserving(STUDY_EDGE_SHARE, 1.0, **DISCREPANCY), CHI),
-    "iterative, λ fixed": (edge_preserving(lam=0.2), CHI),
-    "MEDI": (sparse(), CHI),
+    "iterative, λ fixed": (edge_preserving(lambda_value=0.2), CHI),
+    "MEDI": (sparse(medi_data="linear"), CHI),
     "MEDI, nonlinear": (sparse(period=0.98), CHI),
-    "MEDI, λ fixed": (sparse(lam=5e-4), CHI),
+    "MEDI, λ fixed": (sparse(medi_data="linear", medi_lambda=5e-4), CHI),
     "chain: PDF, iterative": (chain(chain_pdf, chain_iterative), CHI),
     "chain: TFI, iterative": (chain(chain_tfi, chain_iterative), CHI),
     "chain: TFI, MEDI (default)": (chain(chain_tfi, chain_medi), CHI),

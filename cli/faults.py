@@ -34,15 +34,20 @@ class Faults:
         Warnings, by the subject's label.
     n_later : int
         Faults of scans that have their maps nevertheless.
+    not_processed : list of multiqsm.dataset.problems.Problem
+        Scans that have no maps, because they were refused or failed.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.by_subject: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self.warnings: dict[str, list[str]] = defaultdict(list)
         self.n_later = 0
+        self.not_processed: list[Problem] = []
         for problem in problems:
             if problem.severity == "error":
                 self._collect_fault(problem)
+                if problem.subject:
+                    self.not_processed.append(problem)
             elif problem.severity == "warning":
                 self._collect_warning(problem)
 

@@ -12,12 +12,12 @@ from ..cohort.roi_tables import add_protocols, read_roi_tables
 from ..dataset.content import exists
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError
-from ..dataset.readme import write_readme
 from ..dataset.tables import read_tsv
-from ..stats.model import used_columns
 from ..stats.protocols import scans_of
+from ..stats.specification import used_columns
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .machine import check_work_dir, run_graph
+from .readme import update_readme
 
 if TYPE_CHECKING:  # Nipype takes seconds to import
     from nipype.pipeline.engine import Workflow
@@ -66,11 +66,11 @@ def run_group(options: Namespace) -> int:
     if options.dry_run:
         return EXIT_OK
 
-    write_readme(options.output_dir)
-
     from ..workflows.group import init_study_wf
 
-    if _failed(init_study_wf, options, **_choices(options, len(scans))):
+    has_failed = _failed(init_study_wf, options, **_choices(options, len(scans)))
+    update_readme(options.output_dir)
+    if has_failed:
         return EXIT_NOTHING_TO_DO
     for warning in read_tsv(options.output_dir / "group" / "warnings.tsv")["warning"]:
         print(f"warning: {warning}", file=sys.stderr)
@@ -130,12 +130,13 @@ def _run_model(options):
         write_dataset_description(options.output_dir, options.bids_dir)
     except ValueError as error:
         raise DatasetError(str(error)) from error
-    write_readme(options.output_dir)
 
     from ..workflows.model import init_model_wf  # Nipype is slow to import: not before it is needed
 
     model_file = options.model if options.model in SHIPPED else Path(options.model).absolute()
-    if _failed(init_model_wf, options, model=model_file, **sources):
+    has_failed = _failed(init_model_wf, options, model=model_file, **sources)
+    update_readme(options.output_dir)
+    if has_failed:
         return EXIT_NOTHING_TO_DO
     tables = options.output_dir / "group" / f"model-{model.name}"
     code = _print_problems(read_tsv(tables / "problems.tsv").itertuples(index=False))

@@ -17,10 +17,10 @@ from ..dataset.entities import scan_label
 from ..dataset.index import list_scans
 from ..dataset.labels import ATRIUM
 from ..dataset.methods import write_citation
+from ..dataset.not_processed import write_not_processed
 from ..dataset.outputs import write_dataset_description
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.protocol import HarmonizedScan, harmonize, study_protocol
-from ..dataset.readme import write_readme
 from ..dataset.references import check_reference
 from ..dataset.scans import Scan
 from ..dataset.sources import derivative_datasets
@@ -39,6 +39,7 @@ from .faults import (
     warn_of_region_grids,
 )
 from .machine import check_work_dir, cores, open_runner, read_filter
+from .readme import option_text, update_readme
 
 if TYPE_CHECKING:  # Nipype takes seconds to import
     from ..execution.failures import Failure
@@ -84,8 +85,9 @@ def run_participants(options: Namespace) -> int:
     usable, n_refused, problems = _preflight(scans, left_out, settings, options)
     if settings.harmonize:
         n_checked = len(usable)
-        usable = _harmonized(usable, scans, options)
+        usable, refusals = _harmonized(usable, scans, options)
         n_refused += n_checked - len(usable)
+        problems = [*problems, *refusals]
     if options.dry_run:
         choices = ", ".join(
             [f"preset {options.preset}", *_chosen_options(settings, options.preset)]
@@ -103,14 +105,17 @@ def run_participants(options: Namespace) -> int:
             write_dataset_description(options.output_dir, options.bids_dir)
         except ValueError as error:
             raise DatasetError(str(error)) from error
-        write_readme(options.output_dir, _chosen_options(settings, "default"))
         with hold_subjects(options.output_dir, _subject_labels(usable)):
             run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
-            processed = _process_scans(usable, run, faults)
-            subjects = _process_subjects(processed, run, faults)
-            write_citation(options.output_dir)
-            write_checklist(options.output_dir)
-            _write_reports(subjects, run, faults)
+            try:
+                processed = _process_scans(usable, run, faults)
+                subjects = _process_subjects(processed, run, faults)
+                _write_not_processed(faults, scans, processed, options)
+                write_citation(options.output_dir)
+                write_checklist(options.output_dir)
+                _write_reports(subjects, run, faults)
+            finally:  # also of a run that is interrupted, some of whose maps have other options
+                update_readme(options.output_dir)
     warn_of_doubts(processed, settings, options.output_dir)
     n_failed = len(usable) - len(processed)
     print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
@@ -197,6 +202,7 @@ def _process_scans(scans: Sequence[Scan], run: _Run, faults: Faults) -> list[Sca
             continue
         files = f"{scan.label} ({scan.files[0].name}, …)"
         faults.add(Problem(files, "", str(failure), "", subject=scan.entities["subject"]))
+        faults.not_processed.append(Problem.of(scan, "", failure.cause, ""))
     failed = {failure.scan for failure in failures}
     return [scan for scan in scans if scan.node_name not in failed]
 
@@ -262,6 +268,31 @@ def _collect_subjects(
         else:
             print(f"left out: {problem}", file=sys.stderr)
     return subjects
+
+
+def _write_not_processed(
+    faults: Faults, selected: Sequence[Scan], processed: Sequence[Scan], options: Namespace
+) -> None:
+    """Record the scans that were refused or failed, for the reporting checklist.
+
+    What an earlier run recorded of scans that this run does not select is kept.
+    """
+    have_maps = {scan.label for scan in processed}  # in spite of an error in other data of theirs
+    labels = [scan.label for scan in selected]
+    problems: dict[str, list[Problem]] = {}
+    for subject in _subject_labels(selected):
+        problems[subject] = []
+    for problem in faults.not_processed:
+        if problem.scan not in have_maps:
+            problems.setdefault(problem.subject, []).append(problem)
+    is_filtered = bool(options.session_label or read_filter(options))
+    for subject, problems_of_subject in problems.items():
+        write_not_processed(
+            options.output_dir,
+            subject,
+            problems_of_subject,
+            scans=labels if is_filtered else None,
+        )
 
 
 def _write_reports(subjects: Sequence[Subject], run: _Run, faults: Faults) -> None:
@@ -376,7 +407,8 @@ def _preflight(scans, left_out, settings, options):
 def _harmonized(usable, scans, options):
     """Bring head scans to the protocol that all heads of the dataset have in common.
 
-    It does not depend on the participants and sessions that are selected.
+    Returns the scans, and an error for each that has no echo in common with it. The protocol does
+    not depend on the participants and sessions that are selected.
     """
     if options.participant_label or options.session_label:
         scans, _ = collect_scans(options.bids_dir, bids_filter=read_filter(options), derivatives=[])
@@ -388,7 +420,7 @@ def _harmonized(usable, scans, options):
         )
     if common is None:
         print("warning: --harmonize: there is no head scan to harmonise", file=sys.stderr)
-        return usable
+        return usable, []
     print(f"--harmonize: {common}")
     harmonized, problems = harmonize(usable, common)
     for problem in problems:
@@ -396,20 +428,12 @@ def _harmonized(usable, scans, options):
     for scan in harmonized:
         if isinstance(scan, HarmonizedScan) and scan.changes:
             print(f"{scan.label}: {'; '.join(scan.changes)}")
-    return harmonized
+    return harmonized, problems
 
 
 def _chosen_options(settings: Settings, preset: str) -> list[str]:
     """Return the options whose values are not the preset's, as they are written."""
-    choices = []
-    for difference in differences_from(preset, [asdict(settings)]):
-        if difference.used == "yes":
-            choices.append(difference.option)
-        elif difference.used == "no":
-            choices.append(f"--no-{difference.option.removeprefix('--')}")
-        else:
-            choices.append(f"{difference.option} {difference.used}")
-    return choices
+    return list(map(option_text, differences_from(preset, [asdict(settings)])))
 
 
 def _exit_code(n_good, n_bad):

@@ -15,7 +15,7 @@ from ..dataset.files import PathLike, reading_failure
 from ..dataset.problems import DatasetError
 from ..dataset.tables import EARLIER_COLUMNS
 from ..stats.filters import parse_filter
-from ..stats.model import ALL, Exclusion, Node, StudyModel, Subset
+from ..stats.specification import ALL, Exclusion, Node, StudyModel, Subset
 from ..stats.transformations import TRANSFORMATIONS, Transformation
 
 SHIPPED = ("thalamus",)  # models that come with the package, as templates model_<name>
@@ -77,7 +77,7 @@ def read_model(source: PathLike) -> StudyModel:
 
     Returns
     -------
-    multiqsm.stats.model.StudyModel
+    multiqsm.stats.specification.StudyModel
         Invalid nodes are left out and reported in its ``problems``.
 
     Raises

@@ -244,7 +244,7 @@ def quick_sign_check(
         brain = brain_mask(magnitude, phase, voxel_size) if mask is None else mask
         if not brain.any():
             return SignCheck(None)
-        unwrapped = unwrap_echoes(phase, brain, echo_times, mode="temporal")
+        unwrapped = unwrap_echoes(phase, brain, echo_times, unwrapping="temporal")
         # The skewness has no unit, so any centre frequency will do.
         fit = fit_field(unwrapped, magnitude, echo_times, brain, centre_frequency=128.0)
         trimmed = trim_unreliable(brain, fit.standard_error) if mask is None else brain

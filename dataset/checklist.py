@@ -4,8 +4,10 @@ The items, and the sidecar fields that answer each, are in the template ``checkl
 blank only if no sidecar of the scans has any of its fields, nor shows that a step was not done.
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,23 +18,36 @@ import pandas as pd
 
 from ..bids_templates import load_template
 from .files import PathLike, read_json, write_json, write_text
-from .group_tables import group_table_path
-from .methods import method_steps
+from .methods import N_REGIONS, method_steps
 from .sidecars import sidecar_path
+from .study_items import AT_GROUP_LEVEL, calibration_text, excluded_text, not_processed_text
 from .summaries import comparable, field_in_words, mean_and_sd, summarise
-from .tables import read_tsv, write_tsv
+from .tables import write_tsv
 from .values import join_numbers
 
 CHECKLIST = Path("logs", "checklist.tsv")
 CHECKLIST_TEXT = Path("logs", "CHECKLIST.md")
 COLUMNS = ("section", "item", "applies_to", "value", "fields")
 MAP_NAME = re.compile(r"(?:_space-(?P<space>[a-zA-Z0-9]+))?_desc-(?P<desc>[a-z]+)_Chimap\.json$")
+REGION_TABLE = "_desc-rois_chi.json"
+REGION_STEPS = ("regions_drawn", "regions_freesurfer", "regions_atlas")
 BRAIN = "brain"  # name of the reference region that is the whole mask
 UNWRAPPING_STEPS = (
     "unwrapping",
     "temporal_unwrapping",
     "individual_unwrapping",
     "single_unwrapping",
+)
+# Fields of the steps before the inversion, which maps of one scan share if one run made them.
+BEFORE_INVERSION = (
+    "BrainMask",
+    "PhaseSign",
+    "UnwrappingMode",
+    "BackgroundRemoval",
+    "BackgroundEdgeRule",
+    "BackgroundEdgeFraction",
+    "HarmonizedVoxelSize",
+    "HarmonizedEchoTimes",
 )
 PLANES = ("sagittal", "coronal", "axial")  # slices perpendicular to x, y, z of the scanner
 
@@ -42,7 +57,7 @@ class _Map:
     it.
     """
 
-    def __init__(self, path: Path, space: str | None, desc: str):
+    def __init__(self, path: Path, space: str | None, desc: str) -> None:
         self.path = path
         self.space = space
         self.is_standard_error = desc.endswith("se")
@@ -60,9 +75,21 @@ class _Map:
         return f"{label}{self.kind_of_object}"
 
     @property
+    def all_scans(self) -> str:
+        """Label of what applies to all scans."""
+        return f"all scans{self.kind_of_object}"
+
+    @property
     def kind_of_object(self) -> str:
         """What is added to the labels of phantoms' maps, so that they are reported apart."""
         return ", phantom" if "phantom" in self.sidecar.get("MethodSteps", ()) else ""
+
+    @property
+    def regions(self) -> "_Map":
+        """A copy with the sidecar of the scan's table of regional values; empty without one."""
+        measured = copy(self)
+        measured.sidecar = read_json(self.path.with_name(f"{self.scan}{REGION_TABLE}"))
+        return measured
 
     @cached_property
     def image(self) -> Any:
@@ -97,8 +124,8 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
 
         * section: acquisition or processing
         * item: as the consensus asks for it
-        * applies_to: a scanner, an inversion (of a map or of its standard error), both, or all
-          scans; phantoms apart from people
+        * applies_to: a scanner, an inversion (of a map or of its standard error), both, all scans
+          or the study; phantoms apart from people
         * value: text; if scans differ, each value with the number of scans, or the mean and
           standard deviation of numbers; empty if nothing is known
         * fields: the sidecar fields that the value is taken from
@@ -112,7 +139,7 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
     rows = []
     for item in load_template("checklist")["items"]:
         for label, group in _groups(item["of"], maps).items():
-            value = _value(item, group, Path(output_dir))
+            value = _value(item, group, Path(output_dir), scans)
             fields = ", ".join(item["fields"])
             rows.append((item["section"], item["item"], label, value, fields))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -223,10 +250,21 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
         else:
             in_subject_space.append(chi)
     one_per_scan = list(map_of_scan.values())
+    if kind in ("scanner", "scans") and _are_mixed(in_scan_space):
+        prefix = operator.attrgetter("scanner" if kind == "scanner" else "all_scans")
+        return _by_label(in_scan_space, lambda chi: f"{prefix(chi)}, {chi.inversion}")
     if kind == "scanner":
         return _by_label(one_per_scan, lambda chi: chi.scanner)
-    if kind == "scans":
-        return _by_label(one_per_scan, lambda chi: f"all scans{chi.kind_of_object}")
+    if kind in ("scans", "regions"):
+        groups = _by_label(one_per_scan, lambda chi: chi.all_scans)
+        if kind == "regions":
+            return {label: [chi.regions for chi in group] for label, group in groups.items()}
+        return groups
+    if kind == "scans in subject space":
+        resampled = {chi.scan: chi for chi in in_subject_space}
+        return _by_label(resampled.values(), lambda chi: "all scans")
+    if kind == "study":
+        return {"the study": one_per_scan} if one_per_scan else {}
     if kind == "standard error":
         return _by_label(standard_errors, lambda chi: f"{chi.inversion}{chi.kind_of_object}")
     if kind == "inversion and scanner":
@@ -236,6 +274,16 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
     return _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
 
 
+def _are_mixed(maps: Iterable[_Map]) -> bool:
+    """Return whether maps of one scan are from runs with different steps before the inversion."""
+    steps_of_scan: dict[str, str] = {}
+    for chi in maps:
+        steps = repr([chi.sidecar.get(field) for field in BEFORE_INVERSION])
+        if steps_of_scan.setdefault(chi.scan, steps) != steps:
+            return True
+    return False
+
+
 def _by_label(maps: Iterable[_Map], label: Callable[[_Map], str]) -> dict[str, list[_Map]]:
     groups: dict[str, list[_Map]] = {}
     for chi in maps:
@@ -243,12 +291,19 @@ def _by_label(maps: Iterable[_Map], label: Callable[[_Map], str]) -> dict[str, l
     return dict(sorted(groups.items()))
 
 
-def _value(item: dict, maps: list[_Map], root: Path) -> str:
+def _value(item: dict, maps: list[_Map], root: Path, scans: Sequence[str] | None) -> str:
     """Answer an item, with the function that it names or with its sidecar fields."""
     fields = item["fields"]
     name = item.get("value")
-    if name == "excluded":
-        return _excluded(root)
+    if name == "not_processed":
+        subjects = None if scans is None else {scan.split("_", 1)[0] for scan in scans}
+        return not_processed_text(root, subjects)
+    if name in ("excluded", "calibration"):
+        if scans is not None:
+            return AT_GROUP_LEVEL
+        return excluded_text(root) if name == "excluded" else calibration_text(root)
+    if name == "steps":
+        return summarise([_step_texts(chi, item["steps"]) for chi in maps])
     if name == "n_scans":
         return str(len(maps))
     if name == "first":
@@ -311,6 +366,7 @@ def _by_reference(maps: list[_Map], field: str) -> str:
     groups: dict[str, list[_Map]] = {}
     for chi in maps:
         groups.setdefault(str(chi.sidecar.get("ReferenceRegion", "")), []).append(chi)
+    words = load_template("checklist")["words"]["ReferenceRegion"]
     parts = []
     for region, group in sorted(groups.items()):
         sizes = [abs(chi.sidecar.get(field, np.inf)) for chi in group]
@@ -321,7 +377,8 @@ def _by_reference(maps: list[_Map], field: str) -> str:
             summary = _mean_and_sd(group, field)
         if summary:
             is_named = len(groups) > 1
-            parts.append(f"{region or 'no reference'}: {summary}" if is_named else summary)
+            name = words.get(region, region) or "no reference"
+            parts.append(f"{name}: {summary}" if is_named else summary)
     return "; ".join(parts)
 
 
@@ -332,6 +389,22 @@ def _unwrapping(chi: _Map, fields: Sequence[str]) -> Any:
         if step in UNWRAPPING_STEPS:
             return texts[step]["text"]
     return comparable(chi.sidecar.get(fields[-1]))
+
+
+def _step_texts(chi: _Map, steps: Sequence[str]) -> str:
+    """Give the sentences of the methods text on those of some steps that were done."""
+    texts = load_template("citation")["steps"]
+    done = method_steps(chi.sidecar) or ()
+    return ". ".join(texts[step]["text"] for step in steps if step in done)
+
+
+def _regions(chi: _Map, _) -> str:
+    """Say where the regions come from, and how many there are."""
+    source = _step_texts(chi, REGION_STEPS)
+    number = chi.sidecar.get(N_REGIONS)
+    if number is None:
+        return source or "no region was measured"
+    return f"{source or 'source not recorded'} ({number} regions)"
 
 
 def _first(maps: list[_Map], fields: Sequence[str]) -> str:
@@ -392,24 +465,12 @@ def _versions(chi: _Map, fields: Sequence[str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _excluded(root: Path) -> str:
-    """Count the scans that the group level excluded, by reason; that it was not run if so."""
-    path = group_table_path(root, "excluded")
-    if not path.exists():
-        has_statistics = group_table_path(root, "warnings").exists()
-        return "none" if has_statistics else "the group level was not run"
-    counts = read_tsv(path)["reason"].value_counts()
-    parts = []
-    for reason, count in counts.items():
-        parts.append(f"{reason} ({count} {'scan' if count == 1 else 'scans'})")
-    return "; ".join(parts)
-
-
 _ANSWERS: dict[str, Callable[[_Map, Sequence[str]], Any]] = {
     "echo_times": _echo_times,
     "field_of_view": _field_of_view,
     "matrix": _matrix,
     "orientation": _orientation,
+    "regions": _regions,
     "unwrapping": _unwrapping,
     "versions": _versions,
     "voxel_size": _voxel_size,

@@ -1,7 +1,7 @@
 """Write the README of the derivative dataset, unless the user has written or changed it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -9,6 +9,7 @@ from .. import __version__
 from ..bids_templates import load_template
 from .content import is_listed
 from .files import PathLike, read_json, write_text
+from .values import join_words
 
 README = "README.md"
 # Names that BIDS allows; a dataset has one of them.
@@ -20,46 +21,58 @@ WRITTEN = re.compile(
 )
 
 
-def write_readme(output_dir: PathLike, choices: Sequence[str] | None = None) -> Path | None:
+def write_readme(output_dir: PathLike, choices: Sequence[str] = ()) -> Path | None:
     """Write ``README.md`` of the derivative dataset, which must have its description already.
+
+    It lists what the folder has at this moment.
 
     Parameters
     ----------
     output_dir : path-like
         Root of the derivative dataset.
-    choices : sequence of str, optional
-        Options of the run that makes the maps, with their values, where they differ from the
-        defaults. None of a run that makes no maps: it keeps the README of the one that did.
+    choices : sequence of str
+        Paragraphs on the options that maps and regional values were computed with.
 
     Returns
     -------
     pathlib.Path or None
-        The README; None if there is one already that is kept: one that the user wrote or changed
-        or, without `choices`, any.
+        The README; None if there is one already that the user wrote or changed.
     """
     root = Path(output_dir)
     for name in NAMES:
         path = root / name
-        if is_listed(path) and (choices is None or not _is_unchanged(path)):
+        if is_listed(path) and not _is_unchanged(path):
             return None
-    text = "\n".join(load_template("readme")).format(
-        name=read_json(root / "dataset_description.json").get("Name", "Susceptibility maps"),
-        version=__version__,
-        choices=_choices_text(choices),
-    )
+    text = "\n\n".join(_parts(root, choices)) + "\n\n"
     last_line = LAST_LINE.format(checksum=crc32(text.encode()))
     return write_text(root / README, text + last_line)
 
 
-def _choices_text(choices: Sequence[str] | None) -> str:
-    if choices is None:
-        return "The sidecars and `logs/finished` have the options that maps were made with."
-    if not choices:
-        return "All options of `multiqsm participant` had their defaults."
-    lines = ["These options of `multiqsm participant` differed from their defaults:", ""]
-    for choice in choices:
-        lines.append(f"* `{choice}`")
-    return "\n".join(lines)
+def _parts(root: Path, choices: Sequence[str]) -> Iterator[str]:
+    """Yield the paragraphs, lists and tables of the README."""
+    template = load_template("readme")
+    description = read_json(root / "dataset_description.json")
+    yield template["title"].format(name=description.get("Name", "Susceptibility maps"))
+    kinds = [kind["text"] for kind in template["kinds"] if _has(root, kind["pattern"])]
+    if kinds:
+        yield template["summary"].format(kinds=join_words(kinds), version=__version__)
+    if choices:
+        yield template["choices"]
+        yield from choices
+        yield template["sidecars"]
+    rows = []
+    for place in template["places"]:
+        if _has(root, place["pattern"]):
+            rows.append(f"| `{place['path']}` | {place['text']} |")
+    if rows:
+        yield "\n".join([*template["content"], *rows])
+        yield template["tables"]
+    if _has(root, template["citation"]["pattern"]):
+        yield "\n".join(template["citation"]["lines"])
+
+
+def _has(root: Path, pattern: str) -> bool:
+    return next(root.glob(pattern), None) is not None
 
 
 def _is_unchanged(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """Make values from sidecars and tables of a dataset safe to use and to print."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def is_plain(value: object) -> bool:
@@ -71,6 +71,27 @@ def join_numbers(numbers: Iterable[float], spec: str, separator: str = ", ") -> 
     '0.5×0.5×2'
     """
     return separator.join(format(number, spec) for number in numbers)
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Join words to a list in a sentence.
+
+    Parameters
+    ----------
+    words : sequence of str
+        At least one word or phrase.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> join_words(["maps", "tables", "reports"])
+    'maps, tables and reports'
+    """
+    *first_words, last_word = words
+    return f"{', '.join(first_words)} and {last_word}" if first_words else last_word
 
 
 def one_line(text: str) -> str:

@@ -56,10 +56,7 @@ def is_finished(output_dir: PathLike, kind: str, label: str, expected: str) -> b
     bool
     """
     record = read_json(completion_record_path(output_dir, kind, label))
-    files = record.get("Files")
-    if record.get("Fingerprint") != expected or not isinstance(files, dict):
-        return False
-    return all(_size(Path(output_dir) / name) == size for name, size in files.items())
+    return record.get("Fingerprint") == expected and _has_unchanged_files(record, output_dir)
 
 
 def write_completion_record(
@@ -116,19 +113,49 @@ def recorded_settings(output_dir: PathLike, kind: str) -> dict[str, dict[str, An
     -------
     dict of str to dict
         Settings by the label of the item; without items whose record has none, as those of earlier
-        versions.
+        versions, or whose files have been removed or changed in size.
     """
     settings = {}
     for path in sorted(Path(output_dir, COMPLETION_RECORDS, kind).glob("*.json")):
-        recorded = read_json(path).get("Settings")
-        if isinstance(recorded, dict):
+        record = read_json(path)
+        recorded = record.get("Settings")
+        if isinstance(recorded, dict) and _has_unchanged_files(record, output_dir):
             settings[path.stem] = recorded
     return settings
+
+
+def recorded_files(output_dir: PathLike, kind: str) -> set[str]:
+    """Return the files of finished items, relative to the output folder.
+
+    Parameters
+    ----------
+    output_dir, kind
+        As of `is_finished`.
+
+    Returns
+    -------
+    set of str
+        Without those of items whose files have been removed or changed in size.
+    """
+    files: set[str] = set()
+    for path in Path(output_dir, COMPLETION_RECORDS, kind).glob("*.json"):
+        record = read_json(path)
+        if _has_unchanged_files(record, output_dir):
+            files.update(record["Files"])
+    return files
 
 
 def completion_record_path(output_dir: PathLike, kind: str, label: str) -> Path:
     """Return the path of an item's completion record; parameters as of `is_finished`."""
     return Path(output_dir, COMPLETION_RECORDS, kind, f"{label}.json")
+
+
+def _has_unchanged_files(record: Mapping[str, Any], output_dir: PathLike) -> bool:
+    """Return whether the files that a record lists exist with the sizes that it lists."""
+    files = record.get("Files")
+    if not isinstance(files, dict):
+        return False
+    return all(_size(Path(output_dir) / name) == size for name, size in files.items())
 
 
 def _size(path):

@@ -7,7 +7,12 @@ from scipy.stats import median_abs_deviation
 from ..core.background.highpass import high_pass
 from ..core.background.mean_value import sharp, vsharp
 from ..core.background.projection import pdf
-from ..core.background.total_field import tfi
+from ..core.background.total_field import (
+    FIELD_PENALTY,
+    GRADIENT_PENALTY,
+    PROJECTION_TOLERANCE,
+    tfi,
+)
 from ..core.holes import interpolate_unmeasured
 from .base import CoreInterface, ProvenanceOutputSpec, ThreadedInputSpec, none_if_undefined
 from .images import b0_fields, geometry, read_mask, read_volume, write_volume
@@ -113,6 +118,12 @@ class TFI(_BackgroundRemoval):
             "BackgroundRemoval": "sources outside and susceptibility inside estimated together "
             "(TFI)",
             **edge_fields(none_if_undefined(self.inputs.edge_fraction), "Background"),
+            "BackgroundLambda": removal.lam,
+            "BackgroundLambdaUnits": "ppm*mm",
+            "BackgroundLambdaRule": "scaled",
+            "BackgroundFieldPenalty": FIELD_PENALTY,
+            "BackgroundGradientPenalty": GRADIENT_PENALTY,
+            "BackgroundProjectionTolerance": PROJECTION_TOLERANCE,
             "BackgroundMargin": self.inputs.margin,
             "BackgroundTolerance": self.inputs.tolerance,
             # named apart from the iterations of the projection onto dipole fields

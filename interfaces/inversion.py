@@ -56,7 +56,7 @@ def magnitude_edges(
     ndarray of bool, shape (3, x, y, z)
     """
     magnitude = combine_magnitude(read_volume(magnitude_file)[0])
-    return edge_mask(magnitude, mask, fraction=edge_fraction)
+    return edge_mask(magnitude, mask, edge_fraction=edge_fraction)
 
 
 def free_edges(
@@ -159,17 +159,14 @@ class _Inversion(CoreInterface):
         """
         raise NotImplementedError
 
-    def _fixed_lambda(self):
-        return none_if_undefined(self.inputs.lambda_value)
-
 
 class _QuadraticInversion(_Inversion):
     def _options(self, image):
         """Return the keyword arguments that both quadratic inversions share."""
         return {
             **geometry(image),
-            "lam": self._fixed_lambda(),
-            "rule": self.inputs.lambda_rule,
+            "lambda_value": none_if_undefined(self.inputs.lambda_value),
+            "lambda_rule": self.inputs.lambda_rule,
             "noise_variance": none_if_undefined(self.inputs.noise_variance),
         }
 
@@ -190,7 +187,9 @@ class Deterministic(_QuadraticInversion):
         )
 
     def _record(self, inversion):
-        return DeterministicRecord(inversion.lam, inversion.iterations, inversion.residual)
+        return DeterministicRecord(
+            inversion.lambda_choice, inversion.iterations, inversion.residual
+        )
 
 
 class _IterativeInputSpec(EdgeInputSpec, _QuadraticInputSpec):
@@ -248,7 +247,7 @@ class Iterative(_QuadraticInversion):
     def _record(self, inversion):
         inputs = self.inputs
         return IterativeRecord(
-            inversion.lam,
+            inversion.lambda_choice,
             inversion.iterations,
             inversion.residual,
             edge_fraction=none_if_undefined(inputs.edge_fraction),
@@ -261,9 +260,12 @@ class Iterative(_QuadraticInversion):
 
 class _MediInputSpec(EdgeInputSpec, _InversionInputSpec):
     lambda_rule = traits.Enum("scaled", "discrepancy", usedefault=True, desc="how λ is chosen")
-    lambda_value = traits.Float(desc="fixed λ, ppm·mm; default: chosen by the rule")
+    medi_lambda = traits.Float(desc="fixed λ, ppm·mm; default: chosen by the rule")
+    medi_data = traits.Enum(
+        "nonlinear", "linear", usedefault=True, desc="data term: phase factors, or the field"
+    )
     period = traits.Float(
-        desc="field that wraps the phase once, ppm; without it the data term is linear"
+        desc="field that wraps the phase once, ppm; needed by the nonlinear data term"
     )
     merit = traits.Bool(
         True,
@@ -294,10 +296,16 @@ class Medi(_Inversion):
         period : float
             Field that wraps the phase once between echoes, ppm.
         """
-        interface = cls(lambda_rule=cls.rules[settings.lambda_rule], merit=settings.merit)
+        interface = cls(
+            lambda_rule=cls.rules[settings.lambda_rule],
+            medi_data=settings.medi_data,
+            merit=settings.merit,
+        )
         if settings.medi_data == "nonlinear":
             interface.inputs.period = period
-        return _with_lambda(_with_edges(interface, settings), settings.medi_lambda)
+        if settings.medi_lambda is not None:
+            interface.inputs.medi_lambda = settings.medi_lambda
+        return _with_edges(interface, settings)
 
     def _prepare(self, field, mask, standard_error, image):
         inputs = self.inputs
@@ -310,8 +318,8 @@ class Medi(_Inversion):
                 inputs.magnitude_file, none_if_undefined(inputs.edge_fraction), field, mask, space
             ),
             standard_error=standard_error,
-            lam=self._fixed_lambda(),
-            rule=inputs.lambda_rule,
+            medi_lambda=none_if_undefined(inputs.medi_lambda),
+            lambda_rule=inputs.lambda_rule,
             **self._solver(),
             **space,
         )
@@ -320,6 +328,7 @@ class Medi(_Inversion):
         """Return the keyword arguments of `medi` that its record holds as well."""
         inputs = self.inputs
         return {
+            "medi_data": inputs.medi_data,
             "period": none_if_undefined(inputs.period),
             "merit": inputs.merit,
             "tolerance": inputs.tolerance,
@@ -328,7 +337,7 @@ class Medi(_Inversion):
 
     def _record(self, inversion):
         return MediRecord(
-            inversion.lam,
+            inversion.lambda_choice,
             inversion.iterations,
             inversion.residual,
             edge_fraction=none_if_undefined(self.inputs.edge_fraction),
@@ -360,7 +369,10 @@ class TKD(_Inversion):
 
     def _record(self, inversion):
         return TKDRecord(
-            inversion.lam, inversion.iterations, inversion.residual, threshold=self.inputs.threshold
+            inversion.lambda_choice,
+            inversion.iterations,
+            inversion.residual,
+            threshold=self.inputs.threshold,
         )
 
 

@@ -231,6 +231,7 @@ class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
         traits.Str, mandatory=True, desc="keys of the sentences on that in the methods text"
     )
     record = traits.Dict(usedefault=True, desc="sidecar fields on the reference region")
+    choices = traits.Dict(usedefault=True, desc="sidecar fields on how regions were measured")
     columns = traits.Dict(mandatory=True, desc="descriptions of the columns")
     file_name = traits.Dict(mandatory=True, desc="names of the files, as of `derivative_path`")
     output_dir = traits.Directory(mandatory=True, desc="root of the derivative dataset")
@@ -265,6 +266,7 @@ class SaveRoiTables(SimpleInterface):
             write_tsv(path, table)
             columns = {name: text for name, text in inputs.columns.items() if name in table}
             fields = {
+                **inputs.choices,
                 "RegionsFrom": inputs.sources[index],
                 N_REGIONS: table["roi"].nunique(),
                 METHOD_STEPS: [*inputs.record.get(METHOD_STEPS, ()), inputs.steps[index]],

@@ -15,6 +15,7 @@ from ..core.inversion.weighted import SMALLEST_WEIGHT
 # How sidecars describe the data weights.
 NOISE_WEIGHT = "inverse standard error"
 UNIFORM_WEIGHT = "1 where the field is known, 0 elsewhere"
+DATA_TERMS = {"nonlinear": "nonlinear: phase factors", "linear": "linear: field"}
 NO_WEIGHT = "none; where the field is not known, it is continued smoothly from around"
 
 
@@ -37,7 +38,7 @@ class InversionRecord:
         Unit of λ, as in sidecars.
     is_default : bool
         Whether it runs unless other inversions are chosen.
-    lam : multiqsm.core.inversion.regularization.LambdaChoice or None
+    lambda_choice : multiqsm.core.inversion.regularization.LambdaChoice or None
         λ and how it was chosen; None of an inversion without λ.
     iterations : int
         Number of iterations of the last solve; 0 for a closed form.
@@ -52,7 +53,7 @@ class InversionRecord:
     lambda_units: ClassVar[str] = "mm"
     is_default: ClassVar[bool] = True
 
-    lam: LambdaChoice | None
+    lambda_choice: LambdaChoice | None
     iterations: int
     residual: float
 
@@ -72,12 +73,12 @@ class InversionRecord:
             "InversionIterations": self.iterations,
             "InversionResidual": self.residual,
         }
-        if self.lam is not None:
+        if self.lambda_choice is not None:
             fields |= {
-                "Lambda": self.lam.value,
+                "Lambda": self.lambda_choice.value,
                 "LambdaUnits": self.lambda_units,
-                "LambdaRule": self.lam.rule,
-                "LambdaAtBound": self.lam.at_bound,
+                "LambdaRule": self.lambda_choice.rule,
+                "LambdaAtBound": self.lambda_choice.at_bound,
             }
         return fields | self._own_fields()
 
@@ -94,12 +95,12 @@ class DeterministicRecord(InversionRecord):
     standard_error: ClassVar[Literal["closed form", "realisations"] | None] = "closed form"
     lambda_option: ClassVar[str | None] = "lambda_value"
 
-    lam: LambdaChoice
+    lambda_choice: LambdaChoice
 
     @property
     def steps(self) -> tuple[str, ...]:
         """Return the names of the steps; see `InversionRecord.steps`."""
-        return "deterministic", self.lam.rule
+        return "deterministic", self.lambda_choice.rule
 
     def _own_fields(self):
         return {
@@ -132,7 +133,7 @@ class IterativeRecord(InversionRecord):
     standard_error: ClassVar[Literal["closed form", "realisations"] | None] = "realisations"
     lambda_option: ClassVar[str | None] = "lambda_value"
 
-    lam: LambdaChoice
+    lambda_choice: LambdaChoice
     edge_fraction: float | None
     weighs_noise: bool
     exterior_weight: float
@@ -147,7 +148,7 @@ class IterativeRecord(InversionRecord):
             steps.append("weights")
         if self.derives_exterior_weight:
             steps.append("exterior_weight")
-        return *steps, self.lam.rule
+        return *steps, self.lambda_choice.rule
 
     def _own_fields(self):
         fields = {
@@ -171,8 +172,10 @@ class MediRecord(InversionRecord):
     ----------
     edge_fraction : float or None
         As in `IterativeRecord`.
+    medi_data : {"nonlinear", "linear"}
+        Data term: complex phase factors, or the field.
     period : float or None
-        Field that wraps the phase once, ppm; None of a linear data term.
+        Field that wraps the phase once, ppm; None of the linear data term.
     merit : bool
         Whether voxels that are inconsistent with the dipole model were down-weighted (MERIT).
     tolerance : float
@@ -187,8 +190,9 @@ class MediRecord(InversionRecord):
     lambda_units: ClassVar[str] = "ppm*mm"
     weighs_noise: ClassVar[bool] = True
 
-    lam: LambdaChoice
+    lambda_choice: LambdaChoice
     edge_fraction: float | None
+    medi_data: str
     period: float | None
     merit: bool
     tolerance: float
@@ -198,23 +202,23 @@ class MediRecord(InversionRecord):
     def steps(self) -> tuple[str, ...]:
         """Return the names of the steps; see `InversionRecord.steps`."""
         steps = [*free_edge_steps(self.edge_fraction), "medi"]
-        if self.period is not None:
+        if self.medi_data == "nonlinear":
             steps.append("nonlinear")
         if self.merit:
             steps.append("merit")
-        return *steps, f"medi_{self.lam.rule}"
+        return *steps, f"medi_{self.lambda_choice.rule}"
 
     def _own_fields(self):
         fields = {
             "Inversion": "MEDI: absolute gradients penalised where the magnitude has no edge",
             **edge_fields(self.edge_fraction),
             "DataWeight": NOISE_WEIGHT,
-            "DataTerm": "linear: field" if self.period is None else "nonlinear: phase factors",
+            "DataTerm": DATA_TERMS[self.medi_data],
             "MERIT": self.merit,
             "InversionTolerance": self.tolerance,
             "InversionIterationsAllowed": self.max_iterations,
         }
-        if self.period is not None:
+        if self.medi_data == "nonlinear":
             fields["FieldPeriod"] = self.period
         if self.merit:
             fields["MERITThreshold"] = MERIT_THRESHOLD
@@ -289,7 +293,7 @@ class NoiseModel:
 
     Attributes
     ----------
-    lam : float
+    lambda_value : float
         λ of the closed form whose noise has the same correlation as the map's, mm.
     weighs_noise : bool or None
         Whether noisy voxels were down-weighted; None of the closed form, which has no weights.
@@ -297,7 +301,7 @@ class NoiseModel:
         Lower limit of the data weight.
     """
 
-    lam: float
+    lambda_value: float
     weighs_noise: bool | None
     smallest_weight: float
 
@@ -315,7 +319,7 @@ class NoiseModel:
         NoiseModel
         """
         return cls(
-            lam=sidecar.get("ClosedFormLambda", sidecar["Lambda"]),
+            lambda_value=sidecar.get("ClosedFormLambda", sidecar["Lambda"]),
             weighs_noise=sidecar.get("DataWeightFollowsNoise"),
             smallest_weight=sidecar.get("SmallestDataWeight", 0.0),
         )

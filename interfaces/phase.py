@@ -10,7 +10,7 @@ from ..core.phase.encoding import (
     default_sign,
     from_real_imaginary,
 )
-from ..core.phase.unwrapping import MODES, unwrap_echoes
+from ..core.phase.unwrapping import UNWRAPPINGS, unwrap_echoes
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
 from .images import read_mask, read_volume, write_volume
 
@@ -100,7 +100,7 @@ class _UnwrapInputSpec(ProvenanceInputSpec):
     )
     mask_file = File(exists=True, mandatory=True, desc="mask of the voxels to unwrap")
     echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s")
-    mode = traits.Enum(*MODES, usedefault=True, desc="how later echoes are unwrapped")
+    unwrapping = traits.Enum(*UNWRAPPINGS, usedefault=True, desc="how later echoes are unwrapped")
 
 
 class _UnwrapOutputSpec(ProvenanceOutputSpec):
@@ -116,11 +116,16 @@ class Unwrap(CoreInterface):
     def _run_interface(self, runtime):
         phase, image = read_volume(self.inputs.phase_file)
         mask = read_mask(self.inputs.mask_file)
-        unwrapped = unwrap_echoes(phase, mask, self.inputs.echo_times, mode=self.inputs.mode)
+        unwrapping = self.inputs.unwrapping
+        unwrapped = unwrap_echoes(phase, mask, self.inputs.echo_times, unwrapping=unwrapping)
         self._results["unwrapped_file"] = write_volume(
             self.out_path(runtime, "unwrapped"), unwrapped, image
         )
-        mode = self.inputs.mode if len(self.inputs.echo_times) > 1 else "single"
-        step = "unwrapping" if mode == "spatial" else f"{mode}_unwrapping"
-        self.record(step, UnwrappingMode=self.inputs.mode)
+        if len(self.inputs.echo_times) == 1:
+            step = "single_unwrapping"
+        elif unwrapping == "spatial":
+            step = "unwrapping"
+        else:
+            step = f"{unwrapping}_unwrapping"
+        self.record(step, UnwrappingMode=unwrapping)
         return runtime

@@ -60,7 +60,11 @@ class DeterministicStandardError(_StandardError):
 
     def _propagate(self, sigma, mask, space):
         return susceptibility_standard_error(
-            sigma, mask, lam=self.inputs.record.lam.value, reference=mask, **space
+            sigma,
+            mask,
+            lambda_value=self.inputs.record.lambda_choice.value,
+            reference=mask,
+            **space,
         )
 
     def _fields(self):
@@ -113,7 +117,7 @@ class IterativeStandardError(_RealisationsStandardError):
             "edges": self._edges(record.edge_fraction, field, mask, space),
             "data_weight": iterative_weight(sigma, mask, record.weighs_noise),
             "exterior_weight": record.exterior_weight,
-            "lam": record.lam.value,
+            "lambda_value": record.lambda_choice.value,
             "tolerance": ROUGH_TOLERANCE,
             **space,
         }
@@ -136,13 +140,14 @@ class MediStandardError(_RealisationsStandardError):
     def _propagate(self, sigma, mask, space):
         record = self.inputs.record
         field, _ = read_volume(self.inputs.local_field_file)
-        self._closed_form = deterministic(field, mask, **space).lam.value
+        self._closed_form = deterministic(field, mask, **space).lambda_choice.value
         invert = partial(
             medi,
             mask=mask,
             edges=self._edges(record.edge_fraction, field, mask, space),
             standard_error=sigma,
-            lam=record.lam.value,
+            medi_lambda=record.lambda_choice.value,
+            medi_data=record.medi_data,
             period=record.period,
             merit=record.merit,
             tolerance=record.tolerance,
@@ -209,7 +214,9 @@ def measured_standard_errors(
     elif model.weighs_noise is not None:
         sigma = np.where(np.isfinite(sigma), sigma, 0)
     space = geometry(scan)
-    closed_form = susceptibility_standard_error(sigma, mask, lam=model.lam, reference=mask, **space)
+    closed_form = susceptibility_standard_error(
+        sigma, mask, lambda_value=model.lambda_value, reference=mask, **space
+    )
     scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=closed_form > 0)
 
     def resampled(region: np.ndarray) -> np.ndarray:
@@ -224,7 +231,7 @@ def measured_standard_errors(
         sigma,
         mask,
         regions=weights,
-        lam=model.lam,
+        lambda_value=model.lambda_value,
         reference=reference_weight,
         scale=scale,
         **space,

@@ -51,7 +51,8 @@ def draw_fibres(rng: np.random.Generator) -> Fibres:
     waves = variation["waves"]
     direction = rng.standard_normal((waves, 3))
     wave_vectors = direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    wave_vectors *= 2 * np.pi / rng.uniform(*variation["wavelengths"], (waves, 1))
+    shortest, longest = variation["wavelengths"]
+    wave_vectors *= 2 * np.pi / rng.uniform(shortest, longest, (waves, 1))
     amplitudes = variation["amplitude"] * np.sqrt(2 / waves) * rng.standard_normal((waves, 3))
     return Fibres(wave_vectors, amplitudes, rng.uniform(0, 2 * np.pi, waves))
 

@@ -85,7 +85,7 @@ def init_field_wf(
     outputnode = Node(IdentityInterface(outputs), name="outputnode")
 
     unwrap = Node(
-        Unwrap(echo_times=list(echo_times), mode=unwrapping),
+        Unwrap(echo_times=list(echo_times), unwrapping=unwrapping),
         name="unwrap",
         mem_gb=gigabytes(3 * n_echoes + 8),
     )

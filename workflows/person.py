@@ -76,7 +76,7 @@ def init_person_wf(
         subject, output_dir=output_dir, settings=settings, gigabytes=gigabytes
     )
     rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
-    tables = make_tables_node(subject, output_dir, gigabytes)
+    tables = make_tables_node(subject, output_dir, settings, gigabytes)
 
     workflow = Workflow(name=subject.node_name)
     if subject.anatomy.lesions is not None:

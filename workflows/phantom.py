@@ -59,7 +59,7 @@ def init_phantom_wf(
         label_files.append(str(scan.labels.path) if scan.labels else "")
         names.append(dict(scan.labels.names) if scan.labels else {})
     rows = Node(Merge(len(settings.inversions), no_flatten=True), name="rows", mem_gb=gigabytes(0))
-    tables = make_tables_node(subject, output_dir, gigabytes)
+    tables = make_tables_node(subject, output_dir, settings, gigabytes)
     workflow = Workflow(name=subject.node_name)
     workflow.add_nodes([make_quality_node(subject, output_dir, settings, gigabytes)])
     workflow.connect(rows, "out", tables, "rows")

@@ -12,6 +12,19 @@ from .settings import PRESETS, Settings
 CALIBRATED = ("lin2015",)
 # Choices that change neither maps nor regional values, so that a study is not compared by them.
 NOT_COMPARED = ("se_draws",)
+# Choices of how regions are measured and referenced; all others are of how maps are made.
+OF_REGIONS = (
+    "reference",
+    "atrium_radius",
+    "subject_space",
+    "atlas",
+    "template_warp",
+    "roi_space",
+    "roi_erosion",
+    "roi_smoothing",
+    "exclude_veins",
+    "recon_all",
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,38 @@ def preset_of(settings: Sequence[Mapping[str, Any]]) -> str | None:
         if not differences_from(name, settings, ignored=NOT_COMPARED):
             return name
     return None
+
+
+def nearest_preset(
+    settings: Sequence[Mapping[str, Any]], *, ignored: Sequence[str] = ()
+) -> tuple[str, list["Difference"]]:
+    """Find the preset from which settings differ in the fewest choices.
+
+    Parameters
+    ----------
+    settings : sequence of dict
+        As of `preset_of`.
+    ignored : sequence of str
+        Fields of `Settings` that are not compared.
+
+    Returns
+    -------
+    preset : str
+        Its name; the default has precedence over presets that are as near.
+    differences : list of Difference
+        The choices that are not the preset's.
+
+    Examples
+    --------
+    >>> used = asdict(PRESETS["lin2015"]) | {"background": "vsharp"}
+    >>> nearest_preset([used])
+    ('lin2015', [Difference(option='--background', preset='pdf', used='vsharp')])
+    """
+    differences = {
+        preset: differences_from(preset, settings, ignored=ignored) for preset in PRESETS
+    }
+    nearest = min(PRESETS, key=lambda preset: len(differences[preset]))
+    return nearest, differences[nearest]
 
 
 def differences_from(

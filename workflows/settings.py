@@ -109,6 +109,9 @@ class Settings:
         "proportion to the residual), or the discrepancy principle",
         values=("gcv", "discrepancy"),
     )
+    # --lambda is `lambda_value` from here down to the functions of `core`, since `lambda` is a
+    # keyword of Python, and a name that ends in an underscore a wildcard of traits, and so of
+    # Nipype's inputs.
     lambda_value: float | None = option(
         None,
         "fixed λ of the iterative and the deterministic inversion, in mm",

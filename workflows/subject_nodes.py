@@ -78,6 +78,7 @@ def make_measure_node(
 def make_tables_node(
     subject: Subject,
     output_dir: PathLike,
+    settings: Settings,
     gigabytes: VolumeMemory,
     *,
     name: str = "save_tables",
@@ -96,6 +97,12 @@ def make_tables_node(
         sources=sources,
         steps=[DRAWN] * len(subject.scans),
         columns=load_template(template),
+        choices={
+            "RegionsMeasuredIn": "scan" if subject.is_phantom else settings.roi_space,
+            "RegionErosion": settings.roi_erosion,
+            "RegionSmoothing": 0.0 if subject.is_phantom else settings.roi_smoothing,
+            "VeinsExcluded": settings.exclude_veins,
+        },
         file_name=dict(file_name),
         output_dir=str(output_dir),
     )

@@ -67,6 +67,7 @@ def add_r2star_tables(
     tables = make_tables_node(
         subject,
         output_dir,
+        settings,
         gigabytes,
         name="save_r2star_tables",
         file_name=R2STAR_TABLE,

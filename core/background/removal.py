@@ -19,9 +19,12 @@ class BackgroundRemoval:
         Iterations of the solver; 0 if there is none.
     relative_residual : float
         Norm of the normal equations' residual relative to its initial value; 0 without a solver.
+    lam : float or None
+        λ that was chosen, ppm·mm; None without a penalty.
     """
 
     local_field: np.ndarray
     mask: np.ndarray
     iterations: int = 0
     relative_residual: float = 0.0
+    lam: float | None = None

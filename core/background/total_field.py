@@ -119,8 +119,10 @@ def tfi(
     residual = np.zeros(mask.shape, np.float32)
     residual[mask] = solver.unexplained()
     explained = solver.local_field() - residual[mask]  # by sources inside
+    lam = solver.lam
     del solver, start  # release their memory
     final = project(residual)
     local = final.local_field
     local[mask] += explained
-    return BackgroundRemoval(local, mask, iterations + final.iterations, final.relative_residual)
+    n_iterations = iterations + final.iterations
+    return BackgroundRemoval(local, mask, n_iterations, final.relative_residual, lam)

@@ -17,8 +17,8 @@ def deterministic(
     *,
     b0_dir: Vector = (0, 0, 1),
     measured: np.ndarray | None = None,
-    lam: float | None = None,
-    rule: str = "gcv",
+    lambda_value: float | None = None,
+    lambda_rule: str = "gcv",
     noise_variance: float | None = None,
 ) -> Inversion:
     """Invert the local field in closed form, χ = Fᴴ (D² + λ²|E|²)⁻¹ D F b.
@@ -39,9 +39,9 @@ def deterministic(
     measured : ndarray of bool, shape (x, y, z), optional
         Voxels whose field was measured: only their residuals count for the choice of λ. By default,
         all of the mask.
-    lam : float, optional
-        Fixed λ, mm. By default, λ is chosen by `rule`.
-    rule : {"gcv", "discrepancy"}
+    lambda_value : float, optional
+        Fixed λ, mm. By default, λ is chosen by `lambda_rule`.
+    lambda_rule : {"gcv", "discrepancy"}
         Generalised cross-validation, or the discrepancy principle of Lin et al. (2015): the λ whose
         mean squared residual in the mask equals the variance of the field's error. This is the
         larger of the noise variance and the error variance that cross-validation infers from the
@@ -69,12 +69,12 @@ def deterministic(
     check_grid(mask, measured=measured)
     if measured is not None:
         problem.weight = problem.grid.embed((mask & measured).astype(np.float32))
-    if lam is not None:
-        choice = fixed_lambda(lam)
-    elif rule == "gcv":
+    if lambda_value is not None:
+        choice = fixed_lambda(lambda_value)
+    elif lambda_rule == "gcv":
         choice = problem.choose_by_gcv()
     else:
-        choice = problem.choose_by_discrepancy(checked_variance(rule, noise_variance))
+        choice = problem.choose_by_discrepancy(checked_variance(lambda_rule, noise_variance))
     return problem.result(problem.solve(choice.value), choice, 0)
 
 

@@ -41,8 +41,9 @@ def medi(
     edges: np.ndarray,
     standard_error: np.ndarray | None = None,
     b0_dir: Vector = (0, 0, 1),
-    lam: float | None = None,
-    rule: str = "scaled",
+    medi_lambda: float | None = None,
+    lambda_rule: str = "scaled",
+    medi_data: str = "nonlinear",
     period: float | None = None,
     merit: bool = True,
     tolerance: float = 2e-2,
@@ -51,13 +52,13 @@ def medi(
     r"""Invert the local field with sparse gradients, min ½ ‖W (exp(i p D∗χ) - exp(i p b))/p‖² + λ
     ‖W_e G χ‖₁.
 
-    By default the data term is linear. The command line's is nonlinear: for its result, pass as
-    `period` 1/(f₀ ΔTE) of the two closest echoes, and edges that include `jump_mask`.
+    For the command line's result, pass as `period` 1/(f₀ ΔTE) of the two closest echoes, and edges
+    that include `jump_mask`.
 
     W is the inverse standard error of the field b relative to its median, at most 1, and 0 outside
     the mask; W_e is 0 at edges of the magnitude and across the mask's surface, 1 elsewhere; p =
-    2π/period converts field to phase. Without a period, or if all fields are small relative to it,
-    the data term is linear, ½ ‖W (D∗χ - b)‖².
+    2π/period converts field to phase. The linear data term is ½ ‖W (D∗χ - b)‖²; the nonlinear one
+    approaches it if all fields are small relative to the period.
 
     Solved by split Bregman iterations (alternating directions) with v = D∗χ and z = G χ as separate
     variables. Each iteration costs two pairs of Fourier transforms, and has three steps: the closed
@@ -86,16 +87,18 @@ def medi(
         Standard error of the field, ppm, for W; see `noise_weight`. By default, W = 1 in the mask.
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
-    lam : float, optional
-        Fixed λ, ppm·mm. By default, λ is chosen by `rule`.
-    rule : {"scaled", "discrepancy"}
+    medi_lambda : float, optional
+        Fixed λ, ppm·mm. By default, λ is chosen by `lambda_rule`.
+    lambda_rule : {"scaled", "discrepancy"}
         ``scaled``: λ in proportion to the root mean square of the weighted residual and the mean
         voxel size, so that it needs neither a search nor the noise level (the scaled lasso).
         ``discrepancy``: the λ for which the weighted residual equals the noise, as in Lin et al.
         (2015). Both update λ during the iterations, so that the problem is solved only once.
+    medi_data : {"nonlinear", "linear"}
+        Data term: complex phase factors, which are insensitive to wraps, or the field.
     period : float, optional
-        Difference of field over which phase wraps, ppm: 1/(f₀ ΔTE). By default, the data term is
-        linear.
+        Difference of field over which phase wraps, ppm: 1/(f₀ ΔTE). Needed by the nonlinear data
+        term; the linear one does not use it.
     merit : bool
         Whether to down-weight voxels that are inconsistent with the dipole model (MERIT, model
         error reduction through iterative tuning), with Cauchy's weights: by half at
@@ -114,7 +117,8 @@ def medi(
     ------
     ValueError
         If shapes differ, the mask is empty, the field in it not finite, λ or the period not
-        positive, the rule unknown, or the standard error missing for the discrepancy principle.
+        positive, the rule or the data term unknown, the standard error missing for the discrepancy
+        principle, or the period for the nonlinear data term.
 
     References
     ----------
@@ -129,9 +133,9 @@ def medi(
         edges=edges,
         standard_error=standard_error,
         b0_dir=b0_dir,
-        lam=lam,
-        rule=rule,
-        period=period,
+        lambda_value=medi_lambda,
+        lambda_rule=lambda_rule,
+        period=_checked_period(medi_data, period),
         merit=merit,
         margin=MARGIN,
     )
@@ -144,8 +148,12 @@ class SparseGradients:
 
     Parameters
     ----------
-    field, mask, voxel_size, edges, standard_error, b0_dir, lam, rule, period, merit
+    field, mask, voxel_size, edges, standard_error, b0_dir, lambda_rule, merit
         As for `medi`.
+    lambda_value : float, optional
+        Fixed λ, ppm·mm. By default, λ is chosen by `lambda_rule`.
+    period : float, optional
+        Period of the nonlinear data term, ppm. By default, the data term is linear.
     margin : float
         Margin around the mask's bounding box, mm.
     free_outside : bool
@@ -164,8 +172,8 @@ class SparseGradients:
         edges: np.ndarray,
         standard_error: np.ndarray | None = None,
         b0_dir: Vector = (0, 0, 1),
-        lam: float | None = None,
-        rule: str = "scaled",
+        lambda_value: float | None = None,
+        lambda_rule: str = "scaled",
         period: float | None = None,
         merit: bool = True,
         margin: float,
@@ -176,7 +184,7 @@ class SparseGradients:
         check_grid(mask, edges=edges, field=field, standard_error=standard_error)
         if period is not None and not period > 0:
             raise ValueError(f"the period of the field must be positive, got {period} ppm")
-        self.rule = _checked_rule(rule, lam, standard_error)
+        self.lambda_rule = _checked_rule(lambda_rule, lambda_value, standard_error)
         self.mask = mask
         self.period = period
         self.merit = merit
@@ -198,9 +206,9 @@ class SparseGradients:
         self.data_weight = grid.embed(weight**2)  # W², times the weight of MERIT
         self.noise = None if standard_error is None else _noise_level(standard_error, mask)
         self.is_penalised = self._penalised(edges, free_outside)
-        self.lam = (
-            float(lam)
-            if lam is not None
+        self.lambda_value = (
+            float(lambda_value)
+            if lambda_value is not None
             else NOISE_TO_LAMBDA * self._mean_size() * (self.noise or 0.0)
         )
 
@@ -288,7 +296,12 @@ class SparseGradients:
         """Return the result after a number of iterations."""
         residual = self.unexplained()[self.weight > 0]
         rms = float(np.sqrt(np.mean(np.square(residual), dtype=np.float64)))
-        return Inversion(self.susceptibility(), LambdaChoice(self.lam, self.rule), iterations, rms)
+        return Inversion(
+            self.susceptibility(),
+            LambdaChoice(self.lambda_value, self.lambda_rule),
+            iterations,
+            rms,
+        )
 
     def _iterate(self, pool):
         # Release two volumes before transforms allocate new ones.
@@ -323,7 +336,7 @@ class SparseGradients:
         self.split_field[slab] = self._data_step(target, self.field[slab], self.data_weight[slab])
         self.field_multiplier[slab] = target - self.split_field[slab]
 
-        threshold = np.float32(self.lam) / self.gradient_penalty
+        threshold = np.float32(self.lambda_value) / self.gradient_penalty
         for axis in range(3):
             slope = self._slope(slab, axis)
             slope *= OVER_RELAXATION
@@ -401,10 +414,10 @@ class SparseGradients:
                 merit_weight = 1 / (1 + np.square(weighted / np.float32(threshold)))
             self.data_weight[self.inside] = np.square(self.weight) * merit_weight
         rms = float(np.sqrt(np.mean(merit_weight * np.square(weighted), dtype=np.float64)))
-        if self.rule == "scaled":
-            self.lam = NOISE_TO_LAMBDA * self._mean_size() * max(rms, self.noise or 0.0)
-        elif self.rule == "discrepancy" and rms > 0:
-            self.lam *= self.noise / rms
+        if self.lambda_rule == "scaled":
+            self.lambda_value = NOISE_TO_LAMBDA * self._mean_size() * max(rms, self.noise or 0.0)
+        elif self.lambda_rule == "discrepancy" and rms > 0:
+            self.lambda_value *= self.noise / rms
 
     def _penalised(self, edges, free_outside):
         """Return where W_e is 1: away from edges, the mask's surface and, if free, the outside."""
@@ -420,18 +433,34 @@ class SparseGradients:
         return float(np.prod(self.voxel_size) ** (1 / 3))
 
 
-def _checked_rule(rule, lam, standard_error):
-    if lam is not None:
-        if not lam > 0:
-            raise ValueError(f"λ must be positive, got {lam}")
+def _checked_period(medi_data, period):
+    """Return the period of the nonlinear data term; None of the linear one."""
+    if medi_data == "linear":
+        return None
+    if medi_data != "nonlinear":
+        raise ValueError(f"unknown data term {medi_data!r}: use 'nonlinear' or 'linear'")
+    if period is None:
+        raise ValueError(
+            "the nonlinear data term needs the period of the field: give it, or use medi_data "
+            "'linear'"
+        )
+    return period
+
+
+def _checked_rule(lambda_rule, lambda_value, standard_error):
+    if lambda_value is not None:
+        if not lambda_value > 0:
+            raise ValueError(f"λ must be positive, got {lambda_value}")
         return "fixed"
-    if rule not in ("scaled", "discrepancy"):
-        raise ValueError(f"unknown rule for MEDI's λ {rule!r}: use 'scaled' or 'discrepancy'")
-    if rule == "discrepancy" and standard_error is None:
+    if lambda_rule not in ("scaled", "discrepancy"):
+        raise ValueError(
+            f"unknown rule for MEDI's λ {lambda_rule!r}: use 'scaled' or 'discrepancy'"
+        )
+    if lambda_rule == "discrepancy" and standard_error is None:
         raise ValueError(
             "the discrepancy principle needs the field's standard error: give it, or use 'scaled'"
         )
-    return rule
+    return lambda_rule
 
 
 def _noise_level(standard_error, mask):

@@ -28,7 +28,7 @@ class Inversion:
     ----------
     chi : ndarray of float32, shape (x, y, z)
         Susceptibility, ppm, up to a constant; zero outside the mask.
-    lam : LambdaChoice or None
+    lambda_choice : LambdaChoice or None
         The regularisation parameter and how it was chosen; None if the inversion has none.
     iterations : int
         Iterations of the last solve; 0 for a closed form.
@@ -37,12 +37,12 @@ class Inversion:
     """
 
     chi: np.ndarray
-    lam: LambdaChoice | None
+    lambda_choice: LambdaChoice | None
     iterations: int
     residual: float
 
 
-def regularised_power(kernel: np.ndarray, gradient: np.ndarray, lam: float) -> np.ndarray:
+def regularised_power(kernel: np.ndarray, gradient: np.ndarray, lambda_value: float) -> np.ndarray:
     """Return the denominator of the closed form, M = D² + λ²|E|².
 
     At k = 0 both terms vanish and χ is undetermined; M is set to 1 there, so that the mean of χ
@@ -52,14 +52,14 @@ def regularised_power(kernel: np.ndarray, gradient: np.ndarray, lam: float) -> n
     ----------
     kernel, gradient : ndarray, shape (x, y, z // 2 + 1)
         D of `dipole_kernel` and |E|² of `gradient_power`, on the half spectrum.
-    lam : float
+    lambda_value : float
         λ, mm.
 
     Returns
     -------
     ndarray of float32, shape (x, y, z // 2 + 1)
     """
-    power = np.float32(lam**2) * gradient
+    power = np.float32(lambda_value**2) * gradient
     power += kernel**2
     power[0, 0, 0] = 1
     return power
@@ -120,17 +120,17 @@ class QuadraticProblem:
         """Number of voxels of the mask whose weight is not zero."""
         return int(np.count_nonzero(self.weight[self.inside]))
 
-    def regularised(self, lam: float) -> np.ndarray:
+    def regularised(self, lambda_value: float) -> np.ndarray:
         """Return `regularised_power` of this problem."""
-        return regularised_power(self.kernel, self.gradient, lam)
+        return regularised_power(self.kernel, self.gradient, lambda_value)
 
-    def closed_form(self, lam: float, data: np.ndarray) -> np.ndarray:
+    def closed_form(self, lambda_value: float, data: np.ndarray) -> np.ndarray:
         """Return the spectrum of χ for the spectrum of a field that is valid on the whole grid."""
-        return self.kernel / self.regularised(lam) * data
+        return self.kernel / self.regularised(lambda_value) * data
 
-    def solve(self, lam: float) -> np.ndarray:
+    def solve(self, lambda_value: float) -> np.ndarray:
         """Return the spectrum of χ for a λ, accurately enough to judge λ."""
-        return self.closed_form(lam, self.data)
+        return self.closed_form(lambda_value, self.data)
 
     def volume(self, spectrum: np.ndarray) -> np.ndarray:
         """Return the volume of a spectrum, on the grid. The spectrum is overwritten."""
@@ -144,9 +144,9 @@ class QuadraticProblem:
         """Return the residual of the field for a spectrum of χ, over the voxels of the mask."""
         return self.field[self.mask] - self.explained(spectrum)
 
-    def mean_square(self, lam: float) -> float:
+    def mean_square(self, lambda_value: float) -> float:
         """Return the mean square of the weighted residual in the mask for a λ, ppm²."""
-        residual = self.weight[self.inside] * self.unexplained(self.solve(lam))
+        residual = self.weight[self.inside] * self.unexplained(self.solve(lambda_value))
         return inner(residual, residual) / self.n_weighted
 
     def choose_by_gcv(self) -> LambdaChoice:
@@ -163,9 +163,9 @@ class QuadraticProblem:
         inferred = self.mean_square(best) / self.residual_dof_fraction(best)
         return meet_discrepancy(self.mean_square, max(noise_variance, inferred))
 
-    def residual_dof_fraction(self, lam: float) -> float:
+    def residual_dof_fraction(self, lambda_value: float) -> float:
         """Return the residual's fraction of the field's degrees of freedom."""
-        return self._spectrum().residual_dof_fraction(lam)
+        return self._spectrum().residual_dof_fraction(lambda_value)
 
     def result(
         self, spectrum: np.ndarray, choice: LambdaChoice | None, iterations: int
@@ -182,12 +182,12 @@ class QuadraticProblem:
         return RatioSpectrum(power, self.kernel, self.gradient, self.grid.shape[2])
 
 
-def fixed_lambda(lam: float) -> LambdaChoice:
+def fixed_lambda(lambda_value: float) -> LambdaChoice:
     """Return the choice of a λ that the user has fixed.
 
     Parameters
     ----------
-    lam : float
+    lambda_value : float
         λ, mm.
 
     Returns
@@ -199,17 +199,17 @@ def fixed_lambda(lam: float) -> LambdaChoice:
     ValueError
         If λ is not positive.
     """
-    if not lam > 0:
-        raise ValueError(f"λ must be positive, got {lam}")
-    return LambdaChoice(float(lam), "fixed")
+    if not lambda_value > 0:
+        raise ValueError(f"λ must be positive, got {lambda_value}")
+    return LambdaChoice(float(lambda_value), "fixed")
 
 
-def checked_variance(rule: str, noise_variance: float | None) -> float:
+def checked_variance(lambda_rule: str, noise_variance: float | None) -> float:
     """Return the noise variance for the discrepancy principle after checking it and the rule.
 
     Parameters
     ----------
-    rule : str
+    lambda_rule : str
         Rule for λ: ``discrepancy``, as all others have been dealt with.
     noise_variance : float or None
         In ppm².
@@ -224,8 +224,8 @@ def checked_variance(rule: str, noise_variance: float | None) -> float:
     ValueError
         If the rule is unknown, or the noise variance missing or not positive.
     """
-    if rule != "discrepancy":
-        raise ValueError(f"unknown rule for λ {rule!r}: use 'gcv' or 'discrepancy'")
+    if lambda_rule != "discrepancy":
+        raise ValueError(f"unknown rule for λ {lambda_rule!r}: use 'gcv' or 'discrepancy'")
     if noise_variance is None or not noise_variance > 0:
         raise ValueError(
             "the discrepancy principle needs a positive noise variance in ppm², got "

@@ -50,7 +50,7 @@ def gradient_power(shape: tuple[int, ...], voxel_size: Vector) -> np.ndarray:
 
 
 def edge_mask(
-    magnitude: np.ndarray, mask: np.ndarray, *, fraction: float | None = None
+    magnitude: np.ndarray, mask: np.ndarray, *, edge_fraction: float | None = None
 ) -> np.ndarray:
     """Find the edges of the magnitude: differences between neighbours that are not regularised.
 
@@ -65,7 +65,7 @@ def edge_mask(
         Magnitude image, any unit.
     mask : ndarray of bool, shape (x, y, z)
         Region of interest.
-    fraction : float, optional
+    edge_fraction : float, optional
         Fraction of the differences, the steepest, that are edges, 0 to 1, as in MEDI. By default,
         an edge is a difference of more than two robust standard deviations (1.4826 times the median
         absolute difference).
@@ -79,7 +79,7 @@ def edge_mask(
     Raises
     ------
     ValueError
-        If shapes differ, or `fraction` is not between 0 and 1.
+        If shapes differ, or `edge_fraction` is not between 0 and 1.
 
     References
     ----------
@@ -87,11 +87,11 @@ def edge_mask(
     7:421-432 (1998), sec. V, for the robust scale.
     """
     check_grid(mask, magnitude=magnitude)
-    if fraction is None:
+    if edge_fraction is None:
         return _steep_differences(magnitude, mask, lambda sizes: EDGE_SDS * _robust_sd(sizes))
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"the fraction of edges must lie between 0 and 1, got {fraction}")
-    return _steep_differences(magnitude, mask, lambda sizes: _quantile(sizes, 1 - fraction))
+    if not 0 <= edge_fraction <= 1:
+        raise ValueError(f"the fraction of edges must lie between 0 and 1, got {edge_fraction}")
+    return _steep_differences(magnitude, mask, lambda sizes: _quantile(sizes, 1 - edge_fraction))
 
 
 def jump_mask(chi: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -248,21 +248,23 @@ class RatioSpectrum:
         self._count = np.bincount(flat, np.broadcast_to(multiplicity, kernel.shape).ravel(), n_bins)
         self._q = 2.0 ** (low + np.arange(n_bins) / per_octave)
 
-    def residual(self, lam: float) -> float:
+    def residual(self, lambda_value: float) -> float:
         """Return the sum over the spectrum of the squared residual."""
-        return float(self._power @ self._unexplained(lam) ** 2)
+        return float(self._power @ self._unexplained(lambda_value) ** 2)
 
-    def gcv(self, lam: float) -> float:
+    def gcv(self, lambda_value: float) -> float:
         """Return the GCV score: the residual over its squared degrees of freedom."""
-        return self.residual(lam) / float(self._count @ self._unexplained(lam)) ** 2
+        return (
+            self.residual(lambda_value) / float(self._count @ self._unexplained(lambda_value)) ** 2
+        )
 
-    def residual_dof_fraction(self, lam: float) -> float:
+    def residual_dof_fraction(self, lambda_value: float) -> float:
         """Return the residual's fraction of all degrees of freedom."""
-        return float(self._count @ self._unexplained(lam)) / float(self._count.sum())
+        return float(self._count @ self._unexplained(lambda_value)) / float(self._count.sum())
 
-    def _unexplained(self, lam):
+    def _unexplained(self, lambda_value):
         """Return the unexplained fraction of each bin's frequencies."""
-        return lam**2 / (lam**2 + self._q)
+        return lambda_value**2 / (lambda_value**2 + self._q)
 
 
 def minimise_gcv(score: Callable[[float], float], start: float, *, factor: float) -> LambdaChoice:
@@ -335,29 +337,29 @@ def meet_discrepancy(mean_square: Callable[[float], float], noise_variance: floa
     """
     residuals: dict[float, float] = {}  # by λ
 
-    def excess(log_lam: float) -> float:
-        lam = np.exp(log_lam)
-        residual = float(mean_square(lam))
-        residuals[float(lam)] = residual
+    def excess(log_lambda: float) -> float:
+        lambda_value = np.exp(log_lambda)
+        residual = float(mean_square(lambda_value))
+        residuals[float(lambda_value)] = residual
         return np.log(residual / noise_variance)
 
-    def choice(log_lam: float, at_bound: bool) -> LambdaChoice:
+    def choice(log_lambda: float, at_bound: bool) -> LambdaChoice:
         return LambdaChoice(
-            float(np.exp(log_lam)), "discrepancy", at_bound, tuple(sorted(residuals.items()))
+            float(np.exp(log_lambda)), "discrepancy", at_bound, tuple(sorted(residuals.items()))
         )
 
     octave = np.log(2)
     lowest, highest = np.log(LAMBDA_RANGE)
-    log_lam = np.log(0.3)  # the solution for most scans lies within an octave or two
-    first_excess = excess(log_lam)
+    log_lambda = np.log(0.3)  # the solution for most scans lies within an octave or two
+    first_excess = excess(log_lambda)
     direction = -1 if first_excess > 0 else 1
-    while lowest < log_lam + direction * octave < highest:
-        previous = log_lam
-        log_lam = log_lam + direction * octave
-        if excess(log_lam) * first_excess <= 0:
-            bracket = sorted((previous, log_lam))
+    while lowest < log_lambda + direction * octave < highest:
+        previous = log_lambda
+        log_lambda = log_lambda + direction * octave
+        if excess(log_lambda) * first_excess <= 0:
+            bracket = sorted((previous, log_lambda))
             return choice(optimize.brentq(excess, *bracket, xtol=0.02), at_bound=False)
-    return choice(log_lam, at_bound=True)
+    return choice(log_lambda, at_bound=True)
 
 
 def _quantile(values, fraction):

@@ -33,7 +33,7 @@ def susceptibility_standard_error(
     mask: np.ndarray,
     voxel_size: Vector,
     *,
-    lam: float,
+    lambda_value: float,
     b0_dir: Vector = (0, 0, 1),
     reference: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -49,7 +49,7 @@ def susceptibility_standard_error(
         Where the field was inverted.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
-    lam : float
+    lambda_value : float
         λ of the inversion, mm.
     b0_dir : sequence of 3 floats
         Direction of B0 in voxel axes.
@@ -68,7 +68,7 @@ def susceptibility_standard_error(
         If the mask is empty, a standard error inside it negative or NaN, or none finite, or if the
         reference has no weight in the mask.
     """
-    operator = _ClosedForm(mask, voxel_size, b0_dir, lam)
+    operator = _ClosedForm(mask, voxel_size, b0_dir, lambda_value)
     sigma = _interpolated_errors(standard_error, mask, voxel_size).astype(np.float64)
     variance = operator.grid.embed(sigma**2)
     result = convolve(operator.squared(), variance)
@@ -88,7 +88,7 @@ def region_standard_errors(
     voxel_size: Vector,
     regions: Iterable[np.ndarray],
     *,
-    lam: float,
+    lambda_value: float,
     b0_dir: Vector = (0, 0, 1),
     reference: np.ndarray | None = None,
     scale: np.ndarray | None = None,
@@ -97,7 +97,7 @@ def region_standard_errors(
 
     Parameters
     ----------
-    standard_error, mask, voxel_size, lam, b0_dir, reference
+    standard_error, mask, voxel_size, lambda_value, b0_dir, reference
         As of `susceptibility_standard_error`.
     regions : iterable of ndarray, shape (x, y, z)
         Weights (or a mask) of each region. Voxels outside the mask are ignored.
@@ -116,7 +116,7 @@ def region_standard_errors(
     ValueError
         As `susceptibility_standard_error`.
     """
-    operator = _ClosedForm(mask, voxel_size, b0_dir, lam)
+    operator = _ClosedForm(mask, voxel_size, b0_dir, lambda_value)
     sigma = operator.grid.embed(_interpolated_errors(standard_error, mask, voxel_size))
     reference_weights = 0 if reference is None else _mean_weights(reference, mask)
     errors = []
@@ -243,11 +243,11 @@ def weighted_standard_error(
 class _ClosedForm:
     """The deterministic inversion for one λ as a linear operator on its working grid."""
 
-    def __init__(self, mask, voxel_size, b0_dir, lam):
+    def __init__(self, mask, voxel_size, b0_dir, lambda_value):
         self.grid = working_grid(mask, voxel_size)
         kernel = dipole_kernel(self.grid.shape, voxel_size, b0_dir)
         self.spectrum = kernel / regularised_power(
-            kernel, gradient_power(self.grid.shape, voxel_size), lam
+            kernel, gradient_power(self.grid.shape, voxel_size), lambda_value
         )
 
     def squared(self):

@@ -38,8 +38,8 @@ def iterative(
     data_weight: np.ndarray | None = None,
     exterior_weight: float = 1.0,
     b0_dir: Vector = (0, 0, 1),
-    lam: float | None = None,
-    rule: str = "gcv",
+    lambda_value: float | None = None,
+    lambda_rule: str = "gcv",
     noise_variance: float | None = None,
     tolerance: float = 5e-3,
     max_iterations: int = 100,
@@ -72,7 +72,7 @@ def iterative(
 
     Parameters
     ----------
-    field, mask, voxel_size, b0_dir, lam, rule, noise_variance
+    field, mask, voxel_size, b0_dir, lambda_value, lambda_rule, noise_variance
         As for `multiqsm.core.inversion.closed_form.deterministic`. Both rules judge λ by the
         weighted field, so that voxels with zero weight have no influence.
     edges : ndarray of bool, shape (3, x, y, z)
@@ -108,12 +108,12 @@ def iterative(
     """
     problem = _EdgeProblem(field, mask, voxel_size, b0_dir, edges, max_iterations, seed)
     problem.set_weights(data_weight, exterior_weight)
-    if lam is not None:
-        choice = fixed_lambda(lam)
-    elif rule == "gcv":
+    if lambda_value is not None:
+        choice = fixed_lambda(lambda_value)
+    elif lambda_rule == "gcv":
         choice = problem.choose_by_gcv()
     else:
-        choice = problem.choose_by_discrepancy(checked_variance(rule, noise_variance))
+        choice = problem.choose_by_discrepancy(checked_variance(lambda_rule, noise_variance))
     spectrum, iterations = problem.converge(choice.value, tolerance)
     return problem.result(spectrum, choice, iterations)
 
@@ -198,19 +198,19 @@ class _EdgeProblem(QuadraticProblem):
             # outside the mask.
             self.data = fft.rfftn(weight**2 * self.grid.embed(self.field))
 
-    def converge(self, lam, tolerance):
+    def converge(self, lambda_value, tolerance):
         """Solve for a λ; return the spectrum of χ and the number of iterations.
 
         Starts from the solution of the nearest λ among those solved before.
         """
-        system = _EdgeSystem(self, lam)
+        system = _EdgeSystem(self, lambda_value)
         right_side = system.apply(system.closed_form(self.data))
         guess = None
         if self.solutions:
-            nearest = min(self.solutions, key=lambda solved: abs(np.log(solved / lam)))
+            nearest = min(self.solutions, key=lambda solved: abs(np.log(solved / lambda_value)))
             guess = self.solutions[nearest].copy()
             # χ hardly changes between neighbouring λ, but z = λ G_e χ does; y = H χ has no λ.
-            guess[system.n_field :] *= np.float32(lam / nearest)
+            guess[system.n_field :] *= np.float32(lambda_value / nearest)
         solution, iterations, _ = conjugate_gradients(
             system.operator,
             right_side,
@@ -218,24 +218,24 @@ class _EdgeProblem(QuadraticProblem):
             max_iterations=self.max_iterations,
             guess=guess,
         )
-        self.solutions[lam] = solution
+        self.solutions[lambda_value] = solution
         return system.susceptibility(solution, self.data), iterations
 
-    def solve(self, lam):
+    def solve(self, lambda_value):
         """Return the spectrum of χ for a λ, accurately enough to judge λ."""
-        return self.converge(lam, ROUGH_TOLERANCE)[0]
+        return self.converge(lambda_value, ROUGH_TOLERANCE)[0]
 
     def choose_by_gcv(self) -> LambdaChoice:
         """Choose λ by generalised cross-validation of W b and W Fᴴ D F."""
         # The closed form's optimum costs no solution here, and is a good place to start.
         start = super().choose_by_gcv().value * EDGES_LAMBDA
-        return minimise_gcv(
-            lambda lam: self.mean_square(lam) / self.residual_dof_fraction(lam) ** 2,
-            start=start,
-            factor=1.6,
-        )
 
-    def residual_dof_fraction(self, lam):
+        def score(lambda_value: float) -> float:
+            return self.mean_square(lambda_value) / self.residual_dof_fraction(lambda_value) ** 2
+
+        return minimise_gcv(score, start=start, factor=1.6)
+
+    def residual_dof_fraction(self, lambda_value):
         """Return the residual's fraction of the weighted field's degrees of freedom.
 
         The trace of the influence matrix, which has no closed form with weights and edges, is the
@@ -245,7 +245,7 @@ class _EdgeProblem(QuadraticProblem):
         (y, z) is multiplied by is the right-hand side of its own equations.
         """
         probe, probe_spectrum = self._probe
-        system = _EdgeSystem(self, lam)
+        system = _EdgeSystem(self, lambda_value)
         closed_form = system.closed_form(probe_spectrum)
         explained = inner(probe, self.volume(self.kernel * closed_form))
         right_side = system.apply(closed_form)
@@ -279,10 +279,10 @@ class _EdgeSystem:
     everywhere, followed by z, one value for each edge.
     """
 
-    def __init__(self, problem, lam):
+    def __init__(self, problem, lambda_value):
         self.problem = problem
-        self.lam = np.float32(lam)
-        self.inverse = 1 / problem.regularised(lam)
+        self.lambda_value = np.float32(lambda_value)
+        self.inverse = 1 / problem.regularised(lambda_value)
         self.n_field = 0 if problem.complement is None else problem.complement.size
 
     def closed_form(self, data):
@@ -304,14 +304,14 @@ class _EdgeSystem:
             np.multiply(field.ravel(), problem.complement.ravel(), out=result[:n])
         # The sparse matrix computes the gradient only at the edges, which are few.
         gradient = problem.edge_gradient @ problem.volume(spectrum).ravel()
-        np.multiply(gradient, self.lam, out=result[n:])
+        np.multiply(gradient, self.lambda_value, out=result[n:])
         return result
 
     def susceptibility(self, solution, data=None):
         """Spectrum of χ = M⁻¹ (D b + Bᴴ (y, z)); without data, of M⁻¹ Bᴴ (y, z) alone."""
         problem = self.problem
         n = self.n_field
-        divergence = problem.edge_divergence @ (self.lam * solution[n:])
+        divergence = problem.edge_divergence @ (self.lambda_value * solution[n:])
         spectrum = fft.rfftn(divergence.reshape(problem.grid.shape))
         if data is not None:
             spectrum += problem.kernel * data

@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 from ..grid import neighbours
 from .encoding import wrap_phase
 
-MODES = ("spatial", "temporal", "individual")
+UNWRAPPINGS = ("spatial", "temporal", "individual")
 
 # Side lengths in voxels of the boxes over which offsets are averaged. Receive phase varies over
 # many more voxels than that, and within a box the few wrong voxels near air are outnumbered.
@@ -46,7 +46,7 @@ def unwrap_echoes(
     mask: np.ndarray,
     echo_times: ArrayLike,
     *,
-    mode: Literal["spatial", "temporal", "individual"] = "spatial",
+    unwrapping: Literal["spatial", "temporal", "individual"] = "spatial",
 ) -> np.ndarray:
     """Unwrap the phase of all echoes so that it is continuous in space and linear in time.
 
@@ -60,7 +60,7 @@ def unwrap_echoes(
     3. Later echoes: each is predicted by extrapolating phase linearly in echo time, mostly from the
        echoes shortly before it, and moved by the multiple of 2π that brings it closest.
 
-    In the mode 'individual', which the study of Lin et al. used, all echoes are unwrapped in space
+    With 'individual', which the study of Lin et al. used, all echoes are unwrapped in space
     instead, each on its own, and then made consistent in time.
 
     Parameters
@@ -71,7 +71,7 @@ def unwrap_echoes(
         Voxels to unwrap. It may have several components and may touch the faces of the volume.
     echo_times : sequence of float, length n_echoes
         Echo times in s, all different, in any order; their spacing may vary.
-    mode : {'spatial', 'temporal', 'individual'}
+    unwrapping : {'spatial', 'temporal', 'individual'}
         After extrapolating phase linearly in echo time, how the remainder of later echoes is
         unwrapped. 'spatial' unwraps the smooth part of the remainder in space and adds it to the
         prediction. This handles phase that is not linear in time, such as the alternating offset of
@@ -89,8 +89,8 @@ def unwrap_echoes(
     Raises
     ------
     ValueError
-        If shapes disagree, echo times repeat, the mask is empty, the mode is unknown, or phase
-        inside the mask is not finite.
+        If shapes disagree, echo times repeat, the mask is empty, the way of unwrapping is unknown,
+        or phase inside the mask is not finite.
 
     Notes
     -----
@@ -112,22 +112,22 @@ def unwrap_echoes(
     >>> bool(np.allclose(unwrapped, true, atol=1e-4))
     True
     """
-    phase, mask, times = _checked(phase, mask, echo_times, mode)
+    phase, mask, times = _checked(phase, mask, echo_times, unwrapping)
     region = _Region(mask)
     # A row for each echo, a column for each voxel of the mask.
     echoes = np.ascontiguousarray(phase[mask].T, dtype=np.float32)
 
-    if mode == "individual":
+    if unwrapping == "individual":
         unwrapped = _individually(echoes, times, region)
     else:
-        unwrapped = _predicted_in_time(echoes, times, region, mode)
+        unwrapped = _predicted_in_time(echoes, times, region, unwrapping)
 
     result = np.zeros(phase.shape, np.float32)
     result[mask] = unwrapped.T
     return result
 
 
-def _checked(phase, mask, echo_times, mode):
+def _checked(phase, mask, echo_times, unwrapping):
     phase = np.asarray(phase)
     mask = np.asarray(mask, dtype=bool)
     times = np.asarray(echo_times, dtype=np.float64)
@@ -139,8 +139,8 @@ def _checked(phase, mask, echo_times, mode):
         )
     if len(np.unique(times)) != len(times):
         raise ValueError(f"echo times must differ from each other: {times.tolist()}")
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
+    if unwrapping not in UNWRAPPINGS:
+        raise ValueError(f"unwrapping must be one of {UNWRAPPINGS}, not {unwrapping!r}")
     if not mask.any():
         raise ValueError("the mask is empty: there is no voxel to unwrap")
     if not np.isfinite(phase[mask]).all():
@@ -148,7 +148,7 @@ def _checked(phase, mask, echo_times, mode):
     return phase, mask, times
 
 
-def _predicted_in_time(echoes, times, region, mode):
+def _predicted_in_time(echoes, times, region, unwrapping):
     """Unwrap the first echo in space, and each later one after predicting it from those before.
 
     Rows of the array are replaced by unwrapped phase one after the other, in the order of echo
@@ -170,7 +170,7 @@ def _predicted_in_time(echoes, times, region, mode):
         own_offset = np.float32(0)
         # The common offset is that of the first two echoes, so only later ones have one of their
         # own (even echoes of a bipolar readout differ from odd ones).
-        if mode == "spatial" and n > 1:
+        if unwrapping == "spatial" and n > 1:
             remainder = region.smooth(echoes[echo] - predicted, _REMAINDER_SMOOTHING)
             own_offset = region.centre(region.unwrap(remainder))
         echoes[echo] = _closest_to(predicted + own_offset, echoes[echo])

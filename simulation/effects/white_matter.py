@@ -1,8 +1,8 @@
 """White matter whose frequency depends on the angle between its fibres and B0.
 
 Two effects with the same fibres. The susceptibility of fibres is anisotropic, and has a field of
-its own. Water within myelin sheaths precesses at another frequency than the field outside them:
-this offset is local, the field of no susceptibility. Both belong to a person: they are the same in
+its own. Water within myelin sheaths has another frequency than water outside them: this offset is
+local, the field of no susceptibility. Both belong to a person: they are the same in
 all scans, up to the angle to B0.
 """
 
@@ -159,7 +159,7 @@ def add_white_matter(
     total = specimen.total_field.copy()
     if anisotropy is not None:
         white = grid.white_fraction(model)
-        deviation = along_b0 - np.float32([0, 0, 1 / 3]).reshape(3, 1, 1, 1)
+        deviation = along_b0 - np.array([0, 0, 1 / 3], np.float32).reshape(3, 1, 1, 1)
         magnetization = np.float32(anisotropy.difference) * white * deviation
         field = grid.to_fine(grid.field(magnetization))
         effect_fields["anisotropy"] = block_mean(field, specimen.oversampling)

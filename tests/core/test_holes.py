@@ -137,11 +137,16 @@ def test_inversions_recover_a_source_in_a_hole(bleeding):
         edges=bleeding["edges"],
         data_weight=measured.astype(np.float32),
         exterior_weight=0.2,
-        lam=0.1,
+        lambda_value=0.1,
         **space,
     ).chi
     sparse = medi(
-        bleeding["local"], mask, edges=bleeding["edges"], standard_error=bleeding["error"], **space
+        bleeding["local"],
+        mask,
+        edges=bleeding["edges"],
+        standard_error=bleeding["error"],
+        medi_data="linear",
+        **space,
     ).chi
     inside = bleeding["inside"]
     tissue = measured & (np.abs(bleeding["true"]) < 0.02)
@@ -167,7 +172,7 @@ def test_values_in_a_hole_do_not_matter(bleeding):
     options = {
         "edges": bleeding["edges"],
         "data_weight": bleeding["measured"].astype(np.float32),
-        "lam": 0.1,
+        "lambda_value": 0.1,
         "tolerance": 1e-4,
         **bleeding["space"],
     }

@@ -28,9 +28,9 @@ def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd):
     field, mask, magnitude, inside, outside = ball_in_head(
         voxel_size, b0_dir, odd, radius=7.0, head=48.0
     )
-    edges = edge_mask(magnitude, mask, fraction=0.1)
-    closed = deterministic(field, mask, voxel_size, b0_dir=b0_dir, lam=0.01).chi
-    iterated = iterative(field, mask, voxel_size, edges=edges, b0_dir=b0_dir, lam=0.02).chi
+    edges = edge_mask(magnitude, mask, edge_fraction=0.1)
+    closed = deterministic(field, mask, voxel_size, b0_dir=b0_dir, lambda_value=0.01).chi
+    iterated = iterative(field, mask, voxel_size, edges=edges, b0_dir=b0_dir, lambda_value=0.02).chi
     for chi in (closed, iterated):
         assert chi[inside].mean() - chi[outside].mean() == pytest.approx(0.1, rel=0.05)
 
@@ -55,7 +55,7 @@ class Converged:
     def dipole(self, x):
         return np.fft.irfftn(self.kernel * np.fft.rfftn(x), self.grid.shape, axes=(0, 1, 2))
 
-    def solve(self, weighted_field, lam):
+    def solve(self, weighted_field, lambda_value):
         """Return χ on the grid for W b."""
 
         def normal_operator(flat):
@@ -64,7 +64,7 @@ class Converged:
             out = self.dipole(self.weight**2 * self.dipole(x)) + x.mean()
             for axis, size in enumerate(self.voxel_size):
                 gradient = self.is_penalised[axis] * (np.roll(x, -1, axis) - x) / size**2
-                out += lam**2 * (np.roll(gradient, 1, axis) - gradient)
+                out += lambda_value**2 * (np.roll(gradient, 1, axis) - gradient)
             return out.ravel()
 
         size = int(np.prod(self.grid.shape))
@@ -83,7 +83,7 @@ def noise_in_a_box(shape):
     mask[3:-3, 3:-3, 2:-2] = True
     field = rng.normal(0, 0.01, shape) * mask
     magnitude = rng.normal(100, 10, shape) * mask
-    return field, mask, edge_mask(magnitude, mask, fraction=0.3), rng.uniform(0.3, 1, shape)
+    return field, mask, edge_mask(magnitude, mask, edge_fraction=0.3), rng.uniform(0.3, 1, shape)
 
 
 @pytest.mark.parametrize(("weighted", "exterior_weight"), [(False, 1.0), (False, 0.3), (True, 0.3)])
@@ -93,16 +93,16 @@ def test_iterative_agrees_with_a_converged_double_precision_solution(
 ):
     voxel_size = (1, 1, 1.5)
     b0_dir = (0.2, -0.3, 0.9)
-    lam = 0.15
+    lambda_value = 0.15
     field, mask, edges, data_weight = noise_in_a_box(shape)
     data_weight = data_weight if weighted else np.ones(shape)
     converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, exterior_weight)
     weighted_field = converged.weight * converged.grid.embed(field)
-    expected = converged.grid.extract(converged.solve(weighted_field, lam))[mask]
+    expected = converged.grid.extract(converged.solve(weighted_field, lambda_value))[mask]
     options = {
         "edges": edges,
         "b0_dir": b0_dir,
-        "lam": lam,
+        "lambda_value": lambda_value,
         "data_weight": data_weight,
         "exterior_weight": exterior_weight,
     }
@@ -122,17 +122,17 @@ def test_gcv_scores_are_those_of_converged_solutions(exterior_weight):
         "data_weight": data_weight,
         "exterior_weight": exterior_weight,
     }
-    tried = iterative(field, mask, voxel_size, seed=1, **options).lam.tried
+    tried = iterative(field, mask, voxel_size, seed=1, **options).lambda_choice.tried
     converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, exterior_weight)
     inside = converged.inside
     weight = converged.weight
     weighted_field = weight * converged.grid.embed(field)
     probe = np.zeros(inside.shape)
     probe[inside] = np.random.default_rng(1).choice(np.float32([-1, 1]), mask.sum())
-    for lam, score in tried[::3]:
-        explained = weight * converged.dipole(converged.solve(weighted_field, lam))
+    for lambda_value, score in tried[::3]:
+        explained = weight * converged.dipole(converged.solve(weighted_field, lambda_value))
         mean_square = np.mean((weighted_field - explained)[inside] ** 2)
-        explained_probe = weight * converged.dipole(converged.solve(probe, lam))
+        explained_probe = weight * converged.dipole(converged.solve(probe, lambda_value))
         freedom = 1 - np.mean((probe * explained_probe)[inside])
         assert score == pytest.approx(mean_square / freedom**2, rel=0.02)
 
@@ -149,8 +149,8 @@ def test_mirrored_scan_gives_the_mirrored_map(axis):
     magnitude = (1 + 0.3 * fraction) * mask
 
     def invert(field, mask, magnitude):
-        edges = edge_mask(magnitude, mask, fraction=0.1)
-        return iterative(field, mask, voxel_size, edges=edges, lam=0.1, tolerance=1e-4).chi
+        edges = edge_mask(magnitude, mask, edge_fraction=0.1)
+        return iterative(field, mask, voxel_size, edges=edges, lambda_value=0.1, tolerance=1e-4).chi
 
     plain = invert(field, mask, magnitude)
     mirrored = invert(np.flip(field, axis), np.flip(mask, axis), np.flip(magnitude, axis))
@@ -170,7 +170,7 @@ def noisy_balls():
     )
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 36**2
     noise = np.random.default_rng(0).normal(0, 0.004, shape).astype(np.float32)
-    edges = edge_mask((1 + 0.3 * visible) * mask, mask, fraction=0.1)
+    edges = edge_mask((1 + 0.3 * visible) * mask, mask, edge_fraction=0.1)
     field = (visible_field + hidden_field + noise) * mask
     return field, mask, voxel_size, edges, 0.1 * visible - 0.1 * hidden
 
@@ -190,7 +190,7 @@ def test_ball_near_the_surface_needs_a_low_exterior_weight():
     )
     mask = sum(c**2 for c in centred_coordinates(shape, voxel_size)) < 33**2
     field = (field + np.random.default_rng(0).normal(0, noise, shape).astype(np.float32)) * mask
-    edges = edge_mask((1 + 0.3 * fraction) * mask, mask, fraction=0.2)
+    edges = edge_mask((1 + 0.3 * fraction) * mask, mask, edge_fraction=0.2)
     weight = zero_field_weight(field, mask, noise**2)
     assert 0.1 < weight < 0.3
     ball = fraction == 1
@@ -199,7 +199,7 @@ def test_ball_near_the_surface_needs_a_low_exterior_weight():
     spread = {}
     for exterior_weight in (1, weight):
         chi = iterative(
-            field, mask, voxel_size, edges=edges, lam=0.1, exterior_weight=exterior_weight
+            field, mask, voxel_size, edges=edges, lambda_value=0.1, exterior_weight=exterior_weight
         ).chi
         loss[exterior_weight] = 0.1 - (chi[ball].mean() - chi[elsewhere].mean())
         spread[exterior_weight] = error(chi, mask, 0.1 * fraction)
@@ -226,15 +226,15 @@ def test_voxels_of_low_weight_do_not_affect_lambda(noisy_balls):
     weighted = iterative(
         spoilt, mask, voxel_size, edges=edges, data_weight=noise_weight(standard_error, mask)
     )
-    assert weighted.lam.value == pytest.approx(clean.lam.value, rel=0.1)
-    assert plain.lam.value != pytest.approx(clean.lam.value, rel=0.2)
+    assert weighted.lambda_choice.value == pytest.approx(clean.lambda_choice.value, rel=0.1)
+    assert plain.lambda_choice.value != pytest.approx(clean.lambda_choice.value, rel=0.2)
 
 
 def test_wrong_voxels_do_little_harm_when_weighted(noisy_balls):
     # The errors of a patch of the field are fifty times the noise.
     field, mask, voxel_size, edges, truth = noisy_balls
     spoilt, standard_error = with_wrong_voxels(field, 0.2)
-    options = {"edges": edges, "lam": 0.2}
+    options = {"edges": edges, "lambda_value": 0.2}
     clean = iterative(field, mask, voxel_size, **options).chi
     plain = iterative(spoilt, mask, voxel_size, **options).chi
     weighted = iterative(
@@ -256,22 +256,24 @@ def test_exterior_weight_is_one_if_the_surface_has_only_noise():
 def test_gcv_comes_close_to_the_best_lambda(noisy_balls, method):
     field, mask, voxel_size, edges, truth = noisy_balls
 
-    def invert(lam=None):
+    def invert(lambda_value=None):
         if method == "deterministic":
-            return deterministic(field, mask, voxel_size, lam=lam)
-        return iterative(field, mask, voxel_size, edges=edges, lam=lam)
+            return deterministic(field, mask, voxel_size, lambda_value=lambda_value)
+        return iterative(field, mask, voxel_size, edges=edges, lambda_value=lambda_value)
 
     chosen = invert()
-    best = min(error(invert(lam).chi, mask, truth) for lam in np.geomspace(0.02, 2, 15))
-    assert chosen.lam.rule == "gcv"
-    assert not chosen.lam.at_bound
+    best = min(
+        error(invert(lambda_value).chi, mask, truth) for lambda_value in np.geomspace(0.02, 2, 15)
+    )
+    assert chosen.lambda_choice.rule == "gcv"
+    assert not chosen.lambda_choice.at_bound
     assert error(chosen.chi, mask, truth) < 1.1 * best
 
 
 @pytest.mark.parametrize("method", ["deterministic", "iterative"])
 def test_discrepancy_principle_leaves_the_noise_unexplained(noisy_balls, method):
     field, mask, voxel_size, edges, _ = noisy_balls
-    options = {"rule": "discrepancy", "noise_variance": 0.004**2}
+    options = {"lambda_rule": "discrepancy", "noise_variance": 0.004**2}
     if method == "deterministic":
         inversion = deterministic(field, mask, voxel_size, **options)
     else:
@@ -292,9 +294,9 @@ def test_same_seed_same_map_whatever_the_number_of_threads(noisy_balls):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lam": 0}, "λ must be positive"),
-        ({"rule": "l-curve"}, "unknown rule"),
-        ({"rule": "discrepancy"}, "positive noise variance"),
+        ({"lambda_value": 0}, "λ must be positive"),
+        ({"lambda_rule": "l-curve"}, "unknown rule"),
+        ({"lambda_rule": "discrepancy"}, "positive noise variance"),
     ],
 )
 def test_bad_options_are_refused(noisy_balls, options, message):

@@ -29,11 +29,12 @@ def contrast(chi, inside, outside):
 
 
 @GEOMETRIES
-@pytest.mark.parametrize("period", [None, 1.0])
-def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd, period):
+@pytest.mark.parametrize("medi_data", ["linear", "nonlinear"])
+def test_ball_keeps_its_susceptibility(voxel_size, b0_dir, odd, medi_data):
     field, mask, magnitude, inside, outside = ball_in_head(voxel_size, b0_dir, odd)
     edges = edge_mask(noisy(magnitude, 0.01), mask)
-    chi = medi(noisy(field, 0.001), mask, voxel_size, edges=edges, b0_dir=b0_dir, period=period).chi
+    options = {"edges": edges, "b0_dir": b0_dir, "medi_data": medi_data, "period": 1.0}
+    chi = medi(noisy(field, 0.001), mask, voxel_size, **options).chi
     # 4 %: partial volume at the ball's surface.
     assert contrast(chi, inside, outside) == pytest.approx(0.1, rel=0.04)
     assert chi[outside].std() < 0.004
@@ -48,7 +49,7 @@ def test_ball_that_the_magnitude_does_not_show_keeps_its_edges():
     edges = edge_mask(noisy(np.ones(mask.shape), 0.01), mask)
     field = noisy(field, 0.003)
     inversions = (
-        medi(field, mask, (1, 1, 1), edges=edges),
+        medi(field, mask, (1, 1, 1), edges=edges, medi_data="linear"),
         iterative(field, mask, (1, 1, 1), edges=edges),
         deterministic(field, mask, (1, 1, 1)),
     )
@@ -60,18 +61,19 @@ def test_solution_is_the_minimum():
     """An independent minimiser, of a smooth approximation of |x|, arrives at the same χ."""
     shape = (12, 11, 10)
     voxel_size = (1, 1, 1.5)
-    lam = 2e-3
+    lambda_value = 2e-3
     mask = np.zeros(shape, bool)
     mask[2:-2, 2:-2, 2:-2] = True
     rng = np.random.default_rng(1)
     field = rng.normal(0, 0.01, shape) * mask
-    edges = edge_mask(rng.normal(100, 10, shape), mask, fraction=0.2)
+    edges = edge_mask(rng.normal(100, 10, shape), mask, edge_fraction=0.2)
     chi = medi(
         field,
         mask,
         voxel_size,
         edges=edges,
-        lam=lam,
+        medi_lambda=lambda_value,
+        medi_data="linear",
         merit=False,
         tolerance=1e-6,
         max_iterations=3000,
@@ -94,8 +96,8 @@ def test_solution_is_the_minimum():
         for axis, size in enumerate(voxel_size):
             gradient = is_penalised[axis] * (np.roll(x, -1, axis) - x) / size
             modulus = np.sqrt(gradient**2 + roundness**2)
-            cost += lam * np.sum(modulus - roundness)
-            weighted = lam * gradient / modulus / size
+            cost += lambda_value * np.sum(modulus - roundness)
+            weighted = lambda_value * gradient / modulus / size
             slope += np.roll(weighted, 1, axis) - weighted
         return cost, slope.ravel()
 
@@ -120,8 +122,8 @@ def test_solution_is_the_minimum():
 def test_lambda_increases_with_noise():
     field, mask, magnitude, *_ = ball_in_head()
     edges = edge_mask(noisy(magnitude, 0.01), mask)
-    low = medi(noisy(field, 0.002), mask, (1, 1, 1), edges=edges).lam
-    high = medi(noisy(field, 0.008), mask, (1, 1, 1), edges=edges).lam
+    low = medi(noisy(field, 0.002), mask, (1, 1, 1), edges=edges, medi_data="linear").lambda_choice
+    high = medi(noisy(field, 0.008), mask, (1, 1, 1), edges=edges, medi_data="linear").lambda_choice
     assert low.rule == high.rule == "scaled"
     # the residual is nearly all noise
     assert high.value / low.value == pytest.approx(4, rel=0.15)
@@ -138,10 +140,11 @@ def test_discrepancy_meets_the_noise():
         (1, 1, 1),
         edges=edges,
         standard_error=standard_error,
-        rule="discrepancy",
+        lambda_rule="discrepancy",
+        medi_data="linear",
         merit=False,
     )
-    assert inversion.lam.rule == "discrepancy"
+    assert inversion.lambda_choice.rule == "discrepancy"
     assert inversion.residual == pytest.approx(sd, rel=0.02)
 
 
@@ -152,10 +155,10 @@ def test_field_errors_by_a_period_are_harmless_with_the_nonlinear_data_term():
     field = noisy(field, 0.002)
     wrong = field.copy()
     wrong[np.random.default_rng(2).random(mask.shape) < 0.01] += period
-    options = {"edges": edges, "merit": False, "lam": 3e-4}
+    options = {"edges": edges, "merit": False, "medi_lambda": 3e-4}
     right = medi(field, mask, (1, 1, 1), period=period, **options).chi
     nonlinear = medi(wrong, mask, (1, 1, 1), period=period, **options).chi
-    linear = medi(wrong, mask, (1, 1, 1), **options).chi
+    linear = medi(wrong, mask, (1, 1, 1), medi_data="linear", **options).chi
     assert np.std((nonlinear - right)[mask]) < 0.001
     assert np.std((linear - right)[mask]) > 0.02
 
@@ -165,8 +168,9 @@ def test_merit_down_weights_inconsistent_voxels():
     edges = edge_mask(noisy(magnitude, 0.01), mask)
     wrong = noisy(field, 0.002)
     wrong[np.random.default_rng(2).random(mask.shape) < 0.005] += 0.2
-    plain = medi(wrong, mask, (1, 1, 1), edges=edges, merit=False, lam=3e-4).chi
-    merit = medi(wrong, mask, (1, 1, 1), edges=edges, lam=3e-4).chi
+    options = {"edges": edges, "medi_data": "linear", "medi_lambda": 3e-4}
+    plain = medi(wrong, mask, (1, 1, 1), merit=False, **options).chi
+    merit = medi(wrong, mask, (1, 1, 1), merit=True, **options).chi
     assert merit[outside].std() < 0.5 * plain[outside].std()
     assert contrast(merit, inside, outside) == pytest.approx(0.1, rel=0.05)
 
@@ -174,34 +178,36 @@ def test_merit_down_weights_inconsistent_voxels():
 def test_threads_change_nothing():
     field, mask, magnitude, *_ = ball_in_head((1, 1, 2), TILTED, 1)
     edges = edge_mask(magnitude, mask)
+    options = {"edges": edges, "b0_dir": TILTED, "period": 1.0}
     maps = []
     for workers in (1, 3):
         with fft.set_workers(workers):
-            maps.append(medi(field, mask, (1, 1, 2), edges=edges, b0_dir=TILTED).chi)
+            maps.append(medi(field, mask, (1, 1, 2), **options).chi)
     np.testing.assert_array_equal(*maps)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lam": -1.0}, "positive"),
-        ({"rule": "gcv"}, "unknown rule"),
-        ({"rule": "discrepancy"}, "standard error"),
-        ({"period": 0.0}, "period"),
+        ({"medi_lambda": -1.0}, "positive"),
+        ({"lambda_rule": "gcv"}, "unknown rule"),
+        ({"lambda_rule": "discrepancy"}, "standard error"),
+        ({"period": 0.0}, "positive"),
+        ({"period": None}, "needs the period"),
+        ({"medi_data": "complex"}, "unknown data term"),
     ],
 )
 def test_bad_choices_are_refused(options, message):
     mask = np.ones((8, 8, 8), bool)
+    options = {"edges": np.zeros((3, *mask.shape), bool), "period": 1.0, **options}
     with pytest.raises(ValueError, match=message):
-        medi(
-            np.zeros(mask.shape), mask, (1, 1, 1), edges=np.zeros((3, *mask.shape), bool), **options
-        )
+        medi(np.zeros(mask.shape), mask, (1, 1, 1), **options)
 
 
 def test_bad_input_is_refused():
     mask = np.ones((8, 8, 8), bool)
     edges = np.zeros((3, *mask.shape), bool)
     with pytest.raises(ValueError, match="not finite"):
-        medi(np.full(mask.shape, np.nan), mask, (1, 1, 1), edges=edges)
+        medi(np.full(mask.shape, np.nan), mask, (1, 1, 1), edges=edges, period=1.0)
     with pytest.raises(ValueError, match="empty"):
-        medi(np.zeros(mask.shape), ~mask, (1, 1, 1), edges=edges)
+        medi(np.zeros(mask.shape), ~mask, (1, 1, 1), edges=edges, period=1.0)

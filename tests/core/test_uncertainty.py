@@ -52,11 +52,13 @@ def small():
     for place in np.argwhere(mask):
         impulse = np.zeros(shape, np.float32)
         impulse[tuple(place)] = 1
-        columns.append(deterministic(impulse, mask, VOXEL, b0_dir=OBLIQUE, lam=0.2).chi[mask])
+        columns.append(
+            deterministic(impulse, mask, VOXEL, b0_dir=OBLIQUE, lambda_value=0.2).chi[mask]
+        )
     return mask, sigma, np.array(columns, np.float64).T
 
 
-SETTINGS = {"voxel_size": VOXEL, "lam": 0.2, "b0_dir": OBLIQUE}
+SETTINGS = {"voxel_size": VOXEL, "lambda_value": 0.2, "b0_dir": OBLIQUE}
 
 
 def test_map_is_exact(small):
@@ -201,7 +203,7 @@ def compare(error, of_regions, observed, observed_of_regions, mask):
 
 def test_deterministic_spread_of_fifty_realisations(phantom):
     mask = phantom["mask"]
-    settings = {"voxel_size": VOXEL, "lam": 0.3, "b0_dir": OBLIQUE}
+    settings = {"voxel_size": VOXEL, "lambda_value": 0.3, "b0_dir": OBLIQUE}
     observed = spread(lambda noise: deterministic(noise, mask, **settings).chi, phantom)
     error = susceptibility_standard_error(phantom["sigma"], mask, reference=mask, **settings)
     of_regions = region_standard_errors(
@@ -219,8 +221,8 @@ def test_deterministic_spread_of_fifty_realisations(phantom):
 def test_iterative_spread_of_fifty_realisations(phantom, weighted):
     mask = phantom["mask"]
     sigma = phantom["sigma"]
-    settings = {"voxel_size": VOXEL, "lam": 0.3, "b0_dir": OBLIQUE}
-    options = {"edges": edge_mask(phantom["magnitude"], mask, fraction=0.2), **settings}
+    settings = {"voxel_size": VOXEL, "lambda_value": 0.3, "b0_dir": OBLIQUE}
+    options = {"edges": edge_mask(phantom["magnitude"], mask, edge_fraction=0.2), **settings}
     if weighted:
         options["data_weight"] = noise_weight(sigma, mask)
         options["exterior_weight"] = zero_field_weight(
@@ -284,11 +286,10 @@ def nodes(phantom, tmp_path_factory):
         outputs[name] = run(node, folder / f"{name}se")
 
     propagate("deterministic", Deterministic, DeterministicStandardError, {}, {})
-    for name, invert, standard_error in (
-        ("iterative", Iterative, IterativeStandardError),
-        ("medi", Medi, MediStandardError),
-    ):
-        propagate(name, invert, standard_error, echoes, {**field, **echoes, "draws": 16})
+    realisations = {**field, **echoes, "draws": 16}
+    propagate("iterative", Iterative, IterativeStandardError, echoes, realisations)
+    linear = {**echoes, "medi_data": "linear"}
+    propagate("medi", Medi, MediStandardError, linear, realisations)
     return field | files | echoes, outputs
 
 
@@ -301,7 +302,12 @@ def test_nodes_use_the_choices_of_the_inversion(nodes, phantom):
     mask = phantom["mask"]
     provenance = outputs["deterministic"].provenance
     expected = susceptibility_standard_error(
-        phantom["sigma"], mask, VOXEL, lam=provenance["Lambda"], b0_dir=B0_DIR, reference=mask
+        phantom["sigma"],
+        mask,
+        VOXEL,
+        lambda_value=provenance["Lambda"],
+        b0_dir=B0_DIR,
+        reference=mask,
     )
     np.testing.assert_allclose(
         nib.load(outputs["deterministic"].chi_se_file).get_fdata(), expected, rtol=1e-4
@@ -312,10 +318,10 @@ def test_nodes_use_the_choices_of_the_inversion(nodes, phantom):
     assert provenance["NoiseRealisations"] == 16
     assert provenance["StandardErrorFrom"] == "realisations of the noise"
     edges = edge_mask(
-        np.sqrt(2) * phantom["magnitude"], mask, fraction=provenance.get("EdgeFraction")
+        np.sqrt(2) * phantom["magnitude"], mask, edge_fraction=provenance.get("EdgeFraction")
     )
     options = {
-        "lam": provenance["Lambda"],
+        "lambda_value": provenance["Lambda"],
         "edges": edges,
         "exterior_weight": provenance["ExteriorWeight"],
         "b0_dir": B0_DIR,
@@ -345,7 +351,8 @@ def test_nodes_standard_error_is_the_spread_of_medis_maps(nodes, phantom):
         **space,
         "edges": edges,
         "standard_error": phantom["sigma"],
-        "lam": provenance["Lambda"],
+        "medi_lambda": provenance["Lambda"],
+        "medi_data": "linear",
     }
     alone = medi(field, mask, **options).chi
     observed, _ = spread(
@@ -355,7 +362,7 @@ def test_nodes_standard_error_is_the_spread_of_medis_maps(nodes, phantom):
     assert np.median(error) == pytest.approx(np.median(observed), rel=0.3)
     assert np.sqrt(np.mean(error**2)) == pytest.approx(np.sqrt(np.mean(observed**2)), rel=0.3)
     assert provenance["ClosedFormLambda"] == pytest.approx(
-        deterministic(field, mask, VOXEL, b0_dir=B0_DIR).lam.value, rel=1e-3
+        deterministic(field, mask, VOXEL, b0_dir=B0_DIR).lambda_choice.value, rel=1e-3
     )
 
 
@@ -373,7 +380,7 @@ def test_table_has_the_standard_error_of_each_mean(nodes, phantom, tmp_path, met
     files, outputs = nodes
     mask = phantom["mask"]
     sigma = phantom["sigma"]
-    lam = outputs[method].provenance["ClosedFormLambda" if method == "medi" else "Lambda"]
+    lambda_value = outputs[method].provenance["ClosedFormLambda" if method == "medi" else "Lambda"]
     labels = sum(index * region for index, region in enumerate(phantom["regions"], start=1))
     names = {index: f"ball {index}" for index in (1, 2, 3)} | {4: "nowhere"}
     shared = {
@@ -396,7 +403,7 @@ def test_table_has_the_standard_error_of_each_mean(nodes, phantom, tmp_path, met
         weighted_sigma = weighted_standard_error(sigma, mask)
         chi_se = nib.load(outputs[method].chi_se_file).get_fdata(dtype=np.float32)
         closed_form = susceptibility_standard_error(
-            weighted_sigma, mask, VOXEL, lam=lam, b0_dir=B0_DIR, reference=mask
+            weighted_sigma, mask, VOXEL, lambda_value=lambda_value, b0_dir=B0_DIR, reference=mask
         )
         scale = np.divide(chi_se, closed_form, out=np.zeros_like(chi_se), where=mask)
     expected = region_standard_errors(
@@ -404,7 +411,7 @@ def test_table_has_the_standard_error_of_each_mean(nodes, phantom, tmp_path, met
         mask,
         VOXEL,
         phantom["regions"],
-        lam=lam,
+        lambda_value=lambda_value,
         b0_dir=B0_DIR,
         reference=phantom["reference"],
         scale=scale,
@@ -423,7 +430,7 @@ def test_errors_of_regions_in_another_space(nodes, phantom, tmp_path):
     """
     files, outputs = nodes
     mask = phantom["mask"]
-    lam = outputs["deterministic"].provenance["Lambda"]
+    lambda_value = outputs["deterministic"].provenance["Lambda"]
     shape = (40, 40, 40)
     affine = np.diag([1.6, 1.6, 1.6, 1.0])
     motion = np.eye(4)
@@ -440,7 +447,7 @@ def test_errors_of_regions_in_another_space(nodes, phantom, tmp_path):
     means = []
     for _ in range(50):
         noise = (mask * phantom["sigma"] * rng.standard_normal(mask.shape)).astype(np.float32)
-        chi = deterministic(noise, mask, VOXEL, b0_dir=B0_DIR, lam=lam).chi
+        chi = deterministic(noise, mask, VOXEL, b0_dir=B0_DIR, lambda_value=lambda_value).chi
         resampled = resample(chi, mask=mask, **grids)
         zero = resampled[reference].mean()
         means.append([resampled[region].mean() - zero for region in regions])

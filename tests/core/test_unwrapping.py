@@ -9,10 +9,10 @@ from multiqsm.core.holes import fill_holes
 from multiqsm.core.mask.reliability import exclude_unresolved
 from multiqsm.core.phase.encoding import wrap_phase
 from multiqsm.core.phase.fieldfit import fit_field
-from multiqsm.core.phase.unwrapping import MODES, unwrap_echoes
+from multiqsm.core.phase.unwrapping import UNWRAPPINGS, unwrap_echoes
 from multiqsm.workflows.field import init_field_wf
 
-PREDICTING_MODES = ("spatial", "temporal")  # later echoes from earlier ones
+PREDICTING = ("spatial", "temporal")  # later echoes from earlier ones
 TWO_PI = 2 * np.pi
 SHAPE = (41, 36, 27)
 
@@ -53,7 +53,7 @@ def assert_only_multiples_of_2pi_added(unwrapped, wrapped, mask):
     np.testing.assert_allclose(wraps, np.rint(wraps), atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("unwrapping", UNWRAPPINGS)
 @pytest.mark.parametrize(
     "times",
     [
@@ -64,22 +64,22 @@ def assert_only_multiples_of_2pi_added(unwrapped, wrapped, mask):
     ],
     ids=["even", "uneven", "unordered", "two"],
 )
-def test_unwraps_to_the_truth(head, times, mode):
+def test_unwraps_to_the_truth(head, times, unwrapping):
     mask, field, offset = head
     wrapped, true = acquire(field, offset, times, noise=0.05)
-    unwrapped = unwrap_echoes(wrapped, mask, times, mode=mode)
+    unwrapped = unwrap_echoes(wrapped, mask, times, unwrapping=unwrapping)
     assert unwrapped.dtype == np.float32
     assert not unwrapped[~mask].any()
     assert_only_multiples_of_2pi_added(unwrapped, wrapped, mask)
     assert not wraps_off(unwrapped, true, mask).any()
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_phase_is_linear_in_time(head, mode):
+@pytest.mark.parametrize("unwrapping", UNWRAPPINGS)
+def test_phase_is_linear_in_time(head, unwrapping):
     mask, field, offset = head
     times = np.array([0.006, 0.012, 0.018, 0.024, 0.030, 0.036])
     wrapped, _ = acquire(field, offset + 3.0, times)
-    values = unwrap_echoes(wrapped, mask, times, mode=mode)[mask]
+    values = unwrap_echoes(wrapped, mask, times, unwrapping=unwrapping)[mask]
     slope, intercept = np.polyfit(times, values.T, 1)
     # Without noise, phase is exactly linear in time: the only residual is rounding, and the field
     # is right up to one constant.
@@ -88,11 +88,11 @@ def test_phase_is_linear_in_time(head, mode):
     np.testing.assert_allclose(aliases, np.rint(np.median(aliases)), atol=1e-3)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_single_echo(head, mode):
+@pytest.mark.parametrize("unwrapping", UNWRAPPINGS)
+def test_single_echo(head, unwrapping):
     mask, field, offset = head
     wrapped, true = acquire(field, offset, [0.02], noise=0.05)
-    unwrapped = unwrap_echoes(wrapped, mask, [0.02], mode=mode)
+    unwrapped = unwrap_echoes(wrapped, mask, [0.02], unwrapping=unwrapping)
     assert_only_multiples_of_2pi_added(unwrapped, wrapped, mask)
     assert not wraps_off(unwrapped, true, mask).any()
 
@@ -111,8 +111,8 @@ def test_phase_without_wraps_is_unchanged(head):
     np.testing.assert_array_equal(unwrap_echoes(small, mask, [0.01])[mask], small[mask])
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_fields_of_separate_components_are_consistent(head, mode):
+@pytest.mark.parametrize("unwrapping", UNWRAPPINGS)
+def test_fields_of_separate_components_are_consistent(head, unwrapping):
     _, field, offset = head
     mask = np.zeros(SHAPE, bool)
     mask[3:18, 5:30, 4:22] = True
@@ -120,7 +120,7 @@ def test_fields_of_separate_components_are_consistent(head, mode):
     mask[20, 2, 2] = True
     times = [0.005, 0.010, 0.015]
     wrapped, true = acquire(field, offset, times)
-    unwrapped = unwrap_echoes(wrapped, mask, times, mode=mode)
+    unwrapped = unwrap_echoes(wrapped, mask, times, unwrapping=unwrapping)
     # A component may be off by the same multiple of 2π at all echoes: that belongs to its phase
     # offset and not to the field.
     wraps = np.rint((unwrapped - true)[mask] / TWO_PI)
@@ -139,8 +139,8 @@ def test_bipolar_readouts_need_the_spatial_mode(head):
     assert not wraps_off(unwrapped, true, mask).any()
 
 
-@pytest.mark.parametrize("mode", PREDICTING_MODES)
-def test_fringes_too_dense_for_space_are_unwrapped_in_time(mode):
+@pytest.mark.parametrize("unwrapping", PREDICTING)
+def test_fringes_too_dense_for_space_are_unwrapped_in_time(unwrapping):
     # 70 Hz per voxel: 0.28 cycles between echoes, which can be unwrapped in space, but 1.7 cycles
     # at the last echo, which cannot.
     shape = (24, 12, 10)
@@ -148,12 +148,14 @@ def test_fringes_too_dense_for_space_are_unwrapped_in_time(mode):
     times = 0.004 * np.arange(1, 7)
     wrapped, true = acquire(field, np.full(shape, 0.7), times, noise=0.02)
     mask = np.ones(shape, bool)
-    assert not wraps_off(unwrap_echoes(wrapped, mask, times, mode=mode), true, mask).any()
+    assert not wraps_off(
+        unwrap_echoes(wrapped, mask, times, unwrapping=unwrapping), true, mask
+    ).any()
 
 
-def test_every_echo_of_the_individual_mode_is_unwrapped_in_space(head):
-    # Noise in the first two echoes, from which the other modes predict the third. In the individual
-    # mode, the third echo is as right there as anywhere.
+def test_every_echo_is_unwrapped_in_space_if_individually(head):
+    # Noise in the first two echoes, from which the other ways predict the third. Unwrapped
+    # individually, the third echo is as right there as anywhere.
     mask, field, offset = head
     times = [0.006, 0.012, 0.018]
     wrapped, true = acquire(field, offset, times, noise=0.05)
@@ -161,8 +163,9 @@ def test_every_echo_of_the_individual_mode_is_unwrapped_in_space(head):
     lost[14:26, 12:24, 8:19] = True
     wrapped[lost, :2] = np.random.default_rng(3).uniform(-np.pi, np.pi, wrapped[lost, :2].shape)
     third = {}
-    for mode in MODES:
-        third[mode] = wraps_off(unwrap_echoes(wrapped, mask, times, mode=mode), true, mask)[:, 2]
+    for unwrapping in UNWRAPPINGS:
+        unwrapped = unwrap_echoes(wrapped, mask, times, unwrapping=unwrapping)
+        third[unwrapping] = wraps_off(unwrapped, true, mask)[:, 2]
     assert not third["individual"].any()
     assert third["temporal"].any()
 
@@ -205,7 +208,7 @@ def test_thin_volumes(shape):
         ({"echo_times": [0.006, 0.006]}, "must differ"),
         ({"mask": np.zeros(SHAPE, bool)}, "mask is empty"),
         ({"mask": np.ones((3, 3, 3), bool)}, r"mask \(3, 3, 3\)"),
-        ({"mode": "laplacian"}, "mode must be one of"),
+        ({"unwrapping": "laplacian"}, "unwrapping must be one of"),
         ({"phase": np.full((*SHAPE, 2), np.nan)}, "not finite"),
     ],
 )
@@ -220,9 +223,9 @@ def test_unusable_input_is_refused(change, message):
 
 
 @pytest.mark.parametrize(
-    ("mode", "tolerated"), [("spatial", 1e-4), ("temporal", 1e-4), ("individual", 2e-3)]
+    ("unwrapping", "tolerated"), [("spatial", 1e-4), ("temporal", 1e-4), ("individual", 2e-3)]
 )
-def test_real_scan_is_linear_in_time(shared, mode, tolerated):
+def test_real_scan_is_linear_in_time(shared, unwrapping, tolerated):
     # 7 T; echo times 4, 8 and 12 ms; no mask. A wrong multiple of 2π at one echo changes the second
     # difference by 2π or 4π. Echoes that are unwrapped individually are not corrected in single
     # voxels.
@@ -230,7 +233,7 @@ def test_real_scan_is_linear_in_time(shared, mode, tolerated):
     files = sorted(folder.glob("*part-phase_MEGRE.nii.gz"))
     wrapped = np.stack([nib.load(f).get_fdata(dtype=np.float32) for f in files], axis=-1)
     mask = np.ones(wrapped.shape[:3], bool)
-    unwrapped = unwrap_echoes(wrapped, mask, [0.004, 0.008, 0.012], mode=mode)
+    unwrapped = unwrap_echoes(wrapped, mask, [0.004, 0.008, 0.012], unwrapping=unwrapping)
     assert_only_multiples_of_2pi_added(unwrapped, wrapped, mask)
     second_difference = unwrapped[..., 0] - 2 * unwrapped[..., 1] + unwrapped[..., 2]
     assert np.mean(np.abs(second_difference - np.median(second_difference)) > np.pi) < tolerated
@@ -249,15 +252,17 @@ def test_first_echo_is_correct_where_the_second_is_noise(head):
     assert not wraps_off(unwrapped, true, mask & ~lost).any()
 
 
-@pytest.mark.parametrize("mode", PREDICTING_MODES)
-def test_late_first_echo_is_unwrapped_with_the_trend_of_the_difference(mode):
+@pytest.mark.parametrize("unwrapping", PREDICTING)
+def test_late_first_echo_is_unwrapped_with_the_trend_of_the_difference(unwrapping):
     # 60 Hz per voxel: 1.2 cycles at the first echo, 0.24 between two echoes.
     shape = (24, 12, 10)
     field = 60.0 * np.arange(24)[:, None, None] * np.ones(shape)
     times = [0.020, 0.024, 0.028]
     wrapped, true = acquire(field, np.full(shape, 0.7), times, noise=0.02)
     mask = np.ones(shape, bool)
-    assert not wraps_off(unwrap_echoes(wrapped, mask, times, mode=mode), true, mask).any()
+    assert not wraps_off(
+        unwrap_echoes(wrapped, mask, times, unwrapping=unwrapping), true, mask
+    ).any()
 
 
 def sinus(times, snr, shape=(40, 36, 28)):

@@ -18,7 +18,10 @@ from multiqsm.dataset.checklist import (
 )
 from multiqsm.dataset.files import read_json
 from multiqsm.dataset.group_tables import write_group_table
+from multiqsm.dataset.not_processed import write_not_processed
+from multiqsm.dataset.problems import Problem
 from multiqsm.dataset.sidecars import sidecar_path
+from multiqsm.dataset.study_items import AT_GROUP_LEVEL, NOT_RUN
 from multiqsm.dataset.summaries import mean_and_sd
 from multiqsm.dataset.tables import read_tsv
 
@@ -97,6 +100,8 @@ def test_every_sidecar_field_has_its_value_where_the_checklist_asks_for_it(tmp_p
     for space in ("", "_space-subject"):
         save_map(tmp_path, "sub-01", sidecar | {"Site": "A"}, space=space)
     save_map(tmp_path, "sub-01", sidecar, inversion="medise")
+    table = tmp_path / "sub-01" / "anat" / "sub-01_desc-rois_chi.json"
+    table.write_text(json.dumps(sidecar))
     checklist = reporting_checklist(tmp_path)
     for row in checklist.itertuples():
         item_fields = [field for field in row.fields.split(", ") if field in fields]
@@ -109,7 +114,8 @@ def test_what_no_sidecar_says_is_blank(tmp_path):
     save_map(tmp_path, "sub-01", {"Site": "A"})
     checklist = reporting_checklist(tmp_path)
     answered = ("Orientation", "Field of view (mm)", "Matrix", "Voxel size (mm)", "Number of scans")
-    answered += ("Scans excluded from statistics",)
+    answered += ("Regions", "Calibration by the phantom", "Scans excluded from statistics")
+    answered += ("Inclusion criteria, and scans not processed",)
     for row in checklist.itertuples():
         assert bool(row.value) == (row.item in answered), row.item
 
@@ -126,13 +132,13 @@ def test_scans_that_differ_are_counted_and_many_numbers_averaged(tmp_path):
     assert value(checklist, "Flip angle (°)") == "5 (5 of 6 scans); 25 (1 of 6 scans)"
     # The SD of 0, 0.1, …, 0.5 is 0.187; that of 1, …, 6 is 1.87.
     assert value(checklist, "Centre frequency, mean ± SD (MHz)") == "123.25 ± 0.19 (6 scans)"
-    assert value(checklist, LAMBDA) == "lambda: 3.5 ± 1.9 (6 scans)"
+    assert value(checklist, LAMBDA) == "λ: 3.5 ± 1.9 (6 scans)"
 
 
 def test_numbers_of_three_scans_that_all_differ_are_averaged(tmp_path):
     for n in range(3):
         save_map(tmp_path, f"sub-01_run-{n + 1}", SIDECAR | {"Lambda": 1.0 + n})
-    assert value(reporting_checklist(tmp_path), LAMBDA) == "lambda: 2.0 ± 1.0 (3 scans)"
+    assert value(reporting_checklist(tmp_path), LAMBDA) == "λ: 2.0 ± 1.0 (3 scans)"
 
 
 @pytest.mark.parametrize(
@@ -216,13 +222,79 @@ def test_parameters_of_the_standard_error_are_those_of_its_map(tmp_path):
 def test_scans_excluded_from_statistics_are_counted_once_there_are_statistics(tmp_path):
     save_map(tmp_path, "sub-01", SIDECAR)
     item = "Scans excluded from statistics"
-    assert value(reporting_checklist(tmp_path), item) == "the group level was not run"
+    assert value(reporting_checklist(tmp_path), item) == NOT_RUN
     write_group_table(tmp_path, "warnings", pd.DataFrame({"warning": []}))
-    assert value(reporting_checklist(tmp_path), item) == "none"
+    assert value(reporting_checklist(tmp_path), item) == "none in the last run of the group level"
     excluded = pd.DataFrame({"reason": ["other protocol", "other protocol", "other reference"]})
     write_group_table(tmp_path, "excluded", excluded)
     expected = "other protocol (2 scans); other reference (1 scan)"
-    assert value(reporting_checklist(tmp_path), item) == expected
+    assert value(reporting_checklist(tmp_path), item).endswith(f": {expected}")
+
+
+def test_a_persons_checklist_says_the_same_of_statistics_before_and_after_them(tmp_path):
+    save_map(tmp_path, "sub-01", SIDECAR)
+    before = reporting_checklist(tmp_path, ["sub-01"])
+    write_group_table(tmp_path, "warnings", pd.DataFrame({"warning": []}))
+    write_group_table(tmp_path, "excluded", pd.DataFrame({"reason": ["other protocol"]}))
+    pd.testing.assert_frame_equal(reporting_checklist(tmp_path, ["sub-01"]), before)
+    for item in ("Scans excluded from statistics", "Calibration by the phantom"):
+        assert value(before, item) == AT_GROUP_LEVEL
+
+
+def test_calibration_is_given_by_site_and_whether_values_were_corrected(tmp_path):
+    save_map(tmp_path, "sub-01", SIDECAR)
+    write_group_table(tmp_path, "warnings", pd.DataFrame({"warning": []}))
+    item = "Calibration by the phantom"
+    assert "no phantom scan" in value(reporting_checklist(tmp_path), item)
+    line = {"method": "medi", "slope": 0.91, "intercept": -0.04, "r_squared": 0.9995}
+    lines = [line | {"site": site, "n_points": 6} for site in ("A", "all")]
+    write_group_table(tmp_path, "calibration", pd.DataFrame(lines))
+    text = value(reporting_checklist(tmp_path), item)
+    assert text.startswith("regional values were not corrected")
+    line_text = "medi, site A: slope 0.9100, intercept -0.0400 ppm, R² 0.99950, 6 tubes measured"
+    assert text.endswith(f"; {line_text}")
+    rois = pd.DataFrame({"site": ["A"], "calibration_slope": [0.91]})
+    write_group_table(tmp_path, "rois", rois)
+    assert "were divided by the slope" in value(reporting_checklist(tmp_path), item)
+
+
+def test_scans_that_were_not_processed_are_listed_with_the_reason(tmp_path):
+    item = "Inclusion criteria, and scans not processed"
+    save_map(tmp_path, "sub-01_run-1", SIDECAR)
+    save_map(tmp_path, "sub-02", SIDECAR)
+    assert value(reporting_checklist(tmp_path), item).endswith("not processed: none")
+    problems = [Problem(f"sub-01_run-{n}", "x.nii.gz", "no phase", "add it") for n in (2, 3)]
+    write_not_processed(tmp_path, "01", problems)
+    texts = [f"sub-01_run-{n}: x.nii.gz: no phase; add it" for n in (2, 3)]
+    assert value(reporting_checklist(tmp_path), item).endswith(f"not processed: {'; '.join(texts)}")
+    assert texts[0] in value(reporting_checklist(tmp_path, ["sub-01_run-1"]), item)
+    assert value(reporting_checklist(tmp_path, ["sub-02"]), item).endswith("not processed: none")
+    # A run that selects only scan 2, which is processed now, says nothing of scan 3.
+    write_not_processed(tmp_path, "01", [], scans=["sub-01_run-2"])
+    assert value(reporting_checklist(tmp_path), item).endswith(f"not processed: {texts[1]}")
+    path = write_not_processed(tmp_path, "01", [])
+    assert not path.exists()
+    assert not sidecar_path(path).exists()
+
+
+def test_registration_and_regions_are_described(tmp_path):
+    steps = {"MethodSteps": ["mask", "medi", "registration", "csf_label"]}
+    reference = {"ReferenceRegion": "csf", "ReferenceSource": "label"}
+    save_map(tmp_path, "sub-01", SIDECAR)
+    assert value(reporting_checklist(tmp_path), "Regions") == "no region was measured"
+    save_map(tmp_path, "sub-01", SIDECAR | steps | reference, space="_space-subject")
+    regions = {"MethodSteps": ["csf_label", "regions_drawn"], "NumberOfRegions": 8}
+    regions |= {"RegionsMeasuredIn": "subject", "RegionErosion": 0.5, "VeinsExcluded": True}
+    (tmp_path / "sub-01" / "anat" / "sub-01_desc-rois_chi.json").write_text(json.dumps(regions))
+    checklist = reporting_checklist(tmp_path)
+    texts = load_template("citation")["steps"]
+    registration = value(checklist, "Registration of a subject's scans")
+    assert registration == texts["registration"]["text"]
+    assert value(checklist, "Regions") == "Regions were drawn manually (8 regions)"
+    measurement = value(checklist, "Measurement of regions")
+    assert measurement.endswith("; eroded by: 0.5 mm; veins excluded: yes")
+    region = value(checklist, "Reference region")
+    assert "cerebrospinal fluid (CSF) of the lateral ventricles" in region
 
 
 @pytest.mark.parametrize("n_scans", [9, 45])
@@ -247,8 +319,8 @@ def test_numbers_are_beside_their_units_and_options_are_in_words(tmp_path):
     save_map(tmp_path, "sub-02", SIDECAR | fields | {"BackgroundMargin": 10, "Lambda": 2e-3})
     checklist = reporting_checklist(tmp_path)
     in_scans = "0.001 ppm·mm (1 of 2 scans); 0.002 ppm·mm (1 of 2 scans)"
-    rule = "lambda rule: generalised cross-validation"
-    assert value(checklist, LAMBDA) == f"lambda: {in_scans}; {rule}"
+    rule = "λ chosen by: generalised cross-validation"
+    assert value(checklist, LAMBDA) == f"λ: {in_scans}; {rule}"
     assert "field period: 1.5 ppm;" in value(checklist, "Data term and weights")
     parameters = value(checklist, "Parameters of background field removal")
     assert parameters == "background margin: 10 mm"
@@ -269,7 +341,19 @@ def test_scanners_are_not_pooled_in_what_is_measured_for_each_scan(tmp_path):
     for site, volume in (("A", 24), ("B", 1672)):
         scanner = f"site {site}: Siemens Skyra"
         assert value(checklist, "Volume of the mask (mL)", scanner) == f"{volume} (1 scan)"
-        assert value(checklist, LAMBDA, f"medi, {scanner}") == "lambda: 0.001"
+        assert value(checklist, LAMBDA, f"medi, {scanner}") == "λ: 0.001"
+
+
+def test_maps_of_one_scan_by_different_runs_are_reported_apart(tmp_path):
+    of_first_run = SIDECAR | {"BackgroundRemoval": "TFI"}
+    save_map(tmp_path, "sub-01", of_first_run)
+    save_map(tmp_path, "sub-01", SIDECAR | {"BackgroundRemoval": "PDF"}, inversion="iterative")
+    checklist = reporting_checklist(tmp_path)
+    item = "Background field removal"
+    assert value(checklist, item, "all scans, medi") == "TFI"
+    assert value(checklist, item, "all scans, iterative") == "PDF"
+    save_map(tmp_path, "sub-01", of_first_run, inversion="iterative")
+    assert value(reporting_checklist(tmp_path), item, "all scans") == "TFI"
 
 
 def test_references_are_not_pooled_and_the_whole_mask_differs_from_itself_by_nothing(tmp_path):
@@ -281,8 +365,10 @@ def test_references_are_not_pooled_and_the_whole_mask_differs_from_itself_by_not
     assert value(reporting_checklist(tmp_path), item) == "0.0070 ± 0.0014 (2 scans)"
     fields = {"ReferenceRegion": "brain", "ReferenceOffset": -3e-10}
     save_map(tmp_path, "sub-03", SIDECAR | fields, space=space)
-    expected = "brain: 0: the reference is the whole mask; csf: 0.0070 ± 0.0014 (2 scans)"
-    assert value(reporting_checklist(tmp_path), item) == expected
+    whole, csf = value(reporting_checklist(tmp_path), item).split("; ")
+    assert whole == "whole brain mask: 0: the reference is the whole mask"
+    assert csf.startswith("cerebrospinal fluid (CSF)")
+    assert csf.endswith(": 0.0070 ± 0.0014 (2 scans)")
 
 
 def test_no_map_gives_an_empty_checklist(tmp_path):

@@ -13,29 +13,38 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_readme_has_name_options_and_citation(root):
-    path = write_readme(root, ["--background pdf"])
+def add(root, *paths):
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+MAP = "sub-01/ses-A/anat/sub-01_ses-A_desc-medi_Chimap.nii.gz"
+
+
+def test_readme_has_name_choices_and_citation(root):
+    add(root, MAP, "logs/CITATION.md")
+    path = write_readme(root, ["Maps of all 2 scans: `--preset lin2015`."])
     assert path == root / README
     text = path.read_text()
     assert text.startswith("# Maps of {heads}\n")
-    assert "* `--background pdf`" in text
-    assert "`logs/CITATION.md`" in text
+    assert "\n\nMaps of all 2 scans: `--preset lin2015`.\n\n" in text
+    assert "## How to cite" in text
+    assert write_readme(root, ["Maps of all 2 scans: `--preset lin2015`."]).read_text() == text
 
 
-def test_a_later_run_replaces_the_readme_of_an_earlier_one(root):
-    write_readme(root, ["--background pdf"])
-    text = write_readme(root, []).read_text()
-    assert "pdf" not in text
-    assert "had their defaults" in text
-    assert write_readme(root, []).read_text() == text
-
-
-def test_a_run_without_maps_keeps_any_readme_and_writes_a_missing_one(root):
-    first = write_readme(root)
-    assert first is not None
-    write_readme(root, ["--background pdf"])
-    assert write_readme(root) is None
-    assert "--background pdf" in (root / README).read_text()
+def test_readme_lists_what_the_folder_has_at_the_moment(root):
+    add(root, "group/model-thalamus/coefficients.tsv", "group_model-thalamus.html")
+    of_tables = write_readme(root).read_text()
+    assert "This folder has regressions of a study model, computed by" in of_tables
+    for absent in ("Chimap", "maps", "sub-X", "CITATION", "options", "sidecar of each image"):
+        assert absent not in of_tables
+    add(root, MAP, "sub-01.html", "group.html")
+    of_all = write_readme(root, ["Maps of scan sub-01_ses-A: the defaults."]).read_text()
+    assert "maps of magnetic susceptibility, statistics of a study and regressions" in of_all
+    assert "| `sub-X.html` | report of a subject |" in of_all
+    (root / MAP).unlink()
+    assert "Chimap" not in write_readme(root).read_text()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +61,7 @@ def test_changed_readme_is_kept(root, change):
     path = write_readme(root, [])
     content = change(path.read_text()).encode(errors="surrogatepass")
     path.write_bytes(content)
-    assert write_readme(root, ["--background pdf"]) is None
+    assert write_readme(root, ["Maps of scan sub-01: other options."]) is None
     assert path.read_bytes() == content
 
 

@@ -5,6 +5,7 @@ with MEDI.
 import inspect
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import nibabel as nib
@@ -26,13 +27,15 @@ from multiqsm.core.background.total_field import tfi
 from multiqsm.core.inversion.closed_form import deterministic, divide_field
 from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.problem import Inversion
-from multiqsm.core.inversion.regularization import LambdaChoice
+from multiqsm.core.inversion.regularization import LambdaChoice, edge_mask
 from multiqsm.core.inversion.weighted import iterative
+from multiqsm.core.phase.unwrapping import unwrap_echoes
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.interfaces.background import PDF, SHARP, TFI, VSHARP, HighPass
 from multiqsm.interfaces.inversion import TKD, Deterministic, Iterative, Medi
 from multiqsm.interfaces.methods import BACKGROUNDS, DEFAULT_INVERSIONS
+from multiqsm.interfaces.phase import Unwrap
 from multiqsm.workflows.inversion import init_inversion_wf
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import PRESETS, Settings
@@ -68,6 +71,28 @@ def test_nodes_have_the_defaults_of_their_functions(interface, function):
             compared.add(name)
     if interface is not Deterministic:
         assert compared & {"tolerance", "margin", "radius", "cutoff", "threshold"}
+
+
+@pytest.mark.parametrize(
+    ("interface", "function", "options"),
+    [
+        (Unwrap, unwrap_echoes, {"--unwrapping"}),
+        (Medi, medi, {"--medi-lambda", "--lambda-rule", "--medi-data", "--merit"}),
+        (Iterative, iterative, {"--lambda", "--lambda-rule", "--exterior-weight"}),
+        (Deterministic, deterministic, {"--lambda", "--lambda-rule"}),
+        *((Medi, edge_mask, {"--edge-fraction"}), (Iterative, edge_mask, {"--edge-fraction"})),
+        (TFI, edge_mask, {"--edge-fraction"}),
+    ],
+)
+def test_option_keeps_its_name_down_to_the_function(interface, function, options):
+    names = set()
+    for action in make_parser()._actions:
+        if options & set(action.option_strings):
+            names.add(action.dest)
+    assert len(names) == len(options)
+    assert names <= {choice.name for choice in fields(Settings)}
+    assert names <= set(interface().inputs.copyable_trait_names())
+    assert names <= set(inspect.signature(function).parameters)
 
 
 def test_default_is_the_first_of_each():
@@ -124,9 +149,9 @@ def test_dry_run_lists_the_options_that_differ_from_the_preset(make_dataset, cap
 @pytest.mark.parametrize(
     ("choices", "expected"),
     [
-        ({}, {"lambda_rule": "scaled", "period": 1.5, "merit": True}),
+        ({}, {"lambda_rule": "scaled", "medi_data": "nonlinear", "period": 1.5, "merit": True}),
         ({"lambda_rule": "discrepancy"}, {"lambda_rule": "discrepancy"}),
-        ({"medi_lambda": 0.001, "lambda_value": 0.2}, {"lambda_value": 0.001}),
+        ({"medi_lambda": 0.001, "lambda_value": 0.2}, {"medi_lambda": 0.001}),
         (
             {"edge_fraction": 0.3, "merit": False},
             {"edge_fraction": 0.3, "merit": False},
@@ -145,7 +170,7 @@ def test_lambda_in_mm_is_the_quadratic_inversions():
     choices = {"medi_lambda": 0.001, "lambda_value": 0.2}
     assert inversion_inputs("iterative", **choices).lambda_value == 0.2
     assert inversion_inputs("deterministic", **choices).lambda_value == 0.2
-    assert not isdefined(inversion_inputs("medi", lambda_value=0.2).lambda_value)
+    assert not isdefined(inversion_inputs("medi", lambda_value=0.2).medi_lambda)
     assert not isdefined(inversion_inputs("iterative", medi_lambda=0.001).lambda_value)
 
 
@@ -160,7 +185,7 @@ def recorded_steps(*options):
         interface = workflow.get_node("invert").interface
         inversion = Inversion(
             chi=None,
-            lam=LambdaChoice(1.0, interface.inputs.lambda_rule),
+            lambda_choice=LambdaChoice(1.0, interface.inputs.lambda_rule),
             iterations=1,
             residual=0.0,
         )

@@ -37,7 +37,7 @@ def test_noiseless_local_field_gives_the_nuclei():
             scan.local_field,
             scan.mask,
             protocol.voxel_size,
-            edges=edge_mask(edge_image, scan.mask, fraction=0.2),
+            edges=edge_mask(edge_image, scan.mask, edge_fraction=0.2),
             exterior_weight=zero_field_weight(scan.local_field, scan.mask, 1e-12),
             b0_dir=b0_direction(affine),
         ).chi

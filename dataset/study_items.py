@@ -1,0 +1,97 @@
+"""Answers of the reporting checklist that come from tables of the study, and not from sidecars."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from .files import PathLike
+from .group_tables import group_table_path
+from .not_processed import read_not_processed
+from .tables import read_tsv
+
+# What a person's checklist says of statistics, whether or not they have been computed.
+AT_GROUP_LEVEL = "applies at the group level: see the checklist of the study"
+NOT_RUN = "the group level had not been run when this checklist was written"
+LAST_RUN = "in the last run of the group level"
+INCLUDED = (
+    "included: gradient-echo scans with magnitude and phase (or real and imaginary part) that "
+    "passed the checks of their images and sidecars"
+)
+
+
+def not_processed_text(output_dir: PathLike, subjects: Iterable[str] | None = None) -> str:
+    """Say which scans were included, and which were refused or failed, and why.
+
+    Parameters
+    ----------
+    output_dir, subjects
+        As of `read_not_processed`.
+
+    Returns
+    -------
+    str
+    """
+    table = read_not_processed(output_dir, subjects)
+    texts = [f"{row.scan}: {row.reason}" for row in table.itertuples()]
+    return f"{INCLUDED}; not processed: {'; '.join(texts) or 'none'}"
+
+
+def excluded_text(output_dir: PathLike) -> str:
+    """Count the scans that the group level excluded from statistics, by reason.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    str
+    """
+    path = group_table_path(output_dir, "excluded")
+    if not path.exists():
+        return f"none {LAST_RUN}" if _has_statistics(output_dir) else NOT_RUN
+    counts = read_tsv(path)["reason"].value_counts()
+    parts = []
+    for reason, count in counts.items():
+        parts.append(f"{reason} ({count} {'scan' if count == 1 else 'scans'})")
+    return f"{LAST_RUN}: {'; '.join(parts)}"
+
+
+def calibration_text(output_dir: PathLike) -> str:
+    """Give the calibration lines of each inversion and site, and whether values were corrected.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    str
+    """
+    if not _has_statistics(output_dir):
+        return NOT_RUN
+    path = group_table_path(output_dir, "calibration")
+    if not path.exists():
+        return f"none {LAST_RUN}: there was no phantom scan with known susceptibility"
+    lines = read_tsv(path)
+    texts = []
+    for line in lines[lines["site"] != "all"].itertuples():
+        texts.append(
+            f"{line.method}, site {line.site}: slope {line.slope:.4f}, intercept "
+            f"{line.intercept:+.4f} ppm, R² {line.r_squared:.5f}, {line.n_points} tubes measured"
+        )
+    use = "divided by the slope" if _is_calibrated(output_dir) else "not corrected"
+    return f"regional values were {use} {LAST_RUN}; {'; '.join(texts)}"
+
+
+def _has_statistics(output_dir: PathLike) -> bool:
+    return group_table_path(output_dir, "warnings").exists()
+
+
+def _is_calibrated(output_dir: PathLike) -> bool:
+    path = group_table_path(output_dir, "rois")
+    table = read_tsv(path) if Path(path).exists() else pd.DataFrame()
+    return "calibration_slope" in table and bool(table["calibration_slope"].notna().any())
