@@ -87,8 +87,8 @@ def orientation_along(
     In the middle of the corpus callosum, fibres run from left to right.
 
     >>> middle = np.float32([[0, -7, 27]]).T
-    >>> np.round(orientation_along(middle, (1, 0, 0)), 1).ravel().tolist()
-    [0.9, 0.0, 0.0]
+    >>> np.round(orientation_along(middle, (1, 0, 0)).ravel(), 1)
+    array([0.9, 0. , 0. ], dtype=float32)
     """
     linear = np.eye(3, dtype=np.float32) if linear is None else linear.astype(np.float32)
     b = np.asarray(direction, np.float32)
