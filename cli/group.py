@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cohort.model_files import SHIPPED, read_model
+from ..bids_templates import SHIPPED_MODELS
+from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import add_protocols, read_roi_tables
 from ..dataset.content import exists
@@ -133,7 +134,9 @@ def _run_model(options):
 
     from ..workflows.model import init_model_wf  # Nipype is slow to import: not before it is needed
 
-    model_file = options.model if options.model in SHIPPED else Path(options.model).absolute()
+    model_file = (
+        options.model if options.model in SHIPPED_MODELS else Path(options.model).absolute()
+    )
     has_failed = _failed(init_model_wf, options, model=model_file, **sources)
     update_readme(options.output_dir)
     if has_failed:
@@ -183,7 +186,7 @@ def _failed(init_wf: Callable[..., "Workflow"], options: Namespace, **choices: A
     from ..execution.code import software
     from ..execution.run import configure_nipype
 
-    configure_nipype(options.work_dir.absolute())
+    configure_nipype(options.work_dir.absolute(), verbosity=options.verbose)
     workflow = init_wf(
         bids_dir=options.bids_dir.absolute(),
         output_dir=options.output_dir.absolute(),

@@ -106,7 +106,12 @@ def run_participants(options: Namespace) -> int:
         except ValueError as error:
             raise DatasetError(str(error)) from error
         with hold_subjects(options.output_dir, _subject_labels(usable)):
-            run = _Run(runner, settings, options, configure_nipype(options.work_dir.absolute()))
+            run = _Run(
+                runner,
+                settings,
+                options,
+                configure_nipype(options.work_dir.absolute(), verbosity=options.verbose),
+            )
             try:
                 processed = _process_scans(usable, run, faults)
                 subjects = _process_subjects(processed, run, faults)

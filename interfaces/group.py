@@ -13,9 +13,9 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..bids_templates import load_template
+from ..bids_templates import SHIPPED_MODELS, load_template
 from ..cohort.descriptions import add_units, describe_columns, model_table_columns
-from ..cohort.model_files import SHIPPED, read_model
+from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import (
     add_participants,
@@ -370,7 +370,7 @@ class ModelReport(SimpleInterface):
 
 def _published(model):
     """Return the published tables of a model that comes with the package, by name."""
-    if model.name not in SHIPPED:
+    if model.name not in SHIPPED_MODELS:
         return {}
     tables = load_template(f"published_{model.name}")
     return {name: pd.DataFrame(rows) for name, rows in tables.items()}

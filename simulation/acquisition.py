@@ -16,7 +16,8 @@ import numpy as np
 from scipy import fft
 
 from ..core.grid import voxel_size_of
-from .effects import IDEAL, Effects, Records
+from .effects import IDEAL, Effects, Records, effect_generator
+from .effects.phantom_defects import PHASE_AXIS, add_ghosts, modulate_lines
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .protocol import Protocol
 from .specimen import Specimen
@@ -249,6 +250,7 @@ def acquire(
     receive_bias: float = 0.15,
     flow_phase: float = 0.0,
     flow_labels: Sequence[int] = (),
+    field_drift: float = 0.0,
     effects: Effects = IDEAL,
     workers: int = 1,
 ) -> Scan:
@@ -276,6 +278,8 @@ def acquire(
         Greatest phase (rad) of moving spins at the last echo. It grows with TE².
     flow_labels : sequence of int
         Labels of moving tissue, such as the ventricles.
+    field_drift : float
+        Change of B0 from the first to the last line of k-space, ppm.
     effects : Effects
         What makes the scan rougher than the ideal one.
     workers : int
@@ -312,6 +316,15 @@ def acquire(
     flow = _flow(specimen, flow_phase / protocol.echo_times[-1] ** 2, flow_labels, flow_rng)
     signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
     records: Records = {}
+    if field_drift:
+        n = protocol.shape[PHASE_AXIS]
+        drift = field_drift * protocol.imaging_frequency * ((np.arange(n) + 0.5) / n - 0.5)
+        modulate_lines(signal, protocol.echo_times, np.ones(n), drift)
+    if effects.phantom_defects:
+        rng = effect_generator(seed, "phantom_defects")
+        records["phantom_defects"] = add_ghosts(
+            signal, protocol.echo_times, effects.phantom_defects, rng
+        )
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
     for echo in signal:
         echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)

@@ -136,11 +136,10 @@ def true_paths(output_dir: PathLike, plan: ScanPlan) -> dict[str, Path]:
     """
     root = Path(output_dir) / TRUTH
     images = dict(TRUE_IMAGES)
-    amplitudes = plan.effects.amplitudes()
-    if plan.participant.model == "head":
-        for name, entities in EFFECT_IMAGES.items():
-            if amplitudes[name] is not None:
-                images[name] = entities
+    switched_on = plan.effects.of(plan.participant.model).switched_on()
+    for name, entities in EFFECT_IMAGES.items():
+        if name in switched_on:
+            images[name] = entities
     return {
         name: derivative_path(root, plan.entities, **entities) for name, entities in images.items()
     }

@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 import yaml
 
-from multiqsm.bids_templates import load_template
-from multiqsm.cohort.model_files import SHIPPED, read_model
+from multiqsm.bids_templates import SHIPPED_MODELS, load_template
+from multiqsm.cohort.model_files import read_model
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.stats.filters import apply_filter, parse_filter
@@ -100,7 +100,7 @@ def test_line_of_a_syntax_error(tmp_path, name):
         read_model(path)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_shipped_models(name):
     model = read_model(name)
     assert (model.name, model.problems) == (name, ())
