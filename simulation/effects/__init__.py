@@ -11,8 +11,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..names import EFFECTS
+from .flow import Flow
+from .motion import Motion
 from .phantom_defects import PhantomDefects
+from .physiology import Breathing, Pulsation
 from .temperature import Temperature
+from .truncation import Truncation
 from .white_matter import Anisotropy, Microstructure
 
 # Effects that only one kind of object has.
@@ -34,6 +38,11 @@ IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first s
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
 
+    breathing: Breathing | None = None
+    pulsation: Pulsation | None = None
+    motion: Motion | None = None
+    truncation: Truncation | None = None
+    flow: Flow | None = None
     anisotropy: Anisotropy | None = None
     microstructure: Microstructure | None = None
     phantom_defects: PhantomDefects | None = None
@@ -84,6 +93,11 @@ class Effects:
 
 IDEAL = Effects()
 ROUGH = Effects(
+    breathing=Breathing(),
+    pulsation=Pulsation(),
+    motion=Motion(),
+    truncation=Truncation(),
+    flow=Flow(),
     anisotropy=Anisotropy(),
     microstructure=Microstructure(),
     phantom_defects=PhantomDefects(),
