@@ -20,6 +20,7 @@ from .scanners import Scanner
 from .seeds import generator
 from .specimen import magnetize
 from .structural import Structural, simulate_structural
+from .veins import blood_flow
 
 
 @dataclass(frozen=True)
@@ -235,11 +236,13 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
     subject = plan.subject
     pose = plan.position.matrix
     flow_labels: tuple[int, ...] = ()
+    veins = None
     if subject is None:
         model = partial(phantom_model, pose=pose, build=plan.build)
     else:
         model = partial(head_model, subject, pose=pose, workers=workers)
         flow_labels = (anatomy()["labels"]["lateral_ventricle"],)
+        veins = partial(blood_flow, subject, pose)
     protocol = plan.protocol
     specimen = magnetize(
         model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
@@ -254,8 +257,10 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         b0_drift=plan.b0_drift + (thermal.offset if thermal else 0.0),
         flow_phase=plan.flow_phase,
         flow_labels=flow_labels,
+        blood_flow=veins,
         field_drift=thermal.drift if thermal else 0.0,
         effects=plan.effects.of(plan.participant.model),
+        vendor=plan.scanner.vendor,
         workers=workers,
     )
     records = _object_records(plan)

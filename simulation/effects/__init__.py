@@ -11,8 +11,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..names import EFFECTS
+from .flow import Flow
+from .motion import Motion
 from .phantom_defects import PhantomDefects
+from .physiology import Breathing, Pulsation
 from .temperature import Temperature
+from .truncation import Truncation
 
 # Effects that only one kind of object has.
 HEAD_ONLY = (
@@ -33,6 +37,11 @@ IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first s
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
 
+    breathing: Breathing | None = None
+    pulsation: Pulsation | None = None
+    motion: Motion | None = None
+    truncation: Truncation | None = None
+    flow: Flow | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
 
@@ -81,6 +90,11 @@ class Effects:
 
 IDEAL = Effects()
 ROUGH = Effects(
+    breathing=Breathing(),
+    pulsation=Pulsation(),
+    motion=Motion(),
+    truncation=Truncation(),
+    flow=Flow(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
 )
