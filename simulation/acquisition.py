@@ -8,7 +8,7 @@ Conventions: field in ppm, lengths in mm, times in s. Phase grows with the field
 f0 · field · TE, f0 being the centre frequency. The scanner's z axis is B0.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -18,7 +18,9 @@ from scipy import fft
 from ..core.grid import voxel_size_of
 from .effects import IDEAL, Effects, Records, effect_generator
 from .effects.flow import BloodFlow, random_flow_phase
+from .effects.kspace import distort_lines, sampled_lines
 from .effects.phantom_defects import PHASE_AXIS, add_ghosts, modulate_lines
+from .effects.truncation import truncate
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .harmonics import polynomial, solid_harmonics
 from .protocol import Protocol
@@ -54,6 +56,9 @@ class Scan:
         From voxels to the scanner's axes, mm.
     effects : mapping
         What was drawn for each of the scan's effects, by the effect's name.
+    effect_fields : mapping of str to ndarray of float32
+        What effects have added to ``total_field``, ppm, by the effect's name; ``chi`` and
+        ``local_field`` are those without it.
     """
 
     signal: np.ndarray
@@ -66,6 +71,7 @@ class Scan:
     shim: np.ndarray
     affine: np.ndarray
     effects: Records = field(default_factory=dict)
+    effect_fields: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def spoiled_steady_state(
@@ -224,6 +230,7 @@ def acquire(
     blood_flow: BloodFlow | None = None,
     field_drift: float = 0.0,
     effects: Effects = IDEAL,
+    vendor: str = "siemens",
     workers: int = 1,
 ) -> Scan:
     """Scan a specimen.
@@ -257,6 +264,8 @@ def acquire(
         Change of B0 from the first to the last line of k-space, ppm.
     effects : Effects
         What makes the scan rougher than the ideal one.
+    vendor : {'siemens', 'ge'}
+        Vendor of the scanner, by which `effects` may truncate k-space.
     workers : int
         Number of threads. The result does not depend on it.
 
@@ -306,6 +315,11 @@ def acquire(
         )
         flow = moved if flow is None else flow + moved
     signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
+    sampled = sampled_lines(effects, vendor, protocol.shape)
+    centre = specimen.affine[:3] @ (*np.argwhere(truth["mask"]).mean(axis=0), 1)
+    records |= distort_lines(
+        signal, protocol, specimen.affine, centre, effects, seed, vendor=vendor, workers=workers
+    )
     if field_drift:
         n = protocol.shape[PHASE_AXIS]
         drift = field_drift * protocol.imaging_frequency * ((np.arange(n) + 0.5) / n - 0.5)
@@ -316,9 +330,13 @@ def acquire(
             signal, protocol.echo_times, effects.phantom_defects, rng
         )
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
+    # The image has the noise of the lines that are acquired.
+    spread = np.float32(sigma / np.sqrt(sampled.mean()))
     for echo in signal:
-        echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
-        echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
+        echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * spread
+        echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * spread
+        if not sampled.all():
+            echo[:] = truncate(echo, sampled, workers=workers)
     signal = np.moveaxis(signal, 0, -1)
     return Scan(
         signal=signal,
@@ -340,7 +358,13 @@ def _truth(specimen):
         "chi": _on_image(specimen, block_mean(tissue.chi, factor), outside=tissue.exterior),
         "labels": _on_image(specimen, block_mode(tissue.labels, factor, tissue.whole_of)),
         "mask": _on_image(specimen, block_mean(tissue.region, factor) >= 0.5),
+        "effect_fields": _effect_fields(specimen),
     }
+
+
+def _effect_fields(specimen):
+    """Return what effects have added to the total field, on the image's grid."""
+    return {name: _on_image(specimen, values) for name, values in specimen.effect_fields.items()}
 
 
 def _on_image(specimen, values, outside=0):
