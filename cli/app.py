@@ -35,8 +35,9 @@ EXAMPLES = """examples:
   multiqsm BIDS_DIR OUTPUT_DIR group --calibrate
       reproducibility within and across scanners, corrected by phantom scans
 
-documentation: README.md and docs/ of the source distribution
 BIDS: https://bids.neuroimaging.io
+to read more, in the source distribution: README.md; docs/methods.md (how maps are made),
+docs/reproducibility.md (the group level), docs/clusters.md (restarts, clusters, disk space)
 """
 
 LEVELS = {"participant": run_participants, "group": run_group}

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
       check the scans of one session quickly, and write the table
 
 exit code: 0 no errors; 1 errors, or with --strict warnings; 2 nothing to audit
+to read more, in the source distribution: docs/audit.md
 """
 
 

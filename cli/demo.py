@@ -19,6 +19,8 @@ EXAMPLES = """examples:
       the study in the folder demo, with its reports in demo/derivatives
   multiqsm-demo demo --n-procs 4
       on four cores; the same command continues an interrupted demo
+
+to read more, in the source distribution: README.md, docs/simulation.md
 """
 
 

@@ -30,6 +30,8 @@ EXAMPLES = """examples:
       a phantom of gadolinium solutions at two sites
   multiqsm-simulate OUTPUT_DIR --design thalamus --tables-only
       the clinical tables of a study of patients, without images
+
+to read more, in the source distribution: docs/simulation.md
 """
 
 
