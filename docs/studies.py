@@ -24,7 +24,7 @@ from multiqsm.reports.side_by_side import (
     descriptive_text,
 )
 from multiqsm.stats.before_after import before_and_after
-from multiqsm.stats.model import ALL
+from multiqsm.stats.specification import ALL
 
 DOCS = Path(__file__).parent
 PPB = 1000

@@ -52,7 +52,9 @@ def group_report(
         ``tubes_r2star`` and ``within_subject_sd_r2star`` of `stats.relaxation`, with
         ``published_r2star`` (roi, definition, sdw in 1/s) to show next to the latter; ``excluded``,
         the scans that were excluded from all other tables; ``times`` of `stats.times`, with
-        ``published_times`` (method, wall in s, wall_ratio) to show next to it.
+        ``published_times`` (method, wall in s, wall_ratio) to show next to it; likewise
+        ``published_calibration`` (site, slope, intercept, r_squared as texts) and ``published_age``
+        (method, roi, analysis, r, p as texts).
     title : str
     study : dict, optional
         Further information about the study, by name.
@@ -359,7 +361,11 @@ def _calibration(tables, links, sites):
         caption = "Measured against expected susceptibility of the phantom's tubes."
         fits = tables["calibration"]
         blocks += picture_blocks(caption, calibration_figure, tables["tubes"], fits, sites=sites)
-    return (*blocks, _table(tables, "calibration", "Calibration", links))
+    lines = tables["calibration"]
+    if "published_calibration" in tables:
+        blocks.append(Paragraph(NOTES["published_calibration"], note=True))
+        lines = _with_published(lines, tables["published_calibration"], ["site"])
+    return (*blocks, _table({"calibration": lines}, "calibration", "Calibration", links))
 
 
 def _harmonization(tables, links, sites):
@@ -389,8 +395,13 @@ def _age(tables, links):
         sources = (tables["rois"], tables["age"], tables.get("imprecision"))
         part = picture_blocks(f"{title}.", age_figure, *sources, method=method)
         blocks.extend(part if number == 0 else [Details(title, part)])
-    table = _table(tables, "age", "Regression on age", links)
-    return (*blocks, Details("Regressions on age, as a table", (table,)))
+    notes = [Paragraph(NOTES["bonferroni"], note=True)]
+    lines = tables["age"]
+    if "published_age" in tables:
+        notes.append(Paragraph(NOTES["published_age"], note=True))
+        lines = _with_published(lines, tables["published_age"], ["method", "roi", "analysis"])
+    table = _table({"age": lines}, "age", "Regression on age", links)
+    return (*blocks, Details("Regressions on age, as a table", (*notes, table)))
 
 
 def _r2star(tables, links):
@@ -469,7 +480,7 @@ def _readable(table):
         ranks = table[keys].apply(lambda labels: pd.factorize(labels)[0])
         table = table.loc[ranks.sort_values(keys, kind="stable").index]
     names = table.columns.intersection(
-        ("method", "roi", "roi_1", "roi_2", "reference", "definition", "analysis")
+        ("method", "roi", "roi_1", "roi_2", "reference", "definition", "analysis", "family")
     )
     table = table.assign(**table[names].map(readable, na_action="ignore"))
     if "note" in table and table["note"].isna().all():
