@@ -8,7 +8,7 @@ Conventions: field in ppm, lengths in mm, times in s. Phase grows with the field
 f0 · field · TE, f0 being the centre frequency. The scanner's z axis is B0.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -56,6 +56,9 @@ class Scan:
         From voxels to the scanner's axes, mm.
     effects : mapping
         What was drawn for each of the scan's effects, by the effect's name.
+    effect_fields : mapping of str to ndarray of float32
+        What effects have added to ``total_field``, ppm, by the effect's name; ``chi`` and
+        ``local_field`` are those without it.
     """
 
     signal: np.ndarray
@@ -68,6 +71,7 @@ class Scan:
     shim: np.ndarray
     affine: np.ndarray
     effects: Records = field(default_factory=dict)
+    effect_fields: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def spoiled_steady_state(
@@ -354,7 +358,13 @@ def _truth(specimen):
         "chi": _on_image(specimen, block_mean(tissue.chi, factor), outside=tissue.exterior),
         "labels": _on_image(specimen, block_mode(tissue.labels, factor, tissue.whole_of)),
         "mask": _on_image(specimen, block_mean(tissue.region, factor) >= 0.5),
+        "effect_fields": _effect_fields(specimen),
     }
+
+
+def _effect_fields(specimen):
+    """Return what effects have added to the total field, on the image's grid."""
+    return {name: _on_image(specimen, values) for name, values in specimen.effect_fields.items()}
 
 
 def _on_image(specimen, values, outside=0):

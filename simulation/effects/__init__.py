@@ -17,6 +17,7 @@ from .phantom_defects import PhantomDefects
 from .physiology import Breathing, Pulsation
 from .temperature import Temperature
 from .truncation import Truncation
+from .white_matter import Anisotropy, Microstructure
 
 # Effects that only one kind of object has.
 HEAD_ONLY = (
@@ -42,6 +43,8 @@ class Effects:
     motion: Motion | None = None
     truncation: Truncation | None = None
     flow: Flow | None = None
+    anisotropy: Anisotropy | None = None
+    microstructure: Microstructure | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
 
@@ -95,6 +98,8 @@ ROUGH = Effects(
     motion=Motion(),
     truncation=Truncation(),
     flow=Flow(),
+    anisotropy=Anisotropy(),
+    microstructure=Microstructure(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
 )
