@@ -7,14 +7,25 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .blocks import Block, Column, Heading, KeyValues, Paragraph, Picture, Table, Warnings
+from .blocks import Badge, Block, Column, Heading, KeyValues, Paragraph, Picture, Table, Warnings
 
 CHECKLIST_NOTE = (
     "What the ISMRM consensus on QSM of the brain (doi:10.1002/mrm.30006) asks authors to report. "
-    "The values come from the sidecars and headers of the maps; where they hold nothing, the value "
-    "is blank."
+    "The values come from the sidecars and headers of the maps, and from the tables of the study; "
+    "where they hold nothing, the value is blank."
 )
 CHECKLIST_COLUMNS = (Column("item"), Column("applies_to", "applies to"), Column("value"))
+
+
+def counted_badge(number: int, noun: str) -> Badge:
+    """Return a badge with a number of things, in the singular if there is one.
+
+    Examples
+    --------
+    >>> counted_badge(1, "site").label, counted_badge(3, "site").label
+    ('site', 'sites')
+    """
+    return Badge(str(number), noun if number == 1 else f"{noun}s")
 
 
 def methods_blocks(citation: str, versions: Mapping[str, str]) -> tuple[Block, ...]:
