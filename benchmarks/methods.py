@@ -36,8 +36,9 @@ from multiqsm.core.background.removal import BackgroundRemoval
 from multiqsm.core.dipole import b0_direction, dipole_kernel
 from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.parameters import SMALLEST_WEIGHT
 from multiqsm.core.inversion.regularization import edge_mask, jump_mask
-from multiqsm.core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
+from multiqsm.core.inversion.weighted import iterative, zero_field_weight
 from multiqsm.core.mask.shapes import erode
 from multiqsm.core.phase.fieldfit import (
     combine_magnitude,

@@ -4,6 +4,8 @@ import json
 from importlib.resources import files
 from typing import Any
 
+SHIPPED_MODELS = ("thalamus",)  # models of studies, as templates model_<name>
+
 
 def load_template(name: str) -> Any:
     """Load one of the JSON templates.

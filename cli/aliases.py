@@ -1,4 +1,4 @@
-"""Earlier names of options and of their values, which continue to work."""
+"""Earlier names of options and of their values, and those of other BIDS Apps, which all work."""
 
 import sys
 from collections.abc import Sequence
@@ -13,11 +13,19 @@ ALIASES = {
     "--outside-weight": "--exterior-weight",
 }
 
+# Names of the same options in other BIDS Apps. Underscores may also stand for hyphens.
+BIDS_APPS = {
+    "--nprocs": "--n-procs",
+    "--n-cpus": "--n-procs",
+    "--mem": "--mem-gb",
+}
+
 
 def current_arguments(arguments: Sequence[str]) -> list[str]:
     """Replace earlier names of options and values by today's, and print each replacement.
 
-    Both spellings therefore give the same settings, and the same completion record.
+    Names of other BIDS Apps are replaced as well. All spellings therefore give the same settings,
+    and the same completion record.
 
     Parameters
     ----------
@@ -32,10 +40,16 @@ def current_arguments(arguments: Sequence[str]) -> list[str]:
     --------
     >>> current_arguments(["--edge-fraction=0.3", "--background", "tfi"])
     ['--edge-fraction=0.3', '--background', 'tfi']
+    >>> current_arguments(["--participant_label", "01", "--nprocs", "2"])
+    ['--participant-label', '01', '--n-procs', '2']
     """
     current: list[str] = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
+        if option.startswith("--"):
+            option = option.replace("_", "-")
+            option = BIDS_APPS.get(option, option)
+            argument = option + equals + value
         option_and_value = argument.replace("=", " ", 1)
         value_of_option = f"{current[-1]} {argument}" if current else ""
         if option in ALIASES:

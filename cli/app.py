@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from .. import __version__
-from ..cohort.model_files import SHIPPED
+from ..bids_templates import SHIPPED_MODELS
 from ..dataset.problems import DatasetError
 from ..workflows.settings import PRESETS
 from .aliases import current_arguments
@@ -22,12 +22,11 @@ from .arguments import (
     count_from_zero,
     positive,
 )
-from .group import run_group
-from .machine import JOBS
+from .machine import DEFAULT_PLUGIN, JOBS
 from .options import add_settings
-from .participant import run_participants
+from .parser import DOCUMENTATION, CommandParser
 
-EXAMPLES = """examples:
+EXAMPLES = f"""examples:
   multiqsm BIDS_DIR OUTPUT_DIR participant --dry-run
       check every scan, without processing
   multiqsm BIDS_DIR OUTPUT_DIR participant --participant-label 01 02 --n-procs 8
@@ -35,11 +34,11 @@ EXAMPLES = """examples:
   multiqsm BIDS_DIR OUTPUT_DIR group --calibrate
       reproducibility within and across scanners, corrected by phantom scans
 
-documentation: README.md and docs/ of the source distribution
+documentation: {DOCUMENTATION}
 BIDS: https://bids.neuroimaging.io
 """
 
-LEVELS = {"participant": run_participants, "group": run_group}
+LEVELS = ("participant", "group")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         with _sigterm_as_interrupt():
-            return LEVELS[options.analysis_level](options)
+            return _run_level(options)
     except DatasetError as error:
         print(f"multiqsm: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
@@ -70,6 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nmultiqsm: interrupted; the same command continues from here", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _run_level(options: argparse.Namespace) -> int:
+    # Imported only now, so that --help and errors in the command line come at once.
+    if options.analysis_level == "participant":
+        from .participant import run_participants
+
+        return run_participants(options)
+    from .group import run_group
+
+    return run_group(options)
 
 
 def _space_in_folders(options: argparse.Namespace) -> str:
@@ -113,7 +123,7 @@ def make_parser() -> argparse.ArgumentParser:
     -------
     argparse.ArgumentParser
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="multiqsm",
         description=(
             "Quantitative susceptibility mapping (QSM) of multi-echo gradient-echo scans in a\n"
@@ -121,13 +131,12 @@ def make_parser() -> argparse.ArgumentParser:
             "and their reproducibility within and across scanners."
         ),
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("output_dir", type=Path, help="root of the derivative dataset to write")
     parser.add_argument(
         "analysis_level",
-        choices=list(LEVELS),
+        choices=LEVELS,
         help="participant: maps and regional values; group: reproducibility and other statistics",
     )
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
@@ -164,6 +173,12 @@ def _add_choice_of_scans(choice):
     )
     choice.add_argument("--derivatives", nargs="+", type=Path, metavar="DIR", help=derivatives_help)
     choice.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="accepted, as other BIDS Apps have it, and without effect: multiqsm checks what it "
+        "needs by itself",
+    )
+    choice.add_argument(
         "--dry-run",
         action="store_true",
         help="check all scans and print what would be processed, without processing it",
@@ -178,7 +193,7 @@ def _add_group_level(study):
     study.add_argument("--calibrate", action=argparse.BooleanOptionalAction, help=calibrate_help)
     model_help = (
         "fit the regressions of a study model: a JSON or YAML file, or the name of one that comes "
-        f"with multiqsm ({', '.join(SHIPPED)}) (default: none)"
+        f"with multiqsm ({', '.join(SHIPPED_MODELS)}) (default: none)"
     )
     study.add_argument("--model", metavar="FILE", help=model_help)
     phenotype_help = (
@@ -208,7 +223,7 @@ def _add_machine(machine):
         "Nipype plugin that runs the jobs, such as MultiProc, Linear, SLURM, SGE, PBS or LSF "
         "(default: %(default)s)"
     )
-    machine.add_argument("--plugin", default="MultiProc", help=plugin_help)
+    machine.add_argument("--plugin", default=DEFAULT_PLUGIN, help=plugin_help)
     use_help = "YAML or JSON file with plugin and plugin_args (default: as --plugin)"
     machine.add_argument("--use-plugin", type=Path, metavar="FILE", help=use_help)
     jobs_help = (
@@ -221,6 +236,14 @@ def _add_machine(machine):
     )
     machine.add_argument(
         "--retries", type=count_from_zero, default=2, metavar="N", help=retries_help
+    )
+    machine.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="print the log of each step at the terminal as well; -vv: with all details "
+        "(default: only to the log in the work directory)",
     )
     clean_help = "remove intermediate files of finished scans and subjects (default: keep them)"
     machine.add_argument("--clean-workdir", action="store_true", help=clean_help)

@@ -1,17 +1,22 @@
 """``multiqsm-audit``: the scans of a dataset and their problems, before any processing."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
-from ..dataset.collection import collect_scans
 from ..dataset.problems import DatasetError
-from ..dataset.tables import write_tsv
-from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK, available_cores, count
+from .aliases import current_arguments
+from .arguments import (
+    EXIT_FAILED_SCANS,
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_TO_DO,
+    EXIT_OK,
+    available_cores,
+    count,
+)
 from .machine import read_filter
+from .parser import CommandParser
 
 EXAMPLES = """examples:
   multiqsm-audit BIDS_DIR
@@ -35,17 +40,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 if there are no errors; 1 if there are, or with ``--strict`` warnings; 2 if there is
-        nothing to audit, or the table cannot be written.
+        nothing to audit, or the table cannot be written; 130 if it was interrupted.
     """
-    options = _parser().parse_args(argv)
+    arguments = current_arguments(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
     try:
         return _audit(options)
+    except KeyboardInterrupt:
+        print("\nmultiqsm-audit: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except (DatasetError, OSError) as error:
         print(f"multiqsm-audit: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
 
 
 def _audit(options):
+    # Imported only now, so that --help and errors in the command line come at once.
+    from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
+    from ..dataset.collection import collect_scans
+    from ..dataset.tables import write_tsv
+
     scans, left_out = collect_scans(
         options.bids_dir,
         participant_label=options.participant_label,
@@ -70,13 +84,12 @@ def _audit(options):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="multiqsm-audit",
         description="List the gradient-echo scans of a BIDS dataset: how each would be processed,\n"
         "where its protocol differs from that of its site and of the study, and its\n"
         "problems. Every image is read; only the table of --output is written.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")

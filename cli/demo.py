@@ -1,17 +1,15 @@
 """``multiqsm-demo``: a small simulated study, its susceptibility maps and their agreement."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..dataset.names import picture_path, susceptibility_map
-from ..dataset.outputs import derivative_path
-from ..dataset.simulated.layout import TRUTH
 from ..interfaces.methods import DEFAULT_INVERSIONS
+from .aliases import current_arguments
 from .app import main as process
-from .arguments import EXIT_OK, available_cores, count
+from .arguments import EXIT_INTERRUPTED, EXIT_OK, available_cores, count
+from .parser import CommandParser
 from .simulate import main as simulate
 
 EXAMPLES = """examples:
@@ -33,9 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all commands succeeded, else the exit code of the one that failed.
+        0 if all commands succeeded, else the exit code of the one that failed; 130 if it was
+        interrupted.
     """
-    options = _parser().parse_args(argv)
+    arguments = current_arguments(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
+    try:
+        return _demonstrate(options)
+    except KeyboardInterrupt:
+        print("\nmultiqsm-demo: interrupted; the same command continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _demonstrate(options):
     raw = options.output_dir / "raw"
     results = options.output_dir / "derivatives"
     work = options.output_dir / "work"
@@ -52,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = process([str(raw), str(results), "group", *common])
     if code != EXIT_OK:
         return code
+    from ..dataset.names import picture_path, susceptibility_map
+    from ..dataset.outputs import derivative_path
+    from ..dataset.simulated.layout import TRUTH
+
     entities = {"subject": "01", "session": "A", "run": "1"}
     chi_map = susceptibility_map(DEFAULT_INVERSIONS[0])
     print("one of its maps, in ppm, and a picture of it:")
@@ -62,12 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="multiqsm-demo",
         description="Simulate a small study (two people at three sites, two scans each), make its\n"
         "susceptibility maps, and compare the scans. This takes some minutes.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "output_dir",

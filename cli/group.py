@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cohort.model_files import SHIPPED, read_model
+from ..bids_templates import SHIPPED_MODELS
+from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import add_protocols, read_roi_tables
 from ..dataset.content import exists
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError
 from ..dataset.tables import read_tsv
-from ..stats.model import used_columns
 from ..stats.protocols import scans_of
+from ..stats.specification import used_columns
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
-from .machine import check_work_dir, run_graph
+from .checks import check_command
+from .machine import run_graph
 from .readme import update_readme
 
 if TYPE_CHECKING:  # Nipype takes seconds to import
@@ -42,11 +44,7 @@ def run_group(options: Namespace) -> int:
     DatasetError
         If there are no regional values, or the options cannot be used.
     """
-    check_work_dir(options)
-    if not options.bids_dir.is_dir():
-        raise DatasetError(
-            f"{options.bids_dir}: no such folder", "give the root folder of the BIDS dataset"
-        )
+    check_command(options)
     if options.model is not None:
         return _run_model(options)
     if options.phenotype:
@@ -133,7 +131,9 @@ def _run_model(options):
 
     from ..workflows.model import init_model_wf  # Nipype is slow to import: not before it is needed
 
-    model_file = options.model if options.model in SHIPPED else Path(options.model).absolute()
+    model_file = (
+        options.model if options.model in SHIPPED_MODELS else Path(options.model).absolute()
+    )
     has_failed = _failed(init_model_wf, options, model=model_file, **sources)
     update_readme(options.output_dir)
     if has_failed:
@@ -183,7 +183,7 @@ def _failed(init_wf: Callable[..., "Workflow"], options: Namespace, **choices: A
     from ..execution.code import software
     from ..execution.run import configure_nipype
 
-    configure_nipype(options.work_dir.absolute())
+    configure_nipype(options.work_dir.absolute(), verbosity=options.verbose)
     workflow = init_wf(
         bids_dir=options.bids_dir.absolute(),
         output_dir=options.output_dir.absolute(),

@@ -1,27 +1,23 @@
 """``multiqsm-simulate``: a simulated study whose true susceptibility is known."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..dataset.entities import scan_label
-from ..dataset.simulated.cohort import write_cohort
-from ..dataset.simulated.description import write_dataset_files
-from ..dataset.simulated.layout import TRUTH, is_complete, remove_partials
-from ..simulation.cohort import PATIENTS, draw_patients
-from ..simulation.study import OUTLINES, make_design, make_patient_design
+from ..simulation.names import COHORT, DESIGNS, EFFECTS
+from .aliases import current_arguments
 from .arguments import (
     EXIT_FAILED_SCANS,
+    EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
     EXIT_OK,
     available_cores,
     count,
     positive,
 )
+from .parser import CommandParser
 
-COHORT = "thalamus"
 DESIGN_DEFAULT = "(default: the design's)"
 EXAMPLES = """examples:
   multiqsm-simulate OUTPUT_DIR
@@ -44,12 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all scans were simulated; 1 if some failed; 2 if the options contradict each other.
+        0 if all scans were simulated; 1 if some failed; 2 if the options contradict each other;
+        130 if it was interrupted.
     """
-    options = _parser().parse_args(argv)
+    arguments = current_arguments(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
     make_dataset = _make_cohort if options.design == COHORT else _make_study
     try:
         return make_dataset(options)
+    except KeyboardInterrupt:
+        message = "interrupted; the same command continues from here"
+        print(f"\nmultiqsm-simulate: {message}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except ValueError as error:
         print(f"multiqsm-simulate: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
@@ -62,9 +64,19 @@ def _make_cohort(options):
         raise ValueError(f"--design {COHORT} has one site: leave out --sites")
     if options.vary_protocols:
         raise ValueError(f"--design {COHORT} has one site: leave out --vary-protocols")
+    # Imported only now, so that --help and errors in the command line come at once.
+    from ..dataset.simulated.cohort import write_cohort
+    from ..dataset.simulated.layout import TRUTH
+    from ..simulation.cohort import PATIENTS, draw_patients
+    from ..simulation.study import make_patient_design
+
     patients = draw_patients(options.subjects or PATIENTS, seed=options.seed)
     design = make_patient_design(
-        patients, voxel_size=options.voxel_size, flow_phase=options.flow_phase, seed=options.seed
+        patients,
+        voxel_size=options.voxel_size,
+        flow_phase=options.flow_phase,
+        effects=_effects(options),
+        seed=options.seed,
     )
     write_cohort(options.output_dir, patients, design)
     print(
@@ -79,6 +91,9 @@ def _make_study(options):
         raise ValueError(
             f"--tables-only needs --design {COHORT}: the design {options.design} has images only"
         )
+    from ..dataset.simulated.description import write_dataset_files
+    from ..simulation.study import make_design
+
     design = make_design(
         options.design,
         subjects=options.subjects,
@@ -87,13 +102,27 @@ def _make_study(options):
         voxel_size=options.voxel_size,
         vary_protocols=options.vary_protocols,
         flow_phase=options.flow_phase,
+        effects=_effects(options),
         seed=options.seed,
     )
     write_dataset_files(options.output_dir, design)
     return _make_scans(design, options)
 
 
+def _effects(options):
+    """Return the effects that the options ask for: all by default."""
+    from ..simulation.effects import IDEAL, ROUGH
+
+    if options.ideal:
+        return IDEAL
+    if options.effects is not None:
+        return ROUGH.only(*options.effects)
+    return ROUGH.without(*options.without_effects)
+
+
 def _make_scans(design, options):
+    from ..dataset.simulated.layout import TRUTH, is_complete
+
     plans = [plan for plan in design.plans if not is_complete(options.output_dir, plan)]
     failures = _simulate(plans, options) if plans else []
     for failure in failures:
@@ -105,7 +134,9 @@ def _make_scans(design, options):
 
 def _simulate(plans, options):
     """Simulate scans, each as a node; return the failures."""
-    from ..execution.plugins import Runner  # Nipype is slow to import: not before it is needed
+    from ..dataset.entities import scan_label
+    from ..dataset.simulated.layout import remove_partials
+    from ..execution.plugins import Runner
     from ..execution.run import configure_nipype, run_with_progress
     from ..workflows.simulation import init_simulation_wf, node_name
 
@@ -126,17 +157,17 @@ def _simulate(plans, options):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="multiqsm-simulate",
         description="Simulate a multisite study of multi-echo gradient-echo scans, with its\n"
         "ground truth, as a BIDS dataset. Scans that exist already are not simulated again.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", type=Path, help="root of the dataset to write")
     parser.add_argument("--version", action="version", version=f"multiqsm {__version__}")
     _add_study(parser.add_argument_group("study"))
     _add_scans(parser.add_argument_group("scans"))
+    _add_effects(parser.add_argument_group("effects beyond the ideal scan"))
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--n-procs",
@@ -155,7 +186,7 @@ def _parser():
 def _add_study(study):
     study.add_argument(
         "--design",
-        choices=[*OUTLINES, COHORT],
+        choices=[*DESIGNS, COHORT],
         default="demo",
         help="the study to simulate (default: %(default)s)",
     )
@@ -196,6 +227,31 @@ def _add_scans(scans):
         "radians (default: none)"
     )
     scans.add_argument("--flow-phase", type=positive, default=0.0, metavar="RAD", help=flow_help)
+
+
+def _add_effects(effects):
+    exclusive = effects.add_mutually_exclusive_group()
+    exclusive.add_argument(
+        "--ideal",
+        action="store_true",
+        help="leave out all effects: nobody breathes or moves during a scan, the scanner and the "
+        "phantom are perfect (default: all effects)",
+    )
+    exclusive.add_argument(
+        "--effects",
+        nargs="+",
+        choices=EFFECTS,
+        metavar="EFFECT",
+        help=f"simulate these effects only, of {', '.join(EFFECTS)}",
+    )
+    exclusive.add_argument(
+        "--without-effects",
+        nargs="+",
+        choices=EFFECTS,
+        default=[],
+        metavar="EFFECT",
+        help="leave out these effects",
+    )
 
 
 if __name__ == "__main__":

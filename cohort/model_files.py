@@ -9,16 +9,15 @@ from typing import Any
 
 import yaml
 
-from ..bids_templates import load_template
+from ..bids_templates import SHIPPED_MODELS, load_template
 from ..dataset.content import require_content
 from ..dataset.files import PathLike, reading_failure
 from ..dataset.problems import DatasetError
 from ..dataset.tables import EARLIER_COLUMNS
 from ..stats.filters import parse_filter
-from ..stats.model import ALL, Exclusion, Node, StudyModel, Subset
+from ..stats.specification import ALL, Exclusion, Node, StudyModel, Subset
 from ..stats.transformations import TRANSFORMATIONS, Transformation
 
-SHIPPED = ("thalamus",)  # models that come with the package, as templates model_<name>
 TRANSFORMER = "multiqsm"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_-]{0,63}")  # becomes part of file names
 LARGEST = 1_000_000  # bytes
@@ -73,11 +72,11 @@ def read_model(source: PathLike) -> StudyModel:
     Parameters
     ----------
     source : path-like
-        A JSON or YAML file, or the name of a model that comes with the package (`SHIPPED`).
+        A JSON or YAML file, or the name of a model that comes with the package (`SHIPPED_MODELS`).
 
     Returns
     -------
-    multiqsm.stats.model.StudyModel
+    multiqsm.stats.specification.StudyModel
         Invalid nodes are left out and reported in its ``problems``.
 
     Raises
@@ -86,7 +85,7 @@ def read_model(source: PathLike) -> StudyModel:
         If the file cannot be read, or if anything but a node is invalid: unknown keys, filters that
         cannot be parsed, transformations that do not exist. The message states the place.
     """
-    if str(source) in SHIPPED:
+    if str(source) in SHIPPED_MODELS:
         return _model(load_template(f"model_{source}"))
     path = Path(source)
     require_content(path)
@@ -98,7 +97,7 @@ def read_model(source: PathLike) -> StudyModel:
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         cause = f"--model {source}: {reading_failure(error)}"
         if isinstance(error, OSError):
-            cause += f"; models that come with multiqsm: {', '.join(SHIPPED)}"
+            cause += f"; models that come with multiqsm: {', '.join(SHIPPED_MODELS)}"
         raise DatasetError(cause) from error
 
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from .plugins import Runner
 
+LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 Callback = Callable[["Node", str], None]  # is called with a node and its status
 
 
-def configure_nipype(work_dir: PathLike) -> Path:
+def configure_nipype(work_dir: PathLike, *, verbosity: int = 0) -> Path:
     """Configure Nipype for a run; to be called before any node is created.
 
     Worker processes are spawned (forked ones inherit locks, which can block them), so they read
@@ -37,6 +38,8 @@ def configure_nipype(work_dir: PathLike) -> Path:
     work_dir : path-like
         Folder of intermediate files. It gets a folder for the configuration, log and crash files of
         this run, since several runs may share it.
+    verbosity : int
+        1 prints Nipype's log at the terminal as well, 2 with debugging messages; 0 does not.
 
     Returns
     -------
@@ -63,6 +66,8 @@ def configure_nipype(work_dir: PathLike) -> Path:
     os.environ["NIPYPE_CONFIG_DIR"] = str(run_dir)
     config.update_config({"execution": dict(settings["execution"])})
     _log_to_file(run_dir / "multiqsm.log")
+    if verbosity:
+        _log_to_terminal(logging.INFO if verbosity == 1 else logging.DEBUG)
     return run_dir
 
 
@@ -189,6 +194,16 @@ def _log_to_file(path):
         if isinstance(handler, logging.FileHandler):
             handler.close()
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logger.addHandler(handler)
     logger.propagate = False
+
+
+def _log_to_terminal(level):
+    """Print Nipype's log at the terminal as well."""
+    logger = logging.getLogger("nipype")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logger.addHandler(handler)
+    for name in ("nipype", "nipype.workflow", "nipype.utils", "nipype.interface"):
+        logging.getLogger(name).setLevel(level)

@@ -13,9 +13,9 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..bids_templates import load_template
+from ..bids_templates import SHIPPED_MODELS, load_template
 from ..cohort.descriptions import add_units, describe_columns, model_table_columns
-from ..cohort.model_files import SHIPPED, read_model
+from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import (
     add_participants,
@@ -31,6 +31,7 @@ from ..dataset.group_tables import GROUP, remove_group_table, write_group_table
 from ..dataset.methods import CITATION
 from ..dataset.sidecars import sidecar_path
 from ..dataset.tables import read_tsv, write_tsv
+from ..pictures.drawing import readable
 from ..reports.group import group_report
 from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
@@ -42,6 +43,9 @@ from ..stats.study import study_tables
 from ..stats.times import computation_times
 from .base import none_if_undefined
 from .group_pictures import person_pictures, phantom_pictures
+
+CALIBRATED = "calibrated by the phantom"
+AS_MEASURED = "as measured"
 
 
 class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
@@ -90,7 +94,6 @@ class _StudyStatisticsOutputSpec(TraitedSpec):
     notes = traits.List(
         traits.Str, desc="remarks: scans left out, statistics that could not be computed"
     )
-    calibrated = traits.Bool(desc="whether values were calibrated")
 
 
 class StudyStatistics(SimpleInterface):
@@ -101,7 +104,7 @@ class StudyStatistics(SimpleInterface):
 
     def _run_interface(self, runtime):
         rois = read_roi_table(self.inputs.in_file)
-        tables, notes, calibrated = _study_tables(rois, self.inputs.calibrate)
+        tables, notes = _study_tables(rois, self.inputs.calibrate)
         r2star = read_tsv(self.inputs.r2star_file)
         tables_of_r2star, r2star_notes = r2star_tables(r2star, tables["rois"], tables["tubes"])
         tables |= tables_of_r2star
@@ -109,22 +112,31 @@ class StudyStatistics(SimpleInterface):
         if not nuclei.empty:
             tables["nuclei"] = nuclei
         self._results["tables"] = _write_tables(runtime, tables)
-        self._results["calibrated"] = calibrated
         self._results["notes"] = [*self.inputs.notes, *notes, *r2star_notes]
         return runtime
 
 
+def _methods_by_calibration(rois):
+    """List the methods whose values are calibrated, and those as measured."""
+    if rois is None or rois.empty or "calibrated" not in rois:
+        return {AS_MEASURED: ()}
+    methods = {}
+    for method, is_calibrated in rois.groupby("method", sort=False)["calibrated"].any().items():
+        methods.setdefault(CALIBRATED if is_calibrated else AS_MEASURED, []).append(method)
+    return methods
+
+
 def _study_tables(rois, calibrate):
-    """Compute the tables; return them with the remarks, and whether values were calibrated."""
+    """Compute the tables; return them with the remarks."""
     if calibrate == "no":
-        return *study_tables(rois), False
+        return study_tables(rois)
     try:
-        return *study_tables(rois, calibrated=True), True
+        return study_tables(rois, calibrated=True)
     except ValueError as reason:
         if calibrate == "yes":
             raise
         tables, notes = study_tables(rois)
-        return tables, [*notes, f"values are not calibrated: {reason}"], False
+        return tables, [*notes, f"values are not calibrated: {reason}"]
 
 
 class _ComputationTimesInputSpec(BaseInterfaceInputSpec):
@@ -159,9 +171,6 @@ class ComputationTimes(SimpleInterface):
 class _GroupReportInputSpec(BaseInterfaceInputSpec):
     tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
     notes = traits.List(traits.Str, desc="remarks for the reader")
-    calibrated = traits.Bool(
-        False, usedefault=True, desc="whether values were calibrated by the phantom scans"
-    )
     preset = traits.Str(desc="title of the study whose preset was used")
     differences = traits.List(
         traits.Tuple(traits.Str, traits.Str, traits.Str),
@@ -209,10 +218,11 @@ class GroupReport(SimpleInterface):
         write_group_table(root, "warnings", pd.DataFrame({"warning": list(self.inputs.notes)}))
         checklist = write_checklist(root)  # after the tables, since it counts the excluded scans
         links["checklist"] = CHECKLIST.as_posix()
-        differences = self._differences()
+        calibration = _methods_by_calibration(tables.get("rois"))
+        differences = self._differences(calibration)
         page = group_report(
             tables | _published_reproducibility(),
-            study=self._study(differences),
+            study=self._study(differences, calibration),
             differences=differences,
             method_differences=self.inputs.method_differences,
             warnings=list(self.inputs.notes),
@@ -226,9 +236,12 @@ class GroupReport(SimpleInterface):
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())
         return runtime
 
-    def _study(self, differences):
+    def _study(self, differences, calibration):
         """Say how the study was processed, for the overview."""
-        study = {"values": "calibrated by the phantom" if self.inputs.calibrated else "as measured"}
+        study = {"values": " or ".join(calibration)}
+        if len(calibration) > 1:
+            parts = [f"{state}: {', '.join(methods)}" for state, methods in calibration.items()]
+            study["values"] = "; ".join(parts)
         preset = self.inputs.preset
         if not isdefined(preset):
             return study
@@ -245,13 +258,15 @@ class GroupReport(SimpleInterface):
             )
         return study
 
-    def _differences(self):
+    def _differences(self, calibration):
         """Return the choices that differ from the preset, with that of calibration."""
         columns = ["option", "preset", "used"]
         differences = list(self.inputs.differences)
         has_phantom = "calibration" in self.inputs.tables
-        if self.inputs.preset_calibrates and has_phantom and not self.inputs.calibrated:
-            differences.append(("--calibrate", "yes, if there are phantom scans", "no"))
+        if self.inputs.preset_calibrates and has_phantom and AS_MEASURED in calibration:
+            calibrated = ", ".join(calibration.get(CALIBRATED, ()))
+            used = f"only of {calibrated}" if calibrated else "no"
+            differences.append(("--calibrate", "yes, if there are phantom scans", used))
         return pd.DataFrame(differences, columns=columns)
 
 
@@ -360,15 +375,19 @@ class ModelReport(SimpleInterface):
 
 def _published(model):
     """Return the published tables of a model that comes with the package, by name."""
-    if model.name not in SHIPPED:
+    if model.name not in SHIPPED_MODELS:
         return {}
     tables = load_template(f"published_{model.name}")
     return {name: pd.DataFrame(rows) for name, rows in tables.items()}
 
 
 def _as_files(tables, model):
-    """Return the tables of each file: the coefficients are split by the nodes of the model."""
+    """Return the tables of each file: the coefficients are split by the nodes of the model, and
+    the variables that they are adjusted for are in words.
+    """
     coefficients = tables["coefficients"]
+    in_words = coefficients["adjusted_for"].map(readable, na_action="ignore")
+    coefficients = coefficients.assign(adjusted_for=in_words)
     files = {}
     for node in model.nodes:
         files[node.name] = coefficients[coefficients["node"] == node.name]
@@ -395,6 +414,7 @@ def _write_tables(runtime, tables):
 def _published_reproducibility():
     """Return the published values that the report of a study compares with."""
     names = ("published", "published_nuclei", "published_times")
+    names += ("published_calibration", "published_age")
     return {name: pd.DataFrame(load_template(name)) for name in names}
 
 

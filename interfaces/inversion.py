@@ -10,9 +10,10 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, trai
 
 from ..core.inversion.closed_form import KERNEL_THRESHOLD, deterministic, divide_field
 from ..core.inversion.morphology import medi
+from ..core.inversion.parameters import SMALLEST_WEIGHT
 from ..core.inversion.problem import working_grid
 from ..core.inversion.regularization import edge_mask, jump_mask
-from ..core.inversion.weighted import SMALLEST_WEIGHT, iterative, zero_field_weight
+from ..core.inversion.weighted import iterative, zero_field_weight
 from ..core.phase.fieldfit import combine_magnitude, noise_weight, uniform_weight, weighted_variance
 from ..dataset.files import PathLike
 from ..dataset.times import InversionTime

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from ..core.inversion.morphology import MERIT_THRESHOLD
-from ..core.inversion.regularization import EDGE_SDS, JUMP_SDS, LambdaChoice
-from ..core.inversion.weighted import SMALLEST_WEIGHT
+from ..core.inversion.parameters import (
+    EDGE_SDS,
+    JUMP_SDS,
+    MERIT_THRESHOLD,
+    SMALLEST_WEIGHT,
+    LambdaChoice,
+)
 
 # How sidecars describe the data weights.
 NOISE_WEIGHT = "inverse standard error"
@@ -38,7 +42,7 @@ class InversionRecord:
         Unit of λ, as in sidecars.
     is_default : bool
         Whether it runs unless other inversions are chosen.
-    lambda_choice : multiqsm.core.inversion.regularization.LambdaChoice or None
+    lambda_choice : multiqsm.core.inversion.parameters.LambdaChoice or None
         λ and how it was chosen; None of an inversion without λ.
     iterations : int
         Number of iterations of the last solve; 0 for a closed form.

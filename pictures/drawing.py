@@ -26,16 +26,16 @@ LONGEST = 28  # characters of a label; longer labels would leave too little room
 LABELS = ("subject", "site", "method", "roi", "first", "second")
 
 
-SEXES = {"sex.M": "male sex", "sex.F": "female sex"}
+SEXES = {"sex.M": "sex (male)", "sex.F": "sex (female)"}
 
 
 def readable(name: object) -> str:
-    """Return a label as words: underscores become spaces, and levels of sex its name.
+    """Return labels as words: underscores become spaces, and a level of sex is spelt out.
 
     Parameters
     ----------
     name : object
-        Name of a region or column.
+        Name of a region or column, or several with commas between them.
 
     Returns
     -------
@@ -45,12 +45,13 @@ def readable(name: object) -> str:
     --------
     >>> readable("globus_pallidus")
     'globus pallidus'
-    >>> readable("sex.M")
-    'male sex'
+    >>> readable("sex.M, disease_duration")
+    'sex (male), disease duration'
     """
-    if name in SEXES:
-        return SEXES[name]
-    return " ".join(str(name).replace("_", " ").split())
+    words = []
+    for label in str(name).split(", "):
+        words.append(SEXES.get(label, " ".join(label.replace("_", " ").split())))
+    return ", ".join(words)
 
 
 def site_styles(sites: Iterable[object]) -> dict[str, dict[str, str]]:

@@ -136,8 +136,8 @@ def age_figure(
         The ROI table: columns ``subject``, ``method``, ``roi``, ``mean`` (ppm) and ``age`` (years).
     age_table : DataFrame
         Columns ``method``, ``roi``, ``analysis`` (``naive``, ``subject_means`` or
-        ``random_intercept``), ``slope`` (ppm per year), ``intercept`` (ppm), ``p`` and, where the
-        analysis has one, ``r``.
+        ``random_intercept``), ``slope`` (ppm per year), ``intercept`` (ppm), ``p_bonferroni`` and,
+        where the analysis has one, ``r``.
     per_subject : DataFrame, optional
         Columns ``subject``, ``method``, ``roi`` and ``cross`` (ppm): the error bars.
     method : str, optional
@@ -159,7 +159,9 @@ def age_figure(
     table = without_reference(table).dropna(subset=["age", "mean"])
     method = table["method"].iloc[0] if len(table) else method
     fits = with_columns(
-        age_table, ("method", "roi", "analysis", "slope", "intercept", "p"), "the table of age"
+        age_table,
+        ("method", "roi", "analysis", "slope", "intercept", "p_bonferroni"),
+        "the table of age",
     )
     fits = fits[fits["method"] == method]
     if per_subject is not None:
@@ -293,7 +295,7 @@ def _fit_label(site, fits):
 
 
 def _association(fit):
-    p = p_text(fit["p"])
+    p = f"corrected {p_text(fit['p_bonferroni'])}"
     r = fit.get("r", np.nan)
     return p if not np.isfinite(r) else f"r = {r:.2f}, ".replace("-", "−") + p
 

@@ -22,6 +22,7 @@ from .parts import (
     message_blocks,
     methods_blocks,
     picture_blocks,
+    preset_blocks,
 )
 
 
@@ -60,8 +61,9 @@ def group_report(
         ``within_subject_sd_r2star`` and ``icc_r2star`` of `stats.relaxation`; ``nuclei`` of
         `stats.nuclei`, with ``published_nuclei`` (quantity, definition, sdw, icc) to show next to
         it; ``excluded``, the scans that were excluded from all other tables; ``times`` of
-        `stats.times`, with
-        ``published_times`` (method, wall in s, wall_ratio) to show next to it.
+        `stats.times`, with ``published_times`` (method, wall in s, wall_ratio) to show next to it;
+        likewise ``published_calibration`` (site, slope, intercept, r_squared as texts) and
+        ``published_age`` (method, roi, analysis, r, p as texts).
     title : str
     study : dict, optional
         Further information about the study, by name.
@@ -138,7 +140,7 @@ def group_report(
     }
     absent = [name for name, blocks in parts.items() if not blocks]
     overview = _overview(rois, study or {}, failures, list(warnings), absent)
-    overview.extend(_preset_blocks(differences, list(method_differences)))
+    overview.extend(preset_blocks(differences, list(method_differences)))
     if "excluded" in filled:
         overview.append(_table(filled, "excluded", "Scans excluded from all statistics", links))
     sections = [
@@ -163,22 +165,6 @@ def group_report(
         badges=badges,
         footer=first_version(versions),
     )
-
-
-def _preset_blocks(differences, method_differences):
-    """List the choices that differ from a preset, and how its methods differ from the study's."""
-    blocks = []
-    if differences is not None and len(differences):
-        columns = (
-            Column("option"),
-            Column("preset", "value of the preset"),
-            Column("used", "value used"),
-        )
-        blocks.append(Table(differences, "Choices that differ from the preset", columns))
-    if method_differences:
-        paragraphs = tuple(map(Paragraph, method_differences))
-        blocks.append(Details("How these methods differ from those of the study", paragraphs))
-    return blocks
 
 
 def _overview(rois, study, failures, warnings, absent):
@@ -375,7 +361,11 @@ def _calibration(tables, links, sites):
         caption = "Measured against expected susceptibility of the phantom's tubes."
         fits = tables["calibration"]
         blocks += picture_blocks(caption, calibration_figure, tables["tubes"], fits, sites=sites)
-    return (*blocks, _table(tables, "calibration", "Calibration", links))
+    lines = tables["calibration"]
+    if "published_calibration" in tables:
+        blocks.append(Paragraph(NOTES["published_calibration"], note=True))
+        lines = _with_published(lines, tables["published_calibration"], ["site"])
+    return (*blocks, _table({"calibration": lines}, "calibration", "Calibration", links))
 
 
 def _harmonization(tables, links, sites):
@@ -405,8 +395,13 @@ def _age(tables, links):
         sources = (tables["rois"], tables["age"], tables.get("imprecision"))
         part = picture_blocks(f"{title}.", age_figure, *sources, method=method)
         blocks.extend(part if number == 0 else [Details(title, part)])
-    table = _table(tables, "age", "Regression on age", links)
-    return (*blocks, Details("Regressions on age, as a table", (table,)))
+    notes = [Paragraph(NOTES["bonferroni"], note=True)]
+    lines = tables["age"]
+    if "published_age" in tables:
+        notes.append(Paragraph(NOTES["published_age"], note=True))
+        lines = _with_published(lines, tables["published_age"], ["method", "roi", "analysis"])
+    table = _table({"age": lines}, "age", "Regression on age", links)
+    return (*blocks, Details("Regressions on age, as a table", (*notes, table)))
 
 
 def _r2star(tables, links):
@@ -486,7 +481,7 @@ def _readable(table):
         ranks = table[keys].apply(lambda labels: pd.factorize(labels)[0])
         table = table.loc[ranks.sort_values(keys, kind="stable").index]
     names = table.columns.intersection(
-        ("method", "roi", "roi_1", "roi_2", "reference", "definition", "analysis")
+        ("method", "roi", "roi_1", "roi_2", "reference", "definition", "analysis", "family")
     )
     table = table.assign(**table[names].map(readable, na_action="ignore"))
     if "note" in table and table["note"].isna().all():

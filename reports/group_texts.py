@@ -13,6 +13,7 @@ _TEST = (
     Column("statistic", "t", "+.2f"),
     Column("df", "df", "d"),
     Column("p", "P", "p"),
+    Column("family"),
     Column("n_tests", "tests", "d"),
     Column("p_bonferroni", "P, Bonferroni", "p"),
     Column("significant"),
@@ -192,10 +193,13 @@ COLUMNS = {
         Column("slope", "slope", ".4f"),
         Column("slope_ci_low", "95 % CI from", ".4f"),
         Column("slope_ci_high", "to", ".4f"),
+        Column("published_slope", "published"),
         Column("intercept", "intercept (ppm)", "+.4f"),
         Column("intercept_ci_low", "95 % CI from", "+.4f"),
         Column("intercept_ci_high", "to", "+.4f"),
+        Column("published_intercept", "published (ppm)"),
         Column("r_squared", "R²", ".5f"),
+        Column("published_r_squared", "published"),
         Column("residual_sd", "residual SD (ppm)", ".4f"),
         Column("n_tubes", "tubes", "d"),
         Column("n_points", "points", "d"),
@@ -226,8 +230,12 @@ COLUMNS = {
         Column("ci_low", "95 % CI from", "+.3f", PPB),
         Column("ci_high", "to", "+.3f", PPB),
         Column("r", "Pearson r", "+.2f"),
+        Column("published_r", "published"),
         Column("df", "df", "d"),
         Column("p", "P", "p"),
+        Column("published_p", "published"),
+        Column("family"),
+        Column("n_tests", "tests", "d"),
         Column("p_bonferroni", "P, Bonferroni", "p"),
         Column("n_scans", "scans", "d"),
         Column("n_subjects", "subjects", "d"),
@@ -314,6 +322,11 @@ NOTES = {
         "phantom's tubes. A slope of 1 and an intercept of 0 would be ideal. In-vivo values are "
         "calibrated by division by the slope."
     ),
+    "published_calibration": (
+        "Published: the line of Lin et al., AJNR 2015. The study gives one, which is shown next to "
+        "the line through the points of all sites of each inversion. It is compared with, and "
+        "nothing is corrected by it."
+    ),
     "harmonization": (
         "Harmonisation brings the scans of all sites to a common protocol. Points are scans and "
         "bars are means of sites, both as differences from the subject's mean over sites. Offsets "
@@ -323,8 +336,12 @@ NOTES = {
         "The naive regression treats every scan as a different subject, as the published analysis "
         "did, which makes its P value too small. The valid analyses use one mean per subject, or "
         "a random intercept for each subject. Error bars show the subject's cross-site "
-        "variability, faint points the scans. The corrected P values count the regions of an "
-        "analysis."
+        "variability, faint points the scans. P values in the figure are corrected (Bonferroni) "
+        "for the number of regions of a family (see the table of regressions)."
+    ),
+    "published_age": (
+        "Published: Lin et al., AJNR 2015, for the iterative inversion and 135 scans of nine "
+        "people as if independent; the P values are not corrected."
     ),
     "r2star": (
         "R2* is measured in the same voxels as susceptibility, and nothing is subtracted from it. "
@@ -347,7 +364,11 @@ NOTES = {
     ),
     "bonferroni": (
         "Bonferroni: P values are multiplied by the number of tests of their family, which limits "
-        "the family-wise error rate to 5 %."
+        "the family-wise error rate to 5 %. If all five nuclei of the 2015 study are measured "
+        "(caudate nucleus, putamen, globus pallidus, red nucleus, substantia nigra), these are the "
+        "family deep grey, as in the study; further regions, and comparisons with them, are the "
+        "family other. Otherwise, the corrected P of a nucleus would depend on which further "
+        "regions are labelled. If one of the five is missing, all regions are one family."
     ),
 }
 # Names of reference regions, where they differ from their labels in words.
@@ -372,9 +393,11 @@ KNOWN_TABLES = (
     "bland_altman_points",
     "tubes",
     "calibration",
+    "published_calibration",
     "harmonized",
     "harmonization",
     "age",
+    "published_age",
     "roi_r2star",
     "tubes_r2star",
     "imprecision_r2star",

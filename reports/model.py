@@ -13,8 +13,8 @@ from ..pictures.regressions import (
     partial_residual_figure,
     residual_figure,
 )
-from ..stats.model import ALL, StudyModel
 from ..stats.reproducibility import require_columns
+from ..stats.specification import ALL, StudyModel
 from .blocks import (
     Badge,
     Column,
@@ -110,7 +110,11 @@ NOTES = {
         "Ordinary least squares. A coefficient is the change of the outcome per unit of the "
         "predictor. A standardised coefficient is the change in standard deviations of the outcome "
         "per standard deviation of the predictor. Before adjustment, the model contains the "
-        "predictor alone; after adjustment, also the variables listed with it in the linked table."
+        "predictor alone."
+    ),
+    "adjustment": (
+        "After adjustment, the model also contains {variables}, except the predictor or outcome "
+        "itself."
     ),
     "before_and_after": (
         "Coefficient (95 % confidence interval) and P. Where published coefficients are beside "
@@ -192,7 +196,7 @@ def model_report(
         (subset, outcome, predictor, term, published_p) and ``published_variables`` (column, and
         those of `side_by_side.descriptive_text`) of all patients, and ``published_remarks``
         (``text``, and ``about``: the predictor, or power, that it is about).
-    model : multiqsm.stats.model.StudyModel
+    model : multiqsm.stats.specification.StudyModel
         The specified model.
     warnings : sequence of str
     links : dict of str to str, optional
@@ -301,6 +305,9 @@ def _node(tables, node, model, links):
     if coefficients.empty:
         return ()
     blocks = [Paragraph(NOTES["coefficients"], note=True)]
+    if node.adjust:
+        variables = readable(", ".join(node.adjust))
+        blocks.append(Paragraph(NOTES["adjustment"].format(variables=variables), note=True))
     for subset in coefficients["subset"].unique():
         rows = coefficients[coefficients["subset"] == subset]
         blocks += _node_in_subset(tables, node, subset, rows, model, links)

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,12 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ..core.grid import voxel_size_of
-from .grid import affine_row, index_grid
+from .shapes import bounds, pieces, shape_distance, sides
 from .tissue import Tissue, coverage, empty_space
+from .warp import warped_coordinates
 
 SLAB = 4  # sagittal planes evaluated at a time, few enough for the cache
 SHARPENING = 2  # exponent that undoes some of the blur of a template averaged over people
-
-# Mirroring at the midsagittal plane negates x. A rotation vector keeps its x and is negated in y
-# and z.
-MIRROR_ELLIPSOID = (-1, 1, 1, 1, 1, 1, 1, -1, -1)
-MIRROR_TUBE = (-1, 1, 1, 1)
 
 
 @cache
@@ -138,7 +133,7 @@ class Subject:
     phases : ndarray, shape (waves,)
         Phases of the waves, rad.
     lesions : sequence of nine floats each
-        Ellipsoids in MNI space, see `ellipsoid_distance`.
+        Ellipsoids in MNI space, see `multiqsm.simulation.shapes.ellipsoid_distance`.
     """
 
     age: float
@@ -201,130 +196,6 @@ def _mean_chi(age):
 
 
 # ------------------------------------------------------------------------------
-# Shapes
-# ------------------------------------------------------------------------------
-
-
-def ellipsoid_distance(points: np.ndarray, ellipsoid: Sequence[float]) -> np.ndarray:
-    """Return the distance (mm) from an ellipsoid's surface, negative inside.
-
-    It is exact on the surface and correct to first order near it.
-
-    Parameters
-    ----------
-    points : ndarray, shape (3, ...)
-        Coordinates, mm.
-    ellipsoid : sequence of nine floats
-        Centre (mm), semi-axes (mm) and rotation vector (rad) of its axes.
-
-    Examples
-    --------
-    Points on the axes of an ellipsoid: its tips, and one 0.1 mm beyond.
-
-    >>> points = np.float32([[4, 0, 0], [0, 5, 0], [0, 0, 6.1]]).T
-    >>> np.round(ellipsoid_distance(points, [0, 0, 0, 4, 5, 6, 0, 0, 0]), 3)
-    array([0. , 0. , 0.1], dtype=float32)
-    """
-    centre, axes, rotation = np.reshape(ellipsoid, (3, 3))
-    to_axes = Rotation.from_rotvec(rotation).as_matrix().T.astype(np.float32)
-    u, v, w = points
-    # The level function is 1 on the surface. Its value there divided by its slope is the distance.
-    squared_level = np.zeros(u.shape, np.float32)
-    squared_slope = np.zeros(u.shape, np.float32)
-    for row, shift, axis in zip(to_axes, to_axes @ centre, axes, strict=True):
-        q = (row[0] * u + row[1] * v + row[2] * w - np.float32(shift)) / np.float32(axis)
-        squared_level = squared_level + q * q
-        squared_slope = squared_slope + (q / np.float32(axis)) ** 2
-    level = np.sqrt(squared_level)
-    return level * (level - 1) / np.maximum(np.sqrt(squared_slope), np.float32(1e-6))
-
-
-def tube_distance(points: np.ndarray, tube: Sequence[Sequence[float]]) -> np.ndarray:
-    """Return the distance (mm) from a chain of cones with round ends, negative inside.
-
-    Parameters
-    ----------
-    points : ndarray, shape (3, ...)
-        Coordinates, mm.
-    tube : sequence of (x, y, z, radius)
-        Points of its axis, mm. Radii change linearly from point to point.
-
-    Examples
-    --------
-    A cone whose radius grows from 1 to 3 mm: beside its middle, and beyond its end.
-
-    >>> cone = [(0, 0, 0, 1.0), (10, 0, 0, 3.0)]
-    >>> tube_distance(np.float32([[5, 2, 0], [14, 0, 0]]).T, cone).tolist()
-    [0.0, 1.0]
-    """
-    u, v, w = points
-    distance = np.asarray(np.inf, np.float32)
-    for start, end in pairwise(np.asarray(tube, np.float32)):
-        axis = end[:3] - start[:3]
-        x = u - start[0]
-        y = v - start[1]
-        z = w - start[2]
-        t = np.clip((x * axis[0] + y * axis[1] + z * axis[2]) / (axis @ axis), 0, 1)
-        gap = np.sqrt((x - t * axis[0]) ** 2 + (y - t * axis[1]) ** 2 + (z - t * axis[2]) ** 2)
-        distance = np.minimum(distance, gap - start[3] - t * (end[3] - start[3]))
-    return distance
-
-
-def shape_distance(points: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
-    """Return the distance (mm) from the union of ellipsoids and tubes, negative inside.
-
-    Parameters
-    ----------
-    points : ndarray, shape (3, ...)
-        Coordinates, mm.
-    shape : mapping
-        A structure's ``ellipsoids`` and ``tubes``, see `ellipsoid_distance` and `tube_distance`.
-    """
-    distance = np.asarray(np.inf, np.float32)
-    for ellipsoid in shape["ellipsoids"]:
-        distance = np.minimum(distance, ellipsoid_distance(points, ellipsoid))
-    for tube in shape["tubes"]:
-        distance = np.minimum(distance, tube_distance(points, tube))
-    return distance
-
-
-def _sides(shape):
-    """Return a structure's shapes on the left and on the right.
-
-    A structure that is not mirrored has only one shape.
-    """
-    if not shape.get("mirrored", True):
-        return [shape]
-    left = {
-        "ellipsoids": [
-            np.multiply(ellipsoid, MIRROR_ELLIPSOID) for ellipsoid in shape["ellipsoids"]
-        ],
-        "tubes": [np.multiply(tube, MIRROR_TUBE) for tube in shape["tubes"]],
-    }
-    return [left, shape]
-
-
-def _bounds(shape):
-    """Return the corners (mm) of a box around a structure."""
-    balls = []
-    for ellipsoid in shape["ellipsoids"]:
-        balls.append([*ellipsoid[:3], max(ellipsoid[3:6])])
-    for tube in shape["tubes"]:
-        balls.extend(tube)
-    centres, radii = np.split(np.array(balls), [3], axis=1)
-    return (centres - radii).min(axis=0), (centres + radii).max(axis=0)
-
-
-def _pieces(shape):
-    """Split tubes into structures of one segment each, whose boxes are small."""
-    pieces = []
-    for tube in shape["tubes"]:
-        for segment in pairwise(tube):
-            pieces.append({"ellipsoids": [], "tubes": [segment]})
-    return pieces
-
-
-# ------------------------------------------------------------------------------
 # The head on a grid
 # ------------------------------------------------------------------------------
 
@@ -370,18 +241,18 @@ def head_model(
         )
     for name, nucleus in anatomy()["nuclei"].items():
         tissue = {**nucleus, "chi": subject.chi[name]}
-        for side, label in zip(_sides(nucleus), nucleus["label"], strict=True):
+        for side, label in zip(sides(nucleus), nucleus["label"], strict=True):
             canvas.paint_shape(side, tissue, label)
-    for side in _sides(anatomy()["lateral_ventricle"]):
+    for side in sides(anatomy()["lateral_ventricle"]):
         canvas.paint_ventricle(side)
     for vein in anatomy()["veins"].values():
-        for side in _sides(vein):
-            for piece in _pieces(side):
+        for side in sides(vein):
+            for piece in pieces(side):
                 canvas.paint_shape(piece, tissues["vein"], labels["vein"])
-    for eye in _sides(anatomy()["eyes"]["eye"]):
+    for eye in sides(anatomy()["eyes"]["eye"]):
         canvas.paint_shape(eye, tissues["eye"], labels["eye"], outside_brain=True)
     for cavity in anatomy()["cavities"].values():
-        for side in _sides(cavity):
+        for side in sides(cavity):
             canvas.paint_shape(side, tissues["air"], 0, outside_brain=True)
     for part in anatomy()["parts"].values():
         canvas.label_part(part)
@@ -402,21 +273,19 @@ class _Canvas:
 
     def points(self, box: Sequence[slice]) -> np.ndarray:
         """Return the MNI coordinates (mm) of the voxels in a box, shape (3, x, y, z)."""
-        grid = index_grid(box)
-        linear = self.subject.affine @ self.to_head
-        points = np.stack([affine_row(row, grid) for row in linear[:3]])
-        waves = self.subject.wave_vectors @ self.to_head[:3]
-        waves[:, 3] += self.subject.phases
-        amplitudes = self.subject.amplitudes.astype(np.float32)
-        for wave, amplitude in zip(waves, amplitudes, strict=True):
-            displacement = np.sin(affine_row(wave, grid))
-            for axis in range(3):
-                points[axis] += amplitude[axis] * displacement
-        return points
+        person = self.subject
+        return warped_coordinates(
+            box,
+            self.to_head,
+            person.affine,
+            person.wave_vectors,
+            person.amplitudes,
+            person.phases,
+        )
 
     def box(self, shape: Mapping[str, Any]) -> tuple[slice, ...]:
         """Return a box of voxels around a structure, empty if it lies outside the grid."""
-        low, high = _bounds(shape)
+        low, high = bounds(shape)
         corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
         inverse = np.linalg.inv(self.subject.affine @ self.to_head)
         index = inverse[:3, :3] @ corners + inverse[:3, 3:]

@@ -1,7 +1,7 @@
 """The plan of a simulated study as data, and the simulation of a single scan."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -9,15 +9,20 @@ from scipy.spatial.transform import Rotation
 
 from .acquisition import Scan, acquire
 from .cohort import Patient, with_disease
-from .effects import IDEAL, Effects
+from .effects import IDEAL, Effects, effect_generator
+from .effects.phantom_defects import build_record, draw_build
+from .effects.temperature import ThermalState, thermal_state
+from .effects.white_matter import add_white_matter
+from .fibres import draw_fibres
 from .grid import scan_affine
 from .head import Subject, anatomy, draw_subject, head_model
-from .phantom import phantom_model
+from .phantom import PERFECT, Build, phantom_model
 from .protocol import Protocol
 from .scanners import Scanner
 from .seeds import generator
 from .specimen import magnetize
 from .structural import Structural, simulate_structural
+from .veins import blood_flow
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,8 @@ class ScanPlan:
         Anatomical images that are acquired in addition.
     effects : multiqsm.simulation.effects.Effects
         What makes the scan rougher than the ideal one.
+    session_seed : int
+        Seed of what all scans of a participant at one site share.
     """
 
     entities: dict[str, str]
@@ -134,6 +141,7 @@ class ScanPlan:
     patient: Patient | None = None
     structural: tuple[Structural, ...] = ()
     effects: Effects = IDEAL
+    session_seed: int = 0
 
     @property
     def affine(self) -> np.ndarray:
@@ -156,6 +164,26 @@ class ScanPlan:
         if self.patient is None:
             return person
         return with_disease(person, self.patient, generator(self.anatomy_seed, "lesions"))
+
+    @property
+    def thermal_state(self) -> ThermalState | None:
+        """The phantom's temperature; None for a head and at the temperature of the room."""
+        temperature = self.effects.of(self.participant.model).temperature
+        if temperature is None:
+            return None
+        rng = effect_generator(self.session_seed, "temperature")
+        return thermal_state(temperature, self.protocol, int(self.entities.get("run", 1)), rng)
+
+    @property
+    def build(self) -> Build:
+        """How the phantom was built, with the susceptibility that it has in this scan."""
+        defects = self.effects.phantom_defects
+        build = PERFECT
+        if defects is not None:
+            build = draw_build(defects, effect_generator(self.anatomy_seed, "phantom_defects"))
+        if self.thermal_state is None:
+            return build
+        return replace(build, susceptibility_factor=self.thermal_state.susceptibility_factor)
 
 
 @dataclass(frozen=True)
@@ -210,25 +238,60 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
     subject = plan.subject
     pose = plan.position.matrix
     flow_labels: tuple[int, ...] = ()
+    veins = None
     if subject is None:
-        model = partial(phantom_model, pose=pose)
+        model = partial(phantom_model, pose=pose, build=plan.build)
     else:
         model = partial(head_model, subject, pose=pose, workers=workers)
         flow_labels = (anatomy()["labels"]["lateral_ventricle"],)
+        veins = partial(blood_flow, subject, pose)
     protocol = plan.protocol
     specimen = magnetize(
         model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
     )
-    return acquire(
+    if subject is not None:
+        # A person's fibres are the same in all scans.
+        fibres = draw_fibres(effect_generator(plan.anatomy_seed, "anisotropy"))
+        specimen = add_white_matter(
+            specimen,
+            model,
+            subject,
+            fibres,
+            pose=pose,
+            anisotropy=plan.effects.anisotropy,
+            microstructure=plan.effects.microstructure,
+        )
+    thermal = plan.thermal_state
+    if thermal is not None:
+        specimen = thermal.warm(specimen, pose)
+    scan = acquire(
         specimen,
         protocol,
         plan.scan_seed,
-        b0_drift=plan.b0_drift,
+        b0_drift=plan.b0_drift + (thermal.offset if thermal else 0.0),
         flow_phase=plan.flow_phase,
         flow_labels=flow_labels,
-        effects=plan.effects,
+        blood_flow=veins,
+        field_drift=thermal.drift if thermal else 0.0,
+        effects=plan.effects.of(plan.participant.model),
+        vendor=plan.scanner.vendor,
         workers=workers,
     )
+    records = _object_records(plan)
+    for name, record in scan.effects.items():
+        records[name] = {**records.get(name, {}), **record}
+    return replace(scan, effects=records)
+
+
+def _object_records(plan):
+    """Return what was drawn for the object of a scan, by the effect's name."""
+    records = {}
+    effects = plan.effects.of(plan.participant.model)
+    if effects.phantom_defects is not None:
+        records["phantom_defects"] = build_record(plan.build)
+    if effects.temperature is not None:
+        records["temperature"] = plan.thermal_state.record
+    return records
 
 
 def simulate_anatomy(

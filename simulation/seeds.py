@@ -15,6 +15,7 @@ DRAWN = (
     "patient",
     "lesions",
     "structural",
+    "session",
 )
 
 

@@ -161,7 +161,7 @@ def make_design(
         plan = _plan(participant, scanner, visit, run, protocols[participant.model], seed)
         plan = replace(plan, flow_phase=flow_phase, effects=effects)
         plans.append(_with_site_protocol(plan) if vary_protocols else plan)
-    summary = _summary(name, voxel_size, flow_phase, seed, vary_protocols=vary_protocols)
+    summary = _summary(name, voxel_size, flow_phase, effects, seed, vary_protocols=vary_protocols)
     return Design(name, summary, tuple(plans))
 
 
@@ -212,10 +212,11 @@ def make_patient_design(
             structural=structural,
         )
         plans.append(plan)
-    return Design("thalamus", _summary("thalamus", voxel_size, flow_phase, seed), tuple(plans))
+    summary = _summary("thalamus", voxel_size, flow_phase, effects, seed)
+    return Design("thalamus", summary, tuple(plans))
 
 
-def _summary(name, voxel_size, flow_phase, seed, *, vary_protocols=False):
+def _summary(name, voxel_size, flow_phase, effects, seed, *, vary_protocols=False):
     if voxel_size is None:
         sizes = "own voxels"
     else:
@@ -223,7 +224,9 @@ def _summary(name, voxel_size, flow_phase, seed, *, vary_protocols=False):
         sizes = f"voxels of {x:g}×{y:g}×{z:g} mm"
     flow = f"flow phase {flow_phase:g} rad, " if flow_phase else ""
     varied = "protocols that differ between sites, " if vary_protocols else ""
-    return f"design {name}, {sizes}, {varied}{flow}seed {seed}"
+    names = ", ".join(effects.switched_on()).replace("_", " ")
+    rough = f"with {names}, " if names else ""
+    return f"design {name}, {sizes}, {varied}{flow}{rough}seed {seed}"
 
 
 def _plan(participant, scanner, visit, run, protocol, seed):
@@ -246,6 +249,7 @@ def _plan(participant, scanner, visit, run, protocol, seed):
         scan_seed=derived_seed(seed, "scan", *key, run),
         position=moved.after(settled),
         prescription=settled.after(centre).after(slip),
+        session_seed=derived_seed(seed, "session", *key),
         b0_drift=run * DRIFT_SPREAD * float(generator(seed, "drift", *key).standard_normal()),
     )
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from .families import correct_p, family_of
 from .mixed_effects import random_intercept
 from .regression import LinearFit, numbers, ols
-from .reproducibility import correct_p, require_columns, roi_values
+from .reproducibility import require_columns, roi_values
 
 AGE_ANALYSES = {
     "naive": "one point for each scan, as if repeated scans of one person were independent (as "
@@ -17,7 +18,7 @@ AGE_ANALYSES = {
 }
 _COLUMNS = [
     *("method", "roi", "analysis", "slope", "se", "ci_low", "ci_high", "intercept"),
-    *("r", "statistic", "df", "p", "n_tests", "p_bonferroni", "significant"),
+    *("r", "statistic", "df", "p", "family", "n_tests", "p_bonferroni", "significant"),
     *("n_scans", "n_subjects", "n_missing"),
     *("between_variance", "within_variance", "note"),
 ]
@@ -54,7 +55,8 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
         * intercept: ppm at age 0
         * r: Pearson's correlation (NaN for random_intercept)
         * statistic, df, p: Student's t of the slope
-        * n_tests, p_bonferroni, significant: number of regions with a test, p times that number (at
+        * family, n_tests, p_bonferroni, significant: family of the region (`families.family_of`),
+          number of its regions with a test of this method and analysis, p times that number (at
           most 1), and whether that is below .05
         * n_scans, n_subjects: scans with age and value, and the number of people scanned
         * n_missing: rows left out because age or value is missing
@@ -74,6 +76,7 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
     numbers(table["age"])
     rows = []
     values = roi_values(table, exclude_rois=exclude_rois)
+    regions = values["roi"].unique()
     for (method, roi), group in values.groupby(["method", "roi"], sort=False):
         measured = group.dropna(subset=["mean", "age"])
         people = measured.groupby("subject", sort=False)[["mean", "age"]].mean()
@@ -82,14 +85,16 @@ def age_regression(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> 
             "n_subjects": len(people),
             "n_missing": len(group) - len(measured),
         }
+        family = family_of([roi], regions)
         fits = {
             "naive": _age_line(ols, measured),
             "subject_means": _age_line(ols, people),
             "random_intercept": _age_line(random_intercept, measured, measured["subject"]),
         }
         for analysis, line in fits.items():
-            rows.append({"method": method, "roi": roi, "analysis": analysis, **line, **counts})
-    return correct_p(pd.DataFrame(rows, columns=_COLUMNS), ["method", "analysis"])
+            names = {"method": method, "roi": roi, "analysis": analysis}
+            rows.append({**names, "family": family, **line, **counts})
+    return correct_p(pd.DataFrame(rows, columns=_COLUMNS), ["method", "analysis", "family"])
 
 
 def _age_line(model, points, *groups):

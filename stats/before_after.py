@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from .model import ALL
+from .specification import ALL
 
 STAGES = {False: "before", True: "after"}
 PARTS = {"coefficient": "", "ci_low": "_low", "ci_high": "_high", "p": "_p"}

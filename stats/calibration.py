@@ -1,5 +1,7 @@
 """Calibration by a phantom: regression of measured on expected susceptibility of its tubes."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -86,7 +88,9 @@ def calibrate(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def apply_calibration(table: pd.DataFrame, calibration: pd.DataFrame) -> pd.DataFrame:
+def apply_calibration(
+    table: pd.DataFrame, calibration: pd.DataFrame, *, as_measured: Collection[str] = ()
+) -> pd.DataFrame:
     """Correct in-vivo susceptibility by the calibration of its site and method.
 
     In-vivo values are relative to a reference region. The intercept of the calibration cancels in
@@ -100,6 +104,8 @@ def apply_calibration(table: pd.DataFrame, calibration: pd.DataFrame) -> pd.Data
         value (phantom tubes) do not change.
     calibration : DataFrame
         Result of `calibrate`.
+    as_measured : collection of str
+        Methods whose values are not corrected, such as those of `calibration_refusals`.
 
     Returns
     -------
@@ -113,42 +119,87 @@ def apply_calibration(table: pd.DataFrame, calibration: pd.DataFrame) -> pd.Data
         If a column is missing, the table is calibrated already, or a site and method has no
         phantom, no positive slope or an R² below `LOWEST_R_SQUARED`; the message names them.
     """
-    require_columns(table, ["site", "method", "mean"])
-    require_columns(calibration, ["site", "method", "slope", "r_squared"])
-    if "calibrated" in table.columns and table["calibrated"].any():
-        raise ValueError("the table is calibrated already: use the values before calibration")
-    in_vivo = pd.Series(True, index=table.index)
-    if "expected" in table.columns:
-        in_vivo = table["expected"].isna()
-    lines = calibration.set_index(["method", "site"])
+    is_corrected = _is_in_vivo(table) & ~table["method"].isin(as_measured)
+    refusals = calibration_refusals(table[is_corrected], calibration)
+    if refusals:
+        raise ValueError("; ".join(refusals.values()))
     labels = pd.MultiIndex.from_frame(table[["method", "site"]])
-    needed = labels[in_vivo].unique().sort_values()
-    absent = needed.difference(lines.index)
-    if len(absent):
-        raise ValueError(
-            f"no phantom was measured for (method, site): {_listed(absent)}; scan one there, or "
-            "do without calibration"
-        )
-    has_slope = lines["slope"].reindex(needed) > 0
-    if not has_slope.all():
-        raise ValueError(
-            f"no positive calibration slope for (method, site): {_listed(needed[~has_slope])}; "
-            f"{LOOK_AT}"
-        )
-    is_poor = lines.index.isin(needed) & (lines["r_squared"] < LOWEST_R_SQUARED)
-    if is_poor.any():
-        poor = map(_line_text, calibration[is_poor.to_numpy()].itertuples())
-        raise ValueError(f"no line to calibrate by: {', '.join(poor)}; {LOOK_AT}")
-    slopes = lines["slope"].reindex(labels).set_axis(table.index).astype(float).where(in_vivo)
+    slopes = calibration.set_index(["method", "site"])["slope"].reindex(labels)
+    slopes = slopes.set_axis(table.index).astype(float).where(is_corrected)
     out = table.copy()
     for column in ("mean", "sd", "median", "se"):
         if column in out.columns:
-            out[column] = out[column] / slopes.where(in_vivo, 1)
-    return out.assign(calibrated=in_vivo, calibration_slope=slopes)
+            out[column] = out[column] / slopes.where(is_corrected, 1)
+    return out.assign(calibrated=is_corrected, calibration_slope=slopes)
 
 
-def _listed(pairs):
-    return ", ".join(map(str, pairs))
+def calibration_refusals(table: pd.DataFrame, calibration: pd.DataFrame) -> dict[str, str]:
+    """List the methods whose in-vivo values cannot be calibrated.
+
+    A method is calibrated at all sites of its values or at none: otherwise differences between
+    sites would partly be those between calibrated and measured values.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Long ROI table: site, method and mean (ppm), optionally expected.
+    calibration : DataFrame
+        Result of `calibrate`.
+
+    Returns
+    -------
+    dict of str to str
+        The reason of each of these methods: a site without phantom, without positive slope or with
+        an R² below `LOWEST_R_SQUARED`.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or the table is calibrated already.
+    """
+    require_columns(calibration, ["site", "method", "slope", "r_squared"])
+    reasons = {}
+    for method, values in table[_is_in_vivo(table)].groupby("method", sort=False):
+        lines = calibration[calibration["method"] == method].set_index("site")
+        reason = _refusal(lines, method, sorted(values["site"].unique()))
+        if reason:
+            reasons[method] = reason
+    return reasons
+
+
+def _is_in_vivo(table):
+    """Return which rows are a person's, after a check of the table."""
+    require_columns(table, ["site", "method", "mean"])
+    if "calibrated" in table.columns and table["calibrated"].any():
+        raise ValueError("the table is calibrated already: use the values before calibration")
+    if "expected" in table.columns:
+        return table["expected"].isna()
+    return pd.Series(True, index=table.index)
+
+
+def _refusal(lines, method, sites):
+    """Say why the lines of a method do not calibrate the values of some sites; "" if they do."""
+    absent = [site for site in sites if site not in lines.index]
+    if absent:
+        return (
+            f"no phantom was measured for (method, site): {_listed(method, absent)}; scan one "
+            "there, or do without calibration"
+        )
+    needed = lines.loc[sites]
+    without_slope = needed.index[~(needed["slope"] > 0)]
+    if len(without_slope):
+        listed = _listed(method, without_slope)
+        return f"no positive calibration slope for (method, site): {listed}; {LOOK_AT}"
+    poor = needed[needed["r_squared"] < LOWEST_R_SQUARED].reset_index()
+    if len(poor):
+        return (
+            f"no line to calibrate by: {', '.join(map(_line_text, poor.itertuples()))}; {LOOK_AT}"
+        )
+    return ""
+
+
+def _listed(method, sites):
+    return ", ".join(str((method, site)) for site in sites)
 
 
 def doubtful_lines(calibration: pd.DataFrame) -> list[str]:

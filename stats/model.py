@@ -10,102 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .filters import Filter, apply_filter
+from .filters import apply_filter
 from .planning import correlation_power, detectable_correlation
 from .regression import diagnose, ols
-from .transformations import Transformation, apply_transformations, ladder_of_powers
+from .specification import ALL, Node, StudyModel, used_columns
+from .transformations import apply_transformations, ladder_of_powers
 
-ALL = "all"  # the subset of all patients
 KEYS = ("node", "subset", "outcome", "predictor", "adjusted")
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """A rule by which patients are left out.
-
-    Attributes
-    ----------
-    condition : Filter
-        Holds for the patients to leave out.
-    reason : str
-        Reason for leaving them out.
-    applied : bool
-        Whether they are left out, or only listed.
-    """
-
-    condition: Filter
-    reason: str
-    applied: bool = True
-
-
-@dataclass(frozen=True)
-class Subset:
-    """A subset of the patients in which all regressions are repeated.
-
-    Attributes
-    ----------
-    name : str
-        Name of the subset.
-    condition : Filter
-        Holds for the patients in it.
-    """
-
-    name: str
-    condition: Filter
-
-
-@dataclass(frozen=True)
-class Node:
-    """The regressions of one table: every outcome on every predictor.
-
-    Attributes
-    ----------
-    name, title : str
-        Name of the table's file, and title of its section of the report.
-    outcomes, predictors, adjust : tuple of str
-        Columns. Each outcome is regressed on each predictor alone, and on the predictor with all
-        other columns of `adjust`.
-    """
-
-    name: str
-    title: str
-    outcomes: tuple[str, ...]
-    predictors: tuple[str, ...]
-    adjust: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class StudyModel:
-    """The analysis of a table of patients.
-
-    Attributes
-    ----------
-    name, description : str
-        Name and description of the model.
-    method, region, reference : str or None
-        Inversion, region and reference of the susceptibility; None for the commonest reference.
-    exclusions, transformations, subsets, nodes : tuple
-        `Exclusion`, `Transformation`, `Subset` and `Node` objects.
-    correlation, power, alpha : float
-        Parameters of the power analysis: the correlation whose power is computed, the power of the
-        detectable correlation, and the two-sided significance level.
-    problems : tuple of (str, str)
-        Parts of the model that cannot be computed, with the reasons.
-    """
-
-    name: str
-    nodes: tuple[Node, ...]
-    description: str = ""
-    method: str = "medi"
-    region: str = "thalamus"
-    reference: str | None = None
-    exclusions: tuple[Exclusion, ...] = ()
-    transformations: tuple[Transformation, ...] = ()
-    subsets: tuple[Subset, ...] = ()
-    correlation: float = 0.28
-    power: float = 0.8
-    alpha: float = 0.05
-    problems: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -211,21 +122,6 @@ def run_model(patients: pd.DataFrame, model: StudyModel) -> dict[str, pd.DataFra
         "patients": table.rename_axis("participant").reset_index(),
         "problems": pd.DataFrame(problems, columns=["what", "problem"]),
     }
-
-
-def used_columns(model: StudyModel) -> list[str]:
-    """List the columns of a model's regressions in their order.
-
-    Examples
-    --------
-    >>> node = Node("t", "T", outcomes=("volume",), predictors=("chi", "age"), adjust=("age",))
-    >>> used_columns(StudyModel("m", nodes=(node,)))
-    ['volume', 'chi', 'age']
-    """
-    names: list[str] = []
-    for node in model.nodes:
-        names.extend((*node.outcomes, *node.predictors, *node.adjust))
-    return list(dict.fromkeys(names))
 
 
 COEFFICIENTS = [

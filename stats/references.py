@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from .families import DEEP_GREY
 from .reproducibility import imprecision, require_columns, summarise_imprecision
 
 WHOLE_BRAIN = "brain"
 REFERENCES = ("csf", "splenium", WHOLE_BRAIN)
-DEEP_GREY = ("caudate_nucleus", "putamen", "globus_pallidus", "red_nucleus", "substantia_nigra")
 
 _SCAN = ["subject", "site", "scan"]
 

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .families import correct_p, family_of
+
 IMPRECISIONS = ("within", "cross")
 
 _TEST_COLUMNS = [
     *("n_subjects", "mean_difference", "ci_low", "ci_high", "statistic", "df"),
-    *("p", "n_tests", "p_bonferroni", "significant"),
+    *("p", "family", "n_tests", "p_bonferroni", "significant"),
 ]
 _ZERO = 1e-6  # ppm; the mean of the reference region is zero up to rounding
 
@@ -236,14 +238,15 @@ def within_versus_cross(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> p
     """Test whether imprecision across sites differs from that within a site.
 
     There is a paired two-sided t-test over subjects for each method and ROI, with Bonferroni
-    correction over the ROIs of a method: each is tested at alpha / n_tests.
+    correction over the ROIs of a family (`families.family_of`) and method: each is tested at
+    alpha / n_tests.
 
     Parameters
     ----------
     imprecisions : DataFrame
         Result of `imprecision`.
     alpha : float
-        Family-wise error of the tests of a method.
+        Family-wise error of the tests of a family and method.
 
     Returns
     -------
@@ -255,6 +258,7 @@ def within_versus_cross(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> p
         * mean_difference, ci_low, ci_high: cross - within and its 95 % confidence interval (not
           widened for the number of tests), ppm
         * statistic, df, p: Student's t, its degrees of freedom, two-sided p
+        * family: see `families.family_of`
         * n_tests, p_bonferroni, significant: number of tests in the family, p times that number (at
           most 1), and whether it is below alpha
 
@@ -266,26 +270,27 @@ def within_versus_cross(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> p
     Lin et al., AJNR 36:467-474 (2015), statistical analysis.
     """
     require_columns(imprecisions, ["method", "roi", *IMPRECISIONS])
+    measured = imprecisions["roi"].unique()
     rows = []
     for (method, roi), group in imprecisions.groupby(["method", "roi"], sort=False):
         test = _paired_t(group["cross"] - group["within"])
-        rows.append({"method": method, "roi": roi, **test})
-    return _bonferroni(rows, ["method", "roi"], family=["method"], alpha=alpha)
+        rows.append({"method": method, "roi": roi, "family": family_of([roi], measured), **test})
+    return _bonferroni(rows, ["method", "roi"], within=["method"], alpha=alpha)
 
 
 def between_rois(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     """Test whether pairs of ROIs differ in imprecision.
 
     There is a paired two-sided t-test over subjects for every pair of ROIs, both for within-site
-    and for cross-site imprecision, with Bonferroni correction over the pairs of a method and
-    measure.
+    and for cross-site imprecision, with Bonferroni correction over the pairs of a family, method
+    and measure; pairs of two of the five deep grey nuclei are a family.
 
     Parameters
     ----------
     imprecisions : DataFrame
         Result of `imprecision`.
     alpha : float
-        Family-wise error of the tests of a method and measure.
+        Family-wise error of the tests of a family, method and measure.
 
     Returns
     -------
@@ -299,15 +304,17 @@ def between_rois(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataF
     Lin et al., AJNR 36:467-474 (2015), statistical analysis.
     """
     require_columns(imprecisions, ["subject", "method", "roi", *IMPRECISIONS])
+    measured = imprecisions["roi"].unique()
     rows = []
     for method, group in imprecisions.groupby("method", sort=False):
         for measure in IMPRECISIONS:
             values = group.pivot(index="subject", columns="roi", values=measure)
             for first, second in combinations(group["roi"].unique(), 2):
                 names = {"method": method, "measure": measure, "roi_1": first, "roi_2": second}
+                names["family"] = family_of([first, second], measured)
                 rows.append({**names, **_paired_t(values[first] - values[second])})
     return _bonferroni(
-        rows, ["method", "measure", "roi_1", "roi_2"], family=["method", "measure"], alpha=alpha
+        rows, ["method", "measure", "roi_1", "roi_2"], within=["method", "measure"], alpha=alpha
     )
 
 
@@ -315,14 +322,14 @@ def between_methods(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.Da
     """Test whether pairs of methods differ in mean susceptibility and imprecision.
 
     There is a paired two-sided t-test over subjects for every pair of methods and ROI, with
-    Bonferroni correction over the ROIs of a pair of methods and measure.
+    Bonferroni correction over the ROIs of a family, pair of methods and measure.
 
     Parameters
     ----------
     imprecisions : DataFrame
         Result of `imprecision`.
     alpha : float
-        Family-wise error of the tests of a pair of methods and measure.
+        Family-wise error of the tests of a family, pair of methods and measure.
 
     Returns
     -------
@@ -332,6 +339,7 @@ def between_methods(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.Da
         method_1 - method_2. Empty with a single method.
     """
     require_columns(imprecisions, ["subject", "method", "roi", "mean", *IMPRECISIONS])
+    measured = imprecisions["roi"].unique()
     rows = []
     values = imprecisions.pivot(
         index=["subject", "roi"], columns="method", values=["mean", *IMPRECISIONS]
@@ -339,11 +347,12 @@ def between_methods(imprecisions: pd.DataFrame, *, alpha: float = 0.05) -> pd.Da
     for first, second in combinations(imprecisions["method"].unique(), 2):
         for measure in ("mean", *IMPRECISIONS):
             difference = values[measure, first] - values[measure, second]
-            for roi in imprecisions["roi"].unique():
+            for roi in measured:
                 names = {"method_1": first, "method_2": second, "measure": measure, "roi": roi}
+                names["family"] = family_of([roi], measured)
                 rows.append({**names, **_paired_t(difference.xs(roi, level="roi"))})
     columns = ["method_1", "method_2", "measure", "roi"]
-    return _bonferroni(rows, columns, family=columns[:3], alpha=alpha)
+    return _bonferroni(rows, columns, within=columns[:3], alpha=alpha)
 
 
 def within_subject_sd(
@@ -436,41 +445,10 @@ def _paired_t(difference):
     }
 
 
-def _bonferroni(rows, names, *, family, alpha):
-    """Tabulate tests with Bonferroni correction within each family."""
+def _bonferroni(rows, names, *, within, alpha):
+    """Tabulate tests with Bonferroni correction within each family of equal columns `within`."""
     tests = pd.DataFrame(rows, columns=[*names, *_TEST_COLUMNS])
-    return correct_p(tests, family, alpha=alpha)
-
-
-def correct_p(tests: pd.DataFrame, family: Sequence[str], *, alpha: float = 0.05) -> pd.DataFrame:
-    """Correct P values for the number of tests of their family (Bonferroni).
-
-    Parameters
-    ----------
-    tests : DataFrame
-        One row per test: column ``p``, NaN if the test could not be made, and those of `family`.
-    family : sequence of str
-        Columns whose equal values make tests a family.
-    alpha : float
-        Level of significance.
-
-    Returns
-    -------
-    DataFrame
-        The table with n_tests (of the family, without those that could not be made), p_bonferroni
-        (p times that number, at most 1) and significant (whether that is below alpha).
-
-    Examples
-    --------
-    >>> tests = pd.DataFrame({"method": "medi", "p": [0.02, 0.6, np.nan]})
-    >>> correct_p(tests, ["method"])["p_bonferroni"].tolist()
-    [0.04, 1.0, nan]
-    """
-    corrected = tests.copy()
-    corrected["n_tests"] = corrected.groupby(list(family))["p"].transform("count")
-    corrected["p_bonferroni"] = (corrected["p"] * corrected["n_tests"]).clip(upper=1)
-    corrected["significant"] = corrected["p_bonferroni"] < alpha
-    return corrected
+    return correct_p(tests, [*within, "family"], alpha=alpha)
 
 
 def _pooled_sd(grouped, *, scale):

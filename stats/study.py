@@ -7,7 +7,7 @@ import pandas as pd
 
 from .age import age_regression
 from .agreement import bland_altman, bland_altman_points, intraclass_correlation
-from .calibration import apply_calibration, calibrate, doubtful_lines
+from .calibration import apply_calibration, calibrate, calibration_refusals, doubtful_lines
 from .components import variance_components
 from .harmonization import harmonization_effect, shift_and_scale
 from .planning import change_sd, group_sd, sample_size, smallest_detectable_change
@@ -39,7 +39,9 @@ def study_tables(
         only the scans of each site's commonest protocol are used, see `protocols.choose_protocols`;
         of a phantom those of the people's protocol, if there are any.
     calibrated : bool
-        Correct people's values by the phantom scans of their site first.
+        Correct people's values by the phantom scans of their site first. A method of which a site
+        has no calibration or a poor one stays as measured at all sites, with a note, and is not
+        compared with calibrated ones.
 
     Returns
     -------
@@ -57,8 +59,7 @@ def study_tables(
     Raises
     ------
     ValueError
-        If columns are missing, or if `calibrated` is set and a site has no calibration or a poor
-        one.
+        If columns are missing, or if `calibrated` is set and no method can be calibrated.
     """
     require_columns(
         rois, ["subject", "session", "run", "site", "scan", "method", "roi", "mean", "reference"]
@@ -96,7 +97,7 @@ def study_tables(
             raise ValueError(
                 "there is no calibration: no phantom scan has tubes with expected susceptibility"
             )
-        people = apply_calibration(people, tables["calibration"])
+        people = _calibrated(people, tables["calibration"], notes)
         tables["rois"] = people
     if people.empty:
         return tables, notes
@@ -105,14 +106,16 @@ def study_tables(
         compute("imprecision_summary", summarise_imprecision, tables["imprecision"])
         compute("within_versus_cross", within_versus_cross, tables["imprecision"])
         compute("between_rois", between_rois, tables["imprecision"])
-        if people["method"].nunique() > 1:
-            compute("between_methods", between_methods, tables["imprecision"])
+        comparable = _comparable(tables["imprecision"], people)
+        if any(part["method"].nunique() > 1 for part in comparable):
+            compute("between_methods", _stacked, between_methods, comparable)
     compute("references", reference_stability, people)
     compute("within_subject_sd", within_subject_sd, people)
     compute("icc", intraclass_correlation, people)
     compute("components", variance_components, people)
-    compute("bland_altman", bland_altman, people)
-    compute("bland_altman_points", bland_altman_points, people)
+    comparable = _comparable(people, people)
+    compute("bland_altman", _stacked, bland_altman, comparable)
+    compute("bland_altman_points", _stacked, bland_altman_points, comparable)
     compute("harmonized", shift_and_scale, people, leave_one_out=True)
     if "harmonized" in tables:
         compute("harmonization", harmonization_effect, people, tables["harmonized"])
@@ -194,6 +197,34 @@ def sample_sizes(components: pd.DataFrame) -> pd.DataFrame:
                 )
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _calibrated(people, calibration, notes):
+    """Return calibrated values; notes are appended on methods that stay as measured."""
+    refusals = calibration_refusals(people, calibration)
+    if refusals and set(refusals) == set(people["method"]):
+        raise ValueError("; ".join(refusals.values()))
+    for method, reason in refusals.items():
+        notes.append(
+            f"{method}: values are as measured, and not compared with those of calibrated "
+            f"inversions: {reason}"
+        )
+    return apply_calibration(people, calibration, as_measured=list(refusals))
+
+
+def _comparable(table, people):
+    """Split a table into the methods that are calibrated and those that are not."""
+    if "calibrated" not in people:
+        return [table]
+    is_calibrated = table["method"].map(people.groupby("method")["calibrated"].any())
+    return [table[is_calibrated == state] for state in is_calibrated.unique()]
+
+
+def _stacked(function, parts):
+    """Concatenate a function's tables of parts of the data; those without rows have no part."""
+    tables = [function(part) for part in parts]
+    with_rows = [table for table in tables if len(table)]
+    return pd.concat(with_rows, ignore_index=True) if with_rows else tables[0]
 
 
 def _with_one_reference(people, excluded, notes):

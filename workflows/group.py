@@ -29,7 +29,8 @@ def init_group_wf(
         Roots of the raw and of the derivative dataset.
     calibrate : {'no', 'yes', 'if possible'}
         Whether people's values are corrected by the phantom scans of their site. If that is not
-        possible, 'yes' is an error and 'if possible' a warning.
+        possible for any inversion, 'yes' is an error and 'if possible' a warning; an inversion for
+        which it is not possible stays as measured, with a warning.
     preset : str, optional
         Preset of a published study that the report compares the settings with.
     differences : sequence of Difference
@@ -61,7 +62,6 @@ def init_group_wf(
         [
             (collect, statistics, [("out_file", "in_file"), *by_name(["r2star_file", "notes"])]),
             (statistics, times, by_name(["tables", "notes"])),
-            (statistics, report, by_name(["calibrated"])),
             (times, report, by_name(["tables", "notes"])),
         ]
     )

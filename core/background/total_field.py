@@ -119,10 +119,10 @@ def tfi(
     residual = np.zeros(mask.shape, np.float32)
     residual[mask] = solver.unexplained()
     explained = solver.local_field() - residual[mask]  # by sources inside
-    lam = solver.lam
+    lambda_value = solver.lambda_value
     del solver, start  # release their memory
     final = project(residual)
     local = final.local_field
     local[mask] += explained
     n_iterations = iterations + final.iterations
-    return BackgroundRemoval(local, mask, n_iterations, final.relative_residual, lam)
+    return BackgroundRemoval(local, mask, n_iterations, final.relative_residual, lambda_value)

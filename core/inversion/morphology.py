@@ -15,8 +15,9 @@ from ..grid import Vector, WorkingGrid, check_grid, field_in_mask, neighbours
 from ..phase.fieldfit import noise_weight
 from ..robust import robust_sd
 from .closed_form import deterministic
+from .parameters import MERIT_THRESHOLD, LambdaChoice
 from .problem import MARGIN, Inversion
-from .regularization import LambdaChoice, gradient_power
+from .regularization import gradient_power
 
 # Penalties of the splitting, ρ and η. They affect how fast it converges, but not the solution.
 FIELD_PENALTY = 0.3
@@ -28,7 +29,6 @@ OVER_RELAXATION = np.float32(1.7)
 # differences along an axis seldom exceeds the soft threshold. On an ellipsoid and a head of known
 # truth, the error is within 8 % of its minimum from 0.1 to 0.2.
 NOISE_TO_LAMBDA = 0.14
-MERIT_THRESHOLD = 3.0  # weighted residual that halves a weight, in robust standard deviations
 ROUND = 5  # iterations between updates of λ and weights and tests of convergence
 SLAB = 8  # planes that one thread works on at a time; few enough to fit into the processor's cache
 

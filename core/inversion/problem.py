@@ -8,8 +8,8 @@ from scipy import fft
 from ..dipole import dipole_kernel, inverse_transform
 from ..grid import Vector, WorkingGrid, check_grid, field_in_mask
 from ..linear_systems import inner
+from .parameters import LambdaChoice
 from .regularization import (
-    LambdaChoice,
     RatioSpectrum,
     gradient_power,
     meet_discrepancy,

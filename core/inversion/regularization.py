@@ -1,7 +1,6 @@
 """Regularisation of the inversions: gradients, the edge mask W_e and the rules for λ."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, sparse
@@ -9,16 +8,7 @@ from scipy import optimize, sparse
 from ..dipole import frequencies
 from ..grid import Vector, check_grid, neighbours
 from ..robust import SD_PER_MEDIAN
-
-# A difference of the magnitude is an edge if it exceeds this many standard deviations. The error on
-# a noisy phantom hardly depends on it from 1.5 to 5. Of a head, the squared-gradient map is best
-# with more edges (1.5), and its nuclei with 2.
-EDGE_SDS = 2.0
-
-# A difference of a first map of χ is a jump, as at a haemorrhage or a calcification, if it exceeds
-# this many standard deviations; steps between tissues reach about 10. With 20 to 40, heads with
-# both lesions lose no accuracy, and heads without do not change.
-JUMP_SDS = 30.0
+from .parameters import EDGE_SDS, JUMP_SDS, LambdaChoice
 
 
 def gradient_power(shape: tuple[int, ...], voxel_size: Vector) -> np.ndarray:
@@ -182,28 +172,6 @@ def edge_differences(edges: np.ndarray, voxel_size: Vector) -> sparse.csr_array:
 
 # mm. The closed form is practically an unregularised inverse below, and a constant above.
 LAMBDA_RANGE = (1e-3, 1e1)
-
-
-@dataclass(frozen=True)
-class LambdaChoice:
-    """A regularisation parameter and how it was chosen.
-
-    Attributes
-    ----------
-    value : float
-        λ, in mm, as it multiplies a gradient in 1/mm; of MEDI in ppm·mm.
-    rule : str
-        ``gcv``, ``discrepancy``, ``scaled`` or ``fixed``.
-    at_bound : bool
-        Whether the rule's optimum lies outside the range of sensible values; λ is then a bound.
-    tried : tuple of (float, float)
-        Every λ that was tried, with its GCV score or its mean squared residual in ppm².
-    """
-
-    value: float
-    rule: str
-    at_bound: bool = False
-    tried: tuple[tuple[float, float], ...] = ()
 
 
 class RatioSpectrum:

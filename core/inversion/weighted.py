@@ -9,20 +9,14 @@ from scipy import fft
 
 from ..grid import Vector, check_grid, neighbours
 from ..linear_systems import conjugate_gradients, inner
-from .problem import Inversion, LambdaChoice, QuadraticProblem, checked_variance, fixed_lambda
+from .parameters import LambdaChoice
+from .problem import Inversion, QuadraticProblem, checked_variance, fixed_lambda
 from .regularization import edge_differences, minimise_gcv
 
 # Tolerances while λ is chosen. The residuals that λ is judged by are accurate long before χ has
 # converged. The trace is accurate even earlier, as its error is quadratic in that of the solution.
 ROUGH_TOLERANCE = 2e-2
 TRACE_TOLERANCE = 0.1
-
-# Least weight of a measured voxel. A standard error of ten times the median or more comes from
-# phase that is not linear in echo time, as around a haemorrhage, and is no good measure of the
-# field's error. In simulated heads with a haemorrhage of R2* 15 to 200/s, a least weight of 0.1
-# recovers its susceptibility within 10 %; without one it comes out 5 to 15 % too low, and with 0.2
-# too high. Heads without a haemorrhage do not change.
-SMALLEST_WEIGHT = 0.1
 
 # The best λ of the iterative inversion is about this many times that of the closed form, which
 # regularises across edges too.

@@ -99,7 +99,7 @@ def _refuse_another_dataset(output_dir, description):
         raise ValueError(
             f"{path}: this folder contains another dataset than "
             f"{description['GeneratedBy'][0]['Description']}; choose another output folder, or the "
-            "same design, seed, voxel size, protocols and flow to continue this dataset"
+            "same design, seed, voxel size, protocols, flow and effects to continue this dataset"
         )
 
 

@@ -52,7 +52,7 @@ def lookup_table(plan: ScanPlan) -> list[dict[str, object]]:
             rows.append({"index": index, "name": name, "susceptibility_ppm": chi})
         return rows
     chi_of_tube = dict(enumerate(phantom.TUBE_SUSCEPTIBILITY, start=1))
-    for index, name in phantom.label_names().items():
+    for index, name in phantom.label_names(plan.build).items():
         rows.append({"index": index, "name": name, "susceptibility_ppm": chi_of_tube.get(index)})
     return rows
 

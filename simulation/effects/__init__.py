@@ -10,30 +10,43 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-# The place of a name is part of the seed of its random numbers: new names are added at the end.
-NAMES = (
+from ..names import EFFECTS
+from .flow import Flow
+from .motion import Motion
+from .phantom_defects import PhantomDefects
+from .physiology import Breathing, Pulsation
+from .temperature import Temperature
+from .truncation import Truncation
+from .white_matter import Anisotropy, Microstructure
+
+# Effects that only one kind of object has.
+HEAD_ONLY = (
     "breathing",
     "pulsation",
     "motion",
-    "truncation",
     "flow",
-    "eddy_currents",
-    "bipolar",
-    "coils",
-    "noise",
     "anisotropy",
     "microstructure",
     "pathology",
     "skull_base",
-    "phantom_defects",
-    "temperature",
 )
+PHANTOM_ONLY = ("phantom_defects", "temperature")
 IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
 
 
 @dataclass(frozen=True)
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
+
+    breathing: Breathing | None = None
+    pulsation: Pulsation | None = None
+    motion: Motion | None = None
+    truncation: Truncation | None = None
+    flow: Flow | None = None
+    anisotropy: Anisotropy | None = None
+    microstructure: Microstructure | None = None
+    phantom_defects: PhantomDefects | None = None
+    temperature: Temperature | None = None
 
     def only(self, *names: str) -> "Effects":
         """Return these effects with all but the named ones left out.
@@ -55,9 +68,18 @@ class Effects:
         """
         return replace(self, **dict.fromkeys(self._checked(names)))
 
+    def of(self, model: str) -> "Effects":
+        """Return the effects that an object has, a ``head`` or a ``phantom``."""
+        others = HEAD_ONLY if model == "phantom" else PHANTOM_ONLY
+        return self.without(*(set(others) & set(self.amplitudes())))
+
     def amplitudes(self) -> dict[str, object]:
         """Return the parameters of each effect by its name; None where it is left out."""
         return {effect.name: getattr(self, effect.name) for effect in fields(self)}
+
+    def switched_on(self) -> list[str]:
+        """Return the names of the effects that are not left out."""
+        return [name for name, effect in self.amplitudes().items() if effect is not None]
 
     def _checked(self, names):
         unknown = set(names) - set(self.amplitudes())
@@ -70,7 +92,17 @@ class Effects:
 
 
 IDEAL = Effects()
-ROUGH = Effects()
+ROUGH = Effects(
+    breathing=Breathing(),
+    pulsation=Pulsation(),
+    motion=Motion(),
+    truncation=Truncation(),
+    flow=Flow(),
+    anisotropy=Anisotropy(),
+    microstructure=Microstructure(),
+    phantom_defects=PhantomDefects(),
+    temperature=Temperature(),
+)
 
 
 def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generator:
@@ -81,9 +113,9 @@ def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generato
     seed : int or sequence of int
         Seed of the scan.
     name : str
-        Name of the effect, one of `NAMES`.
+        Name of the effect, one of `multiqsm.simulation.names.EFFECTS`.
     """
-    key = (IDEAL_DRAWS + NAMES.index(name),)
+    key = (IDEAL_DRAWS + EFFECTS.index(name),)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 

@@ -7,12 +7,12 @@ from itertools import product
 import pytest
 import yaml
 
-from multiqsm.bids_templates import load_template
-from multiqsm.cohort.model_files import SHIPPED, read_model
+from multiqsm.bids_templates import SHIPPED_MODELS, load_template
+from multiqsm.cohort.model_files import read_model
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.stats.filters import apply_filter, parse_filter
-from multiqsm.stats.model import ALL, Exclusion, Node, StudyModel, Subset
+from multiqsm.stats.specification import ALL, Exclusion, Node, StudyModel, Subset
 from multiqsm.stats.transformations import Transformation
 
 CONTENT = {
@@ -100,7 +100,7 @@ def test_line_of_a_syntax_error(tmp_path, name):
         read_model(path)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_shipped_models(name):
     model = read_model(name)
     assert (model.name, model.problems) == (name, ())
@@ -255,3 +255,14 @@ def test_missing_file(tmp_path):
         DatasetError, match=r"nothing\.json.*models that come with multiqsm: thalamus"
     ):
         read_model(tmp_path / "nothing.json")
+
+
+def test_column_regressed_on_itself_is_refused_before_any_work(tmp_path):
+    """Such a table is left out with the reason; without another one, the file is refused."""
+    itself = {**CONTENT["Nodes"][0], "Name": "itself", "Model": {"Y": ["chi"], "X": [1, "chi"]}}
+    model = read_model(write(tmp_path, lambda c: c["Nodes"].append(itself)))
+    assert model.nodes == MODEL.nodes
+    ((_, problem),) = model.problems
+    assert "table itself: chi is both an outcome and a predictor" in problem
+    with pytest.raises(DatasetError, match=r"model.*chi is both an outcome and a predictor"):
+        read_model(write(tmp_path, lambda c: c.update(Nodes=[itself])))

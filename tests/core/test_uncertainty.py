@@ -12,6 +12,7 @@ from scipy import ndimage
 from multiqsm.core.holes import interpolate_unmeasured
 from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.parameters import SMALLEST_WEIGHT
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.uncertainty import (
     SMOOTHING_SD,
@@ -22,7 +23,6 @@ from multiqsm.core.inversion.uncertainty import (
 )
 from multiqsm.core.inversion.weighted import (
     ROUGH_TOLERANCE,
-    SMALLEST_WEIGHT,
     iterative,
     zero_field_weight,
 )

@@ -104,7 +104,8 @@ def test_age_figure_has_lines_and_error_bars():
         & (table["method"] == "iterative")
         & (table["analysis"] == "naive")
     ].iloc[0]
-    assert any(f"r = {fit['r']:.2f}" in label for label in labels)
+    p = drawing.p_text(fit["p_bonferroni"])
+    assert any(f"r = {fit['r']:.2f}, corrected {p}" in label for label in labels)
     assert len(labels) == 3
 
 

@@ -19,6 +19,7 @@ from helpers.pages import (
 )
 from helpers.tables import r2star_table
 
+from multiqsm.bids_templates import load_template
 from multiqsm.pictures import regional
 from multiqsm.reports.blocks import Picture
 from multiqsm.reports.group import group_report
@@ -270,6 +271,36 @@ def test_published_imprecision_is_next_to_the_measured():
     row = by_label["iterative", "putamen"]
     assert row[within : within + 2] == [f"{1000 * expected['within']:.1f}", "3.7"]
     assert by_label["deterministic", "putamen"][within + 1] == "n/a"
+
+
+def test_published_age_and_calibration_are_next_to_the_measured():
+    """Each number of the paper is beside the analysis that it is of, and nowhere else."""
+    rois = roi_table(subjects=3, scans=2)
+    tubes = tube_table()
+    tables = {"rois": rois, "age": age_regression(rois)}
+    tables |= {"tubes": tubes, "calibration": calibrate(tubes)}
+    for name in ("published_age", "published_calibration"):
+        tables[name] = pd.DataFrame(load_template(name))
+    page = group_report(tables)
+    published = {}
+    headings, *rows = table_of(page, "Regression on age")
+    for row in rows:
+        texts = [row[n] for n, heading in enumerate(headings) if heading == "published"]
+        if texts != ["n/a", "n/a"]:
+            published[tuple(row[:3])] = texts
+    assert published == {
+        ("iterative", "caudate nucleus", "naive"): ["none", "&gt; .5"],
+        ("iterative", "putamen", "naive"): [".40", "&lt; .001"],
+        ("iterative", "globus pallidus", "naive"): [".35", "&lt; .001"],
+        ("iterative", "red nucleus", "naive"): [".47", "&lt; .001"],
+        ("iterative", "substantia nigra", "naive"): [".20", ".02"],
+    }
+    headings, *rows = table_of(page, "Calibration")
+    columns = [n for n, heading in enumerate(headings) if heading.startswith("published")]
+    for row in rows:
+        is_pooled = row[1] == "all"
+        expected = [".91", "−.04", "&gt; .999"] if is_pooled else ["n/a"] * 3
+        assert [row[n] for n in columns] == expected
 
 
 def test_missing_scans_are_not_counted():

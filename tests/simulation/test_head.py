@@ -18,12 +18,11 @@ from multiqsm.simulation.head import (
     anatomy,
     average_subject,
     draw_subject,
-    ellipsoid_distance,
     head_model,
     label_names,
-    tube_distance,
 )
 from multiqsm.simulation.protocol import Protocol
+from multiqsm.simulation.shapes import ellipsoid_distance, tube_distance
 from multiqsm.simulation.specimen import magnetize
 
 INDEX = {name: index for index, name in label_names().items()}

@@ -10,9 +10,10 @@ from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.outliers_influence import OLSInfluence, variance_inflation_factor
 
 from multiqsm.stats.filters import parse_filter
-from multiqsm.stats.model import Exclusion, Node, StudyModel, Subset, run_model, used_columns
+from multiqsm.stats.model import run_model
 from multiqsm.stats.planning import correlation_power, detectable_correlation
 from multiqsm.stats.regression import diagnose, ols
+from multiqsm.stats.specification import Exclusion, Node, StudyModel, Subset, used_columns
 from multiqsm.stats.transformations import Transformation
 
 NODE = Node(

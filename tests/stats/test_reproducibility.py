@@ -2,12 +2,15 @@
 arithmetic follows.
 """
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pingouin
 import pytest
 from scipy import stats
 
+from multiqsm.stats.families import DEEP_GREY
 from multiqsm.stats.reproducibility import (
     between_methods,
     between_rois,
@@ -197,6 +200,28 @@ def test_within_versus_cross_equals_pingouin(study):
         reject, corrected = pingouin.multicomp(family["p"].to_numpy(), method="bonf")
         assert family["p_bonferroni"].to_numpy() == pytest.approx(corrected)
         assert (family["significant"] == reject).all()
+
+
+def test_further_regions_do_not_change_the_corrected_p_of_the_deep_grey_nuclei():
+    """As in the 2015 study, its five nuclei are a family; so are ten pairs of them."""
+    rng = np.random.default_rng(8)
+    regions = [*DEEP_GREY, "thalamus", "splenium"]
+    rows = list(product("123456", ["iterative"], regions))
+    imprecisions = pd.DataFrame(rows, columns=["subject", "method", "roi"])
+    imprecisions["within"], imprecisions["cross"] = rng.gamma(9, 0.001, (2, len(rows)))
+    alone = imprecisions[imprecisions["roi"].isin(DEEP_GREY)]
+    for test, n_nuclei, n_others in ((within_versus_cross, 5, 2), (between_rois, 10, 11)):
+        together = test(imprecisions)
+        is_nucleus = together["family"] == "deep_grey"
+        assert set(together.loc[is_nucleus, "n_tests"]) == {n_nuclei}
+        assert set(together.loc[~is_nucleus, "n_tests"]) == {n_others}
+        expected = test(alone)
+        compared = together.loc[is_nucleus, expected.columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(compared, expected)
+    # Without one of the nuclei all regions are one family.
+    without = within_versus_cross(imprecisions[imprecisions["roi"] != "putamen"])
+    assert set(without["n_tests"]) == {6}
+    assert set(without["family"]) == {"all"}
 
 
 def test_between_rois_equals_scipy(study):

@@ -97,6 +97,32 @@ def test_calibration_that_cannot_be_done_is_refused():
         study_tables(pd.concat([people, two], ignore_index=True), calibrated=True)
 
 
+def test_a_poor_line_of_one_inversion_leaves_the_calibration_of_the_other():
+    """The tubes of the deterministic map scatter at site B; its values stay as measured at all."""
+    people = people_table(slopes=SLOPES)
+    tubes = tubes_table()
+    is_poor = (tubes["method"] == "deterministic") & (tubes["site"] == "B")
+    tubes.loc[is_poor, "mean"] += [0.1, -0.1, 0.1, -0.1]
+    values = pd.concat([people, tubes], ignore_index=True)
+    tables, notes = study_tables(values, calibrated=True)
+    rois = tables["rois"]
+    is_iterative = rois["method"] == "iterative"
+    assert (rois["calibrated"] == is_iterative).all()
+    expected = people["mean"].where(~is_iterative, people["mean"] / people["site"].map(SLOPES))
+    np.testing.assert_allclose(rois["mean"], expected)
+    (note,) = [note for note in notes if note.startswith("deterministic: values are as measured")]
+    assert "site B, deterministic: R²" in note
+    # Inversions are compared only if both are calibrated or neither is.
+    assert "between_methods" not in tables
+    for name in ("bland_altman", "bland_altman_points"):
+        assert set(tables[name]["comparison"]) == {"sites"}
+        assert set(tables[name]["method"]) == {"iterative", "deterministic"}
+    # The tables of the calibrated inversion are those of it alone.
+    alone, _ = study_tables(values[values["method"] == "iterative"], calibrated=True)
+    summary = tables["imprecision_summary"].query("method == 'iterative'")
+    pd.testing.assert_frame_equal(summary.reset_index(drop=True), alone["imprecision_summary"])
+
+
 def test_values_relative_to_another_region_are_left_out_and_counted():
     people = people_table(subjects=5)
     is_moved = (people["subject"] == "02") & (people["site"] == "B")

@@ -26,8 +26,9 @@ from multiqsm.core.background.projection import pdf
 from multiqsm.core.background.total_field import tfi
 from multiqsm.core.inversion.closed_form import deterministic, divide_field
 from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.parameters import LambdaChoice
 from multiqsm.core.inversion.problem import Inversion
-from multiqsm.core.inversion.regularization import LambdaChoice, edge_mask
+from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative
 from multiqsm.core.phase.unwrapping import unwrap_echoes
 from multiqsm.dataset.collection import collect_scans

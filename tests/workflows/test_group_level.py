@@ -319,6 +319,23 @@ def test_a_poor_calibration_is_warned_of_and_refused(tmp_path, capfd):
 
 
 @pytest.mark.slow
+def test_a_poor_line_of_one_inversion_leaves_the_other_calibrated(tmp_path, capfd):
+    tubes = tubes_table()
+    is_poor = (tubes["method"] == "deterministic") & (tubes["site"] == "B")
+    tubes.loc[is_poor, "mean"] += [0.1, -0.1, 0.1, -0.1]
+    write_study(tmp_path, pd.concat([people_table(slopes=SLOPES), tubes], ignore_index=True))
+    for options in (("--calibrate",), ("--preset", "lin2015")):
+        assert run(tmp_path, *options) == 0
+        printed = capfd.readouterr().err
+        assert "warning: deterministic: values are as measured, and not compared" in printed
+        calibrated = group_table(tmp_path, "roi_chi").groupby("method")["calibrated"].all()
+        assert calibrated.to_dict() == {"iterative": True, "deterministic": False}
+        page = (tmp_path / "out" / "group.html").read_text()
+        assert "calibrated by the phantom: iterative; as measured: deterministic" in page
+    assert "only of iterative" in page  # of the preset's choice
+
+
+@pytest.mark.slow
 def test_scans_that_are_no_repeats(tmp_path, shared, capfd):
     """One person has two acquisitions of one scan each, and two rows in participants.tsv. The
     echoes of another were stored as runs.

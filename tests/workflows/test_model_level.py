@@ -23,7 +23,8 @@ from multiqsm.pictures.regressions import forest_figure, partial_residual_figure
 from multiqsm.reports.model import model_report
 from multiqsm.simulation.cohort import draw_patients
 from multiqsm.simulation.study import make_patient_design
-from multiqsm.stats.model import Node, StudyModel, run_model
+from multiqsm.stats.model import run_model
+from multiqsm.stats.specification import Node, StudyModel
 
 PATIENTS = 60
 EVIL = "<script>alert('x')</script>"
@@ -141,6 +142,10 @@ def test_tables_of_the_paper_are_side_by_side_in_its_units(study):
     assert f"{clinic['therapy'].sum()} of {PATIENTS}" in page
     assert "which sex is coded as 1" in page
     assert "sex.M</td>" not in page
+    assert "also contains age, sex (male), disease duration, therapy, except" in page
+    adjustments = set(table(study, "table1")["adjusted_for"].dropna())
+    assert adjustments == {"age, sex (male), disease duration, therapy"}
+    assert "P = .028" in page  # the paper's text, where its table has .02
     assert "mL per ppb" in page
     assert "with a power of 80 % at a two-sided" in page
     assert page.count("<summary>Coefficients of the covariates: all</summary>") == 2

@@ -1,0 +1,68 @@
+"""The parser of all commands: errors of one line, which name what may have been meant."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from .arguments import EXIT_NOTHING_TO_DO
+
+DOCUMENTATION = "README.md and docs/ of the source distribution"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that keeps the layout of its texts and reports an error in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print an error in the command line, and end with exit code 2."""
+        text = f"{self.prog}: {message} ({self.prog} --help lists all options)\n"
+        self.exit(EXIT_NOTHING_TO_DO, text)
+
+    def parse_args(self, args=None, namespace=None):
+        """Parse arguments; the parameters are those of `argparse.ArgumentParser.parse_args`."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        # Before anything else, since a misspelt option also makes its values look misplaced.
+        self._refuse_unknown_options(arguments)
+        options, unknown = self.parse_known_args(arguments, namespace)
+        if unknown:
+            self.error(f"unexpected argument: {' '.join(unknown)}")
+        return options
+
+    def _refuse_unknown_options(self, arguments):
+        causes = []
+        for argument in arguments:
+            name = argument.partition("=")[0]
+            known = any(option.startswith(name) for option in self._option_string_actions)
+            if name.startswith("--") and not known:
+                meant = did_you_mean(name, self._option_string_actions)
+                causes.append(f"there is no option {name}{meant}")
+        if causes:
+            self.error("; ".join(causes))
+
+    def _check_value(self, action, value):
+        """Refuse a value that is not one of the choices."""
+        if action.choices is None or value in action.choices:
+            return
+        choices = list(map(str, action.choices))
+        meant = did_you_mean(str(value), choices)
+        raise argparse.ArgumentError(
+            action, f"{value!r} is no choice{meant}; choose from {', '.join(choices)}"
+        )
+
+
+def did_you_mean(text: str, candidates: Iterable[str]) -> str:
+    """Return a suggestion to add to an error, empty if no candidate is similar.
+
+    Examples
+    --------
+    >>> did_you_mean("--paricipant-label", ["--participant-label", "--preset"])
+    ': did you mean --participant-label?'
+    >>> did_you_mean("--xyz", ["--participant-label"])
+    ''
+    """
+    similar: Sequence[str] = get_close_matches(text, list(candidates), n=1)
+    return f": did you mean {similar[0]}?" if similar else ""
