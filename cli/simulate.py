@@ -26,6 +26,8 @@ EXAMPLES = """examples:
       a phantom of gadolinium solutions at two sites
   multiqsm-simulate OUTPUT_DIR --design thalamus --tables-only
       the clinical tables of a study of patients, without images
+
+documentation: docs/simulation.md of the source distribution
 """
 
 
