@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..names import EFFECTS
+from .pathology import Pathology
 from .phantom_defects import PhantomDefects
+from .skull_base import SkullBase
 from .temperature import Temperature
 
 # Effects that only one kind of object has.
@@ -33,6 +35,8 @@ IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first s
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
 
+    pathology: Pathology | None = None
+    skull_base: SkullBase | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
 
@@ -81,6 +85,8 @@ class Effects:
 
 IDEAL = Effects()
 ROUGH = Effects(
+    pathology=Pathology(),
+    skull_base=SkullBase(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
 )
