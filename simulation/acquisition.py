@@ -8,7 +8,7 @@ Conventions: field in ppm, lengths in mm, times in s. Phase grows with the field
 f0 · field · TE, f0 being the centre frequency. The scanner's z axis is B0.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -17,8 +17,12 @@ from scipy import fft
 
 from ..core.grid import voxel_size_of
 from .effects import IDEAL, Effects, Records, effect_generator
+from .effects.flow import BloodFlow, random_flow_phase
+from .effects.kspace import distort_lines, sampled_lines
 from .effects.phantom_defects import PHASE_AXIS, add_ghosts, modulate_lines
+from .effects.truncation import truncate
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
+from .harmonics import polynomial, solid_harmonics
 from .protocol import Protocol
 from .specimen import Specimen
 
@@ -52,6 +56,9 @@ class Scan:
         From voxels to the scanner's axes, mm.
     effects : mapping
         What was drawn for each of the scan's effects, by the effect's name.
+    effect_fields : mapping of str to ndarray of float32
+        What effects have added to ``total_field``, ppm, by the effect's name; ``chi`` and
+        ``local_field`` are those without it.
     """
 
     signal: np.ndarray
@@ -64,6 +71,7 @@ class Scan:
     shim: np.ndarray
     affine: np.ndarray
     effects: Records = field(default_factory=dict)
+    effect_fields: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def spoiled_steady_state(
@@ -87,36 +95,6 @@ def spoiled_steady_state(
     recovered = np.exp(-np.float32(repetition_time) / t1)
     alpha = np.deg2rad(np.float32(flip_angle))
     return pd * np.sin(alpha) * (1 - recovered) / (1 - np.cos(alpha) * recovered)
-
-
-def solid_harmonics(points: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
-    """Return the solid harmonics up to second order, the fields of shim coils.
-
-    Their order is 1, x, y, z, xy, yz, xz, z² - (x² + y²)/2, x² - y².
-
-    Parameters
-    ----------
-    points : sequence of three ndarrays
-        Coordinates along the scanner's axes, in units of 100 mm.
-    """
-    x, y, z = points
-    return [
-        np.ones_like(x),
-        x,
-        y,
-        z,
-        x * y,
-        y * z,
-        x * z,
-        z * z - (x * x + y * y) / 2,
-        x * x - y * y,
-    ]
-
-
-def _polynomial(coefficients, affine, shape):
-    """Return a weighted sum of solid harmonics on a grid."""
-    harmonics = solid_harmonics(coordinates(affine, shape))
-    return sum(np.float32(c) * h for c, h in zip(coefficients, harmonics, strict=True))
 
 
 def shim_coefficients(
@@ -207,7 +185,7 @@ def precess(
     echo_times : sequence of float
         Echo times, s.
     quadratic_phase : ndarray of float32, optional
-        Phase in rad/s² that grows with TE², as that of flow along an uncompensated readout does.
+        Phase in rad/s² that grows with TE², as that of flow along a field gradient does.
 
     Yields
     ------
@@ -215,6 +193,7 @@ def precess(
         Signal at one echo time.
     """
     signal = magnetization
+    moving = () if quadratic_phase is None else np.nonzero(quadratic_phase)
     elapsed = 0.0
     previous = np.nan  # close to no interval, so that the first echo computes its step
     for te in echo_times:
@@ -232,7 +211,9 @@ def precess(
         if quadratic_phase is None:
             yield signal
         else:
-            yield signal * np.exp(1j * quadratic_phase * np.float32(te**2))
+            moved = signal.copy()
+            moved[moving] *= np.exp(1j * quadratic_phase[moving] * np.float32(te**2))
+            yield moved
 
 
 def acquire(
@@ -246,8 +227,10 @@ def acquire(
     receive_bias: float = 0.15,
     flow_phase: float = 0.0,
     flow_labels: Sequence[int] = (),
+    blood_flow: BloodFlow | None = None,
     field_drift: float = 0.0,
     effects: Effects = IDEAL,
+    vendor: str = "siemens",
     workers: int = 1,
 ) -> Scan:
     """Scan a specimen.
@@ -273,11 +256,16 @@ def acquire(
     flow_phase : float
         Greatest phase (rad) of moving spins at the last echo. It grows with TE².
     flow_labels : sequence of int
-        Labels of moving tissue, such as the ventricles.
+        Labels of moving CSF, such as the ventricles.
+    blood_flow : callable, optional
+        Velocities of blood, see `multiqsm.simulation.effects.flow.BloodFlow`; blood at rest by
+        default.
     field_drift : float
         Change of B0 from the first to the last line of k-space, ppm.
     effects : Effects
         What makes the scan rougher than the ideal one.
+    vendor : {'siemens', 'ge'}
+        Vendor of the scanner, by which `effects` may truncate k-space.
     workers : int
         Number of threads. The result does not depend on it.
 
@@ -306,12 +294,32 @@ def acquire(
     # Outside the box the object's field was not computed: the shim's field alone would be taken
     # for the total field.
     box = _image_box(specimen)
-    truth["total_field"][box] += _polynomial(shim, specimen.affine, specimen.shape)[box]
+    truth["total_field"][box] += polynomial(shim, specimen.affine, specimen.shape)[box]
     phase = receive_phase * coil_rng.standard_normal(9)
     bias = receive_bias * coil_rng.standard_normal(9)
-    flow = _flow(specimen, flow_phase / protocol.echo_times[-1] ** 2, flow_labels, flow_rng)
-    signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
     records: Records = {}
+    fine = subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner)
+    labels = specimen.tissue.labels
+    rate = flow_phase / protocol.echo_times[-1] ** 2
+    flow = random_flow_phase(labels, fine, rate, flow_labels, flow_rng)
+    if effects.flow is not None:
+        moved, records["flow"] = effects.flow.quadratic_phase(
+            labels,
+            specimen.total_field,
+            fine,
+            protocol,
+            shim=shim,
+            blood_flow=blood_flow,
+            csf_labels=flow_labels,
+            rng=effect_generator(seed, "flow"),
+        )
+        flow = moved if flow is None else flow + moved
+    signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
+    sampled = sampled_lines(effects, vendor, protocol.shape)
+    centre = specimen.affine[:3] @ (*np.argwhere(truth["mask"]).mean(axis=0), 1)
+    records |= distort_lines(
+        signal, protocol, specimen.affine, centre, effects, seed, vendor=vendor, workers=workers
+    )
     if field_drift:
         n = protocol.shape[PHASE_AXIS]
         drift = field_drift * protocol.imaging_frequency * ((np.arange(n) + 0.5) / n - 0.5)
@@ -322,9 +330,13 @@ def acquire(
             signal, protocol.echo_times, effects.phantom_defects, rng
         )
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
+    # The image has the noise of the lines that are acquired.
+    spread = np.float32(sigma / np.sqrt(sampled.mean()))
     for echo in signal:
-        echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
-        echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * np.float32(sigma)
+        echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * spread
+        echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * spread
+        if not sampled.all():
+            echo[:] = truncate(echo, sampled, workers=workers)
     signal = np.moveaxis(signal, 0, -1)
     return Scan(
         signal=signal,
@@ -346,7 +358,13 @@ def _truth(specimen):
         "chi": _on_image(specimen, block_mean(tissue.chi, factor), outside=tissue.exterior),
         "labels": _on_image(specimen, block_mode(tissue.labels, factor, tissue.whole_of)),
         "mask": _on_image(specimen, block_mean(tissue.region, factor) >= 0.5),
+        "effect_fields": _effect_fields(specimen),
     }
+
+
+def _effect_fields(specimen):
+    """Return what effects have added to the total field, on the image's grid."""
+    return {name: _on_image(specimen, values) for name, values in specimen.effect_fields.items()}
 
 
 def _on_image(specimen, values, outside=0):
@@ -361,21 +379,6 @@ def _image_box(specimen):
     first = np.floor_divide(specimen.corner, specimen.oversampling)
     extent = np.floor_divide(specimen.tissue.chi.shape, specimen.oversampling)
     return tuple(map(slice, first, first + extent))
-
-
-def _flow(specimen, rate, labels, rng):
-    """Return the phase (rad/s²) of moving tissue: smooth random velocities, at most `rate`."""
-    if not rate or not len(labels):
-        return None
-    moving = np.isin(specimen.tissue.labels, labels)
-    fine = subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner)
-    waves = rng.standard_normal((3, 3)) * 2 * np.pi / 0.4  # wavelengths near 40 mm
-    x, y, z = coordinates(fine, moving.shape)
-    pattern = np.zeros(moving.shape, np.float32)
-    for wave in waves:
-        a, b, c = map(np.float32, wave)
-        pattern += np.sin(a * x + b * y + c * z)
-    return np.float32(rate) * (pattern / 3) * moving
 
 
 def _echoes(specimen, protocol, shim, phase, bias, flow, workers):
@@ -395,10 +398,10 @@ def _echoes(specimen, protocol, shim, phase, bias, flow, workers):
         corner = np.add(specimen.corner, (start, 0, 0))
         shape = (rows.stop - start, *extent[1:])
         affine = subgrid_affine(specimen.affine, factor, corner)
-        offset = specimen.total_field[rows] + _polynomial(shim, affine, shape)
+        offset = specimen.total_field[rows] + polynomial(shim, affine, shape)
         density = spoiled_steady_state(
             tissue.pd[rows], tissue.t1[rows], protocol.repetition_time, protocol.flip_angle
-        ) * np.exp(_polynomial(bias, affine, shape) + 1j * _polynomial(phase, affine, shape))
+        ) * np.exp(polynomial(bias, affine, shape) + 1j * polynomial(phase, affine, shape))
         echoes = precess(
             np.float32(WATER_SIGNAL) * density,
             tissue.r2s[rows],

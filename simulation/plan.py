@@ -14,6 +14,8 @@ from .effects.pathology import findings_record, with_findings
 from .effects.phantom_defects import build_record, draw_build
 from .effects.skull_base import draw_skull_base, skull_base_record
 from .effects.temperature import ThermalState, thermal_state
+from .effects.white_matter import add_white_matter
+from .fibres import draw_fibres
 from .grid import scan_affine
 from .head import Subject, anatomy, draw_subject, head_model
 from .phantom import PERFECT, Build, phantom_model
@@ -22,6 +24,7 @@ from .scanners import Scanner
 from .seeds import generator
 from .specimen import magnetize
 from .structural import Structural, simulate_structural
+from .veins import blood_flow
 
 
 @dataclass(frozen=True)
@@ -244,15 +247,29 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
     subject = plan.subject
     pose = plan.position.matrix
     flow_labels: tuple[int, ...] = ()
+    veins = None
     if subject is None:
         model = partial(phantom_model, pose=pose, build=plan.build)
     else:
         model = partial(head_model, subject, pose=pose, workers=workers)
         flow_labels = (anatomy()["labels"]["lateral_ventricle"],)
+        veins = partial(blood_flow, subject, pose)
     protocol = plan.protocol
     specimen = magnetize(
         model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
     )
+    if subject is not None:
+        # A person's fibres are the same in all scans.
+        fibres = draw_fibres(effect_generator(plan.anatomy_seed, "anisotropy"))
+        specimen = add_white_matter(
+            specimen,
+            model,
+            subject,
+            fibres,
+            pose=pose,
+            anisotropy=plan.effects.anisotropy,
+            microstructure=plan.effects.microstructure,
+        )
     thermal = plan.thermal_state
     if thermal is not None:
         specimen = thermal.warm(specimen, pose)
@@ -263,8 +280,10 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         b0_drift=plan.b0_drift + (thermal.offset if thermal else 0.0),
         flow_phase=plan.flow_phase,
         flow_labels=flow_labels,
+        blood_flow=veins,
         field_drift=thermal.drift if thermal else 0.0,
         effects=plan.effects.of(plan.participant.model),
+        vendor=plan.scanner.vendor,
         workers=workers,
     )
     records = _object_records(plan)

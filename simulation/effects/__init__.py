@@ -11,10 +11,15 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..names import EFFECTS
+from .flow import Flow
+from .motion import Motion
 from .pathology import Pathology
 from .phantom_defects import PhantomDefects
+from .physiology import Breathing, Pulsation
 from .skull_base import SkullBase
 from .temperature import Temperature
+from .truncation import Truncation
+from .white_matter import Anisotropy, Microstructure
 
 # Effects that only one kind of object has.
 HEAD_ONLY = (
@@ -35,6 +40,13 @@ IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first s
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
 
+    breathing: Breathing | None = None
+    pulsation: Pulsation | None = None
+    motion: Motion | None = None
+    truncation: Truncation | None = None
+    flow: Flow | None = None
+    anisotropy: Anisotropy | None = None
+    microstructure: Microstructure | None = None
     pathology: Pathology | None = None
     skull_base: SkullBase | None = None
     phantom_defects: PhantomDefects | None = None
@@ -85,6 +97,13 @@ class Effects:
 
 IDEAL = Effects()
 ROUGH = Effects(
+    breathing=Breathing(),
+    pulsation=Pulsation(),
+    motion=Motion(),
+    truncation=Truncation(),
+    flow=Flow(),
+    anisotropy=Anisotropy(),
+    microstructure=Microstructure(),
     pathology=Pathology(),
     skull_base=SkullBase(),
     phantom_defects=PhantomDefects(),

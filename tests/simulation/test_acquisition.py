@@ -16,12 +16,12 @@ from multiqsm.simulation.acquisition import (
     kspace_crop,
     precess,
     shim_coefficients,
-    solid_harmonics,
     spoiled_steady_state,
 )
 from multiqsm.simulation.encoding import ge_encoding, siemens_encoding
 from multiqsm.simulation.field import SplitField, prism_field
 from multiqsm.simulation.grid import block_mean, block_mode, scan_affine, subgrid_affine
+from multiqsm.simulation.harmonics import solid_harmonics
 from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.specimen import magnetize
 from multiqsm.simulation.tissue import coverage, empty_space

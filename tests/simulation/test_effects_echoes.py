@@ -1,0 +1,122 @@
+"""Effects on single echoes: phase of flow, of eddy currents and of a bipolar readout."""
+
+import numpy as np
+import pytest
+
+from multiqsm.simulation.acquisition import acquire
+from multiqsm.simulation.effects import Effects, effect_generator
+from multiqsm.simulation.effects.flow import Flow
+from multiqsm.simulation.grid import block_mean, scan_affine, subgrid_affine
+from multiqsm.simulation.head import average_subject, head_model
+from multiqsm.simulation.protocol import Protocol
+from multiqsm.simulation.specimen import magnetize
+from multiqsm.simulation.tissue import empty_space
+from multiqsm.simulation.veins import blood_flow
+
+PROTOCOL = Protocol((24, 20, 16), (3.0, 3.0, 4.0), (0.006, 0.012, 0.018, 0.024), snr=np.inf)
+WATER = {"chi": 0.0, "r2s": 10.0, "pd": 1.0, "t1": 1.0}
+CALM = {"shim_error": 0.0, "receive_phase": 0.0, "receive_bias": 0.0}
+
+
+def water_model(shape, affine):
+    """A box of water: |x|, |y| and |z| below 27, 24 and 24 mm."""
+    tissue = empty_space(shape, 0.0)
+    index = np.indices(shape).reshape(3, -1)
+    x, y, z = np.abs(affine[:3, :3] @ index + affine[:3, 3:]).reshape(3, *shape)
+    alpha = ((x < 27) & (y < 24) & (z < 24)).astype(np.float32)
+    tissue.paint((slice(None),) * 3, alpha, WATER, 1)
+    tissue.region[:] = alpha
+    return tissue
+
+
+@pytest.fixture(scope="module")
+def specimen():
+    """A box of water in a field of no object."""
+    return magnetize(water_model, scan_affine(PROTOCOL.shape, PROTOCOL.voxel_size), PROTOCOL.shape)
+
+
+# ------------------------------------------------------------------------------
+# Flow
+# ------------------------------------------------------------------------------
+
+
+def flow_phase(specimen, field, shim, velocity):
+    """Return the quadratic phase (rad/s²) if all water of the box flows with the same velocity."""
+
+    def all_water(labels, affine, wall_shear):
+        index = np.flatnonzero(labels == 1)
+        return index, np.tile(np.float32(velocity), (len(index), 1))
+
+    affine = subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner)
+    phase, _ = Flow().quadratic_phase(
+        specimen.tissue.labels,
+        field,
+        affine,
+        PROTOCOL,
+        shim=shim,
+        blood_flow=all_water,
+        csf_labels=(),
+        rng=effect_generator(0, "flow"),
+    )
+    return phase
+
+
+def test_spins_along_a_gradient_lose_half_of_what_they_gain(specimen):
+    """Velocity v along a gradient g: -2π f0 g v TE²/2, as from the integral of the field on the
+    way.
+    """
+    gradient = 0.004  # ppm/mm
+    velocity = np.array([30.0, 0.0, 80.0], np.float32)  # mm/s
+    planes = np.arange(specimen.total_field.shape[2], dtype=np.float32) * 2.0  # mm
+    tilted = np.zeros_like(specimen.total_field) + np.float32(gradient) * planes
+    phase = flow_phase(specimen, tilted, np.zeros(9), velocity)
+    expected = -np.pi * PROTOCOL.imaging_frequency * gradient * velocity[2]
+    # Spins from beyond the box have not been in the gradient for the whole time.
+    downstream = phase[2:, :, 2:][specimen.tissue.labels[2:, :, 2:] == 1]
+    np.testing.assert_allclose(downstream, expected, rtol=1e-3)
+
+
+def test_the_shim_is_a_gradient_as_well(specimen):
+    """A shim of 0.1 ppm per 100 mm along x acts as the same field of the object does."""
+    shim = np.zeros(9)
+    shim[1] = 0.1
+    phase = flow_phase(specimen, specimen.total_field, shim, [50, 0, 0])
+    expected = -np.pi * PROTOCOL.imaging_frequency * 0.1 / 100 * 50
+    np.testing.assert_allclose(phase[specimen.tissue.labels == 1], expected, rtol=1e-3)
+
+
+def test_phase_of_flow_grows_with_the_square_of_echo_time(specimen):
+    """In the images, at every echo, as the mean over the middle of the box."""
+
+    def all_water(labels, affine, wall_shear):
+        index = np.flatnonzero(labels == 1)
+        return index, np.tile(np.float32([0, 0, 60]), (len(index), 1))
+
+    options = {**CALM, "shim_error": 0.05, "blood_flow": all_water}
+    still = acquire(specimen, PROTOCOL, seed=1, **options)
+    moving = acquire(specimen, PROTOCOL, seed=1, effects=Effects(flow=Flow()), **options)
+    change = np.angle(moving.signal * still.signal.conj())
+    rate = block_mean(
+        flow_phase(specimen, specimen.total_field, still.shim, [0, 0, 60]), specimen.oversampling
+    )
+    middle = (slice(8, 16), slice(7, 13), slice(6, 10))
+    corner = np.floor_divide(specimen.corner, specimen.oversampling)
+    of_specimen = []
+    for side, first in zip(middle, corner, strict=True):
+        of_specimen.append(slice(side.start - first, side.stop - first))
+    expected = rate[tuple(of_specimen)].mean() * np.array(PROTOCOL.echo_times) ** 2
+    np.testing.assert_allclose(change[middle].mean(axis=(0, 1, 2)), expected, rtol=0.02)
+
+
+def test_blood_of_a_sinus_flows_as_measured():
+    """Through a section of the superior sagittal sinus flow 443 mL/min, downwards."""
+    subject = average_subject()
+    affine = scan_affine((60, 60, 8), (0.4, 0.4, 0.5), centre=(0.0, -99.0, -1.0))
+    labels = head_model(subject, (60, 60, 8), affine).labels
+    index, velocity = blood_flow(subject, np.eye(4), labels, affine, Flow().wall_shear)
+    through = np.zeros(labels.size)
+    through[index] = velocity[:, 2]
+    flux = through.reshape(labels.shape)[:, :, 4].sum() * 0.4**2 * 60 / 1000  # mL/min
+    # The sinus has nearly its largest radius, 4.4 mm, there.
+    assert flux == pytest.approx(-443, rel=0.05)
+    assert np.linalg.norm(velocity, axis=1).max() == pytest.approx(2 * 110 * 4.4 / 4, rel=0.05)
