@@ -28,6 +28,8 @@ EXAMPLES = """examples:
       one head in five positions, as for susceptibility from several directions of B0
   multiqsm-simulate OUTPUT_DIR --design thalamus --tables-only
       the clinical tables of a study of patients, without images
+
+documentation: docs/simulation.md of the source distribution
 """
 
 
