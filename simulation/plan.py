@@ -202,7 +202,7 @@ class Design:
     Parameters
     ----------
     name : str
-        ``study``, ``phantom``, ``demo`` or ``thalamus``.
+        ``study``, ``phantom``, ``demo``, ``cosmos`` or ``thalamus``.
     summary : str
         The design in words: its name, voxel size, whether sites differ in protocol, flow (if any)
         and seed.
