@@ -48,6 +48,15 @@ class _Room:
     origin: np.ndarray
 
 
+@cache
+def lesion_sites() -> np.ndarray:
+    """Return the voxels (MNI, mm) at which a lesion may be centred, shape (n, 3)."""
+    templates = load_templates()
+    index = np.argwhere((templates.white > WHITE_MATTER) & (templates.distance < -DEPTH))
+    points = index + templates.affine[:3, 3]
+    return points[points[:, 2] > LOWEST]
+
+
 def draw_lesions(subject: Subject, volume: float, rng: np.random.Generator) -> tuple[Lesion, ...]:
     """Draw lesions in deep white matter.
 
@@ -161,10 +170,7 @@ def _expansion(subject, points):
 @cache
 def _room():
     """Return the white matter of the average head."""
-    templates = load_templates()
-    index = np.argwhere((templates.white > WHITE_MATTER) & (templates.distance < -DEPTH))
-    points = index + templates.affine[:3, 3]
-    points = points[points[:, 2] > LOWEST]
+    points = lesion_sites()
     origin = points.min(axis=0) - MARGIN
     shape = (points.max(axis=0) + MARGIN - origin).astype(int) + 1
     affine = np.eye(4)
