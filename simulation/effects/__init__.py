@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..names import EFFECTS
+from .coils import Coils, MultichannelNoise
 from .flow import Flow
+from .gradients import Bipolar, EddyCurrents
 from .phantom_defects import PhantomDefects
 from .temperature import Temperature
 
@@ -35,6 +37,10 @@ class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
 
     flow: Flow | None = None
+    eddy_currents: EddyCurrents | None = None
+    bipolar: Bipolar | None = None
+    coils: Coils | None = None
+    noise: MultichannelNoise | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
 
@@ -84,6 +90,9 @@ class Effects:
 IDEAL = Effects()
 ROUGH = Effects(
     flow=Flow(),
+    eddy_currents=EddyCurrents(),
+    coils=Coils(),
+    noise=MultichannelNoise(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
 )
