@@ -22,7 +22,7 @@ from .arguments import (
     count_from_zero,
     positive,
 )
-from .machine import JOBS
+from .machine import DEFAULT_PLUGIN, JOBS
 from .options import add_settings
 from .parser import DOCUMENTATION, CommandParser
 
@@ -34,8 +34,9 @@ EXAMPLES = f"""examples:
   multiqsm BIDS_DIR OUTPUT_DIR group --calibrate
       reproducibility within and across scanners, corrected by phantom scans
 
-documentation: {DOCUMENTATION}
 BIDS: https://bids.neuroimaging.io
+documentation: {DOCUMENTATION}; docs/methods.md describes how maps
+are made, docs/reproducibility.md the group level, docs/clusters.md restarts and clusters
 """
 
 LEVELS = ("participant", "group")
@@ -223,7 +224,7 @@ def _add_machine(machine):
         "Nipype plugin that runs the jobs, such as MultiProc, Linear, SLURM, SGE, PBS or LSF "
         "(default: %(default)s)"
     )
-    machine.add_argument("--plugin", default="MultiProc", help=plugin_help)
+    machine.add_argument("--plugin", default=DEFAULT_PLUGIN, help=plugin_help)
     use_help = "YAML or JSON file with plugin and plugin_args (default: as --plugin)"
     machine.add_argument("--use-plugin", type=Path, metavar="FILE", help=use_help)
     jobs_help = (

@@ -17,7 +17,8 @@ from ..dataset.tables import read_tsv
 from ..stats.protocols import scans_of
 from ..stats.specification import used_columns
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
-from .machine import check_work_dir, run_graph
+from .checks import check_command
+from .machine import run_graph
 from .readme import update_readme
 
 if TYPE_CHECKING:  # Nipype takes seconds to import
@@ -43,11 +44,7 @@ def run_group(options: Namespace) -> int:
     DatasetError
         If there are no regional values, or the options cannot be used.
     """
-    check_work_dir(options)
-    if not options.bids_dir.is_dir():
-        raise DatasetError(
-            f"{options.bids_dir}: no such folder", "give the root folder of the BIDS dataset"
-        )
+    check_command(options)
     if options.model is not None:
         return _run_model(options)
     if options.phenotype:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # Nipype takes seconds to import
     from ..execution.failures import Failure
     from ..execution.plugins import Runner
 
+DEFAULT_PLUGIN = "MultiProc"
 JOBS = ("auto", "scan", "step")
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -67,21 +68,6 @@ def read_filter(options: Namespace) -> dict | None:
     """
     path = options.bids_filter_file
     return None if path is None else read_options(path, "--bids-filter-file")
-
-
-def check_work_dir(options: Namespace) -> None:
-    """Refuse to put intermediate files among the user's data.
-
-    Raises
-    ------
-    DatasetError
-        If the work folder lies in the dataset.
-    """
-    if options.work_dir.absolute().is_relative_to(options.bids_dir.absolute()):
-        raise DatasetError(
-            f"{options.work_dir}: intermediate files would lie in the dataset",
-            "choose a directory outside the dataset with -w",
-        )
 
 
 def open_runner(options: Namespace) -> "Runner":

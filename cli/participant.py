@@ -3,7 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,9 @@ from ..dataset.sources import derivative_datasets
 from ..dataset.subjects import Subject, check_regions, collect_subjects
 from ..execution.locks import hold_subjects
 from ..interfaces.methods import INVERSIONS
-from ..workflows.presets import differences_from
 from ..workflows.settings import PRESETS, Settings
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
+from .checks import check_command
 from .faults import (
     Faults,
     add_unregistered_scans,
@@ -38,8 +38,9 @@ from .faults import (
     warn_of_references,
     warn_of_region_grids,
 )
-from .machine import check_work_dir, cores, open_runner, read_filter
-from .readme import option_text, update_readme
+from .machine import cores, open_runner, read_filter
+from .plan import describe_plan
+from .readme import update_readme
 
 if TYPE_CHECKING:  # Nipype takes seconds to import
     from ..execution.failures import Failure
@@ -68,7 +69,7 @@ def run_participants(options: Namespace) -> int:
     DatasetError
         If the dataset has no scan that the options select, or the options cannot be used.
     """
-    check_work_dir(options)
+    check_command(options)
     settings = settings_of(options)
     scans, left_out = collect_scans(
         options.bids_dir,
@@ -89,11 +90,7 @@ def run_participants(options: Namespace) -> int:
         n_refused += n_checked - len(usable)
         problems = [*problems, *refusals]
     if options.dry_run:
-        choices = ", ".join(
-            [f"preset {options.preset}", *_chosen_options(settings, options.preset)]
-        )
-        print(f"{len(usable)} scans would be processed into {options.output_dir}")
-        print(f"settings: {choices}")
+        print("\n".join(describe_plan(usable, n_refused, settings, options)))
     if options.dry_run or not usable:
         return _exit_code(len(usable), n_refused)
 
@@ -434,11 +431,6 @@ def _harmonized(usable, scans, options):
         if isinstance(scan, HarmonizedScan) and scan.changes:
             print(f"{scan.label}: {'; '.join(scan.changes)}")
     return harmonized, problems
-
-
-def _chosen_options(settings: Settings, preset: str) -> list[str]:
-    """Return the options whose values are not the preset's, as they are written."""
-    return list(map(option_text, differences_from(preset, [asdict(settings)])))
 
 
 def _exit_code(n_good, n_bad):

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from .assembly import assemble_scans
-from .content import require_content
 from .files import PathLike
 from .filters import list_filters
 from .index import list_participants, select_images
 from .participants import ParticipantTables, find_site, is_phantom
 from .problems import DatasetError, Problem, UnusableScanError
+from .root import check_root
 from .scans import Scan
 from .sources import derivative_datasets, find_brain_mask, list_missing_datasets
 
@@ -55,13 +54,7 @@ def collect_scans(
         If no scan remains, naming the filter or the missing part that removed the last one; or if
         the dataset or the filter cannot be used.
     """
-    root = Path(bids_dir).absolute()
-    require_content(root / "dataset_description.json")
-    if not (root / "dataset_description.json").is_file():
-        raise DatasetError(
-            f"{root}: no dataset_description.json",
-            "specify the root folder of a BIDS dataset, or add that file",
-        )
+    root = check_root(bids_dir)
     subjects = list_participants(root, participant_label)
     images, left_out = select_images(root, subjects, list_filters(session_label, bids_filter or {}))
     scans, unused = assemble_scans(images)

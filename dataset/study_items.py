@@ -1,7 +1,6 @@
 """Answers of the reporting checklist that come from tables of the study, and not from sidecars."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 
@@ -77,21 +76,24 @@ def calibration_text(output_dir: PathLike) -> str:
     if not path.exists():
         return f"none {LAST_RUN}: there was no phantom scan with known susceptibility"
     lines = read_tsv(path)
+    calibrated = _calibrated_methods(output_dir)
     texts = []
     for line in lines[lines["site"] != "all"].itertuples():
+        use = "values divided by the slope" if line.method in calibrated else "values not corrected"
         texts.append(
             f"{line.method}, site {line.site}: slope {line.slope:.4f}, intercept "
-            f"{line.intercept:+.4f} ppm, R² {line.r_squared:.5f}, {line.n_points} tubes measured"
+            f"{line.intercept:+.4f} ppm, R² {line.r_squared:.5f}, {line.n_points} points, {use}"
         )
-    use = "divided by the slope" if _is_calibrated(output_dir) else "not corrected"
-    return f"regional values were {use} {LAST_RUN}; {'; '.join(texts)}"
+    return f"{LAST_RUN}: {'; '.join(texts)}"
 
 
 def _has_statistics(output_dir: PathLike) -> bool:
     return group_table_path(output_dir, "warnings").exists()
 
 
-def _is_calibrated(output_dir: PathLike) -> bool:
+def _calibrated_methods(output_dir: PathLike) -> set[str]:
     path = group_table_path(output_dir, "rois")
-    table = read_tsv(path) if Path(path).exists() else pd.DataFrame()
-    return "calibration_slope" in table and bool(table["calibration_slope"].notna().any())
+    table = read_tsv(path) if path.exists() else pd.DataFrame()
+    if "calibration_slope" not in table:
+        return set()
+    return set(table.loc[table["calibration_slope"].notna(), "method"])

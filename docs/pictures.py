@@ -5,6 +5,9 @@ multiqsm-demo DEMO_DIR && python docs/pictures.py demo DEMO_DIR
 
 python docs/pictures.py study DERIVATIVES_DIR
     From the tables that the group level wrote of a simulated study, as of docs/reproducibility.md.
+
+python docs/pictures.py studies STUDY_OUT PATIENTS_OUT
+    Of docs/studies.md, from the derivatives of both studies.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from multiqsm.dataset.tables import read_tsv
+from multiqsm.interfaces.group_pictures import person_pictures, phantom_pictures
 from multiqsm.pictures.agreement import imprecision_figure
 from multiqsm.pictures.regional import age_figure, calibration_figure
 
@@ -28,30 +32,45 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["demo", "study"])
+    parser.add_argument("page", choices=["demo", "study", "studies"])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("patients", type=Path, nargs="?", help="for studies: derivatives of 2018")
     options = parser.parse_args()
-    if options.what == "demo":
+    if options.page == "demo":
         draw_three_sites(options.folder).savefig(
             DOCS / "three_sites.png", facecolor="black", dpi=80
         )
         draw_simulated_scans(options.folder).savefig(
             DOCS / "simulated_scans.png", facecolor="black", dpi=80
         )
-    else:
-        for name, figure in draw_study(options.folder / "group").items():
-            figure.savefig(DOCS / f"{name}.png", dpi=70)
+        return
+    for name, figure in draw_study(options.folder / "group").items():
+        figure.savefig(DOCS / f"{options.page}_{name}.png", dpi=70)
+    if options.page == "studies":
+        for name, content in report_pictures(options.folder, options.patients).items():
+            (DOCS / f"studies_{name}.png").write_bytes(content)
+
+
+def report_pictures(study, patients):
+    """The pictures that the reports of both studies show of a person, a phantom and a patient."""
+    rois, tubes = (read_tsv(study / "group" / f"{name}_chi.tsv") for name in ("roi", "tubes"))
+    sites, maps = person_pictures(study, rois)
+    of_site = phantom_pictures(study, tubes)
+    contents = {"sites": sites.content, "maps": maps.content, "tubes": of_site["A"].content}
+    endings = {"lesions": "desc-lesions_mask", "fusion": "desc-regions_Chimap"}
+    for name, ending in endings.items():
+        pattern = f"sub-*/figures/*_space-FLAIR_{ending}.png"
+        contents[name] = min(patients.glob(pattern)).read_bytes()
+    return contents
 
 
 def draw_study(group):
     """The 2015 study's figures: imprecision of each person and region, the phantom, age."""
     tables = {path.stem: read_tsv(path) for path in group.glob("*.tsv")}
     return {
-        "study_imprecision": imprecision_figure(
-            tables["imprecision"], tables["within_versus_cross"]
-        ),
-        "study_phantom": calibration_figure(tables["tubes_chi"], tables["calibration"]),
-        "study_age": age_figure(
+        "imprecision": imprecision_figure(tables["imprecision"], tables["within_versus_cross"]),
+        "phantom": calibration_figure(tables["tubes_chi"], tables["calibration"]),
+        "age": age_figure(
             tables["roi_chi"], tables["age"], tables["imprecision"], method="iterative"
         ),
     }

@@ -83,13 +83,14 @@ RECIPES = {
     },
     "studies": {
         "studies": (
-            "multiqsm-simulate lin --design study --subjects 3 --runs 2",
+            "multiqsm-simulate lin --design study --subjects 3 --runs 3",
             "multiqsm lin lin-out participant --preset lin2015 --se-draws 0",
             "multiqsm lin lin-out group --preset lin2015",
             *THALAMUS,
             "multiqsm-simulate patients --design thalamus --subjects 5 --voxel-size 1.5 1.5 2",
             "multiqsm patients patients-out participant --preset chiang2018 --se-draws 0",
             "docs/studies.py lin-out thalamus-out patients-out",
+            "docs/pictures.py studies lin-out patients-out",
         )
     },
     "thalamus": {

@@ -37,6 +37,7 @@ from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
 from ..stats.before_after import before_and_after
 from ..stats.model import run_model
+from ..stats.nuclei import nuclei_table
 from ..stats.relaxation import r2star_tables
 from ..stats.study import study_tables
 from ..stats.times import computation_times
@@ -106,7 +107,11 @@ class StudyStatistics(SimpleInterface):
         tables, notes = _study_tables(rois, self.inputs.calibrate)
         r2star = read_tsv(self.inputs.r2star_file)
         tables_of_r2star, r2star_notes = r2star_tables(r2star, tables["rois"], tables["tubes"])
-        self._results["tables"] = _write_tables(runtime, tables | tables_of_r2star)
+        tables |= tables_of_r2star
+        nuclei = nuclei_table(tables)
+        if not nuclei.empty:
+            tables["nuclei"] = nuclei
+        self._results["tables"] = _write_tables(runtime, tables)
         self._results["notes"] = [*self.inputs.notes, *notes, *r2star_notes]
         return runtime
 
@@ -408,7 +413,7 @@ def _write_tables(runtime, tables):
 
 def _published_reproducibility():
     """Return the published values that the report of a study compares with."""
-    names = ("published", "published_r2star", "published_times")
+    names = ("published", "published_nuclei", "published_times")
     names += ("published_calibration", "published_age")
     return {name: pd.DataFrame(load_template(name)) for name in names}
 

@@ -30,6 +30,7 @@ from ..dataset.names import (
     MAGNITUDE,
     MAPS,
     QUALITY_TABLE,
+    R2STAR_TABLE,
     REFERENCE,
     REGIONS,
     REGISTRATION,
@@ -151,6 +152,7 @@ def _results(root, subject, scans, methods):
             root, entities, LESIONS, LESION_CAPTION, "lesions on the FLAIR image"
         ),
         "rois": _concatenate([_read_table(scan.table) for scan in scans]),
+        "r2star": _concatenate([_read_table(scan.r2star_table) for scan in scans]),
         "region_pictures": _pictures(root, entities, REGION_PICTURES),
         "variability_pictures": _pictures(root, entities, _variability_captions(methods)),
         "versions": scans[0].sidecar.get("ProcessingSoftware", {}),
@@ -176,6 +178,7 @@ class _ScanFiles:
         }
         self.sidecar = self.sidecars[methods[0]]
         self.table = derivative_path(root, entities, **ROI_TABLE)
+        self.r2star_table = derivative_path(root, entities, **R2STAR_TABLE)
 
     def chi_file(self, method):
         return derivative_path(self.root, self.entities, **susceptibility_map(method))

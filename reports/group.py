@@ -15,7 +15,15 @@ from ..stats.reproducibility import require_columns
 from .blocks import Badge, Column, Details, KeyValues, Paragraph, Picture, Section, Table
 from .group_texts import COLUMNS, KNOWN_TABLES, METHOD, NOTES, REFERENCE_NAMES, ROI
 from .html import render_report
-from .parts import checklist_blocks, first_version, message_blocks, methods_blocks, picture_blocks
+from .parts import (
+    checklist_blocks,
+    counted_badge,
+    first_version,
+    message_blocks,
+    methods_blocks,
+    picture_blocks,
+    preset_blocks,
+)
 
 
 def group_report(
@@ -49,12 +57,13 @@ def group_report(
         columns); ``tubes`` (the phantom's ROI table) and ``calibration`` of `stats.calibration`;
         ``harmonized`` (the ROI table of the harmonised scans, to compare with ``rois``) and
         ``harmonization`` (any columns); ``age`` of `stats.regression`; ``roi_r2star``,
-        ``tubes_r2star`` and ``within_subject_sd_r2star`` of `stats.relaxation`, with
-        ``published_r2star`` (roi, definition, sdw in 1/s) to show next to the latter; ``excluded``,
-        the scans that were excluded from all other tables; ``times`` of `stats.times`, with
-        ``published_times`` (method, wall in s, wall_ratio) to show next to it; likewise
-        ``published_calibration`` (site, slope, intercept, r_squared as texts) and ``published_age``
-        (method, roi, analysis, r, p as texts).
+        ``tubes_r2star``, ``imprecision_r2star``, ``imprecision_summary_r2star``,
+        ``within_subject_sd_r2star`` and ``icc_r2star`` of `stats.relaxation`; ``nuclei`` of
+        `stats.nuclei`, with ``published_nuclei`` (quantity, definition, sdw, icc) to show next to
+        it; ``excluded``, the scans that were excluded from all other tables; ``times`` of
+        `stats.times`, with ``published_times`` (method, wall in s, wall_ratio) to show next to it;
+        likewise ``published_calibration`` (site, slope, intercept, r_squared as texts) and
+        ``published_age`` (method, roi, analysis, r, p as texts).
     title : str
     study : dict, optional
         Further information about the study, by name.
@@ -121,6 +130,7 @@ def group_report(
         "ICC": _icc(filled, links, sites),
         "Variance": _components(filled, links),
         "Detectable change": _detectable_change(filled, links),
+        "Deep grey nuclei": _nuclei(filled, links),
         "Bland-Altman": _bland_altman(filled, links),
         "Calibration": _calibration(filled, links, sites),
         "Harmonisation": _harmonization(filled, links, sites),
@@ -130,7 +140,7 @@ def group_report(
     }
     absent = [name for name, blocks in parts.items() if not blocks]
     overview = _overview(rois, study or {}, failures, list(warnings), absent)
-    overview.extend(_preset_blocks(differences, list(method_differences)))
+    overview.extend(preset_blocks(differences, list(method_differences)))
     if "excluded" in filled:
         overview.append(_table(filled, "excluded", "Scans excluded from all statistics", links))
     sections = [
@@ -142,10 +152,10 @@ def group_report(
     ]
     n_scans = int(_scan_count(rois).sum())
     badges = [
-        Badge(str(rois["subject"].nunique()), "subjects"),
-        Badge(str(rois["site"].nunique()), "sites"),
-        Badge(str(n_scans), "scans"),
-        Badge(str(rois["roi"].nunique()), "regions"),
+        counted_badge(rois["subject"].nunique(), "subject"),
+        counted_badge(rois["site"].nunique(), "site"),
+        counted_badge(n_scans, "scan"),
+        counted_badge(rois["roi"].nunique(), "region"),
         Badge(str(len(failures)), "failed", "error" if failures else ""),
     ]
     return render_report(
@@ -155,22 +165,6 @@ def group_report(
         badges=badges,
         footer=first_version(versions),
     )
-
-
-def _preset_blocks(differences, method_differences):
-    """List the choices that differ from a preset, and how its methods differ from the study's."""
-    blocks = []
-    if differences is not None and len(differences):
-        columns = (
-            Column("option"),
-            Column("preset", "value of the preset"),
-            Column("used", "value used"),
-        )
-        blocks.append(Table(differences, "Choices that differ from the preset", columns))
-    if method_differences:
-        paragraphs = tuple(map(Paragraph, method_differences))
-        blocks.append(Details("How these methods differ from those of the study", paragraphs))
-    return blocks
 
 
 def _overview(rois, study, failures, warnings, absent):
@@ -279,7 +273,13 @@ def _tests(tables, links):
     blocks = []
     for name, caption in captions.items():
         if name in tables:
-            part = (Paragraph(NOTES[name], note=True), _table(tables, name, caption, links))
+            tests = tables[name].dropna(subset="p")
+            part = [Paragraph(NOTES[name], note=True)]
+            n_impossible = len(tables[name]) - len(tests)
+            if n_impossible:
+                part.append(Paragraph(f"{n_impossible} {NOTES['impossible_tests']}", note=True))
+            if len(tests):
+                part.append(_table({name: tests}, name, caption, links))
             blocks.extend(part if name == "within_versus_cross" else [Details(caption, part)])
     if blocks:
         blocks.insert(0, Paragraph(NOTES["bonferroni"], note=True))
@@ -417,32 +417,33 @@ def _r2star(tables, links):
             )
     if blocks:
         blocks.insert(0, Paragraph(NOTES["r2star"], note=True))
-    name = "within_subject_sd_r2star"
-    if name in tables:
-        blocks.append(Paragraph(NOTES[name], note=True))
-        if "published_r2star" in tables:
-            blocks.append(Paragraph(NOTES["published_r2star"], note=True))
-        rows = _by_definition(tables[name], tables.get("published_r2star"))
-        caption = "Within-subject standard deviation of R2*"
-        blocks.append(_table({name: rows}, name, caption, links))
+    captions = {
+        "imprecision_summary_r2star": "Imprecision of R2*, mean over subjects",
+        "imprecision_r2star": "Imprecision of R2* of each subject",
+        "within_subject_sd_r2star": "Within-subject standard deviation of R2*",
+        "icc_r2star": "Intraclass correlations of R2*",
+    }
+    for name, caption in captions.items():
+        if name in tables:
+            table = _table(tables, name, caption, links)
+            statistic = name.removesuffix("_r2star").removesuffix("_summary")
+            note = Paragraph(NOTES[statistic], note=True)
+            is_main = name == "imprecision_summary_r2star"
+            blocks.extend((note, table) if is_main else [Details(caption, (note, table))])
     return tuple(blocks)
 
 
-def _by_definition(table, published):
-    """Return a table of SDw with one row for each region, and published values if there are any:
-    the columns of a definition start with its name.
-    """
-    if published is not None:
-        published = published.rename(columns={"sdw": "published"})
-        table = table.merge(published, on=["roi", "definition"], how="left")
-    regions = table.drop_duplicates("roi")[["roi", "n_subjects", "n_scans"]].set_index("roi")
-    for definition, rows in table.groupby("definition", sort=False):
-        rows = rows.set_index("roi")
-        regions[definition] = rows["sdw"]
-        for column in ("ci_low", "ci_high", "published"):
-            if column in rows:
-                regions[f"{definition}_{column}"] = rows[column]
-    return regions.reset_index()
+def _nuclei(tables, links):
+    if "nuclei" not in tables:
+        return ()
+    nuclei = tables["nuclei"]
+    notes = ["nuclei"]
+    if "published_nuclei" in tables:
+        notes.append("published_nuclei")
+        nuclei = _with_published(nuclei, tables["published_nuclei"], ["quantity", "definition"])
+    caption = "Within-subject SD and ICC of the deep grey nuclei together"
+    blocks = [Paragraph(NOTES[name], note=True) for name in notes]
+    return (*blocks, _table({"nuclei": nuclei}, "nuclei", caption, links))
 
 
 def _times(tables, links):

@@ -104,18 +104,57 @@ COLUMNS = {
         Column("max", "largest (1/s)", ".1f"),
         Column("count", "scans", "d"),
     ),
+    "imprecision_summary_r2star": (
+        ROI,
+        Column("n_subjects", "subjects", "d"),
+        Column("mean", "R2* (1/s)", ".1f"),
+        Column("mean_sd", "SD over subjects (1/s)", ".1f"),
+        Column("within", "within-site (1/s)", ".2f"),
+        Column("cross", "cross-site (1/s)", ".2f"),
+        Column("within_percent", "within-site (%)", ".1f"),
+        Column("cross_percent", "cross-site (%)", ".1f"),
+    ),
+    "imprecision_r2star": (
+        Column("subject"),
+        ROI,
+        Column("mean", "R2* (1/s)", ".1f"),
+        Column("within", "within-site (1/s)", ".2f"),
+        Column("cross", "cross-site (1/s)", ".2f"),
+        Column("within_percent", "within-site (%)", ".1f"),
+        Column("cross_percent", "cross-site (%)", ".1f"),
+    ),
     "within_subject_sd_r2star": (
         ROI,
-        Column("within_site", "SDw within a site (1/s)", ".2f"),
-        Column("within_site_ci_low", "95 % CI from", ".2f"),
-        Column("within_site_ci_high", "to", ".2f"),
-        Column("within_site_published", "published (1/s)", ".2f"),
-        Column("all_scans", "SDw across sites (1/s)", ".2f"),
-        Column("all_scans_ci_low", "95 % CI from", ".2f"),
-        Column("all_scans_ci_high", "to", ".2f"),
-        Column("all_scans_published", "published (1/s)", ".2f"),
+        Column("definition", "variation"),
+        Column("sdw", "SDw (1/s)", ".2f"),
+        *_INTERVAL,
+        Column("df", "df", "d"),
         Column("n_subjects", "subjects", "d"),
         Column("n_scans", "scans", "d"),
+    ),
+    "icc_r2star": (
+        ROI,
+        Column("raters"),
+        Column("site"),
+        Column("form"),
+        Column("icc", "ICC", ".3f"),
+        Column("ci_low", "95 % CI from", ".3f"),
+        Column("ci_high", "to", ".3f"),
+        Column("n_subjects", "subjects", "d"),
+        Column("n_raters", "raters", "d"),
+    ),
+    "nuclei": (
+        Column("quantity"),
+        METHOD,
+        Column("definition", "variation"),
+        Column("sdw", "SDw", ".2f"),
+        Column("published_sdw", "published SDw", ".2f"),
+        Column("unit"),
+        Column("df", "df", "d"),
+        Column("icc", "ICC(2,1)", ".2f"),
+        Column("published_icc", "published ICC", ".2f"),
+        Column("n_nuclei", "nuclei", "d"),
+        Column("nuclei", "names"),
     ),
     "sdc": (
         METHOD,
@@ -225,8 +264,8 @@ NOTES = {
     "imprecision": (
         "Within-site imprecision is the standard deviation over repeated scans at one site, "
         "averaged over sites. Cross-site imprecision is the standard deviation over sites of scans "
-        "with the same index, averaged over these indices. Percentages are relative to the mean "
-        "susceptibility."
+        "with the same index, averaged over these indices. Percentages are relative to the mean of "
+        "the region."
     ),
     "published": (
         "Published values are those of Lin et al., AJNR 2015, for nine subjects on three scanners."
@@ -308,15 +347,20 @@ NOTES = {
         "R2* is measured in the same voxels as susceptibility, and nothing is subtracted from it. "
         "Scans of fewer than three echoes have no R2*."
     ),
-    "within_subject_sd_r2star": (
-        "The within-subject standard deviation (SDw) is the standard deviation of repeated "
-        "measurements of one subject: within a site about the subject's mean at that site, across "
-        "sites about the subject's mean over all sites. The last row pools the variances of all "
-        "regions; it has no confidence interval, because the regions of a scan vary together."
+    "nuclei": (
+        "The variances of the deep grey nuclei are pooled, and their intraclass correlations "
+        "averaged. Within a site, scans are compared with the subject's other scans at that site; "
+        "all scans, with those at any site. Other regions, such as the thalamus and the splenium, "
+        "are left out. There is no confidence interval, because the nuclei of a scan vary together."
     ),
-    "published_r2star": (
-        "Published values are those of 24 travelling heads at three sites, for seven deep grey "
-        "nuclei (NMR in Biomedicine 2022, doi 10.1002/nbm.4788)."
+    "published_nuclei": (
+        "Published values are those of 24 travelling heads at three sites with two scans each, for "
+        "seven deep grey nuclei (NMR in Biomedicine 2022, doi 10.1002/nbm.4788). They are shown "
+        "for comparison only: sequences, processing and nuclei differ."
+    ),
+    "impossible_tests": (
+        "of these tests could not be made: they need at least two subjects with both values, and "
+        "differences that are not all equal."
     ),
     "bonferroni": (
         "Bonferroni: P values are multiplied by the number of tests of their family, which limits "
@@ -356,8 +400,12 @@ KNOWN_TABLES = (
     "published_age",
     "roi_r2star",
     "tubes_r2star",
+    "imprecision_r2star",
+    "imprecision_summary_r2star",
     "within_subject_sd_r2star",
-    "published_r2star",
+    "icc_r2star",
+    "nuclei",
+    "published_nuclei",
     "times",
     "published_times",
 )

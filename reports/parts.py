@@ -7,14 +7,36 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .blocks import Block, Column, Heading, KeyValues, Paragraph, Picture, Table, Warnings
+from .blocks import (
+    Badge,
+    Block,
+    Column,
+    Details,
+    Heading,
+    KeyValues,
+    Paragraph,
+    Picture,
+    Table,
+    Warnings,
+)
 
 CHECKLIST_NOTE = (
     "What the ISMRM consensus on QSM of the brain (doi:10.1002/mrm.30006) asks authors to report. "
-    "The values come from the sidecars and headers of the maps; where they hold nothing, the value "
-    "is blank."
+    "The values come from the sidecars and headers of the maps, and from the tables of the study; "
+    "where they hold nothing, the value is blank."
 )
 CHECKLIST_COLUMNS = (Column("item"), Column("applies_to", "applies to"), Column("value"))
+
+
+def counted_badge(number: int, noun: str) -> Badge:
+    """Return a badge with a number of things, in the singular if there is one.
+
+    Examples
+    --------
+    >>> counted_badge(1, "site").label, counted_badge(3, "site").label
+    ('site', 'sites')
+    """
+    return Badge(str(number), noun if number == 1 else f"{noun}s")
 
 
 def methods_blocks(citation: str, versions: Mapping[str, str]) -> tuple[Block, ...]:
@@ -40,6 +62,38 @@ def methods_blocks(citation: str, versions: Mapping[str, str]) -> tuple[Block, .
     if versions:
         blocks.append(KeyValues(versions, "Software"))
     return tuple(blocks)
+
+
+def preset_blocks(
+    differences: pd.DataFrame | None, method_differences: Sequence[str]
+) -> list[Block]:
+    """Return blocks that list the choices that differ from a preset, and how its methods differ
+    from the study's.
+
+    Parameters
+    ----------
+    differences : DataFrame or None
+        Columns ``option``, ``preset`` and ``used``.
+    method_differences : sequence of str
+        A sentence each.
+
+    Returns
+    -------
+    list of Block
+        Empty if there are no differences.
+    """
+    blocks: list[Block] = []
+    if differences is not None and len(differences):
+        columns = (
+            Column("option"),
+            Column("preset", "value of the preset"),
+            Column("used", "value used"),
+        )
+        blocks.append(Table(differences, "Choices that differ from the preset", columns))
+    if method_differences:
+        paragraphs = tuple(map(Paragraph, method_differences))
+        blocks.append(Details("How these methods differ from those of the study", paragraphs))
+    return blocks
 
 
 def checklist_blocks(checklist: pd.DataFrame | None, link: str | None) -> tuple[Block, ...]:

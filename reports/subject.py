@@ -33,8 +33,8 @@ SCAN_COLUMNS = (
     Column("phase_sign", "phase sign", "+d"),
     Column("phase_sign_source", "phase sign determined by"),
     Column("phase_encoding", "phase stored as"),
-    Column("mask_source", "brain mask"),
-    Column("mask_volume", "brain volume (mL)", ".0f"),
+    Column("mask_source", "mask"),
+    Column("mask_volume", "mask volume (mL)", ".0f"),
     Column("roi_source", "regions from"),
 )
 MAP_COLUMNS = (
@@ -99,6 +99,7 @@ def subject_report(
     lesion_source: str = "",
     lesion_picture: Picture | None = None,
     rois: pd.DataFrame | None = None,
+    r2star: pd.DataFrame | None = None,
     region_pictures: Sequence[Picture] = (),
     variability_pictures: Sequence[Picture] = (),
     links: Mapping[str, str] | None = None,
@@ -138,6 +139,8 @@ def subject_report(
     rois : DataFrame, optional
         The ROI table of the subject: columns ``session``, ``run``, ``site``, ``method``, ``roi``,
         ``mean`` (ppm).
+    r2star : DataFrame, optional
+        The table of R2* of the same regions: the same columns without ``method``; ``mean`` in 1/s.
     region_pictures : sequence of Picture
         Pictures of the regions and the reference region.
     variability_pictures : sequence of Picture
@@ -172,7 +175,7 @@ def subject_report(
     warnings = list(warnings)
     report = [
         Section("Summary", _summary(scans, maps, failures, warnings, links)),
-        Section("Regions", _regions(subject, rois, region_pictures, links, sites)),
+        Section("Regions", _regions(subject, rois, r2star, region_pictures, links, sites)),
         Section("Lesions", _lesions(lesions, lesion_source, lesion_picture)),
         Section("Image quality", _quality(quality)),
         Section("Registration", _registration(registration, registration_picture, links)),
@@ -218,7 +221,7 @@ def _summary(scans, maps, failures, warnings, links):
     return tuple(blocks)
 
 
-def _regions(subject, rois, pictures, links, sites):
+def _regions(subject, rois, r2star, pictures, links, sites):
     if rois is None or rois.empty:
         return tuple(pictures)
     rois = rois.assign(subject=subject)
@@ -235,28 +238,29 @@ def _regions(subject, rois, pictures, links, sites):
         ),
     ]
     for method, table in rois.groupby("method", sort=False):
-        blocks.append(_scans_by_rois(method, table, links.get("rois")))
+        caption = f"Mean susceptibility (ppb), {readable(method)}"
+        blocks.append(_scans_by_rois(table, caption, PPB, links.get("rois")))
+    if r2star is not None and not r2star.empty:
+        blocks.append(_scans_by_rois(r2star, "Mean R2* (1/s)", 1, links.get("r2star")))
+    else:
+        text = "There is no R2* of these regions: it needs scans of three or more echoes."
+        blocks.append(Paragraph(text, note=True))
     return (*blocks, *pictures)
 
 
-def _scans_by_rois(method, table, link):
+def _scans_by_rois(table, caption, factor, link):
+    """Return a table with a row for each scan, and the mean and SD over scans below."""
     labels = _label_columns(table)
     rois = list(pd.unique(table["roi"]))
     wide = table.assign(**table[labels].fillna(""))
     wide = wide.pivot_table(index=labels, columns="roi", values="mean", sort=True, dropna=False)
     wide = wide.dropna(how="all")[rois] if labels else wide[rois]
     footer = pd.DataFrame([wide.mean(), wide.std(ddof=1)]).assign(**dict.fromkeys(labels[1:], ""))
-    footer[labels[0]] = ["mean", "SD"]
+    footer[labels[0]] = ["mean", "SD over scans"]
     columns = list(map(Column, labels))
     for roi in rois:
-        columns.append(Column(roi, readable(roi), ".1f", PPB))
-    return Table(
-        wide.reset_index(),
-        f"Mean susceptibility (ppb), {readable(method)}",
-        tuple(columns),
-        link,
-        footer,
-    )
+        columns.append(Column(roi, readable(roi), ".1f", factor))
+    return Table(wide.reset_index(), caption, tuple(columns), link, footer)
 
 
 def _lesions(table, source, picture):
@@ -279,8 +283,8 @@ def _quality(table):
     if table is None:
         return ()
     text = (
-        "No scan was excluded on the basis of these measures; exclusion is an option of the group "
-        "level."
+        "No scan was excluded on the basis of these measures. A study model can exclude scans by "
+        "them."
     )
     blocks = _common_and_differing(table, "Quality of the scans", QUALITY_COLUMNS, None)
     return (Paragraph(text, note=True), *blocks)

@@ -8,7 +8,7 @@ Conventions: field in ppm, lengths in mm, times in s. Phase grows with the field
 f0 · field · TE, f0 being the centre frequency. The scanner's z axis is B0.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -17,7 +17,9 @@ from scipy import fft
 
 from ..core.grid import voxel_size_of
 from .effects import IDEAL, Effects, Records, effect_generator
+from .effects.coils import add_noise
 from .effects.flow import BloodFlow, random_flow_phase
+from .effects.kspace import distort_lines, sampled_lines
 from .effects.phantom_defects import PHASE_AXIS, add_ghosts, modulate_lines
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .harmonics import polynomial, solid_harmonics
@@ -55,6 +57,9 @@ class Scan:
         From voxels to the scanner's axes, mm.
     effects : mapping
         What was drawn for each of the scan's effects, by the effect's name.
+    effect_fields : mapping of str to ndarray of float32
+        What effects have added to ``total_field``, ppm, by the effect's name; ``chi`` and
+        ``local_field`` are those without it.
     """
 
     signal: np.ndarray
@@ -67,6 +72,7 @@ class Scan:
     shim: np.ndarray
     affine: np.ndarray
     effects: Records = field(default_factory=dict)
+    effect_fields: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def spoiled_steady_state(
@@ -226,6 +232,7 @@ def acquire(
     field_drift: float = 0.0,
     receiver: Receiver = SINGLE_COIL,
     effects: Effects = IDEAL,
+    vendor: str = "siemens",
     workers: int = 1,
 ) -> Scan:
     """Scan a specimen.
@@ -261,6 +268,8 @@ def acquire(
         The coil, which matters to the effects of reception only.
     effects : Effects
         What makes the scan rougher than the ideal one.
+    vendor : {'siemens', 'ge'}
+        Vendor of the scanner, by which `effects` may truncate k-space.
     workers : int
         Number of threads. The result does not depend on it.
 
@@ -310,6 +319,11 @@ def acquire(
         )
         flow = moved if flow is None else flow + moved
     signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
+    sampled = sampled_lines(effects, vendor, protocol.shape)
+    centre = specimen.affine[:3] @ (*np.argwhere(truth["mask"]).mean(axis=0), 1)
+    records |= distort_lines(
+        signal, protocol, specimen.affine, centre, effects, seed, vendor=vendor, workers=workers
+    )
     if field_drift:
         n = protocol.shape[PHASE_AXIS]
         drift = field_drift * protocol.imaging_frequency * ((np.arange(n) + 0.5) / n - 0.5)
@@ -321,15 +335,16 @@ def acquire(
         )
     level = _receive(signal, protocol, specimen.affine, receiver, effects, seed, records)
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
-    if effects.noise is None:
-        _add_noise(signal, sigma, noise_rng)
-    else:
+    spread: float | np.ndarray = sigma
+    if effects.noise is not None:
+        noise_rng = effect_generator(seed, "noise")
+        records["noise"] = receiver.record
         if level is not None:
-            level *= np.float32(sigma / np.sqrt(np.mean(level[truth["mask"]] ** 2, dtype=float)))
-        rng = effect_generator(seed, "noise")
-        records["noise"] = effects.noise.apply(
-            signal, sigma if level is None else level, receiver, rng
-        )
+            power = np.mean(level[truth["mask"]] ** 2, dtype=float)
+            spread = level * np.float32(sigma / np.sqrt(power))
+    is_squared = effects.noise is not None and receiver.sum_of_squares
+    n_silent = receiver.channels - 1 if is_squared else 0
+    add_noise(signal, spread, sampled, noise_rng, silent_channels=n_silent, workers=workers)
     signal = np.moveaxis(signal, 0, -1)
     return Scan(
         signal=signal,
@@ -351,7 +366,13 @@ def _truth(specimen):
         "chi": _on_image(specimen, block_mean(tissue.chi, factor), outside=tissue.exterior),
         "labels": _on_image(specimen, block_mode(tissue.labels, factor, tissue.whole_of)),
         "mask": _on_image(specimen, block_mean(tissue.region, factor) >= 0.5),
+        "effect_fields": _effect_fields(specimen),
     }
+
+
+def _effect_fields(specimen):
+    """Return what effects have added to the total field, on the image's grid."""
+    return {name: _on_image(specimen, values) for name, values in specimen.effect_fields.items()}
 
 
 def _on_image(specimen, values, outside=0):
@@ -384,13 +405,6 @@ def _receive(images, protocol, affine, receiver, effects, seed, records):
         images, affine, protocol.imaging_frequency, receiver, rng
     )
     return level
-
-
-def _add_noise(images, sigma, rng):
-    """Add noise of one standard deviation to the real and imaginary parts of images in place."""
-    for image in images:
-        image.real += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
-        image.imag += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
 
 
 def _echoes(specimen, protocol, shim, phase, bias, flow, workers):

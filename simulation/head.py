@@ -19,9 +19,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ..core.grid import voxel_size_of
-from .grid import affine_row, index_grid
 from .shapes import bounds, pieces, shape_distance, sides
 from .tissue import Tissue, coverage, empty_space
+from .warp import warped_coordinates
 
 SLAB = 4  # sagittal planes evaluated at a time, few enough for the cache
 SHARPENING = 2  # exponent that undoes some of the blur of a template averaged over people
@@ -273,17 +273,15 @@ class _Canvas:
 
     def points(self, box: Sequence[slice]) -> np.ndarray:
         """Return the MNI coordinates (mm) of the voxels in a box, shape (3, x, y, z)."""
-        grid = index_grid(box)
-        linear = self.subject.affine @ self.to_head
-        points = np.stack([affine_row(row, grid) for row in linear[:3]])
-        waves = self.subject.wave_vectors @ self.to_head[:3]
-        waves[:, 3] += self.subject.phases
-        amplitudes = self.subject.amplitudes.astype(np.float32)
-        for wave, amplitude in zip(waves, amplitudes, strict=True):
-            displacement = np.sin(affine_row(wave, grid))
-            for axis in range(3):
-                points[axis] += amplitude[axis] * displacement
-        return points
+        person = self.subject
+        return warped_coordinates(
+            box,
+            self.to_head,
+            person.affine,
+            person.wave_vectors,
+            person.amplitudes,
+            person.phases,
+        )
 
     def box(self, shape: Mapping[str, Any]) -> tuple[slice, ...]:
         """Return a box of voxels around a structure, empty if it lies outside the grid."""

@@ -12,6 +12,8 @@ from .cohort import Patient, with_disease
 from .effects import IDEAL, Effects, effect_generator
 from .effects.phantom_defects import build_record, draw_build
 from .effects.temperature import ThermalState, thermal_state
+from .effects.white_matter import add_white_matter
+from .fibres import draw_fibres
 from .grid import scan_affine
 from .head import Subject, anatomy, draw_subject, head_model
 from .phantom import PERFECT, Build, phantom_model
@@ -191,7 +193,7 @@ class Design:
     Parameters
     ----------
     name : str
-        ``study``, ``phantom``, ``demo`` or ``thalamus``.
+        ``study``, ``phantom``, ``demo``, ``cosmos`` or ``thalamus``.
     summary : str
         The design in words: its name, voxel size, whether sites differ in protocol, flow (if any)
         and seed.
@@ -247,6 +249,18 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
     specimen = magnetize(
         model, plan.affine, protocol.shape, oversampling=protocol.oversampling, workers=workers
     )
+    if subject is not None:
+        # A person's fibres are the same in all scans.
+        fibres = draw_fibres(effect_generator(plan.anatomy_seed, "anisotropy"))
+        specimen = add_white_matter(
+            specimen,
+            model,
+            subject,
+            fibres,
+            pose=pose,
+            anisotropy=plan.effects.anisotropy,
+            microstructure=plan.effects.microstructure,
+        )
     thermal = plan.thermal_state
     if thermal is not None:
         specimen = thermal.warm(specimen, pose)
@@ -261,6 +275,7 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         receiver=plan.scanner.receiver,
         field_drift=thermal.drift if thermal else 0.0,
         effects=plan.effects.of(plan.participant.model),
+        vendor=plan.scanner.vendor,
         workers=workers,
     )
     records = _object_records(plan)

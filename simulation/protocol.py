@@ -56,5 +56,10 @@ class Receiver:
     channels: int = 1
     sum_of_squares: bool = False
 
+    @property
+    def record(self) -> dict[str, object]:
+        """The receiver as a sidecar describes it."""
+        return {"Channels": self.channels, "SumOfSquares": self.sum_of_squares}
+
 
 SINGLE_COIL = Receiver()

@@ -1,7 +1,7 @@
 """An object in the magnet: its tissue and its field, before any sequence is run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Specimen:
         Fine voxels per voxel along each axis.
     affine : ndarray, shape (4, 4)
         From voxels of the image to the scanner's axes, mm.
+    effect_fields : mapping of str to ndarray of float32
+        What effects have added to the total field, mean over each voxel of the image in the box,
+        ppm, by the effect's name.
     """
 
     tissue: Tissue
@@ -42,6 +45,7 @@ class Specimen:
     shape: tuple[int, int, int]
     oversampling: tuple[int, int, int]
     affine: np.ndarray
+    effect_fields: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def magnetize(

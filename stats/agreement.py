@@ -15,7 +15,11 @@ _PAIR_COLUMNS = ["comparison", "method", "roi", "first", "second"]
 
 
 def intraclass_correlation(
-    table: pd.DataFrame, *, exclude_rois: Sequence[str] = (), confidence: float = 0.95
+    table: pd.DataFrame,
+    *,
+    exclude_rois: Sequence[str] = (),
+    confidence: float = 0.95,
+    unit: str = "ppm",
 ) -> pd.DataFrame:
     """Compute intraclass correlations of a single measurement, ICC(2,1) and ICC(3,1).
 
@@ -44,6 +48,8 @@ def intraclass_correlation(
         ROIs to leave out in addition to the reference.
     confidence : float
         Confidence of the intervals.
+    unit : str
+        Unit of the values.
 
     Returns
     -------
@@ -83,7 +89,7 @@ def intraclass_correlation(
     [['ICC(2,1)', 0.68], ['ICC(3,1)', 1.0]]
     """
     rows = []
-    roi_table = roi_values(table, exclude_rois=exclude_rois)
+    roi_table = roi_values(table, exclude_rois=exclude_rois, unit=unit)
     for (method, roi), group in roi_table.groupby(["method", "roi"], sort=False):
         for raters, site, cells in _ratings(group):
             complete = _complete(cells)

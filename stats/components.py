@@ -155,7 +155,9 @@ class _Likelihood:
     """
 
     def __init__(self, y: np.ndarray, factors: Sequence[np.ndarray]) -> None:
-        if y.size < 2 or np.ptp(y) <= 1e-9 * np.abs(y).max():
+        if y.size < 2:
+            raise ValueError("there is only one scan: there is no variance to decompose")
+        if np.ptp(y) <= 1e-9 * np.abs(y).max():
             raise ValueError("all its values are equal: there is no variance to decompose")
         self.scale = y.std(ddof=1)
         self._n = y.size

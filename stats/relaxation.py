@@ -1,16 +1,20 @@
-"""Tables of a study on R2* of regions, and its variation within subjects."""
+"""Tables of a study on R2* of regions, and its reproducibility."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from .reproducibility import require_columns, within_subject_sd
+from .agreement import intraclass_correlation
+from .reproducibility import (
+    imprecision,
+    require_columns,
+    summarise_imprecision,
+    within_subject_sd,
+)
 
 UNIT = "1/s"
-ALL_REGIONS = "all_regions"
 _SCAN = ("subject", "session", "run", "site", "protocol", "scan")
 
 
@@ -30,9 +34,10 @@ def r2star_tables(
     Returns
     -------
     tables : dict of str to DataFrame
-        ``roi_r2star`` (people), ``tubes_r2star`` (phantoms) and ``within_subject_sd_r2star`` (see
-        `r2star_within_subject_sd`, without the region that susceptibility is relative to), those
-        that have rows.
+        ``roi_r2star`` (people) and ``tubes_r2star`` (phantoms); of people, without the region that
+        susceptibility is relative to, ``imprecision_r2star`` (per subject),
+        ``imprecision_summary_r2star``, ``within_subject_sd_r2star`` and ``icc_r2star``, with the
+        columns of susceptibility's tables without ``method``, in 1/s. Those that have rows.
     notes : list of str
         How many scans have no R2*, and why a table could not be computed.
 
@@ -48,10 +53,9 @@ def r2star_tables(
         keys = [column for column in _SCAN if column in r2star and column in susceptibility]
         scans = susceptibility[keys].drop_duplicates()
         measured = r2star.merge(scans, on=keys, how="inner")[list(r2star)]
-        if measured.empty:
-            continue
-        tables[name] = measured
         n_missing = len(scans) - len(measured[keys].drop_duplicates())
+        if not measured.empty:
+            tables[name] = measured
         if n_missing:
             subjects = "people" if name == "roi_r2star" else "phantoms"
             notes.append(
@@ -59,79 +63,32 @@ def r2star_tables(
                 "echoes"
             )
     if "roi_r2star" in tables:
-        try:
-            tables["within_subject_sd_r2star"] = r2star_within_subject_sd(
-                tables["roi_r2star"], exclude_rois=sorted(set(people["reference"]))
-            )
-        except ValueError as cause:
-            notes.append(f"within subject sd of R2*: not computed: {cause}")
+        exclude_rois = sorted(set(people["reference"]))
+        further_tables, causes = _statistics(tables["roi_r2star"], exclude_rois)
+        tables |= further_tables
+        notes += causes
     return tables, notes
 
 
-def r2star_within_subject_sd(
-    r2star: pd.DataFrame, *, exclude_rois: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Compute the within-subject standard deviation (SDw) of R2*, within a site and across sites.
-
-    Parameters
-    ----------
-    r2star : DataFrame
-        Long table of R2* of regions: one row per scan and ROI with columns subject, site, scan,
-        roi and mean (1/s).
-    exclude_rois : sequence of str
-        ROIs to leave out.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `stats.reproducibility.within_subject_sd` without ``method``, in 1/s. Rows
-        with the ROI ``all_regions`` pool the variances of all ROIs, weighted by their degrees of
-        freedom. The ROIs of a scan are not independent, so that these have no confidence interval.
-        The sides of a structure that is an ROI itself are not counted again.
-
-    Raises
-    ------
-    ValueError
-        See `stats.reproducibility.roi_values`.
-
-    Examples
-    --------
-    Two scans at each of two sites, 1/s.
-
-    >>> table = pd.DataFrame({"site": list("AABB"), "scan": [1, 2, 1, 2]})
-    >>> table["mean"] = [20.0, 21.0, 22.0, 23.0]
-    >>> sd = r2star_within_subject_sd(table.assign(subject="01", roi="putamen"))
-    >>> sd.set_index(["roi", "definition"])["sdw"].round(3)["putamen"].to_dict()
-    {'within_site': 0.707, 'all_scans': 1.291, 'site_means': 1.414}
-    """
+def _statistics(
+    r2star: pd.DataFrame, exclude_rois: Sequence[str]
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Compute the statistics of R2* in people, and say why one could not be computed."""
     values = r2star.assign(method="r2star")
-    table = within_subject_sd(values, exclude_rois=exclude_rois, unit=UNIT)
-    table = table.drop(columns="method")
-    counted = table[table["roi"].isin(_counted_once(table["roi"].unique()))]
-    pooled = []
-    for definition, rows in counted.groupby("definition", sort=False):
-        df = int(rows["df"].sum())
-        squares = (rows["df"] * rows["sdw"] ** 2).sum()  # SDw without degrees of freedom is NaN
-        pooled.append(
-            {
-                "roi": ALL_REGIONS,
-                "definition": definition,
-                "sdw": np.sqrt(squares / df) if df else np.nan,
-                "ci_low": np.nan,
-                "ci_high": np.nan,
-                "df": df,
-                "n_subjects": rows["n_subjects"].max(),
-                "n_scans": rows["n_scans"].max(),
-            }
-        )
-    return pd.concat([table, pd.DataFrame(pooled)], ignore_index=True)
-
-
-def _counted_once(rois):
-    """Return the ROIs without the sides of structures that are ROIs themselves."""
-    once = []
-    for roi in rois:
-        structure = roi.removeprefix("left_").removeprefix("right_")
-        if structure == roi or structure not in rois:
-            once.append(roi)
-    return once
+    functions = {
+        "imprecision_r2star": imprecision,
+        "within_subject_sd_r2star": within_subject_sd,
+        "icc_r2star": intraclass_correlation,
+    }
+    tables = {}
+    notes = []
+    for name, function in functions.items():
+        try:
+            tables[name] = function(values, exclude_rois=exclude_rois, unit=UNIT)
+        except ValueError as cause:
+            statistic = name.removesuffix("_r2star").replace("_", " ")
+            notes.append(f"{statistic} of R2*: not computed: {cause}")
+    if "imprecision_r2star" in tables:
+        summary = summarise_imprecision(tables["imprecision_r2star"])
+        tables["imprecision_summary_r2star"] = summary
+    return {name: table.drop(columns="method") for name, table in tables.items()}, notes

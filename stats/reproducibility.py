@@ -104,7 +104,9 @@ def roi_values(
     return values
 
 
-def imprecision(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.DataFrame:
+def imprecision(
+    table: pd.DataFrame, *, exclude_rois: Sequence[str] = (), unit: str = "ppm"
+) -> pd.DataFrame:
     r"""Compute within-site and cross-site imprecision of each subject.
 
     With χ[a, i] an ROI's mean at site a in scan i, within-site imprecision is the mean over sites
@@ -119,6 +121,8 @@ def imprecision(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.
         Long ROI table, see `roi_values`.
     exclude_rois : sequence of str
         ROIs to leave out in addition to the reference.
+    unit : str
+        Unit of the values.
 
     Returns
     -------
@@ -126,8 +130,8 @@ def imprecision(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.
         One row per subject, method and ROI of the table, NaN where there are too few scans:
 
         * subject, method, roi
-        * mean: mean of all scans, ppm
-        * within, cross: imprecision, ppm
+        * mean: mean of all scans, in the unit of the values
+        * within, cross: imprecision, in the same unit
         * within_percent, cross_percent: imprecision in % of this subject's \|mean\|
         * n_sites, n_scans: sites and scans of the subject
         * n_within: sites with two scans or more; n_cross: scan indices with two sites or more
@@ -152,7 +156,7 @@ def imprecision(table: pd.DataFrame, *, exclude_rois: Sequence[str] = ()) -> pd.
     [[0.0014, 0.0071]]
     """
     rows = []
-    values = roi_values(table, exclude_rois=exclude_rois)
+    values = roi_values(table, exclude_rois=exclude_rois, unit=unit)
     for (subject, method, roi), group in values.groupby(["subject", "method", "roi"], sort=False):
         chi = group.pivot(index="scan", columns="site", values="mean")
         over_scans = chi.std(axis=0, ddof=1)

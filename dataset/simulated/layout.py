@@ -32,6 +32,11 @@ TRUE_IMAGES: Mapping[str, Mapping[str, str]] = {
     # BIDS wants a magnitude image with a field map.
     "magnitude": {"suffix": "magnitude", "datatype": "fmap"},
 }
+# Fields that effects add to that of a head, by the effect's name.
+EFFECT_IMAGES: Mapping[str, Mapping[str, str]] = {
+    "anisotropy": {"suffix": "fieldmap", "desc": "anisotropy", "datatype": "fmap"},
+    "microstructure": {"suffix": "fieldmap", "desc": "microstructure", "datatype": "fmap"},
+}
 
 
 def is_complete(output_dir: PathLike, plan: ScanPlan) -> bool:
@@ -126,12 +131,18 @@ def raw_paths(output_dir: PathLike, plan: ScanPlan) -> dict[tuple[int, str], Pat
 
 
 def true_paths(output_dir: PathLike, plan: ScanPlan) -> dict[str, Path]:
-    """Return the paths of the images of a scan's truth by the keys of `TRUE_IMAGES`."""
+    """Return the paths of the images of a scan's truth by the keys of `TRUE_IMAGES`, and by those
+    of `EFFECT_IMAGES` whose effects the scan has.
+    """
     root = Path(output_dir) / TRUTH
-    paths = {}
-    for name, entities in TRUE_IMAGES.items():
-        paths[name] = derivative_path(root, plan.entities, **entities)
-    return paths
+    images = dict(TRUE_IMAGES)
+    switched_on = plan.effects.of(plan.participant.model).switched_on()
+    for name, entities in EFFECT_IMAGES.items():
+        if name in switched_on:
+            images[name] = entities
+    return {
+        name: derivative_path(root, plan.entities, **entities) for name, entities in images.items()
+    }
 
 
 def lookup_path(output_dir: PathLike, plan: ScanPlan) -> Path:

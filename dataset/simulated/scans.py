@@ -15,6 +15,14 @@ from .files import lookup_table, write_image, write_table
 from .layout import ENCODINGS, GENERATOR, is_drawn_on, lookup_path, raw_paths, true_paths
 from .regions import write_drawn_regions
 
+# Of what each effect adds to the field.
+EFFECT_DESCRIPTIONS = {
+    "anisotropy": "Field of the anisotropic part of white matter's susceptibility, whose mean over "
+    "all directions is in desc-truth_Chimap",
+    "microstructure": "Frequency offset of white matter by the angle between its fibres and B0, "
+    "which is the field of no susceptibility",
+}
+
 
 def write_scan(output_dir: PathLike, plan: ScanPlan, scan: Scan) -> list[Path]:
     """Write a scan as a converter of its scanner's files would, its truth, and the regions drawn on
@@ -60,6 +68,8 @@ def _write_truth(output_dir, plan, scan):
         "local_field": ppm_to_hz(scan.local_field, np.float32(frequency)),
         "magnitude": combine_magnitude(np.abs(scan.signal)),
     }
+    for name, values in scan.effect_fields.items():
+        images[name] = ppm_to_hz(values, np.float32(frequency))
     paths = true_paths(output_dir, plan)
     metadata = _true_metadata(plan, scan)
     for name, path in paths.items():
@@ -110,7 +120,14 @@ def _true_metadata(plan, scan):
     field = {"Units": "Hz", "CentreFrequency": plan.scanner.imaging_frequency}
     extent = "known in a box around the object and 0 in the rest of the image"
     tissue = {} if is_phantom else {"NucleiSusceptibility": plan.subject.chi}
+    included = ["shim", "drift", *(f"desc-{name}" for name in scan.effect_fields)]
+    total = f"True field, {', '.join(included[:-1])} and {included[-1]} included"
+    effect_fields = {}
+    for name in scan.effect_fields:
+        description = f"{EFFECT_DESCRIPTIONS[name]}, mean of each voxel; {extent}"
+        effect_fields[name] = {**field, "Description": description}
     return {
+        **effect_fields,
         "chi": {
             "Description": "True susceptibility relative to water, mean of each voxel",
             "Units": "ppm",
@@ -126,7 +143,7 @@ def _true_metadata(plan, scan):
         },
         "total_field": {
             **field,
-            "Description": f"True field, shim and drift included, mean of each voxel; {extent}",
+            "Description": f"{total}, mean of each voxel; {extent}",
             "ShimTerms": ["1", "x", "y", "z", "xy", "yz", "xz", "z2-(x2+y2)/2", "x2-y2"],
             "ShimUnits": "ppm, with scanner coordinates in units of 100 mm",
             "Shim": scan.shim,

@@ -14,8 +14,12 @@ from ..names import EFFECTS
 from .coils import Coils, MultichannelNoise
 from .flow import Flow
 from .gradients import Bipolar, EddyCurrents
+from .motion import Motion
 from .phantom_defects import PhantomDefects
+from .physiology import Breathing, Pulsation
 from .temperature import Temperature
+from .truncation import Truncation
+from .white_matter import Anisotropy, Microstructure
 
 # Effects that only one kind of object has.
 HEAD_ONLY = (
@@ -36,11 +40,17 @@ IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first s
 class Effects:
     """The effects of a scan; None, the default of each, leaves one out."""
 
+    breathing: Breathing | None = None
+    pulsation: Pulsation | None = None
+    motion: Motion | None = None
+    truncation: Truncation | None = None
     flow: Flow | None = None
     eddy_currents: EddyCurrents | None = None
     bipolar: Bipolar | None = None
     coils: Coils | None = None
     noise: MultichannelNoise | None = None
+    anisotropy: Anisotropy | None = None
+    microstructure: Microstructure | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
 
@@ -89,10 +99,16 @@ class Effects:
 
 IDEAL = Effects()
 ROUGH = Effects(
+    breathing=Breathing(),
+    pulsation=Pulsation(),
+    motion=Motion(),
+    truncation=Truncation(),
     flow=Flow(),
     eddy_currents=EddyCurrents(),
     coils=Coils(),
     noise=MultichannelNoise(),
+    anisotropy=Anisotropy(),
+    microstructure=Microstructure(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
 )

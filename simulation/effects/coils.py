@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from ..grid import along_axis
 from ..protocol import Receiver
 from .gradients import unit_phasor
+from .truncation import truncate
 
 SAMPLE = 6.0  # mm between the points at which sensitivities are computed
 LOWEST_POWER = 1e-3  # of a block's signal, relative to the mean of all: noise, where there is none
@@ -124,7 +125,7 @@ class Coils:
         --------
         >>> wavenumber = Coils().wavenumber(127.7)
         >>> round(2 * np.pi / wavenumber.real)  # mm, a wavelength
-        254
+        267
         """
         vacuum = 2 * np.pi * 1e6 * imaging_frequency / SPEED_OF_LIGHT
         loss = self.conductivity / 1000 * VACUUM_RESISTANCE / vacuum
@@ -296,6 +297,9 @@ def interpolate(samples: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 class MultichannelNoise:
     """Noise of several channels, in their combination and in the sum of squares.
 
+    Without this effect, the real and imaginary parts have noise of one standard deviation
+    throughout, and the magnitude is that of the complex image.
+
     With unit weights along the sensitivities, the combined image is S + σ ε, ε being complex
     normal. The other n - 1 combinations that are orthogonal to it have no signal, so that the sum
     of squares over all channels is |S + σ ε|² + σ² χ²(2(n - 1)): the magnitude follows a
@@ -303,35 +307,43 @@ class MultichannelNoise:
     38:852, 1997). The channels' noise is white and uncorrelated.
     """
 
-    def apply(
-        self,
-        images: np.ndarray,
-        level: np.ndarray | float,
-        receiver: Receiver,
-        rng: np.random.Generator,
-    ) -> Mapping[str, object]:
-        """Add noise to images in place: to the magnitude the sum of squares, if it is one.
 
-        Parameters
-        ----------
-        images : ndarray of complex64, shape (n_echoes, x, y, z)
-            Images of all echoes.
-        level : ndarray of float32, shape (x, y, z), or float
-            Standard deviation of the real and of the imaginary part.
-        receiver : Receiver
-            Channels, and how they are combined.
-        rng : numpy.random.Generator
-            Draws the noise.
-        """
-        level = np.float32(level)
-        for image in images:
-            image.real += level * rng.standard_normal(image.shape, dtype=np.float32)
-            image.imag += level * rng.standard_normal(image.shape, dtype=np.float32)
-            if receiver.sum_of_squares and receiver.channels > 1:
-                others = 2 * rng.standard_gamma(
-                    receiver.channels - 1, image.shape, dtype=np.float32
-                )
-                square = image.real**2 + image.imag**2
-                # Where the image is 0 to the last bit, the noise is as well.
-                image *= np.sqrt(1 + level**2 * others / np.maximum(square, TINY))
-        return {"Channels": receiver.channels, "SumOfSquares": receiver.sum_of_squares}
+def add_noise(
+    images: np.ndarray,
+    level: np.ndarray | float,
+    sampled: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    silent_channels: int = 0,
+    workers: int = 1,
+) -> None:
+    """Add noise to images in place, and leave out lines of k-space that are not acquired.
+
+    Parameters
+    ----------
+    images : ndarray of complex64, shape (n_echoes, x, y, z)
+        Images of all echoes.
+    level : ndarray of float32, shape (x, y, z), or float
+        Standard deviation of the real and of the imaginary part in the images.
+    sampled : ndarray of bool
+        Lines that are acquired, see `truncate`.
+    rng : numpy.random.Generator
+        Draws the noise.
+    silent_channels : int
+        Combinations of channels without signal, which contribute to a sum of squares.
+    workers : int
+        Number of threads of the Fourier transforms.
+    """
+    level = np.float32(level)
+    # The image has the noise of the lines that are acquired.
+    spread = level / np.float32(np.sqrt(sampled.mean()))
+    for image in images:
+        image.real += rng.standard_normal(image.shape, dtype=np.float32) * spread
+        image.imag += rng.standard_normal(image.shape, dtype=np.float32) * spread
+        if not sampled.all():
+            image[:] = truncate(image, sampled, workers=workers)
+        if silent_channels:
+            silent = 2 * rng.standard_gamma(silent_channels, image.shape, dtype=np.float32)
+            square = image.real**2 + image.imag**2
+            # Where the image is 0 to the last bit, so is the noise.
+            image *= np.sqrt(1 + level**2 * silent / np.maximum(square, TINY))

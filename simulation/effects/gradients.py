@@ -7,6 +7,7 @@ import numpy as np
 
 from ..grid import along_axis
 from ..harmonics import polynomial
+from .lines import READOUT_AXIS
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Bipolar:
 
     offset: float = 0.6
     ramp: float = 1.2
-    axis: int = 0
+    axis: int = READOUT_AXIS
 
     def apply(self, images: np.ndarray) -> Mapping[str, object]:
         """Add the phase to images, shape (n_echoes, x, y, z), in place, and return its size."""

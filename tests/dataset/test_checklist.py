@@ -250,12 +250,12 @@ def test_calibration_is_given_by_site_and_whether_values_were_corrected(tmp_path
     lines = [line | {"site": site, "n_points": 6} for site in ("A", "all")]
     write_group_table(tmp_path, "calibration", pd.DataFrame(lines))
     text = value(reporting_checklist(tmp_path), item)
-    assert text.startswith("regional values were not corrected")
-    line_text = "medi, site A: slope 0.9100, intercept -0.0400 ppm, R² 0.99950, 6 tubes measured"
-    assert text.endswith(f"; {line_text}")
-    rois = pd.DataFrame({"site": ["A"], "calibration_slope": [0.91]})
+    line_text = "medi, site A: slope 0.9100, intercept -0.0400 ppm, R² 0.99950, 6 points, values "
+    assert text == f"in the last run of the group level: {line_text}not corrected"
+    rois = pd.DataFrame({"method": ["medi"], "site": ["A"], "calibration_slope": [0.91]})
     write_group_table(tmp_path, "rois", rois)
-    assert "were divided by the slope" in value(reporting_checklist(tmp_path), item)
+    text = value(reporting_checklist(tmp_path), item)
+    assert text.endswith(f": {line_text}divided by the slope")
 
 
 def test_scans_that_were_not_processed_are_listed_with_the_reason(tmp_path):

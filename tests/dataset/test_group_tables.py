@@ -14,6 +14,7 @@ from multiqsm.dataset.group_tables import (
 )
 from multiqsm.dataset.sidecars import sidecar_path
 from multiqsm.reports.group_texts import KNOWN_TABLES
+from multiqsm.stats.nuclei import nuclei_table
 from multiqsm.stats.relaxation import r2star_tables
 from multiqsm.stats.study import study_tables
 from multiqsm.stats.times import computation_times
@@ -50,7 +51,8 @@ def tables():
     tables_of_r2star, _ = r2star_tables(r2star_table(values), tables["rois"], tables["tubes"])
     time = {"scan": "sub-01", "method": "medi", "wall": 9.0, "cpu": 9.0, "fft_pair": 0.1}
     times = pd.DataFrame([{**time, "fft_pairs": 90.0, "threads": 1, "processor": "a processor"}])
-    return tables | tables_of_r2star | {"times": computation_times(times)}
+    tables = tables | tables_of_r2star | {"times": computation_times(times)}
+    return tables | {"nuclei": nuclei_table(tables)}
 
 
 def test_the_study_has_every_table_of_the_template(tables):
@@ -60,7 +62,7 @@ def test_the_study_has_every_table_of_the_template(tables):
 def test_the_template_has_every_table_that_the_group_level_writes():
     published = {name for name in KNOWN_TABLES if name.startswith("published")}
     # These are read from templates, and not written.
-    own_tables = ("r2star", "times", "calibration", "age")
+    own_tables = ("nuclei", "times", "calibration", "age")
     assert published == {"published", *(f"published_{name}" for name in own_tables)}
     assert set(KNOWN_TABLES) - published <= set(load_template("group_tables")["tables"])
 
@@ -78,7 +80,7 @@ def test_every_measure_has_a_unit_unless_it_is_a_pure_number(tables):
         sidecar = describe_group_table(name, table.columns)
         for column in table.dropna(axis=1, how="all").select_dtypes("number"):
             has_no_unit = column in DIMENSIONLESS or column.startswith("n_")
-            is_ratio = name == "icc" and column.startswith("ci_")
+            is_ratio = name in ("icc", "icc_r2star") and column.startswith("ci_")
             is_slope_on_age = name == "age" and column == "slope"
             expects_unit = is_slope_on_age or not (has_no_unit or is_ratio)
             assert ("Units" in sidecar[column]) == expects_unit, (name, column)

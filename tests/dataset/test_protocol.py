@@ -238,7 +238,7 @@ def test_a_scan_without_an_echo_in_the_range_is_excluded_with_an_error(tmp_path,
     assert main([str(root), str(tmp_path / "out"), "participant", "--harmonize", "--dry-run"]) == 1
     printed = capsys.readouterr()
     assert "error: sub-01: no echo lies between 10 and 14 ms" in printed.err
-    assert "1 scans would be processed" in printed.out
+    assert "1 scan of 1 subject at 1 site would be processed" in printed.out
 
 
 def test_harmonization_reports_if_too_few_echoes_remain_for_r2star(tmp_path):

@@ -31,6 +31,7 @@ from multiqsm.dataset.simulated.layout import is_complete, is_drawn_on
 from multiqsm.dataset.simulated.regions import write_drawn_regions
 from multiqsm.dataset.simulated.scans import write_scan
 from multiqsm.dataset.sources import derivative_datasets
+from multiqsm.simulation.effects import ROUGH
 from multiqsm.simulation.head import label_names
 from multiqsm.simulation.plan import simulate
 from multiqsm.simulation.study import make_design
@@ -92,6 +93,30 @@ def test_scans_are_collected_without_errors_at_their_sites(tiny):
             {"A": 123.25, "C": 127.72}[scan.site], abs=0.01
         )
         assert len(scan.echo_times) == 6
+
+
+def test_truth_has_the_fields_that_effects_add(tmp_path):
+    """The total field without them is the local field and a background; both are of one scan."""
+    effects = ROUGH.only("anisotropy", "microstructure")
+    design = make_design("demo", subjects=1, sites=["A"], effects=effects, **COARSE)
+    (plan,) = design.plans
+    write_dataset_files(tmp_path, design)
+    scan = simulate(plan)
+    write_scan(tmp_path, plan, scan)
+    assert is_complete(tmp_path, plan)
+    truth = tmp_path / "derivatives" / "truth"
+    assert validator_errors(truth) == set()
+    for name, field in scan.effect_fields.items():
+        (path,) = truth.rglob(f"*_desc-{name}_fieldmap.nii.gz")
+        hertz = field * plan.scanner.imaging_frequency
+        np.testing.assert_allclose(nib.load(path).get_fdata(), hertz, rtol=1e-5, atol=1e-6)
+        path.unlink()
+        assert not is_complete(tmp_path, plan)
+    (total,) = truth.rglob("*_desc-total_fieldmap.json")
+    described = json.loads(total.read_text())["Description"]
+    assert described.startswith(
+        "True field, shim, drift, desc-anisotropy and desc-microstructure included"
+    )
 
 
 def test_truth_is_neither_a_derivative_nor_a_mask_of_the_user(tiny):

@@ -29,7 +29,7 @@ from multiqsm.stats.agreement import bland_altman, bland_altman_points, intracla
 from multiqsm.stats.calibration import calibrate
 from multiqsm.stats.components import variance_components
 from multiqsm.stats.references import reference_stability
-from multiqsm.stats.relaxation import r2star_within_subject_sd
+from multiqsm.stats.relaxation import r2star_tables
 from multiqsm.stats.reproducibility import (
     between_methods,
     between_rois,
@@ -80,8 +80,7 @@ def study_tables(rois=None):
         "calibration": calibrate(tubes),
         "harmonized": rois.assign(mean=rois["mean"] - site_means + all_means),
         "age": age_regression(rois),
-        "roi_r2star": r2star_table(rois),
-        "within_subject_sd_r2star": r2star_within_subject_sd(r2star_table(rois)),
+        **r2star_tables(r2star_table(rois), rois, tubes)[0],
         "times": computation_times(times),
     }
 

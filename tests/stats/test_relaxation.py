@@ -1,11 +1,13 @@
-"""Within-subject SD of R2* equals a calculation by hand."""
+"""Reproducibility of R2* equals a calculation by hand, and that of equal numbers in ppm."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.tables import people_table, r2star_table
 
-from multiqsm.stats.relaxation import r2star_tables, r2star_within_subject_sd
+from multiqsm.stats.agreement import intraclass_correlation
+from multiqsm.stats.relaxation import r2star_tables
+from multiqsm.stats.reproducibility import imprecision
 
 
 def long_table(values, roi="putamen", subject="01"):
@@ -15,8 +17,15 @@ def long_table(values, roi="putamen", subject="01"):
     return table.assign(subject=subject, roi=roi, mean=np.ravel(values), unit="1/s")
 
 
-def sdw_of(table, **options):
-    return r2star_within_subject_sd(table, **options).set_index(["roi", "definition"])
+def tables_of(table):
+    """Return the tables on R2*, of scans that all count in the statistics of susceptibility."""
+    table = table.assign(session=table["site"], run=table["scan"].astype(str))
+    tables, _ = r2star_tables(table, table.assign(reference="csf"), table.iloc[:0])
+    return tables
+
+
+def sdw_of(table):
+    return tables_of(table)["within_subject_sd_r2star"].set_index(["roi", "definition"])
 
 
 def test_sdw_by_hand():
@@ -36,36 +45,28 @@ def test_sdw_by_hand():
     assert (sdw["n_scans"] == 8).all()
 
 
-def test_variances_of_all_regions_are_pooled_by_their_degrees_of_freedom():
-    """The putamen has variances of 2 and 2, the caudate nucleus of 18 at one site."""
-    putamen = long_table([[20.0, 22.0], [30.0, 32.0]])
-    caudate = long_table([[20.0, 26.0]], roi="caudate_nucleus")
-    sdw = sdw_of(pd.concat([putamen, caudate], ignore_index=True))
-    pooled = sdw.loc["all_regions", "within_site"]
-    assert pooled["sdw"] == pytest.approx(np.sqrt((2 + 2 + 18) / 3))
-    assert pooled["df"] == 3
-    assert np.isnan(pooled["ci_low"])
-    assert pooled["n_scans"] == 4
-
-
-def test_sides_of_a_structure_are_not_counted_again():
-    whole = [long_table([[20.0, 22.0]], roi="thalamus")]
-    sides = [long_table([[20.0, 30.0]], roi=f"{side}_thalamus") for side in ("left", "right")]
-    nigra = [long_table([[20.0, 24.0]], roi="left_nigra")]  # without a row for both sides
-    sdw = sdw_of(pd.concat(whole + sides + nigra, ignore_index=True))["sdw"]
-    assert sdw["all_regions", "within_site"] == pytest.approx(np.sqrt((2 + 8) / 2))
-
-
 def test_without_repeats_there_is_no_sdw_within_a_site():
     sdw = sdw_of(long_table([[20.0], [22.0]]))
-    assert sdw.loc[("all_regions", "within_site"), "df"] == 0
-    assert np.isnan(sdw.loc[("all_regions", "within_site"), "sdw"])
-    assert sdw.loc[("all_regions", "all_scans"), "sdw"] == pytest.approx(np.sqrt(2))
+    assert sdw.loc[("putamen", "within_site"), "df"] == 0
+    assert np.isnan(sdw.loc[("putamen", "within_site"), "sdw"])
+    assert sdw.loc[("putamen", "all_scans"), "sdw"] == pytest.approx(np.sqrt(2))
 
 
 def test_values_in_another_unit_are_refused():
     with pytest.raises(ValueError, match="values must be in 1/s, got 1/ms"):
-        r2star_within_subject_sd(long_table([[20.0, 22.0]]).assign(unit="1/ms"))
+        imprecision(long_table([[20.0, 22.0]]).assign(unit="1/ms", method="r2star"), unit="1/s")
+
+
+def test_imprecision_and_icc_are_those_of_susceptibility_of_the_same_numbers():
+    r2star = r2star_table(people_table())
+    tables = tables_of(r2star)
+    as_ppm = r2star.assign(method="medi", unit="ppm")
+    for name, function in (("imprecision", imprecision), ("icc", intraclass_correlation)):
+        expected = function(as_ppm, exclude_rois=["csf"]).drop(columns="method")
+        pd.testing.assert_frame_equal(tables[f"{name}_r2star"], expected)
+    summary = tables["imprecision_summary_r2star"].set_index("roi")
+    within = tables["imprecision_r2star"].groupby("roi")["within"].mean()
+    assert summary["within"].to_dict() == pytest.approx(within.to_dict())
 
 
 def test_only_scans_that_count_for_susceptibility_are_used():
@@ -75,16 +76,21 @@ def test_only_scans_that_count_for_susceptibility_are_used():
     has_two_echoes = (r2star["subject"] == "01") & (r2star["site"] == "B") & (r2star["scan"] == 2)
     people = people[people["site"] != "C"]
     tables, notes = r2star_tables(r2star[~has_two_echoes], people, people.iloc[:0])
-    assert set(tables) == {"roi_r2star", "within_subject_sd_r2star"}
+    names = ("imprecision", "imprecision_summary", "within_subject_sd", "icc", "roi")
+    assert set(tables) == {f"{name}_r2star" for name in names}
     assert set(tables["roi_r2star"]["site"]) == {"A", "B"}
     n_scans = 4 * 2 * 3
     expected = f"1 of {n_scans} scans of people have no R2*, which needs three echoes"
     assert notes == [expected]
     sdw = tables["within_subject_sd_r2star"]
-    assert set(sdw["roi"]) == {"putamen", "pallidum", "all_regions"}
+    assert set(sdw["roi"]) == {"putamen", "pallidum"}
     assert set(sdw["n_scans"]) == {n_scans - 1}
 
 
-def test_study_without_r2star_has_no_tables():
+def test_study_without_r2star_has_no_tables_and_says_so():
     people = people_table()
-    assert r2star_tables(r2star_table(people).iloc[:0], people, people.iloc[:0]) == ({}, [])
+    tables, notes = r2star_tables(r2star_table(people).iloc[:0], people, people.iloc[:0])
+    assert tables == {}
+    (note,) = notes
+    n_scans = len(people[["subject", "site", "scan"]].drop_duplicates())
+    assert note == f"{n_scans} of {n_scans} scans of people have no R2*, which needs three echoes"

@@ -43,7 +43,8 @@ TABLES = {
         "harmonized",
     ),
     *("harmonization", "age", "times", "warnings"),
-    *("roi_r2star", "tubes_r2star", "within_subject_sd_r2star"),
+    *("roi_r2star", "tubes_r2star", "within_subject_sd_r2star", "icc_r2star", "nuclei"),
+    *("imprecision_r2star", "imprecision_summary_r2star"),
 }
 
 
@@ -121,12 +122,18 @@ def test_r2star_is_reported_beside_the_published_values(study, whole):
     assert sdw["putamen", "within_site"] == pytest.approx(np.sqrt(variances.mean()))
     assert "csf" not in sdw.index.get_level_values("roi")  # the reference of susceptibility
     page = (study / "out" / "group.html").read_text()
-    row = re.search(r"<tr>(?:(?!</tr>).)*all regions.*?</tr>", page, re.DOTALL)[0]
-    cells = re.findall(r">([^<>]*)</td>", row)
-    assert cells[4] == "0.97"
-    assert cells[8] == "1.27"
-    assert cells[1] == f"{sdw['all_regions', 'within_site']:.2f}"
-    assert cells[5] == f"{sdw['all_regions', 'all_scans']:.2f}"
+    rows = table_of(page, "Within-subject SD and ICC of the deep grey nuclei together")
+    published = {}
+    for row in rows[1:]:
+        published.setdefault((row[0], row[2]), row[4])
+    assert published["susceptibility", "within site"] == "2.36"
+    assert published["susceptibility", "all scans"] == "4.16"
+    assert published["R2*", "within site"] == "0.97"
+    assert published["R2*", "all scans"] == "1.27"
+    nuclei = group_table(study, "nuclei").set_index(["quantity", "definition"])
+    of_nuclei = nuclei.loc[("R2*", "within_site")]
+    assert of_nuclei["nuclei"] == "putamen"
+    assert of_nuclei["sdw"] == pytest.approx(sdw["putamen", "within_site"])
     assert "10.1002/nbm.4788" in page
 
 
@@ -141,6 +148,8 @@ def test_study_without_r2star_has_all_other_tables(tmp_path, study, whole):
     assert run(tmp_path) == 0
     written = {file.name: file for file in (tmp_path / "out" / "group").glob("*.tsv")}
     assert set(written) == {f"{name}.tsv" for name in TABLES if "r2star" not in name}
+    assert "have no R2*" in written.pop("warnings.tsv").read_text()
+    assert set(read_tsv(written.pop("nuclei.tsv"))["quantity"]) == {"susceptibility"}
     for name, file in written.items():
         assert file.read_bytes() == (study / "out" / "group" / name).read_bytes(), name
     page = (tmp_path / "out" / "group.html").read_text()

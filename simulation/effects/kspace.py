@@ -1,0 +1,100 @@
+"""Effects that act on lines of k-space, applied to the images of a scan."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..protocol import Protocol
+from . import Effects, Records, effect_generator
+from .lines import SLICE_AXIS, frequencies, line_times, modulate
+from .motion import move
+from .physiology import slice_displacement
+
+
+def sampled_lines(effects: Effects, vendor: str, shape: Sequence[int]) -> np.ndarray:
+    """Return the lines of k-space that a scan acquires: all, unless its k-space is truncated.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_phase, n_slice)
+        In the order of the FFT.
+    """
+    if effects.truncation is None:
+        return np.ones((shape[0], shape[2]), bool)
+    return effects.truncation.of(vendor).sampled(tuple(shape))
+
+
+def distort_lines(
+    signal: np.ndarray,
+    protocol: Protocol,
+    affine: np.ndarray,
+    centre: np.ndarray,
+    effects: Effects,
+    seed: int | Sequence[int],
+    *,
+    vendor: str = "siemens",
+    workers: int = 1,
+) -> Records:
+    """Add the effects of breathing, pulse and movements to a scan's images.
+
+    Lines that are not acquired are left out later, with the noise, by `truncate`.
+
+    One effect after the other is applied to the images. Products of two effects are approximate.
+
+    Parameters
+    ----------
+    signal : ndarray of complex64, shape (n_echoes, x, y, z)
+        Images, which are changed.
+    protocol : Protocol
+        The sequence.
+    affine : ndarray, shape (4, 4)
+        From voxels to the scanner's axes, mm.
+    centre : ndarray, shape (3,)
+        The brain's centre in the scanner's axes, mm.
+    effects : Effects
+        Effects of the scan, of which those of this module are applied.
+    seed : int or sequence of int
+        Seed of the scan.
+    vendor : {'siemens', 'ge'}
+        Vendor of the scanner, whose k-space has lines that are not acquired and take no time.
+    workers : int
+        Number of threads. The result does not depend on it.
+
+    Returns
+    -------
+    dict
+        What was drawn, by the effect's name.
+    """
+    records: Records = {}
+    times = line_times(sampled_lines(effects, vendor, protocol.shape), protocol.repetition_time)
+    cycles = 2 * np.pi * protocol.imaging_frequency * np.array(protocol.echo_times)  # rad per ppm
+    if effects.breathing is not None:
+        pattern = effects.breathing.pattern(affine, protocol.shape, centre)
+        rng = effect_generator(seed, "breathing")
+        field, records["breathing"] = effects.breathing.draw(rng, times)
+        for echo, cycle in zip(signal, cycles, strict=True):
+            echo[:] = modulate(echo, pattern, cycle * field, 1.0, workers=workers)
+    if effects.pulsation is not None:
+        pattern = effects.pulsation.pattern(affine, protocol.shape, centre)
+        rng = effect_generator(seed, "pulsation")
+        downwards, field, records["pulsation"] = effects.pulsation.draw(rng, times)
+        n_slice = protocol.shape[SLICE_AXIS]
+        shift = slice_displacement(affine, downwards)
+        moved = -2 * np.pi * frequencies(n_slice) / n_slice * shift
+        for echo, cycle in zip(signal, cycles, strict=True):
+            echo[:] = modulate(echo, pattern, moved + cycle * field, 0.5, workers=workers)
+    if effects.motion is not None:
+        path = effects.motion.draw(effect_generator(seed, "motion"), times)
+        records["motion"] = path.record
+        ramp = path.ramp(times, affine, signal.shape[2])
+        for echo in signal:
+            echo[:] = move(echo, path, times, affine, ramp, centre, workers=workers)
+    if effects.truncation is not None:
+        part = effects.truncation.of(vendor)
+        records["truncation"] = {
+            "PartialFourier": part.partial_fourier,
+            "PhaseResolution": part.phase_resolution,
+            "SliceResolution": part.slice_resolution,
+            "Elliptical": part.elliptical,
+        }
+    return records
