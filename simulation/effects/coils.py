@@ -334,9 +334,9 @@ def add_noise(
     workers : int
         Number of threads of the Fourier transforms.
     """
-    level = np.float32(level)
+    sigma = np.asarray(level, np.float32)
     # The image has the noise of the lines that are acquired.
-    spread = level / np.float32(np.sqrt(sampled.mean()))
+    spread = sigma / np.float32(np.sqrt(sampled.mean()))
     for image in images:
         image.real += rng.standard_normal(image.shape, dtype=np.float32) * spread
         image.imag += rng.standard_normal(image.shape, dtype=np.float32) * spread
@@ -346,4 +346,4 @@ def add_noise(
             silent = 2 * rng.standard_gamma(silent_channels, image.shape, dtype=np.float32)
             square = image.real**2 + image.imag**2
             # Where the image is 0 to the last bit, so is the noise.
-            image *= np.sqrt(1 + level**2 * silent / np.maximum(square, TINY))
+            image *= np.sqrt(1 + sigma**2 * silent / np.maximum(square, TINY))
