@@ -15,8 +15,10 @@ from .coils import Coils, MultichannelNoise
 from .flow import Flow
 from .gradients import Bipolar, EddyCurrents
 from .motion import Motion
+from .pathology import Pathology
 from .phantom_defects import PhantomDefects
 from .physiology import Breathing, Pulsation
+from .skull_base import SkullBase
 from .temperature import Temperature
 from .truncation import Truncation
 from .white_matter import Anisotropy, Microstructure
@@ -51,6 +53,8 @@ class Effects:
     noise: MultichannelNoise | None = None
     anisotropy: Anisotropy | None = None
     microstructure: Microstructure | None = None
+    pathology: Pathology | None = None
+    skull_base: SkullBase | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
 
@@ -109,6 +113,8 @@ ROUGH = Effects(
     noise=MultichannelNoise(),
     anisotropy=Anisotropy(),
     microstructure=Microstructure(),
+    pathology=Pathology(),
+    skull_base=SkullBase(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
 )
