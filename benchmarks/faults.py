@@ -265,21 +265,21 @@ def files_below(folder):
 
 def damage_in(out):
     """Incomplete files under their final names, and completion records of missing files."""
-    found = []
+    damage = []
     for path in files_below(out):
-        why = None if path.name.startswith(".") else broken_file(path)
-        if why:
-            found.append(f"{path.relative_to(out)} is half-written: {why}")
+        reason = None if path.name.startswith(".") else broken_file(path)
+        if reason:
+            damage.append(f"{path.relative_to(out)} is half-written: {reason}")
     for record in files_below(out / COMPLETION_RECORDS):
         for name, size in (
             {} if record.name.startswith(".") else read_json(record).get("Files", {}).items()
         ):
             path = out / name
             if not path.is_file() or path.stat().st_size != size:
-                found.append(
+                damage.append(
                     f"{record.relative_to(out)} is the completion record of a missing file, {name}"
                 )
-    return found
+    return damage
 
 
 def times_of_finished(out):
@@ -344,7 +344,7 @@ def kill_runs(folder, n, chance):
     length = time.monotonic() - started
     faults = []
     counts = Counter()
-    kept = {}
+    finished = {}
     while counts["killed"] < n or counts["open"]:
         run = start(command(raw, out, work, "--n-procs", "2"), log)
         seconds = chance.uniform(0, length)
@@ -362,33 +362,34 @@ def kill_runs(folder, n, chance):
             counts["killed"] += 1
             counts["main and workers" if whole_family else "main process"] += 1
         counts["open"] = 1
-        found = [
-            f"{left} worker(s) outlived a killed run by {OUTLIVE} s"
-            for left in [outliving()]
-            if left
-        ]
-        found += damage_in(out)
-        now = times_of_finished(out)
-        found += [
+        problems = []
+        n_workers = outliving()
+        if n_workers:
+            problems.append(f"{n_workers} worker(s) outlived a killed run by {OUTLIVE} s")
+        problems += damage_in(out)
+        finished_now = times_of_finished(out)
+        problems += [
             f"{name} was finished and made again"
-            for name, when in kept.items()
-            if now.get(name, when) != when
+            for name, written_at in finished.items()
+            if finished_now.get(name, written_at) != written_at
         ]
-        found += [f"{name} was finished and is lost" for name in kept if name not in now]
-        counts["kept"] += len(kept)
-        kept = now
+        problems += [
+            f"{name} was finished and is lost" for name in finished if name not in finished_now
+        ]
+        counts["finished"] += len(finished)
+        finished = finished_now
         if code is not None:
-            found += (
+            problems += (
                 [f"exit code {code}: {last_line(log)}"] if code else differences(out, undisturbed)
             )
-            found += [f"{path.relative_to(out)} was left behind" for path in partial_files(out)]
+            problems += [f"{path.relative_to(out)} was left behind" for path in partial_files(out)]
             counts["complete"] += 1
             counts["open"] = 0
             remove(out, work)
-            kept = {}
+            finished = {}
         if TRACEBACK in log.read_text(errors="replace"):
-            found.append(f"traceback: {last_line(log)}")
-        faults += [f"after kill {counts['killed']}: {line}" for line in found]
+            problems.append(f"traceback: {last_line(log)}")
+        faults += [f"after kill {counts['killed']}: {line}" for line in problems]
     print_table(
         (
             "kills",
@@ -422,15 +423,15 @@ def start(arguments, log):
 def family():
     """Processes that a run of this campaign has started, and that live."""
     mark = f"{MARK}={os.getpid()}".encode()
-    found = []
+    process_ids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state = folder.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0]
             if state != "Z" and mark in folder.joinpath("environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
+                process_ids.append(int(folder.name))
         except OSError:  # it has ended meanwhile, or is another user's
             continue
-    return found
+    return process_ids
 
 
 def kill_family():
@@ -490,21 +491,23 @@ def take_disk_away(folder, n):
             command(raw, out, work, "--plugin", "Linear", *only(*subjects)), folder / "log.txt"
         )
         restore(out, first if subjects == ("01",) else undisturbed)
-        for which, place in (("work", work), ("output", out)):
-            needs[which] = {
-                key: n - needs.get(which, {}).get(key, 0) for key, n in usage(place).items()
+        for role, path in (("work", work), ("output", out)):
+            needs[role] = {
+                key: n - needs.get(role, {}).get(key, 0) for key, n in usage(path).items()
             }
     remove(case)
     faults = []
     counts = defaultdict(Counter)
     cases = list(disk_cases())
-    for which, how, share, plugin in cases[:: max(1, len(cases) // (n or len(cases)))]:
-        kind = f"{which} folder {how}"
-        left = {key: round(share * n) for key, n in needs[which].items()}
-        found, told = DiskCase(case, which, [str(raw), *plugin]).run(how, left, first, undisturbed)
-        counts[kind].update(["n", told, *(["faults"] if found else [])])
-        faults += [f"{kind}, {share:.0%} of its need left, {plugin[1]}: {line}" for line in found]
-        print(f"{kind} {share:.0%} {plugin[1]}: {told} {found}", file=sys.stderr, flush=True)
+    for role, failure, fraction, plugin in cases[:: max(1, len(cases) // (n or len(cases)))]:
+        kind = f"{role} folder {failure}"
+        room_left = {key: round(fraction * n) for key, n in needs[role].items()}
+        disk_case = DiskCase(case, role, [str(raw), *plugin])
+        problems, outcome = disk_case.run(failure, room_left, first, undisturbed)
+        counts[kind].update(["n", outcome, *(["faults"] if problems else [])])
+        description = f"{kind}, {fraction:.0%} of its need left, {plugin[1]}"
+        faults += [f"{description}: {line}" for line in problems]
+        print(f"{description}: {outcome} {problems}", file=sys.stderr, flush=True)
     columns = ("n", "refused before work", "stopped with a message", "had room", "faults")
     print_table(
         ("disk", *columns),
@@ -514,67 +517,66 @@ def take_disk_away(folder, n):
 
 
 def disk_cases():
-    """All cases: which folder, what is wrong with it, the share of what it needs that is left, the
-    plugin.
+    """All cases: role of the folder, its failure, the fraction that is left of what it needs, and
+    the plugin.
     """
     serial = ("--plugin", "Linear")
     parallel = ("--n-procs", "2", "--jobs", "scan")
-    for which in ("work", "output"):
-        for share in (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
-            yield which, "full", share, serial
-        for share in (0, 0.2, 0.5, 0.8):
-            yield which, "full", share, parallel
-        for share in (0, 0.1, 0.5):
-            yield which, "out of inodes", share, serial
-        for how in ("read-only", "read-only from the start", "somebody else's"):
-            yield which, how, 0, serial
-        yield which, "read-only", 0, parallel
+    for role in ("work", "output"):
+        for fraction in (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+            yield role, "full", fraction, serial
+        for fraction in (0, 0.2, 0.5, 0.8):
+            yield role, "full", fraction, parallel
+        for fraction in (0, 0.1, 0.5):
+            yield role, "out of inodes", fraction, serial
+        for failure in ("read-only", "read-only from the start", "somebody else's"):
+            yield role, failure, 0, serial
+        yield role, "read-only", 0, parallel
 
 
 class DiskCase:
     """One folder that cannot be written to: a file system of its own."""
 
-    def __init__(self, folder, which, options):
+    def __init__(self, folder, role, options):
         self.folder = folder
-        self.which = which
+        self.role = role
         self.log = folder / "log.txt"
         self.raw, *self.plugin = options
         self.places = {"work": folder / "work", "output": folder / "output"}
-        self.room = self.places[which]
+        self.room = self.places[role]
 
-    def run(self, how, left, first, undisturbed):
-        """Process both subjects, the first of which is finished, without room and with it; faults,
-        and how it ended.
+    def run(self, failure, room_left, first, undisturbed):
+        """Process both subjects, the first of which is finished, without room and with it; return
+        problems, and the outcome without room.
         """
         self.room.mkdir(parents=True)
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=1g,nr_inodes=1m", "tmpfs", self.room], check=True
         )
         try:
-            if how in ("full", "out of inodes", "read-only"):
+            if failure in ("full", "out of inodes", "read-only"):
                 shutil.copytree(first, self.places["output"], dirs_exist_ok=True)
-            kept = times_of_finished(self.places["output"])
-            self.take_away(how, left)
-            found, told = self.without_room()
-            if how != "somebody else's":
-                found += what_was_lost(kept, self.places["output"])
+            finished = times_of_finished(self.places["output"])
+            self.take_away(failure, room_left)
+            problems, outcome = self.without_room()
+            if failure != "somebody else's":
+                problems += lost_files(finished, self.places["output"])
                 self.remount("rw,size=1g,nr_inodes=1m")
-                found += self.with_room(kept, undisturbed)
-            return found, told
+                problems += self.with_room(finished, undisturbed)
+            return problems, outcome
         finally:
             subprocess.run(["umount", "-l", self.room], check=True)
             remove(self.folder)
 
-    def take_away(self, how, left):
+    def take_away(self, failure, room_left):
         disk = os.statvfs(self.room)
-        if how == "full":
-            self.remount(
-                f"size={(disk.f_blocks - disk.f_bfree) * disk.f_frsize + max(left['bytes'], 4096)}"
-            )
-        elif how == "out of inodes":
-            self.remount(f"nr_inodes={disk.f_files - disk.f_ffree + 1 + left['files']}")
-        elif how == "somebody else's":
-            self.places[self.which] = Path(os.environ[MARK]) / self.which
+        if failure == "full":
+            n_used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize  # bytes
+            self.remount(f"size={n_used + max(room_left['bytes'], 4096)}")
+        elif failure == "out of inodes":
+            self.remount(f"nr_inodes={disk.f_files - disk.f_ffree + 1 + room_left['files']}")
+        elif failure == "somebody else's":
+            self.places[self.role] = Path(os.environ[MARK]) / self.role
         else:
             self.remount("ro")
 
@@ -594,40 +596,40 @@ class DiskCase:
 
     def without_room(self):
         code = self.process()
-        said = self.log.read_text(errors="replace")
-        found = damage_in(self.places["output"])
+        output = self.log.read_text(errors="replace")
+        problems = damage_in(self.places["output"])
         if code == 0:
-            return found, "had room"
-        found += what_a_message_lacks(code, said, self.places[self.which])
-        began = any(line.startswith("[") for line in said.splitlines())
-        return found, "stopped with a message" if began else "refused before work"
+            return problems, "had room"
+        problems += lacking_in_message(code, output, self.places[self.role])
+        began = any(line.startswith("[") for line in output.splitlines())
+        return problems, "stopped with a message" if began else "refused before work"
 
-    def with_room(self, kept, undisturbed):
+    def with_room(self, finished, undisturbed):
         out = self.places["output"]
         if (code := self.process()) != 0:
             return [
                 f"does not complete after room is made, exit code {code}: {last_line(self.log)}"
             ]
-        left = [f"{path.relative_to(out)} was left behind" for path in partial_files(out)]
-        return what_was_lost(kept, out) + differences(out, undisturbed) + left
+        leftovers = [f"{path.relative_to(out)} was left behind" for path in partial_files(out)]
+        return lost_files(finished, out) + differences(out, undisturbed) + leftovers
 
 
-def what_a_message_lacks(code, said, place):
+def lacking_in_message(code, output, folder):
     """A message names the folder and what to do."""
-    found = ["hangs"] if code is None else []
-    if TRACEBACK in said:
-        found.append(f"traceback: {said.strip().splitlines()[-1]}")
-    elif not any(str(place) in line and "; " in line for line in said.splitlines()):
-        found.append(f"no message names {place}: {said.strip().splitlines()[-1:]}")
-    return found
+    problems = ["hangs"] if code is None else []
+    if TRACEBACK in output:
+        problems.append(f"traceback: {output.strip().splitlines()[-1]}")
+    elif not any(str(folder) in line and "; " in line for line in output.splitlines()):
+        problems.append(f"no message names {folder}: {output.strip().splitlines()[-1:]}")
+    return problems
 
 
-def what_was_lost(kept, out):
-    now = times_of_finished(out)
+def lost_files(finished, out):
+    finished_now = times_of_finished(out)
     return [
         f"{name} was finished and is lost or made again"
-        for name, when in kept.items()
-        if now.get(name) != when
+        for name, written_at in finished.items()
+        if finished_now.get(name) != written_at
     ]
 
 
@@ -645,35 +647,34 @@ def usage(folder):
 
 
 def damage_inputs(folder, damages, seed):
-    """Damage one of two subjects, and compare what comes out with what comes of the undamaged
-    one.
-    """
+    """Damage one of two subjects, and compare the results with those of the undamaged one."""
     import_everything()
     pristine = write_dataset(folder / "pristine", {"01": 1, "02": 1})
     raw, out, work, log = (folder / name for name in ("raw", "out", "work", "log.txt"))
     restore(pristine, raw)
     before = folder / "before"
     first = folder / "first"
-    for subjects, kept in ((("01",), first), (("01", "02"), before)):
+    for subjects, copy in ((("01",), first), (("01", "02"), before)):
         run_or_raise(command(raw, out, work, "--plugin", "Linear", *only(*subjects)), log)
-        restore(out, kept)
-    usual = set(log.read_text().splitlines())
+        restore(out, copy)
+    usual_lines = set(log.read_text().splitlines())
     kinds = defaultdict(Counter)
     faults = []
     unknowable = []
-    for place, (name, mutate) in enumerate(damages):
-        chance = np.random.default_rng([seed, place])
+    for number, (name, mutate) in enumerate(damages):
+        chance = np.random.default_rng([seed, number])
         remove(out, work)
         restore(pristine, raw)
         # the good subject's scan is made beside the bad one; else it was finished before
-        anew = place % 10 == 0
-        if not anew:
+        starts_empty = number % 10 == 0
+        if not starts_empty:
             restore(first, out)
-        what = mutate(mutations.Subject(raw, "02"), chance)
+        damaged_names = mutate(mutations.Subject(raw, "02"), chance)
         code = run_here(command(raw, out, work, "--plugin", "Linear"), log)
-        outcome, problems = judge(code, log.read_text(errors="replace"), usual, out, before, what)
+        output = log.read_text(errors="replace")
+        outcome, problems = judge(code, output, usual_lines, out, before, damaged_names)
         problems += damage_in(out) + [
-            f"lost: {line}" for line in lost_of_good(out, before, outcome, name)
+            f"lost: {line}" for line in missing_of_intact_subject(out, before, outcome, name)
         ]
         kinds[name]["n"] += 1
         kinds[name][outcome] += 1
@@ -683,13 +684,12 @@ def damage_inputs(folder, damages, seed):
             problems.append(outcome)
         if problems:
             kinds[name]["faults"] += 1
-            faults.append(
-                f"{place} {name} ({what}): {'; '.join(problems)}; last line: {last_line(log)}"
-            )
-        shutil.copy(log, folder / f"case-{place}.txt")
+            case = f"{number} {name} ({damaged_names})"
+            faults.append(f"{case}: {'; '.join(problems)}; last line: {last_line(log)}")
+        shutil.copy(log, folder / f"case-{number}.txt")
         size = f" by {departure(out, before):.1%}" if outcome in ("warned", "wrong output") else ""
         print(
-            f"{place} {name} ({what}): {outcome}{size} {'; '.join(problems)}",
+            f"{number} {name} ({damaged_names}): {outcome}{size} {'; '.join(problems)}",
             file=sys.stderr,
             flush=True,
         )
@@ -718,17 +718,18 @@ def restore(source, target):
     shutil.copytree(source, target, symlinks=True)
 
 
-def judge(code, said, usual, out, before, what):
+def judge(code, output, usual_lines, out, before, damaged_names):
     """What became of a damaged input, and what is wrong with that."""
     if code is None:
         return "hang", []
-    if TRACEBACK in said or code not in (0, 1, 2):
+    if TRACEBACK in output or code not in (0, 1, 2):
         return "traceback", []
-    news = [line for line in said.splitlines() if line not in usual]
-    stems = [name.split(".")[0] for name in what.split(", ")]  # an image's name tells its sidecar's
-    named = [line for line in news if any(stem in line for stem in stems)]
-    unnamed = [] if named else [f"no line names {what}"]
-    failed = [line for line in news if line.startswith("failed: ") and "sub-02" in line]
+    new_lines = [line for line in output.splitlines() if line not in usual_lines]
+    # without extensions: an image's name then stands for its sidecar's too
+    stems = [name.split(".")[0] for name in damaged_names.split(", ")]
+    named = [line for line in new_lines if any(stem in line for stem in stems)]
+    unnamed = [] if named else [f"no line names {damaged_names}"]
+    failed = [line for line in new_lines if line.startswith("failed: ") and "sub-02" in line]
     if code == 2:
         return "dataset refused", unnamed
     if code == 1:
@@ -736,7 +737,7 @@ def judge(code, said, usual, out, before, what):
         return ("failed with message", []) if failed else ("refused before work", unnamed)
     if departure(out, before) <= TOLERANCE:
         return "harmless", []
-    warned = [line for line in news if "sub-02" in line and not line.startswith("[")]
+    warned = [line for line in new_lines if "sub-02" in line and not line.startswith("[")]
     return ("warned" if warned else "wrong output"), []
 
 
@@ -745,20 +746,20 @@ def departure(out, before):
     map.
     """
     name = "sub-02/anat/sub-02_run-1_desc-deterministic_Chimap.nii.gz"
-    found, true = (nib.load(root / name).get_fdata() for root in (out, before))
+    chi, true_chi = (nib.load(root / name).get_fdata() for root in (out, before))
     regions = regional_means(out)
     true_regions = regional_means(before)
     if (
-        found.shape != true.shape
-        or not np.isfinite(found).all()
+        chi.shape != true_chi.shape
+        or not np.isfinite(chi).all()
         or set(regions) != set(true_regions)
     ):
         return np.inf
     errors = [
-        np.sqrt(np.mean((found - true) ** 2)),
+        np.sqrt(np.mean((chi - true_chi) ** 2)),
         *(abs(regions[roi] - mean) for roi, mean in true_regions.items()),
     ]
-    return np.max(errors) / true[true != 0].std()
+    return np.max(errors) / true_chi[true_chi != 0].std()
 
 
 def regional_means(out):
@@ -768,7 +769,7 @@ def regional_means(out):
     }
 
 
-def lost_of_good(out, before, outcome, name):
+def missing_of_intact_subject(out, before, outcome, name):
     """What is missing of the good subject, unless the dataset as a whole was refused; a table of
     sites is both's.
     """
@@ -796,23 +797,25 @@ def mislead(folder, having=""):
     for name, prepare in STUDIES.items():
         if having not in name:
             continue
-        place = folder / re.sub(r"\W+", "-", name)
+        root = folder / re.sub(r"\W+", "-", name)
         log = folder / f"{re.sub(r'[^a-z]+', '-', name)}.txt"
-        for arguments, code, words in prepare(place):
-            found = run_here([*arguments, "-w", str(place / "work"), "--plugin", "Linear"], log)
-            said = log.read_text(errors="replace")
-            lines = [line for line in said.splitlines() if all(word in line for word in words)]
-            problems = [f"exit code {found}, not {code}"] if found != code else []
+        for arguments, expected_code, words in prepare(root):
+            exit_code = run_here([*arguments, "-w", str(root / "work"), "--plugin", "Linear"], log)
+            output = log.read_text(errors="replace")
+            lines = [line for line in output.splitlines() if all(word in line for word in words)]
+            problems = []
+            if exit_code != expected_code:
+                problems.append(f"exit code {exit_code}, not {expected_code}")
             problems += [] if lines else [f"no line has {', '.join(words)}"]
-            problems += [f"traceback: {last_line(log)}"] if TRACEBACK in said else []
+            problems += [f"traceback: {last_line(log)}"] if TRACEBACK in output else []
             shown = [
                 word
                 for word in arguments[2:]
                 if word not in OPTIONS and not Path(word).is_absolute()
             ]
-            rows.append((name, " ".join(shown), found, len(lines), len(problems)))
+            rows.append((name, " ".join(shown), exit_code, len(lines), len(problems)))
             faults += [f"{name}: {problem}" for problem in problems]
-        faults += [f"{name}: {problem}" for problem in wrong_repeats(place / "out")]
+        faults += [f"{name}: {problem}" for problem in wrong_repeats(root / "out")]
     print_table(("study", "command", "exit code", "lines that tell", "faults"), *rows)
     return faults
 

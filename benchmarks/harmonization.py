@@ -83,7 +83,9 @@ def region_values(maps):
                 values[method, region].append(
                     chi[regions[region]].mean() - chi[regions[REFERENCE]].mean()
                 )
-    return {key: np.reshape(found, (SUBJECTS, SITES, RUNS)) for key, found in values.items()}
+    return {
+        key: np.reshape(scan_values, (SUBJECTS, SITES, RUNS)) for key, scan_values in values.items()
+    }
 
 
 def true_labels(plan, image):
@@ -110,9 +112,9 @@ def print_table(values):
     print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for method in METHODS:
         for region in REPORTED:
-            found = [values[way][method, region] for way in WAYS]
-            cells = [deviation(x, axis) for axis in (1, 2) for x in found]
-            mean = 1000 * found[0].mean()
+            values_by_way = [values[way][method, region] for way in WAYS]
+            cells = [deviation(x, axis) for axis in (1, 2) for x in values_by_way]
+            mean = 1000 * values_by_way[0].mean()
             print(
                 f"| {method} | {region} | {mean:.0f} | "
                 + " | ".join(f"{cell:.1f}" for cell in cells)

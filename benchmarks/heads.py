@@ -27,7 +27,7 @@ class Head:
     in ppm.
 
     `brain` is the simulated brain, `mask` what the pipeline would map of it; `period` is the field
-    after which phase makes a turn from echo to echo.
+    that wraps the phase once from echo to echo.
     """
 
     site: str
@@ -69,7 +69,7 @@ def site_heads(threads, *, sites=None, voxel_size=None, automatic_mask=False, ke
             marks = ["automask"] if automatic_mask else []
             marks += ["x".join(f"{size:g}" for size in voxel_size)] if voxel_size else []
             name = "-".join(["head", plan.scanner.site, *marks])
-            yield kept(
+            yield stored(
                 keep,
                 name,
                 lambda plan=plan: simulate_head(plan, threads, automatic_mask=automatic_mask),
@@ -82,11 +82,13 @@ def simulate_head(plan, threads, *, automatic_mask=False):
 
 
 def fit_head(scan, plan, *, automatic_mask=False):
-    """Fit a scan's field in the true mask or the pipeline's, less what the pipeline takes off."""
+    """Fit a scan's field in the true mask or the pipeline's, without the voxels that the pipeline
+    removes.
+    """
     times = plan.protocol.echo_times
     voxel_size = plan.protocol.voxel_size
     frequency = plan.protocol.imaging_frequency
-    total = fit_known(
+    total = fit_valid(
         scan.signal, times, voxel_size, frequency, mask=None if automatic_mask else scan.mask
     )
     return Head(
@@ -106,9 +108,9 @@ def fit_head(scan, plan, *, automatic_mask=False):
     )
 
 
-def fit_known(signal, echo_times, voxel_size, centre_frequency, *, mask=None):
-    """What is known of the field (ppm) of complex echoes, in a brain mask or the pipeline's, less
-    what it takes off.
+def fit_valid(signal, echo_times, voxel_size, centre_frequency, *, mask=None):
+    """Fit the field (ppm) of complex echoes in a brain mask, by default the pipeline's, where it is
+    valid: without the voxels that the pipeline removes.
     """
     phase = np.angle(signal)
     magnitude = np.abs(signal)
@@ -125,9 +127,9 @@ def nrmse(estimate, truth, region):
     return 100 * (estimate - truth)[region].std() / truth[region].std()
 
 
-def kept(folder, name, make):
-    """What lies in a folder under a name, or is made now and put there; without a folder it is
-    made.
+def stored(folder, name, make):
+    """Return what is stored in a folder under a name, after making and storing it if it is not
+    there yet. Without a folder it is only made.
     """
     if folder is None:
         return make()

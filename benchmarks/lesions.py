@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from heads import fit_head, kept, nrmse
+from heads import fit_head, nrmse, stored
 from methods import METHOD_NAMES, REFERENCE, Problem
 from scipy import fft, ndimage
 
@@ -61,7 +61,7 @@ def main():
     parser.add_argument("--background", nargs="+", choices=("tfi", "pdf"), default=["tfi"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--keep", type=Path, help="folder where simulated heads are kept, to be used again"
+        "--keep", type=Path, help="folder where simulated heads are stored, to be used again"
     )
     options = parser.parse_args()
     print(
@@ -71,13 +71,13 @@ def main():
     print("|" + "---|" * 6)
     with fft.set_workers(options.threads):
         for background in options.background:
-            usual = errors_without(options, background)
+            error_without = errors_without(options, background)
             for decay in DECAYS:
                 head = lesioned(options, decay)
                 for name, chi in maps(head, background).items():
                     error = nrmse(chi, head.chi, head.core & head.brain)
                     cells = [measured(head, chi, lesion) for lesion in (HAEMORRHAGE, CALCIFICATION)]
-                    cells.append(f"{error:.1f} ({error / usual[name]:.2f})")
+                    cells.append(f"{error:.1f} ({error / error_without[name]:.2f})")
                     print(
                         f"| {background} | {decay:g}/s | {name} | {' | '.join(cells)} |", flush=True
                     )
@@ -98,7 +98,7 @@ def lesioned(options, decay):
     name = "-".join(
         ["lesions", *([size] if size else []), *(["7T"] if options.seven_tesla else []), f"{decay}"]
     )
-    return kept(options.keep, name, lambda: simulate_lesioned(options, decay))
+    return stored(options.keep, name, lambda: simulate_lesioned(options, decay))
 
 
 def simulate_lesioned(options, decay):
@@ -155,13 +155,15 @@ def maps(head, background):
 
 
 def measured(head, chi, label):
-    """Mean over a lesion, and over the voxels that it fills, found and true."""
+    """Mean over a lesion, and over the voxels that it fills: measured and true."""
     ball = head.labels == label
     ventricle = head.region(REFERENCE)
     cells = []
     for voxels in (ball, ndimage.binary_erosion(ball)):
-        found, true = (image[voxels].mean() - image[ventricle].mean() for image in (chi, head.chi))
-        cells.append(f"{found:.2f} of {true:.2f}")
+        measured_contrast, true_contrast = (
+            image[voxels].mean() - image[ventricle].mean() for image in (chi, head.chi)
+        )
+        cells.append(f"{measured_contrast:.2f} of {true_contrast:.2f}")
     return ", ".join(cells)
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from background import METHODS
-from heads import CORE_DEPTH, NUCLEI, kept, nrmse, site_heads
+from heads import CORE_DEPTH, NUCLEI, nrmse, site_heads, stored
 from matplotlib.figure import Figure
 from scipy import fft, ndimage, stats
 
@@ -163,22 +163,22 @@ def maps(options):
         if options.automatic_mask:
             removals = {"tfi": METHODS["tfi"]}
         for background, remove in removals.items():
-            removal, found = kept(
+            removal, chi_by_method = stored(
                 options.keep,
                 f"maps-{head.site}-{background}{'-automask' if options.automatic_mask else ''}",
                 lambda head=head, remove=remove: map_by_all(head, remove),
             )
-            for method, chi in found.items():
+            for method, chi in chi_by_method.items():
                 figures = judge(head, removal.mask, chi)
                 if (background, method) == DEFAULT:
-                    figures |= {"where": where_error_lies(head, chi)}
+                    figures |= {"parts": error_by_part(head, chi)}
                 rows.setdefault((background, method), []).append({"site": head.site, **figures})
     print_accuracy(
         {key: {"mean": mean_of(figures)} for key, figures in rows.items()}, "mean of the sites"
     )
     print_accuracy({DEFAULT: {f["site"]: f for f in rows[DEFAULT]}}, "each site")
     print_bias(rows)
-    print_where(rows[DEFAULT])
+    print_parts(rows[DEFAULT])
 
 
 def true_field(head):
@@ -223,7 +223,7 @@ def mean_in(head, mask, chi, name):
     return tuple(float(m[region].mean() - m[reference].mean()) for m in (chi, head.chi))
 
 
-def where_error_lies(head, chi):
+def error_by_part(head, chi):
     """Share of voxels and of the squared error, and the error, of parts of the mask."""
     brain = head.mask & head.brain
     error = (chi - head.chi) - (chi - head.chi)[brain].mean()
@@ -288,18 +288,18 @@ def print_bias(rows):
         for site, members in entries.items():
             cells = []
             for name in REGIONS:
-                found, true = np.mean([f["regions"][name] for f in members], axis=0)
+                measured, true = np.mean([f["regions"][name] for f in members], axis=0)
                 cells.append(
-                    f"{100 * (found / true - 1):+.0f} % ({1000 * (found - true):+.1f} ppb)"
+                    f"{100 * (measured / true - 1):+.0f} % ({1000 * (measured - true):+.1f} ppb)"
                 )
             print(f"| {background} | {method} | {site} | " + " | ".join(cells) + " |")
 
 
-def print_where(figures):
+def print_parts(figures):
     """Print the parts of the default's error, means over the sites."""
     print("\n| part | voxels % | squared error % | error, ppb |\n|---|---|---|---|")
-    for name in figures[0]["where"]:
-        means = np.mean([f["where"][name] for f in figures], axis=0)
+    for name in figures[0]["parts"]:
+        means = np.mean([f["parts"][name] for f in figures], axis=0)
         print(f"| {name} | {means[0]:.1f} | {means[1]:.1f} | {means[2]:.0f} |")
 
 
@@ -341,8 +341,8 @@ def timing(options):
 def with_noise(head, seed):
     """The true local field with a realisation of the noise."""
     noise = np.random.default_rng(seed).standard_normal(head.mask.shape, np.float32)
-    known = head.mask & np.isfinite(head.standard_error)
-    return head.local_field + noise * np.where(known, head.standard_error, np.float32(0))
+    measured = head.mask & np.isfinite(head.standard_error)
+    return head.local_field + noise * np.where(measured, head.standard_error, np.float32(0))
 
 
 def timed(job, problem):
@@ -413,25 +413,24 @@ def streaking(options):
     """Print how far water varies on the cones of the magic angle that start from the strongest
     tube's ends.
     """
-    scan = kept(options.keep, "phantom", lambda: simulate_phantom(options.threads))
-    found = kept(options.keep, "maps-phantom", lambda: map_by_all(scan, true_field))[1]
+    scan = stored(options.keep, "phantom", lambda: simulate_phantom(options.threads))
+    chi_by_method = stored(options.keep, "maps-phantom", lambda: map_by_all(scan, true_field))[1]
     water = water_within(scan)
     (cone, beside) = cones_and_beside(scan)
     ill = frequencies_without_field(scan)
     print("| inversion | SD of water on the cones, ppb | beside, ppb | all, ppb ", end="")
     print(f"| power where \\|D\\| < {SMALL_KERNEL:g} % | these alone, ppb | slope of tubes |")
     print("|---|---|---|---|---|---|---|")
-    for name, chi in found.items():
+    for name, chi in chi_by_method.items():
         sds = [1000 * chi[region].std() for region in (cone, beside, water)]
         power = np.abs(fft.rfftn(np.where(water, chi - chi[water].mean(), np.float32(0)))) ** 2
         print(f"| {name} | {sds[0]:.1f} | {sds[1]:.1f} | {sds[2]:.1f} ", end="")
-        share = power[ill].sum() / power.sum()
-        print(
-            f"| {100 * share:.0f} | {sds[2] * np.sqrt(share):.1f} | {tube_slope(scan, chi):.3f} |"
-        )
+        fraction = power[ill].sum() / power.sum()
+        print(f"| {100 * fraction:.0f} | {sds[2] * np.sqrt(fraction):.1f} ", end="")
+        print(f"| {tube_slope(scan, chi):.3f} |")
     print(f"\nOf all frequencies these are {100 * ill.mean():.0f} %.")
     if options.figure:
-        draw_streaking(scan, found, options.figure)
+        draw_streaking(scan, chi_by_method, options.figure)
 
 
 def water_within(scan):
@@ -474,7 +473,7 @@ def tube_slope(scan, chi):
     return stats.linregress(TUBE_SUSCEPTIBILITY, [chi[tube].mean() - water for tube in tubes]).slope
 
 
-def draw_streaking(scan, found, path):
+def draw_streaking(scan, chi_by_method, path):
     """Draw the sagittal plane through the strongest tube by each inversion."""
     strongest = int(np.argmax(TUBE_SUSCEPTIBILITY)) + 1
     x = int(np.median(np.nonzero((scan.labels == strongest) & scan.mask)[0]))
@@ -482,7 +481,9 @@ def draw_streaking(scan, found, path):
     aspect = scan.voxel_size[2] / scan.voxel_size[1]
     water = water_within(scan)
     figure = Figure(figsize=(10, 3.4), layout="constrained", facecolor="black")
-    for axis, (name, chi) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+    for axis, (name, chi) in zip(
+        figure.subplots(1, len(chi_by_method)), chi_by_method.items(), strict=True
+    ):
         plane = np.where(scan.mask, chi - chi[water].mean(), 0)[x, box[1], box[2]].T
         axis.imshow(
             plane,

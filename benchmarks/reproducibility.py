@@ -69,7 +69,7 @@ def true_path(raw_dir, label, name, datatype="anat"):
 
 
 def print_registration(raw_dir, derivatives_dir):
-    """Print the distance between found and true relative positions of all pairs of a subject's
+    """Print the distance between estimated and true relative positions of all pairs of a subject's
     scans.
     """
     print("| subject | scans | pairs | mean error (mm) | largest (mm) |\n|---|---|---|---|---|")
@@ -85,8 +85,10 @@ def print_registration(raw_dir, derivatives_dir):
                 np.argwhere(np.asanyarray(mask.dataobj))[::17] @ mask.affine[:3, :3].T
                 + mask.affine[:3, 3]
             )
-            found = scans[b][1] @ np.linalg.inv(scans[a][1])
-            errors.append(displacement(found, positions[b] @ np.linalg.inv(positions[a]), points))
+            estimated = scans[b][1] @ np.linalg.inv(scans[a][1])
+            errors.append(
+                displacement(estimated, positions[b] @ np.linalg.inv(positions[a]), points)
+            )
         if errors:
             print(
                 f"| {subject} | {len(scans)} | {len(errors)} | {np.mean(errors):.3f} | "
@@ -139,14 +141,14 @@ def print_imprecision(group):
     )
     print("|---|---|---|---|---|---|---|---|")
     for (method, roi), row in summary.iterrows():
-        known = published.loc[(method, roi)] if (method, roi) in published.index else None
+        published_row = published.loc[(method, roi)] if (method, roi) in published.index else None
         cells = []
         for kind in ("within", "cross"):
             cells.append(f"{1000 * row[kind]:.1f} ({row[f'{kind}_percent']:.1f} %)")
             cells.append(
                 ""
-                if known is None
-                else f"{1000 * known[kind]:.1f} ({known[f'{kind}_percent']:.1f} %)"
+                if published_row is None
+                else f"{1000 * published_row[kind]:.1f} ({published_row[f'{kind}_percent']:.1f} %)"
             )
         p = tests.loc[(method, roi), "p_bonferroni"]
         print(
@@ -159,12 +161,12 @@ def print_imprecision(group):
 def print_components(truth, group):
     """Print the variance components as SDs with their intervals, beside those of the truth."""
     true = variance_components(truth).set_index(["roi", "component"])["sd"]
-    found = read_tsv(group / "components.tsv")
+    components = read_tsv(group / "components.tsv")
     print(
         "\n| method | region | component | SD (ppb) | 95 % | of the truth | inside "
         "|\n|---|---|---|---|---|---|---|"
     )
-    for row in found.itertuples():
+    for row in components.itertuples():
         cells = [
             row.method,
             row.roi,
@@ -172,13 +174,13 @@ def print_components(truth, group):
             f"{row.sd:.2f}",
             f"{row.sd_low:.2f} to {row.sd_high:.2f}",
         ]
-        known = true.get((row.roi, row.component), np.nan)
+        true_sd = true.get((row.roi, row.component), np.nan)
         if row.component in (
             "subject",
             "site",
             "subject_site",
         ):  # the others hold noise, which the truth has not
-            cells += [f"{known:.2f}", "yes" if row.sd_low <= known <= row.sd_high else "no"]
+            cells += [f"{true_sd:.2f}", "yes" if row.sd_low <= true_sd <= row.sd_high else "no"]
         print("| " + " | ".join(cells) + " |")
 
 

@@ -1,9 +1,10 @@
 """Measure how cost grows with the size of a study, from many tiny scans that are processed.
 
     python benchmarks/scaling.py {run,plan,group,overhead} --work DIR [--scans N ...] [--n-procs N]
+    python benchmarks/scaling.py extrapolate [--scans N ...]
 
-All start from one scan of the embedded demo at 5×5×5 mm, which is simulated once into DIR and
-linked under many names.
+The first four start from one scan of the embedded demo at 5×5×5 mm, which is simulated once into
+DIR and linked under many names.
 
 run:
     Process N scans; sample memory and open files of the main process and of its workers every
@@ -16,6 +17,10 @@ group:
 overhead:
     Compare the time of the participant level of the demo with that of its steps and of their
     algorithms.
+
+extrapolate:
+    Calculate the cost of studies of N scans from that of a scan of the 2015 study, which is stated
+    in docs/scaling.md and in the constants of this script.
 
 Prints Markdown tables.
 """
@@ -41,18 +46,34 @@ MULTIQSM = [sys.executable, "-m", "multiqsm"]
 # Steps that only read, write and draw: everything else is an algorithm.
 HANDLING = ("save_", "plot_", "report")
 
+# Cost of a scan of the 2015 study (256×256×64, six echoes, three maps with standard errors),
+# measured at commit 50bca35; CPU time includes its part of registration and reports.
+CPU_SECONDS = 120
+MEMORY_GB = 1.1  # of its largest step
+WORK_GB = 0.65
+WORK_FILES = 245
+CLEAN_WORK_GB = 0.9  # of a running job with --clean-workdir, at most
+OUTPUT_GB = 0.085
+OUTPUT_FILES = 48
+JOBS_PER_SUBJECT = 2  # besides those of the scans: registration with measurement, and the report
+
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("run", "plan", "group", "overhead"))
-    parser.add_argument("--work", type=Path, required=True, help="folder for datasets and results")
+    commands = {"run": run, "plan": plan, "group": group, "overhead": overhead}
+    commands["extrapolate"] = extrapolate
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("--work", type=Path, help="folder for datasets and results")
     parser.add_argument("--scans", type=int, nargs="+", default=[135], help="sizes of the study")
     parser.add_argument("--n-procs", type=int, default=2)
     options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    {"run": run, "plan": plan, "group": group, "overhead": overhead}[options.what](options)
+    if options.command != "extrapolate":
+        if options.work is None:
+            parser.error("--work DIR is needed")
+        options.work.mkdir(parents=True, exist_ok=True)
+    commands[options.command](options)
 
 
 def study(work, n):
@@ -138,7 +159,7 @@ def run(options):
                 samples.append(sample(process.pid))
                 time.sleep(1)
         minutes = (time.monotonic() - started) / 60
-        own, workers, files = np.array([found for found in samples if found]).T
+        own, workers, files = np.array(list(filter(None, samples))).T
         thirds = len(own) // 3
         first = slice(None, thirds)
         last = slice(-thirds, None)
@@ -270,18 +291,45 @@ def overhead(options):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     available = seconds * options.n_procs
-    print("| | s of a processor | share |\n|---|---|---|")
+    print("| | CPU time, s | fraction |\n|---|---|---|")
     rows = {
         "algorithms": total - handling,
         "reading, writing and drawing results": handling,
         "Nipype, start of processes, indexing, checks and waiting": available - total,
     }
-    for what, took in rows.items():
-        print(f"| {what} | {took:.0f} | {took / available:.0%} |")
+    for part, took in rows.items():
+        print(f"| {part} | {took:.0f} | {took / available:.0%} |")
     print(
         f"\n{seconds:.0f} s with {options.n_procs} processes; {cpu:.0f} s of CPU time by main "
         "process and its workers"
     )
+
+
+def extrapolate(options):
+    """Print the cost of studies, in proportion to the number of scans."""
+    print(
+        "| scans | CPU-hours | memory of a job | jobs | work folder | the same with "
+        "`--clean-workdir` | output |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for n in options.scans:
+        n_subjects = n // (len(SITES) * SCANS_PER_SUBJECT)
+        cells = [
+            f"{n:,}",
+            rounded(n * CPU_SECONDS / 3600),
+            f"{MEMORY_GB} GB",
+            rounded(n + JOBS_PER_SUBJECT * n_subjects, digits=3),
+            f"{rounded(n * WORK_GB)} GB, {rounded(n * WORK_FILES)} files",
+            f"{CLEAN_WORK_GB} GB per running job",
+            f"{rounded(n * OUTPUT_GB)} GB, {rounded(n * OUTPUT_FILES)} files",
+        ]
+        print(f"| {' | '.join(cells)} |")
+
+
+def rounded(number, digits=2):
+    """Return a number with some significant digits, and commas between thousands."""
+    significant = float(f"{number:.{digits}g}")
+    return f"{significant:,.0f}" if significant >= 10 else f"{significant:g}"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from heads import fit_known
+from heads import fit_valid
 from lesions import CALCIFICATION, HAEMORRHAGE, SPINS, lesioned_plan, scan_lesioned
 from scipy import fft
 
@@ -74,20 +74,20 @@ class Echoes:
     mask: np.ndarray | None = None  # one that the user brought
 
     @property
-    def turned(self):
+    def reversed(self):
         return replace(self, signal=self.signal.conj())
 
     @property
-    def measured(self):
+    def measurement(self):
         return self.signal, self.echo_times, self.voxel_size, self.centre_frequency
 
     @property
-    def where(self):
+    def geometry(self):
         return {"voxel_size": self.voxel_size, "b0_dir": self.b0_dir}
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """What is said of a scan: volumes in mL, and the check of each kind with the phase as it is and
     turned.
     """
@@ -115,20 +115,20 @@ def main():
     faults = []
     with fft.set_workers(options.threads):
         for name, is_whole, size, judge in cases(options):
-            judged = judge()
-            volumes = [f"{volume:.0f}" for volume in (judged.mask, judged.deep)]
-            told = [written(check) for pair in judged.checks.values() for check in pair]
-            print(f"| {' | '.join([name, size, *volumes, *told])} |", flush=True)
-            faults += [f"{name}: {fault}" for fault in found_faults(judged, is_whole)]
+            judgement = judge()
+            volumes = [f"{volume:.0f}" for volume in (judgement.mask, judgement.deep)]
+            asymmetries = [written(check) for pair in judgement.checks.values() for check in pair]
+            print(f"| {' | '.join([name, size, *volumes, *asymmetries])} |", flush=True)
+            faults += [f"{name}: {fault}" for fault in faults_of(judgement, is_whole)]
     print("\n" + ("\n".join(faults) or "No fault."))
     sys.exit(bool(faults))
 
 
-def found_faults(judged, is_whole):
+def faults_of(judgement, is_whole):
     """A right sign must raise no alarm; the wrong one must in a whole head, where there is a
     verdict.
     """
-    for kind, (right, wrong) in judged.checks.items():
+    for kind, (right, wrong) in judgement.checks.items():
         if right.looks_wrong:
             yield f"{kind}, alarm at {right.asymmetry:+.2f} with the phase as it is"
         if is_whole and wrong.asymmetry is not None and not wrong.looks_wrong:
@@ -193,15 +193,15 @@ def simulated(threads):
         )
     high_field = lesioned_plan((2, 2, 2), seven_tesla=True)
     yield "7 T", high_field, make(high_field)
-    for where, plan in (("site A", head), ("7 T", high_field)):
+    for head_name, plan in (("site A", head), ("7 T", high_field)):
         yield (
-            f"{where}, calcification",
+            f"{head_name}, calcification",
             plan,
             partial(scan_lesioned, plan, {CALCIFICATION: CALCIUM}, threads),
         )
         both = {CALCIFICATION: CALCIUM, HAEMORRHAGE: BLOOD}
         yield (
-            f"{where}, haemorrhage and calcification",
+            f"{head_name}, haemorrhage and calcification",
             plan,
             partial(scan_lesioned, plan, both, threads),
         )
@@ -268,10 +268,10 @@ def judge_simulated(plan, make, *, in_its_mask):
     """All checks of a simulated scan."""
     scan = make()
     protocol = plan.protocol
-    where = (protocol.voxel_size, tuple(b0_direction(plan.affine)))
+    geometry = (protocol.voxel_size, tuple(b0_direction(plan.affine)))
     mask = scan.mask if in_its_mask else None
     return judge_echoes(
-        Echoes(scan.signal, protocol.echo_times, *where, protocol.imaging_frequency, mask)
+        Echoes(scan.signal, protocol.echo_times, *geometry, protocol.imaging_frequency, mask)
     )
 
 
@@ -294,9 +294,11 @@ def read_echoes(scan):
 
 def judge_echoes(echoes):
     """Both checks of a scan."""
-    (mask, right), (_, wrong) = (run_check(one) for one in (echoes, echoes.turned))
-    audit = tuple(audit_check(one) for one in (echoes, echoes.turned))
-    return Judged(
+    (mask, right), (_, wrong) = (
+        run_check(measured_echoes) for measured_echoes in (echoes, echoes.reversed)
+    )
+    audit = tuple(audit_check(measured_echoes) for measured_echoes in (echoes, echoes.reversed))
+    return Judgement(
         *volumes_of(mask, echoes.voxel_size), dict(zip(KINDS, ((right, wrong), audit), strict=True))
     )
 
@@ -304,13 +306,13 @@ def judge_echoes(echoes):
 def run_check(echoes):
     """The mask of a run, and its check."""
     try:
-        known = fit_known(*echoes.measured, mask=echoes.mask)
+        total = fit_valid(*echoes.measurement, mask=echoes.mask)
     except EmptyMaskError:
         return np.zeros(echoes.signal.shape[:3], bool), SignCheck(None)
     check = check_sign_of_total(
-        known.field, known.mask, standard_error=known.standard_error, **echoes.where
+        total.field, total.mask, standard_error=total.standard_error, **echoes.geometry
     )
-    return known.mask, check
+    return total.mask, check
 
 
 def audit_check(echoes):
@@ -332,7 +334,7 @@ def judge_field(field, mask):
     b0_dir = tuple(b0_direction(field.affine))
     pair = tuple(check_sign(sign * local, inside, voxel_size, b0_dir=b0_dir) for sign in (1, -1))
     checks = dict(zip(KINDS, (pair, (SignCheck(None), SignCheck(None))), strict=True))
-    return Judged(*volumes_of(inside, voxel_size), checks)
+    return Judgement(*volumes_of(inside, voxel_size), checks)
 
 
 def volumes_of(mask, voxel_size):

@@ -34,8 +34,9 @@ EXAMPLES = f"""examples:
   multiqsm BIDS_DIR OUTPUT_DIR group --calibrate
       reproducibility within and across scanners, corrected by phantom scans
 
-documentation: {DOCUMENTATION}
 BIDS: https://bids.neuroimaging.io
+documentation: {DOCUMENTATION}; docs/methods.md describes how maps
+are made, docs/reproducibility.md the group level, docs/clusters.md restarts and clusters
 """
 
 LEVELS = ("participant", "group")

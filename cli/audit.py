@@ -25,6 +25,7 @@ EXAMPLES = """examples:
       check the scans of one session quickly, and write the table
 
 exit code: 0 no errors; 1 errors, or with --strict warnings; 2 nothing to audit
+documentation: docs/audit.md of the source distribution
 """
 
 

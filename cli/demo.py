@@ -17,6 +17,8 @@ EXAMPLES = """examples:
       the study in the folder demo, with its reports in demo/derivatives
   multiqsm-demo demo --n-procs 4
       on four cores; the same command continues an interrupted demo
+
+documentation: README.md and docs/simulation.md of the source distribution
 """
 
 

@@ -24,8 +24,12 @@ EXAMPLES = """examples:
       two people at three sites, two scans each
   multiqsm-simulate OUTPUT_DIR --design phantom --sites A B
       a phantom of gadolinium solutions at two sites
+  multiqsm-simulate OUTPUT_DIR --design cosmos
+      one head in five positions, as for susceptibility from several directions of B0
   multiqsm-simulate OUTPUT_DIR --design thalamus --tables-only
       the clinical tables of a study of patients, without images
+
+documentation: docs/simulation.md of the source distribution
 """
 
 
@@ -200,7 +204,7 @@ def _add_study(study):
         "--sites",
         nargs="+",
         metavar="LABEL",
-        help="simulate only these sites, of A, B and C (default: all)",
+        help=f"simulate only these sites, of A, B and C {DESIGN_DEFAULT}",
     )
     tables_help = f"simulate no images, only the tables of --design {COHORT} (default: both)"
     study.add_argument("--tables-only", action="store_true", help=tables_help)

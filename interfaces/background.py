@@ -118,7 +118,7 @@ class TFI(_BackgroundRemoval):
             "BackgroundRemoval": "sources outside and susceptibility inside estimated together "
             "(TFI)",
             **edge_fields(none_if_undefined(self.inputs.edge_fraction), "Background"),
-            "BackgroundLambda": removal.lam,
+            "BackgroundLambda": removal.lambda_value,
             "BackgroundLambdaUnits": "ppm*mm",
             "BackgroundLambdaRule": "scaled",
             "BackgroundFieldPenalty": FIELD_PENALTY,

@@ -211,8 +211,17 @@ def age_figure(
         finish_axis(axis, title=short_name(roi), x="age (years)", y="susceptibility (ppb)")
         if axis.get_legend_handles_labels()[0]:  # with few subjects there may be no line
             low, high = axis.get_ylim()
-            axis.set_ylim(low, high + 0.32 * (high - low))  # room for the legend
-            axis.legend(fontsize=7, frameon=False, loc="upper left", handlelength=2.2)
+            axis.set_ylim(low, high + 0.4 * (high - low))  # room for the legend
+            legend = axis.legend(
+                title="P corrected for the regions",
+                title_fontsize=7,
+                alignment="left",
+                fontsize=7,
+                frameon=False,
+                loc="upper left",
+                handlelength=2.2,
+            )
+            legend.get_title().set_color(INK)
     return figure
 
 
@@ -295,7 +304,7 @@ def _fit_label(site, fits):
 
 
 def _association(fit):
-    p = f"corrected {p_text(fit['p_bonferroni'])}"
+    p = p_text(fit["p_bonferroni"])
     r = fit.get("r", np.nan)
     return p if not np.isfinite(r) else f"r = {r:.2f}, ".replace("-", "−") + p
 

@@ -3,7 +3,7 @@
 Nothing is imported, so that the options of a command are known without loading the numerics.
 """
 
-DESIGNS = ("study", "phantom", "demo")
+DESIGNS = ("study", "phantom", "demo", "cosmos")
 COHORT = "thalamus"  # the design of patients
 
 # The place of a name is part of the seed of its random numbers: new names are added at the end.

@@ -56,6 +56,13 @@ DEMO_PROTOCOL = Protocol(
     repetition_time=0.045,
 )
 
+# The whole brain in every head position.
+COSMOS_PROTOCOL = Protocol(
+    shape=(112, 128, 84),
+    voxel_size=(2.0, 2.0, 2.0),
+    echo_times=(0.006, 0.012, 0.018, 0.024, 0.030, 0.036),
+)
+
 # The first echo time is published. The later ones are our choice: as many as fit into the first
 # half of the repetition time.
 PATIENT_PROTOCOL = Protocol(

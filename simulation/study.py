@@ -18,6 +18,7 @@ from .effects import IDEAL, Effects
 from .plan import Design, Participant, Placement, ScanPlan
 from .protocol import Protocol
 from .scanners import (
+    COSMOS_PROTOCOL,
     DEMO_PROTOCOL,
     HEAD_PROTOCOL,
     PATIENT_PROTOCOL,
@@ -43,6 +44,11 @@ PRESCRIPTION_SPREAD = ((2.0, 1.0, 1.0), (2.0, 2.0, 2.0))
 MOTION_SPREAD = {"head": ((0.3, 0.2, 0.2), (0.3, 0.3, 0.5)), "phantom": ((0.0,) * 3, (0.0,) * 3)}
 DRIFT_SPREAD = 0.01  # of B0, ppm from one run of a session to the next
 
+# Turns of the head in a study of several positions, degrees about the axes x, y and z of the
+# scanner: about as far as a head coil allows. The sum of the squared dipole kernels is then nowhere
+# less than a third of its largest value.
+POSITIONS = ((0, 0, 0), (20, 0, 0), (-20, 0, 0), (0, 20, 0), (0, -20, 0))
+
 # Nine people of 23 to 37 years, 28 ± 5, seven men. Further people repeat these ages and sexes.
 AGES = (25, 34, 23, 28, 37, 24, 30, 26, 25)
 SEXES = "MFMMMFMMM"
@@ -50,18 +56,30 @@ SEXES = "MFMMMFMMM"
 
 @dataclass(frozen=True)
 class _Outline:
-    """A design's numbers of people and runs, and its sequences."""
+    """A design's numbers of people and runs, its sequences, its sites (all by default), and how the
+    head is turned in each run (not at all by default).
+    """
 
     subjects: int
     runs: int
     head: Protocol = HEAD_PROTOCOL
     phantom: Protocol | None = PHANTOM_PROTOCOL
+    sites: tuple[str, ...] | None = None
+    turns: tuple[tuple[float, float, float], ...] = ()
 
 
 OUTLINES = {
     "study": _Outline(subjects=9, runs=5),
     "phantom": _Outline(subjects=0, runs=5),
     "demo": _Outline(subjects=2, runs=2, head=DEMO_PROTOCOL, phantom=None),
+    "cosmos": _Outline(
+        subjects=1,
+        runs=len(POSITIONS),
+        head=COSMOS_PROTOCOL,
+        phantom=None,
+        sites=("A",),
+        turns=POSITIONS,
+    ),
 }
 
 
@@ -81,9 +99,10 @@ def make_design(
 
     Parameters
     ----------
-    name : {'study', 'phantom', 'demo'}
+    name : {'study', 'phantom', 'demo', 'cosmos'}
         ``study``: travelling heads at three sites, and the phantom at each. ``phantom``: the
-        phantom alone. ``demo``: fewer and coarser heads.
+        phantom alone. ``demo``: fewer and coarser heads. ``cosmos``: one head at one site, in each
+        run turned to another of `POSITIONS`, and the image with it.
     subjects : int, optional
         Number of people, without the phantom; that of the design by default.
     runs : int, optional
@@ -144,6 +163,13 @@ def make_design(
         raise ValueError(
             f"{subjects} subjects with {runs} runs: there must be at least one of each"
         )
+    if outline.turns and runs > len(outline.turns):
+        raise ValueError(
+            f"the design {name} has {len(outline.turns)} head positions, one for each run: "
+            f"{runs} runs are too many"
+        )
+    if sites is None:
+        sites = outline.sites
     protocols = {"head": outline.head, "phantom": outline.phantom}
     if voxel_size is not None:
         for model, protocol in protocols.items():
@@ -160,6 +186,8 @@ def make_design(
     for participant, (visit, scanner), run in visits:
         plan = _plan(participant, scanner, visit, run, protocols[participant.model], seed)
         plan = replace(plan, flow_phase=flow_phase, effects=effects)
+        if outline.turns:
+            plan = _turned(plan, outline.turns[run])
         plans.append(_with_site_protocol(plan) if vary_protocols else plan)
     summary = _summary(name, voxel_size, flow_phase, effects, seed, vary_protocols=vary_protocols)
     return Design(name, summary, tuple(plans))
@@ -251,6 +279,16 @@ def _plan(participant, scanner, visit, run, protocol, seed):
         prescription=settled.after(centre).after(slip),
         session_seed=derived_seed(seed, "session", *key),
         b0_drift=run * DRIFT_SPREAD * float(generator(seed, "drift", *key).standard_normal()),
+    )
+
+
+def _turned(plan, turn):
+    """Return the plan with the head turned, and the image with it as prescribed on a scout."""
+    turn = Placement(rotation=turn)
+    return replace(
+        plan,
+        position=turn.after(plan.position),
+        prescription=turn.after(plan.prescription),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from .references import DEEP_GREY
+from .families import DEEP_GREY
 
 # The thalamus is left out: it is larger and less iron-rich than the others, and white matter is
 # part of it.

@@ -19,7 +19,7 @@ class BackgroundRemoval:
         Iterations of the solver; 0 if there is none.
     relative_residual : float
         Norm of the normal equations' residual relative to its initial value; 0 without a solver.
-    lam : float or None
+    lambda_value : float or None
         λ that was chosen, ppm·mm; None without a penalty.
     """
 
@@ -27,4 +27,4 @@ class BackgroundRemoval:
     mask: np.ndarray
     iterations: int = 0
     relative_residual: float = 0.0
-    lam: float | None = None
+    lambda_value: float | None = None

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from ...simulation import head, phantom
+from ...simulation.effects import pathology
 from ...simulation.plan import ScanPlan
 from ..files import atomic_write, write_text
 
@@ -50,10 +51,25 @@ def lookup_table(plan: ScanPlan) -> list[dict[str, object]]:
         for index, name in head.label_names().items():
             chi = _head_susceptibility(name, plan.subject)
             rows.append({"index": index, "name": name, "susceptibility_ppm": chi})
+        if plan.effects.pathology is not None:
+            rows += _findings(plan.subject)
         return rows
     chi_of_tube = dict(enumerate(phantom.TUBE_SUSCEPTIBILITY, start=1))
     for index, name in phantom.label_names(plan.build).items():
         rows.append({"index": index, "name": name, "susceptibility_ppm": chi_of_tube.get(index)})
+    return rows
+
+
+def _findings(subject):
+    """Return the rows of findings; the susceptibility is the mean over those with the label."""
+    rows = []
+    for index, name in pathology.label_names().items():
+        chi = []
+        for finding in (*subject.rims, *subject.features):
+            if finding.label == index:
+                chi.append(finding.tissue["chi"])
+        mean = float(np.mean(chi)) if chi else None
+        rows.append({"index": index, "name": name, "susceptibility_ppm": mean})
     return rows
 
 

@@ -215,7 +215,7 @@ class _SourceGrid:
         index = from_mni[:3, :3] @ places + from_mni[:3, 3:]
         return np.floor(index.min(axis=1)).astype(int), np.ceil(index.max(axis=1)).astype(int) + 1
 
-    def points(self, affine, shape):
+    def points(self, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Return MNI coordinates of the voxels of a grid in the scanner."""
         subject = self.subject
         return warped_coordinates(
@@ -237,7 +237,7 @@ class _SourceGrid:
         coarse = orientation_along(points, (0, 0, 1), fibres=fibres, linear=np.linalg.inv(to_mni))
         return np.stack([interpolate_blocks(c, blocks, (0, 0, 0), self.shape) for c in coarse])
 
-    def white_fraction(self, model) -> np.ndarray:
+    def white_fraction(self, model: Callable[[Sequence[int], np.ndarray], Tissue]) -> np.ndarray:
         """Return the fraction of each voxel that is white matter."""
         points = self.points(self.affine, self.shape)
         templates = load_templates()

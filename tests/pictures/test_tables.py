@@ -105,7 +105,8 @@ def test_age_figure_has_lines_and_error_bars():
         & (table["analysis"] == "naive")
     ].iloc[0]
     p = drawing.p_text(fit["p_bonferroni"])
-    assert any(f"r = {fit['r']:.2f}, corrected {p}" in label for label in labels)
+    assert any(f"r = {fit['r']:.2f}, {p}" in label for label in labels)
+    assert "corrected" in axis.get_legend().get_title().get_text()
     assert len(labels) == 3
 
 

@@ -9,6 +9,8 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
+from multiqsm.core.grid import grid_shift
+from multiqsm.core.inversion.cosmos import condition_of_directions
 from multiqsm.simulation.cohort import draw_patients, population
 from multiqsm.simulation.head import anatomy
 from multiqsm.simulation.plan import Placement, simulate
@@ -160,6 +162,29 @@ def test_varied_protocols_keep_their_ratios_in_other_voxels():
     np.testing.assert_allclose(sizes, [(4, 4, 5), (3.2, 3.2, 6), (4.8, 4.8, 4)])
 
 
+def test_a_head_is_turned_by_20_degrees_about_two_axes():
+    """The image is turned with it, so that the head keeps its place in the image."""
+    plans = make_design("cosmos").plans
+    assert [plan.entities["run"] for plan in plans] == ["1", "2", "3", "4", "5"]
+    assert {plan.scanner.site for plan in plans} == {"A"}
+    assert len({plan.anatomy_seed for plan in plans}) == 1
+    b0_dirs = []
+    for plan in plans:
+        to_head = np.linalg.inv(plan.position.matrix)
+        b0_dirs.append(to_head[:3, 2])
+        place = to_head @ plan.affine
+        first = np.linalg.inv(plans[0].position.matrix) @ plans[0].affine
+        # Between runs the head moves by a few tenths of a degree and of a millimetre.
+        assert grid_shift(plan.protocol.shape, place, first) < 4
+    angles = np.degrees(np.arccos(np.clip(b0_dirs @ b0_dirs[0], -1, 1)))
+    np.testing.assert_allclose(angles, [0, 20, 20, 20, 20], atol=1.5)
+    across = np.degrees(np.arccos(b0_dirs[1] @ b0_dirs[2]))
+    assert across == pytest.approx(40, abs=2)
+    assert condition_of_directions(b0_dirs) < 3.5
+    part = make_design("cosmos", runs=3).plans
+    assert part == plans[:3]
+
+
 def test_phantom_alone():
     design = make_design("phantom", runs=1)
     assert [plan.entities["session"] for plan in design.plans] == ["A", "B", "C"]
@@ -174,6 +199,7 @@ def test_phantom_alone():
         ({"name": "study", "sites": ["Z"]}, "no site Z"),
         ({"name": "study", "runs": 0}, "at least one"),
         ({"name": "study", "subjects": 0}, "at least one"),
+        ({"name": "cosmos", "runs": 6}, "5 head positions, one for each run: 6 runs"),
         ({"name": "phantom", "subjects": 2}, "no subjects"),
         ({"name": "phantom", "vary_protocols": True}, "no heads"),
     ],
