@@ -1,17 +1,17 @@
 """Images and tables of a simulated dataset."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 
 from ...simulation import head, phantom
 from ...simulation.effects import pathology
 from ...simulation.plan import ScanPlan
-from ..files import atomic_write, write_text
+from ..files import atomic_write
+from ..tables import write_tsv
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -24,12 +24,11 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     rows : list of dict
         Rows, all with the same columns; None becomes ``n/a``.
     """
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, fieldnames=list(rows[0]), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: "n/a" if value is None else value for name, value in row.items()})
-    write_text(path, lines.getvalue())
+    texts = [
+        {name: "n/a" if value is None else str(value) for name, value in row.items()}
+        for row in rows
+    ]
+    write_tsv(path, pd.DataFrame(texts))
 
 
 def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
