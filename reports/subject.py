@@ -214,7 +214,7 @@ def _summary(scans, maps, failures, warnings, links):
     if maps is not None:
         relation = "Values are relative to the mean of the whole mask."
         if "reference" in maps:
-            relation = "The mean of the reference region was subtracted, so that values are relative to it."
+            relation = "Values are relative to the reference region, whose mean was subtracted."
         text = f"Susceptibility is determined only up to a constant. {relation}"
         blocks.append(Paragraph(text, note=True))
         blocks += _common_and_differing(maps, "Susceptibility maps", MAP_COLUMNS, links.get("maps"))
