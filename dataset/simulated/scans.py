@@ -22,7 +22,10 @@ SEQUENCE = {
     "MTState": False,
     "ParallelReductionFactorInPlane": 1,
     "ParallelReductionFactorOutOfPlane": 1,
-    "CoilCombinationMethod": "none: the signal is that of one coil of smooth sensitivity",
+}
+COIL_COMBINATION = {
+    True: "adaptive at each echo, with the phase of a virtual reference coil",
+    False: "none: the signal is that of one coil of smooth sensitivity",
 }
 # Of what each effect adds to the field.
 EFFECT_DESCRIPTIONS = {
@@ -106,7 +109,7 @@ def _raw_metadata(plan, echo):
 
 
 def _sampling(scan):
-    """Return the fields of a sidecar that describe which part of k-space is acquired."""
+    """Return the fields of a sidecar that describe coils and the part of k-space acquired."""
     truncation = scan.effects.get("truncation", {})
     partial_fourier = truncation.get("PartialFourier", 1)
     details = ["simulated, without duration of the readout"]
@@ -114,7 +117,11 @@ def _sampling(scan):
         details.append("interpolated by zeros around k-space")
     if truncation.get("Elliptical", False):
         details.append("corners of k-space not acquired")
-    metadata = {"PulseSequenceDetails": ", ".join(details), "PartialFourier": partial_fourier}
+    metadata = {
+        "CoilCombinationMethod": COIL_COMBINATION["coils" in scan.effects],
+        "PulseSequenceDetails": ", ".join(details),
+        "PartialFourier": partial_fourier,
+    }
     if partial_fourier == 1:
         return {**metadata, "ScanOptions": "none"}
     return {**metadata, "PartialFourierDirection": "PHASE", "ScanOptions": "PFP"}
