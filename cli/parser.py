@@ -22,7 +22,9 @@ class CommandParser(argparse.ArgumentParser):
         text = f"{self.prog}: {message} ({self.prog} --help lists all options)\n"
         self.exit(EXIT_NOTHING_TO_DO, text)
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> argparse.Namespace:
         """Parse arguments; the parameters are those of `argparse.ArgumentParser.parse_args`."""
         arguments = sys.argv[1:] if args is None else list(args)
         # Before anything else, since a misspelt option also makes its values look misplaced.
