@@ -38,8 +38,8 @@ class CommandParser(argparse.ArgumentParser):
         causes = []
         for argument in arguments:
             name = argument.partition("=")[0]
-            known = any(option.startswith(name) for option in self._option_string_actions)
-            if name.startswith("--") and not known:
+            is_known = any(option.startswith(name) for option in self._option_string_actions)
+            if name.startswith("--") and not is_known:
                 meant = did_you_mean(name, self._option_string_actions)
                 causes.append(f"there is no option {name}{meant}")
         if causes:
