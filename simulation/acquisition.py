@@ -322,7 +322,15 @@ def acquire(
     sampled = sampled_lines(effects, vendor, protocol.shape)
     centre = specimen.affine[:3] @ (*np.argwhere(truth["mask"]).mean(axis=0), 1)
     records |= distort_lines(
-        signal, protocol, specimen.affine, centre, effects, seed, vendor=vendor, workers=workers
+        signal,
+        protocol,
+        specimen.affine,
+        centre,
+        truth["total_field"] - truth["local_field"],
+        effects,
+        seed,
+        vendor=vendor,
+        workers=workers,
     )
     if field_drift:
         n = protocol.shape[PHASE_AXIS]
