@@ -238,7 +238,9 @@ def _clinical(collection, bids_dir, further_paths):
 
 
 def _read_clinical(path, name, collection):
-    table = read_text_table(path, ["participant_id"])
+    table, remarks = read_text_table(path, ["participant_id"])
+    for line, remark in remarks:
+        collection.notes.append(f"{name}: line {line} {remark}")
     labels = table["participant_id"].str.removeprefix("sub-")
     is_valid = labels.map(_is_label).astype(bool)
     reason = "not a valid label (letters, digits, +), so its row is not used"

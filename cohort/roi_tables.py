@@ -237,11 +237,11 @@ def add_participants(rois: pd.DataFrame, bids_dir: PathLike) -> tuple[pd.DataFra
     path = Path(bids_dir) / "participants.tsv"
     if not exists(path):
         return rois, [f"{path}: missing, so age and sex are not known"]
-    participants = read_text_table(path, ["participant_id"])
+    participants, remarks = read_text_table(path, ["participant_id"])
     participants = participants.dropna(subset="participant_id")
     labels = participants["participant_id"].str.removeprefix("sub-")
     columns = []
-    notes = []
+    notes = [f"{path.name}: line {line} {remark}" for line, remark in remarks]
     for column in PARTICIPANT_COLUMNS:
         if column in participants:
             columns.append(column)

@@ -203,10 +203,10 @@ def read_points(path: PathLike) -> list[tuple[float, float, float]]:
     """
     rows = read_rows(path, "xyz", "name the columns x, y and z, separated by tabs")
     points: list[tuple[float, float, float]] = []
-    for line, row in enumerate(rows, start=2):  # line 1 has the headings
-        x = _coordinate(row["x"], path, line)
-        y = _coordinate(row["y"], path, line)
-        z = _coordinate(row["z"], path, line)
+    for row in rows:
+        x = _coordinate(row["x"], path, row.line)
+        y = _coordinate(row["y"], path, row.line)
+        z = _coordinate(row["z"], path, row.line)
         points.append((x, y, z))
     if not points:
         raise DatasetError(

@@ -153,17 +153,17 @@ def read_lookup(path: Path) -> tuple[dict[int, str], dict[str, float]]:
     )
     names: dict[int, str] = {}
     expected: dict[str, float] = {}
-    for line, row in enumerate(rows, start=2):  # line 1 has the headings
+    for row in rows:
         try:
             index, name, susceptibility = _parse(row)
         except ValueError as error:
-            raise DatasetError(f"{path}, line {line}: {error}") from error
+            raise DatasetError(f"{path}, line {row.line}: {error}") from error
         if index == 0:
             continue
         if index in names or name in names.values():
             duplicate = f"index {index}" if index in names else f"name {name!r}"
             raise DatasetError(
-                f"{path}, line {line}: {duplicate} occurs twice",
+                f"{path}, line {row.line}: {duplicate} occurs twice",
                 "give each region its own index and name",
             )
         names[index] = name

@@ -10,7 +10,7 @@ import pandas as pd
 from .content import exists
 from .problems import DatasetError, UnusableScanError
 from .scans import Scan
-from .tables import read_rows
+from .tables import REPLACED, Row, read_rows
 from .values import one_line
 
 READ_COLUMNS = ("site", "scanner", "species")  # of participants.tsv and sessions.tsv
@@ -28,7 +28,7 @@ class ParticipantTables:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._rows: dict[Path, dict[str, list[dict]]] = {}
+        self._rows: dict[Path, dict[str, list[Row]]] = {}
 
     def participant(self, scan: Scan) -> dict:
         """Return the row of the scan's participant; empty if there is none."""
@@ -51,13 +51,8 @@ class ParticipantTables:
 
         Labels in the column `key` may have the prefix of the entity or not.
         """
-        if path not in self._rows:
-            rows = defaultdict(list)
-            for row in read_rows(path, [key]) if exists(path) else ():
-                rows[(row[key] or "").removeprefix(f"{entity}-")].append(row)
-            self._rows[path] = rows
-        rows = self._rows[path].get(label, [{}])
-        merged = dict(rows[0])
+        rows = self._rows_of(path, key, entity, label)
+        merged = dict(rows[0]) if rows else {}
         contradictory = []
         for column in READ_COLUMNS:
             values = {row[column] for row in rows if not _is_missing(row.get(column))}
@@ -73,26 +68,42 @@ class ParticipantTables:
             )
         return merged
 
+    def _rows_of(self, path, key, entity, label):
+        """Return all rows with a label; the table is read once."""
+        if path not in self._rows:
+            rows = defaultdict(list)
+            for row in read_rows(path, [key]) if exists(path) else ():
+                rows[(row[key] or "").removeprefix(f"{entity}-")].append(row)
+            self._rows[path] = rows
+        return self._rows[path].get(label, [])
+
     def notes(self, scan: Scan) -> tuple[str, ...]:
         """Return remarks for the user about the row of the scan's participant."""
-        row = self.participant(scan)
-        name = f"sub-{scan.entities['subject']}"
-        if not row:
-            has_table = (self._root / "participants.tsv").exists()
-            return (f"{name} is not in participants.tsv",) if has_table else ()
+        path = self._root / "participants.tsv"
+        label = scan.entities["subject"]
+        rows = self._rows_of(path, "participant_id", "sub", label)
+        if not rows:
+            return (f"sub-{label} is not in participants.tsv",) if path.exists() else ()
         notes = []
-        if None in row.values():
-            notes.append(
-                f"the row of {name} in participants.tsv is shorter than the header: the remaining "
-                "values count as missing"
-            )
-        # Cells beyond the headings are a list.
-        texts = [value for value in row.values() if isinstance(value, str)]
-        if not "".join(texts).isprintable():
-            notes.append(
-                f"the row of {name} in participants.tsv contains characters that cannot be printed"
-            )
+        for row in rows:
+            where = f"line {row.line} of participants.tsv, the row of sub-{label},"
+            notes += [f"{where} {fault}" for fault in _faults(row)]
         return tuple(notes)
+
+
+def _faults(row):
+    """Return what is wrong with a row of a table, in words."""
+    faults = []
+    if None in row.values():
+        faults.append("is shorter than the header: the remaining values count as missing")
+    if row.excess:
+        faults.append("has more cells than there are headings: they are not used")
+    texts = "".join(value for value in row.values() if value)
+    if REPLACED in texts:
+        faults.append("has characters that are not UTF-8")
+    elif not texts.isprintable():
+        faults.append("contains characters that cannot be printed")
+    return faults
 
 
 def merge_repeats(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:

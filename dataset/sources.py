@@ -99,9 +99,7 @@ def find_brain_mask(scan: Scan, datasets: Sequence[Path]) -> tuple[Path | None, 
     Raises
     ------
     UnusableScanError
-        If a mask's sidecar is listed without its content.
-    DatasetError
-        If there is more than one mask.
+        If a mask's sidecar is listed without its content, or there is more than one mask.
     """
     if not datasets:
         return None, []
@@ -124,8 +122,8 @@ def find_brain_mask(scan: Scan, datasets: Sequence[Path]) -> tuple[Path | None, 
     except MissingContentError as error:
         raise UnusableScanError(error.cause, error.remedy, error.file) from error
     if len(own) > 1:
-        raise DatasetError(
-            f"{scan.label}: more than one brain mask ({', '.join(map(str, own))})",
+        raise UnusableScanError(
+            f"there is more than one brain mask ({', '.join(map(str, own))})",
             "choose the dataset to use with --derivatives, or remove all but one",
         )
     return (own[0] if own else None), unused

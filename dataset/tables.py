@@ -1,6 +1,8 @@
 """Read and write tables of tab-separated values, by users and by this package."""
 
+import codecs
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,11 +35,34 @@ MODEL_LABELS: tuple[str, ...] = (
 LESION_LABELS = ("lesion",)
 # Columns of tables of earlier versions, and their names today.
 EARLIER_COLUMNS = {"unresolved_share": "unresolved_fraction"}
+LINE_END = re.compile(r"\r\n|\n|\r")
+REPLACED = "\N{REPLACEMENT CHARACTER}"
 AS_TEXT = "save the table as UTF-8 text with tabs between columns"
 
 
-def read_rows(path: PathLike, columns: Sequence[str] = (), hint: str = AS_TEXT) -> list[dict]:
+class Row(dict):
+    """The cells of a row by their columns; missing cells at its end are None.
+
+    Attributes
+    ----------
+    line : int
+        Its line in the table; line 1 has the headings.
+    excess : tuple of str
+        Cells beyond the headings that are not empty.
+    """
+
+    def __init__(self, names: Sequence[str], cells: Sequence[str], line: int) -> None:
+        super().__init__(dict.fromkeys(names) | dict(zip(names, cells, strict=False)))
+        self.line = line
+        self.excess = tuple(filter(None, cells[len(names) :]))
+
+
+def read_rows(path: PathLike, columns: Sequence[str] = (), hint: str = AS_TEXT) -> list[Row]:
     """Read the rows of a table written by a user.
+
+    As BIDS has it, only tabs and line ends have a meaning; quotes are characters like any other.
+    Characters that are not UTF-8 are replaced by U+FFFD, since they may be in a column or a row
+    that nobody reads.
 
     Parameters
     ----------
@@ -50,37 +75,48 @@ def read_rows(path: PathLike, columns: Sequence[str] = (), hint: str = AS_TEXT) 
 
     Returns
     -------
-    list of dict of str
-        One dict per row. Missing cells at the end of a row are None; the list of excess cells has
-        the key None.
+    list of Row
+        Lines without any cell are left out.
 
     Raises
     ------
     DatasetError
-        If the table does not exist, is not a valid table, or lacks a column.
+        If the table does not exist, is not text, or lacks a required column or has it twice.
     """
     path = Path(path)
+    names, lines = _read_lines(path)
+    if absent := [column for column in columns if column not in names]:
+        raise DatasetError(f"{path}: no column {', '.join(absent)}", hint)
+    if repeated := sorted(_repeated(names) & set(columns)):
+        raise DatasetError(
+            f"{path}: column {', '.join(map(repr, repeated))} occurs twice", "rename or remove one"
+        )
+    return [Row(names, cells, line) for line, cells in enumerate(lines, start=2) if any(cells)]
+
+
+def _read_lines(path):
+    """Return the headings of a table, and the cells of its other lines."""
     require_content(path)
     if not path.is_file():
         raise DatasetError(f"{path}: not a file", "remove it, or replace it by the table")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, delimiter="\t", strict=True)
-            names = reader.fieldnames or ()
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise DatasetError(f"{path}: {error}", AS_TEXT) from error
-    if absent := [column for column in columns if column not in names]:
-        raise DatasetError(f"{path}: no column {', '.join(absent)}", hint)
-    if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise DatasetError(
-            f"{path}: column {', '.join(map(repr, duplicates))} occurs twice",
-            "rename or remove one",
-        )
-    return rows
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DatasetError(f"{path}: the text is in UTF-16", AS_TEXT)
+    text = content.decode("utf-8-sig", errors="replace")
+    names, *lines = [line.split("\t") for line in LINE_END.split(text)]
+    return names, lines
 
 
-def read_text_table(path: PathLike, columns: Sequence[str] = ()) -> pd.DataFrame:
+def _repeated(names):
+    return {name for name in names if names.count(name) > 1}
+
+
+def read_text_table(
+    path: PathLike, columns: Sequence[str] = ()
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """Read a table written by a user, with all cells as text.
 
     Parameters
@@ -90,19 +126,33 @@ def read_text_table(path: PathLike, columns: Sequence[str] = ()) -> pd.DataFrame
 
     Returns
     -------
-    pandas.DataFrame
-        Empty cells and ``n/a`` are missing.
+    table : pandas.DataFrame
+        Empty cells and ``n/a`` are missing. Columns without a heading, and those that have the
+        heading of another one, are left out.
+    remarks : list of (int, str)
+        Line and what is wrong with it: such columns, cells beyond the headings, characters that
+        are not UTF-8.
 
     Raises
     ------
     DatasetError
-        See `read_rows`; also if a row has more cells than there are headings.
+        See `read_rows`; also if all rows have more cells than there are headings, so that any of
+        them may belong to another column.
     """
     rows = read_rows(path, columns)
-    if any(None in row for row in rows):
-        raise DatasetError(f"{path}: a row has more cells than there are headings", AS_TEXT)
-    table = pd.DataFrame(rows, columns=None if rows else list(columns), dtype=object)
-    return table.where(~table.isin(["n/a", ""]), None)
+    names, _ = _read_lines(Path(path))
+    unclear = _repeated(names)
+    remarks = [(1, f"has the heading {name!r} twice: not used") for name in sorted(unclear)]
+    for row in rows:
+        if row.excess:
+            remarks.append((row.line, "has more cells than there are headings"))
+        if any(REPLACED in (cell or "") for cell in row.values()):
+            remarks.append((row.line, "has characters that are not UTF-8"))
+    if rows and all(row.excess for row in rows):
+        raise DatasetError(f"{path}: all rows have more cells than there are headings", AS_TEXT)
+    used = [name for name in names if name and name not in unclear]
+    table = pd.DataFrame(list(map(dict, rows)), columns=used, dtype=object)
+    return table.where(~table.isin(["n/a", ""]), None), remarks
 
 
 def read_tsv(path: PathLike) -> pd.DataFrame:
@@ -119,12 +169,22 @@ def read_tsv(path: PathLike) -> pd.DataFrame:
     pandas.DataFrame
     """
     labels = dict.fromkeys((*TEXT_COLUMNS, *MODEL_LABELS, *LESION_LABELS), str)
-    table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False, dtype=labels)
+    table = pd.read_csv(
+        path,
+        sep="\t",
+        na_values="n/a",
+        keep_default_na=False,
+        dtype=labels,
+        quoting=csv.QUOTE_NONE,
+    )
     return table.rename(columns=EARLIER_COLUMNS)
 
 
 def write_tsv(path: Path, table: pd.DataFrame) -> Path:
     """Write a BIDS table atomically: tabs between columns, and ``n/a`` for missing values.
+
+    Quotes have no meaning in BIDS tables. Tabs and line ends within a text, which a cell cannot
+    have, become spaces.
 
     Parameters
     ----------
@@ -138,4 +198,14 @@ def write_tsv(path: Path, table: pd.DataFrame) -> Path:
     pathlib.Path
         The file.
     """
-    return write_text(path, table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
+    table = table.copy()
+    for column in table.select_dtypes(include=["object", "string"]):
+        table[column] = table[column].map(_in_one_cell)
+    text = table.to_csv(
+        sep="\t", index=False, na_rep="n/a", lineterminator="\n", quoting=csv.QUOTE_NONE
+    )
+    return write_text(path, text)
+
+
+def _in_one_cell(value):
+    return re.sub(r"[\t\r\n]+", " ", value) if isinstance(value, str) else value

@@ -30,25 +30,67 @@ THALAMUS = (
     " --phenotype thalamus/derivatives/truth/phenotype/thalamus.tsv",
 )
 RECIPES = {
-    "audit": {"sign": ("sign.py --bids-dirs REAL_BIDS SPHERE_3T --fields TR_1_1 TR_2_4",)},
+    "audit": {
+        "offsets": ("offsets.py",),
+        "sign": ("sign.py --bids-dirs REAL_BIDS SPHERE_3T --fields TR_1_1 TR_2_4",),
+    },
     "background": {"background": ("background.py",)},
     "benchmarks": {
         "steps": ("run.py PHANTOM --repeats 7",),
         "choices": ("accuracy.py choices",),
         "lesions": ("lesions.py",),
+        "lesions-as-background": ("lesions.py --holes-are-background",),
     },
     "faults": {
         "kills": ("faults.py kills --n 60",),
         "disk": ("faults.py disk",),
         "inputs": tuple(f"faults.py inputs --seed {seed}" for seed in (0, 1, 2)),
-        "studies": ("faults.py studies",),
+        "misleading-studies": ("faults.py studies",),
     },
     "harmonization": {"harmonization": ("harmonization.py harmonization",)},
     "methods": {
+        "unwrapping": ("unwrapping.py heads",),
+        "unwrapping-real": ("unwrapping.py real REAL_BIDS --participant-label crop7T",),
         "maps": ("methods.py maps",),
         "automatic-mask": ("methods.py maps --automatic-mask --sites A",),
         "streaking": ("methods.py streaking",),
         "timing": ("methods.py timing",),
+    },
+    "patients": {
+        "patients": (
+            "multiqsm-simulate patients --design thalamus --subjects 5 --voxel-size 1.5 1.5 2",
+            "multiqsm-simulate patients-2mm --design thalamus --subjects 5 --voxel-size 2 2 2.5",
+            "patients.py lesions patients",
+            "multiqsm patients whole participant --preset chiang2018 --no-exclude-veins",
+            "multiqsm patients without-veins participant --preset chiang2018",
+            "multiqsm patients-2mm whole-2mm participant --preset chiang2018 --no-exclude-veins",
+            "multiqsm patients-2mm without-veins-2mm participant --preset chiang2018",
+            "patients.py thalamus patients whole without-veins",
+            "patients.py thalamus patients-2mm whole-2mm without-veins-2mm",
+        ),
+        "patients-fine": (
+            "multiqsm-simulate patients-fine --design thalamus --subjects 5",
+            "patients.py lesions patients-fine",
+            "multiqsm patients-fine whole-fine participant --participant-label 001 002"
+            " --preset chiang2018 --no-exclude-veins",
+            "multiqsm patients-fine without-veins-fine participant --participant-label 001 002"
+            " --preset chiang2018",
+            "patients.py thalamus patients-fine whole-fine without-veins-fine",
+        ),
+    },
+    "quality": {
+        "quality": (
+            "multiqsm-simulate demo --design demo",
+            "multiqsm demo demo-out participant",
+            "multiqsm-simulate phantom --design phantom --runs 1",
+            "multiqsm phantom phantom-out participant",
+            "multiqsm REAL_BIDS real participant",
+            "multiqsm SPHERE_3T sphere participant",
+            "plausibility.py table demo-out phantom-out real sphere",
+            "plausibility.py widen REAL_BIDS real wide-masks --by 9",
+            "multiqsm REAL_BIDS real-wide participant --derivatives wide-masks",
+            "plausibility.py table real-wide",
+        ),
     },
     "reproducibility": {
         "study": (*STUDY, "reproducibility.py study study-pdf"),
@@ -65,7 +107,8 @@ RECIPES = {
             "scaling.py plan --work scaling --scans 500 1000 2000",
             "scaling.py group --work scaling --scans 500 1000 2000",
             "scaling.py overhead --work scaling",
-        )
+        ),
+        "extrapolation": ("scaling.py extrapolate --scans 135 5000 50000",),
     },
     "simulation": {
         "head": ("accuracy.py head",),
@@ -115,7 +158,7 @@ def main():
     parser.add_argument("--work", type=Path, help="folder for studies and results")
     parser.add_argument("--data", nargs="+", default=[], metavar="NAME=FOLDER")
     options = parser.parse_args()
-    recipes = {name: commands for page in RECIPES.values() for name, commands in page.items()}
+    recipes = recipes_by_name()
     if not options.names:
         print_recipes()
         return
@@ -134,6 +177,19 @@ def main():
     options.work.mkdir(parents=True, exist_ok=True)
     for name, commands in commands_by_name.items():
         run_recipe(name, commands, options.work)
+
+
+def recipes_by_name():
+    """Commands of all pages' recipes by name."""
+    recipes = {}
+    for page, page_recipes in RECIPES.items():
+        repeated = set(recipes) & set(page_recipes)
+        if repeated:
+            sys.exit(
+                f"the recipe {', '.join(repeated)} of docs/{page}.md has a name of another page"
+            )
+        recipes |= page_recipes
+    return recipes
 
 
 def print_recipes():

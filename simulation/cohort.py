@@ -164,7 +164,7 @@ def _draw_lesions(volume, rng):
     number = int(np.clip(volume / (1000 * USUAL_LESION), 3, MOST_LESIONS))
     volumes = np.exp(0.8 * rng.standard_normal(number))
     radii = np.sort(np.cbrt(3 / (4 * np.pi) * volume * volumes / volumes.sum()))[::-1]
-    sites = _lesion_sites()
+    sites = lesion_sites()
     lesions = []
     for radius in radii:
         candidates = sites[rng.integers(len(sites), size=50)]
@@ -185,7 +185,7 @@ def _gap(centre, radius, lesions):
 
 
 @cache
-def _lesion_sites():
+def lesion_sites() -> np.ndarray:
     """Return the voxels (MNI, mm) at which a lesion may be centred, shape (n, 3)."""
     templates = load_templates()
     index = np.argwhere((templates.white > WHITE_MATTER) & (templates.distance < -DEPTH))

@@ -116,6 +116,29 @@ def load_templates() -> Templates:
 
 
 @dataclass(frozen=True)
+class Feature:
+    """A structure that a head has beyond the template's anatomy.
+
+    Parameters
+    ----------
+    shape : mapping
+        Its ``ellipsoids`` and ``tubes`` in MNI space, see
+        `multiqsm.simulation.shapes.shape_distance`.
+    tissue : mapping
+        ``chi``, ``r2s``, ``pd`` and ``t1`` as in ``head.json``.
+    label : int
+        Label of its voxels.
+    outside_brain : bool
+        Whether it ends at the CSF around the brain.
+    """
+
+    shape: Mapping[str, Any]
+    tissue: Mapping[str, Any]
+    label: int
+    outside_brain: bool = False
+
+
+@dataclass(frozen=True)
 class Subject:
     """One person's head.
 
@@ -134,6 +157,12 @@ class Subject:
         Phases of the waves, rad.
     lesions : sequence of nine floats each
         Ellipsoids in MNI space, see `multiqsm.simulation.shapes.ellipsoid_distance`.
+    rims : sequence of Feature
+        Rims of lesions, which nuclei cover as they cover lesions.
+    features : sequence of Feature
+        Other findings, in the order in which they replace the tissue.
+    cavities : sequence of Feature, optional
+        Bone and air of the skull base, in place of the cavities of ``head.json``.
     """
 
     age: float
@@ -143,6 +172,9 @@ class Subject:
     amplitudes: np.ndarray
     phases: np.ndarray
     lesions: Sequence[Sequence[float]] = ()
+    rims: Sequence[Feature] = ()
+    features: Sequence[Feature] = ()
+    cavities: Sequence[Feature] | None = None
 
 
 def average_subject(age: float | None = None) -> Subject:
@@ -239,6 +271,8 @@ def head_model(
         canvas.paint_shape(
             {"ellipsoids": [lesion], "tubes": []}, tissues["lesion"], labels["lesion"]
         )
+    for rim in subject.rims:
+        canvas.paint_feature(rim)
     for name, nucleus in anatomy()["nuclei"].items():
         tissue = {**nucleus, "chi": subject.chi[name]}
         for side, label in zip(sides(nucleus), nucleus["label"], strict=True):
@@ -249,14 +283,24 @@ def head_model(
         for side in sides(vein):
             for piece in pieces(side):
                 canvas.paint_shape(piece, tissues["vein"], labels["vein"])
+    for feature in subject.features:
+        canvas.paint_feature(feature)
     for eye in sides(anatomy()["eyes"]["eye"]):
         canvas.paint_shape(eye, tissues["eye"], labels["eye"], outside_brain=True)
-    for cavity in anatomy()["cavities"].values():
-        for side in sides(cavity):
-            canvas.paint_shape(side, tissues["air"], 0, outside_brain=True)
+    for cavity in usual_cavities() if subject.cavities is None else subject.cavities:
+        canvas.paint_feature(cavity)
     for part in anatomy()["parts"].values():
         canvas.label_part(part)
     return canvas.tissue
+
+
+def usual_cavities() -> list[Feature]:
+    """Return the cavities of ``head.json``: sinuses, airways, ear canals and mastoid cells."""
+    cavities = []
+    for cavity in anatomy()["cavities"].values():
+        for side in sides(cavity):
+            cavities.append(Feature(side, anatomy()["tissues"]["air"], 0, outside_brain=True))
+    return cavities
 
 
 class _Canvas:
@@ -317,6 +361,12 @@ class _Canvas:
                 self.width,
             )
         self.tissue.paint(box, alpha, tissue, label)
+
+    def paint_feature(self, feature: Feature) -> None:
+        """Paint a structure with its own tissue and label."""
+        self.paint_shape(
+            feature.shape, feature.tissue, feature.label, outside_brain=feature.outside_brain
+        )
 
     def paint_ventricle(self, shape: Mapping[str, Any]) -> None:
         """Paint a ventricle: the template's CSF within a shape larger than the ventricle."""

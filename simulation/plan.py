@@ -10,7 +10,9 @@ from scipy.spatial.transform import Rotation
 from .acquisition import Scan, acquire
 from .cohort import Patient, with_disease
 from .effects import IDEAL, Effects, effect_generator
+from .effects.pathology import findings_record, with_findings
 from .effects.phantom_defects import build_record, draw_build
+from .effects.skull_base import draw_skull_base, skull_base_record
 from .effects.temperature import ThermalState, thermal_state
 from .effects.white_matter import add_white_matter
 from .fibres import draw_fibres
@@ -161,9 +163,16 @@ class ScanPlan:
         if age is None:
             raise ValueError(f"the head {self.participant.label} has no age to draw its anatomy by")
         person = draw_subject(self.anatomy_seed, age)
-        if self.patient is None:
-            return person
-        return with_disease(person, self.patient, generator(self.anatomy_seed, "lesions"))
+        if self.patient is not None:
+            rng = generator(self.anatomy_seed, "lesions")
+            person = with_disease(person, self.patient, rng)
+        if self.effects.pathology is not None:
+            rng = effect_generator(self.anatomy_seed, "pathology")
+            person = with_findings(person, self.effects.pathology, rng)
+        if self.effects.skull_base is not None:
+            rng = effect_generator(self.anatomy_seed, "skull_base")
+            person = replace(person, cavities=draw_skull_base(self.effects.skull_base, rng))
+        return person
 
     @property
     def thermal_state(self) -> ThermalState | None:
@@ -287,6 +296,10 @@ def _object_records(plan):
     """Return what was drawn for the object of a scan, by the effect's name."""
     records = {}
     effects = plan.effects.of(plan.participant.model)
+    if effects.pathology is not None:
+        records["pathology"] = findings_record(plan.subject)
+    if effects.skull_base is not None:
+        records["skull_base"] = skull_base_record(plan.subject.cavities)
     if effects.phantom_defects is not None:
         records["phantom_defects"] = build_record(plan.build)
     if effects.temperature is not None:

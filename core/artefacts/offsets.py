@@ -21,8 +21,9 @@ _OFF_ZERO = 0.05
 _OFF_NOISE = 5
 
 # Limits for offsets from the signal's decay. Of 2700 simulated sets of echoes without an offset,
-# one was reported to have one (spreads of the field from 1 to 60 Hz, echo spacings of 1 to 10 ms,
-# signal-to-noise ratios of 10 to 200, two compartments, half of them bipolar).
+# none was reported to have one (benchmarks/offsets.py: spreads of the field from 1 to 60 Hz, echo
+# spacings of 1 to 10 ms, signal-to-noise ratios of 10 to 200, two compartments, half of them
+# bipolar).
 
 # Least slope. It is 1 if the echoes of a voxel are a geometric sequence, and lower if noise
 # dominates.

@@ -1,16 +1,17 @@
 """Images and tables of a simulated dataset."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 
 from ...simulation import head, phantom
+from ...simulation.effects import pathology
 from ...simulation.plan import ScanPlan
-from ..files import atomic_write, write_text
+from ..files import atomic_write
+from ..tables import write_tsv
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -23,12 +24,11 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     rows : list of dict
         Rows, all with the same columns; None becomes ``n/a``.
     """
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, fieldnames=list(rows[0]), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: "n/a" if value is None else value for name, value in row.items()})
-    write_text(path, lines.getvalue())
+    texts = [
+        {name: "n/a" if value is None else str(value) for name, value in row.items()}
+        for row in rows
+    ]
+    write_tsv(path, pd.DataFrame(texts))
 
 
 def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
@@ -50,10 +50,25 @@ def lookup_table(plan: ScanPlan) -> list[dict[str, object]]:
         for index, name in head.label_names().items():
             chi = _head_susceptibility(name, plan.subject)
             rows.append({"index": index, "name": name, "susceptibility_ppm": chi})
+        if plan.effects.pathology is not None:
+            rows += _findings(plan.subject)
         return rows
     chi_of_tube = dict(enumerate(phantom.TUBE_SUSCEPTIBILITY, start=1))
     for index, name in phantom.label_names(plan.build).items():
         rows.append({"index": index, "name": name, "susceptibility_ppm": chi_of_tube.get(index)})
+    return rows
+
+
+def _findings(subject):
+    """Return the rows of findings; the susceptibility is the mean over those with the label."""
+    rows = []
+    for index, name in pathology.label_names().items():
+        chi = []
+        for finding in (*subject.rims, *subject.features):
+            if finding.label == index:
+                chi.append(finding.tissue["chi"])
+        mean = float(np.mean(chi)) if chi else None
+        rows.append({"index": index, "name": name, "susceptibility_ppm": mean})
     return rows
 
 

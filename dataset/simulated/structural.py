@@ -9,6 +9,7 @@ from scipy import ndimage
 from ...core.grid import voxel_size_of
 from ...core.registration.resampling import resample_labels
 from ...simulation import head
+from ...simulation.effects.pathology import LABELS
 from ...simulation.plan import ScanPlan
 from ...simulation.structural import Structural
 from ..anatomy import ASEG_NAMES
@@ -66,7 +67,7 @@ def write_structural(
     path = structural_path(output_dir, plan, sequence)
     if sequence.suffix == LESION_SUFFIX:
         lesions = lesions_path(output_dir, plan)
-        mask = labels == head.anatomy()["labels"]["lesion"]
+        mask = np.isin(labels, [head.anatomy()["labels"]["lesion"], LABELS["lesion_rim"]])
         volume = float(mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
         write_image(lesions, mask.astype(np.uint8), affine)
         source = bids_uri(path, output_dir)

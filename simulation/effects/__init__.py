@@ -13,8 +13,10 @@ import numpy as np
 from ..names import EFFECTS
 from .flow import Flow
 from .motion import Motion
+from .pathology import Pathology
 from .phantom_defects import PhantomDefects
 from .physiology import Breathing, Pulsation
+from .skull_base import SkullBase
 from .temperature import Temperature
 from .truncation import Truncation
 from .white_matter import Anisotropy, Microstructure
@@ -45,6 +47,8 @@ class Effects:
     flow: Flow | None = None
     anisotropy: Anisotropy | None = None
     microstructure: Microstructure | None = None
+    pathology: Pathology | None = None
+    skull_base: SkullBase | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
 
@@ -100,6 +104,8 @@ ROUGH = Effects(
     flow=Flow(),
     anisotropy=Anisotropy(),
     microstructure=Microstructure(),
+    pathology=Pathology(),
+    skull_base=SkullBase(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
 )

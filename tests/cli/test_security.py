@@ -61,20 +61,17 @@ def is_printable(text):
     return text.isprintable()
 
 
-def quoted(text):
-    return '"' + text.replace('"', '""') + '"'
-
-
 def test_site_of_a_table(make_dataset, hostile, capsys):
     root = make_dataset()
     (root / "participants.tsv").write_text(
-        f"participant_id\tsite\nsub-01\t{quoted(hostile)}\n", encoding="utf-8"
+        f"participant_id\tsite\nsub-01\t{hostile}\n", encoding="utf-8"
     )
     table, _ = audit(root, capsys)
     site = table["site"][0]
     assert is_printable(site)
     assert len(site) < 130
-    assert site == one_line(hostile) or hostile.startswith("x")
+    first_line, *_ = hostile.split("\n")
+    assert site == one_line(first_line) or hostile.startswith("x")
     assert str(table.to_csv(sep="\t", index=False)).count("\n") == 2
 
 
@@ -244,13 +241,6 @@ def test_participants_table_that_is_no_file(make_dataset, create):
     root = make_dataset()
     create(root / "participants.tsv")
     with pytest.raises(DatasetError, match=r"participants\.tsv: not a file"):
-        collect_scans(root)
-
-
-def test_quote_without_end_is_refused(make_dataset):
-    root = make_dataset(subjects=("01", "02"))
-    (root / "participants.tsv").write_text('participant_id\tsite\nsub-01\t"North\nsub-02\tSouth\n')
-    with pytest.raises(DatasetError, match=r"participants\.tsv: unexpected end of data"):
         collect_scans(root)
 
 

@@ -181,8 +181,8 @@ def test_table_of_points_is_read_and_validated(tmp_path):
         path.write_text(text)
         with pytest.raises(DatasetError, match=cause):
             read_points(path)
-    path.write_bytes(b"x\ty\tz\n\xff\n")
-    with pytest.raises(DatasetError, match="UTF-8"):
+    path.write_bytes(b"x\ty\tz\n1\t2\t\xff\n")
+    with pytest.raises(DatasetError, match="line 2: '\ufffd' is not a coordinate"):
         read_points(path)
 
 
