@@ -231,7 +231,7 @@ def positions(options):
         "| effects | map | NRMSE % of truth | slope on truth | deep grey | NRMSE % of COSMOS | "
         "slope on COSMOS | deep grey |\n|---|---|---|---|---|---|---|---|"
     )
-    for name, effects in (("ideal", IDEAL), ("rough", chosen_effects(options.effects))):
+    for name, effects in (("rough", chosen_effects(options.effects)), ("ideal", IDEAL)):
         compare_positions(name, effects, options)
 
 

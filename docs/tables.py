@@ -112,6 +112,10 @@ RECIPES = {
     },
     "simulation": {
         "head": ("accuracy.py head",),
+        "roughness": (
+            "roughness.py field --in-vivo TR_1_1 TR_2_4",
+            "roughness.py cosmos",
+        ),
         "scans": (
             "multiqsm-simulate scans --design study --subjects 1 --runs 1",
             "multiqsm scans scans-out participant --background pdf",
