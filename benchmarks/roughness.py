@@ -27,6 +27,7 @@ from multiqsm.core.grid import box_around, voxel_size_of
 from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.cosmos import cosmos
 from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.parameters import SMALLEST_WEIGHT
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative, zero_field_weight
 from multiqsm.core.mask.reliability import trim_unreliable
@@ -248,19 +249,22 @@ def compare_positions(name, effects, options):
     size = voxel_size_of(first.affine)
     registered = []
     masks = []
-    for plan, scan, local, valid, _ in scans:
+    weights = []
+    for plan, scan, local, valid, uncertainty in scans:
         # From the first position's world to this one's: the true motion of the head.
         motion = plan.position.matrix @ np.linalg.inv(first_plan.position.matrix)
         grid = (scan.affine, first.affine, mask.shape)
         values = resample(local, *grid, transform=motion, mask=valid, fill=np.nan)
         masks.append(np.isfinite(values))
         registered.append(np.nan_to_num(values))
+        weight = inverse_error(uncertainty, valid, size)
+        weights.append(resample(weight, *grid, transform=motion, order=1))
     b0_dirs = relative_directions(plans, first.affine)
-    several = cosmos(registered, masks, size, b0_dirs)
+    several = cosmos(registered, masks, size, b0_dirs, weights=weights)
     core = depth_below_surface(mask, size) > CORE_DEPTH
     deep = core & (first.chi > 0.06)
     maps = {"COSMOS": several.chi}
-    maps |= single_maps(first, field, mask, error, size)
+    maps |= single_maps(first, first_plan.protocol, field, mask, error)
     for method, chi in maps.items():
         cells = []
         for reference in (first.chi, several.chi):
@@ -278,6 +282,16 @@ def compare_positions(name, effects, options):
     )
 
 
+def inverse_error(error, mask, voxel_size):
+    """Return data weights: 1 over the standard error, and 0 in the outermost layer of the mask.
+
+    There the background is so steep that its mean over the voxel is not what was measured.
+    """
+    is_inner = depth_below_surface(mask, voxel_size) > 1.5 * float(np.max(voxel_size))
+    weight = np.where(is_inner, np.median(error[mask]) / np.maximum(error, 1e-12), 0)
+    return np.minimum(weight, 1).astype(np.float32)
+
+
 def relative_directions(plans, affine):
     """Return B0 of each head position in the voxel axes of the first."""
     to_first = plans[0].position.matrix[:3, :3]
@@ -289,14 +303,19 @@ def relative_directions(plans, affine):
     return directions
 
 
-def single_maps(scan, field, mask, error, voxel_size):
+def single_maps(scan, protocol, field, mask, error):
     """Return maps of one position by the default methods."""
-    space = {"voxel_size": voxel_size, "b0_dir": b0_direction(scan.affine)}
+    space = {"voxel_size": voxel_size_of(scan.affine), "b0_dir": b0_direction(scan.affine)}
     edges = edge_mask(combine_magnitude(np.abs(scan.signal)), mask)
-    weight = zero_field_weight(field, mask, float(np.mean(error[mask] ** 2)))
+    weight = np.maximum(inverse_error(error, mask, space["voxel_size"]), SMALLEST_WEIGHT)
+    weighted_error = np.median(error[mask]) / weight
+    outside = zero_field_weight(field, mask, float(np.median(error[mask]) ** 2))
+    period = 1 / (protocol.imaging_frequency * float(np.diff(protocol.echo_times).min()))
+    noise = {"standard_error": weighted_error, "period": period}
+    weights = {"data_weight": weight, "exterior_weight": outside}
     return {
-        "MEDI": medi(field, mask, edges=edges, standard_error=error, **space).chi,
-        "iterative": iterative(field, mask, edges=edges, exterior_weight=weight, **space).chi,
+        "MEDI": medi(field, mask, edges=edges, **noise, **space).chi,
+        "iterative": iterative(field, mask, edges=edges, **weights, **space).chi,
         "deterministic": deterministic(field, mask, **space).chi,
     }
 
