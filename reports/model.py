@@ -104,6 +104,7 @@ _LADDER = (
     Column("p", "P", "p"),
     Column("n", "n", "d"),
     Column("chosen", "most normal"),
+    Column("note"),
 )
 NOTES = {
     "coefficients": (

@@ -17,13 +17,14 @@ from scipy import fft
 
 from ..core.grid import voxel_size_of
 from .effects import IDEAL, Effects, Records, effect_generator
+from .effects.coils import add_noise
 from .effects.flow import BloodFlow, random_flow_phase
 from .effects.kspace import distort_lines, sampled_lines
-from .effects.phantom_defects import PHASE_AXIS, add_ghosts, modulate_lines
-from .effects.truncation import truncate
+from .effects.lines import line_times
+from .effects.phantom_defects import add_ghosts, modulate_lines
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .harmonics import polynomial, solid_harmonics
-from .protocol import Protocol
+from .protocol import SINGLE_COIL, Protocol, Receiver
 from .specimen import Specimen
 
 WATER_SIGNAL = 1000.0  # of fully relaxed water at TE = 0 without receive bias, arbitrary units
@@ -38,7 +39,8 @@ class Scan:
     signal : ndarray of complex64, shape (x, y, z, n_echoes)
         The images, each contiguous.
     noise_sigma : float
-        Standard deviation of the noise of the real and of the imaginary part.
+        Standard deviation of the noise of the real and of the imaginary part; where it differs
+        from voxel to voxel, the root mean square over ``mask``.
     total_field, local_field : ndarray of float32, shape (x, y, z)
         Mean over each voxel, ppm. The total field includes shim and drift; the local field has its
         sources within ``mask``. Both are computed in a box around the object and 0 in the rest of
@@ -229,6 +231,7 @@ def acquire(
     flow_labels: Sequence[int] = (),
     blood_flow: BloodFlow | None = None,
     field_drift: float = 0.0,
+    receiver: Receiver = SINGLE_COIL,
     effects: Effects = IDEAL,
     vendor: str = "siemens",
     workers: int = 1,
@@ -262,6 +265,8 @@ def acquire(
         default.
     field_drift : float
         Change of B0 from the first to the last line of k-space, ppm.
+    receiver : Receiver
+        The coil, which matters to the effects of reception only.
     effects : Effects
         What makes the scan rougher than the ideal one.
     vendor : {'siemens', 'ge'}
@@ -318,25 +323,38 @@ def acquire(
     sampled = sampled_lines(effects, vendor, protocol.shape)
     centre = specimen.affine[:3] @ (*np.argwhere(truth["mask"]).mean(axis=0), 1)
     records |= distort_lines(
-        signal, protocol, specimen.affine, centre, effects, seed, vendor=vendor, workers=workers
+        signal,
+        protocol,
+        specimen.affine,
+        centre,
+        truth["total_field"] - truth["local_field"],
+        effects,
+        seed,
+        vendor=vendor,
+        workers=workers,
     )
     if field_drift:
-        n = protocol.shape[PHASE_AXIS]
-        drift = field_drift * protocol.imaging_frequency * ((np.arange(n) + 0.5) / n - 0.5)
-        modulate_lines(signal, protocol.echo_times, np.ones(n), drift)
+        times = line_times(sampled, protocol.repetition_time)
+        part = (times - times[0, 0]) / times.max()  # of the scan, from the centre of k-space on
+        drift = field_drift * protocol.imaging_frequency * part
+        modulate_lines(signal, protocol.echo_times, np.ones(drift.shape), drift)
     if effects.phantom_defects:
         rng = effect_generator(seed, "phantom_defects")
         records["phantom_defects"] = add_ghosts(
             signal, protocol.echo_times, effects.phantom_defects, rng
         )
+    level = _receive(signal, protocol, specimen.affine, receiver, effects, seed, records)
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
-    # The image has the noise of the lines that are acquired.
-    spread = np.float32(sigma / np.sqrt(sampled.mean()))
-    for echo in signal:
-        echo.real += noise_rng.standard_normal(echo.shape, dtype=np.float32) * spread
-        echo.imag += noise_rng.standard_normal(echo.shape, dtype=np.float32) * spread
-        if not sampled.all():
-            echo[:] = truncate(echo, sampled, workers=workers)
+    spread: float | np.ndarray = sigma
+    if effects.noise is not None:
+        noise_rng = effect_generator(seed, "noise")
+        records["noise"] = receiver.record
+        if level is not None:
+            power = np.mean(level[truth["mask"]] ** 2, dtype=float)
+            spread = level * np.float32(sigma / np.sqrt(power))
+    is_squared = effects.noise is not None and receiver.sum_of_squares
+    n_silent = receiver.channels - 1 if is_squared else 0
+    add_noise(signal, spread, sampled, noise_rng, silent_channels=n_silent, workers=workers)
     signal = np.moveaxis(signal, 0, -1)
     return Scan(
         signal=signal,
@@ -379,6 +397,24 @@ def _image_box(specimen):
     first = np.floor_divide(specimen.corner, specimen.oversampling)
     extent = np.floor_divide(specimen.tissue.chi.shape, specimen.oversampling)
     return tuple(map(slice, first, first + extent))
+
+
+def _receive(images, protocol, affine, receiver, effects, seed, records):
+    """Add phase of gradients and of reception to images; return the noise's level, if it varies."""
+    if effects.eddy_currents is not None:
+        rng = effect_generator(seed, "eddy_currents")
+        records["eddy_currents"] = effects.eddy_currents.apply(
+            images, protocol.echo_times, affine, rng
+        )
+    if effects.bipolar is not None:
+        records["bipolar"] = effects.bipolar.apply(images)
+    if effects.coils is None:
+        return None
+    rng = effect_generator(seed, "coils")
+    level, records["coils"] = effects.coils.apply(
+        images, affine, protocol.imaging_frequency, receiver, rng
+    )
+    return level
 
 
 def _echoes(specimen, protocol, shim, phase, bias, flow, workers):

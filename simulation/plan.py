@@ -281,6 +281,7 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         flow_phase=plan.flow_phase,
         flow_labels=flow_labels,
         blood_flow=veins,
+        receiver=plan.scanner.receiver,
         field_drift=thermal.drift if thermal else 0.0,
         effects=plan.effects.of(plan.participant.model),
         vendor=plan.scanner.vendor,

@@ -1,4 +1,4 @@
-"""The sequence of a scan."""
+"""The sequence of a scan, and the receiver."""
 
 from dataclasses import dataclass
 
@@ -38,3 +38,28 @@ class Protocol:
     imaging_frequency: float = 3.0 * GYROMAGNETIC_RATIO
     snr: float = 185.0
     oversampling: tuple[int, int, int] = (2, 2, 2)
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """An array of receive coils.
+
+    Parameters
+    ----------
+    channels : int
+        Number of coils.
+    sum_of_squares : bool
+        Whether the magnitude is the sum of squares over the channels, and only the phase comes from
+        their complex combination.
+    """
+
+    channels: int = 1
+    sum_of_squares: bool = False
+
+    @property
+    def record(self) -> dict[str, object]:
+        """The receiver as a sidecar describes it."""
+        return {"Channels": self.channels, "SumOfSquares": self.sum_of_squares}
+
+
+SINGLE_COIL = Receiver()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .protocol import Protocol
+from .protocol import Protocol, Receiver
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Scanner:
     imaging_frequency: float
     channels: int
     snr: float
+
+    @property
+    def receiver(self) -> Receiver:
+        """The coil: Siemens magnitudes are the sum of squares, GE's are of the combination."""
+        return Receiver(self.channels, sum_of_squares=self.vendor == "siemens")
 
 
 SCANNERS = (

@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..names import EFFECTS
+from .coils import Coils, MultichannelNoise
 from .flow import Flow
+from .gradients import Bipolar, EddyCurrents
 from .motion import Motion
 from .pathology import Pathology
 from .phantom_defects import PhantomDefects
@@ -45,6 +47,10 @@ class Effects:
     motion: Motion | None = None
     truncation: Truncation | None = None
     flow: Flow | None = None
+    eddy_currents: EddyCurrents | None = None
+    bipolar: Bipolar | None = None
+    coils: Coils | None = None
+    noise: MultichannelNoise | None = None
     anisotropy: Anisotropy | None = None
     microstructure: Microstructure | None = None
     pathology: Pathology | None = None
@@ -102,6 +108,9 @@ ROUGH = Effects(
     motion=Motion(),
     truncation=Truncation(),
     flow=Flow(),
+    eddy_currents=EddyCurrents(),
+    coils=Coils(),
+    noise=MultichannelNoise(),
     anisotropy=Anisotropy(),
     microstructure=Microstructure(),
     pathology=Pathology(),

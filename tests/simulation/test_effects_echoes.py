@@ -1,11 +1,17 @@
 """Effects on single echoes: phase of flow, of eddy currents and of a bipolar readout."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from multiqsm.core.artefacts.echoes import echo_alternation
+from multiqsm.core.artefacts.offsets import common_offset
 from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.effects import Effects, effect_generator
 from multiqsm.simulation.effects.flow import Flow
+from multiqsm.simulation.effects.gradients import Bipolar, EddyCurrents
 from multiqsm.simulation.grid import block_mean, scan_affine, subgrid_affine
 from multiqsm.simulation.head import average_subject, head_model
 from multiqsm.simulation.protocol import Protocol
@@ -120,3 +126,74 @@ def test_blood_of_a_sinus_flows_as_measured():
     # The sinus has nearly its largest radius, 4.4 mm, there.
     assert flux == pytest.approx(-443, rel=0.05)
     assert np.linalg.norm(velocity, axis=1).max() == pytest.approx(2 * 110 * 4.4 / 4, rel=0.05)
+
+
+# ------------------------------------------------------------------------------
+# Gradients
+# ------------------------------------------------------------------------------
+
+TIMES = np.array([0.006, 0.012, 0.018, 0.024, 0.030, 0.036])
+
+
+def precessing_images(shape):
+    """Return images of six echoes whose frequency falls along z, from 60 to -60 Hz."""
+    frequency = np.linspace(60, -60, shape[2])
+    phase = 2 * np.pi * TIMES[:, None, None, None] * frequency
+    return np.broadcast_to(np.exp(1j * phase), (6, *shape)).astype(np.complex64)
+
+
+def test_eddy_currents_decay_and_their_field_is_a_background_field():
+    """The slope of phase on echo time changes by a harmonic function, which has no source inside:
+    nothing that a removed background field does not contain.
+    """
+    shape = (12, 11, 10)
+    affine = scan_affine(shape, (9.0, 8.0, 11.0))
+    clean = precessing_images(shape)
+    images = clean.copy()
+    eddy = EddyCurrents()
+    rng = effect_generator(3, "eddy_currents")
+    eddy.apply(images, TIMES, affine, rng)
+    phase = np.angle(images * clean.conj()).astype(float)
+    decay = np.exp(-(TIMES - TIMES[0]) / eddy.decay)
+    for echo in range(6):
+        np.testing.assert_allclose(phase[echo], phase[0] * decay[echo], atol=1e-6)
+    centred = TIMES - TIMES.mean()
+    slope = np.einsum("e,exyz->xyz", centred, phase) / (centred @ centred)
+    x, y, z = (np.diff(slope, 2, axis=axis) / size**2 for axis, size in enumerate((9, 8, 11)))
+    laplacian = x[:, 1:-1, 1:-1] + y[1:-1, :, 1:-1] + z[1:-1, 1:-1, :]
+    # Of a field that changes by its own size within 100 mm; phase is known to about 3e-7 rad.
+    assert np.abs(laplacian).max() < 1e-2 * np.abs(slope).max() / 100**2 + 1e-6 / 8**2 / 0.03
+    assert 0.01 < np.abs(phase[0]).max() < 1
+
+
+def test_bipolar_readout_alternates_and_is_detected():
+    """Odd echoes are unchanged, even ones all have the same phase, which the check finds."""
+    shape = (32, 20, 16)
+    clean = precessing_images(shape)
+    images = clean.copy()
+    Bipolar(offset=0.6, ramp=1.2).apply(images)
+    np.testing.assert_array_equal(images[::2], clean[::2])
+    added = np.angle(images[1::2] * clean[1::2].conj())
+    np.testing.assert_allclose(added, np.broadcast_to(added[:1, :1, :, :1], added.shape), atol=1e-6)
+    np.testing.assert_allclose(added[0, 0, [0, -1], 0], [0.6 - 0.57, 0.6 + 0.57], atol=1e-6)
+    measured = echo_alternation(np.abs(images), np.angle(images), TIMES, shape)
+    assert measured.offset == pytest.approx(0.6, abs=0.01)
+    np.testing.assert_allclose(measured.ramp, [0, 1.2, 0], atol=0.05)
+    # It is not mistaken for a constant that was added to the images.
+    assert common_offset(images.reshape(6, -1), TIMES) is None
+
+
+def test_effects_of_no_size_leave_the_scan_as_it_is(specimen):
+    """Their random numbers are their own: shim, coils and noise remain those of the ideal scan."""
+    protocol = replace(PROTOCOL, snr=50.0)
+    ideal = acquire(specimen, protocol, seed=4)
+    effects = Effects(
+        flow=Flow(wall_shear=0.0, csf_velocity=0.0),
+        eddy_currents=EddyCurrents(amplitude=0.0),
+        bipolar=Bipolar(offset=0.0, ramp=0.0),
+    )
+    scan = acquire(specimen, protocol, seed=4, effects=effects, flow_labels=(1,))
+    np.testing.assert_array_equal(scan.signal, ideal.signal)
+    np.testing.assert_array_equal(scan.shim, ideal.shim)
+    assert set(scan.effects) == {"flow", "eddy_currents", "bipolar"}
+    assert json.loads(json.dumps(scan.effects)) == scan.effects
