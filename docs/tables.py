@@ -112,6 +112,7 @@ RECIPES = {
     },
     "simulation": {
         "head": ("accuracy.py head",),
+        "forward": ("forward.py --command QSM_FORWARD --work forward",),
         "scans": (
             "multiqsm-simulate scans --design study --subjects 1 --runs 1",
             "multiqsm scans scans-out participant --background pdf",
