@@ -183,7 +183,7 @@ def _individually(wrapped, times, region):
 
     The multiple of 2π of a component is free in every echo. The two echoes that are closest in time
     fix two of them: their difference, and the phase at TE = 0 that it implies, as in the other
-    modes. The other echoes are moved to the line through these two.
+    ways. The other echoes are moved to the line through these two.
     """
     echoes = np.stack([region.unwrap(echo) for echo in wrapped])
     if len(times) == 1:
