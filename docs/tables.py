@@ -115,6 +115,10 @@ RECIPES = {
     },
     "simulation": {
         "head": ("accuracy.py head",),
+        "roughness": (
+            "roughness.py field --in-vivo TR_1_1 TR_2_4",
+            "roughness.py cosmos",
+        ),
         "scans": (
             "multiqsm-simulate scans --design study --subjects 1 --runs 1 --ideal",
             "multiqsm scans scans-out participant --background pdf",
