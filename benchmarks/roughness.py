@@ -25,8 +25,8 @@ from scipy import fft
 from multiqsm.core.dipole import b0_direction, convolve, dipole_kernel, frequencies
 from multiqsm.core.grid import box_around, voxel_size_of
 from multiqsm.core.inversion.closed_form import deterministic
-from multiqsm.core.inversion.cosmos import cosmos
 from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.orientations import cosmos
 from multiqsm.core.inversion.parameters import SMALLEST_WEIGHT
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative, zero_field_weight

@@ -115,6 +115,7 @@ RECIPES = {
     },
     "simulation": {
         "head": ("accuracy.py head",),
+        "forward": ("forward.py --command QSM_FORWARD --work forward",),
         "roughness": (
             "roughness.py field --in-vivo TR_1_1 TR_2_4",
             "roughness.py cosmos",
