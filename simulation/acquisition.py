@@ -194,7 +194,10 @@ def precess(
         Signal at one echo time.
     """
     signal = magnetization
-    moving = () if quadratic_phase is None else np.nonzero(quadratic_phase)
+    if quadratic_phase is not None:
+        moving = np.nonzero(quadratic_phase)
+        at_rest = magnetization[moving]  # signal of the moving spins without that phase
+        quadratic = quadratic_phase[moving]
     elapsed = 0.0
     previous = np.nan  # close to no interval, so that the first echo computes its step
     for te in echo_times:
@@ -209,12 +212,10 @@ def precess(
         signal = signal * step
         elapsed = te
         previous = interval
-        if quadratic_phase is None:
-            yield signal
-        else:
-            moved = signal.copy()
-            moved[moving] *= np.exp(1j * quadratic_phase[moving] * np.float32(te**2))
-            yield moved
+        if quadratic_phase is not None:
+            at_rest = at_rest * step[moving]
+            signal[moving] = at_rest * np.exp(1j * quadratic * np.float32(te**2))
+        yield signal
 
 
 def acquire(
