@@ -23,6 +23,7 @@ from multiqsm.core.background.projection import pdf
 from multiqsm.core.background.total_field import tfi
 from multiqsm.core.dipole import frequencies
 from multiqsm.core.inversion.regularization import edge_mask
+from multiqsm.pictures.planes import add_bar
 
 
 def remove_by_tfi(head):
@@ -193,7 +194,7 @@ def draw(head, removals, path):
             for line, (title, volume) in enumerate(panels):
                 axis = axes[2 * row + line, column]
                 limits = {"vmin": -WINDOW, "vmax": WINDOW}
-                axis.imshow(
+                image = axis.imshow(
                     take(volume),
                     cmap="gray",
                     origin="lower",
@@ -204,6 +205,7 @@ def draw(head, removals, path):
                 axis.set_title(title, color="white", fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
+    add_bar(figure, image, axes, "ppm", 0.3)
     figure.savefig(path, dpi=75, pil_kwargs={"optimize": True})
 
 

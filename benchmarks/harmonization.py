@@ -54,6 +54,7 @@ def main():
         "--runs",
         str(RUNS),
         "--vary-protocols",
+        "--ideal",
     )
     if simulate([str(raw), *design, "--voxel-size", *map(str, VOXEL_SIZE), *machine]):
         raise SystemExit("the simulation failed")

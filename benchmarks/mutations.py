@@ -399,13 +399,13 @@ def lost(choose, bring=None):
         chosen = choose(subject)
         path = one(chosen, chance) if isinstance(chosen, list) else chosen
         path.unlink(missing_ok=True)
-        how = int(chance.integers(3))
-        if how == 0:
+        kind = int(chance.integers(3))
+        if kind == 0:
             path.symlink_to("../../.git/annex/objects/00/00/MD5E-s1--0/MD5E-s1--0")
         else:
             path.write_text(
                 ["/annex/objects/MD5E-s1--0\n", "version https://git-lfs.github.com/spec/v1\n"][
-                    how - 1
+                    kind - 1
                 ]
             )
         return path.name

@@ -192,10 +192,10 @@ def judge_map(truth_name, attribute):
     def judge(phantom, result):
         mask = phantom.mask
         voxel_size = phantom.geometry["voxel_size"]
-        found = getattr(result, attribute)
+        estimate = getattr(result, attribute)
         truth = phantom[truth_name]
         core = erode(mask, voxel_size, CORE_DEPTH)
-        return f"{nrmse(found, truth, core):.1f}", f"{nrmse(found, truth, mask):.1f}"
+        return f"{nrmse(estimate, truth, core):.1f}", f"{nrmse(estimate, truth, mask):.1f}"
 
     return judge
 

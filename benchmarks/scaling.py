@@ -122,12 +122,12 @@ def link(folder, root, subject, session, number):
             os.link(source, target)
 
 
-def name(place):
-    """Labels of subject, session and run of the scan at a place: 15 scans a subject at three
+def name(number):
+    """Labels of subject, session and run of a scan, from its number: 15 scans a subject at three
     sites.
     """
-    subject, rest = divmod(place, len(SITES) * SCANS_PER_SUBJECT)
-    session, run_number = divmod(rest, SCANS_PER_SUBJECT)
+    subject, remainder = divmod(number, len(SITES) * SCANS_PER_SUBJECT)
+    session, run_number = divmod(remainder, SCANS_PER_SUBJECT)
     return f"{subject + 1:05}", SITES[session], run_number + 1
 
 
@@ -286,7 +286,11 @@ def overhead(options):
     steps = {}
     for outcome in work.glob("runs/*/*/outcomes/*.json"):
         steps |= json.loads(outcome.read_text())["Seconds"]
-    handling = sum(took for step, took in steps.items() if step.split(".")[-1].startswith(HANDLING))
+    handling = sum(
+        step_seconds
+        for step, step_seconds in steps.items()
+        if step.split(".")[-1].startswith(HANDLING)
+    )
     total = sum(steps.values())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -297,8 +301,8 @@ def overhead(options):
         "reading, writing and drawing results": handling,
         "Nipype, start of processes, indexing, checks and waiting": available - total,
     }
-    for part, took in rows.items():
-        print(f"| {part} | {took:.0f} | {took / available:.0%} |")
+    for part, part_seconds in rows.items():
+        print(f"| {part} | {part_seconds:.0f} | {part_seconds / available:.0%} |")
     print(
         f"\n{seconds:.0f} s with {options.n_procs} processes; {cpu:.0f} s of CPU time by main "
         "process and its workers"

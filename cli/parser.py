@@ -22,7 +22,9 @@ class CommandParser(argparse.ArgumentParser):
         text = f"{self.prog}: {message} ({self.prog} --help lists all options)\n"
         self.exit(EXIT_NOTHING_TO_DO, text)
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> argparse.Namespace:
         """Parse arguments; the parameters are those of `argparse.ArgumentParser.parse_args`."""
         arguments = sys.argv[1:] if args is None else list(args)
         # Before anything else, since a misspelt option also makes its values look misplaced.
@@ -36,8 +38,8 @@ class CommandParser(argparse.ArgumentParser):
         causes = []
         for argument in arguments:
             name = argument.partition("=")[0]
-            known = any(option.startswith(name) for option in self._option_string_actions)
-            if name.startswith("--") and not known:
+            is_known = any(option.startswith(name) for option in self._option_string_actions)
+            if name.startswith("--") and not is_known:
                 meant = did_you_mean(name, self._option_string_actions)
                 causes.append(f"there is no option {name}{meant}")
         if causes:

@@ -50,20 +50,22 @@ def describe_columns(
         ``Description``, and ``Units`` and ``Levels`` where they are known, of every column.
     """
     measures = {**load_template("quality_table"), **load_template("patient_columns")}
-    known: dict[str, dict[str, Any]] = {"participant": load_template("model_tables")["participant"]}
+    descriptions: dict[str, dict[str, Any]] = {
+        "participant": load_template("model_tables")["participant"]
+    }
     for row in sources[sources["used"].astype(bool)].itertuples():
         entry = _of_source(row.column, row.source, measures, Path(bids_dir))
         if isinstance(row.unit, str):
             entry = {**entry, "Units": row.unit}
-        known[row.column] = entry
+        descriptions[row.column] = entry
     names = list(columns)
     for step in transformations:
         if step.name == "Factor":
-            known |= _of_levels(step, names)
+            descriptions |= _of_levels(step, names)
         else:
-            unit = known.get(step.column, {}).get("Units")
-            known[step.output] = {"Description": _of_step(step, unit)}
-    return {name: known[name] for name in names}
+            unit = descriptions.get(step.column, {}).get("Units")
+            descriptions[step.output] = {"Description": _of_step(step, unit)}
+    return {name: descriptions[name] for name in names}
 
 
 def model_table_columns(name: str, table: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -106,8 +108,8 @@ def add_units(sources: pd.DataFrame, descriptions: dict[str, dict[str, Any]]) ->
     DataFrame
     """
     units = {name: entry.get("Units") for name, entry in descriptions.items()}
-    known = sources["column"].map(units).where(sources["used"].astype(bool))
-    return sources.assign(unit=sources["unit"].astype(object).fillna(known))
+    described_units = sources["column"].map(units).where(sources["used"].astype(bool))
+    return sources.assign(unit=sources["unit"].astype(object).fillna(described_units))
 
 
 def _of_source(column, source, measures, bids_dir):

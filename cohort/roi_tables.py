@@ -112,15 +112,15 @@ def read_r2star_tables(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.Dat
     added = [column for column in ("protocol", *PARTICIPANT_COLUMNS) if column in rois]
     scans = rois[[*keys, "scan", *added]].drop_duplicates()
     columns = [*r2star, *added]
-    known = r2star.drop(columns="scan").merge(scans, on=keys, how="inner", validate="m:1")
-    n_unknown = len(r2star[keys].drop_duplicates()) - len(known[keys].drop_duplicates())
+    of_known_scans = r2star.drop(columns="scan").merge(scans, on=keys, how="inner", validate="m:1")
+    n_unknown = len(r2star[keys].drop_duplicates()) - len(of_known_scans[keys].drop_duplicates())
     notes = []
     if n_unknown:
         notes.append(
             f"{n_unknown} tables of R2* are not used: their scans have no table of regional "
             "susceptibility; run the participant level again"
         )
-    return known[columns], notes
+    return of_known_scans[columns], notes
 
 
 def _read_table(path, columns):

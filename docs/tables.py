@@ -20,7 +20,7 @@ from multiqsm import __version__
 
 ROOT = Path(__file__).parents[1]
 STUDY = (
-    "multiqsm-simulate study --design study --voxel-size 2 2 2",
+    "multiqsm-simulate study --design study --voxel-size 2 2 2 --ideal",
     "multiqsm study study-pdf participant --background pdf --edge-fraction 0.2",
     "multiqsm study study-pdf group",
 )
@@ -58,8 +58,10 @@ RECIPES = {
     },
     "patients": {
         "patients": (
-            "multiqsm-simulate patients --design thalamus --subjects 5 --voxel-size 1.5 1.5 2",
-            "multiqsm-simulate patients-2mm --design thalamus --subjects 5 --voxel-size 2 2 2.5",
+            "multiqsm-simulate patients --design thalamus --subjects 5 --voxel-size 1.5 1.5 2"
+            " --ideal",
+            "multiqsm-simulate patients-2mm --design thalamus --subjects 5 --voxel-size 2 2 2.5"
+            " --ideal",
             "patients.py lesions patients",
             "multiqsm patients whole participant --preset chiang2018 --no-exclude-veins",
             "multiqsm patients without-veins participant --preset chiang2018",
@@ -69,7 +71,7 @@ RECIPES = {
             "patients.py thalamus patients-2mm whole-2mm without-veins-2mm",
         ),
         "patients-fine": (
-            "multiqsm-simulate patients-fine --design thalamus --subjects 5",
+            "multiqsm-simulate patients-fine --design thalamus --subjects 5 --ideal",
             "patients.py lesions patients-fine",
             "multiqsm patients-fine whole-fine participant --participant-label 001 002"
             " --preset chiang2018 --no-exclude-veins",
@@ -80,9 +82,9 @@ RECIPES = {
     },
     "quality": {
         "quality": (
-            "multiqsm-simulate demo --design demo",
+            "multiqsm-simulate demo --design demo --ideal",
             "multiqsm demo demo-out participant",
-            "multiqsm-simulate phantom --design phantom --runs 1",
+            "multiqsm-simulate phantom --design phantom --runs 1 --ideal",
             "multiqsm phantom phantom-out participant",
             "multiqsm REAL_BIDS real participant",
             "multiqsm SPHERE_3T sphere participant",
@@ -95,7 +97,8 @@ RECIPES = {
     "reproducibility": {
         "study": (*STUDY, "reproducibility.py study study-pdf"),
         "references": (
-            "multiqsm-simulate coarse --design demo --subjects 3 --runs 3 --voxel-size 3 3 3",
+            "multiqsm-simulate coarse --design demo --subjects 3 --runs 3 --voxel-size 3 3 3"
+            " --ideal",
             "multiqsm coarse coarse-out participant",
             "multiqsm coarse coarse-out group",
             "cat coarse-out/group/references.tsv",
@@ -113,12 +116,12 @@ RECIPES = {
     "simulation": {
         "head": ("accuracy.py head",),
         "scans": (
-            "multiqsm-simulate scans --design study --subjects 1 --runs 1",
+            "multiqsm-simulate scans --design study --subjects 1 --runs 1 --ideal",
             "multiqsm scans scans-out participant --background pdf",
             "accuracy.py scans scans scans-out",
         ),
         "calibration": (
-            "multiqsm-simulate study --design study --voxel-size 2 2 2",
+            "multiqsm-simulate study --design study --voxel-size 2 2 2 --ideal",
             "multiqsm study study-tfi participant",
             "multiqsm study study-tfi group",
             "cat study-tfi/group/calibration.tsv",
@@ -126,11 +129,12 @@ RECIPES = {
     },
     "studies": {
         "studies": (
-            "multiqsm-simulate lin --design study --subjects 3 --runs 3",
+            "multiqsm-simulate lin --design study --subjects 3 --runs 3 --ideal",
             "multiqsm lin lin-out participant --preset lin2015 --se-draws 0",
             "multiqsm lin lin-out group --preset lin2015",
             *THALAMUS,
-            "multiqsm-simulate patients --design thalamus --subjects 5 --voxel-size 1.5 1.5 2",
+            "multiqsm-simulate patients --design thalamus --subjects 5 --voxel-size 1.5 1.5 2"
+            " --ideal",
             "multiqsm patients patients-out participant --preset chiang2018 --se-draws 0",
             "docs/studies.py lin-out thalamus-out patients-out",
             "docs/pictures.py studies lin-out patients-out",

@@ -19,7 +19,8 @@ from ..core.grid import voxel_size_of
 from ..dataset.files import atomic_write
 from ..dataset.names import picture_path
 from ..pictures.phantom import tubes_figure
-from ..pictures.slices import slices_figure, susceptibility_figure
+from ..pictures.planes import CHI_WINDOW
+from ..pictures.slices import DIFFERENCE_WINDOW, slices_figure, susceptibility_figure
 from .base import names_by_label, none_if_undefined
 from .images import read_canonical
 
@@ -130,6 +131,12 @@ class _PlotMapsInputSpec(PlotInputSpec):
     )
     mask_file = File(exists=True, mandatory=True, desc="brain mask; voxels outside are not shown")
     methods = traits.List(traits.Str, mandatory=True, desc="names of the inversions")
+    window = traits.Tuple(
+        CHI_WINDOW, usedefault=True, desc="values of the maps shown in black and white, ppm"
+    )
+    difference_window = traits.Tuple(
+        DIFFERENCE_WINDOW, usedefault=True, desc="the same of the difference of two maps, ppm"
+    )
 
 
 class PlotMaps(PlotInterface):
@@ -143,7 +150,13 @@ class PlotMaps(PlotInterface):
         mask, image = read_canonical(inputs.mask_file)
         files = zip(inputs.methods, inputs.chi_files, strict=True)
         maps = {method: read_canonical(file)[0] for method, file in files}
-        return susceptibility_figure(maps, mask > 0, voxel_size_of(image.affine))
+        return susceptibility_figure(
+            maps,
+            mask > 0,
+            voxel_size_of(image.affine),
+            window=inputs.window,
+            difference_window=inputs.difference_window,
+        )
 
 
 class _PlotTubesInputSpec(PlotInputSpec):

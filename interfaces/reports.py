@@ -263,7 +263,7 @@ def _map_rows(scan):
             region = subject_space.get("ReferenceRegion")
             source = subject_space.get("ReferenceSource")
             row |= {
-                "reference": f"{region} ({source})",
+                "reference": f"{readable(region)} ({source})",
                 "reference_voxels": subject_space.get("ReferenceVoxels"),
                 "offset": subject_space.get("ReferenceOffset"),
                 "reference_sd": subject_space.get("ReferenceStandardDeviation"),

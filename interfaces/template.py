@@ -31,7 +31,7 @@ class _LabelsFromTemplateInputSpec(BaseInterfaceInputSpec):
     average_file = File(exists=True, mandatory=True, desc="the subject's average magnitude")
     mask_file = File(exists=True, mandatory=True, desc="the subject's brain mask")
     atlas = traits.Str(mandatory=True, desc="name of an atlas, or path of its label image")
-    nonlinear = traits.Bool(
+    template_warp = traits.Bool(
         False,
         usedefault=True,
         desc="register nonlinearly after the affine registration; needs dipy",
@@ -69,7 +69,7 @@ class LabelsFromTemplate(SimpleInterface):
             average,
             image.affine,
             read_mask(self.inputs.mask_file),
-            nonlinear=self.inputs.nonlinear,
+            template_warp=self.inputs.template_warp,
         )
         labels = labels_from_template(
             atlas.labels,

@@ -26,11 +26,12 @@ LONGEST = 28  # characters of a label; longer labels would leave too little room
 LABELS = ("subject", "site", "method", "roi", "first", "second")
 
 
-SEXES = {"sex.M": "sex (male)", "sex.F": "sex (female)"}
+# Labels that are not words.
+IN_WORDS = {"sex.M": "sex (male)", "sex.F": "sex (female)", "csf": "CSF"}
 
 
 def readable(name: object) -> str:
-    """Return labels as words: underscores become spaces, and a level of sex is spelt out.
+    """Return labels as words: underscores become spaces, levels of sex and CSF are spelt out.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def readable(name: object) -> str:
     """
     words = []
     for label in str(name).split(", "):
-        words.append(SEXES.get(label, " ".join(label.replace("_", " ").split())))
+        words.append(IN_WORDS.get(label, " ".join(label.replace("_", " ").split())))
     return ", ".join(words)
 
 

@@ -18,6 +18,7 @@ from .planes import (
     check_shapes,
     fullest_level,
     level_at,
+    mark_sides,
     region_legend,
     slice_of,
     tinted,
@@ -103,6 +104,7 @@ def fusion_figure(
         )
         for axis in column:
             _draw_regions(axis, regions, excluded, reference, voxel_size, level)
+            mark_sides(axis, 2)
             axis.axis("off")
     row_titles = (image_name, f"{image_name} and susceptibility", "susceptibility")
     for axis, row_title in zip(axes[:, 0], row_titles, strict=True):

@@ -19,6 +19,7 @@ from .planes import (
     check_shapes,
     fullest_level,
     level_at,
+    mark_sides,
     plane_at,
     region_legend,
     slice_of,
@@ -96,6 +97,7 @@ def registration_figure(
             odd = (np.add.outer(rows_of_squares, columns_of_squares) % 2).astype(bool)
             board = np.where(odd[..., None], tinted[..., None] * np.array(TINT), grey[..., None])
             axis.imshow(board, origin="lower", aspect=aspect)
+            mark_sides(axis, plane)
         axes[2 * row, column].set_title(short_name(title), color="white", fontsize=9)
     return figure
 
@@ -175,6 +177,7 @@ def region_figure(
                 axis.contour(outline, [0.5], colors=colour, linewidths=1.0)
         excluded_plane, _ = slice_of(excluded, plane, voxel_size, index)
         axis.imshow(tinted(excluded_plane, EXCLUDED), origin="lower", aspect=aspect)
+        mark_sides(axis, plane)
         axis.axis("off")
     figure.suptitle(title, color="white", fontsize=12)
     add_bar(figure, image, axes, "ppm", 0.4)
@@ -227,6 +230,7 @@ def lesion_figure(
         outline, _ = slice_of(lesions, 2, voxel_size, level)
         for axis in column:
             axis.imshow(picture, cmap="gray", vmin=0, vmax=high, origin="lower", aspect=aspect)
+            mark_sides(axis, 2)
             axis.axis("off")
         if outline.any():
             column[1].contour(outline, [0.5], colors=EXCLUDED, linewidths=0.9)

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from ..core.grid import Vector
 from .drawing import short_name
-from .planes import add_bar, check_shapes
+from .planes import add_bar, check_shapes, mark_sides
 
 WINDOW = (-0.5, 2.5)  # ppm; the tubes of Lin 2015 have 0 to 2.04 ppm
 STREAK_WINDOW = (-0.3, 0.3)  # ppm; the same planes again, so that streaks in the water are visible
@@ -67,6 +67,7 @@ def tubes_figure(
         for axis, values in zip(row, maps.values(), strict=True):
             plane = np.where(inside, _sample(values, points), np.nan)
             image = axis.imshow(plane, cmap="gray", vmin=low, vmax=high, origin="lower")
+            mark_sides(axis, 0)  # to the left is the back, to the right the front
             axis.axis("off")
         add_bar(figure, image, row, "ppm", 0.7)
     for axis, title in zip(axes[0], maps, strict=True):

@@ -11,11 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from ..core.grid import Vector
 from .drawing import GREY
 
 CHI_WINDOW = (-0.1, 0.15)  # ppm
+# Left and right of the picture, by the axis perpendicular to the plane.
+SIDES = (("P", "A"), ("R", "L"), ("R", "L"))
 REGION = "#ffd166"  # colours of regions, of the voxels excluded from them, and of the reference
 EXCLUDED = "#ef476f"
 REFERENCE = "#4cc9f0"
@@ -126,6 +129,23 @@ def slice_of(
     across, up = axes_in_plane(plane)
     # RAS+ runs from the patient's left to right; the picture has the patient's right on its left.
     return picture if plane == 0 else picture[:, ::-1], voxel_size[up] / voxel_size[across]
+
+
+def mark_sides(axis: Axes, plane: int) -> None:
+    """Write at the upper corners of a plane which side of the patient is there.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+        Axes of a picture from `slice_of`.
+    plane : int
+        Axis perpendicular to the plane: R and L in coronal and axial planes, P and A in sagittal
+        ones.
+    """
+    for x, side, alignment in zip((0.02, 0.98), SIDES[plane], ("left", "right"), strict=True):
+        text = axis.text(x, 0.98, side, color="white", fontsize=8, ha=alignment, va="top")
+        text.set_transform(axis.transAxes)
+        text.set_path_effects([withStroke(linewidth=1.5, foreground="black")])
 
 
 def tinted(region: np.ndarray, colour: str) -> np.ndarray:

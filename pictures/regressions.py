@@ -191,7 +191,8 @@ def ladder_figure(values: pd.Series, ladder: pd.DataFrame) -> Figure:
         color = AFTER if rung.chosen else GREY
         axis.plot(quantiles, transformed, "o", color=color, markersize=2.5, markeredgewidth=0)
         axis.axline((0, transformed.mean()), slope=transformed.std(ddof=1), color=INK, linewidth=1)
-        finish_axis(axis, title=f"{rung.formula}, χ² = {rung.chi2:.1f}", x="normal quantile")
+        title = f"{rung.formula}, χ² = {rung.chi2:.1f}"
+        finish_axis(axis, title=title, x="normal quantile", y=f"{rung.formula}, ordered")
     return figure
 
 

@@ -14,6 +14,7 @@ from .planes import (
     box_size,
     check_shapes,
     levels_of,
+    mark_sides,
     plane_at,
     slice_of,
 )
@@ -75,6 +76,7 @@ def slices_figure(
             )
             if outline and inside.any() and not inside.all():
                 axis.contour(inside, [0.5], colors="tab:red", linewidths=0.8)
+            mark_sides(axis, plane)
             axis.axis("off")
     figure.suptitle(title, color="white")
     bar = figure.colorbar(image, cax=figure.add_axes(BAR))
@@ -84,7 +86,12 @@ def slices_figure(
 
 
 def susceptibility_figure(
-    maps: Mapping[str, np.ndarray], mask: np.ndarray, voxel_size: Vector
+    maps: Mapping[str, np.ndarray],
+    mask: np.ndarray,
+    voxel_size: Vector,
+    *,
+    window: Sequence[float] = CHI_WINDOW,
+    difference_window: Sequence[float] = DIFFERENCE_WINDOW,
 ) -> Figure:
     """Draw a scan's susceptibility maps side by side, with a difference in a window of its own.
 
@@ -99,6 +106,8 @@ def susceptibility_figure(
         Voxels that are shown; the picture is cropped to them.
     voxel_size : sequence of 3 floats
         Voxel size, mm.
+    window, difference_window : sequence of 2 floats
+        Values shown as black and as white, of the maps and of the difference, ppm.
 
     Returns
     -------
@@ -111,12 +120,12 @@ def susceptibility_figure(
         If there is no map, a shape differs from the mask's, or the mask is empty.
     """
     panels = dict(maps)
-    windows = dict.fromkeys(maps, CHI_WINDOW)
+    windows = dict.fromkeys(maps, tuple(window))
     pair = compared_maps(maps)
     if pair is not None:
         title = "difference" if len(maps) == 2 else f"{pair[0]} − {pair[1]}"
         panels[title] = maps[pair[0]] - maps[pair[1]]
-        windows[title] = DIFFERENCE_WINDOW
+        windows[title] = tuple(difference_window)
     return compare_maps_figure(panels, mask, voxel_size, windows, "ppm")
 
 
@@ -188,6 +197,7 @@ def compare_maps_figure(
             image = axis.imshow(
                 picture, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect
             )
+            mark_sides(axis, plane)
             axis.axis("off")
         column[0].set_title(short_name(title), color="white", fontsize=11)
         images.append(image)

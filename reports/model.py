@@ -104,6 +104,7 @@ _LADDER = (
     Column("p", "P", "p"),
     Column("n", "n", "d"),
     Column("chosen", "most normal"),
+    Column("note"),
 )
 NOTES = {
     "coefficients": (
@@ -370,8 +371,8 @@ def _units(rows, tables, model):
     """Return the unit of each coefficient; empty where that of the outcome is not known."""
     if "sources" not in tables:
         return ""
-    known = tables["sources"].query("used").dropna(subset=["unit"])
-    units = known.set_index("column")["unit"].to_dict()
+    sources_with_unit = tables["sources"].query("used").dropna(subset=["unit"])
+    units = sources_with_unit.set_index("column")["unit"].to_dict()
     for step in model.transformations:
         if step.name == "Log" and step.column in units:
             units[step.output] = f"log {units[step.column]}"

@@ -36,14 +36,14 @@ def before_and_after_texts(table: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         Columns of `BEFORE_AND_AFTER`, without those that have no value. Ours are rounded such that
-        the width of the interval has three significant digits; published ones are as published.
+        the width of the interval has three significant digits; published ones are as printed.
     """
     texts = table[["outcome", "predictor", "unit", "before_p", "after_p"]].copy()
     for stage in ("before", "after"):
-        texts[stage] = _interval_column(table, stage, of_width)
+        texts[stage] = _interval_column(table, stage)
         published = f"published_{stage}"
         if published in table:
-            texts[published] = _interval_column(table, published, as_published)
+            texts[published] = table[f"{published}_text"]
             texts[f"{published}_p"] = table[f"{published}_p"].map(_published_p)
     return texts.replace(MISSING, np.nan).dropna(axis="columns", how="all")
 
@@ -136,10 +136,10 @@ def descriptive_text(row: pd.Series) -> str:
     return f"{mean} ± {sd} ({low} to {high})"
 
 
-def _interval_column(table, name, decimals_of):
+def _interval_column(table, name):
     texts = []
     for row in table[[name, f"{name}_low", f"{name}_high"]].astype(float).to_numpy():
-        texts.append(interval_text(*row, decimals_of(*row)))
+        texts.append(interval_text(*row, of_width(*row)))
     return texts
 
 

@@ -212,10 +212,10 @@ def _summary(scans, maps, failures, warnings, links):
     if not scans.empty:
         blocks += _common_and_differing(scans, "Scan parameters", SCAN_COLUMNS, links.get("scans"))
     if maps is not None:
-        text = (
-            "Susceptibility is determined only up to a constant. The mean of the reference region "
-            "was subtracted, so that values are relative to it."
-        )
+        relation = "Values are relative to the mean of the whole mask."
+        if "reference" in maps:
+            relation = "Values are relative to the reference region, whose mean was subtracted."
+        text = f"Susceptibility is determined only up to a constant. {relation}"
         blocks.append(Paragraph(text, note=True))
         blocks += _common_and_differing(maps, "Susceptibility maps", MAP_COLUMNS, links.get("maps"))
     return tuple(blocks)

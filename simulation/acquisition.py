@@ -20,7 +20,8 @@ from .effects import IDEAL, Effects, Records, effect_generator
 from .effects.coils import add_noise
 from .effects.flow import BloodFlow, random_flow_phase
 from .effects.kspace import distort_lines, sampled_lines
-from .effects.phantom_defects import PHASE_AXIS, add_ghosts, modulate_lines
+from .effects.lines import line_times
+from .effects.phantom_defects import add_ghosts, modulate_lines
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .harmonics import polynomial, solid_harmonics
 from .protocol import SINGLE_COIL, Protocol, Receiver
@@ -323,12 +324,21 @@ def acquire(
     sampled = sampled_lines(effects, vendor, protocol.shape)
     centre = specimen.affine[:3] @ (*np.argwhere(truth["mask"]).mean(axis=0), 1)
     records |= distort_lines(
-        signal, protocol, specimen.affine, centre, effects, seed, vendor=vendor, workers=workers
+        signal,
+        protocol,
+        specimen.affine,
+        centre,
+        truth["total_field"] - truth["local_field"],
+        effects,
+        seed,
+        vendor=vendor,
+        workers=workers,
     )
     if field_drift:
-        n = protocol.shape[PHASE_AXIS]
-        drift = field_drift * protocol.imaging_frequency * ((np.arange(n) + 0.5) / n - 0.5)
-        modulate_lines(signal, protocol.echo_times, np.ones(n), drift)
+        times = line_times(sampled, protocol.repetition_time)
+        part = (times - times[0, 0]) / times.max()  # of the scan, from the centre of k-space on
+        drift = field_drift * protocol.imaging_frequency * part
+        modulate_lines(signal, protocol.echo_times, np.ones(drift.shape), drift)
     if effects.phantom_defects:
         rng = effect_generator(seed, "phantom_defects")
         records["phantom_defects"] = add_ghosts(

@@ -11,6 +11,7 @@ PUBLISHED_PARTS = {
     "published": "",
     "published_low": "_low",
     "published_high": "_high",
+    "published_text": "_text",
     "published_p": "_p",
 }
 REGRESSION = ["subset", "outcome", "predictor"]
@@ -30,7 +31,8 @@ def before_and_after(
         Table ``coefficients`` of `stats.model.run_model`: one row for each regression.
     published : DataFrame, optional
         Published coefficients: columns ``outcome``, ``predictor``, ``adjusted``, ``published``,
-        ``published_low``, ``published_high``, ``published_p`` (NaN where not published); ``unit``,
+        ``published_low``, ``published_high``, ``published_p`` (NaN where not published), and
+        ``published_text``, coefficient and interval as the paper prints them; ``unit``,
         that of the published coefficient, and ``factor``, by which our coefficients are multiplied
         to convert them to it (1000 from mL to mm³); optionally ``subset``, NaN for all patients.
 
@@ -45,7 +47,8 @@ def before_and_after(
           confidence interval and P
         * after, after_low, after_high, after_p: the same after adjustment
         * published_before, …, published_after_p, if there are published coefficients: their
-          values; NaN in subsets for which nothing is published
+          values, and published_before_text and published_after_text as printed; NaN in subsets for
+          which nothing is published
 
     Raises
     ------

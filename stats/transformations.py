@@ -19,7 +19,8 @@ LADDER = {
     2.0: "x²",
     3.0: "x³",
 }
-_LADDER_COLUMNS = ["column", "power", "formula", "chi2", "p", "n", "chosen"]
+_LADDER_COLUMNS = ["column", "power", "formula", "chi2", "p", "n", "chosen", "note"]
+ODD = (1.0, 3.0)  # powers that keep the order of negative values as well
 FEWEST_FOR_LADDER = 20  # values that the χ² approximation of the kurtosis test needs
 
 
@@ -89,7 +90,7 @@ def ladder_of_powers(values: pd.Series) -> pd.DataFrame:
     freedom under normality. It is that of Stata's ``ladder`` without its adjustment for small
     samples. The power with the smallest statistic is marked as chosen; of equal ones, the one
     closest to 1. Powers that would change the order of the values or are not defined for them are
-    not tested: with zeros, those of 0 and below; with negative values, all but 1.
+    not tested: with zeros, those of 0 and below; with negative values, all but 1 and 3.
 
     Parameters
     ----------
@@ -100,8 +101,8 @@ def ladder_of_powers(values: pd.Series) -> pd.DataFrame:
     -------
     DataFrame
         One row for each power, from the lowest: ``column``, ``power`` (0 is the natural logarithm),
-        ``formula``, ``chi2``, ``p``, ``n``, ``chosen``. ``chi2`` and ``p`` are NaN for powers that
-        are not tested.
+        ``formula``, ``chi2``, ``p``, ``n``, ``chosen``, ``note``. ``chi2`` and ``p`` are NaN for
+        powers that are not tested, and ``note`` says why.
 
     Raises
     ------
@@ -131,15 +132,25 @@ def ladder_of_powers(values: pd.Series) -> pd.DataFrame:
     for exponent, formula in LADDER.items():
         chi2 = np.nan
         p = np.nan
-        if exponent == 1 or measured.min() > 0 or (exponent > 0 and measured.min() == 0):
+        note = _why_not_tested(measured, exponent)
+        if note is None:
             chi2, p = stats.normaltest(power(measured, exponent).to_numpy(float))
-        rows.append(
-            {"column": values.name, "power": exponent, "formula": formula, "chi2": chi2, "p": p}
-        )
+        names = {"column": values.name, "power": exponent, "formula": formula}
+        rows.append({**names, "chi2": chi2, "p": p, "note": note})
     table = pd.DataFrame(rows).assign(n=len(measured))
     distance = (table["power"] - 1).abs()
     chosen = table.assign(distance=distance).sort_values(["chi2", "distance"]).index[0]
-    return table.assign(chosen=table.index == chosen)
+    return table.assign(chosen=table.index == chosen)[_LADDER_COLUMNS]
+
+
+def _why_not_tested(values: pd.Series, exponent: float) -> str | None:
+    """Say why a power of values is not tested; None if it is."""
+    if values.min() < 0 and exponent not in ODD:
+        is_whole = exponent.is_integer() and exponent != 0
+        return f"{'changes the order of' if is_whole else 'not defined for'} negative values"
+    if exponent <= 0 and (values == 0).any():
+        return "not defined for zero"
+    return None
 
 
 def apply_transformations(

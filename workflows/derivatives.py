@@ -31,6 +31,13 @@ FIELDS = {
     "standard_error": TOTAL_FIELD_ERROR,
     "local_field": LOCAL_FIELD,
 }
+# Values shown as black and as white, ppm; the tubes of a phantom have up to 2 ppm.
+HEAD_WINDOWS = {"local_field": (-0.05, 0.05), "chi": (-0.15, 0.15)}
+PHANTOM_WINDOWS = {
+    "local_field": (-0.2, 0.2),
+    "chi": (-0.5, 2.5),
+    "difference": (-0.5, 0.5),
+}
 DESCRIPTIONS = {
     "mask": "Voxels of the brain, or of the phantom, that were processed",
     "reduced_mask": "Part of the brain mask in which the local field is known",
@@ -56,6 +63,7 @@ def init_scan_derivatives_wf(
     with_r2star: bool,
     gigabytes: VolumeMemory,
     reduced_mask: str | None = None,
+    is_phantom: bool = False,
     name: str = "derivatives",
 ) -> Workflow:
     """Build the workflow that saves and draws the images of a scan.
@@ -81,6 +89,8 @@ def init_scan_derivatives_wf(
     reduced_mask : str, optional
         Name of the background field removal, if its local field is not valid in all of the brain
         mask.
+    is_phantom : bool
+        Whether the scan is of a phantom, whose pictures show a wider range of values.
     name : str
         Name of the workflow.
 
@@ -108,7 +118,7 @@ def init_scan_derivatives_wf(
         reduced_mask,
         {"SpatialReference": bids_uri(magnitude, output_dir, "")},
     )
-    drawn = _drawn_images(inversions)
+    drawn = _drawn_images(inversions, PHANTOM_WINDOWS if is_phantom else HEAD_WINDOWS)
     fields = []
     for image in saved:
         fields += [f"{image}_file", f"{image}_provenance"]
@@ -128,7 +138,11 @@ def init_scan_derivatives_wf(
             (f"{image}_file", "in_file"), ("mask_file", "mask_file"),
         ])])
     # fmt: on
-    _connect_maps_picture(workflow, inputnode, inversions, common, gigabytes)
+    plot_maps = PlotMaps(**common, **MAPS, methods=list(inversions))
+    if is_phantom:
+        plot_maps.inputs.window = PHANTOM_WINDOWS["chi"]
+        plot_maps.inputs.difference_window = PHANTOM_WINDOWS["difference"]
+    _connect_maps_picture(workflow, inputnode, inversions, plot_maps, gigabytes)
     return workflow
 
 
@@ -176,7 +190,9 @@ def _saved_images(
     return saved
 
 
-def _drawn_images(inversions: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _drawn_images(
+    inversions: Sequence[str], windows: Mapping[str, tuple[float, float]]
+) -> dict[str, dict[str, Any]]:
     """Return the options of `PlotSlices` of each image that is drawn, by its name on the input
     node.
     """
@@ -189,7 +205,7 @@ def _drawn_images(inversions: Sequence[str]) -> dict[str, dict[str, Any]]:
         "local_field": {
             **LOCAL_FIELD_PICTURE,
             "title": "Local field",
-            "window": (-0.05, 0.05),
+            "window": windows["local_field"],
             "unit": "ppm",
         },
     }
@@ -197,17 +213,16 @@ def _drawn_images(inversions: Sequence[str]) -> dict[str, dict[str, Any]]:
         drawn[f"{method}_chi"] = {
             **susceptibility_map(method),
             "title": f"Susceptibility, {method}",
-            "window": (-0.15, 0.15),
+            "window": windows["chi"],
             "unit": "ppm",
         }
     return drawn
 
 
-def _connect_maps_picture(workflow, inputnode, inversions, common, gigabytes):
+def _connect_maps_picture(workflow, inputnode, inversions, plot_maps, gigabytes):
     """Draw the maps of all inversions side by side."""
     maps = Node(Merge(len(inversions)), name="maps", mem_gb=gigabytes(0))
-    plot = PlotMaps(**common, **MAPS, methods=list(inversions))
-    plot = Node(plot, name="plot_maps", mem_gb=gigabytes(8 + 3 * len(inversions)))
+    plot = Node(plot_maps, name="plot_maps", mem_gb=gigabytes(8 + 3 * len(inversions)))
     for number, method in enumerate(inversions, start=1):
         workflow.connect(inputnode, f"{method}_chi_file", maps, f"in{number}")
     # fmt: off

@@ -180,7 +180,7 @@ def _connect_template(workflow, register, settings, gigabytes):
     """Add the node that registers an atlas to the subject space; return None without an atlas."""
     if settings.atlas is None:
         return None
-    interface = LabelsFromTemplate(atlas=settings.atlas, nonlinear=settings.template_warp)
+    interface = LabelsFromTemplate(atlas=settings.atlas, template_warp=settings.template_warp)
     template = make_node(interface, "template", gigabytes(60))
     workflow.connect([(register, template, by_name(["average_file", "mask_file"]))])
     return template

@@ -113,6 +113,7 @@ def init_scan_wf(
         reduced_mask=settings.background if BACKGROUNDS[settings.background].shrinks_mask else None,
         with_r2star=_has_r2star(scan),
         gigabytes=gigabytes,
+        is_phantom=scan.is_phantom,
     )
     # fmt: off
     workflow.connect([

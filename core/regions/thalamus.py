@@ -13,7 +13,7 @@ _NORMAL_SD = 1.5  # mm, of the Gaussian that smooths a surface before its normal
 _MIN_VOXELS = 20  # from which a region's median and standard deviation can be estimated
 
 
-def smooth_labels(labels: np.ndarray, voxel_size: Vector, fwhm: float) -> np.ndarray:
+def smooth_labels(labels: np.ndarray, voxel_size: Vector, smoothing: float) -> np.ndarray:
     """Smooth the surfaces of labels that were drawn slice by slice or follow voxel edges.
 
     The indicator of each label is smoothed by a Gaussian. Each voxel gets the label with the
@@ -27,7 +27,7 @@ def smooth_labels(labels: np.ndarray, voxel_size: Vector, fwhm: float) -> np.nda
         0 is background.
     voxel_size : sequence of 3 floats
         In mm.
-    fwhm : float
+    smoothing : float
         Full width at half maximum of the Gaussian, mm; with 0 the labels are unchanged.
 
     Returns
@@ -38,7 +38,7 @@ def smooth_labels(labels: np.ndarray, voxel_size: Vector, fwhm: float) -> np.nda
     Raises
     ------
     ValueError
-        If `fwhm` is negative.
+        If `smoothing` is negative.
 
     Examples
     --------
@@ -48,12 +48,12 @@ def smooth_labels(labels: np.ndarray, voxel_size: Vector, fwhm: float) -> np.nda
     >>> smooth_labels(labels, (1, 1, 1), 2.0)[4, :, 0].tolist()
     [0, 0, 3, 3, 3, 3, 3, 0, 0]
     """
-    if fwhm < 0:
-        raise ValueError(f"the width of the smoothing must not be negative, got {fwhm:g} mm")
+    if smoothing < 0:
+        raise ValueError(f"the width of the smoothing must not be negative, got {smoothing:g} mm")
     labels = np.asarray(labels)
-    if fwhm == 0:
+    if smoothing == 0:
         return labels
-    sigma = [fwhm / _FWHM / side for side in voxel_size]
+    sigma = [smoothing / _FWHM / side for side in voxel_size]
     margin = [int(np.ceil(4 * width)) for width in sigma]  # beyond it, the Gaussian is cut off
     values = np.unique(labels[labels != 0])
     numbers = np.where(labels != 0, np.searchsorted(values, labels) + 1, 0)  # without gaps

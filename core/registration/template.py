@@ -85,7 +85,7 @@ def register_template(
     mask: np.ndarray,
     *,
     start: ArrayLike | None = None,
-    nonlinear: bool = False,
+    template_warp: bool = False,
     spacing: float = 2.0,
     iterations: Sequence[int] = (20, 10),
     radius: int = 2,
@@ -117,7 +117,7 @@ def register_template(
         Mask of the subject's brain.
     start : ndarray, shape (4, 4), optional
         Affine to start from, from the subject's world to the template's; the identity by default.
-    nonlinear : bool
+    template_warp : bool
         Whether to find a warp as well; this needs dipy.
     spacing : float
         Voxel size of the warp's grid, mm.
@@ -141,7 +141,7 @@ def register_template(
     Raises
     ------
     ModuleNotFoundError
-        If `nonlinear` is true and dipy is not installed.
+        If `template_warp` is true and dipy is not installed.
     ValueError
         If the input is unusable or the affine registration fails; see `register_affine_nmi`.
 
@@ -150,7 +150,7 @@ def register_template(
     Avants et al., Med Image Anal 12:26-41 (2008), for the warp; Garyfallidis et al., Front
     Neuroinform 8:8 (2014), for its implementation.
     """
-    if nonlinear:
+    if template_warp:
         _import_dipy()  # to fail before the long computation
     if np.shape(template_mask) != np.shape(template) or not np.any(template_mask):
         raise ValueError(
@@ -162,7 +162,7 @@ def register_template(
     fit = register_affine_nmi(
         template, template_affine, image, image_affine, fixed_mask=mask, start=start
     )
-    if not nonlinear:
+    if not template_warp:
         return TemplateFit(fit.matrix, None, None, fit.nmi)
     grid = _grid_around(template_mask, template_affine, spacing)
     to_subject = np.linalg.inv(fit.matrix)

@@ -6,9 +6,11 @@ import numpy as np
 
 from ..protocol import Protocol
 from . import Effects, Records, effect_generator
-from .lines import SLICE_AXIS, frequencies, line_times, modulate
+from .lines import SLICE_AXIS, line_times, modulate
 from .motion import move
-from .physiology import slice_displacement
+from .physiology import displace, slice_displacement
+
+STEEPEST = 0.2  # ppm from slice to slice; steeper fields are at the surface of air, without signal
 
 
 def sampled_lines(effects: Effects, vendor: str, shape: Sequence[int]) -> np.ndarray:
@@ -29,6 +31,7 @@ def distort_lines(
     protocol: Protocol,
     affine: np.ndarray,
     centre: np.ndarray,
+    background: np.ndarray,
     effects: Effects,
     seed: int | Sequence[int],
     *,
@@ -51,6 +54,8 @@ def distort_lines(
         From voxels to the scanner's axes, mm.
     centre : ndarray, shape (3,)
         The brain's centre in the scanner's axes, mm.
+    background : ndarray of float32, shape (x, y, z)
+        Field of the sources outside the brain, shim included, ppm.
     effects : Effects
         Effects of the scan, of which those of this module are applied.
     seed : int or sequence of int
@@ -77,12 +82,11 @@ def distort_lines(
     if effects.pulsation is not None:
         pattern = effects.pulsation.pattern(affine, protocol.shape, centre)
         rng = effect_generator(seed, "pulsation")
-        downwards, field, records["pulsation"] = effects.pulsation.draw(rng, times)
-        n_slice = protocol.shape[SLICE_AXIS]
+        downwards, records["pulsation"] = effects.pulsation.draw(rng, times)
         shift = slice_displacement(affine, downwards)
-        moved = -2 * np.pi * frequencies(n_slice) / n_slice * shift
+        gradient = np.clip(np.gradient(background, axis=SLICE_AXIS), -STEEPEST, STEEPEST)
         for echo, cycle in zip(signal, cycles, strict=True):
-            echo[:] = modulate(echo, pattern, moved + cycle * field, 0.5, workers=workers)
+            echo[:] = displace(echo, pattern, shift, gradient, cycle, workers=workers)
     if effects.motion is not None:
         path = effects.motion.draw(effect_generator(seed, "motion"), times)
         records["motion"] = path.record

@@ -8,6 +8,7 @@ from scipy import fft
 from ..grid import along_axis
 from .lines import PHASE_AXIS, READOUT_AXIS, SLICE_AXIS, frequencies, of_lines
 
+IN_PLANE = (PHASE_AXIS, READOUT_AXIS)
 MOST_SUDDEN = 3  # movements in a scan
 
 
@@ -192,9 +193,13 @@ def move(
     """
     kspace = np.zeros_like(image)
     for weight, rotation in zip(path.weights(times), path.rotations, strict=True):
-        if weight.any():
-            pose = rotated(image, rotation, affine, pivot, workers=workers)
-            kspace += of_lines(weight) * fft.fftn(pose, workers=workers, overwrite_x=True)
+        # A pose has lines in some steps of the slice direction only.
+        steps = np.flatnonzero(weight.any(axis=PHASE_AXIS))
+        if len(steps):
+            pose = _turned(image, rotation, affine, pivot, workers)[..., steps]
+            pose = fft.fftn(pose, axes=IN_PLANE, workers=workers, overwrite_x=True)
+            pose *= of_lines(weight[:, steps])
+            kspace[..., steps] += pose
     kspace *= ramp
     return fft.ifftn(kspace, workers=workers, overwrite_x=True)
 
@@ -230,20 +235,27 @@ def rotated(
     ndarray of complex64, shape (x, y, z)
         A new array.
     """
+    turned = _turned(image, rotation, affine, pivot, workers)
+    return fft.ifft(turned, axis=SLICE_AXIS, workers=workers, overwrite_x=True)
+
+
+def _turned(image, rotation, affine, pivot, workers):
+    """Return an image after a small rotation, transformed along the slice direction."""
     x, y, z = np.deg2rad(rotation)
     turn = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     inverse = np.linalg.inv(affine)
     shear = inverse[:3, :3] @ turn @ affine[:3, :3]
     centre = inverse[:3, :3] @ pivot + inverse[:3, 3]
-    image = image.copy()
-    for axis in range(3):
-        if not shear[axis].any():
+    for axis in (*IN_PLANE, SLICE_AXIS):
+        if axis != SLICE_AXIS and not shear[axis].any():
             continue
         k = 2 * np.pi * frequencies(image.shape[axis]) / image.shape[axis]
-        image = fft.fft(image, axis=axis, workers=workers, overwrite_x=True)
-        for across in set(range(3)) - {axis}:
-            place = np.arange(image.shape[across]) - centre[across]
-            angle = along_axis(k, axis) * along_axis(shear[axis, across] * place, across)
-            image *= np.exp(-1j * angle).astype(np.complex64)
-        image = fft.ifft(image, axis=axis, workers=workers, overwrite_x=True)
+        image = fft.fft(image, axis=axis, workers=workers)
+        for across in {0, 1, 2} - {axis}:
+            if shear[axis, across]:
+                place = np.arange(image.shape[across]) - centre[across]
+                angle = along_axis(k, axis) * along_axis(shear[axis, across] * place, across)
+                image *= np.exp(-1j * angle).astype(np.complex64)
+        if axis != SLICE_AXIS:
+            image = fft.ifft(image, axis=axis, workers=workers, overwrite_x=True)
     return image

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from ..grid import along_axis
 from ..phantom import HEIGHT, RADIUS, TUBE_LENGTH, TUBE_RADIUS, Bubble, Build, tube_centres
-
-PHASE_AXIS = 1  # of the image; its lines of k-space are acquired one after the other, slowly
+from .lines import LINE_AXES, PHASE_AXIS, frequencies, of_lines
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def add_ghosts(
     """
     n = images.shape[1 + PHASE_AXIS]
     shift = rng.uniform(0.1, 0.5) * n
-    wave = np.cos(2 * np.pi * shift * np.arange(n) / n + rng.uniform(0, 2 * np.pi))
+    wave = np.cos(2 * np.pi * shift * frequencies(n) / n + rng.uniform(0, 2 * np.pi))[:, None]
     modulate_lines(images, echo_times, 1 + defects.gain * wave, defects.vibration * wave)
     return {"GhostShift": float(shift)}
 
@@ -121,7 +119,7 @@ def add_ghosts(
 def modulate_lines(
     images: np.ndarray, echo_times: Sequence[float], gain: np.ndarray, frequency: np.ndarray
 ) -> None:
-    """Change the signal from line to line of k-space along the slow axis, in place.
+    """Change the signal from line to line of k-space, in place.
 
     Parameters
     ----------
@@ -129,12 +127,10 @@ def modulate_lines(
         Images of all echoes.
     echo_times : sequence of float
         Echo times, s.
-    gain, frequency : ndarray, shape (y,)
-        Factor and frequency offset (Hz) of each line, in the order of acquisition, from the most
-        negative to the most positive frequency.
+    gain, frequency : ndarray, shape (n_phase, n_slice) or (n_phase, 1)
+        Factor and frequency offset (Hz) of each line, in the order of the FFT.
     """
     for image, te in zip(images, echo_times, strict=True):
-        factor = fft.ifftshift(gain * np.exp(2j * np.pi * te * frequency)).astype(np.complex64)
-        lines = fft.fft(image, axis=PHASE_AXIS)
-        lines *= along_axis(factor, PHASE_AXIS)
-        image[:] = fft.ifft(lines, axis=PHASE_AXIS)
+        kspace = fft.fftn(image, axes=LINE_AXES)
+        kspace *= of_lines(gain * np.exp(2j * np.pi * te * frequency))
+        image[:] = fft.ifftn(kspace, axes=LINE_AXES)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..grid import coordinates
-from .lines import SLICE_AXIS
+from .lines import SLICE_AXIS, frequencies, modulate
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,14 @@ class Breathing:
 class Pulsation:
     """Motion of the lower brain with the pulse.
 
-    In every systole the brain stem moves down quickly and then returns slowly. Its place and, as
-    the readout gradient is not compensated for velocity, its phase change between lines.
+    In every systole the brain stem moves down quickly and then returns slowly. Its place changes
+    between lines, and its phase too, as it moves through the field of the skull and the shim, which
+    stay.
 
     Parameters
     ----------
     displacement : float
         Greatest displacement of the brain stem from head to feet, mm.
-    field : float
-        Apparent field (ppm) of the greatest velocity along the readout.
     rate, rate_spread : float
         Beats per second, mean and standard deviation between scans.
     beat_spread : float
@@ -135,10 +134,10 @@ class Pulsation:
     -----
     Size: velocities up to 2 mm/s and displacements of at most 0.5 mm in the caudal brain stem
     (Poncelet et al. 1992), 0.13 mm in the thalamus (Soellinger et al. 2009). The displacement of
-    0.2 mm has a peak velocity of 1.9 mm/s, and 0.1 mm at the thalamus, 45 mm away. Anteroposterior
-    velocities are smaller, here 0.4 mm/s. A readout of 300 Hz per voxel of 1 mm with flyback has a
-    first moment of 7e-8 T s²/m for each echo. The moments add up, so that the phase grows linearly
-    with TE, by 0.0075 rad in 6 ms. This is 0.2 Hz or 0.0016 ppm at 3 T.
+    0.2 mm has a peak velocity of 1.9 mm/s, and 0.1 mm at the thalamus, 45 mm away. Where the field
+    changes by 0.01 ppm per mm, the displacement is that of the phase of 0.002 ppm. Motion along
+    the other axes is left out, and so are the gradients' first moments, which are the same for all
+    echoes of a unipolar train.
 
     References
     ----------
@@ -147,7 +146,6 @@ class Pulsation:
     """
 
     displacement: float = 0.2
-    field: float = 0.0016
     rate: float = 1.1
     rate_spread: float = 0.15
     beat_spread: float = 0.05
@@ -165,7 +163,7 @@ class Pulsation:
 
     def draw(
         self, rng: np.random.Generator, times: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    ) -> tuple[np.ndarray, dict[str, float]]:
         """Draw the pulse of one scan.
 
         Parameters
@@ -179,8 +177,6 @@ class Pulsation:
         -------
         displacement : ndarray
             Displacement of the brain stem towards the feet at these times, mm.
-        field : ndarray
-            Apparent field of its velocity, ppm.
         record : dict
             What was drawn.
         """
@@ -189,18 +185,51 @@ class Pulsation:
         place, _ = _cycles(rng, times, 1 / rate, self.beat_spread, phase)
         # Greatest after a fifth of the beat, nearly over at its end.
         fraction = place / 0.2
-        decay = np.exp(2 * (1 - fraction))
-        velocity = fraction * (1 - fraction) * decay
-        greatest = (np.sqrt(2) - 1) / 2 * np.exp(np.sqrt(2))
-        record = {"Rate": round(float(rate), 4)}
-        displacement = self.displacement * fraction**2 * decay
-        return displacement, self.field * velocity / greatest, record
+        displacement = self.displacement * fraction**2 * np.exp(2 * (1 - fraction))
+        return displacement, {"Rate": round(float(rate), 4)}
 
 
 def slice_displacement(affine: np.ndarray, downwards: np.ndarray) -> np.ndarray:
     """Return displacements towards the feet as voxels along the slice direction."""
     direction = affine[:3, SLICE_AXIS]
     return -downwards * direction[2] / (direction @ direction)
+
+
+def displace(
+    image: np.ndarray,
+    pattern: np.ndarray,
+    shift: np.ndarray,
+    gradient: np.ndarray,
+    cycle: float,
+    *,
+    workers: int = 1,
+) -> np.ndarray:
+    """Return the image of tissue that moves along the slice direction through a field at rest.
+
+    Parameters
+    ----------
+    image : ndarray of complex64, shape (x, y, z)
+        Image of the tissue in its place.
+    pattern : ndarray of float32, shape (x, y, z)
+        Relative size of the displacement.
+    shift : ndarray, shape (n_phase, n_slice)
+        Displacement where the pattern is 1, in voxels, for each line in the order of the FFT.
+    gradient : ndarray of float32, shape (x, y, z)
+        Change of the field at rest from one slice to the next, ppm.
+    cycle : float
+        Phase (rad) of 1 ppm at the echo time.
+    workers : int
+        Number of threads of the Fourier transforms.
+
+    Returns
+    -------
+    ndarray of complex64, shape (x, y, z)
+    """
+    n_slice = image.shape[SLICE_AXIS]
+    ramp = -2 * np.pi * frequencies(n_slice) / n_slice * shift
+    moved = modulate(image, pattern, ramp, 0.5, workers=workers)
+    # The phase has moved with the tissue: that of the field at rest has to stay.
+    return modulate(moved, pattern * gradient, cycle * shift, 0.0, workers=workers)
 
 
 def _cycles(rng, times, period, spread, phase):

@@ -161,6 +161,11 @@ def test_a_failed_scan_is_reported_and_the_others_are_processed(make_dataset, ba
     assert "step mask: No brain found" in printed.err
     assert "1 scans processed, 1 failed, 0 left out" in printed.out
     assert (root.parent / "out" / "sub-01.html").is_file()
+    (row,) = read_tsv(root.parent / "out" / "logs" / "not_processed" / "sub-02.tsv").to_dict(
+        "records"
+    )
+    assert row["scan"] == "sub-02"
+    assert row["reason"].startswith("No brain found")
     report = (root.parent / "out" / "sub-02.html").read_text()  # of a subject that has nothing else
     assert "step mask: No brain found" in report
     assert "All scans were processed" not in report
@@ -194,6 +199,15 @@ def test_a_refused_scan_is_in_the_report_of_its_subject(make_dataset, ball_head)
     page = (root.parent / "out" / "sub-01.html").read_text()
     assert "ses-B" in page
     assert "EchoTime is &#39;twelve&#39;, which is not a number" in page
+    table = root.parent / "out" / "logs" / "not_processed" / "sub-01.tsv"
+    (row,) = read_tsv(table).to_dict("records")
+    assert row["scan"] == "sub-01_ses-B"
+    assert "EchoTime is 'twelve', which is not a number" in row["reason"]
+    checklist = (root.parent / "out" / "logs" / "CHECKLIST.md").read_text()
+    assert f"not processed: sub-01_ses-B: {row['reason']}" in checklist
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "EchoTime": 0.01}))
+    assert run(root, "--inversion", "deterministic", "--session-label", "A") == 0
+    assert table.exists()  # this run said nothing of session B
 
 
 @pytest.mark.slow

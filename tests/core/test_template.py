@@ -143,7 +143,7 @@ def test_warp_between_subject_and_template():
     bent = ndimage.map_coordinates(t1, voxels, order=3).reshape(t1.shape)
     inside = ndimage.map_coordinates(mask.astype(float), voxels, order=1).reshape(t1.shape) > 0.5
     fit = register_template(
-        t1, affine, mask, np.where(inside, 1.6 - bent, 0), affine, inside, nonlinear=True
+        t1, affine, mask, np.where(inside, 1.6 - bent, 0), affine, inside, template_warp=True
     )
     points = points_of(affine, inside)[::20].T
     truth = points + bend(points)
@@ -160,7 +160,7 @@ def test_warp_between_subject_and_template():
 def test_warp_without_dipy_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "dipy.align", None)
     with pytest.raises(ModuleNotFoundError, match=r"multiqsm\[template\]"):
-        register_template(*template_of_head(), *template_of_head(), nonlinear=True)
+        register_template(*template_of_head(), *template_of_head(), template_warp=True)
 
 
 def test_unusable_input_is_refused():

@@ -319,7 +319,7 @@ def test_numbers_are_beside_their_units_and_options_are_in_words(tmp_path):
     save_map(tmp_path, "sub-02", SIDECAR | fields | {"BackgroundMargin": 10, "Lambda": 2e-3})
     checklist = reporting_checklist(tmp_path)
     in_scans = "0.001 ppm·mm (1 of 2 scans); 0.002 ppm·mm (1 of 2 scans)"
-    rule = "λ chosen by: generalised cross-validation"
+    rule = "rule of λ: generalised cross-validation"
     assert value(checklist, LAMBDA) == f"λ: {in_scans}; {rule}"
     assert "field period: 1.5 ppm;" in value(checklist, "Data term and weights")
     parameters = value(checklist, "Parameters of background field removal")

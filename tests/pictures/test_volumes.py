@@ -78,6 +78,34 @@ def test_planes_intersect_a_mask_in_two_parts():
         slices.slices_figure(values[1:], mask, (1, 1, 2), (0, 1), "an image", "ppm", True)
 
 
+def test_sides_of_the_patient_are_marked_where_they_are():
+    """The voxel at high x is on the patient's right, and that at high y in front."""
+    values = np.zeros((40, 30, 20))
+    mask = np.ones(values.shape, bool)
+    values[39, :, :] = 1
+    values[:, 29, :] += 2
+    figure = slices.slices_figure(values, mask, (1, 1, 2), (0, 3), "an image", "ppm", False)
+    for axis in figure.axes[:9]:
+        left, right = axis.texts
+        assert left.get_position()[0] < right.get_position()[0]
+    axial, sagittal = figure.axes[0], figure.axes[8]
+    assert [text.get_text() for text in axial.texts] == ["R", "L"]
+    assert [text.get_text() for text in sagittal.texts] == ["P", "A"]
+    picture = axial.images[0].get_array()
+    assert picture[5, 0] == 1
+    assert picture[5, -1] == 0
+    assert sagittal.images[0].get_array()[5, -1] == 2
+
+
+def test_difference_has_the_window_that_is_asked_for():
+    values, mask = head_maps()
+    windows = {"window": (-0.5, 2.5), "difference_window": (-0.3, 0.3)}
+    maps = {"iterative": values, "deterministic": values / 2}
+    figure = slices.susceptibility_figure(maps, mask, (1, 1, 2), **windows)
+    assert figure.axes[0].images[0].get_clim() == (-0.5, 2.5)
+    assert figure.axes[2].images[0].get_clim() == (-0.3, 0.3)
+
+
 def test_checkerboard_alternates_between_scan_and_average():
     _, mask = head_maps()
     average = np.where(mask, 1.0, 0.0)

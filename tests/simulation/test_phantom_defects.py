@@ -131,7 +131,7 @@ def test_ghosts_are_the_shifted_phantom(plain):
     defects = PhantomDefects(gain=0.02, vibration=0.0)
     rng = np.random.default_rng(1)
     shift = add_ghosts(images, (0.005, 0.015), defects, rng)["GhostShift"]
-    assert 0.1 * SHAPE[1] <= shift <= 0.5 * SHAPE[1]
+    assert 0.1 * SHAPE[0] <= shift <= 0.5 * SHAPE[0]
     ghosts = images - np.moveaxis(scan.signal, -1, 0)
     for ghost, image in zip(ghosts, np.moveaxis(scan.signal, -1, 0), strict=True):
         power = np.sum(np.abs(ghost) ** 2) / np.sum(np.abs(image) ** 2)

@@ -32,6 +32,7 @@ def test_ours_has_the_published_unit_and_stays_beside_it():
             "published_low": [-28.0, -28.9],
             "published_high": [46.1, 47.7],
             "published_p": [0.63, 0.64],
+            "published_text": ["9.0 (−28.0 to 46.1)", "9.4 (−28.9 to 47.7)"],
             "unit": "mm³ per ppb",
             "factor": 1000,
         }
@@ -66,6 +67,7 @@ def test_without_published_coefficients_ours_keep_their_units():
 def test_contradictory_published_coefficients_are_refused():
     row = {"outcome": "thickness", "predictor": "chi", "adjusted": True, "published": 1.0}
     row |= {"published_low": 0.0, "published_high": 2.0, "published_p": 0.5, "factor": 1}
+    row["published_text"] = "1.0 (.0 to 2.0)"
     units = pd.DataFrame([{**row, "unit": "mm"}, {**row, "unit": "cm", "subset": "young"}])
     twice = pd.DataFrame([{**row, "unit": "mm"}, {**row, "unit": "mm"}])
     for published in (units, twice):

@@ -117,9 +117,14 @@ def test_ladder_of_log_normal_values_is_applied_on_request():
 def test_ladder_leaves_powers_out_that_change_the_order():
     rng = np.random.default_rng(0)
     signed = ladder_of_powers(pd.Series(rng.normal(0, 1, 50), name="x"))
-    assert signed.loc[signed["chi2"].notna(), "power"].tolist() == [1]
+    assert signed.loc[signed["chi2"].notna(), "power"].tolist() == [1, 3]
+    notes = signed.set_index("power")["note"]
+    assert notes[2.0] == "changes the order of negative values"
+    assert notes[0.5] == notes[0.0] == "not defined for negative values"
+    assert notes[[1.0, 3.0]].isna().all()
     zeros = ladder_of_powers(pd.Series(np.append(rng.exponential(1, 50), 0), name="x"))
     assert zeros.loc[zeros["chi2"].notna(), "power"].tolist() == [0.5, 1, 2, 3]
+    assert set(zeros.loc[zeros["power"] <= 0, "note"]) == {"not defined for zero"}
 
 
 def test_ladder_of_constant_values():

@@ -31,12 +31,14 @@ from multiqsm.core.inversion.problem import Inversion
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative
 from multiqsm.core.phase.unwrapping import unwrap_echoes
+from multiqsm.core.registration.template import register_template
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.interfaces.background import PDF, SHARP, TFI, VSHARP, HighPass
 from multiqsm.interfaces.inversion import TKD, Deterministic, Iterative, Medi
 from multiqsm.interfaces.methods import BACKGROUNDS, DEFAULT_INVERSIONS
 from multiqsm.interfaces.phase import Unwrap
+from multiqsm.interfaces.template import LabelsFromTemplate
 from multiqsm.workflows.inversion import init_inversion_wf
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import PRESETS, Settings
@@ -83,6 +85,7 @@ def test_nodes_have_the_defaults_of_their_functions(interface, function):
         (Deterministic, deterministic, {"--lambda", "--lambda-rule"}),
         *((Medi, edge_mask, {"--edge-fraction"}), (Iterative, edge_mask, {"--edge-fraction"})),
         (TFI, edge_mask, {"--edge-fraction"}),
+        (LabelsFromTemplate, register_template, {"--template-warp"}),
     ],
 )
 def test_option_keeps_its_name_down_to_the_function(interface, function, options):

@@ -27,7 +27,7 @@ def cohort(tmp_path_factory):
     raw = root / "raw"
     out = root / "out"
     machine = ["--n-procs", "2", "-w", str(root / "work")]
-    design = ["--design", "thalamus", "--subjects", str(len(PATIENTS))]
+    design = ["--design", "thalamus", "--ideal", "--subjects", str(len(PATIENTS))]
     assert simulate([str(raw), *design, "--voxel-size", "1.5", "1.5", "2", *machine]) == 0
     for path in (raw / "derivatives" / "manual").glob("sub-*/anat/*_dseg.*"):
         path.unlink()
