@@ -2,15 +2,15 @@
 
 python benchmarks/coverage.py [--seeds N]
 
-For each seed the tables of 95 patients are simulated and written as multiqsm-simulate does, read as
-the group level does, and put through the model that ships with the package. Printed is a Markdown
-table.
+For each seed the tables of 100 patients are simulated and written as multiqsm-simulate does, read
+as the group level does, and put through the model that ships with the package, which leaves out
+five with poor images. Printed is a Markdown table.
 
 The truth of a coefficient is that of the least-squares line through the population, which is what
 the regression estimates: ordinary least squares through many patients whose outcomes have no
-residual. It is the design's own coefficient, but where the design is no line (lesions end at 100
-mL, which flattens their logarithm's slope) or a variable that matters is left out (disease duration
-before adjustment takes a part of age's).
+residual. It is the design's own coefficient, but where the design is no line (lesion volumes are
+limited to the published range, which flattens their logarithm's slopes) or a variable that matters
+is left out (disease duration before adjustment takes a part of age's).
 """
 
 import argparse
@@ -105,10 +105,12 @@ def _expected(name, patients):
 
 
 def _truncated(expected):
-    """Mean of the logarithm of lesion volumes that are drawn again above the highest."""
+    """Mean of the logarithm of lesion volumes that are drawn again outside their range."""
     lesions = population()["regressions"]["t2_lesion_volume"]
-    reach = (np.log(lesions["highest"]) - expected) / lesions["residual_sd"]
-    return expected - lesions["residual_sd"] * stats.norm.pdf(reach) / stats.norm.cdf(reach)
+    sd = lesions["residual_sd"]
+    low = (np.log(lesions["lowest"]) - expected) / sd
+    high = (np.log(lesions["highest"]) - expected) / sd
+    return stats.truncnorm.mean(low, high, expected, sd)
 
 
 def coverage(estimates, truth):

@@ -140,19 +140,25 @@ def _run_model(options):
         return EXIT_NOTHING_TO_DO
     tables = options.output_dir / "group" / f"model-{model.name}"
     code = _print_problems(read_tsv(tables / "problems.tsv").itertuples(index=False))
-    _print_excluded(tables / "excluded.tsv", used_columns(model), len(patients.table))
+    _print_excluded(tables, used_columns(model), len(patients.table))
     print(f"report: {options.output_dir / f'group_model-{model.name}.html'}")
     print(f"tables: {tables}")
     return code
 
 
-def _print_excluded(path: Path, columns: list[str], n_patients: int) -> None:
-    """Print how many patients are listed as excluded, and how many lack each column."""
+def _print_excluded(tables: Path, columns: list[str], n_patients: int) -> None:
+    """Print how many patients the model leaves out, how many of the others lack each column, and
+    how many are listed as excluded.
+    """
+    path = tables / "excluded.tsv"
     excluded = read_tsv(path)
+    n_analysed = len(read_tsv(tables / "patients.tsv"))
+    if n_analysed < n_patients:
+        print(f"{n_patients - n_analysed} of {n_patients} patients left out by rules of the model")
     for column in columns:
         n_lacking = excluded.loc[excluded["what"] == column, "participant"].nunique()
         if n_lacking:
-            print(f"{n_lacking} of {n_patients} patients lack {column}")
+            print(f"{n_lacking} of {n_analysed} patients lack {column}")
     n_excluded = excluded["participant"].nunique()
     print(f"{n_excluded} patients excluded from a regression or without one of its values: {path}")
 

@@ -46,8 +46,10 @@ MODEL_KEYS = (
     "Exclude",
     "Transformations",
     "Subsets",
+    "Describe",
     "Power",
 )
+IF_AVAILABLE = "if available"  # applies a rule only if someone has its columns
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -144,6 +146,7 @@ def _model(content):
         exclusions=tuple(exclusions),
         transformations=_transformations(content.get("Transformations", {"Instructions": []})),
         subsets=_subsets(content),
+        described=_names(content.get("Describe", []), "Describe", needed=False),
         problems=problems,
         **inputs,
         **power,
@@ -219,12 +222,15 @@ def _names(value, where, *, needed=True):
 def _exclusion(rule, where):
     rule = _object(rule, where, ("Filter", "Reason", "Apply"))
     applied = rule.get("Apply", True)
-    if not isinstance(applied, bool):
-        raise ValueError(f"{where}, Apply: must be true or false, not {applied!r:.80}")
+    if not isinstance(applied, bool) and applied != IF_AVAILABLE:
+        raise ValueError(
+            f"{where}, Apply: must be true, false or {IF_AVAILABLE!r}, not {applied!r:.80}"
+        )
     return Exclusion(
         _filter(rule, where),
         _text(rule.get("Reason", rule.get("Filter")), f"{where}, Reason"),
-        applied,
+        applied=bool(applied),
+        is_optional=applied == IF_AVAILABLE,
     )
 
 

@@ -115,6 +115,11 @@ RECIPES = {
     },
     "simulation": {
         "head": ("accuracy.py head",),
+        "forward": ("forward.py --command QSM_FORWARD --work forward",),
+        "roughness": (
+            "roughness.py field --in-vivo TR_1_1 TR_2_4",
+            "roughness.py cosmos",
+        ),
         "scans": (
             "multiqsm-simulate scans --design study --subjects 1 --runs 1 --ideal",
             "multiqsm scans scans-out participant --background pdf",

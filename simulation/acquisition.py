@@ -20,8 +20,7 @@ from .effects import IDEAL, Effects, Records, effect_generator
 from .effects.coils import add_noise
 from .effects.flow import BloodFlow, random_flow_phase
 from .effects.kspace import distort_lines, sampled_lines
-from .effects.lines import line_times
-from .effects.phantom_defects import add_ghosts, modulate_lines
+from .effects.phantom_defects import add_ghosts, drift_lines
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .harmonics import polynomial, solid_harmonics
 from .protocol import SINGLE_COIL, Protocol, Receiver
@@ -335,10 +334,7 @@ def acquire(
         workers=workers,
     )
     if field_drift:
-        times = line_times(sampled, protocol.repetition_time)
-        part = (times - times[0, 0]) / times.max()  # of the scan, from the centre of k-space on
-        drift = field_drift * protocol.imaging_frequency * part
-        modulate_lines(signal, protocol.echo_times, np.ones(drift.shape), drift)
+        drift_lines(signal, protocol, sampled, field_drift)
     if effects.phantom_defects:
         rng = effect_generator(seed, "phantom_defects")
         records["phantom_defects"] = add_ghosts(

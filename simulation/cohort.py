@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from .head import Subject, load_templates
+from .head import Subject
+from .lesions import draw_lesions
 from .seeds import generator
 
-PATIENTS = 95
-MOST_LESIONS = 60  # in one head
-USUAL_LESION = 0.3  # mL
-# Where lesions may lie:
-WHITE_MATTER = 0.7  # least probability of white matter
-DEPTH = 8.0  # mm below the brain's surface
-LOWEST = -15.0  # z in MNI space, mm
+PATIENTS = 100
+EDSS_STEPS = (0.0, *np.arange(1.0, 8.6, 0.5).tolist())
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,10 @@ class Patient:
         Years since onset.
     therapy, enhancing_lesions : int
         1 with a disease-modifying therapy or at least one enhancing lesion respectively, else 0.
+    edss : float
+        Disability on the Expanded Disability Status Scale.
+    image_quality : {'good', 'poor'}
+        Quality of the images; of every hundred patients, five have images too poor to be analysed.
     measures : dict of float
         Dependent variables of the regressions, in their units.
     """
@@ -51,6 +51,8 @@ class Patient:
     disease_duration: float
     therapy: int
     enhancing_lesions: int
+    edss: float
+    image_quality: str
     measures: Mapping[str, float]
 
 
@@ -75,10 +77,20 @@ def draw_patients(n: int = PATIENTS, *, seed: int = 0) -> list[Patient]:
     -------
     list of Patient
     """
-    return [_draw_patient(number, generator(seed, "patient", number)) for number in range(n)]
+    hundred = population()["image_quality"]["of"]
+    n_poor = population()["image_quality"]["poor"]
+    patients = []
+    for number in range(n):
+        place = number % hundred
+        if place == 0:
+            rng = generator(seed, "image_quality", number // hundred)
+            poor_places = rng.choice(hundred, n_poor, replace=False)
+        quality = "poor" if place in poor_places else "good"
+        patients.append(_draw_patient(number, quality, generator(seed, "patient", number)))
+    return patients
 
 
-def _draw_patient(number, rng):
+def _draw_patient(number, quality, rng):
     clinical = population()["clinical"]
     age = _draw_age(clinical["age"], rng)
     sex = "F" if rng.random() < clinical["fraction_female"] else "M"
@@ -93,7 +105,9 @@ def _draw_patient(number, rng):
         "enhancing_lesions": lesions,
     }
     measures = _draw_measures(covariates, rng)
-    return Patient(f"{number + 1:03}", age, sex, years, therapy, lesions, measures)
+    edss = _draw_edss(clinical["edss"], rng)
+    label = f"{number + 1:03}"
+    return Patient(label, age, sex, years, therapy, lesions, edss, quality, measures)
 
 
 def _draw_age(ages, rng):
@@ -116,6 +130,12 @@ def _draw_duration(durations, age, rng):
     return round(scale * float(special.gammaincinv(shape, rng.uniform(low, high))), 1)
 
 
+def _draw_edss(scores, rng):
+    """Draw a score from a beta distribution over the scale, rounded to the nearest step."""
+    score = EDSS_STEPS[-1] * rng.beta(scores["a"], scores["b"])
+    return EDSS_STEPS[int(np.argmin(np.abs(np.array(EDSS_STEPS) - score)))]
+
+
 def _draw_measures(covariates, rng):
     """Draw the dependent variables in turn; a later one may depend on an earlier one."""
     centres = population()["centres"]
@@ -125,11 +145,13 @@ def _draw_measures(covariates, rng):
         effects = [slope * (values[x] - centres.get(x, 0)) for x, slope in slopes]
         expected = regression["intercept"] + sum(effects)
         transform = np.exp if regression["transform"] == "log" else float
-        values[name] = np.inf
-        while values[name] > regression.get("highest", np.finfo(float).max):
-            values[name] = float(
-                transform(expected + regression["residual_sd"] * rng.standard_normal())
-            )
+        lowest = regression.get("lowest", -np.inf)
+        highest = regression.get("highest", np.inf)
+        value = np.nan
+        while not lowest <= value <= highest:
+            residual = regression["residual_sd"] * rng.standard_normal()
+            value = float(transform(expected + residual))
+        values[name] = value
     return {name: values[name] for name in population()["regressions"]}
 
 
@@ -150,44 +172,5 @@ def with_disease(subject: Subject, patient: Patient, rng: np.random.Generator) -
     Subject
     """
     chi = {**subject.chi, "thalamus": patient.measures["relative_susceptibility"] / 1000}
-    # Lesions are placed in MNI space, but their volume is measured in the head.
-    volume = 1000 * patient.measures["t2_lesion_volume"] * np.linalg.det(subject.affine[:3, :3])
-    return replace(subject, chi=chi, lesions=_draw_lesions(volume, rng))
-
-
-def _draw_lesions(volume, rng):
-    """Draw balls in deep white matter whose volumes (mm³) add up to `volume`.
-
-    Each is placed at the first of 50 random sites where it touches no earlier one, or else where it
-    overlaps least.
-    """
-    number = int(np.clip(volume / (1000 * USUAL_LESION), 3, MOST_LESIONS))
-    volumes = np.exp(0.8 * rng.standard_normal(number))
-    radii = np.sort(np.cbrt(3 / (4 * np.pi) * volume * volumes / volumes.sum()))[::-1]
-    sites = lesion_sites()
-    lesions = []
-    for radius in radii:
-        candidates = sites[rng.integers(len(sites), size=50)]
-        gaps = np.array([_gap(centre, radius, lesions) for centre in candidates])
-        clear = np.flatnonzero(gaps >= 0)
-        centre = candidates[clear[0] if clear.size else np.argmax(gaps)]
-        lesions.append((*centre.tolist(), *[float(radius)] * 3, 0.0, 0.0, 0.0))
-    return tuple(lesions)
-
-
-def _gap(centre, radius, lesions):
-    """Return the distance (mm) between a ball and the nearest lesion, negative if they overlap.
-
-    Without lesions it is 0.
-    """
-    gaps = [np.linalg.norm(centre - ball[:3]) - ball[3] - radius for ball in lesions]
-    return min(gaps, default=0.0)
-
-
-@cache
-def lesion_sites() -> np.ndarray:
-    """Return the voxels (MNI, mm) at which a lesion may be centred, shape (n, 3)."""
-    templates = load_templates()
-    index = np.argwhere((templates.white > WHITE_MATTER) & (templates.distance < -DEPTH))
-    points = index + templates.affine[:3, 3]
-    return points[points[:, 2] > LOWEST]
+    lesions = draw_lesions(subject, 1000 * patient.measures["t2_lesion_volume"], rng)
+    return replace(subject, chi=chi, lesions=lesions)

@@ -46,15 +46,19 @@ AVERAGE = Fibres(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
 
 
 def draw_fibres(rng: np.random.Generator) -> Fibres:
-    """Draw the change of one person's fibres: about 16 degrees, over a few centimetres."""
-    variation = bundles()["variation"]
-    waves = variation["waves"]
-    direction = rng.standard_normal((waves, 3))
-    wave_vectors = direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    shortest, longest = variation["wavelengths"]
-    wave_vectors *= 2 * np.pi / rng.uniform(shortest, longest, (waves, 1))
-    amplitudes = variation["amplitude"] * np.sqrt(2 / waves) * rng.standard_normal((waves, 3))
-    return Fibres(wave_vectors, amplitudes, rng.uniform(0, 2 * np.pi, waves))
+    """Draw the change of one person's fibres: 16 degrees over some centimetres, 12 over one."""
+    wave_vectors = []
+    amplitudes = []
+    for variation in bundles()["variation"]:
+        waves = variation["waves"]
+        direction = rng.standard_normal((waves, 3))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        shortest, longest = variation["wavelengths"]
+        wave_vectors.append(2 * np.pi / rng.uniform(shortest, longest, (waves, 1)) * direction)
+        size = variation["amplitude"] * np.sqrt(2 / waves)
+        amplitudes.append(size * rng.standard_normal((waves, 3)))
+    phases = rng.uniform(0, 2 * np.pi, sum(map(len, amplitudes)))
+    return Fibres(np.concatenate(wave_vectors), np.concatenate(amplitudes), phases)
 
 
 def orientation_along(

@@ -78,6 +78,7 @@ PATIENT_PROTOCOL = Protocol(
     flip_angle=20.0,
 )
 PATIENT_SITE = "C"
+POOR_SNR = 20.0  # of patients whose images are too poor to be analysed
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ DRAWN = (
     "lesions",
     "structural",
     "session",
+    "image_quality",
 )
 
 

@@ -24,6 +24,7 @@ from .scanners import (
     PATIENT_PROTOCOL,
     PATIENT_SITE,
     PHANTOM_PROTOCOL,
+    POOR_SNR,
     SCANNERS,
     SITE_PROTOCOLS,
     SiteProtocol,
@@ -231,6 +232,8 @@ def make_patient_design(
     for number, patient in enumerate(patients):
         participant = Participant(patient.label, number, age=patient.age, sex=patient.sex)
         plan = _plan(participant, scanner, visit, 0, protocol, seed)
+        if patient.image_quality == "poor":
+            plan = replace(plan, protocol=replace(plan.protocol, snr=POOR_SNR))
         plan = replace(
             plan,
             entities={"subject": patient.label},

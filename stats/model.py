@@ -165,10 +165,10 @@ def _apply_exclusions(patients, exclusions, excluded, problems):
         try:
             holds, unknown = apply_filter(rule.condition, patients)
         except ValueError as reason:
-            if rule.applied:
+            absent = [name for name in rule.condition.columns if name not in patients]
+            if rule.applied and not (rule.is_optional and absent):
                 problems.append((f"exclusion for {subject}", str(reason)))
             else:
-                absent = [name for name in rule.condition.columns if name not in patients]
                 cause = f"no column {', '.join(absent)}" if absent else reason
                 excluded.append((np.nan, subject, f"nobody can be judged: {cause}", False))
             continue
@@ -350,8 +350,8 @@ def _ladders(requested, patients, model):
 
 def _descriptives(table, subsets, model):
     """Return descriptive statistics of all numeric columns in each subset."""
-    names = used_columns(model)
-    names += [step.column for step in model.transformations if step.column not in names]
+    names = [*used_columns(model), *(step.column for step in model.transformations)]
+    names = list(dict.fromkeys([*names, *model.described]))
     rows = []
     for subset, members in subsets.items():
         for name in names:

@@ -20,11 +20,14 @@ class Exclusion:
         Reason for leaving them out.
     applied : bool
         Whether they are left out, or only listed.
+    is_optional : bool
+        Whether the rule may name columns that nobody has; if not, that is a problem.
     """
 
     condition: Filter
     reason: str
     applied: bool = True
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class StudyModel:
         Inversion, region and reference of the susceptibility; None for the commonest reference.
     exclusions, transformations, subsets, nodes : tuple
         `Exclusion`, `Transformation`, `Subset` and `Node` objects.
+    described : tuple of str
+        Columns that are in no regression, but in the descriptive statistics.
     correlation, power, alpha : float
         Parameters of the power analysis: the correlation whose power is computed, the power of the
         detectable correlation, and the two-sided significance level.
@@ -104,6 +109,7 @@ class StudyModel:
     exclusions: tuple[Exclusion, ...] = ()
     transformations: tuple[Transformation, ...] = ()
     subsets: tuple[Subset, ...] = ()
+    described: tuple[str, ...] = ()
     correlation: float = 0.28
     power: float = 0.8
     alpha: float = 0.05

@@ -80,6 +80,8 @@ def _clinical_row(patient):
         "disease_duration": patient.disease_duration,
         "therapy": patient.therapy,
         "enhancing_lesions": patient.enhancing_lesions,
+        "edss": patient.edss,
+        "image_quality": patient.image_quality,
         "t2_lesion_volume": f"{patient.measures['t2_lesion_volume']:.3f}",
     }
 

@@ -15,6 +15,18 @@ from .files import lookup_table, write_image, write_table
 from .layout import ENCODINGS, GENERATOR, is_drawn_on, lookup_path, raw_paths, true_paths
 from .regions import write_drawn_regions
 
+# There is no PixelBandwidth: a readout takes no time, so that no bandwidth would be true.
+SEQUENCE = {
+    "SequenceName": "megre3d",
+    "SpoilingState": True,
+    "MTState": False,
+    "ParallelReductionFactorInPlane": 1,
+    "ParallelReductionFactorOutOfPlane": 1,
+}
+COIL_COMBINATION = {
+    True: "adaptive at each echo, with the phase of a virtual reference coil",
+    False: "none: the signal is that of one coil of smooth sensitivity",
+}
 # Of what each effect adds to the field.
 EFFECT_DESCRIPTIONS = {
     "anisotropy": "Field of the anisotropic part of white matter's susceptibility, whose mean over "
@@ -54,7 +66,7 @@ def _write_raw(output_dir, plan, scan):
     paths = raw_paths(output_dir, plan)
     for (echo, part), path in paths.items():
         write_image(path, encoded[part][..., echo], scan.affine)
-        write_sidecar(path, _raw_metadata(plan, echo))
+        write_sidecar(path, {**_raw_metadata(plan, echo), **_sampling(scan)})
     return list(paths.values())
 
 
@@ -87,12 +99,32 @@ def _raw_metadata(plan, echo):
         "PulseSequenceType": "3D spoiled multi-echo gradient echo",
         "ScanningSequence": "GR",
         "SequenceVariant": "SP",
+        **SEQUENCE,
         "EchoNumber": echo + 1,
         "EchoTime": protocol.echo_times[echo],
         "RepetitionTimeExcitation": protocol.repetition_time,
         "FlipAngle": protocol.flip_angle,
         "Units": "arbitrary",
     }
+
+
+def _sampling(scan):
+    """Return the fields of a sidecar that describe coils and the part of k-space acquired."""
+    truncation = scan.effects.get("truncation", {})
+    partial_fourier = truncation.get("PartialFourier", 1)
+    details = ["simulated, without duration of the readout"]
+    if truncation.get("PhaseResolution", 1) < 1 or truncation.get("SliceResolution", 1) < 1:
+        details.append("interpolated by zeros around k-space")
+    if truncation.get("Elliptical", False):
+        details.append("corners of k-space not acquired")
+    metadata = {
+        "CoilCombinationMethod": COIL_COMBINATION["coils" in scan.effects],
+        "PulseSequenceDetails": ", ".join(details),
+        "PartialFourier": partial_fourier,
+    }
+    if partial_fourier == 1:
+        return {**metadata, "ScanOptions": "none"}
+    return {**metadata, "PartialFourierDirection": "PHASE", "ScanOptions": "PFP"}
 
 
 def scanner_metadata(plan: ScanPlan) -> dict[str, object]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..cohort import lesion_sites
 from ..head import Feature, Subject, anatomy, load_templates
+from ..lesions import lesion_sites
 from ..shapes import pieces
 
 # Labels beyond those of the anatomy, with names of their tissue.
@@ -53,7 +53,7 @@ class Pathology:
         Morphol: diameters of 4.55 ± 2.13 by 3.95 mm).
     choroid : float
         Fraction of people with calcifications of the choroid plexus, mostly on both sides: 54 %
-        (Al-Ameri et al.); 66 % in another study (Folia Morphol 66:115, 2007).
+        (Al-Ameri et al.); 66 % in another study (PMID 17594669).
     choroid_radius : tuple of float
         Their radius. Our choice.
     calcification_chi : tuple of float
@@ -67,13 +67,13 @@ class Pathology:
     haemorrhage : float
         Fraction with a larger bleed; none in healthy people.
     haemorrhage_radius : tuple of float
-        5.7 mL, a mean over 26 patients (Zhang et al., J Magn Reson Imaging 2018), is a radius of
-        11 mm.
+        5.7 mL, a mean over 26 patients (Zhang et al., J Magn Reson Imaging, January 2018), is a
+        radius of 11 mm.
     blood_chi : tuple of float
         Chronic 0.71 ± 0.31, acute 1.30 ± 0.33 ppm (Chang et al., J Magn Reson Imaging 44:420,
         2016).
     cavernoma : float
-        Fraction of people with one (0.17 to 0.9 %, Flemming & Lanzino, Handb Clin Neurol 2017).
+        Fraction of people with one (0.17 to 0.9 %, Handb Clin Neurol 2017, PMID 28552146).
     cavernoma_radius : tuple of float
         Our choice.
     cavernoma_chi, cavernoma_rim_chi : float
@@ -88,8 +88,8 @@ class Pathology:
         Above the lesion's own 0.02 ppm by iron. Our choice.
     rim_veins : int
         Veins at the brain's surface besides those of the template on each side; their number
-        is our choice, near that of bridging veins (354 in 30 people, Brockmann et al., Surg Radiol
-        Anat 33:129, 2011).
+        is our choice, near that of bridging veins (354 in 30 people, Surg Radiol Anat,
+        doi:10.1007/s00276-010-0714-5).
     vein_radius : tuple of float
         Our choice.
     burr_hole : float

@@ -7,7 +7,8 @@ import numpy as np
 from scipy import fft
 
 from ..phantom import HEIGHT, RADIUS, TUBE_LENGTH, TUBE_RADIUS, Bubble, Build, tube_centres
-from .lines import LINE_AXES, PHASE_AXIS, frequencies, of_lines
+from ..protocol import Protocol
+from .lines import LINE_AXES, PHASE_AXIS, frequencies, line_times, of_lines
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,28 @@ def add_ghosts(
     wave = np.cos(2 * np.pi * shift * frequencies(n) / n + rng.uniform(0, 2 * np.pi))[:, None]
     modulate_lines(images, echo_times, 1 + defects.gain * wave, defects.vibration * wave)
     return {"GhostShift": float(shift)}
+
+
+def drift_lines(
+    images: np.ndarray, protocol: Protocol, sampled: np.ndarray, field_drift: float
+) -> None:
+    """Let the field drift during a scan, in place: the images are of the centre of k-space.
+
+    Parameters
+    ----------
+    images : ndarray of complex64, shape (n_echoes, x, y, z)
+        Images of all echoes.
+    protocol : Protocol
+        The sequence.
+    sampled : ndarray of bool, shape (n_phase, n_slice)
+        Lines that are acquired, in the order of the FFT.
+    field_drift : float
+        Change of the field from the first to the last line, ppm.
+    """
+    times = line_times(sampled, protocol.repetition_time)
+    fraction = (times - times[0, 0]) / times.max()
+    frequency = field_drift * protocol.imaging_frequency * fraction
+    modulate_lines(images, protocol.echo_times, np.ones(times.shape), frequency)
 
 
 def modulate_lines(

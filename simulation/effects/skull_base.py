@@ -52,14 +52,14 @@ class SkullBase:
     Parameters
     ----------
     frontal, maxillary : tuple of float
-        Sinuses (Cohen et al., Ear Nose Throat J 2018 [PMID 28341352]: 2.92 ± 2.57 and, up to
-        64 years, 14.81 ± 3.96 mL).
+        Sinuses: 2.92 ± 2.57 and, up to 64 years, 14.81 ± 3.96 mL (CT of 201 people, PMID
+        28341352).
     sphenoid : tuple of float
         The same source: 4.84 ± 1.97 mL up to 64 years. Both sides are separated by a septum.
     ethmoid : tuple of float
-        Cells; 3.4 mL in 150 people (Surg Radiol Anat 2024). Standard deviation: our choice.
+        Cells. Our choice.
     mastoid : tuple of float
-        Cells; 7.9 ± 2.3 mL in 100 temporal bones (J Laryngol Otol 117:595, 2003).
+        Cells: 7.9 ± 2.3 mL in 100 temporal bones (J Laryngol Otol 117:595, 2003).
     apex_fraction : float
         Fraction of petrous apices with cells (Virapongse et al., AJNR 6:551, 1985: 35 %).
     apex : float

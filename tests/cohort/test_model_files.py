@@ -23,7 +23,9 @@ CONTENT = {
     "Exclude": [
         {"Filter": "snr < 20", "Reason": "noise", "Apply": False},
         {"Filter": "motion > 2"},
+        {"Filter": "quality == 'poor'", "Reason": "poor", "Apply": "if available"},
     ],
+    "Describe": ["weight"],
     "Transformations": {
         "Transformer": "multiqsm",
         "Instructions": [
@@ -52,6 +54,7 @@ MODEL = StudyModel(
     exclusions=(
         Exclusion(parse_filter("snr < 20"), "noise", False),
         Exclusion(parse_filter("motion > 2"), "motion > 2", True),
+        Exclusion(parse_filter("quality == 'poor'"), "poor", True, is_optional=True),
     ),
     transformations=(
         Transformation("Factor", "sex", "sex"),
@@ -60,6 +63,7 @@ MODEL = StudyModel(
         Transformation("Power", "c", "d", {"Value": 2.0}),
     ),
     subsets=(Subset("young", parse_filter("age <= 50")),),
+    described=("weight",),
     nodes=(Node("table1", "Lesions", ("log_a",), ("chi",), ("sex.M",)),),
     correlation=0.3,
     power=0.9,
@@ -146,8 +150,9 @@ def write(tmp_path, change):
         ),
         (
             lambda c: c["Exclude"][0].update(Apply="yes"),
-            "Exclude, number 1, Apply: must be true or false",
+            "Exclude, number 1, Apply: must be true, false or 'if available', not 'yes'",
         ),
+        (lambda c: c.update(Describe=3), "Describe: give a list of columns"),
         (
             lambda c: c["Subsets"].append(c["Subsets"][0]),
             "Subsets, number 2: there is already a subset 'young'",

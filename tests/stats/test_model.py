@@ -256,6 +256,37 @@ def test_rule_without_its_column_is_a_problem_only_if_it_is_to_be_applied(patien
         assert tables["coefficients"]["coefficient"].notna().all()
 
 
+def test_optional_rule_is_applied_only_where_its_column_exists(patients):
+    """Without the column nobody is left out, which is listed and no problem. A rule that compares
+    a column of numbers with a text is a problem nevertheless.
+    """
+    rule = Exclusion(parse_filter("quality == 'poor'"), "poor", is_optional=True)
+    model = StudyModel("m", (NODE,), exclusions=(rule,), transformations=STEPS)
+    tables = run_model(patients, model)
+    assert tables["problems"].empty
+    assert len(tables["patients"]) == len(patients)
+    (row,) = tables["excluded"].to_dict("records")
+    assert row["reason"] == "nobody can be judged: no column quality"
+    assert not row["left_out"]
+    rated = patients.assign(quality=np.where(patients.index.isin(["05", "06"]), "poor", "good"))
+    tables = run_model(rated, model)
+    assert set(patients.index) - set(tables["patients"]["participant"]) == {"05", "06"}
+    assert tables["excluded"]["left_out"].tolist() == [True, True]
+    tables = run_model(patients.assign(quality=1.0), model)
+    assert "compared with a text" in tables["problems"]["problem"].item()
+
+
+def test_described_columns_have_statistics_and_no_regression(patients):
+    model = StudyModel("m", (NODE,), transformations=STEPS, described=("weight", "chi"))
+    described = run_model(patients.assign(weight=70.0), model)["descriptives"]
+    row = described[described["column"] == "weight"]
+    assert row[["n", "mean"]].to_numpy().tolist() == [[len(patients), 70]]
+    assert (described["column"] == "chi").sum() == 1
+    without = run_model(patients, model)
+    assert "weight" not in set(without["descriptives"]["column"])
+    assert without["problems"].empty
+
+
 @pytest.mark.parametrize(
     ("change", "adjust", "cause"),
     [

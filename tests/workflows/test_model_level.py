@@ -27,6 +27,7 @@ from multiqsm.stats.model import run_model
 from multiqsm.stats.specification import Node, StudyModel
 
 PATIENTS = 60
+ANALYSED = 57  # three of the first 60 patients have poor images
 EVIL = "<script>alert('x')</script>"
 
 
@@ -64,7 +65,7 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
     """The whole level, from the files of the simulator to the tables."""
     clinic = pd.read_csv(study / "raw" / "participants.tsv", sep="\t")
     true = pd.read_csv(study / "raw" / TRUTH / "phenotype" / "thalamus.tsv", sep="\t")
-    patients = clinic.merge(true, on="participant_id")
+    patients = clinic.merge(true, on="participant_id").query("image_quality == 'good'")
     adjusted = "age + C(sex) + disease_duration + therapy"
     first = table(study, "table1").set_index(["subset", "outcome", "adjusted"])
     younger = patients[patients["age"] <= 50]
@@ -84,7 +85,7 @@ def test_tables_1_and_2_are_those_of_statsmodels(study):
             row = second.loc["all", predictor, adjustment]
             interval = row[["ci_low", "ci_high"]].astype(float)
             np.testing.assert_allclose(interval, peer.conf_int().loc[predictor], rtol=1e-8)
-    assert len(table(study, "patients")) == PATIENTS
+    assert len(table(study, "patients")) == len(patients) == ANALYSED
     assert table(study, "problems").empty
 
 
@@ -139,7 +140,8 @@ def test_tables_of_the_paper_are_side_by_side_in_its_units(study):
     ):
         assert page.count(text) == 1, text
     clinic = pd.read_csv(study / "raw" / "participants.tsv", sep="\t")
-    assert f"{clinic['therapy'].sum()} of {PATIENTS}" in page
+    analysed = clinic.query("image_quality == 'good'")
+    assert f"{analysed['therapy'].sum()} of {ANALYSED}" in page
     assert "which sex is coded as 1" in page
     assert "sex.M</td>" not in page
     assert "also contains age, sex (male), disease duration, therapy, except" in page
@@ -168,6 +170,17 @@ def test_report_stands_alone(study):
 
 
 @pytest.mark.slow
+def test_patients_with_poor_images_are_left_out_and_listed(study):
+    excluded = table(study, "excluded")
+    left_out = excluded[excluded["left_out"]]
+    assert left_out["participant"].tolist() == ["014", "044", "045"]
+    assert set(left_out["what"]) == {"poor image quality (image_quality == 'poor')"}
+    assert not set(left_out["participant"]) & set(table(study, "patients")["participant"])
+    described = table(study, "descriptives").query("subset == 'all' and column == 'edss'")
+    assert described["n"].tolist() == [ANALYSED]
+
+
+@pytest.mark.slow
 def test_validator_accepts_tables_and_report(study):
     assert validator_errors(study / "out") == set()
 
@@ -193,10 +206,10 @@ def test_patients_with_missing_values_are_listed(tmp_path, capfd):
     assert {"FreeSurfer", "thalamic_volume"} <= set(reasons["010"]) & set(reasons["011"])
     first = table(root, "table1").query("subset == 'all' and adjusted").set_index("outcome")
     assert first["n"].to_dict() == {
-        "thalamic_volume": PATIENTS - 4,
-        "grey_matter_volume": PATIENTS - 4,
-        "cortical_thickness": PATIENTS - 4,
-        "log_t2_lesion_volume": PATIENTS - 2,
+        "thalamic_volume": ANALYSED - 4,
+        "grey_matter_volume": ANALYSED - 4,
+        "cortical_thickness": ANALYSED - 4,
+        "log_t2_lesion_volume": ANALYSED - 2,
     }
     page = (root / "out" / "group_model-thalamus.html").read_text()
     assert "Parts that could not be computed" in page
@@ -229,7 +242,7 @@ def test_regression_that_fails_leaves_the_others(tmp_path, capfd):
 
 
 def test_measure_that_nobody_has_is_one_line(tmp_path, capfd):
-    root = write_patients(tmp_path, n=12)
+    root = write_patients(tmp_path, n=14)
     assert run(root, phenotype=False) == 1
     printed = capfd.readouterr()
     problems = [line for line in printed.err.splitlines() if line.startswith("problem: ")]
@@ -237,8 +250,9 @@ def test_measure_that_nobody_has_is_one_line(tmp_path, capfd):
         "problem: 36 regressions: no column relative_susceptibility: run the participant level "
         "first, or give a table that has it with --phenotype"
     ]
-    assert "12 of 12 patients lack relative_susceptibility" in printed.out
-    assert "\n12 patients excluded from a regression" in printed.out
+    assert "1 of 14 patients left out by rules of the model" in printed.out
+    assert "13 of 13 patients lack relative_susceptibility" in printed.out
+    assert "\n14 patients excluded from a regression" in printed.out
 
 
 def test_dry_run_writes_nothing(tmp_path, capsys):
