@@ -9,9 +9,9 @@ from .core.dipole import b0_direction as b0_direction
 from .core.grid import voxel_size_of as voxel_size_of
 from .core.inversion.closed_form import deterministic as deterministic
 from .core.inversion.closed_form import divide_field as divide_field
-from .core.inversion.cosmos import condition_of_directions as condition_of_directions
-from .core.inversion.cosmos import cosmos as cosmos
 from .core.inversion.morphology import medi as medi
+from .core.inversion.orientations import condition_of_directions as condition_of_directions
+from .core.inversion.orientations import cosmos as cosmos
 from .core.inversion.regularization import edge_mask as edge_mask
 from .core.inversion.regularization import jump_mask as jump_mask
 from .core.inversion.weighted import iterative as iterative

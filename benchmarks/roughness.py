@@ -25,8 +25,8 @@ from scipy import fft
 from multiqsm.core.dipole import b0_direction, convolve, dipole_kernel, frequencies
 from multiqsm.core.grid import box_around, voxel_size_of
 from multiqsm.core.inversion.closed_form import deterministic
-from multiqsm.core.inversion.cosmos import cosmos
 from multiqsm.core.inversion.morphology import medi
+from multiqsm.core.inversion.orientations import cosmos
 from multiqsm.core.inversion.parameters import SMALLEST_WEIGHT
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative, zero_field_weight
@@ -227,10 +227,13 @@ def depth_below_surface(mask, voxel_size):
 
 
 def positions(options):
-    """Print how maps of one and of all head positions compare with the truth."""
+    """Print how maps of one and of all head positions compare with the truth.
+
+    Slopes are those in the core, and in its voxels with more than .06 ppm (nuclei and veins).
+    """
     print(
-        "| effects | map | NRMSE % of truth | slope on truth | deep grey | NRMSE % of COSMOS | "
-        "slope on COSMOS | deep grey |\n|---|---|---|---|---|---|---|---|"
+        "| effects | map | NRMSE % of truth | slope on truth | above .06 | NRMSE % of COSMOS | "
+        "slope on COSMOS | above .06 |\n|---|---|---|---|---|---|---|---|"
     )
     for name, effects in (("rough", chosen_effects(options.effects)), ("ideal", IDEAL)):
         compare_positions(name, effects, options)
@@ -262,13 +265,13 @@ def compare_positions(name, effects, options):
     b0_dirs = relative_directions(plans, first.affine)
     several = cosmos(registered, masks, size, b0_dirs, weights=weights)
     core = depth_below_surface(mask, size) > CORE_DEPTH
-    deep = core & (first.chi > 0.06)
+    strong = core & (first.chi > 0.06)
     maps = {"COSMOS": several.chi}
     maps |= single_maps(first, first_plan.protocol, field, mask, error)
     for method, chi in maps.items():
         cells = []
         for reference in (first.chi, several.chi):
-            cells += agreement(chi, reference, core, deep)
+            cells += agreement(chi, reference, core, strong)
         print(f"| {name} | {method} | {' | '.join(cells)} |", flush=True)
     explained = dipole_field(several.chi, size, b0_direction(first.affine))
     r = np.corrcoef(field[core], explained[core])[0, 1]
@@ -320,12 +323,12 @@ def single_maps(scan, protocol, field, mask, error):
     }
 
 
-def agreement(chi, reference, core, deep):
-    """Return NRMSE (%) without the mean, and slopes in the core and in deep grey matter."""
+def agreement(chi, reference, core, strong):
+    """Return NRMSE (%) without the mean, and slopes in the core and in its strong sources."""
     difference = (chi - chi[core].mean()) - (reference - reference[core].mean())
     nrmse = 100 * np.sqrt(np.mean(difference[core] ** 2)) / np.std(reference[core])
     slopes = []
-    for region in (core, deep):
+    for region in (core, strong):
         slopes.append(np.polyfit(reference[region], chi[region], 1)[0])
     return [f"{nrmse:.1f}", f"{slopes[0]:.2f}", f"{slopes[1]:.2f}"]
 

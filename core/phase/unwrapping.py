@@ -176,7 +176,7 @@ def _individually(wrapped, times, region):
 
     The multiple of 2π of a component is free in every echo. The two echoes that are closest in time
     fix two of them: their difference, and the phase at TE = 0 that it implies, as in the other
-    modes. The other echoes are moved to the line through these two.
+    ways. The other echoes are moved to the line through these two.
 
     Where the field jumps, as at the wall of a tube, the phase of a late echo jumps by more than π.
     Everything behind the wall is then a whole wrap off in this echo and not in others. Such regions

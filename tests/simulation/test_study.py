@@ -10,7 +10,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from multiqsm.core.grid import grid_shift
-from multiqsm.core.inversion.cosmos import condition_of_directions
+from multiqsm.core.inversion.orientations import condition_of_directions
 from multiqsm.simulation.cohort import draw_patients, population
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.head import anatomy, average_subject, head_model

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from multiqsm.core.dipole import convolve, dipole_kernel
 from multiqsm.core.inversion.closed_form import deterministic
-from multiqsm.core.inversion.cosmos import condition_of_directions, cosmos
+from multiqsm.core.inversion.orientations import condition_of_directions, cosmos
 
 SHAPE = (48, 44, 36)
 VOXEL = (1.0, 1.2, 1.5)
