@@ -78,7 +78,7 @@ def without_zeros(text: str) -> str:
     >>> without_zeros("0.029 (−0.0057 to 10.053)")
     '.029 (−.0057 to 10.053)'
     """
-    return re.sub(r"(?<![\d.])0(?=\.\d)", "", text)
+    return re.sub(r"(?<![\d.])0(?=\.0*[1-9])", "", text)  # a zero itself keeps its own
 
 
 def p_text(p: float | None) -> str:

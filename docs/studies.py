@@ -30,18 +30,16 @@ def main() -> None:
     parser.add_argument("thalamus", type=Path, metavar="THALAMUS_OUT")
     parser.add_argument("patients", type=Path, metavar="PATIENTS_OUT")
     parser.add_argument(
-        "--scans-commit",
-        metavar="COMMIT",
-        help="commit at which the scans were processed, if it is not that of this checkout",
+        "--commits",
+        metavar="TEXT",
+        help="commits at which scans and tables were made, if not at that of this checkout",
     )
     options = parser.parse_args()
-    tables_commit = commit()
-    scans_commit = options.scans_commit or tables_commit
     page = studies_page(
         options.study,
         options.thalamus,
         options.patients,
-        commits=f"scans processed at commit {scans_commit}, tables at {tables_commit}",
+        commits=options.commits or f"commit {commit()}",
     )
     (DOCS / "studies.md").write_text(page, encoding="utf-8")
 

@@ -194,7 +194,10 @@ def precess(
         Signal at one echo time.
     """
     signal = magnetization
-    moving = () if quadratic_phase is None else np.nonzero(quadratic_phase)
+    if quadratic_phase is not None:
+        moving = np.nonzero(quadratic_phase)
+        at_rest = magnetization[moving]  # signal of the moving spins without that phase
+        quadratic = quadratic_phase[moving]
     elapsed = 0.0
     previous = np.nan  # close to no interval, so that the first echo computes its step
     for te in echo_times:
@@ -209,12 +212,10 @@ def precess(
         signal = signal * step
         elapsed = te
         previous = interval
-        if quadratic_phase is None:
-            yield signal
-        else:
-            moved = signal.copy()
-            moved[moving] *= np.exp(1j * quadratic_phase[moving] * np.float32(te**2))
-            yield moved
+        if quadratic_phase is not None:
+            at_rest = at_rest * step[moving]
+            signal[moving] = at_rest * np.exp(1j * quadratic * np.float32(te**2))
+        yield signal
 
 
 def acquire(
@@ -282,12 +283,7 @@ def acquire(
     ValueError
         If `specimen` was prepared for another image.
     """
-    prepared = (*specimen.shape, *specimen.oversampling, *voxel_size_of(specimen.affine))
-    if not np.allclose(prepared, (*protocol.shape, *protocol.oversampling, *protocol.voxel_size)):
-        raise ValueError(
-            "the specimen's grid is not that of the protocol: magnetize the object on the "
-            "protocol's shape, voxel size and oversampling"
-        )
+    _check_grid(specimen, protocol)
     seeds = np.random.SeedSequence(seed).spawn(4)
     shim_rng, coil_rng, flow_rng, noise_rng = map(np.random.default_rng, seeds)
     truth = _truth(specimen)
@@ -302,20 +298,12 @@ def acquire(
     phase = receive_phase * coil_rng.standard_normal(9)
     bias = receive_bias * coil_rng.standard_normal(9)
     records: Records = {}
-    fine = subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner)
-    labels = specimen.tissue.labels
     rate = flow_phase / protocol.echo_times[-1] ** 2
-    flow = random_flow_phase(labels, fine, rate, flow_labels, flow_rng)
+    fine = subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner)
+    flow = random_flow_phase(specimen.tissue.labels, fine, rate, flow_labels, flow_rng)
     if effects.flow is not None:
-        moved, records["flow"] = effects.flow.quadratic_phase(
-            labels,
-            specimen.total_field,
-            fine,
-            protocol,
-            shim=shim,
-            blood_flow=blood_flow,
-            csf_labels=flow_labels,
-            rng=effect_generator(seed, "flow"),
+        moved, records["flow"] = _moved(
+            specimen, protocol, shim, blood_flow, flow_labels, effects.flow, seed
         )
         flow = moved if flow is None else flow + moved
     signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
@@ -341,16 +329,14 @@ def acquire(
         )
     level = _receive(signal, protocol, specimen.affine, receiver, effects, seed, records)
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
-    spread: float | np.ndarray = sigma
-    if effects.noise is not None:
-        noise_rng = effect_generator(seed, "noise")
+    if effects.noise is None:
+        add_noise(signal, sigma, sampled, noise_rng, workers=workers)
+    else:
         records["noise"] = receiver.record
-        if level is not None:
-            power = np.mean(level[truth["mask"]] ** 2, dtype=float)
-            spread = level * np.float32(sigma / np.sqrt(power))
-    is_squared = effects.noise is not None and receiver.sum_of_squares
-    n_silent = receiver.channels - 1 if is_squared else 0
-    add_noise(signal, spread, sampled, noise_rng, silent_channels=n_silent, workers=workers)
+        spread = sigma if level is None else _scaled_to(sigma, level, truth["mask"])
+        rng = effect_generator(seed, "noise")
+        n_silent = receiver.channels - 1 if receiver.sum_of_squares else 0
+        add_noise(signal, spread, sampled, rng, silent_channels=n_silent, workers=workers)
     signal = np.moveaxis(signal, 0, -1)
     return Scan(
         signal=signal,
@@ -359,6 +345,30 @@ def acquire(
         affine=specimen.affine,
         effects=records,
         **truth,
+    )
+
+
+def _check_grid(specimen, protocol):
+    """Raise a `ValueError` if a specimen was prepared for another image than the protocol's."""
+    prepared = (*specimen.shape, *specimen.oversampling, *voxel_size_of(specimen.affine))
+    if not np.allclose(prepared, (*protocol.shape, *protocol.oversampling, *protocol.voxel_size)):
+        raise ValueError(
+            "the specimen's grid is not that of the protocol: magnetize the object on the "
+            "protocol's shape, voxel size and oversampling"
+        )
+
+
+def _moved(specimen, protocol, shim, blood_flow, csf_labels, effect, seed):
+    """Return the phase (rad/s²) of moving spins, and what was drawn."""
+    return effect.quadratic_phase(
+        specimen.tissue.labels,
+        specimen.total_field,
+        subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner),
+        protocol,
+        shim=shim,
+        blood_flow=blood_flow,
+        csf_labels=csf_labels,
+        rng=effect_generator(seed, "flow"),
     )
 
 
@@ -411,6 +421,12 @@ def _receive(images, protocol, affine, receiver, effects, seed, records):
         images, affine, protocol.imaging_frequency, receiver, rng
     )
     return level
+
+
+def _scaled_to(sigma, level, mask):
+    """Return the noise's level, scaled so that its root mean square over a mask is `sigma`."""
+    power = np.mean(level[mask] ** 2, dtype=float)
+    return level * np.float32(sigma / np.sqrt(power))
 
 
 def _echoes(specimen, protocol, shim, phase, bias, flow, workers):

@@ -284,7 +284,9 @@ def interpolate(samples: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     >>> interpolate(np.arange(8.0).reshape(2, 2, 2), (2, 2, 3))[0].tolist()
     [[0.0, 0.5, 1.0], [2.0, 2.5, 3.0]]
     """
-    for axis, n in enumerate(shape):
+    # The first axis, whose planes are contiguous, is last: that takes least time.
+    for axis in (2, 1, 0):
+        n = shape[axis]
         place = np.arange(n) * ((samples.shape[axis] - 1) / max(n - 1, 1))
         below = np.minimum(place.astype(int), samples.shape[axis] - 2)
         fraction = along_axis((place - below).astype(samples.real.dtype), axis)
