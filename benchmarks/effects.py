@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from background import METHODS
-from heads import NUCLEI, Head, kept, simulate_head
+from heads import NUCLEI, Head, simulate_head, stored
 from matplotlib.figure import Figure
 from methods import REFERENCE, Problem
 from scipy import fft
@@ -77,7 +77,7 @@ def heads_of(options, name, effects, runs):
         if plan.participant.model != "head":
             continue
         size = "x".join(f"{edge:g}" for edge in options.voxel_size)
-        yield kept(
+        yield stored(
             options.keep,
             f"effect-{name}-{size}-run-{plan.entities['run']}",
             lambda plan=plan: mapped(simulate_head(plan, options.threads)),

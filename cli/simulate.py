@@ -115,12 +115,12 @@ def _make_study(options):
 
 def _effects(options):
     """Return the effects that the options ask for: all by default."""
-    from ..simulation.effects import IDEAL, ROUGH
+    from ..simulation.effects import ALL, IDEAL, ROUGH
 
     if options.ideal:
         return IDEAL
     if options.effects is not None:
-        return ROUGH.only(*options.effects)
+        return ALL.only(*options.effects)
     return ROUGH.without(*options.without_effects)
 
 

@@ -119,6 +119,9 @@ ROUGH = Effects(
     temperature=Temperature(),
 )
 
+# Those of `ROUGH`, and those that are there on request only: the readout of the studies is unipolar.
+ALL = replace(ROUGH, bipolar=Bipolar())
+
 
 def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generator:
     """Return the random generator of one effect of a scan, independent of all other draws.

@@ -132,7 +132,7 @@ def test_tables_of_the_paper_are_side_by_side_in_its_units(study):
     for text in (
         "9.0 (−28.0 to 46.1)",
         "−860 (−2026 to 305)",
-        "8.40 (0.41 to 16.40)",
+        "8.40 (.41 to 16.40)",
         "10.68 (2.28 to 19.09)",
         "<td class=short>.036</td>",
         "42 ± 10 (25 to 71)",
