@@ -234,7 +234,13 @@ class _SourceGrid:
         points = self.points(subgrid_affine(self.affine, 1 / blocks), shape)
         # Directions turn with the head; the warp's own rotation, of about a degree, is left out.
         to_mni = self.subject.affine[:3, :3] @ self.scanner_to_head[:3, :3]
-        coarse = orientation_along(points, (0, 0, 1), fibres=fibres, linear=np.linalg.inv(to_mni))
+        linear = np.linalg.inv(to_mni)
+        coarse = np.zeros(points.shape, np.float32)
+        coarse[2] = 1 / 3  # outside the brain no direction is preferred
+        is_near = load_templates().brain_distance(points) < 2 * FIBRE_VOXEL
+        coarse[:, is_near] = orientation_along(
+            points[:, is_near], (0, 0, 1), fibres=fibres, linear=linear
+        )
         return np.stack([interpolate_blocks(c, blocks, (0, 0, 0), self.shape) for c in coarse])
 
     def white_fraction(self, model: Callable[[Sequence[int], np.ndarray], Tissue]) -> np.ndarray:
