@@ -1,7 +1,9 @@
 """Draw the pictures of README and docs.
 
-multiqsm-demo DEMO_DIR && python docs/pictures.py demo DEMO_DIR
-    From what the demo wrote.
+python docs/pictures.py demo DEMO_DIR
+    From simulated scans in DEMO_DIR/raw and their maps in DEMO_DIR/derivatives, as multiqsm-demo
+    writes them; for the pictures in docs, the scans are ideal (`python docs/tables.py
+    demo-pictures`).
 
 python docs/pictures.py study DERIVATIVES_DIR
     From the tables that the group level wrote of a simulated study, as of docs/reproducibility.md.

@@ -4,9 +4,10 @@
     python docs/tables.py NAME ... --work DIR   run recipes; needs the installed package
 
 Each recipe runs its commands in order and writes what they print to DIR/NAME.txt, below a line with
-the version and the commit of the code. Simulated studies stay in DIR, where several recipes share
-them, and an interrupted recipe continues when it is given again. Recipes for data that are not part
-of the repository name them in capitals; `--data NAME=FOLDER` says where they are.
+the version and the commit of the code. Figures of benchmarks are written to DIR as well, while
+docs/pictures.py writes to docs. Simulated studies stay in DIR, where several recipes share them,
+and an interrupted recipe continues when it is given again. Recipes for data that are not part of
+the repository name them in capitals; `--data NAME=FOLDER` says where they are.
 """
 
 import argparse
@@ -19,6 +20,10 @@ from pathlib import Path
 from multiqsm import __version__
 
 ROOT = Path(__file__).parents[1]
+DEMO = (
+    "multiqsm-simulate demo/raw --design demo --ideal",
+    "multiqsm demo/raw demo/derivatives participant",
+)
 STUDY = (
     "multiqsm-simulate study --design study --voxel-size 2 2 2 --ideal",
     "multiqsm study study-pdf participant --background pdf --edge-fraction 0.2",
@@ -29,12 +34,16 @@ THALAMUS = (
     "multiqsm thalamus thalamus-out group --model thalamus"
     " --phenotype thalamus/derivatives/truth/phenotype/thalamus.tsv",
 )
+# Effects of the fourth row of the table of measured fields, and of the table of COSMOS.
+NINE_EFFECTS = (
+    "breathing pulsation motion truncation flow anisotropy microstructure pathology skull_base"
+)
 RECIPES = {
     "audit": {
         "offsets": ("offsets.py",),
         "sign": ("sign.py --bids-dirs REAL_BIDS SPHERE_3T --fields TR_1_1 TR_2_4",),
     },
-    "background": {"background": ("background.py",)},
+    "background": {"background": ("background.py --figure background.png",)},
     "benchmarks": {
         "steps": ("run.py PHANTOM --repeats 7",),
         "choices": ("accuracy.py choices",),
@@ -53,8 +62,12 @@ RECIPES = {
         "unwrapping-real": ("unwrapping.py real REAL_BIDS --participant-label crop7T",),
         "maps": ("methods.py maps",),
         "automatic-mask": ("methods.py maps --automatic-mask --sites A",),
-        "streaking": ("methods.py streaking",),
+        "streaking": ("methods.py streaking --figure streaking.png",),
         "timing": ("methods.py timing",),
+        "inversions": (
+            "multiqsm REAL_BIDS real participant",
+            "methods.py picture real --figure inversions.png",
+        ),
     },
     "patients": {
         "patients": (
@@ -82,26 +95,34 @@ RECIPES = {
     },
     "quality": {
         "quality": (
-            "multiqsm-simulate demo --design demo --ideal",
-            "multiqsm demo demo-out participant",
+            *DEMO,
             "multiqsm-simulate phantom --design phantom --runs 1 --ideal",
             "multiqsm phantom phantom-out participant",
             "multiqsm REAL_BIDS real participant",
             "multiqsm SPHERE_3T sphere participant",
-            "plausibility.py table demo-out phantom-out real sphere",
+            "plausibility.py table demo/derivatives phantom-out real sphere",
             "plausibility.py widen REAL_BIDS real wide-masks --by 9",
             "multiqsm REAL_BIDS real-wide participant --derivatives wide-masks",
             "plausibility.py table real-wide",
         ),
     },
     "reproducibility": {
-        "study": (*STUDY, "reproducibility.py study study-pdf"),
+        "study": (
+            *STUDY,
+            "reproducibility.py study study-pdf",
+            "docs/pictures.py study study-pdf",
+        ),
         "references": (
             "multiqsm-simulate coarse --design demo --subjects 3 --runs 3 --voxel-size 3 3 3"
             " --ideal",
             "multiqsm coarse coarse-out participant",
             "multiqsm coarse coarse-out group",
             "cat coarse-out/group/references.tsv",
+        ),
+        "nuclei": (
+            *DEMO,
+            "multiqsm demo/raw demo/derivatives group",
+            "cat demo/derivatives/group/nuclei.tsv",
         ),
     },
     "scaling": {
@@ -114,11 +135,17 @@ RECIPES = {
         "extrapolation": ("scaling.py extrapolate --scans 135 5000 50000",),
     },
     "simulation": {
+        "demo-pictures": (*DEMO, "docs/pictures.py demo demo"),  # this page's and the README's
         "head": ("accuracy.py head",),
         "forward": ("forward.py --command QSM_FORWARD --work forward",),
         "roughness": (
-            "roughness.py field --in-vivo TR_1_1 TR_2_4",
-            "roughness.py cosmos",
+            "roughness.py field --in-vivo TR_1_1 TR_2_4 --effects anisotropy microstructure",
+            f"roughness.py field --effects {NINE_EFFECTS}",
+            f"roughness.py cosmos --effects {NINE_EFFECTS}",
+        ),
+        "effects": (
+            "effects.py each --runs 3 --voxel-size 2.5 2.5 2.5",
+            "effects.py picture --figure effects.png",
         ),
         "scans": (
             "multiqsm-simulate scans --design study --subjects 1 --runs 1 --ideal",
