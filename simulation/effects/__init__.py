@@ -119,7 +119,7 @@ ROUGH = Effects(
     temperature=Temperature(),
 )
 
-# Those of `ROUGH`, and those that are there on request only: the readout of the studies is unipolar.
+# Also those that are there on request only: the readout of the studies is unipolar.
 ALL = replace(ROUGH, bipolar=Bipolar())
 
 
