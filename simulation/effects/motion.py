@@ -1,6 +1,7 @@
 """Movements of the head during a scan: each line of k-space shows the head where it then is."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import fft
@@ -53,7 +54,7 @@ class Motion:
 
     def scaled(self, factor: float) -> "Motion":
         """Return motion that goes `factor` times as far."""
-        scaled = {}
+        scaled: dict[str, Any] = {}
         for name in ("translation", "rotation"):
             for kind in ("drift", "sudden"):
                 amplitude = factor * np.array(getattr(self, f"{kind}_{name}"))
