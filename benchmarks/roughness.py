@@ -35,7 +35,9 @@ from multiqsm.core.mask.shapes import depth_in
 from multiqsm.core.phase.fieldfit import combine_magnitude, fit_field
 from multiqsm.core.phase.unwrapping import unwrap_echoes
 from multiqsm.core.registration.resampling import resample
+from multiqsm.simulation.acquisition import solid_harmonics
 from multiqsm.simulation.effects import IDEAL, ROUGH
+from multiqsm.simulation.grid import coordinates, scan_affine
 from multiqsm.simulation.plan import simulate
 from multiqsm.simulation.study import make_design
 
@@ -160,11 +162,30 @@ def measured_local_field(scan, protocol):
 
 
 def cropped(field, explained, mask, voxel_size, b0_dir):
-    """Return the mask's bounding box."""
+    """Return the mask's bounding box, with both fields as a background removal leaves them."""
     box = box_around(mask)
+    inside = mask[box]
     return Measured(
-        field[box], explained[box], mask[box], np.asarray(voxel_size), np.asarray(b0_dir)
+        without_harmonics(field[box], inside, voxel_size),
+        without_harmonics(explained[box], inside, voxel_size),
+        inside,
+        np.asarray(voxel_size),
+        np.asarray(b0_dir),
     )
+
+
+def without_harmonics(field, mask, voxel_size):
+    """Return a field less the solid harmonics up to second order that fit it in the mask.
+
+    They have no sources inside: a background removal takes those of eddy currents, and of a local
+    field, for background.
+    """
+    harmonics = solid_harmonics(coordinates(scan_affine(mask.shape, voxel_size), mask.shape))
+    basis = np.stack([np.broadcast_to(h, mask.shape)[mask] for h in harmonics], axis=1)
+    fitted = np.linalg.lstsq(basis, field[mask], rcond=None)[0]
+    remaining = np.zeros(mask.shape, np.float32)
+    remaining[mask] = field[mask] - basis @ fitted
+    return remaining
 
 
 def dipole_field(chi, voxel_size, b0_dir, margin=32):

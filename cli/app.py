@@ -176,7 +176,7 @@ def _add_choice_of_scans(choice):
     choice.add_argument(
         "--skip-bids-validation",
         action="store_true",
-        help="accepted, as other BIDS Apps have it, and without effect: multiqsm checks what it "
+        help="no effect; accepted for compatibility with other BIDS Apps: multiqsm checks what it "
         "needs by itself",
     )
     choice.add_argument(

@@ -53,7 +53,7 @@ def run_group(options: Namespace) -> int:
         raise DatasetError("--freesurfer-dir needs --model")
     if not is_multiqsm_dataset(options.output_dir):
         raise DatasetError(
-            f"{options.output_dir}: no results of multiqsm", "run the participant level first"
+            f"{options.output_dir}: no multiqsm results here", "run the participant level first"
         )
     rois = read_roi_tables(options.output_dir)
     scans = scans_of(add_protocols(rois)[0])

@@ -52,7 +52,7 @@ class CommandParser(argparse.ArgumentParser):
         choices = list(map(str, action.choices))
         meant = did_you_mean(str(value), choices)
         raise argparse.ArgumentError(
-            action, f"{value!r} is no choice{meant}; choose from {', '.join(choices)}"
+            action, f"invalid value {value!r}{meant}; choose one of {', '.join(choices)}"
         )
 
 
@@ -66,5 +66,5 @@ def did_you_mean(text: str, candidates: Iterable[str]) -> str:
     >>> did_you_mean("--xyz", ["--participant-label"])
     ''
     """
-    similar: Sequence[str] = get_close_matches(text, list(candidates), n=1)
+    similar: Sequence[str] = get_close_matches(text, list(candidates), n=1, cutoff=0.65)
     return f": did you mean {similar[0]}?" if similar else ""

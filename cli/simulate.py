@@ -239,7 +239,7 @@ def _add_effects(effects):
         "--ideal",
         action="store_true",
         help="leave out all effects: nobody breathes or moves during a scan, the scanner and the "
-        "phantom are perfect (default: all effects)",
+        "phantom are perfect (default: all effects but a bipolar readout)",
     )
     exclusive.add_argument(
         "--effects",

@@ -66,7 +66,7 @@ class _Outline:
     head: Protocol = HEAD_PROTOCOL
     phantom: Protocol | None = PHANTOM_PROTOCOL
     sites: tuple[str, ...] | None = None
-    turns: tuple[tuple[float, float, float], ...] = ()
+    rotations: tuple[tuple[float, float, float], ...] = ()
 
 
 OUTLINES = {
@@ -79,7 +79,7 @@ OUTLINES = {
         head=COSMOS_PROTOCOL,
         phantom=None,
         sites=("A",),
-        turns=POSITIONS,
+        rotations=POSITIONS,
     ),
 }
 
@@ -164,9 +164,9 @@ def make_design(
         raise ValueError(
             f"{subjects} subjects with {runs} runs: there must be at least one of each"
         )
-    if outline.turns and runs > len(outline.turns):
+    if outline.rotations and runs > len(outline.rotations):
         raise ValueError(
-            f"the design {name} has {len(outline.turns)} head positions, one for each run: "
+            f"the design {name} has {len(outline.rotations)} head positions, one for each run: "
             f"{runs} runs are too many"
         )
     if sites is None:
@@ -187,8 +187,8 @@ def make_design(
     for participant, (visit, scanner), run in visits:
         plan = _plan(participant, scanner, visit, run, protocols[participant.model], seed)
         plan = replace(plan, flow_phase=flow_phase, effects=effects)
-        if outline.turns:
-            plan = _turned(plan, outline.turns[run])
+        if outline.rotations:
+            plan = _rotated(plan, outline.rotations[run])
         plans.append(_with_site_protocol(plan) if vary_protocols else plan)
     summary = _summary(name, voxel_size, flow_phase, effects, seed, vary_protocols=vary_protocols)
     return Design(name, summary, tuple(plans))
@@ -285,13 +285,13 @@ def _plan(participant, scanner, visit, run, protocol, seed):
     )
 
 
-def _turned(plan, turn):
+def _rotated(plan, angles):
     """Return the plan with the head turned, and the image with it as prescribed on a scout."""
-    turn = Placement(rotation=turn)
+    rotation = Placement(rotation=angles)
     return replace(
         plan,
-        position=turn.after(plan.position),
-        prescription=turn.after(plan.prescription),
+        position=rotation.after(plan.position),
+        prescription=rotation.after(plan.prescription),
     )
 
 

@@ -105,7 +105,7 @@ class Flow:
         return phase, {"WallShearRate": wall_shear}
 
 
-def _upstream_difference(field, affine, shim, place, way):
+def _upstream_difference(field, affine, shim, voxels, displacement):
     """Return the field (ppm) at some voxels minus that where their spins come from.
 
     Parameters
@@ -116,18 +116,18 @@ def _upstream_difference(field, affine, shim, place, way):
         From voxels to the scanner's axes, mm.
     shim : ndarray, shape (9,)
         Coefficients of the shim's field, ppm.
-    place : ndarray of int, shape (voxels,)
+    voxels : ndarray of int, shape (n,)
         Flat indices.
-    way : ndarray, shape (voxels, 3)
-        Way from there, mm along the scanner's axes.
+    displacement : ndarray, shape (n, 3)
+        From where their spins come from to the voxels, mm along the scanner's axes.
     """
-    here = np.array(np.unravel_index(place, field.shape), np.float32)
+    positions = np.array(np.unravel_index(voxels, field.shape), np.float32)
     to_voxels = np.linalg.inv(affine[:3, :3]).astype(np.float32)
-    upstream = here - np.einsum("ij,nj->in", to_voxels, way)
-    difference = field.reshape(-1)[place] - ndimage.map_coordinates(
+    upstream = positions - np.einsum("ij,nj->in", to_voxels, displacement)
+    difference = field.reshape(-1)[voxels] - ndimage.map_coordinates(
         field, upstream, order=1, mode="nearest"
     )
-    difference += weighted_harmonics(shim, _points(affine, here))
+    difference += weighted_harmonics(shim, _points(affine, positions))
     return difference - weighted_harmonics(shim, _points(affine, upstream))
 
 

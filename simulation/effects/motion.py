@@ -1,6 +1,7 @@
 """Movements of the head during a scan: each line of k-space shows the head where it then is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import fft
@@ -50,6 +51,15 @@ class Motion:
     sudden_rate: float = 0.025
     sudden_translation: tuple[float, float, float] = (0.15, 0.3, 0.3)
     sudden_rotation: tuple[float, float, float] = (0.3, 0.1, 0.1)
+
+    def scaled(self, factor: float) -> "Motion":
+        """Return motion that goes `factor` times as far."""
+        scaled: dict[str, Any] = {}
+        for name in ("translation", "rotation"):
+            for kind in ("drift", "sudden"):
+                amplitude = factor * np.array(getattr(self, f"{kind}_{name}"))
+                scaled[f"{kind}_{name}"] = tuple(amplitude.tolist())
+        return replace(self, **scaled)
 
     def draw(self, rng: np.random.Generator, times: np.ndarray) -> "Path":
         """Draw the movements of one scan.
@@ -120,10 +130,10 @@ class Path:
         after = np.searchsorted(self.knots, times, side="right").clip(1, len(self.knots) - 1)
         before = after - 1
         interval = self.knots[after] - self.knots[before]
-        share = (times - self.knots[before]) / np.where(interval > 0, interval, 1.0)
+        fraction = (times - self.knots[before]) / np.where(interval > 0, interval, 1.0)
         weights = np.zeros((len(self.knots), *times.shape))
-        np.put_along_axis(weights, before[None], (1 - share)[None], axis=0)
-        np.put_along_axis(weights, after[None], share[None], axis=0)
+        np.put_along_axis(weights, before[None], (1 - fraction)[None], axis=0)
+        np.put_along_axis(weights, after[None], fraction[None], axis=0)
         return weights
 
     def ramp(self, times: np.ndarray, affine: np.ndarray, n_readout: int) -> np.ndarray:

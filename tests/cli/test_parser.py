@@ -19,7 +19,7 @@ PLACES = ("bids", "out", "participant")
     [
         ([*PLACES, "--backgruond", "pdf"], "no option --backgruond: did you mean --background?"),
         ([*PLACES, "--paricipant-label=01"], "did you mean --participant-label?"),
-        (["bids", "out", "particpent"], "'particpent' is no choice: did you mean participant?"),
+        (["bids", "out", "particpent"], "invalid value 'particpent': did you mean participant?"),
         ([*PLACES, "--background", "pfd"], "did you mean pdf?"),
         ([*PLACES, "extra"], "unexpected argument: extra"),
         (["bids"], "required: output_dir, analysis_level"),

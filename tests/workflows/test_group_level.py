@@ -423,7 +423,7 @@ def test_group_before_participants(tmp_path, capsys):
     root = write_study(tmp_path, people_table(subjects=1, scans=1))
     assert main([str(root / "raw"), str(root / "nowhere"), "group", "-w", str(root / "work")]) == 2
     assert (
-        "nowhere: no results of multiqsm; run the participant level first"
+        "nowhere: no multiqsm results here; run the participant level first"
         in capsys.readouterr().err
     )
     for path in (root / "out").rglob("*_chi.tsv"):
