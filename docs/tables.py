@@ -34,8 +34,8 @@ THALAMUS = (
     "multiqsm thalamus thalamus-out group --model thalamus"
     " --phenotype thalamus/derivatives/truth/phenotype/thalamus.tsv",
 )
-# Effects of the fourth row of the table of measured fields, and of the table of COSMOS.
-NINE_EFFECTS = (
+# Effects of the table of COSMOS: all of a head but eddy_currents, coils and noise.
+COSMOS_EFFECTS = (
     "breathing pulsation motion truncation flow anisotropy microstructure pathology skull_base"
 )
 RECIPES = {
@@ -139,9 +139,10 @@ RECIPES = {
         "head": ("accuracy.py head",),
         "forward": ("forward.py --command QSM_FORWARD --work forward",),
         "roughness": (
-            "roughness.py field --in-vivo TR_1_1 TR_2_4 --effects anisotropy microstructure",
-            f"roughness.py field --effects {NINE_EFFECTS}",
-            f"roughness.py cosmos --effects {NINE_EFFECTS}",
+            "roughness.py field --in-vivo TR_1_1 TR_2_4",
+            "roughness.py field --effects anisotropy microstructure",
+            f"roughness.py cosmos --effects {COSMOS_EFFECTS}",
+            "roughness.py cosmos",
         ),
         "effects": (
             "effects.py each --runs 3 --voxel-size 2.5 2.5 2.5",
