@@ -233,6 +233,7 @@ def acquire(
     field_drift: float = 0.0,
     receiver: Receiver = SINGLE_COIL,
     effects: Effects = IDEAL,
+    session_seed: int | Sequence[int] | None = None,
     vendor: str = "siemens",
     workers: int = 1,
 ) -> Scan:
@@ -269,6 +270,9 @@ def acquire(
         The coil, which matters to the effects of reception only.
     effects : Effects
         What makes the scan rougher than the ideal one.
+    session_seed : int or sequence of int, optional
+        Seed of what stays the same in all scans of a session: eddy currents, and the head's
+        position in the coil. By default `seed`.
     vendor : {'siemens', 'ge'}
         Vendor of the scanner, by which `effects` may truncate k-space.
     workers : int
@@ -327,7 +331,8 @@ def acquire(
         records["phantom_defects"] = add_ghosts(
             signal, protocol.echo_times, effects.phantom_defects, rng
         )
-    level = _receive(signal, protocol, specimen.affine, receiver, effects, seed, records)
+    of_session = seed if session_seed is None else session_seed
+    level = _receive(signal, protocol, specimen.affine, receiver, effects, of_session, records)
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
     if effects.noise is None:
         add_noise(signal, sigma, sampled, noise_rng, workers=workers)

@@ -284,6 +284,7 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         receiver=plan.scanner.receiver,
         field_drift=thermal.drift if thermal else 0.0,
         effects=plan.effects.of(plan.participant.model),
+        session_seed=plan.session_seed,
         vendor=plan.scanner.vendor,
         workers=workers,
     )

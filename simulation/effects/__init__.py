@@ -1,8 +1,9 @@
 """What makes a simulated scan rougher than the ideal one: physiology, the scanner, the object.
 
 Each effect is a frozen dataclass of amplitudes with their sources, and can be switched on alone.
-Its random numbers depend on the scan's seed and the effect's name only, so that switching one
-effect on or off leaves the others, and the ideal part of the scan, as they are.
+Its random numbers depend on the seed of the scan (or of the session or the person, for what stays
+the same) and the effect's name only, so that switching one effect on or off leaves the others, and
+the ideal part of the scan, as they are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,8 +81,12 @@ class Effects:
 
     def of(self, model: str) -> "Effects":
         """Return the effects that an object has, a ``head`` or a ``phantom``."""
-        others = HEAD_ONLY if model == "phantom" else PHANTOM_ONLY
-        return self.without(*(set(others) & set(self.amplitudes())))
+        if model != "phantom":
+            return self.without(*PHANTOM_ONLY)
+        effects = self.without(*HEAD_ONLY)
+        if effects.coils is None:
+            return effects
+        return replace(effects, coils=effects.coils.around_phantom())
 
     def amplitudes(self) -> dict[str, object]:
         """Return the parameters of each effect by its name; None where it is left out."""
@@ -101,16 +106,11 @@ class Effects:
         return set(names)
 
 
-# Breathing and motion, the effects that matter most from scan to scan, are this many times their
-# careful defaults, still within the sizes that their sources give. With it the imprecision of
-# simulated regions is near that which Lin et al. published (AJNR 36:467-474, 2015).
-ROUGHNESS = 2.2
-
 IDEAL = Effects()
 ROUGH = Effects(
-    breathing=Breathing().scaled(ROUGHNESS),
+    breathing=Breathing(),
     pulsation=Pulsation(),
-    motion=Motion().scaled(ROUGHNESS),
+    motion=Motion(),
     truncation=Truncation(),
     flow=Flow(),
     eddy_currents=EddyCurrents(),

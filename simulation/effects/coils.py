@@ -1,7 +1,7 @@
 """Reception by an array of coils: their sensitivities, the combination of channels, the noise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -18,6 +18,13 @@ SIDES = 12  # of the polygon that stands for a loop
 TINY = np.finfo(np.float32).tiny
 SPEED_OF_LIGHT = 2.998e11  # mm/s
 VACUUM_RESISTANCE = 376.7  # of a wave, ohm
+
+
+# The vessel of the phantom has a radius of 104 mm; wires stay 2 cm away from it and more, wherever
+# the phantom is placed. Its water conducts little, since the gadolinium is chelated (our choice).
+PHANTOM_SEMIAXES = (140.0, 140.0, 130.0)  # mm
+WATER_PERMITTIVITY = 78.0
+SOLUTION_CONDUCTIVITY = 0.01  # S/m
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,15 @@ class Coils:
     conductivity: float = 0.47
     block: float = 18.0
     placement: float = 5.0
+
+    def around_phantom(self) -> "Coils":
+        """Return the coil for the phantom of water, none of whose loops touches the vessel."""
+        return replace(
+            self,
+            semiaxes=PHANTOM_SEMIAXES,
+            permittivity=WATER_PERMITTIVITY,
+            conductivity=SOLUTION_CONDUCTIVITY,
+        )
 
     def apply(
         self,

@@ -1,7 +1,6 @@
 """Movements of the head during a scan: each line of k-space shows the head where it then is."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
@@ -51,15 +50,6 @@ class Motion:
     sudden_rate: float = 0.025
     sudden_translation: tuple[float, float, float] = (0.15, 0.3, 0.3)
     sudden_rotation: tuple[float, float, float] = (0.3, 0.1, 0.1)
-
-    def scaled(self, factor: float) -> "Motion":
-        """Return motion that goes `factor` times as far."""
-        scaled: dict[str, Any] = {}
-        for name in ("translation", "rotation"):
-            for kind in ("drift", "sudden"):
-                amplitude = factor * np.array(getattr(self, f"{kind}_{name}"))
-                scaled[f"{kind}_{name}"] = tuple(amplitude.tolist())
-        return replace(self, **scaled)
 
     def draw(self, rng: np.random.Generator, times: np.ndarray) -> "Path":
         """Draw the movements of one scan.

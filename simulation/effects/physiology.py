@@ -1,6 +1,6 @@
 """Breathing and the pulse: between lines of k-space the field changes, and tissue moves."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,10 +51,6 @@ class Breathing:
     rate_spread: float = 0.03
     breath_spread: float = 0.15
     distance: float = 300.0
-
-    def scaled(self, factor: float) -> "Breathing":
-        """Return breathing whose field is `factor` times as large."""
-        return replace(self, field=factor * self.field)
 
     def pattern(self, affine: np.ndarray, shape: tuple, centre: np.ndarray) -> np.ndarray:
         """Return the field of the lungs relative to that at the brain's centre.

@@ -331,12 +331,3 @@ def test_phantoms_do_not_breathe():
     assert scan.effects["truncation"]["PhaseResolution"] == 0.875
     ideal = simulate(replace(design.plans[0], effects=IDEAL))
     assert scan.signal.tobytes() != ideal.signal.tobytes()
-
-
-def test_the_common_factor_scales_the_size_of_breathing_and_of_every_movement():
-    assert Breathing(field=0.005).scaled(2).field == 0.01
-    assert Breathing(rate=0.25).scaled(2).rate == 0.25
-    motion = Motion(drift_translation=(0, 0.1, 0.2), sudden_rotation=(0.3, 0, 0)).scaled(3)
-    np.testing.assert_allclose(motion.drift_translation, (0, 0.3, 0.6))
-    np.testing.assert_allclose(motion.sudden_rotation, (0.9, 0, 0))
-    assert motion.sudden_rate == Motion.sudden_rate
