@@ -21,6 +21,7 @@ MAX_WITHOUT_WEIGHT = 0.02  # of a brain mask
 # Of a phantom's mask, where walls, bubbles and tubes of high susceptibility have no weight.
 MAX_WITHOUT_WEIGHT_IN_PHANTOM = 0.2
 MAX_UNRESOLVED = 0.1  # of a mask, at its surface
+MAX_TRIMMED = 0.1  # of a mask, likewise; good scans have up to 0.05
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def find_doubts(sidecars: Mapping[str, dict]) -> list[Doubt]:
     doubts = [
         _doubt_mask(any_sidecar),
         _doubt_surface(any_sidecar),
+        _doubt_trimming(any_sidecar),
         _doubt_weights(any_sidecar),
         _doubt_local_field(any_sidecar),
         _doubt_sign(any_sidecar),
@@ -108,6 +110,18 @@ def _doubt_surface(sidecar):
         f"{fraction:.0%} of the mask was excluded at its surface, since the phase could not be "
         "unwrapped there: the mask may include air or scalp, or the phase may be damaged; look at "
         "the picture of the mask, and at the phase",
+    )
+
+
+def _doubt_trimming(sidecar):
+    fraction = sidecar.get("BrainMaskFractionTrimmed", 0)
+    if fraction <= MAX_TRIMMED:
+        return None
+    return Doubt(
+        "mask_volume",
+        f"{fraction:.0%} of the mask was excluded at its surface, since the field there is noise "
+        "or the echoes contradict each other: the mask may include air or scalp, or the phase may be "
+        "unwrapped wrongly; look at the picture of the mask, and compare with --unwrapping spatial",
     )
 
 

@@ -11,6 +11,7 @@ from multiqsm.bids_templates import load_template
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.scanners import HEAD_PROTOCOL, PHANTOM_PROTOCOL, SCANNERS
+from multiqsm.simulation.study import PHANTOM_LABEL
 from multiqsm.stats.families import DEEP_GREY
 
 METHODS = ("iterative", "deterministic")
@@ -122,7 +123,9 @@ def _counts(numbers):
 def _scanners(folder):
     """Compare scanners; the SNR of the images is that of the tables on image quality."""
     published = pd.DataFrame(load_template("published_scanners")).set_index("site")
-    tables = [read_tsv(path) for path in sorted(folder.glob("sub-*/**/*_desc-quality_stats.tsv"))]
+    paths = sorted(folder.glob("sub-*/**/*_desc-quality_stats.tsv"))
+    people = [path for path in paths if not path.name.startswith(f"sub-{PHANTOM_LABEL}_")]
+    tables = [read_tsv(path) for path in people]
     measured = pd.concat(tables, ignore_index=True).groupby("site")["snr"].mean()
     rows = []
     for scanner in SCANNERS:

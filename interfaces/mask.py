@@ -95,7 +95,11 @@ class TrimMask(CoreInterface):
         mask = read_mask(self.inputs.mask_file)
         trimmed = trim_unreliable(mask, standard_error)
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), trimmed, image)
-        self.record(BrainMaskVoxelsTrimmed=int(np.count_nonzero(mask & ~trimmed)))
+        n_trimmed = int(np.count_nonzero(mask & ~trimmed))
+        self.record(
+            BrainMaskVoxelsTrimmed=n_trimmed,
+            BrainMaskFractionTrimmed=n_trimmed / max(np.count_nonzero(mask), 1),
+        )
         return runtime
 
 

@@ -56,6 +56,11 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
             "unresolved_voxels",
             "40% of the mask was excluded at its surface",
         ),
+        (
+            {"BrainMaskFractionTrimmed": 0.35},
+            "mask_volume",
+            "35% of the mask was excluded at its surface, since the field there is noise",
+        ),
         ({"VoxelsWithoutWeightFraction": 0.05}, "without_weight", "5.0% of the mask has no weight"),
         (
             {"LocalFieldStandardDeviation": 0.085},
