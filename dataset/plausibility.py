@@ -120,8 +120,9 @@ def _doubt_trimming(sidecar):
     return Doubt(
         "mask_volume",
         f"{fraction:.0%} of the mask was excluded at its surface, since the field there is noise "
-        "or the echoes contradict each other: the mask may include air or scalp, or the phase may be "
-        "unwrapped wrongly; look at the picture of the mask, and compare with --unwrapping spatial",
+        "or the echoes contradict each other: the mask may include air or scalp, or the phase may "
+        "be unwrapped wrongly; look at the picture of the mask, and compare with "
+        "--unwrapping spatial",
     )
 
 

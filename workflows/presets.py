@@ -82,8 +82,7 @@ def nearest_preset(
     Returns
     -------
     preset : str
-        Its name; of those that are as near, the one that differs least in all choices, and then
-        the default.
+        Its name; the default has precedence over presets that are as near.
     differences : list of Difference
         The choices that are not the preset's.
 
@@ -96,8 +95,7 @@ def nearest_preset(
     differences = {
         preset: differences_from(preset, settings, ignored=ignored) for preset in PRESETS
     }
-    in_all = {preset: len(differences_from(preset, settings)) for preset in PRESETS}
-    nearest = min(PRESETS, key=lambda preset: (len(differences[preset]), in_all[preset]))
+    nearest = min(PRESETS, key=lambda preset: len(differences[preset]))
     return nearest, differences[nearest]
 
 
