@@ -456,7 +456,7 @@ def test_scan_that_fails_is_reported(tmp_path, capsys):
     write_dataset_files(root, make_design("demo", subjects=1, sites=["A", "B"], **COARSE))
     (root / "sub-01" / "ses-A").mkdir(exist_ok=True)
     (root / "sub-01" / "ses-A" / "anat").write_text("in the way of the folder")
-    options = ("--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A", "B")
+    options = ("--design", "demo", "--ideal", "--subjects", "1", "--runs", "1", "--sites", "A", "B")
     assert simulate_by_command(root, *options) == 1
     printed = capsys.readouterr()
     assert "failed: sub_01_ses_A_run_1: " in printed.err
