@@ -353,7 +353,8 @@ def test_intervals_cover_the_true_coefficients():
     """In 40 cohorts, intervals cover the truth within three standard errors of 95 %.
 
     Cohorts are independent, but not the 18 coefficients of each. The coverage of a single
-    coefficient, binomial with n = 40, is below 32 (80 %) once in 7700 times.
+    coefficient, binomial with n = 40, is below 30 (75 %) once in 340,000 times, and so the least of
+    18 once in 19,000.
     """
     coverage = SimpleNamespace(
         **runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
@@ -365,7 +366,7 @@ def test_intervals_cover_the_true_coefficients():
     is_covered = (merged["ci_low"] <= merged["truth"]) & (merged["truth"] <= merged["ci_high"])
     by_cohort = is_covered.groupby(merged["seed"]).mean()
     assert abs(by_cohort.mean() - 0.95) < 3 * by_cohort.std() / np.sqrt(40)
-    assert by_coefficient["covered"].min() >= 0.8
+    assert by_coefficient["covered"].min() >= 0.75
     # Where the design is linear, the population's coefficients are those of the design.
     lines = by_coefficient[~by_coefficient["outcome"].str.startswith("log")]
     lines = lines[(lines["predictor"] != "disease_duration") | lines["adjusted"]]
