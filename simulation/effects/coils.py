@@ -266,7 +266,9 @@ def _sample_grid(affine, shape):
     size = np.linalg.norm(affine[:3, :3], axis=0)
     voxels = []
     for n, width in zip(shape, size, strict=True):
-        voxels.append(np.linspace(0, n - 1, max(int(np.ceil((n - 1) * width / SAMPLE)) + 1, 2)))
+        n_samples = max(int(np.ceil((n - 1) * width / SAMPLE)) + 1, 2)
+        # A sample of its own for each voxel, if voxels are coarser than samples.
+        voxels.append(np.linspace(0, n - 1, min(n_samples, n)))
     steps = [indices[1] - indices[0] for indices in voxels]
     return voxels, np.array(steps) * size
 

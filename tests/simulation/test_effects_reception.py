@@ -163,3 +163,16 @@ def test_same_seed_same_scan_on_any_number_of_threads(specimen):
     np.testing.assert_array_equal(scan.signal, threaded.signal)
     assert np.isfinite(scan.signal).all()
     assert json.loads(json.dumps(scan.effects)) == scan.effects
+
+
+@pytest.mark.parametrize("voxel_size", [(9.0, 9.0, 9.0), (2.0, 7.0, 12.0)])
+def test_voxels_may_be_coarser_than_the_grid_of_sensitivities(voxel_size):
+    images = np.ones((2, 12, 11, 7), np.complex64)
+    affine = scan_affine(images.shape[1:], voxel_size)
+    rng = np.random.default_rng(0)
+    with np.errstate(all="raise"):
+        level, _ = Coils().apply(images, affine, 123.2, SIEMENS, rng)
+    # The magnitude is normalised by the sensitivities, and the noise grows where they are small.
+    np.testing.assert_allclose(np.abs(images), 1, atol=0.02)
+    assert np.isfinite(level).all()
+    assert level.min() > 0
