@@ -59,7 +59,7 @@ def main():
 
 def variants():
     """Effects by the name of a row: none, each alone, all."""
-    alone = {name: ROUGH.only(name) for name in ROUGH.switched_on()}
+    alone = {name: ROUGH.only(name) for name in ROUGH.of("head").switched_on()}
     return {NONE: IDEAL, **alone, ALL: ROUGH}
 
 

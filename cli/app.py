@@ -14,7 +14,6 @@ from .. import __version__
 from ..bids_templates import SHIPPED_MODELS
 from ..dataset.problems import DatasetError
 from ..workflows.settings import PRESETS
-from .aliases import current_arguments
 from .arguments import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
@@ -56,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all scans were processed; 1 if some were left out or failed; 2 if there was nothing to
         process, or nothing could be processed; 130 if the run was interrupted.
     """
-    arguments = current_arguments(sys.argv[1:] if argv is None else argv)
-    options = make_parser().parse_args(arguments)
+    options = make_parser().parse_args(argv)
     try:
         with _sigterm_as_interrupt():
             return _run_level(options)

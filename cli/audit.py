@@ -6,7 +6,6 @@ from pathlib import Path
 
 from .. import __version__
 from ..dataset.problems import DatasetError
-from .aliases import current_arguments
 from .arguments import (
     EXIT_FAILED_SCANS,
     EXIT_INTERRUPTED,
@@ -43,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if there are no errors; 1 if there are, or with ``--strict`` warnings; 2 if there is
         nothing to audit, or the table cannot be written; 130 if it was interrupted.
     """
-    arguments = current_arguments(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(argv)
     try:
         return _audit(options)
     except KeyboardInterrupt:

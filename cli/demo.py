@@ -6,7 +6,6 @@ from pathlib import Path
 
 from .. import __version__
 from ..interfaces.methods import DEFAULT_INVERSIONS
-from .aliases import current_arguments
 from .app import main as process
 from .arguments import EXIT_INTERRUPTED, EXIT_OK, available_cores, count
 from .parser import CommandParser
@@ -36,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all commands succeeded, else the exit code of the one that failed; 130 if it was
         interrupted.
     """
-    arguments = current_arguments(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(argv)
     try:
         return _demonstrate(options)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from .aliases import current_arguments
 from .arguments import EXIT_NOTHING_TO_DO
 
 DOCUMENTATION = "README.md and docs/ of the source distribution"
@@ -25,8 +26,11 @@ class CommandParser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
-        """Parse arguments; the parameters are those of `argparse.ArgumentParser.parse_args`."""
-        arguments = sys.argv[1:] if args is None else list(args)
+        """Parse arguments, with earlier names of options and those of other BIDS Apps.
+
+        The parameters are those of `argparse.ArgumentParser.parse_args`.
+        """
+        arguments = current_arguments(sys.argv[1:] if args is None else args)
         # Before anything else, since a misspelt option also makes its values look misplaced.
         self._refuse_unknown_options(arguments)
         options, unknown = self.parse_known_args(arguments, namespace)

@@ -25,6 +25,7 @@ from ..dataset.references import check_reference
 from ..dataset.scans import Scan
 from ..dataset.sources import derivative_datasets
 from ..dataset.subjects import Subject, check_regions, collect_subjects
+from ..dataset.values import counted
 from ..execution.locks import hold_subjects
 from ..interfaces.methods import INVERSIONS
 from ..workflows.settings import PRESETS, Settings
@@ -123,7 +124,7 @@ def run_participants(options: Namespace) -> int:
     print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
     if faults.n_later:
         print(
-            f"{faults.n_later} {'error' if faults.n_later == 1 else 'errors'} in registration, "
+            f"{counted(faults.n_later, 'error')} in registration, "
             "regions or reports (listed above); the maps themselves are complete"
         )
     print(f"results: {options.output_dir}")

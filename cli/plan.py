@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ..dataset.scans import Scan
+from ..dataset.values import counted
 from ..execution.completion import recorded_settings
 from ..workflows.presets import differences_from
 from ..workflows.settings import Settings
@@ -42,8 +43,8 @@ def describe_plan(
     if settings.atlas is not None:
         regions += f"; {settings.atlas} where there are none"
     rows = {
-        "scans": f"{_counted(len(scans), 'scan')} of {_counted(len(subjects), 'subject')} at "
-        f"{_counted(len(sites), 'site')} would be processed, {n_refused} left out",
+        "scans": f"{counted(len(scans), 'scan')} of {counted(len(subjects), 'subject')} at "
+        f"{counted(len(sites), 'site')} would be processed, {n_refused} left out",
         "output": f"{options.output_dir} ({_state_of(options.output_dir, scans)})",
         "settings": choices,
         "field": f"unwrapping {settings.unwrapping}; background removal {settings.background}",
@@ -51,7 +52,7 @@ def describe_plan(
         f"{', '.join(settings.standard_errors) or 'none'}",
         "masks": f"{n_masks} by the user, {len(scans) - n_masks} automatic",
         "regions": f"{regions}; reference {settings.reference}",
-        "machine": f"{options.plugin}, {_counted(cores(options), 'core')}; intermediate files in "
+        "machine": f"{options.plugin}, {counted(cores(options), 'core')}; intermediate files in "
         f"{options.work_dir}",
     }
     width = max(map(len, rows)) + 1
@@ -66,7 +67,3 @@ def _state_of(output_dir, scans):
     finished = recorded_settings(output_dir, "scans")
     n_finished = sum(scan.label in finished for scan in scans)
     return f"has maps of {n_finished} of these scans, which are kept where nothing has changed"
-
-
-def _counted(number, noun):
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..dataset.readme import write_readme
+from ..dataset.values import counted
 from ..execution.completion import recorded_files, recorded_settings
 from ..workflows.presets import OF_REGIONS, Difference, nearest_preset
 from ..workflows.settings import Settings
@@ -51,7 +52,7 @@ def describe_choices(output_dir: Path) -> list[str]:
     if other_maps:
         names = "" if len(other_maps) > MOST_LABELS else f" ({', '.join(other_maps)})"
         texts.append(
-            f"{_counted(len(other_maps), 'map')}{names}: not of the last run of their scan, or of "
+            f"{counted(len(other_maps), 'map')}{names}: not of the last run of their scan, or of "
             "one that failed; their sidecars say how they were computed."
         )
     subjects = recorded_settings(output_dir, "subjects")
@@ -68,11 +69,11 @@ def _texts(
         preset, of_label = nearest_preset([values], ignored=tuple(ignored))
         groups.setdefault((preset, tuple(of_label)), []).append(label)
     for (preset, differences), labels in groups.items():
-        items = f"all {_counted(len(labels), item)}"
+        items = f"all {counted(len(labels), item)}"
         if len(labels) == 1:
             items = f"{item} {labels[0]}"
         elif len(groups) > 1:
-            items = _counted(len(labels), item)
+            items = counted(len(labels), item)
             if len(labels) <= MOST_LABELS:
                 items = f"{items} ({', '.join(labels)})"
         settings_text = "the defaults of all options"
@@ -108,7 +109,3 @@ def option_text(difference: Difference) -> str:
     if difference.used == "no":
         return f"--no-{difference.option.removeprefix('--')}"
     return f"{difference.option} {difference.used}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from .. import __version__
 from ..simulation.names import COHORT, DESIGNS, EFFECTS
-from .aliases import current_arguments
 from .arguments import (
     EXIT_FAILED_SCANS,
     EXIT_INTERRUPTED,
@@ -47,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all scans were simulated; 1 if some failed; 2 if the options contradict each other;
         130 if it was interrupted.
     """
-    arguments = current_arguments(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(argv)
     make_dataset = _make_cohort if options.design == COHORT else _make_study
     try:
         return make_dataset(options)

@@ -8,6 +8,7 @@ from .files import PathLike
 from .group_tables import group_table_path
 from .not_processed import read_not_processed
 from .tables import read_tsv
+from .values import counted
 
 # What a person's checklist says of statistics, whether or not they have been computed.
 AT_GROUP_LEVEL = "applies at the group level: see the checklist of the study"
@@ -54,7 +55,7 @@ def excluded_text(output_dir: PathLike) -> str:
     counts = read_tsv(path)["reason"].value_counts()
     parts = []
     for reason, count in counts.items():
-        parts.append(f"{reason} ({count} {'scan' if count == 1 else 'scans'})")
+        parts.append(f"{reason} ({counted(count, 'scan')})")
     return f"{LAST_RUN}: {'; '.join(parts)}"
 
 

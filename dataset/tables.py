@@ -83,7 +83,12 @@ def read_rows(path: PathLike, columns: Sequence[str] = (), hint: str = AS_TEXT) 
     DatasetError
         If the table does not exist, is not text, or lacks a required column or has it twice.
     """
-    path = Path(path)
+    _, rows = _read(Path(path), columns, hint)
+    return rows
+
+
+def _read(path, columns, hint=AS_TEXT):
+    """Return the headings and the rows of a table, see `read_rows`."""
     names, lines = _read_lines(path)
     if absent := [column for column in columns if column not in names]:
         raise DatasetError(f"{path}: no column {', '.join(absent)}", hint)
@@ -91,7 +96,8 @@ def read_rows(path: PathLike, columns: Sequence[str] = (), hint: str = AS_TEXT) 
         raise DatasetError(
             f"{path}: column {', '.join(map(repr, repeated))} occurs twice", "rename or remove one"
         )
-    return [Row(names, cells, line) for line, cells in enumerate(lines, start=2) if any(cells)]
+    rows = [Row(names, cells, line) for line, cells in enumerate(lines, start=2) if any(cells)]
+    return names, rows
 
 
 def _read_lines(path):
@@ -139,8 +145,7 @@ def read_text_table(
         See `read_rows`; also if all rows have more cells than there are headings, so that any of
         them may belong to another column.
     """
-    rows = read_rows(path, columns)
-    names, _ = _read_lines(Path(path))
+    names, rows = _read(Path(path), columns)
     unclear = _repeated(names)
     remarks = [(1, f"has the heading {name!r} twice: not used") for name in sorted(unclear)]
     for row in rows:

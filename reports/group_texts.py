@@ -19,6 +19,16 @@ _TEST = (
     Column("significant"),
 )
 _INTERVAL = (Column("ci_low", "95 % CI from", ".2f"), Column("ci_high", "to", ".2f"))
+_ICC = (
+    Column("raters"),
+    Column("site"),
+    Column("form"),
+    Column("icc", "ICC", ".3f"),
+    Column("ci_low", "95 % CI from", ".3f"),
+    Column("ci_high", "to", ".3f"),
+    Column("n_subjects", "subjects", "d"),
+    Column("n_raters", "raters", "d"),
+)
 COLUMNS = {
     "imprecision_summary": (
         METHOD,
@@ -64,14 +74,7 @@ COLUMNS = {
     "icc": (
         METHOD,
         ROI,
-        Column("raters"),
-        Column("site"),
-        Column("form"),
-        Column("icc", "ICC", ".3f"),
-        Column("ci_low", "95 % CI from", ".3f"),
-        Column("ci_high", "to", ".3f"),
-        Column("n_subjects", "subjects", "d"),
-        Column("n_raters", "raters", "d"),
+        *_ICC,
         Column("n_left_out", "excluded subjects", "d"),
         Column("n_raters_left_out", "excluded raters", "d"),
     ),
@@ -134,14 +137,7 @@ COLUMNS = {
     ),
     "icc_r2star": (
         ROI,
-        Column("raters"),
-        Column("site"),
-        Column("form"),
-        Column("icc", "ICC", ".3f"),
-        Column("ci_low", "95 % CI from", ".3f"),
-        Column("ci_high", "to", ".3f"),
-        Column("n_subjects", "subjects", "d"),
-        Column("n_raters", "raters", "d"),
+        *_ICC,
     ),
     "nuclei": (
         Column("quantity"),

@@ -19,7 +19,13 @@ from .blocks import (
     Warnings,
 )
 from .html import format_cell, render_report
-from .parts import checklist_blocks, first_version, message_blocks, methods_blocks
+from .parts import (
+    checklist_blocks,
+    counted_badge,
+    first_version,
+    message_blocks,
+    methods_blocks,
+)
 
 SCAN_BUDGET = 480_000  # bytes of the report that the pictures of one scan may occupy
 LABELS = ("session", "task", "acquisition", "ceagent", "reconstruction", "run", "chunk", "site")
@@ -187,7 +193,7 @@ def subject_report(
     n_sites = _n_sites(scans)
     badges = [
         Badge(str(len(scans)), "scan processed" if len(scans) == 1 else "scans processed"),
-        Badge(str(n_sites), "site" if n_sites == 1 else "sites"),
+        counted_badge(n_sites, "site"),
         Badge(str(len(failures)), "failed", "error" if failures else ""),
         Badge(
             str(len(warnings)),

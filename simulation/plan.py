@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -154,9 +154,9 @@ class ScanPlan:
             self.protocol.shape, self.protocol.voxel_size, rotation=rotation, centre=centre
         )
 
-    @property
+    @cached_property
     def subject(self) -> Subject | None:
-        """The person's head; None for a phantom."""
+        """The person's head; None for a phantom. It is drawn once, and asked for by many."""
         if self.participant.model == "phantom":
             return None
         age = self.participant.age

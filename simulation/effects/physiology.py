@@ -97,9 +97,7 @@ class Breathing:
             What was drawn.
         """
         field = self.field * np.exp(self.field_spread * rng.standard_normal())
-        rate = max(self.rate + self.rate_spread * rng.standard_normal(), self.rate / 2)
-        phase = rng.random()
-        place, size = _cycles(rng, times, 1 / rate, self.breath_spread, phase)
+        rate, place, size = _cycles(rng, times, self.rate, self.rate_spread, self.breath_spread)
         wave = size * (1 - np.cos(2 * np.pi * place)) / 2 - 0.5
         record = {
             "FieldPeakToPeak": round(float(field), 6),
@@ -180,9 +178,7 @@ class Pulsation:
         record : dict
             What was drawn.
         """
-        rate = max(self.rate + self.rate_spread * rng.standard_normal(), self.rate / 2)
-        phase = rng.random()
-        place, _ = _cycles(rng, times, 1 / rate, self.beat_spread, phase)
+        rate, place, _ = _cycles(rng, times, self.rate, self.rate_spread, self.beat_spread)
         # Greatest after a fifth of the beat, nearly over at its end.
         fraction = place / 0.2
         displacement = self.displacement * fraction**2 * np.exp(2 * (1 - fraction))
@@ -232,8 +228,13 @@ def displace(
     return modulate(moved, pattern * gradient, cycle * shift, 0.0, workers=workers)
 
 
-def _cycles(rng, times, period, spread, phase):
-    """Return how far each time is in its cycle (0 to 1), and the cycle's relative size."""
+def _cycles(rng, times, mean_rate, rate_spread, spread):
+    """Draw a rhythm: return its rate, how far each time is in its cycle (0 to 1), and the cycle's
+    relative size.
+    """
+    rate = max(mean_rate + rate_spread * rng.standard_normal(), mean_rate / 2)
+    phase = rng.random()
+    period = 1 / rate
     n_cycles = int(np.ceil(1.5 * times.max() / period)) + 10
     # Each cycle has its own row of numbers, so that a longer scan begins with the same cycles.
     factors = np.maximum(1 + spread * rng.standard_normal((n_cycles, 2)), 0.3)
@@ -241,4 +242,4 @@ def _cycles(rng, times, period, spread, phase):
     starts = np.cumsum(durations) - durations - phase * durations[0]
     cycle = np.searchsorted(starts, times, side="right") - 1
     place = (times - starts[cycle]) / durations[cycle]
-    return place, factors[cycle, 1]
+    return rate, place, factors[cycle, 1]
