@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import pandas as pd
 
 from ..core.phase.encodings import ENCODINGS
-from ..core.phase.vendor import vendor
+from ..core.phase.vendors import vendor
 from .facts import MISSING, REAL_AND_IMAGINARY, scan_facts
 from .preflight.inspection import Inspection, inspect_scan
 from .problems import DatasetError, Problem

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..core.phase.vendor import vendor
+from ..core.phase.vendors import vendor
 from .facts import scan_facts
 from .preflight.inspection import Inspection
 from .repeats import is_same_time, scan_protocol

@@ -27,7 +27,7 @@ from .encodings import (
     PhaseEncoding,
     phase_units,
 )
-from .vendor import vendor
+from .vendors import vendor
 
 #: Gyromagnetic ratio of the proton over 2π, in MHz/T (CODATA 2018).
 GYROMAGNETIC_RATIO = 42.577478

@@ -2,7 +2,7 @@
 
 import re
 
-from ...core.phase.vendor import vendor
+from ...core.phase.vendors import vendor
 from ..entities import echo_number
 from ..problems import Problem
 from ..scans import Scan

@@ -27,7 +27,7 @@ from multiqsm.core.phase.encodings import (
     SIEMENS_SIGNED,
     SIEMENS_UNSIGNED,
 )
-from multiqsm.core.phase.vendor import vendor
+from multiqsm.core.phase.vendors import vendor
 
 SIEMENS = {"units": "arbitrary", "manufacturer": "Siemens Healthineers"}
 
