@@ -265,8 +265,6 @@ def _connect_inversion(
             ("outputnode.chi_se_file", f"inputnode.{method}_chi_se_file"),
             ("outputnode.chi_se_provenance", f"inputnode.{method}_chi_se_provenance"),
         ])])
-    if INVERSIONS[method].needs_variance:
-        workflow.connect(field, "outputnode.noise_variance", inversion, "inputnode.noise_variance")
     if INVERSIONS[method].needs_edges:
         workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
     # fmt: on

@@ -192,6 +192,7 @@ def recorded_steps(*options):
             lambda_choice=LambdaChoice(1.0, interface.inputs.lambda_rule),
             iterations=1,
             residual=0.0,
+            converged=True,
         )
         steps |= set(interface._record(inversion).steps)
     return steps
