@@ -96,9 +96,10 @@ def fit_readout_phase(
         scatter = robust_sd(deviation)
         # phase without noise has no scatter
         inlying = 1 / (1 + (deviation / max(scatter, np.finfo(float).eps)) ** 2)
-    offset, *ramp = (plane + _as_plane(first)).tolist()
-    x, y, z = ramp
-    return ReadoutPhase(float(wrap_phase(2 * offset) / 2), (x, y, z), scatter)
+    plane += _as_plane(first)
+    offset = wrap_phase(2 * plane[:1]) / 2
+    x, y, z = plane[1:].tolist()
+    return ReadoutPhase(float(offset[0]), (x, y, z), scatter)
 
 
 def remove_readout_phase(phase: np.ndarray, readout: ReadoutPhase) -> np.ndarray:
