@@ -57,18 +57,14 @@ def run_group(options: Namespace) -> int:
         raise DatasetError(
             f"{options.output_dir}: no multiqsm results here", "run the participant level first"
         )
-    exclusions = study_exclusions(options.bids_dir, options.output_dir, options.exclude)
-    _, excluded = excluded_scans(options.output_dir, exclusions)
-    if options.dry_run:
-        _print_dry_run(exclusions, excluded)
+    exclusions, excluded = _exclusions(options)
     rois = read_roi_tables(options.output_dir, exclusions)
     scans = scans_of(add_protocols(rois)[0])
     print(
         f"{len(scans)} scans of {scans['subject'].nunique()} subjects at {scans['site'].nunique()} "
         f"sites, {len(excluded)} excluded"
     )
-    is_faulty = any(problem.severity == "error" for problem in excluded)
-    code = EXIT_FAILED_SCANS if is_faulty else EXIT_OK
+    code = _code_of(excluded)
     if options.dry_run:
         return code
 
@@ -86,10 +82,20 @@ def run_group(options: Namespace) -> int:
     return code
 
 
-def _print_dry_run(exclusions: Exclusions, excluded: Iterable[Problem]) -> None:
-    """Print each scan that the study excludes, with the reason."""
-    for problem in [*excluded, *exclusions.problems]:
-        print(f"{problem.severity}: {problem}")
+def _exclusions(options: Namespace) -> tuple[Exclusions, list[Problem]]:
+    """Return what the study excludes, and the scans; a dry run prints each with the reason."""
+    exclusions = study_exclusions(options.bids_dir, options.output_dir, options.exclude)
+    _, excluded = excluded_scans(options.output_dir, exclusions)
+    if options.dry_run:
+        for problem in [*excluded, *exclusions.problems]:
+            print(f"{problem.severity}: {problem}")
+    return exclusions, excluded
+
+
+def _code_of(excluded: Iterable[Problem]) -> int:
+    """Return the exit code: whether a scan is left out that the study does not exclude."""
+    is_faulty = any(problem.severity == "error" for problem in excluded)
+    return EXIT_FAILED_SCANS if is_faulty else EXIT_OK
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -131,7 +137,7 @@ def _run_model(options):
         )
     model = read_model(options.model)
     sources = _further_sources(options)
-    exclusions = study_exclusions(options.bids_dir, options.output_dir, options.exclude)
+    exclusions, excluded = _exclusions(options)
     patients = collect_patients(
         options.bids_dir,
         options.output_dir,
@@ -145,7 +151,7 @@ def _run_model(options):
     for note in patients.notes:
         print(note)
     if options.dry_run:
-        return _print_problems(patients.problems + model.problems)
+        return max(_code_of(excluded), _print_problems(patients.problems + model.problems))
     try:
         write_dataset_description(options.output_dir, options.bids_dir)
     except ValueError as error:
@@ -166,7 +172,7 @@ def _run_model(options):
     _print_excluded(tables, used_columns(model), len(patients.table))
     print(f"report: {options.output_dir / f'group_model-{model.name}.html'}")
     print(f"tables: {tables}")
-    return code
+    return max(code, _code_of(excluded))
 
 
 def _print_excluded(tables: Path, columns: list[str], n_patients: int) -> None:

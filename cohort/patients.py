@@ -138,7 +138,7 @@ class _Collection:
         self.notes = list(map(str, exclusions.problems))
 
     def is_included(self, source, entities, *, is_scan=True):
-        """Return whether a scan, session or participant counts; if not, list it with the reason."""
+        """Return whether a scan or session counts; if not, list it with the reason."""
         problem = self.exclusions.verdict(entities, is_scan=is_scan)
         if problem is not None:
             self.list(entities["subject"], source, f"{problem.scan} excluded: {problem.text}")
@@ -172,10 +172,9 @@ class _Collection:
             labels.update(participants.index)
             self._list_unregistered(participants)
             if "species" in participants:
-                phantoms = set(participants.index[participants["species"] == "phantom"])
-                for label in sorted(phantoms):
+                for label in sorted(participants.index[participants["species"] == "phantom"]):
                     self.list(label, "species", "a phantom, not a patient", left_out=True)
-                labels -= phantoms
+                    labels.remove(label)
         for label in sorted(labels):
             if problem := self.exclusions.verdict({"subject": label}, is_scan=False):
                 self.list(label, "exclude", problem.text, left_out=True)
@@ -308,8 +307,8 @@ def _freesurfer(collection, folder, *, is_required):
         collection.problems.append((f"{source}, {name}", cause))
     rows = []
     for run in runs:
-        entities = {"subject": run.subject} | ({"session": run.session} if run.session else {})
-        if not collection.is_included(source, entities, is_scan=False):
+        labels = {"subject": run.subject} | ({"session": run.session} if run.session else {})
+        if not collection.is_included(source, labels, is_scan=False):
             continue
         try:
             rows.append({"participant": run.subject, **freesurfer.read_statistics(run.folder)})
@@ -485,9 +484,9 @@ def _quality(collection, output_dir):
         except (OSError, ValueError) as error:
             collection.problems.append((source, f"{path}: {error}; {RUN_AGAIN}"))
             continue
-        scans = map(row_entities, table.to_dict("records"))
-        scans = [{"subject": _subject(path), **entities} for entities in scans]
-        table = table[[collection.is_included(source, entities) for entities in scans]]
+        scans = list(map(row_entities, table.to_dict("records")))
+        subject = {"subject": _subject(path)}
+        table = table[[collection.is_included(source, subject | scan) for scan in scans]]
         numeric = table.select_dtypes("number").astype(float)
         numeric = numeric.drop(columns=list(SCAN_KEYS), errors="ignore")
         participant = pd.Index([_subject(path)] * len(numeric), name="participant")

@@ -62,7 +62,9 @@ class Entry:
 
     def matches(self, entities: Mapping[str, str]) -> bool:
         """Return whether a scan has all entities of the entry."""
-        return all(matches(name, entities.get(name), label) for name, label in self.entities.items())
+        return all(
+            matches(name, entities.get(name), label) for name, label in self.entities.items()
+        )
 
 
 def read_exclude_file(path: Path, known: Sequence[Mapping[str, str]]) -> list[tuple[Entry, bool]]:
@@ -117,7 +119,7 @@ def _unknown_entries(path, unknown, labels):
 
 def _entries(path):
     lines = _read_lines(path)
-    number_of_heading, heading = next(iter(lines), (0, ""))
+    heading = lines[0][1] if lines else ""
     separator = next((text for text in SEPARATORS if text in heading), "\t")
     names = [name.strip() for name in heading.split(separator)]
     headings = {name.lower() for name in names}

@@ -12,7 +12,6 @@ REASONS = (
     *("exclude_reason", "exclusion_reason", "reason"),
     *("comment", "comments", "note", "notes"),
 )
-FIRST_WORD = re.compile(r"[a-z0-9]*")
 MISSING = ("", "n/a", "na", "nan")
 YES = ("1", "true", "t", "yes", "y", "x", "exclude", "excluded")
 NO = ("0", "false", "f", "no", "n", "include", "included", "keep", "kept")
@@ -100,7 +99,7 @@ def judge_row(row: Mapping[str, str | None], *, has_ratings: bool = False) -> Ju
         is_given = text.lower() not in MISSING
         return Judgement(True, f"{reason}: {one_line(text)}" if is_given else reason)
     if name.strip().lower() in EXCLUDE:
-        word = FIRST_WORD.match(value)[0]  # as in "yes: motion" or "no, but noisy"
+        word = re.split("[^a-z0-9]", value, maxsplit=1)[0]  # as in "yes: motion"
         if word in words[0]:
             return Judgement(True, reason)
         return Judgement(False if word in words[1] else None, reason)

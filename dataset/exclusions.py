@@ -51,7 +51,9 @@ class Exclusion:
         """Return whether it excludes a scan with these entities."""
         if self.is_exact and set(self.entities) != set(entities) & set(SCAN_ENTITIES):
             return False
-        return all(matches(name, entities.get(name), label) for name, label in self.entities.items())
+        return all(
+            matches(name, entities.get(name), label) for name, label in self.entities.items()
+        )
 
 
 class Exclusions:
@@ -183,7 +185,7 @@ def _scan_entities(entities):
 def _ignored(images: Sequence[RawImage]):
     """Return an exclusion for each scan that ``.bidsignore`` lists completely."""
     used = {image.scan_label for image in images if not image.ignored_by}
-    exclusions = {}
+    exclusions: dict[str, Exclusion] = {}
     for image in images:
         if image.ignored_by and image.scan_label not in used:
             entities = _scan_entities(image.entities)

@@ -65,7 +65,11 @@ def init_group_wf(
     workflow = Workflow(name="group")
     workflow.connect(
         [
-            (collect, statistics, [("out_file", "in_file"), *by_name(["r2star_file", "excluded_file", "notes"])]),
+            (
+                collect,
+                statistics,
+                [("out_file", "in_file"), *by_name(["r2star_file", "excluded_file", "notes"])],
+            ),
             (collect, report, by_name(["excluded_file"])),
             (statistics, times, by_name(["tables", "notes"])),
             (times, report, by_name(["tables", "notes"])),

@@ -7,7 +7,7 @@ from multiqsm.cli.app import main
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.exclude_file import read_exclude_file
 from multiqsm.dataset.exclusion_values import judge_row
-from multiqsm.dataset.exclusions import read_exclusions
+from multiqsm.dataset.exclusions import Exclusion, read_exclusions
 from multiqsm.dataset.problems import DatasetError
 
 TABLES = {
@@ -133,8 +133,6 @@ KNOWN = [
 def test_file_of_exclude(tmp_path, text, expected):
     path = tmp_path / "exclude.txt"
     path.write_text(text, encoding="utf-8", newline="")
-    from multiqsm.dataset.exclusions import Exclusion
-
     excluded = set()
     for entry, is_exact in read_exclude_file(path, KNOWN):
         exclusion = Exclusion(entry.entities, "", is_exact=is_exact)
@@ -142,7 +140,9 @@ def test_file_of_exclude(tmp_path, text, expected):
     assert excluded == expected
 
 
-@pytest.mark.parametrize("text", ["sub-02 motion\n", "sub-02\tmotion", "scan\treason\nsub-02\tmotion"])
+@pytest.mark.parametrize(
+    "text", ["sub-02 motion\n", "sub-02\tmotion", "scan\treason\nsub-02\tmotion"]
+)
 def test_reasons_of_the_file(tmp_path, text):
     (tmp_path / "list.txt").write_text(text)
     ((entry, _),) = read_exclude_file(tmp_path / "list.txt", KNOWN)
@@ -167,7 +167,7 @@ def test_faults_of_the_file_are_found_before_work(tmp_path, text, message):
 
 
 def test_missing_file(dataset, tmp_path):
-    with pytest.raises(DatasetError, match="--exclude .*No such file"):
+    with pytest.raises(DatasetError, match=r"--exclude .*No such file"):
         read_exclusions(dataset, tmp_path / "missing.txt")
 
 
