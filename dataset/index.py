@@ -13,6 +13,7 @@ from .entities import (
     FILE_ENTITIES,
     SCAN_ENTITIES,
     SUFFIX,
+    ImagePath,
     parse_name,
     scan_label,
     strip_prefix,
@@ -102,7 +103,7 @@ class RawImage:
     def __init__(
         self, path: Path, entities: dict[str, str], sidecars: Sidecars, ignored_by: str = ""
     ) -> None:
-        self.path = path
+        self.path: ImagePath = path
         self.filename = path.name
         self.entities = entities
         self.ignored_by = ignored_by
