@@ -108,6 +108,7 @@ class RawImage:
         self.entities = entities
         self.ignored_by = ignored_by
         self._sidecars = sidecars
+        self._file = path
 
     @property
     def scan_label(self) -> str:
@@ -117,7 +118,7 @@ class RawImage:
     @cached_property
     def metadata(self) -> dict:
         """Fields of the sidecars that apply to the image."""
-        return self._sidecars.merged(self.path, self.entities["suffix"])
+        return self._sidecars.merged(self._file, self.entities["suffix"])
 
     def value(self, name: str) -> object:
         """Return the value of an entity or else of a field of the sidecars; None if absent."""

@@ -4,10 +4,10 @@ BIDS has one 3-D file for each echo, but scanners and converters also write one 
 if the sidecar lists an echo time for each of its volumes.
 """
 
-import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from nibabel.filebasedimages import ImageFileError
 
@@ -33,9 +33,10 @@ class EchoImage(RawImage):
     """
 
     def __init__(self, image: RawImage, time: float, index: int | None = None) -> None:
-        self.path = image.path if index is None else StackedEcho(image.path, index)
-        self.filename = self.path.name
-        self.entities = image.entities
+        super().__init__(Path(image.path), image.entities, image._sidecars, image.ignored_by)
+        if index is not None:
+            self.path = StackedEcho(Path(image.path), index)
+            self.filename = self.path.name
         self.metadata = {**image.metadata, "EchoTime": time}
 
 
@@ -63,7 +64,7 @@ def split_stacks(images: Sequence[RawImage]) -> tuple[list[RawImage], list[str]]
     echoes: list[RawImage] = []
     numbers_of_echoes = []
     for image in images:
-        times = _listed_times(image.metadata.get("EchoTime"))
+        times = _listed_times(image.value("EchoTime"))
         if times is None:
             echoes.append(image)
         elif "_echo-" in image.filename:
@@ -132,9 +133,9 @@ def _number_of_volumes(image):
     except MissingContentError as error:
         raise UnusableScanError(f"{image.filename}: {error.cause}", error.remedy) from error
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
-        name = os.fspath(image.filename)
         raise UnusableScanError(
-            f"{name}: its header cannot be read ({error})", "copy it again, or convert it again"
+            f"{image.filename}: its header cannot be read ({error})",
+            "copy it again, or convert it again",
         ) from error
     if len(shape) < 4:
         return 1
