@@ -97,6 +97,7 @@ def _choices(options: Namespace, n_scans: int) -> dict[str, Any]:
         differences = differences_from(preset, settings, ignored=NOT_COMPARED)
     return {
         "calibrate": calibrate,
+        "equivalence_margin": options.equivalence_margin,
         "preset": preset,
         "differences": differences,
         "n_unrecorded": max(n_scans - len(settings), 0),
