@@ -7,10 +7,10 @@ python benchmarks/effects.py each [--runs 4] [--voxel-size 2 2 2] [--keep DIR]
     of the 2015 study (PDF, iterative).
 
 python benchmarks/effects.py lines [--draws 12] [--lambdas .1 .2 .4 .8] [--voxel-size 2 2 2]
-    What breathing, pulse and movements cost, each alone and all three, as the standard deviation
-    over many draws of one scan without noise: the change of the fitted field without solid
-    harmonics up to second order, inverted by the closed form with each λ (mm). All steps but the
-    phase are linear, so that nothing else varies.
+    What breathing, pulse and movements cost, each alone and all three: the standard deviation over
+    many draws of one scan without noise, of a person who breathes as the median does. It is that
+    of the change of the fitted field without solid harmonics up to second order, inverted by the
+    closed form with each λ (mm).
 
 python benchmarks/effects.py picture --figure docs/effects.png [--keep DIR]
     One scan: the change that each effect makes to field, magnitude and susceptibility.
@@ -167,7 +167,8 @@ def lines(options):
     print(f"\nSD (ppb) over {options.draws} draws\n\n| λ (mm) | effect | {columns} |")
     print("|---|---|" + "---|" * len(NUCLEI), flush=True)
     for names_alone in (*((name,) for name in OF_LINES), OF_LINES):
-        effects = ROUGH.only(*names_alone)
+        effects = replace(ROUGH, breathing=replace(ROUGH.breathing, field_spread=0.0))
+        effects = effects.only(*names_alone)
         values = []
         for seed in range(options.draws):
             change = field_change(plan, scan, still, mask, effects, seed, options.threads)
@@ -185,7 +186,6 @@ def field_change(plan, scan, still, mask, effects, seed, threads):
     centre = scan.affine[:3] @ (*np.argwhere(scan.mask).mean(axis=0), 1)
     distort_lines(
         *(moved, protocol, scan.affine, centre, background, effects, seed),
-        person_seed=(seed, 1),
         workers=threads,
     )
     phase = np.angle(moved * still.conj())[:, mask]
