@@ -12,6 +12,7 @@ from .sidecars import sidecar_path
 from .tables import write_tsv
 
 GROUP = "group"
+MODEL_PREFIX = "model-"  # of the folder of a model's tables
 # Names of tables' files, where they differ from those of the tables.
 FILE_NAMES = {"rois": "roi_chi", "tubes": "tubes_chi"}
 
@@ -36,6 +37,28 @@ def group_table_path(output_dir: PathLike, name: str) -> Path:
     'out/group/roi_chi.tsv'
     """
     return Path(output_dir, GROUP, f"{FILE_NAMES.get(name, name)}.tsv")
+
+
+def model_folder(output_dir: PathLike, model: str) -> Path:
+    """Return the folder of a regression model's tables.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    model : str
+        Name of the model.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Examples
+    --------
+    >>> model_folder("out", "thalamus").as_posix()
+    'out/group/model-thalamus'
+    """
+    return Path(output_dir, GROUP, f"{MODEL_PREFIX}{model}")
 
 
 def write_group_table(output_dir: PathLike, name: str, table: pd.DataFrame) -> Path:

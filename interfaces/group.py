@@ -27,15 +27,18 @@ from ..cohort.roi_tables import (
 from ..cohort.times import collect_times
 from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.files import read_json, write_json, write_text
-from ..dataset.group_tables import GROUP, remove_group_table, write_group_table
+from ..dataset.group_tables import model_folder, remove_group_table, write_group_table
 from ..dataset.methods import CITATION
+from ..dataset.outputs import make_subject_folders
 from ..dataset.sidecars import sidecar_path
 from ..dataset.tables import read_tsv, write_tsv
+from ..dataset.values import counted
 from ..pictures.drawing import readable
 from ..reports.group import group_report
 from ..reports.group_texts import KNOWN_TABLES
 from ..reports.model import model_report
 from ..stats.before_after import before_and_after
+from ..stats.calibration import calibration_refusals
 from ..stats.model import run_model
 from ..stats.nuclei import nuclei_table
 from ..stats.relaxation import r2star_tables
@@ -46,6 +49,7 @@ from .group_pictures import person_pictures, phantom_pictures
 
 CALIBRATED = "calibrated by the phantom"
 AS_MEASURED = "as measured"
+DIFFERENCE_COLUMNS = ["option", "preset", "used"]
 
 
 class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
@@ -94,6 +98,9 @@ class _StudyStatisticsOutputSpec(TraitedSpec):
     notes = traits.List(
         traits.Str, desc="remarks: scans left out, statistics that could not be computed"
     )
+    calibration_refusals = traits.Dict(
+        desc="why values stay as measured although they should be calibrated, by inversion"
+    )
 
 
 class StudyStatistics(SimpleInterface):
@@ -113,6 +120,11 @@ class StudyStatistics(SimpleInterface):
             tables["nuclei"] = nuclei
         self._results["tables"] = _write_tables(runtime, tables)
         self._results["notes"] = [*self.inputs.notes, *notes, *r2star_notes]
+        self._results["calibration_refusals"] = {}
+        if self.inputs.calibrate != "no" and "calibration" in tables:
+            as_measured = tables["rois"].drop(columns="calibrated", errors="ignore")
+            refusals = calibration_refusals(as_measured, tables["calibration"])
+            self._results["calibration_refusals"] = refusals
         return runtime
 
 
@@ -168,23 +180,32 @@ class ComputationTimes(SimpleInterface):
         return runtime
 
 
-class _GroupReportInputSpec(BaseInterfaceInputSpec):
-    tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
-    notes = traits.List(traits.Str, desc="remarks for the reader")
+class _PresetInputSpec(BaseInterfaceInputSpec):
+    """Inputs of a report that compares the scans' settings with a preset's."""
+
     preset = traits.Str(desc="title of the study whose preset was used")
     differences = traits.List(
         traits.Tuple(traits.Str, traits.Str, traits.Str),
         usedefault=True,
         desc="choices that are not the preset's: option, the preset's value, the value used",
     )
-    preset_calibrates = traits.Bool(
-        False, usedefault=True, desc="whether the preset calibrates where there are phantoms"
-    )
     n_unrecorded = traits.Int(
         0, usedefault=True, desc="number of scans whose settings are not recorded"
     )
     method_differences = traits.List(
         traits.Str, usedefault=True, desc="how the preset's methods differ from the study's"
+    )
+
+
+class _GroupReportInputSpec(_PresetInputSpec):
+    tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
+    notes = traits.List(traits.Str, desc="remarks for the reader")
+    preset_calibrates = traits.Bool(
+        False, usedefault=True, desc="whether the preset calibrates where there are phantoms"
+    )
+    calibration_refusals = traits.Dict(
+        usedefault=True,
+        desc="why values stay as measured although they should be calibrated, by inversion",
     )
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
 
@@ -242,32 +263,40 @@ class GroupReport(SimpleInterface):
         if len(calibration) > 1:
             parts = [f"{state}: {', '.join(methods)}" for state, methods in calibration.items()]
             study["values"] = "; ".join(parts)
-        preset = self.inputs.preset
-        if not isdefined(preset):
-            return study
-        study["settings"] = f"as {preset}"
-        if len(differences):
-            n = len(differences)
-            study["settings"] = (
-                f"preset {preset}, with {n} choice{'s' * (n > 1)} changed (listed below)"
-            )
-        if self.inputs.n_unrecorded:
-            study["settings"] = (
-                f"not known of {self.inputs.n_unrecorded} scans, whose completion records are "
-                f"missing or outdated; of the others: {study['settings']}"
-            )
-        return study
+        return study | _settings_text(self.inputs, len(differences))
 
     def _differences(self, calibration):
         """Return the choices that differ from the preset, with that of calibration."""
-        columns = ["option", "preset", "used"]
         differences = list(self.inputs.differences)
         has_phantom = "calibration" in self.inputs.tables
         if self.inputs.preset_calibrates and has_phantom and AS_MEASURED in calibration:
-            calibrated = ", ".join(calibration.get(CALIBRATED, ()))
-            used = f"only of {calibrated}" if calibrated else "no"
+            parts = []
+            if CALIBRATED in calibration:
+                parts.append(f"only of {', '.join(calibration[CALIBRATED])}")
+            for method, reason in self.inputs.calibration_refusals.items():
+                parts.append(f"refused of {method}: {reason}")
+            used = "; ".join(parts) or "no"
             differences.append(("--calibrate", "yes, if there are phantom scans", used))
-        return pd.DataFrame(differences, columns=columns)
+        return pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS)
+
+
+def _settings_text(inputs, n_differences):
+    """Say as which study's preset the scans were processed, as an entry of the overview; empty if
+    there is no preset to compare with.
+    """
+    preset = inputs.preset
+    if not isdefined(preset):
+        return {}
+    text = f"as {preset}"
+    if n_differences:
+        choices = counted(n_differences, "choice")
+        text = f"preset {preset}, with {choices} changed (listed below)"
+    if inputs.n_unrecorded:
+        text = (
+            f"not known of {inputs.n_unrecorded} scans, whose completion records are missing or "
+            f"outdated; of the others: {text}"
+        )
+    return {"settings": text}
 
 
 class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):
@@ -317,7 +346,7 @@ class ModelStatistics(SimpleInterface):
         return runtime
 
 
-class _ModelReportInputSpec(BaseInterfaceInputSpec):
+class _ModelReportInputSpec(_PresetInputSpec):
     tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
     model = traits.Str(mandatory=True, desc="file of the model, or its name")
     notes = traits.List(traits.Str, desc="remarks for the reader")
@@ -342,7 +371,7 @@ class ModelReport(SimpleInterface):
         root = Path(self.inputs.output_dir)
         model = read_model(self.inputs.model)
         tables = {name: read_tsv(file) for name, file in self.inputs.tables.items()}
-        folder = root / GROUP / f"model-{model.name}"
+        folder = model_folder(root, model.name)
         for pattern in ("*.tsv", "*.json"):  # another version may have had other tables
             for path in folder.glob(pattern):
                 path.unlink()
@@ -359,12 +388,19 @@ class ModelReport(SimpleInterface):
                 columns = model_table_columns(name, table)
             write_json(sidecar_path(file), columns)
             links[name] = file.relative_to(root).as_posix()
+        make_subject_folders(root, tables["patients"]["participant"])
+        checklist = write_checklist(root)  # after the tables, since it counts the patients
+        links["checklist"] = CHECKLIST.as_posix()
         page = model_report(
             {**tables, **{f"published_{name}": table for name, table in published.items()}},
             model,
+            study=_settings_text(self.inputs, len(self.inputs.differences)),
+            differences=pd.DataFrame(self.inputs.differences, columns=DIFFERENCE_COLUMNS),
+            method_differences=self.inputs.method_differences,
             warnings=list(self.inputs.notes),
             links=links,
             citation=_citation(root),
+            checklist=merge_equal_values(checklist),
             versions=_versions(root),
         )
         self._results["out_file"] = str(

@@ -1,11 +1,12 @@
 """The regressions of a study model, from the tables of the patients to the report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
 from ..interfaces.group import ModelReport, ModelStatistics
+from .presets import Difference, report_inputs
 
 
 def init_model_wf(
@@ -16,6 +17,9 @@ def init_model_wf(
     model: PathLike,
     phenotype: Iterable[PathLike] = (),
     freesurfer_dir: PathLike | None = None,
+    preset: str | None = None,
+    differences: Sequence[Difference] = (),
+    n_unrecorded: int = 0,
 ) -> Workflow:
     """Build the workflow of a model's regressions.
 
@@ -30,6 +34,9 @@ def init_model_wf(
         Further tables of participants.
     freesurfer_dir : path-like, optional
         FreeSurfer's subjects directory. By default that among the derivatives of the raw dataset.
+    preset, differences, n_unrecorded
+        How the scans' settings differ from a preset's, as of
+        `multiqsm.workflows.group.init_group_wf`.
 
     Returns
     -------
@@ -45,9 +52,12 @@ def init_model_wf(
     if freesurfer_dir is not None:
         compute.inputs.freesurfer_dir = str(freesurfer_dir)
     statistics = Node(compute, name="statistics", mem_gb=1)
-    report = Node(
-        ModelReport(output_dir=str(output_dir), model=str(model)), name="report", mem_gb=1
+    write = ModelReport(
+        output_dir=str(output_dir),
+        model=str(model),
+        **report_inputs(preset, differences, n_unrecorded),
     )
+    report = Node(write, name="report", mem_gb=1)
     model_wf = Workflow(name="model")
     workflow = Workflow(name="study", base_dir=str(work_dir))
     outputs = [(name, name) for name in ("tables", "notes", "descriptions")]

@@ -12,7 +12,6 @@ BOOKKEEPING = {
     *("HarmonizedTo", "VoxelSize", "VoxelSizeAxes", "EchoTimeRange", "NumberOfScans"),
     # results: mask
     *("BrainMaskFractionOfImage", "BrainMaskFractionUnresolved", "BrainMaskVoxelsFilled"),
-    "BrainMaskFractionTrimmed",
     *("BrainMaskVoxelsTrimmed", "BrainMaskVoxelsUnresolved", "BackgroundMaskVoxelsLost"),
     *("VoxelsWithoutWeight", "VoxelsWithoutWeightFraction", "VoxelsWithoutSignal"),
     # results: images and fields
