@@ -14,7 +14,12 @@ from nipype.interfaces.base import (
 )
 
 from ..bids_templates import SHIPPED_MODELS, load_template
-from ..cohort.descriptions import add_units, describe_columns, model_table_columns
+from ..cohort.descriptions import (
+    add_units,
+    describe_columns,
+    model_table_columns,
+    whole_levels,
+)
 from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import (
@@ -28,6 +33,7 @@ from ..cohort.times import collect_times
 from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.files import read_json, write_json, write_text
 from ..dataset.group_tables import model_folder, remove_group_table, write_group_table
+from ..dataset.levels import add_levels
 from ..dataset.methods import CITATION
 from ..dataset.outputs import make_subject_folders
 from ..dataset.sidecars import sidecar_path
@@ -381,11 +387,12 @@ class ModelReport(SimpleInterface):
         )
         links = {}
         for name, table in _as_files(tables, model).items():
-            file = write_tsv(folder / f"{name}.tsv", table)
             if name == "patients":
-                columns = self.inputs.descriptions
+                columns = add_levels(self.inputs.descriptions, table)
+                table = whole_levels(table, columns)
             else:
-                columns = model_table_columns(name, table)
+                columns = model_table_columns(name, table, model)
+            file = write_tsv(folder / f"{name}.tsv", table)
             write_json(sidecar_path(file), columns)
             links[name] = file.relative_to(root).as_posix()
         make_subject_folders(root, tables["patients"]["participant"])

@@ -82,7 +82,9 @@ def nearest_preset(
     Returns
     -------
     preset : str
-        Its name; the default has precedence over presets that are as near.
+        Its name. Of presets that are as near, that with the fewest differences in all choices, also
+        those that are not compared: regional values of a run with a preset are then not said to be
+        by the defaults if both have the same choices. Otherwise the default.
     differences : list of Difference
         The choices that are not the preset's.
 
@@ -92,10 +94,13 @@ def nearest_preset(
     >>> nearest_preset([used])
     ('lin2015', [Difference(option='--background', preset='pdf', used='vsharp')])
     """
-    differences = {
-        preset: differences_from(preset, settings, ignored=ignored) for preset in PRESETS
-    }
-    nearest = min(PRESETS, key=lambda preset: len(differences[preset]))
+    differences = {}
+    distances = {}
+    for preset in PRESETS:
+        differences[preset] = differences_from(preset, settings, ignored=ignored)
+        n_in_all_choices = len(differences_from(preset, settings))
+        distances[preset] = (len(differences[preset]), n_in_all_choices)
+    nearest = min(PRESETS, key=distances.__getitem__)
     return nearest, differences[nearest]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bids import BIDSLayout, BIDSLayoutIndexer
 from helpers.commands import SERIAL, iron, run
-from helpers.datasets import bright_head, write_dataset, validator_findings
+from helpers.datasets import bright_head, validator_findings, write_dataset
 
 from multiqsm.cli.app import main
 from multiqsm.cohort.roi_tables import read_roi_table

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from helpers.sidecars import columns_without_levels
 from helpers.tables import SLOPES, people_table, r2star_table, tubes_table
 
 from multiqsm.bids_templates import load_template
@@ -13,6 +14,7 @@ from multiqsm.dataset.group_tables import (
     write_group_table,
 )
 from multiqsm.dataset.sidecars import sidecar_path
+from multiqsm.interfaces.methods import INVERSIONS
 from multiqsm.reports.group_texts import KNOWN_TABLES
 from multiqsm.stats.nuclei import nuclei_table
 from multiqsm.stats.relaxation import r2star_tables
@@ -94,6 +96,22 @@ def test_levels_are_those_that_occur(tables):
                 n_columns += 1
                 assert set(table[column].dropna()) <= set(description["Levels"]), (name, column)
     assert n_columns > 8
+
+
+def test_texts_from_a_list_have_levels(tables, tmp_path):
+    for name, table in tables.items():
+        write_group_table(tmp_path, name, table)
+    assert columns_without_levels(tmp_path) == set()
+    # A reference that the user named, and the values of sex that the user's table has.
+    named = tables["rois"].assign(reference="fornix", sex="woman")
+    sidecar = read_json(sidecar_path(write_group_table(tmp_path, "rois", named)))
+    assert sidecar["reference"]["Levels"]["fornix"] == "the region with this name"
+    assert sidecar["sex"]["Levels"]["woman"] == "as in participants.tsv"
+    assert columns_without_levels(tmp_path) == set()
+
+
+def test_inversions_have_a_text_as_levels():
+    assert set(load_template("column_levels")["method"]["Levels"]) == set(INVERSIONS)
 
 
 def test_a_table_and_its_sidecar_are_written_and_removed_together(tables, tmp_path):

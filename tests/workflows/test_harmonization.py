@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers.analytic import sphere_field
-from helpers.datasets import SCANNER, write_dataset, validator_findings
+from helpers.datasets import SCANNER, validator_findings, write_dataset
 from helpers.sidecars import unreported_fields
 from scipy.spatial.transform import Rotation
 

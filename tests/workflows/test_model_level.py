@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 from helpers.datasets import validator_findings
+from helpers.sidecars import columns_without_levels
 
 from multiqsm.bids_templates import load_template
 from multiqsm.cli.app import main
@@ -116,6 +117,14 @@ def test_every_column_is_described(study):
     assert covariates["coefficient"]["Description"].startswith("Coefficient of the covariate")
     units = table(study, "sources").query("used").set_index("column")["unit"]
     assert units[["age", "disease_duration", "thalamic_volume"]].tolist() == ["year", "year", "mL"]
+    assert columns_without_levels(study / "out") == set()
+    written = (folder / "patients.tsv").read_text().splitlines()
+    column = written[0].split("\t").index("therapy")
+    assert (
+        {row.split("\t")[column] for row in written[1:]}
+        == {"0", "1"}
+        == set(patients["therapy"]["Levels"])
+    )
 
 
 @pytest.mark.slow
