@@ -47,7 +47,7 @@ def test_preset_is_named_with_the_options_that_differ(root, preset):
     assert maps.startswith(f"Maps of scan sub-01: the options of `--preset {preset}`, except:\n")
     assert "* `--background vsharp`" in maps
     assert ("* `--merit`" in maps) == (not PRESETS[preset].merit)
-    # In what concerns regions, lin2015 has the choices of the defaults, which are not named: the run
+    # In what concerns regions, lin2015 has the choices of the defaults. They are not named: the run
     # as a whole is one with the preset.
     assert regions == f"Regional values of subject sub-01: the options of `--preset {preset}`."
 

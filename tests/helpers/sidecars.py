@@ -42,7 +42,7 @@ BOOKKEEPING = {
 OPEN_COLUMNS = {
     *("subject", "participant", "session", "run", "scan", "site", "task", "acquisition"),
     *("ceagent", "reconstruction", "chunk", "echo_number", "echo_times", "voxel_size", "protocol"),
-    *("roi", "roi_1", "roi_2", "name", "unit", "processor", "image"),
+    *("roi", "roi_1", "roi_2", "nuclei", "name", "unit", "processor", "image"),
     *("first", "second"),  # sites or inversions, by the column comparison
     *("note", "warning", "reason", "doubts", "lambda_at_bound", "what", "problem", "source"),
     *("outcome", "predictor", "term", "adjusted_for", "column", "formula", "most_inflated"),
