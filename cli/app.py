@@ -190,6 +190,11 @@ def _add_group_level(study):
         "(default: no; with --preset lin2015: if there are phantom scans)"
     )
     study.add_argument("--calibrate", action=argparse.BooleanOptionalAction, help=calibrate_help)
+    margin_help = (
+        "the test of equivalence rejects that imprecision across and within sites differ by this "
+        "many ppb or more (default: the imprecision of each region in the 2015 study)"
+    )
+    study.add_argument("--equivalence-margin", type=positive, metavar="PPB", help=margin_help)
     model_help = (
         "fit the regressions of a study model: a JSON or YAML file, or the name of one that comes "
         f"with multiqsm ({', '.join(SHIPPED_MODELS)}) (default: none)"

@@ -86,7 +86,11 @@ def _choices(options: Namespace, n_scans: int) -> dict[str, Any]:
     calibrate = "if possible" if options.preset in CALIBRATED else "no"
     if options.calibrate is not None:
         calibrate = "yes" if options.calibrate else "no"
-    return {"calibrate": calibrate, **compare_with_preset(options, n_scans)}
+    return {
+        "calibrate": calibrate,
+        "equivalence_margin": options.equivalence_margin,
+        **compare_with_preset(options, n_scans),
+    }
 
 
 def compare_with_preset(options: Namespace, n_scans: int) -> dict[str, Any]:

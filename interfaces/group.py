@@ -97,6 +97,10 @@ class _StudyStatisticsInputSpec(BaseInterfaceInputSpec):
         usedefault=True,
         desc="calibrate by the phantom scans of each site",
     )
+    equivalence_margin = traits.Float(
+        desc="margin of the tests of equivalence, ppb; default: the published imprecision of each "
+        "region"
+    )
 
 
 class _StudyStatisticsOutputSpec(TraitedSpec):
@@ -117,7 +121,9 @@ class StudyStatistics(SimpleInterface):
 
     def _run_interface(self, runtime):
         rois = read_roi_table(self.inputs.in_file)
-        tables, notes = _study_tables(rois, self.inputs.calibrate)
+        margin = none_if_undefined(self.inputs.equivalence_margin)
+        margins = _published_imprecision() if margin is None else margin / 1000
+        tables, notes = _study_tables(rois, self.inputs.calibrate, margins)
         r2star = read_tsv(self.inputs.r2star_file)
         tables_of_r2star, r2star_notes = r2star_tables(r2star, tables["rois"], tables["tubes"])
         tables |= tables_of_r2star
@@ -144,16 +150,16 @@ def _methods_by_calibration(rois):
     return methods
 
 
-def _study_tables(rois, calibrate):
+def _study_tables(rois, calibrate, margins):
     """Compute the tables; return them with the remarks."""
     if calibrate == "no":
-        return study_tables(rois)
+        return study_tables(rois, equivalence_margins=margins)
     try:
-        return study_tables(rois, calibrated=True)
+        return study_tables(rois, calibrated=True, equivalence_margins=margins)
     except ValueError as reason:
         if calibrate == "yes":
             raise
-        tables, notes = study_tables(rois)
+        tables, notes = study_tables(rois, equivalence_margins=margins)
         return tables, [*notes, f"values are not calibrated: {reason}"]
 
 
@@ -452,6 +458,13 @@ def _write_tables(runtime, tables):
     for name, table in tables.items():
         files[name] = str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
     return files
+
+
+def _published_imprecision():
+    """Return the imprecision within a site, ppm, of each region in the 2015 study (iterative)."""
+    published = pd.DataFrame(load_template("published"))
+    iterative = published[published["method"] == "iterative"]
+    return dict(zip(iterative["roi"], iterative["within"], strict=True))
 
 
 def _published_reproducibility():

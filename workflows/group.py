@@ -16,6 +16,7 @@ def init_group_wf(
     bids_dir: PathLike,
     output_dir: PathLike,
     calibrate: str = "no",
+    equivalence_margin: float | None = None,
     preset: str | None = None,
     differences: Sequence[Difference] = (),
     n_unrecorded: int = 0,
@@ -30,6 +31,9 @@ def init_group_wf(
         Whether people's values are corrected by the phantom scans of their site. If that is not
         possible for any inversion, 'yes' is an error and 'if possible' a warning; an inversion for
         which it is not possible stays as measured, with a warning.
+    equivalence_margin : float, optional
+        Margin within which imprecision across sites is equivalent to that within a site, ppb. By
+        default, the published imprecision of each region.
     preset : str, optional
         Preset of a published study that the report compares the settings with.
     differences : sequence of Difference
@@ -48,6 +52,8 @@ def init_group_wf(
         mem_gb=1,
     )
     statistics = Node(StudyStatistics(calibrate=calibrate), name="statistics", mem_gb=1)
+    if equivalence_margin is not None:
+        statistics.inputs.equivalence_margin = equivalence_margin
     times = Node(ComputationTimes(output_dir=str(output_dir)), name="times", mem_gb=1)
     write = GroupReport(
         output_dir=str(output_dir),

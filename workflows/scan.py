@@ -9,7 +9,6 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
@@ -20,6 +19,7 @@ from ..dataset.methods import METHOD_STEPS
 from ..dataset.outputs import bids_uri
 from ..dataset.protocol import HarmonizedScan
 from ..dataset.scans import POLARITY_SOURCE, Scan
+from ..dataset.volumes import load_volume
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.methods import BACKGROUNDS, INVERSIONS
@@ -160,7 +160,7 @@ def _connect_echoes(workflow, scan, settings, threads):
     is harmonised, and remove the phase of a bipolar readout; return the last of them.
     """
     n_echoes = len(scan.echo_times)
-    as_scanned = partial(volume_gigabytes, prod(nib.load(scan.files[0]).shape))
+    as_scanned = partial(volume_gigabytes, prod(load_volume(scan.files[0]).shape))
     decode = Node(_decode_interface(scan, settings), name="decode", mem_gb=as_scanned(5 * n_echoes))
     workflow.add_nodes([decode])
     echoes = decode
@@ -285,7 +285,7 @@ def _matrix(scan):
     """Return the number of voxels along each axis of the images that are processed."""
     if isinstance(scan, HarmonizedScan) and scan.is_cropped:
         return scan.matrix
-    return nib.load(scan.files[0]).shape
+    return load_volume(scan.files[0]).shape
 
 
 def _has_r2star(scan):
@@ -302,6 +302,8 @@ def _first_record(scan):
         "Site": scan.site,
         "SiteSource": scan.site_source,
     }
+    if scan.decisions:
+        record["InputDecisions"] = list(scan.decisions)
     if scan.readout_polarity is not None:
         record["ReadoutPolarity"] = scan.readout_polarity
         record["ReadoutPolaritySource"] = POLARITY_SOURCE
