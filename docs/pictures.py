@@ -90,7 +90,7 @@ def raw_dataset(derivatives):
 
 
 def draw_labels(raw):
-    """The T1w image of the first patient, and FreeSurfer's labels on it, in the axial plane with most
+    """The T1w image of the first patient with FreeSurfer's labels, in the axial plane with most
     of the thalamus.
     """
     path = min(raw.glob("sub-*/anat/*_T1w.nii.gz"))

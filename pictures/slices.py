@@ -20,8 +20,8 @@ from .planes import (
 )
 
 PLANES = (2, 1, 0)  # axes that axial, coronal and sagittal planes are perpendicular to
-# Position of each plane as a fraction of the mask's extent, by the axis perpendicular to it. In a mask
-# of the whole brain, the axial plane lies at the height of the globus pallidus.
+# Position of each plane as a fraction of the mask's extent, by the axis perpendicular to it. In a
+# mask of the whole brain, the axial plane lies at the height of the globus pallidus.
 FRACTIONS = {0: 0.5, 1: 0.5, 2: 0.45}
 COMPARED = ("iterative", "deterministic")  # maps whose difference is shown, first minus second
 DIFFERENCE_WINDOW = (-0.05, 0.05)  # ppm
