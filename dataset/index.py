@@ -13,6 +13,7 @@ from .entities import (
     FILE_ENTITIES,
     SCAN_ENTITIES,
     SUFFIX,
+    ImagePath,
     parse_name,
     scan_label,
     strip_prefix,
@@ -102,11 +103,12 @@ class RawImage:
     def __init__(
         self, path: Path, entities: dict[str, str], sidecars: Sidecars, ignored_by: str = ""
     ) -> None:
-        self.path = path
+        self.path: ImagePath = path
         self.filename = path.name
         self.entities = entities
         self.ignored_by = ignored_by
         self._sidecars = sidecars
+        self._file = path
 
     @property
     def scan_label(self) -> str:
@@ -116,7 +118,7 @@ class RawImage:
     @cached_property
     def metadata(self) -> dict:
         """Fields of the sidecars that apply to the image."""
-        return self._sidecars.merged(self.path, self.entities["suffix"])
+        return self._sidecars.merged(self._file, self.entities["suffix"])
 
     def value(self, name: str) -> object:
         """Return the value of an entity or else of a field of the sidecars; None if absent."""

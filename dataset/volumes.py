@@ -4,6 +4,7 @@ Converters keep a fourth dimension of one, and NIfTI allows metres and micrometr
 Readers that expect neither refuse the image or misplace it by a factor of a thousand.
 """
 
+import os
 from dataclasses import dataclass
 from math import prod
 
@@ -58,7 +59,7 @@ def load_volume(path: PathLike | StackedEcho) -> SpatialImage:
     nibabel.spatialimages.SpatialImage
         Its voxels are read when they are needed.
     """
-    return as_volume(nib.load(path), path)
+    return as_volume(nib.load(os.fspath(path)), path)
 
 
 def as_volume(image: SpatialImage, path: PathLike | StackedEcho = "") -> SpatialImage:
