@@ -15,10 +15,11 @@ from ..bids_templates import SHIPPED_MODELS
 from ..dataset.problems import DatasetError
 from ..workflows.settings import PRESETS
 from .arguments import (
-    EXIT_INTERRUPTED,
+    CONTINUES,
     EXIT_NOTHING_TO_DO,
     count,
     count_from_zero,
+    interrupted,
     positive,
 )
 from .machine import DEFAULT_PLUGIN, JOBS
@@ -66,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"multiqsm: {error}; {_space_in_folders(options)}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
     except KeyboardInterrupt:
-        print("\nmultiqsm: interrupted; the same command continues from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return interrupted("multiqsm", CONTINUES)
 
 
 def _run_level(options: argparse.Namespace) -> int:
