@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
-from ..interfaces.group import ModelReport, ModelStatistics
+from ..interfaces.model import ModelReport, ModelStatistics
 from .presets import Difference, report_inputs
 
 
@@ -17,6 +17,7 @@ def init_model_wf(
     model: PathLike,
     phenotype: Iterable[PathLike] = (),
     freesurfer_dir: PathLike | None = None,
+    exclude: PathLike | None = None,
     preset: str | None = None,
     differences: Sequence[Difference] = (),
     n_unrecorded: int = 0,
@@ -34,6 +35,8 @@ def init_model_wf(
         Further tables of participants.
     freesurfer_dir : path-like, optional
         FreeSurfer's subjects directory. By default that among the derivatives of the raw dataset.
+    exclude : path-like, optional
+        The file of ``--exclude``, see `multiqsm.dataset.exclude_file.read_exclude_file`.
     preset, differences, n_unrecorded
         How the scans' settings differ from a preset's, as of
         `multiqsm.workflows.group.init_group_wf`.
@@ -51,6 +54,8 @@ def init_model_wf(
     )
     if freesurfer_dir is not None:
         compute.inputs.freesurfer_dir = str(freesurfer_dir)
+    if exclude is not None:
+        compute.inputs.exclude = str(exclude)
     statistics = Node(compute, name="statistics", mem_gb=1)
     write = ModelReport(
         output_dir=str(output_dir),
