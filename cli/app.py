@@ -167,6 +167,12 @@ def _add_choice_of_scans(choice):
     )
     filter_help = 'JSON file that selects scans by BIDS entities: {"megre": {"acquisition": "x"}}'
     choice.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
+    exclude_help = (
+        "file that lists scans, sessions or participants to leave out, one a line, with the reason "
+        "after a tab, or a table; at both levels (default: only those that columns exclude and "
+        "quality of the dataset's tables leave out)"
+    )
+    choice.add_argument("--exclude", type=Path, metavar="FILE", help=exclude_help)
     derivatives_help = (
         "derivative datasets with brain masks and regions (default: all in BIDS_DIR/derivatives)"
     )

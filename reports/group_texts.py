@@ -193,6 +193,8 @@ COLUMNS = {
     "excluded": (
         Column("subject"),
         Column("session"),
+        Column("acquisition"),
+        Column("reconstruction"),
         Column("run"),
         Column("site"),
         Column("protocol"),

@@ -21,6 +21,7 @@ def init_group_wf(
     preset: str | None = None,
     differences: Sequence[Difference] = (),
     n_unrecorded: int = 0,
+    exclude: PathLike | None = None,
 ) -> Workflow:
     """Build the workflow of the group level.
 
@@ -41,6 +42,8 @@ def init_group_wf(
         Choices that are not the preset's.
     n_unrecorded : int
         Number of scans whose settings are not recorded, so that they cannot be compared.
+    exclude : path-like, optional
+        The file of ``--exclude``, see `multiqsm.dataset.exclude_file.read_exclude_file`.
 
     Returns
     -------
@@ -52,6 +55,8 @@ def init_group_wf(
         name="collect",
         mem_gb=1,
     )
+    if exclude is not None:
+        collect.inputs.exclude = str(exclude)
     statistics = Node(StudyStatistics(calibrate=calibrate), name="statistics", mem_gb=1)
     if equivalence_margin is not None:
         statistics.inputs.equivalence_margin = equivalence_margin
@@ -66,7 +71,12 @@ def init_group_wf(
     workflow = Workflow(name="group")
     workflow.connect(
         [
-            (collect, statistics, [("out_file", "in_file"), *by_name(["r2star_file", "notes"])]),
+            (
+                collect,
+                statistics,
+                [("out_file", "in_file"), *by_name(["r2star_file", "excluded_file", "notes"])],
+            ),
+            (collect, report, by_name(["excluded_file"])),
             (statistics, times, by_name(["tables", "notes"])),
             (times, report, by_name(["tables", "notes"])),
         ]
