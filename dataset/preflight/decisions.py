@@ -31,13 +31,16 @@ def image_decisions(summaries: Mapping[Path, ImageSummary]) -> list[str]:
 
 def background_decisions(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[str]:
     """State which voxels of a scan count as background because they have no phase."""
-    samples = [summaries[path].sample for path in scan.phase if path in summaries]
-    shapes = {np.shape(sample) for sample in samples}
+    samples = []
+    for path in scan.phase:
+        sample = summaries[path].sample if path in summaries else None
+        if sample is not None:
+            samples.append(sample)
     decisions = []
     n_not_finite = max((summary.not_finite.size for summary in summaries.values()), default=0)
     if n_not_finite:
         decisions.append(f"up to {n_not_finite} voxels of an image are NaN or infinite: read as 0")
-    if len(shapes) != 1 or () in shapes:
+    if len({sample.size for sample in samples}) != 1:
         return decisions
     stored = np.stack(samples, axis=-1)
     is_constant = (stored == stored[:, :1]).all(axis=1)
