@@ -558,18 +558,18 @@ def test_chopped_slices(make_dataset, parts):
 
 
 @pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
-def test_bipolar_readout_is_a_warning(make_dataset, parts):
+def test_bipolar_readout_is_a_note(make_dataset, parts):
     ramp = np.linspace(-1, 1, SMOOTH[0]).reshape(-1, 1, 1)
     root = make_dataset(
         parts=parts, voxels=lambda part, te: smooth_head(part, te, alternating=0.5 + ramp)
     )
     (problem,) = check(root)
-    assert problem.severity == "warning"
+    assert problem.severity == "note"
     assert (
         "departs from a straight line through the odd ones by 0.5 rad, plus a ramp of 2.1 rad from "
         "end to end of the first" in str(problem)
     )
-    assert "--unwrapping spatial" in problem.remedy
+    assert "removes it" in problem.remedy
     (scan,), _ = collect_scans(root)
     assert inspect_scan(scan).scan.readout_polarity == "bipolar"
 
@@ -595,7 +595,7 @@ def test_mirrored_phase_is_a_warning(make_dataset, echo, axes):
     root = make_dataset(voxels=smooth_head)
     name = PHASE.replace("echo-2", f"echo-{echo}")
     edit_voxels(image(root, name), lambda data: np.flip(data, axes))
-    # There is another warning, since the readout looks bipolar.
+    # There is a note as well, since the readout looks bipolar.
     (problem,) = with_cause(check(root), "mirroring")
     assert (problem.severity, problem.file) == ("warning", name)
     along = {(0,): "its first axis", (1, 2): "its second and third axes"}[axes]
