@@ -234,6 +234,7 @@ def acquire(
     receiver: Receiver = SINGLE_COIL,
     effects: Effects = IDEAL,
     session_seed: int | Sequence[int] | None = None,
+    person_seed: int | Sequence[int] | None = None,
     vendor: str = "siemens",
     workers: int = 1,
 ) -> Scan:
@@ -273,6 +274,9 @@ def acquire(
     session_seed : int or sequence of int, optional
         Seed of what stays the same in all scans of a session: eddy currents, and the head's
         position in the coil. By default `seed`.
+    person_seed : int or sequence of int, optional
+        Seed of what stays the same in all scans of a person: how strongly they breathe. By default
+        `seed`.
     vendor : {'siemens', 'ge'}
         Vendor of the scanner, by which `effects` may truncate k-space.
     workers : int
@@ -321,6 +325,7 @@ def acquire(
         truth["total_field"] - truth["local_field"],
         effects,
         seed,
+        person_seed=person_seed,
         vendor=vendor,
         workers=workers,
     )
