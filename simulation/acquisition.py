@@ -242,6 +242,7 @@ def acquire(
     receiver: Receiver = SINGLE_COIL,
     effects: Effects = IDEAL,
     session_seed: int | Sequence[int] | None = None,
+    person_seed: int | Sequence[int] | None = None,
     vendor: str = "siemens",
     workers: int = 1,
 ) -> Scan:
@@ -281,6 +282,9 @@ def acquire(
     session_seed : int or sequence of int, optional
         Seed of what stays the same in all scans of a session: eddy currents, and the head's
         position in the coil. By default `seed`.
+    person_seed : int or sequence of int, optional
+        Seed of what stays the same in all scans of a person: how strongly they breathe. By default
+        `seed`.
     vendor : {'siemens', 'ge'}
         Vendor of the scanner, by which `effects` may truncate k-space.
     workers : int
@@ -333,6 +337,7 @@ def acquire(
         _background(truth),
         effects,
         seed,
+        person_seed=person_seed,
         vendor=vendor,
         workers=workers,
     )

@@ -288,6 +288,7 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         field_drift=thermal.drift if thermal else 0.0,
         effects=plan.effects.of(plan.participant.model),
         session_seed=plan.session_seed,
+        person_seed=plan.anatomy_seed,
         vendor=plan.scanner.vendor,
         workers=workers,
     )
