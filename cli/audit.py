@@ -58,6 +58,7 @@ def _audit(options):
     from ..dataset.audit import audit_problems, audit_table, inspect_scans, print_audit
     from ..dataset.collection import collect_scans
     from ..dataset.tables import write_tsv
+    from .faults import print_left_out
 
     scans, left_out = collect_scans(
         options.bids_dir,
@@ -70,9 +71,7 @@ def _audit(options):
     inspections = inspect_scans(scans, n_procs=options.n_procs, check_sign=options.check_sign)
     problems = audit_problems(inspections, left_out)
     table = audit_table(inspections, problems)
-    for problem in left_out:
-        if problem.severity == "note":
-            print(f"left out: {problem}", file=sys.stderr)
+    print_left_out(problem for problem in left_out if problem.severity == "note")
     print_audit(table, problems, sys.stdout)
     if problems:
         print(TROUBLESHOOTING, file=sys.stderr)

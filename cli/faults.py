@@ -17,6 +17,8 @@ from ..dataset.subjects import DrawnScan, ProcessedScan, Subject
 from ..dataset.tables import read_tsv
 from ..workflows.settings import Settings
 
+MAX_PRINTED = 5  # scans that are left out for one reason
+
 
 class Faults:
     """Faults and warnings, by subject.
@@ -73,6 +75,28 @@ class Faults:
     def _collect_fault(self, problem):
         if problem.subject:
             self.by_subject[problem.subject].append((problem.scan, problem.text))
+
+
+def print_left_out(problems: Iterable[Problem]) -> None:
+    """Print what is left out and why; if many are left out for one reason, only the first ones.
+
+    Parameters
+    ----------
+    problems : iterable of multiqsm.dataset.problems.Problem
+        Problems of files and scans that were not collected.
+    """
+    problems_of_text = defaultdict(list)
+    for problem in problems:
+        is_error = problem.severity == "error"
+        problems_of_text[str(problem) if is_error else problem.text].append(problem)
+    for text, alike in problems_of_text.items():
+        if len(alike) <= MAX_PRINTED:
+            for problem in alike:
+                print(f"left out: {problem}", file=sys.stderr)
+        else:
+            first = ", ".join(problem.scan for problem in alike[:MAX_PRINTED])
+            rest = f"{first} and {len(alike) - MAX_PRINTED} more"
+            print(f"left out: {rest}: {text} (a dry run lists all)", file=sys.stderr)
 
 
 def add_unregistered_scans(subject: Subject, output_dir: PathLike, faults: Faults) -> None:

@@ -34,6 +34,7 @@ from .checks import check_command
 from .faults import (
     Faults,
     add_unregistered_scans,
+    print_left_out,
     warn_of_doubts,
     warn_of_earlier_spaces,
     warn_of_references,
@@ -92,7 +93,8 @@ def run_participants(options: Namespace) -> int:
         n_refused += n_checked - len(usable)
         problems = [*problems, *refusals]
     if options.dry_run:
-        print("\n".join(describe_plan(usable, n_refused, settings, options)))
+        n_unused = sum(problem.severity == "unused" for problem in left_out)
+        print("\n".join(describe_plan(usable, n_refused, n_unused, settings, options)))
     if options.dry_run or not usable:
         return _conclude(len(usable), n_refused)
 
@@ -387,11 +389,11 @@ def _preflight(scans, left_out, settings, options):
     inspections = inspect_scans(scans, n_procs=n_procs)
     usable = [inspection.scan for inspection in inspections if inspection.verdict != "error"]
     n_refused = len(scans) - len(usable)
-    for problem in left_out:
-        is_error = problem.severity == "error"
-        n_refused += is_error
-        if not (options.dry_run and is_error):  # the audit of a dry run prints errors
-            print(f"left out: {problem}", file=sys.stderr)
+    n_refused += sum(problem.severity == "error" for problem in left_out)
+    # The audit of a dry run prints all but notes.
+    print_left_out(
+        problem for problem in left_out if not options.dry_run or problem.severity == "note"
+    )
     problems = audit_problems(inspections, left_out if options.dry_run else ())
     datasets = derivative_datasets(options.bids_dir, options.derivatives)
     regions = check_regions(usable, options.output_dir.absolute(), datasets)

@@ -14,7 +14,7 @@ from .readme import option_text
 
 
 def describe_plan(
-    scans: Sequence[Scan], n_refused: int, settings: Settings, options: Namespace
+    scans: Sequence[Scan], n_refused: int, n_unused: int, settings: Settings, options: Namespace
 ) -> list[str]:
     """Describe what a run would do.
 
@@ -24,6 +24,8 @@ def describe_plan(
         The scans that can be processed.
     n_refused : int
         Number of those that cannot.
+    n_unused : int
+        Number of those that are not needed or not selected.
     settings : Settings
         Choices of the run.
     options : argparse.Namespace
@@ -44,7 +46,8 @@ def describe_plan(
         regions += f"; {settings.atlas} where there are none"
     rows = {
         "scans": f"{counted(len(scans), 'scan')} of {counted(len(subjects), 'subject')} at "
-        f"{counted(len(sites), 'site')} would be processed, {n_refused} left out",
+        f"{counted(len(sites), 'site')} would be processed, {n_refused} left out"
+        + (f", {n_unused} not used" if n_unused else ""),
         "output": f"{options.output_dir} ({_state_of(options.output_dir, scans)})",
         "settings": choices,
         "field": f"unwrapping {settings.unwrapping}; background removal {settings.background}",

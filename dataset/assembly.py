@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from itertools import chain
 
 from .entities import FILE_ENTITIES, PARTS, SCAN_ENTITIES, echo_number, scan_label
+from .incomplete import IncompleteScan, IncompleteScanError, judge_incomplete
 from .index import RawImage
 from .problems import Problem, UnusableScanError
 from .scans import Scan
 from .values import as_number, as_text, one_line
+
+COMPLEX_PAIRS = (("magnitude", "phase"), ("real", "imaginary"))
 
 
 def assemble_scans(images: Iterable[RawImage]) -> tuple[list[Scan], list[Problem]]:
@@ -23,11 +26,12 @@ def assemble_scans(images: Iterable[RawImage]) -> tuple[list[Scan], list[Problem
     -------
     scans : list of multiqsm.dataset.scans.Scan
     left_out : list of multiqsm.dataset.problems.Problem
-        An error for each group of images that makes no scan, and a note for each image that its
-        scan does not use.
+        What is wrong with each group of images that makes no scan, or why it is not needed; and a
+        note for each image that its scan does not use.
     """
     grouped = defaultdict(list)
     scans = []
+    incomplete = []
     left_out = []
     for image in images:
         grouped[_scan_key(image)].append(image)
@@ -35,12 +39,15 @@ def assemble_scans(images: Iterable[RawImage]) -> tuple[list[Scan], list[Problem
         entities = dict(key)
         try:
             scan, unused = _assemble(entities, members)
+        except IncompleteScanError as error:
+            for images in _by_suffix(members).values():
+                incomplete.append(IncompleteScan(entities, tuple(images), error))
         except UnusableScanError as error:
             left_out.append(Problem.from_error(scan_label(entities), error, entities["subject"]))
         else:
             scans.append(scan)
             left_out += unused
-    return scans, left_out
+    return scans, left_out + judge_incomplete(incomplete, scans)
 
 
 def _scan_key(image):
@@ -122,21 +129,32 @@ def _require_echo_entity(images):
         )
 
 
-def _choose_suffix(images):
-    """Drop ``T2starw`` images if the same scan exists as ``MEGRE``: names of derivatives do not
-    have the suffix and would collide.
-    """
+def _by_suffix(images):
+    """Sort images into a dict of suffix to images, those of MEGRE first."""
     by_suffix = defaultdict(list)
-    for image in images:
+    for image in sorted(images, key=lambda image: image.entities["suffix"] != "MEGRE"):
         by_suffix[image.entities["suffix"]].append(image)
-    chosen = by_suffix.pop("MEGRE", [])
-    if not chosen:
-        return images, []
+    return by_suffix
+
+
+def _choose_suffix(images):
+    """Choose the images of one suffix if a scan exists under two, since names of derivatives do
+    not have the suffix and would collide: the complete scan, or else ``MEGRE``.
+    """
+    by_suffix = _by_suffix(images)
+    complete = [suffix for suffix, members in by_suffix.items() if _is_complete(members)]
+    suffix = next(iter([*complete, *by_suffix]))
+    chosen = by_suffix.pop(suffix)
     unused = []
     for image in chain.from_iterable(by_suffix.values()):
-        cause = "not used: a MEGRE scan has the same entities"
+        cause = f"not used: a {suffix} scan has the same entities"
         unused.append(_unused(image, cause, "to process both, give them different acq- labels"))
     return chosen, unused
+
+
+def _is_complete(images):
+    parts = {PARTS[image.entities.get("part", "mag")] for image in images}
+    return any(parts.issuperset(pair) for pair in COMPLEX_PAIRS)
 
 
 def _sort_by_part(images):
@@ -169,7 +187,7 @@ def _unused(image, cause, remedy=""):
 
 def _choose_parts(parts):
     """Choose magnitude with phase, else real with imaginary; return them and notes on the rest."""
-    for first, second in (("magnitude", "phase"), ("real", "imaginary")):
+    for first, second in COMPLEX_PAIRS:
         if first in parts and second in parts:
             unused = dict(parts)
             chosen = {first: unused.pop(first), second: unused.pop(second)}
@@ -179,7 +197,7 @@ def _choose_parts(parts):
                     f"{' and '.join(unused)} images not used: there are {first} and {second}"
                 )
             return chosen, notes
-    raise UnusableScanError(
+    raise IncompleteScanError(
         f"only {' and '.join(parts)} images ({_names(_flat(parts))}), but magnitude and phase, or "
         "real and imaginary, are needed",
         "add part-phase files or convert the scan again with phase",

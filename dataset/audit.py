@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from ..core.phase.encoding import ENCODINGS
+from ..core.phase.encodings import ENCODINGS
+from ..core.phase.vendors import vendor
 from .facts import MISSING, REAL_AND_IMAGINARY, scan_facts
 from .preflight.inspection import Inspection, inspect_scan
 from .problems import DatasetError, Problem
@@ -69,6 +70,7 @@ COLUMNS = (
     "echo_ramp",
     "is_bipolar",
     "mask",
+    "decisions",
     "site_deviations",
     "study_deviations",
     "n_errors",
@@ -91,8 +93,15 @@ PRINTED_COLUMNS = (
     ("phase", "phase_encoding", 7),
     ("±", "phase_sign", 2),
     ("mask", "mask", 4),
-    ("verdict", "verdict", 7),
+    ("verdict", "verdict", 8),
 )
+#: Verdicts on scans other than ok, the most important first, with their words in the last line.
+VERDICTS = {
+    "error": "with errors",
+    "excluded": "excluded",
+    "warning": "with warnings",
+    "unused": "not used",
+}
 ENCODING_KINDS = {encoding.name: encoding.kind for encoding in ENCODINGS}
 ENCODING_KINDS[REAL_AND_IMAGINARY] = "re, im"
 
@@ -153,12 +162,14 @@ def audit_problems(
     Returns
     -------
     list of multiqsm.dataset.problems.Problem
-        First the errors of `left_out`; then the problems of each scan.
+        First those of `left_out`; then the problems of each scan.
     """
     problems = []
     for problem in left_out:
         if problem.severity == "error":
-            problems.append(replace(problem, remedy=problem.remedy or "correct the dataset"))
+            problem = replace(problem, remedy=problem.remedy or "correct the dataset")
+        if problem.severity != "note":
+            problems.append(problem)
     rows = list(map(scan_facts, inspections))
     deviations = _deviations(rows, by_site=True)
     copies = _find_copies(inspections)
@@ -246,9 +257,10 @@ def audit_table(
         phase has the wrong sign; ``saturated``, the largest fraction of a magnitude image's voxels
         at its maximum; ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes differ from
         odd ones; ``is_bipolar``, whether this difference indicates a bipolar readout; ``mask``,
-        user or auto; ``site_deviations`` and ``study_deviations``, where the scan differs from
+        user or auto; ``decisions``, how files were read that could be read otherwise;
+        ``site_deviations`` and ``study_deviations``, where the scan differs from
         the value of more than half of the site's or study's scans (phantoms are compared with
-        phantoms); ``problems``; ``verdict``, ok, warning or error.
+        phantoms); ``problems``; ``verdict``, one of `VERDICTS`.
     """
     rows = [scan_facts(inspection, phase_sign) for inspection in inspections]
     for column, by_site in (("site_deviations", True), ("study_deviations", False)):
@@ -258,16 +270,16 @@ def audit_table(
     for problem in problems:
         problems_of[problem.scan].append(problem)
     labels = {row["scan"] for row in rows}
-    for label in problems_of:
+    for label, (problem, *_) in problems_of.items():
         if label not in labels and label.startswith("sub-"):
-            rows.append({"scan": label})
+            rows.append({"scan": label, "subject": problem.subject or None})
     for row in rows:
         own = problems_of[row["scan"]]
         counts = Counter(problem.severity for problem in own)
         row["n_errors"] = counts["error"]
         row["n_warnings"] = counts["warning"]
         row["problems"] = " | ".join(map(_problem_line, own)) or None
-        row["verdict"] = "error" if counts["error"] else "warning" if counts["warning"] else "ok"
+        row["verdict"] = next(filter(counts.__contains__, VERDICTS), "ok")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
         "scan", kind="stable", ignore_index=True
     )
@@ -283,7 +295,7 @@ def _deviations(rows, *, by_site):
     values = defaultdict(Counter)
     for row in rows:
         for column in COMPARED:
-            values[group(row), column][row[column]] += 1
+            values[group(row), column][_comparable(row, column)] += 1
     deviations = []
     for row in rows:
         deviating = []
@@ -291,10 +303,16 @@ def _deviations(rows, *, by_site):
             counts = values[group(row), column]
             commonest, count = counts.most_common(1)[0]
             is_majority = 2 * count > counts.total()
-            if is_majority and row[column] != commonest:
+            if is_majority and _comparable(row, column) != commonest:
                 deviating.append(f"{name} {_or_na(row[column])}, most have {_or_na(commonest)}")
         deviations.append(deviating)
     return deviations
+
+
+def _comparable(row, column):
+    """Return a value of a row for comparison; a manufacturer's name may be written in many ways."""
+    value = row[column]
+    return vendor(value) if column == "manufacturer" and value is not None else value
 
 
 def _or_na(value):
@@ -321,10 +339,10 @@ def print_audit(table: pd.DataFrame, problems: Sequence[Problem], stream: TextIO
     if problems:
         lines += ["", *map(_problem_line, problems)]
     counts = Counter(table["verdict"])
-    totals = (
-        f"{len(table)} scans: {counts['ok']} ok, {counts['warning']} with warnings, "
-        f"{counts['error']} with errors"
-    )
+    totals = f"{len(table)} scans: {counts['ok']} ok, {counts['warning']} with warnings"
+    for verdict in ("error", "excluded", "unused"):
+        if counts[verdict] or verdict == "error":
+            totals += f", {counts[verdict]} {VERDICTS[verdict]}"
     with_errors = {problem.scan for problem in problems if problem.severity == "error"}
     if n_files := len(with_errors - set(table["scan"])):
         totals += f"; {n_files} files of no scan"

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from ..bids_templates import load_template
+from .bidsignore import FILE_NAME as IGNORE_FILE
+from .bidsignore import IgnoredFiles
 from .content import MissingContentError, is_broken_folder_link, require_content
 from .entities import (
     FILE_ENTITIES,
@@ -19,7 +21,7 @@ from .files import PathLike
 from .filters import matches
 from .problems import DatasetError, Problem, UnusableScanError
 from .sidecars import Sidecars
-from .values import one_line
+from .values import counted, one_line
 
 MAX_LISTED_PARTICIPANTS = 5  # in a message
 
@@ -93,13 +95,23 @@ class RawImage:
         Its entities by their long names.
     sidecars : multiqsm.dataset.sidecars.Sidecars
         Reader of the dataset's sidecars.
+    ignored_by : str
+        The line of ``.bidsignore`` that lists the image; empty if there is none.
     """
 
-    def __init__(self, path: Path, entities: dict[str, str], sidecars: Sidecars) -> None:
+    def __init__(
+        self, path: Path, entities: dict[str, str], sidecars: Sidecars, ignored_by: str = ""
+    ) -> None:
         self.path = path
         self.filename = path.name
         self.entities = entities
+        self.ignored_by = ignored_by
         self._sidecars = sidecars
+
+    @property
+    def scan_label(self) -> str:
+        """Label of the scan that the image belongs to."""
+        return scan_label(self.entities)
 
     @cached_property
     def metadata(self) -> dict:
@@ -131,7 +143,7 @@ def find_images(
     Returns
     -------
     images : list of RawImage
-        Images with a valid BIDS name.
+        Images with a valid BIDS name, also those that ``.bidsignore`` lists.
     left_out : list of multiqsm.dataset.problems.Problem
         Unreadable folders, and gradient-echo images without a valid name.
     suffixes : collections.Counter
@@ -141,6 +153,7 @@ def find_images(
     left_out: list[Problem] = []
     suffixes: Counter[str] = Counter()
     sidecars = Sidecars(root)
+    ignored = IgnoredFiles(root)
     megre_suffixes = load_template("queries")["megre"]["suffix"]
     for subject in subjects:
         for folder, session in _anatomical_folders(root / f"sub-{subject}"):
@@ -150,11 +163,19 @@ def find_images(
                 if suffix is None or path.name.startswith("."):
                     continue
                 suffixes[suffix[1]] += 1
+                rule = ignored.rule_of(path)
                 try:
-                    images.append(RawImage(path, parse_name(path.name, subject, session), sidecars))
+                    entities = parse_name(path.name, subject, session)
                 except UnusableScanError as error:
-                    if suffix[1] in megre_suffixes:
+                    if suffix[1] not in megre_suffixes:
+                        continue
+                    if rule:
+                        cause = _ignored_text(rule)
+                        left_out.append(_passed_over(one_line(path.name), cause, subject))
+                    else:
                         left_out.append(Problem.from_error(one_line(path.name), error, subject))
+                else:
+                    images.append(RawImage(path, entities, sidecars, rule))
     return images, left_out, suffixes
 
 
@@ -220,7 +241,8 @@ def select_images(
     -------
     images : list of RawImage
     left_out : list of multiqsm.dataset.problems.Problem
-        Images without a valid BIDS name, and participants without images, as notes.
+        Images without a valid BIDS name, scans that ``.bidsignore`` or a filter excludes, and
+        participants without images.
 
     Raises
     ------
@@ -229,16 +251,24 @@ def select_images(
     """
     query = load_template("queries")["megre"]
     suffixes = " or ".join(query["suffix"])
-    all_images, misnamed, counts = find_images(root, subjects)
-    images = _matching(all_images, query)
-    if not images and not misnamed:
+    found_images, left_out, counts = find_images(root, subjects)
+    all_images = _matching(found_images, query)
+    if not all_images and not left_out:
         raise DatasetError(
             f"{root}: no image with suffix {suffixes} in an anat folder of {_listed(subjects)}",
             f"suffixes in these folders: {_counts_text(sorted(counts.items()))}",
         )
-    left_out = misnamed + _without_images(
-        subjects, images, f"no image with suffix {suffixes} in an anat folder"
-    )
+    for subject in sorted(set(subjects) - _subjects(all_images)):
+        cause = f"no image with suffix {suffixes} in an anat folder"
+        left_out.append(Problem(one_line(f"sub-{subject}"), "", cause, "", "note", subject))
+    images = [image for image in all_images if not image.ignored_by]
+    if all_images and not images:
+        rules = sorted({image.ignored_by for image in all_images})
+        raise DatasetError(
+            f"{root / IGNORE_FILE} lists all {len(all_images)} images ({', '.join(rules)})",
+            f"remove the lines that match gradient-echo images of {_listed(subjects)}",
+        )
+    reasons = {image: _ignored_text(image.ignored_by) for image in all_images if image.ignored_by}
     entities = (*SCAN_ENTITIES, *FILE_ENTITIES)
     for name, entity, value in filters:
         if entity not in entities and not any(image.value(entity) for image in images):
@@ -246,16 +276,43 @@ def select_images(
                 f"{name}: {entity!r} is not a recognized entity, nor a field of the sidecars",
                 f"the entities are: {', '.join(entities)}",
             )
-        query[entity] = value
-        remaining = _matching(all_images, query)
+        query[entity] = value  # in place of the default, so that a filter may name other suffixes
+        remaining = [image for image in _matching(found_images, query) if not image.ignored_by]
         if not remaining:
             raise DatasetError(
                 f"{name} removed all {len(images)} remaining images",
                 f"their values of {entity} are: {_values_text(images, entity)}",
             )
-        left_out += _without_images(_subjects(images), remaining, f"removed by {name}")
+        for image in set(images).difference(remaining):
+            reasons[image] = f"removed by {name}"
         images = remaining
-    return images, left_out
+    return images, left_out + _list_passed_over(reasons, images)
+
+
+def _ignored_text(rule):
+    return f"listed in {IGNORE_FILE} ({rule})"
+
+
+def _list_passed_over(reasons, images):
+    """Return what happened to each scan of which some images are not among the selected ones."""
+    numbers = Counter()
+    subject_of = {}
+    for image, reason in reasons.items():
+        numbers[image.scan_label, reason] += 1
+        subject_of[image.scan_label] = image.entities["subject"]
+    remaining = {image.scan_label for image in images}
+    problems = []
+    for (label, reason), number in sorted(numbers.items()):
+        if label in remaining:
+            cause = f"{counted(number, 'image')} not used: {reason}"
+            problems.append(Problem(label, "", cause, "", "note", subject_of[label]))
+        else:
+            problems.append(_passed_over(label, reason, subject_of[label]))
+    return problems
+
+
+def _passed_over(label, cause, subject):
+    return Problem(label, "", cause, "", "unused", subject)
 
 
 def _matching(images, query):
@@ -268,14 +325,6 @@ def _passes(image, query):
 
 def _subjects(images):
     return {image.entities["subject"] for image in images}
-
-
-def _without_images(subjects, images, reason):
-    """Return a note for each subject that has none of the images."""
-    notes = []
-    for subject in sorted(set(subjects) - _subjects(images)):
-        notes.append(Problem(one_line(f"sub-{subject}"), "", reason, "", "note", subject))
-    return notes
 
 
 def _listed(subjects):

@@ -70,6 +70,7 @@ def find_doubts(sidecars: Mapping[str, dict]) -> list[Doubt]:
     ]
     for method, sidecar in sidecars.items():
         doubts.append(_doubt_lambda(method, sidecar))
+        doubts.append(_doubt_convergence(method, sidecar))
     return list(filter(None, doubts))
 
 
@@ -196,6 +197,19 @@ def _doubt_lambda(method, sidecar):
         f"λ of the {method} inversion, {sidecar['Lambda']:.3g} {sidecar['LambdaUnits']}, is at a "
         "bound of its search range, so that its criterion did not determine it: the map may be "
         f"noisy or too smooth; look at it and at the scan's other doubts, or set {option}",
+    )
+
+
+def _doubt_convergence(method, sidecar):
+    if sidecar.get("InversionConverged", True):
+        return None
+    option = "--medi-lambda" if method == "medi" else "--lambda"
+    return Doubt(
+        "not_converged",
+        f"the {method} inversion stopped after {sidecar['InversionIterations']} iterations, the "
+        "most allowed, before it met its tolerance: strong sources may come out too weak; look at "
+        f"the map and at the scan's other doubts, or set {option} (a solution of less "
+        "regularisation takes fewer iterations)",
     )
 
 

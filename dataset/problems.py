@@ -54,9 +54,10 @@ class Problem:
         Name of the scan's file; empty if it is about the whole scan.
     cause, remedy : str
         What is wrong, and what to do; the remedy may be empty.
-    severity : {'error', 'warning', 'note'}
+    severity : {'error', 'warning', 'note', 'unused', 'excluded'}
         An error makes the scan, or data that belong to it, unusable. A note reports what was not
-        used as intended, so that nothing needs to be done.
+        used as intended, so that nothing needs to be done. A scan that is passed over is unused if
+        it is not needed or not selected, and excluded if the study says so.
     subject : str
         Label of the subject whose report shows the problem; empty if there is none.
     """

@@ -121,9 +121,6 @@ class _InversionInputSpec(ThreadedInputSpec):
 
 
 class _QuadraticInputSpec(_InversionInputSpec):
-    noise_variance = traits.Float(
-        desc="variance of the field's noise, ppm²; required by the discrepancy principle"
-    )
     lambda_rule = traits.Enum("gcv", "discrepancy", usedefault=True, desc="how λ is chosen")
     lambda_value = traits.Float(desc="fixed λ, mm; default: chosen by the rule")
 
@@ -162,13 +159,16 @@ class _Inversion(CoreInterface):
 
 
 class _QuadraticInversion(_Inversion):
-    def _options(self, image):
-        """Return the keyword arguments that both quadratic inversions share."""
+    def _options(self, image, standard_error, weight):
+        """Return the keyword arguments that both quadratic inversions share.
+
+        The discrepancy principle compares the weighted residual with the noise of the same voxels.
+        """
         return {
             **geometry(image),
             "lambda_value": none_if_undefined(self.inputs.lambda_value),
             "lambda_rule": self.inputs.lambda_rule,
-            "noise_variance": none_if_undefined(self.inputs.noise_variance),
+            "noise_variance": weighted_variance(standard_error, weight),
         }
 
 
@@ -183,13 +183,12 @@ class Deterministic(_QuadraticInversion):
         return _with_lambda(cls(lambda_rule=settings.lambda_rule), settings.lambda_value)
 
     def _prepare(self, field, mask, standard_error, image):
-        return partial(
-            deterministic, field, mask, measured=np.isfinite(standard_error), **self._options(image)
-        )
+        options = self._options(image, standard_error, uniform_weight(standard_error, mask))
+        return partial(deterministic, field, mask, measured=np.isfinite(standard_error), **options)
 
     def _record(self, inversion):
         return DeterministicRecord(
-            inversion.lambda_choice, inversion.iterations, inversion.residual
+            inversion.lambda_choice, inversion.iterations, inversion.residual, inversion.converged
         )
 
 
@@ -201,6 +200,9 @@ class _IterativeInputSpec(EdgeInputSpec, _QuadraticInputSpec):
         desc="weight of the zero field outside the mask; default: from the noise and the field"
     )
     tolerance = traits.Float(5e-3, usedefault=True, desc="relative residual at which to stop")
+    max_iterations = traits.Range(
+        low=1, value=100, usedefault=True, desc="largest number of iterations"
+    )
 
 
 class Iterative(_QuadraticInversion):
@@ -225,9 +227,6 @@ class Iterative(_QuadraticInversion):
         inputs = self.inputs
         space = geometry(image)
         weight = iterative_weight(standard_error, mask, self._weighs_noise)
-        options = self._options(image)
-        if self._weighs_noise:
-            options["noise_variance"] = weighted_variance(standard_error, weight)
         self._exterior_weight = inputs.exterior_weight
         if not isdefined(inputs.exterior_weight):
             variance = weighted_variance(standard_error, uniform_weight(standard_error, mask))
@@ -242,7 +241,8 @@ class Iterative(_QuadraticInversion):
             data_weight=weight,
             exterior_weight=self._exterior_weight,
             tolerance=inputs.tolerance,
-            **options,
+            max_iterations=inputs.max_iterations,
+            **self._options(image, standard_error, weight),
         )
 
     def _record(self, inversion):
@@ -251,11 +251,13 @@ class Iterative(_QuadraticInversion):
             inversion.lambda_choice,
             inversion.iterations,
             inversion.residual,
+            inversion.converged,
             edge_fraction=none_if_undefined(inputs.edge_fraction),
             weighs_noise=self._weighs_noise,
             exterior_weight=self._exterior_weight,
             derives_exterior_weight=not isdefined(inputs.exterior_weight),
             tolerance=inputs.tolerance,
+            max_iterations=inputs.max_iterations,
         )
 
 
@@ -341,6 +343,7 @@ class Medi(_Inversion):
             inversion.lambda_choice,
             inversion.iterations,
             inversion.residual,
+            inversion.converged,
             edge_fraction=none_if_undefined(self.inputs.edge_fraction),
             **self._solver(),
         )
@@ -373,6 +376,7 @@ class TKD(_Inversion):
             inversion.lambda_choice,
             inversion.iterations,
             inversion.residual,
+            inversion.converged,
             threshold=self.inputs.threshold,
         )
 

@@ -118,7 +118,6 @@ class _FillUnmeasuredInputSpec(ProvenanceInputSpec):
 class _FillUnmeasuredOutputSpec(_MaskOutputSpec):
     field_file = File(desc="field, ppm, interpolated in voxels where it was not measured")
     standard_error_file = File(desc="standard error of the field, ppm, infinite in these voxels")
-    noise_variance = traits.Float(desc="mean squared standard error of the field in the mask, ppm²")
 
 
 class FillUnmeasured(CoreInterface):
@@ -147,8 +146,6 @@ class FillUnmeasured(CoreInterface):
         for name in ("mask", "field", "standard_error"):
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(filled, name), image)
-        fitted = standard_error[mask & np.isfinite(standard_error)]
-        self._results["noise_variance"] = float(np.mean(fitted**2, dtype=np.float64))
         n_voxels = int(np.count_nonzero(mask))  # before any are removed
         n_removed = int(np.count_nonzero(mask & ~filled.mask))
         n_without_weight = int(np.count_nonzero(np.isinf(filled.standard_error)))

@@ -31,9 +31,6 @@ class InversionRecord:
     ----------
     needs_edges : bool
         Whether it needs the magnitude, for its edges.
-    needs_variance : bool
-        Whether its discrepancy principle needs the variance of the field's noise. MEDI's uses the
-        standard error instead.
     standard_error : {"closed form", "realisations"} or None
         How the standard error of its map is computed; None if it is not.
     lambda_option : str or None
@@ -48,10 +45,11 @@ class InversionRecord:
         Number of iterations of the last solve; 0 for a closed form.
     residual : float
         Root mean square of the part of the field that the map does not explain, ppm.
+    converged : bool
+        Whether the last solve met its tolerance within the iterations allowed.
     """
 
     needs_edges: ClassVar[bool] = False
-    needs_variance: ClassVar[bool] = False
     standard_error: ClassVar[Literal["closed form", "realisations"] | None] = None
     lambda_option: ClassVar[str | None] = None
     lambda_units: ClassVar[str] = "mm"
@@ -60,6 +58,7 @@ class InversionRecord:
     lambda_choice: LambdaChoice | None
     iterations: int
     residual: float
+    converged: bool
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -77,6 +76,8 @@ class InversionRecord:
             "InversionIterations": self.iterations,
             "InversionResidual": self.residual,
         }
+        if self.iterations:
+            fields["InversionConverged"] = self.converged
         if self.lambda_choice is not None:
             fields |= {
                 "Lambda": self.lambda_choice.value,
@@ -95,7 +96,6 @@ class InversionRecord:
 class DeterministicRecord(InversionRecord):
     """The closed form."""
 
-    needs_variance: ClassVar[bool] = True
     standard_error: ClassVar[Literal["closed form", "realisations"] | None] = "closed form"
     lambda_option: ClassVar[str | None] = "lambda_value"
 
@@ -129,11 +129,12 @@ class IterativeRecord(InversionRecord):
     derives_exterior_weight : bool
         Whether that weight was derived from the noise and the field.
     tolerance : float
-        Relative residual at which the solver stopped.
+        Relative residual at which the solver stops.
+    max_iterations : int
+        Largest number of iterations.
     """
 
     needs_edges: ClassVar[bool] = True
-    needs_variance: ClassVar[bool] = True
     standard_error: ClassVar[Literal["closed form", "realisations"] | None] = "realisations"
     lambda_option: ClassVar[str | None] = "lambda_value"
 
@@ -143,6 +144,7 @@ class IterativeRecord(InversionRecord):
     exterior_weight: float
     derives_exterior_weight: bool
     tolerance: float
+    max_iterations: int
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -162,6 +164,7 @@ class IterativeRecord(InversionRecord):
             "DataWeight": NOISE_WEIGHT if self.weighs_noise else UNIFORM_WEIGHT,
             "ExteriorWeight": self.exterior_weight,
             "InversionTolerance": self.tolerance,
+            "InversionIterationsAllowed": self.max_iterations,
         }
         if self.weighs_noise:
             fields["SmallestDataWeight"] = SMALLEST_WEIGHT
@@ -183,7 +186,7 @@ class MediRecord(InversionRecord):
     merit : bool
         Whether voxels that are inconsistent with the dipole model were down-weighted (MERIT).
     tolerance : float
-        Relative change of χ at which the solver stopped.
+        Relative change of χ at which the solver stops.
     max_iterations : int
         Largest number of iterations.
     """

@@ -10,6 +10,7 @@ from ..core.phase.encoding import (
     default_sign,
     from_real_imaginary,
 )
+from ..core.phase.readout import fit_readout_phase, remove_readout_phase
 from ..core.phase.unwrapping import UNWRAPPINGS, unwrap_echoes
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
 from .images import read_mask, read_volume, write_volume
@@ -92,6 +93,50 @@ def _read_echoes(files):
     is_not_finite = ~np.isfinite(stack)
     stack[is_not_finite] = 0
     return stack, int(np.count_nonzero(is_not_finite))
+
+
+class _CorrectReadoutInputSpec(ProvenanceInputSpec):
+    magnitude_file = File(
+        exists=True, mandatory=True, desc="magnitude, echoes along the fourth axis"
+    )
+    phase_file = File(
+        exists=True, mandatory=True, desc="wrapped phase, rad, echoes along the fourth axis"
+    )
+    echo_times = traits.List(traits.Float, mandatory=True, desc="echo times, s, increasing")
+
+
+class _CorrectReadoutOutputSpec(ProvenanceOutputSpec):
+    magnitude_file = File(desc="magnitude, unchanged")
+    phase_file = File(desc="wrapped phase, rad, without the phase of the readout")
+
+
+class CorrectReadout(CoreInterface):
+    """Remove the offset and the ramp of phase that a bipolar readout adds to even echoes."""
+
+    input_spec = _CorrectReadoutInputSpec
+    output_spec = _CorrectReadoutOutputSpec
+
+    def _run_interface(self, runtime):
+        magnitude, _ = read_volume(self.inputs.magnitude_file)
+        phase, image = read_volume(self.inputs.phase_file)
+        self._results["magnitude_file"] = self.inputs.magnitude_file
+        readout = fit_readout_phase(magnitude, phase, self.inputs.echo_times)
+        if readout is None:  # possible if harmonisation has left out some of the echoes
+            self._results["phase_file"] = self.inputs.phase_file
+            self.record(EvenEchoPhaseRemoved=False)
+            return runtime
+        corrected = remove_readout_phase(phase, readout)
+        self._results["phase_file"] = write_volume(
+            self.out_path(runtime, "phase"), corrected, image
+        )
+        self.record(
+            "readout_phase",
+            EvenEchoPhaseRemoved=True,
+            EvenEchoPhaseOffset=readout.offset,
+            EvenEchoPhaseRamp=list(readout.ramp),
+            EvenEchoPhaseScatter=readout.scatter,
+        )
+        return runtime
 
 
 class _UnwrapInputSpec(ProvenanceInputSpec):

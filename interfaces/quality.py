@@ -121,7 +121,13 @@ def _quality(maps, magnitude_file, mask_file):
     fraction_unresolved = None
     if n_unresolved is not None:
         fraction_unresolved = n_unresolved / max(n_voxels + n_unresolved, 1)
-    at_bound = [method for method, fields in sidecars.items() if fields.get("LambdaAtBound")]
+    at_bound = []
+    not_converged = []
+    for method, fields in sidecars.items():
+        if fields.get("LambdaAtBound"):
+            at_bound.append(method)
+        if not fields.get("InversionConverged", True):
+            not_converged.append(method)
     # dict.fromkeys removes repetitions and keeps the order
     doubts = dict.fromkeys(doubt.figure for doubt in find_doubts(sidecars))
     return {
@@ -134,6 +140,7 @@ def _quality(maps, magnitude_file, mask_file):
         "without_weight": sidecar.get("VoxelsWithoutWeightFraction"),
         "mask_volume": n_voxels * float(np.prod(geometry(image)["voxel_size"])) / 1000,
         "lambda_at_bound": ", ".join(at_bound) or "none",
+        "not_converged": ", ".join(not_converged) or "none",
         "sign_asymmetry": sidecar.get("SignAsymmetry"),
         "doubts": ", ".join(doubts) or "none",
     }

@@ -74,6 +74,7 @@ QUALITY_COLUMNS = (
     Column("without_weight", "mask voxels without weight (%)", ".2f", 100),
     Column("mask_volume", "mask volume (mL)", ".0f"),
     Column("lambda_at_bound", "λ at a bound"),
+    Column("not_converged", "not converged"),
     Column("sign_asymmetry", "skewness in the deep brain", "+.2f"),
     Column("displacement", "residual displacement (mm)", ".2f"),
     Column("doubts", "implausible values"),

@@ -59,8 +59,6 @@ def init_field_wf(
     field_file, standard_error_file
         Total field and its standard error, ppm. Where the field is not valid it is filled smoothly
         from its surroundings, and its standard error is infinite.
-    noise_variance
-        Mean squared standard error of the fit over the whole mask, ppm².
     mask_file
         Brain mask, trimmed, without unresolved voxels at its surface and without holes.
     provenance, mask_provenance
@@ -74,7 +72,6 @@ def init_field_wf(
     outputs = [
         "field_file",
         "standard_error_file",
-        "noise_variance",
         "mask_file",
         "provenance",
         "mask_provenance",
@@ -103,7 +100,7 @@ def init_field_wf(
         (unwrap, fit, by_name(["unwrapped_file", "provenance"])),
         (fit, fill, by_name(["field_file", "standard_error_file", "unresolved_file"])),
         (fill, outputnode, by_name([
-            "field_file", "standard_error_file", "noise_variance", "mask_file", "provenance",
+            "field_file", "standard_error_file", "mask_file", "provenance",
         ])),
         (fill, outputnode, [("provenance", "mask_provenance")]),
     ])

@@ -48,8 +48,6 @@ def init_inversion_wf(
         Local field and its standard error, ppm.
     magnitude_file
         All echoes, for the edges; only of inversions that need edges.
-    noise_variance
-        Variance of the field's noise, ppm²; only of inversions that need it.
     mask_file
         Brain mask.
     provenance
@@ -72,8 +70,6 @@ def init_inversion_wf(
     inversion = INVERSIONS[method]
     if inversion.needs_edges:
         fields.append("magnitude_file")
-    if inversion.needs_variance:
-        fields.append("noise_variance")
     interface = INTERFACES[method].from_settings(settings, period)
     interface.inputs.num_threads = threads
 

@@ -9,7 +9,6 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
@@ -20,10 +19,11 @@ from ..dataset.methods import METHOD_STEPS
 from ..dataset.outputs import bids_uri
 from ..dataset.protocol import HarmonizedScan
 from ..dataset.scans import POLARITY_SOURCE, Scan
+from ..dataset.volumes import load_volume
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.methods import BACKGROUNDS, INVERSIONS
-from ..interfaces.phase import DecodeEchoes
+from ..interfaces.phase import CorrectReadout, DecodeEchoes
 from ..interfaces.quality import CheckSign
 from ..interfaces.timing import SaveTimes
 from .background import init_background_wf
@@ -35,6 +35,9 @@ from .memory import volume_gigabytes
 
 if TYPE_CHECKING:
     from .settings import Settings
+
+# What nodes that change the echoes take and return.
+_ECHOES = ["magnitude_file", "phase_file", "provenance"]
 
 RECORDED_PACKAGES = ("multiqsm", "nipype", "nibabel", "numpy", "scipy", "scikit-image", "pybids")
 
@@ -153,18 +156,24 @@ def init_scan_wf(
 
 
 def _connect_echoes(workflow, scan, settings, threads):
-    """Add the nodes that decode magnitude and phase of the echoes, and crop them in k-space if the
-    scan is harmonised; return the last of them.
+    """Add the nodes that decode magnitude and phase of the echoes, crop them in k-space if the scan
+    is harmonised, and remove the phase of a bipolar readout; return the last of them.
     """
     n_echoes = len(scan.echo_times)
-    as_scanned = partial(volume_gigabytes, prod(nib.load(scan.files[0]).shape))
+    as_scanned = partial(volume_gigabytes, prod(load_volume(scan.files[0]).shape))
     decode = Node(_decode_interface(scan, settings), name="decode", mem_gb=as_scanned(5 * n_echoes))
-    if not (isinstance(scan, HarmonizedScan) and scan.is_cropped):
-        workflow.add_nodes([decode])
-        return decode
-    crop = CropKSpace(matrix=list(scan.matrix), num_threads=threads)
-    echoes = Node(crop, name="harmonize", mem_gb=as_scanned(6 * n_echoes + 6))
-    workflow.connect([(decode, echoes, by_name(["magnitude_file", "phase_file", "provenance"]))])
+    workflow.add_nodes([decode])
+    echoes = decode
+    if isinstance(scan, HarmonizedScan) and scan.is_cropped:
+        crop = CropKSpace(matrix=list(scan.matrix), num_threads=threads)
+        echoes = Node(crop, name="harmonize", mem_gb=as_scanned(6 * n_echoes + 6))
+        workflow.connect([(decode, echoes, by_name(_ECHOES))])
+    if scan.readout_polarity == "bipolar":
+        correct = CorrectReadout(echo_times=list(scan.echo_times))
+        gigabytes = partial(volume_gigabytes, prod(_matrix(scan)))
+        readout = Node(correct, name="readout", mem_gb=gigabytes(4 * n_echoes + 20))
+        workflow.connect([(echoes, readout, by_name(_ECHOES))])
+        return readout
     return echoes
 
 
@@ -256,8 +265,6 @@ def _connect_inversion(
             ("outputnode.chi_se_file", f"inputnode.{method}_chi_se_file"),
             ("outputnode.chi_se_provenance", f"inputnode.{method}_chi_se_provenance"),
         ])])
-    if INVERSIONS[method].needs_variance:
-        workflow.connect(field, "outputnode.noise_variance", inversion, "inputnode.noise_variance")
     if INVERSIONS[method].needs_edges:
         workflow.connect(echoes, "magnitude_file", inversion, "inputnode.magnitude_file")
     # fmt: on
@@ -278,7 +285,7 @@ def _matrix(scan):
     """Return the number of voxels along each axis of the images that are processed."""
     if isinstance(scan, HarmonizedScan) and scan.is_cropped:
         return scan.matrix
-    return nib.load(scan.files[0]).shape
+    return load_volume(scan.files[0]).shape
 
 
 def _has_r2star(scan):
@@ -295,6 +302,8 @@ def _first_record(scan):
         "Site": scan.site,
         "SiteSource": scan.site_source,
     }
+    if scan.decisions:
+        record["InputDecisions"] = list(scan.decisions)
     if scan.readout_polarity is not None:
         record["ReadoutPolarity"] = scan.readout_polarity
         record["ReadoutPolaritySource"] = POLARITY_SOURCE

@@ -212,6 +212,7 @@ class SparseGradients:
             else NOISE_TO_LAMBDA * self._mean_size() * (self.noise or 0.0)
         )
 
+        self.converged = False
         self.chi = np.zeros(grid.shape, np.float32)
         self.explained = np.zeros(grid.shape, np.float32)  # D∗χ
         # v. It starts at zero or at the field of a first χ, and not at the measured field: the data
@@ -265,6 +266,7 @@ class SparseGradients:
         """
         watch = watch or (lambda: self.chi[self.inside])
         iterations = 0
+        self.converged = False
         previous = watch()
         with ThreadPoolExecutor(fft.get_workers()) as pool:
             while iterations < max_iterations:
@@ -274,6 +276,7 @@ class SparseGradients:
                 self._adapt(iterations)
                 current = watch()
                 if np.std(current - previous) <= tolerance * np.std(current):
+                    self.converged = True
                     break
                 previous = current
         return iterations
@@ -301,6 +304,7 @@ class SparseGradients:
             LambdaChoice(self.lambda_value, self.lambda_rule),
             iterations,
             rms,
+            self.converged,
         )
 
     def _iterate(self, pool):

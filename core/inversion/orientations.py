@@ -157,7 +157,7 @@ def cosmos(
     def precondition(residual):
         return inverse_transform(fft.rfftn(residual * inside) / power, grid.shape) * inside
 
-    chi, iterations, _ = conjugate_gradients(
+    chi, iterations, relative_residual = conjugate_gradients(
         normal_operator,
         back_projected(map(np.multiply, squared_weights, masked)),
         tolerance=tolerance,
@@ -168,7 +168,8 @@ def cosmos(
     for expected, field, weight in zip(predicted(chi), masked, squared_weights, strict=True):
         squares.append(np.square(expected - field)[weight > 0])
     rms = float(np.sqrt(np.concatenate(squares).mean(dtype=float)))
-    return Inversion(grid.extract(chi) * union, None, iterations, rms)
+    converged = relative_residual <= tolerance
+    return Inversion(grid.extract(chi) * union, None, iterations, rms, converged)
 
 
 def _checked_directions(fields, masks, b0_dirs, weights):

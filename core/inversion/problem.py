@@ -34,12 +34,15 @@ class Inversion:
         Iterations of the last solve; 0 for a closed form.
     residual : float
         Root mean square of the field's residual over voxels of the mask with weight, ppm.
+    converged : bool
+        Whether the last solve met its tolerance within the iterations allowed.
     """
 
     chi: np.ndarray
     lambda_choice: LambdaChoice | None
     iterations: int
     residual: float
+    converged: bool = True
 
 
 def regularised_power(kernel: np.ndarray, gradient: np.ndarray, lambda_value: float) -> np.ndarray:
@@ -168,14 +171,18 @@ class QuadraticProblem:
         return self._spectrum().residual_dof_fraction(lambda_value)
 
     def result(
-        self, spectrum: np.ndarray, choice: LambdaChoice | None, iterations: int
+        self,
+        spectrum: np.ndarray,
+        choice: LambdaChoice | None,
+        iterations: int,
+        converged: bool = True,
     ) -> Inversion:
         """Return the inversion for a spectrum of χ, which is overwritten."""
         residual = self.unexplained(spectrum)[self.weight[self.inside] > 0]
         rms = float(np.sqrt(np.mean(np.square(residual), dtype=np.float64)))
         chi = np.zeros(self.mask.shape, np.float32)
         chi[self.mask] = self.volume(spectrum)[self.inside]
-        return Inversion(chi, choice, iterations, rms)
+        return Inversion(chi, choice, iterations, rms, converged)
 
     def _spectrum(self):
         power = (self.data.real**2 + self.data.imag**2) / float(np.prod(self.grid.shape))

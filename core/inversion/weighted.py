@@ -108,8 +108,8 @@ def iterative(
         choice = problem.choose_by_gcv()
     else:
         choice = problem.choose_by_discrepancy(checked_variance(lambda_rule, noise_variance))
-    spectrum, iterations = problem.converge(choice.value, tolerance)
-    return problem.result(spectrum, choice, iterations)
+    spectrum, iterations, relative_residual = problem.converge(choice.value, tolerance)
+    return problem.result(spectrum, choice, iterations, relative_residual <= tolerance)
 
 
 def zero_field_weight(field: np.ndarray, mask: np.ndarray, noise_variance: float) -> float:
@@ -193,7 +193,7 @@ class _EdgeProblem(QuadraticProblem):
             self.data = fft.rfftn(weight**2 * self.grid.embed(self.field))
 
     def converge(self, lambda_value, tolerance):
-        """Solve for a λ; return the spectrum of χ and the number of iterations.
+        """Solve for a λ; return the spectrum of χ, the iterations and the relative residual.
 
         Starts from the solution of the nearest λ among those solved before.
         """
@@ -205,7 +205,7 @@ class _EdgeProblem(QuadraticProblem):
             guess = self.solutions[nearest].copy()
             # χ hardly changes between neighbouring λ, but z = λ G_e χ does; y = H χ has no λ.
             guess[system.n_field :] *= np.float32(lambda_value / nearest)
-        solution, iterations, _ = conjugate_gradients(
+        solution, iterations, relative_residual = conjugate_gradients(
             system.operator,
             right_side,
             tolerance=tolerance,
@@ -213,7 +213,7 @@ class _EdgeProblem(QuadraticProblem):
             guess=guess,
         )
         self.solutions[lambda_value] = solution
-        return system.susceptibility(solution, self.data), iterations
+        return system.susceptibility(solution, self.data), iterations, relative_residual
 
     def solve(self, lambda_value):
         """Return the spectrum of χ for a λ, accurately enough to judge λ."""

@@ -11,6 +11,7 @@ from ..forms import SCANNER
 from ..images import ImageSummary
 from ..problems import Problem
 from ..scans import Scan
+from ..volumes import VOXEL_SIZES, is_possible
 from .wording import comma_separated, of_files, written_shape
 
 MOST_ROTATION = 1  # degree between two forms that give one direction of B0
@@ -100,6 +101,13 @@ def _form_faults(summary):
             "the scan again"
         )
         faults.append((cause, remedy, "warning"))
+    if summary.unit.is_wrong:
+        cause = (
+            f"the header states {summary.unit.name} as its unit of space, in which voxels of "
+            f"{_written_size(summary.voxel_size)} are impossible; they are read as mm"
+        )
+        remedy = "no action is needed if that is right; otherwise correct the header (xyzt_units)"
+        faults.append((cause, remedy, "warning"))
     return faults + _size_faults(summary)
 
 
@@ -131,6 +139,9 @@ def _written_size(voxel_size):
 
 def grid_fault(summary: ImageSummary) -> tuple[str, str] | None:
     """Return cause and remedy of a grid that cannot be processed, or None."""
+    if len(summary.shape) < 3:
+        cause = f"the image is {len(summary.shape)}-D ({written_shape(summary)})"
+        return cause, "QSM needs a volume: convert all slices of the scan to one 3-D file"
     if len(summary.shape) != 3:
         cause = (
             f"the image is {len(summary.shape)}-D ({written_shape(summary)}), as if echoes were "
@@ -140,6 +151,18 @@ def grid_fault(summary: ImageSummary) -> tuple[str, str] | None:
     voxel_size = np.array(summary.voxel_size)
     if not (np.isfinite(voxel_size) & (voxel_size > 0)).all():
         return f"the header states a voxel size of {comma_separated(summary.voxel_size)} mm", AGAIN
+    if not is_possible(voxel_size):
+        smallest, largest = VOXEL_SIZES
+        unit = f" (stated in {summary.unit.name})" if summary.unit.name else ""
+        cause = (
+            f"the header gives voxels of {_written_size(voxel_size)} mm{unit}, but sizes of "
+            f"{smallest:g} to {largest:g} mm are processed"
+        )
+        remedy = (
+            "if the numbers are in metres or micrometres, state that unit in the header "
+            "(xyzt_units); otherwise correct pixdim and the affine"
+        )
+        return cause, remedy
     if not np.isfinite(summary.affine).all() or not spans_space(summary.affine):
         return "the affine in the header is singular, so voxels have no position", AGAIN
     if not spans_space(summary.scanner.affine):

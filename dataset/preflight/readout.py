@@ -83,7 +83,7 @@ def check_readout(
     alternation : EchoAlternation or None
         Offset and ramp of the even echoes; None if they cannot be determined.
     problems : list of Problem
-        A warning if they are large.
+        A note if they are so large that they are removed from the phase.
     """
     times = scan.echo_times
     if blocks.magnitude is None or blocks.phase is None or not are_rising(times):
@@ -101,5 +101,5 @@ def check_readout(
         f"{alternation.offset:.2g} rad, plus a ramp of {ramp:.2g} rad from end to end of the "
         f"{axis}, as with a bipolar readout"
     )
-    remedy = "process it with --unwrapping spatial, which allows a phase offset for each echo"
-    return alternation, [Problem.of(scan, "", cause, remedy, "warning")]
+    remedy = "multiqsm estimates this phase and removes it before the field is fitted"
+    return alternation, [Problem.of(scan, "", cause, remedy, "note")]

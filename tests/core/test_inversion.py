@@ -9,6 +9,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from multiqsm.core.dipole import dipole_kernel
 from multiqsm.core.grid import WorkingGrid
 from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.problem import MARGIN
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative, zero_field_weight
@@ -311,3 +312,20 @@ def test_not_a_number_in_the_mask_is_refused(noisy_balls):
     broken[tuple(np.argwhere(mask)[0])] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         deterministic(broken, mask, voxel_size)
+
+
+def test_an_inversion_says_whether_it_met_its_tolerance(noisy_balls):
+    field, mask, voxel_size, edges, _ = noisy_balls
+    weights = {"edges": edges, "lambda_value": 0.3, "exterior_weight": 0.5}
+    assert iterative(field, mask, voxel_size, **weights).converged
+    assert not iterative(field, mask, voxel_size, **weights, max_iterations=1).converged
+    start = medi(
+        field,
+        mask,
+        voxel_size,
+        edges=edges,
+        medi_data="linear",
+        medi_lambda=1.0,
+        max_iterations=5,
+    )
+    assert not start.converged

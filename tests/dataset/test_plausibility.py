@@ -82,6 +82,11 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
             "lambda_at_bound",
             "λ of the medi inversion, 0.3 mm, is at a bound of its search range",
         ),
+        (
+            {"InversionConverged": False, "InversionIterations": 100},
+            "not_converged",
+            "the medi inversion stopped after 100 iterations, the most allowed",
+        ),
     ],
 )
 def test_implausible_figures_of_a_head(changes, figure, text):

@@ -271,7 +271,7 @@ def test_participants_without_scans_are_left_out_with_the_reason(make_dataset):
             "note",
             "03",
         ),
-        Problem("sub-02", "", "removed by --session-label A", "", "note", "02"),
+        Problem("sub-02_ses-B", "", "removed by --session-label A", "", "unused", "02"),
     ]
 
 

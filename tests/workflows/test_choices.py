@@ -5,7 +5,7 @@ with MEDI.
 import inspect
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -192,6 +192,7 @@ def recorded_steps(*options):
             lambda_choice=LambdaChoice(1.0, interface.inputs.lambda_rule),
             iterations=1,
             residual=0.0,
+            converged=True,
         )
         steps |= set(interface._record(inversion).steps)
     return steps
@@ -296,3 +297,17 @@ def test_preset_of_the_thalamus_study(make_dataset, ball_head):
 def test_values_that_a_choice_cannot_have(choices, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Settings(**choices)
+
+
+@pytest.mark.parametrize(("polarity", "corrected"), [("bipolar", True), ("monopolar", False)])
+def test_phase_of_a_bipolar_readout_is_removed(make_dataset, tmp_path, polarity, corrected):
+    root = make_dataset()
+    (scan,), _ = collect_scans(root)
+    workflow = init_scan_wf(
+        replace(scan, readout_polarity=polarity),
+        bids_dir=root,
+        output_dir=tmp_path / "out",
+        settings=Settings(),
+        threads=1,
+    )
+    assert ("readout" in workflow.list_node_names()) == corrected

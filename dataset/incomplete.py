@@ -1,0 +1,191 @@
+"""Decide about images that lack their counterpart, such as a magnitude without phase."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .entities import PARTS, SCAN_ENTITIES, scan_label
+from .index import RawImage
+from .problems import Problem, UnusableScanError
+from .scans import Scan
+from .values import as_number, join_words
+
+COUNTERPARTS = {
+    "magnitude": "phase",
+    "phase": "magnitude",
+    "real": "imaginary",
+    "imaginary": "real",
+}
+PHASE_TYPES = {"P", "PHASE"}  # words of ImageType
+SAME_ECHO_TIME = 2e-4  # s; converters round the times of magnitude and phase differently
+# Fields that are the same in two images that were reconstructed from one acquisition.
+ACQUISITION_FIELDS = ("AcquisitionDateTime", "AcquisitionTime")
+
+
+class IncompleteScanError(UnusableScanError):
+    """Images share their entities, but are only one part of complex images."""
+
+
+@dataclass(frozen=True)
+class IncompleteScan:
+    """Images that share their entities and lack their counterpart.
+
+    Attributes
+    ----------
+    entities : dict of str
+        Entities that the images share, by their long names.
+    images : tuple of multiqsm.dataset.index.RawImage
+        At least one.
+    error : IncompleteScanError
+        What is missing, in words.
+    """
+
+    entities: dict[str, str]
+    images: tuple[RawImage, ...]
+    error: IncompleteScanError
+
+    @property
+    def label(self) -> str:
+        """Readable label, such as ``sub-01_ses-A_run-1``."""
+        return scan_label(self.entities)
+
+    @property
+    def parts(self) -> set[str]:
+        """Parts that the images are, by their names, or else by their sidecars."""
+        parts = set()
+        for image in self.images:
+            is_phase = "part" not in image.entities and says_phase(image.value("ImageType"))
+            parts.add("phase" if is_phase else PARTS[image.entities.get("part", "mag")])
+        return parts
+
+    @property
+    def echo_times(self) -> list[float]:
+        """Different echo times, in seconds, without those that are not known."""
+        times = {as_number(image.value("EchoTime")) for image in self.images}
+        return sorted(time for time in times if time is not None)
+
+    def differences(self, other: "IncompleteScan | Scan") -> list[str]:
+        """Return the names of the entities in which another scan differs, and ``suffix``."""
+        names = []
+        for name in SCAN_ENTITIES:
+            if self.entities.get(name) != other.entities.get(name):
+                names.append(name)
+        suffix = other.suffix if isinstance(other, Scan) else other.images[0].entities["suffix"]
+        return [*names, "suffix"] if suffix != self.images[0].entities["suffix"] else names
+
+
+def says_phase(image_type: object) -> bool:
+    """Return whether a sidecar's ``ImageType`` has a word for phase."""
+    words = image_type if isinstance(image_type, list) else []
+    return not PHASE_TYPES.isdisjoint(str(word).upper() for word in words)
+
+
+def judge_incomplete(incomplete: Sequence[IncompleteScan], scans: Sequence[Scan]) -> list[Problem]:
+    """Decide about images without counterpart: are they needed, and where may the rest be?
+
+    Parameters
+    ----------
+    incomplete : sequence of IncompleteScan
+        All such images of the selected participants.
+    scans : sequence of multiqsm.dataset.scans.Scan
+        The complete scans of these participants.
+
+    Returns
+    -------
+    list of multiqsm.dataset.problems.Problem
+        One for each of `incomplete`. An error, if the counterpart is there under other labels, or
+        if it seems to be lost. ``unused``, if a scan of the session is complete, so that this is
+        another reconstruction of it or a clinical scan without phase; or if no scan of this kind
+        has phase. A warning, if this looks like a repeat of a complete scan.
+    """
+    return [_judge(scan, incomplete, scans) for scan in incomplete]
+
+
+def _judge(scan: IncompleteScan, incomplete: Iterable[IncompleteScan], scans: Iterable[Scan]):
+    def distance(other: IncompleteScan | Scan) -> int:
+        return len(scan.differences(other))
+
+    partners = [other for other in incomplete if _complete_each_other(scan, other)]
+    in_session = [other for other in scans if _are_of_one_session(scan.entities, other.entities)]
+    partner = min(partners, key=distance, default=None)
+    whole = min(in_session, key=distance, default=None)
+    if partner and not (whole and distance(whole) < distance(partner)):
+        return _apart(scan, partner)
+    is_magnitude = scan.parts == {"magnitude"}
+    if whole and is_magnitude:
+        return _beside(scan, whole)
+    if whole and scan.differences(whole) == ["reconstruction"]:
+        return _unused(scan, f"{whole.label} is complete")
+    if is_magnitude and scans and not any(_is_of_kind(scan, other) for other in scans):
+        return _unused(scan, "no scan with its labels has phase")
+    return Problem.from_error(scan.label, scan.error, scan.entities["subject"])
+
+
+def _complete_each_other(first, second):
+    """Check whether two groups of images may be the parts of one scan."""
+    if first.entities["subject"] != second.entities["subject"]:
+        return False
+    if len(first.parts) > 1 or not second.parts.issuperset(map(COUNTERPARTS.get, first.parts)):
+        return False
+    times = sorted((first.echo_times, second.echo_times), key=len)
+    if not all(times):
+        return len(first.images) == len(second.images)
+    distances = np.abs(np.subtract.outer(*times)).min(axis=1)
+    return bool((distances < SAME_ECHO_TIME).all())
+
+
+def _are_of_one_session(first: Mapping[str, str], second: Mapping[str, str]) -> bool:
+    return all(first.get(name) == second.get(name) for name in ("subject", "session"))
+
+
+def _is_of_kind(scan, other):
+    """Check whether a scan has the same labels as another one but subject, session and run."""
+    return set(scan.differences(other)) <= {"subject", "session", "run"}
+
+
+def _apart(scan, partner):
+    """Return the error that the parts of a scan have different labels."""
+    (part,) = scan.parts
+    file = partner.images[0]
+    where = f"{file.path.parent.parent.name}/{file.path.parent.name}/{file.filename}"
+    others = ", …" if len(partner.images) > 1 else ""
+    names = join_words(scan.differences(partner) or ["part"])
+    cause = f"it has only {part} images; their {COUNTERPARTS[part]} is under another {names}: "
+    remedy = f"rename the files so that all of one scan have the same {names}"
+    if "part" not in file.entities and COUNTERPARTS[part] == "phase":
+        remedy += ", and those of the phase part-phase"
+    return _problem(scan, f"{cause}{where}{others}", remedy, "error")
+
+
+def _beside(scan, whole):
+    """Return what to say of a magnitude beside a complete scan."""
+    if scan.differences(whole) == ["run"] and not _is_of_one_acquisition(scan, whole):
+        cause = (
+            f"not used: it has magnitude only, and differs from the complete scan {whole.label} "
+            "in its run alone, as if it were a repeat whose phase is missing"
+        )
+        remedy = "convert it again with phase; if it has none, list it in .bidsignore"
+        return _problem(scan, cause, remedy, "warning")
+    return _unused(scan, f"{whole.label} is complete")
+
+
+def _is_of_one_acquisition(scan, whole):
+    """Check whether a magnitude is another reconstruction of a complete scan, by its sidecar."""
+    first_image = (whole.magnitude or whole.files)[0]
+    sidecar = whole.sidecars.get(first_image.name, {})
+    image = min(scan.images, key=lambda image: as_number(image.value("EchoTime")) or 0)
+    for field in ACQUISITION_FIELDS:
+        if sidecar.get(field) is not None:
+            return image.value(field) == sidecar[field]
+    types = (image.value("ImageType"), sidecar.get("ImageType"))
+    return None not in types and types[0] != types[1]
+
+
+def _unused(scan, reason):
+    (part,) = scan.parts
+    return _problem(scan, f"{part} without {COUNTERPARTS[part]}; {reason}", "", "unused")
+
+
+def _problem(scan, cause, remedy, severity):
+    return Problem(scan.label, "", cause, remedy, severity, scan.entities["subject"])

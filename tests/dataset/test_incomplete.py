@@ -1,0 +1,146 @@
+"""A magnitude without phase stops nothing where it is not needed; a lost part is looked for."""
+
+import json
+import re
+
+import pytest
+from helpers.datasets import write_dataset
+
+from multiqsm.cli import audit
+from multiqsm.dataset.collection import collect_scans
+
+TWO_ECHOES = {"echo_times": (0.006, 0.012)}
+
+
+def magnitude(root, **entities):
+    """Add images without phase to a dataset."""
+    write_dataset(root, parts=("mag",), **TWO_ECHOES | entities)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Return a dataset of one complete scan."""
+    return write_dataset(tmp_path, runs=("1",), **TWO_ECHOES)
+
+
+@pytest.mark.parametrize(
+    ("entities", "severity"),
+    [
+        ({"acquisitions": ("2D",), "suffix": "T2starw", "echo_times": (0.02,)}, "unused"),
+        ({"suffix": "T2starw", "echo_times": (0.02,)}, "unused"),
+        ({"reconstructions": ("norm",), "runs": ("1",)}, "unused"),
+        ({"runs": ("2",), "metadata": {"ImageType": ["ORIGINAL", "M", "NORM"]}}, "warning"),
+        ({"runs": ("2",)}, "warning"),
+        # Another session, or another subject: a protocol of its own, or a lost phase.
+        ({"subjects": ("02",), "acquisitions": ("2D",)}, "unused"),
+        ({"subjects": ("02",), "runs": ("1",)}, "error"),
+        ({"subjects": ("02",), "runs": ("7",)}, "error"),
+    ],
+)
+def test_magnitude_beside_a_complete_scan(dataset, entities, severity):
+    magnitude(dataset, **entities)
+    (scan,), (problem,) = collect_scans(dataset)
+    assert scan.label == "sub-01_run-1"
+    assert problem.severity == severity
+    assert problem.subject == entities.get("subjects", ("01",))[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "other_fields", "severity"),
+    [
+        ({"AcquisitionTime": "10:00:00"}, {"AcquisitionTime": "10:00:00"}, "unused"),
+        ({"AcquisitionTime": "10:00:00"}, {"AcquisitionTime": "10:09:00"}, "warning"),
+        ({"ImageType": ["M", "ND"]}, {"ImageType": ["M", "ND", "NORM"]}, "unused"),
+    ],
+)
+def test_run_is_a_repeat_or_another_reconstruction(tmp_path, fields, other_fields, severity):
+    write_dataset(tmp_path, runs=("1",), metadata=fields, **TWO_ECHOES)
+    magnitude(tmp_path, runs=("2",), metadata=other_fields)
+    _, (problem,) = collect_scans(tmp_path)
+    assert problem.severity == severity
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (("_run-1", "_run-2"), "run"),
+        (("_run-1", "_rec-norm_run-1"), "reconstruction"),
+        (("_run-1", "_acq-phase_run-1"), "acquisition"),
+        (("_run-1", ""), "run"),
+    ],
+)
+def test_parts_under_different_labels_are_refused_with_the_place_of_the_other(
+    dataset, change, name
+):
+    write_dataset(dataset, subjects=("02",), **TWO_ECHOES)
+    for path in sorted((dataset / "sub-01/anat").glob("*part-phase*")):
+        path.rename(path.with_name(path.name.replace(*change)))
+    (scan,), left_out = collect_scans(dataset)
+    assert scan.label == "sub-02"
+    first, second = sorted(left_out, key=lambda problem: "only magnitude" not in problem.cause)
+    assert [first.severity, second.severity] == ["error", "error"]
+    phase = "sub-01_run-1_echo-1_part-phase_MEGRE.nii.gz".replace(*change)
+    assert f"their phase is under another {name}: sub-01/anat/{phase}" in first.cause
+    assert "sub-01/anat/sub-01_run-1_echo-1_part-mag_MEGRE.nii.gz" in second.cause
+    assert re.search(rf"\bthe same {name}\b", first.remedy)
+
+
+def test_parts_under_different_suffixes(dataset):
+    write_dataset(dataset, subjects=("02",), **TWO_ECHOES)
+    for path in sorted((dataset / "sub-01/anat").glob("*part-phase*")):
+        path.rename(path.with_name(path.name.replace("MEGRE", "T2starw")))
+    _, left_out = collect_scans(dataset)
+    assert all("under another suffix" in problem.cause for problem in left_out)
+
+
+def test_phase_without_part_in_its_name_is_recognised_by_its_sidecar(dataset):
+    write_dataset(dataset, subjects=("02",), parts=("mag",), **TWO_ECHOES)
+    write_dataset(
+        dataset,
+        subjects=("02",),
+        parts=(None,),
+        runs=("2",),
+        metadata={"ImageType": ["ORIGINAL", "PRIMARY", "P"]},
+        **TWO_ECHOES,
+    )
+    _, left_out = collect_scans(dataset)
+    of_magnitude = left_out[0]
+    assert "their phase is under another run" in of_magnitude.cause
+    assert of_magnitude.remedy.endswith("part-phase")
+
+
+def test_partner_must_have_the_same_echoes(dataset):
+    magnitude(dataset, subjects=("02",), acquisitions=("a",), runs=("1",))
+    write_dataset(dataset, subjects=("02",), parts=("phase",), echo_times=(0.02,), suffix="T2starw")
+    _, left_out = collect_scans(dataset)
+    assert not any("is under another" in problem.cause for problem in left_out)
+
+
+def test_the_complete_suffix_of_two_is_used(tmp_path):
+    write_dataset(tmp_path, suffix="T2starw", echo_times=(0.02,))
+    magnitude(tmp_path)
+    (scan,), _ = collect_scans(tmp_path)
+    assert scan.suffix == "T2starw"
+
+
+def test_audit_has_a_row_for_what_is_not_used(dataset, tmp_path, capsys):
+    magnitude(dataset, reconstructions=("norm",), runs=("1",))
+    table = tmp_path / "audit.tsv"
+    audit.main([str(dataset), "--no-sign-check", "--output", str(table)])
+    heading, row, _ = (line.split("\t") for line in table.read_text().splitlines())
+    cells = dict(zip(heading, row, strict=True))
+    assert (cells["scan"], cells["subject"]) == ("sub-01_rec-norm_run-1", "01")
+    assert cells["verdict"] == "unused"
+    assert "magnitude without phase; sub-01_run-1 is complete" in cells["problems"]
+    printed = capsys.readouterr().out
+    assert "2 scans: " in printed
+    assert "1 not used" in printed
+
+
+def test_sidecars_may_be_broken(dataset):
+    magnitude(dataset, reconstructions=("norm",), runs=("1",))
+    broken = dataset / "sub-01/anat/sub-01_rec-norm_run-1_echo-1_part-mag_MEGRE.json"
+    broken.write_text(json.dumps([1]))
+    (scan,), (problem,) = collect_scans(dataset)
+    assert scan.label == "sub-01_run-1"
+    assert problem.severity == "unused"
