@@ -15,7 +15,7 @@ of fault; an input that causes one is kept with --keep. The exit code is 1 if th
 - an exception other than the errors that are written for users, or a warning of Python or numpy;
 - an input that takes longer than --limit;
 - a file that is written, changed or removed outside the output and work folders;
-- a message that does not name the file.
+- a message that does not name the file, or has characters that cannot be printed.
 """
 
 import argparse
@@ -40,6 +40,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+import multiqsm as multiqsm_package
 from multiqsm.cli.app import main as multiqsm
 from multiqsm.cli.audit import main as multiqsm_audit
 from multiqsm.cli.machine import read_options
@@ -47,23 +48,19 @@ from multiqsm.cohort.roi_tables import read_roi_table
 from multiqsm.dataset.anatomy import read_points
 from multiqsm.dataset.audit import audit_problems
 from multiqsm.dataset.collection import collect_scans
-from multiqsm.dataset.images import summarize_image
 from multiqsm.dataset.labels import read_lookup
-from multiqsm.dataset.preflight.brain_mask import check_brain_mask
 from multiqsm.dataset.preflight.echoes import check_echo_times, check_echoes
 from multiqsm.dataset.preflight.frequency import check_frequency
-from multiqsm.dataset.preflight.grids import check_grids
-from multiqsm.dataset.preflight.inspection import Inspection
+from multiqsm.dataset.preflight.inspection import Inspection, inspect_scan
 from multiqsm.dataset.preflight.metadata import check_sidecars
-from multiqsm.dataset.preflight.phase_encoding import check_phase_encoding
-from multiqsm.dataset.preflight.values import check_identical, check_saturation, check_values
 from multiqsm.dataset.problems import DatasetError
 from multiqsm.dataset.tables import read_text_table
 
+PACKAGE = Path(multiqsm_package.__file__).parent
 CHUNK = 1000  # inputs of one run of hypothesis, which remembers all of them
 ECHO_TIMES = (0.006, 0.012)  # s
 OUTCOMES = ("accepted", "refused")
-FAULTS = ("traceback", "hang", "written elsewhere", "file not named")
+FAULTS = ("traceback", "hang", "written elsewhere", "file not named", "unprintable")
 
 
 class Hang(BaseException):
@@ -79,7 +76,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parsers", nargs="*", help=f"of {', '.join(PARSERS)} (default: all)")
-    parser.add_argument("--n", type=int, default=1000, help="number of inputs of each parser")
+    n_help = "number of inputs of each parser; a tenth as many datasets"
+    parser.add_argument("--n", type=int, default=1000, help=n_help)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=20, help="seconds that an input may take")
     parser.add_argument("--minutes", type=float, help="stop after so many (default: do all inputs)")
@@ -107,6 +105,7 @@ class Campaign:
     def __init__(self, name, folder, options):
         self.name = name
         self.options = options
+        self.n = max(1, options.n // 10) if name == "datasets" else options.n
         self.target = PARSERS[name](folder)
         self.counts = Counter()
         self.faults = {}
@@ -115,8 +114,8 @@ class Campaign:
         """Return the row of the table."""
         started = time.monotonic()
         number = 0
-        while self.counts["inputs"] < self.options.n and not self._is_late(started):
-            self._run_chunk(min(CHUNK, self.options.n - self.counts["inputs"]), number)
+        while self.counts["inputs"] < self.n and not self._is_late(started):
+            self._run_chunk(min(CHUNK, self.n - self.counts["inputs"]), number)
             number += 1
         seconds = round(time.monotonic() - started)
         columns = ("inputs", *OUTCOMES, *FAULTS)
@@ -164,7 +163,10 @@ class Campaign:
     def _record(self, kind, details, content):
         """Count a fault; print and keep the first input of its kind."""
         self.counts[kind] += 1
-        key = (self.name, kind, details.rpartition("(")[2] if kind == "traceback" else "")
+        # One key for each place of an error, and for each message but for its paths and values.
+        words = [word for word in details.split() if word.isalpha()]
+        place = details.rpartition("(")[2] if kind == "traceback" else " ".join(words[:5])
+        key = (self.name, kind, place)
         if key in self.faults:
             return
         self.faults[key] = f"{self.name}, {kind}: {details}"
@@ -182,16 +184,24 @@ def _interrupt(number, frame):
 def place_of(error):
     """Return the innermost line of the package that an error went through."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "benchmarks" not in frame.filename] or frames
-    inside = [frame for frame in own if f"{os.sep}multiqsm{os.sep}" in frame.filename]
-    frame = (inside or own)[-1]
+    inside = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
+    frame = (inside or frames)[-1]
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
-def require_name(text, names):
-    """Raise a fault unless a message names one of the files."""
+def check_message(text, names):
+    """Raise a fault unless a message can be printed and names one of the files."""
+    if not text.replace("\n", "").isprintable():
+        raise Fault("unprintable", repr(text[:300]))
     if not any(name in text for name in names):
         raise Fault("file not named", f"none of {', '.join(names)} in {text[:300]!r}")
+
+
+def one_line_of(error):
+    """Return the message of an error; a fault if it has several lines."""
+    if "\n" in str(error):
+        raise Fault("unprintable", repr(str(error)[:300]))
+    return str(error)
 
 
 def stem(name):
@@ -299,9 +309,7 @@ class Sidecars(Target):
 
     def read(self, content):
         self.path.write_bytes(content)
-        scans, left_out = collect_scans(
-            self.root, participant_label=["01"], none_is_an_error=False
-        )
+        scans, left_out = collect_scans(self.root, participant_label=["01"], none_is_an_error=False)
         inspections = []
         for scan in scans:
             problems = [
@@ -316,7 +324,7 @@ class Sidecars(Target):
         errors = [str(problem) for problem in problems if problem.severity == "error"]
         if not errors:
             return "accepted"
-        require_name("\n".join(errors), [stem(self.path.name)])
+        check_message("\n".join(errors), [stem(self.path.name)])
         return "refused"
 
 
@@ -339,7 +347,7 @@ class Tables(Target):
         try:
             return self._read(name, path)
         except DatasetError as error:
-            require_name(str(error), [path.name])
+            check_message(one_line_of(error), [path.name])
             return "refused"
         finally:
             path.unlink()
@@ -352,7 +360,7 @@ class Tables(Target):
             audit_problems(inspections, left_out)
             if not left_out:
                 return "accepted"
-            require_name("\n".join(map(str, left_out)), [path.name])
+            check_message("\n".join(map(str, left_out)), [path.name])
             return "refused"
         reader = {
             "dseg.tsv": read_lookup,
@@ -387,7 +395,7 @@ class Filters(Target):
             collect_scans(self.root, bids_filter=bids_filter, none_is_an_error=False)
             return "accepted"
         except DatasetError as error:
-            require_name(str(error), ["--bids-filter-file"])
+            check_message(one_line_of(error), ["--bids-filter-file"])
             return "refused"
         finally:
             path.unlink()
@@ -395,48 +403,40 @@ class Filters(Target):
 
 
 class Images(Target):
-    """Images, masks and label images."""
+    """A phase image or a brain mask."""
 
-    strategy = inputs.images()
+    strategy = st.tuples(st.sampled_from(["phase", "phase", "mask"]), inputs.images())
 
     def __init__(self, folder):
         super().__init__(folder)
         (self.scan,), _ = collect_scans(self.root, participant_label=["01"])
-        self.summaries = {path: summarize_image(path) for path in self.scan.files}
-        self.paths = (folder / "phase.nii", folder / "phase.nii.gz")
+        self.folder = folder
+        self.before = set(os.listdir(folder))
 
     def read(self, content):
-        is_compressed, voxels = content
-        path = self.paths[is_compressed]
+        role, (is_compressed, voxels) = content
+        path = self.folder / f"sub-01_echo-2_part-phase_MEGRE.nii{'.gz' * is_compressed}"
         path.write_bytes(voxels)
-        # The checks find the image under the name of the scan's second phase image.
-        checked = self.scan.phase[1]
+        if role == "mask":
+            scan = replace(self.scan, brain_mask=path)
+        else:
+            sidecars = {**self.scan.sidecars, path.name: valid_sidecar("phase", ECHO_TIMES[1])}
+            phase = (self.scan.phase[0], path)
+            scan = replace(self.scan, phase=phase, sidecars=sidecars, brain_mask=None)
         try:
-            summaries = {**self.summaries, checked: summarize_image(path)}
-            problems = [
-                *check_grids(self.scan, summaries),
-                *check_values(self.scan, summaries),
-                *check_identical(self.scan, summaries),
-                *check_saturation(self.scan, summaries),
-                *check_phase_encoding(self.scan, summaries)[1],
-                *check_brain_mask(_with_mask(self.scan, path), summaries),
-            ]
-        except DatasetError as error:
-            require_name(str(error), [path.name])
-            return "refused"
+            inspection = inspect_scan(scan)
         finally:
             path.unlink()
-            self.require_unchanged(self.root)
-        errors = [str(problem) for problem in problems if problem.severity == "error"]
+        if set(os.listdir(self.folder)) != self.before:
+            raise Fault("written elsewhere", str(os.listdir(self.folder)))
+        errors = []
+        for problem in inspection.problems:
+            if problem.severity == "error":
+                errors.append(str(problem))
         if not errors:
             return "accepted"
-        require_name("\n".join(errors), [checked.name, path.name])
+        check_message(" ".join(map(one_line_of, errors)), [path.name])
         return "refused"
-
-
-def _with_mask(scan, path):
-    """Return a scan with another brain mask."""
-    return replace(scan, brain_mask=path)
 
 
 # --- datasets -----------------------------------------------------------------------------------
@@ -457,7 +457,11 @@ class Datasets(Target):
         write_files(self.root, self.files)
         bids_filter = apply_changes(self.root, content)
         before = listing(self.folder)
-        names = sorted({stem(name) for _, name, _ in content} | {"--bids-filter-file"})
+        names = {"--bids-filter-file"}
+        for action, name, replacement in content:
+            names.add(stem(name))
+            if action in ("rename", "copy"):
+                names.add(stem(name.replace(*replacement)))
         options = ["--bids-filter-file", str(bids_filter)] if bids_filter else []
         audit = [str(self.root), "--n-procs", "1", *options]
         code, text = run_command(multiqsm_audit, audit)
@@ -471,8 +475,7 @@ class Datasets(Target):
         for exit_code, message in ((code, text), (dry_code, dry_text)):
             if exit_code not in (0, 1, 2):
                 raise Fault("traceback", f"exit code {exit_code}: {message[-300:]}")
-            if exit_code:
-                require_name(message, names)
+            check_message(message, sorted(names) if exit_code else [""])
         return "refused" if code or dry_code else "accepted"
 
 

@@ -45,9 +45,7 @@ VALUES = st.one_of(
 def saved(draw, text):
     """A text as an editor may have saved it, whole or damaged."""
     ending = draw(st.sampled_from(["\n", "\n", "\n", "\r\n", "\r"]))
-    encoding = draw(
-        st.sampled_from(["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1", "utf-32"])
-    )
+    encoding = draw(st.sampled_from(["utf-8"] * 9 + ["utf-8-sig", "utf-16", "latin-1", "utf-32"]))
     errors = "surrogatepass" if encoding.startswith("utf") else "replace"
     return draw(damaged(text.replace("\n", ending).encode(encoding, errors)))
 
@@ -55,7 +53,7 @@ def saved(draw, text):
 @st.composite
 def damaged(draw, content):
     """Bytes, mostly as they are; else cut, with flipped bits, or with more behind them."""
-    kind = draw(st.sampled_from(["whole"] * 6 + ["cut", "flipped", "empty", "longer", "zeros"]))
+    kind = draw(st.sampled_from(["whole"] * 12 + ["cut", "flipped", "empty", "longer", "zeros"]))
     if kind == "cut":
         return content[: draw(st.integers(0, len(content)))]
     if kind == "flipped" and content:
@@ -160,26 +158,58 @@ ENTITIES = (
     *("subject", "session", "task", "acquisition", "ceagent", "reconstruction", "run", "chunk"),
     *("echo", "part", "suffix", "datatype", "extension", "EchoTime", "Manufacturer", "Units"),
 )
-ALIASES = "a: &a [x, x, x]\nb: &b [*a, *a, *a]\nc: &c [*b, *b, *b]\nmegre: {run: *c}\n"
+PASSED = {  # by all images of the dataset
+    "subject": ["01", "02"],
+    "session": None,
+    "echo": [1, 2],
+    "part": "*",
+    "suffix": "MEGRE",
+    "datatype": "anat",
+    "extension": ".nii.gz",
+    "Manufacturer": "Siemens",
+}
+BOMB = "x0: &x0 [a]\n"  # a small file that expands without end
+for level in range(1, 12):
+    BOMB += f"x{level}: &x{level} [{', '.join([f'*x{level - 1}'] * 9)}]\n"
+OWN_OF_YAML = (  # what YAML can express and JSON cannot
+    f"{BOMB}megre: {{run: *x11}}\n",
+    "a: &a [x, x]\nmegre: {run: *a}\n",
+    "megre: &a {run: [*a]}\n",
+    "megre: {session: 2020-01-01}\n",
+    "megre: {1: 2}\n",
+    "1: {run: 1}\n",
+    "megre: {run: !!set {1, 2}}\n",
+    "megre: {run: !!binary aGFsbG8=}\n",
+    "megre: {? [a, b] : c}\n",
+    "megre: {run: !!python/object:os.system x}\n",
+    "megre: {run: 1}\nmegre: {run: 2}\n",
+    "megre: {run: .nan, echo: 0o7, part: yes}\n",
+)
 
 
 @st.composite
 def filters(draw):
     """Return the name and the content of a filter file in JSON or YAML."""
     criteria = {}
-    for _ in range(draw(st.integers(0, 3))):
+    for entity in draw(st.lists(st.sampled_from(list(PASSED)), max_size=2)):
+        criteria[entity] = PASSED[entity]
+    for _ in range(draw(st.integers(0, 2))):
         entity = draw(st.one_of(st.sampled_from(ENTITIES), TEXTS))
         usual = st.sampled_from(["A", "01", 1, "1", [1, 2], "*", None, ["mag", "phase"], "MEGRE"])
-        criteria[entity] = draw(st.one_of(usual, VALUES))
-    query = draw(st.one_of(*[st.just("megre")] * 6, st.sampled_from(["t1w", "bold"]), TEXTS))
-    content = {query: draw(st.one_of(*[st.just(criteria)] * 8, VALUES))}
+        criteria[entity] = draw(usual if draw(st.integers(0, 2)) else VALUES)
     is_json = draw(st.booleans())
-    if draw(st.integers(0, 15)) == 0:
+    content = {"megre": criteria}
+    kind = draw(st.sampled_from(["usual"] * 9 + ["other query", "other criteria", "other content"]))
+    if kind == "other query":
+        content = {draw(st.one_of(st.sampled_from(["t1w", "bold"]), TEXTS)): criteria}
+    elif kind == "other criteria":
+        content = {"megre": draw(VALUES)}
+    elif kind == "other content":
         content = draw(VALUES)
     if is_json:
         text = json.dumps(content, ensure_ascii=draw(st.booleans()))
-    elif draw(st.integers(0, 30)) == 0:
-        text = ALIASES
+    elif draw(st.integers(0, 5)) == 0:
+        text = draw(st.sampled_from(OWN_OF_YAML))
     else:
         text = yaml.safe_dump(content, allow_unicode=draw(st.booleans()))
     return ("filter.json" if is_json else "filter.yaml"), draw(saved(text))
@@ -266,11 +296,11 @@ EDITS = st.one_of(
 @st.composite
 def images(draw, kinds=tuple(VOXELS), compressed=None):
     """Return whether an image is compressed (by chance if `compressed` is None), and its bytes."""
-    kind = draw(st.sampled_from(kinds))
+    kind = draw(st.sampled_from([kinds[0]] * len(kinds) + list(kinds)))
     values = VOXELS[kind](np.random.default_rng(draw(st.integers(0, 9))))
-    datatype = draw(st.sampled_from(list(STORED)))
+    datatype = draw(st.sampled_from([16] * 5 + list(STORED)))
     order = draw(st.sampled_from("<<<<>"))
-    edits = draw(st.lists(EDITS, max_size=4))
+    edits = draw(st.lists(EDITS, max_size=3))
     content = image_bytes(values, datatype, order, edits)
     if draw(st.integers(0, 9)) == 0:
         size = draw(st.sampled_from([0, 1, 8, 16, 32, -1, 2**31 - 1, -(2**31)]))

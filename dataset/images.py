@@ -1,14 +1,17 @@
 """Read image files to their last byte, so that damage is always detected."""
 
 import gzip
+import logging
 import math
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import logger
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 
@@ -18,6 +21,7 @@ from .entities import StackedEcho
 from .files import PathLike
 from .forms import Form, header_forms, scanner_form
 from .problems import DatasetError
+from .values import error_text
 from .volumes import SpaceUnit, as_volume, scale_positions, space_unit
 
 REMEDY = "copy it again, or create it again"
@@ -184,7 +188,7 @@ def read_image(
     file = Path(path)
     _refuse_file(file)
     try:
-        with _open(file) as stream:
+        with _open(file) as stream, _silent_about_headers():
             image_class = _image_class(stream.read(LONGEST_HEADER))
             stream.seek(0)
             header = image_class.header_class.from_fileobj(stream, check=False)
@@ -199,15 +203,31 @@ def read_image(
                 if n_trailing_bytes > MAX_TRAILING_BYTES:
                     raise OSError("too much data after the last voxel")
     except (ImageFileError, HeaderDataError) as error:
-        raise UnreadableImageError(path, f"not a NIfTI file ({error})", REMEDY) from error
+        raise UnreadableImageError(
+            path, f"not a NIfTI file ({error_text(error)})", REMEDY
+        ) from error
     except MemoryError as error:
         cause = "there is too little memory to read it"
         raise UnreadableImageError(path, cause, "free memory, or use a larger machine") from error
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise UnreadableImageError(
-            path, f"the file is truncated or damaged ({error})", REMEDY
+            path, f"the file is truncated or damaged ({error_text(error)})", REMEDY
         ) from error
     return header, image, data
+
+
+@contextmanager
+def _silent_about_headers():
+    """Suppress what nibabel logs and numpy warns of a damaged header, without naming the file: the
+    checks report it.
+    """
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with np.errstate(invalid="ignore", over="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _open(path):
@@ -268,5 +288,5 @@ def check_readable(path: PathLike) -> None:
                 pass
     except (OSError, EOFError, zlib.error) as error:
         raise UnreadableImageError(
-            path, f"the file is truncated or damaged ({error})", REMEDY
+            path, f"the file is truncated or damaged ({error_text(error)})", REMEDY
         ) from error
