@@ -4,7 +4,6 @@ apply.
 
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 

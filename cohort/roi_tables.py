@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..dataset.content import exists, require_content
 from ..dataset.entities import SCAN_ENTITIES
+from ..dataset.exclusions import Exclusions
 from ..dataset.files import PathLike
 from ..dataset.names import R2STAR_TABLE, ROI_TABLE, find_tables
 from ..dataset.participants import merge_repeats
@@ -15,6 +16,7 @@ from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
 from ..dataset.tables import REQUIRED, read_text_table, read_tsv
 from ..dataset.values import error_text
+from .included import included_tables
 
 RUN_AGAIN = "remove the file and run the participant level again"
 UNKNOWN_PROTOCOLS = (
@@ -26,13 +28,15 @@ R2STAR_COLUMNS = ("subject", "session", "run", "site", "scan", "roi", "mean", "u
 OLDEST = 130  # years
 
 
-def read_roi_tables(output_dir: PathLike) -> pd.DataFrame:
+def read_roi_tables(output_dir: PathLike, exclusions: Exclusions | None = None) -> pd.DataFrame:
     """Read the ROI tables of all scans of a derivative dataset.
 
     Parameters
     ----------
     output_dir : path-like
         Root of the derivative dataset.
+    exclusions : multiqsm.dataset.exclusions.Exclusions, optional
+        What the study excludes; nothing by default.
 
     Returns
     -------
@@ -42,9 +46,14 @@ def read_roi_tables(output_dir: PathLike) -> pd.DataFrame:
     Raises
     ------
     DatasetError
-        If there is no table, or one cannot be read.
+        If there is no table, one cannot be read, or all scans are excluded.
     """
-    paths = find_tables(output_dir, ROI_TABLE)
+    paths = included_tables(output_dir, ROI_TABLE, exclusions)
+    if not paths and (n_excluded := len(find_tables(output_dir, ROI_TABLE))):
+        raise DatasetError(
+            f"{output_dir}: all {n_excluded} scans with regional values are excluded",
+            "a dry run lists the reasons",
+        )
     if not paths:
         raise DatasetError(
             f"{output_dir}: no table of regional values (*_desc-rois_chi.tsv)",
@@ -79,7 +88,9 @@ def read_roi_table(path: PathLike) -> pd.DataFrame:
     return table
 
 
-def read_r2star_tables(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def read_r2star_tables(
+    output_dir: PathLike, rois: pd.DataFrame, exclusions: Exclusions | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """Read the tables of R2* of all scans of a derivative dataset.
 
     Parameters
@@ -88,6 +99,8 @@ def read_r2star_tables(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.Dat
         Root of the derivative dataset.
     rois : pandas.DataFrame
         Long table of regional susceptibility, with protocols and columns of the participants.
+    exclusions : multiqsm.dataset.exclusions.Exclusions, optional
+        What the study excludes; nothing by default.
 
     Returns
     -------
@@ -103,7 +116,7 @@ def read_r2star_tables(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.Dat
         If a table cannot be read.
     """
     tables = []
-    for path in find_tables(output_dir, R2STAR_TABLE):
+    for path in included_tables(output_dir, R2STAR_TABLE, exclusions):
         tables.append(_read_table(path, R2STAR_COLUMNS))
     if not tables:
         return pd.DataFrame(columns=list(R2STAR_COLUMNS)), []

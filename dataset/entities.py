@@ -24,6 +24,8 @@ INDICES = ("run", "echo", "chunk")
 LONG_NAMES = dict(zip(SCAN_ENTITIES.values(), SCAN_ENTITIES, strict=True))
 FILE_NAME = re.compile(r"(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)+([a-zA-Z0-9]+)(\.nii(?:\.gz)?)")
 SUFFIX = re.compile(r"(?:^|_)([a-zA-Z0-9+]+)\.nii(?:\.gz)?$")
+# Entities of datasets whose coils are not combined; BIDS has none for them.
+COIL_ENTITIES = ("coil", "channel", "ch", "rx")
 FILE_ENTITIES = ("echo", "part", "suffix", "datatype", "extension")
 
 

@@ -1,17 +1,14 @@
 """Read image files to their last byte, so that damage is always detected."""
 
 import gzip
-import logging
 import math
 import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import logger
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 
@@ -22,7 +19,7 @@ from .files import PathLike
 from .forms import Form, header_forms, scanner_form
 from .problems import DatasetError
 from .values import error_text
-from .volumes import SpaceUnit, as_volume, scale_positions, space_unit
+from .volumes import SpaceUnit, as_volume, scale_positions, silent_about_headers, space_unit
 
 REMEDY = "copy it again, or create it again"
 COMPRESSED = (".gz", ".mgz")
@@ -188,7 +185,7 @@ def read_image(
     file = Path(path)
     _refuse_file(file)
     try:
-        with _open(file) as stream, _silent_about_headers():
+        with _open(file) as stream, silent_about_headers():
             image_class = _image_class(stream.read(LONGEST_HEADER))
             stream.seek(0)
             header = image_class.header_class.from_fileobj(stream, check=False)
@@ -214,20 +211,6 @@ def read_image(
             path, f"the file is truncated or damaged ({error_text(error)})", REMEDY
         ) from error
     return header, image, data
-
-
-@contextmanager
-def _silent_about_headers():
-    """Suppress what nibabel logs and numpy warns of a damaged header, without naming the file: the
-    checks report it.
-    """
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with np.errstate(invalid="ignore", over="ignore"):
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _open(path):

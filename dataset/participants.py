@@ -46,6 +46,33 @@ class ParticipantTables:
             # Each participant has an own table, so that scans of others remain usable.
             raise UnusableScanError(error.cause, error.remedy, error.file) from error
 
+    def labels(self) -> set[str]:
+        """Return the labels of all participants in participants.tsv."""
+        path = self._root / "participants.tsv"
+        self._rows_of(path, "participant_id", "sub", "")
+        return set(self._rows[path])
+
+    def check(self, subject: str, session: str | None = None) -> None:
+        """Check the rows of a participant, and of a session if there is one.
+
+        Parameters
+        ----------
+        subject, session : str
+            Labels without ``sub-`` and ``ses-``.
+
+        Raises
+        ------
+        UnusableScanError
+            If rows contradict each other, or the table of sessions cannot be read.
+        DatasetError
+            If participants.tsv cannot be read.
+        """
+        entities = {"subject": subject} | ({"session": session} if session else {})
+        scan = Scan(entities, "")
+        self.participant(scan)
+        if session:
+            self.session(scan)
+
     def _row(self, path, key, entity, label):
         """Return the row with a label, merged from several rows unless they contradict each other.
 

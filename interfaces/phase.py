@@ -1,5 +1,7 @@
 """From the scanner's files to magnitude and phase in radians, and to unwrapped phase."""
 
+from pathlib import Path
+
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, isdefined, traits
 
@@ -12,8 +14,9 @@ from ..core.phase.encoding import (
 )
 from ..core.phase.readout import fit_readout_phase, remove_readout_phase
 from ..core.phase.unwrapping import UNWRAPPINGS, unwrap_echoes
+from ..dataset.entities import StackedEcho
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
-from .images import read_mask, read_volume, write_volume
+from .images import read_mask, read_single_volume, read_volume, write_volume
 
 
 class _DecodeEchoesInputSpec(ProvenanceInputSpec):
@@ -21,6 +24,11 @@ class _DecodeEchoesInputSpec(ProvenanceInputSpec):
     phase = InputMultiObject(File(exists=True), desc="phase, one file for each echo")
     real = InputMultiObject(File(exists=True), desc="real part, one file for each echo")
     imaginary = InputMultiObject(File(exists=True), desc="imaginary part, one file for each echo")
+    volumes = traits.Dict(
+        usedefault=True,
+        desc="for parts whose files have several echoes along the fourth axis: place of each echo, "
+        "from 0, or -1 for a file with one echo",
+    )
     units = traits.Str(desc="units of the phase, from its sidecar")
     manufacturer = traits.Str(desc="manufacturer, from the sidecar")
     phase_sign = traits.Enum(
@@ -42,7 +50,7 @@ class DecodeEchoes(CoreInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         first_file = (inputs.phase or inputs.real)[0]
-        _, like = read_volume(first_file)
+        _, like = read_single_volume(first_file)
         try:
             magnitude, phase, encoding, n_not_finite = self._decode()
         except PhaseEncodingError as error:
@@ -69,12 +77,12 @@ class DecodeEchoes(CoreInterface):
         """Return magnitude, phase, the encoding's name, and the number of non-finite voxels."""
         inputs = self.inputs
         if isdefined(inputs.real) and inputs.real:
-            real, n_real = _read_echoes(inputs.real)
-            imaginary, n_imaginary = _read_echoes(inputs.imaginary)
+            real, n_real = self._read_echoes("real")
+            imaginary, n_imaginary = self._read_echoes("imaginary")
             magnitude, phase = from_real_imaginary(real, imaginary)
             return magnitude, phase, "real and imaginary parts", n_real + n_imaginary
-        magnitude, n_magnitude = _read_echoes(inputs.magnitude)
-        stored_values, n_phase = _read_echoes(inputs.phase)
+        magnitude, n_magnitude = self._read_echoes("magnitude")
+        stored_values, n_phase = self._read_echoes("phase")
         phase, encoding = decode_phase(
             stored_values,
             units=none_if_undefined(inputs.units),
@@ -83,16 +91,22 @@ class DecodeEchoes(CoreInterface):
         )
         return magnitude, phase, encoding.name, n_magnitude + n_phase
 
+    def _read_echoes(self, part):
+        """Read echoes along a fourth axis; set non-finite voxels to zero and return their number.
 
-def _read_echoes(files):
-    """Read echoes along a fourth axis; set non-finite voxels to zero and return their number.
-
-    The preflight checks have excluded scans that have such voxels outside the background.
-    """
-    stack = np.stack([read_volume(file)[0] for file in files], axis=-1)
-    is_not_finite = ~np.isfinite(stack)
-    stack[is_not_finite] = 0
-    return stack, int(np.count_nonzero(is_not_finite))
+        The preflight checks have excluded scans that have such voxels outside the background.
+        """
+        files = getattr(self.inputs, part)
+        echoes = []
+        for file, place in zip(
+            files, self.inputs.volumes.get(part, [-1] * len(files)), strict=True
+        ):
+            echo = file if place < 0 else StackedEcho(Path(file), place)
+            echoes.append(read_single_volume(echo)[0])
+        stack = np.stack(echoes, axis=-1)
+        is_not_finite = ~np.isfinite(stack)
+        stack[is_not_finite] = 0
+        return stack, int(np.count_nonzero(is_not_finite))
 
 
 class _CorrectReadoutInputSpec(ProvenanceInputSpec):

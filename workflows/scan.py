@@ -14,6 +14,7 @@ from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
+from ..dataset.entities import StackedEcho
 from ..dataset.files import PathLike
 from ..dataset.methods import METHOD_STEPS
 from ..dataset.outputs import bids_uri
@@ -347,8 +348,12 @@ def phase_period(echo_times: Iterable[float], centre_frequency: float) -> float:
 
 def _decode_interface(scan, settings):
     interface = DecodeEchoes(phase_sign=settings.phase_sign, provenance=_first_record(scan))
+    volumes = {}
     for part, paths in scan.parts.items():
         setattr(interface.inputs, part, list(map(str, paths)))
+        if any(isinstance(path, StackedEcho) for path in paths):
+            volumes[part] = [getattr(path, "index", -1) for path in paths]
+    interface.inputs.volumes = volumes
     if scan.units is not None:
         interface.inputs.units = scan.units
     if scan.manufacturer is not None:
@@ -372,7 +377,8 @@ def _source(path, bids_dir):
 
 def _common_metadata(scan, bids_dir):
     """Return the sidecar fields that all derivatives of the scan have."""
-    sources = [_source(path, bids_dir) for path in scan.files]
+    # a file may have several echoes
+    sources = list(dict.fromkeys(_source(path, bids_dir) for path in scan.files))
     if scan.brain_mask is not None:
         sources.append(_source(scan.brain_mask, bids_dir))
     versions = {package: version(package) for package in RECORDED_PACKAGES}

@@ -159,7 +159,7 @@ def _echo_time_fault(value, *, may_be_missing):
     if value <= 0:
         return f"EchoTime is {value} s, but must be positive", remedy
     if value > LONGEST_ECHO_TIME:
-        return f"EchoTime is {value} s: it seems to be in milliseconds", remedy
+        return f"EchoTime is {value:g} s: it seems to be in milliseconds", remedy
     return None
 
 

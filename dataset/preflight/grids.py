@@ -7,6 +7,7 @@ import numpy as np
 
 from ...core.dipole import rotation_between, spans_space
 from ...core.grid import grid_shift, is_same_place, voxel_size_of
+from ..assembly import COMBINE
 from ..forms import SCANNER
 from ..images import ImageSummary
 from ..problems import Problem
@@ -16,6 +17,7 @@ from .wording import comma_separated, of_files, written_shape
 
 MOST_ROTATION = 1  # degree between two forms that give one direction of B0
 SAME_SIZE = 0.01  # of a voxel size, which rounding in headers changes
+UNCOMBINED = "uncombined"
 AGAIN = "convert the scan again"
 AGAIN_FROM_SOURCE = "convert the scan again from its source"
 
@@ -25,6 +27,9 @@ def check_grids(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Prob
     problems = []
     for path, summary in summaries.items():
         fault = grid_fault(summary)
+        if fault and len(summary.shape) > 3 and _says_uncombined(scan, path):
+            cause = f"the image is {len(summary.shape)}-D ({written_shape(summary)}): its coils are"
+            fault = (f"{cause} not combined", COMBINE)
         if fault:
             problems.append(Problem.of(scan, path.name, *fault))
     if problems or not summaries:
@@ -36,6 +41,12 @@ def check_grids(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Prob
             cause = f"{difference} {reference.name}"
             problems.append(Problem.of(scan, path.name, cause, AGAIN_FROM_SOURCE))
     return problems + _check_forms(scan, summaries, reference)
+
+
+def _says_uncombined(scan, path):
+    """Return whether name or sidecar of an image say that it has one volume for each coil."""
+    image_type = scan.sidecars.get(path.name, {}).get("ImageType", "")
+    return UNCOMBINED in f"{path.name} {image_type}".casefold()
 
 
 def _check_forms(scan, summaries, reference):
@@ -147,7 +158,11 @@ def grid_fault(summary: ImageSummary) -> tuple[str, str] | None:
             f"the image is {len(summary.shape)}-D ({written_shape(summary)}), as if echoes were "
             "stacked"
         )
-        return cause, "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert)"
+        remedy = (
+            "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert), or list the echo "
+            "times of its volumes as EchoTime in the sidecar"
+        )
+        return cause, remedy
     voxel_size = np.array(summary.voxel_size)
     if not (np.isfinite(voxel_size) & (voxel_size > 0)).all():
         return f"the header states a voxel size of {comma_separated(summary.voxel_size)} mm", AGAIN

@@ -12,9 +12,11 @@ from helpers.datasets import SMOOTH, smooth_head
 
 from multiqsm.dataset.audit import audit_problems, audit_table, inspect_scans
 from multiqsm.dataset.collection import collect_scans
+from multiqsm.dataset.image_types import image_kinds
 from multiqsm.dataset.images import read_image, summarize_image
-from multiqsm.dataset.preflight.metadata import image_kinds
 from multiqsm.dataset.volumes import load_volume
+from multiqsm.workflows.scan import init_scan_wf
+from multiqsm.workflows.settings import Settings
 
 AFFINE = np.diag([2.0, 2, 3, 1])
 
@@ -215,6 +217,160 @@ def test_image_type_is_read_word_by_word(image_type, kinds):
 def test_magnitude_weighted_by_proton_density(head):
     edit_sidecars(head, "part-mag", ImageType=["DERIVED", "PRIMARY", "PROTON_DENSITY"])
     assert audit(head)[1] == []
+
+
+def stack(root, part, times, *, order=(0, 1, 2), ones=()):
+    """Replace the files of a part by one with all echoes, and list their times."""
+    paths = sorted((root / "sub-01/anat").glob(f"*part-{part}*.nii.gz"))
+    voxels = [np.asanyarray(nib.load(paths[place]).dataobj) for place in order]
+    sidecar = json.loads(paths[0].with_suffix("").with_suffix(".json").read_text())
+    for path in paths:
+        path.unlink()
+        path.with_suffix("").with_suffix(".json").unlink()
+    target = root / f"sub-01/anat/sub-01_part-{part}_MEGRE.nii.gz"
+    voxels = np.stack(voxels, axis=-1)
+    save(target, voxels.reshape(*SMOOTH, *ones, voxels.shape[-1]))
+    target.with_suffix("").with_suffix(".json").write_text(
+        json.dumps({**sidecar, "EchoTime": times})
+    )
+
+
+TIMES = [0.006, 0.012, 0.018]
+
+
+@pytest.mark.parametrize("stacked_parts", [("mag", "phase"), ("phase",), ("mag",)])
+@pytest.mark.parametrize("ones", [(), (1,)])
+def test_all_echoes_in_one_file(head, stacked_parts, ones):
+    """Every echo of the stack is decoded as if it were a file of its own."""
+    expected = decoded(head)
+    for part in stacked_parts:
+        stack(head, part, TIMES, ones=ones)
+    row, problems = audit(head)
+    assert problems == []
+    assert (row["n_echoes"], row["echo_times"], row["matrix"]) == (3, "6, 12, 18", "20×18×16")
+    assert "with all echoes along the fourth axis: 3 volumes" in row["decisions"]
+    for stacked, apart in zip(decoded(head), expected, strict=True):
+        np.testing.assert_array_equal(stacked, apart)
+
+
+def test_all_echoes_in_one_file_in_another_order(head):
+    expected = decoded(head)
+    for part in ("mag", "phase"):
+        stack(head, part, [0.012, 0.006, 0.018], order=(1, 0, 2))
+    row, problems = audit(head)
+    assert of_severity(problems, "error") == []
+    assert row["echo_times"] == "6, 12, 18"
+    for stacked, apart in zip(decoded(head), expected, strict=True):
+        np.testing.assert_array_equal(stacked, apart)
+
+
+def decoded(root):
+    """Decode magnitude and phase of the only scan."""
+    (scan,), _ = collect_scans(root)
+    (inspection,) = inspect_scans([scan])
+    workflow = init_scan_wf(
+        inspection.scan,
+        bids_dir=root,
+        output_dir=root.parent / "out",
+        settings=Settings(),
+        threads=1,
+    )
+    decode = workflow.get_node("decode").interface
+    folder = root.parent / "decoded"
+    folder.mkdir(exist_ok=True)
+    outputs = decode.run(cwd=str(folder)).outputs
+    assert outputs.provenance.get("InputDecisions", []) == list(inspection.scan.decisions)
+    return [nib.load(outputs.magnitude_file).get_fdata(), nib.load(outputs.phase_file).get_fdata()]
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([0.006, 0.012], "lists 2 echo times (6, 12 ms), but the image has 3 volumes"),
+        ([0.006], "lists 1 echo time (6 ms), but the image has 3 volumes"),
+        (0.006, "no echo in the name; all echoes may be stacked"),
+        ([0.006, "12 ms", 0.018], "no echo in the name; all echoes may be stacked"),
+    ],
+)
+def test_times_that_do_not_fit_a_stack(head, times, message):
+    for part in ("mag", "phase"):
+        stack(head, part, times)
+    _, left_out = collect_scans(head, none_is_an_error=False)
+    assert message in str(left_out[0])
+
+
+def test_times_of_a_stack_in_milliseconds(head):
+    for part in ("mag", "phase"):
+        stack(head, part, [6, 12, 18])
+    _, problems = audit(head)
+    assert "EchoTime is 6 s: it seems to be in milliseconds" in str(problems[0])
+
+
+def test_list_of_times_that_all_echoes_share(head):
+    edit_sidecars(head, "sub", EchoTime=TIMES)
+    row, problems = audit(head)
+    assert (problems, row["echo_times"]) == ([], "6, 12, 18")
+    edit_sidecars(head, "sub", EchoTime=TIMES[:2])
+    _, left_out = collect_scans(head, none_is_an_error=False)
+    assert "lists 2 times (6, 12 ms), but there are 3 files of this part" in str(left_out[0])
+
+
+def coil_images(root, pattern, *, keep, entity="coil"):
+    """Copy images to two coils; keep the combined ones or not."""
+    for path in list((root / "sub-01/anat").glob(f"*{pattern}*")):
+        for coil in ("01", "02"):
+            name = path.name.replace("sub-01_", f"sub-01_{entity}-{coil}_")
+            path.with_name(name).write_bytes(path.read_bytes())
+        if not keep:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "entity", "message"),
+    [
+        (
+            "sub",
+            "coil",
+            "12 images of single coils (coil-01 … coil-02): the coils are not combined",
+        ),
+        (
+            "phase",
+            "coil",
+            "6 images of single coils (coil-01 … coil-02) with one combined magnitude:",
+        ),
+        ("phase", "channel", "(channel-01 … channel-02) with one combined magnitude:"),
+    ],
+)
+def test_coils_that_are_not_combined(head, pattern, entity, message):
+    coil_images(head, pattern, keep=False, entity=entity)
+    _, (problem,) = collect_scans(head, none_is_an_error=False)
+    assert (problem.scan, problem.severity) == ("sub-01", "error")
+    assert message in problem.cause
+    assert "combine the coils of each echo" in problem.remedy
+
+
+def test_coils_beside_combined_images(head):
+    coil_images(head, "sub", keep=True)
+    (scan,), (problem,) = collect_scans(head)
+    assert scan.label == "sub-01"
+    assert (problem.severity, problem.cause) == (
+        "note",
+        "12 images of single coils not used: there are combined images",
+    )
+
+
+def test_coils_along_the_fourth_axis(head):
+    edit_sidecars(head, "sub", ImageType=["ORIGINAL", "PRIMARY", "UNCOMBINED"])
+    edit_images(head, "sub", lambda voxels: np.stack([voxels, voxels], axis=-1))
+    _, problems = audit(head)
+    assert "the image is 4-D (20×18×16×2): its coils are not combined" in str(problems[0])
+
+
+def test_case_of_coils(copy_case):
+    _, (problem,) = collect_scans(copy_case("uncombined_coils"), none_is_an_error=False)
+    assert "8 images of single coils (coil-01 … coil-02): the coils are not combined" in str(
+        problem
+    )
 
 
 @pytest.mark.parametrize(
