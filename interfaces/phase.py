@@ -15,6 +15,7 @@ from ..core.phase.encoding import (
 from ..core.phase.readout import fit_readout_phase, remove_readout_phase
 from ..core.phase.unmeasured import background_without_phase
 from ..core.phase.unwrapping import UNWRAPPINGS, unwrap_echoes
+from ..core.scale import comfortable_scale
 from ..dataset.entities import StackedEcho
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
 from .images import read_mask, read_single_volume, read_volume, write_volume
@@ -53,9 +54,13 @@ class DecodeEchoes(CoreInterface):
         first_file = (inputs.phase or inputs.real)[0]
         _, like = read_single_volume(first_file)
         try:
-            magnitude, phase, encoding, counts = self._decode()
+            magnitude, phase, encoding, record = self._decode()
         except PhaseEncodingError as error:
             raise PhaseEncodingError(f"{first_file}: {error.for_image}") from error
+        scale = comfortable_scale(float(magnitude.max()))
+        if scale != 1:
+            magnitude = magnitude * np.float32(scale)
+            record["MagnitudeScale"] = scale
         sign, source = default_sign(none_if_undefined(inputs.manufacturer))
         if inputs.phase_sign:
             sign = inputs.phase_sign
@@ -70,7 +75,7 @@ class DecodeEchoes(CoreInterface):
             PhaseEncoding=encoding,
             PhaseSign=sign,
             PhaseSignSource=source,
-            **counts,
+            **record,
         )
         return runtime
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...core.dipole import b0_direction
 from ...core.phase.encoding import PhaseEncoding, apply_sign, default_sign
+from ...core.scale import comfortable_scale
 from ..images import ImageSummary, read_image
 from ..problems import Problem
 from ..scans import Scan
@@ -38,10 +39,11 @@ def check_phase_sign(
 
     sign, reason = default_sign(scan.manufacturer)
     reference = summaries[scan.files[0]]
+    scale = _scale(scan, summaries)
     echoes = []
     for paths in zip(scan.real or scan.magnitude, scan.imaginary or scan.phase, strict=True):
         coarse, voxel_size = coarse_signal(
-            _read_signal(paths, encoding, sign), reference.voxel_size
+            scale * _read_signal(paths, encoding, sign), reference.voxel_size
         )
         echoes.append(coarse)
     mask = None
@@ -72,6 +74,12 @@ def _read_signal(paths, encoding, sign):
     if encoding is None:
         return first + 1j * apply_sign(second, sign)
     return first * np.exp(1j * apply_sign(encoding.radians(second), sign))
+
+
+def _scale(scan, summaries):
+    """Return the factor that makes the magnitudes of all echoes safe to square."""
+    largest = max(abs(summaries[path].maximum) for path in scan.magnitude or scan.real)
+    return np.float32(comfortable_scale(largest))
 
 
 def _read_finite(path):

@@ -10,6 +10,7 @@ import numpy as np
 from ...core.artefacts.echoes import decay_steps, noise_echoes
 from ...core.artefacts.ranges import jump_fraction
 from ...core.phase.encoding import PhaseEncoding
+from ...core.scale import comfortable_scale
 from ..entities import echo_number
 from ..images import ImageSummary
 from ..problems import Problem
@@ -31,7 +32,8 @@ class Blocks:
     Attributes
     ----------
     magnitude : ndarray, shape (n_echoes, x, y, z), or None
-        In the unit of the images; None if the parts do not have the same echoes.
+        In the unit of the images or a power of two of it; None if the parts do not have the same
+        echoes.
     phase : ndarray, shape (n_echoes, x, y, z), or None
         In radians; None as well if the phase has no known encoding.
     """
@@ -51,10 +53,12 @@ class Blocks:
             return
         if scan.real:
             signal = np.array(blocks["real"]) + 1j * np.array(blocks["imaginary"])
+            signal *= np.float32(comfortable_scale(np.abs(blocks["real"]).max()))
             self.magnitude = np.abs(signal)
             self.phase = np.angle(signal)
             return
-        self.magnitude = np.clip(np.array(blocks["magnitude"]), 0, None)
+        magnitude = np.clip(np.array(blocks["magnitude"]), 0, None)
+        self.magnitude = magnitude * np.float32(comfortable_scale(magnitude.max()))
         if encoding is not None:
             self.phase = encoding.radians(np.array(blocks["phase"]))
 

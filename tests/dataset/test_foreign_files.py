@@ -282,6 +282,68 @@ def decaying_slowly(part, echo_time):
     return smooth_head(part, echo_time if echo_time < 0.025 else echo_time / 10)
 
 
+SCALES = (1e-16, 1e-5, 1e12)
+
+
+def clipped(voxels):
+    return np.minimum(voxels, np.percentile(voxels, 95))
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (lambda voxels, echo: voxels, ""),
+        (lambda voxels, echo: voxels * (1.4 if echo == 2 else 1), "% higher than that of"),
+        (lambda voxels, echo: voxels * (0.85 if echo == 2 else 1), "what is expected from the"),
+        (lambda voxels, echo: voxels[::-1] if echo == 2 else voxels, "mirror"),
+        (lambda voxels, echo: clipped(voxels), "have the"),
+        (lambda voxels, echo: voxels * (-1 if echo == 2 else 1), "cannot be negative"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_checks_of_magnitudes_of_any_scale(tmp_path, fault, cause):
+    """Each fault causes the same warnings at every scale, and a good scan none."""
+    x, _, _ = coordinates()
+    reports = []
+    for scale in (1, *SCALES):
+
+        def voxels(part, time, scale=scale):
+            image = smooth_head(part, time)
+            if part == "phase":
+                return image
+            image = fault(image * np.float32(1 + 0.5 * x), round(time / 0.006))
+            return (scale * image.astype(float)).astype(np.float32)
+
+        root = write_dataset(tmp_path / f"{scale:g}", shape=SMOOTH, voxels=voxels)
+        _, problems = audit(root)
+        reports.append([problem.cause.split(" maximum ")[0] for problem in problems])
+        assert any(cause in text for text in reports[-1]) or not (cause or problems)
+    if "negative" not in cause:  # that message has the values
+        assert all(report == reports[0] for report in reports)
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+@pytest.mark.filterwarnings("error")
+def test_magnitudes_of_any_scale_are_decoded(tmp_path, parts):
+    """Only a power of two is multiplied, so that all later steps are the same."""
+    outputs = {}
+    for scale in (1.0, 2.0**-53, 2.0**40):
+
+        def voxels(part, time, scale=scale):
+            image = smooth_head(part, time)
+            return image if part == "phase" else image * np.float32(scale)
+
+        root = write_dataset(tmp_path / f"{scale:g}", parts=parts, shape=SMOOTH, voxels=voxels)
+        outputs[scale] = decoded(root)
+    magnitude, phase = outputs.pop(1.0)
+    for scaled_magnitude, scaled_phase in outputs.values():
+        factor = scaled_magnitude.max() / magnitude.max()
+        assert np.log2(factor).is_integer()
+        assert 0.01 < scaled_magnitude.max() < 1e6
+        np.testing.assert_array_equal(scaled_magnitude, factor * magnitude)
+        np.testing.assert_allclose(scaled_phase, phase, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("image_type", "kinds"),
     [
