@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, isdefined, traits
 
+from ..core.artefacts.coherence import undo_alternation
 from ..core.phase.encoding import (
     PhaseEncodingError,
     apply_sign,
@@ -20,6 +21,8 @@ from ..dataset.entities import StackedEcho
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
 from .images import read_mask, read_single_volume, read_volume, write_volume
 
+AXIS_NAMES = ("first axis", "second axis", "third axis")
+
 
 class _DecodeEchoesInputSpec(ProvenanceInputSpec):
     magnitude = InputMultiObject(File(exists=True), desc="magnitude, one file for each echo")
@@ -30,6 +33,11 @@ class _DecodeEchoesInputSpec(ProvenanceInputSpec):
         usedefault=True,
         desc="for parts whose files have several echoes along the fourth axis: place of each echo, "
         "from 0, or -1 for a file with one echo",
+    )
+    alternating_axes = traits.List(
+        traits.Int,
+        usedefault=True,
+        desc="axes along which the sign of all echoes alternates from voxel to voxel",
     )
     units = traits.Str(desc="units of the phase, from its sidecar")
     manufacturer = traits.Str(desc="manufacturer, from the sidecar")
@@ -57,6 +65,9 @@ class DecodeEchoes(CoreInterface):
             magnitude, phase, encoding, record = self._decode()
         except PhaseEncodingError as error:
             raise PhaseEncodingError(f"{first_file}: {error.for_image}") from error
+        if inputs.alternating_axes:
+            phase = undo_alternation(phase, inputs.alternating_axes)
+            record["AlternatingSignUndone"] = [AXIS_NAMES[axis] for axis in inputs.alternating_axes]
         scale = comfortable_scale(float(magnitude.max()))
         if scale != 1:
             magnitude = magnitude * np.float32(scale)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.artefacts.coherence import undo_alternation
 from ...core.dipole import b0_direction
 from ...core.phase.encoding import PhaseEncoding, apply_sign, default_sign
 from ...core.scale import comfortable_scale
@@ -43,7 +44,7 @@ def check_phase_sign(
     echoes = []
     for paths in zip(scan.real or scan.magnitude, scan.imaginary or scan.phase, strict=True):
         coarse, voxel_size = coarse_signal(
-            scale * _read_signal(paths, encoding, sign), reference.voxel_size
+            scale * _read_signal(scan, paths, encoding, sign), reference.voxel_size
         )
         echoes.append(coarse)
     mask = None
@@ -66,14 +67,20 @@ def check_phase_sign(
     return sign_check.asymmetry, [Problem.of(scan, "", cause, remedy, "warning")]
 
 
-def _read_signal(paths, encoding, sign):
+def _read_signal(scan, paths, encoding, sign):
     """Read the complex signal of an echo: from magnitude and phase, or, without an encoding of
     phase, from real and imaginary parts.
     """
     first, second = map(_read_finite, paths)
     if encoding is None:
-        return first + 1j * apply_sign(second, sign)
-    return first * np.exp(1j * apply_sign(encoding.radians(second), sign))
+        signal = first + 1j * second
+        magnitude = np.abs(signal)
+        phase = np.angle(signal)
+    else:
+        magnitude = first
+        phase = encoding.radians(second)
+    phase = undo_alternation(phase, scan.alternating_axes)
+    return magnitude * np.exp(1j * apply_sign(phase, sign))
 
 
 def _scale(scan, summaries):

@@ -1,12 +1,13 @@
 """Check the signal from echo to echo: its magnitude decays, and its phase is not noise."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from ...core.artefacts.coherence import undo_alternation
 from ...core.artefacts.echoes import decay_steps, noise_echoes
 from ...core.artefacts.ranges import jump_fraction
 from ...core.phase.encoding import PhaseEncoding
@@ -52,15 +53,21 @@ class Blocks:
         if len(set(map(len, blocks.values()))) != 1:
             return
         if scan.real:
-            signal = np.array(blocks["real"]) + 1j * np.array(blocks["imaginary"])
-            signal *= np.float32(comfortable_scale(np.abs(blocks["real"]).max()))
+            real = np.array(blocks["real"])
+            scale = np.float32(comfortable_scale(float(np.abs(real).max())))
+            signal = scale * (real + 1j * np.array(blocks["imaginary"]))
             self.magnitude = np.abs(signal)
             self.phase = np.angle(signal)
             return
         magnitude = np.clip(np.array(blocks["magnitude"]), 0, None)
-        self.magnitude = magnitude * np.float32(comfortable_scale(magnitude.max()))
+        self.magnitude = magnitude * np.float32(comfortable_scale(float(magnitude.max())))
         if encoding is not None:
             self.phase = encoding.radians(np.array(blocks["phase"]))
+
+    def undo_alternation(self, axes: Sequence[int]) -> None:
+        """Remove from the phase a sign that alternates from voxel to voxel along some axes."""
+        if self.phase is not None and axes:
+            self.phase = np.stack([undo_alternation(echo, axes) for echo in self.phase])
 
 
 def check_order_of_magnitudes(scan: Scan, blocks: Blocks) -> list[Problem]:

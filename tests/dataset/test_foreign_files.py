@@ -344,6 +344,63 @@ def test_magnitudes_of_any_scale_are_decoded(tmp_path, parts):
         np.testing.assert_allclose(scaled_phase, phase, atol=1e-6)
 
 
+def chop(voxels, part, axis):
+    """Change the sign of every second voxel along an axis."""
+    is_odd = np.moveaxis((np.arange(SMOOTH[axis]) % 2 == 1).reshape(-1, 1, 1), 0, axis)
+    if part in ("real", "imag"):
+        return np.where(is_odd, -voxels, voxels).astype(np.float32)
+    shifted = np.angle(np.exp(1j * (voxels + np.pi * is_odd)))
+    return voxels if part == "mag" else shifted.astype(np.float32)
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+@pytest.mark.parametrize(("axis", "name"), [(2, "third axis"), (0, "first axis")])
+def test_sign_that_alternates_in_all_echoes_is_undone(tmp_path, parts, axis, name):
+    options = {"parts": parts, "shape": SMOOTH, "metadata": {"Manufacturer": "GE MEDICAL SYSTEMS"}}
+    true = write_dataset(tmp_path / "true", voxels=smooth_head, **options)
+    chopped = write_dataset(
+        tmp_path / "chopped",
+        voxels=lambda part, te: chop(smooth_head(part, te), part, axis),
+        **options,
+    )
+    row, problems = audit(chopped)
+    assert problems == []
+    assert row["decisions"] == (
+        f"the sign alternates from voxel to voxel along the {name} in all echoes: undone"
+    )
+    magnitude, phase = decoded(chopped)
+    true_magnitude, true_phase = decoded(true)
+    np.testing.assert_allclose(magnitude, true_magnitude, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(1j * phase), np.exp(1j * true_phase), atol=1e-5)
+
+
+@pytest.mark.parametrize(("manufacturer", "is_undone"), [("GE", True), ("Siemens", False)])
+def test_sign_that_alternates_in_a_single_echo(make_dataset, manufacturer, is_undone):
+    """It may be a steep field, unless the scanner is known to chop."""
+    root = make_dataset(
+        suffix="T2starw",
+        echo_times=(0.006,),
+        metadata={"Manufacturer": manufacturer},
+        voxels=lambda part, te: chop(smooth_head(part, te), part, 2),
+    )
+    row, problems = audit(root)
+    assert bool(of_severity(problems, "error")) != is_undone
+    assert ("undone" in str(row["decisions"])) == is_undone
+
+
+def test_steep_field_is_no_alternating_sign(make_dataset):
+    """A gradient by which the first echo changes by half a cycle from slice to slice."""
+
+    def steep(part, te):
+        ramp = np.pi * (te / 0.006) * 0.97 * np.arange(SMOOTH[2])
+        phase = np.angle(np.exp(1j * (smooth_head("phase", te) + ramp)))
+        return phase.astype(np.float32) if part == "phase" else smooth_head(part, te)
+
+    row, problems = audit(make_dataset(voxels=steep))
+    assert len(of_severity(problems, "error")) == 1
+    assert "undone" not in str(row["decisions"])
+
+
 @pytest.mark.parametrize(
     ("image_type", "kinds"),
     [
