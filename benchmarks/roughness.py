@@ -271,6 +271,7 @@ def compare_positions(name, effects, options):
         plan = replace(turned, protocol=replace(turned.protocol, **COARSE_SPINS))
         scan = simulate(plan, workers=options.threads)
         field, mask, error = measured_local_field(scan, plan.protocol)
+        field = without_harmonics(field, mask, voxel_size_of(scan.affine))
         scans.append((plan, scan, field, mask, error))
     first_plan, first, field, mask, error = scans[0]
     size = voxel_size_of(first.affine)
@@ -298,6 +299,7 @@ def compare_positions(name, effects, options):
             cells += agreement(chi, reference, core, strong)
         print(f"| {name} | {method} | {' | '.join(cells)} |", flush=True)
     explained = dipole_field(several.chi, size, b0_direction(first.affine))
+    explained = without_harmonics(explained, mask, size)
     r = np.corrcoef(field[core], explained[core])[0, 1]
     slope = np.polyfit(explained[core], field[core], 1)[0]
     left = np.std(field[core] - slope * explained[core])
