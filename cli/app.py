@@ -15,10 +15,10 @@ from ..bids_templates import SHIPPED_MODELS
 from ..dataset.problems import DatasetError
 from ..workflows.settings import PRESETS
 from .arguments import (
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
     count,
     count_from_zero,
+    interrupted,
     positive,
 )
 from .machine import DEFAULT_PLUGIN, JOBS
@@ -68,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(message, TROUBLESHOOTING, sep="\n", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
     except KeyboardInterrupt:
-        print("\nmultiqsm: interrupted; the same command continues from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return interrupted("multiqsm")
 
 
 def _run_level(options: argparse.Namespace) -> int:

@@ -8,11 +8,11 @@ from .. import __version__
 from ..dataset.problems import DatasetError
 from .arguments import (
     EXIT_FAILED_SCANS,
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
     EXIT_OK,
     available_cores,
     count,
+    interrupted,
 )
 from .machine import read_filter
 from .parser import TROUBLESHOOTING, CommandParser
@@ -46,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _audit(options)
     except KeyboardInterrupt:
-        print("\nmultiqsm-audit: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return interrupted("multiqsm-audit", continues=False)
     except (DatasetError, OSError) as error:
         print(f"multiqsm-audit: {error}", TROUBLESHOOTING, sep="\n", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
