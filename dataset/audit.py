@@ -253,8 +253,8 @@ def audit_table(
     -------
     pandas.DataFrame
         One row per scan, and one for each label in `problems` that belongs to no scan. Columns
-        `COLUMNS`: labels; ``n_echoes``; ``echo_times`` and ``echo_time_range`` (ms), ``matrix`` and ``voxel_size`` (mm) as
-        texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, the angle between B0 and
+        `COLUMNS`: labels; ``n_echoes``; ``echo_times`` and ``echo_time_range`` (ms), ``matrix`` and
+        ``voxel_size`` (mm) as texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, the angle between B0 and
         the third voxel axis (degrees); ``b0_source``, the header's form that gives the direction;
         ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``, far below 0 if the
         phase has the wrong sign; ``saturated``, the largest fraction of a magnitude image's voxels
