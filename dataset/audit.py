@@ -254,14 +254,14 @@ def audit_table(
     pandas.DataFrame
         One row per scan, and one for each label in `problems` that belongs to no scan. Columns
         `COLUMNS`: labels; ``n_echoes``; ``echo_times`` and ``echo_time_range`` (ms), ``matrix`` and
-        ``voxel_size`` (mm) as texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, the angle between B0 and
-        the third voxel axis (degrees); ``b0_source``, the header's form that gives the direction;
-        ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``, far below 0 if the
-        phase has the wrong sign; ``saturated``, the largest fraction of a magnitude image's voxels
-        at its maximum; ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes differ from
-        odd ones; ``is_bipolar``, whether this difference indicates a bipolar readout; ``mask``,
-        user or auto; ``decisions``, how files were read that could be read otherwise;
-        ``site_deviations`` and ``study_deviations``, where the scan differs from
+        ``voxel_size`` (mm) as texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, the
+        angle between B0 and the third voxel axis (degrees); ``b0_source``, the header's form that
+        gives the direction; ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``,
+        far below 0 if the phase has the wrong sign; ``saturated``, the largest fraction of a
+        magnitude image's voxels at its maximum; ``echo_offset`` and ``echo_ramp`` (rad), by which
+        even echoes differ from odd ones; ``is_bipolar``, whether this difference indicates a
+        bipolar readout; ``mask``, user or auto; ``decisions``, how files were read that could be
+        read otherwise; ``site_deviations`` and ``study_deviations``, where the scan differs from
         the value of more than half of the site's or study's scans (phantoms are compared with
         phantoms); ``problems``; ``verdict``, one of `VERDICTS`.
     """
