@@ -19,6 +19,8 @@ BOOKKEEPING = {
     "EvenEchoPhaseScatter",
     *("NonFiniteVoxelsSetToZero", "UnresolvedVoxels", "MagnitudeNoiseStandardDeviation"),
     *("MagnitudeNoiseSource", "MedianFieldStandardError", "LocalFieldStandardDeviation"),
+    *("MagnitudeNoiseOfEchoes", "FirstEchoSignalToNoise"),
+    *("MedianFieldNoiseError", "MedianFieldSystematicError"),
     *("LocalFieldRobustStandardDeviation", "SignAsymmetry", "SignLooksWrong"),
     # results: reference region
     *("ReferenceCentres", "ReferenceDepths", "ReferenceMeanR2star", "ReferenceVolumeLeft"),
