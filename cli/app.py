@@ -167,6 +167,12 @@ def _add_choice_of_scans(choice):
     )
     filter_help = 'JSON file that selects scans by BIDS entities: {"megre": {"acquisition": "x"}}'
     choice.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
+    exclude_help = (
+        "file that lists scans, sessions or participants to leave out, one a line, with the reason "
+        "after a tab, or a table; at both levels (default: only those that columns exclude and "
+        "quality of the dataset's tables leave out)"
+    )
+    choice.add_argument("--exclude", type=Path, metavar="FILE", help=exclude_help)
     derivatives_help = (
         "derivative datasets with brain masks and regions (default: all in BIDS_DIR/derivatives)"
     )
@@ -190,6 +196,11 @@ def _add_group_level(study):
         "(default: no; with --preset lin2015: if there are phantom scans)"
     )
     study.add_argument("--calibrate", action=argparse.BooleanOptionalAction, help=calibrate_help)
+    margin_help = (
+        "the test of equivalence rejects that imprecision across and within sites differ by this "
+        "many ppb or more (default: the imprecision of each region in the 2015 study)"
+    )
+    study.add_argument("--equivalence-margin", type=positive, metavar="PPB", help=margin_help)
     model_help = (
         "fit the regressions of a study model: a JSON or YAML file, or the name of one that comes "
         f"with multiqsm ({', '.join(SHIPPED_MODELS)}) (default: none)"

@@ -66,6 +66,7 @@ def _audit(options):
         session_label=options.session_label,
         bids_filter=read_filter(options),
         derivatives=options.derivatives,
+        exclude=options.exclude,
         none_is_an_error=False,
     )
     inspections = inspect_scans(scans, n_procs=options.n_procs, check_sign=options.check_sign)
@@ -136,6 +137,13 @@ def _add_choice_of_scans(choice):
     )
     filter_help = 'JSON file that selects scans by BIDS entities: {"megre": {"acquisition": "x"}}'
     choice.add_argument("--bids-filter-file", type=Path, metavar="FILE", help=filter_help)
+    choice.add_argument(
+        "--exclude",
+        type=Path,
+        metavar="FILE",
+        help="file that lists scans, sessions or participants to leave out (default: only those "
+        "that columns exclude and quality of the dataset's tables leave out)",
+    )
     choice.add_argument(
         "--derivatives",
         nargs="+",

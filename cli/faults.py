@@ -50,8 +50,10 @@ class Faults:
                 self._collect_fault(problem)
                 if problem.subject:
                     self.not_processed.append(problem)
-            elif problem.severity == "warning":
+            elif problem.severity in ("warning", "excluded"):
                 self._collect_warning(problem)
+                if problem.severity == "excluded":
+                    self.not_processed.append(problem)
 
     def warn(self, warning: Problem) -> None:
         """Print and collect a warning."""
@@ -70,7 +72,9 @@ class Faults:
 
     def _collect_warning(self, problem):
         if problem.subject:
-            self.warnings[problem.subject].append(str(problem))
+            is_excluded = problem.severity == "excluded"
+            text = f"{problem.scan}: excluded: {problem.text}" if is_excluded else str(problem)
+            self.warnings[problem.subject].append(text)
 
     def _collect_fault(self, problem):
         if problem.subject:
@@ -92,7 +96,8 @@ def print_left_out(problems: Iterable[Problem]) -> None:
     for text, alike in problems_of_text.items():
         if len(alike) <= MAX_PRINTED:
             for problem in alike:
-                print(f"left out: {problem}", file=sys.stderr)
+                kind = "warning" if problem.severity == "warning" else "left out"
+                print(f"{kind}: {problem}", file=sys.stderr)
         else:
             first = ", ".join(problem.scan for problem in alike[:MAX_PRINTED])
             rest = f"{first} and {len(alike) - MAX_PRINTED} more"

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bids_templates import SHIPPED_MODELS
+from ..cohort.included import excluded_scans, study_exclusions
 from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import add_protocols, read_roi_tables
 from ..dataset.content import exists
+from ..dataset.exclusions import Exclusions
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
-from ..dataset.problems import DatasetError
+from ..dataset.problems import DatasetError, Problem
 from ..dataset.tables import read_tsv
 from ..stats.protocols import scans_of
 from ..stats.specification import used_columns
@@ -55,18 +57,21 @@ def run_group(options: Namespace) -> int:
         raise DatasetError(
             f"{options.output_dir}: no multiqsm results here", "run the participant level first"
         )
-    rois = read_roi_tables(options.output_dir)
+    exclusions, excluded = _exclusions(options)
+    rois = read_roi_tables(options.output_dir, exclusions)
     scans = scans_of(add_protocols(rois)[0])
     print(
         f"{len(scans)} scans of {scans['subject'].nunique()} subjects at {scans['site'].nunique()} "
-        "sites"
+        f"sites, {len(excluded)} excluded"
     )
+    code = _code_of(excluded)
     if options.dry_run:
-        return EXIT_OK
+        return code
 
     from ..workflows.group import init_study_wf
 
-    has_failed = _failed(init_study_wf, options, **_choices(options, len(scans)))
+    choices = _choices(options, len(scans))
+    has_failed = _failed(init_study_wf, options, **choices, exclude=_absolute(options.exclude))
     update_readme(options.output_dir)
     if has_failed:
         return EXIT_NOTHING_TO_DO
@@ -74,7 +79,28 @@ def run_group(options: Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"report: {options.output_dir / 'group.html'}")
     print(f"tables: {options.output_dir / 'group'}")
-    return EXIT_OK
+    return code
+
+
+def _exclusions(options: Namespace) -> tuple[Exclusions, list[Problem]]:
+    """Return what the study excludes, and the scans; a dry run prints each with the reason."""
+    exclusions = study_exclusions(options.bids_dir, options.output_dir, options.exclude)
+    _, excluded = excluded_scans(options.output_dir, exclusions)
+    if options.dry_run:
+        for problem in [*excluded, *exclusions.problems]:
+            print(f"{problem.severity}: {problem}")
+    return exclusions, excluded
+
+
+def _code_of(excluded: Iterable[Problem]) -> int:
+    """Return the exit code: whether a scan is left out that the study does not exclude."""
+    is_faulty = any(problem.severity == "error" for problem in excluded)
+    return EXIT_FAILED_SCANS if is_faulty else EXIT_OK
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """Return the absolute path of a file, since nodes work in folders of their own."""
+    return None if path is None else path.absolute()
 
 
 def _choices(options: Namespace, n_scans: int) -> dict[str, Any]:
@@ -97,6 +123,7 @@ def _choices(options: Namespace, n_scans: int) -> dict[str, Any]:
         differences = differences_from(preset, settings, ignored=NOT_COMPARED)
     return {
         "calibrate": calibrate,
+        "equivalence_margin": options.equivalence_margin,
         "preset": preset,
         "differences": differences,
         "n_unrecorded": max(n_scans - len(settings), 0),
@@ -111,19 +138,21 @@ def _run_model(options):
         )
     model = read_model(options.model)
     sources = _further_sources(options)
+    exclusions, excluded = _exclusions(options)
     patients = collect_patients(
         options.bids_dir,
         options.output_dir,
         method=model.method,
         region=model.region,
         reference=model.reference,
+        exclusions=exclusions,
         **sources,
     )
     print(f"{len(patients.table)} patients; columns: {', '.join(patients.table.columns)}")
     for note in patients.notes:
         print(note)
     if options.dry_run:
-        return _print_problems(patients.problems + model.problems)
+        return max(_code_of(excluded), _print_problems(patients.problems + model.problems))
     try:
         write_dataset_description(options.output_dir, options.bids_dir)
     except ValueError as error:
@@ -134,6 +163,7 @@ def _run_model(options):
     model_file = (
         options.model if options.model in SHIPPED_MODELS else Path(options.model).absolute()
     )
+    sources["exclude"] = _absolute(options.exclude)
     has_failed = _failed(init_model_wf, options, model=model_file, **sources)
     update_readme(options.output_dir)
     if has_failed:
@@ -143,7 +173,7 @@ def _run_model(options):
     _print_excluded(tables, used_columns(model), len(patients.table))
     print(f"report: {options.output_dir / f'group_model-{model.name}.html'}")
     print(f"tables: {tables}")
-    return code
+    return max(code, _code_of(excluded))
 
 
 def _print_excluded(tables: Path, columns: list[str], n_patients: int) -> None:

@@ -79,6 +79,7 @@ def run_participants(options: Namespace) -> int:
         session_label=options.session_label,
         bids_filter=read_filter(options),
         derivatives=options.derivatives,
+        exclude=options.exclude,
     )
     check_reference(
         settings.reference,
@@ -92,7 +93,7 @@ def run_participants(options: Namespace) -> int:
         n_refused += n_checked - len(usable)
         problems = [*problems, *refusals]
     if options.dry_run:
-        n_unused = sum(problem.severity == "unused" for problem in left_out)
+        n_unused = sum(problem.severity in ("unused", "excluded") for problem in left_out)
         print("\n".join(describe_plan(usable, n_refused, n_unused, settings, options)))
     if options.dry_run or not usable:
         return _exit_code(len(usable), n_refused)
@@ -117,7 +118,8 @@ def run_participants(options: Namespace) -> int:
                 subjects = _process_subjects(processed, run, faults)
                 _write_not_processed(faults, scans, processed, options)
                 write_citation(options.output_dir)
-                write_checklist(options.output_dir)
+                excluded = [each.scan for each in left_out if each.severity == "excluded"]
+                write_checklist(options.output_dir, excluded)
                 _write_reports(subjects, run, faults)
             finally:  # also of a run that is interrupted, some of whose maps have other options
                 update_readme(options.output_dir)
@@ -416,7 +418,12 @@ def _harmonized(usable, scans, options):
     not depend on the participants and sessions that are selected.
     """
     if options.participant_label or options.session_label:
-        scans, _ = collect_scans(options.bids_dir, bids_filter=read_filter(options), derivatives=[])
+        scans, _ = collect_scans(
+            options.bids_dir,
+            bids_filter=read_filter(options),
+            derivatives=[],
+            exclude=options.exclude,
+        )
     common, ignored = study_protocol(scans)
     for label, cause in ignored:
         print(

@@ -11,6 +11,7 @@ from nipype.pipeline.engine import Workflow
 
 from ..dataset.scans import Scan
 from ..dataset.subjects import Subject
+from ..dataset.volumes import load_volume
 from ..execution.completion import completion_record_path
 from ..execution.stages import Stage
 from ..workflows.reports import init_reports_wf
@@ -53,7 +54,7 @@ class ScansStage(Stage):
         # The decoded echoes, their unwrapped phase and the fit; for each inversion the map, its
         # standard error and three intermediate volumes.
         n_volumes = 5 * len(item.echo_times) + 8 + 5 * len(self.settings.inversions)
-        return 4e-9 * prod(nib.load(item.files[0]).shape) * n_volumes
+        return 4e-9 * prod(load_volume(item.files[0]).shape) * n_volumes
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..dataset.content import exists, require_content
+from ..dataset.exclusions import Exclusions, entities_of_file
 from ..dataset.files import PathLike
 from ..dataset.names import LESION_TABLE, QUALITY_TABLE, ROI_TABLE, find_tables
 from ..dataset.outputs import LABEL
@@ -20,7 +21,7 @@ from ..dataset.sources import FREESURFER
 from ..dataset.tables import read_text_table, read_tsv
 from ..stats.protocols import choose_protocols
 from . import freesurfer
-from .roi_tables import read_roi_table
+from .roi_tables import read_roi_table, row_entities
 
 PPB_IN_PPM = 1000
 SUSCEPTIBILITY = "relative_susceptibility"
@@ -76,6 +77,7 @@ def collect_patients(
     reference: str | None = None,
     phenotype: Iterable[PathLike] = (),
     freesurfer_dir: PathLike | None = None,
+    exclusions: Exclusions | None = None,
 ) -> Patients:
     """Collect all data of the patients in one table.
 
@@ -101,6 +103,8 @@ def collect_patients(
         Further tables with the column ``participant_id``.
     freesurfer_dir : path-like, optional
         FreeSurfer's results; ``derivatives/freesurfer`` of the raw dataset by default.
+    exclusions : multiqsm.dataset.exclusions.Exclusions, optional
+        What the study excludes; nothing by default.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def collect_patients(
     """
     bids_dir = Path(bids_dir)
     output_dir = Path(output_dir)
-    collection = _Collection()
+    collection = _Collection(exclusions or Exclusions())
     participants = _clinical(collection, bids_dir, list(map(Path, phenotype)))
     folder = bids_dir / FREESURFER if freesurfer_dir is None else Path(freesurfer_dir)
     _freesurfer(collection, folder, is_required=freesurfer_dir is not None)
@@ -126,11 +130,19 @@ def collect_patients(
 class _Collection:
     """Tables of all sources, and the problems, remarks and listed patients of each."""
 
-    def __init__(self):
+    def __init__(self, exclusions):
+        self.exclusions = exclusions
         self.tables = []
         self.listed = []
         self.problems = []
-        self.notes = []
+        self.notes = list(map(str, exclusions.problems))
+
+    def is_included(self, source, entities, *, is_scan=True):
+        """Return whether a scan or session counts; if not, list it with the reason."""
+        problem = self.exclusions.verdict(entities, is_scan=is_scan)
+        if problem is not None:
+            self.list(entities["subject"], source, f"{problem.scan} excluded: {problem.text}")
+        return problem is None
 
     def add(self, source, table):
         """Add a table that is not empty."""
@@ -160,10 +172,13 @@ class _Collection:
             labels.update(participants.index)
             self._list_unregistered(participants)
             if "species" in participants:
-                phantoms = set(participants.index[participants["species"] == "phantom"])
-                for label in sorted(phantoms):
+                for label in sorted(participants.index[participants["species"] == "phantom"]):
                     self.list(label, "species", "a phantom, not a patient", left_out=True)
-                labels -= phantoms
+                    labels.remove(label)
+        for label in sorted(labels):
+            if problem := self.exclusions.verdict({"subject": label}, is_scan=False):
+                self.list(label, "exclude", problem.text, left_out=True)
+                labels.remove(label)
         if not labels:
             causes = "".join(f"; {source}: {cause}" for source, cause in self.problems)
             raise DatasetError(
@@ -292,6 +307,9 @@ def _freesurfer(collection, folder, *, is_required):
         collection.problems.append((f"{source}, {name}", cause))
     rows = []
     for run in runs:
+        labels = {"subject": run.subject} | ({"session": run.session} if run.session else {})
+        if not collection.is_included(source, labels, is_scan=False):
+            continue
         try:
             rows.append({"participant": run.subject, **freesurfer.read_statistics(run.folder)})
         except DatasetError as error:
@@ -307,6 +325,8 @@ def _susceptibility(collection, output_dir, method, region, reference):
     rows = []
     has_subjects = False
     for path in find_tables(output_dir, ROI_TABLE):
+        if not collection.is_included(source, entities_of_file(path.name)[0]):
+            continue
         try:
             table = read_roi_table(path)
             is_phantom = "expected" in table and table["expected"].notna().any()
@@ -464,6 +484,9 @@ def _quality(collection, output_dir):
         except (OSError, ValueError) as error:
             collection.problems.append((source, f"{path}: {error}; {RUN_AGAIN}"))
             continue
+        scans = list(map(row_entities, table.to_dict("records")))
+        subject = {"subject": _subject(path)}
+        table = table[[collection.is_included(source, subject | scan) for scan in scans]]
         numeric = table.select_dtypes("number").astype(float)
         numeric = numeric.drop(columns=list(SCAN_KEYS), errors="ignore")
         participant = pd.Index([_subject(path)] * len(numeric), name="participant")

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from ..dataset.content import exists, require_content
-from ..dataset.entities import SCAN_ENTITIES
+from ..dataset.entities import SCAN_ENTITIES, scan_label
+from ..dataset.exclusions import Exclusions, entities_of_file
 from ..dataset.files import PathLike
 from ..dataset.names import R2STAR_TABLE, ROI_TABLE, find_tables
-from ..dataset.participants import merge_repeats
+from ..dataset.participants import MEASURED_COLUMNS, contradiction, merge_repeats
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
 from ..dataset.tables import REQUIRED, read_text_table, read_tsv
@@ -20,18 +21,44 @@ UNKNOWN_PROTOCOLS = (
     "{n} scans have tables of an earlier version, without echo times and voxel size: they count as "
     "repeats even if they differ in these; run the participant level again"
 )
-PARTICIPANT_COLUMNS = ("age", "sex")
 R2STAR_COLUMNS = ("subject", "session", "run", "site", "scan", "roi", "mean", "unit")
 OLDEST = 130  # years
 
 
-def read_roi_tables(output_dir: PathLike) -> pd.DataFrame:
+def included_tables(
+    output_dir: PathLike, table: Mapping[str, str], exclusions: Exclusions | None
+) -> list[Path]:
+    """Find the tables of a kind whose scans are not excluded.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    table : mapping of str
+        Name of the tables, see `multiqsm.dataset.names.find_tables`.
+    exclusions : multiqsm.dataset.exclusions.Exclusions or None
+        What the study excludes; None for nothing.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted.
+    """
+    paths = find_tables(output_dir, table)
+    if exclusions is None:
+        return paths
+    return [path for path in paths if not exclusions.verdict(entities_of_file(path.name)[0])]
+
+
+def read_roi_tables(output_dir: PathLike, exclusions: Exclusions | None = None) -> pd.DataFrame:
     """Read the ROI tables of all scans of a derivative dataset.
 
     Parameters
     ----------
     output_dir : path-like
         Root of the derivative dataset.
+    exclusions : multiqsm.dataset.exclusions.Exclusions, optional
+        What the study excludes; nothing by default.
 
     Returns
     -------
@@ -41,9 +68,14 @@ def read_roi_tables(output_dir: PathLike) -> pd.DataFrame:
     Raises
     ------
     DatasetError
-        If there is no table, or one cannot be read.
+        If there is no table, one cannot be read, or all scans are excluded.
     """
-    paths = find_tables(output_dir, ROI_TABLE)
+    paths = included_tables(output_dir, ROI_TABLE, exclusions)
+    if not paths and (n_excluded := len(find_tables(output_dir, ROI_TABLE))):
+        raise DatasetError(
+            f"{output_dir}: all {n_excluded} scans with regional values are excluded",
+            "a dry run lists the reasons",
+        )
     if not paths:
         raise DatasetError(
             f"{output_dir}: no table of regional values (*_desc-rois_chi.tsv)",
@@ -78,7 +110,9 @@ def read_roi_table(path: PathLike) -> pd.DataFrame:
     return table
 
 
-def read_r2star_tables(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def read_r2star_tables(
+    output_dir: PathLike, rois: pd.DataFrame, exclusions: Exclusions | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """Read the tables of R2* of all scans of a derivative dataset.
 
     Parameters
@@ -87,6 +121,8 @@ def read_r2star_tables(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.Dat
         Root of the derivative dataset.
     rois : pandas.DataFrame
         Long table of regional susceptibility, with protocols and columns of the participants.
+    exclusions : multiqsm.dataset.exclusions.Exclusions, optional
+        What the study excludes; nothing by default.
 
     Returns
     -------
@@ -94,27 +130,25 @@ def read_r2star_tables(output_dir: PathLike, rois: pd.DataFrame) -> tuple[pd.Dat
         The long table, sorted by file name; empty if there are no tables. Number and protocol of
         each scan, age and sex are those of `rois`.
     notes : list of str
-        Tables that are not used.
-
-    Raises
-    ------
-    DatasetError
-        If a table cannot be read.
+        Tables that are not used, also because they cannot be read.
     """
     tables = []
-    for path in find_tables(output_dir, R2STAR_TABLE):
-        tables.append(_read_table(path, R2STAR_COLUMNS))
+    notes = []
+    for path in included_tables(output_dir, R2STAR_TABLE, exclusions):
+        try:
+            tables.append(_read_table(path, R2STAR_COLUMNS))
+        except DatasetError as error:
+            notes.append(f"R2* of {scan_label(entities_of_file(path.name)[0])} not used: {error}")
     if not tables:
-        return pd.DataFrame(columns=list(R2STAR_COLUMNS)), []
+        return pd.DataFrame(columns=list(R2STAR_COLUMNS)), notes
     r2star = pd.concat(tables, ignore_index=True)
     labels = ("subject", "session", "run", *COLUMNS, "site")
     keys = [column for column in labels if column in r2star and column in rois]
-    added = [column for column in ("protocol", *PARTICIPANT_COLUMNS) if column in rois]
+    added = [column for column in ("protocol", *MEASURED_COLUMNS) if column in rois]
     scans = rois[[*keys, "scan", *added]].drop_duplicates()
     columns = [*r2star, *added]
     of_known_scans = r2star.drop(columns="scan").merge(scans, on=keys, how="inner", validate="m:1")
     n_unknown = len(r2star[keys].drop_duplicates()) - len(of_known_scans[keys].drop_duplicates())
-    notes = []
     if n_unknown:
         notes.append(
             f"{n_unknown} tables of R2* are not used: their scans have no table of regional "
@@ -242,15 +276,13 @@ def add_participants(rois: pd.DataFrame, bids_dir: PathLike) -> tuple[pd.DataFra
     labels = participants["participant_id"].str.removeprefix("sub-")
     columns = []
     notes = [f"{path.name}: line {line} {remark}" for line, remark in remarks]
-    for column in PARTICIPANT_COLUMNS:
+    for column in MEASURED_COLUMNS:
         if column in participants:
             columns.append(column)
         else:
             notes.append(f"{path.name}: no column {column}")
     values, contradictions = merge_repeats(participants[columns].set_index(labels))
-    for label, column in contradictions:
-        cause = f"rows of sub-{label} contradict each other: its {column} was not used"
-        notes.append(f"{path.name}: {cause}; remove all but one")
+    notes += [contradiction(label, column) for label, column in contradictions]
     rois = rois.copy()
     for column in columns:
         rois[column] = rois["subject"].map(values[column])

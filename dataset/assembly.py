@@ -4,13 +4,25 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain
 
-from .entities import FILE_ENTITIES, PARTS, SCAN_ENTITIES, echo_number, scan_label
+from .entities import (
+    COIL_ENTITIES,
+    FILE_ENTITIES,
+    PARTS,
+    SCAN_ENTITIES,
+    echo_number,
+    scan_label,
+)
 from .incomplete import IncompleteScan, IncompleteScanError, judge_incomplete
 from .index import RawImage
 from .problems import Problem, UnusableScanError
 from .scans import Scan
-from .values import as_number, as_text, one_line
+from .stacks import EchoImage, split_stacks
+from .values import as_number, as_text, counted, one_line
 
+COMBINE = (  # remedy
+    "combine the coils of each echo to one complex image without the offsets of their phases (on "
+    "the scanner, or by a method such as MCPC-3D-S)"
+)
 COMPLEX_PAIRS = (("magnitude", "phase"), ("real", "imaginary"))
 
 
@@ -55,7 +67,7 @@ def _scan_key(image):
     scan.
     """
     entities = dict(image.entities)
-    for name in FILE_ENTITIES:
+    for name in (*FILE_ENTITIES, *COIL_ENTITIES):
         entities.pop(name, None)
     return tuple(sorted(entities.items()))
 
@@ -65,13 +77,16 @@ def _assemble(entities, images):
 
     Returns the scan, and a note for each image that it does not use.
     """
+    images, unused_coils = _choose_combined(images, entities)
     if invalid := sorted(entities.keys() - SCAN_ENTITIES.keys()):
         raise UnusableScanError(
             f"{_names(images)}: BIDS does not allow {', '.join(invalid)} for a gradient-echo scan",
             "rename the files",
         )
     images, unused = _choose_suffix(images)
+    unused += unused_coils
     suffix = images[0].entities["suffix"]
+    images, decisions = split_stacks(images)
     parts, notes, duplicates = _sort_by_part(images)
     unused += duplicates
     parts, part_notes = _choose_parts(parts)
@@ -103,6 +118,7 @@ def _assemble(entities, images):
         manufacturer=as_text(manufacturer),
         units=as_text(units),
         notes=tuple(notes),
+        decisions=tuple(decisions),
         **paths,
     )
     return scan, unused
@@ -121,12 +137,44 @@ def _flat(parts):
 
 
 def _require_echo_entity(images):
-    if any("_echo-" not in image.filename for image in images):
+    for image in images:
+        if "_echo-" in image.filename or isinstance(image, EchoImage):
+            continue
         raise UnusableScanError(
             f"{_names(images)}: no echo in the name; all echoes may be stacked in one 4-D file",
-            "BIDS requires one 3-D file for each echo: split the file (fslsplit, mrconvert) and "
-            "name the files echo-1, echo-2, …",
+            "list the echo times of its volumes as EchoTime in the sidecar, or split the file "
+            "(fslsplit, mrconvert) and name the files echo-1, echo-2, …",
         )
+
+
+def _choose_combined(images, entities):
+    """Leave out the images of single coils if the scan also has combined ones."""
+    combined = []
+    coils = defaultdict(list)
+    for image in images:
+        names = [name for name in COIL_ENTITIES if name in image.entities]
+        label = "_".join(f"{name}-{image.entities[name]}" for name in names)
+        (coils[label] if names else combined).append(image)
+    if not coils:
+        return images, []
+    n_images = sum(map(len, coils.values()))
+    if _is_complete(combined):
+        cause = f"{counted(n_images, 'image')} of single coils not used: there are combined images"
+        return combined, [Problem(scan_label(entities), "", cause, "", "note", entities["subject"])]
+    cause = f"{counted(n_images, 'image')} of single coils ({_first_and_last(coils)})"
+    parts = {PARTS[image.entities.get("part", "mag")] for image in combined}
+    if parts:
+        cause += f" with one combined {' and '.join(sorted(parts))}"
+    raise UnusableScanError(
+        f"{cause}: the coils are not combined",
+        f"{COMBINE}, and name magnitude and phase without coil",
+    )
+
+
+def _first_and_last(labels):
+    first, *_ = sorted(labels)
+    *_, last = sorted(labels)
+    return first if first == last else f"{first} … {last}"
 
 
 def _by_suffix(images):

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from ..core.phase.encoding import ENCODINGS
+from ..core.phase.encodings import ENCODINGS
+from ..core.phase.vendors import vendor
 from .facts import MISSING, REAL_AND_IMAGINARY, scan_facts
 from .preflight.inspection import Inspection, inspect_scan
 from .problems import DatasetError, Problem
@@ -69,6 +70,7 @@ COLUMNS = (
     "echo_ramp",
     "is_bipolar",
     "mask",
+    "decisions",
     "site_deviations",
     "study_deviations",
     "n_errors",
@@ -255,7 +257,8 @@ def audit_table(
         phase has the wrong sign; ``saturated``, the largest fraction of a magnitude image's voxels
         at its maximum; ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes differ from
         odd ones; ``is_bipolar``, whether this difference indicates a bipolar readout; ``mask``,
-        user or auto; ``site_deviations`` and ``study_deviations``, where the scan differs from
+        user or auto; ``decisions``, how files were read that could be read otherwise;
+        ``site_deviations`` and ``study_deviations``, where the scan differs from
         the value of more than half of the site's or study's scans (phantoms are compared with
         phantoms); ``problems``; ``verdict``, one of `VERDICTS`.
     """
@@ -292,7 +295,7 @@ def _deviations(rows, *, by_site):
     values = defaultdict(Counter)
     for row in rows:
         for column in COMPARED:
-            values[group(row), column][row[column]] += 1
+            values[group(row), column][_comparable(row, column)] += 1
     deviations = []
     for row in rows:
         deviating = []
@@ -300,10 +303,16 @@ def _deviations(rows, *, by_site):
             counts = values[group(row), column]
             commonest, count = counts.most_common(1)[0]
             is_majority = 2 * count > counts.total()
-            if is_majority and row[column] != commonest:
+            if is_majority and _comparable(row, column) != commonest:
                 deviating.append(f"{name} {_or_na(row[column])}, most have {_or_na(commonest)}")
         deviations.append(deviating)
     return deviations
+
+
+def _comparable(row, column):
+    """Return a value of a row for comparison; a manufacturer's name may be written in many ways."""
+    value = row[column]
+    return vendor(value) if column == "manufacturer" and value is not None else value
 
 
 def _or_na(value):

@@ -6,7 +6,7 @@ blank only if no sidecar of the scans has any of its fields, nor shows that a st
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -107,7 +107,9 @@ class _Map:
         return self.sidecar.get("OriginalVoxelSize") or self.image.header.get_zooms()[:3]
 
 
-def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None) -> pd.DataFrame:
+def reporting_checklist(
+    output_dir: PathLike, scans: Sequence[str] | None = None, excluded: Collection[str] = ()
+) -> pd.DataFrame:
     """Fill in the checklist of the ISMRM consensus from the sidecars of a derivative dataset.
 
     Parameters
@@ -116,6 +118,8 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
         Root of the derivative dataset.
     scans : sequence of str, optional
         Labels of the scans to report; all by default.
+    excluded : collection of str
+        Labels of the scans that the study excludes.
 
     Returns
     -------
@@ -135,7 +139,7 @@ def reporting_checklist(output_dir: PathLike, scans: Sequence[str] | None = None
     QSM Consensus Organization Committee et al. Magn Reson Med 2024;91:1834-1862.
     doi:10.1002/mrm.30006
     """
-    maps = _find_maps(Path(output_dir), scans)
+    maps = [chi for chi in _find_maps(Path(output_dir), scans) if chi.scan not in excluded]
     rows = []
     for item in load_template("checklist")["items"]:
         for label, group in _groups(item["of"], maps).items():
@@ -191,7 +195,7 @@ def merge_equal_values(checklist: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(merged, columns=checklist.columns)
 
 
-def write_checklist(output_dir: PathLike) -> pd.DataFrame:
+def write_checklist(output_dir: PathLike, excluded: Collection[str] = ()) -> pd.DataFrame:
     """Write the checklist of a derivative dataset.
 
     It is written as ``logs/checklist.tsv`` with a sidecar, and as text in ``logs/CHECKLIST.md``.
@@ -200,6 +204,8 @@ def write_checklist(output_dir: PathLike) -> pd.DataFrame:
     ----------
     output_dir : path-like
         Root of the derivative dataset.
+    excluded : collection of str
+        Labels of the scans that the study excludes.
 
     Returns
     -------
@@ -207,7 +213,7 @@ def write_checklist(output_dir: PathLike) -> pd.DataFrame:
         The checklist, as of `reporting_checklist`.
     """
     root = Path(output_dir)
-    checklist = reporting_checklist(root)
+    checklist = reporting_checklist(root, excluded=excluded)
     write_tsv(root / CHECKLIST, checklist)
     write_json(sidecar_path(root / CHECKLIST), load_template("checklist")["columns"])
     write_text(root / CHECKLIST_TEXT, checklist_markdown(checklist))

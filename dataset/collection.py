@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from .assembly import assemble_scans
+from .exclusions import read_exclusions
 from .files import PathLike
 from .filters import list_filters
 from .index import list_participants, select_images
@@ -21,6 +22,7 @@ def collect_scans(
     session_label: Sequence[str] | None = None,
     bids_filter: Mapping[str, Mapping] | None = None,
     derivatives: Sequence[PathLike] | None = None,
+    exclude: PathLike | None = None,
     none_is_an_error: bool = True,
 ) -> tuple[list[Scan], list[Problem]]:
     """Collect the scans to process, grouping files by their entities.
@@ -38,6 +40,8 @@ def collect_scans(
     derivatives : sequence of path-like, optional
         Derivative datasets to search for brain masks. By default all in the dataset's
         ``derivatives`` folder except those that multiqsm made.
+    exclude : path-like, optional
+        The file of ``--exclude``, see `multiqsm.dataset.exclude_file.read_exclude_file`.
     none_is_an_error : bool
         If False, return an empty list instead of raising an error when no scan is usable.
 
@@ -56,7 +60,12 @@ def collect_scans(
     """
     root = check_root(bids_dir)
     subjects = list_participants(root, participant_label)
-    images, left_out = select_images(root, subjects, list_filters(session_label, bids_filter or {}))
+    exclusions = read_exclusions(root, exclude)
+    filters = list_filters(session_label, bids_filter or {})
+    images, left_out = select_images(root, subjects, filters, exclusions.verdict)
+    for problem in exclusions.problems:
+        if not problem.subject or problem.subject in subjects:
+            left_out.append(problem)
     scans, unused = assemble_scans(images)
     left_out += unused
     datasets = derivative_datasets(root, derivatives)

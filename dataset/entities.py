@@ -1,7 +1,9 @@
 """Read the BIDS entities in file names."""
 
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .problems import UnusableScanError
@@ -22,7 +24,52 @@ INDICES = ("run", "echo", "chunk")
 LONG_NAMES = dict(zip(SCAN_ENTITIES.values(), SCAN_ENTITIES, strict=True))
 FILE_NAME = re.compile(r"(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)+([a-zA-Z0-9]+)(\.nii(?:\.gz)?)")
 SUFFIX = re.compile(r"(?:^|_)([a-zA-Z0-9+]+)\.nii(?:\.gz)?$")
+# Entities of datasets whose coils are not combined; BIDS has none for them.
+COIL_ENTITIES = ("coil", "channel", "ch", "rx")
 FILE_ENTITIES = ("echo", "part", "suffix", "datatype", "extension")
+
+
+@dataclass(frozen=True)
+class StackedEcho(os.PathLike[str]):
+    """An echo in a file that has all echoes of a scan along its fourth axis.
+
+    It has the attributes of a path that checks and messages use; opened as a file, it is the whole
+    stack.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    index : int
+        Place of the echo along the fourth axis, from 0.
+    """
+
+    path: Path
+    index: int
+
+    @property
+    def name(self) -> str:
+        """The file's name, with the number of the volume for messages."""
+        return f"{self.path.name} (volume {self.index + 1})"
+
+    @property
+    def suffix(self) -> str:
+        """The end of the file's name, such as ``.gz``."""
+        return self.path.suffix
+
+    @property
+    def parents(self) -> Sequence[Path]:
+        """The folders above the file."""
+        return self.path.parents
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+ImagePath = Path | StackedEcho
 
 
 def scan_label(entities: Mapping[str, str]) -> str:
@@ -84,24 +131,27 @@ def strip_prefix(labels: Iterable[object], prefix: str) -> list[str]:
     return [str(label).removeprefix(prefix) for label in labels]
 
 
-def echo_number(path: Path) -> int:
+def echo_number(path: ImagePath) -> int:
     """Return the echo number in a file name.
 
     Parameters
     ----------
-    path : pathlib.Path
+    path : pathlib.Path or StackedEcho
         The file.
 
     Returns
     -------
     int
-        The echo number; 1 if the name has none, as names of single-echo files may.
+        The echo number, in a stack that of the volume; 1 if the name has none, as names of
+        single-echo files may.
 
     Examples
     --------
     >>> echo_number(Path("sub-01_echo-02_part-phase_MEGRE.nii.gz"))
     2
     """
+    if isinstance(path, StackedEcho):
+        return path.index + 1
     echo = re.search(r"_echo-(\d+)_", path.name)
     return int(echo[1]) if echo else 1
 

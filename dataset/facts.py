@@ -74,6 +74,7 @@ def scan_facts(inspection: Inspection, phase_sign: int = 0) -> dict[str, Any]:
         "saturated": inspection.saturated,
         **_alternation_facts(inspection.alternation),
         "mask": "auto" if scan.brain_mask is None else "user",
+        "decisions": "; ".join(scan.decisions) or None,
     }
 
 

@@ -14,9 +14,11 @@ from numpy.typing import DTypeLike
 
 from ..core.artefacts.coherence import central_block
 from .content import MissingContentError, exists
+from .entities import StackedEcho
 from .files import PathLike
 from .forms import Form, header_forms, scanner_form
 from .problems import DatasetError
+from .volumes import SpaceUnit, as_volume, scale_positions, space_unit
 
 REMEDY = "copy it again, or create it again"
 COMPRESSED = (".gz", ".mgz")
@@ -41,11 +43,15 @@ class ImageSummary:
     Attributes
     ----------
     shape : tuple of int
+        Without dimensions of one that follow the third.
+    stored_shape : tuple of int
         As in the header.
+    unit : multiqsm.dataset.volumes.SpaceUnit
+        How the positions in the header are read.
     affine : numpy.ndarray
         4 by 4, from voxels to mm.
     voxel_size : tuple of float
-        In mm, as stored in the header (nibabel would replace 0 by 1).
+        In mm, as stated by the header (nibabel would replace 0 by 1).
     forms : tuple of multiqsm.dataset.forms.Form
         The header's forms that have a code; if there are none, the affine is an assumption.
     scanner : multiqsm.dataset.forms.Form
@@ -73,6 +79,8 @@ class ImageSummary:
     """
 
     shape: tuple[int, ...]
+    stored_shape: tuple[int, ...]
+    unit: SpaceUnit
     affine: np.ndarray
     voxel_size: tuple[float, ...]
     forms: tuple[Form, ...]
@@ -89,7 +97,7 @@ class ImageSummary:
     sample: np.ndarray | None
 
 
-def summarize_image(path: PathLike) -> ImageSummary:
+def summarize_image(path: PathLike | StackedEcho) -> ImageSummary:
     """Read an image to its last byte, and summarise its grid and values.
 
     Parameters
@@ -109,6 +117,8 @@ def summarize_image(path: PathLike) -> ImageSummary:
         If the file is missing, empty, not NIfTI, truncated or damaged.
     """
     header, image, data = read_image(path)
+    unit = space_unit(header)
+    scale_positions(header, unit)
     finite = np.isfinite(data)
     values = data if finite.all() else data[finite]
     fractions = values[values != np.rint(values)]
@@ -117,6 +127,8 @@ def summarize_image(path: PathLike) -> ImageSummary:
     n_at_maximum = int(np.count_nonzero(values == maximum))
     return ImageSummary(
         shape=image.shape,
+        stored_shape=tuple(header.get_data_shape()),
+        unit=unit,
         affine=image.affine,
         voxel_size=tuple(header["pixdim"][1:4].tolist()),
         forms=header_forms(image.header),
@@ -141,14 +153,14 @@ def _every_nth(data):
 
 
 def read_image(
-    path: PathLike, dtype: DTypeLike = np.float32
+    path: PathLike | StackedEcho, dtype: DTypeLike = np.float32
 ) -> tuple[nib.Nifti1Header, nib.Nifti1Image, np.ndarray]:
     """Read an image beyond its last voxel, so that the checksum of a compressed file is verified.
 
     Parameters
     ----------
     path : path-like
-        A NIfTI file, compressed or not.
+        A NIfTI file, compressed or not. Of an echo in a stack, its volume alone is returned.
     dtype : numpy type
         Type of the returned voxels. 64-bit floats represent every label exactly, 32-bit floats
         only labels up to 2²⁴.
@@ -158,7 +170,8 @@ def read_image(
     header : nibabel.Nifti1Header
         As stored in the file.
     image : nibabel.Nifti1Image
-        For its shape, affine and data type. The file is closed, so that voxels cannot be read from
+        For its shape, affine in mm and data type, without dimensions of one that follow the third.
+        The file is closed, so that voxels cannot be read from
         it any more.
     data : ndarray
         The scaled voxels.
@@ -168,16 +181,17 @@ def read_image(
     UnreadableImageError
         If the file is missing, empty, not NIfTI, truncated or damaged.
     """
-    path = Path(path)
-    _refuse_file(path)
+    file = Path(path)
+    _refuse_file(file)
     try:
-        with _open(path) as stream:
+        with _open(file) as stream:
             image_class = _image_class(stream.read(LONGEST_HEADER))
             stream.seek(0)
             header = image_class.header_class.from_fileobj(stream, check=False)
             stream.seek(0)
             image = image_class.from_stream(stream)
-            _refuse_header(path, image)
+            _refuse_header(file, image)
+            image = as_volume(image, path)
             data = image.get_fdata(dtype=dtype, caching="unchanged")
             n_trailing_bytes = 0
             while chunk := stream.read(CHUNK_BYTES):

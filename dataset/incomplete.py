@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .entities import PARTS, SCAN_ENTITIES, scan_label
+from .image_types import image_kinds
 from .index import RawImage
 from .problems import Problem, UnusableScanError
 from .scans import Scan
@@ -17,7 +18,6 @@ COUNTERPARTS = {
     "real": "imaginary",
     "imaginary": "real",
 }
-PHASE_TYPES = {"P", "PHASE"}  # words of ImageType
 SAME_ECHO_TIME = 2e-4  # s; converters round the times of magnitude and phase differently
 # Fields that are the same in two images that were reconstructed from one acquisition.
 ACQUISITION_FIELDS = ("AcquisitionDateTime", "AcquisitionTime")
@@ -55,7 +55,8 @@ class IncompleteScan:
         """Parts that the images are, by their names, or else by their sidecars."""
         parts = set()
         for image in self.images:
-            is_phase = "part" not in image.entities and says_phase(image.value("ImageType"))
+            kinds = image_kinds(image.value("ImageType"))
+            is_phase = "part" not in image.entities and "phase" in kinds
             parts.add("phase" if is_phase else PARTS[image.entities.get("part", "mag")])
         return parts
 
@@ -73,12 +74,6 @@ class IncompleteScan:
                 names.append(name)
         suffix = other.suffix if isinstance(other, Scan) else other.images[0].entities["suffix"]
         return [*names, "suffix"] if suffix != self.images[0].entities["suffix"] else names
-
-
-def says_phase(image_type: object) -> bool:
-    """Return whether a sidecar's ``ImageType`` has a word for phase."""
-    words = image_type if isinstance(image_type, list) else []
-    return not PHASE_TYPES.isdisjoint(str(word).upper() for word in words)
 
 
 def judge_incomplete(incomplete: Sequence[IncompleteScan], scans: Sequence[Scan]) -> list[Problem]:

@@ -1,7 +1,7 @@
 """Find the gradient-echo images of a dataset by their names, and apply filters to them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from .entities import (
     FILE_ENTITIES,
     SCAN_ENTITIES,
     SUFFIX,
+    ImagePath,
     parse_name,
     scan_label,
     strip_prefix,
@@ -102,11 +103,12 @@ class RawImage:
     def __init__(
         self, path: Path, entities: dict[str, str], sidecars: Sidecars, ignored_by: str = ""
     ) -> None:
-        self.path = path
+        self.path: ImagePath = path
         self.filename = path.name
         self.entities = entities
         self.ignored_by = ignored_by
         self._sidecars = sidecars
+        self._file = path
 
     @property
     def scan_label(self) -> str:
@@ -116,7 +118,7 @@ class RawImage:
     @cached_property
     def metadata(self) -> dict:
         """Fields of the sidecars that apply to the image."""
-        return self._sidecars.merged(self.path, self.entities["suffix"])
+        return self._sidecars.merged(self._file, self.entities["suffix"])
 
     def value(self, name: str) -> object:
         """Return the value of an entity or else of a field of the sidecars; None if absent."""
@@ -170,7 +172,7 @@ def find_images(
                     if suffix[1] not in megre_suffixes:
                         continue
                     if rule:
-                        cause = _ignored_text(rule)
+                        cause = ignored_text(rule)
                         left_out.append(_passed_over(one_line(path.name), cause, subject))
                     else:
                         left_out.append(Problem.from_error(one_line(path.name), error, subject))
@@ -221,7 +223,10 @@ def is_folder(path: Path) -> bool:
 
 
 def select_images(
-    root: Path, subjects: Sequence[str], filters: Iterable[tuple[str, str, object]]
+    root: Path,
+    subjects: Sequence[str],
+    filters: Iterable[tuple[str, str, object]],
+    verdict: Callable[[dict[str, str]], Problem | None] | None = None,
 ) -> tuple[list[RawImage], list[Problem]]:
     """Select the gradient-echo images that pass all filters.
 
@@ -236,6 +241,9 @@ def select_images(
         Labels of the participants, without ``sub-``.
     filters : iterable of (str, str, object)
         As from `multiqsm.dataset.filters.list_filters`.
+    verdict : callable, optional
+        Returns why a scan is excluded or cannot be judged, from its entities, see
+        `multiqsm.dataset.exclusions.Exclusions.verdict`.
 
     Returns
     -------
@@ -247,7 +255,7 @@ def select_images(
     Raises
     ------
     DatasetError
-        If no image remains.
+        If ``.bidsignore`` or a filter removes the last image.
     """
     query = load_template("queries")["megre"]
     suffixes = " or ".join(query["suffix"])
@@ -268,7 +276,12 @@ def select_images(
             f"{root / IGNORE_FILE} lists all {len(all_images)} images ({', '.join(rules)})",
             f"remove the lines that match gradient-echo images of {_listed(subjects)}",
         )
-    reasons = {image: _ignored_text(image.ignored_by) for image in all_images if image.ignored_by}
+    reasons = {image: ignored_text(image.ignored_by) for image in all_images if image.ignored_by}
+    judged = {} if verdict is None else _judge_scans(images, verdict)
+    left_out += judged.values()
+    images = [image for image in images if image.scan_label not in judged]
+    if not images:  # the reasons are in `left_out`
+        return [], left_out + _list_passed_over(reasons, images)
     entities = (*SCAN_ENTITIES, *FILE_ENTITIES)
     for name, entity, value in filters:
         if entity not in entities and not any(image.value(entity) for image in images):
@@ -277,7 +290,10 @@ def select_images(
                 f"the entities are: {', '.join(entities)}",
             )
         query[entity] = value  # in place of the default, so that a filter may name other suffixes
-        remaining = [image for image in _matching(found_images, query) if not image.ignored_by]
+        remaining = []
+        for image in _matching(found_images, query):
+            if not image.ignored_by and image.scan_label not in judged:
+                remaining.append(image)
         if not remaining:
             raise DatasetError(
                 f"{name} removed all {len(images)} remaining images",
@@ -289,7 +305,21 @@ def select_images(
     return images, left_out + _list_passed_over(reasons, images)
 
 
-def _ignored_text(rule):
+def _judge_scans(images, verdict):
+    """Return the problem of each scan that is excluded or cannot be judged, by its label."""
+    entities_of_scan = {}
+    for image in images:
+        entities = {name: label for name, label in image.entities.items() if name in SCAN_ENTITIES}
+        entities_of_scan.setdefault(image.scan_label, entities)
+    judged = {}
+    for label, entities in entities_of_scan.items():
+        if problem := verdict(entities):
+            judged[label] = problem
+    return judged
+
+
+def ignored_text(rule: str) -> str:
+    """Return the reason why a scan is passed over that a line of ``.bidsignore`` lists."""
     return f"listed in {IGNORE_FILE} ({rule})"
 
 

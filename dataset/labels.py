@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from ..core.grid import grid_shift, is_same_place
@@ -20,6 +19,7 @@ from .outputs import SUBJECT_SPACE, derivative_path
 from .problems import DatasetError
 from .sources import is_of_gradient_echo
 from .tables import read_rows
+from .volumes import load_volume
 
 DESC = "rois"
 ATRIUM = "atrium"  # name of a region; as a reference it can also be specified by points
@@ -323,7 +323,7 @@ def _read_values(path, image):
     """Return the distinct values of a label image, after checking its grid."""
     _, labels, data = read_image(path, np.float64)
     if image is not None:
-        _check_grid(path, labels, nib.load(image))
+        _check_grid(path, labels, load_volume(image))
     elif labels.ndim != 3:
         raise DatasetError(f"{path}: {labels.ndim} dimensions", "save the labels as one 3-D volume")
     # Every voxel is checked, since interpolation may leave only a few values that are not integers.
@@ -349,8 +349,8 @@ def have_same_grid(first: PathLike, second: PathLike) -> bool:
     -------
     bool
     """
-    image = nib.load(first)
-    reference = nib.load(second)
+    image = load_volume(first)
+    reference = load_volume(second)
     return image.shape == reference.shape and is_same_place(
         image.shape[:3], image.affine, reference.affine
     )

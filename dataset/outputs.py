@@ -36,7 +36,8 @@ def derivative_path(
         Root of the derivative dataset.
     entities : dict of str
         Entities of the scan by their long names: ``subject``, and any of ``session``, ``task``,
-        ``acquisition``, ``ceagent``, ``reconstruction``, ``run`` and ``chunk``.
+        ``acquisition``, ``ceagent``, ``reconstruction``, ``run``, ``part`` (in ``anat``) and
+        ``chunk``.
     suffix : str
         ``Chimap``, ``R2starmap``, ``T2starw``, ``mask``, ``dseg`` or ``chi`` in ``anat``;
         ``magnitude`` or ``fieldmap`` in ``fmap``; ``xfm`` in ``xfm``; any in ``figures``.

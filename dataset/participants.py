@@ -2,9 +2,10 @@
 
 import zlib
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from .content import exists
@@ -13,6 +14,7 @@ from .scans import Scan
 from .tables import REPLACED, Row, read_rows
 from .values import one_line
 
+MEASURED_COLUMNS = ("age", "sex")  # of participants.tsv, read at the group level
 READ_COLUMNS = ("site", "scanner", "species")  # of participants.tsv and sessions.tsv
 LONGEST_NAME = 100  # characters of a site's name
 
@@ -46,21 +48,40 @@ class ParticipantTables:
             # Each participant has an own table, so that scans of others remain usable.
             raise UnusableScanError(error.cause, error.remedy, error.file) from error
 
+    def labels(self) -> set[str]:
+        """Return the labels of all participants in participants.tsv."""
+        path = self._root / "participants.tsv"
+        self._rows_of(path, "participant_id", "sub", "")
+        return set(self._rows[path])
+
+    def check(self, subject: str, session: str | None = None) -> None:
+        """Check the rows of a participant, and of a session if there is one.
+
+        Parameters
+        ----------
+        subject, session : str
+            Labels without ``sub-`` and ``ses-``.
+
+        Raises
+        ------
+        UnusableScanError
+            If rows contradict each other, or the table of sessions cannot be read.
+        DatasetError
+            If participants.tsv cannot be read.
+        """
+        entities = {"subject": subject} | ({"session": session} if session else {})
+        scan = Scan(entities, "")
+        self.participant(scan)
+        if session:
+            self.session(scan)
+
     def _row(self, path, key, entity, label):
         """Return the row with a label, merged from several rows unless they contradict each other.
 
         Labels in the column `key` may have the prefix of the entity or not.
         """
-        rows = self._rows_of(path, key, entity, label)
-        merged = dict(rows[0]) if rows else {}
-        contradictory = []
-        for column in READ_COLUMNS:
-            values = {row[column] for row in rows if not _is_missing(row.get(column))}
-            if len(values) > 1:
-                contradictory.append(column)
-            elif values:
-                merged[column] = values.pop()
-        if contradictory:
+        merged, contradictory = merge_rows(self._rows_of(path, key, entity, label))
+        if contradictory := [column for column in contradictory if column in READ_COLUMNS]:
             raise UnusableScanError(
                 f"{path.name}: rows of {entity}-{label} contradict each other in column "
                 f"{', '.join(contradictory)}",
@@ -84,7 +105,11 @@ class ParticipantTables:
         rows = self._rows_of(path, "participant_id", "sub", label)
         if not rows:
             return (f"sub-{label} is not in participants.tsv",) if path.exists() else ()
+        _, contradictory = merge_rows(rows)
         notes = []
+        for column in contradictory:
+            if column in MEASURED_COLUMNS:
+                notes.append(contradiction(label, column))
         for row in rows:
             where = f"line {row.line} of participants.tsv, the row of sub-{label},"
             notes += [f"{where} {fault}" for fault in _faults(row)]
@@ -106,6 +131,44 @@ def _faults(row):
     return faults
 
 
+def contradiction(label: str, column: str) -> str:
+    """Return the note that rows of a participant contradict each other in a column."""
+    cause = f"rows of sub-{label} contradict each other: its {column} was not used"
+    return f"participants.tsv: {cause}; remove all but one"
+
+
+def merge_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Merge the rows of one participant or session.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Cells by column, the same columns in each row. None, NaN, empty cells and ``n/a`` are
+        missing.
+
+    Returns
+    -------
+    merged : dict
+        The value of each column that at least one row has; None if there is none, or if the rows
+        contradict each other.
+    contradictory : list of str
+        Columns in which they do.
+
+    Examples
+    --------
+    >>> merge_rows([{"sex": "n/a", "site": "A"}, {"sex": "F", "site": "B"}])
+    ({'sex': 'F', 'site': None}, ['site'])
+    """
+    merged: dict[str, Any] = {}
+    contradictory = []
+    for column in rows[0] if rows else ():
+        values = {row[column] for row in rows if not _is_missing(row[column])}
+        merged[column] = next(iter(values)) if len(values) == 1 else None
+        if len(values) > 1:
+            contradictory.append(column)
+    return merged, contradictory
+
+
 def merge_repeats(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Merge the rows of each participant into one.
 
@@ -123,11 +186,17 @@ def merge_repeats(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, st
     contradictions : list of (str, str)
         Participants and columns whose rows contradict each other.
     """
-    groups = table.groupby(level=0, sort=False)
-    n_values = groups.nunique()
-    rows, columns = np.nonzero(n_values.to_numpy() > 1)
-    contradictions = list(zip(n_values.index[rows], n_values.columns[columns], strict=True))
-    return groups.first().where(n_values <= 1, None), contradictions
+    rows_of_label: dict[str, list[dict]] = {}
+    for label, row in zip(table.index, table.to_dict("records"), strict=True):
+        rows_of_label.setdefault(label, []).append(row)
+    merged = {}
+    contradictions = []
+    for label, rows in rows_of_label.items():
+        merged[label], contradictory = merge_rows(rows)
+        contradictions += [(label, column) for column in contradictory]
+    index = pd.Index(merged, name=table.index.name)
+    values = pd.DataFrame(list(merged.values()), index, table.columns, dtype=object)
+    return values, contradictions
 
 
 def find_site(scan: Scan, tables: ParticipantTables) -> tuple[str, str]:
@@ -160,7 +229,7 @@ def find_site(scan: Scan, tables: ParticipantTables) -> tuple[str, str]:
 
 
 def _is_missing(value):
-    return value in (None, "", "n/a")
+    return value in (None, "", "n/a") or value != value  # NaN
 
 
 def _site_of_sidecar(scan, session):

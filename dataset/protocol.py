@@ -22,6 +22,7 @@ from .preflight.echoes import LONGEST_ECHO_TIME
 from .problems import DatasetError, Problem
 from .scans import Scan
 from .values import join_numbers
+from .volumes import load_volume
 
 AXES = ("right-left", "anterior-posterior", "inferior-superior")
 ROUNDING = 1e-3  # relative: rounding of headers and oblique affines changes voxel sizes by less
@@ -268,7 +269,7 @@ def read_protocol(scan: Scan) -> ScanProtocol:
     if (np.diff(times) <= 0).any():
         raise ValueError("two of its echoes have the same echo time")
     try:
-        image = nib.load(scan.files[0])
+        image = load_volume(scan.files[0])
     except (OSError, EOFError, zlib.error, ImageFileError) as error:
         raise ValueError(f"{scan.files[0].name} cannot be read ({error})") from error
     axes = scanner_form(image).affine[:3, :3]

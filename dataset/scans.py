@@ -77,6 +77,9 @@ class Scan:
         ``monopolar`` or ``bipolar``, as the images of a checked scan show it; None if they do not.
     notes : tuple of str
         Remarks for the user on how the files were grouped.
+    decisions : tuple of str
+        How files and sidecars were read where they could be read otherwise, for the audit's table
+        and the sidecars of the maps.
     """
 
     entities: dict[str, str]
@@ -97,6 +100,7 @@ class Scan:
     is_phantom: bool = False
     readout_polarity: str | None = None
     notes: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, tuple[Path, ...]]:

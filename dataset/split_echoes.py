@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..core.phase.vendors import vendor
 from .facts import scan_facts
 from .preflight.inspection import Inspection
 from .repeats import is_same_time, scan_protocol
@@ -58,7 +59,7 @@ def _all_but_echoes(inspection):
         facts["repetition_time"],
         facts["flip_angle"],
         facts["field_strength"],
-        facts["manufacturer"],
+        vendor(scan.manufacturer),
         facts["model"],
         facts["software"],
         facts["matrix"],

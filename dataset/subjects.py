@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import nibabel as nib
-
 from ..core.grid import voxel_size_of
 from .anatomy import Anatomy, find_anatomy, find_atria
 from .entities import SCAN_ENTITIES, scan_label
@@ -27,6 +25,7 @@ from .problems import DatasetError, Problem
 from .protocol import HarmonizedScan
 from .repeats import Protocol, number_scans, scan_protocol
 from .scans import Scan
+from .volumes import load_volume
 
 
 @dataclass(frozen=True)
@@ -296,7 +295,7 @@ def _anatomy_of(scan, output_dir, datasets):
 def _voxel_size(scan):
     if isinstance(scan, HarmonizedScan):
         return scan.voxel_size
-    affine = scanner_form(nib.load(scan.files[0])).affine
+    affine = scanner_form(load_volume(scan.files[0])).affine
     return tuple(voxel_size_of(affine).tolist())
 
 

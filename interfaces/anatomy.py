@@ -17,7 +17,7 @@ from ..core.registration.resampling import resample_labels
 from ..core.registration.transforms import itk_text
 from ..dataset.anatomy import ASEG, ASEG_NAMES, check_recon_all
 from ..dataset.content import exists
-from .images import geometry, read_mask, read_volume, write_volume
+from .images import geometry, read_mask, read_single_volume, read_volume, write_volume
 
 
 class _LabelsFromFreeSurferInputSpec(BaseInterfaceInputSpec):
@@ -49,7 +49,7 @@ class LabelsFromFreeSurfer(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         folder = Path(runtime.cwd)
-        aseg, aseg_image = read_volume(inputs.aseg_file)
+        aseg, aseg_image = read_single_volume(inputs.aseg_file)
         labels = np.rint(aseg).astype(np.int32)
         labels[~np.isin(labels, list(ASEG_NAMES))] = 0
         present_labels = set(np.unique(labels).tolist())
@@ -58,7 +58,7 @@ class LabelsFromFreeSurfer(SimpleInterface):
                 f"{inputs.aseg_file}: contains none of the labels "
                 f"{', '.join(map(str, ASEG_NAMES))}; run recon-all again"
             )
-        moving, moving_image = read_volume(inputs.image_file)
+        moving, moving_image = read_single_volume(inputs.image_file)
         average, grid = read_volume(inputs.average_file)
         fit = register_rigid_nmi(
             moving,

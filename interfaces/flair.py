@@ -20,9 +20,10 @@ from ..core.grid import box_around, voxel_size_of
 from ..core.registration.mutual_information import register_rigid_nmi
 from ..core.registration.resampling import resample, resample_labels
 from ..core.registration.transforms import itk_text
+from ..dataset.volumes import load_volume
 from ..pictures.fusion import fusion_figure
 from .figures import PlotInterface
-from .images import read_labels, read_mask, read_volume
+from .images import read_labels, read_mask, read_single_volume, read_volume
 from .registration import read_transform
 from .subject_figures import PlotRegionsInputSpec, first_measured, thalamus_or_all
 
@@ -49,7 +50,7 @@ class RegisterFlair(SimpleInterface):
     output_spec = _RegisterFlairOutputSpec
 
     def _run_interface(self, runtime):
-        flair, moving = read_volume(self.inputs.flair_file)
+        flair, moving = read_single_volume(self.inputs.flair_file)
         average, fixed = read_volume(self.inputs.average_file)
         fit = register_rigid_nmi(
             np.nan_to_num(flair),
@@ -90,7 +91,7 @@ class PlotFlair(PlotInterface):
         regions = thalamus_or_all(labels, names)
         if not regions.any():
             return None
-        flair = nib.as_closest_canonical(nib.load(inputs.flair_file))
+        flair = nib.as_closest_canonical(load_volume(inputs.flair_file))
         to_map = self._flair_to_map(inputs.chi_files.index(chi_file))
         affine = nib.load(label_file).affine
         masks = []

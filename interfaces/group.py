@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
 
 from ..bids_templates import SHIPPED_MODELS, load_template
 from ..cohort.descriptions import add_units, describe_columns, model_table_columns
+from ..cohort.included import excluded_scans, exclusion_notes, study_exclusions
 from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import (
@@ -23,9 +24,11 @@ from ..cohort.roi_tables import (
     read_r2star_tables,
     read_roi_table,
     read_roi_tables,
+    row_entities,
 )
 from ..cohort.times import collect_times
 from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
+from ..dataset.entities import scan_label
 from ..dataset.files import read_json, write_json, write_text
 from ..dataset.group_tables import GROUP, remove_group_table, write_group_table
 from ..dataset.methods import CITATION
@@ -51,10 +54,12 @@ AS_MEASURED = "as measured"
 class _CollectRoiTablesInputSpec(BaseInterfaceInputSpec):
     bids_dir = Directory(exists=True, mandatory=True, desc="root of the raw dataset")
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
+    exclude = File(exists=True, desc="the file of --exclude")
 
 
 class _CollectRoiTablesOutputSpec(TraitedSpec):
-    out_file = File(desc="the table of all scans")
+    out_file = File(desc="the table of all scans that are not excluded")
+    excluded_file = File(desc="the table of excluded scans; without rows if there are none")
     r2star_file = File(desc="the table of R2* of all scans; without rows if there is none")
     notes = traits.List(traits.Str, desc="remarks for the reader")
 
@@ -67,18 +72,26 @@ class CollectRoiTables(SimpleInterface):
     _always_run = True  # scans may have been added since the last run
 
     def _run_interface(self, runtime):
-        rois, protocol_notes = add_protocols(read_roi_tables(self.inputs.output_dir))
+        root = self.inputs.output_dir
+        exclude = none_if_undefined(self.inputs.exclude)
+        exclusions = study_exclusions(self.inputs.bids_dir, root, exclude)
+        excluded, excluded_problems = excluded_scans(root, exclusions)
+        folder = Path(runtime.cwd)
+        self._results["excluded_file"] = str(write_tsv(folder / "excluded.tsv", excluded))
+        rois, protocol_notes = add_protocols(read_roi_tables(root, exclusions))
         rois, participant_notes = add_participants(rois, self.inputs.bids_dir)
-        self._results["out_file"] = str(write_tsv(Path(runtime.cwd) / "rois.tsv", rois))
-        r2star, r2star_notes = read_r2star_tables(self.inputs.output_dir, rois)
-        self._results["r2star_file"] = str(write_tsv(Path(runtime.cwd) / "r2star.tsv", r2star))
-        self._results["notes"] = [*protocol_notes, *participant_notes, *r2star_notes]
+        self._results["out_file"] = str(write_tsv(folder / "rois.tsv", rois))
+        r2star, r2star_notes = read_r2star_tables(root, rois, exclusions)
+        self._results["r2star_file"] = str(write_tsv(folder / "r2star.tsv", r2star))
+        notes = exclusion_notes(exclusions, excluded_problems)
+        self._results["notes"] = [*notes, *protocol_notes, *participant_notes, *r2star_notes]
         return runtime
 
 
 class _StudyStatisticsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the table of all scans")
     r2star_file = File(exists=True, mandatory=True, desc="the table of R2* of all scans")
+    excluded_file = File(exists=True, desc="the table of the scans that the study excludes")
     notes = traits.List(traits.Str, usedefault=True, desc="remarks of the steps before")
     calibrate = traits.Enum(
         "no",
@@ -86,6 +99,10 @@ class _StudyStatisticsInputSpec(BaseInterfaceInputSpec):
         "if possible",
         usedefault=True,
         desc="calibrate by the phantom scans of each site",
+    )
+    equivalence_margin = traits.Float(
+        desc="margin of the tests of equivalence, ppb; default: the published imprecision of each "
+        "region"
     )
 
 
@@ -104,10 +121,16 @@ class StudyStatistics(SimpleInterface):
 
     def _run_interface(self, runtime):
         rois = read_roi_table(self.inputs.in_file)
-        tables, notes = _study_tables(rois, self.inputs.calibrate)
+        margin = none_if_undefined(self.inputs.equivalence_margin)
+        margins = _published_imprecision() if margin is None else margin / 1000
+        tables, notes = _study_tables(rois, self.inputs.calibrate, margins)
         r2star = read_tsv(self.inputs.r2star_file)
         tables_of_r2star, r2star_notes = r2star_tables(r2star, tables["rois"], tables["tubes"])
         tables |= tables_of_r2star
+        if isdefined(self.inputs.excluded_file):
+            excluded = read_tsv(self.inputs.excluded_file)
+            excluded = _stacked(excluded, tables.pop("excluded", excluded[:0]))
+            tables |= {"excluded": excluded} if len(excluded) else {}
         nuclei = nuclei_table(tables)
         if not nuclei.empty:
             tables["nuclei"] = nuclei
@@ -126,16 +149,16 @@ def _methods_by_calibration(rois):
     return methods
 
 
-def _study_tables(rois, calibrate):
+def _study_tables(rois, calibrate, margins):
     """Compute the tables; return them with the remarks."""
     if calibrate == "no":
-        return study_tables(rois)
+        return study_tables(rois, equivalence_margins=margins)
     try:
-        return study_tables(rois, calibrated=True)
+        return study_tables(rois, calibrated=True, equivalence_margins=margins)
     except ValueError as reason:
         if calibrate == "yes":
             raise
-        tables, notes = study_tables(rois)
+        tables, notes = study_tables(rois, equivalence_margins=margins)
         return tables, [*notes, f"values are not calibrated: {reason}"]
 
 
@@ -187,6 +210,7 @@ class _GroupReportInputSpec(BaseInterfaceInputSpec):
         traits.Str, usedefault=True, desc="how the preset's methods differ from the study's"
     )
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
+    excluded_file = File(exists=True, desc="the table of the scans that the study excludes")
 
 
 class _GroupReportOutputSpec(TraitedSpec):
@@ -216,7 +240,8 @@ class GroupReport(SimpleInterface):
             links[name] = file.relative_to(root).as_posix()
         # The command line shows the report's warnings as well.
         write_group_table(root, "warnings", pd.DataFrame({"warning": list(self.inputs.notes)}))
-        checklist = write_checklist(root)  # after the tables, since it counts the excluded scans
+        # After the tables, since it counts the excluded scans.
+        checklist = write_checklist(root, self._excluded_labels())
         links["checklist"] = CHECKLIST.as_posix()
         calibration = _methods_by_calibration(tables.get("rois"))
         differences = self._differences(calibration)
@@ -235,6 +260,13 @@ class GroupReport(SimpleInterface):
         )
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())
         return runtime
+
+    def _excluded_labels(self):
+        """Return the labels of the scans that the study excludes."""
+        if not isdefined(self.inputs.excluded_file):
+            return []
+        rows = read_tsv(self.inputs.excluded_file).to_dict("records")
+        return [scan_label(row_entities(row)) for row in rows]
 
     def _study(self, differences, calibration):
         """Say how the study was processed, for the overview."""
@@ -276,6 +308,7 @@ class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):
     model = traits.Str(mandatory=True, desc="file of the model, or its name")
     phenotype = traits.List(File(exists=True), desc="further tables of participants, TSV")
     freesurfer_dir = Directory(desc="FreeSurfer's subjects directory")
+    exclude = File(exists=True, desc="the file of --exclude")
 
 
 class _ModelStatisticsOutputSpec(TraitedSpec):
@@ -294,9 +327,11 @@ class ModelStatistics(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         model = read_model(inputs.model)
+        exclude = none_if_undefined(inputs.exclude)
         patients = collect_patients(
             inputs.bids_dir,
             inputs.output_dir,
+            exclusions=study_exclusions(inputs.bids_dir, inputs.output_dir, exclude),
             method=model.method,
             region=model.region,
             reference=model.reference,
@@ -409,6 +444,13 @@ def _write_tables(runtime, tables):
     for name, table in tables.items():
         files[name] = str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
     return files
+
+
+def _published_imprecision():
+    """Return the imprecision within a site, ppm, of each region in the 2015 study (iterative)."""
+    published = pd.DataFrame(load_template("published"))
+    iterative = published[published["method"] == "iterative"]
+    return dict(zip(iterative["roi"], iterative["within"], strict=True))
 
 
 def _published_reproducibility():

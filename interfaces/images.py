@@ -12,6 +12,7 @@ from ..core.dipole import b0_direction
 from ..core.grid import voxel_size_of
 from ..dataset.files import PathLike
 from ..dataset.forms import FORMS, scanner_form
+from ..dataset.volumes import load_volume
 
 # Header fields that hold the affines: the quaternion (qform) and the matrix (sform).
 AFFINE_FIELDS = (
@@ -43,7 +44,7 @@ class Geometry(TypedDict):
 
 
 def read_volume(path: PathLike) -> tuple[np.ndarray, nib.Nifti1Image]:
-    """Read an image as float32.
+    """Read an image that another node made, as float32.
 
     Parameters
     ----------
@@ -60,23 +61,32 @@ def read_volume(path: PathLike) -> tuple[np.ndarray, nib.Nifti1Image]:
     return image.get_fdata(dtype=np.float32, caching="unchanged"), image
 
 
+def read_single_volume(path: PathLike) -> tuple[np.ndarray, nib.Nifti1Image]:
+    """Read an image of any program as one volume in mm, without further dimensions of one.
+
+    Parameters and returned values are those of `read_volume`.
+    """
+    image = load_volume(path)
+    return image.get_fdata(dtype=np.float32, caching="unchanged"), image
+
+
 def read_canonical(path: PathLike) -> tuple[np.ndarray, nib.Nifti1Image]:
     """Read an image for drawing: float32, in RAS+ orientation, with NaN replaced by zero.
 
     Parameters and returned values are those of `read_volume`.
     """
-    image = nib.as_closest_canonical(nib.load(path))
+    image = nib.as_closest_canonical(load_volume(path))
     return np.nan_to_num(image.get_fdata(dtype=np.float32, caching="unchanged")), image
 
 
 def read_mask(path: PathLike) -> np.ndarray:
     """Read a mask: True where the image is not zero."""
-    return read_volume(path)[0] != 0
+    return read_single_volume(path)[0] != 0
 
 
 def read_labels(path: PathLike) -> np.ndarray:
     """Read a label image as int32."""
-    return np.rint(read_volume(path)[0]).astype(np.int32)
+    return np.rint(read_single_volume(path)[0]).astype(np.int32)
 
 
 def geometry(image: nib.Nifti1Image) -> Geometry:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -22,8 +21,9 @@ from ..dataset.files import write_json
 from ..dataset.names import LESION_MASK, LESION_TABLE
 from ..dataset.outputs import derivative_path
 from ..dataset.tables import write_tsv
+from ..dataset.volumes import load_volume
 from .derivatives import save_image
-from .images import geometry, read_mask, read_volume, write_volume
+from .images import geometry, read_mask, read_single_volume, write_volume
 
 
 class _SegmentLesionsInputSpec(BaseInterfaceInputSpec):
@@ -48,7 +48,7 @@ class SegmentLesions(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        flair, image = read_volume(inputs.flair_file)
+        flair, image = read_single_volume(inputs.flair_file)
         seeds = np.zeros((0, 3), int)
         record = {}
         if isdefined(inputs.ready_file):
@@ -80,7 +80,7 @@ class SegmentLesions(SimpleInterface):
     def _mask(self, kind, image):
         """Read a mask, resampled to the grid of the FLAIR image if it was drawn on another one."""
         path = getattr(self.inputs, f"{kind}_file")
-        mask_image = nib.load(path)
+        mask_image = load_volume(path)
         if mask_image.ndim != 3:
             raise ValueError(
                 f"{path}: the image has {mask_image.ndim} dimensions; save the mask as a single "
@@ -123,7 +123,7 @@ class SaveLesions(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         root = inputs.output_dir
-        image = nib.load(inputs.flair_file)
+        image = load_volume(inputs.flair_file)
         lesions = read_mask(inputs.mask_file)
         table, _ = lesion_table(lesions, image.affine, seeds=inputs.seeds)
         total = table.iloc[-1]
@@ -156,7 +156,7 @@ def _seed_voxels(path, image):
     if path.suffix == ".tsv":
         points = np.array(read_points(path))
     else:
-        points = _world_points(_deepest_voxels(read_mask(path)), nib.load(path))
+        points = _world_points(_deepest_voxels(read_mask(path)), load_volume(path))
     voxels = np.column_stack([points, np.ones(len(points))]) @ np.linalg.inv(image.affine).T
     return np.rint(voxels[:, :3]).astype(int)
 

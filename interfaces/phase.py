@@ -1,5 +1,7 @@
 """From the scanner's files to magnitude and phase in radians, and to unwrapped phase."""
 
+from pathlib import Path
+
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, isdefined, traits
 
@@ -11,9 +13,11 @@ from ..core.phase.encoding import (
     from_real_imaginary,
 )
 from ..core.phase.readout import fit_readout_phase, remove_readout_phase
+from ..core.phase.unmeasured import background_without_phase
 from ..core.phase.unwrapping import UNWRAPPINGS, unwrap_echoes
+from ..dataset.entities import StackedEcho
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
-from .images import read_mask, read_volume, write_volume
+from .images import read_mask, read_single_volume, read_volume, write_volume
 
 
 class _DecodeEchoesInputSpec(ProvenanceInputSpec):
@@ -21,6 +25,11 @@ class _DecodeEchoesInputSpec(ProvenanceInputSpec):
     phase = InputMultiObject(File(exists=True), desc="phase, one file for each echo")
     real = InputMultiObject(File(exists=True), desc="real part, one file for each echo")
     imaginary = InputMultiObject(File(exists=True), desc="imaginary part, one file for each echo")
+    volumes = traits.Dict(
+        usedefault=True,
+        desc="for parts whose files have several echoes along the fourth axis: place of each echo, "
+        "from 0, or -1 for a file with one echo",
+    )
     units = traits.Str(desc="units of the phase, from its sidecar")
     manufacturer = traits.Str(desc="manufacturer, from the sidecar")
     phase_sign = traits.Enum(
@@ -42,9 +51,9 @@ class DecodeEchoes(CoreInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         first_file = (inputs.phase or inputs.real)[0]
-        _, like = read_volume(first_file)
+        _, like = read_single_volume(first_file)
         try:
-            magnitude, phase, encoding, n_not_finite = self._decode()
+            magnitude, phase, encoding, counts = self._decode()
         except PhaseEncodingError as error:
             raise PhaseEncodingError(f"{first_file}: {error.for_image}") from error
         sign, source = default_sign(none_if_undefined(inputs.manufacturer))
@@ -61,38 +70,54 @@ class DecodeEchoes(CoreInterface):
             PhaseEncoding=encoding,
             PhaseSign=sign,
             PhaseSignSource=source,
-            NonFiniteVoxelsSetToZero=n_not_finite,
+            **counts,
         )
         return runtime
 
     def _decode(self):
-        """Return magnitude, phase, the encoding's name, and the number of non-finite voxels."""
+        """Return magnitude, phase, the encoding's name, and the numbers of voxels that were set to
+        zero, by sidecar field.
+        """
         inputs = self.inputs
         if isdefined(inputs.real) and inputs.real:
-            real, n_real = _read_echoes(inputs.real)
-            imaginary, n_imaginary = _read_echoes(inputs.imaginary)
+            real, n_real = self._read_echoes("real")
+            imaginary, n_imaginary = self._read_echoes("imaginary")
             magnitude, phase = from_real_imaginary(real, imaginary)
-            return magnitude, phase, "real and imaginary parts", n_real + n_imaginary
-        magnitude, n_magnitude = _read_echoes(inputs.magnitude)
-        stored_values, n_phase = _read_echoes(inputs.phase)
+            counts = {"NonFiniteVoxelsSetToZero": n_real + n_imaginary}
+            return magnitude, phase, "real and imaginary parts", counts
+        magnitude, n_magnitude = self._read_echoes("magnitude")
+        stored_values, n_phase = self._read_echoes("phase")
         phase, encoding = decode_phase(
             stored_values,
             units=none_if_undefined(inputs.units),
             manufacturer=none_if_undefined(inputs.manufacturer),
             echo_axis=-1,
         )
-        return magnitude, phase, encoding.name, n_magnitude + n_phase
+        counts = {"NonFiniteVoxelsSetToZero": n_magnitude + n_phase}
+        # Other programs mask phase but not magnitude. Without this, the constant phase of scalp and
+        # air would look like a good one.
+        background = background_without_phase(stored_values)
+        if n_background := int(np.count_nonzero(magnitude[background].any(axis=-1))):
+            magnitude[background] = 0
+            counts["VoxelsWithoutPhase"] = n_background
+        return magnitude, phase, encoding.name, counts
 
+    def _read_echoes(self, part):
+        """Read echoes along a fourth axis; set non-finite voxels to zero and return their number.
 
-def _read_echoes(files):
-    """Read echoes along a fourth axis; set non-finite voxels to zero and return their number.
-
-    The preflight checks have excluded scans that have such voxels outside the background.
-    """
-    stack = np.stack([read_volume(file)[0] for file in files], axis=-1)
-    is_not_finite = ~np.isfinite(stack)
-    stack[is_not_finite] = 0
-    return stack, int(np.count_nonzero(is_not_finite))
+        The preflight checks have excluded scans that have such voxels outside the background.
+        """
+        files = getattr(self.inputs, part)
+        echoes = []
+        for file, place in zip(
+            files, self.inputs.volumes.get(part, [-1] * len(files)), strict=True
+        ):
+            echo = file if place < 0 else StackedEcho(Path(file), place)
+            echoes.append(read_single_volume(echo)[0])
+        stack = np.stack(echoes, axis=-1)
+        is_not_finite = ~np.isfinite(stack)
+        stack[is_not_finite] = 0
+        return stack, int(np.count_nonzero(is_not_finite))
 
 
 class _CorrectReadoutInputSpec(ProvenanceInputSpec):

@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 
 from ..core.regions.thalamus import smooth_labels
 from ..core.registration.resampling import resample_labels
+from ..dataset.volumes import load_volume
 from .base import names_by_label
 from .images import geometry, read_labels, write_volume
 from .registration import NOT_REGISTERED, read_transform
@@ -215,7 +216,7 @@ def _resample_regions(drawn, transform_file, grid, out_file, smoothing):
 
 def _write_resampled(path, transform, grid, out_file, smoothing=0.0):
     """Resample labels to another grid and write them; smooth their surfaces on their own grid."""
-    image = nib.load(path)
+    image = load_volume(path)
     labels = smooth_labels(read_labels(path), geometry(image)["voxel_size"], smoothing)
     labels = resample_labels(labels, image.affine, grid.affine, grid.shape[:3], transform=transform)
     return write_volume(out_file, labels, grid)

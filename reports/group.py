@@ -267,6 +267,7 @@ def _imprecision(tables, links):
 def _tests(tables, links):
     captions = {
         "within_versus_cross": "Cross-site versus within-site imprecision",
+        "equivalence": "Equivalence of cross-site and within-site imprecision",
         "between_rois": "Differences in imprecision between regions",
         "between_methods": "Differences between inversions",
     }
@@ -280,7 +281,9 @@ def _tests(tables, links):
                 part.append(Paragraph(f"{n_impossible} {NOTES['impossible_tests']}", note=True))
             if len(tests):
                 part.append(_table({name: tests}, name, caption, links))
-            blocks.extend(part if name == "within_versus_cross" else [Details(caption, part)])
+            blocks.extend(
+                part if name in ("within_versus_cross", "equivalence") else [Details(caption, part)]
+            )
     if blocks:
         blocks.insert(0, Paragraph(NOTES["bonferroni"], note=True))
     return tuple(blocks)

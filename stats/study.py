@@ -1,6 +1,6 @@
 """All tables of a multisite study, computed from the table of regional values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -9,6 +9,7 @@ from .age import age_regression
 from .agreement import bland_altman, bland_altman_points, intraclass_correlation
 from .calibration import apply_calibration, calibrate, calibration_refusals, doubtful_lines
 from .components import variance_components
+from .equivalence import equivalence_tests, unbiased_imprecision
 from .harmonization import harmonization_effect, shift_and_scale
 from .planning import change_sd, group_sd, sample_size, smallest_detectable_change
 from .protocols import choose_protocols, scans_of
@@ -27,7 +28,10 @@ EFFECTS = (5.0, 10.0)  # ppb; the sample sizes are for these effects
 
 
 def study_tables(
-    rois: pd.DataFrame, *, calibrated: bool = False
+    rois: pd.DataFrame,
+    *,
+    calibrated: bool = False,
+    equivalence_margins: Mapping[str, float] | float | None = None,
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Compute every table that the values of a study allow.
 
@@ -42,16 +46,19 @@ def study_tables(
         Correct people's values by the phantom scans of their site first. A method of which a site
         has no calibration or a poor one stays as measured at all sites, with a note, and is not
         compared with calibrated ones.
+    equivalence_margins : float or mapping of str to float, optional
+        Margin within which imprecision across sites is equivalent to that within a site, of all
+        regions or of each, ppm. Without it there is no test of equivalence.
 
     Returns
     -------
     tables : dict of str to DataFrame
         ``rois`` and ``tubes``; ``calibration``; ``imprecision`` (per subject) and
-        ``imprecision_summary``; ``within_versus_cross``, ``between_rois``, ``between_methods``;
-        ``references``;
-        ``within_subject_sd``; ``icc``; ``components``; ``sdc``; ``sample_size``; ``bland_altman``
-        and ``bland_altman_points``; ``harmonized`` and ``harmonization``; ``age``; ``excluded``,
-        the scans that are in no other table, with the reason.
+        ``imprecision_summary``; ``within_versus_cross``, ``equivalence``, ``between_rois``,
+        ``between_methods``; ``references``; ``within_subject_sd``; ``icc``; ``components``;
+        ``sdc``; ``sample_size``; ``bland_altman`` and ``bland_altman_points``; ``harmonized`` and
+        ``harmonization``; ``age``; ``excluded``, the scans that are in no other table, with the
+        reason.
     notes : list of str
         Scans that were left out, doubtful results and tables that could not be computed, with the
         reasons.
@@ -105,6 +112,10 @@ def study_tables(
     if "imprecision" in tables:
         compute("imprecision_summary", summarise_imprecision, tables["imprecision"])
         compute("within_versus_cross", within_versus_cross, tables["imprecision"])
+        if equivalence_margins is not None:
+            compute(
+                "equivalence", equivalence_tests, unbiased_imprecision(people), equivalence_margins
+            )
         compute("between_rois", between_rois, tables["imprecision"])
         comparable = _comparable(tables["imprecision"], people)
         if any(part["method"].nunique() > 1 for part in comparable):

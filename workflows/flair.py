@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
 from ..dataset.names import FLAIR_REGIONS
 from ..dataset.subjects import Subject
+from ..dataset.volumes import load_volume
 from ..interfaces.flair import PlotFlair, RegisterFlair
 from .connections import by_name
 from .memory import VolumeMemory
@@ -66,7 +66,7 @@ def connect_flair(
     if flair is None:
         return Node(plot, name="plot_flair", mem_gb=gigabytes(0))
     # 40 bytes a voxel, since the registration works in double precision.
-    flair_gigabytes = round(40e-9 * prod(nib.load(flair).shape[:3]), 3)
+    flair_gigabytes = round(40e-9 * prod(load_volume(flair).shape[:3]), 3)
     register = RegisterFlair(flair_file=str(flair))
     register = make_node(register, "register_flair", gigabytes(20) + flair_gigabytes)
     plot.inputs.flair_file = str(flair)

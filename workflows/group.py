@@ -17,9 +17,11 @@ def init_group_wf(
     bids_dir: PathLike,
     output_dir: PathLike,
     calibrate: str = "no",
+    equivalence_margin: float | None = None,
     preset: str | None = None,
     differences: Sequence[Difference] = (),
     n_unrecorded: int = 0,
+    exclude: PathLike | None = None,
 ) -> Workflow:
     """Build the workflow of the group level.
 
@@ -31,12 +33,17 @@ def init_group_wf(
         Whether people's values are corrected by the phantom scans of their site. If that is not
         possible for any inversion, 'yes' is an error and 'if possible' a warning; an inversion for
         which it is not possible stays as measured, with a warning.
+    equivalence_margin : float, optional
+        Margin within which imprecision across sites is equivalent to that within a site, ppb. By
+        default, the published imprecision of each region.
     preset : str, optional
         Preset of a published study that the report compares the settings with.
     differences : sequence of Difference
         Choices that are not the preset's.
     n_unrecorded : int
         Number of scans whose settings are not recorded, so that they cannot be compared.
+    exclude : path-like, optional
+        The file of ``--exclude``, see `multiqsm.dataset.exclude_file.read_exclude_file`.
 
     Returns
     -------
@@ -48,7 +55,11 @@ def init_group_wf(
         name="collect",
         mem_gb=1,
     )
+    if exclude is not None:
+        collect.inputs.exclude = str(exclude)
     statistics = Node(StudyStatistics(calibrate=calibrate), name="statistics", mem_gb=1)
+    if equivalence_margin is not None:
+        statistics.inputs.equivalence_margin = equivalence_margin
     times = Node(ComputationTimes(output_dir=str(output_dir)), name="times", mem_gb=1)
     report = Node(GroupReport(output_dir=str(output_dir)), name="report", mem_gb=1)
     if preset is not None:
@@ -60,7 +71,12 @@ def init_group_wf(
     workflow = Workflow(name="group")
     workflow.connect(
         [
-            (collect, statistics, [("out_file", "in_file"), *by_name(["r2star_file", "notes"])]),
+            (
+                collect,
+                statistics,
+                [("out_file", "in_file"), *by_name(["r2star_file", "excluded_file", "notes"])],
+            ),
+            (collect, report, by_name(["excluded_file"])),
             (statistics, times, by_name(["tables", "notes"])),
             (times, report, by_name(["tables", "notes"])),
         ]

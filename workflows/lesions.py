@@ -3,7 +3,6 @@
 from math import prod
 from pathlib import Path
 
-import nibabel as nib
 from nipype.pipeline.engine import Node, Workflow
 
 from ..bids_templates import load_template
@@ -11,6 +10,7 @@ from ..dataset.files import PathLike
 from ..dataset.names import LESIONS
 from ..dataset.outputs import bids_uri
 from ..dataset.subjects import Subject
+from ..dataset.volumes import load_volume
 from ..interfaces.lesions import SaveLesions, SegmentLesions
 from ..interfaces.subject_figures import PlotLesions
 from .connections import by_name
@@ -45,7 +45,7 @@ def init_lesions_wf(subject: Subject, *, output_dir: PathLike, name: str = "lesi
         raise ValueError(f"sub-{subject.label} has no marked lesions")
     flair = str(sources.flair)
     # 40 bytes a voxel, since libraries work in double precision, and the libraries themselves.
-    gigabytes = round(0.5 + 40e-9 * prod(nib.load(flair).shape[:3]), 3)
+    gigabytes = round(0.5 + 40e-9 * prod(load_volume(flair).shape[:3]), 3)
     segment = SegmentLesions(flair_file=flair)
     for kind in MARKS:
         marks_file = getattr(sources, kind)

@@ -16,6 +16,7 @@ def init_model_wf(
     model: PathLike,
     phenotype: Iterable[PathLike] = (),
     freesurfer_dir: PathLike | None = None,
+    exclude: PathLike | None = None,
 ) -> Workflow:
     """Build the workflow of a model's regressions.
 
@@ -30,6 +31,8 @@ def init_model_wf(
         Further tables of participants.
     freesurfer_dir : path-like, optional
         FreeSurfer's subjects directory. By default that among the derivatives of the raw dataset.
+    exclude : path-like, optional
+        The file of ``--exclude``, see `multiqsm.dataset.exclude_file.read_exclude_file`.
 
     Returns
     -------
@@ -44,6 +47,8 @@ def init_model_wf(
     )
     if freesurfer_dir is not None:
         compute.inputs.freesurfer_dir = str(freesurfer_dir)
+    if exclude is not None:
+        compute.inputs.exclude = str(exclude)
     statistics = Node(compute, name="statistics", mem_gb=1)
     report = Node(
         ModelReport(output_dir=str(output_dir), model=str(model)), name="report", mem_gb=1

@@ -9,17 +9,18 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ..core.phase.fieldfit import ECHOES_FOR_R2STAR
+from ..dataset.entities import StackedEcho
 from ..dataset.files import PathLike
 from ..dataset.methods import METHOD_STEPS
 from ..dataset.outputs import bids_uri
 from ..dataset.protocol import HarmonizedScan
 from ..dataset.scans import POLARITY_SOURCE, Scan
+from ..dataset.volumes import load_volume
 from ..interfaces.harmonization import CropKSpace
 from ..interfaces.mask import BrainMask, PhantomMask, UserMask
 from ..interfaces.methods import BACKGROUNDS, INVERSIONS
@@ -160,7 +161,7 @@ def _connect_echoes(workflow, scan, settings, threads):
     is harmonised, and remove the phase of a bipolar readout; return the last of them.
     """
     n_echoes = len(scan.echo_times)
-    as_scanned = partial(volume_gigabytes, prod(nib.load(scan.files[0]).shape))
+    as_scanned = partial(volume_gigabytes, prod(load_volume(scan.files[0]).shape))
     decode = Node(_decode_interface(scan, settings), name="decode", mem_gb=as_scanned(5 * n_echoes))
     workflow.add_nodes([decode])
     echoes = decode
@@ -290,7 +291,7 @@ def _matrix(scan):
     """Return the number of voxels along each axis of the images that are processed."""
     if isinstance(scan, HarmonizedScan) and scan.is_cropped:
         return scan.matrix
-    return nib.load(scan.files[0]).shape
+    return load_volume(scan.files[0]).shape
 
 
 def _has_r2star(scan):
@@ -307,6 +308,8 @@ def _first_record(scan):
         "Site": scan.site,
         "SiteSource": scan.site_source,
     }
+    if scan.decisions:
+        record["InputDecisions"] = list(scan.decisions)
     if scan.readout_polarity is not None:
         record["ReadoutPolarity"] = scan.readout_polarity
         record["ReadoutPolaritySource"] = POLARITY_SOURCE
@@ -350,8 +353,12 @@ def phase_period(echo_times: Iterable[float], centre_frequency: float) -> float:
 
 def _decode_interface(scan, settings):
     interface = DecodeEchoes(phase_sign=settings.phase_sign, provenance=_first_record(scan))
+    volumes = {}
     for part, paths in scan.parts.items():
         setattr(interface.inputs, part, list(map(str, paths)))
+        if any(isinstance(path, StackedEcho) for path in paths):
+            volumes[part] = [getattr(path, "index", -1) for path in paths]
+    interface.inputs.volumes = volumes
     if scan.units is not None:
         interface.inputs.units = scan.units
     if scan.manufacturer is not None:
@@ -375,7 +382,8 @@ def _source(path, bids_dir):
 
 def _common_metadata(scan, bids_dir):
     """Return the sidecar fields that all derivatives of the scan have."""
-    sources = [_source(path, bids_dir) for path in scan.files]
+    # a file may have several echoes
+    sources = list(dict.fromkeys(_source(path, bids_dir) for path in scan.files))
     if scan.brain_mask is not None:
         sources.append(_source(scan.brain_mask, bids_dir))
     versions = {package: version(package) for package in RECORDED_PACKAGES}

@@ -13,6 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .encodings import (
+    BOTH_RADIANS,
+    DEGREES,
+    MILLIRADIANS,
+    PHILIPS_UNSIGNED,
+    POSITIVE_DEGREES,
+    POSITIVE_MILLIRADIANS,
+    POSITIVE_RADIANS,
+    RADIANS,
+    SIEMENS_SIGNED,
+    SIEMENS_UNSIGNED,
+    PhaseEncoding,
+    phase_units,
+)
+from .vendors import vendor
+
 #: Gyromagnetic ratio of the proton over 2π, in MHz/T (CODATA 2018).
 GYROMAGNETIC_RATIO = 42.577478
 
@@ -22,6 +38,9 @@ _ROUNDING = 2 * np.pi / 4096
 # Smallest plausible range of a phase image, rad. Noise covers all of 2π, and even a masked head
 # spans more than a radian at the shortest echo times.
 _SMALLEST_SPAN = 0.5
+
+# Milliradians are rounded to whole numbers, or scaled from 12 bits with an intercept of -3142.
+_MILLIRADIAN_ROUNDING = 2e-3  # rad
 
 # Values that cover this fraction of an encoding's range identify it without metadata.
 _NEARLY_ALL = 0.95
@@ -48,8 +67,19 @@ _RANGE = _Reason(
 )
 _UNITS = _Reason(
     "Phase cannot have these units:",
-    "pass 'rad' or 'arbitrary'.",
+    "pass 'rad' or 'arbitrary', or else 'mrad' or 'deg'.",
     "correct Units in the sidecar.",
+)
+_OTHER_UNITS = _Reason(
+    "Wrapped phase in these units does not have such a range:",
+    "check the units.",
+    "correct Units in the sidecar, or replace the image.",
+)
+_SIEMENS_MILLIRADIANS = _Reason(
+    "A Siemens scanner's phase does not fill this range, but that of milliradians does:",
+    "pass units='mrad' if that is their unit.",
+    "set Units to 'mrad' in the sidecar if that is their unit; otherwise convert the image to "
+    "radians and set Units to 'rad'.",
 )
 _UNIDENTIFIED = _Reason(
     "This does not identify an encoding. If you know the vendor's scale,",
@@ -75,43 +105,8 @@ class PhaseEncodingError(ValueError):
         self.for_image = message if for_image is None else for_image
 
 
-@dataclass(frozen=True)
-class PhaseEncoding:
-    """Conversion of stored values to radians: ``radians = scale * stored + offset``.
-
-    Attributes
-    ----------
-    name : str
-        Description for the sidecars of derivatives.
-    kind : str
-        Short name: 'radians' or the vendor.
-    scale : float
-        Radians per stored unit.
-    offset : float
-        Phase of a stored zero, radians.
-    """
-
-    name: str
-    kind: str
-    scale: float
-    offset: float
-
-    def radians(self, stored: np.ndarray) -> np.ndarray:
-        """Convert stored values, an ndarray of any shape, to phase in radians (float32)."""
-        phase = stored.astype(np.float32)
-        phase *= np.float32(self.scale)
-        phase += np.float32(self.offset)
-        return phase
-
-
-RADIANS = PhaseEncoding("radians, -π to π", "radians", 1.0, 0.0)
-
-# Both ranges of radians are used as stored: unwrapping gives the same field for either.
-POSITIVE_RADIANS = PhaseEncoding("radians, 0 to 2π", "radians", 1.0, 0.0)
-BOTH_RADIANS = PhaseEncoding("radians, -π to π and 0 to 2π", "radians", 1.0, 0.0)
-SIEMENS_UNSIGNED = PhaseEncoding("Siemens integers, 0 to 4095", "Siemens", 2 * np.pi / 4096, -np.pi)
-SIEMENS_SIGNED = PhaseEncoding("Siemens integers, -4096 to 4095", "Siemens", np.pi / 4096, 0.0)
-ENCODINGS = (RADIANS, POSITIVE_RADIANS, BOTH_RADIANS, SIEMENS_UNSIGNED, SIEMENS_SIGNED)
+# Manufacturers whose phase images are in milliradians.
+_IN_MILLIRADIANS = ("GE", "Philips")
 
 
 def wrap_phase(phase: np.ndarray) -> np.ndarray:
@@ -150,7 +145,8 @@ def decode_phase(
     stored : ndarray
         Phase images of all echoes of a scan, any shape. All echoes have the same encoding.
     units : str, optional
-        Of the stored values, as in BIDS sidecars: 'rad' or 'arbitrary'.
+        Of the stored values, as in BIDS sidecars: 'rad' or 'arbitrary'. 'mrad' and 'deg' are
+        accepted as well.
     manufacturer : str, optional
         The sidecar's ``Manufacturer``.
     echo_axis : int, optional
@@ -172,10 +168,11 @@ def decode_phase(
 
     Notes
     -----
-    Units 'rad' are accepted if all values are possible for radians. Integers of a Siemens scanner
-    are recognised by their range, of which they may cover only a part. Without ``units`` or
-    ``manufacturer`` the values themselves must identify the encoding: they must cover at least 95 %
-    of its range.
+    Units 'rad' are accepted if all values are possible for radians, and so are 'mrad' and 'deg'.
+    Integers of a Siemens scanner, and milliradians of GE and Philips, are recognised by their
+    range, of which they may cover only a part. Without ``units`` or ``manufacturer``, and for
+    milliradians of other manufacturers, the values themselves must identify the encoding: they must
+    cover at least 95 % of its range.
 
     Examples
     --------
@@ -255,7 +252,7 @@ def default_sign(manufacturer: str | None = None) -> tuple[int, str]:
     """
     if not manufacturer:
         return 1, "+1: assumed, since the sidecar names no Manufacturer"
-    if manufacturer.strip().upper().split()[:1] in (["GE"], ["GENERAL"]):
+    if vendor(manufacturer) == "GE":
         return (
             -1,
             f"-1: Manufacturer is {manufacturer!r}, whose phase falls where the field is higher",
@@ -317,15 +314,25 @@ def _recognise(stored, units, manufacturer, radians):
     low = float(stored.min())
     high = float(stored.max())
     is_integer = _holds_integers(stored)
+    written_units = units
+    units = phase_units(units)
     if units == "rad":
         if radians and not is_integer:
             return radians
         raise _refusal(stored, units, manufacturer, _INTEGERS if is_integer else _RANGE)
+    if units in ("mrad", "deg"):
+        if encoding := _encoding_in_units(low, high, units):
+            return encoding
+        raise _refusal(stored, written_units, manufacturer, _OTHER_UNITS)
     if units not in (None, "arbitrary"):
         raise _refusal(stored, units, manufacturer, _UNITS)
     if units is None and not is_integer and high - low >= _NEARLY_ALL * 2 * np.pi and radians:
         return radians
-    if is_integer and (encoding := _siemens(low, high, manufacturer)):
+    if encoding := _milliradians(low, high, manufacturer):
+        if vendor(manufacturer) == "Siemens":
+            raise _refusal(stored, units, manufacturer, _SIEMENS_MILLIRADIANS)
+        return encoding
+    if is_integer and (encoding := _integers_of_vendor(low, high, manufacturer)):
         return encoding
     raise _refusal(stored, units, manufacturer, _UNIDENTIFIED)
 
@@ -347,9 +354,39 @@ def _encoding_of_radians(echoes):
     return BOTH_RADIANS if (is_symmetric | is_positive).all() else None
 
 
-def _siemens(low, high, manufacturer):
-    """Return the Siemens encoding of integers in this range, or None if they have another."""
-    is_siemens = bool(manufacturer) and manufacturer.strip().upper().startswith("SIEMENS")
+def _encoding_in_units(low, high, units):
+    """Return the encoding of phase in milliradians or degrees; None if its range is impossible."""
+    symmetric, positive = (
+        (MILLIRADIANS, POSITIVE_MILLIRADIANS) if units == "mrad" else (DEGREES, POSITIVE_DEGREES)
+    )
+    rounding = max(_ROUNDING, _MILLIRADIAN_ROUNDING)
+    lowest = low * symmetric.scale
+    highest = high * symmetric.scale
+    if lowest >= -np.pi - rounding and highest <= np.pi + rounding:
+        return symmetric
+    if lowest >= -rounding and highest <= 2 * np.pi + rounding:
+        return positive
+    return None
+
+
+def _milliradians(low, high, manufacturer):
+    """Return the encoding of milliradians if range and manufacturer identify it, or None."""
+    encoding = _encoding_in_units(low, high, "mrad")
+    if encoding == MILLIRADIANS:  # as for Siemens, smaller values may be another 12 bits
+        is_certain = low < 0 < high and max(-low, high) > 2048
+    else:
+        is_certain = high > 4096
+    if encoding is None or not is_certain:
+        return None
+    is_filled = (high - low) * encoding.scale >= _NEARLY_ALL * 2 * np.pi
+    return encoding if is_filled or vendor(manufacturer) in _IN_MILLIRADIANS else None
+
+
+def _integers_of_vendor(low, high, manufacturer):
+    """Return the vendor's encoding of integers in this range, or None if they have another."""
+    is_siemens = vendor(manufacturer) == "Siemens"
+    if vendor(manufacturer) == "Philips" and 0 <= low < 2048 < high <= 4095:
+        return PHILIPS_UNSIGNED
     if manufacturer and not is_siemens:
         return None
     # Phase lies on both sides of the middle of its encoding. Values on one side only belong to
@@ -393,9 +430,10 @@ def _describe(stored, units, manufacturer):
 def _known(units, manufacturer):
     """List the encodings that are recognised, by the names that the metadata have."""
     return (
-        f"Known encodings: radians within -π to π or 0 to 2π ({units}'rad'); Siemens integers 0 to "
-        f"4095 and -4096 to 4095 ({units}'arbitrary', {manufacturer}'Siemens'); real and imaginary "
-        "images."
+        f"Known encodings: radians within -π to π or 0 to 2π ({units}'rad'); milliradians within "
+        f"-3142 to 3142 or 0 to 6283 ({units}'mrad', or {manufacturer}'GE' or 'Philips'); degrees "
+        f"({units}'deg'); Siemens integers 0 to 4095 and -4096 to 4095 ({units}'arbitrary', "
+        f"{manufacturer}'Siemens'); Philips integers 0 to 4095; real and imaginary images."
     )
 
 

@@ -12,15 +12,28 @@ from .grids import commonest_grid, grid_difference
 FEWEST_IN_MASK = 27  # voxels
 
 
-def check_brain_mask(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
-    """Check that the user's mask, if there is one, is binary, not empty and on the scan's grid."""
+def check_brain_mask(
+    scan: Scan, summaries: Mapping[Path, ImageSummary]
+) -> tuple[ImageSummary | None, list[Problem]]:
+    """Check that the user's mask, if there is one, is binary, not empty and on the scan's grid.
+
+    Returns
+    -------
+    mask : multiqsm.dataset.images.ImageSummary or None
+        None if there is no mask, or if it cannot be read.
+    problems : list of Problem
+    """
     if scan.brain_mask is None:
-        return []
-    name = scan.brain_mask.name
+        return None, []
     try:
         mask = summarize_image(scan.brain_mask)
     except UnreadableImageError as error:
-        return [Problem.of(scan, name, error.cause, error.remedy)]
+        return None, [Problem.of(scan, scan.brain_mask.name, error.cause, error.remedy)]
+    return mask, _mask_problems(scan, mask, summaries)
+
+
+def _mask_problems(scan, mask, summaries):
+    name = scan.brain_mask.name
     remedy = "make the mask on the grid of the scan, or remove it to have one made automatically"
     if mask.n_nonzero == 0 or mask.not_finite.size:
         return [Problem.of(scan, name, "the brain mask is empty or contains NaN", remedy)]

@@ -7,14 +7,17 @@ import numpy as np
 
 from ...core.dipole import rotation_between, spans_space
 from ...core.grid import grid_shift, is_same_place, voxel_size_of
+from ..assembly import COMBINE
 from ..forms import SCANNER
 from ..images import ImageSummary
 from ..problems import Problem
 from ..scans import Scan
+from ..volumes import VOXEL_SIZES, is_possible
 from .wording import comma_separated, of_files, written_shape
 
 MOST_ROTATION = 1  # degree between two forms that give one direction of B0
 SAME_SIZE = 0.01  # of a voxel size, which rounding in headers changes
+UNCOMBINED = "uncombined"
 AGAIN = "convert the scan again"
 AGAIN_FROM_SOURCE = "convert the scan again from its source"
 
@@ -24,6 +27,9 @@ def check_grids(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Prob
     problems = []
     for path, summary in summaries.items():
         fault = grid_fault(summary)
+        if fault and len(summary.shape) > 3 and _says_uncombined(scan, path):
+            cause = f"the image is {len(summary.shape)}-D ({written_shape(summary)}): its coils are"
+            fault = (f"{cause} not combined", COMBINE)
         if fault:
             problems.append(Problem.of(scan, path.name, *fault))
     if problems or not summaries:
@@ -35,6 +41,12 @@ def check_grids(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Prob
             cause = f"{difference} {reference.name}"
             problems.append(Problem.of(scan, path.name, cause, AGAIN_FROM_SOURCE))
     return problems + _check_forms(scan, summaries, reference)
+
+
+def _says_uncombined(scan, path):
+    """Return whether name or sidecar of an image say that it has one volume for each coil."""
+    image_type = scan.sidecars.get(path.name, {}).get("ImageType", "")
+    return UNCOMBINED in f"{path.name} {image_type}".casefold()
 
 
 def _check_forms(scan, summaries, reference):
@@ -100,6 +112,13 @@ def _form_faults(summary):
             "the scan again"
         )
         faults.append((cause, remedy, "warning"))
+    if summary.unit.is_wrong:
+        cause = (
+            f"the header states {summary.unit.name} as its unit of space, in which voxels of "
+            f"{_written_size(summary.voxel_size)} are impossible; they are read as mm"
+        )
+        remedy = "no action is needed if that is right; otherwise correct the header (xyzt_units)"
+        faults.append((cause, remedy, "warning"))
     return faults + _size_faults(summary)
 
 
@@ -131,15 +150,34 @@ def _written_size(voxel_size):
 
 def grid_fault(summary: ImageSummary) -> tuple[str, str] | None:
     """Return cause and remedy of a grid that cannot be processed, or None."""
+    if len(summary.shape) < 3:
+        cause = f"the image is {len(summary.shape)}-D ({written_shape(summary)})"
+        return cause, "QSM needs a volume: convert all slices of the scan to one 3-D file"
     if len(summary.shape) != 3:
         cause = (
             f"the image is {len(summary.shape)}-D ({written_shape(summary)}), as if echoes were "
             "stacked"
         )
-        return cause, "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert)"
+        remedy = (
+            "BIDS has one 3-D file for each echo: split it (fslsplit, mrconvert), or list the echo "
+            "times of its volumes as EchoTime in the sidecar"
+        )
+        return cause, remedy
     voxel_size = np.array(summary.voxel_size)
     if not (np.isfinite(voxel_size) & (voxel_size > 0)).all():
         return f"the header states a voxel size of {comma_separated(summary.voxel_size)} mm", AGAIN
+    if not is_possible(voxel_size):
+        smallest, largest = VOXEL_SIZES
+        unit = f" (stated in {summary.unit.name})" if summary.unit.name else ""
+        cause = (
+            f"the header gives voxels of {_written_size(voxel_size)} mm{unit}, but sizes of "
+            f"{smallest:g} to {largest:g} mm are processed"
+        )
+        remedy = (
+            "if the numbers are in metres or micrometres, state that unit in the header "
+            "(xyzt_units); otherwise correct pixdim and the affine"
+        )
+        return cause, remedy
     if not np.isfinite(summary.affine).all() or not spans_space(summary.affine):
         return "the affine in the header is singular, so voxels have no position", AGAIN
     if not spans_space(summary.scanner.affine):

@@ -13,10 +13,11 @@ from ..images import ImageSummary, UnreadableImageError, summarize_image
 from ..problems import Problem
 from ..scans import Scan
 from .brain_mask import check_brain_mask
-from .echoes import check_echo_times, check_echoes
+from .decisions import background_decisions, image_decisions
+from .echoes import check_echo_times, check_echoes, echo_decisions
 from .frequency import check_frequency
 from .grids import check_grids, commonest_grid, grid_fault
-from .metadata import check_sidecars
+from .metadata import check_sidecars, name_decisions
 from .parts import check_parts
 from .phase_encoding import check_phase_encoding, check_stored_alike
 from .readout import check_alternating_voxels, check_mirrored, check_readout, looks_bipolar
@@ -32,7 +33,8 @@ class Inspection:
     Attributes
     ----------
     scan : multiqsm.dataset.scans.Scan
-        The scan, with the polarity of its readout if it can be determined.
+        The scan, with the polarity of its readout if it can be determined, and with what was
+        decided about its images.
     problems : tuple of Problem
         Errors and warnings; empty if there are none.
     matrix : tuple of int or None
@@ -112,7 +114,16 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
     if scan.phase:
         encoding, encoding_problems = check_phase_encoding(scan, summaries)
         problems += encoding_problems
-    problems += check_brain_mask(scan, summaries)
+    mask, mask_problems = check_brain_mask(scan, summaries)
+    problems += mask_problems
+    images = summaries if mask is None else {**summaries, scan.brain_mask: mask}
+    decisions = (
+        *scan.decisions,
+        *name_decisions(scan),
+        *echo_decisions(scan),
+        *image_decisions(images),
+        *background_decisions(scan, summaries),
+    )
     alternation = None
     # Images can be compared voxel by voxel only if all of them were read and share a grid.
     if len(summaries) == len(scan.files) and not _has_severity(grid_problems, "error"):
@@ -131,7 +142,7 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
         asymmetry, sign_problems = check_phase_sign(scan, encoding, summaries)
         problems += sign_problems
     return Inspection(
-        scan=replace(scan, readout_polarity=_polarity(alternation)),
+        scan=replace(scan, readout_polarity=_polarity(alternation), decisions=decisions),
         problems=tuple(dict.fromkeys(problems)),
         alternation=alternation,
         sign_asymmetry=asymmetry,

@@ -1,6 +1,8 @@
 """Check that the sidecars of one scan do not contradict each other."""
 
+from ...core.phase.vendors import vendor
 from ..entities import echo_number
+from ..image_types import image_kinds
 from ..problems import Problem
 from ..scans import Scan
 from ..values import as_number, one_line
@@ -13,7 +15,6 @@ SAME_IN_ALL_FILES = (
     "RepetitionTimeExcitation",
     "FlipAngle",
 )
-KINDS = {"magnitude": "M", "phase": "P"}
 
 
 def check_sidecars(scan: Scan) -> list[Problem]:
@@ -38,41 +39,55 @@ def check_sidecars(scan: Scan) -> list[Problem]:
 
 
 def _check_same_value(scan, key, severity, remedy):
-    path_of_value = {}
+    first_of_value = {}
     for path in scan.files:
         value = scan.sidecars.get(path.name, {}).get(key)
         if value is not None:
-            path_of_value.setdefault(one_line(repr(value)), path)
-    if len(path_of_value) < 2:
+            first_of_value.setdefault(_same_for_all(key, value), (one_line(repr(value)), path))
+    if len(first_of_value) < 2:
         return []
-    (first_value, first_path), (second_value, second_path), *_ = path_of_value.items()
+    (first_value, first_path), (second_value, second_path), *_ = first_of_value.values()
     cause = f"{key} is {second_value}, but {first_path.name} has {first_value}"
     return [Problem.of(scan, second_path.name, cause, remedy, severity)]
 
 
+def _same_for_all(key, value):
+    """Return what a value has in common with other ways to write it."""
+    if not isinstance(value, str):
+        number = as_number(value)
+        return one_line(repr(value)) if number is None else f"{number:.6g}"
+    return vendor(value) if key == "Manufacturer" else " ".join(value.split()).casefold()
+
+
+def name_decisions(scan: Scan) -> list[str]:
+    """State which name of the manufacturer is used, if the sidecars of a scan write it in several
+    ways.
+    """
+    names = []
+    for path in scan.files:
+        name = scan.sidecars.get(path.name, {}).get("Manufacturer")
+        if isinstance(name, str) and one_line(name) not in names:
+            names.append(one_line(name))
+    if len(names) < 2 or len(set(map(vendor, names))) > 1:
+        return []
+    return [f"{' and '.join(map(repr, names))} are read as one manufacturer, {vendor(names[0])}"]
+
+
 def _check_kinds(scan):
-    """Check that no magnitude has the sidecar of a phase image, nor the other way round."""
+    """Check that no image has the sidecar of another part, as of a phase image."""
     problems = []
-    for part, opposite in (("magnitude", "phase"), ("phase", "magnitude")):
-        for path in scan.parts.get(part, ()):
+    for part, paths in scan.parts.items():
+        for path in paths:
             sidecar = scan.sidecars.get(path.name, {})
-            letters = _image_type_letters(sidecar.get("ImageType"))
+            stated_kinds = image_kinds(sidecar.get("ImageType"))
             cause = ""
-            if KINDS[opposite] in letters and KINDS[part] not in letters:
+            if stated_kinds and part not in stated_kinds:
                 image_type = one_line(str(sidecar["ImageType"]))
-                cause = f"ImageType {image_type} is that of a {opposite} image"
+                cause = f"ImageType {image_type} is that of a {stated_kinds[0]} image"
             elif part == "magnitude" and sidecar.get("Units") == "rad":
                 cause = "Units is 'rad', which is that of a phase image"
             if cause:
-                remedy = "check whether the magnitude and phase files were exchanged"
+                names = " and ".join(scan.parts)
+                remedy = f"check whether the {names} files were exchanged"
                 problems.append(Problem.of(scan, path.name, cause, remedy, "warning"))
     return problems
-
-
-def _image_type_letters(image_type):
-    """Return the first letters of DICOM's Image Type from its third value on, such as M or P."""
-    letters = set()
-    if isinstance(image_type, list):
-        for value in image_type[2:]:
-            letters.add(str(value).upper()[:1])
-    return letters

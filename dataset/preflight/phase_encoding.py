@@ -9,7 +9,8 @@ import numpy as np
 
 from ...core.artefacts.echoes import phase_scale
 from ...core.artefacts.ranges import wrapped_range
-from ...core.phase.encoding import BOTH_RADIANS, PhaseEncoding, PhaseEncodingError, decode_phase
+from ...core.phase.encoding import PhaseEncodingError, decode_phase
+from ...core.phase.encodings import BOTH_RADIANS, PhaseEncoding, phase_units
 from ..entities import echo_number
 from ..images import ImageSummary
 from ..problems import Problem
@@ -39,7 +40,7 @@ def check_phase_encoding(
         An error if the encoding is not known, a warning if the phase never wraps.
     """
     units = {path.name: scan.sidecars.get(path.name, {}).get("Units") for path in scan.phase}
-    if len(set(map(repr, units.values()))) > 1:
+    if len(set(map(_unit_symbol, units.values()))) > 1:
         units_by_file = ", ".join(f"{name} {one_line(repr(unit))}" for name, unit in units.items())
         cause = f"Units differ between the echoes: {units_by_file}"
         return None, [Problem.of(scan, scan.phase[0].name, cause, "correct the sidecars")]
@@ -63,6 +64,11 @@ def check_phase_encoding(
     if len(faulty) < len(readable) and _ranges_differ(readable, summaries):
         fault = f"{fault} ({_stored_ranges(readable, summaries)})"
     return None, [Problem.of(scan, names, fault, "correct the images or their sidecars")]
+
+
+def _unit_symbol(value):
+    """Return a sidecar's unit by its symbol; any other value as it is written."""
+    return phase_units(value) if isinstance(value, str) else repr(value)
 
 
 def _stored_ranges(paths, summaries):

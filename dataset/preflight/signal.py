@@ -14,7 +14,7 @@ from ..entities import echo_number
 from ..images import ImageSummary
 from ..problems import Problem
 from ..scans import Scan
-from .echoes import are_rising, path_of_echo
+from .echoes import are_disordered, are_rising, path_of_echo
 
 # Increase of the magnitude from one echo to the next: more than inflow or fat in phase cause.
 RISE = 0.1
@@ -65,6 +65,15 @@ def check_order_of_magnitudes(scan: Scan, blocks: Blocks) -> list[Problem]:
         return []
     paths = scan.magnitude or scan.real
     means = blocks.magnitude.mean(axis=(1, 2, 3))
+    if are_disordered(scan) and len(paths) == len(means):
+        by_number = [mean for _, mean in sorted(zip(map(echo_number, paths), means, strict=True))]
+        if _decays(by_number) and not _decays(means):
+            cause = (
+                "the magnitude decays in the order of the echoes' numbers, but not in that of "
+                "their EchoTimes"
+            )
+            remedy = "correct EchoTime in the sidecars: values may have been exchanged"
+            return [Problem.of(scan, "", cause, remedy)]
     problems = []
     for (path, mean), (next_path, next_mean) in pairwise(zip(paths, means, strict=True)):
         if next_mean > (1 + RISE) * mean:
@@ -73,6 +82,11 @@ def check_order_of_magnitudes(scan: Scan, blocks: Blocks) -> list[Problem]:
             remedy = "check whether echoes or their EchoTimes were exchanged"
             problems.append(Problem.of(scan, next_path.name, cause, remedy, "warning"))
     return problems
+
+
+def _decays(means):
+    """Return whether no mean rises from one echo to the next by more than `RISE`."""
+    return all(later <= (1 + RISE) * earlier for earlier, later in pairwise(means))
 
 
 def check_decay(scan: Scan, blocks: Blocks) -> list[Problem]:

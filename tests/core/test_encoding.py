@@ -7,11 +7,6 @@ import numpy as np
 import pytest
 
 from multiqsm.core.phase.encoding import (
-    BOTH_RADIANS,
-    POSITIVE_RADIANS,
-    RADIANS,
-    SIEMENS_SIGNED,
-    SIEMENS_UNSIGNED,
     PhaseEncodingError,
     apply_sign,
     decode_phase,
@@ -20,6 +15,19 @@ from multiqsm.core.phase.encoding import (
     ppm_to_hz,
     wrap_phase,
 )
+from multiqsm.core.phase.encodings import (
+    BOTH_RADIANS,
+    DEGREES,
+    MILLIRADIANS,
+    PHILIPS_UNSIGNED,
+    POSITIVE_DEGREES,
+    POSITIVE_MILLIRADIANS,
+    POSITIVE_RADIANS,
+    RADIANS,
+    SIEMENS_SIGNED,
+    SIEMENS_UNSIGNED,
+)
+from multiqsm.core.phase.vendors import vendor
 
 SIEMENS = {"units": "arbitrary", "manufacturer": "Siemens Healthineers"}
 
@@ -131,13 +139,17 @@ def test_full_range_is_recognised_without_metadata(true_phase, encoding):
         (0, 2000, True, SIEMENS, "does not identify an encoding"),
         (-2048, 2047, True, SIEMENS, "does not identify an encoding"),
         (0, 65535, True, SIEMENS, "does not identify an encoding"),
+        (-3142, 3142, True, SIEMENS, "Siemens scanner's phase does not fill this range"),
+        (-3142, 3142, False, {"units": "rad", "manufacturer": "Philips"}, "such a range"),
+        (-3500, 3500, True, {"units": "mrad"}, "in these units does not have such a range"),
         (
-            -3142,
-            3142,
+            -2048,
+            2047,
             True,
             {"units": "arbitrary", "manufacturer": "GE MEDICAL SYSTEMS"},
             "GE MEDICAL SYSTEMS",
         ),
+        (-2500, 2500, True, {"manufacturer": "Canon"}, "does not identify an encoding"),
         (-3259, 3259, True, {"units": "arbitrary"}, "does not identify an encoding"),
         (
             -np.pi,
@@ -159,6 +171,53 @@ def test_unrecognised_encodings_are_refused_with_a_description(
     assert re.search(r"from \S+ to \S+;", str(error.value)), "the range of values is not stated"
     assert "sidecar" not in str(error.value)  # an array has none
     assert "the sidecar has Units" in error.value.for_image
+
+
+@pytest.mark.parametrize(
+    ("units", "manufacturer", "span"),
+    [
+        ("arbitrary", "Philips Medical Systems", np.pi),
+        ("arbitrary", "PHILIPS", 2.5),
+        (None, "GE MEDICAL SYSTEMS", np.pi),
+        ("arbitrary", "GE HealthCare", 2.5),
+        ("mrad", "Siemens", np.pi),
+        ("milliradians", None, 1.0),
+        ("arbitrary", "CANON_MEC", np.pi),
+        (None, None, np.pi),
+    ],
+)
+@pytest.mark.parametrize("is_scaled", [True, False])
+def test_milliradians(true_phase, units, manufacturer, span, is_scaled):
+    true = true_phase * span / np.pi
+    stored = np.rint(1000 * true)
+    if is_scaled:  # 12 bits, as Philips stores them, scaled by the slope and intercept of DICOM
+        stored = 1.53455 * np.rint((1000 * true + 3142) / 1.53455).clip(0, 4095) - 3142
+    phase, encoding = decode_phase(stored, units=units, manufacturer=manufacturer)
+    assert encoding == MILLIRADIANS
+    # Half a step of rounding; the intercept is rounded by 0.4 milliradians.
+    np.testing.assert_allclose(phase, true, atol=1.3e-3)
+
+
+def test_milliradians_from_0(true_phase):
+    stored = np.rint(1000 * (true_phase % (2 * np.pi)))
+    phase, encoding = decode_phase(stored, manufacturer="GE MEDICAL SYSTEMS")
+    assert encoding == POSITIVE_MILLIRADIANS
+    np.testing.assert_allclose(phase, true_phase % (2 * np.pi), atol=6e-4)
+
+
+def test_philips_integers_without_their_slope(true_phase):
+    stored = np.rint((1000 * true_phase + 3142) / 1.53455).clip(0, 4095)
+    phase, encoding = decode_phase(stored, units="arbitrary", manufacturer="Philips Healthcare")
+    assert encoding == PHILIPS_UNSIGNED
+    np.testing.assert_allclose(phase, true_phase, atol=1.3e-3)
+
+
+@pytest.mark.parametrize(("shift", "encoding"), [(0, DEGREES), (np.pi, POSITIVE_DEGREES)])
+def test_degrees(true_phase, shift, encoding):
+    true = true_phase + shift
+    phase, recognised = decode_phase(np.degrees(true), units="degrees")
+    assert recognised == encoding
+    np.testing.assert_allclose(phase, true, atol=1e-5)
 
 
 def test_constant_phase_is_refused():
@@ -239,3 +298,22 @@ def test_nan_values_of_a_real_file_are_counted(shared):
     stored = nib.load(shared / "data" / "quirks" / "romeo_phase_with_nan.nii.gz").get_fdata()
     with pytest.raises(PhaseEncodingError, match="1280 of 163840"):
         decode_phase(stored, units="rad")
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("Siemens", ("SIEMENS", "SIEMENS Healthineers", "Siemens Healthcare GmbH", " siemens ")),
+        ("GE", ("GE MEDICAL SYSTEMS", "GE Healthcare", "General Electric", "G.E. Medical")),
+        ("Philips", ("Philips Medical Systems", "PHILIPS", "Philips_Healthcare")),
+        ("Canon", ("TOSHIBA_MEC", "Canon Medical Systems")),
+    ],
+)
+def test_names_of_one_manufacturer(name, others):
+    assert {vendor(other) for other in others} == {name}
+
+
+def test_unknown_manufacturers_are_compared_by_their_words():
+    assert vendor("Maker  of Coils") == vendor("MAKER OF COILS") != vendor("Another maker")
+    assert vendor("Gemini Scanners") != "GE"
+    assert vendor(None) == vendor(" ") == ""

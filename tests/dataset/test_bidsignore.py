@@ -33,7 +33,8 @@ IMAGE = "sub-01/ses-A/anat/sub-01_ses-A_acq-bad_echo-1_part-mag_MEGRE.nii.gz"
         ("*acq-good*", False),
         ("*ACQ-bad*", False),
         ("# **/*acq-bad*", False),
-        ("\\#x\n\n  \n[z-a]", False),
+        ("\\#x\n\n  \n", False),
+        ("\n\n  \n# folder\nsub-01/", True),
         # Later lines have precedence, except within a folder that is listed itself.
         ("*acq-bad*\n!*acq-bad*", False),
         ("!*acq-bad*\n*acq-bad*", True),
@@ -89,6 +90,12 @@ def test_dataset_that_ignores_all_its_scans(tmp_path):
     (tmp_path / ".bidsignore").write_text("*_MEGRE.*\n")
     with pytest.raises(DatasetError, match=r"\.bidsignore lists all 2 images \(\*_MEGRE\.\*\)"):
         collect_scans(tmp_path)
+
+
+def test_line_that_is_no_pattern_is_named(tmp_path):
+    (tmp_path / ".bidsignore").write_text("derivatives/\n[z-a]\n")
+    with pytest.raises(DatasetError, match=r"\.bidsignore: \[z-a\] is not a pattern"):
+        IgnoredFiles(tmp_path)
 
 
 def test_bidsignore_without_content(tmp_path):

@@ -94,6 +94,34 @@ def bright_head(part, echo_time, seed=0):
     ).astype(np.float32)
 
 
+SMOOTH = (20, 18, 16)
+
+
+def coordinates():
+    """Coordinates from -1 to 1 along each axis of the smooth head."""
+    return np.meshgrid(*(np.linspace(-1, 1, n) for n in SMOOTH), indexing="ij")
+
+
+def smooth_head(part, echo_time, *, alternating=0.0, chopped=False, start=0.4):
+    """Simulate a smooth phase with wraps and a little noise.
+
+    All echoes have the phase `start` in addition, even echoes also `alternating`.
+    """
+    x, y, z = coordinates()
+    is_even = round(echo_time / 0.006) % 2 == 0
+    phase = (
+        start
+        + 2 * np.pi * (60 * (z - 0.1) ** 2 + 50 * (x - 0.1) * y) * echo_time
+        + is_even * alternating
+    )
+    phase = phase + np.pi * chopped * (np.arange(SMOOTH[2]) % 2)
+    random = np.random.default_rng(round(1e6 * echo_time))
+    signal = 1000 * np.exp(-20 * echo_time + 1j * phase) + random.normal(0, 20, SMOOTH)
+    signal = signal + 1j * random.normal(0, 20, SMOOTH)
+    part_of = {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}
+    return part_of[part](signal).astype(np.float32)
+
+
 def write_json(path, content):
     """Write a sidecar or description."""
     path.write_text(json.dumps(content))

@@ -5,7 +5,7 @@ from multiqsm.bids_templates import load_template
 # What describes the file or identifies the scan, and results, which are no parameters.
 BOOKKEEPING = {
     # the file
-    *("Description", "Sources", "SpatialReference", "SkullStripped", "Type"),
+    *("Description", "Sources", "SpatialReference", "SkullStripped", "Type", "InputDecisions"),
     # the scan; the centre frequency in use is reported
     *("Site", "SiteSource", "ImagingFrequency", "DeviceSerialNumber", "StationName"),
     # the protocol of all scans; what it makes of each scan is reported
@@ -16,7 +16,7 @@ BOOKKEEPING = {
     *("BrainMaskVoxelsTrimmed", "BrainMaskVoxelsUnresolved", "BackgroundMaskVoxelsLost"),
     *("VoxelsWithoutWeight", "VoxelsWithoutWeightFraction", "VoxelsWithoutSignal"),
     # results: images and fields
-    "EvenEchoPhaseScatter",
+    *("EvenEchoPhaseScatter", "VoxelsWithoutPhase"),
     *("NonFiniteVoxelsSetToZero", "UnresolvedVoxels", "MagnitudeNoiseStandardDeviation"),
     *("MagnitudeNoiseSource", "MedianFieldStandardError", "LocalFieldStandardDeviation"),
     *("MagnitudeNoiseOfEchoes", "FirstEchoSignalToNoise"),

@@ -32,7 +32,14 @@ from multiqsm.workflows.settings import PRESETS
 
 TABLES = {
     *("roi_chi", "tubes_chi", "calibration", "imprecision", "imprecision_summary"),
-    *("within_versus_cross", "between_rois", "between_methods", "within_subject_sd", "icc"),
+    *(
+        "within_versus_cross",
+        "equivalence",
+        "between_rois",
+        "between_methods",
+        "within_subject_sd",
+        "icc",
+    ),
     *(
         "references",
         "components",

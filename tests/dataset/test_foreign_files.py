@@ -1,0 +1,476 @@
+"""Files as converters, archives and people write them are read rightly, or refused with the cause;
+what was decided is in the audit's table.
+"""
+
+import json
+import shutil
+from itertools import permutations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers.datasets import SMOOTH, coordinates, smooth_head, write_dataset
+
+from multiqsm.dataset.audit import audit_problems, audit_table, inspect_scans
+from multiqsm.dataset.collection import collect_scans
+from multiqsm.dataset.image_types import image_kinds
+from multiqsm.dataset.images import read_image, summarize_image
+from multiqsm.dataset.volumes import load_volume
+from multiqsm.workflows.scan import init_scan_wf
+from multiqsm.workflows.settings import Settings
+
+AFFINE = np.diag([2.0, 2, 3, 1])
+
+
+def audit(root):
+    """Return the row of the only scan and its problems."""
+    scans, left_out = collect_scans(root)
+    inspections = inspect_scans(scans)
+    problems = audit_problems(inspections, left_out)
+    return audit_table(inspections, problems).iloc[0], problems
+
+
+def of_severity(problems, severity):
+    return [str(problem) for problem in problems if problem.severity == severity]
+
+
+def edit_sidecars(root, pattern, **fields):
+    for path in (root / "sub-01/anat").glob(f"*{pattern}*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def save(path, voxels, *, affine=AFFINE, units=2):
+    """Save an image with this code for the unit of space."""
+    image = nib.Nifti1Image(voxels, affine)
+    image.set_sform(affine, 1)
+    image.header["xyzt_units"] = units
+    nib.save(image, path)
+
+
+def edit_images(root, pattern, change):
+    """Save images again with the voxels that a function returns."""
+    for path in (root / "sub-01/anat").glob(f"*{pattern}*.nii.gz"):
+        save(path, change(np.asanyarray(nib.load(path).dataobj)))
+
+
+@pytest.fixture
+def head(make_dataset):
+    return make_dataset(shape=SMOOTH, affine=AFFINE, voxels=smooth_head)
+
+
+@pytest.mark.parametrize("ones", [(1,), (1, 1)])
+def test_further_dimensions_of_one(head, ones):
+    edit_images(head, "sub", lambda voxels: voxels.reshape(*SMOOTH, *ones))
+    row, problems = audit(head)
+    assert problems == []
+    assert row["matrix"] == "20×18×16"
+    stored = "×".join(map(str, (*SMOOTH, *ones)))
+    assert row["decisions"] == f"all images: stored as {stored}, read as 20×18×16"
+
+
+def test_dimension_of_one_of_a_mask(head):
+    mask = head / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    mask.parent.mkdir(parents=True)
+    description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    (head / "derivatives/masks/dataset_description.json").write_text(json.dumps(description))
+    voxels = np.zeros((*SMOOTH, 1), np.uint8)
+    voxels[5:15, 5:15, 5:15] = 1
+    save(mask, voxels)
+    row, problems = audit(head)
+    assert problems == []
+    assert row["mask"] == "user"
+    assert "1 of 7 images: stored as 20×18×16×1" in row["decisions"]
+
+
+def test_single_slice_is_not_called_a_stack(head):
+    edit_images(head, "echo-1_part-mag", lambda voxels: voxels[..., 0])
+    _, problems = audit(head)
+    assert "the image is 2-D (20×18)" in str(problems[0])
+
+
+@pytest.mark.parametrize(("code", "millimetres"), [(1, 1000), (3, 0.001)])
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz"])
+def test_positions_in_metres_and_micrometres(tmp_path, name, code, millimetres):
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4, 1)
+    tilted = AFFINE @ [[0.8, -0.6, 0, -30], [0.6, 0.8, 0, 20], [0, 0, 1, 10], [0, 0, 0, 1]]
+    affine = tilted.copy()
+    affine[:3] /= millimetres
+    image = nib.Nifti1Image(voxels, affine)
+    image.set_qform(affine, 1)
+    image.header["xyzt_units"] = code + 8  # seconds
+    nib.save(image, tmp_path / name)
+    summary = summarize_image(tmp_path / name)
+    opened = load_volume(tmp_path / name)
+    for grid in (summary.affine, summary.scanner.affine, opened.affine, opened.get_qform()):
+        np.testing.assert_allclose(grid, tilted, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(summary.voxel_size, (2, 2, 3), rtol=1e-6)
+    assert summary.scanner.code == 1
+    assert opened.header.get_xyzt_units() == ("mm", "sec")
+    np.testing.assert_array_equal(opened.get_fdata(), voxels[..., 0])
+    np.testing.assert_array_equal(read_image(tmp_path / name)[2], voxels[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("size", "code", "voxel_size", "severity", "text"),
+    [
+        (0.002, 1, "2×2×2", None, "in metres, converted to mm"),
+        (2000, 3, "2×2×2", None, "in micrometres, converted to mm"),
+        (2, 0, "2×2×2", None, None),  # no unit
+        (2, 7, "2×2×2", None, None),  # a code that NIfTI does not have
+        (2, 1, "2×2×2", "warning", "read in mm, although the header states metres"),
+        (0.002, 2, None, "error", "voxels of 0.002×0.002×0.002 mm"),
+        (0.002, 0, None, "error", "if the numbers are in metres"),
+        (20, 2, None, "error", "sizes of 0.1 to 10 mm are processed"),
+        (0.1, 2, "0.1×0.1×0.1", None, None),
+        (10, 2, "10×10×10", None, None),
+    ],
+)
+def test_unit_of_space(make_dataset, size, code, voxel_size, severity, text):
+    root = make_dataset(voxels=smooth_head)
+    for path in (root / "sub-01/anat").glob("*.nii.gz"):
+        voxels = nib.load(path).get_fdata(dtype=np.float32)
+        save(path, voxels, affine=np.diag([size, size, size, 1]), units=code)
+    row, problems = audit(root)
+    assert {problem.severity for problem in problems} == ({severity} if severity else set())
+    assert row["voxel_size"] == voxel_size
+    if text:
+        assert text in "".join(of_severity(problems, "error")) + str(row["decisions"])
+
+
+@pytest.mark.parametrize("manufacturer", ["Philips Medical Systems", "GE MEDICAL SYSTEMS"])
+def test_milliradians(head, manufacturer):
+    edit_sidecars(head, "sub", Manufacturer=manufacturer, Units="arbitrary")
+    edit_images(head, "part-phase", lambda phase: np.rint(1000 * phase).astype(np.int16))
+    row, problems = audit(head)
+    assert problems == []
+    assert row["phase_encoding"] == "milliradians, -3142 to 3142"
+    assert row["phase_sign"] == (-1 if "GE" in manufacturer else 1)
+
+
+def test_milliradians_whose_slope_was_lost_in_one_echo(head):
+    edit_sidecars(head, "sub", Manufacturer="Philips", Units="arbitrary")
+    edit_images(head, "part-phase", lambda phase: 1000 * phase)
+    edit_images(head, "echo-2_part-phase", lambda stored: np.rint((stored + 3142) / 1.53455))
+    _, problems = audit(head)
+    (error,) = of_severity(problems, "error")
+    assert "echo 2: 2…4093, echo 3: -3142…" in error
+
+
+@pytest.mark.parametrize("order", list(permutations((1, 2, 3)))[1:])
+def test_numbers_of_echoes_in_any_order(tmp_path, order, make_dataset):
+    times = tuple(0.006 * number for number in order)
+    row, problems = audit(make_dataset(echo_times=times, voxels=smooth_head))
+    (warning,) = map(str, problems)
+    assert "not in the order of EchoTime: echo 1 at" in warning
+    assert row["echo_times"] == "6, 12, 18"
+    numbers = ", ".join(str(order.index(number) + 1) for number in (1, 2, 3))
+    assert row["decisions"] == f"echoes were sorted by EchoTime, which is the order {numbers}"
+
+
+@pytest.mark.parametrize(
+    ("difference", "is_used"), [(1e-6, True), (2.9e-5, True), (3.1e-5, False), (1e-3, False)]
+)
+def test_echo_times_of_magnitude_and_phase(head, difference, is_used):
+    # With a spacing of 6 ms, 30 µs change the field by half a percent.
+    edit_sidecars(head, "echo-2_part-phase", EchoTime=0.012 + difference)
+    row, problems = audit(head)
+    assert bool(of_severity(problems, "error")) != is_used
+    if is_used:
+        assert f"differs by up to {1e6 * difference:.3g} µs" in row["decisions"]
+
+
+def test_names_of_a_manufacturer(head):
+    edit_sidecars(head, "part-phase", Manufacturer="SIEMENS Healthineers")
+    row, problems = audit(head)
+    assert problems == []
+    assert row["decisions"] == (
+        "'Siemens' and 'SIEMENS Healthineers' are read as one manufacturer, Siemens"
+    )
+
+
+def test_names_of_a_manufacturer_in_several_scans(make_dataset):
+    root = make_dataset(subjects=("01", "02", "03"), shape=SMOOTH, voxels=smooth_head)
+    edit_sidecars(root, "sub", Manufacturer="SIEMENS")
+    scans, _ = collect_scans(root)
+    rows = audit_table(inspect_scans(scans), [])
+    assert rows["site_deviations"].isna().all()
+
+
+def ball(size=0.8):
+    x, y, z = coordinates()
+    return x**2 + y**2 + z**2 < size**2
+
+
+def head_in_air(part, echo_time):
+    """The smooth head as a ball, with noise outside."""
+    noise = np.random.default_rng(round(1e7 * echo_time)).normal(0, 20, (*SMOOTH, 2))
+    signal = ball() * smooth_head("mag", echo_time) * np.exp(1j * smooth_head("phase", echo_time))
+    signal = signal + (~ball()) * noise.view(complex)[..., 0]
+    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](
+        signal
+    ).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def airy(tmp_path_factory):
+    """A head in air, and its decoded images, for copies."""
+    root = tmp_path_factory.mktemp("airy") / "raw"
+    write_dataset(root, shape=SMOOTH, affine=AFFINE, voxels=head_in_air)
+    return root, decoded(root)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0])
+@pytest.mark.parametrize("parts", [("phase",), ("mag",), ("mag", "phase")])
+@pytest.mark.parametrize("size", [0.8, 0.6])
+def test_values_outside_the_head(airy, tmp_path, value, parts, size):
+    """Whatever masked it, also more tightly than the head: the rest is as it was."""
+    root, expected = airy
+    root = shutil.copytree(root, tmp_path / "raw")
+    for part in parts:
+        edit_images(root, f"part-{part}", lambda voxels: np.where(ball(size), voxels, value))
+    row, problems = audit(root)
+    assert of_severity(problems, "error") == []
+    if "phase" in parts and value == 0:
+        assert "% of the phase is 0 in all echoes, as after masking" in row["decisions"]
+    elif value != 0:
+        assert "voxels of an image are NaN or infinite: read as 0" in row["decisions"]
+    magnitude, phase = decoded(root)
+    assert np.isfinite([magnitude, phase]).all()
+    for values, true in zip((magnitude, phase), expected, strict=True):
+        np.testing.assert_array_equal(values[ball(size)], true[ball(size)])
+    assert (magnitude[~ball(size)] == 0).all()
+
+
+@pytest.mark.parametrize("part", ["mag", "phase"])
+def test_nan_in_the_air_of_one_echo(airy, tmp_path, part):
+    root = shutil.copytree(airy[0], tmp_path / "raw")
+    edit_images(root, f"echo-2_part-{part}", lambda voxels: np.where(ball(1), voxels, np.nan))
+    _, problems = audit(root)
+    assert {problem.severity for problem in problems} == {"warning"}
+
+
+@pytest.mark.parametrize("part", ["mag", "phase"])
+@pytest.mark.parametrize("echoes", ["echo", "echo-2"])
+def test_nan_inside_the_head(airy, tmp_path, part, echoes):
+    root = shutil.copytree(airy[0], tmp_path / "raw")
+    edit_images(root, f"{echoes}*part-{part}", lambda voxels: np.where(ball(0.3), np.nan, voxels))
+    errors = of_severity(audit(root)[1], "error")
+    n_inside = sum("inside the brain" in error for error in errors)
+    assert n_inside == len(errors) > 0
+
+
+@pytest.mark.parametrize(
+    ("times", "fields", "cause"),
+    [
+        ((0.00007, 0.0022), {}, None),
+        ((0.00007, 0.0022), {"SequenceName": "UTE", "RepetitionTime": 0.005}, None),
+        ((0.07, 0.5), {}, "EchoTime is 0.5 s, when a gradient echo has no signal any more"),
+        ((0.03, 0.06), {"RepetitionTime": 0.05}, "but RepetitionTime 0.05 s: it seems"),
+        ((0.07, 0.14), {"SeriesDescription": "3D_UTE_head"}, "the sequence has ultrashort echoes"),
+        ((0.03, 0.06), {"SeriesDescription": "minute scan"}, None),
+        ((0.07, 2.2), {}, "EchoTime is 2.2 s: it seems to be in milliseconds"),
+    ],
+)
+def test_ultrashort_echo_times_in_milliseconds(make_dataset, times, fields, cause):
+    root = make_dataset(echo_times=times, metadata=fields, shape=SMOOTH, voxels=decaying_slowly)
+    errors = of_severity(audit(root)[1], "error")
+    assert bool(errors) == bool(cause)
+    assert not cause or cause in errors[0]
+
+
+def decaying_slowly(part, echo_time):
+    return smooth_head(part, echo_time if echo_time < 0.025 else echo_time / 10)
+
+
+@pytest.mark.parametrize(
+    ("image_type", "kinds"),
+    [
+        (["ORIGINAL", "PRIMARY", "PROTON_DENSITY", "NONE"], []),
+        (["ORIGINAL", "PRIMARY", "MPR", "PRECONTRAST", "IR", "MIXED"], []),
+        (["ORIGINAL", "PRIMARY", "M", "ND", "NORM"], ["magnitude"]),
+        (["ORIGINAL", "PRIMARY", "P_FFE", "P", "FFE"], ["phase"]),
+        (["ORIGINAL", "PRIMARY", "PHASE MAP", "P", "FFE"], ["phase"]),
+        ("DERIVED\\PRIMARY\\PHASE", ["phase"]),
+        (["DERIVED", "SECONDARY", "real"], ["real"]),
+        (["ORIGINAL", "PRIMARY", "IMAGINARY"], ["imaginary"]),
+        (None, []),
+        (7, []),
+    ],
+)
+def test_image_type_is_read_word_by_word(image_type, kinds):
+    assert image_kinds(image_type) == kinds
+
+
+def test_magnitude_weighted_by_proton_density(head):
+    edit_sidecars(head, "part-mag", ImageType=["DERIVED", "PRIMARY", "PROTON_DENSITY"])
+    assert audit(head)[1] == []
+
+
+def stack(root, part, times, *, order=(0, 1, 2), ones=()):
+    """Replace the files of a part by one with all echoes, and list their times."""
+    paths = sorted((root / "sub-01/anat").glob(f"*part-{part}*.nii.gz"))
+    voxels = [np.asanyarray(nib.load(paths[place]).dataobj) for place in order]
+    sidecar = json.loads(paths[0].with_suffix("").with_suffix(".json").read_text())
+    for path in paths:
+        path.unlink()
+        path.with_suffix("").with_suffix(".json").unlink()
+    target = root / f"sub-01/anat/sub-01_part-{part}_MEGRE.nii.gz"
+    voxels = np.stack(voxels, axis=-1)
+    save(target, voxels.reshape(*SMOOTH, *ones, voxels.shape[-1]))
+    target.with_suffix("").with_suffix(".json").write_text(
+        json.dumps({**sidecar, "EchoTime": times})
+    )
+
+
+TIMES = [0.006, 0.012, 0.018]
+
+
+@pytest.mark.parametrize("stacked_parts", [("mag", "phase"), ("phase",), ("mag",)])
+@pytest.mark.parametrize("ones", [(), (1,)])
+def test_all_echoes_in_one_file(head, stacked_parts, ones):
+    """Every echo of the stack is decoded as if it were a file of its own."""
+    expected = decoded(head)
+    for part in stacked_parts:
+        stack(head, part, TIMES, ones=ones)
+    row, problems = audit(head)
+    assert problems == []
+    assert (row["n_echoes"], row["echo_times"], row["matrix"]) == (3, "6, 12, 18", "20×18×16")
+    assert "with all echoes along the fourth axis: 3 volumes" in row["decisions"]
+    for stacked, apart in zip(decoded(head), expected, strict=True):
+        np.testing.assert_array_equal(stacked, apart)
+
+
+def test_all_echoes_in_one_file_in_another_order(head):
+    expected = decoded(head)
+    for part in ("mag", "phase"):
+        stack(head, part, [0.012, 0.006, 0.018], order=(1, 0, 2))
+    row, problems = audit(head)
+    assert of_severity(problems, "error") == []
+    assert row["echo_times"] == "6, 12, 18"
+    for stacked, apart in zip(decoded(head), expected, strict=True):
+        np.testing.assert_array_equal(stacked, apart)
+
+
+def decoded(root):
+    """Decode magnitude and phase of the only scan."""
+    (scan,), _ = collect_scans(root)
+    (inspection,) = inspect_scans([scan])
+    workflow = init_scan_wf(
+        inspection.scan,
+        bids_dir=root,
+        output_dir=root.parent / "out",
+        settings=Settings(),
+        threads=1,
+    )
+    decode = workflow.get_node("decode").interface
+    folder = root.parent / "decoded"
+    folder.mkdir(exist_ok=True)
+    outputs = decode.run(cwd=str(folder)).outputs
+    assert outputs.provenance.get("InputDecisions", []) == list(inspection.scan.decisions)
+    return [nib.load(outputs.magnitude_file).get_fdata(), nib.load(outputs.phase_file).get_fdata()]
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([0.006, 0.012], "lists 2 echo times (6, 12 ms), but the image has 3 volumes"),
+        ([0.006], "lists 1 echo time (6 ms), but the image has 3 volumes"),
+        (0.006, "no echo in the name; all echoes may be stacked"),
+        ([0.006, "12 ms", 0.018], "no echo in the name; all echoes may be stacked"),
+    ],
+)
+def test_times_that_do_not_fit_a_stack(head, times, message):
+    for part in ("mag", "phase"):
+        stack(head, part, times)
+    _, left_out = collect_scans(head, none_is_an_error=False)
+    assert message in str(left_out[0])
+
+
+def test_times_of_a_stack_in_milliseconds(head):
+    for part in ("mag", "phase"):
+        stack(head, part, [6, 12, 18])
+    _, problems = audit(head)
+    assert "EchoTime is 6 s: it seems to be in milliseconds" in str(problems[0])
+
+
+def test_list_of_times_that_all_echoes_share(head):
+    edit_sidecars(head, "sub", EchoTime=TIMES)
+    row, problems = audit(head)
+    assert (problems, row["echo_times"]) == ([], "6, 12, 18")
+    edit_sidecars(head, "sub", EchoTime=TIMES[:2])
+    _, left_out = collect_scans(head, none_is_an_error=False)
+    assert "lists 2 times (6, 12 ms), but there are 3 files of this part" in str(left_out[0])
+
+
+def coil_images(root, pattern, *, keep, entity="coil"):
+    """Copy images to two coils; keep the combined ones or not."""
+    for path in list((root / "sub-01/anat").glob(f"*{pattern}*")):
+        for coil in ("01", "02"):
+            name = path.name.replace("sub-01_", f"sub-01_{entity}-{coil}_")
+            path.with_name(name).write_bytes(path.read_bytes())
+        if not keep:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "entity", "message"),
+    [
+        (
+            "sub",
+            "coil",
+            "12 images of single coils (coil-01 … coil-02): the coils are not combined",
+        ),
+        (
+            "phase",
+            "coil",
+            "6 images of single coils (coil-01 … coil-02) with one combined magnitude:",
+        ),
+        ("phase", "channel", "(channel-01 … channel-02) with one combined magnitude:"),
+    ],
+)
+def test_coils_that_are_not_combined(head, pattern, entity, message):
+    coil_images(head, pattern, keep=False, entity=entity)
+    _, (problem,) = collect_scans(head, none_is_an_error=False)
+    assert (problem.scan, problem.severity) == ("sub-01", "error")
+    assert message in problem.cause
+    assert "combine the coils of each echo" in problem.remedy
+
+
+def test_coils_beside_combined_images(head):
+    coil_images(head, "sub", keep=True)
+    (scan,), (problem,) = collect_scans(head)
+    assert scan.label == "sub-01"
+    assert (problem.severity, problem.cause) == (
+        "note",
+        "12 images of single coils not used: there are combined images",
+    )
+
+
+def test_coils_along_the_fourth_axis(head):
+    edit_sidecars(head, "sub", ImageType=["ORIGINAL", "PRIMARY", "UNCOMBINED"])
+    edit_images(head, "sub", lambda voxels: np.stack([voxels, voxels], axis=-1))
+    _, problems = audit(head)
+    assert "the image is 4-D (20×18×16×2): its coils are not combined" in str(problems[0])
+
+
+def test_case_of_coils(copy_case):
+    _, (problem,) = collect_scans(copy_case("uncombined_coils"), none_is_an_error=False)
+    assert "8 images of single coils (coil-01 … coil-02): the coils are not combined" in str(
+        problem
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "column", "text"),
+    [
+        ("singleton_dimension", "decisions", "read as 20×20×12"),
+        ("milliradians_philips", "phase_encoding", "milliradians, -3142 to 3142"),
+        ("interleaved_echoes", "decisions", "which is the order 1, 3, 2, 4"),
+        ("manufacturer_case", "decisions", "read as one manufacturer, Siemens"),
+        ("voxels_in_metres", "voxel_size", "4×4×4"),
+    ],
+)
+def test_cases(copy_case, case, column, text):
+    row, problems = audit(copy_case(case))
+    assert of_severity(problems, "error") == []
+    assert text in row[column]
