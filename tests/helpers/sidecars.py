@@ -27,6 +27,8 @@ BOOKKEEPING = {
     *("MagnitudeNoiseOfEchoes", "FirstEchoSignalToNoise"),
     *("MedianFieldNoiseError", "MedianFieldSystematicError"),
     *("LocalFieldRobustStandardDeviation", "SignAsymmetry", "SignLooksWrong"),
+    # results: inversion
+    "InversionConverged",
     # results: reference region
     *("ReferenceCentres", "ReferenceDepths", "ReferenceMeanR2star", "ReferenceVolumeLeft"),
     *("ReferenceVolumeRight", "ReferenceVoxelsOfSides"),
