@@ -162,7 +162,8 @@ def compare(options):
         maps = {}
         for method in options.methods:
             errors, chi = compare_method(head, method, edges, options)
-            maps[method] = chi
+            if chi is not None:
+                maps[method] = chi
             if options.scan and len(errors) > 1:
                 losses.append((head.name, method, *best_of(errors)))
         if options.figure and number == 0:
@@ -225,7 +226,7 @@ def compare_method(head, method, edges, options):
     errors = {}
     first = None
     for rule in RULES[method]:
-        if options.rules and rule not in options.rules:
+        if rule is not None and options.rules and rule not in options.rules:
             continue
         inversion = invert(head, method, edges, lambda_rule=rule)
         figures = print_row(head, method, inversion, rule or "–")
