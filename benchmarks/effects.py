@@ -6,18 +6,27 @@ python benchmarks/effects.py each [--runs 4] [--voxel-size 2 2 2] [--keep DIR]
     change that the effect makes, and the mean change: by the background removal and the inversion
     of the 2015 study (PDF, iterative).
 
+python benchmarks/effects.py lines [--draws 12] [--lambdas .1 .2 .4 .8] [--voxel-size 2 2 2]
+    What breathing, pulse and movements cost, each alone and all three: the standard deviation over
+    many draws of one scan without noise, of a person who breathes as the median does. It is that
+    of the change of the fitted field without solid harmonics up to second order, inverted by the
+    closed form with each λ (mm).
+
 python benchmarks/effects.py picture --figure docs/effects.png [--keep DIR]
     One scan: the change that each effect makes to field, magnitude and susceptibility.
 
 python benchmarks/effects.py sites --figure docs/rough_scans.png
     One scan of each site, ideal and rough side by side.
 
-Repeats have the same noise, shim and coils with and without an effect, so that the change is the
-effect's own. Values are relative to the lateral ventricles. `--keep` names a folder for simulated
-scans and maps, to be used again.
+Repeats have the same shim, coils and noise with and without an effect, so that the change is the
+effect's own; only `noise` has another noise, and is therefore no part of `all`. Values are relative
+to the lateral ventricles. `--keep` names a folder for simulated scans and maps, to be used again by
+the same commit.
 """
 
 import argparse
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +34,14 @@ from background import METHODS
 from heads import NUCLEI, Head, simulate_head, stored
 from matplotlib.figure import Figure
 from methods import REFERENCE, Problem
+from roughness import COARSE_SPINS, without_harmonics
 from scipy import fft
 
+from multiqsm.core.dipole import b0_direction
+from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.simulation.effects import IDEAL, ROUGH
+from multiqsm.simulation.effects.kspace import distort_lines
+from multiqsm.simulation.head import label_names
 from multiqsm.simulation.plan import simulate
 from multiqsm.simulation.study import make_design
 
@@ -37,6 +51,8 @@ MAGNITUDE_WINDOW = 0.1  # of the mean magnitude
 MAP_WINDOW = 30.0  # ppb
 ALL = "all"
 NONE = "none"
+OF_LINES = ("breathing", "pulsation", "motion")
+FAINT = 0.1  # of the median magnitude at the last echo: voxels with less have no reliable phase
 
 
 def main():
@@ -44,7 +60,12 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    for name, function in (("each", each), ("picture", picture), ("sites", sites)):
+    for name, function in (
+        ("each", each),
+        ("lines", lines),
+        ("picture", picture),
+        ("sites", sites),
+    ):
         command = commands.add_parser(name)
         command.set_defaults(run=function)
         command.add_argument("--threads", type=int, default=2)
@@ -52,6 +73,10 @@ def main():
         command.add_argument("--voxel-size", nargs=3, type=float, default=(2.0, 2.0, 2.0))
         command.add_argument("--figure", type=Path)
     commands.choices["each"].add_argument("--runs", type=int, default=4)
+    commands.choices["lines"].add_argument("--draws", type=int, default=12)
+    commands.choices["lines"].add_argument(
+        "--lambdas", nargs="+", type=float, default=(0.1, 0.2, 0.4, 0.8)
+    )
     options = parser.parse_args()
     with fft.set_workers(options.threads):
         options.run(options)
@@ -60,7 +85,15 @@ def main():
 def variants():
     """Effects by the name of a row: none, each alone, all."""
     alone = {name: ROUGH.only(name) for name in ROUGH.of("head").switched_on()}
-    return {NONE: IDEAL, **alone, ALL: ROUGH}
+    return {NONE: IDEAL, **alone, ALL: ROUGH.without("noise")}
+
+
+def commit():
+    """The commit of this checkout, with a plus sign if files differ from it."""
+    arguments = ("git", "describe", "--always", "--dirty=+")
+    return subprocess.run(
+        arguments, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def heads_of(options, name, effects, runs):
@@ -79,7 +112,7 @@ def heads_of(options, name, effects, runs):
         size = "x".join(f"{edge:g}" for edge in options.voxel_size)
         yield stored(
             options.keep,
-            f"effect-{name}-{size}-run-{plan.entities['run']}",
+            f"effect-{name}-{size}-run-{plan.entities['run']}-{commit()}",
             lambda plan=plan: mapped(simulate_head(plan, options.threads)),
         )
 
@@ -112,6 +145,69 @@ def each(options):
         for spread, mean in zip(change.std(axis=0, ddof=1), change.mean(axis=0), strict=True):
             cells.append(f"{spread:.2f} ({mean:+.1f})")
         print(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+
+
+def lines(options):
+    """Print what breathing, pulse and movements cost, by many draws of one scan without noise."""
+    design = make_design(
+        "study", subjects=1, runs=1, sites=["A"], voxel_size=options.voxel_size, effects=IDEAL
+    )
+    plan = design.plans[0]
+    plan = replace(plan, protocol=replace(plan.protocol, snr=np.inf, **COARSE_SPINS))
+    scan = simulate(plan, workers=options.threads)
+    still = np.ascontiguousarray(np.moveaxis(scan.signal, -1, 0))
+    last = np.abs(still[-1])
+    mask = scan.mask & (last > FAINT * np.median(last[scan.mask]))
+    names = label_names().items()
+    regions = []
+    for region in (REFERENCE, *NUCLEI):
+        labels = [index for index, name in names if name.endswith(region)]
+        regions.append(mask & np.isin(scan.labels, labels))
+    columns = " | ".join(region.replace("_", " ") for region in NUCLEI)
+    print(f"\nSD (ppb) over {options.draws} draws\n\n| λ (mm) | effect | {columns} |")
+    print("|---|---|" + "---|" * len(NUCLEI), flush=True)
+    for names_alone in (*((name,) for name in OF_LINES), OF_LINES):
+        effects = replace(ROUGH, breathing=replace(ROUGH.breathing, field_spread=0.0))
+        effects = effects.only(*names_alone)
+        values = []
+        for seed in range(options.draws):
+            change = field_change(plan, scan, still, mask, effects, seed, options.threads)
+            values.append(values_by_lambda(change, mask, regions, plan, options.lambdas))
+        for value, spread in zip(options.lambdas, np.std(values, axis=0, ddof=1), strict=True):
+            cells = " | ".join(f"{cell:.1f}" for cell in spread)
+            print(f"| {value:g} | {', '.join(names_alone)} | {cells} |", flush=True)
+
+
+def field_change(plan, scan, still, mask, effects, seed, threads):
+    """Return what one draw of effects on lines of k-space changes in the fitted field, ppm."""
+    protocol = plan.protocol
+    moved = still.copy()
+    background = scan.total_field - scan.local_field
+    centre = scan.affine[:3] @ (*np.argwhere(scan.mask).mean(axis=0), 1)
+    distort_lines(
+        *(moved, protocol, scan.affine, centre, background, effects, seed),
+        workers=threads,
+    )
+    phase = np.angle(moved * still.conj())[:, mask]
+    weight = np.abs(still[:, mask]) ** 2
+    times = np.array(protocol.echo_times)[:, None]
+    centred = times - (weight * times).sum(axis=0) / weight.sum(axis=0)
+    slope = (weight * centred * phase).sum(axis=0) / (weight * centred**2).sum(axis=0)
+    change = np.zeros(mask.shape, np.float32)
+    change[mask] = slope / (2 * np.pi * protocol.imaging_frequency)
+    return change
+
+
+def values_by_lambda(change, mask, regions, plan, lambdas):
+    """Return the change (ppb) of each nucleus relative to the reference, a row for each λ."""
+    space = {"voxel_size": plan.protocol.voxel_size, "b0_dir": b0_direction(plan.affine)}
+    field = without_harmonics(change, mask, plan.protocol.voxel_size)
+    rows = []
+    for value in lambdas:
+        chi = deterministic(field, mask, lambda_value=value, **space).chi
+        reference, *nuclei = (chi[region].mean() for region in regions)
+        rows.append(PPB * (np.array(nuclei) - reference))
+    return rows
 
 
 def regional_values(head, chi):

@@ -1,6 +1,7 @@
 """How far measured fields are from the dipole field of their truth, simulated and in vivo.
 
-python benchmarks/roughness.py field [--effects NAME ...] [--each] [--in-vivo FOLDER ...]
+python benchmarks/roughness.py field [--effects NAME ...] [--each] [--snr SNR]
+                                     [--in-vivo FOLDER ...]
     Simulate a slab of a head with voxels of 1 mm, ideal, with these effects (default: all) and, on
     request, with each of them alone. Print, in the core of the mask, the correlation r and the
     slope of the measured local field on the dipole field of the true susceptibility, the standard
@@ -75,6 +76,7 @@ def main():
     field = commands.add_parser("field")
     field.add_argument("--in-vivo", type=Path, nargs="+", default=[], metavar="FOLDER")
     field.add_argument("--each", action="store_true")
+    field.add_argument("--snr", type=float, help="of the first echo; by default as the study's")
     field.set_defaults(run=fields)
     several = commands.add_parser("cosmos")
     several.set_defaults(run=positions)
@@ -135,7 +137,8 @@ def simulated(effects, options):
         "study", subjects=1, runs=1, sites=["A"], effects=effects, seed=options.seed
     ).plans[0]
     volume = np.prod(SLAB["voxel_size"]) / np.prod(plan.protocol.voxel_size)
-    protocol = replace(plan.protocol, **SLAB, snr=plan.protocol.snr * float(volume))
+    snr = options.snr or plan.protocol.snr * float(volume)
+    protocol = replace(plan.protocol, **SLAB, snr=snr)
     plan = replace(plan, protocol=protocol)
     scan = simulate(plan, workers=options.threads)
     field, mask, _ = measured_local_field(scan, plan.protocol)
@@ -283,6 +286,7 @@ def head_positions(plans, threads):
         plan = replace(turned, protocol=replace(turned.protocol, **COARSE_SPINS))
         scan = simulate(plan, workers=threads)
         field, mask, error = measured_local_field(scan, plan.protocol)
+        field = without_harmonics(field, mask, voxel_size_of(scan.affine))
         scans.append((plan, scan, field, mask, error))
     first_plan, first, field, mask, error = scans[0]
     size = voxel_size_of(first.affine)
@@ -322,6 +326,7 @@ def compare_positions(name, effects, options):
             cells += agreement(chi, reference, core, strong)
         print(f"| {name} | {method} | {' | '.join(cells)} |", flush=True)
     explained = dipole_field(several.chi, size, b0_direction(first.affine))
+    explained = without_harmonics(explained, mask, size)
     r = np.corrcoef(field[core], explained[core])[0, 1]
     slope = np.polyfit(explained[core], field[core], 1)[0]
     left = np.std(field[core] - slope * explained[core])

@@ -3,11 +3,34 @@
 import argparse
 import math
 import os
+import sys
 
 EXIT_OK = 0
 EXIT_FAILED_SCANS = 1
 EXIT_NOTHING_TO_DO = 2
 EXIT_INTERRUPTED = 130
+
+
+def interrupted(command: str, *, continues: bool = True) -> int:
+    """Print that a command was interrupted, as by Ctrl-C.
+
+    Parameters
+    ----------
+    command : str
+        Its name.
+    continues : bool
+        Whether the same command continues where this one ended.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    message = "interrupted"
+    if continues:
+        message = "interrupted; the same command continues from here"
+    print(f"\n{command}: {message}", file=sys.stderr)
+    return EXIT_INTERRUPTED
 
 
 def positive(text: str) -> float:

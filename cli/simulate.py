@@ -2,17 +2,26 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
-from ..simulation.names import COHORT, DESIGNS, EFFECTS
+from ..simulation.names import (
+    COHORT,
+    DESIGNS,
+    EFFECTS,
+    FINDINGS,
+    LESION_FINDINGS,
+    PHANTOM_ONLY,
+    effects_of,
+)
 from .arguments import (
     EXIT_FAILED_SCANS,
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
     EXIT_OK,
     available_cores,
     count,
+    interrupted,
     positive,
 )
 from .parser import CommandParser
@@ -51,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return make_dataset(options)
     except KeyboardInterrupt:
-        message = "interrupted; the same command continues from here"
-        print(f"\nmultiqsm-simulate: {message}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return interrupted("multiqsm-simulate")
     except ValueError as error:
         print(f"multiqsm-simulate: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
@@ -115,18 +122,59 @@ def _effects(options):
     """Return the effects that the options ask for: all by default."""
     from ..simulation.effects import ALL, IDEAL, ROUGH
 
+    _check_effects(options)
     if options.ideal:
-        return IDEAL
-    if options.effects is not None:
-        return ALL.only(*options.effects)
-    return ROUGH.without(*options.without_effects)
+        effects = IDEAL
+    elif options.effects is not None:
+        effects = ALL.only(*options.effects)
+    else:
+        effects = ROUGH.without(*options.without_effects)
+    if options.pathology is None:
+        return effects
+    from ..simulation.effects.pathology import Pathology
+
+    return replace(effects, pathology=Pathology().only(*options.pathology))
+
+
+def _check_effects(options):
+    """Raise a `ValueError` if an effect or finding is asked for that the design cannot have."""
+    design = options.design
+    possible = effects_of(design)
+    asked = options.effects or []
+    impossible = [name for name in asked if name not in possible]
+    if impossible:
+        raise ValueError(
+            f"--design {design} has no {_objects_that_have(impossible[0])}, so that its scans "
+            f"cannot have --effects {' '.join(impossible)}; they can have {', '.join(possible)}"
+        )
+    if options.pathology is None:
+        return
+    if "pathology" not in possible:
+        raise ValueError(f"--design {design} has no heads: leave out --pathology")
+    if "pathology" in options.without_effects:
+        raise ValueError(
+            "--pathology and --without-effects pathology contradict each other: leave out one"
+        )
+    without_lesions = [name for name in options.pathology if name in LESION_FINDINGS]
+    if without_lesions and design != COHORT:
+        raise ValueError(
+            f"--pathology {' '.join(without_lesions)} needs lesions, which only the patients of "
+            f"--design {COHORT} have"
+        )
+
+
+def _objects_that_have(effect):
+    """Return what has an effect that a design cannot have, in words."""
+    return "phantom" if effect in PHANTOM_ONLY else "heads"
 
 
 def _make_scans(design, options):
+    from ..dataset.simulated.effects import write_drawn
     from ..dataset.simulated.layout import TRUTH, is_complete
 
     plans = [plan for plan in design.plans if not is_complete(options.output_dir, plan)]
     failures = _simulate(plans, options) if plans else []
+    write_drawn(options.output_dir)
     for failure in failures:
         print(f"failed: {failure.scan}: {failure}", file=sys.stderr)
     print(f"{len(design.plans) - len(failures)} of {len(design.plans)} scans complete")
@@ -253,6 +301,14 @@ def _add_effects(effects):
         default=[],
         metavar="EFFECT",
         help="leave out these effects",
+    )
+    effects.add_argument(
+        "--pathology",
+        nargs="+",
+        choices=FINDINGS,
+        metavar="FINDING",
+        help=f"give every head these findings and no others, of {', '.join(FINDINGS)} (default: "
+        "each head some, by chance, if the effect pathology is simulated)",
     )
 
 

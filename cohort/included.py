@@ -1,19 +1,16 @@
 """The scans whose results count in a study, and those that the study excludes."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import pandas as pd
 
-from ..dataset.content import exists
-from ..dataset.exclusions import Exclusions, entities_of_file, read_exclusions
+from ..dataset.content import is_listed
+from ..dataset.exclusions import Exclusion, Exclusions, entities_of_file, read_exclusions
 from ..dataset.files import PathLike
 from ..dataset.names import ROI_TABLE, find_tables
 from ..dataset.outputs import derivative_path
-from ..dataset.problems import Problem
+from ..dataset.problems import DatasetError, Problem
 from ..dataset.repeats import LABELS
-from ..dataset.tables import read_tsv
 from ..dataset.values import counted
+from .roi_tables import read_roi_table
 
 MAX_NAMED = 5  # scans in a note
 
@@ -22,6 +19,8 @@ def study_exclusions(
     bids_dir: PathLike, output_dir: PathLike, exclude: PathLike | None = None
 ) -> Exclusions:
     """Read which scans a study excludes, of those with raw data or with results.
+
+    A scan whose table of regional values cannot be read is left out as well.
 
     Parameters
     ----------
@@ -39,33 +38,18 @@ def study_exclusions(
     DatasetError
         See `multiqsm.dataset.exclusions.read_exclusions`.
     """
-    scans = [entities_of_file(path.name)[0] for path in find_tables(output_dir, ROI_TABLE)]
-    return read_exclusions(bids_dir, exclude, scans)
-
-
-def included_tables(
-    output_dir: PathLike, table: Mapping[str, str], exclusions: Exclusions | None
-) -> list[Path]:
-    """Find the tables of a kind whose scans are not excluded.
-
-    Parameters
-    ----------
-    output_dir : path-like
-        Root of the derivative dataset.
-    table : mapping of str
-        Name of the tables, see `multiqsm.dataset.names.find_tables`.
-    exclusions : multiqsm.dataset.exclusions.Exclusions or None
-        What the study excludes; None for nothing.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Sorted.
-    """
-    paths = find_tables(output_dir, table)
-    if exclusions is None:
-        return paths
-    return [path for path in paths if not exclusions.verdict(entities_of_file(path.name)[0])]
+    scans = []
+    faults = []
+    for path in find_tables(output_dir, ROI_TABLE):
+        entities, _ = entities_of_file(path.name)
+        scans.append(entities)
+        try:
+            read_roi_table(path)
+        except DatasetError as error:
+            cause = f"{error.file}: {error.cause}" if error.file else error.cause
+            text = (cause, error.remedy)
+            faults.append(Exclusion(entities, *text, is_exact=True, severity="error"))
+    return read_exclusions(bids_dir, exclude, scans, faults)
 
 
 def excluded_scans(
@@ -92,17 +76,22 @@ def excluded_scans(
     problems = []
     for entities, problem in exclusions.all_verdicts():
         path = derivative_path(output_dir, entities, **ROI_TABLE)
-        site = None
-        if exists(path):
-            sites = read_tsv(path).get("site")
-            site = None if sites is None or sites.empty else sites.iloc[0]
-        elif problem.severity == "unused":
+        if problem.severity == "unused" and not is_listed(path):
             continue
-        rows.append({**entities, "site": site, "reason": problem.text})
+        rows.append({**entities, "site": _site_of(path), "reason": problem.text})
         problems.append(problem)
     columns = ["subject", "session", "run"]
     further = [name for name in LABELS if any(name in row for row in rows)]
     return pd.DataFrame(rows, columns=[*columns, *further, "site", "reason"]), problems
+
+
+def _site_of(path):
+    """Return the site in a scan's table; None if it has none that can be read."""
+    try:
+        sites = read_roi_table(path)["site"] if is_listed(path) else ()
+    except DatasetError:
+        return None
+    return sites.iloc[0] if len(sites) else None
 
 
 def exclusion_notes(exclusions: Exclusions, problems: list[Problem]) -> list[str]:
@@ -124,7 +113,7 @@ def exclusion_notes(exclusions: Exclusions, problems: list[Problem]) -> list[str
     declared = [problem.scan for problem in problems if problem.severity != "error"]
     kinds = {
         "excluded by the study": declared,
-        "left out, since a table of the dataset cannot be used": faulty,
+        "left out, since a table cannot be used": faulty,
     }
     for kind, labels in kinds.items():
         if labels:

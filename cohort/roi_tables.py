@@ -7,24 +7,48 @@ import numpy as np
 import pandas as pd
 
 from ..dataset.content import exists, require_content
-from ..dataset.entities import SCAN_ENTITIES
-from ..dataset.exclusions import Exclusions
+from ..dataset.entities import SCAN_ENTITIES, scan_label
+from ..dataset.exclusions import Exclusions, entities_of_file
 from ..dataset.files import PathLike
 from ..dataset.names import R2STAR_TABLE, ROI_TABLE, find_tables
-from ..dataset.participants import merge_repeats
+from ..dataset.participants import MEASURED_COLUMNS, contradiction, merge_repeats
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
 from ..dataset.tables import REQUIRED, read_text_table, read_tsv
-from .included import included_tables
+from ..dataset.values import error_text
 
 RUN_AGAIN = "remove the file and run the participant level again"
 UNKNOWN_PROTOCOLS = (
     "{n} scans have tables of an earlier version, without echo times and voxel size: they count as "
     "repeats even if they differ in these; run the participant level again"
 )
-PARTICIPANT_COLUMNS = ("age", "sex")
 R2STAR_COLUMNS = ("subject", "session", "run", "site", "scan", "roi", "mean", "unit")
 OLDEST = 130  # years
+
+
+def included_tables(
+    output_dir: PathLike, table: Mapping[str, str], exclusions: Exclusions | None
+) -> list[Path]:
+    """Find the tables of a kind whose scans are not excluded.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    table : mapping of str
+        Name of the tables, see `multiqsm.dataset.names.find_tables`.
+    exclusions : multiqsm.dataset.exclusions.Exclusions or None
+        What the study excludes; None for nothing.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted.
+    """
+    paths = find_tables(output_dir, table)
+    if exclusions is None:
+        return paths
+    return [path for path in paths if not exclusions.verdict(entities_of_file(path.name)[0])]
 
 
 def read_roi_tables(output_dir: PathLike, exclusions: Exclusions | None = None) -> pd.DataFrame:
@@ -107,27 +131,25 @@ def read_r2star_tables(
         The long table, sorted by file name; empty if there are no tables. Number and protocol of
         each scan, age and sex are those of `rois`.
     notes : list of str
-        Tables that are not used.
-
-    Raises
-    ------
-    DatasetError
-        If a table cannot be read.
+        Tables that are not used, also because they cannot be read.
     """
     tables = []
+    notes = []
     for path in included_tables(output_dir, R2STAR_TABLE, exclusions):
-        tables.append(_read_table(path, R2STAR_COLUMNS))
+        try:
+            tables.append(_read_table(path, R2STAR_COLUMNS))
+        except DatasetError as error:
+            notes.append(f"R2* of {scan_label(entities_of_file(path.name)[0])} not used: {error}")
     if not tables:
-        return pd.DataFrame(columns=list(R2STAR_COLUMNS)), []
+        return pd.DataFrame(columns=list(R2STAR_COLUMNS)), notes
     r2star = pd.concat(tables, ignore_index=True)
     labels = ("subject", "session", "run", *COLUMNS, "site")
     keys = [column for column in labels if column in r2star and column in rois]
-    added = [column for column in ("protocol", *PARTICIPANT_COLUMNS) if column in rois]
+    added = [column for column in ("protocol", *MEASURED_COLUMNS) if column in rois]
     scans = rois[[*keys, "scan", *added]].drop_duplicates()
     columns = [*r2star, *added]
     of_known_scans = r2star.drop(columns="scan").merge(scans, on=keys, how="inner", validate="m:1")
     n_unknown = len(r2star[keys].drop_duplicates()) - len(of_known_scans[keys].drop_duplicates())
-    notes = []
     if n_unknown:
         notes.append(
             f"{n_unknown} tables of R2* are not used: their scans have no table of regional "
@@ -142,7 +164,7 @@ def _read_table(path, columns):
     try:
         table = read_tsv(path)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}", RUN_AGAIN) from error
+        raise DatasetError(f"{path}: {error_text(error)}", RUN_AGAIN) from error
     missing_columns = [column for column in columns if column not in table]
     if missing_columns:
         raise DatasetError(f"{path}: no column {', '.join(missing_columns)}", RUN_AGAIN)
@@ -255,15 +277,13 @@ def add_participants(rois: pd.DataFrame, bids_dir: PathLike) -> tuple[pd.DataFra
     labels = participants["participant_id"].str.removeprefix("sub-")
     columns = []
     notes = [f"{path.name}: line {line} {remark}" for line, remark in remarks]
-    for column in PARTICIPANT_COLUMNS:
+    for column in MEASURED_COLUMNS:
         if column in participants:
             columns.append(column)
         else:
             notes.append(f"{path.name}: no column {column}")
     values, contradictions = merge_repeats(participants[columns].set_index(labels))
-    for label, column in contradictions:
-        cause = f"rows of sub-{label} contradict each other: its {column} was not used"
-        notes.append(f"{path.name}: {cause}; remove all but one")
+    notes += [contradiction(label, column) for label, column in contradictions]
     rois = rois.copy()
     for column in columns:
         rois[column] = rois["subject"].map(values[column])

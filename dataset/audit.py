@@ -14,6 +14,7 @@ import pandas as pd
 from ..core.phase.encodings import ENCODINGS
 from ..core.phase.vendors import vendor
 from .facts import MISSING, REAL_AND_IMAGINARY, scan_facts
+from .participants import check_sites
 from .preflight.inspection import Inspection, inspect_scan
 from .problems import DatasetError, Problem
 from .scans import Scan
@@ -170,6 +171,7 @@ def audit_problems(
             problem = replace(problem, remedy=problem.remedy or "correct the dataset")
         if problem.severity != "note":
             problems.append(problem)
+    problems += check_sites(inspection.scan for inspection in inspections)
     rows = list(map(scan_facts, inspections))
     deviations = _deviations(rows, by_site=True)
     copies = _find_copies(inspections)

@@ -133,6 +133,7 @@ def read_exclusions(
     bids_dir: PathLike,
     exclude: PathLike | None = None,
     further_scans: Iterable[Mapping[str, str]] = (),
+    faults: Iterable[Exclusion] = (),
 ) -> Exclusions:
     """Read which scans a study excludes.
 
@@ -147,6 +148,8 @@ def read_exclusions(
         The file of ``--exclude``.
     further_scans : iterable of mapping
         Entities of scans that the raw dataset may not have any more, such as those with results.
+    faults : iterable of Exclusion
+        Scans that cannot be used for another reason.
 
     Returns
     -------
@@ -168,7 +171,7 @@ def read_exclusions(
     known |= {image.scan_label: _scan_entities(image.entities) for image in scans}
     participants = ParticipantTables(root)
     tables = _Tables(root, subjects, list(known.values()))
-    exclusions = [*tables.exclusions, *_ignored(scans)]
+    exclusions = [*tables.exclusions, *_ignored(scans), *faults]
     if exclude is not None:
         people = [{"subject": label} for label in {*subjects, *participants.labels()}]
         for entry, is_exact in read_exclude_file(Path(exclude), [*known.values(), *people]):
@@ -238,6 +241,9 @@ class _Tables:
         try:
             if exists(path):
                 self._add_rows(path, key, entities)
+        except OSError as error:
+            cause, remedy = f"{path}: {error.strerror or error}", "make it readable"
+            self.exclusions.append(Exclusion(entities, cause, remedy, severity="error"))
         except DatasetError as error:
             cause = f"{error.file}: {error.cause}" if error.file else error.cause
             remedy = error.remedy or "correct the table"

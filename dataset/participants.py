@@ -1,19 +1,30 @@
 """Read participants.tsv and sessions.tsv for the site of a scan and whether it is a phantom."""
 
+import re
 import zlib
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from .content import exists
-from .problems import DatasetError, UnusableScanError
+from .problems import DatasetError, Problem, UnusableScanError
 from .scans import Scan
 from .tables import REPLACED, Row, read_rows
-from .values import one_line
+from .values import join_words, one_line
 
+MEASURED_COLUMNS = ("age", "sex")  # of participants.tsv, read at the group level
+SITE_FIELDS = ("InstitutionName", "StationName", "DeviceSerialNumber")
+# Letters of what programs for anonymisation write in place of names.
+PLACEHOLDERS = (
+    *("anon", "anonymous", "anonymized", "anonymised", "deidentified", "removed", "redacted"),
+    *("unknown", "none", "na", "null", "notprovided"),
+)
+MAX_NAMED = 5  # sites in a message
 READ_COLUMNS = ("site", "scanner", "species")  # of participants.tsv and sessions.tsv
+SESSION_LABEL = "the session label"  # the source of a site
 LONGEST_NAME = 100  # characters of a site's name
 
 
@@ -78,16 +89,8 @@ class ParticipantTables:
 
         Labels in the column `key` may have the prefix of the entity or not.
         """
-        rows = self._rows_of(path, key, entity, label)
-        merged = dict(rows[0]) if rows else {}
-        contradictory = []
-        for column in READ_COLUMNS:
-            values = {row[column] for row in rows if not _is_missing(row.get(column))}
-            if len(values) > 1:
-                contradictory.append(column)
-            elif values:
-                merged[column] = values.pop()
-        if contradictory:
+        merged, contradictory = merge_rows(self._rows_of(path, key, entity, label))
+        if contradictory := [column for column in contradictory if column in READ_COLUMNS]:
             raise UnusableScanError(
                 f"{path.name}: rows of {entity}-{label} contradict each other in column "
                 f"{', '.join(contradictory)}",
@@ -111,7 +114,11 @@ class ParticipantTables:
         rows = self._rows_of(path, "participant_id", "sub", label)
         if not rows:
             return (f"sub-{label} is not in participants.tsv",) if path.exists() else ()
+        _, contradictory = merge_rows(rows)
         notes = []
+        for column in contradictory:
+            if column in MEASURED_COLUMNS:
+                notes.append(contradiction(label, column))
         for row in rows:
             where = f"line {row.line} of participants.tsv, the row of sub-{label},"
             notes += [f"{where} {fault}" for fault in _faults(row)]
@@ -133,6 +140,44 @@ def _faults(row):
     return faults
 
 
+def contradiction(label: str, column: str) -> str:
+    """Return the note that rows of a participant contradict each other in a column."""
+    cause = f"rows of sub-{label} contradict each other: its {column} was not used"
+    return f"participants.tsv: {cause}; remove all but one"
+
+
+def merge_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Merge the rows of one participant or session.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Cells by column, the same columns in each row. None, NaN, empty cells and ``n/a`` are
+        missing.
+
+    Returns
+    -------
+    merged : dict
+        The value of each column that at least one row has; None if there is none, or if the rows
+        contradict each other.
+    contradictory : list of str
+        Columns in which they do.
+
+    Examples
+    --------
+    >>> merge_rows([{"sex": "n/a", "site": "A"}, {"sex": "F", "site": "B"}])
+    ({'sex': 'F', 'site': None}, ['site'])
+    """
+    merged: dict[str, Any] = {}
+    contradictory = []
+    for column in rows[0] if rows else ():
+        values = {row[column] for row in rows if not _is_missing(row[column])}
+        merged[column] = next(iter(values)) if len(values) == 1 else None
+        if len(values) > 1:
+            contradictory.append(column)
+    return merged, contradictory
+
+
 def merge_repeats(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Merge the rows of each participant into one.
 
@@ -150,11 +195,17 @@ def merge_repeats(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, st
     contradictions : list of (str, str)
         Participants and columns whose rows contradict each other.
     """
-    groups = table.groupby(level=0, sort=False)
-    n_values = groups.nunique()
-    rows, columns = np.nonzero(n_values.to_numpy() > 1)
-    contradictions = list(zip(n_values.index[rows], n_values.columns[columns], strict=True))
-    return groups.first().where(n_values <= 1, None), contradictions
+    rows_of_label: dict[str, list[dict]] = {}
+    for label, row in zip(table.index, table.to_dict("records"), strict=True):
+        rows_of_label.setdefault(label, []).append(row)
+    merged = {}
+    contradictions = []
+    for label, rows in rows_of_label.items():
+        merged[label], contradictory = merge_rows(rows)
+        contradictions += [(label, column) for column in contradictory]
+    index = pd.Index(merged, name=table.index.name)
+    values = pd.DataFrame(list(merged.values()), index, table.columns, dtype=object)
+    return values, contradictions
 
 
 def find_site(scan: Scan, tables: ParticipantTables) -> tuple[str, str]:
@@ -187,7 +238,7 @@ def find_site(scan: Scan, tables: ParticipantTables) -> tuple[str, str]:
 
 
 def _is_missing(value):
-    return value in (None, "", "n/a")
+    return value in (None, "", "n/a") or value != value  # NaN
 
 
 def _site_of_sidecar(scan, session):
@@ -196,14 +247,53 @@ def _site_of_sidecar(scan, session):
     The site is the institution with its scanner, as an institution may have several.
     """
     metadata = scan.metadata
-    scanner = "StationName" if metadata.get("StationName") else "DeviceSerialNumber"
-    fields = [field for field in ("InstitutionName", scanner) if metadata.get(field)]
-    if fields:
-        site = " ".join(str(metadata[field]) for field in fields)
-        return _site_name(site), f"{' and '.join(fields)} of the sidecar"
+    known = [field for field in SITE_FIELDS if not _is_placeholder(metadata.get(field))]
+    if "StationName" in known:
+        known = [field for field in known if field != "DeviceSerialNumber"]
+    if known:
+        site = " ".join(str(metadata[field]) for field in known)
+        return _site_name(site), f"{' and '.join(known)} of the sidecar"
     if session is not None:
-        return session, "the session label"
+        return session, SESSION_LABEL
     return Scan.site, Scan.site_source
+
+
+def _is_placeholder(value):
+    """Check whether a field of a sidecar is missing, or was replaced to protect privacy."""
+    return not value or re.sub("[^a-z]", "", str(value).lower()) in PLACEHOLDERS
+
+
+def check_sites(scans: Iterable[Scan]) -> list[Problem]:
+    """Warn if sessions count as sites for lack of any other information.
+
+    Parameters
+    ----------
+    scans : iterable of multiqsm.dataset.scans.Scan
+        All scans of a run.
+
+    Returns
+    -------
+    list of multiqsm.dataset.problems.Problem
+        One warning, or none.
+    """
+    sites = sorted({scan.site for scan in scans if scan.site_source == SESSION_LABEL})
+    if len(sites) < 2:
+        return []
+    return [Problem("sites", "", *sessions_as_sites(sites), "warning")]
+
+
+def sessions_as_sites(sites: Sequence[str]) -> tuple[str, str]:
+    """Return cause and remedy of the warning that sessions count as sites."""
+    named = join_words([*sites[:MAX_NAMED], "others"] if len(sites) > MAX_NAMED else sites)
+    cause = (
+        f"sessions {named} count as sites, since their sidecars name neither institution nor "
+        "scanner, and participants.tsv and sessions.tsv no site"
+    )
+    remedy = (
+        "no action is needed if each is another scanner; if they are visits at one scanner, add a "
+        "column site to participants.tsv"
+    )
+    return cause, remedy
 
 
 def _site_name(text):

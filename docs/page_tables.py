@@ -53,12 +53,15 @@ def number(value: float | None, spec: str) -> str:
 
     Examples
     --------
-    >>> number(-0.26, "+.2f"), number(1.5, ".1f"), number(None, ".1f")
-    ('−.26', '1.5', '–')
+    >>> number(-0.26, "+.2f"), number(1.5, ".1f"), number(-0.001, "+.2f"), number(None, ".1f")
+    ('−.26', '1.5', '0.00', '–')
     """
     if pd.isna(value):
         return DASH
-    return without_zeros(f"{value:{spec}}".replace("-", "−"))
+    text = f"{value:{spec}}"
+    if set(text) <= set("+-0."):  # zero has no sign
+        text = text.lstrip("+-")
+    return without_zeros(text.replace("-", "−"))
 
 
 def without_zeros(text: str) -> str:

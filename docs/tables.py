@@ -84,6 +84,11 @@ RECIPES = {
             "patients.py thalamus patients whole without-veins",
             "patients.py thalamus patients-2mm whole-2mm without-veins-2mm",
         ),
+        "patients-rough": (
+            "multiqsm-simulate patients-rough --design thalamus --subjects 2 --voxel-size 2 2 2.5",
+            "multiqsm patients-rough rough-patients-out participant --preset chiang2018",
+            "patients.py thalamus patients-rough rough-patients-out",
+        ),
         "patients-fine": (
             "multiqsm-simulate patients-fine --design thalamus --subjects 5 --ideal",
             "patients.py lesions patients-fine",
@@ -138,6 +143,13 @@ RECIPES = {
     "simulation": {
         "demo-pictures": (*DEMO, "docs/pictures.py demo demo"),  # this page's and the README's
         "head": ("accuracy.py head",),
+        "simulated": (
+            "simulated.py air",
+            "simulated.py gradient",
+            "simulated.py kspace",
+            "simulated.py phases",
+            "simulated.py patients",
+        ),
         "forward": ("forward.py --command QSM_FORWARD --work forward",),
         "roughness": (
             "roughness.py field --in-vivo TR_1_1 TR_2_4",
@@ -152,6 +164,7 @@ RECIPES = {
             "multiqsm rough rough-out group --preset lin2015",
             "cat rough-out/group/imprecision_summary.tsv",
             "effects.py picture --figure effects.png",
+            "effects.py sites --figure rough_scans.png",
         ),
         "scans": (
             "multiqsm-simulate scans --design study --subjects 1 --runs 1 --ideal",

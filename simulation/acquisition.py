@@ -21,6 +21,7 @@ from .effects.coils import add_noise
 from .effects.flow import BloodFlow, random_flow_phase
 from .effects.kspace import distort_lines, sampled_lines
 from .effects.phantom_defects import add_ghosts, drift_lines
+from .effects.reception import receive
 from .grid import along_axis, block_mean, block_mode, coordinates, subgrid_affine
 from .harmonics import polynomial, solid_harmonics
 from .protocol import SINGLE_COIL, Protocol, Receiver
@@ -60,6 +61,12 @@ class Scan:
     effect_fields : mapping of str to ndarray of float32
         What effects have added to ``total_field``, ppm, by the effect's name; ``chi`` and
         ``local_field`` are those without it.
+    effect_maps : mapping of str to ndarray of float32
+        What other effects do at each place, by the effect's name, 0 in air. ``breathing``: change
+        of the field from expiration to inspiration, ppm. ``flow``: phase of moving spins in the
+        last echo, rad. ``eddy_currents``, ``bipolar`` and ``coils``: phase, rad, see
+        `multiqsm.simulation.effects.reception.Reception`. ``noise``: standard deviation of the
+        noise's real and imaginary part, in the signal's units.
     """
 
     signal: np.ndarray
@@ -73,6 +80,7 @@ class Scan:
     affine: np.ndarray
     effects: Records = field(default_factory=dict)
     effect_fields: Mapping[str, np.ndarray] = field(default_factory=dict)
+    effect_maps: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def spoiled_steady_state(
@@ -234,6 +242,7 @@ def acquire(
     receiver: Receiver = SINGLE_COIL,
     effects: Effects = IDEAL,
     session_seed: int | Sequence[int] | None = None,
+    person_seed: int | Sequence[int] | None = None,
     vendor: str = "siemens",
     workers: int = 1,
 ) -> Scan:
@@ -273,6 +282,9 @@ def acquire(
     session_seed : int or sequence of int, optional
         Seed of what stays the same in all scans of a session: eddy currents, and the head's
         position in the coil. By default `seed`.
+    person_seed : int or sequence of int, optional
+        Seed of what stays the same in all scans of a person: how strongly they breathe. By default
+        `seed`.
     vendor : {'siemens', 'ge'}
         Vendor of the scanner, by which `effects` may truncate k-space.
     workers : int
@@ -302,6 +314,7 @@ def acquire(
     phase = receive_phase * coil_rng.standard_normal(9)
     bias = receive_bias * coil_rng.standard_normal(9)
     records: Records = {}
+    maps = {}
     rate = flow_phase / protocol.echo_times[-1] ** 2
     fine = subgrid_affine(specimen.affine, specimen.oversampling, specimen.corner)
     flow = random_flow_phase(specimen.tissue.labels, fine, rate, flow_labels, flow_rng)
@@ -310,6 +323,9 @@ def acquire(
             specimen, protocol, shim, blood_flow, flow_labels, effects.flow, seed
         )
         flow = moved if flow is None else flow + moved
+    if flow is not None:
+        of_last_echo = block_mean(flow, specimen.oversampling) * protocol.echo_times[-1] ** 2
+        maps["flow"] = _on_image(specimen, of_last_echo)
     signal = _echoes(specimen, protocol, shim, phase, bias, flow, workers)
     sampled = sampled_lines(effects, vendor, protocol.shape)
     centre = specimen.affine[:3] @ (*np.argwhere(truth["mask"]).mean(axis=0), 1)
@@ -318,12 +334,16 @@ def acquire(
         protocol,
         specimen.affine,
         centre,
-        truth["total_field"] - truth["local_field"],
+        _background(truth),
         effects,
         seed,
+        person_seed=person_seed,
         vendor=vendor,
         workers=workers,
     )
+    if effects.breathing is not None:
+        pattern = effects.breathing.pattern(specimen.affine, protocol.shape, centre)
+        maps["breathing"] = pattern * records["breathing"]["FieldPeakToPeak"]
     if field_drift:
         drift_lines(signal, protocol, sampled, field_drift)
     if effects.phantom_defects:
@@ -332,13 +352,17 @@ def acquire(
             signal, protocol.echo_times, effects.phantom_defects, rng
         )
     of_session = seed if session_seed is None else session_seed
-    level = _receive(signal, protocol, specimen.affine, receiver, effects, of_session, records)
+    reception = receive(signal, protocol, specimen.affine, receiver, effects, of_session)
+    level = reception.noise_level
+    records |= reception.records
+    maps |= reception.phases
     sigma = float(np.abs(signal[0])[truth["mask"]].mean(dtype=float)) / protocol.snr
     if effects.noise is None:
         add_noise(signal, sigma, sampled, noise_rng, workers=workers)
     else:
         records["noise"] = receiver.record
         spread = sigma if level is None else _scaled_to(sigma, level, truth["mask"])
+        maps["noise"] = np.broadcast_to(np.float32(spread), protocol.shape)
         rng = effect_generator(seed, "noise")
         n_silent = receiver.channels - 1 if receiver.sum_of_squares else 0
         add_noise(signal, spread, sampled, rng, silent_channels=n_silent, workers=workers)
@@ -349,6 +373,7 @@ def acquire(
         shim=shim,
         affine=specimen.affine,
         effects=records,
+        effect_maps=_in_object(maps, truth["labels"]),
         **truth,
     )
 
@@ -391,6 +416,14 @@ def _truth(specimen):
     }
 
 
+def _background(truth):
+    """Return the field of what does not move with the brain: skull, air and shim."""
+    background = truth["total_field"] - truth["local_field"]
+    for values in truth["effect_fields"].values():
+        background -= values
+    return background
+
+
 def _effect_fields(specimen):
     """Return what effects have added to the total field, on the image's grid."""
     return {name: _on_image(specimen, values) for name, values in specimen.effect_fields.items()}
@@ -410,22 +443,10 @@ def _image_box(specimen):
     return tuple(map(slice, first, first + extent))
 
 
-def _receive(images, protocol, affine, receiver, effects, seed, records):
-    """Add phase of gradients and of reception to images; return the noise's level, if it varies."""
-    if effects.eddy_currents is not None:
-        rng = effect_generator(seed, "eddy_currents")
-        records["eddy_currents"] = effects.eddy_currents.apply(
-            images, protocol.echo_times, affine, rng
-        )
-    if effects.bipolar is not None:
-        records["bipolar"] = effects.bipolar.apply(images)
-    if effects.coils is None:
-        return None
-    rng = effect_generator(seed, "coils")
-    level, records["coils"] = effects.coils.apply(
-        images, affine, protocol.imaging_frequency, receiver, rng
-    )
-    return level
+def _in_object(maps, labels):
+    """Return maps that are 0 in air."""
+    is_object = labels > 0
+    return {name: np.where(is_object, values, np.float32(0)) for name, values in maps.items()}
 
 
 def _scaled_to(sigma, level, mask):

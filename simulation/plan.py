@@ -14,7 +14,7 @@ from .effects.pathology import findings_record, with_findings
 from .effects.phantom_defects import build_record, draw_build
 from .effects.skull_base import draw_skull_base, skull_base_record
 from .effects.temperature import ThermalState, thermal_state
-from .effects.white_matter import add_white_matter
+from .effects.white_matter import add_white_matter, white_matter_records
 from .fibres import draw_fibres
 from .grid import scan_affine
 from .head import Subject, anatomy, draw_subject, head_model
@@ -208,11 +208,14 @@ class Design:
         and seed.
     plans : tuple of ScanPlan
         One plan for each scan.
+    effects : multiqsm.simulation.effects.Effects
+        What makes its scans rougher than ideal ones.
     """
 
     name: str
     summary: str
     plans: tuple[ScanPlan, ...]
+    effects: Effects = IDEAL
 
     @property
     def participants(self) -> tuple[Participant, ...]:
@@ -285,10 +288,15 @@ def simulate(plan: ScanPlan, *, workers: int = 1) -> Scan:
         field_drift=thermal.drift if thermal else 0.0,
         effects=plan.effects.of(plan.participant.model),
         session_seed=plan.session_seed,
+        person_seed=plan.anatomy_seed,
         vendor=plan.scanner.vendor,
         workers=workers,
     )
     records = _object_records(plan)
+    if subject is not None:
+        records |= white_matter_records(
+            scan.effect_fields, scan.mask, plan.effects.anisotropy, plan.effects.microstructure
+        )
     for name, record in scan.effects.items():
         records[name] = {**records.get(name, {}), **record}
     return replace(scan, effects=records)

@@ -191,7 +191,7 @@ def make_design(
             plan = _rotated(plan, outline.rotations[run])
         plans.append(_with_site_protocol(plan) if vary_protocols else plan)
     summary = _summary(name, voxel_size, flow_phase, effects, seed, vary_protocols=vary_protocols)
-    return Design(name, summary, tuple(plans))
+    return Design(name, summary, tuple(plans), effects)
 
 
 def make_patient_design(
@@ -244,7 +244,7 @@ def make_patient_design(
         )
         plans.append(plan)
     summary = _summary("thalamus", voxel_size, flow_phase, effects, seed)
-    return Design("thalamus", summary, tuple(plans))
+    return Design("thalamus", summary, tuple(plans), effects)
 
 
 def _summary(name, voxel_size, flow_phase, effects, seed, *, vary_protocols=False):

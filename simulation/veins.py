@@ -45,7 +45,7 @@ def blood_flow(
     # Voxels of the wall can lie just outside the cone.
     distance = np.full(len(index), voxel_size_of(affine).max(), np.float32)
     to_scanner = (pose @ np.linalg.inv(subject.affine))[:3, :3]
-    for tube in _tubes():
+    for tube in _tubes(subject):
         for start, end in pairwise(tube):
             gap, radius, is_near = _cone(points, start, end, distance)
             distance[is_near] = gap - radius
@@ -56,14 +56,20 @@ def blood_flow(
     return index, velocity
 
 
-def _tubes():
-    """Return the chains of cones of all veins on both sides; blood flows from first to last."""
+def _tubes(subject):
+    """Return the chains of cones of all veins; blood flows from first to last.
+
+    They are those of the template on both sides, and those that the person has beyond it.
+    """
     tubes = []
     for vein in anatomy()["veins"].values():
         for tube in vein["tubes"]:
             tubes.append(np.asarray(tube, np.float32))
             if vein.get("mirrored", True):
                 tubes.append(np.multiply(tube, MIRROR_TUBE).astype(np.float32))
+    for feature in subject.features:
+        if feature.label == anatomy()["labels"]["vein"]:
+            tubes += [np.asarray(tube, np.float32) for tube in feature.shape["tubes"]]
     return tubes
 
 

@@ -57,14 +57,13 @@ def write_cohort(output_dir: PathLike, patients: Sequence[Patient], design: Desi
         If the folder holds another dataset or anything else.
     """
     output_dir = Path(output_dir)
-    write_descriptions(output_dir, design.name, design.summary, "tables")
+    write_descriptions(output_dir, design, "tables")
     extend_table(output_dir / "participants.tsv", list(map(_clinical_row, patients)))
     truth = output_dir / TRUTH
     columns = load_template("simulated")["tables"]["phenotype"]
     extend_table(truth / "phenotype" / "thalamus.tsv", list(map(_true_row, patients)))
     write_json(truth / "phenotype" / "thalamus.json", columns)
     write_json(truth / "coefficients.json", population())
-    write_text(truth / ".bidsignore", "coefficients.json\n")
     for patient in patients:
         # BIDS requires a folder for every participant, even without images.
         (output_dir / f"sub-{patient.label}").mkdir(exist_ok=True)

@@ -5,11 +5,15 @@ from pathlib import Path
 
 from ... import __version__
 from ...bids_templates import load_template
+from ...simulation.effects import IDEAL
 from ...simulation.plan import Design
 from ..files import PathLike, read_json, write_json, write_text
 from ..tables import read_rows
+from .effects import TABLES, write_settings
 from .files import write_table
 from .layout import GENERATOR, MANUAL, TRUTH
+
+NOT_BIDS = ("coefficients.json", *(table.name for table in TABLES))  # files of the truth
 
 
 def write_dataset_files(output_dir: PathLike, design: Design) -> None:
@@ -30,7 +34,7 @@ def write_dataset_files(output_dir: PathLike, design: Design) -> None:
         If the folder holds another dataset or anything else.
     """
     output_dir = Path(output_dir)
-    write_descriptions(output_dir, design.name, design.summary, "scans")
+    write_descriptions(output_dir, design, "scans")
     write_json(output_dir / "sessions.json", load_template("simulated")["sessions"])
     participants = list(map(_participant_row, design.participants))
     extend_table(output_dir / "participants.tsv", participants)
@@ -39,7 +43,7 @@ def write_dataset_files(output_dir: PathLike, design: Design) -> None:
         extend_table(output_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv", sessions)
 
 
-def write_descriptions(output_dir: Path, name: str, summary: str, kind: str) -> None:
+def write_descriptions(output_dir: Path, design: Design, kind: str) -> None:
     """Write descriptions and READMEs of a simulated dataset, its truth and its regions, and the
     description of its columns.
 
@@ -47,25 +51,26 @@ def write_descriptions(output_dir: Path, name: str, summary: str, kind: str) -> 
     ----------
     output_dir : pathlib.Path
         Root of the raw dataset, made if missing.
-    name, summary : str
-        Name and summary of the design; the summary states all that the files depend on.
+    design : multiqsm.simulation.plan.Design
+        The design. Its summary and the settings of its effects state all that the files depend on.
     kind : {'scans', 'tables'}
         What the design consists of, which selects the texts in the template ``simulated``.
 
     Raises
     ------
     ValueError
-        If the folder holds a dataset with another summary, or anything else.
+        If the folder holds a dataset with another summary or other settings, or anything else.
     """
     texts = load_template("simulated")[kind]
     description = {
         **load_template("simulated")["dataset_description"],
-        "Name": f"{texts['name']}: {name}",
+        "Name": f"{texts['name']}: {design.name}",
     }
     description["GeneratedBy"] = [
-        {"Name": GENERATOR, "Version": __version__, "Description": summary}
+        {"Name": GENERATOR, "Version": __version__, "Description": design.summary}
     ]
     _refuse_another_dataset(output_dir, description)
+    write_settings(output_dir, design.effects)
     write_json(output_dir / "dataset_description.json", {**description, "DatasetType": "raw"})
     for folder, content in ((TRUTH, "the truth"), (MANUAL, "regions of interest")):
         derivative = {
@@ -77,10 +82,12 @@ def write_descriptions(output_dir: Path, name: str, summary: str, kind: str) -> 
             output_dir / folder / "dataset_description.json",
             {**derivative, "DatasetLinks": {"raw": "../.."}},
         )
-    write_text(
-        output_dir / "README.md", "\n".join(texts["readme"]).format(name=name, summary=summary)
-    )
-    write_text(output_dir / TRUTH / "README.md", "\n".join(texts["truth_readme"]))
+    readme = "\n".join(texts["readme"]).format(name=design.name, summary=design.summary)
+    write_text(output_dir / "README.md", readme)
+    of_effects = load_template("simulated")["effects_readme"] if design.effects != IDEAL else []
+    truth_readme = "\n".join([*texts["truth_readme"], *of_effects])
+    write_text(output_dir / TRUTH / "README.md", truth_readme)
+    write_text(output_dir / TRUTH / ".bidsignore", "\n".join(NOT_BIDS) + "\n")
     write_text(
         output_dir / MANUAL / "README.md", "\n".join(load_template("simulated")["manual_readme"])
     )

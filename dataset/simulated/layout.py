@@ -32,10 +32,17 @@ TRUE_IMAGES: Mapping[str, Mapping[str, str]] = {
     # BIDS wants a magnitude image with a field map.
     "magnitude": {"suffix": "magnitude", "datatype": "fmap"},
 }
-# Fields that effects add to that of a head, by the effect's name.
+# What effects do at each place, by the effect's name.
 EFFECT_IMAGES: Mapping[str, Mapping[str, str]] = {
+    "breathing": {"suffix": "fieldmap", "desc": "breathing", "datatype": "fmap"},
+    "flow": {"suffix": "T2starw", "desc": "flow", "part": "phase"},
+    "eddy_currents": {"suffix": "T2starw", "desc": "eddyCurrents", "part": "phase"},
+    "bipolar": {"suffix": "T2starw", "desc": "bipolar", "part": "phase"},
+    "coils": {"suffix": "T2starw", "desc": "coils", "part": "phase"},
+    "noise": {"suffix": "T2starw", "desc": "noise", "part": "mag"},
     "anisotropy": {"suffix": "fieldmap", "desc": "anisotropy", "datatype": "fmap"},
     "microstructure": {"suffix": "fieldmap", "desc": "microstructure", "datatype": "fmap"},
+    "temperature": {"suffix": "fieldmap", "desc": "temperature", "datatype": "fmap"},
 }
 
 
@@ -135,14 +142,21 @@ def true_paths(output_dir: PathLike, plan: ScanPlan) -> dict[str, Path]:
     of `EFFECT_IMAGES` whose effects the scan has.
     """
     root = Path(output_dir) / TRUTH
-    images = dict(TRUE_IMAGES)
-    switched_on = plan.effects.of(plan.participant.model).switched_on()
-    for name, entities in EFFECT_IMAGES.items():
-        if name in switched_on:
-            images[name] = entities
-    return {
-        name: derivative_path(root, plan.entities, **entities) for name, entities in images.items()
-    }
+    paths = {}
+    for name, entities in TRUE_IMAGES.items():
+        paths[name] = derivative_path(root, plan.entities, **entities)
+    model = plan.participant.model
+    mapped = set(plan.effects.of(model).switched_on())
+    if plan.flow_phase and model == "head":
+        mapped.add("flow")
+    for name in EFFECT_IMAGES:
+        if name in mapped:
+            entities = dict(EFFECT_IMAGES[name])
+            scan = dict(plan.entities)
+            if "part" in entities:
+                scan["part"] = entities.pop("part")
+            paths[name] = derivative_path(root, scan, **entities)
+    return paths
 
 
 def lookup_path(output_dir: PathLike, plan: ScanPlan) -> Path:

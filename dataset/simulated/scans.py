@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ... import __version__
+from ...bids_templates import load_template
 from ...core.phase.encoding import ppm_to_hz
 from ...core.phase.fieldfit import combine_magnitude
 from ...simulation.acquisition import Scan
@@ -12,7 +13,15 @@ from ...simulation.plan import ScanPlan
 from ..files import PathLike
 from ..sidecars import write_sidecar
 from .files import lookup_table, write_image, write_table
-from .layout import ENCODINGS, GENERATOR, is_drawn_on, lookup_path, raw_paths, true_paths
+from .layout import (
+    EFFECT_IMAGES,
+    ENCODINGS,
+    GENERATOR,
+    is_drawn_on,
+    lookup_path,
+    raw_paths,
+    true_paths,
+)
 from .regions import write_drawn_regions
 
 # There is no PixelBandwidth: a readout takes no time, so that no bandwidth would be true.
@@ -26,13 +35,6 @@ SEQUENCE = {
 COIL_COMBINATION = {
     True: "adaptive at each echo, with the phase of a virtual reference coil",
     False: "none: the signal is that of one coil of smooth sensitivity",
-}
-# Of what each effect adds to the field.
-EFFECT_DESCRIPTIONS = {
-    "anisotropy": "Field of the anisotropic part of white matter's susceptibility, whose mean over "
-    "all directions is in desc-truth_Chimap",
-    "microstructure": "Frequency offset of white matter by the angle between its fibres and B0, "
-    "which is the field of no susceptibility",
 }
 
 
@@ -80,8 +82,9 @@ def _write_truth(output_dir, plan, scan):
         "local_field": ppm_to_hz(scan.local_field, np.float32(frequency)),
         "magnitude": combine_magnitude(np.abs(scan.signal)),
     }
-    for name, values in scan.effect_fields.items():
-        images[name] = ppm_to_hz(values, np.float32(frequency))
+    for name, values in {**scan.effect_fields, **scan.effect_maps}.items():
+        is_field = EFFECT_IMAGES[name]["suffix"] == "fieldmap"
+        images[name] = ppm_to_hz(values, np.float32(frequency)) if is_field else values
     paths = true_paths(output_dir, plan)
     metadata = _true_metadata(plan, scan)
     for name, path in paths.items():
@@ -154,12 +157,8 @@ def _true_metadata(plan, scan):
     tissue = {} if is_phantom else {"NucleiSusceptibility": plan.subject.chi}
     included = ["shim", "drift", *(f"desc-{name}" for name in scan.effect_fields)]
     total = f"True field, {', '.join(included[:-1])} and {included[-1]} included"
-    effect_fields = {}
-    for name in scan.effect_fields:
-        description = f"{EFFECT_DESCRIPTIONS[name]}, mean of each voxel; {extent}"
-        effect_fields[name] = {**field, "Description": description}
     return {
-        **effect_fields,
+        **_effect_metadata(plan, scan, field, extent),
         "chi": {
             "Description": "True susceptibility relative to water, mean of each voxel",
             "Units": "ppm",
@@ -192,3 +191,33 @@ def _true_metadata(plan, scan):
             "Effects": scan.effects,
         },
     }
+
+
+def _effect_metadata(plan, scan, field, extent):
+    """Return the sidecars of the maps of effects by the effects' names.
+
+    Parameters
+    ----------
+    field : dict
+        What all maps of fields state.
+    extent : str
+        Where fields are known.
+    """
+    descriptions = {}
+    for name, effect in load_template("simulated_effects").items():
+        descriptions[name] = effect.get("Map")
+    metadata = {}
+    for name in scan.effect_fields:
+        description = f"{descriptions[name]}, mean of each voxel; {extent}"
+        metadata[name] = {**field, "Description": description}
+    for name in scan.effect_maps:
+        own = {"Description": f"{descriptions[name]}; 0 in air"}
+        if EFFECT_IMAGES[name]["suffix"] == "fieldmap":
+            own |= field
+        elif name == "noise":
+            own["Units"] = "arbitrary"
+        else:
+            echo = {"flow": -1, "bipolar": 1}.get(name, 0)
+            own |= {"Units": "rad", "EchoTime": plan.protocol.echo_times[echo]}
+        metadata[name] = own
+    return metadata

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from ..names import EFFECTS
+from ..names import EFFECTS, HEAD_ONLY, PHANTOM_ONLY
 from .coils import Coils, MultichannelNoise
 from .flow import Flow
 from .gradients import Bipolar, EddyCurrents
@@ -24,18 +24,6 @@ from .temperature import Temperature
 from .truncation import Truncation
 from .white_matter import Anisotropy, Microstructure
 
-# Effects that only one kind of object has.
-HEAD_ONLY = (
-    "breathing",
-    "pulsation",
-    "motion",
-    "flow",
-    "anisotropy",
-    "microstructure",
-    "pathology",
-    "skull_base",
-)
-PHANTOM_ONLY = ("phantom_defects", "temperature")
 IDEAL_DRAWS = 4  # shim, coil, flow and noise of the ideal scan have the first seeds
 
 

@@ -39,7 +39,7 @@ class EddyCurrents:
         echo_times: Sequence[float],
         affine: np.ndarray,
         rng: np.random.Generator,
-    ) -> Mapping[str, object]:
+    ) -> Mapping[str, list[float]]:
         """Add the phase to images in place, and return what was drawn.
 
         Parameters
@@ -85,11 +85,17 @@ class Bipolar:
 
     def apply(self, images: np.ndarray) -> Mapping[str, object]:
         """Add the phase to images, shape (n_echoes, x, y, z), in place, and return its size."""
-        n = images.shape[1 + self.axis]
-        place = ((np.arange(n) + 0.5) / n - 0.5).astype(np.float32)
-        phase = np.float32(self.offset) + np.float32(self.ramp) * place
-        images[1::2] *= along_axis(unit_phasor(phase), self.axis)
+        images[1::2] *= along_axis(unit_phasor(self._line(images.shape[1:])), self.axis)
         return {"Offset": self.offset, "Ramp": self.ramp, "Axis": self.axis}
+
+    def phase(self, shape: Sequence[int]) -> np.ndarray:
+        """Return the phase (rad) of the even echoes of an image of some shape, as float32."""
+        return np.broadcast_to(along_axis(self._line(shape), self.axis), shape)
+
+    def _line(self, shape):
+        n = shape[self.axis]
+        place = ((np.arange(n) + 0.5) / n - 0.5).astype(np.float32)
+        return np.float32(self.offset) + np.float32(self.ramp) * place
 
 
 def unit_phasor(phase: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ def distort_lines(
     effects: Effects,
     seed: int | Sequence[int],
     *,
+    person_seed: int | Sequence[int] | None = None,
     vendor: str = "siemens",
     workers: int = 1,
 ) -> Records:
@@ -60,6 +61,8 @@ def distort_lines(
         Effects of the scan, of which those of this module are applied.
     seed : int or sequence of int
         Seed of the scan.
+    person_seed : int or sequence of int, optional
+        Seed of what stays the same in all scans of a person; by default `seed`.
     vendor : {'siemens', 'ge'}
         Vendor of the scanner, whose k-space has lines that are not acquired and take no time.
     workers : int
@@ -74,9 +77,13 @@ def distort_lines(
     times = line_times(sampled_lines(effects, vendor, protocol.shape), protocol.repetition_time)
     cycles = 2 * np.pi * protocol.imaging_frequency * np.array(protocol.echo_times)  # rad per ppm
     if effects.breathing is not None:
-        pattern = effects.breathing.pattern(affine, protocol.shape, centre)
+        of_person = seed if person_seed is None else person_seed
+        # A stream of its own, in case that the scan has the person's seed.
+        own = effect_generator(of_person, "breathing").spawn(1)[0]
+        breathing = effects.breathing.of_person(own)
+        pattern = breathing.pattern(affine, protocol.shape, centre)
         rng = effect_generator(seed, "breathing")
-        field, records["breathing"] = effects.breathing.draw(rng, times)
+        field, records["breathing"] = breathing.draw(rng, times)
         for echo, cycle in zip(signal, cycles, strict=True):
             echo[:] = modulate(echo, pattern, cycle * field, 1.0, workers=workers)
     if effects.pulsation is not None:
@@ -90,6 +97,7 @@ def distort_lines(
     if effects.motion is not None:
         path = effects.motion.draw(effect_generator(seed, "motion"), times)
         records["motion"] = path.record
+        path = path.refined(min(protocol.voxel_size))
         ramp = path.ramp(times, affine, signal.shape[2])
         for echo in signal:
             echo[:] = move(echo, path, times, affine, ramp, centre, workers=workers)

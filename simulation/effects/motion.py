@@ -10,6 +10,8 @@ from .lines import PHASE_AXIS, READOUT_AXIS, SLICE_AXIS, frequencies, of_lines
 
 IN_PLANE = (PHASE_AXIS, READOUT_AXIS)
 MOST_SUDDEN = 3  # movements in a scan
+HEAD_RADIUS = 100.0  # mm from the brain's centre to the scalp
+LONGEST_STEP = 0.15  # voxels by which a rotation moves the scalp from one rotated image to the next
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,33 @@ class Path:
             "Rotations": np.round(self.rotations, 4).tolist(),
         }
 
+    def refined(self, voxel_size: float) -> "Path":
+        """Return the same path with more knots, between which rotations are small.
+
+        Parameters
+        ----------
+        voxel_size : float
+            Shortest edge of a voxel, mm.
+
+        Returns
+        -------
+        Path
+            From one knot to the next, rotation moves the scalp by at most `LONGEST_STEP` voxels,
+            except in sudden movements. What `move` neglects is then at most 2.8 % at the scalp for
+            the steepest frequency, and less in proportion to the squares of frequency and radius.
+        """
+        arcs = np.deg2rad(np.linalg.norm(np.diff(self.rotations, axis=0), axis=1)) * HEAD_RADIUS
+        n_steps = np.maximum(np.ceil(arcs / (LONGEST_STEP * voxel_size)), 1).astype(int)
+        n_steps[np.diff(self.knots) == 0] = 1  # a sudden movement has no poses in between
+        states = np.column_stack([self.knots, self.translations, self.rotations])
+        rows = [states[:1]]
+        for before, after, n in zip(states[:-1], states[1:], n_steps, strict=True):
+            fractions = np.arange(1, n)[:, None] / n
+            rows.append(before + fractions * (after - before))
+            rows.append(after[None])
+        refined = np.concatenate(rows)
+        return Path(refined[:, 0], refined[:, 1:4], refined[:, 4:])
+
     def weights(self, times: np.ndarray) -> np.ndarray:
         """Return how much of each pose each line has, shape (n, n_phase, n_slice)."""
         after = np.searchsorted(self.knots, times, side="right").clip(1, len(self.knots) - 1)
@@ -166,9 +195,9 @@ def move(
 ) -> np.ndarray:
     """Return the image of a head that moves during the scan.
 
-    The translation of each line is exact. Rotated images are made for the knots of the path;
-    lines between two knots interpolate linearly between their k-spaces. At a sample where the two
-    differ by a phase φ this leaves a relative error of at most φ²/8.
+    The translation of each line is exact. Rotated images are made for the knots of the path, see
+    `Path.refined`; lines between two knots interpolate linearly between their k-spaces. At a sample
+    where the two differ by a phase φ this leaves a relative error of at most φ²/8.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..head import Feature, Subject, anatomy, load_templates
 from ..lesions import lesion_sites
+from ..names import FINDINGS
 from ..shapes import pieces
 
 # Labels beyond those of the anatomy, with names of their tissue.
@@ -120,6 +121,47 @@ class Pathology:
     vein_radius: tuple[float, float] = (0.4, 0.9)
     burr_hole: float = 0.0
     burr_hole_radius: float = 7.0
+
+    def only(self, *names: str) -> "Pathology":
+        """Return findings that every head has: the named ones, and no others.
+
+        Sizes and susceptibilities stay. Rims are those of the patients who have rims: on average of
+        a quarter of their lesions.
+
+        Parameters
+        ----------
+        *names : str
+            Names from `multiqsm.simulation.names.FINDINGS`.
+
+        Raises
+        ------
+        ValueError
+            If no finding has one of these names.
+
+        Examples
+        --------
+        >>> Pathology().only("cavernoma").cavernoma, Pathology().only("cavernoma").pineal
+        (1.0, 0.0)
+        """
+        unknown = set(names) - set(FINDINGS)
+        if unknown:
+            raise ValueError(
+                f"no finding is called {', '.join(sorted(unknown))}: choose from "
+                f"{', '.join(FINDINGS)}"
+            )
+        rims_of_patient = self.rim_lesions / max(self.rim_patients, self.rim_lesions)
+        return replace(
+            self,
+            pineal=float("pineal" in names),
+            choroid=float("choroid_plexus" in names),
+            microbleed=float("microbleed" in names),
+            haemorrhage=float("haemorrhage" in names),
+            cavernoma=float("cavernoma" in names),
+            rim_patients=float("lesion_rims" in names),
+            rim_lesions=rims_of_patient,
+            rim_veins=self.rim_veins if "surface_veins" in names else 0,
+            burr_hole=float("burr_hole" in names),
+        )
 
 
 def with_findings(subject: Subject, pathology: Pathology, rng: np.random.Generator) -> Subject:

@@ -80,10 +80,11 @@ def draw_build(defects: PhantomDefects, rng: np.random.Generator) -> Build:
 
 def build_record(build: Build) -> dict[str, object]:
     """Return what the truth's sidecar states of a phantom: degrees and mm in its coordinates."""
-    bubbles = []
-    for bubble in build.bubbles:
-        bubbles.append({"Centre": list(bubble.centre), "Radius": bubble.radius})
-    return {"TubeTilts": [list(tilt) for tilt in build.tilts], "Bubbles": bubbles}
+    return {
+        "TubeTilts": [list(tilt) for tilt in build.tilts],
+        "BubbleCentres": [list(bubble.centre) for bubble in build.bubbles],
+        "BubbleRadii": [bubble.radius for bubble in build.bubbles],
+    }
 
 
 def add_ghosts(

@@ -1,6 +1,6 @@
 """Breathing and the pulse: between lines of k-space the field changes, and tissue moves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,15 +13,16 @@ class Breathing:
     """The field of the lungs, which changes with every breath.
 
     The lungs act as a dipole along B0 far below the brain, so that the change is greatest in the
-    lower brain. Each breath has its own duration and depth.
+    lower brain. How much it changes is mostly a property of the person. Each breath has its own
+    duration and depth.
 
     Parameters
     ----------
     field : float
-        Change of the field from expiration to inspiration at the brain's centre, ppm. The mean of
-        all scans; 0.005 ppm are 0.6 Hz at 3 T.
-    field_spread : float
-        Standard deviation of this change's logarithm between scans.
+        Change of the field from expiration to inspiration at the brain's centre, ppm. The median of
+        all people; 0.005 ppm are 0.6 Hz at 3 T.
+    field_spread, scan_spread : float
+        Standard deviation of this change's logarithm between people and between a person's scans.
     rate, rate_spread : float
         Breaths per second, mean and standard deviation between scans.
     breath_spread : float
@@ -35,7 +36,7 @@ class Breathing:
     (standard deviation; Beghini et al. 2024). With the cube of the distance, 100 mm there and
     300 mm in the brain, this is 0.2 Hz, or 0.6 Hz from peak to peak. In a model of the body, too,
     the change falls from inferior to superior (Lee et al. 2019). Its effects on QSM and their
-    correction: Wen et al. 2015.
+    correction: Wen et al. 2015. The spreads are our choice.
 
     References
     ----------
@@ -47,6 +48,7 @@ class Breathing:
 
     field: float = 0.005
     field_spread: float = 0.3
+    scan_spread: float = 0.1
     rate: float = 0.25
     rate_spread: float = 0.03
     breath_spread: float = 0.15
@@ -76,15 +78,19 @@ class Breathing:
         scale = np.float32((self.distance / 100) ** 3 / 2)
         return scale * (3 * along**2 / squared - 1) / (squared * np.sqrt(squared))
 
+    def of_person(self, rng: np.random.Generator) -> "Breathing":
+        """Draw how strongly a person breathes: return the breathing with the field of theirs."""
+        return replace(self, field=self.field * float(np.exp(self.field_spread * rng.normal())))
+
     def draw(
         self, rng: np.random.Generator, times: np.ndarray
     ) -> tuple[np.ndarray, dict[str, float]]:
-        """Draw the breathing of one scan.
+        """Draw the breathing of one scan of a person.
 
         Parameters
         ----------
         rng : numpy.random.Generator
-            Draws rate, strength and each breath.
+            Draws the scan's strength, the rate and each breath.
         times : ndarray
             Times of the lines, s from the scan's beginning.
 
@@ -96,7 +102,7 @@ class Breathing:
         record : dict
             What was drawn.
         """
-        field = self.field * np.exp(self.field_spread * rng.standard_normal())
+        field = self.field * np.exp(self.scan_spread * rng.standard_normal())
         rate, place, size = _cycles(rng, times, self.rate, self.rate_spread, self.breath_spread)
         wave = size * (1 - np.cos(2 * np.pi * place)) / 2 - 0.5
         record = {

@@ -148,7 +148,7 @@ def draw_volumes(skull_base: SkullBase, rng: np.random.Generator) -> dict[str, l
 
 def skull_base_record(features: Sequence[Feature]) -> dict[str, object]:
     """Return what the truth's sidecar states."""
-    return {"AirVolume": air_volume(features), "AirVolumeUnits": "mL"}
+    return {"AirVolume": air_volume(features)}
 
 
 def air_volume(features: Sequence[Feature]) -> float:

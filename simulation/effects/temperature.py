@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...core.grid import Vector
-from ..grid import affine_row, index_grid, subgrid_affine
+from ..grid import affine_row, block_mean, index_grid, subgrid_affine
 from ..phantom import RADIUS
 from ..protocol import Protocol
 from ..specimen import Specimen
@@ -105,8 +105,14 @@ class ThermalState:
         x, y = (affine_row(row / RADIUS, grid) for row in to_phantom[:2])
         amplitude = self.coefficient * self.core_excess * self.excess
         profile = np.float32(amplitude) * (np.float32(0.5) - x * x - y * y)
-        field = specimen.total_field + profile * (specimen.tissue.pd > 0)
-        return replace(specimen, total_field=field)
+        added = profile * (specimen.tissue.pd > 0)
+        effect_fields = {
+            **specimen.effect_fields,
+            "temperature": block_mean(added, specimen.oversampling),
+        }
+        return replace(
+            specimen, total_field=specimen.total_field + added, effect_fields=effect_fields
+        )
 
 
 def thermal_state(

@@ -6,7 +6,7 @@ local, the field of no susceptibility. Both belong to a person: they are the sam
 all scans, up to the angle to B0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,11 +60,14 @@ class Microstructure:
     -----
     Inside a cylinder at the angle θ to B0 the frequency is offset by 3/4 χ_A ln(1/g) sin²θ, outside
     by nothing on average. The frequency of both together is that times the axonal fraction; myelin
-    water, which has decayed at most echo times, and exchange within it are left out.
+    water, which has decayed at most echo times, and exchange within it are left out, and so is the
+    Lorentz cylinder: the field that water has because parallel sheaths of the mean isotropic
+    susceptibility χ are around it, χ (sin²θ / 2 - 1/3) (He & Yablonskiy 2009).
 
     References
     ----------
     Wharton & Bowtell, Proc Natl Acad Sci 109:18559-18564 (2012).
+    He & Yablonskiy, Proc Natl Acad Sci 106:13558-13563 (2009).
     """
 
     myelin_anisotropy: float = -0.1
@@ -171,6 +174,35 @@ def add_white_matter(
         effect_fields["microstructure"] = block_mean(frequency, specimen.oversampling)
         total += frequency
     return replace(specimen, total_field=total, effect_fields=effect_fields)
+
+
+def white_matter_records(
+    effect_fields: Mapping[str, np.ndarray],
+    mask: np.ndarray,
+    anisotropy: Anisotropy | None,
+    microstructure: Microstructure | None,
+) -> dict[str, dict[str, float]]:
+    """Return what the truth's sidecar states of both effects, by their names.
+
+    Parameters
+    ----------
+    effect_fields : mapping of str to ndarray, shape (x, y, z)
+        Their fields, ppm.
+    mask : ndarray of bool, shape (x, y, z)
+        The brain.
+    anisotropy, microstructure : optional
+        The effects; None where one is left out.
+    """
+    sizes = {}
+    if anisotropy is not None:
+        sizes["anisotropy"] = {"SusceptibilityDifference": anisotropy.difference}
+    if microstructure is not None:
+        sizes["microstructure"] = {"LargestOffset": round(microstructure.amplitude, 6)}
+    records = {}
+    for name, size in sizes.items():
+        spread = float(np.std(effect_fields[name][mask], dtype=float))
+        records[name] = {**size, "FieldStandardDeviation": round(spread, 7)}
+    return records
 
 
 def _white_labels():

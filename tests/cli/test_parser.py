@@ -8,7 +8,7 @@ import pytest
 from multiqsm.cli.aliases import current_arguments
 from multiqsm.cli.app import main, make_parser
 from multiqsm.simulation.effects import ROUGH
-from multiqsm.simulation.names import DESIGNS, EFFECTS
+from multiqsm.simulation.names import DESIGNS, EFFECTS, OBJECTS
 from multiqsm.simulation.study import OUTLINES
 
 PLACES = ("bids", "out", "participant")
@@ -57,6 +57,9 @@ def test_a_label_with_an_underscore_is_no_option():
 def test_the_names_of_a_command_are_those_of_the_simulator():
     assert set(DESIGNS) == set(OUTLINES)
     assert set(ROUGH.amplitudes()) <= set(EFFECTS)
+    for design, outline in OUTLINES.items():
+        assert ("head" in OBJECTS[design]) == bool(outline.subjects)
+        assert ("phantom" in OBJECTS[design]) == bool(outline.phantom)
 
 
 @pytest.mark.parametrize("command", ["app", "audit", "demo", "simulate"])

@@ -88,13 +88,15 @@ def test_study_without_r2star(tmp_path):
     assert notes == []
 
 
-def test_invalid_table_of_r2star_is_reported(tmp_path):
+def test_invalid_table_of_r2star_is_left_out_with_a_note(tmp_path):
     path = tmp_path / "sub-01" / "anat" / "sub-01_desc-rois_R2starmap.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("subject\tmean\n01\t20\n")
     cause = "R2starmap.tsv: no column session, run, site, scan, roi, unit"
-    with pytest.raises(DatasetError, match=cause):
-        read_r2star_tables(tmp_path, people_table())
+    r2star, (note,) = read_r2star_tables(tmp_path, people_table())
+    assert r2star.empty
+    assert note.startswith("R2* of sub-01 not used: ")
+    assert cause in note
 
 
 def test_no_table(tmp_path):

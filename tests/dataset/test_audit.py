@@ -483,7 +483,8 @@ def test_table_is_written_and_read_back(make_dataset, tmp_path, capsys):
     )
     table = pd.read_csv(output, sep="\t", na_values="n/a")
     assert list(table.columns) == list(COLUMNS)
-    assert list(table["scan"]) == ["sub-01_ses-A"]
+    assert list(table["scan"]) == ["sub-01_ses-A", "sub-01_ses-B"]
+    assert list(table["verdict"]) == ["ok", "unused"]
     assert list(output.parent.iterdir()) == [output]
     blocked = tmp_path / "file"
     blocked.write_text("")

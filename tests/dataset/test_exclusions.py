@@ -1,9 +1,11 @@
 """What a study excludes in its tables or with --exclude is passed over, with the reason."""
 
+import pandas as pd
 import pytest
 from helpers.datasets import write_dataset
 
 from multiqsm.cli.app import main
+from multiqsm.cohort.roi_tables import add_participants
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.exclude_file import read_exclude_file
 from multiqsm.dataset.exclusion_values import judge_row
@@ -178,3 +180,16 @@ def test_table_that_cannot_be_read_stops_its_session_alone(tmp_path):
     assert scan.label == "sub-01_ses-B"
     assert (problem.scan, problem.severity) == ("sub-01_ses-A", "error")
     assert "no column filename" in problem.cause
+
+
+def test_both_levels_say_that_rows_of_a_person_contradict_each_other(tmp_path):
+    """A contradiction in age concerns the group level only, but is said before any work."""
+    root = write_dataset(tmp_path, suffix="T2starw", echo_times=(0.02,))
+    rows = "sub-01\t30\tF\nsub-01\t31\tn/a\n"
+    (root / "participants.tsv").write_text(f"participant_id\tage\tsex\n{rows}")
+    ((scan,), _) = collect_scans(root)
+    rois, notes = add_participants(pd.DataFrame({"subject": ["01"]}), root)
+    assert scan.notes == tuple(notes)
+    assert "rows of sub-01 contradict each other: its age was not used" in notes[0]
+    assert rois["sex"].tolist() == ["F"]
+    assert rois["age"].isna().all()

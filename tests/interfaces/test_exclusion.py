@@ -24,7 +24,7 @@ PARTICIPANTS = (
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Return a study whose tables exclude a person, a session and two scans, one of a phantom;
-    the rows of sub-04 contradict each other.
+    the rows of sub-04 contradict each other, and the table of a scan of sub-01 is damaged.
     """
     root = tmp_path_factory.mktemp("study")
     raw = root / "raw"
@@ -42,6 +42,9 @@ def study(tmp_path_factory):
     write_dataset_description(root / "out", raw)
     write_scans(root / "out", whole)
     write_r2star(root / "out", r2star_table(whole))
+    damaged = "sub-01/ses-C/anat/sub-01_ses-C_run-3_desc-rois"
+    (root / f"out/{damaged}_chi.tsv").write_text("subject\tmean\n")
+    (root / "out/sub-01/ses-C/anat/sub-01_ses-C_run-2_desc-rois_R2starmap.tsv").write_bytes(b"")
     return root
 
 
@@ -64,6 +67,7 @@ def test_no_table_has_excluded_scans(study, tmp_path, monkeypatch):
     files = times.run(cwd=tmp_path).outputs.tables
     tables = {name: read_tsv(file) for name, file in files.items()}
     excluded = {("03", "A", run) for run in "123"} | {("03", "B", "2"), ("phantom", "C", "1")}
+    excluded.add(("01", "C", "3"))
     for subject in ("02", "04"):
         excluded |= {(subject, site, run) for site in "ABC" for run in "123"}
     assert scans_in(tables["excluded"]) == excluded
@@ -73,7 +77,8 @@ def test_no_table_has_excluded_scans(study, tmp_path, monkeypatch):
     assert reasons["03", "B", "2"] == "quality is 'bad' (sub-03_ses-B_scans.tsv, line 2)"
     assert reasons["phantom", "C", "1"] == "bubbles (--exclude exclude.txt, line 1)"
     assert "rows of sub-04 contradict each other in column site" in reasons["04", "A", "1"]
-    assert set(tables["excluded"]["site"]) == set("ABC")
+    assert "no column session" in reasons["01", "C", "3"]
+    assert set(tables["excluded"]["site"].dropna()) == set("ABC")
     n_checked = 0
     for name, table in tables.items():
         if {"subject", "session", "run"} <= set(table) and name != "excluded":
@@ -83,21 +88,24 @@ def test_no_table_has_excluded_scans(study, tmp_path, monkeypatch):
             assert not set(table["subject"]) & {"02", "04"}, name
             n_checked += 1
     assert n_checked > 5
-    assert set(tables["times"]["n_scans"]) == {2 * 9 - 4}
+    assert set(tables["times"]["n_scans"]) == {2 * 9 - 5}
     of_site = tables["calibration"].set_index("site")["n_scans"]
     assert "C" not in of_site.index
     notes = "\n".join(collected.notes)
+    assert "R2* of sub-01_ses-C_run-2 not used: " in notes
     assert "14 scans excluded by the study: " in notes
-    assert "9 scans left out, since a table of the dataset cannot be used: sub-04_ses-A" in notes
+    assert (
+        "10 scans left out, since a table cannot be used: sub-01_ses-C_run-3, sub-04_ses-A" in notes
+    )
 
 
 def test_dry_run_gives_the_same_verdict_before_work(study, tmp_path, capsys):
     places = [str(study / "raw"), str(study / "out"), "group", "-w", str(tmp_path / "work")]
-    assert main([*places, "--dry-run"]) == 1  # the rows of sub-04
+    assert main([*places, "--dry-run"]) == 1  # sub-01, sub-04
     printed = capsys.readouterr().out
     assert "excluded: sub-03_ses-B_run-2: quality is 'bad'" in printed
     assert "error: sub-04_ses-A_run-1: participants.tsv: rows of sub-04 contradict" in printed
-    assert "17 scans of 3 subjects at 3 sites, 22 excluded" in printed
+    assert "16 scans of 3 subjects at 3 sites, 23 excluded" in printed
     missing = tmp_path / "list.txt"
     missing.write_text("sub-05\n")
     assert main([*places, "--exclude", str(missing)]) == 2

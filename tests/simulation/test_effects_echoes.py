@@ -12,6 +12,7 @@ from multiqsm.simulation.acquisition import acquire
 from multiqsm.simulation.effects import Effects, effect_generator
 from multiqsm.simulation.effects.flow import Flow
 from multiqsm.simulation.effects.gradients import Bipolar, EddyCurrents
+from multiqsm.simulation.effects.pathology import Pathology, with_findings
 from multiqsm.simulation.grid import block_mean, scan_affine, subgrid_affine
 from multiqsm.simulation.head import average_subject, head_model
 from multiqsm.simulation.protocol import Protocol
@@ -112,6 +113,28 @@ def test_phase_of_flow_grows_with_the_square_of_echo_time(specimen):
         of_specimen.append(slice(side.start - first, side.stop - first))
     expected = rate[tuple(of_specimen)].mean() * np.array(PROTOCOL.echo_times) ** 2
     np.testing.assert_allclose(change[middle].mean(axis=(0, 1, 2)), expected, rtol=0.02)
+    assert moving.effect_maps["flow"][middle].mean() == pytest.approx(expected[-1], rel=1e-5)
+
+
+def test_blood_in_veins_at_the_surface_flows_along_them():
+    """These veins are not those of the template. Their axis is the direction of flow, and the
+    velocity in the middle is that of the shear rate at the wall.
+    """
+    pathology = replace(Pathology().only("surface_veins"), vein_radius=(1.5, 1.5))
+    subject = with_findings(average_subject(), pathology, np.random.default_rng(5))
+    start, end = np.array(subject.features[2].shape["tubes"][0])
+    middle = (start + end)[:3] / 2
+    affine = scan_affine((16, 16, 16), (0.5, 0.5, 0.5), centre=middle)
+    labels = head_model(subject, (16, 16, 16), affine).labels
+    index, velocity = blood_flow(subject, np.eye(4), labels, affine, Flow().wall_shear)
+    speed = np.linalg.norm(velocity, axis=1)
+    in_middle = index == np.ravel_multi_index((8, 8, 8), labels.shape)
+    assert speed[in_middle] == pytest.approx(110 / 2 * 1.5, rel=0.1)
+    along = (end - start)[:3] / np.linalg.norm((end - start)[:3])
+    np.testing.assert_allclose(velocity[in_middle][0] / speed[in_middle], along, atol=0.02)
+    average = average_subject()
+    _, others = blood_flow(average, np.eye(4), labels, affine, Flow().wall_shear)
+    assert np.linalg.norm(others, axis=1).max() < 0.1 * speed.max()
 
 
 def test_blood_of_a_sinus_flows_as_measured():
@@ -181,6 +204,18 @@ def test_bipolar_readout_alternates_and_is_detected():
     np.testing.assert_allclose(measured.ramp, [0, 1.2, 0], atol=0.05)
     # It is not mistaken for a constant that was added to the images.
     assert common_offset(images.reshape(6, -1), TIMES) is None
+
+
+def test_maps_are_the_phases_that_are_added(specimen):
+    """Between scans with and without the effects, in each echo, where there is signal."""
+    effects = Effects(eddy_currents=EddyCurrents(), bipolar=Bipolar())
+    ideal = acquire(specimen, PROTOCOL, seed=4, **CALM)
+    rough = acquire(specimen, PROTOCOL, seed=4, effects=effects, **CALM)
+    added = np.angle(rough.signal * ideal.signal.conj())[rough.mask]
+    eddy, bipolar = (rough.effect_maps[name][rough.mask] for name in ("eddy_currents", "bipolar"))
+    decay = np.exp(-(PROTOCOL.echo_times[1] - PROTOCOL.echo_times[0]) / effects.eddy_currents.decay)
+    np.testing.assert_allclose(added[:, 0], eddy, atol=1e-5)
+    np.testing.assert_allclose(added[:, 1], eddy * decay + bipolar, atol=1e-5)
 
 
 def test_effects_of_no_size_leave_the_scan_as_it_is(specimen):

@@ -33,7 +33,7 @@ PROTOCOL = Protocol(SHAPE, VOXEL_SIZE, (0.01, 0.03), snr=np.inf, oversampling=(1
 KSPACE_EFFECTS = ("breathing", "pulsation", "motion", "truncation")
 ALL_LINES = np.ones((SHAPE[0], SHAPE[2]), bool)
 TIMES = line_times(ALL_LINES, PROTOCOL.repetition_time)
-REGULAR = {"field_spread": 0.0, "rate_spread": 0.0, "breath_spread": 0.0}
+REGULAR = {"scan_spread": 0.0, "rate_spread": 0.0, "breath_spread": 0.0}
 
 
 def blob(place=(0.0, 0.0, 0.0), affine=AFFINE, width=(6.0, 7.5, 7.0), phase=0.02):
@@ -127,6 +127,26 @@ def test_breathing_is_near_its_rate():
     assert np.ptp(field) == pytest.approx(record["FieldPeakToPeak"], rel=0.5)
     longer, _ = Breathing().draw(np.random.default_rng(3), np.arange(0, 900, 0.045))
     np.testing.assert_array_equal(longer[: len(times)], field)
+
+
+def test_people_differ_more_in_breathing_than_their_scans():
+    """The field is log-normal: .3 between people and .1 between the scans of one of them."""
+    generators = map(np.random.default_rng, range(300))
+    people = [Breathing().of_person(rng).field for rng in generators]
+    assert np.log(people).mean() == pytest.approx(np.log(0.005), abs=0.06)  # ± .017
+    assert np.log(people).std() == pytest.approx(0.3, rel=0.15)  # ± 4 %
+    sizes = []
+    for seed in range(3):
+        images = np.stack([blob(), blob()])
+        record = distort_lines(
+            *(images, PROTOCOL, AFFINE, np.zeros(3), np.zeros(SHAPE)),
+            *(ROUGH.only("breathing"), seed),
+            person_seed=7,
+        )
+        sizes.append(record["breathing"]["FieldPeakToPeak"])
+    own = Breathing().of_person(effect_generator(7, "breathing").spawn(1)[0]).field
+    assert len(set(sizes)) == 3
+    assert np.abs(np.log(np.divide(sizes, own))).max() < 0.4  # four standard deviations
 
 
 def test_pulse_moves_the_brain_stem():
@@ -233,6 +253,38 @@ def test_weights_of_poses_sum_to_one():
     weights = path.weights(TIMES)
     np.testing.assert_allclose(weights.sum(axis=0), 1)
     np.testing.assert_allclose(np.tensordot(path.knots, weights, 1), TIMES, atol=1e-9)
+
+
+def test_a_slow_rotation_is_followed():
+    """From knot to knot of the refined path the scalp moves by at most .15 voxels, and the image is
+    that of a path with many more knots: an object at the scalp differs by less than φ²/8, with
+    φ = .15 · π for the steepest frequency. Sudden movements stay sudden.
+    """
+    end = float(TIMES.max())
+    knots = np.array([0.0, 0.6 * end, 0.6 * end, end])
+    rotations = np.zeros((4, 3))
+    rotations[:, 0] = (0.0, 1.0, 0.5, 1.5)  # degrees
+    coarse = Path(knots, 0.1 * rotations, rotations)
+    path = coarse.refined(min(VOXEL_SIZE))
+    assert set(knots) <= set(path.knots)
+    gradual = np.diff(path.knots) > 0
+    arcs = np.deg2rad(np.diff(path.rotations[:, 0])) * 100
+    assert np.abs(arcs[gradual]).max() <= 0.15 * 2.0 * (1 + 1e-9)
+    assert (~gradual).sum() == 1
+    np.testing.assert_allclose(
+        np.tensordot(path.rotations[:, 0], path.weights(TIMES), 1),
+        np.tensordot(coarse.rotations[:, 0], coarse.weights(TIMES), 1),
+        atol=1e-9,
+    )
+    image = blob((0.0, 24.0, 24.0), width=(4.0, 4.0, 5.0), phase=0.0)
+    pivot = np.array([0.0, -52.0, -42.0])  # 107 mm from the object
+    images = []
+    for followed in (coarse, path, coarse.refined(min(VOXEL_SIZE) / 6)):
+        ramp = followed.ramp(TIMES, AFFINE, SHAPE[1])
+        images.append(move(image, followed, TIMES, AFFINE, ramp, pivot))
+    errors = [np.linalg.norm(moved - images[2]) for moved in images[:2]]
+    assert errors[1] < (0.15 * np.pi) ** 2 / 8 * np.linalg.norm(images[2])
+    assert errors[0] > 5 * errors[1]
 
 
 def test_point_spread_of_partial_fourier():

@@ -172,6 +172,32 @@ def test_one_frequency_changes_only_its_own_finding():
     assert [e for e in findings_record(loud)["Findings"] if e["Name"] not in names] == others
 
 
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ("pineal", {"calcification"}),
+        ("choroid_plexus", {"calcification"}),
+        ("microbleed", {"haemorrhage"}),
+        ("haemorrhage", {"haemorrhage"}),
+        ("cavernoma", {"cavernoma", "cavernoma_rim"}),
+        ("lesion_rims", {"lesion_rim"}),
+        ("surface_veins", set()),
+        ("burr_hole", {"burr_hole"}),
+    ],
+)
+def test_every_head_has_a_chosen_finding_and_no_other(chosen, names):
+    """For ten seeds. The patient has forty lesions, of which a quarter has rims on average."""
+    rng = np.random.default_rng(0)
+    lesions = [(*rng.uniform(-30, 30, 3), 4.0, 4.0, 4.0, 0.0, 0.0, 0.0) for _ in range(40)]
+    person = replace(average_subject(), lesions=lesions)
+    for seed in range(10):
+        record = findings_record(
+            with_findings(person, Pathology().only(chosen), np.random.default_rng(seed))
+        )
+        assert {finding["Name"] for finding in record["Findings"]} == names
+        assert (record["VeinSegments"] > 0) == (chosen == "surface_veins")
+
+
 def test_labels_of_findings_follow_those_of_the_anatomy():
     assert not set(label_names()) & set(anatomical_names())
     assert min(label_names()) > max(anatomical_names())
