@@ -159,6 +159,7 @@ RECIPES = {
         ),
         "effects": (
             "effects.py each --runs 3 --voxel-size 2.5 2.5 2.5",
+            "effects.py lines",
             "multiqsm-simulate rough --design study --subjects 3 --runs 3 --voxel-size 2 2 2",
             "multiqsm rough rough-out participant --preset lin2015 --se-draws 0",
             "multiqsm rough rough-out group --preset lin2015",

@@ -89,9 +89,7 @@ def test_all_derivatives_have_sidecars_and_are_valid(processed):
 
 @pytest.mark.slow
 def test_pybids_finds_the_derivatives_by_their_entities(processed):
-    # Without metadata: pybids takes a table's description of its column `subject` for another
-    # subject than the name's.
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=True)
     layout = BIDSLayout(
         processed.parent / "out", validate=False, config=["bids", "derivatives"], indexer=indexer
     )
