@@ -359,6 +359,7 @@ def _decode_interface(scan, settings):
         if any(isinstance(path, StackedEcho) for path in paths):
             volumes[part] = [getattr(path, "index", -1) for path in paths]
     interface.inputs.volumes = volumes
+    interface.inputs.alternating_axes = list(scan.alternating_axes)
     if scan.units is not None:
         interface.inputs.units = scan.units
     if scan.manufacturer is not None:

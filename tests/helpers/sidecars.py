@@ -21,7 +21,7 @@ BOOKKEEPING = {
     *("BrainMaskVoxelsTrimmed", "BrainMaskVoxelsUnresolved", "BackgroundMaskVoxelsLost"),
     *("VoxelsWithoutWeight", "VoxelsWithoutWeightFraction", "VoxelsWithoutSignal"),
     # results: images and fields
-    *("EvenEchoPhaseScatter", "VoxelsWithoutPhase"),
+    *("EvenEchoPhaseScatter", "VoxelsWithoutPhase", "MagnitudeScale", "AlternatingSignUndone"),
     *("NonFiniteVoxelsSetToZero", "UnresolvedVoxels", "MagnitudeNoiseStandardDeviation"),
     *("MagnitudeNoiseSource", "MedianFieldStandardError", "LocalFieldStandardDeviation"),
     *("MagnitudeNoiseOfEchoes", "FirstEchoSignalToNoise"),
