@@ -87,6 +87,7 @@ def test_row_of_a_scan(make_dataset):
         "suffix": "MEGRE",
         "n_echoes": 3,
         "echo_times": "6, 12, 18",
+        "echo_time_range": "6…18",
         "repetition_time": 0.03,
         "flip_angle": 15,
         "field_strength": 3,
