@@ -15,15 +15,16 @@ from ..bids_templates import SHIPPED_MODELS
 from ..dataset.problems import DatasetError
 from ..workflows.settings import PRESETS
 from .arguments import (
-    EXIT_INTERRUPTED,
+    CONTINUES,
     EXIT_NOTHING_TO_DO,
     count,
     count_from_zero,
+    interrupted,
     positive,
 )
 from .machine import DEFAULT_PLUGIN, JOBS
 from .options import add_settings
-from .parser import DOCUMENTATION, CommandParser
+from .parser import DOCUMENTATION, TROUBLESHOOTING, CommandParser
 
 EXAMPLES = f"""examples:
   multiqsm BIDS_DIR OUTPUT_DIR participant --dry-run
@@ -35,7 +36,8 @@ EXAMPLES = f"""examples:
 
 BIDS: https://bids.neuroimaging.io
 documentation: {DOCUMENTATION}; docs/methods.md describes how maps
-are made, docs/reproducibility.md the group level, docs/clusters.md restarts and clusters
+are made, docs/reproducibility.md the group level, docs/clusters.md restarts and clusters;
+docs/troubleshooting.md explains each message
 """
 
 LEVELS = ("participant", "group")
@@ -60,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _sigterm_as_interrupt():
             return _run_level(options)
     except DatasetError as error:
-        print(f"multiqsm: {error}", file=sys.stderr)
+        print(f"multiqsm: {error}", TROUBLESHOOTING, sep="\n", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
     except OSError as error:
-        print(f"multiqsm: {error}; {_space_in_folders(options)}", file=sys.stderr)
+        message = f"multiqsm: {error}; {_space_in_folders(options)}"
+        print(message, TROUBLESHOOTING, sep="\n", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
     except KeyboardInterrupt:
-        print("\nmultiqsm: interrupted; the same command continues from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return interrupted("multiqsm", CONTINUES)
 
 
 def _run_level(options: argparse.Namespace) -> int:

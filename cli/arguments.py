@@ -3,11 +3,33 @@
 import argparse
 import math
 import os
+import sys
 
 EXIT_OK = 0
 EXIT_FAILED_SCANS = 1
 EXIT_NOTHING_TO_DO = 2
 EXIT_INTERRUPTED = 130
+
+CONTINUES = "the same command continues from here"
+
+
+def interrupted(command: str, remedy: str = "") -> int:
+    """Print that a command was interrupted, as by Ctrl-C.
+
+    Parameters
+    ----------
+    command : str
+        Its name.
+    remedy : str
+        How to continue, such as `CONTINUES`.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    print(f"\n{command}: {'; '.join(filter(None, ['interrupted', remedy]))}", file=sys.stderr)
+    return EXIT_INTERRUPTED
 
 
 def positive(text: str) -> float:

@@ -8,14 +8,14 @@ from .. import __version__
 from ..dataset.problems import DatasetError
 from .arguments import (
     EXIT_FAILED_SCANS,
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
     EXIT_OK,
     available_cores,
     count,
+    interrupted,
 )
 from .machine import read_filter
-from .parser import CommandParser
+from .parser import TROUBLESHOOTING, CommandParser
 
 EXAMPLES = """examples:
   multiqsm-audit BIDS_DIR
@@ -24,7 +24,7 @@ EXAMPLES = """examples:
       check the scans of one session quickly, and write the table
 
 exit code: 0 no errors; 1 errors, or with --strict warnings; 2 nothing to audit
-documentation: docs/audit.md of the source distribution
+documentation: docs/audit.md and docs/troubleshooting.md of the source distribution
 """
 
 
@@ -46,10 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _audit(options)
     except KeyboardInterrupt:
-        print("\nmultiqsm-audit: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return interrupted("multiqsm-audit")
     except (DatasetError, OSError) as error:
-        print(f"multiqsm-audit: {error}", file=sys.stderr)
+        print(f"multiqsm-audit: {error}", TROUBLESHOOTING, sep="\n", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
 
 
@@ -74,6 +73,8 @@ def _audit(options):
     table = audit_table(inspections, problems)
     print_left_out(problem for problem in left_out if problem.severity == "note")
     print_audit(table, problems, sys.stdout)
+    if problems:
+        print(TROUBLESHOOTING, file=sys.stderr)
     if options.output is not None:
         print(f"table: {write_tsv(options.output, table)}")
     severities = {problem.severity for problem in problems}

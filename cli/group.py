@@ -13,6 +13,8 @@ from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import add_protocols, read_roi_tables
 from ..dataset.content import exists
 from ..dataset.exclusions import Exclusions
+from ..dataset.group_tables import model_folder
+from ..dataset.names import ROI_TABLE, find_tables
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.tables import read_tsv
@@ -104,26 +106,47 @@ def _absolute(path: Path | None) -> Path | None:
 
 
 def _choices(options: Namespace, n_scans: int) -> dict[str, Any]:
-    """Return whether to calibrate, and how the scans' settings differ from a preset's.
+    """Return whether to calibrate, and how the scans' settings differ from a preset's."""
+    from ..workflows.presets import CALIBRATED
 
-    The preset is the one on the command line, or else the one that all scans agree with.
+    calibrate = "if possible" if options.preset in CALIBRATED else "no"
+    if options.calibrate is not None:
+        calibrate = "yes" if options.calibrate else "no"
+    return {
+        "calibrate": calibrate,
+        "equivalence_margin": options.equivalence_margin,
+        **compare_with_preset(options, n_scans),
+    }
+
+
+def compare_with_preset(options: Namespace, n_scans: int) -> dict[str, Any]:
+    """Compare the settings of the processed scans with a preset's.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Options of the command, of which ``output_dir`` and ``preset`` are used. The preset is the
+        one on the command line or, if that is the default, the one that all scans agree with.
+    n_scans : int
+        Number of scans in the output folder.
+
+    Returns
+    -------
+    dict
+        ``preset``, ``differences`` and ``n_unrecorded`` as of `multiqsm.workflows.presets`; the
+        preset is None if there is none to compare with.
     """
     from ..execution.completion import recorded_settings
-    from ..workflows.presets import CALIBRATED, NOT_COMPARED, differences_from, preset_of
+    from ..workflows.presets import NOT_COMPARED, differences_from, preset_of
 
     settings = list(recorded_settings(options.output_dir, "scans").values())
     preset = options.preset
     if preset == "default":
         preset = preset_of(settings) if len(settings) >= n_scans else None
-    calibrate = "if possible" if options.preset in CALIBRATED else "no"
-    if options.calibrate is not None:
-        calibrate = "yes" if options.calibrate else "no"
     differences = []
     if preset is not None:
         differences = differences_from(preset, settings, ignored=NOT_COMPARED)
     return {
-        "calibrate": calibrate,
-        "equivalence_margin": options.equivalence_margin,
         "preset": preset,
         "differences": differences,
         "n_unrecorded": max(n_scans - len(settings), 0),
@@ -163,12 +186,15 @@ def _run_model(options):
     model_file = (
         options.model if options.model in SHIPPED_MODELS else Path(options.model).absolute()
     )
+    n_scans = len(find_tables(options.output_dir, ROI_TABLE))
+    # Tables alone have no settings that could be compared with a preset's.
+    comparison = compare_with_preset(options, n_scans) if n_scans else {}
     sources["exclude"] = _absolute(options.exclude)
-    has_failed = _failed(init_model_wf, options, model=model_file, **sources)
+    has_failed = _failed(init_model_wf, options, model=model_file, **sources, **comparison)
     update_readme(options.output_dir)
     if has_failed:
         return EXIT_NOTHING_TO_DO
-    tables = options.output_dir / "group" / f"model-{model.name}"
+    tables = model_folder(options.output_dir, model.name)
     code = _print_problems(read_tsv(tables / "problems.tsv").itertuples(index=False))
     _print_excluded(tables, used_columns(model), len(patients.table))
     print(f"report: {options.output_dir / f'group_model-{model.name}.html'}")

@@ -1,6 +1,5 @@
 """The machine that a command runs on: its files of options, plugin, cores and memory."""
 
-import json
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 from ..dataset.content import require_content
 from ..dataset.files import reading_failure
 from ..dataset.problems import DatasetError
+from ..dataset.structured import parse_structured
 from .arguments import available_cores
 
 if TYPE_CHECKING:  # Nipype takes seconds to import
@@ -49,9 +49,8 @@ def read_options(path: Path, option: str) -> dict:
     require_content(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        is_json = path.suffix.lower() == ".json"
-        content = json.loads(text) if is_json else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = parse_structured(text, is_yaml=path.suffix.lower() != ".json")
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise DatasetError(f"{option} {path}: {reading_failure(error)}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{option} {path}: not a mapping of names to values")

@@ -10,6 +10,7 @@ from .aliases import current_arguments
 from .arguments import EXIT_NOTHING_TO_DO
 
 DOCUMENTATION = "README.md and docs/ of the source distribution"
+TROUBLESHOOTING = "each message is explained in docs/troubleshooting.md of the source distribution"
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -41,6 +41,7 @@ from .faults import (
     warn_of_region_grids,
 )
 from .machine import cores, open_runner, read_filter
+from .parser import TROUBLESHOOTING
 from .plan import describe_plan
 from .readme import update_readme
 
@@ -96,7 +97,7 @@ def run_participants(options: Namespace) -> int:
         n_unused = sum(problem.severity in ("unused", "excluded") for problem in left_out)
         print("\n".join(describe_plan(usable, n_refused, n_unused, settings, options)))
     if options.dry_run or not usable:
-        return _exit_code(len(usable), n_refused)
+        return _conclude(len(usable), n_refused)
 
     from ..execution.run import configure_nipype
 
@@ -132,7 +133,7 @@ def run_participants(options: Namespace) -> int:
             "regions or reports (listed above); the maps themselves are complete"
         )
     print(f"results: {options.output_dir}")
-    return _exit_code(len(processed), n_refused + n_failed + faults.n_later)
+    return _conclude(len(processed), n_refused + n_failed + faults.n_later)
 
 
 class _Run:
@@ -443,7 +444,9 @@ def _harmonized(usable, scans, options):
     return harmonized, problems
 
 
-def _exit_code(n_good, n_bad):
+def _conclude(n_good, n_bad):
+    """Return the exit code; if something is bad, say where messages are explained."""
     if n_bad == 0:
         return EXIT_OK
+    print(TROUBLESHOOTING, file=sys.stderr)
     return EXIT_FAILED_SCANS if n_good else EXIT_NOTHING_TO_DO

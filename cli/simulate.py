@@ -16,12 +16,13 @@ from ..simulation.names import (
     effects_of,
 )
 from .arguments import (
+    CONTINUES,
     EXIT_FAILED_SCANS,
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_TO_DO,
     EXIT_OK,
     available_cores,
     count,
+    interrupted,
     positive,
 )
 from .parser import CommandParser
@@ -60,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return make_dataset(options)
     except KeyboardInterrupt:
-        message = "interrupted; the same command continues from here"
-        print(f"\nmultiqsm-simulate: {message}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return interrupted("multiqsm-simulate", CONTINUES)
     except ValueError as error:
         print(f"multiqsm-simulate: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO

@@ -1,6 +1,6 @@
 """Describe the columns of the table of patients, for its sidecar."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..bids_templates import load_template
 from ..dataset.files import PathLike, read_json
+from ..stats.specification import ALL, StudyModel
 from ..stats.transformations import Transformation
 
 YES_OR_NO = {"0": "no", "1": "yes"}
@@ -68,7 +69,9 @@ def describe_columns(
     return {name: descriptions[name] for name in names}
 
 
-def model_table_columns(name: str, table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def model_table_columns(
+    name: str, table: pd.DataFrame, model: StudyModel
+) -> dict[str, dict[str, Any]]:
     """Describe the columns of one of a model's other tables.
 
     Parameters
@@ -77,6 +80,8 @@ def model_table_columns(name: str, table: pd.DataFrame) -> dict[str, dict[str, A
         Name of the table; that of covariates has descriptions of its own.
     table : DataFrame
         The table.
+    model : StudyModel
+        The model, whose nodes and subsets are the levels of these columns.
 
     Returns
     -------
@@ -90,7 +95,43 @@ def model_table_columns(name: str, table: pd.DataFrame) -> dict[str, dict[str, A
     """
     entries = load_template("model_tables")
     own: dict[str, Any] = load_template("model_covariates") if name == "covariates" else {}
-    return {column: own.get(column) or entries[column] for column in table}
+    levels = {"node": {}, "subset": {ALL: "all patients"}}
+    for node in model.nodes:
+        levels["node"][node.name] = node.title
+    for subset in model.subsets:
+        levels["subset"][subset.name] = subset.condition.text
+    columns = {}
+    for column in table:
+        columns[column] = own.get(column) or entries[column]
+        if column in levels:
+            columns[column] = {**columns[column], "Levels": levels[column]}
+    return columns
+
+
+def whole_levels(
+    patients: pd.DataFrame, descriptions: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Write levels that are numbers as their sidecar does: 1, and not 1.0.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        The table of patients.
+    descriptions : dict of str to dict
+        Result of `describe_columns`.
+
+    Returns
+    -------
+    DataFrame
+        Columns with levels whose values are whole numbers are integers, missing ones included.
+    """
+    whole = patients.copy()
+    for name, entry in descriptions.items():
+        if "Levels" in entry and pd.api.types.is_float_dtype(patients[name]):
+            values = patients[name].dropna()
+            if (values == values.round()).all():
+                whole[name] = patients[name].astype("Int64")
+    return whole
 
 
 def add_units(sources: pd.DataFrame, descriptions: dict[str, dict[str, Any]]) -> pd.DataFrame:

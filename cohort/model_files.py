@@ -2,10 +2,8 @@
 apply.
 """
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -13,6 +11,7 @@ from ..bids_templates import SHIPPED_MODELS, load_template
 from ..dataset.content import require_content
 from ..dataset.files import PathLike, reading_failure
 from ..dataset.problems import DatasetError
+from ..dataset.structured import parse_structured
 from ..dataset.tables import EARLIER_COLUMNS
 from ..stats.filters import parse_filter
 from ..stats.specification import ALL, Exclusion, Node, StudyModel, Subset
@@ -52,22 +51,6 @@ MODEL_KEYS = (
 IF_AVAILABLE = "if available"  # applies a rule only if someone has its columns
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Load plain values only, without duplicate keys, and without aliases, by which a small file
-    can expand to a huge one.
-    """
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not supported: repeat the value")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        _unique(zip(keys, keys, strict=True))
-        return super().construct_mapping(node, deep=deep)
-
-
 def read_model(source: PathLike) -> StudyModel:
     """Read a model.
 
@@ -95,28 +78,13 @@ def read_model(source: PathLike) -> StudyModel:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"larger than {LARGEST} bytes, so not a model file")
         text = path.read_text(encoding="utf-8-sig")
-        return _model(_parse(text, is_yaml=path.suffix.lower() in (".yaml", ".yml")))
+        is_yaml = path.suffix.lower() in (".yaml", ".yml")
+        return _model(parse_structured(text, is_yaml=is_yaml))
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         cause = f"--model {source}: {reading_failure(error)}"
         if isinstance(error, OSError):
             cause += f"; models that come with multiqsm: {', '.join(SHIPPED_MODELS)}"
         raise DatasetError(cause) from error
-
-
-def _parse(text: str, *, is_yaml: bool) -> Any:
-    if is_yaml:
-        return yaml.load(text, _StrictLoader)
-    return json.loads(text, object_pairs_hook=_unique)
-
-
-def _unique(pairs):
-    """Return pairs of keys and values as a dict; refuse keys that occur twice."""
-    mapping = {}
-    for key, value in pairs:
-        if key in mapping:
-            raise ValueError(f"the key {key!r} occurs twice")
-        mapping[key] = value
-    return mapping
 
 
 def _model(content):

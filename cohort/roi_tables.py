@@ -15,6 +15,7 @@ from ..dataset.participants import MEASURED_COLUMNS, contradiction, merge_repeat
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
 from ..dataset.tables import REQUIRED, read_text_table, read_tsv
+from ..dataset.values import error_text
 
 RUN_AGAIN = "remove the file and run the participant level again"
 UNKNOWN_PROTOCOLS = (
@@ -163,7 +164,7 @@ def _read_table(path, columns):
     try:
         table = read_tsv(path)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}", RUN_AGAIN) from error
+        raise DatasetError(f"{path}: {error_text(error)}", RUN_AGAIN) from error
     missing_columns = [column for column in columns if column not in table]
     if missing_columns:
         raise DatasetError(f"{path}: no column {', '.join(missing_columns)}", RUN_AGAIN)

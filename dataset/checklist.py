@@ -20,7 +20,13 @@ from ..bids_templates import load_template
 from .files import PathLike, read_json, write_json, write_text
 from .methods import N_REGIONS, method_steps
 from .sidecars import sidecar_path
-from .study_items import AT_GROUP_LEVEL, calibration_text, excluded_text, not_processed_text
+from .study_items import (
+    AT_GROUP_LEVEL,
+    calibration_text,
+    excluded_text,
+    model_patients_texts,
+    not_processed_text,
+)
 from .summaries import comparable, field_in_words, mean_and_sd, summarise
 from .tables import write_tsv
 from .values import join_numbers
@@ -128,8 +134,8 @@ def reporting_checklist(
 
         * section: acquisition or processing
         * item: as the consensus asks for it
-        * applies_to: a scanner, an inversion (of a map or of its standard error), both, all scans
-          or the study; phantoms apart from people
+        * applies_to: a scanner, an inversion (of a map or of its standard error), both, all scans,
+          the study or a regression model (not if `scans` are selected); phantoms apart from people
         * value: text; if scans differ, each value with the number of scans, or the mean and
           standard deviation of numbers; empty if nothing is known
         * fields: the sidecar fields that the value is taken from
@@ -142,9 +148,8 @@ def reporting_checklist(
     maps = [chi for chi in _find_maps(Path(output_dir), scans) if chi.scan not in excluded]
     rows = []
     for item in load_template("checklist")["items"]:
-        for label, group in _groups(item["of"], maps).items():
-            value = _value(item, group, Path(output_dir), scans)
-            fields = ", ".join(item["fields"])
+        fields = ", ".join(item["fields"])
+        for label, value in _values(item, maps, Path(output_dir), scans).items():
             rows.append((item["section"], item["item"], label, value, fields))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -239,6 +244,18 @@ def _find_maps(root: Path, scans: Sequence[str] | None) -> list[_Map]:
             if scans is None or chi.scan in scans:
                 maps.append(chi)
     return maps
+
+
+def _values(
+    item: dict, maps: list[_Map], root: Path, scans: Sequence[str] | None
+) -> dict[str, str]:
+    """Answer an item for everything that it applies to."""
+    if item["of"] == "model":
+        return model_patients_texts(root) if scans is None else {}
+    values = {}
+    for label, group in _groups(item["of"], maps).items():
+        values[label] = _value(item, group, root, scans)
+    return values
 
 
 def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:

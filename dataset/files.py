@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .values import error_text
+
 PathLike = str | os.PathLike[str]
 
 
@@ -67,7 +69,9 @@ def reading_failure(error: Exception) -> str:
         return f"not valid YAML (line {place.line + 1}: {getattr(error, 'problem', '')})"
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "not text in UTF-8"
+    return error_text(error)
 
 
 def write_json(path: Path, content: dict | list) -> Path:

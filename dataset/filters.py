@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from ..bids_templates import load_template
 from .entities import INDICES, strip_prefix
 from .problems import DatasetError
+from .values import one_line
 
 
 def list_filters(
@@ -48,7 +49,9 @@ def list_filters(
     if sessions:
         filters.append((f"--session-label {' '.join(sessions)}", "session", sessions))
     for entity, value in megre.items():
-        filters.append((f"--bids-filter-file, {entity} {json.dumps(value)}", entity, value))
+        filters.append(
+            (f"--bids-filter-file, {one_line(entity)} {json.dumps(value)}", entity, value)
+        )
     return filters
 
 

@@ -84,7 +84,8 @@ def scanner_form(image: SpatialImage) -> Form:
 
 def _form(header, name):
     try:
-        affine = getattr(header, f"get_{name}")()
+        with np.errstate(invalid="ignore", over="ignore"):  # of infinite or huge voxel sizes
+            affine = getattr(header, f"get_{name}")()
     except (ValueError, HeaderDataError):  # the quaternion is not a rotation
         affine = np.full((4, 4), np.nan)
     return Form(name, int(header[f"{name}_code"]), affine)

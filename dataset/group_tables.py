@@ -8,10 +8,12 @@ import pandas as pd
 
 from ..bids_templates import load_template
 from .files import PathLike, write_json
+from .levels import add_levels
 from .sidecars import sidecar_path
 from .tables import write_tsv
 
 GROUP = "group"
+MODEL_PREFIX = "model-"  # of the folder of a model's tables
 # Names of tables' files, where they differ from those of the tables.
 FILE_NAMES = {"rois": "roi_chi", "tubes": "tubes_chi"}
 
@@ -38,6 +40,28 @@ def group_table_path(output_dir: PathLike, name: str) -> Path:
     return Path(output_dir, GROUP, f"{FILE_NAMES.get(name, name)}.tsv")
 
 
+def model_folder(output_dir: PathLike, model: str) -> Path:
+    """Return the folder of a regression model's tables.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    model : str
+        Name of the model.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Examples
+    --------
+    >>> model_folder("out", "thalamus").as_posix()
+    'out/group/model-thalamus'
+    """
+    return Path(output_dir, GROUP, f"{MODEL_PREFIX}{model}")
+
+
 def write_group_table(output_dir: PathLike, name: str, table: pd.DataFrame) -> Path:
     """Write a table of a study with the sidecar that describes its columns.
 
@@ -56,7 +80,8 @@ def write_group_table(output_dir: PathLike, name: str, table: pd.DataFrame) -> P
         The file of the table.
     """
     path = write_tsv(group_table_path(output_dir, name), table)
-    write_json(sidecar_path(path), describe_group_table(name, table.columns))
+    columns = add_levels(describe_group_table(name, table.columns), table)
+    write_json(sidecar_path(path), columns)
     return path
 
 
@@ -89,8 +114,9 @@ def describe_group_table(name: str, columns: Iterable[str]) -> dict[str, Any]:
     -------
     dict
         ``Description`` of the table, and the description, unit and levels of each column that the
-        template ``group_tables`` has. What the template says of the table's own column has
-        precedence over what it says of columns of that name in general.
+        template ``group_tables`` has; `levels.add_levels` adds levels that several tables share.
+        What the template says of the table's own column has precedence over what it says of columns
+        of that name in general.
     """
     template = load_template("group_tables")
     description = template["tables"].get(name, {})

@@ -18,7 +18,8 @@ from .entities import StackedEcho
 from .files import PathLike
 from .forms import Form, header_forms, scanner_form
 from .problems import DatasetError
-from .volumes import SpaceUnit, as_volume, scale_positions, space_unit
+from .values import error_text
+from .volumes import SpaceUnit, as_volume, scale_positions, silent_about_headers, space_unit
 
 REMEDY = "copy it again, or create it again"
 COMPRESSED = (".gz", ".mgz")
@@ -184,7 +185,7 @@ def read_image(
     file = Path(path)
     _refuse_file(file)
     try:
-        with _open(file) as stream:
+        with _open(file) as stream, silent_about_headers():
             image_class = _image_class(stream.read(LONGEST_HEADER))
             stream.seek(0)
             header = image_class.header_class.from_fileobj(stream, check=False)
@@ -199,13 +200,15 @@ def read_image(
                 if n_trailing_bytes > MAX_TRAILING_BYTES:
                     raise OSError("too much data after the last voxel")
     except (ImageFileError, HeaderDataError) as error:
-        raise UnreadableImageError(path, f"not a NIfTI file ({error})", REMEDY) from error
+        raise UnreadableImageError(
+            path, f"not a NIfTI file ({error_text(error)})", REMEDY
+        ) from error
     except MemoryError as error:
         cause = "there is too little memory to read it"
         raise UnreadableImageError(path, cause, "free memory, or use a larger machine") from error
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise UnreadableImageError(
-            path, f"the file is truncated or damaged ({error})", REMEDY
+            path, f"the file is truncated or damaged ({error_text(error)})", REMEDY
         ) from error
     return header, image, data
 
@@ -268,5 +271,5 @@ def check_readable(path: PathLike) -> None:
                 pass
     except (OSError, EOFError, zlib.error) as error:
         raise UnreadableImageError(
-            path, f"the file is truncated or damaged ({error})", REMEDY
+            path, f"the file is truncated or damaged ({error_text(error)})", REMEDY
         ) from error

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bids.layout.writing import build_path
@@ -98,6 +98,26 @@ def derivative_path(
             "folder"
         )
     return path
+
+
+def make_subject_folders(output_dir: PathLike, labels: Iterable[str]) -> None:
+    """Make an empty folder of each subject, unless a subject's folder has content.
+
+    A dataset of tables alone needs them, since BIDS expects a folder of each subject: the official
+    validator warns if there is none.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+    labels : iterable of str
+        Labels of the subjects; of those that are no BIDS label there is no folder.
+    """
+    root = Path(output_dir)
+    if any(root.glob("sub-*/*")):
+        return
+    for label in filter(LABEL.fullmatch, labels):
+        (root / f"sub-{label}").mkdir(exist_ok=True)
 
 
 def _fmap_entities(entities):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from .files import PathLike
+from .values import one_line
 
 
 class DatasetError(Exception):
@@ -92,7 +93,8 @@ class Problem:
 
 def _message(file, cause, remedy):
     message = f"{cause}; {remedy}" if remedy else cause
-    return f"{file}: {message}" if file else message
+    # Names of files and texts in them may have characters that control a terminal.
+    return "\n".join(map(one_line, (f"{file}: {message}" if file else message).split("\n")))
 
 
 class UnusableScanError(DatasetError):

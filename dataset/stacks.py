@@ -15,7 +15,7 @@ from .content import MissingContentError, require_content
 from .entities import StackedEcho, echo_number
 from .index import RawImage
 from .problems import UnusableScanError
-from .values import as_number, counted, join_numbers
+from .values import as_number, counted, error_text, join_numbers
 from .volumes import load_volume
 
 
@@ -134,7 +134,7 @@ def _number_of_volumes(image):
         raise UnusableScanError(f"{image.filename}: {error.cause}", error.remedy) from error
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
         raise UnusableScanError(
-            f"{image.filename}: its header cannot be read ({error})",
+            f"{image.filename}: its header cannot be read ({error_text(error)})",
             "copy it again, or convert it again",
         ) from error
     if len(shape) < 4:

@@ -1,11 +1,12 @@
 """Answers of the reporting checklist that come from tables of the study, and not from sidecars."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
 from .files import PathLike
-from .group_tables import group_table_path
+from .group_tables import GROUP, MODEL_PREFIX, group_table_path
 from .not_processed import read_not_processed
 from .tables import read_tsv
 from .values import counted
@@ -57,6 +58,32 @@ def excluded_text(output_dir: PathLike) -> str:
     for reason, count in counts.items():
         parts.append(f"{reason} ({counted(count, 'scan')})")
     return f"{LAST_RUN}: {'; '.join(parts)}"
+
+
+def model_patients_texts(output_dir: PathLike) -> dict[str, str]:
+    """Count the patients of each regression model, and those whom it excludes, by reason.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    dict of str to str
+        Text by model, such as ``model thalamus``; empty if no model was computed.
+    """
+    texts = {}
+    for path in sorted(Path(output_dir, GROUP).glob(f"{MODEL_PREFIX}*/excluded.tsv")):
+        n_patients = len(read_tsv(path.with_name("patients.tsv")))
+        counts = read_tsv(path).groupby(["what", "reason"], sort=False)["participant"].nunique()
+        parts = [f"{counted(n_patients, 'patient')} in the analysis"]
+        for (subject, reason), n_listed in counts.items():
+            # A rule whose column no table has is listed without a patient.
+            number = f" ({counted(n_listed, 'patient')})" if n_listed else ""
+            parts.append(f"{subject}, {reason}{number}")
+        texts[f"model {path.parent.name.removeprefix(MODEL_PREFIX)}"] = "; ".join(parts)
+    return texts
 
 
 def calibration_text(output_dir: PathLike) -> str:

@@ -128,6 +128,17 @@ def one_line(text: str) -> str:
     return "".join(map(_printable, text))
 
 
+def error_text(error: Exception) -> str:
+    """Return the message of a library's error in one line, safe to print.
+
+    Examples
+    --------
+    >>> error_text(ValueError("too short\\n - is the file damaged?"))
+    'too short - is the file damaged?'
+    """
+    return one_line(" ".join(str(error).split()))
+
+
 def _printable(character):
     if character.isprintable():
         return character

@@ -4,13 +4,17 @@ Converters keep a fourth dimension of one, and NIfTI allows metres and micrometr
 Readers that expect neither refuse the image or misplace it by a factor of a thousand.
 """
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
 import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
+from nibabel.imageglobals import logger
 from nibabel.spatialimages import SpatialImage
 
 from .entities import StackedEcho
@@ -45,6 +49,18 @@ class SpaceUnit:
     is_wrong: bool = False
 
 
+@contextmanager
+def silent_about_headers() -> Iterator[None]:
+    """Suppress what nibabel logs and numpy warns of a damaged header, without naming the file."""
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with np.errstate(invalid="ignore", over="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def load_volume(path: PathLike | StackedEcho) -> SpatialImage:
     """Open an image as `nibabel.load` does, with positions in mm and without further dimensions
     of one.
@@ -59,7 +75,8 @@ def load_volume(path: PathLike | StackedEcho) -> SpatialImage:
     nibabel.spatialimages.SpatialImage
         Its voxels are read when they are needed.
     """
-    return as_volume(nib.load(os.fspath(path)), path)
+    with silent_about_headers():
+        return as_volume(nib.load(os.fspath(path)), path)
 
 
 def as_volume(image: SpatialImage, path: PathLike | StackedEcho = "") -> SpatialImage:

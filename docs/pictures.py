@@ -13,21 +13,35 @@ python docs/pictures.py studies STUDY_OUT PATIENTS_OUT
 """
 
 import argparse
+import io
+import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from nibabel.processing import resample_from_to
 
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.interfaces.group_pictures import person_pictures, phantom_pictures
 from multiqsm.pictures.agreement import imprecision_figure
+from multiqsm.pictures.planes import fullest_level, mark_sides, tinted
 from multiqsm.pictures.regional import age_figure, calibration_figure
 
 DOCS = Path(__file__).parent
 SITES = ("A", "B", "C")
 SLICE_MM = 4.0  # height of the axial slice through the basal ganglia, scanner z
 CHI_WINDOW = (-0.1, 0.15)  # ppm
+FREESURFER = Path("derivatives", "freesurfer")
+# Colour and numbers, left and right, of FreeSurfer's labels; the thalamus green, as in Chiang 2018.
+LABEL_COLOURS = {
+    "thalamus": ("#00a651", (10, 49)),
+    "caudate nucleus": ("#7abadc", (11, 50)),
+    "putamen": ("#ec0db0", (12, 51)),
+    "globus pallidus": ("#ffd166", (13, 52)),
+    "lateral ventricle": ("#8e44ad", (4, 43)),
+}
 
 
 def main():
@@ -63,7 +77,48 @@ def report_pictures(study, patients):
     for name, ending in endings.items():
         pattern = f"sub-*/figures/*_space-FLAIR_{ending}.png"
         contents[name] = min(patients.glob(pattern)).read_bytes()
+    drawn = io.BytesIO()
+    draw_labels(raw_dataset(patients)).savefig(drawn, facecolor="black", dpi=80)
+    contents["labels"] = drawn.getvalue()
     return contents
+
+
+def raw_dataset(derivatives):
+    """The raw dataset that derivatives are of."""
+    description = json.loads((derivatives / "dataset_description.json").read_text())
+    return Path(description["DatasetLinks"]["raw"].removeprefix("file://"))
+
+
+def draw_labels(raw):
+    """The T1w image of the first patient with FreeSurfer's labels, in the axial plane with most
+    of the thalamus.
+    """
+    path = min(raw.glob("sub-*/anat/*_T1w.nii.gz"))
+    subject = path.name.split("_")[0]
+    t1w = nib.as_closest_canonical(nib.load(path))
+    aseg = nib.load(raw / FREESURFER / subject / "mri" / "aseg.mgz")
+    labels = np.asarray(resample_from_to(aseg, t1w, order=0).dataobj)
+    index = fullest_level(np.isin(labels, list(LABEL_COLOURS["thalamus"][1])), axis=2)
+    values = t1w.get_fdata(dtype=np.float32)[:, :, index]
+    zooms = t1w.header.get_zooms()[:2]
+    window = (0, np.percentile(values[values > 0], 99.5))
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    plain, labelled = figure.subplots(1, 2)
+    show(plain, values, zooms, window, "T1w")
+    show(labelled, values, zooms, window, "labels of FreeSurfer")
+    handles = []
+    for name, (colour, numbers) in LABEL_COLOURS.items():
+        region = np.isin(labels[:, :, index], numbers)
+        labelled.imshow(
+            tinted(region.T[:, ::-1], colour), origin="lower", aspect=zooms[1] / zooms[0]
+        )
+        handles.append(Patch(facecolor=colour, label=name))
+    for axis in (plain, labelled):
+        mark_sides(axis, 2)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=5, frameon=False, labelcolor="white"
+    )
+    return figure
 
 
 def draw_study(group):

@@ -9,6 +9,7 @@ images (`--preset chiang2018`), whose truth is in the raw dataset. `python docs/
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ from tables import commit
 from multiqsm.dataset.tables import read_tsv
 
 DOCS = Path(__file__).parent
+WIDTH = 99  # of a line of text, with the asterisk that follows
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def studies_page(study: Path, thalamus: Path, patients: Path, *, commits: str) -
         Markdown.
     """
     parts = {
-        "commits": commits,
+        "commits": textwrap.fill(f"{commits}.", WIDTH),
         **study_parts(group_tables(study / "group"), study),
         **thalamus_parts(group_tables(thalamus / "group" / "model-thalamus"), patients),
     }

@@ -13,11 +13,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..bids_templates import SHIPPED_MODELS, load_template
-from ..cohort.descriptions import add_units, describe_columns, model_table_columns
+from ..bids_templates import load_template
 from ..cohort.included import excluded_scans, exclusion_notes, study_exclusions
-from ..cohort.model_files import read_model
-from ..cohort.patients import collect_patients
 from ..cohort.roi_tables import (
     add_participants,
     add_protocols,
@@ -29,23 +26,27 @@ from ..cohort.roi_tables import (
 from ..cohort.times import collect_times
 from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.entities import scan_label
-from ..dataset.files import read_json, write_json, write_text
-from ..dataset.group_tables import GROUP, remove_group_table, write_group_table
-from ..dataset.methods import CITATION
-from ..dataset.sidecars import sidecar_path
+from ..dataset.files import write_text
+from ..dataset.group_tables import remove_group_table, write_group_table
 from ..dataset.tables import read_tsv, write_tsv
-from ..pictures.drawing import readable
 from ..reports.group import group_report
 from ..reports.group_texts import KNOWN_TABLES
-from ..reports.model import model_report
-from ..stats.before_after import before_and_after
-from ..stats.model import run_model
+from ..stats.calibration import calibration_refusals
 from ..stats.nuclei import nuclei_table
 from ..stats.relaxation import r2star_tables
 from ..stats.study import study_tables
 from ..stats.times import computation_times
 from .base import none_if_undefined
 from .group_pictures import person_pictures, phantom_pictures
+from .group_reports import (
+    DIFFERENCE_COLUMNS,
+    PresetInputSpec,
+    citation_text,
+    settings_text,
+    software_versions,
+    stacked_tables,
+    write_tables,
+)
 
 CALIBRATED = "calibrated by the phantom"
 AS_MEASURED = "as measured"
@@ -111,6 +112,9 @@ class _StudyStatisticsOutputSpec(TraitedSpec):
     notes = traits.List(
         traits.Str, desc="remarks: scans left out, statistics that could not be computed"
     )
+    calibration_refusals = traits.Dict(
+        desc="why values stay as measured although they should be calibrated, by inversion"
+    )
 
 
 class StudyStatistics(SimpleInterface):
@@ -129,13 +133,18 @@ class StudyStatistics(SimpleInterface):
         tables |= tables_of_r2star
         if isdefined(self.inputs.excluded_file):
             excluded = read_tsv(self.inputs.excluded_file)
-            excluded = _stacked(excluded, tables.pop("excluded", excluded[:0]))
+            excluded = stacked_tables(excluded, tables.pop("excluded", excluded[:0]))
             tables |= {"excluded": excluded} if len(excluded) else {}
         nuclei = nuclei_table(tables)
         if not nuclei.empty:
             tables["nuclei"] = nuclei
-        self._results["tables"] = _write_tables(runtime, tables)
+        self._results["tables"] = write_tables(runtime.cwd, tables)
         self._results["notes"] = [*self.inputs.notes, *notes, *r2star_notes]
+        self._results["calibration_refusals"] = {}
+        if self.inputs.calibrate != "no" and "calibration" in tables:
+            as_measured = tables["rois"].drop(columns="calibrated", errors="ignore")
+            refusals = calibration_refusals(as_measured, tables["calibration"])
+            self._results["calibration_refusals"] = refusals
         return runtime
 
 
@@ -186,28 +195,20 @@ class ComputationTimes(SimpleInterface):
             rois = read_tsv(self.inputs.tables["tubes"])
         times, notes = collect_times(self.inputs.output_dir, rois)
         tables = {} if times.empty else {"times": computation_times(times)}
-        self._results["tables"] = {**self.inputs.tables, **_write_tables(runtime, tables)}
+        self._results["tables"] = {**self.inputs.tables, **write_tables(runtime.cwd, tables)}
         self._results["notes"] = [*self.inputs.notes, *notes]
         return runtime
 
 
-class _GroupReportInputSpec(BaseInterfaceInputSpec):
+class _GroupReportInputSpec(PresetInputSpec):
     tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
     notes = traits.List(traits.Str, desc="remarks for the reader")
-    preset = traits.Str(desc="title of the study whose preset was used")
-    differences = traits.List(
-        traits.Tuple(traits.Str, traits.Str, traits.Str),
-        usedefault=True,
-        desc="choices that are not the preset's: option, the preset's value, the value used",
-    )
     preset_calibrates = traits.Bool(
         False, usedefault=True, desc="whether the preset calibrates where there are phantoms"
     )
-    n_unrecorded = traits.Int(
-        0, usedefault=True, desc="number of scans whose settings are not recorded"
-    )
-    method_differences = traits.List(
-        traits.Str, usedefault=True, desc="how the preset's methods differ from the study's"
+    calibration_refusals = traits.Dict(
+        usedefault=True,
+        desc="why values stay as measured although they should be calibrated, by inversion",
     )
     output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
     excluded_file = File(exists=True, desc="the table of the scans that the study excludes")
@@ -254,9 +255,9 @@ class GroupReport(SimpleInterface):
             pictures=person_pictures(root, tables["rois"]) if "rois" in tables else (),
             phantom_pictures=phantom_pictures(root, tables["tubes"]) if "tubes" in tables else {},
             links=links,
-            citation=_citation(root),
+            citation=citation_text(root),
             checklist=merge_equal_values(checklist),
-            versions=_versions(root),
+            versions=software_versions(root),
         )
         self._results["out_file"] = str(write_text(root / "group.html", page).absolute())
         return runtime
@@ -274,183 +275,21 @@ class GroupReport(SimpleInterface):
         if len(calibration) > 1:
             parts = [f"{state}: {', '.join(methods)}" for state, methods in calibration.items()]
             study["values"] = "; ".join(parts)
-        preset = self.inputs.preset
-        if not isdefined(preset):
-            return study
-        study["settings"] = f"as {preset}"
-        if len(differences):
-            n = len(differences)
-            study["settings"] = (
-                f"preset {preset}, with {n} choice{'s' * (n > 1)} changed (listed below)"
-            )
-        if self.inputs.n_unrecorded:
-            study["settings"] = (
-                f"not known of {self.inputs.n_unrecorded} scans, whose completion records are "
-                f"missing or outdated; of the others: {study['settings']}"
-            )
-        return study
+        return study | settings_text(self.inputs, len(differences))
 
     def _differences(self, calibration):
         """Return the choices that differ from the preset, with that of calibration."""
-        columns = ["option", "preset", "used"]
         differences = list(self.inputs.differences)
         has_phantom = "calibration" in self.inputs.tables
         if self.inputs.preset_calibrates and has_phantom and AS_MEASURED in calibration:
-            calibrated = ", ".join(calibration.get(CALIBRATED, ()))
-            used = f"only of {calibrated}" if calibrated else "no"
+            parts = []
+            if CALIBRATED in calibration:
+                parts.append(f"only of {', '.join(calibration[CALIBRATED])}")
+            for method, reason in self.inputs.calibration_refusals.items():
+                parts.append(f"refused of {method}: {reason}")
+            used = "; ".join(parts) or "no"
             differences.append(("--calibrate", "yes, if there are phantom scans", used))
-        return pd.DataFrame(differences, columns=columns)
-
-
-class _ModelStatisticsInputSpec(BaseInterfaceInputSpec):
-    bids_dir = Directory(exists=True, mandatory=True, desc="root of the raw dataset")
-    output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
-    model = traits.Str(mandatory=True, desc="file of the model, or its name")
-    phenotype = traits.List(File(exists=True), desc="further tables of participants, TSV")
-    freesurfer_dir = Directory(desc="FreeSurfer's subjects directory")
-    exclude = File(exists=True, desc="the file of --exclude")
-
-
-class _ModelStatisticsOutputSpec(TraitedSpec):
-    tables = traits.Dict(desc="files of the tables, by name")
-    notes = traits.List(traits.Str, desc="remarks for the reader")
-    descriptions = traits.Dict(desc="descriptions of the columns of the table of patients")
-
-
-class ModelStatistics(SimpleInterface):
-    """Collect the variables of all patients, and fit the regressions of a model."""
-
-    input_spec = _ModelStatisticsInputSpec
-    output_spec = _ModelStatisticsOutputSpec
-    _always_run = True  # the model or the tables of the patients may have changed since
-
-    def _run_interface(self, runtime):
-        inputs = self.inputs
-        model = read_model(inputs.model)
-        exclude = none_if_undefined(inputs.exclude)
-        patients = collect_patients(
-            inputs.bids_dir,
-            inputs.output_dir,
-            exclusions=study_exclusions(inputs.bids_dir, inputs.output_dir, exclude),
-            method=model.method,
-            region=model.region,
-            reference=model.reference,
-            phenotype=inputs.phenotype if isdefined(inputs.phenotype) else (),
-            freesurfer_dir=none_if_undefined(inputs.freesurfer_dir),
-        )
-        tables = run_model(patients.table, model)
-        descriptions = describe_columns(
-            tables["patients"], patients.sources, model.transformations, inputs.bids_dir
-        )
-        tables["sources"] = add_units(patients.sources, descriptions)
-        tables["excluded"] = _stacked(patients.listed, tables["excluded"])
-        problems = pd.DataFrame(list(patients.problems), columns=["what", "problem"])
-        tables["problems"] = _stacked(problems, tables["problems"])
-        self._results["tables"] = _write_tables(runtime, tables)
-        self._results["notes"] = list(patients.notes)
-        self._results["descriptions"] = descriptions
-        return runtime
-
-
-class _ModelReportInputSpec(BaseInterfaceInputSpec):
-    tables = traits.Dict(mandatory=True, desc="files of the tables, by name")
-    model = traits.Str(mandatory=True, desc="file of the model, or its name")
-    notes = traits.List(traits.Str, desc="remarks for the reader")
-    descriptions = traits.Dict(
-        mandatory=True, desc="descriptions of the columns of the table of patients"
-    )
-    output_dir = Directory(exists=True, mandatory=True, desc="root of the derivative dataset")
-
-
-class _ModelReportOutputSpec(TraitedSpec):
-    out_file = File(desc="the report")
-
-
-class ModelReport(SimpleInterface):
-    """Save the tables of a model with their sidecars, and write its report."""
-
-    input_spec = _ModelReportInputSpec
-    output_spec = _ModelReportOutputSpec
-    _always_run = True  # the output directory is the user's, and may have been emptied since
-
-    def _run_interface(self, runtime):
-        root = Path(self.inputs.output_dir)
-        model = read_model(self.inputs.model)
-        tables = {name: read_tsv(file) for name, file in self.inputs.tables.items()}
-        folder = root / GROUP / f"model-{model.name}"
-        for pattern in ("*.tsv", "*.json"):  # another version may have had other tables
-            for path in folder.glob(pattern):
-                path.unlink()
-        published = _published(model)
-        tables["before_and_after"] = before_and_after(
-            tables["coefficients"], published.pop("coefficients", None)
-        )
-        links = {}
-        for name, table in _as_files(tables, model).items():
-            file = write_tsv(folder / f"{name}.tsv", table)
-            if name == "patients":
-                columns = self.inputs.descriptions
-            else:
-                columns = model_table_columns(name, table)
-            write_json(sidecar_path(file), columns)
-            links[name] = file.relative_to(root).as_posix()
-        page = model_report(
-            {**tables, **{f"published_{name}": table for name, table in published.items()}},
-            model,
-            warnings=list(self.inputs.notes),
-            links=links,
-            citation=_citation(root),
-            versions=_versions(root),
-        )
-        self._results["out_file"] = str(
-            write_text(root / f"group_model-{model.name}.html", page).absolute()
-        )
-        return runtime
-
-
-def _published(model):
-    """Return the published tables of a model that comes with the package, by name."""
-    if model.name not in SHIPPED_MODELS:
-        return {}
-    tables = load_template(f"published_{model.name}")
-    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
-
-
-def _as_files(tables, model):
-    """Return the tables of each file: the coefficients are split by the nodes of the model, and
-    the variables that they are adjusted for are in words.
-    """
-    coefficients = tables["coefficients"]
-    in_words = coefficients["adjusted_for"].map(readable, na_action="ignore")
-    coefficients = coefficients.assign(adjusted_for=in_words)
-    files = {}
-    for node in model.nodes:
-        files[node.name] = coefficients[coefficients["node"] == node.name]
-    for name, table in tables.items():
-        if name != "coefficients":
-            files[name] = table
-    return files
-
-
-def _stacked(first, second):
-    """Concatenate two tables; pandas warns of empty ones."""
-    not_empty = [table for table in (first, second) if len(table)]
-    return pd.concat(not_empty, ignore_index=True) if not_empty else first
-
-
-def _write_tables(runtime, tables):
-    """Write tables to the node's working directory; return their files by name."""
-    files = {}
-    for name, table in tables.items():
-        files[name] = str(write_tsv(Path(runtime.cwd) / f"{name}.tsv", table))
-    return files
-
-
-def _published_imprecision():
-    """Return the imprecision within a site, ppm, of each region in the 2015 study (iterative)."""
-    published = pd.DataFrame(load_template("published"))
-    iterative = published[published["method"] == "iterative"]
-    return dict(zip(iterative["roi"], iterative["within"], strict=True))
+        return pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS)
 
 
 def _published_reproducibility():
@@ -460,13 +299,8 @@ def _published_reproducibility():
     return {name: pd.DataFrame(load_template(name)) for name in names}
 
 
-def _citation(root):
-    """Return the methods text of the derivative dataset; empty if there is none."""
-    path = root / CITATION
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def _versions(root):
-    """Return the versions of the software that made the derivative dataset, by name."""
-    generators = read_json(root / "dataset_description.json").get("GeneratedBy", [])
-    return {generator["Name"]: generator.get("Version", "") for generator in generators}
+def _published_imprecision():
+    """Return the imprecision within a site, ppm, of each region in the 2015 study (iterative)."""
+    published = pd.DataFrame(load_template("published"))
+    iterative = published[published["method"] == "iterative"]
+    return dict(zip(iterative["roi"], iterative["within"], strict=True))

@@ -5,10 +5,15 @@ from nipype.interfaces.base import File, traits
 
 from ..core.mask.brain import brain_mask
 from ..core.mask.phantom import phantom_mask
-from ..core.mask.reliability import fill_unmeasured, trim_unreliable
+from ..core.mask.reliability import UNRELIABLE, fill_unmeasured, trim_unreliable
 from ..core.mask.shapes import EmptyMaskError
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
+
+TRIMMING_RULE = (
+    f"from the surface, voxels whose standard error of the field exceeds {UNRELIABLE:g} times the "
+    "median in the mask"
+)
 
 
 class _MaskOutputSpec(ProvenanceOutputSpec):
@@ -97,6 +102,7 @@ class TrimMask(CoreInterface):
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), trimmed, image)
         n_trimmed = int(np.count_nonzero(mask & ~trimmed))
         self.record(
+            BrainMaskTrimmingRule=TRIMMING_RULE,
             BrainMaskVoxelsTrimmed=n_trimmed,
             BrainMaskFractionTrimmed=n_trimmed / max(np.count_nonzero(mask), 1),
         )

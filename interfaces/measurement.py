@@ -14,6 +14,7 @@ from ..core.regions.thalamus import surface_veins
 from ..core.regions.veins import vein_mask
 from ..dataset.files import write_json
 from ..dataset.labels import bilateral_names, without_side
+from ..dataset.levels import add_levels
 from ..dataset.methods import METHOD_STEPS, N_REGIONS
 from ..dataset.outputs import derivative_path
 from ..dataset.tables import write_tsv
@@ -271,7 +272,7 @@ class SaveRoiTables(SimpleInterface):
                 N_REGIONS: table["roi"].nunique(),
                 METHOD_STEPS: [*inputs.record.get(METHOD_STEPS, ()), inputs.steps[index]],
             }
-            write_json(sidecar, {**columns, **inputs.record, **fields})
+            write_json(sidecar, {**add_levels(columns, table), **inputs.record, **fields})
             self._results["out_files"].append(str(path))
         return runtime
 

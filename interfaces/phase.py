@@ -13,6 +13,7 @@ from ..core.phase.encoding import (
     from_real_imaginary,
 )
 from ..core.phase.readout import fit_readout_phase, remove_readout_phase
+from ..core.phase.unmeasured import background_without_phase
 from ..core.phase.unwrapping import UNWRAPPINGS, unwrap_echoes
 from ..dataset.entities import StackedEcho
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
@@ -52,7 +53,7 @@ class DecodeEchoes(CoreInterface):
         first_file = (inputs.phase or inputs.real)[0]
         _, like = read_single_volume(first_file)
         try:
-            magnitude, phase, encoding, n_not_finite = self._decode()
+            magnitude, phase, encoding, counts = self._decode()
         except PhaseEncodingError as error:
             raise PhaseEncodingError(f"{first_file}: {error.for_image}") from error
         sign, source = default_sign(none_if_undefined(inputs.manufacturer))
@@ -69,18 +70,21 @@ class DecodeEchoes(CoreInterface):
             PhaseEncoding=encoding,
             PhaseSign=sign,
             PhaseSignSource=source,
-            NonFiniteVoxelsSetToZero=n_not_finite,
+            **counts,
         )
         return runtime
 
     def _decode(self):
-        """Return magnitude, phase, the encoding's name, and the number of non-finite voxels."""
+        """Return magnitude, phase, the encoding's name, and the numbers of voxels that were set to
+        zero, by sidecar field.
+        """
         inputs = self.inputs
         if isdefined(inputs.real) and inputs.real:
             real, n_real = self._read_echoes("real")
             imaginary, n_imaginary = self._read_echoes("imaginary")
             magnitude, phase = from_real_imaginary(real, imaginary)
-            return magnitude, phase, "real and imaginary parts", n_real + n_imaginary
+            counts = {"NonFiniteVoxelsSetToZero": n_real + n_imaginary}
+            return magnitude, phase, "real and imaginary parts", counts
         magnitude, n_magnitude = self._read_echoes("magnitude")
         stored_values, n_phase = self._read_echoes("phase")
         phase, encoding = decode_phase(
@@ -89,7 +93,14 @@ class DecodeEchoes(CoreInterface):
             manufacturer=none_if_undefined(inputs.manufacturer),
             echo_axis=-1,
         )
-        return magnitude, phase, encoding.name, n_magnitude + n_phase
+        counts = {"NonFiniteVoxelsSetToZero": n_magnitude + n_phase}
+        # Other programs mask phase but not magnitude. Without this, the constant phase of scalp and
+        # air would look like a good one.
+        background = background_without_phase(stored_values)
+        if n_background := int(np.count_nonzero(magnitude[background].any(axis=-1))):
+            magnitude[background] = 0
+            counts["VoxelsWithoutPhase"] = n_background
+        return magnitude, phase, encoding.name, counts
 
     def _read_echoes(self, part):
         """Read echoes along a fourth axis; set non-finite voxels to zero and return their number.

@@ -146,6 +146,7 @@ def mark_sides(axis: Axes, plane: int) -> None:
         text = axis.text(x, 0.98, side, color="white", fontsize=8, ha=alignment, va="top")
         text.set_transform(axis.transAxes)
         text.set_path_effects([withStroke(linewidth=1.5, foreground="black")])
+        text.set_snap(False)  # a path of right angles, as L, would be snapped to pixels: to an I
 
 
 def tinted(region: np.ndarray, colour: str) -> np.ndarray:

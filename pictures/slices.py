@@ -20,6 +20,9 @@ from .planes import (
 )
 
 PLANES = (2, 1, 0)  # axes that axial, coronal and sagittal planes are perpendicular to
+# Position of each plane as a fraction of the mask's extent, by the axis perpendicular to it. In a
+# mask of the whole brain, the axial plane lies at the height of the globus pallidus.
+FRACTIONS = {0: 0.5, 1: 0.5, 2: 0.45}
 COMPARED = ("iterative", "deterministic")  # maps whose difference is shown, first minus second
 DIFFERENCE_WINDOW = (-0.05, 0.05)  # ppm
 # Positions of the nine planes and of the colour bar in the figure.
@@ -149,10 +152,11 @@ def compare_maps_figure(
     voxel_size: Vector,
     window: Sequence[float] | Mapping[str, Sequence[float]],
     unit: str,
-    *,
-    fraction: float = 0.5,
 ) -> Figure:
     """Draw the same three planes of several maps side by side, in radiological convention.
+
+    The planes lie in the middle of the mask; the axial one somewhat lower, at the height of the
+    globus pallidus.
 
     Parameters
     ----------
@@ -166,8 +170,6 @@ def compare_maps_figure(
         Values shown as black and as white: one window for all maps, or one for each title.
     unit : str
         Unit of the values.
-    fraction : float
-        Position of the planes, as a fraction of the mask's extent along each axis.
 
     Returns
     -------
@@ -192,7 +194,7 @@ def compare_maps_figure(
     for column, (title, values) in zip(axes.T, maps.items(), strict=True):
         masked = np.where(inside, values[box], np.nan)
         for axis, plane in zip(column, PLANES, strict=True):
-            picture, aspect = plane_at(masked, plane, voxel_size, fraction)
+            picture, aspect = plane_at(masked, plane, voxel_size, FRACTIONS[plane])
             low, high = windows[title]
             image = axis.imshow(
                 picture, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect

@@ -330,10 +330,13 @@ NOTES = {
     ),
     "sdc": (
         "The smallest detectable change (SDC) is the change between two scans of one subject that "
-        "measurement error alone exceeds with a probability of 5 %: 1.96 √2 SDw."
+        "measurement error alone exceeds with a probability of 5 %: 1.96 √2 SDw. Within a site it "
+        "is also called the repeatability coefficient, over all scans the reproducibility "
+        "coefficient (QIBA). The mean change of n subjects is measured √n times as precisely."
     ),
     "sample_size": (
-        "The number of subjects needed to detect an effect of this size with the stated power."
+        "The number of subjects needed to detect an effect of this size with a power of 80 % at a "
+        "two-sided P of .05, with one scan at each time point."
     ),
     "bland_altman": (
         "Bland-Altman plots show the differences between two sites (or methods) in the same "

@@ -1,7 +1,7 @@
 """The report of a study's regressions, with the diagnostics needed to judge them."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from .blocks import (
     Warnings,
 )
 from .html import render_report
-from .parts import first_version, methods_blocks, picture_blocks
+from .parts import checklist_blocks, first_version, methods_blocks, picture_blocks, preset_blocks
 from .side_by_side import BEFORE_AND_AFTER, before_and_after_texts, descriptive_text
 
 _REGRESSION = (Column("outcome"), Column("predictor"), Column("adjusted"))
@@ -181,9 +181,13 @@ def model_report(
     tables: Mapping[str, pd.DataFrame],
     model: StudyModel,
     *,
+    study: Mapping[str, object] | None = None,
+    differences: pd.DataFrame | None = None,
+    method_differences: Sequence[str] = (),
     warnings: Iterable[str] = (),
     links: Mapping[str, str] | None = None,
     citation: str = "",
+    checklist: pd.DataFrame | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """Write the report of a study's regressions.
@@ -199,11 +203,21 @@ def model_report(
         (``text``, and ``about``: the predictor, or power, that it is about).
     model : multiqsm.stats.specification.StudyModel
         The specified model.
+    study : dict, optional
+        How the scans were processed, by name.
+    differences : DataFrame, optional
+        Choices that differ from the preset of a published study: columns ``option``, ``preset`` and
+        ``used``.
+    method_differences : sequence of str
+        How the methods of the preset differ from the study's.
     warnings : sequence of str
     links : dict of str to str, optional
-        Relative paths from the report to the tables as files, by the names of `tables` and nodes.
+        Relative paths from the report to the tables as files, by the names of `tables` and nodes,
+        and to the ``checklist``.
     citation : str
         The methods text of the preceding analyses, with the papers to cite.
+    checklist : DataFrame, optional
+        The reporting checklist: columns ``section``, ``item``, ``applies_to`` and ``value``.
     versions : dict of str to str, optional
         Versions of the software.
 
@@ -238,8 +252,12 @@ def model_report(
         *_noted(tables, "power", "Power and detectable correlation", _POWER, links),
         *_remarks(tables, ["power"]),
     )
+    overview = _overview(tables, model, list(warnings), links)
+    if study:
+        overview.append(KeyValues(study, "Scans"))
+    overview += preset_blocks(differences, method_differences)
     sections = [
-        Section("Overview", _overview(tables, model, list(warnings), links)),
+        Section("Overview", overview),
         *node_sections,
         Section("Patients", _patients(tables, links)),
         Section("Diagnostics", diagnostics),
@@ -247,6 +265,7 @@ def model_report(
         Section("Power", power),
         Section("Excluded or missing", _excluded(tables, links)),
         Section("Methods", methods_blocks(citation, versions)),
+        Section("Reporting checklist", checklist_blocks(checklist, links.get("checklist"))),
     ]
     badges = [
         Badge(str(len(tables.get("patients", ()))), "patients"),
@@ -282,7 +301,7 @@ def _overview(tables, model, warnings, links):
         caption = "Sources of the columns"
         table = Table(tables["sources"], caption, link=links.get("sources"))
         blocks.append(Details(caption, (table,)))
-    return tuple(blocks)
+    return blocks
 
 
 def _exclusion_text(rule):

@@ -1,7 +1,6 @@
 """The group level, from the tables of all scans to the report of the study."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
@@ -9,7 +8,7 @@ from nipype.pipeline.engine import Node, Workflow
 from ..dataset.files import PathLike
 from ..interfaces.group import CollectRoiTables, ComputationTimes, GroupReport, StudyStatistics
 from .connections import by_name
-from .presets import CALIBRATED, Difference, method_differences, preset_title
+from .presets import CALIBRATED, Difference, report_inputs
 
 
 def init_group_wf(
@@ -61,13 +60,12 @@ def init_group_wf(
     if equivalence_margin is not None:
         statistics.inputs.equivalence_margin = equivalence_margin
     times = Node(ComputationTimes(output_dir=str(output_dir)), name="times", mem_gb=1)
-    report = Node(GroupReport(output_dir=str(output_dir)), name="report", mem_gb=1)
-    if preset is not None:
-        report.inputs.preset = preset_title(preset)
-        report.inputs.differences = [astuple(difference) for difference in differences]
-        report.inputs.method_differences = method_differences(preset, differences)
-        report.inputs.preset_calibrates = preset in CALIBRATED
-        report.inputs.n_unrecorded = n_unrecorded
+    write = GroupReport(
+        output_dir=str(output_dir),
+        preset_calibrates=preset in CALIBRATED,
+        **report_inputs(preset, differences, n_unrecorded),
+    )
+    report = Node(write, name="report", mem_gb=1)
     workflow = Workflow(name="group")
     workflow.connect(
         [
@@ -78,6 +76,7 @@ def init_group_wf(
             ),
             (collect, report, by_name(["excluded_file"])),
             (statistics, times, by_name(["tables", "notes"])),
+            (statistics, report, by_name(["calibration_refusals"])),
             (times, report, by_name(["tables", "notes"])),
         ]
     )

@@ -1,11 +1,12 @@
 """The regressions of a study model, from the tables of the patients to the report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nipype.pipeline.engine import Node, Workflow
 
 from ..dataset.files import PathLike
-from ..interfaces.group import ModelReport, ModelStatistics
+from ..interfaces.model import ModelReport, ModelStatistics
+from .presets import Difference, report_inputs
 
 
 def init_model_wf(
@@ -17,6 +18,9 @@ def init_model_wf(
     phenotype: Iterable[PathLike] = (),
     freesurfer_dir: PathLike | None = None,
     exclude: PathLike | None = None,
+    preset: str | None = None,
+    differences: Sequence[Difference] = (),
+    n_unrecorded: int = 0,
 ) -> Workflow:
     """Build the workflow of a model's regressions.
 
@@ -33,6 +37,9 @@ def init_model_wf(
         FreeSurfer's subjects directory. By default that among the derivatives of the raw dataset.
     exclude : path-like, optional
         The file of ``--exclude``, see `multiqsm.dataset.exclude_file.read_exclude_file`.
+    preset, differences, n_unrecorded
+        How the scans' settings differ from a preset's, as of
+        `multiqsm.workflows.group.init_group_wf`.
 
     Returns
     -------
@@ -50,9 +57,12 @@ def init_model_wf(
     if exclude is not None:
         compute.inputs.exclude = str(exclude)
     statistics = Node(compute, name="statistics", mem_gb=1)
-    report = Node(
-        ModelReport(output_dir=str(output_dir), model=str(model)), name="report", mem_gb=1
+    write = ModelReport(
+        output_dir=str(output_dir),
+        model=str(model),
+        **report_inputs(preset, differences, n_unrecorded),
     )
+    report = Node(write, name="report", mem_gb=1)
     model_wf = Workflow(name="model")
     workflow = Workflow(name="study", base_dir=str(work_dir))
     outputs = [(name, name) for name in ("tables", "notes", "descriptions")]

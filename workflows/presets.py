@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
 
 from ..bids_templates import load_template
@@ -82,7 +82,9 @@ def nearest_preset(
     Returns
     -------
     preset : str
-        Its name; the default has precedence over presets that are as near.
+        Its name. Of presets that are as near, that with the fewest differences in all choices, also
+        those that are not compared: regional values of a run with a preset are then not said to be
+        by the defaults if both have the same choices. Otherwise the default.
     differences : list of Difference
         The choices that are not the preset's.
 
@@ -92,10 +94,13 @@ def nearest_preset(
     >>> nearest_preset([used])
     ('lin2015', [Difference(option='--background', preset='pdf', used='vsharp')])
     """
-    differences = {
-        preset: differences_from(preset, settings, ignored=ignored) for preset in PRESETS
-    }
-    nearest = min(PRESETS, key=lambda preset: len(differences[preset]))
+    differences = {}
+    distances = {}
+    for preset in PRESETS:
+        differences[preset] = differences_from(preset, settings, ignored=ignored)
+        n_in_all_choices = len(differences_from(preset, settings))
+        distances[preset] = (len(differences[preset]), n_in_all_choices)
+    nearest = min(PRESETS, key=distances.__getitem__)
     return nearest, differences[nearest]
 
 
@@ -165,6 +170,35 @@ def method_differences(preset: str, differences: Sequence[Difference] = ()) -> l
 def preset_title(preset: str) -> str:
     """Return the name of a preset's study, such as ``Lin 2015``."""
     return load_template("presets")[preset]["Title"]
+
+
+def report_inputs(
+    preset: str | None, differences: Sequence[Difference], n_unrecorded: int
+) -> dict[str, Any]:
+    """Return the inputs by which a report compares the scans' settings with a preset's.
+
+    Parameters
+    ----------
+    preset : str or None
+        Name of the preset; None if there is nothing to compare with.
+    differences : sequence of Difference
+        Choices that are not the preset's.
+    n_unrecorded : int
+        Number of scans whose settings are not recorded, so that they cannot be compared.
+
+    Returns
+    -------
+    dict
+        Inputs of `multiqsm.interfaces.group.GroupReport` and ``ModelReport``.
+    """
+    if preset is None:
+        return {}
+    return {
+        "preset": preset_title(preset),
+        "differences": [astuple(difference) for difference in differences],
+        "method_differences": method_differences(preset, differences),
+        "n_unrecorded": n_unrecorded,
+    }
 
 
 def _counted(texts: Sequence[str]) -> str:

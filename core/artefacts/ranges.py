@@ -37,7 +37,8 @@ def jump_fraction(values: np.ndarray, low: float, high: float) -> float:
     n_steps = 0
     n_jumps = 0
     for axis in range(values.ndim):
-        steps = np.abs(np.diff(values, axis=axis))
+        # In 64 bits, since the difference of two values may exceed the range of 32-bit floats.
+        steps = np.abs(np.diff(values.astype(float), axis=axis))
         n_steps += steps.size
         n_jumps += int(np.count_nonzero(steps > _JUMP * (high - low)))
     return n_jumps / n_steps if n_steps else 0.0

@@ -3,8 +3,14 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ..images import ImageSummary
+from ..scans import Scan
 from ..values import join_numbers
+
+# A value that more of the voxels than this share in all echoes comes from a mask.
+CONSTANT = 0.01
 
 
 def image_decisions(summaries: Mapping[Path, ImageSummary]) -> list[str]:
@@ -21,6 +27,31 @@ def image_decisions(summaries: Mapping[Path, ImageSummary]) -> list[str]:
         A sentence for each decision, with the number of images that it is about.
     """
     return counted_decisions(map(_reading, summaries.values()), len(summaries))
+
+
+def background_decisions(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[str]:
+    """State which voxels of a scan count as background because they have no phase."""
+    samples = []
+    for path in scan.phase:
+        sample = summaries[path].sample if path in summaries else None
+        if sample is not None:
+            samples.append(sample)
+    decisions = []
+    n_not_finite = max((summary.not_finite.size for summary in summaries.values()), default=0)
+    if n_not_finite:
+        decisions.append(f"up to {n_not_finite} voxels of an image are NaN or infinite: read as 0")
+    if len({sample.size for sample in samples}) != 1:
+        return decisions
+    stored = np.stack(samples, axis=-1)
+    is_constant = (stored == stored[:, :1]).all(axis=1)
+    values, counts = np.unique(stored[is_constant, 0], return_counts=True)
+    if counts.size and counts.max() > CONSTANT * len(stored):
+        percent = 100 * counts.max() / len(stored)
+        decisions.append(
+            f"{percent:.0f} % of the phase is {values[counts.argmax()]:g} in all echoes, as after "
+            "masking: where this reaches the edge of the image, it is background"
+        )
+    return decisions
 
 
 def _reading(summary: ImageSummary) -> list[str]:

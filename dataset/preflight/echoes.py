@@ -1,5 +1,6 @@
 """Check that no echo is missing and that echo times increase."""
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -12,6 +13,20 @@ from ..values import as_number
 from .wording import comma_separated
 
 LONGEST_ECHO_TIME = 1  # s
+# Longest echo time of a gradient echo in tissue or water, s; later there is no signal.
+LONGEST_PLAUSIBLE = 0.2
+# Shortest time that an ultrashort echo cannot have, s; in words of its sequence.
+LONGEST_ULTRASHORT = 0.02
+ULTRASHORT = re.compile(r"(?<![a-z])(ute|zte|petra|ultrashort|ultra-short)(?![a-z])")
+SEQUENCE_FIELDS = (
+    "PulseSequenceType",
+    "PulseSequenceName",
+    "PulseSequenceDetails",
+    "SequenceName",
+    "ScanningSequence",
+    "ProtocolName",
+    "SeriesDescription",
+)
 # Relative error of the field below which a difference of echo times does not matter; susceptibility
 # has the same, and is imprecise by several percent.
 FIELD_ERROR = 0.005
@@ -74,7 +89,34 @@ def check_echo_times(scan: Scan) -> list[Problem]:
             cause = f"echo {later} ({next_time} s) has the same EchoTime as echo {earlier}"
             remedy = "correct EchoTime in the sidecars: values may have been copied"
             problems.append(Problem.of(scan, _file_of_echo(scan, later), cause, remedy))
-    return problems + ([] if problems else _check_order(scan))
+    if problems:
+        return problems
+    return _check_unit(scan) or _check_order(scan)
+
+
+def _check_unit(scan):
+    """Check that echo times below 1 are not in milliseconds, as those of ultrashort echoes are."""
+    times = [time for time in scan.echo_times if time is not None]
+    if not times:
+        return []
+    sidecar = scan.sidecars.get(scan.files[0].name, {})
+    latest = max(times)
+    cause = ""
+    for field in ("RepetitionTimeExcitation", "RepetitionTime"):
+        repetition_time = as_number(sidecar.get(field))
+        if repetition_time is not None and 0 < repetition_time <= latest:
+            cause = f"EchoTime is {latest:g} s, but {field} {repetition_time:g} s"
+    label = f"acq-{scan.entities.get('acquisition', '')}"
+    words = " ".join([label, *(str(sidecar.get(field, "")) for field in SEQUENCE_FIELDS)])
+    if not cause and latest > LONGEST_PLAUSIBLE:
+        cause = f"EchoTime is {latest:g} s, when a gradient echo has no signal any more"
+    elif not cause and ULTRASHORT.search(words.casefold()) and min(times) > LONGEST_ULTRASHORT:
+        cause = f"EchoTime is {min(times):g} s, but the sequence has ultrashort echoes"
+    if not cause:
+        return []
+    remedy = "write EchoTime in seconds into all sidecars, such as 0.00007 for 0.07 ms"
+    cause += ": it seems to be in milliseconds"
+    return [Problem.of(scan, scan.files[0].name, cause, remedy)]
 
 
 def _check_order(scan):

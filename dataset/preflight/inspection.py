@@ -13,7 +13,7 @@ from ..images import ImageSummary, UnreadableImageError, summarize_image
 from ..problems import Problem
 from ..scans import Scan
 from .brain_mask import check_brain_mask
-from .decisions import image_decisions
+from .decisions import background_decisions, image_decisions
 from .echoes import check_echo_times, check_echoes, echo_decisions
 from .frequency import check_frequency
 from .grids import check_grids, commonest_grid, grid_fault
@@ -122,6 +122,7 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
         *name_decisions(scan),
         *echo_decisions(scan),
         *image_decisions(images),
+        *background_decisions(scan, summaries),
     )
     alternation = None
     # Images can be compared voxel by voxel only if all of them were read and share a grid.

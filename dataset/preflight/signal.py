@@ -64,7 +64,7 @@ def check_order_of_magnitudes(scan: Scan, blocks: Blocks) -> list[Problem]:
     if blocks.magnitude is None:
         return []
     paths = scan.magnitude or scan.real
-    means = blocks.magnitude.mean(axis=(1, 2, 3))
+    means = blocks.magnitude.mean(axis=(1, 2, 3), dtype=float)
     if are_disordered(scan) and len(paths) == len(means):
         by_number = [mean for _, mean in sorted(zip(map(echo_number, paths), means, strict=True))]
         if _decays(by_number) and not _decays(means):

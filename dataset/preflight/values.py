@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.phase.unmeasured import reaching_the_edge
 from ..entities import echo_number
 from ..images import ImageSummary, read_image
 from ..problems import Problem
@@ -17,6 +18,11 @@ PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "ima
 # Voxels at the very maximum of a clipped image; without clipping it is one or a few.
 SATURATED_FRACTION = 1e-3
 SATURATED_VOXELS = 50
+# Voxels above this fraction of the strongest magnitudes have signal; air has less, unless the
+# signal-to-noise ratio is below 10.
+SIGNAL = 0.3
+STRONG_PERCENTILE = 95
+SMALLEST_BACKGROUND = 0.1  # of the voxels, that a mask leaves out
 
 
 def check_values(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
@@ -50,22 +56,66 @@ def _value_fault(part, summary):
 
 
 def _not_finite_problem(scan, part, path, summaries):
-    """Judge NaN and infinite voxels by the echo's other image: where that has signal, data are
-    missing.
+    """Judge NaN and infinite voxels by where they are: outside the head they are background, and
+    where the echo's other image has signal, data are missing.
     """
     where = summaries[path].not_finite
     cause = f"{where.size} voxels are NaN or infinite"
     partner = path_of_echo(scan.parts[PARTNER[part]]).get(echo_number(path))
     if partner not in summaries or summaries[partner].shape != summaries[path].shape:
         return Problem.of(scan, path.name, cause, "convert the scan again")
-    values = read_image(partner)[2].ravel()[where]
-    inside = np.count_nonzero(np.isfinite(values) & (values != 0))
+    remedy = "no action is needed if that is the background"
+    if _is_mask(scan, part, path, summaries):
+        cause += ", the same in all echoes and around the rest: a background that was masked"
+        return Problem.of(scan, path.name, cause, remedy, "warning")
+    inside = _number_with_signal(scan, where, partner, summaries)
     if inside:
         cause += f", {inside} of them where {partner.name} has signal, thus inside the brain"
         remedy = "convert the scan again, or set these voxels to 0 if they are outside the brain"
         return Problem.of(scan, path.name, cause, remedy)
-    remedy = "no action is needed if that is the background"
     return Problem.of(scan, path.name, f"{cause}, all without signal", remedy, "warning")
+
+
+def _is_mask(scan, part, path, summaries):
+    """Check whether voxels that are not finite are the same in all echoes, enclose nothing but the
+    rest, and are as many as a mask leaves out.
+    """
+    where = summaries[path].not_finite
+    shape = summaries[path].shape
+    if len(shape) != 3 or where.size < SMALLEST_BACKGROUND * math.prod(shape):
+        return False
+    for other in scan.parts[part]:
+        if other not in summaries or not np.array_equal(summaries[other].not_finite, where):
+            return False
+    region = np.zeros(shape, bool)
+    region.ravel()[where] = True
+    return bool(reaching_the_edge(region).sum() == where.size)
+
+
+def _number_with_signal(scan, where, partner, summaries):
+    """Return how many of some voxels have signal in the magnitude, and a value in the echo's other
+    part.
+
+    The magnitude is averaged over the echoes; air has noise. Voxels without any magnitude are
+    inside if the others surround them.
+    """
+    paths = [path for path in scan.magnitude if path in summaries] or [partner]
+    shape = summaries[partner].shape
+    total = np.zeros(shape)
+    count = np.zeros(shape, int)
+    for path in paths:
+        if summaries[path].shape == shape:
+            values = np.abs(read_image(path)[2].astype(float))
+            is_finite = np.isfinite(values)
+            total = total + np.where(is_finite, values, 0)
+            count = count + is_finite
+    mean = total / np.maximum(count, 1)
+    strong = np.percentile(mean[mean > 0], STRONG_PERCENTILE) if (mean > 0).any() else math.inf
+    is_inside = mean > SIGNAL * strong
+    if len(shape) == 3:
+        is_inside |= (count == 0) & ~reaching_the_edge(count == 0)
+    values = read_image(partner)[2].ravel()[where]
+    return int(np.count_nonzero(is_inside.ravel()[where] & np.isfinite(values) & (values != 0)))
 
 
 def check_identical(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:

@@ -3,7 +3,8 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.datasets import validator_errors
+from helpers.datasets import validator_findings
+from helpers.sidecars import columns_without_levels
 
 from multiqsm.cli.audit import main as audit
 from multiqsm.dataset.collection import collect_scans
@@ -79,7 +80,8 @@ def test_demo(demo):
     for subject in ("01", "02"):
         page = (results / f"sub-{subject}.html").read_text()
         assert "All scans were processed without warnings." in page
-    assert validator_errors(results) == set()
+    assert validator_findings(results) == set()
+    assert columns_without_levels(results) == set()
 
     assert "report: demo/derivatives/group.html" in printed
     assert "sub-01_ses-A_run-1_desc-medi_Chimap.png" in printed

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bids import BIDSLayout, BIDSLayoutIndexer
 from helpers.commands import SERIAL, iron, run
-from helpers.datasets import bright_head, validator_errors, write_dataset
+from helpers.datasets import bright_head, validator_findings, write_dataset
 
 from multiqsm.cli.app import main
 from multiqsm.cohort.roi_tables import read_roi_table
@@ -84,7 +84,7 @@ def test_all_derivatives_have_sidecars_and_are_valid(processed):
     citation = (out / "logs" / "CITATION.md").read_text()
     for text in ("dipole fields", "MEDI", "scaled lasso", "generalised cross-validation"):
         assert text in citation
-    assert validator_errors(out) == set()
+    assert validator_findings(out) == set()
 
 
 @pytest.mark.slow
@@ -288,7 +288,7 @@ def test_the_users_mask_is_used_without_unresolved_voxels(make_dataset, ball_hea
     n_removed = mask.sum() - saved_mask.sum()
     assert n_removed == sidecar["BrainMaskVoxelsUnresolved"] < 0.005 * mask.sum()
     assert user_mask.absolute().as_uri() in sidecar["Sources"]
-    assert validator_errors(out) == set()
+    assert validator_findings(out) == set()
 
 
 def save_mask(dataset, like, mask, name):

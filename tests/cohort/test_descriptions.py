@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multiqsm.cohort.descriptions import add_units, describe_columns, model_table_columns
+from multiqsm.cohort.descriptions import (
+    add_units,
+    describe_columns,
+    model_table_columns,
+    whole_levels,
+)
+from multiqsm.cohort.model_files import read_model
 from multiqsm.cohort.patients import collect_patients
 from multiqsm.stats.transformations import TRANSFORMATIONS, Transformation
 
@@ -44,9 +50,31 @@ def test_result_of_each_transformation_is_described(raw, name):
 
 def test_coefficients_of_covariates_have_their_own_description():
     table = pd.DataFrame(columns=["term", "coefficient", "p"])
-    covariates = model_table_columns("covariates", table)
+    model = read_model("thalamus")
+    covariates = model_table_columns("covariates", table, model)
     assert covariates["coefficient"]["Description"].startswith("Coefficient of the covariate")
-    coefficients = model_table_columns("table1", table)
+    coefficients = model_table_columns("table1", table, model)
     assert coefficients["coefficient"]["Description"].startswith("Coefficient of the predictor")
     with pytest.raises(KeyError, match="weight"):
-        model_table_columns("table1", pd.DataFrame(columns=["weight"]))
+        model_table_columns("table1", pd.DataFrame(columns=["weight"]), model)
+
+
+def test_nodes_and_subsets_of_the_model_are_levels():
+    table = pd.DataFrame(columns=["node", "subset", "coefficient"])
+    columns = model_table_columns("table1", table, read_model("thalamus"))
+    assert list(columns["node"]["Levels"]) == ["table1", "table2"]
+    assert columns["subset"]["Levels"] == {
+        "all": "all patients",
+        "50 years or younger": "age <= 50",
+    }
+    assert "Levels" not in columns["coefficient"]
+
+
+def test_levels_of_patients_are_the_numbers_of_the_table():
+    patients = pd.DataFrame({"therapy": [0.0, 1.0, np.nan], "age": [40.0, 50.0, 60.0]})
+    columns = {"therapy": {"Levels": {"0": "no", "1": "yes"}}, "age": {"Description": "Age"}}
+    written = whole_levels(patients, columns)
+    assert set(written["therapy"].dropna().astype(str)) == set(columns["therapy"]["Levels"])
+    pd.testing.assert_series_equal(written["age"], patients["age"])
+    graded = pd.DataFrame({"edss": [1.5, 2.0]})  # 1.5 is no whole number
+    pd.testing.assert_frame_equal(whole_levels(graded, {"edss": {"Levels": {}}}), graded)

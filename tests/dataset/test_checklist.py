@@ -17,13 +17,13 @@ from multiqsm.dataset.checklist import (
     write_checklist,
 )
 from multiqsm.dataset.files import read_json
-from multiqsm.dataset.group_tables import write_group_table
+from multiqsm.dataset.group_tables import model_folder, write_group_table
 from multiqsm.dataset.not_processed import write_not_processed
 from multiqsm.dataset.problems import Problem
 from multiqsm.dataset.sidecars import sidecar_path
 from multiqsm.dataset.study_items import AT_GROUP_LEVEL, NOT_RUN
 from multiqsm.dataset.summaries import mean_and_sd
-from multiqsm.dataset.tables import read_tsv
+from multiqsm.dataset.tables import read_tsv, write_tsv
 
 LAMBDA = "Regularisation parameter λ, or threshold of the dipole kernel"
 SIDECAR = {
@@ -239,6 +239,35 @@ def test_a_persons_checklist_says_the_same_of_statistics_before_and_after_them(t
     pd.testing.assert_frame_equal(reporting_checklist(tmp_path, ["sub-01"]), before)
     for item in ("Scans excluded from statistics", "Calibration by the phantom"):
         assert value(before, item) == AT_GROUP_LEVEL
+
+
+def test_patients_of_each_model_are_counted_with_those_it_excludes(tmp_path):
+    save_map(tmp_path, "sub-01", SIDECAR)
+    item = "Patients of a regression model, and those excluded from regressions"
+    assert item not in set(reporting_checklist(tmp_path)["item"])
+    folder = model_folder(tmp_path, "thalamus")
+    rule = ("snr below 30 (snr < 30)", "left out by the model", True)
+    unused = ("age above 90 (age > 90)", "nobody can be judged: no column age", False)
+    missing = ("edss", "missing", False)
+    rows = [("03", *rule), ("02", *rule), (None, *unused), ("04", *missing), ("04", *missing)]
+    columns = ["participant", "what", "reason", "left_out"]
+    write_tsv(folder / "excluded.tsv", pd.DataFrame(rows, columns=columns))
+    write_tsv(folder / "patients.tsv", pd.DataFrame({"participant": ["01", "04"]}))
+    assert value(reporting_checklist(tmp_path), item, "model thalamus") == (
+        "2 patients in the analysis; snr below 30 (snr < 30), left out by the model (2 patients); "
+        "age above 90 (age > 90), nobody can be judged: no column age; edss, missing (1 patient)"
+    )
+    assert item not in set(reporting_checklist(tmp_path, ["sub-01"])["item"])
+
+
+def test_trimming_of_the_mask_is_given_with_how_much_it_removed(tmp_path):
+    item = "Parameters of the brain mask"
+    save_map(tmp_path, "sub-01", SIDECAR)
+    assert value(reporting_checklist(tmp_path), item) == "none: the mask is not trimmed"
+    trimmed = {"BrainMaskTrimmingRule": "noisy voxels", "BrainMaskFractionTrimmed": 0.02}
+    save_map(tmp_path, "sub-01", SIDECAR | trimmed)
+    text = value(reporting_checklist(tmp_path), item)
+    assert text == "trimming rule: noisy voxels; fraction trimmed: 0.02"
 
 
 def test_calibration_is_given_by_site_and_whether_values_were_corrected(tmp_path):

@@ -3,12 +3,13 @@ what was decided is in the audit's table.
 """
 
 import json
+import shutil
 from itertools import permutations
 
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.datasets import SMOOTH, smooth_head
+from helpers.datasets import SMOOTH, coordinates, smooth_head, write_dataset
 
 from multiqsm.dataset.audit import audit_problems, audit_table, inspect_scans
 from multiqsm.dataset.collection import collect_scans
@@ -193,6 +194,92 @@ def test_names_of_a_manufacturer_in_several_scans(make_dataset):
     scans, _ = collect_scans(root)
     rows = audit_table(inspect_scans(scans), [])
     assert rows["site_deviations"].isna().all()
+
+
+def ball(size=0.8):
+    x, y, z = coordinates()
+    return x**2 + y**2 + z**2 < size**2
+
+
+def head_in_air(part, echo_time):
+    """The smooth head as a ball, with noise outside."""
+    noise = np.random.default_rng(round(1e7 * echo_time)).normal(0, 20, (*SMOOTH, 2))
+    signal = ball() * smooth_head("mag", echo_time) * np.exp(1j * smooth_head("phase", echo_time))
+    signal = signal + (~ball()) * noise.view(complex)[..., 0]
+    return {"mag": np.abs, "phase": np.angle, "real": np.real, "imag": np.imag}[part](
+        signal
+    ).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def airy(tmp_path_factory):
+    """A head in air, and its decoded images, for copies."""
+    root = tmp_path_factory.mktemp("airy") / "raw"
+    write_dataset(root, shape=SMOOTH, affine=AFFINE, voxels=head_in_air)
+    return root, decoded(root)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0])
+@pytest.mark.parametrize("parts", [("phase",), ("mag",), ("mag", "phase")])
+@pytest.mark.parametrize("size", [0.8, 0.6])
+def test_values_outside_the_head(airy, tmp_path, value, parts, size):
+    """Whatever masked it, also more tightly than the head: the rest is as it was."""
+    root, expected = airy
+    root = shutil.copytree(root, tmp_path / "raw")
+    for part in parts:
+        edit_images(root, f"part-{part}", lambda voxels: np.where(ball(size), voxels, value))
+    row, problems = audit(root)
+    assert of_severity(problems, "error") == []
+    if "phase" in parts and value == 0:
+        assert "% of the phase is 0 in all echoes, as after masking" in row["decisions"]
+    elif value != 0:
+        assert "voxels of an image are NaN or infinite: read as 0" in row["decisions"]
+    magnitude, phase = decoded(root)
+    assert np.isfinite([magnitude, phase]).all()
+    for values, true in zip((magnitude, phase), expected, strict=True):
+        np.testing.assert_array_equal(values[ball(size)], true[ball(size)])
+    assert (magnitude[~ball(size)] == 0).all()
+
+
+@pytest.mark.parametrize("part", ["mag", "phase"])
+def test_nan_in_the_air_of_one_echo(airy, tmp_path, part):
+    root = shutil.copytree(airy[0], tmp_path / "raw")
+    edit_images(root, f"echo-2_part-{part}", lambda voxels: np.where(ball(1), voxels, np.nan))
+    _, problems = audit(root)
+    assert {problem.severity for problem in problems} == {"warning"}
+
+
+@pytest.mark.parametrize("part", ["mag", "phase"])
+@pytest.mark.parametrize("echoes", ["echo", "echo-2"])
+def test_nan_inside_the_head(airy, tmp_path, part, echoes):
+    root = shutil.copytree(airy[0], tmp_path / "raw")
+    edit_images(root, f"{echoes}*part-{part}", lambda voxels: np.where(ball(0.3), np.nan, voxels))
+    errors = of_severity(audit(root)[1], "error")
+    n_inside = sum("inside the brain" in error for error in errors)
+    assert n_inside == len(errors) > 0
+
+
+@pytest.mark.parametrize(
+    ("times", "fields", "cause"),
+    [
+        ((0.00007, 0.0022), {}, None),
+        ((0.00007, 0.0022), {"SequenceName": "UTE", "RepetitionTime": 0.005}, None),
+        ((0.07, 0.5), {}, "EchoTime is 0.5 s, when a gradient echo has no signal any more"),
+        ((0.03, 0.06), {"RepetitionTime": 0.05}, "but RepetitionTime 0.05 s: it seems"),
+        ((0.07, 0.14), {"SeriesDescription": "3D_UTE_head"}, "the sequence has ultrashort echoes"),
+        ((0.03, 0.06), {"SeriesDescription": "minute scan"}, None),
+        ((0.07, 2.2), {}, "EchoTime is 2.2 s: it seems to be in milliseconds"),
+    ],
+)
+def test_ultrashort_echo_times_in_milliseconds(make_dataset, times, fields, cause):
+    root = make_dataset(echo_times=times, metadata=fields, shape=SMOOTH, voxels=decaying_slowly)
+    errors = of_severity(audit(root)[1], "error")
+    assert bool(errors) == bool(cause)
+    assert not cause or cause in errors[0]
+
+
+def decaying_slowly(part, echo_time):
+    return smooth_head(part, echo_time if echo_time < 0.025 else echo_time / 10)
 
 
 @pytest.mark.parametrize(

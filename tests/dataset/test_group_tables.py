@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from helpers.sidecars import columns_without_levels
 from helpers.tables import SLOPES, people_table, r2star_table, tubes_table
 
 from multiqsm.bids_templates import load_template
@@ -13,6 +14,7 @@ from multiqsm.dataset.group_tables import (
     write_group_table,
 )
 from multiqsm.dataset.sidecars import sidecar_path
+from multiqsm.interfaces.methods import INVERSIONS
 from multiqsm.reports.group_texts import KNOWN_TABLES
 from multiqsm.stats.nuclei import nuclei_table
 from multiqsm.stats.relaxation import r2star_tables
@@ -23,7 +25,7 @@ from multiqsm.stats.times import computation_times
 DIMENSIONLESS = {
     *("scan", "index", "calibrated", "significant"),
     *("slope", "slope_se", "slope_ci_low", "slope_ci_high", "calibration_slope", "r_squared"),
-    *("icc", "f", "df", "df1", "df2", "statistic", "p", "p_bonferroni", "r", "ratio"),
+    *("icc", "f", "df", "df1", "df2", "statistic", "p", "p_bonferroni", "r", "ratio", "power"),
     *("change", "change_across_sites", "group"),  # numbers of subjects
     *("fft_pairs", "fft_pairs_sd", "wall_ratio", "cpu_ratio", "fft_pairs_ratio"),
 }
@@ -47,7 +49,7 @@ def tables():
     )
     other_protocol = (values["subject"] == "05") & (values["session"] == "C")
     values.loc[other_protocol, "protocol"] = "acq-y"
-    tables, _ = study_tables(values, calibrated=True)
+    tables, _ = study_tables(values, calibrated=True, equivalence_margins=0.005)
     tables_of_r2star, _ = r2star_tables(r2star_table(values), tables["rois"], tables["tubes"])
     time = {"scan": "sub-01", "method": "medi", "wall": 9.0, "cpu": 9.0, "fft_pair": 0.1}
     times = pd.DataFrame([{**time, "fft_pairs": 90.0, "threads": 1, "processor": "a processor"}])
@@ -92,8 +94,25 @@ def test_levels_are_those_that_occur(tables):
         for column, description in describe_group_table(name, table.columns).items():
             if "Levels" in description:
                 n_columns += 1
-                assert set(table[column].dropna()) <= set(description["Levels"]), (name, column)
+                values = set(map(str, table[column].dropna()))  # as they are written
+                assert values <= set(description["Levels"]), (name, column)
     assert n_columns > 8
+
+
+def test_texts_from_a_list_have_levels(tables, tmp_path):
+    for name, table in tables.items():
+        write_group_table(tmp_path, name, table)
+    assert columns_without_levels(tmp_path) == set()
+    # A reference that the user named, and the values of sex that the user's table has.
+    named = tables["rois"].assign(reference="fornix", sex="woman")
+    sidecar = read_json(sidecar_path(write_group_table(tmp_path, "rois", named)))
+    assert sidecar["reference"]["Levels"]["fornix"] == "the region with this name"
+    assert sidecar["sex"]["Levels"]["woman"] == "as in participants.tsv"
+    assert columns_without_levels(tmp_path) == set()
+
+
+def test_inversions_have_a_text_as_levels():
+    assert set(load_template("column_levels")["method"]["Levels"]) == set(INVERSIONS)
 
 
 def test_a_table_and_its_sidecar_are_written_and_removed_together(tables, tmp_path):

@@ -280,6 +280,7 @@ def test_results_depend_on_their_own_code_only(tmp_path, module, code):
     independent = {
         "reports/templates/report.html",
         "reports/group.py",
+        "reports/group_parts.py",
         "cli/app.py",
         "execution/run.py",
         "bids_templates/model_tables.json",

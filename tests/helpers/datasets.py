@@ -129,16 +129,19 @@ def write_json(path, content):
 
 def validator_errors(root):
     """Return the codes of the official validator's errors."""
-    return validator_issues(root, "error")
+    return {code for severity, code in validator_issues(root) if severity == "error"}
 
 
-def validator_warnings(root):
-    """Return the codes of the official validator's warnings."""
-    return validator_issues(root, "warning")
+def validator_findings(root):
+    """Return the codes of its errors and warnings, except that authors are missing: whom to name
+    is for the user to say.
+    """
+    codes = {code for severity, code in validator_issues(root) if severity != "ignore"}
+    return codes - {("TOO_FEW_AUTHORS", None)}
 
 
-def validator_issues(root, severity):
-    """Return the codes of the official validator's issues of a severity."""
+def validator_issues(root):
+    """Return severity and code of each issue of the official validator."""
     installed = Path(sys.executable).with_name("bids-validator-deno")
     command = str(installed) if installed.exists() else shutil.which("bids-validator-deno")
     if command is None:
@@ -148,6 +151,5 @@ def validator_issues(root, severity):
     )
     issues = set()
     for issue in json.loads(process.stdout)["issues"]["issues"]:
-        if issue["severity"] == severity:
-            issues.add((issue["code"], issue.get("subCode")))
+        issues.add((issue["severity"], (issue["code"], issue.get("subCode"))))
     return issues

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from multiqsm.pictures import overlays, slices
+from multiqsm.pictures.planes import mark_sides
 
 
 def head_maps(shape=(48, 56, 40), seed=0):
@@ -95,6 +98,20 @@ def test_sides_of_the_patient_are_marked_where_they_are():
     assert picture[5, 0] == 1
     assert picture[5, -1] == 0
     assert sagittal.images[0].get_array()[5, -1] == 2
+
+
+@pytest.mark.parametrize("shift", np.arange(10) / 10)
+def test_left_is_marked_by_an_l_at_any_height(shift):
+    """The foot of the L, thinner than a pixel, was lost at some heights: it looked like an I."""
+    figure = Figure(figsize=(0.5, 0.5), dpi=100, facecolor="black")
+    axis = figure.add_axes([0, shift / 50, 1, 1])  # in steps of a tenth of a pixel
+    axis.axis("off")
+    mark_sides(axis, 2)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    letter = np.asarray(canvas.buffer_rgba())[:, 25:, 0] / 255
+    columns = np.flatnonzero(letter.max(axis=0) > 0.25)
+    assert columns.size > 3
 
 
 def test_difference_has_the_window_that_is_asked_for():

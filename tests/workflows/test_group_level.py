@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.datasets import validator_errors
+from helpers.datasets import validator_findings
 from helpers.pages import table_of
 from helpers.tables import (
     SLOPES,
@@ -215,7 +215,7 @@ def test_report_stands_alone(study):
 
 @pytest.mark.slow
 def test_validator_accepts_tables_and_report(study):
-    assert validator_errors(study / "out") == set()
+    assert validator_findings(study / "out") == set()
 
 
 @pytest.mark.slow
@@ -323,6 +323,11 @@ def test_a_poor_calibration_is_warned_of_and_refused(tmp_path, capfd):
     assert "site A, iterative" not in page.read_text()
     assert run(tmp_path, "--calibrate") == 2
     assert f"ValueError: no line to calibrate by: {line}" in capfd.readouterr().err
+    # The preset calibrates if it is possible: that it was refused is no choice of the user's.
+    assert run(tmp_path, "--preset", "lin2015") == 0
+    row = re.search(r"<tr>(?:(?!</tr>).)*--calibrate.*?</tr>", page.read_text(), re.DOTALL)[0]
+    used = html.unescape(re.findall(r">([^<>]+)</td>", row)[-1])
+    assert used.startswith(f"refused of iterative: no line to calibrate by: {line}")
 
 
 @pytest.mark.slow
@@ -339,7 +344,8 @@ def test_a_poor_line_of_one_inversion_leaves_the_other_calibrated(tmp_path, capf
         assert calibrated.to_dict() == {"iterative": True, "deterministic": False}
         page = (tmp_path / "out" / "group.html").read_text()
         assert "calibrated by the phantom: iterative; as measured: deterministic" in page
-    assert "only of iterative" in page  # of the preset's choice
+    # The preset's choice, which was asked for, and why it was refused.
+    assert "only of iterative; refused of deterministic: no line to calibrate by" in page
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers.analytic import sphere_field
-from helpers.datasets import SCANNER, validator_errors, write_dataset
+from helpers.datasets import SCANNER, validator_findings, write_dataset
 from helpers.sidecars import unreported_fields
 from scipy.spatial.transform import Rotation
 
@@ -299,4 +299,4 @@ def test_two_protocols_become_one(tmp_path, capsys):
     assert not list((out / "sub-02").rglob("*R2star*"))
     assert list((out / "sub-01").rglob("*R2starmap.nii.gz"))
     assert "centre of k-space" in (out / "logs" / "CITATION.md").read_text()
-    assert validator_errors(out) == set()
+    assert validator_findings(out) == set()

@@ -2,6 +2,7 @@
 report.
 """
 
+import html
 import json
 import re
 import runpy
@@ -12,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from helpers.datasets import validator_errors
+from helpers.datasets import validator_findings
+from helpers.sidecars import columns_without_levels
 
 from multiqsm.bids_templates import load_template
 from multiqsm.cli.app import main
+from multiqsm.dataset.checklist import CHECKLIST, CHECKLIST_TEXT
 from multiqsm.dataset.simulated.cohort import write_cohort
 from multiqsm.dataset.simulated.layout import TRUTH
 from multiqsm.dataset.tables import read_tsv
@@ -114,6 +117,14 @@ def test_every_column_is_described(study):
     assert covariates["coefficient"]["Description"].startswith("Coefficient of the covariate")
     units = table(study, "sources").query("used").set_index("column")["unit"]
     assert units[["age", "disease_duration", "thalamic_volume"]].tolist() == ["year", "year", "mL"]
+    assert columns_without_levels(study / "out") == set()
+    written = (folder / "patients.tsv").read_text().splitlines()
+    column = written[0].split("\t").index("therapy")
+    assert (
+        {row.split("\t")[column] for row in written[1:]}
+        == {"0", "1"}
+        == set(patients["therapy"]["Levels"])
+    )
 
 
 @pytest.mark.slow
@@ -178,11 +189,23 @@ def test_patients_with_poor_images_are_left_out_and_listed(study):
     assert not set(left_out["participant"]) & set(table(study, "patients")["participant"])
     described = table(study, "descriptives").query("subset == 'all' and column == 'edss'")
     assert described["n"].tolist() == [ANALYSED]
+    # They are counted in the reporting checklist, also in the report.
+    checklist = read_tsv(study / "out" / CHECKLIST)
+    assert checklist["applies_to"].tolist() == ["model thalamus"]
+    text = checklist["value"].item()
+    assert text.startswith(f"{ANALYSED} patients in the analysis; ")
+    assert (
+        "poor image quality (image_quality == 'poor'), left out by the model (3 patients)" in text
+    )
+    assert text in (study / "out" / CHECKLIST_TEXT).read_text()
+    page = (study / "out" / "group_model-thalamus.html").read_text()
+    assert text in html.unescape(page)
 
 
 @pytest.mark.slow
 def test_validator_accepts_tables_and_report(study):
-    assert validator_errors(study / "out") == set()
+    assert validator_findings(study / "out") == set()
+    assert not list((study / "out").glob("sub-*/*"))
 
 
 @pytest.mark.slow
@@ -307,7 +330,18 @@ def test_report_escapes_names(small):
     tables["sources"] = pd.DataFrame(
         {"column": [EVIL], "unit": [np.nan], "source": [EVIL], "n": [3], "used": [True]}
     )
-    page = model_report(tables, model, warnings=[EVIL], citation=EVIL, versions={EVIL: EVIL})
+    page = model_report(
+        tables,
+        model,
+        study={"settings": EVIL},
+        differences=pd.DataFrame({"option": ["--merit"], "preset": ["no"], "used": [EVIL]}),
+        method_differences=[f"Edges: {EVIL}"],
+        warnings=[EVIL],
+        citation=EVIL,
+        versions={EVIL: EVIL},
+    )
+    for text in ("settings", "--merit", "Edges: "):  # how scans differ from a study's preset
+        assert text in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 

@@ -1,11 +1,16 @@
 """A report says as which study scans were processed, and lists each choice that differs."""
 
 import json
+from argparse import Namespace
 from dataclasses import asdict, fields, replace
 
 import pytest
 
 from multiqsm.bids_templates import load_template
+from multiqsm.cli.group import compare_with_preset
+from multiqsm.execution.completion import write_completion_record
+from multiqsm.workflows.group import init_group_wf
+from multiqsm.workflows.model import init_model_wf
 from multiqsm.workflows.presets import (
     CALIBRATED,
     NOT_COMPARED,
@@ -92,3 +97,45 @@ def test_methods_of_changed_choices_are_not_compared_with_the_study():
     remaining = set(method_differences("lin2015", changed))
     (omitted,) = texts - remaining
     assert omitted.startswith("Discrepancy principle")
+
+
+def test_choices_of_a_preset_that_its_study_does_not_state_are_listed():
+    options = {}
+    for name in set(PRESETS) - {"default"}:
+        entries = load_template("presets")[name]["Differences"]
+        options[name] = {entry["Option"] for entry in entries if "Option" in entry}
+        assert options[name] <= {choice.option for choice in choices_of(name)}
+        text = " ".join(method_differences(name))
+        assert "Brain mask: " in text
+        assert "phase is ambiguous" in text
+    # Of the 2015 study, PDF and the equation without data weights are known.
+    assert len(options["lin2015"]) == 4
+    assert len(options["chiang2018"]) == len(choices_of("chiang2018")) == 8
+    assert "Deterministic inversion" in " ".join(method_differences("lin2015"))
+
+
+def choices_of(preset):
+    return differences_from("default", [recorded(PRESETS[preset])])
+
+
+@pytest.mark.parametrize("init_wf", [init_group_wf, init_model_wf])
+def test_reports_of_a_study_and_of_a_model_compare_the_scans_with_a_preset(tmp_path, init_wf):
+    raw = tmp_path / "raw"
+    out = tmp_path / "out"
+    raw.mkdir()
+    own = {"output_dir": out}
+    if init_wf is init_model_wf:
+        own |= {"work_dir": tmp_path, "model": "thalamus"}
+    changed = replace(PRESETS["chiang2018"], merit=True)
+    for number, settings in enumerate([PRESETS["chiang2018"], changed]):
+        write_completion_record(
+            *(out, "scans", f"scan-{number}", "0", ()), software="0", settings=asdict(settings)
+        )
+    comparison = compare_with_preset(Namespace(output_dir=out, preset="chiang2018"), 3)
+    workflow = init_wf(bids_dir=raw, **own, **comparison)
+    (report,) = [node for node in workflow._get_all_nodes() if node.name == "report"]
+    assert report.inputs.preset == "Chiang 2018"
+    assert report.inputs.n_unrecorded == 1
+    assert report.inputs.differences == [("--merit", "no", "no (1 of 2 scans), yes (1 of 2 scans)")]
+    assert not any(text.startswith("MERIT") for text in report.inputs.method_differences)
+    assert len(report.inputs.method_differences) == 10

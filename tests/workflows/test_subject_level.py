@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from helpers.analytic_head import points_of
 from helpers.analytic_head import scan as head_scan
-from helpers.datasets import validator_errors
+from helpers.datasets import validator_findings
 from helpers.travelling import (
     CSF_CHI,
     DRAWN_RADIUS,
@@ -817,4 +817,4 @@ def test_group_level_with_a_phantom(whole):
 
 
 def test_validator_accepts_the_derivatives(whole):
-    assert validator_errors(whole.out) == set()
+    assert validator_findings(whole.out) == set()

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.datasets import validator_errors
+from helpers.datasets import validator_errors, validator_findings
 
 from multiqsm.cli.app import main
 from multiqsm.cli.simulate import main as simulate
@@ -110,5 +110,5 @@ def test_quality_and_report(cohort):
 
 def test_validator_accepts_all_datasets(cohort):
     raw, out = cohort
-    assert validator_errors(out) == set()
+    assert validator_findings(out) == set()
     assert validator_errors(raw / "derivatives" / "manual") == set()
