@@ -15,7 +15,6 @@ from ..bids_templates import SHIPPED_MODELS
 from ..dataset.problems import DatasetError
 from ..workflows.settings import PRESETS
 from .arguments import (
-    CONTINUES,
     EXIT_NOTHING_TO_DO,
     count,
     count_from_zero,
@@ -69,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(message, TROUBLESHOOTING, sep="\n", file=sys.stderr)
         return EXIT_NOTHING_TO_DO
     except KeyboardInterrupt:
-        return interrupted("multiqsm", CONTINUES)
+        return interrupted("multiqsm")
 
 
 def _run_level(options: argparse.Namespace) -> int:

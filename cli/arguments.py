@@ -10,25 +10,26 @@ EXIT_FAILED_SCANS = 1
 EXIT_NOTHING_TO_DO = 2
 EXIT_INTERRUPTED = 130
 
-CONTINUES = "the same command continues from here"
 
-
-def interrupted(command: str, remedy: str = "") -> int:
+def interrupted(command: str, *, continues: bool = True) -> int:
     """Print that a command was interrupted, as by Ctrl-C.
 
     Parameters
     ----------
     command : str
         Its name.
-    remedy : str
-        How to continue, such as `CONTINUES`.
+    continues : bool
+        Whether the same command continues where this one ended.
 
     Returns
     -------
     int
         The exit code.
     """
-    print(f"\n{command}: {'; '.join(filter(None, ['interrupted', remedy]))}", file=sys.stderr)
+    message = "interrupted"
+    if continues:
+        message = "interrupted; the same command continues from here"
+    print(f"\n{command}: {message}", file=sys.stderr)
     return EXIT_INTERRUPTED
 
 

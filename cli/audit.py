@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _audit(options)
     except KeyboardInterrupt:
-        return interrupted("multiqsm-audit")
+        return interrupted("multiqsm-audit", continues=False)
     except (DatasetError, OSError) as error:
         print(f"multiqsm-audit: {error}", TROUBLESHOOTING, sep="\n", file=sys.stderr)
         return EXIT_NOTHING_TO_DO

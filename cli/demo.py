@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import __version__
 from ..interfaces.methods import DEFAULT_INVERSIONS
 from .app import main as process
-from .arguments import CONTINUES, EXIT_OK, available_cores, count, interrupted
+from .arguments import EXIT_OK, available_cores, count, interrupted
 from .parser import CommandParser
 from .simulate import main as simulate
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _demonstrate(options)
     except KeyboardInterrupt:
-        return interrupted("multiqsm-demo", CONTINUES)
+        return interrupted("multiqsm-demo")
 
 
 def _demonstrate(options):

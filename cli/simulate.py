@@ -16,7 +16,6 @@ from ..simulation.names import (
     effects_of,
 )
 from .arguments import (
-    CONTINUES,
     EXIT_FAILED_SCANS,
     EXIT_NOTHING_TO_DO,
     EXIT_OK,
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return make_dataset(options)
     except KeyboardInterrupt:
-        return interrupted("multiqsm-simulate", CONTINUES)
+        return interrupted("multiqsm-simulate")
     except ValueError as error:
         print(f"multiqsm-simulate: {error}", file=sys.stderr)
         return EXIT_NOTHING_TO_DO

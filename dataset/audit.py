@@ -14,6 +14,7 @@ import pandas as pd
 from ..core.phase.encodings import ENCODINGS
 from ..core.phase.vendors import vendor
 from .facts import MISSING, REAL_AND_IMAGINARY, scan_facts
+from .participants import check_sites
 from .preflight.inspection import Inspection, inspect_scan
 from .problems import DatasetError, Problem
 from .scans import Scan
@@ -46,6 +47,7 @@ COLUMNS = (
     "suffix",
     "n_echoes",
     "echo_times",
+    "echo_time_range",
     "repetition_time",
     "flip_angle",
     "field_strength",
@@ -85,7 +87,7 @@ PRINTED_COLUMNS = (
     ("scan", "scan", 24),
     ("site", "site", 10),
     ("n", "n_echoes", 2),
-    ("TE (ms)", "echo_times", 9),
+    ("TE (ms)", "echo_time_range", 9),
     ("T", "field_strength", 4),
     ("matrix", "matrix", 11),
     ("voxel (mm)", "voxel_size", 13),
@@ -170,6 +172,7 @@ def audit_problems(
             problem = replace(problem, remedy=problem.remedy or "correct the dataset")
         if problem.severity != "note":
             problems.append(problem)
+    problems += check_sites(inspection.scan for inspection in inspections)
     rows = list(map(scan_facts, inspections))
     deviations = _deviations(rows, by_site=True)
     copies = _find_copies(inspections)
@@ -250,15 +253,15 @@ def audit_table(
     -------
     pandas.DataFrame
         One row per scan, and one for each label in `problems` that belongs to no scan. Columns
-        `COLUMNS`: labels; ``n_echoes``; ``echo_times`` (ms), ``matrix`` and ``voxel_size`` (mm) as
-        texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, the angle between B0 and
-        the third voxel axis (degrees); ``b0_source``, the header's form that gives the direction;
-        ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``, far below 0 if the
-        phase has the wrong sign; ``saturated``, the largest fraction of a magnitude image's voxels
-        at its maximum; ``echo_offset`` and ``echo_ramp`` (rad), by which even echoes differ from
-        odd ones; ``is_bipolar``, whether this difference indicates a bipolar readout; ``mask``,
-        user or auto; ``decisions``, how files were read that could be read otherwise;
-        ``site_deviations`` and ``study_deviations``, where the scan differs from
+        `COLUMNS`: labels; ``n_echoes``; ``echo_times`` and ``echo_time_range`` (ms), ``matrix`` and
+        ``voxel_size`` (mm) as texts; ``repetition_time`` (s); ``flip_angle`` and ``b0_angle``, the
+        angle between B0 and the third voxel axis (degrees); ``b0_source``, the header's form that
+        gives the direction; ``field_strength`` (T); ``centre_frequency`` (MHz); ``sign_asymmetry``,
+        far below 0 if the phase has the wrong sign; ``saturated``, the largest fraction of a
+        magnitude image's voxels at its maximum; ``echo_offset`` and ``echo_ramp`` (rad), by which
+        even echoes differ from odd ones; ``is_bipolar``, whether this difference indicates a
+        bipolar readout; ``mask``, user or auto; ``decisions``, how files were read that could be
+        read otherwise; ``site_deviations`` and ``study_deviations``, where the scan differs from
         the value of more than half of the site's or study's scans (phantoms are compared with
         phantoms); ``problems``; ``verdict``, one of `VERDICTS`.
     """
@@ -366,10 +369,7 @@ def _cell(value, column, max_width):
     """Format a value for the printed table, truncated to the width of the column."""
     if value is None or value is pd.NA or value != value:
         return "-"
-    if column == "echo_times":
-        times = str(value).split(", ")
-        text = times[0] if len(times) == 1 else f"{times[0]}…{times[-1]}"
-    elif column == "phase_encoding":
+    if column == "phase_encoding":
         text = ENCODING_KINDS.get(value, str(value))
     elif column in ("b0_angle", "field_strength"):
         text = f"{value:.3g}"

@@ -54,6 +54,7 @@ def scan_facts(inspection: Inspection, phase_sign: int = 0) -> dict[str, Any]:
         "suffix": scan.suffix,
         "n_echoes": len(scan.echo_times),
         "echo_times": ", ".join(map(_milliseconds, scan.echo_times)),
+        "echo_time_range": _range(scan.echo_times),
         "repetition_time": repetition_time,
         "flip_angle": as_number(metadata.get("FlipAngle")),
         "field_strength": scan.field_strength,
@@ -80,6 +81,12 @@ def scan_facts(inspection: Inspection, phase_sign: int = 0) -> dict[str, Any]:
 
 def _milliseconds(echo_time):
     return MISSING if echo_time is None else f"{1000 * echo_time:.4g}"
+
+
+def _range(echo_times):
+    """Return the first and the last echo time in ms, or the only one; None if there is none."""
+    ends = dict.fromkeys((*echo_times[:1], *echo_times[-1:]))
+    return "…".join(map(_milliseconds, ends)) or None
 
 
 def _text(value):

@@ -178,8 +178,9 @@ def _is_of_one_acquisition(scan, whole):
 
 
 def _unused(scan, reason):
-    (part,) = scan.parts
-    return _problem(scan, f"{part} without {COUNTERPARTS[part]}; {reason}", "", "unused")
+    missing = {COUNTERPARTS[part] for part in scan.parts}
+    cause = f"{join_words(sorted(scan.parts))} without {join_words(sorted(missing))}; {reason}"
+    return _problem(scan, cause, "", "unused")
 
 
 def _problem(scan, cause, remedy, severity):

@@ -1,21 +1,30 @@
 """Read participants.tsv and sessions.tsv for the site of a scan and whether it is a phantom."""
 
+import re
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from .content import exists
-from .problems import DatasetError, UnusableScanError
+from .problems import DatasetError, Problem, UnusableScanError
 from .scans import Scan
 from .tables import REPLACED, Row, read_rows
-from .values import one_line
+from .values import join_words, one_line
 
 MEASURED_COLUMNS = ("age", "sex")  # of participants.tsv, read at the group level
+SITE_FIELDS = ("InstitutionName", "StationName", "DeviceSerialNumber")
+# Letters of what programs for anonymisation write in place of names.
+PLACEHOLDERS = (
+    *("anon", "anonymous", "anonymized", "anonymised", "deidentified", "removed", "redacted"),
+    *("unknown", "none", "na", "null", "notprovided"),
+)
+MAX_NAMED = 5  # sites in a message
 READ_COLUMNS = ("site", "scanner", "species")  # of participants.tsv and sessions.tsv
+SESSION_LABEL = "the session label"  # the source of a site
 LONGEST_NAME = 100  # characters of a site's name
 
 
@@ -238,14 +247,53 @@ def _site_of_sidecar(scan, session):
     The site is the institution with its scanner, as an institution may have several.
     """
     metadata = scan.metadata
-    scanner = "StationName" if metadata.get("StationName") else "DeviceSerialNumber"
-    fields = [field for field in ("InstitutionName", scanner) if metadata.get(field)]
-    if fields:
-        site = " ".join(str(metadata[field]) for field in fields)
-        return _site_name(site), f"{' and '.join(fields)} of the sidecar"
+    known = [field for field in SITE_FIELDS if not _is_placeholder(metadata.get(field))]
+    if "StationName" in known:
+        known = [field for field in known if field != "DeviceSerialNumber"]
+    if known:
+        site = " ".join(str(metadata[field]) for field in known)
+        return _site_name(site), f"{' and '.join(known)} of the sidecar"
     if session is not None:
-        return session, "the session label"
+        return session, SESSION_LABEL
     return Scan.site, Scan.site_source
+
+
+def _is_placeholder(value):
+    """Check whether a field of a sidecar is missing, or was replaced to protect privacy."""
+    return not value or re.sub("[^a-z]", "", str(value).lower()) in PLACEHOLDERS
+
+
+def check_sites(scans: Iterable[Scan]) -> list[Problem]:
+    """Warn if sessions count as sites for lack of any other information.
+
+    Parameters
+    ----------
+    scans : iterable of multiqsm.dataset.scans.Scan
+        All scans of a run.
+
+    Returns
+    -------
+    list of multiqsm.dataset.problems.Problem
+        One warning, or none.
+    """
+    sites = sorted({scan.site for scan in scans if scan.site_source == SESSION_LABEL})
+    if len(sites) < 2:
+        return []
+    return [Problem("sites", "", *sessions_as_sites(sites), "warning")]
+
+
+def sessions_as_sites(sites: Sequence[str]) -> tuple[str, str]:
+    """Return cause and remedy of the warning that sessions count as sites."""
+    named = join_words([*sites[:MAX_NAMED], "others"] if len(sites) > MAX_NAMED else sites)
+    cause = (
+        f"sessions {named} count as sites, since their sidecars name neither institution nor "
+        "scanner, and participants.tsv and sessions.tsv no site"
+    )
+    remedy = (
+        "no action is needed if each is another scanner; if they are visits at one scanner, add a "
+        "column site to participants.tsv"
+    )
+    return cause, remedy
 
 
 def _site_name(text):

@@ -64,6 +64,7 @@ RECIPES = {
         "automatic-mask": ("methods.py maps --automatic-mask --sites A",),
         "streaking": ("methods.py streaking --figure streaking.png",),
         "timing": ("methods.py timing",),
+        "in-vivo": ("invivo.py IN_VIVO --rules whitened gcv scaled",),
         "inversions": (
             "multiqsm REAL_BIDS real participant",
             "methods.py picture real --figure inversions.png",
@@ -158,6 +159,7 @@ RECIPES = {
         ),
         "effects": (
             "effects.py each --runs 3 --voxel-size 2.5 2.5 2.5",
+            "effects.py lines",
             "multiqsm-simulate rough --design study --subjects 3 --runs 3 --voxel-size 2 2 2",
             "multiqsm rough rough-out participant --preset lin2015 --se-draws 0",
             "multiqsm rough rough-out group --preset lin2015",

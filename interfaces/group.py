@@ -23,6 +23,7 @@ from ..cohort.roi_tables import (
     read_roi_tables,
     row_entities,
 )
+from ..cohort.sites import session_site_notes
 from ..cohort.times import collect_times
 from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.entities import scan_label
@@ -85,6 +86,7 @@ class CollectRoiTables(SimpleInterface):
         r2star, r2star_notes = read_r2star_tables(root, rois, exclusions)
         self._results["r2star_file"] = str(write_tsv(folder / "r2star.tsv", r2star))
         notes = exclusion_notes(exclusions, excluded_problems)
+        notes += session_site_notes(root, rois)
         self._results["notes"] = [*notes, *protocol_notes, *participant_notes, *r2star_notes]
         return runtime
 

@@ -53,6 +53,7 @@ def test_all_derivatives_have_sidecars_and_are_valid(processed):
             f"fmap/{stem}_magnitude",
             f"fmap/{stem}_desc-total_fieldmap",
             f"fmap/{stem}_desc-totalse_fieldmap",
+            f"fmap/{stem}_desc-totalnoise_fieldmap",
             f"fmap/{stem}_desc-local_fieldmap",
         ]
         for method in DEFAULT_INVERSIONS:
@@ -89,9 +90,7 @@ def test_all_derivatives_have_sidecars_and_are_valid(processed):
 
 @pytest.mark.slow
 def test_pybids_finds_the_derivatives_by_their_entities(processed):
-    # Without metadata: pybids takes a table's description of its column `subject` for another
-    # subject than the name's.
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=True)
     layout = BIDSLayout(
         processed.parent / "out", validate=False, config=["bids", "derivatives"], indexer=indexer
     )
@@ -117,7 +116,7 @@ def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
     assert 0.2 < chi[iron(chi.shape)].mean() < 0.33
     sidecar = json.loads((folder / "sub-01_ses-A_desc-iterative_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
-    assert sidecar["LambdaRule"] == "gcv"
+    assert sidecar["LambdaRule"] == "whitened"
     assert sidecar["ReferenceRegion"] == "mean of the whole mask"
     assert sidecar["PhaseSign"] == 1
     assert sidecar["CentreFrequencySource"] == "ImagingFrequency"

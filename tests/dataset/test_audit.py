@@ -87,6 +87,7 @@ def test_row_of_a_scan(make_dataset):
         "suffix": "MEGRE",
         "n_echoes": 3,
         "echo_times": "6, 12, 18",
+        "echo_time_range": "6…18",
         "repetition_time": 0.03,
         "flip_angle": 15,
         "field_strength": 3,
@@ -483,7 +484,8 @@ def test_table_is_written_and_read_back(make_dataset, tmp_path, capsys):
     )
     table = pd.read_csv(output, sep="\t", na_values="n/a")
     assert list(table.columns) == list(COLUMNS)
-    assert list(table["scan"]) == ["sub-01_ses-A"]
+    assert list(table["scan"]) == ["sub-01_ses-A", "sub-01_ses-B"]
+    assert list(table["verdict"]) == ["ok", "unused"]
     assert list(output.parent.iterdir()) == [output]
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -5,6 +5,7 @@ import pytest
 from helpers.datasets import write_dataset
 
 from multiqsm.cli.app import main
+from multiqsm.cli.faults import Faults
 from multiqsm.cohort.roi_tables import add_participants
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.exclude_file import read_exclude_file
@@ -193,3 +194,12 @@ def test_both_levels_say_that_rows_of_a_person_contradict_each_other(tmp_path):
     assert "rows of sub-01 contradict each other: its age was not used" in notes[0]
     assert rois["sex"].tolist() == ["F"]
     assert rois["age"].isna().all()
+
+
+def test_report_and_checklist_tell_of_excluded_scans(dataset):
+    """The subject's report shows warnings; the checklist reads what was not processed."""
+    _, left_out = collect_scans(dataset, participant_label=["01"])
+    faults = Faults(left_out)
+    reason = "quality is 'bad': moved, twice (sub-01_ses-A_scans.tsv, line 2)"
+    assert f"sub-01_ses-A_run-2: excluded: {reason}" in faults.warnings["01"]
+    assert "sub-01_ses-A_run-2" in [problem.scan for problem in faults.not_processed]

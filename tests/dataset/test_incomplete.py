@@ -109,6 +109,17 @@ def test_phase_without_part_in_its_name_is_recognised_by_its_sidecar(dataset):
     assert of_magnitude.remedy.endswith("part-phase")
 
 
+@pytest.mark.parametrize("parts", [("phase",), ("real",), ("mag", "real"), ("phase", "imag")])
+def test_further_reconstruction_need_not_be_complete(dataset, parts):
+    """A scanner may store a filtered phase, or a real part, besides the images of the scan."""
+    for label in ("rec", "acq"):
+        names = {"rec": {"reconstructions": ("x",)}, "acq": {"acquisitions": ("x",)}}[label]
+        write_dataset(dataset, runs=("1",), parts=parts, **names, **TWO_ECHOES)
+    _, left_out = collect_scans(dataset)
+    severities = {problem.scan: problem.severity for problem in left_out}
+    assert severities == {"sub-01_rec-x_run-1": "unused", "sub-01_acq-x_run-1": "error"}
+
+
 def test_partner_must_have_the_same_echoes(dataset):
     magnitude(dataset, subjects=("02",), acquisitions=("a",), runs=("1",))
     write_dataset(dataset, subjects=("02",), parts=("phase",), echo_times=(0.02,), suffix="T2starw")

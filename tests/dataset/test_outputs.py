@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from helpers.datasets import validator_errors
 
+from multiqsm.bids_templates import load_template
+from multiqsm.dataset.entities import SCAN_ENTITIES
 from multiqsm.dataset.files import write_text
 from multiqsm.dataset.methods import write_citation
 from multiqsm.dataset.outputs import (
@@ -324,3 +326,9 @@ def test_validator_reports_an_invalid_dataset(output):
         ("SIDECAR_KEY_REQUIRED", "SpatialReference"),
         ("FIELDMAP_WITHOUT_MAGNITUDE_FILE", None),
     }
+
+
+@pytest.mark.parametrize("template", ["roi_table", "roi_r2star_table"])
+def test_sidecars_of_a_scan_describe_no_label_of_the_file_name(template):
+    """Readers such as pybids take a description of `subject` for another subject."""
+    assert not set(load_template(template)) & set(SCAN_ENTITIES)
