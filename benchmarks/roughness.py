@@ -281,14 +281,18 @@ class Positions:
     cosmos: Inversion
 
 
-def head_positions(plans, threads):
-    """Simulate a head in the positions of some plans, and combine them with ideal registration."""
+def head_positions(plans, threads, *, has_harmonics=True):
+    """Simulate a head in the positions of some plans, and combine them with ideal registration.
+
+    Without harmonics, fields are as a background removal leaves them.
+    """
     scans = []
     for turned in plans:
         plan = replace(turned, protocol=replace(turned.protocol, **COARSE_SPINS))
         scan = simulate(plan, workers=threads)
         field, mask, error = measured_local_field(scan, plan.protocol)
-        field = without_harmonics(field, mask, voxel_size_of(scan.affine))
+        if not has_harmonics:
+            field = without_harmonics(field, mask, voxel_size_of(scan.affine))
         scans.append((plan, scan, field, mask, error))
     first_plan, first, field, mask, error = scans[0]
     size = voxel_size_of(first.affine)
@@ -313,7 +317,7 @@ def compare_positions(name, effects, options):
     """Print the rows of one simulation."""
     voxels = {"voxel_size": options.voxel_size, "seed": options.seed}
     plans = make_design("cosmos", effects=effects, **voxels).plans
-    positions = head_positions(plans, options.threads)
+    positions = head_positions(plans, options.threads, has_harmonics=False)
     first = positions.first
     several = positions.cosmos
     field = positions.field
