@@ -521,10 +521,15 @@ def test_smooth_head_is_good(make_dataset, parts):
 
 
 @pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
-def test_chopped_slices(make_dataset, parts):
-    root = make_dataset(parts=parts, voxels=lambda part, te: smooth_head(part, te, chopped=True))
+def test_chopped_slices_of_some_echoes(make_dataset, parts):
+    root = make_dataset(
+        parts=parts, voxels=lambda part, te: smooth_head(part, te, chopped=te < 0.012)
+    )
     error = only_error(root)
-    assert "the phase of every second voxel along the third axis is shifted by π" in error
+    assert (
+        "the phase of every second voxel along the third axis is shifted by π in some echoes"
+        in error
+    )
     assert "negate every second slice" in error
 
 
