@@ -935,7 +935,9 @@ KINDS = {
     "foreign: ultrashort echo times in ms": of_fields(
         every=True, EchoTime=lambda time: 10 * time, SequenceName="ute", RepetitionTime=0.03
     ),
-    "foreign: quotes in participants.tsv": table_of(GOOD_TABLE.replace("site0", '"site0"')),
+    "foreign: quotes in participants.tsv": table_of(
+        GOOD_TABLE.replace("age\n", "age\tcoil\n").replace("30\n", '30\t"8" coil\n')
+    ),
     "foreign: two masks": two_masks,
     "foreign: an echo in .bidsignore": ignored("**/sub-02_*_echo-3_*"),
     "foreign: a line of .bidsignore that is no pattern": ignored("sub-02[z-a]"),

@@ -6,6 +6,7 @@ Readers that expect neither refuse the image or misplace it by a factor of a tho
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,11 +52,12 @@ class SpaceUnit:
 
 @contextmanager
 def silent_about_headers() -> Iterator[None]:
-    """Suppress what nibabel logs and numpy warns of a damaged header, without naming the file."""
+    """Suppress what nibabel and numpy log or warn of a damaged header, without naming the file."""
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)

@@ -162,4 +162,6 @@ def _is_varied(summary):
 
 
 def _jump_fraction(summary):
-    return jump_fraction(summary.block, summary.minimum, summary.maximum)
+    # From a background that was set to 0 to the head a magnitude jumps as well: not counted.
+    values = np.where(summary.block == 0, np.nan, summary.block)
+    return jump_fraction(values, summary.minimum, summary.maximum)

@@ -678,6 +678,19 @@ def test_images_of_two_echoes_exchanged(make_dataset):
     )
 
 
+def test_background_set_to_zero_is_no_sign_of_an_exchange(make_dataset):
+    shape = (14, 14, 14)
+
+    def masked_ball(part, echo_time):
+        x, y, z = np.meshgrid(*[np.linspace(-1.4, 1.4, 14)] * 3, indexing="ij")
+        distance = np.sqrt(x**2 + y**2 + z**2)
+        smooth = 100 * echo_time * x * (1 - distance)  # 0 at the surface
+        return np.where(distance < 1, 100 if part == "mag" else smooth, 0).astype(np.float32)
+
+    problems = check(make_dataset(shape=shape, voxels=masked_ball))
+    assert not [problem for problem in problems if "exchanged" in problem.remedy]
+
+
 def test_siemens_magnitude_and_phase_exchanged(make_dataset):
     def voxels(part, te):
         values = smooth_head(part, te)
