@@ -64,6 +64,7 @@ RECIPES = {
         "automatic-mask": ("methods.py maps --automatic-mask --sites A",),
         "streaking": ("methods.py streaking --figure streaking.png",),
         "timing": ("methods.py timing",),
+        "in-vivo": ("invivo.py IN_VIVO --rules whitened gcv scaled",),
         "inversions": (
             "multiqsm REAL_BIDS real participant",
             "methods.py picture real --figure inversions.png",

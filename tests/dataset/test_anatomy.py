@@ -380,6 +380,7 @@ def test_table_of_quality_has_one_row_per_scan(tmp_path, monkeypatch):
         "MagnitudeNoiseStandardDeviation": 2.0,
         "UnresolvedVoxels": 6,
         "MedianFieldStandardError": 0.001,
+        "FirstEchoSignalToNoise": 120.0,
     }
     sidecar |= {"Lambda": 1e4, "LambdaUnits": "mm", "LocalFieldStandardDeviation": 0.07}
     (tmp_path / "chi.json").write_text(json.dumps(sidecar))
@@ -401,7 +402,7 @@ def test_table_of_quality_has_one_row_per_scan(tmp_path, monkeypatch):
     table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
     assert list(table) == list(load_template("quality_table"))
     first, second = table.to_dict("records")
-    assert first["snr"] == 150
+    assert (first["snr"], first["snr_first_echo"], first["field_se"]) == (150, 120, 0.001)
     assert (first["acquisition"], first["site"], first["scan"]) == ("x", "A", 1)
     assert first["unresolved_fraction"] == pytest.approx(6 / 30)
     assert first["mask_volume"] == pytest.approx(24 * 1.5 / 1000)
