@@ -51,7 +51,7 @@ MAGNITUDE_WINDOW = 0.1  # of the mean magnitude
 MAP_WINDOW = 30.0  # ppb
 ALL = "all"
 NONE = "none"
-OF_LINES = ("breathing", "pulsation", "motion")
+OF_LINES = ("breathing", "swallowing", "pulsation", "motion")
 FAINT = 0.1  # of the median magnitude at the last echo: voxels with less have no reliable phase
 
 
