@@ -308,9 +308,11 @@ def timing(options):
     fixed = FIXED_LAMBDA
     jobs = {
         "deterministic, λ fixed": lambda p: p.deterministic(lambda_value=fixed["deterministic"]),
-        "deterministic, GCV": lambda p: p.deterministic(),
+        "deterministic, GCV": lambda p: p.deterministic(lambda_rule="gcv"),
+        "deterministic": lambda p: p.deterministic(),
         "iterative, λ fixed": lambda p: p.iterative(lambda_value=fixed["iterative"]),
-        "iterative, GCV": lambda p: p.iterative(),
+        "iterative, GCV": lambda p: p.iterative(lambda_rule="gcv"),
+        "iterative": lambda p: p.iterative(),
         "MEDI, linear": lambda p: p.medi(medi_data="linear"),
         "MEDI": lambda p: p.medi(),
     }

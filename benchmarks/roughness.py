@@ -9,9 +9,10 @@ python benchmarks/roughness.py field [--effects NAME ...] [--each] [--snr SNR]
     has a field. The same of folders with local_field_ppm.nii.gz, cosmos_ppm.nii.gz and
     mask.nii.gz, whose truth is the map of several head positions (B0 along the third axis).
 
-python benchmarks/roughness.py cosmos [--effects NAME ...]
+python benchmarks/roughness.py cosmos [--effects NAME ...] [--voxel-size 2 2 2]
     Simulate a head in five positions, ideal and with these effects, and compare the map of all
-    positions with the truth, and maps of the first position with both.
+    positions with the truth, and maps of the first position with both. Fields are without solid
+    harmonics, as a background removal leaves them.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from multiqsm.core.inversion.closed_form import deterministic
 from multiqsm.core.inversion.morphology import medi
 from multiqsm.core.inversion.orientations import cosmos
 from multiqsm.core.inversion.parameters import SMALLEST_WEIGHT
+from multiqsm.core.inversion.problem import Inversion
 from multiqsm.core.inversion.regularization import edge_mask
 from multiqsm.core.inversion.weighted import iterative, zero_field_weight
 from multiqsm.core.mask.reliability import trim_unreliable
@@ -36,10 +38,11 @@ from multiqsm.core.mask.shapes import depth_in
 from multiqsm.core.phase.fieldfit import combine_magnitude, fit_field
 from multiqsm.core.phase.unwrapping import unwrap_echoes
 from multiqsm.core.registration.resampling import resample
-from multiqsm.simulation.acquisition import solid_harmonics
+from multiqsm.simulation.acquisition import Scan, solid_harmonics
 from multiqsm.simulation.effects import IDEAL, ROUGH
 from multiqsm.simulation.grid import coordinates, scan_affine
 from multiqsm.simulation.plan import simulate
+from multiqsm.simulation.protocol import Protocol
 from multiqsm.simulation.study import make_design
 
 CORE_DEPTH = 8.0  # mm below the mask's surface and the faces of the slab
@@ -78,6 +81,7 @@ def main():
     field.set_defaults(run=fields)
     several = commands.add_parser("cosmos")
     several.set_defaults(run=positions)
+    several.add_argument("--voxel-size", nargs=3, type=float, metavar="MM")
     for command in (field, several):
         command.add_argument("--effects", nargs="+", metavar="NAME")
         command.add_argument("--seed", type=int, default=0)
@@ -263,15 +267,32 @@ def positions(options):
         compare_positions(name, effects, options)
 
 
-def compare_positions(name, effects, options):
-    """Print the rows of one simulation."""
-    plans = make_design("cosmos", effects=effects, seed=options.seed).plans
+@dataclass(frozen=True)
+class Positions:
+    """A simulated head in several positions: the measured field of the first one, and the map of
+    all. `first` is the scan of the first position, and `protocol` its protocol.
+    """
+
+    first: Scan
+    protocol: Protocol
+    field: np.ndarray
+    mask: np.ndarray
+    error: np.ndarray
+    cosmos: Inversion
+
+
+def head_positions(plans, threads, *, has_harmonics=True):
+    """Simulate a head in the positions of some plans, and combine them with ideal registration.
+
+    Without harmonics, fields are as a background removal leaves them.
+    """
     scans = []
     for turned in plans:
         plan = replace(turned, protocol=replace(turned.protocol, **COARSE_SPINS))
-        scan = simulate(plan, workers=options.threads)
+        scan = simulate(plan, workers=threads)
         field, mask, error = measured_local_field(scan, plan.protocol)
-        field = without_harmonics(field, mask, voxel_size_of(scan.affine))
+        if not has_harmonics:
+            field = without_harmonics(field, mask, voxel_size_of(scan.affine))
         scans.append((plan, scan, field, mask, error))
     first_plan, first, field, mask, error = scans[0]
     size = voxel_size_of(first.affine)
@@ -289,10 +310,23 @@ def compare_positions(name, effects, options):
         weights.append(resample(weight, *grid, transform=motion, order=1))
     b0_dirs = relative_directions(plans, first.affine)
     several = cosmos(registered, masks, size, b0_dirs, weights=weights)
+    return Positions(first, first_plan.protocol, field, mask, error, several)
+
+
+def compare_positions(name, effects, options):
+    """Print the rows of one simulation."""
+    voxels = {"voxel_size": options.voxel_size, "seed": options.seed}
+    plans = make_design("cosmos", effects=effects, **voxels).plans
+    positions = head_positions(plans, options.threads, has_harmonics=False)
+    first = positions.first
+    several = positions.cosmos
+    field = positions.field
+    mask = positions.mask
+    size = voxel_size_of(first.affine)
     core = depth_below_surface(mask, size) > CORE_DEPTH
     strong = core & (first.chi > 0.06)
     maps = {"COSMOS": several.chi}
-    maps |= single_maps(first, first_plan.protocol, field, mask, error)
+    maps |= single_maps(first, positions.protocol, field, mask, positions.error)
     for method, chi in maps.items():
         cells = []
         for reference in (first.chi, several.chi):

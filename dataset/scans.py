@@ -75,6 +75,8 @@ class Scan:
         Whether the participant's ``species`` in participants.tsv is phantom.
     readout_polarity : str or None
         ``monopolar`` or ``bipolar``, as the images of a checked scan show it; None if they do not.
+    alternating_axes : tuple of int
+        Axes along which the sign alternates from voxel to voxel in a checked scan; it is undone.
     notes : tuple of str
         Remarks for the user on how the files were grouped.
     decisions : tuple of str
@@ -99,6 +101,7 @@ class Scan:
     site_source: str = "nothing in the dataset"
     is_phantom: bool = False
     readout_polarity: str | None = None
+    alternating_axes: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
 

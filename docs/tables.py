@@ -64,6 +64,7 @@ RECIPES = {
         "automatic-mask": ("methods.py maps --automatic-mask --sites A",),
         "streaking": ("methods.py streaking --figure streaking.png",),
         "timing": ("methods.py timing",),
+        "in-vivo": ("invivo.py IN_VIVO --rules whitened gcv scaled",),
         "inversions": (
             "multiqsm REAL_BIDS real participant",
             "methods.py picture real --figure inversions.png",
@@ -163,7 +164,7 @@ RECIPES = {
             "multiqsm rough rough-out participant --preset lin2015 --se-draws 0",
             "multiqsm rough rough-out group --preset lin2015",
             "cat rough-out/group/imprecision_summary.tsv",
-            "effects.py picture --figure effects.png",
+            "effects.py picture --voxel-size 3 3 3 --figure effects.png",
             "effects.py sites --figure rough_scans.png",
         ),
         "scans": (

@@ -121,7 +121,9 @@ class _InversionInputSpec(ThreadedInputSpec):
 
 
 class _QuadraticInputSpec(_InversionInputSpec):
-    lambda_rule = traits.Enum("gcv", "discrepancy", usedefault=True, desc="how λ is chosen")
+    lambda_rule = traits.Enum(
+        "whitened", "gcv", "discrepancy", usedefault=True, desc="how λ is chosen"
+    )
     lambda_value = traits.Float(desc="fixed λ, mm; default: chosen by the rule")
 
 
@@ -286,7 +288,11 @@ class Medi(_Inversion):
 
     input_spec = _MediInputSpec
     # MEDI's rule for each rule of the settings; its own rules need no search for λ
-    rules: ClassVar[dict[str, str]] = {"gcv": "scaled", "discrepancy": "discrepancy"}
+    rules: ClassVar[dict[str, str]] = {
+        "whitened": "scaled",
+        "gcv": "scaled",
+        "discrepancy": "discrepancy",
+    }
 
     @classmethod
     def from_settings(cls, settings: Settings, period: float) -> Medi:

@@ -85,6 +85,10 @@ class InversionRecord:
                 "LambdaRule": self.lambda_choice.rule,
                 "LambdaAtBound": self.lambda_choice.at_bound,
             }
+            if self.lambda_choice.error_amplitudes is not None:
+                coarse, fine = self.lambda_choice.error_amplitudes
+                fields["FieldErrorAtLowFrequency"] = coarse
+                fields["FieldErrorAtHighFrequency"] = fine
         return fields | self._own_fields()
 
     def _own_fields(self) -> dict[str, Any]:

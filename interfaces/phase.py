@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, isdefined, traits
 
+from ..core.artefacts.coherence import undo_alternation
 from ..core.phase.encoding import (
     PhaseEncodingError,
     apply_sign,
@@ -15,9 +16,12 @@ from ..core.phase.encoding import (
 from ..core.phase.readout import fit_readout_phase, remove_readout_phase
 from ..core.phase.unmeasured import background_without_phase
 from ..core.phase.unwrapping import UNWRAPPINGS, unwrap_echoes
+from ..core.scale import comfortable_scale
 from ..dataset.entities import StackedEcho
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec, none_if_undefined
 from .images import read_mask, read_single_volume, read_volume, write_volume
+
+AXIS_NAMES = ("first axis", "second axis", "third axis")
 
 
 class _DecodeEchoesInputSpec(ProvenanceInputSpec):
@@ -29,6 +33,11 @@ class _DecodeEchoesInputSpec(ProvenanceInputSpec):
         usedefault=True,
         desc="for parts whose files have several echoes along the fourth axis: place of each echo, "
         "from 0, or -1 for a file with one echo",
+    )
+    alternating_axes = traits.List(
+        traits.Int,
+        usedefault=True,
+        desc="axes along which the sign of all echoes alternates from voxel to voxel",
     )
     units = traits.Str(desc="units of the phase, from its sidecar")
     manufacturer = traits.Str(desc="manufacturer, from the sidecar")
@@ -53,9 +62,16 @@ class DecodeEchoes(CoreInterface):
         first_file = (inputs.phase or inputs.real)[0]
         _, like = read_single_volume(first_file)
         try:
-            magnitude, phase, encoding, counts = self._decode()
+            magnitude, phase, encoding, record = self._decode()
         except PhaseEncodingError as error:
             raise PhaseEncodingError(f"{first_file}: {error.for_image}") from error
+        if inputs.alternating_axes:
+            phase = undo_alternation(phase, inputs.alternating_axes)
+            record["AlternatingSignUndone"] = [AXIS_NAMES[axis] for axis in inputs.alternating_axes]
+        scale = comfortable_scale(float(magnitude.max()))
+        if scale != 1:
+            magnitude = magnitude * np.float32(scale)
+            record["MagnitudeScale"] = scale
         sign, source = default_sign(none_if_undefined(inputs.manufacturer))
         if inputs.phase_sign:
             sign = inputs.phase_sign
@@ -70,7 +86,7 @@ class DecodeEchoes(CoreInterface):
             PhaseEncoding=encoding,
             PhaseSign=sign,
             PhaseSignSource=source,
-            **counts,
+            **record,
         )
         return runtime
 

@@ -104,10 +104,12 @@ class Settings:
         values=("spatial", "temporal", "individual"),
     )
     lambda_rule: str = option(
-        "gcv",
-        "how the regularisation parameter λ is chosen: generalised cross-validation (for MEDI: in "
-        "proportion to the residual), or the discrepancy principle",
-        values=("gcv", "discrepancy"),
+        "whitened",
+        "how the regularisation parameter λ is chosen: generalised cross-validation that also "
+        "considers the spectrum of the field's error (whitened) or takes that error for white "
+        "noise (gcv; for MEDI, with either: in proportion to the residual), or the discrepancy "
+        "principle",
+        values=("whitened", "gcv", "discrepancy"),
     )
     # --lambda is `lambda_value` from here down to the functions of `core`, since `lambda` is a
     # keyword of Python, and a name that ends in an underscore a wildcard of traits, and so of

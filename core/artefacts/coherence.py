@@ -11,6 +11,9 @@ BLOCK = (64, 64, 64)
 # though the field varies.
 _ALTERNATING = -0.5
 
+# An echo in which no axis has a coherence above this, of either sign, is noise.
+_COHERENT = 0.5
+
 
 def central_block(volume: np.ndarray, size: Sequence[int] = BLOCK) -> np.ndarray:
     """Return a view of the block in the middle of a volume.
@@ -94,6 +97,67 @@ def alternating_axes(magnitude: np.ndarray, phase: np.ndarray) -> tuple[int, ...
     (2,)
     """
     return tuple(np.flatnonzero(neighbour_coherence(magnitude, phase) < _ALTERNATING).tolist())
+
+
+def common_alternation(magnitude: np.ndarray, phase: np.ndarray) -> tuple[tuple[int, ...], bool]:
+    """Find axes along which the sign alternates in the echoes of a scan.
+
+    Parameters
+    ----------
+    magnitude, phase : ndarray, shape (echoes, x, y, z)
+        As of `neighbour_coherence`.
+
+    Returns
+    -------
+    axes : tuple of int
+        Axes along which the sign alternates in the first echo, or else in the first later one.
+    is_common : bool
+        Whether it alternates along the same axes in all echoes, apart from those that are noise.
+        The sign then cancels between echoes, whereas the phase of a steep field grows with them.
+    """
+    coherence = []
+    axes: tuple[int, ...] = ()
+    for echo in zip(magnitude, phase, strict=True):
+        along_axes = np.nan_to_num(neighbour_coherence(*echo))
+        if np.abs(along_axes).max() > _COHERENT:
+            coherence.append(along_axes)
+            axes = axes or alternating_axes(*echo)
+    others = [axis for axis in range(3) if axis not in axes]
+    is_common = bool(axes) and all(
+        (along[list(axes)] < 0).all() and (along[others] > _ALTERNATING).all()
+        for along in coherence
+    )
+    return axes, is_common
+
+
+def undo_alternation(phase: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """Add π to the phase of every second voxel along some axes.
+
+    Parameters
+    ----------
+    phase : ndarray, shape (x, y, z, ...)
+        In radians.
+    axes : sequence of int
+        From `common_alternation`.
+
+    Returns
+    -------
+    ndarray
+        From -π to π.
+
+    Examples
+    --------
+    >>> alternating = np.pi * (np.arange(8) % 2) * np.ones((5, 5, 1))
+    >>> float(np.abs(undo_alternation(alternating, [2])).max().round(9))
+    0.0
+    """
+    parity = np.zeros(phase.shape[:3], bool)
+    for axis in axes:
+        is_odd = np.arange(phase.shape[axis]) % 2 == 1
+        parity ^= np.moveaxis(is_odd.reshape(-1, 1, 1), 0, axis)
+    shifted = phase + np.where(parity, np.pi, 0).reshape(*parity.shape, *[1] * (phase.ndim - 3))
+    period = 2 * np.pi
+    return (shifted - period * np.rint(shifted / period)).astype(phase.dtype)
 
 
 def neighbour_product(signal: np.ndarray, axis: int) -> np.ndarray:

@@ -18,7 +18,7 @@ def deterministic(
     b0_dir: Vector = (0, 0, 1),
     measured: np.ndarray | None = None,
     lambda_value: float | None = None,
-    lambda_rule: str = "gcv",
+    lambda_rule: str = "whitened",
     noise_variance: float | None = None,
 ) -> Inversion:
     """Invert the local field in closed form, χ = Fᴴ (D² + λ²|E|²)⁻¹ D F b.
@@ -41,12 +41,15 @@ def deterministic(
         all of the mask.
     lambda_value : float, optional
         Fixed λ, mm. By default, λ is chosen by `lambda_rule`.
-    lambda_rule : {"gcv", "discrepancy"}
-        Generalised cross-validation, or the discrepancy principle of Lin et al. (2015): the λ whose
-        mean squared residual in the mask equals the variance of the field's error. This is the
-        larger of the noise variance and the error variance that cross-validation infers from the
-        field. With the noise alone, λ would decrease until χ fits errors that are inconsistent with
-        the dipole model.
+    lambda_rule : {"whitened", "gcv", "discrepancy"}
+        ``gcv``: generalised cross-validation, as if the error of the field were white; λ is too
+        small if it is smooth in space. ``whitened``: the larger λ of this and of cross-validation
+        of the field over the spectrum of its error, which is read on the dipole kernel's cone (see
+        `error_spectrum`).
+        ``discrepancy``: the discrepancy principle of Lin et al. (2015), the λ whose mean squared
+        residual in the mask equals the variance of the field's error. This is the larger of the
+        noise variance and the error variance that ``gcv`` infers from the field. With the noise
+        alone, λ would decrease until χ fits errors that are inconsistent with the dipole model.
     noise_variance : float, optional
         Variance of the field's noise, ppm², needed by the discrepancy principle. With data weights,
         that of the weighted noise.
@@ -71,6 +74,8 @@ def deterministic(
         problem.weight = problem.grid.embed((mask & measured).astype(np.float32))
     if lambda_value is not None:
         choice = fixed_lambda(lambda_value)
+    elif lambda_rule == "whitened":
+        choice = problem.choose_by_whitened_gcv()
     elif lambda_rule == "gcv":
         choice = problem.choose_by_gcv()
     else:

@@ -36,14 +36,19 @@ class LambdaChoice:
     value : float
         λ, in mm, as it multiplies a gradient in 1/mm; of MEDI in ppm·mm.
     rule : str
-        ``gcv``, ``discrepancy``, ``scaled`` or ``fixed``.
+        ``whitened``, ``gcv``, ``discrepancy``, ``scaled`` or ``fixed``.
     at_bound : bool
         Whether the rule's optimum lies outside the range of sensible values; λ is then a bound.
     tried : tuple of (float, float)
-        Every λ that was tried, with its GCV score or its mean squared residual in ppm².
+        Every λ that was tried, with its GCV score or its mean squared residual in ppm². Of the
+        iterative inversion's ``whitened`` rule: λ and scores of the closed form.
+    error_amplitudes : tuple of (float, float), optional
+        Of the ``whitened`` rule: amplitudes of the field's error at the lowest and at the highest
+        spatial frequencies, ppm; see `multiqsm.core.inversion.error_spectrum.ErrorSpectrum`.
     """
 
     value: float
     rule: str
     at_bound: bool = False
     tried: tuple[tuple[float, float], ...] = ()
+    error_amplitudes: tuple[float, float] | None = None

@@ -1,6 +1,6 @@
 """The quadratic problem, in the Fourier domain, that `deterministic` and `iterative` solve."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
@@ -8,6 +8,7 @@ from scipy import fft
 from ..dipole import dipole_kernel, inverse_transform
 from ..grid import Vector, WorkingGrid, check_grid, field_in_mask
 from ..linear_systems import inner
+from .error_spectrum import ErrorSpectrum
 from .parameters import LambdaChoice
 from .regularization import (
     RatioSpectrum,
@@ -110,6 +111,7 @@ class QuadraticProblem:
     ) -> None:
         check_grid(mask, field=field)
         self.mask = mask
+        self.voxel_size = voxel_size
         self.field = field_in_mask(mask, field)
         self.grid = working_grid(mask, voxel_size)
         self.inside = self.grid.embed(mask)
@@ -155,6 +157,25 @@ class QuadraticProblem:
     def choose_by_gcv(self) -> LambdaChoice:
         """Choose λ by generalised cross-validation."""
         return minimise_gcv(self._spectrum().gcv, start=0.1, factor=1.1)
+
+    def choose_by_whitened_gcv(self) -> LambdaChoice:
+        """Choose the larger λ of two cross-validations of the closed form.
+
+        One is of the field over its error's spectrum, the other of the field itself. The spectrum
+        is measured away from the mask's surface, so that the first does not see that the field ends
+        there; the second does, but takes smooth errors for susceptibility. Each is too small if it
+        misses the larger error.
+        """
+        field = self.weight * self.grid.embed(self.field)
+        weight = self.weight * self.inside
+        error = ErrorSpectrum(field, weight, self.kernel, self.voxel_size)
+        shape = self.grid.shape
+        whitened = RatioSpectrum(error.whitened(field), self.kernel, self.gradient, shape[2])
+        choices = []
+        for spectrum in (self._spectrum(), whitened):
+            choices.append(minimise_gcv(spectrum.gcv, start=0.1, factor=1.1))
+        larger = max(choices, key=lambda choice: choice.value)
+        return replace(larger, rule="whitened", error_amplitudes=error.amplitudes)
 
     def choose_by_discrepancy(self, noise_variance: float) -> LambdaChoice:
         """Choose the λ whose mean squared residual equals the error variance of the field.
@@ -232,7 +253,9 @@ def checked_variance(lambda_rule: str, noise_variance: float | None) -> float:
         If the rule is unknown, or the noise variance missing or not positive.
     """
     if lambda_rule != "discrepancy":
-        raise ValueError(f"unknown rule for λ {lambda_rule!r}: use 'gcv' or 'discrepancy'")
+        raise ValueError(
+            f"unknown rule for λ {lambda_rule!r}: use 'whitened', 'gcv' or 'discrepancy'"
+        )
     if noise_variance is None or not noise_variance > 0:
         raise ValueError(
             "the discrepancy principle needs a positive noise variance in ppm², got "

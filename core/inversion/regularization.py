@@ -8,6 +8,7 @@ from scipy import optimize, sparse
 from ..dipole import frequencies
 from ..grid import Vector, check_grid, neighbours
 from ..robust import SD_PER_MEDIAN
+from .error_spectrum import multiplicity
 from .parameters import EDGE_SDS, JUMP_SDS, LambdaChoice
 
 
@@ -204,16 +205,11 @@ class RatioSpectrum:
         per_octave = 8
         level = np.log2(q, out=np.full_like(q, low), where=q > 0)
         bins = np.rint((np.clip(level, low, high) - low) * per_octave).astype(np.int32)
-        # The half spectrum omits k whose complex conjugate -k it has, except in the planes of zero
-        # and Nyquist frequency, which contain both.
-        multiplicity = np.full(kernel.shape[2], 2, np.float32)
-        multiplicity[0] = 1
-        if last_axis % 2 == 0:
-            multiplicity[-1] = 1
+        weight = multiplicity(last_axis)
         n_bins = (high - low) * per_octave + 1
         flat = bins.ravel()
-        self._power = np.bincount(flat, (power * multiplicity).ravel(), n_bins)
-        self._count = np.bincount(flat, np.broadcast_to(multiplicity, kernel.shape).ravel(), n_bins)
+        self._power = np.bincount(flat, (power * weight).ravel(), n_bins)
+        self._count = np.bincount(flat, np.broadcast_to(weight, kernel.shape).ravel(), n_bins)
         self._q = 2.0 ** (low + np.arange(n_bins) / per_octave)
 
     def residual(self, lambda_value: float) -> float:

@@ -2,6 +2,7 @@
 squares.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,9 +19,9 @@ from .regularization import edge_differences, minimise_gcv
 ROUGH_TOLERANCE = 2e-2
 TRACE_TOLERANCE = 0.1
 
-# The best λ of the iterative inversion is about this many times that of the closed form, which
-# regularises across edges too.
-EDGES_LAMBDA = 2.5
+# λ of the iterative inversion over that of the closed form, which regularises across edges too. On
+# an ellipsoid, simulated heads and two heads in vivo the error is within 2 points of its minimum.
+EDGES_LAMBDA = 2.0
 
 
 def iterative(
@@ -33,7 +34,7 @@ def iterative(
     exterior_weight: float = 1.0,
     b0_dir: Vector = (0, 0, 1),
     lambda_value: float | None = None,
-    lambda_rule: str = "gcv",
+    lambda_rule: str = "whitened",
     noise_variance: float | None = None,
     tolerance: float = 5e-3,
     max_iterations: int = 100,
@@ -67,8 +68,9 @@ def iterative(
     Parameters
     ----------
     field, mask, voxel_size, b0_dir, lambda_value, lambda_rule, noise_variance
-        As for `multiqsm.core.inversion.closed_form.deterministic`. Both rules judge λ by the
-        weighted field, so that voxels with zero weight have no influence.
+        As for `multiqsm.core.inversion.closed_form.deterministic`. All rules judge λ by the
+        weighted field, so that voxels with zero weight have no influence. ``whitened`` takes twice
+        the λ that it chooses for the closed form, which costs no solution.
     edges : ndarray of bool, shape (3, x, y, z)
         Differences inside the mask that are not regularised, from `regularization.edge_mask`.
         Differences across the mask's surface are never regularised.
@@ -104,6 +106,8 @@ def iterative(
     problem.set_weights(data_weight, exterior_weight)
     if lambda_value is not None:
         choice = fixed_lambda(lambda_value)
+    elif lambda_rule == "whitened":
+        choice = problem.choose_by_whitened_gcv()
     elif lambda_rule == "gcv":
         choice = problem.choose_by_gcv()
     else:
@@ -228,6 +232,12 @@ class _EdgeProblem(QuadraticProblem):
             return self.mean_square(lambda_value) / self.residual_dof_fraction(lambda_value) ** 2
 
         return minimise_gcv(score, start=start, factor=1.6)
+
+    def choose_by_whitened_gcv(self) -> LambdaChoice:
+        """Choose λ in proportion to that of the closed form, which costs no solution."""
+        closed_form = super().choose_by_whitened_gcv()
+        value = EDGES_LAMBDA * closed_form.value
+        return replace(closed_form, value=value)
 
     def residual_dof_fraction(self, lambda_value):
         """Return the residual's fraction of the weighted field's degrees of freedom.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.scale import comfortable_scale
 from ..images import ImageSummary
 from ..scans import Scan
 from ..values import join_numbers
@@ -27,6 +28,17 @@ def image_decisions(summaries: Mapping[Path, ImageSummary]) -> list[str]:
         A sentence for each decision, with the number of images that it is about.
     """
     return counted_decisions(map(_reading, summaries.values()), len(summaries))
+
+
+def scale_decisions(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[str]:
+    """State whether magnitudes are multiplied by a power of two, to be safe to square."""
+    largest = 0.0
+    for path in scan.magnitude or (*scan.real, *scan.imaginary):
+        if path in summaries:
+            largest = max(largest, summaries[path].maximum)
+    if comfortable_scale(largest) == 1:
+        return []
+    return [f"magnitudes, of up to {largest:.2g}, are multiplied by a power of two"]
 
 
 def background_decisions(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[str]:

@@ -13,14 +13,20 @@ from ..images import ImageSummary, UnreadableImageError, summarize_image
 from ..problems import Problem
 from ..scans import Scan
 from .brain_mask import check_brain_mask
-from .decisions import background_decisions, image_decisions
+from .decisions import background_decisions, image_decisions, scale_decisions
 from .echoes import check_echo_times, check_echoes, echo_decisions
 from .frequency import check_frequency
 from .grids import check_grids, commonest_grid, grid_fault
 from .metadata import check_sidecars, name_decisions
 from .parts import check_parts
 from .phase_encoding import check_phase_encoding, check_stored_alike
-from .readout import check_alternating_voxels, check_mirrored, check_readout, looks_bipolar
+from .readout import (
+    alternation_decisions,
+    check_alternating_voxels,
+    check_mirrored,
+    check_readout,
+    looks_bipolar,
+)
 from .sign import check_phase_sign
 from .signal import Blocks, check_decay, check_exchange, check_noise, check_order_of_magnitudes
 from .values import check_identical, check_saturation, check_values, saturated_fraction
@@ -116,23 +122,18 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
         problems += encoding_problems
     mask, mask_problems = check_brain_mask(scan, summaries)
     problems += mask_problems
-    images = summaries if mask is None else {**summaries, scan.brain_mask: mask}
-    decisions = (
-        *scan.decisions,
-        *name_decisions(scan),
-        *echo_decisions(scan),
-        *image_decisions(images),
-        *background_decisions(scan, summaries),
-    )
     alternation = None
     # Images can be compared voxel by voxel only if all of them were read and share a grid.
     if len(summaries) == len(scan.files) and not _has_severity(grid_problems, "error"):
         blocks = Blocks(scan, summaries, encoding)
+        axes, alternation_problems = check_alternating_voxels(scan, blocks)
+        problems += alternation_problems
+        blocks.undo_alternation(axes)
+        scan = replace(scan, alternating_axes=axes)
         problems += check_order_of_magnitudes(scan, blocks) or check_decay(scan, blocks)
         problems += check_noise(scan, blocks)
         problems += check_exchange(scan, summaries)
         problems += check_stored_alike(scan, summaries, encoding, blocks)
-        problems += check_alternating_voxels(scan, blocks)
         problems += check_mirrored(scan, blocks)
         problems += check_parts(scan, summaries)
         alternation, bipolar_problems = check_readout(scan, blocks, summaries)
@@ -142,12 +143,30 @@ def inspect_scan(scan: Scan, *, check_sign: bool = False) -> Inspection:
         asymmetry, sign_problems = check_phase_sign(scan, encoding, summaries)
         problems += sign_problems
     return Inspection(
-        scan=replace(scan, readout_polarity=_polarity(alternation), decisions=decisions),
+        scan=replace(
+            scan,
+            readout_polarity=_polarity(alternation),
+            decisions=_decisions(scan, summaries, mask),
+        ),
         problems=tuple(dict.fromkeys(problems)),
         alternation=alternation,
         sign_asymmetry=asymmetry,
         phase_encoding=encoding.name if encoding else None,
         **_image_properties(scan, summaries),
+    )
+
+
+def _decisions(scan, summaries, mask):
+    """State how files and images of a scan were read where they could be read otherwise."""
+    images = summaries if mask is None else {**summaries, scan.brain_mask: mask}
+    return (
+        *scan.decisions,
+        *name_decisions(scan),
+        *echo_decisions(scan),
+        *image_decisions(images),
+        *scale_decisions(scan, summaries),
+        *background_decisions(scan, summaries),
+        *alternation_decisions(scan.alternating_axes),
     )
 
 

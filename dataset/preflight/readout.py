@@ -1,11 +1,12 @@
 """Check for effects of the readout: alternating voxels, mirrored echoes, bipolar gradients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...core.artefacts.coherence import alternating_axes
+from ...core.artefacts.coherence import common_alternation
 from ...core.artefacts.echoes import EchoAlternation, echo_alternation
 from ...core.artefacts.mirroring import mirrored_magnitude, mirrored_phase
+from ...core.phase.vendors import vendor
 from ..images import ImageSummary
 from ..problems import Problem
 from ..scans import Scan
@@ -26,26 +27,47 @@ def looks_bipolar(alternation: EchoAlternation) -> bool:
     return abs(alternation.offset) >= BIPOLAR_OFFSET or ramp >= BIPOLAR_RAMP
 
 
-def check_alternating_voxels(scan: Scan, blocks: Blocks) -> list[Problem]:
-    """Check that the phase of every second voxel is not shifted by π.
+def check_alternating_voxels(scan: Scan, blocks: Blocks) -> tuple[tuple[int, ...], list[Problem]]:
+    """Check whether the phase of every second voxel is shifted by π.
 
     From slice to slice this is RF chopping that was not undone, within a slice it is k-space that
-    was shifted by half its width.
+    was shifted by half its width. It is certain, and undone, if all of several echoes have it; of
+    single echoes, if the scanner is one of GE, since a steep field may have the same effect.
+
+    Returns
+    -------
+    axes : tuple of int
+        Axes along which it is undone.
+    problems : list of Problem
+        An error if it is not certain.
     """
     if blocks.magnitude is None or blocks.phase is None:
-        return []
-    axes = alternating_axes(blocks.magnitude[0], blocks.phase[0])
+        return (), []
+    axes, is_common = common_alternation(blocks.magnitude, blocks.phase)
     if not axes:
-        return []
+        return (), []
+    is_chopped = vendor(scan.manufacturer) == "GE" and len(axes) == 1
+    if is_common and (len(blocks.phase) > 1 or is_chopped):
+        return axes, []
+    where = "" if is_common else " in some echoes"
     cause = (
-        f"the phase of every second voxel along the {named_axes(axes)} is shifted by π, as when "
-        "slice chopping (GE) is not undone or when the centre of k-space is taken for its corner"
+        f"the phase of every second voxel along the {named_axes(axes)} is shifted by π{where}, as "
+        "when slice chopping (GE) is not undone or when the centre of k-space is taken for its "
+        "corner"
     )
     remedy = (
         "correct all echoes: negate every second slice of the real and imaginary images, which "
         "adds π to the phase"
     )
-    return [Problem.of(scan, (scan.phase or scan.real)[0].name, cause, remedy)]
+    return (), [Problem.of(scan, (scan.phase or scan.real)[0].name, cause, remedy)]
+
+
+def alternation_decisions(axes: Sequence[int]) -> list[str]:
+    """State along which axes an alternating sign is undone."""
+    if not axes:
+        return []
+    where = named_axes(axes)
+    return [f"the sign alternates from voxel to voxel along the {where} in all echoes: undone"]
 
 
 def check_mirrored(scan: Scan, blocks: Blocks) -> list[Problem]:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.artefacts.coherence import undo_alternation
 from ...core.dipole import b0_direction
 from ...core.phase.encoding import PhaseEncoding, apply_sign, default_sign
+from ...core.scale import comfortable_scale
 from ..images import ImageSummary, read_image
 from ..problems import Problem
 from ..scans import Scan
@@ -38,10 +40,11 @@ def check_phase_sign(
 
     sign, reason = default_sign(scan.manufacturer)
     reference = summaries[scan.files[0]]
+    scale = _scale(scan, summaries)
     echoes = []
     for paths in zip(scan.real or scan.magnitude, scan.imaginary or scan.phase, strict=True):
         coarse, voxel_size = coarse_signal(
-            _read_signal(paths, encoding, sign), reference.voxel_size
+            scale * _read_signal(scan, paths, encoding, sign), reference.voxel_size
         )
         echoes.append(coarse)
     mask = None
@@ -64,14 +67,26 @@ def check_phase_sign(
     return sign_check.asymmetry, [Problem.of(scan, "", cause, remedy, "warning")]
 
 
-def _read_signal(paths, encoding, sign):
+def _read_signal(scan, paths, encoding, sign):
     """Read the complex signal of an echo: from magnitude and phase, or, without an encoding of
     phase, from real and imaginary parts.
     """
     first, second = map(_read_finite, paths)
     if encoding is None:
-        return first + 1j * apply_sign(second, sign)
-    return first * np.exp(1j * apply_sign(encoding.radians(second), sign))
+        signal = first + 1j * second
+        magnitude = np.abs(signal)
+        phase = np.angle(signal)
+    else:
+        magnitude = first
+        phase = encoding.radians(second)
+    phase = undo_alternation(phase, scan.alternating_axes)
+    return magnitude * np.exp(1j * apply_sign(phase, sign))
+
+
+def _scale(scan, summaries):
+    """Return the factor that makes the magnitudes of all echoes safe to square."""
+    largest = max(abs(summaries[path].maximum) for path in scan.magnitude or scan.real)
+    return np.float32(comfortable_scale(largest))
 
 
 def _read_finite(path):

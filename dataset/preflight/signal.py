@@ -1,15 +1,17 @@
 """Check the signal from echo to echo: its magnitude decays, and its phase is not noise."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from ...core.artefacts.coherence import undo_alternation
 from ...core.artefacts.echoes import decay_steps, noise_echoes
 from ...core.artefacts.ranges import jump_fraction
 from ...core.phase.encoding import PhaseEncoding
+from ...core.scale import comfortable_scale
 from ..entities import echo_number
 from ..images import ImageSummary
 from ..problems import Problem
@@ -31,7 +33,8 @@ class Blocks:
     Attributes
     ----------
     magnitude : ndarray, shape (n_echoes, x, y, z), or None
-        In the unit of the images; None if the parts do not have the same echoes.
+        In the unit of the images or a power of two of it; None if the parts do not have the same
+        echoes.
     phase : ndarray, shape (n_echoes, x, y, z), or None
         In radians; None as well if the phase has no known encoding.
     """
@@ -50,13 +53,21 @@ class Blocks:
         if len(set(map(len, blocks.values()))) != 1:
             return
         if scan.real:
-            signal = np.array(blocks["real"]) + 1j * np.array(blocks["imaginary"])
+            real = np.array(blocks["real"])
+            scale = np.float32(comfortable_scale(float(np.abs(real).max())))
+            signal = scale * (real + 1j * np.array(blocks["imaginary"]))
             self.magnitude = np.abs(signal)
             self.phase = np.angle(signal)
             return
-        self.magnitude = np.clip(np.array(blocks["magnitude"]), 0, None)
+        magnitude = np.clip(np.array(blocks["magnitude"]), 0, None)
+        self.magnitude = magnitude * np.float32(comfortable_scale(float(magnitude.max())))
         if encoding is not None:
             self.phase = encoding.radians(np.array(blocks["phase"]))
+
+    def undo_alternation(self, axes: Sequence[int]) -> None:
+        """Remove from the phase a sign that alternates from voxel to voxel along some axes."""
+        if self.phase is not None and axes:
+            self.phase = np.stack([undo_alternation(echo, axes) for echo in self.phase])
 
 
 def check_order_of_magnitudes(scan: Scan, blocks: Blocks) -> list[Problem]:

@@ -53,6 +53,7 @@ def test_all_derivatives_have_sidecars_and_are_valid(processed):
             f"fmap/{stem}_magnitude",
             f"fmap/{stem}_desc-total_fieldmap",
             f"fmap/{stem}_desc-totalse_fieldmap",
+            f"fmap/{stem}_desc-totalnoise_fieldmap",
             f"fmap/{stem}_desc-local_fieldmap",
         ]
         for method in DEFAULT_INVERSIONS:
@@ -115,7 +116,7 @@ def test_map_shows_the_iron_and_the_sidecar_says_how(processed):
     assert 0.2 < chi[iron(chi.shape)].mean() < 0.33
     sidecar = json.loads((folder / "sub-01_ses-A_desc-iterative_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
-    assert sidecar["LambdaRule"] == "gcv"
+    assert sidecar["LambdaRule"] == "whitened"
     assert sidecar["ReferenceRegion"] == "mean of the whole mask"
     assert sidecar["PhaseSign"] == 1
     assert sidecar["CentreFrequencySource"] == "ImagingFrequency"

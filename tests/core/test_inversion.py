@@ -122,6 +122,7 @@ def test_gcv_scores_are_those_of_converged_solutions(exterior_weight):
         "b0_dir": b0_dir,
         "data_weight": data_weight,
         "exterior_weight": exterior_weight,
+        "lambda_rule": "gcv",
     }
     tried = iterative(field, mask, voxel_size, seed=1, **options).lambda_choice.tried
     converged = Converged(mask, edges, voxel_size, b0_dir, data_weight, exterior_weight)
@@ -257,18 +258,20 @@ def test_exterior_weight_is_one_if_the_surface_has_only_noise():
 def test_gcv_comes_close_to_the_best_lambda(noisy_balls, method):
     field, mask, voxel_size, edges, truth = noisy_balls
 
-    def invert(lambda_value=None):
+    def invert(**rule):
         if method == "deterministic":
-            return deterministic(field, mask, voxel_size, lambda_value=lambda_value)
-        return iterative(field, mask, voxel_size, edges=edges, lambda_value=lambda_value)
+            return deterministic(field, mask, voxel_size, **rule)
+        return iterative(field, mask, voxel_size, edges=edges, **rule)
 
-    chosen = invert()
     best = min(
-        error(invert(lambda_value).chi, mask, truth) for lambda_value in np.geomspace(0.02, 2, 15)
+        error(invert(lambda_value=lambda_value).chi, mask, truth)
+        for lambda_value in np.geomspace(0.02, 2, 15)
     )
-    assert chosen.lambda_choice.rule == "gcv"
-    assert not chosen.lambda_choice.at_bound
-    assert error(chosen.chi, mask, truth) < 1.1 * best
+    for rule in ("whitened", "gcv"):
+        chosen = invert(lambda_rule=rule)
+        assert chosen.lambda_choice.rule == rule
+        assert not chosen.lambda_choice.at_bound
+        assert error(chosen.chi, mask, truth) < 1.1 * best
 
 
 @pytest.mark.parametrize("method", ["deterministic", "iterative"])

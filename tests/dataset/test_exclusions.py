@@ -5,6 +5,7 @@ import pytest
 from helpers.datasets import write_dataset
 
 from multiqsm.cli.app import main
+from multiqsm.cli.faults import Faults
 from multiqsm.cohort.roi_tables import add_participants
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.exclude_file import read_exclude_file
@@ -13,7 +14,9 @@ from multiqsm.dataset.exclusions import Exclusion, read_exclusions
 from multiqsm.dataset.problems import DatasetError
 
 TABLES = {
-    "participants.tsv": "participant_id\tExclude\treason\nsub-03\ttrue\twithdrew\nsub-01\t\t\n",
+    "participants.tsv": (  # in which quality may be that of sleep
+        "participant_id\tExclude\treason\tquality\nsub-03\ttrue\twithdrew\t7\nsub-01\t\t\tpoor\n"
+    ),
     "sub-02/sub-02_sessions.tsv": "session_id\texcluded\nses-B\tyes\nses-A\tno\n",
     "sub-01/ses-A/sub-01_ses-A_scans.tsv": (
         "filename\tquality\texclude\tcomment\n"
@@ -193,3 +196,12 @@ def test_both_levels_say_that_rows_of_a_person_contradict_each_other(tmp_path):
     assert "rows of sub-01 contradict each other: its age was not used" in notes[0]
     assert rois["sex"].tolist() == ["F"]
     assert rois["age"].isna().all()
+
+
+def test_report_and_checklist_tell_of_excluded_scans(dataset):
+    """The subject's report shows warnings; the checklist reads what was not processed."""
+    _, left_out = collect_scans(dataset, participant_label=["01"])
+    faults = Faults(left_out)
+    reason = "quality is 'bad': moved, twice (sub-01_ses-A_scans.tsv, line 2)"
+    assert f"sub-01_ses-A_run-2: excluded: {reason}" in faults.warnings["01"]
+    assert "sub-01_ses-A_run-2" in [problem.scan for problem in faults.not_processed]

@@ -282,6 +282,125 @@ def decaying_slowly(part, echo_time):
     return smooth_head(part, echo_time if echo_time < 0.025 else echo_time / 10)
 
 
+SCALES = (1e-16, 1e-5, 1e12)
+
+
+def clipped(voxels):
+    return np.minimum(voxels, np.percentile(voxels, 95))
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (lambda voxels, echo: voxels, ""),
+        (lambda voxels, echo: voxels * (1.4 if echo == 2 else 1), "% higher than that of"),
+        (lambda voxels, echo: voxels * (0.85 if echo == 2 else 1), "what is expected from the"),
+        (lambda voxels, echo: voxels[::-1] if echo == 2 else voxels, "mirror"),
+        (lambda voxels, echo: clipped(voxels), "have the"),
+        (lambda voxels, echo: voxels * (-1 if echo == 2 else 1), "cannot be negative"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_checks_of_magnitudes_of_any_scale(tmp_path, fault, cause):
+    """Each fault causes the same warnings at every scale, and a good scan none."""
+    x, _, _ = coordinates()
+    reports = []
+    for scale in (1, *SCALES):
+
+        def voxels(part, time, scale=scale):
+            image = smooth_head(part, time)
+            if part == "phase":
+                return image
+            image = fault(image * np.float32(1 + 0.5 * x), round(time / 0.006))
+            return (scale * image.astype(float)).astype(np.float32)
+
+        root = write_dataset(tmp_path / f"{scale:g}", shape=SMOOTH, voxels=voxels)
+        _, problems = audit(root)
+        reports.append([problem.cause.split(" maximum ")[0] for problem in problems])
+        assert any(cause in text for text in reports[-1]) or not (cause or problems)
+    if "negative" not in cause:  # that message has the values
+        assert all(report == reports[0] for report in reports)
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+@pytest.mark.filterwarnings("error")
+def test_magnitudes_of_any_scale_are_decoded(tmp_path, parts):
+    """Only a power of two is multiplied, so that all later steps are the same."""
+    outputs = {}
+    for scale in (1.0, 2.0**-53, 2.0**40):
+
+        def voxels(part, time, scale=scale):
+            image = smooth_head(part, time)
+            return image if part == "phase" else image * np.float32(scale)
+
+        root = write_dataset(tmp_path / f"{scale:g}", parts=parts, shape=SMOOTH, voxels=voxels)
+        outputs[scale] = decoded(root)
+    magnitude, phase = outputs.pop(1.0)
+    for scaled_magnitude, scaled_phase in outputs.values():
+        factor = scaled_magnitude.max() / magnitude.max()
+        assert np.log2(factor).is_integer()
+        assert 0.01 < scaled_magnitude.max() < 1e6
+        np.testing.assert_array_equal(scaled_magnitude, factor * magnitude)
+        np.testing.assert_allclose(scaled_phase, phase, atol=1e-6)
+
+
+def chop(voxels, part, axis):
+    """Change the sign of every second voxel along an axis."""
+    is_odd = np.moveaxis((np.arange(SMOOTH[axis]) % 2 == 1).reshape(-1, 1, 1), 0, axis)
+    if part in ("real", "imag"):
+        return np.where(is_odd, -voxels, voxels).astype(np.float32)
+    shifted = np.angle(np.exp(1j * (voxels + np.pi * is_odd)))
+    return voxels if part == "mag" else shifted.astype(np.float32)
+
+
+@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
+@pytest.mark.parametrize(("axis", "name"), [(2, "third axis"), (0, "first axis")])
+def test_sign_that_alternates_in_all_echoes_is_undone(tmp_path, parts, axis, name):
+    options = {"parts": parts, "shape": SMOOTH, "metadata": {"Manufacturer": "GE MEDICAL SYSTEMS"}}
+    true = write_dataset(tmp_path / "true", voxels=smooth_head, **options)
+    chopped = write_dataset(
+        tmp_path / "chopped",
+        voxels=lambda part, te: chop(smooth_head(part, te), part, axis),
+        **options,
+    )
+    row, problems = audit(chopped)
+    assert problems == []
+    assert row["decisions"] == (
+        f"the sign alternates from voxel to voxel along the {name} in all echoes: undone"
+    )
+    magnitude, phase = decoded(chopped)
+    true_magnitude, true_phase = decoded(true)
+    np.testing.assert_allclose(magnitude, true_magnitude, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(1j * phase), np.exp(1j * true_phase), atol=1e-5)
+
+
+@pytest.mark.parametrize(("manufacturer", "is_undone"), [("GE", True), ("Siemens", False)])
+def test_sign_that_alternates_in_a_single_echo(make_dataset, manufacturer, is_undone):
+    """It may be a steep field, unless the scanner is known to chop."""
+    root = make_dataset(
+        suffix="T2starw",
+        echo_times=(0.006,),
+        metadata={"Manufacturer": manufacturer},
+        voxels=lambda part, te: chop(smooth_head(part, te), part, 2),
+    )
+    row, problems = audit(root)
+    assert bool(of_severity(problems, "error")) != is_undone
+    assert ("undone" in str(row["decisions"])) == is_undone
+
+
+def test_steep_field_is_no_alternating_sign(make_dataset):
+    """A gradient by which the first echo changes by half a cycle from slice to slice."""
+
+    def steep(part, te):
+        ramp = np.pi * (te / 0.006) * 0.97 * np.arange(SMOOTH[2])
+        phase = np.angle(np.exp(1j * (smooth_head("phase", te) + ramp)))
+        return phase.astype(np.float32) if part == "phase" else smooth_head(part, te)
+
+    row, problems = audit(make_dataset(voxels=steep))
+    assert len(of_severity(problems, "error")) == 1
+    assert "undone" not in str(row["decisions"])
+
+
 @pytest.mark.parametrize(
     ("image_type", "kinds"),
     [

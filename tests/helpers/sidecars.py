@@ -21,10 +21,14 @@ BOOKKEEPING = {
     *("BrainMaskVoxelsTrimmed", "BrainMaskVoxelsUnresolved", "BackgroundMaskVoxelsLost"),
     *("VoxelsWithoutWeight", "VoxelsWithoutWeightFraction", "VoxelsWithoutSignal"),
     # results: images and fields
-    *("EvenEchoPhaseScatter", "VoxelsWithoutPhase"),
+    *("EvenEchoPhaseScatter", "VoxelsWithoutPhase", "MagnitudeScale", "AlternatingSignUndone"),
     *("NonFiniteVoxelsSetToZero", "UnresolvedVoxels", "MagnitudeNoiseStandardDeviation"),
     *("MagnitudeNoiseSource", "MedianFieldStandardError", "LocalFieldStandardDeviation"),
+    *("MagnitudeNoiseOfEchoes", "FirstEchoSignalToNoise"),
+    *("MedianFieldNoiseError", "MedianFieldSystematicError"),
     *("LocalFieldRobustStandardDeviation", "SignAsymmetry", "SignLooksWrong"),
+    # results: inversion
+    "InversionConverged",
     # results: reference region
     *("ReferenceCentres", "ReferenceDepths", "ReferenceMeanR2star", "ReferenceVolumeLeft"),
     *("ReferenceVolumeRight", "ReferenceVoxelsOfSides"),

@@ -205,7 +205,7 @@ def test_inversions_record_their_steps():
     lin = recorded_steps("--preset", "lin2015")
     assert default == {
         *("edges", "strong_source_edges", "medi", "nonlinear", "merit", "medi_scaled"),
-        *("iterative", "deterministic", "gcv", "weights", "exterior_weight"),
+        *("iterative", "deterministic", "whitened", "weights", "exterior_weight"),
     }
     assert chiang == {"edge_fraction", "medi", "nonlinear", "medi_discrepancy"}
     assert lin == {"edge_fraction", "iterative", "deterministic", "discrepancy"}
