@@ -226,7 +226,7 @@ class _Tables:
             folder = root / f"sub-{subject}"
             entities = {"subject": subject}
             self._read(folder / f"sub-{subject}_sessions.tsv", "session_id", entities)
-            for path in sorted([*folder.glob("*_scans.tsv"), *folder.glob("ses-*/*_scans.tsv")]):
+            for path in _scans_tables(folder):
                 session = path.parent.name
                 of_session = {"session": session.removeprefix("ses-")}
                 is_in_session = path.parent != folder
@@ -288,6 +288,39 @@ class _Tables:
             remedy = "correct the name if another scan is meant"
             subject = entities["subject"]
             self.problems.append(Problem(path.name, "", cause, remedy, "warning", subject))
+
+
+def excluded_images(folder: Path) -> dict[str, str]:
+    """Return which images the tables of a subject's scans exclude, of any suffix.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The subject's folder in the raw dataset.
+
+    Returns
+    -------
+    dict of str
+        The reason, by the image's name. Numbers in a column ``quality`` exclude nothing here, and
+        neither does a table that cannot be read, which stops the scans of its folder.
+    """
+    reasons = {}
+    for path in _scans_tables(folder):
+        try:
+            rows = read_rows(path, ["filename"])
+        except (DatasetError, OSError):
+            continue
+        for row in rows:
+            judgement = judge_row(row, has_ratings=True)
+            if judgement.excludes:
+                name = (row["filename"] or "").rsplit("/", 1)[-1].strip()
+                reasons[name] = f"{judgement.reason} ({path.name}, line {row.line})"
+    return reasons
+
+
+def _scans_tables(folder):
+    """Return the tables of a subject's scans, of all sessions."""
+    return sorted([*folder.glob("*_scans.tsv"), *folder.glob("ses-*/*_scans.tsv")])
 
 
 def entities_of_file(name: str) -> tuple[dict[str, str], str]:

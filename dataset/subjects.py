@@ -252,7 +252,8 @@ def check_regions(
     Returns
     -------
     list of Problem
-        Warnings, as the scans will be processed without them.
+        Warnings, as the scans will be processed without them, and images that are not used since
+        ``.bidsignore`` or scans.tsv excludes them.
     """
     left_out: list[Problem] = []
     first_scans: dict[str, Scan] = {}
@@ -264,8 +265,13 @@ def check_regions(
         if not scan.is_phantom:
             _, problems = _anatomy_of(scan, output_dir, datasets)
             left_out += problems
-    errors = [problem for problem in left_out if problem.severity == "error"]
-    return [replace(problem, severity="warning") for problem in errors]
+    problems = []
+    for problem in left_out:
+        if problem.severity == "error":
+            problems.append(replace(problem, severity="warning"))
+        elif problem.severity == "unused":
+            problems.append(problem)
+    return problems
 
 
 def freesurfer_dir(output_dir: PathLike) -> Path:

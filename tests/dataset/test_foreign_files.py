@@ -11,11 +11,20 @@ import numpy as np
 import pytest
 from helpers.datasets import SMOOTH, coordinates, smooth_head, write_dataset
 
+from multiqsm.dataset.atlas import load_atlas
 from multiqsm.dataset.audit import audit_problems, audit_table, inspect_scans
 from multiqsm.dataset.collection import collect_scans
 from multiqsm.dataset.image_types import image_kinds
 from multiqsm.dataset.images import read_image, summarize_image
+from multiqsm.dataset.labels import have_same_grid
 from multiqsm.dataset.volumes import load_volume
+from multiqsm.interfaces.images import (
+    read_canonical,
+    read_labels,
+    read_mask,
+    read_single_volume,
+    write_volume,
+)
 from multiqsm.workflows.scan import init_scan_wf
 from multiqsm.workflows.settings import Settings
 
@@ -80,6 +89,29 @@ def test_dimension_of_one_of_a_mask(head):
     assert problems == []
     assert row["mask"] == "user"
     assert "1 of 7 images: stored as 20×18×16×1" in row["decisions"]
+
+
+def test_dimension_of_one_and_metres_of_every_other_image(tmp_path):
+    """Of labels, atlases, lesions, T1w and FLAIR, by the functions that read them."""
+    labels = np.zeros((4, 5, 6, 1), np.int16)
+    labels[1:3, 2, 3] = 1
+    path = tmp_path / "labels.nii.gz"
+    save(path, labels, affine=np.diag([0.002, 0.002, 0.003, 1]), units=1)
+    (tmp_path / "labels.tsv").write_text("index\tname\n1\tiron\n")
+    atlas = load_atlas(str(path))
+    assert atlas.labels.shape == (4, 5, 6)
+    np.testing.assert_allclose(atlas.affine, AFFINE, rtol=1e-6)
+    for read in (read_labels, read_mask):
+        assert (read(path) == (labels[..., 0] > 0)).all()
+    for read in (read_canonical, read_single_volume):
+        data, image = read(path)
+        assert data.shape == image.shape == (4, 5, 6)
+        np.testing.assert_allclose(image.affine, AFFINE, rtol=1e-6)
+    assert write_volume(tmp_path / "copy.nii", data, image)
+    assert nib.load(tmp_path / "copy.nii").header.get_xyzt_units()[0] == "mm"
+    reference = tmp_path / "scan.nii.gz"
+    save(reference, np.zeros((4, 5, 6), np.float32))
+    assert have_same_grid(path, reference)
 
 
 def test_single_slice_is_not_called_a_stack(head):
@@ -239,6 +271,18 @@ def test_values_outside_the_head(airy, tmp_path, value, parts, size):
     for values, true in zip((magnitude, phase), expected, strict=True):
         np.testing.assert_array_equal(values[ball(size)], true[ball(size)])
     assert (magnitude[~ball(size)] == 0).all()
+
+
+def test_masked_phase_is_no_exchanged_magnitude(make_dataset):
+    """A magnitude that falls from head to air within a voxel jumps more than a masked phase."""
+
+    def voxels(part, time):
+        if part == "phase":
+            return np.where(ball(), np.clip(smooth_head(part, 0.001), -2, 2), 0).astype(np.float32)
+        return (ball() * smooth_head(part, time)).astype(np.float32)
+
+    root = make_dataset(suffix="T2starw", echo_times=(0.006,), voxels=voxels)
+    assert of_severity(audit(root)[1], "error") == []
 
 
 @pytest.mark.parametrize("part", ["mag", "phase"])
