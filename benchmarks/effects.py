@@ -52,7 +52,7 @@ MAP_WINDOW = 30.0  # ppb
 BACKGROUND = 0.06  # of the bright tissue: less is noise, and has no phase
 ALL = "all"
 NONE = "none"
-OF_LINES = ("breathing", "pulsation", "motion")
+OF_LINES = ("breathing", "swallowing", "pulsation", "motion")
 FAINT = 0.1  # of the median magnitude at the last echo: voxels with less have no reliable phase
 
 
