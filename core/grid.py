@@ -185,7 +185,8 @@ def grid_shift(shape: Sequence[int], affine: np.ndarray, reference: np.ndarray) 
     Returns
     -------
     float
-        In mm. The distance is greatest at one of the grid's corners, so only these are compared.
+        In mm; infinite if an affine is not finite. The distance is greatest at one of the grid's
+        corners, so only these are compared.
 
     Examples
     --------
@@ -194,6 +195,8 @@ def grid_shift(shape: Sequence[int], affine: np.ndarray, reference: np.ndarray) 
     >>> grid_shift((5, 5, 5), shifted, np.eye(4))
     2.0
     """
+    if not (np.isfinite(affine).all() and np.isfinite(reference).all()):
+        return np.inf
     ends = [(0, size - 1) for size in shape]
     corners = np.array(list(product(*ends, [1])))  # homogeneous coordinates
     return float(np.linalg.norm((corners @ (affine - reference).T)[:, :3], axis=1).max())
