@@ -54,7 +54,9 @@ RECIPES = {
         "kills": ("faults.py kills --n 60",),
         "disk": ("faults.py disk",),
         "inputs": tuple(f"faults.py inputs --seed {seed}" for seed in (0, 1, 2)),
+        "foreign": ("faults.py inputs --kinds foreign --n 23",),
         "misleading-studies": ("faults.py studies",),
+        "random-files": ("fuzz.py --n 600 --seed 1",),
     },
     "harmonization": {"harmonization": ("harmonization.py harmonization",)},
     "methods": {
