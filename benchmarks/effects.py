@@ -49,9 +49,10 @@ PPB = 1000
 FIELD_WINDOW = 10.0  # ppb
 MAGNITUDE_WINDOW = 0.1  # of the mean magnitude
 MAP_WINDOW = 30.0  # ppb
+BACKGROUND = 0.06  # of the bright tissue: less is noise, and has no phase
 ALL = "all"
 NONE = "none"
-OF_LINES = ("breathing", "pulsation", "motion")
+OF_LINES = ("breathing", "swallowing", "pulsation", "motion")
 FAINT = 0.1  # of the median magnitude at the last echo: voxels with less have no reliable phase
 
 
@@ -246,7 +247,7 @@ def picture(options):
 
 def sites(options):
     """Draw one scan of each site, ideal and rough."""
-    figure = Figure(figsize=(9, 10), layout="constrained")
+    figure = Figure(figsize=(9, 7.3), layout="constrained")
     rows = figure.subplots(3, 4)
     for columns, effects, title in (((0, 1), IDEAL, "ideal"), ((2, 3), ROUGH, "rough")):
         design = make_design(
@@ -263,7 +264,8 @@ def sites(options):
             magnitude_axes.imshow(magnitude.T, cmap="gray", vmin=0, vmax=bright, origin="lower")
             magnitude_axes.set_title(f"site {site}, {title}: magnitude", fontsize=8)
             phase_axes = row[columns[1]]
-            phase_axes.imshow(np.angle(last).T, cmap="gray", origin="lower")
+            phase = np.where(magnitude > BACKGROUND * bright, np.angle(last), np.nan)
+            phase_axes.imshow(phase.T, cmap="gray", vmin=-np.pi, vmax=np.pi, origin="lower")
             phase_axes.set_title(f"site {site}, {title}: phase", fontsize=8)
     for axes in rows.flat:
         axes.set_axis_off()

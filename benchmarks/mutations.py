@@ -470,6 +470,125 @@ def literal(name, value):
     )
 
 
+# --- files as strangers have them ---------------------------------------------------------------
+
+
+def of_scan(change, **fields):
+    """Change the voxels of each image, and fields of each sidecar, of the subject's scan; `change`
+    is told the part.
+    """
+
+    def mutate(subject, chance):
+        for path in subject.images():
+            part = re.search("part-([a-z]+)", path.name)[1]
+            rewrite(path, change(nib.load(path).get_fdata(dtype=np.float32), part))
+        for path in subject.sidecars():
+            path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+        return subject_name(subject)
+
+    return mutate
+
+
+def milliradians(values, part):
+    return np.rint(1000 * values).astype(np.int16) if part == "phase" else values
+
+
+def chopped(values, part):
+    """Shift the phase of every second slice by half a cycle."""
+    if part != "phase":
+        return values
+    odd = np.arange(values.shape[2]) % 2
+    return np.angle(np.exp(1j * (values + np.pi * odd))).astype(np.float32)
+
+
+def empty_outside(value):
+    """Set the voxels without signal to a value in all images, as masked exports have them."""
+
+    def mutate(subject, chance):
+        outside = nib.load(subject.echo("mag", 1)).get_fdata(dtype=np.float32) < 15
+        for path in subject.images():
+            rewrite(path, np.where(outside, value, nib.load(path).get_fdata(dtype=np.float32)))
+        return subject_name(subject)
+
+    return mutate
+
+
+def renamed(change):
+    """Give the subject's images and sidecars other names."""
+
+    def mutate(subject, chance):
+        paths = [*subject.images(), *subject.sidecars()]
+        waiting = []
+        for path in paths:
+            name = change(path.name)
+            path.rename(path.with_name(f"{name}.waiting"))
+            waiting.append(path.with_name(name))
+        for path in waiting:
+            path.with_name(f"{path.name}.waiting").rename(path)
+        return subject_name(subject)
+
+    return mutate
+
+
+def echoes_reversed(name):
+    return re.sub(r"_echo-(\d)", lambda echo: f"_echo-{4 - int(echo[1])}", name)
+
+
+def phase_of_run_2(name):
+    return name.replace("_run-1", "_run-2") if "part-phase" in name else name
+
+
+def magnitude_beside(subject, chance):
+    """Bring a magnitude without phase, of another acquisition."""
+    for suffix in (".nii.gz", ".json"):
+        path = subject.anat / f"sub-{subject.label}_run-1_echo-1_part-mag_MEGRE{suffix}"
+        name = f"sub-{subject.label}_acq-clinical_T2starw{suffix}"
+        shutil.copyfile(path, path.with_name(name))
+    return subject_name(subject)
+
+
+def echoes_in_one_file(subject, chance):
+    """Stack the echoes of each part in one 4-D file, with all times in its sidecar."""
+    for part in ("mag", "phase"):
+        paths = subject.images(part)
+        sidecars_of_part = subject.sidecars(part)
+        stack = [nib.load(path).get_fdata(dtype=np.float32) for path in paths]
+        contents = [json.loads(path.read_text()) for path in sidecars_of_part]
+        times = [content["EchoTime"] for content in contents]
+        name = paths[0].name.replace("_echo-1", "")
+        rewrite(paths[0], np.stack(stack, -1))
+        paths[0].rename(paths[0].with_name(name))
+        sidecar = paths[0].with_name(name.replace(".nii.gz", ".json"))
+        sidecar.write_text(json.dumps(contents[0] | {"EchoTime": times}))
+        for path in (*paths[1:], *sidecars_of_part):
+            path.unlink()
+    return subject_name(subject)
+
+
+def in_metres(header, _):
+    sizes = np.array(header["pixdim"])
+    sizes[1:4] /= 1000
+    rows = header.get_sform()[:3] / 1000
+    offsets = {f"qoffset_{axis}": rows[place, 3] for place, axis in enumerate("xyz")}
+    forms = dict(zip(("srow_x", "srow_y", "srow_z"), rows, strict=True))
+    return {"xyzt_units": 1, "pixdim": sizes, **offsets, **forms}
+
+
+def two_masks(subject, chance):
+    with_mask(lambda good, _: good)(subject, chance)
+    shutil.copyfile(subject.mask, subject.mask.with_suffix(""))
+    subject.mask.with_suffix("").write_bytes(gzip.decompress(subject.mask.read_bytes()))
+    return f"{subject.mask.name}, {subject_name(subject)}"
+
+
+def ignored(pattern):
+    def mutate(subject, chance):
+        (subject.root / ".bidsignore").write_text(f"{pattern}\n")
+        return f".bidsignore, {subject_name(subject)}"
+
+    return mutate
+
+
 # --- tables, labels and masks -------------------------------------------------------------------
 
 
@@ -783,6 +902,43 @@ KINDS = {
     "lookup: a label twice": lookup_of("index\tname\n1\tiron\n1\tcopper\n"),
     "lookup: index is no number": lookup_of("index\tname\none\tiron\n"),
     "lookup: name that leads elsewhere": lookup_of("index\tname\n1\t../../iron\n"),
+    "foreign: a fourth dimension of one": of_scan(lambda values, _: values[..., None]),
+    "foreign: phase in milliradians": of_scan(
+        milliradians, Manufacturer="Philips", Units="arbitrary"
+    ),
+    "foreign: phase in milliradians, said so": of_scan(milliradians, Units="mrad"),
+    "foreign: magnitudes of 1e-16": of_scan(
+        lambda values, part: values * (1e-16 if part == "mag" else 1)
+    ),
+    "foreign: magnitudes of 1e12": of_scan(
+        lambda values, part: values * (1e10 if part == "mag" else 1)
+    ),
+    "foreign: slices chopped": of_scan(chopped),
+    "foreign: NaN outside the head": empty_outside(np.nan),
+    "foreign: zero outside the head": empty_outside(0),
+    "foreign: echo numbers against the order of time": renamed(echoes_reversed),
+    "foreign: magnitude and phase under different runs": renamed(phase_of_run_2),
+    "foreign: uncombined coils": renamed(lambda name: name.replace("_echo", "_coil-1_echo")),
+    "foreign: a magnitude without phase beside": magnitude_beside,
+    "foreign: all echoes in one file": echoes_in_one_file,
+    "foreign: voxels in metres": of_forms(in_metres),
+    "foreign: voxels of 4 micrometres": of_forms(
+        lambda header, _: {"pixdim": np.array(header["pixdim"]) * [1, *[1e-3] * 3, *[1] * 4]}
+    ),
+    "foreign: manufacturer in capitals": of_fields(every=True, Manufacturer="SIEMENS HEALTHINEERS"),
+    "foreign: a microsecond between magnitude and phase": of_fields(
+        every=True, part="phase", EchoTime=lambda time: time + 1e-6
+    ),
+    "foreign: image type of proton density": of_fields(
+        every=True, part="mag", ImageType=["ORIGINAL", "PRIMARY", "M", "PROTON_DENSITY"]
+    ),
+    "foreign: ultrashort echo times in ms": of_fields(
+        every=True, EchoTime=lambda time: 10 * time, SequenceName="ute", RepetitionTime=0.03
+    ),
+    "foreign: quotes in participants.tsv": table_of(GOOD_TABLE.replace("site0", '"site0"')),
+    "foreign: two masks": two_masks,
+    "foreign: an echo in .bidsignore": ignored("**/sub-02_*_echo-3_*"),
+    "foreign: a line of .bidsignore that is no pattern": ignored("sub-02[z-a]"),
     "mask: none of the brain": with_mask(lambda good, _: 0 * good),
     "mask: NaN": with_mask(lambda good, _: good * np.nan),
     "mask: probabilities": with_mask(

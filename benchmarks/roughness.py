@@ -9,9 +9,10 @@ python benchmarks/roughness.py field [--effects NAME ...] [--each] [--snr SNR]
     has a field. The same of folders with local_field_ppm.nii.gz, cosmos_ppm.nii.gz and
     mask.nii.gz, whose truth is the map of several head positions (B0 along the third axis).
 
-python benchmarks/roughness.py cosmos [--effects NAME ...]
+python benchmarks/roughness.py cosmos [--effects NAME ...] [--voxel-size 2 2 2]
     Simulate a head in five positions, ideal and with these effects, and compare the map of all
-    positions with the truth, and maps of the first position with both.
+    positions with the truth, and maps of the first position with both. Fields are without solid
+    harmonics, as a background removal leaves them.
 """
 
 import argparse
@@ -80,6 +81,7 @@ def main():
     field.set_defaults(run=fields)
     several = commands.add_parser("cosmos")
     several.set_defaults(run=positions)
+    several.add_argument("--voxel-size", nargs=3, type=float, metavar="MM")
     for command in (field, several):
         command.add_argument("--effects", nargs="+", metavar="NAME")
         command.add_argument("--seed", type=int, default=0)
@@ -279,14 +281,18 @@ class Positions:
     cosmos: Inversion
 
 
-def head_positions(plans, threads):
-    """Simulate a head in the positions of some plans, and combine them with ideal registration."""
+def head_positions(plans, threads, *, has_harmonics=True):
+    """Simulate a head in the positions of some plans, and combine them with ideal registration.
+
+    Without harmonics, fields are as a background removal leaves them.
+    """
     scans = []
     for turned in plans:
         plan = replace(turned, protocol=replace(turned.protocol, **COARSE_SPINS))
         scan = simulate(plan, workers=threads)
         field, mask, error = measured_local_field(scan, plan.protocol)
-        field = without_harmonics(field, mask, voxel_size_of(scan.affine))
+        if not has_harmonics:
+            field = without_harmonics(field, mask, voxel_size_of(scan.affine))
         scans.append((plan, scan, field, mask, error))
     first_plan, first, field, mask, error = scans[0]
     size = voxel_size_of(first.affine)
@@ -309,8 +315,9 @@ def head_positions(plans, threads):
 
 def compare_positions(name, effects, options):
     """Print the rows of one simulation."""
-    plans = make_design("cosmos", effects=effects, seed=options.seed).plans
-    positions = head_positions(plans, options.threads)
+    voxels = {"voxel_size": options.voxel_size, "seed": options.seed}
+    plans = make_design("cosmos", effects=effects, **voxels).plans
+    positions = head_positions(plans, options.threads, has_harmonics=False)
     first = positions.first
     several = positions.cosmos
     field = positions.field

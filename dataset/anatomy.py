@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
+from .bidsignore import IgnoredFiles
 from .content import exists
+from .exclusions import excluded_images
 from .files import PathLike
 from .images import check_readable
+from .index import ignored_text
 from .problems import DatasetError, Problem
 from .tables import read_rows
 
@@ -141,7 +144,9 @@ def find_anatomy(
         Files that cannot be used, with the reason, and which of several images was chosen.
     """
     left_out: list[Problem] = []
-    images = {"T1w": _raw_images(folder, "T1w"), "FLAIR": _raw_images(folder, "FLAIR")}
+    images = {}
+    for suffix in ("T1w", "FLAIR"):
+        images[suffix] = _raw_images(subject, folder, suffix, left_out)
     freesurfer = _usable(
         "FreeSurfer's labels", subject, left_out, _find_freesurfer, datasets, images
     )
@@ -268,10 +273,23 @@ def _find_image(subject, images, left_out):
     return next(iter(images), None)
 
 
-def _raw_images(folder, suffix):
+def _raw_images(subject, folder, suffix, left_out):
+    """Return the subject's raw images that neither ``.bidsignore`` nor scans.tsv excludes."""
     if folder is None:
         return []
-    return _glob_all([Path(folder)], f"**/anat/*_{suffix}", IMAGE_EXTENSIONS)
+    folder = Path(folder)
+    ignored = IgnoredFiles(folder.parent)
+    excluded = excluded_images(folder)
+    images = []
+    for path in _glob_all([folder], f"**/anat/*_{suffix}", IMAGE_EXTENSIONS):
+        rule = ignored.rule_of(path)
+        reason = ignored_text(rule) if rule else excluded.get(path.name)
+        if reason:
+            label = f"the {suffix} image of sub-{subject}"
+            left_out.append(Problem(label, path.name, reason, "", "unused", subject))
+        else:
+            images.append(path)
+    return images
 
 
 def _glob_all(folders, pattern, extensions):

@@ -44,9 +44,19 @@ class Judgement:
     unclear_quality: str = ""
 
 
-def has_judgement(names: Iterable[str]) -> bool:
-    """Return whether a table with these headings has a column that excludes."""
-    return any(name.strip().lower() in (*EXCLUDE, *QUALITY) for name in names)
+def has_judgement(names: Iterable[str], *, with_quality: bool = True) -> bool:
+    """Return whether a table with these headings has a column that excludes.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Headings.
+    with_quality : bool
+        Whether a column ``quality`` counts: in tables of scans, but not of people, of whom it may
+        be anything.
+    """
+    headings = (*EXCLUDE, *QUALITY) if with_quality else EXCLUDE
+    return any(name.strip().lower() in headings for name in names)
 
 
 def is_rating(row: Mapping[str, str | None]) -> bool:
@@ -61,7 +71,9 @@ def is_rating(row: Mapping[str, str | None]) -> bool:
     return value not in MISSING
 
 
-def judge_row(row: Mapping[str, str | None], *, has_ratings: bool = False) -> Judgement:
+def judge_row(
+    row: Mapping[str, str | None], *, has_ratings: bool = False, with_quality: bool = True
+) -> Judgement:
     """Read what a row says about exclusion.
 
     A column ``exclude`` has precedence over ``quality``, unless its cell is empty.
@@ -72,6 +84,8 @@ def judge_row(row: Mapping[str, str | None], *, has_ratings: bool = False) -> Ju
         Cells by column.
     has_ratings : bool
         Whether qualities of the study are numbers on a scale, so that 0 and 1 are not no and yes.
+    with_quality : bool
+        Whether a column ``quality`` counts.
 
     Returns
     -------
@@ -87,7 +101,7 @@ def judge_row(row: Mapping[str, str | None], *, has_ratings: bool = False) -> Ju
     name, value = _cell(row, EXCLUDE)
     words: tuple[tuple[str, ...], tuple[str, ...]] = (YES, NO)
     if value in MISSING:
-        name, value = _cell(row, QUALITY)
+        name, value = _cell(row, QUALITY) if with_quality else ("", "")
         words = (BAD, GOOD)
         if value in ("0", "1") and has_ratings:
             return Judgement(False, unclear_quality=value)

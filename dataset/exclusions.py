@@ -137,8 +137,8 @@ def read_exclusions(
 ) -> Exclusions:
     """Read which scans a study excludes.
 
-    Columns ``exclude`` and ``quality`` of scans.tsv, sessions.tsv and participants.tsv are read;
-    and the file of ``--exclude``, and ``.bidsignore``.
+    Columns ``exclude`` of scans.tsv, sessions.tsv and participants.tsv are read, and ``quality`` of
+    scans.tsv; the file of ``--exclude``; and ``.bidsignore``.
 
     Parameters
     ----------
@@ -215,7 +215,9 @@ class _Tables:
         self.exclusions: list[Exclusion] = []
         self.problems: list[Problem] = []
         self._root = root
-        self._scans = scans
+        self._scans: dict[str, list[Mapping[str, str]]] = defaultdict(list)
+        for scan in scans:
+            self._scans[scan["subject"]].append(scan)
         self._rows: list[tuple[Path, Row, dict[str, str], bool]] = []
         path = root / "participants.tsv"
         if exists(path):
@@ -224,12 +226,12 @@ class _Tables:
             folder = root / f"sub-{subject}"
             entities = {"subject": subject}
             self._read(folder / f"sub-{subject}_sessions.tsv", "session_id", entities)
-            for path in sorted([*folder.glob("*_scans.tsv"), *folder.glob("ses-*/*_scans.tsv")]):
+            for path in _scans_tables(folder):
                 session = path.parent.name
                 of_session = {"session": session.removeprefix("ses-")}
                 is_in_session = path.parent != folder
                 self._read(path, "filename", entities | (of_session if is_in_session else {}))
-        has_ratings = any(is_rating(row) for _, row, _, _ in self._rows)
+        has_ratings = any(is_scan and is_rating(row) for _, row, _, is_scan in self._rows)
         unclear: dict[str, str] = {}
         for path, row, entities, is_exact in self._rows:
             self._judge(path, row, entities, is_exact, has_ratings, unclear)
@@ -252,7 +254,7 @@ class _Tables:
     def _add_rows(self, path, key, entities):
         """Add the rows of a table that has a column on exclusion."""
         rows = read_rows(path)
-        if not rows or not has_judgement(rows[0]):
+        if not rows or not has_judgement(rows[0], with_quality=key == "filename"):
             return
         if key not in rows[0]:
             raise DatasetError(f"{path}: no column {key}", "add it, or remove the column exclude")
@@ -268,7 +270,7 @@ class _Tables:
                 self._rows.append((path, row, {**entities, **own}, False))
 
     def _judge(self, path, row, entities, is_exact, has_ratings, unclear):
-        judgement = judge_row(row, has_ratings=has_ratings)
+        judgement = judge_row(row, has_ratings=has_ratings, with_quality=is_exact)
         place = f"{path.name}, line {row.line}"
         if judgement.unclear_quality:
             unclear.setdefault(judgement.unclear_quality, place)
@@ -280,11 +282,45 @@ class _Tables:
         else:
             exclusion = Exclusion(entities, reason, is_exact=is_exact)
         self.exclusions.append(exclusion)
-        if is_exact and not any(map(exclusion.applies_to, self._scans)):
+        scans = self._scans.get(entities["subject"], ())
+        if is_exact and not any(map(exclusion.applies_to, scans)):
             cause = f"line {row.line} excludes {scan_label(entities)}, which is not in the dataset"
             remedy = "correct the name if another scan is meant"
             subject = entities["subject"]
             self.problems.append(Problem(path.name, "", cause, remedy, "warning", subject))
+
+
+def excluded_images(folder: Path) -> dict[str, str]:
+    """Return which images the tables of a subject's scans exclude, of any suffix.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The subject's folder in the raw dataset.
+
+    Returns
+    -------
+    dict of str
+        The reason, by the image's name. Numbers in a column ``quality`` exclude nothing here, and
+        neither does a table that cannot be read, which stops the scans of its folder.
+    """
+    reasons = {}
+    for path in _scans_tables(folder):
+        try:
+            rows = read_rows(path, ["filename"])
+        except (DatasetError, OSError):
+            continue
+        for row in rows:
+            judgement = judge_row(row, has_ratings=True)
+            if judgement.excludes:
+                name = (row["filename"] or "").rsplit("/", 1)[-1].strip()
+                reasons[name] = f"{judgement.reason} ({path.name}, line {row.line})"
+    return reasons
+
+
+def _scans_tables(folder):
+    """Return the tables of a subject's scans, of all sessions."""
+    return sorted([*folder.glob("*_scans.tsv"), *folder.glob("ses-*/*_scans.tsv")])
 
 
 def entities_of_file(name: str) -> tuple[dict[str, str], str]:

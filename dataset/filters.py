@@ -32,10 +32,10 @@ def list_filters(
         If the filter file has an unknown query, or one that is not an object.
     """
     queries = load_template("queries")
-    unknown = set(bids_filter) - set(queries)
+    unknown = sorted(set(bids_filter) - set(queries))
     if unknown:
         raise DatasetError(
-            f"--bids-filter-file: there is no query {', '.join(unknown)}",
+            f"--bids-filter-file: there is no query {', '.join(map(one_line, unknown))}",
             f"use: {', '.join(queries)}",
         )
     megre = bids_filter.get("megre", {})

@@ -120,6 +120,8 @@ def summarize_image(path: PathLike | StackedEcho) -> ImageSummary:
     header, image, data = read_image(path)
     unit = space_unit(header)
     scale_positions(header, unit)
+    with silent_about_headers():
+        stored_shape = tuple(header.get_data_shape())
     finite = np.isfinite(data)
     values = data if finite.all() else data[finite]
     fractions = values[values != np.rint(values)]
@@ -128,7 +130,7 @@ def summarize_image(path: PathLike | StackedEcho) -> ImageSummary:
     n_at_maximum = int(np.count_nonzero(values == maximum))
     return ImageSummary(
         shape=image.shape,
-        stored_shape=tuple(header.get_data_shape()),
+        stored_shape=stored_shape,
         unit=unit,
         affine=image.affine,
         voxel_size=tuple(header["pixdim"][1:4].tolist()),

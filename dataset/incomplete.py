@@ -1,6 +1,7 @@
 """Decide about images that lack their counterpart, such as a magnitude without phase."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,11 @@ class IncompleteScan:
         return scan_label(self.entities)
 
     @property
+    def suffix(self) -> str:
+        """``MEGRE`` or ``T2starw``."""
+        return self.images[0].entities["suffix"]
+
+    @property
     def parts(self) -> set[str]:
         """Parts that the images are, by their names, or else by their sidecars."""
         parts = set()
@@ -72,8 +78,7 @@ class IncompleteScan:
         for name in SCAN_ENTITIES:
             if self.entities.get(name) != other.entities.get(name):
                 names.append(name)
-        suffix = other.suffix if isinstance(other, Scan) else other.images[0].entities["suffix"]
-        return [*names, "suffix"] if suffix != self.images[0].entities["suffix"] else names
+        return [*names, "suffix"] if other.suffix != self.suffix else names
 
 
 def judge_incomplete(incomplete: Sequence[IncompleteScan], scans: Sequence[Scan]) -> list[Problem]:
@@ -94,16 +99,62 @@ def judge_incomplete(incomplete: Sequence[IncompleteScan], scans: Sequence[Scan]
         another reconstruction of it or a clinical scan without phase; or if no scan of this kind
         has phase. A warning, if this looks like a repeat of a complete scan.
     """
-    return [_judge(scan, incomplete, scans) for scan in incomplete]
+    of_subject: dict[str, list[IncompleteScan]] = defaultdict(list)
+    for scan in incomplete:
+        of_subject[scan.entities["subject"]].append(scan)
+    partners: dict[str, IncompleteScan] = {}
+    for of_one in of_subject.values():
+        partners |= _find_partners(of_one)
+    of_session: dict[tuple, list[Scan]] = defaultdict(list)
+    for complete in scans:
+        of_session[_session_of(complete)].append(complete)
+    problems = []
+    for scan in incomplete:
+        partner = partners.get(_key(scan))
+        problems.append(_judge(scan, partner, of_session[_session_of(scan)], scans))
+    return problems
 
 
-def _judge(scan: IncompleteScan, incomplete: Iterable[IncompleteScan], scans: Iterable[Scan]):
+def _find_partners(incomplete: Sequence[IncompleteScan]) -> dict[str, IncompleteScan]:
+    """Find the partner of each scan of a subject that may have one.
+
+    If several are equally close, as in a series of magnitude, phase, magnitude, phase that were
+    named as four runs, it is one that is not yet the partner of another scan.
+    """
+    partners: dict[str, IncompleteScan] = {}
+    for scan in incomplete:
+        if _key(scan) in partners:
+            continue
+        candidates = [other for other in incomplete if _complete_each_other(scan, other)]
+        ranks = {}
+        for place, other in enumerate(candidates):
+            ranks[place] = (len(scan.differences(other)), _key(other) in partners)
+        if ranks:
+            partner = candidates[min(ranks, key=ranks.__getitem__)]
+            partners[_key(scan)] = partner
+            partners.setdefault(_key(partner), scan)
+    return partners
+
+
+def _key(scan):
+    return f"{scan.label} {scan.suffix}"
+
+
+def _session_of(scan):
+    return scan.entities["subject"], scan.entities.get("session")
+
+
+def _judge(
+    scan: IncompleteScan,
+    partner: IncompleteScan | None,
+    in_session: Iterable[Scan],
+    scans: Sequence[Scan],
+) -> Problem:
+    """Decide about one scan, by its partner and the complete scans of its session and study."""
+
     def distance(other: IncompleteScan | Scan) -> int:
         return len(scan.differences(other))
 
-    partners = [other for other in incomplete if _complete_each_other(scan, other)]
-    in_session = [other for other in scans if _are_of_one_session(scan.entities, other.entities)]
-    partner = min(partners, key=distance, default=None)
     whole = min(in_session, key=distance, default=None)
     if partner and not (whole and distance(whole) < distance(partner)):
         return _apart(scan, partner)
@@ -118,9 +169,7 @@ def _judge(scan: IncompleteScan, incomplete: Iterable[IncompleteScan], scans: It
 
 
 def _complete_each_other(first, second):
-    """Check whether two groups of images may be the parts of one scan."""
-    if first.entities["subject"] != second.entities["subject"]:
-        return False
+    """Check whether two groups of a subject's images may be the parts of one scan."""
     if len(first.parts) > 1 or not second.parts.issuperset(map(COUNTERPARTS.get, first.parts)):
         return False
     times = sorted((first.echo_times, second.echo_times), key=len)
@@ -128,10 +177,6 @@ def _complete_each_other(first, second):
         return len(first.images) == len(second.images)
     distances = np.abs(np.subtract.outer(*times)).min(axis=1)
     return bool((distances < SAME_ECHO_TIME).all())
-
-
-def _are_of_one_session(first: Mapping[str, str], second: Mapping[str, str]) -> bool:
-    return all(first.get(name) == second.get(name) for name in ("subject", "session"))
 
 
 def _is_of_kind(scan, other):

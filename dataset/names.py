@@ -16,6 +16,7 @@ IN_FMAP = {"datatype": "fmap"}
 MAGNITUDE_FILE = MAGNITUDE | IN_FMAP
 TOTAL_FIELD: dict[str, str] = FIELD | IN_FMAP | {"desc": "total"}
 TOTAL_FIELD_ERROR: dict[str, str] = FIELD | IN_FMAP | {"desc": "totalse"}
+TOTAL_FIELD_NOISE: dict[str, str] = FIELD | IN_FMAP | {"desc": "totalnoise"}
 LOCAL_FIELD: dict[str, str] = FIELD | IN_FMAP | {"desc": "local"}
 LOCAL_FIELD_PICTURE = FIELD | {"desc": "local"}
 R2STAR = {"suffix": "R2starmap"}

@@ -16,6 +16,7 @@ from .names import (
     MAGNITUDE_FILE,
     R2STAR,
     TOTAL_FIELD_ERROR,
+    TOTAL_FIELD_NOISE,
     susceptibility_error_map,
     susceptibility_map,
 )
@@ -82,7 +83,8 @@ class ProcessedScan:
         Susceptibility maps by inversion.
     noise : dict of str to dict of str to pathlib.Path
         By inversion, the maps from which standard errors of regional means are computed: the
-        standard errors of susceptibility (``chi_se``) and of the field (``field_se``). Maps made by
+        standard errors of susceptibility (``chi_se``) and of the field (``field_se``), and the
+        part of the latter due to noise (``field_noise``), if there is one. Maps made by
         other programs have none.
     labels : multiqsm.dataset.labels.Labels or None
         Regions drawn on this scan.
@@ -250,7 +252,8 @@ def check_regions(
     Returns
     -------
     list of Problem
-        Warnings, as the scans will be processed without them.
+        Warnings, as the scans will be processed without them, and images that are not used since
+        ``.bidsignore`` or scans.tsv excludes them.
     """
     left_out: list[Problem] = []
     first_scans: dict[str, Scan] = {}
@@ -262,8 +265,13 @@ def check_regions(
         if not scan.is_phantom:
             _, problems = _anatomy_of(scan, output_dir, datasets)
             left_out += problems
-    errors = [problem for problem in left_out if problem.severity == "error"]
-    return [replace(problem, severity="warning") for problem in errors]
+    problems = []
+    for problem in left_out:
+        if problem.severity == "error":
+            problems.append(replace(problem, severity="warning"))
+        elif problem.severity == "unused":
+            problems.append(problem)
+    return problems
 
 
 def freesurfer_dir(output_dir: PathLike) -> Path:
@@ -368,11 +376,14 @@ def _processed(scan, protocol, number, output_dir, methods, with_noise):
     chi = {method: path(susceptibility_map(method)) for method in methods}
     r2star = path(R2STAR)
     field_se = path(TOTAL_FIELD_ERROR)
+    field_noise = path(TOTAL_FIELD_NOISE)
     noise = {}
     for method in with_noise:
         chi_se = path(susceptibility_error_map(method))
         if chi_se.exists() and field_se.exists():
             noise[method] = {"chi_se": chi_se, "field_se": field_se}
+            if field_noise.exists():
+                noise[method]["field_noise"] = field_noise
     return ProcessedScan(
         entities=scan.entities,
         site=scan.site,

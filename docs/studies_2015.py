@@ -126,7 +126,7 @@ def _scanners(folder):
     paths = sorted(folder.glob("sub-*/**/*_desc-quality_stats.tsv"))
     people = [path for path in paths if not path.name.startswith(f"sub-{PHANTOM_LABEL}_")]
     tables = [read_tsv(path) for path in people]
-    measured = pd.concat(tables, ignore_index=True).groupby("site")["snr"].mean()
+    measured = pd.concat(tables, ignore_index=True).groupby("site")["snr_first_echo"].mean()
     rows = []
     for scanner in SCANNERS:
         theirs = published.loc[scanner.site]
@@ -135,7 +135,7 @@ def _scanners(folder):
         cells = [theirs["scanner"], str(theirs["snr"]), ours, f"{scanner.snr:.0f}", snr]
         rows.append([scanner.site, *cells])
     headings = ["site", "published", "SNR, first echo", "simulated", "SNR, first echo"]
-    return markdown([*headings, "SNR measured, all echoes"], rows)
+    return markdown([*headings, "SNR measured, first echo"], rows)
 
 
 def _imprecision(study):

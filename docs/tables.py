@@ -155,7 +155,7 @@ RECIPES = {
             "roughness.py field --in-vivo TR_1_1 TR_2_4",
             "roughness.py field --effects anisotropy microstructure",
             f"roughness.py cosmos --effects {COSMOS_EFFECTS}",
-            "roughness.py cosmos",
+            "roughness.py cosmos --voxel-size 3 3 3",
         ),
         "effects": (
             "effects.py each --runs 3 --voxel-size 2.5 2.5 2.5",
@@ -164,7 +164,7 @@ RECIPES = {
             "multiqsm rough rough-out participant --preset lin2015 --se-draws 0",
             "multiqsm rough rough-out group --preset lin2015",
             "cat rough-out/group/imprecision_summary.tsv",
-            "effects.py picture --figure effects.png",
+            "effects.py picture --voxel-size 3 3 3 --figure effects.png",
             "effects.py sites --figure rough_scans.png",
         ),
         "scans": (

@@ -5,7 +5,18 @@ from nipype.interfaces.base import File, traits
 
 from ..core.phase.fieldfit import fit_field, fit_r2star
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
-from .images import read_mask, read_volume, write_volume
+from .images import geometry, read_mask, read_volume, write_volume
+
+# Images of a fit that the node writes.
+_IMAGES = (
+    "field",
+    "standard_error",
+    "total_error",
+    "noise_error",
+    "phase_offset",
+    "residual",
+    "unresolved",
+)
 
 
 class _EchoesInputSpec(ProvenanceInputSpec):
@@ -25,7 +36,9 @@ class _FitFieldInputSpec(_EchoesInputSpec):
 
 class _FitFieldOutputSpec(ProvenanceOutputSpec):
     field_file = File(desc="field, ppm")
-    standard_error_file = File(desc="standard error of the field, ppm")
+    standard_error_file = File(desc="standard error of the field, to weight voxels by, ppm")
+    total_error_file = File(desc="standard error of the field, of noise and systematic misfit, ppm")
+    noise_error_file = File(desc="part of the total error that noise explains, ppm")
     phase_offset_file = File(desc="phase offset: phase at TE = 0, rad")
     residual_file = File(desc="weighted root mean square of measured minus fitted phase, rad")
     unresolved_file = File(desc="voxels whose phase may be unwrapped wrongly")
@@ -47,9 +60,10 @@ class FitField(CoreInterface):
             self.inputs.echo_times,
             mask,
             centre_frequency=self.inputs.centre_frequency,
+            voxel_size=geometry(image)["voxel_size"],
         )
         has_several_echoes = len(self.inputs.echo_times) > 1
-        for name in ("field", "standard_error", "phase_offset", "residual", "unresolved"):
+        for name in _IMAGES:
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(fit, name), image)
         self.record(
@@ -57,12 +71,24 @@ class FitField(CoreInterface):
             FieldFit="weighted least squares of phase on echo time"
             + (", with intercept" if has_several_echoes else ", through zero"),
             EchoTimes=list(self.inputs.echo_times),
-            MagnitudeNoiseStandardDeviation=fit.noise_sd,
-            MagnitudeNoiseSource=fit.noise_source,
+            MagnitudeNoiseStandardDeviation=fit.noise.sd,
+            MagnitudeNoiseOfEchoes=list(fit.noise.of_echoes),
+            MagnitudeNoiseSource=fit.noise.source,
+            **_snr(magnitude[..., 0], mask, fit.noise),
             UnresolvedVoxels=int(np.count_nonzero(fit.unresolved)),
-            MedianFieldStandardError=float(np.median(fit.standard_error[mask])),
+            MedianFieldStandardError=float(np.median(fit.total_error[mask])),
+            MedianFieldNoiseError=float(np.median(fit.noise_error[mask])),
+            MedianFieldSystematicError=float(np.median(fit.systematic_error[mask])),
         )
         return runtime
+
+
+def _snr(first_echo, mask, noise):
+    """Return the sidecar field of the first echo's signal-to-noise ratio, unless noise is zero."""
+    if not (noise.sd and mask.any()):
+        return {}
+    signal = float(np.mean(first_echo[mask], dtype=np.float64))
+    return {"FirstEchoSignalToNoise": signal / noise.sd}
 
 
 class _FitR2starOutputSpec(ProvenanceOutputSpec):

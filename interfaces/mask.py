@@ -1,7 +1,7 @@
 """Brain masks."""
 
 import numpy as np
-from nipype.interfaces.base import File, traits
+from nipype.interfaces.base import File, isdefined, traits
 
 from ..core.mask.brain import brain_mask
 from ..core.mask.phantom import phantom_mask
@@ -113,6 +113,8 @@ class _FillUnmeasuredInputSpec(ProvenanceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="brain mask")
     field_file = File(exists=True, mandatory=True, desc="field, ppm")
     standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
+    total_error_file = File(exists=True, desc="total error of the field, ppm")
+    noise_error_file = File(exists=True, desc="part of the total error due to noise, ppm")
     unresolved_file = File(
         exists=True, mandatory=True, desc="voxels whose phase may be unwrapped wrongly"
     )
@@ -124,6 +126,8 @@ class _FillUnmeasuredInputSpec(ProvenanceInputSpec):
 class _FillUnmeasuredOutputSpec(_MaskOutputSpec):
     field_file = File(desc="field, ppm, interpolated in voxels where it was not measured")
     standard_error_file = File(desc="standard error of the field, ppm, infinite in these voxels")
+    total_error_file = File(desc="total error of the field, ppm, infinite in these voxels")
+    noise_error_file = File(desc="part of it due to noise, ppm, infinite in these voxels")
 
 
 class FillUnmeasured(CoreInterface):
@@ -152,6 +156,7 @@ class FillUnmeasured(CoreInterface):
         for name in ("mask", "field", "standard_error"):
             path = self.out_path(runtime, name)
             self._results[f"{name}_file"] = write_volume(path, getattr(filled, name), image)
+        self._fill_errors(runtime, filled.standard_error, image)
         n_voxels = int(np.count_nonzero(mask))  # before any are removed
         n_removed = int(np.count_nonzero(mask & ~filled.mask))
         n_without_weight = int(np.count_nonzero(np.isinf(filled.standard_error)))
@@ -167,3 +172,16 @@ class FillUnmeasured(CoreInterface):
             BrainMaskFractionOfImage=n_voxels / mask.size,
         )
         return runtime
+
+    def _fill_errors(self, runtime, standard_error, image):
+        """Make the total error and its part infinite in the same voxels as the standard error."""
+        is_measured = np.isfinite(standard_error) & (standard_error > 0)
+        for name in ("total_error", "noise_error"):
+            path = getattr(self.inputs, f"{name}_file")
+            if isdefined(path):
+                error, _ = read_volume(path)
+                self._results[f"{name}_file"] = write_volume(
+                    self.out_path(runtime, name),
+                    np.where(is_measured, error, standard_error),
+                    image,
+                )

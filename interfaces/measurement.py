@@ -138,7 +138,7 @@ class MeasureRegions(SimpleInterface):
             tables.append(roi_statistics(chi, labels, group, mask, voxel_size, **options))
         table = pd.concat(tables, ignore_index=True)
         table.insert(0, "method", self.inputs.method)
-        errors = np.nan
+        errors = dict.fromkeys(("se", "se_noise", "se_systematic"), np.nan)
         if noise:
             errors = measured_standard_errors(
                 _region_masks(labels, names, mask, voxel_size, **options),
@@ -147,7 +147,8 @@ class MeasureRegions(SimpleInterface):
                 reference=None if reference_file is None else read_mask(reference_file) & mask,
                 transform=None if transform_file is None else read_transform(transform_file),
             )
-        table.insert(table.columns.get_loc("n_voxels"), "se", errors)
+        for column, values in errors.items():
+            table.insert(table.columns.get_loc("n_voxels"), column, values)
         table["unit"] = "ppm"
         table["reference"] = self.inputs.reference
         table["reference_offset"] = offset.get("mean", 0.0)

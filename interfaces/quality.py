@@ -132,7 +132,10 @@ def _quality(maps, magnitude_file, mask_file):
     doubts = dict.fromkeys(doubt.figure for doubt in find_doubts(sidecars))
     return {
         "snr": float(np.median(magnitude[mask])) / noise if noise and n_voxels else None,
+        "snr_first_echo": sidecar.get("FirstEchoSignalToNoise"),
         "field_se": sidecar.get("MedianFieldStandardError"),
+        "field_se_noise": sidecar.get("MedianFieldNoiseError"),
+        "field_se_systematic": sidecar.get("MedianFieldSystematicError"),
         "local_field_sd": sidecar.get("LocalFieldStandardDeviation"),
         "local_field_robust_sd": sidecar.get("LocalFieldRobustStandardDeviation"),
         "unresolved_voxels": n_unresolved,

@@ -5,7 +5,7 @@ from functools import partial
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import File, traits
+from nipype.interfaces.base import File, isdefined, traits
 
 from ..core.inversion.closed_form import deterministic
 from ..core.inversion.morphology import medi
@@ -26,7 +26,12 @@ from .methods import InversionRecord, NoiseModel
 
 
 class _StandardErrorInputSpec(ThreadedInputSpec):
-    standard_error_file = File(exists=True, mandatory=True, desc="standard error of the field, ppm")
+    standard_error_file = File(
+        exists=True, mandatory=True, desc="standard error that the inversion weights by, ppm"
+    )
+    total_error_file = File(
+        exists=True, desc="standard error of the field, ppm; by default that it weights by"
+    )
     mask_file = File(exists=True, mandatory=True, desc="mask of the inversion")
     record = traits.Instance(InversionRecord, mandatory=True, desc="record of the inversion")
 
@@ -41,8 +46,12 @@ class _StandardError(CoreInterface):
     output_spec = _StandardErrorOutputSpec
 
     def _run_interface(self, runtime):
-        sigma, image = read_volume(self.inputs.standard_error_file)
+        weighted_by, image = read_volume(self.inputs.standard_error_file)
         mask = read_mask(self.inputs.mask_file)
+        sigma = weighted_by
+        if isdefined(self.inputs.total_error_file):
+            sigma, _ = read_volume(self.inputs.total_error_file)
+        self._weighted_by = weighted_by
         with self.threads():
             chi_se = self._propagate(sigma, mask, geometry(image))
         self._results["chi_se_file"] = write_volume(self.out_path(runtime, "chi_se"), chi_se, image)
@@ -115,7 +124,7 @@ class IterativeStandardError(_RealisationsStandardError):
         field, _ = read_volume(self.inputs.local_field_file)
         options = {
             "edges": self._edges(record.edge_fraction, field, mask, space),
-            "data_weight": iterative_weight(sigma, mask, record.weighs_noise),
+            "data_weight": iterative_weight(self._weighted_by, mask, record.weighs_noise),
             "exterior_weight": record.exterior_weight,
             "lambda_value": record.lambda_choice.value,
             "tolerance": ROUGH_TOLERANCE,
@@ -145,7 +154,7 @@ class MediStandardError(_RealisationsStandardError):
             medi,
             mask=mask,
             edges=self._edges(record.edge_fraction, field, mask, space),
-            standard_error=sigma,
+            standard_error=self._weighted_by,
             medi_lambda=record.lambda_choice.value,
             medi_data=record.medi_data,
             period=record.period,
@@ -177,12 +186,14 @@ def measured_standard_errors(
     noise: Mapping[str, PathLike],
     reference: np.ndarray | None = None,
     transform: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return the standard errors of regional means of a susceptibility map.
+) -> dict[str, np.ndarray]:
+    """Return the standard errors of regional means of a susceptibility map, and their parts.
 
     The regions are resampled to the scan's own grid as weights. The noise is modelled as that of
     the closed form at the map's λ, scaled in each voxel to the map of standard errors. MEDI's λ is
-    another quantity; its maps use the λ that the closed form would choose.
+    another quantity; its maps use the λ that the closed form would choose. Errors of the field are
+    taken to be independent between voxels: in simulated heads the mean over 5×5×5 voxels scatters
+    by .96 to .99 of what this predicts, although nine tenths of the errors are systematic.
 
     Parameters
     ----------
@@ -191,8 +202,9 @@ def measured_standard_errors(
     image : nibabel.Nifti1Image
         Image on their grid.
     noise : dict of path-like
-        Files of the scan's standard errors on its own grid: ``chi_se`` of susceptibility (ppm) and
-        ``field_se`` of the field (Hz).
+        Files of the scan's standard errors on its own grid: ``chi_se`` of susceptibility (ppm),
+        ``field_se`` of the field (Hz) and ``field_noise``, its part due to noise (Hz). Without the
+        latter, as with maps of earlier versions, the parts are NaN.
     reference : ndarray of bool, shape (x, y, z), optional
         Reference region on the grid of the regions. By default the whole map.
     transform : ndarray, shape (4, 4), optional
@@ -201,18 +213,20 @@ def measured_standard_errors(
 
     Returns
     -------
-    ndarray, shape (n,)
-        In ppm; NaN of regions without a voxel.
+    dict of ndarray, shape (n,)
+        ``se``, and its parts ``se_noise`` and ``se_systematic``, whose squares add up to its own,
+        in ppm; NaN of regions without a voxel.
     """
     chi_se, scan = read_volume(noise["chi_se"])
     model = NoiseModel.from_sidecar(read_json(sidecar_path(noise["chi_se"])))
     mask = chi_se > 0  # a brain mask may be larger than the inversion's
     # The unit, Hz, cancels: `scale` converts the closed form's standard error to ppm.
-    sigma, _ = read_volume(noise["field_se"])
+    of_field, _ = read_volume(noise["field_se"])
+    sigma = of_field
     if model.weighs_noise:
-        sigma = weighted_standard_error(sigma, mask, model.smallest_weight)
+        sigma = weighted_standard_error(of_field, mask, model.smallest_weight)
     elif model.weighs_noise is not None:
-        sigma = np.where(np.isfinite(sigma), sigma, 0)
+        sigma = np.where(np.isfinite(of_field), of_field, 0)
     space = geometry(scan)
     closed_form = susceptibility_standard_error(
         sigma, mask, lambda_value=model.lambda_value, reference=mask, **space
@@ -225,14 +239,27 @@ def measured_standard_errors(
         )
 
     reference_weight = mask if reference is None else resampled(reference)
-    # lazily, since one region's weights are as large as a map
-    weights = map(resampled, regions)
-    return region_standard_errors(
-        sigma,
-        mask,
-        regions=weights,
-        lambda_value=model.lambda_value,
-        reference=reference_weight,
-        scale=scale,
-        **space,
-    )
+
+    def region_errors(errors: np.ndarray) -> np.ndarray:
+        return region_standard_errors(
+            errors,
+            mask,
+            # lazily, since one region's weights are as large as a map
+            regions=map(resampled, masks),
+            lambda_value=model.lambda_value,
+            reference=reference_weight,
+            scale=scale,
+            **space,
+        )
+
+    masks = list(regions)
+    total = region_errors(sigma)
+    if "field_noise" not in noise:
+        unknown = np.full_like(total, np.nan)
+        return {"se": total, "se_noise": unknown, "se_systematic": unknown}
+    of_noise, _ = read_volume(noise["field_noise"])
+    known = np.isfinite(of_field) & (of_field > 0)
+    fraction = np.divide(of_noise, of_field, out=np.ones_like(of_field), where=known)
+    part = region_errors(sigma * np.clip(fraction, 0, 1))
+    systematic = np.sqrt(np.maximum(total**2 - part**2, 0))
+    return {"se": total, "se_noise": part, "se_systematic": systematic}

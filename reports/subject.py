@@ -65,8 +65,11 @@ REGISTRATION_COLUMNS = (
 
 QUALITY_COLUMNS = (
     *LABEL_COLUMNS,
-    Column("snr", "SNR", ".0f"),
+    Column("snr_first_echo", "SNR, first echo", ".0f"),
+    Column("snr", "SNR, all echoes", ".0f"),
     Column("field_se", "standard error of the field (ppb)", ".2f", PPB),
+    Column("field_se_noise", "of which noise (ppb)", ".2f", PPB),
+    Column("field_se_systematic", "of which systematic misfit (ppb)", ".2f", PPB),
     Column("local_field_sd", "SD of the local field (ppb)", ".1f", PPB),
     Column("local_field_robust_sd", "robust SD of the local field (ppb)", ".1f", PPB),
     Column("unresolved_voxels", "voxels not unwrapped", ".0f"),

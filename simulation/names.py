@@ -23,6 +23,7 @@ EFFECTS = (
     "skull_base",
     "phantom_defects",
     "temperature",
+    "swallowing",
 )
 
 # Effects that only one kind of object has.
@@ -35,6 +36,7 @@ HEAD_ONLY = (
     "microstructure",
     "pathology",
     "skull_base",
+    "swallowing",
 )
 PHANTOM_ONLY = ("phantom_defects", "temperature")
 

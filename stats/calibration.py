@@ -127,7 +127,7 @@ def apply_calibration(
     slopes = calibration.set_index(["method", "site"])["slope"].reindex(labels)
     slopes = slopes.set_axis(table.index).astype(float).where(is_corrected)
     out = table.copy()
-    for column in ("mean", "sd", "median", "se"):
+    for column in ("mean", "sd", "median", "se", "se_noise", "se_systematic"):
         if column in out.columns:
             out[column] = out[column] / slopes.where(is_corrected, 1)
     return out.assign(calibrated=is_corrected, calibration_slope=slopes)

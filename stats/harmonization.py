@@ -268,7 +268,7 @@ def _measures(table, exclude_rois):
 def _harmonise(table, fit, covariates, leave_one_out, exclude_rois):
     """Harmonise by a model that `fit` estimates from samples."""
     rows = roi_values(table, exclude_rois=exclude_rois).drop(
-        columns=["sd", "median", "se"], errors="ignore"
+        columns=["sd", "median", "se", "se_noise", "se_systematic"], errors="ignore"
     )
     harmonised = np.full(len(rows), np.nan)
     for _, positions, samples, labels in _each_method(rows, covariates):

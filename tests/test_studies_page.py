@@ -83,7 +83,7 @@ def write_study(root):
     tables["times"] = computation_times(pd.DataFrame(rows))
     for name, table in tables.items():
         write_group_table(root, name, table)
-    quality = pd.DataFrame({"site": ["A", "B", "C"], "snr": [300.0, 200.0, 100.0]})
+    quality = pd.DataFrame({"site": ["A", "B", "C"], "snr_first_echo": [300.0, 200.0, 100.0]})
     write_table(root / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv", quality)
     return tables
 

@@ -17,6 +17,7 @@ from ..dataset.names import (
     R2STAR,
     TOTAL_FIELD,
     TOTAL_FIELD_ERROR,
+    TOTAL_FIELD_NOISE,
     reduced_mask_name,
     susceptibility_error_map,
     susceptibility_map,
@@ -28,7 +29,8 @@ from .memory import VolumeMemory
 
 FIELDS = {
     "field": TOTAL_FIELD,
-    "standard_error": TOTAL_FIELD_ERROR,
+    "total_error": TOTAL_FIELD_ERROR,
+    "noise_error": TOTAL_FIELD_NOISE,
     "local_field": LOCAL_FIELD,
 }
 # Values shown as black and as white, ppm; the tubes of a phantom have up to 2 ppm.
@@ -43,12 +45,13 @@ DESCRIPTIONS = {
     "reduced_mask": "Part of the brain mask in which the local field is known",
     "magnitude": "Root sum of squares of the echoes",
     "field": "Field, relative to the centre frequency",
-    "standard_error": "Standard error of the field, from the noise of the images",
+    "total_error": "Standard error of the field, from the noise of the images and from phase "
+    "that is not linear in echo time",
+    "noise_error": "Part of the field's standard error that the noise of the images explains",
     "local_field": "Field of the sources inside the mask",
     "r2star": "Transverse relaxation rate R2*",
     "chi": "Magnetic susceptibility relative to the mean of the mask, by the inversion {method}",
-    "chi_se": "Standard error of susceptibility, from the field's noise alone, by the inversion "
-    "{method}",
+    "chi_se": "Standard error of susceptibility, from that of the field, by the inversion {method}",
 }
 
 
@@ -98,7 +101,8 @@ def init_scan_derivatives_wf(
     ------
     magnitude_file
         All echoes; their root sum of squares is saved.
-    mask_file, field_file, standard_error_file, local_field_file, r2star_file, {inversion}_chi_file
+    mask_file, field_file, total_error_file, noise_error_file, local_field_file, r2star_file,
+    {inversion}_chi_file
         Images to save; fields in ppm.
     reduced_mask_file
         The part of the mask where the local field is valid; only if `reduced_mask` is given.

@@ -57,8 +57,12 @@ def init_field_wf(
     Outputs
     -------
     field_file, standard_error_file
-        Total field and its standard error, ppm. Where the field is not valid it is filled smoothly
-        from its surroundings, and its standard error is infinite.
+        Total field and the standard error by which methods weight its voxels, ppm. Where the field
+        is not valid it is filled smoothly from its surroundings, and its standard error is
+        infinite.
+    total_error_file, noise_error_file
+        Standard error of the total field, of noise and systematic misfit together, and its part due
+        to noise, ppm.
     mask_file
         Brain mask, trimmed, without unresolved voxels at its surface and without holes.
     provenance, mask_provenance
@@ -72,6 +76,8 @@ def init_field_wf(
     outputs = [
         "field_file",
         "standard_error_file",
+        "total_error_file",
+        "noise_error_file",
         "mask_file",
         "provenance",
         "mask_provenance",
@@ -98,9 +104,13 @@ def init_field_wf(
         (inputnode, unwrap, by_name(["phase_file", "mask_file", "provenance"])),
         (inputnode, fit, by_name(["magnitude_file", "mask_file"])),
         (unwrap, fit, by_name(["unwrapped_file", "provenance"])),
-        (fit, fill, by_name(["field_file", "standard_error_file", "unresolved_file"])),
+        (fit, fill, by_name([
+            "field_file", "standard_error_file", "total_error_file", "noise_error_file",
+            "unresolved_file",
+        ])),
         (fill, outputnode, by_name([
-            "field_file", "standard_error_file", "mask_file", "provenance",
+            "field_file", "standard_error_file", "total_error_file", "noise_error_file",
+            "mask_file", "provenance",
         ])),
         (fill, outputnode, [("provenance", "mask_provenance")]),
     ])

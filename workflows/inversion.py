@@ -45,7 +45,9 @@ def init_inversion_wf(
     Inputs
     ------
     local_field_file, standard_error_file
-        Local field and its standard error, ppm.
+        Local field and the standard error by which its voxels are weighted, ppm.
+    total_error_file
+        Standard error of the field, ppm; of methods in ``settings.standard_errors``.
     magnitude_file
         All echoes, for the edges; only of inversions that need edges.
     mask_file
@@ -73,7 +75,8 @@ def init_inversion_wf(
     interface = INTERFACES[method].from_settings(settings, period)
     interface.inputs.num_threads = threads
 
-    inputnode = Node(IdentityInterface(fields), name="inputnode")
+    of_errors = ["total_error_file"] if method in settings.standard_errors else []
+    inputnode = Node(IdentityInterface(fields + of_errors), name="inputnode")
     outputs = ["chi_file", "provenance", "time"]
     if method in settings.standard_errors:
         outputs += ["chi_se_file", "chi_se_provenance"]
@@ -95,7 +98,7 @@ def init_inversion_wf(
     )
     if method in settings.standard_errors:
         propagate = _standard_error_node(method, settings.se_draws, threads, gigabytes)
-        noise_fields = ["standard_error_file", "mask_file"]
+        noise_fields = ["standard_error_file", "total_error_file", "mask_file"]
         if inversion.standard_error == "realisations":
             noise_fields += ["magnitude_file", "local_field_file"]
         workflow.connect(

@@ -204,8 +204,10 @@ def _connect_derivatives(workflow, echoes, field, background, derivatives, scan,
             ("outputnode.mask_provenance", "inputnode.mask_provenance"),
             ("outputnode.field_file", "inputnode.field_file"),
             ("outputnode.provenance", "inputnode.field_provenance"),
-            ("outputnode.standard_error_file", "inputnode.standard_error_file"),
-            ("outputnode.provenance", "inputnode.standard_error_provenance"),
+            ("outputnode.total_error_file", "inputnode.total_error_file"),
+            ("outputnode.provenance", "inputnode.total_error_provenance"),
+            ("outputnode.noise_error_file", "inputnode.noise_error_file"),
+            ("outputnode.provenance", "inputnode.noise_error_provenance"),
         ]),
         (background, derivatives, [
             ("outputnode.local_field_file", "inputnode.local_field_file"),
@@ -262,6 +264,9 @@ def _connect_inversion(
         ]),
     ])
     if method in settings.standard_errors:
+        workflow.connect([(field, inversion, [
+            ("outputnode.total_error_file", "inputnode.total_error_file"),
+        ])])
         workflow.connect([(inversion, derivatives, [
             ("outputnode.chi_se_file", f"inputnode.{method}_chi_se_file"),
             ("outputnode.chi_se_provenance", f"inputnode.{method}_chi_se_provenance"),

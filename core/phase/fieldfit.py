@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from ..grid import check_grid, neighbours
+from ..grid import Vector, check_grid, neighbours
+from .line import remainders, weighted_line
+from .misfit import IMPROBABLE, systematic_variance
+from .noise import Noise, noise_of_air, noise_of_differences
 
 ECHOES_FOR_R2STAR = 3  # fewest for a map: a line through two points leaves no residual to judge by
 
@@ -40,24 +43,35 @@ class FieldFit:
     phase_offset : ndarray
         Phase at TE = 0, φ0, rad.
     standard_error : ndarray
-        Standard error of the field, ppm.
+        Standard error of the field if all misfit were noise of one level, ppm. Methods weight the
+        voxels by it.
+    total_error : ndarray
+        Standard error of the field, of noise and systematic misfit together, ppm.
+    noise_error : ndarray
+        Part of `total_error` that noise explains, ppm.
     residual : ndarray
         Magnitude-weighted root mean square of measured minus fitted phase, rad.
     unresolved : ndarray of bool
         Voxels whose phase is ambiguous by multiples of 2π, in time or in space.
-    noise_sd : float
-        Standard deviation of the noise of the real (or imaginary) part, in units of the magnitude.
-    noise_source : str
-        How `noise_sd` was determined.
+    noise : Noise
+        Noise of the real (or imaginary) part, in units of the magnitude.
     """
 
     field: np.ndarray
     phase_offset: np.ndarray
     standard_error: np.ndarray
+    total_error: np.ndarray
+    noise_error: np.ndarray
     residual: np.ndarray
     unresolved: np.ndarray
-    noise_sd: float
-    noise_source: str
+    noise: Noise
+
+    @property
+    def systematic_error(self) -> np.ndarray:
+        """Part of `total_error` that noise does not explain, ppm."""
+        variance = self.total_error**2 - self.noise_error**2
+        finite = np.isfinite(self.total_error)
+        return np.sqrt(np.where(finite, np.maximum(variance, 0), 0)).astype(np.float32)
 
 
 def fit_field(
@@ -67,18 +81,26 @@ def fit_field(
     mask: np.ndarray,
     *,
     centre_frequency: float,
+    voxel_size: Vector | None = None,
 ) -> FieldFit:
     r"""Fit φ(TE) = φ0 + 2π f₀ f TE in every voxel by weighted least squares.
 
-    The weights are the inverse variances of the phase, proportional to the squared magnitude. With
-    three or more echoes the noise level is estimated from the residuals of the fit: their median
-    over the mask, which flow and partial volume do not inflate. With fewer echoes there are no
-    residuals, and it is estimated from the finest differences of the first echo's complex signal. A
+    The weights are the inverse variances of the phase, proportional to the squared magnitude. A
     single echo is fitted with φ0 = 0.
 
-    Where phase deviates from linearity in time by more than noise explains (flow, dephasing, an
-    unwrapping error), the standard error is increased in proportion to the misfit. Methods that
-    weight by it then give these voxels less weight.
+    The total error has two parts:
+
+    * Noise. Its level is that of the air around the object (`noise_of_air`). If the image has no
+      air, it is that of the finest differences (`noise_of_differences`) of the fit's residual, or,
+      with one or two echoes, which leave no residual, of the first echo's complex signal.
+    * Systematic misfit (`systematic_variance`), with three or more echoes: phase that is not linear
+      in time, from flow, dephasing, partial volume, truncation or eddy currents.
+
+    The standard error by which methods weight the voxels takes all misfit for noise of one level,
+    the median over the mask, which flow and partial volume do not inflate. It is increased only
+    where the misfit of a voxel is improbable at this level (flow, dephasing, an unwrapping error),
+    in proportion. Maps weighted by the total error, which varies from region to region, had larger
+    errors.
 
     Voxels are marked as unresolved where unwrapping is ambiguous:
 
@@ -99,6 +121,8 @@ def fit_field(
         Voxels to fit.
     centre_frequency : float
         The scanner's centre frequency, MHz.
+    voxel_size : sequence of 3 floats, optional
+        Voxel size, mm, to average misfit over about 6 mm. By default over three voxels.
 
     Returns
     -------
@@ -119,30 +143,34 @@ def fit_field(
     y = phase[mask]
     m = magnitude[mask]
     w = m.astype(np.float32) ** 2
-    intercept, slope, slope_information = _weighted_line(y, w, te)
+    intercept, slope, slope_information = weighted_line(y, w, te)
     residual = y - (intercept[:, None] + slope[:, None] * te.astype(np.float32))
     misfit = np.einsum("ij,ij,ij->i", w, residual, residual)  # Σ w (φ - φ̂)²
-    noise_sd, noise_source = _noise_level(misfit, phase, magnitude, mask)
+    remainder = remainders(w, te, slope_information)
+    noise = _noise_level(phase, magnitude, mask, residual, remainder)
+    systematic = systematic_variance(y, w, te, mask, noise.sd, voxel_size=voxel_size)
+    freedom = te.size - 2  # degrees of freedom: echoes less the two parameters
+    scatter = _scatter(misfit, freedom) if freedom >= 1 else noise.sd
 
     per_ppm = 2 * np.pi * centre_frequency  # one ppm in rad/s
     with np.errstate(divide="ignore", invalid="ignore"):
-        se = (
-            noise_sd
-            / np.sqrt(slope_information)
-            / per_ppm
-            * _misfit_factor(misfit, noise_sd, te.size - 2)
-        )
+        error_of_unit_noise = 1 / np.sqrt(slope_information) / per_ppm
+        noise_error = noise.sd * error_of_unit_noise
+        both = np.sqrt(noise.sd**2 + systematic) * error_of_unit_noise
+        se = scatter * error_of_unit_noise * _misfit_factor(misfit, scatter, freedom)
         rms = np.sqrt(misfit / w.sum(axis=1))
+    total_error = np.where(systematic > 0, both, noise_error)  # the same but for rounding
     unresolved = _jumps(_into(mask, slope * np.float32(te.min())), mask)
-    unresolved[mask] |= _is_ambiguous(residual, w, te, slope_information, noise_sd)
+    unresolved[mask] |= _is_ambiguous(residual, w, te, slope_information, remainder, scatter)
     return FieldFit(
         field=_into(mask, slope / per_ppm),
         phase_offset=_into(mask, intercept),
         standard_error=_into(mask, se),  # infinite where there is no signal at all
+        total_error=_into(mask, total_error),
+        noise_error=_into(mask, noise_error),
         residual=_into(mask, np.nan_to_num(rms)),
         unresolved=unresolved,
-        noise_sd=noise_sd,
-        noise_source=noise_source,
+        noise=noise,
     )
 
 
@@ -179,7 +207,7 @@ def fit_r2star(magnitude: np.ndarray, echo_times: ArrayLike, mask: np.ndarray) -
     m = np.maximum(magnitude[mask], 0).astype(np.float32)
     w = m**2
     log_m = np.log(m, out=np.zeros_like(m), where=m > 0)
-    _, slope, information = _weighted_line(log_m, w, te)
+    _, slope, information = weighted_line(log_m, w, te)
     return _into(mask, np.where(information > 0, -slope, 0))
 
 
@@ -282,27 +310,7 @@ def weighted_variance(standard_error: np.ndarray, weight: np.ndarray) -> float:
     return float(np.mean((weight[used] * standard_error[used]) ** 2, dtype=np.float64))
 
 
-def _weighted_line(y, w, te):
-    """Fit y = a + b·te to each row by weighted least squares; with a single echo a = 0.
-
-    Returns the intercept a, the slope b and Σ w (te - t̄)², with which the variance of the slope is
-    σ² / Σ w (te - t̄)². Rows without weight get 0.
-    """
-    t = te.astype(np.float32)
-    if te.size == 1:
-        return np.zeros(len(y), np.float32), y[:, 0] / t[0], w[:, 0] * t[0] ** 2
-    total = w.sum(axis=1)
-    scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
-    t_mean = (w @ t) * scale
-    y_mean = np.einsum("ij,ij->i", w, y) * scale
-    dt = t - t_mean[:, None]
-    information = np.einsum("ij,ij,ij->i", w, dt, dt)
-    covariance = np.einsum("ij,ij,ij->i", w, dt, y - y_mean[:, None])
-    slope = np.divide(covariance, information, out=np.zeros_like(total), where=information > 0)
-    return y_mean - slope * t_mean, slope, information
-
-
-def _is_ambiguous(residual, w, te, information, noise_sd):
+def _is_ambiguous(residual, w, te, information, remainder, noise_sd):
     """Mark voxels where an echo fits about as well after adding ±2π, if this changes the slope.
 
     Adding ±2π to echo i changes Σ w (φ - φ̂)² by 4π wᵢ (π (1 - hᵢ) - |rᵢ|), with its leverage hᵢ and
@@ -313,18 +321,15 @@ def _is_ambiguous(residual, w, te, information, noise_sd):
     if te.size < 3:  # a line fits two echoes exactly, whatever multiple of 2π is added
         return is_ambiguous
     total = w.sum(axis=1)
-    has_signal = (total > 0) & (information > 0)
-    scale = np.divide(1, total, out=np.zeros_like(total), where=has_signal)
-    slope_scale = np.divide(1, information, out=np.zeros_like(total), where=has_signal)
+    scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
     t = te.astype(np.float32)
     t_mean = (w @ t) * scale
     limit = np.float32(_WRAP_MATTERS * noise_sd / (2 * np.pi)) * np.sqrt(information)
     for i in range(te.size):
         dt = t[i] - t_mean
-        remainder = 1 - w[:, i] * (scale + dt * dt * slope_scale)  # 1 - leverage
         is_ambiguous |= (
-            (np.abs(residual[:, i]) > np.float32(_AMBIGUITY * np.pi) * remainder)
-            & (remainder > 1 - _HIGHEST_LEVERAGE)
+            (np.abs(residual[:, i]) > np.float32(_AMBIGUITY * np.pi) * remainder[:, i])
+            & (remainder[:, i] > 1 - _HIGHEST_LEVERAGE)
             & (w[:, i] * np.abs(dt) > limit)
         )
     return is_ambiguous
@@ -342,46 +347,38 @@ def _jumps(phase, mask):
     return jumps
 
 
-def _noise_level(misfit, phase, magnitude, mask):
-    """Return the noise standard deviation of the signal, and how it was determined."""
-    freedom = phase.shape[-1] - 2  # degrees of freedom: echoes less the two parameters
-    if freedom >= 1:
-        # Σ w (φ - φ̂)² / σ² follows a χ² distribution with these degrees of freedom.
-        noise_sd = float(np.sqrt(np.median(misfit) / stats.chi2.median(freedom)))
-        return noise_sd, "residual of the field fit"
-    signal = magnitude[..., 0] * np.exp(1j * phase[..., 0])
-    return _noise_of_differences(signal, mask), "finest differences of the first echo"
+def _scatter(misfit, freedom):
+    """Return the noise level that would explain the median misfit."""
+    # Σ w (φ - φ̂)² / σ² follows a χ² distribution with these degrees of freedom.
+    return float(np.sqrt(np.median(misfit) / stats.chi2.median(freedom)))
 
 
 def _misfit_factor(misfit, noise_sd, freedom):
-    """Return the ratio of misfit to noise where it is significant (P < 0.001), and 1 elsewhere."""
+    """Return the ratio of misfit to noise where it is significant, and 1 elsewhere."""
     if freedom < 1 or noise_sd == 0:
         return 1
     chi2 = misfit / np.float32(noise_sd**2)
-    return np.sqrt(np.where(chi2 > stats.chi2.isf(1e-3, freedom), chi2 / freedom, 1))
+    return np.sqrt(np.where(chi2 > stats.chi2.isf(IMPROBABLE, freedom), chi2 / freedom, 1))
 
 
-def _noise_of_differences(signal, mask):
-    """Estimate the noise of a complex image by the median absolute value of its finest 3-D Haar
-    coefficients.
-
-    A coefficient is the difference along x of the difference along y of the difference along z, in
-    a block of 2 x 2 x 2 voxels. Anatomy and coil phase have little of it. Blocks that are not
-    entirely inside the mask are left out.
-
-    References
-    ----------
-    Donoho & Johnstone, Biometrika 81:425-455 (1994), section 4.2.
-    """
-    detail = signal
-    is_inside = mask
-    for axis in range(3):
-        lower, upper = neighbours(axis)
-        detail = detail[upper] - detail[lower]
-        is_inside = is_inside[upper] & is_inside[lower]
-    # The sum of eight independent values has eight times their variance.
-    parts = np.concatenate([detail[is_inside].real, detail[is_inside].imag]) / np.sqrt(8)
-    return float(np.median(np.abs(parts)) / stats.norm.ppf(0.75)) if parts.size else 0.0
+def _noise_level(phase, magnitude, mask, residual, remainder):
+    """Return the noise of the signal."""
+    noise = noise_of_air(magnitude)
+    if noise is not None:
+        return noise
+    n_echoes = phase.shape[-1]
+    if n_echoes < 3:
+        signal = magnitude[..., 0] * np.exp(1j * phase[..., 0])
+        sd = noise_of_differences(signal, mask)
+        return Noise(sd, (sd,), "finest differences of the first echo")
+    # residuals in units of the magnitude; a residual has the variance of noise times 1 - leverage
+    # an echo that alone determines the fit has no residual
+    scaled = magnitude[mask] * residual / np.sqrt(np.maximum(remainder, 1 - _HIGHEST_LEVERAGE))
+    of_echoes = []
+    for echo in range(n_echoes):
+        of_echoes.append(noise_of_differences(_into(mask, scaled[:, echo]), mask))
+    sd = float(np.sqrt(np.mean(np.square(of_echoes))))
+    return Noise(sd, tuple(of_echoes), "finest differences of the field fit's residual")
 
 
 def _into(mask, values):

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..images import ImageSummary, UnreadableImageError, summarize_image
 from ..problems import Problem
 from ..scans import Scan
-from .grids import commonest_grid, grid_difference
+from .grids import commonest_grid, grid_difference, grid_fault
 
 FEWEST_IN_MASK = 27  # voxels
 
@@ -45,10 +45,11 @@ def _mask_problems(scan, mask, summaries):
         cause = f"the brain mask is not binary (values from {mask.minimum:g} to {mask.maximum:g})"
         remedy = "threshold it, so that it is 0 outside the brain and 1 inside"
         return [Problem.of(scan, name, cause, remedy)]
-    if not summaries:
+    usable = {path: image for path, image in summaries.items() if grid_fault(image) is None}
+    if not usable:
         return []
-    reference = commonest_grid(summaries)
-    difference = grid_difference(mask, summaries[reference])
+    reference = commonest_grid(usable)
+    difference = grid_difference(mask, usable[reference])
     if difference:
         return [Problem.of(scan, name, f"{difference} {reference.name}", remedy)]
     if mask.n_nonzero == math.prod(mask.shape):

@@ -20,6 +20,7 @@ from .pathology import Pathology
 from .phantom_defects import PhantomDefects
 from .physiology import Breathing, Pulsation
 from .skull_base import SkullBase
+from .swallowing import Swallowing
 from .temperature import Temperature
 from .truncation import Truncation
 from .white_matter import Anisotropy, Microstructure
@@ -46,6 +47,7 @@ class Effects:
     skull_base: SkullBase | None = None
     phantom_defects: PhantomDefects | None = None
     temperature: Temperature | None = None
+    swallowing: Swallowing | None = None
 
     def only(self, *names: str) -> "Effects":
         """Return these effects with all but the named ones left out.
@@ -110,6 +112,7 @@ ROUGH = Effects(
     skull_base=SkullBase(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
+    swallowing=Swallowing(),
 )
 
 # Also those that are there on request only: the readout of the studies is unipolar.

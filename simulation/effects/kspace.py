@@ -9,6 +9,7 @@ from . import Effects, Records, effect_generator
 from .lines import SLICE_AXIS, line_times, modulate
 from .motion import move
 from .physiology import displace, slice_displacement
+from .swallowing import close_pharynx
 
 STEEPEST = 0.2  # ppm from slice to slice; steeper fields are at the surface of air, without signal
 
@@ -39,7 +40,7 @@ def distort_lines(
     vendor: str = "siemens",
     workers: int = 1,
 ) -> Records:
-    """Add the effects of breathing, pulse and movements to a scan's images.
+    """Add the effects of breathing, swallowing, pulse and movements to a scan's images.
 
     Lines that are not acquired are left out later, with the noise, by `truncate`.
 
@@ -76,16 +77,21 @@ def distort_lines(
     records: Records = {}
     times = line_times(sampled_lines(effects, vendor, protocol.shape), protocol.repetition_time)
     cycles = 2 * np.pi * protocol.imaging_frequency * np.array(protocol.echo_times)  # rad per ppm
+    of_person = seed if person_seed is None else person_seed
     if effects.breathing is not None:
-        of_person = seed if person_seed is None else person_seed
-        # A stream of its own, in case that the scan has the person's seed.
-        own = effect_generator(of_person, "breathing").spawn(1)[0]
-        breathing = effects.breathing.of_person(own)
+        breathing = effects.breathing.of_person(_own_generator(of_person, "breathing"))
         pattern = breathing.pattern(affine, protocol.shape, centre)
         rng = effect_generator(seed, "breathing")
         field, records["breathing"] = breathing.draw(rng, times)
         for echo, cycle in zip(signal, cycles, strict=True):
             echo[:] = modulate(echo, pattern, cycle * field, 1.0, workers=workers)
+    if effects.swallowing is not None:
+        swallowing = effects.swallowing.of_person(_own_generator(of_person, "swallowing"))
+        change = swallowing.change(affine, protocol.shape, centre)
+        rng = effect_generator(seed, "swallowing")
+        is_closed, records["swallowing"] = swallowing.draw(rng, times)
+        for echo, cycle in zip(signal, cycles, strict=True):
+            echo[:] = close_pharynx(echo, change, is_closed, cycle, workers=workers)
     if effects.pulsation is not None:
         pattern = effects.pulsation.pattern(affine, protocol.shape, centre)
         rng = effect_generator(seed, "pulsation")
@@ -110,3 +116,8 @@ def distort_lines(
             "Elliptical": part.elliptical,
         }
     return records
+
+
+def _own_generator(person_seed, name):
+    """Return the generator of what is a person's: not a scan's, even if it has the same seed."""
+    return effect_generator(person_seed, name).spawn(1)[0]

@@ -53,6 +53,7 @@ def test_all_derivatives_have_sidecars_and_are_valid(processed):
             f"fmap/{stem}_magnitude",
             f"fmap/{stem}_desc-total_fieldmap",
             f"fmap/{stem}_desc-totalse_fieldmap",
+            f"fmap/{stem}_desc-totalnoise_fieldmap",
             f"fmap/{stem}_desc-local_fieldmap",
         ]
         for method in DEFAULT_INVERSIONS:

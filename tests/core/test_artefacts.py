@@ -120,6 +120,13 @@ def test_no_alternation_of_noise_or_nothing():
     assert echo_alternation(np.zeros((3, *SHAPE)), noise[1], TIMES[:3], SHAPE) is None
 
 
+def test_jumps_do_not_depend_on_the_scale_of_the_values():
+    values = np.random.default_rng(0).uniform(-1, 1, (6, 6, 6)).astype(np.float32)
+    huge = values * np.float32(3e38)  # differences exceed the range of 32 bits
+    expected = jump_fraction(values, values.min(), values.max())
+    assert jump_fraction(huge, float(huge.min()), float(huge.max())) == expected
+
+
 def test_jumps_distinguish_phase_from_magnitude():
     magnitude, phase = echoes(noise=0.05)
     assert jump_fraction(magnitude[3], magnitude[3].min(), magnitude[3].max()) == 0

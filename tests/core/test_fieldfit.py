@@ -59,16 +59,16 @@ def test_standard_error_is_the_spread_over_realisations(truth, te):
     estimate = np.mean([fit.standard_error[mask] for fit in fits], axis=0)
     assert np.mean(spread / estimate) == pytest.approx(1, abs=0.03)
     # The median over a few thousand voxels has a standard deviation of 1.6 %.
-    assert fits[0].noise_sd == pytest.approx(2.0, rel=0.05)
-    assert "residual" in fits[0].noise_source
+    assert fits[0].noise.sd == pytest.approx(2.0, rel=0.05)
+    assert "residual" in fits[0].noise.source
 
 
 @pytest.mark.parametrize("te", [TE[:1], TE[:2]])
 def test_noise_of_one_and_two_echoes_comes_from_the_image(truth, te):
     whole = dict(truth, mask=np.ones(SHAPE, bool), offset=np.zeros(SHAPE))
     fit = fit_field(*scan(whole, te, 2.0), te, whole["mask"], centre_frequency=F0)
-    assert fit.noise_sd == pytest.approx(2.0, rel=0.25)
-    assert "differences" in fit.noise_source
+    assert fit.noise.sd == pytest.approx(2.0, rel=0.25)
+    assert "differences" in fit.noise.source
     # The standard error is correct in each voxel.
     assert np.std((fit.field - whole["field"]) / fit.standard_error) == pytest.approx(1, abs=0.25)
 
@@ -77,7 +77,7 @@ def test_flow_in_some_voxels_does_not_raise_the_noise_level(truth):
     phase, magnitude = scan(truth, TE, 2.0)
     phase[:4, :, :, 1] += 0.5  # phase is not linear in time here
     fit = fit_field(phase, magnitude, TE, truth["mask"], centre_frequency=F0)
-    assert fit.noise_sd == pytest.approx(2.0, rel=0.1)
+    assert fit.noise.sd == pytest.approx(2.0, rel=0.1)
     residual = np.where(truth["mask"], fit.residual, np.nan)
     assert np.nanmedian(residual[:4]) > 5 * np.nanmedian(residual)
 

@@ -371,8 +371,12 @@ def noise_files(folder, files, outputs):
     chi_se = folder / "sub-01_desc-se_Chimap.nii"
     nib.save(nib.load(outputs.chi_se_file), chi_se)
     chi_se.with_suffix(".json").write_text(json.dumps(outputs.provenance))
-    in_hertz = saved(folder, "hertz", 123.2 * nib.load(files["standard_error_file"]).get_fdata())
-    return {"chi_se": str(chi_se), "field_se": in_hertz}
+    in_hertz = 123.2 * nib.load(files["standard_error_file"]).get_fdata()
+    return {
+        "chi_se": str(chi_se),
+        "field_se": saved(folder, "hertz", in_hertz),
+        "field_noise": saved(folder, "noise", 0.6 * in_hertz),
+    }
 
 
 @pytest.mark.parametrize("method", ["deterministic", "iterative", "medi"])
@@ -417,6 +421,8 @@ def test_table_has_the_standard_error_of_each_mean(nodes, phantom, tmp_path, met
         scale=scale,
     )
     assert [row["se"] for row in rows[:3]] == pytest.approx(expected, rel=1e-3)
+    assert [row["se_noise"] for row in rows[:3]] == pytest.approx(0.6 * expected, rel=1e-3)
+    assert [row["se_systematic"] for row in rows[:3]] == pytest.approx(0.8 * expected, rel=1e-3)
     assert np.isnan(rows[3]["se"])
     assert list(rows[0])[:6] == ["method", "roi", "mean", "sd", "median", "se"]
     (without,) = run(MeasureRegions(**shared), tmp_path / "without").rows

@@ -380,6 +380,7 @@ def test_table_of_quality_has_one_row_per_scan(tmp_path, monkeypatch):
         "MagnitudeNoiseStandardDeviation": 2.0,
         "UnresolvedVoxels": 6,
         "MedianFieldStandardError": 0.001,
+        "FirstEchoSignalToNoise": 120.0,
     }
     sidecar |= {"Lambda": 1e4, "LambdaUnits": "mm", "LocalFieldStandardDeviation": 0.07}
     (tmp_path / "chi.json").write_text(json.dumps(sidecar))
@@ -401,7 +402,7 @@ def test_table_of_quality_has_one_row_per_scan(tmp_path, monkeypatch):
     table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
     assert list(table) == list(load_template("quality_table"))
     first, second = table.to_dict("records")
-    assert first["snr"] == 150
+    assert (first["snr"], first["snr_first_echo"], first["field_se"]) == (150, 120, 0.001)
     assert (first["acquisition"], first["site"], first["scan"]) == ("x", "A", 1)
     assert first["unresolved_fraction"] == pytest.approx(6 / 30)
     assert first["mask_volume"] == pytest.approx(24 * 1.5 / 1000)
@@ -414,3 +415,23 @@ def test_table_of_quality_has_one_row_per_scan(tmp_path, monkeypatch):
     assert (second["lambda_at_bound"], second["doubts"]) == ("none", "none")
     assert np.isnan(second["snr"])
     assert second["cause"] == "too far"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        (".bidsignore", "**/*_T1w*\n", "listed in .bidsignore (**/*_T1w*)"),
+        (
+            "sub-01/sub-01_scans.tsv",
+            "filename\texclude\tcomment\nanat/sub-01_T1w.nii.gz\t1\tblurred\n",
+            "exclude is '1': blurred (sub-01_scans.tsv, line 2)",
+        ),
+    ],
+)
+def test_images_that_the_study_excludes_are_not_used(raw, name, text, reason):
+    (raw.parent / name).write_text(text)
+    anatomy, (problem,) = find_anatomy("01", raw, [])
+    assert anatomy.t1w is None
+    assert anatomy.flair is not None
+    assert (problem.severity, problem.cause) == ("unused", reason)
+    assert problem.scan == "the T1w image of sub-01"

@@ -14,7 +14,9 @@ from multiqsm.dataset.exclusions import Exclusion, read_exclusions
 from multiqsm.dataset.problems import DatasetError
 
 TABLES = {
-    "participants.tsv": "participant_id\tExclude\treason\nsub-03\ttrue\twithdrew\nsub-01\t\t\n",
+    "participants.tsv": (  # in which quality may be that of sleep
+        "participant_id\tExclude\treason\tquality\nsub-03\ttrue\twithdrew\t7\nsub-01\t\t\tpoor\n"
+    ),
     "sub-02/sub-02_sessions.tsv": "session_id\texcluded\nses-B\tyes\nses-A\tno\n",
     "sub-01/ses-A/sub-01_ses-A_scans.tsv": (
         "filename\tquality\texclude\tcomment\n"

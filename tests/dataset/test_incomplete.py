@@ -85,6 +85,15 @@ def test_parts_under_different_labels_are_refused_with_the_place_of_the_other(
     assert re.search(rf"\bthe same {name}\b", first.remedy)
 
 
+def test_magnitudes_and_phases_named_as_four_runs_are_paired(tmp_path):
+    write_dataset(tmp_path, parts=("mag",), runs=("1", "3"), **TWO_ECHOES)
+    write_dataset(tmp_path, parts=("phase",), runs=("2", "4"), **TWO_ECHOES)
+    write_dataset(tmp_path, subjects=("02",), **TWO_ECHOES)
+    _, left_out = collect_scans(tmp_path)
+    partner = {problem.scan: re.search(r"run-\d", problem.cause)[0] for problem in left_out}
+    assert [partner[f"sub-01_run-{run}"] for run in "1234"] == ["run-2", "run-1", "run-4", "run-3"]
+
+
 def test_parts_under_different_suffixes(dataset):
     write_dataset(dataset, subjects=("02",), **TWO_ECHOES)
     for path in sorted((dataset / "sub-01/anat").glob("*part-phase*")):

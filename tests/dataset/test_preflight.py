@@ -479,6 +479,23 @@ def test_bad_mask(make_dataset, mask, affine, cause):
     assert only_error(root).startswith(f"sub-01: sub-01_desc-brain_mask.nii.gz: {cause}")
 
 
+def test_mask_is_compared_with_images_that_have_a_grid(make_dataset):
+    root = with_mask(make_dataset(), np.ones((6, 5, 4)))
+    path = image(root, PHASE)
+    nib.save(nib.Nifti1Image(np.arange(5, dtype=np.float32), np.eye(4)), path)
+    assert f"{path.name}: the image is 1-D (5)" in only_error(root)
+
+
+def test_damaged_header_is_not_announced_without_the_name_of_its_file(make_dataset, capfd):
+    root = make_dataset()
+    path = image(root, PHASE)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[80:84] = bytes(4)  # the first voxel size
+    path.write_bytes(gzip.compress(content))
+    assert f"{path.name}: the header states a voxel size of 0.0" in only_error(root)
+    assert capfd.readouterr().err == ""  # nibabel's lines name no file
+
+
 def test_damaged_mask(make_dataset):
     root = with_mask(make_dataset(), np.ones((6, 5, 4)))
     damage_checksum(root / "derivatives/manual/sub-01/anat/sub-01_desc-brain_mask.nii.gz")

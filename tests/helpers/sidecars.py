@@ -24,7 +24,11 @@ BOOKKEEPING = {
     *("EvenEchoPhaseScatter", "VoxelsWithoutPhase", "MagnitudeScale", "AlternatingSignUndone"),
     *("NonFiniteVoxelsSetToZero", "UnresolvedVoxels", "MagnitudeNoiseStandardDeviation"),
     *("MagnitudeNoiseSource", "MedianFieldStandardError", "LocalFieldStandardDeviation"),
+    *("MagnitudeNoiseOfEchoes", "FirstEchoSignalToNoise"),
+    *("MedianFieldNoiseError", "MedianFieldSystematicError"),
     *("LocalFieldRobustStandardDeviation", "SignAsymmetry", "SignLooksWrong"),
+    # results: inversion
+    "InversionConverged",
     # results: reference region
     *("ReferenceCentres", "ReferenceDepths", "ReferenceMeanR2star", "ReferenceVolumeLeft"),
     *("ReferenceVolumeRight", "ReferenceVoxelsOfSides"),

@@ -65,6 +65,8 @@ def r2star_table(table):
     of_susceptibility = [
         "method",
         "se",
+        "se_noise",
+        "se_systematic",
         "reference",
         "reference_offset",
         "reference_sd",

@@ -18,6 +18,7 @@ from multiqsm.simulation.effects.physiology import (
     displace,
     slice_displacement,
 )
+from multiqsm.simulation.effects.swallowing import Swallowing, close_pharynx
 from multiqsm.simulation.effects.truncation import KSpace, Truncation, truncate
 from multiqsm.simulation.grid import scan_affine
 from multiqsm.simulation.plan import simulate
@@ -30,7 +31,7 @@ SHAPE = (48, 40, 32)
 VOXEL_SIZE = (2.0, 2.0, 3.0)
 AFFINE = scan_affine(SHAPE, VOXEL_SIZE)
 PROTOCOL = Protocol(SHAPE, VOXEL_SIZE, (0.01, 0.03), snr=np.inf, oversampling=(1, 1, 1))
-KSPACE_EFFECTS = ("breathing", "pulsation", "motion", "truncation")
+KSPACE_EFFECTS = ("breathing", "swallowing", "pulsation", "motion", "truncation")
 ALL_LINES = np.ones((SHAPE[0], SHAPE[2]), bool)
 TIMES = line_times(ALL_LINES, PROTOCOL.repetition_time)
 REGULAR = {"scan_spread": 0.0, "rate_spread": 0.0, "breath_spread": 0.0}
@@ -147,6 +148,54 @@ def test_people_differ_more_in_breathing_than_their_scans():
     own = Breathing().of_person(effect_generator(7, "breathing").spawn(1)[0]).field
     assert len(set(sizes)) == 3
     assert np.abs(np.log(np.divide(sizes, own))).max() < 0.4  # four standard deviations
+
+
+def test_pharynx_has_the_field_of_a_ball_of_air():
+    """On the axis its field falls with the cube of the distance, at 60 mm from 8 mL to 2/3 · 9.4
+    ppm · (12.4/60)³, 12.4 mm being the ball's radius; across the axis it is minus half of that.
+    While it is closed, this is missing.
+    """
+    swallowing = Swallowing(volume=8.0, ahead=0.0, depth=100.0)
+    radius = (3 * 8000 / (4 * np.pi)) ** (1 / 3)
+    change = swallowing.change(np.diag([20.0, 20, 20, 1]), (5, 5, 10), np.array([0.0, 0.0, 100.0]))
+    heights = 20.0 * np.arange(2, 10)
+    np.testing.assert_allclose(change[0, 0, 2:], -2 / 3 * 9.4 * (radius / heights) ** 3, rtol=1e-4)
+    assert change[3, 0, 0] == pytest.approx(9.4 / 3 * (radius / 60) ** 3, rel=1e-4)
+
+
+def test_only_lines_of_swallows_are_of_another_field():
+    """Their k-space is that of the head in the other field, all others are as they were; there are
+    as many as swallows take time.
+    """
+    is_closed, record = Swallowing(rate=6.0, duration=0.5).draw(np.random.default_rng(2), TIMES)
+    begins = np.array(record["Times"])
+    assert len(begins) > 2
+    assert np.diff(begins).min() > 0.5
+    closed = np.minimum(begins + 0.5, TIMES.max()) - np.maximum(begins, 0)
+    n_lines = closed.sum() / PROTOCOL.repetition_time
+    assert is_closed.sum() == pytest.approx(n_lines, abs=len(begins))
+    image = blob()
+    change = np.linspace(-0.05, 0.05, image.size, dtype=np.float32).reshape(SHAPE)
+    cycle = 2 * np.pi * 123.25 * 0.03
+    kspace = np.fft.fft2(close_pharynx(image, change, is_closed, cycle), axes=(0, 2))
+    open_field = np.fft.fft2(image, axes=(0, 2))
+    other = np.fft.fft2(image * np.exp(1j * cycle * change), axes=(0, 2))
+    wanted = np.where(is_closed[:, None, :], other, open_field)
+    np.testing.assert_allclose(kspace, wanted, atol=1e-5 * np.abs(open_field).max())
+
+
+def test_people_swallow_once_a_minute():
+    """Poisson: in ten minutes 9.8 ± 3.1 times, for a person of the median rate."""
+    times = np.arange(0, 600, 0.045)
+    numbers = []
+    for seed in range(100):
+        _, record = Swallowing().draw(np.random.default_rng(seed), times)
+        numbers.append(len(record["Times"]))
+    assert np.mean(numbers) == pytest.approx(9.8, abs=1.0)  # ± .31
+    assert np.std(numbers) == pytest.approx(3.1, rel=0.25)
+    generators = map(np.random.default_rng, range(200))
+    rates = [Swallowing().of_person(rng).rate for rng in generators]
+    assert np.median(rates) == pytest.approx(0.98, rel=0.15)
 
 
 def test_pulse_moves_the_brain_stem():
@@ -330,6 +379,7 @@ def test_switched_off_leaves_the_scan(specimen):
     assert again.effects == {}
     nothing = Effects(
         breathing=Breathing(field=0.0),
+        swallowing=Swallowing(volume=0.0),
         pulsation=Pulsation(displacement=0.0),
         motion=Motion((0.0,) * 3, (0.0,) * 3, sudden_rate=0.0),
         truncation=Truncation(siemens=KSpace()),
@@ -342,13 +392,14 @@ def test_switched_off_leaves_the_scan(specimen):
 def test_each_effect_changes_the_scan_by_itself(specimen, name):
     """A few per cent, in any number of threads the same, and by what it draws when alone."""
     scan = acquire(specimen, PROTOCOL, seed=4)
-    alone = acquire(specimen, PROTOCOL, seed=4, effects=ROUGH.only(name))
-    threaded = acquire(specimen, PROTOCOL, seed=4, effects=ROUGH.only(name), workers=3)
+    rough = replace(ROUGH, swallowing=Swallowing(rate=6.0))  # several times in this short scan
+    alone = acquire(specimen, PROTOCOL, seed=4, effects=rough.only(name))
+    threaded = acquire(specimen, PROTOCOL, seed=4, effects=rough.only(name), workers=3)
     assert alone.signal.tobytes() == threaded.signal.tobytes()
     change = np.abs(alone.signal - scan.signal)[scan.mask].max() / np.abs(scan.signal).max()
     assert 0.002 < change < 0.3
     if name != "truncation":
-        others = ROUGH.only(*KSPACE_EFFECTS).without("truncation")
+        others = rough.only(*KSPACE_EFFECTS).without("truncation")
         together = acquire(specimen, PROTOCOL, seed=4, effects=others)
         assert together.effects[name] == alone.effects[name]
         assert effect_generator(4, name).random() == effect_generator(4, name).random()
@@ -379,7 +430,7 @@ def test_phantoms_do_not_breathe():
     """A phantom has the vendor's k-space only."""
     design = make_design("phantom", runs=1, sites=["C"], voxel_size=(6, 6, 6), effects=ROUGH)
     scan = simulate(design.plans[0])
-    assert not {"breathing", "pulsation", "motion"} & set(scan.effects)
+    assert not {"breathing", "swallowing", "pulsation", "motion"} & set(scan.effects)
     assert scan.effects["truncation"]["PhaseResolution"] == 0.875
     ideal = simulate(replace(design.plans[0], effects=IDEAL))
     assert scan.signal.tobytes() != ideal.signal.tobytes()

@@ -98,7 +98,7 @@ def test_quality_and_report(cohort):
     for patient in PATIENTS:
         quality = read_tsv(anat(out, patient, "desc-quality_stats.tsv"))
         assert len(quality) == 1
-        assert quality["snr"].between(50, 500).all()
+        assert quality["snr_first_echo"].between(50, 500).all()
         assert (quality["unresolved_fraction"] < 0.05).all()
         page = (out / f"sub-{patient}.html").read_text()
         assert re.search("<h2[^>]*>.*Lesions", page)
