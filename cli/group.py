@@ -10,7 +10,7 @@ from ..bids_templates import SHIPPED_MODELS
 from ..cohort.included import excluded_scans, study_exclusions
 from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
-from ..cohort.roi_tables import add_protocols, read_roi_tables
+from ..cohort.roi_tables import add_participants, add_protocols, read_roi_tables
 from ..dataset.content import exists
 from ..dataset.exclusions import Exclusions
 from ..dataset.group_tables import model_folder
@@ -69,6 +69,8 @@ def run_group(options: Namespace) -> int:
     )
     code = _code_of(excluded)
     if options.dry_run:
+        for warning in add_participants(rois, options.bids_dir)[1]:
+            print(f"warning: {warning}", file=sys.stderr)
         return code
 
     from ..workflows.group import init_study_wf

@@ -155,7 +155,7 @@ RECIPES = {
             "roughness.py field --in-vivo TR_1_1 TR_2_4",
             "roughness.py field --effects anisotropy microstructure",
             f"roughness.py cosmos --effects {COSMOS_EFFECTS}",
-            "roughness.py cosmos",
+            "roughness.py cosmos --voxel-size 3 3 3",
         ),
         "effects": (
             "effects.py each --runs 3 --voxel-size 2.5 2.5 2.5",

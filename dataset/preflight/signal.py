@@ -25,6 +25,8 @@ RISE = 0.1
 DECAY_STEP = 0.15
 # Fraction of neighbouring voxels with a jump: the smallest of real phase images; magnitudes have 0.
 SWAPPED_JUMPS = 2e-3
+# Fraction of the maximum below which an image goes only if it is no magnitude.
+NEGATIVE = 0.1
 
 
 class Blocks:
@@ -145,6 +147,8 @@ def check_exchange(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[P
             continue
         if not (_is_varied(summaries[magnitude]) and _is_varied(summaries[phase])):
             continue
+        if summaries[phase].minimum < -NEGATIVE * summaries[phase].maximum:
+            continue  # no magnitude; that the phase hardly jumps may be the work of a mask
         magnitude_jumps = _jump_fraction(summaries[magnitude])
         phase_jumps = _jump_fraction(summaries[phase])
         if magnitude_jumps > SWAPPED_JUMPS and phase_jumps < SWAPPED_JUMPS / 10:

@@ -102,7 +102,8 @@ def test_no_table_has_excluded_scans(study, tmp_path, monkeypatch):
 def test_dry_run_gives_the_same_verdict_before_work(study, tmp_path, capsys):
     places = [str(study / "raw"), str(study / "out"), "group", "-w", str(tmp_path / "work")]
     assert main([*places, "--dry-run"]) == 1  # sub-01, sub-04
-    printed = capsys.readouterr().out
+    printed, warnings = capsys.readouterr()
+    assert "warning: participants.tsv: no column sex" in warnings
     assert "excluded: sub-03_ses-B_run-2: quality is 'bad'" in printed
     assert "error: sub-04_ses-A_run-1: participants.tsv: rows of sub-04 contradict" in printed
     assert "16 scans of 3 subjects at 3 sites, 23 excluded" in printed
