@@ -133,6 +133,9 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=RULES, default=list(RULES))
     parser.add_argument("--rules", nargs="+", metavar="NAME", help="only these rules for λ")
     parser.add_argument("--scan", action="store_true", help="also multiples of the default λ")
+    parser.add_argument(
+        "--quadratic-penalty", type=float, default=0.0, metavar="MM2", help="MEDI's"
+    )
     parser.add_argument("--edges", choices=("map", "magnitude", "none"), default="map")
     parser.add_argument("--crop", type=float, metavar="MM", help="side of a cube in the middle")
     parser.add_argument("--figure", type=Path, help="picture of the maps of the first head")
@@ -225,10 +228,11 @@ def compare_method(head, method, edges, options):
     """Print the rows of one method; return errors by multiple of λ, and the default's map."""
     errors = {}
     first = None
+    extra = {"quadratic_penalty": options.quadratic_penalty} if method == "medi" else {}
     for rule in RULES[method]:
         if rule is not None and options.rules and rule not in options.rules:
             continue
-        inversion = invert(head, method, edges, lambda_rule=rule)
+        inversion = invert(head, method, edges, lambda_rule=rule, **extra)
         figures = print_row(head, method, inversion, rule or "–")
         if first is None:
             first = inversion
@@ -236,7 +240,7 @@ def compare_method(head, method, edges, options):
     if first is not None and options.scan and first.lambda_choice is not None:
         for factor in SCAN:
             value = factor * first.lambda_choice.value
-            inversion = invert(head, method, edges, lambda_value=value)
+            inversion = invert(head, method, edges, lambda_value=value, **extra)
             errors[factor] = print_row(head, method, inversion, f"× {factor:g}")[0]
     return errors, None if first is None else first.chi
 
@@ -247,7 +251,7 @@ def best_of(errors):
     return factor, errors[1] - errors[factor]
 
 
-def invert(head, method, edges, *, lambda_rule=None, lambda_value=None):
+def invert(head, method, edges, *, lambda_rule=None, lambda_value=None, **extra):
     """Invert a head's field by a method."""
     rule = {} if lambda_rule is None else {"lambda_rule": lambda_rule}
     space = {"b0_dir": head.b0_dir}
@@ -274,6 +278,7 @@ def invert(head, method, edges, *, lambda_rule=None, lambda_value=None):
         standard_error=head.standard_error,
         medi_lambda=lambda_value,
         medi_data="linear",
+        **extra,
         **space,
         **rule,
     )

@@ -10,6 +10,7 @@ from ..core.mask.shapes import EmptyMaskError
 from .base import CoreInterface, ProvenanceInputSpec, ProvenanceOutputSpec
 from .images import geometry, read_mask, read_volume, write_volume
 
+NOT_TRIMMED = "none"
 TRIMMING_RULE = (
     f"from the surface, voxels whose standard error of the field exceeds {UNRELIABLE:g} times the "
     "median in the mask"
@@ -55,7 +56,11 @@ class PhantomMask(CoreInterface):
         phase, _ = read_volume(self.inputs.phase_file)
         mask = phantom_mask(magnitude, phase, geometry(image)["voxel_size"])
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
-        self.record("phantom_mask", BrainMask="of a phantom, from magnitude and phase quality")
+        self.record(
+            "phantom_mask",
+            BrainMask="of a phantom, from magnitude and phase quality",
+            BrainMaskTrimmingRule=NOT_TRIMMED,
+        )
         return runtime
 
 
@@ -80,7 +85,11 @@ class UserMask(CoreInterface):
                 "remove it to have the brain masked automatically"
             )
         self._results["mask_file"] = write_volume(self.out_path(runtime, "mask"), mask, image)
-        self.record("user_mask", BrainMask=f"given by the user: {self.inputs.source}")
+        self.record(
+            "user_mask",
+            BrainMask=f"given by the user: {self.inputs.source}",
+            BrainMaskTrimmingRule=NOT_TRIMMED,
+        )
         return runtime
 
 

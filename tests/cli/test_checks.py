@@ -72,9 +72,9 @@ def test_a_folder_that_is_no_dataset_is_refused_by_its_kind(
         folder.mkdir()
         (folder / name).write_bytes(content)
     assert run(folder, tmp_path / "out", level=level) == 2
-    error = capsys.readouterr().err
-    assert cause in error
-    assert error.count("\n") == 1
+    fault, where_to_read = capsys.readouterr().err.splitlines()
+    assert cause in fault
+    assert "docs/troubleshooting.md" in where_to_read
 
 
 def test_a_file_in_place_of_the_dataset_is_refused(tmp_path, capsys):

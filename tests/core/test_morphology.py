@@ -175,6 +175,30 @@ def test_merit_down_weights_inconsistent_voxels():
     assert contrast(merit, inside, outside) == pytest.approx(0.1, rel=0.05)
 
 
+def test_quadratic_penalty_alone_gives_the_iterative_map():
+    field, mask, magnitude, *_ = ball_in_head((1, 1, 2), TILTED, 1)
+    field = noisy(field, 0.003)
+    edges = edge_mask(noisy(magnitude, 0.01), mask)
+    options = {"edges": edges, "b0_dir": TILTED}
+    quadratic = iterative(
+        field, mask, (1, 1, 2), exterior_weight=0.0, lambda_value=0.3, tolerance=1e-4, **options
+    ).chi[mask]
+    chi = medi(
+        field,
+        mask,
+        (1, 1, 2),
+        medi_lambda=1e-9,
+        quadratic_penalty=0.3**2,
+        medi_data="linear",
+        merit=False,
+        tolerance=1e-4,
+        max_iterations=300,
+        **options,
+    ).chi[mask]
+    difference = (chi - chi.mean()) - (quadratic - quadratic.mean())
+    assert np.std(difference) < 0.03 * np.std(quadratic)
+
+
 def test_threads_change_nothing():
     field, mask, magnitude, *_ = ball_in_head((1, 1, 2), TILTED, 1)
     edges = edge_mask(magnitude, mask)
@@ -191,6 +215,7 @@ def test_threads_change_nothing():
     [
         ({"medi_lambda": -1.0}, "positive"),
         ({"lambda_rule": "gcv"}, "unknown rule"),
+        ({"quadratic_penalty": -1.0}, "must not be negative"),
         ({"lambda_rule": "discrepancy"}, "standard error"),
         ({"period": 0.0}, "positive"),
         ({"period": None}, "needs the period"),

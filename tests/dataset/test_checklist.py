@@ -263,7 +263,9 @@ def test_patients_of_each_model_are_counted_with_those_it_excludes(tmp_path):
 def test_trimming_of_the_mask_is_given_with_how_much_it_removed(tmp_path):
     item = "Parameters of the brain mask"
     save_map(tmp_path, "sub-01", SIDECAR)
-    assert value(reporting_checklist(tmp_path), item) == "none: the mask is not trimmed"
+    assert value(reporting_checklist(tmp_path), item) == ""  # as earlier versions recorded
+    save_map(tmp_path, "sub-01", SIDECAR | {"BrainMaskTrimmingRule": "none"})
+    assert value(reporting_checklist(tmp_path), item) == "trimming rule: none"
     trimmed = {"BrainMaskTrimmingRule": "noisy voxels", "BrainMaskFractionTrimmed": 0.02}
     save_map(tmp_path, "sub-01", SIDECAR | trimmed)
     text = value(reporting_checklist(tmp_path), item)

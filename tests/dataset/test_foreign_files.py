@@ -4,7 +4,6 @@ what was decided is in the audit's table.
 
 import json
 import shutil
-from itertools import permutations
 
 import nibabel as nib
 import numpy as np
@@ -188,7 +187,7 @@ def test_milliradians_whose_slope_was_lost_in_one_echo(head):
     assert "echo 2: 2…4093, echo 3: -3142…" in error
 
 
-@pytest.mark.parametrize("order", list(permutations((1, 2, 3)))[1:])
+@pytest.mark.parametrize("order", [(1, 3, 2), (3, 1, 2), (3, 2, 1)])
 def test_numbers_of_echoes_in_any_order(tmp_path, order, make_dataset):
     times = tuple(0.006 * number for number in order)
     row, problems = audit(make_dataset(echo_times=times, voxels=smooth_head))
@@ -221,7 +220,7 @@ def test_names_of_a_manufacturer(head):
 
 
 def test_names_of_a_manufacturer_in_several_scans(make_dataset):
-    root = make_dataset(subjects=("01", "02", "03"), shape=SMOOTH, voxels=smooth_head)
+    root = make_dataset(subjects=("01", "02", "03"))
     edit_sidecars(root, "sub", Manufacturer="SIEMENS")
     scans, _ = collect_scans(root)
     rows = audit_table(inspect_scans(scans), [])
@@ -251,9 +250,18 @@ def airy(tmp_path_factory):
     return root, decoded(root)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0])
-@pytest.mark.parametrize("parts", [("phase",), ("mag",), ("mag", "phase")])
-@pytest.mark.parametrize("size", [0.8, 0.6])
+@pytest.mark.parametrize(
+    ("value", "parts", "size"),
+    [
+        (np.nan, ("phase",), 0.8),
+        (np.nan, ("phase",), 0.6),
+        (np.nan, ("mag",), 0.8),
+        (np.inf, ("mag", "phase"), 0.8),
+        (0, ("phase",), 0.6),
+        (0, ("mag",), 0.8),
+        (0, ("mag", "phase"), 0.8),
+    ],
+)
 def test_values_outside_the_head(airy, tmp_path, value, parts, size):
     """Whatever masked it, also more tightly than the head: the rest is as it was."""
     root, expected = airy
@@ -326,7 +334,7 @@ def decaying_slowly(part, echo_time):
     return smooth_head(part, echo_time if echo_time < 0.025 else echo_time / 10)
 
 
-SCALES = (1e-16, 1e-5, 1e12)
+SCALES = (1e-16, 1e12)
 
 
 def clipped(voxels):
@@ -337,11 +345,9 @@ def clipped(voxels):
     ("fault", "cause"),
     [
         (lambda voxels, echo: voxels, ""),
-        (lambda voxels, echo: voxels * (1.4 if echo == 2 else 1), "% higher than that of"),
         (lambda voxels, echo: voxels * (0.85 if echo == 2 else 1), "what is expected from the"),
         (lambda voxels, echo: voxels[::-1] if echo == 2 else voxels, "mirror"),
         (lambda voxels, echo: clipped(voxels), "have the"),
-        (lambda voxels, echo: voxels * (-1 if echo == 2 else 1), "cannot be negative"),
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -362,8 +368,7 @@ def test_checks_of_magnitudes_of_any_scale(tmp_path, fault, cause):
         _, problems = audit(root)
         reports.append([problem.cause.split(" maximum ")[0] for problem in problems])
         assert any(cause in text for text in reports[-1]) or not (cause or problems)
-    if "negative" not in cause:  # that message has the values
-        assert all(report == reports[0] for report in reports)
+    assert all(report == reports[0] for report in reports)
 
 
 @pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
@@ -397,8 +402,10 @@ def chop(voxels, part, axis):
     return voxels if part == "mag" else shifted.astype(np.float32)
 
 
-@pytest.mark.parametrize("parts", [("mag", "phase"), ("real", "imag")])
-@pytest.mark.parametrize(("axis", "name"), [(2, "third axis"), (0, "first axis")])
+@pytest.mark.parametrize(
+    ("parts", "axis", "name"),
+    [(("mag", "phase"), 2, "third axis"), (("real", "imag"), 0, "first axis")],
+)
 def test_sign_that_alternates_in_all_echoes_is_undone(tmp_path, parts, axis, name):
     options = {"parts": parts, "shape": SMOOTH, "metadata": {"Manufacturer": "GE MEDICAL SYSTEMS"}}
     true = write_dataset(tmp_path / "true", voxels=smooth_head, **options)
@@ -488,29 +495,35 @@ def stack(root, part, times, *, order=(0, 1, 2), ones=()):
 TIMES = [0.006, 0.012, 0.018]
 
 
-@pytest.mark.parametrize("stacked_parts", [("mag", "phase"), ("phase",), ("mag",)])
-@pytest.mark.parametrize("ones", [(), (1,)])
-def test_all_echoes_in_one_file(head, stacked_parts, ones):
+@pytest.fixture(scope="module")
+def decoded_head(tmp_path_factory):
+    """Magnitude and phase of the head in files of one echo."""
+    root = tmp_path_factory.mktemp("apart") / "raw"
+    return decoded(write_dataset(root, shape=SMOOTH, affine=AFFINE, voxels=smooth_head))
+
+
+@pytest.mark.parametrize(
+    ("stacked_parts", "ones"), [(("mag", "phase"), ()), (("mag", "phase"), (1,)), (("phase",), ())]
+)
+def test_all_echoes_in_one_file(head, decoded_head, stacked_parts, ones):
     """Every echo of the stack is decoded as if it were a file of its own."""
-    expected = decoded(head)
     for part in stacked_parts:
         stack(head, part, TIMES, ones=ones)
     row, problems = audit(head)
     assert problems == []
     assert (row["n_echoes"], row["echo_times"], row["matrix"]) == (3, "6, 12, 18", "20×18×16")
     assert "with all echoes along the fourth axis: 3 volumes" in row["decisions"]
-    for stacked, apart in zip(decoded(head), expected, strict=True):
+    for stacked, apart in zip(decoded(head), decoded_head, strict=True):
         np.testing.assert_array_equal(stacked, apart)
 
 
-def test_all_echoes_in_one_file_in_another_order(head):
-    expected = decoded(head)
+def test_all_echoes_in_one_file_in_another_order(head, decoded_head):
     for part in ("mag", "phase"):
         stack(head, part, [0.012, 0.006, 0.018], order=(1, 0, 2))
     row, problems = audit(head)
     assert of_severity(problems, "error") == []
     assert row["echo_times"] == "6, 12, 18"
-    for stacked, apart in zip(decoded(head), expected, strict=True):
+    for stacked, apart in zip(decoded(head), decoded_head, strict=True):
         np.testing.assert_array_equal(stacked, apart)
 
 
