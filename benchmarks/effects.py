@@ -7,10 +7,11 @@ python benchmarks/effects.py each [--runs 4] [--voxel-size 2 2 2] [--keep DIR]
     of the 2015 study (PDF, iterative).
 
 python benchmarks/effects.py lines [--draws 12] [--lambdas .1 .2 .4 .8] [--voxel-size 2 2 2]
-    What breathing, pulse and movements cost, each alone and all three: the standard deviation over
-    many draws of one scan without noise, of a person who breathes as the median does. It is that
-    of the change of the fitted field without solid harmonics up to second order, inverted by the
-    closed form with each λ (mm).
+    What breathing, pulse, movements and swallowing cost, each alone, and the first three together
+    (swallowing is on request only): the standard deviation over many draws of one scan without
+    noise, of a person who breathes as the median does; those who swallow differ. It is that of the
+    change of the fitted field without solid harmonics up to second order, inverted by the closed
+    form with each λ (mm).
 
 python benchmarks/effects.py picture --figure docs/effects.png [--keep DIR]
     One scan: the change that each effect makes to field, magnitude and susceptibility.
@@ -39,6 +40,7 @@ from scipy import fft
 
 from multiqsm.core.dipole import b0_direction
 from multiqsm.core.inversion.closed_form import deterministic
+from multiqsm.simulation.effects import ALL as EVERY_EFFECT
 from multiqsm.simulation.effects import IDEAL, ROUGH
 from multiqsm.simulation.effects.kspace import distort_lines
 from multiqsm.simulation.head import label_names
@@ -52,7 +54,7 @@ MAP_WINDOW = 30.0  # ppb
 BACKGROUND = 0.06  # of the bright tissue: less is noise, and has no phase
 ALL = "all"
 NONE = "none"
-OF_LINES = ("breathing", "swallowing", "pulsation", "motion")
+OF_LINES = ("breathing", "pulsation", "motion")
 FAINT = 0.1  # of the median magnitude at the last echo: voxels with less have no reliable phase
 
 
@@ -167,8 +169,8 @@ def lines(options):
     columns = " | ".join(region.replace("_", " ") for region in NUCLEI)
     print(f"\nSD (ppb) over {options.draws} draws\n\n| λ (mm) | effect | {columns} |")
     print("|---|---|" + "---|" * len(NUCLEI), flush=True)
-    for names_alone in (*((name,) for name in OF_LINES), OF_LINES):
-        effects = replace(ROUGH, breathing=replace(ROUGH.breathing, field_spread=0.0))
+    for names_alone in (*((name,) for name in (*OF_LINES, "swallowing")), OF_LINES):
+        effects = replace(EVERY_EFFECT, breathing=replace(ROUGH.breathing, field_spread=0.0))
         effects = effects.only(*names_alone)
         values = []
         for seed in range(options.draws):

@@ -34,7 +34,7 @@ from multiqsm.simulation.plan import simulate
 from multiqsm.simulation.study import make_design
 
 PPB = 1000
-ON_LINES = ("breathing", "pulsation", "motion", "truncation")
+ON_LINES = ("breathing", "swallowing", "pulsation", "motion", "truncation")
 ROBUST = 1.4826  # standard deviation of a normal distribution per median absolute deviation
 COHORT_SEED = 1_000_000
 SURFACE = 10.0  # mm, thickness of the brain's outer layer

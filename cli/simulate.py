@@ -285,7 +285,7 @@ def _add_effects(effects):
         "--ideal",
         action="store_true",
         help="leave out all effects: nobody breathes or moves during a scan, the scanner and the "
-        "phantom are perfect (default: all effects but a bipolar readout)",
+        "phantom are perfect (default: all effects but a bipolar readout and swallowing)",
     )
     exclusive.add_argument(
         "--effects",

@@ -112,11 +112,11 @@ ROUGH = Effects(
     skull_base=SkullBase(),
     phantom_defects=PhantomDefects(),
     temperature=Temperature(),
-    swallowing=Swallowing(),
 )
 
-# Also those that are there on request only: the readout of the studies is unipolar.
-ALL = replace(ROUGH, bipolar=Bipolar())
+# Also those that are there on request only: the readout of the studies is unipolar, and a swallow
+# while the middle of k-space is acquired spoils a scan.
+ALL = replace(ROUGH, bipolar=Bipolar(), swallowing=Swallowing())
 
 
 def effect_generator(seed: int | Sequence[int], name: str) -> np.random.Generator:
