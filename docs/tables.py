@@ -66,7 +66,11 @@ RECIPES = {
         "automatic-mask": ("methods.py maps --automatic-mask --sites A",),
         "streaking": ("methods.py streaking --figure streaking.png",),
         "timing": ("methods.py timing",),
-        "in-vivo": ("invivo.py IN_VIVO --rules whitened gcv scaled",),
+        "in-vivo": (
+            "invivo.py IN_VIVO --rules whitened gcv scaled",
+            "invivo.py IN_VIVO --subjects tr-1-1 --methods deterministic iterative medi"
+            " --rules whitened scaled --figure in_vivo.png",
+        ),
         "inversions": (
             "multiqsm REAL_BIDS real participant",
             "methods.py picture real --figure inversions.png",
