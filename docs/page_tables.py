@@ -1,12 +1,14 @@
 """Tables in Markdown for pages of docs/ that scripts write."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
 
 PPB = 1000
 DASH = "–"
+WIDTH = 99  # of a line of text, with the asterisk that follows
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -142,3 +144,18 @@ def in_words(name: str) -> str:
     str
     """
     return name.replace("_", " ")
+
+
+def paragraph(text: str) -> str:
+    """Break a paragraph into lines.
+
+    Parameters
+    ----------
+    text : str
+        Sentences.
+
+    Returns
+    -------
+    str
+    """
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from page_tables import PPB, in_words, markdown, mean_sd, number, p_text
+from page_tables import PPB, in_words, markdown, mean_sd, number, p_text, paragraph
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.tables import read_tsv
@@ -38,11 +38,13 @@ def study_parts(study: Tables, folder: Path) -> dict[str, str]:
     dict of str to str
         By their names in the template.
     """
+    snr = _measured_snr(folder)
     return {
         "scans": _scan_counts(study),
         "values": _values(study),
         "people": _people(study),
-        "scanners": _scanners(folder),
+        "scanners": _scanners(snr),
+        "snr_note": paragraph(_snr_note(snr)),
         "head_protocol": protocol_text(HEAD_PROTOCOL),
         "phantom_protocol": protocol_text(PHANTOM_PROTOCOL),
         "imprecision": _imprecision(study),
@@ -120,19 +122,37 @@ def _counts(numbers):
     return " to ".join(map(str, sorted({numbers.min(), numbers.max()})))
 
 
-def _scanners(folder):
-    """Compare scanners; the SNR of the images is that of the tables on image quality."""
-    published = pd.DataFrame(load_template("published_scanners")).set_index("site")
+def _measured_snr(folder):
+    """Read the mean SNR of the first echo at each site, without the phantom's scans.
+
+    Empty for scans that were processed before tables on image quality had it.
+    """
     paths = sorted(folder.glob("sub-*/**/*_desc-quality_stats.tsv"))
     people = [path for path in paths if not path.name.startswith(f"sub-{PHANTOM_LABEL}_")]
-    tables = [read_tsv(path) for path in people]
-    measured = pd.concat(tables, ignore_index=True).groupby("site")["snr_first_echo"].mean()
+    quality = pd.concat([read_tsv(path) for path in people], ignore_index=True)
+    if "snr_first_echo" not in quality:
+        return pd.Series(dtype=float)
+    return quality.groupby("site")["snr_first_echo"].mean()
+
+
+def _snr_note(snr):
+    if snr.empty:
+        return (
+            "The simulated SNR is set. The measured one is missing: these scans were processed "
+            "before the measured SNR of the first echo was recorded."
+        )
+    return "The simulated SNR is set; the measured one is that of the report on image quality."
+
+
+def _scanners(snr):
+    """Compare scanners, with the SNR that was measured in the images."""
+    published = pd.DataFrame(load_template("published_scanners")).set_index("site")
     rows = []
     for scanner in SCANNERS:
         theirs = published.loc[scanner.site]
         ours = f"{scanner.manufacturer} {scanner.model}, {scanner.channels} channels"
-        snr = number(measured.get(scanner.site), ".0f")
-        cells = [theirs["scanner"], str(theirs["snr"]), ours, f"{scanner.snr:.0f}", snr]
+        measured = number(snr.get(scanner.site), ".0f")
+        cells = [theirs["scanner"], str(theirs["snr"]), ours, f"{scanner.snr:.0f}", measured]
         rows.append([scanner.site, *cells])
     headings = ["site", "published", "SNR, first echo", "simulated", "SNR, first echo"]
     return markdown([*headings, "SNR measured, first echo"], rows)

@@ -225,3 +225,18 @@ def test_covariates_of_lesion_volume_are_beside_the_published_p(page):
         "therapy": ".81",
     }
     assert len(published) == len(load_template("published_thalamus")["covariates"])
+
+
+def test_scans_processed_before_the_first_echo_had_an_snr_are_said_to_be(
+    page, tmp_path, monkeypatch
+):
+    text, _, _ = page
+    sentence = "processed before the measured SNR of the first echo was recorded"
+    assert sentence not in " ".join(text.split())
+    write_study(tmp_path)
+    without_column = pd.DataFrame({"site": ["A"], "snr": [100.0]})
+    write_table(tmp_path / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv", without_column)
+    module = load_page_module(monkeypatch)
+    parts = module.study_parts(module.group_tables(tmp_path / "group"), tmp_path)
+    assert sentence in " ".join(parts["snr_note"].split())
+    assert [line.split(" | ")[-1] for line in parts["scanners"].splitlines()[2:]] == ["– |"] * 3
