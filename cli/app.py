@@ -21,7 +21,7 @@ from .arguments import (
     interrupted,
     positive,
 )
-from .machine import DEFAULT_PLUGIN, JOBS
+from .machine import DEFAULT_PLUGIN, DEFAULT_RETRIES, JOBS
 from .options import add_settings
 from .parser import DOCUMENTATION, TROUBLESHOOTING, CommandParser
 
@@ -133,7 +133,9 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
-    parser.add_argument("output_dir", type=Path, help="root of the derivative dataset to write")
+    parser.add_argument(
+        "output_dir", type=_output_dir, help="root of the derivative dataset to write"
+    )
     parser.add_argument(
         "analysis_level",
         choices=LEVELS,
@@ -151,6 +153,15 @@ def make_parser() -> argparse.ArgumentParser:
     _add_group_level(parser.add_argument_group("group level"))
     _add_machine(parser.add_argument_group("machine"))
     return parser
+
+
+def _output_dir(text: str) -> Path:
+    """Refuse the name of a level, which is in this place if the folder was forgotten."""
+    if text in LEVELS:
+        raise argparse.ArgumentTypeError(
+            f"the output folder is missing before {text} (write ./{text} for a folder of that name)"
+        )
+    return Path(text)
 
 
 def _add_choice_of_scans(choice):
@@ -246,7 +257,7 @@ def _add_machine(machine):
         "how often a scan is restarted after its process or job was killed (default: %(default)s)"
     )
     machine.add_argument(
-        "--retries", type=count_from_zero, default=2, metavar="N", help=retries_help
+        "--retries", type=count_from_zero, default=DEFAULT_RETRIES, metavar="N", help=retries_help
     )
     machine.add_argument(
         "-v",

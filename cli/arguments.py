@@ -35,7 +35,7 @@ def interrupted(command: str, *, continues: bool = True) -> int:
 
 def positive(text: str) -> float:
     """Read a number above 0."""
-    value = float(text)
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
     return value
@@ -43,7 +43,7 @@ def positive(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """Read a number of at least 0."""
-    value = float(text)
+    value = _number(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"must be 0 or more and finite, got {text}")
     return value
@@ -51,7 +51,7 @@ def not_negative(text: str) -> float:
 
 def count(text: str) -> int:
     """Read a whole number of at least 1."""
-    value = int(text)
+    value = whole_number(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
     return value
@@ -59,7 +59,7 @@ def count(text: str) -> int:
 
 def count_from_zero(text: str) -> int:
     """Read a whole number of at least 0."""
-    value = int(text)
+    value = whole_number(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
     return value
@@ -67,10 +67,25 @@ def count_from_zero(text: str) -> int:
 
 def fraction(text: str) -> float:
     """Read a number from 0 to 1."""
-    value = float(text)
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must lie between 0 and 1, got {text}")
     return value
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from error
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from error
 
 
 def available_cores() -> int:

@@ -49,7 +49,6 @@ def run_group(options: Namespace) -> int:
         If there are no regional values, or the options cannot be used.
     """
     check_command(options)
-    _warn_of_selection(options)
     if options.model is not None:
         return _run_model(options)
     if options.phenotype:
@@ -85,18 +84,6 @@ def run_group(options: Namespace) -> int:
     print(f"report: {options.output_dir / 'group.html'}")
     print(f"tables: {options.output_dir / 'group'}")
     return code
-
-
-def _warn_of_selection(options: Namespace) -> None:
-    """Warn of options that select scans, which have no effect at this level."""
-    for name in ("participant_label", "session_label", "bids_filter_file"):
-        if getattr(options, name):
-            option = f"--{name.replace('_', '-')}"
-            print(
-                f"warning: {option} has no effect at the group level; to leave out scans, use "
-                "--exclude",
-                file=sys.stderr,
-            )
 
 
 def _exclusions(options: Namespace) -> tuple[Exclusions, list[Problem]]:

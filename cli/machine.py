@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # Nipype takes seconds to import
     from ..execution.plugins import Runner
 
 DEFAULT_PLUGIN = "MultiProc"
+DEFAULT_RETRIES = 2
 JOBS = ("auto", "scan", "step")
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),

@@ -32,6 +32,20 @@ def add_settings(parser: argparse._ActionsContainer) -> None:
         group.add_argument(_flag(choice), **_argument(choice))
 
 
+def flag(name: str) -> str:
+    """Return an option as it is written, by the name that its value has in the program.
+
+    Examples
+    --------
+    >>> flag("lambda_value"), flag("work_dir")
+    ('--lambda', '--work-dir')
+    """
+    for choice in fields(Settings):
+        if choice.name == name:
+            return _flag(choice)
+    return f"--{name.replace('_', '-')}"
+
+
 def settings_table() -> str:
     """Return the options made from `Settings` as a table in Markdown, as the README has it.
 

@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from ..dataset.values import did_you_mean
 from .aliases import current_arguments
 from .arguments import EXIT_NOTHING_TO_DO
 
@@ -50,6 +50,15 @@ class CommandParser(argparse.ArgumentParser):
         if causes:
             self.error("; ".join(causes))
 
+    def _get_value(self, action, arg_string):
+        """Convert a value; one of another type than the choices is refused as they are listed."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError:
+            if action.choices is None:
+                raise
+            return arg_string
+
     def _check_value(self, action, value):
         """Refuse a value that is not one of the choices."""
         if action.choices is None or value in action.choices:
@@ -59,17 +68,3 @@ class CommandParser(argparse.ArgumentParser):
         raise argparse.ArgumentError(
             action, f"invalid value {value!r}{meant}; choose one of {', '.join(choices)}"
         )
-
-
-def did_you_mean(text: str, candidates: Iterable[str]) -> str:
-    """Return a suggestion to add to an error, empty if no candidate is similar.
-
-    Examples
-    --------
-    >>> did_you_mean("--paricipant-label", ["--participant-label", "--preset"])
-    ': did you mean --participant-label?'
-    >>> did_you_mean("--xyz", ["--participant-label"])
-    ''
-    """
-    similar: Sequence[str] = get_close_matches(text, list(candidates), n=1, cutoff=0.65)
-    return f": did you mean {similar[0]}?" if similar else ""

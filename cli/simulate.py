@@ -23,6 +23,7 @@ from .arguments import (
     count,
     interrupted,
     positive,
+    whole_number,
 )
 from .parser import CommandParser
 
@@ -255,7 +256,11 @@ def _add_study(study):
     tables_help = f"simulate no images, only the tables of --design {COHORT} (default: both)"
     study.add_argument("--tables-only", action="store_true", help=tables_help)
     study.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
+        "--seed",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="random seed (default: %(default)s)",
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 def is_plain(value: object) -> bool:
@@ -103,6 +104,23 @@ def counted(number: int, noun: str) -> str:
     ('1 scan', '0 scans')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def did_you_mean(text: str, candidates: Iterable[str]) -> str:
+    """Return a suggestion to add to an error, empty if no candidate is similar.
+
+    Examples
+    --------
+    >>> did_you_mean("--paricipant-label", ["--participant-label", "--preset"])
+    ': did you mean --participant-label?'
+    >>> did_you_mean("slurm", ["SLURM", "SGE"])
+    ': did you mean SLURM?'
+    >>> did_you_mean("--xyz", ["--participant-label"])
+    ''
+    """
+    as_written = {candidate.lower(): candidate for candidate in candidates}
+    similar = get_close_matches(text.lower(), as_written, n=1, cutoff=0.65)
+    return f": did you mean {as_written[similar[0]]}?" if similar else ""
 
 
 def one_line(text: str) -> str:

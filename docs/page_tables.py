@@ -1,12 +1,16 @@
 """Tables in Markdown for pages of docs/ that scripts write."""
 
+import json
 import re
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 PPB = 1000
 DASH = "–"
+WIDTH = 99  # of a line of text, with the asterisk that follows
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -142,3 +146,36 @@ def in_words(name: str) -> str:
     str
     """
     return name.replace("_", " ")
+
+
+def paragraph(text: str) -> str:
+    """Break a paragraph into lines.
+
+    Parameters
+    ----------
+    text : str
+        Sentences.
+
+    Returns
+    -------
+    str
+    """
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def raw_dataset(derivatives: Path) -> Path:
+    """Find the raw dataset that derivatives are of.
+
+    Parameters
+    ----------
+    derivatives : Path
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    Path
+        As its description says.
+    """
+    description = json.loads((derivatives / "dataset_description.json").read_text())
+    link = description["DatasetLinks"]["raw"]
+    return derivatives / link.removeprefix("file://")

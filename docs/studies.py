@@ -9,10 +9,10 @@ images (`--preset chiang2018`), whose truth is in the raw dataset. `python docs/
 """
 
 import argparse
-import textwrap
 from pathlib import Path
 
 import pandas as pd
+from page_tables import paragraph
 from studies_2015 import study_parts
 from studies_2018 import thalamus_parts
 from tables import commit
@@ -20,7 +20,6 @@ from tables import commit
 from multiqsm.dataset.tables import read_tsv
 
 DOCS = Path(__file__).parent
-WIDTH = 99  # of a line of text, with the asterisk that follows
 
 
 def main() -> None:
@@ -62,7 +61,7 @@ def studies_page(study: Path, thalamus: Path, patients: Path, *, commits: str) -
         Markdown.
     """
     parts = {
-        "commits": textwrap.fill(f"{commits}.", WIDTH),
+        "commits": paragraph(f"{commits}."),
         **study_parts(group_tables(study / "group"), study),
         **thalamus_parts(group_tables(thalamus / "group" / "model-thalamus"), patients),
     }

@@ -28,6 +28,7 @@ from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 from nipype.pipeline.plugins.tools import report_crash
 
 from ..dataset.files import PathLike
+from ..dataset.values import did_you_mean
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
@@ -301,7 +302,9 @@ def _plugin_class(name):
         if attribute.endswith("Plugin"):
             classes[attribute.removesuffix("Plugin")] = getattr(plugins, attribute)
     if name not in classes:
-        raise ValueError(f"Nipype has no plugin {name}; choose one of {', '.join(sorted(classes))}")
+        meant = did_you_mean(name, classes)
+        names = ", ".join(sorted(classes))
+        raise ValueError(f"Nipype has no plugin {name}{meant}; choose one of {names}")
     base = classes[name]
     if issubclass(base, GraphPluginBase):
         raise ValueError(

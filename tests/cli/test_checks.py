@@ -39,7 +39,7 @@ def test_a_folder_of_derivatives_is_a_place_for_results(make_dataset, capsys):
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
-        (["--plugin", "Sulrm"], "no plugin Sulrm"),
+        (["--plugin", "Sulrm"], "no plugin Sulrm: did you mean SLURM?; choose one of"),
         (["--use-plugin", "absent.yaml"], "--use-plugin absent.yaml: no such file"),
         (["--reference", "nowhere"], "--reference nowhere"),
         (["--atlas", "absent.nii"], "absent.nii"),
@@ -52,6 +52,34 @@ def test_a_dry_run_refuses_what_a_run_refuses(make_dataset, tmp_path, options, c
         assert run(dataset, tmp_path / "out", *options, *dry_run) == 2
         assert cause in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("level", "options", "without_effect"),
+    [
+        (
+            "participant",
+            "--model thalamus --phenotype x --no-calibrate --equivalence-margin 2 -v",
+            ["--no-calibrate", "--equivalence-margin", "--model", "--phenotype"],
+        ),
+        ("participant", "--freesurfer-dir x --se-draws 0", ["--freesurfer-dir"]),
+        (
+            "group",
+            "--session-label A --se-draws 0 --no-merit --retries 0 --jobs auto --calibrate",
+            ["--session-label", "--retries", "--no-merit", "--se-draws"],
+        ),
+        ("group", "--model thalamus --equivalence-margin 2", ["--equivalence-margin"]),
+    ],
+)
+def test_options_without_effect_are_named(
+    make_dataset, tmp_path, level, options, without_effect, capsys
+):
+    run(make_dataset(), tmp_path / "out", *options.split(), "--dry-run", level=level)
+    named = []
+    for line in capsys.readouterr().err.splitlines():
+        if "has no effect" in line:
+            named.append(line.split()[1])
+    assert sorted(named) == sorted(without_effect)
 
 
 @pytest.mark.parametrize("level", ["participant", "group"])

@@ -23,6 +23,11 @@ PLACES = ("bids", "out", "participant")
         ([*PLACES, "--background", "pfd"], "did you mean pdf?"),
         ([*PLACES, "extra"], "unexpected argument: extra"),
         (["bids"], "required: output_dir, analysis_level"),
+        (["bids", "participant"], "the output folder is missing before participant"),
+        ([*PLACES, "--n-procs", "x"], "must be a whole number, got 'x'"),
+        ([*PLACES, "--n-procs", "0"], "must be at least 1, got 0"),
+        ([*PLACES, "--mem-gb", "all"], "must be a number, got 'all'"),
+        ([*PLACES, "--phase-sign", "x"], "invalid value 'x'; choose one of"),
         (["--xyz"], "there is no option --xyz ("),
     ],
 )
