@@ -1,8 +1,10 @@
 """Tables in Markdown for pages of docs/ that scripts write."""
 
+import json
 import re
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -159,3 +161,21 @@ def paragraph(text: str) -> str:
     str
     """
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def raw_dataset(derivatives: Path) -> Path:
+    """Find the raw dataset that derivatives are of.
+
+    Parameters
+    ----------
+    derivatives : Path
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    Path
+        As its description says.
+    """
+    description = json.loads((derivatives / "dataset_description.json").read_text())
+    link = description["DatasetLinks"]["raw"]
+    return derivatives / link.removeprefix("file://")

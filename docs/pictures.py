@@ -14,7 +14,6 @@ python docs/pictures.py studies STUDY_OUT PATIENTS_OUT
 
 import argparse
 import io
-import json
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from nibabel.processing import resample_from_to
+from page_tables import raw_dataset
 
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.interfaces.group_pictures import person_pictures, phantom_pictures
@@ -81,12 +81,6 @@ def report_pictures(study, patients):
     draw_labels(raw_dataset(patients)).savefig(drawn, facecolor="black", dpi=80)
     contents["labels"] = drawn.getvalue()
     return contents
-
-
-def raw_dataset(derivatives):
-    """The raw dataset that derivatives are of."""
-    description = json.loads((derivatives / "dataset_description.json").read_text())
-    return Path(description["DatasetLinks"]["raw"].removeprefix("file://"))
 
 
 def draw_labels(raw):

@@ -6,6 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 from page_tables import PPB, in_words, markdown, mean_sd, number, p_text, paragraph
+from studies_remarks import (
+    age_remark,
+    bias_remark,
+    calibration_remark,
+    references_remark,
+    region_tests_remark,
+    tests_remark,
+    times_remark,
+)
+from studies_truth import correlations_with_age, true_means
 
 from multiqsm.bids_templates import load_template
 from multiqsm.dataset.tables import read_tsv
@@ -39,6 +49,13 @@ def study_parts(study: Tables, folder: Path) -> dict[str, str]:
         By their names in the template.
     """
     snr = _measured_snr(folder)
+    people = study["roi_chi"].drop_duplicates("subject").set_index("subject")
+    truth = true_means(folder, people.index)
+    means = _means(study, truth)
+    true_r = correlations_with_age(truth, people["age"])
+    published_age = pd.DataFrame(load_template("published_age")).set_index("roi")
+    age = study["age"].query("method == 'iterative'").set_index(["analysis", "roi"])
+    region_tests = _region_tests(study)
     return {
         "scans": _scan_counts(study),
         "values": _values(study),
@@ -48,12 +65,20 @@ def study_parts(study: Tables, folder: Path) -> dict[str, str]:
         "head_protocol": protocol_text(HEAD_PROTOCOL),
         "phantom_protocol": protocol_text(PHANTOM_PROTOCOL),
         "imprecision": _imprecision(study),
+        "truth": _truth(means),
+        "bias_remark": bias_remark(means),
         "tests": _tests(study),
-        "region_tests": _region_tests(study),
+        "tests_remark": tests_remark(study["within_versus_cross"]),
+        "region_tests": _region_table(region_tests),
+        "region_tests_remark": region_tests_remark(region_tests),
         "calibration": _calibration(study),
-        "age": _age(study),
+        "calibration_remark": calibration_remark(study["calibration"]),
+        "age": _age(age, published_age, true_r),
+        "age_remark": age_remark(age.loc["naive"], published_age, true_r),
         "times": _times(study),
+        "times_remark": times_remark(study["times"]),
         "references": _references(study),
+        "references_remark": references_remark(study["references"]),
     }
 
 
@@ -177,6 +202,33 @@ def _imprecision(study):
     return markdown(headings, rows)
 
 
+def _means(study, truth):
+    """Put the true mean of each region beside the measured and the published ones (ppm)."""
+    published = pd.DataFrame(load_template("published")).set_index(["method", "roi"])
+    measured = study["imprecision_summary"].set_index(["method", "roi"])["mean"]
+    implied = 100 * published["within"] / published["within_percent"]
+    means = pd.DataFrame({"true": truth.mean()})
+    for method in METHODS:
+        means[method] = measured[method]
+        means[f"published_{method}"] = implied[method]
+    return means
+
+
+def _truth(means):
+    rows = []
+    for roi, line in means.iterrows():
+        cells = [in_words(roi), number(line["true"] * PPB, ".0f")]
+        for method in METHODS:
+            error = number(100 * (line[method] / line["true"] - 1), "+.0f")
+            cells += [number(line[method] * PPB, ".0f"), f"{error} %"]
+            cells.append(number(line[f"published_{method}"] * PPB, ".0f"))
+        rows.append(cells)
+    headings = ["region", "true (ppb)"]
+    for method in METHODS:
+        headings += [f"{method} (ppb)", "error", "implied by the published"]
+    return markdown(headings, rows)
+
+
 def _sd_text(ppm, percent):
     return f"{number(ppm * PPB, '.1f')} ({number(percent, '.1f')} %)"
 
@@ -195,22 +247,42 @@ def _tests(study):
 
 
 def _region_tests(study):
-    """Compare the two regions near the skull base with the two that are more precise."""
+    """Compare the two regions near the skull base with the two that are more precise.
+
+    Differences are positive where those near the skull base are less precise.
+    """
     keys = ["method", "measure", "roi_1", "roi_2"]
-    tests = study["between_rois"].set_index(keys)
-    rows = []
+    table = study["between_rois"].set_index(keys)
+    tests = []
     for method, measure in product(METHODS, IMPRECISIONS):
         for near, far in product(NEAR_SKULL_BASE, FAR_FROM_IT):
             sign = 1
             key = (method, measure, near, far)
-            if key not in tests.index:
+            if key not in table.index:
                 sign = -1
                 key = (method, measure, far, near)
-            test = tests.loc[key]
-            difference = number(sign * test["mean_difference"] * PPB, "+.2f")
-            names = [method, f"{measure}-site", f"{in_words(near)} − {in_words(far)}"]
-            ps = [p_text(test["p"]), p_text(test["p_bonferroni"])]
-            rows.append([*names, str(test["n_subjects"]), difference, *ps])
+            test = table.loc[key]
+            tests.append(
+                {
+                    "method": method,
+                    "imprecision": f"{measure}-site",
+                    "regions": f"{in_words(near)} − {in_words(far)}",
+                    "n": test["n_subjects"],
+                    "difference": sign * test["mean_difference"],
+                    "p": test["p"],
+                    "p_bonferroni": test["p_bonferroni"],
+                    "significant": str(test["significant"]) == "True",
+                }
+            )
+    return pd.DataFrame(tests)
+
+
+def _region_table(tests):
+    rows = []
+    for test in tests.itertuples():
+        difference = number(test.difference * PPB, "+.2f")
+        names = [test.method, test.imprecision, test.regions, str(test.n)]
+        rows.append([*names, difference, p_text(test.p), p_text(test.p_bonferroni)])
     headings = ["method", "imprecision", "regions", "n", "difference (ppb)", "P", "P, Bonferroni"]
     return markdown(headings, rows)
 
@@ -221,24 +293,23 @@ def _calibration(study):
     rows = [["published", "all", "6", *line]]
     for fit in study["calibration"].itertuples():
         slope = number(fit.slope, ".3f")
-        line = [slope, number(fit.intercept, "+.3f"), number(fit.r_squared, ".4f")]
+        line = [slope, number(fit.intercept, "+.4f"), number(fit.r_squared, ".4f")]
         rows.append([fit.method, fit.site, str(fit.n_tubes), *line])
     return markdown(["method", "site", "tubes", "slope", "intercept (ppm)", "R²"], rows)
 
 
-def _age(study):
-    published = pd.DataFrame(load_template("published_age")).set_index("roi")
-    lines = study["age"].query("method == 'iterative'").set_index(["roi", "analysis"])
+def _age(lines, published, true_r):
     rows = []
     for roi in DEEP_GREY:
-        naive = lines.loc[(roi, "naive")]
-        means = lines.loc[(roi, "subject_means")]
+        naive = lines.loc[("naive", roi)]
+        means = lines.loc[("subject_means", roi)]
         theirs = published.loc[roi]
         rows.append(
             [
                 in_words(roi),
                 number(naive["slope"] * PPB, "+.2f"),
                 number(naive["r"], "+.2f"),
+                number(true_r[roi], "+.2f"),
                 theirs["r"],
                 p_text(naive["p"]),
                 theirs["p"],
@@ -247,9 +318,9 @@ def _age(study):
                 p_text(means["p_bonferroni"]),
             ]
         )
-    headings = ["region", "slope (ppb a year)", "r, all scans", "published r", "P", "published P"]
-    own = ["P, Bonferroni", "P, means of people", "P, Bonferroni"]
-    return markdown([*headings, *own], rows)
+    headings = ["region", "slope (ppb a year)", "r, all scans", "r, true values"]
+    headings += ["published r", "P", "published P", "P, Bonferroni"]
+    return markdown([*headings, "P, means of people", "P, Bonferroni"], rows)
 
 
 def _times(study):
@@ -257,7 +328,7 @@ def _times(study):
     rows = []
     for line in study["times"].itertuples():
         values = (line.wall, line.cpu, line.fft_pairs, line.wall_ratio, line.cpu_ratio)
-        texts = [number(value, ".3g") for value in values]
+        texts = [number(value, "#.3g").removesuffix(".") for value in values]
         theirs = published.loc[line.method] if line.method in published.index else {}
         texts += [number(theirs.get(column), ".3g") for column in ("wall", "wall_ratio")]
         rows.append([line.method, str(line.n_scans), *texts])

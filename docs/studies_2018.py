@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from page_tables import PPB, markdown, number, p_text, without_zeros
+from page_tables import PPB, markdown, number, p_text, raw_dataset, without_zeros
 from studies_2015 import protocol_text
 
 from multiqsm.bids_templates import load_template
+from multiqsm.dataset.simulated.layout import TRUTH
 from multiqsm.dataset.tables import read_tsv
 from multiqsm.pictures.drawing import readable
 from multiqsm.reports.side_by_side import (
@@ -196,8 +197,7 @@ def _power(model):
 
 def _patients(folder):
     """Compare thalamic susceptibility and lesion volume of patients with images with the truth."""
-    raw = json.loads((folder / "dataset_description.json").read_text())["DatasetLinks"]["raw"]
-    truth = Path(raw.removeprefix("file://")) / "derivatives" / "truth"
+    truth = raw_dataset(folder) / TRUTH
     phenotype = read_tsv(truth / "phenotype" / "thalamus.tsv").set_index("participant_id")
     rows = []
     for path in sorted(folder.glob("sub-*/**/*_desc-rois_chi.tsv")):

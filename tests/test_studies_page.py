@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pages import roi_table, tube_table
+from helpers.pages import ROIS, roi_table, tube_table
 
 from multiqsm.bids_templates import load_template
 from multiqsm.cohort.model_files import read_model
@@ -74,8 +74,11 @@ def load_page_module(monkeypatch):
 def write_study(root):
     """Write the tables of three people at three sites with three runs, calibrated."""
     people = roi_table(subjects=3, scans=3).assign(sex="M", reference_offset=0.009)
+    splenium = people[people["roi"] == "putamen"].assign(roi="splenium", mean=lambda t: -t["mean"])
     tubes = tube_table().assign(reference="water")
-    tables, _ = study_tables(pd.concat([people, tubes], ignore_index=True), calibrated=True)
+    tables, _ = study_tables(
+        pd.concat([people, splenium, tubes], ignore_index=True), calibrated=True
+    )
     time = {"scan": "sub-01", "cpu": 9.0, "fft_pair": 0.1, "threads": 1, "processor": "x"}
     rows = []
     for method, wall in (("iterative", 30.0), ("deterministic", 0.5)):
@@ -83,9 +86,26 @@ def write_study(root):
     tables["times"] = computation_times(pd.DataFrame(rows))
     for name, table in tables.items():
         write_group_table(root, name, table)
+    write_truth(root)
     quality = pd.DataFrame({"site": ["A", "B", "C"], "snr_first_echo": [300.0, 200.0, 100.0]})
     write_table(root / "sub-01" / "anat" / "sub-01_desc-quality_stats.tsv", quality)
     return tables
+
+
+def write_truth(root):
+    """Write the true susceptibilities of three people, which are twice those of `ROIS`."""
+    raw = root.parent / f"{root.name}-raw"
+    description = {"DatasetLinks": {"raw": raw.as_uri()}}
+    (root / "dataset_description.json").write_text(json.dumps(description))
+    names = ["lateral_ventricle"]
+    values = [0.001]
+    for roi, (mean, _) in ROIS.items():
+        names += [f"left_{roi}", f"right_{roi}"]
+        values += [2 * mean, 2 * mean + 0.002]
+    table = pd.DataFrame({"name": names, "susceptibility_ppm": values})
+    for subject in ("sub-01", "sub-02", "sub-03"):
+        anat = raw / TRUTH / subject / "ses-A" / "anat"
+        write_table(anat / f"{subject}_ses-A_run-1_desc-truth_dseg.tsv", table)
 
 
 def write_table(path, table):
@@ -187,6 +207,30 @@ def test_measured_values_are_those_of_the_tables(page):
     for row in rows_below(text, "Age"):
         naive = lines.loc[("iterative", row[0].replace(" ", "_"), "naive")]
         assert float(row[2].replace("−", "-")) == pytest.approx(naive["r"], abs=0.005)
+
+
+def test_means_are_beside_the_truth(page):
+    """The true mean is that of left and right, relative to the ventricles."""
+    text, tables, _ = page
+    summary = tables["imprecision_summary"].set_index(["method", "roi"])["mean"]
+    rows = rows_below(text, "Means and the truth")
+    assert [float(row[1]) for row in rows] == [1000 * 2 * mean for mean, _ in ROIS.values()]
+    for row, (roi, (mean, _)) in zip(rows, ROIS.items(), strict=True):
+        for method, error in (("iterative", row[3]), ("deterministic", row[6])):
+            percent = float(error.removesuffix(" %").replace("−", "-"))
+            assert percent == pytest.approx(100 * (summary[method, roi] / (2 * mean) - 1), abs=0.51)
+
+
+def test_remarks_count_what_the_tables_show(page):
+    text, tables, _ = page
+    words = " ".join(text.split())
+    tests = tables["within_versus_cross"]
+    tests = tests[tests["roi"].isin(ROIS)]  # and not the splenium
+    n_positive = (tests["mean_difference"] > 0).sum()
+    assert f"Of the {len(tests)} differences, {n_positive} are positive" in words
+    rows = rows_below(text, "Tests between regions")
+    n_negative = sum(row[4].startswith("−") for row in rows)
+    assert f"{len(rows) - n_negative} of {len(rows)} differences have the published sign" in words
 
 
 def test_regions_near_the_skull_base_are_compared_in_one_direction(page):
