@@ -1,5 +1,7 @@
 """Determine from jumps between neighbouring voxels whether phase wraps, and at which period."""
 
+import math
+
 import numpy as np
 
 # If more than this fraction of the voxels have the same value, it is a background that was set to a
@@ -8,6 +10,9 @@ _BACKGROUND = 0.01
 
 # A difference between neighbours of more than this fraction of the range is a wrap, or noise.
 _JUMP = 0.8
+
+# Percentiles of fewer voxels are not meaningful.
+_FEWEST = 20
 
 
 def jump_fraction(values: np.ndarray, low: float, high: float) -> float:
@@ -73,3 +78,53 @@ def wrapped_range(values: np.ndarray, least: float) -> float | None:
     low = np.nanmin(phase)
     high = np.nanmax(phase)
     return float(high - low) if jump_fraction(phase, low, high) > least else None
+
+
+def without_background(values: np.ndarray) -> np.ndarray:
+    """Replace a background that was set to a constant by NaN.
+
+    Parameters
+    ----------
+    values : ndarray
+        A block of an image, any shape. The commonest value is regarded as background if more than
+        a hundredth of the voxels share it.
+
+    Returns
+    -------
+    ndarray of floats
+        Shape of ``values``.
+
+    Examples
+    --------
+    >>> without_background(np.array([2.0, 0.0, 3.0, 0.0]))
+    array([ 2., nan,  3., nan])
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    if not counts.size or counts.max() <= _BACKGROUND * values.size:
+        return values.astype(float)
+    return np.where(values == distinct[counts.argmax()], np.nan, values.astype(float))
+
+
+def spread(values: np.ndarray) -> float:
+    """Return how far values are spread, regardless of a constant background and of outliers.
+
+    Parameters
+    ----------
+    values : ndarray
+        Voxels of an image, any shape.
+
+    Returns
+    -------
+    float
+        Distance from the 5th to the 95th percentile; NaN if fewer than 20 voxels are left.
+
+    Examples
+    --------
+    >>> spread(np.concatenate([np.zeros(500), np.linspace(1, 2, 1001), [90]])) < 0.91
+    True
+    """
+    varied = without_background(values)
+    varied = varied[~np.isnan(varied)]
+    if varied.size < _FEWEST:
+        return math.nan
+    return float(np.subtract(*np.percentile(varied, (95, 5))))

@@ -8,9 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from ...core.artefacts.echoes import phase_scale
-from ...core.artefacts.ranges import wrapped_range
+from ...core.artefacts.ranges import spread, wrapped_range
 from ...core.phase.encoding import PhaseEncodingError, decode_phase
-from ...core.phase.encodings import BOTH_RADIANS, PhaseEncoding, phase_units
+from ...core.phase.encodings import (
+    BOTH_RADIANS,
+    DEGREES,
+    MILLIRADIANS,
+    RADIANS,
+    PhaseEncoding,
+    phase_units,
+)
 from ..entities import echo_number
 from ..images import ImageSummary
 from ..problems import Problem
@@ -24,6 +31,12 @@ from .wording import comma_separated_names
 OTHER_RANGE = 0.1
 # Ratio of the phase, or noise, of two echoes: half way to 2; unaltered scans have up to 1.1.
 LOST_FACTOR = 2**0.5
+# Factor between two units of phase, degrees and radians, as it can still be measured: it is 57.
+OTHER_UNIT = 45
+# The same between milliradians and degrees (17), for wrapped phase that fills its unit's range.
+OTHER_UNIT_FILLED = 10
+# Phase that grows this much faster than echo time, or falls to a fifth, has no physical cause.
+NO_GROWTH = 5
 WRAPPED_SPAN = 1.2 * np.pi  # rad; noise around the head reaches 2π
 
 
@@ -172,6 +185,8 @@ def _stored_otherwise(scan, summaries, encoding, bounds):
             rounded.append(path)
     if rounded or not _ranges_differ(scan.phase, summaries):
         return rounded
+    if misread := _in_other_unit(scan, summaries, encoding):
+        return misread
     certain = []
     scale_ratios = []
     for path in scan.phase:
@@ -190,6 +205,46 @@ def _stored_otherwise(scan, summaries, encoding, bounds):
     if certain or _misfit(lowest, highest) - corrected < math.log(LOST_FACTOR):
         return certain
     return list(compress(scan.phase, scales != 1))
+
+
+def _in_other_unit(scan, summaries, encoding):
+    """Return the echoes whose phase is so much smaller than that of another that its unit differs.
+
+    From one echo to the next, phase that is stored alike spreads at most as echo time grows, and
+    less if it wraps or is noise. Where the field is small, all echoes have little phase. Range and
+    spread must agree, since the range may be due to a single voxel and the spread to the mask.
+    """
+    minima, maxima = _extremes(scan.phase, summaries)
+    ranges = maxima - minima
+    spreads = np.array([spread(summaries[path].sample) for path in scan.phase])
+    is_filled = np.array([_fills_other_unit(extent, encoding) for extent in ranges])
+    is_smaller_filled = np.where(ranges[1:] < ranges[:-1], is_filled[1:], is_filled[:-1])
+    factor = np.where(is_smaller_filled, OTHER_UNIT_FILLED, OTHER_UNIT)
+    growth = _ratios(np.array(scan.echo_times))
+    is_other = np.ones(len(growth), bool)
+    for extents in (ranges, spreads):
+        ratios = _ratios(extents)
+        exceeds = ratios > np.maximum(factor, NO_GROWTH * growth)
+        falls = ratios < np.minimum(growth / factor, 1 / NO_GROWTH)
+        is_other &= exceeds | falls
+    if not is_other.any():
+        return []
+    # The encoding is that of the largest values: those of another unit are misread.
+    return list(compress(scan.phase, ranges < ranges.max() / NO_GROWTH))
+
+
+def _ratios(values):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return values[1:] / values[:-1]
+
+
+def _fills_other_unit(extent, encoding):
+    """Check whether a range is that of wrapped phase in another unit than that of the encoding."""
+    for unit in (RADIANS, DEGREES, MILLIRADIANS):
+        cycles = unit.scale * extent / (2 * np.pi)
+        if unit.scale != encoding.scale and 1 - OTHER_RANGE < cycles < 1 + OTHER_RANGE / 10:
+            return True
+    return False
 
 
 def _wraps_elsewhere(summary, encoding):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.artefacts.coherence import undo_alternation
 from ...core.artefacts.echoes import decay_steps, noise_echoes
-from ...core.artefacts.ranges import jump_fraction
+from ...core.artefacts.ranges import jump_fraction, without_background
 from ...core.phase.encoding import PhaseEncoding
 from ...core.scale import comfortable_scale
 from ..entities import echo_number
@@ -149,8 +149,8 @@ def check_exchange(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[P
             continue
         if summaries[phase].minimum < -NEGATIVE * summaries[phase].maximum:
             continue  # no magnitude; that the phase hardly jumps may be the work of a mask
-        magnitude_jumps = _jump_fraction(summaries[magnitude])
-        phase_jumps = _jump_fraction(summaries[phase])
+        images = (summaries[magnitude], summaries[phase])
+        magnitude_jumps, phase_jumps = _jump_fractions(images)
         if magnitude_jumps > SWAPPED_JUMPS and phase_jumps < SWAPPED_JUMPS / 10:
             cause = (
                 "it jumps between neighbouring voxels as phase images do, and "
@@ -165,7 +165,18 @@ def _is_varied(summary):
     return summary.minimum < summary.maximum
 
 
-def _jump_fraction(summary):
-    # From a background that was set to 0 to the head a magnitude jumps as well: not counted.
-    values = np.where(summary.block == 0, np.nan, summary.block)
-    return jump_fraction(values, summary.minimum, summary.maximum)
+def _jump_fractions(images):
+    """Return the fraction of jumps of each image, where none of them has a constant background.
+
+    From a background that was set to a constant to the head, magnitudes jump as well. If only the
+    phase was masked, the magnitude jumps between head and air, where the phase is not known.
+    """
+    blocks = []
+    for image in images:
+        blocks.append(without_background(np.where(image.block == 0, np.nan, image.block)))
+    is_unknown = np.isnan(blocks).any(axis=0)
+    fractions = []
+    for image, block in zip(images, blocks, strict=True):
+        values = np.where(is_unknown, np.nan, block)
+        fractions.append(jump_fraction(values, image.minimum, image.maximum))
+    return fractions

@@ -187,6 +187,91 @@ def test_milliradians_whose_slope_was_lost_in_one_echo(head):
     assert "echo 2: 2…4093, echo 3: -3142…" in error
 
 
+# What each unit stores, from radians.
+STORED_IN = {
+    "rad": lambda phase: phase,
+    "mrad": lambda phase: np.rint(1000 * phase).astype(np.int16),
+    "deg": lambda phase: np.degrees(phase).astype(np.float32),
+}
+
+
+@pytest.fixture(scope="module")
+def plain_heads(tmp_path_factory):
+    """The smooth head in radians, for copies: phase that wraps, or only some tenths of a radian,
+    and the latter masked.
+    """
+
+    def masked(part, time):
+        return np.where(ball(0.7), smooth_head(part, time, start=0), 0).astype(np.float32)
+
+    kinds = {
+        "wrapped": (smooth_head, 0.006),
+        "narrow": (smooth_head, 0.001),
+        "masked": (masked, 0.001),
+    }
+    roots = {}
+    for kind, (voxels, time) in kinds.items():
+        root = tmp_path_factory.mktemp("heads") / kind
+        times = (time, 2 * time, 3 * time)
+        roots[kind] = write_dataset(
+            root, shape=SMOOTH, affine=AFFINE, echo_times=times, voxels=voxels
+        )
+    return roots
+
+
+@pytest.mark.parametrize(
+    ("units", "odd", "unit", "manufacturer"),
+    [
+        (("mrad", "rad", "rad"), (2, 3), "arbitrary", "Philips"),
+        (("rad", "mrad", "mrad"), (1,), "arbitrary", "Philips"),
+        (("mrad", "mrad", "rad"), (3,), "mrad", "GE"),
+        (("deg", "rad", "rad"), (2, 3), "deg", "GE"),
+        (("rad", "rad", "deg"), (1, 2), "deg", "GE"),
+        (("mrad", "deg", "mrad"), (2,), "mrad", "GE"),
+    ],
+)
+def test_echoes_in_two_units(plain_heads, tmp_path, units, odd, unit, manufacturer):
+    """The phase of one echo is 17 to 1000 times that of another."""
+    root = shutil.copytree(plain_heads["wrapped"], tmp_path / "raw")
+    edit_sidecars(root, "sub", Manufacturer=manufacturer)
+    edit_sidecars(root, "part-phase", Units=unit)
+    for echo, stored in enumerate(units, start=1):
+        edit_images(root, f"echo-{echo}_part-phase", STORED_IN[stored])
+    _, problems = audit(root)
+    names = ", ".join(f"sub-01_echo-{echo}_part-phase_MEGRE.nii.gz" for echo in odd)
+    (error,) = of_severity(problems, "error")
+    assert f"{names}: phase is not stored in the same way in all echoes (echo 1: " in error
+
+
+@pytest.mark.parametrize("kind", ["narrow", "masked"])
+@pytest.mark.parametrize("units", [("rad", "mrad"), ("rad", "deg")])
+def test_narrow_echoes_in_two_units(plain_heads, tmp_path, kind, units):
+    """Phase that does not wrap fills the range of no unit, but differs as much."""
+    root = shutil.copytree(plain_heads[kind], tmp_path / "raw")
+    edit_sidecars(root, "part-phase", Units="deg" if "deg" in units else "mrad")
+    for echo, stored in enumerate((*units, units[1]), start=1):
+        edit_images(root, f"echo-{echo}_part-phase", STORED_IN[stored])
+    (error,) = of_severity(audit(root)[1], "error")
+    assert "phase is not stored in the same way in all echoes (echo 1: " in error
+
+
+@pytest.mark.parametrize("kind", ["wrapped", "narrow", "masked"])
+@pytest.mark.parametrize("stored", ["rad", "mrad", "deg"])
+def test_echoes_in_one_unit(plain_heads, tmp_path, kind, stored):
+    """Little phase in all echoes, or in the first, is no other unit; nor is a voxel beyond it."""
+    root = shutil.copytree(plain_heads[kind], tmp_path / "raw")
+    edit_sidecars(root, "part-phase", Units=stored)
+
+    def change(phase):
+        phase = phase.copy()
+        phase[10, 9, 8:10] = (-3, 3)
+        return STORED_IN[stored](phase)
+
+    edit_images(root, "echo-1_part-phase", change)
+    edit_images(root, "echo-[23]_part-phase", STORED_IN[stored])
+    assert of_severity(audit(root)[1], "error") == []
+
+
 @pytest.mark.parametrize("order", [(1, 3, 2), (3, 1, 2), (3, 2, 1)])
 def test_numbers_of_echoes_in_any_order(tmp_path, order, make_dataset):
     times = tuple(0.006 * number for number in order)
@@ -279,6 +364,22 @@ def test_values_outside_the_head(airy, tmp_path, value, parts, size):
     for values, true in zip((magnitude, phase), expected, strict=True):
         np.testing.assert_array_equal(values[ball(size)], true[ball(size)])
     assert (magnitude[~ball(size)] == 0).all()
+
+
+@pytest.mark.parametrize("background", [0, 2048])
+def test_integers_in_a_cropped_field_of_view(make_dataset, background):
+    """A background of zeros, or of a constant, in magnitude and phase that hardly wraps."""
+
+    def voxels(part, time):
+        values = smooth_head(part, 0.1 * time)
+        if part == "phase":
+            return np.where(ball(), np.rint(2048 + 652 * values), background).astype(np.int16)
+        return np.where(ball(), values, 0 if background else 5000).astype(np.int16)
+
+    root = make_dataset(
+        shape=SMOOTH, voxels=voxels, metadata={"Units": "arbitrary", "Manufacturer": "Siemens"}
+    )
+    assert "exchanged" not in "".join(of_severity(audit(root)[1], "error"))
 
 
 def test_masked_phase_is_no_exchanged_magnitude(make_dataset):
