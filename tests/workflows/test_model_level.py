@@ -174,6 +174,10 @@ def test_report_stands_alone(study):
         assert (study / "out" / link).is_file(), link
     for text in ("P, published", "Breusch-Pagan", "Ladder of powers", "50 years or younger"):
         assert text in page, text
+    citation = (study / "out" / "logs" / "CITATION.md").read_text()
+    for text in ("ordinary least squares", "ladder of powers", "2018;39(3):467-472"):
+        assert text in citation, text
+        assert text in page, text
     assert "No figure" not in page
     # Two tables in two subsets: forest, partial residuals before and after, residuals; and the
     # ladder of powers of five columns.
