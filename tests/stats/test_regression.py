@@ -128,7 +128,7 @@ def test_bad_designs_are_refused_by_name(patients):
         ols(chi, twin)
     with pytest.raises(
         ValueError,
-        match=r"3 rows with every value are too few for 3 coefficients \(intercept, age, dur",
+        match=r"rows with every value: 3, too few for 3 coefficients \(intercept, age, dur",
     ):
         ols(chi[:3], patients[["age", "duration"]][:3])
     with pytest.raises(ValueError, match="sex is not numeric"):
