@@ -221,7 +221,7 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     scans["new_scan"] = scans["scan"].where(~is_mixed, numbers)
     rois = rois.merge(scans, on=keys, how="left", validate="m:1")
     is_complete = np.array([protocol.is_complete for protocol in protocols], bool)
-    n_unknown = np.count_nonzero(~is_complete & is_repeated.to_numpy())
+    n_unknown = int(np.count_nonzero(~is_complete & is_repeated.to_numpy()))
     notes = [UNKNOWN_PROTOCOLS.format(scans=counted(n_unknown, "scan"))] if n_unknown else []
     return rois.assign(scan=rois["new_scan"]).drop(columns="new_scan"), notes
 

@@ -304,7 +304,7 @@ def test_impossible_analyses_say_why():
     lines = analyses(table)
     assert np.isfinite(lines.loc["naive", "slope"])
     assert lines.loc[["subject_means", "random_intercept"], "slope"].isna().all()
-    assert "2 rows with every value are too few" in lines.loc["subject_means", "note"]
+    assert "rows with every value: 2, too few" in lines.loc["subject_means", "note"]
     assert "2 groups" in lines.loc["random_intercept", "note"]
     assert (
         analyses(table.assign(age=30.0))["note"]
