@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from .. import __version__
 from ..bids_templates import load_template
 from .entities import LONG_NAMES, scan_label
 from .files import PathLike, read_json, write_text
+from .group_tables import GROUP, MODEL_PREFIX
+from .tables import read_tsv
 
 # Sidecar field: the processing steps of an image, by their names in the template `citation`.
 METHOD_STEPS = "MethodSteps"
@@ -23,11 +27,13 @@ EARLIER_STEPS = {
 }
 N_REGIONS = "NumberOfRegions"  # sidecar field of a table of regional values
 CITATION = Path("logs", "CITATION.md")
+# Steps of a regression model, and the table that shows that it was done.
+MODEL_STEPS = {"regressions": "diagnostics", "ladder": "ladder", "correlation_power": "power"}
 MAP = re.compile(r"_desc-(?!.*(se|sd)_)[a-z]+_Chimap")
 
 
 def write_citation(output_dir: PathLike) -> Path:
-    """Write the methods text of all scans of a dataset to ``logs/CITATION.md``.
+    """Write the methods text of a dataset, its scans and models, to ``logs/CITATION.md``.
 
     Parameters
     ----------
@@ -79,7 +85,7 @@ def methods_text(output_dir: PathLike, scans: Sequence[str] | None = None) -> st
     output_dir : path-like
         Root of the derivative dataset.
     scans : sequence of str, optional
-        Labels of the scans to describe; all by default.
+        Labels of the scans to describe; by default all, and the regression models as well.
 
     Returns
     -------
@@ -91,7 +97,40 @@ def methods_text(output_dir: PathLike, scans: Sequence[str] | None = None) -> st
     for subject in subjects:
         for path in sorted(Path(output_dir).glob(f"{subject}/**/anat/*.json")):
             summary.add(path)
-    return citation_text(summary.steps(), **summary.placeholders())
+    steps = summary.steps()
+    if scans is None:
+        steps.update(dict.fromkeys(model_steps(output_dir), ""))
+    return citation_text(steps, **summary.placeholders())
+
+
+def model_steps(output_dir: PathLike) -> list[str]:
+    """Return the steps of a dataset's regression models, by their names in the template.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    list of str
+        Empty if no model was computed.
+    """
+    template = load_template("citation")["steps"]
+    steps = []
+    for folder in sorted(Path(output_dir, GROUP).glob(f"{MODEL_PREFIX}*")):
+        for step, table in MODEL_STEPS.items():
+            path = folder / f"{table}.tsv"
+            rows = read_tsv(path) if path.exists() else pd.DataFrame()
+            if rows.empty:
+                continue
+            steps.append(step)
+            if step == "regressions" and (rows["adjusted"].astype(str) == "True").any():
+                steps.append("adjustment")
+        published = f"model_{folder.name.removeprefix(MODEL_PREFIX)}"
+        if published in template:
+            steps.append(published)
+    return steps
 
 
 def citation_text(steps: Mapping[str, str], **placeholders: str) -> str:

@@ -27,9 +27,10 @@ from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
 from ..dataset.files import write_json, write_text
 from ..dataset.group_tables import model_folder
 from ..dataset.levels import add_levels
+from ..dataset.methods import write_citation
 from ..dataset.outputs import make_subject_folders
 from ..dataset.sidecars import sidecar_path
-from ..dataset.tables import read_tsv, write_tsv
+from ..dataset.tables import read_tsv, stacked_tables, write_tsv
 from ..pictures.drawing import readable
 from ..reports.model import model_report
 from ..stats.before_after import before_and_after
@@ -41,7 +42,6 @@ from .group_reports import (
     citation_text,
     settings_text,
     software_versions,
-    stacked_tables,
     write_tables,
 )
 
@@ -142,6 +142,7 @@ class ModelReport(SimpleInterface):
         make_subject_folders(root, tables["patients"]["participant"])
         checklist = write_checklist(root)  # after the tables, since it counts the patients
         links["checklist"] = CHECKLIST.as_posix()
+        write_citation(root)  # after the tables, since they show what was computed
         page = model_report(
             {**tables, **{f"published_{name}": table for name, table in published.items()}},
             model,

@@ -4,6 +4,7 @@ scans and people.
 
 import re
 
+import pandas as pd
 import pytest
 
 from multiqsm.bids_templates import load_template
@@ -17,6 +18,7 @@ from multiqsm.dataset.methods import (
     write_citation,
 )
 from multiqsm.dataset.outputs import derivative_path
+from multiqsm.dataset.tables import write_tsv
 
 SCAN = ("mask", "unwrapping", "fieldmap", "pdf", "edges", "medi", "medi_scaled")
 CSF, BRAIN = (
@@ -199,6 +201,26 @@ def test_empty_dataset_has_a_minimal_methods_text(tmp_path):
     path = write_citation(tmp_path)
     assert path == tmp_path / "logs" / "CITATION.md"
     assert path.read_text() == methods_text(tmp_path)
+
+
+def test_steps_of_a_regression_model_are_those_that_its_tables_show(tmp_path):
+    """Without images, the text is of the model alone; texts of single scans leave it out."""
+    folder = tmp_path / "group" / "model-thalamus"
+    folder.mkdir(parents=True)
+    write_tsv(folder / "ladder.tsv", pd.DataFrame({"column": ["x"]}))
+    write_tsv(folder / "power.tsv", pd.DataFrame({"n": []}))
+    write_tsv(folder / "diagnostics.tsv", pd.DataFrame({"adjusted": [False]}))
+    text = methods_text(tmp_path)
+    assert "ordinary least squares" in text
+    assert "ladder of powers" in text
+    assert "2018;39(3):467-472" in text
+    assert "power of the test" not in text  # no subset had enough patients
+    assert "after adjustment" not in text
+    assert "ordinary least squares" not in methods_text(tmp_path, ["sub-01"])
+    write_tsv(folder / "diagnostics.tsv", pd.DataFrame({"adjusted": [False, True]}))
+    assert "before and after adjustment" in methods_text(tmp_path)
+    folder.rename(folder.with_name("model-own"))
+    assert "2018;39(3):467-472" not in methods_text(tmp_path)
 
 
 def test_papers_are_numbered_in_the_order_of_the_text():
