@@ -25,7 +25,8 @@ from ..cohort.roi_tables import (
 )
 from ..cohort.sites import session_site_notes
 from ..cohort.times import collect_times
-from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
+from ..dataset.checklist import CHECKLIST, write_checklist
+from ..dataset.checklist_text import merge_equal_values
 from ..dataset.entities import scan_label
 from ..dataset.files import write_text
 from ..dataset.group_tables import remove_group_table, write_group_table
