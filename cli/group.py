@@ -10,7 +10,8 @@ from ..bids_templates import SHIPPED_MODELS
 from ..cohort.included import excluded_scans, study_exclusions
 from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
-from ..cohort.roi_tables import add_participants, add_protocols, read_roi_tables
+from ..cohort.roi_tables import add_protocols, read_roi_tables
+from ..cohort.study import collect_values
 from ..dataset.content import exists
 from ..dataset.exclusions import Exclusions
 from ..dataset.group_tables import model_folder
@@ -18,10 +19,12 @@ from ..dataset.names import ROI_TABLE, find_tables
 from ..dataset.outputs import is_multiqsm_dataset, write_dataset_description
 from ..dataset.problems import DatasetError, Problem
 from ..dataset.tables import read_tsv
+from ..dataset.values import counted
 from ..stats.protocols import scans_of
 from ..stats.specification import used_columns
 from .arguments import EXIT_FAILED_SCANS, EXIT_NOTHING_TO_DO, EXIT_OK
 from .checks import check_command
+from .group_plan import plan_model, plan_study
 from .machine import run_graph
 from .readme import update_readme
 
@@ -62,19 +65,22 @@ def run_group(options: Namespace) -> int:
     exclusions, excluded = _exclusions(options)
     rois = read_roi_tables(options.output_dir, exclusions)
     scans = scans_of(add_protocols(rois)[0])
-    print(
-        f"{len(scans)} scans of {scans['subject'].nunique()} subjects at {scans['site'].nunique()} "
-        f"sites, {len(excluded)} excluded"
-    )
+    choices = _choices(options, len(scans))
     code = _code_of(excluded)
     if options.dry_run:
-        for warning in add_participants(rois, options.bids_dir)[1]:
+        values = collect_values(options.bids_dir, options.output_dir, options.exclude)
+        warnings, plan = plan_study(values, excluded, choices, options)
+        for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
+        print("\n".join(plan))
         return code
+    print(
+        f"{counted(len(scans), 'scan')} of {counted(scans['subject'].nunique(), 'subject')} at "
+        f"{counted(scans['site'].nunique(), 'site')}, {len(excluded)} excluded"
+    )
 
     from ..workflows.group import init_study_wf
 
-    choices = _choices(options, len(scans))
     has_failed = _failed(init_study_wf, options, **choices, exclude=_absolute(options.exclude))
     update_readme(options.output_dir)
     if has_failed:
@@ -91,7 +97,7 @@ def _exclusions(options: Namespace) -> tuple[Exclusions, list[Problem]]:
     exclusions = study_exclusions(options.bids_dir, options.output_dir, options.exclude)
     _, excluded = excluded_scans(options.output_dir, exclusions)
     if options.dry_run:
-        for problem in [*excluded, *exclusions.problems]:
+        for problem in excluded:
             print(f"{problem.severity}: {problem}")
     return exclusions, excluded
 
@@ -173,11 +179,18 @@ def _run_model(options):
         exclusions=exclusions,
         **sources,
     )
-    print(f"{len(patients.table)} patients; columns: {', '.join(patients.table.columns)}")
+    n_patients = counted(len(patients.table), "patient")
+    print(f"{n_patients}; columns: {', '.join(patients.table.columns)}")
     for note in patients.notes:
         print(note)
+    n_scans = len(find_tables(options.output_dir, ROI_TABLE))
+    # Tables alone have no settings that could be compared with a preset's.
+    comparison = compare_with_preset(options, n_scans) if n_scans else {}
     if options.dry_run:
-        return max(_code_of(excluded), _print_problems(patients.problems + model.problems))
+        problems, plan = plan_model(model, patients, comparison, options.output_dir)
+        code = _print_problems(problems)
+        print("\n".join(plan))
+        return max(code, _code_of(excluded))
     try:
         write_dataset_description(options.output_dir, options.bids_dir)
     except ValueError as error:
@@ -188,9 +201,6 @@ def _run_model(options):
     model_file = (
         options.model if options.model in SHIPPED_MODELS else Path(options.model).absolute()
     )
-    n_scans = len(find_tables(options.output_dir, ROI_TABLE))
-    # Tables alone have no settings that could be compared with a preset's.
-    comparison = compare_with_preset(options, n_scans) if n_scans else {}
     sources["exclude"] = _absolute(options.exclude)
     has_failed = _failed(init_model_wf, options, model=model_file, **sources, **comparison)
     update_readme(options.output_dir)
@@ -212,13 +222,15 @@ def _print_excluded(tables: Path, columns: list[str], n_patients: int) -> None:
     excluded = read_tsv(path)
     n_analysed = len(read_tsv(tables / "patients.tsv"))
     if n_analysed < n_patients:
-        print(f"{n_patients - n_analysed} of {n_patients} patients left out by rules of the model")
+        of_all = f"{n_patients - n_analysed} of {counted(n_patients, 'patient')}"
+        print(f"{of_all} left out by rules of the model")
     for column in columns:
         n_lacking = excluded.loc[excluded["what"] == column, "participant"].nunique()
         if n_lacking:
-            print(f"{n_lacking} of {n_analysed} patients lack {column}")
+            print(f"without {column}: {n_lacking} of {counted(n_analysed, 'patient')}")
     n_excluded = excluded["participant"].nunique()
-    print(f"{n_excluded} patients excluded from a regression or without one of its values: {path}")
+    listed = counted(n_excluded, "patient")
+    print(f"{listed} excluded from a regression or without one of its values: {path}")
 
 
 def _further_sources(options: Namespace) -> dict[str, Any]:

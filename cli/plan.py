@@ -1,7 +1,7 @@
 """The plan of a run, which a dry run prints in its place."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from ..dataset.scans import Scan
@@ -58,9 +58,33 @@ def describe_plan(
         "machine": f"{options.plugin}, {counted(cores(options), 'core')}; intermediate files in "
         f"{options.work_dir}",
     }
+    return plan_lines(rows, "processed")
+
+
+def plan_lines(rows: Mapping[str, str], done: str) -> list[str]:
+    """Align the rows of a plan.
+
+    Parameters
+    ----------
+    rows : mapping of str
+        Text by title.
+    done : str
+        What a run does, as a participle.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> print(*plan_lines({"scans": "2 scans", "regions": "3"}, "written"), sep="\\n")
+    scans:   2 scans
+    regions: 3
+    nothing was written; the same command without --dry-run runs it
+    """
     width = max(map(len, rows)) + 1
-    lines = [f"{name + ':':<{width}} {text}" for name, text in rows.items()]
-    return [*lines, "nothing was processed; the same command without --dry-run runs it"]
+    lines = [f"{title + ':':<{width}} {text}" for title, text in rows.items()]
+    return [*lines, f"nothing was {done}; the same command without --dry-run runs it"]
 
 
 def _state_of(output_dir, scans):

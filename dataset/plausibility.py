@@ -143,10 +143,11 @@ def _doubt_weights(sidecar):
 def _doubt_local_field(sidecar):
     sd = sidecar.get("LocalFieldStandardDeviation")
     robust_sd = sidecar.get("LocalFieldRobustStandardDeviation")
-    error = sidecar.get("MedianFieldStandardError")
+    # Systematic errors are smooth for the most part: they are in the background that is removed.
+    error = sidecar.get("MedianFieldNoiseError", sidecar.get("MedianFieldStandardError"))
     if sd is None:
         return None
-    ratio = f", {sd / error:.0f} times the field's standard error" if error else ""
+    ratio = f", {sd / error:.0f} times the field's noise" if error else ""
     if not _is_phantom(sidecar):
         if sd > LARGEST_BRAIN_FIELD:
             cause = (

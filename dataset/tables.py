@@ -214,3 +214,9 @@ def write_tsv(path: Path, table: pd.DataFrame) -> Path:
 
 def _in_one_cell(value):
     return re.sub(r"[\t\r\n]+", " ", value) if isinstance(value, str) else value
+
+
+def stacked_tables(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of two tables, of which pandas would warn if one were empty."""
+    not_empty = [table for table in (first, second) if len(table)]
+    return pd.concat(not_empty, ignore_index=True) if not_empty else first

@@ -14,17 +14,8 @@ from nipype.interfaces.base import (
 )
 
 from ..bids_templates import load_template
-from ..cohort.included import excluded_scans, exclusion_notes, study_exclusions
-from ..cohort.roi_tables import (
-    add_participants,
-    add_protocols,
-    read_r2star_tables,
-    read_roi_table,
-    read_roi_tables,
-    row_entities,
-)
-from ..cohort.sites import session_site_notes
-from ..cohort.times import collect_times
+from ..cohort.roi_tables import read_roi_table, row_entities
+from ..cohort.study import collect_values, study_results, times_tables
 from ..dataset.checklist import CHECKLIST, write_checklist
 from ..dataset.checklist_text import merge_equal_values
 from ..dataset.entities import scan_label
@@ -33,11 +24,6 @@ from ..dataset.group_tables import remove_group_table, write_group_table
 from ..dataset.tables import read_tsv, write_tsv
 from ..reports.group import group_report
 from ..reports.group_texts import KNOWN_TABLES
-from ..stats.calibration import calibration_refusals
-from ..stats.nuclei import nuclei_table
-from ..stats.relaxation import r2star_tables
-from ..stats.study import study_tables
-from ..stats.times import computation_times
 from .base import none_if_undefined
 from .group_pictures import person_pictures, phantom_pictures
 from .group_reports import (
@@ -46,7 +32,6 @@ from .group_reports import (
     citation_text,
     settings_text,
     software_versions,
-    stacked_tables,
     write_tables,
 )
 
@@ -75,20 +60,13 @@ class CollectRoiTables(SimpleInterface):
     _always_run = True  # scans may have been added since the last run
 
     def _run_interface(self, runtime):
-        root = self.inputs.output_dir
         exclude = none_if_undefined(self.inputs.exclude)
-        exclusions = study_exclusions(self.inputs.bids_dir, root, exclude)
-        excluded, excluded_problems = excluded_scans(root, exclusions)
+        values = collect_values(self.inputs.bids_dir, self.inputs.output_dir, exclude)
         folder = Path(runtime.cwd)
-        self._results["excluded_file"] = str(write_tsv(folder / "excluded.tsv", excluded))
-        rois, protocol_notes = add_protocols(read_roi_tables(root, exclusions))
-        rois, participant_notes = add_participants(rois, self.inputs.bids_dir)
-        self._results["out_file"] = str(write_tsv(folder / "rois.tsv", rois))
-        r2star, r2star_notes = read_r2star_tables(root, rois, exclusions)
-        self._results["r2star_file"] = str(write_tsv(folder / "r2star.tsv", r2star))
-        notes = exclusion_notes(exclusions, excluded_problems)
-        notes += session_site_notes(root, rois)
-        self._results["notes"] = [*notes, *protocol_notes, *participant_notes, *r2star_notes]
+        self._results["out_file"] = str(write_tsv(folder / "rois.tsv", values.rois))
+        self._results["excluded_file"] = str(write_tsv(folder / "excluded.tsv", values.excluded))
+        self._results["r2star_file"] = str(write_tsv(folder / "r2star.tsv", values.r2star))
+        self._results["notes"] = list(values.notes)
         return runtime
 
 
@@ -127,27 +105,19 @@ class StudyStatistics(SimpleInterface):
     output_spec = _StudyStatisticsOutputSpec
 
     def _run_interface(self, runtime):
-        rois = read_roi_table(self.inputs.in_file)
-        margin = none_if_undefined(self.inputs.equivalence_margin)
-        margins = _published_imprecision() if margin is None else margin / 1000
-        tables, notes = _study_tables(rois, self.inputs.calibrate, margins)
-        r2star = read_tsv(self.inputs.r2star_file)
-        tables_of_r2star, r2star_notes = r2star_tables(r2star, tables["rois"], tables["tubes"])
-        tables |= tables_of_r2star
+        excluded = None
         if isdefined(self.inputs.excluded_file):
             excluded = read_tsv(self.inputs.excluded_file)
-            excluded = stacked_tables(excluded, tables.pop("excluded", excluded[:0]))
-            tables |= {"excluded": excluded} if len(excluded) else {}
-        nuclei = nuclei_table(tables)
-        if not nuclei.empty:
-            tables["nuclei"] = nuclei
-        self._results["tables"] = write_tables(runtime.cwd, tables)
-        self._results["notes"] = [*self.inputs.notes, *notes, *r2star_notes]
-        self._results["calibration_refusals"] = {}
-        if self.inputs.calibrate != "no" and "calibration" in tables:
-            as_measured = tables["rois"].drop(columns="calibrated", errors="ignore")
-            refusals = calibration_refusals(as_measured, tables["calibration"])
-            self._results["calibration_refusals"] = refusals
+        results = study_results(
+            read_roi_table(self.inputs.in_file),
+            read_tsv(self.inputs.r2star_file),
+            calibrate=self.inputs.calibrate,
+            equivalence_margin=none_if_undefined(self.inputs.equivalence_margin),
+            excluded=excluded,
+        )
+        self._results["tables"] = write_tables(runtime.cwd, results.tables)
+        self._results["notes"] = [*self.inputs.notes, *results.notes]
+        self._results["calibration_refusals"] = results.calibration_refusals
         return runtime
 
 
@@ -159,19 +129,6 @@ def _methods_by_calibration(rois):
     for method, is_calibrated in rois.groupby("method", sort=False)["calibrated"].any().items():
         methods.setdefault(CALIBRATED if is_calibrated else AS_MEASURED, []).append(method)
     return methods
-
-
-def _study_tables(rois, calibrate, margins):
-    """Compute the tables; return them with the remarks."""
-    if calibrate == "no":
-        return study_tables(rois, equivalence_margins=margins)
-    try:
-        return study_tables(rois, calibrated=True, equivalence_margins=margins)
-    except ValueError as reason:
-        if calibrate == "yes":
-            raise
-        tables, notes = study_tables(rois, equivalence_margins=margins)
-        return tables, [*notes, f"values are not calibrated: {reason}"]
 
 
 class _ComputationTimesInputSpec(BaseInterfaceInputSpec):
@@ -196,8 +153,7 @@ class ComputationTimes(SimpleInterface):
         rois = read_tsv(self.inputs.tables["rois"])
         if rois.empty:
             rois = read_tsv(self.inputs.tables["tubes"])
-        times, notes = collect_times(self.inputs.output_dir, rois)
-        tables = {} if times.empty else {"times": computation_times(times)}
+        tables, notes = times_tables(self.inputs.output_dir, rois)
         self._results["tables"] = {**self.inputs.tables, **write_tables(runtime.cwd, tables)}
         self._results["notes"] = [*self.inputs.notes, *notes]
         return runtime
@@ -300,10 +256,3 @@ def _published_reproducibility():
     names = ("published", "published_nuclei", "published_times")
     names += ("published_calibration", "published_age")
     return {name: pd.DataFrame(load_template(name)) for name in names}
-
-
-def _published_imprecision():
-    """Return the imprecision within a site, ppm, of each region in the 2015 study (iterative)."""
-    published = pd.DataFrame(load_template("published"))
-    iterative = published[published["method"] == "iterative"]
-    return dict(zip(iterative["roi"], iterative["within"], strict=True))

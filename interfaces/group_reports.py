@@ -82,12 +82,6 @@ def write_tables(folder: PathLike, tables: Mapping[str, pd.DataFrame]) -> dict[s
     return files
 
 
-def stacked_tables(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of two tables, of which pandas would warn if one were empty."""
-    not_empty = [table for table in (first, second) if len(table)]
-    return pd.concat(not_empty, ignore_index=True) if not_empty else first
-
-
 def citation_text(root: Path) -> str:
     """Return the methods text of a derivative dataset; empty if there is none."""
     path = root / CITATION

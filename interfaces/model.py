@@ -31,7 +31,7 @@ from ..dataset.levels import add_levels
 from ..dataset.methods import write_citation
 from ..dataset.outputs import make_subject_folders
 from ..dataset.sidecars import sidecar_path
-from ..dataset.tables import read_tsv, write_tsv
+from ..dataset.tables import read_tsv, stacked_tables, write_tsv
 from ..pictures.drawing import readable
 from ..reports.model import model_report
 from ..stats.before_after import before_and_after
@@ -43,7 +43,6 @@ from .group_reports import (
     citation_text,
     settings_text,
     software_versions,
-    stacked_tables,
     write_tables,
 )
 

@@ -113,8 +113,9 @@ def make_tables_node(
 
 def _region_descriptions(subject: Subject) -> dict[str, str]:
     """Return what the sidecars of the subject's label images say of them, by file name."""
-    images = [scan.labels for scan in (*subject.scans, *subject.elsewhere)]
-    images.append(subject.labels)
+    images = [subject.labels]
+    images += [scan.labels for scan in subject.scans]
+    images += [scan.labels for scan in subject.elsewhere]
     descriptions = {}
     for labels in filter(None, images):
         text = read_json(sidecar_path(labels.path)).get("Description")

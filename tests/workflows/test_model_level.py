@@ -280,15 +280,19 @@ def test_measure_that_nobody_has_is_one_line(tmp_path, capfd):
         "first, or give a table that has it with --phenotype"
     ]
     assert "1 of 14 patients left out by rules of the model" in printed.out
-    assert "13 of 13 patients lack relative_susceptibility" in printed.out
+    assert "without relative_susceptibility: 13 of 13 patients" in printed.out
     assert "\n14 patients excluded from a regression" in printed.out
 
 
 def test_dry_run_writes_nothing(tmp_path, capsys):
     root = write_patients(tmp_path, n=2)
-    assert run(root, "--dry-run") == 0
-    printed = capsys.readouterr().out
+    assert run(root, "--dry-run") == 1  # as a run: no regression can be computed of two patients
+    printed, problems = capsys.readouterr()
     assert "2 patients; columns: age, sex, disease_duration" in printed
+    assert "problem: " in problems
+    assert "\npatients:    2 patients, " in printed
+    assert "\nregressions: 0 of " in printed
+    assert "(a new folder)" in printed
     assert not (root / "out").exists()
     assert not (root / "work").exists()
 
