@@ -27,6 +27,8 @@ EARLIER_STEPS = {
     "brain_instead": "brain_as_fallback",
 }
 N_REGIONS = "NumberOfRegions"  # sidecar field of a table of regional values
+# Sidecar field of the same: the description in the sidecar of the user's label image.
+REGIONS_DESCRIPTION = "RegionsDescription"
 CITATION = Path("logs", "CITATION.md")
 # Steps of a regression model, and the table that shows that it was done.
 MODEL_STEPS = {"regressions": "diagnostics", "ladder": "ladder", "correlation_power": "power"}
