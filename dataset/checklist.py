@@ -31,7 +31,7 @@ from .study_items import (
 )
 from .summaries import comparable, field_in_words, mean_and_sd, summarise
 from .tables import write_tsv
-from .values import join_numbers
+from .values import counted, join_numbers
 
 CHECKLIST = Path("logs", "checklist.tsv")
 CHECKLIST_TEXT = Path("logs", "CHECKLIST.md")
@@ -391,7 +391,7 @@ def _regions(chi: _Map, _) -> str:
     number = chi.sidecar.get(N_REGIONS)
     if number is None:
         return source or "no region was measured"
-    return f"{source or 'source not recorded'} ({number} regions)"
+    return f"{source or 'source not recorded'} ({counted(number, 'region')})"
 
 
 def _first(maps: list[_Map], fields: Sequence[str]) -> str:

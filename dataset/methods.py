@@ -14,6 +14,7 @@ from .entities import LONG_NAMES, scan_label
 from .files import PathLike, read_json, write_text
 from .group_tables import GROUP, MODEL_PREFIX
 from .tables import read_tsv
+from .values import counted
 
 # Sidecar field: the processing steps of an image, by their names in the template `citation`.
 METHOD_STEPS = "MethodSteps"
@@ -252,7 +253,7 @@ class _ProcessingSummary:
             regions = f"{min(counts)} to {max(counts)} regions"
         elif counts:
             n_regions = min(counts)
-            regions = f"{n_regions} region{'s' * (n_regions != 1)}"
+            regions = counted(n_regions, "region")
         else:
             regions = ""
         return {"regions": regions, "references": ", ".join(sorted(self._references))}

@@ -11,6 +11,7 @@ from ..entities import echo_number
 from ..images import ImageSummary, read_image
 from ..problems import Problem
 from ..scans import Scan
+from ..values import counted
 from .echoes import path_of_echo
 from .wording import comma_separated_names, of_files
 
@@ -65,7 +66,7 @@ def _not_finite_fault(scan, part, path, summaries):
     missing.
     """
     where = summaries[path].not_finite
-    cause = f"{where.size} voxels are NaN or infinite"
+    cause = f"NaN or infinite in {counted(where.size, 'voxel')}"
     partner = path_of_echo(scan.parts[PARTNER[part]]).get(echo_number(path))
     if partner not in summaries or summaries[partner].shape != summaries[path].shape:
         return cause, "convert the scan again", "error"

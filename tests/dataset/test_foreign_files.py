@@ -251,6 +251,21 @@ def test_narrow_echoes_in_two_units(plain_heads, tmp_path, kind, units):
     assert "phase is not stored in the same way in all echoes (echo 1: " in error
 
 
+def test_voxel_beyond_the_range_hides_no_other_unit(plain_heads, tmp_path):
+    root = shutil.copytree(plain_heads["narrow"], tmp_path / "raw")
+    edit_sidecars(root, "part-phase", Units="mrad")
+    edit_images(root, "echo-[23]_part-phase", STORED_IN["mrad"])
+
+    def change(phase):
+        phase = phase.copy()
+        phase[0, 0, 0] = 3000
+        return phase
+
+    edit_images(root, "echo-1_part-phase", change)
+    (error,) = of_severity(audit(root)[1], "error")
+    assert "echo-1_part-phase_MEGRE.nii.gz: phase is not stored in the same way" in error
+
+
 @pytest.mark.parametrize("kind", ["wrapped", "narrow", "masked"])
 @pytest.mark.parametrize("stored", ["rad", "mrad", "deg"])
 def test_echoes_in_one_unit(plain_heads, tmp_path, kind, stored):
@@ -354,7 +369,7 @@ def test_values_outside_the_head(airy, tmp_path, value, parts, size):
     if "phase" in parts and value == 0:
         assert "% of the phase is 0 in all echoes, as after masking" in row["decisions"]
     elif value != 0:
-        assert "voxels of an image are NaN or infinite: read as 0" in row["decisions"]
+        assert "voxels of an image: read as 0" in row["decisions"]
     magnitude, phase = decoded(root)
     assert np.isfinite([magnitude, phase]).all()
     for values, true in zip((magnitude, phase), expected, strict=True):
@@ -672,7 +687,7 @@ def test_list_of_times_that_all_echoes_share(head):
     assert (problems, row["echo_times"]) == ([], "6, 12, 18")
     edit_sidecars(head, "sub", EchoTime=TIMES[:2])
     _, left_out = collect_scans(head, none_is_an_error=False)
-    assert "lists 2 times (6, 12 ms), but there are 3 files of this part" in str(left_out[0])
+    assert "lists 2 times (6, 12 ms), but this part has 3 files" in str(left_out[0])
 
 
 def coil_images(root, pattern, *, keep, entity="coil"):
