@@ -547,8 +547,10 @@ def test_sign_is_checked_in_the_users_mask(make_dataset):
     )
     image = nib.load(next(root.rglob("*echo-1_part-mag*.nii.gz")))
     distance = sum(c**2 for c in centred_coordinates(image.shape, (3, 3, 3))) ** 0.5
-    for radius, is_enough in ((30, False), (50, True)):  # 110 and 520 mL
-        nib.save(nib.Nifti1Image((distance < radius).astype(np.uint8), image.affine), path)
+    # 110 and 520 mL; NaN is outside as well.
+    for radius, is_enough, outside in ((30, False, np.nan), (50, True, 0)):
+        mask = np.where(distance < radius, 1, outside).astype(np.float32)
+        nib.save(nib.Nifti1Image(mask, image.affine), path)
         table, problems = audit(root, check_sign=True)
         assert table["mask"][0] == "user"
         assert (table["sign_asymmetry"].notna().all(), bool(problems)) == (is_enough, is_enough)

@@ -251,6 +251,21 @@ def test_narrow_echoes_in_two_units(plain_heads, tmp_path, kind, units):
     assert "phase is not stored in the same way in all echoes (echo 1: " in error
 
 
+def test_voxel_beyond_the_range_hides_no_other_unit(plain_heads, tmp_path):
+    root = shutil.copytree(plain_heads["narrow"], tmp_path / "raw")
+    edit_sidecars(root, "part-phase", Units="mrad")
+    edit_images(root, "echo-[23]_part-phase", STORED_IN["mrad"])
+
+    def change(phase):
+        phase = phase.copy()
+        phase[0, 0, 0] = 3000
+        return phase
+
+    edit_images(root, "echo-1_part-phase", change)
+    (error,) = of_severity(audit(root)[1], "error")
+    assert "echo-1_part-phase_MEGRE.nii.gz: phase is not stored in the same way" in error
+
+
 @pytest.mark.parametrize("kind", ["wrapped", "narrow", "masked"])
 @pytest.mark.parametrize("stored", ["rad", "mrad", "deg"])
 def test_echoes_in_one_unit(plain_heads, tmp_path, kind, stored):
