@@ -94,8 +94,10 @@ def test_magnitudes_and_phases_named_as_four_runs_are_paired(tmp_path):
     assert [partner[f"sub-01_run-{run}"] for run in "1234"] == ["run-2", "run-1", "run-4", "run-3"]
 
 
-@pytest.mark.parametrize("entity", ["reconstructions", "acquisitions", "runs"])
-@pytest.mark.parametrize("combined", ["mag", "phase"])
+@pytest.mark.parametrize(
+    ("entity", "combined"),
+    [("reconstructions", "mag"), ("runs", "mag"), ("acquisitions", "phase")],
+)
 def test_one_image_for_several_of_the_other_part(tmp_path, entity, combined):
     """A rename would give several files the same name."""
     other = {"mag": "phase", "phase": "mag"}[combined]
