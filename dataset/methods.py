@@ -130,7 +130,8 @@ def model_steps(output_dir: PathLike) -> list[str]:
             steps.append(step)
             if step == "regressions" and (rows["adjusted"].astype(str) == "True").any():
                 steps.append("adjustment")
-        published = f"model_{folder.name.removeprefix(MODEL_PREFIX)}"
+        # A text "model" with an underscore would make maps depend on the templates model_*.json.
+        published = folder.name.replace("-", "_", 1)
         if published in template:
             steps.append(published)
     return steps
