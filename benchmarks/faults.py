@@ -935,7 +935,7 @@ def filter_that_loses_regions(place):
     second = [*arguments, "--bids-filter-file", str(place / "filter.json")]
     yield second, 1, ("failed: regions of sub-01_run-1", "cannot be used")
     yield arguments, 0, ("2 scans processed, 0 failed, 0 left out",)
-    yield second, 0, ("1 scans processed, 0 failed, 0 left out",)
+    yield second, 0, ("1 scan processed, 0 failed, 0 left out",)
 
 
 STUDIES = {

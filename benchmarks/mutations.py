@@ -11,6 +11,7 @@ from itertools import cycle, islice
 
 import nibabel as nib
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from multiqsm.core.grid import voxel_size_of
 
@@ -502,10 +503,15 @@ def chopped(values, part):
 
 
 def empty_outside(value):
-    """Set the voxels without signal to a value in all images, as masked exports have them."""
+    """Set the voxels without signal to a value in all images, as masked exports have them.
+
+    A margin of one voxel stays. These heads have no scalp: without it, the voxels at their surface,
+    which are next to noise otherwise, would count as brain.
+    """
 
     def mutate(subject, chance):
-        outside = nib.load(subject.echo("mag", 1)).get_fdata(dtype=np.float32) < 15
+        head = nib.load(subject.echo("mag", 1)).get_fdata(dtype=np.float32) >= 15
+        outside = ~binary_dilation(head, np.ones((3, 3, 3), bool))
         for path in subject.images():
             rewrite(path, np.where(outside, value, nib.load(path).get_fdata(dtype=np.float32)))
         return subject_name(subject)

@@ -126,7 +126,7 @@ def run_participants(options: Namespace) -> int:
                 update_readme(options.output_dir)
     warn_of_doubts(processed, settings, options.output_dir)
     n_failed = len(usable) - len(processed)
-    print(f"{len(processed)} scans processed, {n_failed} failed, {n_refused} left out")
+    print(f"{counted(len(processed), 'scan')} processed, {n_failed} failed, {n_refused} left out")
     if faults.n_later:
         print(
             f"{counted(faults.n_later, 'error')} in registration, "

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
+from ..dataset.values import counted
 from ..simulation.names import (
     COHORT,
     DESIGNS,
@@ -90,7 +91,7 @@ def _make_cohort(options):
     )
     write_cohort(options.output_dir, patients, design)
     print(
-        f"tables of {len(patients)} patients: {options.output_dir}; ground truth: "
+        f"tables of {counted(len(patients), 'patient')}: {options.output_dir}; ground truth: "
         f"{options.output_dir / TRUTH}"
     )
     return EXIT_OK if options.tables_only else _make_scans(design, options)
@@ -178,7 +179,8 @@ def _make_scans(design, options):
     write_drawn(options.output_dir)
     for failure in failures:
         print(f"failed: {failure.scan}: {failure}", file=sys.stderr)
-    print(f"{len(design.plans) - len(failures)} of {len(design.plans)} scans complete")
+    n_complete = len(design.plans) - len(failures)
+    print(f"{n_complete} of {counted(len(design.plans), 'scan')} complete")
     print(f"dataset: {options.output_dir}; ground truth: {options.output_dir / TRUTH}")
     return EXIT_FAILED_SCANS if failures else EXIT_OK
 

@@ -15,11 +15,11 @@ from ..dataset.participants import MEASURED_COLUMNS, contradiction, merge_repeat
 from ..dataset.problems import DatasetError
 from ..dataset.repeats import COLUMNS, LABELS, match_protocols, number_scans, read_protocol_columns
 from ..dataset.tables import REQUIRED, read_text_table, read_tsv
-from ..dataset.values import error_text
+from ..dataset.values import counted, error_text
 
 RUN_AGAIN = "remove the file and run the participant level again"
 UNKNOWN_PROTOCOLS = (
-    "{n} scans have tables of an earlier version, without echo times and voxel size: they count as "
+    "{scans} with tables of an earlier version, without echo times and voxel size: they count as "
     "repeats even if they differ in these; run the participant level again"
 )
 R2STAR_COLUMNS = ("subject", "session", "run", "site", "scan", "roi", "mean", "unit")
@@ -74,7 +74,8 @@ def read_roi_tables(output_dir: PathLike, exclusions: Exclusions | None = None) 
     paths = included_tables(output_dir, ROI_TABLE, exclusions)
     if not paths and (n_excluded := len(find_tables(output_dir, ROI_TABLE))):
         raise DatasetError(
-            f"{output_dir}: all {n_excluded} scans with regional values are excluded",
+            f"{output_dir}: every scan with regional values is excluded "
+            f"({counted(n_excluded, 'scan')})",
             "a dry run lists the reasons",
         )
     if not paths:
@@ -152,8 +153,8 @@ def read_r2star_tables(
     n_unknown = len(r2star[keys].drop_duplicates()) - len(of_known_scans[keys].drop_duplicates())
     if n_unknown:
         notes.append(
-            f"{n_unknown} tables of R2* are not used: their scans have no table of regional "
-            "susceptibility; run the participant level again"
+            f"{counted(n_unknown, 'table')} of R2* not used, without a table of regional "
+            "susceptibility of the same scan; run the participant level again"
         )
     return of_known_scans[columns], notes
 
@@ -220,8 +221,8 @@ def add_protocols(rois: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     scans["new_scan"] = scans["scan"].where(~is_mixed, numbers)
     rois = rois.merge(scans, on=keys, how="left", validate="m:1")
     is_complete = np.array([protocol.is_complete for protocol in protocols], bool)
-    n_unknown = np.count_nonzero(~is_complete & is_repeated.to_numpy())
-    notes = [UNKNOWN_PROTOCOLS.format(n=n_unknown)] if n_unknown else []
+    n_unknown = int(np.count_nonzero(~is_complete & is_repeated.to_numpy()))
+    notes = [UNKNOWN_PROTOCOLS.format(scans=counted(n_unknown, "scan"))] if n_unknown else []
     return rois.assign(scan=rois["new_scan"]).drop(columns="new_scan"), notes
 
 

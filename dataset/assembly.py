@@ -12,17 +12,14 @@ from .entities import (
     echo_number,
     scan_label,
 )
-from .incomplete import IncompleteScan, IncompleteScanError, judge_incomplete
+from .incomplete import COMBINE, IncompleteScan, IncompleteScanError, judge_incomplete
 from .index import RawImage
 from .problems import Problem, UnusableScanError
 from .scans import Scan
+from .sidecars import without_placeholders
 from .stacks import EchoImage, split_stacks
 from .values import as_number, as_text, counted, one_line
 
-COMBINE = (  # remedy
-    "combine the coils of each echo to one complex image without the offsets of their phases (on "
-    "the scanner, or by a method such as MCPC-3D-S)"
-)
 COMPLEX_PAIRS = (("magnitude", "phase"), ("real", "imaginary"))
 
 
@@ -94,6 +91,7 @@ def _assemble(entities, images):
     images = _flat(parts)
     if suffix == "MEGRE":
         _require_echo_entity(images)
+    decisions += _leave_out_placeholders(images)
     sidecars = {image.filename: image.metadata for image in images}
     times = _echo_times(parts)
     if None in times.values():
@@ -122,6 +120,19 @@ def _assemble(entities, images):
         **paths,
     )
     return scan, unused
+
+
+def _leave_out_placeholders(images):
+    """Remove fields whose value is not known from the images' metadata; return the decisions."""
+    counts = defaultdict(int)
+    for image in images:
+        image.metadata, left_out = without_placeholders(image.metadata)
+        for field in left_out:
+            counts[field] += 1
+    decisions = []
+    for field, count in counts.items():
+        decisions.append(f"{field} counts as missing ({counted(count, 'file')} of {len(images)})")
+    return decisions
 
 
 def _names(images):

@@ -19,7 +19,7 @@ from .preflight.inspection import Inspection, inspect_scan
 from .problems import DatasetError, Problem
 from .scans import Scan
 from .split_echoes import find_split_echoes
-from .values import one_line
+from .values import counted, one_line
 
 #: Columns of the table in which scans are compared, with their names for messages.
 COMPARED = {
@@ -342,13 +342,13 @@ def print_audit(table: pd.DataFrame, problems: Sequence[Problem], stream: TextIO
     if problems:
         lines += ["", *map(_problem_line, problems)]
     counts = Counter(table["verdict"])
-    totals = f"{len(table)} scans: {counts['ok']} ok, {counts['warning']} with warnings"
+    totals = f"{counted(len(table), 'scan')}: {counts['ok']} ok, {counts['warning']} with warnings"
     for verdict in ("error", "excluded", "unused"):
         if counts[verdict] or verdict == "error":
             totals += f", {counts[verdict]} {VERDICTS[verdict]}"
     with_errors = {problem.scan for problem in problems if problem.severity == "error"}
     if n_files := len(with_errors - set(table["scan"])):
-        totals += f"; {n_files} files of no scan"
+        totals += f"; {counted(n_files, 'file')} of no scan"
     encoding = getattr(stream, "encoding", None) or "utf-8"
     for line in [*lines, "", totals]:
         print(line.encode(encoding, "replace").decode(encoding), file=stream)

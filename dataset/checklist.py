@@ -17,19 +17,21 @@ import numpy as np
 import pandas as pd
 
 from ..bids_templates import load_template
+from .checklist_text import checklist_markdown
 from .files import PathLike, read_json, write_json, write_text
-from .methods import N_REGIONS, method_steps
+from .methods import N_REGIONS, REGIONS_DESCRIPTION, method_steps
 from .sidecars import sidecar_path
 from .study_items import (
     AT_GROUP_LEVEL,
     calibration_text,
     excluded_text,
+    generators_text,
     model_patients_texts,
     not_processed_text,
 )
 from .summaries import comparable, field_in_words, mean_and_sd, summarise
 from .tables import write_tsv
-from .values import join_numbers
+from .values import counted, join_numbers
 
 CHECKLIST = Path("logs", "checklist.tsv")
 CHECKLIST_TEXT = Path("logs", "CHECKLIST.md")
@@ -135,7 +137,8 @@ def reporting_checklist(
         * section: acquisition or processing
         * item: as the consensus asks for it
         * applies_to: a scanner, an inversion (of a map or of its standard error), both, all scans,
-          the study or a regression model (not if `scans` are selected); phantoms apart from people
+          the study or a regression model (not if `scans` are selected); phantoms, which are not
+          resampled to a subject's space, apart from people
         * value: text; if scans differ, each value with the number of scans, or the mean and
           standard deviation of numbers; empty if nothing is known
         * fields: the sidecar fields that the value is taken from
@@ -152,52 +155,6 @@ def reporting_checklist(
         for label, value in _values(item, maps, Path(output_dir), scans).items():
             rows.append((item["section"], item["item"], label, value, fields))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def checklist_markdown(checklist: pd.DataFrame) -> str:
-    """Write a checklist as Markdown, with a table for each section.
-
-    Parameters
-    ----------
-    checklist : DataFrame
-        As `reporting_checklist` returns it.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
-    lines = ["# Reporting checklist", "", load_template("checklist")["source"]]
-    for section, rows in merge_equal_values(checklist).groupby("section", sort=False):
-        lines += ["", f"## {section}", "", "| item | applies to | value |", "|---|---|---|"]
-        for row in rows.itertuples():
-            cells = map(_escape, (row.item, row.applies_to, row.value))
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def merge_equal_values(checklist: pd.DataFrame) -> pd.DataFrame:
-    """Merge the rows of an item that have the same value, for tables that are read by people.
-
-    Parameters
-    ----------
-    checklist : DataFrame
-        As `reporting_checklist` returns it.
-
-    Returns
-    -------
-    DataFrame
-        The same columns; applies_to names all scanners or inversions, or "all" if an item has one
-        value.
-    """
-    merged = []
-    for _, rows in checklist.groupby("item", sort=False):
-        for _, same in rows.groupby("value", sort=False):
-            row = same.iloc[0].copy()
-            is_common = len(same) == len(rows) > 1
-            row["applies_to"] = "all" if is_common else "; ".join(same["applies_to"])
-            merged.append(row)
-    return pd.DataFrame(merged, columns=checklist.columns)
 
 
 def write_checklist(output_dir: PathLike, excluded: Collection[str] = ()) -> pd.DataFrame:
@@ -225,10 +182,6 @@ def write_checklist(output_dir: PathLike, excluded: Collection[str] = ()) -> pd.
     return checklist
 
 
-def _escape(text):
-    return str(text).replace("|", "\\|")
-
-
 def _find_maps(root: Path, scans: Sequence[str] | None) -> list[_Map]:
     """Find the susceptibility maps of single scans and their standard errors."""
     subjects = ["sub-*"]
@@ -250,9 +203,12 @@ def _values(
     item: dict, maps: list[_Map], root: Path, scans: Sequence[str] | None
 ) -> dict[str, str]:
     """Answer an item for everything that it applies to."""
+    models = model_patients_texts(root) if scans is None else {}
     if item["of"] == "model":
-        return model_patients_texts(root) if scans is None else {}
+        return models
     values = {}
+    if item.get("value") == "versions":
+        values = dict.fromkeys(models, generators_text(root))
     for label, group in _groups(item["of"], maps).items():
         values[label] = _value(item, group, root, scans)
     return values
@@ -294,7 +250,13 @@ def _groups(kind: str, maps: Iterable[_Map]) -> dict[str, list[_Map]]:
         return _by_label(in_scan_space, lambda chi: f"{chi.inversion}, {chi.scanner}")
     if kind == "inversion":
         return _by_label(in_scan_space, lambda chi: f"{chi.inversion}{chi.kind_of_object}")
-    return _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
+    resampled_maps = _by_label(in_subject_space, lambda chi: f"{chi.inversion}, subject space")
+    if kind == "reference":
+        phantoms = [chi for chi in in_scan_space if chi.kind_of_object]
+        return resampled_maps | _by_label(
+            phantoms, lambda chi: f"{chi.inversion}{chi.kind_of_object}"
+        )
+    return resampled_maps
 
 
 def _are_mixed(maps: Iterable[_Map]) -> bool:
@@ -422,12 +384,14 @@ def _step_texts(chi: _Map, steps: Sequence[str]) -> str:
 
 
 def _regions(chi: _Map, _) -> str:
-    """Say where the regions come from, and how many there are."""
-    source = _step_texts(chi, REGION_STEPS)
+    """Say where the regions come from, in the words of their own sidecar if it has any, and how
+    many there are.
+    """
+    source = chi.sidecar.get(REGIONS_DESCRIPTION) or _step_texts(chi, REGION_STEPS)
     number = chi.sidecar.get(N_REGIONS)
     if number is None:
         return source or "no region was measured"
-    return f"{source or 'source not recorded'} ({number} regions)"
+    return f"{source or 'source not recorded'} ({counted(number, 'region')})"
 
 
 def _first(maps: list[_Map], fields: Sequence[str]) -> str:

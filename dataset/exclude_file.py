@@ -10,7 +10,7 @@ from .content import require_content
 from .entities import LONG_NAMES, SCAN_ENTITIES, scan_label
 from .exclusion_values import EXCLUDE, has_judgement, judge_row
 from .filters import matches
-from .problems import DatasetError
+from .problems import DatasetError, Problem
 from .values import one_line
 
 OPTION = "--exclude"
@@ -67,7 +67,9 @@ class Entry:
         )
 
 
-def read_exclude_file(path: Path, known: Sequence[Mapping[str, str]]) -> list[tuple[Entry, bool]]:
+def read_exclude_file(
+    path: Path, known: Sequence[Mapping[str, str]]
+) -> tuple[list[tuple[Entry, bool]], list[Problem]]:
     """Read the file of ``--exclude``.
 
     Parameters
@@ -81,13 +83,15 @@ def read_exclude_file(path: Path, known: Sequence[Mapping[str, str]]) -> list[tu
 
     Returns
     -------
-    list of (Entry, bool)
-        Each entry, and whether it is one scan and not all scans with its entities.
+    entries : list of (Entry, bool)
+        Each known entry, and whether it is one scan and not all scans with its entities.
+    problems : list of multiqsm.dataset.problems.Problem
+        A warning for each entry that is not known, as in a part of a study.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read, or an entry is no label or is not among the known ones.
+        If the file cannot be read, an entry is no label, or none is among the known ones.
     """
     entries = _entries(path)
     if not entries:
@@ -96,24 +100,34 @@ def read_exclude_file(path: Path, known: Sequence[Mapping[str, str]]) -> list[tu
     unknown = []
     exact = []
     for entry in entries:
-        if not any(map(entry.matches, known)):
+        if any(map(entry.matches, known)):
+            is_whole = set(entry.entities) in WHOLE and not entry.is_file
+            exact.append((entry, not is_whole and scan_label(entry.entities) in labels))
+        else:
             unknown.append(entry)
-        is_whole = set(entry.entities) in WHOLE and not entry.is_file
-        exact.append((entry, not is_whole and scan_label(entry.entities) in labels))
-    if unknown:
-        raise _unknown_entries(path, unknown, labels)
-    return exact
+    if not exact:
+        raise DatasetError(*_no_known_entry(path, unknown, labels))
+    return exact, [_unknown_entry(path, entry) for entry in unknown]
 
 
-def _unknown_entries(path, unknown, labels):
+def _unknown_entry(path, entry):
+    cause = f"line {entry.line} excludes {entry.text}, which is not in the dataset"
+    remedy = "correct the name if another scan is meant"
+    return Problem(f"{OPTION} {path.name}", "", cause, remedy, "warning")
+
+
+def _no_known_entry(path, unknown, labels):
+    """Return cause and remedy."""
     named = [f"{entry.text} (line {entry.line})" for entry in unknown[:MAX_NAMED]]
     if len(unknown) > MAX_NAMED:
         named.append(f"{len(unknown) - MAX_NAMED} more")
-    similar = difflib.get_close_matches(scan_label(unknown[0].entities), labels, 1, 0.6)
+    similar = []
+    if set(unknown[0].entities) != {"subject"}:  # all numbers of participants are similar
+        similar = difflib.get_close_matches(scan_label(unknown[0].entities), labels, 1, 0.6)
     hint = f"; did you mean {similar[0]}?" if similar else ""
-    return DatasetError(
-        f"{OPTION} {path}: not in the dataset: {', '.join(named)}",
-        f"correct or remove the entries{hint}",
+    return (
+        f"{OPTION} {path}: no entry is in the dataset: {', '.join(named)}",
+        f"correct the entries{hint}",
     )
 
 

@@ -76,7 +76,8 @@ def judge_row(
 ) -> Judgement:
     """Read what a row says about exclusion.
 
-    A column ``exclude`` has precedence over ``quality``, unless its cell is empty.
+    A column ``exclude`` has precedence over ``quality``, unless its cell is empty, or is neither
+    yes nor no while ``quality`` excludes: then it is taken for the reason.
 
     Parameters
     ----------
@@ -97,6 +98,8 @@ def judge_row(
     "exclude is '1': motion"
     >>> judge_row({"quality": "good"}).excludes
     False
+    >>> judge_row({"exclude": "motion", "quality": "bad"}).reason
+    "quality is 'bad', exclude is 'motion'"
     """
     name, value = _cell(row, EXCLUDE)
     words: tuple[tuple[str, ...], tuple[str, ...]] = (YES, NO)
@@ -116,8 +119,22 @@ def judge_row(
         word = re.split("[^a-z0-9]", value, maxsplit=1)[0]  # as in "yes: motion"
         if word in words[0]:
             return Judgement(True, reason)
-        return Judgement(False if word in words[1] else None, reason)
+        if word in words[1]:
+            return Judgement(False, reason)
+        by_quality = _judge_quality(row, has_ratings) if with_quality else None
+        if by_quality is not None:
+            return Judgement(True, f"{by_quality}, {reason}")
+        return Judgement(None, reason)
     return Judgement(False, unclear_quality=one_line(value))
+
+
+def _judge_quality(row, has_ratings):
+    """Return the column ``quality`` with its value if it excludes; otherwise None."""
+    name, value = _cell(row, QUALITY)
+    is_rating_of_scale = value == "0" and has_ratings
+    if value in BAD and not is_rating_of_scale:
+        return f"{name} is {one_line(value)!r}"
+    return None
 
 
 def _cell(row, headings, *, as_written=False):

@@ -158,7 +158,7 @@ def read_exclusions(
     Raises
     ------
     DatasetError
-        If the file of ``--exclude`` cannot be read or lists what does not exist; if
+        If the file of ``--exclude`` cannot be read or lists nothing that exists; if
         participants.tsv cannot be read. A fault in a table of a subject stops that subject alone.
     """
     root = Path(bids_dir).absolute()
@@ -172,13 +172,16 @@ def read_exclusions(
     participants = ParticipantTables(root)
     tables = _Tables(root, subjects, list(known.values()))
     exclusions = [*tables.exclusions, *_ignored(scans), *faults]
+    problems = list(tables.problems)
     if exclude is not None:
         people = [{"subject": label} for label in {*subjects, *participants.labels()}]
-        for entry, is_exact in read_exclude_file(Path(exclude), [*known.values(), *people]):
+        entries, unknown = read_exclude_file(Path(exclude), [*known.values(), *people])
+        problems += unknown
+        for entry, is_exact in entries:
             place = f"{OPTION} {Path(exclude).name}, line {entry.line}"
             reason = f"{entry.reason} ({place})" if entry.reason else place
             exclusions.append(Exclusion(entry.entities, reason, is_exact=is_exact))
-    return Exclusions(exclusions, tables.problems, participants, known.values())
+    return Exclusions(exclusions, problems, participants, known.values())
 
 
 def _scan_entities(entities):

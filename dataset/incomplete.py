@@ -19,6 +19,10 @@ COUNTERPARTS = {
     "real": "imaginary",
     "imaginary": "real",
 }
+COMBINE = (  # remedy
+    "combine the coils of each echo to one complex image without the offsets of their phases (on "
+    "the scanner, or by a method such as MCPC-3D-S)"
+)
 SAME_ECHO_TIME = 2e-4  # s; converters round the times of magnitude and phase differently
 # Fields that are the same in two images that were reconstructed from one acquisition.
 ACQUISITION_FIELDS = ("AcquisitionDateTime", "AcquisitionTime")
@@ -110,9 +114,41 @@ def judge_incomplete(incomplete: Sequence[IncompleteScan], scans: Sequence[Scan]
         of_session[_session_of(complete)].append(complete)
     problems = []
     for scan in incomplete:
+        apart = _apart_from_partner(scan, partners, incomplete)
         partner = partners.get(_key(scan))
-        problems.append(_judge(scan, partner, of_session[_session_of(scan)], scans))
+        problems.append(_judge(scan, partner, apart, of_session[_session_of(scan)], scans))
     return problems
+
+
+def _apart_from_partner(scan, partners, incomplete):
+    """Return the error that the parts of a scan have different labels; None if it has no partner.
+
+    If several scans have the same partner, no name fits all of them.
+    """
+    partner = partners.get(_key(scan))
+    if partner is None:
+        return None
+    for single in (partner, scan):
+        claimants = [other for other in incomplete if partners.get(_key(other)) is single]
+        # Echoes of one image that were named as several scans have one partner as well.
+        if len(claimants) > 1 and sum(len(each.images) for each in claimants) > len(single.images):
+            break
+    else:
+        return _apart(scan, partner)
+    part, *_ = claimants[0].parts
+    names = ", ".join(claimant.label for claimant in claimants)
+    if part in ("magnitude", "real"):
+        cause = f"there are {len(claimants)} {part} images for one {COUNTERPARTS[part]} ({names})"
+        remedy = (
+            "name the one that belongs to it as its other part, and list the others in .bidsignore"
+        )
+        return _problem(scan, cause, remedy, "error")
+    cause = (
+        f"there is one combined {COUNTERPARTS[part]} for {len(claimants)} scans with {part} only "
+        f"({names}): as if coils were not combined"
+    )
+    remedy = f"{COMBINE}; if they are scans of their own, add the {COUNTERPARTS[part]} of each"
+    return _problem(scan, cause, remedy, "error")
 
 
 def _find_partners(incomplete: Sequence[IncompleteScan]) -> dict[str, IncompleteScan]:
@@ -147,17 +183,21 @@ def _session_of(scan):
 def _judge(
     scan: IncompleteScan,
     partner: IncompleteScan | None,
+    apart: Problem | None,
     in_session: Iterable[Scan],
     scans: Sequence[Scan],
 ) -> Problem:
-    """Decide about one scan, by its partner and the complete scans of its session and study."""
+    """Decide about one scan, by its partner and the complete scans of its session and study.
+
+    `apart` is the error to return if the partner is closer than any complete scan.
+    """
 
     def distance(other: IncompleteScan | Scan) -> int:
         return len(scan.differences(other))
 
     whole = min(in_session, key=distance, default=None)
-    if partner and not (whole and distance(whole) < distance(partner)):
-        return _apart(scan, partner)
+    if partner and apart and not (whole and distance(whole) < distance(partner)):
+        return apart
     is_magnitude = scan.parts == {"magnitude"}
     if whole and is_magnitude:
         return _beside(scan, whole)

@@ -273,7 +273,7 @@ def select_images(
     if all_images and not images:
         rules = sorted({image.ignored_by for image in all_images})
         raise DatasetError(
-            f"{root / IGNORE_FILE} lists all {len(all_images)} images ({', '.join(rules)})",
+            f"{root / IGNORE_FILE} lists every image ({', '.join(rules)})",
             f"remove the lines that match gradient-echo images of {_listed(subjects)}",
         )
     reasons = {image: ignored_text(image.ignored_by) for image in all_images if image.ignored_by}
@@ -296,7 +296,7 @@ def select_images(
                 remaining.append(image)
         if not remaining:
             raise DatasetError(
-                f"{name} removed all {len(images)} remaining images",
+                f"{name} removed every remaining image ({len(images)})",
                 f"their values of {entity} are: {_values_text(images, entity)}",
             )
         for image in set(images).difference(remaining):

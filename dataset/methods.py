@@ -14,6 +14,7 @@ from .entities import LONG_NAMES, scan_label
 from .files import PathLike, read_json, write_text
 from .group_tables import GROUP, MODEL_PREFIX
 from .tables import read_tsv
+from .values import counted
 
 # Sidecar field: the processing steps of an image, by their names in the template `citation`.
 METHOD_STEPS = "MethodSteps"
@@ -26,6 +27,8 @@ EARLIER_STEPS = {
     "brain_instead": "brain_as_fallback",
 }
 N_REGIONS = "NumberOfRegions"  # sidecar field of a table of regional values
+# Sidecar field of the same: the description in the sidecar of the user's label image.
+REGIONS_DESCRIPTION = "RegionsDescription"
 CITATION = Path("logs", "CITATION.md")
 # Steps of a regression model, and the table that shows that it was done.
 MODEL_STEPS = {"regressions": "diagnostics", "ladder": "ladder", "correlation_power": "power"}
@@ -127,7 +130,8 @@ def model_steps(output_dir: PathLike) -> list[str]:
             steps.append(step)
             if step == "regressions" and (rows["adjusted"].astype(str) == "True").any():
                 steps.append("adjustment")
-        published = f"model_{folder.name.removeprefix(MODEL_PREFIX)}"
+        # A text "model" with an underscore would make maps depend on the templates model_*.json.
+        published = folder.name.replace("-", "_", 1)
         if published in template:
             steps.append(published)
     return steps
@@ -250,7 +254,7 @@ class _ProcessingSummary:
             regions = f"{min(counts)} to {max(counts)} regions"
         elif counts:
             n_regions = min(counts)
-            regions = f"{n_regions} region{'s' * (n_regions != 1)}"
+            regions = counted(n_regions, "region")
         else:
             regions = ""
         return {"regions": regions, "references": ", ".join(sorted(self._references))}

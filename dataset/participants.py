@@ -1,6 +1,5 @@
 """Read participants.tsv and sessions.tsv for the site of a scan and whether it is a phantom."""
 
-import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,15 +12,10 @@ from .content import exists
 from .problems import DatasetError, Problem, UnusableScanError
 from .scans import Scan
 from .tables import REPLACED, Row, read_rows
-from .values import join_words, one_line
+from .values import is_placeholder, join_words, one_line
 
 MEASURED_COLUMNS = ("age", "sex")  # of participants.tsv, read at the group level
 SITE_FIELDS = ("InstitutionName", "StationName", "DeviceSerialNumber")
-# Letters of what programs for anonymisation write in place of names.
-PLACEHOLDERS = (
-    *("anon", "anonymous", "anonymized", "anonymised", "deidentified", "removed", "redacted"),
-    *("unknown", "none", "na", "null", "notprovided"),
-)
 MAX_NAMED = 5  # sites in a message
 READ_COLUMNS = ("site", "scanner", "species")  # of participants.tsv and sessions.tsv
 SESSION_LABEL = "the session label"  # the source of a site
@@ -247,7 +241,7 @@ def _site_of_sidecar(scan, session):
     The site is the institution with its scanner, as an institution may have several.
     """
     metadata = scan.metadata
-    known = [field for field in SITE_FIELDS if not _is_placeholder(metadata.get(field))]
+    known = [field for field in SITE_FIELDS if not is_placeholder(metadata.get(field))]
     if "StationName" in known:
         known = [field for field in known if field != "DeviceSerialNumber"]
     if known:
@@ -256,11 +250,6 @@ def _site_of_sidecar(scan, session):
     if session is not None:
         return session, SESSION_LABEL
     return Scan.site, Scan.site_source
-
-
-def _is_placeholder(value):
-    """Check whether a field of a sidecar is missing, or was replaced to protect privacy."""
-    return not value or re.sub("[^a-z]", "", str(value).lower()) in PLACEHOLDERS
 
 
 def check_sites(scans: Iterable[Scan]) -> list[Problem]:

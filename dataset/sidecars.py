@@ -9,9 +9,15 @@ from pathlib import Path
 from .content import MissingContentError, require_content
 from .files import PathLike, write_json
 from .problems import UnusableScanError
-from .values import one_line
+from .values import is_placeholder, one_line
 
 SIDECAR_NAME = re.compile(r"((?:[a-zA-Z]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)\.json")
+# Fields that describe a scan: those of its files are compared, or one stands for all.
+SCAN_FIELDS = (
+    *("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber", "SoftwareVersions"),
+    *("MagneticFieldStrength", "ImagingFrequency", "EchoTime", "EchoNumber", "Units", "ImageType"),
+    *("RepetitionTime", "RepetitionTimeExcitation", "FlipAngle"),
+)
 LARGEST_SIDECAR = 16 * 2**20  # bytes, a thousand times what converters write
 
 
@@ -159,6 +165,36 @@ def read_sidecar(path: Path) -> dict:
             f"{path.name}: {names} occurs twice with different values", "correct the file's JSON"
         )
     return content
+
+
+def without_placeholders(metadata: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Leave out the fields of a scan that only say that their value is not known.
+
+    Parameters
+    ----------
+    metadata : dict
+        Fields of the sidecars of an image.
+
+    Returns
+    -------
+    metadata : dict
+        Without the fields of `SCAN_FIELDS` whose text stands for a missing value.
+    left_out : list of str
+        Such as ``Manufacturer 'n/a'``.
+
+    Examples
+    --------
+    >>> without_placeholders({"Manufacturer": "n/a", "EchoTime": 0.006})
+    ({'EchoTime': 0.006}, ["Manufacturer 'n/a'"])
+    """
+    known = {}
+    left_out = []
+    for field, value in metadata.items():
+        if field in SCAN_FIELDS and isinstance(value, str) and is_placeholder(value):
+            left_out.append(f"{field} {one_line(repr(value))}")
+        else:
+            known[field] = value
+    return known, left_out
 
 
 FIRST_IN_SIDECAR = ("Description", "Units", "Type", "SkullStripped", "SpatialReference", "Sources")

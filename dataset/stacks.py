@@ -109,7 +109,7 @@ def _echo_of_list(image, times, n_files):
         return EchoImage(image, times[number - 1])
     raise UnusableScanError(
         f"{image.filename}: EchoTime lists {counted(len(times), 'time')} "
-        f"({_milliseconds(times)} ms), but there are {n_files} files of this part",
+        f"({_milliseconds(times)} ms), but this part has {counted(n_files, 'file')}",
         "write the time of this echo alone into its sidecar",
     )
 

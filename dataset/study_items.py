@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .files import PathLike
+from .files import PathLike, read_json
 from .group_tables import GROUP, MODEL_PREFIX, group_table_path
 from .not_processed import read_not_processed
 from .tables import read_tsv
@@ -84,6 +84,28 @@ def model_patients_texts(output_dir: PathLike) -> dict[str, str]:
             parts.append(f"{subject}, {reason}{number}")
         texts[f"model {path.parent.name.removeprefix(MODEL_PREFIX)}"] = "; ".join(parts)
     return texts
+
+
+def generators_text(output_dir: PathLike) -> str:
+    """Give the software that made a derivative dataset, with versions.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    str
+        Empty without a description of the dataset.
+    """
+    description = read_json(Path(output_dir) / "dataset_description.json")
+    tools = description.get("GeneratedBy")
+    texts = []
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and "Name" in tool:
+            texts.append(f"{tool['Name']} {tool.get('Version', '')}".strip())
+    return ", ".join(texts)
 
 
 def calibration_text(output_dir: PathLike) -> str:

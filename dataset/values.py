@@ -1,8 +1,15 @@
 """Make values from sidecars and tables of a dataset safe to use and to print."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+# Letters of what programs write in place of a name that is not known, or must not be.
+PLACEHOLDERS = (
+    *("anon", "anonymous", "anonymized", "anonymised", "deidentified", "removed", "redacted"),
+    *("unknown", "none", "na", "nan", "null", "notprovided"),
+)
 
 
 def is_plain(value: object) -> bool:
@@ -43,6 +50,19 @@ def as_number(value: object) -> float | None:
     except OverflowError:  # integers in JSON may exceed the range of floats
         return None
     return number if math.isfinite(number) else None
+
+
+def is_placeholder(value: object) -> bool:
+    """Return whether a field of a sidecar is missing, or was replaced to protect privacy.
+
+    Examples
+    --------
+    >>> is_placeholder("n/a"), is_placeholder(" "), is_placeholder("Siemens"), is_placeholder(7)
+    (True, True, False, False)
+    """
+    if not isinstance(value, str):
+        return not value
+    return not value.strip() or re.sub("[^a-z]", "", value.lower()) in PLACEHOLDERS
 
 
 def as_text(value: object) -> str | None:

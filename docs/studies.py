@@ -4,8 +4,9 @@
 
 reads the tables that the group level wrote of a simulated 2015 study (`--preset lin2015`), those of
 the 2018 model of a cohort without images, and the regional values and lesions of some patients with
-images (`--preset chiang2018`), whose truth is in the raw dataset. `python docs/tables.py studies
---work DIR` runs all commands that this needs.
+images (`--preset chiang2018`). The truth of the study and of the patients is read from the
+simulated datasets that the descriptions of STUDY_OUT and PATIENTS_OUT name. `python docs/tables.py
+studies --work DIR` runs all commands that this needs.
 """
 
 import argparse

@@ -173,7 +173,7 @@ def run_stage(
     unfinished = list(filterfalse(stage.is_finished, items))
     n_finished = len(items) - len(unfinished)
     if n_finished:
-        notify(f"{n_finished} of {len(items)} {stage.kind} are already finished and are skipped")
+        notify(f"{stage.kind} already finished and skipped: {n_finished} of {len(items)}")
     if unfinished:
         _check_disk(stage, unfinished, notify)
     for subject in set(map(stage.subject, unfinished)):

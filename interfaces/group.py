@@ -16,7 +16,8 @@ from nipype.interfaces.base import (
 from ..bids_templates import load_template
 from ..cohort.roi_tables import read_roi_table, row_entities
 from ..cohort.study import collect_values, study_results, times_tables
-from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
+from ..dataset.checklist import CHECKLIST, write_checklist
+from ..dataset.checklist_text import merge_equal_values
 from ..dataset.entities import scan_label
 from ..dataset.files import write_text
 from ..dataset.group_tables import remove_group_table, write_group_table

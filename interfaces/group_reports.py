@@ -55,8 +55,8 @@ def settings_text(inputs: PresetInputSpec, n_differences: int) -> dict[str, str]
         text = f"preset {preset}, with {choices} changed (listed below)"
     if inputs.n_unrecorded:
         text = (
-            f"not known of {inputs.n_unrecorded} scans, whose completion records are missing or "
-            f"outdated; of the others: {text}"
+            f"not known of {counted(inputs.n_unrecorded, 'scan')} without a current completion "
+            f"record; of the others: {text}"
         )
     return {"settings": text}
 

@@ -80,8 +80,9 @@ def read_canonical(path: PathLike) -> tuple[np.ndarray, nib.Nifti1Image]:
 
 
 def read_mask(path: PathLike) -> np.ndarray:
-    """Read a mask: True where the image is not zero."""
-    return read_single_volume(path)[0] != 0
+    """Read a mask: True where the image is not zero; NaN and infinity are outside."""
+    values = read_single_volume(path)[0]
+    return np.isfinite(values) & (values != 0)
 
 
 def read_labels(path: PathLike) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..core.regions.veins import vein_mask
 from ..dataset.files import write_json
 from ..dataset.labels import bilateral_names, without_side
 from ..dataset.levels import add_levels
-from ..dataset.methods import METHOD_STEPS, N_REGIONS
+from ..dataset.methods import METHOD_STEPS, N_REGIONS, REGIONS_DESCRIPTION
 from ..dataset.outputs import derivative_path
 from ..dataset.tables import write_tsv
 from .base import names_by_label
@@ -229,6 +229,9 @@ class _SaveRoiTablesInputSpec(BaseInterfaceInputSpec):
         traits.Dict, mandatory=True, desc="columns that identify the scan, of each"
     )
     sources = traits.List(traits.Str, mandatory=True, desc="file or atlas of the regions of each")
+    descriptions = traits.Dict(
+        usedefault=True, desc="descriptions in the sidecars of label images, by file name"
+    )
     steps = traits.List(
         traits.Str, mandatory=True, desc="keys of the sentences on that in the methods text"
     )
@@ -273,6 +276,8 @@ class SaveRoiTables(SimpleInterface):
                 N_REGIONS: table["roi"].nunique(),
                 METHOD_STEPS: [*inputs.record.get(METHOD_STEPS, ()), inputs.steps[index]],
             }
+            if inputs.sources[index] in inputs.descriptions:
+                fields[REGIONS_DESCRIPTION] = inputs.descriptions[inputs.sources[index]]
             write_json(sidecar, {**add_levels(columns, table), **inputs.record, **fields})
             self._results["out_files"].append(str(path))
         return runtime

@@ -23,7 +23,8 @@ from ..cohort.descriptions import (
 from ..cohort.included import study_exclusions
 from ..cohort.model_files import read_model
 from ..cohort.patients import collect_patients
-from ..dataset.checklist import CHECKLIST, merge_equal_values, write_checklist
+from ..dataset.checklist import CHECKLIST, write_checklist
+from ..dataset.checklist_text import merge_equal_values
 from ..dataset.files import write_json, write_text
 from ..dataset.group_tables import model_folder
 from ..dataset.levels import add_levels

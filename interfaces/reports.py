@@ -17,7 +17,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..dataset.checklist import CHECKLIST, merge_equal_values, reporting_checklist
+from ..dataset.checklist import CHECKLIST, reporting_checklist
+from ..dataset.checklist_text import merge_equal_values
 from ..dataset.entities import scan_label, scan_title
 from ..dataset.files import read_json, write_text
 from ..dataset.forms import scanner_form

@@ -117,7 +117,7 @@ COLUMNS = {
     "roi_r2star": (
         ROI,
         Column("mean", "mean R2* (1/s)", ".1f"),
-        Column("std", "SD of all scans (1/s)", ".1f"),
+        Column("std", "SD of all scans (1/s)", ".2f"),
         Column("min", "smallest (1/s)", ".1f"),
         Column("max", "largest (1/s)", ".1f"),
         Column("count", "scans", "d"),
@@ -126,7 +126,7 @@ COLUMNS = {
         ROI,
         Column("n_subjects", "subjects", "d"),
         Column("mean", "R2* (1/s)", ".1f"),
-        Column("mean_sd", "SD over subjects (1/s)", ".1f"),
+        Column("mean_sd", "SD over subjects (1/s)", ".2f"),
         Column("within", "within-site (1/s)", ".2f"),
         Column("cross", "cross-site (1/s)", ".2f"),
         Column("within_percent", "within-site (%)", ".1f"),

@@ -242,7 +242,7 @@ def design_matrix(
     x = x[is_complete]
     if y.size <= len(names):
         raise ValueError(
-            f"{y.size} rows with every value are too few for {len(names)} coefficients "
+            f"rows with every value: {y.size}, too few for {len(names)} coefficients "
             f"({', '.join(names)})"
         )
     _check_columns(x[:, 1:], names[1:])

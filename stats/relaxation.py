@@ -59,8 +59,8 @@ def r2star_tables(
         if n_missing:
             subjects = "people" if name == "roi_r2star" else "phantoms"
             notes.append(
-                f"{n_missing} of {len(scans)} scans of {subjects} have no R2*, which needs three "
-                "echoes"
+                f"scans of {subjects} without R2*, which needs three echoes: {n_missing} of "
+                f"{len(scans)}"
             )
     if "roi_r2star" in tables:
         exclude_rois = sorted(set(people["reference"]))

@@ -9,8 +9,9 @@ from nipype.interfaces.base import BaseInterface
 from nipype.pipeline.engine import Node
 
 from ..bids_templates import load_template
-from ..dataset.files import PathLike
+from ..dataset.files import PathLike, read_json
 from ..dataset.names import ROI_TABLE
+from ..dataset.sidecars import sidecar_path
 from ..dataset.subjects import DrawnScan, ProcessedScan, Subject
 from ..interfaces.measurement import MeasureRegions, SaveRoiTables
 from ..interfaces.quality import SaveQuality
@@ -95,6 +96,7 @@ def make_tables_node(
         entities=entities_of(subject.scans),
         labels=_columns(subject.scans),
         sources=sources,
+        descriptions=_region_descriptions(subject),
         steps=[DRAWN] * len(subject.scans),
         columns=load_template(template),
         choices={
@@ -107,6 +109,19 @@ def make_tables_node(
         output_dir=str(output_dir),
     )
     return Node(interface, name=name, mem_gb=gigabytes(0))
+
+
+def _region_descriptions(subject: Subject) -> dict[str, str]:
+    """Return what the sidecars of the subject's label images say of them, by file name."""
+    images = [subject.labels]
+    images += [scan.labels for scan in subject.scans]
+    images += [scan.labels for scan in subject.elsewhere]
+    descriptions = {}
+    for labels in filter(None, images):
+        text = read_json(sidecar_path(labels.path)).get("Description")
+        if isinstance(text, str) and text.strip():
+            descriptions[labels.path.name] = " ".join(text.split())
+    return descriptions
 
 
 def make_quality_node(

@@ -173,7 +173,7 @@ def _checked_seeds(flair, seeds, fraction):
     outside = ((seeds < 0) | (seeds >= flair.shape)).any(axis=1)
     if outside.any():
         raise ValueError(
-            f"{np.count_nonzero(outside)} of {len(seeds)} seeds lie outside the image, the first "
+            f"seeds outside the image: {np.count_nonzero(outside)} of {len(seeds)}, the first "
             f"at voxel {seeds[outside][0].tolist()}: check that their coordinates are in mm in the "
             "scanner's space (RAS+)"
         )

@@ -32,11 +32,20 @@ def check_brain_mask(
     return mask, _mask_problems(scan, mask, summaries)
 
 
+def mask_decisions(mask: ImageSummary | None) -> list[str]:
+    """State how voxels of the mask that are not finite are read."""
+    if mask is None or not mask.not_finite.size:
+        return []
+    return [f"{mask.not_finite.size} voxels of the brain mask are NaN or infinite: read as 0"]
+
+
 def _mask_problems(scan, mask, summaries):
     name = scan.brain_mask.name
     remedy = "make the mask on the grid of the scan, or remove it to have one made automatically"
-    if mask.n_nonzero == 0 or mask.not_finite.size:
-        return [Problem.of(scan, name, "the brain mask is empty or contains NaN", remedy)]
+    if mask.n_nonzero == 0:
+        cause = "the brain mask is empty"
+        remedy = "make it again, or remove it to have one made automatically"
+        return [Problem.of(scan, name, cause, remedy)]
     if mask.n_nonzero < FEWEST_IN_MASK:
         cause = f"the brain mask has too few voxels ({mask.n_nonzero})"
         remedy = "make it again, or remove it to have one made automatically"

@@ -8,7 +8,7 @@ import numpy as np
 from ...core.scale import comfortable_scale
 from ..images import ImageSummary
 from ..scans import Scan
-from ..values import join_numbers
+from ..values import counted, join_numbers
 
 # A value that more of the voxels than this share in all echoes comes from a mask.
 CONSTANT = 0.01
@@ -51,7 +51,9 @@ def background_decisions(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> 
     decisions = []
     n_not_finite = max((summary.not_finite.size for summary in summaries.values()), default=0)
     if n_not_finite:
-        decisions.append(f"up to {n_not_finite} voxels of an image are NaN or infinite: read as 0")
+        decisions.append(
+            f"NaN or infinite values, up to {counted(n_not_finite, 'voxel')} of an image: read as 0"
+        )
     if len({sample.size for sample in samples}) != 1:
         return decisions
     stored = np.stack(samples, axis=-1)

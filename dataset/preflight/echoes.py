@@ -200,6 +200,9 @@ def _echo_time_fault(value, *, may_be_missing):
         return f"EchoTime is {value!r}, which is not a number", remedy
     if value <= 0:
         return f"EchoTime is {value} s, but must be positive", remedy
+    if value > 1000 * LONGEST_PLAUSIBLE:  # in milliseconds it would be too long as well
+        remedy = "write EchoTime in seconds into the sidecar, such as 0.006 for 6000 µs"
+        return f"EchoTime is {value:g} s: it seems to be in microseconds", remedy
     if value > LONGEST_ECHO_TIME:
         return f"EchoTime is {value:g} s: it seems to be in milliseconds", remedy
     return None

@@ -7,9 +7,9 @@ import numpy as np
 
 from ...core.dipole import rotation_between, spans_space
 from ...core.grid import grid_shift, is_same_place, voxel_size_of
-from ..assembly import COMBINE
 from ..forms import SCANNER
 from ..images import ImageSummary
+from ..incomplete import COMBINE
 from ..problems import Problem
 from ..scans import Scan
 from ..volumes import VOXEL_SIZES, is_possible
@@ -27,9 +27,8 @@ def check_grids(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Prob
     problems = []
     for path, summary in summaries.items():
         fault = grid_fault(summary)
-        if fault and len(summary.shape) > 3 and _says_uncombined(scan, path):
-            cause = f"the image is {len(summary.shape)}-D ({written_shape(summary)}): its coils are"
-            fault = (f"{cause} not combined", COMBINE)
+        if fault and len(summary.shape) > 3:
+            fault = _fault_of_volumes(scan, path, summaries) or fault
         if fault:
             problems.append(Problem.of(scan, path.name, *fault))
     if problems or not summaries:
@@ -41,6 +40,33 @@ def check_grids(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Prob
             cause = f"{difference} {reference.name}"
             problems.append(Problem.of(scan, path.name, cause, AGAIN_FROM_SOURCE))
     return problems + _check_forms(scan, summaries, reference)
+
+
+def _fault_of_volumes(scan, path, summaries):
+    """Return cause and remedy of an image with several volumes that are not its echoes, or None."""
+    shape = f"{len(summaries[path].shape)}-D ({written_shape(summaries[path])})"
+    if _says_uncombined(scan, path):
+        return f"the image is {shape}: its coils are not combined", COMBINE
+    if path in scan.phase and _are_volumes(scan.magnitude, summaries):
+        cause = (
+            f"the image is {shape}, but the magnitude is 3-D: one combined magnitude for several "
+            "phases, as if coils were not combined"
+        )
+        return cause, COMBINE
+    if "_echo-" in path.name:
+        cause = (
+            f"the image is {shape}, but named as one echo: as if its volumes were coils that are "
+            "not combined, or repeated measurements"
+        )
+        remedy = f"if they are coils, {COMBINE}; if they are repeats, name each as a run of its own"
+        return cause, remedy
+    return None
+
+
+def _are_volumes(paths, summaries):
+    """Check whether there are images of one part, all of them 3-D."""
+    n_dimensions = {len(summaries[path].shape) for path in paths if path in summaries}
+    return n_dimensions == {3}
 
 
 def _says_uncombined(scan, path):

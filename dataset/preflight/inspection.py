@@ -12,7 +12,7 @@ from ..forms import Form
 from ..images import ImageSummary, UnreadableImageError, summarize_image
 from ..problems import Problem
 from ..scans import Scan
-from .brain_mask import check_brain_mask
+from .brain_mask import check_brain_mask, mask_decisions
 from .decisions import background_decisions, image_decisions, scale_decisions
 from .echoes import check_echo_times, check_echoes, echo_decisions
 from .frequency import check_frequency
@@ -166,6 +166,7 @@ def _decisions(scan, summaries, mask):
         *image_decisions(images),
         *scale_decisions(scan, summaries),
         *background_decisions(scan, summaries),
+        *mask_decisions(mask),
         *alternation_decisions(scan.alternating_axes),
     )
 

@@ -185,7 +185,7 @@ def _stored_otherwise(scan, summaries, encoding, bounds):
             rounded.append(path)
     if rounded or not _ranges_differ(scan.phase, summaries):
         return rounded
-    if misread := _in_other_unit(scan, summaries, encoding):
+    if misread := _in_other_unit(scan, summaries, encoding, bounds):
         return misread
     certain = []
     scale_ratios = []
@@ -207,12 +207,13 @@ def _stored_otherwise(scan, summaries, encoding, bounds):
     return list(compress(scan.phase, scales != 1))
 
 
-def _in_other_unit(scan, summaries, encoding):
+def _in_other_unit(scan, summaries, encoding, bounds):
     """Return the echoes whose phase is so much smaller than that of another that its unit differs.
 
     From one echo to the next, phase that is stored alike spreads at most as echo time grows, and
     less if it wraps or is noise. Where the field is small, all echoes have little phase. Range and
-    spread must agree, since the range may be due to a single voxel and the spread to the mask.
+    spread must agree, since the range may be due to a single voxel and the spread to the mask; or
+    else the spread and the bounds of the scale, which no single voxel changes.
     """
     minima, maxima = _extremes(scan.phase, summaries)
     ranges = maxima - minima
@@ -221,16 +222,19 @@ def _in_other_unit(scan, summaries, encoding):
     is_smaller_filled = np.where(ranges[1:] < ranges[:-1], is_filled[1:], is_filled[:-1])
     factor = np.where(is_smaller_filled, OTHER_UNIT_FILLED, OTHER_UNIT)
     growth = _ratios(np.array(scan.echo_times))
-    is_other = np.ones(len(growth), bool)
+    differ = []
     for extents in (ranges, spreads):
         ratios = _ratios(extents)
         exceeds = ratios > np.maximum(factor, NO_GROWTH * growth)
         falls = ratios < np.minimum(growth / factor, 1 / NO_GROWTH)
-        is_other &= exceeds | falls
-    if not is_other.any():
+        differ.append(exceeds | falls)
+    ranges_differ, spreads_differ = differ
+    lowest, highest = bounds
+    is_scaled = (lowest > OTHER_UNIT) | (highest < 1 / OTHER_UNIT)
+    if not (spreads_differ & (ranges_differ | is_scaled)).any():
         return []
     # The encoding is that of the largest values: those of another unit are misread.
-    return list(compress(scan.phase, ranges < ranges.max() / NO_GROWTH))
+    return list(compress(scan.phase, spreads < np.nanmax(spreads) / NO_GROWTH))
 
 
 def _ratios(values):

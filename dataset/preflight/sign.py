@@ -49,7 +49,9 @@ def check_phase_sign(
         echoes.append(coarse)
     mask = None
     if scan.brain_mask is not None:
-        mask = coarse_mask(read_image(scan.brain_mask)[2] != 0, reference.voxel_size)
+        # NaN and infinity are outside, as in processing.
+        values = np.nan_to_num(read_image(scan.brain_mask)[2], posinf=0, neginf=0)
+        mask = coarse_mask(values != 0, reference.voxel_size)
     sign_check = quick_sign_check(
         np.stack(echoes, axis=-1),
         scan.echo_times,

@@ -11,8 +11,9 @@ from ..entities import echo_number
 from ..images import ImageSummary, read_image
 from ..problems import Problem
 from ..scans import Scan
+from ..values import counted
 from .echoes import path_of_echo
-from .wording import comma_separated_names
+from .wording import comma_separated_names, of_files
 
 PARTNER = {"magnitude": "phase", "phase": "magnitude", "real": "imaginary", "imaginary": "real"}
 # Voxels at the very maximum of a clipped image; without clipping it is one or a few.
@@ -28,15 +29,18 @@ SMALLEST_BACKGROUND = 0.1  # of the voxels, that a mask leaves out
 def check_values(scan: Scan, summaries: Mapping[Path, ImageSummary]) -> list[Problem]:
     """Check that images have finite values that vary, and that a magnitude is not negative."""
     problems = []
+    paths_of_fault: dict[tuple[str, str, str], list[Path]] = {}
     for part, paths in scan.parts.items():
         for path in paths:
             if path not in summaries:
                 continue
-            fault = _value_fault(part, summaries[path])
-            if fault:
+            if fault := _value_fault(part, summaries[path]):
                 problems.append(Problem.of(scan, path.name, *fault))
             elif summaries[path].not_finite.size:
-                problems.append(_not_finite_problem(scan, part, path, summaries))
+                fault_of_voxels = _not_finite_fault(scan, part, path, summaries)
+                paths_of_fault.setdefault(fault_of_voxels, []).append(path)
+    for (cause, remedy, severity), files in paths_of_fault.items():
+        problems.append(of_files(scan, files, cause, remedy, severity))
     return problems
 
 
@@ -55,25 +59,27 @@ def _value_fault(part, summary):
     return None
 
 
-def _not_finite_problem(scan, part, path, summaries):
-    """Judge NaN and infinite voxels by where they are: outside the head they are background, and
-    where the echo's other image has signal, data are missing.
+def _not_finite_fault(scan, part, path, summaries):
+    """Return cause, remedy and severity of NaN and infinite voxels, by where they are.
+
+    Outside the head they are background, and where the echo's other image has signal, data are
+    missing.
     """
     where = summaries[path].not_finite
-    cause = f"{where.size} voxels are NaN or infinite"
+    cause = f"NaN or infinite in {counted(where.size, 'voxel')}"
     partner = path_of_echo(scan.parts[PARTNER[part]]).get(echo_number(path))
     if partner not in summaries or summaries[partner].shape != summaries[path].shape:
-        return Problem.of(scan, path.name, cause, "convert the scan again")
+        return cause, "convert the scan again", "error"
     remedy = "no action is needed if that is the background"
     if _is_mask(scan, part, path, summaries):
         cause += ", the same in all echoes and around the rest: a background that was masked"
-        return Problem.of(scan, path.name, cause, remedy, "warning")
+        return cause, remedy, "warning"
     inside = _number_with_signal(scan, where, partner, summaries)
     if inside:
         cause += f", {inside} of them where {partner.name} has signal, thus inside the brain"
         remedy = "convert the scan again, or set these voxels to 0 if they are outside the brain"
-        return Problem.of(scan, path.name, cause, remedy)
-    return Problem.of(scan, path.name, f"{cause}, all without signal", remedy, "warning")
+        return cause, remedy, "error"
+    return f"{cause}, all without signal", remedy, "warning"
 
 
 def _is_mask(scan, part, path, summaries):

@@ -158,7 +158,7 @@ def test_a_failed_scan_is_reported_and_the_others_are_processed(make_dataset, ba
     printed = capfd.readouterr()
     assert "failed: sub-02 (sub-02_echo-1_part-mag_MEGRE.nii.gz" in printed.err
     assert "step mask: No brain found" in printed.err
-    assert "1 scans processed, 1 failed, 0 left out" in printed.out
+    assert "1 scan processed, 1 failed, 0 left out" in printed.out
     assert (root.parent / "out" / "sub-01.html").is_file()
     (row,) = read_tsv(root.parent / "out" / "logs" / "not_processed" / "sub-02.tsv").to_dict(
         "records"
@@ -225,7 +225,7 @@ def test_finished_scans_are_removed_from_the_work_folder_and_not_processed_again
     assert run(root, *options) == 0
     printed = capsys.readouterr().err
     for kind in ("scans", "subjects", "reports"):
-        assert f"1 of 1 {kind} are already finished and are skipped" in printed
+        assert f"{kind} already finished and skipped: 1 of 1" in printed
     assert [path.stat().st_mtime_ns for path in files] == times
     # Other settings give other results.
     assert run(root, *options, "--lambda", "0.2") == 0

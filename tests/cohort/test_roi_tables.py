@@ -79,7 +79,7 @@ def test_r2star_without_a_table_of_susceptibility_is_noted(tmp_path):
     r2star, notes = read_r2star_tables(tmp_path, table[table["site"] != "B"])
     assert set(r2star["site"]) == {"A", "C"}
     assert len(notes) == 1
-    assert notes[0].startswith("1 tables of R2* are not used")
+    assert notes[0].startswith("1 table of R2* not used")
 
 
 def test_study_without_r2star(tmp_path):
@@ -270,7 +270,7 @@ def test_tables_of_an_earlier_version_are_one_protocol_with_a_note():
     pd.testing.assert_frame_equal(rois.drop(columns="protocol"), table)
     assert set(rois["protocol"]) == {"no label"}
     assert note.startswith(
-        "18 scans have tables of an earlier version, without echo times and voxel size"
+        "18 scans with tables of an earlier version, without echo times and voxel size"
     )
     # Single scans have no repeats, so there is no note.
     assert add_protocols(people_table(subjects=2, scans=1))[1] == []

@@ -135,7 +135,7 @@ def test_centres_and_order_of_the_table():
     [
         (
             {"seeds": [[1, 1, 1], [80, 0, 0]]},
-            r"1 of 2 seeds lie outside the image, the first at voxel \[80, 0, 0\]",
+            r"seeds outside the image: 1 of 2, the first at voxel \[80, 0, 0\]",
         ),
         ({"fraction": 1.0}, "got 1"),
         ({"flair": np.full(SHAPE, np.nan)}, "not finite"),

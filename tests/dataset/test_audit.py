@@ -407,7 +407,7 @@ def test_lines_have_at_most_120_columns(make_dataset):
     assert max(map(len, lines)) <= 120
     assert sum(width for _, _, width in PRINTED_COLUMNS) + 2 * (len(PRINTED_COLUMNS) - 1) <= 120
     assert "0.469×0.469×…" in lines[1] or "0.469×0.469×0" in lines[1]
-    assert lines[-1] == "1 scans: 1 ok, 0 with warnings, 0 with errors"
+    assert lines[-1] == "1 scan: 1 ok, 0 with warnings, 0 with errors"
 
 
 def test_problems_are_printed_below_the_table_with_remedies(make_dataset):
@@ -452,7 +452,7 @@ def test_exit_codes(make_dataset, fields, options, code, capsys):
 
 def test_all_scans_unusable_is_an_error(make_dataset, capsys):
     assert main([str(make_dataset(parts=("mag",))), "--n-procs", "1"]) == 1
-    assert "1 scans: 0 ok, 0 with warnings, 1 with errors" in capsys.readouterr().out
+    assert "1 scan: 0 ok, 0 with warnings, 1 with errors" in capsys.readouterr().out
 
 
 def test_dataset_without_scans_is_an_error(tmp_path, make_dataset, capsys):
@@ -547,8 +547,10 @@ def test_sign_is_checked_in_the_users_mask(make_dataset):
     )
     image = nib.load(next(root.rglob("*echo-1_part-mag*.nii.gz")))
     distance = sum(c**2 for c in centred_coordinates(image.shape, (3, 3, 3))) ** 0.5
-    for radius, is_enough in ((30, False), (50, True)):  # 110 and 520 mL
-        nib.save(nib.Nifti1Image((distance < radius).astype(np.uint8), image.affine), path)
+    # 110 and 520 mL; NaN is outside as well.
+    for radius, is_enough, outside in ((30, False, np.nan), (50, True, 0)):
+        mask = np.where(distance < radius, 1, outside).astype(np.float32)
+        nib.save(nib.Nifti1Image(mask, image.affine), path)
         table, problems = audit(root, check_sign=True)
         assert table["mask"][0] == "user"
         assert (table["sign_asymmetry"].notna().all(), bool(problems)) == (is_enough, is_enough)

@@ -11,11 +11,10 @@ from multiqsm.bids_templates import load_template
 from multiqsm.dataset.checklist import (
     CHECKLIST,
     CHECKLIST_TEXT,
-    checklist_markdown,
-    merge_equal_values,
     reporting_checklist,
     write_checklist,
 )
+from multiqsm.dataset.checklist_text import checklist_markdown, merge_equal_values
 from multiqsm.dataset.files import read_json
 from multiqsm.dataset.group_tables import model_folder, write_group_table
 from multiqsm.dataset.not_processed import write_not_processed
@@ -167,6 +166,9 @@ def test_phantoms_are_listed_apart_and_standard_errors_left_out(tmp_path):
     for kind in ("", ", phantom"):
         assert value(checklist, "Dipole inversion", f"medi{kind}") == "MEDI"
         assert value(checklist, "Number of scans", f"all scans{kind}") == "1"
+    merged = merge_equal_values(checklist).set_index("item")["applies_to"]
+    assert merged["Matrix"] == "all scanners, people and phantoms"
+    assert merged["Dipole inversion"] == "all inversions, people and phantoms"
     of_one_scan = reporting_checklist(tmp_path, ["sub-p"])
     assert value(of_one_scan, "Number of scans") == "1"
 
@@ -175,7 +177,7 @@ def test_equal_values_are_merged_for_people_and_written(tmp_path):
     save_map(tmp_path, "sub-01", SIDECAR)
     save_map(tmp_path, "sub-02", SIDECAR | {"Site": "B|C", "FlipAngle": 5})
     merged = merge_equal_values(reporting_checklist(tmp_path))
-    assert list(merged.loc[merged["item"] == "Matrix", "applies_to"]) == ["all"]
+    assert list(merged.loc[merged["item"] == "Matrix", "applies_to"]) == ["all scanners"]
     assert len(merged[merged["item"] == "Flip angle (°)"]) == 2
     checklist = write_checklist(tmp_path)
     pd.testing.assert_frame_equal(checklist, reporting_checklist(tmp_path))
@@ -321,11 +323,34 @@ def test_registration_and_regions_are_described(tmp_path):
     texts = load_template("citation")["steps"]
     registration = value(checklist, "Registration of a subject's scans")
     assert registration == texts["registration"]["text"]
-    assert value(checklist, "Regions") == "Regions were drawn manually (8 regions)"
+    assert value(checklist, "Regions") == f"{texts['regions_drawn']['text']} (8 regions)"
     measurement = value(checklist, "Measurement of regions")
     assert measurement.endswith("; eroded by: 0.5 mm; veins excluded: yes")
     region = value(checklist, "Reference region")
     assert "cerebrospinal fluid (CSF) of the lateral ventricles" in region
+    regions["RegionsDescription"] = "Nuclei, made from the true labels"
+    (tmp_path / "sub-01" / "anat" / "sub-01_desc-rois_chi.json").write_text(json.dumps(regions))
+    checklist = reporting_checklist(tmp_path)
+    assert value(checklist, "Regions") == "Nuclei, made from the true labels (8 regions)"
+
+
+def test_phantoms_have_a_reference_of_their_own(tmp_path):
+    """Their maps are not resampled, so that the reference is that of the scan's map."""
+    reference = {"ReferenceRegion": "csf", "ReferenceOffset": 0.01}
+    save_map(tmp_path, "sub-01", SIDECAR)
+    save_map(tmp_path, "sub-01", SIDECAR | reference, space="_space-subject")
+    phantom = {"MethodSteps": ["phantom"], "ReferenceRegion": "mean of the whole mask"}
+    save_map(tmp_path, "sub-p", SIDECAR | phantom | {"ReferenceOffset": 0.02})
+    checklist = reporting_checklist(tmp_path)
+    of_phantom = value(checklist, "Reference region", "medi, phantom")
+    assert of_phantom == "reference region: mean of the whole mask"
+    of_people = value(checklist, "Reference region", "medi, subject space")
+    assert of_people == "reference region: cerebrospinal fluid (CSF) of the lateral ventricles"
+    item = "Reference region relative to the whole mask, mean ± SD over scans (ppm)"
+    assert value(checklist, item, "medi, phantom").startswith("0.02")
+    assert value(checklist, item, "medi, subject space").startswith("0.01")
+    of_interpolation = checklist[checklist["item"] == "Interpolation"]
+    assert list(of_interpolation["applies_to"]) == ["medi, subject space"]
 
 
 @pytest.mark.parametrize("n_scans", [9, 45])

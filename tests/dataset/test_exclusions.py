@@ -59,6 +59,8 @@ def dataset(tmp_path_factory):
         *[({"quality": value}, False) for value in ("good", "1", "n/a", "4", "so so")],
         ({"quality": "bad", "exclude": "no"}, False),
         ({"quality": "bad", "exclude": "n/a"}, True),
+        ({"quality": "bad", "exclude": "motion"}, True),
+        ({"quality": "good", "exclude": "motion"}, None),
         ({"age": "1"}, False),
     ],
 )
@@ -139,7 +141,7 @@ def test_file_of_exclude(tmp_path, text, expected):
     path = tmp_path / "exclude.txt"
     path.write_text(text, encoding="utf-8", newline="")
     excluded = set()
-    for entry, is_exact in read_exclude_file(path, KNOWN):
+    for entry, is_exact in read_exclude_file(path, KNOWN)[0]:
         exclusion = Exclusion(entry.entities, "", is_exact=is_exact)
         excluded |= {place for place, scan in enumerate(KNOWN) if exclusion.applies_to(scan)}
     assert excluded == expected
@@ -150,14 +152,17 @@ def test_file_of_exclude(tmp_path, text, expected):
 )
 def test_reasons_of_the_file(tmp_path, text):
     (tmp_path / "list.txt").write_text(text)
-    ((entry, _),) = read_exclude_file(tmp_path / "list.txt", KNOWN)
+    ((entry, _),), _ = read_exclude_file(tmp_path / "list.txt", KNOWN)
     assert entry.reason == "motion"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sub-01\nsub-04\nsub-02_ses-A\n", r"sub-04 \(line 2\), sub-02_ses-A \(line 3\)"),
+        (
+            "\nsub-04\nsub-02_ses-A\n",
+            r"sub-04 \(line 2\), sub-02_ses-A \(line 3\); correct the entries$",
+        ),
         ("sub-02_ses-C", "did you mean sub-02_ses-B"),
         ("sub-0*", "line 1: 'sub-0\\*' is no gradient-echo scan"),
         ("sub-01_ses-A_T1w.nii.gz", "is no gradient-echo scan"),
@@ -169,6 +174,22 @@ def test_faults_of_the_file_are_found_before_work(tmp_path, text, message):
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(DatasetError, match=message):
         read_exclude_file(tmp_path / "list.txt", KNOWN)
+
+
+def test_entries_of_other_scans_of_the_study_are_warned_of(dataset, tmp_path):
+    """The list of a whole study is used with a copy of a part of it."""
+    (tmp_path / "list.txt").write_text("sub-09\tmotion\nsub-01_ses-A_run-1\nsub-01_ses-C\n")
+    exclusions = read_exclusions(dataset, tmp_path / "list.txt")
+    warnings = [str(problem) for problem in exclusions.problems if "list.txt" in problem.scan]
+    assert [warning.split(";")[0] for warning in warnings] == [
+        "--exclude list.txt: line 1 excludes sub-09, which is not in the dataset",
+        "--exclude list.txt: line 3 excludes sub-01_ses-C, which is not in the dataset",
+    ]
+    scan = {"subject": "01", "session": "A", "run": "1"}
+    assert exclusions.verdict(scan).severity == "excluded"
+    scans, left_out = collect_scans(dataset, exclude=tmp_path / "list.txt")
+    assert len(scans) == 3
+    assert set(warnings) <= set(map(str, left_out))
 
 
 def test_missing_file(dataset, tmp_path):

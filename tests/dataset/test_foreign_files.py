@@ -77,13 +77,9 @@ def test_further_dimensions_of_one(head, ones):
 
 
 def test_dimension_of_one_of_a_mask(head):
-    mask = head / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
-    mask.parent.mkdir(parents=True)
-    description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
-    (head / "derivatives/masks/dataset_description.json").write_text(json.dumps(description))
     voxels = np.zeros((*SMOOTH, 1), np.uint8)
     voxels[5:15, 5:15, 5:15] = 1
-    save(mask, voxels)
+    user_mask(head, voxels)
     row, problems = audit(head)
     assert problems == []
     assert row["mask"] == "user"
@@ -243,8 +239,10 @@ def test_echoes_in_two_units(plain_heads, tmp_path, units, odd, unit, manufactur
     assert f"{names}: phase is not stored in the same way in all echoes (echo 1: " in error
 
 
-@pytest.mark.parametrize("kind", ["narrow", "masked"])
-@pytest.mark.parametrize("units", [("rad", "mrad"), ("rad", "deg")])
+@pytest.mark.parametrize(
+    ("kind", "units"),
+    [("narrow", ("rad", "mrad")), ("narrow", ("rad", "deg")), ("masked", ("rad", "mrad"))],
+)
 def test_narrow_echoes_in_two_units(plain_heads, tmp_path, kind, units):
     """Phase that does not wrap fills the range of no unit, but differs as much."""
     root = shutil.copytree(plain_heads[kind], tmp_path / "raw")
@@ -255,8 +253,25 @@ def test_narrow_echoes_in_two_units(plain_heads, tmp_path, kind, units):
     assert "phase is not stored in the same way in all echoes (echo 1: " in error
 
 
-@pytest.mark.parametrize("kind", ["wrapped", "narrow", "masked"])
-@pytest.mark.parametrize("stored", ["rad", "mrad", "deg"])
+def test_voxel_beyond_the_range_hides_no_other_unit(plain_heads, tmp_path):
+    root = shutil.copytree(plain_heads["narrow"], tmp_path / "raw")
+    edit_sidecars(root, "part-phase", Units="mrad")
+    edit_images(root, "echo-[23]_part-phase", STORED_IN["mrad"])
+
+    def change(phase):
+        phase = phase.copy()
+        phase[0, 0, 0] = 3000
+        return phase
+
+    edit_images(root, "echo-1_part-phase", change)
+    (error,) = of_severity(audit(root)[1], "error")
+    assert "echo-1_part-phase_MEGRE.nii.gz: phase is not stored in the same way" in error
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"),
+    [("wrapped", "mrad"), ("narrow", "rad"), ("narrow", "deg"), ("masked", "mrad")],
+)
 def test_echoes_in_one_unit(plain_heads, tmp_path, kind, stored):
     """Little phase in all echoes, or in the first, is no other unit; nor is a voxel beyond it."""
     root = shutil.copytree(plain_heads[kind], tmp_path / "raw")
@@ -358,7 +373,7 @@ def test_values_outside_the_head(airy, tmp_path, value, parts, size):
     if "phase" in parts and value == 0:
         assert "% of the phase is 0 in all echoes, as after masking" in row["decisions"]
     elif value != 0:
-        assert "voxels of an image are NaN or infinite: read as 0" in row["decisions"]
+        assert "voxels of an image: read as 0" in row["decisions"]
     magnitude, phase = decoded(root)
     assert np.isfinite([magnitude, phase]).all()
     for values, true in zip((magnitude, phase), expected, strict=True):
@@ -676,7 +691,7 @@ def test_list_of_times_that_all_echoes_share(head):
     assert (problems, row["echo_times"]) == ([], "6, 12, 18")
     edit_sidecars(head, "sub", EchoTime=TIMES[:2])
     _, left_out = collect_scans(head, none_is_an_error=False)
-    assert "lists 2 times (6, 12 ms), but there are 3 files of this part" in str(left_out[0])
+    assert "lists 2 times (6, 12 ms), but this part has 3 files" in str(left_out[0])
 
 
 def coil_images(root, pattern, *, keep, entity="coil"):
@@ -751,3 +766,77 @@ def test_cases(copy_case, case, column, text):
     row, problems = audit(copy_case(case))
     assert of_severity(problems, "error") == []
     assert text in row[column]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("sub", "but named as one echo: as if its volumes were coils that are not combined"),
+        ("phase", "but the magnitude is 3-D: one combined magnitude for several phases"),
+    ],
+)
+def test_volumes_of_an_image_named_as_one_echo(head, pattern, text):
+    edit_images(head, pattern, lambda voxels: np.stack([voxels] * 4, axis=-1))
+    _, problems = audit(head)
+    errors = of_severity(problems, "error")
+    assert len(errors) == (6 if pattern == "sub" else 3)
+    assert all(text in error and "combine the coils" in error for error in errors)
+    assert "stacked" not in "".join(errors)
+
+
+@pytest.mark.parametrize("value", ["n/a", "", "Anonymized"])
+def test_values_that_stand_for_a_missing_one(head, value):
+    edit_sidecars(
+        head,
+        "echo-2",
+        Manufacturer=value,
+        FlipAngle=value,
+        ManufacturersModelName=value,
+        ImagingFrequency=value,
+    )
+    edit_sidecars(
+        head, "echo-1", Manufacturer="Siemens", FlipAngle=15, ManufacturersModelName="Prisma"
+    )
+    row, problems = audit(head)
+    assert problems == []
+    assert row["manufacturer"] == "Siemens"
+    assert f"Manufacturer {value!r} counts as missing (2 files of 6)" in row["decisions"]
+
+
+def user_mask(root, voxels):
+    path = root / "derivatives/masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    description = {"Name": "Masks", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    (root / "derivatives/masks/dataset_description.json").write_text(json.dumps(description))
+    save(path, voxels)
+    return path
+
+
+def test_mask_that_is_nan_outside_the_head(head):
+    path = user_mask(head, np.where(ball(), np.float32(1), np.float32(np.nan)))
+    row, problems = audit(head)
+    assert problems == []
+    n_outside = np.count_nonzero(~ball())
+    assert (
+        row["decisions"] == f"{n_outside} voxels of the brain mask are NaN or infinite: read as 0"
+    )
+    np.testing.assert_array_equal(read_mask(path), ball())
+
+
+def test_mask_of_nan_alone_is_empty(head):
+    user_mask(head, np.full(SMOOTH, np.float32(np.nan)))
+    (error,) = of_severity(audit(head)[1], "error")
+    assert "the brain mask is empty; make it again" in error
+
+
+def test_echo_times_in_microseconds(make_dataset):
+    _, problems = audit(make_dataset(echo_times=(6000, 12000, 18000)))
+    errors = of_severity(problems, "error")
+    assert all("it seems to be in microseconds" in error for error in errors)
+
+
+def test_nan_of_several_images_is_one_warning(head):
+    edit_images(head, "phase", lambda phase: np.where(ball(), phase, np.float32(np.nan)))
+    _, problems = audit(head)
+    (warning,) = of_severity(problems, "warning")
+    assert "echo-1_part-phase_MEGRE.nii.gz and 2 more: " in warning

@@ -94,6 +94,36 @@ def test_magnitudes_and_phases_named_as_four_runs_are_paired(tmp_path):
     assert [partner[f"sub-01_run-{run}"] for run in "1234"] == ["run-2", "run-1", "run-4", "run-3"]
 
 
+@pytest.mark.parametrize(
+    ("entity", "combined"),
+    [("reconstructions", "mag"), ("runs", "mag"), ("acquisitions", "phase")],
+)
+def test_one_image_for_several_of_the_other_part(tmp_path, entity, combined):
+    """A rename would give several files the same name."""
+    other = {"mag": "phase", "phase": "mag"}[combined]
+    write_dataset(tmp_path, parts=(combined,), **TWO_ECHOES)
+    write_dataset(tmp_path, parts=(other,), **{entity: ("1", "2")}, **TWO_ECHOES)
+    write_dataset(tmp_path, subjects=("02",), acquisitions=("whole",), **TWO_ECHOES)
+    _, left_out = collect_scans(tmp_path)
+    assert [problem.severity for problem in left_out] == ["error"] * 3
+    text = {"mag": "as if coils were not combined", "phase": "2 magnitude images for one phase"}
+    assert all(text[combined] in problem.cause for problem in left_out)
+    assert not any("rename the files" in problem.remedy for problem in left_out)
+
+
+def test_echoes_of_one_scan_under_several_labels(tmp_path):
+    """Their common name is the remedy."""
+    write_dataset(tmp_path, parts=("mag",), **TWO_ECHOES)
+    write_dataset(tmp_path, parts=("phase",), **TWO_ECHOES)
+    for echo in (1, 2):
+        for path in sorted((tmp_path / "sub-01/anat").glob(f"*echo-{echo}_part-phase*")):
+            path.rename(path.with_name(path.name.replace("_echo", f"_rec-{echo}_echo")))
+    write_dataset(tmp_path, subjects=("02",), **TWO_ECHOES)
+    _, left_out = collect_scans(tmp_path)
+    assert len(left_out) == 3
+    assert all("is under another reconstruction" in problem.cause for problem in left_out)
+
+
 def test_parts_under_different_suffixes(dataset):
     write_dataset(dataset, subjects=("02",), **TWO_ECHOES)
     for path in sorted((dataset / "sub-01/anat").glob("*part-phase*")):

@@ -359,7 +359,7 @@ def test_not_finite_inside(make_dataset, value):
     edit_voxels(image(root, PHASE), set_first(value))
     error = only_error(root)
     assert error.startswith(
-        f"sub-01: {PHASE}: 7 voxels are NaN or infinite, 7 of them where {MAGNITUDE} has signal"
+        f"sub-01: {PHASE}: NaN or infinite in 7 voxels, 7 of them where {MAGNITUDE} has signal"
     )
     assert "inside the brain" in error
 
@@ -371,7 +371,7 @@ def test_not_finite_in_the_background_is_a_warning(make_dataset):
     (problem,) = check(root)
     assert problem.severity == "warning"
     assert str(problem).startswith(
-        f"sub-01: {PHASE}: 7 voxels are NaN or infinite, all without signal"
+        f"sub-01: {PHASE}: NaN or infinite in 7 voxels, all without signal"
     )
 
 

@@ -221,11 +221,11 @@ def test_filter_file_selects(make_dataset, label, expected):
         ),
         (
             {"session_label": ["C"]},
-            ["--session-label C", "removed all 12 remaining images", "A (6), B (6)"],
+            ["--session-label C", "removed every remaining image (12)", "A (6), B (6)"],
         ),
         (
             {"session_label": ["A"], "bids_filter": {"megre": {"run": 2}}},
-            ["--bids-filter-file, run 2", "removed all 6 remaining images", "(no run) (6)"],
+            ["--bids-filter-file, run 2", "removed every remaining image (6)", "(no run) (6)"],
         ),
         (
             {"bids_filter": {"megre": {"acq": "x"}}},

@@ -85,7 +85,7 @@ def test_finished_items_are_skipped(chores):
     before = completion_record_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns
     failures, lines = run_chores(chores, ["work", "work"])
     assert failures == []
-    assert lines[0] == "1 of 2 chores are already finished and are skipped"
+    assert lines[0] == "chores already finished and skipped: 1 of 2"
     assert completion_record_path(stage.output_dir, "chores", "scan_0").stat().st_mtime_ns == before
 
 

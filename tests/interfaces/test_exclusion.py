@@ -110,10 +110,10 @@ def test_dry_run_gives_the_same_verdict_before_work(study, tmp_path, capsys):
     missing = tmp_path / "list.txt"
     missing.write_text("sub-05\n")
     assert main([*places, "--exclude", str(missing)]) == 2
-    assert "not in the dataset: sub-05 (line 1)" in capsys.readouterr().err
+    assert "no entry is in the dataset: sub-05 (line 1)" in capsys.readouterr().err
     missing.write_text("sub-01\nsub-03\nsub-phantom\n")
     assert main([*places, "--exclude", str(missing)]) == 2
-    assert "all 39 scans with regional values are excluded" in capsys.readouterr().err
+    assert "every scan with regional values is excluded (39 scans)" in capsys.readouterr().err
     assert not (study / "out" / "group").exists()
 
 

@@ -128,7 +128,7 @@ def test_bad_designs_are_refused_by_name(patients):
         ols(chi, twin)
     with pytest.raises(
         ValueError,
-        match=r"3 rows with every value are too few for 3 coefficients \(intercept, age, dur",
+        match=r"rows with every value: 3, too few for 3 coefficients \(intercept, age, dur",
     ):
         ols(chi[:3], patients[["age", "duration"]][:3])
     with pytest.raises(ValueError, match="sex is not numeric"):
@@ -304,14 +304,14 @@ def test_impossible_analyses_say_why():
     lines = analyses(table)
     assert np.isfinite(lines.loc["naive", "slope"])
     assert lines.loc[["subject_means", "random_intercept"], "slope"].isna().all()
-    assert "2 rows with every value are too few" in lines.loc["subject_means", "note"]
+    assert "rows with every value: 2, too few" in lines.loc["subject_means", "note"]
     assert "2 groups" in lines.loc["random_intercept", "note"]
     assert (
         analyses(table.assign(age=30.0))["note"]
         .str.contains("constant in the rows used: age|few")
         .all()
     )
-    assert analyses(table.assign(age=np.nan))["note"].str.contains("0 rows").all()
+    assert analyses(table.assign(age=np.nan))["note"].str.contains("value: 0").all()
     with pytest.raises(ValueError, match="age is not numeric"):
         age_regression(table.assign(age="89+"))
     with pytest.raises(ValueError, match="no column age"):

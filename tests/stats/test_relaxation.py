@@ -80,7 +80,7 @@ def test_only_scans_that_count_for_susceptibility_are_used():
     assert set(tables) == {f"{name}_r2star" for name in names}
     assert set(tables["roi_r2star"]["site"]) == {"A", "B"}
     n_scans = 4 * 2 * 3
-    expected = f"1 of {n_scans} scans of people have no R2*, which needs three echoes"
+    expected = f"scans of people without R2*, which needs three echoes: 1 of {n_scans}"
     assert notes == [expected]
     sdw = tables["within_subject_sd_r2star"]
     assert set(sdw["roi"]) == {"putamen", "pallidum"}
@@ -93,4 +93,4 @@ def test_study_without_r2star_has_no_tables_and_says_so():
     assert tables == {}
     (note,) = notes
     n_scans = len(people[["subject", "site", "scan"]].drop_duplicates())
-    assert note == f"{n_scans} of {n_scans} scans of people have no R2*, which needs three echoes"
+    assert note == f"scans of people without R2*, which needs three echoes: {n_scans} of {n_scans}"

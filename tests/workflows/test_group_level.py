@@ -155,7 +155,7 @@ def test_study_without_r2star_has_all_other_tables(tmp_path, study, whole):
     assert run(tmp_path) == 0
     written = {file.name: file for file in (tmp_path / "out" / "group").glob("*.tsv")}
     assert set(written) == {f"{name}.tsv" for name in TABLES if "r2star" not in name}
-    assert "have no R2*" in written.pop("warnings.tsv").read_text()
+    assert "without R2*" in written.pop("warnings.tsv").read_text()
     assert set(read_tsv(written.pop("nuclei.tsv"))["quantity"]) == {"susceptibility"}
     for name, file in written.items():
         assert file.read_bytes() == (study / "out" / "group" / name).read_bytes(), name
@@ -254,7 +254,7 @@ def test_preset_calibrates_by_phantoms_and_lists_choices_that_differ(tmp_path, w
     page = tmp_path / "out" / "group.html"
     # Nothing is known of how the scans were processed.
     assert run(tmp_path, "--preset", "lin2015") == 0
-    assert f"not known of {n_scans} scans" in page.read_text()
+    assert f"not known of {n_scans} scans without a current" in page.read_text()
     record_settings(tmp_path, replace(PRESETS["lin2015"], background="vsharp"), n_scans)
     assert run(tmp_path, "--preset", "lin2015") == 0
     assert group_table(tmp_path, "roi_chi")["calibrated"].all()
@@ -369,7 +369,7 @@ def test_scans_that_are_no_repeats(tmp_path, shared, capfd):
         "participants.tsv: rows of sub-multi contradict each other: its age was not used",
         "1 scan (acq-a) left out of all statistics",
         "1 scan (acq-b) left out of all statistics",
-        "3 scans have tables of an earlier version, without echo times and voxel size",
+        "3 scans with tables of an earlier version, without echo times and voxel size",
     ):
         assert f"warning: {text}" in printed
         assert text in page

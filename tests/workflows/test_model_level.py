@@ -16,6 +16,7 @@ import statsmodels.formula.api as smf
 from helpers.datasets import validator_findings
 from helpers.sidecars import columns_without_levels
 
+from multiqsm import __version__
 from multiqsm.bids_templates import load_template
 from multiqsm.cli.app import main
 from multiqsm.dataset.checklist import CHECKLIST, CHECKLIST_TEXT
@@ -195,8 +196,9 @@ def test_patients_with_poor_images_are_left_out_and_listed(study):
     assert described["n"].tolist() == [ANALYSED]
     # They are counted in the reporting checklist, also in the report.
     checklist = read_tsv(study / "out" / CHECKLIST)
-    assert checklist["applies_to"].tolist() == ["model thalamus"]
-    text = checklist["value"].item()
+    assert checklist["applies_to"].tolist() == ["model thalamus"] * 2
+    software, text = checklist["value"]
+    assert software == f"multiqsm {__version__}"
     assert text.startswith(f"{ANALYSED} patients in the analysis; ")
     assert (
         "poor image quality (image_quality == 'poor'), left out by the model (3 patients)" in text
