@@ -48,7 +48,8 @@ OPEN_COLUMNS = {
     *("ceagent", "reconstruction", "chunk", "echo_number", "echo_times", "voxel_size", "protocol"),
     *("roi", "roi_1", "roi_2", "nuclei", "name", "unit", "processor", "image"),
     *("first", "second"),  # sites or inversions, by the column comparison
-    *("note", "warning", "reason", "doubts", "lambda_at_bound", "what", "problem", "source"),
+    *("note", "warning", "reason", "doubts", "what", "problem", "source"),
+    *("lambda_at_bound", "not_converged"),  # names of inversions
     *("outcome", "predictor", "term", "adjusted_for", "column", "formula", "most_inflated"),
     *("leverage_of", "cook_of", "studentised_of"),
     *("published_before_text", "published_after_text"),
