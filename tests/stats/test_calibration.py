@@ -109,7 +109,7 @@ def test_missing_tubes_are_counted_and_impossible_fits_explained():
     assert lines.loc["A", "slope"] == pytest.approx(0.9)
     assert lines.loc["A", ["n_tubes", "n_points", "n_scans", "n_missing"]].tolist() == [5, 5, 2, 3]
     assert np.isnan(lines.loc["B", "slope"])
-    assert "2 rows" in lines.loc["B", "note"]
+    assert "rows with every value: 2" in lines.loc["B", "note"]
     assert lines.loc["B", "n_tubes"] == 2
     with pytest.raises(ValueError, match=r"\('iterative', 'B'\)"):
         apply_calibration(in_vivo(), lines.reset_index())
