@@ -520,7 +520,7 @@ def test_images_of_patients(tmp_path):
     thalamus has the susceptibility of the table.
     """
     root = tmp_path / "thalamus"
-    voxels = ("--voxel-size", "2.5", "2.5", "2.5")
+    voxels = ("--ideal", "--voxel-size", "2.5", "2.5", "2.5")
     options = (*voxels, "--subjects", "2", "--n-procs", "2", "-w", str(tmp_path / "work"))
     assert main([str(root), "--design", "thalamus", *options]) == 0
     assert validator_errors(root) == set()
