@@ -379,7 +379,7 @@ def test_scan_without_one_of_its_files_is_not_complete(tiny):
 
 @pytest.mark.slow
 def test_truncated_scan_is_simulated_again_and_partial_files_are_removed(tmp_path):
-    demo = ("--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A")
+    demo = ("--design", "demo", "--subjects", "1", "--runs", "1", "--sites", "A", "--ideal")
     root = tmp_path / "raw"
     assert simulate_by_command(root, *demo) == 0
     whole = contents(root)
