@@ -6,6 +6,7 @@ from itertools import chain
 
 from .entities import (
     COIL_ENTITIES,
+    COMPLEX_PAIRS,
     FILE_ENTITIES,
     PARTS,
     SCAN_ENTITIES,
@@ -19,8 +20,6 @@ from .scans import Scan
 from .sidecars import without_placeholders
 from .stacks import EchoImage, split_stacks
 from .values import as_number, as_text, counted, one_line
-
-COMPLEX_PAIRS = (("magnitude", "phase"), ("real", "imaginary"))
 
 
 def assemble_scans(images: Iterable[RawImage]) -> tuple[list[Scan], list[Problem]]:

@@ -10,6 +10,7 @@ from .problems import UnusableScanError
 from .values import one_line
 
 PARTS = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imaginary"}
+COMPLEX_PAIRS = (("magnitude", "phase"), ("real", "imaginary"))
 SCAN_ENTITIES = {
     "subject": "sub",
     "session": "ses",

@@ -6,19 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .entities import PARTS, SCAN_ENTITIES, scan_label
+from .entities import COMPLEX_PAIRS, PARTS, SCAN_ENTITIES, scan_label
 from .image_types import image_kinds
 from .index import RawImage
 from .problems import Problem, UnusableScanError
 from .scans import Scan
 from .values import as_number, join_words
 
-COUNTERPARTS = {
-    "magnitude": "phase",
-    "phase": "magnitude",
-    "real": "imaginary",
-    "imaginary": "real",
-}
+COUNTERPARTS = dict(COMPLEX_PAIRS) | {second: first for first, second in COMPLEX_PAIRS}
 COMBINE = (  # remedy
     "combine the coils of each echo to one complex image without the offsets of their phases (on "
     "the scanner, or by a method such as MCPC-3D-S)"

@@ -192,7 +192,7 @@ def _doubt_sign(sidecar):
 def _doubt_lambda(method, sidecar):
     if not sidecar.get("LambdaAtBound"):
         return None
-    option = "--medi-lambda" if method == "medi" else "--lambda"
+    option = _lambda_option(method)
     return Doubt(
         "lambda_at_bound",
         f"λ of the {method} inversion, {sidecar['Lambda']:.3g} {sidecar['LambdaUnits']}, is at a "
@@ -204,7 +204,7 @@ def _doubt_lambda(method, sidecar):
 def _doubt_convergence(method, sidecar):
     if sidecar.get("InversionConverged", True):
         return None
-    option = "--medi-lambda" if method == "medi" else "--lambda"
+    option = _lambda_option(method)
     return Doubt(
         "not_converged",
         f"the {method} inversion stopped after {sidecar['InversionIterations']} iterations, the "
@@ -212,6 +212,10 @@ def _doubt_convergence(method, sidecar):
         f"the map and at the scan's other doubts, or set {option} (a solution of less "
         "regularisation takes fewer iterations)",
     )
+
+
+def _lambda_option(method):
+    return "--medi-lambda" if method == "medi" else "--lambda"
 
 
 def _is_phantom(sidecar):

@@ -16,7 +16,7 @@ from scipy import fft, ndimage, sparse
 from scipy.special import erf
 
 from ..core.grid import Vector
-from .grid import along_axis
+from .grid import along_axis, coordinates
 
 # Radius of the near field, in widths of the Gaussian that separates it: e^(-4.5²/2) = 4e-5.
 NEAR_RADIUS = 4.5
@@ -110,6 +110,38 @@ def smeared_dipole_field(offsets: Sequence[np.ndarray], width: float, b0_dir: Ve
         radial *= erf(s) - 2 / np.sqrt(np.pi) * s * gaussian
         radial -= gaussian / (3 * (2 * np.pi) ** 1.5 * width**3)
     return radial * angular
+
+
+def point_dipole(
+    affine: np.ndarray, shape: tuple, place: np.ndarray, moment: float, *, nearest: float = 0.0
+) -> np.ndarray:
+    """Return the field of a distant source in the voxels of an image, B0 along the scanner's z.
+
+    Parameters
+    ----------
+    affine : ndarray, shape (4, 4)
+        From voxels to the scanner's axes, mm.
+    shape : tuple of int
+        Voxels of the image.
+    place : ndarray, shape (3,)
+        Middle of the source in the scanner's axes, mm.
+    moment : float
+        Strength of the source, in the unit of the result times (100 mm)³; Δχ V / 4π in ppm for the
+        field in ppm.
+    nearest : float
+        Distances below this one, mm, count as this one.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        moment · (3 cos²θ - 1) / r³, r and θ being those from the source, r in units of 100 mm.
+    """
+    middle = np.asarray(place) / 100
+    x, y, z = coordinates(affine, shape)
+    along = z - np.float32(middle[2])
+    squared = (x - np.float32(middle[0])) ** 2 + (y - np.float32(middle[1])) ** 2 + along**2
+    squared = np.maximum(squared, np.float32((nearest / 100) ** 2))
+    return np.float32(moment) * (3 * along**2 / squared - 1) / (squared * np.sqrt(squared))
 
 
 def cyclic_kernel(

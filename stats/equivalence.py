@@ -12,7 +12,7 @@ from scipy import optimize, special, stats
 
 from . import planning
 from .families import correct_p, family_of
-from .reproducibility import require_columns, roi_values
+from .reproducibility import require_columns, roi_values, standard_error
 
 KEY = ["method", "roi"]
 TEST_COLUMNS = [
@@ -259,10 +259,10 @@ def _two_one_sided(difference, margin, alpha, power):
     """Return the columns of a test; those of an impossible one are NaN."""
     n = difference.size
     row = {"n_subjects": n, "df": n - 1, "mean_difference": difference.mean() if n else np.nan}
-    if n < 2 or np.ptp(difference) <= 1e-12 * np.abs(difference).max():
+    se = standard_error(difference)
+    if np.isnan(se):
         return row
     mean = row["mean_difference"]
-    se = difference.std(ddof=1) / np.sqrt(n)
     half_width = stats.t.isf(0.05, n - 1) * se
     statistic = (margin - abs(mean)) / se
     return row | {

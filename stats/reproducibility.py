@@ -423,6 +423,25 @@ def _percent(part, whole):
     return 100 * part / abs(whole) if whole else np.nan
 
 
+def standard_error(differences: np.ndarray) -> float:
+    """Return the standard error of the mean of differences.
+
+    Parameters
+    ----------
+    differences : ndarray, shape (n,)
+        Finite values.
+
+    Returns
+    -------
+    float
+        NaN of fewer than two differences, or of differences that are equal up to rounding: no test
+        can be made of them.
+    """
+    if differences.size < 2 or np.ptp(differences) <= 1e-12 * np.abs(differences).max():
+        return np.nan
+    return differences.std(ddof=1) / np.sqrt(differences.size)
+
+
 def _paired_t(difference):
     """Test by a one-sample t-test whether the mean of measured differences is zero."""
     d = difference.dropna().to_numpy(float)
@@ -431,10 +450,9 @@ def _paired_t(difference):
         "df": d.size - 1,
         "mean_difference": d.mean() if d.size else np.nan,
     }
-    # Differences that are equal up to rounding have no standard error.
-    if d.size < 2 or np.ptp(d) <= 1e-12 * np.abs(d).max():
+    se = standard_error(d)
+    if np.isnan(se):
         return row | dict.fromkeys(("ci_low", "ci_high", "statistic", "p"), np.nan)
-    se = d.std(ddof=1) / np.sqrt(d.size)
     t = d.mean() / se
     half_width = stats.t.isf(0.025, d.size - 1) * se
     return row | {

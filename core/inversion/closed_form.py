@@ -5,7 +5,7 @@ study, and TKD.
 import numpy as np
 
 from ..grid import Vector, check_grid
-from .problem import Inversion, QuadraticProblem, checked_variance, fixed_lambda
+from .problem import Inversion, QuadraticProblem
 
 KERNEL_THRESHOLD = 0.2  # as published
 
@@ -72,14 +72,7 @@ def deterministic(
     check_grid(mask, measured=measured)
     if measured is not None:
         problem.weight = problem.grid.embed((mask & measured).astype(np.float32))
-    if lambda_value is not None:
-        choice = fixed_lambda(lambda_value)
-    elif lambda_rule == "whitened":
-        choice = problem.choose_by_whitened_gcv()
-    elif lambda_rule == "gcv":
-        choice = problem.choose_by_gcv()
-    else:
-        choice = problem.choose_by_discrepancy(checked_variance(lambda_rule, noise_variance))
+    choice = problem.choose(lambda_value, lambda_rule, noise_variance)
     return problem.result(problem.solve(choice.value), choice, 0)
 
 

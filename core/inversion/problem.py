@@ -154,6 +154,37 @@ class QuadraticProblem:
         residual = self.weight[self.inside] * self.unexplained(self.solve(lambda_value))
         return inner(residual, residual) / self.n_weighted
 
+    def choose(
+        self, lambda_value: float | None, lambda_rule: str, noise_variance: float | None
+    ) -> LambdaChoice:
+        """Choose λ: the one that the user has fixed, or else by a rule.
+
+        Parameters
+        ----------
+        lambda_value : float or None
+            Fixed λ, mm.
+        lambda_rule : {"whitened", "gcv", "discrepancy"}
+            Rule for λ if none is fixed.
+        noise_variance : float or None
+            Variance of the weighted field's noise, ppm²; for the discrepancy principle only.
+
+        Returns
+        -------
+        LambdaChoice
+
+        Raises
+        ------
+        ValueError
+            See `fixed_lambda` and `checked_variance`.
+        """
+        if lambda_value is not None:
+            return fixed_lambda(lambda_value)
+        if lambda_rule == "whitened":
+            return self.choose_by_whitened_gcv()
+        if lambda_rule == "gcv":
+            return self.choose_by_gcv()
+        return self.choose_by_discrepancy(checked_variance(lambda_rule, noise_variance))
+
     def choose_by_gcv(self) -> LambdaChoice:
         """Choose λ by generalised cross-validation."""
         return minimise_gcv(self._spectrum().gcv, start=0.1, factor=1.1)

@@ -11,7 +11,7 @@ from scipy import fft
 from ..grid import Vector, check_grid, neighbours
 from ..linear_systems import conjugate_gradients, inner
 from .parameters import LambdaChoice
-from .problem import Inversion, QuadraticProblem, checked_variance, fixed_lambda
+from .problem import Inversion, QuadraticProblem
 from .regularization import edge_differences, minimise_gcv
 
 # Tolerances while λ is chosen. The residuals that λ is judged by are accurate long before χ has
@@ -104,14 +104,7 @@ def iterative(
     """
     problem = _EdgeProblem(field, mask, voxel_size, b0_dir, edges, max_iterations, seed)
     problem.set_weights(data_weight, exterior_weight)
-    if lambda_value is not None:
-        choice = fixed_lambda(lambda_value)
-    elif lambda_rule == "whitened":
-        choice = problem.choose_by_whitened_gcv()
-    elif lambda_rule == "gcv":
-        choice = problem.choose_by_gcv()
-    else:
-        choice = problem.choose_by_discrepancy(checked_variance(lambda_rule, noise_variance))
+    choice = problem.choose(lambda_value, lambda_rule, noise_variance)
     spectrum, iterations, relative_residual = problem.converge(choice.value, tolerance)
     return problem.result(spectrum, choice, iterations, relative_residual <= tolerance)
 

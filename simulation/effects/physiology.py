@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..field import point_dipole
 from ..grid import coordinates
 from .lines import SLICE_AXIS, frequencies, modulate
 
@@ -71,12 +72,8 @@ class Breathing:
         ndarray of float32, shape (x, y, z)
             (3 cos²θ - 1)/2 · (distance/r)³, r and θ being those from the lungs.
         """
-        lungs = np.subtract(centre, (0, 0, self.distance)) / 100
-        x, y, z = coordinates(affine, shape)
-        along = z - np.float32(lungs[2])
-        squared = (x - np.float32(lungs[0])) ** 2 + (y - np.float32(lungs[1])) ** 2 + along**2
-        scale = np.float32((self.distance / 100) ** 3 / 2)
-        return scale * (3 * along**2 / squared - 1) / (squared * np.sqrt(squared))
+        lungs = np.subtract(centre, (0, 0, self.distance))
+        return point_dipole(affine, shape, lungs, (self.distance / 100) ** 3 / 2)
 
     def of_person(self, rng: np.random.Generator) -> "Breathing":
         """Draw how strongly a person breathes: return the breathing with the field of theirs."""

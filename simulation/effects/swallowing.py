@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import fft
 
-from ..grid import coordinates
+from ..field import point_dipole
 from .lines import LINE_AXES
 
 AIR = 9.4  # ppm, susceptibility of air relative to tissue as in ``head.json``
@@ -86,13 +86,9 @@ class Swallowing:
         ndarray of float32, shape (x, y, z)
             -Δχ V (3 cos²θ - 1) / (4π r³), ppm, r and θ being those from the middle of the air.
         """
-        place = np.add(centre, (0, self.ahead, -self.depth)) / 100
-        x, y, z = coordinates(affine, shape)
-        along = z - np.float32(place[2])
-        squared = (x - np.float32(place[0])) ** 2 + (y - np.float32(place[1])) ** 2 + along**2
-        squared = np.maximum(squared, np.float32((NEAREST / 100) ** 2))
-        scale = np.float32(-AIR * self.volume * 1e3 / 1e6 / (4 * np.pi))  # ppm · (100 mm)³
-        return scale * (3 * along**2 / squared - 1) / (squared * np.sqrt(squared))
+        place = np.add(centre, (0, self.ahead, -self.depth))
+        moment = -AIR * self.volume * 1e3 / 1e6 / (4 * np.pi)  # ppm · (100 mm)³
+        return point_dipole(affine, shape, place, moment, nearest=NEAREST)
 
     def draw(
         self, rng: np.random.Generator, times: np.ndarray
